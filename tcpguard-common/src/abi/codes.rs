@@ -1,0 +1,167 @@
+//! The code lists: what can happen to a packet, and the small enumerations that
+//! maps hold as bytes. Every list exists only here.
+
+macro_rules! codes {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $value:literal, $text:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant = $value,)+ }
+
+        impl $name {
+            /// Every value, in the order of the codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The stable name used in text, JSON and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The value behind a byte read from a map, or `None` for an unknown one.
+            #[inline(always)]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($value => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// What became of a packet and why. Each packet gets exactly one.
+    Reason {
+        /// Not TCP over IPv4 or IPv6 (ARP, UDP, ICMP, another protocol): not the guard's business.
+        NotTcp = 0, "not_tcp";
+        /// More VLAN tags than the parser follows.
+        VlanDepth = 1, "vlan_depth";
+        /// More IPv6 extension headers than the parser follows.
+        Ipv6Depth = 2, "ipv6_depth";
+        /// A later fragment: it carries no TCP header.
+        Fragment = 3, "fragment";
+        /// A first fragment too short to hold the TCP flags.
+        FragmentShort = 4, "fragment_short";
+        /// Headers that contradict the frame or themselves; the stack refuses them too.
+        Malformed = 5, "malformed";
+        /// The host's configuration is missing or of another layout version: everything passes.
+        Unconfigured = 6, "unconfigured";
+        /// A SYN for an address and port on which nothing listens.
+        NoListener = 7, "no_listener";
+        /// A SYN let through to its listener.
+        Syn = 8, "syn";
+        /// A SYN that a rule matched, let through because it came back as only a real client's does.
+        SynReturned = 9, "syn_returned";
+        /// A SYN that a rule matched, let through because its source completed a handshake before.
+        SynValidated = 10, "syn_validated";
+        /// A SYN that a rule matched, let through because its source is protected or allow-listed.
+        SynExempt = 11, "syn_exempt";
+        /// A SYN that a source rule would have dropped in enforce mode.
+        WouldDropSource = 12, "would_drop_source";
+        /// A SYN that a signature rule would have dropped in enforce mode.
+        WouldDropSignature = 13, "would_drop_signature";
+        /// A SYN that a rule matched while no agent was alive to answer for the rule.
+        AgentGone = 14, "agent_gone";
+        /// An inbound SYN-ACK.
+        SynAck = 15, "syn_ack";
+        /// The third packet of a handshake, acknowledging the listener's sequence number.
+        HandshakeAck = 16, "handshake_ack";
+        /// A legal segment of a connection: ACK, data or FIN.
+        Segment = 17, "segment";
+        /// A reset.
+        Rst = 18, "rst";
+        /// A flag combination that no TCP sends, let through because the policy only counts.
+        Illegal = 19, "illegal_flags";
+        /// Dropped: a SYN from a blocked source or prefix.
+        DropSource = 20, "drop_source";
+        /// Dropped: a SYN with a flood's signature.
+        DropSignature = 21, "drop_signature";
+        /// Dropped: a flag combination that no TCP sends.
+        DropIllegal = 22, "drop_illegal_flags";
+    }
+}
+
+/// What the kernel does with a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Hand it to the network stack.
+    Pass,
+    /// Discard it.
+    Drop,
+}
+
+impl Reason {
+    /// The fate that belongs to the reason.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::DropSource | Self::DropSignature | Self::DropIllegal => Action::Drop,
+            _ => Action::Pass,
+        }
+    }
+}
+
+codes! {
+    /// What the six classic TCP flags of a segment say it is.
+    Class {
+        /// Opens a connection. ECE, CWR, PSH and URG do not matter: Linux answers all of these.
+        Syn = 0, "syn";
+        /// Answers a SYN.
+        SynAck = 1, "syn_ack";
+        /// ACK without SYN, RST or FIN, with or without data.
+        Ack = 2, "ack";
+        /// FIN with ACK.
+        Fin = 3, "fin";
+        /// RST, with or without ACK.
+        Rst = 4, "rst";
+        /// Illegal: SYN and FIN.
+        SynFin = 5, "syn_fin";
+        /// Illegal: SYN and RST.
+        SynRst = 6, "syn_rst";
+        /// Illegal: FIN and RST.
+        FinRst = 7, "fin_rst";
+        /// Illegal: FIN without ACK.
+        FinNoAck = 8, "fin_no_ack";
+        /// Illegal: no flag at all.
+        Null = 9, "null";
+        /// Illegal: FIN, PSH and URG without ACK (a "Christmas tree" scan).
+        Xmas = 10, "xmas";
+        /// Illegal: only PSH and/or URG, that is data without ACK.
+        NoAck = 11, "no_ack";
+    }
+}
+
+codes! {
+    /// What the guard does when a rule matches.
+    Mode {
+        /// Nothing is matched against rules.
+        Off = 0, "off";
+        /// Matches are counted, nothing is dropped.
+        Observe = 1, "observe";
+        /// Matches are dropped.
+        Enforce = 2, "enforce";
+    }
+}
+
+codes! {
+    /// Where a listener's sockets are, which decides the means that apply to it.
+    ListenerKind {
+        /// A listening socket of this host and network namespace.
+        Local = 0, "local";
+        /// Seen only by its SYN-ACKs: a forwarded or translated service, or another namespace.
+        Forwarded = 1, "forwarded";
+    }
+}
+
+codes! {
+    /// How far a connection attempt has come.
+    FlowState {
+        /// A SYN was seen and passed on.
+        Syn = 0, "syn";
+        /// The SYN was answered.
+        SynAck = 1, "syn_ack";
+        /// The client acknowledged the answer: a real client.
+        Completed = 2, "completed";
+        /// The client answered with a reset.
+        Reset = 3, "reset";
+        /// A rule dropped the SYN, or would have in enforce mode.
+        Dropped = 4, "dropped";
+    }
+}

@@ -1,0 +1,36 @@
+//! The one configuration record that the programs read per packet.
+
+/// The single entry of the `CONFIG` map. All-zero means "not configured": everything passes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Config {
+    /// [`crate::ABI_VERSION`] of the agent that wrote this.
+    pub abi_version: u32,
+    /// A [`super::Mode`] code.
+    pub mode: u8,
+    /// Flows, sources and fingerprints are followed for one flow in `2^sample_shift`, chosen by
+    /// keyed hash (see [`crate::fastpath::hash`]).
+    pub sample_shift: u8,
+    /// Per-source counts of segments other than SYNs are kept for one segment in
+    /// `2^segment_shift`, each with that weight.
+    pub segment_shift: u8,
+    /// 1: drop illegal flag combinations in enforce mode; 0: count them only.
+    pub drop_illegal: u8,
+    /// Boot time in ns at which the agent last said that it lives.
+    pub heartbeat_ns: u64,
+    /// After this many ns without a heartbeat no rule drops any more.
+    pub heartbeat_limit_ns: u64,
+    /// Key of all hashes, random per boot: an attacker must not be able to aim at a slot.
+    pub hash_key: [u64; 2],
+    /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
+    pub netns_cookie: u64,
+    /// Number of flows that may still be half-open. 0 lets every ACK skip the flow look-up.
+    pub half_open: u64,
+}
+
+/// Bit of the `PORTS` table: some socket listens on this port on every IPv4 address.
+pub const PORT_ANY_V4: u8 = 1;
+/// Bit of the `PORTS` table: some socket listens on this port on every IPv6 address.
+pub const PORT_ANY_V6: u8 = 2;
+/// Bit of the `PORTS` table: some socket listens on this port on one address.
+pub const PORT_EXACT: u8 = 4;

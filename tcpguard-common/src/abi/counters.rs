@@ -1,0 +1,87 @@
+//! Counter records. All only grow; the agent computes differences.
+
+/// Places for [`super::Reason`] codes.
+pub const REASON_SLOTS: usize = 32;
+/// Places for [`super::Class`] codes.
+pub const CLASS_SLOTS: usize = 16;
+
+/// Value of `PACKETS`, one per interface slot and CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PacketCounters {
+    /// Packets counted on entry, before anything is decided: `entry == sum(reasons)`.
+    pub entry: u64,
+    /// Bytes of these packets.
+    pub bytes: u64,
+    /// Packets by [`super::Reason`].
+    pub reasons: [u64; REASON_SLOTS],
+    /// TCP segments by [`super::Class`].
+    pub classes: [u64; CLASS_SLOTS],
+}
+
+impl Default for PacketCounters {
+    fn default() -> Self {
+        Self { entry: 0, bytes: 0, reasons: [0; REASON_SLOTS], classes: [0; CLASS_SLOTS] }
+    }
+}
+
+/// Value of `LISTENER_COUNTERS`, one per listener and CPU. Exact, except where it says sampled:
+/// those count one flow in `2^sample_shift` with that weight.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ListenerCounters {
+    /// SYNs that arrived, whatever became of them, repetitions included.
+    pub syn: u64,
+    /// Of these, repetitions of a SYN still pending (sampled).
+    pub syn_retransmit: u64,
+    /// SYN-ACKs that left, repetitions included.
+    pub syn_ack: u64,
+    /// Of these, repetitions (sampled).
+    pub syn_ack_retransmit: u64,
+    /// Handshakes that the kernel completed (tracepoint).
+    pub established: u64,
+    /// Third ACKs with the right acknowledgement number (sampled).
+    pub acknowledged: u64,
+    /// Half-open handshakes that the client reset (sampled).
+    pub reset: u64,
+    /// Resets sent by the listener.
+    pub refused: u64,
+    /// SYNs dropped by a source rule, or that would have been in enforce mode.
+    pub dropped_source: u64,
+    /// SYNs dropped by a signature rule, or that would have been in enforce mode.
+    pub dropped_signature: u64,
+    /// SYNs that a rule matched and that passed because they came back.
+    pub returned: u64,
+    /// SYNs that a rule matched and that passed because their source was validated or exempt.
+    pub spared: u64,
+    /// For later means; always zero.
+    pub reserved: [u64; 4],
+}
+
+/// Value of `RULE_HITS`, one per rule slot and CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RuleHits {
+    /// SYNs dropped, or that would have been in enforce mode.
+    pub hits: u64,
+    /// SYNs that matched and passed because they came back: real clients under this rule.
+    pub returned: u64,
+}
+
+/// What one source sent and was sent, in `SOURCES` (any source) and `CLIENTS` (validated ones).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SourceCounters {
+    /// SYNs from it (weighted sample).
+    pub syn: u64,
+    /// SYN-ACKs to it (weighted sample).
+    pub syn_ack: u64,
+    /// ACK segments from it (weighted sample).
+    pub ack: u64,
+    /// RSTs from it (weighted sample).
+    pub rst: u64,
+    /// Handshakes it completed.
+    pub completed: u64,
+    /// Boot time in ns of the last packet counted here.
+    pub last_ns: u64,
+}

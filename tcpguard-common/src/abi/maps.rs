@@ -1,0 +1,68 @@
+//! Names and sizes of the BPF maps, for both sides.
+//!
+//! Constant memory: nothing here grows with the traffic. `tests/layout.rs` asserts what all maps
+//! together cost on 2, 16 and 128 CPUs.
+
+/// Listeners followed at most; more are not protected and `status` says so.
+pub const MAX_LISTENERS: u32 = 4096;
+/// Rules (of all kinds) in the kernel at most.
+pub const MAX_RULES: u32 = 16_384;
+/// Signature rules at most.
+pub const MAX_SIGNATURES: u32 = 1024;
+/// Prefixes in each exempt trie at most.
+pub const MAX_EXEMPT: u32 = 4096;
+/// Sampled connection attempts remembered (LRU).
+pub const MAX_FLOWS: u32 = 65_536;
+/// Sources remembered (LRU). A flood turns this table over, so nothing that protects depends on it.
+pub const MAX_SOURCES: u32 = 65_536;
+/// Validated clients remembered (LRU). Only a completed handshake adds one.
+pub const MAX_CLIENTS: u32 = 131_072;
+/// Sets of the table of dropped SYNs, 8 places each; a power of two.
+pub const SEEN_BUCKETS: u32 = 131_072;
+/// Interfaces with counters of their own; slot 0 is shared by all others.
+pub const MAX_INTERFACES: u32 = 64;
+/// Interface indices that can have a slot.
+pub const MAX_IFINDEX: usize = 65_536;
+/// Registers of a listener's distinct-source estimator (HyperLogLog): standard error 1.04/sqrt(m) = 3.3 %.
+pub const HLL_REGISTERS: usize = 1024;
+/// Listeners that were only seen by their SYN-ACKs, waiting for the agent (LRU).
+pub const MAX_UNKNOWN: u32 = 256;
+
+/// Array of 1: [`super::Config`].
+pub const CONFIG: &str = "CONFIG";
+/// Array of 1: interface slot (u8) by interface index.
+pub const INTERFACES: &str = "INTERFACES";
+/// Per-CPU array by interface slot: [`super::PacketCounters`].
+pub const PACKETS: &str = "PACKETS";
+/// Array of 1: bits (u8) by port in host byte order; see [`super::PORT_EXACT`].
+pub const PORTS: &str = "PORTS";
+/// Hash: [`super::ListenerKey`] to [`super::ListenerEntry`].
+pub const LISTENERS: &str = "LISTENERS";
+/// Per-CPU array by listener id: [`super::ListenerCounters`].
+pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
+/// Array by listener id: `[u8; HLL_REGISTERS]`.
+pub const DISTINCT_SOURCES: &str = "DISTINCT_SOURCES";
+/// LRU hash: [`super::FlowKey`] to [`super::Flow`].
+pub const FLOWS: &str = "FLOWS";
+/// LRU hash: [`super::Addr`] to [`super::SourceCounters`].
+pub const SOURCES: &str = "SOURCES";
+/// LRU hash: [`super::Addr`] to [`super::Client`].
+pub const CLIENTS: &str = "CLIENTS";
+/// LPM trie: [`super::PrefixV4`] to [`super::RuleRef`].
+pub const SOURCE_RULES_V4: &str = "SOURCE_RULES_V4";
+/// LPM trie: [`super::PrefixV6`] to [`super::RuleRef`].
+pub const SOURCE_RULES_V6: &str = "SOURCE_RULES_V6";
+/// Hash: [`super::SignatureKey`] to [`super::RuleRef`].
+pub const SIGNATURES: &str = "SIGNATURES";
+/// Array by rule slot: boot time in ns (u64) at which the rule ends; 0 means that it has ended.
+pub const RULE_EXPIRY: &str = "RULE_EXPIRY";
+/// Per-CPU array by rule slot: [`super::RuleHits`].
+pub const RULE_HITS: &str = "RULE_HITS";
+/// LPM trie: [`super::PrefixV4`] to [`super::ExemptEntry`].
+pub const EXEMPT_V4: &str = "EXEMPT_V4";
+/// LPM trie: [`super::PrefixV6`] to [`super::ExemptEntry`].
+pub const EXEMPT_V6: &str = "EXEMPT_V6";
+/// Array by bucket: [`super::SeenBucket`].
+pub const SEEN: &str = "SEEN";
+/// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
+pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";

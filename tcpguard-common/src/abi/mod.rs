@@ -1,0 +1,25 @@
+//! The layouts shared by the BPF programs and the agent.
+//!
+//! Rules for every type here: `repr(C)`, fixed-width integers, explicit padding,
+//! no `bool` and no `enum` (a map can hold any bit pattern). Addresses and ports
+//! stay in network byte order as byte arrays, so packet bytes are map bytes.
+//! Integers that the guard computed itself are in host byte order. Times are
+//! nanoseconds of `CLOCK_BOOTTIME`, which neither suspends nor jumps.
+//! An all-zero value must always be the harmless one: maps start zeroed.
+
+mod addr;
+mod codes;
+mod config;
+mod counters;
+mod keys;
+pub mod maps;
+mod values;
+
+pub use addr::Addr;
+pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
+pub use config::{Config, PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT};
+pub use counters::{
+    ListenerCounters, PacketCounters, RuleHits, CLASS_SLOTS, REASON_SLOTS, SourceCounters,
+};
+pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
+pub use values::{Client, ExemptEntry, Flow, ListenerEntry, RuleRef, SeenBucket, SeenSyn};

@@ -1,0 +1,93 @@
+//! Map values other than counters.
+
+use crate::fastpath::Fingerprint;
+
+/// Value of `LISTENERS`. Only the agent creates listeners; a SYN never does.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ListenerEntry {
+    /// Index of its counters in `LISTENER_COUNTERS`, below [`super::maps::MAX_LISTENERS`].
+    pub id: u32,
+    /// A [`super::ListenerKind`] code.
+    pub kind: u8,
+    /// Bit `m` set: some signature rule of this listener uses mask code `m`.
+    pub masks: u8,
+    /// Always zero.
+    pub pad: [u8; 2],
+}
+
+/// Value of the source-rule tries and of `SIGNATURES`: which rule it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RuleRef {
+    /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::MAX_RULES`].
+    pub slot: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// Value of the exempt tries: why SYNs from a prefix may not be dropped by source or signature.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ExemptEntry {
+    /// Boot time in ns after which the exemption ends; `u64::MAX` for one that stays.
+    pub until_ns: u64,
+}
+
+/// Value of `FLOWS`: what is known of one sampled connection attempt.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flow {
+    /// Boot time in ns of the first SYN.
+    pub syn_ns: u64,
+    /// Boot time in ns of the first SYN-ACK, 0 before it.
+    pub syn_ack_ns: u64,
+    /// Boot time in ns at which the handshake completed or was reset, 0 before.
+    pub done_ns: u64,
+    /// Sequence number of the SYN, host byte order.
+    pub syn_seq: u32,
+    /// Sequence number of the SYN-ACK, host byte order; the third ACK acknowledges this + 1.
+    pub isn: u32,
+    /// [`ListenerEntry::id`].
+    pub listener: u32,
+    /// A [`super::FlowState`] code.
+    pub state: u8,
+    /// How often the SYN was repeated, saturating.
+    pub syn_retransmits: u8,
+    /// How often the SYN-ACK was repeated, saturating.
+    pub syn_ack_retransmits: u8,
+    /// [`super::Config::sample_shift`] when the flow was recorded: it stands for `2^shift` flows.
+    pub sample_shift: u8,
+    /// What the SYN looked like.
+    pub fingerprint: Fingerprint,
+}
+
+/// Value of `CLIENTS`: an address that completed a handshake, so it is not forged.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Client {
+    /// Boot time in ns of the last completed handshake.
+    pub completed_ns: u64,
+    /// Bucket of SYNs that pass in spite of a rule; see [`crate::fastpath::Bucket`].
+    pub bucket: crate::fastpath::Bucket,
+    /// Counters, kept here so that a flood of other sources cannot evict them.
+    pub counters: super::SourceCounters,
+}
+
+/// One remembered SYN that was dropped. All-zero is an empty place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SeenSyn {
+    /// Keyed hash of 4-tuple and sequence number, never 0 in a used place.
+    pub tag: u32,
+    /// Boot time of the drop in ms, wrapping after 49 days.
+    pub at_ms: u32,
+}
+
+/// One set of the table of dropped SYNs: a cache line, searched as a whole.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SeenBucket {
+    /// The places of this set.
+    pub places: [SeenSyn; 8],
+}

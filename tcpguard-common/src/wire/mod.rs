@@ -1,0 +1,1 @@
+//! The bounded walk over a frame's headers.

@@ -1,0 +1,77 @@
+//! What the engine wants done. The agent's executor is the only interpreter.
+
+use std::time::Duration;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use crate::report::{IncidentReport, Mode};
+use crate::{ListenerId, Rule, RuleId, Timestamp};
+
+/// One effect, in the order in which it must happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Put this rule into the kernel.
+    InstallRule(Rule),
+    /// Let this rule, already in the kernel, live until then.
+    RenewRule {
+        /// Which.
+        id: RuleId,
+        /// New end.
+        expires: Timestamp,
+    },
+    /// Take this rule out of the kernel.
+    RemoveRule {
+        /// The rule as it was installed.
+        rule: Rule,
+        /// Why, in words.
+        why: String,
+    },
+    /// Tell the kernel what to do when a rule matches.
+    SetMode(Mode),
+    /// Follow one flow in `2^shift` in detail from now on.
+    SetSampling {
+        /// The new shift.
+        shift: u8,
+    },
+    /// Read the sampled flows and hand them to [`crate::Engine::handle_flows`] in this same poll.
+    InspectFlows,
+    /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
+    CountHalfOpen,
+    /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue:
+    /// those whose recorded SYN matches one of `signatures`, and those older than `older_than`
+    /// of which no SYN is recorded; at most `limit` now.
+    CleanHalfOpen {
+        /// Which listener.
+        listener: ListenerId,
+        /// Signatures of the rules that are active for it.
+        signatures: Vec<(Mask, Fingerprint)>,
+        /// Age from which an entry without a recorded SYN counts as the flood's.
+        older_than: Duration,
+        /// At most this many.
+        limit: u32,
+    },
+    /// Tell people.
+    Alert {
+        /// How bad.
+        severity: Severity,
+        /// What happened, for the journal's event field: `attack_started`, `attack_updated`,
+        /// `attack_ended`, `rule_installed`, `rule_withdrawn`, `mode_changed`, …
+        event: &'static str,
+        /// One line in words.
+        message: String,
+        /// The incident it belongs to, as it is now.
+        incident: Option<Box<IncidentReport>>,
+    },
+}
+
+/// Syslog severities used for alerts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Worth looking at.
+    Warning,
+    /// Clients are suffering.
+    Critical,
+}

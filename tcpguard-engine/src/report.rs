@@ -1,0 +1,249 @@
+//! What the engine knows, for `status`, alerts and JSON. Plain data, no formatting of layout.
+
+use std::net::IpAddr;
+
+use crate::{Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Timestamp};
+
+/// What happens when a rule matches.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Nothing is matched.
+    Off,
+    /// Matches are counted.
+    #[default]
+    Observe,
+    /// Matches are dropped.
+    Enforce,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Report {
+    /// The mode.
+    pub mode: Mode,
+    /// Open incidents, oldest first.
+    pub incidents: Vec<IncidentReport>,
+    /// Recently closed incidents, newest first (at most 64).
+    pub past: Vec<IncidentReport>,
+    /// Every listener followed.
+    pub listeners: Vec<ListenerReport>,
+    /// Every rule wanted in the kernel.
+    pub rules: Vec<RuleReport>,
+    /// One flow in `2^sample_shift` is followed in detail.
+    pub sample_shift: u8,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ListenerReport {
+    /// Its id.
+    pub id: ListenerId,
+    /// Its address.
+    pub listener: Listener,
+    /// Where it lives.
+    pub kind: ListenerKind,
+    /// Cumulative counters.
+    pub counters: ListenerCounters,
+    /// Queues.
+    pub queues: Option<Queues>,
+    /// SYNs per second over the last second.
+    pub syn_rate: f64,
+    /// Completed handshakes per second over the last second.
+    pub completed_rate: f64,
+    /// SYNs per second dropped by rules over the last second (in observe mode: would be).
+    pub dropped_rate: f64,
+    /// Completed over answered handshakes, mature ones of the last 8 s; `None` without any.
+    pub completion: Option<f64>,
+    /// What is the matter.
+    pub state: ListenerState,
+}
+
+/// The state of a listener in one word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerState {
+    /// Handshakes complete.
+    Ok,
+    /// Handshakes fail and it is not known yet why.
+    Suspect,
+    /// An incident is open and nothing is done about it.
+    Attacked,
+    /// An incident is open and rules act.
+    Protected,
+}
+
+/// What kind of trouble an incident is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentClass {
+    /// SYNs from random, forged sources.
+    RandomSpoofed,
+    /// One source dominates.
+    SingleSource,
+    /// Handshakes fail, but nothing says that it is an attack: a broken client path.
+    HandshakeDegraded,
+}
+
+impl IncidentClass {
+    /// The name in JSON and the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RandomSpoofed => "random_spoofed",
+            Self::SingleSource => "single_source",
+            Self::HandshakeDegraded => "handshake_degraded",
+        }
+    }
+
+    /// The name in sentences.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::RandomSpoofed => "random-source SYN flood",
+            Self::SingleSource => "single-source SYN flood",
+            Self::HandshakeDegraded => "failing handshakes, not an attack",
+        }
+    }
+}
+
+/// One incident, open or closed, with all that a person needs to re-trace the verdict.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct IncidentReport {
+    /// Number, rising from 1.
+    pub id: u64,
+    /// Which listener.
+    pub listener_id: ListenerId,
+    /// Its address.
+    pub listener: Listener,
+    /// What it is.
+    pub class: IncidentClass,
+    /// How bad.
+    pub severity: Severity,
+    /// First tick in which handshakes failed.
+    pub started: Timestamp,
+    /// When the alarm was raised.
+    pub detected: Timestamp,
+    /// When it was over; `None` while it is open.
+    pub ended: Option<Timestamp>,
+    /// What raised the alarm: `fast`, `slow` or `occupancy`.
+    pub signal: String,
+    /// 0 to 1: `1 - 2^-gate`.
+    pub confidence: f64,
+    /// The numbers behind the verdict, at the last refinement.
+    pub evidence: Evidence,
+    /// SYNs in the incident so far.
+    pub syns: u64,
+    /// SYNs dropped by its rules so far (in observe mode: would have been).
+    pub dropped: u64,
+    /// SYNs per second over the last second.
+    pub syn_rate: f64,
+    /// Highest SYN rate over one second.
+    pub peak_syn_rate: f64,
+    /// What was done, newest last, in words with times relative to `started`.
+    pub actions: Vec<ActionReport>,
+    /// Rules that are active because of it.
+    pub rules: Vec<RuleId>,
+}
+
+/// One thing that was done about an incident.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ActionReport {
+    /// When.
+    pub at: Timestamp,
+    /// What, in words.
+    pub text: String,
+}
+
+/// What the verdict of an incident rests on: failing handshakes of the last 8 s.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Evidence {
+    /// Failing flows looked at.
+    pub failing_flows: u64,
+    /// Completed over attempted handshakes in the window, 0 to 1.
+    pub completion: f64,
+    /// Distinct sources of the incident, estimated.
+    pub sources_estimate: u64,
+    /// SYNs per distinct source.
+    pub syns_per_source: f64,
+    /// Share of failing flows from sources seen once.
+    pub singleton_share: f64,
+    /// Share of the top source.
+    pub top_source_share: f64,
+    /// The top sources, at most 8.
+    pub top_sources: Vec<SourceShare>,
+    /// Fewest sources that cover 90 % of the failing flows.
+    pub k90_sources: u64,
+    /// Fewest /24 (IPv6: /48) networks that cover 90 %.
+    pub k90_networks: u64,
+    /// Distinct /8 (IPv6: /16) networks among the failing flows.
+    pub distinct_slash8: u64,
+    /// The top signatures, at most 4, the one that a rule uses first.
+    pub signatures: Vec<SignatureShare>,
+    /// Share of the two most frequent TTLs.
+    pub top2_ttl_share: f64,
+    /// TTL histogram: (TTL, share), at most 8, the most frequent first.
+    pub ttls: Vec<(u8, f64)>,
+    /// Share of failing flows older than 1.5 s whose SYN was repeated; `None` without any.
+    pub retransmitted_share: Option<f64>,
+    /// Half-open handshakes and the limit, where known.
+    pub half_open: Option<(u32, u32)>,
+    /// The gate items, each with whether it holds.
+    pub gate: Vec<GateItem>,
+}
+
+/// One item of the evidence gate.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct GateItem {
+    /// Short name.
+    pub name: String,
+    /// Whether it speaks for an attack.
+    pub holds: bool,
+    /// The numbers, in words.
+    pub detail: String,
+}
+
+/// A source and its share.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct SourceShare {
+    /// Address (IPv6: /64 network address).
+    pub addr: IpAddr,
+    /// Share of the failing flows.
+    pub share: f64,
+}
+
+/// A signature and what it covers.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct SignatureShare {
+    /// In p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
+    pub text: String,
+    /// Name of the mask.
+    pub mask: String,
+    /// Share of the failing flows that it covers.
+    pub share: f64,
+    /// Completed handshakes with it, in the window and among all recorded clients.
+    pub completed: u64,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct RuleReport {
+    /// Its id.
+    pub id: RuleId,
+    /// `source` or `signature`.
+    pub kind: String,
+    /// What it matches, in words: a prefix, or a signature and its listener.
+    pub matches: String,
+    /// `incident` or `operator`.
+    pub origin: String,
+    /// The incident it was made for.
+    pub incident: Option<u64>,
+    /// Why.
+    pub reason: String,
+    /// Created at.
+    pub created: Timestamp,
+    /// Ends at, unless renewed.
+    pub expires: Timestamp,
+    /// SYNs dropped (in observe mode: would have been).
+    pub hits: u64,
+    /// SYNs that matched and passed because they came back.
+    pub returned: u64,
+}

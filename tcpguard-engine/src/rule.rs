@@ -1,0 +1,59 @@
+//! Rules: what is dropped, on whose word, why and until when.
+
+use ipnet::IpNet;
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use crate::{ListenerId, Timestamp};
+
+/// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+pub struct RuleId(pub u32);
+
+/// One drop rule. Every rule ends by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name.
+    pub id: RuleId,
+    /// Which SYNs it drops.
+    pub matcher: Matcher,
+    /// On whose word.
+    pub origin: Origin,
+    /// Why, in words.
+    pub reason: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When the kernel stops applying it, unless it is renewed.
+    pub expires: Timestamp,
+}
+
+/// Which SYNs a rule drops.
+///
+/// There is no automatic rule against the *sources* of a random-source flood: each address is used
+/// about once, so a ban comes after the fact, fills the table, and cuts off whoever the attacker
+/// chose to forge.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Matcher {
+    /// From these sources, to any listener.
+    Source(IpNet),
+    /// To this listener, looking like this under this mask.
+    Signature {
+        /// The listener under attack.
+        listener: ListenerId,
+        /// Which fields count.
+        mask: Mask,
+        /// Their values; fields that do not count are zero.
+        fingerprint: Fingerprint,
+    },
+}
+
+/// On whose word a rule exists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Made for an incident, ends with it.
+    Incident(u64),
+    /// `tcpguard block`, by this user id.
+    Operator {
+        /// User id of the caller on the control socket.
+        uid: u32,
+    },
+}

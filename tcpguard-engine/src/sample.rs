@@ -1,0 +1,185 @@
+//! What the engine is told: one [`Sample`] a poll, and on request the sampled [`Flow`]s.
+//!
+//! Counters are cumulative, as the kernel keeps them; the engine computes differences, so that a
+//! missed poll loses nothing.
+
+use std::net::IpAddr;
+
+use tcpguard_common::fastpath::Fingerprint;
+
+use crate::{RuleId, Timestamp};
+
+/// Names a listener for as long as it is followed; ids are not reused while an agent runs.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+pub struct ListenerId(pub u32);
+
+/// Where clients connect to.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+pub struct Listener {
+    /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
+    pub addr: IpAddr,
+    /// Port.
+    pub port: u16,
+}
+
+/// Where a listener's sockets are.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerKind {
+    /// A listening socket of this network namespace: every means applies.
+    Local,
+    /// Only seen by its SYN-ACKs: no half-open clean-up.
+    Forwarded,
+}
+
+/// Everything read in one poll.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// When the counters were read.
+    pub at: Timestamp,
+    /// Changes when the kernel counters started again from zero.
+    pub epoch: u64,
+    /// Every listener followed now. One that is missing has gone.
+    pub listeners: Vec<ListenerSample>,
+    /// TcpExt counters of the network namespace.
+    pub tcp_ext: TcpExt,
+    /// Hit counters of the rules in the kernel.
+    pub rules: Vec<RuleCounters>,
+    /// One flow in `2^sample_shift` is followed in detail.
+    pub sample_shift: u8,
+}
+
+/// One listener in a [`Sample`].
+#[derive(Clone, Debug)]
+pub struct ListenerSample {
+    /// Its id.
+    pub id: ListenerId,
+    /// Its address and port.
+    pub listener: Listener,
+    /// Where it lives.
+    pub kind: ListenerKind,
+    /// Its counters.
+    pub counters: ListenerCounters,
+    /// Its queues, where they could be read (local listeners).
+    pub queues: Option<Queues>,
+    /// Estimate of the distinct sources of its SYNs in the running window of about 10 s.
+    pub distinct_sources: u64,
+}
+
+/// Cumulative counters of a listener, summed over CPUs. Those marked "sampled" are estimates.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ListenerCounters {
+    /// SYNs that arrived, whatever became of them, repetitions included.
+    pub syn: u64,
+    /// Of these, repetitions of a pending SYN (sampled).
+    pub syn_retransmit: u64,
+    /// SYN-ACKs that left, repetitions included.
+    pub syn_ack: u64,
+    /// Of these, repetitions (sampled).
+    pub syn_ack_retransmit: u64,
+    /// Handshakes that the kernel completed; `None` where the tracepoint is not available.
+    pub established: Option<u64>,
+    /// Third ACKs with the right number (sampled).
+    pub acknowledged: u64,
+    /// Half-open handshakes reset by the client (sampled).
+    pub reset: u64,
+    /// Resets that the listener sent.
+    pub refused: u64,
+    /// SYNs dropped by source rules (in observe mode: that would have been).
+    pub dropped_source: u64,
+    /// SYNs dropped by signature rules (in observe mode: that would have been).
+    pub dropped_signature: u64,
+    /// SYNs that a rule matched and that passed because they came back.
+    pub returned: u64,
+    /// SYNs that a rule matched and that passed because their source is validated or exempt.
+    pub spared: u64,
+}
+
+/// The queues of a listening socket (summed over an SO_REUSEPORT group).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Queues {
+    /// Half-open handshakes in the kernel, if they were counted at this poll.
+    pub half_open: Option<u32>,
+    /// Connections waiting for `accept`.
+    pub accept: u32,
+    /// Limit of both queues: the smaller of the `listen` backlog and `somaxconn`.
+    pub backlog: u32,
+}
+
+/// Cumulative `TcpExt` counters of the network namespace.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct TcpExt {
+    /// `ListenOverflows`: the accept queue was full.
+    pub listen_overflows: u64,
+    /// `ListenDrops`: SYNs or ACKs that a listener dropped for any reason.
+    pub listen_drops: u64,
+    /// `TCPReqQFullDoCookies`: the SYN queue was full and a cookie went out.
+    pub req_q_full_do_cookies: u64,
+    /// `TCPReqQFullDrop`: the SYN queue was full and the SYN was dropped.
+    pub req_q_full_drop: u64,
+    /// `SyncookiesSent`.
+    pub syncookies_sent: u64,
+    /// `SyncookiesRecv`: valid cookies that came back.
+    pub syncookies_recv: u64,
+    /// `SyncookiesFailed`.
+    pub syncookies_failed: u64,
+}
+
+/// Cumulative hit counters of one rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RuleCounters {
+    /// The rule.
+    pub id: RuleId,
+    /// SYNs it dropped, or would have in observe mode.
+    pub hits: u64,
+    /// SYNs that it matched and that passed because they came back 0.8 to 3.5 s later.
+    pub returned: u64,
+}
+
+/// How far a connection attempt has come.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FlowState {
+    /// A SYN was seen and passed on; no answer yet.
+    Syn,
+    /// The SYN was answered; the client has not spoken again.
+    SynAck,
+    /// The handshake completed.
+    Completed,
+    /// The client reset it.
+    Reset,
+    /// A rule dropped the SYN (or would have in observe mode).
+    Dropped,
+}
+
+/// One sampled connection attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// At which listener.
+    pub listener: ListenerId,
+    /// From which address.
+    pub client: IpAddr,
+    /// From which port.
+    pub client_port: u16,
+    /// To which local address (the listener's may be a wildcard).
+    pub server: IpAddr,
+    /// First SYN.
+    pub syn_at: Timestamp,
+    /// First SYN-ACK.
+    pub syn_ack_at: Option<Timestamp>,
+    /// Completed or reset at.
+    pub done_at: Option<Timestamp>,
+    /// How far it has come.
+    pub state: FlowState,
+    /// Repetitions of the SYN.
+    pub syn_retransmits: u8,
+    /// It stands for this many flows.
+    pub weight: u32,
+    /// What the SYN looked like.
+    pub fingerprint: Fingerprint,
+}
+
+/// What is known of clients that completed handshakes, for checks before a rule is made.
+pub trait KnownClients {
+    /// Whether any address within `net` completed a handshake in the last ten minutes.
+    fn completed_within(&self, net: &ipnet::IpNet) -> bool;
+}

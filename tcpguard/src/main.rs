@@ -1,0 +1,2 @@
+//! The `tcpguard` binary.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Every step of CI and of a developer's day as one verb.
+fn main() {}
