@@ -1,15 +1,94 @@
+//! The kernel side of tcpguard: adapters between the kernel and `tcpguard-common`, where everything
+//! is decided. What a packet means stands in `tcpguard_common::fastpath`.
 #![no_std]
 #![no_main]
+// Loads of unaligned packet fields and one verifier hint are written in assembly; see `frame`.
+#![feature(asm_experimental_arch)]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod frame;
+mod handshakes;
+mod ingress;
+mod maps;
+mod tables;
 
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::macros::{classifier, raw_tracepoint, xdp};
+use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
+use tcpguard_common::abi::{Action, REASON_SLOTS};
+use tcpguard_common::fastpath;
+
+use crate::frame::{SkbFrame, opaque};
+use crate::ingress::KernelSteps;
+use crate::tables::KernelTables;
+
+/// Every packet that arrives. `frags`: also attaches where the MTU exceeds a page.
 #[xdp(frags)]
-pub fn tcpguard_ingress(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
+    let (Some(config), Some(packets)) =
+        (maps::CONFIG.get(0), maps::packet_counters(ctx.ingress_ifindex() as u32))
+    else {
+        return xdp_action::XDP_PASS;
+    };
+    packets.entry += 1;
+    packets.bytes += (ctx.data_end() - ctx.data()) as u64;
+    let reason = fastpath::ingress(config, &mut KernelSteps { ctx: &ctx, config });
+    packets.reasons[opaque(reason as usize) & (REASON_SLOTS - 1)] += 1;
+    logging::verdict(&ctx, reason);
+    match reason.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+    }
 }
 
-#[cfg(target_arch = "bpf")]
+/// Every packet that leaves; only SYN-ACKs and resets are looked at more closely.
+#[classifier]
+pub fn tcpguard_egress(ctx: TcContext) -> i32 {
+    if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
+        let frame = SkbFrame::new(&ctx, tables.scratch());
+        fastpath::egress(&frame, config, &mut tables);
+    }
+    // "No verdict": programs and filters after this one go on.
+    TC_ACT_UNSPEC
+}
+
+/// Every state change of a TCP socket; SYN_RECV to ESTABLISHED is a completed handshake.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn tcpguard_established(ctx: RawTracePointContext) -> i32 {
+    if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
+        if let Some(flow) = handshakes::completed(&ctx, config) {
+            fastpath::established(config, &mut tables, &flow);
+        }
+    }
+    0
+}
+
+/// Debug lines for `tcpguard run --bpf-log`, in the object built with feature `log` only: aya-log's
+/// map has a definition that libbpf and bpftool refuse, and the plain object must load there too.
+mod logging {
+    use aya_ebpf::programs::XdpContext;
+    use tcpguard_common::abi::Reason;
+
+    #[cfg(feature = "log")]
+    #[inline(always)]
+    pub(crate) fn verdict(ctx: &XdpContext, reason: Reason) {
+        match reason.action() {
+            tcpguard_common::abi::Action::Drop => aya_log_ebpf::debug!(ctx, "drop, reason {}", reason as u8),
+            tcpguard_common::abi::Action::Pass => aya_log_ebpf::trace!(ctx, "pass, reason {}", reason as u8),
+        }
+    }
+
+    #[cfg(not(feature = "log"))]
+    #[inline(always)]
+    pub(crate) fn verdict(_: &XdpContext, _: Reason) {}
+}
+
+/// Never reached: the verifier refuses a program with a path to it.
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}
 }
+
+/// Several helpers are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,47 +1,136 @@
 //! One address type for both families.
 
-/// An IPv4 or IPv6 address in network byte order; IPv4 as `::ffff:a.b.c.d`.
+/// An IPv4 or IPv6 address; IPv4 as `::ffff:a.b.c.d`. In memory: 16 bytes in network byte order.
 ///
-/// One 16-byte form lets every table hold both families, so that IPv4 and IPv6
-/// are treated alike by construction.
+/// One form lets every table hold both families, so that IPv4 and IPv6 are treated alike by
+/// construction. It is made of words, not bytes, because BPF copies what is made of bytes byte by
+/// byte.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Addr(pub [u8; 16]);
+pub struct Addr([u32; 4]);
+
+/// The word that marks a mapped IPv4 address, `00 00 ff ff` in memory.
+const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Addr {
     /// The IPv4 wildcard `0.0.0.0`, under which a socket bound to every IPv4 address listens.
     pub const ANY_V4: Self = Self::from_v4([0; 4]);
     /// The IPv6 wildcard `::`.
-    pub const ANY_V6: Self = Self([0; 16]);
+    pub const ANY_V6: Self = Self([0; 4]);
 
     /// From the four bytes of an IPv4 header field.
     #[inline(always)]
     pub const fn from_v4(v4: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]])
+        Self([0, 0, MAPPED, u32::from_ne_bytes(v4)])
+    }
+
+    /// From the sixteen bytes of an IPv6 header field.
+    #[inline(always)]
+    pub const fn from_v6(v6: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([v6[0], v6[1], v6[2], v6[3]]),
+            u32::from_ne_bytes([v6[4], v6[5], v6[6], v6[7]]),
+            u32::from_ne_bytes([v6[8], v6[9], v6[10], v6[11]]),
+            u32::from_ne_bytes([v6[12], v6[13], v6[14], v6[15]]),
+        ])
+    }
+
+    /// From the four words of an IPv6 header field, each in host byte order.
+    #[inline(always)]
+    pub const fn from_v6_words(words: [u32; 4]) -> Self {
+        Self([
+            words[0].to_be(),
+            words[1].to_be(),
+            words[2].to_be(),
+            words[3].to_be(),
+        ])
+    }
+
+    /// The same address with each word passed through `change`.
+    #[inline(always)]
+    pub(crate) fn map(self, change: impl Fn(u32) -> u32) -> Self {
+        Self([
+            change(self.0[0]),
+            change(self.0[1]),
+            change(self.0[2]),
+            change(self.0[3]),
+        ])
+    }
+
+    /// The bytes in network byte order.
+    #[inline(always)]
+    pub const fn octets(&self) -> [u8; 16] {
+        let [a, b, c, d] = self.0;
+        let (a, b, c, d) = (
+            a.to_ne_bytes(),
+            b.to_ne_bytes(),
+            c.to_ne_bytes(),
+            d.to_ne_bytes(),
+        );
+        [
+            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
+            d[2], d[3],
+        ]
     }
 
     /// The IPv4 address, if it is one.
     #[inline(always)]
     pub const fn as_v4(&self) -> Option<[u8; 4]> {
-        let a = &self.0;
-        if a[0] | a[1] | a[2] | a[3] | a[4] | a[5] | a[6] | a[7] | a[8] | a[9] == 0
-            && a[10] == 0xff
-            && a[11] == 0xff
-        {
-            Some([a[12], a[13], a[14], a[15]])
+        if self.0[0] | self.0[1] == 0 && self.0[2] == MAPPED {
+            Some(self.0[3].to_ne_bytes())
         } else {
             None
         }
     }
 
-    /// What one client is counted under: the IPv4 address, or the IPv6 /64,
-    /// because one IPv6 host owns (at least) a /64 and can use any address of it.
+    /// What one client is counted under: the IPv4 address, or the IPv6 /64, because one IPv6 host
+    /// owns (at least) a /64 and can use any address of it.
     #[inline(always)]
     pub const fn client(&self) -> Self {
         if self.as_v4().is_some() {
-            return *self;
+            *self
+        } else {
+            Self([self.0[0], self.0[1], 0, 0])
         }
-        let a = &self.0;
-        Self([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    /// The address as two words for hashing.
+    #[inline(always)]
+    pub(crate) const fn words(&self) -> [u64; 2] {
+        [
+            self.0[0] as u64 | (self.0[1] as u64) << 32,
+            self.0[2] as u64 | (self.0[3] as u64) << 32,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_are_the_bytes_on_the_wire() {
+        let bytes = [
+            0x20, 1, 0xd, 0xb8, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+        ];
+        assert_eq!(Addr::from_v6(bytes).octets(), bytes);
+        let words = [0x2001_0db8, 0x0506_0708, 0x090a_0b0c, 0x0d0e_0f10];
+        assert_eq!(Addr::from_v6_words(words).octets(), bytes);
+        let v4 = Addr::from_v4([192, 0, 2, 1]);
+        assert_eq!(
+            v4.octets(),
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]
+        );
+        assert_eq!(v4.as_v4(), Some([192, 0, 2, 1]));
+        assert_eq!(Addr::ANY_V6.as_v4(), None);
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_64_and_an_ipv4_client_itself() {
+        let one = Addr::from_v6_words([0x2001_0db8, 1, 2, 3]);
+        let other = Addr::from_v6_words([0x2001_0db8, 1, 4, 5]);
+        assert_eq!(one.client(), other.client());
+        let v4 = Addr::from_v4([192, 0, 2, 1]);
+        assert_eq!(v4.client(), v4);
     }
 }

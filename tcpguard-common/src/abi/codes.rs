@@ -75,6 +75,8 @@ codes! {
         DropSignature = 21, "drop_signature";
         /// Dropped: a flag combination that no TCP sends.
         DropIllegal = 22, "drop_illegal_flags";
+        /// Headers that reach further into the frame than the parser does.
+        HeaderDepth = 23, "header_depth";
     }
 }
 

@@ -24,8 +24,10 @@ pub struct Config {
     pub hash_key: [u64; 2],
     /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
-    /// Number of flows that may still be half-open. 0 lets every ACK skip the flow look-up.
-    pub half_open: u64,
+    /// Number of source rules; 0 lets every SYN skip their look-up.
+    pub source_rules: u32,
+    /// 1: the tracepoint counts completed handshakes, so that third ACKs do not count them again.
+    pub established_seen: u32,
 }
 
 /// Bit of the `PORTS` table: some socket listens on this port on every IPv4 address.

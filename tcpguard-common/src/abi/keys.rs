@@ -19,7 +19,11 @@ impl ListenerKey {
     /// Key for an address and a port in network byte order.
     #[inline(always)]
     pub const fn new(addr: Addr, port: [u8; 2]) -> Self {
-        Self { addr, port, pad: [0; 2] }
+        Self {
+            addr,
+            port,
+            pad: [0; 2],
+        }
     }
 }
 
@@ -35,6 +39,19 @@ pub struct FlowKey {
     pub client_port: [u8; 2],
     /// The server's port, network byte order.
     pub server_port: [u8; 2],
+}
+
+impl FlowKey {
+    /// The same connection seen from the other end.
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            client: self.server,
+            server: self.client,
+            client_port: self.server_port,
+            server_port: self.client_port,
+        }
+    }
 }
 
 /// Key of `SIGNATURES`: what the SYNs of one flood at one listener have in common.

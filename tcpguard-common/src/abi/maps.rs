@@ -66,3 +66,5 @@ pub const EXEMPT_V6: &str = "EXEMPT_V6";
 pub const SEEN: &str = "SEEN";
 /// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
+/// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
+pub const CLOCK: &str = "CLOCK";

@@ -19,7 +19,7 @@ pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT};
 pub use counters::{
-    ListenerCounters, PacketCounters, RuleHits, CLASS_SLOTS, REASON_SLOTS, SourceCounters,
+    CLASS_SLOTS, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits, SourceCounters,
 };
 pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
 pub use values::{Client, ExemptEntry, Flow, ListenerEntry, RuleRef, SeenBucket, SeenSyn};

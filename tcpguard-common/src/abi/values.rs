@@ -30,8 +30,9 @@ pub struct RuleRef {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExemptEntry {
-    /// Boot time in ns after which the exemption ends; `u64::MAX` for one that stays.
-    pub until_ns: u64,
+    /// Boot time in seconds at which the exemption ends; `u32::MAX` for one that stays. (A trie
+    /// value may not be aligned more strictly than its IPv4 key.)
+    pub until_s: u32,
 }
 
 /// Value of `FLOWS`: what is known of one sampled connection attempt.

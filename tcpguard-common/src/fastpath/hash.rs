@@ -54,9 +54,8 @@ impl Hasher {
     /// Absorbs an address.
     #[inline(always)]
     pub const fn addr(self, addr: &Addr) -> Self {
-        let a = &addr.0;
-        self.word(u64::from_ne_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]))
-            .word(u64::from_ne_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]))
+        let words = addr.words();
+        self.word(words[0]).word(words[1])
     }
 
     /// The hash.
@@ -84,13 +83,20 @@ pub const fn flow(key: [u64; 2], flow: &FlowKey) -> u64 {
         flow.server_port[0],
         flow.server_port[1],
     ]);
-    Hasher::new(key).addr(&flow.client).addr(&flow.server).word(ports as u64).finish()
+    Hasher::new(key)
+        .addr(&flow.client)
+        .addr(&flow.server)
+        .word(ports as u64)
+        .finish()
 }
 
 /// Hash of one SYN of a connection attempt, for recognising its repetition.
 #[inline(always)]
 pub const fn syn(key: [u64; 2], flow_hash: u64, sequence: u32) -> u64 {
-    Hasher::new(key).word(flow_hash).word(sequence as u64).finish()
+    Hasher::new(key)
+        .word(flow_hash)
+        .word(sequence as u64)
+        .finish()
 }
 
 /// Whether a flow belongs to the sample of one in `2^shift`.

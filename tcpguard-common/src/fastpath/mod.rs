@@ -1,8 +1,17 @@
 //! The decision about one packet, and the parts it is made of.
 
 mod bucket;
+mod classify;
+mod decide;
+mod distinct;
 mod fingerprint;
 pub mod hash;
+mod seen;
+mod tables;
 
 pub use bucket::{Bucket, Rate};
+pub use classify::classify;
+pub use decide::{HANDSHAKE_NS, Steps, VALIDATED_RATE, Work, egress, established, ingress, step};
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
+pub use seen::{RETURN_MAX_MS, RETURN_MIN_MS};
+pub use tables::Tables;

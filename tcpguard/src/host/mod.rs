@@ -1,1 +1,34 @@
-//! host
+//! The host's own view of TCP: what the daemon reads from the kernel, and does to it, outside BPF.
+//!
+//! Everything here is synchronous and bounded: each call is one question to the kernel or one
+//! small file, and returns within [`ANSWER_TIMEOUT`] even if the kernel does not answer. Nothing
+//! is cached and nothing is judged; that is the agent's and the engine's business.
+//!
+//! All of it refers to the network namespace of the calling thread, and sockets that are kept
+//! open stay in the namespace in which they were opened.
+
+pub mod btf;
+pub mod clock;
+mod error;
+pub mod interfaces;
+pub mod link_watch;
+mod netlink;
+pub mod netns;
+pub mod netstat;
+pub mod protected;
+pub mod release;
+pub mod rtnetlink;
+pub mod sock_diag;
+pub mod sysctl;
+
+pub use btf::SocketOffsets;
+pub use clock::{WallClock, boot_time};
+pub use error::Error;
+pub use interfaces::Interface;
+pub use link_watch::{LinkEvent, LinkWatch};
+pub use netlink::ANSWER_TIMEOUT;
+pub use netstat::tcp_ext;
+pub use protected::{Protected, protected_set};
+pub use release::KernelRelease;
+pub use sock_diag::{HalfOpen, ListenerGroup, ListeningSocket, SockDiag};
+pub use sysctl::Sysctls;

@@ -1,0 +1,98 @@
+//! Dropped SYNs that come back.
+//!
+//! A SYN that a signature rule drops can never complete, so a completion rate says nothing about
+//! whom the rule hurts. What tells a real client is that it tries again: the same 4-tuple with the
+//! same sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5).
+//! A flood from random sources does not repeat itself. So dropped SYNs are remembered, a repeated
+//! one passes, and their number is the rule's false-positive meter.
+
+use crate::abi::{SeenBucket, SeenSyn};
+
+/// Earliest repetition that counts, in ms: shorter than any initial timeout in use (1 s), with room
+/// for timer slack, and longer than a burst of duplicates.
+pub const RETURN_MIN_MS: u32 = 800;
+/// Latest repetition that counts, in ms: the second retransmission comes 2 s after the first.
+pub const RETURN_MAX_MS: u32 = 3_500;
+
+/// Looks for the SYN with `hash` in its set, remembers it there, and says whether it came back.
+#[inline(always)]
+pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
+    // Millisecond resolution in 32 bits: wraps after 49 days, and a wrapped entry can at worst let
+    // one dropped SYN pass.
+    let now_ms = (now_ns / 1_000_000) as u32;
+    let tag = ((hash >> 32) as u32).max(1);
+    // Age in the high bits, place in the low three: one number to take the maximum of, where two
+    // would give the verifier a path for each place.
+    let mut oldest = 0;
+    let mut place = 0;
+    while place < 8 {
+        let seen = bucket.places[place];
+        let age = now_ms.wrapping_sub(seen.at_ms);
+        if seen.tag == tag {
+            if age < RETURN_MIN_MS {
+                // A duplicate: keep the first time, or the real repetition would look too early.
+                return false;
+            }
+            bucket.places[place].at_ms = now_ms;
+            return age <= RETURN_MAX_MS;
+        }
+        let age = if seen.tag == 0 { u32::MAX } else { age };
+        let candidate = u64::from(age) << 3 | place as u64;
+        if candidate > oldest {
+            oldest = candidate;
+        }
+        place += 1;
+    }
+    bucket.places[(oldest & 7) as usize] = SeenSyn { tag, at_ms: now_ms };
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn times(bucket: &mut SeenBucket, hash: u64, times_ms: &[u64]) -> [bool; 4] {
+        let mut answers = [false; 4];
+        for (answer, ms) in answers.iter_mut().zip(times_ms) {
+            *answer = returned(bucket, hash, ms * MS);
+        }
+        answers
+    }
+
+    #[test]
+    fn a_client_that_retransmits_at_1_and_3_seconds_is_recognised_both_times() {
+        let mut bucket = SeenBucket::default();
+        let answers = times(&mut bucket, 7 << 32, &[10_000, 11_000, 13_000, 17_000]);
+        assert_eq!(answers, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_duplicate_within_the_burst_is_not_a_return_and_does_not_delay_one() {
+        let mut bucket = SeenBucket::default();
+        let answers = times(&mut bucket, 7 << 32, &[10_000, 10_001, 10_700, 11_000]);
+        assert_eq!(answers, [false, false, false, true]);
+    }
+
+    #[test]
+    fn eight_syns_share_a_set_and_the_ninth_replaces_the_oldest() {
+        let mut bucket = SeenBucket::default();
+        for tag in 1..=9u64 {
+            assert!(!returned(&mut bucket, tag << 32, (10_000 + tag) * MS));
+        }
+        assert!(
+            !returned(&mut bucket, 1 << 32, 11_100 * MS),
+            "the oldest was replaced"
+        );
+        assert!(returned(&mut bucket, 9 << 32, 11_100 * MS));
+    }
+
+    #[test]
+    fn the_time_may_wrap() {
+        let mut bucket = SeenBucket::default();
+        let wrap = u64::from(u32::MAX) * MS;
+        assert!(!returned(&mut bucket, 5 << 32, wrap - 500 * MS));
+        assert!(returned(&mut bucket, 5 << 32, wrap + 501 * MS));
+    }
+}

@@ -1,0 +1,61 @@
+//! What the decision reads and writes beside the frame.
+
+use crate::abi::maps::HLL_REGISTERS;
+use crate::abi::{
+    Addr, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, RuleHits,
+    RuleRef, SeenBucket, SignatureKey, SourceCounters,
+};
+
+/// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
+/// host. Look-ups that fail return `None`; insertions into a full table may be lost. Neither may
+/// ever turn into a drop.
+pub trait Tables {
+    /// Boot time in ns, exact to a timer tick.
+    fn now_ns(&mut self) -> u64;
+    /// When this CPU last saw a SYN for a listener, in ns of boot time. The packets of one
+    /// connection arrive on one CPU, so that ACKs can skip the flow table where no handshake is
+    /// under way.
+    fn last_syn_ns(&mut self) -> &mut u64;
+    /// Counts a segment's class.
+    fn count_class(&mut self, class: Class);
+    /// Whether the segment at hand belongs to the sample of one in `2^shift`.
+    fn segment_sampled(&mut self, shift: u8) -> bool;
+
+    /// The `PORT_…` bits of a port in network byte order.
+    fn port_bits(&self, port: [u8; 2]) -> u8;
+    /// The listener with exactly this key.
+    fn listener(&self, key: &ListenerKey) -> Option<ListenerEntry>;
+    /// Counters of a listener.
+    fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters>;
+    /// Registers of a listener's distinct-source estimator.
+    fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]>;
+    /// Notes a SYN-ACK that left from an address that is no known listener.
+    fn note_unknown_listener(&mut self, key: &ListenerKey);
+
+    /// A sampled connection attempt.
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
+    /// Records a connection attempt, over any earlier one with this key.
+    fn insert_flow(&mut self, key: &FlowKey, flow: &Flow);
+
+    /// Counters of a source that never completed a handshake.
+    fn source(&mut self, addr: &Addr) -> Option<&mut SourceCounters>;
+    /// Records such a source.
+    fn insert_source(&mut self, addr: &Addr, counters: &SourceCounters);
+    /// A validated client.
+    fn client(&mut self, addr: &Addr) -> Option<&mut Client>;
+    /// Records a validated client.
+    fn insert_client(&mut self, addr: &Addr, client: &Client);
+
+    /// The rule with the longest prefix over an address.
+    fn source_rule(&self, addr: &Addr) -> Option<RuleRef>;
+    /// The rule for a signature.
+    fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef>;
+    /// Boot time in ns at which a rule ends; 0 when there is none.
+    fn rule_expiry_ns(&self, slot: u32) -> u64;
+    /// Hit counters of a rule.
+    fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits>;
+    /// Boot time in seconds until which an address is protected or allow-listed; 0 when it is not.
+    fn exempt_until_s(&self, addr: &Addr) -> u32;
+    /// A set of the table of dropped SYNs; `index` is taken modulo the size.
+    fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
+}

@@ -1,0 +1,36 @@
+//! Ethernet II and VLAN tags.
+
+use super::{Frame, Skip};
+
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
+/// IEEE 802.1Q customer tag.
+const VLAN: u16 = 0x8100;
+/// IEEE 802.1ad service tag.
+const SERVICE_VLAN: u16 = 0x88a8;
+/// Tags followed. Linux itself answers through more, but only when they all carry VLAN id 0.
+pub const MAX_VLAN_TAGS: usize = 2;
+
+const fn is_vlan(protocol: u16) -> bool {
+    protocol == VLAN || protocol == SERVICE_VLAN
+}
+
+/// The network protocol and where its header starts.
+#[inline(always)]
+pub(super) fn walk<F: Frame>(frame: &F) -> Result<(u16, usize), Skip> {
+    let mut protocol = frame.u16(12).ok_or(Skip::Malformed)?;
+    let mut at = 14;
+    // Written out rather than looped: most frames have no tag, and each further tag is rarer.
+    if is_vlan(protocol) {
+        protocol = frame.u16(at + 2).ok_or(Skip::Malformed)?;
+        at += 4;
+        if is_vlan(protocol) {
+            protocol = frame.u16(at + 2).ok_or(Skip::Malformed)?;
+            at += 4;
+            if is_vlan(protocol) {
+                return Err(Skip::VlanDepth);
+            }
+        }
+    }
+    Ok((protocol, at))
+}

@@ -1,0 +1,181 @@
+//! TCP options of a SYN, and the fingerprint that they and the headers make.
+
+use super::Frame;
+use super::tcp::{Segment, flag};
+use crate::fastpath::{Fingerprint, layout, quirk};
+
+/// Options read, padding included; every common stack sends fewer (macOS: 9).
+pub const MAX_OPTIONS: usize = 12;
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WSCALE: u8 = 3;
+const SACK_OK: u8 = 4;
+const TIMESTAMP: u8 = 8;
+const MD5: u8 = 19;
+const AUTH: u8 = 29;
+const FAST_OPEN: u8 = 34;
+
+/// The fingerprint of a SYN.
+#[inline(always)]
+pub fn fingerprint<F: Frame>(frame: &F, syn: &Segment) -> Fingerprint {
+    let mut quirks = syn.quirks;
+    set(
+        &mut quirks,
+        quirk::ECN,
+        syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR,
+    );
+    set(
+        &mut quirks,
+        quirk::RESERVED,
+        syn.flags & flag::RESERVED != 0,
+    );
+    set(&mut quirks, quirk::PAYLOAD, syn.payload);
+    set(&mut quirks, quirk::ACK_NUMBER, syn.ack != 0);
+    set(
+        &mut quirks,
+        quirk::URGENT,
+        syn.flags & flag::URG != 0 || syn.urgent != 0,
+    );
+    set(&mut quirks, quirk::PUSH, syn.flags & flag::PSH != 0);
+    set(&mut quirks, quirk::SEQ_ZERO, syn.seq == 0);
+    let options = read(frame, syn.options_at, syn.options_end);
+    Fingerprint {
+        options: options.layout,
+        mss: options.mss(),
+        window: syn.window,
+        ip_id: syn.ip_id,
+        quirks: quirks | options.quirks(),
+        wscale: options.wscale(),
+        ttl: syn.ttl,
+        pad: [0; 6],
+    }
+}
+
+#[inline(always)]
+fn set(quirks: &mut u16, bit: u16, condition: bool) {
+    if condition {
+        *quirks |= bit;
+    }
+}
+
+/// What is read from the options, in two words: the verifier walks the loop below once per distinct
+/// state, so the state is kept small and is forgotten after each option.
+#[derive(Clone, Copy)]
+struct Options {
+    layout: u64,
+    /// Bits 0–15 MSS, 16–23 window scale, 32–47 quirks.
+    fields: u64,
+}
+
+const NO_WSCALE: u64 = 255 << 16;
+
+impl Options {
+    const fn mss(self) -> u16 {
+        self.fields as u16
+    }
+
+    const fn wscale(self) -> u8 {
+        (self.fields >> 16) as u8
+    }
+
+    const fn quirks(self) -> u16 {
+        (self.fields >> 32) as u16
+    }
+}
+
+const fn quirk_bits(quirk: u16) -> u64 {
+    (quirk as u64) << 32
+}
+
+#[inline(always)]
+fn read<F: Frame>(frame: &F, start: u16, end: u16) -> Options {
+    let end = u64::from(end);
+    let mut at = u64::from(start);
+    let mut options = Options {
+        layout: 0,
+        fields: NO_WSCALE,
+    };
+    for place in 0..MAX_OPTIONS {
+        if at >= end {
+            return options;
+        }
+        let Some(option) = one(frame, at as usize, end as usize) else {
+            options.fields |= quirk_bits(quirk::BAD_OPTIONS);
+            return options;
+        };
+        options.layout = frame.forget(options.layout | option.code << (4 * place));
+        if option.code == layout::END {
+            return options;
+        }
+        options.fields = frame.forget(options.fields & option.keep | option.fields);
+        at = frame.forget(at + option.length);
+    }
+    if at < end {
+        options.fields |= quirk_bits(quirk::MANY_OPTIONS);
+    }
+    options
+}
+
+/// One option: its code, its length, and what it changes in [`Options::fields`].
+struct One {
+    code: u64,
+    length: u64,
+    keep: u64,
+    fields: u64,
+}
+
+#[inline(always)]
+fn one<F: Frame>(frame: &F, at: usize, end: usize) -> Option<One> {
+    let kind = frame.u8(at)?;
+    if kind == NOP || kind == END {
+        let code = if kind == NOP {
+            layout::NOP
+        } else {
+            layout::END
+        };
+        return Some(One {
+            code,
+            length: 1,
+            keep: u64::MAX,
+            fields: 0,
+        });
+    }
+    let length = frame.u8(at + 1)?;
+    if length < 2 || at + usize::from(length) > end {
+        return None;
+    }
+    let (mut keep, mut fields) = (u64::MAX, 0);
+    let code = match (kind, length) {
+        (MSS, 4) => {
+            keep = !0xffff;
+            fields = u64::from(frame.u16(at + 2)?);
+            layout::MSS
+        }
+        (WSCALE, 3) => {
+            keep = !NO_WSCALE;
+            fields = u64::from(frame.u8(at + 2)?) << 16;
+            layout::WSCALE
+        }
+        (SACK_OK, 2) => layout::SACK_OK,
+        (TIMESTAMP, 10) => {
+            if frame.u32(at + 2)? == 0 {
+                fields |= quirk_bits(quirk::TS_ZERO);
+            }
+            if frame.u32(at + 6)? != 0 {
+                fields |= quirk_bits(quirk::TS_ECHO);
+            }
+            layout::TIMESTAMP
+        }
+        (FAST_OPEN, _) => layout::FAST_OPEN,
+        (MD5 | AUTH, _) => layout::AUTH,
+        _ => layout::OTHER,
+    };
+    Some(One {
+        code,
+        length: u64::from(length),
+        keep,
+        fields,
+    })
+}

@@ -1,0 +1,120 @@
+//! The TCP header.
+
+use super::{Frame, Skip};
+use crate::abi::{Addr, FlowKey};
+
+/// IP protocol number of TCP.
+pub(super) const PROTOCOL: u8 = 6;
+
+/// Bits of [`Segment::flags`].
+pub mod flag {
+    /// No more data from the sender.
+    pub const FIN: u16 = 0x001;
+    /// Opens a connection.
+    pub const SYN: u16 = 0x002;
+    /// Aborts a connection.
+    pub const RST: u16 = 0x004;
+    /// Deliver at once.
+    pub const PSH: u16 = 0x008;
+    /// The acknowledgement number counts.
+    pub const ACK: u16 = 0x010;
+    /// The urgent pointer counts.
+    pub const URG: u16 = 0x020;
+    /// ECN echo.
+    pub const ECE: u16 = 0x040;
+    /// Congestion window reduced.
+    pub const CWR: u16 = 0x080;
+    /// The four bits between data offset and CWR.
+    pub const RESERVED: u16 = 0xf00;
+}
+
+/// What the IP layer says about the segment.
+pub(super) struct Packet {
+    pub src: Addr,
+    pub dst: Addr,
+    pub ttl: u8,
+    pub ip_id: u16,
+    pub quirks: u16,
+    pub first_fragment: bool,
+    pub tcp_at: usize,
+    /// End of the IP payload, at most the frame's.
+    pub end: usize,
+}
+
+/// One TCP segment. Numbers are in host byte order, ports and addresses as on the wire.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Segment {
+    /// Addresses and ports, the sender's as the client's: right for what arrives, to be
+    /// [`FlowKey::reversed`] for what leaves.
+    pub flow: FlowKey,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Flags and reserved bits, see [`flag`].
+    pub flags: u16,
+    /// Window, unscaled.
+    pub window: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// IPv4 identification, 0 for IPv6.
+    pub ip_id: u16,
+    /// Bits of [`crate::fastpath::quirk`] that the IP layer knows.
+    pub quirks: u16,
+    /// Where the TCP options start in the frame.
+    pub options_at: u16,
+    /// Where they end.
+    pub options_end: u16,
+    /// Whether the segment carries data.
+    pub payload: bool,
+}
+
+#[inline(always)]
+pub(super) fn walk<F: Frame>(frame: &F, packet: &Packet) -> Result<Segment, Skip> {
+    let at = packet.tcp_at;
+    let short = if packet.first_fragment {
+        Skip::FragmentShort
+    } else {
+        Skip::Malformed
+    };
+    if at + 20 > packet.end {
+        return Err(short);
+    }
+    let urgent = frame.u16(at + 18).ok_or(short)?;
+    let offset_and_flags = frame.u16(at + 12).ok_or(short)?;
+    let header = usize::from(offset_and_flags >> 12) * 4;
+    let mut options_end = at + header;
+    if header < 20 {
+        return Err(Skip::Malformed);
+    }
+    if options_end > packet.end {
+        if !packet.first_fragment {
+            return Err(Skip::Malformed);
+        }
+        // The options go on in the next fragment; read what is here.
+        options_end = packet.end;
+    }
+    options_end = frame.forget(options_end as u64) as usize;
+    Ok(Segment {
+        flow: FlowKey {
+            client: packet.src,
+            server: packet.dst,
+            client_port: frame.u16(at).ok_or(short)?.to_be_bytes(),
+            server_port: frame.u16(at + 2).ok_or(short)?.to_be_bytes(),
+        },
+        seq: frame.u32(at + 4).ok_or(short)?,
+        ack: frame.u32(at + 8).ok_or(short)?,
+        flags: offset_and_flags & 0x0fff,
+        window: frame.u16(at + 14).ok_or(short)?,
+        urgent,
+        ttl: packet.ttl,
+        ip_id: packet.ip_id,
+        quirks: packet.quirks,
+        options_at: (at + 20) as u16,
+        options_end: options_end as u16,
+        payload: packet.end > options_end,
+    })
+}

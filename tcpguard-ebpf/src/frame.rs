@@ -1,0 +1,158 @@
+//! Packet bytes. The only pointer arithmetic on packets in the project.
+
+use core::arch::asm;
+
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::xdp_md;
+use tcpguard_common::wire::{Frame, MAX_HEADER_BYTES};
+
+/// Keeps LLVM from knowing anything about `value`, so that it cannot leave out or move to another
+/// copy of it the comparison or mask that the verifier has to see.
+#[inline(always)]
+pub fn opaque(mut value: usize) -> usize {
+    // SAFETY: changes nothing.
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+    value
+}
+
+/// The first buffer of a packet, and a word of a map value that the verifier does not track.
+struct Buffer {
+    start: usize,
+    end: usize,
+    scratch: *mut u64,
+}
+
+impl Buffer {
+    /// The address of `N` bytes at offset `at`.
+    #[inline(always)]
+    fn at<const N: usize>(&self, at: usize) -> Option<usize> {
+        let offset = opaque(at);
+        if offset > MAX_HEADER_BYTES {
+            return None;
+        }
+        let from = self.start + offset;
+        // Opaque, because LLVM would compare `from < end` for single bytes, and from that the
+        // verifier learns nothing.
+        if opaque(from + N) > self.end {
+            return None;
+        }
+        Some(from)
+    }
+
+    #[inline(always)]
+    fn u8(&self, at: usize) -> Option<u8> {
+        let from = self.at::<1>(at)?;
+        let value: u64;
+        // SAFETY: `at` checked that the byte lies within the packet. (Loads are written out because
+        // Rust would read unaligned values byte by byte; BPF loads may be unaligned.)
+        unsafe { asm!("{0} = *(u8 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack)) };
+        Some(value as u8)
+    }
+
+    #[inline(always)]
+    fn u16(&self, at: usize) -> Option<u16> {
+        let from = self.at::<2>(at)?;
+        let value: u64;
+        // SAFETY: as in `u8`.
+        unsafe { asm!("{0} = *(u16 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack)) };
+        Some(u16::from_be(value as u16))
+    }
+
+    #[inline(always)]
+    fn u32(&self, at: usize) -> Option<u32> {
+        let from = self.at::<4>(at)?;
+        let value: u64;
+        // SAFETY: as in `u8`.
+        unsafe { asm!("{0} = *(u32 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack)) };
+        Some(u32::from_be(value as u32))
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        // SAFETY: `scratch` points to a word of this CPU's map value; programs are not interrupted
+        // by another run of themselves on the same CPU within these two instructions.
+        unsafe {
+            self.scratch.write_volatile(value);
+            self.scratch.read_volatile()
+        }
+    }
+}
+
+macro_rules! reads {
+    () => {
+        #[inline(always)]
+        fn u8(&self, at: usize) -> Option<u8> {
+            self.buffer.u8(at)
+        }
+
+        #[inline(always)]
+        fn u16(&self, at: usize) -> Option<u16> {
+            self.buffer.u16(at)
+        }
+
+        #[inline(always)]
+        fn u32(&self, at: usize) -> Option<u32> {
+            self.buffer.u32(at)
+        }
+
+        #[inline(always)]
+        fn forget(&self, value: u64) -> u64 {
+            self.buffer.forget(value)
+        }
+    };
+}
+
+/// A frame at the XDP hook.
+pub struct XdpFrame {
+    buffer: Buffer,
+    ctx: *mut xdp_md,
+}
+
+impl XdpFrame {
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext, scratch: *mut u64) -> Self {
+        Self {
+            buffer: Buffer { start: ctx.data(), end: ctx.data_end(), scratch },
+            ctx: ctx.as_ptr().cast(),
+        }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        // Only frames in several pieces pay for the helper.
+        length <= self.buffer.end - self.buffer.start
+            // SAFETY: `ctx` is the context that this program was called with.
+            || length as u64 <= unsafe { bpf_xdp_get_buff_len(self.ctx) }
+    }
+
+    reads!();
+}
+
+/// A packet at the tc hook.
+pub struct SkbFrame {
+    buffer: Buffer,
+    length: usize,
+}
+
+impl SkbFrame {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext, scratch: *mut u64) -> Self {
+        Self {
+            buffer: Buffer { start: ctx.data(), end: ctx.data_end(), scratch },
+            length: ctx.len() as usize,
+        }
+    }
+}
+
+impl Frame for SkbFrame {
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        length <= self.length
+    }
+
+    reads!();
+}

@@ -1,0 +1,73 @@
+//! Completed handshakes from the tracepoint `sock:inet_sock_set_state`.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::programs::RawTracePointContext;
+use tcpguard_common::abi::{Addr, Config, FlowKey};
+
+/// `TCP_ESTABLISHED` and `TCP_SYN_RECV` of the kernel's `tcp_states.h`.
+const ESTABLISHED: i32 = 1;
+const SYN_RECV: i32 = 3;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Byte offsets within the kernel's structures, resolved from its BTF by the loader.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SocketOffsets {
+    pub family: u32,
+    pub local_port: u32,
+    pub remote_v4: u32,
+    pub local_v4: u32,
+    pub remote_v6: u32,
+    pub local_v6: u32,
+    pub net: u32,
+    pub net_cookie: u32,
+}
+
+#[unsafe(no_mangle)]
+pub static SOCKET_OFFSETS: Global<SocketOffsets> = Global::new(SocketOffsets {
+    family: 0,
+    local_port: 0,
+    remote_v4: 0,
+    local_v4: 0,
+    remote_v6: 0,
+    local_v6: 0,
+    net: 0,
+    net_cookie: 0,
+});
+
+/// The handshake that this state change completes, if it is one of our network namespace.
+#[inline(always)]
+pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey> {
+    let old: i32 = ctx.arg(1);
+    let new: i32 = ctx.arg(2);
+    if old != SYN_RECV || new != ESTABLISHED {
+        return None;
+    }
+    let socket: *const u8 = ctx.arg(0);
+    let offsets = SOCKET_OFFSETS.load();
+    let net: *const u8 = read(socket, offsets.net)?;
+    // Tracepoints see every namespace of the machine; this agent answers for one.
+    if read::<u64>(net, offsets.net_cookie)? != config.netns_cookie {
+        return None;
+    }
+    let (server, client) = match read::<u16>(socket, offsets.family)? {
+        AF_INET => (
+            Addr::from_v4(read(socket, offsets.local_v4)?),
+            Addr::from_v4(read(socket, offsets.remote_v4)?),
+        ),
+        // An IPv4 client of a dual-stack socket shows as a mapped address, as it does in `Addr`.
+        AF_INET6 => (Addr::from_v6(read(socket, offsets.local_v6)?), Addr::from_v6(read(socket, offsets.remote_v6)?)),
+        _ => return None,
+    };
+    let port: u16 = read(socket, offsets.local_port)?;
+    // The client's port does not matter to anyone who counts completions.
+    Some(FlowKey { client, server, client_port: [0; 2], server_port: port.to_be_bytes() })
+}
+
+#[inline(always)]
+fn read<T>(base: *const u8, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address and fails rather than faults.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast::<T>()) }.ok()
+}

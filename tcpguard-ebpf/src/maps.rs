@@ -1,0 +1,102 @@
+//! Every map. Layouts and sizes come from `tcpguard_common::abi`.
+
+use aya_ebpf::Global;
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use tcpguard_common::abi::maps as size;
+use tcpguard_common::abi::{
+    Addr, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
+    PacketCounters, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+};
+use tcpguard_common::fastpath::Work;
+
+/// What a CPU remembers between packets.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CpuState {
+    /// Jiffies at which `now_ns` was read.
+    pub jiffies: u64,
+    /// Boot time in ns.
+    pub now_ns: u64,
+    /// Boot time in ns of the last SYN for a listener.
+    pub last_syn_ns: u64,
+    /// Segments other than SYNs so far.
+    pub segments: u64,
+    /// See `Frame::forget`.
+    pub scratch: u64,
+}
+
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub static CPU: PerCpuArray<CpuState, 1> = PerCpuArray::new();
+/// What the steps of one decision hand to each other.
+#[btf_map]
+pub static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
+#[btf_map]
+pub static INTERFACES: Array<[u8; size::MAX_IFINDEX], 1> = Array::new();
+#[btf_map]
+pub static PACKETS: PerCpuArray<PacketCounters, { size::MAX_INTERFACES as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub static PORTS: Array<[u8; 65_536], 1> = Array::new();
+#[btf_map]
+pub static LISTENERS: HashMap<ListenerKey, ListenerEntry, { 2 * size::MAX_LISTENERS as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static LISTENER_COUNTERS: PerCpuArray<ListenerCounters, { size::MAX_LISTENERS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub static DISTINCT_SOURCES: Array<[u8; size::HLL_REGISTERS], { size::MAX_LISTENERS as usize }> =
+    Array::new();
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, Flow, { size::MAX_FLOWS as usize }> = LruHashMap::new();
+#[btf_map]
+pub static SOURCES: LruHashMap<Addr, SourceCounters, { size::MAX_SOURCES as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static CLIENTS: LruHashMap<Addr, Client, { size::MAX_CLIENTS as usize }> = LruHashMap::new();
+#[btf_map]
+pub static SOURCE_RULES_V4: LpmTrie<[u8; 4], RuleRef, { size::MAX_RULES as usize }> =
+    LpmTrie::new();
+#[btf_map]
+pub static SOURCE_RULES_V6: LpmTrie<[u8; 16], RuleRef, { size::MAX_RULES as usize }> =
+    LpmTrie::new();
+#[btf_map]
+pub static SIGNATURES: HashMap<SignatureKey, RuleRef, { size::MAX_SIGNATURES as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static RULE_EXPIRY: Array<u64, { size::MAX_RULES as usize }> = Array::new();
+#[btf_map]
+pub static RULE_HITS: PerCpuArray<RuleHits, { size::MAX_RULES as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static EXEMPT_V4: LpmTrie<[u8; 4], ExemptEntry, { size::MAX_EXEMPT as usize }> = LpmTrie::new();
+#[btf_map]
+pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize }> =
+    LpmTrie::new();
+#[btf_map]
+pub static SEEN: Array<SeenBucket, { size::SEEN_BUCKETS as usize }> = Array::new();
+#[btf_map]
+pub static UNKNOWN_LISTENERS: LruHashMap<ListenerKey, u64, { size::MAX_UNKNOWN as usize }> =
+    LruHashMap::new();
+/// Boot time in ns for tests that compare with the host; read only when [`FIXED_CLOCK`] is set.
+#[btf_map]
+pub static CLOCK: Array<u64, 1> = Array::new();
+
+/// 1: take the time from [`CLOCK`]. Frozen before load, so that otherwise no trace of it is left.
+#[unsafe(no_mangle)]
+pub static FIXED_CLOCK: Global<u8> = Global::new(0);
+
+/// The counters of an interface, or those of slot 0 for one without a slot.
+#[inline(always)]
+pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
+    let slots = INTERFACES.get(0)?;
+    let slot = if (ifindex as usize) < size::MAX_IFINDEX {
+        slots[ifindex as usize & (size::MAX_IFINDEX - 1)]
+    } else {
+        0
+    };
+    let counters = PACKETS.get_ptr_mut(u32::from(slot))?;
+    // SAFETY: this CPU's value of a per-CPU array; XDP programs do not preempt each other.
+    Some(unsafe { &mut *counters })
+}

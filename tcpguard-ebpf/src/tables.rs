@@ -1,0 +1,197 @@
+//! The decision's state, over maps.
+//!
+//! References handed out point into map values. Several CPUs may write the shared ones at once;
+//! what that can lose is a count or a mark, never memory safety: values are plain integers, and the
+//! kernel keeps an element's memory valid while a program runs.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
+use tcpguard_common::abi::maps as size;
+use tcpguard_common::abi::{
+    Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+};
+use tcpguard_common::fastpath::Tables;
+
+use crate::maps::{self, CpuState};
+
+/// Update flags: create or overwrite.
+const ANY: u64 = 0;
+
+pub struct KernelTables {
+    cpu: *mut CpuState,
+    /// This interface's counters; null on egress, where classes are not counted.
+    pub packets: *mut PacketCounters,
+}
+
+impl KernelTables {
+    #[inline(always)]
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            cpu: maps::CPU.get_ptr_mut(0)?,
+            packets: core::ptr::null_mut(),
+        })
+    }
+
+    /// The word for `Frame::forget`.
+    #[inline(always)]
+    pub fn scratch(&self) -> *mut u64 {
+        // SAFETY: `cpu` points to a whole `CpuState` of this CPU.
+        unsafe { &raw mut (*self.cpu).scratch }
+    }
+}
+
+/// Turns a looked-up pointer into a reference for the rest of the call.
+macro_rules! deref {
+    ($pointer:expr) => {{
+        let pointer = $pointer?;
+        // SAFETY: a map value that was looked up in this run of the program; see the module's
+        // comment on concurrent writers.
+        Some(unsafe { &mut *pointer })
+    }};
+}
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn now_ns(&mut self) -> u64 {
+        if maps::FIXED_CLOCK.load() != 0 {
+            return maps::CLOCK.get(0).copied().unwrap_or(0);
+        }
+        // SAFETY: this CPU's state; the helpers have no preconditions.
+        unsafe {
+            let jiffies = bpf_jiffies64();
+            if (*self.cpu).jiffies != jiffies {
+                (*self.cpu).jiffies = jiffies;
+                (*self.cpu).now_ns = bpf_ktime_get_boot_ns();
+            }
+            (*self.cpu).now_ns
+        }
+    }
+
+    #[inline(always)]
+    fn last_syn_ns(&mut self) -> &mut u64 {
+        // SAFETY: this CPU's state.
+        unsafe { &mut (*self.cpu).last_syn_ns }
+    }
+
+    #[inline(always)]
+    fn count_class(&mut self, class: Class) {
+        if !self.packets.is_null() {
+            // SAFETY: points to this CPU's counters, set before the decision.
+            unsafe { (*self.packets).classes[class as usize & (CLASS_SLOTS - 1)] += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn segment_sampled(&mut self, shift: u8) -> bool {
+        // SAFETY: this CPU's state.
+        unsafe {
+            (*self.cpu).segments += 1;
+            (*self.cpu).segments & ((1 << (shift & 31)) - 1) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn port_bits(&self, port: [u8; 2]) -> u8 {
+        match maps::PORTS.get(0) {
+            Some(ports) => ports[u16::from_be_bytes(port) as usize],
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn listener(&self, key: &ListenerKey) -> Option<ListenerEntry> {
+        // SAFETY: copied at once; only the agent changes entries.
+        unsafe { maps::LISTENERS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters> {
+        deref!(maps::LISTENER_COUNTERS.get_ptr_mut(id))
+    }
+
+    #[inline(always)]
+    fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; size::HLL_REGISTERS]> {
+        deref!(maps::DISTINCT_SOURCES.get_ptr_mut(id))
+    }
+
+    #[inline(always)]
+    fn note_unknown_listener(&mut self, key: &ListenerKey) {
+        if let Some(count) = maps::UNKNOWN_LISTENERS.get_ptr_mut(key) {
+            // SAFETY: a value looked up in this run.
+            unsafe { *count += 1 };
+        } else {
+            // A full table loses the oldest, which asks again with its next SYN-ACK.
+            let _ = maps::UNKNOWN_LISTENERS.insert(key, 1u64, ANY);
+        }
+    }
+
+    #[inline(always)]
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        deref!(maps::FLOWS.get_ptr_mut(key))
+    }
+
+    #[inline(always)]
+    fn insert_flow(&mut self, key: &FlowKey, flow: &Flow) {
+        // A lost insertion costs one flow of the sample.
+        let _ = maps::FLOWS.insert(key, flow, ANY);
+    }
+
+    #[inline(always)]
+    fn source(&mut self, addr: &Addr) -> Option<&mut SourceCounters> {
+        deref!(maps::SOURCES.get_ptr_mut(addr))
+    }
+
+    #[inline(always)]
+    fn insert_source(&mut self, addr: &Addr, counters: &SourceCounters) {
+        let _ = maps::SOURCES.insert(addr, counters, ANY);
+    }
+
+    #[inline(always)]
+    fn client(&mut self, addr: &Addr) -> Option<&mut Client> {
+        deref!(maps::CLIENTS.get_ptr_mut(addr))
+    }
+
+    #[inline(always)]
+    fn insert_client(&mut self, addr: &Addr, client: &Client) {
+        let _ = maps::CLIENTS.insert(addr, client, ANY);
+    }
+
+    #[inline(always)]
+    fn source_rule(&self, addr: &Addr) -> Option<RuleRef> {
+        match addr.as_v4() {
+            Some(v4) => maps::SOURCE_RULES_V4.get(&Key::new(32, v4)).copied(),
+            None => maps::SOURCE_RULES_V6.get(&Key::new(128, addr.octets())).copied(),
+        }
+    }
+
+    #[inline(always)]
+    fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {
+        // SAFETY: copied at once; only the agent changes entries.
+        unsafe { maps::SIGNATURES.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn rule_expiry_ns(&self, slot: u32) -> u64 {
+        maps::RULE_EXPIRY.get(slot).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits> {
+        deref!(maps::RULE_HITS.get_ptr_mut(slot))
+    }
+
+    #[inline(always)]
+    fn exempt_until_s(&self, addr: &Addr) -> u32 {
+        let entry = match addr.as_v4() {
+            Some(v4) => maps::EXEMPT_V4.get(&Key::new(32, v4)),
+            None => maps::EXEMPT_V6.get(&Key::new(128, addr.octets())),
+        };
+        entry.map_or(0, |entry| entry.until_s)
+    }
+
+    #[inline(always)]
+    fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
+        deref!(maps::SEEN.get_ptr_mut(index as u32 & (size::SEEN_BUCKETS - 1)))
+    }
+}

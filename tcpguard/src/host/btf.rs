@@ -1,0 +1,272 @@
+//! Where the running kernel keeps the members of its structures, from its BTF type information
+//! (Documentation/bpf/btf.rst). A BPF program that reads a socket needs these offsets, because
+//! they differ from kernel to kernel.
+
+use std::path::Path;
+
+use super::Error;
+
+const PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Byte offsets that the handshake tracepoint reads at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SocketOffsets {
+    /// `__sk_common` in `struct sock`; the next nine are counted from there.
+    pub sock_common: u32,
+    /// `skc_family`: 16 bits, host byte order.
+    pub family: u32,
+    /// `skc_state`: 8 bits.
+    pub state: u32,
+    /// `skc_num`, the local port: 16 bits, host byte order.
+    pub num: u32,
+    /// `skc_dport`, the remote port: 16 bits, network byte order.
+    pub dport: u32,
+    /// `skc_daddr`, the remote IPv4 address: network byte order.
+    pub daddr: u32,
+    /// `skc_rcv_saddr`, the local IPv4 address: network byte order.
+    pub rcv_saddr: u32,
+    /// `skc_v6_daddr`, the remote IPv6 address.
+    pub v6_daddr: u32,
+    /// `skc_v6_rcv_saddr`, the local IPv6 address.
+    pub v6_rcv_saddr: u32,
+    /// `skc_net`: a pointer to `struct net`.
+    pub net: u32,
+    /// `net_cookie` in `struct net`: 64 bits, host byte order.
+    pub net_cookie: u32,
+}
+
+impl SocketOffsets {
+    /// Of the running kernel.
+    ///
+    /// # Errors
+    /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] naming the member that it
+    /// does not have.
+    pub fn of_running_kernel() -> Result<Self, Error> {
+        let path = Path::new(PATH);
+        let bytes = std::fs::read(path).map_err(|source| Error::Read {
+            path: path.into(),
+            source,
+        })?;
+        Btf::parse(&bytes)
+            .and_then(|btf| Self::find(&btf))
+            .map_err(|detail| Error::Malformed {
+                path: path.into(),
+                detail,
+            })
+    }
+
+    fn find(btf: &Btf) -> Result<Self, String> {
+        let socket = |member| btf.offset_of("sock_common", member);
+        Ok(Self {
+            sock_common: btf.offset_of("sock", "__sk_common")?,
+            family: socket("skc_family")?,
+            state: socket("skc_state")?,
+            num: socket("skc_num")?,
+            dport: socket("skc_dport")?,
+            daddr: socket("skc_daddr")?,
+            rcv_saddr: socket("skc_rcv_saddr")?,
+            v6_daddr: socket("skc_v6_daddr")?,
+            v6_rcv_saddr: socket("skc_v6_rcv_saddr")?,
+            net: socket("skc_net")?,
+            net_cookie: btf.offset_of("net", "net_cookie")?,
+        })
+    }
+}
+
+/// Kinds of type records, include/uapi/linux/btf.h.
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const VOLATILE: u32 = 9;
+    pub(super) const CONST: u32 = 10;
+    pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+const MAGIC: u16 = 0xeb9f;
+const TYPE_LEN: usize = 12;
+const MEMBER_LEN: usize = 12;
+/// How deep anonymous structures may nest; the kernel's sockets need 2.
+const MAX_DEPTH: u32 = 16;
+
+/// BTF data with an index from type id to record.
+struct Btf<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    /// Start of the record of type `id` at `[id - 1]`; id 0 is `void`.
+    index: Vec<u32>,
+}
+
+/// The fixed part of a type record.
+#[derive(Clone, Copy)]
+struct Record {
+    name: u32,
+    info: u32,
+    size_or_type: u32,
+}
+
+impl Record {
+    fn kind(self) -> u32 {
+        self.info >> 24 & 0x1f
+    }
+
+    fn vlen(self) -> usize {
+        (self.info & 0xffff) as usize
+    }
+
+    /// Set when the member offsets of a structure hold bit-field sizes in their upper 8 bits.
+    fn has_bit_fields(self) -> bool {
+        self.info >> 31 == 1
+    }
+
+    fn is_structure(self) -> bool {
+        matches!(self.kind(), kind::STRUCT | kind::UNION)
+    }
+
+    /// Length of what follows the fixed part.
+    fn trailer_len(self) -> Result<usize, String> {
+        Ok(match self.kind() {
+            kind::INT | kind::VAR | kind::DECL_TAG => 4,
+            kind::ARRAY => 12,
+            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => self.vlen() * 12,
+            kind::ENUM | kind::FUNC_PROTO => self.vlen() * 8,
+            // PTR, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FLOAT, TYPE_TAG.
+            2 | 7..=12 | 16 | kind::TYPE_TAG => 0,
+            other => return Err(format!("type records of the unknown kind {other}")),
+        })
+    }
+}
+
+impl<'a> Btf<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+        let magic = bytes.first_chunk().copied().map(u16::from_ne_bytes);
+        if magic != Some(MAGIC) {
+            return Err("not BTF, or of another byte order".into());
+        }
+        let header_len = word(bytes, 4)?;
+        let section = |offset_at: usize, len_at: usize| -> Result<&'a [u8], String> {
+            let start = u64::from(header_len) + u64::from(word(bytes, offset_at)?);
+            let end = start + u64::from(word(bytes, len_at)?);
+            let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+            let section = range.and_then(|(start, end)| bytes.get(start..end));
+            section.ok_or_else(|| format!("cut off: {} of {end} bytes", bytes.len()))
+        };
+        let mut btf = Self {
+            types: section(8, 12)?,
+            strings: section(16, 20)?,
+            index: Vec::new(),
+        };
+        let mut at = 0;
+        while at < btf.types.len() {
+            let record = btf.record(at)?;
+            btf.index
+                .push(u32::try_from(at).map_err(|error| error.to_string())?);
+            at += TYPE_LEN + record.trailer_len()?;
+        }
+        if at > btf.types.len() {
+            return Err("the last type record is cut off".into());
+        }
+        Ok(btf)
+    }
+
+    /// Byte offset of a member of a structure, also of one within anonymous structures in it.
+    fn offset_of(&self, structure: &str, member: &str) -> Result<u32, String> {
+        for &at in &self.index {
+            let record = self.record(at as usize)?;
+            if record.kind() == kind::STRUCT && self.has_name(record.name, structure) {
+                let bits = self.member_bits(at as usize, member, MAX_DEPTH)?;
+                let bits = bits.ok_or_else(|| format!("struct {structure} has no {member}"))?;
+                return match bits % 8 {
+                    0 => Ok(bits / 8),
+                    _ => Err(format!("{member} of struct {structure} is a bit-field")),
+                };
+            }
+        }
+        Err(format!("there is no struct {structure}"))
+    }
+
+    /// Offset in bits of a member below the structure at `at`.
+    fn member_bits(&self, at: usize, name: &str, depth: u32) -> Result<Option<u32>, String> {
+        let structure = self.record(at)?;
+        for number in 0..structure.vlen() {
+            let member_at = at + TYPE_LEN + number * MEMBER_LEN;
+            let member_name = word(self.types, member_at)?;
+            let offset = word(self.types, member_at + 8)?;
+            let offset = if structure.has_bit_fields() {
+                offset & 0xff_ffff
+            } else {
+                offset
+            };
+            if self.has_name(member_name, name) {
+                return Ok(Some(offset));
+            }
+            if depth == 0 || !self.has_name(member_name, "") {
+                continue;
+            }
+            let Some(inner_at) = self.unqualified(word(self.types, member_at + 4)?)? else {
+                continue;
+            };
+            if let Some(inner) = self.member_bits(inner_at, name, depth - 1)? {
+                let bits = offset.checked_add(inner);
+                return bits
+                    .map(Some)
+                    .ok_or_else(|| format!("{name} lies beyond all memory"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Start of the structure behind a type id, looking through qualifiers; `None` if it is
+    /// something else.
+    fn unqualified(&self, mut id: u32) -> Result<Option<usize>, String> {
+        for _ in 0..MAX_DEPTH {
+            let Some(&at) = (id as usize)
+                .checked_sub(1)
+                .and_then(|id| self.index.get(id))
+            else {
+                return Ok(None);
+            };
+            let record = self.record(at as usize)?;
+            match record.kind() {
+                kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = record.size_or_type;
+                }
+                _ => return Ok(record.is_structure().then_some(at as usize)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn record(&self, at: usize) -> Result<Record, String> {
+        Ok(Record {
+            name: word(self.types, at)?,
+            info: word(self.types, at + 4)?,
+            size_or_type: word(self.types, at + 8)?,
+        })
+    }
+
+    fn has_name(&self, offset: u32, name: &str) -> bool {
+        let rest = self
+            .strings
+            .get(offset as usize..)
+            .and_then(|s| s.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Result<u32, String> {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk()).copied();
+    word.map(u32::from_ne_bytes)
+        .ok_or_else(|| format!("cut off at byte {at}"))
+}
+
+#[cfg(test)]
+mod tests;

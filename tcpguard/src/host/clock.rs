@@ -1,0 +1,80 @@
+//! The clock that everything is timed by, and what it means on a calendar.
+
+use rustix::time::{ClockId, clock_gettime};
+use tcpguard_engine::Timestamp;
+
+/// Now, since boot (`CLOCK_BOOTTIME`, which the kernel side uses too).
+pub fn boot_time() -> Timestamp {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// Turns boot time into calendar time, for people. Take a new one for each report: the calendar
+/// may be set at any time.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    boot: Timestamp,
+    wall: jiff::Timestamp,
+}
+
+impl WallClock {
+    /// From both clocks as they are now.
+    pub fn now() -> Self {
+        Self::new(boot_time(), jiff::Timestamp::now())
+    }
+
+    /// From the two clocks read at one moment.
+    pub fn new(boot: Timestamp, wall: jiff::Timestamp) -> Self {
+        Self { boot, wall }
+    }
+
+    /// The calendar time of `at`, before or after the moment the clocks were read.
+    pub fn at(&self, at: Timestamp) -> jiff::Timestamp {
+        // One of the two differences is zero.
+        let ago = self.boot.since(at);
+        let ahead = at.since(self.boot);
+        let wall = self
+            .wall
+            .saturating_sub(ago)
+            .unwrap_or(jiff::Timestamp::MIN);
+        wall.saturating_add(ahead).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_time_goes_forward() {
+        let first = boot_time();
+        assert!(first > Timestamp::default());
+        assert!(boot_time() >= first);
+    }
+
+    #[test]
+    fn past_and_future_lie_on_their_side_of_now() {
+        let wall: jiff::Timestamp = "2026-03-01T12:00:00Z".parse().expect("a time");
+        let clock = WallClock::new(Timestamp::from_millis(100_000), wall);
+        for (at, expected) in [
+            (100_000, "2026-03-01T12:00:00Z"),
+            (40_000, "2026-03-01T11:59:00Z"),
+            (100_250, "2026-03-01T12:00:00.25Z"),
+            (3_700_000, "2026-03-01T13:00:00Z"),
+        ] {
+            assert_eq!(clock.at(Timestamp::from_millis(at)).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_is_its_end() {
+        let wall = jiff::Timestamp::MAX;
+        let clock = WallClock::new(Timestamp::default(), wall);
+        assert_eq!(
+            clock.at(Timestamp::from_nanos(u64::MAX)),
+            jiff::Timestamp::MAX
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The network interfaces of this namespace.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use netlink_packet_core::DecodeError;
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::Error;
+use super::netlink::{Message, Netlink, attributes, field};
+
+/// `RTM_NEWLINK`, include/uapi/linux/rtnetlink.h.
+pub(super) const RTM_NEWLINK: u16 = 16;
+/// `RTM_DELLINK`.
+pub(super) const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+
+/// Length of `struct ifinfomsg`.
+const IFINFOMSG_LEN: usize = 16;
+
+/// Attributes of a link, include/uapi/linux/if_link.h.
+mod ifla {
+    pub(super) const IFNAME: u16 = 3;
+    pub(super) const MTU: u16 = 4;
+    pub(super) const OPERSTATE: u16 = 16;
+    pub(super) const LINKINFO: u16 = 18;
+    pub(super) const INFO_KIND: u16 = 1;
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Interface {
+    /// Its index; unique in the namespace, and not reused soon.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Largest packet in bytes, without the link-layer header.
+    pub mtu: u32,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Whether it works.
+    pub state: OperState,
+    /// Kind of a virtual interface: `veth`, `vlan`, `bond`, …; `None` for hardware.
+    pub kind: Option<String>,
+}
+
+impl Interface {
+    /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
+    pub fn driver(&self) -> Option<String> {
+        self.hardware_driver(Path::new("/sys/class/net"))
+            .or_else(|| self.kind.clone())
+    }
+
+    fn hardware_driver(&self, class: &Path) -> Option<String> {
+        let directory = class.join(&self.name);
+        // /sys shows the namespace in which it was mounted: the same name there may be another
+        // interface.
+        let index = fs::read_to_string(directory.join("ifindex")).ok()?;
+        if index.trim_end().parse() != Ok(self.index) {
+            return None;
+        }
+        let driver = fs::read_link(directory.join("device/driver")).ok()?;
+        Some(driver.file_name()?.to_string_lossy().into_owned())
+    }
+}
+
+/// Operational state of an interface (RFC 2863).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OperState {
+    /// The driver does not say; loopback and tunnels work like this.
+    Unknown,
+    /// Packets pass.
+    Up,
+    /// No packets pass: switched off, or without carrier.
+    Down,
+    /// Waiting for something: the interface below, authentication, a test.
+    Waiting,
+}
+
+impl OperState {
+    /// From `IF_OPER_…`, include/uapi/linux/if.h.
+    fn from_code(code: u8) -> Self {
+        match code {
+            6 => Self::Up,
+            1 | 2 => Self::Down,
+            3..=5 => Self::Waiting,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for OperState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// Every interface, by index.
+///
+/// # Errors
+/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+pub fn list() -> Result<Vec<Interface>, Error> {
+    let mut netlink = Netlink::open(NETLINK_ROUTE)?;
+    let all = [0; IFINFOMSG_LEN];
+    let mut found = netlink.dump("list network interfaces", RTM_GETLINK, &all, parse)?;
+    found.sort_by_key(|interface| interface.index);
+    Ok(found)
+}
+
+/// The interface of that name.
+///
+/// # Errors
+/// [`Error::NoInterface`] with the names that exist; otherwise as [`list`].
+pub fn by_name(name: &str) -> Result<Interface, Error> {
+    let interfaces = list()?;
+    if let Some(found) = interfaces.iter().find(|interface| interface.name == name) {
+        return Ok(found.clone());
+    }
+    let names: Vec<_> = interfaces
+        .into_iter()
+        .map(|interface| interface.name)
+        .collect();
+    Err(Error::NoInterface {
+        name: name.to_owned(),
+        existing: names.join(", "),
+    })
+}
+
+/// The interface that a message is about. `None` if it is about an interface's role in a bridge
+/// or in a protocol (its family is set), which comes and goes without the interface.
+pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError> {
+    let payload = message.payload;
+    let [family] = field(payload, 0)?;
+    let index = u32::from_ne_bytes(field(payload, 4)?);
+    let flags = u32::from_ne_bytes(field(payload, 8)?);
+    if i32::from(family) != libc::AF_UNSPEC {
+        return Ok(None);
+    }
+    let mut interface = Interface {
+        index,
+        name: String::new(),
+        mtu: 0,
+        loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
+        state: OperState::Unknown,
+        kind: None,
+    };
+    for attribute in attributes(payload, IFINFOMSG_LEN) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            ifla::IFNAME => interface.name = text(value),
+            ifla::MTU => interface.mtu = u32::from_ne_bytes(field(value, 0)?),
+            ifla::OPERSTATE => {
+                let [code] = field(value, 0)?;
+                interface.state = OperState::from_code(code);
+            }
+            ifla::LINKINFO => {
+                for info in attributes(value, 0) {
+                    let info = info?;
+                    if info.kind() == ifla::INFO_KIND {
+                        interface.kind = Some(text(info.value()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if interface.name.is_empty() {
+        return Err(format!("interface {index} has no name").into());
+    }
+    Ok(Some(interface))
+}
+
+/// A string up to its terminating zero.
+fn text(value: &[u8]) -> String {
+    let end = value
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::netlink::messages;
+    use super::super::netlink::tests::{attribute, message};
+    use super::*;
+
+    /// A message as the kernel sends it for a veth interface.
+    pub(in crate::host) fn link_message(kind: u16, family: u8, index: u32, name: &str) -> Vec<u8> {
+        let mut payload = vec![family, 0, 1, 0];
+        payload.extend_from_slice(&index.to_ne_bytes());
+        payload.extend_from_slice(&[0; 8]);
+        payload.extend(attribute(ifla::IFNAME, format!("{name}\0").as_bytes()));
+        payload.extend(attribute(ifla::MTU, &1500u32.to_ne_bytes()));
+        payload.extend(attribute(ifla::OPERSTATE, &[6]));
+        payload.extend(attribute(
+            ifla::LINKINFO,
+            &attribute(ifla::INFO_KIND, b"veth\0"),
+        ));
+        message(kind, &payload)
+    }
+
+    fn parse_one(datagram: &[u8]) -> Result<Option<Interface>, DecodeError> {
+        messages(datagram)
+            .next()
+            .expect("one message")
+            .and_then(|message| parse(&message))
+    }
+
+    #[test]
+    fn a_link_message_names_the_interface_and_what_it_is() {
+        let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
+        assert_eq!(
+            found,
+            Some(Interface {
+                index: 7,
+                name: "edge0".into(),
+                mtu: 1500,
+                loopback: false,
+                state: OperState::Up,
+                kind: Some("veth".into()),
+            })
+        );
+    }
+
+    #[test]
+    fn leaving_a_bridge_is_not_an_event_of_the_interface() {
+        let bridge = libc::AF_BRIDGE as u8;
+        let found = parse_one(&link_message(RTM_DELLINK, bridge, 7, "edge0"));
+        assert_eq!(found.expect("well formed"), None);
+    }
+
+    #[test]
+    fn a_cut_link_message_is_an_error_or_tells_less() {
+        let whole = link_message(RTM_NEWLINK, 0, 7, "edge0");
+        let payload = &whole[16..];
+        for cut in 0..payload.len() {
+            match parse_one(&message(RTM_NEWLINK, &payload[..cut])) {
+                Ok(Some(found)) => assert_eq!((found.index, &*found.name), (7, "edge0")),
+                Ok(None) => panic!("cut at {cut}: the family is not set"),
+                Err(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn loopback_is_always_there() {
+        let lo = by_name("lo").expect("lo");
+        assert!(lo.loopback && lo.index > 0 && lo.mtu > 0, "{lo:?}");
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_right_ones() {
+        let error = by_name("no-such-if")
+            .expect_err("no such interface")
+            .to_string();
+        assert!(
+            error.starts_with("there is no interface no-such-if; this host has: "),
+            "{error}"
+        );
+        assert!(error.contains("lo"), "{error}");
+    }
+
+    #[test]
+    fn the_driver_is_that_of_the_same_interface_only() {
+        let class = tempfile::tempdir().expect("temporary directory");
+        let device = class.path().join("edge0/device");
+        fs::create_dir_all(&device).expect("directory");
+        fs::write(class.path().join("edge0/ifindex"), "7\n").expect("file");
+        std::os::unix::fs::symlink("../../../bus/pci/drivers/ixgbe", device.join("driver"))
+            .expect("link");
+        let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
+        let here = found.expect("an interface");
+        let elsewhere = Interface {
+            index: 8,
+            ..here.clone()
+        };
+        assert_eq!(here.hardware_driver(class.path()), Some("ixgbe".into()));
+        assert_eq!(elsewhere.hardware_driver(class.path()), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! The kernel's `TcpExt` counters, from `/proc/thread-self/net/netstat`.
+
+use std::path::Path;
+
+use tcpguard_engine::TcpExt;
+
+use super::Error;
+
+/// Of the network namespace of this thread; `/proc/self` would show that of the main thread.
+const PATH: &str = "/proc/thread-self/net/netstat";
+
+/// The counters of this thread's network namespace.
+///
+/// # Errors
+/// [`Error::Read`] or [`Error::Malformed`], naming the file.
+pub fn tcp_ext() -> Result<TcpExt, Error> {
+    let path = Path::new(PATH);
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.into(),
+        source,
+    })?;
+    parse(&text).map_err(|detail| Error::Malformed {
+        path: path.into(),
+        detail,
+    })
+}
+
+/// Parses pairs of lines `Group: names…` and `Group: values…`.
+///
+/// A counter that the kernel does not have is 0: it counts since boot and only differences are
+/// used, so that an event which this kernel does not report is one that never happens.
+fn parse(text: &str) -> Result<TcpExt, String> {
+    const GROUP: &str = "TcpExt:";
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(GROUP));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return Err(format!("no pair of lines that starts with {GROUP}"));
+    };
+    if names.split_whitespace().count() != values.split_whitespace().count() {
+        return Err(format!("{GROUP} has not as many values as names"));
+    }
+    let mut counters = TcpExt::default();
+    for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
+        let counter = match name {
+            "ListenOverflows" => &mut counters.listen_overflows,
+            "ListenDrops" => &mut counters.listen_drops,
+            "TCPReqQFullDoCookies" => &mut counters.req_q_full_do_cookies,
+            "TCPReqQFullDrop" => &mut counters.req_q_full_drop,
+            "SyncookiesSent" => &mut counters.syncookies_sent,
+            "SyncookiesRecv" => &mut counters.syncookies_recv,
+            "SyncookiesFailed" => &mut counters.syncookies_failed,
+            _ => continue,
+        };
+        *counter = value
+            .parse()
+            .map_err(|_| format!("{name} is {value:?}, not a count"))?;
+    }
+    Ok(counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETSTAT: &str = "\
+TcpExt: SyncookiesSent SyncookiesRecv SyncookiesFailed EmbryonicRsts ListenOverflows ListenDrops \
+TCPReqQFullDoCookies TCPReqQFullDrop
+TcpExt: 11 12 13 14 15 16 17 18446744073709551615
+IpExt: InNoRoutes InTruncatedPkts
+IpExt: 1 2
+";
+
+    #[test]
+    fn every_counter_is_found_under_its_name() {
+        assert_eq!(
+            parse(NETSTAT),
+            Ok(TcpExt {
+                listen_overflows: 15,
+                listen_drops: 16,
+                req_q_full_do_cookies: 17,
+                req_q_full_drop: u64::MAX,
+                syncookies_sent: 11,
+                syncookies_recv: 12,
+                syncookies_failed: 13,
+            })
+        );
+    }
+
+    #[test]
+    fn a_counter_that_the_kernel_lacks_is_zero() {
+        let found = parse("TcpExt: ListenDrops\nTcpExt: 5\n");
+        assert_eq!(
+            found,
+            Ok(TcpExt {
+                listen_drops: 5,
+                ..TcpExt::default()
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_netstat_is_refused() {
+        for text in [
+            "",
+            "TcpExt: ListenDrops\n",
+            "TcpExt: ListenDrops\nIpExt: 5\n",
+            "TcpExt: ListenDrops\nTcpExt: 5 6\n",
+            "TcpExt: ListenDrops\nTcpExt: -5\n",
+            "TcpExt: ListenDrops\nTcpExt: 18446744073709551616\n",
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_file_is_refused_or_yields_what_it_says() {
+        let whole = parse(NETSTAT).expect("fixture");
+        for cut in 0..NETSTAT.len() {
+            if let Ok(found) = parse(&NETSTAT[..cut]) {
+                // Only the last number of the pair can be shorter than it was.
+                let expected = TcpExt {
+                    req_q_full_drop: found.req_q_full_drop,
+                    ..whole
+                };
+                assert_eq!(found, expected, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_running_kernel_is_understood() {
+        tcp_ext().expect("TcpExt counters");
+    }
+}

@@ -1,0 +1,181 @@
+//! The sysctls that decide how this network namespace takes connections.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+/// Reads sysctls below a directory. Those under `net` are of the network namespace of the
+/// calling thread, whoever mounted `/proc`.
+#[derive(Clone, Debug)]
+pub struct Sysctls {
+    root: PathBuf,
+}
+
+/// Settings of the TCP listener path; `None` where the kernel has no such setting.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TcpSettings {
+    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
+    pub syncookies: Option<u64>,
+    /// `net.ipv4.tcp_max_syn_backlog`: SYNs held, only without cookies.
+    pub max_syn_backlog: Option<u64>,
+    /// `net.ipv4.tcp_synack_retries`: SYN-ACKs sent again before a half-open entry is given up.
+    pub synack_retries: Option<u64>,
+    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients when the accept queue is full.
+    pub abort_on_overflow: Option<u64>,
+    /// `net.core.somaxconn`: upper limit of every `listen` backlog.
+    pub somaxconn: Option<u64>,
+}
+
+impl Default for Sysctls {
+    fn default() -> Self {
+        Self::below("/proc/sys")
+    }
+}
+
+impl Sysctls {
+    /// Reads below `root` instead of `/proc/sys`.
+    pub fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The file behind a name such as `net.ipv4.tcp_syncookies`. As in sysctl(8), a `/` in the
+    /// name stands for a `.` in an interface's name.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let relative: String = name
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect();
+        self.root.join(relative.trim_start_matches('/'))
+    }
+
+    /// The value without its line break, or `None` if the kernel has no such setting.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where it exists and cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<String>, Error> {
+        let path = self.path(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    /// As [`Sysctls::read`], for a setting that is one number.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Malformed`] if it is no number.
+    pub fn read_number(&self, name: &str) -> Result<Option<u64>, Error> {
+        let Some(text) = self.read(name)? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(malformed(&self.path(name), &text)),
+        }
+    }
+
+    /// The settings of the TCP listener path.
+    ///
+    /// # Errors
+    /// As [`Sysctls::read_number`].
+    pub fn tcp(&self) -> Result<TcpSettings, Error> {
+        Ok(TcpSettings {
+            syncookies: self.read_number("net.ipv4.tcp_syncookies")?,
+            max_syn_backlog: self.read_number("net.ipv4.tcp_max_syn_backlog")?,
+            synack_retries: self.read_number("net.ipv4.tcp_synack_retries")?,
+            abort_on_overflow: self.read_number("net.ipv4.tcp_abort_on_overflow")?,
+            somaxconn: self.read_number("net.core.somaxconn")?,
+        })
+    }
+}
+
+fn malformed(path: &Path, text: &str) -> Error {
+    Error::Malformed {
+        path: path.into(),
+        detail: format!("{text:?} is not a number"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn fixture(files: &[(&str, &str)]) -> (tempfile::TempDir, Sysctls) {
+        let root = tempfile::tempdir().expect("temporary directory");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("below the root")).expect("directory");
+            fs::write(path, text).expect("file");
+        }
+        let sysctls = Sysctls::below(root.path());
+        (root, sysctls)
+    }
+
+    #[test]
+    fn settings_are_read_by_their_sysctl_names() {
+        let (_root, sysctls) = fixture(&[
+            ("net/ipv4/tcp_syncookies", "1\n"),
+            ("net/ipv4/tcp_max_syn_backlog", "4096\n"),
+            ("net/core/somaxconn", "65535\n"),
+        ]);
+        assert_eq!(
+            sysctls.tcp().expect("readable"),
+            TcpSettings {
+                syncookies: Some(1),
+                max_syn_backlog: Some(4096),
+                somaxconn: Some(65535),
+                ..TcpSettings::default()
+            }
+        );
+    }
+
+    #[test]
+    fn a_dot_in_an_interface_name_is_written_as_a_slash() {
+        let (_root, sysctls) = fixture(&[("net/ipv4/conf/eth0.7/rp_filter", "2\n")]);
+        let found = sysctls.read_number("net.ipv4.conf.eth0/7.rp_filter");
+        assert_eq!(found.expect("readable"), Some(2));
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_directory() {
+        let sysctls = Sysctls::below("/proc/sys");
+        for name in [
+            "../../etc/passwd",
+            "/etc/passwd",
+            ".etc.passwd",
+            "..",
+            "net..ipv4",
+        ] {
+            let path = sysctls.path(name);
+            assert!(path.starts_with("/proc/sys"), "{name} → {}", path.display());
+            let climbs = path
+                .components()
+                .any(|part| part == std::path::Component::ParentDir);
+            assert!(!climbs, "{name} → {}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_an_error_that_names_the_file() {
+        let (_root, sysctls) = fixture(&[("net/ipv4/tcp_syncookies", "yes\n")]);
+        let error = sysctls.tcp().expect_err("not a number").to_string();
+        assert!(error.contains("net/ipv4/tcp_syncookies"), "{error}");
+        assert!(error.contains("\"yes\""), "{error}");
+    }
+
+    #[test]
+    fn the_running_kernel_has_a_limit_for_backlogs() {
+        let found = Sysctls::default()
+            .read_number("net.core.somaxconn")
+            .expect("readable");
+        assert!(found.is_some_and(|limit| limit > 0), "{found:?}");
+    }
+}

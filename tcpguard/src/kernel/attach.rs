@@ -1,0 +1,294 @@
+//! Putting the programs on an interface: native first, generic where that must be, never silently.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::FdLink;
+use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
+use aya::programs::xdp::XdpMode as Mode;
+use aya::programs::{LinkOrder, Program, ProgramError, RawTracePoint, SchedClassifier, Xdp};
+
+use super::object::{EGRESS, ESTABLISHED, INGRESS, Object, one_line};
+use super::{KernelError, Pins, syscall};
+use crate::config::XdpMode;
+use crate::host::{Interface, KernelRelease};
+
+/// How the programs hang on an interface. Dropping this leaves them there.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Name when it was attached.
+    pub name: String,
+    /// Index when it was attached.
+    pub ifindex: u32,
+    /// Why the program is not native although that was tried.
+    pub fallback: Option<String>,
+    /// Whether the egress program hangs at TCX (else at clsact).
+    pub tcx: bool,
+    /// Whether this agent made the attachment, rather than take it over from an earlier one.
+    pub made: bool,
+    link: OwnedFd,
+    pin: PathBuf,
+    egress_pin: PathBuf,
+}
+
+impl Attachment {
+    /// Kernel id of the XDP link, and whether it still hangs on the interface with index `ifindex`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn check(&self, ifindex: u32) -> io::Result<(u32, bool)> {
+        let (id, target) = syscall::link_target(self.link.as_fd())?;
+        Ok((id, ifindex != 0 && target == ifindex))
+    }
+
+    /// Takes the programs off the interface.
+    pub fn remove(self) {
+        unpin(&self.egress_pin);
+        unpin(&self.pin);
+        if !self.tcx {
+            // The interface may have gone and taken its filters along.
+            let _ = tc::qdisc_detach_program(&self.name, TcAttachType::Egress, EGRESS);
+        }
+    }
+}
+
+/// Attaches both programs to `interface` and pins their links, taking over those that an earlier
+/// agent left.
+///
+/// # Errors
+/// When either cannot be attached; then neither is, unless it was before.
+pub fn attach(
+    object: &mut Object,
+    pins: &Pins,
+    interface: &Interface,
+    mode: XdpMode,
+) -> Result<Attachment, KernelError> {
+    let pin = pins.ingress(interface.index, &interface.name);
+    let egress_pin = pins.egress(interface.index, &interface.name);
+    let mut fallback = None;
+    let program = xdp(object)?;
+    let (link, made) = match take_over(&pin, interface, fd(program.fd(), INGRESS)?)? {
+        Some(link) => (link, false),
+        None => {
+            let link = attach_xdp(program, interface, mode, &mut fallback)?;
+            pin_link(link, &pin)?;
+            (syscall::open_pin(&pin).map_err(pin_error("open", &pin))?, true)
+        }
+    };
+    match attach_egress(object, &egress_pin, interface) {
+        Ok(tcx) => Ok(Attachment {
+            name: interface.name.clone(),
+            ifindex: interface.index,
+            fallback,
+            tcx,
+            made,
+            link,
+            pin,
+            egress_pin,
+        }),
+        Err(error) => {
+            if made {
+                unpin(&pin);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Attaches the tracepoint program. It goes with the agent: it only counts.
+///
+/// # Errors
+/// When the kernel has no such tracepoint or refuses.
+pub fn attach_tracepoint(object: &mut Object) -> Result<(), KernelError> {
+    let program: &mut RawTracePoint = match object.ebpf.program_mut(ESTABLISHED) {
+        Some(Program::RawTracePoint(program)) => program,
+        _ => return Err(KernelError::Mismatch(format!("no tracepoint program {ESTABLISHED}"))),
+    };
+    program.attach("inet_sock_set_state").map(drop).map_err(|error| KernelError::Attach {
+        program: ESTABLISHED,
+        interface: "the tracepoint sock:inet_sock_set_state".to_owned(),
+        reason: one_line(&error),
+    })
+}
+
+/// The link pinned at `pin`, with its program replaced, if it still hangs on `interface`.
+fn take_over(
+    pin: &Path,
+    interface: &Interface,
+    program: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>, KernelError> {
+    let link = match syscall::open_pin(pin) {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(pin_error("open", pin)(error)),
+    };
+    let (_, target) =
+        syscall::link_target(link.as_fd()).map_err(pin_error("look at the link pinned at", pin))?;
+    if target != interface.index {
+        // Its interface was deleted; one with the same name and index came later.
+        unpin(pin);
+        return Ok(None);
+    }
+    syscall::update_link(link.as_fd(), program)
+        .map_err(pin_error("replace the program of the link pinned at", pin))?;
+    Ok(Some(link))
+}
+
+fn attach_xdp(
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: XdpMode,
+    fallback: &mut Option<String>,
+) -> Result<FdLink, KernelError> {
+    let native = match mode {
+        XdpMode::Generic => None,
+        XdpMode::Auto | XdpMode::Native => Some(attach_as(program, interface, Mode::Driver)),
+    };
+    match native {
+        Some(Ok(link)) => Ok(link),
+        Some(Err(error)) if mode == XdpMode::Native || occupied(&error) => {
+            Err(refusal(interface, &error, true))
+        }
+        Some(Err(error)) => {
+            *fallback = Some(one_line(&error));
+            attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false))
+        }
+        None => {
+            attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false))
+        }
+    }
+}
+
+fn attach_as(
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: Mode,
+) -> Result<FdLink, ProgramError> {
+    let id = program.attach_to_if_index(interface.index, mode)?;
+    let link = program.take_link(id)?;
+    // aya falls back to netlink without a word where there are no XDP links (kernels below 5.9);
+    // such an attachment cannot be pinned and is dropped here.
+    FdLink::try_from(link).map_err(|_| {
+        ProgramError::SyscallError(aya::sys::SyscallError {
+            call: "bpf_link_create",
+            io_error: io::Error::from(io::ErrorKind::Unsupported),
+        })
+    })
+}
+
+fn attach_egress(
+    object: &mut Object,
+    pin: &Path,
+    interface: &Interface,
+) -> Result<bool, KernelError> {
+    let failed = |reason: String| KernelError::Attach {
+        program: EGRESS,
+        interface: interface.name.clone(),
+        reason,
+    };
+    let program = classifier(object)?;
+    if take_over(pin, interface, fd(program.fd(), EGRESS)?)?.is_some() {
+        return Ok(true);
+    }
+    // TCX came with 6.6; before it there is only the clsact qdisc.
+    let tcx = KernelRelease::running().is_ok_and(|release| release.at_least(6, 6));
+    if tcx {
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let id = program
+            .attach_with_options(&interface.name, TcAttachType::Egress, order)
+            .map_err(|error| failed(one_line(&error)))?;
+        let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
+        let link = FdLink::try_from(link).map_err(|error| failed(one_line(&error)))?;
+        pin_link(link, pin)?;
+    } else {
+        // An earlier agent's filter has no pin to take over; it is replaced.
+        let _ = tc::qdisc_detach_program(&interface.name, TcAttachType::Egress, EGRESS);
+        match tc::qdisc_add_clsact(&interface.name) {
+            Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
+            Err(error) => return Err(failed(one_line(&error))),
+        }
+        let options = TcAttachOptions::Netlink(NlOptions::default());
+        let id = program
+            .attach_with_options(&interface.name, TcAttachType::Egress, options)
+            .map_err(|error| failed(one_line(&error)))?;
+        let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
+        // It stays until it is detached by name, as a pinned link would.
+        std::mem::forget(link);
+    }
+    Ok(tcx)
+}
+
+fn xdp(object: &mut Object) -> Result<&mut Xdp, KernelError> {
+    match object.ebpf.program_mut(INGRESS) {
+        Some(Program::Xdp(program)) => Ok(program),
+        _ => Err(KernelError::Mismatch(format!("no XDP program {INGRESS}"))),
+    }
+}
+
+fn classifier(object: &mut Object) -> Result<&mut SchedClassifier, KernelError> {
+    match object.ebpf.program_mut(EGRESS) {
+        Some(Program::SchedClassifier(program)) => Ok(program),
+        _ => Err(KernelError::Mismatch(format!("no classifier {EGRESS}"))),
+    }
+}
+
+fn fd<'a>(
+    fd: Result<&'a aya::programs::ProgramFd, ProgramError>,
+    program: &str,
+) -> Result<BorrowedFd<'a>, KernelError> {
+    fd.map(AsFd::as_fd).map_err(|error| KernelError::Mismatch(format!("{program}: {error}")))
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// The kernel answers EBUSY when another program is there in the same mode, EEXIST in the other.
+fn occupied(error: &ProgramError) -> bool {
+    matches!(errno(error), Some(libc::EBUSY | libc::EEXIST))
+}
+
+fn refusal(interface: &Interface, error: &ProgramError, native: bool) -> KernelError {
+    let interface = interface.name.clone();
+    if occupied(error) {
+        return KernelError::Occupied { interface };
+    }
+    if errno(error) == Some(libc::EPERM) {
+        return KernelError::Permission {
+            what: format!("to attach XDP to {interface}"),
+            missing: super::error::missing_capabilities(),
+        };
+    }
+    let reason = one_line(error);
+    if native {
+        KernelError::NotNative { interface, reason }
+    } else {
+        KernelError::Attach { program: INGRESS, interface, reason }
+    }
+}
+
+fn pin_link(link: FdLink, path: &Path) -> Result<(), KernelError> {
+    link.pin(path).map(drop).map_err(|error| KernelError::Pin {
+        what: "pin a link at",
+        path: path.to_owned(),
+        error: io::Error::other(one_line(&error)),
+    })
+}
+
+fn pin_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KernelError {
+    let path = path.to_owned();
+    move |error| KernelError::Pin { what, path, error }
+}
+
+fn unpin(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        if error.kind() != io::ErrorKind::NotFound {
+            log::warn!("cannot remove {}: {error}", path.display());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Between the layouts of the maps and the engine's types.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use tcpguard_common::abi::{self, Addr, Config, FlowKey, ListenerKey, PrefixV4, PrefixV6};
+use tcpguard_common::fastpath::hash;
+use tcpguard_engine as engine;
+
+/// The map form of an address.
+pub fn addr(ip: IpAddr) -> Addr {
+    match ip {
+        IpAddr::V4(ip) => Addr::from_v4(ip.octets()),
+        IpAddr::V6(ip) => Addr::from_v6(ip.octets()),
+    }
+}
+
+/// The address of a map.
+pub fn ip(addr: &Addr) -> IpAddr {
+    match addr.as_v4() {
+        Some(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
+        None => IpAddr::V6(Ipv6Addr::from(addr.octets())),
+    }
+}
+
+/// The map form of a prefix.
+pub(super) enum Prefix {
+    V4(PrefixV4),
+    V6(PrefixV6),
+}
+
+pub(super) fn prefix(net: &IpNet) -> Prefix {
+    match net {
+        IpNet::V4(net) => Prefix::V4(PrefixV4 {
+            bits: net.prefix_len().into(),
+            addr: net.network().octets(),
+        }),
+        IpNet::V6(net) => Prefix::V6(PrefixV6 {
+            bits: net.prefix_len().into(),
+            addr: net.network().octets(),
+        }),
+    }
+}
+
+/// The keys under which the programs find a listener; two for a dual-stack wildcard.
+pub fn listener_keys(listener: &engine::Listener, dual_stack: bool) -> Vec<ListenerKey> {
+    let port = listener.port.to_be_bytes();
+    let mut keys = vec![ListenerKey::new(addr(listener.addr), port)];
+    if dual_stack && listener.addr == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        keys.push(ListenerKey::new(Addr::ANY_V4, port));
+    }
+    keys
+}
+
+/// The engine's form of a listener's counters; `tracepoint` says whether completions are seen.
+pub fn listener_counters(
+    counters: &abi::ListenerCounters,
+    tracepoint: bool,
+) -> engine::ListenerCounters {
+    let abi::ListenerCounters {
+        syn,
+        syn_retransmit,
+        syn_ack,
+        syn_ack_retransmit,
+        established,
+        acknowledged,
+        reset,
+        refused,
+        dropped_source,
+        dropped_signature,
+        returned,
+        spared,
+        reserved: _,
+    } = *counters;
+    engine::ListenerCounters {
+        syn,
+        syn_retransmit,
+        syn_ack,
+        syn_ack_retransmit,
+        established: tracepoint.then_some(established),
+        acknowledged,
+        reset,
+        refused,
+        dropped_source,
+        dropped_signature,
+        returned,
+        spared,
+    }
+}
+
+/// The engine's form of a sampled flow; `None` for one that the sample no longer covers, because
+/// the shift has grown since it was recorded: its end would not be seen, and it would look failed.
+pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::Flow> {
+    if !hash::sampled(hash::flow(config.hash_key, key), config.sample_shift) {
+        return None;
+    }
+    let time = |ns: u64| (ns != 0).then(|| engine::Timestamp::from_nanos(ns));
+    Some(engine::Flow {
+        listener: engine::ListenerId(flow.listener),
+        client: ip(&key.client),
+        client_port: u16::from_be_bytes(key.client_port),
+        server: ip(&key.server),
+        syn_at: engine::Timestamp::from_nanos(flow.syn_ns),
+        syn_ack_at: time(flow.syn_ack_ns),
+        done_at: time(flow.done_ns),
+        state: match abi::FlowState::from_code(flow.state)? {
+            abi::FlowState::Syn => engine::FlowState::Syn,
+            abi::FlowState::SynAck => engine::FlowState::SynAck,
+            abi::FlowState::Completed => engine::FlowState::Completed,
+            abi::FlowState::Reset => engine::FlowState::Reset,
+            abi::FlowState::Dropped => engine::FlowState::Dropped,
+        },
+        syn_retransmits: flow.syn_retransmits,
+        weight: 1 << flow.sample_shift.max(config.sample_shift).min(31),
+        fingerprint: flow.fingerprint,
+    })
+}

@@ -1,0 +1,430 @@
+//! The maps of the loaded programs, by what they mean.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tcpguard_common::abi::{
+    Addr, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
+    PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT, PacketCounters, PrefixV4, PrefixV6, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, maps,
+};
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use super::convert::{Prefix, addr, prefix};
+use super::table::{PerCpu, Table};
+use super::{KernelError, Object};
+
+/// One element of the flow table.
+pub type FlowRecord = (FlowKey, Flow);
+
+/// Typed access to every map.
+#[derive(Debug)]
+pub struct Dataplane {
+    config: Table<u32, Config>,
+    interfaces: Table<u32, [u8; maps::MAX_IFINDEX]>,
+    packets: PerCpu<PacketCounters>,
+    ports: Table<u32, [u8; 65_536]>,
+    listeners: Table<ListenerKey, ListenerEntry>,
+    listener_counters: PerCpu<ListenerCounters>,
+    distinct_sources: Table<u32, [u8; maps::HLL_REGISTERS]>,
+    flows: Table<FlowKey, Flow>,
+    sources: Table<Addr, SourceCounters>,
+    clients: Table<Addr, Client>,
+    source_rules_v4: Table<PrefixV4, RuleRef>,
+    source_rules_v6: Table<PrefixV6, RuleRef>,
+    signatures: Table<SignatureKey, RuleRef>,
+    rule_expiry: Table<u32, u64>,
+    rule_hits: PerCpu<RuleHits>,
+    exempt_v4: Table<PrefixV4, ExemptEntry>,
+    exempt_v6: Table<PrefixV6, ExemptEntry>,
+    seen: Table<u32, SeenBucket>,
+    unknown_listeners: Table<ListenerKey, u64>,
+    clock: Table<u32, u64>,
+}
+
+impl Dataplane {
+    /// Access to the maps of `object`.
+    ///
+    /// # Errors
+    /// When a map is missing.
+    pub fn of(object: &Object) -> Result<Self, KernelError> {
+        Ok(Self {
+            config: object.table(maps::CONFIG)?,
+            interfaces: object.table(maps::INTERFACES)?,
+            packets: object.per_cpu(maps::PACKETS)?,
+            ports: object.table(maps::PORTS)?,
+            listeners: object.table(maps::LISTENERS)?,
+            listener_counters: object.per_cpu(maps::LISTENER_COUNTERS)?,
+            distinct_sources: object.table(maps::DISTINCT_SOURCES)?,
+            flows: object.table(maps::FLOWS)?,
+            sources: object.table(maps::SOURCES)?,
+            clients: object.table(maps::CLIENTS)?,
+            source_rules_v4: object.table(maps::SOURCE_RULES_V4)?,
+            source_rules_v6: object.table(maps::SOURCE_RULES_V6)?,
+            signatures: object.table(maps::SIGNATURES)?,
+            rule_expiry: object.table(maps::RULE_EXPIRY)?,
+            rule_hits: object.per_cpu(maps::RULE_HITS)?,
+            exempt_v4: object.table(maps::EXEMPT_V4)?,
+            exempt_v6: object.table(maps::EXEMPT_V6)?,
+            seen: object.table(maps::SEEN)?,
+            unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
+            clock: object.table(maps::CLOCK)?,
+        })
+    }
+
+    /// Replaces the configuration record.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as for every method below.
+    pub fn set_config(&self, config: &Config) -> Result<(), KernelError> {
+        self.config.set(&0, config)
+    }
+
+    /// Sets the time for an object loaded with a fixed clock, in ns of boot time.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_clock(&self, now_ns: u64) -> Result<(), KernelError> {
+        self.clock.set(&0, &now_ns)
+    }
+
+    /// Gives each of these interfaces the counters of its slot, and all others slot 0.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_interfaces(
+        &self,
+        slots: impl IntoIterator<Item = (u32, u8)>,
+    ) -> Result<(), KernelError> {
+        let mut table = Box::new([0; maps::MAX_IFINDEX]);
+        for (ifindex, slot) in slots {
+            if let Some(place) = table.get_mut(ifindex as usize) {
+                *place = slot;
+            }
+        }
+        self.interfaces.set(&0, &table)
+    }
+
+    /// The packet counters of a slot, summed over CPUs.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn packets(&self, slot: u8) -> Result<PacketCounters, KernelError> {
+        let mut sum = PacketCounters::default();
+        for cpu in self.packets.get(slot.into())? {
+            sum.entry += cpu.entry;
+            sum.bytes += cpu.bytes;
+            for (sum, value) in sum.reasons.iter_mut().zip(cpu.reasons) {
+                *sum += value;
+            }
+            for (sum, value) in sum.classes.iter_mut().zip(cpu.classes) {
+                *sum += value;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Makes `entry` known under `key`.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_listener(
+        &self,
+        key: &ListenerKey,
+        entry: &ListenerEntry,
+    ) -> Result<(), KernelError> {
+        self.listeners.set(key, entry)
+    }
+
+    /// Forgets the listener under `key`.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn remove_listener(&self, key: &ListenerKey) -> Result<(), KernelError> {
+        self.listeners.remove(key).map(drop)
+    }
+
+    /// Tells the programs on which ports there are listeners at all.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_ports<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a ListenerKey>,
+    ) -> Result<(), KernelError> {
+        let mut table = Box::new([0u8; 65_536]);
+        for key in keys {
+            table[usize::from(u16::from_be_bytes(key.port))] |= match key.addr {
+                Addr::ANY_V4 => PORT_ANY_V4,
+                Addr::ANY_V6 => PORT_ANY_V6,
+                _ => PORT_EXACT,
+            };
+        }
+        self.ports.set(&0, &table)
+    }
+
+    /// The counters of a listener, summed over CPUs.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError> {
+        let mut sum = ListenerCounters::default();
+        for cpu in self.listener_counters.get(id)? {
+            sum.syn += cpu.syn;
+            sum.syn_retransmit += cpu.syn_retransmit;
+            sum.syn_ack += cpu.syn_ack;
+            sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
+            sum.established += cpu.established;
+            sum.acknowledged += cpu.acknowledged;
+            sum.reset += cpu.reset;
+            sum.refused += cpu.refused;
+            sum.dropped_source += cpu.dropped_source;
+            sum.dropped_signature += cpu.dropped_signature;
+            sum.returned += cpu.returned;
+            sum.spared += cpu.spared;
+        }
+        Ok(sum)
+    }
+
+    /// Starts a listener's counters and its estimate of distinct sources from zero.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn reset_listener(&self, id: u32) -> Result<(), KernelError> {
+        self.listener_counters.fill(id, &ListenerCounters::default())?;
+        self.reset_distinct_sources(id)
+    }
+
+    /// The registers of a listener's estimate of distinct sources.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn distinct_sources(&self, id: u32) -> Result<[u8; maps::HLL_REGISTERS], KernelError> {
+        Ok(self.distinct_sources.get(&id)?.unwrap_or([0; maps::HLL_REGISTERS]))
+    }
+
+    /// Starts the estimate of distinct sources of a listener again.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn reset_distinct_sources(&self, id: u32) -> Result<(), KernelError> {
+        self.distinct_sources.set(&id, &[0; maps::HLL_REGISTERS])
+    }
+
+    /// All sampled flows: up to [`maps::MAX_FLOWS`].
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn flows(&self) -> Result<Vec<FlowRecord>, KernelError> {
+        self.flows.entries()
+    }
+
+    /// One sampled flow.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, KernelError> {
+        self.flows.get(key)
+    }
+
+    /// Counters of sources that never completed a handshake: up to [`maps::MAX_SOURCES`].
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn sources(&self) -> Result<Vec<(Addr, SourceCounters)>, KernelError> {
+        self.sources.entries()
+    }
+
+    /// Validated clients: up to [`maps::MAX_CLIENTS`].
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn clients(&self) -> Result<Vec<(Addr, Client)>, KernelError> {
+        self.clients.entries()
+    }
+
+    /// One validated client.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn client(&self, ip: IpAddr) -> Result<Option<Client>, KernelError> {
+        self.clients.get(&addr(ip).client())
+    }
+
+    /// Lets SYNs from `net` be dropped by rule `slot`.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_source_rule(&self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
+        let rule = RuleRef { slot, pad: 0 };
+        match prefix(net) {
+            Prefix::V4(key) => self.source_rules_v4.set(&key, &rule),
+            Prefix::V6(key) => self.source_rules_v6.set(&key, &rule),
+        }
+    }
+
+    /// Takes the source rule over exactly `net` away.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn remove_source_rule(&self, net: &IpNet) -> Result<(), KernelError> {
+        match prefix(net) {
+            Prefix::V4(key) => self.source_rules_v4.remove(&key).map(drop),
+            Prefix::V6(key) => self.source_rules_v6.remove(&key).map(drop),
+        }
+    }
+
+    /// Lets SYNs to `listener` that look like `fingerprint` under `mask` be dropped by rule `slot`.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_signature(
+        &self,
+        listener: u32,
+        mask: Mask,
+        fingerprint: &Fingerprint,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        let key = signature_key(listener, mask, fingerprint);
+        self.signatures.set(&key, &RuleRef { slot, pad: 0 })
+    }
+
+    /// Takes a signature rule away.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn remove_signature(
+        &self,
+        listener: u32,
+        mask: Mask,
+        fingerprint: &Fingerprint,
+    ) -> Result<(), KernelError> {
+        self.signatures.remove(&signature_key(listener, mask, fingerprint)).map(drop)
+    }
+
+    /// Number of rules in the kernel.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn rule_count(&self) -> Result<u32, KernelError> {
+        let count = self.source_rules_v4.keys()?.len()
+            + self.source_rules_v6.keys()?.len()
+            + self.signatures.entries()?.len();
+        Ok(count as u32)
+    }
+
+    /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_rule_expiry(&self, slot: u32, expires_ns: u64) -> Result<(), KernelError> {
+        self.rule_expiry.set(&slot, &expires_ns)
+    }
+
+    /// Hits of rule `slot`, summed over CPUs.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn rule_hits(&self, slot: u32) -> Result<RuleHits, KernelError> {
+        let mut sum = RuleHits::default();
+        for cpu in self.rule_hits.get(slot)? {
+            sum.hits += cpu.hits;
+            sum.returned += cpu.returned;
+        }
+        Ok(sum)
+    }
+
+    /// Starts the hits of rule `slot` from zero.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn reset_rule_hits(&self, slot: u32) -> Result<(), KernelError> {
+        self.rule_hits.fill(slot, &RuleHits::default())
+    }
+
+    /// Exempts exactly these prefixes from drops by source or signature, for as long as they are
+    /// in the list. An unchanged list changes nothing in the kernel.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_exempt(&self, nets: &[IpNet]) -> Result<(), KernelError> {
+        let entry = ExemptEntry { until_s: u32::MAX };
+        let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+        for net in nets {
+            match prefix(net) {
+                Prefix::V4(key) => drop(v4.insert(key, entry)),
+                Prefix::V6(key) => drop(v6.insert(key, entry)),
+            }
+        }
+        replace(&self.exempt_v4, &v4)?;
+        replace(&self.exempt_v6, &v6)
+    }
+
+    /// Addresses that sent SYN-ACKs without being a known listener, and forgets them.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn take_unknown_listeners(&self) -> Result<Vec<ListenerKey>, KernelError> {
+        let mut keys = Vec::new();
+        for (key, _) in self.unknown_listeners.entries()? {
+            self.unknown_listeners.remove(&key)?;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// Empties every table that packets write, for tests that start afresh.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn forget_traffic(&self) -> Result<(), KernelError> {
+        for (key, _) in self.flows.entries()? {
+            self.flows.remove(&key)?;
+        }
+        for (key, _) in self.sources.entries()? {
+            self.sources.remove(&key)?;
+        }
+        for (key, _) in self.clients.entries()? {
+            self.clients.remove(&key)?;
+        }
+        for bucket in 0..maps::SEEN_BUCKETS {
+            self.seen.set(&bucket, &SeenBucket::default())?;
+        }
+        for slot in 0..maps::MAX_INTERFACES {
+            self.packets.fill(slot, &PacketCounters::default())?;
+        }
+        self.take_unknown_listeners().map(drop)
+    }
+}
+
+fn signature_key(listener: u32, mask: Mask, fingerprint: &Fingerprint) -> SignatureKey {
+    SignatureKey {
+        listener,
+        mask: mask.code().into(),
+        fingerprint: fingerprint.masked(mask),
+    }
+}
+
+/// Adds what is missing first and removes what is too much then, so that nothing that stays is ever
+/// without its exemption.
+fn replace<K>(
+    table: &Table<K, ExemptEntry>,
+    wanted: &BTreeMap<K, ExemptEntry>,
+) -> Result<(), KernelError>
+where
+    K: super::Plain + Ord,
+{
+    let present = table.keys()?;
+    for (key, entry) in wanted {
+        if !present.contains(key) {
+            table.set(key, entry)?;
+        }
+    }
+    for key in present {
+        if !wanted.contains_key(&key) {
+            table.remove(&key)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The kernel side: loading the BPF object, attaching it, and reading and writing its maps.
+//!
+//! The only module that names aya, so that the next version of it touches one folder.
+
+mod attach;
+mod convert;
+mod dataplane;
+mod error;
+mod object;
+mod pins;
+mod syscall;
+mod table;
+
+pub use attach::{Attachment, attach, attach_tracepoint};
+pub use convert::{addr, flow, ip, listener_counters, listener_keys};
+pub use dataplane::{Dataplane, FlowRecord};
+pub use error::KernelError;
+pub use object::{Load, Object, ProgramCost};
+pub use pins::{Pins, detach};
+pub use table::Plain;

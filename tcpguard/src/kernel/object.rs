@@ -1,0 +1,240 @@
+//! The BPF object: what the binary carries, and how it is loaded.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use aya::maps::Map;
+use aya::programs::{Program, ProgramError, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+
+use super::KernelError;
+use super::error::missing_capabilities;
+use super::table::{PerCpu, Plain, Table};
+use crate::host::{KernelRelease, SocketOffsets};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_OBJECT"));
+/// The same programs with debug lines; see `tcpguard-ebpf/src/main.rs`.
+static LOGGING_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_LOG_OBJECT"));
+
+/// Names of the programs.
+pub(super) const INGRESS: &str = "tcpguard_ingress";
+pub(super) const EGRESS: &str = "tcpguard_egress";
+pub(super) const ESTABLISHED: &str = "tcpguard_established";
+
+/// How to load the object.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Where the kernel keeps what the tracepoint reads; `None`: do without the tracepoint.
+    pub offsets: Option<SocketOffsets>,
+    /// Debug lines from the programs; `None`: the object without any.
+    pub log: Option<log::Level>,
+    /// Take the time from the `CLOCK` map instead of the kernel's clock: for tests that compare
+    /// with the host.
+    pub fixed_clock: bool,
+}
+
+/// The reader of debug lines from the programs.
+type Logger = aya_log::EbpfLogger<&'static dyn log::Log>;
+
+/// What a program costs.
+#[derive(Clone, Debug)]
+pub struct ProgramCost {
+    /// Its name.
+    pub name: String,
+    /// Instructions that the verifier walked.
+    pub verified: Option<u32>,
+}
+
+/// The loaded object. Nothing is attached by loading.
+pub struct Object {
+    pub(super) ebpf: Ebpf,
+    pub(super) logger: Option<Logger>,
+}
+
+impl Object {
+    /// Loads the object and its programs into the kernel.
+    ///
+    /// # Errors
+    /// When privileges are missing or the kernel refuses; the message says which.
+    pub fn load(load: Load) -> Result<Self, KernelError> {
+        let fixed_clock = u8::from(load.fixed_clock);
+        let log = load.log.map_or(0, |level| level as u8);
+        let offsets = load.offsets.map(global);
+        let mut loader = EbpfLoader::new();
+        // Verbose logs of a refused program are megabytes; its last lines say why.
+        loader.verifier_log_level(VerifierLogLevel::STATS);
+        loader.override_global("FIXED_CLOCK", &fixed_clock, true);
+        if let Some(offsets) = &offsets {
+            loader.override_global("SOCKET_OFFSETS", &offsets[..], true);
+        }
+        if load.log.is_some() {
+            loader.override_global("AYA_LOG_LEVEL", &log, true);
+        }
+        let bytes = if load.log.is_some() { LOGGING_OBJECT } else { OBJECT };
+        let mut ebpf = loader.load(bytes).map_err(|error| refused("its maps", &error))?;
+        for (name, program) in ebpf.programs_mut() {
+            let loaded = match program {
+                Program::Xdp(program) => program.load(),
+                Program::SchedClassifier(program) => program.load(),
+                Program::RawTracePoint(program) if load.offsets.is_some() => program.load(),
+                _ => Ok(()),
+            };
+            loaded.map_err(|error| refused(name, &EbpfError::ProgramError(error)))?;
+        }
+        let logger = match load.log {
+            Some(_) => aya_log::EbpfLogger::init(&mut ebpf).ok(),
+            None => None,
+        };
+        Ok(Self { ebpf, logger })
+    }
+
+    /// A map as a table, if keys and values have the sizes that this binary expects.
+    pub(super) fn table<K: Plain, V: Plain>(
+        &self,
+        name: &'static str,
+    ) -> Result<Table<K, V>, KernelError> {
+        Ok(Table::new(self.map(name, size_of::<K>(), size_of::<V>())?, name))
+    }
+
+    /// A map as a per-CPU array, likewise.
+    pub(super) fn per_cpu<V: Plain>(&self, name: &'static str) -> Result<PerCpu<V>, KernelError> {
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| {
+            KernelError::Mismatch(format!("cannot count the CPUs from {file}: {error}"))
+        })?;
+        Ok(PerCpu::new(self.map(name, size_of::<u32>(), size_of::<V>())?, name, cpus))
+    }
+
+    /// A descriptor of the map, which keeps it alive on its own.
+    fn map(&self, name: &str, key: usize, value: usize) -> Result<OwnedFd, KernelError> {
+        let missing = || KernelError::Mismatch(format!("no map {name}"));
+        let data = match self.ebpf.map(name).ok_or_else(missing)? {
+            Map::Array(data)
+            | Map::HashMap(data)
+            | Map::LpmTrie(data)
+            | Map::LruHashMap(data)
+            | Map::PerCpuArray(data) => data,
+            _ => return Err(KernelError::Mismatch(format!("map {name} is of another kind"))),
+        };
+        let info = data
+            .info()
+            .map_err(|error| KernelError::Mismatch(format!("map {name}: {}", one_line(&error))))?;
+        if info.key_size() as usize != key || info.value_size() as usize != value {
+            return Err(KernelError::Mismatch(format!(
+                "map {name} has keys of {} and values of {} bytes, not {key} and {value}",
+                info.key_size(),
+                info.value_size()
+            )));
+        }
+        data.fd()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| KernelError::Mismatch(format!("map {name}: {error}")))
+    }
+
+    /// What each program costs the verifier.
+    pub fn costs(&self) -> Vec<ProgramCost> {
+        self.ebpf
+            .programs()
+            .map(|(name, program)| ProgramCost {
+                name: name.to_owned(),
+                verified: program.info().ok().and_then(|info| info.verified_instruction_count()),
+            })
+            .collect()
+    }
+
+    /// Runs the ingress program on `frame` (at least 14 bytes), `repeat` times, without an
+    /// interface. Returns the XDP action and the mean time of a run.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn test_ingress(
+        &mut self,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<(u32, Duration), KernelError> {
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.repeat = repeat;
+        match self.ebpf.program_mut(INGRESS) {
+            Some(Program::Xdp(program)) => {
+                let result = program.test_run(options).map_err(|error| test_failed(&error))?;
+                Ok((result.return_value, result.duration))
+            }
+            _ => Err(KernelError::Mismatch(format!("no XDP program {INGRESS}"))),
+        }
+    }
+
+    /// Runs the egress program on `frame`, as [`Self::test_ingress`] does the other.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn test_egress(&mut self, frame: &[u8]) -> Result<(), KernelError> {
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        match self.ebpf.program_mut(EGRESS) {
+            Some(Program::SchedClassifier(program)) => {
+                program.test_run(options).map_err(|error| test_failed(&error))?;
+                Ok(())
+            }
+            _ => Err(KernelError::Mismatch(format!("no classifier {EGRESS}"))),
+        }
+    }
+}
+
+fn test_failed(error: &ProgramError) -> KernelError {
+    KernelError::Mismatch(format!("a test run failed: {}", one_line(error)))
+}
+
+fn global(offsets: SocketOffsets) -> [u8; 32] {
+    let fields = [
+        offsets.family,
+        offsets.num,
+        offsets.daddr,
+        offsets.rcv_saddr,
+        offsets.v6_daddr,
+        offsets.v6_rcv_saddr,
+        offsets.net,
+        offsets.net_cookie,
+    ];
+    let mut bytes = [0; 32];
+    for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
+        place.copy_from_slice(&field.to_ne_bytes());
+    }
+    bytes
+}
+
+fn refused(program: &str, error: &EbpfError) -> KernelError {
+    let permission = chain(error)
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.raw_os_error() == Some(libc::EPERM));
+    if permission {
+        return KernelError::Permission {
+            what: "BPF programs and maps".to_owned(),
+            missing: missing_capabilities(),
+        };
+    }
+    let release = KernelRelease::running().map_or_else(|_| "unknown".to_owned(), |r| r.to_string());
+    KernelError::Refused { release, program: program.to_owned(), reason: one_line(error) }
+}
+
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The innermost cause and, for a verifier log, its last lines but the statistics.
+pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let words: Vec<String> = chain(error).map(ToString::to_string).collect();
+    let whole = words.join(": ");
+    let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match lines.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first, .., last] => format!("{first} … {last}"),
+    }
+}

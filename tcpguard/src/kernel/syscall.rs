@@ -1,0 +1,148 @@
+//! The `bpf` system call, as far as aya has no interface for it: typed access by any key and value
+//! layout, whole-map reads in batches, and what a link is attached to.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
+    // SAFETY: `attr` is a whole, initialised attribute; every pointer in it was made from a slice
+    // or reference that its caller holds for the duration of the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of plain integers and structs of them; all-zero is a valid value of each.
+    unsafe { std::mem::zeroed() }
+}
+
+fn element(map: BorrowedFd<'_>, key: &[u8], value: *mut u8, flags: u64) -> bpf_attr {
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory.
+    unsafe {
+        let fields = &mut attr.__bindgen_anon_2;
+        fields.map_fd = map.as_raw_fd() as u32;
+        fields.key = key.as_ptr() as u64;
+        fields.__bindgen_anon_1.value = value as u64;
+        fields.flags = flags;
+    }
+    attr
+}
+
+/// Reads one element into `value`, which must have the map's value size (per-CPU: of all CPUs).
+/// `false` when there is none.
+pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    found(bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut element(map, key, value.as_mut_ptr(), 0)))
+}
+
+/// Creates or overwrites one element.
+pub(super) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut element(map, key, value.as_ptr().cast_mut(), 0))
+}
+
+/// Removes one element; `false` when there is none.
+pub(super) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    found(bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut element(map, key, std::ptr::null_mut(), 0)))
+}
+
+/// The key after `key` (the first one for `None`) into `next`; `false` at the end.
+pub(super) fn next_key(
+    map: BorrowedFd<'_>,
+    key: Option<&[u8]>,
+    next: &mut [u8],
+) -> io::Result<bool> {
+    let mut attr = element(map, key.unwrap_or_default(), next.as_mut_ptr(), 0);
+    if key.is_none() {
+        attr.__bindgen_anon_2.key = 0;
+    }
+    found(bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr))
+}
+
+fn found(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads up to `count` elements of a hash map from `position` on into the buffers. Returns how
+/// many there were and whether more follow; `position` is advanced.
+pub(super) fn lookup_batch(
+    map: BorrowedFd<'_>,
+    position: &mut Option<u32>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<(u32, bool)> {
+    let start = position.unwrap_or(0);
+    let mut end = 0u32;
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory; `start` and `end` live
+    // until the call returns.
+    let fields = unsafe { &mut attr.batch };
+    fields.in_batch = if position.is_some() { &raw const start as u64 } else { 0 };
+    fields.out_batch = &raw mut end as u64;
+    fields.keys = keys.as_mut_ptr() as u64;
+    fields.values = values.as_mut_ptr() as u64;
+    fields.count = count;
+    fields.map_fd = map.as_raw_fd() as u32;
+    let more = found(bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr))?;
+    *position = Some(end);
+    // SAFETY: the kernel wrote the count into the variant that was passed.
+    Ok((unsafe { attr.batch.count }, more))
+}
+
+/// Id of a link and the index of the interface that it is attached to; index 0 when the interface
+/// has gone. For XDP and TCX links.
+pub(super) fn link_target(link: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    // SAFETY: plain integers; all-zero is valid.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory; `info` outlives the call.
+    let fields = unsafe { &mut attr.info };
+    fields.bpf_fd = link.as_raw_fd() as u32;
+    fields.info_len = size_of::<bpf_link_info>() as u32;
+    fields.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: XDP and TCX variants both start with the interface index.
+    Ok((info.id, unsafe { info.__bindgen_anon_1.xdp.ifindex }))
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    // SAFETY: as in `bpf`; `path` outlives the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_OBJ_GET as libc::c_long,
+            &raw mut attr,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given this descriptor to this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Replaces the program behind a link atomically: no packet passes in between.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory.
+    let fields = unsafe { &mut attr.link_update };
+    fields.link_fd = link.as_raw_fd() as u32;
+    fields.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr)
+}

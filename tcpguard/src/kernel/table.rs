@@ -1,0 +1,189 @@
+//! Maps as typed tables.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tcpguard_common::abi;
+
+use super::KernelError;
+use super::syscall;
+
+/// A type that a map may hold: any bit pattern is a value of it, and it has no padding.
+///
+/// # Safety
+/// Implement it only for such types.
+pub unsafe trait Plain: Copy + 'static {}
+
+macro_rules! plain {
+    ($($type:ty),+ $(,)?) => { $(
+        // SAFETY: `repr(C)` of integers with explicit padding, by the rules of `abi` that
+        // `tcpguard-common/tests/layout.rs` checks; or an integer or array of them.
+        unsafe impl Plain for $type {}
+    )+ };
+}
+
+plain!(
+    u32,
+    u64,
+    abi::Addr,
+    abi::Client,
+    abi::Config,
+    abi::ExemptEntry,
+    abi::Flow,
+    abi::FlowKey,
+    abi::ListenerCounters,
+    abi::ListenerEntry,
+    abi::ListenerKey,
+    abi::PacketCounters,
+    abi::PrefixV4,
+    abi::PrefixV6,
+    abi::RuleHits,
+    abi::RuleRef,
+    abi::SeenBucket,
+    abi::SignatureKey,
+    abi::SourceCounters,
+    [u8; abi::maps::HLL_REGISTERS],
+    [u8; 65_536],
+);
+
+fn bytes<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: `Plain` has no padding, so each byte is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+fn from_bytes<T: Plain>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>());
+    // SAFETY: as long as a `T`, and any bit pattern is one.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}
+
+/// How many elements one batch reads.
+const BATCH: usize = 4096;
+
+/// A map with one value per key.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    fd: OwnedFd,
+    name: &'static str,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Plain, V: Plain> Table<K, V> {
+    pub(super) fn new(fd: OwnedFd, name: &'static str) -> Self {
+        Self { fd, name, types: PhantomData }
+    }
+
+    fn error(&self, what: &'static str) -> impl FnOnce(io::Error) -> KernelError {
+        let map = self.name;
+        move |error| KernelError::Map { what, map, error }
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn get(&self, key: &K) -> Result<Option<V>, KernelError> {
+        let mut value = vec![0; size_of::<V>()];
+        let found = syscall::lookup(self.fd.as_fd(), bytes(key), &mut value)
+            .map_err(self.error("read"))?;
+        Ok(found.then(|| from_bytes(&value)))
+    }
+
+    /// Creates or overwrites `key`.
+    ///
+    /// # Errors
+    /// When the map is full or the kernel refuses.
+    pub fn set(&self, key: &K, value: &V) -> Result<(), KernelError> {
+        syscall::update(self.fd.as_fd(), bytes(key), bytes(value)).map_err(self.error("write"))
+    }
+
+    /// Removes `key`; `false` when it was not there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove(&self, key: &K) -> Result<bool, KernelError> {
+        syscall::delete(self.fd.as_fd(), bytes(key)).map_err(self.error("write"))
+    }
+
+    /// Every element of a hash map. Elements that change meanwhile may be missed or appear twice.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn entries(&self) -> Result<Vec<(K, V)>, KernelError> {
+        let mut entries = Vec::new();
+        let mut keys = vec![0; BATCH * size_of::<K>()];
+        let mut values = vec![0; BATCH * size_of::<V>()];
+        let mut position = None;
+        loop {
+            let (count, more) = syscall::lookup_batch(
+                self.fd.as_fd(),
+                &mut position,
+                &mut keys,
+                &mut values,
+                BATCH as u32,
+            )
+            .map_err(self.error("read"))?;
+            let keys = keys.chunks_exact(size_of::<K>());
+            let values = values.chunks_exact(size_of::<V>());
+            let read = keys.zip(values).take(count as usize);
+            entries.extend(read.map(|(key, value)| (from_bytes(key), from_bytes(value))));
+            if !more {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Every key, one by one: for tries, which have no batches.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keys(&self) -> Result<Vec<K>, KernelError> {
+        let mut keys: Vec<K> = Vec::new();
+        let mut next = vec![0; size_of::<K>()];
+        while syscall::next_key(self.fd.as_fd(), keys.last().map(bytes), &mut next)
+            .map_err(self.error("read"))?
+        {
+            keys.push(from_bytes(&next));
+        }
+        Ok(keys)
+    }
+}
+
+/// A per-CPU array.
+#[derive(Debug)]
+pub struct PerCpu<V> {
+    fd: OwnedFd,
+    name: &'static str,
+    cpus: usize,
+    types: PhantomData<fn() -> V>,
+}
+
+impl<V: Plain> PerCpu<V> {
+    pub(super) fn new(fd: OwnedFd, name: &'static str, cpus: usize) -> Self {
+        const { assert!(size_of::<V>().is_multiple_of(8), "the kernel pads per-CPU values to 8") };
+        Self { fd, name, cpus, types: PhantomData }
+    }
+
+    /// The values of all CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn get(&self, index: u32) -> Result<Vec<V>, KernelError> {
+        let mut values = vec![0; size_of::<V>() * self.cpus];
+        syscall::lookup(self.fd.as_fd(), bytes(&index), &mut values).map_err(|error| {
+            KernelError::Map { what: "read", map: self.name, error }
+        })?;
+        Ok(values.chunks_exact(size_of::<V>()).map(from_bytes).collect())
+    }
+
+    /// Sets the values of all CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn fill(&self, index: u32, value: &V) -> Result<(), KernelError> {
+        let values = bytes(value).repeat(self.cpus);
+        syscall::update(self.fd.as_fd(), bytes(&index), &values)
+            .map_err(|error| KernelError::Map { what: "write", map: self.name, error })
+    }
+}
