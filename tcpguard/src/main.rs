@@ -1,2 +1,10 @@
 //! The `tcpguard` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tcpguard::cli::{self, Args};
+
+fn main() -> ExitCode {
+    cli::main(Args::parse()).into()
+}

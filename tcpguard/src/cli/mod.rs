@@ -1,1 +1,57 @@
-//! cli
+//! The command line: one module a verb. Each takes what was typed and a [`Session`], and says what
+//! came of it; exit codes are mapped in one place, [`Exit`].
+
+pub mod args;
+mod block;
+mod caller;
+mod config;
+mod detach;
+mod duration;
+mod exit;
+mod mode;
+mod rules;
+mod run;
+mod session;
+mod status;
+mod unblock;
+mod version;
+
+pub use args::Args;
+pub use exit::{CliError, Exit};
+pub use session::Session;
+
+use args::{ConfigVerb, RulesVerb, Verb};
+
+/// Does what `args` say; errors are told on stderr.
+pub fn main(args: Args) -> Exit {
+    let mut stdout = std::io::stdout().lock();
+    let mut session = Session::new(&args.global, &mut stdout);
+    match verb(args, &mut session) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            let exit = Exit::of(&error);
+            if exit != Exit::Done {
+                session.complain(&error);
+            }
+            exit
+        }
+    }
+}
+
+fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<()> {
+    match args.verb {
+        Verb::Run(run) => run::run(run, &args.global),
+        Verb::Status(status) => status::run(&status, session),
+        Verb::Block(block) => block::run(block, session),
+        Verb::Unblock(unblock) => unblock::run(&unblock, session),
+        Verb::Rules {
+            verb: RulesVerb::List,
+        } => rules::list(session),
+        Verb::Mode(mode) => mode::run(&mode, session),
+        Verb::Detach(detach) => detach::run(&detach, session),
+        Verb::Config {
+            verb: ConfigVerb::Check { file },
+        } => config::check(file.as_deref(), session),
+        Verb::Version => version::run(session),
+    }
+}

@@ -1,1 +1,24 @@
-//! control
+//! The control socket: how the command line talks to the agent.
+//!
+//! Two Unix sockets in the runtime directory: `status.sock` (mode 0660, a configured group may
+//! read) and `control.sock` (0600, changes). Messages are JSON objects, each followed by a NUL
+//! byte, the framing of varlink. Reading a request has no side effects: the server hands it to the
+//! agent's loop and writes back the answer.
+
+mod admission;
+mod answer;
+pub mod client;
+mod frame;
+mod group;
+pub mod proto;
+pub mod server;
+
+pub use answer::{engine_request, response};
+pub use client::{Client, ClientError};
+pub use proto::{Refusal, RefusalKind, Request, Response};
+pub use server::{BindError, Incoming, Peer, Server};
+
+/// Name of the socket for reading.
+pub const STATUS_SOCKET: &str = "status.sock";
+/// Name of the socket for changes.
+pub const CONTROL_SOCKET: &str = "control.sock";

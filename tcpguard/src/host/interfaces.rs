@@ -26,6 +26,8 @@ mod ifla {
     pub(super) const OPERSTATE: u16 = 16;
     pub(super) const LINKINFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
+    pub(super) const XDP: u16 = 43;
+    pub(super) const XDP_ATTACHED: u16 = 2;
 }
 
 /// A network interface.
@@ -43,6 +45,31 @@ pub struct Interface {
     pub state: OperState,
     /// Kind of a virtual interface: `veth`, `vlan`, `bond`, …; `None` for hardware.
     pub kind: Option<String>,
+    /// Whether an XDP program is attached, and where.
+    pub xdp: Xdp,
+}
+
+/// Where an interface's XDP program runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Xdp {
+    /// There is none.
+    #[default]
+    None,
+    /// In the driver, or further down in the hardware.
+    Native,
+    /// In the network stack.
+    Generic,
+}
+
+impl Xdp {
+    /// From `XDP_ATTACHED_…`, include/uapi/linux/if_link.h; of several the driver's counts.
+    fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::None,
+            2 => Self::Generic,
+            _ => Self::Native,
+        }
+    }
 }
 
 impl Interface {
@@ -149,6 +176,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
         loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
         state: OperState::Unknown,
         kind: None,
+        xdp: Xdp::None,
     };
     for attribute in attributes(payload, IFINFOMSG_LEN) {
         let attribute = attribute?;
@@ -159,6 +187,15 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
             ifla::OPERSTATE => {
                 let [code] = field(value, 0)?;
                 interface.state = OperState::from_code(code);
+            }
+            ifla::XDP => {
+                for xdp in attributes(value, 0) {
+                    let xdp = xdp?;
+                    if xdp.kind() == ifla::XDP_ATTACHED {
+                        let [code] = field(xdp.value(), 0)?;
+                        interface.xdp = Xdp::from_code(code);
+                    }
+                }
             }
             ifla::LINKINFO => {
                 for info in attributes(value, 0) {
@@ -226,6 +263,8 @@ pub(super) mod tests {
                 loopback: false,
                 state: OperState::Up,
                 kind: Some("veth".into()),
+                xdp: Xdp::None,
+                xdp: Xdp::None,
             })
         );
     }

@@ -24,7 +24,7 @@ pub mod sysctl;
 pub use btf::SocketOffsets;
 pub use clock::{WallClock, boot_time};
 pub use error::Error;
-pub use interfaces::Interface;
+pub use interfaces::{Interface, Xdp};
 pub use link_watch::{LinkEvent, LinkWatch};
 pub use netlink::ANSWER_TIMEOUT;
 pub use netstat::tcp_ext;

@@ -1,1 +1,18 @@
-//! render
+//! Text for people, from the same structs that JSON is made of.
+//!
+//! Every renderer writes into any [`std::fmt::Write`] and knows nothing of the command line. Lines
+//! have at most 100 columns. Colour is never the only signal.
+
+mod attack;
+pub mod number;
+mod rules;
+mod status;
+mod table;
+mod view;
+
+pub use rules::{blocked, removed, rules};
+pub use status::{brief, status};
+pub use view::View;
+
+/// Columns of a page.
+const WIDTH: usize = 100;

@@ -1,0 +1,281 @@
+//! Exactly what was typed, checked for form only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use log::LevelFilter;
+use tcpguard_engine::Mode;
+
+use super::duration;
+use crate::config::{
+    DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, XdpMode,
+    parse_prefix,
+};
+
+/// Detects and stops SYN floods in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "tcpguard", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Args {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running,
+4 permission denied, 5 no such rule or interface.";
+
+/// Options of every verb.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Say nothing but data and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Socket of the agent, in place of those in the runtime directory
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Directory of the agent's sockets
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+    /// Directory on a bpffs in which links and maps are pinned
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set; CLICOLOR_FORCE: always
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Guard interfaces until stopped (what the service runs)
+    Run(RunArgs),
+    /// Show what is happening and what is done about it
+    Status(StatusArgs),
+    /// Drop SYNs from an address or prefix
+    Block(BlockArgs),
+    /// Take back rules on an address or prefix
+    Unblock(UnblockArgs),
+    /// Look at the rules
+    Rules {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: RulesVerb,
+    },
+    /// Show or set what happens when a rule matches
+    Mode(ModeArgs),
+    /// Take the filter off, also when the agent is dead
+    Detach(DetachArgs),
+    /// Look at the configuration
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Show the versions
+    Version,
+}
+
+/// `tcpguard run`
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration file; without this, the default one if it exists
+    #[arg(short, long, value_name = "FILE", help = format!("Configuration file [default: {DEFAULT_PATH} if it exists]"))]
+    pub config: Option<PathBuf>,
+    /// Interface to guard, in place of those in the file; may be repeated
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub interfaces: Vec<String>,
+    /// What happens when a rule matches, in place of the file and of `tcpguard mode`
+    #[arg(long, value_parser = mode_parser())]
+    pub mode: Option<Mode>,
+    /// Directory of what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// Which log lines of the kernel programs to print
+    #[arg(long, value_name = "LEVEL", value_parser = level_parser())]
+    pub bpf_log: Option<LevelFilter>,
+    /// How to attach, in place of the file
+    #[arg(long, value_parser = xdp_mode_parser())]
+    pub xdp_mode: Option<XdpMode>,
+}
+
+/// `tcpguard status`
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Only the first line
+    #[arg(long)]
+    pub brief: bool,
+    /// Every listener, not only the busiest
+    #[arg(long)]
+    pub listeners: bool,
+    /// Again and again, every SEC seconds
+    #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
+    /// Wait until the guard is in this state
+    #[arg(long, value_name = "STATE", conflicts_with = "watch")]
+    pub wait: Option<WaitFor>,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait", value_parser = duration::parse)]
+    pub timeout: Duration,
+}
+
+/// What `status --wait` can wait for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum WaitFor {
+    /// Running and whole, and not under an attack that nothing stops
+    Healthy,
+}
+
+/// `tcpguard block`
+#[derive(Debug, clap::Args)]
+pub struct BlockArgs {
+    /// Address or prefix, such as 192.0.2.0/24
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: IpNet,
+    /// For how long, such as 90s, 10m, 1h30m or 2d
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    pub lifetime: Duration,
+    /// Why, for whoever finds the rule
+    #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
+    pub reason: String,
+    /// Block even what is protected, very wide, or your own address
+    #[arg(long)]
+    pub force: bool,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `tcpguard unblock`
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct UnblockArgs {
+    /// Address or prefix: every source rule within it is removed
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: Option<IpNet>,
+    /// Remove every rule, of either origin
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `tcpguard rules …`
+#[derive(Debug, Subcommand)]
+pub enum RulesVerb {
+    /// Show every rule with its origin, reason, end and hits
+    List,
+}
+
+/// `tcpguard mode`
+#[derive(Debug, clap::Args)]
+pub struct ModeArgs {
+    /// The new mode; without it the mode is shown
+    #[arg(value_parser = mode_parser())]
+    pub mode: Option<Mode>,
+}
+
+/// `tcpguard detach`
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct DetachArgs {
+    /// Interface to take the filter off
+    #[arg(value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Take it off everywhere
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `tcpguard config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Report every mistake in a configuration file
+    Check {
+        /// The file
+        #[arg(help = format!("The file [default: {DEFAULT_PATH}]"))]
+        file: Option<PathBuf>,
+    },
+}
+
+fn mode_parser() -> impl TypedValueParser<Value = Mode> {
+    one_of(&MODES)
+}
+
+fn xdp_mode_parser() -> impl TypedValueParser<Value = XdpMode> {
+    one_of(&crate::config::XDP_MODES)
+}
+
+fn level_parser() -> impl TypedValueParser<Value = LevelFilter> {
+    one_of(&[
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+    ])
+}
+
+/// One of the named values; clap lists the names in help and errors.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    values: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(values.iter().map(|(name, _)| *name)).try_map(|typed| {
+        let found = values.iter().find(|(name, _)| *name == typed);
+        found
+            .map(|(_, value)| *value)
+            .ok_or("not one of the possible values")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn watch_takes_its_seconds_only_after_an_equals_sign() {
+        let watch = |line: &[&str]| {
+            let args = Args::try_parse_from(line).ok()?;
+            match args.verb {
+                Verb::Status(status) => Some(status.watch),
+                _ => None,
+            }
+        };
+        assert_eq!(watch(&["tcpguard", "status"]), Some(None));
+        assert_eq!(watch(&["tcpguard", "status", "--watch"]), Some(Some(1)));
+        assert_eq!(watch(&["tcpguard", "status", "--watch=5"]), Some(Some(5)));
+        assert_eq!(watch(&["tcpguard", "status", "--watch=0"]), None);
+        assert_eq!(watch(&["tcpguard", "status", "--watch", "5"]), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! `tcpguard run`
+
+use anyhow::Context;
+
+use super::args::{Global, RunArgs};
+use super::exit::CliError;
+use crate::config::{self, Overrides};
+use crate::observe::log;
+
+pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
+    log::start(log::level(global.verbose, global.quiet));
+    let overrides = Overrides {
+        interfaces: args.interfaces,
+        xdp_mode: args.xdp_mode,
+        mode: args.mode,
+        runtime_dir: Some(global.runtime_dir.clone()),
+        state_dir: Some(args.state_dir),
+        pin_dir: Some(global.pin_dir.clone()),
+        bpf_log: args.bpf_log,
+    };
+    let config = config::load(args.config.as_deref(), overrides)?;
+    if config.interfaces.is_empty() {
+        let file = config
+            .path
+            .as_deref()
+            .unwrap_or(config::DEFAULT_PATH.as_ref());
+        let advice = format!(
+            "no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]",
+            file.display()
+        );
+        return Err(CliError::Usage(advice).into());
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?
+        .block_on(crate::agent::run(config))
+}

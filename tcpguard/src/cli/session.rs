@@ -1,0 +1,182 @@
+//! What every verb needs: where to write, in which form, and whom to ask.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use super::args::{Color, Global};
+use super::exit::CliError;
+use crate::control::Client;
+use crate::render::View;
+
+/// One call of the command line.
+pub struct Session<'a> {
+    out: &'a mut dyn Write,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// Whether to keep quiet on stderr.
+    pub quiet: bool,
+    /// How text looks.
+    pub view: View,
+    /// Whether the output is a terminal.
+    pub terminal: bool,
+    /// The agent.
+    pub client: Client,
+    /// Where its links are pinned.
+    pub pin_dir: PathBuf,
+}
+
+impl<'a> Session<'a> {
+    /// A session that prints data to `out`, resolved from options, environment and terminal.
+    pub fn new(global: &Global, out: &'a mut dyn Write) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let view = View {
+            utf8: locale_is_utf8(|name| std::env::var(name).ok()),
+            colour: use_colour(global.color, terminal, |name| std::env::var(name).ok()),
+            zone: jiff::tz::TimeZone::system(),
+        };
+        let client = Client {
+            runtime_dir: global.runtime_dir.clone(),
+            socket: global.socket.clone(),
+            pin_dir: global.pin_dir.clone(),
+        };
+        let pin_dir = global.pin_dir.clone();
+        Self {
+            out,
+            json: global.json,
+            quiet: global.quiet,
+            view,
+            terminal,
+            client,
+            pin_dir,
+        }
+    }
+
+    /// Prints data.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn print(&mut self, text: &str) -> Result<(), CliError> {
+        let text = self.view.encode(text);
+        self.out
+            .write_all(text.as_bytes())
+            .and_then(|()| self.out.flush())
+            .map_err(CliError::Output)
+    }
+
+    /// Prints what `draw` draws.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn render(
+        &mut self,
+        draw: impl FnOnce(&mut String, &View) -> std::fmt::Result,
+    ) -> anyhow::Result<()> {
+        let mut text = String::new();
+        draw(&mut text, &self.view)?;
+        Ok(self.print(&text)?)
+    }
+
+    /// Prints data as one line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn print_json(&mut self, data: &impl serde::Serialize) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string(data)?;
+        text.push('\n');
+        // Not through `print`: JSON is UTF-8 whatever the locale is.
+        Ok(self
+            .out
+            .write_all(text.as_bytes())
+            .and_then(|()| self.out.flush())
+            .map_err(CliError::Output)?)
+    }
+
+    /// Says something that is not data, on stderr.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            // A closed stderr is no reason to fail.
+            let _ = writeln!(std::io::stderr(), "{}", self.view.encode(text));
+        }
+    }
+
+    /// Tells an error, on stderr.
+    pub fn complain(&self, error: &anyhow::Error) {
+        let text = format!("tcpguard: {error:#}");
+        let _ = writeln!(std::io::stderr(), "{}", self.view.encode(&text));
+    }
+}
+
+fn use_colour(when: Color, terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    match when {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if set("NO_COLOR") => false,
+        Color::Auto if set("CLICOLOR_FORCE") => variable("CLICOLOR_FORCE").as_deref() != Some("0"),
+        Color::Auto => terminal && variable("TERM").as_deref() != Some("dumb"),
+    }
+}
+
+/// By the rules of locale(7): the first of these that is set decides.
+fn locale_is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty())
+        .is_some_and(|value| {
+            let value = value.to_ascii_lowercase();
+            value.contains("utf-8") || value.contains("utf8")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Variable = fn(&str) -> Option<String>;
+
+    fn environment(name: &str) -> Variable {
+        match name {
+            "empty" => |_| None,
+            "NO_COLOR" => |name| (name == "NO_COLOR").then(|| "1".to_owned()),
+            "CLICOLOR_FORCE" => |name| (name == "CLICOLOR_FORCE").then(|| "1".to_owned()),
+            "dumb" => |name| (name == "TERM").then(|| "dumb".to_owned()),
+            other => unreachable!("{other}"),
+        }
+    }
+
+    #[test]
+    fn colour_is_for_terminals_unless_somebody_says_otherwise() {
+        for (when, terminal, variables, expected) in [
+            (Color::Auto, true, "empty", true),
+            (Color::Auto, false, "empty", false),
+            (Color::Auto, true, "NO_COLOR", false),
+            (Color::Auto, true, "dumb", false),
+            (Color::Auto, false, "CLICOLOR_FORCE", true),
+            (Color::Always, false, "NO_COLOR", true),
+            (Color::Never, true, "CLICOLOR_FORCE", false),
+        ] {
+            let found = use_colour(when, terminal, environment(variables));
+            assert_eq!(found, expected, "{when:?} terminal={terminal} {variables}");
+        }
+    }
+
+    #[test]
+    fn the_first_locale_variable_that_is_set_decides() {
+        let locale = |all: &str, lang: &str| {
+            let (all, lang) = (all.to_owned(), lang.to_owned());
+            locale_is_utf8(move |name| match name {
+                "LC_ALL" => Some(all.clone()),
+                "LANG" => Some(lang.clone()),
+                _ => None,
+            })
+        };
+        assert!(locale("", "en_US.UTF-8"));
+        assert!(locale("C.utf8", "C"));
+        assert!(!locale("C", "en_US.UTF-8"));
+        assert!(!locale("", ""));
+    }
+}

@@ -1,0 +1,221 @@
+//! The configuration as it holds: file, defaults and command line put together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use log::LevelFilter;
+use tcpguard_engine::Mode;
+
+use super::file::{DetectionFile, File, Written};
+use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem};
+
+/// Everything that `tcpguard run` needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file that was read; `None` when there is none and the defaults hold.
+    pub path: Option<PathBuf>,
+    /// Interfaces to protect, in the operator's order, none twice. May be empty in a valid file;
+    /// `tcpguard run` refuses that.
+    pub interfaces: Vec<String>,
+    /// How to attach to them.
+    pub xdp_mode: XdpMode,
+    /// The mode to start in.
+    pub mode: Mode,
+    /// Where `mode` comes from: one set by `tcpguard mode` before gives way only to the command line.
+    pub mode_source: ModeSource,
+    /// Thresholds of the detector.
+    pub detection: Detection,
+    /// Drop segments with flag combinations that no TCP sends, in enforce mode.
+    pub drop_illegal_flags: bool,
+    /// Prefixes whose SYNs no source or signature rule may drop.
+    pub protect_prefixes: Vec<IpNet>,
+    /// Local ports whose connected peers are protected like `protect_prefixes`.
+    pub ssh_ports: Vec<u16>,
+    /// Ports on which listeners are not followed.
+    pub ignore_ports: Vec<u16>,
+    /// Unix group (name or number) that may read the status; `None`: root only.
+    pub group: Option<String>,
+    /// Directory of the sockets.
+    pub runtime_dir: PathBuf,
+    /// Directory of what must survive a restart.
+    pub state_dir: PathBuf,
+    /// Directory on a bpffs in which links and maps are pinned.
+    pub pin_dir: PathBuf,
+    /// Which log lines of the BPF programs to print.
+    pub bpf_log: LevelFilter,
+}
+
+/// How to attach XDP programs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum XdpMode {
+    /// Native where the driver can, else generic, and status says so.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the network stack: works everywhere, costs more per packet.
+    Generic,
+}
+
+/// Where the start mode comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ModeSource {
+    /// `run --mode`: wins over everything.
+    CommandLine,
+    /// The file, or the default: a mode set by `tcpguard mode` wins.
+    File,
+}
+
+/// Thresholds of the detector. The defaults need no tuning: they are shares, not packet rates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detection {
+    /// Time between two polls of the counters.
+    pub poll: Duration,
+    /// Handshakes that must have been answered in a window before the fast path may judge.
+    pub fast_min: u64,
+    /// Share of them that must be uncompleted, 0 to 1.
+    pub fast_ratio: f64,
+    /// Half-open share of the backlog at which the occupancy alarm is raised, 0 to 1.
+    pub occupancy_on: f64,
+    /// Half-open share below which it is taken back, below `occupancy_on`.
+    pub occupancy_off: f64,
+    /// How long everything must be quiet before an incident is over.
+    pub clear: Duration,
+    /// How long after an incident its return is recognised at once.
+    pub armed: Duration,
+}
+
+impl Default for Detection {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(250),
+            fast_min: 64,
+            fast_ratio: 0.75,
+            occupancy_on: 0.25,
+            occupancy_off: 0.12,
+            clear: Duration::from_secs(30),
+            armed: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What the command line of `tcpguard run` says in place of the file and the defaults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// `-i`; empty: as the file says.
+    pub interfaces: Vec<String>,
+    /// `--xdp-mode`
+    pub xdp_mode: Option<XdpMode>,
+    /// `--mode`
+    pub mode: Option<Mode>,
+    /// `--runtime-dir`
+    pub runtime_dir: Option<PathBuf>,
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// `--pin-dir`
+    pub pin_dir: Option<PathBuf>,
+    /// `--bpf-log`
+    pub bpf_log: Option<LevelFilter>,
+}
+
+/// Puts `file`, the defaults and `overrides` together.
+///
+/// # Errors
+///
+/// Values that contradict each other.
+pub fn resolve(
+    file: File,
+    path: Option<PathBuf>,
+    overrides: Overrides,
+) -> Result<Config, Vec<Problem>> {
+    let detection = detection(&file.detection)?;
+    let or_file = |line: Vec<String>, file| {
+        if line.is_empty() {
+            value_or(file, line)
+        } else {
+            line
+        }
+    };
+    let mut interfaces = or_file(overrides.interfaces, file.interfaces);
+    let mut seen = std::collections::HashSet::new();
+    interfaces.retain(|name| seen.insert(name.clone()));
+
+    Ok(Config {
+        path,
+        interfaces,
+        xdp_mode: overrides
+            .xdp_mode
+            .unwrap_or_else(|| value_or(file.xdp_mode, XdpMode::Auto)),
+        mode: overrides
+            .mode
+            .unwrap_or_else(|| value_or(file.mode, Mode::Observe)),
+        mode_source: match overrides.mode {
+            Some(_) => ModeSource::CommandLine,
+            None => ModeSource::File,
+        },
+        detection,
+        drop_illegal_flags: value_or(file.drop_illegal_flags, false),
+        protect_prefixes: value_or(file.protect_prefixes, Vec::new()),
+        ssh_ports: value_or(file.ssh_ports, vec![22]),
+        ignore_ports: value_or(file.ignore_ports, Vec::new()),
+        group: file.group.map(|written| written.value),
+        runtime_dir: overrides
+            .runtime_dir
+            .unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
+        state_dir: overrides
+            .state_dir
+            .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+        pin_dir: overrides.pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
+        bpf_log: overrides.bpf_log.unwrap_or(LevelFilter::Off),
+    })
+}
+
+fn value_or<T>(written: Option<Written<T>>, default: T) -> T {
+    written.map_or(default, |written| written.value)
+}
+
+fn detection(file: &DetectionFile) -> Result<Detection, Vec<Problem>> {
+    let default = Detection::default();
+    let detection = Detection {
+        poll: file
+            .poll_ms
+            .as_ref()
+            .map_or(default.poll, |ms| Duration::from_millis(ms.value)),
+        fast_min: file
+            .fast_min
+            .as_ref()
+            .map_or(default.fast_min, |min| min.value),
+        fast_ratio: file
+            .fast_ratio
+            .as_ref()
+            .map_or(default.fast_ratio, |share| share.value),
+        occupancy_on: file
+            .occupancy_on
+            .as_ref()
+            .map_or(default.occupancy_on, |share| share.value),
+        occupancy_off: file
+            .occupancy_off
+            .as_ref()
+            .map_or(default.occupancy_off, |share| share.value),
+        clear: file
+            .clear_s
+            .as_ref()
+            .map_or(default.clear, |s| Duration::from_secs(s.value)),
+        armed: file
+            .armed_s
+            .as_ref()
+            .map_or(default.armed, |s| Duration::from_secs(s.value)),
+    };
+    if detection.occupancy_off < detection.occupancy_on {
+        return Ok(detection);
+    }
+    let written = file.occupancy_off.as_ref().or(file.occupancy_on.as_ref());
+    Err(vec![Problem {
+        line: written.map_or(1, |written| written.line),
+        text: format!(
+            "detection.occupancy_off ({}) must be below detection.occupancy_on ({}), or the alarm flaps",
+            detection.occupancy_off, detection.occupancy_on
+        ),
+    }])
+}

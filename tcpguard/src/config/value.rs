@@ -1,0 +1,147 @@
+//! Readers of single values. Each error says what was found and what to write.
+
+use ipnet::IpNet;
+use tcpguard_engine::Mode;
+use toml::de::DeValue;
+
+use super::XdpMode;
+
+/// The modes by name.
+pub const MODES: [(&str, Mode); 3] = [
+    ("observe", Mode::Observe),
+    ("enforce", Mode::Enforce),
+    ("off", Mode::Off),
+];
+
+pub(crate) const XDP_MODES: [(&str, XdpMode); 3] = [
+    ("auto", XdpMode::Auto),
+    ("native", XdpMode::Native),
+    ("generic", XdpMode::Generic),
+];
+
+/// The name of a mode.
+pub const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+        Mode::Off => "off",
+    }
+}
+
+/// What was found in place of the wanted value, as it was written.
+fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("\"{text}\""),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a section".to_owned(),
+    }
+}
+
+pub(super) fn integer(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64, String> {
+    value
+        .as_integer()
+        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| {
+            format!(
+                "{} does not fit; write a whole number from {least} to {most}",
+                found(value)
+            )
+        })
+}
+
+pub(super) fn share(value: &DeValue<'_>, least: f64, most: f64) -> Result<f64, String> {
+    let number = match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        DeValue::Integer(number) => number.as_str().parse().ok(),
+        _ => None,
+    };
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| {
+            format!(
+                "{} does not fit; write a share from {least} to {most}",
+                found(value)
+            )
+        })
+}
+
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| {
+        format!(
+            "{} is neither true nor false; write one of them",
+            found(value)
+        )
+    })
+}
+
+pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
+    let wanted = value.as_str();
+    choices
+        .iter()
+        .find(|(name, _)| Some(*name) == wanted)
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| {
+            let names: Vec<_> = choices
+                .iter()
+                .map(|(name, _)| format!("\"{name}\""))
+                .collect();
+            format!(
+                "{} is not known; write one of {}",
+                found(value),
+                names.join(", ")
+            )
+        })
+}
+
+/// An interface name by the kernel's rules (`dev_valid_name`): 1 to 15 bytes, no slash, colon or
+/// white space, and neither `.` nor `..`.
+pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
+    value
+        .as_str()
+        .filter(|name| {
+            (1..=15).contains(&name.len())
+                && *name != "."
+                && *name != ".."
+                && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
+        })
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            format!(
+                "{} is not an interface name; `ip -br link` lists them",
+                found(value)
+            )
+        })
+}
+
+pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
+    let text = value.as_str().ok_or_else(|| {
+        format!(
+            "{} is not a prefix; write one such as \"192.0.2.0/24\"",
+            found(value)
+        )
+    })?;
+    super::parse_prefix(text)
+}
+
+pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
+    integer(value, 1, 65_535).map(|port| port as u16)
+}
+
+/// A name of a Unix group, or its number.
+pub(super) fn group(value: &DeValue<'_>) -> Result<String, String> {
+    value
+        .as_str()
+        .filter(|name| !name.is_empty() && !name.contains([':', '\n', ' ']))
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            format!(
+                "{} is not a group; write the name of one, such as \"adm\"",
+                found(value)
+            )
+        })
+}

@@ -1,0 +1,89 @@
+//! Between the messages and the engine.
+
+use std::time::Duration;
+
+use tcpguard_engine as engine;
+use tcpguard_engine::RequestError;
+
+use super::proto::{RefusalKind, Request, Response};
+use crate::status::{Clock, Rule};
+
+/// What `request`, asked for by user `uid`, means to the engine; `None` when it only reads.
+pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
+    match request {
+        Request::Status | Request::Rules | Request::Mode => None,
+        Request::Block {
+            prefix,
+            for_s,
+            reason,
+            force,
+            dry_run: _,
+        } => Some(engine::Request::Block {
+            net: *prefix,
+            lifetime: Duration::from_secs(*for_s),
+            reason: reason.clone(),
+            uid,
+            force: *force,
+        }),
+        Request::Unblock { prefix } => Some(engine::Request::Unblock { net: *prefix }),
+        Request::UnblockAll => Some(engine::Request::UnblockAll),
+        Request::SetMode { mode } => Some(engine::Request::SetMode {
+            mode: (*mode).into(),
+            uid,
+        }),
+    }
+}
+
+/// The answer to `request` that carries what the engine said.
+pub fn response(
+    request: &Request,
+    result: Result<engine::Response, RequestError>,
+    clock: Clock,
+) -> Response {
+    let rules = |rules: Vec<engine::RuleReport>| {
+        rules.iter().map(|rule| Rule::build(rule, clock)).collect()
+    };
+    match result {
+        Ok(engine::Response::Blocked(rule)) => Response::Blocked {
+            rule: Rule::build(&rule, clock),
+            dry_run: matches!(request, Request::Block { dry_run: true, .. }),
+        },
+        Ok(engine::Response::Unblocked(removed)) => Response::Unblocked {
+            rules: rules(removed),
+        },
+        Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
+            was: was.into(),
+            mode: match request {
+                Request::SetMode { mode } => *mode,
+                _ => was.into(),
+            },
+        },
+        Err(error) => Response::refused(kind(&error), words(&error)),
+    }
+}
+
+fn kind(error: &RequestError) -> RefusalKind {
+    match error {
+        RequestError::Protected { .. } | RequestError::TooWide { .. } => RefusalKind::Protected,
+        RequestError::NotFound { .. } => RefusalKind::NotFound,
+        RequestError::Full { .. } => RefusalKind::Full,
+    }
+}
+
+fn words(error: &RequestError) -> String {
+    match error {
+        RequestError::Protected { net, covers, what } => format!(
+            "{net} covers {covers}, which is protected ({what}); block a smaller prefix, or add \
+             --force if you are sure"
+        ),
+        RequestError::TooWide { net } => format!(
+            "{net} is wider than a rule may be; block smaller prefixes, or add --force if you are sure"
+        ),
+        RequestError::NotFound { net } => {
+            format!("no rule lies within {net}; see what exists: tcpguard rules list")
+        }
+        RequestError::Full { limit } => format!(
+            "all {limit} rules are taken; make room: tcpguard rules list, tcpguard unblock PREFIX"
+        ),
+    }
+}

@@ -1,0 +1,191 @@
+//! The command line's end of the sockets.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::proto::{Call, Refusal, Request, Response, VERSION};
+use super::{CONTROL_SOCKET, STATUS_SOCKET, group};
+
+/// Longer than the server's own deadlines for an answer, so that its words arrive.
+const DEADLINE: Duration = Duration::from_secs(12);
+/// Longest answer taken, in bytes: the status of 4,096 listeners has about 3 MB.
+const MAX_RESPONSE: u64 = 64 << 20;
+
+/// Where an agent is to be found.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Directory of its sockets.
+    pub runtime_dir: PathBuf,
+    /// One socket for everything, in place of those in `runtime_dir`.
+    pub socket: Option<PathBuf>,
+    /// Where its links would be pinned.
+    pub pin_dir: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("{}", not_running(socket, attached))]
+    NotRunning {
+        /// Where.
+        socket: PathBuf,
+        /// Interfaces on which its filter is still attached, as far as can be seen.
+        attached: Vec<String>,
+    },
+    /// The caller may not use the socket.
+    #[error("{}", denied(socket, group.as_deref()))]
+    Denied {
+        /// Which.
+        socket: PathBuf,
+        /// The group that may, if there is one besides root.
+        group: Option<String>,
+    },
+    /// The connection broke or the answer came too late.
+    #[error("no answer from the agent on {}: {error}; look at its log: journalctl -u tcpguard", socket.display())]
+    Broken {
+        /// Which socket.
+        socket: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The answer is not one that this version knows.
+    #[error(
+        "the agent's answer cannot be read ({why}): command and agent are of different versions; restart it: systemctl restart tcpguard"
+    )]
+    Foreign {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The agent refused.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+}
+
+fn not_running(socket: &Path, attached: &[String]) -> String {
+    let start = "start it: systemctl start tcpguard";
+    if attached.is_empty() {
+        return format!(
+            "tcpguard is not running (nobody listens on {}); {start}",
+            socket.display()
+        );
+    }
+    let interfaces = attached.join(", ");
+    format!(
+        "tcpguard is not running, its kernel filter is still attached on {interfaces}; {start}, or \
+         take the filter off: tcpguard detach --all"
+    )
+}
+
+fn denied(socket: &Path, group: Option<&str>) -> String {
+    let socket = socket.display();
+    match group {
+        Some(group) => format!(
+            "permission denied on {socket}; use sudo, or join the group {group}: sudo usermod -aG {group} $USER"
+        ),
+        None => format!("permission denied on {socket}; use sudo"),
+    }
+}
+
+impl Client {
+    /// Asks and waits for the answer. A [`Response::Refused`] becomes an error.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub fn call(&self, request: Request) -> Result<Response, ClientError> {
+        let name = if request.is_change() {
+            CONTROL_SOCKET
+        } else {
+            STATUS_SOCKET
+        };
+        let socket = self
+            .socket
+            .clone()
+            .unwrap_or_else(|| self.runtime_dir.join(name));
+        let stream =
+            UnixStream::connect(&socket).map_err(|error| self.unreachable(&socket, error))?;
+        let answer = exchange(
+            stream,
+            &Call {
+                version: VERSION,
+                request,
+            },
+        )
+        .map_err(|error| ClientError::Broken { socket, error })?;
+        match serde_json::from_slice(&answer) {
+            Ok(Response::Refused(refusal)) => Err(ClientError::Refused(refusal)),
+            Ok(response) => Ok(response),
+            Err(error) => Err(ClientError::Foreign {
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    fn unreachable(&self, socket: &Path, error: io::Error) -> ClientError {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
+                socket: socket.to_owned(),
+                attached: pinned_interfaces(&self.pin_dir),
+            },
+            io::ErrorKind::PermissionDenied => ClientError::Denied {
+                socket: socket.to_owned(),
+                group: std::fs::metadata(socket)
+                    .ok()
+                    .filter(|socket| socket.mode() & 0o060 == 0o060 && socket.gid() != 0)
+                    .and_then(|socket| group::name(socket.gid())),
+            },
+            _ => ClientError::Broken {
+                socket: socket.to_owned(),
+                error,
+            },
+        }
+    }
+}
+
+fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    let mut message = serde_json::to_vec(call)?;
+    message.push(0);
+    // A server that refuses the connection may close it before it has read the request; its
+    // words are there to be read all the same.
+    let sent = stream.write_all(&message);
+    let mut answer = Vec::new();
+    let mut chunk = [0; 64 * 1024];
+    let mut bounded = stream.take(MAX_RESPONSE);
+    loop {
+        match bounded.read(&mut chunk) {
+            Ok(0) => {
+                sent?;
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(read) => answer.extend_from_slice(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if answer.last() == Some(&0) {
+            answer.pop();
+            return Ok(answer);
+        }
+    }
+}
+
+/// Interfaces with a link pinned under `pin_dir`: the files `v*/links/<ifindex>-<name>`.
+fn pinned_interfaces(pin_dir: &Path) -> Vec<String> {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries(pin_dir)
+        .flat_map(|layout| entries(&layout.path().join("links")))
+        .filter_map(|link| link.file_name().into_string().ok())
+        .map(|name| match name.split_once('-') {
+            Some((_, interface)) => interface.to_owned(),
+            None => name,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,297 @@
+//! The messages. A client sends a [`Call`] and receives one [`Response`]; it may send more calls
+//! on the same connection, one at a time.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::status::{Mode, Rule, Status};
+
+/// Version of these messages; a server refuses every other.
+pub const VERSION: u32 = 1;
+/// Longest request, in bytes without the final NUL.
+pub const MAX_REQUEST: usize = 64 * 1024;
+/// Longest reason of a rule, in bytes.
+pub const MAX_REASON: usize = 200;
+
+/// One request with the version it is written in.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What is asked for.
+    pub request: Request,
+}
+
+/// What a client may ask for. Requests that change something are legal on the control socket only;
+/// the others on both.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(
+    tag = "method",
+    content = "parameters",
+    rename_all = "snake_case",
+    deny_unknown_fields
+)]
+pub enum Request {
+    /// The whole status. Always legal.
+    Status,
+    /// The rules. Always legal.
+    Rules,
+    /// The mode. Always legal.
+    Mode,
+    /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
+    Block {
+        /// Which sources.
+        prefix: IpNet,
+        /// For how long, in seconds; at least 1.
+        for_s: u64,
+        /// Why; at most [`MAX_REASON`] bytes without control characters.
+        reason: String,
+        /// Block even what is protected or very wide.
+        force: bool,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Take back every source rule within a prefix. A change.
+    Unblock {
+        /// Which sources.
+        prefix: IpNet,
+    },
+    /// Take back every rule. A change.
+    UnblockAll,
+    /// Set the mode. A change.
+    SetMode {
+        /// The new mode.
+        mode: Mode,
+    },
+}
+
+impl Request {
+    /// Whether it changes what the guard does, which only the control socket allows.
+    pub const fn is_change(&self) -> bool {
+        match self {
+            Self::Status | Self::Rules | Self::Mode => false,
+            Self::Block { dry_run, .. } => !*dry_run,
+            Self::Unblock { .. } | Self::UnblockAll | Self::SetMode { .. } => true,
+        }
+    }
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Rules`].
+    Rules {
+        /// Every rule wanted in the kernel.
+        rules: Vec<Rule>,
+    },
+    /// To [`Request::Mode`].
+    Mode {
+        /// The mode now.
+        mode: Mode,
+    },
+    /// To [`Request::Block`].
+    Blocked {
+        /// The rule that now exists, or would.
+        rule: Rule,
+        /// Whether it only would.
+        dry_run: bool,
+    },
+    /// To [`Request::Unblock`] and [`Request::UnblockAll`].
+    Unblocked {
+        /// The rules that were removed.
+        rules: Vec<Rule>,
+    },
+    /// To [`Request::SetMode`].
+    ModeSet {
+        /// The mode before.
+        was: Mode,
+        /// The mode now.
+        mode: Mode,
+    },
+    /// To anything that was not done.
+    Refused(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Refusal {
+    /// For programs.
+    pub kind: RefusalKind,
+    /// For people: the situation and the way out.
+    pub message: String,
+}
+
+/// Kinds of [`Refusal`].
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The message cannot be read, is too long or came too slowly.
+    BadRequest,
+    /// The message is of another version.
+    Version,
+    /// A change was asked for on the status socket.
+    ReadOnly,
+    /// Too many connections or requests at once.
+    Busy,
+    /// It would hit something that must not be hit.
+    Protected,
+    /// There is nothing to do it to.
+    NotFound,
+    /// There is no room for another rule.
+    Full,
+    /// The agent is stopping.
+    Stopping,
+}
+
+impl Response {
+    /// A [`Response::Refused`].
+    pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self::Refused(Refusal {
+            kind,
+            message: message.into(),
+        })
+    }
+}
+
+/// Reads a call.
+///
+/// # Errors
+///
+/// A refusal that says what is wrong with it.
+pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
+    let refuse = |kind, message| Err(Refusal { kind, message });
+    /// Only the version, so that the answer to a newer client names it rather than a new field.
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    match serde_json::from_slice::<Version>(message) {
+        Ok(Version { version }) if version != VERSION => {
+            return refuse(
+                RefusalKind::Version,
+                format!(
+                    "this agent speaks protocol version {VERSION}, the client {version}; use the \
+                     tcpguard command of the same release, or: systemctl restart tcpguard"
+                ),
+            );
+        }
+        _ => {}
+    }
+    let call: Call = match serde_json::from_slice(message) {
+        Ok(call) => call,
+        Err(error) => {
+            return refuse(
+                RefusalKind::BadRequest,
+                format!("the request cannot be read: {error}"),
+            );
+        }
+    };
+    if let Request::Block { reason, for_s, .. } = &call.request {
+        if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+            let message = format!("a reason is one line of at most {MAX_REASON} bytes; shorten it");
+            return refuse(RefusalKind::BadRequest, message);
+        }
+        if *for_s == 0 {
+            let message = "a rule lives for at least a second; give --for 1h".to_owned();
+            return refuse(RefusalKind::BadRequest, message);
+        }
+    }
+    Ok(call.request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(message: &str) -> (RefusalKind, String) {
+        let refusal = parse(message.as_bytes()).expect_err(message);
+        (refusal.kind, refusal.message)
+    }
+
+    #[test]
+    fn a_call_survives_the_wire() {
+        for request in [
+            Request::Status,
+            Request::Block {
+                prefix: "192.0.2.0/24".parse().unwrap(),
+                for_s: 60,
+                reason: "scan".to_owned(),
+                force: false,
+                dry_run: true,
+            },
+            Request::Unblock {
+                prefix: "2001:db8::/32".parse().unwrap(),
+            },
+            Request::UnblockAll,
+            Request::SetMode {
+                mode: Mode::Enforce,
+            },
+        ] {
+            let call = Call {
+                version: VERSION,
+                request: request.clone(),
+            };
+            let message = serde_json::to_vec(&call).unwrap();
+            assert_eq!(parse(&message), Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for message in [
+            "",
+            "GET / HTTP/1.1",
+            "{}",
+            r#"{"version":1}"#,
+            r#"{"version":1,"request":{"method":"shutdown"}}"#,
+            r#"{"version":1,"request":{"method":"status"},"extra":1}"#,
+            r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
+            r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
+        ] {
+            assert_eq!(refusal(message).0, RefusalKind::BadRequest, "{message}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named_before_anything_else() {
+        let (kind, message) = refusal(r#"{"version":2,"request":{"method":"new","x":1}}"#);
+        assert_eq!(kind, RefusalKind::Version);
+        assert!(
+            message.starts_with("this agent speaks protocol version 1, the client 2;"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_reason_cannot_forge_log_lines() {
+        let call = |reason: &str, for_s| {
+            let request = Request::Block {
+                prefix: "192.0.2.1/32".parse().unwrap(),
+                for_s,
+                reason: reason.to_owned(),
+                force: false,
+                dry_run: false,
+            };
+            serde_json::to_string(&Call {
+                version: VERSION,
+                request,
+            })
+            .unwrap()
+        };
+        assert_eq!(
+            refusal(&call("a\n2026 CRIT all is lost", 1)).0,
+            RefusalKind::BadRequest
+        );
+        assert_eq!(refusal(&call("\u{1b}[2J", 1)).0, RefusalKind::BadRequest);
+        assert_eq!(
+            refusal(&call(&"x".repeat(MAX_REASON + 1), 1)).0,
+            RefusalKind::BadRequest
+        );
+        assert_eq!(refusal(&call("fine", 0)).0, RefusalKind::BadRequest);
+        assert!(parse(call("fine", 1).as_bytes()).is_ok());
+    }
+}

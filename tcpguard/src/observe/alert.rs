@@ -1,0 +1,166 @@
+//! Alerts: told to people once, and remembered for the status.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use tcpguard_engine::{IncidentReport, Severity};
+
+use super::Journal;
+use crate::status::{AlertFacts, Clock};
+
+/// For how long alerts are remembered.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Most alerts remembered.
+const MAX_REMEMBERED: usize = 1000;
+
+/// Something to tell people; what [`tcpguard_engine::Command::Alert`] carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// How bad.
+    pub severity: Severity,
+    /// The event's name, such as `attack_started`.
+    pub event: String,
+    /// One line in words.
+    pub message: String,
+    /// The incident it belongs to, as it was then.
+    pub incident: Option<Box<IncidentReport>>,
+}
+
+impl Alert {
+    /// The severity in JSON and the journal.
+    pub const fn severity_name(&self) -> &'static str {
+        match self.severity {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+        }
+    }
+
+    const fn label(&self) -> &'static str {
+        match self.severity {
+            Severity::Critical => "CRIT",
+            Severity::Warning => "WARN",
+            Severity::Notice => "NOTE",
+        }
+    }
+}
+
+/// Where alerts go: the journal if there is one, a stream of lines (stderr), and the memory that
+/// `tcpguard status` shows.
+pub struct AlertSink<W> {
+    journal: Option<Journal>,
+    lines: W,
+    remembered: VecDeque<AlertFacts>,
+}
+
+impl<W: Write> AlertSink<W> {
+    /// A sink for the journal at `journal` (normally [`super::journal::SOCKET`]), if somebody
+    /// listens there, and for `lines`.
+    pub fn new(journal: &Path, lines: W) -> Self {
+        Self {
+            journal: Journal::connect(journal).ok(),
+            lines,
+            remembered: VecDeque::new(),
+        }
+    }
+
+    /// Tells `alert`, which was raised now.
+    pub fn raise(&mut self, alert: &Alert, clock: Clock) {
+        if let Some(journal) = &mut self.journal {
+            journal.send(alert);
+        }
+        let time = clock.time_at(clock.now);
+        let message = on_one_line(&alert.message);
+        // Nobody reads a closed stderr; the journal and the status still have the alert.
+        let _ = writeln!(self.lines, "{time} {} {message}", alert.label());
+        while self.remembered.len() >= MAX_REMEMBERED
+            || self
+                .remembered
+                .front()
+                .is_some_and(|oldest| clock.now.since(oldest.at) > REMEMBERED)
+        {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(AlertFacts {
+            at: clock.now,
+            severity: alert.severity,
+            event: alert.event.clone(),
+            message: alert.message.clone(),
+            incident: alert.incident.as_ref().map(|incident| incident.id),
+        });
+    }
+
+    /// The alerts of the last 24 hours before `clock`, oldest first.
+    pub fn remembered(&self, clock: Clock) -> Vec<AlertFacts> {
+        let young = |alert: &&AlertFacts| clock.now.since(alert.at) <= REMEMBERED;
+        self.remembered.iter().filter(young).cloned().collect()
+    }
+
+    /// Alerts that the journal did not take; `None` without a journal.
+    pub fn lost(&self) -> Option<u64> {
+        self.journal.as_ref().map(Journal::lost)
+    }
+}
+
+/// Keeps one message on one line.
+fn on_one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for char in message.chars() {
+        match char {
+            control if control.is_control() => line.extend(control.escape_default()),
+            plain => line.push(plain),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_engine::Timestamp;
+
+    use super::*;
+
+    fn clock(seconds: u64) -> Clock {
+        let start: jiff::Timestamp = "2026-11-20T14:00:00Z".parse().unwrap();
+        Clock {
+            now: Timestamp::from_millis(seconds * 1000),
+            wall: start + Duration::from_secs(seconds),
+        }
+    }
+
+    fn alert(message: &str) -> Alert {
+        Alert {
+            severity: Severity::Warning,
+            event: "rule_withdrawn".to_owned(),
+            message: message.to_owned(),
+            incident: None,
+        }
+    }
+
+    #[test]
+    fn an_alert_is_one_line_whatever_it_says() {
+        let mut lines = Vec::new();
+        let mut sink = AlertSink::new(Path::new("/nonexistent"), &mut lines);
+        sink.raise(&alert("rule 7 withdrawn"), clock(11));
+        sink.raise(&alert("a\nb\u{1b}[2J"), clock(12));
+        assert_eq!(sink.lost(), None);
+        assert_eq!(
+            String::from_utf8(lines).unwrap(),
+            "2026-11-20T14:00:11.000Z WARN rule 7 withdrawn\n\
+             2026-11-20T14:00:12.000Z WARN a\\nb\\u{1b}[2J\n"
+        );
+    }
+
+    #[test]
+    fn alerts_are_remembered_for_a_day_and_at_most_a_thousand() {
+        let mut sink = AlertSink::new(Path::new("/nonexistent"), std::io::sink());
+        for second in 0..1500 {
+            sink.raise(&alert("x"), clock(second));
+        }
+        assert_eq!(sink.remembered(clock(1500)).len(), MAX_REMEMBERED);
+        assert_eq!(sink.remembered(clock(86_400 + 1400)).len(), 100);
+        assert_eq!(sink.remembered(clock(2 * 86_400)).len(), 0);
+    }
+}

@@ -1,0 +1,46 @@
+//! The log: lines on stderr, for operators and developers. Nothing that a packet can cause is
+//! logged above trace; what matters is an alert.
+
+use std::io::Write;
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let time = jiff::Timestamp::now();
+            // A closed stderr is no reason to stop.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{time:.3} {} {}",
+                record.level(),
+                record.args()
+            );
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts logging to stderr, once per process; later calls only change the level.
+pub fn start(level: LevelFilter) {
+    // The only error is that a logger is set already, and that is this one.
+    let _ = log::set_logger(&Stderr);
+    log::set_max_level(level);
+}
+
+/// The level for so many `-v` and `-q` on the command line.
+pub const fn level(verbose: u8, quiet: bool) -> LevelFilter {
+    match (quiet, verbose) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    }
+}

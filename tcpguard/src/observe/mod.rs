@@ -1,0 +1,8 @@
+//! What leaves the guard by itself: alerts to the journal and to stderr, and the log.
+
+pub mod alert;
+pub mod journal;
+pub mod log;
+
+pub use alert::{Alert, AlertSink};
+pub use journal::Journal;

@@ -1,0 +1,174 @@
+//! The story of one attack.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use super::WIDTH;
+use super::number::{percent, short, span};
+use super::view::{Tone, View, wrap};
+use crate::status::{Attack, Mode, Rule, Severity, Status, Time};
+
+/// Columns before the text of a section.
+pub(super) const INDENT: usize = 11;
+/// Most steps told; the first ones say what was done, the latest ones where it stands.
+const STEPS_TOLD: usize = 8;
+
+/// Time from `earlier` to `later`.
+pub(super) fn between(earlier: Time, later: Time) -> Duration {
+    later
+        .0
+        .duration_since(earlier.0)
+        .try_into()
+        .unwrap_or_default()
+}
+
+/// `text`, wrapped, behind a heading on its first line.
+pub(super) fn paragraph(
+    out: &mut impl Write,
+    view: &View,
+    heading: &str,
+    text: &str,
+) -> fmt::Result {
+    for (number, line) in wrap(text, WIDTH - INDENT).iter().enumerate() {
+        let heading = if number == 0 { heading } else { "" };
+        let blanks = INDENT - 2 - heading.len();
+        writeln!(
+            out,
+            "  {}{:blanks$}{line}",
+            view.paint(Tone::Heading, heading),
+            ""
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) const fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Notice => "notice",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// An open attack: what it is, what was done and when, which rules act, what to do.
+pub(super) fn open(
+    out: &mut impl Write,
+    attack: &Attack,
+    status: &Status,
+    view: &View,
+) -> fmt::Result {
+    let headline = format!(
+        "#{} {} since {} ({}), detected after {} by the {} signal, confidence {}",
+        attack.id,
+        severity_word(attack.severity),
+        view.time(attack.since),
+        span(between(attack.since, status.generated_at)),
+        span(between(attack.since, attack.detected_at)),
+        attack.signal,
+        percent(attack.confidence),
+    );
+    paragraph(out, view, "Attack", &headline)?;
+    paragraph(out, view, "", &attack.summary)?;
+    paragraph(out, view, "", &volume(attack, status))?;
+    let holding: Vec<&str> = attack
+        .evidence
+        .gate
+        .iter()
+        .filter(|item| item.holds)
+        .map(|item| item.detail.as_str())
+        .collect();
+    if !holding.is_empty() {
+        paragraph(out, view, "Because", &holding.join("; "))?;
+    }
+    steps(out, attack, view)?;
+    let rules = attack
+        .rules
+        .iter()
+        .filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
+    for (number, rule) in rules.enumerate() {
+        paragraph(
+            out,
+            view,
+            if number == 0 { "Rules" } else { "" },
+            &acting(rule, status.daemon.mode),
+        )?;
+    }
+    if let Some(advice) = &attack.advice {
+        let command = advice
+            .command
+            .as_ref()
+            .map_or_else(String::new, |command| format!(": {command}"));
+        paragraph(out, view, "Advice", &format!("{}{command}", advice.text))?;
+    }
+    Ok(())
+}
+
+fn volume(attack: &Attack, status: &Status) -> String {
+    let mut text = format!(
+        "{} SYN/s now, {} at most; {} SYNs so far",
+        short(attack.syn_pps),
+        short(attack.peak_syn_pps),
+        short(attack.syns as f64),
+    );
+    if attack.syns > 0 && attack.dropped > 0 {
+        let share = percent(attack.dropped as f64 / attack.syns as f64);
+        let verb = match status.daemon.mode {
+            Mode::Enforce => "dropped",
+            Mode::Observe | Mode::Off => "matched by rules, not dropped",
+        };
+        text.push_str(&format!(", {share} {verb}"));
+    }
+    if let Some(share) = attack.mitigated_ratio {
+        text.push_str(&format!(", {} in the last second", percent(share)));
+    }
+    text
+}
+
+fn steps(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
+    let all = attack.actions.len();
+    let left_out = all.saturating_sub(STEPS_TOLD);
+    let told = attack
+        .actions
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| *number < STEPS_TOLD / 2 || *number >= STEPS_TOLD / 2 + left_out);
+    for (number, action) in told {
+        if number == STEPS_TOLD / 2 + left_out && left_out > 0 {
+            paragraph(out, view, "", &format!("({left_out} more steps)"))?;
+        }
+        let after = span(between(attack.since, action.at));
+        let text = format!("{} (+{after}) {}", view.time(action.at), action.text);
+        paragraph(out, view, if number == 0 { "Done" } else { "" }, &text)?;
+    }
+    Ok(())
+}
+
+fn acting(rule: &Rule, mode: Mode) -> String {
+    let hits = short(rule.hits as f64);
+    let effect = match mode {
+        Mode::Enforce => format!("{hits} dropped"),
+        Mode::Observe | Mode::Off => format!("{hits} would have been dropped"),
+    };
+    format!(
+        "rule {} on {}: {effect}, {} let in again as they came back, ends in {} unless renewed",
+        rule.id,
+        rule.matches,
+        short(rule.returned as f64),
+        span(Duration::from_secs(rule.expires_in_s)),
+    )
+}
+
+/// A closed attack in one sentence.
+pub(super) fn past(attack: &Attack, status: &Status, view: &View) -> String {
+    let ended = attack.ended_at.unwrap_or(status.generated_at);
+    format!(
+        "#{} ended {} ({} ago) after {}: {}; {} SYNs, {} dropped",
+        attack.id,
+        view.time(ended),
+        span(between(ended, status.generated_at)),
+        span(between(attack.since, ended)),
+        attack.summary,
+        short(attack.syns as f64),
+        short(attack.dropped as f64),
+    )
+}

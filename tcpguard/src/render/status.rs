@@ -1,0 +1,427 @@
+//! `tcpguard status` on one screen.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use super::WIDTH;
+use super::attack::{self, between, paragraph, severity_word};
+use super::number::{exact, percent, short, span};
+use super::table::{Cell, Table};
+use super::view::{Tone, View, wrap};
+use crate::config::mode_name;
+use crate::status::{
+    AttachMode, Hook, Interface, Listener, ListenerState, Mode, Severity, State, Status,
+};
+
+/// Listeners shown without `--listeners`.
+const LISTENERS_SHOWN: usize = 8;
+/// Sources shown.
+const SOURCES_SHOWN: usize = 5;
+/// Alerts shown at the end.
+const ALERTS_SHOWN: usize = 5;
+/// Tables emptier than this are not worth a word.
+const FILL_SHOWN: f64 = 0.01;
+
+/// The first line alone.
+pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    let daemon = &status.daemon;
+    let (sign, words, tone) = headline(daemon.state);
+    let left = format!(
+        "{sign} tcpguard {} on {} — ",
+        daemon.version, daemon.hostname
+    );
+    let right = format!(
+        "mode {}   up {}",
+        mode_name(daemon.mode.into()),
+        span(Duration::from_secs(daemon.uptime_s))
+    );
+    let used = left.chars().count() + words.len() + right.len();
+    let blanks = WIDTH.saturating_sub(used).max(3);
+    writeln!(
+        out,
+        "{left}{}{:blanks$}{right}",
+        view.paint(tone, words),
+        ""
+    )
+}
+
+fn headline(state: State) -> (&'static str, &'static str, Tone) {
+    match state {
+        State::Protecting => ("●", "protecting", Tone::Good),
+        State::Observing => ("●", "observing", Tone::Good),
+        State::Elevated => ("!", "ELEVATED", Tone::Warning),
+        State::AttackMitigated => ("!", "UNDER ATTACK, mitigating", Tone::Warning),
+        State::AttackUnmitigated => ("✗", "UNDER ATTACK, NOT mitigating", Tone::Bad),
+        State::Degraded => ("✗", "DEGRADED", Tone::Bad),
+        State::Off => ("!", "off", Tone::Warning),
+    }
+}
+
+/// The whole page. Without `all_listeners` only the most interesting ones are shown.
+pub fn status(
+    out: &mut impl Write,
+    status: &Status,
+    view: &View,
+    all_listeners: bool,
+) -> fmt::Result {
+    brief(out, status, view)?;
+    paragraph(out, view, "Config", &config(status, view))?;
+    for attack in &status.attacks {
+        attack::open(out, attack, status, view)?;
+    }
+    if let (true, Some(last)) = (status.attacks.is_empty(), status.past_attacks.first()) {
+        paragraph(out, view, "Last", &attack::past(last, status, view))?;
+    }
+    out.write_char('\n')?;
+    interfaces(out, status, view)?;
+    listeners(out, status, view, all_listeners)?;
+    sources(out, status, view)?;
+    paragraph(out, view, "Kernel", &kernel(status))?;
+    paragraph(out, view, "Rules", &rules(status))?;
+    paragraph(out, view, "Tables", &tables(status))?;
+    if let Some(alerts) = alerts(status) {
+        paragraph(out, view, "Alerts", &alerts)?;
+    }
+    notes(out, status, view)?;
+    log(out, status, view)
+}
+
+fn config(status: &Status, view: &View) -> String {
+    let config = &status.daemon.config;
+    let path = config.path.as_deref().unwrap_or("defaults (no file)");
+    let valid = if config.valid {
+        "valid"
+    } else {
+        "a newer one was refused"
+    };
+    let heartbeat = status
+        .daemon
+        .watchdog_age_ms
+        .map_or_else(String::new, |age| {
+            format!("; heartbeat {} ago", span(Duration::from_millis(age)))
+        });
+    format!(
+        "{path}, loaded {}, {valid}{heartbeat}",
+        view.date(config.loaded_at)
+    )
+}
+
+fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    let mut table = Table::new([
+        "IFACE",
+        "HOOK",
+        "MODE",
+        "PACKETS/s",
+        "SYN/s",
+        "PASS/s",
+        "DROP/s",
+        "NOTE",
+    ]);
+    for interface in &status.interfaces {
+        table.row(interface_row(interface));
+    }
+    table.write(out, view)?;
+    for interface in &status.interfaces {
+        let totals = &interface.totals;
+        let deciding = match totals.unaccounted {
+            0 => String::new(),
+            some => format!(" + {} being decided", exact(some)),
+        };
+        paragraph(
+            out,
+            view,
+            "Packets",
+            &format!(
+                "{}: {} in = {} passed + {} dropped{deciding}",
+                interface.name,
+                exact(totals.rx_packets),
+                exact(totals.pass),
+                exact(totals.drop_total),
+            ),
+        )?;
+        for (word, reasons) in [("passed", &totals.pass_reasons), ("dropped", &totals.drop)] {
+            if !reasons.is_empty() {
+                paragraph(out, view, "", &format!("{word}: {}", by_count(reasons)))?;
+            }
+        }
+    }
+    out.write_char('\n')
+}
+
+/// The most frequent first.
+fn by_count(reasons: &BTreeMap<String, u64>) -> String {
+    let mut sorted: Vec<_> = reasons.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let parts: Vec<_> = sorted
+        .iter()
+        .map(|(name, count)| format!("{name} {}", short(**count as f64)))
+        .collect();
+    parts.join(", ")
+}
+
+fn interface_row(interface: &Interface) -> [Cell; 8] {
+    let hook = match interface.hook {
+        Hook::Xdp => "xdp",
+        Hook::Tcx => "tcx",
+        Hook::Tc => "tc",
+    };
+    let pinned = if interface.pinned {
+        "pinned"
+    } else {
+        "not pinned"
+    };
+    let mode = match interface.mode {
+        AttachMode::Native => Cell::from("native"),
+        AttachMode::Generic => Cell::toned("generic !", Tone::Warning),
+    };
+    let note = if interface.attached {
+        "".into()
+    } else {
+        Cell::toned("NOT ATTACHED", Tone::Bad)
+    };
+    let rate = |rate: fn(&crate::status::InterfaceRates) -> f64| match &interface.rates {
+        Some(rates) => short(rate(rates)),
+        None => "-".to_owned(),
+    };
+    let dropping = interface
+        .rates
+        .as_ref()
+        .is_some_and(|rates| rates.drop_pps > 0.0);
+    let drop_tone = if dropping { Tone::Warning } else { Tone::Plain };
+    [
+        interface.name.as_str().into(),
+        format!("{hook} ({pinned})").into(),
+        mode,
+        rate(|rates| rates.rx_pps).into(),
+        rate(|rates| rates.syn_pps).into(),
+        rate(|rates| rates.pass_pps).into(),
+        Cell::toned(rate(|rates| rates.drop_pps), drop_tone),
+        note,
+    ]
+}
+
+fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> fmt::Result {
+    let mut sorted: Vec<&Listener> = status.listeners.iter().collect();
+    sorted.sort_by(|a, b| {
+        let calm = |listener: &Listener| listener.state == ListenerState::Ok;
+        calm(a)
+            .cmp(&calm(b))
+            .then(b.syn_pps.total_cmp(&a.syn_pps))
+            .then(a.port.cmp(&b.port))
+    });
+    let shown = if all {
+        sorted.len()
+    } else {
+        sorted.len().min(LISTENERS_SHOWN)
+    };
+    let mut table = Table::new([
+        "LISTENER",
+        "SYN/s",
+        if status.daemon.mode == Mode::Enforce {
+            "DROP/s"
+        } else {
+            "WOULD DROP/s"
+        },
+        "HALF-OPEN/LIMIT",
+        "ACCEPT-Q/LIMIT",
+        "HANDSHAKES OK",
+        "STATE",
+    ]);
+    for listener in &sorted[..shown] {
+        table.row(listener_row(listener));
+    }
+    table.write(out, view)?;
+    if shown < sorted.len() {
+        let left_out = format!(
+            "({shown} of {} shown; tcpguard status --listeners)",
+            sorted.len()
+        );
+        writeln!(out, "{left_out}")?;
+    }
+    out.write_char('\n')
+}
+
+fn listener_row(listener: &Listener) -> [Cell; 7] {
+    let of = |count: Option<u32>, limit: Option<u32>| {
+        let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+        format!("{} / {}", word(count), word(limit))
+    };
+    let (state, tone) = match listener.state {
+        ListenerState::Ok => ("ok", Tone::Good),
+        ListenerState::Suspect => ("suspect", Tone::Warning),
+        ListenerState::Attacked => ("ATTACKED", Tone::Bad),
+        ListenerState::Protected => ("protected", Tone::Warning),
+    };
+    [
+        std::net::SocketAddr::new(listener.addr, listener.port)
+            .to_string()
+            .into(),
+        short(listener.syn_pps).into(),
+        short(listener.dropped_pps).into(),
+        of(listener.half_open, listener.half_open_limit).into(),
+        of(listener.accept_queue, listener.accept_limit).into(),
+        listener
+            .handshake_ok_ratio
+            .map_or("-".to_owned(), percent)
+            .into(),
+        Cell::toned(state, tone),
+    ]
+}
+
+fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    if status.sources.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new([
+        "SOURCE",
+        "SYN",
+        "SYN-ACK",
+        "ACK",
+        "RST",
+        "COMPLETED",
+        "KNOWN",
+    ]);
+    for source in status.sources.iter().take(SOURCES_SHOWN) {
+        let count = |count: u64| Cell::from(short(count as f64));
+        table.row([
+            source.addr.to_string().into(),
+            count(source.syn),
+            count(source.syn_ack),
+            count(source.ack),
+            count(source.rst),
+            count(source.completed),
+            if source.validated { "client" } else { "no" }.into(),
+        ]);
+    }
+    table.write(out, view)?;
+    if status.sampling.one_in > 1 {
+        writeln!(
+            out,
+            "(estimated from one flow in {})",
+            status.sampling.one_in
+        )?;
+    }
+    out.write_char('\n')
+}
+
+fn kernel(status: &Status) -> String {
+    let kernel = &status.kernel;
+    let words = |name: &str, total: u64, rate: Option<f64>| match rate {
+        Some(rate) => format!("{name} {}/s ({} ever)", short(rate), short(total as f64)),
+        None => format!("{name} {} ever", short(total as f64)),
+    };
+    let rates = kernel.rates.as_ref();
+    [
+        words(
+            "syncookies sent",
+            kernel.syncookies_sent,
+            rates.map(|rates| rates.syncookies_sent),
+        ),
+        words(
+            "listen overflows",
+            kernel.listen_overflows,
+            rates.map(|rates| rates.listen_overflows),
+        ),
+        words(
+            "listen drops",
+            kernel.listen_drops,
+            rates.map(|rates| rates.listen_drops),
+        ),
+        words(
+            "SYN queue full",
+            kernel.req_q_full_drop,
+            rates.map(|rates| rates.req_q_full_drop),
+        ),
+    ]
+    .join(", ")
+}
+
+fn rules(status: &Status) -> String {
+    let rules = &status.rules;
+    let agreement = match rules.in_kernel {
+        Some(found) if found == rules.wanted => {
+            format!("wanted {} = in kernel {found} ✓", rules.wanted)
+        }
+        Some(found) => format!("wanted {}, in kernel {found} ✗", rules.wanted),
+        None => format!("wanted {}, in kernel not counted yet", rules.wanted),
+    };
+    let next = rules.next_expiry_s.map_or_else(String::new, |seconds| {
+        format!(", next expiry in {}", span(Duration::from_secs(seconds)))
+    });
+    format!(
+        "{} automatic, {} manual; {agreement}{next}",
+        rules.block_auto, rules.block_manual
+    )
+}
+
+fn tables(status: &Status) -> String {
+    let filled: Vec<_> = status
+        .maps
+        .iter()
+        .filter_map(|map| Some((map, map.fill_ratio.filter(|share| *share >= FILL_SHOWN)?)))
+        .map(|(map, share)| format!("{} {}", map.name, percent(share)))
+        .collect();
+    let fill = if filled.is_empty() {
+        "all but empty".to_owned()
+    } else {
+        filled.join(", ")
+    };
+    let sampling = match status.sampling.one_in {
+        1 => "every flow is followed".to_owned(),
+        many => format!("one flow in {many} is followed"),
+    };
+    format!("{fill}; {sampling}")
+}
+
+fn alerts(status: &Status) -> Option<String> {
+    let count = status.alerts_24h;
+    let parts: Vec<_> = [
+        (count.critical, "critical"),
+        (count.warning, "warning"),
+        (count.notice, "notice"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    (!parts.is_empty()).then(|| format!("last 24 h: {}", parts.join(", ")))
+}
+
+fn notes(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    for (number, finding) in status.health.iter().enumerate() {
+        let sign = match finding.severity {
+            Severity::Critical => "✗",
+            Severity::Warning => "!",
+            Severity::Notice => "-",
+        };
+        let heading = if number == 0 { "Notes" } else { "" };
+        paragraph(
+            out,
+            view,
+            heading,
+            &format!("{sign} {} → {}", finding.text, finding.hint),
+        )?;
+    }
+    Ok(())
+}
+
+fn log(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    let first = status.alerts.len().saturating_sub(ALERTS_SHOWN);
+    if !status.alerts.is_empty() {
+        out.write_char('\n')?;
+    }
+    for alert in &status.alerts[first..] {
+        let ago = span(between(alert.at, status.generated_at));
+        let line = format!(
+            "{} ({ago} ago) {} {}",
+            view.time(alert.at),
+            severity_word(alert.severity),
+            alert.message
+        );
+        for (number, line) in wrap(&line, WIDTH - 2).iter().enumerate() {
+            writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
+        }
+    }
+    Ok(())
+}

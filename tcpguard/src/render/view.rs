@@ -1,0 +1,133 @@
+//! How text looks on this terminal.
+
+use std::borrow::Cow;
+
+use jiff::tz::TimeZone;
+
+use crate::status::Time;
+
+/// What the reader's terminal can show.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Whether it shows more than ASCII.
+    pub utf8: bool,
+    /// Whether to use colour.
+    pub colour: bool,
+    /// The time zone in which times are told.
+    pub zone: TimeZone,
+}
+
+/// What a colour says. The words say it too.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Tone {
+    /// Nothing special.
+    #[default]
+    Plain,
+    /// As it should be.
+    Good,
+    /// Worth looking at.
+    Warning,
+    /// Bad.
+    Bad,
+    /// A heading.
+    Heading,
+}
+
+impl View {
+    /// `text` in a colour, where there are colours.
+    pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
+        // Select Graphic Rendition, ECMA-48 8.3.117.
+        let code = match tone {
+            _ if !self.colour => return text.to_owned(),
+            Tone::Plain => return text.to_owned(),
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "1;31",
+            Tone::Heading => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// Time of day: `14:02:11`.
+    pub(super) fn time(&self, time: Time) -> String {
+        time.0
+            .to_zoned(self.zone.clone())
+            .strftime("%H:%M:%S")
+            .to_string()
+    }
+
+    /// Date and time: `2026-11-14 09:41`.
+    pub(super) fn date(&self, time: Time) -> String {
+        time.0
+            .to_zoned(self.zone.clone())
+            .strftime("%Y-%m-%d %H:%M")
+            .to_string()
+    }
+
+    /// `text` in the characters that the terminal can show.
+    pub fn encode<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.utf8 || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let mut ascii = String::with_capacity(text.len());
+        for char in text.chars() {
+            match char {
+                '●' => ascii.push('*'),
+                '✗' | '×' => ascii.push('x'),
+                '✓' => ascii.push_str("ok"),
+                '—' | '–' | '−' => ascii.push('-'),
+                '→' => ascii.push_str("->"),
+                '…' => ascii.push_str("..."),
+                '≥' => ascii.push_str(">="),
+                '≤' => ascii.push_str("<="),
+                plain if plain.is_ascii() => ascii.push(plain),
+                _ => ascii.push('?'),
+            }
+        }
+        Cow::Owned(ascii)
+    }
+}
+
+/// `text` broken at spaces into lines of at most `width` characters; a longer word has a line of
+/// its own.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let length = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && length > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_without_utf8_gets_ascii() {
+        let view = View {
+            utf8: false,
+            colour: false,
+            zone: TimeZone::UTC,
+        };
+        assert_eq!(
+            view.encode("● a — b → c … ✓ ✗ ü"),
+            "* a - b -> c ... ok x ?"
+        );
+    }
+
+    #[test]
+    fn lines_break_at_spaces() {
+        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrap("aaaaaaaa b", 5), ["aaaaaaaa", "b"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
+}

@@ -1,0 +1,499 @@
+//! The types of the document `tcpguard.status/1`, in the order in which it is printed.
+//!
+//! Attacks are in [`super::attack`].
+//!
+//! Rates are per second, shares are 0 to 1, sizes are bytes, times are RFC 3339 in UTC, and
+//! `null` means "not known", never 0. Readers must tolerate fields and words that they do not know.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attack, Time};
+
+/// The value of [`Status::schema`].
+pub const SCHEMA: &str = "tcpguard.status/1";
+
+/// Everything that the guard knows at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Status {
+    /// Name and version of this document: `tcpguard.status/1`.
+    pub schema: String,
+    /// When it was made.
+    pub generated_at: Time,
+    /// Time between two polls of the counters, in milliseconds.
+    pub interval_ms: u64,
+    /// The agent.
+    pub daemon: Daemon,
+    /// What is wrong, the worst first; empty when all is well.
+    pub health: Vec<Health>,
+    /// Open attacks and other incidents, oldest first.
+    pub attacks: Vec<Attack>,
+    /// Closed ones, newest first.
+    pub past_attacks: Vec<Attack>,
+    /// Protected interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Listeners followed.
+    pub listeners: Vec<Listener>,
+    /// What the kernel's own TCP counted.
+    pub kernel: Kernel,
+    /// The rules.
+    pub rules: Rules,
+    /// The kernel tables.
+    pub maps: Vec<Map>,
+    /// How much of the traffic is followed flow by flow.
+    pub sampling: Sampling,
+    /// Sources with the most SYNs, the busiest first.
+    pub sources: Vec<Source>,
+    /// Alerts of the last 24 hours, counted.
+    pub alerts_24h: AlertCounts,
+    /// The latest alerts, oldest first, at most 20.
+    pub alerts: Vec<AlertEntry>,
+}
+
+/// The agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Daemon {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Name of the host.
+    pub hostname: String,
+    /// For how long it runs, in seconds.
+    pub uptime_s: u64,
+    /// What happens when a rule matches.
+    pub mode: Mode,
+    /// The whole situation in one word.
+    pub state: State,
+    /// The configuration that holds.
+    pub config: ConfigState,
+    /// Time since the agent last told the kernel that it lives, in milliseconds.
+    pub watchdog_age_ms: Option<u64>,
+}
+
+/// What happens when a rule matches.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// SYNs are dropped.
+    Enforce,
+    /// SYNs pass and are counted.
+    Observe,
+    /// Nothing is matched.
+    Off,
+}
+
+/// The whole situation in one word.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No attack; rules would act.
+    Protecting,
+    /// No attack; rules would only count.
+    Observing,
+    /// Handshakes fail, and it is no attack or not known to be one.
+    Elevated,
+    /// Under attack, and rules stop it.
+    AttackMitigated,
+    /// Under attack, and nothing stops it.
+    AttackUnmitigated,
+    /// The guard itself is not whole; `health` says how.
+    Degraded,
+    /// The guard is switched off.
+    Off,
+}
+
+/// The configuration that holds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ConfigState {
+    /// The file; `null` when there is none and the defaults hold.
+    pub path: Option<String>,
+    /// When it was read.
+    pub loaded_at: Time,
+    /// Whether the file, as last read, is valid; if not, the one before still holds.
+    pub valid: bool,
+    /// Why it is not.
+    pub error: Option<String>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Health {
+    /// Stable name of the finding.
+    pub code: String,
+    /// How bad; `critical` makes the state `degraded`.
+    pub severity: Severity,
+    /// Which interface, table or file it is about.
+    pub subject: Option<String>,
+    /// What is wrong, in words.
+    pub text: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Worth looking at.
+    Warning,
+    /// Clients are suffering, or would be.
+    Critical,
+}
+
+/// One protected interface.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index; 0 when it does not exist.
+    pub ifindex: u32,
+    /// Where the program hangs.
+    pub hook: Hook,
+    /// Who runs the program.
+    pub mode: AttachMode,
+    /// Kernel id of the link.
+    pub link_id: Option<u32>,
+    /// Whether the link outlives the agent.
+    pub pinned: bool,
+    /// Whether the link is still this interface's.
+    pub attached: bool,
+    /// Rates over the last second or so; `null` before the second poll.
+    pub rates: Option<InterfaceRates>,
+    /// Counters since they were made.
+    pub totals: InterfaceTotals,
+}
+
+/// Where a program hangs.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// XDP: before the network stack.
+    Xdp,
+    /// TCX: in the network stack, several programs in order.
+    Tcx,
+    /// The clsact queueing discipline.
+    Tc,
+}
+
+/// Who runs an XDP program.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AttachMode {
+    /// The driver.
+    Native,
+    /// The network stack: works everywhere, costs more per packet.
+    Generic,
+}
+
+/// Packets per second.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct InterfaceRates {
+    /// Received.
+    pub rx_pps: f64,
+    /// SYNs among them.
+    pub syn_pps: f64,
+    /// Passed to the network stack.
+    pub pass_pps: f64,
+    /// Dropped.
+    pub drop_pps: f64,
+}
+
+/// Packets counted. `rx_packets = pass + drop_total + unaccounted`, `pass` is the sum of
+/// `pass_reasons`, and `drop_total` is the sum of `drop`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct InterfaceTotals {
+    /// Received, counted before anything is decided.
+    pub rx_packets: u64,
+    /// Bytes of these.
+    pub rx_bytes: u64,
+    /// SYNs among them.
+    pub syn: u64,
+    /// Passed to the network stack.
+    pub pass: u64,
+    /// Passed, by reason; reasons without packets are left out.
+    pub pass_reasons: BTreeMap<String, u64>,
+    /// Dropped.
+    pub drop_total: u64,
+    /// Dropped, by reason; reasons without packets are left out.
+    pub drop: BTreeMap<String, u64>,
+    /// Packets that were being decided while the counters were read: a handful under load, 0 at rest.
+    pub unaccounted: u64,
+    /// TCP segments by what their flags say; classes without segments are left out.
+    pub classes: BTreeMap<String, u64>,
+}
+
+/// One listener.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Listener {
+    /// Its number while the agent runs.
+    pub id: u32,
+    /// Local address; unspecified for a wildcard.
+    pub addr: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// Address family.
+    pub family: Family,
+    /// Where its sockets are.
+    pub kind: ListenerKind,
+    /// Half-open handshakes.
+    pub half_open: Option<u32>,
+    /// Half-open handshakes there is room for.
+    pub half_open_limit: Option<u32>,
+    /// Connections waiting for `accept`.
+    pub accept_queue: Option<u32>,
+    /// Connections that may wait.
+    pub accept_limit: Option<u32>,
+    /// SYNs per second.
+    pub syn_pps: f64,
+    /// Completed handshakes per second.
+    pub completed_pps: f64,
+    /// SYNs per second dropped by rules; in observe mode: that would have been.
+    pub dropped_pps: f64,
+    /// Completed over answered handshakes of the last 8 s; `null` without any.
+    pub handshake_ok_ratio: Option<f64>,
+    /// What is the matter.
+    pub state: ListenerState,
+    /// Counters since the listener is followed.
+    pub totals: ListenerTotals,
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6; a wildcard may accept IPv4 too.
+    Ipv6,
+}
+
+/// Where a listener's sockets are.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerKind {
+    /// In this network namespace.
+    Local,
+    /// Elsewhere: only its answers are seen.
+    Forwarded,
+}
+
+/// What is the matter with a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerState {
+    /// Handshakes complete.
+    Ok,
+    /// Handshakes fail and it is not known yet why.
+    Suspect,
+    /// An incident is open and nothing is done about it.
+    Attacked,
+    /// An incident is open and rules act.
+    Protected,
+}
+
+/// Counters of a listener.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ListenerTotals {
+    /// SYNs, repetitions included.
+    pub syn: u64,
+    /// Of these, repetitions (sampled).
+    pub syn_retransmit: u64,
+    /// SYN-ACKs, repetitions included.
+    pub syn_ack: u64,
+    /// Of these, repetitions (sampled).
+    pub syn_ack_retransmit: u64,
+    /// Handshakes that the kernel completed; `null` where it does not say.
+    pub established: Option<u64>,
+    /// Third packets of handshakes (sampled).
+    pub acknowledged: u64,
+    /// Half-open handshakes reset by the client (sampled).
+    pub reset: u64,
+    /// Resets that the listener sent.
+    pub refused: u64,
+    /// SYNs dropped by source rules; in observe mode: that would have been.
+    pub dropped_source: u64,
+    /// SYNs dropped by signature rules; in observe mode: that would have been.
+    pub dropped_signature: u64,
+    /// SYNs that a rule matched and that passed because they came back.
+    pub returned: u64,
+    /// SYNs that a rule matched and that passed because their source is known or exempt.
+    pub spared: u64,
+}
+
+/// What the kernel's own TCP counted in this network namespace, since it exists.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Kernel {
+    /// SYN cookies sent.
+    pub syncookies_sent: u64,
+    /// Valid ones that came back.
+    pub syncookies_recv: u64,
+    /// Invalid ones that came back.
+    pub syncookies_failed: u64,
+    /// Connections lost because an accept queue was full.
+    pub listen_overflows: u64,
+    /// SYNs and ACKs that a listener dropped for any reason.
+    pub listen_drops: u64,
+    /// SYN queue full, a cookie went out.
+    pub req_q_full_do_cookies: u64,
+    /// SYN queue full, the SYN was dropped.
+    pub req_q_full_drop: u64,
+    /// The same per second; `null` before the second poll.
+    pub rates: Option<KernelRates>,
+}
+
+/// Growth of the kernel's counters per second.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KernelRates {
+    /// SYN cookies sent.
+    pub syncookies_sent: f64,
+    /// Connections lost because an accept queue was full.
+    pub listen_overflows: f64,
+    /// SYNs and ACKs that a listener dropped for any reason.
+    pub listen_drops: f64,
+    /// SYN queue full, the SYN was dropped.
+    pub req_q_full_drop: f64,
+}
+
+/// The rules, counted and listed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Rules {
+    /// Rules that ought to be in the kernel.
+    pub wanted: u32,
+    /// Rules that are; `null` before they were counted.
+    pub in_kernel: Option<u32>,
+    /// Of the wanted: made for incidents.
+    pub block_auto: u32,
+    /// Of the wanted: made by an operator.
+    pub block_manual: u32,
+    /// Seconds until the next one ends, unless it is renewed.
+    pub next_expiry_s: Option<u64>,
+    /// Since when wanted and found differ; `null` while they do not.
+    pub drift_since: Option<Time>,
+    /// The wanted rules.
+    pub list: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Rule {
+    /// Its number.
+    pub id: u32,
+    /// `source` or `signature`.
+    pub kind: String,
+    /// What it matches, in words.
+    pub matches: String,
+    /// `incident` or `operator`.
+    pub origin: String,
+    /// The attack it was made for.
+    pub attack: Option<u64>,
+    /// Why it exists.
+    pub reason: String,
+    /// When it was made.
+    pub created_at: Time,
+    /// When it ends, unless it is renewed.
+    pub expires_at: Time,
+    /// Seconds until then.
+    pub expires_in_s: u64,
+    /// SYNs dropped; in observe mode: that would have been.
+    pub hits: u64,
+    /// SYNs that matched and passed because they came back: real clients.
+    pub returned: u64,
+}
+
+/// One kernel table.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Map {
+    /// Its name.
+    pub name: String,
+    /// Entries in use; `null` when they are not counted.
+    pub entries: Option<u64>,
+    /// Entries there is room for.
+    pub max_entries: u64,
+    /// Share in use.
+    pub fill_ratio: Option<f64>,
+}
+
+/// How much of the traffic is followed flow by flow.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Sampling {
+    /// One flow in `2^shift`.
+    pub shift: u8,
+    /// That is one flow in this many.
+    pub one_in: u64,
+}
+
+/// What one source sent and was sent (weighted sample).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Source {
+    /// The address; IPv6: its /64.
+    pub addr: IpAddr,
+    /// SYNs from it.
+    pub syn: u64,
+    /// SYN-ACKs to it.
+    pub syn_ack: u64,
+    /// ACK segments from it.
+    pub ack: u64,
+    /// Resets from it.
+    pub rst: u64,
+    /// Handshakes it completed.
+    pub completed: u64,
+    /// Whether it counts as a known client.
+    pub validated: bool,
+}
+
+/// Alerts by severity.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AlertCounts {
+    /// `critical` ones.
+    pub critical: u32,
+    /// `warning` ones.
+    pub warning: u32,
+    /// `notice` ones.
+    pub notice: u32,
+}
+
+/// One alert.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AlertEntry {
+    /// When.
+    pub at: Time,
+    /// How bad.
+    pub severity: Severity,
+    /// The event's name.
+    pub event: String,
+    /// One line in words.
+    pub message: String,
+    /// The attack it belongs to.
+    pub attack: Option<u64>,
+}

@@ -1,0 +1,142 @@
+//! What the agent measured, for [`super::Status::build`].
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tcpguard_common::abi::PacketCounters;
+use tcpguard_engine::{Severity, TcpExt, Timestamp};
+
+use super::{AttachMode, Clock, Health, Hook};
+
+/// Everything in the status that the engine does not know.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// When all of this was read.
+    pub clock: Clock,
+    /// Time between two polls.
+    pub interval: Duration,
+    /// Name of the host.
+    pub hostname: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// When the agent started.
+    pub started: Timestamp,
+    /// The configuration that holds.
+    pub config: ConfigFacts,
+    /// When the agent last told the kernel that it lives; `None` before the first time.
+    pub heartbeat: Option<Timestamp>,
+    /// Protected interfaces, in the operator's order.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// TcpExt counters of the network namespace.
+    pub tcp_ext: Reading<TcpExt>,
+    /// Rules found in the kernel when they were last counted; `None` before the first time.
+    pub rules_in_kernel: Option<u32>,
+    /// Since when that differs from what is wanted; `None` while it does not.
+    pub drift_since: Option<Timestamp>,
+    /// Fill of the BPF maps.
+    pub maps: Vec<MapFacts>,
+    /// Sources with the most SYNs, the busiest first.
+    pub sources: Vec<SourceFacts>,
+    /// What the agent found wrong with itself or the host.
+    pub health: Vec<Health>,
+    /// Alerts of the last 24 hours, oldest first.
+    pub alerts: Vec<AlertFacts>,
+}
+
+/// Cumulative counters now and a little earlier, from which rates are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading<T> {
+    /// The counters now.
+    pub now: T,
+    /// The counters earlier, and how much earlier; `None` at the first reading.
+    pub earlier: Option<(T, Duration)>,
+}
+
+impl<T> Reading<T> {
+    /// Growth per second of the counter that `counter` picks; `None` when it is not known.
+    pub fn rate(&self, counter: impl Fn(&T) -> u64) -> Option<f64> {
+        let (earlier, elapsed) = self.earlier.as_ref()?;
+        let grown = counter(&self.now).saturating_sub(counter(earlier));
+        (!elapsed.is_zero()).then(|| grown as f64 / elapsed.as_secs_f64())
+    }
+}
+
+/// The configuration that holds.
+#[derive(Clone, Debug)]
+pub struct ConfigFacts {
+    /// The file; `None` when there is none and the defaults hold.
+    pub path: Option<PathBuf>,
+    /// When it was read.
+    pub loaded: Timestamp,
+    /// Why a newer one was refused.
+    pub error: Option<String>,
+}
+
+/// One protected interface.
+#[derive(Clone, Debug)]
+pub struct InterfaceFacts {
+    /// Its name.
+    pub name: String,
+    /// Its index now; 0 when it does not exist.
+    pub ifindex: u32,
+    /// Where the program hangs.
+    pub hook: Hook,
+    /// Whether the driver runs it.
+    pub mode: AttachMode,
+    /// Kernel id of the link; `None` for a hook without one.
+    pub link_id: Option<u32>,
+    /// Whether the link outlives the agent.
+    pub pinned: bool,
+    /// Whether the link is alive and its interface index is still the interface's.
+    pub attached: bool,
+    /// Packet counters, summed over CPUs.
+    pub packets: Reading<PacketCounters>,
+}
+
+/// Fill of a map.
+#[derive(Clone, Debug)]
+pub struct MapFacts {
+    /// Its name.
+    pub name: String,
+    /// Entries in use; `None` when they are not counted.
+    pub entries: Option<u64>,
+    /// Entries there is room for.
+    pub max_entries: u64,
+}
+
+/// What one source sent and was sent (weighted sample).
+#[derive(Clone, Debug)]
+pub struct SourceFacts {
+    /// The address; IPv6: its /64.
+    pub addr: IpAddr,
+    /// SYNs from it.
+    pub syn: u64,
+    /// SYN-ACKs to it.
+    pub syn_ack: u64,
+    /// ACK segments from it.
+    pub ack: u64,
+    /// Resets from it.
+    pub rst: u64,
+    /// Handshakes it completed.
+    pub completed: u64,
+    /// Whether it counts as a known client.
+    pub validated: bool,
+}
+
+/// One alert that was raised.
+#[derive(Clone, Debug)]
+pub struct AlertFacts {
+    /// When.
+    pub at: Timestamp,
+    /// How bad.
+    pub severity: Severity,
+    /// The event's name.
+    pub event: String,
+    /// One line in words.
+    pub message: String,
+    /// The incident it belongs to.
+    pub incident: Option<u64>,
+}

@@ -1,0 +1,19 @@
+//! The status document: what `tcpguard status` shows, as text and as JSON.
+//!
+//! [`Status::build`] is a pure function of what the engine knows (`tcpguard_engine::Report`) and
+//! what the agent measured ([`Facts`]). The document is a contract with other programs:
+//! `docs/schema/status.json` describes it, and within version 1 it only grows.
+
+pub mod attack;
+mod build;
+mod document;
+mod facts;
+mod narrative;
+#[cfg(test)]
+mod schema;
+mod time;
+
+pub use attack::*;
+pub use document::*;
+pub use facts::{AlertFacts, ConfigFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts};
+pub use time::{Clock, Time};

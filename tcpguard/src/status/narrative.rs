@@ -1,0 +1,123 @@
+//! The sentences that tell what an incident is and what to do about it.
+
+use std::net::IpAddr;
+
+use tcpguard_engine as engine;
+use tcpguard_engine::{IncidentClass, IncidentReport};
+
+use super::Advice;
+use crate::render::number::{percent, short};
+
+/// Where clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or `[2001:db8::1]:443`.
+pub(crate) fn place(addr: IpAddr, port: u16) -> String {
+    match addr {
+        any if any.is_unspecified() => format!(":{port}"),
+        IpAddr::V4(addr) => format!("{addr}:{port}"),
+        IpAddr::V6(addr) => format!("[{addr}]:{port}"),
+    }
+}
+
+/// What is happening and what it means for the defence, in one sentence.
+pub(super) fn summary(incident: &IncidentReport) -> String {
+    let evidence = &incident.evidence;
+    let place = place(incident.listener.addr, incident.listener.port);
+    let sources = short(evidence.sources_estimate as f64);
+    let complete = percent(evidence.completion);
+    match incident.class {
+        IncidentClass::RandomSpoofed => format!(
+            "{} on {place}, {sources} sources, {:.2} SYN each, {complete} of handshakes complete, \
+             {}; banning sources would not help",
+            incident.class.in_words(),
+            evidence.syns_per_source,
+            signature_words(incident),
+        ),
+        IncidentClass::SingleSource => {
+            let from = evidence
+                .top_sources
+                .first()
+                .map_or_else(String::new, |top| {
+                    format!(
+                        " from {}, which sends {} of the failing SYNs",
+                        top.addr,
+                        percent(top.share)
+                    )
+                });
+            format!(
+                "{} on {place}{from}, {complete} of handshakes complete; a ban on the source stops it",
+                incident.class.in_words(),
+            )
+        }
+        IncidentClass::HandshakeDegraded => {
+            let repeated = evidence
+                .retransmitted_share
+                .map_or_else(String::new, |share| {
+                    format!(
+                        ", {} of the failing clients repeat their SYN as real ones do",
+                        percent(share)
+                    )
+                });
+            format!(
+                "{} on {place}: {complete} of handshakes complete, {sources} sources{repeated}; \
+                 a rule would only hit clients",
+                incident.class.in_words(),
+            )
+        }
+    }
+}
+
+fn signature_words(incident: &IncidentReport) -> String {
+    match incident.evidence.signatures.first() {
+        Some(top) if top.share >= 0.5 => format!("one signature covers {}", percent(top.share)),
+        Some(top) => format!(
+            "no common signature (the top one covers {})",
+            percent(top.share)
+        ),
+        None => "no signature known yet".to_owned(),
+    }
+}
+
+/// What the operator should do about an open incident in `mode`.
+pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Advice> {
+    let advice = |text: String, command: Option<&str>| {
+        Some(Advice {
+            text,
+            command: command.map(str::to_owned),
+        })
+    };
+    if incident.ended.is_some() {
+        return None;
+    }
+    if incident.class == IncidentClass::HandshakeDegraded {
+        return advice(
+            "look at the path to the clients and at the application (a full accept queue, a \
+             firewall that drops answers); no rule is made"
+                .to_owned(),
+            None,
+        );
+    }
+    match mode {
+        engine::Mode::Enforce if incident.rules.is_empty() => advice(
+            "no rule stops it yet: keep net.ipv4.tcp_syncookies=1 and raise the listener's backlog"
+                .to_owned(),
+            Some("tcpguard status --listeners"),
+        ),
+        engine::Mode::Enforce => None,
+        engine::Mode::Observe if incident.rules.is_empty() => advice(
+            "observe mode drops nothing; no rule is found yet that enforce mode would apply"
+                .to_owned(),
+            Some("tcpguard mode enforce"),
+        ),
+        engine::Mode::Observe => advice(
+            format!(
+                "observe mode drops nothing; enforce mode would have dropped {} of {} SYNs so far",
+                short(incident.dropped as f64),
+                short(incident.syns as f64)
+            ),
+            Some("tcpguard mode enforce"),
+        ),
+        engine::Mode::Off => advice(
+            "the guard is off and drops nothing".to_owned(),
+            Some("tcpguard mode enforce"),
+        ),
+    }
+}

@@ -1,0 +1,416 @@
+//! The control sockets under good and bad use.
+//!
+//! Time is tokio's and stands still, except where a test says that it does not.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use tcpguard::control::proto::{Call, MAX_REQUEST, VERSION};
+use tcpguard::control::{
+    BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
+};
+use tcpguard::status::Mode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Time that a server gives a client for a request, and an agent for an answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A server whose agent is the test.
+struct Guard {
+    dir: tempfile::TempDir,
+    requests: mpsc::Receiver<Incoming>,
+    _serving: tokio::task::JoinSet<()>,
+}
+
+impl Guard {
+    fn start(queue: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::bind(dir.path(), None).unwrap();
+        let (sender, requests) = mpsc::channel(queue);
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(server.serve(sender));
+        Self {
+            dir,
+            requests,
+            _serving: serving,
+        }
+    }
+
+    async fn connect(&self, socket: &str) -> Connection {
+        Connection {
+            stream: UnixStream::connect(self.dir.path().join(socket))
+                .await
+                .unwrap(),
+        }
+    }
+
+    /// The next request, answered with `mode`.
+    async fn answer(&mut self, mode: Mode) -> Request {
+        let incoming = self.requests.recv().await.unwrap();
+        incoming.reply.send(Response::Mode { mode }).unwrap();
+        incoming.request
+    }
+}
+
+struct Connection {
+    stream: UnixStream,
+}
+
+impl Connection {
+    async fn send(&mut self, request: Request) {
+        let mut message = serde_json::to_vec(&Call {
+            version: VERSION,
+            request,
+        })
+        .unwrap();
+        message.push(0);
+        self.stream.write_all(&message).await.unwrap();
+    }
+
+    async fn receive(&mut self) -> Response {
+        let mut message = Vec::new();
+        loop {
+            match self
+                .stream
+                .read_u8()
+                .await
+                .expect("the server closed without an answer")
+            {
+                0 => return serde_json::from_slice(&message).unwrap(),
+                byte => message.push(byte),
+            }
+        }
+    }
+
+    async fn refusal(&mut self) -> (RefusalKind, String) {
+        match self.receive().await {
+            Response::Refused(refusal) => (refusal.kind, refusal.message),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    async fn assert_closed(&mut self) {
+        assert_eq!(
+            self.stream.read(&mut [0]).await.unwrap(),
+            0,
+            "the connection is still open"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_reaches_the_agent_with_its_peer_and_the_answer_comes_back() {
+    let mut guard = Guard::start(1);
+    let mut client = guard.connect(CONTROL_SOCKET).await;
+    client.send(Request::SetMode { mode: Mode::Off }).await;
+    let incoming = guard.requests.recv().await.unwrap();
+    assert_eq!(incoming.request, Request::SetMode { mode: Mode::Off });
+    assert_eq!(incoming.peer.uid, rustix::process::geteuid().as_raw());
+    assert_eq!(incoming.peer.pid, i32::try_from(std::process::id()).ok());
+    incoming
+        .reply
+        .send(Response::ModeSet {
+            was: Mode::Observe,
+            mode: Mode::Off,
+        })
+        .unwrap();
+    assert_eq!(
+        client.receive().await,
+        Response::ModeSet {
+            was: Mode::Observe,
+            mode: Mode::Off
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_sent_together_are_answered_one_after_the_other() {
+    let mut guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    client.send(Request::Mode).await;
+    client.send(Request::Rules).await;
+    assert_eq!(guard.answer(Mode::Observe).await, Request::Mode);
+    assert_eq!(guard.answer(Mode::Enforce).await, Request::Rules);
+    assert_eq!(
+        client.receive().await,
+        Response::Mode {
+            mode: Mode::Observe
+        }
+    );
+    assert_eq!(
+        client.receive().await,
+        Response::Mode {
+            mode: Mode::Enforce
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() {
+    let mut guard = Guard::start(8);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    let prefix = "192.0.2.0/24".parse().unwrap();
+    let block = |dry_run| Request::Block {
+        prefix,
+        for_s: 60,
+        reason: "x".to_owned(),
+        force: false,
+        dry_run,
+    };
+    for change in [
+        Request::SetMode { mode: Mode::Off },
+        Request::Unblock { prefix },
+        Request::UnblockAll,
+        block(false),
+    ] {
+        client.send(change).await;
+        assert_eq!(
+            client.refusal().await,
+            (
+                RefusalKind::ReadOnly,
+                "status.sock only reads; changes go to control.sock, as root: sudo".to_owned()
+            )
+        );
+    }
+    assert!(guard.requests.try_recv().is_err());
+
+    client.send(block(true)).await;
+    assert_eq!(
+        guard.answer(Mode::Observe).await,
+        block(true),
+        "a dry run changes nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_refused_and_the_connection_lives_on() {
+    let mut guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    client
+        .stream
+        .write_all(b"GET / HTTP/1.1\r\n\r\n\0\xff\xfe\0")
+        .await
+        .unwrap();
+    assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
+    assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
+    client.send(Request::Mode).await;
+    guard.answer(Mode::Observe).await;
+    assert_eq!(
+        client.receive().await,
+        Response::Mode {
+            mode: Mode::Observe
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed() {
+    let guard = Guard::start(1);
+    let start = Instant::now();
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    assert_eq!(
+        client.refusal().await,
+        (RefusalKind::BadRequest, "no request within 5 s".to_owned())
+    );
+    client.assert_closed().await;
+    assert!(start.elapsed() >= DEADLINE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_a_second_does_not_keep_a_connection_open() {
+    let guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    let start = Instant::now();
+    for byte in b"{\"versio" {
+        // The last ones may find the connection closed, which is what is wanted.
+        let _ = client.stream.write_all(&[*byte]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(start.elapsed() > DEADLINE);
+    assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
+}
+
+/// In real time: so many bytes take many turns, between which a standing clock would jump.
+#[tokio::test]
+async fn a_request_of_more_than_64_kib_is_refused() {
+    let mut guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    // The server stops reading, so the rest may not be taken.
+    let _ = client.stream.write_all(&vec![b' '; 2 * MAX_REQUEST]).await;
+    assert_eq!(
+        client.refusal().await,
+        (
+            RefusalKind::BadRequest,
+            "a request has at most 65536 bytes".to_owned()
+        )
+    );
+    assert!(guard.requests.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_limited_and_come_free_again() {
+    let mut guard = Guard::start(1);
+    // The rules for other users are in the tests of the admission itself.
+    let limit = if rustix::process::geteuid().is_root() {
+        32
+    } else {
+        8
+    };
+    let mut held = Vec::new();
+    for _ in 0..limit {
+        let mut client = guard.connect(STATUS_SOCKET).await;
+        client.send(Request::Mode).await;
+        guard.answer(Mode::Observe).await;
+        client.receive().await;
+        held.push(client);
+    }
+    let mut one_too_many = guard.connect(CONTROL_SOCKET).await;
+    assert_eq!(one_too_many.refusal().await.0, RefusalKind::Busy);
+    one_too_many.assert_closed().await;
+
+    held.pop();
+    tokio::task::yield_now().await;
+    let mut next = guard.connect(STATUS_SOCKET).await;
+    next.send(Request::Mode).await;
+    guard.answer(Mode::Observe).await;
+    assert_eq!(
+        next.receive().await,
+        Response::Mode {
+            mode: Mode::Observe
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_answer_costs_the_client_five_seconds() {
+    let mut guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    client.send(Request::Mode).await;
+    let _unanswered = guard.requests.recv().await.unwrap();
+    assert_eq!(
+        client.refusal().await,
+        (
+            RefusalKind::Busy,
+            "the agent gave no answer within 5 s; look at its log: journalctl -u tcpguard"
+                .to_owned()
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once() {
+    let guard = Guard::start(1);
+    let mut first = guard.connect(STATUS_SOCKET).await;
+    first.send(Request::Mode).await;
+    while guard.requests.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut second = guard.connect(STATUS_SOCKET).await;
+    second.send(Request::Mode).await;
+    assert_eq!(
+        second.refusal().await,
+        (RefusalKind::Busy, "the agent is busy; try again".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_agent_says_so() {
+    let mut guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    client.send(Request::Mode).await;
+    drop(guard.requests.recv().await.unwrap());
+    assert_eq!(client.refusal().await.0, RefusalKind::Stopping);
+    guard.requests.close();
+    client.send(Request::Mode).await;
+    assert_eq!(client.refusal().await.0, RefusalKind::Stopping);
+}
+
+fn mode_of(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn the_sockets_have_their_rights_and_go_with_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("not-there-yet");
+    let server = Server::bind(&run, Some("root")).or_else(|error| match error {
+        // Only root may give a socket to another group.
+        BindError::Io { .. } => Server::bind(&run, None),
+        other => Err(other),
+    });
+    assert_eq!(mode_of(&run.join(STATUS_SOCKET)), 0o660);
+    assert_eq!(mode_of(&run.join(CONTROL_SOCKET)), 0o600);
+    assert_eq!(
+        std::fs::read_dir(&run).unwrap().count(),
+        2,
+        "nothing else is left lying around"
+    );
+    drop(server);
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_live_agent_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Server::bind(dir.path(), None).unwrap();
+    assert_eq!(
+        Server::bind(dir.path(), None).unwrap_err().to_string(),
+        format!(
+            "another tcpguard runs (pid {}) and owns {}; stop it first: systemctl stop tcpguard, \
+             or use another --runtime-dir",
+            std::process::id(),
+            dir.path().join(STATUS_SOCKET).display()
+        )
+    );
+    assert!(
+        dir.path().join(STATUS_SOCKET).exists(),
+        "the live one keeps its socket"
+    );
+}
+
+#[tokio::test]
+async fn the_sockets_of_a_dead_agent_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [STATUS_SOCKET, CONTROL_SOCKET, "status.new"] {
+        // Closing a listener leaves its file, as a killed process does.
+        drop(std::os::unix::net::UnixListener::bind(dir.path().join(name)).unwrap());
+    }
+    let _server = Server::bind(dir.path(), None).unwrap();
+    UnixStream::connect(dir.path().join(STATUS_SOCKET))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(CONTROL_SOCKET);
+    std::fs::write(&path, "notes").unwrap();
+    assert_eq!(
+        Server::bind(dir.path(), None).unwrap_err().to_string(),
+        format!(
+            "{} is not a socket; move it away or use another --runtime-dir",
+            path.display()
+        )
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
+
+    assert_eq!(
+        Server::bind(dir.path(), Some("no-such-group"))
+            .unwrap_err()
+            .to_string(),
+        "[control] group = \"no-such-group\" does not exist on this host; create it: \
+         groupadd --system no-such-group"
+    );
+    assert_eq!(
+        Server::bind(&path, None).unwrap_err().to_string(),
+        format!(
+            "cannot create {}: File exists (os error 17); check --runtime-dir and its owner",
+            path.display()
+        )
+    );
+}

@@ -1,0 +1,342 @@
+//! The status as people and programs see it, scene by scene.
+//!
+//! The expected pages are `tests/expected/*.txt`; after a wanted change write them anew with
+//! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test status` and read the difference.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::{calm, degraded, flooded, status};
+use tcpguard::render::{self, View};
+use tcpguard::status::{State, Status};
+use tcpguard_engine::Mode;
+
+fn view(utf8: bool) -> View {
+    View {
+        utf8,
+        colour: false,
+        zone: jiff::tz::TimeZone::UTC,
+    }
+}
+
+fn page(status: &Status) -> String {
+    let mut page = String::new();
+    render::status(&mut page, status, &view(true), false).unwrap();
+    page
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn assert_expected(name: &str, found: &str) {
+    let path = repository(&format!("tcpguard/tests/expected/{name}.txt"));
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == expected,
+        "{} differs; found:\n{found}\nexpected:\n{expected}",
+        path.display()
+    );
+}
+
+fn scenes() -> [(&'static str, State, Status); 5] {
+    [
+        ("calm", State::Protecting, status(calm())),
+        (
+            "observing-attack",
+            State::AttackUnmitigated,
+            status(flooded(Mode::Observe)),
+        ),
+        (
+            "mitigating",
+            State::AttackMitigated,
+            status(flooded(Mode::Enforce)),
+        ),
+        ("degraded", State::Degraded, status(degraded())),
+        ("off", State::Off, status(flooded(Mode::Off))),
+    ]
+}
+
+#[test]
+fn each_scene_has_its_state_and_its_page() {
+    for (name, state, status) in scenes() {
+        assert_eq!(status.daemon.state, state, "{name}");
+        assert_expected(name, &page(&status));
+    }
+}
+
+#[test]
+fn rules_are_listed_with_origin_reason_end_and_hits() {
+    let mut rules = status(flooded(Mode::Enforce)).rules.list;
+    rules.extend(status(degraded()).rules.list);
+    let mut table = String::new();
+    render::rules(&mut table, &rules, &view(true)).unwrap();
+    assert_expected("rules", &table);
+}
+
+#[test]
+fn no_line_is_wider_than_100_columns() {
+    for (name, _, status) in scenes() {
+        for line in page(&status).lines() {
+            assert!(line.chars().count() <= 100, "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn without_utf8_and_colour_nothing_is_lost_but_looks() {
+    for (name, _, status) in scenes() {
+        let page = page(&status);
+        let ascii = view(false).encode(&page).into_owned();
+        assert!(ascii.is_ascii(), "{name}");
+        assert!(
+            !ascii.contains('?'),
+            "{name} has a character without a substitute:\n{ascii}"
+        );
+
+        let mut coloured = String::new();
+        let colour = View {
+            colour: true,
+            ..view(true)
+        };
+        render::status(&mut coloured, &status, &colour, false).unwrap();
+        assert_ne!(coloured, page, "{name} has colours");
+        assert_eq!(
+            without_colours(&coloured),
+            page,
+            "{name}: colours only add to the words"
+        );
+    }
+}
+
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once('m').expect("a colour code").1);
+    }
+    plain
+}
+
+#[test]
+fn the_first_line_alone_is_the_brief_form() {
+    for (name, _, status) in scenes() {
+        let mut brief = String::new();
+        render::brief(&mut brief, &status, &view(true)).unwrap();
+        assert_eq!(
+            page(&status).lines().next(),
+            brief.strip_suffix('\n'),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_numbers_add_up() {
+    for (name, _, status) in scenes() {
+        for interface in &status.interfaces {
+            let totals = &interface.totals;
+            assert_eq!(
+                totals.rx_packets,
+                totals.pass + totals.drop_total + totals.unaccounted,
+                "{name} {}",
+                interface.name
+            );
+            assert_eq!(
+                totals.pass,
+                totals.pass_reasons.values().sum::<u64>(),
+                "{name}"
+            );
+            assert_eq!(
+                totals.drop_total,
+                totals.drop.values().sum::<u64>(),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            status.rules.wanted as usize,
+            status.rules.list.len(),
+            "{name}"
+        );
+        assert_eq!(
+            status.rules.wanted,
+            status.rules.block_auto + status.rules.block_manual,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_known_is_null_and_not_zero() {
+    let (report, mut facts) = calm();
+    facts.interfaces[0].packets.earlier = None;
+    facts.tcp_ext.earlier = None;
+    facts.rules_in_kernel = None;
+    facts.heartbeat = None;
+    let json = serde_json::to_value(Status::build(&report, &facts)).unwrap();
+    for pointer in [
+        "/interfaces/0/rates",
+        "/kernel/rates",
+        "/rules/in_kernel",
+        "/rules/next_expiry_s",
+        "/daemon/watchdog_age_ms",
+        "/daemon/config/error",
+        "/maps/2/entries",
+        "/maps/2/fill_ratio",
+    ] {
+        assert_eq!(json.pointer(pointer), Some(&Value::Null), "{pointer}");
+    }
+}
+
+#[test]
+fn json_survives_the_wire() {
+    for (name, _, status) in scenes() {
+        let json = serde_json::to_string(&status).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Status>(&json).unwrap(),
+            status,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn json_is_what_the_shipped_schema_says_and_nothing_else() {
+    let schema = std::fs::read_to_string(repository("docs/schema/status.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    for (name, _, status) in scenes() {
+        let mut faults = Vec::new();
+        check(
+            &serde_json::to_value(status).unwrap(),
+            &schema,
+            &schema,
+            name,
+            &mut faults,
+        );
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+}
+
+#[test]
+fn the_schema_check_finds_what_is_wrong() {
+    let schema: Value = serde_json::from_str(
+        &std::fs::read_to_string(repository("docs/schema/status.json")).unwrap(),
+    )
+    .unwrap();
+    let good = serde_json::to_value(status(flooded(Mode::Enforce))).unwrap();
+    for (pointer, wrong) in [
+        ("/daemon/state", Value::from("happy")),
+        ("/daemon/pid", Value::from("4711")),
+        ("/attacks/0/dst", Value::Null),
+        ("/interfaces/0/totals/drop/drop_signature", Value::from(1.5)),
+        ("/rules/list/0", serde_json::json!({})),
+        (
+            "/sampling",
+            serde_json::json!({ "shift": 0, "one_in": 1, "extra": 1 }),
+        ),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).expect(pointer) = wrong;
+        let mut faults = Vec::new();
+        check(&bad, &schema, &schema, "", &mut faults);
+        assert!(!faults.is_empty(), "{pointer}");
+    }
+}
+
+/// Checks `value` against the keywords that the schema uses; a keyword it does not know is a fault
+/// too. Stricter than the schema in one thing: a property that it does not name is a fault, so that
+/// nothing is printed that is not documented.
+fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut Vec<String>) {
+    let Value::Object(keywords) = schema else {
+        return;
+    };
+    for (keyword, wanted) in keywords {
+        let holds = match keyword.as_str() {
+            "$schema" | "$defs" | "title" | "description" | "format" | "additionalProperties" => {
+                true
+            }
+            "$ref" => {
+                let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
+                check(
+                    value,
+                    root.pointer(pointer).expect(pointer),
+                    root,
+                    at,
+                    faults,
+                );
+                true
+            }
+            "type" => match wanted {
+                Value::Array(types) => types.iter().any(|wanted| is_a(value, wanted)),
+                wanted => is_a(value, wanted),
+            },
+            "const" => value == wanted,
+            "enum" => wanted.as_array().unwrap().contains(value),
+            "minimum" => value
+                .as_f64()
+                .is_none_or(|value| value >= wanted.as_f64().unwrap()),
+            "maximum" => value
+                .as_f64()
+                .is_none_or(|value| value <= wanted.as_f64().unwrap()),
+            "anyOf" | "oneOf" => wanted.as_array().unwrap().iter().any(|choice| {
+                let mut against = Vec::new();
+                check(value, choice, root, at, &mut against);
+                against.is_empty()
+            }),
+            "items" => {
+                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                    check(item, wanted, root, &format!("{at}/{index}"), faults);
+                }
+                true
+            }
+            "required" => wanted
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|name| value.get(name.as_str().unwrap()).is_some()),
+            "properties" => {
+                for (name, member) in value.as_object().into_iter().flatten() {
+                    match wanted.get(name) {
+                        Some(wanted) => {
+                            check(member, wanted, root, &format!("{at}/{name}"), faults)
+                        }
+                        None => faults.push(format!("{at}/{name} is not in the schema")),
+                    }
+                }
+                true
+            }
+            other => panic!("teach this check the keyword {other}"),
+        };
+        if !holds {
+            faults.push(format!("{at}: {value} is not {keyword} {wanted}"));
+        }
+    }
+    // A map from names to values, such as packets by reason.
+    if let (Some(members), Some(wanted), None) = (
+        value.as_object(),
+        keywords.get("additionalProperties"),
+        keywords.get("properties"),
+    ) {
+        for (name, member) in members {
+            check(member, wanted, root, &format!("{at}/{name}"), faults);
+        }
+    }
+}
+
+fn is_a(value: &Value, wanted: &Value) -> bool {
+    match wanted.as_str().unwrap() {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("teach this check the type {other}"),
+    }
+}

@@ -1,0 +1,363 @@
+//! Scenes that several tests look at: what the engine and the agent report in them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tcpguard::status::{
+    AlertFacts, AttachMode, Clock, ConfigFacts, Facts, Health, Hook, InterfaceFacts, MapFacts,
+    Reading, Severity, SourceFacts, Status,
+};
+use tcpguard_common::abi::{Class, PacketCounters, Reason};
+use tcpguard_engine::{
+    self as engine, ActionReport, Evidence, GateItem, IncidentClass, IncidentReport, Listener,
+    ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Mode, Queues,
+    Report, RuleId, RuleReport, SignatureShare, SourceShare, TcpExt, Timestamp,
+};
+
+/// The moment of every scene, in ms since boot.
+const NOW: u64 = 1_000_000_000;
+
+fn ago(millis: u64) -> Timestamp {
+    Timestamp::from_millis(NOW - millis)
+}
+
+/// The clocks of every scene.
+pub fn clock() -> Clock {
+    Clock {
+        now: ago(0),
+        wall: "2026-11-20T14:05:31.204Z".parse().unwrap(),
+    }
+}
+
+fn addr(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn packets(counts: &[(Reason, u64)], syns: u64) -> PacketCounters {
+    let mut counters = PacketCounters::default();
+    for (reason, count) in counts {
+        counters.reasons[*reason as usize] = *count;
+        counters.entry += count;
+    }
+    counters.bytes = counters.entry * 60;
+    counters.classes[Class::Syn as usize] = syns;
+    counters
+}
+
+fn interface(now: PacketCounters, earlier: PacketCounters) -> InterfaceFacts {
+    InterfaceFacts {
+        name: "eth0".to_owned(),
+        ifindex: 2,
+        hook: Hook::Xdp,
+        mode: AttachMode::Native,
+        link_id: Some(17),
+        pinned: true,
+        attached: true,
+        packets: Reading {
+            now,
+            earlier: Some((earlier, Duration::from_secs(1))),
+        },
+    }
+}
+
+fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -> ListenerReport {
+    ListenerReport {
+        id: ListenerId(id),
+        listener: Listener {
+            addr: addr(at),
+            port,
+        },
+        kind: ListenerKind::Local,
+        counters: ListenerCounters {
+            syn: 5_000,
+            syn_ack: 5_000,
+            established: Some(4_990),
+            acknowledged: 4_990,
+            ..ListenerCounters::default()
+        },
+        queues: Some(Queues {
+            half_open: Some(1),
+            accept: 0,
+            backlog: 4096,
+        }),
+        syn_rate,
+        completed_rate: syn_rate,
+        dropped_rate: 0.0,
+        completion: Some(0.998),
+        state,
+    }
+}
+
+/// A host on which nothing happens.
+pub fn calm() -> (Report, Facts) {
+    let report = Report {
+        mode: Mode::Enforce,
+        incidents: Vec::new(),
+        past: Vec::new(),
+        listeners: vec![
+            listener(0, "0.0.0.0", 22, 0.2, ListenerState::Ok),
+            listener(1, "::", 443, 52.0, ListenerState::Ok),
+        ],
+        rules: Vec::new(),
+        sample_shift: 0,
+    };
+    let earlier = packets(&[(Reason::Syn, 9_948), (Reason::Segment, 899_000)], 9_948);
+    let now = packets(
+        &[
+            (Reason::Syn, 10_000),
+            (Reason::Segment, 900_000),
+            (Reason::NotTcp, 1_200),
+        ],
+        10_000,
+    );
+    let facts = Facts {
+        clock: clock(),
+        interval: Duration::from_millis(250),
+        hostname: "edge-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        pid: 4711,
+        started: ago(533_520_000),
+        config: ConfigFacts {
+            path: Some("/etc/tcpguard/tcpguard.toml".into()),
+            loaded: ago(533_520_000),
+            error: None,
+        },
+        heartbeat: Some(ago(140)),
+        interfaces: vec![interface(now, earlier)],
+        tcp_ext: Reading {
+            now: TcpExt {
+                syncookies_sent: 12,
+                listen_drops: 3,
+                ..TcpExt::default()
+            },
+            earlier: Some((
+                TcpExt {
+                    syncookies_sent: 12,
+                    listen_drops: 3,
+                    ..TcpExt::default()
+                },
+                Duration::from_secs(1),
+            )),
+        },
+        rules_in_kernel: Some(0),
+        drift_since: None,
+        maps: vec![
+            MapFacts {
+                name: "FLOWS".to_owned(),
+                entries: Some(120),
+                max_entries: 65_536,
+            },
+            MapFacts {
+                name: "CLIENTS".to_owned(),
+                entries: Some(9_000),
+                max_entries: 131_072,
+            },
+            MapFacts {
+                name: "SEEN".to_owned(),
+                entries: None,
+                max_entries: 1_048_576,
+            },
+        ],
+        sources: vec![SourceFacts {
+            addr: addr("2001:db8:7::"),
+            syn: 311,
+            syn_ack: 311,
+            ack: 84_000,
+            rst: 2,
+            completed: 309,
+            validated: true,
+        }],
+        health: Vec::new(),
+        alerts: Vec::new(),
+    };
+    (report, facts)
+}
+
+fn flood(mode: Mode) -> IncidentReport {
+    let started = ago(200_000);
+    let step = |after: u64, text: &str| ActionReport {
+        at: started + Duration::from_millis(after),
+        text: text.to_owned(),
+    };
+    let mut actions = vec![step(500, "recognised as a random-source SYN flood")];
+    actions.push(match mode {
+        Mode::Enforce => step(750, "rule 7 drops its signature"),
+        _ => step(750, "rule 7 counts its signature"),
+    });
+    IncidentReport {
+        id: 3,
+        listener_id: ListenerId(1),
+        listener: Listener {
+            addr: addr("::"),
+            port: 443,
+        },
+        class: IncidentClass::RandomSpoofed,
+        severity: engine::Severity::Critical,
+        started,
+        detected: started + Duration::from_millis(500),
+        ended: None,
+        signal: "fast".to_owned(),
+        confidence: 0.969,
+        evidence: Evidence {
+            failing_flows: 38_100,
+            completion: 0.002,
+            sources_estimate: 37_600,
+            syns_per_source: 1.013,
+            singleton_share: 0.987,
+            top_source_share: 0.000_1,
+            top_sources: vec![SourceShare {
+                addr: addr("198.51.100.7"),
+                share: 0.000_1,
+            }],
+            k90_sources: 33_800,
+            k90_networks: 31_000,
+            distinct_slash8: 221,
+            signatures: vec![SignatureShare {
+                text: "opts=none win=512 ttl=64".to_owned(),
+                mask: "full".to_owned(),
+                share: 1.0,
+                completed: 0,
+            }],
+            top2_ttl_share: 1.0,
+            ttls: vec![(64, 1.0)],
+            retransmitted_share: Some(0.003),
+            half_open: Some((128, 4096)),
+            gate: vec![
+                GateItem {
+                    name: "sources".to_owned(),
+                    holds: true,
+                    detail: "99 % of the failing SYNs come from sources seen once".to_owned(),
+                },
+                GateItem {
+                    name: "signature".to_owned(),
+                    holds: true,
+                    detail: "no client ever completed with this signature".to_owned(),
+                },
+                GateItem {
+                    name: "overflow".to_owned(),
+                    holds: false,
+                    detail: "no SYN queue overflowed".to_owned(),
+                },
+            ],
+        },
+        syns: 19_800_000,
+        dropped: 19_740_000,
+        syn_rate: 98_900.0,
+        peak_syn_rate: 101_000.0,
+        actions,
+        rules: vec![RuleId(7)],
+    }
+}
+
+/// A random-source flood for 200 s, with one rule against it, in `mode`.
+pub fn flooded(mode: Mode) -> (Report, Facts) {
+    let (mut report, mut facts) = calm();
+    report.mode = mode;
+    report.incidents = vec![flood(mode)];
+    report.sample_shift = 3;
+    report.rules = vec![RuleReport {
+        id: RuleId(7),
+        kind: "signature".to_owned(),
+        matches: "opts=none win=512 ttl=64 at :443".to_owned(),
+        origin: "incident".to_owned(),
+        incident: Some(3),
+        reason: "covers 100 % of the failing handshakes and no client".to_owned(),
+        created: ago(199_250),
+        expires: ago(0) + Duration::from_secs(54),
+        hits: 19_740_000,
+        returned: 2,
+    }];
+    let victim = &mut report.listeners[1];
+    victim.syn_rate = 98_900.0;
+    victim.dropped_rate = 98_840.0;
+    victim.queues = Some(Queues {
+        half_open: Some(128),
+        accept: 3,
+        backlog: 4096,
+    });
+    let (drop, state) = match mode {
+        Mode::Enforce => (Reason::DropSignature, ListenerState::Protected),
+        _ => (Reason::WouldDropSignature, ListenerState::Attacked),
+    };
+    victim.state = state;
+    if mode != Mode::Enforce {
+        victim.completion = Some(0.002);
+    }
+    let counts = |dropped, passed, syns| {
+        packets(
+            &[
+                (drop, dropped),
+                (Reason::Syn, passed),
+                (Reason::Segment, 900_000),
+            ],
+            syns,
+        )
+    };
+    facts.interfaces = vec![interface(
+        counts(19_740_000, 60_000, 19_800_000),
+        counts(19_641_160, 59_940, 19_701_100),
+    )];
+    facts.rules_in_kernel = Some(1);
+    facts.sources = vec![SourceFacts {
+        addr: addr("198.51.100.7"),
+        syn: 9,
+        syn_ack: 1,
+        ack: 0,
+        rst: 0,
+        completed: 0,
+        validated: false,
+    }];
+    facts.alerts = vec![AlertFacts {
+        at: ago(199_500),
+        severity: engine::Severity::Critical,
+        event: "attack_started".to_owned(),
+        message: "random-source SYN flood on :443, 98.2 k SYN/s".to_owned(),
+        incident: Some(3),
+    }];
+    (report, facts)
+}
+
+/// No attack, but the guard is not whole: a lost interface, generic mode, lost rules.
+pub fn degraded() -> (Report, Facts) {
+    let (mut report, mut facts) = calm();
+    let mut second = facts.interfaces[0].clone();
+    facts.interfaces[0].attached = false;
+    second.name = "eth1".to_owned();
+    second.mode = AttachMode::Generic;
+    second.packets.earlier = None;
+    // Two packets were being decided while the counters were read.
+    second.packets.now.entry += 2;
+    facts.interfaces.push(second);
+    let mut past = flood(Mode::Enforce);
+    past.ended = Some(ago(100_000));
+    past.rules.clear();
+    report.past = vec![past];
+    report.rules = vec![RuleReport {
+        id: RuleId(9),
+        kind: "source".to_owned(),
+        matches: "192.0.2.0/24".to_owned(),
+        origin: "operator".to_owned(),
+        incident: None,
+        reason: "blocked by hand".to_owned(),
+        created: ago(10_000),
+        expires: ago(0) + Duration::from_secs(3590),
+        hits: 0,
+        returned: 0,
+    }];
+    facts.drift_since = Some(ago(5_000));
+    facts.config.error = Some("line 3: unknown key".to_owned());
+    facts.health = vec![Health {
+        code: "no_tracepoint".to_owned(),
+        severity: Severity::Notice,
+        subject: None,
+        text: "the kernel does not report completed handshakes; third ACKs are counted instead"
+            .to_owned(),
+        hint: "use a kernel with BTF".to_owned(),
+    }];
+    (report, facts)
+}
+
+/// The document of a scene.
+pub fn status((report, facts): (Report, Facts)) -> Status {
+    Status::build(&report, &facts)
+}
