@@ -15,6 +15,9 @@
 
 pub mod abi;
 pub mod fastpath;
+/// Host only: the tables as plain collections.
+#[cfg(not(target_arch = "bpf"))]
+pub mod model;
 pub mod wire;
 
 /// Version of every layout in [`abi`]. It stands in the configuration map, and a

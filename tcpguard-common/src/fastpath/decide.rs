@@ -85,7 +85,7 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
 
 /// Looks at a frame that leaves: the host's own SYN-ACKs and resets.
 #[inline(always)]
-pub fn egress<F: Frame, T: Tables>(frame: &F, config: &Config, tables: &mut T) {
+pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) {
     if config.abi_version != ABI_VERSION {
         return;
     }
@@ -126,7 +126,7 @@ pub mod step {
     /// # Errors
     /// The reason why there is no segment to be read.
     #[inline(always)]
-    pub fn parse<F: Frame, T: Tables>(
+    pub fn parse<F: Frame + ?Sized, T: Tables>(
         frame: &F,
         tables: &mut T,
         work: &mut Work,
@@ -175,7 +175,7 @@ pub mod step {
 
     /// Takes the fingerprint of a SYN, where a rule or the sample needs it.
     #[inline(always)]
-    pub fn fingerprint<F: Frame>(frame: &F, work: &mut Work) {
+    pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
         if work.known && (work.sampled || work.listener.masks != 0) {
             work.print = wire::fingerprint(frame, &work.segment);
         }
@@ -238,8 +238,8 @@ pub mod step {
             return;
         }
         let listener = &work.listener;
-        if let Some(flow) = tables.flow(&work.segment.flow) {
-            if flow.syn_seq == work.segment.seq && flow.done_ns == 0 {
+        if let Some(flow) = tables.flow(&work.segment.flow)
+            && flow.syn_seq == work.segment.seq && flow.done_ns == 0 {
                 let weight = weight(config, flow.sample_shift);
                 flow.syn_retransmits = flow.syn_retransmits.saturating_add(1);
                 if flow.state == FlowState::Dropped as u8 && !dropped {
@@ -250,7 +250,6 @@ pub mod step {
                 });
                 return;
             }
-        }
         let state = if dropped {
             FlowState::Dropped
         } else {
@@ -365,16 +364,14 @@ const fn agent_gone(config: &Config, now: u64) -> bool {
 
 #[inline(always)]
 fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<Match> {
-    if config.source_rules != 0 {
-        if let Some(rule) = tables.source_rule(&work.segment.flow.client) {
-            if tables.rule_expiry_ns(rule.slot) > work.now {
+    if config.source_rules != 0
+        && let Some(rule) = tables.source_rule(&work.segment.flow.client)
+            && tables.rule_expiry_ns(rule.slot) > work.now {
                 return Some(Match {
                     slot: rule.slot,
                     by_signature: false,
                 });
             }
-        }
-    }
     let listener = &work.listener;
     if listener.masks == 0 {
         return None;
@@ -386,14 +383,13 @@ fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<
                 mask: mask.code() as u32,
                 fingerprint: work.print.masked(mask),
             };
-            if let Some(rule) = tables.signature_rule(&key) {
-                if tables.rule_expiry_ns(rule.slot) > work.now {
+            if let Some(rule) = tables.signature_rule(&key)
+                && tables.rule_expiry_ns(rule.slot) > work.now {
                     return Some(Match {
                         slot: rule.slot,
                         by_signature: true,
                     });
                 }
-            }
         }
     }
     None
@@ -487,11 +483,10 @@ fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry>
     if bits == 0 {
         return None;
     }
-    if bits & PORT_EXACT != 0 {
-        if let Some(listener) = tables.listener(&ListenerKey::new(flow.server, port)) {
+    if bits & PORT_EXACT != 0
+        && let Some(listener) = tables.listener(&ListenerKey::new(flow.server, port)) {
             return Some(listener);
         }
-    }
     let (bit, any) = if flow.server.as_v4().is_some() {
         (PORT_ANY_V4, Addr::ANY_V4)
     } else {

@@ -3,7 +3,7 @@
 mod bucket;
 mod classify;
 mod decide;
-mod distinct;
+pub mod distinct;
 mod fingerprint;
 pub mod hash;
 mod seen;

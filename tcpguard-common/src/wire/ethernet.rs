@@ -17,7 +17,7 @@ const fn is_vlan(protocol: u16) -> bool {
 
 /// The network protocol and where its header starts.
 #[inline(always)]
-pub(super) fn walk<F: Frame>(frame: &F) -> Result<(u16, usize), Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Skip> {
     let mut protocol = frame.u16(12).ok_or(Skip::Malformed)?;
     let mut at = 14;
     // Written out rather than looped: most frames have no tag, and each further tag is rarer.

@@ -10,7 +10,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
-pub(super) fn walk<F: Frame>(frame: &F, at: usize) -> Result<Packet, Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
     let first = frame.u8(at).ok_or(Skip::Malformed)?;
     // Read first the last field needed: the rest is then known to be there.
     let dst = frame.u32(at + 16).ok_or(Skip::Malformed)?;

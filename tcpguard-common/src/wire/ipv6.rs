@@ -19,7 +19,7 @@ const FRAGMENT_OFFSET: u16 = 0xfff8;
 const MORE_FRAGMENTS: u16 = 1;
 
 #[inline(always)]
-pub(super) fn walk<F: Frame>(frame: &F, at: usize) -> Result<Packet, Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
     let dst = addr(frame, at + 24).ok_or(Skip::Malformed)?;
     let src = addr(frame, at + 8).ok_or(Skip::Malformed)?;
     if frame.u8(at).ok_or(Skip::Malformed)? >> 4 != 6 {
@@ -61,7 +61,7 @@ struct Chain {
 }
 
 #[inline(always)]
-fn extension_headers<F: Frame>(
+fn extension_headers<F: Frame + ?Sized>(
     frame: &F,
     mut at: usize,
     mut next: u8,
@@ -111,7 +111,7 @@ fn extension_headers<F: Frame>(
 }
 
 #[inline(always)]
-fn addr<F: Frame>(frame: &F, at: usize) -> Option<Addr> {
+fn addr<F: Frame + ?Sized>(frame: &F, at: usize) -> Option<Addr> {
     let last = frame.u32(at + 12)?;
     Some(Addr::from_v6_words([
         frame.u32(at)?,

@@ -62,7 +62,7 @@ impl From<Skip> for Reason {
 /// # Errors
 /// The reason why there is none to be read.
 #[inline(always)]
-pub fn parse<F: Frame>(frame: &F) -> Result<Segment, Skip> {
+pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
     let (protocol, at) = ethernet::walk(frame)?;
     let at = frame.forget(at as u64) as usize;
     let mut packet = match protocol {

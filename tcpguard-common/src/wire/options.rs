@@ -19,7 +19,7 @@ const FAST_OPEN: u8 = 34;
 
 /// The fingerprint of a SYN.
 #[inline(always)]
-pub fn fingerprint<F: Frame>(frame: &F, syn: &Segment) -> Fingerprint {
+pub fn fingerprint<F: Frame + ?Sized>(frame: &F, syn: &Segment) -> Fingerprint {
     let mut quirks = syn.quirks;
     set(
         &mut quirks,
@@ -90,7 +90,7 @@ const fn quirk_bits(quirk: u16) -> u64 {
 }
 
 #[inline(always)]
-fn read<F: Frame>(frame: &F, start: u16, end: u16) -> Options {
+fn read<F: Frame + ?Sized>(frame: &F, start: u16, end: u16) -> Options {
     let end = u64::from(end);
     let mut at = u64::from(start);
     let mut options = Options {
@@ -127,7 +127,7 @@ struct One {
 }
 
 #[inline(always)]
-fn one<F: Frame>(frame: &F, at: usize, end: usize) -> Option<One> {
+fn one<F: Frame + ?Sized>(frame: &F, at: usize, end: usize) -> Option<One> {
     let kind = frame.u8(at)?;
     if kind == NOP || kind == END {
         let code = if kind == NOP {

@@ -73,7 +73,7 @@ pub struct Segment {
 }
 
 #[inline(always)]
-pub(super) fn walk<F: Frame>(frame: &F, packet: &Packet) -> Result<Segment, Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segment, Skip> {
     let at = packet.tcp_at;
     let short = if packet.first_fragment {
         Skip::FragmentShort

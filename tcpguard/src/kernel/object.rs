@@ -88,6 +88,13 @@ impl Object {
         Ok(Self { ebpf, logger })
     }
 
+    /// Hands the debug lines that have come meanwhile to the log.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
     /// A map as a table, if keys and values have the sizes that this binary expects.
     pub(super) fn table<K: Plain, V: Plain>(
         &self,

@@ -1,0 +1,238 @@
+//! The tables on the host: the reference that the kernel's maps are compared with, and the state
+//! behind replay. Tables that evict when they are full in the kernel grow here; comparisons stay
+//! below the kernel's sizes.
+
+extern crate std;
+
+use std::boxed::Box;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use crate::abi::maps::{HLL_REGISTERS, SEEN_BUCKETS};
+use crate::abi::{
+    Addr, Class, Client, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
+    PacketCounters, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+};
+use crate::fastpath::{self, Steps, Tables, Work, step};
+
+/// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
+pub type Net = (Addr, u32);
+
+/// All tables of one host.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Boot time in ns that the next decision sees.
+    pub now_ns: u64,
+    /// See [`Config`].
+    pub config: Config,
+    /// Counters of the one interface.
+    pub packets: PacketCounters,
+    /// Bits by port.
+    pub ports: BTreeMap<[u8; 2], u8>,
+    /// Listeners.
+    pub listeners: BTreeMap<ListenerKey, ListenerEntry>,
+    /// Counters by listener id.
+    pub listener_counters: BTreeMap<u32, ListenerCounters>,
+    /// Distinct-source registers by listener id.
+    pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
+    /// Sampled flows.
+    pub flows: BTreeMap<FlowKey, Flow>,
+    /// Sources.
+    pub sources: BTreeMap<Addr, SourceCounters>,
+    /// Validated clients.
+    pub clients: BTreeMap<Addr, Client>,
+    /// Source rules.
+    pub source_rules: Vec<(Net, RuleRef)>,
+    /// Signature rules.
+    pub signatures: Vec<(SignatureKey, RuleRef)>,
+    /// Ends of rules by slot, boot time in ns.
+    pub rule_expiry: BTreeMap<u32, u64>,
+    /// Hits of rules by slot.
+    pub rule_hits: BTreeMap<u32, RuleHits>,
+    /// Exempt prefixes and the boot time in seconds at which the exemption ends.
+    pub exempt: Vec<(Net, u32)>,
+    /// Dropped SYNs.
+    pub seen: BTreeMap<u64, SeenBucket>,
+    /// SYN-ACKs from no known listener.
+    pub unknown_listeners: BTreeMap<ListenerKey, u64>,
+    /// See [`Tables::last_syn_ns`].
+    pub last_syn_ns: u64,
+    segments: u64,
+    work: Work,
+}
+
+impl Model {
+    /// Empty tables under this configuration.
+    pub fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Decides about a frame that arrives, with all its effects.
+    pub fn ingress(&mut self, frame: &[u8]) -> Reason {
+        self.packets.entry += 1;
+        self.packets.bytes += frame.len() as u64;
+        let config = self.config;
+        let reason = fastpath::ingress(&config, &mut HostSteps { frame, model: self });
+        self.packets.reasons[reason as usize] += 1;
+        reason
+    }
+
+    /// Looks at a frame that leaves.
+    pub fn egress(&mut self, frame: &[u8]) {
+        let config = self.config;
+        fastpath::egress(frame, &config, self);
+    }
+
+    /// Makes a listener known.
+    pub fn add_listener(&mut self, key: ListenerKey, entry: ListenerEntry, port_bit: u8) {
+        *self.ports.entry(key.port).or_default() |= port_bit;
+        self.listeners.insert(key, entry);
+    }
+}
+
+struct HostSteps<'a> {
+    frame: &'a [u8],
+    model: &'a mut Model,
+}
+
+impl HostSteps<'_> {
+    fn with<R>(&mut self, run: impl FnOnce(&[u8], &Config, &mut Model, &mut Work) -> R) -> R {
+        let config = self.model.config;
+        let mut work = self.model.work;
+        let result = run(self.frame, &config, self.model, &mut work);
+        self.model.work = work;
+        result
+    }
+}
+
+impl Steps for HostSteps<'_> {
+    fn parse(&mut self) -> Result<Class, Reason> {
+        self.with(|frame, _, model, work| step::parse(frame, model, work))
+    }
+
+    fn count_syn(&mut self) {
+        self.with(|_, config, model, work| step::count_syn(config, model, work));
+    }
+
+    fn fingerprint(&mut self) {
+        self.with(|frame, _, _, work| step::fingerprint(frame, work));
+    }
+
+    fn judge_syn(&mut self) -> Reason {
+        self.with(|_, config, model, work| step::judge_syn(config, model, work))
+    }
+
+    fn record_syn(&mut self, dropped: bool) {
+        self.with(|_, config, model, work| step::record_syn(config, model, work, dropped));
+    }
+
+    fn follow(&mut self, reset: bool) -> Reason {
+        self.with(|_, config, model, work| step::follow(config, model, &work.segment, reset))
+    }
+
+    fn illegal(&mut self) -> Reason {
+        self.with(|_, config, model, _| step::illegal(config, model))
+    }
+}
+
+fn contains(net: &Net, addr: &Addr) -> bool {
+    let same_family = net.0.as_v4().is_some() == addr.as_v4().is_some();
+    let bits = net.1 as usize;
+    let (a, b) = (net.0.octets(), addr.octets());
+    let (whole, rest) = (bits / 8, bits % 8);
+    same_family
+        && a[..whole] == b[..whole]
+        && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0)
+}
+
+fn longest<'a, T>(nets: &'a [(Net, T)], addr: &Addr) -> Option<&'a T> {
+    let matching = nets.iter().filter(|(net, _)| contains(net, addr));
+    matching.max_by_key(|((_, bits), _)| *bits).map(|(_, value)| value)
+}
+
+impl Tables for Model {
+    fn now_ns(&mut self) -> u64 {
+        self.now_ns
+    }
+
+    fn last_syn_ns(&mut self) -> &mut u64 {
+        &mut self.last_syn_ns
+    }
+
+    fn count_class(&mut self, class: Class) {
+        self.packets.classes[class as usize] += 1;
+    }
+
+    fn segment_sampled(&mut self, shift: u8) -> bool {
+        self.segments += 1;
+        self.segments & ((1 << shift) - 1) == 0
+    }
+
+    fn port_bits(&self, port: [u8; 2]) -> u8 {
+        self.ports.get(&port).copied().unwrap_or(0)
+    }
+
+    fn listener(&self, key: &ListenerKey) -> Option<ListenerEntry> {
+        self.listeners.get(key).copied()
+    }
+
+    fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters> {
+        Some(self.listener_counters.entry(id).or_default())
+    }
+
+    fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]> {
+        Some(self.distinct_sources.entry(id).or_insert_with(|| Box::new([0; HLL_REGISTERS])))
+    }
+
+    fn note_unknown_listener(&mut self, key: &ListenerKey) {
+        *self.unknown_listeners.entry(*key).or_default() += 1;
+    }
+
+    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        self.flows.get_mut(key)
+    }
+
+    fn insert_flow(&mut self, key: &FlowKey, flow: &Flow) {
+        self.flows.insert(*key, *flow);
+    }
+
+    fn source(&mut self, addr: &Addr) -> Option<&mut SourceCounters> {
+        self.sources.get_mut(addr)
+    }
+
+    fn insert_source(&mut self, addr: &Addr, counters: &SourceCounters) {
+        self.sources.insert(*addr, *counters);
+    }
+
+    fn client(&mut self, addr: &Addr) -> Option<&mut Client> {
+        self.clients.get_mut(addr)
+    }
+
+    fn insert_client(&mut self, addr: &Addr, client: &Client) {
+        self.clients.insert(*addr, *client);
+    }
+
+    fn source_rule(&self, addr: &Addr) -> Option<RuleRef> {
+        longest(&self.source_rules, addr).copied()
+    }
+
+    fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {
+        self.signatures.iter().find(|(rule, _)| rule == key).map(|(_, rule)| *rule)
+    }
+
+    fn rule_expiry_ns(&self, slot: u32) -> u64 {
+        self.rule_expiry.get(&slot).copied().unwrap_or(0)
+    }
+
+    fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits> {
+        Some(self.rule_hits.entry(slot).or_default())
+    }
+
+    fn exempt_until_s(&self, addr: &Addr) -> u32 {
+        longest(&self.exempt, addr).copied().unwrap_or(0)
+    }
+
+    fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
+        Some(self.seen.entry(index & u64::from(SEEN_BUCKETS - 1)).or_default())
+    }
+}

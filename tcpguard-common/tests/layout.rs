@@ -1,0 +1,134 @@
+//! The layouts that belong to this ABI version, and what all maps together cost.
+
+use std::mem::{align_of, offset_of, size_of};
+
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{
+    Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PrefixV4, PrefixV6, REASON_SLOTS, Reason, RuleHits,
+    RuleRef, SeenBucket, SeenSyn, SignatureKey, SourceCounters, maps,
+};
+use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
+
+/// A change here is a change of the ABI: raise `ABI_VERSION` with it.
+#[test]
+fn sizes_of_abi_version_1() {
+    assert_eq!(ABI_VERSION, 1);
+    let sizes = [
+        ("Addr", size_of::<Addr>(), 16),
+        ("Bucket", size_of::<Bucket>(), 8),
+        ("Client", size_of::<Client>(), 64),
+        ("Config", size_of::<Config>(), 56),
+        ("ExemptEntry", size_of::<ExemptEntry>(), 4),
+        ("Fingerprint", size_of::<Fingerprint>(), 24),
+        ("Flow", size_of::<Flow>(), 64),
+        ("FlowKey", size_of::<FlowKey>(), 36),
+        ("ListenerCounters", size_of::<ListenerCounters>(), 128),
+        ("ListenerEntry", size_of::<ListenerEntry>(), 8),
+        ("ListenerKey", size_of::<ListenerKey>(), 20),
+        ("PacketCounters", size_of::<PacketCounters>(), 400),
+        ("PrefixV4", size_of::<PrefixV4>(), 8),
+        ("PrefixV6", size_of::<PrefixV6>(), 20),
+        ("RuleHits", size_of::<RuleHits>(), 16),
+        ("RuleRef", size_of::<RuleRef>(), 8),
+        ("SeenBucket", size_of::<SeenBucket>(), 64),
+        ("SeenSyn", size_of::<SeenSyn>(), 8),
+        ("SignatureKey", size_of::<SignatureKey>(), 32),
+        ("SourceCounters", size_of::<SourceCounters>(), 48),
+    ];
+    for (name, size, expected) in sizes {
+        assert_eq!(size, expected, "size of {name}");
+    }
+}
+
+#[test]
+fn offsets_that_other_tools_may_read() {
+    assert_eq!(offset_of!(Config, heartbeat_ns), 8);
+    assert_eq!(offset_of!(Config, hash_key), 24);
+    assert_eq!(offset_of!(Config, netns_cookie), 40);
+    assert_eq!(offset_of!(Flow, syn_seq), 24);
+    assert_eq!(offset_of!(Flow, fingerprint), 40);
+    assert_eq!(offset_of!(PacketCounters, reasons), 16);
+    assert_eq!(offset_of!(PacketCounters, classes), 16 + 8 * REASON_SLOTS);
+    assert_eq!(offset_of!(FlowKey, client_port), 32);
+}
+
+/// The kernel aligns values to 8 bytes, trie values to 4 behind an IPv4 key.
+#[test]
+fn no_type_wants_more_alignment_than_a_map_gives() {
+    assert!(align_of::<Flow>() <= 8 && align_of::<Client>() <= 8);
+    assert!(align_of::<RuleRef>() <= 4 && align_of::<ExemptEntry>() <= 4);
+}
+
+#[test]
+fn every_code_has_a_place_in_the_counters_and_a_name_of_its_own() {
+    for (place, reason) in Reason::ALL.iter().enumerate() {
+        assert_eq!(*reason as usize, place);
+        assert!(place < REASON_SLOTS);
+        assert_eq!(Reason::from_code(place as u8), Some(*reason));
+    }
+    for (place, class) in Class::ALL.iter().enumerate() {
+        assert_eq!(*class as usize, place);
+        assert!(place < CLASS_SLOTS);
+    }
+    let mut names: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Reason::ALL.len());
+}
+
+/// Bytes of all maps on a host with `cpus` CPUs, with the kernel's own overhead per element of a
+/// hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
+/// a bucket 16, and a trie node, made when needed, 40 and its key and value.
+fn map_bytes(cpus: usize) -> usize {
+    let hash = |key: usize, value: usize, entries: u32| {
+        let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
+        entries as usize * element + (entries as usize).next_power_of_two() * 16
+    };
+    let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
+    let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
+    array(size_of::<Config>(), 1)
+        + per_cpu(40, 1)
+        + per_cpu(size_of::<Work>(), 1)
+        + array(maps::MAX_IFINDEX, 1)
+        + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
+        + array(65_536, 1)
+        + hash(
+            size_of::<ListenerKey>(),
+            size_of::<ListenerEntry>(),
+            2 * maps::MAX_LISTENERS,
+        )
+        + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
+        + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
+        + hash(size_of::<FlowKey>(), size_of::<Flow>(), maps::MAX_FLOWS)
+        + hash(
+            size_of::<Addr>(),
+            size_of::<SourceCounters>(),
+            maps::MAX_SOURCES,
+        )
+        + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
+        + hash(
+            size_of::<SignatureKey>(),
+            size_of::<RuleRef>(),
+            maps::MAX_SIGNATURES,
+        )
+        + array(8, maps::MAX_RULES)
+        + per_cpu(size_of::<RuleHits>(), maps::MAX_RULES)
+        + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
+        + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
+        + array(8, 1)
+}
+
+/// Memory is a function of the number of CPUs and of nothing else.
+#[test]
+fn all_maps_together_stay_within_their_budget() {
+    const MIB: usize = 1 << 20;
+    for (cpus, budget) in [(2, 60 * MIB), (16, 72 * MIB), (128, 160 * MIB)] {
+        let bytes = map_bytes(cpus);
+        println!("{cpus} CPUs: {:.1} MiB", bytes as f64 / MIB as f64);
+        assert!(
+            bytes <= budget,
+            "{cpus} CPUs: {bytes} bytes of maps, budget {budget}"
+        );
+    }
+}

@@ -1,0 +1,628 @@
+//! The decision in the kernel and on the host: the same frames, the same verdicts, the same state.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+use tcpguard::kernel::{Dataplane, Load, Object, addr};
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{
+    Action, Addr, Config, FlowState, ListenerEntry, ListenerKey, Mode, PORT_ANY_V4, PORT_ANY_V6,
+    PORT_EXACT, Reason, RuleRef, SignatureKey,
+};
+use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
+use tcpguard_common::model::Model;
+use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
+use tcpguard_e2e::random::Random;
+
+/// `XDP_DROP` and `XDP_PASS` of the kernel's `bpf.h`.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const MS: u64 = 1_000_000;
+const START_NS: u64 = 1_000_000 * MS;
+const LISTENERS: u32 = 3;
+const RULES: u32 = 3;
+/// BPF_PROG_TEST_RUN takes no shorter frames.
+const SHORTEST: usize = 14;
+
+struct Pair {
+    object: Object,
+    dataplane: Dataplane,
+    model: Model,
+    reasons: BTreeMap<Reason, u64>,
+    frames: u64,
+}
+
+fn v4(a: u8, b: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, a, b).into()
+}
+
+fn v6(host: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, host / 4, 0, 0, 0, host).into()
+}
+
+/// The SYN of a crude flood tool: no options, fixed window.
+fn flood_print(ttl: u8) -> Fingerprint {
+    Fingerprint {
+        options: 0,
+        window: 512,
+        wscale: 255,
+        ttl,
+        ..Fingerprint::default()
+    }
+}
+
+impl Pair {
+    fn new(mode: Mode, sample_shift: u8, drop_illegal: bool) -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "root tests need root: cargo xtask test"
+        );
+        pin_to_one_cpu();
+        let load = Load {
+            offsets: None,
+            log: None,
+            fixed_clock: true,
+        };
+        let object = Object::load(load).expect("the object loads");
+        let dataplane = Dataplane::of(&object).expect("its maps are there");
+        let config = Config {
+            abi_version: ABI_VERSION,
+            mode: mode as u8,
+            sample_shift,
+            segment_shift: 1,
+            drop_illegal: drop_illegal.into(),
+            heartbeat_ns: START_NS,
+            heartbeat_limit_ns: 30_000 * MS,
+            hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+            source_rules: 1,
+            ..Config::default()
+        };
+        let model = Model::new(config);
+        let mut pair = Self {
+            object,
+            dataplane,
+            model,
+            reasons: BTreeMap::new(),
+            frames: 0,
+        };
+        pair.dataplane.set_config(&config).unwrap();
+        pair.set_clock(START_NS);
+        pair.add_listener(v4(2, 1), 80, 0, PORT_EXACT);
+        pair.add_listener(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443, 1, PORT_ANY_V4);
+        pair.add_listener(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443, 2, PORT_ANY_V6);
+        pair.dataplane
+            .set_ports(pair.model.listeners.keys())
+            .unwrap();
+        pair.add_source_rule("203.0.113.0/26", 0);
+        pair.add_signature(1, Mask::NoTtl, &flood_print(0), 1);
+        pair.add_signature(
+            2,
+            Mask::NoTtl,
+            &Fingerprint {
+                quirks: quirk::IPV6,
+                ..flood_print(0)
+            },
+            1,
+        );
+        // A rule that has ended must not drop.
+        pair.add_signature(0, Mask::Shape, &flood_print(0), 2);
+        pair.set_expiry(2, START_NS - 1);
+        pair.exempt("203.0.113.32/28");
+        pair
+    }
+
+    fn set_clock(&mut self, now_ns: u64) {
+        self.model.now_ns = now_ns;
+        self.dataplane.set_clock(now_ns).unwrap();
+    }
+
+    fn add_listener(&mut self, ip: IpAddr, port: u16, id: u32, bit: u8) {
+        let key = ListenerKey::new(addr(ip), port.to_be_bytes());
+        let entry = ListenerEntry {
+            id,
+            ..ListenerEntry::default()
+        };
+        self.model.add_listener(key, entry, bit);
+        self.dataplane.set_listener(&key, &entry).unwrap();
+    }
+
+    fn set_expiry(&mut self, slot: u32, at_ns: u64) {
+        self.model.rule_expiry.insert(slot, at_ns);
+        self.dataplane.set_rule_expiry(slot, at_ns).unwrap();
+    }
+
+    fn add_source_rule(&mut self, net: &str, slot: u32) {
+        let net: IpNet = net.parse().unwrap();
+        let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
+        self.model
+            .source_rules
+            .push(((addr(net.network()), bits), RuleRef { slot, pad: 0 }));
+        self.dataplane.set_source_rule(&net, slot).unwrap();
+        self.set_expiry(slot, u64::MAX);
+    }
+
+    fn add_signature(&mut self, listener: u32, mask: Mask, print: &Fingerprint, slot: u32) {
+        let fingerprint = print.masked(mask);
+        let key = SignatureKey {
+            listener,
+            mask: mask.code().into(),
+            fingerprint,
+        };
+        self.model.signatures.push((key, RuleRef { slot, pad: 0 }));
+        self.dataplane
+            .set_signature(listener, mask, print, slot)
+            .unwrap();
+        self.set_expiry(slot, u64::MAX);
+        let listeners = &mut self.model.listeners;
+        for (key, entry) in listeners
+            .iter_mut()
+            .filter(|(_, entry)| entry.id == listener)
+        {
+            entry.masks |= 1 << mask.code();
+            self.dataplane.set_listener(key, entry).unwrap();
+        }
+    }
+
+    fn exempt(&mut self, net: &str) {
+        let net: IpNet = net.parse().unwrap();
+        let bits = u32::from(net.prefix_len()) + 96;
+        self.model
+            .exempt
+            .push(((addr(net.network()), bits), u32::MAX));
+        self.dataplane.set_exempt(&[net]).unwrap();
+    }
+
+    fn ingress(&mut self, frame: &[u8]) {
+        if frame.len() < SHORTEST {
+            return;
+        }
+        let reason = self.model.ingress(frame);
+        let (action, _) = self.object.test_ingress(frame, 1).expect("a test run");
+        let expected = match reason.action() {
+            Action::Pass => XDP_PASS,
+            Action::Drop => XDP_DROP,
+        };
+        assert_eq!(
+            action,
+            expected,
+            "host says {}, frame {}",
+            reason.name(),
+            hex(frame)
+        );
+        *self.reasons.entry(reason).or_default() += 1;
+        self.frames += 1;
+    }
+
+    fn egress(&mut self, frame: &[u8]) {
+        // At the tc hook test runs also want a whole IP header.
+        let shortest = match frame.get(12..14) {
+            Some([0x08, 0x00]) => SHORTEST + 20,
+            Some([0x86, 0xdd]) => SHORTEST + 40,
+            _ => SHORTEST,
+        };
+        if frame.len() < shortest {
+            return;
+        }
+        self.model.egress(frame);
+        self.object.test_egress(frame).expect("a test run");
+        self.frames += 1;
+    }
+
+    /// Every counter and every table, the unexpected ones as well.
+    fn assert_same_state(&self) {
+        let kernel = &self.dataplane;
+        let model = &self.model;
+        assert_eq!(kernel.packets(0).unwrap(), model.packets);
+        let reasons: u64 = model.packets.reasons.iter().sum();
+        assert_eq!(reasons, model.packets.entry, "each packet has one reason");
+        for id in 0..LISTENERS {
+            let expected = model
+                .listener_counters
+                .get(&id)
+                .copied()
+                .unwrap_or_default();
+            assert_eq!(
+                kernel.listener_counters(id).unwrap(),
+                expected,
+                "listener {id}"
+            );
+            let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);
+            assert_eq!(
+                kernel.distinct_sources(id).unwrap(),
+                registers,
+                "listener {id}"
+            );
+        }
+        for slot in 0..RULES {
+            let expected = model.rule_hits.get(&slot).copied().unwrap_or_default();
+            assert_eq!(kernel.rule_hits(slot).unwrap(), expected, "rule {slot}");
+        }
+        assert_eq!(sorted(kernel.flows().unwrap()), model.flows, "flows");
+        assert_eq!(sorted(kernel.sources().unwrap()), model.sources, "sources");
+        assert_eq!(sorted(kernel.clients().unwrap()), model.clients, "clients");
+        let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
+        let mut seen = kernel.take_unknown_listeners().unwrap();
+        seen.sort();
+        assert_eq!(seen, unknown, "unknown listeners");
+    }
+}
+
+fn sorted<K: Ord, V>(entries: Vec<(K, V)>) -> BTreeMap<K, V> {
+    entries.into_iter().collect()
+}
+
+fn hex(frame: &[u8]) -> String {
+    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Per-CPU state must stay in one place, as a flow's does behind a receive queue.
+fn pin_to_one_cpu() {
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(0);
+    rustix::thread::sched_setaffinity(None, &cpus).expect("CPU 0 is there");
+}
+
+/// Frames such as a guarded host sees, good and bad, over few enough addresses that they meet.
+struct Traffic {
+    random: Random,
+    /// SYNs sent: what a later ACK, RST or repetition refers to.
+    sent: Vec<Segment>,
+    /// SYN-ACKs that answered them.
+    answered: Vec<(Segment, u32)>,
+}
+
+enum Frame {
+    In(Vec<u8>),
+    Out(Vec<u8>),
+}
+
+impl Traffic {
+    fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            sent: Vec::new(),
+            answered: Vec::new(),
+        }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random.between(0, limit - 1)
+    }
+
+    fn ends(&mut self) -> (SocketAddr, SocketAddr) {
+        let port = [80, 443, 443, 443, 8080][self.below(5) as usize];
+        let source_port = 1024 + self.below(64) as u16;
+        if self.below(3) == 0 {
+            let client = v6(self.below(64) as u16);
+            return (
+                SocketAddr::new(client, source_port),
+                SocketAddr::new(v6(200), port),
+            );
+        }
+        let client = if self.below(2) == 0 {
+            IpAddr::V4(Ipv4Addr::new(203, 0, 113, self.below(128) as u8))
+        } else {
+            v4(7, self.below(200) as u8)
+        };
+        let server = v4(2, 1 + self.below(2) as u8);
+        (
+            SocketAddr::new(client, source_port),
+            SocketAddr::new(server, port),
+        )
+    }
+
+    fn syn(&mut self) -> Segment {
+        let (src, dst) = self.ends();
+        let mut syn = Segment::new(src, dst, flags::SYN);
+        syn.seq = self.random.bits() as u32;
+        match self.below(4) {
+            0 | 1 => {
+                syn.window = 512;
+                syn.ttl = 200 + self.below(40) as u8;
+            }
+            2 => {
+                syn.window = 64_240;
+                syn.dont_fragment = true;
+                syn.options = linux_syn_options(1460, self.random.bits() as u32);
+            }
+            _ => {
+                syn.window = self.below(65_536) as u16;
+                syn.ip_id = self.below(65_536) as u16;
+                syn.urgent = self.below(2) as u16;
+                syn.ack = self.below(2) as u32;
+                syn.options = (0..self.below(41))
+                    .map(|_| self.random.bits() as u8)
+                    .collect();
+                syn.payload = vec![0; self.below(20) as usize];
+                syn.flags |=
+                    [0, flags::ECE | flags::CWR, flags::PSH, flags::URG][self.below(4) as usize];
+            }
+        }
+        if self.below(8) == 0 {
+            syn.vlans = (0..self.below(4)).map(|_| (0x8100, 5)).collect();
+        }
+        self.sent.push(syn.clone());
+        syn
+    }
+
+    fn earlier_syn(&mut self) -> Segment {
+        if self.sent.is_empty() {
+            return self.syn();
+        }
+        let place = self.below(self.sent.len() as u64) as usize;
+        self.sent[place].clone()
+    }
+
+    fn next(&mut self) -> Frame {
+        match self.below(20) {
+            0..6 => Frame::In(self.syn().to_frame()),
+            6 | 7 => Frame::In(self.earlier_syn().to_frame()),
+            8..11 => {
+                let syn = self.earlier_syn();
+                let mut reply = Segment::new(syn.dst, syn.src, flags::SYN | flags::ACK);
+                reply.seq = self.random.bits() as u32;
+                reply.ack = syn.seq.wrapping_add(1 + u32::from(self.below(8) == 0));
+                self.answered.push((syn, reply.seq));
+                Frame::Out(reply.to_frame())
+            }
+            11..14 if !self.answered.is_empty() => {
+                let place = self.below(self.answered.len() as u64) as usize;
+                let (syn, isn) = self.answered[place].clone();
+                let kind = [
+                    flags::ACK,
+                    flags::ACK | flags::PSH,
+                    flags::RST,
+                    flags::FIN | flags::ACK,
+                ];
+                let mut ack = Segment::new(syn.src, syn.dst, kind[self.below(4) as usize]);
+                ack.seq = syn.seq.wrapping_add(1);
+                ack.ack = isn.wrapping_add(1 + u32::from(self.below(6) == 0));
+                Frame::In(ack.to_frame())
+            }
+            14 => {
+                let (src, dst) = self.ends();
+                Frame::Out(Segment::new(dst, src, flags::RST | flags::ACK).to_frame())
+            }
+            15 => {
+                let (src, dst) = self.ends();
+                Frame::In(Segment::new(src, dst, self.random.bits() as u8).to_frame())
+            }
+            16 => {
+                let mut frame = self.syn().to_frame();
+                let keep = self.below(frame.len() as u64 + 1) as usize;
+                frame.truncate(keep);
+                Frame::In(frame)
+            }
+            17 if self.below(2) == 0 => Frame::In(self.first_fragment()),
+            17 => Frame::In(self.with_extension_headers()),
+            _ => {
+                let mut frame = self.earlier_syn().to_frame();
+                for _ in 0..1 + self.below(4) {
+                    let place = self.below(frame.len() as u64) as usize;
+                    frame[place] = self.random.bits() as u8;
+                }
+                if self.below(2) == 0 {
+                    Frame::In(frame)
+                } else {
+                    Frame::Out(frame)
+                }
+            }
+        }
+    }
+
+    /// An IPv4 fragment that begins with the TCP header, of any length.
+    fn first_fragment(&mut self) -> Vec<u8> {
+        let client = SocketAddr::new(v4(7, self.below(200) as u8), 3000);
+        let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
+        syn.options = linux_syn_options(1460, 7);
+        let mut frame = syn.to_frame();
+        frame[20] |= 0x20;
+        let length = 20 + self.below(frame.len() as u64 - 33) as u16;
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        frame
+    }
+
+    fn with_extension_headers(&mut self) -> Vec<u8> {
+        let client = SocketAddr::new(v6(self.below(64) as u16), 2000);
+        let mut syn = Segment::new(client, SocketAddr::new(v6(200), 443), flags::SYN);
+        syn.window = 512;
+        let frame = syn.to_frame();
+        let kinds = [0u8, 43, 44, 60, 59, 51];
+        let mut headers = Vec::new();
+        let chain: Vec<u8> = (0..self.below(11))
+            .map(|_| kinds[self.below(kinds.len() as u64) as usize])
+            .collect();
+        for place in 0..chain.len() {
+            let next = chain.get(place + 1).copied().unwrap_or(6);
+            let length = if chain[place] == 44 {
+                0
+            } else {
+                [0, 0, 1, 2, 30][self.below(5) as usize]
+            };
+            let mut header = vec![0; (usize::from(length) + 1) * 8];
+            header[0] = next;
+            header[1] = length;
+            if chain[place] == 44 {
+                header[3] = [0, 1, 8][self.below(3) as usize];
+            }
+            headers.extend(header);
+        }
+        let mut with = frame[..54].to_vec();
+        with[20] = chain.first().copied().unwrap_or(6);
+        let length = (headers.len() + frame.len() - 54) as u16;
+        with[18..20].copy_from_slice(&length.to_be_bytes());
+        with.extend(headers);
+        with.extend(&frame[54..]);
+        with
+    }
+}
+
+fn run(seed: u64, frames: u64, mode: Mode, sample_shift: u8, drop_illegal: bool) -> Pair {
+    println!(
+        "seed {seed}, {frames} frames, {}, shift {sample_shift}",
+        mode.name()
+    );
+    let mut pair = Pair::new(mode, sample_shift, drop_illegal);
+    let mut traffic = Traffic::new(seed);
+    let mut now = START_NS;
+    for _ in 0..frames {
+        now += traffic.below(3) * MS;
+        pair.set_clock(now);
+        match traffic.next() {
+            Frame::In(frame) => pair.ingress(&frame),
+            Frame::Out(frame) => pair.egress(&frame),
+        }
+        // What was long ago no longer meets what comes; the flow table stays far from full.
+        if traffic.sent.len() > 4000 {
+            traffic.sent.drain(..2000);
+            traffic.answered.clear();
+        }
+    }
+    pair.assert_same_state();
+    pair
+}
+
+#[test]
+fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
+    let mut frames = 0;
+    let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
+    for (seed, mode, shift, illegal) in [
+        (1, Mode::Enforce, 0, true),
+        (2, Mode::Enforce, 2, false),
+        (3, Mode::Observe, 0, true),
+        (4, Mode::Off, 1, false),
+    ] {
+        let pair = run(seed, 30_000, mode, shift, illegal);
+        frames += pair.frames;
+        for (reason, count) in pair.reasons {
+            *reasons.entry(reason).or_default() += count;
+        }
+    }
+    println!("{frames} frames: {reasons:?}");
+    assert!(
+        frames >= 100_000,
+        "only {frames} frames were long enough to run"
+    );
+    // A generator that never reaches a path proves nothing about it.
+    let unreachable = [Reason::Unconfigured, Reason::AgentGone, Reason::SynReturned];
+    for reason in Reason::ALL
+        .iter()
+        .filter(|reason| !unreachable.contains(reason))
+    {
+        assert!(
+            reasons.contains_key(reason),
+            "no frame was {}",
+            reason.name()
+        );
+    }
+}
+
+#[test]
+fn every_truncation_of_every_fixture_is_judged_alike() {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    let mut traffic = Traffic::new(9);
+    for _ in 0..60 {
+        let frame = match traffic.next() {
+            Frame::In(frame) | Frame::Out(frame) => frame,
+        };
+        for length in SHORTEST..=frame.len() {
+            pair.ingress(&frame[..length]);
+            pair.egress(&frame[..length]);
+        }
+    }
+    pair.assert_same_state();
+}
+
+#[test]
+fn a_dropped_syn_that_comes_back_after_a_second_passes_in_both() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let client = SocketAddr::new(v4(7, 7), 5000);
+    let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
+    (syn.window, syn.seq) = (512, 1);
+    let frame = syn.to_frame();
+    for (at_ms, expected) in [
+        (0, Reason::DropSignature),
+        (1_000, Reason::SynReturned),
+        (3_000, Reason::SynReturned),
+    ] {
+        pair.set_clock(START_NS + at_ms * MS);
+        pair.ingress(&frame);
+        assert!(pair.reasons.contains_key(&expected), "after {at_ms} ms");
+    }
+    assert_eq!(pair.reasons[&Reason::DropSignature], 1);
+    assert_eq!(pair.reasons[&Reason::SynReturned], 2);
+    pair.assert_same_state();
+}
+
+#[test]
+fn rules_drop_nothing_once_the_agent_is_gone() {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    let client = SocketAddr::new(v4(7, 7), 5000);
+    let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
+    (syn.window, syn.seq) = (512, 1);
+    pair.set_clock(START_NS + 30_000 * MS);
+    pair.ingress(&syn.to_frame());
+    pair.set_clock(START_NS + 30_001 * MS);
+    pair.ingress(&syn.to_frame());
+    assert_eq!(pair.reasons[&Reason::DropSignature], 1);
+    assert_eq!(pair.reasons[&Reason::AgentGone], 1);
+    pair.assert_same_state();
+}
+
+#[test]
+fn a_zeroed_or_foreign_configuration_passes_everything() {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    for version in [0, ABI_VERSION + 1] {
+        pair.model.config.abi_version = version;
+        pair.dataplane.set_config(&pair.model.config).unwrap();
+        let mut traffic = Traffic::new(5);
+        for _ in 0..1000 {
+            if let Frame::In(frame) = traffic.next() {
+                pair.ingress(&frame);
+            }
+        }
+    }
+    assert_eq!(
+        pair.reasons.keys().collect::<Vec<_>>(),
+        [&Reason::Unconfigured]
+    );
+    pair.assert_same_state();
+}
+
+#[test]
+fn a_flood_evicts_no_validated_client() {
+    let mut pair = Pair::new(Mode::Observe, 0, false);
+    let (client, server) = (
+        SocketAddr::new(v4(9, 9), 4000),
+        SocketAddr::new(v4(2, 1), 80),
+    );
+    let mut syn = Segment::new(client, server, flags::SYN);
+    syn.options = linux_syn_options(1460, 1);
+    let mut reply = Segment::new(server, client, flags::SYN | flags::ACK);
+    (reply.seq, reply.ack) = (77, 1);
+    let mut ack = Segment::new(client, server, flags::ACK);
+    (ack.seq, ack.ack) = (1, 78);
+    pair.ingress(&syn.to_frame());
+    pair.egress(&reply.to_frame());
+    pair.ingress(&ack.to_frame());
+    let flow = pair.dataplane.flows().unwrap()[0].1;
+    assert_eq!(FlowState::from_code(flow.state), Some(FlowState::Completed));
+    let bystander = SocketAddr::new(v4(9, 10), 4000);
+    pair.ingress(&Segment::new(bystander, server, flags::SYN).to_frame());
+    // Three times as many sources as the table of unknown sources holds.
+    for source in 0..200_000u32 {
+        let from = SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + source).into(), 1);
+        let frame = Segment::new(from, server, flags::SYN).to_frame();
+        pair.object.test_ingress(&frame, 1).expect("a test run");
+    }
+    let kept = pair.dataplane.client(client.ip()).unwrap();
+    assert!(kept.is_some(), "the client was evicted");
+    let sources = pair.dataplane.sources().unwrap();
+    let there = |wanted: Addr| sources.iter().any(|(source, _)| *source == wanted);
+    // The naive variant is one table for all sources: who was only there is gone.
+    assert!(
+        !there(addr(bystander.ip())),
+        "the flood did not turn its own table over"
+    );
+}
