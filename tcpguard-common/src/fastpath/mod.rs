@@ -2,16 +2,19 @@
 
 mod bucket;
 mod classify;
+mod count;
 mod decide;
 pub mod distinct;
 mod fingerprint;
 pub mod hash;
+mod rules;
 mod seen;
+pub mod step;
 mod tables;
 
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
-pub use decide::{HANDSHAKE_NS, Steps, VALIDATED_RATE, Work, egress, established, ingress, step};
+pub use decide::{HANDSHAKE_NS, Steps, VALIDATED_RATE, Work, egress, established, ingress};
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use seen::{RETURN_MAX_MS, RETURN_MIN_MS};
 pub use tables::Tables;

@@ -1,0 +1,120 @@
+//! Whose a packet is, and what it adds to whose counters.
+
+use super::{Tables, Work};
+use crate::abi::{
+    Addr, Client, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PORT_ANY_V4,
+    PORT_ANY_V6, PORT_EXACT, SourceCounters,
+};
+
+/// How many flows one stands for that was recorded under `recorded_shift` and looked up now: when
+/// the shift has grown since, only one in `2^sample_shift` of those recorded is looked up at all.
+#[inline(always)]
+pub(super) const fn weight(config: &Config, recorded_shift: u8) -> u64 {
+    let shift = if recorded_shift > config.sample_shift {
+        recorded_shift
+    } else {
+        config.sample_shift
+    };
+    1 << (shift & 31)
+}
+
+/// The listener that a flow belongs to: the one bound to exactly this address, else the one bound
+/// to all of the family. (A dual-stack socket has an entry for each.)
+#[inline(always)]
+pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry> {
+    let port = flow.server_port;
+    let bits = tables.port_bits(port);
+    if bits == 0 {
+        return None;
+    }
+    if bits & PORT_EXACT != 0
+        && let Some(listener) = tables.listener(&ListenerKey::new(flow.server, port))
+    {
+        return Some(listener);
+    }
+    let (bit, any) = if flow.server.as_v4().is_some() {
+        (PORT_ANY_V4, Addr::ANY_V4)
+    } else {
+        (PORT_ANY_V6, Addr::ANY_V6)
+    };
+    if bits & bit == 0 {
+        return None;
+    }
+    tables.listener(&ListenerKey::new(any, port))
+}
+
+#[inline(always)]
+pub(super) fn count<T: Tables>(tables: &mut T, id: u32, count: impl FnOnce(&mut ListenerCounters)) {
+    if let Some(counters) = tables.listener_counters(id) {
+        count(counters);
+    }
+}
+
+#[inline(always)]
+pub(super) fn count_listener<T: Tables>(
+    tables: &mut T,
+    work: &Work,
+    counting: impl FnOnce(&mut ListenerCounters),
+) {
+    if work.known {
+        count(tables, work.listener.id, counting);
+    }
+}
+
+/// What a packet adds to its source's counters.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub syn: u64,
+    pub syn_ack: u64,
+    pub ack: u64,
+    pub rst: u64,
+}
+
+impl Seen {
+    #[inline(always)]
+    const fn add(&self, counters: &mut SourceCounters, now: u64) {
+        counters.syn += self.syn;
+        counters.syn_ack += self.syn_ack;
+        counters.ack += self.ack;
+        counters.rst += self.rst;
+        counters.last_ns = now;
+    }
+}
+
+/// Counts a packet of a source: with the validated clients, which no flood evicts, or else with
+/// the others.
+#[inline(always)]
+pub(super) fn count_source<T: Tables>(tables: &mut T, addr: &Addr, now: u64, seen: Seen) {
+    let addr = addr.client();
+    if let Some(client) = tables.client(&addr) {
+        seen.add(&mut client.counters, now);
+        return;
+    }
+    if let Some(counters) = tables.source(&addr) {
+        seen.add(counters, now);
+        return;
+    }
+    let mut counters = SourceCounters::default();
+    seen.add(&mut counters, now);
+    tables.insert_source(&addr, &counters);
+}
+
+/// Records that the owner of an address completed a handshake. Only this makes a client.
+#[inline(never)]
+pub(super) fn validate<T: Tables>(tables: &mut T, addr: &Addr, now: u64, completed: u64) {
+    let addr = addr.client();
+    if let Some(client) = tables.client(&addr) {
+        client.completed_ns = now;
+        client.counters.completed += completed;
+        return;
+    }
+    let mut client = Client {
+        completed_ns: now,
+        ..Client::default()
+    };
+    if let Some(counters) = tables.source(&addr) {
+        client.counters = *counters;
+    }
+    client.counters.completed += completed;
+    tables.insert_client(&addr, &client);
+}

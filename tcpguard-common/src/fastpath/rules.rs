@@ -1,0 +1,77 @@
+//! Which rule matches a SYN, and what may keep it from being dropped.
+
+use super::{Mask, Tables, VALIDATED_RATE, Work, hash, seen};
+use crate::abi::{Config, Reason, SignatureKey};
+
+/// Which rule matches a SYN.
+#[derive(Clone, Copy)]
+pub(super) struct Match {
+    pub slot: u32,
+    pub by_signature: bool,
+}
+
+/// Without an agent nobody answers for the rules: they drop nothing any more.
+#[inline(always)]
+pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
+    now.saturating_sub(config.heartbeat_ns) > config.heartbeat_limit_ns
+}
+
+#[inline(always)]
+pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<Match> {
+    if config.source_rules != 0
+        && let Some(rule) = tables.source_rule(&work.segment.flow.client)
+        && tables.rule_expiry_ns(rule.slot) > work.now
+    {
+        return Some(Match {
+            slot: rule.slot,
+            by_signature: false,
+        });
+    }
+    let listener = &work.listener;
+    if listener.masks == 0 {
+        return None;
+    }
+    for mask in Mask::ALL {
+        if listener.masks & (1 << mask.code()) != 0 {
+            let key = SignatureKey {
+                listener: listener.id,
+                mask: mask.code() as u32,
+                fingerprint: work.print.masked(mask),
+            };
+            if let Some(rule) = tables.signature_rule(&key)
+                && tables.rule_expiry_ns(rule.slot) > work.now
+            {
+                return Some(Match {
+                    slot: rule.slot,
+                    by_signature: true,
+                });
+            }
+        }
+    }
+    None
+}
+
+/// Why a SYN may not be dropped by its source or signature: the address is protected, or its owner
+/// completed a handshake before and is not sending more SYNs than a client does.
+#[inline(always)]
+pub(super) fn spared<T: Tables>(tables: &mut T, work: &Work) -> Option<Reason> {
+    let source = &work.segment.flow.client;
+    if u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > work.now {
+        return Some(Reason::SynExempt);
+    }
+    let client = tables.client(&source.client())?;
+    if client.bucket.take(work.now, VALIDATED_RATE) {
+        Some(Reason::SynValidated)
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+pub(super) fn came_back<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
+    let hash = hash::syn(config.hash_key, work.flow_hash, work.segment.seq);
+    match tables.seen_bucket(hash) {
+        Some(bucket) => seen::returned(bucket, hash, work.now),
+        None => false,
+    }
+}

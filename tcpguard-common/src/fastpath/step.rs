@@ -1,0 +1,236 @@
+//! The steps of the decision about an arriving frame; see [`super::Steps`].
+
+use super::count::{Seen, count, count_listener, count_source, find_listener, validate, weight};
+use super::rules::{agent_gone, came_back, matching_rule, spared};
+use super::{HANDSHAKE_NS, Tables, Work, classify, distinct, hash};
+use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
+use crate::wire::{self, Frame, Segment};
+
+/// Reads the segment into [`Work::segment`] and counts its class.
+///
+/// # Errors
+/// The reason why there is no segment to be read.
+#[inline(always)]
+pub fn parse<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    work: &mut Work,
+) -> Result<Class, Reason> {
+    work.segment = wire::parse(frame)?;
+    let class = classify(work.segment.flags);
+    tables.count_class(class);
+    Ok(class)
+}
+
+/// Finds the listener of a SYN and counts the SYN and its source.
+#[inline(always)]
+pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
+    let flow = &work.segment.flow;
+    work.now = tables.now_ns();
+    work.flow_hash = hash::flow(config.hash_key, flow);
+    work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
+    if work.sampled {
+        let syn = 1 << (config.sample_shift & 31);
+        count_source(
+            tables,
+            &flow.client,
+            work.now,
+            Seen {
+                syn,
+                ..Seen::default()
+            },
+        );
+    }
+    work.known = false;
+    work.listener = ListenerEntry::default();
+    let Some(listener) = find_listener(tables, flow) else {
+        return;
+    };
+    work.known = true;
+    work.listener = listener;
+    *tables.last_syn_ns() = work.now;
+    count(tables, listener.id, |counters| counters.syn += 1);
+    if let Some(registers) = tables.distinct_sources(listener.id) {
+        distinct::add(
+            registers,
+            hash::source(config.hash_key, &flow.client.client()),
+        );
+    }
+}
+
+/// Takes the fingerprint of a SYN, where a rule or the sample needs it.
+#[inline(always)]
+pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+    if work.known && (work.sampled || work.listener.masks != 0) {
+        work.print = wire::fingerprint(frame, &work.segment);
+    }
+}
+
+/// The fate of a SYN: the first rule that matches, unless its source is exempt or it came back.
+#[inline(always)]
+pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reason {
+    let passed = if work.known {
+        Reason::Syn
+    } else {
+        Reason::NoListener
+    };
+    if config.mode == Mode::Off as u8 {
+        return passed;
+    }
+    let Some(matched) = matching_rule(config, tables, work) else {
+        return passed;
+    };
+    if agent_gone(config, work.now) {
+        return Reason::AgentGone;
+    }
+    if let Some(reason) = spared(tables, work) {
+        count_listener(tables, work, |counters| counters.spared += 1);
+        return reason;
+    }
+    // A source rule means the source, however often it tries.
+    if matched.by_signature && came_back(config, tables, work) {
+        if let Some(hits) = tables.rule_hits(matched.slot) {
+            hits.returned += 1;
+        }
+        count_listener(tables, work, |counters| counters.returned += 1);
+        return Reason::SynReturned;
+    }
+    if let Some(hits) = tables.rule_hits(matched.slot) {
+        hits.hits += 1;
+    }
+    let enforced = config.mode == Mode::Enforce as u8;
+    if matched.by_signature {
+        count_listener(tables, work, |counters| counters.dropped_signature += 1);
+        if enforced {
+            Reason::DropSignature
+        } else {
+            Reason::WouldDropSignature
+        }
+    } else {
+        count_listener(tables, work, |counters| counters.dropped_source += 1);
+        if enforced {
+            Reason::DropSource
+        } else {
+            Reason::WouldDropSource
+        }
+    }
+}
+
+/// Records a SYN of the sample among the flows.
+#[inline(always)]
+pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) {
+    if !work.sampled || !work.known {
+        return;
+    }
+    let listener = &work.listener;
+    if let Some(flow) = tables.flow(&work.segment.flow)
+        && flow.syn_seq == work.segment.seq
+        && flow.done_ns == 0
+    {
+        let weight = weight(config, flow.sample_shift);
+        flow.syn_retransmits = flow.syn_retransmits.saturating_add(1);
+        if flow.state == FlowState::Dropped as u8 && !dropped {
+            flow.state = FlowState::Syn as u8;
+        }
+        count(tables, listener.id, |counters| {
+            counters.syn_retransmit += weight
+        });
+        return;
+    }
+    let state = if dropped {
+        FlowState::Dropped
+    } else {
+        FlowState::Syn
+    };
+    let flow = Flow {
+        syn_ns: work.now,
+        syn_seq: work.segment.seq,
+        listener: listener.id,
+        state: state as u8,
+        sample_shift: config.sample_shift,
+        fingerprint: work.print,
+        ..Flow::default()
+    };
+    tables.insert_flow(&work.segment.flow, &flow);
+}
+
+/// A segment that only a peer with a connection (or a half-open one) sends: third ACKs and
+/// resets are compared with the sampled handshakes.
+#[inline(always)]
+pub fn follow<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    segment: &Segment,
+    reset: bool,
+) -> Reason {
+    let passed = if reset { Reason::Rst } else { Reason::Segment };
+    let now = tables.now_ns();
+    if tables.segment_sampled(config.segment_shift) {
+        let weight = 1 << (config.segment_shift & 31);
+        let seen = if reset {
+            Seen {
+                rst: weight,
+                ..Seen::default()
+            }
+        } else {
+            Seen {
+                ack: weight,
+                ..Seen::default()
+            }
+        };
+        count_source(tables, &segment.flow.client, now, seen);
+    }
+    let last_syn = *tables.last_syn_ns();
+    if last_syn == 0 || now.saturating_sub(last_syn) > HANDSHAKE_NS {
+        return passed;
+    }
+    if tables.port_bits(segment.flow.server_port) == 0 {
+        return passed;
+    }
+    if !hash::sampled(
+        hash::flow(config.hash_key, &segment.flow),
+        config.sample_shift,
+    ) {
+        return passed;
+    }
+    let Some(flow) = tables.flow(&segment.flow) else {
+        return passed;
+    };
+    if flow.state != FlowState::SynAck as u8 || segment.seq != flow.syn_seq.wrapping_add(1) {
+        return passed;
+    }
+    if !reset && segment.ack != flow.isn.wrapping_add(1) {
+        return passed;
+    }
+    let listener = flow.listener;
+    let weight = weight(config, flow.sample_shift);
+    flow.done_ns = now;
+    if reset {
+        flow.state = FlowState::Reset as u8;
+        count(tables, listener, |counters| counters.reset += weight);
+        return passed;
+    }
+    flow.state = FlowState::Completed as u8;
+    count(tables, listener, |counters| counters.acknowledged += weight);
+    // Where the tracepoint counts completions, it counts this one too.
+    let completed = if config.established_seen != 0 {
+        0
+    } else {
+        weight
+    };
+    validate(tables, &segment.flow.client, now, completed);
+    Reason::HandshakeAck
+}
+
+/// A flag combination that no TCP sends.
+#[inline(always)]
+pub fn illegal<T: Tables>(config: &Config, tables: &mut T) -> Reason {
+    if config.drop_illegal == 0 || config.mode != Mode::Enforce as u8 {
+        return Reason::Illegal;
+    }
+    if agent_gone(config, tables.now_ns()) {
+        Reason::Illegal
+    } else {
+        Reason::DropIllegal
+    }
+}
