@@ -1,1 +1,28 @@
-//! Test kit.
+//! The test kit of the root tests and of `cargo xtask demo`.
+//!
+//! A [`lab::Lab`] is a guarded host with a real TCP server, a client and an attacker, each in a
+//! network namespace of its own. Everything a lab creates (namespaces, interfaces, mounts, files)
+//! is reachable only through file descriptors and threads of the process that made it, so the
+//! kernel takes it all down when that process ends, however it ends.
+//!
+//! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
+//! - [`packet`], [`raw`], [`flood`]: frames and floods, bounded in rate, number and time.
+//! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
+//! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
+//! - [`measure`]: CPU time per packet.
+
+pub mod clients;
+pub mod clock;
+pub mod delay;
+pub mod flood;
+pub mod foreign;
+pub mod guard;
+pub mod lab;
+pub mod measure;
+pub mod netns;
+pub mod packet;
+pub mod random;
+pub mod raw;
+pub mod raw_client;
+pub mod server;
+pub mod status;

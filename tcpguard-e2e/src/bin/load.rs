@@ -1,0 +1,163 @@
+//! `load INTERFACE OBJECT…`: loads every program of BPF objects on the running kernel.
+//!
+//! Writes one line of JSON for each program, with the instructions its verification took or the
+//! reason of its refusal, and one for the maps of each object. XDP programs are also attached to
+//! the interface in native mode, tracepoint programs to their tracepoint. Everything is let go at
+//! the end. Exit status 1 if anything was refused. Linked statically, it is all that a virtual
+//! machine with another kernel needs.
+
+use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf, Ebpf,
+    programs::{Program, ProgramError, XdpMode},
+};
+use serde_json::{Value, json};
+
+/// The one tracepoint that the programs use; the object's program type does not name it.
+const TRACEPOINT: &str = "inet_sock_set_state";
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let interface = arguments
+        .next()
+        .context("usage: load INTERFACE OBJECT...")?;
+    let mut refused = false;
+    for object in arguments {
+        for line in load_object(&interface, Path::new(&object)) {
+            refused |= line.get("refused").is_some();
+            println!("{line}");
+        }
+    }
+    Ok(if refused {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// What became of each program of an object, then what its maps take.
+fn load_object(interface: &str, path: &Path) -> Vec<Value> {
+    let object = path.file_stem().unwrap_or_default().to_string_lossy();
+    let loaded = Ebpf::load_file(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|programs| {
+            let maps = map_bytes()?;
+            Ok((programs, maps))
+        });
+    let (mut programs, maps) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return vec![refusal(&object, "(maps)", &error)],
+    };
+    let mut lines: Vec<_> = programs
+        .programs_mut()
+        .map(|(name, program)| match load_program(interface, program) {
+            Ok(instructions) => {
+                json!({ "object": object, "program": name, "instructions": instructions })
+            }
+            Err(error) => refusal(&object, name, &error),
+        })
+        .collect();
+    let bytes: u64 = maps.values().sum();
+    lines.push(json!({ "object": object, "maps": maps.len(), "bytes": bytes }));
+    lines
+}
+
+/// Loads and, where that needs no set-up, attaches one program: instructions verified.
+fn load_program(interface: &str, program: &mut Program) -> Result<u32> {
+    match program {
+        Program::Xdp(xdp) => {
+            xdp.load()?;
+            xdp.attach(interface, XdpMode::Driver)
+                .with_context(|| format!("native XDP on {interface}"))?;
+        }
+        Program::SchedClassifier(classifier) => classifier.load()?,
+        Program::RawTracePoint(tracepoint) => {
+            tracepoint.load()?;
+            tracepoint.attach(TRACEPOINT)?;
+        }
+        Program::BtfTracePoint(tracepoint) => {
+            tracepoint.load(TRACEPOINT, &Btf::from_sys_fs()?)?;
+            tracepoint.attach()?;
+        }
+        other => bail!("no rule for programs of type {:?}", other.prog_type()),
+    }
+    program
+        .info()?
+        .verified_instruction_count()
+        .context("the kernel counts no instructions")
+}
+
+/// A refusal with its whole story on standard error, and its last words in the result.
+fn refusal(object: &str, program: &str, error: &anyhow::Error) -> Value {
+    eprintln!("{object} {program}: {error:#}");
+    let reason = match error.downcast_ref::<ProgramError>() {
+        Some(ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        }) => {
+            let log = verifier_log.to_string();
+            last_words(&log).map_or_else(|| io_error.to_string(), str::to_owned)
+        }
+        _ => format!("{error:#}"),
+    };
+    json!({ "object": object, "program": program, "refused": reason })
+}
+
+/// The verifier's verdict, which stands at the end of its log before the statistics.
+fn last_words(log: &str) -> Option<&str> {
+    let statistics = [
+        "processed ",
+        "insns processed ",
+        "verification time ",
+        "stack depth ",
+    ];
+    let mut lines = log.lines().map(str::trim).rev();
+    lines.find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)))
+}
+
+/// Bytes the kernel accounts for each BPF map that this process holds, by map id.
+fn map_bytes() -> Result<BTreeMap<u64, u64>> {
+    let mut maps = BTreeMap::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").context("cannot list open files")? {
+        // The listing's own descriptor is gone by the time it is read.
+        let Ok(text) = fs::read_to_string(entry?.path()) else {
+            continue;
+        };
+        if let (Some(id), Some(bytes)) = (field(&text, "map_id"), field(&text, "memlock")) {
+            maps.insert(id, bytes);
+        }
+    }
+    Ok(maps)
+}
+
+fn field(fdinfo: &str, name: &str) -> Option<u64> {
+    let mut fields = fdinfo.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| *key == name)?.1.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_refusal_is_the_last_line_before_the_statistics() {
+        let log = "0: R1=ctx() R10=fp0\nBPF program is too large. Processed 1000001 insn\n\
+                   verification time 49 usec\nstack depth 288+152 max 0\n\
+                   insns processed 1000001\nprocessed 1000001 insns (limit 1000000)\n\n";
+        assert_eq!(
+            last_words(log),
+            Some("BPF program is too large. Processed 1000001 insn")
+        );
+        assert_eq!(last_words(""), None);
+    }
+
+    #[test]
+    fn the_size_of_a_map_is_read_from_the_kernels_description_of_its_descriptor() {
+        let fdinfo = "pos:\t0\nmap_type:\t2\nmap_id:\t17\nmemlock:\t8640\nfrozen:\t0\n";
+        assert_eq!(field(fdinfo, "map_id"), Some(17));
+        assert_eq!(field(fdinfo, "memlock"), Some(8640));
+        assert_eq!(field("pos:\t0\nflags:\t02\n", "map_id"), None);
+    }
+}

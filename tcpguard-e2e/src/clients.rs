@@ -1,0 +1,290 @@
+//! Legitimate load: new connections at a steady rate, and what became of each.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
+
+use crate::clock::boot_ns;
+use crate::netns::Netns;
+use crate::server::{REQUEST, RESPONSE};
+
+/// A client gives up after this time; the kernel's own patience would be two minutes.
+pub const PATIENCE: Duration = Duration::from_millis(3500);
+
+/// One connection with one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// When the first SYN was sent, in nanoseconds since boot.
+    pub at: u64,
+    /// How long it took until the response was there; `None` if it failed.
+    pub took: Option<Duration>,
+}
+
+/// Attempts that have ended, the earliest ended first.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts(pub Vec<Attempt>);
+
+impl Attempts {
+    /// Those begun in `from..to`, both in nanoseconds since boot.
+    pub fn begun(&self, from: u64, to: u64) -> Self {
+        Self(
+            self.0
+                .iter()
+                .copied()
+                .filter(|a| (from..to).contains(&a.at))
+                .collect(),
+        )
+    }
+
+    /// The share that got its response within `limit`, 0 to 1.
+    ///
+    /// # Panics
+    /// Without any attempt: a share of nothing would prove nothing.
+    pub fn share_within(&self, limit: Duration) -> f64 {
+        assert!(!self.0.is_empty(), "no attempt was made");
+        let in_time = self
+            .0
+            .iter()
+            .filter(|a| a.took.is_some_and(|took| took <= limit))
+            .count();
+        in_time as f64 / self.0.len() as f64
+    }
+
+    /// The time within which the given share (0 to 1) of the successful attempts were done, or
+    /// `None` when none succeeded.
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let mut took: Vec<_> = self.0.iter().filter_map(|a| a.took).collect();
+        took.sort();
+        let last = took.len().checked_sub(1)?;
+        Some(took[(last as f64 * share).round() as usize])
+    }
+
+    /// One line: how many, how many in time, how fast.
+    pub fn summary(&self) -> String {
+        if self.0.is_empty() {
+            return "no attempt ended".to_owned();
+        }
+        let median = self
+            .quantile(0.5)
+            .map_or("–".to_owned(), |took| format!("{took:.1?}"));
+        format!(
+            "{} connections, {:.1} % answered within 1 s, {:.1} % within 3 s, median {median}",
+            self.0.len(),
+            100.0 * self.share_within(Duration::from_secs(1)),
+            100.0 * self.share_within(Duration::from_secs(3)),
+        )
+    }
+}
+
+/// A load that runs until stopped or dropped.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    ended: Arc<Mutex<Attempts>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Load {
+    /// Opens `rate` connections per second from `host` to `service`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(host: &Netns, service: SocketAddr, rate: u32) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(Mutex::new(Attempts::default()));
+        let (stopped, log) = (Arc::clone(&stop), Arc::clone(&ended));
+        let thread = host.spawn("clients", move || run(service, rate, &stopped, &log))?;
+        Ok(Self {
+            stop,
+            ended,
+            thread: Some(thread),
+        })
+    }
+
+    /// What has ended so far.
+    pub fn so_far(&self) -> Attempts {
+        lock(&self.ended).clone()
+    }
+
+    /// Makes no new attempts, waits for those under way and returns all.
+    ///
+    /// # Errors
+    /// When the load itself failed, for example for lack of descriptors.
+    pub fn finish(mut self) -> Result<Attempts> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self
+            .thread
+            .take()
+            .context("the load was already finished")?;
+        thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the load panicked"))??;
+        Ok(std::mem::take(&mut lock(&self.ended)))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn lock(ended: &Mutex<Attempts>) -> MutexGuard<'_, Attempts> {
+    ended.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Connection {
+    stream: TcpStream,
+    begun: Instant,
+    at: u64,
+    asked: bool,
+}
+
+enum Progress {
+    Waiting,
+    Done,
+    Failed,
+}
+
+impl Connection {
+    fn begin(service: SocketAddr) -> Result<Self> {
+        let family = if service.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        let (begun, at) = (Instant::now(), boot_ns());
+        match connect(&socket, &service) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error).context("cannot connect"),
+        }
+        Ok(Self {
+            stream: TcpStream::from(socket),
+            begun,
+            at,
+            asked: false,
+        })
+    }
+
+    fn wants(&self) -> PollFlags {
+        if self.asked {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
+        }
+    }
+
+    fn advance(&mut self) -> Progress {
+        if !matches!(self.stream.take_error(), Ok(None)) {
+            return Progress::Failed;
+        }
+        if !self.asked {
+            self.asked = true;
+            return match send(self.stream.as_fd(), REQUEST, SendFlags::NOSIGNAL) {
+                Ok(length) if length == REQUEST.len() => Progress::Waiting,
+                _ => Progress::Failed,
+            };
+        }
+        let mut response = [0; RESPONSE.len()];
+        match self.stream.read(&mut response) {
+            Ok(length) if response[..length] == *RESPONSE => Progress::Done,
+            _ => Progress::Failed,
+        }
+    }
+}
+
+fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts>) -> Result<()> {
+    const LOOK_UP: Duration = Duration::from_millis(20);
+    let interval = Duration::from_secs(1) / rate;
+    let mut open: Vec<Connection> = Vec::new();
+    let mut next = Instant::now();
+    loop {
+        let stopping = stop.load(Ordering::Relaxed);
+        if stopping && open.is_empty() {
+            return Ok(());
+        }
+        while !stopping && next <= Instant::now() {
+            open.push(Connection::begin(service)?);
+            next += interval;
+        }
+        let wait = match stopping {
+            true => LOOK_UP,
+            false => LOOK_UP.min(next.saturating_duration_since(Instant::now())),
+        };
+        let wait = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut ready: Vec<_> = open
+            .iter()
+            .map(|c| PollFd::new(&c.stream, c.wants()))
+            .collect();
+        poll(&mut ready, Some(&wait))?;
+        let ready: Vec<_> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ready = ready.into_iter();
+        open.retain_mut(|connection| {
+            let progress = match ready.next() {
+                Some(true) => connection.advance(),
+                _ if connection.begun.elapsed() > PATIENCE => Progress::Failed,
+                _ => Progress::Waiting,
+            };
+            let took = match progress {
+                Progress::Waiting => return true,
+                Progress::Done => Some(connection.begun.elapsed()),
+                Progress::Failed => None,
+            };
+            lock(ended).0.push(Attempt {
+                at: connection.at,
+                took,
+            });
+            false
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(took_ms: &[Option<u64>]) -> Attempts {
+        let attempt = |(at, took): (usize, &Option<u64>)| Attempt {
+            at: at as u64,
+            took: took.map(Duration::from_millis),
+        };
+        Attempts(took_ms.iter().enumerate().map(attempt).collect())
+    }
+
+    #[test]
+    fn a_late_answer_is_no_success_within_a_second() {
+        let attempts = attempts(&[Some(1), Some(1000), Some(1001), None]);
+        assert_eq!(attempts.share_within(Duration::from_secs(1)), 0.5);
+        assert_eq!(attempts.share_within(Duration::from_secs(3)), 0.75);
+    }
+
+    #[test]
+    fn only_attempts_begun_in_the_window_count() {
+        let attempts = attempts(&[None, Some(1), Some(1), None]);
+        assert_eq!(
+            attempts.begun(1, 3).share_within(Duration::from_secs(1)),
+            1.0
+        );
+    }
+
+    #[test]
+    fn quantiles_are_of_the_successful() {
+        let attempts = attempts(&[Some(3), None, Some(1), Some(2)]);
+        assert_eq!(attempts.quantile(0.5), Some(Duration::from_millis(2)));
+        assert_eq!(attempts.quantile(1.0), Some(Duration::from_millis(3)));
+    }
+}

@@ -1,0 +1,284 @@
+//! The daemon under test.
+
+use std::env;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::lab::INTERFACE;
+use crate::netns::Netns;
+use crate::status::Status;
+
+/// Where the daemon keeps its sockets, inside its namespace.
+pub const RUNTIME_DIR: &str = "/run/tcpguard";
+/// Where it keeps what survives a restart.
+pub const STATE_DIR: &str = "/run/tcpguard-state";
+/// Its configuration.
+pub const CONFIG: &str = "/run/tcpguard.toml";
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// What the daemon does when a rule matches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Nothing is matched.
+    Off,
+    /// Matches are counted.
+    Observe,
+    /// Matches are dropped.
+    Enforce,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// The program under test, from `TCPGUARD_BIN`.
+///
+/// # Errors
+/// When the variable is missing or does not lead to a file.
+pub fn binary() -> Result<PathBuf> {
+    const HOW: &str = "build it with `cargo xtask build` and set \
+                       TCPGUARD_BIN=target/release/tcpguard (`cargo xtask test` does both)";
+    let path =
+        env::var_os("TCPGUARD_BIN").with_context(|| format!("TCPGUARD_BIN is not set: {HOW}"))?;
+    let path = PathBuf::from(path);
+    path.canonicalize()
+        .with_context(|| format!("TCPGUARD_BIN={} is no program: {HOW}", path.display()))
+}
+
+/// Runs one verb of the program in `host`, as an operator there would.
+///
+/// # Errors
+/// When the program cannot be started. Its exit code is not looked at.
+pub fn cli(host: &Netns, arguments: &[&str]) -> Result<Output> {
+    let output = host
+        .command(binary()?)?
+        .args(arguments)
+        .args(["--runtime-dir", RUNTIME_DIR])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start tcpguard")?;
+    Ok(output)
+}
+
+/// `tcpguard run` on `host`'s interface, not started yet.
+///
+/// # Errors
+/// Without `TCPGUARD_BIN`.
+pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
+    let mut command = host.command(binary()?)?;
+    command
+        .args([
+            "run",
+            "-c",
+            CONFIG,
+            "-i",
+            INTERFACE,
+            "--mode",
+            &mode.to_string(),
+        ])
+        .args(["--runtime-dir", RUNTIME_DIR, "--state-dir", STATE_DIR])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// A running daemon. When dropped it is stopped and detached; when dropped by a failing test it
+/// first prints its log and its status.
+#[derive(Debug)]
+pub struct Guard<'host> {
+    host: &'host Netns,
+    daemon: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl<'host> Guard<'host> {
+    /// Starts the daemon on `host`'s interface and returns when it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready within 10 s; the message carries its log.
+    pub fn start(host: &'host Netns, mode: Mode) -> Result<Self> {
+        Self::start_with(host, mode, "", &[])
+    }
+
+    /// Like [`Self::start`], with a configuration and more arguments of `tcpguard run`.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_with(
+        host: &'host Netns,
+        mode: Mode,
+        config: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        host.write(CONFIG, config)?;
+        let mut daemon = daemon(host, mode)?;
+        let mut daemon = daemon
+            .args(arguments)
+            .spawn()
+            .context("cannot start tcpguard")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let reader = daemon.stderr.take().map(|stderr| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || collect(stderr, &log))
+        });
+        let mut guard = Self {
+            host,
+            daemon,
+            log,
+            reader,
+        };
+        let begun = Instant::now();
+        loop {
+            if guard.status().is_ok() {
+                return Ok(guard);
+            }
+            if let Some(status) = guard.daemon.try_wait()? {
+                bail!("tcpguard ended with {status}: {}", guard.log());
+            }
+            if begun.elapsed() > Duration::from_secs(10) {
+                bail!("tcpguard is not ready after 10 s: {}", guard.log());
+            }
+            sleep(POLL);
+        }
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Status> {
+        let output = cli(self.host, &["status", "--json"])?;
+        if !output.status.success() {
+            bail!("status: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Status::parse(&output.stdout)
+    }
+
+    /// The same for people.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status_text(&self) -> Result<String> {
+        let output = cli(self.host, &["status", "--color", "never"])?;
+        if !output.status.success() {
+            bail!("status: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until the status fulfils `condition` and returns it.
+    ///
+    /// # Errors
+    /// When it does not within `limit`; `what` names it in the message.
+    pub fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        condition: impl Fn(&Status) -> bool,
+    ) -> Result<Status> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status()?;
+            if condition(&status) {
+                return Ok(status);
+            }
+            if begun.elapsed() > limit {
+                bail!("not within {limit:?}: {what}");
+            }
+            sleep(POLL);
+        }
+    }
+
+    /// Waits until a rule is in the kernel and returns the status that says so.
+    ///
+    /// # Errors
+    /// When there is none within `limit`.
+    pub fn wait_for_rule(&self, limit: Duration) -> Result<Status> {
+        self.wait_until("a rule in the kernel", limit, |status| {
+            !status.rules().is_empty() && status.rules_in_kernel() >= Some(1)
+        })
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Asks it to stop and returns how it ended. What it left in the kernel stays.
+    ///
+    /// # Errors
+    /// When it does not end within 10 s.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.daemon.try_wait()? {
+            return Ok(status);
+        }
+        let pid = Pid::from_child(&self.daemon);
+        kill_process(pid, Signal::TERM)?;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = self.daemon.try_wait()? {
+                return Ok(status);
+            }
+            sleep(POLL);
+        }
+        kill_process(pid, Signal::KILL)?;
+        self.daemon.wait()?;
+        bail!(
+            "tcpguard did not end within 10 s of SIGTERM: {}",
+            self.log()
+        )
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let status = self
+                .status_text()
+                .unwrap_or_else(|error| format!("{error:#}"));
+            eprintln!(
+                "--- tcpguard status\n{status}\n--- tcpguard log\n{}---",
+                self.log()
+            );
+        }
+        if let Err(error) = self.stop() {
+            eprintln!("{error:#}");
+        }
+        if let Err(error) = cli(self.host, &["detach", "--all"]) {
+            eprintln!("detach: {error:#}");
+        }
+        if let Some(reader) = self.reader.take()
+            && reader.join().is_err()
+        {
+            eprintln!("the daemon's log could not be read to its end");
+        }
+    }
+}
+
+fn collect(stderr: impl Read, log: &Mutex<String>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push_str(&line);
+        log.push('\n');
+    }
+}

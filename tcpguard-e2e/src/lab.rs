@@ -1,0 +1,260 @@
+//! The stage: a guarded host, a client and an attacker on one wire.
+//!
+//! ```text
+//!   attacker eth0 ─────────────────┐
+//!                                  ├─ bridge ── eth0 edge (guarded, TCP server)
+//!   client   eth0 ── [slow link] ──┘
+//! ```
+//!
+//! Each box is a network namespace, the bridge another one. The edge's default route leads to the
+//! attacker, who owns no address and forwards nothing: answers to forged sources vanish there
+//! without a reset, as on the Internet. All neighbours are known from the start and multicast does
+//! not cross the bridge, so every packet that arrives is one that a test has asked for.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+
+use crate::delay::{Delay, DelayLine};
+use crate::measure::Receiver;
+use crate::netns::Netns;
+use crate::packet::Mac;
+
+/// The interface of every host in the lab.
+pub const INTERFACE: &str = "eth0";
+/// The port of the service under attack.
+pub const PORT: u16 = 443;
+
+/// The guarded host's Ethernet address.
+pub const EDGE_MAC: Mac = [2, 0, 0, 0, 0, 1];
+/// The client's Ethernet address.
+pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 2];
+/// The attacker's Ethernet address, also that of the edge's default gateway.
+pub const ATTACKER_MAC: Mac = [2, 0, 0, 0, 0, 3];
+
+/// Most SYNs that may wait at the service: `listen(128)`.
+pub const BACKLOG: i32 = 128;
+
+const EDGE_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const EDGE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 2);
+const RAW_CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 66);
+// In a /64 of its own: an IPv6 client is known by its /64, and this one must be a stranger.
+const RAW_CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 66, 0, 0, 0, 1);
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The guarded host.
+    pub const fn edge(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(EDGE_V4),
+            Self::V6 => IpAddr::V6(EDGE_V6),
+        }
+    }
+
+    /// The service under attack.
+    pub const fn service(self) -> SocketAddr {
+        SocketAddr::new(self.edge(), PORT)
+    }
+
+    /// The client.
+    pub const fn client(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(CLIENT_V4),
+            Self::V6 => IpAddr::V6(CLIENT_V6),
+        }
+    }
+
+    /// An address behind the client's interface that its kernel does not own, so that a
+    /// [`crate::raw_client::RawClient`] can speak TCP from it without the kernel answering resets.
+    pub const fn raw_client(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(RAW_CLIENT_V4),
+            Self::V6 => IpAddr::V6(RAW_CLIENT_V6),
+        }
+    }
+}
+
+/// What can be different between labs.
+#[derive(Clone, Copy, Debug)]
+pub struct LabOptions {
+    /// How slow the client's link is.
+    pub client_delay: Option<Delay>,
+    /// The edge's `net.ipv4.tcp_syncookies`: 0 never, 1 when the queue is full.
+    pub syncookies: u8,
+    /// Receive on the edge in a kernel thread of its own on CPU 0, and on the wire in one on CPU 1,
+    /// so that [`Lab::receiver`] can tell what the edge's packets cost it.
+    pub measured: bool,
+}
+
+impl Default for LabOptions {
+    /// As hosts are by default: a fast link, cookies when the queue is full.
+    fn default() -> Self {
+        Self {
+            client_delay: None,
+            syncookies: 1,
+            measured: false,
+        }
+    }
+}
+
+/// The stage. Dropping it takes everything down.
+#[derive(Debug)]
+pub struct Lab {
+    // First, so that it ends before the interfaces that it forwards between.
+    _slow_link: Option<DelayLine>,
+    /// The guarded host.
+    pub edge: Netns,
+    /// Where real clients are.
+    pub client: Netns,
+    /// Where floods come from.
+    pub attacker: Netns,
+    /// The edge's receive thread, in a measured lab.
+    pub receiver: Option<Receiver>,
+    wire: Netns,
+    // Last: the next lab begins when this one is gone.
+    _turn: MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+impl Lab {
+    /// Builds the stage. There is one at a time in a process: two floods at once would measure each
+    /// other, so the tests of one file wait for each other here.
+    ///
+    /// # Errors
+    /// Without root, iproute2 or ethtool.
+    pub fn new(options: LabOptions) -> Result<Self> {
+        // A test that failed while it had its turn leaves nothing behind that could harm the next.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (edge, client) = (Netns::new("edge")?, Netns::new("client")?);
+        let (attacker, wire) = (Netns::new("attacker")?, Netns::new("wire")?);
+        for silent in [&attacker, &wire] {
+            silent.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
+        }
+        // Forged sources must reach the service, whatever the route back to them.
+        edge.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
+        edge.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
+        edge.sysctl("net.ipv4.tcp_syncookies", &options.syncookies.to_string())?;
+        wire.ip(&[
+            "link add br0 type bridge mcast_snooping 0",
+            "link set br0 up",
+        ])?;
+        connect(&wire, "edge", &edge, EDGE_MAC, Some("br0"))?;
+        connect(&wire, "attacker", &attacker, ATTACKER_MAC, Some("br0"))?;
+        let receiver = match options.measured {
+            false => None,
+            true => {
+                // The other end too: the wire must not work on the edge's account.
+                Receiver::start(&wire, "edge", 1)?;
+                Some(Receiver::start(&edge, INTERFACE, 0)?)
+            }
+        };
+        let slow_link = match options.client_delay {
+            None => {
+                connect(&wire, "client", &client, CLIENT_MAC, Some("br0"))?;
+                None
+            }
+            Some(delay) => {
+                wire.ip(&[
+                    "link add slow type veth peer name fast",
+                    "link set fast master br0",
+                    "link set fast type bridge_slave mcast_flood off",
+                    "link set slow up",
+                    "link set fast up",
+                ])?;
+                connect(&wire, "client", &client, CLIENT_MAC, None)?;
+                // The line joins the client's cable and the bridge's port.
+                Some(DelayLine::start(&wire, "client", "slow", delay)?)
+            }
+        };
+        address(&edge, &client)?;
+        Ok(Self {
+            _slow_link: slow_link,
+            edge,
+            client,
+            attacker,
+            receiver,
+            wire,
+            _turn: turn,
+        })
+    }
+
+    /// Frames that the wire lost because the edge was too busy to take them.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn lost(&self) -> Result<u64> {
+        Ok(self.wire.interface_counter("edge", "tx_dropped")?
+            + self.attacker.interface_counter(INTERFACE, "tx_dropped")?)
+    }
+}
+
+/// A cable between `port` in `wire` and `eth0` in `host`, with frames as on a real wire: complete
+/// checksums, no segmentation left to the receiver.
+fn connect(wire: &Netns, port: &str, host: &Netns, mac: Mac, bridge: Option<&str>) -> Result<()> {
+    let mac = in_words(mac);
+    let path = host.path();
+    wire.ip(&[
+        &format!("link add {port} type veth peer name {INTERFACE} address {mac} netns {path}"),
+        &format!("link set {port} up"),
+    ])?;
+    if let Some(bridge) = bridge {
+        wire.ip(&[
+            &format!("link set {port} master {bridge}"),
+            // IPv6 hosts tell routers which groups they listen to, unasked.
+            &format!("link set {port} type bridge_slave mcast_flood off"),
+        ])?;
+    }
+    for (end, interface) in [(wire, port), (host, INTERFACE)] {
+        end.exec(&format!(
+            "ethtool -K {interface} tx off tso off gso off gro off"
+        ))
+        .context("ethtool is needed")?;
+    }
+    host.ip(&[&format!("link set {INTERFACE} up")])
+}
+
+fn address(edge: &Netns, client: &Netns) -> Result<()> {
+    let (edge_mac, client_mac) = (in_words(EDGE_MAC), in_words(CLIENT_MAC));
+    let gateway_mac = in_words(ATTACKER_MAC);
+    edge.ip(&[
+        &format!("address add {EDGE_V4}/24 dev {INTERFACE}"),
+        &format!("address add {EDGE_V6}/64 dev {INTERFACE} nodad"),
+        &format!("neighbour add 10.77.0.254 lladdr {gateway_mac} dev {INTERFACE}"),
+        &format!("neighbour add fd77::fe lladdr {gateway_mac} dev {INTERFACE}"),
+        "route add default via 10.77.0.254",
+        "route add default via fd77::fe",
+        &format!("route add 10.78.0.0/24 dev {INTERFACE}"),
+        &format!("route add fd78::/32 dev {INTERFACE}"),
+        &format!("neighbour add {CLIENT_V4} lladdr {client_mac} dev {INTERFACE}"),
+        &format!("neighbour add {CLIENT_V6} lladdr {client_mac} dev {INTERFACE}"),
+        &format!("neighbour add {RAW_CLIENT_V4} lladdr {client_mac} dev {INTERFACE}"),
+        &format!("neighbour add {RAW_CLIENT_V6} lladdr {client_mac} dev {INTERFACE}"),
+    ])?;
+    client.ip(&[
+        &format!("address add {CLIENT_V4}/24 dev {INTERFACE}"),
+        &format!("address add {CLIENT_V6}/64 dev {INTERFACE} nodad"),
+        &format!("route add 10.77.0.0/24 dev {INTERFACE}"),
+        &format!("route add fd77::/64 dev {INTERFACE}"),
+        &format!("neighbour add {EDGE_V4} lladdr {edge_mac} dev {INTERFACE}"),
+        &format!("neighbour add {EDGE_V6} lladdr {edge_mac} dev {INTERFACE}"),
+    ])
+}
+
+fn in_words(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}

@@ -1,0 +1,165 @@
+//! What a packet costs the guarded host.
+//!
+//! On a host that receives in a kernel thread of its own, that thread's run time is exact, where
+//! the softirq share of `/proc/stat` is sampled and has shown a tenth of the truth.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, setpriority_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::netns::Netns;
+
+/// A kernel thread that receives for one interface.
+#[derive(Debug)]
+pub struct Receiver {
+    thread: Pid,
+    interface: &'static str,
+}
+
+/// The counters of a [`Receiver`] at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    cpu_ns: u64,
+    packets: u64,
+}
+
+/// Work done between two readings.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// CPU time in ns.
+    pub cpu_ns: u64,
+    /// Packets taken from the interface.
+    pub packets: u64,
+}
+
+impl Receiver {
+    /// Moves reception on a virtual interface into a thread of its own, kept on one CPU.
+    ///
+    /// # Errors
+    /// When the kernel has no threaded NAPI (it came with 5.12) or there is no such interface.
+    pub fn start(host: &Netns, interface: &'static str, cpu: usize) -> Result<Self> {
+        let before = receive_threads()?;
+        // A virtual interface polls (NAPI) only with GRO or an XDP program.
+        host.exec(&format!("ethtool -K {interface} gro on"))?;
+        host.write(&format!("/sys/class/net/{interface}/threaded"), "1")?;
+        let after = receive_threads()?;
+        let new: Vec<_> = after.difference(&before).copied().collect();
+        ensure!(
+            new.len() == 1,
+            "{interface} should receive in one new thread, not {}: measure one lab at a time",
+            new.len()
+        );
+        let thread = Pid::from_raw(new[0]).context("a thread id is positive")?;
+        let mut cpus = CpuSet::new();
+        cpus.set(cpu);
+        sched_setaffinity(Some(thread), &cpus)
+            .with_context(|| format!("cannot keep the receive thread on CPU {cpu}"))?;
+        // Outside a thread, reception (a softirq) waits for no process.
+        setpriority_process(Some(thread), -20)?;
+        Ok(Self { thread, interface })
+    }
+
+    /// Reads its counters; `host` is where its interface is.
+    ///
+    /// # Errors
+    /// When the thread has gone, or the interface.
+    pub fn read(&self, host: &Netns) -> Result<Reading> {
+        let path = format!("/proc/{}/schedstat", self.thread.as_raw_nonzero());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        // Documentation/scheduler/sched-stats.rst: run time, wait time, time slices.
+        let run_time = text
+            .split_whitespace()
+            .next()
+            .context("schedstat is empty")?;
+        let packets = host.interface_counter(self.interface, "rx_packets")?;
+        Ok(Reading {
+            cpu_ns: run_time.parse()?,
+            packets,
+        })
+    }
+}
+
+impl Reading {
+    /// The work done since an `earlier` reading.
+    pub fn since(&self, earlier: &Self) -> Cost {
+        Cost {
+            cpu_ns: self.cpu_ns - earlier.cpu_ns,
+            packets: self.packets - earlier.packets,
+        }
+    }
+}
+
+impl Cost {
+    /// CPU time per packet.
+    ///
+    /// # Panics
+    /// Without any packet.
+    pub fn ns_per_packet(&self) -> f64 {
+        assert!(self.packets > 0, "nothing was received");
+        self.cpu_ns as f64 / self.packets as f64
+    }
+
+    /// The share of one CPU over `time`, 0 to 1.
+    pub fn load(&self, time: Duration) -> f64 {
+        self.cpu_ns as f64 / time.as_nanos() as f64
+    }
+}
+
+/// The middle one of some measurements, which a single disturbed one cannot move far.
+///
+/// # Panics
+/// Without any measurement.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    assert!(!values.is_empty(), "nothing was measured");
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn receive_threads() -> Result<BTreeSet<i32>> {
+    let mut threads = BTreeSet::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // A process may end while the list is read.
+        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if comm.starts_with("napi/") {
+            threads.insert(id);
+        }
+    }
+    Ok(threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_is_time_by_packets() {
+        let earlier = Reading {
+            cpu_ns: 1_000,
+            packets: 10,
+        };
+        let cost = Reading {
+            cpu_ns: 31_000,
+            packets: 20,
+        }
+        .since(&earlier);
+        assert_eq!(cost.ns_per_packet(), 3_000.0);
+        assert_eq!(cost.load(Duration::from_micros(60)), 0.5);
+    }
+
+    #[test]
+    fn one_outlier_does_not_move_the_median() {
+        assert_eq!(median(vec![3.0, 1_000.0, 2.0]), 3.0);
+    }
+}

@@ -1,0 +1,238 @@
+//! Network namespaces that cannot be left behind.
+//!
+//! A [`Netns`] has no name in the file system: it lives as long as a descriptor, thread or process
+//! refers to it. Each comes with a mount namespace in which `/sys` shows its interfaces,
+//! `/sys/fs/bpf` is a BPF file system of its own and `/run` an empty tmpfs, so that pins, sockets
+//! and state files of what runs there vanish with it, even after `kill -9`.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::{fs, io};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::process::{Signal, getpid, set_parent_process_death_signal};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
+/// A network namespace and the mount namespace that belongs to it.
+#[derive(Debug)]
+pub struct Netns {
+    label: String,
+    net: OwnedFd,
+    mnt: OwnedFd,
+}
+
+impl Netns {
+    /// A new namespace with `lo` up. `label` is used in messages only.
+    ///
+    /// # Errors
+    /// Without root (CAP_SYS_ADMIN and CAP_NET_ADMIN), or on a kernel without BPF file system.
+    pub fn new(label: &str) -> Result<Self> {
+        let (net, mnt) = on_own_thread(create)
+            .with_context(|| format!("cannot make network namespace {label:?}: run as root"))?;
+        let namespace = Self {
+            label: label.to_owned(),
+            net,
+            mnt,
+        };
+        namespace.ip(&["link set lo up"])?;
+        Ok(namespace)
+    }
+
+    /// What messages call it.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// A path that `ip link … netns PATH` understands, valid within this process and its children.
+    pub fn path(&self) -> String {
+        format!(
+            "/proc/{}/fd/{}",
+            getpid().as_raw_nonzero(),
+            self.net.as_raw_fd()
+        )
+    }
+
+    /// Runs `work` on a thread inside the namespace and waits for it. A panic in `work` goes on in
+    /// the caller.
+    ///
+    /// # Errors
+    /// Those of `work`, or when the namespace cannot be entered.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        on_own_thread(|| {
+            self.enter()?;
+            work()
+        })
+    }
+
+    /// Runs `work` on a thread inside the namespace that outlives this call.
+    ///
+    /// # Errors
+    /// When the thread cannot be made or the namespace cannot be entered.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let inside = Self {
+            label: self.label.clone(),
+            net: self.net.try_clone()?,
+            mnt: self.mnt.try_clone()?,
+        };
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                inside.enter()?;
+                // Only the thread itself keeps the namespace from here on.
+                drop(inside);
+                work()
+            })?;
+        Ok(thread)
+    }
+
+    /// A command that will run inside the namespace, with `/` as working directory. It is killed
+    /// when the thread that starts it ends.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
+        let (net, mnt) = (self.net.try_clone()?, self.mnt.try_clone()?);
+        let enter = move || -> io::Result<()> {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            join(&net, &mnt)
+        };
+        let mut command = Command::new(program);
+        // SAFETY: the closure only makes system calls; it neither allocates nor takes locks.
+        unsafe { command.pre_exec(enter) };
+        Ok(command)
+    }
+
+    /// Runs a command line (split at spaces) in the namespace and returns what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be started or fails; the message carries its stderr.
+    pub fn exec(&self, line: &str) -> Result<String> {
+        let mut words = line.split_whitespace();
+        let program = words.next().context("empty command line")?;
+        let output = self
+            .command(program)?
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {program:?}: is it installed?"))?;
+        ensure!(
+            output.status.success(),
+            "{line:?} in {}: {}",
+            self.label,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs several `ip` commands, each given without the leading `ip`, and stops at the first
+    /// that fails.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub fn ip(&self, commands: &[&str]) -> Result<()> {
+        let mut child = self
+            .command("ip")?
+            .args(["-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run `ip`: install iproute2")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(commands.join("\n").as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "ip in {}: {}",
+                self.label,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes a sysctl of this namespace; `key` as in `net.ipv4.tcp_syncookies`.
+    ///
+    /// # Errors
+    /// When the kernel has no such sysctl or refuses the value.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        self.run(|| fs::write(&path, value).with_context(|| format!("cannot write {path}")))
+    }
+
+    /// Reads a file as it appears inside the namespace.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &str) -> Result<String> {
+        self.run(|| fs::read_to_string(path).with_context(|| format!("cannot read {path}")))
+    }
+
+    /// Writes a file as it appears inside the namespace (`/run` is private to it).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        self.run(|| fs::write(path, text).with_context(|| format!("cannot write {path}")))
+    }
+
+    /// A counter of an interface, by its name under `/sys/class/net/IFACE/statistics`.
+    ///
+    /// # Errors
+    /// When there is no such interface or counter.
+    pub fn interface_counter(&self, interface: &str, counter: &str) -> Result<u64> {
+        let text = self.read(&format!("/sys/class/net/{interface}/statistics/{counter}"))?;
+        Ok(text.trim().parse()?)
+    }
+
+    fn enter(&self) -> Result<()> {
+        // SAFETY: only the calling thread's share of the file system context changes, and the
+        // threads of this kit rely on no working directory.
+        unsafe { unshare_unsafe(UnshareFlags::FS) }.context("unshare")?;
+        join(&self.net, &self.mnt).with_context(|| format!("cannot enter namespace {}", self.label))
+    }
+}
+
+/// Runs `work` on a thread of its own: entering a namespace changes a thread for good.
+fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        scope
+            .spawn(work)
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn create() -> Result<(OwnedFd, OwnedFd)> {
+    // SAFETY: this thread was made for this call and ends after it.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.context("unshare")?;
+    let none = None::<&std::ffi::CStr>;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .context("cannot detach from the host's mounts")?;
+    mount("sysfs", "/sys", "sysfs", MountFlags::empty(), none).context("cannot mount /sys")?;
+    mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), none)
+        .context("cannot mount /sys/fs/bpf")?;
+    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), none).context("cannot mount /run")?;
+    let open = |kind| fs::File::open(format!("/proc/thread-self/ns/{kind}"));
+    Ok((open("net")?.into(), open("mnt")?.into()))
+}
+
+fn join(net: &impl AsFd, mnt: &impl AsFd) -> io::Result<()> {
+    move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))?;
+    move_into_link_name_space(mnt.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! What the daemon says of itself: the JSON document `tcpguard.status/1`, read as any other
+//! program would read it.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::clock::boot_ns;
+
+/// One `status --json`.
+///
+/// Its readers panic when a field is missing or has another type: the document is a contract, and
+/// a breach of it fails the test that reads it.
+#[derive(Clone, Debug)]
+pub struct Status(Value);
+
+/// An incident, open or closed.
+#[derive(Clone, Debug)]
+pub struct Attack(Value);
+
+/// A rule that the daemon wants in the kernel.
+#[derive(Clone, Debug)]
+pub struct Rule(Value);
+
+impl Status {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// When it is not JSON or not of this version.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let document: Value = serde_json::from_slice(json).context("status is not JSON")?;
+        ensure!(
+            document["schema"] == "tcpguard.status/1",
+            "not a status: {document}"
+        );
+        Ok(Self(document))
+    }
+
+    /// The whole situation in one word.
+    pub fn state(&self) -> &str {
+        text(&self.0, "/daemon/state")
+    }
+
+    /// Open incidents, the oldest first.
+    pub fn attacks(&self) -> Vec<Attack> {
+        list(&self.0, "/attacks")
+            .iter()
+            .cloned()
+            .map(Attack)
+            .collect()
+    }
+
+    /// Closed incidents, the newest first.
+    pub fn past_attacks(&self) -> Vec<Attack> {
+        list(&self.0, "/past_attacks")
+            .iter()
+            .cloned()
+            .map(Attack)
+            .collect()
+    }
+
+    /// Rules that the daemon wants in the kernel.
+    pub fn rules(&self) -> Vec<Rule> {
+        list(&self.0, "/rules/list")
+            .iter()
+            .cloned()
+            .map(Rule)
+            .collect()
+    }
+
+    /// Rules that are in the kernel; `None` before they were counted.
+    pub fn rules_in_kernel(&self) -> Option<u64> {
+        at(&self.0, "/rules/in_kernel").as_u64()
+    }
+
+    /// Names of what is wrong with the guard itself, with what it says about it.
+    pub fn health(&self) -> Vec<(String, String)> {
+        let findings = list(&self.0, "/health").iter();
+        findings
+            .map(|f| (text(f, "/code").to_owned(), text(f, "/text").to_owned()))
+            .collect()
+    }
+
+    /// A counter of the only interface: `rx_packets`, `syn`, `pass`, `drop_total`, `unaccounted`.
+    pub fn total(&self, counter: &str) -> u64 {
+        number(&self.0, &format!("/interfaces/0/totals/{counter}"))
+    }
+
+    /// Packets of the only interface with this reason, passed or dropped.
+    pub fn reason(&self, reason: &str) -> u64 {
+        let totals = at(&self.0, "/interfaces/0/totals");
+        ["pass_reasons", "drop"]
+            .iter()
+            .filter_map(|kind| totals[kind][reason].as_u64())
+            .sum()
+    }
+
+    /// Who runs the program on the only interface: `native` or `generic`.
+    pub fn xdp_mode(&self) -> &str {
+        text(&self.0, "/interfaces/0/mode")
+    }
+
+    /// A counter of the listeners on `port`, summed: `syn`, `returned`, `spared`, ….
+    pub fn listener_total(&self, port: u16, counter: &str) -> u64 {
+        list(&self.0, "/listeners")
+            .iter()
+            .filter(|listener| number(listener, "/port") == u64::from(port))
+            .map(|listener| number(listener, &format!("/totals/{counter}")))
+            .sum()
+    }
+
+    /// Whether a listener on `port` is followed.
+    pub fn follows(&self, port: u16) -> bool {
+        let mut listeners = list(&self.0, "/listeners").iter();
+        listeners.any(|listener| number(listener, "/port") == u64::from(port))
+    }
+
+    /// How often an event is among the latest alerts.
+    pub fn alerts(&self, event: &str) -> usize {
+        let alerts = list(&self.0, "/alerts").iter();
+        alerts
+            .filter(|alert| text(alert, "/event") == event)
+            .count()
+    }
+}
+
+impl Attack {
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        number(&self.0, "/id")
+    }
+
+    /// What it is: `random_spoofed`, `single_source` or `handshake_degraded`.
+    pub fn kind(&self) -> &str {
+        text(&self.0, "/kind")
+    }
+
+    /// The story in one sentence.
+    pub fn summary(&self) -> &str {
+        text(&self.0, "/summary")
+    }
+
+    /// When the alarm was raised, in nanoseconds since boot.
+    pub fn detected(&self) -> u64 {
+        since_boot(text(&self.0, "/detected_at"))
+    }
+
+    /// SYNs since it began.
+    pub fn syns(&self) -> u64 {
+        number(&self.0, "/syns")
+    }
+
+    /// Of these, dropped by rules; in observe mode: would have been.
+    pub fn dropped(&self) -> u64 {
+        number(&self.0, "/dropped")
+    }
+
+    /// The command that it advises, if any.
+    pub fn advised_command(&self) -> Option<&str> {
+        at(&self.0, "/advice")
+            .get("command")
+            .and_then(Value::as_str)
+    }
+}
+
+impl Rule {
+    /// `source` or `signature`.
+    pub fn kind(&self) -> &str {
+        text(&self.0, "/kind")
+    }
+
+    /// What it matches, in words.
+    pub fn matches(&self) -> &str {
+        text(&self.0, "/matches")
+    }
+
+    /// When it was made, in nanoseconds since boot.
+    pub fn created(&self) -> u64 {
+        since_boot(text(&self.0, "/created_at"))
+    }
+
+    /// SYNs that it matched and that passed because they came back: real clients.
+    pub fn returned(&self) -> u64 {
+        number(&self.0, "/returned")
+    }
+}
+
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value
+        .pointer(pointer)
+        .unwrap_or_else(|| panic!("status has no {pointer}: {value:#}"))
+}
+
+fn number(value: &Value, pointer: &str) -> u64 {
+    let number = at(value, pointer);
+    number
+        .as_u64()
+        .unwrap_or_else(|| panic!("{pointer} is no count: {number}"))
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    let text = at(value, pointer);
+    text.as_str()
+        .unwrap_or_else(|| panic!("{pointer} is no text: {text}"))
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    let list = at(value, pointer);
+    list.as_array()
+        .unwrap_or_else(|| panic!("{pointer} is no list: {list}"))
+}
+
+/// A time of day of this boot (RFC 3339) in nanoseconds since boot.
+fn since_boot(time: &str) -> u64 {
+    let time: jiff::Timestamp = time
+        .parse()
+        .unwrap_or_else(|error| panic!("{time:?} is no time: {error}"));
+    let now = jiff::Timestamp::try_from(SystemTime::now()).expect("the clock is set to our era");
+    let ago = now.as_nanosecond() - time.as_nanosecond();
+    (i128::from(boot_ns()) - ago) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_document_is_refused() {
+        assert!(Status::parse(br#"{"schema":"tcpguard.status/2"}"#).is_err());
+        assert!(Status::parse(b"not running").is_err());
+    }
+
+    #[test]
+    fn a_time_of_day_is_found_on_the_boot_clock() {
+        let time = jiff::Timestamp::now().to_string();
+        let difference = boot_ns() as i64 - since_boot(&time) as i64;
+        assert!(difference.abs() < 1_000_000_000, "{difference} ns");
+    }
+}
