@@ -13,6 +13,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::Tables;
 
+use crate::frame::opaque;
 use crate::maps::{self, CpuState};
 
 /// Update flags: create or overwrite.
@@ -94,7 +95,8 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn port_bits(&self, port: [u8; 2]) -> u8 {
         match maps::PORTS.get(0) {
-            Some(ports) => ports[u16::from_be_bytes(port) as usize],
+            // Kernels before 6.18 lose the bounds of a number when its bytes are swapped.
+            Some(ports) => ports[opaque(u16::from_be_bytes(port).into()) & 0xffff],
             None => 0,
         }
     }

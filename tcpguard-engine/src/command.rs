@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::report::{IncidentReport, Mode};
@@ -10,7 +11,7 @@ use crate::{ListenerId, Rule, RuleId, Timestamp};
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Put this rule into the kernel.
+    /// Put this rule into the kernel, with its hit counters at zero.
     InstallRule(Rule),
     /// Let this rule, already in the kernel, live until then.
     RenewRule {
@@ -38,13 +39,15 @@ pub enum Command {
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
     CountHalfOpen,
     /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue:
-    /// those whose recorded SYN matches one of `signatures`, and those older than `older_than`
-    /// of which no SYN is recorded; at most `limit` now.
+    /// those from one of `sources`, those whose recorded SYN matches one of `signatures`, and those
+    /// older than `older_than` of which no SYN is recorded; at most `limit` now.
     CleanHalfOpen {
         /// Which listener.
         listener: ListenerId,
         /// Signatures of the rules that are active for it.
         signatures: Vec<(Mask, Fingerprint)>,
+        /// Sources of the rules that are active for it.
+        sources: Vec<IpNet>,
         /// Age from which an entry without a recorded SYN counts as the flood's.
         older_than: Duration,
         /// At most this many.
@@ -55,7 +58,8 @@ pub enum Command {
         /// How bad.
         severity: Severity,
         /// What happened, for the journal's event field: `attack_started`, `attack_updated`,
-        /// `attack_ended`, `rule_installed`, `rule_withdrawn`, `mode_changed`, …
+        /// `attack_ended`, `handshakes_degraded`, `handshakes_recovered`, `rule_installed`,
+        /// `rule_removed`, `rule_withdrawn`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.
         message: String,

@@ -5,20 +5,40 @@
 //! [`Engine::next_command`] says what must be done; [`Engine::report`] says what is known.
 //! No clock, socket, file, thread or async in here: live traffic, replay and tests drive the
 //! same code.
+//!
+//! From a sample to a rule: counters become ticks (`tally`, `window`), ticks raise signals
+//! (`signal`), an alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict
+//! calls for rules (`policy`), and the plan says which of them the kernel lacks (`rules`).
 
 mod command;
+mod engine;
+mod evidence;
+mod incident;
+mod learned;
+mod policy;
 mod report;
 mod request;
 mod rule;
+mod rules;
 mod sample;
+mod sampling;
+mod settings;
+mod signal;
+mod tally;
 mod time;
+mod watch;
+mod window;
+mod words;
 
 pub use command::{Command, Severity};
+pub use engine::Engine;
+pub use evidence::describe;
 pub use report::*;
 pub use request::{Request, RequestError, Response};
 pub use rule::{Matcher, Origin, Rule, RuleId};
 pub use sample::{
-    Flow, FlowState, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Queues, RuleCounters,
-    Sample, TcpExt,
+    Flow, FlowState, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerSample, Queues, RuleCounters, Sample, TcpExt,
 };
+pub use settings::{Limits, Settings, SettingsError};
 pub use time::Timestamp;

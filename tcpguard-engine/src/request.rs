@@ -9,11 +9,12 @@ use crate::report::{Mode, RuleReport};
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Drop SYNs from `net` for `lifetime`.
+    /// Drop SYNs from `net` for `lifetime` from now. If it is blocked already, that rule becomes
+    /// this one.
     Block {
         /// Which sources.
         net: IpNet,
-        /// For how long, at most [`crate::Limits::MAX_MANUAL_RULE`].
+        /// For how long; cut to [`crate::Limits::MAX_MANUAL_RULE`].
         lifetime: Duration,
         /// Why, in the operator's words.
         reason: String,
@@ -22,7 +23,8 @@ pub enum Request {
         /// Block even what is protected or very wide.
         force: bool,
     },
-    /// Take back every rule within `net` (source rules only), of either origin.
+    /// Take back every rule within `net` (source rules only), of either origin. An open incident
+    /// does not make it again.
     Unblock {
         /// Which sources.
         net: IpNet,
@@ -53,28 +55,32 @@ pub enum Response {
 }
 
 /// Why a [`Request`] was refused. Each message names the situation and the way out.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestError {
-    /// `net` covers a protected prefix.
+    /// `net` has addresses in common with a protected prefix.
+    #[error("{net} touches {covers}, which is protected ({what}): block something else, or force it")]
     Protected {
         /// What was asked for.
         net: IpNet,
-        /// What it covers.
+        /// The protected prefix.
         covers: IpNet,
         /// What that is ("default gateway", "own address", …).
         what: String,
     },
-    /// `net` is wider than rules may be without force.
+    /// `net` is wider than rules may be without force: see [`crate::Limits`].
+    #[error("{net} is wider than a rule may be: block smaller prefixes, or force it")]
     TooWide {
         /// What was asked for.
         net: IpNet,
     },
     /// No rule matches.
+    #[error("no rule lies within {net}: see which exist")]
     NotFound {
         /// What was asked for.
         net: IpNet,
     },
     /// All rule slots are taken.
+    #[error("all {limit} rules are taken: take some back first")]
     Full {
         /// How many there are.
         limit: u32,

@@ -31,7 +31,7 @@ pub struct Rule {
 /// There is no automatic rule against the *sources* of a random-source flood: each address is used
 /// about once, so a ban comes after the fact, fills the table, and cuts off whoever the attacker
 /// chose to forge.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Matcher {
     /// From these sources, to any listener.
     Source(IpNet),

@@ -22,6 +22,17 @@ pub struct Listener {
     pub port: u16,
 }
 
+impl std::fmt::Display for Listener {
+    /// `203.0.113.10:443`, `[2001:db8::1]:443`, or `:443` for a wildcard.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.addr.is_unspecified() {
+            write!(f, ":{}", self.port)
+        } else {
+            std::net::SocketAddr::new(self.addr, self.port).fmt(f)
+        }
+    }
+}
+
 /// Where a listener's sockets are.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,8 +1,11 @@
 //! The parts of the `tcpguard` binary, as a library so that tests can reach them.
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod host;
+pub mod kernel;
+pub mod observe;
 pub mod render;
 pub mod status;

@@ -1,0 +1,195 @@
+//! The doors of the engine and what happens behind them at every poll.
+
+mod lifecycle;
+mod requests;
+mod upkeep;
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ipnet::IpNet;
+
+use crate::rules::{Book, Protected, Recurrence};
+use crate::sampling::Sampling;
+use crate::tally::{Circumstances, queue_drops};
+use crate::watch::Watch;
+use crate::{
+    Command, Flow, IncidentReport, KnownClients, ListenerId, Matcher, Mode, Sample, Settings,
+    SettingsError, TcpExt, Timestamp,
+};
+
+/// The state machine: what was seen goes in, what must be done comes out.
+///
+/// A poll is: [`Engine::handle_sample`]; then [`Engine::next_command`] until it is empty, where a
+/// [`Command::InspectFlows`] is answered by [`Engine::handle_flows`]. Cloning it is a dry run.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    settings: Settings,
+    mode: Mode,
+    /// Since when matches are dropped.
+    enforced: Timestamp,
+    now: Timestamp,
+    epoch: Option<u64>,
+    tcp_ext: TcpExt,
+    sample_shift: u8,
+    watches: BTreeMap<ListenerId, Watch>,
+    book: Book,
+    protected: Protected,
+    recurrence: Recurrence,
+    sampling: Sampling,
+    inspected: Timestamp,
+    counted: Timestamp,
+    incidents: u64,
+    crowded: bool,
+    past: VecDeque<IncidentReport>,
+    /// Why rules are no longer wanted, until the plan has taken note.
+    farewells: BTreeMap<Matcher, String>,
+    commands: VecDeque<Command>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet. Its first command tells the kernel the mode.
+    ///
+    /// # Errors
+    /// When the settings contradict themselves.
+    pub fn new(settings: Settings, mode: Mode) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        Ok(Self {
+            settings,
+            mode,
+            enforced: Timestamp::default(),
+            now: Timestamp::default(),
+            epoch: None,
+            tcp_ext: TcpExt::default(),
+            sample_shift: 0,
+            watches: BTreeMap::new(),
+            book: Book::default(),
+            protected: Protected::default(),
+            recurrence: Recurrence::default(),
+            sampling: Sampling::default(),
+            inspected: Timestamp::default(),
+            counted: Timestamp::default(),
+            incidents: 0,
+            crowded: false,
+            past: VecDeque::new(),
+            farewells: BTreeMap::new(),
+            commands: VecDeque::from([Command::SetMode(mode)]),
+        })
+    }
+
+    /// Replaces the prefixes that no automatic rule may touch, each with what it is ("default
+    /// gateway", "own address", …). Automatic rules that touch one now are taken back.
+    pub fn set_protected(&mut self, prefixes: Vec<(IpNet, String)>) {
+        self.protected = Protected::new(prefixes);
+        let touching: Vec<(Matcher, String)> = self
+            .book
+            .iter()
+            .filter(|entry| entry.incident().is_some())
+            .filter_map(|entry| match entry.rule.matcher {
+                Matcher::Source(net) => Some((entry.rule.matcher, net)),
+                Matcher::Signature { .. } => None,
+            })
+            .filter_map(|(matcher, net)| {
+                let (_, what) = self.protected.touched_by(&net)?;
+                Some((matcher, format!("the source is protected now ({what})")))
+            })
+            .collect();
+        for (matcher, why) in &touching {
+            self.refuse(matcher, why);
+        }
+        if !touching.is_empty() {
+            self.carry_out_plan(self.now);
+        }
+    }
+
+    /// Takes over what was read in one poll. A sample that is not newer than the last one is
+    /// ignored; its counts are part of the next.
+    pub fn handle_sample(&mut self, sample: &Sample) {
+        let now = sample.at;
+        let first = self.epoch.is_none();
+        if !first && now <= self.now {
+            return;
+        }
+        let elapsed = now.since(self.now);
+        let restarted = self.epoch != Some(sample.epoch);
+        let around = Circumstances {
+            at: now,
+            elapsed,
+            poll: self.settings.poll,
+            mode: self.mode,
+            queue_drops: queue_drops(&self.tcp_ext, &sample.tcp_ext),
+            queue_full: false,
+        };
+        self.now = now;
+        self.epoch = Some(sample.epoch);
+        self.tcp_ext = sample.tcp_ext;
+
+        let before = self.syns();
+        self.drop_missing(now, sample);
+        let mitigating = self.mitigated();
+        for listener in &sample.listeners {
+            match self.watches.get_mut(&listener.id) {
+                None => {
+                    self.watches.insert(listener.id, Watch::new(listener));
+                }
+                Some(watch) if restarted => watch.restart(listener),
+                Some(watch) => {
+                    let mitigating = mitigating.contains(&listener.id);
+                    watch.observe(listener, &around, mitigating, &self.settings);
+                }
+            }
+        }
+        self.book.read(now, &sample.rules, &self.settings);
+        if !first && !restarted {
+            let syns = self.syns().saturating_sub(before);
+            self.adapt_sampling(now, syns as f64 / elapsed.as_secs_f64(), sample.sample_shift);
+        }
+        self.sample_shift = sample.sample_shift;
+
+        self.withdraw_hurting(now);
+        self.end_quiet_incidents(now);
+        self.open_overdue(now);
+        self.carry_out_plan(now);
+        self.tell_news(now);
+        self.clean_half_open(now);
+        self.ask_for_counts(now);
+        self.ask_for_flows(now);
+    }
+
+    /// Takes over the sampled flows of all listeners, as asked for by [`Command::InspectFlows`].
+    pub fn handle_flows(&mut self, now: Timestamp, flows: &[Flow], known: &dyn KnownClients) {
+        let mut by_listener = BTreeMap::<ListenerId, Vec<&Flow>>::new();
+        for flow in flows {
+            by_listener.entry(flow.listener).or_default().push(flow);
+        }
+        let listeners: Vec<ListenerId> = self.watches.keys().copied().collect();
+        for id in listeners {
+            let flows = by_listener.remove(&id).unwrap_or_default();
+            self.inspect(now, id, &flows, known);
+        }
+        self.carry_out_plan(now);
+        self.tell_news(now);
+    }
+
+    /// What must be done next, in the order in which it must happen.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// What happens when a rule matches.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// SYNs counted at all listeners.
+    fn syns(&self) -> u64 {
+        self.watches.values().map(|watch| watch.counters.syn).sum()
+    }
+
+    /// Queues a command unless it waits already.
+    fn command_once(&mut self, command: Command) {
+        if !self.commands.contains(&command) {
+            self.commands.push_back(command);
+        }
+    }
+}

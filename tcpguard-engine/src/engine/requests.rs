@@ -1,0 +1,150 @@
+//! What operators ask for.
+
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::Engine;
+use crate::rules::{Entry, Life};
+use crate::words::span;
+use crate::{
+    Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId, RuleReport, Severity,
+    Timestamp,
+};
+
+impl Engine {
+    /// Carries out a change that an operator asked for.
+    ///
+    /// # Errors
+    /// When it would do harm or nothing; see [`RequestError`].
+    pub fn handle_request(
+        &mut self,
+        now: Timestamp,
+        request: Request,
+    ) -> Result<Response, RequestError> {
+        match request {
+            Request::Block { net, lifetime, reason, uid, force } => {
+                self.block(now, net.trunc(), lifetime, reason, uid, force)
+            }
+            Request::Unblock { net } => {
+                let within = |matcher: &Matcher| match matcher {
+                    Matcher::Source(source) => net.contains(source),
+                    Matcher::Signature { .. } => false,
+                };
+                self.take_back(now, net, within)
+            }
+            Request::UnblockAll => self.take_back(now, Ipv4Net::default().into(), |_| true),
+            Request::SetMode { mode, uid } => Ok(self.set_mode(now, mode, uid)),
+        }
+    }
+
+    fn block(
+        &mut self,
+        now: Timestamp,
+        net: IpNet,
+        lifetime: Duration,
+        reason: String,
+        uid: u32,
+        force: bool,
+    ) -> Result<Response, RequestError> {
+        if !force {
+            self.check_harmless(net)?;
+        }
+        let lifetime = lifetime.min(Limits::MAX_MANUAL_RULE);
+        let expires = now + lifetime;
+        let origin = Origin::Operator { uid };
+        let matcher = Matcher::Source(net);
+        let existing = self.book.find(&matcher).map(|entry| entry.rule.id);
+        let id = match existing {
+            Some(id) => {
+                if let Some(entry) = self.book.entry_mut(id) {
+                    entry.rule.origin = origin;
+                    entry.rule.reason = reason.clone();
+                    entry.ttl = None;
+                }
+                self.renew_rule(id, expires);
+                id
+            }
+            None => {
+                let life = Life::Until(expires);
+                let entry = self
+                    .book
+                    .add(now, matcher, origin, reason.clone(), life)
+                    .ok_or(RequestError::Full { limit: Limits::RULES })?;
+                let rule = entry.rule.clone();
+                let id = rule.id;
+                self.commands.push_back(crate::Command::InstallRule(rule));
+                id
+            }
+        };
+        let text = format!("rule {}: uid {uid} blocks {net} for {}: {reason}", id.0, span(lifetime));
+        self.tell_of_rule(Severity::Notice, "rule_installed", text, None);
+        let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
+        report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
+    }
+
+    fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
+        let shortest = match net {
+            IpNet::V4(_) => Limits::MIN_PREFIX_V4,
+            IpNet::V6(_) => Limits::MIN_PREFIX_V6,
+        };
+        if net.prefix_len() < shortest {
+            return Err(RequestError::TooWide { net });
+        }
+        match self.protected.touched_by(&net) {
+            Some((covers, what)) => {
+                Err(RequestError::Protected { net, covers: *covers, what: what.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn take_back(
+        &mut self,
+        now: Timestamp,
+        net: IpNet,
+        which: impl Fn(&Matcher) -> bool,
+    ) -> Result<Response, RequestError> {
+        let matching = |entry: &&Entry| which(&entry.rule.matcher);
+        let removed: Vec<(RuleId, Matcher, RuleReport)> = self
+            .book
+            .iter()
+            .filter(matching)
+            .map(|entry| (entry.rule.id, entry.rule.matcher, self.rule_report(entry)))
+            .collect();
+        if removed.is_empty() {
+            return Err(RequestError::NotFound { net });
+        }
+        let why = "taken back by an operator";
+        for (id, matcher, report) in &removed {
+            self.refuse(matcher, why);
+            self.remove_rule(now, *id, why.to_owned());
+            let text = format!("rule {} {why}: {} {}", id.0, report.kind, report.matches);
+            self.tell_of_rule(Severity::Notice, "rule_removed", text, report.incident);
+        }
+        Ok(Response::Unblocked(removed.into_iter().map(|(.., report)| report).collect()))
+    }
+
+    fn set_mode(&mut self, now: Timestamp, mode: Mode, uid: u32) -> Response {
+        let was = std::mem::replace(&mut self.mode, mode);
+        if was == mode {
+            return Response::ModeSet { was };
+        }
+        self.enforced = now;
+        self.commands.push_back(crate::Command::SetMode(mode));
+        let name = |mode| match mode {
+            Mode::Off => "off",
+            Mode::Observe => "observe",
+            Mode::Enforce => "enforce",
+        };
+        let text = format!("uid {uid} changed the mode from {} to {}", name(was), name(mode));
+        self.tell_of_rule(Severity::Notice, "mode_changed", text, None);
+        if mode == Mode::Off {
+            let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
+            let gone = automatic.map(|entry| (entry.rule.matcher, "the guard is off".to_owned()));
+            self.farewells.extend(gone);
+        }
+        self.carry_out_plan(now);
+        Response::ModeSet { was }
+    }
+}

@@ -1,0 +1,258 @@
+//! What is done at every poll whatever happens: rules kept as planned, samples of the right size,
+//! the flood's leavings cleaned up, and questions asked as often as the situation needs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Engine;
+use crate::evidence::describe;
+use crate::incident::Incident;
+use crate::policy::{NOTHING_LEFT, clean_age};
+use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
+use crate::watch::Watch;
+use crate::{Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Timestamp};
+
+/// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
+const CALM: Duration = Duration::from_secs(5);
+/// Questions during an incident.
+const BUSY: Duration = Duration::from_secs(1);
+/// For this long after an alarm or a new rule every poll counts.
+const URGENT: Duration = Duration::from_secs(5);
+/// Half-open entries removed at a time: each costs a message to the kernel.
+const CLEAN_LIMIT: u32 = 4096;
+
+impl Engine {
+    /// Brings the kernel's rules to what is wanted.
+    pub(super) fn carry_out_plan(&mut self, now: Timestamp) {
+        self.forget_expired(now);
+        for watch in self.watches.values_mut() {
+            if let Some(incident) = &mut watch.incident {
+                self.farewells.append(&mut incident.farewells);
+            }
+        }
+        for change in plan(now, &self.wanted(), &self.farewells, &self.book) {
+            match change {
+                Change::Remove(id, why) => self.remove_rule(now, id, why),
+                Change::Install(wanted) => self.install_rule(now, wanted),
+                Change::Renew(id, expires) => self.renew_rule(id, expires),
+            }
+        }
+        self.farewells.clear();
+    }
+
+    /// Rules that incidents want, by incident.
+    fn wanted(&self) -> Vec<Wanted> {
+        if self.mode == Mode::Off {
+            return Vec::new();
+        }
+        let mut incidents: Vec<&Incident> =
+            self.watches.values().filter_map(|watch| watch.incident.as_ref()).collect();
+        incidents.sort_by_key(|incident| incident.id());
+        incidents.into_iter().flat_map(Incident::wanted).cloned().collect()
+    }
+
+    /// A rule that nothing hits any more is not wanted by the evidence that made it.
+    fn forget_expired(&mut self, now: Timestamp) {
+        let over = |entry: &&Entry| entry.ttl.is_some() && entry.rule.expires <= now;
+        let expired: Vec<Matcher> =
+            self.book.iter().filter(over).map(|entry| entry.rule.matcher).collect();
+        for matcher in &expired {
+            for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+                incident.forget(matcher, "nothing hits it any more");
+            }
+        }
+    }
+
+    fn install_rule(&mut self, now: Timestamp, wanted: Wanted) {
+        let origin = Origin::Incident(wanted.incident);
+        let life = Life::WhileNeeded(wanted.ttl);
+        let words = match wanted.matcher {
+            Matcher::Source(net) => format!("SYNs from {net}"),
+            Matcher::Signature { mask, fingerprint, .. } => {
+                format!("SYNs like {}", describe(mask, &fingerprint))
+            }
+        };
+        let entry = self.book.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
+        let Some(rule) = entry.map(|entry| entry.rule.clone()) else {
+            self.note(now, wanted.incident, "no rule: all rule slots are taken".to_owned());
+            return;
+        };
+        let does = match self.mode {
+            Mode::Enforce => "drops",
+            Mode::Observe | Mode::Off => "would drop",
+        };
+        let text = format!("rule {} {does} {words}: {}", rule.id.0, wanted.reason);
+        self.commands.push_back(Command::InstallRule(rule));
+        self.note(now, wanted.incident, text.clone());
+        self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(wanted.incident));
+    }
+
+    pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
+        let Some(entry) = self.book.remove(id) else { return };
+        if let (Matcher::Source(net), Some(ttl)) = (entry.rule.matcher, entry.ttl) {
+            self.recurrence.ended(now, net, ttl);
+        }
+        if let Some(incident) = entry.incident() {
+            self.note(now, incident, format!("rule {} removed: {why}", id.0));
+        }
+        self.commands.push_back(Command::RemoveRule { rule: entry.rule, why });
+    }
+
+    pub(super) fn renew_rule(&mut self, id: RuleId, expires: Timestamp) {
+        if let Some(entry) = self.book.entry_mut(id) {
+            entry.rule.expires = expires;
+            self.commands.push_back(Command::RenewRule { id, expires });
+        }
+    }
+
+    /// Withdraws signature rules that real clients come back from.
+    pub(super) fn withdraw_hurting(&mut self, now: Timestamp) {
+        let hurting: Vec<Entry> = self
+            .book
+            .iter()
+            .filter(|entry| matches!(entry.rule.matcher, Matcher::Signature { .. }))
+            .filter(|entry| entry.meter.hurts(now, &self.settings))
+            .cloned()
+            .collect();
+        for entry in hurting {
+            let why = format!(
+                "{} SYNs that it dropped came back, as only real clients' do (it hit {})",
+                entry.meter.returned(),
+                entry.meter.hits()
+            );
+            self.refuse(&entry.rule.matcher, &why);
+            let text = format!("rule {} withdrawn: {why}; {NOTHING_LEFT}", entry.rule.id.0);
+            if let Some(incident) = entry.incident() {
+                self.note(now, incident, text.clone());
+            }
+            self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, entry.incident());
+        }
+    }
+
+    /// No incident asks for this rule any more, nor will.
+    pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+            if incident.wants(matcher) {
+                incident.refuse(matcher, why);
+            }
+        }
+    }
+
+    fn note(&mut self, now: Timestamp, incident: u64, text: String) {
+        let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_mut());
+        if let Some(incident) = open.find(|open| open.id() == incident) {
+            incident.note(now, text);
+        }
+    }
+
+    pub(super) fn tell_of_rule(
+        &mut self,
+        severity: Severity,
+        event: &'static str,
+        message: String,
+        incident: Option<u64>,
+    ) {
+        let open = |watch: &&Watch| {
+            watch.incident.as_ref().is_some_and(|open| Some(open.id()) == incident)
+        };
+        let listener = self.watches.values().find(open).map(|watch| watch.id);
+        let incident = listener.and_then(|id| self.incident_report(id, None)).map(Box::new);
+        self.commands.push_back(Command::Alert { severity, event, message, incident });
+    }
+
+    /// Follows as many flows as can be followed.
+    pub(super) fn adapt_sampling(&mut self, now: Timestamp, syn_rate: f64, shift: u8) {
+        if let Some(shift) = self.sampling.poll(now, syn_rate, shift, &self.settings) {
+            self.command_once(Command::SetSampling { shift });
+        }
+    }
+
+    /// Listeners from which rules keep SYNs away.
+    pub(super) fn mitigated(&self) -> BTreeSet<ListenerId> {
+        let acting = |watch: &&Watch| {
+            self.mode == Mode::Enforce && active_rules(watch, &self.book).next().is_some()
+        };
+        self.watches.values().filter(acting).map(|watch| watch.id).collect()
+    }
+
+    /// Has the half-open entries removed that a flood left in the queues of local listeners: they
+    /// would keep clients out for another minute.
+    pub(super) fn clean_half_open(&mut self, now: Timestamp) {
+        if self.mode != Mode::Enforce {
+            return;
+        }
+        for watch in self.watches.values_mut() {
+            let Some(incident) = &watch.incident else { continue };
+            let Some(newest) = active_rules(watch, &self.book).map(|e| e.rule.created).max() else {
+                continue;
+            };
+            let since = newest.max(self.enforced);
+            let empty = watch.half_open().is_some_and(|(half_open, _)| half_open == 0)
+                && watch.counted > since;
+            let pace = if now.since(since) < URGENT { self.settings.poll } else { BUSY };
+            if watch.kind != ListenerKind::Local
+                || empty
+                || !due(now, watch.cleaned, pace, self.settings.poll)
+            {
+                continue;
+            }
+            let sources = active_rules(watch, &self.book).filter_map(|entry| {
+                match entry.rule.matcher {
+                    Matcher::Source(net) => Some(net),
+                    Matcher::Signature { .. } => None,
+                }
+            });
+            self.commands.push_back(Command::CleanHalfOpen {
+                listener: watch.id,
+                signatures: incident.signatures().collect(),
+                sources: sources.collect(),
+                older_than: clean_age(watch.rtt(&self.settings)),
+                limit: CLEAN_LIMIT,
+            });
+            watch.cleaned = now;
+        }
+    }
+
+    /// Asks for the length of SYN queues.
+    pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
+        let local = self.watches.values().filter(|watch| watch.kind == ListenerKind::Local);
+        let Some(pace) = local.map(|watch| self.pace(now, watch, URGENT)).min() else { return };
+        if due(now, self.counted, pace, self.settings.poll) {
+            self.counted = now;
+            self.command_once(Command::CountHalfOpen);
+        }
+    }
+
+    /// Asks for the sampled flows.
+    pub(super) fn ask_for_flows(&mut self, now: Timestamp) {
+        let young = Duration::from_secs(10);
+        let watches = self.watches.values();
+        let Some(pace) = watches.map(|watch| self.pace(now, watch, young)).min() else { return };
+        if due(now, self.inspected, pace, self.settings.poll) {
+            self.inspected = now;
+            self.command_once(Command::InspectFlows);
+        }
+    }
+
+    /// How often a listener's situation needs another look. An incident does at every poll while it
+    /// is younger than `young`.
+    fn pace(&self, now: Timestamp, watch: &Watch, young: Duration) -> Duration {
+        match &watch.incident {
+            Some(incident) if now.since(incident.detected()) < young => self.settings.poll,
+            Some(_) => BUSY,
+            None if watch.is_suspicious() => self.settings.poll,
+            None => CALM,
+        }
+    }
+}
+
+/// The rules that exist because of a listener's incident.
+pub(super) fn active_rules<'a>(watch: &'a Watch, book: &'a Book) -> impl Iterator<Item = &'a Entry> {
+    let wanted = watch.incident.iter().flat_map(Incident::wanted);
+    wanted.filter_map(|wanted| book.find(&wanted.matcher))
+}
+
+/// Whether `pace` has passed since `last`, give or take half a poll.
+fn due(now: Timestamp, last: Timestamp, pace: Duration, poll: Duration) -> bool {
+    now.since(last) + poll / 2 >= pace
+}

@@ -1,0 +1,74 @@
+//! What the engine knows, for people.
+
+use super::Engine;
+use super::upkeep::active_rules;
+use crate::rules::Entry;
+use crate::watch::Watch;
+use crate::{
+    IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, RuleId, RuleReport,
+    Timestamp,
+};
+
+impl Engine {
+    /// Everything that is known at `now`. Rates are those of the last sample.
+    pub fn report(&self, now: Timestamp) -> Report {
+        let mut open: Vec<IncidentReport> =
+            self.watches.keys().filter_map(|id| self.incident_report(*id, None)).collect();
+        open.sort_by_key(|incident| incident.id);
+        Report {
+            mode: self.mode,
+            incidents: open,
+            past: self.past.iter().cloned().collect(),
+            listeners: self.watches.values().map(|watch| self.listener_report(watch)).collect(),
+            rules: self
+                .book
+                .iter()
+                .filter(|entry| entry.rule.expires > now)
+                .map(|entry| self.rule_report(entry))
+                .collect(),
+            sample_shift: self.sample_shift,
+        }
+    }
+
+    /// The open incident of a listener; with an end, as it was then.
+    pub(super) fn incident_report(
+        &self,
+        id: ListenerId,
+        ended: Option<Timestamp>,
+    ) -> Option<IncidentReport> {
+        let watch = self.watches.get(&id)?;
+        let incident = watch.incident.as_ref()?;
+        let rules: Vec<RuleId> = match ended {
+            Some(_) => Vec::new(),
+            None => active_rules(watch, &self.book).map(|entry| entry.rule.id).collect(),
+        };
+        Some(incident.report(watch.syn_rate(), rules, ended))
+    }
+
+    pub(super) fn rule_report(&self, entry: &Entry) -> RuleReport {
+        entry.report(|id| self.watches.get(&id).map(|watch| watch.listener))
+    }
+
+    fn listener_report(&self, watch: &Watch) -> ListenerReport {
+        let (completed_rate, dropped_rate) = watch.other_rates();
+        let acting = self.mode == Mode::Enforce && active_rules(watch, &self.book).next().is_some();
+        let state = match &watch.incident {
+            Some(_) if acting => ListenerState::Protected,
+            Some(_) => ListenerState::Attacked,
+            None if watch.is_suspicious() => ListenerState::Suspect,
+            None => ListenerState::Ok,
+        };
+        ListenerReport {
+            id: watch.id,
+            listener: watch.listener,
+            kind: watch.kind,
+            counters: watch.counters,
+            queues: watch.queues,
+            syn_rate: watch.syn_rate(),
+            completed_rate,
+            dropped_rate,
+            completion: watch.completion(&self.settings),
+            state,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The verdict on a cohort of failing flows.
+
+use ipnet::IpNet;
+
+use super::cohort::Cohort;
+use super::gate::Gate;
+use super::signature::{Candidate, choose};
+use super::sources::{Sources, top_network};
+use super::ttl::Ttls;
+use crate::learned::Clients;
+use crate::{Evidence, IncidentClass, Settings};
+
+/// What the failing flows say.
+#[derive(Clone, Debug)]
+pub(crate) struct Assessment {
+    /// The numbers, as far as flows give them.
+    pub evidence: Evidence,
+    /// What kind of trouble it is.
+    pub class: IncidentClass,
+    /// Gate items that hold.
+    pub gate: u32,
+    /// Everything that can be known speaks for a forged flood.
+    pub unanimous: bool,
+    /// The signature that a rule would drop.
+    pub signature: Option<Candidate>,
+    /// The network of the top source.
+    pub top_source: Option<IpNet>,
+}
+
+impl Assessment {
+    /// Confidence in the class: `1 - 2^-gate` for an attack.
+    pub fn confidence(&self) -> f64 {
+        1.0 - 0.5_f64.powi(self.gate as i32)
+    }
+}
+
+/// Judges a cohort.
+pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) -> Assessment {
+    let sources = Sources::of(&cohort.failing);
+    let ttls = Ttls::of(&cohort.failing);
+    let (signature, signatures) = choose(cohort, clients, settings).unzip();
+    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
+    let evidence = Evidence {
+        failing_flows: cohort.weight(),
+        singleton_share: sources.singletons,
+        top_source_share: sources.top_share(),
+        top_sources: sources.top.clone(),
+        k90_sources: sources.k90,
+        k90_networks: sources.k90_networks,
+        distinct_slash8: sources.slash8,
+        signatures: signatures.unwrap_or_default(),
+        top2_ttl_share: ttls.top2,
+        ttls: ttls.top.clone(),
+        retransmitted_share: gate.repeated_share,
+        gate: gate.items(signature.as_ref(), &sources, &ttls),
+        ..Evidence::default()
+    };
+    Assessment {
+        evidence,
+        class: class(&gate, &sources, settings),
+        gate: gate.count(),
+        unanimous: gate.unanimous(),
+        signature,
+        top_source: sources.top.first().map(|top| top_network(&cohort.failing, top.addr)),
+    }
+}
+
+/// Below the gate it is no attack. Random sources are told by being seen once each, or, where a
+/// smaller pool of forged addresses comes round again, by one machine's fingerprint and hop count
+/// on all of them and no client behind any.
+fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
+    let many = sources.distinct >= settings.distinct_min;
+    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || sources.everywhere);
+    let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
+    if gate.count() < settings.gate_attack {
+        IncidentClass::HandshakeDegraded
+    } else if sources.top_share() >= settings.single_source_share {
+        IncidentClass::SingleSource
+    } else if many && (scattered || one_machine) {
+        IncidentClass::RandomSpoofed
+    } else {
+        IncidentClass::HandshakeDegraded
+    }
+}

@@ -1,0 +1,144 @@
+//! The evidence gate: handshakes fail, but is it an attack?
+//!
+//! Each item is a way in which the makers of forged SYNs differ from clients whose path is broken.
+//! Without the gate every short outage of a group of clients would be an alarm.
+
+use super::cohort::Cohort;
+use super::signature::Candidate;
+use super::sources::Sources;
+use super::ttl::Ttls;
+use crate::{GateItem, Settings};
+
+/// Flows from which the share that repeats its SYN means anything.
+const JUDGED_MIN: usize = 16;
+
+/// What holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate {
+    /// One fingerprint, and not the clients'.
+    pub fingerprint: bool,
+    /// TTLs of one machine, or of none.
+    pub ttl: bool,
+    /// Few sources or networks.
+    pub few_sources: bool,
+    /// Sources that are seen once.
+    pub singletons: bool,
+    /// Whether SYNs are not repeated; `None` while it is too early to say.
+    pub not_repeated: Option<bool>,
+    /// Share of the judged flows whose SYN was repeated.
+    pub repeated_share: Option<f64>,
+}
+
+impl Gate {
+    pub fn judge(
+        cohort: &Cohort,
+        signature: Option<&Candidate>,
+        sources: &Sources,
+        ttls: &Ttls,
+        settings: &Settings,
+    ) -> Self {
+        let enough = sources.flows >= settings.distinct_min;
+        let few = sources.k90_networks <= settings.few_networks
+            || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
+        let repeated_share = repeated_share(cohort);
+        Self {
+            fingerprint: signature.is_some_and(|signature| signature.is_a_tools(settings)),
+            ttl: enough
+                && (ttls.top2 >= settings.ttl_share
+                    || ttls.impossible >= settings.ttl_impossible_share),
+            few_sources: enough && few,
+            singletons: sources.distinct >= settings.distinct_min
+                && sources.singletons >= settings.singleton_share,
+            not_repeated: repeated_share.map(|share| share <= settings.retransmit_share),
+            repeated_share,
+        }
+    }
+
+    /// Number of items that hold.
+    pub fn count(&self) -> u32 {
+        let items = [
+            self.fingerprint,
+            self.ttl,
+            self.few_sources,
+            self.singletons,
+            self.not_repeated == Some(true),
+        ];
+        items.into_iter().map(u32::from).sum()
+    }
+
+    /// Everything that can be known of a flood from random sources speaks for one.
+    pub fn unanimous(&self) -> bool {
+        self.fingerprint && self.ttl && self.singletons && self.not_repeated != Some(false)
+    }
+
+    /// The items with their numbers, for people.
+    pub fn items(
+        &self,
+        signature: Option<&Candidate>,
+        sources: &Sources,
+        ttls: &Ttls,
+    ) -> Vec<GateItem> {
+        let item = |name: &str, holds, detail| GateItem { name: name.to_owned(), holds, detail };
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        vec![
+            item(
+                "fingerprint",
+                self.fingerprint,
+                signature.map_or_else(
+                    || "no failing flow".to_owned(),
+                    |top| {
+                        format!(
+                            "one covers {} of the failing SYNs, {} of the flows with it complete",
+                            percent(top.coverage),
+                            percent(top.completion)
+                        )
+                    },
+                ),
+            ),
+            item(
+                "ttl",
+                self.ttl,
+                format!(
+                    "two TTLs cover {}, {} are impossible for real hosts",
+                    percent(ttls.top2),
+                    percent(ttls.impossible)
+                ),
+            ),
+            item(
+                "few_sources",
+                self.few_sources,
+                format!(
+                    "90 % come from {} sources in {} networks",
+                    sources.k90, sources.k90_networks
+                ),
+            ),
+            item(
+                "singletons",
+                self.singletons,
+                format!("{} come from sources seen once", percent(sources.singletons)),
+            ),
+            item(
+                "no_retransmission",
+                self.not_repeated == Some(true),
+                self.repeated_share.map_or_else(
+                    || "too early to say".to_owned(),
+                    |share| format!("{} were repeated after 1.5 s", percent(share)),
+                ),
+            ),
+        ]
+    }
+}
+
+fn repeated_share(cohort: &Cohort) -> Option<f64> {
+    let judged: Vec<(bool, u64)> = cohort
+        .failing
+        .iter()
+        .filter_map(|flow| flow.repeated.map(|repeated| (repeated, flow.weight)))
+        .collect();
+    if judged.len() < JUDGED_MIN {
+        return None;
+    }
+    let all: u64 = judged.iter().map(|(_, weight)| weight).sum();
+    let repeated: u64 = judged.iter().filter(|(repeated, _)| *repeated).map(|(_, w)| w).sum();
+    Some(repeated as f64 / all as f64)
+}

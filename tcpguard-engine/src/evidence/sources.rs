@@ -1,0 +1,223 @@
+//! Where failing handshakes come from: one place, few, or everywhere.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::cohort::Failing;
+use crate::SourceShare;
+
+/// Top sources reported.
+const TOP: usize = 8;
+/// Flows among which singletons are counted. Drawing this many from a pool of P addresses leaves
+/// exp(-1024/P) of them alone, so that 90 % singletons mean a pool of some 10,000 addresses, however
+/// long the flood has lasted.
+const DRAWN: usize = 1024;
+/// /8 networks in which hosts live (1 to 223, RFC 1112 §4 and RFC 6890).
+const SLASH_8: f64 = 223.0;
+/// Addresses of one IPv6 /64 from which the whole /64 is the source.
+const SPREAD_IN_64: usize = 4;
+
+/// The sources of the failing flows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    /// Flows looked at.
+    pub flows: usize,
+    /// Distinct sources among them.
+    pub distinct: usize,
+    /// The most frequent ones, the first one first.
+    pub top: Vec<SourceShare>,
+    /// Share of flows from sources seen once, among at most [`DRAWN`].
+    pub singletons: f64,
+    /// Fewest sources that cover 90 %.
+    pub k90: u64,
+    /// Fewest /24 (IPv6: /48) that cover 90 %.
+    pub k90_networks: u64,
+    /// Distinct /8 (IPv6: /16).
+    pub slash8: u64,
+    /// Sources stand in at least half as many /8 networks as uniformly drawn ones would.
+    pub everywhere: bool,
+}
+
+impl Sources {
+    pub fn of(failing: &[Failing]) -> Self {
+        let total: u64 = failing.iter().map(|flow| flow.weight).sum();
+        let by_source = ranked(failing, |flow| flow.source);
+        let by_network = ranked(failing, |flow| network(flow.source));
+        let slash8 = ranked(failing, |flow| first_bits(flow.source)).len();
+        let v4 = failing.iter().filter(|flow| flow.source.is_ipv4()).count();
+        let uniform = SLASH_8 * (1.0 - (-(v4 as f64) / SLASH_8).exp());
+        let top = by_source.iter().take(TOP).map(|&(addr, weight)| SourceShare {
+            addr,
+            share: weight as f64 / total as f64,
+        });
+        Self {
+            flows: failing.len(),
+            distinct: by_source.len(),
+            top: top.collect(),
+            singletons: singletons(failing),
+            k90: covering(&by_source, total),
+            k90_networks: covering(&by_network, total),
+            slash8: slash8 as u64,
+            everywhere: v4 * 2 > failing.len() && slash8 as f64 >= 0.5 * uniform,
+        }
+    }
+
+    /// Share of the top source.
+    pub fn top_share(&self) -> f64 {
+        self.top.first().map_or(0.0, |top| top.share)
+    }
+
+    /// Flows per source.
+    pub fn per_source(&self) -> f64 {
+        if self.distinct == 0 { 0.0 } else { self.flows as f64 / self.distinct as f64 }
+    }
+}
+
+/// The network that stands for the top source: its address, or its IPv6 /64 when it uses several
+/// addresses there.
+pub(crate) fn top_network(failing: &[Failing], top: IpAddr) -> IpNet {
+    let within = |flow: &&Failing| flow.source == top;
+    match top {
+        IpAddr::V4(addr) => Ipv4Net::from(addr).into(),
+        IpAddr::V6(prefix) => {
+            let addrs = ranked(failing.iter().filter(within), |flow| flow.addr);
+            match addrs.first() {
+                Some((IpAddr::V6(addr), _)) if addrs.len() < SPREAD_IN_64 => {
+                    Ipv6Net::from(*addr).into()
+                }
+                _ => Ipv6Net::new_assert(prefix, 64).into(),
+            }
+        }
+    }
+}
+
+/// Weight by key, the heaviest first; equals in the order of their keys.
+fn ranked<'a, K: Copy + Ord>(
+    failing: impl IntoIterator<Item = &'a Failing>,
+    key: impl Fn(&Failing) -> K,
+) -> Vec<(K, u64)> {
+    let mut weights = BTreeMap::<K, u64>::new();
+    for flow in failing {
+        *weights.entry(key(flow)).or_default() += flow.weight;
+    }
+    let mut ranked: Vec<_> = weights.into_iter().collect();
+    ranked.sort_by_key(|&(_, weight)| std::cmp::Reverse(weight));
+    ranked
+}
+
+/// How many of the heaviest cover 90 %.
+fn covering<K>(ranked: &[(K, u64)], total: u64) -> u64 {
+    let mut covered = 0;
+    let needed = ranked.iter().take_while(|(_, weight)| {
+        let more = covered * 10 < total * 9;
+        covered += weight;
+        more
+    });
+    needed.count() as u64
+}
+
+fn singletons(failing: &[Failing]) -> f64 {
+    let step = failing.len().div_ceil(DRAWN).max(1);
+    let drawn: Vec<&Failing> = failing.iter().step_by(step).collect();
+    let mut times = BTreeMap::<IpAddr, u32>::new();
+    for flow in &drawn {
+        *times.entry(flow.source).or_default() += 1;
+    }
+    let once = times.values().filter(|times| **times == 1).count();
+    if drawn.is_empty() { 0.0 } else { once as f64 / drawn.len() as f64 }
+}
+
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(addr) => std::net::Ipv4Addr::from_bits(addr.to_bits() >> 8 << 8).into(),
+        IpAddr::V6(addr) => std::net::Ipv6Addr::from_bits(addr.to_bits() >> 80 << 80).into(),
+    }
+}
+
+fn first_bits(source: IpAddr) -> (bool, u16) {
+    match source {
+        IpAddr::V4(addr) => (false, addr.octets()[0].into()),
+        IpAddr::V6(addr) => (true, addr.segments()[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use tcpguard_common::fastpath::Fingerprint;
+
+    use super::super::cohort;
+    use super::*;
+
+    fn from(addr: impl Into<IpAddr>) -> Failing {
+        let addr = addr.into();
+        Failing {
+            addr,
+            source: cohort::source(addr),
+            print: Fingerprint::default(),
+            weight: 1,
+            repeated: None,
+            unfinished: false,
+        }
+    }
+
+    /// Well-spread addresses, `pool` different ones.
+    fn pool(flows: u32, pool: u32) -> Vec<Failing> {
+        let scattered = |n: u32| Ipv4Addr::from_bits((n % pool).wrapping_mul(0x9e37_79b1));
+        (0..flows).map(|n| from(scattered(n.wrapping_mul(2_654_435_769)))).collect()
+    }
+
+    #[test]
+    fn random_sources_are_singletons_everywhere() {
+        let sources = Sources::of(&pool(4000, 1 << 31));
+        assert!(sources.singletons > 0.99, "{sources:?}");
+        assert!(sources.everywhere);
+        assert!(sources.k90 > 3000);
+        assert!(sources.top_share() < 0.01);
+    }
+
+    #[test]
+    fn a_pool_of_a_thousand_addresses_is_not_random() {
+        assert!(Sources::of(&pool(8192, 1000)).singletons < 0.9);
+    }
+
+    #[test]
+    fn one_source_among_others_is_named_with_its_share() {
+        let mut failing = vec![from([198, 51, 100, 7]); 80];
+        failing.extend(pool(20, 1 << 31));
+        let sources = Sources::of(&failing);
+        assert_eq!(sources.top[0].addr, IpAddr::from([198, 51, 100, 7]));
+        assert_eq!(sources.top_share(), 0.8);
+        assert_eq!(sources.top.len(), TOP);
+    }
+
+    #[test]
+    fn weights_count() {
+        let mut failing = vec![from([198, 51, 100, 7]), from([192, 0, 2, 1])];
+        failing[0].weight = 9;
+        let sources = Sources::of(&failing);
+        assert_eq!((sources.top_share(), sources.k90), (0.9, 1));
+    }
+
+    #[test]
+    fn an_ipv6_source_is_its_64_and_blocked_as_such_once_it_spreads() {
+        let prefix: IpAddr = "2001:db8:1:2::".parse().expect("address");
+        let host = |n: u16| from(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, n));
+        let one: Vec<_> = (0..100).map(|_| host(9)).collect();
+        assert_eq!(Sources::of(&one).distinct, 1);
+        assert_eq!(top_network(&one, prefix).to_string(), "2001:db8:1:2::9/128");
+        let many: Vec<_> = (0..100).map(host).collect();
+        assert_eq!(Sources::of(&many).top_share(), 1.0);
+        assert_eq!(top_network(&many, prefix).to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn nothing_is_nothing() {
+        let sources = Sources::of(&[]);
+        assert_eq!((sources.top_share(), sources.per_source(), sources.k90), (0.0, 0.0, 0));
+        assert!(!sources.everywhere);
+    }
+}

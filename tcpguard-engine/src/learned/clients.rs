@@ -1,0 +1,194 @@
+//! What the clients that completed handshakes at a listener look like.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use crate::{Flow, FlowState, Timestamp};
+
+/// Fingerprints remembered; a site's clients show a few dozen.
+const PRINTS: usize = 256;
+/// Completions of one fingerprint that one look adds at most, so that a burst does not crowd out
+/// the others.
+const PER_LOOK: u64 = 100;
+/// A fingerprint not seen for so long is forgotten: clients change, and a single completed
+/// handshake must not shield a flood's signature for ever.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Completions in a look from which their median tells the round-trip time.
+const RTT_FLOWS: usize = 8;
+/// Weight of one look in the average of the round-trip time.
+const RTT_WEIGHT: f64 = 0.25;
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    completions: u64,
+    seen: Timestamp,
+}
+
+/// Fingerprints of completed handshakes and their usual round-trip time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clients {
+    prints: BTreeMap<Fingerprint, Known>,
+    completions: u64,
+    rtt: Option<Duration>,
+    learned: Timestamp,
+}
+
+impl Clients {
+    /// Learns from the flows of the listener that completed since the last look; to be called only
+    /// in calm.
+    pub fn learn(&mut self, now: Timestamp, flows: &[&Flow]) {
+        let fresh = |flow: &&&Flow| {
+            flow.state == FlowState::Completed && flow.done_at.is_some_and(|at| at > self.learned)
+        };
+        let mut added = BTreeMap::<Fingerprint, u64>::new();
+        let mut trips = Vec::new();
+        for flow in flows.iter().filter(fresh) {
+            *added.entry(memorable(&flow.fingerprint)).or_default() += 1;
+            if let (Some(sent), Some(done)) = (flow.syn_ack_at, flow.done_at) {
+                trips.push(done.since(sent));
+            }
+        }
+        self.learned = now;
+        self.prints.retain(|_, known| now.since(known.seen) < REMEMBERED);
+        for (print, completions) in added {
+            let completions = completions.min(PER_LOOK);
+            self.completions += completions;
+            let known = self.prints.entry(print).or_insert(Known { completions: 0, seen: now });
+            known.completions += completions;
+            known.seen = now;
+        }
+        while self.prints.len() > PRINTS {
+            let rarest = self.prints.iter().min_by_key(|(_, known)| known.completions);
+            let Some(rarest) = rarest.map(|(print, _)| *print) else { break };
+            self.prints.remove(&rarest);
+        }
+        self.learn_rtt(trips);
+    }
+
+    fn learn_rtt(&mut self, mut trips: Vec<Duration>) {
+        if trips.len() < RTT_FLOWS {
+            return;
+        }
+        let middle = trips.len() / 2;
+        let median = *trips.select_nth_unstable(middle).1;
+        self.rtt = Some(match self.rtt {
+            None => median,
+            Some(rtt) => rtt.mul_f64(1.0 - RTT_WEIGHT) + median.mul_f64(RTT_WEIGHT),
+        });
+    }
+
+    /// Completions recorded.
+    pub fn completions(&self) -> u64 {
+        self.completions
+    }
+
+    /// Completions recorded with this signature; `print` is reduced to `mask`.
+    pub fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
+        if mask == Mask::IpId && print.ip_id != 0 {
+            // A client that counts its packets meets this identification once in 65,536 SYNs.
+            return 0;
+        }
+        let matching = self.prints.iter().filter(|(known, _)| known.masked(mask) == *print);
+        matching.map(|(_, known)| known.completions).sum()
+    }
+
+    /// Share of the recorded completions with this signature, 0 to 1.
+    pub fn share(&self, mask: Mask, print: &Fingerprint) -> f64 {
+        let all: u64 = self.prints.values().map(|known| known.completions).sum();
+        if all == 0 { 0.0 } else { self.with_signature(mask, print) as f64 / all as f64 }
+    }
+
+    /// Median time from SYN-ACK to third ACK.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+}
+
+/// What is remembered of a fingerprint. A client's IP identification changes from SYN to SYN unless
+/// it is always zero, so only that is kept: 0 for zero, 1 for anything else.
+fn memorable(print: &Fingerprint) -> Fingerprint {
+    Fingerprint { ip_id: print.ip_id.min(1), ..print.masked(Mask::Full) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ListenerId;
+
+    fn completed(window: u16, ip_id: u16, done_ms: u64) -> Flow {
+        Flow {
+            listener: ListenerId(0),
+            client: [192, 0, 2, 1].into(),
+            client_port: 1024,
+            server: [203, 0, 113, 10].into(),
+            syn_at: Timestamp::from_millis(done_ms - 101),
+            syn_ack_at: Some(Timestamp::from_millis(done_ms - 100)),
+            done_at: Some(Timestamp::from_millis(done_ms)),
+            state: FlowState::Completed,
+            syn_retransmits: 0,
+            weight: 1,
+            fingerprint: Fingerprint { window, ip_id, ttl: 57, ..Fingerprint::default() },
+        }
+    }
+
+    fn learned(looks: &[(u64, &[Flow])]) -> Clients {
+        let mut clients = Clients::default();
+        for (now, flows) in looks {
+            clients.learn(Timestamp::from_millis(*now), &flows.iter().collect::<Vec<_>>());
+        }
+        clients
+    }
+
+    #[test]
+    fn each_completion_counts_once_however_often_it_is_seen() {
+        let flows = [completed(1000, 7, 900), completed(2000, 8, 950)];
+        let clients = learned(&[(1000, &flows), (6000, &flows)]);
+        assert_eq!(clients.completions(), 2);
+        let print = flows[0].fingerprint.masked(Mask::Full);
+        assert_eq!(clients.with_signature(Mask::Full, &print), 1);
+        let any_window = flows[0].fingerprint.masked(Mask::NoWindow);
+        assert_eq!(clients.with_signature(Mask::NoWindow, &any_window), 2);
+        assert_eq!(clients.share(Mask::Full, &print), 0.5);
+    }
+
+    #[test]
+    fn a_constant_identification_is_known_only_where_it_is_zero() {
+        let counting = learned(&[(1000, &[completed(1000, 4242, 900)])]);
+        let zero = learned(&[(1000, &[completed(1000, 0, 900)])]);
+        let signature = |ip_id| Fingerprint { ip_id, ..Fingerprint::default() };
+        assert_eq!(counting.with_signature(Mask::IpId, &signature(4242)), 0);
+        assert_eq!(counting.with_signature(Mask::IpId, &signature(0)), 0);
+        assert_eq!(zero.with_signature(Mask::IpId, &signature(0)), 1);
+    }
+
+    #[test]
+    fn a_burst_of_one_fingerprint_counts_as_a_hundred() {
+        let flows = vec![completed(1000, 7, 900); 5000];
+        assert_eq!(learned(&[(1000, &flows)]).completions(), 100);
+    }
+
+    #[test]
+    fn the_rarest_fingerprints_make_room() {
+        let common = [completed(1, 1, 900), completed(1, 1, 900)];
+        let rare: Vec<Flow> = (2..400).map(|window| completed(window, 1, 5900)).collect();
+        let clients = learned(&[(1000, &common), (6000, &rare)]);
+        assert_eq!(clients.prints.len(), PRINTS);
+        assert_eq!(clients.with_signature(Mask::Full, &common[0].fingerprint.masked(Mask::Full)), 2);
+    }
+
+    #[test]
+    fn a_fingerprint_is_forgotten_after_a_day() {
+        let day = REMEMBERED.as_millis() as u64 + 1000;
+        let clients = learned(&[(1000, &[completed(1, 1, 900)]), (day, &[])]);
+        assert_eq!(clients.prints.len(), 0);
+    }
+
+    #[test]
+    fn the_round_trip_time_is_the_median() {
+        assert_eq!(learned(&[(1000, &[completed(1, 1, 900)])]).rtt(), None, "one says nothing");
+        let flows = vec![completed(1, 1, 900); RTT_FLOWS];
+        assert_eq!(learned(&[(1000, &flows)]).rtt(), Some(Duration::from_millis(100)));
+    }
+}

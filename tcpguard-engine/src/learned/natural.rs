@@ -1,0 +1,100 @@
+//! How many handshakes fail without an attack: lost clients, port scanners, health probes.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::window::{Sums, Window};
+
+/// Share assumed before anything is learned.
+const INITIAL_SHARE: f64 = 0.02;
+/// Bounds of the learned share. The upper one keeps a patient attacker from teaching the detector
+/// that everything fails; only the release depends on it, never the alarm of the fast path.
+const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.25;
+/// Highest learned rate of failures that do not grow with the traffic, per second: half-open health
+/// probes of a balancer.
+const MAX_RATE: f64 = 20.0;
+/// Weight of one second in the average: a time constant of two minutes.
+const WEIGHT: f64 = 0.008;
+/// Attempts in the span from which a second has its full weight.
+const FULL_WEIGHT_ATTEMPTS: f64 = 80.0;
+const EVERY: Duration = Duration::from_secs(1);
+const SPAN: Duration = Duration::from_secs(8);
+
+/// The failures that are nobody's attack.
+#[derive(Clone, Debug)]
+pub(crate) struct Natural {
+    share: f64,
+    rate: f64,
+    learned: Timestamp,
+}
+
+impl Default for Natural {
+    fn default() -> Self {
+        Self { share: INITIAL_SHARE, rate: 0.0, learned: Timestamp::default() }
+    }
+}
+
+impl Natural {
+    /// Learns from the last seconds; to be called only in calm.
+    pub fn learn(&mut self, now: Timestamp, window: &Window) {
+        if now.since(self.learned) < EVERY {
+            return;
+        }
+        self.learned = now;
+        let sums = window.last(SPAN);
+        if sums.attempts == 0 {
+            return;
+        }
+        let attempts = sums.attempts as f64;
+        let failures = sums.failures() as f64;
+        let weight = WEIGHT * (attempts / FULL_WEIGHT_ATTEMPTS).min(1.0);
+        let share = self.share + weight * (failures / attempts - self.share);
+        self.share = share.clamp(*SHARE.start(), *SHARE.end());
+        let rate = sums.per_second(sums.failures()).min(MAX_RATE);
+        self.rate += WEIGHT * (rate - self.rate);
+    }
+
+    /// Failures to be expected among these attempts.
+    pub fn expected(&self, sums: &Sums) -> f64 {
+        (self.share * sums.attempts as f64).max(self.rate * sums.span.as_secs_f64())
+    }
+
+    /// Share of the attempts that fails anyway.
+    pub fn share(&self) -> f64 {
+        self.share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::Tick;
+
+    fn taught(seconds: u64, mut tick: impl FnMut(u64) -> (u64, u64)) -> Natural {
+        let mut window = Window::default();
+        let mut natural = Natural::default();
+        for second in 1..=seconds {
+            let end = Timestamp::from_millis(1000 * second);
+            let (attempts, established) = tick(second);
+            window.push(Tick { end, span: EVERY, attempts, established, ..Tick::default() });
+            natural.learn(end, &window);
+        }
+        natural
+    }
+
+    #[test]
+    fn the_usual_share_is_learned_in_minutes() {
+        let natural = taught(900, |_| (200, 190));
+        assert!((natural.share() - 0.05).abs() < 0.001, "{}", natural.share());
+    }
+
+    #[test]
+    fn a_two_hour_ramp_teaches_no_more_than_the_bounds() {
+        let natural = taught(7200, |second| (200 + second, 200));
+        let flood = Sums { span: EVERY, attempts: 7200, completed: 200, ..Sums::default() };
+        assert!(natural.share() <= 0.25);
+        assert!(natural.expected(&flood) <= 0.25 * 7200.0);
+        let idle = Sums { span: EVERY, ..Sums::default() };
+        assert!(natural.expected(&idle) <= MAX_RATE);
+    }
+}

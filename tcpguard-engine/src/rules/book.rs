@@ -1,0 +1,189 @@
+//! Every rule that should be in the kernel now.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::meter::Meter;
+use crate::evidence::describe;
+use crate::{
+    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId, RuleReport, Settings,
+    Timestamp,
+};
+
+/// A rule and its life.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// As it is in the kernel.
+    pub rule: Rule,
+    /// Without hits it ends after this time; `None` for a rule with a fixed end.
+    pub ttl: Option<Duration>,
+    /// When it last hit enough to be needed.
+    pub needed: Timestamp,
+    /// What it hits.
+    pub meter: Meter,
+}
+
+impl Entry {
+    /// When it should end by what is known now.
+    pub fn due(&self) -> Timestamp {
+        self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
+    }
+
+    /// The incident it was made for.
+    pub fn incident(&self) -> Option<u64> {
+        match self.rule.origin {
+            Origin::Incident(id) => Some(id),
+            Origin::Operator { .. } => None,
+        }
+    }
+
+    /// Its report. `listener` tells the address behind a listener's id.
+    pub fn report(&self, listener: impl Fn(ListenerId) -> Option<Listener>) -> RuleReport {
+        let (kind, matches) = match &self.rule.matcher {
+            Matcher::Source(net) => ("source", net.to_string()),
+            Matcher::Signature { listener: id, mask, fingerprint } => {
+                let place = listener(*id).map_or_else(|| format!("listener {}", id.0), |listener| {
+                    listener.to_string()
+                });
+                ("signature", format!("{} to {place}", describe(*mask, fingerprint)))
+            }
+        };
+        let origin = if self.incident().is_some() { "incident" } else { "operator" };
+        RuleReport {
+            id: self.rule.id,
+            kind: kind.to_owned(),
+            matches,
+            origin: origin.to_owned(),
+            incident: self.incident(),
+            reason: self.rule.reason.clone(),
+            created: self.rule.created,
+            expires: self.rule.expires,
+            hits: self.meter.hits(),
+            returned: self.meter.returned(),
+        }
+    }
+}
+
+/// The rules by their slot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    entries: BTreeMap<RuleId, Entry>,
+}
+
+impl Book {
+    /// Adds a rule in the smallest free slot; `None` when there is none.
+    ///
+    /// A slot is free as soon as the removal of its rule has been ordered: commands are carried out
+    /// in order.
+    pub fn add(
+        &mut self,
+        now: Timestamp,
+        matcher: Matcher,
+        origin: Origin,
+        reason: String,
+        life: Life,
+    ) -> Option<&Entry> {
+        let is_signature = |entry: &&Entry| matches!(entry.rule.matcher, Matcher::Signature { .. });
+        if matches!(matcher, Matcher::Signature { .. })
+            && self.entries.values().filter(is_signature).count() >= Limits::SIGNATURES as usize
+        {
+            return None;
+        }
+        let taken = self.entries.keys().map(|id| id.0);
+        let free = (0..Limits::RULES).zip(taken).find(|(slot, taken)| slot != taken);
+        let slot = free.map_or(self.entries.len() as u32, |(slot, _)| slot);
+        if slot >= Limits::RULES {
+            return None;
+        }
+        let id = RuleId(slot);
+        let (ttl, expires) = match life {
+            Life::WhileNeeded(ttl) => (Some(ttl), now + ttl),
+            Life::Until(end) => (None, end),
+        };
+        let rule = Rule { id, matcher, origin, reason, created: now, expires };
+        let entry = Entry { rule, ttl, needed: now, meter: Meter::default() };
+        Some(self.entries.entry(id).insert_entry(entry).into_mut())
+    }
+
+    /// Takes a rule out.
+    pub fn remove(&mut self, id: RuleId) -> Option<Entry> {
+        self.entries.remove(&id)
+    }
+
+    /// The rule with exactly this matcher.
+    pub fn find(&self, matcher: &Matcher) -> Option<&Entry> {
+        self.iter().find(|entry| entry.rule.matcher == *matcher)
+    }
+
+    /// A rule by its slot.
+    pub fn entry_mut(&mut self, id: RuleId) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)
+    }
+
+    /// All rules in the order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Takes over the kernel's counters.
+    pub fn read(&mut self, now: Timestamp, counters: &[RuleCounters], settings: &Settings) {
+        for counter in counters {
+            if let Some(entry) = self.entries.get_mut(&counter.id) {
+                entry.meter.read(now, counter.hits, counter.returned, settings);
+                if entry.meter.active(now, settings) {
+                    entry.needed = now;
+                }
+            }
+        }
+    }
+}
+
+/// How long a rule lives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Life {
+    /// This long after the last time it was needed.
+    WhileNeeded(Duration),
+    /// To a fixed end.
+    Until(Timestamp),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(host: u8) -> Matcher {
+        Matcher::Source(ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into())
+    }
+
+    fn add(book: &mut Book, matcher: Matcher) -> Option<RuleId> {
+        let life = Life::WhileNeeded(Duration::from_secs(60));
+        let origin = Origin::Incident(1);
+        book.add(Timestamp::default(), matcher, origin, String::new(), life).map(|e| e.rule.id)
+    }
+
+    #[test]
+    fn the_smallest_free_slot_is_used() {
+        let mut book = Book::default();
+        for host in 0..4 {
+            assert_eq!(add(&mut book, source(host)), Some(RuleId(host.into())));
+        }
+        book.remove(RuleId(1));
+        assert_eq!(add(&mut book, source(9)), Some(RuleId(1)));
+        assert_eq!(add(&mut book, source(10)), Some(RuleId(4)));
+    }
+
+    #[test]
+    fn signatures_have_a_limit_of_their_own() {
+        let mut book = Book::default();
+        let signature = |listener| Matcher::Signature {
+            listener: ListenerId(listener),
+            mask: tcpguard_common::fastpath::Mask::Full,
+            fingerprint: Default::default(),
+        };
+        for listener in 0..Limits::SIGNATURES {
+            assert!(add(&mut book, signature(listener)).is_some());
+        }
+        assert_eq!(add(&mut book, signature(Limits::SIGNATURES)), None);
+        assert!(add(&mut book, source(1)).is_some());
+    }
+}

@@ -1,0 +1,141 @@
+//! What must change in the kernel: the rules that are wanted against those that exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::book::Book;
+use crate::{Matcher, RuleId, Timestamp};
+
+/// A rule's end is moved when less than this is left, so that a steady flood costs a write or two a
+/// minute and not four a second.
+const RENEW_BELOW: Duration = Duration::from_secs(30);
+
+/// A rule that an incident wants.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    /// Which SYNs it drops.
+    pub matcher: Matcher,
+    /// For which incident.
+    pub incident: u64,
+    /// Why, in words.
+    pub reason: String,
+    /// Its life without hits.
+    pub ttl: Duration,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// Into the kernel.
+    Install(Wanted),
+    /// Out of it.
+    Remove(RuleId, String),
+    /// Lives longer.
+    Renew(RuleId, Timestamp),
+}
+
+/// The steps from what `book` holds to what is `wanted`, removals first, so that their slots are
+/// free. `farewells` says why a matcher is no longer wanted. At most one rule per incident is
+/// installed at a time: the effect of one shows whether the next is needed.
+///
+/// Rules made by hand are not wanted by anybody but their end.
+pub(crate) fn plan(
+    now: Timestamp,
+    wanted: &[Wanted],
+    farewells: &BTreeMap<Matcher, String>,
+    book: &Book,
+) -> Vec<Change> {
+    let matchers: BTreeSet<Matcher> = wanted.iter().map(|wanted| wanted.matcher).collect();
+    let mut steps = Vec::new();
+    let mut staying = BTreeSet::new();
+    for entry in book.iter() {
+        let rule = &entry.rule;
+        if rule.expires <= now {
+            let why = if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
+            steps.push(Change::Remove(rule.id, why.to_owned()));
+        } else if entry.incident().is_some() && !matchers.contains(&rule.matcher) {
+            let why = farewells.get(&rule.matcher).map_or("no longer needed", String::as_str);
+            steps.push(Change::Remove(rule.id, why.to_owned()));
+        } else {
+            staying.insert(rule.matcher);
+            if entry.due() > rule.expires && rule.expires.since(now) < RENEW_BELOW {
+                steps.push(Change::Renew(rule.id, entry.due()));
+            }
+        }
+    }
+    let mut served = BTreeSet::new();
+    for wanted in wanted {
+        if !staying.contains(&wanted.matcher) && served.insert(wanted.incident) {
+            staying.insert(wanted.matcher);
+            steps.push(Change::Install(wanted.clone()));
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::Life;
+    use super::*;
+    use crate::{Origin, RuleCounters, Settings};
+
+    fn wanted(host: u8, incident: u64) -> Wanted {
+        let net = ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into();
+        let ttl = Duration::from_secs(60);
+        Wanted { matcher: Matcher::Source(net), incident, reason: String::new(), ttl }
+    }
+
+    fn book(rules: &[Wanted]) -> Book {
+        let mut book = Book::default();
+        for rule in rules {
+            let origin = Origin::Incident(rule.incident);
+            let life = Life::WhileNeeded(rule.ttl);
+            book.add(Timestamp::default(), rule.matcher, origin, String::new(), life);
+        }
+        book
+    }
+
+    fn steps(ms: u64, wanted: &[Wanted], book: &Book) -> Vec<Change> {
+        plan(Timestamp::from_millis(ms), wanted, &BTreeMap::new(), book)
+    }
+
+    #[test]
+    fn nothing_changes_when_what_is_wanted_exists() {
+        let rules = [wanted(1, 1), wanted(2, 1)];
+        assert_eq!(steps(1000, &rules, &book(&rules)), []);
+    }
+
+    #[test]
+    fn removals_come_before_installations_and_one_installation_an_incident() {
+        let (old, new) = (wanted(1, 1), [wanted(2, 1), wanted(3, 1), wanted(4, 2)]);
+        assert_eq!(
+            steps(1000, &new, &book(&[old])),
+            [
+                Change::Remove(RuleId(0), "no longer needed".to_owned()),
+                Change::Install(new[0].clone()),
+                Change::Install(new[2].clone()),
+            ]
+        );
+    }
+
+    #[test]
+    fn two_incidents_share_a_rule() {
+        let (mine, theirs) = (wanted(1, 1), wanted(1, 2));
+        let existing = book(std::slice::from_ref(&mine));
+        assert_eq!(steps(1000, std::slice::from_ref(&theirs), &existing), []);
+        assert_eq!(steps(1000, &[mine.clone(), theirs], &Book::default()), [Change::Install(mine)]);
+    }
+
+    #[test]
+    fn a_rule_that_hits_lives_on_and_one_that_does_not_ends() {
+        let rules = [wanted(1, 1), wanted(2, 1)];
+        let mut book = book(&rules);
+        let hits = RuleCounters { id: RuleId(0), hits: 1000, returned: 0 };
+        book.read(Timestamp::from_millis(20_000), &[hits], &Settings::default());
+        assert_eq!(steps(29_000, &rules, &book), [], "there is time");
+        let end = Timestamp::from_millis(80_000);
+        assert_eq!(steps(31_000, &rules, &book), [Change::Renew(RuleId(0), end)]);
+        let gone = Change::Remove(RuleId(1), "nothing hits it any more".to_owned());
+        assert!(steps(60_000, &rules, &book).contains(&gone));
+    }
+}

@@ -1,0 +1,322 @@
+//! Every threshold of detection and policy, with its unit and where it comes from.
+
+use std::time::Duration;
+
+use tcpguard_common::abi::maps;
+
+/// The thresholds. [`Settings::default`] holds the documented values; no host needs others to be
+/// protected.
+///
+/// `docs/detection.md` explains how they work together. "Measured" below means: chosen on a
+/// simulated listener and on public captures, as described there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Time between two samples; the unit of "poll" below.
+    pub poll: Duration,
+
+    /// Fast path: uncompleted handshakes in two polls from which it looks at all. Measured: a burst
+    /// of 38 SYNs, the largest harmless one in public captures, stays below.
+    pub fast_failures: u64,
+    /// Fast path: their share of the attempts, 0 to 1. Measured.
+    pub fast_share: f64,
+    /// Fast path: consecutive polls for which both must hold.
+    pub fast_polls: u32,
+
+    /// Occupancy: share of the SYN queue from which it raises an alarm (pf's
+    /// `set syncookies adaptive (start 25%, end 12%)`, pf.conf(5)).
+    pub occupancy_on: f64,
+    /// Occupancy: share below which the alarm is over.
+    pub occupancy_off: f64,
+    /// Occupancy: half-open handshakes below which it never raises an alarm, so that a few slow
+    /// clients at a tiny queue are none.
+    pub occupancy_min: u32,
+    /// Occupancy: consecutive readings for which it must hold.
+    pub occupancy_polls: u32,
+
+    /// Release: time without failures above the clear threshold. Longer than the pauses of real
+    /// pulsed floods (2.75 s in a public capture, 10 s assumed).
+    pub quiet: Duration,
+    /// Failures per second that matter at all. The clear threshold is half of the larger of this
+    /// and `failure_share`: 2:1 hysteresis, as pf's.
+    pub failure_floor: f64,
+    /// Share of the attempts whose failure matters.
+    pub failure_share: f64,
+    /// Time after an attack in which the fast path needs one poll only and the attack's signatures
+    /// are applied again at once.
+    pub armed: Duration,
+
+    /// Evidence: how far back failing flows are looked at.
+    pub evidence_window: Duration,
+    /// Evidence: sampled failing flows below which no verdict is made (unless time runs out).
+    pub evidence_flows: usize,
+    /// Evidence: time after the alarm by which an incident is opened with whatever is known.
+    pub evidence_patience: Duration,
+    /// Share of the top source from which one source is the attack.
+    pub single_source_share: f64,
+    /// Share of failing flows from sources seen once from which sources are random.
+    pub singleton_share: f64,
+    /// Distinct sources from which the shares of sources mean anything.
+    pub distinct_min: usize,
+    /// Gate: share of failing flows that one fingerprint must cover.
+    pub fingerprint_share: f64,
+    /// Gate: share of completed handshakes with that fingerprint up to which it is not the clients'.
+    pub fingerprint_completion: f64,
+    /// Gate: share of the two most frequent TTLs. Measured: 239 real hosts showed 48 TTLs, their top
+    /// two 21 %; two real floods had two TTLs each.
+    pub ttl_share: f64,
+    /// Gate: share of TTLs that no real host's packet arrives with, from which TTLs are forged.
+    pub ttl_impossible_share: f64,
+    /// Gate: number of networks (/24, IPv6 /48) that count as few.
+    pub few_networks: u64,
+    /// Gate: number of sources that count as few when they send two SYNs each or more.
+    pub few_sources: u64,
+    /// Gate: share of failing clients that repeat their SYN, up to which they are no real clients.
+    pub retransmit_share: f64,
+    /// Gate: age from which a real client has repeated its SYN (1 s initial timeout, RFC 6298 §2.1,
+    /// and half a second for slack and the way here).
+    pub retransmit_age: Duration,
+    /// Gate: items from which failing handshakes are an attack.
+    pub gate_attack: u32,
+    /// Gate: items from which a signature may be dropped.
+    pub gate_drop: u32,
+
+    /// Signature: share of the failing flows that a rule must cover.
+    pub signature_coverage: f64,
+    /// Signature: coverage that a more specific mask may lose against the best one.
+    pub signature_tolerance: f64,
+    /// Signature: recorded completions from which "absent among clients" is knowledge.
+    pub clients_known: u64,
+    /// Signature: answered SYNs without a completion that say the same where clients are not known.
+    pub answered_unfinished: u64,
+    /// Signature: rules per listener at most.
+    pub signatures_per_listener: usize,
+    /// Client round-trip time assumed until one has been measured. A SYN counts as unfinished after
+    /// four of them.
+    pub assumed_rtt: Duration,
+
+    /// Returning SYNs: share of a rule's hits from which it is withdrawn.
+    pub returned_share: f64,
+    /// Returning SYNs: number below which they say nothing: these clients have been let in anyway.
+    pub returned_min: u64,
+    /// Returning SYNs: the shorter of the two spans judged (the other is the rule's whole life).
+    pub returned_window: Duration,
+
+    /// Lifetime of a rule without hits; also of the first one against a source.
+    pub rule_ttl: Duration,
+    /// Longest lifetime without hits, reached by doubling whenever a source is back
+    /// (fail2ban's `bantime.increment`, with a limit).
+    pub rule_ttl_max: Duration,
+    /// Hits per second that keep a rule alive.
+    pub rule_hit_rate: f64,
+
+    /// Flows followed in detail per second, over all listeners.
+    pub followed_per_second: u64,
+    /// Time after which fewer SYNs let more of them be followed again.
+    pub sampling_hold: Duration,
+    /// Open incidents at most; beyond them one alert says that there are more.
+    pub incidents: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(250),
+            fast_failures: 64,
+            fast_share: 0.75,
+            fast_polls: 2,
+            occupancy_on: 0.25,
+            occupancy_off: 0.12,
+            occupancy_min: 16,
+            occupancy_polls: 2,
+            quiet: Duration::from_secs(30),
+            failure_floor: 5.0,
+            failure_share: 0.05,
+            armed: Duration::from_secs(600),
+            evidence_window: Duration::from_secs(8),
+            evidence_flows: 32,
+            evidence_patience: Duration::from_secs(1),
+            single_source_share: 0.7,
+            singleton_share: 0.9,
+            distinct_min: 48,
+            fingerprint_share: 0.5,
+            fingerprint_completion: 0.05,
+            ttl_share: 0.8,
+            ttl_impossible_share: 0.3,
+            few_networks: 8,
+            few_sources: 64,
+            retransmit_share: 0.35,
+            retransmit_age: Duration::from_millis(1500),
+            gate_attack: 2,
+            gate_drop: 3,
+            signature_coverage: 0.5,
+            signature_tolerance: 0.02,
+            clients_known: 200,
+            answered_unfinished: 1000,
+            signatures_per_listener: 4,
+            assumed_rtt: Duration::from_millis(250),
+            returned_share: 0.005,
+            returned_min: 8,
+            returned_window: Duration::from_secs(10),
+            rule_ttl: Duration::from_secs(60),
+            rule_ttl_max: Duration::from_secs(3600),
+            rule_hit_rate: 1.0,
+            followed_per_second: 20_000,
+            sampling_hold: Duration::from_secs(10),
+            incidents: 64,
+        }
+    }
+}
+
+/// A setting that contradicts itself or another one.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{name} = {value}: {must}")]
+pub struct SettingsError {
+    /// The field.
+    pub name: &'static str,
+    /// What it was.
+    pub value: String,
+    /// What it must be.
+    pub must: &'static str,
+}
+
+impl Settings {
+    /// Checks that the thresholds can do their work together.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range, and what the range is.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let shares = [
+            ("fast_share", self.fast_share),
+            ("occupancy_on", self.occupancy_on),
+            ("occupancy_off", self.occupancy_off),
+            ("failure_share", self.failure_share),
+            ("single_source_share", self.single_source_share),
+            ("singleton_share", self.singleton_share),
+            ("fingerprint_share", self.fingerprint_share),
+            ("fingerprint_completion", self.fingerprint_completion),
+            ("ttl_share", self.ttl_share),
+            ("ttl_impossible_share", self.ttl_impossible_share),
+            ("retransmit_share", self.retransmit_share),
+            ("signature_coverage", self.signature_coverage),
+            ("signature_tolerance", self.signature_tolerance),
+            ("returned_share", self.returned_share),
+        ];
+        for (name, value) in shares {
+            ensure(name, value, (0.0..=1.0).contains(&value), "must be a share between 0 and 1")?;
+        }
+        let counts = [
+            ("fast_failures", self.fast_failures),
+            ("fast_polls", self.fast_polls.into()),
+            ("occupancy_polls", self.occupancy_polls.into()),
+            ("followed_per_second", self.followed_per_second),
+            ("incidents", self.incidents as u64),
+            ("evidence_flows", self.evidence_flows as u64),
+            ("gate_attack", self.gate_attack.into()),
+        ];
+        for (name, value) in counts {
+            ensure(name, value, value > 0, "must be at least 1")?;
+        }
+        let spans = [
+            ("quiet", self.quiet),
+            ("evidence_window", self.evidence_window),
+            ("returned_window", self.returned_window),
+            ("rule_ttl", self.rule_ttl),
+        ];
+        for (name, value) in spans {
+            ensure(name, SpanText(value), value >= self.poll * 4, "must be at least four polls")?;
+        }
+        let milliseconds = Duration::from_millis(50)..=Duration::from_secs(1);
+        ensure("poll", SpanText(self.poll), milliseconds.contains(&self.poll), "must be 50 ms to 1 s")?;
+        ensure(
+            "occupancy_off",
+            self.occupancy_off,
+            self.occupancy_off < self.occupancy_on,
+            "must be below occupancy_on, or the alarm would flap",
+        )?;
+        ensure(
+            "gate_drop",
+            self.gate_drop,
+            (self.gate_attack..=5).contains(&self.gate_drop),
+            "must be gate_attack to 5: nothing is dropped that is not an attack",
+        )?;
+        ensure(
+            "failure_floor",
+            self.failure_floor,
+            self.failure_floor.is_finite() && self.failure_floor > 0.0,
+            "must be above 0 failures per second",
+        )?;
+        ensure(
+            "rule_ttl_max",
+            SpanText(self.rule_ttl_max),
+            (self.rule_ttl..=Limits::MAX_MANUAL_RULE).contains(&self.rule_ttl_max),
+            "must be between rule_ttl and 24 h: no rule may live for ever",
+        )
+    }
+}
+
+struct SpanText(Duration);
+
+impl std::fmt::Display for SpanText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+fn ensure(
+    name: &'static str,
+    value: impl std::fmt::Display,
+    holds: bool,
+    must: &'static str,
+) -> Result<(), SettingsError> {
+    if holds { Ok(()) } else { Err(SettingsError { name, value: value.to_string(), must }) }
+}
+
+/// What no setting can exceed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits;
+
+impl Limits {
+    /// Longest lifetime of a rule made by hand; longer ones are cut to it.
+    pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
+    /// Shortest IPv4 prefix that may be blocked without force: a /16 is 65,536 addresses.
+    pub const MIN_PREFIX_V4: u8 = 16;
+    /// Shortest IPv6 prefix that may be blocked without force: what one provider is given.
+    pub const MIN_PREFIX_V6: u8 = 32;
+    /// Rules of all kinds.
+    pub const RULES: u32 = maps::MAX_RULES;
+    /// Signature rules among them.
+    pub const SIGNATURES: u32 = maps::MAX_SIGNATURES;
+    /// Closed incidents kept for [`crate::Report::past`].
+    pub const PAST_INCIDENTS: usize = 64;
+    /// Entries of an incident's list of actions; further ones are not noted.
+    pub const ACTIONS: usize = 64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_values_are_consistent() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let defaults = Settings::default;
+        let cases = [
+            (Settings { fast_share: 1.5, ..defaults() }, "fast_share"),
+            (Settings { fast_share: f64::NAN, ..defaults() }, "fast_share"),
+            (Settings { occupancy_off: 0.25, ..defaults() }, "occupancy_off"),
+            (Settings { gate_drop: 1, ..defaults() }, "gate_drop"),
+            (Settings { poll: Duration::ZERO, ..defaults() }, "poll"),
+            (Settings { quiet: Duration::ZERO, ..defaults() }, "quiet"),
+            (Settings { rule_ttl_max: Duration::from_secs(1), ..defaults() }, "rule_ttl_max"),
+            (Settings { followed_per_second: 0, ..defaults() }, "followed_per_second"),
+            (Settings { failure_floor: 0.0, ..defaults() }, "failure_floor"),
+        ];
+        for (settings, name) in cases {
+            assert_eq!(settings.validate().map_err(|error| error.name), Err(name));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Occupancy: how much of the SYN queue failing handshakes hold.
+//!
+//! A slow flood fills a small queue without ever being fast: entries live 63 s, so that a queue of
+//! 128 is full at 2 SYN/s. But the same 63 s make the queue's length a bad witness afterwards: it
+//! stays up for a minute after the last forged SYN. So never more entries are held against the
+//! present than handshakes have failed in the time that is asked about.
+
+use std::time::Duration;
+
+use crate::learned::Natural;
+use crate::window::Window;
+use crate::{Queues, Settings, Timestamp};
+
+/// Once the last handshake failed this long ago, what the queue holds is left over.
+const YOUNG: Duration = Duration::from_secs(10);
+/// A count older than this is no reading of the present. Counts come every second while it matters.
+const FRESH: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Timestamp,
+    half_open: u32,
+    backlog: u32,
+}
+
+/// The last reading of a queue and for how many it has been high.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Occupancy {
+    reading: Option<Reading>,
+    streak: u32,
+}
+
+impl Occupancy {
+    /// Judges the queues read at this poll. `true` when failing handshakes have held too much of
+    /// the queue for long enough.
+    ///
+    /// Most polls bring no count; those change nothing.
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        queues: Option<&Queues>,
+        window: &Window,
+        natural: &Natural,
+        settings: &Settings,
+    ) -> bool {
+        let Some((half_open, backlog)) = queues.and_then(|q| Some((q.half_open?, q.backlog))) else {
+            return false;
+        };
+        self.reading = Some(Reading { at: now, half_open, backlog });
+        let (failures, attempts) = window.mature_minute();
+        let expected = natural.share() * attempts as f64;
+        let flood = f64::from(half_open).min(failures as f64 - expected);
+        let limit = (settings.occupancy_on * f64::from(backlog)).max(settings.occupancy_min.into());
+        self.streak = if flood >= limit { self.streak + 1 } else { 0 };
+        self.streak >= settings.occupancy_polls
+    }
+
+    /// Whether failing handshakes of the last seconds still hold too much of the queue for an alarm
+    /// to be over. A flood just fast enough to fill a queue of B entries, B/63 per second, leaves
+    /// 0.16 B in ten seconds, so that it is held.
+    pub fn holds(
+        &self,
+        now: Timestamp,
+        window: &Window,
+        natural: &Natural,
+        settings: &Settings,
+    ) -> bool {
+        let Some(reading) = self.reading.filter(|reading| now.since(reading.at) <= FRESH) else {
+            return false;
+        };
+        let recent = window.last(YOUNG);
+        let excess = recent.failures() as f64 - natural.expected(&recent);
+        let flood = f64::from(reading.half_open).min(excess);
+        let low = f64::from(settings.occupancy_min) * settings.occupancy_off / settings.occupancy_on;
+        flood >= (settings.occupancy_off * f64::from(reading.backlog)).max(low)
+    }
+
+    /// Whether the last reading was high.
+    pub fn high(&self) -> bool {
+        self.streak > 0
+    }
+
+    /// Whether the queue was found full not long ago.
+    pub fn full(&self, now: Timestamp) -> bool {
+        self.reading.is_some_and(|reading| {
+            now.since(reading.at) <= FRESH && reading.half_open >= reading.backlog.max(1)
+        })
+    }
+
+    /// Starts again: the readings so far say nothing any more.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::Tick;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    fn queues(half_open: u32) -> Queues {
+        Queues { half_open: Some(half_open), accept: 0, backlog: 128 }
+    }
+
+    /// A window of `seconds` with `attempts` a second, none of which completes.
+    fn failing(seconds: u64, attempts: u64) -> Window {
+        let mut window = Window::default();
+        for tick in 1..=seconds * 4 {
+            window.push(Tick {
+                end: Timestamp::from_millis(250 * tick),
+                span: POLL,
+                attempts: if tick % 4 == 0 { attempts } else { 0 },
+                ..Tick::default()
+            });
+        }
+        window
+    }
+
+    #[test]
+    fn a_slow_flood_that_fills_the_queue_is_found_at_the_second_reading() {
+        let (settings, natural) = (Settings::default(), Natural::default());
+        let window = failing(30, 2);
+        let mut occupancy = Occupancy::default();
+        let now = Timestamp::from_millis(30_000);
+        let mut poll = |half_open| {
+            occupancy.poll(now, Some(&queues(half_open)), &window, &natural, &settings)
+        };
+        assert_eq!([poll(60), poll(60)], [false, true]);
+    }
+
+    #[test]
+    fn a_poll_without_a_count_is_no_reading() {
+        let (settings, natural) = (Settings::default(), Natural::default());
+        let window = failing(30, 2);
+        let mut occupancy = Occupancy::default();
+        let now = Timestamp::from_millis(30_000);
+        let uncounted = Queues { half_open: None, accept: 0, backlog: 128 };
+        assert!(!occupancy.poll(now, Some(&queues(60)), &window, &natural, &settings));
+        assert!(!occupancy.poll(now, Some(&uncounted), &window, &natural, &settings));
+        assert!(occupancy.poll(now, Some(&queues(60)), &window, &natural, &settings));
+    }
+
+    #[test]
+    fn a_queue_full_of_handshakes_that_complete_is_no_alarm() {
+        let (settings, natural) = (Settings::default(), Natural::default());
+        let mut window = Window::default();
+        for tick in 1..=100 {
+            window.push(Tick {
+                end: Timestamp::from_millis(250 * tick),
+                span: POLL,
+                attempts: 100,
+                established: if tick == 1 { 0 } else { 100 },
+                ..Tick::default()
+            });
+        }
+        let mut occupancy = Occupancy::default();
+        let now = Timestamp::from_millis(25_000);
+        for _ in 0..4 {
+            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, &settings));
+        }
+    }
+
+    #[test]
+    fn what_a_flood_left_behind_does_not_hold_its_alarm() {
+        let (settings, natural) = (Settings::default(), Natural::default());
+        let mut window = failing(30, 1000);
+        let mut occupancy = Occupancy::default();
+        let mut now = Timestamp::from_millis(30_000);
+        occupancy.poll(now, Some(&queues(128)), &window, &natural, &settings);
+        assert!(occupancy.holds(now, &window, &natural, &settings));
+        for _ in 0..44 {
+            now = now + POLL;
+            window.push(Tick { end: now, span: POLL, ..Tick::default() });
+        }
+        occupancy.poll(now, Some(&queues(128)), &window, &natural, &settings);
+        assert!(!occupancy.holds(now, &window, &natural, &settings));
+    }
+}

@@ -1,0 +1,263 @@
+//! From cumulative counters to ticks: what was attempted and what completed between two polls.
+
+use std::time::Duration;
+
+use crate::window::{TICKS, Tick};
+use crate::{ListenerCounters, Mode, TcpExt, Timestamp};
+
+/// What is needed beside a listener's counters to read them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    /// When the poll was.
+    pub at: Timestamp,
+    /// Time since the poll before.
+    pub elapsed: Duration,
+    /// Normal time between polls.
+    pub poll: Duration,
+    /// What the kernel does with matched SYNs.
+    pub mode: Mode,
+    /// SYNs that full SYN queues of this host may have dropped without an answer, over all
+    /// listeners; `None` when the accept queues are to blame.
+    pub queue_drops: Option<u64>,
+    /// The listener's own SYN queue was found full.
+    pub queue_full: bool,
+}
+
+/// How many SYNs were dropped because a SYN queue was full and cookies were off.
+///
+/// `TCPReqQFullDrop` counts those of a queue at its limit. With `tcp_syncookies=0` the kernel
+/// refuses unproven peers when three quarters of `tcp_max_syn_backlog` are taken, and counts that
+/// only in `ListenDrops`. While accept queues overflow (`None`) the blame is the application's:
+/// connections wait for `accept`, and nothing here says that handshakes fail.
+pub(crate) fn queue_drops(before: &TcpExt, now: &TcpExt) -> Option<u64> {
+    if now.listen_overflows > before.listen_overflows {
+        return None;
+    }
+    let full = now.req_q_full_drop.saturating_sub(before.req_q_full_drop);
+    let drops = now.listen_drops.saturating_sub(before.listen_drops);
+    Some(full.max(drops))
+}
+
+/// One listener's counters and the SYNs of the last tick that may still be answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    last: ListenerCounters,
+    open: u64,
+}
+
+impl Tally {
+    /// Starts at `counters`: what was counted before is nobody's.
+    pub fn start(counters: ListenerCounters) -> Self {
+        Self { last: counters, open: 0 }
+    }
+
+    /// The ticks since the last poll: one, or several averages after missed polls. `None` when a
+    /// counter went backwards: the kernel counts anew and so must everything built on it.
+    pub fn ticks(
+        &mut self,
+        counters: &ListenerCounters,
+        around: &Circumstances,
+    ) -> Option<impl Iterator<Item = Tick> + use<>> {
+        let delta = difference(&self.last, counters)?;
+        self.last = *counters;
+        let total = self.tick(&delta, around);
+        let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
+        let parts = polls.clamp(1, TICKS) as u64;
+        Some((0..parts).map(move |part| split(&total, part, parts)))
+    }
+
+    fn tick(&mut self, delta: &ListenerCounters, around: &Circumstances) -> Tick {
+        let dropped = delta.dropped_source + delta.dropped_signature;
+        // Outside enforce mode the SYNs that a rule matches go to the stack like all others.
+        let kept_away = if around.mode == Mode::Enforce { dropped } else { 0 };
+        let passed = delta.syn.saturating_sub(kept_away);
+
+        // Repeated SYN-ACKs are counted by sample. What keeps those of a past flood from looking
+        // like new handshakes is that each needs a SYN, of this tick or the one before.
+        let fresh = delta.syn_ack.saturating_sub(delta.syn_ack_retransmit);
+        let answered = fresh.min(self.open + passed);
+        let unanswered = passed.saturating_sub(answered).saturating_sub(delta.syn_retransmit);
+        self.open = passed.saturating_sub(answered.saturating_sub(self.open));
+
+        let refused = match around.queue_drops {
+            None => 0,
+            Some(_) if around.queue_full => unanswered,
+            Some(drops) => unanswered.min(drops),
+        };
+        Tick {
+            end: around.at,
+            span: around.elapsed,
+            syns: delta.syn,
+            attempts: answered + kept_away + refused,
+            unanswered: refused,
+            established: delta.established.unwrap_or(0),
+            acknowledged: delta.acknowledged,
+            dropped,
+            gap: around.elapsed > around.poll * 3 / 2,
+        }
+    }
+}
+
+/// `now - before`, or `None` when a counter went backwards.
+fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<ListenerCounters> {
+    let established = match (before.established, now.established) {
+        (Some(before), Some(now)) => Some(now.checked_sub(before)?),
+        _ => None,
+    };
+    Some(ListenerCounters {
+        syn: now.syn.checked_sub(before.syn)?,
+        syn_retransmit: now.syn_retransmit.checked_sub(before.syn_retransmit)?,
+        syn_ack: now.syn_ack.checked_sub(before.syn_ack)?,
+        syn_ack_retransmit: now.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
+        established,
+        acknowledged: now.acknowledged.checked_sub(before.acknowledged)?,
+        reset: now.reset.checked_sub(before.reset)?,
+        refused: now.refused.checked_sub(before.refused)?,
+        dropped_source: now.dropped_source.checked_sub(before.dropped_source)?,
+        dropped_signature: now.dropped_signature.checked_sub(before.dropped_signature)?,
+        returned: now.returned.checked_sub(before.returned)?,
+        spared: now.spared.checked_sub(before.spared)?,
+    })
+}
+
+/// Part `part` of `parts` of a tick: equal shares that add up to the whole.
+fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
+    let share = |count: u64| {
+        let upto = |part: u64| (u128::from(count) * u128::from(part) / u128::from(parts)) as u64;
+        upto(part + 1) - upto(part)
+    };
+    let span = whole.span / parts as u32;
+    Tick {
+        end: whole.end - span * (parts - 1 - part) as u32,
+        span,
+        syns: share(whole.syns),
+        attempts: share(whole.attempts),
+        unanswered: share(whole.unanswered),
+        established: share(whole.established),
+        acknowledged: share(whole.acknowledged),
+        dropped: share(whole.dropped),
+        gap: whole.gap,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    fn around(mode: Mode) -> Circumstances {
+        Circumstances {
+            at: Timestamp::from_millis(10_000),
+            elapsed: POLL,
+            poll: POLL,
+            mode,
+            queue_drops: Some(0),
+            queue_full: false,
+        }
+    }
+
+    fn one(counters: ListenerCounters, around: &Circumstances) -> Tick {
+        let mut tally = Tally::start(ListenerCounters::default());
+        tally.ticks(&counters, around).and_then(|mut ticks| ticks.next()).expect("one tick")
+    }
+
+    #[test]
+    fn attempts_are_answered_syns_and_dropped_ones() {
+        let counters = ListenerCounters {
+            syn: 1000,
+            syn_ack: 110,
+            syn_ack_retransmit: 10,
+            dropped_signature: 800,
+            dropped_source: 50,
+            ..ListenerCounters::default()
+        };
+        assert_eq!(one(counters, &around(Mode::Enforce)).attempts, 100 + 850);
+    }
+
+    #[test]
+    fn in_observe_mode_matched_syns_are_answered_too_and_count_once() {
+        let counters = ListenerCounters {
+            syn: 1000,
+            syn_ack: 1000,
+            dropped_signature: 800,
+            ..ListenerCounters::default()
+        };
+        let tick = one(counters, &around(Mode::Observe));
+        assert_eq!((tick.attempts, tick.dropped), (1000, 800));
+    }
+
+    #[test]
+    fn repeated_syn_acks_of_a_past_flood_are_no_attempts() {
+        let mut tally = Tally::start(ListenerCounters::default());
+        let around = around(Mode::Observe);
+        let mut counters =
+            ListenerCounters { syn: 500, syn_ack: 500, ..ListenerCounters::default() };
+        let attempts = |tally: &mut Tally, counters: &ListenerCounters| {
+            tally.ticks(counters, &around).and_then(|mut t| t.next()).map(|tick| tick.attempts)
+        };
+        assert_eq!(attempts(&mut tally, &counters), Some(500));
+        counters.syn_ack += 500;
+        assert_eq!(attempts(&mut tally, &counters), Some(0));
+    }
+
+    #[test]
+    fn a_syn_at_the_end_of_a_tick_may_be_answered_in_the_next_but_only_once() {
+        let mut tally = Tally::start(ListenerCounters::default());
+        let around = around(Mode::Observe);
+        let mut counters = ListenerCounters { syn: 3, syn_ack: 1, ..ListenerCounters::default() };
+        let attempts = |tally: &mut Tally, counters: &ListenerCounters| {
+            tally.ticks(counters, &around).and_then(|mut t| t.next()).map(|tick| tick.attempts)
+        };
+        assert_eq!(attempts(&mut tally, &counters), Some(1));
+        counters.syn_ack += 5;
+        assert_eq!(attempts(&mut tally, &counters), Some(2));
+        counters.syn_ack += 5;
+        assert_eq!(attempts(&mut tally, &counters), Some(0));
+    }
+
+    #[test]
+    fn unanswered_syns_count_as_far_as_full_queues_explain_them() {
+        let counters = ListenerCounters {
+            syn: 1000,
+            syn_retransmit: 100,
+            syn_ack: 128,
+            ..ListenerCounters::default()
+        };
+        let quiet = around(Mode::Observe);
+        let attempts = |around: Circumstances| one(counters, &around).attempts;
+        assert_eq!(attempts(quiet), 128, "a firewall may have dropped them");
+        assert_eq!(attempts(Circumstances { queue_drops: Some(300), ..quiet }), 128 + 300);
+        assert_eq!(attempts(Circumstances { queue_drops: Some(5000), ..quiet }), 900);
+        assert_eq!(attempts(Circumstances { queue_full: true, ..quiet }), 900);
+        let overflowing = Circumstances { queue_drops: None, queue_full: true, ..quiet };
+        assert_eq!(attempts(overflowing), 128, "the application does not accept");
+    }
+
+    #[test]
+    fn an_overflowing_accept_queue_is_the_applications_doing() {
+        let before = TcpExt::default();
+        let full = TcpExt { req_q_full_drop: 90, listen_drops: 100, ..before };
+        assert_eq!(queue_drops(&before, &full), Some(100));
+        assert_eq!(queue_drops(&before, &TcpExt { listen_overflows: 1, ..full }), None);
+    }
+
+    #[test]
+    fn missed_polls_become_averages_that_lose_nothing() {
+        let mut tally = Tally::start(ListenerCounters::default());
+        let around = Circumstances { elapsed: POLL * 4, ..around(Mode::Observe) };
+        let counters = ListenerCounters { syn: 10, syn_ack: 10, ..ListenerCounters::default() };
+        let ticks: Vec<Tick> = tally.ticks(&counters, &around).expect("no restart").collect();
+        assert_eq!(ticks.iter().map(|tick| tick.attempts).collect::<Vec<_>>(), [2, 3, 2, 3]);
+        assert!(ticks.iter().all(|tick| tick.gap && tick.span == POLL));
+        assert_eq!(ticks[3].end, around.at);
+        assert_eq!(ticks[0].end, around.at - POLL * 3);
+    }
+
+    #[test]
+    fn a_counter_that_goes_backwards_is_a_restart() {
+        let mut tally =
+            Tally::start(ListenerCounters { syn: 10, ..ListenerCounters::default() });
+        assert!(tally.ticks(&ListenerCounters::default(), &around(Mode::Observe)).is_none());
+    }
+}

@@ -1,0 +1,273 @@
+//! One listener as the engine follows it.
+
+use std::time::Duration;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use crate::incident::{Incident, Opening};
+use crate::learned::{Clients, Natural};
+use crate::signal::{Fast, Occupancy, Quiet, Signal};
+use crate::tally::{Circumstances, Tally};
+use crate::window::Window;
+use crate::{
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Queues, Settings,
+    Timestamp,
+};
+
+/// Rates are over this span.
+const RATE_SPAN: Duration = Duration::from_secs(1);
+/// The longest that attempts are given in the fast path, in ticks.
+const MAX_MATURITY: usize = 4;
+
+/// A listener's past, its signals, what was learned of it, and its incident.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub id: ListenerId,
+    pub listener: Listener,
+    pub kind: ListenerKind,
+    pub counters: ListenerCounters,
+    /// The queues at the last poll; half-open handshakes as last counted.
+    pub queues: Option<Queues>,
+    /// When they were last counted.
+    pub counted: Timestamp,
+    pub window: Window,
+    pub clients: Clients,
+    pub suspect: Option<Suspect>,
+    pub incident: Option<Incident>,
+    pub armed: Option<Armed>,
+    /// When half-open entries were last asked to be removed.
+    pub cleaned: Timestamp,
+    distinct: Distinct,
+    tally: Tally,
+    fast: Fast,
+    occupancy: Occupancy,
+    quiet: Quiet,
+    natural: Natural,
+}
+
+/// An alarm whose evidence is still being looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspect {
+    pub since: Timestamp,
+    pub signal: Signal,
+}
+
+/// The time after an attack.
+#[derive(Clone, Debug)]
+pub(crate) struct Armed {
+    until: Timestamp,
+    /// Signatures that stopped it without hurting anyone.
+    pub signatures: Vec<(Mask, Fingerprint)>,
+}
+
+/// The running estimate of distinct sources and the SYNs that it was made from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Distinct {
+    sources: u64,
+    syns: u64,
+}
+
+impl Watch {
+    /// Starts to follow a listener. What it counted before is nobody's.
+    pub fn new(sample: &ListenerSample) -> Self {
+        Self {
+            id: sample.id,
+            listener: sample.listener,
+            kind: sample.kind,
+            counters: sample.counters,
+            queues: sample.queues,
+            counted: Timestamp::default(),
+            window: Window::default(),
+            clients: Clients::default(),
+            suspect: None,
+            incident: None,
+            armed: None,
+            cleaned: Timestamp::default(),
+            distinct: Distinct::default(),
+            tally: Tally::start(sample.counters),
+            fast: Fast::default(),
+            occupancy: Occupancy::default(),
+            quiet: Quiet::default(),
+            natural: Natural::default(),
+        }
+    }
+
+    /// Starts the window again after the kernel's counters did. An open incident stays open: it is
+    /// quiet or not by what comes now.
+    pub fn restart(&mut self, sample: &ListenerSample) {
+        self.counters = sample.counters;
+        self.tally = Tally::start(sample.counters);
+        self.window.clear();
+        self.fast.reset();
+        self.occupancy.reset();
+        self.distinct = Distinct::default();
+    }
+
+    /// Takes over a sample and lets the signals judge it.
+    ///
+    /// While a rule keeps SYNs away (`mitigating`) the queue says nothing about the flood: its
+    /// occupancy is unknown, not low.
+    pub fn observe(
+        &mut self,
+        sample: &ListenerSample,
+        around: &Circumstances,
+        mitigating: bool,
+        settings: &Settings,
+    ) {
+        let now = around.at;
+        (self.listener, self.kind) = (sample.listener, sample.kind);
+        self.keep_queues(now, sample.queues);
+        let around = Circumstances { queue_full: self.occupancy.full(now), ..*around };
+        let Some(ticks) = self.tally.ticks(&sample.counters, &around) else {
+            self.restart(sample);
+            return;
+        };
+        self.distinct.update(sample.distinct_sources, sample.counters.syn - self.counters.syn);
+        self.counters = sample.counters;
+        for tick in ticks {
+            self.window.push(tick);
+            if let Some(incident) = &mut self.incident {
+                incident.count(&tick);
+            }
+        }
+        let syn_rate = self.syn_rate();
+        if let Some(incident) = &mut self.incident {
+            incident.note_rate(syn_rate);
+        }
+        self.armed = self.armed.take().filter(|armed| now < armed.until);
+        self.judge(now, sample.queues.as_ref(), mitigating, settings);
+    }
+
+    fn judge(
+        &mut self,
+        now: Timestamp,
+        queues: Option<&Queues>,
+        mitigating: bool,
+        settings: &Settings,
+    ) {
+        let polls = if self.armed.is_some() { 1 } else { settings.fast_polls };
+        let maturity = self.maturity(settings);
+        let fast = self.fast.poll(&self.window, maturity, polls, settings);
+        let queues = queues.filter(|_| !mitigating);
+        if mitigating {
+            self.occupancy.reset();
+        }
+        let occupied = self.occupancy.poll(now, queues, &self.window, &self.natural, settings);
+        let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
+        self.quiet.poll(now, &self.window, &self.natural, held, settings);
+        let signal = match (fast, occupied) {
+            (true, _) => Some(Signal::Fast),
+            (false, true) => Some(Signal::Occupancy),
+            (false, false) => None,
+        };
+        if let (Some(signal), None, None) = (signal, &self.suspect, &self.incident) {
+            self.suspect = Some(Suspect { since: now, signal });
+            self.quiet.restart(now);
+        }
+        if !self.is_suspicious() {
+            self.natural.learn(now, &self.window);
+        }
+    }
+
+    /// Ticks that a client's handshake takes, and half as many again.
+    fn maturity(&self, settings: &Settings) -> usize {
+        let ticks = self.clients.rtt().unwrap_or_default().as_secs_f64() * 1.5
+            / settings.poll.as_secs_f64();
+        (ticks.ceil() as usize).clamp(1, MAX_MATURITY)
+    }
+
+    fn keep_queues(&mut self, now: Timestamp, queues: Option<Queues>) {
+        let last = self.queues.and_then(|queues| queues.half_open);
+        if queues.is_some_and(|queues| queues.half_open.is_some()) {
+            self.counted = now;
+        }
+        self.queues = queues.map(|queues| Queues { half_open: queues.half_open.or(last), ..queues });
+    }
+
+    /// Whether anything is the matter: then nothing is learned, and queues are counted often.
+    pub fn is_suspicious(&self) -> bool {
+        self.suspect.is_some()
+            || self.incident.is_some()
+            || self.fast.failing()
+            || self.occupancy.high()
+    }
+
+    /// How long failures have stayed below the clear threshold.
+    pub fn quiet(&self, now: Timestamp) -> Duration {
+        self.quiet.lasts(now)
+    }
+
+    /// Usual round-trip time of the listener's clients.
+    pub fn rtt(&self, settings: &Settings) -> Duration {
+        self.clients.rtt().unwrap_or(settings.assumed_rtt)
+    }
+
+    /// SYNs per second over the last second.
+    pub fn syn_rate(&self) -> f64 {
+        let sums = self.window.last(RATE_SPAN);
+        sums.per_second(sums.syns)
+    }
+
+    /// Completed handshakes and dropped SYNs per second over the last second.
+    pub fn other_rates(&self) -> (f64, f64) {
+        let sums = self.window.last(RATE_SPAN);
+        (sums.per_second(sums.completed), sums.per_second(sums.dropped))
+    }
+
+    /// Completed over attempted handshakes, of those old enough to judge.
+    pub fn completion(&self, settings: &Settings) -> Option<f64> {
+        let ticks = settings.evidence_window.as_secs_f64() / settings.poll.as_secs_f64();
+        let sums = self.window.mature(ticks as usize, self.maturity(settings));
+        (sums.attempts > 0).then(|| (sums.completed as f64 / sums.attempts as f64).min(1.0))
+    }
+
+    /// Distinct sources of the last seconds, and SYNs per source.
+    pub fn sources(&self) -> Option<(u64, f64)> {
+        let Distinct { sources, syns } = self.distinct;
+        (sources > 0 && syns > 0).then(|| (sources, (syns as f64 / sources as f64).max(1.0)))
+    }
+
+    /// The last count of half-open handshakes and the queue's limit.
+    pub fn half_open(&self) -> Option<(u32, u32)> {
+        self.queues.and_then(|queues| Some((queues.half_open?, queues.backlog)))
+    }
+
+    /// What is known of the alarm `suspect` when it becomes incident `id`.
+    pub fn opening(&self, id: u64, suspect: &Suspect) -> Opening {
+        let started = self.window.failing_since().unwrap_or(suspect.since);
+        let sums = self.window.since(started);
+        Opening {
+            id,
+            listener_id: self.id,
+            listener: self.listener,
+            signal: suspect.signal,
+            started,
+            detected: suspect.since,
+            syns: sums.syns,
+            dropped: sums.dropped,
+            syn_rate: self.syn_rate(),
+        }
+    }
+
+    /// After an attack: be quicker for a while.
+    pub fn arm(&mut self, until: Timestamp, signatures: Vec<(Mask, Fingerprint)>) {
+        self.armed = Some(Armed { until, signatures });
+    }
+
+    /// Puts the signals at rest.
+    pub fn settle(&mut self) {
+        self.fast.reset();
+        self.occupancy.reset();
+    }
+}
+
+impl Distinct {
+    /// The estimate covers a window that starts again now and then: it has when it falls.
+    fn update(&mut self, sources: u64, syns: u64) {
+        if sources < self.sources / 2 {
+            self.syns = 0;
+        }
+        self.sources = sources;
+        self.syns += syns;
+    }
+}

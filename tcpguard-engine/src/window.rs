@@ -1,0 +1,240 @@
+//! The recent past of a listener, poll by poll.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// Ticks remembered: 16 s of polls.
+pub(crate) const TICKS: usize = 64;
+/// Coarse entries of about a second remembered: longer than the 63 s for which the kernel keeps a
+/// half-open handshake (`tcp_synack_retries` = 5: 1 + 2 + 4 + 8 + 16 + 32 s).
+const SECONDS: usize = 64;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What happened between two polls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tick {
+    /// End of the tick.
+    pub end: Timestamp,
+    /// Its length.
+    pub span: Duration,
+    /// SYNs that arrived.
+    pub syns: u64,
+    /// Handshakes attempted: answered SYNs, SYNs that rules dropped, and SYNs that a full queue
+    /// left without an answer.
+    pub attempts: u64,
+    /// Of these, those that a full queue left without an answer.
+    pub unanswered: u64,
+    /// Handshakes that the kernel completed.
+    pub established: u64,
+    /// Handshakes whose third ACK was seen.
+    pub acknowledged: u64,
+    /// SYNs that rules dropped, or in observe mode would have.
+    pub dropped: u64,
+    /// Part of a longer time without a poll: its numbers are averages.
+    pub gap: bool,
+}
+
+/// Several ticks together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Sums {
+    pub span: Duration,
+    pub syns: u64,
+    pub attempts: u64,
+    pub unanswered: u64,
+    pub completed: u64,
+    pub dropped: u64,
+}
+
+impl Sums {
+    /// Attempts that did not complete.
+    pub fn failures(&self) -> u64 {
+        self.attempts.saturating_sub(self.completed)
+    }
+
+    /// Whether most attempts were SYNs that a full queue left without an answer.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered > 0 && self.unanswered * 2 >= self.attempts
+    }
+
+    /// A count per second.
+    pub fn per_second(&self, count: u64) -> f64 {
+        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
+    }
+}
+
+/// About a second of ticks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    span: Duration,
+    attempts: u64,
+    established: u64,
+    acknowledged: u64,
+}
+
+/// A ring of ticks and a coarser one that reaches further back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Window {
+    ticks: VecDeque<Tick>,
+    seconds: VecDeque<Second>,
+}
+
+impl Window {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.ticks.clear();
+        self.seconds.clear();
+    }
+
+    /// Adds the next tick.
+    pub fn push(&mut self, tick: Tick) {
+        if self.ticks.len() == TICKS {
+            self.ticks.pop_front();
+        }
+        self.ticks.push_back(tick);
+        if self.seconds.back().is_none_or(|second| second.span >= SECOND) {
+            if self.seconds.len() == SECONDS {
+                self.seconds.pop_front();
+            }
+            self.seconds.push_back(Second::default());
+        }
+        if let Some(second) = self.seconds.back_mut() {
+            second.span += tick.span;
+            second.attempts += tick.attempts;
+            second.established += tick.established;
+            second.acknowledged += tick.acknowledged;
+        }
+    }
+
+    /// The last tick.
+    pub fn latest(&self) -> Option<&Tick> {
+        self.ticks.back()
+    }
+
+    /// The sums of the last `span` (of whole ticks; less when less is known).
+    pub fn last(&self, span: Duration) -> Sums {
+        let mut covered = Duration::ZERO;
+        let recent = self.ticks.iter().rev().take_while(|tick| {
+            let more = covered < span;
+            covered += tick.span;
+            more
+        });
+        sum(recent)
+    }
+
+    /// Attempts made `lag` to `lag + ticks` ticks ago, less everything that has completed since.
+    ///
+    /// Completions are not known by the tick of their SYN. Setting all of them against the older
+    /// attempts gives every handshake at least `lag` ticks to complete, and errs towards quiet.
+    pub fn mature(&self, ticks: usize, lag: usize) -> Sums {
+        let newest = self.ticks.len().saturating_sub(lag);
+        let oldest = newest.saturating_sub(ticks);
+        let attempted = sum(self.ticks.range(oldest..newest));
+        let completed = sum(self.ticks.range(oldest..)).completed;
+        Sums { completed, ..attempted }
+    }
+
+    /// Attempts of the last minute older than a second that have not completed: those that can
+    /// still be half-open, and those attempted in all.
+    pub fn mature_minute(&self) -> (u64, u64) {
+        let older = self.seconds.len().saturating_sub(2);
+        let attempts: u64 = self.seconds.range(..older).map(|second| second.attempts).sum();
+        let established: u64 = self.seconds.iter().map(|second| second.established).sum();
+        let acknowledged: u64 = self.seconds.iter().map(|second| second.acknowledged).sum();
+        (attempts.saturating_sub(established.max(acknowledged)), attempts)
+    }
+
+    /// The start of the run of ticks, up to the last one, in which most attempts failed.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        let failing = |tick: &&Tick| {
+            let completed = tick.established.max(tick.acknowledged);
+            tick.attempts > 0 && completed * 2 < tick.attempts
+        };
+        // The attempts of the last ticks may still be on their way.
+        let mut ticks = self.ticks.iter().rev().skip_while(|tick| !failing(tick)).peekable();
+        ticks.peek()?;
+        ticks.take_while(failing).last().map(|tick| tick.end - tick.span)
+    }
+
+    /// The sums of all ticks that ended after `start`.
+    pub fn since(&self, start: Timestamp) -> Sums {
+        sum(self.ticks.iter().rev().take_while(|tick| tick.end > start))
+    }
+}
+
+/// Completions are what the kernel or the third ACKs say, whichever saw more: the former cannot be
+/// forged, the latter survive a full accept queue. Each handshake counts once, because the larger
+/// one is taken over the whole span rather than tick by tick.
+fn sum<'a>(ticks: impl Iterator<Item = &'a Tick>) -> Sums {
+    let mut sums = Sums::default();
+    let (mut established, mut acknowledged) = (0, 0);
+    for tick in ticks {
+        sums.span += tick.span;
+        sums.syns += tick.syns;
+        sums.attempts += tick.attempts;
+        sums.unanswered += tick.unanswered;
+        sums.dropped += tick.dropped;
+        established += tick.established;
+        acknowledged += tick.acknowledged;
+    }
+    sums.completed = established.max(acknowledged);
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    fn window(ticks: &[(u64, u64, u64)]) -> Window {
+        let mut window = Window::default();
+        for (index, &(attempts, established, acknowledged)) in ticks.iter().enumerate() {
+            let end = Timestamp::from_millis(250 * (index as u64 + 1));
+            window.push(Tick {
+                end,
+                span: POLL,
+                syns: attempts,
+                attempts,
+                established,
+                acknowledged,
+                ..Tick::default()
+            });
+        }
+        window
+    }
+
+    #[test]
+    fn a_handshake_seen_by_both_means_in_different_ticks_counts_once() {
+        let window = window(&[(10, 10, 0), (0, 0, 10)]);
+        assert_eq!(window.last(POLL * 2).completed, 10);
+    }
+
+    #[test]
+    fn third_acks_count_while_a_full_accept_queue_keeps_the_kernel_from_completing() {
+        let window = window(&[(10, 10, 10), (10, 0, 10)]);
+        assert_eq!(window.last(POLL).completed, 10);
+    }
+
+    #[test]
+    fn attempts_are_judged_a_tick_later_against_all_completions_since() {
+        let window = window(&[(100, 0, 0), (50, 90, 90), (7, 5, 5)]);
+        let sums = window.mature(2, 1);
+        assert_eq!((sums.attempts, sums.completed), (150, 95));
+    }
+
+    #[test]
+    fn the_start_of_failure_is_found_behind_ticks_that_are_still_empty() {
+        let window = window(&[(10, 10, 10), (10, 9, 9), (100, 5, 5), (100, 0, 0), (0, 0, 0)]);
+        assert_eq!(window.failing_since(), Some(Timestamp::from_millis(500)));
+    }
+
+    #[test]
+    fn a_minute_leaves_out_the_last_seconds_attempts_but_not_its_completions() {
+        let mut ticks = vec![(10, 0, 0); 40];
+        ticks.extend(vec![(0, 3, 3); 8]);
+        let (failures, attempts) = window(&ticks).mature_minute();
+        assert_eq!((failures, attempts), (376, 400));
+    }
+}

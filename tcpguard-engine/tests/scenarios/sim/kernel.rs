@@ -1,0 +1,431 @@
+//! The guarded host: what the kernel and its hooks do with SYNs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_engine::{
+    Flow, FlowState, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerSample, Matcher, Mode, Queues, Rule, RuleCounters, RuleId, Sample, TcpExt, Timestamp,
+};
+
+/// Names a connection attempt in the simulation.
+pub type Key = u64;
+
+/// Sampled flows remembered, as in the kernel.
+const MAX_FLOWS: usize = 65_536;
+/// SYN-ACKs are repeated so many seconds after the first; after the last wait the entry ends.
+const REPEATS: [u64; 5] = [1, 3, 7, 15, 31];
+const LIFE: Duration = Duration::from_secs(63);
+const DISTINCT_BITS: usize = 1 << 20;
+const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// Limit of its queues.
+    pub backlog: u32,
+    /// `tcp_syncookies` is 1 rather than 0.
+    pub cookies: bool,
+    /// The tracepoint counts completions.
+    pub traced: bool,
+    /// The application accepts connections.
+    pub accepting: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { backlog: 128, cookies: true, traced: true, accepting: true }
+    }
+}
+
+/// One SYN.
+#[derive(Clone, Copy, Debug)]
+pub struct Syn {
+    pub key: Key,
+    pub to: usize,
+    pub client: IpAddr,
+    pub print: Fingerprint,
+    /// Which transmission of it, from 0.
+    pub repeat: u32,
+}
+
+struct Socket {
+    server: Server,
+    counters: ListenerCounters,
+    half_open: BTreeMap<Key, HalfOpen>,
+    distinct: Vec<u64>,
+    distinct_since: Timestamp,
+    /// Answered with a cookie or held, waiting for the third ACK.
+    accept: u32,
+}
+
+struct HalfOpen {
+    client: IpAddr,
+    print: Fingerprint,
+    since: Timestamp,
+    repeats: usize,
+}
+
+struct InKernel {
+    rule: Rule,
+    hits: u64,
+    returned: u64,
+}
+
+/// The host.
+pub struct Kernel {
+    pub now: Timestamp,
+    pub mode: Mode,
+    pub shift: u8,
+    pub epoch: u64,
+    /// Whether the next sample counts half-open handshakes.
+    pub count_half_open: bool,
+    sockets: Vec<Socket>,
+    tcp_ext: TcpExt,
+    flows: BTreeMap<Key, Flow>,
+    oldest: VecDeque<Key>,
+    rules: BTreeMap<RuleId, InKernel>,
+    dropped: BTreeMap<Key, Timestamp>,
+    clients: BTreeMap<IpAddr, Timestamp>,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            now: Timestamp::default(),
+            mode: Mode::Off,
+            shift: 0,
+            epoch: 1,
+            count_half_open: false,
+            sockets: Vec::new(),
+            tcp_ext: TcpExt::default(),
+            flows: BTreeMap::new(),
+            oldest: VecDeque::new(),
+            rules: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            clients: BTreeMap::new(),
+        }
+    }
+}
+
+impl Kernel {
+    pub fn listen(&mut self, server: Server) {
+        let established = server.traced.then_some(0);
+        self.sockets.push(Socket {
+            server,
+            counters: ListenerCounters { established, ..ListenerCounters::default() },
+            half_open: BTreeMap::new(),
+            distinct: vec![0; DISTINCT_BITS / 64],
+            distinct_since: self.now,
+            accept: 0,
+        });
+    }
+
+    /// A SYN arrives; whether it is answered.
+    pub fn syn(&mut self, syn: Syn) -> bool {
+        let sampled = mix(syn.key) & ((1 << self.shift) - 1) == 0;
+        let socket = &mut self.sockets[syn.to];
+        socket.counters.syn += 1;
+        socket.note_source(self.now, syn.client);
+        let passed = self.judge(&syn);
+        if sampled {
+            self.record(&syn, passed);
+        }
+        if !passed {
+            return false;
+        }
+        let socket = &mut self.sockets[syn.to];
+        if !socket.half_open.contains_key(&syn.key) {
+            if !socket.server.accepting && socket.accept > socket.server.backlog {
+                self.tcp_ext.listen_overflows += 1;
+                self.tcp_ext.listen_drops += 1;
+                return false;
+            }
+            if socket.half_open.len() < socket.server.backlog as usize {
+                let entry = HalfOpen {
+                    client: syn.client,
+                    print: syn.print,
+                    since: self.now,
+                    repeats: 0,
+                };
+                socket.half_open.insert(syn.key, entry);
+            } else if socket.server.cookies {
+                self.tcp_ext.req_q_full_do_cookies += 1;
+                self.tcp_ext.syncookies_sent += 1;
+            } else {
+                self.tcp_ext.req_q_full_drop += 1;
+                self.tcp_ext.listen_drops += 1;
+                return false;
+            }
+        }
+        self.syn_ack(syn.to, syn.key);
+        true
+    }
+
+    /// The third ACK arrives.
+    pub fn ack(&mut self, to: usize, key: Key, client: IpAddr) {
+        let socket = &mut self.sockets[to];
+        let held = socket.half_open.contains_key(&key);
+        if !held && !socket.server.cookies {
+            return;
+        }
+        let weight = 1 << self.shift;
+        if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.done_at.is_none()) {
+            flow.state = FlowState::Completed;
+            flow.done_at = Some(self.now);
+            socket.counters.acknowledged += weight.max(u64::from(flow.weight));
+        }
+        if !socket.server.accepting {
+            socket.accept += 1;
+            if socket.accept > socket.server.backlog {
+                self.tcp_ext.listen_overflows += 1;
+                self.tcp_ext.listen_drops += 1;
+                return;
+            }
+        }
+        socket.half_open.remove(&key);
+        if let Some(established) = &mut socket.counters.established {
+            *established += 1;
+        }
+        self.clients.insert(client, self.now);
+    }
+
+    /// The client resets its half-open handshake.
+    pub fn reset(&mut self, to: usize, key: Key) {
+        self.sockets[to].half_open.remove(&key);
+        let weight = 1 << self.shift;
+        if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.done_at.is_none()) {
+            flow.state = FlowState::Reset;
+            flow.done_at = Some(self.now);
+            self.sockets[to].counters.reset += weight.max(u64::from(flow.weight));
+        }
+    }
+
+    /// Repeats SYN-ACKs and lets half-open handshakes end that are due.
+    pub fn tick(&mut self) {
+        for to in 0..self.sockets.len() {
+            let now = self.now;
+            let mut repeated = Vec::new();
+            self.sockets[to].half_open.retain(|key, entry| {
+                let age = now.since(entry.since);
+                let due = REPEATS.iter().filter(|s| age >= Duration::from_secs(**s)).count();
+                repeated.extend((entry.repeats..due).map(|_| *key));
+                entry.repeats = due;
+                age < LIFE
+            });
+            for key in repeated {
+                self.syn_ack(to, key);
+            }
+        }
+    }
+
+    fn syn_ack(&mut self, to: usize, key: Key) {
+        let counters = &mut self.sockets[to].counters;
+        counters.syn_ack += 1;
+        let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.done_at.is_none()) else {
+            return;
+        };
+        if flow.state == FlowState::SynAck {
+            counters.syn_ack_retransmit += (1 << self.shift).max(u64::from(flow.weight));
+        } else {
+            flow.state = FlowState::SynAck;
+            flow.syn_ack_at = Some(self.now);
+        }
+    }
+
+    /// Whether the rules let a SYN pass.
+    fn judge(&mut self, syn: &Syn) -> bool {
+        let now = self.now;
+        let matches = |rule: &Rule| match rule.matcher {
+            Matcher::Source(net) => net.contains(&syn.client),
+            Matcher::Signature { listener, mask, fingerprint } => {
+                listener.0 as usize == syn.to && syn.print.masked(mask) == fingerprint
+            }
+        };
+        let matched = self.rules.values_mut().find(|r| r.rule.expires > now && matches(&r.rule));
+        let Some(rule) = matched.filter(|_| self.mode != Mode::Off) else { return true };
+        let counters = &mut self.sockets[syn.to].counters;
+        if self.clients.contains_key(&syn.client) {
+            counters.spared += 1;
+            return true;
+        }
+        let by_signature = matches!(rule.rule.matcher, Matcher::Signature { .. });
+        if by_signature {
+            let before = self.dropped.insert(syn.key, now).map(|before| now.since(before));
+            let window = Duration::from_millis(800)..=Duration::from_millis(3500);
+            if before.is_some_and(|age| window.contains(&age)) {
+                rule.returned += 1;
+                counters.returned += 1;
+                return true;
+            }
+            counters.dropped_signature += 1;
+        } else {
+            counters.dropped_source += 1;
+        }
+        rule.hits += 1;
+        self.mode == Mode::Observe
+    }
+
+    fn record(&mut self, syn: &Syn, passed: bool) {
+        let weight = 1 << self.shift;
+        if let Some(flow) = self.flows.get_mut(&syn.key).filter(|flow| flow.done_at.is_none()) {
+            flow.syn_retransmits += 1;
+            if flow.state == FlowState::Dropped && passed {
+                flow.state = FlowState::Syn;
+            }
+            self.sockets[syn.to].counters.syn_retransmit += weight.max(u64::from(flow.weight));
+            return;
+        }
+        let flow = Flow {
+            listener: ListenerId(syn.to as u32),
+            client: syn.client,
+            client_port: syn.key as u16,
+            server: [203, 0, 113, 10].into(),
+            syn_at: self.now,
+            syn_ack_at: None,
+            done_at: None,
+            state: if passed { FlowState::Syn } else { FlowState::Dropped },
+            syn_retransmits: 0,
+            weight: weight as u32,
+            fingerprint: syn.print,
+        };
+        self.flows.insert(syn.key, flow);
+        self.oldest.push_back(syn.key);
+        if self.oldest.len() > MAX_FLOWS
+            && let Some(key) = self.oldest.pop_front()
+        {
+            self.flows.remove(&key);
+        }
+    }
+
+    /// What the agent reads.
+    pub fn sample(&mut self) -> Sample {
+        let counted = std::mem::take(&mut self.count_half_open);
+        let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
+            id: ListenerId(index as u32),
+            listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 + index as u16 },
+            kind: ListenerKind::Local,
+            counters: socket.counters,
+            queues: Some(Queues {
+                half_open: counted.then_some(socket.half_open.len() as u32),
+                accept: socket.accept,
+                backlog: socket.server.backlog,
+            }),
+            distinct_sources: socket.distinct_sources(),
+        });
+        let rules = self.rules.iter();
+        Sample {
+            at: self.now,
+            epoch: self.epoch,
+            listeners: listeners.collect(),
+            tcp_ext: self.tcp_ext,
+            rules: rules
+                .map(|(&id, rule)| RuleCounters { id, hits: rule.hits, returned: rule.returned })
+                .collect(),
+            sample_shift: self.shift,
+        }
+    }
+
+    pub fn flows(&self) -> Vec<Flow> {
+        self.flows.values().copied().collect()
+    }
+
+    pub fn install(&mut self, rule: Rule) {
+        assert!(rule.expires > self.now, "a rule that has ended: {rule:?}");
+        let before = self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0 });
+        assert!(before.is_none(), "the slot is taken");
+    }
+
+    pub fn renew(&mut self, id: RuleId, expires: Timestamp) {
+        self.rules.get_mut(&id).expect("only a rule that exists is renewed").rule.expires = expires;
+    }
+
+    pub fn remove(&mut self, rule: &Rule) {
+        let removed = self.rules.remove(&rule.id).expect("only a rule that exists is removed");
+        assert_eq!(removed.rule, *rule);
+    }
+
+    /// Removes half-open entries like the executor does.
+    pub fn clean(
+        &mut self,
+        to: usize,
+        is_floods: impl Fn(IpAddr, &Fingerprint) -> bool,
+        older_than: Duration,
+        limit: u32,
+    ) {
+        let now = self.now;
+        let mut left = limit;
+        let flows = &self.flows;
+        self.sockets[to].half_open.retain(|key, entry| {
+            let recorded = flows.contains_key(key);
+            let old = !recorded && now.since(entry.since) >= older_than;
+            let remove = left > 0 && (is_floods(entry.client, &entry.print) && recorded || old);
+            left -= u32::from(remove);
+            !remove
+        });
+    }
+
+    pub fn half_open(&self, to: usize) -> usize {
+        self.sockets[to].half_open.len()
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values().map(|rule| &rule.rule)
+    }
+
+    pub fn set_accepting(&mut self, to: usize, accepting: bool) {
+        self.sockets[to].server.accepting = accepting;
+        if accepting {
+            self.sockets[to].accept = 0;
+        }
+    }
+
+    pub fn close(&mut self, to: usize) {
+        self.sockets.truncate(to);
+    }
+
+    /// The programs are loaded anew: all counters start again.
+    pub fn restart_counters(&mut self) {
+        self.epoch += 1;
+        for socket in &mut self.sockets {
+            let established = socket.server.traced.then_some(0);
+            socket.counters = ListenerCounters { established, ..ListenerCounters::default() };
+        }
+    }
+}
+
+impl Socket {
+    fn note_source(&mut self, now: Timestamp, client: IpAddr) {
+        if now.since(self.distinct_since) >= DISTINCT_WINDOW {
+            self.distinct_since = now;
+            self.distinct.fill(0);
+        }
+        let bits = match client {
+            IpAddr::V4(addr) => u64::from(addr.to_bits()),
+            IpAddr::V6(addr) => (addr.to_bits() >> 64) as u64,
+        };
+        let place = mix(bits) as usize % DISTINCT_BITS;
+        self.distinct[place / 64] |= 1 << (place % 64);
+    }
+
+    /// Linear counting.
+    fn distinct_sources(&self) -> u64 {
+        let empty: u32 = self.distinct.iter().map(|word| word.count_zeros()).sum();
+        let size = DISTINCT_BITS as f64;
+        (size * (size / f64::from(empty.max(1))).ln()).round() as u64
+    }
+}
+
+impl KnownClients for Kernel {
+    fn completed_within(&self, net: &IpNet) -> bool {
+        let recent = |at: &Timestamp| self.now.since(*at) < Duration::from_secs(600);
+        self.clients.iter().any(|(client, at)| net.contains(client) && recent(at))
+    }
+}
+
+fn mix(bits: u64) -> u64 {
+    super::Random::new(bits).bits()
+}

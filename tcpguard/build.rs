@@ -1,0 +1,52 @@
+//! Finds the BPF objects that the binary carries.
+//!
+//! They are built by `cargo xtask build` and not here: they need another compiler, and a build script
+//! that starts cargo waits for the lock of the cargo that started it.
+
+use std::{env, path::PathBuf};
+
+/// The plain object first: a directory is recognised by it.
+const OBJECTS: [(&str, &str); 2] = [
+    ("tcpguard-ebpf.o", "TCPGUARD_BPF_OBJECT"),
+    ("tcpguard-ebpf-log.o", "TCPGUARD_BPF_LOG_OBJECT"),
+];
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=TCPGUARD_BPF_DIR");
+    let directory = directory();
+    for (name, variable) in OBJECTS {
+        let object = directory.join(name);
+        // While it is missing cargo runs this script each time, so its arrival is noticed.
+        println!("cargo::rerun-if-changed={}", object.display());
+        if !object.is_file() {
+            // Cargo shows this line, and unlike for a failed script nothing else of ours.
+            println!(
+                "cargo::error={} is missing: `cargo xtask build` makes it",
+                object.display()
+            );
+            return;
+        }
+        println!("cargo::rustc-env={variable}={}", object.display());
+    }
+}
+
+/// `$TCPGUARD_BPF_DIR`, or `bpf` in cargo's target directory.
+fn directory() -> PathBuf {
+    if let Some(named) = env::var_os("TCPGUARD_BPF_DIR") {
+        return named.into();
+    }
+    // Cargo tells a build script its own directory only, which lies some levels down, at
+    // <target>[/<triple>]/<profile>/build/<package>/out.
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let mut above = out
+        .ancestors()
+        .skip(4)
+        .take(2)
+        .map(|directory| directory.join("bpf"));
+    let usual = above.next().unwrap_or_default();
+    [usual.clone()]
+        .into_iter()
+        .chain(above)
+        .find(|bpf| bpf.join(OBJECTS[0].0).is_file())
+        .unwrap_or(usual)
+}

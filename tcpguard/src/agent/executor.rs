@@ -1,0 +1,270 @@
+//! The only place where commands become effects.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_engine::{
+    Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Rule, RuleCounters, RuleId,
+    Timestamp,
+};
+
+use super::listeners::Listeners;
+use crate::host::{HalfOpen, SockDiag};
+use crate::kernel::{Dataplane, KernelError, addr};
+use crate::observe::Alert;
+
+/// A completed handshake counts as recent for this long (`docs/detection.md`).
+const RECENT: Duration = Duration::from_secs(600);
+
+/// What is in the kernel because the engine wants it there.
+#[derive(Debug)]
+pub struct Executor {
+    /// The maps.
+    pub dataplane: Dataplane,
+    /// The listeners in them.
+    pub listeners: Listeners,
+    /// The configuration record in them.
+    pub config: Config,
+    rules: BTreeMap<RuleId, Matcher>,
+}
+
+/// How a flood's half-open entries are recognised.
+struct Flood {
+    signatures: Vec<(Mask, Fingerprint)>,
+    sources: Vec<IpNet>,
+    older_than: Duration,
+}
+
+/// What the loop has to do after a command.
+#[derive(Debug)]
+pub enum Followup {
+    /// Nothing.
+    None,
+    /// Read the sampled flows and give them to the engine.
+    InspectFlows,
+    /// Count half-open handshakes at the next poll.
+    CountHalfOpen,
+    /// Tell people.
+    Alert(Alert),
+}
+
+impl Executor {
+    /// An executor over empty maps.
+    pub fn new(dataplane: Dataplane, config: Config) -> Self {
+        Self { dataplane, listeners: Listeners::default(), config, rules: BTreeMap::new() }
+    }
+
+    /// Carries out one command.
+    ///
+    /// # Errors
+    /// When the kernel refuses a change.
+    pub fn execute(
+        &mut self,
+        command: Command,
+        sockets: &mut SockDiag,
+    ) -> Result<Followup, KernelError> {
+        match command {
+            Command::InstallRule(rule) => self.install(&rule)?,
+            Command::RenewRule { id, expires } => {
+                if self.rules.contains_key(&id) {
+                    self.dataplane.set_rule_expiry(id.0, expires.as_nanos())?;
+                }
+            }
+            Command::RemoveRule { rule, why } => {
+                log::info!("rule {} removed: {why}", rule.id.0);
+                self.remove(&rule)?;
+            }
+            Command::SetMode(mode) => {
+                self.config.mode = kernel_mode(mode) as u8;
+                self.dataplane.set_config(&self.config)?;
+            }
+            Command::SetSampling { shift } => {
+                self.config.sample_shift = shift;
+                self.dataplane.set_config(&self.config)?;
+            }
+            Command::InspectFlows => return Ok(Followup::InspectFlows),
+            Command::CountHalfOpen => return Ok(Followup::CountHalfOpen),
+            Command::CleanHalfOpen { listener, signatures, sources, older_than, limit } => {
+                let flood = Flood { signatures, sources, older_than };
+                self.clean(listener, &flood, limit, sockets);
+            }
+            Command::Alert { severity, event, message, incident } => {
+                let event = event.to_owned();
+                return Ok(Followup::Alert(Alert { severity, event, message, incident }));
+            }
+        }
+        Ok(Followup::None)
+    }
+
+    /// Hit counters of every rule in the kernel.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
+        self.rules
+            .keys()
+            .map(|id| {
+                let hits = self.dataplane.rule_hits(id.0)?;
+                Ok(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })
+            })
+            .collect()
+    }
+
+    /// Number of rules that should be in the kernel.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
+    fn install(&mut self, rule: &Rule) -> Result<(), KernelError> {
+        let slot = rule.id.0;
+        log::info!("rule {slot} installed: {}", rule.reason);
+        // Counters and end first: from the moment the key is there, packets use them.
+        self.dataplane.reset_rule_hits(slot)?;
+        self.dataplane.set_rule_expiry(slot, rule.expires.as_nanos())?;
+        match &rule.matcher {
+            Matcher::Source(net) => self.dataplane.set_source_rule(net, slot)?,
+            Matcher::Signature { listener, mask, fingerprint } => {
+                let Some(followed) = self.listeners.get(*listener) else { return Ok(()) };
+                self.dataplane.set_signature(followed.slot(), *mask, fingerprint, slot)?;
+                self.listeners.add_rule(*listener, *mask, &self.dataplane)?;
+            }
+        }
+        self.rules.insert(rule.id, rule.matcher);
+        self.count_source_rules()
+    }
+
+    fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
+        let Some(matcher) = self.rules.remove(&rule.id) else { return Ok(()) };
+        self.dataplane.set_rule_expiry(rule.id.0, 0)?;
+        match matcher {
+            Matcher::Source(net) => self.dataplane.remove_source_rule(&net)?,
+            Matcher::Signature { listener, mask, fingerprint } => {
+                let slot = listener.0 % tcpguard_common::abi::maps::MAX_LISTENERS;
+                self.dataplane.remove_signature(slot, mask, &fingerprint)?;
+                self.listeners.remove_rule(listener, mask, &self.dataplane)?;
+            }
+        }
+        self.count_source_rules()
+    }
+
+    fn count_source_rules(&mut self) -> Result<(), KernelError> {
+        let count = self.rules.values().filter(|m| matches!(m, Matcher::Source(_))).count() as u32;
+        if self.config.source_rules == count {
+            return Ok(());
+        }
+        self.config.source_rules = count;
+        self.dataplane.set_config(&self.config)
+    }
+
+    /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
+    /// rule matches is the flood's and goes at once: its source, or the signature of its recorded
+    /// SYN. What was not recorded goes when it is old.
+    fn clean(
+        &self,
+        id: ListenerId,
+        flood: &Flood,
+        limit: u32,
+        sockets: &mut SockDiag,
+    ) {
+        let Some(followed) = self.listeners.get(id) else { return };
+        if followed.kind != ListenerKind::Local {
+            return;
+        }
+        let entries = match sockets.half_open(Some(followed.listener.port)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                log::warn!("half-open entries stay: {error}");
+                return;
+            }
+        };
+        let floods = entries
+            .iter()
+            .filter(|entry| Listeners::covers(&followed.listener, entry.server.ip()))
+            .filter(|entry| self.is_floods(entry, flood))
+            .take(limit as usize);
+        let mut removed = 0;
+        for entry in floods {
+            match sockets.destroy(entry) {
+                Ok(true) => removed += 1,
+                Ok(false) => {}
+                Err(error) => {
+                    log::warn!("half-open entries stay: {error}");
+                    return;
+                }
+            }
+        }
+        if removed > 0 {
+            log::info!("removed {removed} half-open entries of the flood from {}", entry_name(followed.listener));
+        }
+    }
+
+    fn is_floods(&self, entry: &HalfOpen, flood: &Flood) -> bool {
+        if flood.sources.iter().any(|net| net.contains(&entry.client.ip())) {
+            return true;
+        }
+        match self.dataplane.flow(&flow_key(entry)) {
+            Ok(Some(flow)) => {
+                let half_open = flow.state != FlowState::Completed as u8;
+                let matches = |(mask, print): &(Mask, Fingerprint)| {
+                    flow.fingerprint.masked(*mask) == print.masked(*mask)
+                };
+                half_open && flood.signatures.iter().any(matches)
+            }
+            Ok(None) => entry.age_at_least() >= flood.older_than,
+            Err(_) => false,
+        }
+    }
+}
+
+impl KnownClients for Executor {
+    fn completed_within(&self, net: &IpNet) -> bool {
+        let now = crate::host::boot_time();
+        let recent = |completed_ns| now.since(Timestamp::from_nanos(completed_ns)) <= RECENT;
+        let one = match net {
+            IpNet::V4(net) => net.prefix_len() == 32,
+            // Clients are kept by /64.
+            IpNet::V6(net) => net.prefix_len() >= 64,
+        };
+        // When the kernel cannot be asked, nobody may be banned on its word.
+        if one {
+            return match self.dataplane.client(net.addr()) {
+                Ok(client) => client.is_some_and(|client| recent(client.completed_ns)),
+                Err(_) => true,
+            };
+        }
+        match self.dataplane.clients() {
+            Ok(clients) => clients.iter().any(|(addr, client)| {
+                net.contains(&crate::kernel::ip(addr)) && recent(client.completed_ns)
+            }),
+            Err(_) => true,
+        }
+    }
+}
+
+fn flow_key(entry: &HalfOpen) -> FlowKey {
+    let port = |at: SocketAddr| at.port().to_be_bytes();
+    let ip = |ip: IpAddr| addr(ip);
+    FlowKey {
+        client: ip(entry.client.ip()),
+        server: ip(entry.server.ip()),
+        client_port: port(entry.client),
+        server_port: port(entry.server),
+    }
+}
+
+fn entry_name(listener: tcpguard_engine::Listener) -> SocketAddr {
+    SocketAddr::new(listener.addr, listener.port)
+}
+
+/// The kernel's code for a mode.
+pub fn kernel_mode(mode: Mode) -> KernelMode {
+    match mode {
+        Mode::Off => KernelMode::Off,
+        Mode::Observe => KernelMode::Observe,
+        Mode::Enforce => KernelMode::Enforce,
+    }
+}

@@ -1,0 +1,143 @@
+//! What the status needs to know beside the engine's report.
+
+use tcpguard_common::abi::{PacketCounters, maps};
+use tcpguard_engine::TcpExt;
+
+use super::guard::{Guard, Snapshot, clock};
+use crate::control::{Request, Response};
+use crate::kernel::ip;
+use crate::status::{ConfigFacts, Facts, Health, MapFacts, Reading, Rule, Severity, SourceFacts, Status};
+
+/// Rates are taken over about this long.
+const RATE_WINDOW_MS: u128 = 1000;
+/// Sources shown.
+const TOP_SOURCES: usize = 10;
+
+impl Guard {
+    /// Answers a request that changes nothing.
+    pub(super) fn read(&self, request: &Request) -> Response {
+        let clock = clock();
+        let report = self.engine.report(clock.now);
+        match request {
+            Request::Rules => Response::Rules {
+                rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
+            },
+            Request::Mode => Response::Mode { mode: report.mode.into() },
+            _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let clock = clock();
+        let last = self.snapshots.back();
+        let earlier = last.and_then(|last| {
+            self.snapshots
+                .iter()
+                .rev()
+                .find(|snapshot| last.at.since(snapshot.at).as_millis() >= RATE_WINDOW_MS)
+                .or(self.snapshots.front())
+                .filter(|snapshot| snapshot.at < last.at)
+        });
+        let (sources, mut maps) = self.sources();
+        maps.extend([
+            fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
+            fill("RULES", self.executor.rule_count(), maps::MAX_RULES),
+        ]);
+        Facts {
+            clock,
+            interval: self.config.detection.poll,
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started_at,
+            config: ConfigFacts {
+                path: self.config.path.clone(),
+                loaded: self.started_at,
+                error: None,
+            },
+            heartbeat: last.map(|last| last.at),
+            interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
+            tcp_ext: Reading {
+                now: last.map_or_else(TcpExt::default, |last| last.tcp_ext),
+                earlier: last.zip(earlier).map(|(last, earlier)| {
+                    (earlier.tcp_ext, last.at.since(earlier.at))
+                }),
+            },
+            rules_in_kernel: self.rules_in_kernel,
+            drift_since: self.drift_since,
+            maps,
+            sources,
+            health: self.health(),
+            alerts: self.alerts.remembered(clock),
+        }
+    }
+
+    fn sources(&self) -> (Vec<SourceFacts>, Vec<MapFacts>) {
+        let sources = self.executor.dataplane.sources().unwrap_or_default();
+        let clients = self.executor.dataplane.clients().unwrap_or_default();
+        let maps = vec![
+            fill("SOURCES", sources.len(), maps::MAX_SOURCES),
+            fill("CLIENTS", clients.len(), maps::MAX_CLIENTS),
+        ];
+        let known: std::collections::BTreeSet<_> = clients.iter().map(|(addr, _)| *addr).collect();
+        let mut all: Vec<SourceFacts> = sources
+            .iter()
+            // One that has become a client is counted there from then on.
+            .filter(|(addr, _)| !known.contains(addr))
+            .map(|(addr, counters)| (addr, counters, false))
+            .chain(clients.iter().map(|(addr, client)| (addr, &client.counters, true)))
+            .map(|(addr, counters, validated)| SourceFacts {
+                addr: ip(addr),
+                syn: counters.syn,
+                syn_ack: counters.syn_ack,
+                ack: counters.ack,
+                rst: counters.rst,
+                completed: counters.completed,
+                validated,
+            })
+            .collect();
+        all.sort_by(|a, b| b.syn.cmp(&a.syn).then(a.addr.cmp(&b.addr)));
+        all.truncate(TOP_SOURCES);
+        (all, maps)
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let mut health = self.health.clone();
+        let unfollowed = self.executor.listeners.unfollowed;
+        if unfollowed > 0 {
+            health.push(Health {
+                code: "listeners_full".to_owned(),
+                severity: Severity::Warning,
+                subject: Some("LISTENERS".to_owned()),
+                text: format!("{unfollowed} listeners are not followed: the table is full"),
+                hint: "leave ports out with [listeners] ignore_ports".to_owned(),
+            });
+        }
+        health
+    }
+}
+
+fn packet_readings(
+    last: Option<&Snapshot>,
+    earlier: Option<&Snapshot>,
+) -> Vec<Reading<PacketCounters>> {
+    let Some(last) = last else { return Vec::new() };
+    last.packets
+        .iter()
+        .enumerate()
+        .map(|(place, now)| Reading {
+            now: *now,
+            earlier: earlier.and_then(|earlier| {
+                Some((*earlier.packets.get(place)?, last.at.since(earlier.at)))
+            }),
+        })
+        .collect()
+}
+
+fn fill(name: &str, entries: usize, max_entries: u32) -> MapFacts {
+    MapFacts {
+        name: name.to_owned(),
+        entries: Some(entries as u64),
+        max_entries: max_entries.into(),
+    }
+}

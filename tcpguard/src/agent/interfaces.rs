@@ -1,0 +1,198 @@
+//! The protected interfaces: attached at start, attached again when they are re-created.
+
+use std::time::{Duration, Instant};
+
+use tcpguard_common::abi::PacketCounters;
+
+use crate::config::XdpMode;
+use crate::host::{Interface, Xdp, interfaces};
+use crate::kernel::{Attachment, Dataplane, KernelError, Object, Pins, attach};
+use crate::status::{AttachMode, Hook, InterfaceFacts, Reading};
+
+/// A failed attachment is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One interface that the operator named.
+#[derive(Debug)]
+struct Guarded {
+    name: String,
+    slot: u8,
+    attachment: Option<Attachment>,
+    /// As it was when last looked at; `None`: it does not exist.
+    present: Option<Interface>,
+    failed: Option<(Instant, String)>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Interfaces {
+    pins: Pins,
+    mode: XdpMode,
+    guarded: Vec<Guarded>,
+}
+
+impl Interfaces {
+    /// Attaches to every interface of `names`, or to none.
+    ///
+    /// # Errors
+    /// An interface does not exist or cannot be attached to.
+    pub fn attach(
+        names: &[String],
+        mode: XdpMode,
+        pins: Pins,
+        object: &mut Object,
+        dataplane: &Dataplane,
+    ) -> anyhow::Result<Self> {
+        let mut all = Self { pins, mode, guarded: Vec::new() };
+        let mut found = Vec::new();
+        for name in names {
+            found.push(interfaces::by_name(name)?);
+        }
+        for (interface, slot) in found.into_iter().zip(1..) {
+            let guarded = Guarded {
+                name: interface.name.clone(),
+                slot,
+                attachment: None,
+                present: Some(interface),
+                failed: None,
+            };
+            all.guarded.push(guarded);
+        }
+        all.write_slots(dataplane)?;
+        for place in 0..all.guarded.len() {
+            let Some(interface) = all.guarded[place].present.clone() else { continue };
+            match attach(object, &all.pins, &interface, mode) {
+                Ok(attachment) => all.guarded[place].attachment = Some(attachment),
+                Err(error) => {
+                    all.undo();
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes off what this agent put on.
+    pub fn undo(&mut self) {
+        for guarded in &mut self.guarded {
+            if let Some(attachment) = guarded.attachment.take_if(|attachment| attachment.made) {
+                attachment.remove();
+            }
+        }
+    }
+
+    /// Compares what is attached with the interfaces as they are, and attaches what is missing.
+    /// Returns a line for each change.
+    pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<String> {
+        let Ok(now) = interfaces::list() else { return Vec::new() };
+        let mut news = Vec::new();
+        let mut moved = false;
+        for guarded in &mut self.guarded {
+            let present = now.iter().find(|interface| interface.name == guarded.name).cloned();
+            let index = present.as_ref().map_or(0, |interface| interface.index);
+            moved |= guarded.present.as_ref().map_or(0, |interface| interface.index) != index;
+            guarded.present = present;
+            let attached = guarded
+                .attachment
+                .as_ref()
+                .is_some_and(|attachment| attachment.check(index).is_ok_and(|(_, on)| on));
+            if attached {
+                continue;
+            }
+            if let Some(lost) = guarded.attachment.take() {
+                news.push(format!("{} is no longer protected: its filter is gone", guarded.name));
+                lost.remove();
+            }
+            let due = guarded.failed.as_ref().is_none_or(|(at, _)| at.elapsed() >= RETRY);
+            let Some(interface) = guarded.present.clone().filter(|_| due) else { continue };
+            match attach(object, &self.pins, &interface, self.mode) {
+                Ok(attachment) => {
+                    guarded.attachment = Some(attachment);
+                    guarded.failed = None;
+                    guarded.present = interfaces::by_name(&guarded.name).ok();
+                    news.push(format!("{} is protected again", guarded.name));
+                }
+                Err(error) => {
+                    if guarded.failed.is_none() {
+                        news.push(format!("{} is not protected: {error}", guarded.name));
+                    }
+                    guarded.failed = Some((Instant::now(), error.to_string()));
+                }
+            }
+        }
+        if moved {
+            if let Err(error) = self.write_slots(dataplane) {
+                news.push(error.to_string());
+            }
+        }
+        news
+    }
+
+    /// Names and how each is protected, for the line at start.
+    pub fn in_words(&self) -> String {
+        let words: Vec<String> = self
+            .guarded
+            .iter()
+            .map(|guarded| match guarded.mode() {
+                Some(AttachMode::Native) => format!("{} (native)", guarded.name),
+                Some(AttachMode::Generic) => {
+                    let why = guarded.attachment.as_ref().and_then(|a| a.fallback.as_deref());
+                    match why {
+                        Some(why) => format!("{} (generic, because native failed: {why})", guarded.name),
+                        None => format!("{} (generic)", guarded.name),
+                    }
+                }
+                None => format!("{} (not attached)", guarded.name),
+            })
+            .collect();
+        words.join(", ")
+    }
+
+    /// Packet counters of each, in order.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn packets(&self, dataplane: &Dataplane) -> Result<Vec<PacketCounters>, KernelError> {
+        self.guarded.iter().map(|guarded| dataplane.packets(guarded.slot)).collect()
+    }
+
+    /// What the status says about each. `packets` are their counters, now and earlier.
+    pub fn facts(&self, packets: &[Reading<PacketCounters>]) -> Vec<InterfaceFacts> {
+        self.guarded
+            .iter()
+            .zip(packets)
+            .map(|(guarded, packets)| {
+                let ifindex = guarded.present.as_ref().map_or(0, |interface| interface.index);
+                let link = guarded.attachment.as_ref().and_then(|a| a.check(ifindex).ok());
+                InterfaceFacts {
+                    name: guarded.name.clone(),
+                    ifindex,
+                    hook: Hook::Xdp,
+                    mode: guarded.mode().unwrap_or(AttachMode::Generic),
+                    link_id: link.map(|(id, _)| id),
+                    pinned: guarded.attachment.is_some(),
+                    attached: link.is_some_and(|(_, on)| on),
+                    packets: *packets,
+                }
+            })
+            .collect()
+    }
+
+    fn write_slots(&self, dataplane: &Dataplane) -> Result<(), KernelError> {
+        dataplane.set_interfaces(self.guarded.iter().filter_map(|guarded| {
+            guarded.present.as_ref().map(|interface| (interface.index, guarded.slot))
+        }))
+    }
+}
+
+impl Guarded {
+    fn mode(&self) -> Option<AttachMode> {
+        self.attachment.as_ref()?;
+        // Asked of the interface, not remembered: a filter may have been taken over.
+        match interfaces::by_name(&self.name).ok()?.xdp {
+            Xdp::Native => Some(AttachMode::Native),
+            Xdp::Generic => Some(AttachMode::Generic),
+            Xdp::None => None,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The BPF objects, then the binary that carries them.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::{
+    environment, process,
+    toolchain::{self, BpfToolchain},
+    workspace::Workspace,
+};
+
+/// One way to compile the BPF crate.
+pub struct Variant {
+    suffix: &'static str,
+    /// For cargo.
+    pub arguments: &'static [&'static str],
+}
+
+/// What debug lines cost in instructions is borne by those who ask for them only.
+pub const VARIANTS: [Variant; 2] = [
+    Variant {
+        suffix: "",
+        arguments: &[],
+    },
+    Variant {
+        suffix: "-log",
+        arguments: &["--features", "log"],
+    },
+];
+
+/// How user space is compiled. The verifier would refuse unoptimised BPF, so that is never.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// `target/debug/tcpguard`.
+    Debug,
+    /// `target/release/tcpguard`.
+    Release,
+}
+
+/// Builds the BPF objects and the `tcpguard` binary.
+///
+/// # Errors
+/// When the BPF toolchain is missing, or one of the compilations fails.
+pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
+    bpf_objects(workspace)?;
+    let mut command = environment::host_cargo(workspace);
+    command.args(["build", "--package", "tcpguard"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    process::run(&mut command)
+}
+
+/// The BPF crate with the compiler it is built by.
+pub struct BpfCrate<'a> {
+    workspace: &'a Workspace,
+    toolchain: BpfToolchain,
+    linker: String,
+}
+
+impl<'a> BpfCrate<'a> {
+    /// Looks for the toolchain.
+    ///
+    /// # Errors
+    /// When no compiler is fit or bpf-linker does not run; the message says what would mend it.
+    pub fn new(workspace: &'a Workspace) -> Result<Self> {
+        let toolchain = BpfToolchain::find().map_err(|none| {
+            anyhow!("no compiler for the BPF programs ({none}); `cargo xtask setup` gets one")
+        })?;
+        let linker = toolchain::bpf_linker()
+            .context("bpf-linker does not run; `cargo xtask setup` gets one that does")?;
+        Ok(Self {
+            workspace,
+            toolchain,
+            linker,
+        })
+    }
+
+    /// `cargo SUBCOMMAND` on the BPF crate for its target.
+    pub fn cargo(&self, subcommand: &str) -> Command {
+        self.target(self.toolchain.cargo(subcommand))
+    }
+
+    /// `cargo clippy` on the BPF crate for its target.
+    pub fn clippy(&self) -> Command {
+        self.target(self.toolchain.clippy())
+    }
+
+    fn target(&self, mut command: Command) -> Command {
+        command
+            .current_dir(self.workspace.bpf_crate())
+            .args(["--locked", "--release", "--target", "bpfel-unknown-none"])
+            .args(["-Z", "build-std=core", "--target-dir"])
+            .arg(self.workspace.bpf_objects().join("cargo"))
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags());
+        command
+    }
+
+    /// Flags for rustc, in cargo's encoding: separated by U+001F, so that paths may hold spaces.
+    fn flags(&self) -> OsString {
+        let mut flags: Vec<OsString> = vec![
+            // BTF is made from debug information.
+            "-Cdebuginfo=2".into(),
+            "-Clink-arg=--btf".into(),
+            // 32-bit jumps (5.1) and atomics that return the old value (5.12): fewer instructions
+            // to verify. v4 would gain nothing more and lose kernel 6.1.
+            "-Ctarget-cpu=v3".into(),
+            // Read by nobody: another linker makes another object, and cargo sees only flags.
+            format!("--cfg=linked_by={:?}", self.linker).into(),
+        ];
+        // Line information holds paths; mapped, the object does not tell where it was built.
+        let standard = self.toolchain.sysroot.join("lib/rustlib/src/rust");
+        let real_standard = standard.canonicalize().unwrap_or_else(|_| standard.clone());
+        for (from, to) in [
+            (self.workspace.root.as_path(), "tcpguard"),
+            (self.workspace.target.as_path(), "target"),
+            (&toolchain::cargo_home().join("registry/src"), "registry"),
+            (&standard, "rust"),
+            (&real_standard, "rust"),
+        ] {
+            let mut flag = OsString::from("--remap-path-prefix=");
+            flag.push(from);
+            flag.push("=");
+            flag.push(to);
+            flags.push(flag);
+        }
+        flags.join(OsStr::new("\u{1f}"))
+    }
+}
+
+/// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and once more
+/// with each optional feature at `<target>/bpf/<name>-<feature>.o`.
+///
+/// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
+///
+/// # Errors
+/// When the BPF toolchain is missing or a compilation fails.
+pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let bpf = BpfCrate::new(workspace)?;
+    let mut objects = Vec::new();
+    for variant in VARIANTS {
+        let mut command = bpf.cargo("build");
+        command
+            .args(["--message-format", "json-render-diagnostics"])
+            .args(variant.arguments);
+        let programs = executables(&process::output(&mut command)?)?;
+        if programs.is_empty() {
+            bail!("{} has no binaries", workspace.bpf_crate().display());
+        }
+        for program in programs {
+            let name = program
+                .file_name()
+                .context("a program without a name")?
+                .to_string_lossy();
+            let object = workspace
+                .bpf_objects()
+                .join(format!("{name}{}.o", variant.suffix));
+            copy_if_changed(&program, &object)?;
+            objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+/// The binaries among cargo's `--message-format json` lines.
+fn executables(messages: &str) -> Result<Vec<PathBuf>> {
+    let mut executables = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(line).context("cargo wrote a message that is no JSON")?;
+        executables.extend(message["executable"].as_str().map(PathBuf::from));
+    }
+    Ok(executables)
+}
+
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    fs::write(to, new).with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binaries_are_what_cargo_says_it_linked() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null}
+{"reason":"compiler-artifact","executable":"/t/bpfel-unknown-none/release/tcpguard-ebpf"}
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(
+            executables(messages).unwrap(),
+            [PathBuf::from("/t/bpfel-unknown-none/release/tcpguard-ebpf")]
+        );
+    }
+
+    #[test]
+    fn an_unchanged_object_keeps_its_time_and_a_changed_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (
+            directory.path().join("program"),
+            directory.path().join("program.o"),
+        );
+        fs::write(&from, "one").unwrap();
+        copy_if_changed(&from, &to).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        fs::File::options()
+            .write(true)
+            .open(&to)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+
+        copy_if_changed(&from, &to).unwrap();
+        assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), long_ago);
+
+        fs::write(&from, "two").unwrap();
+        copy_if_changed(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"two");
+    }
+}

@@ -1,0 +1,41 @@
+//! Programs of the test kit that an operator may want to see run: demonstration and benchmark.
+
+use std::{os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::{self, Profile},
+    environment, process, setup,
+    setup::Purpose,
+    workspace::Workspace,
+};
+
+/// Builds `program` of the test kit and becomes it, so that signals reach it directly.
+///
+/// # Errors
+/// When set-up or a build fails, or the program cannot be started.
+pub fn exec(workspace: &Workspace, program: &str, arguments: &[String]) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Lab])?;
+    build::everything(workspace, Profile::Release)?;
+    process::run(environment::host_cargo(workspace).args([
+        "build",
+        "--release",
+        "--package",
+        "tcpguard-e2e",
+        "--bin",
+        program,
+    ]))?;
+    let path = workspace.target.join("release").join(program);
+    let mut command = Command::new(&path);
+    command.args(arguments);
+    for_tests(&mut command, workspace);
+    Err(command.exec()).with_context(|| format!("cannot start {}", path.display()))
+}
+
+/// Tells a program of the test kit what it is to test.
+pub fn for_tests(command: &mut Command, workspace: &Workspace) {
+    command
+        .env("TCPGUARD_BIN", workspace.release_binary())
+        .env("TCPGUARD_BPF_DIR", workspace.bpf_objects());
+}

@@ -1,0 +1,224 @@
+//! The compiler for the BPF programs.
+//!
+//! `bpfel-unknown-none` ships no prebuilt `core`, so the compiler must come with the source of
+//! *its own* version of it (another version's fails on lang items), and `bpf-linker` must be there
+//! to turn LLVM bitcode into an object.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{environment, process};
+
+/// Names a rustc to use for the BPF programs instead of looking for one.
+const RUSTC_VARIABLE: &str = "TCPGUARD_BPF_RUSTC";
+
+/// A compiler that can build the BPF crate.
+pub struct BpfToolchain {
+    /// Root of its installation, as `rustc --print sysroot` says.
+    pub sysroot: PathBuf,
+    rustc: PathBuf,
+}
+
+/// No compiler is fit, and why each was not.
+#[derive(Debug)]
+pub struct NoToolchain(Vec<String>);
+
+impl BpfToolchain {
+    /// The first fit one of: `$TCPGUARD_BPF_RUSTC` (if set, no other is tried), rustup's nightly,
+    /// the toolchain that rustup has active, the distribution's.
+    ///
+    /// # Errors
+    /// A list of all that were tried and what each lacks.
+    pub fn find() -> Result<Self, NoToolchain> {
+        let mut tried = Vec::new();
+        for (name, rustc) in candidates() {
+            match rustc
+                .ok_or_else(|| "not installed".to_owned())
+                .and_then(Self::inspect)
+            {
+                Ok(toolchain) => return Ok(toolchain),
+                Err(lack) => tried.push(format!("{name}: {lack}")),
+            }
+        }
+        Err(NoToolchain(tried))
+    }
+
+    fn inspect(rustc: PathBuf) -> Result<Self, String> {
+        let mut command = Command::new(&rustc);
+        environment::isolate(&mut command);
+        let sysroot = process::probe(command.args(["--print", "sysroot"]))
+            .map(PathBuf::from)
+            .ok_or_else(|| format!("{} does not run", rustc.display()))?;
+        let core = core_source(&sysroot);
+        if !core.is_dir() {
+            return Err(format!("has no source of core at {}", core.display()));
+        }
+        let cargo = sysroot.join("bin/cargo");
+        if !cargo.is_file() {
+            return Err(format!("has no cargo at {}", cargo.display()));
+        }
+        Ok(Self { sysroot, rustc })
+    }
+
+    /// `cargo SUBCOMMAND` of this toolchain, in an environment that names no other.
+    pub fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(self.sysroot.join("bin/cargo"));
+        self.equip(&mut command);
+        command.arg(subcommand);
+        command
+    }
+
+    /// `cargo clippy` of exactly this compiler, since lints of another would read other metadata.
+    pub fn clippy(&self) -> Command {
+        // Started by path, cargo-clippy takes the clippy-driver beside it and the cargo in $CARGO.
+        let mut command = Command::new(self.sysroot.join("bin/cargo-clippy"));
+        self.equip(&mut command);
+        command
+            .env("CARGO", self.sysroot.join("bin/cargo"))
+            .arg("clippy");
+        command
+    }
+
+    /// Whether clippy is installed for this compiler, in this compiler's version.
+    pub fn has_clippy(&self) -> bool {
+        let mut command = Command::new(self.sysroot.join("bin/clippy-driver"));
+        environment::isolate(&mut command);
+        let driver = process::probe(command.args(["--rustc", "--version"]));
+        driver.is_some() && driver == process::probe(Command::new(&self.rustc).arg("--version"))
+    }
+
+    fn equip(&self, command: &mut Command) {
+        environment::isolate(command);
+        // Without this, only a nightly accepts -Z build-std. It stands on this child alone: crates
+        // of the host would otherwise detect a nightly that is not there.
+        command
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTC", &self.rustc)
+            .env("PATH", search_path());
+    }
+}
+
+impl fmt::Display for NoToolchain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.join("; "))
+    }
+}
+
+/// The version of `bpf-linker`, if it runs.
+pub fn bpf_linker() -> Option<String> {
+    process::probe(
+        Command::new("bpf-linker")
+            .arg("--version")
+            .env("PATH", search_path()),
+    )
+}
+
+/// `$PATH`, and behind it where `cargo install` puts programs.
+pub fn search_path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(cargo_home().join("bin"));
+    path
+}
+
+/// Cargo's home directory: registry sources and installed programs.
+pub fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    )
+}
+
+fn core_source(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust/library/core")
+}
+
+fn candidates() -> Vec<(&'static str, Option<PathBuf>)> {
+    if let Some(named) = std::env::var_os(RUSTC_VARIABLE) {
+        let name = "$TCPGUARD_BPF_RUSTC (the only one tried while it is set)";
+        return vec![(name, Some(named.into()))];
+    }
+    let distribution = PathBuf::from("/usr/bin/rustc");
+    vec![
+        (
+            "rustup's nightly",
+            rustup_which(&["--toolchain", "nightly"]),
+        ),
+        ("rustup's active toolchain", rustup_which(&[])),
+        (
+            "/usr/bin/rustc",
+            distribution.is_file().then_some(distribution),
+        ),
+    ]
+}
+
+fn rustup_which(toolchain: &[&str]) -> Option<PathBuf> {
+    process::probe(
+        Command::new("rustup")
+            .args(["which", "rustc"])
+            .args(toolchain),
+    )
+    .map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    /// A directory that answers like a compiler installed in it.
+    fn installation(parts: &[&str]) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let rustc = directory.path().join("bin/rustc");
+        fs::create_dir_all(directory.path().join("bin")).unwrap();
+        fs::write(
+            &rustc,
+            format!("#!/bin/sh\necho {}\n", directory.path().display()),
+        )
+        .unwrap();
+        fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
+        for part in parts {
+            let path = directory.path().join(part);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        (directory, rustc)
+    }
+
+    #[test]
+    fn a_compiler_with_its_own_source_of_core_is_fit() {
+        let (directory, rustc) =
+            installation(&["lib/rustlib/src/rust/library/core/Cargo.toml", "bin/cargo"]);
+        let toolchain = BpfToolchain::inspect(rustc).ok().unwrap();
+        assert_eq!(toolchain.sysroot, directory.path());
+    }
+
+    #[test]
+    fn a_compiler_without_source_of_core_is_refused_and_the_missing_path_is_named() {
+        let (directory, rustc) = installation(&["bin/cargo"]);
+        let lack = BpfToolchain::inspect(rustc).err().unwrap();
+        let expected = directory.path().join("lib/rustlib/src/rust/library/core");
+        assert_eq!(
+            lack,
+            format!("has no source of core at {}", expected.display())
+        );
+    }
+
+    #[test]
+    fn a_path_that_holds_no_compiler_is_refused() {
+        let lack = BpfToolchain::inspect("/nonexistent/rustc".into())
+            .err()
+            .unwrap();
+        assert_eq!(lack, "/nonexistent/rustc does not run");
+    }
+
+    #[test]
+    fn all_that_was_tried_is_listed() {
+        let none = NoToolchain(vec!["a: no".into(), "b: neither".into()]);
+        assert_eq!(none.to_string(), "a: no; b: neither");
+    }
+}

@@ -1,0 +1,305 @@
+//! Kernels and QEMU out of Debian's archive, unpacked and not installed.
+//!
+//! A private apt configuration (own sources, state, cache, and an empty list of installed
+//! packages) makes apt resolve and verify as always, without touching the machine's own. The
+//! mirror is the one that the machine uses.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    process::{self, timed},
+    setup::DEBIAN_KEYS,
+};
+
+/// Used where the machine's own sources name no mirror of Debian.
+const DEBIAN: &str = "http://deb.debian.org/debian/";
+/// A kernel for guests: small, with virtio, serial console, veth and BTF.
+const KERNEL: &str = "linux-image-cloud-amd64";
+
+/// An unpacked kernel.
+pub struct Kernel {
+    /// As `uname -r` says.
+    pub release: String,
+    /// The bootable image.
+    pub image: PathBuf,
+    /// The directory `kernel/` of its modules.
+    pub modules: PathBuf,
+}
+
+/// QEMU and busybox, with every library they need down to the dynamic linker.
+pub struct Emulator {
+    root: PathBuf,
+}
+
+/// The newest kernel of `suite`, unpacked in `directory`.
+///
+/// # Errors
+/// When it cannot be downloaded or unpacked.
+pub fn kernel(directory: &Path, suite: &str) -> Result<Kernel> {
+    once(directory, &format!("kernel of {suite}"), |root, apt| {
+        let apt = apt.prepare(&[suite])?;
+        let mut depends = apt.command("apt-cache");
+        depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests"]);
+        let depends = process::output(depends.args(["--no-conflicts", "--no-breaks", KERNEL]))?;
+        let mut download = apt.command("apt-get");
+        download
+            .args(["-qq", "download"])
+            .args(kernel_packages(&depends));
+        process::run(download.current_dir(apt.archives()))?;
+        apt.unpack(root)
+    })?;
+    find_kernel(&directory.join("root"))
+}
+
+/// QEMU from `bookworm-backports`, since the one of bookworm crashes newer guests now and then.
+///
+/// # Errors
+/// When it cannot be downloaded or unpacked.
+pub fn emulator(directory: &Path) -> Result<Emulator> {
+    once(directory, "QEMU", |root, apt| {
+        let apt = apt.prepare(&["bookworm", "bookworm-backports"])?;
+        let mut install = apt.command("apt-get");
+        install.args(["-qq", "--yes", "--no-install-recommends", "--download-only"]);
+        install.args(["--target-release", "bookworm-backports"]);
+        process::run(install.args(["install", "qemu-system-x86", "busybox-static"]))?;
+        apt.unpack(root)
+    })?;
+    Ok(Emulator {
+        root: directory.join("root"),
+    })
+}
+
+impl Emulator {
+    /// QEMU with its own libraries, so that it does not matter what the machine has.
+    pub fn command(&self) -> Command {
+        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
+            .map(|directory| self.root.join(directory).display().to_string());
+        let mut command = Command::new(self.root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(libraries.join(":"));
+        command.arg(self.root.join("usr/bin/qemu-system-x86_64"));
+        command.arg("-L").arg(self.root.join("usr/share/qemu"));
+        command.arg("-L").arg(self.root.join("usr/share/seabios"));
+        command
+    }
+
+    /// The guest's shell and tools in one static program.
+    pub fn busybox(&self) -> PathBuf {
+        self.root.join("bin/busybox")
+    }
+}
+
+/// The part of a kernel's release that tells it from others: `6.1.0-50` of
+/// `6.1.0-50-cloud-amd64`.
+pub fn short(release: &str) -> &str {
+    release.strip_suffix("-cloud-amd64").unwrap_or(release)
+}
+
+/// Runs `fill` unless `directory/root` is there: it appears only when it is complete.
+fn once(directory: &Path, what: &str, fill: impl FnOnce(&Path, Apt) -> Result<()>) -> Result<()> {
+    let root = directory.join("root");
+    if root.is_dir() {
+        return Ok(());
+    }
+    timed(&format!("download of {what}"), || {
+        let (partial, apt) = (directory.join("partial"), directory.join("apt"));
+        for leftover in [&partial, &apt] {
+            if leftover.exists() {
+                fs::remove_dir_all(leftover)?;
+            }
+            fs::create_dir_all(leftover)?;
+        }
+        fill(
+            &partial,
+            Apt {
+                directory: apt.clone(),
+            },
+        )?;
+        fs::remove_dir_all(apt)?;
+        Ok(fs::rename(partial, root)?)
+    })
+    .with_context(|| format!("cannot get {what} from Debian into {}", directory.display()))
+}
+
+/// An apt that knows only what lies in its directory.
+struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    fn prepare(self, suites: &[&str]) -> Result<Self> {
+        fs::create_dir_all(self.directory.join("state/lists/partial"))?;
+        fs::create_dir_all(self.archives().join("partial"))?;
+        fs::write(self.directory.join("state/status"), "")?;
+        let mirror = mirror();
+        let sources = suites
+            .iter()
+            .map(|suite| format!("deb [signed-by={DEBIAN_KEYS}] {mirror} {suite} main\n"));
+        fs::write(
+            self.directory.join("sources.list"),
+            sources.collect::<String>(),
+        )?;
+        process::run(self.command("apt-get").args(["-qq", "update"]))?;
+        Ok(self)
+    }
+
+    fn archives(&self) -> PathBuf {
+        self.directory.join("cache/archives")
+    }
+
+    /// `program` of apt in this configuration; the machine's other settings (proxies) hold.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (option, value) in [
+            ("Dir::State", "state"),
+            ("Dir::State::status", "state/status"),
+            ("Dir::Cache", "cache"),
+            ("Dir::Etc::sourcelist", "sources.list"),
+        ] {
+            let value = self.directory.join(value);
+            command
+                .arg("-o")
+                .arg(format!("{option}={}", value.display()));
+        }
+        command.args(["-o", "Dir::Etc::sourceparts=-"]);
+        // apt's own user cannot write below the target directory.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+        command
+    }
+
+    fn unpack(&self, root: &Path) -> Result<()> {
+        for entry in self.archives().read_dir()? {
+            let package = entry?.path();
+            if package
+                .extension()
+                .is_some_and(|extension| extension == "deb")
+            {
+                process::run(
+                    Command::new("dpkg-deb")
+                        .arg("--extract")
+                        .arg(package)
+                        .arg(root),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The mirror in the machine's own sources.
+fn mirror() -> String {
+    let mut command = Command::new("apt-get");
+    let listed = process::probe(command.args([
+        "indextargets",
+        "--format",
+        "$(ORIGIN) $(LABEL) $(REPO_URI)",
+        "Created-By: Packages",
+    ]));
+    main_archive(&listed.unwrap_or_default())
+        .unwrap_or(DEBIAN)
+        .to_owned()
+}
+
+/// The archive that calls itself Debian: neither its security updates nor anybody else's.
+fn main_archive(listed: &str) -> Option<&str> {
+    listed
+        .lines()
+        .find_map(|line| line.strip_prefix("Debian Debian "))
+}
+
+/// The packages that hold a kernel, out of everything that the metapackage pulls in: an image, or
+/// since 7.x a binary and its modules.
+fn kernel_packages(depends: &str) -> Vec<&str> {
+    let wanted = |name: &&str| {
+        ["linux-image-", "linux-binary-", "linux-modules-"]
+            .iter()
+            .filter_map(|prefix| name.strip_prefix(prefix))
+            .any(|version| version.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    // Unindented lines are the packages, indented ones why they are there.
+    depends.lines().filter(wanted).collect()
+}
+
+fn find_kernel(root: &Path) -> Result<Kernel> {
+    let candidates = [root.join("usr/lib/modules"), root.join("lib/modules")];
+    let modules = candidates
+        .iter()
+        .find(|directory| directory.is_dir())
+        .with_context(|| format!("no modules below {}", root.display()))?;
+    let release = modules
+        .read_dir()?
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .next()
+        .with_context(|| format!("no kernel below {}", modules.display()))?;
+    let modules = modules.join(&release);
+    let images = [
+        root.join(format!("boot/vmlinuz-{release}")),
+        modules.join("vmlinuz"),
+    ];
+    let image = images
+        .into_iter()
+        .find(|image| image.is_file())
+        .with_context(|| format!("no image of {release} below {}", root.display()))?;
+    Ok(Kernel {
+        image,
+        modules: modules.join("kernel"),
+        release,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_that_of_the_main_archive() {
+        let listed = "Debian Debian-Security http://security.example/\n\
+                      NodeSource nodistro http://node.example/\n\
+                      Debian Debian http://mirror.example/debian/\n";
+        assert_eq!(main_archive(listed), Some("http://mirror.example/debian/"));
+        assert_eq!(
+            main_archive("Ubuntu Ubuntu http://mirror.example/ubuntu/"),
+            None
+        );
+    }
+
+    #[test]
+    fn of_a_kernels_dependencies_only_the_kernel_is_taken() {
+        let depends = "linux-image-cloud-amd64\n  Depends: linux-image-7.2.12-cloud-amd64\n\
+                       linux-image-7.2.12-cloud-amd64\nlinux-base\nlinux-base-7.2.12\n\
+                       linux-binary-7.2.12-cloud-amd64\nlinux-modules-7.2.12-cloud-amd64\n";
+        assert_eq!(
+            kernel_packages(depends),
+            [
+                "linux-image-7.2.12-cloud-amd64",
+                "linux-binary-7.2.12-cloud-amd64",
+                "linux-modules-7.2.12-cloud-amd64"
+            ]
+        );
+    }
+
+    #[test]
+    fn both_layouts_of_a_kernel_package_are_understood() {
+        for (modules, image) in [
+            ("lib/modules/6.1.0-50/kernel", "boot/vmlinuz-6.1.0-50"),
+            (
+                "usr/lib/modules/7.2.12/kernel",
+                "usr/lib/modules/7.2.12/vmlinuz",
+            ),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir_all(root.path().join(modules)).unwrap();
+            fs::create_dir_all(root.path().join(image).parent().unwrap()).unwrap();
+            fs::write(root.path().join(image), "").unwrap();
+            let kernel = find_kernel(root.path()).unwrap();
+            assert_eq!(kernel.image, root.path().join(image));
+            assert_eq!(kernel.modules, root.path().join(modules));
+        }
+    }
+}

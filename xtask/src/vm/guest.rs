@@ -1,0 +1,148 @@
+//! One guest: what it boots with, and its run to power-off.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    debian::{Emulator, Kernel},
+    initramfs::Initramfs,
+};
+use crate::process;
+
+/// The interface that XDP programs are attached to; one end of a veth pair.
+pub const INTERFACE: &str = "guarded";
+
+/// The guest's last line; without it, it did not come to its end.
+const END: &str = "guest: end";
+
+/// Emulated and on one busy CPU a guest takes some ten seconds, and a verifier at its limit of a
+/// million instructions takes some minutes; after this it hangs.
+const LIMIT_SECONDS: &str = "600";
+
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+insmod /veth.ko
+ip link add guarded type veth
+/load guarded /objects/*.o
+echo 'guest: end'
+poweroff -f
+";
+
+/// Writes the initramfs of a guest to `path`.
+///
+/// # Errors
+/// When a part cannot be read or the result not be written.
+pub fn image(
+    path: &Path,
+    emulator: &Emulator,
+    kernel: &Kernel,
+    loader: &Path,
+    objects: &[PathBuf],
+) -> Result<()> {
+    let mut archive = Initramfs::default();
+    for directory in ["bin", "dev", "proc", "sys", "objects"] {
+        archive.directory(directory);
+    }
+    archive.file("init", INIT.as_bytes());
+    archive.file("bin/busybox", &read(&emulator.busybox())?);
+    archive.file("load", &read(loader)?);
+    archive.file(
+        "veth.ko",
+        &module(&kernel.modules.join("drivers/net/veth.ko"))?,
+    );
+    for object in objects {
+        let name = object.file_name().context("an object without a name")?;
+        archive.file(
+            &format!("objects/{}", name.to_string_lossy()),
+            &read(object)?,
+        );
+    }
+    fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Boots, keeps the console in `log`, and returns what was written to it.
+///
+/// # Errors
+/// When QEMU cannot be started or the guest does not come to its end.
+pub fn boot(emulator: &Emulator, kernel: &Kernel, image: &Path, log: &Path) -> Result<String> {
+    let qemu = emulator.command();
+    let mut command = Command::new("timeout");
+    // In the foreground, so that an interrupt from the terminal reaches QEMU too.
+    command.args(["--foreground", "--kill-after", "5", LIMIT_SECONDS]);
+    command.arg(qemu.get_program()).args(qemu.get_args());
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]);
+    command.args(["-nic", "none", "-serial", "stdio"]);
+    // With more than one CPU some kernels do not come up under emulation.
+    command.args([
+        "-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024",
+    ]);
+    command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    command
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(image);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{}`", process::line(&command)))?;
+    let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    fs::write(log, &console).with_context(|| format!("cannot write {}", log.display()))?;
+    if !console.lines().any(|line| line == END) {
+        bail!(
+            "Linux {} did not come to its end; its console: {}",
+            kernel.release,
+            log.display()
+        );
+    }
+    Ok(console)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A kernel module, unpacked if it is compressed, as Debian's are from 6.12 on.
+fn module(path: &Path) -> Result<Vec<u8>> {
+    if path.is_file() {
+        return read(path);
+    }
+    let compressed = path.with_extension("ko.xz");
+    let output = Command::new("xz")
+        .args(["--decompress", "--stdout"])
+        .arg(&compressed)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start `xz`")?;
+    if !output.status.success() {
+        bail!("cannot unpack {}", compressed.display());
+    }
+    Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guests_script_and_the_host_speak_of_the_same_things() {
+        assert!(INIT.contains(&format!("echo '{END}'")));
+        assert!(INIT.contains(&format!("ip link add {INTERFACE} type veth")));
+        assert!(INIT.contains(&format!("/load {INTERFACE} /objects/*.o")));
+    }
+}

@@ -1,0 +1,120 @@
+//! The BPF objects on other kernels: Debian's, booted under QEMU without hardware virtualisation.
+//!
+//! A program that one kernel's verifier accepts another's may refuse, in either direction. Each
+//! kernel gets an initramfs of busybox, veth and the statically linked `load` of the test kit, and
+//! is off again after a few seconds. Packages are unpacked below `<target>/vm`; nothing is
+//! installed on the machine.
+
+mod debian;
+mod guest;
+mod initramfs;
+mod table;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build, environment,
+    process::{self, timed},
+    setup::{self, Purpose},
+    workspace::Workspace,
+};
+use table::Kernel;
+
+/// The versions that can be asked for, oldest first.
+pub const KERNEL_VERSIONS: [&str; 3] = ["6.1", "6.12", "7.2"];
+
+/// Where Debian keeps the kernel of each version.
+const SUITES: [&str; 3] = ["bookworm", "bookworm-backports", "trixie-backports"];
+
+/// Debian's architecture, the kernels' and QEMU's; rustc's triple.
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Loads every BPF object on the running kernel and on `kernels` (all that are known if empty),
+/// and prints what each program's verification took.
+///
+/// # Errors
+/// When something cannot be built, downloaded or booted, or any kernel refuses a program.
+pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("the guests are x86_64, and emulating them here has not been tried");
+    }
+    let purposes = [Purpose::Build, Purpose::Guests, Purpose::Lab];
+    setup::ensure(if setup::is_root() {
+        &purposes
+    } else {
+        &purposes[..2]
+    })?;
+    let objects = build::bpf_objects(workspace)?;
+    let loader = loader(workspace)?;
+    let store = workspace.target.join("vm");
+
+    let mut columns = Vec::new();
+    if setup::is_root() {
+        columns.push(here(&store, &loader, &objects)?);
+    } else {
+        process::announce("not root: the running kernel is left out");
+    }
+    for (version, suite) in KERNEL_VERSIONS.into_iter().zip(SUITES) {
+        if kernels.is_empty() || kernels.iter().any(|wanted| wanted == version) {
+            let directory = store.join(version);
+            let kernel = debian::kernel(&directory, suite)?;
+            if !kernel.release.starts_with(&format!("{version}.")) {
+                bail!("{suite} has moved on from {version} to {}", kernel.release);
+            }
+            let emulator = debian::emulator(&store.join("qemu"))?;
+            let image = directory.join("initramfs");
+            guest::image(&image, &emulator, &kernel, &loader, &objects)?;
+            let console = timed(&format!("Linux {}", kernel.release), || {
+                guest::boot(&emulator, &kernel, &image, &directory.join("console.log"))
+            })?;
+            columns.push(Kernel::new(debian::short(&kernel.release), &console)?);
+        }
+    }
+    print!("{}", table::render(&columns));
+    let refusals: usize = columns.iter().map(Kernel::refusals).sum();
+    if refusals > 0 {
+        bail!(
+            "{refusals} refused; the verifiers' words are in {}",
+            store.display()
+        );
+    }
+    Ok(())
+}
+
+/// The test kit's `load`, linked statically so that a guest needs no library.
+fn loader(workspace: &Workspace) -> Result<PathBuf> {
+    let mut command = environment::host_cargo(workspace);
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    command.args(["build", "--release", "--target", TRIPLE]);
+    process::run(command.args(["--package", "tcpguard-e2e", "--bin", "load"]))?;
+    Ok(workspace.target.join(TRIPLE).join("release/load"))
+}
+
+/// Loads on the running kernel, in a network namespace that ends with the loader.
+fn here(store: &Path, loader: &Path, objects: &[PathBuf]) -> Result<Kernel> {
+    fs::create_dir_all(store).with_context(|| format!("cannot create {}", store.display()))?;
+    let words = store.join("running.log");
+    let log = File::create(&words).with_context(|| format!("cannot write {}", words.display()))?;
+    let script = format!("ip link add {0} type veth && exec \"$@\"", guest::INTERFACE);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c", &script, "sh"])
+        .arg(loader)
+        .arg(guest::INTERFACE);
+    let output = command
+        .args(objects)
+        .stderr(log)
+        .output()
+        .context("cannot start `unshare`")?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Kernel::new(
+        &format!("{} here", release.trim()),
+        &String::from_utf8_lossy(&output.stdout),
+    )
+}

@@ -1,0 +1,91 @@
+//! Where things are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{environment, process};
+
+/// The directories of this checkout.
+pub struct Workspace {
+    /// The repository's root.
+    pub root: PathBuf,
+    /// Cargo's target directory, wherever the user's configuration puts it.
+    pub target: PathBuf,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    ///
+    /// # Errors
+    /// When cargo cannot read the workspace's manifests.
+    pub fn locate() -> Result<Self> {
+        // Cargo tells its children at run time; what was compiled in is where xtask was built.
+        let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = xtask
+            .parent()
+            .context("xtask lies in no workspace")?
+            .to_owned();
+        let metadata = process::output(environment::plain_cargo().current_dir(&root).args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+        ]))?;
+        let metadata: serde_json::Value =
+            serde_json::from_str(&metadata).context("cargo metadata wrote no JSON")?;
+        let target = metadata["target_directory"]
+            .as_str()
+            .context("cargo metadata named no target directory")?;
+        Ok(Self {
+            target: target.into(),
+            root,
+        })
+    }
+
+    /// Where user space finds the BPF objects: `<target>/bpf/<name>.o`.
+    pub fn bpf_objects(&self) -> PathBuf {
+        self.target.join("bpf")
+    }
+
+    /// The BPF crate, a workspace of its own.
+    pub fn bpf_crate(&self) -> PathBuf {
+        self.root.join("tcpguard-ebpf")
+    }
+
+    /// The optimised `tcpguard`.
+    pub fn release_binary(&self) -> PathBuf {
+        self.target.join("release/tcpguard")
+    }
+
+    /// Every Rust source file, of both workspaces.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn rust_files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        self.collect(&self.root, &mut files)?;
+        files.sort();
+        Ok(files)
+    }
+
+    fn collect(&self, directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+        let entries = directory
+            .read_dir()
+            .with_context(|| format!("cannot read directory {}", directory.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let (name, path) = (entry.file_name(), entry.path());
+            let hidden = name.as_encoded_bytes().starts_with(b".");
+            if entry.file_type()?.is_dir() {
+                if !hidden && name != "target" && path != self.target {
+                    self.collect(&path, files)?;
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+        Ok(())
+    }
+}
