@@ -133,7 +133,7 @@ fn a_missing_bpf_file_system_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
     assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
-    assert!(said.contains("bpffs") && said.contains("mount"), "{said}");
+    assert!(said.contains("bpf filesystem") && said.contains("mount -t bpf"), "{said}");
     assert!(!xdp_attached(&lab.edge));
 }
 
@@ -170,7 +170,7 @@ fn a_second_daemon_does_not_disturb_the_first() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
     assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
-    assert!(said.contains("already running"), "{said}");
+    assert!(said.contains("another tcpguard runs"), "{said}");
     assert_eq!(guard.status().unwrap().state(), "observing");
     assert!(xdp_attached(&lab.edge), "the first one's program stays");
 }

@@ -58,8 +58,8 @@ pub enum Command {
         /// How bad.
         severity: Severity,
         /// What happened, for the journal's event field: `attack_started`, `attack_updated`,
-        /// `attack_ended`, `handshakes_degraded`, `handshakes_recovered`, `rule_installed`,
-        /// `rule_removed`, `rule_withdrawn`, `mode_changed`, `too_many_incidents`.
+        /// `attack_ended`, `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`,
+        /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.
         message: String,

@@ -119,6 +119,7 @@ impl Engine {
             mode: self.mode,
             queue_drops: queue_drops(&self.tcp_ext, &sample.tcp_ext),
             queue_full: false,
+            sample_shift: sample.sample_shift,
         };
         self.now = now;
         self.epoch = Some(sample.epoch);

@@ -114,6 +114,10 @@ impl Incident {
         self.detected
     }
 
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
     }
@@ -220,6 +224,11 @@ impl Incident {
             Matcher::Source(net) => net.contains(&flow.addr),
             Matcher::Signature { mask, fingerprint, .. } => flow.print.masked(mask) == fingerprint,
         })
+    }
+
+    /// What has been done so far has been told as it was done.
+    pub fn actions_told(&mut self) {
+        self.told.actions = self.actions.len();
     }
 
     /// Whether there is something to tell now; if so, it counts as told, and the class told before

@@ -21,6 +21,8 @@ pub(crate) struct Circumstances {
     pub queue_drops: Option<u64>,
     /// The listener's own SYN queue was found full.
     pub queue_full: bool,
+    /// One flow in `2^sample_shift` is followed.
+    pub sample_shift: u8,
 }
 
 /// How many SYNs were dropped because a SYN queue was full and cookies were off.
@@ -89,13 +91,24 @@ impl Tally {
             span: around.elapsed,
             syns: delta.syn,
             attempts: answered + kept_away + refused,
+            answered,
             unanswered: refused,
             established: delta.established.unwrap_or(0),
             acknowledged: delta.acknowledged,
+            variance: match delta.established {
+                Some(_) => 0,
+                None => sampling_variance(delta.acknowledged, around.sample_shift),
+            },
             dropped,
             gap: around.elapsed > around.poll * 3 / 2,
         }
     }
+}
+
+/// Variance of a count that was estimated from one in `2^shift`: n of N seen with probability p and
+/// weighted 1/p has the variance N (1 - p) / p.
+fn sampling_variance(count: u64, shift: u8) -> u64 {
+    count.saturating_mul((1 << shift.min(63)) - 1)
 }
 
 /// `now - before`, or `None` when a counter went backwards.
@@ -132,6 +145,8 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         span,
         syns: share(whole.syns),
         attempts: share(whole.attempts),
+        answered: share(whole.answered),
+        variance: share(whole.variance),
         unanswered: share(whole.unanswered),
         established: share(whole.established),
         acknowledged: share(whole.acknowledged),
@@ -154,6 +169,7 @@ mod tests {
             mode,
             queue_drops: Some(0),
             queue_full: false,
+            sample_shift: 0,
         }
     }
 
@@ -232,6 +248,17 @@ mod tests {
         assert_eq!(attempts(Circumstances { queue_full: true, ..quiet }), 900);
         let overflowing = Circumstances { queue_drops: None, queue_full: true, ..quiet };
         assert_eq!(attempts(overflowing), 128, "the application does not accept");
+    }
+
+    #[test]
+    fn only_completions_known_by_sample_are_uncertain() {
+        let around = Circumstances { sample_shift: 3, ..around(Mode::Observe) };
+        let sampled = ListenerCounters { acknowledged: 80, ..ListenerCounters::default() };
+        assert_eq!(one(sampled, &around).variance, 560);
+        let mut tally = Tally::start(ListenerCounters { established: Some(0), ..Default::default() });
+        let traced = ListenerCounters { established: Some(80), ..sampled };
+        let tick = tally.ticks(&traced, &around).and_then(|mut ticks| ticks.next());
+        assert_eq!(tick.map(|tick| tick.variance), Some(0));
     }
 
     #[test]

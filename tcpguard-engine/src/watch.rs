@@ -8,7 +8,7 @@ use crate::incident::{Incident, Opening};
 use crate::learned::{Clients, Natural};
 use crate::signal::{Fast, Occupancy, Quiet, Signal};
 use crate::tally::{Circumstances, Tally};
-use crate::window::Window;
+use crate::window::{Sums, Window};
 use crate::{
     Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Queues, Settings,
     Timestamp,
@@ -60,11 +60,14 @@ pub(crate) struct Armed {
     pub signatures: Vec<(Mask, Fingerprint)>,
 }
 
-/// The running estimate of distinct sources and the SYNs that it was made from.
+/// The running estimate of distinct sources, and how many SYNs each sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct Distinct {
     sources: u64,
+    /// The estimate when the SYNs below began to be counted.
+    base: u64,
     syns: u64,
+    syns_per_source: Option<f64>,
 }
 
 impl Watch {
@@ -152,7 +155,8 @@ impl Watch {
         if mitigating {
             self.occupancy.reset();
         }
-        let occupied = self.occupancy.poll(now, queues, &self.window, &self.natural, settings);
+        let occupied =
+            self.occupancy.poll(now, queues, &self.window, &self.natural, maturity, settings);
         let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
         self.quiet.poll(now, &self.window, &self.natural, held, settings);
         let signal = match (fast, occupied) {
@@ -221,10 +225,19 @@ impl Watch {
         (sums.attempts > 0).then(|| (sums.completed as f64 / sums.attempts as f64).min(1.0))
     }
 
+    /// The sums of the evidence's window, but not of the calm before the incident.
+    pub fn recent(&self, now: Timestamp, settings: &Settings) -> Sums {
+        let started = match &self.incident {
+            Some(incident) => Some(incident.started()),
+            None => self.window.failing_since(),
+        };
+        let from = now - settings.evidence_window;
+        self.window.since(started.map_or(from, |started| started.max(from)))
+    }
+
     /// Distinct sources of the last seconds, and SYNs per source.
     pub fn sources(&self) -> Option<(u64, f64)> {
-        let Distinct { sources, syns } = self.distinct;
-        (sources > 0 && syns > 0).then(|| (sources, (syns as f64 / sources as f64).max(1.0)))
+        self.distinct.syns_per_source.map(|syns| (self.distinct.sources, syns))
     }
 
     /// The last count of half-open handshakes and the queue's limit.
@@ -264,10 +277,31 @@ impl Watch {
 impl Distinct {
     /// The estimate covers a window that starts again now and then: it has when it falls.
     fn update(&mut self, sources: u64, syns: u64) {
-        if sources < self.sources / 2 {
-            self.syns = 0;
+        if sources < self.sources {
+            (self.base, self.syns) = (sources, 0);
+        } else {
+            self.syns += syns;
         }
         self.sources = sources;
-        self.syns += syns;
+        let fresh = sources - self.base;
+        if fresh > 0 && self.syns > 0 {
+            self.syns_per_source = Some((self.syns as f64 / fresh as f64).max(1.0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syns_per_source_survive_the_start_of_a_new_window() {
+        let mut distinct = Distinct::default();
+        for (sources, syns) in [(1000, 2000), (2000, 2000), (30, 2000)] {
+            distinct.update(sources, syns);
+            assert_eq!(distinct.syns_per_source, Some(2.0));
+        }
+        distinct.update(1030, 4000);
+        assert_eq!(distinct.syns_per_source, Some(4.0));
     }
 }

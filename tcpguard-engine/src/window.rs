@@ -24,12 +24,16 @@ pub(crate) struct Tick {
     /// Handshakes attempted: answered SYNs, SYNs that rules dropped, and SYNs that a full queue
     /// left without an answer.
     pub attempts: u64,
+    /// Of these, answered SYNs.
+    pub answered: u64,
     /// Of these, those that a full queue left without an answer.
     pub unanswered: u64,
     /// Handshakes that the kernel completed.
     pub established: u64,
     /// Handshakes whose third ACK was seen.
     pub acknowledged: u64,
+    /// Variance of the number of completions, where they are only known by sample.
+    pub variance: u64,
     /// SYNs that rules dropped, or in observe mode would have.
     pub dropped: u64,
     /// Part of a longer time without a poll: its numbers are averages.
@@ -44,13 +48,16 @@ pub(crate) struct Sums {
     pub attempts: u64,
     pub unanswered: u64,
     pub completed: u64,
+    pub variance: u64,
     pub dropped: u64,
 }
 
 impl Sums {
-    /// Attempts that did not complete.
+    /// Attempts that did not complete, less those that chance may feign where completions are only
+    /// sampled: two standard deviations.
     pub fn failures(&self) -> u64 {
-        self.attempts.saturating_sub(self.completed)
+        let doubt = 2.0 * (self.variance as f64).sqrt();
+        self.attempts.saturating_sub(self.completed).saturating_sub(doubt as u64)
     }
 
     /// Whether most attempts were SYNs that a full queue left without an answer.
@@ -68,9 +75,10 @@ impl Sums {
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
     span: Duration,
-    attempts: u64,
+    answered: u64,
     established: u64,
     acknowledged: u64,
+    variance: u64,
 }
 
 /// A ring of ticks and a coarser one that reaches further back.
@@ -101,9 +109,10 @@ impl Window {
         }
         if let Some(second) = self.seconds.back_mut() {
             second.span += tick.span;
-            second.attempts += tick.attempts;
+            second.answered += tick.answered;
             second.established += tick.established;
             second.acknowledged += tick.acknowledged;
+            second.variance += tick.variance;
         }
     }
 
@@ -131,18 +140,24 @@ impl Window {
         let newest = self.ticks.len().saturating_sub(lag);
         let oldest = newest.saturating_sub(ticks);
         let attempted = sum(self.ticks.range(oldest..newest));
-        let completed = sum(self.ticks.range(oldest..)).completed;
-        Sums { completed, ..attempted }
+        let since = sum(self.ticks.range(oldest..));
+        Sums { completed: since.completed, variance: since.variance, ..attempted }
     }
 
-    /// Attempts of the last minute older than a second that have not completed: those that can
-    /// still be half-open, and those attempted in all.
-    pub fn mature_minute(&self) -> (u64, u64) {
-        let older = self.seconds.len().saturating_sub(2);
-        let attempts: u64 = self.seconds.range(..older).map(|second| second.attempts).sum();
-        let established: u64 = self.seconds.iter().map(|second| second.established).sum();
-        let acknowledged: u64 = self.seconds.iter().map(|second| second.acknowledged).sum();
-        (attempts.saturating_sub(established.max(acknowledged)), attempts)
+    /// What the SYN queue was given in the last minute: the SYNs answered more than `lag` ticks ago
+    /// as attempts, against all completions since. The longest that an entry lives is a minute.
+    pub fn mature_minute(&self, lag: usize) -> Sums {
+        let newest = self.ticks.len().saturating_sub(lag);
+        let young: u64 = self.ticks.range(newest..).map(|tick| tick.answered).sum();
+        let total = |count: fn(&Second) -> u64| self.seconds.iter().map(count).sum::<u64>();
+        let completed = total(|s| s.established).max(total(|s| s.acknowledged));
+        Sums {
+            span: self.seconds.iter().map(|second| second.span).sum(),
+            attempts: total(|second| second.answered).saturating_sub(young),
+            completed,
+            variance: total(|second| second.variance),
+            ..Sums::default()
+        }
     }
 
     /// The start of the run of ticks, up to the last one, in which most attempts failed.
@@ -174,6 +189,7 @@ fn sum<'a>(ticks: impl Iterator<Item = &'a Tick>) -> Sums {
         sums.syns += tick.syns;
         sums.attempts += tick.attempts;
         sums.unanswered += tick.unanswered;
+        sums.variance += tick.variance;
         sums.dropped += tick.dropped;
         established += tick.established;
         acknowledged += tick.acknowledged;
@@ -197,6 +213,7 @@ mod tests {
                 span: POLL,
                 syns: attempts,
                 attempts,
+                answered: attempts,
                 established,
                 acknowledged,
                 ..Tick::default()
@@ -231,10 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_leaves_out_the_last_seconds_attempts_but_not_its_completions() {
+    fn a_minute_leaves_out_the_last_attempts_but_not_the_last_completions() {
         let mut ticks = vec![(10, 0, 0); 40];
-        ticks.extend(vec![(0, 3, 3); 8]);
-        let (failures, attempts) = window(&ticks).mature_minute();
-        assert_eq!((failures, attempts), (376, 400));
+        ticks.extend(vec![(7, 3, 3); 2]);
+        let minute = window(&ticks).mature_minute(2);
+        assert_eq!((minute.attempts, minute.failures()), (400, 394));
+    }
+
+    #[test]
+    fn sampled_completions_must_be_missing_beyond_chance() {
+        let sums = Sums { attempts: 200, completed: 180, variance: 100, ..Sums::default() };
+        assert_eq!(sums.failures(), 0, "20 may be missing by chance");
+        assert_eq!(Sums { completed: 170, ..sums }.failures(), 10);
     }
 }

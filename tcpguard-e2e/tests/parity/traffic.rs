@@ -31,8 +31,8 @@ impl Traffic {
     pub fn new(seed: u64) -> Self {
         Self {
             random: Random::new(seed),
-            pub sent: Vec::new(),
-            pub answered: Vec::new(),
+            sent: Vec::new(),
+            answered: Vec::new(),
         }
     }
 

@@ -68,7 +68,7 @@ impl Engine {
         let watch = &self.watches[&id];
         let mut assessment = assess(cohort, &watch.clients, &self.settings);
         let evidence = &mut assessment.evidence;
-        let sums = watch.window.last(self.settings.evidence_window);
+        let sums = watch.recent(self.now, &self.settings);
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
         }
@@ -157,6 +157,9 @@ impl Engine {
         let Some(watch) = self.watches.get(&id) else { return };
         let Some(incident) = &watch.incident else { return };
         let event = match (before, incident.class()) {
+            (Some(IncidentClass::HandshakeDegraded), IncidentClass::HandshakeDegraded) => {
+                "handshakes_updated"
+            }
             (_, IncidentClass::HandshakeDegraded) => "handshakes_degraded",
             (None | Some(IncidentClass::HandshakeDegraded), _) => "attack_started",
             (Some(_), _) => "attack_updated",
@@ -186,7 +189,8 @@ impl Engine {
             .map(|watch| watch.id)
             .collect();
         for id in quiet {
-            self.end(now, id, "the attack is over");
+            let why = format!("quiet for {}", span(self.settings.quiet));
+            self.end(now, id, &why);
         }
     }
 
@@ -224,7 +228,7 @@ impl Engine {
             severity: Severity::Notice,
             event,
             message: format!(
-                "{} on {} ended ({why}) after {lasted}: {} SYNs, {} of them {}",
+                "{} on {} ended after {lasted} ({why}): {} SYNs, {} of them {}",
                 report.class.in_words(),
                 report.listener,
                 short(report.syns as f64),

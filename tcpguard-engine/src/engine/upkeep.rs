@@ -156,6 +156,12 @@ impl Engine {
             watch.incident.as_ref().is_some_and(|open| Some(open.id()) == incident)
         };
         let listener = self.watches.values().find(open).map(|watch| watch.id);
+        if let Some(incident) = listener
+            .and_then(|id| self.watches.get_mut(&id))
+            .and_then(|watch| watch.incident.as_mut())
+        {
+            incident.actions_told();
+        }
         let incident = listener.and_then(|id| self.incident_report(id, None)).map(Box::new);
         self.commands.push_back(Command::Alert { severity, event, message, incident });
     }

@@ -13,6 +13,9 @@ use crate::{Flow, FlowState, Settings, Timestamp};
 const EXAMINED: usize = 8192;
 /// Age from which a handshake has had its time (or four round trips, if that is more).
 const MATURE: Duration = Duration::from_secs(1);
+/// How far back flows are looked at when the last seconds hold too few: as long as a half-open
+/// handshake lives. A flood that fills a small queue within a minute need not be faster.
+const SLOW: Duration = Duration::from_secs(63);
 
 /// One attempt that fails.
 #[derive(Clone, Copy, Debug)]
@@ -42,19 +45,24 @@ pub(crate) struct Cohort {
 }
 
 impl Cohort {
-    /// Sorts the listener's flows. While too few are old enough to have had their time, those that
-    /// have seen at least one poll go by must do.
+    /// Sorts the listener's flows. While most have not had their time yet, because the flood has
+    /// just begun, those that have seen one poll go by must do: without them the usual lost clients
+    /// would speak for it.
     pub fn gather(now: Timestamp, flows: &[&Flow], rtt: Duration, settings: &Settings) -> Self {
         let age = |flow: &Flow| now.since(flow.syn_at);
-        let recent = |flow: &&&Flow| age(flow) <= settings.evidence_window;
         let failed = |flow: &&&Flow| flow.state != FlowState::Completed;
+        let within = |window| move |flow: &&&Flow| age(flow) <= window;
+        let dense = flows.iter().filter(within(settings.evidence_window)).filter(failed).count();
+        let slow = dense < 2 * settings.distinct_min;
+        let recent = within(if slow { SLOW } else { settings.evidence_window });
         let older = |limit| move |flow: &&&Flow| age(flow) >= limit;
         let all = || flows.iter().filter(recent).filter(failed);
 
         let mature = MATURE.max(rtt * 4);
-        let enough = all().filter(older(mature)).count() >= settings.distinct_min;
-        let limit = if enough { mature } else { settings.poll };
-        let count = all().filter(older(limit)).count();
+        let old = all().filter(older(mature)).count();
+        let any = all().filter(older(settings.poll)).count();
+        let enough = old >= settings.distinct_min && old * 2 >= any;
+        let (limit, count) = if enough { (mature, old) } else { (settings.poll, any) };
         let step = count.div_ceil(EXAMINED).max(1);
         let failing = all()
             .filter(older(limit))

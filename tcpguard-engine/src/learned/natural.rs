@@ -13,8 +13,9 @@ const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.25;
 /// Highest learned rate of failures that do not grow with the traffic, per second: half-open health
 /// probes of a balancer.
 const MAX_RATE: f64 = 20.0;
-/// Weight of one second in the average: a time constant of two minutes.
-const WEIGHT: f64 = 0.008;
+/// Weight of one second in the average: a time constant of ten minutes. A flood that takes half a
+/// minute to fill a queue must not have become natural by then.
+const WEIGHT: f64 = 1.0 / 600.0;
 /// Attempts in the span from which a second has its full weight.
 const FULL_WEIGHT_ATTEMPTS: f64 = 80.0;
 const EVERY: Duration = Duration::from_secs(1);
@@ -59,9 +60,9 @@ impl Natural {
         (self.share * sums.attempts as f64).max(self.rate * sums.span.as_secs_f64())
     }
 
-    /// Share of the attempts that fails anyway.
-    pub fn share(&self) -> f64 {
-        self.share
+    /// Failures beyond those to be expected.
+    pub fn excess(&self, sums: &Sums) -> f64 {
+        sums.failures() as f64 - self.expected(sums)
     }
 }
 
@@ -83,16 +84,16 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_share_is_learned_in_minutes() {
-        let natural = taught(900, |_| (200, 190));
-        assert!((natural.share() - 0.05).abs() < 0.001, "{}", natural.share());
+    fn the_usual_share_is_learned_within_the_hour() {
+        let natural = taught(3600, |_| (200, 190));
+        assert!((natural.share - 0.05).abs() < 0.001, "{}", natural.share);
     }
 
     #[test]
     fn a_two_hour_ramp_teaches_no_more_than_the_bounds() {
         let natural = taught(7200, |second| (200 + second, 200));
         let flood = Sums { span: EVERY, attempts: 7200, completed: 200, ..Sums::default() };
-        assert!(natural.share() <= 0.25);
+        assert!(natural.share <= 0.25);
         assert!(natural.expected(&flood) <= 0.25 * 7200.0);
         let idle = Sums { span: EVERY, ..Sums::default() };
         assert!(natural.expected(&idle) <= MAX_RATE);

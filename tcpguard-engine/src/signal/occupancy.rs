@@ -13,6 +13,9 @@ use crate::{Queues, Settings, Timestamp};
 
 /// Once the last handshake failed this long ago, what the queue holds is left over.
 const YOUNG: Duration = Duration::from_secs(10);
+/// A half-open handshake lives so many times as long: failures of [`YOUNG`] times this are what the
+/// queue comes to hold if they go on.
+const LIVES: f64 = 6.3;
 /// A count older than this is no reading of the present. Counts come every second while it matters.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -34,22 +37,24 @@ impl Occupancy {
     /// Judges the queues read at this poll. `true` when failing handshakes have held too much of
     /// the queue for long enough.
     ///
-    /// Most polls bring no count; those change nothing.
+    /// Most polls bring no count; those change nothing. SYNs answered less than `maturity` ticks ago
+    /// do not count yet.
     pub fn poll(
         &mut self,
         now: Timestamp,
         queues: Option<&Queues>,
         window: &Window,
         natural: &Natural,
+        maturity: usize,
         settings: &Settings,
     ) -> bool {
         let Some((half_open, backlog)) = queues.and_then(|q| Some((q.half_open?, q.backlog))) else {
             return false;
         };
         self.reading = Some(Reading { at: now, half_open, backlog });
-        let (failures, attempts) = window.mature_minute();
-        let expected = natural.share() * attempts as f64;
-        let flood = f64::from(half_open).min(failures as f64 - expected);
+        let given = natural.excess(&window.mature_minute(maturity));
+        let going_on = LIVES * natural.excess(&window.last(YOUNG));
+        let flood = f64::from(half_open).min(given).min(going_on);
         let limit = (settings.occupancy_on * f64::from(backlog)).max(settings.occupancy_min.into());
         self.streak = if flood >= limit { self.streak + 1 } else { 0 };
         self.streak >= settings.occupancy_polls
@@ -68,9 +73,7 @@ impl Occupancy {
         let Some(reading) = self.reading.filter(|reading| now.since(reading.at) <= FRESH) else {
             return false;
         };
-        let recent = window.last(YOUNG);
-        let excess = recent.failures() as f64 - natural.expected(&recent);
-        let flood = f64::from(reading.half_open).min(excess);
+        let flood = f64::from(reading.half_open).min(natural.excess(&window.last(YOUNG)));
         let low = f64::from(settings.occupancy_min) * settings.occupancy_off / settings.occupancy_on;
         flood >= (settings.occupancy_off * f64::from(reading.backlog)).max(low)
     }
@@ -112,6 +115,7 @@ mod tests {
                 end: Timestamp::from_millis(250 * tick),
                 span: POLL,
                 attempts: if tick % 4 == 0 { attempts } else { 0 },
+                answered: if tick % 4 == 0 { attempts } else { 0 },
                 ..Tick::default()
             });
         }
@@ -125,7 +129,7 @@ mod tests {
         let mut occupancy = Occupancy::default();
         let now = Timestamp::from_millis(30_000);
         let mut poll = |half_open| {
-            occupancy.poll(now, Some(&queues(half_open)), &window, &natural, &settings)
+            occupancy.poll(now, Some(&queues(half_open)), &window, &natural, 1, &settings)
         };
         assert_eq!([poll(60), poll(60)], [false, true]);
     }
@@ -137,9 +141,9 @@ mod tests {
         let mut occupancy = Occupancy::default();
         let now = Timestamp::from_millis(30_000);
         let uncounted = Queues { half_open: None, accept: 0, backlog: 128 };
-        assert!(!occupancy.poll(now, Some(&queues(60)), &window, &natural, &settings));
-        assert!(!occupancy.poll(now, Some(&uncounted), &window, &natural, &settings));
-        assert!(occupancy.poll(now, Some(&queues(60)), &window, &natural, &settings));
+        assert!(!occupancy.poll(now, Some(&queues(60)), &window, &natural, 1, &settings));
+        assert!(!occupancy.poll(now, Some(&uncounted), &window, &natural, 1, &settings));
+        assert!(occupancy.poll(now, Some(&queues(60)), &window, &natural, 1, &settings));
     }
 
     #[test]
@@ -151,6 +155,7 @@ mod tests {
                 end: Timestamp::from_millis(250 * tick),
                 span: POLL,
                 attempts: 100,
+                answered: 100,
                 established: if tick == 1 { 0 } else { 100 },
                 ..Tick::default()
             });
@@ -158,23 +163,25 @@ mod tests {
         let mut occupancy = Occupancy::default();
         let now = Timestamp::from_millis(25_000);
         for _ in 0..4 {
-            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, &settings));
+            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, 1, &settings));
         }
     }
 
     #[test]
-    fn what_a_flood_left_behind_does_not_hold_its_alarm() {
+    fn what_a_flood_left_behind_neither_holds_its_alarm_nor_raises_another() {
         let (settings, natural) = (Settings::default(), Natural::default());
         let mut window = failing(30, 1000);
         let mut occupancy = Occupancy::default();
         let mut now = Timestamp::from_millis(30_000);
-        occupancy.poll(now, Some(&queues(128)), &window, &natural, &settings);
+        occupancy.poll(now, Some(&queues(128)), &window, &natural, 1, &settings);
         assert!(occupancy.holds(now, &window, &natural, &settings));
         for _ in 0..44 {
             now = now + POLL;
             window.push(Tick { end: now, span: POLL, ..Tick::default() });
         }
-        occupancy.poll(now, Some(&queues(128)), &window, &natural, &settings);
+        for _ in 0..2 {
+            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, 1, &settings));
+        }
         assert!(!occupancy.holds(now, &window, &natural, &settings));
     }
 }

@@ -33,7 +33,7 @@ impl Quiet {
         let sums = window.last(SPAN);
         let matters = (settings.failure_floor * SPAN.as_secs_f64())
             .max(settings.failure_share * sums.attempts as f64);
-        let excess = sums.failures() as f64 - natural.expected(&sums);
+        let excess = natural.excess(&sums);
         let failed = window
             .latest()
             .is_some_and(|tick| tick.attempts > tick.established.max(tick.acknowledged));

@@ -60,6 +60,7 @@ pub struct Guard {
     sockets: SockDiag,
     tracepoint: bool,
     count_half_open: bool,
+    count_rules: bool,
     last_second: Option<Timestamp>,
     last_slow: Option<Timestamp>,
     distinct_since: Timestamp,
@@ -144,6 +145,7 @@ impl Guard {
             sockets,
             tracepoint,
             count_half_open: true,
+            count_rules: true,
             last_second: None,
             last_slow: None,
             distinct_since: now,
@@ -223,6 +225,9 @@ impl Guard {
             self.executor.dataplane.set_exempt(&nets)?;
             self.engine
                 .set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
+            self.count_rules = true;
+        }
+        if std::mem::take(&mut self.count_rules) {
             let count = self.executor.dataplane.rule_count()?;
             self.rules_in_kernel = Some(count);
             if count as usize == self.executor.rule_count() {
@@ -293,6 +298,8 @@ impl Guard {
                     );
                 }
             }
+            self.count_rules |=
+                matches!(command, Command::InstallRule(_) | Command::RemoveRule { .. });
             match self.executor.execute(command, &mut self.sockets) {
                 Ok(Followup::None) => {}
                 Ok(Followup::CountHalfOpen) => self.count_half_open = true,

@@ -8,7 +8,7 @@ use aya::programs::{Program, ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
 use super::KernelError;
-use super::error::missing_capabilities;
+use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
 use crate::host::{KernelRelease, SocketOffsets};
 
@@ -57,6 +57,7 @@ impl Object {
     /// # Errors
     /// When privileges are missing or the kernel refuses; the message says which.
     pub fn load(load: Load) -> Result<Self, KernelError> {
+        require_capabilities()?;
         let fixed_clock = u8::from(load.fixed_clock);
         let log = load.log.map_or(0, |level| level as u8);
         let offsets = load.offsets.map(global);

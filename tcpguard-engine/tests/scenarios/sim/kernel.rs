@@ -48,8 +48,6 @@ pub struct Syn {
     pub to: usize,
     pub client: IpAddr,
     pub print: Fingerprint,
-    /// Which transmission of it, from 0.
-    pub repeat: u32,
 }
 
 struct Socket {

@@ -205,7 +205,7 @@ impl Lab {
         let key = self.key();
         let client = flood.sources.draw(&mut self.random);
         let print = flood.shape.draw(&mut self.random);
-        let answered = self.kernel.syn(Syn { key, to: flood.to, client, print, repeat: 0 });
+        let answered = self.kernel.syn(Syn { key, to: flood.to, client, print });
         if flood.resets && answered {
             self.schedule(t + 0.01, Event::Reset(flood.to, key));
         }
@@ -229,7 +229,6 @@ impl Lab {
                     to: client.to,
                     client: client.client,
                     print,
-                    repeat: client.repeat as u32,
                 });
                 let clients = &self.clients[client.group];
                 let unreachable = clients.outage.as_ref().is_some_and(|outage| {

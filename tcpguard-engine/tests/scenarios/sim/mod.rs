@@ -6,7 +6,7 @@ mod lab;
 mod traffic;
 
 pub use kernel::Server;
-pub use lab::{Lab, Told};
+pub use lab::Lab;
 pub use traffic::{Clients, Flood, Outage, Random, Shape, Sources};
 
 use std::time::Duration;

@@ -1,0 +1,127 @@
+//! What is not an attack, and must not be treated like one.
+
+use tcpguard_engine::{IncidentClass, ListenerState, Mode};
+
+use crate::sim::*;
+
+/// Plays a minute and says that nothing happened.
+fn nothing_happens(mut lab: Lab) -> Lab {
+    lab.run_until(60.0);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0);
+    assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
+    lab
+}
+
+fn lab() -> Lab {
+    Lab::new(Mode::Enforce).listener(Server { backlog: 4096, ..Server::default() })
+}
+
+/// SYN/s over one second at which other tools raise an alarm (ntopng's default).
+const NAIVE_LIMIT: f64 = 256.0;
+
+#[test]
+fn a_flash_crowd_is_quiet_where_a_syn_rate_would_not_be() {
+    for rtt in [0.15..0.15, 0.05..0.3, 0.3..0.3] {
+        let steady = Clients { rtt: rtt.clone(), ..Clients::steady(100.0) };
+        let crowd = Clients { from: 20.0, until: 40.0, rtt, ..Clients::steady(2000.0) };
+        let mut lab = lab().clients(steady).clients(crowd);
+        lab.run_until(30.0);
+        let rate = lab.listener_report(0).syn_rate;
+        assert!(rate > NAIVE_LIMIT, "a threshold on the rate would shout: {rate}");
+        nothing_happens(lab);
+    }
+}
+
+#[test]
+fn the_same_rate_unanswered_by_the_clients_is_loud() {
+    let mut lab =
+        lab().clients(Clients::steady(100.0)).flood(Flood::random(2000.0, 20.0..40.0));
+    lab.run_until(21.0);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+}
+
+#[test]
+fn a_burst_of_connects_in_flight_is_no_failure() {
+    let burst = |rtt| Clients { from: 20.1, until: 20.2, rtt, ..Clients::steady(20_000.0) };
+    for rtt in [0.15..0.15, 0.3..0.3, 0.45..0.5] {
+        nothing_happens(lab().clients(burst(rtt)));
+    }
+}
+
+#[test]
+fn small_bursts_are_quiet() {
+    // Both stand in public captures: 38 SYNs that nobody finishes, and 41 handshakes in 69 ms.
+    let syns = Flood::random(380.0, 20.0..20.1);
+    let handshakes = Clients { from: 30.0, until: 30.069, ..Clients::steady(41.0 / 0.069) };
+    nothing_happens(lab().flood(syns).clients(handshakes));
+}
+
+#[test]
+fn half_open_health_probes_are_quiet() {
+    let probes = Flood {
+        resets: true,
+        sources: Sources::One([192, 0, 2, 9].into()),
+        ..Flood::random(20.0, 0.0..60.0)
+    };
+    nothing_happens(lab().clients(Clients::steady(50.0)).flood(probes.clone()));
+    nothing_happens(lab().flood(probes));
+}
+
+#[test]
+fn lost_clients_are_quiet() {
+    nothing_happens(lab().clients(Clients { lost: 0.02, ..Clients::steady(500.0) }));
+}
+
+#[test]
+fn an_application_that_stops_accepting_is_no_attack() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(200.0));
+    lab.run_until(20.0);
+    lab.kernel.set_accepting(0, false);
+    lab.run_until(60.0);
+    assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made() {
+    for share in [0.05, 0.2, 0.6, 1.0] {
+        let outage = Some(Outage { from: 20.0, until: 30.0, share });
+        let mut lab = lab().clients(Clients { outage, ..Clients::steady(300.0) });
+        lab.run_until(70.0);
+        assert_eq!(lab.times("attack_started").len(), 0, "{share}: {}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "{share}: {}", lab.story());
+        for told in &lab.told {
+            let incident = told.incident.as_ref().expect("an incident");
+            assert_eq!(incident.class, IncidentClass::HandshakeDegraded);
+        }
+        if share == 1.0 {
+            assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
+            assert_eq!(lab.times("handshakes_recovered").len(), 1, "{}", lab.story());
+        }
+    }
+}
+
+#[test]
+fn an_outage_of_every_client_that_has_never_been_seen_before_makes_no_rule_either() {
+    let outage = Some(Outage { from: 0.0, until: 30.0, share: 1.0 });
+    let mut lab = lab().clients(Clients { outage, from: 10.0, ..Clients::steady(300.0) });
+    lab.run_until(30.0);
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn a_two_hour_ramp_does_not_teach_the_detector_to_sleep() {
+    let mut lab = lab().clients(Clients::steady(5.0));
+    for step in 0..72 {
+        let from = 100.0 * f64::from(step);
+        lab = lab.flood(Flood::random(1.4 * f64::from(step), from..from + 100.0));
+    }
+    let mut lab = lab.flood(Flood::random(2000.0, 7200.1..7210.0));
+    lab.run_until(7201.1);
+    let started = lab.times("attack_started");
+    assert!(started.iter().any(|at| *at > 7200.0 && *at <= 7201.1) || !started.is_empty());
+    assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
+}

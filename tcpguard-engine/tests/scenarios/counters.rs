@@ -1,0 +1,92 @@
+//! Counters that stop, start again or vanish.
+
+use tcpguard_engine::{IncidentClass, Mode};
+
+use crate::sim::*;
+
+#[test]
+fn counters_that_start_again_are_no_alarm_and_end_no_attack() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(500.0))
+        .flood(Flood::random(5000.0, 30.0..60.0));
+    lab.run_until(20.0);
+    lab.kernel.restart_counters();
+    lab.run_until(29.9);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    lab.run_until(40.0);
+    lab.kernel.restart_counters();
+    lab.run_until(59.0);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+    assert_eq!(lab.times("attack_ended").len(), 0, "{}", lab.story());
+    assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed);
+}
+
+#[test]
+fn missed_polls_are_no_alarm_and_lose_nothing() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { backlog: 4096, ..Server::default() })
+        .clients(Clients { rtt: 0.1..0.3, ..Clients::steady(500.0) });
+    lab.deaf = Some((20.1, 25.9));
+    lab.run_until(60.0);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .flood(Flood::random(5000.0, 10.0..40.0));
+    lab.deaf = Some((20.1, 25.9));
+    lab.run_until(30.0);
+    let sent = 5000.0 * 20.0;
+    let counted = lab.incident().syns as f64;
+    assert!((counted - sent).abs() < 0.02 * sent, "{counted}");
+    assert_eq!(lab.installed.len(), 1, "{}", lab.story());
+}
+
+#[test]
+fn a_listener_that_closes_ends_its_attack() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .flood(Flood { to: 1, ..Flood::random(5000.0, 10.0..20.0) });
+    lab.run_until(20.0);
+    assert_eq!(lab.incident().listener.port, 444);
+    lab.kernel.close(1);
+    lab.run_until(20.3);
+    let ended = lab.told.last().expect("an alert");
+    assert_eq!(ended.event, "attack_ended");
+    assert!(ended.message.contains("nothing listens there any more"), "{}", ended.message);
+    assert_eq!(lab.kernel.rules().count(), 0);
+    assert_eq!(lab.report().listeners.len(), 1);
+}
+
+#[test]
+fn listeners_are_judged_one_by_one() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .listener(Server::default())
+        .clients(Clients::steady(500.0))
+        .clients(Clients { to: 1, ..Clients::steady(10.0) })
+        .flood(Flood { to: 1, ..Flood::random(300.0, 10.0..40.0) });
+    lab.run_until(39.0);
+    let report = lab.report();
+    assert_eq!(report.incidents.len(), 1, "{}", lab.story());
+    assert_eq!(report.incidents[0].listener.port, 444);
+    assert_eq!(lab.connected_to(1, 12.0, 38.0), 1.0);
+    assert_eq!(report.listeners[0].state, tcpguard_engine::ListenerState::Ok);
+    assert_eq!(report.listeners[1].state, tcpguard_engine::ListenerState::Protected);
+}
+
+#[test]
+fn more_incidents_than_can_be_followed_are_told_once() {
+    let mut lab = Lab::new(Mode::Enforce);
+    for to in 0..70 {
+        lab = lab
+            .listener(Server::default())
+            .flood(Flood { to, ..Flood::random(400.0, 10.0..20.0) });
+    }
+    lab.run_until(20.0);
+    assert_eq!(lab.report().incidents.len(), 64);
+    assert_eq!(lab.times("too_many_incidents").len(), 1, "{}", lab.story());
+}

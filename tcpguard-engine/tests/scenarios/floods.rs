@@ -1,0 +1,267 @@
+//! Floods from random sources: found, explained, dropped, released.
+
+use tcpguard_common::fastpath::Mask;
+use tcpguard_engine::{FlowState, IncidentClass, Matcher, Mode, Severity};
+
+use crate::sim::*;
+
+/// What a flood must come to.
+struct Case {
+    name: &'static str,
+    server: Server,
+    clients: Clients,
+    flood: Flood,
+    /// The mask of the rule.
+    mask: Mask,
+    /// Latest alert and latest rule after the first SYN.
+    found_by: f64,
+    rule_by: f64,
+}
+
+fn case(name: &'static str, shape: Shape, mask: Mask) -> Case {
+    Case {
+        name,
+        server: Server::default(),
+        clients: Clients::steady(100.0),
+        flood: Flood { shape, ..Flood::random(20_000.0, 10.1..40.1) },
+        mask,
+        found_by: 1.0,
+        rule_by: 1.5,
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let bare = |name| case(name, Shape::Bare, Mask::Full);
+    let with = |case: Case, server| Case { server, ..case };
+    let cold = |case: Case| Case { clients: Clients { from: 10.0, ..Clients::steady(100.0) }, ..case };
+    let no_cookies = Server { cookies: false, ..Server::default() };
+    vec![
+        bare("cookies on"),
+        with(bare("cookies off"), no_cookies),
+        with(bare("large queue"), Server { backlog: 4096, ..Server::default() }),
+        with(bare("without the tracepoint"), Server { traced: false, ..Server::default() }),
+        Case {
+            clients: Clients { rtt: 0.08..0.12, ..Clients::steady(100.0) },
+            ..bare("clients 100 ms away")
+        },
+        Case {
+            flood: Flood { sources: Sources::RandomV6, ..Flood::random(20_000.0, 10.1..40.1) },
+            ..bare("IPv6")
+        },
+        Case { flood: Flood::random(100_000.0, 10.1..20.1), ..bare("100,000 a second") },
+        with(
+            Case { flood: Flood::random(100_000.0, 10.1..20.1), ..bare("the same, cookies off") },
+            no_cookies,
+        ),
+        cold(bare("no clients before, cookies on")),
+        with(cold(bare("no clients before, cookies off")), no_cookies),
+        case("two TTLs and ECE+CWR", Shape::BareEcn, Mask::NoTtl),
+        case("window and MSS drawn", Shape::RandomWindowMss, Mask::NoWindowMss),
+        case("TTL drawn", Shape::RandomTtl, Mask::NoTtl),
+        with(cold(case("TTL drawn, cold, cookies off", Shape::RandomTtl, Mask::NoTtl)), no_cookies),
+        Case {
+            flood: Flood {
+                sources: Sources::Pool(3000),
+                ..Flood::random(20_000.0, 10.1..40.1)
+            },
+            // What tells them from a broken path is that they do not try again after 1.5 s.
+            found_by: 2.5,
+            rule_by: 2.5,
+            ..bare("a pool of 3,000 addresses")
+        },
+        Case {
+            clients: Clients::steady(20.0),
+            flood: Flood::random(300.0, 10.1..40.1),
+            // So few clients are known that a thousand unused answers must be.
+            rule_by: 6.0,
+            ..bare("300 a second")
+        },
+    ]
+}
+
+#[test]
+fn a_flood_is_found_within_a_second_dropped_by_signature_and_released() {
+    for Case { name, server, clients, flood, mask, found_by, rule_by } in cases() {
+        let (began, ended) = (flood.from, flood.until);
+        let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients).flood(flood);
+        lab.run_until(ended);
+        let story = format!("{name}:\n{}", lab.story());
+
+        let incident = lab.incident();
+        assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{story}");
+        assert_eq!(incident.severity, Severity::Critical, "{story}");
+        let started = lab.times("attack_started");
+        assert!(started[0] - began <= found_by, "{story}");
+        let (installed, rule) = lab.installed.first().expect(&story);
+        assert!(installed - began <= rule_by, "{installed} {story}");
+        let Matcher::Signature { mask: chosen, .. } = rule.matcher else { panic!("{story}") };
+        assert_eq!(chosen, mask, "{story}");
+        assert_eq!(lab.installed.len(), 1, "{story}");
+
+        let connected = lab.connected(installed + 1.0, ended);
+        assert!(connected >= 0.99, "{connected} {story}");
+
+        lab.run_until(ended + 40.0);
+        let story = format!("{name}:\n{}", lab.story());
+        assert_eq!(lab.times("attack_started").len(), 1, "{story}");
+        let over = lab.times("attack_ended");
+        assert_eq!(over.len(), 1, "{story}");
+        assert!(over[0] - ended <= 35.0, "{story}");
+        assert_eq!(lab.kernel.rules().count(), 0, "rules go with the attack: {story}");
+    }
+}
+
+#[test]
+fn the_evidence_is_complete_and_its_numbers_add_up() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(100.0))
+        .flood(Flood::random(20_000.0, 10.1..40.1));
+    lab.run_until(20.0);
+    let incident = lab.incident();
+    let evidence = &incident.evidence;
+    assert_eq!(incident.signal, "fast");
+    assert_eq!(incident.confidence, 0.9375, "four items of the gate");
+    let holding: Vec<&str> =
+        evidence.gate.iter().filter(|item| item.holds).map(|item| item.name.as_str()).collect();
+    assert_eq!(holding, ["fingerprint", "ttl", "singletons", "no_retransmission"]);
+    assert_eq!(evidence.signatures[0].text, "opts=none win=512 ttl=244");
+    assert_eq!(evidence.signatures[0].completed, 0);
+    assert!(evidence.signatures[0].share > 0.98);
+    assert!(evidence.signatures.len() <= 4);
+    assert_eq!(evidence.top_sources.len(), 8);
+    assert!(evidence.top_source_share < 0.01);
+    assert_eq!(evidence.ttls[0].0, 244);
+    assert!(evidence.completion < 0.01);
+    assert_eq!(evidence.retransmitted_share, Some(0.0));
+    assert!(evidence.distinct_slash8 > 200);
+    assert!((1.0..1.05).contains(&evidence.syns_per_source), "{}", evidence.syns_per_source);
+    assert!((150_000..250_000).contains(&evidence.sources_estimate), "{evidence:?}");
+    assert_eq!(evidence.half_open.map(|(_, limit)| limit), Some(128));
+
+    let sent = 20_000.0 * (20.0 - 10.1) + 100.0 * (20.0 - sim_start(incident.started));
+    assert!((incident.syns as f64 - sent).abs() < 0.01 * sent, "{} of {sent}", incident.syns);
+    let listener = lab.listener_report(0);
+    assert_eq!(incident.dropped, listener.counters.dropped_signature);
+    let rule = &lab.report().rules[0];
+    assert_eq!(rule.hits, listener.counters.dropped_signature);
+    assert_eq!(rule.matches, "opts=none win=512 ttl=244 to 203.0.113.10:443");
+    assert_eq!(incident.rules, [rule.id]);
+}
+
+fn sim_start(started: tcpguard_engine::Timestamp) -> f64 {
+    let started = seconds(started);
+    assert!((10.0..=10.25).contains(&started), "the first failing tick: {started}");
+    started
+}
+
+#[test]
+fn the_alert_tells_it_in_words_and_numbers() {
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server::default())
+        .clients(Clients::steady(100.0))
+        .flood(Flood::random(20_000.0, 10.0..40.0));
+    lab.run_until(12.0);
+    assert_eq!(
+        lab.told[0].message,
+        "random-source SYN flood on 203.0.113.10:443: 15.1 k SYN/s from about 15.1 k sources (1.0 \
+         SYN each), 0.7 % of handshakes complete, one signature covers 100 %; banning sources \
+         would not help; observe mode drops nothing, this would drop what the rules match: \
+         tcpguard mode enforce"
+    );
+    assert_eq!(
+        lab.told[1].message,
+        "rule 0 would drop SYNs like opts=none win=512 ttl=244: covers 100 % of the failing SYNs \
+         and no client"
+    );
+}
+
+#[test]
+fn with_a_full_queue_and_no_cookies_an_unguarded_flood_stays_detected_to_its_end() {
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(100.0))
+        .flood(Flood::random(20_000.0, 10.1..100.1));
+    lab.run_until(100.0);
+    assert_eq!(lab.times("attack_started").len(), 1);
+    assert_eq!(lab.times("attack_ended"), [], "{}", lab.story());
+    assert!(lab.connected(12.0, 99.0) < 0.05, "nobody gets in while nothing is dropped");
+    let answered = lab.listener_report(0).counters.syn_ack;
+    assert!(answered < 5000, "the kernel answers hardly anything: {answered}");
+    let incident = lab.incident();
+    assert!(incident.dropped > 1_700_000, "what enforce would have dropped: {}", incident.dropped);
+}
+
+#[test]
+fn a_second_tool_gets_a_second_rule() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(100.0))
+        .flood(Flood::random(12_000.0, 10.0..40.0))
+        .flood(Flood { shape: Shape::RandomWindowMss, ..Flood::random(8_000.0, 10.0..40.0) });
+    lab.run_until(40.0);
+    let rules = lab.signature_rules();
+    assert_eq!(rules.len(), 2, "{}", lab.story());
+    assert!(lab.installed[1].0 > lab.installed[0].0, "one at a time");
+    assert!(lab.installed[1].0 < 13.0, "{}", lab.story());
+    assert_eq!(lab.connected(14.0, 39.0), 1.0);
+}
+
+#[test]
+fn a_flood_that_looks_like_the_clients_is_named_but_no_signature_is_dropped() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(100.0) })
+        .flood(Flood { shape: Shape::Linux, ..Flood::random(20_000.0, 10.0..40.0) });
+    lab.run_until(30.0);
+    assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    let actions = lab.incident().actions;
+    assert!(
+        actions.iter().any(|action| action.text.contains("real clients look the same")
+            && action.text.contains("nothing but the kernel's own SYN cookies is left")),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_slow_flood_that_fills_a_small_queue_is_found_by_occupancy() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(20.0))
+        .flood(Flood::random(4.0, 30.0..300.0));
+    lab.run_until(60.0);
+    let incident = lab.incident();
+    assert_eq!(incident.signal, "occupancy", "{}", lab.story());
+    assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    lab.run_until(300.0);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+    assert_eq!(lab.times("attack_ended").len(), 0, "{}", lab.story());
+    assert!(lab.connected(60.0, 290.0) > 0.99, "{}", lab.story());
+}
+
+#[test]
+fn half_open_entries_of_the_flood_are_removed_and_clients_are_let_in_at_once() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(50.0))
+        .flood(Flood::random(20_000.0, 10.1..40.1));
+    lab.run_until(10.8);
+    assert_eq!(lab.kernel.half_open(0), 128, "full when the rule comes");
+    lab.run_until(12.0);
+    assert!(lab.kernel.half_open(0) < 10, "{}", lab.kernel.half_open(0));
+}
+
+#[test]
+fn flows_are_followed_within_the_limit() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .flood(Flood::random(100_000.0, 10.0..15.0));
+    lab.run_until(14.0);
+    assert_eq!(lab.report().sample_shift, 3);
+    let recent = at(13.0);
+    let followed = lab.kernel.flows().iter().filter(|flow| flow.syn_at >= recent).count();
+    assert!((10_000..=20_000).contains(&followed), "{followed}");
+    let dropped = |flow: &&tcpguard_engine::Flow| flow.state == FlowState::Dropped;
+    assert!(lab.kernel.flows().iter().filter(dropped).count() > 1000);
+}

@@ -1,0 +1,158 @@
+//! What operators ask for.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tcpguard_engine::{
+    Limits, ListenerState, Mode, Request, RequestError, Response, RuleId, RuleReport,
+};
+
+use crate::sim::*;
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("prefix")
+}
+
+fn block(lab: &mut Lab, prefix: &str, seconds: u64, force: bool) -> Result<RuleReport, RequestError> {
+    let request = Request::Block {
+        net: net(prefix),
+        lifetime: Duration::from_secs(seconds),
+        reason: "abuse report".to_owned(),
+        uid: 1000,
+        force,
+    };
+    lab.request(request).map(|response| match response {
+        Response::Blocked(rule) => rule,
+        other => panic!("{other:?}"),
+    })
+}
+
+fn lab() -> Lab {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .protect("203.0.113.0/24", "own address");
+    lab.run_until(10.0);
+    lab
+}
+
+#[test]
+fn a_block_lives_as_long_as_asked_and_no_longer() {
+    let mut lab = lab();
+    let rule = block(&mut lab, "192.0.2.77/24", 20, false).expect("blocked");
+    assert_eq!((rule.kind.as_str(), rule.matches.as_str()), ("source", "192.0.2.0/24"));
+    assert_eq!((rule.origin.as_str(), rule.incident), ("operator", None));
+    assert_eq!(rule.reason, "abuse report");
+    lab.run_until(29.9);
+    assert_eq!(lab.report().rules.len(), 1);
+    lab.run_until(30.3);
+    assert_eq!(lab.kernel.rules().count(), 0);
+    assert_eq!(lab.removed[0].2, "its time is over");
+
+    let rule = block(&mut lab, "192.0.2.0/24", 7 * 24 * 3600, false).expect("blocked");
+    assert_eq!(rule.expires.since(rule.created), Limits::MAX_MANUAL_RULE);
+}
+
+#[test]
+fn blocking_again_changes_the_rule_without_a_gap() {
+    let mut lab = lab();
+    let first = block(&mut lab, "192.0.2.0/24", 20, false).expect("blocked");
+    let again = block(&mut lab, "192.0.2.0/24", 100, false).expect("blocked");
+    assert_eq!(first.id, again.id);
+    assert_eq!((lab.installed.len(), lab.removed.len()), (1, 0));
+    lab.run_until(100.0);
+    assert_eq!(lab.kernel.rules().count(), 1);
+}
+
+#[test]
+fn what_would_do_harm_is_refused_unless_forced() {
+    let mut lab = lab();
+    let protected = |asked: &str| RequestError::Protected {
+        net: net(asked),
+        covers: net("203.0.113.0/24"),
+        what: "own address".to_owned(),
+    };
+    let wide = |asked: &str| RequestError::TooWide { net: net(asked) };
+    let cases = [
+        ("203.0.113.10/32", protected("203.0.113.10/32")),
+        ("203.0.0.0/16", protected("203.0.0.0/16")),
+        ("10.0.0.0/15", wide("10.0.0.0/15")),
+        ("2001::/31", wide("2001::/31")),
+        ("0.0.0.0/0", wide("0.0.0.0/0")),
+    ];
+    for (asked, refusal) in cases {
+        assert_eq!(block(&mut lab, asked, 60, false), Err(refusal));
+    }
+    assert_eq!(lab.installed.len(), 0);
+    assert!(block(&mut lab, "203.0.113.10/32", 60, true).is_ok());
+    assert!(block(&mut lab, "2001::/31", 60, true).is_ok());
+    assert!(block(&mut lab, "2001:db8::/32", 60, false).is_ok());
+    assert!(block(&mut lab, "10.0.0.0/16", 60, false).is_ok());
+}
+
+#[test]
+fn unblocking_takes_back_what_lies_within() {
+    let mut lab = lab();
+    for host in ["192.0.2.1/32", "192.0.2.2/32", "198.51.100.1/32"] {
+        block(&mut lab, host, 600, false).expect("blocked");
+    }
+    let unblock = |net| Request::Unblock { net };
+    let Ok(Response::Unblocked(removed)) = lab.request(unblock(net("192.0.2.0/24"))) else {
+        panic!("unblocked");
+    };
+    let matches: Vec<&str> = removed.iter().map(|rule| rule.matches.as_str()).collect();
+    assert_eq!(matches, ["192.0.2.1/32", "192.0.2.2/32"]);
+    let nothing = lab.request(unblock(net("192.0.2.0/24")));
+    assert_eq!(nothing, Err(RequestError::NotFound { net: net("192.0.2.0/24") }));
+    let nothing = lab.request(unblock(net("198.51.100.1/32")));
+    assert!(nothing.is_ok());
+    assert_eq!(block(&mut lab, "192.0.2.9/32", 600, false).expect("blocked").id, RuleId(0));
+}
+
+#[test]
+fn a_rule_that_an_operator_takes_back_is_not_made_again_for_the_same_attack() {
+    let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));
+    lab.run_until(15.0);
+    assert_eq!(lab.signature_rules().len(), 1);
+    let Ok(Response::Unblocked(removed)) = lab.request(Request::UnblockAll) else {
+        panic!("unblocked");
+    };
+    assert_eq!(removed.len(), 1);
+    lab.run_until(39.0);
+    assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
+    assert_eq!(lab.report().incidents.len(), 1);
+}
+
+#[test]
+fn modes_change_what_rules_do_not_what_is_seen() {
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(50.0))
+        .flood(Flood::random(5000.0, 10.1..100.1));
+    lab.run_until(30.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "planned in observe mode too");
+    let observed = lab.incident();
+    assert!(observed.dropped > 80_000, "what it would have dropped: {}", observed.dropped);
+    assert_eq!(lab.listener_report(0).state, ListenerState::Attacked);
+    assert!(lab.connected(12.0, 28.0) < 0.05);
+
+    let was = lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 });
+    assert_eq!(was, Ok(Response::ModeSet { was: Mode::Observe }));
+    lab.run_until(50.0);
+    assert_eq!(lab.listener_report(0).state, ListenerState::Protected);
+    assert!(lab.connected(32.0, 48.0) > 0.99, "the queue is cleaned up: {}", lab.story());
+    assert_eq!(lab.times("mode_changed").len(), 1);
+
+    lab.request(Request::SetMode { mode: Mode::Off, uid: 0 }).expect("set");
+    assert_eq!(lab.kernel.rules().count(), 0);
+    assert_eq!(lab.removed[0].2, "the guard is off");
+    lab.run_until(70.0);
+    assert_eq!(lab.kernel.rules().count(), 0);
+    assert_eq!(lab.report().incidents.len(), 1, "still seen");
+
+    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("set");
+    assert_eq!(lab.kernel.rules().count(), 1, "and dropped again at once");
+    lab.run_until(99.0);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+    assert!(lab.connected(74.0, 98.0) > 0.99);
+}
