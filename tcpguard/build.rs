@@ -20,10 +20,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", object.display());
         if !object.is_file() {
             // Cargo shows this line, and unlike for a failed script nothing else of ours.
-            println!(
-                "cargo::error={} is missing: `cargo xtask build` makes it",
-                object.display()
-            );
+            println!("cargo::error={} is missing: `cargo xtask build` makes it", object.display());
             return;
         }
         println!("cargo::rustc-env={variable}={}", object.display());
@@ -38,11 +35,7 @@ fn directory() -> PathBuf {
     // Cargo tells a build script its own directory only, which lies some levels down, at
     // <target>[/<triple>]/<profile>/build/<package>/out.
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    let mut above = out
-        .ancestors()
-        .skip(4)
-        .take(2)
-        .map(|directory| directory.join("bpf"));
+    let mut above = out.ancestors().skip(4).take(2).map(|directory| directory.join("bpf"));
     let usual = above.next().unwrap_or_default();
     [usual.clone()]
         .into_iter()

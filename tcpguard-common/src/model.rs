@@ -64,10 +64,7 @@ pub struct Model {
 impl Model {
     /// Empty tables under this configuration.
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
+        Self { config, ..Self::default() }
     }
 
     /// Decides about a frame that arrives, with all its effects.
@@ -150,9 +147,7 @@ fn contains(net: &Net, addr: &Addr) -> bool {
 
 fn longest<'a, T>(nets: &'a [(Net, T)], addr: &Addr) -> Option<&'a T> {
     let matching = nets.iter().filter(|(net, _)| contains(net, addr));
-    matching
-        .max_by_key(|((_, bits), _)| *bits)
-        .map(|(_, value)| value)
+    matching.max_by_key(|((_, bits), _)| *bits).map(|(_, value)| value)
 }
 
 impl Tables for Model {
@@ -186,11 +181,7 @@ impl Tables for Model {
     }
 
     fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]> {
-        Some(
-            self.distinct_sources
-                .entry(id)
-                .or_insert_with(|| Box::new([0; HLL_REGISTERS])),
-        )
+        Some(self.distinct_sources.entry(id).or_insert_with(|| Box::new([0; HLL_REGISTERS])))
     }
 
     fn note_unknown_listener(&mut self, key: &ListenerKey) {
@@ -226,10 +217,7 @@ impl Tables for Model {
     }
 
     fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {
-        self.signatures
-            .iter()
-            .find(|(rule, _)| rule == key)
-            .map(|(_, rule)| *rule)
+        self.signatures.iter().find(|(rule, _)| rule == key).map(|(_, rule)| *rule)
     }
 
     fn rule_expiry_ns(&self, slot: u32) -> u64 {
@@ -245,10 +233,6 @@ impl Tables for Model {
     }
 
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
-        Some(
-            self.seen
-                .entry(index & u64::from(SEEN_BUCKETS - 1))
-                .or_default(),
-        )
+        Some(self.seen.entry(index & u64::from(SEEN_BUCKETS - 1)).or_default())
     }
 }

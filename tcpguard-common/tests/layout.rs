@@ -93,25 +93,13 @@ fn map_bytes(cpus: usize) -> usize {
         + array(maps::MAX_IFINDEX, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536, 1)
-        + hash(
-            size_of::<ListenerKey>(),
-            size_of::<ListenerEntry>(),
-            2 * maps::MAX_LISTENERS,
-        )
+        + hash(size_of::<ListenerKey>(), size_of::<ListenerEntry>(), 2 * maps::MAX_LISTENERS)
         + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
         + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
         + hash(size_of::<FlowKey>(), size_of::<Flow>(), maps::MAX_FLOWS)
-        + hash(
-            size_of::<Addr>(),
-            size_of::<SourceCounters>(),
-            maps::MAX_SOURCES,
-        )
+        + hash(size_of::<Addr>(), size_of::<SourceCounters>(), maps::MAX_SOURCES)
         + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
-        + hash(
-            size_of::<SignatureKey>(),
-            size_of::<RuleRef>(),
-            maps::MAX_SIGNATURES,
-        )
+        + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), maps::MAX_SIGNATURES)
         + array(8, maps::MAX_RULES)
         + per_cpu(size_of::<RuleHits>(), maps::MAX_RULES)
         + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
@@ -126,9 +114,6 @@ fn all_maps_together_stay_within_their_budget() {
     for (cpus, budget) in [(2, 60 * MIB), (16, 72 * MIB), (128, 160 * MIB)] {
         let bytes = map_bytes(cpus);
         println!("{cpus} CPUs: {:.1} MiB", bytes as f64 / MIB as f64);
-        assert!(
-            bytes <= budget,
-            "{cpus} CPUs: {bytes} bytes of maps, budget {budget}"
-        );
+        assert!(bytes <= budget, "{cpus} CPUs: {bytes} bytes of maps, budget {budget}");
     }
 }

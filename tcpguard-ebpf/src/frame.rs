@@ -2,10 +2,10 @@
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
-use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use tcpguard_common::wire::{Frame, MAX_HEADER_BYTES};
 
 /// Keeps LLVM from knowing anything about `value`, so that it cannot leave out or move to another
@@ -47,7 +47,9 @@ impl Buffer {
         let value: u64;
         // SAFETY: `at` checked that the byte lies within the packet. (Loads are written out because
         // Rust would read unaligned values byte by byte; BPF loads may be unaligned.)
-        unsafe { asm!("{0} = *(u8 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack)) };
+        unsafe {
+            asm!("{0} = *(u8 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack))
+        };
         Some(value as u8)
     }
 
@@ -56,7 +58,9 @@ impl Buffer {
         let from = self.at::<2>(at)?;
         let value: u64;
         // SAFETY: as in `u8`.
-        unsafe { asm!("{0} = *(u16 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack)) };
+        unsafe {
+            asm!("{0} = *(u16 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack))
+        };
         Some(u16::from_be(value as u16))
     }
 
@@ -65,7 +69,9 @@ impl Buffer {
         let from = self.at::<4>(at)?;
         let value: u64;
         // SAFETY: as in `u8`.
-        unsafe { asm!("{0} = *(u32 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack)) };
+        unsafe {
+            asm!("{0} = *(u32 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack))
+        };
         Some(u32::from_be(value as u32))
     }
 

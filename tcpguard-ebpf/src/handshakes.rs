@@ -58,7 +58,10 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
             Addr::from_v4(read(socket, offsets.remote_v4)?),
         ),
         // An IPv4 client of a dual-stack socket shows as a mapped address, as it does in `Addr`.
-        AF_INET6 => (Addr::from_v6(read(socket, offsets.local_v6)?), Addr::from_v6(read(socket, offsets.remote_v6)?)),
+        AF_INET6 => (
+            Addr::from_v6(read(socket, offsets.local_v6)?),
+            Addr::from_v6(read(socket, offsets.remote_v6)?),
+        ),
         _ => return None,
     };
     let port: u16 = read(socket, offsets.local_port)?;

@@ -72,8 +72,12 @@ mod logging {
     #[inline(always)]
     pub(crate) fn verdict(ctx: &XdpContext, reason: Reason) {
         match reason.action() {
-            tcpguard_common::abi::Action::Drop => aya_log_ebpf::debug!(ctx, "drop, reason {}", reason as u8),
-            tcpguard_common::abi::Action::Pass => aya_log_ebpf::trace!(ctx, "pass, reason {}", reason as u8),
+            tcpguard_common::abi::Action::Drop => {
+                aya_log_ebpf::debug!(ctx, "drop, reason {}", reason as u8)
+            }
+            tcpguard_common::abi::Action::Pass => {
+                aya_log_ebpf::trace!(ctx, "pass, reason {}", reason as u8)
+            }
         }
     }
 

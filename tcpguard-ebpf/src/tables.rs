@@ -8,8 +8,8 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
+    PacketCounters, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
 };
 use tcpguard_common::fastpath::Tables;
 
@@ -28,10 +28,7 @@ pub struct KernelTables {
 impl KernelTables {
     #[inline(always)]
     pub fn new() -> Option<Self> {
-        Some(Self {
-            cpu: maps::CPU.get_ptr_mut(0)?,
-            packets: core::ptr::null_mut(),
-        })
+        Some(Self { cpu: maps::CPU.get_ptr_mut(0)?, packets: core::ptr::null_mut() })
     }
 
     /// The word for `Frame::forget`.

@@ -23,10 +23,7 @@ struct Host {
 impl Host {
     /// Nobody listens.
     fn without_agent() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            agent: None,
-        }
+        Self { dir: tempfile::tempdir().unwrap(), agent: None }
     }
 
     /// An agent in this situation.
@@ -36,9 +33,7 @@ impl Host {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let agent = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let server = Server::bind(&path, None).unwrap();
                 ready.send(()).unwrap();
@@ -58,10 +53,7 @@ impl Host {
             });
         });
         is_ready.recv().unwrap();
-        Self {
-            dir,
-            agent: Some((stop, agent)),
-        }
+        Self { dir, agent: Some((stop, agent)) }
     }
 
     fn command(&self, line: &[&str]) -> Command {
@@ -104,33 +96,17 @@ fn answer(request: &Request, status: &Status) -> Response {
     match request {
         Request::Status => Response::Status(Box::new(status.clone())),
         Request::Rules => Response::Rules { rules },
-        Request::Mode => Response::Mode {
-            mode: status.daemon.mode,
-        },
-        Request::SetMode { mode } => Response::ModeSet {
-            was: status.daemon.mode,
-            mode: *mode,
-        },
+        Request::Mode => Response::Mode { mode: status.daemon.mode },
+        Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
         Request::UnblockAll => Response::Unblocked { rules },
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
         ),
-        Request::Block {
-            prefix,
-            force: false,
-            ..
-        } if prefix.prefix_len() < 16 => Response::refused(
-            RefusalKind::Protected,
-            "too wide; add --force if you are sure",
-        ),
-        Request::Block {
-            prefix,
-            for_s,
-            reason,
-            dry_run,
-            ..
-        } => Response::Blocked {
+        Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
+            Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
+        }
+        Request::Block { prefix, for_s, reason, dry_run, .. } => Response::Blocked {
             rule: manual_rule(&prefix.to_string(), *for_s, reason),
             dry_run: *dry_run,
         },
@@ -210,11 +186,7 @@ fn a_line_that_makes_no_sense_has_code_2() {
         &["status", "--timeout", "5s"],
     ] {
         let outcome = host.run(line);
-        assert_eq!(
-            (outcome.code, outcome.stdout.as_str()),
-            (Some(2), ""),
-            "{outcome:#?}"
-        );
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome:#?}");
         assert!(!outcome.stderr.is_empty());
     }
 }
@@ -224,14 +196,10 @@ fn help_and_version_are_data() {
     let host = Host::without_agent();
     let help = host.run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for verb in [
-        "run", "status", "block", "unblock", "rules", "mode", "detach", "config", "version",
-    ] {
-        assert!(
-            help.stdout.contains(&format!("\n  {verb} ")),
-            "{verb} in {}",
-            help.stdout
-        );
+    for verb in
+        ["run", "status", "block", "unblock", "rules", "mode", "detach", "config", "version"]
+    {
+        assert!(help.stdout.contains(&format!("\n  {verb} ")), "{verb} in {}", help.stdout);
     }
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
@@ -291,26 +259,14 @@ fn without_permission_the_code_is_4() {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(host.path(), open).unwrap();
         let mut command = Command::new(binary);
-        command
-            .env_clear()
-            .env("LC_ALL", "C.UTF-8")
-            .uid(65_534)
-            .gid(65_534);
-        command
-            .arg("--runtime-dir")
-            .arg(host.path())
-            .args(line)
-            .output()
-            .unwrap()
+        command.env_clear().env("LC_ALL", "C.UTF-8").uid(65_534).gid(65_534);
+        command.arg("--runtime-dir").arg(host.path()).args(line).output().unwrap()
     } else {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
         host.command(&line).output().unwrap()
     };
-    let stderr = format!(
-        "tcpguard: permission denied on {}; use sudo\n",
-        socket.display()
-    );
+    let stderr = format!("tcpguard: permission denied on {}; use sudo\n", socket.display());
     Outcome::of(&line, output).is(4, "", &stderr);
 }
 
@@ -321,21 +277,14 @@ fn status_prints_the_page() {
     host.run(&["status"]).is(0, page, "");
     let first_line = format!("{}\n", page.lines().next().unwrap());
     host.run(&["status", "--brief"]).is(0, &first_line, "");
-    assert_eq!(
-        host.run(&["status", "--json"]).json()["schema"],
-        "tcpguard.status/1"
-    );
+    assert_eq!(host.run(&["status", "--json"]).json()["schema"], "tcpguard.status/1");
 }
 
 #[test]
 fn a_plain_locale_gets_ascii_and_json_stays_as_it_is() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
-    let run = |line: &[&str]| {
-        Outcome::of(
-            line,
-            host.command(line).env("LC_ALL", "C").output().unwrap(),
-        )
-    };
+    let run =
+        |line: &[&str]| Outcome::of(line, host.command(line).env("LC_ALL", "C").output().unwrap());
     let text = run(&["status"]);
     assert!(text.code == Some(0) && text.stdout.is_ascii(), "{text:#?}");
     assert_eq!(run(&["status", "--json"]).json()["attacks"][0]["id"], 3);
@@ -360,12 +309,7 @@ fn a_reader_that_has_gone_is_no_error() {
     for line in [&["status"][..], &["status", "--json"], &["version"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let child = host
-            .command(line)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = host.command(line).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
         Outcome::of(line, child.wait_with_output().unwrap()).is(0, "", "");
     }
 }
@@ -378,13 +322,11 @@ fn waiting_ends_with_the_state_or_with_the_time() {
 
     let degraded = Host::with(status(degraded()));
     let brief = degraded.run(&["status", "--brief"]).stdout;
-    degraded
-        .run(&["status", "--wait", "healthy", "--timeout", "1s", "--brief"])
-        .is(
-            1,
-            &brief,
-            "tcpguard: not healthy after 1 s; tcpguard status says why\n",
-        );
+    degraded.run(&["status", "--wait", "healthy", "--timeout", "1s", "--brief"]).is(
+        1,
+        &brief,
+        "tcpguard: not healthy after 1 s; tcpguard status says why\n",
+    );
 }
 
 #[test]
@@ -405,9 +347,7 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
         "would block 192.0.2.0/24 for 1h 00m, until 15:05:31\n",
         "nothing was changed; do it: the same command without --dry-run\n",
     );
-    let json = host
-        .run(&["block", "2001:db8::7", "--reason", "scan", "--json"])
-        .json();
+    let json = host.run(&["block", "2001:db8::7", "--reason", "scan", "--json"]).json();
     assert_eq!(json["rule"]["matches"], "2001:db8::7/128");
     assert_eq!(json["rule"]["reason"], "scan");
     assert_eq!(json["dry_run"], false);
@@ -433,10 +373,7 @@ fn nobody_blocks_himself_by_accident() {
         "tcpguard: 203.0.113.0/24 covers 203.0.113.5, from where you are logged in over SSH: you \
          would lock yourself out; block a smaller prefix, or add --force if you are sure\n",
     );
-    assert_eq!(
-        host.run(&["block", "203.0.113.0/24", "--force"]).code,
-        Some(0)
-    );
+    assert_eq!(host.run(&["block", "203.0.113.0/24", "--force"]).code, Some(0));
     assert_eq!(host.run(&["block", "203.0.113.64/26"]).code, Some(0));
     host.run(&["block", "10.0.0.0/8"]).is(
         1,
@@ -453,10 +390,7 @@ fn unblocking_prints_what_was_removed() {
         "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7 M hits; it had 54 s left)\n",
         "rules of an attack that goes on come back; to stop dropping: tcpguard mode observe\n",
     );
-    assert_eq!(
-        host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"],
-        7
-    );
+    assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
     host.run(&["unblock", "192.0.2.0/24"]).is(
         5,
         "",
@@ -470,27 +404,18 @@ fn rules_are_listed() {
     let listed = attacked.run(&["rules", "list"]);
     assert_eq!(listed.code, Some(0));
     assert!(listed.stdout.starts_with("RULE  KIND "), "{listed:#?}");
-    assert_eq!(
-        attacked.run(&["rules", "list", "--json"]).json()["rules"][0]["id"],
-        7
-    );
+    assert_eq!(attacked.run(&["rules", "list", "--json"]).json()["rules"][0]["id"], 7);
 
     let quiet = Host::with(status(calm()));
-    quiet
-        .run(&["rules", "list"])
-        .is(0, "", "no rules; make one: tcpguard block PREFIX\n");
-    assert_eq!(
-        quiet.run(&["rules", "list", "--json"]).stdout,
-        "{\"rules\":[]}\n"
-    );
+    quiet.run(&["rules", "list"]).is(0, "", "no rules; make one: tcpguard block PREFIX\n");
+    assert_eq!(quiet.run(&["rules", "list", "--json"]).stdout, "{\"rules\":[]}\n");
 }
 
 #[test]
 fn the_mode_is_shown_and_set() {
     let host = Host::with(status(calm()));
     host.run(&["mode"]).is(0, "enforce\n", "");
-    host.run(&["mode", "--json"])
-        .is(0, "{\"mode\":\"enforce\"}\n", "");
+    host.run(&["mode", "--json"]).is(0, "{\"mode\":\"enforce\"}\n", "");
     host.run(&["mode", "observe"]).is(
         0,
         "mode observe (was enforce)\n",
@@ -506,10 +431,8 @@ fn the_mode_is_shown_and_set() {
 #[test]
 fn detaching_needs_no_agent_and_asks_nothing() {
     let host = Host::without_agent();
-    host.run(&["detach", "--all"])
-        .is(0, "", "nothing was attached\n");
-    host.run(&["detach", "--all", "--json"])
-        .is(0, "{\"detached\":[]}\n", "");
+    host.run(&["detach", "--all"]).is(0, "", "nothing was attached\n");
+    host.run(&["detach", "--all", "--json"]).is(0, "{\"detached\":[]}\n", "");
     let stderr = format!(
         "tcpguard: no filter of tcpguard is pinned for eth9; see where one is: ls {}\n",
         host.path().join("pins").display()
@@ -523,20 +446,13 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
     let file = host.path().join("guard.toml");
     let path = file.to_str().unwrap();
 
-    std::fs::write(
-        &file,
-        "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n",
-    )
-    .unwrap();
+    std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n").unwrap();
     host.run(&["config", "check", path]).is(
         0,
         &format!("{path}: valid; mode enforce, interfaces: eth0\n"),
         "apply it: systemctl restart tcpguard\n",
     );
-    assert_eq!(
-        host.run(&["config", "check", path, "--json"]).json()["valid"],
-        true
-    );
+    assert_eq!(host.run(&["config", "check", path, "--json"]).json()["valid"], true);
 
     std::fs::write(&file, "mode = \"on\"\n[detection]\npol_ms = 1\n").unwrap();
     let mistakes = format!(
@@ -564,6 +480,5 @@ fn running_without_an_interface_is_a_usage_error() {
         "tcpguard: no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]\n",
         file.display()
     );
-    host.run(&["run", "-c", file.to_str().unwrap()])
-        .is(2, "", &stderr);
+    host.run(&["run", "-c", file.to_str().unwrap()]).is(2, "", &stderr);
 }

@@ -20,11 +20,7 @@ fn errors(text: &str) -> Vec<String> {
         .lines()
         .map(|line| line.strip_prefix("guard.toml:").expect(line).to_owned())
         .collect();
-    let noun = if mistakes.len() == 1 {
-        "mistake"
-    } else {
-        "mistakes"
-    };
+    let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
     assert_eq!(
         advice,
         format!(
@@ -59,20 +55,11 @@ fn the_shipped_file_changes_nothing() {
 fn the_shipped_file_shows_every_key_with_its_default() {
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
     let keys = SHIPPED.lines().filter(is_key).count();
-    assert_eq!(
-        keys, 15,
-        "a key was added or removed: adapt the shipped file and this number"
-    );
-    let written: Vec<_> = SHIPPED
-        .lines()
-        .map(|line| if is_key(&line) { &line[1..] } else { line })
-        .collect();
+    assert_eq!(keys, 15, "a key was added or removed: adapt the shipped file and this number");
+    let written: Vec<_> =
+        SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line }).collect();
     let mut shown = parse(&written.join("\n")).unwrap();
-    assert_eq!(
-        shown.group.take().as_deref(),
-        Some("adm"),
-        "the one key without a default"
-    );
+    assert_eq!(shown.group.take().as_deref(), Some("adm"), "the one key without a default");
     assert_eq!(shown, parse("").unwrap());
 }
 
@@ -120,11 +107,7 @@ fn every_key_has_its_meaning() {
         }
     );
     assert!(config.drop_illegal_flags);
-    let prefixes: Vec<_> = config
-        .protect_prefixes
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["192.0.2.0/24", "2001:db8::1/128"]);
     assert_eq!(config.ssh_ports, [22, 2222]);
     assert_eq!(config.ignore_ports, [9100]);
@@ -143,10 +126,7 @@ fn the_command_line_wins_over_the_file() {
     let text = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\nxdp_mode = \"native\"";
     let config = config::parse(Path::new("guard.toml"), text, overrides).unwrap();
     assert_eq!(config.interfaces, ["lo"]);
-    assert_eq!(
-        (config.mode, config.mode_source),
-        (Mode::Off, ModeSource::CommandLine)
-    );
+    assert_eq!((config.mode, config.mode_source), (Mode::Off, ModeSource::CommandLine));
     assert_eq!(config.xdp_mode, XdpMode::Generic);
     assert_eq!(config.runtime_dir, Path::new("/tmp/run"));
 }
@@ -166,18 +146,9 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "[detection]\npol_ms = 100",
         &["2: unknown key detection.pol_ms; did you mean detection.poll_ms?"],
     ),
-    (
-        "[listeners]\ncolour = 1",
-        &["2: unknown key listeners.colour; known here: ignore_ports"],
-    ),
-    (
-        "[detecton]\npoll_ms = 1",
-        &["1: unknown key detecton; did you mean detection?"],
-    ),
-    (
-        "detection = 3",
-        &["1: detection is a section; write [detection] on a line of its own"],
-    ),
+    ("[listeners]\ncolour = 1", &["2: unknown key listeners.colour; known here: ignore_ports"]),
+    ("[detecton]\npoll_ms = 1", &["1: unknown key detecton; did you mean detection?"]),
+    ("detection = 3", &["1: detection is a section; write [detection] on a line of its own"]),
     (
         "[detection]\npoll_ms = 5",
         &["2: detection.poll_ms: 5 does not fit; write a whole number from 50 to 1000"],
@@ -248,10 +219,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "[control]\ngroup = \"\"",
         &["2: control.group: \"\" is not a group; write the name of one, such as \"adm\""],
     ),
-    (
-        "mode = \"off\"\nmode = \"observe\"",
-        &["2: not TOML: duplicate key"],
-    ),
+    ("mode = \"off\"\nmode = \"observe\"", &["2: not TOML: duplicate key"]),
     ("[policy", &["1: not TOML: unclosed table, expected `]`"]),
     // A line that is not TOML hides no other mistake.
     (

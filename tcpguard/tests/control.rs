@@ -33,19 +33,11 @@ impl Guard {
         let (sender, requests) = mpsc::channel(queue);
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(server.serve(sender));
-        Self {
-            dir,
-            requests,
-            _serving: serving,
-        }
+        Self { dir, requests, _serving: serving }
     }
 
     async fn connect(&self, socket: &str) -> Connection {
-        Connection {
-            stream: UnixStream::connect(self.dir.path().join(socket))
-                .await
-                .unwrap(),
-        }
+        Connection { stream: UnixStream::connect(self.dir.path().join(socket)).await.unwrap() }
     }
 
     /// The next request, answered with `mode`.
@@ -62,11 +54,7 @@ struct Connection {
 
 impl Connection {
     async fn send(&mut self, request: Request) {
-        let mut message = serde_json::to_vec(&Call {
-            version: VERSION,
-            request,
-        })
-        .unwrap();
+        let mut message = serde_json::to_vec(&Call { version: VERSION, request }).unwrap();
         message.push(0);
         self.stream.write_all(&message).await.unwrap();
     }
@@ -74,12 +62,7 @@ impl Connection {
     async fn receive(&mut self) -> Response {
         let mut message = Vec::new();
         loop {
-            match self
-                .stream
-                .read_u8()
-                .await
-                .expect("the server closed without an answer")
-            {
+            match self.stream.read_u8().await.expect("the server closed without an answer") {
                 0 => return serde_json::from_slice(&message).unwrap(),
                 byte => message.push(byte),
             }
@@ -94,11 +77,7 @@ impl Connection {
     }
 
     async fn assert_closed(&mut self) {
-        assert_eq!(
-            self.stream.read(&mut [0]).await.unwrap(),
-            0,
-            "the connection is still open"
-        );
+        assert_eq!(self.stream.read(&mut [0]).await.unwrap(), 0, "the connection is still open");
     }
 }
 
@@ -111,20 +90,8 @@ async fn a_request_reaches_the_agent_with_its_peer_and_the_answer_comes_back() {
     assert_eq!(incoming.request, Request::SetMode { mode: Mode::Off });
     assert_eq!(incoming.peer.uid, rustix::process::geteuid().as_raw());
     assert_eq!(incoming.peer.pid, i32::try_from(std::process::id()).ok());
-    incoming
-        .reply
-        .send(Response::ModeSet {
-            was: Mode::Observe,
-            mode: Mode::Off,
-        })
-        .unwrap();
-    assert_eq!(
-        client.receive().await,
-        Response::ModeSet {
-            was: Mode::Observe,
-            mode: Mode::Off
-        }
-    );
+    incoming.reply.send(Response::ModeSet { was: Mode::Observe, mode: Mode::Off }).unwrap();
+    assert_eq!(client.receive().await, Response::ModeSet { was: Mode::Observe, mode: Mode::Off });
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,18 +102,8 @@ async fn requests_sent_together_are_answered_one_after_the_other() {
     client.send(Request::Rules).await;
     assert_eq!(guard.answer(Mode::Observe).await, Request::Mode);
     assert_eq!(guard.answer(Mode::Enforce).await, Request::Rules);
-    assert_eq!(
-        client.receive().await,
-        Response::Mode {
-            mode: Mode::Observe
-        }
-    );
-    assert_eq!(
-        client.receive().await,
-        Response::Mode {
-            mode: Mode::Enforce
-        }
-    );
+    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe });
+    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Enforce });
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,32 +136,19 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
     assert!(guard.requests.try_recv().is_err());
 
     client.send(block(true)).await;
-    assert_eq!(
-        guard.answer(Mode::Observe).await,
-        block(true),
-        "a dry run changes nothing"
-    );
+    assert_eq!(guard.answer(Mode::Observe).await, block(true), "a dry run changes nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn garbage_is_refused_and_the_connection_lives_on() {
     let mut guard = Guard::start(1);
     let mut client = guard.connect(STATUS_SOCKET).await;
-    client
-        .stream
-        .write_all(b"GET / HTTP/1.1\r\n\r\n\0\xff\xfe\0")
-        .await
-        .unwrap();
+    client.stream.write_all(b"GET / HTTP/1.1\r\n\r\n\0\xff\xfe\0").await.unwrap();
     assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
     assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
     client.send(Request::Mode).await;
     guard.answer(Mode::Observe).await;
-    assert_eq!(
-        client.receive().await,
-        Response::Mode {
-            mode: Mode::Observe
-        }
-    );
+    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe });
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,10 +187,7 @@ async fn a_request_of_more_than_64_kib_is_refused() {
     let _ = client.stream.write_all(&vec![b' '; 2 * MAX_REQUEST]).await;
     assert_eq!(
         client.refusal().await,
-        (
-            RefusalKind::BadRequest,
-            "a request has at most 65536 bytes".to_owned()
-        )
+        (RefusalKind::BadRequest, "a request has at most 65536 bytes".to_owned())
     );
     assert!(guard.requests.try_recv().is_err());
 }
@@ -255,11 +196,7 @@ async fn a_request_of_more_than_64_kib_is_refused() {
 async fn connections_are_limited_and_come_free_again() {
     let mut guard = Guard::start(1);
     // The rules for other users are in the tests of the admission itself.
-    let limit = if rustix::process::geteuid().is_root() {
-        32
-    } else {
-        8
-    };
+    let limit = if rustix::process::geteuid().is_root() { 32 } else { 8 };
     let mut held = Vec::new();
     for _ in 0..limit {
         let mut client = guard.connect(STATUS_SOCKET).await;
@@ -277,12 +214,7 @@ async fn connections_are_limited_and_come_free_again() {
     let mut next = guard.connect(STATUS_SOCKET).await;
     next.send(Request::Mode).await;
     guard.answer(Mode::Observe).await;
-    assert_eq!(
-        next.receive().await,
-        Response::Mode {
-            mode: Mode::Observe
-        }
-    );
+    assert_eq!(next.receive().await, Response::Mode { mode: Mode::Observe });
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,11 +276,7 @@ async fn the_sockets_have_their_rights_and_go_with_the_server() {
     });
     assert_eq!(mode_of(&run.join(STATUS_SOCKET)), 0o660);
     assert_eq!(mode_of(&run.join(CONTROL_SOCKET)), 0o600);
-    assert_eq!(
-        std::fs::read_dir(&run).unwrap().count(),
-        2,
-        "nothing else is left lying around"
-    );
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 2, "nothing else is left lying around");
     drop(server);
     assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
 }
@@ -366,10 +294,7 @@ async fn a_live_agent_is_not_replaced() {
             dir.path().join(STATUS_SOCKET).display()
         )
     );
-    assert!(
-        dir.path().join(STATUS_SOCKET).exists(),
-        "the live one keeps its socket"
-    );
+    assert!(dir.path().join(STATUS_SOCKET).exists(), "the live one keeps its socket");
 }
 
 #[tokio::test]
@@ -380,9 +305,7 @@ async fn the_sockets_of_a_dead_agent_are_replaced() {
         drop(std::os::unix::net::UnixListener::bind(dir.path().join(name)).unwrap());
     }
     let _server = Server::bind(dir.path(), None).unwrap();
-    UnixStream::connect(dir.path().join(STATUS_SOCKET))
-        .await
-        .unwrap();
+    UnixStream::connect(dir.path().join(STATUS_SOCKET)).await.unwrap();
 }
 
 #[tokio::test]
@@ -392,17 +315,12 @@ async fn what_is_in_the_way_is_named() {
     std::fs::write(&path, "notes").unwrap();
     assert_eq!(
         Server::bind(dir.path(), None).unwrap_err().to_string(),
-        format!(
-            "{} is not a socket; move it away or use another --runtime-dir",
-            path.display()
-        )
+        format!("{} is not a socket; move it away or use another --runtime-dir", path.display())
     );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
 
     assert_eq!(
-        Server::bind(dir.path(), Some("no-such-group"))
-            .unwrap_err()
-            .to_string(),
+        Server::bind(dir.path(), Some("no-such-group")).unwrap_err().to_string(),
         "[control] group = \"no-such-group\" does not exist on this host; create it: \
          groupadd --system no-such-group"
     );

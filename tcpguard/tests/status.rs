@@ -14,11 +14,7 @@ use tcpguard::status::{State, Status};
 use tcpguard_engine::Mode;
 
 fn view(utf8: bool) -> View {
-    View {
-        utf8,
-        colour: false,
-        zone: jiff::tz::TimeZone::UTC,
-    }
+    View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC }
 }
 
 fn page(status: &Status) -> String {
@@ -47,16 +43,8 @@ fn assert_expected(name: &str, found: &str) {
 fn scenes() -> [(&'static str, State, Status); 5] {
     [
         ("calm", State::Protecting, status(calm())),
-        (
-            "observing-attack",
-            State::AttackUnmitigated,
-            status(flooded(Mode::Observe)),
-        ),
-        (
-            "mitigating",
-            State::AttackMitigated,
-            status(flooded(Mode::Enforce)),
-        ),
+        ("observing-attack", State::AttackUnmitigated, status(flooded(Mode::Observe))),
+        ("mitigating", State::AttackMitigated, status(flooded(Mode::Enforce))),
         ("degraded", State::Degraded, status(degraded())),
         ("off", State::Off, status(flooded(Mode::Off))),
     ]
@@ -94,23 +82,13 @@ fn without_utf8_and_colour_nothing_is_lost_but_looks() {
         let page = page(&status);
         let ascii = view(false).encode(&page).into_owned();
         assert!(ascii.is_ascii(), "{name}");
-        assert!(
-            !ascii.contains('?'),
-            "{name} has a character without a substitute:\n{ascii}"
-        );
+        assert!(!ascii.contains('?'), "{name} has a character without a substitute:\n{ascii}");
 
         let mut coloured = String::new();
-        let colour = View {
-            colour: true,
-            ..view(true)
-        };
+        let colour = View { colour: true, ..view(true) };
         render::status(&mut coloured, &status, &colour, false).unwrap();
         assert_ne!(coloured, page, "{name} has colours");
-        assert_eq!(
-            without_colours(&coloured),
-            page,
-            "{name}: colours only add to the words"
-        );
+        assert_eq!(without_colours(&coloured), page, "{name}: colours only add to the words");
     }
 }
 
@@ -128,11 +106,7 @@ fn the_first_line_alone_is_the_brief_form() {
     for (name, _, status) in scenes() {
         let mut brief = String::new();
         render::brief(&mut brief, &status, &view(true)).unwrap();
-        assert_eq!(
-            page(&status).lines().next(),
-            brief.strip_suffix('\n'),
-            "{name}"
-        );
+        assert_eq!(page(&status).lines().next(), brief.strip_suffix('\n'), "{name}");
     }
 }
 
@@ -147,22 +121,10 @@ fn the_numbers_add_up() {
                 "{name} {}",
                 interface.name
             );
-            assert_eq!(
-                totals.pass,
-                totals.pass_reasons.values().sum::<u64>(),
-                "{name}"
-            );
-            assert_eq!(
-                totals.drop_total,
-                totals.drop.values().sum::<u64>(),
-                "{name}"
-            );
+            assert_eq!(totals.pass, totals.pass_reasons.values().sum::<u64>(), "{name}");
+            assert_eq!(totals.drop_total, totals.drop.values().sum::<u64>(), "{name}");
         }
-        assert_eq!(
-            status.rules.wanted as usize,
-            status.rules.list.len(),
-            "{name}"
-        );
+        assert_eq!(status.rules.wanted as usize, status.rules.list.len(), "{name}");
         assert_eq!(
             status.rules.wanted,
             status.rules.block_auto + status.rules.block_manual,
@@ -197,11 +159,7 @@ fn what_is_not_known_is_null_and_not_zero() {
 fn json_survives_the_wire() {
     for (name, _, status) in scenes() {
         let json = serde_json::to_string(&status).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Status>(&json).unwrap(),
-            status,
-            "{name}"
-        );
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status, "{name}");
     }
 }
 
@@ -211,13 +169,7 @@ fn json_is_what_the_shipped_schema_says_and_nothing_else() {
     let schema: Value = serde_json::from_str(&schema).unwrap();
     for (name, _, status) in scenes() {
         let mut faults = Vec::new();
-        check(
-            &serde_json::to_value(status).unwrap(),
-            &schema,
-            &schema,
-            name,
-            &mut faults,
-        );
+        check(&serde_json::to_value(status).unwrap(), &schema, &schema, name, &mut faults);
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 }
@@ -235,10 +187,7 @@ fn the_schema_check_finds_what_is_wrong() {
         ("/attacks/0/dst", Value::Null),
         ("/interfaces/0/totals/drop/drop_signature", Value::from(1.5)),
         ("/rules/list/0", serde_json::json!({})),
-        (
-            "/sampling",
-            serde_json::json!({ "shift": 0, "one_in": 1, "extra": 1 }),
-        ),
+        ("/sampling", serde_json::json!({ "shift": 0, "one_in": 1, "extra": 1 })),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(pointer).expect(pointer) = wrong;
@@ -262,13 +211,7 @@ fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut Vec
             }
             "$ref" => {
                 let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
-                check(
-                    value,
-                    root.pointer(pointer).expect(pointer),
-                    root,
-                    at,
-                    faults,
-                );
+                check(value, root.pointer(pointer).expect(pointer), root, at, faults);
                 true
             }
             "type" => match wanted {
@@ -277,12 +220,8 @@ fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut Vec
             },
             "const" => value == wanted,
             "enum" => wanted.as_array().unwrap().contains(value),
-            "minimum" => value
-                .as_f64()
-                .is_none_or(|value| value >= wanted.as_f64().unwrap()),
-            "maximum" => value
-                .as_f64()
-                .is_none_or(|value| value <= wanted.as_f64().unwrap()),
+            "minimum" => value.as_f64().is_none_or(|value| value >= wanted.as_f64().unwrap()),
+            "maximum" => value.as_f64().is_none_or(|value| value <= wanted.as_f64().unwrap()),
             "anyOf" | "oneOf" => wanted.as_array().unwrap().iter().any(|choice| {
                 let mut against = Vec::new();
                 check(value, choice, root, at, &mut against);
@@ -317,11 +256,9 @@ fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut Vec
         }
     }
     // A map from names to values, such as packets by reason.
-    if let (Some(members), Some(wanted), None) = (
-        value.as_object(),
-        keywords.get("additionalProperties"),
-        keywords.get("properties"),
-    ) {
+    if let (Some(members), Some(wanted), None) =
+        (value.as_object(), keywords.get("additionalProperties"), keywords.get("properties"))
+    {
         for (name, member) in members {
             check(member, wanted, root, &format!("{at}/{name}"), faults);
         }

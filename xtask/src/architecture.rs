@@ -27,16 +27,7 @@ const BANS: [Ban; 2] = [
     Ban {
         within: "tcpguard-engine/src",
         except: "",
-        names: &[
-            "aya",
-            "tokio",
-            "libc",
-            "rustix",
-            "Instant",
-            "SystemTime",
-            "fs",
-            "io",
-        ],
+        names: &["aya", "tokio", "libc", "rustix", "Instant", "SystemTime", "fs", "io"],
         why: "the engine performs no I/O and reads no clock: live and replay must decide alike",
     },
 ];
@@ -63,27 +54,16 @@ fn violations(path: &Path, text: &str) -> Vec<String> {
     let mut broken = Vec::new();
     let length = text.lines().count();
     if length > LONGEST_FILE {
-        broken.push(format!(
-            "{}: {length} lines; {LONGEST_FILE} at most",
-            path.display()
-        ));
+        broken.push(format!("{}: {length} lines; {LONGEST_FILE} at most", path.display()));
     }
     let bans = BANS.iter().filter(|ban| {
         path.starts_with(ban.within) && (ban.except.is_empty() || !path.starts_with(ban.except))
     });
     for ban in bans {
-        for (number, line) in text
-            .lines()
-            .enumerate()
-            .take_while(|(_, line)| !begins_tests(line))
-        {
+        for (number, line) in text.lines().enumerate().take_while(|(_, line)| !begins_tests(line)) {
             if let Some(name) = ban.names.iter().find(|name| uses(line, name)) {
                 let number = number + 1;
-                broken.push(format!(
-                    "{}:{number}: `{name}`: {}",
-                    path.display(),
-                    ban.why
-                ));
+                broken.push(format!("{}:{number}: `{name}`: {}", path.display(), ban.why));
             }
         }
     }
@@ -127,10 +107,7 @@ mod tests {
         assert_eq!(broken("tcpguard-e2e/src/bin/load.rs", line), [""; 0]);
         let refused = broken("tcpguard/src/agent/mod.rs", line);
         assert_eq!(refused.len(), 1);
-        assert!(
-            refused[0].starts_with("tcpguard/src/agent/mod.rs:1: `aya`"),
-            "{refused:?}"
-        );
+        assert!(refused[0].starts_with("tcpguard/src/agent/mod.rs:1: `aya`"), "{refused:?}");
     }
 
     #[test]
@@ -141,23 +118,10 @@ mod tests {
             "use std::{fs, net::IpAddr};",
             "    let file = std::fs::read(path);",
         ] {
-            assert_eq!(
-                broken("tcpguard-engine/src/engine.rs", line).len(),
-                1,
-                "{line}"
-            );
+            assert_eq!(broken("tcpguard-engine/src/engine.rs", line).len(), 1, "{line}");
         }
-        for line in [
-            "use std::net::IpAddr;",
-            "// as tokio::time would",
-            "let io = 1;",
-            "Ratios",
-        ] {
-            assert_eq!(
-                broken("tcpguard-engine/src/engine.rs", line),
-                [""; 0],
-                "{line}"
-            );
+        for line in ["use std::net::IpAddr;", "// as tokio::time would", "let io = 1;", "Ratios"] {
+            assert_eq!(broken("tcpguard-engine/src/engine.rs", line), [""; 0], "{line}");
         }
     }
 

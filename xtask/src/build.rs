@@ -24,14 +24,8 @@ pub struct Variant {
 
 /// What debug lines cost in instructions is borne by those who ask for them only.
 pub const VARIANTS: [Variant; 2] = [
-    Variant {
-        suffix: "",
-        arguments: &[],
-    },
-    Variant {
-        suffix: "-log",
-        arguments: &["--features", "log"],
-    },
+    Variant { suffix: "", arguments: &[] },
+    Variant { suffix: "-log", arguments: &["--features", "log"] },
 ];
 
 /// How user space is compiled. The verifier would refuse unoptimised BPF, so that is never.
@@ -75,11 +69,7 @@ impl<'a> BpfCrate<'a> {
         })?;
         let linker = toolchain::bpf_linker()
             .context("bpf-linker does not run; `cargo xtask setup` gets one that does")?;
-        Ok(Self {
-            workspace,
-            toolchain,
-            linker,
-        })
+        Ok(Self { workspace, toolchain, linker })
     }
 
     /// `cargo SUBCOMMAND` on the BPF crate for its target.
@@ -146,21 +136,14 @@ pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut objects = Vec::new();
     for variant in VARIANTS {
         let mut command = bpf.cargo("build");
-        command
-            .args(["--message-format", "json-render-diagnostics"])
-            .args(variant.arguments);
+        command.args(["--message-format", "json-render-diagnostics"]).args(variant.arguments);
         let programs = executables(&process::output(&mut command)?)?;
         if programs.is_empty() {
             bail!("{} has no binaries", workspace.bpf_crate().display());
         }
         for program in programs {
-            let name = program
-                .file_name()
-                .context("a program without a name")?
-                .to_string_lossy();
-            let object = workspace
-                .bpf_objects()
-                .join(format!("{name}{}.o", variant.suffix));
+            let name = program.file_name().context("a program without a name")?.to_string_lossy();
+            let object = workspace.bpf_objects().join(format!("{name}{}.o", variant.suffix));
             copy_if_changed(&program, &object)?;
             objects.push(object);
         }
@@ -206,19 +189,11 @@ mod tests {
     #[test]
     fn an_unchanged_object_keeps_its_time_and_a_changed_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (
-            directory.path().join("program"),
-            directory.path().join("program.o"),
-        );
+        let (from, to) = (directory.path().join("program"), directory.path().join("program.o"));
         fs::write(&from, "one").unwrap();
         copy_if_changed(&from, &to).unwrap();
         let long_ago = std::time::SystemTime::UNIX_EPOCH;
-        fs::File::options()
-            .write(true)
-            .open(&to)
-            .unwrap()
-            .set_modified(long_ago)
-            .unwrap();
+        fs::File::options().write(true).open(&to).unwrap().set_modified(long_ago).unwrap();
 
         copy_if_changed(&from, &to).unwrap();
         assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), long_ago);

@@ -21,15 +21,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     timed("architecture", || architecture::check(workspace))?;
     timed("formatting", || {
         cargo(workspace, &["fmt", "--check"])?;
-        cargo(
-            workspace,
-            &[
-                "fmt",
-                "--check",
-                "--manifest-path",
-                "tcpguard-ebpf/Cargo.toml",
-            ],
-        )
+        cargo(workspace, &["fmt", "--check", "--manifest-path", "tcpguard-ebpf/Cargo.toml"])
     })?;
     // User space embeds the objects, so its lints need them.
     timed("BPF objects", || build::bpf_objects(workspace))?;
@@ -37,23 +29,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         let bpf = BpfCrate::new(workspace)?;
         build::VARIANTS.iter().try_for_each(|variant| {
             let mut clippy = bpf.clippy();
-            process::run(
-                clippy
-                    .args(variant.arguments)
-                    .args(["--quiet", "--", "-D", "warnings"]),
-            )
+            process::run(clippy.args(variant.arguments).args(["--quiet", "--", "-D", "warnings"]))
         })
     })?;
     timed("lints of user space", || {
-        let clippy = [
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
         cargo(workspace, &clippy)
     })?;
     timed("documentation", || {

@@ -40,18 +40,14 @@ pub fn isolate(command: &mut Command) {
 
 /// Takes from `command` what cargo told us about ourselves, and leaves the user's settings.
 pub fn forget_xtask(command: &mut Command) {
-    remove(command, |name| {
-        ABOUT_XTASK.iter().any(|prefix| name.starts_with(prefix))
-    });
+    remove(command, |name| ABOUT_XTASK.iter().any(|prefix| name.starts_with(prefix)));
 }
 
 /// The cargo that runs us, for the workspace's own crates.
 pub fn host_cargo(workspace: &Workspace) -> Command {
     let mut command = plain_cargo();
     // The same in every verb: the crate that embeds the objects is rebuilt when this changes.
-    command
-        .current_dir(&workspace.root)
-        .env("TCPGUARD_BPF_DIR", workspace.bpf_objects());
+    command.current_dir(&workspace.root).env("TCPGUARD_BPF_DIR", workspace.bpf_objects());
     command
 }
 
@@ -78,20 +74,14 @@ mod tests {
     fn removed(strip: fn(&mut Command)) -> Vec<String> {
         let mut command = Command::new("true");
         strip(&mut command);
-        command
-            .get_envs()
-            .map(|(name, _)| name.to_string_lossy().into_owned())
-            .collect()
+        command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
     fn the_bpf_build_sees_no_toolchain_choice_of_the_host() {
         let removed = removed(isolate);
         assert!(removed.contains(&"CARGO".to_owned()), "{removed:?}");
-        assert!(
-            removed.contains(&"CARGO_PKG_VERSION".to_owned()),
-            "{removed:?}"
-        );
+        assert!(removed.contains(&"CARGO_PKG_VERSION".to_owned()), "{removed:?}");
         assert!(!removed.contains(&"PATH".to_owned()));
         assert!(!removed.contains(&"CARGO_HOME".to_owned()));
     }
@@ -99,10 +89,7 @@ mod tests {
     #[test]
     fn the_host_build_keeps_the_toolchain_and_loses_what_describes_xtask() {
         let removed = removed(forget_xtask);
-        assert!(
-            removed.contains(&"CARGO_MANIFEST_DIR".to_owned()),
-            "{removed:?}"
-        );
+        assert!(removed.contains(&"CARGO_MANIFEST_DIR".to_owned()), "{removed:?}");
         assert!(!removed.contains(&"CARGO".to_owned()));
         assert!(!removed.contains(&"RUSTUP_TOOLCHAIN".to_owned()));
     }

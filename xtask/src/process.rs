@@ -12,9 +12,7 @@ use anyhow::{Context, Result, bail};
 /// # Errors
 /// When it cannot be started or ends unsuccessfully; the message holds the command line.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
     if !status.success() {
         bail!("`{}` failed: {status}", line(command));
     }
@@ -41,24 +39,14 @@ pub fn output(command: &mut Command) -> Result<String> {
 ///
 /// For questions to which "there is no such program" is an answer.
 pub fn probe(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The command as a person would type it, without the environment.
 pub fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Says what is about to happen, on standard error.
@@ -94,9 +82,6 @@ mod tests {
     #[test]
     fn a_missing_program_is_no_answer_to_a_probe() {
         assert_eq!(probe(&mut Command::new("tcpguard-no-such-program")), None);
-        assert_eq!(
-            probe(Command::new("echo").arg("here")).as_deref(),
-            Some("here")
-        );
+        assert_eq!(probe(Command::new("echo").arg("here")).as_deref(), Some("here"));
     }
 }

@@ -73,13 +73,7 @@ const NEEDS: &[Need] = &[
         why: "links the BPF objects",
         present: || toolchain::bpf_linker().is_some(),
         debian: Mend::Cargo {
-            packages: &[
-                "llvm-22-dev",
-                "libpolly-22-dev",
-                "zlib1g-dev",
-                "libzstd-dev",
-                "g++",
-            ],
+            packages: &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"],
             environment: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
             arguments: &[
                 "bpf-linker",
@@ -208,9 +202,7 @@ pub fn ensure(purposes: &[Purpose]) -> Result<()> {
             "{} still missing; run these commands, then try again:\n{}{}",
             names(&still),
             advice_elsewhere(&still),
-            BpfToolchain::find()
-                .err()
-                .map_or_else(String::new, |none| format!("\ntried {none}")),
+            BpfToolchain::find().err().map_or_else(String::new, |none| format!("\ntried {none}")),
         );
     }
     Ok(())
@@ -226,10 +218,7 @@ pub fn report() -> Result<()> {
         println!("missing {}: {}", need.what, need.why);
     }
     if !missing.is_empty() {
-        bail!(
-            "`cargo xtask setup` as root on Debian 12, or these commands:\n{}",
-            advice(&missing)
-        );
+        bail!("`cargo xtask setup` as root on Debian 12, or these commands:\n{}", advice(&missing));
     }
     println!("nothing is missing");
     Ok(())
@@ -247,11 +236,8 @@ fn missing(purposes: &[Purpose]) -> Vec<&'static Need> {
 
 /// The commands that mend `missing` on Debian 12: packages first, since the rest builds on them.
 fn commands(missing: &[&Need]) -> Vec<Command> {
-    let packages: Vec<&str> = missing
-        .iter()
-        .flat_map(|need| need.debian.packages())
-        .copied()
-        .collect();
+    let packages: Vec<&str> =
+        missing.iter().flat_map(|need| need.debian.packages()).copied().collect();
     let mut commands = Vec::new();
     if !packages.is_empty() {
         // An old package list names files that the mirror no longer has.
@@ -274,11 +260,7 @@ impl Mend {
     fn command(&self) -> Option<Command> {
         match self {
             Self::Packages(_) | Self::ByHand => None,
-            Self::Cargo {
-                environment,
-                arguments,
-                ..
-            } => {
+            Self::Cargo { environment, arguments, .. } => {
                 let mut command = Command::new("cargo");
                 command.args(["install", "--quiet"]).args(*arguments);
                 command.envs(environment.iter().copied());
@@ -295,14 +277,9 @@ impl Mend {
 
 fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .arg("-qq")
-        .args(arguments);
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(arguments);
     // What dpkg says of each package would bury our own lines; errors go to standard error.
-    command
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null());
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
     command
 }
 
@@ -310,9 +287,7 @@ fn advice(missing: &[&Need]) -> String {
     if !is_debian_12() {
         return advice_elsewhere(missing);
     }
-    let by_hand = missing
-        .iter()
-        .filter(|need| matches!(need.debian, Mend::ByHand));
+    let by_hand = missing.iter().filter(|need| matches!(need.debian, Mend::ByHand));
     let commands = commands(missing);
     commands
         .iter()
@@ -324,26 +299,16 @@ fn advice(missing: &[&Need]) -> String {
 }
 
 fn advice_elsewhere(missing: &[&Need]) -> String {
-    missing
-        .iter()
-        .map(|need| format!("  {}", need.elsewhere))
-        .collect::<Vec<_>>()
-        .join("\n")
+    missing.iter().map(|need| format!("  {}", need.elsewhere)).collect::<Vec<_>>().join("\n")
 }
 
 fn names(needs: &[&Need]) -> String {
-    needs
-        .iter()
-        .map(|need| need.what)
-        .collect::<Vec<_>>()
-        .join(", ")
+    needs.iter().map(|need| need.what).collect::<Vec<_>>().join(", ")
 }
 
 /// The command as a person would type it, with the variables that it sets.
 fn typed(command: &Command) -> String {
-    let variables = command
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     variables
         .map(|(name, value)| format!("{}={} ", name.to_string_lossy(), value.to_string_lossy()))
         .chain([process::line(command)])
@@ -376,10 +341,7 @@ mod tests {
     use super::*;
 
     fn needs(what: &[&str]) -> Vec<&'static Need> {
-        NEEDS
-            .iter()
-            .filter(|need| what.contains(&need.what))
-            .collect()
+        NEEDS.iter().filter(|need| what.contains(&need.what)).collect()
     }
 
     #[test]

@@ -39,14 +39,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     if arguments.is_empty() {
         process::announce("examples in the documentation");
         let mut examples = environment::host_cargo(workspace);
-        examples.args([
-            "test",
-            "--quiet",
-            "--doc",
-            "--workspace",
-            "--exclude",
-            ROOT_TESTS,
-        ]);
+        examples.args(["test", "--quiet", "--doc", "--workspace", "--exclude", ROOT_TESTS]);
         process::run(&mut examples)?;
     }
 
@@ -74,9 +67,7 @@ fn nextest(workspace: &Workspace, arguments: &[String]) -> Command {
 /// Whether any test ran. Only a run that was given arguments may find none.
 fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
     let line = process::line(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{line}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
     match status.code() {
         Some(0) => Ok(true),
         Some(NO_TESTS) if !arguments.is_empty() => Ok(false),

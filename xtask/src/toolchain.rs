@@ -35,10 +35,7 @@ impl BpfToolchain {
     pub fn find() -> Result<Self, NoToolchain> {
         let mut tried = Vec::new();
         for (name, rustc) in candidates() {
-            match rustc
-                .ok_or_else(|| "not installed".to_owned())
-                .and_then(Self::inspect)
-            {
+            match rustc.ok_or_else(|| "not installed".to_owned()).and_then(Self::inspect) {
                 Ok(toolchain) => return Ok(toolchain),
                 Err(lack) => tried.push(format!("{name}: {lack}")),
             }
@@ -76,9 +73,7 @@ impl BpfToolchain {
         // Started by path, cargo-clippy takes the clippy-driver beside it and the cargo in $CARGO.
         let mut command = Command::new(self.sysroot.join("bin/cargo-clippy"));
         self.equip(&mut command);
-        command
-            .env("CARGO", self.sysroot.join("bin/cargo"))
-            .arg("clippy");
+        command.env("CARGO", self.sysroot.join("bin/cargo")).arg("clippy");
         command
     }
 
@@ -94,10 +89,7 @@ impl BpfToolchain {
         environment::isolate(command);
         // Without this, only a nightly accepts -Z build-std. It stands on this child alone: crates
         // of the host would otherwise detect a nightly that is not there.
-        command
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTC", &self.rustc)
-            .env("PATH", search_path());
+        command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", &self.rustc).env("PATH", search_path());
     }
 }
 
@@ -109,11 +101,7 @@ impl fmt::Display for NoToolchain {
 
 /// The version of `bpf-linker`, if it runs.
 pub fn bpf_linker() -> Option<String> {
-    process::probe(
-        Command::new("bpf-linker")
-            .arg("--version")
-            .env("PATH", search_path()),
-    )
+    process::probe(Command::new("bpf-linker").arg("--version").env("PATH", search_path()))
 }
 
 /// `$PATH`, and behind it where `cargo install` puts programs.
@@ -143,25 +131,15 @@ fn candidates() -> Vec<(&'static str, Option<PathBuf>)> {
     }
     let distribution = PathBuf::from("/usr/bin/rustc");
     vec![
-        (
-            "rustup's nightly",
-            rustup_which(&["--toolchain", "nightly"]),
-        ),
+        ("rustup's nightly", rustup_which(&["--toolchain", "nightly"])),
         ("rustup's active toolchain", rustup_which(&[])),
-        (
-            "/usr/bin/rustc",
-            distribution.is_file().then_some(distribution),
-        ),
+        ("/usr/bin/rustc", distribution.is_file().then_some(distribution)),
     ]
 }
 
 fn rustup_which(toolchain: &[&str]) -> Option<PathBuf> {
-    process::probe(
-        Command::new("rustup")
-            .args(["which", "rustc"])
-            .args(toolchain),
-    )
-    .map(PathBuf::from)
+    process::probe(Command::new("rustup").args(["which", "rustc"]).args(toolchain))
+        .map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -175,11 +153,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let rustc = directory.path().join("bin/rustc");
         fs::create_dir_all(directory.path().join("bin")).unwrap();
-        fs::write(
-            &rustc,
-            format!("#!/bin/sh\necho {}\n", directory.path().display()),
-        )
-        .unwrap();
+        fs::write(&rustc, format!("#!/bin/sh\necho {}\n", directory.path().display())).unwrap();
         fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
         for part in parts {
             let path = directory.path().join(part);
@@ -202,17 +176,12 @@ mod tests {
         let (directory, rustc) = installation(&["bin/cargo"]);
         let lack = BpfToolchain::inspect(rustc).err().unwrap();
         let expected = directory.path().join("lib/rustlib/src/rust/library/core");
-        assert_eq!(
-            lack,
-            format!("has no source of core at {}", expected.display())
-        );
+        assert_eq!(lack, format!("has no source of core at {}", expected.display()));
     }
 
     #[test]
     fn a_path_that_holds_no_compiler_is_refused() {
-        let lack = BpfToolchain::inspect("/nonexistent/rustc".into())
-            .err()
-            .unwrap();
+        let lack = BpfToolchain::inspect("/nonexistent/rustc".into()).err().unwrap();
         assert_eq!(lack, "/nonexistent/rustc does not run");
     }
 

@@ -23,10 +23,7 @@ impl Workspace {
         // Cargo tells its children at run time; what was compiled in is where xtask was built.
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = xtask
-            .parent()
-            .context("xtask lies in no workspace")?
-            .to_owned();
+        let root = xtask.parent().context("xtask lies in no workspace")?.to_owned();
         let metadata = process::output(environment::plain_cargo().current_dir(&root).args([
             "metadata",
             "--no-deps",
@@ -38,10 +35,7 @@ impl Workspace {
         let target = metadata["target_directory"]
             .as_str()
             .context("cargo metadata named no target directory")?;
-        Ok(Self {
-            target: target.into(),
-            root,
-        })
+        Ok(Self { target: target.into(), root })
     }
 
     /// Where user space finds the BPF objects: `<target>/bpf/<name>.o`.

@@ -38,35 +38,20 @@ impl Addr {
     /// From the four words of an IPv6 header field, each in host byte order.
     #[inline(always)]
     pub const fn from_v6_words(words: [u32; 4]) -> Self {
-        Self([
-            words[0].to_be(),
-            words[1].to_be(),
-            words[2].to_be(),
-            words[3].to_be(),
-        ])
+        Self([words[0].to_be(), words[1].to_be(), words[2].to_be(), words[3].to_be()])
     }
 
     /// The same address with each word passed through `change`.
     #[inline(always)]
     pub(crate) fn map(self, change: impl Fn(u32) -> u32) -> Self {
-        Self([
-            change(self.0[0]),
-            change(self.0[1]),
-            change(self.0[2]),
-            change(self.0[3]),
-        ])
+        Self([change(self.0[0]), change(self.0[1]), change(self.0[2]), change(self.0[3])])
     }
 
     /// The bytes in network byte order.
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
         let [a, b, c, d] = self.0;
-        let (a, b, c, d) = (
-            a.to_ne_bytes(),
-            b.to_ne_bytes(),
-            c.to_ne_bytes(),
-            d.to_ne_bytes(),
-        );
+        let (a, b, c, d) = (a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes(), d.to_ne_bytes());
         [
             a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
             d[2], d[3],
@@ -87,20 +72,13 @@ impl Addr {
     /// owns (at least) a /64 and can use any address of it.
     #[inline(always)]
     pub const fn client(&self) -> Self {
-        if self.as_v4().is_some() {
-            *self
-        } else {
-            Self([self.0[0], self.0[1], 0, 0])
-        }
+        if self.as_v4().is_some() { *self } else { Self([self.0[0], self.0[1], 0, 0]) }
     }
 
     /// The address as two words for hashing.
     #[inline(always)]
     pub(crate) const fn words(&self) -> [u64; 2] {
-        [
-            self.0[0] as u64 | (self.0[1] as u64) << 32,
-            self.0[2] as u64 | (self.0[3] as u64) << 32,
-        ]
+        [self.0[0] as u64 | (self.0[1] as u64) << 32, self.0[2] as u64 | (self.0[3] as u64) << 32]
     }
 }
 
@@ -110,17 +88,12 @@ mod tests {
 
     #[test]
     fn octets_are_the_bytes_on_the_wire() {
-        let bytes = [
-            0x20, 1, 0xd, 0xb8, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-        ];
+        let bytes = [0x20, 1, 0xd, 0xb8, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
         assert_eq!(Addr::from_v6(bytes).octets(), bytes);
         let words = [0x2001_0db8, 0x0506_0708, 0x090a_0b0c, 0x0d0e_0f10];
         assert_eq!(Addr::from_v6_words(words).octets(), bytes);
         let v4 = Addr::from_v4([192, 0, 2, 1]);
-        assert_eq!(
-            v4.octets(),
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]
-        );
+        assert_eq!(v4.octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
         assert_eq!(v4.as_v4(), Some([192, 0, 2, 1]));
         assert_eq!(Addr::ANY_V6.as_v4(), None);
     }

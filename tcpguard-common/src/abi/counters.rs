@@ -21,12 +21,7 @@ pub struct PacketCounters {
 
 impl Default for PacketCounters {
     fn default() -> Self {
-        Self {
-            entry: 0,
-            bytes: 0,
-            reasons: [0; REASON_SLOTS],
-            classes: [0; CLASS_SLOTS],
-        }
+        Self { entry: 0, bytes: 0, reasons: [0; REASON_SLOTS], classes: [0; CLASS_SLOTS] }
     }
 }
 

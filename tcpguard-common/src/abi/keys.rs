@@ -19,11 +19,7 @@ impl ListenerKey {
     /// Key for an address and a port in network byte order.
     #[inline(always)]
     pub const fn new(addr: Addr, port: [u8; 2]) -> Self {
-        Self {
-            addr,
-            port,
-            pad: [0; 2],
-        }
+        Self { addr, port, pad: [0; 2] }
     }
 }
 

@@ -21,11 +21,7 @@ impl Bucket {
     /// Takes one token at `now_ns` (boot time), or returns `false` and changes nothing.
     #[inline(always)]
     pub const fn take(&mut self, now_ns: u64, rate: Rate) -> bool {
-        let start = if self.full_at_ns > now_ns {
-            self.full_at_ns
-        } else {
-            now_ns
-        };
+        let start = if self.full_at_ns > now_ns { self.full_at_ns } else { now_ns };
         if start - now_ns > rate.interval_ns * rate.burst.saturating_sub(1) {
             return false;
         }
@@ -38,10 +34,7 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    const RATE: Rate = Rate {
-        interval_ns: 50_000_000,
-        burst: 50,
-    };
+    const RATE: Rate = Rate { interval_ns: 50_000_000, burst: 50 };
 
     #[test]
     fn a_full_bucket_gives_its_burst_and_then_its_rate() {
@@ -56,11 +49,6 @@ mod tests {
     fn an_idle_bucket_does_not_grow_beyond_its_burst() {
         let mut bucket = Bucket::default();
         assert!(bucket.take(0, RATE));
-        assert_eq!(
-            (0..1000)
-                .filter(|_| bucket.take(u64::MAX / 2, RATE))
-                .count(),
-            50
-        );
+        assert_eq!((0..1000).filter(|_| bucket.take(u64::MAX / 2, RATE)).count(), 50);
     }
 }

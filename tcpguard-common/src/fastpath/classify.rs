@@ -27,11 +27,7 @@ pub const fn classify(flags: u16) -> Class {
         };
     }
     if flags & RST != 0 {
-        return if flags & FIN != 0 {
-            Class::FinRst
-        } else {
-            Class::Rst
-        };
+        return if flags & FIN != 0 { Class::FinRst } else { Class::Rst };
     }
     if flags & FIN != 0 {
         return if flags & ACK != 0 {
@@ -42,21 +38,14 @@ pub const fn classify(flags: u16) -> Class {
             Class::FinNoAck
         };
     }
-    if flags & (PSH | URG) != 0 {
-        Class::NoAck
-    } else {
-        Class::Null
-    }
+    if flags & (PSH | URG) != 0 { Class::NoAck } else { Class::Null }
 }
 
 impl Class {
     /// Whether any TCP may send it.
     #[inline(always)]
     pub const fn is_legal(self) -> bool {
-        matches!(
-            self,
-            Self::Syn | Self::SynAck | Self::Ack | Self::Fin | Self::Rst
-        )
+        matches!(self, Self::Syn | Self::SynAck | Self::Ack | Self::Fin | Self::Rst)
     }
 }
 
@@ -119,11 +108,7 @@ mod tests {
         const LEGAL: [u16; 6] = [SYN, SYN | ACK, ACK, FIN | ACK, RST, RST | ACK];
         for flags in 0..0x1000 {
             let core = flags & (SYN | ACK | FIN | RST);
-            assert_eq!(
-                classify(flags).is_legal(),
-                LEGAL.contains(&core),
-                "{flags:#05x}"
-            );
+            assert_eq!(classify(flags).is_legal(), LEGAL.contains(&core), "{flags:#05x}");
         }
     }
 }

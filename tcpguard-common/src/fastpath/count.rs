@@ -10,11 +10,8 @@ use crate::abi::{
 /// the shift has grown since, only one in `2^sample_shift` of those recorded is looked up at all.
 #[inline(always)]
 pub(super) const fn weight(config: &Config, recorded_shift: u8) -> u64 {
-    let shift = if recorded_shift > config.sample_shift {
-        recorded_shift
-    } else {
-        config.sample_shift
-    };
+    let shift =
+        if recorded_shift > config.sample_shift { recorded_shift } else { config.sample_shift };
     1 << (shift & 31)
 }
 
@@ -108,10 +105,7 @@ pub(super) fn validate<T: Tables>(tables: &mut T, addr: &Addr, now: u64, complet
         client.counters.completed += completed;
         return;
     }
-    let mut client = Client {
-        completed_ns: now,
-        ..Client::default()
-    };
+    let mut client = Client { completed_ns: now, ..Client::default() };
     if let Some(counters) = tables.source(&addr) {
         client.counters = *counters;
     }

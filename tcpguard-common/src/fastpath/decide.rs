@@ -8,10 +8,7 @@ use crate::wire::{self, Frame, Segment};
 
 /// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
 /// bot can complete one handshake.
-pub const VALIDATED_RATE: Rate = Rate {
-    interval_ns: 50_000_000,
-    burst: 50,
-};
+pub const VALIDATED_RATE: Rate = Rate { interval_ns: 50_000_000, burst: 50 };
 /// ACKs are compared with the flow table for this long after a SYN, in ns. A handshake whose third
 /// packet takes longer has lost its entry in the stack's SYN queue as well.
 pub const HANDSHAKE_NS: u64 = 65_000_000_000;
@@ -128,15 +125,7 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     }
     let now = tables.now_ns();
     let syn_ack = 1 << (config.sample_shift & 31);
-    count_source(
-        tables,
-        &key.client,
-        now,
-        Seen {
-            syn_ack,
-            ..Seen::default()
-        },
-    );
+    count_source(tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
     let Some(flow) = tables.flow(&key) else {
         return;
     };
@@ -148,9 +137,7 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     if flow.state == FlowState::SynAck as u8 {
         flow.syn_ack_retransmits = flow.syn_ack_retransmits.saturating_add(1);
         let weight = weight(config, flow.sample_shift);
-        count(tables, listener.id, |counters| {
-            counters.syn_ack_retransmit += weight
-        });
+        count(tables, listener.id, |counters| counters.syn_ack_retransmit += weight);
         return;
     }
     flow.state = FlowState::SynAck as u8;

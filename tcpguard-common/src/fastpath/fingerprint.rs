@@ -121,11 +121,7 @@ impl Mask {
 
     /// The mask behind a code.
     pub const fn from_code(code: u8) -> Option<Self> {
-        if code < 8 {
-            Some(Self::ALL[code as usize])
-        } else {
-            None
-        }
+        if code < 8 { Some(Self::ALL[code as usize]) } else { None }
     }
 
     /// The stable name used in text and JSON.
@@ -151,10 +147,7 @@ impl Mask {
     }
 
     const fn compares_mss(self) -> bool {
-        matches!(
-            self,
-            Self::Full | Self::NoTtl | Self::NoWindow | Self::NoWindowTtl
-        )
+        matches!(self, Self::Full | Self::NoTtl | Self::NoWindow | Self::NoWindowTtl)
     }
 
     const fn compares_wscale(self) -> bool {
@@ -173,18 +166,10 @@ impl Fingerprint {
         Self {
             options: self.options,
             mss: if mask.compares_mss() { self.mss } else { 0 },
-            window: if mask.compares_window() {
-                self.window
-            } else {
-                0
-            },
+            window: if mask.compares_window() { self.window } else { 0 },
             ip_id: if mask.compares_ip_id() { self.ip_id } else { 0 },
             quirks: self.quirks,
-            wscale: if mask.compares_wscale() {
-                self.wscale
-            } else {
-                0
-            },
+            wscale: if mask.compares_wscale() { self.wscale } else { 0 },
             ttl: if mask.compares_ttl() { self.ttl } else { 0 },
             pad: [0; 6],
         }

@@ -83,20 +83,13 @@ pub const fn flow(key: [u64; 2], flow: &FlowKey) -> u64 {
         flow.server_port[0],
         flow.server_port[1],
     ]);
-    Hasher::new(key)
-        .addr(&flow.client)
-        .addr(&flow.server)
-        .word(ports as u64)
-        .finish()
+    Hasher::new(key).addr(&flow.client).addr(&flow.server).word(ports as u64).finish()
 }
 
 /// Hash of one SYN of a connection attempt, for recognising its repetition.
 #[inline(always)]
 pub const fn syn(key: [u64; 2], flow_hash: u64, sequence: u32) -> u64 {
-    Hasher::new(key)
-        .word(flow_hash)
-        .word(sequence as u64)
-        .finish()
+    Hasher::new(key).word(flow_hash).word(sequence as u64).finish()
 }
 
 /// Whether a flow belongs to the sample of one in `2^shift`.

@@ -22,10 +22,7 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
         && let Some(rule) = tables.source_rule(&work.segment.flow.client)
         && tables.rule_expiry_ns(rule.slot) > work.now
     {
-        return Some(Match {
-            slot: rule.slot,
-            by_signature: false,
-        });
+        return Some(Match { slot: rule.slot, by_signature: false });
     }
     let listener = &work.listener;
     if listener.masks == 0 {
@@ -41,10 +38,7 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
             if let Some(rule) = tables.signature_rule(&key)
                 && tables.rule_expiry_ns(rule.slot) > work.now
             {
-                return Some(Match {
-                    slot: rule.slot,
-                    by_signature: true,
-                });
+                return Some(Match { slot: rule.slot, by_signature: true });
             }
         }
     }
@@ -60,11 +54,7 @@ pub(super) fn spared<T: Tables>(tables: &mut T, work: &Work) -> Option<Reason> {
         return Some(Reason::SynExempt);
     }
     let client = tables.client(&source.client())?;
-    if client.bucket.take(work.now, VALIDATED_RATE) {
-        Some(Reason::SynValidated)
-    } else {
-        None
-    }
+    if client.bucket.take(work.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
 }
 
 #[inline(always)]

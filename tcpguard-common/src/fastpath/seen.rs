@@ -81,10 +81,7 @@ mod tests {
         for tag in 1..=9u64 {
             assert!(!returned(&mut bucket, tag << 32, (10_000 + tag) * MS));
         }
-        assert!(
-            !returned(&mut bucket, 1 << 32, 11_100 * MS),
-            "the oldest was replaced"
-        );
+        assert!(!returned(&mut bucket, 1 << 32, 11_100 * MS), "the oldest was replaced");
         assert!(returned(&mut bucket, 9 << 32, 11_100 * MS));
     }
 

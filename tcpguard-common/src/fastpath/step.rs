@@ -31,15 +31,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
     if work.sampled {
         let syn = 1 << (config.sample_shift & 31);
-        count_source(
-            tables,
-            &flow.client,
-            work.now,
-            Seen {
-                syn,
-                ..Seen::default()
-            },
-        );
+        count_source(tables, &flow.client, work.now, Seen { syn, ..Seen::default() });
     }
     work.known = false;
     work.listener = ListenerEntry::default();
@@ -51,10 +43,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     *tables.last_syn_ns() = work.now;
     count(tables, listener.id, |counters| counters.syn += 1);
     if let Some(registers) = tables.distinct_sources(listener.id) {
-        distinct::add(
-            registers,
-            hash::source(config.hash_key, &flow.client.client()),
-        );
+        distinct::add(registers, hash::source(config.hash_key, &flow.client.client()));
     }
 }
 
@@ -69,11 +58,7 @@ pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
 /// The fate of a SYN: the first rule that matches, unless its source is exempt or it came back.
 #[inline(always)]
 pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reason {
-    let passed = if work.known {
-        Reason::Syn
-    } else {
-        Reason::NoListener
-    };
+    let passed = if work.known { Reason::Syn } else { Reason::NoListener };
     if config.mode == Mode::Off as u8 {
         return passed;
     }
@@ -101,18 +86,10 @@ pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Rea
     let enforced = config.mode == Mode::Enforce as u8;
     if matched.by_signature {
         count_listener(tables, work, |counters| counters.dropped_signature += 1);
-        if enforced {
-            Reason::DropSignature
-        } else {
-            Reason::WouldDropSignature
-        }
+        if enforced { Reason::DropSignature } else { Reason::WouldDropSignature }
     } else {
         count_listener(tables, work, |counters| counters.dropped_source += 1);
-        if enforced {
-            Reason::DropSource
-        } else {
-            Reason::WouldDropSource
-        }
+        if enforced { Reason::DropSource } else { Reason::WouldDropSource }
     }
 }
 
@@ -132,16 +109,10 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         if flow.state == FlowState::Dropped as u8 && !dropped {
             flow.state = FlowState::Syn as u8;
         }
-        count(tables, listener.id, |counters| {
-            counters.syn_retransmit += weight
-        });
+        count(tables, listener.id, |counters| counters.syn_retransmit += weight);
         return;
     }
-    let state = if dropped {
-        FlowState::Dropped
-    } else {
-        FlowState::Syn
-    };
+    let state = if dropped { FlowState::Dropped } else { FlowState::Syn };
     let flow = Flow {
         syn_ns: work.now,
         syn_seq: work.segment.seq,
@@ -168,15 +139,9 @@ pub fn follow<T: Tables>(
     if tables.segment_sampled(config.segment_shift) {
         let weight = 1 << (config.segment_shift & 31);
         let seen = if reset {
-            Seen {
-                rst: weight,
-                ..Seen::default()
-            }
+            Seen { rst: weight, ..Seen::default() }
         } else {
-            Seen {
-                ack: weight,
-                ..Seen::default()
-            }
+            Seen { ack: weight, ..Seen::default() }
         };
         count_source(tables, &segment.flow.client, now, seen);
     }
@@ -187,10 +152,7 @@ pub fn follow<T: Tables>(
     if tables.port_bits(segment.flow.server_port) == 0 {
         return passed;
     }
-    if !hash::sampled(
-        hash::flow(config.hash_key, &segment.flow),
-        config.sample_shift,
-    ) {
+    if !hash::sampled(hash::flow(config.hash_key, &segment.flow), config.sample_shift) {
         return passed;
     }
     let Some(flow) = tables.flow(&segment.flow) else {
@@ -213,11 +175,7 @@ pub fn follow<T: Tables>(
     flow.state = FlowState::Completed as u8;
     count(tables, listener, |counters| counters.acknowledged += weight);
     // Where the tracepoint counts completions, it counts this one too.
-    let completed = if config.established_seen != 0 {
-        0
-    } else {
-        weight
-    };
+    let completed = if config.established_seen != 0 { 0 } else { weight };
     validate(tables, &segment.flow.client, now, completed);
     Reason::HandshakeAck
 }
@@ -228,9 +186,5 @@ pub fn illegal<T: Tables>(config: &Config, tables: &mut T) -> Reason {
     if config.drop_illegal == 0 || config.mode != Mode::Enforce as u8 {
         return Reason::Illegal;
     }
-    if agent_gone(config, tables.now_ns()) {
-        Reason::Illegal
-    } else {
-        Reason::DropIllegal
-    }
+    if agent_gone(config, tables.now_ns()) { Reason::Illegal } else { Reason::DropIllegal }
 }

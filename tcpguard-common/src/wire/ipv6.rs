@@ -42,16 +42,7 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Sk
     if next != PROTOCOL {
         return Err(Skip::NotTcp);
     }
-    Ok(Packet {
-        src,
-        dst,
-        ttl,
-        ip_id: 0,
-        quirks,
-        first_fragment,
-        tcp_at: header,
-        end,
-    })
+    Ok(Packet { src, dst, ttl, ip_id: 0, quirks, first_fragment, tcp_at: header, end })
 }
 
 struct Chain {
@@ -85,11 +76,7 @@ fn extension_headers<F: Frame + ?Sized>(
                 at += 8;
             }
             _ => {
-                return Ok(Chain {
-                    next,
-                    at,
-                    first_fragment,
-                });
+                return Ok(Chain { next, at, first_fragment });
             }
         }
         at = frame.forget(at as u64) as usize;
@@ -102,21 +89,12 @@ fn extension_headers<F: Frame + ?Sized>(
     }
     match next {
         HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT => Err(Skip::Ipv6Depth),
-        _ => Ok(Chain {
-            next,
-            at,
-            first_fragment,
-        }),
+        _ => Ok(Chain { next, at, first_fragment }),
     }
 }
 
 #[inline(always)]
 fn addr<F: Frame + ?Sized>(frame: &F, at: usize) -> Option<Addr> {
     let last = frame.u32(at + 12)?;
-    Some(Addr::from_v6_words([
-        frame.u32(at)?,
-        frame.u32(at + 4)?,
-        frame.u32(at + 8)?,
-        last,
-    ]))
+    Some(Addr::from_v6_words([frame.u32(at)?, frame.u32(at + 4)?, frame.u32(at + 8)?, last]))
 }

@@ -21,23 +21,11 @@ const FAST_OPEN: u8 = 34;
 #[inline(always)]
 pub fn fingerprint<F: Frame + ?Sized>(frame: &F, syn: &Segment) -> Fingerprint {
     let mut quirks = syn.quirks;
-    set(
-        &mut quirks,
-        quirk::ECN,
-        syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR,
-    );
-    set(
-        &mut quirks,
-        quirk::RESERVED,
-        syn.flags & flag::RESERVED != 0,
-    );
+    set(&mut quirks, quirk::ECN, syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR);
+    set(&mut quirks, quirk::RESERVED, syn.flags & flag::RESERVED != 0);
     set(&mut quirks, quirk::PAYLOAD, syn.payload);
     set(&mut quirks, quirk::ACK_NUMBER, syn.ack != 0);
-    set(
-        &mut quirks,
-        quirk::URGENT,
-        syn.flags & flag::URG != 0 || syn.urgent != 0,
-    );
+    set(&mut quirks, quirk::URGENT, syn.flags & flag::URG != 0 || syn.urgent != 0);
     set(&mut quirks, quirk::PUSH, syn.flags & flag::PSH != 0);
     set(&mut quirks, quirk::SEQ_ZERO, syn.seq == 0);
     let options = read(frame, syn.options_at, syn.options_end);
@@ -93,10 +81,7 @@ const fn quirk_bits(quirk: u16) -> u64 {
 fn read<F: Frame + ?Sized>(frame: &F, start: u16, end: u16) -> Options {
     let end = u64::from(end);
     let mut at = u64::from(start);
-    let mut options = Options {
-        layout: 0,
-        fields: NO_WSCALE,
-    };
+    let mut options = Options { layout: 0, fields: NO_WSCALE };
     for place in 0..MAX_OPTIONS {
         if at >= end {
             return options;
@@ -130,17 +115,8 @@ struct One {
 fn one<F: Frame + ?Sized>(frame: &F, at: usize, end: usize) -> Option<One> {
     let kind = frame.u8(at)?;
     if kind == NOP || kind == END {
-        let code = if kind == NOP {
-            layout::NOP
-        } else {
-            layout::END
-        };
-        return Some(One {
-            code,
-            length: 1,
-            keep: u64::MAX,
-            fields: 0,
-        });
+        let code = if kind == NOP { layout::NOP } else { layout::END };
+        return Some(One { code, length: 1, keep: u64::MAX, fields: 0 });
     }
     let length = frame.u8(at + 1)?;
     if length < 2 || at + usize::from(length) > end {
@@ -172,10 +148,5 @@ fn one<F: Frame + ?Sized>(frame: &F, at: usize, end: usize) -> Option<One> {
         (MD5 | AUTH, _) => layout::AUTH,
         _ => layout::OTHER,
     };
-    Some(One {
-        code,
-        length: u64::from(length),
-        keep,
-        fields,
-    })
+    Some(One { code, length: u64::from(length), keep, fields })
 }

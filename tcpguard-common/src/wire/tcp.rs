@@ -75,11 +75,7 @@ pub struct Segment {
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segment, Skip> {
     let at = packet.tcp_at;
-    let short = if packet.first_fragment {
-        Skip::FragmentShort
-    } else {
-        Skip::Malformed
-    };
+    let short = if packet.first_fragment { Skip::FragmentShort } else { Skip::Malformed };
     if at + 20 > packet.end {
         return Err(short);
     }

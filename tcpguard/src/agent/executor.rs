@@ -163,13 +163,7 @@ impl Executor {
     /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
     /// rule matches is the flood's and goes at once: its source, or the signature of its recorded
     /// SYN. What was not recorded goes when it is old.
-    fn clean(
-        &self,
-        id: ListenerId,
-        flood: &Flood,
-        limit: u32,
-        sockets: &mut SockDiag,
-    ) {
+    fn clean(&self, id: ListenerId, flood: &Flood, limit: u32, sockets: &mut SockDiag) {
         let Some(followed) = self.listeners.get(id) else { return };
         if followed.kind != ListenerKind::Local {
             return;
@@ -198,7 +192,10 @@ impl Executor {
             }
         }
         if removed > 0 {
-            log::info!("removed {removed} half-open entries of the flood from {}", entry_name(followed.listener));
+            log::info!(
+                "removed {removed} half-open entries of the flood from {}",
+                entry_name(followed.listener)
+            );
         }
     }
 

@@ -6,7 +6,9 @@ use tcpguard_engine::TcpExt;
 use super::guard::{Guard, Snapshot, clock};
 use crate::control::{Request, Response};
 use crate::kernel::ip;
-use crate::status::{ConfigFacts, Facts, Health, MapFacts, Reading, Rule, Severity, SourceFacts, Status};
+use crate::status::{
+    ConfigFacts, Facts, Health, MapFacts, Reading, Rule, Severity, SourceFacts, Status,
+};
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
@@ -59,9 +61,9 @@ impl Guard {
             interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
             tcp_ext: Reading {
                 now: last.map_or_else(TcpExt::default, |last| last.tcp_ext),
-                earlier: last.zip(earlier).map(|(last, earlier)| {
-                    (earlier.tcp_ext, last.at.since(earlier.at))
-                }),
+                earlier: last
+                    .zip(earlier)
+                    .map(|(last, earlier)| (earlier.tcp_ext, last.at.since(earlier.at))),
             },
             rules_in_kernel: self.rules_in_kernel,
             drift_since: self.drift_since,

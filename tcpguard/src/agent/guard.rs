@@ -9,9 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config as KernelConfig, PacketCounters};
-use tcpguard_engine::{
-    Command, Engine, ListenerSample, Mode, Sample, Settings, TcpExt, Timestamp,
-};
+use tcpguard_engine::{Command, Engine, ListenerSample, Mode, Sample, Settings, TcpExt, Timestamp};
 
 use super::executor::{Executor, Followup, kernel_mode};
 use super::interfaces::Interfaces;
@@ -223,8 +221,7 @@ impl Guard {
                 protected_set(&mut self.sockets, &config.ssh_ports, &config.protect_prefixes)?;
             let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
             self.executor.dataplane.set_exempt(&nets)?;
-            self.engine
-                .set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
+            self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
             self.count_rules = true;
         }
         if std::mem::take(&mut self.count_rules) {

@@ -138,7 +138,9 @@ impl Interfaces {
                 Some(AttachMode::Generic) => {
                     let why = guarded.attachment.as_ref().and_then(|a| a.fallback.as_deref());
                     match why {
-                        Some(why) => format!("{} (generic, because native failed: {why})", guarded.name),
+                        Some(why) => {
+                            format!("{} (generic, because native failed: {why})", guarded.name)
+                        }
                         None => format!("{} (generic)", guarded.name),
                     }
                 }

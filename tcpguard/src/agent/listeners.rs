@@ -115,7 +115,8 @@ impl Listeners {
                 followed.queues = Some(group.queues);
             } else if self.add(listener, ListenerKind::Local, group.dual_stack, dataplane)? {
                 changed = true;
-                if let Some(followed) = self.followed.values_mut().find(|f| f.listener == listener) {
+                if let Some(followed) = self.followed.values_mut().find(|f| f.listener == listener)
+                {
                     followed.queues = Some(group.queues);
                 }
             } else {

@@ -32,6 +32,7 @@ const WAITING_REQUESTS: usize = 32;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    raise_priority();
     // The sockets first: they tell whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
     let poll = config.detection.poll;
@@ -75,4 +76,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     server.abort();
     log::info!("{}", guard.stopped());
     Ok(())
+}
+
+/// Asks for the CPU before ordinary processes: a flood takes it away in the kernel's own threads,
+/// and a poll needs some milliseconds of it just then. The unit does the same with `Nice=`.
+fn raise_priority() {
+    if let Err(error) = rustix::process::setpriority_process(None, -20) {
+        log::debug!("runs at its priority as started: {error}");
+    }
 }

@@ -246,9 +246,7 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(values.iter().map(|(name, _)| *name)).try_map(|typed| {
         let found = values.iter().find(|(name, _)| *name == typed);
-        found
-            .map(|(_, value)| *value)
-            .ok_or("not one of the possible values")
+        found.map(|(_, value)| *value).ok_or("not one of the possible values")
     })
 }
 

@@ -38,13 +38,8 @@ fn in_environment(environment: &[u8]) -> Option<IpAddr> {
 /// carries its interface.
 fn client(connection: &str) -> Option<IpAddr> {
     let address = connection.split(' ').next()?;
-    let address = address
-        .split_once('%')
-        .map_or(address, |(address, _interface)| address);
-    address
-        .parse()
-        .ok()
-        .map(|address: IpAddr| address.to_canonical())
+    let address = address.split_once('%').map_or(address, |(address, _interface)| address);
+    address.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// The parent in a line of `/proc/PID/stat`: the second field after the command, which is in
@@ -67,10 +62,7 @@ mod tests {
             ("", None),
             ("elsewhere 1 2 3", None),
         ] {
-            assert_eq!(
-                client(connection).map(|peer| peer.to_string()).as_deref(),
-                expected
-            );
+            assert_eq!(client(connection).map(|peer| peer.to_string()).as_deref(), expected);
         }
     }
 

@@ -28,10 +28,7 @@ fn valid(config: &Config) -> String {
     } else {
         config.interfaces.join(" ")
     };
-    format!(
-        "{path}; mode {}, interfaces: {interfaces}",
-        mode_name(config.mode)
-    )
+    format!("{path}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
 }
 
 fn report(loaded: &Result<Config, ConfigError>) -> serde_json::Value {

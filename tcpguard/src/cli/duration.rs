@@ -8,9 +8,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let mut seconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|char: char| !char.is_ascii_digit())
-            .ok_or_else(wrong)?;
+        let digits = rest.find(|char: char| !char.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
         let unit = match rest.as_bytes()[digits] {
             b's' => 1,
@@ -50,11 +48,7 @@ mod tests {
             ("99999999999999999999d", None),
             ("999999999999999d", None),
         ] {
-            assert_eq!(
-                parse(text).ok().map(|span| span.as_secs()),
-                seconds,
-                "{text}"
-            );
+            assert_eq!(parse(text).ok().map(|span| span.as_secs()), seconds, "{text}");
         }
     }
 }

@@ -44,14 +44,12 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<()> {
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),
         Verb::Unblock(unblock) => unblock::run(&unblock, session),
-        Verb::Rules {
-            verb: RulesVerb::List,
-        } => rules::list(session),
+        Verb::Rules { verb: RulesVerb::List } => rules::list(session),
         Verb::Mode(mode) => mode::run(&mode, session),
         Verb::Detach(detach) => detach::run(&detach, session),
-        Verb::Config {
-            verb: ConfigVerb::Check { file },
-        } => config::check(file.as_deref(), session),
+        Verb::Config { verb: ConfigVerb::Check { file } } => {
+            config::check(file.as_deref(), session)
+        }
         Verb::Version => version::run(session),
     }
 }

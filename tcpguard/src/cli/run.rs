@@ -20,10 +20,7 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     };
     let config = config::load(args.config.as_deref(), overrides)?;
     if config.interfaces.is_empty() {
-        let file = config
-            .path
-            .as_deref()
-            .unwrap_or(config::DEFAULT_PATH.as_ref());
+        let file = config.path.as_deref().unwrap_or(config::DEFAULT_PATH.as_ref());
         let advice = format!(
             "no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]",
             file.display()

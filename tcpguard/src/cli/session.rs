@@ -40,15 +40,7 @@ impl<'a> Session<'a> {
             pin_dir: global.pin_dir.clone(),
         };
         let pin_dir = global.pin_dir.clone();
-        Self {
-            out,
-            json: global.json,
-            quiet: global.quiet,
-            view,
-            terminal,
-            client,
-            pin_dir,
-        }
+        Self { out, json: global.json, quiet: global.quiet, view, terminal, client, pin_dir }
     }
 
     /// Prints data.

@@ -58,10 +58,7 @@ pub fn parse(text: &str) -> (File, Vec<Problem>) {
         .iter()
         .map(|error| Problem {
             line: line_of(text, error.span().map_or(0, |span| span.start)),
-            text: format!(
-                "not TOML: {}",
-                error.message().lines().collect::<Vec<_>>().join(", ")
-            ),
+            text: format!("not TOML: {}", error.message().lines().collect::<Vec<_>>().join(", ")),
         })
         .collect();
     let broken: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
@@ -80,32 +77,20 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
 
     let mut interfaces = root.section("interfaces", problems);
     let names = interfaces.list("names", problems, value::interface);
-    let xdp_mode = interfaces.value("xdp_mode", problems, |value| {
-        value::choice(value, &XDP_MODES)
-    });
+    let xdp_mode = interfaces.value("xdp_mode", problems, |value| value::choice(value, &XDP_MODES));
     interfaces.finish(problems);
 
     let mut section = root.section("detection", problems);
     let detection = DetectionFile {
-        poll_ms: section.value("poll_ms", problems, |value| {
-            value::integer(value, 50, 1_000)
-        }),
-        fast_min: section.value("fast_min", problems, |value| {
-            value::integer(value, 8, 1_000_000)
-        }),
-        fast_ratio: section.value("fast_ratio", problems, |value| {
-            value::share(value, 0.1, 1.0)
-        }),
-        occupancy_on: section.value("occupancy_on", problems, |value| {
-            value::share(value, 0.01, 1.0)
-        }),
-        occupancy_off: section.value("occupancy_off", problems, |value| {
-            value::share(value, 0.0, 1.0)
-        }),
+        poll_ms: section.value("poll_ms", problems, |value| value::integer(value, 50, 1_000)),
+        fast_min: section.value("fast_min", problems, |value| value::integer(value, 8, 1_000_000)),
+        fast_ratio: section.value("fast_ratio", problems, |value| value::share(value, 0.1, 1.0)),
+        occupancy_on: section
+            .value("occupancy_on", problems, |value| value::share(value, 0.01, 1.0)),
+        occupancy_off: section
+            .value("occupancy_off", problems, |value| value::share(value, 0.0, 1.0)),
         clear_s: section.value("clear_s", problems, |value| value::integer(value, 5, 3_600)),
-        armed_s: section.value("armed_s", problems, |value| {
-            value::integer(value, 0, 86_400)
-        }),
+        armed_s: section.value("armed_s", problems, |value| value::integer(value, 0, 86_400)),
     };
     section.finish(problems);
 

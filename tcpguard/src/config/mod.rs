@@ -42,10 +42,7 @@ pub fn load(named: Option<&Path>, overrides: Overrides) -> Result<Config, Config
             Ok(resolved::resolve(file::File::default(), None, overrides)
                 .expect("an empty file is valid"))
         }
-        Err(source) => Err(ConfigError::Unreadable {
-            path: path.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(ConfigError::Unreadable { path: path.to_path_buf(), source }),
     }
 }
 
@@ -63,8 +60,5 @@ pub fn parse(path: &Path, text: &str, overrides: Overrides) -> Result<Config, Co
         Err(contradictions) => problems.extend(contradictions),
     }
     problems.sort_by_key(|problem| problem.line);
-    Err(ConfigError::Invalid {
-        path: path.to_path_buf(),
-        problems,
-    })
+    Err(ConfigError::Invalid { path: path.to_path_buf(), problems })
 }

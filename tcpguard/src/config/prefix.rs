@@ -19,9 +19,7 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
     })?;
     if net.trunc() != net {
         let (host, network) = (IpNet::from(net.addr()).addr(), net.trunc());
-        return Err(format!(
-            "{net} has bits set right of the prefix; write {network} or {host}"
-        ));
+        return Err(format!("{net} has bits set right of the prefix; write {network} or {host}"));
     }
     Ok(net)
 }

@@ -26,22 +26,12 @@ pub(super) struct Section<'a> {
 
 /// The line of the byte at `offset`.
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text
-        .as_bytes()
-        .iter()
-        .take(offset)
-        .filter(|byte| **byte == b'\n')
-        .count()
+    1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
 impl<'a> Section<'a> {
     pub(super) fn root(text: &'a str, table: &'a DeTable<'a>) -> Self {
-        Self {
-            text,
-            prefix: String::new(),
-            table: Some(table),
-            known: Vec::new(),
-        }
+        Self { text, prefix: String::new(), table: Some(table), known: Vec::new() }
     }
 
     fn look_up(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -59,12 +49,7 @@ impl<'a> Section<'a> {
                 text: format!("{key} is a section; write [{key}] on a line of its own"),
             });
         }
-        Self {
-            text: self.text,
-            prefix: format!("{}{key}.", self.prefix),
-            table,
-            known: Vec::new(),
-        }
+        Self { text: self.text, prefix: format!("{}{key}.", self.prefix), table, known: Vec::new() }
     }
 
     /// The value of `key`, if it was written and `read` takes it.
@@ -88,10 +73,7 @@ impl<'a> Section<'a> {
         let value = self.look_up(key)?;
         let line = line_of(self.text, value.span().start);
         let Some(elements) = value.get_ref().as_array() else {
-            let text = format!(
-                "{}{key}: not a list; write [ … ] around the value",
-                self.prefix
-            );
+            let text = format!("{}{key}: not a list; write [ … ] around the value", self.prefix);
             problems.push(Problem { line, text });
             return None;
         };
@@ -114,10 +96,7 @@ impl<'a> Section<'a> {
         match read(value.get_ref()) {
             Ok(value) => Some(Written { line, value }),
             Err(why) => {
-                problems.push(Problem {
-                    line,
-                    text: format!("{}{key}: {why}", self.prefix),
-                });
+                problems.push(Problem { line, text: format!("{}{key}: {why}", self.prefix) });
                 None
             }
         }

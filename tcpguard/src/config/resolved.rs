@@ -131,11 +131,7 @@ pub fn resolve(
 ) -> Result<Config, Vec<Problem>> {
     let detection = detection(&file.detection)?;
     let or_file = |line: Vec<String>, file| {
-        if line.is_empty() {
-            value_or(file, line)
-        } else {
-            line
-        }
+        if line.is_empty() { value_or(file, line) } else { line }
     };
     let mut interfaces = or_file(overrides.interfaces, file.interfaces);
     let mut seen = std::collections::HashSet::new();
@@ -144,12 +140,8 @@ pub fn resolve(
     Ok(Config {
         path,
         interfaces,
-        xdp_mode: overrides
-            .xdp_mode
-            .unwrap_or_else(|| value_or(file.xdp_mode, XdpMode::Auto)),
-        mode: overrides
-            .mode
-            .unwrap_or_else(|| value_or(file.mode, Mode::Observe)),
+        xdp_mode: overrides.xdp_mode.unwrap_or_else(|| value_or(file.xdp_mode, XdpMode::Auto)),
+        mode: overrides.mode.unwrap_or_else(|| value_or(file.mode, Mode::Observe)),
         mode_source: match overrides.mode {
             Some(_) => ModeSource::CommandLine,
             None => ModeSource::File,
@@ -160,12 +152,8 @@ pub fn resolve(
         ssh_ports: value_or(file.ssh_ports, vec![22]),
         ignore_ports: value_or(file.ignore_ports, Vec::new()),
         group: file.group.map(|written| written.value),
-        runtime_dir: overrides
-            .runtime_dir
-            .unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
-        state_dir: overrides
-            .state_dir
-            .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+        runtime_dir: overrides.runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
+        state_dir: overrides.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         pin_dir: overrides.pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
         bpf_log: overrides.bpf_log.unwrap_or(LevelFilter::Off),
     })
@@ -178,34 +166,16 @@ fn value_or<T>(written: Option<Written<T>>, default: T) -> T {
 fn detection(file: &DetectionFile) -> Result<Detection, Vec<Problem>> {
     let default = Detection::default();
     let detection = Detection {
-        poll: file
-            .poll_ms
-            .as_ref()
-            .map_or(default.poll, |ms| Duration::from_millis(ms.value)),
-        fast_min: file
-            .fast_min
-            .as_ref()
-            .map_or(default.fast_min, |min| min.value),
-        fast_ratio: file
-            .fast_ratio
-            .as_ref()
-            .map_or(default.fast_ratio, |share| share.value),
-        occupancy_on: file
-            .occupancy_on
-            .as_ref()
-            .map_or(default.occupancy_on, |share| share.value),
+        poll: file.poll_ms.as_ref().map_or(default.poll, |ms| Duration::from_millis(ms.value)),
+        fast_min: file.fast_min.as_ref().map_or(default.fast_min, |min| min.value),
+        fast_ratio: file.fast_ratio.as_ref().map_or(default.fast_ratio, |share| share.value),
+        occupancy_on: file.occupancy_on.as_ref().map_or(default.occupancy_on, |share| share.value),
         occupancy_off: file
             .occupancy_off
             .as_ref()
             .map_or(default.occupancy_off, |share| share.value),
-        clear: file
-            .clear_s
-            .as_ref()
-            .map_or(default.clear, |s| Duration::from_secs(s.value)),
-        armed: file
-            .armed_s
-            .as_ref()
-            .map_or(default.armed, |s| Duration::from_secs(s.value)),
+        clear: file.clear_s.as_ref().map_or(default.clear, |s| Duration::from_secs(s.value)),
+        armed: file.armed_s.as_ref().map_or(default.armed, |s| Duration::from_secs(s.value)),
     };
     if detection.occupancy_off < detection.occupancy_on {
         return Ok(detection);

@@ -7,17 +7,11 @@ use toml::de::DeValue;
 use super::XdpMode;
 
 /// The modes by name.
-pub const MODES: [(&str, Mode); 3] = [
-    ("observe", Mode::Observe),
-    ("enforce", Mode::Enforce),
-    ("off", Mode::Off),
-];
+pub const MODES: [(&str, Mode); 3] =
+    [("observe", Mode::Observe), ("enforce", Mode::Enforce), ("off", Mode::Off)];
 
-pub(crate) const XDP_MODES: [(&str, XdpMode); 3] = [
-    ("auto", XdpMode::Auto),
-    ("native", XdpMode::Native),
-    ("generic", XdpMode::Generic),
-];
+pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =
+    [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 
 /// The name of a mode.
 pub const fn mode_name(mode: Mode) -> &'static str {
@@ -47,10 +41,7 @@ pub(super) fn integer(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64,
         .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| {
-            format!(
-                "{} does not fit; write a whole number from {least} to {most}",
-                found(value)
-            )
+            format!("{} does not fit; write a whole number from {least} to {most}", found(value))
         })
 }
 
@@ -60,42 +51,25 @@ pub(super) fn share(value: &DeValue<'_>, least: f64, most: f64) -> Result<f64, S
         DeValue::Integer(number) => number.as_str().parse().ok(),
         _ => None,
     };
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| {
-            format!(
-                "{} does not fit; write a share from {least} to {most}",
-                found(value)
-            )
-        })
+    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        format!("{} does not fit; write a share from {least} to {most}", found(value))
+    })
 }
 
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| {
-        format!(
-            "{} is neither true nor false; write one of them",
-            found(value)
-        )
-    })
+    value
+        .as_bool()
+        .ok_or_else(|| format!("{} is neither true nor false; write one of them", found(value)))
 }
 
 pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
     let wanted = value.as_str();
-    choices
-        .iter()
-        .find(|(name, _)| Some(*name) == wanted)
-        .map(|(_, choice)| *choice)
-        .ok_or_else(|| {
-            let names: Vec<_> = choices
-                .iter()
-                .map(|(name, _)| format!("\"{name}\""))
-                .collect();
-            format!(
-                "{} is not known; write one of {}",
-                found(value),
-                names.join(", ")
-            )
-        })
+    choices.iter().find(|(name, _)| Some(*name) == wanted).map(|(_, choice)| *choice).ok_or_else(
+        || {
+            let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            format!("{} is not known; write one of {}", found(value), names.join(", "))
+        },
+    )
 }
 
 /// An interface name by the kernel's rules (`dev_valid_name`): 1 to 15 bytes, no slash, colon or
@@ -111,19 +85,13 @@ pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
         })
         .map(str::to_owned)
         .ok_or_else(|| {
-            format!(
-                "{} is not an interface name; `ip -br link` lists them",
-                found(value)
-            )
+            format!("{} is not an interface name; `ip -br link` lists them", found(value))
         })
 }
 
 pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
     let text = value.as_str().ok_or_else(|| {
-        format!(
-            "{} is not a prefix; write one such as \"192.0.2.0/24\"",
-            found(value)
-        )
+        format!("{} is not a prefix; write one such as \"192.0.2.0/24\"", found(value))
     })?;
     super::parse_prefix(text)
 }
@@ -139,9 +107,6 @@ pub(super) fn group(value: &DeValue<'_>) -> Result<String, String> {
         .filter(|name| !name.is_empty() && !name.contains([':', '\n', ' ']))
         .map(str::to_owned)
         .ok_or_else(|| {
-            format!(
-                "{} is not a group; write the name of one, such as \"adm\"",
-                found(value)
-            )
+            format!("{} is not a group; write the name of one, such as \"adm\"", found(value))
         })
 }

@@ -29,15 +29,9 @@ impl Admission {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = open.values().sum();
         let own = open.get(&uid).copied().unwrap_or(0);
-        let room = if uid == 0 {
-            TOTAL
-        } else {
-            TOTAL - RESERVED_FOR_ROOT
-        };
+        let room = if uid == 0 { TOTAL } else { TOTAL - RESERVED_FOR_ROOT };
         if total >= room {
-            return Err(format!(
-                "{total} connections are open, no more are taken; try again"
-            ));
+            return Err(format!("{total} connections are open, no more are taken; try again"));
         }
         if uid != 0 && own >= PER_USER {
             return Err(format!(
@@ -45,20 +39,13 @@ impl Admission {
             ));
         }
         *open.entry(uid).or_default() += 1;
-        Ok(Permit {
-            admission: self.clone(),
-            uid,
-        })
+        Ok(Permit { admission: self.clone(), uid })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut open = self
-            .admission
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
@@ -80,11 +67,7 @@ mod tests {
     #[test]
     fn one_user_gets_eight_and_the_next_still_gets_in() {
         let admission = Admission::default();
-        assert_eq!(
-            fill(&admission, 1000).len(),
-            PER_USER,
-            "already dropped with the vector"
-        );
+        assert_eq!(fill(&admission, 1000).len(), PER_USER, "already dropped with the vector");
         let held = fill(&admission, 1000);
         assert_eq!(held.len(), PER_USER);
         assert!(admission.admit(1001).is_ok());

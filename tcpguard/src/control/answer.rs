@@ -12,25 +12,18 @@ use crate::status::{Clock, Rule};
 pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
     match request {
         Request::Status | Request::Rules | Request::Mode => None,
-        Request::Block {
-            prefix,
-            for_s,
-            reason,
-            force,
-            dry_run: _,
-        } => Some(engine::Request::Block {
-            net: *prefix,
-            lifetime: Duration::from_secs(*for_s),
-            reason: reason.clone(),
-            uid,
-            force: *force,
-        }),
+        Request::Block { prefix, for_s, reason, force, dry_run: _ } => {
+            Some(engine::Request::Block {
+                net: *prefix,
+                lifetime: Duration::from_secs(*for_s),
+                reason: reason.clone(),
+                uid,
+                force: *force,
+            })
+        }
         Request::Unblock { prefix } => Some(engine::Request::Unblock { net: *prefix }),
         Request::UnblockAll => Some(engine::Request::UnblockAll),
-        Request::SetMode { mode } => Some(engine::Request::SetMode {
-            mode: (*mode).into(),
-            uid,
-        }),
+        Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
     }
 }
 
@@ -48,9 +41,7 @@ pub fn response(
             rule: Rule::build(&rule, clock),
             dry_run: matches!(request, Request::Block { dry_run: true, .. }),
         },
-        Ok(engine::Response::Unblocked(removed)) => Response::Unblocked {
-            rules: rules(removed),
-        },
+        Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
             was: was.into(),
             mode: match request {

@@ -97,31 +97,16 @@ impl Client {
     ///
     /// See [`ClientError`].
     pub fn call(&self, request: Request) -> Result<Response, ClientError> {
-        let name = if request.is_change() {
-            CONTROL_SOCKET
-        } else {
-            STATUS_SOCKET
-        };
-        let socket = self
-            .socket
-            .clone()
-            .unwrap_or_else(|| self.runtime_dir.join(name));
+        let name = if request.is_change() { CONTROL_SOCKET } else { STATUS_SOCKET };
+        let socket = self.socket.clone().unwrap_or_else(|| self.runtime_dir.join(name));
         let stream =
             UnixStream::connect(&socket).map_err(|error| self.unreachable(&socket, error))?;
-        let answer = exchange(
-            stream,
-            &Call {
-                version: VERSION,
-                request,
-            },
-        )
-        .map_err(|error| ClientError::Broken { socket, error })?;
+        let answer = exchange(stream, &Call { version: VERSION, request })
+            .map_err(|error| ClientError::Broken { socket, error })?;
         match serde_json::from_slice(&answer) {
             Ok(Response::Refused(refusal)) => Err(ClientError::Refused(refusal)),
             Ok(response) => Ok(response),
-            Err(error) => Err(ClientError::Foreign {
-                why: error.to_string(),
-            }),
+            Err(error) => Err(ClientError::Foreign { why: error.to_string() }),
         }
     }
 
@@ -138,10 +123,7 @@ impl Client {
                     .filter(|socket| socket.mode() & 0o060 == 0o060 && socket.gid() != 0)
                     .and_then(|socket| group::name(socket.gid())),
             },
-            _ => ClientError::Broken {
-                socket: socket.to_owned(),
-                error,
-            },
+            _ => ClientError::Broken { socket: socket.to_owned(), error },
         }
     }
 }

@@ -23,11 +23,7 @@ pub(super) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R, limit: usize) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-            limit,
-        }
+        Self { stream, buffer: Vec::new(), limit }
     }
 
     /// The next message, `None` at a clean end. May be cancelled and called again.
@@ -49,12 +45,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 return Err(FrameError::TooLong);
             }
             let mut chunk = [0; 4096];
-            match self
-                .stream
-                .read(&mut chunk)
-                .await
-                .map_err(|_| FrameError::Broken)?
-            {
+            match self.stream.read(&mut chunk).await.map_err(|_| FrameError::Broken)? {
                 0 if self.buffer.is_empty() => return Ok(None),
                 0 => return Err(FrameError::Broken),
                 read => self.buffer.extend_from_slice(&chunk[..read]),
@@ -98,15 +89,9 @@ mod tests {
     async fn a_stream_is_split_at_nul_bytes() {
         let some = |text: &str| Ok(Some(text.to_owned()));
         assert_eq!(messages(b"", 8).await, [Ok(None)]);
-        assert_eq!(
-            messages(b"a\0\0bc\0", 8).await,
-            [some("a"), some(""), some("bc"), Ok(None)]
-        );
+        assert_eq!(messages(b"a\0\0bc\0", 8).await, [some("a"), some(""), some("bc"), Ok(None)]);
         assert_eq!(messages(b"a\0bc", 8).await, [some("a"), Err("broken")]);
-        assert_eq!(
-            messages(b"12345678\0", 8).await,
-            [some("12345678"), Ok(None)]
-        );
+        assert_eq!(messages(b"12345678\0", 8).await, [some("12345678"), Ok(None)]);
         assert_eq!(messages(b"123456789\0", 8).await, [Err("too long")]);
         assert_eq!(messages(&[b'x'; 100_000], 8).await, [Err("too long")]);
     }

@@ -26,12 +26,7 @@ pub struct Call {
 /// What a client may ask for. Requests that change something are legal on the control socket only;
 /// the others on both.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(
-    tag = "method",
-    content = "parameters",
-    rename_all = "snake_case",
-    deny_unknown_fields
-)]
+#[serde(tag = "method", content = "parameters", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// The whole status. Always legal.
     Status,
@@ -150,10 +145,7 @@ pub enum RefusalKind {
 impl Response {
     /// A [`Response::Refused`].
     pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self::Refused(Refusal {
-            kind,
-            message: message.into(),
-        })
+        Self::Refused(Refusal { kind, message: message.into() })
     }
 }
 
@@ -184,10 +176,7 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
     let call: Call = match serde_json::from_slice(message) {
         Ok(call) => call,
         Err(error) => {
-            return refuse(
-                RefusalKind::BadRequest,
-                format!("the request cannot be read: {error}"),
-            );
+            return refuse(RefusalKind::BadRequest, format!("the request cannot be read: {error}"));
         }
     };
     if let Request::Block { reason, for_s, .. } = &call.request {
@@ -223,18 +212,11 @@ mod tests {
                 force: false,
                 dry_run: true,
             },
-            Request::Unblock {
-                prefix: "2001:db8::/32".parse().unwrap(),
-            },
+            Request::Unblock { prefix: "2001:db8::/32".parse().unwrap() },
             Request::UnblockAll,
-            Request::SetMode {
-                mode: Mode::Enforce,
-            },
+            Request::SetMode { mode: Mode::Enforce },
         ] {
-            let call = Call {
-                version: VERSION,
-                request: request.clone(),
-            };
+            let call = Call { version: VERSION, request: request.clone() };
             let message = serde_json::to_vec(&call).unwrap();
             assert_eq!(parse(&message), Ok(request));
         }
@@ -276,21 +258,11 @@ mod tests {
                 force: false,
                 dry_run: false,
             };
-            serde_json::to_string(&Call {
-                version: VERSION,
-                request,
-            })
-            .unwrap()
+            serde_json::to_string(&Call { version: VERSION, request }).unwrap()
         };
-        assert_eq!(
-            refusal(&call("a\n2026 CRIT all is lost", 1)).0,
-            RefusalKind::BadRequest
-        );
+        assert_eq!(refusal(&call("a\n2026 CRIT all is lost", 1)).0, RefusalKind::BadRequest);
         assert_eq!(refusal(&call("\u{1b}[2J", 1)).0, RefusalKind::BadRequest);
-        assert_eq!(
-            refusal(&call(&"x".repeat(MAX_REASON + 1), 1)).0,
-            RefusalKind::BadRequest
-        );
+        assert_eq!(refusal(&call(&"x".repeat(MAX_REASON + 1), 1)).0, RefusalKind::BadRequest);
         assert_eq!(refusal(&call("fine", 0)).0, RefusalKind::BadRequest);
         assert!(parse(call("fine", 1).as_bytes()).is_ok());
     }

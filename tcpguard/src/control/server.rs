@@ -112,9 +112,10 @@ impl Server {
     /// refuses.
     pub fn bind(dir: &Path, group: Option<&str>) -> Result<Self, BindError> {
         let gid = match group {
-            Some(name) => Some(group::number(name).ok_or_else(|| BindError::NoSuchGroup {
-                group: name.to_owned(),
-            })?),
+            Some(name) => Some(
+                group::number(name)
+                    .ok_or_else(|| BindError::NoSuchGroup { group: name.to_owned() })?,
+            ),
             None => None,
         };
         std::fs::create_dir_all(dir).map_err(|error| BindError::Io {
@@ -126,10 +127,7 @@ impl Server {
         for path in [&status, &control] {
             refuse_if_alive(path)?;
         }
-        Ok(Self {
-            status: bind(status, 0o660, gid)?,
-            control: bind(control, 0o600, None)?,
-        })
+        Ok(Self { status: bind(status, 0o660, gid)?, control: bind(control, 0o600, None)? })
     }
 
     /// Serves until it is dropped; every request goes to `requests`.
@@ -161,17 +159,14 @@ fn refuse_if_alive(path: &Path) -> Result<(), BindError> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(BindError::NotASocket {
-                path: path.to_owned(),
-            });
+            return Err(BindError::NotASocket { path: path.to_owned() });
         }
         _ => {}
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(stream) => Err(BindError::AlreadyRunning {
-            pid: listener_pid(stream),
-            socket: path.to_owned(),
-        }),
+        Ok(stream) => {
+            Err(BindError::AlreadyRunning { pid: listener_pid(stream), socket: path.to_owned() })
+        }
         Err(_) => Ok(()),
     }
 }
@@ -222,10 +217,7 @@ async fn connection(
     let Ok(credentials) = stream.peer_cred() else {
         return;
     };
-    let peer = Peer {
-        uid: credentials.uid(),
-        pid: credentials.pid(),
-    };
+    let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
     let permit = match admission.admit(peer.uid) {
         Ok(permit) => permit,
         Err(why) => {
@@ -280,11 +272,7 @@ async fn answer(
         return Response::refused(RefusalKind::ReadOnly, why);
     }
     let (reply, answered) = oneshot::channel();
-    match requests.try_send(Incoming {
-        request,
-        peer,
-        reply,
-    }) {
+    match requests.try_send(Incoming { request, peer, reply }) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(_)) => {
             return Response::refused(RefusalKind::Busy, "the agent is busy; try again");

@@ -43,16 +43,11 @@ impl SocketOffsets {
     /// does not have.
     pub fn of_running_kernel() -> Result<Self, Error> {
         let path = Path::new(PATH);
-        let bytes = std::fs::read(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
         Btf::parse(&bytes)
             .and_then(|btf| Self::find(&btf))
-            .map_err(|detail| Error::Malformed {
-                path: path.into(),
-                detail,
-            })
+            .map_err(|detail| Error::Malformed { path: path.into(), detail })
     }
 
     fn find(btf: &Btf) -> Result<Self, String> {
@@ -159,16 +154,11 @@ impl<'a> Btf<'a> {
             let section = range.and_then(|(start, end)| bytes.get(start..end));
             section.ok_or_else(|| format!("cut off: {} of {end} bytes", bytes.len()))
         };
-        let mut btf = Self {
-            types: section(8, 12)?,
-            strings: section(16, 20)?,
-            index: Vec::new(),
-        };
+        let mut btf = Self { types: section(8, 12)?, strings: section(16, 20)?, index: Vec::new() };
         let mut at = 0;
         while at < btf.types.len() {
             let record = btf.record(at)?;
-            btf.index
-                .push(u32::try_from(at).map_err(|error| error.to_string())?);
+            btf.index.push(u32::try_from(at).map_err(|error| error.to_string())?);
             at += TYPE_LEN + record.trailer_len()?;
         }
         if at > btf.types.len() {
@@ -200,11 +190,7 @@ impl<'a> Btf<'a> {
             let member_at = at + TYPE_LEN + number * MEMBER_LEN;
             let member_name = word(self.types, member_at)?;
             let offset = word(self.types, member_at + 8)?;
-            let offset = if structure.has_bit_fields() {
-                offset & 0xff_ffff
-            } else {
-                offset
-            };
+            let offset = if structure.has_bit_fields() { offset & 0xff_ffff } else { offset };
             if self.has_name(member_name, name) {
                 return Ok(Some(offset));
             }
@@ -216,9 +202,7 @@ impl<'a> Btf<'a> {
             };
             if let Some(inner) = self.member_bits(inner_at, name, depth - 1)? {
                 let bits = offset.checked_add(inner);
-                return bits
-                    .map(Some)
-                    .ok_or_else(|| format!("{name} lies beyond all memory"));
+                return bits.map(Some).ok_or_else(|| format!("{name} lies beyond all memory"));
             }
         }
         Ok(None)
@@ -228,10 +212,7 @@ impl<'a> Btf<'a> {
     /// something else.
     fn unqualified(&self, mut id: u32) -> Result<Option<usize>, String> {
         for _ in 0..MAX_DEPTH {
-            let Some(&at) = (id as usize)
-                .checked_sub(1)
-                .and_then(|id| self.index.get(id))
-            else {
+            let Some(&at) = (id as usize).checked_sub(1).and_then(|id| self.index.get(id)) else {
                 return Ok(None);
             };
             let record = self.record(at as usize)?;
@@ -254,18 +235,15 @@ impl<'a> Btf<'a> {
     }
 
     fn has_name(&self, offset: u32, name: &str) -> bool {
-        let rest = self
-            .strings
-            .get(offset as usize..)
-            .and_then(|s| s.strip_prefix(name.as_bytes()));
+        let rest =
+            self.strings.get(offset as usize..).and_then(|s| s.strip_prefix(name.as_bytes()));
         rest.is_some_and(|rest| rest.first() == Some(&0))
     }
 }
 
 fn word(bytes: &[u8], at: usize) -> Result<u32, String> {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk()).copied();
-    word.map(u32::from_ne_bytes)
-        .ok_or_else(|| format!("cut off at byte {at}"))
+    word.map(u32::from_ne_bytes).ok_or_else(|| format!("cut off at byte {at}"))
 }
 
 #[cfg(test)]

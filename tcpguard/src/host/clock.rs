@@ -35,10 +35,7 @@ impl WallClock {
         // One of the two differences is zero.
         let ago = self.boot.since(at);
         let ahead = at.since(self.boot);
-        let wall = self
-            .wall
-            .saturating_sub(ago)
-            .unwrap_or(jiff::Timestamp::MIN);
+        let wall = self.wall.saturating_sub(ago).unwrap_or(jiff::Timestamp::MIN);
         wall.saturating_add(ahead).unwrap_or(jiff::Timestamp::MAX)
     }
 }
@@ -72,9 +69,6 @@ mod tests {
     fn a_time_beyond_the_calendar_is_its_end() {
         let wall = jiff::Timestamp::MAX;
         let clock = WallClock::new(Timestamp::default(), wall);
-        assert_eq!(
-            clock.at(Timestamp::from_nanos(u64::MAX)),
-            jiff::Timestamp::MAX
-        );
+        assert_eq!(clock.at(Timestamp::from_nanos(u64::MAX)), jiff::Timestamp::MAX);
     }
 }

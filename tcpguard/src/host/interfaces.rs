@@ -75,8 +75,7 @@ impl Xdp {
 impl Interface {
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
     pub fn driver(&self) -> Option<String> {
-        self.hardware_driver(Path::new("/sys/class/net"))
-            .or_else(|| self.kind.clone())
+        self.hardware_driver(Path::new("/sys/class/net")).or_else(|| self.kind.clone())
     }
 
     fn hardware_driver(&self, class: &Path) -> Option<String> {
@@ -149,14 +148,8 @@ pub fn by_name(name: &str) -> Result<Interface, Error> {
     if let Some(found) = interfaces.iter().find(|interface| interface.name == name) {
         return Ok(found.clone());
     }
-    let names: Vec<_> = interfaces
-        .into_iter()
-        .map(|interface| interface.name)
-        .collect();
-    Err(Error::NoInterface {
-        name: name.to_owned(),
-        existing: names.join(", "),
-    })
+    let names: Vec<_> = interfaces.into_iter().map(|interface| interface.name).collect();
+    Err(Error::NoInterface { name: name.to_owned(), existing: names.join(", ") })
 }
 
 /// The interface that a message is about. `None` if it is about an interface's role in a bridge
@@ -216,10 +209,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
 
 /// A string up to its terminating zero.
 fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(value.len());
+    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
@@ -237,18 +227,12 @@ pub(super) mod tests {
         payload.extend(attribute(ifla::IFNAME, format!("{name}\0").as_bytes()));
         payload.extend(attribute(ifla::MTU, &1500u32.to_ne_bytes()));
         payload.extend(attribute(ifla::OPERSTATE, &[6]));
-        payload.extend(attribute(
-            ifla::LINKINFO,
-            &attribute(ifla::INFO_KIND, b"veth\0"),
-        ));
+        payload.extend(attribute(ifla::LINKINFO, &attribute(ifla::INFO_KIND, b"veth\0")));
         message(kind, &payload)
     }
 
     fn parse_one(datagram: &[u8]) -> Result<Option<Interface>, DecodeError> {
-        messages(datagram)
-            .next()
-            .expect("one message")
-            .and_then(|message| parse(&message))
+        messages(datagram).next().expect("one message").and_then(|message| parse(&message))
     }
 
     #[test]
@@ -297,13 +281,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
-        let error = by_name("no-such-if")
-            .expect_err("no such interface")
-            .to_string();
-        assert!(
-            error.starts_with("there is no interface no-such-if; this host has: "),
-            "{error}"
-        );
+        let error = by_name("no-such-if").expect_err("no such interface").to_string();
+        assert!(error.starts_with("there is no interface no-such-if; this host has: "), "{error}");
         assert!(error.contains("lo"), "{error}");
     }
 
@@ -317,10 +296,7 @@ pub(super) mod tests {
             .expect("link");
         let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
         let here = found.expect("an interface");
-        let elsewhere = Interface {
-            index: 8,
-            ..here.clone()
-        };
+        let elsewhere = Interface { index: 8, ..here.clone() };
         assert_eq!(here.hardware_driver(class.path()), Some("ixgbe".into()));
         assert_eq!(elsewhere.hardware_driver(class.path()), None);
     }

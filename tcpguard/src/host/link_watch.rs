@@ -42,14 +42,9 @@ impl LinkWatch {
     /// [`Error::Open`] where netlink is not allowed.
     pub fn open() -> Result<Self, Error> {
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(Error::Open)?;
-        socket
-            .bind(&SocketAddr::new(0, LINK_GROUP))
-            .map_err(Error::Open)?;
+        socket.bind(&SocketAddr::new(0, LINK_GROUP)).map_err(Error::Open)?;
         socket.set_non_blocking(true).map_err(Error::Open)?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; DATAGRAM_LEN],
-        })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM_LEN] })
     }
 
     /// What has happened since the last call; does not wait.
@@ -60,18 +55,12 @@ impl LinkWatch {
     pub fn drain(&mut self) -> Result<Vec<LinkEvent>, Error> {
         let mut events = Vec::new();
         for _ in 0..DATAGRAMS {
-            match self
-                .socket
-                .recv_from(&mut &mut self.buffer[..], libc::MSG_TRUNC)
-            {
+            match self.socket.recv_from(&mut &mut self.buffer[..], libc::MSG_TRUNC) {
                 // Only the kernel has port 0; anyone else has no say.
                 Ok((_, sender)) if sender.port_number() != 0 => {}
                 Ok((len, _)) => {
                     let datagram = self.buffer.get(..len).ok_or_else(|| "too long".into());
-                    if datagram
-                        .and_then(|datagram| read(datagram, &mut events))
-                        .is_err()
-                    {
+                    if datagram.and_then(|datagram| read(datagram, &mut events)).is_err() {
                         events.push(LinkEvent::Lost);
                     }
                 }
@@ -81,10 +70,7 @@ impl LinkWatch {
                     events.push(LinkEvent::Lost);
                 }
                 Err(source) => {
-                    return Err(Error::Refused {
-                        what: "watch network interfaces",
-                        source,
-                    });
+                    return Err(Error::Refused { what: "watch network interfaces", source });
                 }
             }
         }
@@ -107,9 +93,7 @@ impl std::os::fd::AsRawFd for LinkWatch {
 
 impl std::fmt::Debug for LinkWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkWatch")
-            .field("fd", &self.socket.as_fd())
-            .finish_non_exhaustive()
+        f.debug_struct("LinkWatch").field("fd", &self.socket.as_fd()).finish_non_exhaustive()
     }
 }
 

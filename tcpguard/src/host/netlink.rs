@@ -67,26 +67,14 @@ pub(super) fn attributes(
     payload: &[u8],
     header_len: usize,
 ) -> impl Iterator<Item = Result<NlaBuffer<&[u8]>, DecodeError>> {
-    NlasIterator::new(
-        payload
-            .get(header_len.next_multiple_of(4)..)
-            .unwrap_or_default(),
-    )
+    NlasIterator::new(payload.get(header_len.next_multiple_of(4)..).unwrap_or_default())
 }
 
 /// `N` bytes of a fixed header or attribute.
 pub(super) fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], DecodeError> {
-    bytes
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
-        .copied()
-        .ok_or_else(|| {
-            DecodeError::from(format!(
-                "{} bytes where {} are needed",
-                bytes.len(),
-                offset + N
-            ))
-        })
+    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().ok_or_else(|| {
+        DecodeError::from(format!("{} bytes where {} are needed", bytes.len(), offset + N))
+    })
 }
 
 /// A request/answer socket that is kept open, with its buffers.
@@ -102,21 +90,14 @@ impl Netlink {
     pub(super) fn open(protocol: isize) -> Result<Self, Error> {
         let mut socket = Socket::new(protocol).map_err(Error::Open)?;
         socket.bind_auto().map_err(Error::Open)?;
-        socket
-            .connect(&SocketAddr::new(0, 0))
-            .map_err(Error::Open)?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(Error::Open)?;
         rustix::net::sockopt::set_socket_timeout(
             &socket,
             rustix::net::sockopt::Timeout::Recv,
             Some(ANSWER_TIMEOUT),
         )
         .map_err(|error| Error::Open(error.into()))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            request: Vec::new(),
-            answer: vec![0; DATAGRAM_LEN],
-        })
+        Ok(Self { socket, sequence: 0, request: Vec::new(), answer: vec![0; DATAGRAM_LEN] })
     }
 
     /// Everything that `parse` accepts of a list; `parse` returns `None` for what does not matter.
@@ -185,8 +166,7 @@ impl Netlink {
         limit: usize,
         mut each: impl FnMut(&Message) -> Result<(), DecodeError>,
     ) -> Result<End, Error> {
-        self.send(kind, flags, payload)
-            .map_err(|source| Error::Refused { what, source })?;
+        self.send(kind, flags, payload).map_err(|source| Error::Refused { what, source })?;
         let mut garbled = None;
         let mut inconsistent = false;
         let mut seen = 0;
@@ -246,8 +226,7 @@ impl Netlink {
         self.request.clear();
         self.request.extend_from_slice(&len.to_ne_bytes());
         self.request.extend_from_slice(&kind.to_ne_bytes());
-        self.request
-            .extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+        self.request.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
         self.request.extend_from_slice(&self.sequence.to_ne_bytes());
         self.request.extend_from_slice(&0u32.to_ne_bytes());
         self.request.extend_from_slice(payload);
@@ -270,9 +249,7 @@ impl Netlink {
 
 impl std::fmt::Debug for Netlink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Netlink")
-            .field("fd", &self.socket.as_raw_fd())
-            .finish_non_exhaustive()
+        f.debug_struct("Netlink").field("fd", &self.socket.as_raw_fd()).finish_non_exhaustive()
     }
 }
 
@@ -318,27 +295,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_datagram_is_split_into_its_messages() {
-        let datagram = [
-            message(20, b"first"),
-            message(21, b""),
-            message(22, b"third"),
-        ]
-        .concat();
+        let datagram = [message(20, b"first"), message(21, b""), message(22, b"third")].concat();
         let found: Vec<_> = messages(&datagram)
-            .map(|message| {
-                message
-                    .map(|m| (m.kind, m.payload.to_vec()))
-                    .expect("well formed")
-            })
+            .map(|message| message.map(|m| (m.kind, m.payload.to_vec())).expect("well formed"))
             .collect();
-        assert_eq!(
-            found,
-            [
-                (20, b"first".to_vec()),
-                (21, Vec::new()),
-                (22, b"third".to_vec())
-            ]
-        );
+        assert_eq!(found, [(20, b"first".to_vec()), (21, Vec::new()), (22, b"third".to_vec())]);
     }
 
     #[test]
@@ -370,10 +331,7 @@ pub(super) mod tests {
             .dump("list nonsense", 0x7ff0, &[0; 4], |_| Ok(Some(())))
             .expect_err("no such message type");
         assert_eq!(error.os_error(), Some(libc::EOPNOTSUPP), "{error}");
-        assert!(
-            error.to_string().starts_with("cannot list nonsense: "),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("cannot list nonsense: "), "{error}");
     }
 
     #[test]
@@ -381,9 +339,7 @@ pub(super) mod tests {
         const RTM_GETLINK: u16 = 18;
         let mut netlink = Netlink::open(netlink_sys::protocols::NETLINK_ROUTE).expect("netlink");
         let error = netlink
-            .dump("list links", RTM_GETLINK, &[0; 16], |_| {
-                Err::<Option<()>, _>("odd".into())
-            })
+            .dump("list links", RTM_GETLINK, &[0; 16], |_| Err::<Option<()>, _>("odd".into()))
             .expect_err("the parser refuses");
         assert!(matches!(error, Error::Garbled { .. }), "{error}");
         let links = netlink

@@ -15,13 +15,8 @@ use super::Error;
 /// [`Error::NoNetnsCookie`] before Linux 5.14.
 pub fn cookie() -> Result<u64, Error> {
     let what = "read the cookie of the network namespace";
-    let socket =
-        rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(|error| {
-            Error::Refused {
-                what,
-                source: error.into(),
-            }
-        })?;
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)
+        .map_err(|error| Error::Refused { what, source: error.into() })?;
     socket_netns_cookie(rustix::fd::AsFd::as_fd(&socket)).map_err(|source| {
         match source.raw_os_error() {
             Some(libc::ENOPROTOOPT) => Error::NoNetnsCookie,
@@ -43,11 +38,7 @@ fn socket_netns_cookie(socket: BorrowedFd) -> io::Result<u64> {
             &raw mut len,
         )
     };
-    if result == 0 {
-        Ok(cookie)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

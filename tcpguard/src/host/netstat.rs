@@ -15,14 +15,9 @@ const PATH: &str = "/proc/thread-self/net/netstat";
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn tcp_ext() -> Result<TcpExt, Error> {
     let path = Path::new(PATH);
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })?;
-    parse(&text).map_err(|detail| Error::Malformed {
-        path: path.into(),
-        detail,
-    })
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Read { path: path.into(), source })?;
+    parse(&text).map_err(|detail| Error::Malformed { path: path.into(), detail })
 }
 
 /// Parses pairs of lines `Group: names…` and `Group: values…`.
@@ -50,9 +45,7 @@ fn parse(text: &str) -> Result<TcpExt, String> {
             "SyncookiesFailed" => &mut counters.syncookies_failed,
             _ => continue,
         };
-        *counter = value
-            .parse()
-            .map_err(|_| format!("{name} is {value:?}, not a count"))?;
+        *counter = value.parse().map_err(|_| format!("{name} is {value:?}, not a count"))?;
     }
     Ok(counters)
 }
@@ -88,13 +81,7 @@ IpExt: 1 2
     #[test]
     fn a_counter_that_the_kernel_lacks_is_zero() {
         let found = parse("TcpExt: ListenDrops\nTcpExt: 5\n");
-        assert_eq!(
-            found,
-            Ok(TcpExt {
-                listen_drops: 5,
-                ..TcpExt::default()
-            })
-        );
+        assert_eq!(found, Ok(TcpExt { listen_drops: 5, ..TcpExt::default() }));
     }
 
     #[test]
@@ -117,10 +104,7 @@ IpExt: 1 2
         for cut in 0..NETSTAT.len() {
             if let Ok(found) = parse(&NETSTAT[..cut]) {
                 // Only the last number of the pair can be shorter than it was.
-                let expected = TcpExt {
-                    req_q_full_drop: found.req_q_full_drop,
-                    ..whole
-                };
+                let expected = TcpExt { req_q_full_drop: found.req_q_full_drop, ..whole };
                 assert_eq!(found, expected, "cut at {cut}");
             }
         }

@@ -54,10 +54,7 @@ fn resolvers(path: &Path) -> Result<Vec<IpAddr>, Error> {
         // A comment may be in any encoding.
         Ok(bytes) => Ok(parse_resolv_conf(&String::from_utf8_lossy(&bytes))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(Error::Read {
-            path: path.into(),
-            source,
-        }),
+        Err(source) => Err(Error::Read { path: path.into(), source }),
     }
 }
 
@@ -81,29 +78,18 @@ struct ProtectedSet {
 
 impl ProtectedSet {
     const LOOPBACK: [IpNet; 2] = [
-        IpNet::V4(Ipv4Net::new_assert(
-            std::net::Ipv4Addr::new(127, 0, 0, 0),
-            8,
-        )),
+        IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8)),
         IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128)),
     ];
 
     fn new() -> Self {
-        Self {
-            nets: Self::LOOPBACK
-                .into_iter()
-                .map(|net| (net, vec!["loopback"]))
-                .collect(),
-        }
+        Self { nets: Self::LOOPBACK.into_iter().map(|net| (net, vec!["loopback"])).collect() }
     }
 
     fn add_all(&mut self, addresses: impl IntoIterator<Item = IpAddr>, what: &'static str) {
         for address in addresses {
             let net = IpNet::from(address.to_canonical());
-            if !Self::LOOPBACK
-                .iter()
-                .any(|loopback| loopback.contains(&net))
-            {
+            if !Self::LOOPBACK.iter().any(|loopback| loopback.contains(&net)) {
                 self.add(net, what);
             }
         }
@@ -117,10 +103,7 @@ impl ProtectedSet {
     }
 
     fn into_vec(self) -> Vec<Protected> {
-        let protected = |(net, what): (IpNet, Vec<_>)| Protected {
-            net,
-            what: what.join(", "),
-        };
+        let protected = |(net, what): (IpNet, Vec<_>)| Protected { net, what: what.join(", ") };
         self.nets.into_iter().map(protected).collect()
     }
 }
@@ -144,30 +127,21 @@ mod tests {
         let mut set = ProtectedSet::new();
         set.add_all([ip("192.0.2.1"), ip("fe80::1")], "default gateway");
         set.add_all([ip("192.0.2.1"), ip("192.0.2.1")], "resolver");
-        let found: Vec<_> = set
-            .into_vec()
-            .into_iter()
-            .map(|it| (it.net.to_string(), it.what))
-            .collect();
+        let found: Vec<_> =
+            set.into_vec().into_iter().map(|it| (it.net.to_string(), it.what)).collect();
         let expected = [
             ("127.0.0.0/8", "loopback"),
             ("192.0.2.1/32", "default gateway, resolver"),
             ("::1/128", "loopback"),
             ("fe80::1/128", "default gateway"),
         ];
-        assert_eq!(
-            found,
-            expected.map(|(net, what)| (net.to_owned(), what.to_owned()))
-        );
+        assert_eq!(found, expected.map(|(net, what)| (net.to_owned(), what.to_owned())));
     }
 
     #[test]
     fn addresses_within_loopback_add_nothing() {
         let mut set = ProtectedSet::new();
-        set.add_all(
-            [ip("127.0.0.53"), ip("::1"), ip("::ffff:127.0.0.1")],
-            "resolver",
-        );
+        set.add_all([ip("127.0.0.53"), ip("::1"), ip("::ffff:127.0.0.1")], "resolver");
         assert_eq!(set.into_vec().len(), 2);
     }
 
@@ -175,11 +149,7 @@ mod tests {
     fn an_ipv4_mapped_address_is_protected_as_ipv4() {
         let mut set = ProtectedSet::new();
         set.add_all([ip("::ffff:192.0.2.9")], "SSH client");
-        assert!(
-            set.into_vec()
-                .iter()
-                .any(|it| it.net == net("192.0.2.9/32"))
-        );
+        assert!(set.into_vec().iter().any(|it| it.net == net("192.0.2.9/32")));
     }
 
     #[test]
@@ -194,10 +164,7 @@ nameserver
 nameserver 192.0.2.300
 nameservers 192.0.2.99
 options edns0";
-        assert_eq!(
-            parse_resolv_conf(text),
-            [ip("192.0.2.53"), ip("2001:db8::53"), ip("fe80::53")]
-        );
+        assert_eq!(parse_resolv_conf(text), [ip("192.0.2.53"), ip("2001:db8::53"), ip("fe80::53")]);
     }
 
     #[test]

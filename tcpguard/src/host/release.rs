@@ -25,10 +25,8 @@ impl KernelRelease {
     /// [`Error::Read`] or [`Error::Malformed`], naming the file.
     pub fn running() -> Result<Self, Error> {
         let path = Path::new(PATH);
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.into(), source })?;
         let name = text.trim_end();
         Self::parse(name).ok_or_else(|| Error::Malformed {
             path: path.into(),
@@ -43,9 +41,7 @@ impl KernelRelease {
 
     fn parse(name: &str) -> Option<Self> {
         let (major, rest) = name.split_once('.')?;
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         Some(Self {
             major: major.parse().ok()?,
             minor: rest[..end].parse().ok()?,

@@ -38,12 +38,7 @@ const ROUTES: usize = 16_384;
 /// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
 pub fn own_addresses() -> Result<Vec<IpAddr>, Error> {
     let mut netlink = Netlink::open(NETLINK_ROUTE)?;
-    netlink.dump(
-        "list own addresses",
-        RTM_GETADDR,
-        &[0; IFADDRMSG_LEN],
-        own_address,
-    )
+    netlink.dump("list own addresses", RTM_GETADDR, &[0; IFADDRMSG_LEN], own_address)
 }
 
 /// The gateways of all default routes of both families, of every routing table.
@@ -158,10 +153,7 @@ mod tests {
     }
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
-        texts
-            .iter()
-            .map(|text| text.parse().expect("an address"))
-            .collect()
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
     }
 
     fn route(family: u8, prefix_len: u8, kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
@@ -190,39 +182,20 @@ mod tests {
     fn default_routes_name_their_gateways_and_other_routes_do_not() {
         let gateway = attribute(RTA_GATEWAY, &[192, 0, 2, 1]);
         let link_local = "fe80::1".parse::<Ipv6Addr>().expect("an address").octets();
-        let via = attribute(
-            RTA_VIA,
-            &[&(u16::from(INET6)).to_ne_bytes()[..], &link_local].concat(),
-        );
-        let hops = [
-            next_hop(std::slice::from_ref(&gateway)),
-            next_hop(std::slice::from_ref(&via)),
-        ];
+        let via =
+            attribute(RTA_VIA, &[&(u16::from(INET6)).to_ne_bytes()[..], &link_local].concat());
+        let hops = [next_hop(std::slice::from_ref(&gateway)), next_hop(std::slice::from_ref(&via))];
         let multipath = attribute(RTA_MULTIPATH, &hops.concat());
         for (payload, expected) in [
+            (route(INET, 0, RTN_UNICAST, std::slice::from_ref(&gateway)), Some(vec!["192.0.2.1"])),
             (
-                route(INET, 0, RTN_UNICAST, std::slice::from_ref(&gateway)),
-                Some(vec!["192.0.2.1"]),
-            ),
-            (
-                route(
-                    INET6,
-                    0,
-                    RTN_UNICAST,
-                    &[attribute(RTA_GATEWAY, &link_local)],
-                ),
+                route(INET6, 0, RTN_UNICAST, &[attribute(RTA_GATEWAY, &link_local)]),
                 Some(vec!["fe80::1"]),
             ),
             (route(INET, 0, RTN_UNICAST, &[via]), Some(vec!["fe80::1"])),
-            (
-                route(INET, 0, RTN_UNICAST, &[multipath]),
-                Some(vec!["192.0.2.1", "fe80::1"]),
-            ),
+            (route(INET, 0, RTN_UNICAST, &[multipath]), Some(vec!["192.0.2.1", "fe80::1"])),
             (route(INET, 0, RTN_UNICAST, &[]), Some(vec![])),
-            (
-                route(INET, 8, RTN_UNICAST, std::slice::from_ref(&gateway)),
-                None,
-            ),
+            (route(INET, 8, RTN_UNICAST, std::slice::from_ref(&gateway)), None),
             (route(INET, 0, 7, &[gateway]), None),
         ] {
             let found = parse_one(&payload, default_route).expect("well formed");
@@ -249,11 +222,7 @@ mod tests {
             hop[..2].copy_from_slice(&len.to_ne_bytes());
             let payload = route(INET, 0, RTN_UNICAST, &[attribute(RTA_MULTIPATH, &hop)]);
             let found = parse_one(&payload, default_route);
-            assert_eq!(
-                found.is_ok(),
-                len == 8 || len == 16,
-                "length {len}: {found:?}"
-            );
+            assert_eq!(found.is_ok(), len == 8 || len == 16, "length {len}: {found:?}");
         }
     }
 

@@ -65,17 +65,12 @@ impl ListenerGroup {
     pub fn merge(sockets: &[ListeningSocket]) -> Vec<Self> {
         let mut groups = BTreeMap::new();
         for socket in sockets {
-            let group = groups
-                .entry((socket.addr, socket.port))
-                .or_insert_with(|| Self {
-                    listener: Listener {
-                        addr: socket.addr,
-                        port: socket.port,
-                    },
-                    dual_stack: false,
-                    sockets: 0,
-                    queues: Queues::default(),
-                });
+            let group = groups.entry((socket.addr, socket.port)).or_insert_with(|| Self {
+                listener: Listener { addr: socket.addr, port: socket.port },
+                dual_stack: false,
+                sockets: 0,
+                queues: Queues::default(),
+            });
             group.dual_stack |= socket.dual_stack;
             group.sockets += 1;
             group.queues.accept = group.queues.accept.saturating_add(socket.accept);
@@ -148,9 +143,7 @@ impl SockDiag {
     /// # Errors
     /// [`Error::Open`] where netlink is not allowed.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self {
-            netlink: Netlink::open(NETLINK_SOCK_DIAG)?,
-        })
+        Ok(Self { netlink: Netlink::open(NETLINK_SOCK_DIAG)? })
     }
 
     /// Every listening TCP socket. The kernel walks its listeners only, so this is cheap.
@@ -158,12 +151,7 @@ impl SockDiag {
     /// # Errors
     /// [`Error::NoSockDiag`] on a kernel without it, otherwise what netlink reports.
     pub fn listeners(&mut self) -> Result<Vec<ListeningSocket>, Error> {
-        self.dump(
-            "list listening sockets",
-            StateFlags::LISTEN,
-            0,
-            listening_socket,
-        )
+        self.dump("list listening sockets", StateFlags::LISTEN, 0, listening_socket)
     }
 
     /// The half-open connections, of all listeners or of those on one local port. The kernel
@@ -176,12 +164,7 @@ impl SockDiag {
     pub fn half_open(&mut self, port: Option<u16>) -> Result<Vec<HalfOpen>, Error> {
         // Port 0 in the request means any (inet_diag_dump_icsk).
         let port = port.unwrap_or(0);
-        self.dump(
-            "list half-open connections",
-            StateFlags::SYN_RECV,
-            port,
-            half_open,
-        )
+        self.dump("list half-open connections", StateFlags::SYN_RECV, port, half_open)
     }
 
     /// The remote addresses of all established connections to these local ports.
@@ -215,22 +198,17 @@ impl SockDiag {
     pub fn destroy(&mut self, entry: &HalfOpen) -> Result<bool, Error> {
         let what = "remove a half-open connection";
         let request = request(entry.server.is_ipv6(), StateFlags::all(), entry.id());
-        let state = self
-            .netlink
-            .query(what, SOCK_DIAG_BY_FAMILY, &request, |message| {
-                let answer = InetResponse::parse(message.payload)?;
-                Ok(Some(answer.header.state))
-            });
+        let state = self.netlink.query(what, SOCK_DIAG_BY_FAMILY, &request, |message| {
+            let answer = InetResponse::parse(message.payload)?;
+            Ok(Some(answer.header.state))
+        });
         match state {
             Ok(Some(TCP_SYN_RECV)) => {}
             Ok(_) => return Ok(false),
             Err(error) if has_gone(&error) => return Ok(false),
             Err(error) => return Err(error),
         }
-        match self
-            .netlink
-            .query(what, SOCK_DESTROY, &request, |_| Ok(Some(())))
-        {
+        match self.netlink.query(what, SOCK_DESTROY, &request, |_| Ok(Some(()))) {
             Ok(_) => Ok(true),
             Err(error) if has_gone(&error) => Ok(false),
             Err(error) => Err(match error.os_error() {
@@ -250,18 +228,12 @@ impl SockDiag {
     ) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
         for ipv6 in [false, true] {
-            let mut id = if ipv6 {
-                SocketId::new_v6()
-            } else {
-                SocketId::new_v4()
-            };
+            let mut id = if ipv6 { SocketId::new_v6() } else { SocketId::new_v4() };
             id.source_port = port;
             let request = request(ipv6, states.clone(), id);
-            let some = self
-                .netlink
-                .dump(what, SOCK_DIAG_BY_FAMILY, &request, |message| {
-                    parse(message).map(|answer| convert(&answer))
-                });
+            let some = self.netlink.dump(what, SOCK_DIAG_BY_FAMILY, &request, |message| {
+                parse(message).map(|answer| convert(&answer))
+            });
             found.extend(some.map_err(|error| match error.os_error() {
                 Some(libc::ENOENT) => Error::NoSockDiag,
                 _ => error,
@@ -300,10 +272,7 @@ fn listening_socket(answer: &InetResponse) -> Option<ListeningSocket> {
     let header = &answer.header;
     let addr = header.socket_id.source_address;
     // The kernel says so for every listening IPv6 socket.
-    let v6_only = answer
-        .nlas
-        .iter()
-        .any(|nla| matches!(nla, Nla::SkV6Only(true)));
+    let v6_only = answer.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true)));
     Some(ListeningSocket {
         addr: addr.to_canonical(),
         port: header.socket_id.source_port,
@@ -320,11 +289,7 @@ fn half_open(answer: &InetResponse) -> Option<HalfOpen> {
     let header = &answer.header;
     // Full sockets carry INET_DIAG_SHUTDOWN, connection requests do not: a full socket in
     // SYN_RECV is a Fast Open connection, whose client has proved its address.
-    if answer
-        .nlas
-        .iter()
-        .any(|nla| matches!(nla, Nla::Shutdown(_)))
-    {
+    if answer.nlas.iter().any(|nla| matches!(nla, Nla::Shutdown(_))) {
         return None;
     }
     let (expires_in, retransmits) = match header.timer {

@@ -96,10 +96,7 @@ impl Sysctls {
 }
 
 fn malformed(path: &Path, text: &str) -> Error {
-    Error::Malformed {
-        path: path.into(),
-        detail: format!("{text:?} is not a number"),
-    }
+    Error::Malformed { path: path.into(), detail: format!("{text:?} is not a number") }
 }
 
 #[cfg(test)]
@@ -147,18 +144,10 @@ mod tests {
     #[test]
     fn no_name_leads_out_of_the_directory() {
         let sysctls = Sysctls::below("/proc/sys");
-        for name in [
-            "../../etc/passwd",
-            "/etc/passwd",
-            ".etc.passwd",
-            "..",
-            "net..ipv4",
-        ] {
+        for name in ["../../etc/passwd", "/etc/passwd", ".etc.passwd", "..", "net..ipv4"] {
             let path = sysctls.path(name);
             assert!(path.starts_with("/proc/sys"), "{name} → {}", path.display());
-            let climbs = path
-                .components()
-                .any(|part| part == std::path::Component::ParentDir);
+            let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
             assert!(!climbs, "{name} → {}", path.display());
         }
     }
@@ -173,9 +162,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_a_limit_for_backlogs() {
-        let found = Sysctls::default()
-            .read_number("net.core.somaxconn")
-            .expect("readable");
+        let found = Sysctls::default().read_number("net.core.somaxconn").expect("readable");
         assert!(found.is_some_and(|limit| limit > 0), "{found:?}");
     }
 }

@@ -155,17 +155,11 @@ fn attach_xdp(
             *fallback = Some(one_line(&error));
             attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false))
         }
-        None => {
-            attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false))
-        }
+        None => attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false)),
     }
 }
 
-fn attach_as(
-    program: &mut Xdp,
-    interface: &Interface,
-    mode: Mode,
-) -> Result<FdLink, ProgramError> {
+fn attach_as(program: &mut Xdp, interface: &Interface, mode: Mode) -> Result<FdLink, ProgramError> {
     let id = program.attach_to_if_index(interface.index, mode)?;
     let link = program.take_link(id)?;
     // aya falls back to netlink without a word where there are no XDP links (kernels below 5.9);

@@ -31,14 +31,12 @@ pub(super) enum Prefix {
 
 pub(super) fn prefix(net: &IpNet) -> Prefix {
     match net {
-        IpNet::V4(net) => Prefix::V4(PrefixV4 {
-            bits: net.prefix_len().into(),
-            addr: net.network().octets(),
-        }),
-        IpNet::V6(net) => Prefix::V6(PrefixV6 {
-            bits: net.prefix_len().into(),
-            addr: net.network().octets(),
-        }),
+        IpNet::V4(net) => {
+            Prefix::V4(PrefixV4 { bits: net.prefix_len().into(), addr: net.network().octets() })
+        }
+        IpNet::V6(net) => {
+            Prefix::V6(PrefixV6 { bits: net.prefix_len().into(), addr: net.network().octets() })
+        }
     }
 }
 

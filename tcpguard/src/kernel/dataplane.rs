@@ -399,11 +399,7 @@ impl Dataplane {
 }
 
 fn signature_key(listener: u32, mask: Mask, fingerprint: &Fingerprint) -> SignatureKey {
-    SignatureKey {
-        listener,
-        mask: mask.code().into(),
-        fingerprint: fingerprint.masked(mask),
-    }
+    SignatureKey { listener, mask: mask.code().into(), fingerprint: fingerprint.masked(mask) }
 }
 
 /// Adds what is missing first and removes what is too much then, so that nothing that stays is ever

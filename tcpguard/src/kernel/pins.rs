@@ -69,8 +69,11 @@ pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelEr
                     continue;
                 }
                 let name = name.to_owned();
-                fs::remove_file(&pin)
-                    .map_err(|error| KernelError::Pin { what: "remove", path: pin, error })?;
+                fs::remove_file(&pin).map_err(|error| KernelError::Pin {
+                    what: "remove",
+                    path: pin,
+                    error,
+                })?;
                 if !names.contains(&name) {
                     names.push(name);
                 }

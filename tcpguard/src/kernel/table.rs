@@ -85,8 +85,8 @@ impl<K: Plain, V: Plain> Table<K, V> {
     /// When the kernel refuses.
     pub fn get(&self, key: &K) -> Result<Option<V>, KernelError> {
         let mut value = vec![0; size_of::<V>()];
-        let found = syscall::lookup(self.fd.as_fd(), bytes(key), &mut value)
-            .map_err(self.error("read"))?;
+        let found =
+            syscall::lookup(self.fd.as_fd(), bytes(key), &mut value).map_err(self.error("read"))?;
         Ok(found.then(|| from_bytes(&value)))
     }
 
@@ -171,9 +171,8 @@ impl<V: Plain> PerCpu<V> {
     /// When the kernel refuses.
     pub fn get(&self, index: u32) -> Result<Vec<V>, KernelError> {
         let mut values = vec![0; size_of::<V>() * self.cpus];
-        syscall::lookup(self.fd.as_fd(), bytes(&index), &mut values).map_err(|error| {
-            KernelError::Map { what: "read", map: self.name, error }
-        })?;
+        syscall::lookup(self.fd.as_fd(), bytes(&index), &mut values)
+            .map_err(|error| KernelError::Map { what: "read", map: self.name, error })?;
         Ok(values.chunks_exact(size_of::<V>()).map(from_bytes).collect())
     }
 
@@ -183,7 +182,10 @@ impl<V: Plain> PerCpu<V> {
     /// When the kernel refuses.
     pub fn fill(&self, index: u32, value: &V) -> Result<(), KernelError> {
         let values = bytes(value).repeat(self.cpus);
-        syscall::update(self.fd.as_fd(), bytes(&index), &values)
-            .map_err(|error| KernelError::Map { what: "write", map: self.name, error })
+        syscall::update(self.fd.as_fd(), bytes(&index), &values).map_err(|error| KernelError::Map {
+            what: "write",
+            map: self.name,
+            error,
+        })
     }
 }

@@ -59,11 +59,7 @@ impl<W: Write> AlertSink<W> {
     /// A sink for the journal at `journal` (normally [`super::journal::SOCKET`]), if somebody
     /// listens there, and for `lines`.
     pub fn new(journal: &Path, lines: W) -> Self {
-        Self {
-            journal: Journal::connect(journal).ok(),
-            lines,
-            remembered: VecDeque::new(),
-        }
+        Self { journal: Journal::connect(journal).ok(), lines, remembered: VecDeque::new() }
     }
 
     /// Tells `alert`, which was raised now.
@@ -76,10 +72,7 @@ impl<W: Write> AlertSink<W> {
         // Nobody reads a closed stderr; the journal and the status still have the alert.
         let _ = writeln!(self.lines, "{time} {} {message}", alert.label());
         while self.remembered.len() >= MAX_REMEMBERED
-            || self
-                .remembered
-                .front()
-                .is_some_and(|oldest| clock.now.since(oldest.at) > REMEMBERED)
+            || self.remembered.front().is_some_and(|oldest| clock.now.since(oldest.at) > REMEMBERED)
         {
             self.remembered.pop_front();
         }

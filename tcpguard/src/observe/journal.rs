@@ -80,31 +80,11 @@ fn entry(alert: &Alert) -> Vec<u8> {
         let evidence = &incident.evidence;
         field(&mut entry, "TCPGUARD_ALERT_ID", &incident.id.to_string());
         field(&mut entry, "TCPGUARD_CLASS", incident.class.name());
-        field(
-            &mut entry,
-            "TCPGUARD_DST",
-            &incident.listener.addr.to_string(),
-        );
-        field(
-            &mut entry,
-            "TCPGUARD_PORT",
-            &incident.listener.port.to_string(),
-        );
-        field(
-            &mut entry,
-            "TCPGUARD_SYN_PPS",
-            &format!("{:.0}", incident.syn_rate),
-        );
-        field(
-            &mut entry,
-            "TCPGUARD_SOURCES_EST",
-            &evidence.sources_estimate.to_string(),
-        );
-        field(
-            &mut entry,
-            "TCPGUARD_DROPPED",
-            &incident.dropped.to_string(),
-        );
+        field(&mut entry, "TCPGUARD_DST", &incident.listener.addr.to_string());
+        field(&mut entry, "TCPGUARD_PORT", &incident.listener.port.to_string());
+        field(&mut entry, "TCPGUARD_SYN_PPS", &format!("{:.0}", incident.syn_rate));
+        field(&mut entry, "TCPGUARD_SOURCES_EST", &evidence.sources_estimate.to_string());
+        field(&mut entry, "TCPGUARD_DROPPED", &incident.dropped.to_string());
         if let Some(ended) = incident.ended {
             let lasted = ended.since(incident.started).as_secs();
             field(&mut entry, "TCPGUARD_DURATION_S", &lasted.to_string());
@@ -188,24 +168,15 @@ mod tests {
             journal.send(&alert("flood"));
         }
         // How many fit depends on net.unix.max_dgram_qlen; that most do not, does not.
-        assert!(
-            (5_000..10_000).contains(&journal.lost()),
-            "{} lost",
-            journal.lost()
-        );
+        assert!((5_000..10_000).contains(&journal.lost()), "{} lost", journal.lost());
     }
 
     #[test]
     fn every_event_has_an_id_of_its_own() {
         for (position, (event, id)) in MESSAGE_IDS.iter().enumerate() {
+            assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{event}");
             assert!(
-                id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-                "{event}"
-            );
-            assert!(
-                MESSAGE_IDS[..position]
-                    .iter()
-                    .all(|(name, other)| name != event && other != id)
+                MESSAGE_IDS[..position].iter().all(|(name, other)| name != event && other != id)
             );
         }
     }

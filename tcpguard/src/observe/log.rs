@@ -16,12 +16,7 @@ impl Log for Stderr {
         if self.enabled(record.metadata()) {
             let time = jiff::Timestamp::now();
             // A closed stderr is no reason to stop.
-            let _ = writeln!(
-                std::io::stderr(),
-                "{time:.3} {} {}",
-                record.level(),
-                record.args()
-            );
+            let _ = writeln!(std::io::stderr(), "{time:.3} {} {}", record.level(), record.args());
         }
     }
 

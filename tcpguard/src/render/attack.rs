@@ -15,11 +15,7 @@ const STEPS_TOLD: usize = 8;
 
 /// Time from `earlier` to `later`.
 pub(super) fn between(earlier: Time, later: Time) -> Duration {
-    later
-        .0
-        .duration_since(earlier.0)
-        .try_into()
-        .unwrap_or_default()
+    later.0.duration_since(earlier.0).try_into().unwrap_or_default()
 }
 
 /// `text`, wrapped, behind a heading on its first line.
@@ -32,12 +28,7 @@ pub(super) fn paragraph(
     for (number, line) in wrap(text, WIDTH - INDENT).iter().enumerate() {
         let heading = if number == 0 { heading } else { "" };
         let blanks = INDENT - 2 - heading.len();
-        writeln!(
-            out,
-            "  {}{:blanks$}{line}",
-            view.paint(Tone::Heading, heading),
-            ""
-        )?;
+        writeln!(out, "  {}{:blanks$}{line}", view.paint(Tone::Heading, heading), "")?;
     }
     Ok(())
 }
@@ -81,10 +72,8 @@ pub(super) fn open(
         paragraph(out, view, "Because", &holding.join("; "))?;
     }
     steps(out, attack, view)?;
-    let rules = attack
-        .rules
-        .iter()
-        .filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
+    let rules =
+        attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
     for (number, rule) in rules.enumerate() {
         paragraph(
             out,
@@ -94,10 +83,8 @@ pub(super) fn open(
         )?;
     }
     if let Some(advice) = &attack.advice {
-        let command = advice
-            .command
-            .as_ref()
-            .map_or_else(String::new, |command| format!(": {command}"));
+        let command =
+            advice.command.as_ref().map_or_else(String::new, |command| format!(": {command}"));
         paragraph(out, view, "Advice", &format!("{}{command}", advice.text))?;
     }
     Ok(())

@@ -98,12 +98,9 @@ mod tests {
 
     #[test]
     fn exact_counts_group_thousands() {
-        for (value, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1 000"),
-            (19_912_345, "19 912 345"),
-        ] {
+        for (value, expected) in
+            [(0, "0"), (999, "999"), (1_000, "1 000"), (19_912_345, "19 912 345")]
+        {
             assert_eq!(exact(value), expected);
         }
     }

@@ -11,9 +11,8 @@ use crate::status::Rule;
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
-    let mut table = Table::new([
-        "RULE", "KIND", "ORIGIN", "CREATED", "ENDS IN", "HITS", "RETURNED", "MATCHES",
-    ]);
+    let mut table =
+        Table::new(["RULE", "KIND", "ORIGIN", "CREATED", "ENDS IN", "HITS", "RETURNED", "MATCHES"]);
     for rule in rules {
         table.row([
             rule.id.to_string().into(),
@@ -24,12 +23,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             short(rule.hits as f64).into(),
             short(rule.returned as f64).into(),
             // A prefix fits; a signature follows on lines of its own.
-            if rule.kind == "source" {
-                rule.matches.as_str()
-            } else {
-                "(below)"
-            }
-            .into(),
+            if rule.kind == "source" { rule.matches.as_str() } else { "(below)" }.into(),
         ]);
     }
     table.write(out, view)?;
@@ -58,17 +52,9 @@ pub fn blocked(out: &mut impl Write, rule: &Rule, dry_run: bool, view: &View) ->
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
     let ends = view.time(rule.expires_at);
     if dry_run {
-        writeln!(
-            out,
-            "would block {} for {lifetime}, until {ends}",
-            rule.matches
-        )
+        writeln!(out, "would block {} for {lifetime}, until {ends}", rule.matches)
     } else {
-        writeln!(
-            out,
-            "blocked {} for {lifetime}, until {ends} (rule {})",
-            rule.matches, rule.id
-        )
+        writeln!(out, "blocked {} for {lifetime}, until {ends} (rule {})", rule.matches, rule.id)
     }
 }
 

@@ -27,10 +27,7 @@ const FILL_SHOWN: f64 = 0.01;
 pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     let daemon = &status.daemon;
     let (sign, words, tone) = headline(daemon.state);
-    let left = format!(
-        "{sign} tcpguard {} on {} — ",
-        daemon.version, daemon.hostname
-    );
+    let left = format!("{sign} tcpguard {} on {} — ", daemon.version, daemon.hostname);
     let right = format!(
         "mode {}   up {}",
         mode_name(daemon.mode.into()),
@@ -38,12 +35,7 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     );
     let used = left.chars().count() + words.len() + right.len();
     let blanks = WIDTH.saturating_sub(used).max(3);
-    writeln!(
-        out,
-        "{left}{}{:blanks$}{right}",
-        view.paint(tone, words),
-        ""
-    )
+    writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, words), "")
 }
 
 fn headline(state: State) -> (&'static str, &'static str, Tone) {
@@ -90,34 +82,16 @@ pub fn status(
 fn config(status: &Status, view: &View) -> String {
     let config = &status.daemon.config;
     let path = config.path.as_deref().unwrap_or("defaults (no file)");
-    let valid = if config.valid {
-        "valid"
-    } else {
-        "a newer one was refused"
-    };
-    let heartbeat = status
-        .daemon
-        .watchdog_age_ms
-        .map_or_else(String::new, |age| {
-            format!("; heartbeat {} ago", span(Duration::from_millis(age)))
-        });
-    format!(
-        "{path}, loaded {}, {valid}{heartbeat}",
-        view.date(config.loaded_at)
-    )
+    let valid = if config.valid { "valid" } else { "a newer one was refused" };
+    let heartbeat = status.daemon.watchdog_age_ms.map_or_else(String::new, |age| {
+        format!("; heartbeat {} ago", span(Duration::from_millis(age)))
+    });
+    format!("{path}, loaded {}, {valid}{heartbeat}", view.date(config.loaded_at))
 }
 
 fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    let mut table = Table::new([
-        "IFACE",
-        "HOOK",
-        "MODE",
-        "PACKETS/s",
-        "SYN/s",
-        "PASS/s",
-        "DROP/s",
-        "NOTE",
-    ]);
+    let mut table =
+        Table::new(["IFACE", "HOOK", "MODE", "PACKETS/s", "SYN/s", "PASS/s", "DROP/s", "NOTE"]);
     for interface in &status.interfaces {
         table.row(interface_row(interface));
     }
@@ -153,10 +127,8 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
 fn by_count(reasons: &BTreeMap<String, u64>) -> String {
     let mut sorted: Vec<_> = reasons.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let parts: Vec<_> = sorted
-        .iter()
-        .map(|(name, count)| format!("{name} {}", short(**count as f64)))
-        .collect();
+    let parts: Vec<_> =
+        sorted.iter().map(|(name, count)| format!("{name} {}", short(**count as f64))).collect();
     parts.join(", ")
 }
 
@@ -166,28 +138,17 @@ fn interface_row(interface: &Interface) -> [Cell; 8] {
         Hook::Tcx => "tcx",
         Hook::Tc => "tc",
     };
-    let pinned = if interface.pinned {
-        "pinned"
-    } else {
-        "not pinned"
-    };
+    let pinned = if interface.pinned { "pinned" } else { "not pinned" };
     let mode = match interface.mode {
         AttachMode::Native => Cell::from("native"),
         AttachMode::Generic => Cell::toned("generic !", Tone::Warning),
     };
-    let note = if interface.attached {
-        "".into()
-    } else {
-        Cell::toned("NOT ATTACHED", Tone::Bad)
-    };
+    let note = if interface.attached { "".into() } else { Cell::toned("NOT ATTACHED", Tone::Bad) };
     let rate = |rate: fn(&crate::status::InterfaceRates) -> f64| match &interface.rates {
         Some(rates) => short(rate(rates)),
         None => "-".to_owned(),
     };
-    let dropping = interface
-        .rates
-        .as_ref()
-        .is_some_and(|rates| rates.drop_pps > 0.0);
+    let dropping = interface.rates.as_ref().is_some_and(|rates| rates.drop_pps > 0.0);
     let drop_tone = if dropping { Tone::Warning } else { Tone::Plain };
     [
         interface.name.as_str().into(),
@@ -205,24 +166,13 @@ fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> f
     let mut sorted: Vec<&Listener> = status.listeners.iter().collect();
     sorted.sort_by(|a, b| {
         let calm = |listener: &Listener| listener.state == ListenerState::Ok;
-        calm(a)
-            .cmp(&calm(b))
-            .then(b.syn_pps.total_cmp(&a.syn_pps))
-            .then(a.port.cmp(&b.port))
+        calm(a).cmp(&calm(b)).then(b.syn_pps.total_cmp(&a.syn_pps)).then(a.port.cmp(&b.port))
     });
-    let shown = if all {
-        sorted.len()
-    } else {
-        sorted.len().min(LISTENERS_SHOWN)
-    };
+    let shown = if all { sorted.len() } else { sorted.len().min(LISTENERS_SHOWN) };
     let mut table = Table::new([
         "LISTENER",
         "SYN/s",
-        if status.daemon.mode == Mode::Enforce {
-            "DROP/s"
-        } else {
-            "WOULD DROP/s"
-        },
+        if status.daemon.mode == Mode::Enforce { "DROP/s" } else { "WOULD DROP/s" },
         "HALF-OPEN/LIMIT",
         "ACCEPT-Q/LIMIT",
         "HANDSHAKES OK",
@@ -233,10 +183,7 @@ fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> f
     }
     table.write(out, view)?;
     if shown < sorted.len() {
-        let left_out = format!(
-            "({shown} of {} shown; tcpguard status --listeners)",
-            sorted.len()
-        );
+        let left_out = format!("({shown} of {} shown; tcpguard status --listeners)", sorted.len());
         writeln!(out, "{left_out}")?;
     }
     out.write_char('\n')
@@ -254,17 +201,12 @@ fn listener_row(listener: &Listener) -> [Cell; 7] {
         ListenerState::Protected => ("protected", Tone::Warning),
     };
     [
-        std::net::SocketAddr::new(listener.addr, listener.port)
-            .to_string()
-            .into(),
+        std::net::SocketAddr::new(listener.addr, listener.port).to_string().into(),
         short(listener.syn_pps).into(),
         short(listener.dropped_pps).into(),
         of(listener.half_open, listener.half_open_limit).into(),
         of(listener.accept_queue, listener.accept_limit).into(),
-        listener
-            .handshake_ok_ratio
-            .map_or("-".to_owned(), percent)
-            .into(),
+        listener.handshake_ok_ratio.map_or("-".to_owned(), percent).into(),
         Cell::toned(state, tone),
     ]
 }
@@ -273,15 +215,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     if status.sources.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new([
-        "SOURCE",
-        "SYN",
-        "SYN-ACK",
-        "ACK",
-        "RST",
-        "COMPLETED",
-        "KNOWN",
-    ]);
+    let mut table = Table::new(["SOURCE", "SYN", "SYN-ACK", "ACK", "RST", "COMPLETED", "KNOWN"]);
     for source in status.sources.iter().take(SOURCES_SHOWN) {
         let count = |count: u64| Cell::from(short(count as f64));
         table.row([
@@ -296,11 +230,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     }
     table.write(out, view)?;
     if status.sampling.one_in > 1 {
-        writeln!(
-            out,
-            "(estimated from one flow in {})",
-            status.sampling.one_in
-        )?;
+        writeln!(out, "(estimated from one flow in {})", status.sampling.one_in)?;
     }
     out.write_char('\n')
 }
@@ -313,26 +243,14 @@ fn kernel(status: &Status) -> String {
     };
     let rates = kernel.rates.as_ref();
     [
-        words(
-            "syncookies sent",
-            kernel.syncookies_sent,
-            rates.map(|rates| rates.syncookies_sent),
-        ),
+        words("syncookies sent", kernel.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
         words(
             "listen overflows",
             kernel.listen_overflows,
             rates.map(|rates| rates.listen_overflows),
         ),
-        words(
-            "listen drops",
-            kernel.listen_drops,
-            rates.map(|rates| rates.listen_drops),
-        ),
-        words(
-            "SYN queue full",
-            kernel.req_q_full_drop,
-            rates.map(|rates| rates.req_q_full_drop),
-        ),
+        words("listen drops", kernel.listen_drops, rates.map(|rates| rates.listen_drops)),
+        words("SYN queue full", kernel.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
     ]
     .join(", ")
 }
@@ -349,10 +267,7 @@ fn rules(status: &Status) -> String {
     let next = rules.next_expiry_s.map_or_else(String::new, |seconds| {
         format!(", next expiry in {}", span(Duration::from_secs(seconds)))
     });
-    format!(
-        "{} automatic, {} manual; {agreement}{next}",
-        rules.block_auto, rules.block_manual
-    )
+    format!("{} automatic, {} manual; {agreement}{next}", rules.block_auto, rules.block_manual)
 }
 
 fn tables(status: &Status) -> String {
@@ -362,11 +277,7 @@ fn tables(status: &Status) -> String {
         .filter_map(|map| Some((map, map.fill_ratio.filter(|share| *share >= FILL_SHOWN)?)))
         .map(|(map, share)| format!("{} {}", map.name, percent(share)))
         .collect();
-    let fill = if filled.is_empty() {
-        "all but empty".to_owned()
-    } else {
-        filled.join(", ")
-    };
+    let fill = if filled.is_empty() { "all but empty".to_owned() } else { filled.join(", ") };
     let sampling = match status.sampling.one_in {
         1 => "every flow is followed".to_owned(),
         many => format!("one flow in {many} is followed"),
@@ -376,15 +287,12 @@ fn tables(status: &Status) -> String {
 
 fn alerts(status: &Status) -> Option<String> {
     let count = status.alerts_24h;
-    let parts: Vec<_> = [
-        (count.critical, "critical"),
-        (count.warning, "warning"),
-        (count.notice, "notice"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{count} {word}"))
-    .collect();
+    let parts: Vec<_> =
+        [(count.critical, "critical"), (count.warning, "warning"), (count.notice, "notice")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
     (!parts.is_empty()).then(|| format!("last 24 h: {}", parts.join(", ")))
 }
 
@@ -396,12 +304,7 @@ fn notes(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
             Severity::Notice => "-",
         };
         let heading = if number == 0 { "Notes" } else { "" };
-        paragraph(
-            out,
-            view,
-            heading,
-            &format!("{sign} {} → {}", finding.text, finding.hint),
-        )?;
+        paragraph(out, view, heading, &format!("{sign} {} → {}", finding.text, finding.hint))?;
     }
     Ok(())
 }

@@ -12,10 +12,7 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn toned(text: impl Into<String>, tone: Tone) -> Self {
-        Self {
-            text: text.into(),
-            tone,
-        }
+        Self { text: text.into(), tone }
     }
 }
 
@@ -32,9 +29,7 @@ pub(super) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(headings: [&str; N]) -> Self {
-        Self {
-            rows: vec![headings.map(|heading| Cell::toned(heading, Tone::Heading))],
-        }
+        Self { rows: vec![headings.map(|heading| Cell::toned(heading, Tone::Heading))] }
     }
 
     pub(super) fn row(&mut self, cells: [Cell; N]) {
@@ -51,10 +46,7 @@ impl<const N: usize> Table<N> {
         }
         for row in &self.rows {
             // Nothing follows the last cell that has text, not even blanks.
-            let last = row
-                .iter()
-                .rposition(|cell| !cell.text.is_empty())
-                .unwrap_or(0);
+            let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
             for (column, cell) in row.iter().enumerate().take(last + 1) {
                 out.write_str(&view.paint(cell.tone, &cell.text))?;
                 if column < last {

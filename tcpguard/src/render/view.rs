@@ -50,18 +50,12 @@ impl View {
 
     /// Time of day: `14:02:11`.
     pub(super) fn time(&self, time: Time) -> String {
-        time.0
-            .to_zoned(self.zone.clone())
-            .strftime("%H:%M:%S")
-            .to_string()
+        time.0.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
     /// Date and time: `2026-11-14 09:41`.
     pub(super) fn date(&self, time: Time) -> String {
-        time.0
-            .to_zoned(self.zone.clone())
-            .strftime("%Y-%m-%d %H:%M")
-            .to_string()
+        time.0.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
     /// `text` in the characters that the terminal can show.
@@ -113,15 +107,8 @@ mod tests {
 
     #[test]
     fn a_terminal_without_utf8_gets_ascii() {
-        let view = View {
-            utf8: false,
-            colour: false,
-            zone: TimeZone::UTC,
-        };
-        assert_eq!(
-            view.encode("● a — b → c … ✓ ✗ ü"),
-            "* a - b -> c ... ok x ?"
-        );
+        let view = View { utf8: false, colour: false, zone: TimeZone::UTC };
+        assert_eq!(view.encode("● a — b → c … ✓ ✗ ü"), "* a - b -> c ... ok x ?");
     }
 
     #[test]

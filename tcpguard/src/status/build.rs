@@ -53,10 +53,7 @@ impl Status {
             },
             sources: facts.sources.iter().map(source).collect(),
             alerts_24h: count_alerts(&facts.alerts),
-            alerts: facts.alerts[listed..]
-                .iter()
-                .map(|entry| alert(entry, clock))
-                .collect(),
+            alerts: facts.alerts[listed..].iter().map(|entry| alert(entry, clock)).collect(),
         }
     }
 }
@@ -83,11 +80,7 @@ impl Rule {
 /// A number as it is printed: six decimals are more than is known, and JSON has no way to write
 /// what is not finite.
 fn number(value: f64) -> f64 {
-    if value.is_finite() {
-        (value * 1e6).round() / 1e6
-    } else {
-        0.0
-    }
+    if value.is_finite() { (value * 1e6).round() / 1e6 } else { 0.0 }
 }
 
 /// The whole situation in one word; the operator's worst news first.
@@ -97,13 +90,9 @@ fn state(report: &Report, health: &[Health]) -> State {
     let attacked = attacks.peek().is_some();
     let stopped =
         report.mode == engine::Mode::Enforce && attacks.all(|attack| !attack.rules.is_empty());
-    let broken = health
-        .iter()
-        .any(|finding| finding.severity == Severity::Critical);
-    let suspect = report
-        .listeners
-        .iter()
-        .any(|listener| listener.state != engine::ListenerState::Ok);
+    let broken = health.iter().any(|finding| finding.severity == Severity::Critical);
+    let suspect =
+        report.listeners.iter().any(|listener| listener.state != engine::ListenerState::Ok);
     match report.mode {
         engine::Mode::Off => State::Off,
         _ if attacked && !stopped => State::AttackUnmitigated,
@@ -124,18 +113,12 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         mode: report.mode.into(),
         state,
         config: ConfigState {
-            path: facts
-                .config
-                .path
-                .as_ref()
-                .map(|path| path.display().to_string()),
+            path: facts.config.path.as_ref().map(|path| path.display().to_string()),
             loaded_at: facts.clock.time_at(facts.config.loaded),
             valid: facts.config.error.is_none(),
             error: facts.config.error.clone(),
         },
-        watchdog_age_ms: facts
-            .heartbeat
-            .map(|at| facts.clock.now.since(at).as_millis() as u64),
+        watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
     }
 }
 
@@ -154,13 +137,7 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
         let name = &interface.name;
         if !interface.attached {
             let text = format!("{name} is not protected: the filter is not attached to it");
-            add(
-                Severity::Critical,
-                "detached",
-                Some(name),
-                text,
-                "systemctl restart tcpguard",
-            );
+            add(Severity::Critical, "detached", Some(name), text, "systemctl restart tcpguard");
         } else if interface.mode == AttachMode::Generic {
             let text = format!("{name} runs in generic mode: expect lower capacity");
             let hint = "use a driver with native XDP, or accept it with xdp_mode = \"generic\"";
@@ -168,17 +145,8 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
         }
     }
     if let (Some(_), Some(in_kernel)) = (facts.drift_since, facts.rules_in_kernel) {
-        let text = format!(
-            "rules wanted: {}, in the kernel: {in_kernel}",
-            report.rules.len()
-        );
-        add(
-            Severity::Critical,
-            "rule_drift",
-            None,
-            text,
-            "systemctl restart tcpguard",
-        );
+        let text = format!("rules wanted: {}, in the kernel: {in_kernel}", report.rules.len());
+        add(Severity::Critical, "rule_drift", None, text, "systemctl restart tcpguard");
     }
     if let Some(age) = facts.heartbeat.map(|at| facts.clock.now.since(at))
         && age > HEARTBEAT_LATE
@@ -187,29 +155,14 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
             "the agent is late: its last sign of life is {} old",
             crate::render::number::span(age)
         );
-        add(
-            Severity::Critical,
-            "agent_late",
-            None,
-            text,
-            "look for CPU starvation: top",
-        );
+        add(Severity::Critical, "agent_late", None, text, "look for CPU starvation: top");
     }
     if let Some(error) = &facts.config.error {
         let text = format!("the configuration was refused, the one before holds: {error}");
-        add(
-            Severity::Warning,
-            "config_refused",
-            None,
-            text,
-            "tcpguard config check",
-        );
+        add(Severity::Warning, "config_refused", None, text, "tcpguard config check");
     }
     if report.listeners.len() >= abi::maps::MAX_LISTENERS as usize {
-        let text = format!(
-            "{} listeners are followed, more are not",
-            report.listeners.len()
-        );
+        let text = format!("{} listeners are followed, more are not", report.listeners.len());
         let hint = "leave out ports with [listeners] ignore_ports";
         add(Severity::Warning, "listeners_full", None, text, hint);
     }
@@ -219,10 +172,7 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
 
 fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
     let evidence = &incident.evidence;
-    let listener = report
-        .listeners
-        .iter()
-        .find(|listener| listener.id == incident.listener_id);
+    let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let enforced = report.mode == engine::Mode::Enforce && incident.ended.is_none();
     Attack {
         id: incident.id,
@@ -248,10 +198,7 @@ fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
         actions: incident
             .actions
             .iter()
-            .map(|action| Action {
-                at: clock.time_at(action.at),
-                text: action.text.clone(),
-            })
+            .map(|action| Action { at: clock.time_at(action.at), text: action.text.clone() })
             .collect(),
         rules: incident.rules.iter().map(|id| id.0).collect(),
         advice: narrative::advice(incident, report.mode),
@@ -268,10 +215,7 @@ fn evidence(evidence: &engine::Evidence) -> Evidence {
         top_sources: evidence
             .top_sources
             .iter()
-            .map(|source| SourceShare {
-                addr: source.addr,
-                share: number(source.share),
-            })
+            .map(|source| SourceShare { addr: source.addr, share: number(source.share) })
             .collect(),
         k90_sources: evidence.k90_sources,
         k90_networks: evidence.k90_networks,
@@ -290,10 +234,7 @@ fn evidence(evidence: &engine::Evidence) -> Evidence {
         ttls: evidence
             .ttls
             .iter()
-            .map(|&(ttl, share)| TtlShare {
-                ttl,
-                share: number(share),
-            })
+            .map(|&(ttl, share)| TtlShare { ttl, share: number(share) })
             .collect(),
         retransmitted_share: evidence.retransmitted_share.map(number),
         half_open: evidence.half_open.map(|(now, _)| now),
@@ -314,12 +255,9 @@ fn interface(interface: &InterfaceFacts) -> Interface {
     let packets = &interface.packets;
     let rate = |counter: fn(&PacketCounters) -> u64| packets.rate(counter).map(number);
     let rates = match (rate(|c| c.entry), rate(syns), rate(passed), rate(dropped)) {
-        (Some(rx_pps), Some(syn_pps), Some(pass_pps), Some(drop_pps)) => Some(InterfaceRates {
-            rx_pps,
-            syn_pps,
-            pass_pps,
-            drop_pps,
-        }),
+        (Some(rx_pps), Some(syn_pps), Some(pass_pps), Some(drop_pps)) => {
+            Some(InterfaceRates { rx_pps, syn_pps, pass_pps, drop_pps })
+        }
         _ => None,
     };
     Interface {
@@ -348,12 +286,8 @@ fn dropped(counters: &PacketCounters) -> u64 {
 }
 
 fn sum(counters: &PacketCounters, action: abi::Action) -> u64 {
-    let with_it = Reason::ALL
-        .iter()
-        .filter(|reason| reason.action() == action);
-    with_it
-        .map(|reason| counters.reasons[*reason as usize])
-        .sum()
+    let with_it = Reason::ALL.iter().filter(|reason| reason.action() == action);
+    with_it.map(|reason| counters.reasons[*reason as usize]).sum()
 }
 
 fn totals(counters: &PacketCounters) -> InterfaceTotals {
@@ -452,11 +386,7 @@ fn kernel(tcp_ext: &Reading<engine::TcpExt>) -> Kernel {
 }
 
 fn rules(report: &Report, facts: &Facts) -> Rules {
-    let list: Vec<Rule> = report
-        .rules
-        .iter()
-        .map(|rule| Rule::build(rule, facts.clock))
-        .collect();
+    let list: Vec<Rule> = report.rules.iter().map(|rule| Rule::build(rule, facts.clock)).collect();
     let manual = list.iter().filter(|rule| rule.origin == "operator").count();
     Rules {
         wanted: list.len() as u32,
@@ -492,12 +422,7 @@ fn source(source: &SourceFacts) -> Source {
 }
 
 fn count_alerts(alerts: &[AlertFacts]) -> AlertCounts {
-    let count = |severity| {
-        alerts
-            .iter()
-            .filter(|alert| alert.severity == severity)
-            .count() as u32
-    };
+    let count = |severity| alerts.iter().filter(|alert| alert.severity == severity).count() as u32;
     AlertCounts {
         critical: count(engine::Severity::Critical),
         warning: count(engine::Severity::Warning),

@@ -32,30 +32,25 @@ pub(super) fn summary(incident: &IncidentReport) -> String {
             signature_words(incident),
         ),
         IncidentClass::SingleSource => {
-            let from = evidence
-                .top_sources
-                .first()
-                .map_or_else(String::new, |top| {
-                    format!(
-                        " from {}, which sends {} of the failing SYNs",
-                        top.addr,
-                        percent(top.share)
-                    )
-                });
+            let from = evidence.top_sources.first().map_or_else(String::new, |top| {
+                format!(
+                    " from {}, which sends {} of the failing SYNs",
+                    top.addr,
+                    percent(top.share)
+                )
+            });
             format!(
                 "{} on {place}{from}, {complete} of handshakes complete; a ban on the source stops it",
                 incident.class.in_words(),
             )
         }
         IncidentClass::HandshakeDegraded => {
-            let repeated = evidence
-                .retransmitted_share
-                .map_or_else(String::new, |share| {
-                    format!(
-                        ", {} of the failing clients repeat their SYN as real ones do",
-                        percent(share)
-                    )
-                });
+            let repeated = evidence.retransmitted_share.map_or_else(String::new, |share| {
+                format!(
+                    ", {} of the failing clients repeat their SYN as real ones do",
+                    percent(share)
+                )
+            });
             format!(
                 "{} on {place}: {complete} of handshakes complete, {sources} sources{repeated}; \
                  a rule would only hit clients",
@@ -68,10 +63,7 @@ pub(super) fn summary(incident: &IncidentReport) -> String {
 fn signature_words(incident: &IncidentReport) -> String {
     match incident.evidence.signatures.first() {
         Some(top) if top.share >= 0.5 => format!("one signature covers {}", percent(top.share)),
-        Some(top) => format!(
-            "no common signature (the top one covers {})",
-            percent(top.share)
-        ),
+        Some(top) => format!("no common signature (the top one covers {})", percent(top.share)),
         None => "no signature known yet".to_owned(),
     }
 }
@@ -79,10 +71,7 @@ fn signature_words(incident: &IncidentReport) -> String {
 /// What the operator should do about an open incident in `mode`.
 pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Advice> {
     let advice = |text: String, command: Option<&str>| {
-        Some(Advice {
-            text,
-            command: command.map(str::to_owned),
-        })
+        Some(Advice { text, command: command.map(str::to_owned) })
     };
     if incident.ended.is_some() {
         return None;
@@ -115,9 +104,8 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Ad
             ),
             Some("tcpguard mode enforce"),
         ),
-        engine::Mode::Off => advice(
-            "the guard is off and drops nothing".to_owned(),
-            Some("tcpguard mode enforce"),
-        ),
+        engine::Mode::Off => {
+            advice("the guard is off and drops nothing".to_owned(), Some("tcpguard mode enforce"))
+        }
     }
 }

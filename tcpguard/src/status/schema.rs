@@ -33,8 +33,5 @@ fn the_shipped_schema_is_that_of_the_types() {
         std::fs::write(&path, &found).unwrap();
     }
     let shipped = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        shipped == found,
-        "docs/schema/status.json is not what the types say:\n{found}"
-    );
+    assert!(shipped == found, "docs/schema/status.json is not what the types say:\n{found}");
 }

@@ -59,16 +59,10 @@ mod tests {
     #[test]
     fn time_since_boot_becomes_time_of_day() {
         let now = Timestamp::from_millis(60_000);
-        let clock = Clock {
-            now,
-            wall: "2026-11-20T14:05:31.204Z".parse().unwrap(),
-        };
+        let clock = Clock { now, wall: "2026-11-20T14:05:31.204Z".parse().unwrap() };
         for (at, expected) in [
             (now, "2026-11-20T14:05:31.204Z"),
-            (
-                now - Duration::from_millis(31_204),
-                "2026-11-20T14:05:00.000Z",
-            ),
+            (now - Duration::from_millis(31_204), "2026-11-20T14:05:00.000Z"),
             (now + Duration::from_secs(60), "2026-11-20T14:06:31.204Z"),
         ] {
             assert_eq!(clock.time_at(at).to_string(), expected);

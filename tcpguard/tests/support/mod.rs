@@ -23,10 +23,7 @@ fn ago(millis: u64) -> Timestamp {
 
 /// The clocks of every scene.
 pub fn clock() -> Clock {
-    Clock {
-        now: ago(0),
-        wall: "2026-11-20T14:05:31.204Z".parse().unwrap(),
-    }
+    Clock { now: ago(0), wall: "2026-11-20T14:05:31.204Z".parse().unwrap() }
 }
 
 fn addr(text: &str) -> IpAddr {
@@ -53,20 +50,14 @@ fn interface(now: PacketCounters, earlier: PacketCounters) -> InterfaceFacts {
         link_id: Some(17),
         pinned: true,
         attached: true,
-        packets: Reading {
-            now,
-            earlier: Some((earlier, Duration::from_secs(1))),
-        },
+        packets: Reading { now, earlier: Some((earlier, Duration::from_secs(1))) },
     }
 }
 
 fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -> ListenerReport {
     ListenerReport {
         id: ListenerId(id),
-        listener: Listener {
-            addr: addr(at),
-            port,
-        },
+        listener: Listener { addr: addr(at), port },
         kind: ListenerKind::Local,
         counters: ListenerCounters {
             syn: 5_000,
@@ -75,11 +66,7 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
             acknowledged: 4_990,
             ..ListenerCounters::default()
         },
-        queues: Some(Queues {
-            half_open: Some(1),
-            accept: 0,
-            backlog: 4096,
-        }),
+        queues: Some(Queues { half_open: Some(1), accept: 0, backlog: 4096 }),
         syn_rate,
         completed_rate: syn_rate,
         dropped_rate: 0.0,
@@ -103,11 +90,7 @@ pub fn calm() -> (Report, Facts) {
     };
     let earlier = packets(&[(Reason::Syn, 9_948), (Reason::Segment, 899_000)], 9_948);
     let now = packets(
-        &[
-            (Reason::Syn, 10_000),
-            (Reason::Segment, 900_000),
-            (Reason::NotTcp, 1_200),
-        ],
+        &[(Reason::Syn, 10_000), (Reason::Segment, 900_000), (Reason::NotTcp, 1_200)],
         10_000,
     );
     let facts = Facts {
@@ -125,38 +108,18 @@ pub fn calm() -> (Report, Facts) {
         heartbeat: Some(ago(140)),
         interfaces: vec![interface(now, earlier)],
         tcp_ext: Reading {
-            now: TcpExt {
-                syncookies_sent: 12,
-                listen_drops: 3,
-                ..TcpExt::default()
-            },
+            now: TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() },
             earlier: Some((
-                TcpExt {
-                    syncookies_sent: 12,
-                    listen_drops: 3,
-                    ..TcpExt::default()
-                },
+                TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() },
                 Duration::from_secs(1),
             )),
         },
         rules_in_kernel: Some(0),
         drift_since: None,
         maps: vec![
-            MapFacts {
-                name: "FLOWS".to_owned(),
-                entries: Some(120),
-                max_entries: 65_536,
-            },
-            MapFacts {
-                name: "CLIENTS".to_owned(),
-                entries: Some(9_000),
-                max_entries: 131_072,
-            },
-            MapFacts {
-                name: "SEEN".to_owned(),
-                entries: None,
-                max_entries: 1_048_576,
-            },
+            MapFacts { name: "FLOWS".to_owned(), entries: Some(120), max_entries: 65_536 },
+            MapFacts { name: "CLIENTS".to_owned(), entries: Some(9_000), max_entries: 131_072 },
+            MapFacts { name: "SEEN".to_owned(), entries: None, max_entries: 1_048_576 },
         ],
         sources: vec![SourceFacts {
             addr: addr("2001:db8:7::"),
@@ -187,10 +150,7 @@ fn flood(mode: Mode) -> IncidentReport {
     IncidentReport {
         id: 3,
         listener_id: ListenerId(1),
-        listener: Listener {
-            addr: addr("::"),
-            port: 443,
-        },
+        listener: Listener { addr: addr("::"), port: 443 },
         class: IncidentClass::RandomSpoofed,
         severity: engine::Severity::Critical,
         started,
@@ -205,10 +165,7 @@ fn flood(mode: Mode) -> IncidentReport {
             syns_per_source: 1.013,
             singleton_share: 0.987,
             top_source_share: 0.000_1,
-            top_sources: vec![SourceShare {
-                addr: addr("198.51.100.7"),
-                share: 0.000_1,
-            }],
+            top_sources: vec![SourceShare { addr: addr("198.51.100.7"), share: 0.000_1 }],
             k90_sources: 33_800,
             k90_networks: 31_000,
             distinct_slash8: 221,
@@ -270,11 +227,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     let victim = &mut report.listeners[1];
     victim.syn_rate = 98_900.0;
     victim.dropped_rate = 98_840.0;
-    victim.queues = Some(Queues {
-        half_open: Some(128),
-        accept: 3,
-        backlog: 4096,
-    });
+    victim.queues = Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 });
     let (drop, state) = match mode {
         Mode::Enforce => (Reason::DropSignature, ListenerState::Protected),
         _ => (Reason::WouldDropSignature, ListenerState::Attacked),
@@ -284,14 +237,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         victim.completion = Some(0.002);
     }
     let counts = |dropped, passed, syns| {
-        packets(
-            &[
-                (drop, dropped),
-                (Reason::Syn, passed),
-                (Reason::Segment, 900_000),
-            ],
-            syns,
-        )
+        packets(&[(drop, dropped), (Reason::Syn, passed), (Reason::Segment, 900_000)], syns)
     };
     facts.interfaces = vec![interface(
         counts(19_740_000, 60_000, 19_800_000),

@@ -48,9 +48,7 @@ pub fn kernel(directory: &Path, suite: &str) -> Result<Kernel> {
         depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests"]);
         let depends = process::output(depends.args(["--no-conflicts", "--no-breaks", KERNEL]))?;
         let mut download = apt.command("apt-get");
-        download
-            .args(["-qq", "download"])
-            .args(kernel_packages(&depends));
+        download.args(["-qq", "download"]).args(kernel_packages(&depends));
         process::run(download.current_dir(apt.archives()))?;
         apt.unpack(root)
     })?;
@@ -70,9 +68,7 @@ pub fn emulator(directory: &Path) -> Result<Emulator> {
         process::run(install.args(["install", "qemu-system-x86", "busybox-static"]))?;
         apt.unpack(root)
     })?;
-    Ok(Emulator {
-        root: directory.join("root"),
-    })
+    Ok(Emulator { root: directory.join("root") })
 }
 
 impl Emulator {
@@ -114,12 +110,7 @@ fn once(directory: &Path, what: &str, fill: impl FnOnce(&Path, Apt) -> Result<()
             }
             fs::create_dir_all(leftover)?;
         }
-        fill(
-            &partial,
-            Apt {
-                directory: apt.clone(),
-            },
-        )?;
+        fill(&partial, Apt { directory: apt.clone() })?;
         fs::remove_dir_all(apt)?;
         Ok(fs::rename(partial, root)?)
     })
@@ -140,10 +131,7 @@ impl Apt {
         let sources = suites
             .iter()
             .map(|suite| format!("deb [signed-by={DEBIAN_KEYS}] {mirror} {suite} main\n"));
-        fs::write(
-            self.directory.join("sources.list"),
-            sources.collect::<String>(),
-        )?;
+        fs::write(self.directory.join("sources.list"), sources.collect::<String>())?;
         process::run(self.command("apt-get").args(["-qq", "update"]))?;
         Ok(self)
     }
@@ -162,9 +150,7 @@ impl Apt {
             ("Dir::Etc::sourcelist", "sources.list"),
         ] {
             let value = self.directory.join(value);
-            command
-                .arg("-o")
-                .arg(format!("{option}={}", value.display()));
+            command.arg("-o").arg(format!("{option}={}", value.display()));
         }
         command.args(["-o", "Dir::Etc::sourceparts=-"]);
         // apt's own user cannot write below the target directory.
@@ -175,16 +161,8 @@ impl Apt {
     fn unpack(&self, root: &Path) -> Result<()> {
         for entry in self.archives().read_dir()? {
             let package = entry?.path();
-            if package
-                .extension()
-                .is_some_and(|extension| extension == "deb")
-            {
-                process::run(
-                    Command::new("dpkg-deb")
-                        .arg("--extract")
-                        .arg(package)
-                        .arg(root),
-                )?;
+            if package.extension().is_some_and(|extension| extension == "deb") {
+                process::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(root))?;
             }
         }
         Ok(())
@@ -200,16 +178,12 @@ fn mirror() -> String {
         "$(ORIGIN) $(LABEL) $(REPO_URI)",
         "Created-By: Packages",
     ]));
-    main_archive(&listed.unwrap_or_default())
-        .unwrap_or(DEBIAN)
-        .to_owned()
+    main_archive(&listed.unwrap_or_default()).unwrap_or(DEBIAN).to_owned()
 }
 
 /// The archive that calls itself Debian: neither its security updates nor anybody else's.
 fn main_archive(listed: &str) -> Option<&str> {
-    listed
-        .lines()
-        .find_map(|line| line.strip_prefix("Debian Debian "))
+    listed.lines().find_map(|line| line.strip_prefix("Debian Debian "))
 }
 
 /// The packages that hold a kernel, out of everything that the metapackage pulls in: an image, or
@@ -238,19 +212,12 @@ fn find_kernel(root: &Path) -> Result<Kernel> {
         .next()
         .with_context(|| format!("no kernel below {}", modules.display()))?;
     let modules = modules.join(&release);
-    let images = [
-        root.join(format!("boot/vmlinuz-{release}")),
-        modules.join("vmlinuz"),
-    ];
+    let images = [root.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
     let image = images
         .into_iter()
         .find(|image| image.is_file())
         .with_context(|| format!("no image of {release} below {}", root.display()))?;
-    Ok(Kernel {
-        image,
-        modules: modules.join("kernel"),
-        release,
-    })
+    Ok(Kernel { image, modules: modules.join("kernel"), release })
 }
 
 #[cfg(test)]
@@ -263,10 +230,7 @@ mod tests {
                       NodeSource nodistro http://node.example/\n\
                       Debian Debian http://mirror.example/debian/\n";
         assert_eq!(main_archive(listed), Some("http://mirror.example/debian/"));
-        assert_eq!(
-            main_archive("Ubuntu Ubuntu http://mirror.example/ubuntu/"),
-            None
-        );
+        assert_eq!(main_archive("Ubuntu Ubuntu http://mirror.example/ubuntu/"), None);
     }
 
     #[test]
@@ -288,10 +252,7 @@ mod tests {
     fn both_layouts_of_a_kernel_package_are_understood() {
         for (modules, image) in [
             ("lib/modules/6.1.0-50/kernel", "boot/vmlinuz-6.1.0-50"),
-            (
-                "usr/lib/modules/7.2.12/kernel",
-                "usr/lib/modules/7.2.12/vmlinuz",
-            ),
+            ("usr/lib/modules/7.2.12/kernel", "usr/lib/modules/7.2.12/vmlinuz"),
         ] {
             let root = tempfile::tempdir().unwrap();
             fs::create_dir_all(root.path().join(modules)).unwrap();

@@ -54,16 +54,10 @@ pub fn image(
     archive.file("init", INIT.as_bytes());
     archive.file("bin/busybox", &read(&emulator.busybox())?);
     archive.file("load", &read(loader)?);
-    archive.file(
-        "veth.ko",
-        &module(&kernel.modules.join("drivers/net/veth.ko"))?,
-    );
+    archive.file("veth.ko", &module(&kernel.modules.join("drivers/net/veth.ko"))?);
     for object in objects {
         let name = object.file_name().context("an object without a name")?;
-        archive.file(
-            &format!("objects/{}", name.to_string_lossy()),
-            &read(object)?,
-        );
+        archive.file(&format!("objects/{}", name.to_string_lossy()), &read(object)?);
     }
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -78,24 +72,12 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, image: &Path, log: &Path) -> R
     // In the foreground, so that an interrupt from the terminal reaches QEMU too.
     command.args(["--foreground", "--kill-after", "5", LIMIT_SECONDS]);
     command.arg(qemu.get_program()).args(qemu.get_args());
-    command.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.args(["-nic", "none", "-serial", "stdio"]);
     // With more than one CPU some kernels do not come up under emulation.
-    command.args([
-        "-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024",
-    ]);
+    command.args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"]);
     command.args(["-append", "console=ttyS0 quiet panic=-1"]);
-    command
-        .arg("-kernel")
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(image);
+    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -104,11 +86,7 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, image: &Path, log: &Path) -> R
     let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     fs::write(log, &console).with_context(|| format!("cannot write {}", log.display()))?;
     if !console.lines().any(|line| line == END) {
-        bail!(
-            "Linux {} did not come to its end; its console: {}",
-            kernel.release,
-            log.display()
-        );
+        bail!("Linux {} did not come to its end; its console: {}", kernel.release, log.display());
     }
     Ok(console)
 }

@@ -45,11 +45,7 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
         bail!("the guests are x86_64, and emulating them here has not been tried");
     }
     let purposes = [Purpose::Build, Purpose::Guests, Purpose::Lab];
-    setup::ensure(if setup::is_root() {
-        &purposes
-    } else {
-        &purposes[..2]
-    })?;
+    setup::ensure(if setup::is_root() { &purposes } else { &purposes[..2] })?;
     let objects = build::bpf_objects(workspace)?;
     let loader = loader(workspace)?;
     let store = workspace.target.join("vm");
@@ -79,10 +75,7 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
     print!("{}", table::render(&columns));
     let refusals: usize = columns.iter().map(Kernel::refusals).sum();
     if refusals > 0 {
-        bail!(
-            "{refusals} refused; the verifiers' words are in {}",
-            store.display()
-        );
+        bail!("{refusals} refused; the verifiers' words are in {}", store.display());
     }
     Ok(())
 }
@@ -103,18 +96,8 @@ fn here(store: &Path, loader: &Path, objects: &[PathBuf]) -> Result<Kernel> {
     let log = File::create(&words).with_context(|| format!("cannot write {}", words.display()))?;
     let script = format!("ip link add {0} type veth && exec \"$@\"", guest::INTERFACE);
     let mut command = Command::new("unshare");
-    command
-        .args(["--net", "sh", "-c", &script, "sh"])
-        .arg(loader)
-        .arg(guest::INTERFACE);
-    let output = command
-        .args(objects)
-        .stderr(log)
-        .output()
-        .context("cannot start `unshare`")?;
+    command.args(["--net", "sh", "-c", &script, "sh"]).arg(loader).arg(guest::INTERFACE);
+    let output = command.args(objects).stderr(log).output().context("cannot start `unshare`")?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Kernel::new(
-        &format!("{} here", release.trim()),
-        &String::from_utf8_lossy(&output.stdout),
-    )
+    Kernel::new(&format!("{} here", release.trim()), &String::from_utf8_lossy(&output.stdout))
 }

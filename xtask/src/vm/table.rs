@@ -21,11 +21,8 @@ impl Kernel {
     /// # Errors
     /// When there is none: the loader did not run.
     pub fn new(name: &str, output: &str) -> Result<Self> {
-        let mut kernel = Self {
-            name: name.into(),
-            programs: BTreeMap::new(),
-            maps: BTreeMap::new(),
-        };
+        let mut kernel =
+            Self { name: name.into(), programs: BTreeMap::new(), maps: BTreeMap::new() };
         for line in output.lines().filter(|line| line.starts_with('{')) {
             let Ok(answer) = serde_json::from_str::<Value>(line) else {
                 continue;
@@ -41,9 +38,7 @@ impl Kernel {
                 (Some(instructions), None) => Ok(instructions),
                 (_, refused) => Err(refused.unwrap_or("no answer").to_owned()),
             };
-            kernel
-                .programs
-                .insert(format!("{object}/{program}"), result);
+            kernel.programs.insert(format!("{object}/{program}"), result);
         }
         if kernel.programs.is_empty() {
             bail!("on Linux {name} the loader said nothing");
@@ -53,10 +48,7 @@ impl Kernel {
 
     /// How many programs this kernel refused.
     pub fn refusals(&self) -> usize {
-        self.programs
-            .values()
-            .filter(|program| program.is_err())
-            .count()
+        self.programs.values().filter(|program| program.is_err()).count()
     }
 
     fn program(&self, name: &str) -> String {
@@ -69,47 +61,29 @@ impl Kernel {
 
     fn map_size(&self, object: &str) -> String {
         let mebibytes = |bytes: &u64| format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20));
-        self.maps
-            .get(object)
-            .map_or_else(|| "-".to_owned(), mebibytes)
+        self.maps.get(object).map_or_else(|| "-".to_owned(), mebibytes)
     }
 }
 
 /// Programs down, kernels across: instructions verified, or REFUSED with the reason below.
 pub fn render(kernels: &[Kernel]) -> String {
-    let programs: BTreeSet<_> = kernels
-        .iter()
-        .flat_map(|kernel| kernel.programs.keys())
-        .collect();
-    let objects: BTreeSet<_> = kernels
-        .iter()
-        .flat_map(|kernel| kernel.maps.keys())
-        .collect();
+    let programs: BTreeSet<_> = kernels.iter().flat_map(|kernel| kernel.programs.keys()).collect();
+    let objects: BTreeSet<_> = kernels.iter().flat_map(|kernel| kernel.maps.keys()).collect();
     let line = |title: &str, cell: &dyn Fn(&Kernel) -> String| -> Vec<String> {
-        [title.to_owned()]
-            .into_iter()
-            .chain(kernels.iter().map(cell))
-            .collect()
+        [title.to_owned()].into_iter().chain(kernels.iter().map(cell)).collect()
     };
     let mut lines = vec![line("instructions verified", &|kernel| kernel.name.clone())];
+    lines.extend(programs.iter().map(|name| line(name, &|kernel| kernel.program(name))));
     lines.extend(
-        programs
+        objects
             .iter()
-            .map(|name| line(name, &|kernel| kernel.program(name))),
+            .map(|object| line(&format!("maps of {object}"), &|kernel| kernel.map_size(object))),
     );
-    lines.extend(objects.iter().map(|object| {
-        line(&format!("maps of {object}"), &|kernel| {
-            kernel.map_size(object)
-        })
-    }));
     let mut text = align(&lines);
     for kernel in kernels {
         for (name, result) in &kernel.programs {
             if let Err(reason) = result {
-                text.push_str(&format!(
-                    "REFUSED {name} on Linux {}: {reason}\n",
-                    kernel.name
-                ));
+                text.push_str(&format!("REFUSED {name} on Linux {}: {reason}\n", kernel.name));
             }
         }
     }
@@ -120,13 +94,7 @@ pub fn render(kernels: &[Kernel]) -> String {
 fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or_default()
-        })
+        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or_default())
         .collect();
     let mut text = String::new();
     for line in lines {

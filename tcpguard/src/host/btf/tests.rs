@@ -10,10 +10,7 @@ struct Writer {
 
 impl Writer {
     fn new() -> Self {
-        Self {
-            strings: vec![0],
-            ..Self::default()
-        }
+        Self { strings: vec![0], ..Self::default() }
     }
 
     fn name(&mut self, name: &str) -> u32 {
@@ -27,8 +24,7 @@ impl Writer {
     }
 
     fn words(&mut self, words: &[u32]) {
-        self.types
-            .extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        self.types.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     }
 
     /// A record without name, and what follows it; returns its id.
@@ -42,10 +38,8 @@ impl Writer {
     /// A structure with members (name, type id, offset as recorded).
     fn structure(&mut self, info: u32, name: &str, members: &[(&str, u32, u32)]) -> u32 {
         let name = self.name(name);
-        let members: Vec<_> = members
-            .iter()
-            .flat_map(|&(member, id, at)| [self.name(member), id, at])
-            .collect();
+        let members: Vec<_> =
+            members.iter().flat_map(|&(member, id, at)| [self.name(member), id, at]).collect();
         self.words(&[name, info | (members.len() / 3) as u32, 64]);
         self.words(&members);
         self.count += 1;
@@ -82,11 +76,7 @@ fn kernel() -> Vec<u8> {
     w.plain(kind::ENUM64, 1, 8, &[0, 1, 0]);
     w.plain(16, 0, 4, &[]);
     // Two addresses in a structure, in a union, as the kernel has it; the union is const.
-    let pair = w.structure(
-        STRUCT,
-        "",
-        &[("skc_daddr", int, 0), ("skc_rcv_saddr", int, 32)],
-    );
+    let pair = w.structure(STRUCT, "", &[("skc_daddr", int, 0), ("skc_rcv_saddr", int, 32)]);
     let addresses = w.structure(UNION, "", &[("skc_addrpair", int, 0), ("", pair, 0)]);
     let addresses = w.plain(kind::CONST, 0, addresses, &[]);
     let ports = w.structure(STRUCT, "", &[("skc_dport", int, 0), ("skc_num", int, 16)]);
@@ -104,16 +94,8 @@ fn kernel() -> Vec<u8> {
             ("skc_v6_rcv_saddr", int, 576),
         ],
     );
-    w.structure(
-        STRUCT,
-        "sock",
-        &[("__sk_common", common, 0), ("sk_other", int, 1088)],
-    );
-    w.structure(
-        STRUCT,
-        "net",
-        &[("ifindex", int, 0), ("net_cookie", int, 512)],
-    );
+    w.structure(STRUCT, "sock", &[("__sk_common", common, 0), ("sk_other", int, 1088)]);
+    w.structure(STRUCT, "net", &[("ifindex", int, 0), ("net_cookie", int, 512)]);
     w.bytes()
 }
 
@@ -148,11 +130,7 @@ fn what_is_missing_is_named() {
         ("net", "cookie", "struct net has no cookie"),
         ("net", "net_cook", "struct net has no net_cook"),
         ("sock", "skc_state", "struct sock has no skc_state"),
-        (
-            "sock_common",
-            "skc_reuse",
-            "skc_reuse of struct sock_common is a bit-field",
-        ),
+        ("sock_common", "skc_reuse", "skc_reuse of struct sock_common is a bit-field"),
     ] {
         assert_eq!(btf.offset_of(structure, member), Err(message.into()));
     }
@@ -187,10 +165,7 @@ fn a_structure_within_itself_ends() {
     w.structure(STRUCT, "loop", &[("", 1, 8)]);
     let bytes = w.bytes();
     let btf = Btf::parse(&bytes).expect("well formed");
-    assert_eq!(
-        btf.offset_of("loop", "member"),
-        Err("struct loop has no member".into())
-    );
+    assert_eq!(btf.offset_of("loop", "member"), Err("struct loop has no member".into()));
 }
 
 #[test]
@@ -199,10 +174,7 @@ fn a_qualifier_of_itself_ends() {
     w.plain(kind::CONST, 0, 1, &[]);
     w.structure(STRUCT, "loop", &[("", 1, 0), ("member", 1, 64)]);
     let bytes = w.bytes();
-    assert_eq!(
-        Btf::parse(&bytes).and_then(|btf| btf.offset_of("loop", "member")),
-        Ok(8)
-    );
+    assert_eq!(Btf::parse(&bytes).and_then(|btf| btf.offset_of("loop", "member")), Ok(8));
 }
 
 #[test]

@@ -11,11 +11,7 @@ use super::*;
 
 fn listen(address: &str, v6_only: bool, reuse_port: bool, backlog: i32) -> (OwnedFd, SocketAddr) {
     let address: SocketAddr = address.parse().expect("an address");
-    let family = if address.is_ipv6() {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = rustix::net::socket(family, SocketType::STREAM, None).expect("socket");
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, v6_only).expect("IPV6_V6ONLY");
@@ -24,17 +20,11 @@ fn listen(address: &str, v6_only: bool, reuse_port: bool, backlog: i32) -> (Owne
     rustix::net::bind(&socket, &address).expect("bind");
     rustix::net::listen(&socket, backlog).expect("listen");
     let address = rustix::net::getsockname(socket.as_fd()).expect("getsockname");
-    (
-        socket,
-        SocketAddr::try_from(address).expect("an internet address"),
-    )
+    (socket, SocketAddr::try_from(address).expect("an internet address"))
 }
 
 fn find(port: u16) -> Vec<ListeningSocket> {
-    let mut found = SockDiag::open()
-        .expect("netlink")
-        .listeners()
-        .expect("listeners");
+    let mut found = SockDiag::open().expect("netlink").listeners().expect("listeners");
     found.retain(|socket| socket.port == port);
     found
 }
@@ -81,9 +71,7 @@ fn a_listener_on_a_mapped_address_is_an_ipv4_listener() {
 #[test]
 fn the_accept_queue_grows_while_nobody_accepts() {
     let (socket, bound) = listen("127.0.0.1:0", false, false, 16);
-    let clients: Vec<_> = (0..3)
-        .map(|_| TcpStream::connect(bound).expect("connect"))
-        .collect();
+    let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(bound).expect("connect")).collect();
     assert_eq!(find(bound.port())[0].accept, 3);
     let listener = TcpListener::from(socket);
     listener.accept().expect("accept");
@@ -103,10 +91,7 @@ fn a_reuseport_group_is_one_listener_with_the_sums() {
         .collect();
     assert_eq!(
         found,
-        [
-            (IpAddr::from([127, 0, 0, 1]), 2, 128),
-            (IpAddr::from([127, 0, 0, 2]), 1, 5)
-        ]
+        [(IpAddr::from([127, 0, 0, 1]), 2, 128), (IpAddr::from([127, 0, 0, 2]), 1, 5)]
     );
 }
 
@@ -117,28 +102,13 @@ fn age_is_what_the_kernels_timers_prove() {
         (0, 400, 600, "the first wait is running out"),
         (0, 3_000, 0, "somebody set a longer first wait"),
         (1, 2_000, 1_000, "the second wait has just begun"),
-        (
-            1,
-            1_200,
-            1_800,
-            "the second wait, as the first is never that long",
-        ),
-        (
-            1,
-            900,
-            100,
-            "it may be the first wait still, and the client repeated its SYN",
-        ),
+        (1, 1_200, 1_800, "the second wait, as the first is never that long"),
+        (1, 900, 100, "it may be the first wait still, and the client repeated its SYN"),
         (2, 4_000, 3_000, "the third wait has just begun"),
         (2, 1_500, 1_500, "it may be the second wait still"),
         (5, 31_000, 32_000, "the sixth wait, one second in"),
         (5, 0, 1_000, "all that is known is that some wait is over"),
-        (
-            u8::MAX,
-            u64::from(u32::MAX),
-            12_482_247_705,
-            "nothing that the kernel says overflows",
-        ),
+        (u8::MAX, u64::from(u32::MAX), 12_482_247_705, "nothing that the kernel says overflows"),
     ] {
         let found = entry(retransmits, expires_in_ms).age_at_least();
         assert_eq!(found, Duration::from_millis(at_least_ms), "{because}");
@@ -154,16 +124,9 @@ fn a_connection_that_was_completed_is_left_alone() {
 
     let mut sockets = SockDiag::open().expect("netlink");
     let completed = sockets
-        .dump(
-            "list",
-            StateFlags::ESTABLISHED,
-            server.port(),
-            half_open_even_if_full,
-        )
+        .dump("list", StateFlags::ESTABLISHED, server.port(), half_open_even_if_full)
         .expect("list");
-    let [completed] = &completed[..] else {
-        panic!("one connection: {completed:?}")
-    };
+    let [completed] = &completed[..] else { panic!("one connection: {completed:?}") };
     assert_eq!(completed.client, client.local_addr().expect("address"));
     assert!(!sockets.destroy(completed).expect("an answer"));
     std::io::Write::write_all(&mut &client, b"alive").expect("write");
@@ -173,10 +136,7 @@ fn a_connection_that_was_completed_is_left_alone() {
 
 /// As a half-open entry whose handshake completes after it was listed: the cookie stays.
 fn half_open_even_if_full(answer: &InetResponse) -> Option<HalfOpen> {
-    half_open(&InetResponse {
-        header: answer.header.clone(),
-        nlas: Default::default(),
-    })
+    half_open(&InetResponse { header: answer.header.clone(), nlas: Default::default() })
 }
 
 #[test]
@@ -185,42 +145,21 @@ fn an_entry_that_has_gone_does_not_lead_to_the_listener() {
     let mut gone = entry(0, 500);
     gone.server = bound;
     gone.client = "127.0.0.1:9".parse().expect("an address");
-    assert!(
-        !SockDiag::open()
-            .expect("netlink")
-            .destroy(&gone)
-            .expect("an answer")
-    );
+    assert!(!SockDiag::open().expect("netlink").destroy(&gone).expect("an answer"));
     TcpStream::connect(bound).expect("the listener still listens");
 }
 
 #[test]
 fn only_the_port_asked_for_is_listed() {
-    let (first, second) = (
-        TcpListener::bind("127.0.0.1:0"),
-        TcpListener::bind("127.0.0.1:0"),
-    );
+    let (first, second) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
     let addresses = [&first, &second].map(|it| it.as_ref().expect("listen").local_addr());
     let _clients = addresses.map(|it| TcpStream::connect(it.expect("address")).expect("connect"));
-    let port = first
-        .as_ref()
-        .expect("listen")
-        .local_addr()
-        .expect("address")
-        .port();
+    let port = first.as_ref().expect("listen").local_addr().expect("address").port();
     let found = SockDiag::open()
         .expect("netlink")
-        .dump(
-            "list",
-            StateFlags::ESTABLISHED,
-            port,
-            half_open_even_if_full,
-        )
+        .dump("list", StateFlags::ESTABLISHED, port, half_open_even_if_full)
         .expect("list");
-    assert_eq!(
-        found.iter().map(|it| it.server.port()).collect::<Vec<_>>(),
-        [port]
-    );
+    assert_eq!(found.iter().map(|it| it.server.port()).collect::<Vec<_>>(), [port]);
 }
 
 fn answer(state: u8, nlas: &[Nla]) -> Vec<u8> {
@@ -251,10 +190,7 @@ fn answer(state: u8, nlas: &[Nla]) -> Vec<u8> {
 
 fn parse_one(kind: u16, payload: &[u8]) -> Result<InetResponse, DecodeError> {
     let datagram = message(kind, payload);
-    messages(&datagram)
-        .next()
-        .expect("one message")
-        .and_then(|message| parse(&message))
+    messages(&datagram).next().expect("one message").and_then(|message| parse(&message))
 }
 
 #[test]
