@@ -117,15 +117,13 @@ impl Guard {
             &executor.dataplane,
         )?;
         let mut tracepoint = offsets.is_some();
-        if tracepoint {
-            if let Err(error) = kernel::attach_tracepoint(&mut object) {
-                health.push(no_tracepoint(&error.to_string()));
-                tracepoint = false;
-                executor.config.established_seen = 0;
-                if let Err(error) = executor.dataplane.set_config(&executor.config) {
-                    interfaces.undo();
-                    return Err(error.into());
-                }
+        if tracepoint && let Err(error) = kernel::attach_tracepoint(&mut object) {
+            health.push(no_tracepoint(&error.to_string()));
+            tracepoint = false;
+            executor.config.established_seen = 0;
+            if let Err(error) = executor.dataplane.set_config(&executor.config) {
+                interfaces.undo();
+                return Err(error.into());
             }
         }
         Ok(Self {
@@ -287,13 +285,13 @@ impl Guard {
     /// Carries out what the engine wants, until it wants nothing more.
     fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
-            if let Command::SetMode(mode) = &command {
-                if let Err(error) = mode_file::store(&self.config.state_dir, *mode) {
-                    log::warn!(
-                        "the mode lasts until the next restart only: cannot write to {}: {error}",
-                        self.config.state_dir.display()
-                    );
-                }
+            if let Command::SetMode(mode) = &command
+                && let Err(error) = mode_file::store(&self.config.state_dir, *mode)
+            {
+                log::warn!(
+                    "the mode lasts until the next restart only: cannot write to {}: {error}",
+                    self.config.state_dir.display()
+                );
             }
             self.count_rules |=
                 matches!(command, Command::InstallRule(_) | Command::RemoveRule { .. });

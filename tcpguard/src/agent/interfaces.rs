@@ -120,10 +120,8 @@ impl Interfaces {
                 }
             }
         }
-        if moved {
-            if let Err(error) = self.write_slots(dataplane) {
-                news.push(error.to_string());
-            }
+        if moved && let Err(error) = self.write_slots(dataplane) {
+            news.push(error.to_string());
         }
         news
     }

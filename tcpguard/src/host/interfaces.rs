@@ -248,7 +248,6 @@ pub(super) mod tests {
                 state: OperState::Up,
                 kind: Some("veth".into()),
                 xdp: Xdp::None,
-                xdp: Xdp::None,
             })
         );
     }

@@ -280,9 +280,9 @@ fn pin_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Kerne
 }
 
 fn unpin(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        if error.kind() != io::ErrorKind::NotFound {
-            log::warn!("cannot remove {}: {error}", path.display());
-        }
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot remove {}: {error}", path.display());
     }
 }

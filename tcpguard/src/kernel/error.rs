@@ -123,7 +123,7 @@ pub(super) fn missing_capabilities() -> String {
 
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |bit: u32| effective & (1 << bit) != 0;
-    let lacks = |&&(bit, split, _): &&(u32, bool, &str)| !has(bit) && !(split && has(SYS_ADMIN));
+    let lacks = |&&(bit, split, _): &&(u32, bool, &str)| !(has(bit) || split && has(SYS_ADMIN));
     WANTED.iter().filter(lacks).map(|(_, _, name)| *name).collect()
 }
 
