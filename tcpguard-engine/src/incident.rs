@@ -196,9 +196,7 @@ impl Incident {
             (
                 Matcher::Signature { fingerprint: old, mask: old_mask, .. },
                 Matcher::Signature { mask, fingerprint, .. },
-            ) => {
-                includes(*mask, *old_mask) && old.masked(*mask) == *fingerprint
-            }
+            ) => includes(*mask, *old_mask) && old.masked(*mask) == *fingerprint,
             _ => refused == matcher,
         })
     }

@@ -60,6 +60,10 @@ pub(crate) fn consider(now: Timestamp, incident: &mut Incident, grounds: &Ground
 fn consider_source(now: Timestamp, incident: &mut Incident, grounds: &Grounds<'_>) -> bool {
     let Some(net) = grounds.assessment.top_source else { return false };
     let matcher = Matcher::Source(net);
+    if grounds.assessment.repeated && incident.wants(&matcher) {
+        // Dropping its SYNs would keep it from ever showing that it can complete a handshake.
+        incident.refuse(&matcher, REPEATED);
+    }
     if incident.wants(&matcher) {
         return true;
     }
@@ -79,6 +83,9 @@ fn consider_source(now: Timestamp, incident: &mut Incident, grounds: &Grounds<'_
 fn objection(net: &IpNet, grounds: &Grounds<'_>) -> Option<String> {
     if let Some((_, what)) = grounds.protected.touched_by(net) {
         return Some(format!("it is protected ({what})"));
+    }
+    if grounds.assessment.repeated {
+        return Some(REPEATED.to_owned());
     }
     let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);
     clients.then(|| "clients behind the same address complete handshakes".to_owned())
@@ -112,7 +119,9 @@ fn consider_signature(now: Timestamp, incident: &mut Incident, grounds: &Grounds
     }
     let Some(candidate) = assessment.signature else { return };
     match verdict(incident, &candidate, assessment, grounds) {
-        Ok(reason) => incident.want(matcher(&candidate, grounds.listener), reason, settings.rule_ttl),
+        Ok(reason) => {
+            incident.want(matcher(&candidate, grounds.listener), reason, settings.rule_ttl)
+        }
         Err(Some(why)) => incident.note(now, why),
         Err(None) => {}
     }
@@ -135,10 +144,18 @@ fn verdict(
         return Err(Some(NOTHING_LEFT.to_owned()));
     }
     if candidate.coverage < settings.signature_coverage {
-        return Err(Some(format!("no rule: the top signature covers only {}", percent(candidate.coverage))));
+        return Err(Some(format!(
+            "no rule: the top signature covers only {}",
+            percent(candidate.coverage)
+        )));
     }
     if candidate.is_of_clients() {
-        return Err(Some(format!("no rule against {text}: real clients look the same; {NOTHING_LEFT}")));
+        return Err(Some(format!(
+            "no rule against {text}: real clients look the same; {NOTHING_LEFT}"
+        )));
+    }
+    if assessment.repeated {
+        return Err(Some(format!("no rule against {text}: {REPEATED}")));
     }
     if assessment.gate < settings.gate_drop {
         return Err(None);
@@ -155,6 +172,7 @@ fn verdict(
     }
 }
 
+const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
 /// What there is beside signatures.
 pub(crate) const NOTHING_LEFT: &str = "nothing but the kernel's own SYN cookies is left";
 
@@ -170,7 +188,8 @@ fn remembered(
         let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == fingerprint);
         let weight: u64 = alike.map(|flow| flow.weight).sum();
         let coverage = weight as f64 / all;
-        let completed = cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
+        let completed =
+            cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
         let fits = coverage >= grounds.settings.signature_coverage
             && !completed
             && grounds.clients.with_signature(mask, &fingerprint) == 0

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::{Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Timestamp};
+use crate::{
+    Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Timestamp,
+};
 
 /// What happens when a rule matches.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]

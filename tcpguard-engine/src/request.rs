@@ -58,7 +58,9 @@ pub enum Response {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// `net` has addresses in common with a protected prefix.
-    #[error("{net} touches {covers}, which is protected ({what}): block something else, or force it")]
+    #[error(
+        "{net} touches {covers}, which is protected ({what}): block something else, or force it"
+    )]
     Protected {
         /// What was asked for.
         net: IpNet,

@@ -6,7 +6,9 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use crate::{ListenerId, Timestamp};
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
 pub struct RuleId(pub u32);
 
 /// One drop rule. Every rule ends by itself.

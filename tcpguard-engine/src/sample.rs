@@ -10,11 +10,25 @@ use tcpguard_common::fastpath::Fingerprint;
 use crate::{RuleId, Timestamp};
 
 /// Names a listener for as long as it is followed; ids are not reused while an agent runs.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Deserialize,
+    serde::Serialize,
+)]
 pub struct ListenerId(pub u32);
 
 /// Where clients connect to.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
 pub struct Listener {
     /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
     pub addr: IpAddr,

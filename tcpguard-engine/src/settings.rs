@@ -226,7 +226,12 @@ impl Settings {
             ensure(name, SpanText(value), value >= self.poll * 4, "must be at least four polls")?;
         }
         let milliseconds = Duration::from_millis(50)..=Duration::from_secs(1);
-        ensure("poll", SpanText(self.poll), milliseconds.contains(&self.poll), "must be 50 ms to 1 s")?;
+        ensure(
+            "poll",
+            SpanText(self.poll),
+            milliseconds.contains(&self.poll),
+            "must be 50 ms to 1 s",
+        )?;
         ensure(
             "occupancy_off",
             self.occupancy_off,

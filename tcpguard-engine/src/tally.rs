@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use crate::window::{TICKS, Tick};
+use crate::window::Tick;
 use crate::{ListenerCounters, Mode, TcpExt, Timestamp};
+
+/// Averages made of missed polls at most.
+const PARTS: usize = 64;
 
 /// What is needed beside a listener's counters to read them.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +67,7 @@ impl Tally {
         self.last = *counters;
         let total = self.tick(&delta, around);
         let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
-        let parts = polls.clamp(1, TICKS) as u64;
+        let parts = polls.clamp(1, PARTS) as u64;
         Some((0..parts).map(move |part| split(&total, part, parts)))
     }
 
@@ -255,7 +258,8 @@ mod tests {
         let around = Circumstances { sample_shift: 3, ..around(Mode::Observe) };
         let sampled = ListenerCounters { acknowledged: 80, ..ListenerCounters::default() };
         assert_eq!(one(sampled, &around).variance, 560);
-        let mut tally = Tally::start(ListenerCounters { established: Some(0), ..Default::default() });
+        let mut tally =
+            Tally::start(ListenerCounters { established: Some(0), ..Default::default() });
         let traced = ListenerCounters { established: Some(80), ..sampled };
         let tick = tally.ticks(&traced, &around).and_then(|mut ticks| ticks.next());
         assert_eq!(tick.map(|tick| tick.variance), Some(0));
@@ -283,8 +287,7 @@ mod tests {
 
     #[test]
     fn a_counter_that_goes_backwards_is_a_restart() {
-        let mut tally =
-            Tally::start(ListenerCounters { syn: 10, ..ListenerCounters::default() });
+        let mut tally = Tally::start(ListenerCounters { syn: 10, ..ListenerCounters::default() });
         assert!(tally.ticks(&ListenerCounters::default(), &around(Mode::Observe)).is_none());
     }
 }

@@ -4,7 +4,19 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A point in time, counted from boot (`CLOCK_BOOTTIME`: neither jumps nor stops in suspend).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Deserialize,
+    serde::Serialize,
+)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

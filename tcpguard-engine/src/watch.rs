@@ -64,6 +64,8 @@ pub(crate) struct Armed {
 #[derive(Clone, Copy, Debug, Default)]
 struct Distinct {
     sources: u64,
+    /// The last estimate of the window before.
+    before: u64,
     /// The estimate when the SYNs below began to be counted.
     base: u64,
     syns: u64,
@@ -185,7 +187,8 @@ impl Watch {
         if queues.is_some_and(|queues| queues.half_open.is_some()) {
             self.counted = now;
         }
-        self.queues = queues.map(|queues| Queues { half_open: queues.half_open.or(last), ..queues });
+        self.queues =
+            queues.map(|queues| Queues { half_open: queues.half_open.or(last), ..queues });
     }
 
     /// Whether anything is the matter: then nothing is learned, and queues are counted often.
@@ -237,7 +240,8 @@ impl Watch {
 
     /// Distinct sources of the last seconds, and SYNs per source.
     pub fn sources(&self) -> Option<(u64, f64)> {
-        self.distinct.syns_per_source.map(|syns| (self.distinct.sources, syns))
+        let Distinct { sources, before, syns_per_source, .. } = self.distinct;
+        syns_per_source.map(|syns| (sources.max(before), syns))
     }
 
     /// The last count of half-open handshakes and the queue's limit.
@@ -278,6 +282,7 @@ impl Distinct {
     /// The estimate covers a window that starts again now and then: it has when it falls.
     fn update(&mut self, sources: u64, syns: u64) {
         if sources < self.sources {
+            self.before = self.sources;
             (self.base, self.syns) = (sources, 0);
         } else {
             self.syns += syns;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// Ticks remembered: 16 s of polls.
-pub(crate) const TICKS: usize = 64;
+/// How far back ticks reach.
+const REACH: Duration = Duration::from_secs(16);
 /// Coarse entries of about a second remembered: longer than the 63 s for which the kernel keeps a
 /// half-open handshake (`tcp_synack_retries` = 5: 1 + 2 + 4 + 8 + 16 + 32 s).
 const SECONDS: usize = 64;
@@ -85,22 +85,27 @@ struct Second {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
     ticks: VecDeque<Tick>,
+    /// What the ticks cover together.
+    reach: Duration,
     seconds: VecDeque<Second>,
 }
 
 impl Window {
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.ticks.clear();
-        self.seconds.clear();
+        *self = Self::default();
     }
 
     /// Adds the next tick.
     pub fn push(&mut self, tick: Tick) {
-        if self.ticks.len() == TICKS {
+        self.ticks.push_back(tick);
+        self.reach += tick.span;
+        while let Some(first) = self.ticks.front()
+            && self.reach - first.span >= REACH
+        {
+            self.reach -= first.span;
             self.ticks.pop_front();
         }
-        self.ticks.push_back(tick);
         if self.seconds.back().is_none_or(|second| second.span >= SECOND) {
             if self.seconds.len() == SECONDS {
                 self.seconds.pop_front();
@@ -245,6 +250,19 @@ mod tests {
     fn the_start_of_failure_is_found_behind_ticks_that_are_still_empty() {
         let window = window(&[(10, 10, 10), (10, 9, 9), (100, 5, 5), (100, 0, 0), (0, 0, 0)]);
         assert_eq!(window.failing_since(), Some(Timestamp::from_millis(500)));
+    }
+
+    #[test]
+    fn ticks_reach_back_as_far_at_any_pace() {
+        for millis in [50, 250, 1000] {
+            let span = Duration::from_millis(millis);
+            let mut window = Window::default();
+            for _ in 0..1000 {
+                window.push(Tick { span, syns: millis, ..Tick::default() });
+            }
+            let all = window.last(REACH * 2);
+            assert_eq!((all.span, all.syns), (REACH, 16_000));
+        }
     }
 
     #[test]

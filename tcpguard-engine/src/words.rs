@@ -12,9 +12,16 @@ pub(crate) fn short(number: f64) -> String {
         n if n >= 999.5 => (n / 1e3, " k"),
         n => return format!("{n:.0}"),
     };
-    let decimals = if value >= 99.95 { 0 } else if value >= 9.995 { 1 } else { 2 };
+    let decimals = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
     let text = format!("{value:.decimals$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{unit}")
 }
 
@@ -120,8 +127,13 @@ mod tests {
 
     #[test]
     fn a_share_reads_0_or_100_only_when_it_is() {
-        let cases =
-            [(0.0, "0 %"), (0.0002, "<0.1 %"), (0.002, "0.2 %"), (0.9999, "99.9 %"), (1.0, "100 %")];
+        let cases = [
+            (0.0, "0 %"),
+            (0.0002, "<0.1 %"),
+            (0.002, "0.2 %"),
+            (0.9999, "99.9 %"),
+            (1.0, "100 %"),
+        ];
         for (share, text) in cases {
             assert_eq!(percent(share), text);
         }

@@ -9,8 +9,8 @@ use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::words::{percent, short, span, story};
 use crate::{
-    Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher, Sample, Severity,
-    Timestamp,
+    Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
+    Sample, Severity, Timestamp,
 };
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
@@ -249,7 +249,8 @@ impl Engine {
 
     /// Stops following listeners that have gone.
     pub(super) fn drop_missing(&mut self, now: Timestamp, sample: &Sample) {
-        let here: BTreeSet<ListenerId> = sample.listeners.iter().map(|listener| listener.id).collect();
+        let here: BTreeSet<ListenerId> =
+            sample.listeners.iter().map(|listener| listener.id).collect();
         let gone: Vec<ListenerId> =
             self.watches.keys().filter(|id| !here.contains(id)).copied().collect();
         for id in gone {

@@ -77,7 +77,8 @@ impl Engine {
                 id
             }
         };
-        let text = format!("rule {}: uid {uid} blocks {net} for {}: {reason}", id.0, span(lifetime));
+        let text =
+            format!("rule {}: uid {uid} blocks {net} for {}: {reason}", id.0, span(lifetime));
         self.tell_of_rule(Severity::Notice, "rule_installed", text, None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
         report.map(Response::Blocked).ok_or(RequestError::NotFound { net })

@@ -10,7 +10,9 @@ use crate::incident::Incident;
 use crate::policy::{NOTHING_LEFT, clean_age};
 use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
 use crate::watch::Watch;
-use crate::{Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Timestamp};
+use crate::{
+    Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Timestamp,
+};
 
 /// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
 const CALM: Duration = Duration::from_secs(5);
@@ -202,12 +204,11 @@ impl Engine {
             {
                 continue;
             }
-            let sources = active_rules(watch, &self.book).filter_map(|entry| {
-                match entry.rule.matcher {
+            let sources =
+                active_rules(watch, &self.book).filter_map(|entry| match entry.rule.matcher {
                     Matcher::Source(net) => Some(net),
                     Matcher::Signature { .. } => None,
-                }
-            });
+                });
             self.commands.push_back(Command::CleanHalfOpen {
                 listener: watch.id,
                 signatures: incident.signatures().collect(),
@@ -253,7 +254,10 @@ impl Engine {
 }
 
 /// The rules that exist because of a listener's incident.
-pub(super) fn active_rules<'a>(watch: &'a Watch, book: &'a Book) -> impl Iterator<Item = &'a Entry> {
+pub(super) fn active_rules<'a>(
+    watch: &'a Watch,
+    book: &'a Book,
+) -> impl Iterator<Item = &'a Entry> {
     let wanted = watch.incident.iter().flat_map(Incident::wanted);
     wanted.filter_map(|wanted| book.find(&wanted.matcher))
 }

@@ -21,6 +21,8 @@ pub(crate) struct Assessment {
     pub gate: u32,
     /// Everything that can be known speaks for a forged flood.
     pub unanimous: bool,
+    /// The failing SYNs are repeated as often as real clients repeat theirs.
+    pub repeated: bool,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
     /// The network of the top source.
@@ -60,6 +62,7 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         class: class(&gate, &sources, settings),
         gate: gate.count(),
         unanimous: gate.unanimous(),
+        repeated: gate.not_repeated == Some(false),
         signature,
         top_source: sources.top.first().map(|top| top_network(&cohort.failing, top.addr)),
     }

@@ -97,8 +97,8 @@ impl Cohort {
 
 impl Failing {
     fn new(now: Timestamp, flow: &Flow, rtt: Duration, scale: u64, settings: &Settings) -> Self {
-        let judged = flow.state != FlowState::Reset
-            && now.since(flow.syn_at) >= settings.retransmit_age;
+        let judged =
+            flow.state != FlowState::Reset && now.since(flow.syn_at) >= settings.retransmit_age;
         Self {
             addr: flow.client,
             source: source(flow.client),

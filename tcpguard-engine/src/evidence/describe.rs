@@ -7,15 +7,9 @@ use tcpguard_common::fastpath::{Fingerprint, Mask, layout, quirk};
 /// Fields that `mask` leaves out read `*`; fields that the SYN does not carry are not mentioned.
 pub fn describe(mask: Mask, fingerprint: &Fingerprint) -> String {
     let print = fingerprint.masked(mask);
-    let compared = Fingerprint {
-        mss: 1,
-        window: 1,
-        ip_id: 1,
-        wscale: 1,
-        ttl: 1,
-        ..Fingerprint::default()
-    }
-    .masked(mask);
+    let compared =
+        Fingerprint { mss: 1, window: 1, ip_id: 1, wscale: 1, ttl: 1, ..Fingerprint::default() }
+            .masked(mask);
     let kinds = kinds(print.options);
     let mut words = vec![match kinds.as_slice() {
         [] => "opts=none".to_owned(),
@@ -109,14 +103,8 @@ mod tests {
     #[test]
     fn every_compared_field_is_named_and_every_other_is_a_star() {
         let linux = |mask| describe(mask, &LINUX);
-        assert_eq!(
-            linux(Mask::Full),
-            "opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df"
-        );
-        assert_eq!(
-            linux(Mask::NoWindowTtl),
-            "opts=mss,sok,ts,nop,ws mss=1460 win=* ws=7 ttl=* df"
-        );
+        assert_eq!(linux(Mask::Full), "opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df");
+        assert_eq!(linux(Mask::NoWindowTtl), "opts=mss,sok,ts,nop,ws mss=1460 win=* ws=7 ttl=* df");
         assert_eq!(linux(Mask::Shape), "opts=mss,sok,ts,nop,ws mss=* win=* ws=* ttl=* df");
         assert_eq!(linux(Mask::IpId), "opts=mss,sok,ts,nop,ws mss=* win=* ws=* ttl=* id=4242 df");
     }

@@ -221,7 +221,9 @@ mod tests {
         assert_eq!(chosen.mask, Mask::Full);
         assert!(!chosen.is_of_clients());
         let near = clients(bare(512, 64, 9));
-        assert!(choose(&flood, &near, &Settings::default()).is_some_and(|(c, _)| c.is_of_clients()));
+        assert!(
+            choose(&flood, &near, &Settings::default()).is_some_and(|(c, _)| c.is_of_clients())
+        );
     }
 
     #[test]

@@ -48,10 +48,10 @@ impl Sources {
         let slash8 = ranked(failing, |flow| first_bits(flow.source)).len();
         let v4 = failing.iter().filter(|flow| flow.source.is_ipv4()).count();
         let uniform = SLASH_8 * (1.0 - (-(v4 as f64) / SLASH_8).exp());
-        let top = by_source.iter().take(TOP).map(|&(addr, weight)| SourceShare {
-            addr,
-            share: weight as f64 / total as f64,
-        });
+        let top = by_source
+            .iter()
+            .take(TOP)
+            .map(|&(addr, weight)| SourceShare { addr, share: weight as f64 / total as f64 });
         Self {
             flows: failing.len(),
             distinct: by_source.len(),

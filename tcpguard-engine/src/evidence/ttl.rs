@@ -42,7 +42,10 @@ impl Ttls {
         Self {
             top2: seen.iter().take(2).map(|(_, share)| share).sum(),
             impossible: seen.iter().filter(|(ttl, _)| !possible(*ttl)).map(|(_, s)| s).sum(),
-            top: { seen.truncate(TOP); seen },
+            top: {
+                seen.truncate(TOP);
+                seen
+            },
         }
     }
 }

@@ -175,7 +175,10 @@ mod tests {
         let rare: Vec<Flow> = (2..400).map(|window| completed(window, 1, 5900)).collect();
         let clients = learned(&[(1000, &common), (6000, &rare)]);
         assert_eq!(clients.prints.len(), PRINTS);
-        assert_eq!(clients.with_signature(Mask::Full, &common[0].fingerprint.masked(Mask::Full)), 2);
+        assert_eq!(
+            clients.with_signature(Mask::Full, &common[0].fingerprint.masked(Mask::Full)),
+            2
+        );
     }
 
     #[test]

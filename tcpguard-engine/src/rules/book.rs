@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::meter::Meter;
 use crate::evidence::describe;
 use crate::{
-    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId, RuleReport, Settings,
-    Timestamp,
+    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId, RuleReport,
+    Settings, Timestamp,
 };
 
 /// A rule and its life.
@@ -42,9 +42,8 @@ impl Entry {
         let (kind, matches) = match &self.rule.matcher {
             Matcher::Source(net) => ("source", net.to_string()),
             Matcher::Signature { listener: id, mask, fingerprint } => {
-                let place = listener(*id).map_or_else(|| format!("listener {}", id.0), |listener| {
-                    listener.to_string()
-                });
+                let place = listener(*id)
+                    .map_or_else(|| format!("listener {}", id.0), |listener| listener.to_string());
                 ("signature", format!("{} to {place}", describe(*mask, fingerprint)))
             }
         };

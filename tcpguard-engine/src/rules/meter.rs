@@ -29,7 +29,8 @@ impl Meter {
         }
         (self.hits, self.returned) = (hits, returned);
         self.recent.push_back((now, hits, returned));
-        while self.recent.get(1).is_some_and(|(at, ..)| now.since(*at) >= settings.returned_window) {
+        while self.recent.get(1).is_some_and(|(at, ..)| now.since(*at) >= settings.returned_window)
+        {
             self.recent.pop_front();
         }
     }
@@ -56,8 +57,7 @@ impl Meter {
             returned >= settings.returned_min
                 && returned as f64 > settings.returned_share * (hits + returned) as f64
         };
-        too_many((self.hits, self.returned))
-            || too_many(self.within(now, settings.returned_window))
+        too_many((self.hits, self.returned)) || too_many(self.within(now, settings.returned_window))
     }
 
     /// Hits and returned SYNs of the last `span`.

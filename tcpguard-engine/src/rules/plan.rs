@@ -51,7 +51,8 @@ pub(crate) fn plan(
     for entry in book.iter() {
         let rule = &entry.rule;
         if rule.expires <= now {
-            let why = if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
+            let why =
+                if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
             steps.push(Change::Remove(rule.id, why.to_owned()));
         } else if entry.incident().is_some() && !matchers.contains(&rule.matcher) {
             let why = farewells.get(&rule.matcher).map_or("no longer needed", String::as_str);

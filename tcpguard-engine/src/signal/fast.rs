@@ -19,7 +19,13 @@ pub(crate) struct Fast {
 impl Fast {
     /// Judges the poll that has just been added to `window`; attempts younger than `maturity` ticks
     /// do not count yet. `true` when this is at least the `polls`th in a row.
-    pub fn poll(&mut self, window: &Window, maturity: usize, polls: u32, settings: &Settings) -> bool {
+    pub fn poll(
+        &mut self,
+        window: &Window,
+        maturity: usize,
+        polls: u32,
+        settings: &Settings,
+    ) -> bool {
         // Averages over missed polls say too little about either moment.
         if window.latest().is_none_or(|tick| tick.gap) {
             return false;
@@ -90,7 +96,10 @@ mod tests {
     #[test]
     fn a_burst_of_slow_clients_is_in_flight_not_failing() {
         // 2,000 connects a tick from nothing, answered by clients 300 ms away.
-        assert_eq!(alarm(&[(10, 10), (2000, 10), (2000, 1600), (2000, 2000), (2000, 2000)], 2), None);
+        assert_eq!(
+            alarm(&[(10, 10), (2000, 10), (2000, 1600), (2000, 2000), (2000, 2000)], 2),
+            None
+        );
         // All of them in one tick, completing within the next two.
         assert_eq!(alarm(&[(10, 10), (2000, 10), (0, 1000), (0, 1000), (0, 0)], 2), None);
     }

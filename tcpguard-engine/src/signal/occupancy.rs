@@ -11,11 +11,13 @@ use crate::learned::Natural;
 use crate::window::Window;
 use crate::{Queues, Settings, Timestamp};
 
-/// Once the last handshake failed this long ago, what the queue holds is left over.
-const YOUNG: Duration = Duration::from_secs(10);
-/// A half-open handshake lives so many times as long: failures of [`YOUNG`] times this are what the
-/// queue comes to hold if they go on.
-const LIVES: f64 = 6.3;
+/// A half-open handshake's life in the kernel.
+const LIFE: Duration = Duration::from_secs(63);
+/// An alarm is raised by failures of this span, as many as there would be in a life.
+const RISE: Duration = Duration::from_secs(10);
+/// An alarm is held by failures of this span, as many as there would be in [`RISE`]. Shorter, so
+/// that a flood is released soon after its last SYN.
+const HOLD: Duration = Duration::from_secs(4);
 /// A count older than this is no reading of the present. Counts come every second while it matters.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -48,12 +50,13 @@ impl Occupancy {
         maturity: usize,
         settings: &Settings,
     ) -> bool {
-        let Some((half_open, backlog)) = queues.and_then(|q| Some((q.half_open?, q.backlog))) else {
+        let Some((half_open, backlog)) = queues.and_then(|q| Some((q.half_open?, q.backlog)))
+        else {
             return false;
         };
         self.reading = Some(Reading { at: now, half_open, backlog });
         let given = natural.excess(&window.mature_minute(maturity));
-        let going_on = LIVES * natural.excess(&window.last(YOUNG));
+        let going_on = LIFE.div_duration_f64(RISE) * natural.excess(&window.last(RISE));
         let flood = f64::from(half_open).min(given).min(going_on);
         let limit = (settings.occupancy_on * f64::from(backlog)).max(settings.occupancy_min.into());
         self.streak = if flood >= limit { self.streak + 1 } else { 0 };
@@ -73,8 +76,10 @@ impl Occupancy {
         let Some(reading) = self.reading.filter(|reading| now.since(reading.at) <= FRESH) else {
             return false;
         };
-        let flood = f64::from(reading.half_open).min(natural.excess(&window.last(YOUNG)));
-        let low = f64::from(settings.occupancy_min) * settings.occupancy_off / settings.occupancy_on;
+        let going_on = RISE.div_duration_f64(HOLD) * natural.excess(&window.last(HOLD));
+        let flood = f64::from(reading.half_open).min(going_on);
+        let low =
+            f64::from(settings.occupancy_min) * settings.occupancy_off / settings.occupancy_on;
         flood >= (settings.occupancy_off * f64::from(reading.backlog)).max(low)
     }
 

@@ -37,7 +37,7 @@ impl Quiet {
         let failed = window
             .latest()
             .is_some_and(|tick| tick.attempts > tick.established.max(tick.acknowledged));
-        if held || (failed && excess >= 0.5 * matters) {
+        if failed && (held || excess >= 0.5 * matters) {
             self.disturbed = now;
         }
     }

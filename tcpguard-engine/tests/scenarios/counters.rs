@@ -82,9 +82,8 @@ fn listeners_are_judged_one_by_one() {
 fn more_incidents_than_can_be_followed_are_told_once() {
     let mut lab = Lab::new(Mode::Enforce);
     for to in 0..70 {
-        lab = lab
-            .listener(Server::default())
-            .flood(Flood { to, ..Flood::random(400.0, 10.0..20.0) });
+        lab =
+            lab.listener(Server::default()).flood(Flood { to, ..Flood::random(400.0, 10.0..20.0) });
     }
     lab.run_until(20.0);
     assert_eq!(lab.report().incidents.len(), 64);

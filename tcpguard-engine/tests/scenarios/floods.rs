@@ -33,7 +33,8 @@ fn case(name: &'static str, shape: Shape, mask: Mask) -> Case {
 fn cases() -> Vec<Case> {
     let bare = |name| case(name, Shape::Bare, Mask::Full);
     let with = |case: Case, server| Case { server, ..case };
-    let cold = |case: Case| Case { clients: Clients { from: 10.0, ..Clients::steady(100.0) }, ..case };
+    let cold =
+        |case: Case| Case { clients: Clients { from: 10.0, ..Clients::steady(100.0) }, ..case };
     let no_cookies = Server { cookies: false, ..Server::default() };
     vec![
         bare("cookies on"),
@@ -60,10 +61,7 @@ fn cases() -> Vec<Case> {
         case("TTL drawn", Shape::RandomTtl, Mask::NoTtl),
         with(cold(case("TTL drawn, cold, cookies off", Shape::RandomTtl, Mask::NoTtl)), no_cookies),
         Case {
-            flood: Flood {
-                sources: Sources::Pool(3000),
-                ..Flood::random(20_000.0, 10.1..40.1)
-            },
+            flood: Flood { sources: Sources::Pool(3000), ..Flood::random(20_000.0, 10.1..40.1) },
             // What tells them from a broken path is that they do not try again after 1.5 s.
             found_by: 2.5,
             rule_by: 2.5,

@@ -13,7 +13,12 @@ fn net(text: &str) -> IpNet {
     text.parse().expect("prefix")
 }
 
-fn block(lab: &mut Lab, prefix: &str, seconds: u64, force: bool) -> Result<RuleReport, RequestError> {
+fn block(
+    lab: &mut Lab,
+    prefix: &str,
+    seconds: u64,
+    force: bool,
+) -> Result<RuleReport, RequestError> {
     let request = Request::Block {
         net: net(prefix),
         lifetime: Duration::from_secs(seconds),

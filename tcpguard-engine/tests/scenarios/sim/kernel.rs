@@ -143,12 +143,8 @@ impl Kernel {
                 return false;
             }
             if socket.half_open.len() < socket.server.backlog as usize {
-                let entry = HalfOpen {
-                    client: syn.client,
-                    print: syn.print,
-                    since: self.now,
-                    repeats: 0,
-                };
+                let entry =
+                    HalfOpen { client: syn.client, print: syn.print, since: self.now, repeats: 0 };
                 socket.half_open.insert(syn.key, entry);
             } else if socket.server.cookies {
                 self.tcp_ext.req_q_full_do_cookies += 1;

@@ -137,10 +137,10 @@ impl Lab {
             let t = self.step as f64 * STEP;
             self.kernel.now = at(t);
             self.play(t);
-            if self.step % 25 == 0 {
+            if self.step.is_multiple_of(25) {
                 self.kernel.tick();
             }
-            if self.step % poll == 0 && !self.deaf.is_some_and(|(a, b)| t > a && t < b) {
+            if self.step.is_multiple_of(poll) && !self.deaf.is_some_and(|(a, b)| t > a && t < b) {
                 self.poll();
             }
         }
@@ -191,12 +191,10 @@ impl Lab {
         let shape = clients.shape.unwrap_or(Shape::Mix);
         let print = shape.draw(&mut self.random);
         self.prints.insert(key, print);
-        let rtt =
-            clients.rtt.start + (clients.rtt.end - clients.rtt.start) * self.random.share();
+        let rtt = clients.rtt.start + (clients.rtt.end - clients.rtt.start) * self.random.share();
         self.attempts.push(Attempt { to: clients.to, started: t, connected: None });
         let attempt = self.attempts.len() - 1;
-        let connecting =
-            Connecting { key, to: clients.to, client, attempt, group, rtt, repeat: 0 };
+        let connecting = Connecting { key, to: clients.to, client, attempt, group, rtt, repeat: 0 };
         self.handle(t, Event::Syn(connecting));
     }
 
@@ -369,4 +367,3 @@ fn matches_any(
 ) -> bool {
     signatures.iter().any(|(mask, signature)| print.masked(*mask) == *signature)
 }
-

@@ -220,7 +220,9 @@ impl Shape {
                         ttl: 128 - hops,
                         ..linux
                     },
-                    _ => Fingerprint { mss: 1400, window: 65535, wscale: 6, ttl: 64 - hops, ..linux },
+                    _ => {
+                        Fingerprint { mss: 1400, window: 65535, wscale: 6, ttl: 64 - hops, ..linux }
+                    }
                 }
             }
         }

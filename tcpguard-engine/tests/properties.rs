@@ -1,0 +1,500 @@
+//! What must hold whatever happens: the engine under random operations, with a model of the kernel's
+//! rules that objects to every command that does not fit.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use proptest::prelude::*;
+use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_engine::{
+    Command, Engine, Flow, FlowState, KnownClients, Limits, Listener, ListenerCounters, ListenerId,
+    ListenerKind, ListenerSample, Matcher, Mode, Origin, Queues, Request, Rule, RuleCounters,
+    RuleId, Sample, Settings, TcpExt, Timestamp,
+};
+
+/// Listeners in play.
+const LISTENERS: u32 = 3;
+const POLL: Duration = Duration::from_millis(250);
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Some polls with this traffic at one listener.
+    Traffic(Traffic),
+    /// Time passes without polls.
+    Gap(u64),
+    /// The kernel's counters start again.
+    Restart,
+    /// One listener's counters go backwards.
+    Backwards(u32),
+    /// A listener appears or goes.
+    Toggle(u32),
+    Protect(Option<u8>),
+    Mode(Mode),
+    Block {
+        host: u8,
+        bits: u8,
+        seconds: u64,
+        force: bool,
+    },
+    Unblock {
+        host: u8,
+        bits: u8,
+    },
+    UnblockAll,
+}
+
+#[derive(Clone, Debug)]
+struct Traffic {
+    listener: u32,
+    polls: u32,
+    /// SYNs a poll that never complete, and connects that do.
+    forged: u64,
+    real: u64,
+    /// From this many sources.
+    sources: u32,
+    shape: Shape,
+    /// Of the hits of a rule, one in so many comes back.
+    returning: u64,
+    half_open: Option<u32>,
+    queue_drops: u64,
+    overflows: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Constant,
+    RandomTtl,
+    RandomWindow,
+    Clients,
+}
+
+fn traffic() -> impl Strategy<Value = Traffic> {
+    let volumes = (prop_oneof![Just(0_u64), 1..100_u64, 1000..30_000_u64], 0..500_u64);
+    let origin = (
+        prop_oneof![Just(1_u32), 2..100_u32, Just(u32::MAX)],
+        prop_oneof![
+            Just(Shape::Constant),
+            Just(Shape::RandomTtl),
+            Just(Shape::RandomWindow),
+            Just(Shape::Clients)
+        ],
+    );
+    let queue = (
+        proptest::option::of(0..200_u32),
+        0..5000_u64,
+        prop_oneof![4 => Just(0_u64), 1 => 1..9_u64],
+    );
+    let returning = prop_oneof![Just(u64::MAX), 20..1000_u64];
+    (0..LISTENERS, 1..60_u32, volumes, origin, queue, returning).prop_map(
+        |(listener, polls, (forged, real), (sources, shape), queue, returning)| {
+            let (half_open, queue_drops, overflows) = queue;
+            Traffic {
+                listener,
+                polls,
+                forged,
+                real,
+                sources,
+                shape,
+                returning,
+                half_open,
+                queue_drops,
+                overflows,
+            }
+        },
+    )
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Enforce)];
+    prop_oneof![
+        10 => traffic().prop_map(Op::Traffic),
+        1 => (0..120_u64).prop_map(Op::Gap),
+        1 => Just(Op::Restart),
+        1 => (0..LISTENERS).prop_map(Op::Backwards),
+        1 => (0..LISTENERS).prop_map(Op::Toggle),
+        2 => proptest::option::of(any::<u8>()).prop_map(Op::Protect),
+        2 => mode.prop_map(Op::Mode),
+        3 => (any::<u8>(), 0..=32_u8, 0..200_000_u64, any::<bool>())
+            .prop_map(|(host, bits, seconds, force)| Op::Block { host, bits, seconds, force }),
+        2 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Unblock { host, bits }),
+        1 => Just(Op::UnblockAll),
+    ]
+}
+
+/// Addresses of operators' blocks, protected prefixes and one-source floods meet in this network.
+fn host(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, host)
+}
+
+fn net(at: u8, bits: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(host(at), bits)).trunc()
+}
+
+/// The kernel's rules, and everything that was ever ordered.
+struct World {
+    engine: Engine,
+    now: Timestamp,
+    epoch: u64,
+    mode: Mode,
+    shift: u8,
+    present: [bool; LISTENERS as usize],
+    /// Ids are never used again.
+    ids: [u32; LISTENERS as usize],
+    next_id: u32,
+    counters: BTreeMap<u32, ListenerCounters>,
+    tcp_ext: TcpExt,
+    rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
+    protected: Vec<IpNet>,
+    flows: Vec<Flow>,
+    log: Vec<String>,
+    installed: u64,
+    removed: u64,
+    seed: u64,
+}
+
+struct NobodyKnown;
+
+impl KnownClients for NobodyKnown {
+    fn completed_within(&self, _net: &IpNet) -> bool {
+        false
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            engine: Engine::new(Settings::default(), Mode::Enforce).expect("the default settings"),
+            now: Timestamp::from_millis(1_000_000),
+            epoch: 1,
+            mode: Mode::Off,
+            shift: 0,
+            present: [true; LISTENERS as usize],
+            ids: [0, 1, 2],
+            next_id: LISTENERS,
+            counters: BTreeMap::new(),
+            tcp_ext: TcpExt::default(),
+            rules: BTreeMap::new(),
+            protected: Vec::new(),
+            flows: Vec::new(),
+            log: Vec::new(),
+            installed: 0,
+            removed: 0,
+            seed: 1,
+        };
+        world.obey();
+        world
+    }
+
+    fn random(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let mixed = self.seed ^ (self.seed >> 29);
+        mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
+    }
+
+    fn play(&mut self, op: &Op) {
+        match op {
+            Op::Traffic(traffic) => {
+                for _ in 0..traffic.polls {
+                    self.poll(traffic);
+                }
+            }
+            Op::Gap(seconds) => self.now = self.now + Duration::from_secs(*seconds),
+            Op::Restart => {
+                self.epoch += 1;
+                self.counters.clear();
+            }
+            Op::Backwards(listener) => {
+                self.counters.remove(&self.ids[*listener as usize]);
+            }
+            Op::Toggle(listener) => {
+                let place = *listener as usize;
+                self.present[place] = !self.present[place];
+                self.ids[place] = self.next_id;
+                self.next_id += 1;
+            }
+            Op::Protect(at) => {
+                self.protected = at.iter().map(|at| net(*at, 28)).collect();
+                let named = self.protected.iter().map(|net| (*net, "gateway".to_owned()));
+                self.engine.set_protected(named.collect());
+            }
+            Op::Mode(mode) => self.request(Request::SetMode { mode: *mode, uid: 0 }),
+            Op::Block { host, bits, seconds, force } => self.request(Request::Block {
+                net: net(*host, *bits),
+                lifetime: Duration::from_secs(*seconds),
+                reason: "test".to_owned(),
+                uid: 0,
+                force: *force,
+            }),
+            Op::Unblock { host, bits } => self.request(Request::Unblock { net: net(*host, *bits) }),
+            Op::UnblockAll => self.request(Request::UnblockAll),
+        }
+        self.obey();
+        self.check();
+    }
+
+    fn request(&mut self, request: Request) {
+        let refused = match &request {
+            Request::Block { net, force: false, .. } => {
+                let touches = |p: &IpNet| p.contains(net) || net.contains(p);
+                net.prefix_len() < Limits::MIN_PREFIX_V4 || self.protected.iter().any(touches)
+            }
+            _ => false,
+        };
+        let result = self.engine.handle_request(self.now, request);
+        assert!(!(refused && result.is_ok()), "{result:?}");
+    }
+
+    fn poll(&mut self, traffic: &Traffic) {
+        self.now = self.now + POLL;
+        let target = self.ids[traffic.listener as usize];
+        let dropping = self.mode == Mode::Enforce && !self.rules.is_empty();
+        let counters = self.counters.entry(target).or_default();
+        counters.syn += traffic.forged + traffic.real;
+        let kept_away = if dropping { traffic.forged } else { 0 };
+        counters.dropped_signature += kept_away;
+        counters.syn_ack += traffic.real + (traffic.forged - kept_away).min(128);
+        *counters.established.get_or_insert(0) += traffic.real;
+        for (_, counted) in self.rules.values_mut() {
+            counted.hits += traffic.forged;
+            counted.returned += traffic.forged / traffic.returning;
+        }
+        self.tcp_ext.req_q_full_drop += traffic.queue_drops;
+        self.tcp_ext.listen_overflows += traffic.overflows;
+        self.add_flows(traffic, target);
+        let listeners = (0..LISTENERS as usize).filter(|place| self.present[*place]);
+        let sample = Sample {
+            at: self.now,
+            epoch: self.epoch,
+            listeners: listeners.map(|place| self.listener(self.ids[place], traffic)).collect(),
+            tcp_ext: self.tcp_ext,
+            rules: self.rules.values().map(|(_, counted)| *counted).collect(),
+            sample_shift: self.shift,
+        };
+        self.engine.handle_sample(&sample);
+        self.obey();
+        let ended: Vec<_> = self.rules.values().filter(|(r, _)| r.expires <= self.now).collect();
+        assert!(ended.is_empty(), "rules past their end: {ended:?}");
+    }
+
+    fn listener(&self, id: u32, traffic: &Traffic) -> ListenerSample {
+        ListenerSample {
+            id: ListenerId(id),
+            listener: Listener { addr: [203, 0, 113, 1].into(), port: 443 },
+            kind: if id % 3 == 2 { ListenerKind::Forwarded } else { ListenerKind::Local },
+            counters: self.counters.get(&id).copied().unwrap_or_default(),
+            queues: Some(Queues { half_open: traffic.half_open, accept: 0, backlog: 128 }),
+            distinct_sources: traffic.forged.min(traffic.sources.into()),
+        }
+    }
+
+    fn add_flows(&mut self, traffic: &Traffic, target: u32) {
+        for n in 0..(traffic.forged + traffic.real).min(200) {
+            let real = n < traffic.real.min(20);
+            let bits = self.random();
+            let client: IpAddr = match traffic.sources {
+                _ if real => Ipv4Addr::from_bits(0x6440_0000 + bits as u32 % 1000).into(),
+                1 => host(7).into(),
+                u32::MAX => Ipv4Addr::from_bits(bits as u32).into(),
+                sources => Ipv4Addr::from_bits(0x0b00_0000 + bits as u32 % sources).into(),
+            };
+            let clients =
+                Fingerprint { options: 3, mss: 1460, window: 64240, ttl: 57, ..Default::default() };
+            let constant = Fingerprint { window: 512, ttl: 244, ..Default::default() };
+            let fingerprint = match traffic.shape {
+                _ if real => clients,
+                Shape::Constant => constant,
+                Shape::RandomTtl => Fingerprint { ttl: bits as u8, ..constant },
+                Shape::RandomWindow => Fingerprint { window: bits as u16, ..constant },
+                Shape::Clients => clients,
+            };
+            self.flows.push(Flow {
+                listener: ListenerId(target),
+                client,
+                client_port: bits as u16,
+                server: [203, 0, 113, 1].into(),
+                syn_at: self.now - Duration::from_millis(bits % 250),
+                syn_ack_at: Some(self.now),
+                done_at: real.then_some(self.now),
+                state: if real { FlowState::Completed } else { FlowState::SynAck },
+                syn_retransmits: u8::from(matches!(traffic.shape, Shape::Clients)),
+                weight: 1 << self.shift,
+                fingerprint,
+            });
+        }
+        let excess = self.flows.len().saturating_sub(5000);
+        self.flows.drain(..excess);
+    }
+
+    /// Carries out every command, and objects to those that make no sense.
+    fn obey(&mut self) {
+        let (mut inspected, mut counted) = (0, 0);
+        while let Some(command) = self.engine.next_command() {
+            self.log.push(format!("{command:?}"));
+            match command {
+                Command::InstallRule(rule) => self.install(rule),
+                Command::RenewRule { id, expires } => {
+                    let (rule, _) = self.rules.get_mut(&id).expect("only what exists is renewed");
+                    assert!(expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
+                    rule.expires = expires;
+                }
+                Command::RemoveRule { rule, why } => {
+                    let (removed, _) = self.rules.remove(&rule.id).expect("only what exists goes");
+                    assert_eq!(removed.matcher, rule.matcher);
+                    assert_eq!(removed.expires, rule.expires);
+                    assert!(!why.is_empty());
+                    self.removed += 1;
+                }
+                Command::SetMode(mode) => self.mode = mode,
+                Command::SetSampling { shift } => self.shift = shift,
+                Command::InspectFlows => {
+                    inspected += 1;
+                    let flows = std::mem::take(&mut self.flows);
+                    self.engine.handle_flows(self.now, &flows, &NobodyKnown);
+                    self.flows = flows;
+                }
+                Command::CountHalfOpen => counted += 1,
+                Command::CleanHalfOpen { listener, limit, .. } => {
+                    assert!(listener.0 % 3 != 2, "only local listeners have a queue here");
+                    assert_eq!(self.mode, Mode::Enforce);
+                    assert!(limit <= 4096);
+                }
+                Command::Alert { message, .. } => assert!(!message.contains('\n')),
+            }
+        }
+        assert!(inspected <= 1 && counted <= 1, "a question asked twice");
+    }
+
+    fn install(&mut self, rule: Rule) {
+        self.installed += 1;
+        assert!(rule.id.0 < Limits::RULES);
+        assert!(rule.expires >= self.now, "every rule ends, none in the past");
+        assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
+        assert!(!rule.reason.is_empty());
+        if matches!(rule.origin, Origin::Incident(_)) {
+            self.check_automatic(&rule);
+            assert_ne!(self.mode, Mode::Off);
+        }
+        let same = self.rules.values().any(|(other, _)| other.matcher == rule.matcher);
+        assert!(!same, "one rule a matcher");
+        let counted = RuleCounters { id: rule.id, hits: 0, returned: 0 };
+        assert!(self.rules.insert(rule.id, (rule, counted)).is_none(), "the slot is taken");
+    }
+
+    fn check_automatic(&self, rule: &Rule) {
+        if let Matcher::Source(net) = rule.matcher {
+            let touches = |p: &IpNet| p.contains(&net) || net.contains(p);
+            assert!(!self.protected.iter().any(touches), "{net} is protected");
+            assert!(
+                net.prefix_len() >= 32,
+                "an automatic rule against more than one source: {net}"
+            );
+        }
+    }
+
+    fn check(&self) {
+        let report = self.engine.report(self.now);
+        let wanted: Vec<RuleId> = report.rules.iter().map(|rule| rule.id).collect();
+        let alive = self.rules.values().filter(|(rule, _)| rule.expires > self.now);
+        let kernel: Vec<RuleId> = alive.map(|(rule, _)| rule.id).collect();
+        assert_eq!(wanted, kernel, "status and kernel agree");
+        assert_eq!(self.installed - self.removed, self.rules.len() as u64);
+        for (rule, _) in self.rules.values() {
+            if matches!(rule.origin, Origin::Incident(_)) {
+                self.check_automatic(rule);
+            }
+        }
+        let mut listeners: Vec<ListenerId> =
+            report.incidents.iter().map(|incident| incident.listener_id).collect();
+        listeners.dedup();
+        assert_eq!(listeners.len(), report.incidents.len(), "one open incident a listener");
+        assert!(report.past.len() <= Limits::PAST_INCIDENTS);
+        for incident in report.incidents.iter().chain(&report.past) {
+            assert!(incident.started <= incident.detected);
+            assert!(incident.dropped <= incident.syns);
+            let evidence = &incident.evidence;
+            assert!(evidence.top_sources.len() <= 8 && evidence.signatures.len() <= 4);
+            for share in [
+                evidence.completion,
+                evidence.singleton_share,
+                evidence.top_source_share,
+                evidence.top2_ttl_share,
+                incident.confidence,
+            ] {
+                assert!((0.0..=1.0 + 1e-9).contains(&share), "{incident:?}");
+            }
+        }
+    }
+}
+
+/// Enough polls without traffic for every attack to end.
+fn calm() -> Op {
+    Op::Traffic(Traffic {
+        listener: 0,
+        polls: 160,
+        forged: 0,
+        real: 0,
+        sources: 1,
+        shape: Shape::Clients,
+        returning: u64::MAX,
+        half_open: Some(0),
+        queue_drops: 0,
+        overflows: 0,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_rules_are_few_bounded_and_harmless(ops in prop::collection::vec(op(), 1..30)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.play(op);
+        }
+        world.play(&calm());
+        let report = world.engine.report(world.now);
+        prop_assert_eq!(report.incidents.len(), 0, "everything ends");
+        let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
+        prop_assert_eq!(world.rules.values().filter(automatic).count(), 0);
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_commands(ops in prop::collection::vec(op(), 1..15)) {
+        let log = || {
+            let mut world = World::new();
+            for op in &ops {
+                world.play(op);
+            }
+            world.log
+        };
+        prop_assert_eq!(log(), log());
+    }
+}
+
+/// The random operations above reach what they are about.
+#[test]
+fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
+    let flood = |sources, shape| {
+        Op::Traffic(Traffic {
+            listener: 0,
+            polls: 20,
+            forged: 5000,
+            real: 20,
+            sources,
+            shape,
+            returning: u64::MAX,
+            half_open: Some(128),
+            queue_drops: 5000,
+            overflows: 0,
+        })
+    };
+    for (sources, kind) in [(1, "source"), (u32::MAX, "signature")] {
+        let mut world = World::new();
+        world.play(&flood(sources, Shape::Constant));
+        let report = world.engine.report(world.now);
+        assert_eq!(report.rules[0].kind, kind);
+    }
+}
