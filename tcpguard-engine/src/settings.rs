@@ -7,17 +7,17 @@ use tcpguard_common::abi::maps;
 /// The thresholds. [`Settings::default`] holds the documented values; no host needs others to be
 /// protected.
 ///
-/// `docs/detection.md` explains how they work together. "Measured" below means: chosen on a
-/// simulated listener and on public captures, as described there.
+/// `docs/detection.md` explains how they work together. Values without another source were chosen on
+/// a simulated listener, so that the crate's scenario tests hold with room to spare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Time between two samples; the unit of "poll" below.
     pub poll: Duration,
 
-    /// Fast path: uncompleted handshakes in two polls from which it looks at all. Measured: a burst
-    /// of 38 SYNs, the largest harmless one in public captures, stays below.
+    /// Fast path: uncompleted handshakes in two polls from which it looks at all. A harmless burst of
+    /// 38 SYNs stands in a public capture.
     pub fast_failures: u64,
-    /// Fast path: their share of the attempts, 0 to 1. Measured.
+    /// Fast path: their share of the attempts, 0 to 1. Bursts of clients up to 0.5 s away stay below.
     pub fast_share: f64,
     /// Fast path: consecutive polls for which both must hold.
     pub fast_polls: u32,
@@ -61,8 +61,8 @@ pub struct Settings {
     pub fingerprint_share: f64,
     /// Gate: share of completed handshakes with that fingerprint up to which it is not the clients'.
     pub fingerprint_completion: f64,
-    /// Gate: share of the two most frequent TTLs. Measured: 239 real hosts showed 48 TTLs, their top
-    /// two 21 %; two real floods had two TTLs each.
+    /// Gate: share of the two most frequent TTLs. In public captures (StopDDoS/packet-captures) two
+    /// floods had two TTLs each; 239 hosts that answered one of them showed 48, the top two 21 %.
     pub ttl_share: f64,
     /// Gate: share of TTLs that no real host's packet arrives with, from which TTLs are forged.
     pub ttl_impossible_share: f64,

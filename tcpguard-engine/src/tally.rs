@@ -7,6 +7,9 @@ use crate::{ListenerCounters, Mode, TcpExt, Timestamp};
 
 /// Averages made of missed polls at most.
 const PARTS: usize = 64;
+/// Polls that a sample may come late by and still be judged. The agent is late when a flood takes
+/// its CPU, which is no time to look away; an average over more than this says too little.
+const LATE: u32 = 8;
 
 /// What is needed beside a listener's counters to read them.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +106,7 @@ impl Tally {
                 None => sampling_variance(delta.acknowledged, around.sample_shift),
             },
             dropped,
-            gap: around.elapsed > around.poll * 3 / 2,
+            gap: around.elapsed > around.poll * LATE,
         }
     }
 }
@@ -280,9 +283,13 @@ mod tests {
         let counters = ListenerCounters { syn: 10, syn_ack: 10, ..ListenerCounters::default() };
         let ticks: Vec<Tick> = tally.ticks(&counters, &around).expect("no restart").collect();
         assert_eq!(ticks.iter().map(|tick| tick.attempts).collect::<Vec<_>>(), [2, 3, 2, 3]);
-        assert!(ticks.iter().all(|tick| tick.gap && tick.span == POLL));
+        assert!(ticks.iter().all(|tick| !tick.gap && tick.span == POLL), "late, not too late");
         assert_eq!(ticks[3].end, around.at);
         assert_eq!(ticks[0].end, around.at - POLL * 3);
+        let long = Circumstances { elapsed: POLL * 9, ..around };
+        let counters = ListenerCounters { syn: 20, ..counters };
+        let mut ticks = tally.ticks(&counters, &long).expect("no restart");
+        assert!(ticks.all(|tick| tick.gap), "too late to be judged");
     }
 
     #[test]

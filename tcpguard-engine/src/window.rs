@@ -36,7 +36,7 @@ pub(crate) struct Tick {
     pub variance: u64,
     /// SYNs that rules dropped, or in observe mode would have.
     pub dropped: u64,
-    /// Part of a longer time without a poll: its numbers are averages.
+    /// Part of a time without a poll that was too long to be judged: its numbers are averages.
     pub gap: bool,
 }
 

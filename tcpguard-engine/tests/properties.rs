@@ -446,7 +446,7 @@ fn calm() -> Op {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_rules_are_few_bounded_and_harmless(ops in prop::collection::vec(op(), 1..30)) {

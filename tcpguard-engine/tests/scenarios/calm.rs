@@ -127,17 +127,3 @@ fn clients_that_all_look_the_same_and_fail_from_the_start_are_not_locked_out() {
         assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
     }
 }
-
-#[test]
-fn a_two_hour_ramp_does_not_teach_the_detector_to_sleep() {
-    let mut lab = lab().clients(Clients::steady(5.0));
-    for step in 0..72 {
-        let from = 100.0 * f64::from(step);
-        lab = lab.flood(Flood::random(1.4 * f64::from(step), from..from + 100.0));
-    }
-    let mut lab = lab.flood(Flood::random(2000.0, 7200.1..7210.0));
-    lab.run_until(7201.1);
-    let told: Vec<f64> = lab.told.iter().map(|told| told.at).collect();
-    eprintln!("{}", lab.story());
-    assert!(told.iter().any(|at| *at > 7200.0), "{}", lab.story());
-}
