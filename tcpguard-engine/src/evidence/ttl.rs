@@ -41,7 +41,9 @@ impl Ttls {
         seen.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         Self {
             top2: seen.iter().take(2).map(|(_, share)| share).sum(),
-            impossible: seen.iter().filter(|(ttl, _)| !possible(*ttl)).map(|(_, s)| s).sum(),
+            // The sum of no floats is -0.0, which prints as "-0.0 %".
+            impossible: 0.0
+                + seen.iter().filter(|(ttl, _)| !possible(*ttl)).map(|(_, s)| s).sum::<f64>(),
             top: {
                 seen.truncate(TOP);
                 seen

@@ -104,6 +104,19 @@ fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made(
 }
 
 #[test]
+fn an_office_behind_one_address_that_loses_its_path_is_not_an_attacker() {
+    let mut lab = lab().clients(Clients::steady(20.0)).clients(Clients {
+        behind: Some([192, 0, 2, 1].into()),
+        outage: Some(Outage { from: 20.0, until: 30.0, share: 1.0 }),
+        ..Clients::steady(200.0)
+    });
+    lab.run_until(70.0);
+    assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
+    assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+}
+
+#[test]
 fn an_outage_of_every_client_that_has_never_been_seen_before_makes_no_rule_either() {
     let outage = Some(Outage { from: 0.0, until: 30.0, share: 1.0 });
     let mut lab = lab().clients(Clients { outage, from: 10.0, ..Clients::steady(300.0) });

@@ -191,6 +191,19 @@ fn with_a_full_queue_and_no_cookies_an_unguarded_flood_stays_detected_to_its_end
 }
 
 #[test]
+fn a_guard_that_starts_in_the_middle_of_a_flood_finds_it_though_nothing_is_answered() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(100.0))
+        .flood(Flood::random(20_000.0, 1.0..40.0));
+    lab.deaf = Some((0.0, 9.9));
+    lab.run_until(40.0);
+    assert!(lab.times("attack_started")[0] <= 11.0, "{}", lab.story());
+    assert!(lab.installed[0].0 <= 11.5, "{}", lab.story());
+    assert!(lab.connected(12.5, 39.0) > 0.99, "{}", lab.story());
+}
+
+#[test]
 fn a_second_tool_gets_a_second_rule() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())

@@ -162,8 +162,8 @@ impl Guard {
     /// The line at the end.
     pub fn stopped(&self) -> String {
         format!(
-            "stopped; the filter stays on {} and passes everything {} s from now, rules end by \
-             themselves before that; take it off: tcpguard detach --all",
+            "stopped; the filter stays on {}, so that a restart opens no gap, and drops nothing any \
+             more {} s from now unless an agent is back; take it off: tcpguard detach --all",
             self.interfaces.in_words(),
             HEARTBEAT_LIMIT.as_secs()
         )
@@ -222,20 +222,27 @@ impl Guard {
             self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
             self.count_rules = true;
         }
-        if std::mem::take(&mut self.count_rules) {
-            let count = self.executor.dataplane.rule_count()?;
-            self.rules_in_kernel = Some(count);
-            if count as usize == self.executor.rule_count() {
-                self.drift_since = None;
-            } else {
-                self.drift_since.get_or_insert(now);
-            }
+        if self.count_rules {
+            self.compare_rules(now)?;
         }
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
             for followed in self.executor.listeners.iter() {
                 self.executor.dataplane.reset_distinct_sources(followed.slot())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Compares the rules in the kernel with those that should be there.
+    fn compare_rules(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.count_rules = false;
+        let count = self.executor.dataplane.rule_count()?;
+        self.rules_in_kernel = Some(count);
+        if count as usize == self.executor.rule_count() {
+            self.drift_since = None;
+        } else {
+            self.drift_since.get_or_insert(now);
         }
         Ok(())
     }
@@ -345,7 +352,7 @@ impl Guard {
             );
             self.engine.handle_request(now, asked)
         };
-        if let Err(error) = self.act(now) {
+        if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
             log::error!("{error:#}");
         }
         response(request, result, clock())

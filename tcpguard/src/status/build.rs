@@ -70,7 +70,8 @@ impl Rule {
             reason: rule.reason.clone(),
             created_at: clock.time_at(rule.created),
             expires_at: clock.time_at(rule.expires),
-            expires_in_s: rule.expires.since(clock.now).as_secs(),
+            // Rounded up: what was asked for an hour ends in an hour, not in 59m 59s.
+            expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
             hits: rule.hits,
             returned: rule.returned,
         }
