@@ -54,10 +54,10 @@ pub fn tcpguard_egress(ctx: TcContext) -> i32 {
 /// Every state change of a TCP socket; SYN_RECV to ESTABLISHED is a completed handshake.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcpguard_established(ctx: RawTracePointContext) -> i32 {
-    if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
-        if let Some(flow) = handshakes::completed(&ctx, config) {
-            fastpath::established(config, &mut tables, &flow);
-        }
+    if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new())
+        && let Some(flow) = handshakes::completed(&ctx, config)
+    {
+        fastpath::established(config, &mut tables, &flow);
     }
     0
 }
