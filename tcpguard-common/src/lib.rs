@@ -8,8 +8,8 @@
 //!
 //! - [`abi`]: what BPF maps hold: keys, values, configuration, reason codes.
 //! - [`wire`]: the bounded walk from Ethernet to the TCP options.
-//! - [`fastpath`]: flag classes, fingerprints, token buckets and [`fastpath::decide`],
-//!   the only place where the fate of a packet is decided.
+//! - [`fastpath`]: flag classes, fingerprints, token buckets and [`fastpath::ingress`], the only
+//!   place where the fate of a packet is decided.
 #![no_std]
 #![forbid(unsafe_code)]
 
