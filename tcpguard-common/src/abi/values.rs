@@ -22,8 +22,9 @@ pub struct ListenerEntry {
 pub struct RuleRef {
     /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::MAX_RULES`].
     pub slot: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// 1: an operator's own word. Nobody is spared: not a validated client, and a protected
+    /// address only got into such a rule by force. 0: made by the guard.
+    pub by_operator: u32,
 }
 
 /// Value of the exempt tries: why SYNs from a prefix may not be dropped by source or signature.

@@ -1,12 +1,12 @@
 //! Which rule matches a SYN, and what may keep it from being dropped.
 
 use super::{Mask, Tables, VALIDATED_RATE, Work, hash, seen};
-use crate::abi::{Config, Reason, SignatureKey};
+use crate::abi::{Config, Reason, RuleRef, SignatureKey};
 
 /// Which rule matches a SYN.
 #[derive(Clone, Copy)]
 pub(super) struct Match {
-    pub slot: u32,
+    pub rule: RuleRef,
     pub by_signature: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
         && let Some(rule) = tables.source_rule(&work.segment.flow.client)
         && tables.rule_expiry_ns(rule.slot) > work.now
     {
-        return Some(Match { slot: rule.slot, by_signature: false });
+        return Some(Match { rule, by_signature: false });
     }
     let listener = &work.listener;
     if listener.masks == 0 {
@@ -38,7 +38,7 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
             if let Some(rule) = tables.signature_rule(&key)
                 && tables.rule_expiry_ns(rule.slot) > work.now
             {
-                return Some(Match { slot: rule.slot, by_signature: true });
+                return Some(Match { rule, by_signature: true });
             }
         }
     }

@@ -68,19 +68,21 @@ pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Rea
     if agent_gone(config, work.now) {
         return Reason::AgentGone;
     }
-    if let Some(reason) = spared(tables, work) {
+    if matched.rule.by_operator == 0
+        && let Some(reason) = spared(tables, work)
+    {
         count_listener(tables, work, |counters| counters.spared += 1);
         return reason;
     }
     // A source rule means the source, however often it tries.
     if matched.by_signature && came_back(config, tables, work) {
-        if let Some(hits) = tables.rule_hits(matched.slot) {
+        if let Some(hits) = tables.rule_hits(matched.rule.slot) {
             hits.returned += 1;
         }
         count_listener(tables, work, |counters| counters.returned += 1);
         return Reason::SynReturned;
     }
-    if let Some(hits) = tables.rule_hits(matched.slot) {
+    if let Some(hits) = tables.rule_hits(matched.rule.slot) {
         hits.hits += 1;
     }
     let enforced = config.mode == Mode::Enforce as u8;

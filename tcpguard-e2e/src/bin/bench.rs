@@ -97,7 +97,7 @@ fn main() -> Result<()> {
     }
     dataplane.set_ports(&any)?;
     dataplane.set_signature(0, Mask::NoTtl, &crude, 1)?;
-    dataplane.set_source_rule(&"203.0.113.66/32".parse()?, 2)?;
+    dataplane.set_source_rule(&"203.0.113.66/32".parse()?, 2, false)?;
     for slot in 1..=2 {
         dataplane.set_rule_expiry(slot, u64::MAX)?;
     }

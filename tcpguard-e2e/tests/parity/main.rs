@@ -24,7 +24,7 @@ const XDP_PASS: u32 = 2;
 const MS: u64 = 1_000_000;
 const START_NS: u64 = 1_000_000 * MS;
 const LISTENERS: u32 = 3;
-const RULES: u32 = 3;
+const RULES: u32 = 4;
 /// BPF_PROG_TEST_RUN takes no shorter frames.
 const SHORTEST: usize = 14;
 
@@ -89,7 +89,8 @@ impl Pair {
         pair.dataplane
             .set_ports(pair.model.listeners.keys())
             .unwrap();
-        pair.add_source_rule("203.0.113.0/26", 0);
+        pair.add_source_rule("203.0.113.0/26", 0, false);
+        pair.add_source_rule("203.0.113.40/30", 3, true);
         pair.add_signature(1, Mask::NoTtl, &flood_print(0), 1);
         pair.add_signature(
             2,
@@ -127,13 +128,12 @@ impl Pair {
         self.dataplane.set_rule_expiry(slot, at_ns).unwrap();
     }
 
-    fn add_source_rule(&mut self, net: &str, slot: u32) {
+    fn add_source_rule(&mut self, net: &str, slot: u32, by_operator: bool) {
         let net: IpNet = net.parse().unwrap();
         let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
-        self.model
-            .source_rules
-            .push(((addr(net.network()), bits), RuleRef { slot, pad: 0 }));
-        self.dataplane.set_source_rule(&net, slot).unwrap();
+        let rule = RuleRef { slot, by_operator: by_operator.into() };
+        self.model.source_rules.push(((addr(net.network()), bits), rule));
+        self.dataplane.set_source_rule(&net, slot, by_operator).unwrap();
         self.set_expiry(slot, u64::MAX);
     }
 
@@ -144,7 +144,7 @@ impl Pair {
             mask: mask.code().into(),
             fingerprint,
         };
-        self.model.signatures.push((key, RuleRef { slot, pad: 0 }));
+        self.model.signatures.push((key, RuleRef { slot, by_operator: 0 }));
         self.dataplane
             .set_signature(listener, mask, print, slot)
             .unwrap();
@@ -202,6 +202,18 @@ impl Pair {
         self.model.egress(frame);
         self.object.test_egress(frame).expect("a test run");
         self.frames += 1;
+    }
+
+    fn complete_handshake(&mut self, client: SocketAddr, server: SocketAddr) {
+        let mut syn = Segment::new(client, server, flags::SYN);
+        syn.options = linux_syn_options(1460, 1);
+        let mut reply = Segment::new(server, client, flags::SYN | flags::ACK);
+        (reply.seq, reply.ack) = (77, 1);
+        let mut ack = Segment::new(client, server, flags::ACK);
+        (ack.seq, ack.ack) = (1, 78);
+        self.ingress(&syn.to_frame());
+        self.egress(&reply.to_frame());
+        self.ingress(&ack.to_frame());
     }
 
     /// Every counter and every table, the unexpected ones as well.
@@ -391,21 +403,30 @@ fn a_zeroed_or_foreign_configuration_passes_everything() {
 }
 
 #[test]
+fn a_client_is_spared_by_the_guards_rules_and_not_by_an_operators() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let server = SocketAddr::new(v4(2, 1), 80);
+    let client = |host| SocketAddr::new(Ipv4Addr::new(198, 51, 100, host).into(), 4000);
+    for host in [1, 2] {
+        pair.complete_handshake(client(host), server);
+    }
+    pair.add_source_rule("198.51.100.1/32", 0, false);
+    pair.add_source_rule("198.51.100.2/32", 3, true);
+    for (host, expected) in [(1, Reason::SynValidated), (2, Reason::DropSource)] {
+        pair.ingress(&Segment::new(client(host), server, flags::SYN).to_frame());
+        assert_eq!(pair.reasons.get(&expected), Some(&1), "client {host}");
+    }
+    pair.assert_same_state();
+}
+
+#[test]
 fn a_flood_evicts_no_validated_client() {
     let mut pair = Pair::new(Mode::Observe, 0, false);
     let (client, server) = (
         SocketAddr::new(v4(9, 9), 4000),
         SocketAddr::new(v4(2, 1), 80),
     );
-    let mut syn = Segment::new(client, server, flags::SYN);
-    syn.options = linux_syn_options(1460, 1);
-    let mut reply = Segment::new(server, client, flags::SYN | flags::ACK);
-    (reply.seq, reply.ack) = (77, 1);
-    let mut ack = Segment::new(client, server, flags::ACK);
-    (ack.seq, ack.ack) = (1, 78);
-    pair.ingress(&syn.to_frame());
-    pair.egress(&reply.to_frame());
-    pair.ingress(&ack.to_frame());
+    pair.complete_handshake(client, server);
     let flow = pair.dataplane.flows().unwrap()[0].1;
     assert_eq!(FlowState::from_code(flow.state), Some(FlowState::Completed));
     let bystander = SocketAddr::new(v4(9, 10), 4000);

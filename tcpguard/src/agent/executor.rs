@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
-    Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Rule, RuleCounters, RuleId,
-    Timestamp,
+    Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
+    RuleId, Timestamp,
 };
 
 use super::listeners::Listeners;
@@ -126,7 +126,10 @@ impl Executor {
         self.dataplane.reset_rule_hits(slot)?;
         self.dataplane.set_rule_expiry(slot, rule.expires.as_nanos())?;
         match &rule.matcher {
-            Matcher::Source(net) => self.dataplane.set_source_rule(net, slot)?,
+            Matcher::Source(net) => {
+                let by_operator = matches!(rule.origin, Origin::Operator { .. });
+                self.dataplane.set_source_rule(net, slot, by_operator)?;
+            }
             Matcher::Signature { listener, mask, fingerprint } => {
                 let Some(followed) = self.listeners.get(*listener) else { return Ok(()) };
                 self.dataplane.set_signature(followed.slot(), *mask, fingerprint, slot)?;

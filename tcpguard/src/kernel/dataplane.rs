@@ -252,12 +252,17 @@ impl Dataplane {
         self.clients.get(&addr(ip).client())
     }
 
-    /// Lets SYNs from `net` be dropped by rule `slot`.
+    /// Lets SYNs from `net` be dropped by rule `slot`; `by_operator` see [`RuleRef`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn set_source_rule(&self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
-        let rule = RuleRef { slot, pad: 0 };
+    pub fn set_source_rule(
+        &self,
+        net: &IpNet,
+        slot: u32,
+        by_operator: bool,
+    ) -> Result<(), KernelError> {
+        let rule = RuleRef { slot, by_operator: by_operator.into() };
         match prefix(net) {
             Prefix::V4(key) => self.source_rules_v4.set(&key, &rule),
             Prefix::V6(key) => self.source_rules_v6.set(&key, &rule),
@@ -287,7 +292,7 @@ impl Dataplane {
         slot: u32,
     ) -> Result<(), KernelError> {
         let key = signature_key(listener, mask, fingerprint);
-        self.signatures.set(&key, &RuleRef { slot, pad: 0 })
+        self.signatures.set(&key, &RuleRef { slot, by_operator: 0 })
     }
 
     /// Takes a signature rule away.
