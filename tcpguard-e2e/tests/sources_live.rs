@@ -1,0 +1,95 @@
+//! Rules by source, live: one that the guard makes against a single flooding address, and one that
+//! an operator makes by hand. Needs root and `TCPGUARD_BIN`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::{Flood, Sources};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One address sends 5,000 SYN/s: it is blocked by itself, others are served, and the rule ends.
+fn one_source_is_blocked(family: Family, source: IpAddr) {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, family.service(), 50).unwrap();
+    sleep(SECOND);
+    let sources = Sources::One(source);
+    let flood = Flood { sources, rate: 5_000, ..Flood::random(family.service(), 5 * SECOND) };
+    let report = flood.start(&lab).unwrap().wait().unwrap();
+    let status = guard.status().unwrap();
+    let attacks = status.attacks();
+    assert_eq!(attacks.len(), 1, "{attacks:#?}");
+    assert_eq!(attacks[0].kind(), "single_source");
+    let rules = status.rules();
+    let rule = rules.iter().find(|rule| rule.kind() == "source").expect("a rule by source");
+    assert!(rule.matches().starts_with(&source.to_string()), "{}", rule.matches());
+    println!("{family:?}: {} SYNs sent, {} dropped", report.sent, status.reason("drop_source"));
+    assert!(status.reason("drop_source") > report.sent / 2, "most of the flood is dropped");
+    let attempts = load.finish().unwrap();
+    let served = attempts.share_within(SECOND);
+    assert!(served >= 0.99, "others are served: {}", attempts.summary());
+}
+
+#[test]
+fn one_source_is_blocked_ipv4() {
+    one_source_is_blocked(Family::V4, Ipv4Addr::new(198, 51, 100, 77).into());
+}
+
+#[test]
+fn one_source_is_blocked_ipv6() {
+    let source = Ipv6Addr::new(0x2001, 0xdb8, 7, 7, 0, 0, 0, 7);
+    one_source_is_blocked(Family::V6, source.into());
+}
+
+/// A block by hand holds for a client that was served before, and ends when it is taken back.
+#[test]
+fn an_operators_block_holds_until_it_is_taken_back() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
+    sleep(SECOND);
+    let net = format!("{}/32", Family::V4.client());
+    let blocked_at = boot_ns();
+    let block = cli(&lab.edge, &["block", &net, "--reason", "test"]).unwrap();
+    assert!(block.status.success(), "{}", String::from_utf8_lossy(&block.stderr));
+    sleep(SECOND);
+    let blocked_until = boot_ns();
+    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(1));
+    let unblock = cli(&lab.edge, &["unblock", &net]).unwrap();
+    assert!(unblock.status.success(), "{}", String::from_utf8_lossy(&unblock.stderr));
+    sleep(SECOND / 10);
+    let free_at = boot_ns();
+    sleep(2 * SECOND);
+    let free_until = boot_ns();
+    sleep(SECOND);
+    let status = guard.status().unwrap();
+    assert_eq!(status.rules_in_kernel(), Some(0));
+    assert!(status.reason("drop_source") > 0);
+    let attempts = load.finish().unwrap();
+    let shut_out = attempts.begun(blocked_at, blocked_until);
+    assert!(shut_out.share_within(SECOND / 2) < 0.05, "{}", shut_out.summary());
+    let let_in = attempts.begun(free_at, free_until);
+    assert!(let_in.share_within(SECOND) >= 0.99, "{}", let_in.summary());
+}
+
+#[test]
+fn what_would_cut_the_host_off_is_refused() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    for net in [Family::V4.edge().to_string(), Family::V6.edge().to_string(), "0.0.0.0/0".into()] {
+        let block = cli(&lab.edge, &["block", &net]).unwrap();
+        assert_eq!(block.status.code(), Some(1), "{net}");
+        let said = String::from_utf8_lossy(&block.stderr);
+        assert!(said.contains(&net) && said.contains("--force"), "{said}");
+    }
+    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(0));
+}
