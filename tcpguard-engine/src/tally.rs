@@ -206,7 +206,7 @@ mod tests {
             ..ListenerCounters::default()
         };
         let tick = one(counters, &around(Mode::Observe));
-        assert_eq!((tick.attempts, tick.dropped), (1000, 800));
+        assert_eq!((tick.attempts, tick.answered, tick.dropped), (1000, 1000, 800));
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn a_steady_flood_of_five_minutes_is_told_once() {
     lab.run_until(345.0);
     let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
     assert_eq!(events, ["attack_started", "rule_installed", "attack_ended"], "{}", lab.story());
+    assert_eq!(lab.removed[0].2, "quiet for 30 s");
     let ended = lab.told.last().expect("the end");
     assert_eq!(ended.severity, Severity::Notice);
     let incident = ended.incident.as_ref().expect("its incident");
