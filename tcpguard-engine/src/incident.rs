@@ -34,6 +34,7 @@ pub(crate) struct Incident {
     confidence: f64,
     evidence: Evidence,
     syns: u64,
+    matched: u64,
     dropped: u64,
     peak: f64,
     sources: u64,
@@ -64,6 +65,7 @@ pub(crate) struct Opening {
     pub started: Timestamp,
     pub detected: Timestamp,
     pub syns: u64,
+    pub matched: u64,
     pub dropped: u64,
     pub syn_rate: f64,
 }
@@ -83,6 +85,7 @@ impl Incident {
             confidence: assessment.confidence(),
             evidence: assessment.evidence.clone(),
             syns: opening.syns,
+            matched: opening.matched,
             dropped: opening.dropped,
             peak: opening.syn_rate,
             sources: assessment.evidence.sources_estimate,
@@ -129,6 +132,7 @@ impl Incident {
     /// Adds a tick's counts.
     pub fn count(&mut self, tick: &Tick) {
         self.syns += tick.syns;
+        self.matched += tick.matched;
         self.dropped += tick.dropped;
     }
 
@@ -264,6 +268,7 @@ impl Incident {
             confidence: self.confidence,
             evidence: self.evidence.clone(),
             syns: self.syns,
+            matched: self.matched,
             dropped: self.dropped,
             syn_rate,
             peak_syn_rate: self.peak,

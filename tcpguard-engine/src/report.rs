@@ -134,7 +134,9 @@ pub struct IncidentReport {
     pub evidence: Evidence,
     /// SYNs in the incident so far.
     pub syns: u64,
-    /// SYNs dropped by its rules so far (in observe mode: would have been).
+    /// SYNs that its rules matched so far, in whatever mode.
+    pub matched: u64,
+    /// Of these, dropped.
     pub dropped: u64,
     /// SYNs per second over the last second.
     pub syn_rate: f64,

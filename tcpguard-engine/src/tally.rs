@@ -75,10 +75,10 @@ impl Tally {
     }
 
     fn tick(&mut self, delta: &ListenerCounters, around: &Circumstances) -> Tick {
-        let dropped = delta.dropped_source + delta.dropped_signature;
+        let matched = delta.dropped_source + delta.dropped_signature;
         // Outside enforce mode the SYNs that a rule matches go to the stack like all others.
-        let kept_away = if around.mode == Mode::Enforce { dropped } else { 0 };
-        let passed = delta.syn.saturating_sub(kept_away);
+        let dropped = if around.mode == Mode::Enforce { matched } else { 0 };
+        let passed = delta.syn.saturating_sub(dropped);
 
         // Repeated SYN-ACKs are counted by sample. What keeps those of a past flood from looking
         // like new handshakes is that each needs a SYN, of this tick or the one before.
@@ -96,7 +96,7 @@ impl Tally {
             end: around.at,
             span: around.elapsed,
             syns: delta.syn,
-            attempts: answered + kept_away + refused,
+            attempts: answered + dropped + refused,
             answered,
             unanswered: refused,
             established: delta.established.unwrap_or(0),
@@ -105,6 +105,7 @@ impl Tally {
                 Some(_) => 0,
                 None => sampling_variance(delta.acknowledged, around.sample_shift),
             },
+            matched,
             dropped,
             gap: around.elapsed > around.poll * LATE,
         }
@@ -156,6 +157,7 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         unanswered: share(whole.unanswered),
         established: share(whole.established),
         acknowledged: share(whole.acknowledged),
+        matched: share(whole.matched),
         dropped: share(whole.dropped),
         gap: whole.gap,
     }
@@ -206,7 +208,8 @@ mod tests {
             ..ListenerCounters::default()
         };
         let tick = one(counters, &around(Mode::Observe));
-        assert_eq!((tick.attempts, tick.answered, tick.dropped), (1000, 1000, 800));
+        assert_eq!((tick.attempts, tick.answered), (1000, 1000));
+        assert_eq!((tick.matched, tick.dropped), (800, 0));
     }
 
     #[test]

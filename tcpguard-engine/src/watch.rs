@@ -218,7 +218,7 @@ impl Watch {
     /// Completed handshakes and dropped SYNs per second over the last second.
     pub fn other_rates(&self) -> (f64, f64) {
         let sums = self.window.last(RATE_SPAN);
-        (sums.per_second(sums.completed), sums.per_second(sums.dropped))
+        (sums.per_second(sums.completed), sums.per_second(sums.matched))
     }
 
     /// Completed over attempted handshakes, of those old enough to judge.
@@ -261,6 +261,7 @@ impl Watch {
             started,
             detected: suspect.since,
             syns: sums.syns,
+            matched: sums.matched,
             dropped: sums.dropped,
             syn_rate: self.syn_rate(),
         }

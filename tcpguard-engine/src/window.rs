@@ -34,7 +34,9 @@ pub(crate) struct Tick {
     pub acknowledged: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
-    /// SYNs that rules dropped, or in observe mode would have.
+    /// SYNs that rules matched, in whatever mode.
+    pub matched: u64,
+    /// Of these, dropped.
     pub dropped: u64,
     /// Part of a time without a poll that was too long to be judged: its numbers are averages.
     pub gap: bool,
@@ -49,6 +51,7 @@ pub(crate) struct Sums {
     pub unanswered: u64,
     pub completed: u64,
     pub variance: u64,
+    pub matched: u64,
     pub dropped: u64,
 }
 
@@ -195,6 +198,7 @@ fn sum<'a>(ticks: impl Iterator<Item = &'a Tick>) -> Sums {
         sums.attempts += tick.attempts;
         sums.unanswered += tick.unanswered;
         sums.variance += tick.variance;
+        sums.matched += tick.matched;
         sums.dropped += tick.dropped;
         established += tick.established;
         acknowledged += tick.acknowledged;

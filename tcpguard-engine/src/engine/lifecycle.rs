@@ -228,23 +228,14 @@ impl Engine {
             severity: Severity::Notice,
             event,
             message: format!(
-                "{} on {} ended after {lasted} ({why}): {} SYNs, {} of them {}",
+                "{} on {} ended after {lasted} ({why}): {} SYNs, {} of them dropped",
                 report.class.in_words(),
                 report.listener,
                 short(report.syns as f64),
                 percent(stopped.min(1.0)),
-                self.effect(),
             ),
             incident: Some(Box::new(report.clone())),
         });
-    }
-
-    /// What rules do in this mode, as a participle.
-    pub(super) fn effect(&self) -> &'static str {
-        match self.mode {
-            crate::Mode::Enforce => "dropped",
-            crate::Mode::Observe | crate::Mode::Off => "matched by rules, not dropped",
-        }
     }
 
     /// Stops following listeners that have gone.

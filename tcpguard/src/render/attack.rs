@@ -60,7 +60,7 @@ pub(super) fn open(
     );
     paragraph(out, view, "Attack", &headline)?;
     paragraph(out, view, "", &attack.summary)?;
-    paragraph(out, view, "", &volume(attack, status))?;
+    paragraph(out, view, "", &volume(attack))?;
     let holding: Vec<&str> = attack
         .evidence
         .gate
@@ -90,23 +90,23 @@ pub(super) fn open(
     Ok(())
 }
 
-fn volume(attack: &Attack, status: &Status) -> String {
+fn volume(attack: &Attack) -> String {
     let mut text = format!(
         "{} SYN/s now, {} at most; {} SYNs so far",
         short(attack.syn_pps),
         short(attack.peak_syn_pps),
         short(attack.syns as f64),
     );
-    if attack.syns > 0 && attack.dropped > 0 {
-        let share = percent(attack.dropped as f64 / attack.syns as f64);
-        let verb = match status.daemon.mode {
-            Mode::Enforce => "dropped",
-            Mode::Observe | Mode::Off => "matched by rules, not dropped",
-        };
-        text.push_str(&format!(", {share} {verb}"));
+    let share = |count: u64| percent(count as f64 / attack.syns.max(1) as f64);
+    if attack.dropped > 0 {
+        text.push_str(&format!(", {} dropped", share(attack.dropped)));
+    }
+    if attack.matched > attack.dropped {
+        let spared = share(attack.matched - attack.dropped);
+        text.push_str(&format!(", {spared} matched by rules in observe mode"));
     }
     if let Some(share) = attack.mitigated_ratio {
-        text.push_str(&format!(", {} in the last second", percent(share)));
+        text.push_str(&format!("; {} dropped in the last second", percent(share)));
     }
     text
 }
@@ -133,8 +133,8 @@ fn steps(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
 fn acting(rule: &Rule, mode: Mode) -> String {
     let hits = short(rule.hits as f64);
     let effect = match mode {
-        Mode::Enforce => format!("{hits} dropped"),
-        Mode::Observe | Mode::Off => format!("{hits} would have been dropped"),
+        Mode::Enforce => format!("{hits} hits"),
+        Mode::Observe | Mode::Off => format!("{hits} hits, nothing dropped"),
     };
     format!(
         "rule {} on {}: {effect}, {} let in again as they came back, ends in {} unless renewed",

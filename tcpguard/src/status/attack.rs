@@ -38,7 +38,9 @@ pub struct Attack {
     pub peak_syn_pps: f64,
     /// SYNs since it began.
     pub syns: u64,
-    /// Of these, dropped by rules; in observe mode: would have been.
+    /// Of these, matched by rules, in whatever mode.
+    pub matched: u64,
+    /// Of these, dropped.
     pub dropped: u64,
     /// Share of the SYNs at this listener dropped over the last second; `null` outside enforce
     /// mode and without SYNs.

@@ -190,6 +190,7 @@ fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
         syn_pps: number(incident.syn_rate),
         peak_syn_pps: number(incident.peak_syn_rate),
         syns: incident.syns,
+        matched: incident.matched,
         dropped: incident.dropped,
         mitigated_ratio: listener
             .filter(|listener| enforced && listener.syn_rate > 0.0)

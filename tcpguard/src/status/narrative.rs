@@ -99,7 +99,7 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Ad
         engine::Mode::Observe => advice(
             format!(
                 "observe mode drops nothing; enforce mode would have dropped {} of {} SYNs so far",
-                short(incident.dropped as f64),
+                short(incident.matched as f64),
                 short(incident.syns as f64)
             ),
             Some("tcpguard mode enforce"),
