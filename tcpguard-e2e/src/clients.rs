@@ -36,13 +36,7 @@ pub struct Attempts(pub Vec<Attempt>);
 impl Attempts {
     /// Those begun in `from..to`, both in nanoseconds since boot.
     pub fn begun(&self, from: u64, to: u64) -> Self {
-        Self(
-            self.0
-                .iter()
-                .copied()
-                .filter(|a| (from..to).contains(&a.at))
-                .collect(),
-        )
+        Self(self.0.iter().copied().filter(|a| (from..to).contains(&a.at)).collect())
     }
 
     /// The share that got its response within `limit`, 0 to 1.
@@ -51,11 +45,7 @@ impl Attempts {
     /// Without any attempt: a share of nothing would prove nothing.
     pub fn share_within(&self, limit: Duration) -> f64 {
         assert!(!self.0.is_empty(), "no attempt was made");
-        let in_time = self
-            .0
-            .iter()
-            .filter(|a| a.took.is_some_and(|took| took <= limit))
-            .count();
+        let in_time = self.0.iter().filter(|a| a.took.is_some_and(|took| took <= limit)).count();
         in_time as f64 / self.0.len() as f64
     }
 
@@ -73,9 +63,7 @@ impl Attempts {
         if self.0.is_empty() {
             return "no attempt ended".to_owned();
         }
-        let median = self
-            .quantile(0.5)
-            .map_or("–".to_owned(), |took| format!("{took:.1?}"));
+        let median = self.quantile(0.5).map_or("–".to_owned(), |took| format!("{took:.1?}"));
         format!(
             "{} connections, {:.1} % answered within 1 s, {:.1} % within 3 s, median {median}",
             self.0.len(),
@@ -103,11 +91,7 @@ impl Load {
         let ended = Arc::new(Mutex::new(Attempts::default()));
         let (stopped, log) = (Arc::clone(&stop), Arc::clone(&ended));
         let thread = host.spawn("clients", move || run(service, rate, &stopped, &log))?;
-        Ok(Self {
-            stop,
-            ended,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, ended, thread: Some(thread) })
     }
 
     /// What has ended so far.
@@ -121,13 +105,8 @@ impl Load {
     /// When the load itself failed, for example for lack of descriptors.
     pub fn finish(mut self) -> Result<Attempts> {
         self.stop.store(true, Ordering::Relaxed);
-        let thread = self
-            .thread
-            .take()
-            .context("the load was already finished")?;
-        thread
-            .join()
-            .map_err(|_| anyhow::anyhow!("the load panicked"))??;
+        let thread = self.thread.take().context("the load was already finished")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
         Ok(std::mem::take(&mut lock(&self.ended)))
     }
 }
@@ -157,11 +136,7 @@ enum Progress {
 
 impl Connection {
     fn begin(service: SocketAddr) -> Result<Self> {
-        let family = if service.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
+        let family = if service.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         let (begun, at) = (Instant::now(), boot_ns());
@@ -169,20 +144,11 @@ impl Connection {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).context("cannot connect"),
         }
-        Ok(Self {
-            stream: TcpStream::from(socket),
-            begun,
-            at,
-            asked: false,
-        })
+        Ok(Self { stream: TcpStream::from(socket), begun, at, asked: false })
     }
 
     fn wants(&self) -> PollFlags {
-        if self.asked {
-            PollFlags::IN
-        } else {
-            PollFlags::OUT
-        }
+        if self.asked { PollFlags::IN } else { PollFlags::OUT }
     }
 
     fn advance(&mut self) -> Progress {
@@ -222,14 +188,8 @@ fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts
             true => LOOK_UP,
             false => LOOK_UP.min(next.saturating_duration_since(Instant::now())),
         };
-        let wait = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
-        let mut ready: Vec<_> = open
-            .iter()
-            .map(|c| PollFd::new(&c.stream, c.wants()))
-            .collect();
+        let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let mut ready: Vec<_> = open.iter().map(|c| PollFd::new(&c.stream, c.wants())).collect();
         poll(&mut ready, Some(&wait))?;
         let ready: Vec<_> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
         let mut ready = ready.into_iter();
@@ -244,10 +204,7 @@ fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts
                 Progress::Done => Some(connection.begun.elapsed()),
                 Progress::Failed => None,
             };
-            lock(ended).0.push(Attempt {
-                at: connection.at,
-                took,
-            });
+            lock(ended).0.push(Attempt { at: connection.at, took });
             false
         });
     }
@@ -275,10 +232,7 @@ mod tests {
     #[test]
     fn only_attempts_begun_in_the_window_count() {
         let attempts = attempts(&[None, Some(1), Some(1), None]);
-        assert_eq!(
-            attempts.begun(1, 3).share_within(Duration::from_secs(1)),
-            1.0
-        );
+        assert_eq!(attempts.begun(1, 3).share_within(Duration::from_secs(1)), 1.0);
     }
 
     #[test]

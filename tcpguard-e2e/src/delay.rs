@@ -29,10 +29,8 @@ pub struct Delay {
 
 impl Delay {
     /// A client on another continent.
-    pub const FAR: Self = Self {
-        mean: Duration::from_millis(100),
-        jitter: Duration::from_millis(20),
-    };
+    pub const FAR: Self =
+        Self { mean: Duration::from_millis(100), jitter: Duration::from_millis(20) };
 
     fn draw(self, random: &mut Random) -> Duration {
         let spread = random.between(0, 2 * self.jitter.as_nanos() as u64);
@@ -61,10 +59,7 @@ impl DelayLine {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = namespace.spawn("delay-line", move || forward(near, far, delay, &stopped))?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 
@@ -100,17 +95,9 @@ fn forward(near: &str, far: &str, delay: Delay, stop: &AtomicBool) -> Result<()>
                 far.send(&frame)?;
             }
         }
-        let wait = held
-            .peek()
-            .map_or(LOOK_UP, |Reverse((due, _))| LOOK_UP.min(*due - now));
-        let wait = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
-        let mut sockets = [
-            PollFd::new(&near, PollFlags::IN),
-            PollFd::new(&far, PollFlags::IN),
-        ];
+        let wait = held.peek().map_or(LOOK_UP, |Reverse((due, _))| LOOK_UP.min(*due - now));
+        let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let mut sockets = [PollFd::new(&near, PollFlags::IN), PollFd::new(&far, PollFlags::IN)];
         poll(&mut sockets, Some(&wait))?;
     }
     Ok(())

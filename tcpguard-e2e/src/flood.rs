@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::setpriority_process;
 
 use crate::clock::boot_ns;
-use crate::lab::{ATTACKER_MAC, EDGE_MAC, INTERFACE, Lab};
+use crate::lab::{ATTACKER_MAC, EDGE_MAC, EDGE_PORT, INTERFACE, Lab};
+use crate::live_frames::{BURST, LiveFrames};
 use crate::packet::{Segment, flags, linux_syn_options, mss_option};
 use crate::random::Random;
 use crate::raw::{MAX_BATCH, PacketSocket};
@@ -35,6 +36,19 @@ pub struct Flood {
     pub duration: Duration,
     /// Pauses, if any.
     pub pulses: Option<Pulses>,
+    /// How its SYNs arrive.
+    pub delivery: Delivery,
+}
+
+/// How the SYNs of a flood get to the guarded host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Delivery {
+    /// One by one through the attacker's interface and the bridge, as socket buffers.
+    OneByOne,
+    /// In bursts of [`BURST`] and straight into the guarded host's ring, as from a network card:
+    /// the means to measure what a packet costs. For [`Shape::Bare`] from [`Sources::Random`], and
+    /// in a lab that is measured.
+    Bursts,
 }
 
 /// What the SYNs of a flood have in common.
@@ -103,14 +117,15 @@ impl Flood {
             rate: 100_000,
             duration,
             pulses: None,
+            delivery: Delivery::OneByOne,
         }
     }
 
-    /// Starts it from the lab's attacker and returns when the first SYN is out.
+    /// Starts it and returns when the first SYN is out.
     ///
     /// # Errors
-    /// When it asks for more than [`MAX_RATE`] or [`MAX_DURATION`], or the attacker's interface
-    /// cannot be opened.
+    /// When it asks for more than [`MAX_RATE`] or [`MAX_DURATION`], or for a delivery that it is
+    /// not made for, or the interface cannot be opened.
     pub fn start(self, lab: &Lab) -> Result<RunningFlood> {
         ensure!(
             (1..=MAX_RATE).contains(&self.rate) && self.duration <= MAX_DURATION,
@@ -118,14 +133,29 @@ impl Flood {
         );
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
-        let thread = lab.attacker.spawn("flood", move || self.send(&shared))?;
+        let thread = match self.delivery {
+            Delivery::OneByOne => lab.attacker.spawn("flood", move || {
+                let mut writer = SocketWriter::new(&self)?;
+                self.send(&shared, 1, |count| writer.send(count))
+            })?,
+            Delivery::Bursts => {
+                ensure!(
+                    self.shape == Shape::Bare && matches!(self.sources, Sources::Random),
+                    "bursts are of bare SYNs from random sources"
+                );
+                ensure!(lab.receiver.is_some(), "bursts are for measured labs: others do not poll");
+                let mut frame = Vec::new();
+                Writer::new(&self).write(&mut frame);
+                let frames = LiveFrames::new(&lab.wire, EDGE_PORT, frame)?;
+                lab.wire.spawn("flood", move || {
+                    self.send(&shared, BURST.into(), |count| frames.send(count as u32))
+                })?
+            }
+        };
         while progress.started.load(Ordering::Acquire) == 0 && !thread.is_finished() {
             sleep(Duration::from_micros(100));
         }
-        Ok(RunningFlood {
-            progress,
-            thread: Some(thread),
-        })
+        Ok(RunningFlood { progress, thread: Some(thread) })
     }
 
     /// SYNs that are due once the flood has been running for `elapsed`.
@@ -142,15 +172,18 @@ impl Flood {
         (on.as_nanos() * u128::from(self.rate) / 1_000_000_000) as u64
     }
 
-    fn send(&self, progress: &Progress) -> Result<FloodReport> {
+    /// Sends what is due by `send` until the end, from `least` to [`MAX_BATCH`] SYNs at once.
+    fn send(
+        &self,
+        progress: &Progress,
+        least: u64,
+        mut send: impl FnMut(u64) -> Result<()>,
+    ) -> Result<FloodReport> {
         // At most one batch a turn keeps bursts, also those after a stall, far below the 256 places
         // of a virtual interface's ring; turns are short enough to reach twice the rate.
         let turn = Duration::from_secs(MAX_BATCH as u64 / 2) / self.rate;
         let turn = turn.min(Duration::from_micros(200));
         be_a_machine_of_its_own()?;
-        let socket = PacketSocket::send_only(INTERFACE).context("the attacker's interface")?;
-        let mut frames = vec![Vec::new(); MAX_BATCH];
-        let mut writer = Writer::new(self);
         let (mut sent, mut last) = (0, 0);
         let start = Instant::now();
         let started = boot_ns();
@@ -158,19 +191,14 @@ impl Flood {
         let mut next_turn = start;
         while !progress.stop.load(Ordering::Relaxed) {
             let elapsed = start.elapsed();
-            let due = self.due(elapsed) - sent;
-            let batch = (due as usize).min(MAX_BATCH);
-            if batch > 0 {
-                let batch = &mut frames[..batch];
-                batch.iter_mut().for_each(|frame| writer.write(frame));
-                let mut unsent = &*batch;
-                while !unsent.is_empty() {
-                    unsent = &unsent[socket.send_batch(unsent)?..];
-                }
-                sent += batch.len() as u64;
+            let over = elapsed >= self.duration;
+            let batch = (self.due(elapsed) - sent).min(MAX_BATCH as u64);
+            if batch >= least || over && batch > 0 {
+                send(batch)?;
+                sent += batch;
                 progress.sent.store(sent, Ordering::Relaxed);
                 last = boot_ns();
-            } else if elapsed >= self.duration {
+            } else if over {
                 break;
             }
             // A turn that took too long is followed by the next at once, but not by several.
@@ -178,11 +206,7 @@ impl Flood {
             next_turn = (next_turn + turn).max(now);
             sleep(next_turn - now);
         }
-        Ok(FloodReport {
-            sent,
-            started,
-            ended: last,
-        })
+        Ok(FloodReport { sent, started, ended: last })
     }
 }
 
@@ -215,13 +239,8 @@ impl RunningFlood {
     }
 
     fn join(&mut self) -> Result<FloodReport> {
-        let thread = self
-            .thread
-            .take()
-            .context("the flood was already waited for")?;
-        thread
-            .join()
-            .map_err(|_| anyhow::anyhow!("the flood panicked"))?
+        let thread = self.thread.take().context("the flood was already waited for")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the flood panicked"))?
     }
 }
 
@@ -240,6 +259,30 @@ impl FloodReport {
     /// SYNs per second over the whole time.
     pub fn rate(&self) -> f64 {
         self.sent as f64 / ((self.ended - self.started) as f64 / 1e9)
+    }
+}
+
+/// Sends the SYNs of one flood through the attacker's interface.
+struct SocketWriter {
+    socket: PacketSocket,
+    writer: Writer,
+    frames: Vec<Vec<u8>>,
+}
+
+impl SocketWriter {
+    fn new(flood: &Flood) -> Result<Self> {
+        let socket = PacketSocket::send_only(INTERFACE).context("the attacker's interface")?;
+        Ok(Self { socket, writer: Writer::new(flood), frames: vec![Vec::new(); MAX_BATCH] })
+    }
+
+    fn send(&mut self, count: u64) -> Result<()> {
+        let batch = &mut self.frames[..count as usize];
+        batch.iter_mut().for_each(|frame| self.writer.write(frame));
+        let mut unsent = &*batch;
+        while !unsent.is_empty() {
+            unsent = &unsent[self.socket.send_batch(unsent)?..];
+        }
+        Ok(())
     }
 }
 
@@ -262,12 +305,7 @@ impl Writer {
             segment.dont_fragment = true;
             segment.options = linux_syn_options(1460, 0);
         }
-        Self {
-            segment,
-            shape: flood.shape,
-            sources: flood.sources,
-            random: Random::new(boot_ns()),
-        }
+        Self { segment, shape: flood.shape, sources: flood.sources, random: Random::new(boot_ns()) }
     }
 
     fn write(&mut self, frame: &mut Vec<u8>) {
@@ -320,10 +358,7 @@ fn be_a_machine_of_its_own() -> Result<()> {
     setpriority_process(None, -20).context("cannot raise the flood's priority: run as root")?;
     // SAFETY: sets a number of the calling thread; 1 ns is the least.
     let result = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
-    assert_eq!(
-        result, 0,
-        "PR_SET_TIMERSLACK cannot fail for the calling thread"
-    );
+    assert_eq!(result, 0, "PR_SET_TIMERSLACK cannot fail for the calling thread");
     Ok(())
 }
 
@@ -333,11 +368,7 @@ mod tests {
 
     fn flood(pulses: Option<Pulses>) -> Flood {
         let target = "192.0.2.1:443".parse().unwrap();
-        Flood {
-            pulses,
-            rate: 1000,
-            ..Flood::random(target, Duration::from_secs(10))
-        }
+        Flood { pulses, rate: 1000, ..Flood::random(target, Duration::from_secs(10)) }
     }
 
     #[test]
@@ -350,18 +381,8 @@ mod tests {
 
     #[test]
     fn pulses_send_nothing_while_off() {
-        let flood = flood(Some(Pulses {
-            on: Duration::from_secs(2),
-            off: Duration::from_secs(1),
-        }));
-        for (at, due) in [
-            (1, 1000),
-            (2, 2000),
-            (3, 2000),
-            (4, 3000),
-            (6, 4000),
-            (10, 7000),
-        ] {
+        let flood = flood(Some(Pulses { on: Duration::from_secs(2), off: Duration::from_secs(1) }));
+        for (at, due) in [(1, 1000), (2, 2000), (3, 2000), (4, 3000), (6, 4000), (10, 7000)] {
             assert_eq!(flood.due(Duration::from_secs(at)), due, "after {at} s");
         }
     }
@@ -371,10 +392,7 @@ mod tests {
         let mut random = Random::new(1);
         for _ in 0..100_000 {
             let v4 = random_v4(&mut random);
-            assert!(
-                !v4.is_multicast() && !v4.is_loopback() && !v4.is_broadcast(),
-                "{v4}"
-            );
+            assert!(!v4.is_multicast() && !v4.is_loopback() && !v4.is_broadcast(), "{v4}");
             assert_ne!(v4.octets()[0], 10, "{v4} could be in a lab");
             let v6 = random_v6(&mut random);
             assert_eq!(v6.octets()[0] & 0xe0, 0x20, "{v6} is not global unicast");
@@ -389,10 +407,7 @@ mod tests {
             (Shape::RandomTtl, 0, false, true),
             (Shape::Linux, 20, true, true),
         ] {
-            let mut writer = Writer::new(&Flood {
-                shape,
-                ..flood(None)
-            });
+            let mut writer = Writer::new(&Flood { shape, ..flood(None) });
             let mut frame = Vec::new();
             let syns: Vec<_> = (0..100)
                 .map(|_| {
@@ -401,24 +416,14 @@ mod tests {
                 })
                 .collect();
             assert!(syns.iter().all(|syn| syn.flags == flags::SYN));
-            assert!(
-                syns.iter().all(|syn| syn.options.len() == options),
-                "{shape:?}"
-            );
-            assert_eq!(
-                syns.iter().all(|syn| syn.ttl == syns[0].ttl),
-                ttl,
-                "{shape:?}: TTL"
-            );
+            assert!(syns.iter().all(|syn| syn.options.len() == options), "{shape:?}");
+            assert_eq!(syns.iter().all(|syn| syn.ttl == syns[0].ttl), ttl, "{shape:?}: TTL");
             assert_eq!(
                 syns.iter().all(|syn| syn.window == syns[0].window),
                 window,
                 "{shape:?}: window"
             );
-            assert!(
-                syns.iter().any(|syn| syn.src.ip() != syns[0].src.ip()),
-                "{shape:?}: sources"
-            );
+            assert!(syns.iter().any(|syn| syn.src.ip() != syns[0].src.ip()), "{shape:?}: sources");
         }
     }
 }

@@ -70,9 +70,7 @@ impl ForeignXdp {
             let index = unsafe { libc::if_nametoindex(interface.as_ptr()) };
             Ok(link(&load(verdict)?, index)?)
         });
-        Ok(Self {
-            _link: link.context("cannot attach a foreign XDP program")?,
-        })
+        Ok(Self { _link: link.context("cannot attach a foreign XDP program")? })
     }
 }
 
@@ -132,18 +130,8 @@ impl BareProgram {
 fn load(verdict: Verdict) -> io::Result<OwnedFd> {
     // mov r0, verdict; exit
     let instructions = [
-        Instruction {
-            code: 0xb7,
-            registers: 0,
-            offset: 0,
-            immediate: verdict as i32,
-        },
-        Instruction {
-            code: 0x95,
-            registers: 0,
-            offset: 0,
-            immediate: 0,
-        },
+        Instruction { code: 0xb7, registers: 0, offset: 0, immediate: verdict as i32 },
+        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
     ];
     let attributes = ProgLoad {
         prog_type: BPF_PROG_TYPE_XDP,

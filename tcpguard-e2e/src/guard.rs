@@ -82,15 +82,7 @@ pub fn cli(host: &Netns, arguments: &[&str]) -> Result<Output> {
 pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
     let mut command = host.command(binary()?)?;
     command
-        .args([
-            "run",
-            "-c",
-            CONFIG,
-            "-i",
-            INTERFACE,
-            "--mode",
-            &mode.to_string(),
-        ])
+        .args(["run", "-c", CONFIG, "-i", INTERFACE, "--mode", &mode.to_string()])
         .args(["--runtime-dir", RUNTIME_DIR, "--state-dir", STATE_DIR])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -129,21 +121,13 @@ impl<'host> Guard<'host> {
     ) -> Result<Self> {
         host.write(CONFIG, config)?;
         let mut daemon = daemon(host, mode)?;
-        let mut daemon = daemon
-            .args(arguments)
-            .spawn()
-            .context("cannot start tcpguard")?;
+        let mut daemon = daemon.args(arguments).spawn().context("cannot start tcpguard")?;
         let log = Arc::new(Mutex::new(String::new()));
         let reader = daemon.stderr.take().map(|stderr| {
             let log = Arc::clone(&log);
             thread::spawn(move || collect(stderr, &log))
         });
-        let mut guard = Self {
-            host,
-            daemon,
-            log,
-            reader,
-        };
+        let mut guard = Self { host, daemon, log, reader };
         let begun = Instant::now();
         loop {
             if guard.status().is_ok() {
@@ -218,10 +202,7 @@ impl<'host> Guard<'host> {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks it to stop and returns how it ended. What it left in the kernel stays.
@@ -243,23 +224,15 @@ impl<'host> Guard<'host> {
         }
         kill_process(pid, Signal::KILL)?;
         self.daemon.wait()?;
-        bail!(
-            "tcpguard did not end within 10 s of SIGTERM: {}",
-            self.log()
-        )
+        bail!("tcpguard did not end within 10 s of SIGTERM: {}", self.log())
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let status = self
-                .status_text()
-                .unwrap_or_else(|error| format!("{error:#}"));
-            eprintln!(
-                "--- tcpguard status\n{status}\n--- tcpguard log\n{}---",
-                self.log()
-            );
+            let status = self.status_text().unwrap_or_else(|error| format!("{error:#}"));
+            eprintln!("--- tcpguard status\n{status}\n--- tcpguard log\n{}---", self.log());
         }
         if let Err(error) = self.stop() {
             eprintln!("{error:#}");

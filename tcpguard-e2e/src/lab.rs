@@ -23,6 +23,8 @@ use crate::packet::Mac;
 
 /// The interface of every host in the lab.
 pub const INTERFACE: &str = "eth0";
+/// The bridge's port that the guarded host is connected to.
+pub(crate) const EDGE_PORT: &str = "edge";
 /// The port of the service under attack.
 pub const PORT: u16 = 443;
 
@@ -95,19 +97,15 @@ pub struct LabOptions {
     pub client_delay: Option<Delay>,
     /// The edge's `net.ipv4.tcp_syncookies`: 0 never, 1 when the queue is full.
     pub syncookies: u8,
-    /// Receive on the edge in a kernel thread of its own on CPU 0, and on the wire in one on CPU 1,
-    /// so that [`Lab::receiver`] can tell what the edge's packets cost it.
+    /// Receive on the edge in a kernel thread of its own on CPU 0, and keep clients, attacker and
+    /// wire on CPU 1, so that [`Lab::receiver`] can tell what the edge's packets cost it.
     pub measured: bool,
 }
 
 impl Default for LabOptions {
     /// As hosts are by default: a fast link, cookies when the queue is full.
     fn default() -> Self {
-        Self {
-            client_delay: None,
-            syncookies: 1,
-            measured: false,
-        }
+        Self { client_delay: None, syncookies: 1, measured: false }
     }
 }
 
@@ -124,7 +122,7 @@ pub struct Lab {
     pub attacker: Netns,
     /// The edge's receive thread, in a measured lab.
     pub receiver: Option<Receiver>,
-    wire: Netns,
+    pub(crate) wire: Netns,
     // Last: the next lab begins when this one is gone.
     _turn: MutexGuard<'static, ()>,
 }
@@ -140,8 +138,13 @@ impl Lab {
     pub fn new(options: LabOptions) -> Result<Self> {
         // A test that failed while it had its turn leaves nothing behind that could harm the next.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (edge, client) = (Netns::new("edge")?, Netns::new("client")?);
-        let (attacker, wire) = (Netns::new("attacker")?, Netns::new("wire")?);
+        let (edge, mut client) = (Netns::new("edge")?, Netns::new("client")?);
+        let (mut attacker, mut wire) = (Netns::new("attacker")?, Netns::new("wire")?);
+        if options.measured {
+            for other in [&mut client, &mut attacker, &mut wire] {
+                other.keep_on_cpu(1);
+            }
+        }
         for silent in [&attacker, &wire] {
             silent.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
         }
@@ -149,17 +152,14 @@ impl Lab {
         edge.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
         edge.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
         edge.sysctl("net.ipv4.tcp_syncookies", &options.syncookies.to_string())?;
-        wire.ip(&[
-            "link add br0 type bridge mcast_snooping 0",
-            "link set br0 up",
-        ])?;
-        connect(&wire, "edge", &edge, EDGE_MAC, Some("br0"))?;
+        wire.ip(&["link add br0 type bridge mcast_snooping 0", "link set br0 up"])?;
+        connect(&wire, EDGE_PORT, &edge, EDGE_MAC, Some("br0"))?;
         connect(&wire, "attacker", &attacker, ATTACKER_MAC, Some("br0"))?;
         let receiver = match options.measured {
             false => None,
             true => {
                 // The other end too: the wire must not work on the edge's account.
-                Receiver::start(&wire, "edge", 1)?;
+                Receiver::start(&wire, EDGE_PORT, 1)?;
                 Some(Receiver::start(&edge, INTERFACE, 0)?)
             }
         };
@@ -182,15 +182,7 @@ impl Lab {
             }
         };
         address(&edge, &client)?;
-        Ok(Self {
-            _slow_link: slow_link,
-            edge,
-            client,
-            attacker,
-            receiver,
-            wire,
-            _turn: turn,
-        })
+        Ok(Self { _slow_link: slow_link, edge, client, attacker, receiver, wire, _turn: turn })
     }
 
     /// Frames that the wire lost because the edge was too busy to take them.
@@ -198,7 +190,7 @@ impl Lab {
     /// # Errors
     /// When the counters cannot be read.
     pub fn lost(&self) -> Result<u64> {
-        Ok(self.wire.interface_counter("edge", "tx_dropped")?
+        Ok(self.wire.interface_counter(EDGE_PORT, "tx_dropped")?
             + self.attacker.interface_counter(INTERFACE, "tx_dropped")?)
     }
 }
@@ -220,10 +212,8 @@ fn connect(wire: &Netns, port: &str, host: &Netns, mac: Mac, bridge: Option<&str
         ])?;
     }
     for (end, interface) in [(wire, port), (host, INTERFACE)] {
-        end.exec(&format!(
-            "ethtool -K {interface} tx off tso off gso off gro off"
-        ))
-        .context("ethtool is needed")?;
+        end.exec(&format!("ethtool -K {interface} tx off tso off gso off gro off"))
+            .context("ethtool is needed")?;
     }
     host.ip(&[&format!("link set {INTERFACE} up")])
 }

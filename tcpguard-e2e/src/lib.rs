@@ -6,7 +6,8 @@
 //! kernel takes it all down when that process ends, however it ends.
 //!
 //! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
-//! - [`packet`], [`raw`], [`flood`]: frames and floods, bounded in rate, number and time.
+//! - [`packet`], [`raw`], [`live_frames`], [`flood`]: frames and floods, bounded in rate, number
+//!   and time.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
 //! - [`measure`]: CPU time per packet.
@@ -18,6 +19,7 @@ pub mod flood;
 pub mod foreign;
 pub mod guard;
 pub mod lab;
+pub mod live_frames;
 pub mod measure;
 pub mod netns;
 pub mod packet;

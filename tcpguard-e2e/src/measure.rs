@@ -4,11 +4,11 @@
 //! the softirq share of `/proc/stat` is sampled and has shown a tenth of the truth.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, setpriority_process};
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::netns::Netns;
@@ -58,8 +58,7 @@ impl Receiver {
         cpus.set(cpu);
         sched_setaffinity(Some(thread), &cpus)
             .with_context(|| format!("cannot keep the receive thread on CPU {cpu}"))?;
-        // Outside a thread, reception (a softirq) waits for no process.
-        setpriority_process(Some(thread), -20)?;
+        wait_for_no_process(thread)?;
         Ok(Self { thread, interface })
     }
 
@@ -71,25 +70,16 @@ impl Receiver {
         let path = format!("/proc/{}/schedstat", self.thread.as_raw_nonzero());
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         // Documentation/scheduler/sched-stats.rst: run time, wait time, time slices.
-        let run_time = text
-            .split_whitespace()
-            .next()
-            .context("schedstat is empty")?;
+        let run_time = text.split_whitespace().next().context("schedstat is empty")?;
         let packets = host.interface_counter(self.interface, "rx_packets")?;
-        Ok(Reading {
-            cpu_ns: run_time.parse()?,
-            packets,
-        })
+        Ok(Reading { cpu_ns: run_time.parse()?, packets })
     }
 }
 
 impl Reading {
     /// The work done since an `earlier` reading.
     pub fn since(&self, earlier: &Self) -> Cost {
-        Cost {
-            cpu_ns: self.cpu_ns - earlier.cpu_ns,
-            packets: self.packets - earlier.packets,
-        }
+        Cost { cpu_ns: self.cpu_ns - earlier.cpu_ns, packets: self.packets - earlier.packets }
     }
 }
 
@@ -119,15 +109,23 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// Reception outside a thread is a softirq, which comes before every process. As a thread it needs
+/// a real-time policy for that: a ring of 256 frames is full after 2.5 ms of a flood.
+fn wait_for_no_process(thread: Pid) -> Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `lowest` lives through the call, which only reads it.
+    let result = unsafe {
+        libc::sched_setscheduler(thread.as_raw_nonzero().get(), libc::SCHED_FIFO, &raw const lowest)
+    };
+    ensure!(result == 0, "cannot raise the receive thread: {}", io::Error::last_os_error());
+    Ok(())
+}
+
 fn receive_threads() -> Result<BTreeSet<i32>> {
     let mut threads = BTreeSet::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
-        let Some(id) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // A process may end while the list is read.
@@ -145,15 +143,8 @@ mod tests {
 
     #[test]
     fn cost_is_time_by_packets() {
-        let earlier = Reading {
-            cpu_ns: 1_000,
-            packets: 10,
-        };
-        let cost = Reading {
-            cpu_ns: 31_000,
-            packets: 20,
-        }
-        .since(&earlier);
+        let earlier = Reading { cpu_ns: 1_000, packets: 10 };
+        let cost = Reading { cpu_ns: 31_000, packets: 20 }.since(&earlier);
         assert_eq!(cost.ns_per_packet(), 3_000.0);
         assert_eq!(cost.load(Duration::from_micros(60)), 0.5);
     }

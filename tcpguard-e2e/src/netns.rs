@@ -17,7 +17,10 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Signal, getpid, set_parent_process_death_signal};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{
+    CpuSet, LinkNameSpaceType, UnshareFlags, move_into_link_name_space, sched_setaffinity,
+    unshare_unsafe,
+};
 
 /// A network namespace and the mount namespace that belongs to it.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Netns {
     label: String,
     net: OwnedFd,
     mnt: OwnedFd,
+    cpu: Option<usize>,
 }
 
 impl Netns {
@@ -35,13 +39,14 @@ impl Netns {
     pub fn new(label: &str) -> Result<Self> {
         let (net, mnt) = on_own_thread(create)
             .with_context(|| format!("cannot make network namespace {label:?}: run as root"))?;
-        let namespace = Self {
-            label: label.to_owned(),
-            net,
-            mnt,
-        };
+        let namespace = Self { label: label.to_owned(), net, mnt, cpu: None };
         namespace.ip(&["link set lo up"])?;
         Ok(namespace)
+    }
+
+    /// Keeps the threads of [`Self::run`] and [`Self::spawn`] on one CPU from now on.
+    pub fn keep_on_cpu(&mut self, cpu: usize) {
+        self.cpu = Some(cpu);
     }
 
     /// What messages call it.
@@ -51,11 +56,7 @@ impl Netns {
 
     /// A path that `ip link … netns PATH` understands, valid within this process and its children.
     pub fn path(&self) -> String {
-        format!(
-            "/proc/{}/fd/{}",
-            getpid().as_raw_nonzero(),
-            self.net.as_raw_fd()
-        )
+        format!("/proc/{}/fd/{}", getpid().as_raw_nonzero(), self.net.as_raw_fd())
     }
 
     /// Runs `work` on a thread inside the namespace and waits for it. A panic in `work` goes on in
@@ -83,15 +84,14 @@ impl Netns {
             label: self.label.clone(),
             net: self.net.try_clone()?,
             mnt: self.mnt.try_clone()?,
+            cpu: self.cpu,
         };
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                inside.enter()?;
-                // Only the thread itself keeps the namespace from here on.
-                drop(inside);
-                work()
-            })?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            inside.enter()?;
+            // Only the thread itself keeps the namespace from here on.
+            drop(inside);
+            work()
+        })?;
         Ok(thread)
     }
 
@@ -153,11 +153,7 @@ impl Netns {
         }
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            bail!(
-                "ip in {}: {}",
-                self.label,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("ip in {}: {}", self.label, String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -200,29 +196,29 @@ impl Netns {
         // SAFETY: only the calling thread's share of the file system context changes, and the
         // threads of this kit rely on no working directory.
         unsafe { unshare_unsafe(UnshareFlags::FS) }.context("unshare")?;
-        join(&self.net, &self.mnt).with_context(|| format!("cannot enter namespace {}", self.label))
+        join(&self.net, &self.mnt)
+            .with_context(|| format!("cannot enter namespace {}", self.label))?;
+        if let Some(cpu) = self.cpu {
+            let mut cpus = CpuSet::new();
+            cpus.set(cpu);
+            sched_setaffinity(None, &cpus)
+                .with_context(|| format!("cannot keep {} on CPU {cpu}", self.label))?;
+        }
+        Ok(())
     }
 }
 
 /// Runs `work` on a thread of its own: entering a namespace changes a thread for good.
 fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        scope
-            .spawn(work)
-            .join()
-            .unwrap_or_else(|panic| resume_unwind(panic))
-    })
+    thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 fn create() -> Result<(OwnedFd, OwnedFd)> {
     // SAFETY: this thread was made for this call and ends after it.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.context("unshare")?;
     let none = None::<&std::ffi::CStr>;
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .context("cannot detach from the host's mounts")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("cannot detach from the host's mounts")?;
     mount("sysfs", "/sys", "sysfs", MountFlags::empty(), none).context("cannot mount /sys")?;
     mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), none)
         .context("cannot mount /sys/fs/bpf")?;

@@ -110,10 +110,7 @@ impl Segment {
             frame.extend_from_slice(&tci.to_be_bytes());
         }
         let options = self.options.len().next_multiple_of(4);
-        assert!(
-            options <= 40,
-            "TCP has room for 40 bytes of options, not {options}"
-        );
+        assert!(options <= 40, "TCP has room for 40 bytes of options, not {options}");
         let tcp_length = TCP_HEADER + options + self.payload.len();
         let pseudo_header = match (self.src.ip(), self.dst.ip()) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -194,12 +191,7 @@ impl Segment {
                     let octets: [u8; 16] = ip.get(at..at + 16)?.try_into().ok()?;
                     Some(IpAddr::from(octets))
                 };
-                (
-                    addr(8)?,
-                    addr(24)?,
-                    ip[7],
-                    ip.get(IPV6_HEADER..IPV6_HEADER + length)?,
-                )
+                (addr(8)?, addr(24)?, ip[7], ip.get(IPV6_HEADER..IPV6_HEADER + length)?)
             }
             _ => return None,
         };
@@ -214,11 +206,7 @@ impl Segment {
             dst: SocketAddr::new(dst, u16_at(2)?),
             ttl,
             dont_fragment: ethertype == ETHERTYPE_IPV4 && ip[6] & 0x40 != 0,
-            ip_id: if ethertype == ETHERTYPE_IPV4 {
-                u16::from_be_bytes([ip[4], ip[5]])
-            } else {
-                0
-            },
+            ip_id: if ethertype == ETHERTYPE_IPV4 { u16::from_be_bytes([ip[4], ip[5]]) } else { 0 },
             flags: tcp[13],
             seq: u32_at(4)?,
             ack: u32_at(8)?,
@@ -248,14 +236,8 @@ pub fn mss_option(mss: u16) -> Vec<u8> {
 /// Sum of 16-bit words, an odd last byte as if followed by zero (RFC 1071).
 fn sum(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(2);
-    let sum: u64 = words
-        .by_ref()
-        .map(|w| u64::from(u16::from_be_bytes([w[0], w[1]])))
-        .sum();
-    sum + words
-        .remainder()
-        .first()
-        .map_or(0, |&last| u64::from(last) << 8)
+    let sum: u64 = words.by_ref().map(|w| u64::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    sum + words.remainder().first().map_or(0, |&last| u64::from(last) << 8)
 }
 
 /// The checksum that belongs to a sum: carries added in, complemented.
@@ -282,18 +264,14 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071_has_its_checksum() {
-        assert_eq!(
-            fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])),
-            !0xddf2
-        );
+        assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), !0xddf2);
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        for mut segment in [
-            syn("192.0.2.1:1024", "198.51.100.2:443"),
-            syn("[2001:db8::1]:1024", "[fd00::2]:443"),
-        ] {
+        for mut segment in
+            [syn("192.0.2.1:1024", "198.51.100.2:443"), syn("[2001:db8::1]:1024", "[fd00::2]:443")]
+        {
             segment.src_mac = [2, 0, 0, 0, 0, 1];
             segment.seq = 0xdead_beef;
             segment.window = 64_240;
@@ -305,10 +283,9 @@ mod tests {
 
     #[test]
     fn truncated_frames_are_not_read() {
-        for segment in [
-            syn("192.0.2.1:1", "192.0.2.2:2"),
-            syn("[2001:db8::1]:1", "[2001:db8::2]:2"),
-        ] {
+        for segment in
+            [syn("192.0.2.1:1", "192.0.2.2:2"), syn("[2001:db8::1]:1", "[2001:db8::2]:2")]
+        {
             let frame = segment.to_frame();
             for length in 0..frame.len() {
                 assert_eq!(Segment::parse(&frame[..length]), None, "{length} bytes");

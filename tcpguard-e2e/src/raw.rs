@@ -58,11 +58,7 @@ impl PacketSocket {
         address.sll_ifindex = index as i32;
         // SAFETY: pointer and length describe `address`, which lives through the call.
         check(unsafe {
-            libc::bind(
-                fd,
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_ll>() as u32,
-            )
+            libc::bind(fd, (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)
         })?;
         Ok(socket)
     }
@@ -146,17 +142,9 @@ impl AsFd for PacketSocket {
 }
 
 fn check(result: i32) -> io::Result<i32> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn check_long(result: isize) -> io::Result<isize> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

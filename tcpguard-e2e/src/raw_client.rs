@@ -13,12 +13,8 @@ use crate::server::{REQUEST, RESPONSE};
 
 /// When a Linux client sends its SYN: at once, and again after 1 s, 2 s more, 4 s more (RFC 6298
 /// §2 and its back-off).
-pub const SYN_TIMES: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_secs(1),
-    Duration::from_secs(3),
-    Duration::from_secs(7),
-];
+pub const SYN_TIMES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
 
 /// How it went.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +37,7 @@ pub struct RawClient {
 impl RawClient {
     /// The SYN of a [`crate::flood::Shape::Bare`] flood from this client.
     pub fn bare_syn(self) -> Segment {
-        Segment {
-            window: 512,
-            seq: 0x1000_0000 + u32::from(self.port),
-            ..self.segment(flags::SYN)
-        }
+        Segment { window: 512, seq: 0x1000_0000 + u32::from(self.port), ..self.segment(flags::SYN) }
     }
 
     /// Connects to the service with `syn`, sends a request and waits for the response. `None`
@@ -79,30 +71,15 @@ impl RawClient {
             if answer.flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
                 // Again for each repeated SYN-ACK, as a kernel does: the first may have been lost.
                 let (seq, ack) = (answer.ack, answer.seq.wrapping_add(1));
-                let ack = Segment {
-                    seq,
-                    ack,
-                    window: 65_535,
-                    ..self.segment(flags::ACK)
-                };
+                let ack = Segment { seq, ack, window: 65_535, ..self.segment(flags::ACK) };
                 socket.send(&ack.to_frame())?;
                 let payload = REQUEST.to_vec();
-                let request = Segment {
-                    flags: flags::ACK | flags::PSH,
-                    payload,
-                    ..ack
-                };
+                let request = Segment { flags: flags::ACK | flags::PSH, payload, ..ack };
                 socket.send(&request.to_frame())?;
             } else if answer.payload == RESPONSE {
                 let took = begun.elapsed();
                 let seq = answer.ack;
-                socket.send(
-                    &Segment {
-                        seq,
-                        ..self.segment(flags::RST)
-                    }
-                    .to_frame(),
-                )?;
+                socket.send(&Segment { seq, ..self.segment(flags::RST) }.to_frame())?;
                 return Ok(Some(Connected { took, syns }));
             }
         }
@@ -125,10 +102,8 @@ impl RawClient {
             if left.is_zero() {
                 return Ok(None);
             }
-            let left = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
+            let left =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left))?;
         }
     }

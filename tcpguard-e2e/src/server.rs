@@ -50,11 +50,7 @@ impl Server {
             Behaviour::Answer => answer(&listener, &stopped, &counter),
             Behaviour::Hang => hang(&listener, &stopped),
         })?;
-        Ok(Self {
-            stop,
-            served,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, served, thread: Some(thread) })
     }
 
     /// Requests answered so far.
@@ -79,31 +75,21 @@ fn open(port: u16) -> Result<TcpListener> {
     let socket = socket(AddressFamily::INET6, SocketType::STREAM, None)?;
     sockopt::set_ipv6_v6only(&socket, false)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    bind(
-        &socket,
-        &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0),
-    )
-    .with_context(|| format!("cannot bind port {port}"))?;
+    bind(&socket, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))
+        .with_context(|| format!("cannot bind port {port}"))?;
     listen(&socket, BACKLOG)?;
     let listener = TcpListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-const LOOK_UP: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 50_000_000,
-};
+const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 fn answer(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) -> Result<()> {
     let mut clients: Vec<TcpStream> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let mut ready: Vec<_> = std::iter::once(PollFd::new(listener, PollFlags::IN))
-            .chain(
-                clients
-                    .iter()
-                    .map(|client| PollFd::new(client, PollFlags::IN)),
-            )
+            .chain(clients.iter().map(|client| PollFd::new(client, PollFlags::IN)))
             .collect();
         poll(&mut ready, Some(&LOOK_UP))?;
         let ready: Vec<bool> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -113,9 +99,7 @@ fn answer(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) -> Resu
                 return true;
             }
             let mut request = [0; REQUEST.len()];
-            if client
-                .read(&mut request)
-                .is_ok_and(|length| request[..length] == *REQUEST)
+            if client.read(&mut request).is_ok_and(|length| request[..length] == *REQUEST)
                 && client.write_all(RESPONSE).is_ok()
             {
                 served.fetch_add(1, Ordering::Relaxed);
@@ -135,10 +119,7 @@ fn answer(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) -> Resu
 fn hang(listener: &TcpListener, stop: &AtomicBool) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         // Waits for nothing: a connection that is never taken would be ready at once.
-        poll(
-            &mut [PollFd::new(listener, PollFlags::empty())],
-            Some(&LOOK_UP),
-        )?;
+        poll(&mut [PollFd::new(listener, PollFlags::empty())], Some(&LOOK_UP))?;
     }
     Ok(())
 }

@@ -30,10 +30,7 @@ impl Status {
     /// When it is not JSON or not of this version.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let document: Value = serde_json::from_slice(json).context("status is not JSON")?;
-        ensure!(
-            document["schema"] == "tcpguard.status/1",
-            "not a status: {document}"
-        );
+        ensure!(document["schema"] == "tcpguard.status/1", "not a status: {document}");
         Ok(Self(document))
     }
 
@@ -44,29 +41,17 @@ impl Status {
 
     /// Open incidents, the oldest first.
     pub fn attacks(&self) -> Vec<Attack> {
-        list(&self.0, "/attacks")
-            .iter()
-            .cloned()
-            .map(Attack)
-            .collect()
+        list(&self.0, "/attacks").iter().cloned().map(Attack).collect()
     }
 
     /// Closed incidents, the newest first.
     pub fn past_attacks(&self) -> Vec<Attack> {
-        list(&self.0, "/past_attacks")
-            .iter()
-            .cloned()
-            .map(Attack)
-            .collect()
+        list(&self.0, "/past_attacks").iter().cloned().map(Attack).collect()
     }
 
     /// Rules that the daemon wants in the kernel.
     pub fn rules(&self) -> Vec<Rule> {
-        list(&self.0, "/rules/list")
-            .iter()
-            .cloned()
-            .map(Rule)
-            .collect()
+        list(&self.0, "/rules/list").iter().cloned().map(Rule).collect()
     }
 
     /// Rules that are in the kernel; `None` before they were counted.
@@ -77,9 +62,7 @@ impl Status {
     /// Names of what is wrong with the guard itself, with what it says about it.
     pub fn health(&self) -> Vec<(String, String)> {
         let findings = list(&self.0, "/health").iter();
-        findings
-            .map(|f| (text(f, "/code").to_owned(), text(f, "/text").to_owned()))
-            .collect()
+        findings.map(|f| (text(f, "/code").to_owned(), text(f, "/text").to_owned())).collect()
     }
 
     /// A counter of the only interface: `rx_packets`, `syn`, `pass`, `drop_total`, `unaccounted`.
@@ -90,10 +73,7 @@ impl Status {
     /// Packets of the only interface with this reason, passed or dropped.
     pub fn reason(&self, reason: &str) -> u64 {
         let totals = at(&self.0, "/interfaces/0/totals");
-        ["pass_reasons", "drop"]
-            .iter()
-            .filter_map(|kind| totals[kind][reason].as_u64())
-            .sum()
+        ["pass_reasons", "drop"].iter().filter_map(|kind| totals[kind][reason].as_u64()).sum()
     }
 
     /// Who runs the program on the only interface: `native` or `generic`.
@@ -119,9 +99,7 @@ impl Status {
     /// How often an event is among the latest alerts.
     pub fn alerts(&self, event: &str) -> usize {
         let alerts = list(&self.0, "/alerts").iter();
-        alerts
-            .filter(|alert| text(alert, "/event") == event)
-            .count()
+        alerts.filter(|alert| text(alert, "/event") == event).count()
     }
 }
 
@@ -158,9 +136,7 @@ impl Attack {
 
     /// The command that it advises, if any.
     pub fn advised_command(&self) -> Option<&str> {
-        at(&self.0, "/advice")
-            .get("command")
-            .and_then(Value::as_str)
+        at(&self.0, "/advice").get("command").and_then(Value::as_str)
     }
 }
 
@@ -187,35 +163,28 @@ impl Rule {
 }
 
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
-    value
-        .pointer(pointer)
-        .unwrap_or_else(|| panic!("status has no {pointer}: {value:#}"))
+    value.pointer(pointer).unwrap_or_else(|| panic!("status has no {pointer}: {value:#}"))
 }
 
 fn number(value: &Value, pointer: &str) -> u64 {
     let number = at(value, pointer);
-    number
-        .as_u64()
-        .unwrap_or_else(|| panic!("{pointer} is no count: {number}"))
+    number.as_u64().unwrap_or_else(|| panic!("{pointer} is no count: {number}"))
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     let text = at(value, pointer);
-    text.as_str()
-        .unwrap_or_else(|| panic!("{pointer} is no text: {text}"))
+    text.as_str().unwrap_or_else(|| panic!("{pointer} is no text: {text}"))
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     let list = at(value, pointer);
-    list.as_array()
-        .unwrap_or_else(|| panic!("{pointer} is no list: {list}"))
+    list.as_array().unwrap_or_else(|| panic!("{pointer} is no list: {list}"))
 }
 
 /// A time of day of this boot (RFC 3339) in nanoseconds since boot.
 fn since_boot(time: &str) -> u64 {
-    let time: jiff::Timestamp = time
-        .parse()
-        .unwrap_or_else(|error| panic!("{time:?} is no time: {error}"));
+    let time: jiff::Timestamp =
+        time.parse().unwrap_or_else(|error| panic!("{time:?} is no time: {error}"));
     let now = jiff::Timestamp::try_from(SystemTime::now()).expect("the clock is set to our era");
     let ago = now.as_nanosecond() - time.as_nanosecond();
     (i128::from(boot_ns()) - ago) as u64

@@ -20,11 +20,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// A lab whose edge has no other means than its SYN queue, and the service in it.
 fn stage() -> (Lab, Server) {
-    let lab = Lab::new(LabOptions {
-        syncookies: 0,
-        ..LabOptions::default()
-    })
-    .unwrap();
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     (lab, server)
 }
@@ -57,9 +53,7 @@ fn send_syns(lab: &Lab, family: Family, count: u16) -> BTreeSet<SocketAddr> {
 }
 
 fn half_open(lab: &Lab, port: Option<u16>) -> Vec<HalfOpen> {
-    lab.edge
-        .run(|| Ok(SockDiag::open()?.half_open(port)?))
-        .unwrap()
+    lab.edge.run(|| Ok(SockDiag::open()?.half_open(port)?)).unwrap()
 }
 
 /// Lists until `enough` says so: the last SYNs may still be on their way.
@@ -70,11 +64,7 @@ fn wait_for(lab: &Lab, enough: impl Fn(&[HalfOpen]) -> bool) -> Vec<HalfOpen> {
         if enough(&found) {
             return found;
         }
-        assert!(
-            Instant::now() < deadline,
-            "still {} half-open connections",
-            found.len()
-        );
+        assert!(Instant::now() < deadline, "still {} half-open connections", found.len());
         sleep(Duration::from_millis(10));
     }
 }
@@ -83,17 +73,13 @@ fn wait_for(lab: &Lab, enough: impl Fn(&[HalfOpen]) -> bool) -> Vec<HalfOpen> {
 fn destroy(lab: &Lab, entries: &[HalfOpen]) -> Vec<bool> {
     let destroy = || {
         let mut sockets = SockDiag::open()?;
-        Ok(entries
-            .iter()
-            .map(|entry| sockets.destroy(entry))
-            .collect::<Result<_, _>>()?)
+        Ok(entries.iter().map(|entry| sockets.destroy(entry)).collect::<Result<_, _>>()?)
     };
     lab.edge.run(destroy).unwrap()
 }
 
 fn connect(lab: &Lab, family: Family, limit: Duration) -> Result<TcpStream> {
-    lab.client
-        .run(|| Ok(TcpStream::connect_timeout(&family.service(), limit)?))
+    lab.client.run(|| Ok(TcpStream::connect_timeout(&family.service(), limit)?))
 }
 
 #[test]
@@ -107,11 +93,7 @@ fn every_half_open_connection_is_listed_with_its_addresses() {
     assert_eq!((found.len(), clients), (80, expected));
     // The listener takes both families on one socket; the entries are of their own family.
     for entry in &found {
-        let family = if entry.client.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        };
+        let family = if entry.client.is_ipv4() { Family::V4 } else { Family::V6 };
         assert_eq!(entry.server, family.service());
     }
     assert_eq!(half_open(&lab, None).len(), 80);
@@ -127,20 +109,9 @@ fn a_removed_connection_is_gone_and_stays_gone() {
         let (doomed, kept) = entries.split_at(30);
 
         assert_eq!(destroy(&lab, doomed), [true; 30], "{family:?}");
-        let left: BTreeSet<_> = half_open(&lab, None)
-            .iter()
-            .map(|entry| entry.client)
-            .collect();
-        assert_eq!(
-            left,
-            kept.iter().map(|entry| entry.client).collect(),
-            "{family:?}"
-        );
-        assert_eq!(
-            destroy(&lab, doomed),
-            [false; 30],
-            "{family:?}: nothing is left to remove"
-        );
+        let left: BTreeSet<_> = half_open(&lab, None).iter().map(|entry| entry.client).collect();
+        assert_eq!(left, kept.iter().map(|entry| entry.client).collect(), "{family:?}");
+        assert_eq!(destroy(&lab, doomed), [false; 30], "{family:?}: nothing is left to remove");
         assert_eq!(destroy(&lab, kept), [true; 10], "{family:?}");
         connect(&lab, family, Duration::from_secs(1)).expect("the listener listens as before");
     }
@@ -152,17 +123,12 @@ fn a_queue_that_a_flood_has_filled_is_free_again_at_once() {
     for family in Family::BOTH {
         // A quarter of tcp_max_syn_backlog is kept for known clients; the listener's own limit
         // shall be the one that is reached.
-        lab.edge
-            .sysctl("net.ipv4.tcp_max_syn_backlog", "4096")
-            .unwrap();
+        lab.edge.sysctl("net.ipv4.tcp_max_syn_backlog", "4096").unwrap();
         send_syns(&lab, family, 500);
         let entries = wait_for(&lab, |found| found.len() >= BACKLOG as usize);
         connect(&lab, family, Duration::from_millis(300)).expect_err("the queue is full");
 
-        assert!(
-            destroy(&lab, &entries).iter().all(|&removed| removed),
-            "{family:?}"
-        );
+        assert!(destroy(&lab, &entries).iter().all(|&removed| removed), "{family:?}");
         connect(&lab, family, Duration::from_millis(300)).expect("the queue is empty");
         wait_for(&lab, <[_]>::is_empty);
     }
@@ -180,10 +146,7 @@ fn a_client_that_completes_after_it_was_listed_keeps_its_connection() {
         window: 65_535,
         ..Segment::new(client, Family::V4.service(), flags)
     };
-    let wire = lab
-        .client
-        .run(|| Ok(PacketSocket::open(INTERFACE)?))
-        .unwrap();
+    let wire = lab.client.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();
     wire.send(&segment(flags::SYN, 100, 0).to_frame()).unwrap();
     let listed = wait_for(&lab, |found| found.len() == 1);
     let answer = receive(&wire, flags::SYN | flags::ACK).unwrap();
@@ -194,15 +157,7 @@ fn a_client_that_completes_after_it_was_listed_keeps_its_connection() {
     assert_eq!(destroy(&lab, &listed), [false]);
 
     let payload = tcpguard_e2e::server::REQUEST.to_vec();
-    wire.send(
-        &Segment {
-            payload,
-            flags: flags::ACK | flags::PSH,
-            ..ack
-        }
-        .to_frame(),
-    )
-    .unwrap();
+    wire.send(&Segment { payload, flags: flags::ACK | flags::PSH, ..ack }.to_frame()).unwrap();
     let answer = receive(&wire, flags::PSH).unwrap();
     assert_eq!(answer.payload, tcpguard_e2e::server::RESPONSE);
     assert_eq!(server.served(), 1);
@@ -237,10 +192,7 @@ fn age_follows_the_kernels_timers_and_is_never_too_high() {
     send_syns(&lab, Family::V4, 20);
     let young = wait_for(&lab, |found| found.len() >= 20);
     let elapsed = begun.elapsed() + TICK;
-    assert!(
-        young.iter().all(|entry| entry.age_at_least() <= elapsed),
-        "{elapsed:?}: {young:?}"
-    );
+    assert!(young.iter().all(|entry| entry.age_at_least() <= elapsed), "{elapsed:?}: {young:?}");
 
     // Right after the second SYN-ACK that is sent again the timers prove the most.
     sleep(Duration::from_millis(3_400).saturating_sub(begun.elapsed()));
@@ -249,10 +201,7 @@ fn age_follows_the_kernels_timers_and_is_never_too_high() {
     assert_eq!(old.len(), 20);
     for entry in old {
         let age = entry.age_at_least();
-        assert!(
-            age >= Duration::from_secs(3) && age <= elapsed,
-            "{elapsed:?}: {age:?} {entry:?}"
-        );
+        assert!(age >= Duration::from_secs(3) && age <= elapsed, "{elapsed:?}: {age:?} {entry:?}");
         assert!(entry.retransmits >= 2, "{entry:?}");
     }
 }

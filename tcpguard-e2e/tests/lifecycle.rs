@@ -41,9 +41,7 @@ fn assert_nothing_left(host: &Netns) {
 }
 
 fn xdp_attached(host: &Netns) -> bool {
-    host.exec(&format!("ip link show dev {INTERFACE}"))
-        .unwrap()
-        .contains("xdp")
+    host.exec(&format!("ip link show dev {INTERFACE}")).unwrap().contains("xdp")
 }
 
 /// Waits for the end of a daemon that must not run for long.
@@ -55,10 +53,7 @@ fn ended(daemon: &mut Command) -> Output {
         if begun.elapsed() > Duration::from_secs(10) {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
-            panic!(
-                "it still ran after 10 s: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            panic!("it still ran after 10 s: {}", String::from_utf8_lossy(&output.stderr));
         }
         sleep(Duration::from_millis(20));
     }
@@ -83,9 +78,7 @@ fn every_mistake_in_a_configuration_is_reported_with_its_line() {
     assert!(!output.status.success());
     for (line, word) in [(1, "enforced"), (4, "poll_ms"), (5, "fast_ratioo")] {
         let place = format!("{}:{line}", guard::CONFIG);
-        let found = said
-            .lines()
-            .any(|said| said.contains(&place) && said.contains(word));
+        let found = said.lines().any(|said| said.contains(&place) && said.contains(word));
         assert!(found, "{word} at {place} is missing in:\n{said}");
     }
     assert_nothing_left(&lab.edge);
@@ -97,12 +90,7 @@ fn a_missing_configuration_file_is_named() {
     let mut daemon = lab.edge.command(guard::binary().unwrap()).unwrap();
     daemon
         .args(["run", "-c", "/run/nowhere.toml", "-i", INTERFACE])
-        .args([
-            "--runtime-dir",
-            guard::RUNTIME_DIR,
-            "--state-dir",
-            guard::STATE_DIR,
-        ])
+        .args(["--runtime-dir", guard::RUNTIME_DIR, "--state-dir", guard::STATE_DIR])
         .stderr(std::process::Stdio::piped());
     assert_refused(&lab.edge, daemon, &["/run/nowhere.toml"]);
 }
@@ -115,10 +103,7 @@ fn an_interface_with_a_foreign_xdp_program_is_left_to_it() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
     assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
-    assert!(
-        said.contains(INTERFACE) && said.contains("XDP program"),
-        "{said}"
-    );
+    assert!(said.contains(INTERFACE) && said.contains("XDP program"), "{said}");
     assert!(xdp_attached(&lab.edge), "the foreign program stays");
     drop(foreign);
     assert_nothing_left(&lab.edge);
@@ -144,10 +129,7 @@ fn missing_capabilities_are_named() {
         // CAP_SYS_ADMIN stands in for the newer ones.
         ("CAP_BPF", CapabilitySet::BPF | CapabilitySet::SYS_ADMIN),
         ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
-        (
-            "CAP_PERFMON",
-            CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN,
-        ),
+        ("CAP_PERFMON", CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN),
     ] {
         let mut daemon = guard::daemon(&lab.edge, Mode::Observe).unwrap();
         let drop_them = move || {
@@ -178,9 +160,7 @@ fn a_second_daemon_does_not_disturb_the_first() {
 #[test]
 fn a_runtime_directory_that_cannot_be_made_is_named() {
     let lab = stage();
-    lab.edge
-        .write(guard::RUNTIME_DIR, "a file where the directory should be")
-        .unwrap();
+    lab.edge.write(guard::RUNTIME_DIR, "a file where the directory should be").unwrap();
     let daemon = guard::daemon(&lab.edge, Mode::Observe).unwrap();
     assert_refused(&lab.edge, daemon, &[guard::RUNTIME_DIR]);
 }
@@ -193,11 +173,7 @@ fn a_stop_keeps_the_filter_and_detach_takes_it_off() {
 
     assert!(guard.stop().unwrap().success());
     assert!(xdp_attached(&lab.edge), "a restart must open no gap");
-    assert!(
-        guard.log().contains("detach"),
-        "the way out is named: {}",
-        guard.log()
-    );
+    assert!(guard.log().contains("detach"), "the way out is named: {}", guard.log());
     let status = guard::cli(&lab.edge, &["status"]).unwrap();
     assert_eq!(status.status.code(), Some(3), "not running");
 

@@ -25,7 +25,7 @@ pub struct Variant {
 /// What debug lines cost in instructions is borne by those who ask for them only.
 pub const VARIANTS: [Variant; 2] = [
     Variant { suffix: "", arguments: &[] },
-    Variant { suffix: "-log", arguments: &["--features", "log"] },
+    Variant { suffix: "-log", arguments: &["--features", "log", "--bin", "tcpguard-ebpf"] },
 ];
 
 /// How user space is compiled. The verifier would refuse unoptimised BPF, so that is never.
@@ -124,8 +124,8 @@ impl<'a> BpfCrate<'a> {
     }
 }
 
-/// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and once more
-/// with each optional feature at `<target>/bpf/<name>-<feature>.o`.
+/// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and the guard's
+/// once more with each optional feature at `<target>/bpf/<name>-<feature>.o`.
 ///
 /// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
 ///

@@ -26,30 +26,18 @@ struct Case {
 
 impl Case {
     fn new(name: &'static str, frame: Vec<u8>) -> Self {
-        Self {
-            name,
-            frame,
-            net: Vec::new(),
-        }
+        Self { name, frame, net: Vec::new() }
     }
 }
 
 fn v4(client: u8, flags: u8) -> Segment {
     let src = SocketAddr::new(Ipv4Addr::new(203, 0, 113, client).into(), 4000);
-    Segment::new(
-        src,
-        SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 443),
-        flags,
-    )
+    Segment::new(src, SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 443), flags)
 }
 
 fn v6(flags: u8) -> Segment {
     let ip = |host| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host));
-    Segment::new(
-        SocketAddr::new(ip(9), 4000),
-        SocketAddr::new(ip(1), 443),
-        flags,
-    )
+    Segment::new(SocketAddr::new(ip(9), 4000), SocketAddr::new(ip(1), 443), flags)
 }
 
 fn with_options(mut syn: Segment) -> Vec<u8> {
@@ -59,10 +47,7 @@ fn with_options(mut syn: Segment) -> Vec<u8> {
 }
 
 fn main() -> Result<()> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "loading BPF programs needs root: run as root"
-    );
+    ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
     let mut object = Object::load(Load::default()).context("the object does not load")?;
     let dataplane = Dataplane::of(&object)?;
     let mut config = Config {
@@ -75,29 +60,15 @@ fn main() -> Result<()> {
         ..Config::default()
     };
     let key = |ip| ListenerKey::new(addr(ip), 443u16.to_be_bytes());
-    let any = [
-        key(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        key(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-    ];
-    let crude = Fingerprint {
-        window: 512,
-        wscale: 255,
-        ttl: 64,
-        ..Fingerprint::default()
-    };
+    let any = [key(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), key(IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
+    let crude = Fingerprint { window: 512, wscale: 255, ttl: 64, ..Fingerprint::default() };
     for key in &any {
         let masks = 1 << Mask::NoTtl.code();
-        dataplane.set_listener(
-            key,
-            &ListenerEntry {
-                masks,
-                ..ListenerEntry::default()
-            },
-        )?;
+        dataplane.set_listener(key, &ListenerEntry { masks, ..ListenerEntry::default() })?;
     }
     dataplane.set_ports(&any)?;
     dataplane.set_signature(0, Mask::NoTtl, &crude, 1)?;
-    dataplane.set_source_rule(&"203.0.113.66/32".parse()?, 2, false)?;
+    dataplane.set_source_rule(&"203.0.113.66/32".parse()?, 2, false, false)?;
     for slot in 1..=2 {
         dataplane.set_rule_expiry(slot, u64::MAX)?;
     }
@@ -115,9 +86,7 @@ fn main() -> Result<()> {
         Case::new("SYN dropped by signature", crude_syn.to_frame()),
     ];
     for cost in object.costs() {
-        let verified = cost
-            .verified
-            .map_or_else(|| "?".to_owned(), |count| count.to_string());
+        let verified = cost.verified.map_or_else(|| "?".to_owned(), |count| count.to_string());
         println!("{:<24} {verified:>7} instructions verified", cost.name);
     }
     let bare = BareProgram::load(Verdict::Drop)?;
@@ -135,11 +104,7 @@ fn main() -> Result<()> {
                 case.net.push(time.as_nanos() as f64 - drop_only);
             }
         }
-        let title = if sampled {
-            "every flow followed"
-        } else {
-            "1 flow in 1,048,576 followed"
-        };
+        let title = if sampled { "every flow followed" } else { "1 flow in 1,048,576 followed" };
         println!(
             "\n{title}: ns per packet above a drop-only program ({:.0} ns), {ROUNDS} rounds of {REPEAT}",
             median(&mut floor)

@@ -42,10 +42,7 @@ fn play() -> Result<u32> {
     let mut claims = Claims::default();
 
     scene("The stage");
-    let lab = Lab::new(LabOptions {
-        syncookies: 0,
-        ..LabOptions::default()
-    })?;
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() })?;
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
     let (v4, v6) = (Family::V4.service(), Family::V6.service());
     println!(
@@ -63,10 +60,7 @@ fn play() -> Result<u32> {
     for (family, attempts) in clients.between(calm, boot_ns()) {
         claims.served(family, &attempts);
     }
-    claims.check(
-        guard.status()?.state() == "observing",
-        "status says that all is calm",
-    );
+    claims.check(guard.status()?.state() == "observing", "status says that all is calm");
 
     scene("A flood: 100,000 SYNs a second from random addresses, and nobody stops it");
     let flood = Flood::random(v4, LONGEST_FLOOD).start(&lab)?;
@@ -79,10 +73,7 @@ fn play() -> Result<u32> {
         claims.check(share < 0.05, &format!("{family:?} clients are locked out"));
     }
     let status = guard.status()?;
-    let advice = status
-        .attacks()
-        .first()
-        .and_then(|a| a.advised_command().map(str::to_owned));
+    let advice = status.attacks().first().and_then(|a| a.advised_command().map(str::to_owned));
     claims.check(
         advice.as_deref() == Some("tcpguard mode enforce"),
         "status recommends `tcpguard mode enforce`",
@@ -91,11 +82,7 @@ fn play() -> Result<u32> {
     scene("The operator follows the advice: tcpguard mode enforce");
     let enforced = boot_ns();
     let output = guard::cli(&lab.edge, &["mode", "enforce"])?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     sleep(8 * SECOND);
     show_status(&guard)?;
     claims.stopped(&guard)?;
@@ -124,20 +111,12 @@ fn play() -> Result<u32> {
     })?;
     show_status(&guard)?;
     let took = between(ended, boot_ns());
-    claims.check(
-        took <= 35 * SECOND,
-        &format!("released {:.0} s after", took.as_secs_f64()),
-    );
+    claims.check(took <= 35 * SECOND, &format!("released {:.0} s after", took.as_secs_f64()));
     let incidents = released.past_attacks().len();
     claims.check(incidents == 1, "all of it was one incident");
-    let (entry, fates) = (
-        released.total("rx_packets"),
-        released.total("pass") + released.total("drop_total"),
-    );
-    claims.check(
-        entry == fates,
-        &format!("{entry} packets came: passed + dropped = {fates}"),
-    );
+    let (entry, fates) =
+        (released.total("rx_packets"), released.total("pass") + released.total("drop_total"));
+    claims.check(entry == fates, &format!("{entry} packets came: passed + dropped = {fates}"));
 
     for (family, attempts) in clients.finish()? {
         let after_flood = attempts.begun(ended, boot_ns());
@@ -167,26 +146,18 @@ struct Clients([(Family, Load); 2]);
 impl Clients {
     fn start(lab: &Lab) -> Result<Self> {
         let start = |family: Family| -> Result<_> {
-            Ok((
-                family,
-                Load::start(&lab.client, family.service(), CLIENTS_PER_SECOND)?,
-            ))
+            Ok((family, Load::start(&lab.client, family.service(), CLIENTS_PER_SECOND)?))
         };
         Ok(Self([start(Family::V4)?, start(Family::V6)?]))
     }
 
     /// What became of the attempts begun in `from..to` that have ended.
     fn between(&self, from: u64, to: u64) -> [(Family, Attempts); 2] {
-        self.0
-            .each_ref()
-            .map(|(family, load)| (*family, load.so_far().begun(from, to)))
+        self.0.each_ref().map(|(family, load)| (*family, load.so_far().begun(from, to)))
     }
 
     fn finish(self) -> Result<Vec<(Family, Attempts)>> {
-        self.0
-            .into_iter()
-            .map(|(family, load)| Ok((family, load.finish()?)))
-            .collect()
+        self.0.into_iter().map(|(family, load)| Ok((family, load.finish()?))).collect()
     }
 }
 
@@ -205,29 +176,16 @@ impl Claims {
     fn served(&mut self, family: Family, attempts: &Attempts) {
         println!("  {family:?} clients: {}", attempts.summary());
         let served = attempts.share_within(SECOND) >= 0.99;
-        self.check(
-            served,
-            &format!("99 % of {family:?} clients get their answer within a second"),
-        );
+        self.check(served, &format!("99 % of {family:?} clients get their answer within a second"));
     }
 
     fn detected(&mut self, guard: &Guard, flood: &RunningFlood) -> Result<()> {
         let status = guard.status()?;
-        let attack = status
-            .attacks()
-            .first()
-            .cloned()
-            .context("no attack was detected")?;
+        let attack = status.attacks().first().cloned().context("no attack was detected")?;
         println!("  {}", attack.summary());
         let took = between(flood.started(), attack.detected());
-        self.check(
-            attack.kind() == "random_spoofed",
-            "it is recognised for what it is",
-        );
-        self.check(
-            took <= SECOND,
-            &format!("detected within a second ({took:.2?})"),
-        );
+        self.check(attack.kind() == "random_spoofed", "it is recognised for what it is");
+        self.check(took <= SECOND, &format!("detected within a second ({took:.2?})"));
         Ok(())
     }
 
@@ -236,15 +194,9 @@ impl Claims {
         for rule in status.rules() {
             println!("  rule: {}", rule.matches());
         }
-        self.check(
-            status.state() == "attack_mitigated",
-            "status says that the flood is stopped",
-        );
+        self.check(status.state() == "attack_mitigated", "status says that the flood is stopped");
         let signatures = status.rules().iter().all(|rule| rule.kind() == "signature");
-        self.check(
-            signatures,
-            "by what its SYNs look like: no address is banned",
-        );
+        self.check(signatures, "by what its SYNs look like: no address is banned");
         let returned: u64 = status.rules().iter().map(|rule| rule.returned()).sum();
         self.check(returned == 0, "no real client matches a rule");
         Ok(())

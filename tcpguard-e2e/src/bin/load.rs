@@ -20,9 +20,7 @@ const TRACEPOINT: &str = "inet_sock_set_state";
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    let interface = arguments
-        .next()
-        .context("usage: load INTERFACE OBJECT...")?;
+    let interface = arguments.next().context("usage: load INTERFACE OBJECT...")?;
     let mut refused = false;
     for object in arguments {
         for line in load_object(&interface, Path::new(&object)) {
@@ -30,22 +28,16 @@ fn main() -> Result<ExitCode> {
             println!("{line}");
         }
     }
-    Ok(if refused {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What became of each program of an object, then what its maps take.
 fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     let object = path.file_stem().unwrap_or_default().to_string_lossy();
-    let loaded = Ebpf::load_file(path)
-        .map_err(anyhow::Error::from)
-        .and_then(|programs| {
-            let maps = map_bytes()?;
-            Ok((programs, maps))
-        });
+    let loaded = Ebpf::load_file(path).map_err(anyhow::Error::from).and_then(|programs| {
+        let maps = map_bytes()?;
+        Ok((programs, maps))
+    });
     let (mut programs, maps) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return vec![refusal(&object, "(maps)", &error)],
@@ -83,20 +75,14 @@ fn load_program(interface: &str, program: &mut Program) -> Result<u32> {
         }
         other => bail!("no rule for programs of type {:?}", other.prog_type()),
     }
-    program
-        .info()?
-        .verified_instruction_count()
-        .context("the kernel counts no instructions")
+    program.info()?.verified_instruction_count().context("the kernel counts no instructions")
 }
 
 /// A refusal with its whole story on standard error, and its last words in the result.
 fn refusal(object: &str, program: &str, error: &anyhow::Error) -> Value {
     eprintln!("{object} {program}: {error:#}");
     let reason = match error.downcast_ref::<ProgramError>() {
-        Some(ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        }) => {
+        Some(ProgramError::LoadError { io_error, verifier_log }) => {
             let log = verifier_log.to_string();
             last_words(&log).map_or_else(|| io_error.to_string(), str::to_owned)
         }
@@ -107,12 +93,7 @@ fn refusal(object: &str, program: &str, error: &anyhow::Error) -> Value {
 
 /// The verifier's verdict, which stands at the end of its log before the statistics.
 fn last_words(log: &str) -> Option<&str> {
-    let statistics = [
-        "processed ",
-        "insns processed ",
-        "verification time ",
-        "stack depth ",
-    ];
+    let statistics = ["processed ", "insns processed ", "verification time ", "stack depth "];
     let mut lines = log.lines().map(str::trim).rev();
     lines.find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)))
 }
@@ -146,10 +127,7 @@ mod tests {
         let log = "0: R1=ctx() R10=fp0\nBPF program is too large. Processed 1000001 insn\n\
                    verification time 49 usec\nstack depth 288+152 max 0\n\
                    insns processed 1000001\nprocessed 1000001 insns (limit 1000000)\n\n";
-        assert_eq!(
-            last_words(log),
-            Some("BPF program is too large. Processed 1000001 insn")
-        );
+        assert_eq!(last_words(log), Some("BPF program is too large. Processed 1000001 insn"));
         assert_eq!(last_words(""), None);
     }
 

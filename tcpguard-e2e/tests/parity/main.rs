@@ -38,27 +38,14 @@ struct Pair {
 
 /// The SYN of a crude flood tool: no options, fixed window.
 fn flood_print(ttl: u8) -> Fingerprint {
-    Fingerprint {
-        options: 0,
-        window: 512,
-        wscale: 255,
-        ttl,
-        ..Fingerprint::default()
-    }
+    Fingerprint { options: 0, window: 512, wscale: 255, ttl, ..Fingerprint::default() }
 }
 
 impl Pair {
     fn new(mode: Mode, sample_shift: u8, drop_illegal: bool) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "root tests need root: cargo xtask test"
-        );
+        assert!(rustix::process::geteuid().is_root(), "root tests need root: cargo xtask test");
         pin_to_one_cpu();
-        let load = Load {
-            offsets: None,
-            log: None,
-            fixed_clock: true,
-        };
+        let load = Load { offsets: None, log: None, fixed_clock: true };
         let object = Object::load(load).expect("the object loads");
         let dataplane = Dataplane::of(&object).expect("its maps are there");
         let config = Config {
@@ -74,31 +61,20 @@ impl Pair {
             ..Config::default()
         };
         let model = Model::new(config);
-        let mut pair = Self {
-            object,
-            dataplane,
-            model,
-            reasons: BTreeMap::new(),
-            frames: 0,
-        };
+        let mut pair = Self { object, dataplane, model, reasons: BTreeMap::new(), frames: 0 };
         pair.dataplane.set_config(&config).unwrap();
         pair.set_clock(START_NS);
         pair.add_listener(v4(2, 1), 80, 0, PORT_EXACT);
         pair.add_listener(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443, 1, PORT_ANY_V4);
         pair.add_listener(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443, 2, PORT_ANY_V6);
-        pair.dataplane
-            .set_ports(pair.model.listeners.keys())
-            .unwrap();
+        pair.dataplane.set_ports(pair.model.listeners.keys()).unwrap();
         pair.add_source_rule("203.0.113.0/26", 0, false);
         pair.add_source_rule("203.0.113.40/30", 3, true);
         pair.add_signature(1, Mask::NoTtl, &flood_print(0), 1);
         pair.add_signature(
             2,
             Mask::NoTtl,
-            &Fingerprint {
-                quirks: quirk::IPV6,
-                ..flood_print(0)
-            },
+            &Fingerprint { quirks: quirk::IPV6, ..flood_print(0) },
             1,
         );
         // A rule that has ended must not drop.
@@ -115,10 +91,7 @@ impl Pair {
 
     fn add_listener(&mut self, ip: IpAddr, port: u16, id: u32, bit: u8) {
         let key = ListenerKey::new(addr(ip), port.to_be_bytes());
-        let entry = ListenerEntry {
-            id,
-            ..ListenerEntry::default()
-        };
+        let entry = ListenerEntry { id, ..ListenerEntry::default() };
         self.model.add_listener(key, entry, bit);
         self.dataplane.set_listener(&key, &entry).unwrap();
     }
@@ -131,29 +104,20 @@ impl Pair {
     fn add_source_rule(&mut self, net: &str, slot: u32, by_operator: bool) {
         let net: IpNet = net.parse().unwrap();
         let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
-        let rule = RuleRef { slot, by_operator: by_operator.into() };
+        let rule = RuleRef { slot, flags: if by_operator { RuleRef::BY_OPERATOR } else { 0 } };
         self.model.source_rules.push(((addr(net.network()), bits), rule));
-        self.dataplane.set_source_rule(&net, slot, by_operator).unwrap();
+        self.dataplane.set_source_rule(&net, slot, by_operator, false).unwrap();
         self.set_expiry(slot, u64::MAX);
     }
 
     fn add_signature(&mut self, listener: u32, mask: Mask, print: &Fingerprint, slot: u32) {
         let fingerprint = print.masked(mask);
-        let key = SignatureKey {
-            listener,
-            mask: mask.code().into(),
-            fingerprint,
-        };
-        self.model.signatures.push((key, RuleRef { slot, by_operator: 0 }));
-        self.dataplane
-            .set_signature(listener, mask, print, slot)
-            .unwrap();
+        let key = SignatureKey { listener, mask: mask.code().into(), fingerprint };
+        self.model.signatures.push((key, RuleRef { slot, flags: 0 }));
+        self.dataplane.set_signature(listener, mask, print, slot).unwrap();
         self.set_expiry(slot, u64::MAX);
         let listeners = &mut self.model.listeners;
-        for (key, entry) in listeners
-            .iter_mut()
-            .filter(|(_, entry)| entry.id == listener)
-        {
+        for (key, entry) in listeners.iter_mut().filter(|(_, entry)| entry.id == listener) {
             entry.masks |= 1 << mask.code();
             self.dataplane.set_listener(key, entry).unwrap();
         }
@@ -162,9 +126,7 @@ impl Pair {
     fn exempt(&mut self, net: &str) {
         let net: IpNet = net.parse().unwrap();
         let bits = u32::from(net.prefix_len()) + 96;
-        self.model
-            .exempt
-            .push(((addr(net.network()), bits), u32::MAX));
+        self.model.exempt.push(((addr(net.network()), bits), u32::MAX));
         self.dataplane.set_exempt(&[net]).unwrap();
     }
 
@@ -178,13 +140,7 @@ impl Pair {
             Action::Pass => XDP_PASS,
             Action::Drop => XDP_DROP,
         };
-        assert_eq!(
-            action,
-            expected,
-            "host says {}, frame {}",
-            reason.name(),
-            hex(frame)
-        );
+        assert_eq!(action, expected, "host says {}, frame {}", reason.name(), hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
         self.frames += 1;
     }
@@ -224,22 +180,10 @@ impl Pair {
         let reasons: u64 = model.packets.reasons.iter().sum();
         assert_eq!(reasons, model.packets.entry, "each packet has one reason");
         for id in 0..LISTENERS {
-            let expected = model
-                .listener_counters
-                .get(&id)
-                .copied()
-                .unwrap_or_default();
-            assert_eq!(
-                kernel.listener_counters(id).unwrap(),
-                expected,
-                "listener {id}"
-            );
+            let expected = model.listener_counters.get(&id).copied().unwrap_or_default();
+            assert_eq!(kernel.listener_counters(id).unwrap(), expected, "listener {id}");
             let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);
-            assert_eq!(
-                kernel.distinct_sources(id).unwrap(),
-                registers,
-                "listener {id}"
-            );
+            assert_eq!(kernel.distinct_sources(id).unwrap(), registers, "listener {id}");
         }
         for slot in 0..RULES {
             let expected = model.rule_hits.get(&slot).copied().unwrap_or_default();
@@ -271,10 +215,7 @@ fn pin_to_one_cpu() {
 }
 
 fn run(seed: u64, frames: u64, mode: Mode, sample_shift: u8, drop_illegal: bool) -> Pair {
-    println!(
-        "seed {seed}, {frames} frames, {}, shift {sample_shift}",
-        mode.name()
-    );
+    println!("seed {seed}, {frames} frames, {}, shift {sample_shift}", mode.name());
     let mut pair = Pair::new(mode, sample_shift, drop_illegal);
     let mut traffic = Traffic::new(seed);
     let mut now = START_NS;
@@ -312,21 +253,11 @@ fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
         }
     }
     println!("{frames} frames: {reasons:?}");
-    assert!(
-        frames >= 100_000,
-        "only {frames} frames were long enough to run"
-    );
+    assert!(frames >= 100_000, "only {frames} frames were long enough to run");
     // A generator that never reaches a path proves nothing about it.
     let unreachable = [Reason::Unconfigured, Reason::AgentGone, Reason::SynReturned];
-    for reason in Reason::ALL
-        .iter()
-        .filter(|reason| !unreachable.contains(reason))
-    {
-        assert!(
-            reasons.contains_key(reason),
-            "no frame was {}",
-            reason.name()
-        );
+    for reason in Reason::ALL.iter().filter(|reason| !unreachable.contains(reason)) {
+        assert!(reasons.contains_key(reason), "no frame was {}", reason.name());
     }
 }
 
@@ -353,11 +284,9 @@ fn a_dropped_syn_that_comes_back_after_a_second_passes_in_both() {
     let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
     (syn.window, syn.seq) = (512, 1);
     let frame = syn.to_frame();
-    for (at_ms, expected) in [
-        (0, Reason::DropSignature),
-        (1_000, Reason::SynReturned),
-        (3_000, Reason::SynReturned),
-    ] {
+    for (at_ms, expected) in
+        [(0, Reason::DropSignature), (1_000, Reason::SynReturned), (3_000, Reason::SynReturned)]
+    {
         pair.set_clock(START_NS + at_ms * MS);
         pair.ingress(&frame);
         assert!(pair.reasons.contains_key(&expected), "after {at_ms} ms");
@@ -395,10 +324,7 @@ fn a_zeroed_or_foreign_configuration_passes_everything() {
             }
         }
     }
-    assert_eq!(
-        pair.reasons.keys().collect::<Vec<_>>(),
-        [&Reason::Unconfigured]
-    );
+    assert_eq!(pair.reasons.keys().collect::<Vec<_>>(), [&Reason::Unconfigured]);
     pair.assert_same_state();
 }
 
@@ -422,10 +348,7 @@ fn a_client_is_spared_by_the_guards_rules_and_not_by_an_operators() {
 #[test]
 fn a_flood_evicts_no_validated_client() {
     let mut pair = Pair::new(Mode::Observe, 0, false);
-    let (client, server) = (
-        SocketAddr::new(v4(9, 9), 4000),
-        SocketAddr::new(v4(2, 1), 80),
-    );
+    let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
     pair.complete_handshake(client, server);
     let flow = pair.dataplane.flows().unwrap()[0].1;
     assert_eq!(FlowState::from_code(flow.state), Some(FlowState::Completed));
@@ -442,8 +365,5 @@ fn a_flood_evicts_no_validated_client() {
     let sources = pair.dataplane.sources().unwrap();
     let there = |wanted: Addr| sources.iter().any(|(source, _)| *source == wanted);
     // The naive variant is one table for all sources: who was only there is gone.
-    assert!(
-        !there(addr(bystander.ip())),
-        "the flood did not turn its own table over"
-    );
+    assert!(!there(addr(bystander.ip())), "the flood did not turn its own table over");
 }

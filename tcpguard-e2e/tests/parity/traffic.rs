@@ -29,11 +29,7 @@ pub enum Frame {
 
 impl Traffic {
     pub fn new(seed: u64) -> Self {
-        Self {
-            random: Random::new(seed),
-            sent: Vec::new(),
-            answered: Vec::new(),
-        }
+        Self { random: Random::new(seed), sent: Vec::new(), answered: Vec::new() }
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {
@@ -45,10 +41,7 @@ impl Traffic {
         let source_port = 1024 + self.below(64) as u16;
         if self.below(3) == 0 {
             let client = v6(self.below(64) as u16);
-            return (
-                SocketAddr::new(client, source_port),
-                SocketAddr::new(v6(200), port),
-            );
+            return (SocketAddr::new(client, source_port), SocketAddr::new(v6(200), port));
         }
         let client = if self.below(2) == 0 {
             IpAddr::V4(Ipv4Addr::new(203, 0, 113, self.below(128) as u8))
@@ -56,10 +49,7 @@ impl Traffic {
             v4(7, self.below(200) as u8)
         };
         let server = v4(2, 1 + self.below(2) as u8);
-        (
-            SocketAddr::new(client, source_port),
-            SocketAddr::new(server, port),
-        )
+        (SocketAddr::new(client, source_port), SocketAddr::new(server, port))
     }
 
     fn syn(&mut self) -> Segment {
@@ -81,9 +71,7 @@ impl Traffic {
                 syn.ip_id = self.below(65_536) as u16;
                 syn.urgent = self.below(2) as u16;
                 syn.ack = self.below(2) as u32;
-                syn.options = (0..self.below(41))
-                    .map(|_| self.random.bits() as u8)
-                    .collect();
+                syn.options = (0..self.below(41)).map(|_| self.random.bits() as u8).collect();
                 syn.payload = vec![0; self.below(20) as usize];
                 syn.flags |=
                     [0, flags::ECE | flags::CWR, flags::PSH, flags::URG][self.below(4) as usize];
@@ -119,12 +107,8 @@ impl Traffic {
             11..14 if !self.answered.is_empty() => {
                 let place = self.below(self.answered.len() as u64) as usize;
                 let (syn, isn) = self.answered[place].clone();
-                let kind = [
-                    flags::ACK,
-                    flags::ACK | flags::PSH,
-                    flags::RST,
-                    flags::FIN | flags::ACK,
-                ];
+                let kind =
+                    [flags::ACK, flags::ACK | flags::PSH, flags::RST, flags::FIN | flags::ACK];
                 let mut ack = Segment::new(syn.src, syn.dst, kind[self.below(4) as usize]);
                 ack.seq = syn.seq.wrapping_add(1);
                 ack.ack = isn.wrapping_add(1 + u32::from(self.below(6) == 0));
@@ -152,11 +136,7 @@ impl Traffic {
                     let place = self.below(frame.len() as u64) as usize;
                     frame[place] = self.random.bits() as u8;
                 }
-                if self.below(2) == 0 {
-                    Frame::In(frame)
-                } else {
-                    Frame::Out(frame)
-                }
+                if self.below(2) == 0 { Frame::In(frame) } else { Frame::Out(frame) }
             }
         }
     }
@@ -180,16 +160,12 @@ impl Traffic {
         let frame = syn.to_frame();
         let kinds = [0u8, 43, 44, 60, 59, 51];
         let mut headers = Vec::new();
-        let chain: Vec<u8> = (0..self.below(11))
-            .map(|_| kinds[self.below(kinds.len() as u64) as usize])
-            .collect();
+        let chain: Vec<u8> =
+            (0..self.below(11)).map(|_| kinds[self.below(kinds.len() as u64) as usize]).collect();
         for place in 0..chain.len() {
             let next = chain.get(place + 1).copied().unwrap_or(6);
-            let length = if chain[place] == 44 {
-                0
-            } else {
-                [0, 0, 1, 2, 30][self.below(5) as usize]
-            };
+            let length =
+                if chain[place] == 44 { 0 } else { [0, 0, 1, 2, 30][self.below(5) as usize] };
             let mut header = vec![0; (usize::from(length) + 1) * 8];
             header[0] = next;
             header[1] = length;
@@ -207,4 +183,3 @@ impl Traffic {
         with
     }
 }
-

@@ -1,0 +1,103 @@
+//! Frames that arrive as from a network card: in bursts, and without a socket buffer each.
+//!
+//! What is sent through a socket reaches a virtual interface as socket buffers. Each is converted
+//! for native XDP and wakes the receiver up, so that most of what a packet costs is the cable's
+//! work. Here the kernel makes the frames itself (BPF_PROG_TEST_RUN on live frames), the program
+//! `flood` of the BPF crate gives each another sender, and a whole burst lies in the receiver's
+//! ring when it wakes up.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use aya::Ebpf;
+use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+
+use crate::netns::Netns;
+
+/// Frames in a full burst: what a driver takes from its ring in one poll (`NAPI_POLL_WEIGHT`), and
+/// a quarter of a virtual interface's ring.
+pub const BURST: u32 = 64;
+
+const PROGRAM: &str = "flood";
+/// `enum xdp_action`.
+const XDP_TX: u32 = 3;
+
+/// The end of a cable, at which SYNs are made.
+#[derive(Debug)]
+pub struct LiveFrames {
+    object: Ebpf,
+    /// The SYN that all others are made from.
+    frame: Vec<u8>,
+    /// `struct xdp_md`.
+    context: Vec<u8>,
+}
+
+impl LiveFrames {
+    /// Makes the SYNs from `frame`: source address, source port and sequence number are drawn anew
+    /// for each, the rest stays. They leave through `interface` of `host`. What is at its other
+    /// end must poll for frames (NAPI), as it does with an XDP program or with GRO.
+    ///
+    /// # Errors
+    /// Without CAP_BPF and CAP_NET_ADMIN, without `TCPGUARD_BPF_DIR`, on kernels before 5.18, and
+    /// when `frame` is no untagged TCP segment.
+    pub fn new(host: &Netns, interface: &str, frame: Vec<u8>) -> Result<Self> {
+        let index = host.read(&format!("/sys/class/net/{interface}/ifindex"))?;
+        // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+        let context = [0, frame.len() as u32, 0, index.trim().parse()?, 0, 0];
+        let path = object()?;
+        let mut object =
+            Ebpf::load_file(&path).with_context(|| format!("cannot load {}", path.display()))?;
+        let program: &mut Xdp = object
+            .program_mut(PROGRAM)
+            .with_context(|| format!("{} has no program {PROGRAM:?}", path.display()))?
+            .try_into()?;
+        program.load()?;
+        // A program that is attached nowhere is put into the kernel's XDP dispatcher for each run
+        // and taken out again, and both wait for RCU, 20 ms and more. Over `lo` comes no packet.
+        host.run(|| program.attach("lo", XdpMode::Skb).context("cannot attach to lo").map(drop))?;
+        let frames = Self { object, frame, context: context.map(u32::to_ne_bytes).concat() };
+        // Live frames do not tell what the program has made of them.
+        let mut forged = vec![0; frames.frame.len()];
+        let trial = frames.program()?.test_run(TestRunOptions {
+            data_in: Some(&frames.frame),
+            data_out: Some(&mut forged),
+            ..TestRunOptions::new()
+        })?;
+        ensure!(trial.return_value == XDP_TX, "no SYN can be made from {:02x?}", frames.frame);
+        Ok(frames)
+    }
+
+    /// Sends `count` SYNs in bursts of at most [`BURST`]. The calling thread must be in the
+    /// interface's namespace. The receiver's ring may still be too full for some of them: the
+    /// interface counts those under `tx_dropped`.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for example because the interface is down.
+    pub fn send(&self, count: u32) -> Result<()> {
+        let options = TestRunOptions {
+            data_in: Some(&self.frame),
+            ctx_in: Some(&self.context),
+            repeat: count,
+            attrs: TestRunAttrs::new().xdp_live_frames(BURST),
+            ..TestRunOptions::new()
+        };
+        self.program()?.test_run(options).context("the kernel makes no live frames")?;
+        Ok(())
+    }
+
+    fn program(&self) -> Result<&Xdp> {
+        let program = self.object.program(PROGRAM).context("loaded, and never unloaded")?;
+        Ok(program.try_into()?)
+    }
+}
+
+/// The BPF object that holds the program.
+fn object() -> Result<PathBuf> {
+    const HOW: &str = "build it with `cargo xtask build` and set TCPGUARD_BPF_DIR=target/bpf \
+                       (`cargo xtask test` does both)";
+    let directory = env::var_os("TCPGUARD_BPF_DIR")
+        .with_context(|| format!("TCPGUARD_BPF_DIR is not set: {HOW}"))?;
+    let path = PathBuf::from(directory).join("flood.o");
+    path.canonicalize().with_context(|| format!("{} is missing: {HOW}", path.display()))
+}
