@@ -11,7 +11,9 @@ use crate::{ListenerId, Rule, RuleId, Timestamp};
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Put this rule into the kernel, with its hit counters at zero.
+    /// Put this rule into the kernel, with its hit counters at zero. A rule that is already there
+    /// under this id has the same matcher; it changes origin and end without a gap, and its counters
+    /// go on.
     InstallRule(Rule),
     /// Let this rule, already in the kernel, live until then.
     RenewRule {
@@ -39,8 +41,9 @@ pub enum Command {
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
     CountHalfOpen,
     /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue:
-    /// those from one of `sources`, those whose recorded SYN matches one of `signatures`, and those
-    /// older than `older_than` of which no SYN is recorded; at most `limit` now.
+    /// those from one of `sources`, those answered before `answered_before` whose recorded SYN
+    /// matches one of `signatures`, and those older than `older_than` of which no SYN is recorded;
+    /// at most `limit` now.
     CleanHalfOpen {
         /// Which listener.
         listener: ListenerId,
@@ -48,6 +51,11 @@ pub enum Command {
         signatures: Vec<(Mask, Fingerprint)>,
         /// Sources of the rules that are active for it.
         sources: Vec<IpNet>,
+        /// The moment from which the rules act: when the newest of them was made, or enforce mode
+        /// began, whichever is later. A SYN that matches a signature and was answered (first
+        /// SYN-ACK) at or after it was let in on purpose, because it came back or its source is
+        /// validated or exempt: a client in the middle of its handshake.
+        answered_before: Timestamp,
         /// Age from which an entry without a recorded SYN counts as the flood's.
         older_than: Duration,
         /// At most this many.

@@ -60,7 +60,7 @@ pub(crate) fn consider(now: Timestamp, incident: &mut Incident, grounds: &Ground
 fn consider_source(now: Timestamp, incident: &mut Incident, grounds: &Grounds<'_>) -> bool {
     let Some(net) = grounds.assessment.top_source else { return false };
     let matcher = Matcher::Source(net);
-    if grounds.assessment.repeated && incident.wants(&matcher) {
+    if grounds.assessment.top_source_repeated && incident.wants(&matcher) {
         // Dropping its SYNs would keep it from ever showing that it can complete a handshake.
         incident.refuse(&matcher, REPEATED);
     }
@@ -68,6 +68,9 @@ fn consider_source(now: Timestamp, incident: &mut Incident, grounds: &Grounds<'_
         return true;
     }
     if incident.has_refused(&matcher) {
+        return false;
+    }
+    if grounds.assessment.gate < grounds.settings.gate_drop {
         return false;
     }
     if let Some(objection) = objection(&net, grounds) {
@@ -84,7 +87,7 @@ fn objection(net: &IpNet, grounds: &Grounds<'_>) -> Option<String> {
     if let Some((_, what)) = grounds.protected.touched_by(net) {
         return Some(format!("it is protected ({what})"));
     }
-    if grounds.assessment.repeated {
+    if grounds.assessment.top_source_repeated {
         return Some(REPEATED.to_owned());
     }
     let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);

@@ -172,7 +172,7 @@ pub enum FlowState {
     Completed,
     /// The client reset it.
     Reset,
-    /// A rule dropped the SYN (or would have in observe mode).
+    /// A rule dropped the SYN.
     Dropped,
 }
 

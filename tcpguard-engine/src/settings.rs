@@ -77,7 +77,7 @@ pub struct Settings {
     pub retransmit_age: Duration,
     /// Gate: items from which failing handshakes are an attack.
     pub gate_attack: u32,
-    /// Gate: items from which a signature may be dropped.
+    /// Gate: items from which a signature or a source may be dropped.
     pub gate_drop: u32,
 
     /// Signature: share of the failing flows that a rule must cover.

@@ -368,7 +368,6 @@ impl World {
     }
 
     fn install(&mut self, rule: Rule) {
-        self.installed += 1;
         assert!(rule.id.0 < Limits::RULES);
         assert!(rule.expires >= self.now, "every rule ends, none in the past");
         assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
@@ -377,10 +376,24 @@ impl World {
             self.check_automatic(&rule);
             assert_ne!(self.mode, Mode::Off);
         }
-        let same = self.rules.values().any(|(other, _)| other.matcher == rule.matcher);
-        assert!(!same, "one rule a matcher");
+        let elsewhere = self
+            .rules
+            .values()
+            .any(|(other, _)| other.matcher == rule.matcher && other.id != rule.id);
+        assert!(!elsewhere, "one rule a matcher");
+        if let Some((existing, _)) = self.rules.get_mut(&rule.id) {
+            assert_eq!(existing.matcher, rule.matcher, "the slot is taken");
+            assert!(
+                matches!(existing.origin, Origin::Incident(_))
+                    && matches!(rule.origin, Origin::Operator { .. }),
+                "again only when an operator takes it over"
+            );
+            *existing = rule;
+            return;
+        }
+        self.installed += 1;
         let counted = RuleCounters { id: rule.id, hits: 0, returned: 0 };
-        assert!(self.rules.insert(rule.id, (rule, counted)).is_none(), "the slot is taken");
+        self.rules.insert(rule.id, (rule, counted));
     }
 
     fn check_automatic(&self, rule: &Rule) {

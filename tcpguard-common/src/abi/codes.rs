@@ -163,7 +163,7 @@ codes! {
         Completed = 2, "completed";
         /// The client answered with a reset.
         Reset = 3, "reset";
-        /// A rule dropped the SYN, or would have in enforce mode.
+        /// A rule dropped the SYN.
         Dropped = 4, "dropped";
     }
 }

@@ -22,9 +22,15 @@ pub struct ListenerEntry {
 pub struct RuleRef {
     /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::MAX_RULES`].
     pub slot: u32,
-    /// 1: an operator's own word. Nobody is spared: not a validated client, and a protected
-    /// address only got into such a rule by force. 0: made by the guard.
-    pub by_operator: u32,
+    /// Bits of [`RuleRef::BY_OPERATOR`] and [`RuleRef::FORCED`].
+    pub flags: u32,
+}
+
+impl RuleRef {
+    /// An operator's own word: validated clients are not spared.
+    pub const BY_OPERATOR: u32 = 1;
+    /// Made in spite of a protected address: those are not spared either.
+    pub const FORCED: u32 = 2;
 }
 
 /// Value of the exempt tries: why SYNs from a prefix may not be dropped by source or signature.

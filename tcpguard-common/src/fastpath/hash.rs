@@ -86,10 +86,14 @@ pub const fn flow(key: [u64; 2], flow: &FlowKey) -> u64 {
     Hasher::new(key).addr(&flow.client).addr(&flow.server).word(ports as u64).finish()
 }
 
-/// Hash of one SYN of a connection attempt, for recognising its repetition.
+/// Hash of one SYN of a connection attempt, for recognising its repetition. `flow_hash` is secret
+/// already, so mixing suffices: the finaliser of MurmurHash3 (Appleby), a bijection.
 #[inline(always)]
-pub const fn syn(key: [u64; 2], flow_hash: u64, sequence: u32) -> u64 {
-    Hasher::new(key).word(flow_hash).word(sequence as u64).finish()
+pub const fn syn(flow_hash: u64, sequence: u32) -> u64 {
+    let mut hash = flow_hash ^ (sequence as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ hash >> 33
 }
 
 /// Whether a flow belongs to the sample of one in `2^shift`.

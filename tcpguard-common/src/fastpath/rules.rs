@@ -48,18 +48,23 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
 /// Why a SYN may not be dropped by its source or signature: the address is protected, or its owner
 /// completed a handshake before and is not sending more SYNs than a client does.
 #[inline(always)]
-pub(super) fn spared<T: Tables>(tables: &mut T, work: &Work) -> Option<Reason> {
+pub(super) fn spared<T: Tables>(tables: &mut T, work: &Work, flags: u32) -> Option<Reason> {
     let source = &work.segment.flow.client;
-    if u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > work.now {
+    if flags & RuleRef::FORCED == 0
+        && u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > work.now
+    {
         return Some(Reason::SynExempt);
+    }
+    if flags & RuleRef::BY_OPERATOR != 0 {
+        return None;
     }
     let client = tables.client(&source.client())?;
     if client.bucket.take(work.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
 }
 
 #[inline(always)]
-pub(super) fn came_back<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
-    let hash = hash::syn(config.hash_key, work.flow_hash, work.segment.seq);
+pub(super) fn came_back<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    let hash = hash::syn(work.flow_hash, work.segment.seq);
     match tables.seen_bucket(hash) {
         Some(bucket) => seen::returned(bucket, hash, work.now),
         None => false,

@@ -68,14 +68,12 @@ pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Rea
     if agent_gone(config, work.now) {
         return Reason::AgentGone;
     }
-    if matched.rule.by_operator == 0
-        && let Some(reason) = spared(tables, work)
-    {
+    if let Some(reason) = spared(tables, work, matched.rule.flags) {
         count_listener(tables, work, |counters| counters.spared += 1);
         return reason;
     }
     // A source rule means the source, however often it tries.
-    if matched.by_signature && came_back(config, tables, work) {
+    if matched.by_signature && came_back(tables, work) {
         if let Some(hits) = tables.rule_hits(matched.rule.slot) {
             hits.returned += 1;
         }

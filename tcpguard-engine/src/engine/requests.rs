@@ -8,8 +8,8 @@ use super::Engine;
 use crate::rules::{Entry, Life};
 use crate::words::span;
 use crate::{
-    Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId, RuleReport, Severity,
-    Timestamp,
+    Command, Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId, RuleReport,
+    Severity, Timestamp,
 };
 
 impl Engine {
@@ -57,12 +57,7 @@ impl Engine {
         let existing = self.book.find(&matcher).map(|entry| entry.rule.id);
         let id = match existing {
             Some(id) => {
-                if let Some(entry) = self.book.entry_mut(id) {
-                    entry.rule.origin = origin;
-                    entry.rule.reason = reason.clone();
-                    entry.ttl = None;
-                }
-                self.renew_rule(id, expires);
+                self.take_over(id, origin, &reason, expires);
                 id
             }
             None => {
@@ -73,7 +68,7 @@ impl Engine {
                     .ok_or(RequestError::Full { limit: Limits::RULES })?;
                 let rule = entry.rule.clone();
                 let id = rule.id;
-                self.commands.push_back(crate::Command::InstallRule(rule));
+                self.commands.push_back(Command::InstallRule(rule));
                 id
             }
         };
@@ -82,6 +77,23 @@ impl Engine {
         self.tell_of_rule(Severity::Notice, "rule_installed", text, None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
         report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
+    }
+
+    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one: an
+    /// operator's block spares nobody.
+    fn take_over(&mut self, id: RuleId, origin: Origin, reason: &str, expires: Timestamp) {
+        let Some(entry) = self.book.entry_mut(id) else { return };
+        let automatic = entry.incident().is_some();
+        entry.rule.origin = origin;
+        entry.rule.reason = reason.to_owned();
+        entry.ttl = None;
+        if automatic {
+            entry.rule.expires = expires;
+            let rule = entry.rule.clone();
+            self.commands.push_back(Command::InstallRule(rule));
+        } else {
+            self.renew_rule(id, expires);
+        }
     }
 
     fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
@@ -132,7 +144,7 @@ impl Engine {
             return Response::ModeSet { was };
         }
         self.enforced = now;
-        self.commands.push_back(crate::Command::SetMode(mode));
+        self.commands.push_back(Command::SetMode(mode));
         let name = |mode| match mode {
             Mode::Off => "off",
             Mode::Observe => "observe",

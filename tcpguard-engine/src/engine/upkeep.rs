@@ -213,6 +213,7 @@ impl Engine {
                 listener: watch.id,
                 signatures: incident.signatures().collect(),
                 sources: sources.collect(),
+                answered_before: since,
                 older_than: clean_age(watch.rtt(&self.settings)),
                 limit: CLEAN_LIMIT,
             });

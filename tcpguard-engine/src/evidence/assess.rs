@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::cohort::Cohort;
-use super::gate::Gate;
+use super::gate::{Gate, repeated_share};
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::ttl::Ttls;
@@ -27,6 +27,9 @@ pub(crate) struct Assessment {
     pub signature: Option<Candidate>,
     /// The network of the top source.
     pub top_source: Option<IpNet>,
+    /// The SYNs from there are repeated as often as real clients repeat theirs, whatever the others
+    /// do.
+    pub top_source_repeated: bool,
 }
 
 impl Assessment {
@@ -42,6 +45,7 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
     let ttls = Ttls::of(&cohort.failing);
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
     let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
+    let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
     let evidence = Evidence {
         failing_flows: cohort.weight(),
         singleton_share: sources.singletons,
@@ -64,7 +68,11 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         unanimous: gate.unanimous(),
         repeated: gate.not_repeated == Some(false),
         signature,
-        top_source: sources.top.first().map(|top| top_network(&cohort.failing, top.addr)),
+        top_source,
+        top_source_repeated: top_source.is_some_and(|net| {
+            let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
+            repeated_share(from_there).is_some_and(|share| share > settings.retransmit_share)
+        }),
     }
 }
 
@@ -83,5 +91,41 @@ fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
         IncidentClass::RandomSpoofed
     } else {
         IncidentClass::HandshakeDegraded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tcpguard_common::fastpath::Fingerprint;
+
+    use super::super::cohort::Failing;
+    use super::*;
+
+    fn failing(addr: Ipv4Addr, repeated: bool) -> Failing {
+        let addr = IpAddr::from(addr);
+        let print = Fingerprint::default();
+        let repeated = Some(repeated);
+        Failing { addr, source: addr, print, weight: 1, repeated, unfinished: true }
+    }
+
+    /// 72 flows of one source and 28 of others; so many of each are repeated.
+    fn assessed(of_top: usize, of_others: usize) -> Assessment {
+        let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
+        let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
+        let cohort = Cohort { failing: top.chain(others).collect(), completed: Vec::new() };
+        assess(&cohort, &Clients::default(), &Settings::default())
+    }
+
+    #[test]
+    fn whether_the_top_source_repeats_its_syns_is_told_by_its_own() {
+        let diluted = assessed(30, 0);
+        assert!(!diluted.repeated, "30 of all 100");
+        assert!(diluted.top_source_repeated, "30 of its 72");
+
+        let others = assessed(12, 28);
+        assert!(others.repeated, "40 of all 100");
+        assert!(!others.top_source_repeated, "12 of its 72");
     }
 }

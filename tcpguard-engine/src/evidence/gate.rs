@@ -3,7 +3,7 @@
 //! Each item is a way in which the makers of forged SYNs differ from clients whose path is broken.
 //! Without the gate every short outage of a group of clients would be an alarm.
 
-use super::cohort::Cohort;
+use super::cohort::{Cohort, Failing};
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
@@ -40,7 +40,7 @@ impl Gate {
         let enough = sources.flows >= settings.distinct_min;
         let few = sources.k90_networks <= settings.few_networks
             || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
-        let repeated_share = repeated_share(cohort);
+        let repeated_share = repeated_share(&cohort.failing);
         Self {
             fingerprint: signature.is_some_and(|signature| signature.is_a_tools(settings)),
             ttl: enough
@@ -129,10 +129,10 @@ impl Gate {
     }
 }
 
-fn repeated_share(cohort: &Cohort) -> Option<f64> {
-    let judged: Vec<(bool, u64)> = cohort
-        .failing
-        .iter()
+/// Share of the judged flows whose SYN was repeated; `None` while those are too few.
+pub(crate) fn repeated_share<'a>(failing: impl IntoIterator<Item = &'a Failing>) -> Option<f64> {
+    let judged: Vec<(bool, u64)> = failing
+        .into_iter()
         .filter_map(|flow| flow.repeated.map(|repeated| (repeated, flow.weight)))
         .collect();
     if judged.len() < JUDGED_MIN {

@@ -26,6 +26,24 @@ fn a_few_are_let_in_after_their_first_repetition_and_the_rule_stays() {
 }
 
 #[test]
+fn those_let_in_from_far_away_are_not_cleaned_up_with_the_flood() {
+    // Without cookies a handshake whose half-open entry is gone cannot complete, and half a second
+    // passes between the answer and the third ACK.
+    let far =
+        Clients { from: 10.5, shape: Some(Shape::Bare), rtt: 0.5..0.8, ..Clients::steady(2.0) };
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(50.0))
+        .clients(far)
+        .flood(Flood::random(5000.0, 10.0..60.0));
+    lab.run_until(60.0);
+    assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
+    let (installed, _) = lab.installed[0];
+    let let_in = lab.group_connected(1, 2.0, installed, 57.0);
+    assert_eq!(let_in, 1.0, "after the first repetition: {}", lab.story());
+}
+
+#[test]
 fn many_have_it_withdrawn_for_the_rest_of_the_attack() {
     let mut lab = lab(100.0);
     lab.run_until(60.0);

@@ -50,6 +50,22 @@ fn one_source_is_blocked() {
 }
 
 #[test]
+fn a_source_that_sends_what_clients_send_is_blocked_once_its_syns_prove_not_to_be_repeated() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })
+        .flood(Flood { shape: Shape::Linux, ..flood(Sources::One(ATTACKER)) });
+    lab.run_until(11.4);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::SingleSource, "{}", lab.story());
+    assert_eq!(incident.confidence, 0.75, "two items of the gate");
+    assert_eq!(lab.installed.len(), 0, "an attack, but not sure enough to drop");
+    lab.run_until(30.0);
+    assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
+    assert!((11.5..13.0).contains(&lab.installed[0].0), "{}", lab.story());
+}
+
+#[test]
 fn a_source_that_comes_back_is_blocked_for_twice_as_long() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())

@@ -12,7 +12,7 @@ use tcpguard_engine::{
     RuleId, Timestamp,
 };
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
 use crate::kernel::{Dataplane, KernelError, addr};
 use crate::observe::Alert;
@@ -30,12 +30,15 @@ pub struct Executor {
     /// The configuration record in them.
     pub config: Config,
     rules: BTreeMap<RuleId, Matcher>,
+    protected: Vec<IpNet>,
 }
 
 /// How a flood's half-open entries are recognised.
 struct Flood {
     signatures: Vec<(Mask, Fingerprint)>,
     sources: Vec<IpNet>,
+    /// What was answered later was let in on purpose.
+    answered_before: Timestamp,
     older_than: Duration,
 }
 
@@ -55,7 +58,13 @@ pub enum Followup {
 impl Executor {
     /// An executor over empty maps.
     pub fn new(dataplane: Dataplane, config: Config) -> Self {
-        Self { dataplane, listeners: Listeners::default(), config, rules: BTreeMap::new() }
+        Self {
+            dataplane,
+            listeners: Listeners::default(),
+            config,
+            rules: BTreeMap::new(),
+            protected: Vec::new(),
+        }
     }
 
     /// Carries out one command.
@@ -88,8 +97,15 @@ impl Executor {
             }
             Command::InspectFlows => return Ok(Followup::InspectFlows),
             Command::CountHalfOpen => return Ok(Followup::CountHalfOpen),
-            Command::CleanHalfOpen { listener, signatures, sources, older_than, limit } => {
-                let flood = Flood { signatures, sources, older_than };
+            Command::CleanHalfOpen {
+                listener,
+                signatures,
+                sources,
+                answered_before,
+                older_than,
+                limit,
+            } => {
+                let flood = Flood { signatures, sources, answered_before, older_than };
                 self.clean(listener, &flood, limit, sockets);
             }
             Command::Alert { severity, event, message, incident } => {
@@ -98,6 +114,16 @@ impl Executor {
             }
         }
         Ok(Followup::None)
+    }
+
+    /// Exempts exactly these prefixes from drops by source or signature.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn protect(&mut self, nets: Vec<IpNet>) -> Result<(), KernelError> {
+        self.dataplane.set_exempt(&nets)?;
+        self.protected = nets;
+        Ok(())
     }
 
     /// Hit counters of every rule in the kernel.
@@ -120,37 +146,48 @@ impl Executor {
     }
 
     fn install(&mut self, rule: &Rule) -> Result<(), KernelError> {
-        let slot = rule.id.0;
-        log::info!("rule {slot} installed: {}", rule.reason);
+        let id = rule.id.0;
+        log::info!("rule {id} installed: {}", rule.reason);
+        if self.rules.get(&rule.id).is_some_and(|matcher| *matcher != rule.matcher) {
+            // What could not be removed before this number was given again.
+            self.remove(rule)?;
+        }
+        let again = self.rules.contains_key(&rule.id);
         // Counters and end first: from the moment the key is there, packets use them.
-        self.dataplane.reset_rule_hits(slot)?;
-        self.dataplane.set_rule_expiry(slot, rule.expires.as_nanos())?;
+        if !again {
+            self.dataplane.reset_rule_hits(id)?;
+        }
+        self.dataplane.set_rule_expiry(id, rule.expires.as_nanos())?;
+        self.rules.insert(rule.id, rule.matcher);
         match &rule.matcher {
             Matcher::Source(net) => {
                 let by_operator = matches!(rule.origin, Origin::Operator { .. });
-                self.dataplane.set_source_rule(net, slot, by_operator)?;
+                // Without force no block touches a protected prefix, so one that does was forced.
+                let forced = by_operator && self.protected.iter().any(|own| touches(own, net));
+                self.dataplane.set_source_rule(net, id, by_operator, forced)?;
             }
             Matcher::Signature { listener, mask, fingerprint } => {
-                let Some(followed) = self.listeners.get(*listener) else { return Ok(()) };
-                self.dataplane.set_signature(followed.slot(), *mask, fingerprint, slot)?;
-                self.listeners.add_rule(*listener, *mask, &self.dataplane)?;
+                self.dataplane.set_signature(slot(*listener), *mask, fingerprint, id)?;
+                if !again {
+                    self.listeners.add_rule(*listener, *mask, &self.dataplane)?;
+                }
             }
         }
-        self.rules.insert(rule.id, rule.matcher);
         self.count_source_rules()
     }
 
     fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
-        let Some(matcher) = self.rules.remove(&rule.id) else { return Ok(()) };
+        let Some(matcher) = self.rules.get(&rule.id).copied() else { return Ok(()) };
+        // The end first: from then on the rule drops nothing, whatever else fails.
         self.dataplane.set_rule_expiry(rule.id.0, 0)?;
         match matcher {
             Matcher::Source(net) => self.dataplane.remove_source_rule(&net)?,
             Matcher::Signature { listener, mask, fingerprint } => {
-                let slot = listener.0 % tcpguard_common::abi::maps::MAX_LISTENERS;
-                self.dataplane.remove_signature(slot, mask, &fingerprint)?;
+                self.dataplane.remove_signature(slot(listener), mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, &self.dataplane)?;
             }
         }
+        self.rules.remove(&rule.id);
         self.count_source_rules()
     }
 
@@ -164,8 +201,8 @@ impl Executor {
     }
 
     /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
-    /// rule matches is the flood's and goes at once: its source, or the signature of its recorded
-    /// SYN. What was not recorded goes when it is old.
+    /// rule matches, by its source or the signature of its recorded SYN, and what was answered
+    /// before that rule, is the flood's and goes at once. What was not recorded goes when it is old.
     fn clean(&self, id: ListenerId, flood: &Flood, limit: u32, sockets: &mut SockDiag) {
         let Some(followed) = self.listeners.get(id) else { return };
         if followed.kind != ListenerKind::Local {
@@ -180,7 +217,7 @@ impl Executor {
         };
         let floods = entries
             .iter()
-            .filter(|entry| Listeners::covers(&followed.listener, entry.server.ip()))
+            .filter(|entry| self.listeners.of(entry.server.ip(), entry.server.port()) == Some(id))
             .filter(|entry| self.is_floods(entry, flood))
             .take(limit as usize);
         let mut removed = 0;
@@ -203,20 +240,18 @@ impl Executor {
     }
 
     fn is_floods(&self, entry: &HalfOpen, flood: &Flood) -> bool {
-        if flood.sources.iter().any(|net| net.contains(&entry.client.ip())) {
-            return true;
-        }
-        match self.dataplane.flow(&flow_key(entry)) {
-            Ok(Some(flow)) => {
-                let half_open = flow.state != FlowState::Completed as u8;
-                let matches = |(mask, print): &(Mask, Fingerprint)| {
-                    flow.fingerprint.masked(*mask) == print.masked(*mask)
-                };
-                half_open && flood.signatures.iter().any(matches)
-            }
-            Ok(None) => entry.age_at_least() >= flood.older_than,
-            Err(_) => false,
-        }
+        let from_source = flood.sources.iter().any(|net| net.contains(&entry.client.ip()));
+        let flow = match self.dataplane.flow(&flow_key(entry)) {
+            Ok(Some(flow)) => flow,
+            Ok(None) => return from_source || entry.age_at_least() >= flood.older_than,
+            Err(_) => return false,
+        };
+        let matches = |(mask, print): &(Mask, Fingerprint)| {
+            flow.fingerprint.masked(*mask) == print.masked(*mask)
+        };
+        flow.state != FlowState::Completed as u8
+            && Timestamp::from_nanos(flow.syn_ack_ns) < flood.answered_before
+            && (from_source || flood.signatures.iter().any(matches))
     }
 }
 
@@ -254,6 +289,11 @@ fn flow_key(entry: &HalfOpen) -> FlowKey {
         client_port: port(entry.client),
         server_port: port(entry.server),
     }
+}
+
+/// Whether two prefixes have addresses in common.
+fn touches(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
 fn entry_name(listener: tcpguard_engine::Listener) -> SocketAddr {

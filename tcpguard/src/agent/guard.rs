@@ -102,10 +102,10 @@ impl Guard {
         let mut sockets = SockDiag::open()?;
         let mut executor = Executor::new(dataplane, kernel_config);
         let groups = ListenerGroup::merge(&sockets.listeners()?);
-        executor.listeners.update(&groups, &config.ignore_ports, &executor.dataplane)?;
+        executor.listeners.update(now, &groups, &config.ignore_ports, &executor.dataplane)?;
         let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
-        executor.dataplane.set_exempt(&nets)?;
+        executor.protect(nets)?;
         let mut engine = Engine::new(settings(&config), mode)?;
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         let pins = Pins::open(&config.pin_dir)?;
@@ -190,10 +190,11 @@ impl Guard {
         self.executor.config.heartbeat_ns = now.as_nanos();
         self.executor.config.segment_shift = self.segment_shift();
         self.executor.dataplane.set_config(&self.executor.config)?;
-        self.housekeeping(now)?;
+        // Sockets before what was only seen to answer: a service that has just started is local.
         let groups = ListenerGroup::merge(&self.sockets.listeners()?);
         let executor = &mut self.executor;
-        executor.listeners.update(&groups, &self.config.ignore_ports, &executor.dataplane)?;
+        executor.listeners.update(now, &groups, &self.config.ignore_ports, &executor.dataplane)?;
+        self.housekeeping(now)?;
         let sample = self.sample(now)?;
         self.engine.handle_sample(&sample);
         self.act(now)?;
@@ -211,14 +212,14 @@ impl Guard {
             let executor = &mut self.executor;
             let unknown = executor.dataplane.take_unknown_listeners()?;
             let ignored = &self.config.ignore_ports;
-            executor.listeners.add_forwarded(&unknown, ignored, &executor.dataplane)?;
+            executor.listeners.add_forwarded(now, &unknown, ignored, &executor.dataplane)?;
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {
             let config = &self.config;
             let protected =
                 protected_set(&mut self.sockets, &config.ssh_ports, &config.protect_prefixes)?;
             let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
-            self.executor.dataplane.set_exempt(&nets)?;
+            self.executor.protect(nets)?;
             self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
             self.count_rules = true;
         }
@@ -239,7 +240,7 @@ impl Guard {
         self.count_rules = false;
         let count = self.executor.dataplane.rule_count()?;
         self.rules_in_kernel = Some(count);
-        if count as usize == self.executor.rule_count() {
+        if count as usize == self.engine.report(now).rules.len() {
             self.drift_since = None;
         } else {
             self.drift_since.get_or_insert(now);
@@ -261,11 +262,8 @@ impl Guard {
             let mut queues = followed.queues;
             if let (Some(queues), Some(entries)) = (&mut queues, &half_open) {
                 let own = |entry: &&host::HalfOpen| {
-                    entry.server.port() == followed.listener.port
-                        && super::listeners::Listeners::covers(
-                            &followed.listener,
-                            entry.server.ip(),
-                        )
+                    executor.listeners.of(entry.server.ip(), entry.server.port())
+                        == Some(followed.id)
                 };
                 queues.half_open = Some(entries.iter().filter(own).count() as u32);
             }
@@ -292,14 +290,6 @@ impl Guard {
     /// Carries out what the engine wants, until it wants nothing more.
     fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
-            if let Command::SetMode(mode) = &command
-                && let Err(error) = mode_file::store(&self.config.state_dir, *mode)
-            {
-                log::warn!(
-                    "the mode lasts until the next restart only: cannot write to {}: {error}",
-                    self.config.state_dir.display()
-                );
-            }
             self.count_rules |=
                 matches!(command, Command::InstallRule(_) | Command::RemoveRule { .. });
             match self.executor.execute(command, &mut self.sockets) {
@@ -338,6 +328,11 @@ impl Guard {
     /// Answers a request of the control socket.
     pub fn answer(&mut self, request: &Request, peer: Peer) -> Response {
         let now = boot_time();
+        if let Request::Detach { interfaces } = request {
+            let detached = self.interfaces.detach(interfaces);
+            log::warn!("uid {} took the filter off: {}", peer.uid, detached.join(", "));
+            return Response::Detached { interfaces: detached };
+        }
         let Some(asked) = engine_request(request, peer.uid) else {
             return self.read(request);
         };
@@ -352,10 +347,23 @@ impl Guard {
             );
             self.engine.handle_request(now, asked)
         };
+        if let (Request::SetMode { mode }, Ok(_)) = (request, &result) {
+            self.keep_mode((*mode).into());
+        }
         if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
             log::error!("{error:#}");
         }
         response(request, result, clock())
+    }
+
+    /// A mode set by an operator survives a restart; one from the file or the command line does not.
+    fn keep_mode(&self, mode: Mode) {
+        if let Err(error) = mode_file::store(&self.config.state_dir, mode) {
+            log::warn!(
+                "the mode lasts until the next restart only: cannot write to {}: {error}",
+                self.config.state_dir.display()
+            );
+        }
     }
 
     /// Per-source counts of segments other than SYNs are sampled so that they cost little.

@@ -2,13 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
-use tcpguard_common::abi::{self, ListenerEntry, ListenerKey, maps};
+use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
 use tcpguard_common::fastpath::Mask;
-use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues};
+use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
 use crate::host::ListenerGroup;
-use crate::kernel::{Dataplane, KernelError, ip, listener_keys};
+use crate::kernel::{Dataplane, KernelError, addr, ip, listener_keys};
+
+/// A listener whose sockets have gone is followed for this much longer: an application that
+/// restarts under a flood must not end the incident, nor lose what is known of its clients.
+const GONE: Duration = Duration::from_secs(60);
+/// A forwarded service is followed for this long after its last SYN-ACK.
+const IDLE: Duration = Duration::from_secs(600);
+/// Forwarded services followed at most: who can send SYN-ACKs through this host must not take the
+/// places of its own listeners.
+const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
 
 /// One followed listener.
 #[derive(Debug)]
@@ -19,9 +29,13 @@ pub struct Followed {
     pub listener: Listener,
     /// Where its sockets are.
     pub kind: ListenerKind,
-    /// Its queues, for local ones.
+    /// Its queues, for local ones that have sockets now.
     pub queues: Option<Queues>,
-    keys: Vec<ListenerKey>,
+    dual_stack: bool,
+    /// When it was last seen: in the list of sockets, or by a SYN-ACK.
+    seen: Timestamp,
+    /// Its SYN-ACKs when that was looked at last.
+    syn_acks: u64,
     /// Number of signature rules per mask.
     rules: [u32; Mask::ALL.len()],
 }
@@ -46,7 +60,7 @@ impl Followed {
 }
 
 /// The engine never sees a number again, the kernel has 4,096 places: the low bits are the place.
-fn slot(id: ListenerId) -> u32 {
+pub fn slot(id: ListenerId) -> u32 {
     id.0 % maps::MAX_LISTENERS
 }
 
@@ -54,6 +68,8 @@ fn slot(id: ListenerId) -> u32 {
 #[derive(Debug, Default)]
 pub struct Listeners {
     followed: BTreeMap<ListenerId, Followed>,
+    /// What the kernel's table holds, and for whom.
+    keys: BTreeMap<ListenerKey, (ListenerId, ListenerEntry)>,
     free: BTreeSet<u32>,
     uses: BTreeMap<u32, u32>,
     next: u32,
@@ -78,13 +94,24 @@ impl Listeners {
         self.followed.contains_key(&id).then_some(id)
     }
 
-    /// Follows exactly the local listeners in `groups`, but for those on `ignored` ports, beside
-    /// the forwarded ones.
+    /// The listener that a connection to a local address and port belongs to, found as the programs
+    /// find it: bound to exactly this address, else to all of its family.
+    pub fn of(&self, local: IpAddr, port: u16) -> Option<ListenerId> {
+        let exact = addr(local);
+        let any = if exact.as_v4().is_some() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+        [exact, any]
+            .iter()
+            .find_map(|addr| self.keys.get(&ListenerKey::new(*addr, port.to_be_bytes())))
+            .map(|(id, _)| *id)
+    }
+
+    /// Follows the local listeners in `groups`, but for those on `ignored` ports.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses; the next call tries again.
     pub fn update(
         &mut self,
+        now: Timestamp,
         groups: &[ListenerGroup],
         ignored: &[u16],
         dataplane: &Dataplane,
@@ -94,36 +121,45 @@ impl Listeners {
             .filter(|group| !ignored.contains(&group.listener.port))
             .map(|group| (group.listener, group))
             .collect();
-        let gone: Vec<ListenerId> = self
-            .iter()
-            .filter(|followed| match wanted.get(&followed.listener) {
-                // A forwarded service whose address a socket now listens on becomes local.
-                Some(_) => followed.kind == ListenerKind::Forwarded,
-                None => followed.kind == ListenerKind::Local,
-            })
-            .map(|followed| followed.id)
-            .collect();
-        let mut changed = !gone.is_empty();
-        for id in gone {
-            self.remove(id, dataplane)?;
-        }
-        let known: BTreeMap<Listener, ListenerId> =
-            self.iter().map(|followed| (followed.listener, followed.id)).collect();
-        self.unfollowed = 0;
-        for (listener, group) in wanted {
-            if let Some(followed) = known.get(&listener).and_then(|id| self.followed.get_mut(id)) {
-                followed.queues = Some(group.queues);
-            } else if self.add(listener, ListenerKind::Local, group.dual_stack, dataplane)? {
-                changed = true;
-                if let Some(followed) = self.followed.values_mut().find(|f| f.listener == listener)
-                {
-                    followed.queues = Some(group.queues);
+        for followed in self.followed.values_mut() {
+            let group = wanted.get(&followed.listener);
+            if followed.kind == ListenerKind::Local {
+                followed.queues = group.map(|group| group.queues);
+            }
+            if let Some(group) = group {
+                followed.dual_stack = group.dual_stack;
+                if followed.kind == ListenerKind::Local {
+                    followed.seen = now;
                 }
-            } else {
-                self.unfollowed += 1;
             }
         }
-        if changed { self.write_ports(dataplane) } else { Ok(()) }
+        let covered = |listener: &Listener| {
+            // A service that was taken for a forwarded one, before its socket was listed.
+            wanted.contains_key(listener)
+                || wanted.values().any(|group| covers(group, listener.addr, listener.port))
+        };
+        self.forget(|followed| match followed.kind {
+            ListenerKind::Local => now.since(followed.seen) > GONE,
+            ListenerKind::Forwarded => {
+                covered(&followed.listener) || now.since(followed.seen) > IDLE
+            }
+        });
+        let known: BTreeSet<Listener> = self.iter().map(|followed| followed.listener).collect();
+        self.unfollowed = 0;
+        for (listener, group) in wanted {
+            if known.contains(&listener) {
+                continue;
+            }
+            match self.add(now, listener, ListenerKind::Local, group.dual_stack, dataplane)? {
+                Some(id) => {
+                    if let Some(followed) = self.followed.get_mut(&id) {
+                        followed.queues = Some(group.queues);
+                    }
+                }
+                None => self.unfollowed += 1,
+            }
+        }
+        self.write(dataplane)
     }
 
     /// Follows the services that answered SYNs from an address on which no socket listens here.
@@ -132,24 +168,34 @@ impl Listeners {
     /// When the kernel refuses.
     pub fn add_forwarded(
         &mut self,
+        now: Timestamp,
         keys: &[ListenerKey],
         ignored: &[u16],
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        let mut changed = false;
+        for followed in self.followed.values_mut() {
+            if followed.kind == ListenerKind::Forwarded {
+                let syn_acks = dataplane.listener_counters(slot(followed.id))?.syn_ack;
+                if syn_acks != followed.syn_acks {
+                    (followed.syn_acks, followed.seen) = (syn_acks, now);
+                }
+            }
+        }
+        let mut forwarded =
+            self.iter().filter(|followed| followed.kind == ListenerKind::Forwarded).count();
         for key in keys {
             let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
-            let covered = |followed: &Followed| {
-                followed.listener == listener
-                    || followed.listener.port == listener.port
-                        && followed.listener.addr.is_unspecified()
-            };
-            if ignored.contains(&listener.port) || self.iter().any(covered) {
+            if ignored.contains(&listener.port)
+                || forwarded >= MAX_FORWARDED
+                || self.of(listener.addr, listener.port).is_some()
+            {
                 continue;
             }
-            changed |= self.add(listener, ListenerKind::Forwarded, false, dataplane)?;
+            if self.add(now, listener, ListenerKind::Forwarded, false, dataplane)?.is_some() {
+                forwarded += 1;
+            }
         }
-        if changed { self.write_ports(dataplane) } else { Ok(()) }
+        self.write(dataplane)
     }
 
     /// Counts one signature rule more for a listener.
@@ -162,7 +208,10 @@ impl Listeners {
         mask: Mask,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        self.change_rules(id, mask, dataplane, |count| count + 1)
+        if let Some(followed) = self.followed.get_mut(&id) {
+            followed.rules[usize::from(mask.code())] += 1;
+        }
+        self.write(dataplane)
     }
 
     /// Counts one signature rule less.
@@ -175,70 +224,94 @@ impl Listeners {
         mask: Mask,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        self.change_rules(id, mask, dataplane, |count| count.saturating_sub(1))
-    }
-
-    fn change_rules(
-        &mut self,
-        id: ListenerId,
-        mask: Mask,
-        dataplane: &Dataplane,
-        change: impl Fn(u32) -> u32,
-    ) -> Result<(), KernelError> {
-        let Some(followed) = self.followed.get_mut(&id) else { return Ok(()) };
-        let count = &mut followed.rules[usize::from(mask.code())];
-        *count = change(*count);
-        let entry = followed.entry();
-        followed.keys.iter().try_for_each(|key| dataplane.set_listener(key, &entry))
+        if let Some(followed) = self.followed.get_mut(&id) {
+            let count = &mut followed.rules[usize::from(mask.code())];
+            *count = count.saturating_sub(1);
+        }
+        self.write(dataplane)
     }
 
     fn add(
         &mut self,
+        now: Timestamp,
         listener: Listener,
         kind: ListenerKind,
         dual_stack: bool,
         dataplane: &Dataplane,
-    ) -> Result<bool, KernelError> {
-        let slot = match self.free.pop_first() {
-            Some(slot) => slot,
-            None if self.next < maps::MAX_LISTENERS => {
-                self.next += 1;
-                self.next - 1
-            }
-            None => return Ok(false),
+    ) -> Result<Option<ListenerId>, KernelError> {
+        let slot = match self.free.first() {
+            Some(slot) => *slot,
+            None if self.next < maps::MAX_LISTENERS => self.next,
+            None => return Ok(None),
         };
+        dataplane.reset_listener(slot)?;
+        if !self.free.remove(&slot) {
+            self.next += 1;
+        }
         let uses = self.uses.entry(slot).and_modify(|uses| *uses += 1).or_insert(0);
+        let id = ListenerId(*uses * maps::MAX_LISTENERS + slot);
         let followed = Followed {
-            id: ListenerId(*uses * maps::MAX_LISTENERS + slot),
+            id,
             listener,
             kind,
             queues: None,
-            keys: listener_keys(&listener, dual_stack),
+            dual_stack,
+            seen: now,
+            syn_acks: 0,
             rules: [0; Mask::ALL.len()],
         };
-        dataplane.reset_listener(slot)?;
-        for key in &followed.keys {
-            dataplane.set_listener(key, &followed.entry())?;
-        }
-        self.followed.insert(followed.id, followed);
-        Ok(true)
+        self.followed.insert(id, followed);
+        Ok(Some(id))
     }
 
-    fn remove(&mut self, id: ListenerId, dataplane: &Dataplane) -> Result<(), KernelError> {
-        let Some(followed) = self.followed.remove(&id) else { return Ok(()) };
-        for key in &followed.keys {
-            dataplane.remove_listener(key)?;
+    fn forget(&mut self, gone: impl Fn(&Followed) -> bool) {
+        let ids: Vec<ListenerId> =
+            self.iter().filter(|followed| gone(followed)).map(|followed| followed.id).collect();
+        for id in ids {
+            self.followed.remove(&id);
+            self.free.insert(slot(id));
         }
-        self.free.insert(followed.slot());
+    }
+
+    /// Brings the kernel's table in line with the listeners. What did not get there is tried again
+    /// with the next call, because `keys` only ever says what is there.
+    fn write(&mut self, dataplane: &Dataplane) -> Result<(), KernelError> {
+        let mut wanted = BTreeMap::new();
+        // Dual-stack sockets first: a socket of the family itself takes its key over, as it takes
+        // the connections.
+        let mut order: Vec<&Followed> = self.followed.values().collect();
+        order.sort_by_key(|followed| !followed.dual_stack);
+        for followed in order {
+            for key in listener_keys(&followed.listener, followed.dual_stack) {
+                wanted.insert(key, (followed.id, followed.entry()));
+            }
+        }
+        if wanted == self.keys {
+            return Ok(());
+        }
+        let gone: Vec<ListenerKey> =
+            self.keys.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
+        let mut ports_changed = !gone.is_empty();
+        for key in gone {
+            dataplane.remove_listener(&key)?;
+        }
+        for (key, value) in &wanted {
+            if self.keys.get(key) != Some(value) {
+                dataplane.set_listener(key, &value.1)?;
+                ports_changed |= !self.keys.contains_key(key);
+            }
+        }
+        if ports_changed {
+            dataplane.set_ports(wanted.keys())?;
+        }
+        self.keys = wanted;
         Ok(())
     }
+}
 
-    fn write_ports(&self, dataplane: &Dataplane) -> Result<(), KernelError> {
-        dataplane.set_ports(self.iter().flat_map(|followed| &followed.keys))
-    }
-
-    /// Whether `local` is an address of the listener.
-    pub fn covers(listener: &Listener, local: IpAddr) -> bool {
-        listener.addr.is_unspecified() || listener.addr == local
-    }
+/// Whether a socket of `group` takes connections to an address and port.
+fn covers(group: &ListenerGroup, local: IpAddr, port: u16) -> bool {
+    let any = group.listener.addr.is_unspecified()
+        && (group.listener.addr.is_ipv4() == local.is_ipv4() || group.dual_stack);
+    group.listener.port == port && (group.listener.addr == local || any)
 }

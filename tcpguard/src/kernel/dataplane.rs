@@ -252,7 +252,7 @@ impl Dataplane {
         self.clients.get(&addr(ip).client())
     }
 
-    /// Lets SYNs from `net` be dropped by rule `slot`; `by_operator` see [`RuleRef`].
+    /// Lets SYNs from `net` be dropped by rule `slot`; the flags are those of [`RuleRef`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -261,8 +261,11 @@ impl Dataplane {
         net: &IpNet,
         slot: u32,
         by_operator: bool,
+        forced: bool,
     ) -> Result<(), KernelError> {
-        let rule = RuleRef { slot, by_operator: by_operator.into() };
+        let flag = |set, flag| if set { flag } else { 0 };
+        let flags = flag(by_operator, RuleRef::BY_OPERATOR) | flag(forced, RuleRef::FORCED);
+        let rule = RuleRef { slot, flags };
         match prefix(net) {
             Prefix::V4(key) => self.source_rules_v4.set(&key, &rule),
             Prefix::V6(key) => self.source_rules_v6.set(&key, &rule),
@@ -292,7 +295,7 @@ impl Dataplane {
         slot: u32,
     ) -> Result<(), KernelError> {
         let key = signature_key(listener, mask, fingerprint);
-        self.signatures.set(&key, &RuleRef { slot, by_operator: 0 })
+        self.signatures.set(&key, &RuleRef { slot, flags: 0 })
     }
 
     /// Takes a signature rule away.

@@ -60,10 +60,10 @@ struct Socket {
     accept: u32,
 }
 
-struct HalfOpen {
-    client: IpAddr,
-    print: Fingerprint,
-    since: Timestamp,
+/// An entry of a SYN queue.
+pub struct HalfOpen {
+    pub client: IpAddr,
+    pub since: Timestamp,
     repeats: usize,
 }
 
@@ -143,8 +143,7 @@ impl Kernel {
                 return false;
             }
             if socket.half_open.len() < socket.server.backlog as usize {
-                let entry =
-                    HalfOpen { client: syn.client, print: syn.print, since: self.now, repeats: 0 };
+                let entry = HalfOpen { client: syn.client, since: self.now, repeats: 0 };
                 socket.half_open.insert(syn.key, entry);
             } else if socket.server.cookies {
                 self.tcp_ext.req_q_full_do_cookies += 1;
@@ -159,12 +158,12 @@ impl Kernel {
         true
     }
 
-    /// The third ACK arrives.
-    pub fn ack(&mut self, to: usize, key: Key, client: IpAddr) {
+    /// The third ACK arrives; whether the handshake is still known, or the client gets a reset.
+    pub fn ack(&mut self, to: usize, key: Key, client: IpAddr) -> bool {
         let socket = &mut self.sockets[to];
         let held = socket.half_open.contains_key(&key);
         if !held && !socket.server.cookies {
-            return;
+            return false;
         }
         let weight = 1 << self.shift;
         if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.done_at.is_none()) {
@@ -177,7 +176,7 @@ impl Kernel {
             if socket.accept > socket.server.backlog {
                 self.tcp_ext.listen_overflows += 1;
                 self.tcp_ext.listen_drops += 1;
-                return;
+                return true;
             }
         }
         socket.half_open.remove(&key);
@@ -185,6 +184,7 @@ impl Kernel {
             *established += 1;
         }
         self.clients.insert(client, self.now);
+        true
     }
 
     /// The client resets its half-open handshake.
@@ -329,8 +329,12 @@ impl Kernel {
 
     pub fn install(&mut self, rule: Rule) {
         assert!(rule.expires > self.now, "a rule that has ended: {rule:?}");
-        let before = self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0 });
-        assert!(before.is_none(), "the slot is taken");
+        if let Some(existing) = self.rules.get_mut(&rule.id) {
+            assert_eq!(existing.rule.matcher, rule.matcher, "the slot is taken");
+            existing.rule = rule;
+            return;
+        }
+        self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0 });
     }
 
     pub fn renew(&mut self, id: RuleId, expires: Timestamp) {
@@ -342,21 +346,18 @@ impl Kernel {
         assert_eq!(removed.rule, *rule);
     }
 
-    /// Removes half-open entries like the executor does.
+    /// Removes half-open entries that are the flood's by what is known: the entry, and the flow
+    /// where its SYN is recorded.
     pub fn clean(
         &mut self,
         to: usize,
-        is_floods: impl Fn(IpAddr, &Fingerprint) -> bool,
-        older_than: Duration,
+        is_floods: impl Fn(&HalfOpen, Option<&Flow>) -> bool,
         limit: u32,
     ) {
-        let now = self.now;
         let mut left = limit;
         let flows = &self.flows;
         self.sockets[to].half_open.retain(|key, entry| {
-            let recorded = flows.contains_key(key);
-            let old = !recorded && now.since(entry.since) >= older_than;
-            let remove = left > 0 && (is_floods(entry.client, &entry.print) && recorded || old);
+            let remove = left > 0 && is_floods(entry, flows.get(key));
             left -= u32::from(remove);
             !remove
         });

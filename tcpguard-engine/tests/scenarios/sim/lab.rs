@@ -6,11 +6,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Engine, IncidentReport, ListenerReport, Matcher, Mode, Report, Request, RequestError,
-    Response, Rule, Settings, Severity,
+    Command, Engine, Flow, IncidentReport, ListenerReport, Matcher, Mode, Report, Request,
+    RequestError, Response, Rule, Settings, Severity,
 };
 
-use super::kernel::{Kernel, Key, Server, Syn};
+use super::kernel::{HalfOpen, Kernel, Key, Server, Syn};
 use super::traffic::{Clients, Flood, Random, Shape};
 use super::{POLL, at, seconds};
 
@@ -33,6 +33,7 @@ pub struct Told {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     to: usize,
+    group: usize,
     started: f64,
     connected: Option<f64>,
 }
@@ -192,7 +193,7 @@ impl Lab {
         let print = shape.draw(&mut self.random);
         self.prints.insert(key, print);
         let rtt = clients.rtt.start + (clients.rtt.end - clients.rtt.start) * self.random.share();
-        self.attempts.push(Attempt { to: clients.to, started: t, connected: None });
+        self.attempts.push(Attempt { to: clients.to, group, started: t, connected: None });
         let attempt = self.attempts.len() - 1;
         let connecting = Connecting { key, to: clients.to, client, attempt, group, rtt, repeat: 0 };
         self.handle(t, Event::Syn(connecting));
@@ -213,9 +214,10 @@ impl Lab {
         match event {
             Event::Reset(to, key) => self.kernel.reset(to, key),
             Event::Ack(client) => {
-                self.kernel.ack(client.to, client.key, client.client);
                 self.prints.remove(&client.key);
-                self.attempts[client.attempt].connected.get_or_insert(t);
+                if self.kernel.ack(client.to, client.key, client.client) {
+                    self.attempts[client.attempt].connected.get_or_insert(t);
+                }
             }
             Event::Syn(client) => {
                 if self.attempts[client.attempt].connected.is_some() {
@@ -286,12 +288,24 @@ impl Lab {
                     self.engine.handle_flows(self.kernel.now, &flows, &self.kernel);
                 }
                 Command::CountHalfOpen => self.kernel.count_half_open = true,
-                Command::CleanHalfOpen { listener, signatures, sources, older_than, limit } => {
-                    let is_floods = |client: IpAddr, print: &_| {
-                        sources.iter().any(|net| net.contains(&client))
-                            || matches_any(&signatures, print)
+                Command::CleanHalfOpen {
+                    listener,
+                    signatures,
+                    sources,
+                    answered_before,
+                    older_than,
+                    limit,
+                } => {
+                    let now = self.kernel.now;
+                    let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| match flow {
+                        _ if sources.iter().any(|net| net.contains(&entry.client)) => true,
+                        Some(flow) => {
+                            flow.syn_ack_at.is_some_and(|at| at < answered_before)
+                                && matches_any(&signatures, &flow.fingerprint)
+                        }
+                        None => now.since(entry.since) >= older_than,
                     };
-                    self.kernel.clean(listener.0 as usize, is_floods, older_than, limit);
+                    self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
                 Command::Alert { severity, event, message, incident } => self.told.push(Told {
                     at: t,
@@ -341,15 +355,30 @@ impl Lab {
 
     /// The same for one listener.
     pub fn connected_to(&self, to: usize, from: f64, until: f64) -> f64 {
+        self.connected_if(|attempt| attempt.to == to, 1.0, from, until)
+    }
+
+    /// The same for one group of clients and another patience, s.
+    pub fn group_connected(&self, group: usize, patience: f64, from: f64, until: f64) -> f64 {
+        self.connected_if(|attempt| attempt.group == group, patience, from, until)
+    }
+
+    fn connected_if(
+        &self,
+        counts: impl Fn(&Attempt) -> bool,
+        patience: f64,
+        from: f64,
+        until: f64,
+    ) -> f64 {
         let began: Vec<&Attempt> = self
             .attempts
             .iter()
-            .filter(|attempt| attempt.to == to)
+            .filter(|attempt| counts(attempt))
             .filter(|attempt| attempt.started >= from && attempt.started < until)
             .collect();
         assert!(!began.is_empty(), "no client began between {from} and {until}");
         let quick = |attempt: &&&Attempt| {
-            attempt.connected.is_some_and(|connected| connected - attempt.started <= 1.0)
+            attempt.connected.is_some_and(|connected| connected - attempt.started <= patience)
         };
         began.iter().filter(quick).count() as f64 / began.len() as f64
     }
