@@ -103,6 +103,7 @@ fn answer(request: &Request, status: &Status) -> Response {
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
         ),
+        Request::Detach { interfaces } => Response::Detached { interfaces: interfaces.clone() },
         Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
         }
@@ -233,7 +234,8 @@ fn without_an_agent_the_code_is_3_and_the_way_out_is_named() {
 #[test]
 fn a_filter_without_an_agent_is_pointed_out() {
     let host = Host::without_agent();
-    let links = host.path().join("pins/v1/links");
+    let namespace = tcpguard::host::netns::cookie().unwrap();
+    let links = host.path().join(format!("pins/v1-{namespace}/links"));
     std::fs::create_dir_all(&links).unwrap();
     for link in ["2-eth0", "3-eth1", "2-eth0"] {
         std::fs::write(links.join(link), "").unwrap();

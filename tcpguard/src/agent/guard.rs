@@ -330,7 +330,9 @@ impl Guard {
         let now = boot_time();
         if let Request::Detach { interfaces } = request {
             let detached = self.interfaces.detach(interfaces);
-            log::warn!("uid {} took the filter off: {}", peer.uid, detached.join(", "));
+            if !detached.is_empty() {
+                log::warn!("uid {} took the filter off {}", peer.uid, detached.join(", "));
+            }
             return Response::Detached { interfaces: detached };
         }
         let Some(asked) = engine_request(request, peer.uid) else {

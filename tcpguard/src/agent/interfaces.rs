@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tcpguard_common::abi::PacketCounters;
+use tcpguard_common::abi::maps::MAX_INTERFACES;
 
 use crate::config::XdpMode;
 use crate::host::{Interface, Xdp, interfaces};
@@ -21,6 +22,8 @@ struct Guarded {
     /// As it was when last looked at; `None`: it does not exist.
     present: Option<Interface>,
     failed: Option<(Instant, String)>,
+    /// Taken off by the operator, and not attached again by this agent.
+    detached: bool,
 }
 
 /// All of them.
@@ -35,7 +38,7 @@ impl Interfaces {
     /// Attaches to every interface of `names`, or to none.
     ///
     /// # Errors
-    /// An interface does not exist or cannot be attached to.
+    /// An interface does not exist or cannot be attached to, or there are too many.
     pub fn attach(
         names: &[String],
         mode: XdpMode,
@@ -43,6 +46,11 @@ impl Interfaces {
         object: &mut Object,
         dataplane: &Dataplane,
     ) -> anyhow::Result<Self> {
+        // Slot 0 stands for interfaces that are not protected.
+        let limit = MAX_INTERFACES as usize - 1;
+        if names.len() > limit {
+            return Err(KernelError::TooManyInterfaces { wanted: names.len(), limit }.into());
+        }
         let mut all = Self { pins, mode, guarded: Vec::new() };
         let mut found = Vec::new();
         for name in names {
@@ -55,6 +63,7 @@ impl Interfaces {
                 attachment: None,
                 present: Some(interface),
                 failed: None,
+                detached: false,
             };
             all.guarded.push(guarded);
         }
@@ -81,6 +90,28 @@ impl Interfaces {
         }
     }
 
+    /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
+    /// those that had it on.
+    pub fn detach(&mut self, names: &[String]) -> Vec<String> {
+        let mut had = Vec::new();
+        for guarded in &mut self.guarded {
+            if !names.is_empty() && !names.contains(&guarded.name) {
+                continue;
+            }
+            guarded.detached = true;
+            if let Some(attachment) = guarded.attachment.take() {
+                attachment.remove();
+                had.push(guarded.name.clone());
+            }
+        }
+        had
+    }
+
+    /// Whether the operator had the filter taken off all of them.
+    pub fn all_detached(&self) -> bool {
+        self.guarded.iter().all(|guarded| guarded.detached)
+    }
+
     /// Compares what is attached with the interfaces as they are, and attaches what is missing.
     /// Returns a line for each change.
     pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<String> {
@@ -92,6 +123,9 @@ impl Interfaces {
             let index = present.as_ref().map_or(0, |interface| interface.index);
             moved |= guarded.present.as_ref().map_or(0, |interface| interface.index) != index;
             guarded.present = present;
+            if guarded.detached {
+                continue;
+            }
             let attached = guarded
                 .attachment
                 .as_ref()
@@ -100,8 +134,14 @@ impl Interfaces {
                 continue;
             }
             if let Some(lost) = guarded.attachment.take() {
-                news.push(format!("{} is no longer protected: its filter is gone", guarded.name));
-                lost.remove();
+                news.push(format!(
+                    "{} is no longer protected: the filter is not whole",
+                    guarded.name
+                ));
+                // On the same interface what is left of it is taken over, which opens no gap.
+                if lost.ifindex != index {
+                    lost.remove();
+                }
             }
             let due = guarded.failed.as_ref().is_none_or(|(at, _)| at.elapsed() >= RETRY);
             let Some(interface) = guarded.present.clone().filter(|_| due) else { continue };

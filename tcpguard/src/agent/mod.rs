@@ -36,11 +36,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // The sockets first: they tell whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
     let poll = config.detection.poll;
-    let mut guard = Guard::start(config)?;
+    // Before anything is attached: what fails from there on would leave the filter on.
     let links = LinkWatch::open()?;
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.context("cannot wait for interface changes")?;
+    let mut guard = Guard::start(config)?;
     guard.check_interfaces();
     let (requests, mut incoming) = mpsc::channel(WAITING_REQUESTS);
     let server = tokio::spawn(server.serve(requests));
@@ -74,7 +75,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     server.abort();
-    log::info!("{}", guard.stopped());
+    if guard.interfaces.all_detached() {
+        log::info!("stopped; the filter is on no interface");
+    } else {
+        log::info!("{}", guard.stopped());
+    }
     Ok(())
 }
 

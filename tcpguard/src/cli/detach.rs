@@ -1,9 +1,10 @@
-//! `tcpguard detach`: the way out that needs no agent and asks nothing.
+//! `tcpguard detach`: the way out. It tells the agent, and works without one.
 
 use super::args::DetachArgs;
 use super::exit::CliError;
 use super::session::Session;
-use crate::control::Request;
+use super::status::foreign;
+use crate::control::{ClientError, Request, Response};
 
 pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     // Without this, an unreadable directory would look like an empty one.
@@ -14,10 +15,34 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         return Err(CliError::Denied(format!("permission denied on {pins}; use sudo")).into());
     }
     let interfaces: Vec<String> = args.interface.iter().cloned().collect();
-    let detached = crate::kernel::detach(&session.pin_dir, &interfaces)?;
+    let agent = match ask_agent(session, interfaces.clone()) {
+        Err(error @ ClientError::Denied { .. }) => return Err(error.into()),
+        agent => agent,
+    };
+    // What an agent left that has gone, or that does not answer.
+    let mut detached = crate::kernel::detach(&session.pin_dir, &interfaces)?;
+    if let Ok(Some(by_agent)) = &agent {
+        detached.extend(by_agent.iter().cloned());
+    }
+    detached.sort();
+    detached.dedup();
     if session.json {
         session.print_json(&serde_json::json!({ "detached": detached }))?;
+    } else {
+        for interface in &detached {
+            session.print(&format!("detached {interface}\n"))?;
+        }
     }
+    let agent_lives = match agent {
+        Ok(agent) => agent.is_some(),
+        Err(error) => {
+            return Err(CliError::Refused(format!(
+                "the agent may attach the filter again, because it could not be told ({error}); \
+                 stop it, then detach again: systemctl stop tcpguard"
+            ))
+            .into());
+        }
+    };
     if let (Some(interface), true) = (&args.interface, detached.is_empty()) {
         return Err(CliError::NotFound(format!(
             "no filter of tcpguard is pinned for {interface}; see where one is: ls {}",
@@ -25,19 +50,33 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         ))
         .into());
     }
-    if !session.json {
-        for interface in &detached {
-            session.print(&format!("detached {interface}\n"))?;
-        }
-        if detached.is_empty() {
+    let names = detached.join(", ");
+    if detached.is_empty() {
+        if !session.json {
             session.say("nothing was attached");
         }
-    }
-    if session.client.call(Request::Mode).is_ok() {
-        session
-            .say("the agent still runs and no longer protects; stop it: systemctl stop tcpguard");
-    } else if !detached.is_empty() {
-        session.say("nothing is filtered any more; protect again: systemctl start tcpguard");
+    } else if agent_lives {
+        session.say(&format!(
+            "the agent still runs and leaves {names} unprotected; protect again: \
+             systemctl restart tcpguard"
+        ));
+    } else {
+        session.say(&format!(
+            "{names} is no longer filtered; protect again: systemctl start tcpguard"
+        ));
     }
     Ok(())
+}
+
+/// The interfaces that the agent took its filter off; `None` when there is no agent.
+fn ask_agent(
+    session: &Session<'_>,
+    interfaces: Vec<String>,
+) -> Result<Option<Vec<String>>, ClientError> {
+    match session.client.call(Request::Detach { interfaces }) {
+        Ok(Response::Detached { interfaces }) => Ok(Some(interfaces)),
+        Ok(other) => Err(foreign(&other)),
+        Err(ClientError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

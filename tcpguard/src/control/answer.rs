@@ -8,10 +8,11 @@ use tcpguard_engine::RequestError;
 use super::proto::{RefusalKind, Request, Response};
 use crate::status::{Clock, Rule};
 
-/// What `request`, asked for by user `uid`, means to the engine; `None` when it only reads.
+/// What `request`, asked for by user `uid`, means to the engine; `None` when it is no matter of the
+/// engine's.
 pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
     match request {
-        Request::Status | Request::Rules | Request::Mode => None,
+        Request::Status | Request::Rules | Request::Mode | Request::Detach { .. } => None,
         Request::Block { prefix, for_s, reason, force, dry_run: _ } => {
             Some(engine::Request::Block {
                 net: *prefix,

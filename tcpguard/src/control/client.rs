@@ -114,7 +114,7 @@ impl Client {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
                 socket: socket.to_owned(),
-                attached: pinned_interfaces(&self.pin_dir),
+                attached: crate::kernel::pinned(&self.pin_dir),
             },
             io::ErrorKind::PermissionDenied => ClientError::Denied {
                 socket: socket.to_owned(),
@@ -154,20 +154,4 @@ fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
             return Ok(answer);
         }
     }
-}
-
-/// Interfaces with a link pinned under `pin_dir`: the files `v*/links/<ifindex>-<name>`.
-fn pinned_interfaces(pin_dir: &Path) -> Vec<String> {
-    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries(pin_dir)
-        .flat_map(|layout| entries(&layout.path().join("links")))
-        .filter_map(|link| link.file_name().into_string().ok())
-        .map(|name| match name.split_once('-') {
-            Some((_, interface)) => interface.to_owned(),
-            None => name,
-        })
-        .collect();
-    names.sort();
-    names.dedup();
-    names
 }

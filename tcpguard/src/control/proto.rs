@@ -59,6 +59,11 @@ pub enum Request {
         /// The new mode.
         mode: Mode,
     },
+    /// Take the filter off interfaces until the agent starts again. A change.
+    Detach {
+        /// Their names; none for all.
+        interfaces: Vec<String>,
+    },
 }
 
 impl Request {
@@ -67,7 +72,10 @@ impl Request {
         match self {
             Self::Status | Self::Rules | Self::Mode => false,
             Self::Block { dry_run, .. } => !*dry_run,
-            Self::Unblock { .. } | Self::UnblockAll | Self::SetMode { .. } => true,
+            Self::Unblock { .. }
+            | Self::UnblockAll
+            | Self::SetMode { .. }
+            | Self::Detach { .. } => true,
         }
     }
 }
@@ -106,6 +114,11 @@ pub enum Response {
         was: Mode,
         /// The mode now.
         mode: Mode,
+    },
+    /// To [`Request::Detach`].
+    Detached {
+        /// The interfaces that had the filter on.
+        interfaces: Vec<String>,
     },
     /// To anything that was not done.
     Refused(Refusal),
@@ -215,11 +228,17 @@ mod tests {
             Request::Unblock { prefix: "2001:db8::/32".parse().unwrap() },
             Request::UnblockAll,
             Request::SetMode { mode: Mode::Enforce },
+            Request::Detach { interfaces: vec!["eth0".to_owned()] },
         ] {
             let call = Call { version: VERSION, request: request.clone() };
             let message = serde_json::to_vec(&call).unwrap();
             assert_eq!(parse(&message), Ok(request));
         }
+    }
+
+    #[test]
+    fn only_the_control_socket_takes_the_filter_off() {
+        assert!(Request::Detach { interfaces: Vec::new() }.is_change());
     }
 
     #[test]

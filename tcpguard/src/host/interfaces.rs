@@ -37,6 +37,8 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// What its packets begin with: `ARPHRD_…`, include/uapi/linux/if_arp.h.
+    pub link_type: u16,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
     /// Whether it is the loopback interface.
@@ -72,7 +74,17 @@ impl Xdp {
     }
 }
 
+/// `ARPHRD_ETHER`, include/uapi/linux/if_arp.h.
+const ARPHRD_ETHER: u16 = 1;
+/// `ARPHRD_LOOPBACK`, whose packets begin with an Ethernet header of zeros.
+const ARPHRD_LOOPBACK: u16 = 772;
+
 impl Interface {
+    /// Whether its packets begin with an Ethernet header. Those of tunnels begin with the IP header.
+    pub fn has_ethernet_header(&self) -> bool {
+        matches!(self.link_type, ARPHRD_ETHER | ARPHRD_LOOPBACK)
+    }
+
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
     pub fn driver(&self) -> Option<String> {
         self.hardware_driver(Path::new("/sys/class/net")).or_else(|| self.kind.clone())
@@ -157,6 +169,7 @@ pub fn by_name(name: &str) -> Result<Interface, Error> {
 pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError> {
     let payload = message.payload;
     let [family] = field(payload, 0)?;
+    let link_type = u16::from_ne_bytes(field(payload, 2)?);
     let index = u32::from_ne_bytes(field(payload, 4)?);
     let flags = u32::from_ne_bytes(field(payload, 8)?);
     if i32::from(family) != libc::AF_UNSPEC {
@@ -165,6 +178,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
     let mut interface = Interface {
         index,
         name: String::new(),
+        link_type,
         mtu: 0,
         loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
         state: OperState::Unknown,
@@ -221,7 +235,8 @@ pub(super) mod tests {
 
     /// A message as the kernel sends it for a veth interface.
     pub(in crate::host) fn link_message(kind: u16, family: u8, index: u32, name: &str) -> Vec<u8> {
-        let mut payload = vec![family, 0, 1, 0];
+        let mut payload = vec![family, 0];
+        payload.extend_from_slice(&ARPHRD_ETHER.to_ne_bytes());
         payload.extend_from_slice(&index.to_ne_bytes());
         payload.extend_from_slice(&[0; 8]);
         payload.extend(attribute(ifla::IFNAME, format!("{name}\0").as_bytes()));
@@ -243,6 +258,7 @@ pub(super) mod tests {
             Some(Interface {
                 index: 7,
                 name: "edge0".into(),
+                link_type: ARPHRD_ETHER,
                 mtu: 1500,
                 loopback: false,
                 state: OperState::Up,
@@ -250,6 +266,16 @@ pub(super) mod tests {
                 xdp: Xdp::None,
             })
         );
+    }
+
+    #[test]
+    fn packets_of_a_tunnel_begin_without_an_ethernet_header() {
+        const ARPHRD_NONE: u16 = 0xfffe;
+        let mut datagram = link_message(RTM_NEWLINK, 0, 7, "wg0");
+        datagram[18..20].copy_from_slice(&ARPHRD_NONE.to_ne_bytes());
+        let found = parse_one(&datagram).expect("well formed").expect("an interface");
+        assert_eq!(found.link_type, ARPHRD_NONE);
+        assert!(!found.has_ethernet_header());
     }
 
     #[test]
@@ -275,6 +301,7 @@ pub(super) mod tests {
     #[test]
     fn loopback_is_always_there() {
         let lo = by_name("lo").expect("lo");
+        assert!(lo.has_ethernet_header());
         assert!(lo.loopback && lo.index > 0 && lo.mtu > 0, "{lo:?}");
     }
 

@@ -24,32 +24,42 @@ pub struct Attachment {
     pub ifindex: u32,
     /// Why the program is not native although that was tried.
     pub fallback: Option<String>,
-    /// Whether the egress program hangs at TCX (else at clsact).
-    pub tcx: bool,
     /// Whether this agent made the attachment, rather than take it over from an earlier one.
     pub made: bool,
     link: OwnedFd,
+    /// The link at TCX; `None`: the program hangs at clsact, which has no links.
+    egress: Option<OwnedFd>,
     pin: PathBuf,
     egress_pin: PathBuf,
 }
 
 impl Attachment {
-    /// Kernel id of the XDP link, and whether it still hangs on the interface with index `ifindex`.
+    /// Kernel id of the XDP link, and whether it and the TCX link still hang on the interface with
+    /// index `ifindex`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn check(&self, ifindex: u32) -> io::Result<(u32, bool)> {
         let (id, target) = syscall::link_target(self.link.as_fd())?;
-        Ok((id, ifindex != 0 && target == ifindex))
+        let egress = match &self.egress {
+            Some(link) => syscall::link_target(link.as_fd())?.1,
+            None => target,
+        };
+        Ok((id, ifindex != 0 && target == ifindex && egress == ifindex))
     }
 
     /// Takes the programs off the interface.
     pub fn remove(self) {
+        for link in self.egress.iter().chain([&self.link]) {
+            // Others may hold it as well: then closing and unpinning it here would not be enough.
+            if let Err(error) = syscall::detach_link(link.as_fd()) {
+                log::warn!("cannot take a program off {}: {error}", self.name);
+            }
+        }
         unpin(&self.egress_pin);
         unpin(&self.pin);
-        if !self.tcx {
-            // The interface may have gone and taken its filters along.
-            let _ = tc::qdisc_detach_program(&self.name, TcAttachType::Egress, EGRESS);
+        if self.egress.is_none() {
+            remove_filter(&self.name);
         }
     }
 }
@@ -65,6 +75,12 @@ pub fn attach(
     interface: &Interface,
     mode: XdpMode,
 ) -> Result<Attachment, KernelError> {
+    if !interface.has_ethernet_header() {
+        return Err(KernelError::NoEthernet {
+            interface: interface.name.clone(),
+            link_type: interface.link_type,
+        });
+    }
     let pin = pins.ingress(interface.index, &interface.name);
     let egress_pin = pins.egress(interface.index, &interface.name);
     let mut fallback = None;
@@ -73,23 +89,23 @@ pub fn attach(
         Some(link) => (link, false),
         None => {
             let link = attach_xdp(program, interface, mode, &mut fallback)?;
-            pin_link(link, &pin)?;
-            (syscall::open_pin(&pin).map_err(pin_error("open", &pin))?, true)
+            (pin_link(link, &pin)?, true)
         }
     };
     match attach_egress(object, &egress_pin, interface) {
-        Ok(tcx) => Ok(Attachment {
+        Ok(egress) => Ok(Attachment {
             name: interface.name.clone(),
             ifindex: interface.index,
             fallback,
-            tcx,
             made,
             link,
+            egress,
             pin,
             egress_pin,
         }),
         Err(error) => {
             if made {
+                // Nobody else holds it: closed and unpinned it is off.
                 unpin(&pin);
             }
             Err(error)
@@ -172,19 +188,20 @@ fn attach_as(program: &mut Xdp, interface: &Interface, mode: Mode) -> Result<FdL
     })
 }
 
+/// The link at TCX, or `None` when the program hangs at clsact.
 fn attach_egress(
     object: &mut Object,
     pin: &Path,
     interface: &Interface,
-) -> Result<bool, KernelError> {
+) -> Result<Option<OwnedFd>, KernelError> {
     let failed = |reason: String| KernelError::Attach {
         program: EGRESS,
         interface: interface.name.clone(),
         reason,
     };
     let program = classifier(object)?;
-    if take_over(pin, interface, fd(program.fd(), EGRESS)?)?.is_some() {
-        return Ok(true);
+    if let Some(link) = take_over(pin, interface, fd(program.fd(), EGRESS)?)? {
+        return Ok(Some(link));
     }
     // TCX came with 6.6; before it there is only the clsact qdisc.
     let tcx = KernelRelease::running().is_ok_and(|release| release.at_least(6, 6));
@@ -195,10 +212,10 @@ fn attach_egress(
             .map_err(|error| failed(one_line(&error)))?;
         let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
         let link = FdLink::try_from(link).map_err(|error| failed(one_line(&error)))?;
-        pin_link(link, pin)?;
+        pin_link(link, pin).map(Some)
     } else {
         // An earlier agent's filter has no pin to take over; it is replaced.
-        let _ = tc::qdisc_detach_program(&interface.name, TcAttachType::Egress, EGRESS);
+        remove_filter(&interface.name);
         match tc::qdisc_add_clsact(&interface.name) {
             Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
             Err(error) => return Err(failed(one_line(&error))),
@@ -210,8 +227,15 @@ fn attach_egress(
         let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
         // It stays until it is detached by name, as a pinned link would.
         std::mem::forget(link);
+        Ok(None)
     }
-    Ok(tcx)
+}
+
+/// Removes the egress program from the clsact qdisc of an interface, where it may hang on kernels
+/// without TCX.
+pub(super) fn remove_filter(interface: &str) {
+    // Mostly there is none; the interface may also have gone and taken it along.
+    let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS);
 }
 
 fn xdp(object: &mut Object) -> Result<&mut Xdp, KernelError> {
@@ -266,11 +290,16 @@ fn refusal(interface: &Interface, error: &ProgramError, native: bool) -> KernelE
     }
 }
 
-fn pin_link(link: FdLink, path: &Path) -> Result<(), KernelError> {
-    link.pin(path).map(drop).map_err(|error| KernelError::Pin {
+/// Pins a link, and keeps it open as well.
+fn pin_link(link: FdLink, path: &Path) -> Result<OwnedFd, KernelError> {
+    link.pin(path).map_err(|error| KernelError::Pin {
         what: "pin a link at",
         path: path.to_owned(),
         error: io::Error::other(one_line(&error)),
+    })?;
+    syscall::open_pin(path).map_err(|error| {
+        unpin(path);
+        pin_error("open", path)(error)
     })
 }
 

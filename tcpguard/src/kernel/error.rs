@@ -46,6 +46,25 @@ pub enum KernelError {
         /// The kernel's words.
         reason: String,
     },
+    /// Its packets do not begin with what the programs read first.
+    #[error(
+        "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
+         protect the Ethernet interface below it instead"
+    )]
+    NoEthernet {
+        /// The interface.
+        interface: String,
+        /// Its `ARPHRD_…` type, include/uapi/linux/if_arp.h.
+        link_type: u16,
+    },
+    /// The counters have no room.
+    #[error("{wanted} interfaces are named and at most {limit} can be protected; name fewer")]
+    TooManyInterfaces {
+        /// How many are named.
+        wanted: usize,
+        /// How many there is room for.
+        limit: usize,
+    },
     /// Attaching failed for another reason.
     #[error("cannot attach {program} to {interface}: {reason}")]
     Attach {
@@ -75,6 +94,9 @@ pub enum KernelError {
         /// What the system said.
         error: io::Error,
     },
+    /// The host could not be asked which network namespace this is.
+    #[error(transparent)]
+    Host(#[from] crate::host::Error),
     /// A map operation failed.
     #[error("cannot {what} the BPF map {map}: {error}")]
     Map {

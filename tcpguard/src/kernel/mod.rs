@@ -16,5 +16,5 @@ pub use convert::{addr, flow, ip, listener_counters, listener_keys};
 pub use dataplane::{Dataplane, FlowRecord};
 pub use error::KernelError;
 pub use object::{Load, Object, ProgramCost};
-pub use pins::{Pins, detach};
+pub use pins::{Pins, detach, pinned};
 pub use table::Plain;

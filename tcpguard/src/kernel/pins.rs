@@ -1,18 +1,25 @@
 //! Where links are pinned, so that the filter outlives the agent.
 //!
-//! `<pin dir>/v<ABI version>/links/<ifindex>-<name>` holds the XDP link of an interface,
-//! `<pin dir>/v<ABI version>/egress/<ifindex>-<name>` its TCX link.
+//! `<pin dir>/v<ABI version>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
+//! interface, `…/egress/<ifindex>-<name>` its TCX link. The cookie is there because several network
+//! namespaces may share one bpffs, and an interface of another one may have the same index and name.
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use tcpguard_common::ABI_VERSION;
 
-use super::KernelError;
+use super::attach::remove_filter;
+use super::{KernelError, syscall};
+use crate::host::netns;
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Directories of the links.
+const KINDS: [&str; 2] = ["links", "egress"];
 
 /// The pins of one agent.
 #[derive(Clone, Debug)]
@@ -24,7 +31,7 @@ impl Pins {
     /// Pins below `dir`, which is created if need be.
     ///
     /// # Errors
-    /// When it cannot be, or is not on a bpffs.
+    /// When it cannot be, is not on a bpffs, or the kernel does not tell which namespace this is.
     pub fn open(dir: &Path) -> Result<Self, KernelError> {
         let pin = |what, path: &Path| {
             let path = path.to_owned();
@@ -36,8 +43,8 @@ impl Pins {
         if stat.f_type as u64 != BPF_FS_MAGIC {
             return Err(KernelError::NoBpffs { path: dir.to_owned() });
         }
-        let root = dir.join(format!("v{ABI_VERSION}"));
-        for kind in ["links", "egress"] {
+        let root = dir.join(format!("v{ABI_VERSION}-{}", netns::cookie()?));
+        for kind in KINDS {
             let path = root.join(kind);
             fs::create_dir_all(&path).map_err(pin("create", &path))?;
         }
@@ -53,34 +60,64 @@ impl Pins {
     }
 }
 
-/// Removes the pinned links of `interfaces` (all when empty) of any layout version below `dir`,
-/// which takes the filter off. Returns the names of the interfaces. Works without an agent.
+/// Takes the programs off `interfaces` (off all when empty) of this network namespace, whatever
+/// layout version pinned them below `dir`, and removes their pins. Returns the names of the
+/// interfaces. An agent that still runs attaches them again unless it has been told.
 ///
 /// # Errors
-/// When a pin cannot be removed.
+/// When a link cannot be detached or a pin cannot be removed.
 pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelError> {
-    let mut names = Vec::new();
-    for version in entries(dir) {
-        for kind in ["links", "egress"] {
-            for pin in entries(&version.join(kind)) {
-                let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                let Some((_, name)) = name.split_once('-') else { continue };
-                if !interfaces.is_empty() && !interfaces.iter().any(|wanted| wanted == name) {
-                    continue;
-                }
-                let name = name.to_owned();
-                fs::remove_file(&pin).map_err(|error| KernelError::Pin {
-                    what: "remove",
-                    path: pin,
-                    error,
-                })?;
-                if !names.contains(&name) {
-                    names.push(name);
-                }
-            }
+    let mut names: Vec<String> = Vec::new();
+    for (name, pin) in pins(dir, netns::cookie()?) {
+        if !interfaces.is_empty() && !interfaces.contains(&name) {
+            continue;
+        }
+        detach_pin(&pin)?;
+        if !names.contains(&name) {
+            remove_filter(&name);
+            names.push(name);
         }
     }
     Ok(names)
+}
+
+/// Interfaces of this network namespace with a link pinned below `dir`, as far as can be seen.
+pub fn pinned(dir: &Path) -> Vec<String> {
+    let Ok(cookie) = netns::cookie() else { return Vec::new() };
+    let mut names: Vec<String> = pins(dir, cookie).into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn detach_pin(pin: &Path) -> Result<(), KernelError> {
+    let failed = |what| move |error| KernelError::Pin { what, path: pin.to_owned(), error };
+    // Unpinning alone would not do: an agent may hold the link as well.
+    let link = syscall::open_pin(pin).map_err(failed("open"))?;
+    syscall::detach_link(link.as_fd()).map_err(failed("detach the link pinned at"))?;
+    fs::remove_file(pin).map_err(failed("remove"))
+}
+
+/// Interface name and path of each pin below `dir` of the namespace with this cookie.
+fn pins(dir: &Path, cookie: u64) -> Vec<(String, PathBuf)> {
+    let ours = |layout: &PathBuf| {
+        let name = layout.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix('v').and_then(|name| name.split_once('-')).is_some_and(
+            |(version, namespace)| {
+                version.parse::<u32>().is_ok() && namespace == cookie.to_string()
+            },
+        )
+    };
+    let mut found = Vec::new();
+    for layout in entries(dir).into_iter().filter(ours) {
+        for pin in KINDS.iter().flat_map(|kind| entries(&layout.join(kind))) {
+            let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Some((_, name)) = name.split_once('-') {
+                found.push((name.to_owned(), pin));
+            }
+        }
+    }
+    found
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
@@ -88,4 +125,39 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_other_network_namespaces_are_not_ours() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for pin in [
+            "v1-7/links/2-eth0",
+            "v1-7/egress/2-eth0",
+            "v2-7/links/3-eth-1",
+            "v1-8/links/2-eth9",
+            "v1-77/links/2-eth9",
+            "other-7/links/2-eth9",
+        ] {
+            let path = dir.path().join(pin);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            fs::write(path, "").expect("file");
+        }
+        let found: Vec<_> = pins(dir.path(), 7)
+            .into_iter()
+            .map(|(name, pin)| {
+                let pin = pin.strip_prefix(dir.path()).expect("below").display().to_string();
+                (name, pin)
+            })
+            .collect();
+        let expected = [
+            ("eth0", "v1-7/links/2-eth0"),
+            ("eth0", "v1-7/egress/2-eth0"),
+            ("eth-1", "v2-7/links/3-eth-1"),
+        ];
+        assert_eq!(found, expected.map(|(name, pin)| (name.to_owned(), pin.to_owned())));
+    }
 }
