@@ -129,9 +129,14 @@ impl Attack {
         number(&self.0, "/syns")
     }
 
-    /// Of these, dropped by rules; in observe mode: would have been.
+    /// Of these, dropped.
     pub fn dropped(&self) -> u64 {
         number(&self.0, "/dropped")
+    }
+
+    /// SYNs that its rules matched, in whatever mode.
+    pub fn matched(&self) -> u64 {
+        number(&self.0, "/matched")
     }
 
     /// The command that it advises, if any.
