@@ -162,8 +162,8 @@ impl Guard {
     /// The line at the end.
     pub fn stopped(&self) -> String {
         format!(
-            "stopped; the filter stays on {}, so that a restart opens no gap, and drops nothing any \
-             more {} s from now unless an agent is back; take it off: tcpguard detach --all",
+            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now; the \
+             next agent takes the filter over and makes its rules anew; take it off: tcpguard detach --all",
             self.interfaces.in_words(),
             HEARTBEAT_LIMIT.as_secs()
         )

@@ -24,8 +24,9 @@ use guard::Guard;
 /// Requests that may wait for the loop.
 const WAITING_REQUESTS: usize = 32;
 
-/// Protects the host until SIGTERM or SIGINT. The programs then stay attached and unexpired rules
-/// go on, so that a restart opens no gap; `tcpguard detach` takes them off.
+/// Protects the host until SIGTERM or SIGINT. The programs then stay attached with their
+/// rules for half a minute; the next agent takes the links over and makes its rules anew.
+/// `tcpguard detach` takes the programs off.
 ///
 /// # Errors
 /// When it cannot start. Then nothing is attached that was not before.

@@ -52,7 +52,7 @@ pub struct Global {
     /// Directory of the agent's sockets
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
-    /// Directory on a bpffs in which links and maps are pinned
+    /// Directory on a bpffs in which links are pinned
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pub pin_dir: PathBuf,
 }

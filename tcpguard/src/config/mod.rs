@@ -25,7 +25,7 @@ pub const DEFAULT_PATH: &str = "/etc/tcpguard/tcpguard.toml";
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/tcpguard";
 /// Where what must survive a restart is kept when the command line names no other directory.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard";
-/// Where links and maps are pinned when the command line names no other directory.
+/// Where links are pinned when the command line names no other directory.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
 /// Reads the file `named` on the command line, or the default file if there is one, and puts

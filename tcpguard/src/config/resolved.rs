@@ -40,7 +40,7 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// Directory of what must survive a restart.
     pub state_dir: PathBuf,
-    /// Directory on a bpffs in which links and maps are pinned.
+    /// Directory on a bpffs in which links are pinned.
     pub pin_dir: PathBuf,
     /// Which log lines of the BPF programs to print.
     pub bpf_log: LevelFilter,
