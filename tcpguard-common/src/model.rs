@@ -5,13 +5,14 @@
 extern crate std;
 
 use std::boxed::Box;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{HLL_REGISTERS, SEEN_BUCKETS};
 use crate::abi::{
-    Addr, Class, Client, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, Class, Client, Config, Flow, FlowKey, HashKey, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters,
 };
 use crate::fastpath::{self, Steps, Tables, Work, step};
 
@@ -41,6 +42,8 @@ pub struct Model {
     pub sources: BTreeMap<Addr, SourceCounters>,
     /// Validated clients.
     pub clients: BTreeMap<Addr, Client>,
+    /// Marks of the client filters: both are the same here, because nothing is ever forgotten.
+    pub client_filter: BTreeSet<usize>,
     /// Source rules.
     pub source_rules: Vec<(Net, RuleRef)>,
     /// Signature rules.
@@ -59,6 +62,21 @@ pub struct Model {
     pub last_syn_ns: u64,
     segments: u64,
     work: Work,
+}
+
+/// A key made from a seed (SplitMix64, Steele et al., 2014), for what must be repeatable. The agent
+/// draws its own.
+pub const fn hash_key(seed: u64) -> HashKey {
+    let mut key = [0; 10];
+    let mut at = 0;
+    while at < key.len() {
+        let mut word = seed.wrapping_add((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        key[at] = word ^ word >> 31;
+        at += 1;
+    }
+    HashKey(key)
 }
 
 impl Model {
@@ -210,6 +228,14 @@ impl Tables for Model {
 
     fn insert_client(&mut self, addr: &Addr, client: &Client) {
         self.clients.insert(*addr, *client);
+    }
+
+    fn may_be_client(&self, _filter: u32, mark: usize) -> bool {
+        self.client_filter.contains(&mark)
+    }
+
+    fn mark_client(&mut self, mark: usize) {
+        self.client_filter.insert(mark);
     }
 
     fn source_rule(&self, addr: &Addr) -> Option<RuleRef> {

@@ -12,13 +12,13 @@ use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_1() {
-    assert_eq!(ABI_VERSION, 1);
+fn sizes_of_abi_version_2() {
+    assert_eq!(ABI_VERSION, 2);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
-        ("Config", size_of::<Config>(), 56),
+        ("Config", size_of::<Config>(), 128),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
@@ -45,7 +45,7 @@ fn sizes_of_abi_version_1() {
 fn offsets_that_other_tools_may_read() {
     assert_eq!(offset_of!(Config, heartbeat_ns), 8);
     assert_eq!(offset_of!(Config, hash_key), 24);
-    assert_eq!(offset_of!(Config, netns_cookie), 40);
+    assert_eq!(offset_of!(Config, netns_cookie), 104);
     assert_eq!(offset_of!(Flow, syn_seq), 24);
     assert_eq!(offset_of!(Flow, fingerprint), 40);
     assert_eq!(offset_of!(PacketCounters, reasons), 16);
@@ -99,6 +99,7 @@ fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<FlowKey>(), size_of::<Flow>(), maps::MAX_FLOWS)
         + hash(size_of::<Addr>(), size_of::<SourceCounters>(), maps::MAX_SOURCES)
         + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
+        + array(maps::CLIENT_MARKS, 2)
         + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), maps::MAX_SIGNATURES)
         + array(8, maps::MAX_RULES)
         + per_cpu(size_of::<RuleHits>(), maps::MAX_RULES)

@@ -57,6 +57,8 @@ pub static SOURCES: LruHashMap<Addr, SourceCounters, { size::MAX_SOURCES as usiz
 #[btf_map]
 pub static CLIENTS: LruHashMap<Addr, Client, { size::MAX_CLIENTS as usize }> = LruHashMap::new();
 #[btf_map]
+pub static CLIENT_FILTERS: Array<[u8; size::CLIENT_MARKS], 2> = Array::new();
+#[btf_map]
 pub static SOURCE_RULES_V4: LpmTrie<[u8; 4], RuleRef, { size::MAX_RULES as usize }> =
     LpmTrie::new();
 #[btf_map]

@@ -157,6 +157,25 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn may_be_client(&self, filter: u32, mark: usize) -> bool {
+        match maps::CLIENT_FILTERS.get(filter) {
+            Some(marks) => marks[mark & (size::CLIENT_MARKS - 1)] != 0,
+            // There is no such filter: look the client up.
+            None => true,
+        }
+    }
+
+    #[inline(always)]
+    fn mark_client(&mut self, mark: usize) {
+        for filter in 0..2 {
+            if let Some(marks) = maps::CLIENT_FILTERS.get_ptr_mut(filter) {
+                // SAFETY: a value looked up in this run.
+                unsafe { (*marks)[mark & (size::CLIENT_MARKS - 1)] = 1 };
+            }
+        }
+    }
+
+    #[inline(always)]
     fn source_rule(&self, addr: &Addr) -> Option<RuleRef> {
         match addr.as_v4() {
             Some(v4) => maps::SOURCE_RULES_V4.get(&Key::new(32, v4)).copied(),

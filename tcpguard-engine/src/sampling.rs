@@ -21,10 +21,7 @@ impl Sampling {
         shift: u8,
         settings: &Settings,
     ) -> Option<u8> {
-        let limit = settings.followed_per_second as f64;
-        let needed = (0..MAX_SHIFT)
-            .find(|shift| syn_rate / f64::from(1_u32 << shift) <= limit)
-            .unwrap_or(MAX_SHIFT);
+        let needed = needed(syn_rate, settings);
         if needed >= shift {
             self.needed = now;
             return (needed > shift).then_some(needed);
@@ -35,6 +32,16 @@ impl Sampling {
         self.needed = now;
         Some(shift - 1)
     }
+}
+
+/// Every flow while the kernel can afford it. Beyond that a flood is under way, of which a sample
+/// far smaller says as much, and each flow that is left out saves its insertion into the table.
+fn needed(syn_rate: f64, settings: &Settings) -> u8 {
+    if syn_rate <= settings.followed_per_second as f64 {
+        return 0;
+    }
+    let limit = settings.followed_in_flood as f64;
+    (0..MAX_SHIFT).find(|shift| syn_rate / f64::from(1_u32 << shift) <= limit).unwrap_or(MAX_SHIFT)
 }
 
 #[cfg(test)]
@@ -56,11 +63,11 @@ mod tests {
             shift
         };
         assert_eq!(poll(20_000.0, 0), 0);
-        assert_eq!(poll(100_000.0, 0), 3, "12,500 a second are followed");
-        assert_eq!(poll(5_000_000.0, 0), 8);
-        assert_eq!(poll(0.0, 9), 8);
-        assert_eq!(poll(0.0, 1), 7);
-        assert_eq!(poll(0.0, 9), 7);
-        assert_eq!(poll(0.0, 1), 6);
+        assert_eq!(poll(100_000.0, 0), 5, "3,125 a second are followed");
+        assert_eq!(poll(5_000_000.0, 0), 11);
+        assert_eq!(poll(0.0, 9), 11);
+        assert_eq!(poll(0.0, 1), 10);
+        assert_eq!(poll(0.0, 9), 10);
+        assert_eq!(poll(0.0, 1), 9);
     }
 }

@@ -75,10 +75,10 @@ impl Addr {
         if self.as_v4().is_some() { *self } else { Self([self.0[0], self.0[1], 0, 0]) }
     }
 
-    /// The address as two words for hashing.
+    /// The address as words for hashing.
     #[inline(always)]
-    pub(crate) const fn words(&self) -> [u64; 2] {
-        [self.0[0] as u64 | (self.0[1] as u64) << 32, self.0[2] as u64 | (self.0[3] as u64) << 32]
+    pub(crate) const fn words(&self) -> &[u32; 4] {
+        &self.0
     }
 }
 

@@ -20,15 +20,25 @@ pub struct Config {
     pub heartbeat_ns: u64,
     /// After this many ns without a heartbeat no rule drops any more.
     pub heartbeat_limit_ns: u64,
-    /// Key of all hashes, random per boot: an attacker must not be able to aim at a slot.
-    pub hash_key: [u64; 2],
+    /// Key of all hashes.
+    pub hash_key: HashKey,
     /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
     /// Number of source rules; 0 lets every SYN skip their look-up.
     pub source_rules: u32,
     /// 1: the tracepoint counts completed handshakes, so that third ACKs do not count them again.
     pub established_seen: u32,
+    /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
+    pub client_filter: u32,
+    /// Always zero.
+    pub pad: u32,
 }
+
+/// Secret words, random whenever the tables start empty: an attacker must not be able to aim at a
+/// slot. See [`crate::fastpath::hash`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HashKey(pub [u64; 10]);
 
 /// Bit of the `PORTS` table: some socket listens on this port on every IPv4 address.
 pub const PORT_ANY_V4: u8 = 1;

@@ -17,7 +17,7 @@ mod values;
 
 pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
-pub use config::{Config, PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT};
+pub use config::{Config, HashKey, PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT};
 pub use counters::{
     CLASS_SLOTS, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits, SourceCounters,
 };

@@ -1,9 +1,9 @@
 //! Whose a packet is, and what it adds to whose counters.
 
-use super::{Tables, Work};
+use super::{Tables, Work, clients, hash};
 use crate::abi::{
-    Addr, Client, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PORT_ANY_V4,
-    PORT_ANY_V6, PORT_EXACT, SourceCounters,
+    Addr, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PORT_ANY_V4, PORT_ANY_V6,
+    PORT_EXACT, SourceCounters,
 };
 
 /// How many flows one stands for that was recorded under `recorded_shift` and looked up now: when
@@ -81,9 +81,16 @@ impl Seen {
 /// Counts a packet of a source: with the validated clients, which no flood evicts, or else with
 /// the others.
 #[inline(always)]
-pub(super) fn count_source<T: Tables>(tables: &mut T, addr: &Addr, now: u64, seen: Seen) {
+pub(super) fn count_source<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    addr: &Addr,
+    now: u64,
+    seen: Seen,
+) {
     let addr = addr.client();
-    if let Some(client) = tables.client(&addr) {
+    let hash = hash::source(&config.hash_key, &addr);
+    if let Some(client) = clients::find(config, tables, &addr, hash) {
         seen.add(&mut client.counters, now);
         return;
     }
@@ -94,21 +101,4 @@ pub(super) fn count_source<T: Tables>(tables: &mut T, addr: &Addr, now: u64, see
     let mut counters = SourceCounters::default();
     seen.add(&mut counters, now);
     tables.insert_source(&addr, &counters);
-}
-
-/// Records that the owner of an address completed a handshake. Only this makes a client.
-#[inline(never)]
-pub(super) fn validate<T: Tables>(tables: &mut T, addr: &Addr, now: u64, completed: u64) {
-    let addr = addr.client();
-    if let Some(client) = tables.client(&addr) {
-        client.completed_ns = now;
-        client.counters.completed += completed;
-        return;
-    }
-    let mut client = Client { completed_ns: now, ..Client::default() };
-    if let Some(counters) = tables.source(&addr) {
-        client.counters = *counters;
-    }
-    client.counters.completed += completed;
-    tables.insert_client(&addr, &client);
 }

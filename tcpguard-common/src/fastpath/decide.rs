@@ -1,6 +1,7 @@
 //! The fate of a packet. The kernel, replay, fuzzing and the property tests all run these lines.
 
-use super::count::{Seen, count, count_source, find_listener, validate, weight};
+use super::clients::validate;
+use super::count::{Seen, count, count_source, find_listener, weight};
 use super::{Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
 use crate::abi::{Action, Class, Config, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason};
@@ -27,6 +28,8 @@ pub struct Work {
     pub(super) sampled: bool,
     /// Hash of its flow.
     pub(super) flow_hash: u64,
+    /// Hash of its client.
+    pub(super) source_hash: u64,
     /// Boot time in ns.
     pub(super) now: u64,
     /// What it looks like, if it is a SYN and anybody wants to know.
@@ -109,7 +112,7 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey) {
     };
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
-    validate(tables, &flow.client, now, 1);
+    validate(config, tables, &flow.client, now, 1);
 }
 
 #[inline(never)]
@@ -120,12 +123,12 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
         return;
     };
     count(tables, listener.id, |counters| counters.syn_ack += 1);
-    if !hash::sampled(hash::flow(config.hash_key, &key), config.sample_shift) {
+    if !hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
         return;
     }
     let now = tables.now_ns();
     let syn_ack = 1 << (config.sample_shift & 31);
-    count_source(tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
+    count_source(config, tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
     let Some(flow) = tables.flow(&key) else {
         return;
     };

@@ -37,6 +37,7 @@ mod tests {
     use super::*;
     use crate::abi::Addr;
     use crate::fastpath::hash;
+    use crate::model::hash_key;
 
     #[test]
     fn first_bit_is_the_number_of_trailing_zeros_plus_one() {
@@ -49,7 +50,7 @@ mod tests {
     #[test]
     fn repeated_sources_change_nothing() {
         let mut registers = [0; HLL_REGISTERS];
-        let hash = hash::source([1, 2], &Addr::from_v4([192, 0, 2, 1]));
+        let hash = hash::source(&hash_key(1), &Addr::from_v4([192, 0, 2, 1]));
         add(&mut registers, hash);
         let once = registers;
         add(&mut registers, hash);

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod classify;
+pub mod clients;
 mod count;
 mod decide;
 pub mod distinct;

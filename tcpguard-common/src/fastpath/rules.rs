@@ -1,6 +1,6 @@
 //! Which rule matches a SYN, and what may keep it from being dropped.
 
-use super::{Mask, Tables, VALIDATED_RATE, Work, hash, seen};
+use super::{Mask, Tables, VALIDATED_RATE, Work, clients, hash, seen};
 use crate::abi::{Config, Reason, RuleRef, SignatureKey};
 
 /// Which rule matches a SYN.
@@ -48,7 +48,12 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
 /// Why a SYN may not be dropped by its source or signature: the address is protected, or its owner
 /// completed a handshake before and is not sending more SYNs than a client does.
 #[inline(always)]
-pub(super) fn spared<T: Tables>(tables: &mut T, work: &Work, flags: u32) -> Option<Reason> {
+pub(super) fn spared<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &Work,
+    flags: u32,
+) -> Option<Reason> {
     let source = &work.segment.flow.client;
     if flags & RuleRef::FORCED == 0
         && u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > work.now
@@ -58,7 +63,7 @@ pub(super) fn spared<T: Tables>(tables: &mut T, work: &Work, flags: u32) -> Opti
     if flags & RuleRef::BY_OPERATOR != 0 {
         return None;
     }
-    let client = tables.client(&source.client())?;
+    let client = clients::find(config, tables, &source.client(), work.source_hash)?;
     if client.bucket.take(work.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
 }
 

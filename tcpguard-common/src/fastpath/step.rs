@@ -1,6 +1,7 @@
 //! The steps of the decision about an arriving frame; see [`super::Steps`].
 
-use super::count::{Seen, count, count_listener, count_source, find_listener, validate, weight};
+use super::clients::validate;
+use super::count::{Seen, count, count_listener, count_source, find_listener, weight};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{HANDSHAKE_NS, Tables, Work, classify, distinct, hash};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
@@ -27,11 +28,12 @@ pub fn parse<F: Frame + ?Sized, T: Tables>(
 pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     let flow = &work.segment.flow;
     work.now = tables.now_ns();
-    work.flow_hash = hash::flow(config.hash_key, flow);
+    work.flow_hash = hash::flow(&config.hash_key, flow);
+    work.source_hash = hash::source(&config.hash_key, &flow.client.client());
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
     if work.sampled {
         let syn = 1 << (config.sample_shift & 31);
-        count_source(tables, &flow.client, work.now, Seen { syn, ..Seen::default() });
+        count_source(config, tables, &flow.client, work.now, Seen { syn, ..Seen::default() });
     }
     work.known = false;
     work.listener = ListenerEntry::default();
@@ -43,7 +45,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     *tables.last_syn_ns() = work.now;
     count(tables, listener.id, |counters| counters.syn += 1);
     if let Some(registers) = tables.distinct_sources(listener.id) {
-        distinct::add(registers, hash::source(config.hash_key, &flow.client.client()));
+        distinct::add(registers, work.source_hash);
     }
 }
 
@@ -68,7 +70,7 @@ pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Rea
     if agent_gone(config, work.now) {
         return Reason::AgentGone;
     }
-    if let Some(reason) = spared(tables, work, matched.rule.flags) {
+    if let Some(reason) = spared(config, tables, work, matched.rule.flags) {
         count_listener(tables, work, |counters| counters.spared += 1);
         return reason;
     }
@@ -143,7 +145,7 @@ pub fn follow<T: Tables>(
         } else {
             Seen { ack: weight, ..Seen::default() }
         };
-        count_source(tables, &segment.flow.client, now, seen);
+        count_source(config, tables, &segment.flow.client, now, seen);
     }
     let last_syn = *tables.last_syn_ns();
     if last_syn == 0 || now.saturating_sub(last_syn) > HANDSHAKE_NS {
@@ -152,7 +154,7 @@ pub fn follow<T: Tables>(
     if tables.port_bits(segment.flow.server_port) == 0 {
         return passed;
     }
-    if !hash::sampled(hash::flow(config.hash_key, &segment.flow), config.sample_shift) {
+    if !hash::sampled(hash::flow(&config.hash_key, &segment.flow), config.sample_shift) {
         return passed;
     }
     let Some(flow) = tables.flow(&segment.flow) else {
@@ -176,7 +178,7 @@ pub fn follow<T: Tables>(
     count(tables, listener, |counters| counters.acknowledged += weight);
     // Where the tracepoint counts completions, it counts this one too.
     let completed = if config.established_seen != 0 { 0 } else { weight };
-    validate(tables, &segment.flow.client, now, completed);
+    validate(config, tables, &segment.flow.client, now, completed);
     Reason::HandshakeAck
 }
 

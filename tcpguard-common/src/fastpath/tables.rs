@@ -46,6 +46,11 @@ pub trait Tables {
     /// Records a validated client.
     fn insert_client(&mut self, addr: &Addr, client: &Client);
 
+    /// Whether a mark of a client filter is set; filters other than 0 and 1 do not exist.
+    fn may_be_client(&self, filter: u32, mark: usize) -> bool;
+    /// Sets a mark of both client filters.
+    fn mark_client(&mut self, mark: usize);
+
     /// The rule with the longest prefix over an address.
     fn source_rule(&self, addr: &Addr) -> Option<RuleRef>;
     /// The rule for a signature.

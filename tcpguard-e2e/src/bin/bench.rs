@@ -11,6 +11,7 @@ use tcpguard::kernel::{Dataplane, Load, Object, addr};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerEntry, ListenerKey, Mode};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::model::hash_key;
 use tcpguard_e2e::clock;
 use tcpguard_e2e::foreign::{BareProgram, Verdict};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
@@ -55,7 +56,7 @@ fn main() -> Result<()> {
         mode: Mode::Enforce as u8,
         heartbeat_ns: clock::boot_ns(),
         heartbeat_limit_ns: u64::MAX,
-        hash_key: [1, 2],
+        hash_key: hash_key(1),
         source_rules: 1,
         ..Config::default()
     };

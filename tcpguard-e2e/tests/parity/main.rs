@@ -2,7 +2,7 @@
 
 mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use tcpguard_common::abi::{
     PORT_EXACT, Reason, RuleRef, SignatureKey,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
-use tcpguard_common::model::Model;
+use tcpguard_common::model::{Model, hash_key};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use traffic::{Frame, Traffic, v4};
@@ -56,7 +56,7 @@ impl Pair {
             drop_illegal: drop_illegal.into(),
             heartbeat_ns: START_NS,
             heartbeat_limit_ns: 30_000 * MS,
-            hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+            hash_key: hash_key(0x0123_4567_89ab_cdef),
             source_rules: 1,
             ..Config::default()
         };
@@ -192,6 +192,12 @@ impl Pair {
         assert_eq!(sorted(kernel.flows().unwrap()), model.flows, "flows");
         assert_eq!(sorted(kernel.sources().unwrap()), model.sources, "sources");
         assert_eq!(sorted(kernel.clients().unwrap()), model.clients, "clients");
+        for filter in 0..2 {
+            assert_eq!(
+                marks(kernel.client_filter(filter).unwrap().as_slice()),
+                model.client_filter
+            );
+        }
         let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
         let mut seen = kernel.take_unknown_listeners().unwrap();
         seen.sort();
@@ -201,6 +207,10 @@ impl Pair {
 
 fn sorted<K: Ord, V>(entries: Vec<(K, V)>) -> BTreeMap<K, V> {
     entries.into_iter().collect()
+}
+
+fn marks(filter: &[u8]) -> BTreeSet<usize> {
+    (0..filter.len()).filter(|at| filter[*at] != 0).collect()
 }
 
 fn hex(frame: &[u8]) -> String {

@@ -19,6 +19,7 @@ mod tests {
     use super::*;
     use tcpguard_common::abi::Addr;
     use tcpguard_common::fastpath::{distinct, hash};
+    use tcpguard_common::model::hash_key;
 
     #[test]
     fn the_estimate_is_within_four_standard_errors() {
@@ -28,7 +29,7 @@ mod tests {
                 let addr = Addr::from_v4(source.to_be_bytes());
                 // Each twice: only distinct ones count.
                 for _ in 0..2 {
-                    distinct::add(&mut registers, hash::source([7, 11], &addr));
+                    distinct::add(&mut registers, hash::source(&hash_key(7), &addr));
                 }
             }
             let estimate = estimate(&registers) as f64;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config as KernelConfig, PacketCounters};
+use tcpguard_common::abi::{Config as KernelConfig, HashKey, PacketCounters};
 use tcpguard_engine::{Command, Engine, ListenerSample, Mode, Sample, Settings, TcpExt, Timestamp};
 
+use super::client_filter::ClientFilter;
 use super::executor::{Executor, Followup, kernel_mode};
 use super::interfaces::Interfaces;
 use super::{distinct, mode_file};
@@ -57,6 +58,7 @@ pub struct Guard {
     object: Object,
     sockets: SockDiag,
     tracepoint: bool,
+    client_filter: ClientFilter,
     count_half_open: bool,
     count_rules: bool,
     last_second: Option<Timestamp>,
@@ -140,6 +142,7 @@ impl Guard {
             object,
             sockets,
             tracepoint,
+            client_filter: ClientFilter::default(),
             count_half_open: true,
             count_rules: true,
             last_second: None,
@@ -226,11 +229,23 @@ impl Guard {
         if self.count_rules {
             self.compare_rules(now)?;
         }
+        self.tend_client_filter(now)?;
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
             for followed in self.executor.listeners.iter() {
                 self.executor.dataplane.reset_distinct_sources(followed.slot())?;
             }
+        }
+        Ok(())
+    }
+
+    fn tend_client_filter(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let Executor { dataplane, config, .. } = &mut self.executor;
+        let change =
+            self.client_filter.tend(now, config.client_filter, &config.hash_key, dataplane)?;
+        if let Some(filter) = change {
+            config.client_filter = filter;
+            dataplane.set_config(config)?;
         }
         Ok(())
     }
@@ -397,11 +412,14 @@ fn due(last: &mut Option<Timestamp>, now: Timestamp, period: Duration) -> bool {
     due
 }
 
-fn random_key() -> std::io::Result<[u64; 2]> {
-    let mut bytes = [0u8; 16];
+fn random_key() -> std::io::Result<HashKey> {
+    let mut bytes = [0u8; size_of::<HashKey>()];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte]));
-    Ok([word(0), word(8)])
+    let mut key = HashKey::default();
+    for (word, bytes) in key.0.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    Ok(key)
 }
 
 fn settings(config: &Config) -> Settings {

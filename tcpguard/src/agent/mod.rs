@@ -1,6 +1,7 @@
 //! The agent: one loop that owns the engine, polls the kernel, and carries out what the engine
 //! wants.
 
+mod client_filter;
 pub mod distinct;
 mod executor;
 mod facts;

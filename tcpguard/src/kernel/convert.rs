@@ -89,7 +89,7 @@ pub fn listener_counters(
 /// The engine's form of a sampled flow; `None` for one that the sample no longer covers, because
 /// the shift has grown since it was recorded: its end would not be seen, and it would look failed.
 pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::Flow> {
-    if !hash::sampled(hash::flow(config.hash_key, key), config.sample_shift) {
+    if !hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift) {
         return None;
     }
     let time = |ns: u64| (ns != 0).then(|| engine::Timestamp::from_nanos(ns));

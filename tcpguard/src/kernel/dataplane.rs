@@ -31,6 +31,7 @@ pub struct Dataplane {
     flows: Table<FlowKey, Flow>,
     sources: Table<Addr, SourceCounters>,
     clients: Table<Addr, Client>,
+    client_filters: Table<u32, [u8; maps::CLIENT_MARKS]>,
     source_rules_v4: Table<PrefixV4, RuleRef>,
     source_rules_v6: Table<PrefixV6, RuleRef>,
     signatures: Table<SignatureKey, RuleRef>,
@@ -60,6 +61,7 @@ impl Dataplane {
             flows: object.table(maps::FLOWS)?,
             sources: object.table(maps::SOURCES)?,
             clients: object.table(maps::CLIENTS)?,
+            client_filters: object.table(maps::CLIENT_FILTERS)?,
             source_rules_v4: object.table(maps::SOURCE_RULES_V4)?,
             source_rules_v6: object.table(maps::SOURCE_RULES_V6)?,
             signatures: object.table(maps::SIGNATURES)?,
@@ -252,6 +254,27 @@ impl Dataplane {
         self.clients.get(&addr(ip).client())
     }
 
+    /// The marks of client filter 0 or 1; see [`tcpguard_common::fastpath::clients`].
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn client_filter(&self, filter: u32) -> Result<Box<[u8; maps::CLIENT_MARKS]>, KernelError> {
+        let marks = self.client_filters.get(&filter)?;
+        Ok(Box::new(marks.unwrap_or([0; maps::CLIENT_MARKS])))
+    }
+
+    /// Overwrites client filter 0 or 1.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_client_filter(
+        &self,
+        filter: u32,
+        marks: &[u8; maps::CLIENT_MARKS],
+    ) -> Result<(), KernelError> {
+        self.client_filters.set(&filter, marks)
+    }
+
     /// Lets SYNs from `net` be dropped by rule `slot`; the flags are those of [`RuleRef`].
     ///
     /// # Errors
@@ -395,6 +418,9 @@ impl Dataplane {
         }
         for (key, _) in self.clients.entries()? {
             self.clients.remove(&key)?;
+        }
+        for filter in 0..2 {
+            self.set_client_filter(filter, &[0; maps::CLIENT_MARKS])?;
         }
         for bucket in 0..maps::SEEN_BUCKETS {
             self.seen.set(&bucket, &SeenBucket::default())?;

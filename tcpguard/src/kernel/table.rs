@@ -44,6 +44,7 @@ plain!(
     abi::SignatureKey,
     abi::SourceCounters,
     [u8; abi::maps::HLL_REGISTERS],
+    [u8; abi::maps::CLIENT_MARKS],
     [u8; 65_536],
 );
 
