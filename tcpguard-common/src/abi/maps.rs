@@ -17,9 +17,8 @@ pub const MAX_FLOWS: u32 = 65_536;
 pub const MAX_SOURCES: u32 = 65_536;
 /// Validated clients remembered (LRU). Only a completed handshake adds one.
 pub const MAX_CLIENTS: u32 = 131_072;
-/// Marks of each of the two client filters, a byte each: two for every client of a full table, in
-/// 256 KiB, which a second-level cache holds; a power of two.
-pub const CLIENT_MARKS: usize = 2 * MAX_CLIENTS as usize;
+/// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
+pub const CLIENT_MARKS: usize = 65_536;
 /// Sets of the table of dropped SYNs, 8 places each; a power of two.
 pub const SEEN_BUCKETS: u32 = 131_072;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
@@ -51,7 +50,7 @@ pub const FLOWS: &str = "FLOWS";
 pub const SOURCES: &str = "SOURCES";
 /// LRU hash: [`super::Addr`] to [`super::Client`].
 pub const CLIENTS: &str = "CLIENTS";
-/// Array of 2: marks (u8) by source hash; see [`crate::fastpath::clients`].
+/// Array of 2: marks (u8) by prefix; see [`crate::fastpath::clients`].
 pub const CLIENT_FILTERS: &str = "CLIENT_FILTERS";
 /// LPM trie: [`super::PrefixV4`] to [`super::RuleRef`].
 pub const SOURCE_RULES_V4: &str = "SOURCE_RULES_V4";

@@ -1,6 +1,6 @@
 //! Whose a packet is, and what it adds to whose counters.
 
-use super::{Tables, Work, clients, hash};
+use super::{Tables, Work, clients};
 use crate::abi::{
     Addr, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PORT_ANY_V4, PORT_ANY_V6,
     PORT_EXACT, SourceCounters,
@@ -89,8 +89,7 @@ pub(super) fn count_source<T: Tables>(
     seen: Seen,
 ) {
     let addr = addr.client();
-    let hash = hash::source(&config.hash_key, &addr);
-    if let Some(client) = clients::find(config, tables, &addr, hash) {
+    if let Some(client) = clients::find(config, tables, &addr) {
         seen.add(&mut client.counters, now);
         return;
     }

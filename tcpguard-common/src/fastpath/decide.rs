@@ -28,8 +28,6 @@ pub struct Work {
     pub(super) sampled: bool,
     /// Hash of its flow.
     pub(super) flow_hash: u64,
-    /// Hash of its client.
-    pub(super) source_hash: u64,
     /// Boot time in ns.
     pub(super) now: u64,
     /// What it looks like, if it is a SYN and anybody wants to know.
@@ -112,7 +110,7 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey) {
     };
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
-    validate(config, tables, &flow.client, now, 1);
+    validate(tables, &flow.client, now, 1);
 }
 
 #[inline(never)]

@@ -63,7 +63,7 @@ pub(super) fn spared<T: Tables>(
     if flags & RuleRef::BY_OPERATOR != 0 {
         return None;
     }
-    let client = clients::find(config, tables, &source.client(), work.source_hash)?;
+    let client = clients::find(config, tables, &source.client())?;
     if client.bucket.take(work.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
 }
 

@@ -29,7 +29,6 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     let flow = &work.segment.flow;
     work.now = tables.now_ns();
     work.flow_hash = hash::flow(&config.hash_key, flow);
-    work.source_hash = hash::source(&config.hash_key, &flow.client.client());
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
     if work.sampled {
         let syn = 1 << (config.sample_shift & 31);
@@ -45,7 +44,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     *tables.last_syn_ns() = work.now;
     count(tables, listener.id, |counters| counters.syn += 1);
     if let Some(registers) = tables.distinct_sources(listener.id) {
-        distinct::add(registers, work.source_hash);
+        distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
 }
 
@@ -178,7 +177,7 @@ pub fn follow<T: Tables>(
     count(tables, listener, |counters| counters.acknowledged += weight);
     // Where the tracepoint counts completions, it counts this one too.
     let completed = if config.established_seen != 0 { 0 } else { weight };
-    validate(config, tables, &segment.flow.client, now, completed);
+    validate(tables, &segment.flow.client, now, completed);
     Reason::HandshakeAck
 }
 

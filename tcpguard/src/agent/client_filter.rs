@@ -6,16 +6,16 @@
 
 use std::time::Duration;
 
+use tcpguard_common::abi::Addr;
 use tcpguard_common::abi::maps::CLIENT_MARKS;
-use tcpguard_common::abi::{Addr, HashKey};
-use tcpguard_common::fastpath::{clients, hash};
+use tcpguard_common::fastpath::clients;
 use tcpguard_engine::Timestamp;
 
 use crate::kernel::{Dataplane, KernelError};
 
 /// How often the filter is looked at.
 const PERIOD: Duration = Duration::from_secs(60);
-/// From one stranger in four on that passes the filter, it is made anew.
+/// From one mark in four on the filter lets through too much, and is made anew.
 const CROWDED: usize = CLIENT_MARKS / 4;
 /// Attempts to find every client in the new filter. Each adds what the one before lost to a
 /// handshake that completed between reading the marks and writing them, so two are nearly always enough.
@@ -52,6 +52,8 @@ impl Filters for Dataplane {
 #[derive(Debug, Default)]
 pub struct ClientFilter {
     checked: Option<Timestamp>,
+    /// Marks of the clients known when it was last made anew.
+    needed: usize,
 }
 
 impl ClientFilter {
@@ -63,7 +65,6 @@ impl ClientFilter {
         &mut self,
         now: Timestamp,
         asked: u32,
-        key: &HashKey,
         filters: &impl Filters,
     ) -> Result<Option<u32>, KernelError> {
         if self.checked.is_some_and(|last| now.since(last) < PERIOD) {
@@ -71,7 +72,8 @@ impl ClientFilter {
         }
         self.checked = Some(now);
         let set = filters.read(asked)?.iter().filter(|mark| **mark != 0).count();
-        if set < CROWDED {
+        // Making it anew pays where at least a third of the marks may go.
+        if set < CROWDED || 2 * set < 3 * self.needed {
             return Ok(None);
         }
         let other = 1 - asked.min(1);
@@ -80,7 +82,8 @@ impl ClientFilter {
             // The clients first: one that completes after this sets its mark itself.
             let clients = filters.clients()?;
             let mut marks = filters.read(other)?;
-            if !add(&mut marks, &clients, key) {
+            if !add(&mut marks, &clients) {
+                self.needed = marks.iter().filter(|mark| **mark != 0).count();
                 return Ok(Some(other));
             }
             filters.write(other, &marks)?;
@@ -91,10 +94,10 @@ impl ClientFilter {
 }
 
 /// Sets the marks of `clients`; whether any was missing.
-fn add(marks: &mut Marks, clients: &[Addr], key: &HashKey) -> bool {
+fn add(marks: &mut Marks, clients: &[Addr]) -> bool {
     let mut missing = false;
     for client in clients {
-        let mark = &mut marks[clients::mark(hash::source(key, client))];
+        let mark = &mut marks[clients::mark(client)];
         missing |= *mark == 0;
         *mark = 1;
     }
@@ -105,11 +108,7 @@ fn add(marks: &mut Marks, clients: &[Addr], key: &HashKey) -> bool {
 mod tests {
     use std::cell::RefCell;
 
-    use tcpguard_common::model::hash_key;
-
     use super::*;
-
-    const KEY: HashKey = hash_key(5);
 
     /// Loses, as a kernel may, the mark of a client that completes while a filter is overwritten.
     struct Racing {
@@ -118,8 +117,9 @@ mod tests {
         races: RefCell<u32>,
     }
 
+    /// Each in a /16 of its own.
     fn client(number: u32) -> Addr {
-        Addr::from_v4(number.to_be_bytes())
+        Addr::from_v4((number << 16).to_be_bytes())
     }
 
     impl Racing {
@@ -133,7 +133,7 @@ mod tests {
         }
 
         fn knows_all(&self, filter: usize) -> bool {
-            !add(&mut self.filters.borrow_mut()[filter].clone(), &self.clients.borrow(), &KEY)
+            !add(&mut self.filters.borrow_mut()[filter].clone(), &self.clients.borrow())
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
             let races = *self.races.borrow();
             if let Some(left) = races.checked_sub(1) {
                 self.races.replace(left);
-                self.clients.borrow_mut().push(client(1_000_000 + left));
+                self.clients.borrow_mut().push(client(50_000 + left));
             }
             self.filters.borrow_mut()[filter as usize] = Box::new(*marks);
             Ok(())
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn tend(filter: &mut ClientFilter, seconds: u64, filters: &Racing) -> Option<u32> {
-        filter.tend(Timestamp::from_millis(seconds * 1000), 0, &KEY, filters).unwrap()
+        filter.tend(Timestamp::from_millis(seconds * 1000), 0, filters).unwrap()
     }
 
     #[test]
@@ -172,7 +172,14 @@ mod tests {
         assert_eq!(tend(&mut ClientFilter::default(), 1, &filters), Some(1));
         assert!(filters.knows_all(1));
         let set = filters.filters.borrow()[1].iter().filter(|mark| **mark != 0).count();
-        assert!((990..=1000).contains(&set), "{set} marks for 1,000 clients");
+        assert_eq!(set, 1000);
+    }
+
+    #[test]
+    fn a_filter_that_is_crowded_with_clients_is_left_alone() {
+        let (mut filter, filters) = (ClientFilter::default(), Racing::new(60_000, true, 0));
+        assert_eq!(tend(&mut filter, 1, &filters), Some(1));
+        assert_eq!(tend(&mut filter, 61, &filters), None, "it would be as crowded again");
     }
 
     #[test]

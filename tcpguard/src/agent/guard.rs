@@ -241,8 +241,7 @@ impl Guard {
 
     fn tend_client_filter(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let Executor { dataplane, config, .. } = &mut self.executor;
-        let change =
-            self.client_filter.tend(now, config.client_filter, &config.hash_key, dataplane)?;
+        let change = self.client_filter.tend(now, config.client_filter, dataplane)?;
         if let Some(filter) = change {
             config.client_filter = filter;
             dataplane.set_config(config)?;

@@ -44,7 +44,6 @@ plain!(
     abi::SignatureKey,
     abi::SourceCounters,
     [u8; abi::maps::HLL_REGISTERS],
-    [u8; abi::maps::CLIENT_MARKS],
     [u8; 65_536],
 );
 
