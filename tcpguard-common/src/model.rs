@@ -14,7 +14,7 @@ use crate::abi::{
     ListenerKey, PacketCounters, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey,
     SourceCounters,
 };
-use crate::fastpath::{self, Steps, Tables, Work, step};
+use crate::fastpath::{self, Interest, Steps, Tables, Work, step};
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -128,8 +128,8 @@ impl Steps for HostSteps<'_> {
         self.with(|frame, _, model, work| step::parse(frame, model, work))
     }
 
-    fn count_syn(&mut self) {
-        self.with(|_, config, model, work| step::count_syn(config, model, work));
+    fn count_syn(&mut self) -> Interest {
+        self.with(|_, config, model, work| step::count_syn(config, model, work))
     }
 
     fn fingerprint(&mut self) {

@@ -88,8 +88,7 @@ fn map_bytes(cpus: usize) -> usize {
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
     array(size_of::<Config>(), 1)
-        + per_cpu(40, 1)
-        + per_cpu(size_of::<Work>(), 1)
+        + per_cpu(40 + size_of::<Work>(), 1)
         + array(maps::MAX_IFINDEX, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536, 1)

@@ -1,14 +1,14 @@
 //! The steps of the decision as BPF functions.
 //!
 //! Each is a *global* function: the verifier checks it once, for any caller, where an inlined one
-//! would be checked again for every path that leads to it. They take the context and find all else
-//! in maps, because a global function may trust no pointer that it is handed.
+//! would be checked again for every path that leads to it. They take the context at most and find all
+//! else in maps, because a global function may trust no other pointer that it is handed.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::{Class, Config, Reason};
-use tcpguard_common::fastpath::{Steps, Work, step};
+use tcpguard_common::fastpath::{Interest, Steps, Work, step};
 
 use crate::frame::XdpFrame;
 use crate::maps;
@@ -16,6 +16,9 @@ use crate::tables::KernelTables;
 
 /// Added to a [`Reason`] code where a function returns either that or a [`Class`].
 const GAVE_UP: u32 = 0x100;
+/// Bits for an [`Interest`].
+const FINGERPRINT: u32 = 1;
+const RECORD: u32 = 2;
 /// Returned by a step whose maps could not be found, which cannot be: their sizes are constants.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
@@ -28,13 +31,12 @@ struct Bench {
 
 impl Bench {
     #[inline(always)]
-    fn new(ctx: &XdpContext) -> Option<Self> {
-        let mut tables = KernelTables::new()?;
-        tables.packets = maps::packet_counters(ctx.ingress_ifindex() as u32)?;
-        let work = maps::WORK.get_ptr_mut(0)?;
-        // SAFETY: this CPU's value; XDP programs do not preempt each other, and one step at a time
-        // holds the reference.
-        Some(Self { config: maps::CONFIG.get(0)?, tables, work: unsafe { &mut *work } })
+    fn new() -> Option<Self> {
+        let cpu = maps::CPU.get_ptr_mut(0)?;
+        // SAFETY: this CPU's value, of which the tables use other fields; XDP programs do not
+        // preempt each other, and one step at a time holds the reference.
+        let work = unsafe { &mut *(&raw mut (*cpu).work) };
+        Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), work })
     }
 
     #[inline(always)]
@@ -43,20 +45,26 @@ impl Bench {
     }
 }
 
+/// Makes a step a global function. One that reads the frame is handed the context; another must not
+/// be, because the compiler leaves an argument that is not used undefined, and the verifier minds.
 macro_rules! step {
-    ($name:ident, |$ctx:ident, $bench:ident $(, $argument:ident)?| $body:block) => {
+    ($name:ident($($argument:ident: $type:ty),*), |$bench:ident| $body:block) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $name(ctx: *mut xdp_md $(, $argument: u32)?) -> u32 {
-            let $ctx = XdpContext::new(ctx.cast());
-            let mut bench = Bench::new(&$ctx);
+        extern "C" fn $name($($argument: $type),*) -> u32 {
+            let mut bench = Bench::new();
             let Some($bench) = &mut bench else { return NO_MAPS };
             $body
         }
     };
 }
 
-step!(step_parse, |ctx, bench| {
+step!(step_parse(ctx: *mut xdp_md), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let Some(packets) = maps::packet_counters(ctx.ingress_ifindex() as u32) else {
+        return NO_MAPS;
+    };
+    bench.tables.packets = packets;
     let frame = bench.frame(&ctx);
     match step::parse(&frame, &mut bench.tables, bench.work) {
         Ok(class) => class as u32,
@@ -64,27 +72,28 @@ step!(step_parse, |ctx, bench| {
     }
 });
 
-step!(step_count_syn, |ctx, bench| {
-    step::count_syn(bench.config, &mut bench.tables, bench.work);
-    0
+step!(step_count_syn(), |bench| {
+    let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
+    u32::from(interest.fingerprint) * FINGERPRINT | u32::from(interest.record) * RECORD
 });
 
-step!(step_fingerprint, |ctx, bench| {
+step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
     let frame = bench.frame(&ctx);
     step::fingerprint(&frame, bench.work);
     0
 });
 
-step!(step_judge_syn, |ctx, bench| {
+step!(step_judge_syn(), |bench| {
     step::judge_syn(bench.config, &mut bench.tables, bench.work) as u32
 });
 
-step!(step_record_syn, |ctx, bench, dropped| {
+step!(step_record_syn(dropped: u32), |bench| {
     step::record_syn(bench.config, &mut bench.tables, bench.work, dropped != 0);
     0
 });
 
-step!(step_follow, |ctx, bench, reset| {
+step!(step_follow(reset: u32), |bench| {
     step::follow(bench.config, &mut bench.tables, &bench.work.segment, reset != 0) as u32
 });
 
@@ -117,8 +126,9 @@ impl Steps for KernelSteps<'_> {
     }
 
     #[inline(always)]
-    fn count_syn(&mut self) {
-        step_count_syn(self.raw());
+    fn count_syn(&mut self) -> Interest {
+        let bits = step_count_syn();
+        Interest { fingerprint: bits & FINGERPRINT != 0, record: bits & RECORD != 0 }
     }
 
     #[inline(always)]
@@ -128,17 +138,17 @@ impl Steps for KernelSteps<'_> {
 
     #[inline(always)]
     fn judge_syn(&mut self) -> Reason {
-        reason(step_judge_syn(self.raw()))
+        reason(step_judge_syn())
     }
 
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
-        step_record_syn(self.raw(), dropped.into());
+        step_record_syn(dropped.into());
     }
 
     #[inline(always)]
     fn follow(&mut self, reset: bool) -> Reason {
-        self::reason(step_follow(self.raw(), reset.into()))
+        self::reason(step_follow(reset.into()))
     }
 
     #[inline(always)]

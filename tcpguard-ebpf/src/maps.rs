@@ -24,15 +24,14 @@ pub struct CpuState {
     pub segments: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
+    /// What the steps of one decision hand to each other.
+    pub work: Work,
 }
 
 #[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static CPU: PerCpuArray<CpuState, 1> = PerCpuArray::new();
-/// What the steps of one decision hand to each other.
-#[btf_map]
-pub static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
 #[btf_map]
 pub static INTERFACES: Array<[u8; size::MAX_IFINDEX], 1> = Array::new();
 #[btf_map]

@@ -28,7 +28,13 @@ pub struct KernelTables {
 impl KernelTables {
     #[inline(always)]
     pub fn new() -> Option<Self> {
-        Some(Self { cpu: maps::CPU.get_ptr_mut(0)?, packets: core::ptr::null_mut() })
+        Some(Self::on(maps::CPU.get_ptr_mut(0)?))
+    }
+
+    /// With what this CPU remembers.
+    #[inline(always)]
+    pub const fn on(cpu: *mut CpuState) -> Self {
+        Self { cpu, packets: core::ptr::null_mut() }
     }
 
     /// The word for `Frame::forget`.

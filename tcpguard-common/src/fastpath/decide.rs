@@ -34,6 +34,15 @@ pub struct Work {
     pub(super) print: Fingerprint,
 }
 
+/// What else is to be done about a SYN.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interest {
+    /// Take its fingerprint: a rule or the sample needs it.
+    pub fingerprint: bool,
+    /// Record it among the flows: it belongs to the sample.
+    pub record: bool,
+}
+
 /// The steps of the decision about an arriving frame, which [`ingress`] puts together.
 ///
 /// On the host each is a call of the function of the same name in [`super::step`]. In the kernel each is a
@@ -43,7 +52,7 @@ pub trait Steps {
     /// See [`super::step::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
     /// See [`super::step::count_syn`].
-    fn count_syn(&mut self);
+    fn count_syn(&mut self) -> Interest;
     /// See [`super::step::fingerprint`].
     fn fingerprint(&mut self);
     /// See [`super::step::judge_syn`].
@@ -66,10 +75,14 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     match steps.parse() {
         Err(reason) => reason,
         Ok(Class::Syn) => {
-            steps.count_syn();
-            steps.fingerprint();
+            let interest = steps.count_syn();
+            if interest.fingerprint {
+                steps.fingerprint();
+            }
             let reason = steps.judge_syn();
-            steps.record_syn(matches!(reason.action(), Action::Drop));
+            if interest.record {
+                steps.record_syn(matches!(reason.action(), Action::Drop));
+            }
             reason
         }
         Ok(Class::SynAck) => Reason::SynAck,

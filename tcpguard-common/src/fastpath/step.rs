@@ -3,7 +3,7 @@
 use super::clients::validate;
 use super::count::{Seen, count, count_listener, count_source, find_listener, weight};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
-use super::{HANDSHAKE_NS, Tables, Work, classify, distinct, hash};
+use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, distinct, hash};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
 use crate::wire::{self, Frame, Segment};
 
@@ -25,7 +25,7 @@ pub fn parse<F: Frame + ?Sized, T: Tables>(
 
 /// Finds the listener of a SYN and counts the SYN and its source.
 #[inline(always)]
-pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
+pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Interest {
     let flow = &work.segment.flow;
     work.now = tables.now_ns();
     work.flow_hash = hash::flow(&config.hash_key, flow);
@@ -34,10 +34,10 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
         let syn = 1 << (config.sample_shift & 31);
         count_source(config, tables, &flow.client, work.now, Seen { syn, ..Seen::default() });
     }
-    work.known = false;
-    work.listener = ListenerEntry::default();
     let Some(listener) = find_listener(tables, flow) else {
-        return;
+        work.known = false;
+        work.listener = ListenerEntry::default();
+        return Interest::default();
     };
     work.known = true;
     work.listener = listener;
@@ -46,14 +46,13 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     if let Some(registers) = tables.distinct_sources(listener.id) {
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
+    Interest { fingerprint: work.sampled || listener.masks != 0, record: work.sampled }
 }
 
-/// Takes the fingerprint of a SYN, where a rule or the sample needs it.
+/// Takes the fingerprint of a SYN.
 #[inline(always)]
 pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
-    if work.known && (work.sampled || work.listener.masks != 0) {
-        work.print = wire::fingerprint(frame, &work.segment);
-    }
+    work.print = wire::fingerprint(frame, &work.segment);
 }
 
 /// The fate of a SYN: the first rule that matches, unless its source is exempt or it came back.
@@ -97,9 +96,6 @@ pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Rea
 /// Records a SYN of the sample among the flows.
 #[inline(always)]
 pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) {
-    if !work.sampled || !work.known {
-        return;
-    }
     let listener = &work.listener;
     if let Some(flow) = tables.flow(&work.segment.flow)
         && flow.syn_seq == work.segment.seq
