@@ -9,8 +9,9 @@ use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::{after, between, boot_ns};
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Delivery, Flood, FloodReport, Pulses, RunningFlood, Shape};
+use tcpguard_e2e::foreign::{ForeignXdp, Verdict};
 use tcpguard_e2e::guard::{Guard, Mode};
-use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::measure::median;
 use tcpguard_e2e::raw_client::RawClient;
 use tcpguard_e2e::server::{Behaviour, Server};
@@ -154,13 +155,16 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
     let lab =
         Lab::new(LabOptions { measured: true, client_delay, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let (mut unguarded, mut guarded) = (Vec::new(), Vec::new());
+    let (mut unguarded, mut guarded, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     println!("{family:?}, cookies");
     for _ in 0..ROUNDS {
         unguarded.push(cost_unguarded(&lab, family));
         guarded.push(cost_guarded(&lab, family));
+        floor.push(cost_of_drop_only(&lab, family));
     }
-    println!("  ns per packet unguarded {unguarded:.0?}, guarded {guarded:.0?}");
+    println!(
+        "  ns per packet unguarded {unguarded:.0?}, guarded {guarded:.0?}, drop-only {floor:.0?}"
+    );
     let (unguarded, guarded) = (median(unguarded), median(guarded));
     let share = guarded / unguarded;
     println!("  medians of {ROUNDS}: {unguarded:.0} ns, {guarded:.0} ns, {share:.2} of it");
@@ -171,6 +175,16 @@ fn cost_unguarded(lab: &Lab, family: Family) -> f64 {
     let flood = bursts(lab, family);
     sleep(SECOND / 2);
     let cost = cost(lab, &flood, "unguarded");
+    flood.stop().unwrap();
+    cost
+}
+
+/// The least that any filter costs here: an XDP program that drops everything.
+fn cost_of_drop_only(lab: &Lab, family: Family) -> f64 {
+    let _drop_only = ForeignXdp::attach(&lab.edge, INTERFACE, Verdict::Drop).unwrap();
+    let flood = bursts(lab, family);
+    sleep(SECOND / 2);
+    let cost = cost(lab, &flood, "drop-only");
     flood.stop().unwrap();
     cost
 }
