@@ -11,7 +11,7 @@ use std::vec::Vec;
 use crate::abi::maps::{HLL_REGISTERS, SEEN_BUCKETS};
 use crate::abi::{
     Addr, Class, Client, Config, Flow, FlowKey, HashKey, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    ListenerKey, PacketCounters, PortEntry, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey,
     SourceCounters,
 };
 use crate::fastpath::{self, Interest, Steps, Tables, Work, step};
@@ -28,10 +28,12 @@ pub struct Model {
     pub config: Config,
     /// Counters of the one interface.
     pub packets: PacketCounters,
-    /// Bits by port.
-    pub ports: BTreeMap<[u8; 2], u8>,
-    /// Listeners.
-    pub listeners: BTreeMap<ListenerKey, ListenerEntry>,
+    /// Who listens on which port.
+    pub ports: BTreeMap<[u8; 2], PortEntry>,
+    /// Ids of listeners, those bound to every address included.
+    pub listeners: BTreeMap<ListenerKey, u32>,
+    /// Listeners by id.
+    pub listener_entries: BTreeMap<u32, ListenerEntry>,
     /// Counters by listener id.
     pub listener_counters: BTreeMap<u32, ListenerCounters>,
     /// Distinct-source registers by listener id.
@@ -102,9 +104,10 @@ impl Model {
     }
 
     /// Makes a listener known.
-    pub fn add_listener(&mut self, key: ListenerKey, entry: ListenerEntry, port_bit: u8) {
-        *self.ports.entry(key.port).or_default() |= port_bit;
-        self.listeners.insert(key, entry);
+    pub fn add_listener(&mut self, key: ListenerKey, entry: ListenerEntry) {
+        self.ports.entry(key.port).or_default().add(&key.addr, entry.id);
+        self.listeners.insert(key, entry.id);
+        self.listener_entries.insert(entry.id, entry);
     }
 }
 
@@ -186,12 +189,16 @@ impl Tables for Model {
         self.segments & ((1 << shift) - 1) == 0
     }
 
-    fn port_bits(&self, port: [u8; 2]) -> u8 {
-        self.ports.get(&port).copied().unwrap_or(0)
+    fn port(&self, port: [u8; 2]) -> PortEntry {
+        self.ports.get(&port).copied().unwrap_or_default()
     }
 
-    fn listener(&self, key: &ListenerKey) -> Option<ListenerEntry> {
+    fn listener_at(&self, key: &ListenerKey) -> Option<u32> {
         self.listeners.get(key).copied()
+    }
+
+    fn listener(&self, id: u32) -> Option<ListenerEntry> {
+        self.listener_entries.get(&id).copied()
     }
 
     fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters> {

@@ -5,8 +5,8 @@ use std::mem::{align_of, offset_of, size_of};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PrefixV4, PrefixV6, REASON_SLOTS, Reason, RuleHits,
-    RuleRef, SeenBucket, SeenSyn, SignatureKey, SourceCounters, maps,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, REASON_SLOTS,
+    Reason, RuleHits, RuleRef, SeenBucket, SeenSyn, SignatureKey, SourceCounters, maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
 
@@ -27,6 +27,7 @@ fn sizes_of_abi_version_2() {
         ("ListenerEntry", size_of::<ListenerEntry>(), 8),
         ("ListenerKey", size_of::<ListenerKey>(), 20),
         ("PacketCounters", size_of::<PacketCounters>(), 400),
+        ("PortEntry", size_of::<PortEntry>(), 8),
         ("PrefixV4", size_of::<PrefixV4>(), 8),
         ("PrefixV6", size_of::<PrefixV6>(), 20),
         ("RuleHits", size_of::<RuleHits>(), 16),
@@ -91,8 +92,9 @@ fn map_bytes(cpus: usize) -> usize {
         + per_cpu(40 + size_of::<Work>(), 1)
         + array(maps::MAX_IFINDEX, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
-        + array(65_536, 1)
-        + hash(size_of::<ListenerKey>(), size_of::<ListenerEntry>(), 2 * maps::MAX_LISTENERS)
+        + array(65_536 * size_of::<PortEntry>(), 1)
+        + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)
+        + array(size_of::<ListenerEntry>(), maps::MAX_LISTENERS)
         + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
         + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
         + hash(size_of::<FlowKey>(), size_of::<Flow>(), maps::MAX_FLOWS)

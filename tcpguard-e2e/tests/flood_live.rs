@@ -23,8 +23,8 @@ const DETECTED_WITHIN: Duration = SECOND;
 /// From the first SYN of a flood.
 const RULE_WITHIN: Duration = Duration::from_millis(1500);
 /// What a guarded host may spend on a SYN of the flood, as a share of what it spends answering it with
-/// a cookie of the kernel. The aim is 0.25; 0.34 to 0.49 was measured on a busy machine of two cores.
-const RELIEF: f64 = 0.6;
+/// a cookie of the kernel.
+const RELIEF: f64 = 0.25;
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
 /// Share of them that must be answered within a second.
@@ -151,7 +151,7 @@ fn a_host_without_cookies_is_saved_for_far_clients_ipv6() {
 /// the same frames come the same way; what differs is who takes them out of the ring. Both are
 /// measured in turn, so that a change of the machine's mood meets both.
 fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 5;
     let lab =
         Lab::new(LabOptions { measured: true, client_delay, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();

@@ -6,7 +6,7 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    PacketCounters, PortEntry, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
 };
 use tcpguard_common::fastpath::Work;
 
@@ -38,10 +38,12 @@ pub static INTERFACES: Array<[u8; size::MAX_IFINDEX], 1> = Array::new();
 pub static PACKETS: PerCpuArray<PacketCounters, { size::MAX_INTERFACES as usize }> =
     PerCpuArray::new();
 #[btf_map]
-pub static PORTS: Array<[u8; 65_536], 1> = Array::new();
+pub static PORTS: Array<[PortEntry; 65_536], 1> = Array::new();
 #[btf_map]
-pub static LISTENERS: HashMap<ListenerKey, ListenerEntry, { 2 * size::MAX_LISTENERS as usize }> =
+pub static LISTENERS: HashMap<ListenerKey, u32, { 2 * size::MAX_LISTENERS as usize }> =
     HashMap::new();
+#[btf_map]
+pub static LISTENER_ENTRIES: Array<ListenerEntry, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static LISTENER_COUNTERS: PerCpuArray<ListenerCounters, { size::MAX_LISTENERS as usize }> =
     PerCpuArray::new();

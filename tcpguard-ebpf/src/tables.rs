@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    PacketCounters, PortEntry, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
 };
 use tcpguard_common::fastpath::Tables;
 
@@ -96,18 +96,23 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn port_bits(&self, port: [u8; 2]) -> u8 {
+    fn port(&self, port: [u8; 2]) -> PortEntry {
         match maps::PORTS.get(0) {
             // Kernels before 6.18 lose the bounds of a number when its bytes are swapped.
             Some(ports) => ports[opaque(u16::from_be_bytes(port).into()) & 0xffff],
-            None => 0,
+            None => PortEntry::default(),
         }
     }
 
     #[inline(always)]
-    fn listener(&self, key: &ListenerKey) -> Option<ListenerEntry> {
+    fn listener_at(&self, key: &ListenerKey) -> Option<u32> {
         // SAFETY: copied at once; only the agent changes entries.
         unsafe { maps::LISTENERS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn listener(&self, id: u32) -> Option<ListenerEntry> {
+        maps::LISTENER_ENTRIES.get(id).copied()
     }
 
     #[inline(always)]

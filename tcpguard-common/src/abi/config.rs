@@ -39,10 +39,3 @@ pub struct Config {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HashKey(pub [u64; 10]);
-
-/// Bit of the `PORTS` table: some socket listens on this port on every IPv4 address.
-pub const PORT_ANY_V4: u8 = 1;
-/// Bit of the `PORTS` table: some socket listens on this port on every IPv6 address.
-pub const PORT_ANY_V6: u8 = 2;
-/// Bit of the `PORTS` table: some socket listens on this port on one address.
-pub const PORT_EXACT: u8 = 4;

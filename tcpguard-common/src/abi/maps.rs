@@ -36,10 +36,12 @@ pub const CONFIG: &str = "CONFIG";
 pub const INTERFACES: &str = "INTERFACES";
 /// Per-CPU array by interface slot: [`super::PacketCounters`].
 pub const PACKETS: &str = "PACKETS";
-/// Array of 1: bits (u8) by port in host byte order; see [`super::PORT_EXACT`].
+/// Array of 1: [`super::PortEntry`] by port in host byte order.
 pub const PORTS: &str = "PORTS";
-/// Hash: [`super::ListenerKey`] to [`super::ListenerEntry`].
+/// Hash: [`super::ListenerKey`] with one address to [`super::ListenerEntry::id`] (u32).
 pub const LISTENERS: &str = "LISTENERS";
+/// Array by listener id: [`super::ListenerEntry`].
+pub const LISTENER_ENTRIES: &str = "LISTENER_ENTRIES";
 /// Per-CPU array by listener id: [`super::ListenerCounters`].
 pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 /// Array by listener id: `[u8; HLL_REGISTERS]`.

@@ -17,9 +17,11 @@ mod values;
 
 pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
-pub use config::{Config, HashKey, PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT};
+pub use config::{Config, HashKey};
 pub use counters::{
     CLASS_SLOTS, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits, SourceCounters,
 };
 pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
-pub use values::{Client, ExemptEntry, Flow, ListenerEntry, RuleRef, SeenBucket, SeenSyn};
+pub use values::{
+    Client, ExemptEntry, Flow, ListenerEntry, PortEntry, RuleRef, SeenBucket, SeenSyn,
+};

@@ -1,12 +1,38 @@
 //! Map values other than counters.
 
+use super::Addr;
 use crate::fastpath::Fingerprint;
 
-/// Value of `LISTENERS`. Only the agent creates listeners; a SYN never does.
+/// Element of `PORTS`: who listens on a port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PortEntry {
+    /// 1 + the id of the listener bound to every IPv4 address, 0 without one.
+    pub any_v4: u16,
+    /// 1 + the id of the listener bound to every IPv6 address, 0 without one.
+    pub any_v6: u16,
+    /// 1: some listener is bound to one address, and is found in `LISTENERS`.
+    pub exact: u16,
+    /// Always zero.
+    pub pad: u16,
+}
+
+impl PortEntry {
+    /// Adds a listener on this port, bound to `addr`.
+    pub fn add(&mut self, addr: &Addr, id: u32) {
+        match *addr {
+            Addr::ANY_V4 => self.any_v4 = id as u16 + 1,
+            Addr::ANY_V6 => self.any_v6 = id as u16 + 1,
+            _ => self.exact = 1,
+        }
+    }
+}
+
+/// Element of `LISTENER_ENTRIES`. Only the agent creates listeners; a SYN never does.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ListenerEntry {
-    /// Index of its counters in `LISTENER_COUNTERS`, below [`super::maps::MAX_LISTENERS`].
+    /// Its index here, in `LISTENER_COUNTERS` and in `DISTINCT_SOURCES`, below [`super::maps::MAX_LISTENERS`].
     pub id: u32,
     /// A [`super::ListenerKind`] code.
     pub kind: u8,
@@ -88,8 +114,8 @@ pub struct Client {
 pub struct SeenSyn {
     /// Keyed hash of 4-tuple and sequence number, never 0 in a used place.
     pub tag: u32,
-    /// Boot time of the drop in ms, wrapping after 49 days.
-    pub at_ms: u32,
+    /// Boot time of the drop in units of 2^20 ns, wrapping after 52 days.
+    pub at: u32,
 }
 
 /// One set of the table of dropped SYNs: a cache line, searched as a whole.

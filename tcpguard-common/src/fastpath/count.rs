@@ -2,8 +2,7 @@
 
 use super::{Tables, Work, clients};
 use crate::abi::{
-    Addr, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PORT_ANY_V4, PORT_ANY_V6,
-    PORT_EXACT, SourceCounters,
+    Addr, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
 };
 
 /// How many flows one stands for that was recorded under `recorded_shift` and looked up now: when
@@ -19,25 +18,14 @@ pub(super) const fn weight(config: &Config, recorded_shift: u8) -> u64 {
 /// to all of the family. (A dual-stack socket has an entry for each.)
 #[inline(always)]
 pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry> {
-    let port = flow.server_port;
-    let bits = tables.port_bits(port);
-    if bits == 0 {
-        return None;
-    }
-    if bits & PORT_EXACT != 0
-        && let Some(listener) = tables.listener(&ListenerKey::new(flow.server, port))
+    let port = tables.port(flow.server_port);
+    if port.exact != 0
+        && let Some(id) = tables.listener_at(&ListenerKey::new(flow.server, flow.server_port))
     {
-        return Some(listener);
+        return tables.listener(id);
     }
-    let (bit, any) = if flow.server.as_v4().is_some() {
-        (PORT_ANY_V4, Addr::ANY_V4)
-    } else {
-        (PORT_ANY_V6, Addr::ANY_V6)
-    };
-    if bits & bit == 0 {
-        return None;
-    }
-    tables.listener(&ListenerKey::new(any, port))
+    let any = if flow.server.as_v4().is_some() { port.any_v4 } else { port.any_v6 };
+    if any == 0 { None } else { tables.listener(u32::from(any) - 1) }
 }
 
 #[inline(always)]

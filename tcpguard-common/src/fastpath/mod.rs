@@ -19,5 +19,4 @@ pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
-pub use seen::{RETURN_MAX_MS, RETURN_MIN_MS};
 pub use tables::Tables;

@@ -8,18 +8,20 @@
 
 use crate::abi::{SeenBucket, SeenSyn};
 
-/// Earliest repetition that counts, in ms: shorter than any initial timeout in use (1 s), with room
+/// A tick of [`SeenSyn::at`] is 2^20 ns (1.05 ms): a shift, where a division would cost as much as
+/// the rest.
+const TICK: u32 = 20;
+/// Earliest repetition that counts, in ticks (0.8 s): shorter than any initial timeout in use (1 s), with room
 /// for timer slack, and longer than a burst of duplicates.
-pub const RETURN_MIN_MS: u32 = 800;
-/// Latest repetition that counts, in ms: the second retransmission comes 2 s after the first.
-pub const RETURN_MAX_MS: u32 = 3_500;
+pub const RETURN_MIN: u32 = (800_000_000 >> TICK) as u32;
+/// Latest repetition that counts, in ticks (3.5 s): the second retransmission comes 2 s after the first.
+pub const RETURN_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
 
 /// Looks for the SYN with `hash` in its set, remembers it there, and says whether it came back.
 #[inline(always)]
 pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
-    // Millisecond resolution in 32 bits: wraps after 49 days, and a wrapped entry can at worst let
-    // one dropped SYN pass.
-    let now_ms = (now_ns / 1_000_000) as u32;
+    // Wraps after 52 days, and a wrapped entry can at worst let one dropped SYN pass.
+    let now = (now_ns >> TICK) as u32;
     let tag = ((hash >> 32) as u32).max(1);
     // Age in the high bits, place in the low three: one number to take the maximum of, where two
     // would give the verifier a path for each place.
@@ -27,14 +29,14 @@ pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
     let mut place = 0;
     while place < 8 {
         let seen = bucket.places[place];
-        let age = now_ms.wrapping_sub(seen.at_ms);
+        let age = now.wrapping_sub(seen.at);
         if seen.tag == tag {
-            if age < RETURN_MIN_MS {
+            if age < RETURN_MIN {
                 // A duplicate: keep the first time, or the real repetition would look too early.
                 return false;
             }
-            bucket.places[place].at_ms = now_ms;
-            return age <= RETURN_MAX_MS;
+            bucket.places[place].at = now;
+            return age <= RETURN_MAX;
         }
         let age = if seen.tag == 0 { u32::MAX } else { age };
         let candidate = u64::from(age) << 3 | place as u64;
@@ -43,7 +45,7 @@ pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
         }
         place += 1;
     }
-    bucket.places[(oldest & 7) as usize] = SeenSyn { tag, at_ms: now_ms };
+    bucket.places[(oldest & 7) as usize] = SeenSyn { tag, at: now };
     false
 }
 
@@ -88,7 +90,7 @@ mod tests {
     #[test]
     fn the_time_may_wrap() {
         let mut bucket = SeenBucket::default();
-        let wrap = u64::from(u32::MAX) * MS;
+        let wrap = u64::from(u32::MAX) << TICK;
         assert!(!returned(&mut bucket, 5 << 32, wrap - 500 * MS));
         assert!(returned(&mut bucket, 5 << 32, wrap + 501 * MS));
     }

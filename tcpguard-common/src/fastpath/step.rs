@@ -4,7 +4,7 @@ use super::clients::validate;
 use super::count::{Seen, count, count_listener, count_source, find_listener, weight};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, distinct, hash};
-use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
+use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
 use crate::wire::{self, Frame, Segment};
 
 /// Reads the segment into [`Work::segment`] and counts its class.
@@ -146,7 +146,7 @@ pub fn follow<T: Tables>(
     if last_syn == 0 || now.saturating_sub(last_syn) > HANDSHAKE_NS {
         return passed;
     }
-    if tables.port_bits(segment.flow.server_port) == 0 {
+    if tables.port(segment.flow.server_port) == PortEntry::default() {
         return passed;
     }
     if !hash::sampled(hash::flow(&config.hash_key, &segment.flow), config.sample_shift) {

@@ -2,8 +2,8 @@
 
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, RuleHits,
-    RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PortEntry,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
 };
 
 /// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
@@ -21,10 +21,12 @@ pub trait Tables {
     /// Whether the segment at hand belongs to the sample of one in `2^shift`.
     fn segment_sampled(&mut self, shift: u8) -> bool;
 
-    /// The `PORT_…` bits of a port in network byte order.
-    fn port_bits(&self, port: [u8; 2]) -> u8;
-    /// The listener with exactly this key.
-    fn listener(&self, key: &ListenerKey) -> Option<ListenerEntry>;
+    /// Who listens on a port (in network byte order).
+    fn port(&self, port: [u8; 2]) -> PortEntry;
+    /// The id of the listener bound to one address.
+    fn listener_at(&self, key: &ListenerKey) -> Option<u32>;
+    /// The listener with this id.
+    fn listener(&self, id: u32) -> Option<ListenerEntry>;
     /// Counters of a listener.
     fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters>;
     /// Registers of a listener's distinct-source estimator.

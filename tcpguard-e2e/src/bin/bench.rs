@@ -67,7 +67,7 @@ fn main() -> Result<()> {
         let masks = 1 << Mask::NoTtl.code();
         dataplane.set_listener(key, &ListenerEntry { masks, ..ListenerEntry::default() })?;
     }
-    dataplane.set_ports(&any)?;
+    dataplane.set_ports(any.iter().map(|key| (key, 0)))?;
     dataplane.set_signature(0, Mask::NoTtl, &crude, 1)?;
     dataplane.set_source_rule(&"203.0.113.66/32".parse()?, 2, false, false)?;
     for slot in 1..=2 {

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use tcpguard::kernel::{Dataplane, Load, Object, addr};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, FlowState, ListenerEntry, ListenerKey, Mode, PORT_ANY_V4, PORT_ANY_V6,
-    PORT_EXACT, Reason, RuleRef, SignatureKey,
+    Action, Addr, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+    SignatureKey,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_common::model::{Model, hash_key};
@@ -64,10 +64,10 @@ impl Pair {
         let mut pair = Self { object, dataplane, model, reasons: BTreeMap::new(), frames: 0 };
         pair.dataplane.set_config(&config).unwrap();
         pair.set_clock(START_NS);
-        pair.add_listener(v4(2, 1), 80, 0, PORT_EXACT);
-        pair.add_listener(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443, 1, PORT_ANY_V4);
-        pair.add_listener(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443, 2, PORT_ANY_V6);
-        pair.dataplane.set_ports(pair.model.listeners.keys()).unwrap();
+        pair.add_listener(v4(2, 1), 80, 0);
+        pair.add_listener(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443, 1);
+        pair.add_listener(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443, 2);
+        pair.dataplane.set_ports(pair.model.listeners.iter().map(|(key, id)| (key, *id))).unwrap();
         pair.add_source_rule("203.0.113.0/26", 0, false);
         pair.add_source_rule("203.0.113.40/30", 3, true);
         pair.add_signature(1, Mask::NoTtl, &flood_print(0), 1);
@@ -89,10 +89,10 @@ impl Pair {
         self.dataplane.set_clock(now_ns).unwrap();
     }
 
-    fn add_listener(&mut self, ip: IpAddr, port: u16, id: u32, bit: u8) {
+    fn add_listener(&mut self, ip: IpAddr, port: u16, id: u32) {
         let key = ListenerKey::new(addr(ip), port.to_be_bytes());
         let entry = ListenerEntry { id, ..ListenerEntry::default() };
-        self.model.add_listener(key, entry, bit);
+        self.model.add_listener(key, entry);
         self.dataplane.set_listener(&key, &entry).unwrap();
     }
 
@@ -116,9 +116,11 @@ impl Pair {
         self.model.signatures.push((key, RuleRef { slot, flags: 0 }));
         self.dataplane.set_signature(listener, mask, print, slot).unwrap();
         self.set_expiry(slot, u64::MAX);
-        let listeners = &mut self.model.listeners;
-        for (key, entry) in listeners.iter_mut().filter(|(_, entry)| entry.id == listener) {
-            entry.masks |= 1 << mask.code();
+        let entry = self.model.listener_entries.get_mut(&listener).unwrap();
+        entry.masks |= 1 << mask.code();
+        for key in
+            self.model.listeners.iter().filter(|(_, id)| **id == listener).map(|(key, _)| key)
+        {
             self.dataplane.set_listener(key, entry).unwrap();
         }
     }

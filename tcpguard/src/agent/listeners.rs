@@ -295,14 +295,15 @@ impl Listeners {
         for key in gone {
             dataplane.remove_listener(&key)?;
         }
-        for (key, value) in &wanted {
-            if self.keys.get(key) != Some(value) {
-                dataplane.set_listener(key, &value.1)?;
-                ports_changed |= !self.keys.contains_key(key);
+        for (key, (id, entry)) in &wanted {
+            let before = self.keys.get(key);
+            if before != Some(&(*id, *entry)) {
+                dataplane.set_listener(key, entry)?;
+                ports_changed |= before.is_none_or(|(_, before)| before.id != entry.id);
             }
         }
         if ports_changed {
-            dataplane.set_ports(wanted.keys())?;
+            dataplane.set_ports(wanted.iter().map(|(key, (_, entry))| (key, entry.id)))?;
         }
         self.keys = wanted;
         Ok(())

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PORT_ANY_V4, PORT_ANY_V6, PORT_EXACT, PacketCounters, PrefixV4, PrefixV6, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceCounters, maps,
+    PacketCounters, PortEntry, PrefixV4, PrefixV6, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters, maps,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
@@ -24,8 +24,9 @@ pub struct Dataplane {
     config: Table<u32, Config>,
     interfaces: Table<u32, [u8; maps::MAX_IFINDEX]>,
     packets: PerCpu<PacketCounters>,
-    ports: Table<u32, [u8; 65_536]>,
-    listeners: Table<ListenerKey, ListenerEntry>,
+    ports: Table<u32, [PortEntry; 65_536]>,
+    listeners: Table<ListenerKey, u32>,
+    listener_entries: Table<u32, ListenerEntry>,
     listener_counters: PerCpu<ListenerCounters>,
     distinct_sources: Table<u32, [u8; maps::HLL_REGISTERS]>,
     flows: Table<FlowKey, Flow>,
@@ -56,6 +57,7 @@ impl Dataplane {
             packets: object.per_cpu(maps::PACKETS)?,
             ports: object.table(maps::PORTS)?,
             listeners: object.table(maps::LISTENERS)?,
+            listener_entries: object.table(maps::LISTENER_ENTRIES)?,
             listener_counters: object.per_cpu(maps::LISTENER_COUNTERS)?,
             distinct_sources: object.table(maps::DISTINCT_SOURCES)?,
             flows: object.table(maps::FLOWS)?,
@@ -127,7 +129,7 @@ impl Dataplane {
         Ok(sum)
     }
 
-    /// Makes `entry` known under `key`.
+    /// Makes a listener known, but for [`Self::set_ports`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -136,32 +138,29 @@ impl Dataplane {
         key: &ListenerKey,
         entry: &ListenerEntry,
     ) -> Result<(), KernelError> {
-        self.listeners.set(key, entry)
+        self.listener_entries.set(&entry.id, entry)?;
+        if is_exact(key) { self.listeners.set(key, &entry.id) } else { Ok(()) }
     }
 
-    /// Forgets the listener under `key`.
+    /// Forgets the listener under `key`, but for [`Self::set_ports`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn remove_listener(&self, key: &ListenerKey) -> Result<(), KernelError> {
-        self.listeners.remove(key).map(drop)
+        if is_exact(key) { self.listeners.remove(key).map(drop) } else { Ok(()) }
     }
 
-    /// Tells the programs on which ports there are listeners at all.
+    /// Tells the programs who listens on which port: keys and ids of all listeners.
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn set_ports<'a>(
         &self,
-        keys: impl IntoIterator<Item = &'a ListenerKey>,
+        listeners: impl IntoIterator<Item = (&'a ListenerKey, u32)>,
     ) -> Result<(), KernelError> {
-        let mut table = Box::new([0u8; 65_536]);
-        for key in keys {
-            table[usize::from(u16::from_be_bytes(key.port))] |= match key.addr {
-                Addr::ANY_V4 => PORT_ANY_V4,
-                Addr::ANY_V6 => PORT_ANY_V6,
-                _ => PORT_EXACT,
-            };
+        let mut table = Box::new([PortEntry::default(); 65_536]);
+        for (key, id) in listeners {
+            table[usize::from(u16::from_be_bytes(key.port))].add(&key.addr, id);
         }
         self.ports.set(&0, &table)
     }
@@ -430,6 +429,11 @@ impl Dataplane {
         }
         self.take_unknown_listeners().map(drop)
     }
+}
+
+/// Whether a listener is bound to one address, rather than to all.
+fn is_exact(key: &ListenerKey) -> bool {
+    !matches!(key.addr, Addr::ANY_V4 | Addr::ANY_V6)
 }
 
 fn signature_key(listener: u32, mask: Mask, fingerprint: &Fingerprint) -> SignatureKey {

@@ -45,6 +45,7 @@ plain!(
     abi::SourceCounters,
     [u8; abi::maps::HLL_REGISTERS],
     [u8; 65_536],
+    [abi::PortEntry; 65_536],
 );
 
 fn bytes<T: Plain>(value: &T) -> &[u8] {
