@@ -139,8 +139,12 @@ impl Steps for HostSteps<'_> {
         self.with(|frame, _, _, work| step::fingerprint(frame, work));
     }
 
-    fn judge_syn(&mut self) -> Reason {
-        self.with(|_, config, model, work| step::judge_syn(config, model, work))
+    fn match_rule(&mut self) -> Result<(), Reason> {
+        self.with(|_, config, model, work| step::match_rule(config, model, work))
+    }
+
+    fn judge_match(&mut self) -> Reason {
+        self.with(|_, config, model, work| step::judge_match(config, model, work))
     }
 
     fn record_syn(&mut self, dropped: bool) {

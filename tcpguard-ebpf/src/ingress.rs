@@ -35,7 +35,7 @@ impl Bench {
         let cpu = maps::CPU.get_ptr_mut(0)?;
         // SAFETY: this CPU's value, of which the tables use other fields; XDP programs do not
         // preempt each other, and one step at a time holds the reference.
-        let work = unsafe { &mut *(&raw mut (*cpu).work) };
+        let work = unsafe { &mut (*cpu).work };
         Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), work })
     }
 
@@ -74,7 +74,7 @@ step!(step_parse(ctx: *mut xdp_md), |bench| {
 
 step!(step_count_syn(), |bench| {
     let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
-    u32::from(interest.fingerprint) * FINGERPRINT | u32::from(interest.record) * RECORD
+    (u32::from(interest.fingerprint) * FINGERPRINT) | (u32::from(interest.record) * RECORD)
 });
 
 step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
@@ -84,8 +84,15 @@ step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
     0
 });
 
-step!(step_judge_syn(), |bench| {
-    step::judge_syn(bench.config, &mut bench.tables, bench.work) as u32
+step!(step_match_rule(), |bench| {
+    match step::match_rule(bench.config, &bench.tables, bench.work) {
+        Ok(()) => 0,
+        Err(reason) => GAVE_UP + reason as u32,
+    }
+});
+
+step!(step_judge_match(), |bench| {
+    step::judge_match(bench.config, &mut bench.tables, bench.work) as u32
 });
 
 step!(step_record_syn(dropped: u32), |bench| {
@@ -137,8 +144,14 @@ impl Steps for KernelSteps<'_> {
     }
 
     #[inline(always)]
-    fn judge_syn(&mut self) -> Reason {
-        reason(step_judge_syn())
+    fn match_rule(&mut self) -> Result<(), Reason> {
+        let code = step_match_rule();
+        if code == 0 { Ok(()) } else { Err(reason(code)) }
+    }
+
+    #[inline(always)]
+    fn judge_match(&mut self) -> Reason {
+        reason(step_judge_match())
     }
 
     #[inline(always)]

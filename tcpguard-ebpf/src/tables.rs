@@ -170,7 +170,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn may_be_client(&self, filter: u32, mark: usize) -> bool {
         match maps::CLIENT_FILTERS.get(filter) {
-            Some(marks) => marks[mark & (size::CLIENT_MARKS - 1)] != 0,
+            Some(marks) => marks[opaque(mark) & (size::CLIENT_MARKS - 1)] != 0,
             // There is no such filter: look the client up.
             None => true,
         }
@@ -181,7 +181,7 @@ impl Tables for KernelTables {
         for filter in 0..2 {
             if let Some(marks) = maps::CLIENT_FILTERS.get_ptr_mut(filter) {
                 // SAFETY: a value looked up in this run.
-                unsafe { (*marks)[mark & (size::CLIENT_MARKS - 1)] = 1 };
+                unsafe { (*marks)[opaque(mark) & (size::CLIENT_MARKS - 1)] = 1 };
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Map keys. All have alignment 1 or explicit padding, so that no key byte is undefined.
 
 use super::Addr;
-use crate::fastpath::Fingerprint;
 
 /// Key of `LISTENERS`: a local address (or wildcard) and port.
 #[repr(C)]
@@ -58,8 +57,8 @@ pub struct SignatureKey {
     pub listener: u32,
     /// The [`crate::fastpath::Mask`] code under which `fingerprint` was reduced.
     pub mask: u32,
-    /// The fields that count; all others are zero.
-    pub fingerprint: Fingerprint,
+    /// [`crate::fastpath::Fingerprint::words`] of the fields that count; all others are zero.
+    pub fingerprint: [u64; 3],
 }
 
 /// Key of the IPv4 prefix tries, in the layout that the kernel's LPM trie prescribes.

@@ -2,6 +2,7 @@
 
 use super::clients::validate;
 use super::count::{Seen, count, count_source, find_listener, weight};
+use super::rules::Match;
 use super::{Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
 use crate::abi::{Action, Class, Config, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason};
@@ -32,6 +33,8 @@ pub struct Work {
     pub(super) now: u64,
     /// What it looks like, if it is a SYN and anybody wants to know.
     pub(super) print: Fingerprint,
+    /// The rule that matches it.
+    pub(super) matched: Match,
 }
 
 /// What else is to be done about a SYN.
@@ -55,8 +58,10 @@ pub trait Steps {
     fn count_syn(&mut self) -> Interest;
     /// See [`super::step::fingerprint`].
     fn fingerprint(&mut self);
-    /// See [`super::step::judge_syn`].
-    fn judge_syn(&mut self) -> Reason;
+    /// See [`super::step::match_rule`].
+    fn match_rule(&mut self) -> Result<(), Reason>;
+    /// See [`super::step::judge_match`].
+    fn judge_match(&mut self) -> Reason;
     /// See [`super::step::record_syn`].
     fn record_syn(&mut self, dropped: bool);
     /// See [`super::step::follow`].
@@ -79,7 +84,10 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             if interest.fingerprint {
                 steps.fingerprint();
             }
-            let reason = steps.judge_syn();
+            let reason = match steps.match_rule() {
+                Ok(()) => steps.judge_match(),
+                Err(passed) => passed,
+            };
             if interest.record {
                 steps.record_syn(matches!(reason.action(), Action::Drop));
             }

@@ -113,6 +113,27 @@ impl Mask {
         Self::IpId,
     ];
 
+    /// [`Fingerprint::words`] with every bit set that a mask compares, by code.
+    pub const WORDS: [[u64; 3]; 8] = {
+        let every_bit = Fingerprint {
+            options: u64::MAX,
+            mss: u16::MAX,
+            window: u16::MAX,
+            ip_id: u16::MAX,
+            quirks: u16::MAX,
+            wscale: u8::MAX,
+            ttl: u8::MAX,
+            pad: [0; 6],
+        };
+        let mut words = [[0; 3]; 8];
+        let mut code = 0;
+        while code < words.len() {
+            words[code] = every_bit.masked(Self::ALL[code]).words();
+            code += 1;
+        }
+        words
+    };
+
     /// The code in map keys.
     #[inline(always)]
     pub const fn code(self) -> u8 {
@@ -160,6 +181,19 @@ impl Mask {
 }
 
 impl Fingerprint {
+    /// The fields packed for a map key, so that a mask is three ANDs.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 3] {
+        [
+            self.options,
+            self.mss as u64
+                | (self.window as u64) << 16
+                | (self.ip_id as u64) << 32
+                | (self.quirks as u64) << 48,
+            self.wscale as u64 | (self.ttl as u64) << 8,
+        ]
+    }
+
     /// The fingerprint with every field zeroed that `mask` does not compare.
     #[inline(always)]
     pub const fn masked(&self, mask: Mask) -> Self {

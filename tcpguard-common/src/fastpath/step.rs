@@ -55,19 +55,24 @@ pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
     work.print = wire::fingerprint(frame, &work.segment);
 }
 
-/// The fate of a SYN: the first rule that matches, unless its source is exempt or it came back.
+/// Looks for a rule that matches a SYN and puts it into [`Work::matched`].
+///
+/// # Errors
+/// The fate of a SYN that no rule may drop.
 #[inline(always)]
-pub fn judge_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reason {
+pub fn match_rule<T: Tables>(config: &Config, tables: &T, work: &mut Work) -> Result<(), Reason> {
     let passed = if work.known { Reason::Syn } else { Reason::NoListener };
     if config.mode == Mode::Off as u8 {
-        return passed;
+        return Err(passed);
     }
-    let Some(matched) = matching_rule(config, tables, work) else {
-        return passed;
-    };
-    if agent_gone(config, work.now) {
-        return Reason::AgentGone;
-    }
+    work.matched = matching_rule(config, tables, work).ok_or(passed)?;
+    if agent_gone(config, work.now) { Err(Reason::AgentGone) } else { Ok(()) }
+}
+
+/// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it came back.
+#[inline(always)]
+pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reason {
+    let matched = work.matched;
     if let Some(reason) = spared(config, tables, work, matched.rule.flags) {
         count_listener(tables, work, |counters| counters.spared += 1);
         return reason;

@@ -111,7 +111,7 @@ impl Pair {
     }
 
     fn add_signature(&mut self, listener: u32, mask: Mask, print: &Fingerprint, slot: u32) {
-        let fingerprint = print.masked(mask);
+        let fingerprint = print.masked(mask).words();
         let key = SignatureKey { listener, mask: mask.code().into(), fingerprint };
         self.model.signatures.push((key, RuleRef { slot, flags: 0 }));
         self.dataplane.set_signature(listener, mask, print, slot).unwrap();

@@ -437,7 +437,11 @@ fn is_exact(key: &ListenerKey) -> bool {
 }
 
 fn signature_key(listener: u32, mask: Mask, fingerprint: &Fingerprint) -> SignatureKey {
-    SignatureKey { listener, mask: mask.code().into(), fingerprint: fingerprint.masked(mask) }
+    SignatureKey {
+        listener,
+        mask: mask.code().into(),
+        fingerprint: fingerprint.masked(mask).words(),
+    }
 }
 
 /// Adds what is missing first and removes what is too much then, so that nothing that stays is ever
