@@ -148,7 +148,7 @@ mod tests {
                 self.races.replace(left);
                 self.clients.borrow_mut().push(client(50_000 + left));
             }
-            self.filters.borrow_mut()[filter as usize] = Box::new(*marks);
+            *self.filters.borrow_mut()[filter as usize] = *marks;
             Ok(())
         }
 
