@@ -55,7 +55,7 @@ pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
     work.print = wire::fingerprint(frame, &work.segment);
 }
 
-/// Looks for a rule that matches a SYN and puts it into [`Work::matched`].
+/// Looks for a rule that matches a SYN and keeps it in `work`.
 ///
 /// # Errors
 /// The fate of a SYN that no rule may drop.
