@@ -32,8 +32,48 @@ mount -t devtmpfs dev /dev
 insmod /veth.ko
 ip link add guarded type veth
 /load guarded /objects/*.o
+. /live
 echo 'guest: end'
 poweroff -f
+";
+
+/// Below the kernel's modules. Nothing in the guest loads one by itself.
+const MODULES: [&str; 5] = [
+    "drivers/net/veth.ko",
+    "net/sched/sch_ingress.ko",
+    "net/sched/cls_bpf.ko",
+    "net/ipv4/inet_diag.ko",
+    "net/ipv4/tcp_diag.ko",
+];
+
+/// What precedes the agent's status, as JSON on one line.
+pub const STATUS: &str = "guest: status ";
+
+/// The agent itself between two network namespaces: a client completes a handshake with a listener
+/// behind the guarded interface, `status` says what was seen, and nothing stays attached. The
+/// modules are for clsact, which kernels without TCX attach to.
+const LIVE: &str = "mkdir -p /run /var/lib
+mount -t bpf bpf /sys/fs/bpf
+for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
+unshare -n sleep 600 &
+peer=$!
+until [ \"$(readlink /proc/$peer/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do usleep 50000; done
+ip link set veth0 netns $peer
+nsenter -t $peer -n ip addr add 192.0.2.2/24 dev veth0
+nsenter -t $peer -n ip link set veth0 up
+ip addr add 192.0.2.1/24 dev guarded
+ip link set guarded up
+nc -ll -p 443 -e echo served &
+/tcpguard run --interface guarded --mode enforce &
+agent=$!
+timeout 60 /tcpguard status --wait healthy --brief
+nsenter -t $peer -n timeout 10 nc 192.0.2.1 443 < /dev/null
+sleep 1
+echo \"guest: status $(/tcpguard status --json | tr -d '\n')\"
+kill $agent
+wait $agent
+/tcpguard detach --all
+echo \"guest: left $(ip link show guarded | grep -c xdp) programs\"
 ";
 
 /// Writes the initramfs of a guest to `path`.
@@ -44,7 +84,7 @@ pub fn image(
     path: &Path,
     emulator: &Emulator,
     kernel: &Kernel,
-    loader: &Path,
+    programs: &Programs,
     objects: &[PathBuf],
 ) -> Result<()> {
     let mut archive = Initramfs::default();
@@ -53,13 +93,26 @@ pub fn image(
     }
     archive.file("init", INIT.as_bytes());
     archive.file("bin/busybox", &read(&emulator.busybox())?);
-    archive.file("load", &read(loader)?);
-    archive.file("veth.ko", &module(&kernel.modules.join("drivers/net/veth.ko"))?);
+    archive.file("live", LIVE.as_bytes());
+    archive.file("load", &read(&programs.loader)?);
+    archive.file("tcpguard", &read(&programs.agent)?);
+    for path in MODULES {
+        let (_, name) = path.rsplit_once('/').context("a module without a folder")?;
+        archive.file(name, &module(&kernel.modules.join(path))?);
+    }
     for object in objects {
         let name = object.file_name().context("an object without a name")?;
         archive.file(&format!("objects/{}", name.to_string_lossy()), &read(object)?);
     }
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The statically linked programs that a guest runs.
+pub struct Programs {
+    /// The test kit's `load`.
+    pub loader: PathBuf,
+    /// `tcpguard` itself.
+    pub agent: PathBuf,
 }
 
 /// Boots, keeps the console in `log`, and returns what was written to it.

@@ -1,8 +1,8 @@
 //! The BPF objects on other kernels: Debian's, booted under QEMU without hardware virtualisation.
 //!
 //! A program that one kernel's verifier accepts another's may refuse, in either direction. Each
-//! kernel gets an initramfs of busybox, veth and the statically linked `load` of the test kit, and
-//! is off again after a few seconds. Packages are unpacked below `<target>/vm`; nothing is
+//! kernel gets an initramfs of busybox, some modules, the statically linked `load` of the test kit
+//! and tcpguard, which has to see one handshake; and is off again after a few seconds. Packages are unpacked below `<target>/vm`; nothing is
 //! installed on the machine.
 
 mod debian;
@@ -24,6 +24,7 @@ use crate::{
     setup::{self, Purpose},
     workspace::Workspace,
 };
+use guest::Programs;
 use table::Kernel;
 
 /// The versions that can be asked for, oldest first.
@@ -36,7 +37,7 @@ const SUITES: [&str; 3] = ["bookworm", "bookworm-backports", "trixie-backports"]
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Loads every BPF object on the running kernel and on `kernels` (all that are known if empty),
-/// and prints what each program's verification took.
+/// and prints what each program's verification took and what the agent saw.
 ///
 /// # Errors
 /// When something cannot be built, downloaded or booted, or any kernel refuses a program.
@@ -47,12 +48,12 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
     let purposes = [Purpose::Build, Purpose::Guests, Purpose::Lab];
     setup::ensure(if setup::is_root() { &purposes } else { &purposes[..2] })?;
     let objects = build::bpf_objects(workspace)?;
-    let loader = loader(workspace)?;
+    let programs = programs(workspace)?;
     let store = workspace.target.join("vm");
 
     let mut columns = Vec::new();
     if setup::is_root() {
-        columns.push(here(&store, &loader, &objects)?);
+        columns.push(here(&store, &programs.loader, &objects)?);
     } else {
         process::announce("not root: the running kernel is left out");
     }
@@ -65,7 +66,7 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
             }
             let emulator = debian::emulator(&store.join("qemu"))?;
             let image = directory.join("initramfs");
-            guest::image(&image, &emulator, &kernel, &loader, &objects)?;
+            guest::image(&image, &emulator, &kernel, &programs, &objects)?;
             let console = timed(&format!("Linux {}", kernel.release), || {
                 guest::boot(&emulator, &kernel, &image, &directory.join("console.log"))
             })?;
@@ -73,20 +74,22 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
         }
     }
     print!("{}", table::render(&columns));
-    let refusals: usize = columns.iter().map(Kernel::refusals).sum();
-    if refusals > 0 {
-        bail!("{refusals} refused; the verifiers' words are in {}", store.display());
+    let failures: usize = columns.iter().map(Kernel::failures).sum();
+    if failures > 0 {
+        bail!("{failures} refused or failed; the kernels' words are in {}", store.display());
     }
     Ok(())
 }
 
-/// The test kit's `load`, linked statically so that a guest needs no library.
-fn loader(workspace: &Workspace) -> Result<PathBuf> {
+/// Linked statically, so that a guest needs no library.
+fn programs(workspace: &Workspace) -> Result<Programs> {
     let mut command = environment::host_cargo(workspace);
     command.env("RUSTFLAGS", "-C target-feature=+crt-static");
     command.args(["build", "--release", "--target", TRIPLE]);
-    process::run(command.args(["--package", "tcpguard-e2e", "--bin", "load"]))?;
-    Ok(workspace.target.join(TRIPLE).join("release/load"))
+    command.args(["--package", "tcpguard-e2e", "--bin", "load"]);
+    process::run(command.args(["--package", "tcpguard", "--bin", "tcpguard"]))?;
+    let release = workspace.target.join(TRIPLE).join("release");
+    Ok(Programs { loader: release.join("load"), agent: release.join("tcpguard") })
 }
 
 /// Loads on the running kernel, in a network namespace that ends with the loader.

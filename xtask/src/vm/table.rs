@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use super::guest::STATUS;
+
 /// One kernel's answers.
 #[derive(Debug)]
 pub struct Kernel {
@@ -13,6 +15,9 @@ pub struct Kernel {
     programs: BTreeMap<String, Result<u64, String>>,
     /// By object: bytes of kernel memory that its maps take.
     maps: BTreeMap<String, u64>,
+    /// What the agent saw of the one handshake, or why that is too little; `None` where it did not
+    /// run.
+    agent: Option<Result<String, String>>,
 }
 
 impl Kernel {
@@ -21,8 +26,12 @@ impl Kernel {
     /// # Errors
     /// When there is none: the loader did not run.
     pub fn new(name: &str, output: &str) -> Result<Self> {
-        let mut kernel =
-            Self { name: name.into(), programs: BTreeMap::new(), maps: BTreeMap::new() };
+        let mut kernel = Self {
+            name: name.into(),
+            programs: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            agent: None,
+        };
         for line in output.lines().filter(|line| line.starts_with('{')) {
             let Ok(answer) = serde_json::from_str::<Value>(line) else {
                 continue;
@@ -43,12 +52,23 @@ impl Kernel {
         if kernel.programs.is_empty() {
             bail!("on Linux {name} the loader said nothing");
         }
+        let status = output.lines().find_map(|line| line.split_once(STATUS));
+        kernel.agent = status.map(|(_, status)| handshake(status));
         Ok(kernel)
     }
 
-    /// How many programs this kernel refused.
-    pub fn refusals(&self) -> usize {
-        self.programs.values().filter(|program| program.is_err()).count()
+    /// How many programs this kernel refused, and whether the agent failed on it.
+    pub fn failures(&self) -> usize {
+        let refused = self.programs.values().filter(|program| program.is_err()).count();
+        refused + usize::from(matches!(self.agent, Some(Err(_))))
+    }
+
+    fn agent(&self) -> String {
+        match &self.agent {
+            Some(Ok(seen)) => seen.clone(),
+            Some(Err(_)) => "FAILED".to_owned(),
+            None => "-".to_owned(),
+        }
     }
 
     fn program(&self, name: &str) -> String {
@@ -79,8 +99,12 @@ pub fn render(kernels: &[Kernel]) -> String {
             .iter()
             .map(|object| line(&format!("maps of {object}"), &|kernel| kernel.map_size(object))),
     );
+    lines.push(line("agent: SYN/SYN-ACK/completed", &Kernel::agent));
     let mut text = align(&lines);
     for kernel in kernels {
+        if let Some(Err(why)) = &kernel.agent {
+            text.push_str(&format!("FAILED the agent on Linux {}: {why}\n", kernel.name));
+        }
         for (name, result) in &kernel.programs {
             if let Err(reason) = result {
                 text.push_str(&format!("REFUSED {name} on Linux {}: {reason}\n", kernel.name));
@@ -88,6 +112,24 @@ pub fn render(kernels: &[Kernel]) -> String {
         }
     }
     text
+}
+
+/// What `tcpguard status` says of the handshake: the arriving SYN proves the ingress program, the
+/// SYN-ACK that left the egress one, the completion the tracepoint.
+fn handshake(status: &str) -> Result<String, String> {
+    let Ok(status) = serde_json::from_str::<Value>(status) else {
+        return Err("it gave no status; see the console".to_owned());
+    };
+    let state = status["daemon"]["state"].as_str().unwrap_or_default();
+    let totals = &status["listeners"][0]["totals"];
+    let count = |name: &str| totals[name].as_u64().unwrap_or(0);
+    let seen = ["syn", "syn_ack", "established"].map(count);
+    let text = seen.map(|count| count.to_string()).join("/");
+    if state == "protecting" && seen.iter().all(|count| *count > 0) {
+        Ok(text)
+    } else {
+        Err(format!("it is \"{state}\" and saw {text} of one handshake"))
+    }
 }
 
 /// First column to the left, the others, which hold numbers, to the right.
@@ -124,18 +166,35 @@ mod tests {
             "7.2.12",
             "{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}\n\
              {\"object\":\"guard\",\"program\":\"egress\",\"instructions\":20}\n\
-             {\"object\":\"guard\",\"maps\":3,\"bytes\":2097152}\n",
+             {\"object\":\"guard\",\"maps\":3,\"bytes\":2097152}\n\
+             [    3.0] noise guest: status {\"daemon\":{\"state\":\"protecting\"},\"listeners\":[{\"totals\":\
+             {\"syn\":1,\"syn_ack\":1,\"established\":1}}]}\n",
         )
         .unwrap();
-        assert_eq!((old.refusals(), new.refusals()), (1, 0));
+        assert_eq!((old.failures(), new.failures()), (1, 0));
         assert_eq!(
             render(&[old, new]),
-            "instructions verified      6.1   7.2.12\n\
-             guard/egress                 -       20\n\
-             guard/ingress          REFUSED     1940\n\
-             maps of guard          1.0 MiB  2.0 MiB\n\
+            "instructions verified             6.1   7.2.12\n\
+             guard/egress                        -       20\n\
+             guard/ingress                 REFUSED     1940\n\
+             maps of guard                 1.0 MiB  2.0 MiB\n\
+             agent: SYN/SYN-ACK/completed        -    1/1/1\n\
              REFUSED guard/ingress on Linux 6.1: unbounded min value\n"
         );
+    }
+
+    #[test]
+    fn an_agent_that_missed_a_part_of_the_handshake_has_failed() {
+        let status = |totals| {
+            format!(
+                "{{\"daemon\":{{\"state\":\"protecting\"}},\"listeners\":[{{\"totals\":{totals}}}]}}"
+            )
+        };
+        let whole = status("{\"syn\":1,\"syn_ack\":2,\"established\":1}");
+        assert_eq!(handshake(&whole), Ok("1/2/1".to_owned()));
+        let blind = handshake(&status("{\"syn\":1,\"syn_ack\":0,\"established\":1}"));
+        assert_eq!(blind, Err("it is \"protecting\" and saw 1/0/1 of one handshake".to_owned()));
+        assert!(handshake("").is_err());
     }
 
     #[test]
