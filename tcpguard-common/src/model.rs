@@ -1,18 +1,24 @@
 //! The tables on the host: the reference that the kernel's maps are compared with, and the state
-//! behind replay. Tables that evict when they are full in the kernel grow here; comparisons stay
-//! below the kernel's sizes.
+//! behind replay. Like the kernel's they do not grow with the traffic; up to half of the kernel's
+//! sizes they lose nothing, and comparisons stay there.
 
 extern crate std;
+
+mod recent;
+
+pub use recent::Recent;
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
-use crate::abi::maps::{HLL_REGISTERS, SEEN_BUCKETS};
+use crate::abi::maps::{
+    HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, SEEN_BUCKETS,
+};
 use crate::abi::{
-    Addr, Class, Client, Config, Flow, FlowKey, HashKey, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, PortEntry, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters,
+    Addr, Class, Client, Config, Flow, FlowKey, HashKey, HostCounters, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters,
 };
 use crate::fastpath::{self, Interest, Steps, Tables, Work, step};
 
@@ -28,6 +34,10 @@ pub struct Model {
     pub config: Config,
     /// Counters of the one interface.
     pub packets: PacketCounters,
+    /// What belongs to no listener.
+    pub host: HostCounters,
+    /// Sources that send SYNs to where nothing listens, by cell.
+    pub probes: BTreeMap<u32, Probe>,
     /// Who listens on which port.
     pub ports: BTreeMap<[u8; 2], PortEntry>,
     /// Ids of listeners, those bound to every address included.
@@ -39,11 +49,11 @@ pub struct Model {
     /// Distinct-source registers by listener id.
     pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
     /// Sampled flows.
-    pub flows: BTreeMap<FlowKey, Flow>,
+    pub flows: Recent<FlowKey, Flow, { MAX_FLOWS as usize }>,
     /// Sources.
-    pub sources: BTreeMap<Addr, SourceCounters>,
+    pub sources: Recent<Addr, SourceCounters, { MAX_SOURCES as usize }>,
     /// Validated clients.
-    pub clients: BTreeMap<Addr, Client>,
+    pub clients: Recent<Addr, Client, { MAX_CLIENTS as usize }>,
     /// Marks of the client filters: both are the same here, because nothing is ever forgotten.
     pub client_filter: BTreeSet<usize>,
     /// Source rules.
@@ -56,8 +66,8 @@ pub struct Model {
     pub rule_hits: BTreeMap<u32, RuleHits>,
     /// Exempt prefixes and the boot time in seconds at which the exemption ends.
     pub exempt: Vec<(Net, u32)>,
-    /// Dropped SYNs.
-    pub seen: BTreeMap<u64, SeenBucket>,
+    /// Dropped SYNs; empty until there is one.
+    pub seen: Vec<SeenBucket>,
     /// SYN-ACKs from no known listener.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
     /// See [`Tables::last_syn_ns`].
@@ -103,7 +113,7 @@ impl Model {
         fastpath::egress(frame, &config, self);
     }
 
-    /// Makes a listener known.
+    /// Makes a listener known, or changes its entry.
     pub fn add_listener(&mut self, key: ListenerKey, entry: ListenerEntry) {
         self.ports.entry(key.port).or_default().add(&key.addr, entry.id);
         self.listeners.insert(key, entry.id);
@@ -151,6 +161,10 @@ impl Steps for HostSteps<'_> {
         self.with(|_, config, model, work| step::record_syn(config, model, work, dropped));
     }
 
+    fn answer(&mut self) {
+        self.with(|_, config, model, work| step::answer(config, model, &work.segment));
+    }
+
     fn follow(&mut self, reset: bool) -> Reason {
         self.with(|_, config, model, work| step::follow(config, model, &work.segment, reset))
     }
@@ -188,6 +202,14 @@ impl Tables for Model {
         self.packets.classes[class as usize] += 1;
     }
 
+    fn host_counters(&mut self) -> Option<&mut HostCounters> {
+        Some(&mut self.host)
+    }
+
+    fn probe(&mut self, index: u64) -> Option<&mut Probe> {
+        Some(self.probes.entry(index as u32 & (PROBE_CELLS - 1)).or_default())
+    }
+
     fn segment_sampled(&mut self, shift: u8) -> bool {
         self.segments += 1;
         self.segments & ((1 << shift) - 1) == 0
@@ -214,7 +236,11 @@ impl Tables for Model {
     }
 
     fn note_unknown_listener(&mut self, key: &ListenerKey) {
-        *self.unknown_listeners.entry(*key).or_default() += 1;
+        if self.unknown_listeners.len() < MAX_UNKNOWN as usize
+            || self.unknown_listeners.contains_key(key)
+        {
+            *self.unknown_listeners.entry(*key).or_default() += 1;
+        }
     }
 
     fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
@@ -270,6 +296,9 @@ impl Tables for Model {
     }
 
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
-        Some(self.seen.entry(index & u64::from(SEEN_BUCKETS - 1)).or_default())
+        if self.seen.is_empty() {
+            self.seen.resize(SEEN_BUCKETS as usize, SeenBucket::default());
+        }
+        self.seen.get_mut((index & u64::from(SEEN_BUCKETS - 1)) as usize)
     }
 }

@@ -4,16 +4,17 @@ use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, REASON_SLOTS,
-    Reason, RuleHits, RuleRef, SeenBucket, SeenSyn, SignatureKey, SourceCounters, maps,
+    Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
+    Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SeenSyn, SignatureKey,
+    SourceCounters, maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_2() {
-    assert_eq!(ABI_VERSION, 2);
+fn sizes_of_abi_version_3() {
+    assert_eq!(ABI_VERSION, 3);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
@@ -23,6 +24,7 @@ fn sizes_of_abi_version_2() {
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
+        ("HostCounters", size_of::<HostCounters>(), 32),
         ("ListenerCounters", size_of::<ListenerCounters>(), 128),
         ("ListenerEntry", size_of::<ListenerEntry>(), 8),
         ("ListenerKey", size_of::<ListenerKey>(), 20),
@@ -30,6 +32,7 @@ fn sizes_of_abi_version_2() {
         ("PortEntry", size_of::<PortEntry>(), 8),
         ("PrefixV4", size_of::<PrefixV4>(), 8),
         ("PrefixV6", size_of::<PrefixV6>(), 20),
+        ("Probe", size_of::<Probe>(), 64),
         ("RuleHits", size_of::<RuleHits>(), 16),
         ("RuleRef", size_of::<RuleRef>(), 8),
         ("SeenBucket", size_of::<SeenBucket>(), 64),
@@ -106,6 +109,8 @@ fn map_bytes(cpus: usize) -> usize {
         + per_cpu(size_of::<RuleHits>(), maps::MAX_RULES)
         + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
+        + per_cpu(size_of::<HostCounters>(), 1)
+        + array(size_of::<Probe>(), maps::PROBE_CELLS)
         + array(8, 1)
 }
 

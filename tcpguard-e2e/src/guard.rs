@@ -120,24 +120,44 @@ impl<'host> Guard<'host> {
         arguments: &[&str],
     ) -> Result<Self> {
         host.write(CONFIG, config)?;
-        let mut daemon = daemon(host, mode)?;
-        let mut daemon = daemon.args(arguments).spawn().context("cannot start tcpguard")?;
         let log = Arc::new(Mutex::new(String::new()));
-        let reader = daemon.stderr.take().map(|stderr| {
-            let log = Arc::clone(&log);
-            thread::spawn(move || collect(stderr, &log))
-        });
+        let (daemon, reader) = launch(daemon(host, mode)?.args(arguments), &log)?;
         let mut guard = Self { host, daemon, log, reader };
+        guard.ready()?;
+        Ok(guard)
+    }
+
+    /// Starts it again after [`Self::stop`] or [`Self::kill`], over what it left in the kernel.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_again(&mut self, mode: Mode) -> Result<()> {
+        let (daemon, reader) = launch(&mut daemon(self.host, mode)?, &self.log)?;
+        (self.daemon, self.reader) = (daemon, reader);
+        self.ready()
+    }
+
+    /// Ends it without giving it a chance to do anything.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.kill()?;
+        self.daemon.wait()?;
+        Ok(())
+    }
+
+    fn ready(&mut self) -> Result<()> {
         let begun = Instant::now();
         loop {
-            if guard.status().is_ok() {
-                return Ok(guard);
+            if self.status().is_ok() {
+                return Ok(());
             }
-            if let Some(status) = guard.daemon.try_wait()? {
-                bail!("tcpguard ended with {status}: {}", guard.log());
+            if let Some(status) = self.daemon.try_wait()? {
+                bail!("tcpguard ended with {status}: {}", self.log());
             }
             if begun.elapsed() > Duration::from_secs(10) {
-                bail!("tcpguard is not ready after 10 s: {}", guard.log());
+                bail!("tcpguard is not ready after 10 s: {}", self.log());
             }
             sleep(POLL);
         }
@@ -226,6 +246,19 @@ impl<'host> Guard<'host> {
         self.daemon.wait()?;
         bail!("tcpguard did not end within 10 s of SIGTERM: {}", self.log())
     }
+}
+
+/// Starts `daemon` and collects what it says in `log`.
+fn launch(
+    daemon: &mut Command,
+    log: &Arc<Mutex<String>>,
+) -> Result<(Child, Option<JoinHandle<()>>)> {
+    let mut daemon = daemon.spawn().context("cannot start tcpguard")?;
+    let reader = daemon.stderr.take().map(|stderr| {
+        let log = Arc::clone(log);
+        thread::spawn(move || collect(stderr, &log))
+    });
+    Ok((daemon, reader))
 }
 
 impl Drop for Guard<'_> {

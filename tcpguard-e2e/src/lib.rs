@@ -10,6 +10,7 @@
 //!   and time.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
+//! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
 pub mod clients;
@@ -18,8 +19,10 @@ pub mod delay;
 pub mod flood;
 pub mod foreign;
 pub mod guard;
+pub mod journald;
 pub mod lab;
 pub mod live_frames;
+pub mod machine;
 pub mod measure;
 pub mod netns;
 pub mod packet;

@@ -1,7 +1,7 @@
 //! What the daemon says of itself: the JSON document `tcpguard.status/1`, read as any other
 //! program would read it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -37,6 +37,11 @@ impl Status {
     /// The whole situation in one word.
     pub fn state(&self) -> &str {
         text(&self.0, "/daemon/state")
+    }
+
+    /// How long ago the last poll was.
+    pub fn heartbeat_age(&self) -> Duration {
+        Duration::from_millis(number(&self.0, "/daemon/watchdog_age_ms"))
     }
 
     /// Open incidents, the oldest first.
@@ -159,6 +164,11 @@ impl Rule {
     /// When it was made, in nanoseconds since boot.
     pub fn created(&self) -> u64 {
         since_boot(text(&self.0, "/created_at"))
+    }
+
+    /// Why it was made.
+    pub fn reason(&self) -> &str {
+        text(&self.0, "/reason")
     }
 
     /// SYNs that it matched and that passed because they came back: real clients.

@@ -100,6 +100,11 @@ step!(step_record_syn(dropped: u32), |bench| {
     0
 });
 
+step!(step_answer(), |bench| {
+    step::answer(bench.config, &mut bench.tables, &bench.work.segment);
+    0
+});
+
 step!(step_follow(reset: u32), |bench| {
     step::follow(bench.config, &mut bench.tables, &bench.work.segment, reset != 0) as u32
 });
@@ -157,6 +162,11 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
         step_record_syn(dropped.into());
+    }
+
+    #[inline(always)]
+    fn answer(&mut self) {
+        step_answer();
     }
 
     #[inline(always)]

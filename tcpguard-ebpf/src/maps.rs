@@ -5,8 +5,9 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceCounters,
 };
 use tcpguard_common::fastpath::Work;
 
@@ -79,6 +80,10 @@ pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize
     LpmTrie::new();
 #[btf_map]
 pub static SEEN: Array<SeenBucket, { size::SEEN_BUCKETS as usize }> = Array::new();
+#[btf_map]
+pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
+#[btf_map]
+pub static PROBES: Array<Probe, { size::PROBE_CELLS as usize }> = Array::new();
 #[btf_map]
 pub static UNKNOWN_LISTENERS: LruHashMap<ListenerKey, u64, { size::MAX_UNKNOWN as usize }> =
     LruHashMap::new();

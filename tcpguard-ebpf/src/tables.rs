@@ -8,8 +8,9 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters,
 };
 use tcpguard_common::fastpath::Tables;
 
@@ -84,6 +85,16 @@ impl Tables for KernelTables {
             // SAFETY: points to this CPU's counters, set before the decision.
             unsafe { (*self.packets).classes[class as usize & (CLASS_SLOTS - 1)] += 1 };
         }
+    }
+
+    #[inline(always)]
+    fn host_counters(&mut self) -> Option<&mut HostCounters> {
+        deref!(maps::HOST.get_ptr_mut(0))
+    }
+
+    #[inline(always)]
+    fn probe(&mut self, index: u64) -> Option<&mut Probe> {
+        deref!(maps::PROBES.get_ptr_mut(index as u32 & (size::PROBE_CELLS - 1)))
     }
 
     #[inline(always)]

@@ -29,6 +29,9 @@ pub enum Command {
         /// Why, in words.
         why: String,
     },
+    /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
+    /// each until its time. The list is the whole allow-list.
+    SetAllowed(Vec<(IpNet, Timestamp)>),
     /// Tell the kernel what to do when a rule matches.
     SetMode(Mode),
     /// Follow one flow in `2^shift` in detail from now on.
@@ -67,7 +70,9 @@ pub enum Command {
         severity: Severity,
         /// What happened, for the journal's event field: `attack_started`, `attack_updated`,
         /// `attack_ended`, `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`,
-        /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `mode_changed`, `too_many_incidents`.
+        /// `incident_started`, `incident_updated`, `incident_ended` (the other classes),
+        /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `rule_failed`, `allow_added`,
+        /// `allow_removed`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.
         message: String,

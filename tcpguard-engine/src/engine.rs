@@ -1,21 +1,26 @@
 //! The doors of the engine and what happens behind them at every poll.
 
+mod adopt;
 mod lifecycle;
+mod pressure;
 mod requests;
 mod upkeep;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::rules::{Book, Protected, Recurrence};
+use crate::host::Host;
+use crate::learned::LearnedListener;
+use crate::rules::{Book, Exempt, Recurrence};
 use crate::sampling::Sampling;
 use crate::tally::{Circumstances, queue_drops};
 use crate::watch::Watch;
 use crate::{
-    Command, Flow, IncidentReport, KnownClients, ListenerId, Matcher, Mode, Sample, Settings,
-    SettingsError, TcpExt, Timestamp,
+    Command, Flow, IncidentReport, KnownClients, Listener, ListenerId, Matcher, Mode, Sample,
+    Settings, SettingsError, TcpExt, Timestamp,
 };
 
 /// The state machine: what was seen goes in, what must be done comes out.
@@ -34,7 +39,11 @@ pub struct Engine {
     sample_shift: u8,
     watches: BTreeMap<ListenerId, Watch>,
     book: Book,
-    protected: Protected,
+    exempt: Exempt,
+    /// What an earlier run learned, of listeners not seen yet, and how long ago.
+    taught: BTreeMap<Listener, (LearnedListener, Duration)>,
+    host: Host,
+    one_sided: bool,
     recurrence: Recurrence,
     sampling: Sampling,
     inspected: Timestamp,
@@ -64,7 +73,10 @@ impl Engine {
             sample_shift: 0,
             watches: BTreeMap::new(),
             book: Book::default(),
-            protected: Protected::default(),
+            exempt: Exempt::default(),
+            taught: BTreeMap::new(),
+            host: Host::default(),
+            one_sided: false,
             recurrence: Recurrence::default(),
             sampling: Sampling::default(),
             inspected: Timestamp::default(),
@@ -77,10 +89,25 @@ impl Engine {
         })
     }
 
+    /// Goes on with other settings. The poll must stay as it is: windows are counted in polls.
+    ///
+    /// # Errors
+    /// When the settings contradict themselves; then nothing changes.
+    pub fn set_settings(&mut self, settings: Settings) -> Result<(), SettingsError> {
+        settings.validate()?;
+        self.settings = settings;
+        Ok(())
+    }
+
     /// Replaces the prefixes that no automatic rule may touch, each with what it is ("default
     /// gateway", "own address", …). Automatic rules that touch one now are taken back.
     pub fn set_protected(&mut self, prefixes: Vec<(IpNet, String)>) {
-        self.protected = Protected::new(prefixes);
+        self.exempt.protect(prefixes);
+        self.release_exempt(self.now);
+    }
+
+    /// Takes back the automatic rules that touch what is exempt now.
+    fn release_exempt(&mut self, now: Timestamp) {
         let touching: Vec<(Matcher, String)> = self
             .book
             .iter()
@@ -90,7 +117,7 @@ impl Engine {
                 Matcher::Signature { .. } => None,
             })
             .filter_map(|(matcher, net)| {
-                let (_, what) = self.protected.touched_by(&net)?;
+                let (_, what) = self.exempt.touched_by(&net)?;
                 Some((matcher, format!("the source is protected now ({what})")))
             })
             .collect();
@@ -98,7 +125,7 @@ impl Engine {
             self.refuse(matcher, why);
         }
         if !touching.is_empty() {
-            self.carry_out_plan(self.now);
+            self.carry_out_plan(now);
         }
     }
 
@@ -118,12 +145,15 @@ impl Engine {
             poll: self.settings.poll,
             mode: self.mode,
             queue_drops: queue_drops(&self.tcp_ext, &sample.tcp_ext),
+            overflowed: sample.tcp_ext.listen_overflows > self.tcp_ext.listen_overflows,
             queue_full: false,
             sample_shift: sample.sample_shift,
+            one_sided: sample.one_sided,
         };
         self.now = now;
         self.epoch = Some(sample.epoch);
         self.tcp_ext = sample.tcp_ext;
+        self.one_sided = sample.one_sided;
 
         let before = self.syns();
         self.drop_missing(now, sample);
@@ -131,7 +161,11 @@ impl Engine {
         for listener in &sample.listeners {
             match self.watches.get_mut(&listener.id) {
                 None => {
-                    self.watches.insert(listener.id, Watch::new(listener));
+                    let mut watch = Watch::new(listener);
+                    if let Some((learned, age)) = self.taught.remove(&listener.listener) {
+                        watch.teach(now, &learned, age);
+                    }
+                    self.watches.insert(listener.id, watch);
                 }
                 Some(watch) if restarted => watch.restart(listener),
                 Some(watch) => {
@@ -141,15 +175,20 @@ impl Engine {
             }
         }
         self.book.read(now, &sample.rules, &self.settings);
+        let elsewhere = self.host.observe(sample, elapsed, first || restarted, &self.settings);
         if !first && !restarted {
-            let syns = self.syns().saturating_sub(before);
+            // Whatever is followed takes a place in the same table.
+            let syns = self.syns().saturating_sub(before) + elsewhere;
             self.adapt_sampling(now, syns as f64 / elapsed.as_secs_f64(), sample.sample_shift);
         }
         self.sample_shift = sample.sample_shift;
 
+        self.expire_allowed(now);
         self.withdraw_hurting(now);
         self.end_quiet_incidents(now);
         self.open_overdue(now);
+        self.follow_pressure(now);
+        self.follow_host(now);
         self.carry_out_plan(now);
         self.tell_news(now);
         self.clean_half_open(now);

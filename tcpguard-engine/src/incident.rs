@@ -1,6 +1,6 @@
 //! An open incident: what is known of it, what was done, what was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
@@ -11,13 +11,16 @@ use crate::signal::Signal;
 use crate::window::Tick;
 use crate::{
     ActionReport, Evidence, IncidentClass, IncidentReport, Limits, Listener, ListenerId, Matcher,
-    RuleId, Severity, Timestamp,
+    RuleId, Timestamp,
 };
 
 /// News of an incident are at least this far apart, unless they are big.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// A rate that has grown by this factor is told at once.
 const TELL_GROWTH: f64 = 4.0;
+
+/// Refinements that must agree on another class before the first change.
+const FIRST_CONVICTION: u32 = 2;
 
 /// An incident that is open.
 #[derive(Clone, Debug)]
@@ -26,8 +29,10 @@ pub(crate) struct Incident {
     listener_id: ListenerId,
     listener: Listener,
     class: IncidentClass,
-    /// What the last refinement said instead.
-    doubt: Option<IncidentClass>,
+    /// What the last refinements said instead, and how many of them.
+    doubt: Option<(IncidentClass, u32)>,
+    /// How many must agree.
+    conviction: u32,
     signal: Signal,
     started: Timestamp,
     detected: Timestamp,
@@ -36,11 +41,13 @@ pub(crate) struct Incident {
     syns: u64,
     matched: u64,
     dropped: u64,
+    rate: f64,
     peak: f64,
     sources: u64,
     actions: Vec<ActionReport>,
     wanted: Vec<Wanted>,
-    refused: BTreeSet<Matcher>,
+    /// Rules that are not asked for again before this time.
+    refused: BTreeMap<Matcher, Timestamp>,
     /// Why rules are no longer asked for, until the plan has taken note.
     pub farewells: BTreeMap<Matcher, String>,
     told: Told,
@@ -79,19 +86,21 @@ impl Incident {
             listener: opening.listener,
             class,
             doubt: None,
+            conviction: FIRST_CONVICTION,
             signal: opening.signal,
             started: opening.started,
             detected: opening.detected,
-            confidence: assessment.confidence(),
+            confidence: assessment.confidence,
             evidence: assessment.evidence.clone(),
             syns: opening.syns,
             matched: opening.matched,
             dropped: opening.dropped,
+            rate: opening.syn_rate,
             peak: opening.syn_rate,
             sources: assessment.evidence.sources_estimate,
             actions: Vec::new(),
             wanted: Vec::new(),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             farewells: BTreeMap::new(),
             told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },
         }
@@ -105,14 +114,6 @@ impl Incident {
         self.class
     }
 
-    pub fn is_attack(&self) -> bool {
-        self.class != IncidentClass::HandshakeDegraded
-    }
-
-    pub fn severity(&self) -> Severity {
-        if self.is_attack() { Severity::Critical } else { Severity::Warning }
-    }
-
     pub fn detected(&self) -> Timestamp {
         self.detected
     }
@@ -121,12 +122,23 @@ impl Incident {
         self.started
     }
 
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
-    }
-
     pub fn wanted(&self) -> &[Wanted] {
         &self.wanted
+    }
+
+    /// Adds SYNs that belong to no listener.
+    pub fn count_syns(&mut self, syns: u64) {
+        self.syns += syns;
+    }
+
+    /// Counts at least so many SYNs in all.
+    pub fn raise_syns(&mut self, syns: u64) {
+        self.syns = self.syns.max(syns);
+    }
+
+    /// Says what it is about, once that is known better.
+    pub fn set_listener(&mut self, listener: Listener) {
+        self.listener = listener;
     }
 
     /// Adds a tick's counts.
@@ -138,26 +150,32 @@ impl Incident {
 
     /// Notes the rate over the last second.
     pub fn note_rate(&mut self, syn_rate: f64) {
+        self.rate = syn_rate;
         self.peak = self.peak.max(syn_rate);
     }
 
     /// Takes over newer evidence. The class changes when two refinements running say the same other
-    /// one; an attack that turns out to be none loses its rules.
+    /// one, and each further change needs twice as many: a verdict settles. An attack that turns out
+    /// to be none loses its rules.
     pub fn refine(&mut self, now: Timestamp, assessment: &Assessment) {
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
-        self.confidence = assessment.confidence();
-        if assessment.class == self.class {
+        self.confidence = assessment.confidence;
+        let class = assessment.class;
+        let agreed = match self.doubt {
+            _ if class == self.class => 0,
+            Some((other, times)) if other == class => times + 1,
+            _ => 1,
+        };
+        self.doubt = (agreed > 0).then_some((class, agreed));
+        if agreed >= self.conviction {
             self.doubt = None;
-        } else if self.doubt == Some(assessment.class) {
-            self.doubt = None;
-            self.class = assessment.class;
-            self.note(now, format!("verdict now: {}", self.class.in_words()));
-            if !self.is_attack() {
+            self.conviction = self.conviction.saturating_mul(2);
+            self.class = class;
+            self.note(now, format!("verdict now: {}", class.in_words()));
+            if !class.is_flood() {
                 self.release_rules("the evidence no longer speaks for an attack");
             }
-        } else {
-            self.doubt = Some(assessment.class);
         }
     }
 
@@ -191,12 +209,19 @@ impl Incident {
     /// Asks for a rule no longer, and never again in this incident.
     pub fn refuse(&mut self, matcher: &Matcher, why: &str) {
         self.forget(matcher, why);
-        self.refused.insert(*matcher);
+        self.refused.insert(*matcher, Timestamp::MAX);
+    }
+
+    /// Asks for a rule that the kernel did not take no more before `until`.
+    pub fn postpone(&mut self, matcher: &Matcher, until: Timestamp) {
+        self.wanted.retain(|wanted| wanted.matcher != *matcher);
+        self.refused.insert(*matcher, until);
     }
 
     /// Whether a rule, or one that it would include, has been refused.
-    pub fn has_refused(&self, matcher: &Matcher) -> bool {
-        self.refused.iter().any(|refused| match (refused, matcher) {
+    pub fn has_refused(&self, now: Timestamp, matcher: &Matcher) -> bool {
+        let refused = self.refused.iter().filter(|(_, until)| now < **until);
+        refused.map(|(refused, _)| refused).any(|refused| match (refused, matcher) {
             (
                 Matcher::Signature { fingerprint: old, mask: old_mask, .. },
                 Matcher::Signature { mask, fingerprint, .. },
@@ -235,7 +260,8 @@ impl Incident {
 
     /// Whether there is something to tell now; if so, it counts as told, and the class told before
     /// is the answer.
-    pub fn news(&mut self, now: Timestamp, syn_rate: f64) -> Option<IncidentClass> {
+    pub fn news(&mut self, now: Timestamp) -> Option<IncidentClass> {
+        let syn_rate = self.rate;
         let before = self.told.class;
         let reclassified = self.class != before;
         let grown = syn_rate >= TELL_GROWTH * self.told.rate.max(1.0);
@@ -249,18 +275,13 @@ impl Incident {
     }
 
     /// Everything that is known of it.
-    pub fn report(
-        &self,
-        syn_rate: f64,
-        rules: Vec<RuleId>,
-        ended: Option<Timestamp>,
-    ) -> IncidentReport {
+    pub fn report(&self, rules: Vec<RuleId>, ended: Option<Timestamp>) -> IncidentReport {
         IncidentReport {
             id: self.id,
             listener_id: self.listener_id,
             listener: self.listener,
             class: self.class,
-            severity: self.severity(),
+            severity: self.class.severity(),
             started: self.started,
             detected: self.detected,
             ended,
@@ -270,7 +291,7 @@ impl Incident {
             syns: self.syns,
             matched: self.matched,
             dropped: self.dropped,
-            syn_rate,
+            syn_rate: self.rate,
             peak_syn_rate: self.peak,
             actions: self.actions.clone(),
             rules,

@@ -3,16 +3,19 @@
 //! Doors, and nothing else: [`Engine::handle_sample`], [`Engine::handle_flows`] and
 //! [`Engine::handle_request`] take what was seen together with the time it was seen at;
 //! [`Engine::next_command`] says what must be done; [`Engine::report`] says what is known.
+//! Three more doors are for a restart: [`Engine::adopt`], [`Engine::teach`], [`Engine::learned`].
 //! No clock, socket, file, thread or async in here: live traffic, replay and tests drive the
 //! same code.
 //!
 //! From a sample to a rule: counters become ticks (`tally`, `window`), ticks raise signals
 //! (`signal`), an alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict
-//! calls for rules (`policy`), and the plan says which of them the kernel lacks (`rules`).
+//! calls for rules (`policy`), and the plan says which of them the kernel lacks (`rules`). What
+//! concerns no single listener goes its own way (`host`).
 
 mod command;
 mod engine;
 mod evidence;
+mod host;
 mod incident;
 mod learned;
 mod policy;
@@ -33,12 +36,13 @@ mod words;
 pub use command::{Command, Severity};
 pub use engine::Engine;
 pub use evidence::describe;
+pub use learned::{Learned, LearnedError, LearnedListener, LearnedPrint};
 pub use report::*;
 pub use request::{Request, RequestError, Response};
-pub use rule::{Matcher, Origin, Rule, RuleId};
+pub use rule::{AdoptedRule, Matcher, Origin, Rule, RuleId};
 pub use sample::{
-    Flow, FlowState, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind,
-    ListenerSample, Queues, RuleCounters, Sample, TcpExt,
+    Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
+    ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,
 };
 pub use settings::{Limits, Settings, SettingsError};
 pub use time::Timestamp;

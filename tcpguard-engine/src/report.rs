@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::{
     Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Timestamp,
 };
@@ -32,6 +34,8 @@ pub struct Report {
     pub listeners: Vec<ListenerReport>,
     /// Every rule wanted in the kernel.
     pub rules: Vec<RuleReport>,
+    /// The allow-list.
+    pub allowed: Vec<AllowReport>,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
 }
@@ -83,8 +87,20 @@ pub enum IncidentClass {
     RandomSpoofed,
     /// One source dominates.
     SingleSource,
+    /// A few sources or networks dominate.
+    FewSource,
+    /// Many sources without the marks of forging: a botnet.
+    Distributed,
+    /// Somebody tries many ports or addresses at which nothing listens.
+    Scan,
+    /// Far more clients than usual, and they are served.
+    FlashCrowd,
+    /// The application does not accept as fast as clients connect.
+    ListenerOverload,
     /// Handshakes fail, but nothing says that it is an attack: a broken client path.
     HandshakeDegraded,
+    /// Answers to SYNs that this host never sent: somebody forges its address.
+    Reflection,
 }
 
 impl IncidentClass {
@@ -93,7 +109,39 @@ impl IncidentClass {
         match self {
             Self::RandomSpoofed => "random_spoofed",
             Self::SingleSource => "single_source",
+            Self::FewSource => "few_source",
+            Self::Distributed => "distributed",
+            Self::Scan => "scan",
+            Self::FlashCrowd => "flash_crowd",
+            Self::ListenerOverload => "listener_overload",
             Self::HandshakeDegraded => "handshake_degraded",
+            Self::Reflection => "reflection",
+        }
+    }
+
+    /// Whether it is a SYN flood: the classes for which rules are made.
+    pub const fn is_flood(self) -> bool {
+        matches!(
+            self,
+            Self::RandomSpoofed | Self::SingleSource | Self::FewSource | Self::Distributed
+        )
+    }
+
+    /// Whether it is about real clients that are too many, rather than about failing handshakes.
+    pub const fn is_pressure(self) -> bool {
+        matches!(self, Self::FlashCrowd | Self::ListenerOverload)
+    }
+
+    /// How bad.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::RandomSpoofed | Self::SingleSource | Self::FewSource | Self::Distributed => {
+                Severity::Critical
+            }
+            Self::ListenerOverload | Self::HandshakeDegraded | Self::Reflection => {
+                Severity::Warning
+            }
+            Self::Scan | Self::FlashCrowd => Severity::Notice,
         }
     }
 
@@ -102,7 +150,13 @@ impl IncidentClass {
         match self {
             Self::RandomSpoofed => "random-source SYN flood",
             Self::SingleSource => "single-source SYN flood",
+            Self::FewSource => "SYN flood from few sources",
+            Self::Distributed => "SYN flood from many sources",
+            Self::Scan => "port scan",
+            Self::FlashCrowd => "rush of clients, not an attack",
+            Self::ListenerOverload => "full accept queue, not an attack",
             Self::HandshakeDegraded => "failing handshakes, not an attack",
+            Self::Reflection => "reflected SYN-ACKs",
         }
     }
 }
@@ -112,9 +166,9 @@ impl IncidentClass {
 pub struct IncidentReport {
     /// Number, rising from 1.
     pub id: u64,
-    /// Which listener.
+    /// Which listener; [`ListenerId::HOST`] for one that concerns the whole host.
     pub listener_id: ListenerId,
-    /// Its address.
+    /// Its address; [`Listener::HOST`], or the address or port that a scan is about.
     pub listener: Listener,
     /// What it is.
     pub class: IncidentClass,
@@ -126,7 +180,8 @@ pub struct IncidentReport {
     pub detected: Timestamp,
     /// When it was over; `None` while it is open.
     pub ended: Option<Timestamp>,
-    /// What raised the alarm: `fast`, `slow` or `occupancy`.
+    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes` or
+    /// `answers`.
     pub signal: String,
     /// 0 to 1: `1 - 2^-gate`.
     pub confidence: f64,
@@ -188,6 +243,14 @@ pub struct Evidence {
     pub ttls: Vec<(u8, f64)>,
     /// Share of failing flows older than 1.5 s whose SYN was repeated; `None` without any.
     pub retransmitted_share: Option<f64>,
+    /// Ports at which nothing listens that the busiest source of a scan tried, estimated.
+    pub ports_tried: u64,
+    /// Local addresses that it tried, estimated.
+    pub addresses_tried: u64,
+    /// SYNs per second at the listener before a rush of clients.
+    pub usual_syn_rate: f64,
+    /// Answers per second that this host did not ask for.
+    pub unsolicited_rate: f64,
     /// Half-open handshakes and the limit, where known.
     pub half_open: Option<(u32, u32)>,
     /// The gate items, each with whether it holds.
@@ -250,4 +313,19 @@ pub struct RuleReport {
     pub hits: u64,
     /// SYNs that matched and passed because they came back.
     pub returned: u64,
+}
+
+/// A prefix of the allow-list.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct AllowReport {
+    /// Which sources are exempt from drops by source or signature.
+    pub net: IpNet,
+    /// Why.
+    pub reason: String,
+    /// Who asked.
+    pub uid: u32,
+    /// Since when.
+    pub created: Timestamp,
+    /// Until when.
+    pub expires: Timestamp,
 }

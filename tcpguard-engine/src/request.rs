@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::report::{Mode, RuleReport};
+use crate::report::{AllowReport, Mode, RuleReport};
 
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,27 @@ pub enum Request {
     },
     /// Take back every rule.
     UnblockAll,
+    /// Exempt sources from drops by source or signature for `lifetime` from now. Automatic rules
+    /// that touch them are taken back; if they are allowed already, this replaces it.
+    Allow {
+        /// Which sources.
+        net: IpNet,
+        /// For how long; cut to [`crate::Limits::MAX_ALLOW`].
+        lifetime: Duration,
+        /// Why, in the operator's words.
+        reason: String,
+        /// Who asked.
+        uid: u32,
+        /// Even what is very wide.
+        force: bool,
+    },
+    /// Take back every exemption within `net` that an operator asked for.
+    Disallow {
+        /// Which sources.
+        net: IpNet,
+        /// Who asked.
+        uid: u32,
+    },
     /// Change what happens when a rule matches.
     SetMode {
         /// The new mode.
@@ -47,6 +68,10 @@ pub enum Response {
     Blocked(RuleReport),
     /// The rules that were removed; never empty.
     Unblocked(Vec<RuleReport>),
+    /// The exemption that now exists.
+    Allowed(AllowReport),
+    /// The exemptions that were removed; never empty.
+    Disallowed(Vec<AllowReport>),
     /// The mode before.
     ModeSet {
         /// What it was.
@@ -80,6 +105,20 @@ pub enum RequestError {
     NotFound {
         /// What was asked for.
         net: IpNet,
+    },
+    /// Nothing within `net` is on the allow-list.
+    #[error("nothing within {net} is on the allow-list: see what is")]
+    NotAllowed {
+        /// What was asked for.
+        net: IpNet,
+    },
+    /// The allow-list is full.
+    #[error(
+        "all {limit} places of the allow-list are taken: take some back, or allow wider prefixes"
+    )]
+    AllowListFull {
+        /// How many there are.
+        limit: u32,
     },
     /// All rule slots are taken.
     #[error("all {limit} rules are taken: take some back first")]

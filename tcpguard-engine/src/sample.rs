@@ -25,6 +25,11 @@ use crate::{RuleId, Timestamp};
 )]
 pub struct ListenerId(pub u32);
 
+impl ListenerId {
+    /// Stands for the whole host in incidents that concern no single listener.
+    pub const HOST: Self = Self(u32::MAX);
+}
+
 /// Where clients connect to.
 #[derive(
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
@@ -36,13 +41,20 @@ pub struct Listener {
     pub port: u16,
 }
 
+impl Listener {
+    /// Stands for the whole host: no listener has port 0.
+    pub const HOST: Self = Self { addr: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), port: 0 };
+}
+
 impl std::fmt::Display for Listener {
-    /// `203.0.113.10:443`, `[2001:db8::1]:443`, or `:443` for a wildcard.
+    /// `203.0.113.10:443`, `[2001:db8::1]:443`, `:443` for a wildcard; without a port the address
+    /// alone, or `this host`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.addr.is_unspecified() {
-            write!(f, ":{}", self.port)
-        } else {
-            std::net::SocketAddr::new(self.addr, self.port).fmt(f)
+        match (self.addr.is_unspecified(), self.port) {
+            (true, 0) => f.write_str("this host"),
+            (true, port) => write!(f, ":{port}"),
+            (false, 0) => self.addr.fmt(f),
+            (false, port) => std::net::SocketAddr::new(self.addr, port).fmt(f),
         }
     }
 }
@@ -70,8 +82,52 @@ pub struct Sample {
     pub tcp_ext: TcpExt,
     /// Hit counters of the rules in the kernel.
     pub rules: Vec<RuleCounters>,
+    /// What belongs to no listener.
+    pub host: HostCounters,
+    /// Sources that send SYNs to where nothing listens.
+    pub probes: Vec<Probe>,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
+    /// What leaves is not seen (a capture of one direction): every SYN counts as an attempt, third
+    /// ACKs are told by their sequence number alone, and the verdict is less sure.
+    pub one_sided: bool,
+}
+
+/// Cumulative counters of what belongs to no listener, summed over CPUs and interfaces.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct HostCounters {
+    /// SYNs that this host sent; `None` where what leaves is not seen.
+    pub own_syn: Option<u64>,
+    /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
+    /// sequence number zero.
+    pub answers: u64,
+    /// Of these, answers to no SYN of this host (sampled).
+    pub unsolicited: u64,
+    /// Segments of connections that arrived: ACK or FIN with ACK.
+    pub segments: u64,
+    /// SYNs for an address and port on which nothing listens.
+    pub no_listener: u64,
+}
+
+/// A source that sends SYNs to where nothing listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// Who (IPv6: the /64).
+    pub source: IpAddr,
+    /// Where to last: the local address.
+    pub server: IpAddr,
+    /// Where to last: the port.
+    pub port: u16,
+    /// Distinct ports tried, estimated.
+    pub ports: u32,
+    /// Distinct local addresses tried, estimated.
+    pub servers: u32,
+    /// SYNs.
+    pub syns: u32,
+    /// First SYN counted here, at most five minutes ago when the last one came.
+    pub since: Timestamp,
+    /// Last SYN.
+    pub last: Timestamp,
 }
 
 /// One listener in a [`Sample`].
@@ -118,6 +174,9 @@ pub struct ListenerCounters {
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source is validated or exempt.
     pub spared: u64,
+    /// SYN-ACKs repeated although the third ACK had arrived (sampled): the stack ignores it while
+    /// the accept queue is full.
+    pub ack_ignored: u64,
 }
 
 /// The queues of a listening socket (summed over an SO_REUSEPORT group).

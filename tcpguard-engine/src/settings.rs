@@ -22,6 +22,11 @@ pub struct Settings {
     /// Fast path: consecutive polls for which both must hold.
     pub fast_polls: u32,
 
+    /// Slow path: value of the cumulative sum of log likelihood ratios that is an alarm. At 16 chance
+    /// alone takes e^16 ticks, some 26 days, if the dispersion is right (Wald: the mean time between
+    /// false alarms is at least e^h).
+    pub slow_limit: f64,
+
     /// Occupancy: share of the SYN queue from which it raises an alarm (pf's
     /// `set syncookies adaptive (start 25%, end 12%)`, pf.conf(5)).
     pub occupancy_on: f64,
@@ -32,6 +37,32 @@ pub struct Settings {
     pub occupancy_min: u32,
     /// Occupancy: consecutive readings for which it must hold.
     pub occupancy_polls: u32,
+
+    /// Overload: polls with a full accept queue from which it is an incident (two seconds: a server
+    /// may pause for a moment).
+    pub overload_polls: u32,
+    /// Rush of clients: multiple of the usual SYN rate (a mean of ten minutes).
+    pub crowd_factor: f64,
+    /// Rush of clients: SYNs per second below which it is none, whatever is usual.
+    pub crowd_floor: f64,
+    /// Rush of clients: share of handshakes that complete.
+    pub crowd_served: f64,
+    /// Rush of clients: consecutive polls for which all must hold.
+    pub crowd_polls: u32,
+
+    /// Scan: ports at which nothing listens that one source tries within five minutes. As Zeek's
+    /// `port_scan_threshold` (misc/scan) and CrowdSec's `iptables-scan-multi_ports`, both 15.
+    pub scan_ports: u32,
+    /// Scan: local addresses that one source tries at such ports. As Zeek's `addr_scan_threshold`, 25.
+    pub scan_addresses: u32,
+
+    /// Reflection: answers per second that this host did not ask for (64 in a poll).
+    pub reflection_rate: f64,
+    /// Reflection: their share of all answers. A busy proxy stays far below, even while its sample of
+    /// own SYNs changes.
+    pub reflection_share: f64,
+    /// Reflection: consecutive polls for which both must hold.
+    pub reflection_polls: u32,
 
     /// Release: time without failures above the clear threshold. Longer than the pauses of real
     /// pulsed floods (2.75 s in a public capture, 10 s assumed).
@@ -80,6 +111,15 @@ pub struct Settings {
     /// Gate: items from which a signature or a source may be dropped.
     pub gate_drop: u32,
 
+    /// Source rules: failing flows of a source or network from which a rule against it is considered.
+    /// Fewer can be forged by chance, and the queue holds them.
+    pub source_flows: u64,
+    /// Source rules: per incident at most.
+    pub sources_per_incident: usize,
+    /// Source rules: failing sources in one /24 (IPv6: /48) from which the network is blocked rather
+    /// than each of them.
+    pub network_sources: usize,
+
     /// Signature: share of the failing flows that a rule must cover.
     pub signature_coverage: f64,
     /// Signature: coverage that a more specific mask may lose against the best one.
@@ -127,10 +167,21 @@ impl Default for Settings {
             fast_failures: 64,
             fast_share: 0.75,
             fast_polls: 2,
+            slow_limit: 16.0,
             occupancy_on: 0.25,
             occupancy_off: 0.12,
             occupancy_min: 16,
             occupancy_polls: 2,
+            overload_polls: 8,
+            crowd_factor: 3.0,
+            crowd_floor: 100.0,
+            crowd_served: 0.7,
+            crowd_polls: 12,
+            scan_ports: 15,
+            scan_addresses: 25,
+            reflection_rate: 256.0,
+            reflection_share: 0.5,
+            reflection_polls: 2,
             quiet: Duration::from_secs(30),
             failure_floor: 5.0,
             failure_share: 0.05,
@@ -151,6 +202,9 @@ impl Default for Settings {
             retransmit_age: Duration::from_millis(1500),
             gate_attack: 2,
             gate_drop: 3,
+            source_flows: 16,
+            sources_per_incident: 64,
+            network_sources: 8,
             signature_coverage: 0.5,
             signature_tolerance: 0.02,
             clients_known: 200,
@@ -193,6 +247,8 @@ impl Settings {
             ("fast_share", self.fast_share),
             ("occupancy_on", self.occupancy_on),
             ("occupancy_off", self.occupancy_off),
+            ("crowd_served", self.crowd_served),
+            ("reflection_share", self.reflection_share),
             ("failure_share", self.failure_share),
             ("single_source_share", self.single_source_share),
             ("singleton_share", self.singleton_share),
@@ -212,6 +268,14 @@ impl Settings {
             ("fast_failures", self.fast_failures),
             ("fast_polls", self.fast_polls.into()),
             ("occupancy_polls", self.occupancy_polls.into()),
+            ("overload_polls", self.overload_polls.into()),
+            ("crowd_polls", self.crowd_polls.into()),
+            ("scan_ports", self.scan_ports.into()),
+            ("scan_addresses", self.scan_addresses.into()),
+            ("reflection_polls", self.reflection_polls.into()),
+            ("source_flows", self.source_flows),
+            ("sources_per_incident", self.sources_per_incident as u64),
+            ("network_sources", self.network_sources as u64),
             ("followed_per_second", self.followed_per_second),
             ("followed_in_flood", self.followed_in_flood),
             ("incidents", self.incidents as u64),
@@ -255,6 +319,21 @@ impl Settings {
             self.failure_floor.is_finite() && self.failure_floor > 0.0,
             "must be above 0 failures per second",
         )?;
+        let rates = [
+            ("crowd_factor", self.crowd_factor, 1.5),
+            ("crowd_floor", self.crowd_floor, 1.0),
+            ("reflection_rate", self.reflection_rate, 1.0),
+        ];
+        for (name, value, least) in rates {
+            let holds = value.is_finite() && value >= least;
+            ensure(name, value, holds, "must be a number that everyday traffic does not reach")?;
+        }
+        ensure(
+            "slow_limit",
+            self.slow_limit,
+            self.slow_limit.is_finite() && self.slow_limit >= 4.0,
+            "must be at least 4, or chance alone would alarm every minute",
+        )?;
         ensure(
             "rule_ttl_max",
             SpanText(self.rule_ttl_max),
@@ -286,6 +365,15 @@ fn ensure(
 pub struct Limits;
 
 impl Limits {
+    /// Longest lifetime of an exemption; longer ones are cut to it.
+    pub const MAX_ALLOW: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// Shortest IPv4 prefix that may be allowed without force.
+    pub const MIN_ALLOW_V4: u8 = 8;
+    /// Shortest IPv6 prefix that may be allowed without force.
+    pub const MIN_ALLOW_V6: u8 = 16;
+    /// Exemptions that operators may ask for; the rest of the kernel's table is for protected
+    /// prefixes.
+    pub const ALLOWED: u32 = maps::MAX_EXEMPT / 2;
     /// Longest lifetime of a rule made by hand; longer ones are cut to it.
     pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
     /// Shortest IPv4 prefix that may be blocked without force: a /16 is 65,536 addresses.
@@ -324,6 +412,11 @@ mod tests {
             (Settings { rule_ttl_max: Duration::from_secs(1), ..defaults() }, "rule_ttl_max"),
             (Settings { followed_per_second: 0, ..defaults() }, "followed_per_second"),
             (Settings { failure_floor: 0.0, ..defaults() }, "failure_floor"),
+            (Settings { slow_limit: f64::NAN, ..defaults() }, "slow_limit"),
+            (Settings { crowd_factor: 1.0, ..defaults() }, "crowd_factor"),
+            (Settings { scan_ports: 0, ..defaults() }, "scan_ports"),
+            (Settings { reflection_rate: f64::INFINITY, ..defaults() }, "reflection_rate"),
+            (Settings { sources_per_incident: 0, ..defaults() }, "sources_per_incident"),
         ];
         for (settings, name) in cases {
             assert_eq!(settings.validate().map_err(|error| error.name), Err(name));

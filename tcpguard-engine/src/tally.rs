@@ -25,10 +25,14 @@ pub(crate) struct Circumstances {
     /// SYNs that full SYN queues of this host may have dropped without an answer, over all
     /// listeners; `None` when the accept queues are to blame.
     pub queue_drops: Option<u64>,
+    /// An accept queue of this host overflowed.
+    pub overflowed: bool,
     /// The listener's own SYN queue was found full.
     pub queue_full: bool,
     /// One flow in `2^sample_shift` is followed.
     pub sample_shift: u8,
+    /// What leaves is not seen: whatever is not a repetition counts as answered.
+    pub one_sided: bool,
 }
 
 /// How many SYNs were dropped because a SYN queue was full and cookies were off.
@@ -82,7 +86,10 @@ impl Tally {
 
         // Repeated SYN-ACKs are counted by sample. What keeps those of a past flood from looking
         // like new handshakes is that each needs a SYN, of this tick or the one before.
-        let fresh = delta.syn_ack.saturating_sub(delta.syn_ack_retransmit);
+        let fresh = match around.one_sided {
+            true => passed.saturating_sub(delta.syn_retransmit),
+            false => delta.syn_ack.saturating_sub(delta.syn_ack_retransmit),
+        };
         let answered = fresh.min(self.open + passed);
         let unanswered = passed.saturating_sub(answered).saturating_sub(delta.syn_retransmit);
         self.open = passed.saturating_sub(answered.saturating_sub(self.open));
@@ -101,6 +108,10 @@ impl Tally {
             unanswered: refused,
             established: delta.established.unwrap_or(0),
             acknowledged: delta.acknowledged,
+            reset: delta.reset,
+            ack_ignored: delta.ack_ignored,
+            ignored: unanswered - refused,
+            repeated: delta.syn_retransmit,
             variance: match delta.established {
                 Some(_) => 0,
                 None => sampling_variance(delta.acknowledged, around.sample_shift),
@@ -137,6 +148,7 @@ fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<Liste
         dropped_signature: now.dropped_signature.checked_sub(before.dropped_signature)?,
         returned: now.returned.checked_sub(before.returned)?,
         spared: now.spared.checked_sub(before.spared)?,
+        ack_ignored: now.ack_ignored.checked_sub(before.ack_ignored)?,
     })
 }
 
@@ -157,6 +169,10 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         unanswered: share(whole.unanswered),
         established: share(whole.established),
         acknowledged: share(whole.acknowledged),
+        reset: share(whole.reset),
+        ack_ignored: share(whole.ack_ignored),
+        ignored: share(whole.ignored),
+        repeated: share(whole.repeated),
         matched: share(whole.matched),
         dropped: share(whole.dropped),
         gap: whole.gap,
@@ -176,8 +192,10 @@ mod tests {
             poll: POLL,
             mode,
             queue_drops: Some(0),
+            overflowed: false,
             queue_full: false,
             sample_shift: 0,
+            one_sided: false,
         }
     }
 
@@ -257,6 +275,14 @@ mod tests {
         assert_eq!(attempts(Circumstances { queue_full: true, ..quiet }), 900);
         let overflowing = Circumstances { queue_drops: None, queue_full: true, ..quiet };
         assert_eq!(attempts(overflowing), 128, "the application does not accept");
+    }
+
+    #[test]
+    fn where_answers_are_not_seen_every_syn_that_is_no_repetition_is_an_attempt() {
+        let counters =
+            ListenerCounters { syn: 1000, syn_retransmit: 100, ..ListenerCounters::default() };
+        let around = Circumstances { one_sided: true, ..around(Mode::Observe) };
+        assert_eq!(one(counters, &around).attempts, 900);
     }
 
     #[test]

@@ -20,6 +20,9 @@ use std::time::Duration;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// Later than anything that happens.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// From nanoseconds since boot.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::incident::{Incident, Opening};
-use crate::learned::{Clients, Natural};
-use crate::signal::{Fast, Occupancy, Quiet, Signal};
+use crate::learned::{Clients, LearnedListener, Natural, Usual};
+use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
@@ -40,9 +40,13 @@ pub(crate) struct Watch {
     distinct: Distinct,
     tally: Tally,
     fast: Fast,
+    slow: Slow,
     occupancy: Occupancy,
     quiet: Quiet,
     natural: Natural,
+    pressure: Pressure,
+    strain: Option<Strain>,
+    usual: Usual,
 }
 
 /// An alarm whose evidence is still being looked at.
@@ -91,9 +95,13 @@ impl Watch {
             distinct: Distinct::default(),
             tally: Tally::start(sample.counters),
             fast: Fast::default(),
+            slow: Slow::default(),
             occupancy: Occupancy::default(),
             quiet: Quiet::default(),
             natural: Natural::default(),
+            pressure: Pressure::default(),
+            strain: None,
+            usual: Usual::default(),
         }
     }
 
@@ -103,8 +111,7 @@ impl Watch {
         self.counters = sample.counters;
         self.tally = Tally::start(sample.counters);
         self.window.clear();
-        self.fast.reset();
-        self.occupancy.reset();
+        self.settle();
         self.distinct = Distinct::default();
     }
 
@@ -140,19 +147,28 @@ impl Watch {
             incident.note_rate(syn_rate);
         }
         self.armed = self.armed.take().filter(|armed| now < armed.until);
-        self.judge(now, sample.queues.as_ref(), mitigating, settings);
+        self.judge(&around, sample.queues.as_ref(), mitigating, settings);
     }
 
     fn judge(
         &mut self,
-        now: Timestamp,
+        around: &Circumstances,
         queues: Option<&Queues>,
         mitigating: bool,
         settings: &Settings,
     ) {
+        let now = around.at;
+        let load = Load {
+            queues,
+            overflowed: around.overflowed,
+            served: self.completion(settings),
+            usual: &self.usual,
+        };
+        self.strain = self.pressure.poll(now, &self.window, &load, settings);
         let polls = if self.armed.is_some() { 1 } else { settings.fast_polls };
         let maturity = self.maturity(settings);
         let fast = self.fast.poll(&self.window, maturity, polls, settings);
+        let slow = self.slow.poll(&self.window, &mut self.natural, settings);
         let queues = queues.filter(|_| !mitigating);
         if mitigating {
             self.occupancy.reset();
@@ -161,18 +177,85 @@ impl Watch {
             self.occupancy.poll(now, queues, &self.window, &self.natural, maturity, settings);
         let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
         self.quiet.poll(now, &self.window, &self.natural, held, settings);
-        let signal = match (fast, occupied) {
-            (true, _) => Some(Signal::Fast),
-            (false, true) => Some(Signal::Occupancy),
-            (false, false) => None,
+        let signal = match (fast, occupied, slow) {
+            (true, ..) => Some(Signal::Fast),
+            (false, true, _) => Some(Signal::Occupancy),
+            (false, false, true) => Some(Signal::Slow),
+            (false, false, false) => None,
         };
-        if let (Some(signal), None, None) = (signal, &self.suspect, &self.incident) {
+        if let Some(signal) = signal.filter(|_| !self.handshakes_failed()) {
+            self.suspect(now, signal);
+        }
+        if !self.is_suspicious() && !self.slow.rising(settings) {
+            self.natural.learn(now, &self.window);
+            self.usual.learn(now, &self.window, self.pressure.rushing());
+        }
+    }
+
+    /// Raises an alarm. One of the slow path is only a suspicion, and gives way to a stronger one.
+    fn suspect(&mut self, now: Timestamp, signal: Signal) {
+        let weaker = |suspect: &Suspect| suspect.signal == Signal::Slow && signal != Signal::Slow;
+        if self.suspect.as_ref().is_none_or(weaker) {
             self.suspect = Some(Suspect { since: now, signal });
             self.quiet.restart(now);
         }
-        if !self.is_suspicious() {
-            self.natural.learn(now, &self.window);
+    }
+
+    /// Whether an incident is open that is about failing handshakes, rather than about pressure.
+    pub fn handshakes_failed(&self) -> bool {
+        self.incident.as_ref().is_some_and(|incident| !incident.class().is_pressure())
+    }
+
+    /// Dismisses an alarm that the sampled flows do not confirm.
+    pub fn dismiss(&mut self) {
+        self.suspect = None;
+        self.slow.reset();
+    }
+
+    /// What kind of pressure the last poll showed.
+    pub fn strain(&self) -> Option<Strain> {
+        self.strain
+    }
+
+    /// Whether the accept queue is what fails.
+    pub fn overloaded(&self, settings: &Settings) -> bool {
+        self.pressure.overloaded(settings)
+    }
+
+    /// How long what the open incident is about has been over.
+    pub fn over_for(&self, now: Timestamp) -> Duration {
+        if self.handshakes_failed() { self.quiet.lasts(now) } else { self.pressure.relaxed(now) }
+    }
+
+    /// What an earlier run learned of this listener, `age` ago.
+    pub fn teach(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
+        self.natural = Natural::known(learned);
+        self.usual = learned.usual_syn_rate.map_or_else(Usual::default, Usual::known);
+        self.clients.teach(now, learned, age);
+    }
+
+    /// What was learned of this listener.
+    pub fn learned(&self, now: Timestamp) -> LearnedListener {
+        LearnedListener {
+            listener: self.listener,
+            natural_share: self.natural.share(),
+            natural_rate: self.natural.rate(),
+            dispersion: self.natural.dispersion(),
+            usual_syn_rate: self.usual.rate(),
+            rtt: self.clients.rtt(),
+            completions: self.clients.completions(),
+            prints: self.clients.prints(now),
         }
+    }
+
+    /// Share of the attempts that usually fail.
+    pub fn natural_share(&self) -> f64 {
+        self.natural.share()
+    }
+
+    /// SYNs per second that are usual here; 0 while that is not known.
+    pub fn usual_syn_rate(&self) -> f64 {
+        self.usual.rate().unwrap_or(0.0)
     }
 
     /// Ticks that a client's handshake takes, and half as many again.
@@ -194,7 +277,7 @@ impl Watch {
     /// Whether anything is the matter: then nothing is learned, and queues are counted often.
     pub fn is_suspicious(&self) -> bool {
         self.suspect.is_some()
-            || self.incident.is_some()
+            || self.handshakes_failed()
             || self.fast.failing()
             || self.occupancy.high()
     }
@@ -252,6 +335,10 @@ impl Watch {
     /// What is known of the alarm `suspect` when it becomes incident `id`.
     pub fn opening(&self, id: u64, suspect: &Suspect) -> Opening {
         let started = self.window.failing_since().unwrap_or(suspect.since);
+        self.opening_since(id, started, suspect)
+    }
+
+    fn opening_since(&self, id: u64, started: Timestamp, suspect: &Suspect) -> Opening {
         let sums = self.window.since(started);
         Opening {
             id,
@@ -267,6 +354,21 @@ impl Watch {
         }
     }
 
+    /// What is known of pressure when it becomes incident `id`.
+    pub fn opening_of_strain(
+        &self,
+        now: Timestamp,
+        id: u64,
+        strain: Strain,
+        settings: &Settings,
+    ) -> Opening {
+        let (signal, polls) = match strain {
+            Strain::Overload => (Signal::AcceptQueue, settings.overload_polls),
+            Strain::Crowd => (Signal::SynRate, settings.crowd_polls),
+        };
+        self.opening_since(id, now - settings.poll * polls, &Suspect { since: now, signal })
+    }
+
     /// After an attack: be quicker for a while.
     pub fn arm(&mut self, until: Timestamp, signatures: Vec<(Mask, Fingerprint)>) {
         self.armed = Some(Armed { until, signatures });
@@ -275,6 +377,7 @@ impl Watch {
     /// Puts the signals at rest.
     pub fn settle(&mut self) {
         self.fast.reset();
+        self.slow.reset();
         self.occupancy.reset();
     }
 }

@@ -32,6 +32,14 @@ pub(crate) struct Tick {
     pub established: u64,
     /// Handshakes whose third ACK was seen.
     pub acknowledged: u64,
+    /// Half-open handshakes that the client reset.
+    pub reset: u64,
+    /// SYN-ACKs repeated although the third ACK had arrived.
+    pub ack_ignored: u64,
+    /// SYNs left without an answer for another reason than a full SYN queue; no attempts.
+    pub ignored: u64,
+    /// SYNs that were repetitions.
+    pub repeated: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
     /// SYNs that rules matched, in whatever mode.
@@ -50,6 +58,9 @@ pub(crate) struct Sums {
     pub attempts: u64,
     pub unanswered: u64,
     pub completed: u64,
+    pub ack_ignored: u64,
+    pub ignored: u64,
+    pub repeated: u64,
     pub variance: u64,
     pub matched: u64,
     pub dropped: u64,
@@ -197,6 +208,9 @@ fn sum<'a>(ticks: impl Iterator<Item = &'a Tick>) -> Sums {
         sums.syns += tick.syns;
         sums.attempts += tick.attempts;
         sums.unanswered += tick.unanswered;
+        sums.ack_ignored += tick.ack_ignored;
+        sums.ignored += tick.ignored;
+        sums.repeated += tick.repeated;
         sums.variance += tick.variance;
         sums.matched += tick.matched;
         sums.dropped += tick.dropped;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Evidence, IncidentClass, Listener, Mode};
+use crate::{Evidence, IncidentClass, IncidentReport, Mode};
 
 /// `950`, `25.1 k`, `1.84 M`: three digits.
 pub(crate) fn short(number: f64) -> String {
@@ -51,40 +51,121 @@ pub(crate) fn span(span: Duration) -> String {
     }
 }
 
-/// What is happening to whom, in one line.
-pub(crate) fn story(
-    class: IncidentClass,
-    listener: &Listener,
-    syn_rate: f64,
-    evidence: &Evidence,
-    mode: Mode,
-) -> String {
-    let head = format!("{} on {listener}: {} SYN/s", class.in_words(), short(syn_rate));
-    let complete = percent(evidence.completion);
-    match class {
-        IncidentClass::RandomSpoofed => format!(
-            "{head} from about {} sources ({:.1} SYN each), {complete} of handshakes complete, {}; \
-             banning sources would not help{}",
+/// What is happening to whom and what to do about it, in one line.
+pub(crate) fn story(incident: &IncidentReport, mode: Mode) -> String {
+    let told = incident.in_words();
+    match incident.class.advice() {
+        Some(advice) => format!("{told}; {advice}"),
+        None => format!("{told}{}", mode_advice(mode)),
+    }
+}
+
+impl IncidentReport {
+    /// What is happening to whom, in one line and numbers.
+    pub fn in_words(&self) -> String {
+        let evidence = &self.evidence;
+        let unit = match self.class {
+            IncidentClass::Reflection => "answers/s",
+            _ => "SYN/s",
+        };
+        let head = format!(
+            "{} on {}: {} {unit}",
+            self.class.in_words(),
+            self.listener,
+            short(self.syn_rate)
+        );
+        let complete = format!("{} of handshakes complete", percent(evidence.completion));
+        let sources = format!(
+            "from about {} sources ({:.1} SYN each)",
             short(evidence.sources_estimate as f64),
-            evidence.syns_per_source,
-            signature(evidence),
-            advice(mode),
-        ),
-        IncidentClass::SingleSource => {
-            let source = evidence.top_sources.first().map_or_else(String::new, |top| {
-                format!(", {} of the failing ones from {}", percent(top.share), top.addr)
-            });
-            format!("{head}{source}, {complete} of handshakes complete{}", advice(mode))
+            evidence.syns_per_source
+        );
+        match self.class {
+            IncidentClass::RandomSpoofed => format!(
+                "{head} {sources}, {complete}, {}; banning sources would not help",
+                signature(evidence)
+            ),
+            IncidentClass::Distributed => {
+                format!("{head} {sources}, {complete}, {}", signature(evidence))
+            }
+            IncidentClass::SingleSource => {
+                let source = evidence.top_sources.first().map_or_else(String::new, |top| {
+                    format!(", {} of the failing ones from {}", percent(top.share), top.addr)
+                });
+                format!("{head}{source}, {complete}")
+            }
+            IncidentClass::FewSource => format!(
+                "{head}, 90 % of the failing ones from {} in {}, {complete}",
+                several(evidence.k90_sources, "source"),
+                several(evidence.k90_networks, "network")
+            ),
+            IncidentClass::HandshakeDegraded => {
+                let repeated = evidence.retransmitted_share.map_or_else(String::new, |share| {
+                    format!(", {} of the failing clients repeat their SYN", percent(share))
+                });
+                format!("{head}, {complete}{repeated}")
+            }
+            IncidentClass::FlashCrowd => format!(
+                "{head} where {} are usual, {sources}, {complete}",
+                short(evidence.usual_syn_rate)
+            ),
+            IncidentClass::ListenerOverload => {
+                format!("{head}, {complete}, but the application does not accept them fast enough")
+            }
+            IncidentClass::Scan => {
+                let who = match evidence.top_sources.as_slice() {
+                    [] => String::new(),
+                    [one] => format!(" by {}", one.addr),
+                    [first, ..] => format!(
+                        " by {} sources, the busiest {}",
+                        evidence.sources_estimate, first.addr
+                    ),
+                };
+                format!(
+                    "{head}{who}, which tried about {} of about {}",
+                    several(evidence.ports_tried, "closed port"),
+                    several(evidence.addresses_tried, "address")
+                )
+            }
+            IncidentClass::Reflection => {
+                format!("{head} to SYNs that this host did not send")
+            }
         }
-        IncidentClass::HandshakeDegraded => {
-            let repeated = evidence.retransmitted_share.map_or_else(String::new, |share| {
-                format!(", {} of the failing clients repeat their SYN", percent(share))
-            });
-            format!(
-                "{head}, {complete} of handshakes complete{repeated}; nothing is dropped: look at \
-                 the path to the clients and at what answers them"
-            )
+    }
+}
+
+impl IncidentClass {
+    /// What an operator should do about a class for which no rule is made.
+    pub const fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::RandomSpoofed | Self::SingleSource | Self::FewSource | Self::Distributed => None,
+            Self::HandshakeDegraded => {
+                Some("nothing is dropped: look at the path to the clients and at what answers them")
+            }
+            Self::FlashCrowd => Some(
+                "nothing is dropped: these are clients, and they are served; add capacity if they \
+                 are to stay",
+            ),
+            Self::ListenerOverload => Some(
+                "nothing is dropped: let the application accept faster (more workers), or raise its \
+                 backlog and net.core.somaxconn",
+            ),
+            Self::Scan => Some(
+                "nothing is dropped: nothing listens there; block it if you mind: tcpguard block PREFIX",
+            ),
+            Self::Reflection => Some(
+                "nothing is dropped, and SYN rules would not help: somebody sends SYNs elsewhere in \
+                 this host's name; ask the provider to filter SYN-ACKs if the link suffers",
+            ),
         }
+    }
+}
+
+fn several(number: u64, what: &str) -> String {
+    match (number, what.strip_suffix("ss")) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(_)) => format!("{number} {what}es"),
+        (_, None) => format!("{number} {what}s"),
     }
 }
 
@@ -95,7 +176,7 @@ fn signature(evidence: &Evidence) -> String {
     }
 }
 
-fn advice(mode: Mode) -> &'static str {
+fn mode_advice(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "",
         Mode::Observe => {

@@ -8,4 +8,5 @@ pub mod host;
 pub mod kernel;
 pub mod observe;
 pub mod render;
+pub mod replay;
 pub mod status;

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use support::{calm, degraded, flooded, status};
 use tcpguard::control::{Incoming, RefusalKind, Request, Response, Server};
-use tcpguard::status::{Rule, Status};
+use tcpguard::status::{AlertEntry, Allowed, Explanation, Rule, Severity, Status};
 use tcpguard_engine as engine;
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,14 +95,52 @@ fn answer(request: &Request, status: &Status) -> Response {
     let rules = status.rules.list.clone();
     match request {
         Request::Status => Response::Status(Box::new(status.clone())),
-        Request::Rules => Response::Rules { rules },
+        Request::Rules => Response::Rules { rules, allowed: Vec::new() },
         Request::Mode => Response::Mode { mode: status.daemon.mode },
+        Request::Explain { prefix } => Response::Explained(Box::new(Explanation {
+            prefix: prefix.to_string(),
+            mode: status.daemon.mode,
+            rules: Vec::new(),
+            signatures: rules,
+            allowed: Vec::new(),
+            exempt: None,
+            completed_at: None,
+            source: None,
+        })),
+        Request::Alerts => {
+            let mut alerts = status.alerts.clone();
+            let notice = alerts
+                .first()
+                .map(|alert| AlertEntry { severity: Severity::Notice, ..alert.clone() });
+            alerts.extend(notice);
+            Response::Alerts { alerts }
+        }
+        Request::Allow { prefix, reason, .. } => Response::Allowed {
+            allowed: Allowed {
+                prefix: prefix.to_string(),
+                reason: reason.clone(),
+                uid: 0,
+                created_at: status.generated_at,
+                expires_at: status.generated_at,
+                expires_in_s: 2_592_000,
+            },
+        },
+        Request::Disallow { prefix } => Response::refused(
+            RefusalKind::NotFound,
+            format!(
+                "nothing within {prefix} is on the allow-list; see what is: tcpguard rules list"
+            ),
+        ),
         Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
         Request::UnblockAll => Response::Unblocked { rules },
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
         ),
+        Request::Reload => Response::Reloaded {
+            applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
+            waiting: vec!["interfaces.names".to_owned()],
+        },
         Request::Detach { interfaces } => Response::Detached { interfaces: interfaces.clone() },
         Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
@@ -197,9 +235,10 @@ fn help_and_version_are_data() {
     let host = Host::without_agent();
     let help = host.run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for verb in
-        ["run", "status", "block", "unblock", "rules", "mode", "detach", "config", "version"]
-    {
+    for verb in [
+        "run", "status", "block", "unblock", "rules", "mode", "reload", "detach", "config",
+        "version",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {verb} ")), "{verb} in {}", help.stdout);
     }
     let version = env!("CARGO_PKG_VERSION");
@@ -410,7 +449,69 @@ fn rules_are_listed() {
 
     let quiet = Host::with(status(calm()));
     quiet.run(&["rules", "list"]).is(0, "", "no rules; make one: tcpguard block PREFIX\n");
-    assert_eq!(quiet.run(&["rules", "list", "--json"]).stdout, "{\"rules\":[]}\n");
+    assert_eq!(quiet.run(&["rules", "list", "--json"]).stdout, "{\"allowed\":[],\"rules\":[]}\n");
+}
+
+#[test]
+fn allowing_and_taking_it_back() {
+    let host = Host::with(status(calm()));
+    let allowed = host.run(&["allow", "203.0.113.0/24", "--reason", "our monitoring"]);
+    assert_eq!(allowed.code, Some(0), "{allowed:#?}");
+    assert!(
+        allowed.stdout.starts_with("allowed 203.0.113.0/24 for 30d 00h, until "),
+        "{allowed:#?}"
+    );
+    assert!(allowed.stderr.contains("tcpguard unallow 203.0.113.0/24"), "{allowed:#?}");
+    host.run(&["unallow", "192.0.2.0/24"]).is(
+        5,
+        "",
+        "tcpguard: nothing within 192.0.2.0/24 is on the allow-list; see what is: tcpguard rules list\n",
+    );
+}
+
+#[test]
+fn an_address_and_an_attack_are_explained() {
+    let host = Host::with(status(flooded(engine::Mode::Enforce)));
+    let address = host.run(&["explain", "198.51.100.7"]);
+    assert_eq!(address.code, Some(0), "{address:#?}");
+    assert!(address.stdout.starts_with("198.51.100.7/32: no rule names it; SYNs that look like"));
+    assert!(address.stderr.contains("tcpguard block 198.51.100.7/32"), "{address:#?}");
+    let json = host.run(&["explain", "198.51.100.7", "--json"]).json();
+    assert!(json["verdict"].as_str().unwrap().starts_with("no rule names it"));
+
+    let id = host.run(&["status", "--json"]).json()["attacks"][0]["id"].to_string();
+    let attack = host.run(&["explain", &id]);
+    assert_eq!(attack.code, Some(0), "{attack:#?}");
+    for words in ["Gate", "Looks", "opts=none win=512 ttl=64"] {
+        assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
+    }
+}
+
+#[test]
+fn alerts_are_listed_from_a_severity_on() {
+    let host = Host::with(status(flooded(engine::Mode::Enforce)));
+    let all = host.run(&["alerts", "--json"]).json()["alerts"].as_array().unwrap().len();
+    let critical = host.run(&["alerts", "--severity", "critical", "--json"]).json();
+    let critical = critical["alerts"].as_array().unwrap();
+    assert!(!critical.is_empty() && critical.len() < all, "{} of {all}", critical.len());
+    assert!(critical.iter().all(|alert| alert["severity"] == "critical"));
+}
+
+#[test]
+fn a_configuration_is_written_once_and_shown() {
+    let host = Host::without_agent();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("etc/tcpguard.toml");
+    let file = file.to_str().unwrap();
+    let written = host.run(&["config", "init", file]);
+    assert_eq!((written.code, written.stdout), (Some(0), format!("wrote {file}\n")));
+    let again = host.run(&["config", "init", file]);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("exists and was left alone"), "{again:#?}");
+    assert_eq!(host.run(&["config", "check", file]).code, Some(0));
+    let shown = host.run(&["config", "show", file]);
+    assert!(shown.stdout.contains("detection.poll_ms = 250 "), "{shown:#?}");
+    assert!(shown.stdout.lines().all(|line| line.ends_with("# default")), "{shown:#?}");
 }
 
 #[test]
@@ -452,7 +553,7 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
     host.run(&["config", "check", path]).is(
         0,
         &format!("{path}: valid; mode enforce, interfaces: eth0\n"),
-        "apply it: systemctl restart tcpguard\n",
+        "apply it: tcpguard reload\n",
     );
     assert_eq!(host.run(&["config", "check", path, "--json"]).json()["valid"], true);
 
@@ -471,6 +572,19 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
     let run = host.run(&["run", "-c", path, "-i", "lo"]);
     run.is(1, "", &mistakes);
     assert!(!host.path().join("status.sock").exists());
+}
+
+#[test]
+fn reload_says_what_holds_and_what_waits() {
+    let host = Host::with(status(calm()));
+    host.run(&["reload"]).is(
+        0,
+        "applied detection, protect.prefixes\n",
+        "only a restart applies interfaces.names: systemctl restart tcpguard\n",
+    );
+    let json = host.run(&["reload", "--json"]).json();
+    assert_eq!(json["applied"][1], "protect.prefixes");
+    assert_eq!(json["waiting"][0], "interfaces.names");
 }
 
 #[test]

@@ -149,6 +149,14 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Lab,
+        what: "systemd",
+        why: "runs the service in a box, and the journal",
+        present: || Path::new("/lib/systemd/systemd").is_file() && installed("journalctl"),
+        debian: Mend::Packages(&["systemd"]),
+        elsewhere: "install systemd",
+    },
+    Need {
+        purpose: Purpose::Lab,
         what: "bpffs at /sys/fs/bpf",
         why: "keeps programs and maps while the daemon is away",
         // Only root can use it, and only root can mend it.

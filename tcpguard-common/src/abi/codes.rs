@@ -165,5 +165,7 @@ codes! {
         Reset = 3, "reset";
         /// A rule dropped the SYN.
         Dropped = 4, "dropped";
+        /// This host sent the SYN: the client is here, and there is no listener.
+        Own = 5, "own";
     }
 }

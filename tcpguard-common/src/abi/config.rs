@@ -30,8 +30,9 @@ pub struct Config {
     pub established_seen: u32,
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For
+    /// captures of one direction: blind senders can forge such ACKs, and they validate nobody.
+    pub one_sided: u32,
 }
 
 /// Secret words, random whenever the tables start empty: an attacker must not be able to aim at a

@@ -54,8 +54,26 @@ pub struct ListenerCounters {
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source was validated or exempt.
     pub spared: u64,
+    /// SYN-ACKs repeated although the third ACK had arrived (sampled): the stack ignored it, as it
+    /// does when the accept queue is full.
+    pub ack_ignored: u64,
     /// For later means; always zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
+}
+
+/// Value of `HOST`, one per CPU: what belongs to no listener.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HostCounters {
+    /// SYNs that left: connections that this host opens.
+    pub own_syn: u64,
+    /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
+    /// sequence number zero (RFC 9293 §3.10.7.1).
+    pub answer: u64,
+    /// Of these, answers to no SYN of this host (sampled).
+    pub unsolicited: u64,
+    /// SYNs for an address and port on which nothing listens.
+    pub no_listener: u64,
 }
 
 /// Value of `RULE_HITS`, one per rule slot and CPU.

@@ -27,6 +27,8 @@ pub const MAX_INTERFACES: u32 = 64;
 pub const MAX_IFINDEX: usize = 65_536;
 /// Registers of a listener's distinct-source estimator (HyperLogLog): standard error 1.04/sqrt(m) = 3.3 %.
 pub const HLL_REGISTERS: usize = 1024;
+/// Cells for sources that send SYNs to where nothing listens; a power of two.
+pub const PROBE_CELLS: u32 = 1024;
 /// Listeners that were only seen by their SYN-ACKs, waiting for the agent (LRU).
 pub const MAX_UNKNOWN: u32 = 256;
 
@@ -70,7 +72,38 @@ pub const EXEMPT_V4: &str = "EXEMPT_V4";
 pub const EXEMPT_V6: &str = "EXEMPT_V6";
 /// Array by bucket: [`super::SeenBucket`].
 pub const SEEN: &str = "SEEN";
+/// Per-CPU array of 1: [`super::HostCounters`].
+pub const HOST: &str = "HOST";
+/// Array by keyed hash of the source: [`super::Probe`].
+pub const PROBES: &str = "PROBES";
 /// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
 pub const CLOCK: &str = "CLOCK";
+
+/// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
+/// of use for a moment only.
+pub const PINNED: [&str; 22] = [
+    CONFIG,
+    INTERFACES,
+    PACKETS,
+    PORTS,
+    LISTENERS,
+    LISTENER_ENTRIES,
+    LISTENER_COUNTERS,
+    DISTINCT_SOURCES,
+    FLOWS,
+    SOURCES,
+    CLIENTS,
+    CLIENT_FILTERS,
+    SOURCE_RULES_V4,
+    SOURCE_RULES_V6,
+    SIGNATURES,
+    RULE_EXPIRY,
+    RULE_HITS,
+    EXEMPT_V4,
+    EXEMPT_V6,
+    SEEN,
+    HOST,
+    PROBES,
+];

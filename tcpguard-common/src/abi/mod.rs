@@ -19,9 +19,10 @@ pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
 pub use counters::{
-    CLASS_SLOTS, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits, SourceCounters,
+    CLASS_SLOTS, HostCounters, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits,
+    SourceCounters,
 };
 pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
 pub use values::{
-    Client, ExemptEntry, Flow, ListenerEntry, PortEntry, RuleRef, SeenBucket, SeenSyn,
+    Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket, SeenSyn,
 };

@@ -125,3 +125,28 @@ pub struct SeenBucket {
     /// The places of this set.
     pub places: [SeenSyn; 8],
 }
+
+/// Cell of `PROBES`: a source that sends SYNs to where nothing listens; see
+/// [`crate::fastpath::probes`]. All-zero is an empty cell.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Probe {
+    /// Who: [`Addr::client`] of the source.
+    pub source: Addr,
+    /// Where to last: the local address.
+    pub server: Addr,
+    /// Bits of the ports tried: one of 64 for each, chosen by keyed hash (linear counting).
+    pub ports: u64,
+    /// Bits of the local addresses tried.
+    pub servers: u64,
+    /// SYNs since then.
+    pub syns: u32,
+    /// Boot time in seconds of the first SYN counted here.
+    pub since_s: u32,
+    /// Boot time in seconds of the last one.
+    pub last_s: u32,
+    /// Where to last: the port, network byte order.
+    pub port: [u8; 2],
+    /// Always zero.
+    pub pad: [u8; 2],
+}

@@ -5,7 +5,9 @@ use super::count::{Seen, count, count_source, find_listener, weight};
 use super::rules::Match;
 use super::{Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
-use crate::abi::{Action, Class, Config, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason};
+use crate::abi::{
+    Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
+};
 use crate::wire::{self, Frame, Segment};
 
 /// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
@@ -64,6 +66,8 @@ pub trait Steps {
     fn judge_match(&mut self) -> Reason;
     /// See [`super::step::record_syn`].
     fn record_syn(&mut self, dropped: bool);
+    /// See [`super::step::answer`].
+    fn answer(&mut self);
     /// See [`super::step::follow`].
     fn follow(&mut self, reset: bool) -> Reason;
     /// See [`super::step::illegal`].
@@ -93,14 +97,20 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             }
             reason
         }
-        Ok(Class::SynAck) => Reason::SynAck,
+        Ok(Class::SynAck) => {
+            steps.answer();
+            Reason::SynAck
+        }
         Ok(Class::Ack | Class::Fin) => steps.follow(false),
-        Ok(Class::Rst) => steps.follow(true),
+        Ok(Class::Rst) => {
+            steps.answer();
+            steps.follow(true)
+        }
         Ok(_) => steps.illegal(),
     }
 }
 
-/// Looks at a frame that leaves: the host's own SYN-ACKs and resets.
+/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs.
 #[inline(always)]
 pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) {
     if config.abi_version != ABI_VERSION {
@@ -111,6 +121,7 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: 
     };
     match classify(segment.flags) {
         Class::SynAck => syn_ack_sent(config, tables, &segment),
+        Class::Syn => own_syn(config, tables, &segment),
         Class::Rst => {
             if let Some(listener) = find_listener(tables, &segment.flow.reversed()) {
                 count(tables, listener.id, |counters| counters.refused += 1);
@@ -151,7 +162,14 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     let Some(flow) = tables.flow(&key) else {
         return;
     };
-    if segment.ack != flow.syn_seq.wrapping_add(1) || flow.done_ns != 0 {
+    if segment.ack != flow.syn_seq.wrapping_add(1) {
+        return;
+    }
+    if flow.done_ns != 0 {
+        if flow.state == FlowState::Completed as u8 && segment.seq == flow.isn {
+            let weight = weight(config, flow.sample_shift);
+            count(tables, listener.id, |counters| counters.ack_ignored += weight);
+        }
         return;
     }
     // With cookies a repeated SYN is answered with another sequence number: keep the last.
@@ -164,4 +182,25 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     }
     flow.state = FlowState::SynAck as u8;
     flow.syn_ack_ns = now;
+}
+
+/// Counts a SYN of this host, and remembers it if its flow is in the sample: what answers it was
+/// asked for.
+#[inline(never)]
+fn own_syn<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
+    if let Some(counters) = tables.host_counters() {
+        counters.own_syn += 1;
+    }
+    if !hash::sampled(hash::flow(&config.hash_key, &segment.flow), config.sample_shift) {
+        return;
+    }
+    let flow = Flow {
+        syn_ns: tables.now_ns(),
+        syn_seq: segment.seq,
+        listener: u32::MAX,
+        state: FlowState::Own as u8,
+        sample_shift: config.sample_shift,
+        ..Flow::default()
+    };
+    tables.insert_flow(&segment.flow, &flow);
 }

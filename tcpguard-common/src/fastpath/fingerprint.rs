@@ -194,6 +194,20 @@ impl Fingerprint {
         ]
     }
 
+    /// The inverse of [`Self::words`].
+    pub const fn from_words(words: [u64; 3]) -> Self {
+        Self {
+            options: words[0],
+            mss: words[1] as u16,
+            window: (words[1] >> 16) as u16,
+            ip_id: (words[1] >> 32) as u16,
+            quirks: (words[1] >> 48) as u16,
+            wscale: words[2] as u8,
+            ttl: (words[2] >> 8) as u8,
+            pad: [0; 6],
+        }
+    }
+
     /// The fingerprint with every field zeroed that `mask` does not compare.
     #[inline(always)]
     pub const fn masked(&self, mask: Mask) -> Self {

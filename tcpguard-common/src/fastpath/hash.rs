@@ -49,6 +49,12 @@ const fn mix(mut hash: u64) -> u64 {
     hash ^ hash >> 33
 }
 
+/// Hash of a small number, such as a port.
+#[inline(always)]
+pub const fn word(key: &HashKey, word: u32) -> u64 {
+    mix(key.0[0].wrapping_add(key.0[9].wrapping_mul(word as u64)))
+}
+
 /// Hash of one SYN of a connection attempt, for recognising its repetition. `flow_hash` is secret
 /// already, so mixing suffices.
 #[inline(always)]

@@ -8,6 +8,7 @@ mod decide;
 pub mod distinct;
 mod fingerprint;
 pub mod hash;
+pub mod probes;
 mod rules;
 mod seen;
 pub mod step;

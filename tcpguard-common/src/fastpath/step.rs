@@ -3,9 +3,9 @@
 use super::clients::validate;
 use super::count::{Seen, count, count_listener, count_source, find_listener, weight};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
-use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, distinct, hash};
+use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, distinct, hash, probes};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
-use crate::wire::{self, Frame, Segment};
+use crate::wire::{self, Frame, Segment, flag};
 
 /// Reads the segment into [`Work::segment`] and counts its class.
 ///
@@ -37,6 +37,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     let Some(listener) = find_listener(tables, flow) else {
         work.known = false;
         work.listener = ListenerEntry::default();
+        unwanted(config, tables, work);
         return Interest::default();
     };
     work.known = true;
@@ -47,6 +48,18 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
     Interest { fingerprint: work.sampled || listener.masks != 0, record: work.sampled }
+}
+
+/// Counts a SYN to where nothing listens.
+#[inline(always)]
+fn unwanted<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
+    if let Some(counters) = tables.host_counters() {
+        counters.no_listener += 1;
+    }
+    let flow = &work.segment.flow;
+    if let Some(cell) = tables.probe(hash::source(&config.hash_key, &flow.client.client())) {
+        probes::note(cell, &config.hash_key, flow, work.now);
+    }
 }
 
 /// Takes the fingerprint of a SYN.
@@ -127,6 +140,29 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
     tables.insert_flow(&work.segment.flow, &flow);
 }
 
+/// Counts a segment that only ever answers a SYN, and whether this host asked for it: a SYN-ACK, or
+/// a reset with sequence number zero and ACK, which RFC 9293 §3.10.7.1 prescribes for a SYN to a
+/// closed port and for nothing else.
+#[inline(always)]
+pub fn answer<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
+    if segment.flags & flag::SYN == 0 && (segment.flags & flag::ACK == 0 || segment.seq != 0) {
+        return;
+    }
+    let key = segment.flow.reversed();
+    let unsolicited = if hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
+        match tables.flow(&key) {
+            Some(flow) if flow.state == FlowState::Own as u8 => 0,
+            _ => 1 << (config.sample_shift & 31),
+        }
+    } else {
+        0
+    };
+    if let Some(counters) = tables.host_counters() {
+        counters.answer += 1;
+        counters.unsolicited += unsolicited;
+    }
+}
+
 /// A segment that only a peer with a connection (or a half-open one) sends: third ACKs and
 /// resets are compared with the sampled handshakes.
 #[inline(always)]
@@ -160,10 +196,12 @@ pub fn follow<T: Tables>(
     let Some(flow) = tables.flow(&segment.flow) else {
         return passed;
     };
-    if flow.state != FlowState::SynAck as u8 || segment.seq != flow.syn_seq.wrapping_add(1) {
+    let answered = flow.state == FlowState::SynAck as u8;
+    let unseen = config.one_sided != 0 && flow.state == FlowState::Syn as u8;
+    if !(answered || unseen) || segment.seq != flow.syn_seq.wrapping_add(1) {
         return passed;
     }
-    if !reset && segment.ack != flow.isn.wrapping_add(1) {
+    if !reset && answered && segment.ack != flow.isn.wrapping_add(1) {
         return passed;
     }
     let listener = flow.listener;
@@ -176,6 +214,9 @@ pub fn follow<T: Tables>(
     }
     flow.state = FlowState::Completed as u8;
     count(tables, listener, |counters| counters.acknowledged += weight);
+    if !answered {
+        return Reason::HandshakeAck;
+    }
     // Where the tracepoint counts completions, it counts this one too.
     let completed = if config.established_seen != 0 { 0 } else { weight };
     validate(tables, &segment.flow.client, now, completed);

@@ -2,8 +2,8 @@
 
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, PortEntry,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, Class, Client, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey,
+    PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
 };
 
 /// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
@@ -18,6 +18,11 @@ pub trait Tables {
     fn last_syn_ns(&mut self) -> &mut u64;
     /// Counts a segment's class.
     fn count_class(&mut self, class: Class);
+    /// Counters of what belongs to no listener.
+    fn host_counters(&mut self) -> Option<&mut HostCounters>;
+    /// The cell of a source that sends SYNs to where nothing listens; `index` is taken modulo the
+    /// size.
+    fn probe(&mut self, index: u64) -> Option<&mut Probe>;
     /// Whether the segment at hand belongs to the sample of one in `2^shift`.
     fn segment_sampled(&mut self, shift: u8) -> bool;
 

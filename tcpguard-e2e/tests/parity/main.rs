@@ -45,7 +45,7 @@ impl Pair {
     fn new(mode: Mode, sample_shift: u8, drop_illegal: bool) -> Self {
         assert!(rustix::process::geteuid().is_root(), "root tests need root: cargo xtask test");
         pin_to_one_cpu();
-        let load = Load { offsets: None, log: None, fixed_clock: true };
+        let load = Load { fixed_clock: true, ..Load::default() };
         let object = Object::load(load).expect("the object loads");
         let dataplane = Dataplane::of(&object).expect("its maps are there");
         let config = Config {
@@ -129,7 +129,7 @@ impl Pair {
         let net: IpNet = net.parse().unwrap();
         let bits = u32::from(net.prefix_len()) + 96;
         self.model.exempt.push(((addr(net.network()), bits), u32::MAX));
-        self.dataplane.set_exempt(&[net]).unwrap();
+        self.dataplane.set_exempt(&[(net, u32::MAX)]).unwrap();
     }
 
     fn ingress(&mut self, frame: &[u8]) {
@@ -200,6 +200,9 @@ impl Pair {
                 model.client_filter
             );
         }
+        assert_eq!(kernel.host_counters().unwrap(), model.host);
+        let cells = kernel.probes().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
+        assert_eq!(sorted(cells.collect()), model.probes, "probes");
         let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
         let mut seen = kernel.take_unknown_listeners().unwrap();
         seen.sort();
@@ -271,6 +274,68 @@ fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
     for reason in Reason::ALL.iter().filter(|reason| !unreachable.contains(reason)) {
         assert!(reasons.contains_key(reason), "no frame was {}", reason.name());
     }
+}
+
+#[test]
+fn answers_are_told_from_those_that_nobody_asked_for() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let (here, there) = (SocketAddr::new(v4(2, 9), 40_000), SocketAddr::new(v4(9, 9), 443));
+    pair.egress(&Segment::new(here, there, flags::SYN).to_frame());
+    let answer = |from, flags| Segment::new(from, here, flags).to_frame();
+    let stranger = SocketAddr::new(v4(9, 10), 443);
+    for from in [there, stranger] {
+        pair.ingress(&answer(from, flags::SYN | flags::ACK));
+        pair.ingress(&answer(from, flags::RST | flags::ACK));
+    }
+    let mut later = Segment::new(stranger, here, flags::RST | flags::ACK);
+    later.seq = 7;
+    pair.ingress(&later.to_frame());
+    pair.assert_same_state();
+    let host = pair.model.host;
+    assert_eq!((host.own_syn, host.answer, host.unsolicited), (1, 4, 2), "{host:?}");
+}
+
+#[test]
+fn who_tries_closed_ports_is_noted_by_port_and_address() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let scanner = SocketAddr::new(v4(9, 9), 4000);
+    for port in 1..=29 {
+        let to = SocketAddr::new(v4(2, 1), port);
+        pair.ingress(&Segment::new(scanner, to, flags::SYN).to_frame());
+    }
+    pair.assert_same_state();
+    let cells: Vec<_> = pair.model.probes.values().filter_map(tcpguard::kernel::probe).collect();
+    assert_eq!(cells.len(), 1);
+    assert_eq!((cells[0].syns, cells[0].servers, cells[0].port), (29, 1, 29));
+    assert!((22..=37).contains(&cells[0].ports), "{:?}", cells[0]);
+}
+
+#[test]
+fn a_syn_ack_repeated_after_the_third_ack_says_that_the_stack_ignored_it() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
+    pair.complete_handshake(client, server);
+    let mut repeated = Segment::new(server, client, flags::SYN | flags::ACK);
+    (repeated.seq, repeated.ack) = (77, 1);
+    pair.egress(&repeated.to_frame());
+    pair.assert_same_state();
+    assert_eq!(pair.model.listener_counters[&0].ack_ignored, 1);
+}
+
+#[test]
+fn where_only_one_direction_is_seen_a_third_ack_is_told_by_its_number_and_validates_nobody() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    pair.model.config.one_sided = 1;
+    pair.dataplane.set_config(&pair.model.config).unwrap();
+    let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
+    pair.ingress(&Segment::new(client, server, flags::SYN).to_frame());
+    let mut ack = Segment::new(client, server, flags::ACK);
+    (ack.seq, ack.ack) = (1, 4711);
+    pair.ingress(&ack.to_frame());
+    pair.assert_same_state();
+    assert_eq!(pair.reasons.get(&Reason::HandshakeAck), Some(&1));
+    assert_eq!(pair.model.listener_counters[&0].acknowledged, 1);
+    assert_eq!(pair.model.clients.len(), 0);
 }
 
 #[test]

@@ -116,7 +116,15 @@ impl Traffic {
             }
             14 => {
                 let (src, dst) = self.ends();
-                Frame::Out(Segment::new(dst, src, flags::RST | flags::ACK).to_frame())
+                match self.below(4) {
+                    0 => {
+                        let kinds = [flags::SYN | flags::ACK, flags::RST | flags::ACK];
+                        let kind = kinds[self.below(2) as usize];
+                        Frame::In(Segment::new(src, dst, kind).to_frame())
+                    }
+                    1 => Frame::Out(Segment::new(dst, src, flags::SYN).to_frame()),
+                    _ => Frame::Out(Segment::new(dst, src, flags::RST | flags::ACK).to_frame()),
+                }
             }
             15 => {
                 let (src, dst) = self.ends();

@@ -7,6 +7,7 @@ use super::Engine;
 use crate::evidence::{Assessment, Cohort, assess};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
+use crate::signal::Signal;
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
@@ -31,13 +32,22 @@ impl Engine {
             watch.clients.learn(now, flows);
             return;
         }
-        if watch.suspect.is_none() && watch.incident.is_none() {
+        let failed = watch.handshakes_failed();
+        if watch.suspect.is_none() && !failed {
             return;
         }
         let rtt = watch.rtt(&self.settings);
         let cohort = Cohort::gather(now, flows, rtt, &self.settings);
+        if watch.suspect.is_some_and(|suspect| suspect.signal == Signal::Slow)
+            && !cohort.confirms(watch.natural_share(), &self.settings)
+        {
+            if self.is_overdue(now, id) {
+                self.dismiss(id);
+            }
+            return;
+        }
         let enough = cohort.failing.len() >= self.settings.evidence_flows;
-        if watch.incident.is_some() {
+        if failed {
             if !enough || watch.quiet(now) > DISTURBED {
                 return;
             }
@@ -46,21 +56,23 @@ impl Engine {
         }
         let assessment = self.assess(id, &cohort);
         self.open_or_refine(now, id, &assessment);
+        self.hand_over(id);
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(incident) = &mut watch.incident else { return };
         let grounds = Grounds {
+            now,
             listener: id,
             cohort: &cohort,
             assessment: &assessment,
             clients: &watch.clients,
             known,
-            protected: &self.protected,
+            exempt: &self.exempt,
             recurrence: &self.recurrence,
             unanswering: watch.window.last(DISTURBED).is_unanswered(),
             remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
             settings: &self.settings,
         };
-        consider(now, incident, &grounds);
+        consider(incident, &grounds);
     }
 
     /// The verdict on a cohort, completed by what the counters say.
@@ -77,48 +89,88 @@ impl Engine {
             evidence.syns_per_source = syns_per_source;
         }
         evidence.half_open = watch.half_open();
+        // Handshakes that the application does not take up fail as if the path were broken.
+        if assessment.class == IncidentClass::HandshakeDegraded && watch.overloaded(&self.settings)
+        {
+            assessment.class = IncidentClass::ListenerOverload;
+        }
+        if self.one_sided {
+            assessment.doubt();
+        }
         assessment
     }
 
-    /// Whether an alarm has waited for evidence long enough.
+    /// Forgets an alarm that the flows do not confirm.
+    fn dismiss(&mut self, id: ListenerId) {
+        if let Some(watch) = self.watches.get_mut(&id) {
+            watch.dismiss();
+        }
+    }
+
+    /// Whether an alarm has waited for evidence long enough. One of the slow path is given twice the
+    /// time: what fails must have failed for certain.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
-        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.settings.evidence_patience)
+        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.patience(suspect.signal))
+    }
+
+    fn patience(&self, signal: Signal) -> Duration {
+        match signal {
+            Signal::Slow => self.settings.evidence_patience * 2,
+            _ => self.settings.evidence_patience,
+        }
     }
 
     /// Opens incidents for alarms for which no flows have come: with what is known, which is that
-    /// handshakes fail.
+    /// handshakes fail. That of the slow path is not even known without flows.
     pub(super) fn open_overdue(&mut self, now: Timestamp) {
-        let late = self.settings.evidence_patience + self.settings.poll;
-        let overdue: Vec<ListenerId> = self
+        let overdue: Vec<(ListenerId, Signal)> = self
             .watches
             .values()
-            .filter(|watch| watch.suspect.is_some_and(|suspect| now.since(suspect.since) > late))
-            .map(|watch| watch.id)
+            .filter_map(|watch| watch.suspect.map(|suspect| (watch.id, suspect)))
+            .filter(|(_, suspect)| {
+                now.since(suspect.since) > self.patience(suspect.signal) + self.settings.poll
+            })
+            .map(|(id, suspect)| (id, suspect.signal))
             .collect();
-        for id in overdue {
+        for (id, signal) in overdue {
+            if signal == Signal::Slow {
+                self.dismiss(id);
+                continue;
+            }
             let assessment = self.assess(id, &Cohort::default());
             self.open_or_refine(now, id, &assessment);
         }
     }
 
     fn open_or_refine(&mut self, now: Timestamp, id: ListenerId, assessment: &Assessment) {
-        let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
-        let number = self.incidents + 1;
         let Some(watch) = self.watches.get_mut(&id) else { return };
+        let suspect = watch.suspect.take();
         if let Some(incident) = &mut watch.incident {
-            incident.refine(now, assessment);
-            return;
+            if suspect.is_none() || assessment.class.is_pressure() {
+                incident.refine(now, assessment);
+                return;
+            }
+            self.end(now, id, "handshakes fail now");
         }
-        let Some(suspect) = watch.suspect.take() else { return };
-        if open >= self.settings.incidents {
-            self.tell_of_crowd(open);
-            return;
-        }
+        let Some(suspect) = suspect else { return };
+        let Some(number) = self.next_incident() else { return };
+        let Some(watch) = self.watches.get_mut(&id) else { return };
         let opening = watch.opening(number, &suspect);
         watch.incident = Some(Incident::open(now, opening, assessment));
-        self.incidents = number;
         self.tell_of_incident(id, None);
+    }
+
+    /// The number of a new incident; `None` when too many are open.
+    pub(super) fn next_incident(&mut self) -> Option<u64> {
+        let at_listeners = self.watches.values().filter(|watch| watch.incident.is_some()).count();
+        let open = at_listeners + self.host.incidents().count();
+        if open >= self.settings.incidents {
+            self.tell_of_crowd(open);
+            return None;
+        }
+        self.incidents += 1;
+        Some(self.incidents)
     }
 
     /// One alert for all that is too much to follow.
@@ -142,42 +194,28 @@ impl Engine {
         let changed: Vec<(ListenerId, IncidentClass)> = self
             .watches
             .values_mut()
-            .filter_map(|watch| {
-                let syn_rate = watch.syn_rate();
-                Some((watch.id, watch.incident.as_mut()?.news(now, syn_rate)?))
-            })
+            .filter_map(|watch| Some((watch.id, watch.incident.as_mut()?.news(now)?)))
             .collect();
         for (id, before) in changed {
             self.tell_of_incident(id, Some(before));
         }
     }
 
-    /// Tells of an incident, which was last said to be `before`.
-    fn tell_of_incident(&mut self, id: ListenerId, before: Option<IncidentClass>) {
-        let Some(watch) = self.watches.get(&id) else { return };
-        let Some(incident) = &watch.incident else { return };
-        let event = match (before, incident.class()) {
-            (Some(IncidentClass::HandshakeDegraded), IncidentClass::HandshakeDegraded) => {
-                "handshakes_updated"
-            }
-            (_, IncidentClass::HandshakeDegraded) => "handshakes_degraded",
-            (None | Some(IncidentClass::HandshakeDegraded), _) => "attack_started",
-            (Some(_), _) => "attack_updated",
-        };
-        let message = story(
-            incident.class(),
-            &watch.listener,
-            watch.syn_rate(),
-            incident.evidence(),
-            self.mode,
-        );
-        let alert = Command::Alert {
-            severity: incident.severity(),
-            event,
-            message,
-            incident: self.incident_report(id, None).map(Box::new),
-        };
-        self.commands.push_back(alert);
+    /// Tells of a listener's incident, which was last said to be `before`.
+    pub(super) fn tell_of_incident(&mut self, id: ListenerId, before: Option<IncidentClass>) {
+        if let Some(report) = self.incident_report(id, None) {
+            self.tell_of(report, before);
+        }
+    }
+
+    /// Tells of an open incident, which was last said to be `before`.
+    pub(super) fn tell_of(&mut self, report: IncidentReport, before: Option<IncidentClass>) {
+        self.commands.push_back(Command::Alert {
+            severity: report.severity,
+            event: news_event(before, report.class),
+            message: story(&report, self.mode),
+            incident: Some(Box::new(report)),
+        });
     }
 
     /// Ends the incidents that have been quiet for long enough.
@@ -185,7 +223,7 @@ impl Engine {
         let quiet: Vec<ListenerId> = self
             .watches
             .values()
-            .filter(|watch| watch.incident.is_some() && watch.quiet(now) >= self.settings.quiet)
+            .filter(|watch| watch.incident.is_some() && watch.over_for(now) >= self.settings.quiet)
             .map(|watch| watch.id)
             .collect();
         for id in quiet {
@@ -203,7 +241,7 @@ impl Engine {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(mut incident) = watch.incident.take() else { return };
         watch.settle();
-        if incident.is_attack() {
+        if incident.class().is_flood() {
             let signatures = incident.signatures().filter(|&(mask, fingerprint)| {
                 harmless(&Matcher::Signature { listener: id, mask, fingerprint })
             });
@@ -212,27 +250,40 @@ impl Engine {
         self.crowded = false;
         incident.release_rules(why);
         self.farewells.append(&mut incident.farewells);
-        self.tell_of_end(&incident, &report, why);
+        self.tell_of_end(&report, why);
+        self.keep(report);
+    }
+
+    /// Keeps a closed incident for reports.
+    pub(super) fn keep(&mut self, report: IncidentReport) {
         self.past.push_front(report);
         self.past.truncate(Limits::PAST_INCIDENTS);
     }
 
-    fn tell_of_end(&mut self, incident: &Incident, report: &IncidentReport, why: &str) {
+    pub(super) fn tell_of_end(&mut self, report: &IncidentReport, why: &str) {
         let lasted = span(report.ended.unwrap_or(report.started).since(report.started));
         let stopped = match report.syns {
             0 => 0.0,
             syns => report.dropped as f64 / syns as f64,
         };
-        let event = if incident.is_attack() { "attack_ended" } else { "handshakes_recovered" };
+        let counted = match report.class {
+            IncidentClass::Reflection => format!("{} answers", short(report.syns as f64)),
+            IncidentClass::Scan | IncidentClass::FlashCrowd | IncidentClass::ListenerOverload => {
+                format!("{} SYNs", short(report.syns as f64))
+            }
+            _ => format!(
+                "{} SYNs, {} of them dropped",
+                short(report.syns as f64),
+                percent(stopped.min(1.0))
+            ),
+        };
         self.commands.push_back(Command::Alert {
             severity: Severity::Notice,
-            event,
+            event: end_event(report.class),
             message: format!(
-                "{} on {} ended after {lasted} ({why}): {} SYNs, {} of them dropped",
+                "{} on {} ended after {lasted} ({why}): {counted}",
                 report.class.in_words(),
                 report.listener,
-                short(report.syns as f64),
-                percent(stopped.min(1.0)),
             ),
             incident: Some(Box::new(report.clone())),
         });
@@ -248,5 +299,28 @@ impl Engine {
             self.end(now, id, "nothing listens there any more");
             self.watches.remove(&id);
         }
+    }
+}
+
+/// The event that tells of an incident which was last said to be `before`.
+fn news_event(before: Option<IncidentClass>, class: IncidentClass) -> &'static str {
+    let degraded = |class| class == IncidentClass::HandshakeDegraded;
+    let other = |class: IncidentClass| !class.is_flood() && !degraded(class);
+    match before {
+        Some(before) if class.is_flood() && before.is_flood() => "attack_updated",
+        _ if class.is_flood() => "attack_started",
+        Some(before) if degraded(class) && degraded(before) => "handshakes_updated",
+        _ if degraded(class) => "handshakes_degraded",
+        Some(before) if other(before) => "incident_updated",
+        _ => "incident_started",
+    }
+}
+
+/// The event that tells of its end.
+fn end_event(class: IncidentClass) -> &'static str {
+    match class {
+        IncidentClass::HandshakeDegraded => "handshakes_recovered",
+        class if class.is_flood() => "attack_ended",
+        _ => "incident_ended",
     }
 }

@@ -8,8 +8,8 @@ use super::Engine;
 use crate::rules::{Entry, Life};
 use crate::words::span;
 use crate::{
-    Command, Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId, RuleReport,
-    Severity, Timestamp,
+    AllowReport, Command, Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId,
+    RuleReport, Severity, Timestamp,
 };
 
 impl Engine {
@@ -34,6 +34,10 @@ impl Engine {
                 self.take_back(now, net, within)
             }
             Request::UnblockAll => self.take_back(now, Ipv4Net::default().into(), |_| true),
+            Request::Allow { net, lifetime, reason, uid, force } => {
+                self.allow(now, net.trunc(), lifetime, reason, uid, force)
+            }
+            Request::Disallow { net, uid } => self.disallow(net.trunc(), uid),
             Request::SetMode { mode, uid } => Ok(self.set_mode(now, mode, uid)),
         }
     }
@@ -104,12 +108,69 @@ impl Engine {
         if net.prefix_len() < shortest {
             return Err(RequestError::TooWide { net });
         }
-        match self.protected.touched_by(&net) {
-            Some((covers, what)) => {
-                Err(RequestError::Protected { net, covers: *covers, what: what.clone() })
-            }
+        match self.exempt.touched_by(&net) {
+            Some((covers, what)) => Err(RequestError::Protected { net, covers, what }),
             None => Ok(()),
         }
+    }
+
+    fn allow(
+        &mut self,
+        now: Timestamp,
+        net: IpNet,
+        lifetime: Duration,
+        reason: String,
+        uid: u32,
+        force: bool,
+    ) -> Result<Response, RequestError> {
+        let shortest = match net {
+            IpNet::V4(_) => Limits::MIN_ALLOW_V4,
+            IpNet::V6(_) => Limits::MIN_ALLOW_V6,
+        };
+        if net.prefix_len() < shortest && !force {
+            return Err(RequestError::TooWide { net });
+        }
+        let lifetime = lifetime.min(Limits::MAX_ALLOW);
+        let text = format!("uid {uid} allows {net} for {}: {reason}", span(lifetime));
+        let entry = AllowReport { net, reason, uid, created: now, expires: now + lifetime };
+        if !self.exempt.allow(entry.clone()) {
+            return Err(RequestError::AllowListFull { limit: Limits::ALLOWED });
+        }
+        self.hand_out_allowed();
+        self.release_exempt(now);
+        self.tell_of_rule(Severity::Notice, "allow_added", text, None);
+        Ok(Response::Allowed(entry))
+    }
+
+    fn disallow(&mut self, net: IpNet, uid: u32) -> Result<Response, RequestError> {
+        let removed = self.exempt.disallow(&net);
+        if removed.is_empty() {
+            return Err(RequestError::NotAllowed { net });
+        }
+        self.hand_out_allowed();
+        for entry in &removed {
+            let text = format!("uid {uid} no longer allows {}", entry.net);
+            self.tell_of_rule(Severity::Notice, "allow_removed", text, None);
+        }
+        Ok(Response::Disallowed(removed))
+    }
+
+    /// Takes exemptions off the list whose time is over. The kernel ends them by itself.
+    pub(super) fn expire_allowed(&mut self, now: Timestamp) {
+        let ended = self.exempt.expire(now);
+        if ended.is_empty() {
+            return;
+        }
+        self.hand_out_allowed();
+        for entry in ended {
+            let text = format!("{} is no longer allowed: its time is over", entry.net);
+            self.tell_of_rule(Severity::Notice, "allow_removed", text, None);
+        }
+    }
+
+    fn hand_out_allowed(&mut self) {
+        let allowed = self.exempt.allowed().map(|entry| (entry.net, entry.expires)).collect();
+        self.commands.push_back(Command::SetAllowed(allowed));
     }
 
     fn take_back(

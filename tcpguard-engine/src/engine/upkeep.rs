@@ -32,6 +32,7 @@ impl Engine {
                 self.farewells.append(&mut incident.farewells);
             }
         }
+        self.settle_orphans();
         for change in plan(now, &self.wanted(), &self.farewells, &self.book) {
             match change {
                 Change::Remove(id, why) => self.remove_rule(now, id, why),
@@ -133,6 +134,9 @@ impl Engine {
 
     /// No incident asks for this rule any more, nor will.
     pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
+        if self.book.disown(matcher) {
+            self.farewells.insert(*matcher, why.to_owned());
+        }
         for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
             if incident.wants(matcher) {
                 incident.refuse(matcher, why);
@@ -177,8 +181,15 @@ impl Engine {
 
     /// Listeners from which rules keep SYNs away.
     pub(super) fn mitigated(&self) -> BTreeSet<ListenerId> {
+        let inherited = |watch: &Watch| {
+            self.book.orphans().any(|entry| match entry.rule.matcher {
+                Matcher::Source(_) => true,
+                Matcher::Signature { listener, .. } => listener == watch.id,
+            })
+        };
         let acting = |watch: &&Watch| {
-            self.mode == Mode::Enforce && active_rules(watch, &self.book).next().is_some()
+            self.mode == Mode::Enforce
+                && (active_rules(watch, &self.book).next().is_some() || inherited(watch))
         };
         self.watches.values().filter(acting).map(|watch| watch.id).collect()
     }

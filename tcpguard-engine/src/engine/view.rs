@@ -1,12 +1,14 @@
 //! What the engine knows, for people.
 
+use ipnet::IpNet;
+
 use super::Engine;
 use super::upkeep::active_rules;
 use crate::rules::Entry;
 use crate::watch::Watch;
 use crate::{
-    IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, RuleId, RuleReport,
-    Timestamp,
+    IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule, RuleId,
+    RuleReport, Timestamp,
 };
 
 impl Engine {
@@ -14,6 +16,7 @@ impl Engine {
     pub fn report(&self, now: Timestamp) -> Report {
         let mut open: Vec<IncidentReport> =
             self.watches.keys().filter_map(|id| self.incident_report(*id, None)).collect();
+        open.extend(self.host_reports());
         open.sort_by_key(|incident| incident.id);
         Report {
             mode: self.mode,
@@ -26,8 +29,20 @@ impl Engine {
                 .filter(|entry| entry.rule.expires > now)
                 .map(|entry| self.rule_report(entry))
                 .collect(),
+            allowed: self.exempt.allowed().cloned().collect(),
             sample_shift: self.sample_shift,
         }
+    }
+
+    /// The first protected or allowed prefix that has an address in common with `net`, and why no
+    /// automatic rule may touch it.
+    pub fn exemption(&self, net: &IpNet) -> Option<(IpNet, String)> {
+        self.exempt.touched_by(net)
+    }
+
+    /// Every rule that is wanted in the kernel at `now`.
+    pub fn rules(&self, now: Timestamp) -> impl Iterator<Item = &Rule> {
+        self.book.iter().map(|entry| &entry.rule).filter(move |rule| rule.expires > now)
     }
 
     /// The open incident of a listener; with an end, as it was then.
@@ -42,7 +57,7 @@ impl Engine {
             Some(_) => Vec::new(),
             None => active_rules(watch, &self.book).map(|entry| entry.rule.id).collect(),
         };
-        Some(incident.report(watch.syn_rate(), rules, ended))
+        Some(incident.report(rules, ended))
     }
 
     pub(super) fn rule_report(&self, entry: &Entry) -> RuleReport {
@@ -54,9 +69,9 @@ impl Engine {
         let acting = self.mode == Mode::Enforce && active_rules(watch, &self.book).next().is_some();
         let state = match &watch.incident {
             Some(_) if acting => ListenerState::Protected,
-            Some(_) => ListenerState::Attacked,
-            None if watch.is_suspicious() => ListenerState::Suspect,
-            None => ListenerState::Ok,
+            Some(incident) if !incident.class().is_pressure() => ListenerState::Attacked,
+            _ if watch.is_suspicious() => ListenerState::Suspect,
+            _ => ListenerState::Ok,
         };
         ListenerReport {
             id: watch.id,

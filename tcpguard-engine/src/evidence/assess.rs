@@ -17,6 +17,8 @@ pub(crate) struct Assessment {
     pub evidence: Evidence,
     /// What kind of trouble it is.
     pub class: IncidentClass,
+    /// How sure that is, 0 to 1.
+    pub confidence: f64,
     /// Gate items that hold.
     pub gate: u32,
     /// Everything that can be known speaks for a forged flood.
@@ -33,10 +35,30 @@ pub(crate) struct Assessment {
 }
 
 impl Assessment {
-    /// Confidence in the class: `1 - 2^-gate` for an attack.
-    pub fn confidence(&self) -> f64 {
-        1.0 - 0.5_f64.powi(self.gate as i32)
+    /// A verdict that rests on counters and not on failing flows.
+    pub fn of_counters(class: IncidentClass, confidence: f64, evidence: Evidence) -> Self {
+        Self {
+            evidence,
+            class,
+            confidence: confidence.clamp(0.0, 1.0),
+            gate: 0,
+            unanimous: false,
+            repeated: false,
+            signature: None,
+            top_source: None,
+            top_source_repeated: false,
+        }
     }
+
+    /// Where only one direction was seen, one item less is known.
+    pub fn doubt(&mut self) {
+        self.confidence = confidence(self.gate.saturating_sub(1));
+    }
+}
+
+/// Each item halves the doubt.
+fn confidence(gate: u32) -> f64 {
+    1.0 - 0.5_f64.powi(gate as i32)
 }
 
 /// Judges a cohort.
@@ -64,6 +86,7 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
     Assessment {
         evidence,
         class: class(&gate, &sources, settings),
+        confidence: confidence(gate.count()),
         gate: gate.count(),
         unanimous: gate.unanimous(),
         repeated: gate.not_repeated == Some(false),
@@ -76,9 +99,17 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
     }
 }
 
-/// Below the gate it is no attack. Random sources are told by being seen once each, or, where a
-/// smaller pool of forged addresses comes round again, by one machine's fingerprint and hop count
-/// on all of them and no client behind any.
+/// The class, by the first of these that fits:
+///
+/// 1. Below the gate it is no attack.
+/// 2. One source dominates.
+/// 3. Few sources or networks, unless they repeat their SYNs as clients would.
+/// 4. Random sources: seen once each, with one more sign of forging; or, where a smaller pool of
+///    forged addresses comes round again, one machine's fingerprint and hop count on all of them and
+///    no client behind any.
+/// 5. Many sources that are none of that, look alike, and do not repeat their SYNs as clients would.
+///
+/// What is left has two signs of an attack and no pattern: a broken path still explains it best.
 fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
     let many = sources.distinct >= settings.distinct_min;
     let scattered = gate.singletons && (gate.fingerprint || gate.ttl || sources.everywhere);
@@ -87,8 +118,12 @@ fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
         IncidentClass::HandshakeDegraded
     } else if sources.top_share() >= settings.single_source_share {
         IncidentClass::SingleSource
+    } else if gate.few_sources && gate.not_repeated != Some(false) {
+        IncidentClass::FewSource
     } else if many && (scattered || one_machine) {
         IncidentClass::RandomSpoofed
+    } else if many && gate.not_repeated == Some(true) && (gate.fingerprint || gate.ttl) {
+        IncidentClass::Distributed
     } else {
         IncidentClass::HandshakeDegraded
     }
@@ -114,7 +149,7 @@ mod tests {
     fn assessed(of_top: usize, of_others: usize) -> Assessment {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
-        let cohort = Cohort { failing: top.chain(others).collect(), completed: Vec::new() };
+        let cohort = Cohort { failing: top.chain(others).collect(), ..Cohort::default() };
         assess(&cohort, &Clients::default(), &Settings::default())
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Cohort {
     pub failing: Vec<Failing>,
     /// Those that completed: client and SYN.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
+    /// How many flows failed for certain: those that have had their time and were not reset.
+    pub certain: u64,
 }
 
 impl Cohort {
@@ -75,13 +77,27 @@ impl Cohort {
             .filter(|flow| flow.state == FlowState::Completed)
             .map(|flow| (flow.client, flow.fingerprint, u64::from(flow.weight)))
             .collect();
-        Self { failing, completed }
+        let certain = all()
+            .filter(older(mature))
+            .filter(|flow| flow.state != FlowState::Reset)
+            .map(|flow| u64::from(flow.weight.max(1)))
+            .sum();
+        Self { failing, completed, certain }
+    }
+
+    /// Whether the flows say what the slow path suspects: that more fail than the usual `share`. The
+    /// threshold is half of what would matter, as for the end of an attack.
+    pub fn confirms(&self, share: f64, settings: &Settings) -> bool {
+        let completed: u64 = self.completed.iter().map(|(.., weight)| weight).sum();
+        let all = (self.certain + completed) as f64;
+        let excess = self.certain as f64 - share * all;
+        excess >= (settings.evidence_flows as f64 / 2.0).max(0.5 * settings.failure_share * all)
     }
 
     /// What remains without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
-        Self { failing, completed: self.completed.clone() }
+        Self { failing, completed: self.completed.clone(), certain: self.certain }
     }
 
     /// How many flows the failing ones stand for.

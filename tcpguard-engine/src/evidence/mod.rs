@@ -12,3 +12,4 @@ pub(crate) use assess::{Assessment, assess};
 pub(crate) use cohort::{Cohort, Failing};
 pub use describe::describe;
 pub(crate) use signature::Candidate;
+pub(crate) use sources::{Culprit, culprits};

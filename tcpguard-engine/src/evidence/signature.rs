@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn cohort(prints: impl IntoIterator<Item = Fingerprint>) -> Cohort {
-        Cohort { failing: prints.into_iter().map(failing).collect(), completed: Vec::new() }
+        Cohort { failing: prints.into_iter().map(failing).collect(), ..Cohort::default() }
     }
 
     fn bare(window: u16, ttl: u8, ip_id: u16) -> Fingerprint {

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::cohort::Failing;
-use crate::SourceShare;
+use super::cohort::{Cohort, Failing};
+use super::gate::repeated_share;
+use crate::{Settings, SourceShare};
 
 /// Top sources reported.
 const TOP: usize = 8;
@@ -93,6 +94,49 @@ pub(crate) fn top_network(failing: &[Failing], top: IpAddr) -> IpNet {
     }
 }
 
+/// A source or network that sends many of the failing SYNs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Culprit {
+    /// The source, or the network that several of them fill.
+    pub net: IpNet,
+    /// Its share of the failing flows.
+    pub share: f64,
+    /// The SYNs from there are repeated as real clients repeat theirs.
+    pub repeated: bool,
+    /// The sources in a network that send many each.
+    pub members: Vec<Culprit>,
+}
+
+/// Who sends many failing SYNs, the worst first: networks in which several sources do, and single
+/// sources elsewhere.
+pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
+    let total = cohort.weight().max(1) as f64;
+    let culprit = |net: IpNet, weight: u64, members| {
+        let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
+        let share = repeated_share(from_there);
+        let repeated = share.is_some_and(|share| share > settings.retransmit_share);
+        Culprit { net, share: weight as f64 / total, repeated, members }
+    };
+    let mut networks = BTreeMap::<IpAddr, Vec<(IpAddr, u64)>>::new();
+    for (source, weight) in ranked(&cohort.failing, |flow| flow.source) {
+        networks.entry(network(source)).or_default().push((source, weight));
+    }
+    let mut culprits = Vec::new();
+    for (network, sources) in networks {
+        let weight: u64 = sources.iter().map(|(_, weight)| weight).sum();
+        let members = sources.iter().filter(|(_, weight)| *weight >= settings.source_flows).map(
+            |&(source, weight)| culprit(top_network(&cohort.failing, source), weight, Vec::new()),
+        );
+        if sources.len() >= settings.network_sources && weight >= settings.source_flows {
+            culprits.push(culprit(whole(network), weight, members.collect()));
+        } else {
+            culprits.extend(members);
+        }
+    }
+    culprits.sort_by(|a, b| b.share.total_cmp(&a.share));
+    culprits
+}
+
 /// Weight by key, the heaviest first; equals in the order of their keys.
 fn ranked<'a, K: Copy + Ord>(
     failing: impl IntoIterator<Item = &'a Failing>,
@@ -133,6 +177,14 @@ fn network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(addr) => std::net::Ipv4Addr::from_bits(addr.to_bits() >> 8 << 8).into(),
         IpAddr::V6(addr) => std::net::Ipv6Addr::from_bits(addr.to_bits() >> 80 << 80).into(),
+    }
+}
+
+/// The network that [`network`] names.
+fn whole(network: IpAddr) -> IpNet {
+    match network {
+        IpAddr::V4(addr) => Ipv4Net::new_assert(addr, 24).into(),
+        IpAddr::V6(addr) => Ipv6Net::new_assert(addr, 48).into(),
     }
 }
 
@@ -212,6 +264,22 @@ mod tests {
         let many: Vec<_> = (0..100).map(host).collect();
         assert_eq!(Sources::of(&many).top_share(), 1.0);
         assert_eq!(top_network(&many, prefix).to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn culprits_are_networks_that_are_filled_and_single_sources_elsewhere() {
+        let mut failing = Vec::new();
+        for host in 0..40 {
+            failing.extend((0..4).map(|_| from([198, 51, 100, host])));
+        }
+        failing.extend((0..20).map(|_| from([192, 0, 2, 7])));
+        failing.extend((0..15).map(|_| from([192, 0, 2, 8])));
+        let cohort = Cohort { failing, ..Cohort::default() };
+        let culprits = culprits(&cohort, &Settings::default());
+        let nets: Vec<String> = culprits.iter().map(|culprit| culprit.net.to_string()).collect();
+        assert_eq!(nets, ["198.51.100.0/24", "192.0.2.7/32"], "15 SYNs are too few");
+        assert_eq!(culprits[0].members, [], "each of them sent too few");
+        assert!((culprits[0].share - 160.0 / 195.0).abs() < 1e-9);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
+use super::export::{LearnedListener, LearnedPrint};
 use crate::{Flow, FlowState, Timestamp};
 
 /// Fingerprints remembered; a site's clients show a few dozen.
-const PRINTS: usize = 256;
+pub(super) const PRINTS: usize = 256;
 /// Completions of one fingerprint that one look adds at most, so that a burst does not crowd out
 /// the others.
 const PER_LOOK: u64 = 100;
@@ -77,6 +78,28 @@ impl Clients {
             None => median,
             Some(rtt) => rtt.mul_f64(1.0 - RTT_WEIGHT) + median.mul_f64(RTT_WEIGHT),
         });
+    }
+
+    /// The fingerprints, with how long ago each was last seen.
+    pub fn prints(&self, now: Timestamp) -> Vec<LearnedPrint> {
+        let print = |(print, known): (&Fingerprint, &Known)| {
+            LearnedPrint::new(print, known.completions, now.since(known.seen))
+        };
+        self.prints.iter().map(print).collect()
+    }
+
+    /// Takes over what an earlier run had recorded `age` ago, in addition to what is known.
+    pub fn teach(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
+        self.completions = self.completions.saturating_add(learned.completions);
+        self.rtt = self.rtt.or(learned.rtt);
+        for print in &learned.prints {
+            let age = print.age.saturating_add(age);
+            if age < REMEMBERED {
+                let seen = now - age;
+                let known = Known { completions: print.completions, seen };
+                self.prints.entry(memorable(&print.fingerprint())).or_insert(known);
+            }
+        }
     }
 
     /// Completions recorded.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::export::LearnedListener;
 use crate::Timestamp;
 use crate::window::{Sums, Window};
 
@@ -9,15 +10,25 @@ use crate::window::{Sums, Window};
 const INITIAL_SHARE: f64 = 0.02;
 /// Bounds of the learned share. The upper one keeps a patient attacker from teaching the detector
 /// that everything fails; only the release depends on it, never the alarm of the fast path.
-const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.25;
+pub(super) const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.25;
 /// Highest learned rate of failures that do not grow with the traffic, per second: half-open health
 /// probes of a balancer.
-const MAX_RATE: f64 = 20.0;
+pub(super) const MAX_RATE: f64 = 20.0;
 /// Weight of one second in the average: a time constant of ten minutes. A flood that takes half a
 /// minute to fill a queue must not have become natural by then.
 const WEIGHT: f64 = 1.0 / 600.0;
 /// Attempts in the span from which a second has its full weight.
 const FULL_WEIGHT_ATTEMPTS: f64 = 80.0;
+/// An observation counts as at most this many times what is expected (winsorising), and a little
+/// more, so that the rare bad second and a patient attacker teach slowly.
+const WINSOR: f64 = 3.0;
+const WINSOR_FLOOR: f64 = 4.0;
+/// Failures of one tick vary this much more than chance (Poisson) before anything is learned, and
+/// the bounds of what is learned.
+const INITIAL_DISPERSION: f64 = 1.5;
+pub(super) const DISPERSION: std::ops::RangeInclusive<f64> = 1.0..=20.0;
+/// Weight of one tick in the average of the dispersion.
+const DISPERSION_WEIGHT: f64 = 0.002;
 const EVERY: Duration = Duration::from_secs(1);
 const SPAN: Duration = Duration::from_secs(8);
 
@@ -26,12 +37,18 @@ const SPAN: Duration = Duration::from_secs(8);
 pub(crate) struct Natural {
     share: f64,
     rate: f64,
+    dispersion: f64,
     learned: Timestamp,
 }
 
 impl Default for Natural {
     fn default() -> Self {
-        Self { share: INITIAL_SHARE, rate: 0.0, learned: Timestamp::default() }
+        Self {
+            share: INITIAL_SHARE,
+            rate: 0.0,
+            dispersion: INITIAL_DISPERSION,
+            learned: Timestamp::default(),
+        }
     }
 }
 
@@ -47,12 +64,47 @@ impl Natural {
             return;
         }
         let attempts = sums.attempts as f64;
-        let failures = sums.failures() as f64;
+        let most = WINSOR * self.expected(&sums) + WINSOR_FLOOR;
+        let failures = (sums.failures() as f64).min(most);
         let weight = WEIGHT * (attempts / FULL_WEIGHT_ATTEMPTS).min(1.0);
         let share = self.share + weight * (failures / attempts - self.share);
         self.share = share.clamp(*SHARE.start(), *SHARE.end());
-        let rate = sums.per_second(sums.failures()).min(MAX_RATE);
+        let rate = (failures / sums.span.as_secs_f64()).min(MAX_RATE);
         self.rate += WEIGHT * (rate - self.rate);
+    }
+
+    /// As learned by an earlier run.
+    pub fn known(learned: &LearnedListener) -> Self {
+        Self {
+            share: learned.natural_share,
+            rate: learned.natural_rate,
+            dispersion: learned.dispersion,
+            learned: Timestamp::default(),
+        }
+    }
+
+    /// Learns how much the failures of one tick vary; to be called only in calm. One tick counts as
+    /// at most the upper bound.
+    pub fn learn_dispersion(&mut self, failures: f64, expected: f64) {
+        let observed = (failures - expected).powi(2) / expected;
+        let seen = observed.clamp(0.0, *DISPERSION.end());
+        self.dispersion += DISPERSION_WEIGHT * (seen - self.dispersion);
+        self.dispersion = self.dispersion.clamp(*DISPERSION.start(), *DISPERSION.end());
+    }
+
+    /// Share of the attempts that fail anyway.
+    pub fn share(&self) -> f64 {
+        self.share
+    }
+
+    /// Attempts per second that fail whatever the traffic.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// Variance of the failures of a tick over that of chance.
+    pub fn dispersion(&self) -> f64 {
+        self.dispersion
     }
 
     /// Failures to be expected among these attempts.
@@ -87,6 +139,29 @@ mod tests {
     fn the_usual_share_is_learned_within_the_hour() {
         let natural = taught(3600, |_| (200, 190));
         assert!((natural.share - 0.05).abs() < 0.001, "{}", natural.share);
+    }
+
+    #[test]
+    fn a_bad_second_teaches_no_more_than_three_times_what_is_usual() {
+        let mut natural = taught(3600, |_| (200, 196));
+        let (before, mut window) = (natural.share, Window::default());
+        for second in 3601..=3609 {
+            let end = Timestamp::from_millis(1000 * second);
+            window.push(Tick { end, span: EVERY, attempts: 10_000, ..Tick::default() });
+            natural.learn(end, &window);
+        }
+        assert!(natural.share < 1.05 * before, "{} after {before}", natural.share);
+    }
+
+    #[test]
+    fn dispersion_is_learned_within_its_bounds() {
+        let mut natural = Natural::default();
+        for tick in 0..10_000 {
+            natural.learn_dispersion(if tick % 2 == 0 { 2.0 } else { 10.0 }, 6.0);
+        }
+        assert!((natural.dispersion - 16.0 / 6.0).abs() < 0.01, "{}", natural.dispersion);
+        natural.learn_dispersion(1e9, 1.0);
+        assert!(natural.dispersion < 3.0, "one tick is no lesson");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub needed: Timestamp,
     /// What it hits.
     pub meter: Meter,
+    /// An automatic rule of an earlier run, which no incident of this run has asked for yet.
+    pub orphan: bool,
 }
 
 impl Entry {
@@ -100,8 +102,48 @@ impl Book {
             Life::Until(end) => (None, end),
         };
         let rule = Rule { id, matcher, origin, reason, created: now, expires };
-        let entry = Entry { rule, ttl, needed: now, meter: Meter::default() };
+        let meter = Meter::default();
+        let entry = Entry { rule, ttl, needed: now, meter, orphan: false };
         Some(self.entries.entry(id).insert_entry(entry).into_mut())
+    }
+
+    /// Takes a rule over that is in the kernel already; back when its slot or its matcher is taken,
+    /// or it cannot be.
+    pub fn adopt(&mut self, now: Timestamp, rule: Rule, settings: &Settings) -> Result<(), Rule> {
+        let taken = self.entries.contains_key(&rule.id) || self.find(&rule.matcher).is_some();
+        if taken || rule.id.0 >= Limits::RULES || rule.expires <= now {
+            return Err(rule);
+        }
+        let orphan = matches!(rule.origin, Origin::Incident(_));
+        let ttl = orphan.then_some(settings.rule_ttl);
+        // Not needed until it is seen to hit: it ends when the kernel says, or is renewed.
+        let needed = rule.created.min(now);
+        let entry = Entry { rule, ttl, needed, meter: Meter::unread(), orphan };
+        self.entries.insert(entry.rule.id, entry);
+        Ok(())
+    }
+
+    /// The rules of an earlier run become those of the incidents that ask for them now.
+    pub fn settle_orphans<'a>(&mut self, wanted: impl Iterator<Item = (&'a Matcher, u64)>) {
+        let wanted: BTreeMap<&Matcher, u64> = wanted.collect();
+        for entry in self.entries.values_mut().filter(|entry| entry.orphan) {
+            if let Some(incident) = wanted.get(&entry.rule.matcher) {
+                entry.rule.origin = Origin::Incident(*incident);
+                entry.orphan = false;
+            }
+        }
+    }
+
+    /// No incident of this run shall ask for this rule of an earlier one; whether it was one.
+    pub fn disown(&mut self, matcher: &Matcher) -> bool {
+        let orphan = |entry: &&mut Entry| entry.orphan && entry.rule.matcher == *matcher;
+        let found = self.entries.values_mut().find(orphan);
+        found.map(|entry| entry.orphan = false).is_some()
+    }
+
+    /// The rules of an earlier run that nobody has asked for yet.
+    pub fn orphans(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(|entry| entry.orphan)
     }
 
     /// Takes a rule out.

@@ -13,13 +13,25 @@ const RATE_SPAN: Duration = Duration::from_secs(4);
 pub(crate) struct Meter {
     hits: u64,
     returned: u64,
+    /// The counters have counted since before this run, and what they say first is no news.
+    unread: bool,
     /// Totals at the end of each recent poll in which anything happened, and one older.
     recent: VecDeque<(Timestamp, u64, u64)>,
 }
 
 impl Meter {
+    /// Of a rule that was in the kernel before.
+    pub fn unread() -> Self {
+        Self { unread: true, ..Self::default() }
+    }
+
     /// Takes over the kernel's cumulative counters. Counters that went backwards start again.
     pub fn read(&mut self, now: Timestamp, hits: u64, returned: u64, settings: &Settings) {
+        if std::mem::take(&mut self.unread) {
+            (self.hits, self.returned) = (hits, returned);
+            self.recent.push_back((now, hits, returned));
+            return;
+        }
         if hits < self.hits || returned < self.returned {
             self.recent.clear();
         } else if (hits, returned) == (self.hits, self.returned) {
@@ -113,6 +125,16 @@ mod tests {
         meter.read(at(500), 4, 0, &settings);
         assert!(meter.active(at(500), &settings));
         assert!(!meter.active(at(5000), &settings));
+    }
+
+    #[test]
+    fn what_a_rule_hit_before_is_no_reason_to_renew_it() {
+        let (mut meter, settings) = (Meter::unread(), Settings::default());
+        meter.read(at(250), 1_000_000, 3, &settings);
+        assert!(!meter.active(at(250), &settings));
+        assert_eq!((meter.hits(), meter.returned()), (1_000_000, 3));
+        meter.read(at(500), 1_001_000, 3, &settings);
+        assert!(meter.active(at(500), &settings));
     }
 
     #[test]

@@ -34,11 +34,16 @@ pub(crate) enum Change {
     Renew(RuleId, Timestamp),
 }
 
+/// Signature rules installed at a time for one incident: the effect of one shows whether the next is
+/// needed. What comes from one source says nothing about another, so those go in by handfuls.
+const SIGNATURES_AT_ONCE: usize = 1;
+const SOURCES_AT_ONCE: usize = 8;
+
 /// The steps from what `book` holds to what is `wanted`, removals first, so that their slots are
-/// free. `farewells` says why a matcher is no longer wanted. At most one rule per incident is
-/// installed at a time: the effect of one shows whether the next is needed.
+/// free. `farewells` says why a matcher is no longer wanted.
 ///
-/// Rules made by hand are not wanted by anybody but their end.
+/// Rules made by hand are not wanted by anybody but their end, and those of an earlier run stay to
+/// theirs.
 pub(crate) fn plan(
     now: Timestamp,
     wanted: &[Wanted],
@@ -54,7 +59,7 @@ pub(crate) fn plan(
             let why =
                 if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
             steps.push(Change::Remove(rule.id, why.to_owned()));
-        } else if entry.incident().is_some() && !matchers.contains(&rule.matcher) {
+        } else if entry.incident().is_some() && !entry.orphan && !matchers.contains(&rule.matcher) {
             let why = farewells.get(&rule.matcher).map_or("no longer needed", String::as_str);
             steps.push(Change::Remove(rule.id, why.to_owned()));
         } else {
@@ -64,10 +69,15 @@ pub(crate) fn plan(
             }
         }
     }
-    let mut served = BTreeSet::new();
+    let mut served = BTreeMap::new();
     for wanted in wanted {
-        if !staying.contains(&wanted.matcher) && served.insert(wanted.incident) {
-            staying.insert(wanted.matcher);
+        let (kind, limit) = match wanted.matcher {
+            Matcher::Source(_) => ("source", SOURCES_AT_ONCE),
+            Matcher::Signature { .. } => ("signature", SIGNATURES_AT_ONCE),
+        };
+        let installed: &mut usize = served.entry((wanted.incident, kind)).or_default();
+        if *installed < limit && staying.insert(wanted.matcher) {
+            *installed += 1;
             steps.push(Change::Install(wanted.clone()));
         }
     }
@@ -107,16 +117,63 @@ mod tests {
     }
 
     #[test]
-    fn removals_come_before_installations_and_one_installation_an_incident() {
-        let (old, new) = (wanted(1, 1), [wanted(2, 1), wanted(3, 1), wanted(4, 2)]);
+    fn removals_come_before_installations() {
+        let (old, new) = (wanted(1, 1), [wanted(2, 1), wanted(4, 2)]);
         assert_eq!(
             steps(1000, &new, &book(&[old])),
             [
                 Change::Remove(RuleId(0), "no longer needed".to_owned()),
                 Change::Install(new[0].clone()),
-                Change::Install(new[2].clone()),
+                Change::Install(new[1].clone()),
             ]
         );
+    }
+
+    #[test]
+    fn one_signature_and_a_handful_of_sources_at_a_time() {
+        let signature = |listener| Wanted {
+            matcher: Matcher::Signature {
+                listener: crate::ListenerId(listener),
+                mask: tcpguard_common::fastpath::Mask::Full,
+                fingerprint: Default::default(),
+            },
+            ..wanted(0, 1)
+        };
+        let mut all = vec![signature(1), signature(2)];
+        all.extend((0..20).map(|host| wanted(host, 1)));
+        let installed = steps(1000, &all, &Book::default());
+        assert_eq!(installed.len(), 1 + SOURCES_AT_ONCE);
+        assert_eq!(installed[0], Change::Install(all[0].clone()));
+        assert_eq!(installed[1], Change::Install(all[2].clone()));
+    }
+
+    #[test]
+    fn a_rule_of_an_earlier_run_stays_to_its_end_or_until_somebody_disowns_it() {
+        let origin = Origin::Incident(7);
+        let mut book = Book::default();
+        let found = |host, slot| crate::Rule {
+            id: RuleId(slot),
+            matcher: wanted(host, 7).matcher,
+            origin: origin.clone(),
+            reason: String::new(),
+            created: Timestamp::default(),
+            expires: Timestamp::from_millis(60_000),
+        };
+        let settings = Settings::default();
+        for (host, slot) in [(1, 5), (2, 9)] {
+            assert_eq!(
+                book.adopt(Timestamp::from_millis(1000), found(host, slot), &settings),
+                Ok(())
+            );
+        }
+        assert!(book.adopt(Timestamp::from_millis(1000), found(3, 9), &settings).is_err());
+        assert!(book.adopt(Timestamp::from_millis(60_000), found(3, 3), &settings).is_err());
+        assert_eq!(steps(1000, &[], &book), []);
+        assert!(book.disown(&found(1, 5).matcher));
+        let gone = Change::Remove(RuleId(5), "no longer needed".to_owned());
+        assert_eq!(steps(1000, &[], &book), [gone]);
+        let ended = Change::Remove(RuleId(9), "nothing hits it any more".to_owned());
+        assert!(steps(60_000, &[], &book).contains(&ended));
     }
 
     #[test]

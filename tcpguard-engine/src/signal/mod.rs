@@ -3,19 +3,33 @@
 
 mod fast;
 mod occupancy;
+mod pressure;
 mod quiet;
+mod slow;
 
 pub(crate) use fast::Fast;
 pub(crate) use occupancy::Occupancy;
+pub(crate) use pressure::{Load, Pressure, Strain};
 pub(crate) use quiet::Quiet;
+pub(crate) use slow::Slow;
 
 /// Which signal raised an alarm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
     /// Many handshakes fail at once.
     Fast,
+    /// A few handshakes too many fail for a while.
+    Slow,
     /// The SYN queue fills with handshakes that fail.
     Occupancy,
+    /// The accept queue is full.
+    AcceptQueue,
+    /// Many more SYNs than usual, and they are served.
+    SynRate,
+    /// SYNs to many places at which nothing listens.
+    Probes,
+    /// Answers that nobody asked for.
+    Answers,
 }
 
 impl Signal {
@@ -23,6 +37,11 @@ impl Signal {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fast => "fast",
+            Self::Slow => "slow",
+            Self::AcceptQueue => "accept_queue",
+            Self::SynRate => "syn_rate",
+            Self::Probes => "probes",
+            Self::Answers => "answers",
             Self::Occupancy => "occupancy",
         }
     }

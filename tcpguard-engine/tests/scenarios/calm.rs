@@ -1,6 +1,6 @@
 //! What is not an attack, and must not be treated like one.
 
-use tcpguard_engine::{IncidentClass, ListenerState, Mode};
+use tcpguard_engine::{IncidentClass, ListenerState, Mode, Severity};
 
 use crate::sim::*;
 
@@ -21,7 +21,7 @@ fn lab() -> Lab {
 const NAIVE_LIMIT: f64 = 256.0;
 
 #[test]
-fn a_flash_crowd_is_quiet_where_a_syn_rate_would_not_be() {
+fn a_flash_crowd_is_named_and_served_where_a_syn_rate_would_call_it_an_attack() {
     for rtt in [0.15..0.15, 0.05..0.3, 0.3..0.3] {
         let steady = Clients { rtt: rtt.clone(), ..Clients::steady(100.0) };
         let crowd = Clients { from: 20.0, until: 40.0, rtt, ..Clients::steady(2000.0) };
@@ -29,8 +29,49 @@ fn a_flash_crowd_is_quiet_where_a_syn_rate_would_not_be() {
         lab.run_until(30.0);
         let rate = lab.listener_report(0).syn_rate;
         assert!(rate > NAIVE_LIMIT, "a threshold on the rate would shout: {rate}");
-        nothing_happens(lab);
+        let incident = lab.incident();
+        assert_eq!(incident.class, IncidentClass::FlashCrowd, "{}", lab.story());
+        assert_eq!(incident.severity, Severity::Notice);
+        assert_eq!(incident.signal, "syn_rate");
+        assert!((80.0..140.0).contains(&incident.evidence.usual_syn_rate), "{incident:?}");
+        assert!((20.0..21.0).contains(&seconds(incident.started)), "{incident:?}");
+        assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
+        lab.run_until(80.0);
+        let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+        assert_eq!(events, ["incident_started", "incident_ended"], "{}", lab.story());
+        assert_eq!(lab.installed.len(), 0);
+        assert_eq!(lab.connected(1.0, 78.0), 1.0);
     }
+}
+
+#[test]
+fn the_notice_of_a_rush_says_what_to_do() {
+    let mut lab = lab()
+        .clients(Clients::steady(50.0))
+        .clients(Clients { from: 20.0, ..Clients::steady(950.0) });
+    lab.run_until(24.0);
+    assert_eq!(
+        lab.told[0].message,
+        "rush of clients, not an attack on 203.0.113.10:443: 1 k SYN/s where 55 are usual, from \
+         about 2.79 k sources (1.1 SYN each), 100 % of handshakes complete; nothing is dropped: \
+         these are clients, and they are served; add capacity if they are to stay"
+    );
+}
+
+#[test]
+fn a_rush_that_turns_into_failing_handshakes_is_told_anew() {
+    let mut lab = lab()
+        .clients(Clients::steady(50.0))
+        .clients(Clients { from: 20.0, until: 60.0, ..Clients::steady(500.0) })
+        .flood(Flood::random(20_000.0, 30.1..50.1));
+    lab.run_until(29.0);
+    assert_eq!(lab.incident().class, IncidentClass::FlashCrowd, "{}", lab.story());
+    lab.run_until(45.0);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    assert!((30.0..31.5).contains(&seconds(incident.detected)), "{incident:?}");
+    assert_eq!(lab.report().past[0].class, IncidentClass::FlashCrowd);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
 }
 
 #[test]
@@ -82,6 +123,18 @@ fn an_application_that_stops_accepting_is_no_attack() {
     lab.run_until(60.0);
     assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::ListenerOverload, "{}", lab.story());
+    assert_eq!(incident.severity, Severity::Warning);
+    assert!((20.0..26.0).contains(&seconds(incident.started)), "{}", lab.story());
+    assert!(lab.told[0].message.ends_with(
+        "but the application does not accept them fast enough; nothing is dropped: let the \
+         application accept faster (more workers), or raise its backlog and net.core.somaxconn"
+    ));
+    lab.kernel.set_accepting(0, true);
+    lab.run_until(95.0);
+    assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
+    assert_eq!(lab.told.len(), 2, "one incident: {}", lab.story());
 }
 
 #[test]

@@ -4,9 +4,13 @@
 
 mod calm;
 mod counters;
+mod few;
 mod floods;
+mod host;
 mod operator;
 mod release;
+mod restart;
 mod returning;
 mod sim;
 mod single;
+mod slow;

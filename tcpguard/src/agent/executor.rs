@@ -31,6 +31,7 @@ pub struct Executor {
     pub config: Config,
     rules: BTreeMap<RuleId, Matcher>,
     protected: Vec<IpNet>,
+    allowed: Vec<(IpNet, Timestamp)>,
 }
 
 /// How a flood's half-open entries are recognised.
@@ -64,6 +65,7 @@ impl Executor {
             config,
             rules: BTreeMap::new(),
             protected: Vec::new(),
+            allowed: Vec::new(),
         }
     }
 
@@ -86,6 +88,10 @@ impl Executor {
             Command::RemoveRule { rule, why } => {
                 log::info!("rule {} removed: {why}", rule.id.0);
                 self.remove(&rule)?;
+            }
+            Command::SetAllowed(allowed) => {
+                self.allowed = allowed;
+                self.write_exempt()?;
             }
             Command::SetMode(mode) => {
                 self.config.mode = kernel_mode(mode) as u8;
@@ -121,9 +127,16 @@ impl Executor {
     /// # Errors
     /// When the kernel refuses.
     pub fn protect(&mut self, nets: Vec<IpNet>) -> Result<(), KernelError> {
-        self.dataplane.set_exempt(&nets)?;
         self.protected = nets;
-        Ok(())
+        self.write_exempt()
+    }
+
+    fn write_exempt(&self) -> Result<(), KernelError> {
+        // A prefix that is both stays for good.
+        let allowed = self.allowed.iter().filter(|(net, _)| !self.protected.contains(net));
+        let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));
+        let protected = self.protected.iter().map(|net| (*net, u32::MAX));
+        self.dataplane.set_exempt(&protected.chain(allowed).collect::<Vec<_>>())
     }
 
     /// Hit counters of every rule in the kernel.
@@ -145,7 +158,33 @@ impl Executor {
         self.rules.len()
     }
 
-    fn install(&mut self, rule: &Rule) -> Result<(), KernelError> {
+    /// Knows of rules that are in the kernel already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn adopt(
+        &mut self,
+        rules: impl IntoIterator<Item = (RuleId, Matcher)>,
+    ) -> Result<(), KernelError> {
+        self.rules.extend(rules);
+        self.count_source_rules()
+    }
+
+    /// Puts a rule into the kernel.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing of the rule is left there that drops.
+    pub fn install(&mut self, rule: &Rule) -> Result<(), KernelError> {
+        let installed = self.try_install(rule);
+        if installed.is_err()
+            && let Err(error) = self.remove(rule)
+        {
+            log::warn!("a rule that failed is still in part in the kernel: {error}");
+        }
+        installed
+    }
+
+    fn try_install(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
         log::info!("rule {id} installed: {}", rule.reason);
         if self.rules.get(&rule.id).is_some_and(|matcher| *matcher != rule.matcher) {
@@ -289,6 +328,11 @@ fn flow_key(entry: &HalfOpen) -> FlowKey {
         client_port: port(entry.client),
         server_port: port(entry.server),
     }
+}
+
+/// Boot time in whole seconds, as the kernel keeps ends of exemptions; not before `at`.
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
 /// Whether two prefixes have addresses in common.

@@ -6,8 +6,9 @@ use tcpguard_engine::TcpExt;
 use super::guard::{Guard, Snapshot, clock};
 use crate::control::{Request, Response};
 use crate::kernel::ip;
+use crate::observe::stderr;
 use crate::status::{
-    ConfigFacts, Facts, Health, MapFacts, Reading, Rule, Severity, SourceFacts, Status,
+    AlertEntry, Allowed, Facts, Health, MapFacts, Reading, Rule, Severity, SourceFacts, Status,
 };
 
 /// Rates are taken over about this long.
@@ -23,6 +24,16 @@ impl Guard {
         match request {
             Request::Rules => Response::Rules {
                 rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
+                allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
+            },
+            Request::Explain { prefix } => Response::Explained(Box::new(self.explain(prefix))),
+            Request::Alerts => Response::Alerts {
+                alerts: self
+                    .alerts
+                    .remembered(clock)
+                    .iter()
+                    .map(|alert| AlertEntry::build(alert, clock))
+                    .collect(),
             },
             Request::Mode => Response::Mode { mode: report.mode.into() },
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
@@ -52,11 +63,7 @@ impl Guard {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started_at,
-            config: ConfigFacts {
-                path: self.config.path.clone(),
-                loaded: self.started_at,
-                error: None,
-            },
+            config: self.provenance.facts(self.config.path.clone()),
             heartbeat: last.map(|last| last.at),
             interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
             tcp_ext: Reading {
@@ -105,6 +112,17 @@ impl Guard {
 
     fn health(&self) -> Vec<Health> {
         let mut health = self.health.clone();
+        health.extend(self.provenance.health());
+        let lost = self.alerts.lost() + stderr::lost();
+        if lost > 0 {
+            health.push(Health {
+                code: "journal_lost".to_owned(),
+                severity: Severity::Warning,
+                subject: None,
+                text: format!("{lost} alerts and log lines did not reach the journal"),
+                hint: "look at it: systemctl status systemd-journald".to_owned(),
+            });
+        }
         let unfollowed = self.executor.listeners.unfollowed;
         if unfollowed > 0 {
             health.push(Health {

@@ -3,35 +3,39 @@
 
 use std::collections::VecDeque;
 use std::io::Stderr;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config as KernelConfig, HashKey, PacketCounters};
-use tcpguard_engine::{Command, Engine, ListenerSample, Mode, Sample, Settings, TcpExt, Timestamp};
+use tcpguard_common::abi::{Class, PacketCounters};
+use tcpguard_engine::{
+    Command, Engine, HostCounters, ListenerSample, Mode, Sample, Settings, Severity, TcpExt,
+    Timestamp,
+};
 
 use super::client_filter::ClientFilter;
-use super::executor::{Executor, Followup, kernel_mode};
+use super::distinct;
+use super::executor::{Executor, Followup};
 use super::interfaces::Interfaces;
-use super::{distinct, mode_file};
-use crate::config::{Config, ModeSource};
+use super::reload::Provenance;
+use super::state::{State, StateWriter};
+use crate::config::Config;
 use crate::control::{Peer, Request, Response, engine_request, response};
-use crate::host::{
-    self, ListenerGroup, SockDiag, SocketOffsets, boot_time, netns, protected_set, tcp_ext,
-};
-use crate::kernel::{self, Dataplane, Load, Object, Pins};
-use crate::observe::{Alert, AlertSink, journal};
+use crate::host::{self, ListenerGroup, SockDiag, boot_time, protected_set, tcp_ext};
+use crate::kernel::{self, Object};
+use crate::observe::{Alert, AlertSink};
 use crate::status::{Clock, Health};
 
 /// Rules stop dropping when the agent has not been heard of for this long.
-const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// The protected set is read again this often, and rules in the kernel are counted.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
 /// Services seen only by their SYN-ACKs are looked for this often, and interfaces checked.
 const SECOND: Duration = Duration::from_secs(1);
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
+/// What is learned is stored this often.
+const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// An answer waits no longer for the disk: polls wait for it.
+const STORE_LIMIT: Duration = Duration::from_millis(500);
 /// Per-source ACK counts are exact below this many segments per second and CPU.
 const SEGMENTS_PER_CPU: u64 = 50_000;
 
@@ -46,6 +50,7 @@ pub(super) struct Snapshot {
 /// The running agent.
 pub struct Guard {
     pub(super) config: Config,
+    pub(super) provenance: Provenance,
     pub(super) engine: Engine,
     pub(super) executor: Executor,
     pub(super) interfaces: Interfaces,
@@ -55,102 +60,27 @@ pub struct Guard {
     pub(super) rules_in_kernel: Option<u32>,
     pub(super) drift_since: Option<Timestamp>,
     pub(super) health: Vec<Health>,
-    object: Object,
-    sockets: SockDiag,
-    tracepoint: bool,
-    client_filter: ClientFilter,
-    count_half_open: bool,
-    count_rules: bool,
-    last_second: Option<Timestamp>,
-    last_slow: Option<Timestamp>,
-    distinct_since: Timestamp,
+    pub(super) object: Object,
+    pub(super) sockets: SockDiag,
+    pub(super) tracepoint: bool,
+    pub(super) client_filter: ClientFilter,
+    pub(super) count_half_open: bool,
+    pub(super) count_rules: bool,
+    pub(super) last_second: Option<Timestamp>,
+    pub(super) last_slow: Option<Timestamp>,
+    pub(super) distinct_since: Timestamp,
+    /// Which boot this is.
+    pub(super) boot: String,
+    /// The mode that an operator set, in this run or an earlier one.
+    pub(super) set_mode: Option<Mode>,
+    pub(super) writer: StateWriter,
+    /// When the state was written last.
+    pub(super) stored_at: Timestamp,
+    /// Whether something has changed since that must not wait.
+    pub(super) unstored: bool,
 }
 
 impl Guard {
-    /// Loads and attaches everything.
-    ///
-    /// # Errors
-    /// When any part cannot start. Then nothing is attached that was not before.
-    pub fn start(config: Config) -> anyhow::Result<Self> {
-        let mut health = Vec::new();
-        let offsets = match SocketOffsets::of_running_kernel() {
-            Ok(offsets) => Some(offsets),
-            Err(error) => {
-                health.push(no_tracepoint(&error.to_string()));
-                None
-            }
-        };
-        let mut object =
-            Object::load(Load { offsets, log: config.bpf_log.to_level(), fixed_clock: false })?;
-        let dataplane = Dataplane::of(&object)?;
-        let stored = mode_file::load(&config.state_dir);
-        let mode = match (config.mode_source, stored) {
-            (ModeSource::File, Some(stored)) => stored,
-            _ => config.mode,
-        };
-        let now = boot_time();
-        let kernel_config = KernelConfig {
-            abi_version: ABI_VERSION,
-            mode: kernel_mode(mode) as u8,
-            drop_illegal: config.drop_illegal_flags.into(),
-            heartbeat_ns: now.as_nanos(),
-            heartbeat_limit_ns: HEARTBEAT_LIMIT.as_nanos() as u64,
-            hash_key: random_key().context("cannot read random numbers from the kernel")?,
-            netns_cookie: netns::cookie()?,
-            established_seen: offsets.is_some().into(),
-            ..KernelConfig::default()
-        };
-        dataplane.set_config(&kernel_config)?;
-        let mut sockets = SockDiag::open()?;
-        let mut executor = Executor::new(dataplane, kernel_config);
-        let groups = ListenerGroup::merge(&sockets.listeners()?);
-        executor.listeners.update(now, &groups, &config.ignore_ports, &executor.dataplane)?;
-        let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
-        let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
-        executor.protect(nets)?;
-        let mut engine = Engine::new(settings(&config), mode)?;
-        engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
-        let pins = Pins::open(&config.pin_dir)?;
-        let mut interfaces = Interfaces::attach(
-            &config.interfaces,
-            config.xdp_mode,
-            pins,
-            &mut object,
-            &executor.dataplane,
-        )?;
-        let mut tracepoint = offsets.is_some();
-        if tracepoint && let Err(error) = kernel::attach_tracepoint(&mut object) {
-            health.push(no_tracepoint(&error.to_string()));
-            tracepoint = false;
-            executor.config.established_seen = 0;
-            if let Err(error) = executor.dataplane.set_config(&executor.config) {
-                interfaces.undo();
-                return Err(error.into());
-            }
-        }
-        Ok(Self {
-            config,
-            engine,
-            executor,
-            interfaces,
-            alerts: AlertSink::new(Path::new(journal::SOCKET), std::io::stderr()),
-            snapshots: VecDeque::new(),
-            started_at: now,
-            rules_in_kernel: None,
-            drift_since: None,
-            health,
-            object,
-            sockets,
-            tracepoint,
-            client_filter: ClientFilter::default(),
-            count_half_open: true,
-            count_rules: true,
-            last_second: None,
-            last_slow: None,
-            distinct_since: now,
-        })
-    }
-
     /// The line at start.
     pub fn started(&self) -> String {
         format!(
@@ -165,8 +95,8 @@ impl Guard {
     /// The line at the end.
     pub fn stopped(&self) -> String {
         format!(
-            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now; the \
-             next agent takes the filter over and makes its rules anew; take it off: tcpguard detach --all",
+            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now, unless \
+             an agent takes both over before; take them off: tcpguard detach --all",
             self.interfaces.in_words(),
             HEARTBEAT_LIMIT.as_secs()
         )
@@ -175,18 +105,29 @@ impl Guard {
     /// Notices interfaces that came, went or changed.
     pub fn check_interfaces(&mut self) {
         for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
-            log::warn!("{news}");
+            self.tell(Severity::Warning, "interface_changed", news);
         }
     }
 
-    /// One round: read everything, think, act.
-    pub fn poll(&mut self) {
+    /// What `systemctl status` shows.
+    pub fn in_brief(&self) -> String {
+        format!(
+            "guards {}, mode {}; see: tcpguard status",
+            self.config.interfaces.join(", "),
+            mode_name(self.engine.mode())
+        )
+    }
+
+    /// One round: read everything, think, act. Returns when, if all of it succeeded.
+    pub fn poll(&mut self) -> Option<Timestamp> {
         let now = boot_time();
-        if let Err(error) = self.try_poll(now) {
-            // The next poll tries again; a kernel that goes on refusing shows as stale data.
+        let done = self.try_poll(now);
+        self.object.flush_log();
+        if let Err(error) = &done {
+            // The next poll tries again; when all fail, the watchdog ends it.
             log::error!("a poll failed: {error:#}");
         }
-        self.object.flush_log();
+        done.is_ok().then_some(now)
     }
 
     fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
@@ -201,6 +142,7 @@ impl Guard {
         let sample = self.sample(now)?;
         self.engine.handle_sample(&sample);
         self.act(now)?;
+        self.store(now);
         let packets = self.interfaces.packets(&self.executor.dataplane)?;
         self.snapshots.push_back(Snapshot { at: now, packets, tcp_ext: sample.tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
@@ -218,12 +160,7 @@ impl Guard {
             executor.listeners.add_forwarded(now, &unknown, ignored, &executor.dataplane)?;
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {
-            let config = &self.config;
-            let protected =
-                protected_set(&mut self.sockets, &config.ssh_ports, &config.protect_prefixes)?;
-            let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
-            self.executor.protect(nets)?;
-            self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
+            self.protect()?;
             self.count_rules = true;
         }
         if self.count_rules {
@@ -236,6 +173,17 @@ impl Guard {
                 self.executor.dataplane.reset_distinct_sources(followed.slot())?;
             }
         }
+        Ok(())
+    }
+
+    /// Reads the protected set and exempts it.
+    pub(super) fn protect(&mut self) -> anyhow::Result<()> {
+        let config = &self.config;
+        let protected =
+            protected_set(&mut self.sockets, &config.ssh_ports, &config.protect_prefixes)?;
+        let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
+        self.executor.protect(nets)?;
+        self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         Ok(())
     }
 
@@ -254,10 +202,23 @@ impl Guard {
         self.count_rules = false;
         let count = self.executor.dataplane.rule_count()?;
         self.rules_in_kernel = Some(count);
-        if count as usize == self.engine.report(now).rules.len() {
-            self.drift_since = None;
-        } else {
-            self.drift_since.get_or_insert(now);
+        let wanted = self.engine.report(now).rules.len();
+        let drifts = count as usize != wanted;
+        match (drifts, self.drift_since) {
+            (true, None) => {
+                self.drift_since = Some(now);
+                let message = format!(
+                    "{wanted} rules are wanted and {count} are in the kernel; if it stays so: \
+                     systemctl restart tcpguard"
+                );
+                self.tell(Severity::Warning, "rule_drift", message);
+            }
+            (false, Some(_)) => {
+                self.drift_since = None;
+                let message = format!("the {count} rules wanted are in the kernel again");
+                self.tell(Severity::Notice, "rule_drift_over", message);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -298,14 +259,45 @@ impl Guard {
             tcp_ext: tcp_ext()?,
             rules: executor.rule_counters()?,
             sample_shift: executor.config.sample_shift,
+            host: self.host_counters()?,
+            probes: executor
+                .dataplane
+                .probes()?
+                .iter()
+                .filter_map(|(_, cell)| kernel::probe(cell))
+                .collect(),
+            one_sided: false,
+        })
+    }
+
+    fn host_counters(&self) -> anyhow::Result<HostCounters> {
+        let dataplane = &self.executor.dataplane;
+        let counters = dataplane.host_counters()?;
+        let packets = self.interfaces.packets(dataplane)?;
+        let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
+        Ok(HostCounters {
+            own_syn: Some(counters.own_syn),
+            answers: counters.answer,
+            unsolicited: counters.unsolicited,
+            segments: of(Class::Ack) + of(Class::Fin),
+            no_listener: counters.no_listener,
         })
     }
 
     /// Carries out what the engine wants, until it wants nothing more.
     fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
-            self.count_rules |=
-                matches!(command, Command::InstallRule(_) | Command::RemoveRule { .. });
+            let changes_rules = matches!(
+                command,
+                Command::InstallRule(_) | Command::RenewRule { .. } | Command::RemoveRule { .. }
+            );
+            self.count_rules |= changes_rules;
+            self.unstored |=
+                changes_rules || matches!(command, Command::SetMode(_) | Command::SetAllowed(_));
+            let installs = match &command {
+                Command::InstallRule(rule) => Some(rule.id),
+                _ => None,
+            };
             match self.executor.execute(command, &mut self.sockets) {
                 Ok(Followup::None) => {}
                 Ok(Followup::CountHalfOpen) => self.count_half_open = true,
@@ -314,7 +306,12 @@ impl Guard {
                     self.engine.handle_flows(now, &flows, &self.executor);
                 }
                 Ok(Followup::Alert(alert)) => self.raise(&alert),
-                Err(error) => log::error!("{error}"),
+                Err(error) => {
+                    log::error!("{error}");
+                    if let Some(id) = installs {
+                        self.engine.rule_failed(now, id, &error.to_string());
+                    }
+                }
             }
         }
         Ok(())
@@ -335,8 +332,8 @@ impl Guard {
             .collect())
     }
 
-    fn raise(&mut self, alert: &Alert) {
-        self.alerts.raise(alert, clock());
+    pub(super) fn raise(&mut self, alert: &Alert) {
+        self.alerts.raise(alert, self.engine.mode(), clock());
     }
 
     /// Answers a request of the control socket.
@@ -345,7 +342,9 @@ impl Guard {
         if let Request::Detach { interfaces } = request {
             let detached = self.interfaces.detach(interfaces);
             if !detached.is_empty() {
-                log::warn!("uid {} took the filter off {}", peer.uid, detached.join(", "));
+                let names = detached.join(", ");
+                let message = format!("uid {} took the filter off {names}", peer.uid);
+                self.tell(Severity::Warning, "filter_detached", message);
             }
             return Response::Detached { interfaces: detached };
         }
@@ -364,22 +363,33 @@ impl Guard {
             self.engine.handle_request(now, asked)
         };
         if let (Request::SetMode { mode }, Ok(_)) = (request, &result) {
-            self.keep_mode((*mode).into());
+            // One from the file or the command line does not survive a restart.
+            self.set_mode = Some((*mode).into());
         }
         if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
             log::error!("{error:#}");
         }
+        if !dry_run && result.is_ok() {
+            let state = self.state(now);
+            self.writer.write_and_wait(state, STORE_LIMIT);
+        }
         response(request, result, clock())
     }
 
-    /// A mode set by an operator survives a restart; one from the file or the command line does not.
-    fn keep_mode(&self, mode: Mode) {
-        if let Err(error) = mode_file::store(&self.config.state_dir, mode) {
-            log::warn!(
-                "the mode lasts until the next restart only: cannot write to {}: {error}",
-                self.config.state_dir.display()
-            );
+    /// Has the state written: soon after a change, and now and then for what is learned.
+    fn store(&mut self, now: Timestamp) {
+        if !self.unstored && now.since(self.stored_at) < STORE_PERIOD {
+            return;
         }
+        let state = self.state(now);
+        self.writer.write(state);
+    }
+
+    fn state(&mut self, now: Timestamp) -> State {
+        (self.stored_at, self.unstored) = (now, false);
+        let mut state = State::of(&self.engine, self.boot.clone(), &clock());
+        state.mode = self.set_mode;
+        state
     }
 
     /// Per-source counts of segments other than SYNs are sampled so that they cost little.
@@ -411,17 +421,7 @@ fn due(last: &mut Option<Timestamp>, now: Timestamp, period: Duration) -> bool {
     due
 }
 
-fn random_key() -> std::io::Result<HashKey> {
-    let mut bytes = [0u8; size_of::<HashKey>()];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    let mut key = HashKey::default();
-    for (word, bytes) in key.0.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
-    Ok(key)
-}
-
-fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> Settings {
     let detection = &config.detection;
     Settings {
         poll: detection.poll,
@@ -432,16 +432,6 @@ fn settings(config: &Config) -> Settings {
         quiet: detection.clear,
         armed: detection.armed,
         ..Settings::default()
-    }
-}
-
-fn no_tracepoint(why: &str) -> Health {
-    Health {
-        code: "no_tracepoint".to_owned(),
-        severity: crate::status::Severity::Warning,
-        subject: None,
-        text: format!("completed handshakes are only seen in a sample: {why}"),
-        hint: "use a kernel with BTF (CONFIG_DEBUG_INFO_BTF)".to_owned(),
     }
 }
 

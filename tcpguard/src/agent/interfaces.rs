@@ -56,7 +56,8 @@ impl Interfaces {
         for name in names {
             found.push(interfaces::by_name(name)?);
         }
-        for (interface, slot) in found.into_iter().zip(1..) {
+        let slots = slots(&found, dataplane)?;
+        for (interface, slot) in found.into_iter().zip(slots) {
             let guarded = Guarded {
                 name: interface.name.clone(),
                 slot,
@@ -223,6 +224,28 @@ impl Interfaces {
             guarded.present.as_ref().map(|interface| (interface.index, guarded.slot))
         }))
     }
+}
+
+/// The counters of each interface: those that an earlier agent gave it, or free ones, from zero.
+fn slots(interfaces: &[Interface], dataplane: &Dataplane) -> Result<Vec<u8>, KernelError> {
+    let before = dataplane.interfaces()?;
+    let known = |interface: &Interface| before.get(&interface.index).copied();
+    let mut taken: Vec<u8> = interfaces.iter().filter_map(known).collect();
+    let mut slots = Vec::new();
+    for interface in interfaces {
+        let slot = match known(interface) {
+            Some(slot) => slot,
+            None => {
+                // There are more slots than interfaces may be named.
+                let free = (1..=u8::MAX).find(|slot| !taken.contains(slot)).unwrap_or(0);
+                dataplane.reset_packets(free)?;
+                taken.push(free);
+                free
+            }
+        };
+        slots.push(slot);
+    }
+    Ok(slots)
 }
 
 impl Guarded {

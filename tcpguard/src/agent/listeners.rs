@@ -105,6 +105,53 @@ impl Listeners {
             .map(|(id, _)| *id)
     }
 
+    /// Takes over the listeners that an earlier agent left in the kernel, in their places, and until
+    /// they are found again as if they had just been seen. `rules` are the places and masks of the
+    /// signature rules that stay.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn adopt(
+        &mut self,
+        now: Timestamp,
+        rules: &[(u32, Mask)],
+        dataplane: &Dataplane,
+    ) -> Result<(), KernelError> {
+        let mut places: BTreeMap<u32, (ListenerEntry, Vec<ListenerKey>)> = BTreeMap::new();
+        for (key, entry) in dataplane.listeners()? {
+            places.entry(entry.id).or_insert((entry, Vec::new())).1.push(key);
+        }
+        for (slot, (entry, mut keys)) in places {
+            // The wildcard of IPv6 sorts last, and is a dual-stack socket's own address.
+            keys.sort_by_key(|key| key.addr == Addr::ANY_V6);
+            let Some(own) = keys.last().copied() else { continue };
+            let id = ListenerId(slot);
+            let mut counts = [0; Mask::ALL.len()];
+            for (_, mask) in rules.iter().filter(|(listener, _)| *listener == slot) {
+                counts[usize::from(mask.code())] += 1;
+            }
+            let followed = Followed {
+                id,
+                listener: Listener { addr: ip(&own.addr), port: u16::from_be_bytes(own.port) },
+                kind: match abi::ListenerKind::from_code(entry.kind) {
+                    Some(abi::ListenerKind::Forwarded) => ListenerKind::Forwarded,
+                    _ => ListenerKind::Local,
+                },
+                queues: None,
+                dual_stack: keys.len() > 1,
+                seen: now,
+                syn_acks: 0,
+                rules: counts,
+            };
+            self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
+            self.followed.insert(id, followed);
+            self.uses.insert(slot, 0);
+            self.next = self.next.max(slot + 1);
+        }
+        self.free = (0..self.next).filter(|slot| !self.uses.contains_key(slot)).collect();
+        self.write(dataplane)
+    }
+
     /// Follows the local listeners in `groups`, but for those on `ignored` ports.
     ///
     /// # Errors

@@ -4,11 +4,15 @@
 mod client_filter;
 pub mod distinct;
 mod executor;
+mod explain;
 mod facts;
 mod guard;
 mod interfaces;
 mod listeners;
-mod mode_file;
+mod notify;
+mod reload;
+mod start;
+mod state;
 
 use anyhow::Context as _;
 use tokio::io::Interest;
@@ -18,45 +22,58 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
-use crate::control::Server;
+use crate::control::{Peer, Request, Response, Server};
 use crate::host::LinkWatch;
 use guard::Guard;
+use notify::Notifier;
+pub use reload::Provenance;
 
 /// Requests that may wait for the loop.
 const WAITING_REQUESTS: usize = 32;
 
-/// Protects the host until SIGTERM or SIGINT. The programs then stay attached with their
-/// rules for half a minute; the next agent takes the links over and makes its rules anew.
+/// Protects the host until SIGTERM or SIGINT. The programs then stay attached and drop by their
+/// rules for half a minute more; the next agent takes links, maps and rules over without a gap.
 /// `tcpguard detach` takes the programs off.
 ///
 /// # Errors
 /// When it cannot start. Then nothing is attached that was not before.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     raise_priority();
     // The sockets first: they tell whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
     let poll = config.detection.poll;
+    let mut notifier = Notifier::from_environment(poll);
     // Before anything is attached: what fails from there on would leave the filter on.
     let links = LinkWatch::open()?;
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.context("cannot wait for interface changes")?;
-    let mut guard = Guard::start(config)?;
+    let mut guard = Guard::start(config, provenance)?;
     guard.check_interfaces();
     let (requests, mut incoming) = mpsc::channel(WAITING_REQUESTS);
     let server = tokio::spawn(server.serve(requests));
     let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", guard.started());
+    notifier.ready(&guard.in_brief());
     loop {
         // In this order: an end is not delayed, detection is not starved by whoever asks.
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = ticks.tick() => guard.poll(),
+            _ = ticks.tick() => {
+                if let Some(now) = guard.poll() {
+                    notifier.alive(now);
+                }
+                notifier.status(&guard.in_brief());
+            }
+            _ = hangup.recv() => {
+                reload(&mut guard, &mut notifier, None);
+            }
             changed = links.readable_mut() => {
                 let mut changed = changed.context("cannot wait for interface changes")?;
                 let events = changed.get_inner_mut().drain();
@@ -70,12 +87,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 }
             }
             Some(incoming) = incoming.recv() => {
-                let response = guard.answer(&incoming.request, incoming.peer);
+                let response = match incoming.request {
+                    Request::Reload => reload(&mut guard, &mut notifier, Some(incoming.peer)),
+                    request => guard.answer(&request, incoming.peer),
+                };
                 // A client that has gone needs no answer.
                 let _ = incoming.reply.send(response);
             }
         }
     }
+    notifier.stopping();
     server.abort();
     if guard.interfaces.all_detached() {
         log::info!("stopped; the filter is on no interface");
@@ -83,6 +104,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         log::info!("{}", guard.stopped());
     }
     Ok(())
+}
+
+/// Reads the configuration again and tells the service manager when that begins and ends.
+fn reload(guard: &mut Guard, notifier: &mut Notifier, peer: Option<Peer>) -> Response {
+    notifier.reloading();
+    let response = guard.reload(peer);
+    notifier.ready(&guard.in_brief());
+    response
 }
 
 /// Asks for the CPU before ordinary processes: a flood takes it away in the kernel's own threads,

@@ -80,6 +80,16 @@ pub enum Verb {
     Block(BlockArgs),
     /// Take back rules on an address or prefix
     Unblock(UnblockArgs),
+    /// Let no rule of the guard's own drop an address or prefix
+    Allow(AllowArgs),
+    /// Take an address or prefix off the allow-list
+    Unallow(UnallowArgs),
+    /// Say what decides about an address, or what an attack was judged by
+    Explain(ExplainArgs),
+    /// Show what was told of attacks, rules and changes
+    Alerts(AlertsArgs),
+    /// Follow what is told, as it happens
+    Events(AlertsArgs),
     /// Look at the rules
     Rules {
         /// What to do with them.
@@ -88,6 +98,10 @@ pub enum Verb {
     },
     /// Show or set what happens when a rule matches
     Mode(ModeArgs),
+    /// Read the configuration again and apply what can be applied
+    Reload,
+    /// Say what the guard would have done about a capture
+    Replay(ReplayArgs),
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration
@@ -183,11 +197,81 @@ pub struct UnblockArgs {
     pub all: bool,
 }
 
+/// `tcpguard allow`
+#[derive(Debug, clap::Args)]
+pub struct AllowArgs {
+    /// Address or prefix, such as 192.0.2.0/24
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: IpNet,
+    /// For how long, such as 90s, 10m, 1h30m or 30d
+    #[arg(long = "for", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
+    pub lifetime: Duration,
+    /// Why, for whoever finds it
+    #[arg(long, value_name = "TEXT", default_value = "allowed by hand")]
+    pub reason: String,
+    /// Allow even what is very wide
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `tcpguard unallow`
+#[derive(Debug, clap::Args)]
+pub struct UnallowArgs {
+    /// Address or prefix: every exemption within it that an operator made is removed
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: IpNet,
+}
+
+/// `tcpguard explain`
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// Address or prefix, or the number of an attack
+    #[arg(value_name = "PREFIX|ATTACK", value_parser = subject)]
+    pub subject: Subject,
+}
+
+/// What is to be explained.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject {
+    /// Sources.
+    Prefix(IpNet),
+    /// An attack, by its number.
+    Incident(u64),
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    match text.strip_prefix('#').unwrap_or(text).parse() {
+        Ok(id) => Ok(Subject::Incident(id)),
+        Err(_) => parse_prefix(text).map(Subject::Prefix),
+    }
+}
+
+/// `tcpguard alerts` and `tcpguard events`
+#[derive(Debug, clap::Args)]
+pub struct AlertsArgs {
+    /// Only these and worse
+    #[arg(long, value_name = "SEVERITY", default_value = "notice")]
+    pub severity: Threshold,
+}
+
+/// From which severity on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Threshold {
+    /// Everything
+    Notice,
+    /// What needs attention
+    Warning,
+    /// Attacks
+    Critical,
+}
+
 /// `tcpguard rules …`
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
-    /// Show every rule with its origin, reason, end and hits
+    /// Show every rule with its origin, reason, end and hits, and the allow-list
     List,
+    /// Remove every rule, of either origin
+    Flush,
 }
 
 /// `tcpguard mode`
@@ -196,6 +280,35 @@ pub struct ModeArgs {
     /// The new mode; without it the mode is shown
     #[arg(value_parser = mode_parser())]
     pub mode: Option<Mode>,
+}
+
+/// `tcpguard replay`
+#[derive(Debug, clap::Args)]
+#[command(after_help = REPLAY_EXIT_CODES)]
+pub struct ReplayArgs {
+    /// The capture: pcap or pcapng, also compressed with gzip; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What happens when a rule matches
+    #[arg(long, default_value = "observe", value_parser = replay_mode_parser())]
+    pub mode: Mode,
+    /// Where the decision about each packet runs
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: ReplayBackend,
+}
+
+const REPLAY_EXIT_CODES: &str = "\
+Exit codes: 0 no incident, 1 incidents, 2 usage, 3 the capture cannot be read,
+4 permission denied.";
+
+/// Where the decision about each replayed packet runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum ReplayBackend {
+    /// In this process
+    #[default]
+    Host,
+    /// In the loaded BPF programs, by test runs: needs root, touches no interface
+    Kernel,
 }
 
 /// `tcpguard detach`
@@ -219,10 +332,26 @@ pub enum ConfigVerb {
         #[arg(help = format!("The file [default: {DEFAULT_PATH}]"))]
         file: Option<PathBuf>,
     },
+    /// Show every setting with the value that holds and where it comes from
+    Show {
+        /// The file
+        #[arg(help = format!("The file [default: {DEFAULT_PATH}]"))]
+        file: Option<PathBuf>,
+    },
+    /// Write a file with every setting, explained and commented out
+    Init {
+        /// The file; an existing one is left alone; - for standard output
+        #[arg(help = format!("The file; an existing one is left alone; - for standard output [default: {DEFAULT_PATH}]"))]
+        file: Option<PathBuf>,
+    },
 }
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
     one_of(&MODES)
+}
+
+fn replay_mode_parser() -> impl TypedValueParser<Value = Mode> {
+    one_of(&[("observe", Mode::Observe), ("enforce", Mode::Enforce)])
 }
 
 fn xdp_mode_parser() -> impl TypedValueParser<Value = XdpMode> {
@@ -259,6 +388,14 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_is_an_attack_and_anything_else_a_prefix() {
+        assert_eq!(subject("1042"), Ok(Subject::Incident(1042)));
+        assert_eq!(subject("#7"), Ok(Subject::Incident(7)));
+        assert_eq!(subject("192.0.2.1"), Ok(Subject::Prefix("192.0.2.1/32".parse().unwrap())));
+        assert!(subject("192.0.2").is_err());
     }
 
     #[test]

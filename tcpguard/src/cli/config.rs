@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::exit::CliError;
 use super::session::Session;
 use crate::config::{self, Config, ConfigError, Overrides, mode_name};
 
@@ -13,9 +14,80 @@ pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::R
     let config = loaded?;
     if !session.json {
         session.print(&format!("{}\n", valid(&config)))?;
-        session.say("apply it: systemctl restart tcpguard");
+        session.say("apply it: tcpguard reload");
     }
     Ok(())
+}
+
+/// Every setting with the value that a start would take.
+pub(super) fn show(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let config = config::load(file, Overrides::default())?;
+    let settings = config::show::settings(&config);
+    if session.json {
+        let values: serde_json::Map<_, _> = settings
+            .iter()
+            .map(|setting| {
+                let told = serde_json::json!({
+                    "value": setting.value, "default": setting.is_default,
+                });
+                (setting.key.to_owned(), told)
+            })
+            .collect();
+        return session.print_json(&serde_json::json!({ "path": config.path, "settings": values }));
+    }
+    let mut text = String::new();
+    for setting in settings {
+        let from = if setting.is_default { "default" } else { "file" };
+        let line = format!("{} = {}", setting.key, setting.value);
+        text.push_str(&format!("{line:<40} # {from}\n"));
+    }
+    session.print(&text)?;
+    session.say(match config.path {
+        Some(_) => "what the running agent holds may be older: tcpguard status",
+        None => "there is no file; write one: tcpguard config init",
+    });
+    Ok(())
+}
+
+/// Writes the file that explains every setting.
+pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
+    const EXPLAINED: &str = include_str!("../../../packaging/tcpguard.toml");
+    let path = file.unwrap_or(Path::new(config::DEFAULT_PATH));
+    if path == Path::new("-") {
+        return Ok(session.print(EXPLAINED)?);
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(|error| refused(directory, &error))?;
+    }
+    // Never over a file that is there.
+    let written = std::fs::File::create_new(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, EXPLAINED.as_bytes()));
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(CliError::Refused(format!(
+                "{} exists and was left alone; see what holds: tcpguard config show",
+                path.display()
+            ))
+            .into());
+        }
+        Err(error) => return Err(refused(path, &error).into()),
+    }
+    if session.json {
+        return session.print_json(&serde_json::json!({ "written": path }));
+    }
+    session.print(&format!("wrote {}\n", path.display()))?;
+    session.say("name the interfaces in it, then: tcpguard config check");
+    Ok(())
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> CliError {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            CliError::Denied(format!("permission denied on {}; use sudo", path.display()))
+        }
+        _ => CliError::Refused(format!("cannot write {}: {error}", path.display())),
+    }
 }
 
 fn valid(config: &Config) -> String {

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use crate::config::ConfigError;
 use crate::control::{ClientError, RefusalKind};
 use crate::kernel::KernelError;
+use crate::replay::capture::CaptureError;
 
 /// Exit codes, the same for every verb.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,7 +19,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line makes no sense (clap uses the same code).
     Usage = 2,
-    /// The agent does not run (as LSB init scripts and `systemctl status` say it).
+    /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture
+    /// cannot be read.
     Unreachable = 3,
     /// Permission denied.
     Denied = 4,
@@ -61,6 +63,8 @@ impl Exit {
             of_kernel(error)
         } else if let Some(error) = error.downcast_ref() {
             of_config(error)
+        } else if error.is::<CaptureError>() {
+            Self::Unreachable
         } else {
             error.downcast_ref().map_or(Self::Failed, of_cli)
         }

@@ -1,6 +1,8 @@
 //! The command line: one module a verb. Each takes what was typed and a [`Session`], and says what
 //! came of it; exit codes are mapped in one place, [`Exit`].
 
+mod alerts;
+mod allow;
 pub mod args;
 mod block;
 mod caller;
@@ -8,7 +10,10 @@ mod config;
 mod detach;
 mod duration;
 mod exit;
+mod explain;
 mod mode;
+mod reload;
+mod replay;
 mod rules;
 mod run;
 mod session;
@@ -27,7 +32,7 @@ pub fn main(args: Args) -> Exit {
     let mut stdout = std::io::stdout().lock();
     let mut session = Session::new(&args.global, &mut stdout);
     match verb(args, &mut session) {
-        Ok(()) => Exit::Done,
+        Ok(exit) => exit,
         Err(error) => {
             let exit = Exit::of(&error);
             if exit != Exit::Done {
@@ -38,18 +43,29 @@ pub fn main(args: Args) -> Exit {
     }
 }
 
-fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
+        Verb::Replay(replay) => return replay::run(&replay, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),
         Verb::Unblock(unblock) => unblock::run(&unblock, session),
+        Verb::Allow(allow) => allow::allow(allow, session),
+        Verb::Unallow(unallow) => allow::unallow(&unallow, session),
+        Verb::Explain(explain) => explain::run(&explain, session),
+        Verb::Alerts(alerts) => alerts::list(&alerts, session),
+        Verb::Events(events) => alerts::follow(&events, session),
         Verb::Rules { verb: RulesVerb::List } => rules::list(session),
+        Verb::Rules { verb: RulesVerb::Flush } => rules::flush(session),
         Verb::Mode(mode) => mode::run(&mode, session),
+        Verb::Reload => reload::run(session),
         Verb::Detach(detach) => detach::run(&detach, session),
         Verb::Config { verb: ConfigVerb::Check { file } } => {
             config::check(file.as_deref(), session)
         }
+        Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
+        Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
         Verb::Version => version::run(session),
-    }
+    }?;
+    Ok(Exit::Done)
 }

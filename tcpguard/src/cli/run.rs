@@ -4,6 +4,7 @@ use anyhow::Context;
 
 use super::args::{Global, RunArgs};
 use super::exit::CliError;
+use crate::agent::{self, Provenance};
 use crate::config::{self, Overrides};
 use crate::observe::log;
 
@@ -18,7 +19,8 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         pin_dir: Some(global.pin_dir.clone()),
         bpf_log: args.bpf_log,
     };
-    let config = config::load(args.config.as_deref(), overrides)?;
+    let mut provenance = Provenance::new(args.config, overrides);
+    let config = provenance.load()?;
     if config.interfaces.is_empty() {
         let file = config.path.as_deref().unwrap_or(config::DEFAULT_PATH.as_ref());
         let advice = format!(
@@ -31,5 +33,5 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?
-        .block_on(crate::agent::run(config))
+        .block_on(agent::run(config, provenance))
 }

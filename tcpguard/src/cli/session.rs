@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::args::{Color, Global};
 use super::exit::CliError;
 use crate::control::Client;
+use crate::observe::stderr;
 use crate::render::View;
 
 /// One call of the command line.
@@ -96,6 +97,9 @@ impl<'a> Session<'a> {
 
     /// Tells an error, on stderr.
     pub fn complain(&self, error: &anyhow::Error) {
+        if stderr::is_journal() {
+            return stderr::write(log::Level::Error, &format!("{error:#}"));
+        }
         let text = format!("tcpguard: {error:#}");
         let _ = writeln!(std::io::stderr(), "{}", self.view.encode(&text));
     }

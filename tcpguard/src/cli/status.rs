@@ -30,7 +30,7 @@ pub(super) fn run(args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Resul
     Ok(())
 }
 
-fn fetch(session: &Session<'_>) -> Result<Status, ClientError> {
+pub(super) fn fetch(session: &Session<'_>) -> Result<Status, ClientError> {
     match session.client.call(Request::Status)? {
         Response::Status(status) => Ok(*status),
         other => Err(foreign(&other)),

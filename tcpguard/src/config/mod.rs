@@ -8,6 +8,7 @@ mod prefix;
 mod problem;
 mod reader;
 pub mod resolved;
+pub mod show;
 mod value;
 
 pub use prefix::parse_prefix;

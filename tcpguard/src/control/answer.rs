@@ -6,13 +6,19 @@ use tcpguard_engine as engine;
 use tcpguard_engine::RequestError;
 
 use super::proto::{RefusalKind, Request, Response};
-use crate::status::{Clock, Rule};
+use crate::status::{Allowed, Clock, Rule};
 
 /// What `request`, asked for by user `uid`, means to the engine; `None` when it is no matter of the
 /// engine's.
 pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
     match request {
-        Request::Status | Request::Rules | Request::Mode | Request::Detach { .. } => None,
+        Request::Status
+        | Request::Rules
+        | Request::Mode
+        | Request::Alerts
+        | Request::Explain { .. }
+        | Request::Reload
+        | Request::Detach { .. } => None,
         Request::Block { prefix, for_s, reason, force, dry_run: _ } => {
             Some(engine::Request::Block {
                 net: *prefix,
@@ -22,6 +28,14 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 force: *force,
             })
         }
+        Request::Allow { prefix, for_s, reason, force } => Some(engine::Request::Allow {
+            net: *prefix,
+            lifetime: Duration::from_secs(*for_s),
+            reason: reason.clone(),
+            uid,
+            force: *force,
+        }),
+        Request::Disallow { prefix } => Some(engine::Request::Disallow { net: *prefix, uid }),
         Request::Unblock { prefix } => Some(engine::Request::Unblock { net: *prefix }),
         Request::UnblockAll => Some(engine::Request::UnblockAll),
         Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
@@ -43,6 +57,12 @@ pub fn response(
             dry_run: matches!(request, Request::Block { dry_run: true, .. }),
         },
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
+        Ok(engine::Response::Allowed(allowed)) => {
+            Response::Allowed { allowed: Allowed::build(&allowed, clock) }
+        }
+        Ok(engine::Response::Disallowed(removed)) => Response::Disallowed {
+            allowed: removed.iter().map(|allowed| Allowed::build(allowed, clock)).collect(),
+        },
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
             was: was.into(),
             mode: match request {
@@ -57,8 +77,8 @@ pub fn response(
 fn kind(error: &RequestError) -> RefusalKind {
     match error {
         RequestError::Protected { .. } | RequestError::TooWide { .. } => RefusalKind::Protected,
-        RequestError::NotFound { .. } => RefusalKind::NotFound,
-        RequestError::Full { .. } => RefusalKind::Full,
+        RequestError::NotFound { .. } | RequestError::NotAllowed { .. } => RefusalKind::NotFound,
+        RequestError::Full { .. } | RequestError::AllowListFull { .. } => RefusalKind::Full,
     }
 }
 
@@ -74,6 +94,13 @@ fn words(error: &RequestError) -> String {
         RequestError::NotFound { net } => {
             format!("no rule lies within {net}; see what exists: tcpguard rules list")
         }
+        RequestError::NotAllowed { net } => {
+            format!("nothing within {net} is on the allow-list; see what is: tcpguard rules list")
+        }
+        RequestError::AllowListFull { limit } => format!(
+            "all {limit} places of the allow-list are taken; make room: tcpguard unallow PREFIX, or allow \
+             wider prefixes"
+        ),
         RequestError::Full { limit } => format!(
             "all {limit} rules are taken; make room: tcpguard rules list, tcpguard unblock PREFIX"
         ),

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::status::{Mode, Rule, Status};
+use crate::status::{AlertEntry, Allowed, Explanation, Mode, Rule, Status};
 
 /// Version of these messages; a server refuses every other.
 pub const VERSION: u32 = 1;
@@ -34,6 +34,13 @@ pub enum Request {
     Rules,
     /// The mode. Always legal.
     Mode,
+    /// The alerts of the last 24 hours. Always legal.
+    Alerts,
+    /// What decides about a prefix. Always legal.
+    Explain {
+        /// Which sources.
+        prefix: IpNet,
+    },
     /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
     Block {
         /// Which sources.
@@ -47,6 +54,22 @@ pub enum Request {
         /// Only say what would happen.
         dry_run: bool,
     },
+    /// Exempt a prefix from drops by source or signature. A change.
+    Allow {
+        /// Which sources.
+        prefix: IpNet,
+        /// For how long, in seconds; at least 1.
+        for_s: u64,
+        /// Why; at most [`MAX_REASON`] bytes without control characters.
+        reason: String,
+        /// Allow even what is very wide.
+        force: bool,
+    },
+    /// Take back every exemption within a prefix that an operator asked for. A change.
+    Disallow {
+        /// Which sources.
+        prefix: IpNet,
+    },
     /// Take back every source rule within a prefix. A change.
     Unblock {
         /// Which sources.
@@ -59,6 +82,8 @@ pub enum Request {
         /// The new mode.
         mode: Mode,
     },
+    /// Read the configuration again and apply it. A change.
+    Reload,
     /// Take the filter off interfaces until the agent starts again. A change.
     Detach {
         /// Their names; none for all.
@@ -70,11 +95,14 @@ impl Request {
     /// Whether it changes what the guard does, which only the control socket allows.
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Status | Self::Rules | Self::Mode => false,
+            Self::Status | Self::Rules | Self::Mode | Self::Alerts | Self::Explain { .. } => false,
             Self::Block { dry_run, .. } => !*dry_run,
-            Self::Unblock { .. }
+            Self::Allow { .. }
+            | Self::Disallow { .. }
+            | Self::Unblock { .. }
             | Self::UnblockAll
             | Self::SetMode { .. }
+            | Self::Reload
             | Self::Detach { .. } => true,
         }
     }
@@ -90,12 +118,31 @@ pub enum Response {
     Rules {
         /// Every rule wanted in the kernel.
         rules: Vec<Rule>,
+        /// The allow-list.
+        allowed: Vec<Allowed>,
+    },
+    /// To [`Request::Allow`].
+    Allowed {
+        /// The exemption that now exists.
+        allowed: Allowed,
+    },
+    /// To [`Request::Disallow`].
+    Disallowed {
+        /// The exemptions that were removed.
+        allowed: Vec<Allowed>,
     },
     /// To [`Request::Mode`].
     Mode {
         /// The mode now.
         mode: Mode,
     },
+    /// To [`Request::Alerts`].
+    Alerts {
+        /// Oldest first.
+        alerts: Vec<AlertEntry>,
+    },
+    /// To [`Request::Explain`].
+    Explained(Box<Explanation>),
     /// To [`Request::Block`].
     Blocked {
         /// The rule that now exists, or would.
@@ -114,6 +161,13 @@ pub enum Response {
         was: Mode,
         /// The mode now.
         mode: Mode,
+    },
+    /// To [`Request::Reload`].
+    Reloaded {
+        /// Keys of the configuration whose new values hold from now on.
+        applied: Vec<String>,
+        /// Keys whose new values hold after a restart.
+        waiting: Vec<String>,
     },
     /// To [`Request::Detach`].
     Detached {
@@ -151,6 +205,8 @@ pub enum RefusalKind {
     NotFound,
     /// There is no room for another rule.
     Full,
+    /// The configuration contains mistakes.
+    Invalid,
     /// The agent is stopping.
     Stopping,
 }
@@ -192,13 +248,15 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
             return refuse(RefusalKind::BadRequest, format!("the request cannot be read: {error}"));
         }
     };
-    if let Request::Block { reason, for_s, .. } = &call.request {
+    if let Request::Block { reason, for_s, .. } | Request::Allow { reason, for_s, .. } =
+        &call.request
+    {
         if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
             let message = format!("a reason is one line of at most {MAX_REASON} bytes; shorten it");
             return refuse(RefusalKind::BadRequest, message);
         }
         if *for_s == 0 {
-            let message = "a rule lives for at least a second; give --for 1h".to_owned();
+            let message = "nothing lives for less than a second; give --for 1h".to_owned();
             return refuse(RefusalKind::BadRequest, message);
         }
     }
@@ -226,8 +284,16 @@ mod tests {
                 dry_run: true,
             },
             Request::Unblock { prefix: "2001:db8::/32".parse().unwrap() },
+            Request::Allow {
+                prefix: "2001:db8::/48".parse().unwrap(),
+                for_s: 60,
+                reason: "monitoring".to_owned(),
+                force: false,
+            },
+            Request::Disallow { prefix: "2001:db8::/32".parse().unwrap() },
             Request::UnblockAll,
             Request::SetMode { mode: Mode::Enforce },
+            Request::Reload,
             Request::Detach { interfaces: vec!["eth0".to_owned()] },
         ] {
             let call = Call { version: VERSION, request: request.clone() };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::Gid;
+use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -61,6 +62,15 @@ pub enum BindError {
         "[control] group = \"{group}\" does not exist on this host; create it: groupadd --system {group}"
     )]
     NoSuchGroup {
+        /// Its name.
+        group: String,
+    },
+    /// Only root may give a file to a group that it is not in.
+    #[error(
+        "[control] group = \"{group}\": the service is not in that group, so it cannot give it the status \
+         socket; let it join: systemctl edit tcpguard, [Service] SupplementaryGroups={group}"
+    )]
+    NotInGroup {
         /// Its name.
         group: String,
     },
@@ -193,8 +203,14 @@ fn bind(path: PathBuf, mode: u32, gid: Option<u32>) -> Result<Socket, BindError>
     let listener = UnixListener::bind(&new).map_err(refused("make the socket"))?;
     let finish = || {
         if let Some(gid) = gid {
-            rustix::fs::chown(&new, None, Some(Gid::from_raw(gid)))
-                .map_err(|error| refused("give to its group")(error.into()))?;
+            rustix::fs::chown(&new, None, Some(Gid::from_raw(gid))).map_err(
+                |error| match error {
+                    Errno::PERM => BindError::NotInGroup {
+                        group: group::name(gid).unwrap_or_else(|| gid.to_string()),
+                    },
+                    error => refused("give to its group")(error.into()),
+                },
+            )?;
         }
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
             .map_err(refused("set the rights of"))?;

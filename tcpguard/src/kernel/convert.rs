@@ -40,6 +40,15 @@ pub(super) fn prefix(net: &IpNet) -> Prefix {
     }
 }
 
+/// The prefix of a map key.
+pub(super) fn net(prefix: &Prefix) -> Option<IpNet> {
+    let (addr, bits) = match prefix {
+        Prefix::V4(key) => (IpAddr::from(key.addr), key.bits),
+        Prefix::V6(key) => (IpAddr::from(key.addr), key.bits),
+    };
+    IpNet::new(addr, u8::try_from(bits).ok()?).ok()
+}
+
 /// The keys under which the programs find a listener; two for a dual-stack wildcard.
 pub fn listener_keys(listener: &engine::Listener, dual_stack: bool) -> Vec<ListenerKey> {
     let port = listener.port.to_be_bytes();
@@ -68,6 +77,7 @@ pub fn listener_counters(
         dropped_signature,
         returned,
         spared,
+        ack_ignored,
         reserved: _,
     } = *counters;
     engine::ListenerCounters {
@@ -83,7 +93,31 @@ pub fn listener_counters(
         dropped_signature,
         returned,
         spared,
+        ack_ignored,
     }
+}
+
+/// The engine's form of a cell of sources that send SYNs to where nothing listens; `None` for an
+/// empty one.
+pub fn probe(cell: &abi::Probe) -> Option<engine::Probe> {
+    let time = |seconds: u32| engine::Timestamp::from_millis(u64::from(seconds) * 1000);
+    (cell.syns != 0).then(|| engine::Probe {
+        source: ip(&cell.source),
+        server: ip(&cell.server),
+        port: u16::from_be_bytes(cell.port),
+        ports: distinct_bits(cell.ports),
+        servers: distinct_bits(cell.servers),
+        syns: cell.syns,
+        since: time(cell.since_s),
+        last: time(cell.last_s),
+    })
+}
+
+/// How many distinct values set these bits, each one of 64 (linear counting: Whang, Vander-Zanden,
+/// Taylor, 1990). A full bitmap counts as one with a single bit unset.
+fn distinct_bits(bits: u64) -> u32 {
+    let unset = f64::from(bits.count_zeros().max(1));
+    (64.0 * (64.0 / unset).ln()).round() as u32
 }
 
 /// The engine's form of a sampled flow; `None` for one that the sample no longer covers, because
@@ -107,6 +141,7 @@ pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::
             abi::FlowState::Completed => engine::FlowState::Completed,
             abi::FlowState::Reset => engine::FlowState::Reset,
             abi::FlowState::Dropped => engine::FlowState::Dropped,
+            abi::FlowState::Own => return None,
         },
         syn_retransmits: flow.syn_retransmits,
         weight: 1 << flow.sample_shift.max(config.sample_shift).min(31),

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Client, Config, ExemptEntry, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, PrefixV4, PrefixV6, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, maps,
+    Addr, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, RuleHits,
+    RuleRef, SeenBucket, SignatureKey, SourceCounters, maps,
 };
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+mod rules;
+
+pub use rules::{KernelMatcher, KernelRule, signature_key};
 
 use super::convert::{Prefix, addr, prefix};
 use super::table::{PerCpu, Table};
@@ -42,6 +45,8 @@ pub struct Dataplane {
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     seen: Table<u32, SeenBucket>,
     unknown_listeners: Table<ListenerKey, u64>,
+    host: PerCpu<HostCounters>,
+    probes: Table<u32, Probe>,
     clock: Table<u32, u64>,
 }
 
@@ -73,6 +78,8 @@ impl Dataplane {
             exempt_v6: object.table(maps::EXEMPT_V6)?,
             seen: object.table(maps::SEEN)?,
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
+            host: object.per_cpu(maps::HOST)?,
+            probes: object.table(maps::PROBES)?,
             clock: object.table(maps::CLOCK)?,
         })
     }
@@ -83,6 +90,14 @@ impl Dataplane {
     /// When the kernel refuses, as for every method below.
     pub fn set_config(&self, config: &Config) -> Result<(), KernelError> {
         self.config.set(&0, config)
+    }
+
+    /// The configuration record; all-zero before the first agent.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn config(&self) -> Result<Config, KernelError> {
+        Ok(self.config.get(&0)?.unwrap_or_default())
     }
 
     /// Sets the time for an object loaded with a fixed clock, in ns of boot time.
@@ -108,6 +123,23 @@ impl Dataplane {
             }
         }
         self.interfaces.set(&0, &table)
+    }
+
+    /// The slot of each interface that has one of its own.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn interfaces(&self) -> Result<BTreeMap<u32, u8>, KernelError> {
+        let Some(table) = self.interfaces.get(&0)? else { return Ok(BTreeMap::new()) };
+        Ok((0..).zip(table).filter(|(_, slot)| *slot != 0).collect())
+    }
+
+    /// Starts the packet counters of a slot from zero.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn reset_packets(&self, slot: u8) -> Result<(), KernelError> {
+        self.packets.fill(slot.into(), &PacketCounters::default())
     }
 
     /// The packet counters of a slot, summed over CPUs.
@@ -165,6 +197,24 @@ impl Dataplane {
         self.ports.set(&0, &table)
     }
 
+    /// Every listener that the programs know, under each of its keys.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn listeners(&self) -> Result<Vec<(ListenerKey, ListenerEntry)>, KernelError> {
+        let mut ids = self.listeners.entries()?;
+        let ports = self.ports.get(&0)?.unwrap_or([PortEntry::default(); 65_536]);
+        for (port, entry) in (0..=u16::MAX).zip(ports) {
+            for (any, id) in [(Addr::ANY_V4, entry.any_v4), (Addr::ANY_V6, entry.any_v6)] {
+                if let Some(id) = id.checked_sub(1) {
+                    ids.push((ListenerKey::new(any, port.to_be_bytes()), id.into()));
+                }
+            }
+        }
+        let entry = |(key, id)| Ok((key, self.listener_entries.get(&id)?.unwrap_or_default()));
+        ids.into_iter().map(entry).collect()
+    }
+
     /// The counters of a listener, summed over CPUs.
     ///
     /// # Errors
@@ -184,8 +234,32 @@ impl Dataplane {
             sum.dropped_signature += cpu.dropped_signature;
             sum.returned += cpu.returned;
             sum.spared += cpu.spared;
+            sum.ack_ignored += cpu.ack_ignored;
         }
         Ok(sum)
+    }
+
+    /// Counters of what belongs to no listener, summed over CPUs.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn host_counters(&self) -> Result<HostCounters, KernelError> {
+        let mut sum = HostCounters::default();
+        for cpu in self.host.get(0)? {
+            sum.own_syn += cpu.own_syn;
+            sum.answer += cpu.answer;
+            sum.unsolicited += cpu.unsolicited;
+            sum.no_listener += cpu.no_listener;
+        }
+        Ok(sum)
+    }
+
+    /// The cells of sources that send SYNs to where nothing listens.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn probes(&self) -> Result<Vec<(u32, Probe)>, KernelError> {
+        self.probes.entries()
     }
 
     /// Starts a listener's counters and its estimate of distinct sources from zero.
@@ -237,6 +311,14 @@ impl Dataplane {
         self.sources.entries()
     }
 
+    /// The counters of one of these sources.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn source(&self, ip: IpAddr) -> Result<Option<SourceCounters>, KernelError> {
+        self.sources.get(&addr(ip).client())
+    }
+
     /// Validated clients: up to [`maps::MAX_CLIENTS`].
     ///
     /// # Errors
@@ -274,114 +356,16 @@ impl Dataplane {
         self.client_filters.set(&filter, marks)
     }
 
-    /// Lets SYNs from `net` be dropped by rule `slot`; the flags are those of [`RuleRef`].
+    /// Exempts exactly these prefixes from drops by source or signature, each until its boot time in
+    /// seconds (`u32::MAX`: as long as it is in the list). An unchanged list changes nothing in the
+    /// kernel.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn set_source_rule(
-        &self,
-        net: &IpNet,
-        slot: u32,
-        by_operator: bool,
-        forced: bool,
-    ) -> Result<(), KernelError> {
-        let flag = |set, flag| if set { flag } else { 0 };
-        let flags = flag(by_operator, RuleRef::BY_OPERATOR) | flag(forced, RuleRef::FORCED);
-        let rule = RuleRef { slot, flags };
-        match prefix(net) {
-            Prefix::V4(key) => self.source_rules_v4.set(&key, &rule),
-            Prefix::V6(key) => self.source_rules_v6.set(&key, &rule),
-        }
-    }
-
-    /// Takes the source rule over exactly `net` away.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn remove_source_rule(&self, net: &IpNet) -> Result<(), KernelError> {
-        match prefix(net) {
-            Prefix::V4(key) => self.source_rules_v4.remove(&key).map(drop),
-            Prefix::V6(key) => self.source_rules_v6.remove(&key).map(drop),
-        }
-    }
-
-    /// Lets SYNs to `listener` that look like `fingerprint` under `mask` be dropped by rule `slot`.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn set_signature(
-        &self,
-        listener: u32,
-        mask: Mask,
-        fingerprint: &Fingerprint,
-        slot: u32,
-    ) -> Result<(), KernelError> {
-        let key = signature_key(listener, mask, fingerprint);
-        self.signatures.set(&key, &RuleRef { slot, flags: 0 })
-    }
-
-    /// Takes a signature rule away.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn remove_signature(
-        &self,
-        listener: u32,
-        mask: Mask,
-        fingerprint: &Fingerprint,
-    ) -> Result<(), KernelError> {
-        self.signatures.remove(&signature_key(listener, mask, fingerprint)).map(drop)
-    }
-
-    /// Number of rules in the kernel.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn rule_count(&self) -> Result<u32, KernelError> {
-        let count = self.source_rules_v4.keys()?.len()
-            + self.source_rules_v6.keys()?.len()
-            + self.signatures.entries()?.len();
-        Ok(count as u32)
-    }
-
-    /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn set_rule_expiry(&self, slot: u32, expires_ns: u64) -> Result<(), KernelError> {
-        self.rule_expiry.set(&slot, &expires_ns)
-    }
-
-    /// Hits of rule `slot`, summed over CPUs.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn rule_hits(&self, slot: u32) -> Result<RuleHits, KernelError> {
-        let mut sum = RuleHits::default();
-        for cpu in self.rule_hits.get(slot)? {
-            sum.hits += cpu.hits;
-            sum.returned += cpu.returned;
-        }
-        Ok(sum)
-    }
-
-    /// Starts the hits of rule `slot` from zero.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn reset_rule_hits(&self, slot: u32) -> Result<(), KernelError> {
-        self.rule_hits.fill(slot, &RuleHits::default())
-    }
-
-    /// Exempts exactly these prefixes from drops by source or signature, for as long as they are
-    /// in the list. An unchanged list changes nothing in the kernel.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn set_exempt(&self, nets: &[IpNet]) -> Result<(), KernelError> {
-        let entry = ExemptEntry { until_s: u32::MAX };
+    pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<(), KernelError> {
         let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
-        for net in nets {
+        for (net, until_s) in nets {
+            let entry = ExemptEntry { until_s: *until_s };
             match prefix(net) {
                 Prefix::V4(key) => drop(v4.insert(key, entry)),
                 Prefix::V6(key) => drop(v6.insert(key, entry)),
@@ -427,6 +411,10 @@ impl Dataplane {
         for slot in 0..maps::MAX_INTERFACES {
             self.packets.fill(slot, &PacketCounters::default())?;
         }
+        self.host.fill(0, &HostCounters::default())?;
+        for cell in 0..maps::PROBE_CELLS {
+            self.probes.set(&cell, &Probe::default())?;
+        }
         self.take_unknown_listeners().map(drop)
     }
 }
@@ -434,14 +422,6 @@ impl Dataplane {
 /// Whether a listener is bound to one address, rather than to all.
 fn is_exact(key: &ListenerKey) -> bool {
     !matches!(key.addr, Addr::ANY_V4 | Addr::ANY_V6)
-}
-
-fn signature_key(listener: u32, mask: Mask, fingerprint: &Fingerprint) -> SignatureKey {
-    SignatureKey {
-        listener,
-        mask: mask.code().into(),
-        fingerprint: fingerprint.masked(mask).words(),
-    }
 }
 
 /// Adds what is missing first and removes what is too much then, so that nothing that stays is ever
@@ -455,7 +435,7 @@ where
 {
     let present = table.keys()?;
     for (key, entry) in wanted {
-        if !present.contains(key) {
+        if !present.contains(key) || table.get(key)? != Some(*entry) {
             table.set(key, entry)?;
         }
     }

@@ -84,6 +84,15 @@ pub enum KernelError {
         /// The pin directory.
         path: PathBuf,
     },
+    /// Another agent protects this network namespace.
+    #[error(
+        "another tcpguard agent protects this network namespace already (it holds {}); stop it \
+         first: systemctl stop tcpguard", path.display()
+    )]
+    Locked {
+        /// Directory of its pins.
+        path: PathBuf,
+    },
     /// A pin could not be made or removed.
     #[error("cannot {what} {}: {error}", path.display())]
     Pin {

@@ -1,11 +1,13 @@
 //! The BPF object: what the binary carries, and how it is loaded.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::Map;
 use aya::programs::{Program, ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use tcpguard_common::abi::maps;
 
 use super::KernelError;
 use super::error::{missing_capabilities, require_capabilities};
@@ -23,7 +25,9 @@ pub(super) const ESTABLISHED: &str = "tcpguard_established";
 
 /// How to load the object.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Load {
+pub struct Load<'a> {
+    /// Where the maps of [`maps::PINNED`] are pinned, or are to be pinned; `None`: nowhere.
+    pub maps: Option<&'a Path>,
     /// Where the kernel keeps what the tracepoint reads; `None`: do without the tracepoint.
     pub offsets: Option<SocketOffsets>,
     /// Debug lines from the programs; `None`: the object without any.
@@ -56,7 +60,7 @@ impl Object {
     ///
     /// # Errors
     /// When privileges are missing or the kernel refuses; the message says which.
-    pub fn load(load: Load) -> Result<Self, KernelError> {
+    pub fn load(load: Load<'_>) -> Result<Self, KernelError> {
         require_capabilities()?;
         let fixed_clock = u8::from(load.fixed_clock);
         let log = load.log.map_or(0, |level| level as u8);
@@ -70,6 +74,11 @@ impl Object {
         }
         if load.log.is_some() {
             loader.override_global("AYA_LOG_LEVEL", &log, true);
+        }
+        for name in maps::PINNED {
+            if let Some(dir) = load.maps {
+                loader.map_pin_path(name, dir.join(name));
+            }
         }
         let bytes = if load.log.is_some() { LOGGING_OBJECT } else { OBJECT };
         let mut ebpf = loader.load(bytes).map_err(|error| refused("its maps", &error))?;

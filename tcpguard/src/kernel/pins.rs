@@ -1,8 +1,9 @@
 //! Where links are pinned, so that the filter outlives the agent.
 //!
 //! `<pin dir>/v<ABI version>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
-//! interface, `…/egress/<ifindex>-<name>` its TCX link. The cookie is there because several network
-//! namespaces may share one bpffs, and an interface of another one may have the same index and name.
+//! interface, `…/egress/<ifindex>-<name>` its TCX link, and `…/maps/<name>` the maps that both
+//! programs and the next agent share. The cookie is there because several network namespaces may
+//! share one bpffs, and an interface of another one may have the same index and name.
 
 use std::fs;
 use std::io;
@@ -20,18 +21,22 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// Directories of the links.
 const KINDS: [&str; 2] = ["links", "egress"];
+/// Directory of the maps.
+const MAPS: &str = "maps";
 
-/// The pins of one agent.
-#[derive(Clone, Debug)]
+/// The pins of one agent, and the lock that keeps a second one off them.
+#[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
+    _lock: fs::File,
 }
 
 impl Pins {
     /// Pins below `dir`, which is created if need be.
     ///
     /// # Errors
-    /// When it cannot be, is not on a bpffs, or the kernel does not tell which namespace this is.
+    /// When it cannot be, is not on a bpffs, another agent uses it, or the kernel does not tell which
+    /// namespace this is.
     pub fn open(dir: &Path) -> Result<Self, KernelError> {
         let pin = |what, path: &Path| {
             let path = path.to_owned();
@@ -44,11 +49,29 @@ impl Pins {
             return Err(KernelError::NoBpffs { path: dir.to_owned() });
         }
         let root = dir.join(format!("v{ABI_VERSION}-{}", netns::cookie()?));
-        for kind in KINDS {
+        for kind in KINDS.iter().chain([&MAPS]) {
             let path = root.join(kind);
             fs::create_dir_all(&path).map_err(pin("create", &path))?;
         }
-        Ok(Self { root })
+        let lock = fs::File::open(&root).map_err(pin("open", &root))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root, _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(KernelError::Locked { path: root }),
+            Err(fs::TryLockError::Error(error)) => Err(pin("lock", &root)(error)),
+        }
+    }
+
+    /// Where the maps are pinned.
+    pub fn maps(&self) -> PathBuf {
+        self.root.join(MAPS)
+    }
+
+    /// Removes the pins of all `maps`, which then live as long as programs and agents use them.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn forget_maps(maps: &Path) -> Result<(), KernelError> {
+        remove_all(maps)
     }
 
     pub(super) fn ingress(&self, ifindex: u32, name: &str) -> PathBuf {
@@ -68,7 +91,8 @@ impl Pins {
 /// When a link cannot be detached or a pin cannot be removed.
 pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelError> {
     let mut names: Vec<String> = Vec::new();
-    for (name, pin) in pins(dir, netns::cookie()?) {
+    let cookie = netns::cookie()?;
+    for (name, pin) in pins(dir, cookie) {
         if !interfaces.is_empty() && !interfaces.contains(&name) {
             continue;
         }
@@ -78,7 +102,20 @@ pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelEr
             names.push(name);
         }
     }
+    if pins(dir, cookie).is_empty() {
+        // Nothing uses them any more.
+        for layout in layouts(dir, cookie) {
+            remove_all(&layout.join(MAPS))?;
+        }
+    }
     Ok(names)
+}
+
+fn remove_all(dir: &Path) -> Result<(), KernelError> {
+    for path in entries(dir) {
+        fs::remove_file(&path).map_err(|error| KernelError::Pin { what: "remove", path, error })?;
+    }
+    Ok(())
 }
 
 /// Interfaces of this network namespace with a link pinned below `dir`, as far as can be seen.
@@ -100,16 +137,8 @@ fn detach_pin(pin: &Path) -> Result<(), KernelError> {
 
 /// Interface name and path of each pin below `dir` of the namespace with this cookie.
 fn pins(dir: &Path, cookie: u64) -> Vec<(String, PathBuf)> {
-    let ours = |layout: &PathBuf| {
-        let name = layout.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.strip_prefix('v').and_then(|name| name.split_once('-')).is_some_and(
-            |(version, namespace)| {
-                version.parse::<u32>().is_ok() && namespace == cookie.to_string()
-            },
-        )
-    };
     let mut found = Vec::new();
-    for layout in entries(dir).into_iter().filter(ours) {
+    for layout in layouts(dir, cookie) {
         for pin in KINDS.iter().flat_map(|kind| entries(&layout.join(kind))) {
             let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if let Some((_, name)) = name.split_once('-') {
@@ -118,6 +147,19 @@ fn pins(dir: &Path, cookie: u64) -> Vec<(String, PathBuf)> {
         }
     }
     found
+}
+
+/// The directories of the namespace with this cookie, one for each layout version.
+fn layouts(dir: &Path, cookie: u64) -> Vec<PathBuf> {
+    let ours = |layout: &PathBuf| {
+        let name = layout.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix('v').and_then(|name| name.split_once('-')).is_some_and(
+            |(version, namespace)| {
+                version.parse::<u32>().is_ok() && namespace == cookie.to_string()
+            },
+        )
+    };
+    entries(dir).into_iter().filter(ours).collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

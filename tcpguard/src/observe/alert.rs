@@ -1,13 +1,13 @@
 //! Alerts: told to people once, and remembered for the status.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{Stderr, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard_engine::{IncidentReport, Severity};
+use tcpguard_engine::{IncidentReport, Mode, Severity};
 
-use super::Journal;
+use super::{Journal, journal, stderr};
 use crate::status::{AlertFacts, Clock};
 
 /// For how long alerts are remembered.
@@ -47,30 +47,47 @@ impl Alert {
     }
 }
 
-/// Where alerts go: the journal if there is one, a stream of lines (stderr), and the memory that
+/// Where alerts go: the journal if there is one, a stream of lines, and the memory that
 /// `tcpguard status` shows.
 pub struct AlertSink<W> {
     journal: Option<Journal>,
-    lines: W,
+    lines: Option<W>,
     remembered: VecDeque<AlertFacts>,
+}
+
+impl AlertSink<Stderr> {
+    /// The sink of an agent: the host's journal, and stderr unless that leads to the journal too.
+    pub fn of_host() -> Self {
+        let mut sink = Self::new(Path::new(journal::SOCKET), std::io::stderr());
+        if sink.journal.is_some() && stderr::is_journal() {
+            sink.lines = None;
+        }
+        sink
+    }
 }
 
 impl<W: Write> AlertSink<W> {
     /// A sink for the journal at `journal` (normally [`super::journal::SOCKET`]), if somebody
     /// listens there, and for `lines`.
     pub fn new(journal: &Path, lines: W) -> Self {
-        Self { journal: Journal::connect(journal).ok(), lines, remembered: VecDeque::new() }
+        Self {
+            journal: Journal::open(journal).ok(),
+            lines: Some(lines),
+            remembered: VecDeque::new(),
+        }
     }
 
-    /// Tells `alert`, which was raised now.
-    pub fn raise(&mut self, alert: &Alert, clock: Clock) {
+    /// Tells `alert`, which was raised now and in `mode`.
+    pub fn raise(&mut self, alert: &Alert, mode: Mode, clock: Clock) {
         if let Some(journal) = &mut self.journal {
-            journal.send(alert);
+            journal.send(alert, mode);
         }
-        let time = clock.time_at(clock.now);
-        let message = on_one_line(&alert.message);
-        // Nobody reads a closed stderr; the journal and the status still have the alert.
-        let _ = writeln!(self.lines, "{time} {} {message}", alert.label());
+        if let Some(lines) = &mut self.lines {
+            let time = clock.time_at(clock.now);
+            let message = on_one_line(&alert.message);
+            // Nobody reads a closed stderr; the journal and the status still have the alert.
+            let _ = writeln!(lines, "{time} {} {message}", alert.label());
+        }
         while self.remembered.len() >= MAX_REMEMBERED
             || self.remembered.front().is_some_and(|oldest| clock.now.since(oldest.at) > REMEMBERED)
         {
@@ -91,9 +108,9 @@ impl<W: Write> AlertSink<W> {
         self.remembered.iter().filter(young).cloned().collect()
     }
 
-    /// Alerts that the journal did not take; `None` without a journal.
-    pub fn lost(&self) -> Option<u64> {
-        self.journal.as_ref().map(Journal::lost)
+    /// Alerts that the journal did not take.
+    pub fn lost(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::lost)
     }
 }
 
@@ -136,9 +153,9 @@ mod tests {
     fn an_alert_is_one_line_whatever_it_says() {
         let mut lines = Vec::new();
         let mut sink = AlertSink::new(Path::new("/nonexistent"), &mut lines);
-        sink.raise(&alert("rule 7 withdrawn"), clock(11));
-        sink.raise(&alert("a\nb\u{1b}[2J"), clock(12));
-        assert_eq!(sink.lost(), None);
+        sink.raise(&alert("rule 7 withdrawn"), Mode::Enforce, clock(11));
+        sink.raise(&alert("a\nb\u{1b}[2J"), Mode::Enforce, clock(12));
+        assert_eq!(sink.lost(), 0);
         assert_eq!(
             String::from_utf8(lines).unwrap(),
             "2026-11-20T14:00:11.000Z WARN rule 7 withdrawn\n\
@@ -150,7 +167,7 @@ mod tests {
     fn alerts_are_remembered_for_a_day_and_at_most_a_thousand() {
         let mut sink = AlertSink::new(Path::new("/nonexistent"), std::io::sink());
         for second in 0..1500 {
-            sink.raise(&alert("x"), clock(second));
+            sink.raise(&alert("x"), Mode::Observe, clock(second));
         }
         assert_eq!(sink.remembered(clock(1500)).len(), MAX_REMEMBERED);
         assert_eq!(sink.remembered(clock(86_400 + 1400)).len(), 100);

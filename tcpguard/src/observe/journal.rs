@@ -1,52 +1,54 @@
 //! Alerts as structured journal entries, in journald's native protocol.
 //!
-//! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. An entry is one datagram. It is sent
-//! without blocking: an attack must not be able to stop the guard by filling the journal.
+//! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. An entry is one datagram, or a sealed
+//! memory file where it is too long for one. It is sent without blocking: neither an attack nor a
+//! journal that hangs may stop the guard.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
+};
+use tcpguard_engine::{Mode, Severity};
 
 use super::Alert;
-use tcpguard_engine::Severity;
+use super::events::message_id;
+use crate::config::mode_name;
 
 /// Where journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Message ids by event, for `journalctl MESSAGE_ID=…` and the message catalog. Never change or
-/// reuse one.
-pub const MESSAGE_IDS: [(&str, &str); 6] = [
-    ("attack_started", "2c148cbf00504400bdd7c0796b76735d"),
-    ("attack_updated", "c43dd6257d4d41e4a86cb9b6ad7d8d90"),
-    ("attack_ended", "8cab5c467a374584a5eb7da10182c002"),
-    ("rule_installed", "93fbec010f434a788a33543e1edb5ee8"),
-    ("rule_withdrawn", "169e0f6be4044ac4bb52a3528648a50c"),
-    ("mode_changed", "a41937006d354c1e830025aba52e4d67"),
-];
-
-/// A connection to journald.
+/// The way to journald.
 #[derive(Debug)]
 pub struct Journal {
     socket: UnixDatagram,
+    /// Not connected, so that a journald that starts again is reached without a word.
+    path: PathBuf,
     lost: u64,
 }
 
 impl Journal {
-    /// Connects to the journal at `path`, normally [`SOCKET`].
+    /// The journal at `path`, normally [`SOCKET`].
     ///
     /// # Errors
     ///
     /// There is none: then stderr is where alerts go.
-    pub fn connect(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path)?;
         let socket = UnixDatagram::unbound()?;
-        socket.connect(path)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, lost: 0 })
+        Ok(Self { socket, path: path.to_owned(), lost: 0 })
     }
 
-    /// Sends one alert, or counts it as lost.
-    pub fn send(&mut self, alert: &Alert) {
-        if self.socket.send(&entry(alert)).is_err() {
+    /// Sends one alert, raised in `mode`, or counts it as lost.
+    pub fn send(&mut self, alert: &Alert, mode: Mode) {
+        if self.try_send(&entry(alert, mode, self.lost)).is_err() {
             self.lost += 1;
         }
     }
@@ -54,6 +56,30 @@ impl Journal {
     /// Alerts that the journal did not take.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    fn try_send(&self, entry: &[u8]) -> io::Result<()> {
+        match self.socket.send_to(entry, &self.path) {
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.send_file(entry),
+            sent => sent.map(drop),
+        }
+    }
+
+    /// Hands over a memory file. journald takes only one that nobody can change any more.
+    fn send_file(&self, entry: &[u8]) -> io::Result<()> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("tcpguard-journal-entry", flags)?);
+        file.write_all(entry)?;
+        let sealed = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(&file, sealed)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [file.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let journald = SocketAddrUnix::new(&*self.path)?;
+        let nothing = [IoSlice::new(&[])];
+        sendmsg_addr(&self.socket, &journald, &nothing, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 }
 
@@ -66,22 +92,28 @@ const fn priority(severity: Severity) -> &'static str {
     }
 }
 
-fn entry(alert: &Alert) -> Vec<u8> {
+fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     let mut entry = Vec::new();
     field(&mut entry, "MESSAGE", &alert.message);
     field(&mut entry, "PRIORITY", priority(alert.severity));
     field(&mut entry, "SYSLOG_IDENTIFIER", "tcpguard");
-    if let Some((_, id)) = MESSAGE_IDS.iter().find(|(event, _)| *event == alert.event) {
+    if let Some(id) = message_id(&alert.event) {
         field(&mut entry, "MESSAGE_ID", id);
     }
     field(&mut entry, "TCPGUARD_EVENT", &alert.event);
     field(&mut entry, "TCPGUARD_SEVERITY", alert.severity_name());
+    field(&mut entry, "TCPGUARD_MODE", mode_name(mode));
     if let Some(incident) = &alert.incident {
         let evidence = &incident.evidence;
         field(&mut entry, "TCPGUARD_ALERT_ID", &incident.id.to_string());
         field(&mut entry, "TCPGUARD_CLASS", incident.class.name());
-        field(&mut entry, "TCPGUARD_DST", &incident.listener.addr.to_string());
-        field(&mut entry, "TCPGUARD_PORT", &incident.listener.port.to_string());
+        let about = incident.listener;
+        if about.port != 0 || !about.addr.is_unspecified() {
+            field(&mut entry, "TCPGUARD_DST", &about.addr.to_string());
+        }
+        if about.port != 0 {
+            field(&mut entry, "TCPGUARD_PORT", &about.port.to_string());
+        }
         field(&mut entry, "TCPGUARD_SYN_PPS", &format!("{:.0}", incident.syn_rate));
         field(&mut entry, "TCPGUARD_SOURCES_EST", &evidence.sources_estimate.to_string());
         field(&mut entry, "TCPGUARD_DROPPED", &incident.dropped.to_string());
@@ -92,6 +124,9 @@ fn entry(alert: &Alert) -> Vec<u8> {
         for rule in &incident.rules {
             field(&mut entry, "TCPGUARD_RULE", &rule.0.to_string());
         }
+    }
+    if lost > 0 {
+        field(&mut entry, "TCPGUARD_LOST", &lost.to_string());
     }
     entry
 }
@@ -112,6 +147,10 @@ fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
     use super::*;
 
     /// A stand-in for journald.
@@ -119,7 +158,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let journal = Journal::connect(&path).unwrap();
+        let journal = Journal::open(&path).unwrap();
         (dir, socket, journal)
     }
 
@@ -132,52 +171,87 @@ mod tests {
         }
     }
 
+    fn received(socket: &UnixDatagram) -> Vec<u8> {
+        let mut datagram = vec![0; 4096];
+        let length = socket.recv(&mut datagram).unwrap();
+        datagram.truncate(length);
+        datagram
+    }
+
     #[test]
     fn an_alert_arrives_with_its_fields() {
         let (_dir, socket, mut journal) = journald();
-        journal.send(&alert("flood on :443"));
-        let mut datagram = [0; 4096];
-        let length = socket.recv(&mut datagram).unwrap();
+        journal.send(&alert("flood on :443"), Mode::Enforce);
         assert_eq!(
-            std::str::from_utf8(&datagram[..length]).unwrap(),
+            String::from_utf8(received(&socket)).unwrap(),
             "MESSAGE=flood on :443\n\
              PRIORITY=2\n\
              SYSLOG_IDENTIFIER=tcpguard\n\
              MESSAGE_ID=2c148cbf00504400bdd7c0796b76735d\n\
              TCPGUARD_EVENT=attack_started\n\
-             TCPGUARD_SEVERITY=critical\n"
+             TCPGUARD_SEVERITY=critical\n\
+             TCPGUARD_MODE=enforce\n"
         );
     }
 
     #[test]
     fn a_newline_cannot_forge_a_field() {
         let (_dir, socket, mut journal) = journald();
-        journal.send(&alert("x\nPRIORITY=7"));
-        let mut datagram = [0; 4096];
-        let length = socket.recv(&mut datagram).unwrap();
-        assert!(
-            datagram[..length]
-                .starts_with(b"MESSAGE\n\x0c\0\0\0\0\0\0\0x\nPRIORITY=7\nPRIORITY=2\n")
-        );
+        journal.send(&alert("x\nPRIORITY=7"), Mode::Observe);
+        let forged = b"MESSAGE\n\x0c\0\0\0\0\0\0\0x\nPRIORITY=7\nPRIORITY=2\n";
+        assert!(received(&socket).starts_with(forged));
     }
 
     #[test]
-    fn a_full_journal_costs_alerts_but_never_time() {
-        let (_dir, _never_read, mut journal) = journald();
+    fn what_is_too_long_for_a_datagram_is_handed_over_as_a_sealed_file() {
+        let (_dir, socket, mut journal) = journald();
+        let long = "x".repeat(1 << 20);
+        journal.send(&alert(&long), Mode::Observe);
+        assert_eq!(journal.lost(), 0);
+
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(&socket, &mut [], &mut control, RecvFlags::empty()).unwrap();
+        let descriptors = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let mut file = File::from(descriptors.expect("a descriptor"));
+        file.rewind().unwrap();
+        let mut entry = String::new();
+        file.read_to_string(&mut entry).unwrap();
+        assert!(entry.starts_with("MESSAGE=xxx") && entry.len() > long.len());
+        assert!(file.write_all(b"y").is_err() && file.set_len(0).is_err(), "not sealed");
+    }
+
+    #[test]
+    fn a_full_journal_costs_alerts_but_never_time_and_hears_of_it_later() {
+        let (_dir, socket, mut journal) = journald();
         for _ in 0..10_000 {
-            journal.send(&alert("flood"));
+            journal.send(&alert("flood"), Mode::Observe);
         }
         // How many fit depends on net.unix.max_dgram_qlen; that most do not, does not.
-        assert!((5_000..10_000).contains(&journal.lost()), "{} lost", journal.lost());
+        let lost = journal.lost();
+        assert!((5_000..10_000).contains(&lost), "{lost} lost");
+
+        socket.set_nonblocking(true).unwrap();
+        while socket.recv(&mut [0; 4096]).is_ok() {}
+        journal.send(&alert("flood"), Mode::Observe);
+        let entry = String::from_utf8(received(&socket)).unwrap();
+        assert!(entry.ends_with(&format!("TCPGUARD_LOST={lost}\n")), "{entry}");
     }
 
     #[test]
-    fn every_event_has_an_id_of_its_own() {
-        for (position, (event, id)) in MESSAGE_IDS.iter().enumerate() {
-            assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{event}");
-            assert!(
-                MESSAGE_IDS[..position].iter().all(|(name, other)| name != event && other != id)
-            );
-        }
+    fn a_journal_that_starts_again_is_reached_again() {
+        let (dir, socket, mut journal) = journald();
+        drop(socket);
+        journal.send(&alert("nobody listens"), Mode::Observe);
+        assert_eq!(journal.lost(), 1);
+        let path = dir.path().join("socket");
+        std::fs::remove_file(&path).unwrap();
+        let socket = UnixDatagram::bind(&path).unwrap();
+        journal.send(&alert("again"), Mode::Observe);
+        assert_eq!(journal.lost(), 1);
+        assert!(received(&socket).starts_with(b"MESSAGE=again\n"));
     }
 }

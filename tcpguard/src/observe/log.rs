@@ -1,9 +1,9 @@
 //! The log: lines on stderr, for operators and developers. Nothing that a packet can cause is
 //! logged above trace; what matters is an alert.
 
-use std::io::Write;
-
 use log::{LevelFilter, Log, Metadata, Record};
+
+use super::stderr;
 
 struct Stderr;
 
@@ -14,9 +14,7 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let time = jiff::Timestamp::now();
-            // A closed stderr is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{time:.3} {} {}", record.level(), record.args());
+            stderr::write(record.level(), &record.args().to_string());
         }
     }
 

@@ -5,13 +5,16 @@
 
 mod attack;
 pub mod number;
+mod replay;
 mod rules;
 mod status;
 mod table;
 mod view;
 
-pub use rules::{blocked, removed, rules};
-pub use status::{brief, status};
+pub use attack::in_full as attack_in_full;
+pub use replay::replay;
+pub use rules::{allow_list, allowed, blocked, disallowed, explanation, removed, rules};
+pub use status::{alerts, brief, status};
 pub use view::View;
 
 /// Columns of a page.

@@ -7,7 +7,7 @@ use super::WIDTH;
 use super::number::{short, span};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::status::Rule;
+use crate::status::{Allowed, Explanation, Rule};
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -56,6 +56,64 @@ pub fn blocked(out: &mut impl Write, rule: &Rule, dry_run: bool, view: &View) ->
     } else {
         writeln!(out, "blocked {} for {lifetime}, until {ends} (rule {})", rule.matches, rule.id)
     }
+}
+
+/// The allow-list as a table.
+pub fn allow_list(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt::Result {
+    let mut table = Table::new(["ALLOWED", "ENDS IN", "UID", "REASON"]);
+    for one in allowed {
+        table.row([
+            one.prefix.as_str().into(),
+            span(Duration::from_secs(one.expires_in_s)).into(),
+            one.uid.to_string().into(),
+            one.reason.as_str().into(),
+        ]);
+    }
+    table.write(out, view)
+}
+
+/// What `tcpguard allow` did.
+pub fn allowed(out: &mut impl Write, allowed: &Allowed, view: &View) -> fmt::Result {
+    let lifetime = span(Duration::from_secs(allowed.expires_in_s));
+    let ends = view.time(allowed.expires_at);
+    writeln!(out, "allowed {} for {lifetime}, until {ends}", allowed.prefix)
+}
+
+/// What `tcpguard unallow` removed.
+pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
+    for one in removed {
+        let left = span(Duration::from_secs(one.expires_in_s));
+        writeln!(out, "{} is no longer allowed ({}; it had {left} left)", one.prefix, one.reason)?;
+    }
+    Ok(())
+}
+
+/// What decides about a prefix.
+pub fn explanation(out: &mut impl Write, about: &Explanation, view: &View) -> fmt::Result {
+    for line in wrap(&format!("{}: {}", about.prefix, about.verdict()), WIDTH) {
+        writeln!(out, "{line}")?;
+    }
+    if let Some(completed) = about.completed_at {
+        writeln!(out, "it last completed a handshake at {}", view.time(completed))?;
+    }
+    if let Some(source) = &about.source {
+        writeln!(
+            out,
+            "it sent {} SYNs, {} ACKs and {} resets, was sent {} SYN-ACKs, and completed {} handshakes",
+            short(source.syn as f64),
+            short(source.ack as f64),
+            short(source.rst as f64),
+            short(source.syn_ack as f64),
+            short(source.completed as f64),
+        )?;
+    }
+    if !about.rules.is_empty() {
+        rules(out, &about.rules, view)?;
+    }
+    if !about.allowed.is_empty() {
+        allow_list(out, &about.allowed, view)?;
+    }
+    Ok(())
 }
 
 /// What `tcpguard unblock` removed.

@@ -11,7 +11,7 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::status::{
-    AttachMode, Hook, Interface, Listener, ListenerState, Mode, Severity, State, Status,
+    AlertEntry, AttachMode, Hook, Interface, Listener, ListenerState, Mode, Severity, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -72,7 +72,7 @@ pub fn status(
     paragraph(out, view, "Kernel", &kernel(status))?;
     paragraph(out, view, "Rules", &rules(status))?;
     paragraph(out, view, "Tables", &tables(status))?;
-    if let Some(alerts) = alerts(status) {
+    if let Some(alerts) = alert_counts(status) {
         paragraph(out, view, "Alerts", &alerts)?;
     }
     notes(out, status, view)?;
@@ -285,7 +285,7 @@ fn tables(status: &Status) -> String {
     format!("{fill}; {sampling}")
 }
 
-fn alerts(status: &Status) -> Option<String> {
+fn alert_counts(status: &Status) -> Option<String> {
     let count = status.alerts_24h;
     let parts: Vec<_> =
         [(count.critical, "critical"), (count.warning, "warning"), (count.notice, "notice")]
@@ -316,15 +316,21 @@ fn log(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     }
     for alert in &status.alerts[first..] {
         let ago = span(between(alert.at, status.generated_at));
-        let line = format!(
-            "{} ({ago} ago) {} {}",
-            view.time(alert.at),
-            severity_word(alert.severity),
-            alert.message
-        );
-        for (number, line) in wrap(&line, WIDTH - 2).iter().enumerate() {
-            writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
-        }
+        alert_line(out, alert, &format!("({ago} ago) "), view)?;
+    }
+    Ok(())
+}
+
+/// One alert a line, with its time.
+pub fn alerts(out: &mut impl Write, alerts: &[AlertEntry], view: &View) -> fmt::Result {
+    alerts.iter().try_for_each(|alert| alert_line(out, alert, "", view))
+}
+
+fn alert_line(out: &mut impl Write, alert: &AlertEntry, ago: &str, view: &View) -> fmt::Result {
+    let (time, word) = (view.time(alert.at), severity_word(alert.severity));
+    let line = format!("{time} {ago}{word} {}", alert.message);
+    for (number, line) in wrap(&line, WIDTH - 2).iter().enumerate() {
+        writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
     }
     Ok(())
 }

@@ -66,8 +66,20 @@ pub enum AttackKind {
     RandomSpoofed,
     /// One source dominates.
     SingleSource,
+    /// A few sources or networks dominate.
+    FewSource,
+    /// Many sources that are not forged.
+    Distributed,
+    /// Somebody tries ports or addresses at which nothing listens.
+    Scan,
+    /// Far more clients than usual, and they are served.
+    FlashCrowd,
+    /// The application does not accept as fast as clients connect.
+    ListenerOverload,
     /// Handshakes fail, but nothing says that it is an attack.
     HandshakeDegraded,
+    /// Answers to SYNs that this host never sent.
+    Reflection,
 }
 
 /// The numbers behind a verdict, over the failing handshakes of the last 8 s.

@@ -53,7 +53,10 @@ impl Status {
             },
             sources: facts.sources.iter().map(source).collect(),
             alerts_24h: count_alerts(&facts.alerts),
-            alerts: facts.alerts[listed..].iter().map(|entry| alert(entry, clock)).collect(),
+            alerts: facts.alerts[listed..]
+                .iter()
+                .map(|entry| AlertEntry::build(entry, clock))
+                .collect(),
         }
     }
 }
@@ -86,7 +89,7 @@ fn number(value: f64) -> f64 {
 
 /// The whole situation in one word; the operator's worst news first.
 fn state(report: &Report, health: &[Health]) -> State {
-    let is_attack = |incident: &&IncidentReport| incident.class != IncidentClass::HandshakeDegraded;
+    let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
     let mut attacks = report.incidents.iter().filter(is_attack).peekable();
     let attacked = attacks.peek().is_some();
     let stopped =
@@ -207,7 +210,8 @@ fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
     }
 }
 
-fn evidence(evidence: &engine::Evidence) -> Evidence {
+/// The document's form of what a verdict rests on.
+pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
     Evidence {
         failing_flows: evidence.failing_flows,
         completion: number(evidence.completion),
@@ -432,13 +436,16 @@ fn count_alerts(alerts: &[AlertFacts]) -> AlertCounts {
     }
 }
 
-fn alert(alert: &AlertFacts, clock: Clock) -> AlertEntry {
-    AlertEntry {
-        at: clock.time_at(alert.at),
-        severity: alert.severity.into(),
-        event: alert.event.clone(),
-        message: alert.message.clone(),
-        attack: alert.incident,
+impl AlertEntry {
+    /// The document's form of an alert.
+    pub fn build(alert: &AlertFacts, clock: Clock) -> Self {
+        Self {
+            at: clock.time_at(alert.at),
+            severity: alert.severity.into(),
+            event: alert.event.clone(),
+            message: alert.message.clone(),
+            attack: alert.incident,
+        }
     }
 }
 
@@ -477,7 +484,13 @@ impl From<IncidentClass> for AttackKind {
         match class {
             IncidentClass::RandomSpoofed => Self::RandomSpoofed,
             IncidentClass::SingleSource => Self::SingleSource,
+            IncidentClass::FewSource => Self::FewSource,
+            IncidentClass::Distributed => Self::Distributed,
+            IncidentClass::Scan => Self::Scan,
+            IncidentClass::FlashCrowd => Self::FlashCrowd,
+            IncidentClass::ListenerOverload => Self::ListenerOverload,
             IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
+            IncidentClass::Reflection => Self::Reflection,
         }
     }
 }

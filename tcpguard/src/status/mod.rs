@@ -4,16 +4,21 @@
 //! what the agent measured ([`Facts`]). The document is a contract with other programs:
 //! `docs/schema/status.json` describes it, and within version 1 it only grows.
 
+mod allowed;
 pub mod attack;
 mod build;
 mod document;
+mod explanation;
 mod facts;
-mod narrative;
+pub(crate) mod narrative;
 #[cfg(test)]
 mod schema;
 mod time;
 
+pub use allowed::Allowed;
 pub use attack::*;
+pub(crate) use build::evidence;
 pub use document::*;
+pub use explanation::Explanation;
 pub use facts::{AlertFacts, ConfigFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts};
 pub use time::{Clock, Time};

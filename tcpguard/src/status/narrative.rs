@@ -18,7 +18,7 @@ pub(crate) fn place(addr: IpAddr, port: u16) -> String {
 }
 
 /// What is happening and what it means for the defence, in one sentence.
-pub(super) fn summary(incident: &IncidentReport) -> String {
+pub(crate) fn summary(incident: &IncidentReport) -> String {
     let evidence = &incident.evidence;
     let place = place(incident.listener.addr, incident.listener.port);
     let sources = short(evidence.sources_estimate as f64);
@@ -57,6 +57,7 @@ pub(super) fn summary(incident: &IncidentReport) -> String {
                 incident.class.in_words(),
             )
         }
+        _ => incident.in_words(),
     }
 }
 
@@ -83,6 +84,9 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Ad
                 .to_owned(),
             None,
         );
+    }
+    if let Some(text) = incident.class.advice() {
+        return advice(text.to_owned(), None);
     }
     match mode {
         engine::Mode::Enforce if incident.rules.is_empty() => advice(

@@ -78,6 +78,7 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
 /// A host on which nothing happens.
 pub fn calm() -> (Report, Facts) {
     let report = Report {
+        allowed: Vec::new(),
         mode: Mode::Enforce,
         incidents: Vec::new(),
         past: Vec::new(),
@@ -159,6 +160,10 @@ fn flood(mode: Mode) -> IncidentReport {
         signal: "fast".to_owned(),
         confidence: 0.969,
         evidence: Evidence {
+            ports_tried: 0,
+            addresses_tried: 0,
+            usual_syn_rate: 0.0,
+            unsolicited_rate: 0.0,
             failing_flows: 38_100,
             completion: 0.002,
             sources_estimate: 37_600,

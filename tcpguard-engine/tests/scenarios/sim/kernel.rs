@@ -7,8 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
-    Flow, FlowState, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind,
-    ListenerSample, Matcher, Mode, Queues, Rule, RuleCounters, RuleId, Sample, TcpExt, Timestamp,
+    Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
+    ListenerKind, ListenerSample, Matcher, Mode, Probe, Queues, Rule, RuleCounters, RuleId, Sample,
+    TcpExt, Timestamp,
 };
 
 /// Names a connection attempt in the simulation.
@@ -33,11 +34,13 @@ pub struct Server {
     pub traced: bool,
     /// The application accepts connections.
     pub accepting: bool,
+    /// A firewall behind the guard drops every SYN.
+    pub dead: bool,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { backlog: 128, cookies: true, traced: true, accepting: true }
+        Self { backlog: 128, cookies: true, traced: true, accepting: true, dead: false }
     }
 }
 
@@ -81,6 +84,14 @@ pub struct Kernel {
     pub epoch: u64,
     /// Whether the next sample counts half-open handshakes.
     pub count_half_open: bool,
+    /// The allow-list.
+    pub allowed: Vec<(IpNet, Timestamp)>,
+    /// What belongs to no listener.
+    pub host: HostCounters,
+    /// Sources that send SYNs to where nothing listens.
+    pub probes: Vec<Probe>,
+    /// What leaves is not seen.
+    pub one_sided: bool,
     sockets: Vec<Socket>,
     tcp_ext: TcpExt,
     flows: BTreeMap<Key, Flow>,
@@ -98,6 +109,10 @@ impl Default for Kernel {
             shift: 0,
             epoch: 1,
             count_half_open: false,
+            allowed: Vec::new(),
+            host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
+            probes: Vec::new(),
+            one_sided: false,
             sockets: Vec::new(),
             tcp_ext: TcpExt::default(),
             flows: BTreeMap::new(),
@@ -136,6 +151,9 @@ impl Kernel {
             return false;
         }
         let socket = &mut self.sockets[syn.to];
+        if socket.server.dead {
+            return false;
+        }
         if !socket.half_open.contains_key(&syn.key) {
             if !socket.server.accepting && socket.accept > socket.server.backlog {
                 self.tcp_ext.listen_overflows += 1;
@@ -242,7 +260,9 @@ impl Kernel {
         let matched = self.rules.values_mut().find(|r| r.rule.expires > now && matches(&r.rule));
         let Some(rule) = matched.filter(|_| self.mode != Mode::Off) else { return true };
         let counters = &mut self.sockets[syn.to].counters;
-        if self.clients.contains_key(&syn.client) {
+        let allowed =
+            self.allowed.iter().any(|(net, until)| net.contains(&syn.client) && *until > now);
+        if allowed || self.clients.contains_key(&syn.client) {
             counters.spared += 1;
             return true;
         }
@@ -319,7 +339,10 @@ impl Kernel {
             rules: rules
                 .map(|(&id, rule)| RuleCounters { id, hits: rule.hits, returned: rule.returned })
                 .collect(),
+            host: self.host,
+            probes: self.probes.clone(),
             sample_shift: self.shift,
+            one_sided: self.one_sided,
         }
     }
 
@@ -343,7 +366,9 @@ impl Kernel {
 
     pub fn remove(&mut self, rule: &Rule) {
         let removed = self.rules.remove(&rule.id).expect("only a rule that exists is removed");
-        assert_eq!(removed.rule, *rule);
+        // Whose it is may have changed since: what the kernel knows may not.
+        let known = |rule: &Rule| (rule.matcher, rule.expires);
+        assert_eq!(known(&removed.rule), known(rule));
     }
 
     /// Removes half-open entries that are the flood's by what is known: the entry, and the flow

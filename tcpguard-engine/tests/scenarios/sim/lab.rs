@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Engine, Flow, IncidentReport, ListenerReport, Matcher, Mode, Report, Request,
-    RequestError, Response, Rule, Settings, Severity,
+    AdoptedRule, Command, Engine, Flow, IncidentReport, ListenerReport, Matcher, Mode, Report,
+    Request, RequestError, Response, Rule, Settings, Severity,
 };
 
 use super::kernel::{HalfOpen, Kernel, Key, Server, Syn};
@@ -81,6 +81,8 @@ pub struct Lab {
     step: u64,
     /// Polls that do not happen: from, until.
     pub deaf: Option<(f64, f64)>,
+    /// The kernel takes no rules.
+    pub refuse_rules: bool,
 }
 
 impl Lab {
@@ -103,6 +105,7 @@ impl Lab {
             prints: Default::default(),
             step: 0,
             deaf: None,
+            refuse_rules: false,
         }
     }
 
@@ -272,6 +275,9 @@ impl Lab {
         let t = seconds(self.kernel.now);
         while let Some(command) = self.engine.next_command() {
             match command {
+                Command::InstallRule(rule) if self.refuse_rules => {
+                    self.engine.rule_failed(self.kernel.now, rule.id, "no memory");
+                }
                 Command::InstallRule(rule) => {
                     self.kernel.install(rule.clone());
                     self.installed.push((t, rule));
@@ -281,6 +287,7 @@ impl Lab {
                     self.kernel.remove(&rule);
                     self.removed.push((t, rule, why));
                 }
+                Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::SetSampling { shift } => self.kernel.shift = shift,
                 Command::InspectFlows => {
@@ -322,6 +329,34 @@ impl Lab {
         let result = self.engine.handle_request(self.kernel.now, request);
         self.carry_out();
         result
+    }
+
+    /// Starts the engine again; the kernel, its counters and its rules stay.
+    pub fn restart(&mut self) {
+        let settings = Settings::default();
+        self.engine = Engine::new(settings, self.engine.mode()).expect("the default settings");
+        self.engine.set_protected(self.protected.clone());
+        let adopted = self.kernel.rules().map(|rule| AdoptedRule {
+            id: rule.id,
+            matcher: rule.matcher,
+            origin: rule.origin.clone(),
+            reason: rule.reason.clone(),
+            created: rule.created,
+            expires: rule.expires,
+        });
+        self.engine.adopt(self.kernel.now, adopted.collect());
+        self.carry_out();
+    }
+
+    pub fn allow(&mut self, net: &str, seconds: u64) {
+        let request = Request::Allow {
+            net: net.parse().expect("prefix"),
+            lifetime: std::time::Duration::from_secs(seconds),
+            reason: "partner".to_owned(),
+            uid: 1000,
+            force: false,
+        };
+        self.request(request).expect("allowed");
     }
 
     pub fn report(&self) -> Report {

@@ -126,6 +126,8 @@ pub enum Sources {
     Within64,
     /// Some of this many addresses, scattered.
     Pool(u64),
+    /// Any address of this many /24 networks.
+    Networks(u64),
 }
 
 impl Sources {
@@ -145,6 +147,10 @@ impl Sources {
                 let prefix = 0x2001_0db8_0bad_0001_u128 << 64;
                 Ipv6Addr::from_bits(prefix | u128::from(random.bits())).into()
             }
+            Self::Networks(count) => {
+                let network = 0xc612_0000 + ((random.below(count) as u32) << 8);
+                Ipv4Addr::from_bits(network | random.below(256) as u32).into()
+            }
             Self::Pool(size) => unicast(Random::new(random.below(size)).bits()),
         }
     }
@@ -161,6 +167,8 @@ pub enum Shape {
     RandomWindowMss,
     /// No options; TTL drawn.
     RandomTtl,
+    /// As clients of several systems look, from various distances, but without a single option.
+    FarBare,
     /// As Linux sends it, 8 hops away.
     Linux,
     /// As clients of several systems at various distances.
@@ -208,6 +216,7 @@ impl Shape {
                 ..bare
             },
             Self::RandomTtl => Fingerprint { ttl: 33 + random.below(223) as u8, ..bare },
+            Self::FarBare => Fingerprint { ttl: 40 + random.below(20) as u8, ..bare },
             Self::Linux => linux,
             Self::Mix => {
                 let hops = 5 + random.below(20) as u8;

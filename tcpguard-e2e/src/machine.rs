@@ -1,0 +1,400 @@
+//! A machine in a box: this system's systemd as PID 1, with the package installed.
+//!
+//! It has namespaces of its own for everything but users, and an overlay over this machine's root,
+//! so that what is written inside vanishes with it. Nothing that is enabled here is started there.
+//! It ends with the process that booted it, however that ends; only an empty control group may then
+//! be left, which the next machine removes.
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
+use rustix::process::{Signal, chdir, pivot_root, set_parent_process_death_signal};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use serde_json::Value;
+
+/// PID 1.
+const SYSTEMD: &str = "/lib/systemd/systemd";
+/// What it starts.
+const TARGET: &str = "tcpguard-e2e.target";
+/// Where its root is put together.
+const ROOT: &str = "/run/root";
+/// Control groups of machines begin like this.
+const CGROUP: &str = "tcpguard-e2e.";
+
+const BOOT_LIMIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Machine {
+    init: Child,
+    cgroup: Cgroup,
+    /// Ends the thread that keeps the machine alive.
+    hang_up: Option<mpsc::Sender<()>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Machine {
+    /// Boots a machine with `files` (path inside and content) on it, beside the package.
+    ///
+    /// # Errors
+    /// Without root, systemd or `TCPGUARD_BIN`, or when it is not up within 20 s.
+    pub fn boot(files: &[(&str, &str)]) -> Result<Self> {
+        ensure!(
+            Path::new(SYSTEMD).is_file(),
+            "{SYSTEMD} is missing: install systemd (`cargo xtask setup` does)"
+        );
+        let package = package(files)?;
+        let (hang_up, end) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        // The kernel ends a machine with the thread that booted it.
+        let keeper = thread::Builder::new().name("machine".to_owned()).spawn(move || {
+            if tell.send(start(&package)).is_ok() {
+                // Nothing is ever sent; this returns when the machine is dropped.
+                let _ = end.recv();
+            }
+        })?;
+        let (init, cgroup) = told.recv().context("the machine's thread panicked")??;
+        let machine = Self { init, cgroup, hang_up: Some(hang_up), keeper: Some(keeper) };
+        let begun = Instant::now();
+        while !machine.output(&format!("systemctl is-active {TARGET}"))?.status.success() {
+            ensure!(begun.elapsed() < BOOT_LIMIT, "{TARGET} is not up after {BOOT_LIMIT:?}");
+            sleep(POLL);
+        }
+        machine.exec("systemd-sysusers")?;
+        Ok(machine)
+    }
+
+    /// Runs a command line (split at spaces) as root inside.
+    ///
+    /// # Errors
+    /// When it cannot be started. Its exit code is not looked at.
+    pub fn output(&self, line: &str) -> Result<Output> {
+        let target = self.init.id().to_string();
+        Command::new("nsenter")
+            .args(["--target", &target, "--mount", "--uts", "--ipc", "--net", "--pid", "--"])
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run nsenter: install util-linux")
+    }
+
+    /// Runs a command line as root inside and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails; the message carries its stderr.
+    pub fn exec(&self, line: &str) -> Result<String> {
+        let output = self.output(line)?;
+        let (out, err) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+        ensure!(output.status.success(), "{line:?}: {}: {}", output.status, err.trim());
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// A property of the service, as `systemctl show` has it.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    pub fn property(&self, name: &str) -> Result<String> {
+        Ok(self
+            .exec(&format!("systemctl show tcpguard --property {name} --value"))?
+            .trim()
+            .to_owned())
+    }
+
+    /// The service's process id inside, when it has one.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    pub fn main_pid(&self) -> Result<Option<u32>> {
+        let pid = self.property("MainPID")?.parse()?;
+        Ok((pid != 0).then_some(pid))
+    }
+
+    /// Waits until the service runs with another process than `before` and is ready. Returns its
+    /// process id.
+    ///
+    /// # Errors
+    /// When it does not within `limit`.
+    pub fn replaced(&self, before: u32, limit: Duration) -> Result<u32> {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if let Some(pid) = self.main_pid()?.filter(|pid| *pid != before)
+                && self.property("ActiveState")? == "active"
+            {
+                return Ok(pid);
+            }
+            sleep(POLL);
+        }
+        bail!("no other process than {before} within {limit:?}: {}", self.log()?)
+    }
+
+    /// Where a path of the machine is found from outside.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.init.id()))
+    }
+
+    /// Entries of the journal that fulfil `matches`, the oldest first, each with all its fields.
+    ///
+    /// # Errors
+    /// When journalctl fails.
+    pub fn journal(&self, matches: &str) -> Result<Vec<Value>> {
+        // What was sent before this is in the journal after it.
+        self.exec("journalctl --sync")?;
+        entries(&self.exec(&format!("journalctl --quiet --all --output=json {matches}"))?)
+    }
+
+    /// What the service has logged, for people.
+    ///
+    /// # Errors
+    /// When journalctl fails.
+    pub fn log(&self) -> Result<String> {
+        self.exec("journalctl --quiet --no-pager --output=short-monotonic --unit tcpguard")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log().unwrap_or_else(|error| format!("{error:#}"));
+            eprintln!("--- the machine's log of the service\n{log}---");
+        }
+        // Killing PID 1 kills all others; waiting for it waits for all.
+        if let Err(error) = self.init.kill().and_then(|()| self.init.wait()) {
+            eprintln!("the machine cannot be ended: {error}");
+        }
+        self.hang_up.take();
+        if self.keeper.take().is_some_and(|keeper| keeper.join().is_err()) {
+            eprintln!("the machine's thread panicked");
+        }
+        self.cgroup.remove();
+    }
+}
+
+/// Entries in journalctl's JSON, one a line.
+///
+/// # Errors
+/// When a line is none.
+pub fn entries(json: &str) -> Result<Vec<Value>> {
+    json.lines().map(|line| serde_json::from_str(line).context("not an entry")).collect()
+}
+
+/// What is put on a machine before it boots.
+struct Package {
+    binary: PathBuf,
+    /// Path inside and content.
+    files: Vec<(String, String)>,
+}
+
+/// The package as `packaging/README.md` lays it out, and `files`.
+fn package(files: &[(&str, &str)]) -> Result<Package> {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    let mut all = Vec::new();
+    for (source, destination) in [
+        ("systemd/tcpguard.service", "/usr/lib/systemd/system/tcpguard.service"),
+        ("systemd/tcpguard.sysusers", "/usr/lib/sysusers.d/tcpguard.conf"),
+        ("tcpguard.catalog", "/usr/lib/systemd/catalog/tcpguard.catalog"),
+        ("tcpguard.toml", "/etc/tcpguard/tcpguard.toml"),
+    ] {
+        let source = packaging.join(source);
+        let content = fs::read_to_string(&source)
+            .with_context(|| format!("cannot read {}", source.display()))?;
+        all.push((destination.to_owned(), content));
+    }
+    let own = [
+        (
+            "/etc/systemd/system/tcpguard-e2e.target",
+            "[Unit]\nDescription=The machine of a test\nDefaultDependencies=no\n\
+             Requires=systemd-journald.service\nAfter=systemd-journald.service\nAllowIsolate=yes\n",
+        ),
+        (
+            "/etc/systemd/journald.conf.d/tcpguard-e2e.conf",
+            "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\n",
+        ),
+        ("/etc/machine-id", "7c9f0a5e3d1b4862a4d0c6b8e2f19375\n"),
+        ("/etc/fstab", ""),
+    ];
+    for (path, content) in own.iter().chain(files) {
+        all.push(((*path).to_owned(), (*content).to_owned()));
+    }
+    Ok(Package { binary: crate::guard::binary()?, files: all })
+}
+
+/// Boots, and leaves this thread in the machine's namespaces.
+fn start(package: &Package) -> Result<(Child, Cgroup)> {
+    let namespaces = UnshareFlags::NEWNS
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWPID;
+    // SAFETY: this thread was made for the machine, and relies on nothing that changes here.
+    unsafe { unshare_unsafe(namespaces) }.context("cannot make namespaces: run as root")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let cgroup = make_root()?;
+    install(package)?;
+
+    let processes = File::options().write(true).open(cgroup.path().join("cgroup.procs"))?;
+    let enter = move || -> io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::io::write(&processes, b"0")?;
+        // SAFETY: this process has one thread.
+        unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let none = None::<&CStr>;
+        mount(c"cgroup2", c"/run/root/sys/fs/cgroup", c"cgroup2", flags, none)?;
+        // pivot_root(2), "pivot_root(".", ".")": the old root ends up above the new one.
+        chdir(c"/run/root")?;
+        pivot_root(c".", c".")?;
+        unmount(c".", UnmountFlags::DETACH)?;
+        Ok(chdir(c"/")?)
+    };
+    let mut systemd = Command::new(SYSTEMD);
+    systemd
+        .args(["--system", "--log-target=journal", "--show-status=no"])
+        .arg(format!("--unit={TARGET}"))
+        .env_clear()
+        .env("container", "tcpguard-e2e")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: the closure only makes system calls; it neither allocates nor takes locks.
+    unsafe { systemd.pre_exec(enter) };
+    match systemd.spawn() {
+        Ok(init) => Ok((init, cgroup)),
+        Err(error) => {
+            cgroup.remove();
+            Err(error).with_context(|| format!("cannot start {SYSTEMD}"))
+        }
+    }
+}
+
+/// Puts the machine's file systems together below [`ROOT`].
+fn make_root() -> Result<Cgroup> {
+    let none = MountFlags::empty();
+    let on = |path: &str| format!("{ROOT}{path}");
+    let fresh = |kind: &str, path: &str, options: Option<&CStr>| {
+        mount(kind, path, kind, none, options)
+            .with_context(|| format!("cannot mount {kind} at {path}"))
+    };
+    fresh("tmpfs", "/run", None)?;
+    for directory in ["/run/changes", "/run/work", ROOT, "/run/cgroup"] {
+        fs::create_dir(directory)?;
+    }
+    let layers = c"lowerdir=/,upperdir=/run/changes,workdir=/run/work";
+    fresh("overlay", ROOT, Some(layers))?;
+    // Of this machine's units only those are started that the target asks for.
+    for units in ["/etc/systemd/system", "/usr/lib/systemd/system"] {
+        for entry in fs::read_dir(on(units))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "wants") {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+    }
+    fresh("sysfs", &on("/sys"), None)?;
+    // As systemd mounts it on a real machine: for root alone.
+    fresh("bpf", &on("/sys/fs/bpf"), Some(c"mode=0700"))?;
+    for path in ["/run", "/tmp", "/dev"] {
+        fresh("tmpfs", &on(path), Some(c"mode=0755"))?;
+    }
+    fs::set_permissions(on("/tmp"), fs::Permissions::from_mode(0o1777))?;
+    // What `PrivateDevices=` takes over.
+    for directory in ["/dev/pts", "/dev/shm"] {
+        fs::create_dir(on(directory))?;
+    }
+    fresh("devpts", &on("/dev/pts"), Some(c"newinstance,ptmxmode=0666"))?;
+    symlink("pts/ptmx", on("/dev/ptmx"))?;
+    for (name, major, minor) in [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ] {
+        let node = on(&format!("/dev/{name}"));
+        mknodat(CWD, &node, FileType::CharacterDevice, Mode::empty(), makedev(major, minor))?;
+        fs::set_permissions(&node, fs::Permissions::from_mode(0o666))?;
+    }
+    fresh("cgroup2", "/run/cgroup", None)?;
+    Cgroup::create(Path::new("/run/cgroup"))
+}
+
+fn install(package: &Package) -> Result<()> {
+    for (path, content) in &package.files {
+        let path = PathBuf::from(format!("{ROOT}{path}"));
+        fs::create_dir_all(path.parent().context("a path with a directory")?)?;
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let binary = format!("{ROOT}/usr/sbin/tcpguard");
+    fs::copy(&package.binary, &binary).context("cannot install tcpguard")?;
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// The machine's control group.
+#[derive(Debug)]
+struct Cgroup {
+    /// Where control groups are: a descriptor, because the mount is in another namespace.
+    hierarchy: File,
+    name: String,
+}
+
+impl Cgroup {
+    fn create(hierarchy: &Path) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        for entry in fs::read_dir(hierarchy)?.flatten() {
+            // Removing fails where a machine still runs, and that is as it should be.
+            if entry.file_name().to_string_lossy().starts_with(CGROUP) {
+                let _ = remove_cgroups(&entry.path());
+            }
+        }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{CGROUP}{}.{number}", std::process::id());
+        fs::create_dir(hierarchy.join(&name)).context("cannot make a control group")?;
+        Ok(Self { hierarchy: File::open(hierarchy)?, name })
+    }
+
+    fn path(&self) -> PathBuf {
+        use std::os::fd::AsRawFd;
+        PathBuf::from(format!("/proc/self/fd/{}/{}", self.hierarchy.as_raw_fd(), self.name))
+    }
+
+    fn remove(&self) {
+        // The last processes leave it a moment after their end.
+        let begun = Instant::now();
+        while let Err(error) = remove_cgroups(&self.path()) {
+            if begun.elapsed() > Duration::from_secs(2) {
+                eprintln!("the control group {} is left: {error}", self.name);
+                return;
+            }
+            sleep(POLL);
+        }
+    }
+}
+
+/// Removes a control group and those below it. Their files are no obstacle.
+fn remove_cgroups(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroups(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
+}

@@ -1,0 +1,199 @@
+//! An agent that ends, in whatever way, opens no gap: the programs go on with the same maps, and the
+//! next agent takes both over. Needs root and `TCPGUARD_BIN`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{Guard, Mode, binary, cli};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How the agent ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Killed,
+    Stopped,
+    /// Stopped, and the maps are of no use to the next one, as after an upgrade to another layout.
+    Upgraded,
+    /// What a program would do that takes its filter off at its end.
+    Naive,
+}
+
+fn stage() -> Lab {
+    Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap()
+}
+
+fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
+    match end {
+        End::Killed => guard.kill().unwrap(),
+        End::Stopped => drop(guard.stop().unwrap()),
+        End::Upgraded => {
+            guard.stop().unwrap();
+            lab.edge.exec("find /sys/fs/bpf -path */maps/* -delete").unwrap();
+        }
+        End::Naive => {
+            guard.stop().unwrap();
+            cli(&lab.edge, &["detach", "--all"]).unwrap();
+        }
+    }
+    sleep(SECOND);
+    guard.start_again(Mode::Enforce).unwrap();
+}
+
+/// SYNs that the filter let through, by its own count.
+fn let_in(status: &Status) -> u64 {
+    ["syn", "syn_returned", "agent_gone", "unconfigured"]
+        .iter()
+        .map(|reason| status.reason(reason))
+        .sum()
+}
+
+/// SYNs that met a full queue, by the kernel's count: the flood fills the queue of 128 before there
+/// is a rule, and everything that gets in after that is counted here.
+fn met_full_queue(lab: &Lab) -> u64 {
+    let text = lab.edge.exec("cat /proc/net/netstat").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut all = names.split(' ').zip(values.split(' '));
+    all.find(|(name, _)| *name == "TCPReqQFullDrop").unwrap().1.parse().unwrap()
+}
+
+/// A flood alone, so that every SYN that gets in while the agent ends and starts is the flood's: by
+/// the filter's count where the same maps go on, and by the kernel's.
+fn leaked(end: End) -> u64 {
+    let lab = stage();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flood = Flood::random(Family::V4.service(), 20 * SECOND).start(&lab).unwrap();
+    let ruled = guard.wait_for_rule(5 * SECOND).unwrap();
+    let incident = ruled.attacks()[0].id();
+    let (before, queue_before) = (guard.status().unwrap(), met_full_queue(&lab));
+    restart(&lab, &mut guard, end);
+    sleep(2 * SECOND);
+    let (after, queue_after) = (guard.status().unwrap(), met_full_queue(&lab));
+    let filter = match end {
+        End::Killed | End::Stopped => let_in(&after) - let_in(&before),
+        // The counters began anew.
+        End::Upgraded | End::Naive => let_in(&after),
+    };
+    let kernel = queue_after - queue_before;
+    println!(
+        "{end:?}: of {} SYNs {filter} leaked by the filter's count, {kernel} by the kernel's",
+        flood.sent()
+    );
+    flood.stop().unwrap();
+    if matches!(end, End::Killed | End::Stopped) {
+        // Times of day are kept in milliseconds.
+        let moved = after.rules()[0].created().abs_diff(ruled.rules()[0].created());
+        assert!(moved < 50_000_000, "it is the same rule: {moved} ns apart");
+        assert!(after.rules_in_kernel() >= Some(1));
+        let open = after.attacks();
+        assert!(open.iter().all(|attack| attack.id() > incident), "numbers are not used twice");
+    }
+    filter + kernel
+}
+
+#[test]
+fn a_killed_agent_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::Killed), 0);
+}
+
+#[test]
+fn a_restarted_agent_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::Stopped), 0);
+}
+
+#[test]
+fn an_upgrade_to_other_maps_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::Upgraded), 0);
+}
+
+/// The measure can fail.
+#[test]
+fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
+    let leaked = leaked(End::Naive);
+    assert!(leaked > 10_000, "{leaked}");
+}
+
+/// Clients connect all the while, and no connection is lost.
+#[test]
+fn no_client_notices_the_end_of_an_agent() {
+    for end in [End::Killed, End::Stopped] {
+        let lab = stage();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let load = Load::start(&lab.client, Family::V4.service(), 100).unwrap();
+        sleep(2 * SECOND);
+        let flood = Flood::random(Family::V4.service(), 20 * SECOND).start(&lab).unwrap();
+        guard.wait_for_rule(5 * SECOND).unwrap();
+        sleep(SECOND);
+        let from = boot_ns();
+        restart(&lab, &mut guard, end);
+        sleep(2 * SECOND);
+        let to = boot_ns();
+        sleep(3 * SECOND);
+        flood.stop().unwrap();
+        let attempts = load.finish().unwrap().begun(from, to);
+        println!("{end:?}: {}", attempts.summary());
+        assert!(attempts.share_within(SECOND) >= 1.0, "{end:?}: {}", attempts.summary());
+    }
+}
+
+/// What an operator set outlives the agent: blocks, and the mode set by command.
+#[test]
+fn blocks_and_mode_outlive_the_agent() {
+    let lab = stage();
+    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
+    assert!(cli(&lab.edge, &block).unwrap().status.success());
+    let before = guard.status().unwrap();
+    for end in [End::Killed, End::Stopped, End::Upgraded] {
+        restart(&lab, &mut guard, end);
+        let after = guard.status().unwrap();
+        let rules = after.rules();
+        assert_eq!(rules.len(), 1, "{end:?}");
+        assert_eq!(after.rules_in_kernel(), Some(1), "{end:?}");
+        let (old, new) = (before.rules()[0].clone(), rules[0].clone());
+        assert_eq!((new.reason(), new.matches()), (old.reason(), old.matches()), "{end:?}");
+        // Times of day are kept in milliseconds.
+        assert!(new.created().abs_diff(old.created()) < 50_000_000, "{end:?}");
+    }
+}
+
+/// Two agents would fight over the same programs: the second one is refused, wherever its sockets are.
+#[test]
+fn a_second_agent_with_other_directories_is_refused() {
+    let lab = stage();
+    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let mut second = lab.edge.command(binary().unwrap()).unwrap();
+    second.args(["run", "-i", INTERFACE]);
+    second.args(["--runtime-dir", "/run/other", "--state-dir", "/run/other-state"]);
+    let output = second.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("another tcpguard agent"), "{said}");
+}
+
+/// A damaged state file is set aside with one line; the rules in the kernel go on.
+#[test]
+fn a_damaged_state_file_costs_the_reasons_and_not_the_rules() {
+    let lab = stage();
+    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
+    assert!(cli(&lab.edge, &block).unwrap().status.success());
+    guard.stop().unwrap();
+    let file = format!("{}/state.json", tcpguard_e2e::guard::STATE_DIR);
+    lab.edge.write(&file, "{\"schema\":\"tcpguard.state/1\",\"rules\":[{").unwrap();
+    guard.start_again(Mode::Observe).unwrap();
+    let status = guard.status().unwrap();
+    assert_eq!(status.rules().len(), 1);
+    assert!(status.rules()[0].reason().contains("without a record"));
+    assert!(guard.log().contains("is kept as"), "{}", guard.log());
+    assert!(lab.edge.read(&format!("{file}.bad")).is_ok());
+}

@@ -1,0 +1,368 @@
+//! The unit under a real systemd: what it may, how it comes back, what it leaves. Needs root,
+//! systemd and `TCPGUARD_BIN`.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tcpguard_e2e::machine::Machine;
+
+const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
+const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
+
+/// As in the unit.
+const WATCHDOG: Duration = Duration::from_secs(3);
+const RESTART: Duration = Duration::from_millis(100);
+/// What systemd may add to the watchdog's time.
+const SLACK: Duration = Duration::from_millis(500);
+/// What a start may take, from the process to its readiness.
+const START: Duration = Duration::from_secs(2);
+
+/// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, by their bits in the kernel's `capability.h`.
+const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+
+/// A machine with one interface and this configuration; nothing is started.
+fn machine(config: &str) -> Machine {
+    let machine = Machine::boot(&[(CONFIG, config)]).unwrap();
+    machine.exec("ip link add eth0 type veth peer name wire").unwrap();
+    machine.exec("ip link set eth0 up").unwrap();
+    machine.exec("ip link set wire up").unwrap();
+    machine
+}
+
+/// A machine that is guarded, and the process id of its guard.
+fn guarded() -> (Machine, u32) {
+    let machine = machine(GUARDED);
+    machine.exec("systemctl start tcpguard").unwrap();
+    let pid = machine.main_pid().unwrap().expect("it runs");
+    (machine, pid)
+}
+
+fn filtered(machine: &Machine) -> bool {
+    machine.exec("ip link show dev eth0").unwrap().contains("xdp")
+}
+
+fn status(machine: &Machine) -> Value {
+    serde_json::from_str(&machine.exec("tcpguard status --json").unwrap()).unwrap()
+}
+
+/// A line of `/proc/PID/status`.
+fn process(machine: &Machine, pid: u32, field: &str) -> String {
+    let status = machine.exec(&format!("cat /proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+    line.unwrap_or_else(|| panic!("no {field} in {status}")).trim().to_owned()
+}
+
+/// Runs a command line as `user` of `groups` and returns whether it succeeded, and its stderr.
+fn as_user(machine: &Machine, groups: &str, line: &str) -> (Option<i32>, String) {
+    let line = format!("setpriv --reuid nobody --regid nogroup {groups} {line}");
+    let output = machine.output(&line).unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_unit_is_exposed_at_1_5_of_10_at_most() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd/tcpguard.service");
+    let analysis = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
+        .arg(unit)
+        .output()
+        .expect("systemd-analyze: install systemd (`cargo xtask setup` does)");
+    let report = String::from_utf8_lossy(&analysis.stdout);
+    println!("{}", report.lines().last().unwrap_or_default());
+    assert!(analysis.status.success(), "{report}");
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit_and_the_catalog() {
+    let machine = machine(GUARDED);
+    let verified = machine.output("systemd-analyze verify --man=no tcpguard.service").unwrap();
+    let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.success(), "{complaints}");
+    assert!(!complaints.contains("tcpguard"), "{complaints}");
+
+    machine.exec("journalctl --update-catalog").unwrap();
+    let catalog = machine.exec("journalctl --list-catalog").unwrap();
+    for (event, id) in tcpguard::observe::events::MESSAGE_IDS {
+        assert!(catalog.contains(&format!("{id} tcpguard: ")), "{event} in {catalog}");
+    }
+}
+
+#[test]
+fn it_guards_with_three_capabilities_and_without_root() {
+    let (machine, pid) = guarded();
+    assert!(filtered(&machine));
+    let status = status(&machine);
+    assert_eq!(status["daemon"]["state"], "observing", "{status:#}");
+    assert_eq!(status["health"].as_array().unwrap().len(), 0, "{:#}", status["health"]);
+    assert_eq!(
+        machine.property("StatusText").unwrap(),
+        "guards eth0, mode observe; see: tcpguard status"
+    );
+
+    let uids = process(&machine, pid, "Uid");
+    let own = machine.exec("id --user tcpguard").unwrap().trim().to_owned();
+    assert!(own != "0" && uids.split_whitespace().all(|uid| uid == own), "{uids}, not {own}");
+    for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        let found = process(&machine, pid, set);
+        println!("{set} {found}");
+        assert_eq!(u64::from_str_radix(&found, 16).unwrap(), CAPABILITIES, "{set}");
+    }
+    assert_eq!(process(&machine, pid, "NoNewPrivs"), "1");
+    assert_eq!(process(&machine, pid, "Seccomp"), "2", "a filter");
+}
+
+#[test]
+fn every_one_of_its_capabilities_is_needed() {
+    for (name, without) in [
+        ("CAP_BPF", "CAP_NET_ADMIN CAP_PERFMON"),
+        ("CAP_NET_ADMIN", "CAP_BPF CAP_PERFMON"),
+        ("CAP_PERFMON", "CAP_BPF CAP_NET_ADMIN"),
+    ] {
+        let drop_in = format!(
+            "[Service]\nAmbientCapabilities=\nAmbientCapabilities={without}\n\
+             CapabilityBoundingSet=\nCapabilityBoundingSet={without}\nRestart=no\n"
+        );
+        let machine = Machine::boot(&[
+            (CONFIG, GUARDED),
+            ("/etc/systemd/system/tcpguard.service.d/without.conf", &drop_in),
+        ])
+        .unwrap();
+        machine.exec("ip link add eth0 type veth peer name wire").unwrap();
+        assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
+        let log = machine.log().unwrap();
+        assert!(log.contains(&format!("missing {name};")), "{log}");
+        assert!(!filtered(&machine));
+    }
+}
+
+#[test]
+fn strangers_reach_neither_sockets_nor_pins_and_the_group_reads() {
+    let (machine, _) = guarded();
+    let nobody = |line: &str| as_user(&machine, "--clear-groups", line);
+    for line in ["tcpguard status", "tcpguard mode enforce"] {
+        let (code, said) = nobody(line);
+        assert_eq!(code, Some(4), "{line}: {said}");
+        assert!(said.contains("permission denied"), "{line}: {said}");
+    }
+    for pins in ["/sys/fs/bpf", "/sys/fs/bpf/tcpguard", "/run/tcpguard/bpf"] {
+        let listed = machine.output(&format!(
+            "setpriv --reuid nobody --regid nogroup --clear-groups find {pins} -mindepth 1"
+        ));
+        assert_eq!(String::from_utf8_lossy(&listed.unwrap().stdout), "", "in {pins}");
+    }
+    let pins = machine.exec("find /sys/fs/bpf/tcpguard -type f").unwrap();
+    assert!(pins.lines().count() >= 2, "root finds the links: {pins}");
+    let mine = machine.exec("find /sys/fs/bpf/tcpguard -type f ! -perm 0600").unwrap();
+    assert_eq!(mine, "", "pins are for their owner alone");
+
+    let member = |line: &str| as_user(&machine, "--groups tcpguard", line);
+    let (code, said) = member("tcpguard status --brief");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = member("tcpguard mode enforce");
+    assert_eq!(code, Some(4), "{said}");
+    machine.exec("tcpguard mode enforce").unwrap();
+    let entries = machine.journal("TCPGUARD_EVENT=mode_changed").unwrap();
+    assert_eq!(entries.len(), 1, "told once, not on stderr again: {entries:#?}");
+    assert_eq!(entries[0]["_SYSTEMD_UNIT"], "tcpguard.service");
+    assert_eq!(entries[0]["PRIORITY"], "5");
+}
+
+#[test]
+fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
+    let (machine, pid) = guarded();
+    let write = |config: &str| std::fs::write(machine.path(CONFIG), config).unwrap();
+    write(&format!("{GUARDED}[listeners]\nignore_ports = [8080]\n[control]\ngroup = \"adm\"\n"));
+    let note = status(&machine)["health"][0]["code"].clone();
+    assert_eq!(note, "config_changed", "a file that nobody has read yet is noticed");
+    machine.exec("systemctl reload tcpguard").unwrap();
+    assert_eq!(machine.main_pid().unwrap(), Some(pid), "the same process");
+    assert_eq!(machine.property("ActiveState").unwrap(), "active");
+    let told = machine.journal("TCPGUARD_EVENT=config_reloaded").unwrap();
+    let message = told[0]["MESSAGE"].as_str().unwrap();
+    assert!(message.contains("applied listeners.ignore_ports"), "{message}");
+    assert!(message.contains("only a restart applies control.group"), "{message}");
+    assert_eq!(status(&machine)["health"][0]["code"], "config_waits");
+
+    write("mode = \"enforced\"\n[detection]\nfast_min = 0\n");
+    assert!(!machine.output("systemctl reload tcpguard").unwrap().status.success());
+    assert_eq!(machine.main_pid().unwrap(), Some(pid));
+    let log = machine.log().unwrap();
+    for mistake in
+        [format!("{CONFIG}:1: mode: \"enforced\""), format!("{CONFIG}:3: detection.fast_min")]
+    {
+        assert!(log.contains(&mistake), "{mistake} in {log}");
+    }
+    let document = status(&machine);
+    let config = &document["daemon"]["config"];
+    assert_eq!(config["valid"], false, "{config:#}");
+    assert!(config["error"].as_str().unwrap().starts_with(&format!("{CONFIG}:1: ")), "{config:#}");
+
+    write(GUARDED);
+    machine.exec(&format!("kill -HUP {pid}")).unwrap();
+    let begun = Instant::now();
+    while status(&machine)["daemon"]["config"]["valid"] == false {
+        assert!(begun.elapsed() < Duration::from_secs(2), "SIGHUP is not heard");
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(status(&machine)["health"].as_array().unwrap().len(), 0);
+    assert_eq!(machine.property("ActiveState").unwrap(), "active", "no longer reloading");
+}
+
+#[test]
+fn an_agent_that_hangs_is_replaced_and_the_filter_stays() {
+    let (machine, pid) = guarded();
+    let begun = Instant::now();
+    machine.exec(&format!("kill -STOP {pid}")).unwrap();
+    let mut samples = 0;
+    let limit = WATCHDOG + SLACK + RESTART;
+    loop {
+        assert!(filtered(&machine), "the filter is gone");
+        samples += 1;
+        match machine.main_pid().unwrap() {
+            Some(now) if now != pid => break,
+            _ => assert!(begun.elapsed() < limit, "still there after {:?}", begun.elapsed()),
+        }
+    }
+    println!("replaced {:.2?} after SIGSTOP, filter there in {samples} samples", begun.elapsed());
+    machine.replaced(pid, START).unwrap();
+    assert!(filtered(&machine));
+    assert_eq!(machine.property("NRestarts").unwrap(), "1");
+    assert_eq!(status(&machine)["daemon"]["state"], "observing");
+
+    let pid = machine.main_pid().unwrap();
+    sleep(WATCHDOG + SLACK);
+    assert_eq!(machine.main_pid().unwrap(), pid, "one that works is left alone");
+}
+
+#[test]
+fn an_agent_that_is_killed_is_back_at_once_as_often_as_it_takes() {
+    let (machine, mut pid) = guarded();
+    machine.exec("tcpguard mode enforce").unwrap();
+    machine.exec("tcpguard block 192.0.2.0/24").unwrap();
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        let begun = Instant::now();
+        machine.exec(&format!("kill -KILL {pid}")).unwrap();
+        assert!(filtered(&machine), "the filter is gone");
+        pid = machine.replaced(pid, RESTART + START).unwrap();
+        longest = longest.max(begun.elapsed());
+        assert!(filtered(&machine));
+    }
+    println!("10 times killed, ready again after {longest:.2?} at most");
+    assert_eq!(machine.property("NRestarts").unwrap(), "10");
+    assert_eq!(machine.property("ActiveState").unwrap(), "active");
+    let document = status(&machine);
+    assert_eq!(document["daemon"]["state"], "protecting", "the mode is kept: {document:#}");
+    assert_eq!(document["rules"]["list"][0]["matches"], "192.0.2.0/24", "so are rules");
+    assert_eq!(document["rules"]["in_kernel"], 1);
+}
+
+#[test]
+fn a_stop_leaves_the_filter_and_detach_takes_it_off() {
+    let (machine, _) = guarded();
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!(machine.property("Result").unwrap(), "success");
+    assert!(filtered(&machine));
+    assert!(machine.log().unwrap().contains("tcpguard detach --all"), "the way out is named");
+    machine.exec("systemctl start tcpguard").unwrap();
+    assert!(filtered(&machine));
+
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!(machine.exec("tcpguard detach --all").unwrap(), "detached eth0\n");
+    assert!(!filtered(&machine));
+}
+
+#[test]
+fn an_interface_that_is_made_again_is_protected_again_and_the_journal_tells() {
+    let (machine, _) = guarded();
+    machine.exec("ip link delete eth0").unwrap();
+    machine.exec("ip link add eth0 type veth peer name wire").unwrap();
+    let begun = Instant::now();
+    while !filtered(&machine) {
+        assert!(begun.elapsed() < Duration::from_secs(2), "not protected again");
+    }
+    machine.exec("tcpguard detach eth0").unwrap();
+    let told = machine.journal("SYSLOG_IDENTIFIER=tcpguard _TRANSPORT=journal").unwrap();
+    let told: Vec<_> = told.iter().map(|entry| &entry["TCPGUARD_EVENT"]).collect();
+    assert_eq!(told, ["interface_changed", "interface_changed", "filter_detached"]);
+}
+
+#[test]
+fn what_was_started_by_hand_is_taken_over() {
+    let machine = machine(GUARDED);
+    machine.exec("systemd-run --quiet --unit=by-hand /usr/sbin/tcpguard run").unwrap();
+    machine.exec("tcpguard status --wait healthy --timeout 5s").unwrap();
+    assert!(filtered(&machine));
+    machine.exec("systemctl stop by-hand").unwrap();
+    assert!(filtered(&machine));
+    machine.exec("systemctl start tcpguard").unwrap();
+    assert!(filtered(&machine));
+    assert_eq!(status(&machine)["interfaces"][0]["pinned"], true);
+}
+
+#[test]
+fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
+    let machine = machine(&format!("{GUARDED}[control]\ngroup = \"adm\"\n"));
+    assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
+    machine.exec("systemctl stop tcpguard").unwrap();
+    let errors =
+        machine.exec("journalctl --quiet --unit tcpguard --identifier tcpguard -p err").unwrap();
+    assert!(errors.contains("SupplementaryGroups=adm"), "{errors}");
+
+    let directory = machine.path("/etc/systemd/system/tcpguard.service.d");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("group.conf"), "[Service]\nSupplementaryGroups=adm\n").unwrap();
+    machine.exec("systemctl daemon-reload").unwrap();
+    machine.exec("systemctl start tcpguard").unwrap();
+    let (code, said) = as_user(&machine, "--groups adm", "tcpguard status --brief");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
+    let (machine, pid) = guarded();
+    let journald =
+        machine.exec("systemctl show systemd-journald --property MainPID --value").unwrap();
+    machine.exec(&format!("kill -STOP {journald}")).unwrap();
+    // Each change is a line in the log; far more than the stream to journald holds.
+    let changes =
+        "for i in $(seq 200); do tcpguard -q mode enforce; tcpguard -q mode observe; done";
+    std::fs::write(machine.path("/root/changes.sh"), changes).unwrap();
+    machine.exec("sh -e /root/changes.sh").unwrap();
+    let document = status(&machine);
+    assert!(document["daemon"]["watchdog_age_ms"].as_u64().unwrap() < 1000, "{document:#}");
+    let lost = document["health"][0]["text"].as_str().unwrap();
+    println!("{lost}");
+    assert!(lost.contains("did not reach the journal"), "{lost}");
+    machine.exec(&format!("kill -CONT {journald}")).unwrap();
+    assert_eq!(machine.main_pid().unwrap(), Some(pid));
+    machine.exec("tcpguard mode enforce").unwrap();
+    let last = machine.journal("TCPGUARD_EVENT=mode_changed").unwrap().pop().expect("an entry");
+    assert!(last["TCPGUARD_LOST"].is_string(), "{last:#}");
+}
+
+#[test]
+fn a_host_without_an_interface_to_guard_is_not_started_again_and_again() {
+    let machine = machine("");
+    assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
+    sleep(3 * RESTART);
+    assert_eq!(machine.property("ActiveState").unwrap(), "failed");
+    assert_eq!(machine.property("NRestarts").unwrap(), "0");
+    assert!(machine.log().unwrap().contains("no interface to guard; name one"));
+}
+
+#[test]
+fn log_lines_reach_the_journal_with_their_priority() {
+    let (machine, _) = guarded();
+    let entries =
+        machine.journal("--unit tcpguard _TRANSPORT=stdout SYSLOG_IDENTIFIER=tcpguard").unwrap();
+    let started = entries.iter().find(|entry| {
+        entry["MESSAGE"].as_str().is_some_and(|message| message.contains("protects eth0"))
+    });
+    let started = started.unwrap_or_else(|| panic!("the line at start is missing: {entries:#?}"));
+    assert_eq!(started["PRIORITY"], "6");
+    assert!(started["MESSAGE"].as_str().unwrap().starts_with("tcpguard "), "no time of its own");
+}

@@ -1,0 +1,116 @@
+//! What an earlier run left behind: rules in the kernel, and what was learned. And what the kernel
+//! did not take.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::learned::{Learned, LearnedError};
+use crate::{AdoptedRule, Command, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp};
+
+/// A rule that the kernel did not take is tried again after this long.
+const AGAIN: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Takes over the rules that are in the kernel from an earlier run, so that a restart opens no
+    /// gap. To be called before the first sample and after [`Engine::set_protected`].
+    ///
+    /// An automatic rule goes on until its end, is renewed while it hits, and becomes the rule of
+    /// the next incident that asks for it. What cannot be kept (it has ended, its slot or its matcher
+    /// is there twice, its source is exempt now) is taken out by [`Command::RemoveRule`].
+    pub fn adopt(&mut self, now: Timestamp, rules: Vec<AdoptedRule>) {
+        for AdoptedRule { id, matcher, origin, reason, created, expires } in rules {
+            if let Origin::Incident(incident) = origin {
+                // New incidents must not be taken for those of an earlier run.
+                self.incidents = self.incidents.max(incident);
+            }
+            let rule = Rule { id, matcher, origin, reason, created, expires };
+            let exempt = match (&rule.matcher, &rule.origin) {
+                (Matcher::Source(net), Origin::Incident(_)) => self.exempt.touched_by(net),
+                _ => None,
+            };
+            let refused = match exempt {
+                Some((_, what)) => Some((rule, format!("the source is protected now ({what})"))),
+                None => {
+                    let why = "it has ended, or another rule stands in its place";
+                    let adopted = self.book.adopt(now, rule, &self.settings);
+                    adopted.err().map(|rule| (rule, why.to_owned()))
+                }
+            };
+            if let Some((rule, why)) = refused {
+                self.commands.push_back(Command::RemoveRule { rule, why });
+            }
+        }
+    }
+
+    /// Says that the kernel did not take rule `id`, of which nothing is left there. An automatic rule
+    /// is tried again after ten seconds; an operator's is gone.
+    pub fn rule_failed(&mut self, now: Timestamp, id: RuleId, why: &str) {
+        let Some(entry) = self.book.remove(id) else { return };
+        let then = match entry.rule.origin {
+            Origin::Incident(_) => "it is tried again in 10 s",
+            Origin::Operator { .. } => "block the prefix again once that is mended",
+        };
+        let text = format!("rule {} is not in the kernel: {why}; {then}", id.0);
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+            if incident.wants(&entry.rule.matcher) {
+                incident.postpone(&entry.rule.matcher, now + AGAIN);
+                incident.note(now, text.clone());
+            }
+        }
+        self.tell_of_rule(Severity::Warning, "rule_failed", text, entry.incident());
+    }
+
+    /// What was learned of the listeners, for [`Engine::teach`] of a later run.
+    pub fn learned(&self) -> Learned {
+        Learned::of(self.watches.values().map(|watch| watch.learned(self.now)))
+    }
+
+    /// Takes over what an earlier run learned `age` ago. Listeners get their part when they are first
+    /// seen, those that are followed already at once.
+    ///
+    /// # Errors
+    /// When it is of another version or holds a value that cannot have been learned; then nothing
+    /// is taken over.
+    pub fn teach(&mut self, learned: Learned, age: Duration) -> Result<(), LearnedError> {
+        let listeners = learned.validate()?;
+        self.taught = listeners.map(|listener| (listener.listener, (listener, age))).collect();
+        for watch in self.watches.values_mut() {
+            if let Some((learned, age)) = self.taught.remove(&watch.listener) {
+                watch.teach(self.now, &learned, age);
+            }
+        }
+        Ok(())
+    }
+
+    /// The incident of a listener under attack takes over the signature rules of an earlier run.
+    pub(super) fn hand_over(&mut self, id: crate::ListenerId) {
+        let ttl = self.settings.rule_ttl;
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let Some(incident) = watch.incident.as_mut().filter(|open| open.class().is_flood()) else {
+            return;
+        };
+        for entry in self.book.orphans() {
+            let matcher = entry.rule.matcher;
+            let here = matches!(matcher, Matcher::Signature { listener, .. } if listener == id);
+            if here && !incident.wants(&matcher) && !incident.has_refused(self.now, &matcher) {
+                incident.want(matcher, entry.rule.reason.clone(), ttl);
+            }
+        }
+    }
+
+    /// The rules of an earlier run become those of the incidents that ask for them. Nobody asks for
+    /// them while the guard is off.
+    pub(super) fn settle_orphans(&mut self) {
+        if self.mode == Mode::Off {
+            let orphans: Vec<Matcher> =
+                self.book.orphans().map(|entry| entry.rule.matcher).collect();
+            for matcher in orphans {
+                self.book.disown(&matcher);
+                self.farewells.insert(matcher, "the guard is off".to_owned());
+            }
+        }
+        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_ref());
+        let wanted = incidents.flat_map(|incident| incident.wanted());
+        self.book.settle_orphans(wanted.map(|wanted| (&wanted.matcher, wanted.incident)));
+    }
+}

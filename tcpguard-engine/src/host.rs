@@ -1,0 +1,305 @@
+//! What concerns no single listener: port scans, and answers that this host did not ask for.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::evidence::Assessment;
+use crate::incident::{Incident, Opening};
+use crate::signal::Signal;
+use crate::{
+    Evidence, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId, Probe, Sample,
+    Settings, SourceShare, Timestamp,
+};
+
+/// Rates are judged over this span.
+const SPAN: Duration = Duration::from_secs(1);
+/// Sources reported.
+const TOP: usize = 8;
+/// Ports or addresses from which they are several: a scan of one is about that one.
+const SEVERAL: u32 = 2;
+/// That a source which fails at so many places in a row is a scanner is this sure (Jung, Paxson,
+/// Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing", 2004: four
+/// failures suffice for a false positive rate of 1 %).
+const SCAN_CONFIDENCE: f64 = 0.99;
+
+/// What happened between two polls.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tick {
+    span: Duration,
+    own: Option<u64>,
+    answers: u64,
+    unsolicited: u64,
+    segments: u64,
+    /// Variance of `unsolicited`, which is known by sample.
+    variance: f64,
+}
+
+/// The host's counters, scanners and incidents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    counters: HostCounters,
+    ticks: VecDeque<Tick>,
+    probes: Vec<Probe>,
+    unsolicited_streak: u32,
+    open: Vec<Open>,
+}
+
+/// An open incident and when what it is about was last seen.
+#[derive(Clone, Debug)]
+struct Open {
+    incident: Incident,
+    seen: Timestamp,
+}
+
+/// Something that is the matter now.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    signal: Signal,
+    listener: Listener,
+    started: Timestamp,
+    /// Packets it is about: so far when it is new, since the last poll after that.
+    packets: (u64, u64),
+    rate: f64,
+    assessment: Assessment,
+    notes: Vec<String>,
+}
+
+impl Finding {
+    /// What it is.
+    pub fn class(&self) -> IncidentClass {
+        self.assessment.class
+    }
+}
+
+/// What came of a [`Finding`].
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    /// Nothing to tell.
+    None,
+    /// A new incident.
+    Opened(Box<IncidentReport>),
+    /// An incident that has grown or of which more is known.
+    Changed(Box<IncidentReport>),
+}
+
+impl Host {
+    /// Takes over a sample. The answer is the number of flows that take places in the table of
+    /// followed flows beside those of listeners: own SYNs.
+    pub fn observe(
+        &mut self,
+        sample: &Sample,
+        elapsed: Duration,
+        restarted: bool,
+        settings: &Settings,
+    ) -> u64 {
+        let before = std::mem::replace(&mut self.counters, sample.host);
+        self.probes.clone_from(&sample.probes);
+        let Some(tick) = difference(&before, &sample.host).filter(|_| !restarted) else {
+            self.ticks.clear();
+            return 0;
+        };
+        let weight = (1_u64 << sample.sample_shift.min(63)) as f64;
+        let variance = tick.unsolicited as f64 * (weight - 1.0);
+        self.ticks.push_back(Tick { span: elapsed, variance, ..tick });
+        while self.ticks.iter().skip(1).map(|tick| tick.span).sum::<Duration>() >= SPAN {
+            self.ticks.pop_front();
+        }
+        let unsolicited = self.unsolicited(&tick, variance);
+        let rate = unsolicited / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let factor = if self.is_open(IncidentClass::Reflection) { 0.5 } else { 1.0 };
+        let reflected = rate >= factor * settings.reflection_rate
+            && unsolicited >= factor * settings.reflection_share * tick.answers as f64;
+        self.unsolicited_streak = if reflected { self.unsolicited_streak + 1 } else { 0 };
+        tick.own.unwrap_or(0)
+    }
+
+    /// Answers of a tick that were certainly not asked for.
+    ///
+    /// Where no SYN of this host has ever been seen, because only one direction is or they leave by an
+    /// interface that is not watched, connections that are in use tell that answers were asked for;
+    /// then nothing is known.
+    fn unsolicited(&self, tick: &Tick, variance: f64) -> f64 {
+        let total = |count: fn(&Tick) -> u64| self.ticks.iter().map(count).sum::<u64>();
+        let unseen = self.counters.own_syn.unwrap_or(0) == 0;
+        if unseen && total(|tick| tick.segments) >= total(|tick| tick.answers) {
+            return 0.0;
+        }
+        match tick.own {
+            None => tick.answers as f64,
+            Some(_) => (tick.unsolicited as f64 - 2.0 * variance.sqrt()).max(0.0),
+        }
+    }
+
+    /// What is the matter now.
+    pub fn findings(&self, now: Timestamp, settings: &Settings) -> Vec<Finding> {
+        let reflection = self.reflection(now, settings);
+        self.scan(now, settings).into_iter().chain(reflection).collect()
+    }
+
+    fn reflection(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
+        if self.unsolicited_streak < settings.reflection_polls {
+            return None;
+        }
+        let count = |tick: &Tick| self.unsolicited(tick, tick.variance) as u64;
+        let streak = self.ticks.iter().rev().take(self.unsolicited_streak as usize);
+        let (span, unsolicited, all) = streak.fold((Duration::ZERO, 0, 0), |sums, tick| {
+            (sums.0 + tick.span, sums.1 + count(tick), sums.2 + tick.answers)
+        });
+        let rate = unsolicited as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
+        let share = if all == 0 { 0.0 } else { unsolicited as f64 / all as f64 };
+        let evidence = Evidence { unsolicited_rate: rate, ..Evidence::default() };
+        Some(Finding {
+            signal: Signal::Answers,
+            listener: Listener::HOST,
+            started: now - span,
+            packets: (unsolicited, self.ticks.back().map_or(0, count)),
+            rate,
+            assessment: Assessment::of_counters(IncidentClass::Reflection, share, evidence),
+            notes: Vec::new(),
+        })
+    }
+
+    fn scan(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
+        let mut scanners: Vec<&Probe> = self
+            .probes
+            .iter()
+            .filter(|probe| now.since(probe.last) <= SPAN)
+            .filter(|probe| {
+                probe.ports >= settings.scan_ports || probe.servers >= settings.scan_addresses
+            })
+            .collect();
+        scanners.sort_by_key(|probe| (std::cmp::Reverse(probe.syns), probe.source));
+        let busiest = *scanners.first()?;
+        let syns: u64 = scanners.iter().map(|probe| u64::from(probe.syns)).sum();
+        let started = scanners.iter().map(|probe| probe.since).min().unwrap_or(now).min(now);
+        let share = |probe: &&Probe| f64::from(probe.syns) / syns as f64;
+        let source = |probe: &&Probe| SourceShare { addr: probe.source, share: share(probe) };
+        let evidence = Evidence {
+            sources_estimate: scanners.len() as u64,
+            syns_per_source: syns as f64 / scanners.len() as f64,
+            top_source_share: share(&busiest),
+            top_sources: scanners.iter().take(TOP).map(source).collect(),
+            ports_tried: busiest.ports.into(),
+            addresses_tried: busiest.servers.into(),
+            ..Evidence::default()
+        };
+        Some(Finding {
+            signal: Signal::Probes,
+            listener: place(&scanners),
+            started,
+            packets: (syns, 0),
+            rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
+            assessment: Assessment::of_counters(IncidentClass::Scan, SCAN_CONFIDENCE, evidence),
+            notes: scanners.iter().map(|probe| scanner(probe, settings)).collect(),
+        })
+    }
+
+    /// Whether an incident of this class is open.
+    pub fn is_open(&self, class: IncidentClass) -> bool {
+        self.incidents().any(|incident| incident.class() == class)
+    }
+
+    /// The open incidents.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.open.iter().map(|open| &open.incident)
+    }
+
+    /// Takes a finding into the open incident of its class, or opens one with this number.
+    pub fn take(&mut self, now: Timestamp, finding: Finding, number: Option<u64>) -> News {
+        let Finding { signal, listener, started, packets, rate, assessment, notes } = finding;
+        let (so_far, fresh) = packets;
+        let class = assessment.class;
+        let known = self.open.iter_mut().find(|open| open.incident.class() == class);
+        let Some(open) = known else {
+            let Some(id) = number else { return News::None };
+            let opening = Opening {
+                id,
+                listener_id: ListenerId::HOST,
+                listener,
+                signal,
+                started,
+                detected: now,
+                syns: so_far,
+                matched: 0,
+                dropped: 0,
+                syn_rate: rate,
+            };
+            let mut incident = Incident::open(now, opening, &assessment);
+            for note in notes {
+                incident.note(now, note);
+            }
+            incident.actions_told();
+            let report = incident.report(Vec::new(), None);
+            self.open.push(Open { incident, seen: now });
+            return News::Opened(Box::new(report));
+        };
+        let incident = &mut open.incident;
+        open.seen = now;
+        incident.note_rate(rate);
+        incident.refine(now, &assessment);
+        match class {
+            // Cells count each source from its first SYN.
+            IncidentClass::Scan => {
+                incident.set_listener(listener);
+                incident.raise_syns(so_far);
+            }
+            _ => incident.count_syns(fresh),
+        }
+        for note in notes {
+            incident.note(now, note);
+        }
+        match incident.news(now) {
+            Some(_) => News::Changed(Box::new(incident.report(Vec::new(), None))),
+            None => News::None,
+        }
+    }
+
+    /// Closes what has not been seen for `quiet`.
+    pub fn end_quiet(&mut self, now: Timestamp, quiet: Duration) -> Vec<IncidentReport> {
+        let over = |open: &mut Open| now.since(open.seen) >= quiet;
+        let ended = self.open.extract_if(.., over);
+        ended.map(|open| open.incident.report(Vec::new(), Some(now))).collect()
+    }
+}
+
+fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
+    let own = match (before.own_syn, now.own_syn) {
+        (Some(before), Some(now)) => Some(now.checked_sub(before)?),
+        _ => None,
+    };
+    Some(Tick {
+        own,
+        answers: now.answers.checked_sub(before.answers)?,
+        unsolicited: now.unsolicited.checked_sub(before.unsolicited)?,
+        segments: now.segments.checked_sub(before.segments)?,
+        ..Tick::default()
+    })
+}
+
+/// What scanners are after: one address, one port, or the whole host.
+fn place(scanners: &[&Probe]) -> Listener {
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let Some(first) = scanners.first() else { return Listener::HOST };
+    let all = |which: &dyn Fn(&Probe) -> bool| scanners.iter().all(|probe| which(probe));
+    if all(&|probe| probe.servers < SEVERAL && probe.server == first.server) {
+        Listener { addr: first.server, port: 0 }
+    } else if all(&|probe| probe.ports < SEVERAL && probe.port == first.port) {
+        Listener { addr: any, port: first.port }
+    } else {
+        Listener::HOST
+    }
+}
+
+/// SYNs per second of a source since its first one.
+fn rate(now: Timestamp, probe: &Probe) -> f64 {
+    f64::from(probe.syns) / now.since(probe.since).max(SPAN).as_secs_f64()
+}
+
+fn scanner(probe: &Probe, settings: &Settings) -> String {
+    if probe.ports >= settings.scan_ports {
+        format!("{} tries many closed ports", probe.source)
+    } else {
+        format!("{} tries port {} at many addresses", probe.source, probe.port)
+    }
+}

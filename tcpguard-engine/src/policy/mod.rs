@@ -1,0 +1,90 @@
+//! Which rules an incident calls for. What they change in the kernel is for the plan.
+
+mod signature;
+mod source;
+
+use std::time::Duration;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use crate::evidence::{Assessment, Candidate, Cohort};
+use crate::incident::Incident;
+use crate::learned::Clients;
+use crate::rules::{Exempt, Recurrence};
+use crate::{IncidentClass, KnownClients, ListenerId, Settings, Timestamp};
+
+const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
+/// What there is beside signatures.
+pub(crate) const NOTHING_LEFT: &str = "nothing but the kernel's own SYN cookies is left";
+
+/// What an operator can do about many real sources.
+const HOLD_OUT: &str = "no rule: nothing separates the flood from the clients; keep \
+                        net.ipv4.tcp_syncookies=1 and raise the listener's backlog";
+
+/// What a decision about rules rests on beside the incident.
+pub(crate) struct Grounds<'a> {
+    pub now: Timestamp,
+    pub listener: ListenerId,
+    /// The failing and completed flows.
+    pub cohort: &'a Cohort,
+    /// What they say.
+    pub assessment: &'a Assessment,
+    /// The listener's clients.
+    pub clients: &'a Clients,
+    /// Clients of the whole host.
+    pub known: &'a dyn KnownClients,
+    pub exempt: &'a Exempt,
+    pub recurrence: &'a Recurrence,
+    /// A full queue leaves SYNs unanswered, so that no handshake can complete.
+    pub unanswering: bool,
+    /// Signatures of an attack that ended a short while ago.
+    pub remembered: &'a [(Mask, Fingerprint)],
+    pub settings: &'a Settings,
+}
+
+/// Asks for the rules that the incident's class calls for and its evidence allows.
+pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
+    match incident.class() {
+        IncidentClass::RandomSpoofed => signature::consider(incident, grounds),
+        IncidentClass::Distributed => {
+            signature::consider(incident, grounds);
+            let separates = |candidate: &Candidate| candidate.may_be_tried(grounds.settings);
+            if incident.wanted().is_empty()
+                && !grounds.assessment.signature.as_ref().is_some_and(separates)
+            {
+                incident.note(grounds.now, HOLD_OUT.to_owned());
+            }
+        }
+        IncidentClass::SingleSource => {
+            if !source::consider_top(incident, grounds) {
+                signature::consider(incident, grounds);
+            }
+        }
+        IncidentClass::FewSource => {
+            if !source::consider_few(incident, grounds) {
+                signature::consider(incident, grounds);
+            }
+        }
+        IncidentClass::HandshakeDegraded => {
+            if grounds.assessment.gate >= grounds.settings.gate_attack {
+                let text = "no rule: the sources are neither few nor forged at random; \
+                            block them by hand: tcpguard block PREFIX";
+                incident.note(grounds.now, text.to_owned());
+            }
+        }
+        // Real clients, or nothing that a SYN rule could stop.
+        IncidentClass::FlashCrowd
+        | IncidentClass::ListenerOverload
+        | IncidentClass::Scan
+        | IncidentClass::Reflection => {}
+    }
+}
+
+/// Half-open entries younger than this may belong to clients on their way, whatever the round-trip
+/// time.
+const CLEAN_AGE: Duration = Duration::from_secs(3);
+
+/// The age from which a half-open entry without a recorded SYN counts as the flood's.
+pub(crate) fn clean_age(rtt: Duration) -> Duration {
+    CLEAN_AGE.max(rtt * 4)
+}

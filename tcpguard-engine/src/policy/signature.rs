@@ -1,0 +1,123 @@
+//! Rules against what the SYNs of one tool have in common.
+
+use super::{Grounds, NOTHING_LEFT, REPEATED};
+use crate::evidence::{Assessment, Candidate, Cohort, assess, describe};
+use crate::incident::Incident;
+use crate::words::percent;
+use crate::{IncidentClass, ListenerId, Matcher};
+
+/// Failing flows outside all rules from which a further signature is looked for, and their share.
+const REMAINING_MIN: u64 = 64;
+const REMAINING_SHARE: f64 = 0.05;
+
+/// A rule against the signature of what no rule covers yet.
+pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
+    let settings = grounds.settings;
+    if incident.signatures().count() >= settings.signatures_per_listener {
+        return;
+    }
+    let uncovered;
+    let remaining;
+    let (cohort, assessment) = if incident.wanted().is_empty() {
+        (grounds.cohort, grounds.assessment)
+    } else {
+        uncovered = grounds.cohort.without(|flow| incident.covers(flow));
+        let least = REMAINING_SHARE * grounds.cohort.weight() as f64;
+        if (uncovered.weight() as f64) < least.max(REMAINING_MIN as f64) {
+            return;
+        }
+        remaining = assess(&uncovered, grounds.clients, settings);
+        if remaining.class != incident.class() {
+            return;
+        }
+        (&uncovered, &remaining)
+    };
+    if let Some((signature, reason)) = remembered(incident, cohort, grounds) {
+        incident.want(signature, reason, settings.rule_ttl);
+        return;
+    }
+    let Some(candidate) = assessment.signature else { return };
+    match verdict(incident, &candidate, assessment, grounds) {
+        Ok(reason) => {
+            incident.want(matcher(&candidate, grounds.listener), reason, settings.rule_ttl)
+        }
+        Err(Some(why)) => incident.note(grounds.now, why),
+        Err(None) => {}
+    }
+}
+
+fn matcher(candidate: &Candidate, listener: ListenerId) -> Matcher {
+    Matcher::Signature { listener, mask: candidate.mask, fingerprint: candidate.print }
+}
+
+/// Why the candidate should be dropped, or why not; `Err(None)` when the next look may tell.
+fn verdict(
+    incident: &Incident,
+    candidate: &Candidate,
+    assessment: &Assessment,
+    grounds: &Grounds<'_>,
+) -> Result<String, Option<String>> {
+    let settings = grounds.settings;
+    let text = describe(candidate.mask, &candidate.print);
+    if incident.has_refused(grounds.now, &matcher(candidate, grounds.listener)) {
+        return Err(Some(NOTHING_LEFT.to_owned()));
+    }
+    if candidate.coverage < settings.signature_coverage {
+        return Err(Some(format!(
+            "no rule: the top signature covers only {}",
+            percent(candidate.coverage)
+        )));
+    }
+    if candidate.is_of_clients() {
+        return Err(Some(format!(
+            "no rule against {text}: real clients look the same; {NOTHING_LEFT}"
+        )));
+    }
+    if assessment.repeated {
+        return Err(Some(format!("no rule against {text}: {REPEATED}")));
+    }
+    // Many real sources have fewer marks: there, a signature that no client shares must do.
+    let marks = match incident.class() {
+        IncidentClass::Distributed => settings.gate_attack,
+        _ => settings.gate_drop,
+    };
+    if assessment.gate < marks {
+        return Err(None);
+    }
+    let covers = percent(candidate.coverage);
+    if candidate.may_be_dropped(grounds.clients, settings) {
+        Ok(format!("covers {covers} of the failing SYNs and no client"))
+    } else if grounds.unanswering && assessment.unanimous {
+        Ok(format!(
+            "covers {covers} of the failing SYNs; on trial, because the full queue answers nobody"
+        ))
+    } else {
+        Err(None)
+    }
+}
+
+/// The signature of the last attack here, if it covers this one.
+fn remembered(
+    incident: &Incident,
+    cohort: &Cohort,
+    grounds: &Grounds<'_>,
+) -> Option<(Matcher, String)> {
+    let all = cohort.weight() as f64;
+    grounds.remembered.iter().find_map(|&(mask, fingerprint)| {
+        let matcher = Matcher::Signature { listener: grounds.listener, mask, fingerprint };
+        let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == fingerprint);
+        let weight: u64 = alike.map(|flow| flow.weight).sum();
+        let coverage = weight as f64 / all;
+        let completed =
+            cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
+        let fits = coverage >= grounds.settings.signature_coverage
+            && !completed
+            && grounds.clients.with_signature(mask, &fingerprint) == 0
+            && !incident.wants(&matcher)
+            && !incident.has_refused(grounds.now, &matcher);
+        let reason = || {
+            format!("the last attack's signature, covers {} of the failing SYNs", percent(coverage))
+        };
+        fits.then(|| (matcher, reason()))
+    })
+}

@@ -1,0 +1,121 @@
+//! Addresses that no automatic rule may touch: protected ones, which the host needs, and those that
+//! an operator allowed for a while.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use crate::{AllowReport, Limits, Timestamp};
+
+/// The protected prefixes and what each is, and the allow-list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exempt {
+    protected: Vec<(IpNet, String)>,
+    allowed: BTreeMap<IpNet, AllowReport>,
+}
+
+impl Exempt {
+    /// Replaces the protected prefixes.
+    pub fn protect(&mut self, prefixes: Vec<(IpNet, String)>) {
+        self.protected = prefixes;
+    }
+
+    /// Adds to the allow-list, or replaces what was there; `false` when it is full.
+    pub fn allow(&mut self, entry: AllowReport) -> bool {
+        let full = self.allowed.len() >= Limits::ALLOWED as usize;
+        if full && !self.allowed.contains_key(&entry.net) {
+            return false;
+        }
+        self.allowed.insert(entry.net, entry);
+        true
+    }
+
+    /// Takes back what lies within `net`.
+    pub fn disallow(&mut self, net: &IpNet) -> Vec<AllowReport> {
+        self.extract(|entry| net.contains(&entry.net))
+    }
+
+    /// Takes back what has ended.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<AllowReport> {
+        self.extract(|entry| entry.expires <= now)
+    }
+
+    fn extract(&mut self, which: impl Fn(&AllowReport) -> bool) -> Vec<AllowReport> {
+        let nets: Vec<IpNet> =
+            self.allowed.values().filter(|entry| which(entry)).map(|entry| entry.net).collect();
+        nets.iter().filter_map(|net| self.allowed.remove(net)).collect()
+    }
+
+    /// The allow-list.
+    pub fn allowed(&self) -> impl Iterator<Item = &AllowReport> {
+        self.allowed.values()
+    }
+
+    /// The first protected or allowed prefix that `net` has an address in common with, and why no
+    /// rule may touch it. Prefixes have one only if one contains the other.
+    pub fn touched_by(&self, net: &IpNet) -> Option<(IpNet, String)> {
+        let touches = |prefix: &IpNet| prefix.contains(net) || net.contains(prefix);
+        let protected = self.protected.iter().find(|(prefix, _)| touches(prefix));
+        protected.cloned().or_else(|| {
+            let allowed = self.allowed.values().find(|entry| touches(&entry.net))?;
+            Some((allowed.net, format!("allow-listed: {}", allowed.reason)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("prefix")
+    }
+
+    fn entry(text: &str, expires_ms: u64) -> AllowReport {
+        AllowReport {
+            net: net(text),
+            reason: "partner".to_owned(),
+            uid: 0,
+            created: Timestamp::default(),
+            expires: Timestamp::from_millis(expires_ms),
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_touched_from_above_and_from_below() {
+        let mut exempt = Exempt::default();
+        exempt.protect(vec![(net("10.1.0.0/16"), "office".to_owned())]);
+        assert!(exempt.allow(entry("192.0.2.0/24", 1000)));
+        let touched = |text: &str| exempt.touched_by(&net(text)).map(|(_, what)| what);
+        assert_eq!(touched("10.1.2.3/32").as_deref(), Some("office"));
+        assert_eq!(touched("10.0.0.0/8").as_deref(), Some("office"));
+        assert_eq!(touched("10.1.0.0/16").as_deref(), Some("office"));
+        assert_eq!(touched("192.0.2.9/32").as_deref(), Some("allow-listed: partner"));
+        assert_eq!(touched("10.2.0.0/16"), None);
+        assert_eq!(touched("::/0"), None, "another family");
+    }
+
+    #[test]
+    fn what_is_allowed_ends() {
+        let mut exempt = Exempt::default();
+        exempt.allow(entry("192.0.2.0/24", 1000));
+        exempt.allow(entry("198.51.100.0/24", 2000));
+        let ended = exempt.expire(Timestamp::from_millis(1000));
+        assert_eq!(ended.iter().map(|entry| entry.net).collect::<Vec<_>>(), [net("192.0.2.0/24")]);
+        assert_eq!(exempt.allowed().count(), 1);
+    }
+
+    #[test]
+    fn a_full_list_takes_nothing_new_but_changes_what_it_has() {
+        let mut exempt = Exempt::default();
+        for host in 0..Limits::ALLOWED {
+            let host = std::net::Ipv4Addr::from_bits(host);
+            assert!(exempt.allow(AllowReport {
+                net: IpNet::from(std::net::IpAddr::from(host)),
+                ..entry("::/0", 1)
+            }));
+        }
+        assert!(!exempt.allow(entry("192.0.2.0/24", 1000)));
+        assert!(exempt.allow(entry("0.0.0.1/32", 1000)));
+    }
+}

@@ -1,0 +1,247 @@
+//! Pressure by real clients: more of them than usual, or more than the application accepts. Nobody
+//! attacks, and no rule would help, but the operator should know what to do.
+
+use std::time::Duration;
+
+use crate::learned::Usual;
+use crate::window::Window;
+use crate::{IncidentClass, Queues, Settings, Timestamp};
+
+/// Rates and repeated SYN-ACKs are judged over this span.
+const SPAN: Duration = Duration::from_secs(2);
+/// Ignored third ACKs below this many in [`SPAN`] are chance: a packet lost here and there.
+const IGNORED_MIN: u64 = 8;
+/// Their share of the completions from which the accept queue is full. Clients that wait before
+/// they speak to a `TCP_DEFER_ACCEPT` socket stay below.
+const IGNORED_SHARE: f64 = 0.25;
+
+/// Where the queue cannot be read: SYNs left without an answer in [`SPAN`] from which they mean
+/// something, beside as many that are answered and complete.
+const UNHEARD_MIN: u64 = 32;
+/// Share of them that clients repeat, as only real ones do.
+const UNHEARD_REPEATED: f64 = 0.35;
+
+/// What kind of pressure it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Strain {
+    /// The accept queue is full.
+    Overload,
+    /// Far more clients than usual, and they are served.
+    Crowd,
+}
+
+impl Strain {
+    /// The class of an incident that is only this.
+    pub const fn class(self) -> IncidentClass {
+        match self {
+            Self::Overload => IncidentClass::ListenerOverload,
+            Self::Crowd => IncidentClass::FlashCrowd,
+        }
+    }
+}
+
+/// What a poll shows beside the ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load<'a> {
+    pub queues: Option<&'a Queues>,
+    /// Some accept queue of the host overflowed.
+    pub overflowed: bool,
+    /// Share of the handshakes that completed.
+    pub served: Option<f64>,
+    pub usual: &'a Usual,
+}
+
+/// For how long the application and the traffic have been under pressure.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pressure {
+    /// Polls with a full accept queue, less those without since.
+    overload: u32,
+    /// Polls in a row with a rush of clients.
+    crowd: u32,
+    felt: Timestamp,
+}
+
+impl Pressure {
+    /// Judges the poll that has just been added to `window`.
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        window: &Window,
+        load: &Load<'_>,
+        settings: &Settings,
+    ) -> Option<Strain> {
+        let full = is_full(window, load);
+        self.overload = match full {
+            true => (self.overload + 1).min(2 * settings.overload_polls),
+            false => self.overload.saturating_sub(1),
+        };
+        let is_served = load.served.is_some_and(|share| share >= settings.crowd_served);
+        let rush = |factor: f64| {
+            let sums = window.last(SPAN);
+            let rate = sums.per_second(sums.syns);
+            let many = |usual: f64| {
+                rate >= factor * (settings.crowd_factor * usual).max(settings.crowd_floor)
+            };
+            is_served && load.usual.rate().is_some_and(many)
+        };
+        self.crowd = if rush(1.0) { self.crowd.saturating_add(1) } else { 0 };
+        // 2:1 hysteresis, as everywhere.
+        if full || rush(0.5) {
+            self.felt = now;
+        }
+        if self.overload >= settings.overload_polls {
+            Some(Strain::Overload)
+        } else if self.crowd >= settings.crowd_polls {
+            Some(Strain::Crowd)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the rate is so far from the usual one that it should not become it.
+    pub fn rushing(&self) -> bool {
+        self.crowd > 0
+    }
+
+    /// Whether the accept queue has been full for long enough to be the matter.
+    pub fn overloaded(&self, settings: &Settings) -> bool {
+        self.overload >= settings.overload_polls
+    }
+
+    /// How long there has been none.
+    pub fn relaxed(&self, now: Timestamp) -> Duration {
+        now.since(self.felt)
+    }
+}
+
+/// Whether the accept queue is full: by its length; by overflows of the host while it is at least
+/// half full, because a queue may drain between two polls; or by SYN-ACKs that the stack repeats
+/// although the client had acknowledged them. Where the queue cannot be read, also by SYNs that are
+/// not answered and come back, while most of those that are answered complete: the stack ignores
+/// SYNs as well while the queue is full.
+fn is_full(window: &Window, load: &Load<'_>) -> bool {
+    let by_length = load.queues.is_some_and(|queues| {
+        let limit = u64::from(queues.backlog);
+        let waiting = u64::from(queues.accept);
+        limit > 0 && (waiting >= limit || (load.overflowed && 2 * waiting >= limit))
+    });
+    let sums = window.last(SPAN);
+    let unheard = load.queues.is_none()
+        && sums.ignored >= UNHEARD_MIN.max(sums.attempts)
+        && sums.repeated as f64 >= UNHEARD_REPEATED * sums.ignored as f64
+        && sums.completed > 0
+        && sums.completed as f64 >= 0.8 * sums.attempts as f64;
+    by_length
+        || unheard
+        || (sums.ack_ignored >= IGNORED_MIN
+            && sums.ack_ignored as f64 >= IGNORED_SHARE * sums.completed as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::Tick;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    struct Played {
+        window: Window,
+        usual: Usual,
+        pressure: Pressure,
+        now: Timestamp,
+    }
+
+    impl Played {
+        fn new() -> Self {
+            Self {
+                window: Window::default(),
+                usual: Usual::default(),
+                pressure: Pressure::default(),
+                now: Timestamp::default(),
+            }
+        }
+
+        /// `polls` with so many SYNs each; the last answer.
+        fn play(&mut self, polls: u32, syns: u64, ignored: u64, accept: u32) -> Option<Strain> {
+            let mut strain = None;
+            for _ in 0..polls {
+                self.now = self.now + POLL;
+                self.window.push(Tick {
+                    end: self.now,
+                    span: POLL,
+                    syns,
+                    attempts: syns,
+                    established: syns,
+                    ack_ignored: ignored,
+                    ..Tick::default()
+                });
+                let queues = Queues { half_open: None, accept, backlog: 128 };
+                let load = Load {
+                    queues: Some(&queues),
+                    overflowed: false,
+                    served: Some(1.0),
+                    usual: &self.usual,
+                };
+                let settings = Settings::default();
+                strain = self.pressure.poll(self.now, &self.window, &load, &settings);
+                self.usual.learn(self.now, &self.window, self.pressure.rushing());
+            }
+            strain
+        }
+    }
+
+    #[test]
+    fn ten_times_the_usual_rate_is_a_rush_once_it_lasts() {
+        let mut host = Played::new();
+        assert_eq!(host.play(80, 10, 0, 0), None);
+        assert_eq!(host.play(12, 100, 0, 0), None, "a burst is none");
+        assert_eq!(host.play(8, 100, 0, 0), Some(Strain::Crowd));
+        assert_eq!(host.play(8, 10, 0, 0), None);
+    }
+
+    #[test]
+    fn where_the_queue_cannot_be_read_syns_that_come_back_unanswered_tell() {
+        let full = |tick: Tick, queues: Option<&Queues>| {
+            let (mut window, usual) = (Window::default(), Usual::default());
+            for index in 1..=8 {
+                let end = Timestamp::from_millis(250 * index);
+                window.push(Tick { end, span: POLL, ..tick });
+            }
+            is_full(&window, &Load { queues, overflowed: false, served: None, usual: &usual })
+        };
+        let tick =
+            Tick { attempts: 5, established: 5, ignored: 20, repeated: 10, ..Tick::default() };
+        assert!(full(tick, None));
+        assert!(!full(tick, Some(&Queues { half_open: None, accept: 0, backlog: 128 })));
+        assert!(!full(Tick { repeated: 1, ..tick }, None), "a flood does not come back");
+        assert!(!full(Tick { attempts: 0, established: 0, ..tick }, None), "a dead server");
+        assert!(!full(Tick { established: 2, ..tick }, None), "handshakes fail");
+    }
+
+    #[test]
+    fn a_small_rate_may_grow_tenfold() {
+        let mut host = Played::new();
+        host.play(80, 1, 0, 0);
+        assert_eq!(host.play(40, 20, 0, 0), None, "80 a second");
+    }
+
+    #[test]
+    fn what_lasts_for_long_becomes_usual() {
+        let mut host = Played::new();
+        host.play(80, 10, 0, 0);
+        assert_eq!(host.play(400, 100, 0, 0), Some(Strain::Crowd));
+        host.play(2400, 100, 0, 0);
+        assert!(host.pressure.relaxed(host.now) > Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_queue_that_stays_full_is_overload_by_its_length_or_by_ignored_acks() {
+        for (ignored, accept) in [(0, 128), (10, 0)] {
+            let mut host = Played::new();
+            assert_eq!(host.play(4, 20, ignored, accept), None, "for a moment is none");
+            assert_eq!(host.play(12, 20, ignored, accept), Some(Strain::Overload));
+            assert_eq!(host.play(24, 20, 0, 0), None);
+        }
+        assert_eq!(Played::new().play(40, 100, 1, 60), None);
+    }
+}

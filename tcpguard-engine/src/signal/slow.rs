@@ -1,0 +1,132 @@
+//! The slow path: a few handshakes too many fail, for a while.
+//!
+//! A cumulative sum (Page, "Continuous inspection schemes", 1954) of the log likelihood ratio of two
+//! Poisson rates: what fails anyway, and what fails anyway plus a flood that would matter. Handshakes
+//! do not fail independently, so the ratio is divided by the learned dispersion.
+//!
+//! Completions are set against the attempts of the tick they are seen in, so that a rush of clients
+//! from far away looks like failures for the time of a round trip. The alarm is therefore only a
+//! suspicion, to be confirmed by the sampled flows.
+
+use crate::Settings;
+use crate::learned::Natural;
+use crate::window::{Sums, Window};
+
+/// Failures per second that are nobody's attack on any host: scanners and stray SYNs.
+const BACKGROUND: f64 = 1.25;
+
+/// The cumulative sum.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slow {
+    sum: f64,
+}
+
+impl Slow {
+    /// Judges the poll that has just been added to `window`. `true` when the sum is above its limit.
+    ///
+    /// Client resets are no failures here, as they are to the fast path: half-open health probes end
+    /// with them, a few a second for ever.
+    pub fn poll(&mut self, window: &Window, natural: &mut Natural, settings: &Settings) -> bool {
+        let Some(tick) = window.latest().filter(|tick| !tick.gap) else {
+            return self.high(settings);
+        };
+        let seconds = tick.span.as_secs_f64();
+        let completed = tick.established.max(tick.acknowledged) + tick.reset;
+        let doubt = 2.0 * (tick.variance as f64).sqrt();
+        let failures = tick.attempts as f64 - completed as f64 - doubt;
+        let sums = Sums { span: tick.span, attempts: tick.attempts, ..Sums::default() };
+        let expected = natural.expected(&sums) + BACKGROUND * seconds;
+        let matters =
+            (settings.failure_floor * seconds).max(settings.failure_share * tick.attempts as f64);
+        let ratio = failures * (1.0 + matters / expected).ln() - matters;
+        // One tick alone never alarms.
+        let gain = (ratio / natural.dispersion()).min(settings.slow_limit / 2.0);
+        let calm = self.sum < settings.slow_limit / 4.0;
+        // Bounded, so that what a long flood has piled up is soon gone.
+        self.sum = (self.sum + gain).clamp(0.0, 2.0 * settings.slow_limit);
+        if calm && self.sum < settings.slow_limit / 4.0 {
+            natural.learn_dispersion(failures.max(0.0), expected);
+        }
+        self.high(settings)
+    }
+
+    fn high(&self, settings: &Settings) -> bool {
+        self.sum >= settings.slow_limit
+    }
+
+    /// Whether so much has piled up that nothing should be learned.
+    pub fn rising(&self, settings: &Settings) -> bool {
+        self.sum >= settings.slow_limit / 4.0
+    }
+
+    /// Starts again.
+    pub fn reset(&mut self) {
+        self.sum = 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Timestamp;
+    use crate::window::Tick;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    /// The tick (from 1) at which it alarms, for (attempts, completions) by tick.
+    fn alarm(ticks: impl IntoIterator<Item = (u64, u64)>) -> Option<usize> {
+        let (mut window, mut natural) = (Window::default(), Natural::default());
+        let mut slow = Slow::default();
+        ticks.into_iter().enumerate().find_map(|(index, (attempts, established))| {
+            let end = Timestamp::from_millis(250 * (index as u64 + 1));
+            window.push(Tick { end, span: POLL, attempts, established, ..Tick::default() });
+            slow.poll(&window, &mut natural, &Settings::default()).then_some(index + 1)
+        })
+    }
+
+    /// `legit` clients and `forged` SYNs a second, spread evenly.
+    fn flood(legit: u64, forged: u64) -> impl Iterator<Item = (u64, u64)> {
+        (0..2400_u64).map(move |tick| {
+            let share = |rate: u64| rate * (tick + 1) / 4 - rate * tick / 4;
+            (share(legit) + share(forged), share(legit))
+        })
+    }
+
+    #[test]
+    fn a_few_more_failures_a_second_are_found_within_seconds() {
+        for (legit, forged, seconds) in
+            [(20, 10, 4), (20, 8, 6), (200, 20, 4), (200, 100, 2), (2000, 100, 10), (2000, 200, 3)]
+        {
+            let tick = alarm(flood(legit, forged)).unwrap_or(usize::MAX);
+            assert!(tick <= 4 * seconds, "{forged} among {legit}: {tick} ticks");
+        }
+    }
+
+    #[test]
+    fn what_fails_anyway_is_quiet() {
+        assert_eq!(alarm(flood(200, 3)), None);
+        assert_eq!(alarm(flood(2000, 40)), None);
+        assert_eq!(alarm(flood(0, 2)), None);
+    }
+
+    #[test]
+    fn one_tick_alone_never_alarms() {
+        let burst = [(38, 0)].into_iter().chain([(0, 0); 40]);
+        assert_eq!(alarm(burst), None);
+        let huge = [(100_000, 0)].into_iter().chain([(0, 0); 40]);
+        assert_eq!(alarm(huge), None);
+    }
+
+    #[test]
+    fn handshakes_that_the_client_resets_are_none_of_it() {
+        let (mut window, mut natural) = (Window::default(), Natural::default());
+        let mut slow = Slow::default();
+        for index in 1..=400 {
+            let end = Timestamp::from_millis(250 * index);
+            window.push(Tick { end, span: POLL, attempts: 5, reset: 5, ..Tick::default() });
+            assert!(!slow.poll(&window, &mut natural, &Settings::default()));
+        }
+    }
+}

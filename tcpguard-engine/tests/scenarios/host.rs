@@ -1,0 +1,187 @@
+//! What concerns no listener: scans, and answers that nobody asked for.
+
+use std::time::Duration;
+
+use tcpguard_engine::{IncidentClass, Listener, ListenerId, Mode, Probe, Severity};
+
+use crate::sim::*;
+
+const SCANNER: [u8; 4] = [45, 146, 165, 209];
+
+fn lab() -> Lab {
+    Lab::new(Mode::Enforce)
+        .listener(Server { backlog: 4096, ..Server::default() })
+        .clients(Clients::steady(50.0))
+}
+
+/// Plays to `until` with so many of a source's SYNs a second, each to another port or address.
+fn probe(lab: &mut Lab, until: f64, rate: f64, ports: bool) {
+    let start = seconds(lab.kernel.now);
+    let mut t = start;
+    while t < until {
+        t += 0.25;
+        lab.run_until(t);
+        let syns = ((t - start) * rate) as u32;
+        if syns == 0 {
+            continue;
+        }
+        let (many, one) = (syns, 1);
+        lab.kernel.host.no_listener = syns.into();
+        lab.kernel.probes = vec![Probe {
+            source: SCANNER.into(),
+            server: [203, 0, 113, 10].into(),
+            port: 22,
+            ports: if ports { many } else { one },
+            servers: if ports { one } else { many },
+            syns,
+            since: at(start),
+            last: lab.kernel.now,
+        }];
+    }
+}
+
+#[test]
+fn a_source_that_tries_many_ports_is_a_scan_and_no_rule_is_made() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    probe(&mut lab, 23.0, 10.0, true);
+    lab.run_until(24.0);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::Scan, "{}", lab.story());
+    assert_eq!((incident.severity, incident.signal.as_str()), (Severity::Notice, "probes"));
+    assert_eq!(incident.listener_id, ListenerId::HOST);
+    assert_eq!(incident.listener, Listener { addr: [203, 0, 113, 10].into(), port: 0 });
+    assert_eq!(incident.started, at(20.0));
+    assert!((21.5..22.3).contains(&seconds(incident.detected)), "{incident:?}");
+    assert_eq!((incident.evidence.ports_tried, incident.evidence.addresses_tried), (30, 1));
+    assert!(
+        lab.told[0].message.starts_with(
+            "port scan on 203.0.113.10: 9 SYN/s by 45.146.165.209, which tried about 15 closed \
+             ports of about 1 address; nothing is dropped"
+        ),
+        "{}",
+        lab.story()
+    );
+    lab.run_until(60.0);
+    let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+    assert_eq!(events, ["incident_started", "incident_ended"], "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0);
+}
+
+#[test]
+fn one_port_at_many_addresses_is_a_scan_of_that_port() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    probe(&mut lab, 40.0, 2.0, false);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::Scan, "{}", lab.story());
+    assert_eq!(incident.listener.to_string(), ":22");
+}
+
+#[test]
+fn a_few_closed_ports_are_background_noise() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    probe(&mut lab, 140.0, 0.1, true);
+    lab.run_until(150.0);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn a_source_that_scans_through_a_pause_is_one_scan() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    probe(&mut lab, 25.0, 10.0, true);
+    lab.run_until(45.0);
+    probe(&mut lab, 50.0, 10.0, true);
+    lab.run_until(90.0);
+    assert_eq!(lab.times("incident_started").len(), 1, "{}", lab.story());
+    assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
+}
+
+/// Plays to `until`: own SYNs, answers and those that nobody asked for, a second each.
+fn answers(lab: &mut Lab, until: f64, own: u64, asked: u64, unasked: u64) {
+    while seconds(lab.kernel.now) + 0.2 < until {
+        let host = &mut lab.kernel.host;
+        if let Some(own_syn) = &mut host.own_syn {
+            *own_syn += own / 4;
+        }
+        host.answers += (asked + unasked) / 4;
+        host.unsolicited += unasked / 4;
+        host.segments += asked / 2;
+        let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
+        lab.run_until(next);
+    }
+}
+
+#[test]
+fn answers_that_nobody_asked_for_are_a_reflection() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    answers(&mut lab, 30.0, 40, 40, 2000);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::Reflection, "{}", lab.story());
+    assert_eq!((incident.severity, incident.signal.as_str()), (Severity::Warning, "answers"));
+    assert!(seconds(incident.detected) - 20.0 <= 1.0, "{incident:?}");
+    assert!((1900.0..2100.0).contains(&incident.evidence.unsolicited_rate), "{incident:?}");
+    assert!((19_000..21_000).contains(&incident.syns), "{incident:?}");
+    assert_eq!(lab.installed.len(), 0);
+    let told = &lab.told[0].message;
+    assert!(told.starts_with("reflected SYN-ACKs on this host: 2 k answers/s to SYNs that this host did not send; nothing is dropped, and SYN rules would not help"), "{told}");
+    lab.run_until(61.0);
+    assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
+    assert_eq!(lab.told.len(), 2, "{}", lab.story());
+}
+
+#[test]
+fn a_busy_server_that_opens_nothing_just_now_still_sees_a_reflection() {
+    let mut lab = lab();
+    lab.kernel.host.own_syn = Some(1);
+    lab.run_until(20.0);
+    for _ in 0..40 {
+        lab.kernel.host.answers += 500;
+        lab.kernel.host.unsolicited += 500;
+        lab.kernel.host.segments += 50_000;
+        let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
+        lab.run_until(next);
+    }
+    assert_eq!(lab.incident().class, IncidentClass::Reflection, "{}", lab.story());
+}
+
+#[test]
+fn a_busy_proxy_is_no_reflection() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    // Two thousand connections a second, one in ten of which opened before it was watched.
+    answers(&mut lab, 60.0, 2000, 1800, 200);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn a_proxy_whose_own_syns_are_not_seen_is_unknown_and_idle_answers_are_a_reflection() {
+    for own_syn in [None, Some(0)] {
+        let mut lab = lab();
+        lab.kernel.host.own_syn = own_syn;
+        lab.run_until(20.0);
+        answers(&mut lab, 40.0, 0, 2000, 0);
+        lab.kernel.host.unsolicited += 10_000;
+        lab.run_until(50.0);
+        assert_eq!(lab.told.len(), 0, "in use: {}", lab.story());
+    }
+    let mut lab = lab();
+    lab.kernel.host.own_syn = None;
+    lab.run_until(20.0);
+    answers(&mut lab, 30.0, 0, 0, 2000);
+    assert_eq!(lab.incident().class, IncidentClass::Reflection, "{}", lab.story());
+}
+
+#[test]
+fn counters_that_start_again_are_no_reflection() {
+    let mut lab = lab();
+    lab.run_until(20.0);
+    answers(&mut lab, 30.0, 2000, 2000, 0);
+    lab.kernel.restart_counters();
+    lab.kernel.host = tcpguard_engine::HostCounters { own_syn: Some(0), ..Default::default() };
+    lab.run_until(30.0 + Duration::from_secs(10).as_secs_f64());
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+}

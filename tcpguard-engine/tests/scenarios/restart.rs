@@ -1,0 +1,237 @@
+//! What survives a restart, and what the kernel does not take.
+
+use std::time::Duration;
+
+use tcpguard_engine::{
+    AdoptedRule, Engine, LearnedError, Mode, Origin, Request, RequestError, Response, RuleId,
+    Settings, Timestamp,
+};
+
+use crate::sim::*;
+
+/// A flood that is being dropped, and the engine started again in its middle.
+fn restarted(flood: Flood) -> Lab {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .flood(flood);
+    lab.run_until(20.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    lab.restart();
+    lab
+}
+
+#[test]
+fn a_rule_goes_on_dropping_over_a_restart_and_belongs_to_the_next_incident() {
+    let one = Sources::One([198, 51, 100, 7].into());
+    for sources in [Sources::Random, one] {
+        let mut lab = restarted(Flood { sources, ..Flood::random(5000.0, 10.1..60.1) });
+
+        lab.run_until(60.0);
+        assert_eq!(lab.installed.len(), 1, "not made again: {}", lab.story());
+        assert_eq!(lab.removed.len(), 0, "nor taken out: {}", lab.story());
+        let incident = lab.incident();
+        assert_eq!(incident.id, 2, "the first was before the restart");
+        assert_eq!(incident.rules, [RuleId(0)]);
+        assert_eq!(lab.report().rules[0].incident, Some(2));
+        assert!(lab.connected(20.0, 59.0) > 0.98, "{}", lab.story());
+        lab.run_until(100.0);
+        assert_eq!(lab.kernel.rules().count(), 0, "it goes with that incident: {}", lab.story());
+    }
+}
+
+#[test]
+fn a_rule_that_nothing_hits_ends_at_its_time() {
+    let mut lab = restarted(Flood::random(5000.0, 10.1..20.0));
+    lab.run_until(60.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "a minute after its last hits");
+    lab.run_until(81.0);
+    assert_eq!(lab.kernel.rules().count(), 0);
+    assert_eq!(lab.removed[0].2, "nothing hits it any more");
+    assert_eq!(lab.report().incidents.len(), 0);
+}
+
+#[test]
+fn what_cannot_be_kept_is_taken_out() {
+    let mut lab = Lab::new(Mode::Enforce).listener(Server::default());
+    lab.run_until(10.0);
+    let lab = lab.protect("192.0.2.0/24", "own network");
+    let mut engine = lab.engine.clone();
+    let rule = |slot, net: &str, expires, origin| AdoptedRule {
+        id: RuleId(slot),
+        matcher: tcpguard_engine::Matcher::Source(net.parse().expect("prefix")),
+        origin,
+        reason: "found".to_owned(),
+        created: at(1.0),
+        expires: at(expires),
+    };
+    let operator = Origin::Operator { uid: 0 };
+    engine.adopt(
+        at(10.0),
+        vec![
+            rule(0, "198.51.100.1/32", 60.0, Origin::Incident(4)),
+            rule(1, "198.51.100.1/32", 60.0, Origin::Incident(4)),
+            rule(2, "198.51.100.2/32", 9.0, operator.clone()),
+            rule(3, "192.0.2.1/32", 60.0, Origin::Incident(4)),
+            rule(4, "192.0.2.2/32", 60.0, operator),
+        ],
+    );
+    let kept: Vec<u32> = engine.report(at(10.0)).rules.iter().map(|rule| rule.id.0).collect();
+    assert_eq!(kept, [0, 4], "an operator may have forced it");
+    let mut removed = Vec::new();
+    while let Some(command) = engine.next_command() {
+        if let tcpguard_engine::Command::RemoveRule { rule, .. } = command {
+            removed.push(rule.id.0);
+        }
+    }
+    assert_eq!(removed, [1, 2, 3]);
+}
+
+#[test]
+fn a_rule_that_the_kernel_does_not_take_is_not_claimed_and_tried_again() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .flood(Flood::random(5000.0, 10.1..40.1));
+    lab.refuse_rules = true;
+    lab.run_until(15.0);
+    assert_eq!(lab.report().rules.len(), 0, "{}", lab.story());
+    assert_eq!(lab.incident().rules, []);
+    assert_eq!(lab.times("rule_failed").len(), 1, "not at every poll: {}", lab.story());
+    let told = lab.told.iter().find(|told| told.event == "rule_failed").expect("the alert");
+    assert_eq!(told.message, "rule 0 is not in the kernel: no memory; it is tried again in 10 s");
+    lab.refuse_rules = false;
+    lab.run_until(30.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+}
+
+#[test]
+fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
+    let mut lab = Lab::new(Mode::Enforce).listener(Server::default());
+    lab.run_until(1.0);
+    lab.refuse_rules = true;
+    let request = Request::Block {
+        net: "192.0.2.0/24".parse().expect("prefix"),
+        lifetime: Duration::from_secs(60),
+        reason: "abuse".to_owned(),
+        uid: 0,
+        force: false,
+    };
+    lab.request(request).expect("accepted");
+    assert_eq!(lab.report().rules.len(), 0);
+    assert!(
+        lab.told
+            .last()
+            .expect("an alert")
+            .message
+            .ends_with("block the prefix again once that is mended")
+    );
+}
+
+#[test]
+fn what_was_learned_survives() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients { lost: 0.01, ..Clients::steady(200.0) });
+    lab.run_until(60.0);
+    let learned = lab.engine.learned();
+    let listener = &learned.listeners[0];
+    assert!(listener.completions > 200 && !listener.prints.is_empty(), "{listener:?}");
+    assert!(listener.rtt.is_some_and(|rtt| rtt < Duration::from_millis(60)), "{listener:?}");
+    assert!(listener.usual_syn_rate.is_some_and(|rate| (150.0..250.0).contains(&rate)));
+
+    let mut again = Engine::new(Settings::default(), Mode::Enforce).expect("the default settings");
+    again.teach(learned.clone(), Duration::from_secs(5)).expect("valid");
+    again.handle_sample(&lab.kernel.sample());
+    let mut back = again.learned();
+    for print in &mut back.listeners[0].prints {
+        print.age = Duration::ZERO;
+    }
+    let mut given = learned.clone();
+    for print in &mut given.listeners[0].prints {
+        print.age = Duration::ZERO;
+    }
+    assert_eq!(back, given);
+
+    let mut poisoned = learned;
+    poisoned.listeners[0].natural_share = 0.99;
+    let refused = again.teach(poisoned, Duration::ZERO);
+    assert!(matches!(refused, Err(LearnedError::Absurd { name: "natural_share", .. })));
+    assert_eq!(again.learned().listeners[0].natural_share, given.listeners[0].natural_share);
+}
+
+#[test]
+fn clients_known_from_before_let_a_flood_be_dropped_at_once() {
+    // Without the record a slow flood must first show a thousand answers that nobody took up.
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { backlog: 4096, ..Server::default() })
+        .clients(Clients::steady(200.0));
+    lab.run_until(30.0);
+    let learned = lab.engine.learned();
+    let rule_after = |known: bool| {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server { backlog: 4096, ..Server::default() })
+            .flood(Flood::random(300.0, 10.1..40.1));
+        if known {
+            lab.engine.teach(learned.clone(), Duration::from_secs(60)).expect("valid");
+        }
+        lab.run_until(40.0);
+        lab.installed[0].0 - 10.1
+    };
+    let (cold, warm) = (rule_after(false), rule_after(true));
+    assert!(warm <= 1.5 && cold > 2.0, "{warm} {cold}");
+}
+
+#[test]
+fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
+    let attacker = "198.51.100.7/32";
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .flood(Flood {
+            sources: Sources::One([198, 51, 100, 7].into()),
+            shape: Shape::Linux,
+            ..Flood::random(1000.0, 10.1..60.1)
+        });
+    lab.run_until(15.0);
+    assert_eq!(lab.report().rules[0].kind, "source", "{}", lab.story());
+    lab.allow(attacker, 20);
+    assert_eq!(lab.kernel.rules().count(), 0, "taken back at once");
+    assert_eq!(lab.report().allowed[0].net.to_string(), attacker);
+    assert_eq!(lab.kernel.allowed, [(attacker.parse().expect("prefix"), at(35.0))]);
+    let net = attacker.parse().expect("prefix");
+    let block = Request::Block {
+        net,
+        lifetime: Duration::from_secs(60),
+        reason: String::new(),
+        uid: 0,
+        force: false,
+    };
+    assert!(matches!(lab.request(block), Err(RequestError::Protected { .. })));
+    lab.run_until(34.0);
+    assert_eq!(lab.installed.len(), 1, "{}", lab.story());
+    lab.run_until(36.0);
+    assert_eq!(lab.kernel.allowed, []);
+    assert_eq!(lab.times("allow_removed").len(), 1, "{}", lab.story());
+
+    lab.allow("192.0.2.0/24", 600);
+    let disallow = |net: &str| Request::Disallow { net: net.parse().expect("prefix"), uid: 0 };
+    let Ok(Response::Disallowed(removed)) = lab.request(disallow("192.0.0.0/16")) else {
+        panic!("disallowed");
+    };
+    assert_eq!(removed[0].net.to_string(), "192.0.2.0/24");
+    let none = lab.request(disallow("192.0.2.0/24"));
+    assert_eq!(
+        none,
+        Err(RequestError::NotAllowed { net: "192.0.2.0/24".parse().expect("prefix") })
+    );
+}
+
+#[test]
+fn timestamps_of_what_was_adopted_are_kept() {
+    let mut lab = restarted(Flood::random(5000.0, 10.1..60.1));
+    let created: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
+    lab.run_until(30.0);
+    let now: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
+    assert_eq!(created, now);
+}

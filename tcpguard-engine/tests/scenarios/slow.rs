@@ -1,0 +1,79 @@
+//! The slow path: few failures a second, for long enough.
+
+use tcpguard_engine::{IncidentClass, ListenerState, Mode};
+
+use crate::sim::*;
+
+fn lab(clients: Clients) -> Lab {
+    Lab::new(Mode::Enforce).listener(Server { backlog: 4096, ..Server::default() }).clients(clients)
+}
+
+#[test]
+fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
+    for (legit, forged, seconds) in [(20.0, 10.0, 8.0), (200.0, 20.0, 8.0), (200.0, 100.0, 4.0)] {
+        let mut lab = lab(Clients { lost: 0.01, ..Clients::steady(legit) })
+            .flood(Flood::random(forged, 30.1..120.1));
+        lab.run_until(120.0);
+        let incident = lab.incident();
+        assert_eq!(incident.signal, "slow", "{}", lab.story());
+        assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
+        let started = lab.times("attack_started");
+        assert_eq!(started.len(), 1, "{}", lab.story());
+        assert!(started[0] - 30.1 <= seconds, "{forged} among {legit}: {}", lab.story());
+        lab.run_until(170.0);
+        assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
+    }
+}
+
+#[test]
+fn clients_on_a_mobile_network_that_lose_one_in_fifty_are_quiet() {
+    let mobile = Clients { lost: 0.02, rtt: 0.1..0.8, ..Clients::steady(200.0) };
+    let mut lab = lab(mobile);
+    lab.run_until(300.0);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
+}
+
+#[test]
+fn a_rush_from_far_away_is_suspected_and_dismissed_by_the_flows() {
+    let mut lab = lab(Clients::steady(100.0)).clients(Clients {
+        from: 30.0,
+        until: 50.0,
+        rtt: 0.4..0.6,
+        ..Clients::steady(1500.0)
+    });
+    lab.run_until(100.0);
+    assert!(lab.told.iter().all(|told| told.event.starts_with("incident_")), "{}", lab.story());
+    assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
+}
+
+#[test]
+fn clients_that_retry_at_a_dead_server_are_no_flood() {
+    // A firewall behind the guard drops their SYNs: nothing is answered, everything is repeated.
+    let dead = Outage { from: 0.0, until: 200.0, share: 1.0 };
+    let mut lab = lab(Clients::steady(20.0))
+        .listener(Server { dead: true, ..Server::default() })
+        .clients(Clients { to: 1, outage: Some(dead), ..Clients::steady(60.0) });
+    lab.run_until(120.0);
+    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn a_swarm_of_peers_that_mostly_give_up_makes_no_rule() {
+    // Peer-to-peer: many addresses, a third of which are gone before the answer comes back.
+    let swarm = Clients { lost: 0.3, rtt: 0.05..0.4, ..Clients::steady(30.0) };
+    let mut lab = lab(swarm);
+    lab.run_until(200.0);
+    assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn where_only_what_arrives_is_seen_a_flood_is_found_and_the_verdict_is_less_sure() {
+    let mut lab = lab(Clients::steady(50.0)).flood(Flood::random(2000.0, 10.1..30.1));
+    lab.kernel.one_sided = true;
+    lab.run_until(30.0);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    assert_eq!(incident.confidence, 0.875, "three of four items");
+}

@@ -1,0 +1,283 @@
+//! From nothing, or from what an earlier agent left, to a guard that protects.
+//!
+//! The order opens no gap: the maps with their rules are taken over first, then everything in them
+//! is brought in line, and only then the programs on the interfaces are replaced.
+
+use std::collections::VecDeque;
+use std::fs;
+
+use anyhow::Context as _;
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{Config as KernelConfig, HashKey};
+use tcpguard_common::fastpath::Mask;
+use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
+
+use super::client_filter::ClientFilter;
+use super::executor::{Executor, kernel_mode};
+use super::guard::{Guard, HEARTBEAT_LIMIT, clock, settings};
+use super::interfaces::Interfaces;
+use super::reload::Provenance;
+use super::state::{Reconciled, State, StateWriter, reconcile};
+use crate::config::{Config, ModeSource};
+use crate::host::{ListenerGroup, SockDiag, SocketOffsets, netns, protected_set};
+use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
+use crate::observe::AlertSink;
+use crate::status::{Clock, Health};
+
+impl Guard {
+    /// Loads and attaches everything, taking over what an earlier agent left in the kernel.
+    ///
+    /// # Errors
+    /// When any part cannot start. Then nothing is attached that was not before.
+    pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
+        let pins = Pins::open(&config.pin_dir)?;
+        let maps = pins.maps();
+        let was_attached = !kernel::pinned(&config.pin_dir).is_empty();
+        let pin_dir = config.pin_dir.clone();
+        let started = Self::start_with(config, provenance, pins);
+        if started.is_err() && !was_attached && kernel::pinned(&pin_dir).is_empty() {
+            // Nobody else uses them.
+            Pins::forget_maps(&maps)?;
+        }
+        started
+    }
+
+    fn start_with(config: Config, provenance: Provenance, pins: Pins) -> anyhow::Result<Self> {
+        let mut health = Vec::new();
+        let offsets = match SocketOffsets::of_running_kernel() {
+            Ok(offsets) => Some(offsets),
+            Err(error) => {
+                health.push(no_tracepoint(&error.to_string()));
+                None
+            }
+        };
+        let (mut object, dataplane) = load(&config, &pins, offsets)?;
+        let clock = clock();
+        let now = clock.now;
+        let boot = boot_id();
+        let state = State::load(&config.state_dir);
+        let set_mode = state.as_ref().and_then(|state| state.mode);
+        let mode = match (config.mode_source, set_mode) {
+            (ModeSource::File, Some(set)) => set,
+            _ => config.mode,
+        };
+        let before = Some(dataplane.config()?).filter(|before| before.abi_version == ABI_VERSION);
+        let hash_key = match &before {
+            // The tables in the kernel are made with it.
+            Some(before) => before.hash_key,
+            None => random_key().context("cannot read random numbers from the kernel")?,
+        };
+        let kernel_config = KernelConfig {
+            abi_version: ABI_VERSION,
+            mode: kernel_mode(mode) as u8,
+            drop_illegal: config.drop_illegal_flags.into(),
+            heartbeat_ns: now.as_nanos(),
+            heartbeat_limit_ns: HEARTBEAT_LIMIT.as_nanos() as u64,
+            hash_key,
+            netns_cookie: netns::cookie()?,
+            established_seen: offsets.is_some().into(),
+            ..before.unwrap_or_default()
+        };
+        dataplane.set_config(&kernel_config)?;
+        let mut sockets = SockDiag::open()?;
+        let mut executor = Executor::new(dataplane, kernel_config);
+        let rules = executor.dataplane.rules()?;
+        executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
+        let groups = ListenerGroup::merge(&sockets.listeners()?);
+        executor.listeners.update(now, &groups, &config.ignore_ports, &executor.dataplane)?;
+        let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
+        let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
+        executor.protect(nets)?;
+        let mut engine = Engine::new(settings(&config), mode)?;
+        engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
+        let listeners = &executor.listeners;
+        let all = reconcile(
+            &clock,
+            &boot,
+            state.as_ref(),
+            rules,
+            |slot| {
+                let id = listeners.at_slot(slot)?;
+                Some((id, listeners.get(id)?.listener))
+            },
+            |listener: &Listener| {
+                let mut all = listeners.iter();
+                all.find(|followed| followed.listener == *listener).map(|followed| followed.id)
+            },
+        );
+        if let Some(state) = &state {
+            take_over(&mut engine, &clock, state);
+        }
+        adopt(&mut engine, &mut executor, now, all)?;
+        let mut interfaces = Interfaces::attach(
+            &config.interfaces,
+            config.xdp_mode,
+            pins,
+            &mut object,
+            &executor.dataplane,
+        )?;
+        let mut tracepoint = offsets.is_some();
+        if tracepoint && let Err(error) = kernel::attach_tracepoint(&mut object) {
+            health.push(no_tracepoint(&error.to_string()));
+            tracepoint = false;
+            executor.config.established_seen = 0;
+            if let Err(error) = executor.dataplane.set_config(&executor.config) {
+                interfaces.undo();
+                return Err(error.into());
+            }
+        }
+        let writer =
+            StateWriter::start(config.state_dir.clone()).context("cannot start a thread")?;
+        Ok(Self {
+            config,
+            provenance,
+            engine,
+            executor,
+            interfaces,
+            alerts: AlertSink::of_host(),
+            snapshots: VecDeque::new(),
+            started_at: now,
+            rules_in_kernel: None,
+            drift_since: None,
+            health,
+            object,
+            sockets,
+            tracepoint,
+            client_filter: ClientFilter::default(),
+            count_half_open: true,
+            count_rules: true,
+            last_second: None,
+            last_slow: None,
+            distinct_since: now,
+            boot,
+            set_mode,
+            writer,
+            stored_at: now,
+            unstored: true,
+        })
+    }
+}
+
+/// The object over the maps that are pinned. Maps of another layout (of a build whose version was not
+/// raised) cannot be used; then it starts with new ones.
+fn load(
+    config: &Config,
+    pins: &Pins,
+    offsets: Option<SocketOffsets>,
+) -> anyhow::Result<(Object, Dataplane)> {
+    let maps = pins.maps();
+    let log = config.bpf_log.to_level();
+    let load = || -> Result<_, KernelError> {
+        let load = Load { maps: Some(&maps), offsets, log, fixed_clock: false };
+        let object = Object::load(load)?;
+        let dataplane = Dataplane::of(&object)?;
+        Ok((object, dataplane))
+    };
+    match load() {
+        Err(KernelError::Mismatch(why)) => {
+            log::warn!(
+                "the maps of an earlier agent in {} cannot be taken over ({why}); starting with empty ones",
+                maps.display()
+            );
+            Pins::forget_maps(&maps)?;
+            Ok(load()?)
+        }
+        loaded => Ok(loaded?),
+    }
+}
+
+/// Place of the listener and mask of each signature rule that has not ended.
+fn signatures(now: Timestamp, rules: &[KernelRule]) -> Vec<(u32, Mask)> {
+    let signature = |rule: &KernelRule| match &rule.matcher {
+        KernelMatcher::Signature(key) if rule.expires_ns > now.as_nanos() => {
+            Some((key.listener, Mask::from_code(u8::try_from(key.mask).ok()?)?))
+        }
+        _ => None,
+    };
+    rules.iter().filter_map(signature).collect()
+}
+
+fn adopt(
+    engine: &mut Engine,
+    executor: &mut Executor,
+    now: Timestamp,
+    rules: Reconciled,
+) -> anyhow::Result<()> {
+    let Reconciled { kept, lost, dead } = rules;
+    for rule in &dead {
+        executor.dataplane.set_rule_expiry(rule.slot, 0)?;
+        executor.dataplane.remove_rule(rule)?;
+    }
+    executor.adopt(kept.iter().map(|rule| (rule.id, rule.matcher)))?;
+    let (kept_count, lost_count) = (kept.len(), lost.len());
+    for rule in &lost {
+        executor.install(&Rule {
+            id: rule.id,
+            matcher: rule.matcher,
+            origin: rule.origin.clone(),
+            reason: rule.reason.clone(),
+            created: rule.created,
+            expires: rule.expires,
+        })?;
+    }
+    if kept_count + lost_count + dead.len() > 0 {
+        log::info!(
+            "{kept_count} rules taken over from the kernel, {lost_count} made again, {} ended ones removed",
+            dead.len()
+        );
+    }
+    engine.adopt(now, kept.into_iter().chain(lost).collect());
+    Ok(())
+}
+
+/// The allow-list and what was learned.
+fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
+    for allow in &state.allowed {
+        let Ok(lifetime) =
+            std::time::Duration::try_from(allow.expires.0.duration_since(clock.wall))
+        else {
+            continue;
+        };
+        let request = Request::Allow {
+            net: allow.net,
+            lifetime,
+            reason: allow.reason.clone(),
+            uid: allow.uid,
+            force: true,
+        };
+        if let Err(error) = engine.handle_request(clock.now, request) {
+            log::warn!("{} is no longer allowed: {error}", allow.net);
+        }
+    }
+    let age = clock.wall.duration_since(state.written.0);
+    let age = std::time::Duration::try_from(age).unwrap_or_default();
+    if let Err(error) = engine.teach(state.learned.clone(), age) {
+        log::warn!("what an earlier agent learned is left out: {error}");
+    }
+}
+
+/// Which boot this is; empty where the kernel does not say, which is then no boot known before.
+fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn random_key() -> std::io::Result<HashKey> {
+    let mut bytes = [0u8; size_of::<HashKey>()];
+    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    let mut key = HashKey::default();
+    for (word, bytes) in key.0.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    Ok(key)
+}
+
+fn no_tracepoint(why: &str) -> Health {
+    Health {
+        code: "no_tracepoint".to_owned(),
+        severity: crate::status::Severity::Warning,
+        subject: None,
+        text: format!("completed handshakes are only seen in a sample: {why}"),
+        hint: "use a kernel with BTF (CONFIG_DEBUG_INFO_BTF)".to_owned(),
+    }
+}

@@ -1,0 +1,365 @@
+//! What outlives the agent and is not in the kernel: why there are which rules, the allow-list, the
+//! mode, and what was learned. One JSON file, replaced as a whole.
+
+mod reconcile;
+mod writer;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
+
+use crate::status::{Clock, Time};
+
+pub use reconcile::{Reconciled, reconcile};
+pub use writer::StateWriter;
+
+const NAME: &str = "state.json";
+const SCHEMA: &str = "tcpguard.state/1";
+/// Longer than any state file: 16,384 rules of some 300 bytes and 4,096 listeners' fingerprints.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The content of the file.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    schema: String,
+    /// `/proc/sys/kernel/random/boot_id` of the writer: rules for incidents do not outlive a boot.
+    pub boot: String,
+    /// When it was written.
+    pub written: Time,
+    /// The mode that an operator set; `None`: the configured one holds.
+    pub mode: Option<Mode>,
+    /// Every rule.
+    pub rules: Vec<StoredRule>,
+    /// The allow-list.
+    pub allowed: Vec<StoredAllow>,
+    /// What was learned of the listeners.
+    pub learned: Learned,
+}
+
+/// A rule, with times of day: boot time means nothing after a boot.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRule {
+    /// Its place in the kernel's tables.
+    pub slot: u32,
+    /// Which SYNs it drops.
+    pub matches: StoredMatcher,
+    /// On whose word.
+    pub origin: StoredOrigin,
+    /// Why.
+    pub reason: String,
+    /// When it was made.
+    pub created: Time,
+    /// When it ends.
+    pub expires: Time,
+}
+
+/// Which SYNs a rule drops.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StoredMatcher {
+    /// From these sources.
+    Source(IpNet),
+    /// To this listener, looking like this.
+    Signature {
+        /// Its address: numbers of listeners do not outlive the agent.
+        listener: Listener,
+        /// [`Mask::code`].
+        mask: u8,
+        /// [`Fingerprint::words`].
+        words: [u64; 3],
+    },
+}
+
+/// On whose word a rule exists.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredOrigin {
+    /// The guard's own, for this incident.
+    Incident(u64),
+    /// An operator's, by user id.
+    Operator(u32),
+}
+
+/// A prefix of the allow-list.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredAllow {
+    /// Which sources.
+    pub net: IpNet,
+    /// Why.
+    pub reason: String,
+    /// Who asked.
+    pub uid: u32,
+    /// When it ends.
+    pub expires: Time,
+}
+
+impl StoredRule {
+    /// `None` for a rule of a listener that has gone: nobody will know it again.
+    fn of(
+        rule: &Rule,
+        listener: impl Fn(ListenerId) -> Option<Listener>,
+        clock: &Clock,
+    ) -> Option<Self> {
+        Some(Self {
+            slot: rule.id.0,
+            matches: match rule.matcher {
+                Matcher::Source(net) => StoredMatcher::Source(net),
+                Matcher::Signature { listener: id, mask, fingerprint } => {
+                    let (mask, words) = (mask.code(), fingerprint.words());
+                    StoredMatcher::Signature { listener: listener(id)?, mask, words }
+                }
+            },
+            origin: (&rule.origin).into(),
+            reason: rule.reason.clone(),
+            created: clock.time_at(rule.created),
+            expires: clock.time_at(rule.expires),
+        })
+    }
+}
+
+impl StoredMatcher {
+    /// The mask and fingerprint of a signature, if there is such a mask.
+    pub fn signature(&self) -> Option<(Listener, Mask, Fingerprint)> {
+        match self {
+            Self::Source(_) => None,
+            Self::Signature { listener, mask, words } => {
+                Some((*listener, Mask::from_code(*mask)?, Fingerprint::from_words(*words)))
+            }
+        }
+    }
+}
+
+impl From<&Origin> for StoredOrigin {
+    fn from(origin: &Origin) -> Self {
+        match origin {
+            Origin::Incident(id) => Self::Incident(*id),
+            Origin::Operator { uid } => Self::Operator(*uid),
+        }
+    }
+}
+
+impl From<&StoredOrigin> for Origin {
+    fn from(origin: &StoredOrigin) -> Self {
+        match origin {
+            StoredOrigin::Incident(id) => Self::Incident(*id),
+            StoredOrigin::Operator(uid) => Self::Operator { uid: *uid },
+        }
+    }
+}
+
+impl State {
+    /// Nothing but the moment.
+    pub fn new(boot: String, written: Time) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            boot,
+            written,
+            mode: None,
+            rules: Vec::new(),
+            allowed: Vec::new(),
+            learned: Learned::default(),
+        }
+    }
+
+    /// Rules, allow-list and what was learned, as the engine has them now.
+    pub fn of(engine: &Engine, boot: String, clock: &Clock) -> Self {
+        let report = engine.report(clock.now);
+        let listener = |id: ListenerId| {
+            report.listeners.iter().find(|known| known.id == id).map(|known| known.listener)
+        };
+        let rules = engine.rules(clock.now);
+        let rules = rules.filter_map(|rule| StoredRule::of(rule, listener, clock)).collect();
+        let allowed = report.allowed.iter().map(|allowed| StoredAllow {
+            net: allowed.net,
+            reason: allowed.reason.clone(),
+            uid: allowed.uid,
+            expires: clock.time_at(allowed.expires),
+        });
+        Self {
+            rules,
+            allowed: allowed.collect(),
+            learned: engine.learned(),
+            ..Self::new(boot, clock.time_at(clock.now))
+        }
+    }
+
+    /// What an earlier agent left in `dir`; `None` when there is nothing. A file that cannot be
+    /// understood is set aside with one line, and the agent starts without it.
+    pub fn load(dir: &Path) -> Option<Self> {
+        let path = dir.join(NAME);
+        match read(&path) {
+            Ok(state) => Some(state),
+            Err(Unreadable::Missing) => None,
+            Err(Unreadable::Refused(error)) => {
+                log::warn!(
+                    "cannot read {}: {error}; starting without the rules' records, the allow-list, the \
+                     mode and what was learned",
+                    path.display()
+                );
+                None
+            }
+            Err(Unreadable::Bad(why)) => {
+                let aside = set_aside(&path);
+                log::warn!(
+                    "{} is no state of tcpguard ({why}); it is kept as {}, and the agent starts without \
+                     the rules' records, the allow-list, the mode and what was learned",
+                    path.display(),
+                    aside.display()
+                );
+                None
+            }
+        }
+    }
+}
+
+enum Unreadable {
+    Missing,
+    Refused(io::Error),
+    Bad(String),
+}
+
+fn read(path: &Path) -> Result<State, Unreadable> {
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Unreadable::Missing,
+        _ => Unreadable::Refused(error),
+    };
+    let length = fs::metadata(path).map_err(refused)?.len();
+    if length > MAX_BYTES {
+        return Err(Unreadable::Bad(format!("it has {length} bytes")));
+    }
+    let text = fs::read(path).map_err(refused)?;
+    let state: State =
+        serde_json::from_slice(&text).map_err(|error| Unreadable::Bad(error.to_string()))?;
+    if state.schema != SCHEMA {
+        return Err(Unreadable::Bad(format!("its schema is {:?}, not {SCHEMA}", state.schema)));
+    }
+    Ok(state)
+}
+
+/// Renames the file to the first free of `state.json.bad`, `state.json.bad.1`, …, so that nothing
+/// that could explain the mishap is lost; at most ten are kept.
+fn set_aside(path: &Path) -> PathBuf {
+    let name = |number: u32| match number {
+        0 => path.with_extension("json.bad"),
+        number => path.with_extension(format!("json.bad.{number}")),
+    };
+    let free = (0..9).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(9));
+    if let Err(error) = fs::rename(path, &free) {
+        log::warn!("cannot rename {}: {error}", path.display());
+    }
+    free
+}
+
+/// Replaces the file in `dir`: written beside it, then put in its place.
+///
+/// # Errors
+/// When the directory cannot be written to.
+pub fn store(dir: &Path, state: &State) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    fs::create_dir_all(dir)?;
+    let new = dir.join("state.json.new");
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    serde_json::to_writer(io::BufWriter::new(&file), state)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(NAME))?;
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Time {
+        Time(text.parse().unwrap())
+    }
+
+    fn state() -> State {
+        let signature = StoredMatcher::Signature {
+            listener: Listener { addr: "::".parse().unwrap(), port: 443 },
+            mask: Mask::NoTtl.code(),
+            words: [0x4353, 1460, 7],
+        };
+        let rule = |slot, matches, origin| StoredRule {
+            slot,
+            matches,
+            origin,
+            reason: "covers \"all\"".to_owned(),
+            created: time("2026-01-02T03:04:05Z"),
+            expires: time("2026-01-02T03:05:05Z"),
+        };
+        let net = "203.0.113.0/24".parse().unwrap();
+        State {
+            mode: Some(Mode::Enforce),
+            rules: vec![
+                rule(0, signature, StoredOrigin::Incident(7)),
+                rule(9, StoredMatcher::Source(net), StoredOrigin::Operator(1000)),
+            ],
+            allowed: vec![StoredAllow {
+                net,
+                reason: "our monitoring".to_owned(),
+                uid: 0,
+                expires: time("2026-02-02T03:05:05Z"),
+            }],
+            ..State::new("b0".to_owned(), time("2026-01-02T03:04:06Z"))
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded_and_readable_by_the_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(State::load(dir.path()), None);
+        store(dir.path(), &state()).unwrap();
+        assert_eq!(State::load(dir.path()), Some(state()));
+        let permissions = fs::metadata(dir.path().join(NAME)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
+    }
+
+    /// Every way in which a file can be cut or turned over: none is taken for a state, none panics,
+    /// and all are set aside.
+    #[test]
+    fn a_damaged_file_is_set_aside_and_never_half_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        store(dir.path(), &state()).unwrap();
+        let whole = fs::read(dir.path().join(NAME)).unwrap();
+        for length in 0..whole.len() {
+            fs::write(dir.path().join(NAME), &whole[..length]).unwrap();
+            assert_eq!(State::load(dir.path()), None, "{length} bytes of {}", whole.len());
+            assert!(!dir.path().join(NAME).exists());
+        }
+        assert!(dir.path().join("state.json.bad").exists());
+        assert!(dir.path().join("state.json.bad.9").exists());
+
+        let text = String::from_utf8(whole).unwrap();
+        for (good, bad) in [
+            ("tcpguard.state/1", "tcpguard.state/9"),
+            ("203.0.113.0/24", "203.0.113.0/33"),
+            ("\"slot\":9", "\"slot\":-9"),
+            ("\"mode\":\"enforce\"", "\"mode\":\"panic\""),
+            ("\"boot\"", "\"boots\""),
+        ] {
+            assert!(text.contains(good), "{good}");
+            fs::write(dir.path().join(NAME), text.replace(good, bad)).unwrap();
+            assert_eq!(State::load(dir.path()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(NAME)).unwrap();
+        assert_eq!(State::load(dir.path()), None);
+        assert!(dir.path().join(NAME).exists());
+    }
+}

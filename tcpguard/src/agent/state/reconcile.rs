@@ -1,0 +1,251 @@
+//! Which rules the agent starts with: those in the kernel, explained by the state file, and those of
+//! the state file that the kernel has lost.
+
+use std::collections::BTreeSet;
+
+use tcpguard_common::abi::maps::MAX_RULES;
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_engine::{AdoptedRule, Listener, ListenerId, Matcher, Origin, RuleId, Timestamp};
+
+use super::{State, StoredMatcher, StoredOrigin, StoredRule};
+use crate::kernel::{KernelMatcher, KernelRule};
+use crate::status::Clock;
+
+/// What is to be done about each rule.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reconciled {
+    /// In the kernel, and dropping. What the state file does not know (the agent ended between the
+    /// two) keeps its end and has no reason.
+    pub kept: Vec<AdoptedRule>,
+    /// To be put into the kernel: it was lost with a boot or another layout of the maps.
+    pub lost: Vec<AdoptedRule>,
+    /// To be taken out of the kernel: it has ended, or nothing here understands it.
+    pub dead: Vec<KernelRule>,
+}
+
+/// Compares the two. `at_slot` and `at` name the listener of a place in the kernel and of an address.
+/// A rule for an incident survives only within the boot `boot`; an operator's until its time of day.
+pub fn reconcile(
+    clock: &Clock,
+    boot: &str,
+    state: Option<&State>,
+    kernel: Vec<KernelRule>,
+    at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
+    at: impl Fn(&Listener) -> Option<ListenerId>,
+) -> Reconciled {
+    let now = clock.now;
+    let mut all = Reconciled::default();
+    let stored = state.map_or(&[][..], |state| &state.rules);
+    let mut explained = BTreeSet::new();
+    for rule in kernel {
+        let expires = Timestamp::from_nanos(rule.expires_ns);
+        let understood = understand(&rule.matcher, &at_slot).filter(|_| expires > now);
+        let Some((matcher, matches)) = understood else {
+            all.dead.push(rule);
+            continue;
+        };
+        let record =
+            stored.iter().position(|stored| stored.slot == rule.slot && stored.matches == matches);
+        explained.extend(record);
+        let record = record.map(|place| &stored[place]);
+        all.kept.push(AdoptedRule {
+            id: RuleId(rule.slot),
+            matcher,
+            origin: record.map_or(Origin::Incident(0), |record| (&record.origin).into()),
+            reason: record.map_or_else(
+                || "found in the kernel at start, without a record".to_owned(),
+                |record| record.reason.clone(),
+            ),
+            created: record.map_or(now, |record| since_boot(clock, record.created.0)),
+            expires,
+        });
+    }
+    let same_boot = state.is_some_and(|state| state.boot == boot);
+    let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
+    for (place, record) in stored.iter().enumerate() {
+        let expires = since_boot(clock, record.expires.0);
+        let by_operator = matches!(record.origin, StoredOrigin::Operator(_));
+        if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
+            continue;
+        }
+        let Some(matcher) = matcher_of(record, &at) else { continue };
+        let slot = Some(record.slot)
+            .filter(|slot| *slot < MAX_RULES && !taken.contains(slot))
+            .or_else(|| (0..MAX_RULES).find(|slot| !taken.contains(slot)));
+        let Some(slot) = slot else { break };
+        taken.insert(slot);
+        all.lost.push(AdoptedRule {
+            id: RuleId(slot),
+            matcher,
+            origin: (&record.origin).into(),
+            reason: record.reason.clone(),
+            created: since_boot(clock, record.created.0),
+            expires,
+        });
+    }
+    all
+}
+
+fn understand(
+    matcher: &KernelMatcher,
+    at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
+) -> Option<(Matcher, StoredMatcher)> {
+    match matcher {
+        KernelMatcher::Source(net) => Some((Matcher::Source(*net), StoredMatcher::Source(*net))),
+        KernelMatcher::Signature(key) => {
+            let (id, listener) = at_slot(key.listener)?;
+            let mask = Mask::from_code(u8::try_from(key.mask).ok()?)?;
+            let fingerprint = Fingerprint::from_words(key.fingerprint);
+            Some((
+                Matcher::Signature { listener: id, mask, fingerprint },
+                StoredMatcher::Signature { listener, mask: mask.code(), words: key.fingerprint },
+            ))
+        }
+    }
+}
+
+fn matcher_of(
+    record: &StoredRule,
+    at: impl Fn(&Listener) -> Option<ListenerId>,
+) -> Option<Matcher> {
+    match record.matches {
+        StoredMatcher::Source(net) => Some(Matcher::Source(net)),
+        StoredMatcher::Signature { .. } => {
+            let (listener, mask, fingerprint) = record.matches.signature()?;
+            Some(Matcher::Signature { listener: at(&listener)?, mask, fingerprint })
+        }
+    }
+}
+
+/// A time of day as time since boot; what was before the boot is at it.
+fn since_boot(clock: &Clock, at: jiff::Timestamp) -> Timestamp {
+    let ahead = at.duration_since(clock.wall);
+    if ahead.is_negative() {
+        clock.now - ahead.unsigned_abs()
+    } else {
+        clock.now + ahead.unsigned_abs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tcpguard_common::abi::SignatureKey;
+
+    use super::*;
+    use crate::status::Time;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const WEB: u32 = 3;
+
+    fn wall(ahead: i64) -> Time {
+        Time(jiff::Timestamp::from_second(1_800_000_000 + ahead).unwrap())
+    }
+
+    fn web() -> Listener {
+        Listener { addr: "::".parse().unwrap(), port: 443 }
+    }
+
+    fn stored(slot: u32, matches: StoredMatcher, origin: StoredOrigin, left: i64) -> StoredRule {
+        let reason = format!("rule {slot}");
+        StoredRule { slot, matches, origin, reason, created: wall(-30), expires: wall(left) }
+    }
+
+    fn source(text: &str) -> StoredMatcher {
+        StoredMatcher::Source(text.parse().unwrap())
+    }
+
+    const SIGNATURE: StoredMatcher = StoredMatcher::Signature {
+        listener: Listener {
+            addr: std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+            port: 443,
+        },
+        mask: 1,
+        words: [0x3, 1460, 255],
+    };
+
+    fn in_kernel(slot: u32, matches: &StoredMatcher, left: u64) -> KernelRule {
+        let matcher = match matches {
+            StoredMatcher::Source(net) => KernelMatcher::Source(*net),
+            StoredMatcher::Signature { mask, words, .. } => {
+                KernelMatcher::Signature(SignatureKey {
+                    listener: WEB,
+                    mask: (*mask).into(),
+                    fingerprint: *words,
+                })
+            }
+        };
+        let expires_ns = (NOW + Duration::from_secs(left)).as_nanos();
+        KernelRule { slot, matcher, expires_ns }
+    }
+
+    fn run(boot: &str, rules: Vec<StoredRule>, kernel: Vec<KernelRule>) -> Reconciled {
+        let state = State { rules, ..State::new("this boot".to_owned(), wall(0)) };
+        let clock = Clock { now: NOW, wall: wall(0).0 };
+        let at_slot = |slot| (slot == WEB).then(|| (ListenerId(WEB), web()));
+        let at = |listener: &Listener| (*listener == web()).then_some(ListenerId(WEB));
+        reconcile(&clock, boot, Some(&state), kernel, at_slot, at)
+    }
+
+    #[test]
+    fn a_rule_in_the_kernel_is_kept_with_its_record_and_with_the_kernels_end() {
+        let rules = vec![stored(5, SIGNATURE, StoredOrigin::Incident(9), 10)];
+        let all = run("this boot", rules, vec![in_kernel(5, &SIGNATURE, 42)]);
+        let [kept] = &all.kept[..] else { panic!("{all:?}") };
+        assert_eq!((kept.id, &kept.origin), (RuleId(5), &Origin::Incident(9)));
+        assert_eq!(kept.reason, "rule 5");
+        assert_eq!(kept.created, NOW - Duration::from_secs(30));
+        assert_eq!(kept.expires, NOW + Duration::from_secs(42), "the kernel knows best");
+        assert!(all.lost.is_empty() && all.dead.is_empty());
+    }
+
+    #[test]
+    fn a_rule_without_a_record_goes_on_dropping_until_its_end() {
+        let all = run("this boot", Vec::new(), vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
+        assert_eq!(all.kept.len(), 1);
+        assert_eq!(all.kept[0].origin, Origin::Incident(0));
+    }
+
+    #[test]
+    fn a_record_of_another_rule_in_the_same_place_explains_nothing() {
+        let rules = vec![stored(5, source("198.51.100.0/24"), StoredOrigin::Operator(0), 600)];
+        let all = run("this boot", rules, vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
+        assert_eq!(all.kept[0].reason, "found in the kernel at start, without a record");
+        assert_eq!(all.lost.len(), 1, "the operator's block is not forgotten");
+        assert_eq!(all.lost[0].id, RuleId(0), "in another place");
+    }
+
+    #[test]
+    fn what_has_ended_or_is_not_understood_is_taken_out() {
+        let mut strange = in_kernel(6, &SIGNATURE, 42);
+        let KernelMatcher::Signature(key) = &mut strange.matcher else { unreachable!() };
+        key.mask = 200;
+        let mut homeless = in_kernel(7, &SIGNATURE, 42);
+        let KernelMatcher::Signature(key) = &mut homeless.matcher else { unreachable!() };
+        key.listener = 99;
+        let ended = in_kernel(8, &source("192.0.2.0/24"), 0);
+        let kernel = vec![strange, homeless, ended];
+        let all = run("this boot", Vec::new(), kernel.clone());
+        assert_eq!(all.dead, kernel);
+        assert!(all.kept.is_empty());
+    }
+
+    #[test]
+    fn a_boot_ends_the_guards_own_rules_and_no_operators() {
+        let rules = vec![
+            stored(1, SIGNATURE, StoredOrigin::Incident(9), 600),
+            stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600),
+            stored(3, source("198.51.100.0/24"), StoredOrigin::Operator(7), -1),
+        ];
+        let all = run("another boot", rules.clone(), Vec::new());
+        let ids: Vec<_> = all.lost.iter().map(|rule| rule.id).collect();
+        assert_eq!(ids, [RuleId(2)]);
+        assert_eq!(all.lost[0].expires, NOW + Duration::from_secs(600));
+
+        // Within the boot the maps had another layout: an upgrade in the middle of a flood.
+        let all = run("this boot", rules, Vec::new());
+        let ids: Vec<_> = all.lost.iter().map(|rule| rule.id).collect();
+        assert_eq!(ids, [RuleId(1), RuleId(2)]);
+    }
+}

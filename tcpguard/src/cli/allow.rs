@@ -1,0 +1,40 @@
+//! `tcpguard allow` and `tcpguard unallow`
+
+use super::args::{AllowArgs, UnallowArgs};
+use super::session::Session;
+use super::status::foreign;
+use crate::control::{Request, Response};
+use crate::render;
+
+pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let request = Request::Allow {
+        prefix: args.prefix,
+        for_s: args.lifetime.as_secs(),
+        reason: args.reason,
+        force: args.force,
+    };
+    let allowed = match session.client.call(request)? {
+        Response::Allowed { allowed } => allowed,
+        other => return Err(foreign(&other).into()),
+    };
+    if session.json {
+        return session.print_json(&serde_json::json!({ "allowed": allowed }));
+    }
+    session.render(|out, view| render::allowed(out, &allowed, view))?;
+    session.say(&format!(
+        "a block of the same addresses still drops; take this back: tcpguard unallow {}",
+        args.prefix
+    ));
+    Ok(())
+}
+
+pub(super) fn unallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let removed = match session.client.call(Request::Disallow { prefix: args.prefix })? {
+        Response::Disallowed { allowed } => allowed,
+        other => return Err(foreign(&other).into()),
+    };
+    if session.json {
+        return session.print_json(&serde_json::json!({ "removed": removed }));
+    }
+    session.render(|out, _| render::disallowed(out, &removed))
+}

@@ -1,0 +1,209 @@
+//! Captures as a stream of packets: pcap and pcapng, plain or compressed with gzip.
+//!
+//! Nothing is believed that a file says of itself: every length is bounded before memory is taken
+//! for it, and what is not needed is skipped as it streams by. So a capture of any size is read in
+//! the memory of one packet, and a damaged one ends in an error that says where.
+
+mod input;
+mod pcap;
+mod pcapng;
+
+use std::io::{self, BufReader, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use input::Input;
+
+/// Longest packet taken from a capture, in bytes: libpcap's own limit (`MAXIMUM_SNAPLEN`).
+pub const MAX_CAPTURED: u32 = 262_144;
+
+/// One captured packet.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Packet {
+    /// When it was captured, in ns since 1970; `None` in blocks that carry no time.
+    pub at_ns: Option<u64>,
+    /// Link type, as registered at <https://www.tcpdump.org/linktypes.html>.
+    pub link: u16,
+    /// Its length on the wire, in bytes.
+    pub length: u32,
+    /// What was captured of it, from its link-layer header on.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a capture cannot be read, or cannot be read further.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The capture could not be opened.
+    #[error("cannot open {file}: {source}")]
+    Open {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ends within a record: what came before has been read.
+    #[error("The capture is cut off at byte {end}{of}, within the record at byte {record}")]
+    Cut {
+        /// Where the record begins.
+        record: u64,
+        /// Where the capture ends.
+        end: u64,
+        /// Of what the bytes are counted.
+        of: &'static str,
+    },
+    /// It contradicts its format.
+    #[error("the capture cannot be read at byte {record}{of}: {reason}")]
+    Damaged {
+        /// Where the record begins.
+        record: u64,
+        /// Of what the bytes are counted.
+        of: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What went wrong within a record.
+enum Fault {
+    /// The end came too early.
+    End,
+    /// What it says is impossible.
+    Nonsense(String),
+    /// It could not be read.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::End,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+fn nonsense<T>(reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Nonsense(reason.into()))
+}
+
+/// The order in which a capture writes its integers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Order {
+    Little,
+    Big,
+}
+
+impl Order {
+    fn u16(self, bytes: [u8; 2]) -> u16 {
+        match self {
+            Self::Little => u16::from_le_bytes(bytes),
+            Self::Big => u16::from_be_bytes(bytes),
+        }
+    }
+
+    fn u32(self, bytes: [u8; 4]) -> u32 {
+        match self {
+            Self::Little => u32::from_le_bytes(bytes),
+            Self::Big => u32::from_be_bytes(bytes),
+        }
+    }
+}
+
+enum Format {
+    Pcap(pcap::Reader),
+    PcapNg(pcapng::Reader),
+}
+
+/// A capture that is being read.
+pub struct Capture {
+    input: Input,
+    format: Format,
+    of: &'static str,
+}
+
+impl Capture {
+    /// Starts to read a capture.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn new(mut source: Box<dyn Read>) -> Result<Self, CaptureError> {
+        let mut head = Vec::new();
+        let read = source.by_ref().take(GZIP.len() as u64).read_to_end(&mut head);
+        let compressed = head == GZIP;
+        let whole = Cursor::new(head).chain(source);
+        let (mut input, of) = if compressed {
+            let inner = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole));
+            (Input::new(Box::new(inner)), " of the uncompressed capture")
+        } else {
+            (Input::new(Box::new(whole)), "")
+        };
+        let format = read.map_err(Fault::Io).and_then(|_| Self::recognise(&mut input));
+        match format {
+            Ok(format) => Ok(Self { input, format, of }),
+            Err(Fault::End) if input.offset() == 0 => {
+                Err(CaptureError::Damaged { record: 0, of, reason: "it is empty".to_owned() })
+            }
+            Err(Fault::End) => Err(CaptureError::Damaged {
+                record: 0,
+                of,
+                reason: format!("it ends within its header, after {} bytes", input.offset()),
+            }),
+            Err(fault) => Err(fault.at(0, input.offset(), of)),
+        }
+    }
+
+    fn recognise(input: &mut Input) -> Result<Format, Fault> {
+        let magic = input.array()?;
+        if magic == pcapng::SECTION.to_le_bytes() {
+            return Ok(Format::PcapNg(pcapng::Reader::start(input)?));
+        }
+        match pcap::Reader::start(magic, input)? {
+            Some(reader) => Ok(Format::Pcap(reader)),
+            None => nonsense(
+                "it is neither pcap nor pcapng nor either of these in gzip; \
+                 convert it: editcap -F pcapng IN OUT",
+            ),
+        }
+    }
+
+    /// The name of its format.
+    pub fn format(&self) -> &'static str {
+        match self.format {
+            Format::Pcap(_) => "pcap",
+            Format::PcapNg(_) => "pcapng",
+        }
+    }
+
+    /// Reads the next packet over `packet`; `false` at the end.
+    ///
+    /// # Errors
+    /// When the capture cannot be read further.
+    pub fn next(&mut self, packet: &mut Packet) -> Result<bool, CaptureError> {
+        let record = self.input.offset();
+        let read = match &mut self.format {
+            Format::Pcap(reader) => reader.next(&mut self.input, packet),
+            Format::PcapNg(reader) => reader.next(&mut self.input, packet),
+        };
+        read.map_err(|fault| {
+            let record = match &self.format {
+                Format::Pcap(_) => record,
+                Format::PcapNg(reader) => reader.block_at().max(record),
+            };
+            fault.at(record, self.input.offset(), self.of)
+        })
+    }
+}
+
+/// The first bytes of a gzip member with its only compression method (RFC 1952 §2.3.1).
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+
+impl Fault {
+    fn at(self, record: u64, end: u64, of: &'static str) -> CaptureError {
+        let reason = match self {
+            Self::End => return CaptureError::Cut { record, end, of },
+            Self::Nonsense(reason) => reason,
+            Self::Io(error) => error.to_string(),
+        };
+        CaptureError::Damaged { record, of, reason }
+    }
+}

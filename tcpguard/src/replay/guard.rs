@@ -1,0 +1,419 @@
+//! The replayed guard: the engine, polled as the agent polls it, by packet time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{self, Action, Class, Config, FlowKey, ListenerKey};
+use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
+use tcpguard_common::model::{Recent, hash_key};
+use tcpguard_engine::{
+    Command, Engine, HostCounters, IncidentReport, KnownClients, ListenerCounters, ListenerSample,
+    ListenerState, Matcher, Mode, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt, Timestamp,
+};
+
+use super::ahead::Waiting;
+use super::backend::Backend;
+use super::clock::START;
+use super::handshakes::Direction;
+use super::listeners::{self, Listeners, slot};
+use crate::agent::distinct;
+use crate::kernel::{self, KernelError};
+
+/// Estimates of distinct sources start again this often, as the agent's do.
+const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
+/// A completed handshake counts as recent for this long (`docs/detection.md`).
+const RECENT: Duration = Duration::from_secs(600);
+/// Without a packet for this long and with nothing the matter, nothing changes until the next one:
+/// every handshake has had its time, and its client has been learned, which is done every 5 s.
+const SETTLED: Duration = Duration::from_secs(6);
+/// Without a packet for this long nothing that is the matter changes any more either.
+const OVER: Duration = Duration::from_secs(600);
+/// The last packets are given this long to be judged. No longer: that a client repeats its SYN is
+/// not to be seen any more, and that it does not would soon count against it.
+const TAIL: Duration = Duration::from_secs(1);
+/// An alarm raised in that time is given this long to become an incident.
+const VERDICT: Duration = Duration::from_secs(2);
+/// Flows older than this say nothing any more: a handshake is followed for 65 s, and what became of
+/// it is looked for every 5 s.
+const FOLLOWED: Duration =
+    Duration::from_nanos(HANDSHAKE_NS).saturating_add(Duration::from_secs(10));
+/// Of more flows than this a sample is looked at from the next time on. The engine examines
+/// half as many, and all of them would take longer than the packets between two looks.
+const INSPECTED: usize = 16_384;
+/// Dropped SYNs whose answers are left out.
+const DROPPED: usize = 65_536;
+/// Incidents kept at most.
+const INCIDENTS: usize = 4096;
+/// Seed of the hash key: fixed, so that the same capture has the same verdict every time.
+const SEED: u64 = 0x7463_7067_7561_7264;
+
+/// A guard over one capture.
+pub struct Guard<'a> {
+    backend: &'a mut dyn Backend,
+    engine: Engine,
+    config: Config,
+    poll: Duration,
+    next_poll: Timestamp,
+    last_packet: Timestamp,
+    distinct_since: Timestamp,
+    listeners: Listeners,
+    rules: BTreeMap<RuleId, Matcher>,
+    dropped: Recent<FlowKey, (), DROPPED>,
+    incidents: BTreeMap<u64, IncidentReport>,
+    one_sided: bool,
+    /// One flow in `2^thinned` is looked at.
+    thinned: u8,
+    /// Incidents that were too many to be kept.
+    pub left_out: u64,
+}
+
+impl<'a> Guard<'a> {
+    /// A guard that has seen nothing.
+    ///
+    /// # Errors
+    /// When the settings contradict themselves, or the backend refuses.
+    pub fn new(
+        backend: &'a mut dyn Backend,
+        settings: Settings,
+        mode: Mode,
+    ) -> anyhow::Result<Self> {
+        let poll = settings.poll;
+        let config = Config {
+            abi_version: ABI_VERSION,
+            mode: kernel_mode(mode) as u8,
+            // Nobody has to answer for rules that drop nothing.
+            heartbeat_limit_ns: u64::MAX,
+            hash_key: hash_key(SEED),
+            ..Config::default()
+        };
+        backend.set_config(&config)?;
+        Ok(Self {
+            backend,
+            engine: Engine::new(settings, mode)?,
+            config,
+            poll,
+            next_poll: START,
+            last_packet: START,
+            distinct_since: START,
+            listeners: Listeners::default(),
+            rules: BTreeMap::new(),
+            dropped: Recent::default(),
+            incidents: BTreeMap::new(),
+            one_sided: false,
+            thinned: 0,
+            left_out: 0,
+        })
+    }
+
+    /// Follows a listener, from the next poll on.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn add_listener(&mut self, now: Timestamp, key: ListenerKey) -> Result<(), KernelError> {
+        self.listeners.add(now, key, self.backend)
+    }
+
+    /// Listeners followed now, and whether there were too many.
+    pub fn listeners(&self) -> (usize, bool) {
+        (self.listeners.iter().count(), self.listeners.unfollowed > 0)
+    }
+
+    /// Shows the guard a packet, after all polls that are due before it. `one_sided` says whether
+    /// the capture holds one direction only.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn packet(&mut self, packet: &Waiting, one_sided: bool) -> Result<(), KernelError> {
+        if self.one_sided != one_sided {
+            self.one_sided = one_sided;
+            self.config.one_sided = one_sided.into();
+            self.backend.set_config(&self.config)?;
+        }
+        self.poll_until(packet.at)?;
+        self.last_packet = packet.at;
+        self.backend.set_now(packet.at.as_nanos())?;
+        let flow = &packet.flow;
+        match packet.direction {
+            Direction::In => {
+                let action = self.backend.ingress(&packet.frame)?;
+                if packet.class == Class::Syn {
+                    self.listeners.see(packet.at, &ListenerKey::new(flow.server, flow.server_port));
+                    self.note_fate(flow, action);
+                }
+                Ok(())
+            }
+            // A SYN that the guard drops reaches nobody who could answer it.
+            Direction::Out if self.dropped.peek(&flow.reversed()).is_some() => Ok(()),
+            Direction::Out => self.backend.egress(&packet.frame),
+        }
+    }
+
+    fn note_fate(&mut self, flow: &FlowKey, action: Action) {
+        match action {
+            Action::Drop => self.dropped.insert(*flow, ()),
+            Action::Pass if self.dropped.is_empty() => {}
+            Action::Pass => drop(self.dropped.remove(flow)),
+        }
+    }
+
+    /// Judges what came last, and returns every incident, oldest first.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn finish(&mut self) -> Result<Vec<IncidentReport>, KernelError> {
+        let end = self.last_packet + TAIL;
+        self.poll_until(end)?;
+        let mut now = end;
+        while self.is_suspicious(now) && now.since(end) < VERDICT {
+            now = now + self.poll;
+            self.poll_until(now)?;
+        }
+        for report in self.engine.report(now).incidents {
+            self.keep(report);
+        }
+        Ok(std::mem::take(&mut self.incidents).into_values().collect())
+    }
+
+    fn is_suspicious(&self, now: Timestamp) -> bool {
+        let report = self.engine.report(now);
+        report.listeners.iter().any(|listener| listener.state == ListenerState::Suspect)
+    }
+
+    fn is_at_rest(&self, now: Timestamp) -> bool {
+        let report = self.engine.report(now);
+        report.incidents.is_empty()
+            && report.listeners.iter().all(|listener| listener.state == ListenerState::Ok)
+    }
+
+    /// Makes every poll that is due until `to`. In a long silence those are left out in which
+    /// nothing can change: a capture of a week must not cost the polls of a week.
+    fn poll_until(&mut self, to: Timestamp) -> Result<(), KernelError> {
+        while self.next_poll <= to {
+            let silence = self.next_poll.since(self.last_packet);
+            let left = to.since(self.next_poll);
+            if silence >= SETTLED
+                && left > SETTLED
+                && (silence >= OVER || self.is_at_rest(self.next_poll))
+            {
+                let polls = left.as_nanos() / self.poll.as_nanos();
+                let skipped = polls.saturating_mul(self.poll.as_nanos());
+                self.next_poll = self.next_poll
+                    + Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX));
+            }
+            let now = self.next_poll;
+            self.poll(now)?;
+            self.next_poll = now + self.poll;
+            if self.next_poll == now {
+                // The end of time.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One round: read everything, think, act.
+    fn poll(&mut self, now: Timestamp) -> Result<(), KernelError> {
+        let sample = self.sample(now)?;
+        self.engine.handle_sample(&sample);
+        if now.since(self.distinct_since) >= DISTINCT_WINDOW {
+            self.distinct_since = now;
+            for followed in self.listeners.iter_mut() {
+                self.backend.reset_distinct_sources(followed.slot())?;
+                if let Some((_, sources)) = &mut followed.told {
+                    *sources = 0;
+                }
+            }
+        }
+        while let Some(command) = self.engine.next_command() {
+            self.execute(now, command)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, now: Timestamp) -> Result<Sample, KernelError> {
+        let mut samples = Vec::new();
+        for followed in self.listeners.iter_mut() {
+            let counters = match followed.told {
+                // What was counted before the first sample is nobody's, so the first one is zero.
+                None => {
+                    followed.told = Some((0, 0));
+                    ListenerCounters::default()
+                }
+                Some((syns, _)) => {
+                    let counters = self.backend.listener_counters(followed.slot())?;
+                    if counters.syn != syns {
+                        let registers = self.backend.distinct_sources(followed.slot())?;
+                        followed.told = Some((counters.syn, distinct::estimate(&registers)));
+                    }
+                    kernel::listener_counters(&counters, false)
+                }
+            };
+            samples.push(ListenerSample {
+                id: followed.id,
+                listener: followed.listener,
+                kind: listeners::KIND,
+                counters,
+                queues: None,
+                distinct_sources: followed.told.map_or(0, |(_, sources)| sources),
+            });
+        }
+        let packets = self.backend.packets()?;
+        let host = self.backend.host_counters()?;
+        Ok(Sample {
+            at: now,
+            epoch: START.as_nanos(),
+            listeners: samples,
+            tcp_ext: TcpExt::default(),
+            rules: self.rule_counters()?,
+            host: HostCounters {
+                own_syn: (!self.one_sided).then_some(host.own_syn),
+                answers: host.answer,
+                unsolicited: host.unsolicited,
+                segments: packets.classes[Class::Ack as usize]
+                    + packets.classes[Class::Fin as usize],
+                no_listener: host.no_listener,
+            },
+            probes: self.backend.probes()?.iter().filter_map(kernel::probe).collect(),
+            sample_shift: self.config.sample_shift,
+            one_sided: self.one_sided,
+        })
+    }
+
+    fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
+        self.rules
+            .keys()
+            .map(|id| {
+                let hits = self.backend.rule_hits(id.0)?;
+                Ok(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })
+            })
+            .collect()
+    }
+
+    fn execute(&mut self, now: Timestamp, command: Command) -> Result<(), KernelError> {
+        match command {
+            Command::InstallRule(rule) => self.install(&rule),
+            Command::RenewRule { id, expires } => {
+                self.backend.set_rule_expiry(id.0, expires.as_nanos())
+            }
+            Command::RemoveRule { rule, .. } => self.remove(&rule),
+            Command::SetMode(mode) => {
+                self.config.mode = kernel_mode(mode) as u8;
+                self.backend.set_config(&self.config)
+            }
+            Command::SetSampling { shift } => {
+                self.config.sample_shift = shift;
+                self.backend.set_config(&self.config)
+            }
+            Command::InspectFlows => self.inspect_flows(now),
+            Command::Alert { incident, .. } => {
+                if let Some(incident) = incident {
+                    self.keep(*incident);
+                }
+                Ok(())
+            }
+            // A capture shows no sockets, and nobody changes the allow-list.
+            Command::CountHalfOpen | Command::CleanHalfOpen { .. } | Command::SetAllowed(_) => {
+                Ok(())
+            }
+        }
+    }
+
+    fn inspect_flows(&mut self, now: Timestamp) -> Result<(), KernelError> {
+        let oldest = (now - FOLLOWED).as_nanos();
+        let config =
+            Config { sample_shift: self.config.sample_shift.max(self.thinned), ..self.config };
+        let listeners = &self.listeners;
+        let mut flows = Vec::new();
+        self.backend.flows(
+            &|key, flow| {
+                flow.syn_ns >= oldest
+                    && hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift)
+            },
+            &mut |key, flow| {
+                let listener = listeners.at(flow.listener);
+                let flow = listener.and_then(|_| kernel::flow(&config, key, flow));
+                if let (Some(listener), Some(flow)) = (listener, flow) {
+                    flows.push(tcpguard_engine::Flow { listener, ..flow });
+                }
+            },
+        )?;
+        match flows.len() {
+            many if many > INSPECTED => self.thinned = config.sample_shift + 1,
+            few if few < INSPECTED / 4 => self.thinned = self.thinned.saturating_sub(1),
+            _ => {}
+        }
+        let clients = Clients { backend: self.backend, now };
+        self.engine.handle_flows(now, &flows, &clients);
+        Ok(())
+    }
+
+    fn install(&mut self, rule: &Rule) -> Result<(), KernelError> {
+        let slot_of_rule = rule.id.0;
+        let again = self.rules.insert(rule.id, rule.matcher) == Some(rule.matcher);
+        if !again {
+            self.backend.reset_rule_hits(slot_of_rule)?;
+        }
+        self.backend.set_rule_expiry(slot_of_rule, rule.expires.as_nanos())?;
+        match &rule.matcher {
+            Matcher::Source(net) => self.backend.set_source_rule(net, slot_of_rule)?,
+            Matcher::Signature { listener, mask, fingerprint } => {
+                self.backend.set_signature(slot(*listener), *mask, fingerprint, slot_of_rule)?;
+                if !again {
+                    self.listeners.add_rule(*listener, *mask, self.backend)?;
+                }
+            }
+        }
+        self.count_source_rules()
+    }
+
+    fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
+        let Some(matcher) = self.rules.remove(&rule.id) else { return Ok(()) };
+        self.backend.set_rule_expiry(rule.id.0, 0)?;
+        match matcher {
+            Matcher::Source(net) => self.backend.remove_source_rule(&net)?,
+            Matcher::Signature { listener, mask, fingerprint } => {
+                self.backend.remove_signature(slot(listener), mask, &fingerprint)?;
+                self.listeners.remove_rule(listener, mask, self.backend)?;
+            }
+        }
+        self.count_source_rules()
+    }
+
+    fn count_source_rules(&mut self) -> Result<(), KernelError> {
+        let count = self.rules.values().filter(|m| matches!(m, Matcher::Source(_))).count();
+        self.config.source_rules = count as u32;
+        self.backend.set_config(&self.config)
+    }
+
+    fn keep(&mut self, report: IncidentReport) {
+        if self.incidents.len() < INCIDENTS || self.incidents.contains_key(&report.id) {
+            self.incidents.insert(report.id, report);
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
+/// The clients that completed a handshake in the capture.
+struct Clients<'a> {
+    backend: &'a dyn Backend,
+    now: Timestamp,
+}
+
+impl KnownClients for Clients<'_> {
+    fn completed_within(&self, net: &IpNet) -> bool {
+        let since = self.now - RECENT;
+        // When the kernel cannot be asked, nobody may be banned on its word.
+        self.backend.validated_since(net, since.as_nanos()).unwrap_or(true)
+    }
+}
+
+fn kernel_mode(mode: Mode) -> abi::Mode {
+    match mode {
+        Mode::Off => abi::Mode::Off,
+        Mode::Observe => abi::Mode::Observe,
+        Mode::Enforce => abi::Mode::Enforce,
+    }
+}

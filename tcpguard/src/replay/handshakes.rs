@@ -1,0 +1,291 @@
+//! The handshakes of a capture: who asked, who answered, who went on.
+//!
+//! A capture does not say which host the guard would run on, nor where it listens. Its handshakes
+//! do: whoever answers SYNs is a listener. In a capture of one direction nobody answers, and there a
+//! listener is who gets many SYNs, or whose clients go on after theirs. Single SYNs to many places
+//! make no listeners: they are what a port scan is. A host with a listener is the guarded one: where
+//! SYNs go is its side, and what it sends to others itself leaves it.
+//!
+//! This looks at every packet before the guard does and decides nothing about any.
+
+use tcpguard_common::abi::{Addr, Class, FlowKey, ListenerKey};
+use tcpguard_common::model::Recent;
+use tcpguard_common::wire::Segment;
+
+/// Attempts remembered.
+const ATTEMPTS: usize = 65_536;
+/// Destinations of which attempts are counted.
+const DESTINATIONS: usize = 4096;
+/// Addresses of listeners remembered.
+const HOSTS: usize = 4096;
+/// Attempts that make a destination a listener where nobody answers. A scanner tries a port once or
+/// twice; below this many handshakes there is no verdict on a listener anyway.
+const LISTENS_AFTER: u32 = 16;
+/// A capture holds one direction only when fewer than one SYN in this many is answered.
+const ANSWERED_ONE_IN: u64 = 100;
+
+/// A segment holds no more data than this, in bytes.
+const LONGEST_DATA: u32 = 65_535;
+
+/// One connection attempt.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    /// Sequence number of its SYN.
+    seq: u32,
+    /// The SYN carries data (TCP Fast Open, RFC 7413).
+    data: bool,
+    /// Sequence number of the last SYN-ACK that answered it.
+    isn: Option<u32>,
+    completed: bool,
+    /// Which way its SYN went.
+    direction: Direction,
+}
+
+impl Attempt {
+    /// Whether `next` is the sequence number after the SYN: of data in it, none, some or all may
+    /// have been taken.
+    const fn is_followed_by(&self, next: u32) -> bool {
+        let step = next.wrapping_sub(self.seq);
+        step == 1 || self.data && step != 0 && step <= LONGEST_DATA
+    }
+}
+
+/// Which way a segment goes, as the guarded host sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// It arrives.
+    In,
+    /// It leaves.
+    Out,
+}
+
+impl Direction {
+    const fn back(self) -> Self {
+        match self {
+            Self::In => Self::Out,
+            Self::Out => Self::In,
+        }
+    }
+}
+
+/// Attempts under way, and counts of the whole capture.
+#[derive(Clone, Debug, Default)]
+pub struct Handshakes {
+    attempts: Recent<FlowKey, Attempt, ATTEMPTS>,
+    destinations: Recent<ListenerKey, u32, DESTINATIONS>,
+    hosts: Recent<Addr, (), HOSTS>,
+    /// SYNs, repetitions included.
+    pub syns: u64,
+    /// SYN-ACKs that answer one of these SYNs, repetitions included.
+    pub answers: u64,
+    completed: u64,
+    went_on: u64,
+}
+
+impl Handshakes {
+    /// Takes note of a segment. Returns its direction, and the listener that it shows, if any.
+    pub fn note(&mut self, class: Class, segment: &Segment) -> (Direction, Option<ListenerKey>) {
+        let (direction, listener) = match class {
+            Class::Syn => self.note_syn(segment),
+            _ => self.note_other(class, segment),
+        };
+        if let Some(key) = &listener {
+            self.hosts.insert(key.addr, ());
+        }
+        (direction, listener)
+    }
+
+    fn note_other(&mut self, class: Class, segment: &Segment) -> (Direction, Option<ListenerKey>) {
+        let to_client = segment.flow.reversed();
+        if let Some(attempt) = self.attempts.get_mut(&to_client) {
+            let answers = class == Class::SynAck && attempt.is_followed_by(segment.ack);
+            if answers {
+                attempt.isn = Some(segment.seq);
+                self.answers += 1;
+            }
+            let listens = answers && attempt.direction == Direction::In;
+            return (attempt.direction.back(), listens.then(|| destination(&to_client)));
+        }
+        let one_sided = self.one_sided();
+        let Some(attempt) = self.attempts.get_mut(&segment.flow) else {
+            return (Direction::In, None);
+        };
+        let mut listens = false;
+        if matches!(class, Class::Ack | Class::Fin) && !attempt.completed {
+            match attempt.isn {
+                Some(isn) => {
+                    attempt.completed = segment.ack == isn.wrapping_add(1);
+                    self.completed += u64::from(attempt.completed);
+                }
+                // Without its answer, a client shows that there was one by going on.
+                None => {
+                    attempt.completed = attempt.is_followed_by(segment.seq);
+                    self.went_on += u64::from(attempt.completed);
+                    listens = attempt.completed && one_sided && attempt.direction == Direction::In;
+                }
+            }
+        }
+        (attempt.direction, listens.then(|| destination(&segment.flow)))
+    }
+
+    /// Whether the capture holds one direction only, as far as it has been read.
+    pub const fn one_sided(&self) -> bool {
+        self.answers * ANSWERED_ONE_IN < self.syns
+    }
+
+    /// Handshakes that completed. Where no answer was captured, those whose client went on.
+    pub const fn completed(&self) -> u64 {
+        if self.one_sided() { self.completed + self.went_on } else { self.completed }
+    }
+
+    /// A SYN makes its destination a listener only where many go and nobody answers.
+    fn note_syn(&mut self, segment: &Segment) -> (Direction, Option<ListenerKey>) {
+        self.syns += 1;
+        let flow = &segment.flow;
+        if let Some(attempt) = self.attempts.get_mut(flow)
+            && attempt.seq == segment.seq
+        {
+            return (attempt.direction, None);
+        }
+        let leaves =
+            self.hosts.peek(&flow.client).is_some() && self.hosts.peek(&flow.server).is_none();
+        let direction = if leaves { Direction::Out } else { Direction::In };
+        let (seq, data) = (segment.seq, segment.payload);
+        let attempt = Attempt { seq, data, isn: None, completed: false, direction };
+        self.attempts.insert(*flow, attempt);
+        if leaves || !self.one_sided() {
+            return (direction, None);
+        }
+        let destination = destination(flow);
+        let Some(attempts) = self.destinations.get_mut(&destination) else {
+            self.destinations.insert(destination, 1);
+            return (direction, None);
+        };
+        *attempts = attempts.saturating_add(1);
+        (direction, (*attempts >= LISTENS_AFTER).then_some(destination))
+    }
+}
+
+fn destination(flow: &FlowKey) -> ListenerKey {
+    ListenerKey::new(flow.server, flow.server_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_common::abi::Addr;
+
+    use super::*;
+
+    const LISTENER: ListenerKey = ListenerKey::new(Addr::from_v4([198, 51, 100, 1]), [0, 80]);
+
+    fn from_client(port: u16, seq: u32, ack: u32) -> Segment {
+        let flow = FlowKey {
+            client: Addr::from_v4([192, 0, 2, 1]),
+            server: LISTENER.addr,
+            client_port: port.to_be_bytes(),
+            server_port: LISTENER.port,
+        };
+        Segment { flow, seq, ack, ..Segment::default() }
+    }
+
+    fn to_client(port: u16, seq: u32, ack: u32) -> Segment {
+        let there = from_client(port, seq, ack);
+        Segment { flow: there.flow.reversed(), ..there }
+    }
+
+    #[test]
+    fn who_answers_a_syn_is_a_listener_and_who_answers_none_is_not() {
+        let mut handshakes = Handshakes::default();
+        let unsolicited = handshakes.note(Class::SynAck, &to_client(1, 500, 8));
+        assert_eq!(unsolicited, (Direction::In, None), "no SYN yet");
+        assert_eq!(handshakes.note(Class::Syn, &from_client(1, 7, 0)), (Direction::In, None));
+        let other = handshakes.note(Class::SynAck, &to_client(1, 500, 9));
+        assert_eq!(other, (Direction::Out, None), "of another SYN");
+        assert!(handshakes.one_sided());
+        let answer = handshakes.note(Class::SynAck, &to_client(1, 500, 8));
+        assert_eq!(answer, (Direction::Out, Some(LISTENER)));
+        assert!(!handshakes.one_sided());
+        assert_eq!((handshakes.syns, handshakes.answers), (1, 1));
+    }
+
+    #[test]
+    fn a_handshake_completes_once_and_only_by_the_right_number() {
+        let mut handshakes = Handshakes::default();
+        handshakes.note(Class::Syn, &from_client(1, u32::MAX, 0));
+        handshakes.note(Class::SynAck, &to_client(1, u32::MAX, 0));
+        handshakes.note(Class::Ack, &from_client(1, 0, 1));
+        assert_eq!(handshakes.completed(), 0);
+        for _ in 0..2 {
+            handshakes.note(Class::Syn, &from_client(1, u32::MAX, 0));
+            handshakes.note(Class::Ack, &from_client(1, 0, 0));
+        }
+        assert_eq!(handshakes.completed(), 1);
+    }
+
+    #[test]
+    fn of_data_in_a_syn_some_may_be_acknowledged_with_it() {
+        for (data, ack, answers) in [(true, 108, 1), (true, 8, 1), (true, 7, 0), (false, 108, 0)] {
+            let mut handshakes = Handshakes::default();
+            let syn = Segment { payload: data, ..from_client(1, 7, 0) };
+            handshakes.note(Class::Syn, &syn);
+            handshakes.note(Class::SynAck, &to_client(1, 500, ack));
+            handshakes.note(Class::Ack, &from_client(1, ack, 501));
+            assert_eq!((handshakes.answers, handshakes.completed()), (answers, answers), "{ack}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_answers_a_listener_is_where_a_client_goes_on() {
+        let mut handshakes = Handshakes::default();
+        handshakes.note(Class::Syn, &from_client(1, 7, 0));
+        let stray = handshakes.note(Class::Ack, &from_client(1, 9, 501));
+        assert_eq!((stray, handshakes.completed()), ((Direction::In, None), 0));
+        let next = handshakes.note(Class::Ack, &from_client(1, 8, 501));
+        assert_eq!(next, (Direction::In, Some(LISTENER)));
+        let again = handshakes.note(Class::Ack, &from_client(1, 8, 501));
+        assert_eq!((again, handshakes.completed()), ((Direction::In, None), 1), "only once");
+    }
+
+    #[test]
+    fn where_nobody_answers_a_listener_is_where_many_syns_go() {
+        let mut handshakes = Handshakes::default();
+        let mut listens = |port, seq| handshakes.note(Class::Syn, &from_client(port, seq, 0)).1;
+        for port in 1..16 {
+            assert_eq!(listens(port, 7), None);
+            assert_eq!(listens(port, 7), None, "a repetition is no other attempt");
+        }
+        assert_eq!(listens(16, 7), Some(LISTENER));
+    }
+
+    #[test]
+    fn what_a_host_with_a_listener_asks_of_others_leaves_it_and_makes_them_no_listeners() {
+        let mut handshakes = Handshakes::default();
+        handshakes.note(Class::Syn, &from_client(1, 7, 0));
+        handshakes.note(Class::SynAck, &to_client(1, 500, 8));
+        let flow = FlowKey {
+            client: LISTENER.addr,
+            server: Addr::from_v4([203, 0, 113, 5]),
+            client_port: [9, 9],
+            server_port: [1, 187],
+        };
+        let own = Segment { flow, seq: 70, ..Segment::default() };
+        assert_eq!(handshakes.note(Class::Syn, &own), (Direction::Out, None));
+        let answer = Segment { flow: flow.reversed(), seq: 900, ack: 71, ..Segment::default() };
+        assert_eq!(handshakes.note(Class::SynAck, &answer), (Direction::In, None));
+        let ack = Segment { seq: 71, ack: 901, ..own };
+        assert_eq!(handshakes.note(Class::Ack, &ack), (Direction::Out, None));
+        assert_eq!((handshakes.answers, handshakes.completed()), (2, 1));
+    }
+
+    #[test]
+    fn where_syns_are_answered_their_number_makes_no_listener() {
+        let mut handshakes = Handshakes::default();
+        handshakes.note(Class::Syn, &from_client(1, 7, 0));
+        handshakes.note(Class::SynAck, &to_client(1, 500, 8));
+        for port in 2..50 {
+            let mut elsewhere = from_client(port, 7, 0);
+            elsewhere.flow.server_port = [0, 81];
+            assert_eq!(handshakes.note(Class::Syn, &elsewhere).1, None);
+        }
+    }
+}

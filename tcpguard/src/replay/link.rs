@@ -1,0 +1,98 @@
+//! Link layers: every packet becomes an Ethernet frame, which is what the decision reads.
+
+use super::capture::Packet;
+
+/// Longest frame made, in bytes: the largest IPv6 packet without a jumbo option, behind an Ethernet
+/// header with two tags.
+pub const MAX_FRAME: usize = 14 + 8 + 40 + 65_535;
+
+const ETHERNET_HEADER: usize = 14;
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// Link types (<https://www.tcpdump.org/linktypes.html>).
+mod linktype {
+    /// BSD loopback: address family in the capturing host's byte order.
+    pub const NULL: u16 = 0;
+    pub const ETHERNET: u16 = 1;
+    /// Raw IP, as `DLT_RAW` is numbered on most systems and on OpenBSD.
+    pub const RAW_DLT: u16 = 12;
+    pub const RAW_OPENBSD: u16 = 14;
+    pub const RAW: u16 = 101;
+    /// OpenBSD loopback: address family in network byte order.
+    pub const LOOP: u16 = 108;
+    /// "Linux cooked" captures of any interface, versions 1 and 2.
+    pub const LINUX_SLL: u16 = 113;
+    pub const IPV4: u16 = 228;
+    pub const IPV6: u16 = 229;
+    pub const LINUX_SLL2: u16 = 276;
+}
+
+/// Why a packet cannot be made a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unreadable {
+    /// A link type that is not known here.
+    LinkType(u16),
+    /// Too little was captured to tell what it is.
+    CutShort,
+    /// Neither IPv4 nor IPv6.
+    NotIp,
+}
+
+/// Writes `packet` to `frame` as an Ethernet frame of the length that it had on the wire; what was
+/// not captured is zero. Returns how many of its bytes were captured.
+///
+/// # Errors
+/// When there is no IP packet to be found in it.
+pub fn to_ethernet(packet: &Packet, frame: &mut Vec<u8>) -> Result<usize, Unreadable> {
+    frame.clear();
+    let bytes = &packet.bytes;
+    let skipped = if packet.link == linktype::ETHERNET {
+        0
+    } else {
+        let (protocol, header) = network(packet.link, bytes)?;
+        frame.extend_from_slice(&[0; ETHERNET_HEADER - 2]);
+        frame.extend_from_slice(&protocol);
+        header
+    };
+    let added = frame.len();
+    frame.extend_from_slice(bytes.get(skipped..).ok_or(Unreadable::CutShort)?);
+    frame.truncate(MAX_FRAME);
+    let captured = frame.len();
+    let length = (packet.length as usize).saturating_sub(skipped) + added;
+    // Loopback captures can hold less of a frame than an Ethernet header.
+    frame.resize(length.clamp(captured, MAX_FRAME).max(ETHERNET_HEADER), 0);
+    Ok(captured)
+}
+
+/// The EtherType of a packet and the length of its link-layer header.
+fn network(link: u16, bytes: &[u8]) -> Result<([u8; 2], usize), Unreadable> {
+    let field = |at| {
+        let pair: &[u8] = bytes.get(at..at + 2).ok_or(Unreadable::CutShort)?;
+        Ok([pair[0], pair[1]])
+    };
+    match link {
+        linktype::RAW_DLT | linktype::RAW_OPENBSD | linktype::RAW => {
+            match bytes.first().ok_or(Unreadable::CutShort)? >> 4 {
+                4 => Ok((IPV4, 0)),
+                6 => Ok((IPV6, 0)),
+                _ => Err(Unreadable::NotIp),
+            }
+        }
+        linktype::IPV4 => Ok((IPV4, 0)),
+        linktype::IPV6 => Ok((IPV6, 0)),
+        linktype::LINUX_SLL => Ok((field(14)?, 16)),
+        linktype::LINUX_SLL2 => Ok((field(0)?, 20)),
+        linktype::NULL | linktype::LOOP => {
+            let family = bytes.first_chunk::<4>().ok_or(Unreadable::CutShort)?;
+            // Families are small numbers, at whichever end they stand.
+            match *family {
+                [2, 0, 0, 0] | [0, 0, 0, 2] => Ok((IPV4, 4)),
+                // AF_INET6 of Linux, of NetBSD and OpenBSD, of FreeBSD, and of macOS.
+                [10 | 24 | 28 | 30, 0, 0, 0] | [0, 0, 0, 10 | 24 | 28 | 30] => Ok((IPV6, 4)),
+                _ => Err(Unreadable::NotIp),
+            }
+        }
+        other => Err(Unreadable::LinkType(other)),
+    }
+}

@@ -1,0 +1,240 @@
+//! Which listeners the replayed guard follows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tcpguard_common::abi::{self, ListenerEntry, ListenerKey, maps::MAX_LISTENERS};
+use tcpguard_common::fastpath::Mask;
+use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
+
+use super::backend::Backend;
+use crate::kernel::{KernelError, ip};
+
+/// When all places are taken, a listener without a SYN for this long gives its place up.
+const IDLE: Duration = Duration::from_secs(60);
+/// Idle listeners are looked for at most this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A listener that is followed.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The engine's number for it.
+    pub id: ListenerId,
+    /// Where clients connect to.
+    pub listener: Listener,
+    /// What the engine was told last: how many SYNs, and from how many sources. `None`: nothing yet.
+    pub told: Option<(u64, u64)>,
+    key: ListenerKey,
+    seen: Timestamp,
+    /// Signature rules by mask.
+    rules: [u32; Mask::ALL.len()],
+}
+
+impl Followed {
+    /// Its place in the tables.
+    pub const fn slot(&self) -> u32 {
+        slot(self.id)
+    }
+
+    fn entry(&self) -> ListenerEntry {
+        let masks = self.rules.iter().enumerate();
+        let masks = masks.fold(0, |masks, (bit, count)| masks | u8::from(*count > 0) << bit);
+        let kind = abi::ListenerKind::Forwarded as u8;
+        ListenerEntry { id: self.slot(), kind, masks, pad: [0; 2] }
+    }
+}
+
+/// The engine never sees a number again, the tables have 4,096 places: the low bits are the place.
+pub const fn slot(id: ListenerId) -> u32 {
+    id.0 % MAX_LISTENERS
+}
+
+/// What is known of a listener from outside: no sockets, no queues.
+pub const KIND: ListenerKind = ListenerKind::Forwarded;
+
+/// Every followed listener.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    places: Vec<Option<Followed>>,
+    free: Vec<ListenerId>,
+    by_key: BTreeMap<ListenerKey, u32>,
+    looked: Timestamp,
+    /// Listeners that found no place.
+    pub unfollowed: u64,
+}
+
+impl Listeners {
+    /// Every followed listener.
+    pub fn iter(&self) -> impl Iterator<Item = &Followed> {
+        self.places.iter().flatten()
+    }
+
+    /// Every followed listener.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Followed> {
+        self.places.iter_mut().flatten()
+    }
+
+    /// The engine's number of the listener in a place of the tables.
+    pub fn at(&self, slot: u32) -> Option<ListenerId> {
+        self.places.get(slot as usize)?.as_ref().map(|followed| followed.id)
+    }
+
+    /// Whether this is a followed listener; then it counts as seen now.
+    pub fn see(&mut self, now: Timestamp, key: &ListenerKey) -> bool {
+        let Some(slot) = self.by_key.get(key) else { return false };
+        if let Some(Some(followed)) = self.places.get_mut(*slot as usize) {
+            followed.seen = now;
+        }
+        true
+    }
+
+    /// Follows one more.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn add(
+        &mut self,
+        now: Timestamp,
+        key: ListenerKey,
+        backend: &mut dyn Backend,
+    ) -> Result<(), KernelError> {
+        if self.see(now, &key) {
+            return Ok(());
+        }
+        if self.places.len() >= MAX_LISTENERS as usize && self.free.is_empty() {
+            self.forget_idle(now, backend)?;
+        }
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if self.places.len() < MAX_LISTENERS as usize => {
+                self.places.push(None);
+                ListenerId(self.places.len() as u32 - 1)
+            }
+            None => {
+                self.unfollowed += 1;
+                return Ok(());
+            }
+        };
+        let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
+        let rules = [0; Mask::ALL.len()];
+        let followed = Followed { id, listener, told: None, key, seen: now, rules };
+        backend.set_listener(&key, &followed.entry())?;
+        self.by_key.insert(key, followed.slot());
+        self.places[slot(id) as usize] = Some(followed);
+        Ok(())
+    }
+
+    /// Counts a signature rule of a listener.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn add_rule(
+        &mut self,
+        id: ListenerId,
+        mask: Mask,
+        backend: &mut dyn Backend,
+    ) -> Result<(), KernelError> {
+        self.change_rules(id, mask, |count| count + 1, backend)
+    }
+
+    /// Counts one signature rule of a listener less.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn remove_rule(
+        &mut self,
+        id: ListenerId,
+        mask: Mask,
+        backend: &mut dyn Backend,
+    ) -> Result<(), KernelError> {
+        self.change_rules(id, mask, |count| count.saturating_sub(1), backend)
+    }
+
+    fn change_rules(
+        &mut self,
+        id: ListenerId,
+        mask: Mask,
+        change: impl Fn(u32) -> u32,
+        backend: &mut dyn Backend,
+    ) -> Result<(), KernelError> {
+        match self.places.get_mut(slot(id) as usize) {
+            Some(Some(followed)) if followed.id == id => {
+                let count = &mut followed.rules[usize::from(mask.code())];
+                *count = change(*count);
+                backend.set_listener(&followed.key, &followed.entry())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_idle(
+        &mut self,
+        now: Timestamp,
+        backend: &mut dyn Backend,
+    ) -> Result<(), KernelError> {
+        if now.since(self.looked) < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = now;
+        for place in &mut self.places {
+            let idle = |followed: &mut Followed| {
+                now.since(followed.seen) >= IDLE && followed.rules.iter().all(|count| *count == 0)
+            };
+            if let Some(gone) = place.take_if(idle) {
+                backend.remove_listener(&gone.key, gone.slot())?;
+                self.by_key.remove(&gone.key);
+                self.free.push(ListenerId(gone.id.0.wrapping_add(MAX_LISTENERS)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_common::abi::Addr;
+    use tcpguard_common::model::Model;
+
+    use super::*;
+
+    fn key(number: u32) -> ListenerKey {
+        ListenerKey::new(Addr::from_v4(number.to_be_bytes()), [0, 80])
+    }
+
+    #[test]
+    fn when_all_places_are_taken_idle_listeners_give_theirs_to_new_ones() {
+        let mut model = Model::default();
+        let mut listeners = Listeners::default();
+        let start = Timestamp::from_millis(1_000_000);
+        for number in 0..MAX_LISTENERS + 5 {
+            listeners.add(start, key(number), &mut model).unwrap();
+        }
+        assert_eq!(listeners.iter().count(), MAX_LISTENERS as usize);
+        assert_eq!(listeners.unfollowed, 5);
+        let later = start + IDLE;
+        assert!(listeners.see(later, &key(7)));
+        listeners.add(later, key(MAX_LISTENERS), &mut model).unwrap();
+        let followed: Vec<&Followed> = listeners.iter().collect();
+        assert_eq!(followed.len(), 2, "one that is in use and the new one");
+        let new = followed.iter().find(|f| f.key == key(MAX_LISTENERS)).unwrap();
+        assert!(new.id.0 >= MAX_LISTENERS, "the engine sees no number again");
+        assert_eq!(listeners.at(new.slot()), Some(new.id));
+        assert_eq!(model.listeners.len(), 2);
+    }
+
+    #[test]
+    fn a_listener_has_the_masks_of_its_rules() {
+        let mut model = Model::default();
+        let mut listeners = Listeners::default();
+        listeners.add(Timestamp::default(), key(1), &mut model).unwrap();
+        let id = listeners.iter().next().unwrap().id;
+        let masks = |model: &Model| model.listener_entries[&0].masks;
+        for _ in 0..2 {
+            listeners.add_rule(id, Mask::NoTtl, &mut model).unwrap();
+        }
+        listeners.remove_rule(id, Mask::NoTtl, &mut model).unwrap();
+        assert_eq!(masks(&model), 1 << Mask::NoTtl.code(), "one rule is left");
+        listeners.remove_rule(id, Mask::NoTtl, &mut model).unwrap();
+        assert_eq!(masks(&model), 0);
+    }
+}

@@ -1,0 +1,220 @@
+//! What the guard would have said and done about a capture.
+//!
+//! The packets of a capture go through the same decision and the same engine as live ones, with
+//! their own time as the clock. What a running guard knows of its host is told from the capture:
+//! `handshakes` says which way a packet goes and who listens.
+
+mod ahead;
+mod backend;
+pub mod capture;
+mod clock;
+mod document;
+mod guard;
+mod handshakes;
+mod link;
+mod listeners;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use tcpguard_common::abi::maps::MAX_LISTENERS;
+use tcpguard_common::abi::{Class, Reason};
+use tcpguard_common::fastpath::classify;
+use tcpguard_common::wire;
+use tcpguard_engine::{Mode, Settings, Timestamp};
+
+use crate::kernel::KernelError;
+use crate::status::Time;
+use ahead::{Ahead, Waiting};
+pub use backend::{Backend, Kernel};
+use capture::{Capture, CaptureError, Packet};
+use clock::{Clock, START};
+pub use document::{Action, Grounds, Incident, Replay, SCHEMA};
+use guard::Guard;
+use handshakes::Handshakes;
+use link::Unreadable;
+
+/// Packets skipped because less was captured of them than their headers are long.
+const CUT_SHORT: &str = "cut_short";
+/// The record within which a capture ends.
+const CUT_OFF: &str = "cut_off";
+
+/// A replay, and what ended it before the capture's end.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was found in what could be read.
+    pub replay: Replay,
+    /// Why no more could be read. That the capture is merely cut off is told in the notes.
+    pub damage: Option<CaptureError>,
+}
+
+/// Replays the capture in `source`, which is called `file`.
+///
+/// # Errors
+/// When it is no capture at all, or the backend refuses.
+pub fn replay(
+    file: &str,
+    source: Box<dyn Read>,
+    backend: &mut dyn Backend,
+    mode: Mode,
+) -> anyhow::Result<Outcome> {
+    let mut reading = Reading {
+        capture: Capture::new(source)?,
+        packet: Packet::default(),
+        clock: Clock::default(),
+        handshakes: Handshakes::default(),
+        ahead: Ahead::default(),
+        packets: 0,
+        skipped: BTreeMap::new(),
+        began_ns: None,
+        end: None,
+    };
+    let mut guard = Guard::new(backend, Settings::default(), mode)?;
+    reading.read_ahead(&mut guard)?;
+    while let Some(packet) = reading.ahead.pop() {
+        guard.packet(&packet, reading.handshakes.one_sided())?;
+        reading.ahead.give_back(packet.frame);
+        reading.read_ahead(&mut guard)?;
+    }
+    let incidents = guard.finish()?;
+    let notes = reading.notes(&guard);
+    let damage = match reading.end.take() {
+        Some(Err(damage)) if !matches!(damage, CaptureError::Cut { .. }) => Some(damage),
+        _ => None,
+    };
+    let replay = Replay {
+        schema: SCHEMA,
+        file: file.to_owned(),
+        packets: reading.packets,
+        skipped: reading.skipped.into_iter().map(|(why, n)| (why.to_owned(), n)).collect(),
+        syns: reading.handshakes.syns,
+        syn_acks: reading.handshakes.answers,
+        handshakes: reading.handshakes.completed(),
+        duration_s: document::seconds(reading.clock.now().since(START)),
+        incidents: incidents.iter().map(Incident::new).collect(),
+        began: reading
+            .began_ns
+            .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
+        notes,
+    };
+    Ok(Outcome { replay, damage })
+}
+
+/// The capture as it is read.
+struct Reading {
+    capture: Capture,
+    packet: Packet,
+    clock: Clock,
+    handshakes: Handshakes,
+    ahead: Ahead,
+    packets: u64,
+    skipped: BTreeMap<&'static str, u64>,
+    began_ns: Option<u64>,
+    /// How reading ended.
+    end: Option<Result<(), CaptureError>>,
+}
+
+impl Reading {
+    /// Reads until enough packets wait or there are no more.
+    fn read_ahead(&mut self, guard: &mut Guard<'_>) -> Result<(), KernelError> {
+        while self.end.is_none() && !self.ahead.is_full() {
+            match self.capture.next(&mut self.packet) {
+                Ok(true) => self.read(guard)?,
+                Ok(false) => self.end = Some(Ok(())),
+                Err(error) => {
+                    if matches!(error, CaptureError::Cut { .. }) {
+                        self.skip(CUT_OFF);
+                    }
+                    self.end = Some(Err(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, guard: &mut Guard<'_>) -> Result<(), KernelError> {
+        self.packets += 1;
+        let at = match self.packet.at_ns {
+            Some(ns) => {
+                self.began_ns.get_or_insert(ns);
+                self.clock.at(ns)
+            }
+            None => self.clock.now(),
+        };
+        let mut frame = self.ahead.buffer();
+        match segment(&self.packet, &mut frame) {
+            Ok(segment) => {
+                let class = classify(segment.flags);
+                self.wait(guard, at, class, segment, frame)?;
+            }
+            Err(why) => {
+                self.skip(why);
+                self.ahead.give_back(frame);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &mut self,
+        guard: &mut Guard<'_>,
+        at: Timestamp,
+        class: Class,
+        segment: wire::Segment,
+        frame: Vec<u8>,
+    ) -> Result<(), KernelError> {
+        let (direction, listener) = self.handshakes.note(class, &segment);
+        if let Some(key) = listener {
+            guard.add_listener(at, key)?;
+        }
+        self.ahead.push(Waiting { at, class, direction, flow: segment.flow, frame });
+        Ok(())
+    }
+
+    fn skip(&mut self, why: &'static str) {
+        *self.skipped.entry(why).or_default() += 1;
+    }
+
+    fn notes(&self, guard: &Guard<'_>) -> Vec<String> {
+        let (listeners, too_many) = guard.listeners();
+        let mut notes = vec![if self.handshakes.one_sided() && self.handshakes.syns > 0 {
+            format!(
+                "It holds one direction only, because next to no SYN is answered: every SYN counts \
+                 as answered, and a handshake as completed when its client goes on. Who got many \
+                 SYNs, or whose clients go on, counts as a listener: {listeners} found."
+            )
+        } else {
+            format!("It holds both directions. Who answers SYNs is a listener: {listeners} found.")
+        }];
+        if too_many {
+            notes.push(format!(
+                "More than {MAX_LISTENERS} listeners were in use at a time: the others were left out."
+            ));
+        }
+        if guard.left_out > 0 {
+            notes.push(format!("{} further reports of incidents are left out.", guard.left_out));
+        }
+        if let Some(Err(cut @ CaptureError::Cut { .. })) = &self.end {
+            notes.push(format!("{cut}; what came before is judged."));
+        }
+        notes
+    }
+}
+
+/// The TCP segment of a packet, whose frame is written to `frame`, or why there is none.
+fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, &'static str> {
+    let captured = match link::to_ethernet(packet, frame) {
+        Ok(captured) => captured,
+        Err(Unreadable::LinkType(_)) => return Err("link_type"),
+        Err(Unreadable::CutShort) => return Err(CUT_SHORT),
+        Err(Unreadable::NotIp) => return Err(Reason::NotTcp.name()),
+    };
+    let whole = captured == frame.len();
+    match wire::parse(frame.as_slice()) {
+        Ok(segment) if usize::from(segment.options_end) <= captured => Ok(segment),
+        Ok(_) => Err(CUT_SHORT),
+        // What was not captured reads as zeros, which no header is made of.
+        Err(wire::Skip::Malformed) if !whole => Err(CUT_SHORT),
+        Err(skip) => Err(Reason::from(skip).name()),
+    }
+}

@@ -1,0 +1,214 @@
+//! Captures that end too early, and captures that lie.
+
+use tcpguard::replay::capture::CaptureError;
+use tcpguard_engine::Mode;
+
+use super::files::*;
+use super::packets::*;
+use super::run;
+
+/// Two connections of 5 packets each.
+fn two_visits() -> Vec<Stamped> {
+    (0..2)
+        .flat_map(|number| {
+            let at = BEGIN + u64::from(number) * SECOND;
+            connection(at, client(number), addr(SERVER), Shows::Both)
+        })
+        .collect()
+}
+
+fn pcapng() -> Vec<u8> {
+    let mut file = PcapNg::new(Order::Little);
+    file.interface(ETHERNET, 0, None);
+    for (at, packet) in two_visits() {
+        let frame = on_link(ETHERNET, Order::Little, &packet);
+        file.enhanced(0, in_units(None, at), &frame);
+    }
+    file.bytes
+}
+
+/// The error of a capture that is none.
+fn refused(capture: &[u8]) -> String {
+    let error = run(capture, Mode::Observe).expect_err("no capture");
+    assert!(error.is::<CaptureError>());
+    error.to_string()
+}
+
+/// Where and why a capture could not be read further, and the packets before.
+fn damage(capture: &[u8]) -> (u64, String, u64) {
+    let outcome = run(capture, Mode::Observe).expect("a capture");
+    match outcome.damage {
+        Some(CaptureError::Damaged { record, reason, .. }) => {
+            (record, reason, outcome.replay.packets)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cut_at_every_byte_a_capture_tells_what_it_held_and_where_it_ends() {
+    // A section header and an interface description; a pcap header.
+    for (file, header) in [(PCAP.write(&two_visits()), 24), (pcapng(), 28)] {
+        let mut packets = 0;
+        for length in 0..file.len() {
+            let cut = &file[..length];
+            if length < header {
+                let reason = refused(cut);
+                assert!(reason.contains("at byte 0"), "{reason}");
+                continue;
+            }
+            let outcome = run(cut, Mode::Observe).expect("a capture");
+            assert!(outcome.damage.is_none(), "{length}: {:?}", outcome.damage);
+            let replay = outcome.replay;
+            assert!(replay.packets >= packets, "{length}: no fewer than before");
+            packets = replay.packets;
+            let place = format!("at byte {length},");
+            let told = replay.notes.iter().any(|note| note.contains(&place));
+            assert_eq!(told, replay.skipped.contains_key("cut_off"), "{length}");
+            // Only between two records nobody can tell.
+            assert_eq!(told, !ends_with_a_record(&file, header, length), "{length}");
+        }
+        assert_eq!(packets, 9);
+    }
+}
+
+fn ends_with_a_record(file: &[u8], header: usize, length: usize) -> bool {
+    let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let mut at = header;
+    while at < length {
+        at += if header == 24 { 16 + number(at + 8) } else { number(at + 4) };
+    }
+    at == length
+}
+
+#[test]
+fn cut_at_every_byte_a_compressed_capture_tells_what_it_held() {
+    let file = gzip(&PCAP.write(&two_visits()));
+    let mut read = 0;
+    for length in 0..file.len() {
+        if let Ok(outcome) = run(&file[..length], Mode::Observe) {
+            assert!(outcome.damage.is_none(), "{length}: {:?}", outcome.damage);
+            read += outcome.replay.packets;
+        }
+    }
+    assert!(read > 0, "some packets could be read");
+}
+
+#[test]
+fn a_flood_is_recognised_in_a_capture_that_is_cut() {
+    let file = PCAP.write(&flood(BEGIN, 2, 500, Shows::Arriving, any_address));
+    let outcome = run(&file[..file.len() - 1], Mode::Observe).unwrap();
+    assert_eq!(outcome.replay.incidents[0].class, "random_spoofed");
+    assert_eq!(outcome.replay.skipped["cut_off"], 1);
+}
+
+#[test]
+fn what_is_no_capture_is_refused_with_the_reason() {
+    for (file, expected) in [
+        (&b""[..], "at byte 0: it is empty"),
+        (&b"\x1f\x8b\x08"[..], "at byte 0 of the uncompressed capture: it is empty"),
+        (&PCAP.write(&[])[..20], "it ends within its header, after 20 bytes"),
+        (&b"#!/bin/sh\necho hello\n"[..], "neither pcap nor pcapng"),
+        (&gzip(b"#!/bin/sh\necho hello\n")[..], "neither pcap nor pcapng"),
+        (&b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1b\x01\0\0\0"[..], "byte order"),
+    ] {
+        let reason = refused(file);
+        assert!(reason.contains(expected), "{reason}");
+        assert_eq!(reason.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_record_longer_than_any_packet_is_damage_and_takes_no_memory() {
+    let mut file = PCAP.write(&two_visits());
+    let end = file.len() as u64;
+    file.extend_from_slice(&[0; 8]);
+    file.extend_from_slice(&u32::MAX.to_le_bytes());
+    file.extend_from_slice(&[0; 100]);
+    let (record, reason, packets) = damage(&file);
+    assert_eq!((record, packets), (end, 10), "what came before was read");
+    assert!(reason.contains("4294967295 bytes"), "{reason}");
+}
+
+#[test]
+fn blocks_that_lie_about_lengths_are_damage() {
+    let good = pcapng();
+    let end = good.len() as u64;
+    let number = |value: u32| value.to_le_bytes();
+    let block = |kind: u32, length: u32, body: &[u32], again: u32| {
+        let mut bytes = [number(kind), number(length)].concat();
+        bytes.extend(body.iter().flat_map(|value| value.to_le_bytes()));
+        bytes.extend_from_slice(&number(again));
+        bytes
+    };
+    // Interface, time, captured, length.
+    let packet = |interface, captured| [interface, 0, 0, captured, 60];
+    for (bytes, expected) in [
+        (block(6, 0, &[], 0), "a block of 0 bytes"),
+        (block(6, 11, &[], 11), "a block of 11 bytes"),
+        (block(6, 33, &packet(0, 0), 33), "a block of 33 bytes"),
+        (block(6, 28, &[0; 4], 28), "a packet block with 16 bytes"),
+        (block(6, 32, &packet(1, 0), 32), "interface 1, where 1 are described"),
+        (block(2, 32, &packet(7, 0), 32), "interface 7, where 1 are described"),
+        (block(6, 32, &packet(0, 1), 32), "a packet of 1 bytes in a block with 0 left"),
+        (block(6, 0xffff_fffc, &packet(0, 0xffff_0000), 0), "more than the 262144"),
+        (block(6, 32, &packet(0, 0), 36), "a block of 32 bytes that ends as one of 36"),
+        (block(5, 12, &[], 16), "a block of 12 bytes that ends as one of 16"),
+        (block(3, 12, &[], 12), "a simple packet block with 0 bytes"),
+        (block(1, 16, &[1], 16), "an interface description of 4 bytes"),
+        (block(1, 0xffff_fffc, &[1, 1], 0), "an interface description of 4294967280 bytes"),
+        (block(0x0a0d_0d0a, 16, &[0x1a2b_3c4d], 16), "a section header of 16 bytes"),
+        (block(0x0a0d_0d0a, 28, &[0x1a2b_3c4d, 9, 0, 0], 28), "pcapng of version 9"),
+        (block(0x0a0d_0d0a, 28, &[1, 1, 0, 0], 28), "byte order"),
+    ] {
+        let (record, reason, packets) = damage(&[&good[..], &bytes].concat());
+        assert!(reason.contains(expected), "{reason}");
+        assert_eq!((record, packets >= 10), (end, true), "{reason}");
+    }
+}
+
+#[test]
+fn a_block_that_nobody_knows_may_be_longer_than_the_capture() {
+    let mut file = pcapng();
+    file.extend_from_slice(&[99_u32.to_le_bytes(), 0xffff_fffc_u32.to_le_bytes()].concat());
+    let outcome = run(&file, Mode::Observe).unwrap();
+    assert!(outcome.damage.is_none());
+    assert_eq!((outcome.replay.packets, outcome.replay.skipped["cut_off"]), (10, 1));
+}
+
+#[test]
+fn interfaces_without_number_take_no_memory_without_bound() {
+    let mut file = PcapNg::new(Order::Little);
+    for _ in 0..70_000 {
+        file.interface(ETHERNET, 0, None);
+    }
+    let (_, reason, _) = damage(&file.bytes);
+    assert!(reason.contains("more than 65536 interfaces"), "{reason}");
+}
+
+#[test]
+fn any_byte_may_be_wrong() {
+    for file in [PCAP.write(&two_visits()), pcapng(), gzip(&pcapng())] {
+        for at in 0..file.len() {
+            for wrong in [0, 1, 0x7f, 0xff] {
+                let mut file = file.clone();
+                file[at] ^= wrong;
+                if let Ok(outcome) = run(&file, Mode::Enforce) {
+                    assert!(outcome.replay.packets <= 20, "byte {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_bytes_behind_a_header_are_read_to_some_end() {
+    let mut dice = Dice(3);
+    for header in [PCAP.write(&[]), PcapNg::new(Order::Big).bytes] {
+        for _ in 0..2000 {
+            let mut file = header.clone();
+            file.extend((0..dice.next() % 200).map(|_| dice.next() as u8));
+            let _ = run(&file, Mode::Observe);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `tcpguard replay` on captures that are made here, byte by byte.
+
+mod damage;
+mod files;
+mod formats;
+mod others;
+mod output;
+mod packets;
+#[path = "../support/schema.rs"]
+mod schema;
+mod verdicts;
+
+use std::io::Cursor;
+
+use tcpguard::replay::{Outcome, Replay, replay};
+use tcpguard_common::model::Model;
+use tcpguard_engine::Mode;
+
+/// Replays a capture in memory on the host.
+fn run(capture: &[u8], mode: Mode) -> anyhow::Result<Outcome> {
+    let source = Box::new(Cursor::new(capture.to_vec()));
+    replay("capture", source, &mut Model::default(), mode)
+}
+
+/// Replays a capture that is whole.
+fn observe(capture: &[u8]) -> Replay {
+    whole(run(capture, Mode::Observe))
+}
+
+fn whole(outcome: anyhow::Result<Outcome>) -> Replay {
+    let outcome = outcome.expect("a capture");
+    assert!(outcome.damage.is_none(), "{:?}", outcome.damage);
+    assert_eq!(outcome.replay.skipped.get("cut_off"), None);
+    outcome.replay
+}
+
+/// Class and listener of every incident.
+fn verdicts(replay: &Replay) -> Vec<(&'static str, &str)> {
+    replay.incidents.iter().map(|incident| (incident.class, incident.listener.as_str())).collect()
+}

@@ -1,0 +1,174 @@
+//! What is printed, and what the exit code says.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tcpguard::render::{self, View};
+
+use super::files::{PCAP, gzip};
+use super::observe;
+use super::packets::*;
+use super::schema::check;
+
+fn flooded() -> Vec<u8> {
+    let mut packets: Vec<Stamped> = (0..100)
+        .flat_map(|n| {
+            connection(BEGIN + u64::from(n) * 50 * MS, client(n), addr(SERVER), Shows::Both)
+        })
+        .collect();
+    packets.extend(flood(BEGIN + SECOND, 3, 1000, Shows::Both, any_address));
+    PCAP.write(&in_order(packets))
+}
+
+fn calm() -> Vec<u8> {
+    PCAP.write(&connection(BEGIN, client(1), addr(SERVER), Shows::Both))
+}
+
+fn schema() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/replay.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn faults(document: &Value) -> Vec<String> {
+    let schema = schema();
+    let mut faults = Vec::new();
+    check(document, &schema, &schema, "", &mut faults);
+    faults
+}
+
+#[test]
+fn json_is_what_the_shipped_schema_says_and_nothing_else() {
+    for capture in [flooded(), calm()] {
+        let document = serde_json::to_value(observe(&capture)).unwrap();
+        assert_eq!(faults(&document), [""; 0]);
+        let names: Vec<&str> = document.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = [
+            "schema",
+            "file",
+            "packets",
+            "skipped",
+            "syns",
+            "syn_acks",
+            "handshakes",
+            "duration_s",
+            "incidents",
+        ];
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+}
+
+#[test]
+fn the_schema_tells_a_wrong_document_from_a_right_one() {
+    let good = serde_json::to_value(observe(&flooded())).unwrap();
+    for (pointer, wrong) in [
+        ("/packets", Value::from(-1)),
+        ("/skipped", serde_json::json!({ "not_tcp": "many" })),
+        ("/incidents/0/class", Value::from("syn_flood")),
+        ("/incidents/0/ended_s", Value::from("later")),
+        ("/incidents/0/evidence/gate", Value::Null),
+        ("/incidents/0", serde_json::json!({})),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).expect(pointer) = wrong;
+        assert!(!faults(&bad).is_empty(), "{pointer}");
+    }
+}
+
+#[test]
+fn text_tells_the_same_in_lines_of_100_columns() {
+    let replay = observe(&flooded());
+    let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC };
+    let mut text = String::new();
+    render::replay(&mut text, &replay, &view).unwrap();
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let incident = &replay.incidents[0];
+    for told in ["✗ 1 incident in capture", "random_spoofed on 198.51.100.1:80", "3 100 SYNs"] {
+        assert!(words.contains(told), "{told} is missing:\n{text}");
+    }
+    for told in [&incident.evidence.summary, &incident.actions[0].text] {
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&told), "{told} is missing:\n{text}");
+    }
+}
+
+/// Runs `tcpguard replay` with `capture` as its standard input.
+fn tcpguard(arguments: &[&str], capture: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tcpguard"))
+        .arg("replay")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A reader that stops early, at what is no capture, is no failure of this test.
+    let _ = child.stdin.take().unwrap().write_all(capture);
+    child.wait_with_output().unwrap()
+}
+
+fn line(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap().trim_end()
+}
+
+#[test]
+fn the_exit_code_tells_calm_from_trouble_from_no_capture() {
+    let (calm, flooded) = (calm(), flooded());
+    for (capture, code) in [(&calm, 0), (&gzip(&calm), 0), (&flooded, 1)] {
+        let output = tcpguard(&["-", "--json"], capture);
+        assert_eq!(output.status.code(), Some(code), "{}", line(&output.stderr));
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["file"], "-");
+        assert_eq!(document["incidents"].as_array().unwrap().is_empty(), code == 0);
+    }
+    let output = tcpguard(&["-"], b"no capture at all");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout.is_empty());
+    assert!(line(&output.stderr).contains("at byte 0"), "{}", line(&output.stderr));
+}
+
+#[test]
+fn of_a_damaged_capture_what_was_read_is_told_as_well_as_the_damage() {
+    let mut capture = flooded();
+    let length = capture.len();
+    capture.extend_from_slice(&[0xff; 16]);
+    let output = tcpguard(&["-"], &capture);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(line(&output.stdout).contains("random_spoofed"), "{}", line(&output.stdout));
+    assert!(line(&output.stderr).contains(&format!("at byte {length}: ")));
+}
+
+#[test]
+fn a_cut_capture_says_so_beside_its_json() {
+    let capture = flooded();
+    let output = tcpguard(&["-", "--json"], &capture[..capture.len() - 1]);
+    assert_eq!(output.status.code(), Some(1));
+    let place = format!("cut off at byte {}", capture.len() - 1);
+    assert!(line(&output.stderr).contains(&place), "{}", line(&output.stderr));
+}
+
+#[test]
+fn a_file_is_read_by_its_name_and_a_missing_one_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("calm.pcap");
+    std::fs::write(&path, calm()).unwrap();
+    let output = tcpguard(&[path.to_str().unwrap()], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", line(&output.stderr));
+    for missing in [directory.path().join("none.pcap"), directory.path().to_owned()] {
+        let output = tcpguard(&[missing.to_str().unwrap()], b"");
+        assert_eq!(output.status.code(), Some(3));
+        let complaint = line(&output.stderr);
+        assert!(complaint.contains(missing.to_str().unwrap()), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_mode_that_replays_nothing_is_a_usage_error() {
+    assert_eq!(tcpguard(&["-", "--mode", "off"], &calm()).status.code(), Some(2));
+}
