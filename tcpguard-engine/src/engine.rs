@@ -106,17 +106,17 @@ impl Engine {
         self.release_exempt(self.now);
     }
 
-    /// Takes back the automatic rules that touch what is exempt now.
+    /// Takes back the automatic rules that touch what is exempt now, and what incidents would make
+    /// rules of once the guard is no longer off.
     fn release_exempt(&mut self, now: Timestamp) {
-        let touching: Vec<(Matcher, String)> = self
-            .book
-            .iter()
-            .filter(|entry| entry.incident().is_some())
-            .filter_map(|entry| match entry.rule.matcher {
-                Matcher::Source(net) => Some((entry.rule.matcher, net)),
-                Matcher::Signature { .. } => None,
-            })
-            .filter_map(|(matcher, net)| {
+        let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
+        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_ref());
+        let wanted = incidents.flat_map(|incident| incident.wanted());
+        let matchers = automatic.map(|entry| entry.rule.matcher);
+        let touching: BTreeMap<Matcher, String> = matchers
+            .chain(wanted.map(|wanted| wanted.matcher))
+            .filter_map(|matcher| {
+                let Matcher::Source(net) = matcher else { return None };
                 let (_, what) = self.exempt.touched_by(&net)?;
                 Some((matcher, format!("the source is protected now ({what})")))
             })

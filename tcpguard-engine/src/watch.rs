@@ -334,7 +334,9 @@ impl Watch {
 
     /// What is known of the alarm `suspect` when it becomes incident `id`.
     pub fn opening(&self, id: u64, suspect: &Suspect) -> Opening {
-        let started = self.window.failing_since().unwrap_or(suspect.since);
+        // A slow alarm may be older than the handshakes that fail now.
+        let failing = self.window.failing_since();
+        let started = failing.map_or(suspect.since, |failing| failing.min(suspect.since));
         self.opening_since(id, started, suspect)
     }
 
