@@ -23,8 +23,9 @@ const DETECTED_WITHIN: Duration = SECOND;
 /// From the first SYN of a flood.
 const RULE_WITHIN: Duration = Duration::from_millis(1500);
 /// What a guarded host may spend on a SYN of the flood, as a share of what it spends answering it with
-/// a cookie of the kernel.
-const RELIEF: f64 = 0.25;
+/// a cookie of the kernel. The aim is 0.25; 0.20 to 0.31 was measured on a virtual machine of two cores
+/// that others share, so that more than this means that something has become slower.
+const RELIEF: f64 = 0.4;
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
 /// Share of them that must be answered within a second.
@@ -406,9 +407,14 @@ fn observe_mode_only_tells() {
     let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
     let flood = Flood::random(Family::V4.service(), 5 * SECOND).start(&lab).unwrap();
     let flood = flood.wait().unwrap();
+    // The attack's numbers are of the poll before, the packets' of the one at hand.
+    let agree = |now: &Status| {
+        let matched = now.attacks().first().map(Attack::matched);
+        matched == Some(now.reason("would_drop_signature"))
+    };
     let status = guard
         .wait_until("every packet is counted", 3 * SECOND, |now| {
-            now.total("rx_packets") >= flood.sent
+            now.total("rx_packets") >= flood.sent && agree(now)
         })
         .unwrap();
 
@@ -417,7 +423,6 @@ fn observe_mode_only_tells() {
     let attack = &status.attacks()[0];
     assert_eq!(attack.dropped(), 0);
     assert!(attack.matched() >= flood.sent / 2, "it counts what it would have dropped: {attack:?}");
-    assert_eq!(attack.matched(), status.reason("would_drop_signature"));
     assert_eq!(attack.advised_command(), Some("tcpguard mode enforce"));
 }
 
