@@ -63,11 +63,11 @@ mod tests {
             shift
         };
         assert_eq!(poll(20_000.0, 0), 0);
-        assert_eq!(poll(100_000.0, 0), 4, "6,250 a second are followed");
-        assert_eq!(poll(5_000_000.0, 0), 9);
-        assert_eq!(poll(0.0, 9), 9);
-        assert_eq!(poll(0.0, 1), 8);
+        assert_eq!(poll(100_000.0, 0), 3, "12,500 a second are followed");
+        assert_eq!(poll(5_000_000.0, 0), 8);
         assert_eq!(poll(0.0, 9), 8);
         assert_eq!(poll(0.0, 1), 7);
+        assert_eq!(poll(0.0, 9), 7);
+        assert_eq!(poll(0.0, 1), 6);
     }
 }

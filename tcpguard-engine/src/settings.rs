@@ -152,7 +152,7 @@ pub struct Settings {
     /// Flows followed in detail per second, over all listeners: up to this rate every one.
     pub followed_per_second: u64,
     /// Flows followed per second at most when there are more than that: a share of 1 % of them is
-    /// then known to 0.1 percentage points within a second (binomial standard error).
+    /// then known to 0.07 percentage points within a second (binomial standard error).
     pub followed_in_flood: u64,
     /// Time after which fewer SYNs let more of them be followed again.
     pub sampling_hold: Duration,
@@ -218,7 +218,7 @@ impl Default for Settings {
             rule_ttl_max: Duration::from_secs(3600),
             rule_hit_rate: 1.0,
             followed_per_second: 20_000,
-            followed_in_flood: 10_000,
+            followed_in_flood: 20_000,
             sampling_hold: Duration::from_secs(10),
             incidents: 64,
         }
