@@ -23,8 +23,8 @@ const DETECTED_WITHIN: Duration = SECOND;
 /// From the first SYN of a flood.
 const RULE_WITHIN: Duration = Duration::from_millis(1500);
 /// What a guarded host may spend on a SYN of the flood, as a share of what it spends answering it with
-/// a cookie of the kernel. The aim is 0.25; 0.20 to 0.31 was measured, with 4,000 instead of 20,000 followed flows a second, on two cores
-/// that others share, so that more than this means that something has become slower.
+/// a cookie of the kernel. The aim is 0.25; 0.33 was measured on a virtual machine of two cores
+/// that others share; more than this means that something has become much slower.
 const RELIEF: f64 = 0.5;
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
