@@ -39,7 +39,7 @@ pub use evidence::describe;
 pub use learned::{Learned, LearnedError, LearnedListener, LearnedPrint};
 pub use report::*;
 pub use request::{Request, RequestError, Response};
-pub use rule::{AdoptedRule, Matcher, Origin, Rule, RuleId};
+pub use rule::{Matcher, Origin, Rule, RuleId};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,

@@ -59,20 +59,3 @@ pub enum Origin {
         uid: u32,
     },
 }
-
-/// A rule that was found in the kernel at start.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdoptedRule {
-    /// The slot in which it is.
-    pub id: RuleId,
-    /// Which SYNs it drops. The listener of a signature is named by its id of this run.
-    pub matcher: Matcher,
-    /// On whose word.
-    pub origin: Origin,
-    /// Why, in words.
-    pub reason: String,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When the kernel stops applying it.
-    pub expires: Timestamp,
-}

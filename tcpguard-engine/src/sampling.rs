@@ -21,7 +21,10 @@ impl Sampling {
         shift: u8,
         settings: &Settings,
     ) -> Option<u8> {
-        let needed = needed(syn_rate, settings);
+        let limit = settings.followed_per_second as f64;
+        let needed = (0..MAX_SHIFT)
+            .find(|shift| syn_rate / f64::from(1_u32 << shift) <= limit)
+            .unwrap_or(MAX_SHIFT);
         if needed >= shift {
             self.needed = now;
             return (needed > shift).then_some(needed);
@@ -32,16 +35,6 @@ impl Sampling {
         self.needed = now;
         Some(shift - 1)
     }
-}
-
-/// Every flow while the kernel can afford it. Beyond that a flood is under way, of which a sample
-/// far smaller says as much, and each flow that is left out saves its insertion into the table.
-fn needed(syn_rate: f64, settings: &Settings) -> u8 {
-    if syn_rate <= settings.followed_per_second as f64 {
-        return 0;
-    }
-    let limit = settings.followed_in_flood as f64;
-    (0..MAX_SHIFT).find(|shift| syn_rate / f64::from(1_u32 << shift) <= limit).unwrap_or(MAX_SHIFT)
 }
 
 #[cfg(test)]

@@ -149,11 +149,8 @@ pub struct Settings {
     /// Hits per second that keep a rule alive.
     pub rule_hit_rate: f64,
 
-    /// Flows followed in detail per second, over all listeners: up to this rate every one.
+    /// Flows followed in detail per second, over all listeners.
     pub followed_per_second: u64,
-    /// Flows followed per second at most when there are more than that: a share of 1 % of them is
-    /// then known to 0.07 percentage points within a second (binomial standard error).
-    pub followed_in_flood: u64,
     /// Time after which fewer SYNs let more of them be followed again.
     pub sampling_hold: Duration,
     /// Open incidents at most; beyond them one alert says that there are more.
@@ -218,7 +215,6 @@ impl Default for Settings {
             rule_ttl_max: Duration::from_secs(3600),
             rule_hit_rate: 1.0,
             followed_per_second: 20_000,
-            followed_in_flood: 20_000,
             sampling_hold: Duration::from_secs(10),
             incidents: 64,
         }
@@ -277,7 +273,6 @@ impl Settings {
             ("sources_per_incident", self.sources_per_incident as u64),
             ("network_sources", self.network_sources as u64),
             ("followed_per_second", self.followed_per_second),
-            ("followed_in_flood", self.followed_in_flood),
             ("incidents", self.incidents as u64),
             ("evidence_flows", self.evidence_flows as u64),
             ("gate_attack", self.gate_attack.into()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::learned::{Learned, LearnedError};
-use crate::{AdoptedRule, Command, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp};
+use crate::{Command, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp};
 
 /// A rule that the kernel did not take is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -17,13 +17,12 @@ impl Engine {
     /// An automatic rule goes on until its end, is renewed while it hits, and becomes the rule of
     /// the next incident that asks for it. What cannot be kept (it has ended, its slot or its matcher
     /// is there twice, its source is exempt now) is taken out by [`Command::RemoveRule`].
-    pub fn adopt(&mut self, now: Timestamp, rules: Vec<AdoptedRule>) {
-        for AdoptedRule { id, matcher, origin, reason, created, expires } in rules {
-            if let Origin::Incident(incident) = origin {
+    pub fn adopt(&mut self, now: Timestamp, rules: Vec<Rule>) {
+        for rule in rules {
+            if let Origin::Incident(incident) = rule.origin {
                 // New incidents must not be taken for those of an earlier run.
                 self.incidents = self.incidents.max(incident);
             }
-            let rule = Rule { id, matcher, origin, reason, created, expires };
             let exempt = match (&rule.matcher, &rule.origin) {
                 (Matcher::Source(net), Origin::Incident(_)) => self.exempt.touched_by(net),
                 _ => None,

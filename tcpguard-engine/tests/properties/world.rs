@@ -7,10 +7,9 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
-    AdoptedRule, Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients,
-    Limits, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode,
-    Origin, Probe, Queues, Request, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt,
-    Timestamp,
+    Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
+    ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Probe,
+    Queues, Request, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt, Timestamp,
 };
 
 use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
@@ -159,14 +158,7 @@ impl World {
         for (net, until) in self.allowed.clone() {
             self.allow(net, until.since(self.now).as_secs());
         }
-        let found = self.rules.values().map(|(rule, _)| AdoptedRule {
-            id: rule.id,
-            matcher: rule.matcher,
-            origin: rule.origin.clone(),
-            reason: rule.reason.clone(),
-            created: rule.created,
-            expires: rule.expires,
-        });
+        let found = self.rules.values().map(|(rule, _)| rule.clone());
         self.engine.adopt(self.now, found.collect());
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    AdoptedRule, Engine, LearnedError, Mode, Origin, Request, RequestError, Response, RuleId,
-    Settings, Timestamp,
+    Engine, LearnedError, Mode, Origin, Request, RequestError, Response, Rule, RuleId, Settings,
+    Timestamp,
 };
 
 use crate::sim::*;
@@ -57,7 +57,7 @@ fn what_cannot_be_kept_is_taken_out() {
     lab.run_until(10.0);
     let lab = lab.protect("192.0.2.0/24", "own network");
     let mut engine = lab.engine.clone();
-    let rule = |slot, net: &str, expires, origin| AdoptedRule {
+    let rule = |slot, net: &str, expires, origin| Rule {
         id: RuleId(slot),
         matcher: tcpguard_engine::Matcher::Source(net.parse().expect("prefix")),
         origin,

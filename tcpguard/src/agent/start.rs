@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config as KernelConfig, HashKey};
 use tcpguard_common::fastpath::Mask;
-use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
+use tcpguard_engine::{Engine, Listener, Request, Timestamp};
 
 use super::client_filter::ClientFilter;
 use super::executor::{Executor, kernel_mode};
@@ -211,14 +211,7 @@ fn adopt(
     executor.adopt(kept.iter().map(|rule| (rule.id, rule.matcher)))?;
     let (kept_count, lost_count) = (kept.len(), lost.len());
     for rule in &lost {
-        executor.install(&Rule {
-            id: rule.id,
-            matcher: rule.matcher,
-            origin: rule.origin.clone(),
-            reason: rule.reason.clone(),
-            created: rule.created,
-            expires: rule.expires,
-        })?;
+        executor.install(rule)?;
     }
     if kept_count + lost_count + dead.len() > 0 {
         log::info!(

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    AdoptedRule, Command, Engine, Flow, IncidentReport, ListenerReport, Matcher, Mode, Report,
-    Request, RequestError, Response, Rule, Settings, Severity,
+    Command, Engine, Flow, IncidentReport, ListenerReport, Matcher, Mode, Report, Request,
+    RequestError, Response, Rule, Settings, Severity,
 };
 
 use super::kernel::{HalfOpen, Kernel, Key, Server, Syn};
@@ -336,14 +336,7 @@ impl Lab {
         let settings = Settings::default();
         self.engine = Engine::new(settings, self.engine.mode()).expect("the default settings");
         self.engine.set_protected(self.protected.clone());
-        let adopted = self.kernel.rules().map(|rule| AdoptedRule {
-            id: rule.id,
-            matcher: rule.matcher,
-            origin: rule.origin.clone(),
-            reason: rule.reason.clone(),
-            created: rule.created,
-            expires: rule.expires,
-        });
+        let adopted = self.kernel.rules().cloned();
         self.engine.adopt(self.kernel.now, adopted.collect());
         self.carry_out();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tcpguard_common::abi::maps::MAX_RULES;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{AdoptedRule, Listener, ListenerId, Matcher, Origin, RuleId, Timestamp};
+use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
 
 use super::{State, StoredMatcher, StoredOrigin, StoredRule};
 use crate::kernel::{KernelMatcher, KernelRule};
@@ -16,9 +16,9 @@ use crate::status::Clock;
 pub struct Reconciled {
     /// In the kernel, and dropping. What the state file does not know (the agent ended between the
     /// two) keeps its end and has no reason.
-    pub kept: Vec<AdoptedRule>,
+    pub kept: Vec<Rule>,
     /// To be put into the kernel: it was lost with a boot or another layout of the maps.
-    pub lost: Vec<AdoptedRule>,
+    pub lost: Vec<Rule>,
     /// To be taken out of the kernel: it has ended, or nothing here understands it.
     pub dead: Vec<KernelRule>,
 }
@@ -48,7 +48,7 @@ pub fn reconcile(
             stored.iter().position(|stored| stored.slot == rule.slot && stored.matches == matches);
         explained.extend(record);
         let record = record.map(|place| &stored[place]);
-        all.kept.push(AdoptedRule {
+        all.kept.push(Rule {
             id: RuleId(rule.slot),
             matcher,
             origin: record.map_or(Origin::Incident(0), |record| (&record.origin).into()),
@@ -74,7 +74,7 @@ pub fn reconcile(
             .or_else(|| (0..MAX_RULES).find(|slot| !taken.contains(slot)));
         let Some(slot) = slot else { break };
         taken.insert(slot);
-        all.lost.push(AdoptedRule {
+        all.lost.push(Rule {
             id: RuleId(slot),
             matcher,
             origin: (&record.origin).into(),
