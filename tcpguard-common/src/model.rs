@@ -20,7 +20,7 @@ use crate::abi::{
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason, RuleHits, RuleRef,
     SeenBucket, SignatureKey, SourceCounters,
 };
-use crate::fastpath::{self, Interest, Steps, Tables, Work, step};
+use crate::fastpath::{self, Interest, Pace, Steps, Tables, Work, step};
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -73,6 +73,7 @@ pub struct Model {
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
     segments: u64,
+    pace: Pace,
     work: Work,
 }
 
@@ -196,6 +197,10 @@ impl Tables for Model {
 
     fn last_syn_ns(&mut self) -> &mut u64 {
         &mut self.last_syn_ns
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
     }
 
     fn count_class(&mut self, class: Class) {

@@ -6,8 +6,7 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SeenSyn, SignatureKey,
-    SourceCounters, maps,
+    Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
 
@@ -36,7 +35,6 @@ fn sizes_of_abi_version_3() {
         ("RuleHits", size_of::<RuleHits>(), 16),
         ("RuleRef", size_of::<RuleRef>(), 8),
         ("SeenBucket", size_of::<SeenBucket>(), 64),
-        ("SeenSyn", size_of::<SeenSyn>(), 8),
         ("SignatureKey", size_of::<SignatureKey>(), 32),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
     ];

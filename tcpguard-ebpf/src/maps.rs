@@ -9,7 +9,7 @@ use tcpguard_common::abi::{
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
     SignatureKey, SourceCounters,
 };
-use tcpguard_common::fastpath::Work;
+use tcpguard_common::fastpath::{Pace, Work};
 
 /// What a CPU remembers between packets.
 #[repr(C)]
@@ -21,6 +21,8 @@ pub struct CpuState {
     pub now_ns: u64,
     /// Boot time in ns of the last SYN for a listener.
     pub last_syn_ns: u64,
+    /// The SYNs of the last moments.
+    pub pace: Pace,
     /// Segments other than SYNs so far.
     pub segments: u64,
     /// See `Frame::forget`.

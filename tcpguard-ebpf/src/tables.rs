@@ -12,7 +12,7 @@ use tcpguard_common::abi::{
     ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey,
     SourceCounters,
 };
-use tcpguard_common::fastpath::Tables;
+use tcpguard_common::fastpath::{Pace, Tables};
 
 use crate::frame::opaque;
 use crate::maps::{self, CpuState};
@@ -77,6 +77,12 @@ impl Tables for KernelTables {
     fn last_syn_ns(&mut self) -> &mut u64 {
         // SAFETY: this CPU's state.
         unsafe { &mut (*self.cpu).last_syn_ns }
+    }
+
+    #[inline(always)]
+    fn pace(&mut self) -> &mut Pace {
+        // SAFETY: this CPU's state.
+        unsafe { &mut (*self.cpu).pace }
     }
 
     #[inline(always)]

@@ -23,6 +23,4 @@ pub use counters::{
     SourceCounters,
 };
 pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
-pub use values::{
-    Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket, SeenSyn,
-};
+pub use values::{Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket};

@@ -90,7 +90,8 @@ pub struct Flow {
     pub syn_retransmits: u8,
     /// How often the SYN-ACK was repeated, saturating.
     pub syn_ack_retransmits: u8,
-    /// [`super::Config::sample_shift`] when the flow was recorded: it stands for `2^shift` flows.
+    /// The shift under which the flow was recorded, [`super::Config::sample_shift`] or, where its
+    /// SYN was dropped, that of [`crate::fastpath::Pace`]: it stands for `2^shift` flows.
     pub sample_shift: u8,
     /// What the SYN looked like.
     pub fingerprint: Fingerprint,
@@ -108,22 +109,14 @@ pub struct Client {
     pub counters: super::SourceCounters,
 }
 
-/// One remembered SYN that was dropped. All-zero is an empty place.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct SeenSyn {
-    /// Keyed hash of 4-tuple and sequence number, never 0 in a used place.
-    pub tag: u32,
-    /// Boot time of the drop in units of 2^20 ns, wrapping after 52 days.
-    pub at: u32,
-}
-
 /// One set of the table of dropped SYNs: a cache line, searched as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SeenBucket {
-    /// The places of this set.
-    pub places: [SeenSyn; 8],
+    /// The remembered SYNs, the newest first. Low 32 bits: keyed hash of 4-tuple and sequence
+    /// number, 0 in an empty place; high 32 bits: boot time of the drop in units of 2^20 ns,
+    /// wrapping after 52 days.
+    pub places: [u64; 8],
 }
 
 /// Cell of `PROBES`: a source that sends SYNs to where nothing listens; see

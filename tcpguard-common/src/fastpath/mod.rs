@@ -8,6 +8,7 @@ mod decide;
 pub mod distinct;
 mod fingerprint;
 pub mod hash;
+mod pace;
 pub mod probes;
 mod rules;
 mod seen;
@@ -20,4 +21,5 @@ pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
+pub use pace::Pace;
 pub use tables::Tables;

@@ -6,10 +6,9 @@
 //! A flood from random sources does not repeat itself. So dropped SYNs are remembered, a repeated
 //! one passes, and their number is the rule's false-positive meter.
 
-use crate::abi::{SeenBucket, SeenSyn};
+use crate::abi::SeenBucket;
 
-/// A tick of [`SeenSyn::at`] is 2^20 ns (1.05 ms): a shift, where a division would cost as much as
-/// the rest.
+/// A tick is 2^20 ns (1.05 ms): a shift, where a division would cost as much as the rest.
 const TICK: u32 = 20;
 /// Earliest repetition that counts, in ticks (0.8 s): shorter than any initial timeout in use (1 s), with room
 /// for timer slack, and longer than a burst of duplicates.
@@ -18,34 +17,32 @@ pub const RETURN_MIN: u32 = (800_000_000 >> TICK) as u32;
 pub const RETURN_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
 
 /// Looks for the SYN with `hash` in its set, remembers it there, and says whether it came back.
+///
+/// The newest comes first and the others move up by one, so that the oldest falls out: looking for
+/// it would cost more, because which one it is cannot be predicted.
 #[inline(always)]
 pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
     // Wraps after 52 days, and a wrapped entry can at worst let one dropped SYN pass.
     let now = (now_ns >> TICK) as u32;
     let tag = ((hash >> 32) as u32).max(1);
-    // Age in the high bits, place in the low three: one number to take the maximum of, where two
-    // would give the verifier a path for each place.
-    let mut oldest = 0;
+    let newest = u64::from(now) << 32 | u64::from(tag);
+    let mut moving = newest;
     let mut place = 0;
     while place < 8 {
         let seen = bucket.places[place];
-        let age = now.wrapping_sub(seen.at);
-        if seen.tag == tag {
-            if age < RETURN_MIN {
-                // A duplicate: keep the first time, or the real repetition would look too early.
-                return false;
-            }
-            bucket.places[place].at = now;
-            return age <= RETURN_MAX;
-        }
-        let age = if seen.tag == 0 { u32::MAX } else { age };
-        let candidate = u64::from(age) << 3 | place as u64;
-        if candidate > oldest {
-            oldest = candidate;
+        if seen as u32 == tag {
+            let age = now.wrapping_sub((seen >> 32) as u32);
+            // Of a duplicate the first time is kept, or the real repetition would look too early.
+            bucket.places[place] = if age < RETURN_MIN { seen } else { newest };
+            return (RETURN_MIN..=RETURN_MAX).contains(&age);
         }
         place += 1;
     }
-    bucket.places[(oldest & 7) as usize] = SeenSyn { tag, at: now };
+    place = 0;
+    while place < 8 {
+        core::mem::swap(&mut bucket.places[place], &mut moving);
+        place += 1;
+    }
     false
 }
 

@@ -23,17 +23,14 @@ pub fn parse<F: Frame + ?Sized, T: Tables>(
     Ok(class)
 }
 
-/// Finds the listener of a SYN and counts the SYN and its source.
+/// Finds the listener of a SYN and counts the SYN.
 #[inline(always)]
 pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Interest {
     let flow = &work.segment.flow;
     work.now = tables.now_ns();
+    tables.pace().count(work.now);
     work.flow_hash = hash::flow(&config.hash_key, flow);
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
-    if work.sampled {
-        let syn = 1 << (config.sample_shift & 31);
-        count_source(config, tables, &flow.client, work.now, Seen { syn, ..Seen::default() });
-    }
     let Some(listener) = find_listener(tables, flow) else {
         work.known = false;
         work.listener = ListenerEntry::default();
@@ -50,9 +47,12 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     Interest { fingerprint: work.sampled || listener.masks != 0, record: work.sampled }
 }
 
-/// Counts a SYN to where nothing listens.
+/// Counts a SYN to where nothing listens, and its source.
 #[inline(always)]
 fn unwanted<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
+    if work.sampled {
+        count_syn_source(config, tables, work, config.sample_shift);
+    }
     if let Some(counters) = tables.host_counters() {
         counters.no_listener += 1;
     }
@@ -60,6 +60,13 @@ fn unwanted<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
     if let Some(cell) = tables.probe(hash::source(&config.hash_key, &flow.client.client())) {
         probes::note(cell, &config.hash_key, flow, work.now);
     }
+}
+
+/// Counts the source of a SYN that is followed for `2^shift` of its like.
+#[inline(always)]
+fn count_syn_source<T: Tables>(config: &Config, tables: &mut T, work: &Work, shift: u8) {
+    let seen = Seen { syn: 1 << (shift & 31), ..Seen::default() };
+    count_source(config, tables, &work.segment.flow.client, work.now, seen);
 }
 
 /// Takes the fingerprint of a SYN.
@@ -111,9 +118,16 @@ pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> R
     }
 }
 
-/// Records a SYN of the sample among the flows.
+/// Records a SYN of the sample among the flows, and counts its source. Of those that are dropped a
+/// smaller sample does: what they are is known, and following one costs more than dropping it.
 #[inline(always)]
 pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) {
+    let sample = config.sample_shift;
+    let shift = if dropped { tables.pace().dropped_shift(sample) } else { sample };
+    if !hash::sampled(work.flow_hash, shift) {
+        return;
+    }
+    count_syn_source(config, tables, work, shift);
     let listener = &work.listener;
     if let Some(flow) = tables.flow(&work.segment.flow)
         && flow.syn_seq == work.segment.seq
@@ -123,6 +137,8 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         flow.syn_retransmits = flow.syn_retransmits.saturating_add(1);
         if flow.state == FlowState::Dropped as u8 && !dropped {
             flow.state = FlowState::Syn as u8;
+            // From now on it is one of those that were let in, recorded before or not.
+            flow.sample_shift = shift;
         }
         count(tables, listener.id, |counters| counters.syn_retransmit += weight);
         return;
@@ -133,7 +149,7 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         syn_seq: work.segment.seq,
         listener: listener.id,
         state: state as u8,
-        sample_shift: config.sample_shift,
+        sample_shift: shift,
         fingerprint: work.print,
         ..Flow::default()
     };

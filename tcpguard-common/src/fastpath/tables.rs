@@ -1,5 +1,6 @@
 //! What the decision reads and writes beside the frame.
 
+use super::Pace;
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Class, Client, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey,
@@ -16,6 +17,8 @@ pub trait Tables {
     /// connection arrive on one CPU, so that ACKs can skip the flow table where no handshake is
     /// under way.
     fn last_syn_ns(&mut self) -> &mut u64;
+    /// The SYNs that this CPU saw lately.
+    fn pace(&mut self) -> &mut Pace;
     /// Counts a segment's class.
     fn count_class(&mut self, class: Class);
     /// Counters of what belongs to no listener.

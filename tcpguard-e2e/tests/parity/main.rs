@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tcpguard::kernel::{Dataplane, Load, Object, addr};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+    Action, Addr, Config, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
     SignatureKey,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
@@ -369,6 +369,42 @@ fn a_dropped_syn_that_comes_back_after_a_second_passes_in_both() {
         assert!(pair.reasons.contains_key(&expected), "after {at_ms} ms");
     }
     assert_eq!(pair.reasons[&Reason::DropSignature], 1);
+    assert_eq!(pair.reasons[&Reason::SynReturned], 2);
+    pair.assert_same_state();
+}
+
+#[test]
+fn of_a_flood_that_is_dropped_few_flows_are_followed_and_one_that_returns_counts_as_let_in() {
+    const SYNS: u32 = 4000;
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let server = SocketAddr::new(v4(2, 1), 443);
+    let syn = |source: u32| {
+        let from = SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + source).into(), 5000);
+        let mut syn = Segment::new(from, server, flags::SYN);
+        (syn.window, syn.seq) = (512, source);
+        syn.to_frame()
+    };
+    for source in 1..=SYNS {
+        pair.ingress(&syn(source));
+    }
+    assert_eq!(pair.reasons[&Reason::DropSignature], u64::from(SYNS));
+    let flows =
+        |pair: &Pair| -> Vec<Flow> { pair.model.flows.iter().map(|(_, flow)| *flow).collect() };
+    let first = flows(&pair);
+    let followed = first.len();
+    assert!((335..500).contains(&followed), "a tick's worth and one in 64 of the rest: {followed}");
+    let estimate: u64 = first.iter().map(|flow| 1 << flow.sample_shift).sum();
+    assert!((2800..5200).contains(&estimate), "but they stand for all: {estimate}");
+
+    let thinned = first.iter().find(|flow| flow.sample_shift > 0).expect("one in 64");
+    let is_followed = |source: &u32| first.iter().any(|flow| flow.syn_seq == *source);
+    let unfollowed = (1..=SYNS).find(|source| !is_followed(source)).expect("63 in 64");
+    pair.set_clock(START_NS + 1_000 * MS);
+    for source in [thinned.syn_seq, unfollowed] {
+        pair.ingress(&syn(source));
+        let let_in = flows(&pair).into_iter().find(|flow| flow.syn_seq == source).expect("it");
+        assert_eq!((let_in.sample_shift, let_in.state), (0, FlowState::Syn as u8));
+    }
     assert_eq!(pair.reasons[&Reason::SynReturned], 2);
     pair.assert_same_state();
 }

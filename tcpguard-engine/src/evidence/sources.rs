@@ -165,12 +165,15 @@ fn covering<K>(ranked: &[(K, u64)], total: u64) -> u64 {
 fn singletons(failing: &[Failing]) -> f64 {
     let step = failing.len().div_ceil(DRAWN).max(1);
     let drawn: Vec<&Failing> = failing.iter().step_by(step).collect();
-    let mut times = BTreeMap::<IpAddr, u32>::new();
+    let mut times = BTreeMap::<IpAddr, (u32, u64)>::new();
     for flow in &drawn {
-        *times.entry(flow.source).or_default() += 1;
+        let (times, weight) = times.entry(flow.source).or_default();
+        *times += 1;
+        *weight += flow.weight;
     }
-    let once = times.values().filter(|times| **times == 1).count();
-    if drawn.is_empty() { 0.0 } else { once as f64 / drawn.len() as f64 }
+    let all: u64 = drawn.iter().map(|flow| flow.weight).sum();
+    let once: u64 = times.values().filter(|(times, _)| *times == 1).map(|(_, weight)| weight).sum();
+    once as f64 / all.max(1) as f64
 }
 
 fn network(source: IpAddr) -> IpAddr {

@@ -286,15 +286,19 @@ fn half_open_entries_of_the_flood_are_removed_and_clients_are_let_in_at_once() {
 }
 
 #[test]
-fn flows_are_followed_within_the_limit() {
-    let mut lab = Lab::new(Mode::Enforce)
-        .listener(Server::default())
-        .flood(Flood::random(100_000.0, 10.0..15.0));
-    lab.run_until(14.0);
-    assert_eq!(lab.report().sample_shift, 3);
-    let recent = at(13.0);
-    let followed = lab.kernel.flows().iter().filter(|flow| flow.syn_at >= recent).count();
-    assert!((10_000..=20_000).contains(&followed), "{followed}");
-    let dropped = |flow: &&tcpguard_engine::Flow| flow.state == FlowState::Dropped;
-    assert!(lab.kernel.flows().iter().filter(dropped).count() > 1000);
+fn flows_are_followed_within_the_limit_and_fewer_of_those_that_are_dropped() {
+    let followed = |mode| {
+        let mut lab =
+            Lab::new(mode).listener(Server::default()).flood(Flood::random(100_000.0, 10.0..15.0));
+        lab.run_until(14.0);
+        assert_eq!(lab.report().sample_shift, 3);
+        let flows = lab.kernel.flows();
+        let recent = flows.iter().filter(|flow| flow.syn_at >= at(13.0));
+        recent.map(|flow| (flow.state, flow.weight)).collect::<Vec<_>>()
+    };
+    let answered = followed(Mode::Observe);
+    assert!((10_000..=20_000).contains(&answered.len()), "{}", answered.len());
+    let dropped = followed(Mode::Enforce);
+    assert!((1000..=2500).contains(&dropped.len()), "{}", dropped.len());
+    assert!(dropped.iter().all(|flow| *flow == (FlowState::Dropped, 64)));
 }

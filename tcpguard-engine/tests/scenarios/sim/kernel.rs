@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::fastpath::{Fingerprint, Pace};
 use tcpguard_engine::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Matcher, Mode, Probe, Queues, Rule, RuleCounters, RuleId, Sample,
@@ -99,6 +99,7 @@ pub struct Kernel {
     rules: BTreeMap<RuleId, InKernel>,
     dropped: BTreeMap<Key, Timestamp>,
     clients: BTreeMap<IpAddr, Timestamp>,
+    pace: Pace,
 }
 
 impl Default for Kernel {
@@ -120,6 +121,7 @@ impl Default for Kernel {
             rules: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clients: BTreeMap::new(),
+            pace: Pace::default(),
         }
     }
 }
@@ -139,14 +141,12 @@ impl Kernel {
 
     /// A SYN arrives; whether it is answered.
     pub fn syn(&mut self, syn: Syn) -> bool {
-        let sampled = mix(syn.key) & ((1 << self.shift) - 1) == 0;
         let socket = &mut self.sockets[syn.to];
         socket.counters.syn += 1;
         socket.note_source(self.now, syn.client);
         let passed = self.judge(&syn);
-        if sampled {
-            self.record(&syn, passed);
-        }
+        self.pace.count(self.now.as_nanos());
+        self.record(&syn, passed);
         if !passed {
             return false;
         }
@@ -284,13 +284,17 @@ impl Kernel {
     }
 
     fn record(&mut self, syn: &Syn, passed: bool) {
-        let weight = 1 << self.shift;
+        let shift = if passed { self.shift } else { self.pace.dropped_shift(self.shift) };
+        if mix(syn.key) & ((1 << shift) - 1) != 0 {
+            return;
+        }
+        let weight = 1 << shift;
         if let Some(flow) = self.flows.get_mut(&syn.key).filter(|flow| flow.done_at.is_none()) {
             flow.syn_retransmits += 1;
-            if flow.state == FlowState::Dropped && passed {
-                flow.state = FlowState::Syn;
-            }
             self.sockets[syn.to].counters.syn_retransmit += weight.max(u64::from(flow.weight));
+            if flow.state == FlowState::Dropped && passed {
+                (flow.state, flow.weight) = (FlowState::Syn, weight as u32);
+            }
             return;
         }
         let flow = Flow {
