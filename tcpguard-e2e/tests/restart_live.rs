@@ -145,6 +145,29 @@ fn no_client_notices_the_end_of_an_agent() {
     }
 }
 
+/// Who connects while there is no agent is a client to the next one.
+#[test]
+fn handshakes_are_counted_while_there_is_no_agent() {
+    let lab = stage();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    guard.kill().unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    sleep(SECOND);
+    let connected = load.finish().unwrap();
+    assert!(connected.share_within(SECOND) >= 1.0, "{}", connected.summary());
+    guard.start_again(Mode::Enforce).unwrap();
+    let explained = cli(&lab.edge, &["explain", &Family::V4.client().to_string(), "--json"]).unwrap();
+    let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+    let completed = explained["source"]["completed"].as_u64();
+    assert_eq!(completed, Some(connected.0.len() as u64), "{explained:#}");
+    guard.stop().unwrap();
+    let left = "find /sys/fs/bpf -path */tracepoints/*";
+    assert!(!lab.edge.exec(left).unwrap().is_empty(), "the link outlives a stop");
+    cli(&lab.edge, &["detach", "--all"]).unwrap();
+    assert_eq!(lab.edge.exec(left).unwrap(), "", "and ends with the others");
+}
+
 /// What an operator set outlives the agent: blocks, and the mode set by command.
 #[test]
 fn blocks_and_mode_outlive_the_agent() {

@@ -91,6 +91,11 @@ impl Interfaces {
         }
     }
 
+    /// Where the links are pinned.
+    pub const fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
     /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
     /// those that had it on.
     pub fn detach(&mut self, names: &[String]) -> Vec<String> {

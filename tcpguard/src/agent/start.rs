@@ -109,6 +109,8 @@ impl Guard {
             take_over(&mut engine, &clock, state);
         }
         adopt(&mut engine, &mut executor, now, all)?;
+        let writer =
+            StateWriter::start(config.state_dir.clone()).context("cannot start a thread")?;
         let mut interfaces = Interfaces::attach(
             &config.interfaces,
             config.xdp_mode,
@@ -117,7 +119,9 @@ impl Guard {
             &executor.dataplane,
         )?;
         let mut tracepoint = offsets.is_some();
-        if tracepoint && let Err(error) = kernel::attach_tracepoint(&mut object) {
+        let attached =
+            tracepoint.then(|| kernel::attach_tracepoint(&mut object, interfaces.pins()));
+        if let Some(Err(error)) = attached {
             health.push(no_tracepoint(&error.to_string()));
             tracepoint = false;
             executor.config.established_seen = 0;
@@ -126,8 +130,6 @@ impl Guard {
                 return Err(error.into());
             }
         }
-        let writer =
-            StateWriter::start(config.state_dir.clone()).context("cannot start a thread")?;
         Ok(Self {
             config,
             provenance,

@@ -113,20 +113,28 @@ pub fn attach(
     }
 }
 
-/// Attaches the tracepoint program. It goes with the agent: it only counts.
+/// Attaches the tracepoint program in place of an earlier agent's, and pins its link, so that clients
+/// are known also while there is no agent.
 ///
 /// # Errors
 /// When the kernel has no such tracepoint or refuses.
-pub fn attach_tracepoint(object: &mut Object) -> Result<(), KernelError> {
+pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<(), KernelError> {
     let program: &mut RawTracePoint = match object.ebpf.program_mut(ESTABLISHED) {
         Some(Program::RawTracePoint(program)) => program,
         _ => return Err(KernelError::Mismatch(format!("no tracepoint program {ESTABLISHED}"))),
     };
-    program.attach("inet_sock_set_state").map(drop).map_err(|error| KernelError::Attach {
+    let failed = |error: ProgramError| KernelError::Attach {
         program: ESTABLISHED,
         interface: "the tracepoint sock:inet_sock_set_state".to_owned(),
         reason: one_line(&error),
-    })
+    };
+    // Such a link cannot be given another program. Off first: to miss the handshakes of a moment
+    // does less harm than to count some twice.
+    let pin = pins.tracepoint();
+    unpin(&pin);
+    let id = program.attach("inet_sock_set_state").map_err(failed)?;
+    let link = program.take_link(id).map_err(failed)?;
+    pin_link(link.into(), &pin).map(drop)
 }
 
 /// The link pinned at `pin`, with its program replaced, if it still hangs on `interface`.

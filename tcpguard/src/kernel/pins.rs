@@ -1,8 +1,8 @@
 //! Where links are pinned, so that the filter outlives the agent.
 //!
 //! `<pin dir>/v<ABI version>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
-//! interface, `…/egress/<ifindex>-<name>` its TCX link, and `…/maps/<name>` the maps that both
-//! programs and the next agent share. The cookie is there because several network namespaces may
+//! interface, `…/egress/<ifindex>-<name>` its TCX link, `…/tracepoints/<name>` that of the tracepoint,
+//! and `…/maps/<name>` the maps that the programs and the next agent share. The cookie is there because several network namespaces may
 //! share one bpffs, and an interface of another one may have the same index and name.
 
 use std::fs;
@@ -21,6 +21,8 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// Directories of the links.
 const KINDS: [&str; 2] = ["links", "egress"];
+/// Directory of the link at the tracepoint, which belongs to no interface.
+const TRACEPOINTS: &str = "tracepoints";
 /// Directory of the maps.
 const MAPS: &str = "maps";
 
@@ -49,7 +51,7 @@ impl Pins {
             return Err(KernelError::NoBpffs { path: dir.to_owned() });
         }
         let root = dir.join(format!("v{ABI_VERSION}-{}", netns::cookie()?));
-        for kind in KINDS.iter().chain([&MAPS]) {
+        for kind in KINDS.iter().chain([&TRACEPOINTS, &MAPS]) {
             let path = root.join(kind);
             fs::create_dir_all(&path).map_err(pin("create", &path))?;
         }
@@ -76,6 +78,10 @@ impl Pins {
 
     pub(super) fn ingress(&self, ifindex: u32, name: &str) -> PathBuf {
         self.root.join("links").join(format!("{ifindex}-{name}"))
+    }
+
+    pub(super) fn tracepoint(&self) -> PathBuf {
+        self.root.join(TRACEPOINTS).join("inet_sock_set_state")
     }
 
     pub(super) fn egress(&self, ifindex: u32, name: &str) -> PathBuf {
@@ -105,6 +111,7 @@ pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelEr
     if pins(dir, cookie).is_empty() {
         // Nothing uses them any more.
         for layout in layouts(dir, cookie) {
+            remove_all(&layout.join(TRACEPOINTS))?;
             remove_all(&layout.join(MAPS))?;
         }
     }
