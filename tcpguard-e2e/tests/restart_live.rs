@@ -157,7 +157,8 @@ fn handshakes_are_counted_while_there_is_no_agent() {
     let connected = load.finish().unwrap();
     assert!(connected.share_within(SECOND) >= 1.0, "{}", connected.summary());
     guard.start_again(Mode::Enforce).unwrap();
-    let explained = cli(&lab.edge, &["explain", &Family::V4.client().to_string(), "--json"]).unwrap();
+    let explained =
+        cli(&lab.edge, &["explain", &Family::V4.client().to_string(), "--json"]).unwrap();
     let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
     let completed = explained["source"]["completed"].as_u64();
     assert_eq!(completed, Some(connected.0.len() as u64), "{explained:#}");
