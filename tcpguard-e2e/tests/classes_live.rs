@@ -1,0 +1,165 @@
+//! What is no SYN flood from random sources, live: it is recognised for what it is, and gets rules
+//! only where those help. Needs root and `TCPGUARD_BIN`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::flood::{Flood, Sources};
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::packet::{Segment, flags};
+use tcpguard_e2e::random::Random;
+use tcpguard_e2e::raw::PacketSocket;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Sends segments from the attacker's interface, `rate` a second for `duration`.
+fn send(
+    lab: &Lab,
+    rate: u32,
+    duration: Duration,
+    mut next: impl FnMut(&mut Random) -> Segment + Send,
+) {
+    const TICKS: u32 = 100;
+    lab.attacker
+        .run(|| {
+            let socket = PacketSocket::send_only(INTERFACE)?;
+            let mut random = Random::new(1);
+            for _ in 0..(duration.as_secs_f64() * f64::from(TICKS)) as u32 {
+                for _ in 0..rate / TICKS {
+                    let segment =
+                        Segment { src_mac: ATTACKER_MAC, dst_mac: EDGE_MAC, ..next(&mut random) };
+                    socket.send(&segment.to_frame())?;
+                }
+                sleep(SECOND / TICKS);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// An address of the global unicast space that belongs to nobody here.
+fn somebody(random: &mut Random) -> IpAddr {
+    Ipv4Addr::from_bits(random.between(0x1700_0000, 0xb000_0000) as u32).into()
+}
+
+/// The one open incident is of this class, and no rule came of it.
+fn assert_only_told(status: &Status, class: &str) {
+    let attacks = status.attacks();
+    let kinds: Vec<&str> = attacks.iter().map(|attack| attack.kind()).collect();
+    assert_eq!(kinds, [class], "{attacks:#?}");
+    println!("  {}", attacks[0].summary());
+    assert_eq!(status.rules_in_kernel(), Some(0));
+    assert_eq!(status.total("drop_total"), 0);
+}
+
+#[test]
+fn a_scan_of_closed_ports_is_told_and_nobody_is_blocked() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let (edge, scanner) = (Family::V4.edge(), IpAddr::from([198, 51, 100, 9]));
+    let mut port = 1000;
+    send(&lab, 200, SECOND, |_| {
+        port += 1;
+        Segment::new(SocketAddr::new(scanner, 4000), SocketAddr::new(edge, port), flags::SYN)
+    });
+    sleep(SECOND);
+    assert_only_told(&guard.status().unwrap(), "scan");
+}
+
+#[test]
+fn answers_that_nobody_asked_for_are_reflection() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let edge = Family::V4.edge();
+    send(&lab, 5_000, 3 * SECOND, |random| {
+        let from = SocketAddr::new(somebody(random), 443);
+        let to = SocketAddr::new(edge, random.between(1024, 65_535) as u16);
+        let mut segment = Segment::new(from, to, flags::SYN | flags::ACK);
+        (segment.seq, segment.ack) = (random.bits() as u32, random.bits() as u32);
+        segment
+    });
+    assert_only_told(&guard.status().unwrap(), "reflection");
+}
+
+/// The same segments arrive at a proxy, but it asked for them.
+#[test]
+fn a_busy_proxy_is_no_victim_of_reflection() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _upstream = Server::start(&lab.client, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let upstream = SocketAddr::new(Family::V4.client(), PORT);
+    let proxy = Load::start(&lab.edge, upstream, 1_000).unwrap();
+    sleep(6 * SECOND);
+    let status = guard.status().unwrap();
+    let connected = proxy.finish().unwrap();
+    println!("  {}", connected.summary());
+    assert!(connected.0.len() > 3_000, "it is busy: {}", connected.summary());
+    assert!(status.attacks().is_empty() && status.past_attacks().is_empty());
+    assert_eq!(status.total("drop_total"), 0);
+}
+
+#[test]
+fn a_service_that_accepts_nobody_is_overloaded_and_not_under_attack() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 200).unwrap();
+    sleep(8 * SECOND);
+    assert_only_told(&guard.status().unwrap(), "listener_overload");
+    load.finish().unwrap();
+}
+
+/// Twenty times as many real clients from one moment to the next.
+#[test]
+fn a_rush_of_real_clients_is_served_and_is_no_attack() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let usual = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    sleep(5 * SECOND);
+    let rush = Load::start(&lab.client, Family::V4.service(), 1_000).unwrap();
+    sleep(5 * SECOND);
+    let status = guard.status().unwrap();
+    for load in [usual, rush] {
+        let attempts = load.finish().unwrap();
+        assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+    }
+    let attacks = status.attacks();
+    assert!(attacks.iter().all(|attack| attack.kind() == "flash_crowd"), "{attacks:#?}");
+    assert_eq!(status.total("drop_total"), 0);
+}
+
+#[test]
+fn a_few_sources_are_blocked_each_and_clients_are_served() {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    sleep(SECOND);
+    let floods: Vec<_> = (1..=6u8)
+        .map(|host| {
+            let sources = Sources::One([192, 0, 2 + host, 7].into());
+            let flood =
+                Flood { sources, rate: 500, ..Flood::random(Family::V4.service(), 5 * SECOND) };
+            flood.start(&lab).unwrap()
+        })
+        .collect();
+    for flood in floods {
+        flood.wait().unwrap();
+    }
+    let status = guard.status().unwrap();
+    let attacks = status.attacks();
+    assert_eq!(attacks.len(), 1, "{attacks:#?}");
+    println!("  {}", attacks[0].summary());
+    assert_eq!(attacks[0].kind(), "few_source");
+    assert!(status.total("drop_total") > 7_500, "most of 15,000: {}", status.total("drop_total"));
+    let attempts = load.finish().unwrap();
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
