@@ -4,7 +4,7 @@ mod replacement;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
@@ -91,14 +91,22 @@ impl Executor {
                 }
             }
             Command::RemoveRule { rule, why } => {
-                log::info!("rule {} removed: {why}", rule.id.0);
+                // The end of an operator's rule was said when it was made, and thousands that were
+                // imported together end together.
+                let foreseen = matches!(rule.origin, Origin::Operator { .. })
+                    && rule.expires <= crate::host::boot_time();
+                let level = if foreseen { log::Level::Debug } else { log::Level::Info };
+                log::log!(level, "rule {} removed: {why}", rule.id.0);
                 self.remove(&rule)?;
             }
             Command::ReplaceRules { rules, removed, why } => {
+                let begun = Instant::now();
                 self.replace(&rules)?;
                 let (rules, removed) = (rules.len(), removed.len());
+                let took = begun.elapsed().as_millis();
                 log::info!(
-                    "{rules} rules put in the place of those before, {removed} of which were {why}"
+                    "{rules} rules put in the place of those before in {took} ms; {removed} of those \
+                     were {why}"
                 );
             }
             Command::SetAllowed(allowed) => {
