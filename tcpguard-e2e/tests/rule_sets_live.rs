@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
-use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::guard::{CONFIG, Guard, Mode, cli};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions};
 use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_e2e::raw::PacketSocket;
@@ -260,6 +260,31 @@ fn a_set_that_is_removed_before_the_other_is_added_lets_members_in() {
     });
     println!("6 naive replacements, {sent} SYNs of members of both: {members:?}");
     assert!(members.passed > 100 && members.answered > 100, "{members:?}");
+}
+
+/// A rule that nobody asked for anew is what it was: what became protected after it was made was
+/// never forced, and is spared by it in the new set as in the old one.
+#[test]
+fn a_replacement_forces_no_rule_that_was_not_forced() {
+    let lab = stage();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let done = |line: &[&str]| {
+        let output = cli(&lab.edge, line).unwrap();
+        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    done(&["block", "198.51.100.0/24"]);
+    lab.edge.write(CONFIG, "[protect]\nprefixes = [\"198.51.100.7\"]\n").unwrap();
+    done(&["reload"]);
+    let fate = || {
+        let friend = std::iter::once("198.51.100.7".parse().unwrap());
+        fate_while(&lab, &guard, friend, || sleep(SECOND / 5)).0
+    };
+    let spared = fate();
+    assert!(spared.dropped == 0 && spared.passed > 100, "{spared:?}");
+    done(&["rules", "import", "--merge", &file("a")]);
+    assert_eq!(guard.status().unwrap().rules().len(), RULES as usize + 1);
+    let spared = fate();
+    assert!(spared.dropped == 0 && spared.passed > 100, "{spared:?}");
 }
 
 /// What the last start of the agent found of a set that did not count.

@@ -239,7 +239,12 @@ fn a_full_set_fits_into_a_request() {
         format!("{{\"prefix\":\"{addr}\",\"for_s\":86400,\"reason\":\"{reason}\"}}\n")
     };
     let text: String = (0..u128::from(engine::Limits::RULES)).map(rule).collect();
-    let (code, said, talk) = agent.run(&["rules", "import", "-"], &text);
-    assert_eq!(code, Some(0), "{said}{talk}");
-    assert!(said.starts_with("imported 16384 rules: "), "{said}");
+    for (line, did) in [
+        (&["rules", "import", "-"][..], "imported"),
+        (&["rules", "import", "-", "--dry-run"], "would import"),
+    ] {
+        let (code, said, talk) = agent.run(line, &text);
+        assert_eq!(code, Some(0), "{said}{talk}");
+        assert!(said.starts_with(&format!("{did} 16384 rules: ")), "{said}");
+    }
 }

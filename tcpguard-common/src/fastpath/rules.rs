@@ -18,9 +18,7 @@ pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
 
 #[inline(always)]
 pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<Match> {
-    // Read once: a SYN that is being judged while the agent changes over from one set to the other is
-    // judged by one of them.
-    let set = config.rule_set;
+    let set = work.rule_set;
     if config.source_rules != 0
         && let Some(rule) = tables.source_rule(set, &work.segment.flow.client)
         && tables.rule_expiry_ns(rule.slot) > work.now

@@ -30,6 +30,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     work.now = tables.now_ns();
     work.flow_hash = hash::flow(&config.hash_key, flow);
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
+    work.rule_set = config.rule_set;
     if work.sampled {
         let syn = 1 << (config.sample_shift & 31);
         count_source(config, tables, &flow.client, work.now, Seen { syn, ..Seen::default() });

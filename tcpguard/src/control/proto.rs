@@ -80,8 +80,8 @@ pub enum Request {
     },
     /// Take back every rule. A change.
     UnblockAll,
-    /// Put these rules in the place of all that operators made, all at once or not at all. A change,
-    /// unless `dry_run` is set.
+    /// Put these rules in the place of all that operators made, all at once or not at all. A change
+    /// also when `dry_run` is set: only the control socket takes messages so long.
     ImportRules {
         /// The rules.
         rules: Vec<ImportedRule>,
@@ -111,8 +111,9 @@ impl Request {
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Status | Self::Rules | Self::Mode | Self::Alerts | Self::Explain { .. } => false,
-            Self::Block { dry_run, .. } | Self::ImportRules { dry_run, .. } => !*dry_run,
-            Self::Allow { .. }
+            Self::Block { dry_run, .. } => !*dry_run,
+            Self::ImportRules { .. }
+            | Self::Allow { .. }
             | Self::Disallow { .. }
             | Self::Unblock { .. }
             | Self::UnblockAll

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use tcpguard_common::abi::Config;
+use tcpguard_common::abi::{Config, RuleRef};
 use tcpguard_engine::{Matcher, Rule, RuleId};
 
 use super::{Executor, is_source};
@@ -54,6 +54,7 @@ impl Executor {
     fn stage(&mut self, set: u64, rules: &[Rule], staged: &mut Staged) -> Result<(), KernelError> {
         for rule in rules {
             let (id, end) = (rule.id.0, rule.expires.as_nanos());
+            let mut unchanged = None;
             match self.rules.contains_key(&rule.id) {
                 false => {
                     self.dataplane.reset_rule_hits(id)?;
@@ -69,13 +70,31 @@ impl Executor {
                         staged.ends.push((rule.id, was));
                         self.dataplane.set_rule_expiry(id, end)?;
                     }
+                    if end == was {
+                        unchanged = self.flags_of(rule)?;
+                    }
                 }
             }
             // The key last: it leads to the rest.
-            self.write_key(set, rule)?;
+            match (unchanged, rule.matcher) {
+                (Some(flags), Matcher::Source(net)) => {
+                    let is = |flag| flags & flag != 0;
+                    let (by_operator, forced) = (is(RuleRef::BY_OPERATOR), is(RuleRef::FORCED));
+                    self.dataplane.set_source_rule(set, &net, id, by_operator, forced)?;
+                }
+                _ => self.write_key(set, rule)?,
+            }
         }
         let sources = rules.iter().filter(|rule| is_source(&rule.matcher)).count() as u32;
         self.write_source_rules(sources.max(self.config.source_rules))
+    }
+
+    /// The flags of a source rule as it counts now. One that nobody asked for anew keeps them: what
+    /// has become protected since it was made was never forced.
+    fn flags_of(&self, rule: &Rule) -> Result<Option<u32>, KernelError> {
+        let Matcher::Source(net) = &rule.matcher else { return Ok(None) };
+        let found = self.dataplane.source_rule(self.config.rule_set, net)?;
+        Ok(found.filter(|found| found.slot == rule.id.0).map(|found| found.flags))
     }
 
     fn let_count(&mut self, set: u64) -> Result<(), KernelError> {

@@ -52,6 +52,19 @@ impl Dataplane {
         }
     }
 
+    /// The source rule of `set` over exactly `net`.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn source_rule(&self, set: u64, net: &IpNet) -> Result<Option<RuleRef>, KernelError> {
+        // A trie answers with the longest prefix that contains the one asked for, so this may be
+        // the rule over a wider one; the caller knows which slot it looks for.
+        match source(set, net) {
+            Source::V4(key) => self.source_rules_v4.get(&key),
+            Source::V6(key) => self.source_rules_v6.get(&key),
+        }
+    }
+
     /// Takes the source rule of `set` over exactly `net` away.
     ///
     /// # Errors
