@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
+use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{CONFIG, Guard, Mode, cli};
-use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions};
+use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_e2e::raw::PacketSocket;
+use tcpguard_e2e::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Rules of a set.
@@ -213,6 +215,17 @@ fn fate_while(
     (Fate::now(lab, guard).since(before), sent)
 }
 
+/// Milliseconds that each replacement took in the kernel, by the agent's log, the shortest first.
+fn in_kernel_ms(guard: &Guard<'_>) -> Vec<u64> {
+    let log = guard.log();
+    let lines =
+        log.lines().filter_map(|line| line.split_once(" put in the place of those before in "));
+    let number = |rest: &str| rest.split(' ').next()?.parse().ok();
+    let mut all: Vec<u64> = lines.filter_map(|(_, rest)| number(rest)).collect();
+    all.sort();
+    all
+}
+
 /// Twenty replacements and more while those that both sets are about send, and then those that
 /// neither is about.
 #[test]
@@ -238,7 +251,9 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
     assert!(sent > 50_000 && others.passed > sent / 2, "{sent} sent, {others:?}");
 
     took.sort();
-    println!("a replacement took {:?} (median), {:?} at most", took[took.len() / 2], took.last());
+    println!("an import took {:?} (median), {:?} at most", took[took.len() / 2], took.last());
+    let in_kernel = in_kernel_ms(&guard);
+    println!("in the kernel {} ms (median), {:?} at most", in_kernel[24], in_kernel.last());
     let told: Vec<String> =
         guard.log().lines().filter(|l| l.contains("WARN")).map(str::to_owned).collect();
     assert!(told.is_empty(), "{told:?}");
@@ -260,6 +275,37 @@ fn a_set_that_is_removed_before_the_other_is_added_lets_members_in() {
     });
     println!("6 naive replacements, {sent} SYNs of members of both: {members:?}");
     assert!(members.passed > 100 && members.answered > 100, "{members:?}");
+}
+
+/// The guard's own rule against a flood is in each set, and drops all of it throughout.
+#[test]
+fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
+    let lab = stage();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flood = Flood::random(Family::V4.service(), 30 * SECOND).start(&lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    let let_in = || {
+        let status = guard.status().unwrap();
+        let reasons = ["syn", "syn_returned", "agent_gone", "unconfigured"];
+        let let_in: u64 = reasons.iter().map(|reason| status.reason(reason)).sum();
+        (let_in, status.reason("drop_signature"))
+    };
+    let (let_in_before, dropped_before) = let_in();
+    for name in ["a", "b"].repeat(4) {
+        import(&lab, name);
+    }
+    let (let_in, dropped) = let_in();
+    let (leaked, dropped) = (let_in - let_in_before, dropped - dropped_before);
+    println!("8 replacements under a flood: {dropped} SYNs of it dropped, {leaked} let in");
+    assert_eq!(leaked, 0);
+    assert!(dropped > 10_000, "{dropped}");
+    assert!(guard.status().unwrap().rules_in_kernel() > Some(RULES.into()), "it is there");
+    // Taking all rules back takes this one back too.
+    assert!(cli(&lab.edge, &["rules", "flush"]).unwrap().status.success());
+    guard.wait_until("no rule", SECOND, |status| status.rules_in_kernel() == Some(0)).unwrap();
+    assert_eq!(guard.status().unwrap().rules().len(), 0);
+    flood.stop().unwrap();
 }
 
 /// A rule that nobody asked for anew is what it was: what became protected after it was made was
