@@ -151,8 +151,8 @@ impl Sender {
     fn finish(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap().unwrap();
-        // The last of them are still being counted.
-        sleep(SECOND / 5);
+        // The status tells what the last poll counted.
+        sleep(SECOND);
         self.sent.load(Ordering::Relaxed)
     }
 }
