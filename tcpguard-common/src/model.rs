@@ -56,8 +56,8 @@ pub struct Model {
     pub clients: Recent<Addr, Client, { MAX_CLIENTS as usize }>,
     /// Marks of the client filters: both are the same here, because nothing is ever forgotten.
     pub client_filter: BTreeSet<usize>,
-    /// Source rules.
-    pub source_rules: Vec<(Net, RuleRef)>,
+    /// Source rules by rule set.
+    pub source_rules: BTreeMap<u64, Vec<(Net, RuleRef)>>,
     /// Signature rules.
     pub signatures: Vec<(SignatureKey, RuleRef)>,
     /// Ends of rules by slot, boot time in ns.
@@ -280,8 +280,8 @@ impl Tables for Model {
         self.client_filter.insert(mark);
     }
 
-    fn source_rule(&self, addr: &Addr) -> Option<RuleRef> {
-        longest(&self.source_rules, addr).copied()
+    fn source_rule(&self, set: u64, addr: &Addr) -> Option<RuleRef> {
+        longest(self.source_rules.get(&set)?, addr).copied()
     }
 
     fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {

@@ -6,19 +6,20 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, maps,
+    Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    SourceKey, SourceV4, SourceV6, maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_3() {
-    assert_eq!(ABI_VERSION, 3);
+fn sizes_of_abi_version_4() {
+    assert_eq!(ABI_VERSION, 4);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
-        ("Config", size_of::<Config>(), 128),
+        ("Config", size_of::<Config>(), 136),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
@@ -36,6 +37,8 @@ fn sizes_of_abi_version_3() {
         ("RuleRef", size_of::<RuleRef>(), 8),
         ("SeenBucket", size_of::<SeenBucket>(), 64),
         ("SignatureKey", size_of::<SignatureKey>(), 32),
+        ("SourceKey of SourceV4", size_of::<SourceKey<SourceV4>>(), 12),
+        ("SourceKey of SourceV6", size_of::<SourceKey<SourceV6>>(), 24),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
     ];
     for (name, size, expected) in sizes {
@@ -48,6 +51,7 @@ fn offsets_that_other_tools_may_read() {
     assert_eq!(offset_of!(Config, heartbeat_ns), 8);
     assert_eq!(offset_of!(Config, hash_key), 24);
     assert_eq!(offset_of!(Config, netns_cookie), 104);
+    assert_eq!(offset_of!(Config, rule_set), 128);
     assert_eq!(offset_of!(Flow, syn_seq), 24);
     assert_eq!(offset_of!(Flow, fingerprint), 40);
     assert_eq!(offset_of!(PacketCounters, reasons), 16);
@@ -102,9 +106,9 @@ fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<Addr>(), size_of::<SourceCounters>(), maps::MAX_SOURCES)
         + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
         + array(maps::CLIENT_MARKS, 2)
-        + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), maps::MAX_SIGNATURES)
-        + array(8, maps::MAX_RULES)
-        + per_cpu(size_of::<RuleHits>(), maps::MAX_RULES)
+        + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
+        + array(8, maps::MAX_RULE_SLOTS)
+        + per_cpu(size_of::<RuleHits>(), maps::MAX_RULE_SLOTS)
         + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
@@ -116,7 +120,7 @@ fn map_bytes(cpus: usize) -> usize {
 #[test]
 fn all_maps_together_stay_within_their_budget() {
     const MIB: usize = 1 << 20;
-    for (cpus, budget) in [(2, 60 * MIB), (16, 72 * MIB), (128, 160 * MIB)] {
+    for (cpus, budget) in [(2, 60 * MIB), (16, 72 * MIB), (128, 192 * MIB)] {
         let bytes = map_bytes(cpus);
         println!("{cpus} CPUs: {:.1} MiB", bytes as f64 / MIB as f64);
         assert!(bytes <= budget, "{cpus} CPUs: {bytes} bytes of maps, budget {budget}");

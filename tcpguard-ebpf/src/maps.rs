@@ -7,7 +7,7 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters,
+    SignatureKey, SourceCounters, SourceV4, SourceV6,
 };
 use tcpguard_common::fastpath::{Pace, Work};
 
@@ -63,18 +63,18 @@ pub static CLIENTS: LruHashMap<Addr, Client, { size::MAX_CLIENTS as usize }> = L
 #[btf_map]
 pub static CLIENT_FILTERS: Array<[u8; size::CLIENT_MARKS], 2> = Array::new();
 #[btf_map]
-pub static SOURCE_RULES_V4: LpmTrie<[u8; 4], RuleRef, { size::MAX_RULES as usize }> =
+pub static SOURCE_RULES_V4: LpmTrie<SourceV4, RuleRef, { 2 * size::MAX_RULES as usize }> =
     LpmTrie::new();
 #[btf_map]
-pub static SOURCE_RULES_V6: LpmTrie<[u8; 16], RuleRef, { size::MAX_RULES as usize }> =
+pub static SOURCE_RULES_V6: LpmTrie<SourceV6, RuleRef, { 2 * size::MAX_RULES as usize }> =
     LpmTrie::new();
 #[btf_map]
-pub static SIGNATURES: HashMap<SignatureKey, RuleRef, { size::MAX_SIGNATURES as usize }> =
+pub static SIGNATURES: HashMap<SignatureKey, RuleRef, { 2 * size::MAX_SIGNATURES as usize }> =
     HashMap::new();
 #[btf_map]
-pub static RULE_EXPIRY: Array<u64, { size::MAX_RULES as usize }> = Array::new();
+pub static RULE_EXPIRY: Array<u64, { size::MAX_RULE_SLOTS as usize }> = Array::new();
 #[btf_map]
-pub static RULE_HITS: PerCpuArray<RuleHits, { size::MAX_RULES as usize }> = PerCpuArray::new();
+pub static RULE_HITS: PerCpuArray<RuleHits, { size::MAX_RULE_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 pub static EXEMPT_V4: LpmTrie<[u8; 4], ExemptEntry, { size::MAX_EXEMPT as usize }> = LpmTrie::new();
 #[btf_map]

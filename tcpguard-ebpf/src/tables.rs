@@ -10,7 +10,7 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
     ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters,
+    SourceCounters, SourceV4, SourceV6,
 };
 use tcpguard_common::fastpath::{Pace, Tables};
 
@@ -204,10 +204,16 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn source_rule(&self, addr: &Addr) -> Option<RuleRef> {
+    fn source_rule(&self, set: u64, addr: &Addr) -> Option<RuleRef> {
         match addr.as_v4() {
-            Some(v4) => maps::SOURCE_RULES_V4.get(&Key::new(32, v4)).copied(),
-            None => maps::SOURCE_RULES_V6.get(&Key::new(128, addr.octets())).copied(),
+            Some(v4) => {
+                let key = Key::new(SourceV4::BITS, SourceV4::new(set, v4));
+                maps::SOURCE_RULES_V4.get(&key).copied()
+            }
+            None => {
+                let key = Key::new(SourceV6::BITS, SourceV6::new(set, *addr));
+                maps::SOURCE_RULES_V6.get(&key).copied()
+            }
         }
     }
 

@@ -29,6 +29,18 @@ pub enum Command {
         /// Why, in words.
         why: String,
     },
+    /// Let exactly these rules be in the kernel, from one packet to the next: a SYN that any rule of
+    /// both sets matches is matched by one of them at any time. What was there under the same id has
+    /// the same matcher, and its counters go on; the counters of others begin at zero. When the
+    /// kernel refuses, nothing may have changed: see [`crate::Engine::replacement_failed`].
+    ReplaceRules {
+        /// All of them.
+        rules: Vec<Rule>,
+        /// Those of before that are not among them.
+        removed: Vec<Rule>,
+        /// Why, in words.
+        why: String,
+    },
     /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
     /// each until its time. The list is the whole allow-list.
     SetAllowed(Vec<(IpNet, Timestamp)>),
@@ -71,8 +83,8 @@ pub enum Command {
         /// What happened, for the journal's event field: `attack_started`, `attack_updated`,
         /// `attack_ended`, `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`,
         /// `incident_started`, `incident_updated`, `incident_ended` (the other classes),
-        /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `rule_failed`, `allow_added`,
-        /// `allow_removed`, `mode_changed`, `too_many_incidents`.
+        /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `rule_failed`, `rules_imported`,
+        /// `allow_added`, `allow_removed`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.
         message: String,

@@ -1,6 +1,7 @@
 //! The doors of the engine and what happens behind them at every poll.
 
 mod adopt;
+mod import;
 mod lifecycle;
 mod pressure;
 mod requests;
@@ -54,6 +55,8 @@ pub struct Engine {
     /// Why rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
     commands: VecDeque<Command>,
+    /// The rules as they were before the last replacement, until the kernel has surely taken it.
+    replaced: Option<Book>,
 }
 
 impl Engine {
@@ -86,6 +89,7 @@ impl Engine {
             past: VecDeque::new(),
             farewells: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
+            replaced: None,
         })
     }
 
@@ -137,6 +141,7 @@ impl Engine {
         if !first && now <= self.now {
             return;
         }
+        self.replaced = None;
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
         let around = Circumstances {

@@ -38,7 +38,7 @@ pub use engine::Engine;
 pub use evidence::describe;
 pub use learned::{Learned, LearnedError, LearnedListener, LearnedPrint};
 pub use report::*;
-pub use request::{Request, RequestError, Response};
+pub use request::{ImportReport, Request, RequestError, Response, RuleToImport};
 pub use rule::{Matcher, Origin, Rule, RuleId};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,

@@ -29,8 +29,20 @@ pub enum Request {
         /// Which sources.
         net: IpNet,
     },
-    /// Take back every rule.
+    /// Take back every rule, all at once.
     UnblockAll,
+    /// Put these rules in the place of all that operators made, all at once or not at all. Rules of
+    /// the guard's own stay, but for those over exactly the same prefix, which become the operator's.
+    ImportRules {
+        /// The rules.
+        rules: Vec<RuleToImport>,
+        /// Leave the operators' other rules as they are, and only add and change.
+        merge: bool,
+        /// Who asked.
+        uid: u32,
+        /// Also what is protected or very wide.
+        force: bool,
+    },
     /// Exempt sources from drops by source or signature for `lifetime` from now. Automatic rules
     /// that touch them are taken back; if they are allowed already, this replaces it.
     Allow {
@@ -61,6 +73,30 @@ pub enum Request {
     },
 }
 
+/// One rule of [`Request::ImportRules`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleToImport {
+    /// Which sources.
+    pub net: IpNet,
+    /// For how long from now; cut to [`crate::Limits::MAX_MANUAL_RULE`].
+    pub lifetime: Duration,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// What [`Request::ImportRules`] did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ImportReport {
+    /// Rules that were not there before.
+    pub added: u32,
+    /// Rules over a prefix that was blocked before, with what was asked for now. Their hits go on.
+    pub kept: u32,
+    /// Rules that are there no longer.
+    pub removed: u32,
+    /// Rules that are there now, of any origin.
+    pub total: u32,
+}
+
 /// What came of a [`Request`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
@@ -68,6 +104,8 @@ pub enum Response {
     Blocked(RuleReport),
     /// The rules that were removed; never empty.
     Unblocked(Vec<RuleReport>),
+    /// What became of the operators' rules.
+    Imported(ImportReport),
     /// The exemption that now exists.
     Allowed(AllowReport),
     /// The exemptions that were removed; never empty.
@@ -99,6 +137,20 @@ pub enum RequestError {
     TooWide {
         /// What was asked for.
         net: IpNet,
+    },
+    /// Some rules of an import cannot be; none of it was done.
+    #[error("{} of the rules cannot be imported, so none was", .refused.len())]
+    Import {
+        /// Which, by their place in the request counted from 0, and why.
+        refused: Vec<(usize, RequestError)>,
+    },
+    /// A prefix that stands in an import a second time.
+    #[error("{net} is there twice: leave one")]
+    Twice {
+        /// What was asked for.
+        net: IpNet,
+        /// Place of the first one in the request, counted from 0.
+        first: usize,
     },
     /// No rule matches.
     #[error("no rule lies within {net}: see which exist")]

@@ -377,6 +377,8 @@ impl Limits {
     pub const MIN_PREFIX_V6: u8 = 32;
     /// Rules of all kinds.
     pub const RULES: u32 = maps::MAX_RULES;
+    /// Numbers for rules: while one set takes the place of another, both have numbers.
+    pub const SLOTS: u32 = maps::MAX_RULE_SLOTS;
     /// Signature rules among them.
     pub const SIGNATURES: u32 = maps::MAX_SIGNATURES;
     /// Closed incidents kept for [`crate::Report::past`].

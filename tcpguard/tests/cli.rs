@@ -132,7 +132,7 @@ fn answer(request: &Request, status: &Status) -> Response {
             ),
         ),
         Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
-        Request::UnblockAll => Response::Unblocked { rules },
+        Request::UnblockAll | Request::ImportRules { .. } => Response::Unblocked { rules },
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),

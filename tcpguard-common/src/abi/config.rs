@@ -33,6 +33,17 @@ pub struct Config {
     /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For
     /// captures of one direction: blind senders can forge such ACKs, and they validate nobody.
     pub one_sided: u32,
+    /// Number of the rule set that counts: rules under any other number are not there. See
+    /// [`super::SourceV4`].
+    pub rule_set: u64,
+}
+
+impl Config {
+    /// The number of the set that takes the place of `set`. It differs in one byte, so that whatever
+    /// copies the record, a program reads the one or the other and no mixture.
+    pub const fn rule_set_after(set: u64) -> u64 {
+        set & !0xff | set.wrapping_add(1) & 0xff
+    }
 }
 
 /// Secret words, random whenever the tables start empty: an attacker must not be able to aim at a

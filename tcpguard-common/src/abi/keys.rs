@@ -56,9 +56,86 @@ pub struct SignatureKey {
     /// [`super::ListenerEntry::id`].
     pub listener: u32,
     /// The [`crate::fastpath::Mask`] code under which `fingerprint` was reduced.
-    pub mask: u32,
+    pub mask: u16,
+    /// The rule set it belongs to: the low bits of [`super::Config::rule_set`].
+    pub set: u16,
     /// [`crate::fastpath::Fingerprint::words`] of the fields that count; all others are zero.
     pub fingerprint: [u64; 3],
+}
+
+impl SignatureKey {
+    /// Whether it belongs to this rule set.
+    pub const fn is_of(&self, set: u64) -> bool {
+        self.set == set as u16
+    }
+}
+
+/// What the IPv4 trie of source rules compares: first the rule set, which a prefix always holds as a
+/// whole, then the address. So the longest prefix wins among the rules of one set, and one number in
+/// [`super::Config::rule_set`] replaces all of them at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SourceV4 {
+    /// The low bits of [`super::Config::rule_set`].
+    pub set: u32,
+    /// Network address, network byte order.
+    pub addr: [u8; 4],
+}
+
+impl SourceV4 {
+    /// Bits of the trie's data.
+    pub const BITS: u32 = SET_BITS + 32;
+
+    /// An address of set `set`.
+    #[inline(always)]
+    pub const fn new(set: u64, addr: [u8; 4]) -> Self {
+        Self { set: set as u32, addr }
+    }
+
+    /// Whether it belongs to this set.
+    pub const fn is_of(&self, set: u64) -> bool {
+        self.set == set as u32
+    }
+}
+
+/// The same for IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SourceV6 {
+    /// The low bits of [`super::Config::rule_set`].
+    pub set: u32,
+    /// Network address.
+    pub addr: Addr,
+}
+
+impl SourceV6 {
+    /// Bits of the trie's data.
+    pub const BITS: u32 = SET_BITS + 128;
+
+    /// An address of set `set`.
+    #[inline(always)]
+    pub const fn new(set: u64, addr: Addr) -> Self {
+        Self { set: set as u32, addr }
+    }
+
+    /// Whether it belongs to this set.
+    pub const fn is_of(&self, set: u64) -> bool {
+        self.set == set as u32
+    }
+}
+
+/// Bits of the rule set in front of the address in a key of a source rule.
+pub const SET_BITS: u32 = u32::BITS;
+
+/// Key of a source-rule trie: [`SourceV4`] or [`SourceV6`] behind the number of bits that count, in
+/// the layout that the kernel's LPM trie prescribes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SourceKey<T> {
+    /// [`SET_BITS`] and the prefix length.
+    pub bits: u32,
+    /// The set and the network address.
+    pub data: T,
 }
 
 /// Key of the IPv4 prefix tries, in the layout that the kernel's LPM trie prescribes.

@@ -5,8 +5,11 @@
 
 /// Listeners followed at most; more are not protected and `status` says so.
 pub const MAX_LISTENERS: u32 = 4096;
-/// Rules (of all kinds) in the kernel at most.
+/// Rules (of all kinds) in force at most.
 pub const MAX_RULES: u32 = 16_384;
+/// Places for the ends and hits of rules. While one rule set takes the place of another both are in
+/// the kernel, and a rule shares its place with no rule but itself.
+pub const MAX_RULE_SLOTS: u32 = 2 * MAX_RULES;
 /// Signature rules at most.
 pub const MAX_SIGNATURES: u32 = 1024;
 /// Prefixes in each exempt trie at most.
@@ -56,11 +59,12 @@ pub const SOURCES: &str = "SOURCES";
 pub const CLIENTS: &str = "CLIENTS";
 /// Array of 2: marks (u8) by prefix; see [`crate::fastpath::clients`].
 pub const CLIENT_FILTERS: &str = "CLIENT_FILTERS";
-/// LPM trie: [`super::PrefixV4`] to [`super::RuleRef`].
+/// LPM trie: [`super::SourceKey`] of [`super::SourceV4`] to [`super::RuleRef`], with room for two
+/// rule sets.
 pub const SOURCE_RULES_V4: &str = "SOURCE_RULES_V4";
-/// LPM trie: [`super::PrefixV6`] to [`super::RuleRef`].
+/// LPM trie: [`super::SourceKey`] of [`super::SourceV6`] to [`super::RuleRef`], likewise.
 pub const SOURCE_RULES_V6: &str = "SOURCE_RULES_V6";
-/// Hash: [`super::SignatureKey`] to [`super::RuleRef`].
+/// Hash: [`super::SignatureKey`] to [`super::RuleRef`], with room for two rule sets.
 pub const SIGNATURES: &str = "SIGNATURES";
 /// Array by rule slot: boot time in ns (u64) at which the rule ends; 0 means that it has ended.
 pub const RULE_EXPIRY: &str = "RULE_EXPIRY";

@@ -22,5 +22,7 @@ pub use counters::{
     CLASS_SLOTS, HostCounters, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits,
     SourceCounters,
 };
-pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
+pub use keys::{
+    FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,
+};
 pub use values::{Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket};

@@ -46,7 +46,7 @@ pub struct ListenerEntry {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RuleRef {
-    /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::MAX_RULES`].
+    /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::MAX_RULE_SLOTS`].
     pub slot: u32,
     /// Bits of [`RuleRef::BY_OPERATOR`] and [`RuleRef::FORCED`].
     pub flags: u32,

@@ -33,6 +33,9 @@ pub struct Work {
     pub(super) flow_hash: u64,
     /// Boot time in ns.
     pub(super) now: u64,
+    /// The rule set that counts. Read by an earlier step than the one that uses it, so that a SYN
+    /// which is being judged while the agent changes over to another set is judged by one of them.
+    pub(super) rule_set: u64,
     /// What it looks like, if it is a SYN and anybody wants to know.
     pub(super) print: Fingerprint,
     /// The rule that matches it.

@@ -18,8 +18,9 @@ pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
 
 #[inline(always)]
 pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<Match> {
+    let set = work.rule_set;
     if config.source_rules != 0
-        && let Some(rule) = tables.source_rule(&work.segment.flow.client)
+        && let Some(rule) = tables.source_rule(set, &work.segment.flow.client)
         && tables.rule_expiry_ns(rule.slot) > work.now
     {
         return Some(Match { rule, by_signature: false });
@@ -35,7 +36,8 @@ pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work)
             continue;
         }
         let fingerprint = [print[0] & compared[0], print[1] & compared[1], print[2] & compared[2]];
-        let key = SignatureKey { listener: listener.id, mask: code as u32, fingerprint };
+        let (mask, set) = (code as u16, set as u16);
+        let key = SignatureKey { listener: listener.id, mask, set, fingerprint };
         if let Some(rule) = tables.signature_rule(&key)
             && tables.rule_expiry_ns(rule.slot) > work.now
         {

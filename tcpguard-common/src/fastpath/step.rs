@@ -31,6 +31,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     tables.pace().count(work.now);
     work.flow_hash = hash::flow(&config.hash_key, flow);
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
+    work.rule_set = config.rule_set;
     let Some(listener) = find_listener(tables, flow) else {
         work.known = false;
         work.listener = ListenerEntry::default();

@@ -61,9 +61,9 @@ pub trait Tables {
     /// Sets a mark of both client filters.
     fn mark_client(&mut self, mark: usize);
 
-    /// The rule with the longest prefix over an address.
-    fn source_rule(&self, addr: &Addr) -> Option<RuleRef>;
-    /// The rule for a signature.
+    /// The rule of this set with the longest prefix over an address.
+    fn source_rule(&self, set: u64, addr: &Addr) -> Option<RuleRef>;
+    /// The rule for a signature, of the set that the key names.
     fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef>;
     /// Boot time in ns at which a rule ends; 0 when there is none.
     fn rule_expiry_ns(&self, slot: u32) -> u64;

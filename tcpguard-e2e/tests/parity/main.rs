@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
-use tcpguard::kernel::{Dataplane, Load, Object, addr};
+use tcpguard::kernel::{Dataplane, Load, Object, addr, signature_key};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Addr, Config, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
-    SignatureKey,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_common::model::{Model, hash_key};
@@ -25,6 +24,8 @@ const MS: u64 = 1_000_000;
 const START_NS: u64 = 1_000_000 * MS;
 const LISTENERS: u32 = 3;
 const RULES: u32 = 4;
+/// The rule set in force; another one lies beside it.
+const SET: u64 = 0x1_0002_0003;
 /// BPF_PROG_TEST_RUN takes no shorter frames.
 const SHORTEST: usize = 14;
 
@@ -58,6 +59,7 @@ impl Pair {
             heartbeat_limit_ns: 30_000 * MS,
             hash_key: hash_key(0x0123_4567_89ab_cdef),
             source_rules: 1,
+            rule_set: SET,
             ..Config::default()
         };
         let model = Model::new(config);
@@ -80,6 +82,11 @@ impl Pair {
         // A rule that has ended must not drop.
         pair.add_signature(0, Mask::Shape, &flood_print(0), 2);
         pair.set_expiry(2, START_NS - 1);
+        // Another set, with rules over everything: it is not there until it counts.
+        pair.add_source_rule_to(SET + 1, "0.0.0.0/0", 0, true);
+        pair.add_source_rule_to(SET + 1, "203.0.113.0/27", 0, true);
+        pair.add_source_rule_to(SET + 1, "::/0", 0, true);
+        pair.add_signature_to(SET + 1, 0, Mask::Shape, &flood_print(0), 1);
         pair.exempt("203.0.113.32/28");
         pair
     }
@@ -102,19 +109,33 @@ impl Pair {
     }
 
     fn add_source_rule(&mut self, net: &str, slot: u32, by_operator: bool) {
+        self.add_source_rule_to(SET, net, slot, by_operator);
+    }
+
+    fn add_source_rule_to(&mut self, set: u64, net: &str, slot: u32, by_operator: bool) {
         let net: IpNet = net.parse().unwrap();
         let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
         let rule = RuleRef { slot, flags: if by_operator { RuleRef::BY_OPERATOR } else { 0 } };
-        self.model.source_rules.push(((addr(net.network()), bits), rule));
-        self.dataplane.set_source_rule(&net, slot, by_operator, false).unwrap();
+        self.model.source_rules.entry(set).or_default().push(((addr(net.network()), bits), rule));
+        self.dataplane.set_source_rule(set, &net, slot, by_operator, false).unwrap();
         self.set_expiry(slot, u64::MAX);
     }
 
     fn add_signature(&mut self, listener: u32, mask: Mask, print: &Fingerprint, slot: u32) {
-        let fingerprint = print.masked(mask).words();
-        let key = SignatureKey { listener, mask: mask.code().into(), fingerprint };
+        self.add_signature_to(SET, listener, mask, print, slot);
+    }
+
+    fn add_signature_to(
+        &mut self,
+        set: u64,
+        listener: u32,
+        mask: Mask,
+        print: &Fingerprint,
+        slot: u32,
+    ) {
+        let key = signature_key(set, listener, mask, print);
         self.model.signatures.push((key, RuleRef { slot, flags: 0 }));
-        self.dataplane.set_signature(listener, mask, print, slot).unwrap();
+        self.dataplane.set_signature(set, listener, mask, print, slot).unwrap();
         self.set_expiry(slot, u64::MAX);
         let entry = self.model.listener_entries.get_mut(&listener).unwrap();
         entry.masks |= 1 << mask.code();
@@ -456,6 +477,40 @@ fn a_client_is_spared_by_the_guards_rules_and_not_by_an_operators() {
         assert_eq!(pair.reasons.get(&expected), Some(&1), "client {host}");
     }
     pair.assert_same_state();
+}
+
+#[test]
+fn another_rule_set_judges_from_the_packet_on_that_meets_its_number() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let server = SocketAddr::new(v4(2, 1), 80);
+    let judge = |pair: &mut Pair, source: &str| {
+        let source = SocketAddr::new(source.parse().unwrap(), 4000);
+        let mut syn = Segment::new(source, server, flags::SYN);
+        syn.window = 64_240;
+        pair.ingress(&syn.to_frame());
+        let dropped = pair.reasons.remove(&Reason::DropSource).is_some();
+        pair.reasons.clear();
+        dropped
+    };
+    for (set, drops) in [
+        (SET, [true, true, false]),
+        (SET + 1, [true, true, true]),
+        (SET + 2, [false, false, false]),
+        (SET, [true, true, false]),
+    ] {
+        pair.model.config.rule_set = set;
+        pair.dataplane.set_config(&pair.model.config).unwrap();
+        let sources = ["203.0.113.5", "203.0.113.60", "198.51.100.1"];
+        assert_eq!(sources.map(|source| judge(&mut pair, source)), drops, "set {set:#x}");
+    }
+    pair.assert_same_state();
+    // What does not count can be taken out without a trace, and nothing else is.
+    assert_eq!(pair.dataplane.rule_count(SET + 1).unwrap(), 4);
+    let own = pair.dataplane.rule_count(SET).unwrap();
+    assert_eq!(pair.dataplane.remove_other_sets(SET).unwrap(), 4);
+    assert_eq!(pair.dataplane.rule_count(SET + 1).unwrap(), 0);
+    assert_eq!(pair.dataplane.rule_count(SET).unwrap(), own);
+    assert_eq!(pair.dataplane.rules(SET).unwrap().len() as u32, own);
 }
 
 #[test]

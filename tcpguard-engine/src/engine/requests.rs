@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::Engine;
 use crate::rules::{Entry, Life};
@@ -33,7 +33,10 @@ impl Engine {
                 };
                 self.take_back(now, net, within)
             }
-            Request::UnblockAll => self.take_back(now, Ipv4Net::default().into(), |_| true),
+            Request::UnblockAll => self.take_all_back(now),
+            Request::ImportRules { rules, merge, uid, force } => {
+                self.import(now, &rules, merge, uid, force)
+            }
             Request::Allow { net, lifetime, reason, uid, force } => {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
@@ -91,6 +94,7 @@ impl Engine {
         entry.rule.origin = origin;
         entry.rule.reason = reason.to_owned();
         entry.ttl = None;
+        entry.orphan = false;
         if automatic {
             entry.rule.expires = expires;
             let rule = entry.rule.clone();
@@ -100,7 +104,7 @@ impl Engine {
         }
     }
 
-    fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
+    pub(super) fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
         let shortest = match net {
             IpNet::V4(_) => Limits::MIN_PREFIX_V4,
             IpNet::V6(_) => Limits::MIN_PREFIX_V6,

@@ -92,13 +92,18 @@ impl Engine {
 
     pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
         let Some(entry) = self.book.remove(id) else { return };
+        self.note_end(now, &entry, &why);
+        self.commands.push_back(Command::RemoveRule { rule: entry.rule, why });
+    }
+
+    /// Remembers that a rule has ended, where that matters later.
+    pub(super) fn note_end(&mut self, now: Timestamp, entry: &Entry, why: &str) {
         if let (Matcher::Source(net), Some(ttl)) = (entry.rule.matcher, entry.ttl) {
             self.recurrence.ended(now, net, ttl);
         }
         if let Some(incident) = entry.incident() {
-            self.note(now, incident, format!("rule {} removed: {why}", id.0));
+            self.note(now, incident, format!("rule {} removed: {why}", entry.rule.id.0));
         }
-        self.commands.push_back(Command::RemoveRule { rule: entry.rule, why });
     }
 
     pub(super) fn renew_rule(&mut self, id: RuleId, expires: Timestamp) {

@@ -7,7 +7,7 @@ use super::meter::Meter;
 use crate::evidence::describe;
 use crate::{
     Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId, RuleReport,
-    Settings, Timestamp,
+    RuleToImport, Settings, Timestamp,
 };
 
 /// A rule and its life.
@@ -26,6 +26,22 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    fn new(
+        id: RuleId,
+        now: Timestamp,
+        matcher: Matcher,
+        origin: Origin,
+        reason: String,
+        life: Life,
+    ) -> Self {
+        let (ttl, expires) = match life {
+            Life::WhileNeeded(ttl) => (Some(ttl), now + ttl),
+            Life::Until(end) => (None, end),
+        };
+        let rule = Rule { id, matcher, origin, reason, created: now, expires };
+        Self { rule, ttl, needed: now, meter: Meter::default(), orphan: false }
+    }
+
     /// When it should end by what is known now.
     pub fn due(&self) -> Timestamp {
         self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
@@ -91,27 +107,73 @@ impl Book {
             return None;
         }
         let taken = self.entries.keys().map(|id| id.0);
-        let free = (0..Limits::RULES).zip(taken).find(|(slot, taken)| slot != taken);
+        let free = (0..Limits::SLOTS).zip(taken).find(|(slot, taken)| slot != taken);
         let slot = free.map_or(self.entries.len() as u32, |(slot, _)| slot);
-        if slot >= Limits::RULES {
+        if self.entries.len() >= Limits::RULES as usize {
             return None;
         }
-        let id = RuleId(slot);
-        let (ttl, expires) = match life {
-            Life::WhileNeeded(ttl) => (Some(ttl), now + ttl),
-            Life::Until(end) => (None, end),
-        };
-        let rule = Rule { id, matcher, origin, reason, created: now, expires };
-        let meter = Meter::default();
-        let entry = Entry { rule, ttl, needed: now, meter, orphan: false };
-        Some(self.entries.entry(id).insert_entry(entry).into_mut())
+        let entry = Entry::new(RuleId(slot), now, matcher, origin, reason, life);
+        Some(self.entries.entry(entry.rule.id).insert_entry(entry).into_mut())
+    }
+
+    /// The book with `staying` and, by operator `uid`, these rules, which are over different
+    /// prefixes; `None` when those are too many. A rule over a prefix that there was a rule for keeps
+    /// its slot and its counts, and becomes the operator's. Any other gets a slot that none had, so
+    /// that the rules of both books can be in the kernel at a time.
+    pub fn with_rules_of(
+        &self,
+        now: Timestamp,
+        uid: u32,
+        rules: &[RuleToImport],
+        staying: impl Fn(&Entry) -> bool,
+    ) -> Option<Self> {
+        let known: BTreeMap<Matcher, &Entry> =
+            self.iter().map(|entry| (entry.rule.matcher, entry)).collect();
+        let mut free = (0..Limits::SLOTS).map(RuleId).filter(|id| !self.entries.contains_key(id));
+        let stays = self.entries.iter().filter(|(_, entry)| staying(entry));
+        let mut entries: BTreeMap<RuleId, Entry> =
+            stays.map(|(id, entry)| (*id, entry.clone())).collect();
+        for RuleToImport { net, lifetime, reason } in rules {
+            let matcher = Matcher::Source(net.trunc());
+            let origin = Origin::Operator { uid };
+            let end = Life::Until(now + (*lifetime).min(Limits::MAX_MANUAL_RULE));
+            let reason = reason.clone();
+            let entry = match known.get(&matcher) {
+                Some(known) => {
+                    let id = known.rule.id;
+                    let entry = Entry::new(id, now, matcher, origin, reason, end);
+                    let rule = Rule { created: known.rule.created, ..entry.rule };
+                    Entry { rule, meter: known.meter.clone(), ..entry }
+                }
+                None => Entry::new(free.next()?, now, matcher, origin, reason, end),
+            };
+            entries.insert(entry.rule.id, entry);
+        }
+        (entries.len() <= Limits::RULES as usize).then_some(Self { entries })
+    }
+
+    /// How many rules there are here that `before` does not have.
+    pub fn missing_before(&self, before: &Self) -> u32 {
+        let new = self.entries.keys().filter(|id| !before.entries.contains_key(id));
+        new.count() as u32
+    }
+
+    /// The rules of `other` that are not here.
+    pub fn missing_of(&self, other: &Self) -> Vec<Entry> {
+        let gone = other.entries.iter().filter(|(id, _)| !self.entries.contains_key(id));
+        gone.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Takes a rule over that is in the kernel already; back when its slot or its matcher is taken,
     /// or it cannot be.
     pub fn adopt(&mut self, now: Timestamp, rule: Rule, settings: &Settings) -> Result<(), Rule> {
         let taken = self.entries.contains_key(&rule.id) || self.find(&rule.matcher).is_some();
-        if taken || rule.id.0 >= Limits::RULES || rule.expires <= now {
+        if taken || rule.id.0 >= Limits::SLOTS || rule.expires <= now {
             return Err(rule);
         }
         let orphan = matches!(rule.origin, Origin::Incident(_));

@@ -35,6 +35,12 @@ pub enum Op {
         bits: u8,
     },
     UnblockAll,
+    Import {
+        hosts: Vec<(u8, u8)>,
+        seconds: u64,
+        merge: bool,
+        force: bool,
+    },
     Allow {
         host: u8,
         bits: u8,
@@ -130,6 +136,8 @@ pub fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(host, bits, seconds, force)| Op::Block { host, bits, seconds, force }),
         2 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Unblock { host, bits }),
         1 => Just(Op::UnblockAll),
+        3 => (prop::collection::vec((any::<u8>(), 14..=32_u8), 0..6), 1..200_000_u64, any::<bool>(), any::<bool>())
+            .prop_map(|(hosts, seconds, merge, force)| Op::Import { hosts, seconds, merge, force }),
         1 => (any::<u8>(), 0..=32_u8, 0..200_u64)
             .prop_map(|(host, bits, seconds)| Op::Allow { host, bits, seconds }),
         1 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Disallow { host, bits }),

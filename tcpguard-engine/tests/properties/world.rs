@@ -9,7 +9,7 @@ use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
     Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
     ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Probe,
-    Queues, Request, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt, Timestamp,
+    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Settings, TcpExt, Timestamp,
 };
 
 use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
@@ -122,6 +122,19 @@ impl World {
             }),
             Op::Unblock { host, bits } => self.request(Request::Unblock { net: net(*host, *bits) }),
             Op::UnblockAll => self.request(Request::UnblockAll),
+            Op::Import { hosts, seconds, merge, force } => {
+                let rule = |(host, bits): &(u8, u8)| RuleToImport {
+                    net: net(*host, *bits),
+                    lifetime: Duration::from_secs(*seconds),
+                    reason: "test".to_owned(),
+                };
+                self.request(Request::ImportRules {
+                    rules: hosts.iter().map(rule).collect(),
+                    merge: *merge,
+                    uid: 0,
+                    force: *force,
+                });
+            }
             Op::Allow { host, bits, seconds } => self.allow(net(*host, *bits), *seconds),
             Op::Disallow { host, bits } => {
                 self.request(Request::Disallow { net: net(*host, *bits), uid: 0 });
@@ -163,15 +176,44 @@ impl World {
     }
 
     fn request(&mut self, request: Request) {
+        let harms = |net: &IpNet| {
+            let touches = |p: &IpNet| p.contains(net) || net.contains(p);
+            net.prefix_len() < Limits::MIN_PREFIX_V4 || self.protected.iter().any(touches)
+        };
         let refused = match &request {
-            Request::Block { net, force: false, .. } => {
-                let touches = |p: &IpNet| p.contains(net) || net.contains(p);
-                net.prefix_len() < Limits::MIN_PREFIX_V4 || self.protected.iter().any(touches)
+            Request::Block { net, force: false, .. } => harms(net),
+            Request::ImportRules { rules, force: false, .. } => {
+                rules.iter().any(|rule| harms(&rule.net))
             }
             _ => false,
         };
+        let imported: Option<(BTreeSet<IpNet>, bool)> = match &request {
+            Request::ImportRules { rules, merge, .. } => {
+                Some((rules.iter().map(|rule| rule.net).collect(), *merge))
+            }
+            _ => None,
+        };
+        let before = self.engine.report(self.now).rules;
         let result = self.engine.handle_request(self.now, request);
         assert!(!(refused && result.is_ok()), "{result:?}");
+        let Some((imported, merge)) = imported else { return };
+        let failed = result.is_err() || self.refusing;
+        self.obey();
+        let after = self.engine.report(self.now).rules;
+        if failed {
+            assert_eq!(after, before, "all of it or nothing");
+            return;
+        }
+        let operators: BTreeSet<IpNet> = after
+            .iter()
+            .filter(|rule| rule.origin == "operator")
+            .map(|rule| rule.matches.parse().expect("a prefix"))
+            .collect();
+        assert!(merge && operators.is_superset(&imported) || operators == imported);
+        for rule in before.iter().filter(|rule| rule.origin == "incident") {
+            let same = after.iter().find(|other| other.id == rule.id);
+            assert_eq!(same.map(|same| &same.matches), Some(&rule.matches), "what it made stays");
+        }
     }
 
     fn poll(&mut self, traffic: &Traffic) {
@@ -293,6 +335,13 @@ impl World {
                     assert!(!why.is_empty());
                     self.removed += 1;
                 }
+                Command::ReplaceRules { .. } if self.refusing => {
+                    self.engine.replacement_failed("no memory");
+                }
+                Command::ReplaceRules { rules, removed, why } => {
+                    assert!(!why.is_empty());
+                    self.replace(rules, &removed);
+                }
                 Command::SetAllowed(allowed) => self.allowed = allowed,
                 Command::SetMode(mode) => self.mode = mode,
                 Command::SetSampling { shift } => self.shift = shift,
@@ -315,7 +364,7 @@ impl World {
     }
 
     fn install(&mut self, rule: Rule) {
-        assert!(rule.id.0 < Limits::RULES);
+        assert!(rule.id.0 < Limits::SLOTS);
         assert!(rule.expires >= self.now, "every rule ends, none in the past");
         assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
         assert!(!rule.reason.is_empty());
@@ -341,6 +390,33 @@ impl World {
         self.installed += 1;
         let counted = RuleCounters { id: rule.id, hits: 0, returned: 0 };
         self.rules.insert(rule.id, (rule, counted));
+    }
+
+    /// All rules at once: what is named as removed goes, what has the id of a rule is that rule.
+    fn replace(&mut self, rules: Vec<Rule>, removed: &[Rule]) {
+        assert!(rules.len() <= Limits::RULES as usize);
+        let before = std::mem::take(&mut self.rules);
+        let mut gone: Vec<RuleId> = before.keys().copied().collect();
+        gone.retain(|id| rules.iter().all(|rule| rule.id != *id));
+        assert_eq!(gone, removed.iter().map(|rule| rule.id).collect::<Vec<_>>());
+        self.removed += removed.len() as u64;
+        for rule in rules {
+            let counted = match before.get(&rule.id) {
+                Some((known, counted)) => {
+                    assert_eq!(known.matcher, rule.matcher, "the slot is taken");
+                    *counted
+                }
+                None => {
+                    assert!(matches!(rule.origin, Origin::Operator { .. }));
+                    assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
+                    self.installed += 1;
+                    RuleCounters { id: rule.id, hits: 0, returned: 0 }
+                }
+            };
+            assert!(rule.id.0 < Limits::SLOTS);
+            assert!(self.rules.values().all(|(other, _)| other.matcher != rule.matcher));
+            self.rules.insert(rule.id, (rule, counted));
+        }
     }
 
     fn check_automatic(&self, rule: &Rule) {

@@ -7,6 +7,7 @@ mod counters;
 mod few;
 mod floods;
 mod host;
+mod imports;
 mod operator;
 mod release;
 mod restart;

@@ -1,8 +1,10 @@
 //! The only place where commands become effects.
 
+mod replacement;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
@@ -30,6 +32,8 @@ pub struct Executor {
     /// The configuration record in them.
     pub config: Config,
     rules: BTreeMap<RuleId, Matcher>,
+    /// How many of them match by source.
+    sources: u32,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
 }
@@ -64,6 +68,7 @@ impl Executor {
             listeners: Listeners::default(),
             config,
             rules: BTreeMap::new(),
+            sources: 0,
             protected: Vec::new(),
             allowed: Vec::new(),
         }
@@ -86,8 +91,23 @@ impl Executor {
                 }
             }
             Command::RemoveRule { rule, why } => {
-                log::info!("rule {} removed: {why}", rule.id.0);
+                // The end of an operator's rule was said when it was made, and thousands that were
+                // imported together end together.
+                let foreseen = matches!(rule.origin, Origin::Operator { .. })
+                    && rule.expires <= crate::host::boot_time();
+                let level = if foreseen { log::Level::Debug } else { log::Level::Info };
+                log::log!(level, "rule {} removed: {why}", rule.id.0);
                 self.remove(&rule)?;
+            }
+            Command::ReplaceRules { rules, removed, why } => {
+                let begun = Instant::now();
+                self.replace(&rules)?;
+                let (rules, removed) = (rules.len(), removed.len());
+                let took = begun.elapsed().as_millis();
+                log::info!(
+                    "{rules} rules put in the place of those before in {took} ms; {removed} of those \
+                     were {why}"
+                );
             }
             Command::SetAllowed(allowed) => {
                 self.allowed = allowed;
@@ -166,8 +186,8 @@ impl Executor {
         &mut self,
         rules: impl IntoIterator<Item = (RuleId, Matcher)>,
     ) -> Result<(), KernelError> {
-        self.rules.extend(rules);
-        self.count_source_rules()
+        self.know(rules.into_iter().collect());
+        self.write_source_rules(self.sources)
     }
 
     /// Puts a rule into the kernel.
@@ -198,40 +218,56 @@ impl Executor {
         }
         self.dataplane.set_rule_expiry(id, rule.expires.as_nanos())?;
         self.rules.insert(rule.id, rule.matcher);
+        self.sources += u32::from(!again && is_source(&rule.matcher));
+        self.write_key(self.config.rule_set, rule)?;
+        if let Matcher::Signature { listener, mask, .. } = rule.matcher
+            && !again
+        {
+            self.listeners.add_rule(listener, mask, &self.dataplane)?;
+        }
+        self.write_source_rules(self.sources)
+    }
+
+    /// Writes the key of a rule into `set`, which is all that a packet is compared with.
+    fn write_key(&self, set: u64, rule: &Rule) -> Result<(), KernelError> {
+        let id = rule.id.0;
         match &rule.matcher {
             Matcher::Source(net) => {
                 let by_operator = matches!(rule.origin, Origin::Operator { .. });
                 // Without force no block touches a protected prefix, so one that does was forced.
                 let forced = by_operator && self.protected.iter().any(|own| touches(own, net));
-                self.dataplane.set_source_rule(net, id, by_operator, forced)?;
+                self.dataplane.set_source_rule(set, net, id, by_operator, forced)
             }
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.dataplane.set_signature(slot(*listener), *mask, fingerprint, id)?;
-                if !again {
-                    self.listeners.add_rule(*listener, *mask, &self.dataplane)?;
-                }
+                self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id)
             }
         }
-        self.count_source_rules()
     }
 
     fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let Some(matcher) = self.rules.get(&rule.id).copied() else { return Ok(()) };
         // The end first: from then on the rule drops nothing, whatever else fails.
         self.dataplane.set_rule_expiry(rule.id.0, 0)?;
+        let set = self.config.rule_set;
         match matcher {
-            Matcher::Source(net) => self.dataplane.remove_source_rule(&net)?,
+            Matcher::Source(net) => self.dataplane.remove_source_rule(set, &net)?,
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.dataplane.remove_signature(slot(listener), mask, &fingerprint)?;
+                self.dataplane.remove_signature(set, slot(listener), mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, &self.dataplane)?;
             }
         }
         self.rules.remove(&rule.id);
-        self.count_source_rules()
+        self.sources -= u32::from(is_source(&matcher));
+        self.write_source_rules(self.sources)
     }
 
-    fn count_source_rules(&mut self) -> Result<(), KernelError> {
-        let count = self.rules.values().filter(|m| matches!(m, Matcher::Source(_))).count() as u32;
+    /// Takes `rules` for what is in the kernel.
+    fn know(&mut self, rules: BTreeMap<RuleId, Matcher>) -> BTreeMap<RuleId, Matcher> {
+        self.sources = rules.values().filter(|matcher| is_source(matcher)).count() as u32;
+        std::mem::replace(&mut self.rules, rules)
+    }
+
+    fn write_source_rules(&mut self, count: u32) -> Result<(), KernelError> {
         if self.config.source_rules == count {
             return Ok(());
         }
@@ -333,6 +369,10 @@ fn flow_key(entry: &HalfOpen) -> FlowKey {
 /// Boot time in whole seconds, as the kernel keeps ends of exemptions; not before `at`.
 fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
+}
+
+fn is_source(matcher: &Matcher) -> bool {
+    matches!(matcher, Matcher::Source(_))
 }
 
 /// Whether two prefixes have addresses in common.

@@ -18,7 +18,7 @@ use super::interfaces::Interfaces;
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
 use crate::config::Config;
-use crate::control::{Peer, Request, Response, engine_request, response};
+use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
 use crate::host::{self, ListenerGroup, SockDiag, boot_time, protected_set, tcp_ext};
 use crate::kernel::{self, Object};
 use crate::observe::{Alert, AlertSink};
@@ -78,6 +78,8 @@ pub struct Guard {
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
     pub(super) unstored: bool,
+    /// Why the kernel did not take the rules that an operator asked for just now.
+    pub(super) unreplaced: Option<String>,
 }
 
 impl Guard {
@@ -200,7 +202,7 @@ impl Guard {
     /// Compares the rules in the kernel with those that should be there.
     fn compare_rules(&mut self, now: Timestamp) -> anyhow::Result<()> {
         self.count_rules = false;
-        let count = self.executor.dataplane.rule_count()?;
+        let count = self.executor.dataplane.rule_count(self.executor.config.rule_set)?;
         self.rules_in_kernel = Some(count);
         let wanted = self.engine.report(now).rules.len();
         let drifts = count as usize != wanted;
@@ -289,8 +291,12 @@ impl Guard {
         while let Some(command) = self.engine.next_command() {
             let changes_rules = matches!(
                 command,
-                Command::InstallRule(_) | Command::RenewRule { .. } | Command::RemoveRule { .. }
+                Command::InstallRule(_)
+                    | Command::RenewRule { .. }
+                    | Command::RemoveRule { .. }
+                    | Command::ReplaceRules { .. }
             );
+            let replaces = matches!(command, Command::ReplaceRules { .. });
             self.count_rules |= changes_rules;
             self.unstored |=
                 changes_rules || matches!(command, Command::SetMode(_) | Command::SetAllowed(_));
@@ -310,6 +316,10 @@ impl Guard {
                     log::error!("{error}");
                     if let Some(id) = installs {
                         self.engine.rule_failed(now, id, &error.to_string());
+                    }
+                    if replaces {
+                        self.engine.replacement_failed(&error.to_string());
+                        self.unreplaced = Some(error.to_string());
                     }
                 }
             }
@@ -351,16 +361,24 @@ impl Guard {
         let Some(asked) = engine_request(request, peer.uid) else {
             return self.read(request);
         };
-        let dry_run = matches!(request, Request::Block { dry_run: true, .. });
+        let dry_run = matches!(
+            request,
+            Request::Block { dry_run: true, .. } | Request::ImportRules { dry_run: true, .. }
+        );
         let result = if dry_run {
             self.engine.clone().handle_request(now, asked)
         } else {
-            log::info!(
-                "uid {} (pid {}): {request:?}",
-                peer.uid,
-                peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string())
-            );
-            self.engine.handle_request(now, asked)
+            let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+            log::info!("uid {} (pid {pid}): {}", peer.uid, request.in_brief());
+            let before = request.replaces_rules().then(|| self.state(now));
+            let result = self.engine.handle_request(now, asked);
+            if let (Some(before), Ok(_)) = (before, &result) {
+                // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
+                // on the disk.
+                let after = self.state(now);
+                self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
+            }
+            result
         };
         if let (Request::SetMode { mode }, Ok(_)) = (request, &result) {
             // One from the file or the command line does not survive a restart.
@@ -368,6 +386,10 @@ impl Guard {
         }
         if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
             log::error!("{error:#}");
+        }
+        if let Some(why) = self.unreplaced.take() {
+            self.unstored = true;
+            return Response::refused(RefusalKind::Failed, not_replaced(&why));
         }
         if !dry_run && result.is_ok() {
             let state = self.state(now);
@@ -389,6 +411,7 @@ impl Guard {
         (self.stored_at, self.unstored) = (now, false);
         let mut state = State::of(&self.engine, self.boot.clone(), &clock());
         state.mode = self.set_mode;
+        state.rule_set = self.executor.config.rule_set;
         state
     }
 
@@ -406,6 +429,12 @@ impl Guard {
         let per_cpu = rate / cpus;
         (0..16).find(|shift| per_cpu >> shift <= SEGMENTS_PER_CPU).unwrap_or(16)
     }
+}
+
+fn not_replaced(why: &str) -> String {
+    format!(
+        "the kernel did not take the rules ({why}), and those of before are still there; try again"
+    )
 }
 
 /// Both clocks, now.

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config as KernelConfig, HashKey};
 use tcpguard_common::fastpath::Mask;
-use tcpguard_engine::{Engine, Listener, Request, Timestamp};
+use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
 use super::client_filter::ClientFilter;
 use super::executor::{Executor, kernel_mode};
@@ -67,6 +67,7 @@ impl Guard {
             Some(before) => before.hash_key,
             None => random_key().context("cannot read random numbers from the kernel")?,
         };
+        let counting = before.map(|before| before.rule_set);
         let kernel_config = KernelConfig {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
@@ -79,9 +80,14 @@ impl Guard {
             ..before.unwrap_or_default()
         };
         dataplane.set_config(&kernel_config)?;
+        // What an agent left that ended while it replaced one rule set by another.
+        let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
+        if left > 0 {
+            log::info!("{left} rules of a rule set that does not count removed");
+        }
         let mut sockets = SockDiag::open()?;
         let mut executor = Executor::new(dataplane, kernel_config);
-        let rules = executor.dataplane.rules()?;
+        let rules = executor.dataplane.rules(kernel_config.rule_set)?;
         executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
         let groups = ListenerGroup::merge(&sockets.listeners()?);
         executor.listeners.update(now, &groups, &config.ignore_ports, &executor.dataplane)?;
@@ -95,6 +101,7 @@ impl Guard {
             &clock,
             &boot,
             state.as_ref(),
+            counting,
             rules,
             |slot| {
                 let id = listeners.at_slot(slot)?;
@@ -156,6 +163,7 @@ impl Guard {
             writer,
             stored_at: now,
             unstored: true,
+            unreplaced: None,
         })
     }
 }
@@ -208,12 +216,16 @@ fn adopt(
     let Reconciled { kept, lost, dead } = rules;
     for rule in &dead {
         executor.dataplane.set_rule_expiry(rule.slot, 0)?;
-        executor.dataplane.remove_rule(rule)?;
+        executor.dataplane.remove_rule(executor.config.rule_set, rule)?;
     }
     executor.adopt(kept.iter().map(|rule| (rule.id, rule.matcher)))?;
+    for rule in &kept {
+        executor.dataplane.set_rule_expiry(rule.id.0, rule.expires.as_nanos())?;
+    }
     let (kept_count, lost_count) = (kept.len(), lost.len());
-    for rule in &lost {
-        executor.install(rule)?;
+    let rules: Vec<Rule> = kept.into_iter().chain(lost).collect();
+    if lost_count > 0 {
+        executor.replace(&rules)?;
     }
     if kept_count + lost_count + dead.len() > 0 {
         log::info!(
@@ -221,7 +233,7 @@ fn adopt(
             dead.len()
         );
     }
-    engine.adopt(now, kept.into_iter().chain(lost).collect());
+    engine.adopt(now, rules);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
 
@@ -34,12 +35,28 @@ pub struct State {
     pub written: Time,
     /// The mode that an operator set; `None`: the configured one holds.
     pub mode: Option<Mode>,
+    /// Number of the kernel's rule set that `rules` are the records of.
+    #[serde(default)]
+    pub rule_set: u64,
     /// Every rule.
     pub rules: Vec<StoredRule>,
+    /// The rules that were about to take the place of these when this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedRules>,
     /// The allow-list.
     pub allowed: Vec<StoredAllow>,
     /// What was learned of the listeners.
     pub learned: Learned,
+}
+
+/// A rule set that may have come to count, or may not: the kernel says.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StagedRules {
+    /// Its number in the kernel.
+    pub rule_set: u64,
+    /// Every rule of it.
+    pub rules: Vec<StoredRule>,
 }
 
 /// A rule, with times of day: boot time means nothing after a boot.
@@ -58,6 +75,19 @@ pub struct StoredRule {
     pub created: Time,
     /// When it ends.
     pub expires: Time,
+}
+
+/// What the file says of the rules that count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Records<'a> {
+    /// The records.
+    pub rules: &'a [StoredRule],
+    /// Whether a rule that is not in the kernel has been lost there. If not, the kernel's set is one
+    /// that the file never heard of, and may be without the rule on purpose.
+    pub complete: bool,
+    /// Whether the agent ended while one set was about to take the place of the other: then ends in
+    /// the kernel may be those of either.
+    pub interrupted: bool,
 }
 
 /// Which SYNs a rule drops.
@@ -102,6 +132,11 @@ pub struct StoredAllow {
 }
 
 impl StoredRule {
+    /// Whether it is an operator's.
+    pub fn is_operators(&self) -> bool {
+        matches!(self.origin, StoredOrigin::Operator(_))
+    }
+
     /// `None` for a rule of a listener that has gone: nobody will know it again.
     fn of(
         rule: &Rule,
@@ -163,7 +198,9 @@ impl State {
             boot,
             written,
             mode: None,
+            rule_set: 0,
             rules: Vec::new(),
+            staged: None,
             allowed: Vec::new(),
             learned: Learned::default(),
         }
@@ -188,6 +225,27 @@ impl State {
             allowed: allowed.collect(),
             learned: engine.learned(),
             ..Self::new(boot, clock.time_at(clock.now))
+        }
+    }
+
+    /// The same, with `rules` as those of the set that is about to take the place of this one.
+    pub fn staging(self, rules: Vec<StoredRule>) -> Self {
+        let rule_set = Config::rule_set_after(self.rule_set);
+        Self { staged: Some(StagedRules { rule_set, rules }), ..self }
+    }
+
+    /// The records of the rules that set `counting` of the kernel consists of; `None` for a kernel
+    /// without any set of an earlier agent.
+    pub fn records(&self, counting: Option<u64>) -> Records<'_> {
+        match (&self.staged, counting) {
+            (Some(staged), Some(counting)) if staged.rule_set == counting => {
+                Records { rules: &staged.rules, complete: true, interrupted: true }
+            }
+            (staged, counting) => Records {
+                rules: &self.rules,
+                complete: counting.is_none_or(|counting| counting == self.rule_set),
+                interrupted: staged.is_some() && counting.is_some(),
+            },
         }
     }
 

@@ -270,9 +270,50 @@ pub enum Threshold {
 pub enum RulesVerb {
     /// Show every rule with its origin, reason, end and hits, and the allow-list
     List,
-    /// Remove every rule, of either origin
+    /// Write the rules that operators made, one JSON object a line, for `rules import`
+    Export(ExportArgs),
+    /// Put the rules of a file in the place of those that operators made, all at once or not at all
+    Import(ImportArgs),
+    /// Remove every rule, of either origin, all at once
     Flush,
 }
+
+/// `tcpguard rules export`
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// Also source rules that the guard made itself; imported, they become an operator's
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `tcpguard rules import`
+#[derive(Debug, clap::Args)]
+#[command(after_help = RULE_FILE)]
+pub struct ImportArgs {
+    /// The file; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave other rules as they are, and only add and change
+    #[arg(long)]
+    pub merge: bool,
+    /// For how long, where the file does not say
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    pub lifetime: Duration,
+    /// Why, where the file does not say
+    #[arg(long, value_name = "TEXT", default_value = "imported by hand")]
+    pub reason: String,
+    /// Also what is protected, very wide, or your own address
+    #[arg(long)]
+    pub force: bool,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const RULE_FILE: &str = "\
+Each line of FILE is an address or prefix, or an object as `rules export` writes it:
+{\"prefix\":\"192.0.2.0/24\",\"for_s\":3600,\"reason\":\"abuse report\"}, where only the prefix must be.
+Empty lines and what follows a # are skipped. No rule lives longer than 24 h.";
 
 /// `tcpguard mode`
 #[derive(Debug, clap::Args)]

@@ -37,15 +37,20 @@ pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<
         return Ok(());
     }
     session.say(&format!("take it back: tcpguard unblock {}", args.prefix));
+    say_unless_enforced("the rule drops", session);
+    Ok(())
+}
+
+/// Says that a new rule does nothing yet in the mode that holds.
+pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
     if let Ok(Response::Mode { mode }) = session.client.call(Request::Mode)
         && mode != Mode::Enforce
     {
         session.say(&format!(
-            "the mode is {}, so the rule drops nothing until: tcpguard mode enforce",
+            "the mode is {}, so {who_drops} nothing until: tcpguard mode enforce",
             crate::config::mode_name(mode.into())
         ));
     }
-    Ok(())
 }
 
 fn refuse_own_address(args: &BlockArgs, peer: IpAddr) -> Result<(), CliError> {

@@ -11,9 +11,11 @@ mod detach;
 mod duration;
 mod exit;
 mod explain;
+mod import;
 mod mode;
 mod reload;
 mod replay;
+mod rule_file;
 mod rules;
 mod run;
 mod session;
@@ -56,6 +58,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Alerts(alerts) => alerts::list(&alerts, session),
         Verb::Events(events) => alerts::follow(&events, session),
         Verb::Rules { verb: RulesVerb::List } => rules::list(session),
+        Verb::Rules { verb: RulesVerb::Export(export) } => rules::export(&export, session),
+        Verb::Rules { verb: RulesVerb::Import(import) } => import::run(&import, session),
         Verb::Rules { verb: RulesVerb::Flush } => rules::flush(session),
         Verb::Mode(mode) => mode::run(&mode, session),
         Verb::Reload => reload::run(session),

@@ -77,8 +77,20 @@ impl<'a> Session<'a> {
     ///
     /// Standard output is gone.
     pub fn print_json(&mut self, data: &impl serde::Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string(data)?;
-        text.push('\n');
+        self.print_json_lines(std::slice::from_ref(data))
+    }
+
+    /// Prints each of these as one line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn print_json_lines(&mut self, lines: &[impl serde::Serialize]) -> anyhow::Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&serde_json::to_string(line)?);
+            text.push('\n');
+        }
         // Not through `print`: JSON is UTF-8 whatever the locale is.
         Ok(self
             .out

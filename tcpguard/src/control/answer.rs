@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpguard_engine as engine;
 use tcpguard_engine::RequestError;
 
-use super::proto::{RefusalKind, Request, Response};
+use super::proto::{ImportedRule, Refusal, RefusalKind, RefusedRule, Request, Response};
 use crate::status::{Allowed, Clock, Rule};
 
 /// What `request`, asked for by user `uid`, means to the engine; `None` when it is no matter of the
@@ -38,6 +38,19 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         Request::Disallow { prefix } => Some(engine::Request::Disallow { net: *prefix, uid }),
         Request::Unblock { prefix } => Some(engine::Request::Unblock { net: *prefix }),
         Request::UnblockAll => Some(engine::Request::UnblockAll),
+        Request::ImportRules { rules, merge, force, dry_run: _ } => {
+            let rule = |rule: &ImportedRule| engine::RuleToImport {
+                net: rule.prefix,
+                lifetime: Duration::from_secs(rule.for_s),
+                reason: rule.reason.clone(),
+            };
+            Some(engine::Request::ImportRules {
+                rules: rules.iter().map(rule).collect(),
+                merge: *merge,
+                uid,
+                force: *force,
+            })
+        }
         Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
     }
 }
@@ -57,6 +70,10 @@ pub fn response(
             dry_run: matches!(request, Request::Block { dry_run: true, .. }),
         },
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
+        Ok(engine::Response::Imported(report)) => Response::Imported {
+            imported: report.into(),
+            dry_run: matches!(request, Request::ImportRules { dry_run: true, .. }),
+        },
         Ok(engine::Response::Allowed(allowed)) => {
             Response::Allowed { allowed: Allowed::build(&allowed, clock) }
         }
@@ -70,13 +87,30 @@ pub fn response(
                 _ => was.into(),
             },
         },
-        Err(error) => Response::refused(kind(&error), words(&error)),
+        Err(error) => Response::Refused(refusal(&error)),
     }
+}
+
+fn refusal(error: &RequestError) -> Refusal {
+    let rules = match error {
+        RequestError::Import { refused } => {
+            let rule = |(index, why): &(usize, RequestError)| RefusedRule {
+                index: *index,
+                message: words(why),
+            };
+            refused.iter().map(rule).collect()
+        }
+        _ => Vec::new(),
+    };
+    Refusal { rules, ..Refusal::new(kind(error), words(error)) }
 }
 
 fn kind(error: &RequestError) -> RefusalKind {
     match error {
-        RequestError::Protected { .. } | RequestError::TooWide { .. } => RefusalKind::Protected,
+        RequestError::Protected { .. }
+        | RequestError::TooWide { .. }
+        | RequestError::Import { .. }
+        | RequestError::Twice { .. } => RefusalKind::Protected,
         RequestError::NotFound { .. } | RequestError::NotAllowed { .. } => RefusalKind::NotFound,
         RequestError::Full { .. } | RequestError::AllowListFull { .. } => RefusalKind::Full,
     }
@@ -91,6 +125,10 @@ fn words(error: &RequestError) -> String {
         RequestError::TooWide { net } => format!(
             "{net} is wider than a rule may be; block smaller prefixes, or add --force if you are sure"
         ),
+        RequestError::Import { refused } => {
+            format!("{} of the rules cannot be imported, so none was", refused.len())
+        }
+        RequestError::Twice { net, .. } => format!("{net} is there twice; leave one"),
         RequestError::NotFound { net } => {
             format!("no rule lies within {net}; see what exists: tcpguard rules list")
         }

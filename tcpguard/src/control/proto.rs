@@ -4,12 +4,15 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::status::{AlertEntry, Allowed, Explanation, Mode, Rule, Status};
+use crate::status::{AlertEntry, Allowed, Explanation, Imported, Mode, Rule, Status};
 
 /// Version of these messages; a server refuses every other.
 pub const VERSION: u32 = 1;
-/// Longest request, in bytes without the final NUL.
+/// Longest request on the status socket, in bytes without the final NUL.
 pub const MAX_REQUEST: usize = 64 * 1024;
+/// Longest request on the control socket, which only root reaches: as many rules as there can be,
+/// each with a long reason.
+pub const MAX_CHANGE: usize = 8 << 20;
 /// Longest reason of a rule, in bytes.
 pub const MAX_REASON: usize = 200;
 
@@ -77,6 +80,18 @@ pub enum Request {
     },
     /// Take back every rule. A change.
     UnblockAll,
+    /// Put these rules in the place of all that operators made, all at once or not at all. A change
+    /// also when `dry_run` is set: only the control socket takes messages so long.
+    ImportRules {
+        /// The rules.
+        rules: Vec<ImportedRule>,
+        /// Leave the operators' other rules as they are.
+        merge: bool,
+        /// Also what is protected or very wide.
+        force: bool,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
     /// Set the mode. A change.
     SetMode {
         /// The new mode.
@@ -97,7 +112,8 @@ impl Request {
         match self {
             Self::Status | Self::Rules | Self::Mode | Self::Alerts | Self::Explain { .. } => false,
             Self::Block { dry_run, .. } => !*dry_run,
-            Self::Allow { .. }
+            Self::ImportRules { .. }
+            | Self::Allow { .. }
             | Self::Disallow { .. }
             | Self::Unblock { .. }
             | Self::UnblockAll
@@ -106,6 +122,34 @@ impl Request {
             | Self::Detach { .. } => true,
         }
     }
+
+    /// Whether it puts a rule set in the place of another.
+    pub const fn replaces_rules(&self) -> bool {
+        matches!(self, Self::ImportRules { dry_run: false, .. } | Self::UnblockAll)
+    }
+
+    /// The request on one line of a log.
+    pub fn in_brief(&self) -> String {
+        match self {
+            Self::ImportRules { rules, merge, force, dry_run } => format!(
+                "ImportRules {{ {} rules, merge: {merge}, force: {force}, dry_run: {dry_run} }}",
+                rules.len()
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+/// One rule of [`Request::ImportRules`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedRule {
+    /// Which sources.
+    pub prefix: IpNet,
+    /// For how long, in seconds; at least 1.
+    pub for_s: u64,
+    /// Why; at most [`MAX_REASON`] bytes without control characters.
+    pub reason: String,
 }
 
 /// What the agent answers.
@@ -155,6 +199,13 @@ pub enum Response {
         /// The rules that were removed.
         rules: Vec<Rule>,
     },
+    /// To [`Request::ImportRules`].
+    Imported {
+        /// What it did, or would do.
+        imported: Imported,
+        /// Whether it only would.
+        dry_run: bool,
+    },
     /// To [`Request::SetMode`].
     ModeSet {
         /// The mode before.
@@ -185,6 +236,18 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// For people: the situation and the way out.
     pub message: String,
+    /// What is wrong with which rule of [`Request::ImportRules`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RefusedRule>,
+}
+
+/// A rule that cannot be imported.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RefusedRule {
+    /// Its place in the request, counted from 0.
+    pub index: usize,
+    /// The situation and the way out.
+    pub message: String,
 }
 
 /// Kinds of [`Refusal`].
@@ -209,12 +272,21 @@ pub enum RefusalKind {
     Invalid,
     /// The agent is stopping.
     Stopping,
+    /// The kernel refused.
+    Failed,
+}
+
+impl Refusal {
+    /// A refusal of the request as a whole.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), rules: Vec::new() }
+    }
 }
 
 impl Response {
     /// A [`Response::Refused`].
     pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self::Refused(Refusal { kind, message: message.into() })
+        Self::Refused(Refusal::new(kind, message))
     }
 }
 
@@ -224,7 +296,7 @@ impl Response {
 ///
 /// A refusal that says what is wrong with it.
 pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
-    let refuse = |kind, message| Err(Refusal { kind, message });
+    let refuse = |kind, message: String| Err(Refusal::new(kind, message));
     /// Only the version, so that the answer to a newer client names it rather than a new field.
     #[derive(Deserialize)]
     struct Version {
@@ -248,19 +320,41 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
             return refuse(RefusalKind::BadRequest, format!("the request cannot be read: {error}"));
         }
     };
-    if let Request::Block { reason, for_s, .. } | Request::Allow { reason, for_s, .. } =
-        &call.request
-    {
-        if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-            let message = format!("a reason is one line of at most {MAX_REASON} bytes; shorten it");
-            return refuse(RefusalKind::BadRequest, message);
+    match &call.request {
+        Request::Block { reason, for_s, .. } | Request::Allow { reason, for_s, .. } => {
+            if let Err(message) = check(reason, *for_s) {
+                return refuse(RefusalKind::BadRequest, message);
+            }
         }
-        if *for_s == 0 {
-            let message = "nothing lives for less than a second; give --for 1h".to_owned();
-            return refuse(RefusalKind::BadRequest, message);
+        Request::ImportRules { rules, .. } => {
+            let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
+                let message = check(&rule.reason, rule.for_s).err()?;
+                Some(RefusedRule { index, message })
+            });
+            let rules: Vec<RefusedRule> = wrong.collect();
+            if !rules.is_empty() {
+                let message = format!("{} of the rules cannot be imported", rules.len());
+                return Err(Refusal { rules, ..Refusal::new(RefusalKind::BadRequest, message) });
+            }
         }
+        _ => {}
     }
     Ok(call.request)
+}
+
+/// What a rule's or exemption's reason and lifetime in seconds must be.
+///
+/// # Errors
+///
+/// What is wrong with them, and what mends it.
+pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
+    if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+        return Err(format!("a reason is one line of at most {MAX_REASON} bytes; shorten it"));
+    }
+    if for_s == 0 {
+        return Err("nothing lives for less than a second; give --for 1h".to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -292,6 +386,16 @@ mod tests {
             },
             Request::Disallow { prefix: "2001:db8::/32".parse().unwrap() },
             Request::UnblockAll,
+            Request::ImportRules {
+                rules: vec![ImportedRule {
+                    prefix: "192.0.2.0/24".parse().unwrap(),
+                    for_s: 60,
+                    reason: "scan".to_owned(),
+                }],
+                merge: true,
+                force: false,
+                dry_run: false,
+            },
             Request::SetMode { mode: Mode::Enforce },
             Request::Reload,
             Request::Detach { interfaces: vec!["eth0".to_owned()] },
@@ -349,6 +453,16 @@ mod tests {
         assert_eq!(refusal(&call("\u{1b}[2J", 1)).0, RefusalKind::BadRequest);
         assert_eq!(refusal(&call(&"x".repeat(MAX_REASON + 1), 1)).0, RefusalKind::BadRequest);
         assert_eq!(refusal(&call("fine", 0)).0, RefusalKind::BadRequest);
+        let rule = |reason: &str| ImportedRule {
+            prefix: "192.0.2.1/32".parse().unwrap(),
+            for_s: 1,
+            reason: reason.to_owned(),
+        };
+        let rules = vec![rule("fine"), rule("a\nb"), rule("fine"), rule("\u{7f}")];
+        let request = Request::ImportRules { rules, merge: false, force: false, dry_run: false };
+        let message = serde_json::to_vec(&Call { version: VERSION, request }).unwrap();
+        let wrong = parse(&message).expect_err("two reasons").rules;
+        assert_eq!(wrong.iter().map(|rule| rule.index).collect::<Vec<_>>(), [1, 3]);
         assert!(parse(call("fine", 1).as_bytes()).is_ok());
     }
 }

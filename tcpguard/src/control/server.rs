@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::admission::Admission;
 use super::frame::{self, FrameError, FrameReader};
-use super::proto::{self, MAX_REQUEST, RefusalKind, Request, Response};
+use super::proto::{self, MAX_CHANGE, MAX_REQUEST, RefusalKind, Request, Response};
 use super::{CONTROL_SOCKET, STATUS_SOCKET, group};
 
 /// Time for a client to send a request, for the agent to answer it, and for the client to take the
@@ -243,13 +243,14 @@ async fn connection(
         }
     };
     let (read, mut write) = stream.split();
-    let mut messages = FrameReader::new(read, MAX_REQUEST);
+    let longest = if may_change { MAX_CHANGE } else { MAX_REQUEST };
+    let mut messages = FrameReader::new(read, longest);
     loop {
         let (response, last) = match timeout(DEADLINE, messages.next()).await {
             Ok(Ok(Some(message))) => (answer(&message, may_change, peer, &requests).await, false),
             Ok(Ok(None)) | Ok(Err(FrameError::Broken)) => break,
             Ok(Err(FrameError::TooLong)) => {
-                let why = format!("a request has at most {MAX_REQUEST} bytes");
+                let why = format!("a request has at most {longest} bytes");
                 (Response::refused(RefusalKind::BadRequest, why), true)
             }
             Err(_) => {

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{self, Addr, Config, FlowKey, ListenerKey, PrefixV4, PrefixV6};
+use tcpguard_common::abi::{
+    self, Addr, Config, FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SourceKey, SourceV4,
+    SourceV6,
+};
 use tcpguard_common::fastpath::hash;
 use tcpguard_engine as engine;
 
@@ -40,13 +43,33 @@ pub(super) fn prefix(net: &IpNet) -> Prefix {
     }
 }
 
+/// The map form of a prefix in a rule set.
+pub(super) enum Source {
+    V4(SourceKey<SourceV4>),
+    V6(SourceKey<SourceV6>),
+}
+
+pub(super) fn source(set: u64, net: &IpNet) -> Source {
+    let bits = SET_BITS + u32::from(net.prefix_len());
+    match net {
+        IpNet::V4(net) => {
+            let data = SourceV4::new(set, net.network().octets());
+            Source::V4(SourceKey { bits, data })
+        }
+        IpNet::V6(net) => {
+            let data = SourceV6::new(set, Addr::from_v6(net.network().octets()));
+            Source::V6(SourceKey { bits, data })
+        }
+    }
+}
+
 /// The prefix of a map key.
-pub(super) fn net(prefix: &Prefix) -> Option<IpNet> {
-    let (addr, bits) = match prefix {
-        Prefix::V4(key) => (IpAddr::from(key.addr), key.bits),
-        Prefix::V6(key) => (IpAddr::from(key.addr), key.bits),
+pub(super) fn net(source: &Source) -> Option<IpNet> {
+    let (addr, bits) = match source {
+        Source::V4(key) => (IpAddr::from(key.data.addr), key.bits),
+        Source::V6(key) => (IpAddr::from(key.data.addr.octets()), key.bits),
     };
-    IpNet::new(addr, u8::try_from(bits).ok()?).ok()
+    IpNet::new(addr, u8::try_from(bits.checked_sub(SET_BITS)?).ok()?).ok()
 }
 
 /// The keys under which the programs find a listener; two for a dual-stack wildcard.

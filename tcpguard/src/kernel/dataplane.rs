@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, RuleHits,
-    RuleRef, SeenBucket, SignatureKey, SourceCounters, maps,
+    RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, maps,
 };
 
 mod rules;
@@ -36,8 +36,8 @@ pub struct Dataplane {
     sources: Table<Addr, SourceCounters>,
     clients: Table<Addr, Client>,
     client_filters: Table<u32, [u8; maps::CLIENT_MARKS]>,
-    source_rules_v4: Table<PrefixV4, RuleRef>,
-    source_rules_v6: Table<PrefixV6, RuleRef>,
+    source_rules_v4: Table<SourceKey<SourceV4>, RuleRef>,
+    source_rules_v6: Table<SourceKey<SourceV6>, RuleRef>,
     signatures: Table<SignatureKey, RuleRef>,
     rule_expiry: Table<u32, u64>,
     rule_hits: PerCpu<RuleHits>,

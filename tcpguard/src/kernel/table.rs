@@ -45,6 +45,8 @@ plain!(
     abi::SeenBucket,
     abi::SignatureKey,
     abi::SourceCounters,
+    abi::SourceKey<abi::SourceV4>,
+    abi::SourceKey<abi::SourceV6>,
     [u8; abi::maps::HLL_REGISTERS],
     [u8; 65_536],
     [abi::PortEntry; 65_536],

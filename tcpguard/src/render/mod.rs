@@ -13,7 +13,7 @@ mod view;
 
 pub use attack::in_full as attack_in_full;
 pub use replay::replay;
-pub use rules::{allow_list, allowed, blocked, disallowed, explanation, removed, rules};
+pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
 pub use status::{alerts, brief, status};
 pub use view::View;
 

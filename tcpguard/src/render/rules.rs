@@ -7,7 +7,7 @@ use super::WIDTH;
 use super::number::{short, span};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::status::{Allowed, Explanation, Rule};
+use crate::status::{Allowed, Explanation, Imported, Rule};
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -56,6 +56,20 @@ pub fn blocked(out: &mut impl Write, rule: &Rule, dry_run: bool, view: &View) ->
     } else {
         writeln!(out, "blocked {} for {lifetime}, until {ends} (rule {})", rule.matches, rule.id)
     }
+}
+
+/// What `tcpguard rules import` did or would do.
+pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt::Result {
+    let Imported { added, kept, removed, total } = imported;
+    let (did, now) =
+        if dry_run { ("would import", "there would be") } else { ("imported", "there are") };
+    let rules = added + kept;
+    let s = if rules == 1 { "" } else { "s" };
+    writeln!(
+        out,
+        "{did} {rules} rule{s}: {added} new, {kept} of before; {removed} others removed"
+    )?;
+    writeln!(out, "{now} {total} rules now")
 }
 
 /// The allow-list as a table.

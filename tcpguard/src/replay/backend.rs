@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use tcpguard_common::abi::{
     Action, Addr, Client, Config, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, SignatureKey, maps::HLL_REGISTERS,
+    ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, maps::HLL_REGISTERS,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::{Model, Net};
 
-use crate::kernel::{Dataplane, KernelError, Load, Object, addr};
+use crate::kernel::{Dataplane, KernelError, Load, Object, addr, signature_key};
+
+/// The one rule set of a replay: nobody replaces its rules as a whole.
+const SET: u64 = 0;
 
 /// The tables of a guard and the programs that use them.
 ///
@@ -164,14 +167,15 @@ impl Backend for Model {
 
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
         let net = model_net(net);
-        self.source_rules.retain(|(present, _)| *present != net);
-        self.source_rules.push((net, RuleRef { slot, flags: 0 }));
+        let rules = self.source_rules.entry(SET).or_default();
+        rules.retain(|(present, _)| *present != net);
+        rules.push((net, RuleRef { slot, flags: 0 }));
         Ok(())
     }
 
     fn remove_source_rule(&mut self, net: &IpNet) -> Result<(), KernelError> {
         let net = model_net(net);
-        self.source_rules.retain(|(present, _)| *present != net);
+        self.source_rules.entry(SET).or_default().retain(|(present, _)| *present != net);
         Ok(())
     }
 
@@ -182,7 +186,7 @@ impl Backend for Model {
         print: &Fingerprint,
         slot: u32,
     ) -> Result<(), KernelError> {
-        let key = signature_key(listener, mask, print);
+        let key = signature_key(SET, listener, mask, print);
         self.signatures.retain(|(present, _)| *present != key);
         self.signatures.push((key, RuleRef { slot, flags: 0 }));
         Ok(())
@@ -194,7 +198,7 @@ impl Backend for Model {
         mask: Mask,
         print: &Fingerprint,
     ) -> Result<(), KernelError> {
-        let key = signature_key(listener, mask, print);
+        let key = signature_key(SET, listener, mask, print);
         self.signatures.retain(|(present, _)| *present != key);
         Ok(())
     }
@@ -225,10 +229,6 @@ fn in_order<'a>(
     for (_, key, flow) in order {
         take(key, flow);
     }
-}
-
-fn signature_key(listener: u32, mask: Mask, print: &Fingerprint) -> SignatureKey {
-    SignatureKey { listener, mask: mask.code().into(), fingerprint: print.masked(mask).words() }
 }
 
 fn model_net(net: &IpNet) -> Net {
@@ -373,11 +373,11 @@ impl Backend for Kernel {
     }
 
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
-        self.dataplane.set_source_rule(net, slot, false, false)
+        self.dataplane.set_source_rule(SET, net, slot, false, false)
     }
 
     fn remove_source_rule(&mut self, net: &IpNet) -> Result<(), KernelError> {
-        self.dataplane.remove_source_rule(net)
+        self.dataplane.remove_source_rule(SET, net)
     }
 
     fn set_signature(
@@ -387,7 +387,7 @@ impl Backend for Kernel {
         print: &Fingerprint,
         slot: u32,
     ) -> Result<(), KernelError> {
-        self.dataplane.set_signature(listener, mask, print, slot)
+        self.dataplane.set_signature(SET, listener, mask, print, slot)
     }
 
     fn remove_signature(
@@ -396,7 +396,7 @@ impl Backend for Kernel {
         mask: Mask,
         print: &Fingerprint,
     ) -> Result<(), KernelError> {
-        self.dataplane.remove_signature(listener, mask, print)
+        self.dataplane.remove_signature(SET, listener, mask, print)
     }
 
     fn set_rule_expiry(&mut self, slot: u32, expires_ns: u64) -> Result<(), KernelError> {

@@ -313,10 +313,11 @@ impl<'a> Guard<'a> {
                 }
                 Ok(())
             }
-            // A capture shows no sockets, and nobody changes the allow-list.
-            Command::CountHalfOpen | Command::CleanHalfOpen { .. } | Command::SetAllowed(_) => {
-                Ok(())
-            }
+            // A capture shows no sockets, and there is no operator.
+            Command::CountHalfOpen
+            | Command::CleanHalfOpen { .. }
+            | Command::SetAllowed(_)
+            | Command::ReplaceRules { .. } => Ok(()),
         }
     }
 

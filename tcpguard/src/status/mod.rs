@@ -14,6 +14,7 @@ pub(crate) mod narrative;
 #[cfg(test)]
 mod schema;
 mod time;
+mod transfer;
 
 pub use allowed::Allowed;
 pub use attack::*;
@@ -22,3 +23,4 @@ pub use document::*;
 pub use explanation::Explanation;
 pub use facts::{AlertFacts, ConfigFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts};
 pub use time::{Clock, Time};
+pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};

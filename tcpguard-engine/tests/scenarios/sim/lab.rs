@@ -287,6 +287,18 @@ impl Lab {
                     self.kernel.remove(&rule);
                     self.removed.push((t, rule, why));
                 }
+                Command::ReplaceRules { .. } if self.refuse_rules => {
+                    self.engine.replacement_failed("no memory");
+                }
+                Command::ReplaceRules { rules, removed, why } => {
+                    for rule in removed {
+                        self.kernel.remove(&rule);
+                        self.removed.push((t, rule, why.clone()));
+                    }
+                    for rule in rules {
+                        self.kernel.install(rule);
+                    }
+                }
                 Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::SetSampling { shift } => self.kernel.shift = shift,

@@ -1,20 +1,20 @@
 //! Which rules the agent starts with: those in the kernel, explained by the state file, and those of
 //! the state file that the kernel has lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tcpguard_common::abi::maps::MAX_RULES;
+use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
 
-use super::{State, StoredMatcher, StoredOrigin, StoredRule};
+use super::{State, StoredMatcher, StoredRule};
 use crate::kernel::{KernelMatcher, KernelRule};
 use crate::status::Clock;
 
 /// What is to be done about each rule.
 #[derive(Debug, Default, PartialEq)]
 pub struct Reconciled {
-    /// In the kernel, and dropping. What the state file does not know (the agent ended between the
+    /// In the kernel, and dropping; its end there may be another. What the state file does not know (the agent ended between the
     /// two) keeps its end and has no reason.
     pub kept: Vec<Rule>,
     /// To be put into the kernel: it was lost with a boot or another layout of the maps.
@@ -23,31 +23,44 @@ pub struct Reconciled {
     pub dead: Vec<KernelRule>,
 }
 
-/// Compares the two. `at_slot` and `at` name the listener of a place in the kernel and of an address.
+/// Compares the rules of the kernel's set with their records. `at_slot` and `at` name the listener of a place in the kernel and of an address.
 /// A rule for an incident survives only within the boot `boot`; an operator's until its time of day.
+/// `counting` is the set that counts in the kernel, if an earlier agent left one there.
 pub fn reconcile(
     clock: &Clock,
     boot: &str,
     state: Option<&State>,
+    counting: Option<u64>,
     kernel: Vec<KernelRule>,
     at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
     at: impl Fn(&Listener) -> Option<ListenerId>,
 ) -> Reconciled {
     let now = clock.now;
     let mut all = Reconciled::default();
-    let stored = state.map_or(&[][..], |state| &state.rules);
+    let records = state.map(|state| state.records(counting)).unwrap_or_default();
+    let stored = records.rules;
+    let by_slot: BTreeMap<u32, usize> =
+        stored.iter().enumerate().map(|(place, stored)| (stored.slot, place)).collect();
     let mut explained = BTreeSet::new();
     for rule in kernel {
-        let expires = Timestamp::from_nanos(rule.expires_ns);
-        let understood = understand(&rule.matcher, &at_slot).filter(|_| expires > now);
-        let Some((matcher, matches)) = understood else {
+        let Some((matcher, matches)) = understand(&rule.matcher, &at_slot) else {
             all.dead.push(rule);
             continue;
         };
-        let record =
-            stored.iter().position(|stored| stored.slot == rule.slot && stored.matches == matches);
+        let record = by_slot.get(&rule.slot).copied();
+        let record = record.filter(|place| stored[*place].matches == matches);
         explained.extend(record);
         let record = record.map(|place| &stored[place]);
+        let expires = match record {
+            Some(record) if records.interrupted && record.is_operators() => {
+                since_boot(clock, record.expires.0)
+            }
+            _ => Timestamp::from_nanos(rule.expires_ns),
+        };
+        if expires <= now {
+            all.dead.push(rule);
+            continue;
+        }
         all.kept.push(Rule {
             id: RuleId(rule.slot),
             matcher,
@@ -62,16 +75,16 @@ pub fn reconcile(
     }
     let same_boot = state.is_some_and(|state| state.boot == boot);
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
-    for (place, record) in stored.iter().enumerate() {
+    for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
         let expires = since_boot(clock, record.expires.0);
-        let by_operator = matches!(record.origin, StoredOrigin::Operator(_));
+        let by_operator = record.is_operators();
         if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
             continue;
         }
         let Some(matcher) = matcher_of(record, &at) else { continue };
         let slot = Some(record.slot)
-            .filter(|slot| *slot < MAX_RULES && !taken.contains(slot))
-            .or_else(|| (0..MAX_RULES).find(|slot| !taken.contains(slot)));
+            .filter(|slot| *slot < MAX_RULE_SLOTS && !taken.contains(slot))
+            .or_else(|| (0..MAX_RULE_SLOTS).find(|slot| !taken.contains(slot)));
         let Some(slot) = slot else { break };
         taken.insert(slot);
         all.lost.push(Rule {
@@ -134,6 +147,7 @@ mod tests {
     use tcpguard_common::abi::SignatureKey;
 
     use super::*;
+    use crate::agent::state::StoredOrigin;
     use crate::status::Time;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -172,6 +186,7 @@ mod tests {
                 KernelMatcher::Signature(SignatureKey {
                     listener: WEB,
                     mask: (*mask).into(),
+                    set: 0,
                     fingerprint: *words,
                 })
             }
@@ -182,10 +197,19 @@ mod tests {
 
     fn run(boot: &str, rules: Vec<StoredRule>, kernel: Vec<KernelRule>) -> Reconciled {
         let state = State { rules, ..State::new("this boot".to_owned(), wall(0)) };
+        run_with(boot, &state, Some(0), kernel)
+    }
+
+    fn run_with(
+        boot: &str,
+        state: &State,
+        counting: Option<u64>,
+        kernel: Vec<KernelRule>,
+    ) -> Reconciled {
         let clock = Clock { now: NOW, wall: wall(0).0 };
         let at_slot = |slot| (slot == WEB).then(|| (ListenerId(WEB), web()));
         let at = |listener: &Listener| (*listener == web()).then_some(ListenerId(WEB));
-        reconcile(&clock, boot, Some(&state), kernel, at_slot, at)
+        reconcile(&clock, boot, Some(state), counting, kernel, at_slot, at)
     }
 
     #[test]
@@ -231,6 +255,48 @@ mod tests {
         assert!(all.kept.is_empty());
     }
 
+    /// Whatever set counts when the agent ended in the middle of a replacement: it is that one, with
+    /// its reasons and ends, and nothing of the other.
+    #[test]
+    fn a_replacement_that_was_cut_off_leaves_one_set_whole() {
+        let (shared, old, new) =
+            (source("192.0.2.0/24"), source("198.51.100.0/24"), source("203.0.113.0/24"));
+        let operator = StoredOrigin::Operator(7);
+        let record = |slot, matches, left| stored(slot, matches, operator.clone(), left);
+        let state = State {
+            rule_set: 4,
+            rules: vec![record(0, shared, 100), record(1, old, 100)],
+            ..State::new("this boot".to_owned(), wall(0))
+        };
+        let state = state.staging(vec![record(0, shared, 50), record(2, new, 60)]);
+        for (counting, other, ends) in [(4, (1, old), [100, 100]), (5, (2, new), [50, 60])] {
+            // The end of the shared rule may be that of either set.
+            let kernel =
+                vec![in_kernel(0, &shared, 100), in_kernel(other.0, &other.1, ends[1] as u64)];
+            let all = run_with("this boot", &state, Some(counting), kernel);
+            assert!(all.lost.is_empty() && all.dead.is_empty(), "{all:?}");
+            let kept: Vec<_> = all
+                .kept
+                .iter()
+                .map(|rule| (rule.id.0, rule.expires.since(NOW).as_secs()))
+                .collect();
+            assert_eq!(kept, [(0, ends[0] as u64), (other.0, ends[1] as u64)]);
+            assert!(all.kept.iter().all(|rule| rule.origin == Origin::Operator { uid: 7 }));
+        }
+        // After a boot there is no set in the kernel: what was answered last holds.
+        let all = run_with("another boot", &state, None, Vec::new());
+        assert_eq!(all.lost.iter().map(|rule| rule.id.0).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn records_of_a_set_that_does_not_count_make_no_rules() {
+        let rules = vec![stored(0, source("192.0.2.0/24"), StoredOrigin::Operator(7), 100)];
+        let state = State { rules, ..State::new("this boot".to_owned(), wall(0)) };
+        let other = vec![in_kernel(1, &source("203.0.113.0/24"), 100)];
+        let all = run_with("this boot", &state, Some(1), other);
+        assert_eq!((all.kept.len(), all.lost.len()), (1, 0), "{all:?}");
+    }
+
     #[test]
     fn a_boot_ends_the_guards_own_rules_and_no_operators() {
         let rules = vec![
@@ -238,7 +304,8 @@ mod tests {
             stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600),
             stored(3, source("198.51.100.0/24"), StoredOrigin::Operator(7), -1),
         ];
-        let all = run("another boot", rules.clone(), Vec::new());
+        let state = State { rules: rules.clone(), ..State::new("this boot".to_owned(), wall(0)) };
+        let all = run_with("another boot", &state, None, Vec::new());
         let ids: Vec<_> = all.lost.iter().map(|rule| rule.id).collect();
         assert_eq!(ids, [RuleId(2)]);
         assert_eq!(all.lost[0].expires, NOW + Duration::from_secs(600));

@@ -5,8 +5,9 @@ use tcpguard_common::abi::{RuleHits, RuleRef, SignatureKey};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::Dataplane;
-use crate::kernel::KernelError;
-use crate::kernel::convert::{Prefix, net, prefix};
+use crate::kernel::convert::{Source, net, source};
+use crate::kernel::table::Table;
+use crate::kernel::{KernelError, Plain};
 
 /// A rule as the kernel holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,12 +30,14 @@ pub enum KernelMatcher {
 }
 
 impl Dataplane {
-    /// Lets SYNs from `net` be dropped by rule `slot`; the flags are those of [`RuleRef`].
+    /// Lets SYNs from `net` be dropped by rule `slot` while `set` is the set that counts (see
+    /// [`tcpguard_common::abi::Config::rule_set`]); the flags are those of [`RuleRef`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn set_source_rule(
         &self,
+        set: u64,
         net: &IpNet,
         slot: u32,
         by_operator: bool,
@@ -43,103 +46,136 @@ impl Dataplane {
         let flag = |set, flag| if set { flag } else { 0 };
         let flags = flag(by_operator, RuleRef::BY_OPERATOR) | flag(forced, RuleRef::FORCED);
         let rule = RuleRef { slot, flags };
-        match prefix(net) {
-            Prefix::V4(key) => self.source_rules_v4.set(&key, &rule),
-            Prefix::V6(key) => self.source_rules_v6.set(&key, &rule),
+        match source(set, net) {
+            Source::V4(key) => self.source_rules_v4.set(&key, &rule),
+            Source::V6(key) => self.source_rules_v6.set(&key, &rule),
         }
     }
 
-    /// Takes the source rule over exactly `net` away.
+    /// The source rule of `set` over exactly `net`.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn remove_source_rule(&self, net: &IpNet) -> Result<(), KernelError> {
-        match prefix(net) {
-            Prefix::V4(key) => self.source_rules_v4.remove(&key).map(drop),
-            Prefix::V6(key) => self.source_rules_v6.remove(&key).map(drop),
+    pub fn source_rule(&self, set: u64, net: &IpNet) -> Result<Option<RuleRef>, KernelError> {
+        // A trie answers with the longest prefix that contains the one asked for, so this may be
+        // the rule over a wider one; the caller knows which slot it looks for.
+        match source(set, net) {
+            Source::V4(key) => self.source_rules_v4.get(&key),
+            Source::V6(key) => self.source_rules_v6.get(&key),
         }
     }
 
-    /// Lets SYNs to `listener` that look like `fingerprint` under `mask` be dropped by rule `slot`.
+    /// Takes the source rule of `set` over exactly `net` away.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn remove_source_rule(&self, set: u64, net: &IpNet) -> Result<(), KernelError> {
+        match source(set, net) {
+            Source::V4(key) => self.source_rules_v4.remove(&key).map(drop),
+            Source::V6(key) => self.source_rules_v6.remove(&key).map(drop),
+        }
+    }
+
+    /// Lets SYNs to `listener` that look like `fingerprint` under `mask` be dropped by rule `slot`
+    /// while `set` is the set that counts.
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn set_signature(
         &self,
+        set: u64,
         listener: u32,
         mask: Mask,
         fingerprint: &Fingerprint,
         slot: u32,
     ) -> Result<(), KernelError> {
-        let key = signature_key(listener, mask, fingerprint);
+        let key = signature_key(set, listener, mask, fingerprint);
         self.signatures.set(&key, &RuleRef { slot, flags: 0 })
     }
 
-    /// Takes a signature rule away.
+    /// Takes a signature rule of `set` away.
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn remove_signature(
         &self,
+        set: u64,
         listener: u32,
         mask: Mask,
         fingerprint: &Fingerprint,
     ) -> Result<(), KernelError> {
-        self.signatures.remove(&signature_key(listener, mask, fingerprint)).map(drop)
+        self.signatures.remove(&signature_key(set, listener, mask, fingerprint)).map(drop)
     }
 
-    /// Every rule in the kernel: its slot, what it matches and the boot time in ns of its end.
+    /// Every rule of `set`: its slot, what it matches and the boot time in ns of its end.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn rules(&self) -> Result<Vec<KernelRule>, KernelError> {
+    pub fn rules(&self, set: u64) -> Result<Vec<KernelRule>, KernelError> {
         let mut rules = Vec::new();
-        for key in self.source_rules_v4.keys()? {
+        for key in self.source_rules_v4.keys()?.into_iter().filter(|key| key.data.is_of(set)) {
             if let Some(rule) = self.source_rules_v4.get(&key)? {
-                rules.push((rule, Prefix::V4(key)));
+                rules.push((rule, Source::V4(key)));
             }
         }
-        for key in self.source_rules_v6.keys()? {
+        for key in self.source_rules_v6.keys()?.into_iter().filter(|key| key.data.is_of(set)) {
             if let Some(rule) = self.source_rules_v6.get(&key)? {
-                rules.push((rule, Prefix::V6(key)));
+                rules.push((rule, Source::V6(key)));
             }
         }
         let mut rules: Vec<_> = rules
             .into_iter()
-            .filter_map(|(rule, prefix)| Some((rule, KernelMatcher::Source(net(&prefix)?))))
+            .filter_map(|(rule, source)| Some((rule, KernelMatcher::Source(net(&source)?))))
             .collect();
-        for (key, rule) in self.signatures.entries()? {
+        for (key, rule) in self.signatures.entries()?.into_iter().filter(|(key, _)| key.is_of(set))
+        {
             rules.push((rule, KernelMatcher::Signature(key)));
         }
         rules
             .into_iter()
             .map(|(rule, matcher)| {
-                let expires_ns = self.rule_expiry.get(&rule.slot)?.unwrap_or(0);
+                let expires_ns = self.rule_expiry(rule.slot)?;
                 Ok(KernelRule { slot: rule.slot, matcher, expires_ns })
             })
             .collect()
     }
 
-    /// Takes a rule away, whatever it matches.
+    /// Takes a rule of `set` away, whatever it matches.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn remove_rule(&self, rule: &KernelRule) -> Result<(), KernelError> {
+    pub fn remove_rule(&self, set: u64, rule: &KernelRule) -> Result<(), KernelError> {
         match &rule.matcher {
-            KernelMatcher::Source(net) => self.remove_source_rule(net),
+            KernelMatcher::Source(net) => self.remove_source_rule(set, net),
             KernelMatcher::Signature(key) => self.signatures.remove(key).map(drop),
         }
     }
 
-    /// Number of rules in the kernel.
+    /// Number of rules of `set` in the kernel.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn rule_count(&self) -> Result<u32, KernelError> {
-        let count = self.source_rules_v4.keys()?.len()
-            + self.source_rules_v6.keys()?.len()
-            + self.signatures.entries()?.len();
-        Ok(count as u32)
+    pub fn rule_count(&self, set: u64) -> Result<u32, KernelError> {
+        let v4 = self.source_rules_v4.keys()?.iter().filter(|key| key.data.is_of(set)).count();
+        let v6 = self.source_rules_v6.keys()?.iter().filter(|key| key.data.is_of(set)).count();
+        let signatures = self.signatures.entries()?;
+        let signatures = signatures.iter().filter(|(key, _)| key.is_of(set)).count();
+        Ok((v4 + v6 + signatures) as u32)
+    }
+
+    /// Takes every rule out that is of no other set than `set`: what is left of a set that was
+    /// replaced, or never came to count. Returns how many there were.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn remove_other_sets(&self, set: u64) -> Result<u32, KernelError> {
+        let is_signature_of = |key: &SignatureKey| key.is_of(set);
+        let signatures = self.signatures.entries()?.into_iter().map(|(key, _)| key).collect();
+        Ok(remove_all_but(&self.source_rules_v4, self.source_rules_v4.keys()?, |key| {
+            key.data.is_of(set)
+        })? + remove_all_but(&self.source_rules_v6, self.source_rules_v6.keys()?, |key| {
+            key.data.is_of(set)
+        })? + remove_all_but(&self.signatures, signatures, is_signature_of)?)
     }
 
     /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
@@ -148,6 +184,14 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn set_rule_expiry(&self, slot: u32, expires_ns: u64) -> Result<(), KernelError> {
         self.rule_expiry.set(&slot, &expires_ns)
+    }
+
+    /// Boot time in ns at which rule `slot` ends; 0 when it has.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn rule_expiry(&self, slot: u32) -> Result<u64, KernelError> {
+        Ok(self.rule_expiry.get(&slot)?.unwrap_or(0))
     }
 
     /// Hits of rule `slot`, summed over CPUs.
@@ -172,11 +216,29 @@ impl Dataplane {
     }
 }
 
-/// The key of a signature rule.
-pub fn signature_key(listener: u32, mask: Mask, fingerprint: &Fingerprint) -> SignatureKey {
+fn remove_all_but<K: Plain>(
+    table: &Table<K, RuleRef>,
+    keys: Vec<K>,
+    stays: impl Fn(&K) -> bool,
+) -> Result<u32, KernelError> {
+    let mut removed = 0;
+    for key in keys.iter().filter(|key| !stays(key)) {
+        removed += u32::from(table.remove(key)?);
+    }
+    Ok(removed)
+}
+
+/// The key of a signature rule in `set`.
+pub fn signature_key(
+    set: u64,
+    listener: u32,
+    mask: Mask,
+    fingerprint: &Fingerprint,
+) -> SignatureKey {
     SignatureKey {
         listener,
         mask: mask.code().into(),
+        set: set as u16,
         fingerprint: fingerprint.masked(mask).words(),
     }
 }

@@ -1,0 +1,117 @@
+//! Rules replaced as a whole: never half of what an operator asked for.
+
+use std::collections::BTreeMap;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::Engine;
+use crate::rules::{Book, Entry};
+use crate::{
+    Command, ImportReport, Limits, Matcher, RequestError, Response, Rule, RuleReport, RuleToImport,
+    Severity, Timestamp,
+};
+
+/// Rules taken back together that are told of one by one; more are told of in one line.
+const TOLD_SINGLY: usize = 8;
+
+impl Engine {
+    /// Puts `rules` in the place of those that operators made, or with `merge` beside them.
+    pub(super) fn import(
+        &mut self,
+        now: Timestamp,
+        rules: &[RuleToImport],
+        merge: bool,
+        uid: u32,
+        force: bool,
+    ) -> Result<Response, RequestError> {
+        let refused = self.refused(rules, force);
+        if !refused.is_empty() {
+            return Err(RequestError::Import { refused });
+        }
+        let staying = |entry: &Entry| merge || entry.incident().is_some();
+        let book = self.book.with_rules_of(now, uid, rules, staying);
+        let book = book.ok_or(RequestError::Full { limit: Limits::RULES })?;
+        let added = book.missing_before(&self.book);
+        let report = ImportReport {
+            added,
+            kept: rules.len() as u32 - added,
+            removed: book.missing_of(&self.book).len() as u32,
+            total: book.len() as u32,
+        };
+        let ImportReport { added, kept, removed, total } = report;
+        let text = format!(
+            "uid {uid} imports {} rules: {added} new, {kept} of before, {removed} others removed; there \
+             are {total} now",
+            rules.len()
+        );
+        self.replace_rules(now, book, format!("not among the rules that uid {uid} imports"));
+        self.tell_of_rule(Severity::Notice, "rules_imported", text, None);
+        Ok(Response::Imported(report))
+    }
+
+    /// The rules that may not be, by their place.
+    fn refused(&self, rules: &[RuleToImport], force: bool) -> Vec<(usize, RequestError)> {
+        let mut places: BTreeMap<IpNet, usize> = BTreeMap::new();
+        let mut refused = Vec::new();
+        for (place, rule) in rules.iter().enumerate() {
+            let net = rule.net.trunc();
+            let first = *places.entry(net).or_insert(place);
+            let harm = if force { None } else { self.check_harmless(net).err() };
+            let twice = (first != place).then_some(RequestError::Twice { net, first });
+            refused.extend(twice.or(harm).map(|why| (place, why)));
+        }
+        refused
+    }
+
+    /// Takes every rule back. Open incidents do not make theirs again.
+    pub(super) fn take_all_back(&mut self, now: Timestamp) -> Result<Response, RequestError> {
+        let all: Vec<(Matcher, RuleReport)> =
+            self.book.iter().map(|entry| (entry.rule.matcher, self.rule_report(entry))).collect();
+        if all.is_empty() {
+            return Err(RequestError::NotFound { net: Ipv4Net::default().into() });
+        }
+        let why = "taken back by an operator";
+        for (matcher, _) in &all {
+            self.refuse(matcher, why);
+        }
+        self.replace_rules(now, Book::default(), why.to_owned());
+        if all.len() > TOLD_SINGLY {
+            let text = format!("all {} rules {why}", all.len());
+            self.tell_of_rule(Severity::Notice, "rule_removed", text, None);
+        } else {
+            for (_, report) in &all {
+                let text =
+                    format!("rule {} {why}: {} {}", report.id.0, report.kind, report.matches);
+                self.tell_of_rule(Severity::Notice, "rule_removed", text, report.incident);
+            }
+        }
+        Ok(Response::Unblocked(all.into_iter().map(|(_, report)| report).collect()))
+    }
+
+    /// Makes `book` the rules, in the kernel as well.
+    fn replace_rules(&mut self, now: Timestamp, book: Book, why: String) {
+        let removed = book.missing_of(&self.book);
+        for entry in &removed {
+            self.note_end(now, entry, &why);
+        }
+        let rules: Vec<Rule> = book.iter().map(|entry| entry.rule.clone()).collect();
+        let removed = removed.into_iter().map(|entry| entry.rule).collect();
+        self.replaced = Some(std::mem::replace(&mut self.book, book));
+        self.commands.push_back(Command::ReplaceRules { rules, removed, why });
+    }
+
+    /// Says that the kernel did not take the last [`Command::ReplaceRules`], and that its rules are
+    /// what they were before. So they are here again, and what would have been told of their end is
+    /// not.
+    pub fn replacement_failed(&mut self, why: &str) {
+        let Some(book) = self.replaced.take() else { return };
+        self.book = book;
+        self.commands.retain(|command| {
+            !matches!(command, Command::Alert { event: "rules_imported" | "rule_removed", .. })
+        });
+        let text = format!(
+            "the kernel did not take the new rules: {why}; the rules are what they were, try again"
+        );
+        self.tell_of_rule(Severity::Warning, "rule_failed", text, None);
+    }
+}

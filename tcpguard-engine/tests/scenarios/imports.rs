@@ -1,0 +1,183 @@
+//! Rules replaced as a whole.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use tcpguard_engine::{
+    ImportReport, Limits, Mode, Request, RequestError, Response, RuleReport, RuleToImport,
+};
+
+use crate::sim::*;
+
+fn rule(prefix: &str, seconds: u64) -> RuleToImport {
+    RuleToImport {
+        net: prefix.parse().expect("prefix"),
+        lifetime: Duration::from_secs(seconds),
+        reason: "a list".to_owned(),
+    }
+}
+
+fn import(
+    lab: &mut Lab,
+    rules: Vec<RuleToImport>,
+    merge: bool,
+    force: bool,
+) -> Result<ImportReport, RequestError> {
+    let request = Request::ImportRules { rules, merge, uid: 1000, force };
+    lab.request(request).map(|response| match response {
+        Response::Imported(report) => report,
+        other => panic!("{other:?}"),
+    })
+}
+
+fn report(added: u32, kept: u32, removed: u32, total: u32) -> ImportReport {
+    ImportReport { added, kept, removed, total }
+}
+
+/// Rules by what they match, in the order of their numbers.
+fn found(lab: &Lab) -> Vec<(u32, String, String)> {
+    let plain = |rule: RuleReport| (rule.id.0, rule.matches, rule.origin);
+    let rules: Vec<_> = lab.report().rules.into_iter().map(plain).collect();
+    assert_eq!(rules.len(), lab.kernel.rules().count(), "the kernel has the same");
+    rules
+}
+
+fn lab() -> Lab {
+    Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(50.0))
+        .protect("203.0.113.0/24", "own address")
+}
+
+fn is(id: u32, matches: &str, origin: &str) -> (u32, String, String) {
+    (id, matches.to_owned(), origin.to_owned())
+}
+
+#[test]
+fn an_import_replaces_what_operators_made_and_nothing_of_the_guards() {
+    let mut lab = lab().flood(Flood::random(5000.0, 10.1..60.1));
+    lab.run_until(15.0);
+    assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
+    let own = found(&lab)[0].clone();
+    let first = vec![rule("192.0.2.0/24", 600), rule("198.51.100.7/32", 600)];
+    assert_eq!(import(&mut lab, first, false, false), Ok(report(2, 0, 0, 3)));
+    lab.run_until(16.0);
+    let second = vec![rule("198.51.100.7/32", 60), rule("2001:db8::/32", 600)];
+    assert_eq!(import(&mut lab, second.clone(), false, false), Ok(report(1, 1, 1, 3)));
+    let expected = [
+        own.clone(),
+        // Its number, and so its hits.
+        is(2, "198.51.100.7/32", "operator"),
+        // A number that no rule of the set before had.
+        is(3, "2001:db8::/32", "operator"),
+    ];
+    assert_eq!(found(&lab), expected);
+    let kept = lab.report().rules[1].clone();
+    assert!(kept.created < lab.kernel.now, "it is the same rule");
+    assert_eq!(kept.expires, lab.kernel.now + Duration::from_secs(60), "with another end");
+    assert_eq!(lab.times("rules_imported").len(), 2);
+    assert_eq!(import(&mut lab, second, false, false), Ok(report(0, 2, 0, 3)), "again");
+
+    let more = vec![rule("192.0.2.0/24", 5)];
+    assert_eq!(import(&mut lab, more, true, false), Ok(report(1, 0, 0, 4)), "merged");
+    lab.run_until(22.0);
+    assert_eq!(found(&lab).len(), 3, "each has its own end");
+    lab.run_until(59.0);
+    assert!(lab.connected(20.0, 58.0) > 0.99, "the guard's own rule acts all the while");
+}
+
+#[test]
+fn an_import_over_an_automatic_rule_makes_it_the_operators() {
+    let attacker = Sources::One([198, 51, 100, 7].into());
+    let mut lab = lab().flood(Flood { sources: attacker, ..Flood::random(2000.0, 10.1..30.1) });
+    lab.run_until(15.0);
+    assert_eq!(found(&lab), [is(0, "198.51.100.7/32", "incident")], "{}", lab.story());
+    let rules = vec![rule("198.51.100.7/32", 600)];
+    assert_eq!(import(&mut lab, rules, false, false), Ok(report(0, 1, 0, 1)));
+    assert_eq!(found(&lab), [is(0, "198.51.100.7/32", "operator")]);
+    lab.run_until(29.0);
+    let hits = lab.report().rules[0].hits;
+    assert_eq!(hits, lab.listener_report(0).counters.dropped_source, "the count goes on");
+    lab.run_until(100.0);
+    assert_eq!(found(&lab).len(), 1, "it outlives the attack");
+}
+
+#[test]
+fn one_bad_rule_keeps_all_out_and_every_bad_one_is_named() {
+    let mut lab = lab();
+    lab.run_until(1.0);
+    let net = |text: &str| text.parse::<IpNet>().expect("prefix");
+    import(&mut lab, vec![rule("192.0.2.1/32", 600)], false, false).expect("imported");
+    let rules = ["192.0.2.0/24", "203.0.113.9/32", "10.0.0.0/8", "198.51.100.0/24", "192.0.2.0/24"];
+    let rules: Vec<_> = rules.iter().map(|prefix| rule(prefix, 60)).collect();
+    let protected = RequestError::Protected {
+        net: net("203.0.113.9/32"),
+        covers: net("203.0.113.0/24"),
+        what: "own address".to_owned(),
+    };
+    let twice = RequestError::Twice { net: net("192.0.2.0/24"), first: 0 };
+    let wide = RequestError::TooWide { net: net("10.0.0.0/8") };
+    let refused = vec![(1, protected), (2, wide), (4, twice.clone())];
+    assert_eq!(
+        import(&mut lab, rules.clone(), false, false),
+        Err(RequestError::Import { refused })
+    );
+    assert_eq!(found(&lab), [is(0, "192.0.2.1/32", "operator")]);
+    let refused = vec![(4, twice)];
+    assert_eq!(
+        import(&mut lab, rules[..].to_vec(), false, true),
+        Err(RequestError::Import { refused })
+    );
+    assert_eq!(
+        import(&mut lab, rules[..4].to_vec(), false, true),
+        Ok(report(4, 0, 1, 4)),
+        "forced"
+    );
+}
+
+#[test]
+fn a_set_that_the_kernel_does_not_take_changes_nothing() {
+    let mut lab = lab();
+    lab.run_until(1.0);
+    import(&mut lab, vec![rule("192.0.2.0/24", 600)], false, false).expect("imported");
+    let before = found(&lab);
+    lab.refuse_rules = true;
+    import(&mut lab, vec![rule("198.51.100.0/24", 600)], false, false).expect("accepted");
+    lab.request(Request::UnblockAll).expect("accepted");
+    lab.refuse_rules = false;
+    assert_eq!(found(&lab), before);
+    assert_eq!(lab.times("rule_failed").len(), 2);
+    assert_eq!(lab.times("rules_imported").len(), 1, "what did not happen is not told");
+    assert_eq!(lab.times("rule_removed").len(), 0);
+    lab.run_until(2.0);
+    assert_eq!(found(&lab), before);
+}
+
+#[test]
+fn as_many_rules_as_there_can_be_are_replaced_by_as_many_others() {
+    let mut lab = lab();
+    lab.run_until(1.0);
+    let set = |first: u32, count: u32| -> Vec<RuleToImport> {
+        let net = |n| Ipv4Net::from(Ipv4Addr::from_bits(0x6440_0000 + n));
+        let rule = |n| RuleToImport { net: net(n).into(), ..rule("::/128", 600) };
+        (first..first + count).map(rule).collect()
+    };
+    let full = Limits::RULES;
+    assert_eq!(import(&mut lab, set(0, full), false, false), Ok(report(full, 0, 0, full)));
+    for first in [full, 0] {
+        assert_eq!(
+            import(&mut lab, set(first, full), false, false),
+            Ok(report(full, 0, full, full))
+        );
+    }
+    let too_many = RequestError::Full { limit: full };
+    assert_eq!(import(&mut lab, set(0, full + 1), false, false), Err(too_many.clone()));
+    assert_eq!(import(&mut lab, set(full, 1), true, false), Err(too_many));
+    assert_eq!(found(&lab).len(), full as usize);
+    let Ok(Response::Unblocked(removed)) = lab.request(Request::UnblockAll) else {
+        panic!("unblocked");
+    };
+    assert_eq!((removed.len(), found(&lab).len()), (full as usize, 0));
+    assert_eq!(lab.times("rule_removed").len(), 1, "told once");
+}

@@ -1,0 +1,115 @@
+//! `tcpguard rules import`
+
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use tcpguard_engine::Limits;
+
+use super::args::ImportArgs;
+use super::block::say_unless_enforced;
+use super::caller;
+use super::exit::CliError;
+use super::rule_file::{Defaults, Placed, Problem, parse};
+use super::session::Session;
+use super::status::foreign;
+use crate::control::proto::MAX_CHANGE;
+use crate::control::{ClientError, Request, Response};
+use crate::render;
+
+pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let text = read(&args.file)?;
+    let defaults = Defaults { lifetime: args.lifetime, reason: &args.reason };
+    let rules = parse(&text, &defaults).map_err(|problems| refusal(&args.file, &problems))?;
+    if rules.is_empty() {
+        return Err(CliError::Refused(format!(
+            "{} has no rules, and nothing was changed; to remove every rule: tcpguard rules flush",
+            args.file.display()
+        ))
+        .into());
+    }
+    if !args.force
+        && let Some(peer) = caller::ssh_peer()
+    {
+        refuse_own_address(&args.file, &rules, peer)?;
+    }
+    let longest = Limits::MAX_MANUAL_RULE.as_secs();
+    let cut = rules.iter().filter(|(_, rule)| rule.for_s > longest).count();
+    let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
+    let request =
+        Request::ImportRules { rules, merge: args.merge, force: args.force, dry_run: args.dry_run };
+    let (imported, dry_run) = match session.client.call(request) {
+        Ok(Response::Imported { imported, dry_run }) => (imported, dry_run),
+        Ok(other) => return Err(foreign(&other).into()),
+        Err(ClientError::Refused(refused)) if !refused.rules.is_empty() => {
+            let problems = refused.rules.into_iter().map(|rule| Problem {
+                place: places.get(rule.index).cloned().unwrap_or_default(),
+                message: rule.message,
+            });
+            return Err(refusal(&args.file, &problems.collect::<Vec<_>>()).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if session.json {
+        let json = serde_json::json!({ "imported": imported, "dry_run": dry_run });
+        return session.print_json(&json);
+    }
+    session.render(|out, _| render::imported(out, &imported, dry_run))?;
+    if cut > 0 {
+        session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does"));
+    }
+    if dry_run {
+        session.say("nothing was changed; do it: the same command without --dry-run");
+        return Ok(());
+    }
+    say_unless_enforced("the rules drop", session);
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let limit = MAX_CHANGE as u64 + 1;
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text))
+    };
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    if text.len() > MAX_CHANGE {
+        let rules = Limits::RULES;
+        return Err(CliError::Refused(format!(
+            "{} has more than {} MiB, which is more than {rules} rules need, and there can be no more; \
+             shorten it",
+            file.display(),
+            MAX_CHANGE >> 20
+        ))
+        .into());
+    }
+    Ok(text)
+}
+
+fn refuse_own_address(file: &Path, rules: &[Placed], peer: IpAddr) -> Result<(), CliError> {
+    let own = rules.iter().filter(|(_, rule)| rule.prefix.contains(&peer));
+    let problems: Vec<Problem> = own
+        .map(|(place, rule)| Problem {
+            place: place.clone(),
+            message: format!(
+                "{} covers {peer}, from where you are logged in over SSH: you would lock yourself out; \
+                 leave it out, or add --force if you are sure",
+                rule.prefix
+            ),
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(refusal(file, &problems)) }
+}
+
+/// Everything that is wrong with a file, line by line.
+fn refusal(file: &Path, problems: &[Problem]) -> CliError {
+    let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
+    let mut text = format!("{} has {count} mistake{s}, and nothing was changed:", file.display());
+    for Problem { place, message } in problems {
+        text.push_str(&format!("\n  {place}: {message}"));
+    }
+    CliError::Refused(text)
+}

@@ -1,0 +1,213 @@
+//! Files of rules: prefixes line by line, or what `tcpguard rules export` writes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::config::parse_prefix;
+use crate::control::proto::{ImportedRule, check};
+use crate::status::RULES_SCHEMA;
+
+/// A rule and where it stands, in words.
+pub(super) type Placed = (String, ImportedRule);
+
+/// What is wrong in one place of a file, and how to mend it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Problem {
+    /// Where, in words.
+    pub place: String,
+    /// The situation and the way out.
+    pub message: String,
+}
+
+/// What holds where a file does not say.
+pub(super) struct Defaults<'a> {
+    /// Lifetime of a rule.
+    pub lifetime: Duration,
+    /// Why it exists.
+    pub reason: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    schema: String,
+    rules: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    prefix: String,
+    for_s: Option<u64>,
+    reason: Option<String>,
+    /// An imported rule is the importer's, whoever made it.
+    #[serde(rename = "origin")]
+    _origin: Option<String>,
+}
+
+/// Reads the rules of a file.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, Vec<Problem>> {
+    let read = match serde_json::from_str::<Document>(text) {
+        Ok(document) => of_document(document, defaults)?,
+        Err(_) => of_lines(text, defaults),
+    };
+    let (mut rules, mut problems) = (Vec::new(), Vec::new());
+    let mut places: BTreeMap<IpNet, String> = BTreeMap::new();
+    for (place, rule) in read {
+        let rule = rule.and_then(|rule| match places.get(&rule.prefix) {
+            Some(first) => {
+                Err(format!("{} is there twice, first in {first}; leave one", rule.prefix))
+            }
+            None => Ok(rule),
+        });
+        match rule {
+            Ok(rule) => {
+                places.insert(rule.prefix, place.clone());
+                rules.push((place, rule));
+            }
+            Err(message) => problems.push(Problem { place, message }),
+        }
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+/// What stands in each place.
+type Read = Vec<(String, Result<ImportedRule, String>)>;
+
+fn of_document(document: Document, defaults: &Defaults<'_>) -> Result<Read, Vec<Problem>> {
+    if document.schema != RULES_SCHEMA {
+        let message = format!(
+            "it is {:?}, not {RULES_SCHEMA}; export the rules again with a tcpguard of this release",
+            document.schema
+        );
+        return Err(vec![Problem { place: "schema".to_owned(), message }]);
+    }
+    let read = |(place, value): (usize, Value)| {
+        let line = serde_json::from_value(value).map_err(|error| error.to_string());
+        (format!("rule {}", place + 1), line.and_then(|line| rule(line, defaults)))
+    };
+    Ok(document.rules.into_iter().enumerate().map(read).collect())
+}
+
+fn of_lines(text: &str, defaults: &Defaults<'_>) -> Read {
+    let mut read = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        let object = line.starts_with('{');
+        let bare = if object { line } else { line.split('#').next().unwrap_or(line).trim() };
+        if bare.is_empty() {
+            continue;
+        }
+        let line = if object {
+            serde_json::from_str(bare).map_err(|error| of_one_line(&error))
+        } else {
+            let prefix = bare.to_owned();
+            Ok(Line { prefix, for_s: None, reason: None, _origin: None })
+        };
+        read.push((format!("line {number}"), line.and_then(|line| rule(line, defaults))));
+    }
+    read
+}
+
+/// serde_json counts lines too, of which this is always the first.
+fn of_one_line(error: &serde_json::Error) -> String {
+    let column = error.column();
+    let text = error.to_string();
+    let why = text.split(" at line ").next().unwrap_or(&text);
+    format!(
+        "{why} (column {column}); write an address, a prefix, or \
+         {{\"prefix\":\"192.0.2.0/24\",\"for_s\":3600,\"reason\":\"why\"}}"
+    )
+}
+
+fn rule(line: Line, defaults: &Defaults<'_>) -> Result<ImportedRule, String> {
+    let prefix = parse_prefix(&line.prefix)?;
+    let for_s = line.for_s.unwrap_or(defaults.lifetime.as_secs());
+    if for_s == 0 {
+        return Err("for_s is 0, and nothing lives for less than a second; write 1 or more".into());
+    }
+    let reason = line.reason.unwrap_or_else(|| defaults.reason.to_owned());
+    check(&reason, for_s)?;
+    Ok(ImportedRule { prefix, for_s, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults<'_> =
+        Defaults { lifetime: Duration::from_secs(3600), reason: "a list" };
+
+    fn rules(text: &str) -> Vec<(String, String, u64, String)> {
+        let rules = parse(text, &DEFAULTS).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let plain =
+            |(place, rule): Placed| (place, rule.prefix.to_string(), rule.for_s, rule.reason);
+        rules.into_iter().map(plain).collect()
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = parse(text, &DEFAULTS).expect_err("problems");
+        problems.into_iter().map(|p| format!("{}: {}", p.place, p.message)).collect()
+    }
+
+    #[test]
+    fn a_list_of_prefixes_is_a_rule_file() {
+        let text = "# bad hosts\n\n192.0.2.7\n 198.51.100.0/24 # scans\n2001:db8::/32\r\n";
+        let expected = [
+            ("line 3", "192.0.2.7/32"),
+            ("line 4", "198.51.100.0/24"),
+            ("line 5", "2001:db8::/32"),
+        ];
+        let expected = expected.map(|(place, prefix)| {
+            (place.to_owned(), prefix.to_owned(), 3600, "a list".to_owned())
+        });
+        assert_eq!(rules(text), expected);
+        assert_eq!(rules(" \n# nothing\n"), []);
+    }
+
+    #[test]
+    fn what_is_exported_is_read_line_by_line_and_as_a_document() {
+        let line = r##"{"prefix":"192.0.2.0/24","for_s":5,"reason":"a # b","origin":"operator"}"##;
+        let read =
+            |place: &str| (place.to_owned(), "192.0.2.0/24".to_owned(), 5, "a # b".to_owned());
+        assert_eq!(rules(line), [read("line 1")]);
+        let document = format!("{{\"schema\":\"{RULES_SCHEMA}\",\n\"rules\":[{line}]}}\n");
+        assert_eq!(rules(&document), [read("rule 1")]);
+        assert_eq!(
+            problems(&document.replace("rules/1", "rules/2")),
+            [
+                "schema: it is \"tcpguard.rules/2\", not tcpguard.rules/1; export the rules again with a \
+              tcpguard of this release"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_bad_line_is_named_with_what_mends_it() {
+        let text = "192.0.2.0/24\n192.0.2.7/24\nmallory\n{\"prefix\":\"192.0.2.9\",\"ttl\":5}\n\
+                    {\"prefix\":\"192.0.2.9\",\"for_s\":0}\n192.0.2.0/24\n\
+                    {\"prefix\":\"192.0.2.9\",\"reason\":\"a\\nb\"}\n{\"prefix\":\n";
+        let problems = problems(text);
+        let starts = [
+            "line 2: 192.0.2.7/24 has bits set right of the prefix; write 192.0.2.0/24 or 192.0.2.7",
+            "line 3: \"mallory\" is not a prefix; write one such as",
+            "line 4: unknown field `ttl`, expected one of `prefix`, `for_s`, `reason`, `origin` (column",
+            "line 5: for_s is 0, and nothing lives for less than a second; write 1 or more",
+            "line 6: 192.0.2.0/24 is there twice, first in line 1; leave one",
+            "line 7: a reason is one line of at most 200 bytes; shorten it",
+            "line 8: EOF while parsing a value (column 10); write an address, a prefix, or {\"prefix\"",
+        ];
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem}\n{start}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `tcpguard rules export` and `rules import` as an operator meets them: the real binary against an
+//! agent that says what a test wants it to say.
+
+mod support;
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use support::{degraded, flooded, status};
+use tcpguard::control::proto::{ImportedRule, RefusedRule};
+use tcpguard::control::{Incoming, Refusal, RefusalKind, Request, Response, Server};
+use tcpguard::status::{Imported, Mode, Rule};
+use tcpguard_engine as engine;
+use tokio::sync::{mpsc, oneshot};
+
+/// An agent with these rules. It takes every import but of what is within 203.0.113.0/24.
+struct Agent {
+    dir: tempfile::TempDir,
+    asked: Arc<Mutex<Vec<Request>>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Agent {
+    fn with(rules: Vec<Rule>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let server = Server::bind(&path, None).unwrap();
+                ready.send(()).unwrap();
+                let (sender, mut requests) = mpsc::channel::<Incoming>(4);
+                let answer = async {
+                    while let Some(incoming) = requests.recv().await {
+                        seen.lock().unwrap().push(incoming.request.clone());
+                        // A client that has gone needs no answer.
+                        let _ = incoming.reply.send(answer(&incoming.request, &rules));
+                    }
+                };
+                tokio::select! {
+                    () = server.serve(sender) => {}
+                    () = answer => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { dir, asked, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn run(&self, line: &[&str], input: &str) -> (Option<i32>, String, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tcpguard"))
+            .env_clear()
+            .env("LC_ALL", "C.UTF-8")
+            .env("SSH_CONNECTION", "203.0.113.5 50022 203.0.113.1 22")
+            .arg("--runtime-dir")
+            .arg(self.dir.path())
+            .args(line)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One that refuses its arguments may have ended.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code(), text(stdout), text(stderr))
+    }
+
+    /// What it was asked to import, and with which words.
+    fn imports(&self) -> Vec<(Vec<ImportedRule>, [bool; 3])> {
+        let asked = self.asked.lock().unwrap();
+        let import = |request: &Request| match request {
+            Request::ImportRules { rules, merge, force, dry_run } => {
+                Some((rules.clone(), [*merge, *force, *dry_run]))
+            }
+            _ => None,
+        };
+        asked.iter().filter_map(import).collect()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // An agent that died has said why already.
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn answer(request: &Request, rules: &[Rule]) -> Response {
+    match request {
+        Request::Rules => Response::Rules { rules: rules.to_vec(), allowed: Vec::new() },
+        Request::Mode => Response::Mode { mode: Mode::Observe },
+        Request::ImportRules { rules, force, dry_run, .. } => {
+            let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
+            let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.prefix));
+            let bad: Vec<RefusedRule> = bad
+                .filter(|_| !force)
+                .map(|(index, _)| RefusedRule { index, message: "protected; leave it".to_owned() })
+                .collect();
+            if !bad.is_empty() {
+                let refusal = Refusal::new(RefusalKind::Protected, "not all of them");
+                return Response::Refused(Refusal { rules: bad, ..refusal });
+            }
+            let added = rules.len() as u32;
+            let imported = Imported { added, kept: 0, removed: 4, total: added + 1 };
+            Response::Imported { imported, dry_run: *dry_run }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A rule of an operator, one of the guard's own against a source, and one against a signature.
+fn rules() -> Vec<Rule> {
+    let operators = status(degraded()).rules.list.remove(0);
+    let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
+    let matches = "198.51.100.7/32".to_owned();
+    let own = Rule { kind: "source".to_owned(), matches, ..signature.clone() };
+    vec![operators, signature, own]
+}
+
+const LINE: &str = "{\"prefix\":\"192.0.2.0/24\",\"for_s\":3590,\"reason\":\"blocked by hand\",\
+                    \"origin\":\"operator\"}\n";
+
+#[test]
+fn what_operators_made_is_exported_line_by_line() {
+    let agent = Agent::with(rules());
+    assert_eq!(agent.run(&["rules", "export"], ""), (Some(0), LINE.to_owned(), String::new()));
+    let (_, all, _) = agent.run(&["rules", "export", "--all"], "");
+    assert_eq!(all.lines().count(), 2, "no signatures: {all}");
+    assert!(all.starts_with(LINE) && all.contains("\"origin\":\"incident\""), "{all}");
+    let (_, document, _) = agent.run(&["rules", "export", "--json"], "");
+    let line = LINE.trim();
+    assert_eq!(document, format!("{{\"schema\":\"tcpguard.rules/1\",\"rules\":[{line}]}}\n"));
+
+    // Both forms are what an import reads.
+    for text in [LINE.to_owned(), document] {
+        let (code, said, _) = agent.run(&["rules", "import", "-"], &text);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let imports = agent.imports();
+    assert_eq!(imports[0], imports[1]);
+    assert_eq!(imports[0].0[0].for_s, 3590);
+    assert_eq!(imports[0].1, [false; 3]);
+}
+
+#[test]
+fn an_import_says_what_became_of_the_rules() {
+    let agent = Agent::with(Vec::new());
+    let list = "192.0.2.1\n192.0.2.2 # scans\n";
+    let file = agent.dir.path().join("list");
+    std::fs::write(&file, list).unwrap();
+    let options = ["--for", "2d", "--reason", "a list", "--merge"];
+    let (code, said, talk) =
+        agent.run(&[&["rules", "import", file.to_str().unwrap()], &options[..]].concat(), "");
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            Some(0),
+            "imported 2 rules: 2 new, 0 of before; 4 others removed\nthere are 3 rules now\n"
+        )
+    );
+    assert_eq!(
+        talk,
+        "2 of them live for 24 h rather than longer, as no rule does\n\
+         the mode is observe, so the rules drop nothing until: tcpguard mode enforce\n"
+    );
+    let (rules, words) = agent.imports().remove(0);
+    assert_eq!(words, [true, false, false]);
+    assert!(rules.iter().all(|rule| rule.for_s == 172_800 && rule.reason == "a list"), "{rules:?}");
+
+    let (code, said, talk) = agent.run(&["rules", "import", "-", "--dry-run"], list);
+    assert_eq!(
+        (code, said.lines().next()),
+        (Some(0), Some("would import 2 rules: 2 new, 0 of before; 4 others removed"))
+    );
+    assert_eq!(talk, "nothing was changed; do it: the same command without --dry-run\n");
+    let (_, json, _) = agent.run(&["rules", "import", "-", "--json"], list);
+    let expected = r#"{"dry_run":false,"imported":{"added":2,"kept":0,"removed":4,"total":3}}"#;
+    assert_eq!(json.trim(), expected);
+}
+
+#[test]
+fn every_mistake_is_named_and_nothing_is_asked_for() {
+    let agent = Agent::with(Vec::new());
+    let refused = |line: &[&str], text: &str, expected: &str| {
+        let expected = (Some(1), String::new(), expected.to_owned());
+        assert_eq!(agent.run(line, text), expected);
+    };
+    refused(
+        &["rules", "import", "-"],
+        "192.0.2.1\nmallory\n\n192.0.2.1\n",
+        "tcpguard: - has 2 mistakes, and nothing was changed:\n  \
+         line 2: \"mallory\" is not a prefix; write one such as 192.0.2.0/24 or 2001:db8::1\n  \
+         line 4: 192.0.2.1/32 is there twice, first in line 1; leave one\n",
+    );
+    refused(
+        &["rules", "import", "-"],
+        "192.0.2.1\n203.0.113.0/25\n",
+        "tcpguard: - has 1 mistake, and nothing was changed:\n  \
+         line 2: 203.0.113.0/25 covers 203.0.113.5, from where you are logged in over SSH: you would \
+         lock yourself out; leave it out, or add --force if you are sure\n",
+    );
+    refused(
+        &["rules", "import", "-"],
+        "# nothing\n",
+        "tcpguard: - has no rules, and nothing was changed; to remove every rule: tcpguard rules flush\n",
+    );
+    assert_eq!(agent.imports().len(), 0);
+    // What only the agent knows of comes back with the line it stands in.
+    refused(
+        &["rules", "import", "-"],
+        "# list\n192.0.2.1\n\n203.0.113.200\n",
+        "tcpguard: - has 1 mistake, and nothing was changed:\n  line 4: protected; leave it\n",
+    );
+    let (code, said, _) = agent.run(&["rules", "import", "-", "--force"], "203.0.113.0/25\n");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, _, said) = agent.run(&["rules", "import", "no-such-file"], "");
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("tcpguard: cannot read no-such-file: "), "{said}");
+}
+
+/// As many rules as there can be, each with the longest reason, fit into one request.
+#[test]
+fn a_full_set_fits_into_a_request() {
+    let agent = Agent::with(Vec::new());
+    let rule = |n: u128| {
+        let addr = std::net::Ipv6Addr::from_bits(0x2001_0db8_ffff_ffff_ffff_ffff_ffff_0000 | n);
+        let reason = "\u{e9}".repeat(100);
+        format!("{{\"prefix\":\"{addr}\",\"for_s\":86400,\"reason\":\"{reason}\"}}\n")
+    };
+    let text: String = (0..u128::from(engine::Limits::RULES)).map(rule).collect();
+    for (line, did) in [
+        (&["rules", "import", "-"][..], "imported"),
+        (&["rules", "import", "-", "--dry-run"], "would import"),
+    ] {
+        let (code, said, talk) = agent.run(line, &text);
+        assert_eq!(code, Some(0), "{said}{talk}");
+        assert!(said.starts_with(&format!("{did} 16384 rules: ")), "{said}");
+    }
+}
