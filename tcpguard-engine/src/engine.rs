@@ -154,6 +154,7 @@ impl Engine {
             queue_full: false,
             sample_shift: sample.sample_shift,
             one_sided: sample.one_sided,
+            unread: false,
         };
         self.now = now;
         self.epoch = Some(sample.epoch);
@@ -207,6 +208,12 @@ impl Engine {
         for flow in flows {
             by_listener.entry(flow.listener).or_default().push(flow);
         }
+        let at_calm_listeners = flows.iter().filter_map(|flow| {
+            let watch = self.watches.get(&flow.listener)?;
+            let calm = watch.incident.is_none() && !watch.is_suspicious();
+            calm.then_some((flow, watch.listener.port))
+        });
+        self.host.inspect(now, at_calm_listeners, &self.settings);
         let listeners: Vec<ListenerId> = self.watches.keys().copied().collect();
         for id in listeners {
             let flows = by_listener.remove(&id).unwrap_or_default();

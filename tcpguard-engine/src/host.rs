@@ -1,5 +1,7 @@
 //! What concerns no single listener: port scans, and answers that this host did not ask for.
 
+mod scan;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -8,12 +10,15 @@ use crate::evidence::Assessment;
 use crate::incident::{Incident, Opening};
 use crate::signal::Signal;
 use crate::{
-    Evidence, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId, Probe, Sample,
-    Settings, SourceShare, Timestamp,
+    Evidence, Flow, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId, Probe,
+    Sample, Settings, SourceShare, Timestamp,
 };
 
 /// Rates are judged over this span.
 const SPAN: Duration = Duration::from_secs(1);
+/// Flows are looked at this often when nothing is the matter, and a scanner's last ones must have had
+/// their time.
+const INSPECTED: Duration = Duration::from_secs(7);
 /// Sources reported.
 const TOP: usize = 8;
 /// Ports or addresses from which they are several: a scan of one is about that one.
@@ -41,6 +46,8 @@ pub(crate) struct Host {
     counters: HostCounters,
     ticks: VecDeque<Tick>,
     probes: Vec<Probe>,
+    /// Sources that leave handshakes half-open where something listens.
+    half_open: Vec<Probe>,
     unsolicited_streak: u32,
     open: Vec<Open>,
 }
@@ -131,6 +138,18 @@ impl Host {
         }
     }
 
+    /// Looks for scanners among the sampled flows of listeners that nothing is the matter with: who is
+    /// flooded sees many handshakes that are left open, from addresses that may be forged. Flows come
+    /// with their listener's port.
+    pub fn inspect<'a>(
+        &mut self,
+        now: Timestamp,
+        flows: impl Iterator<Item = (&'a Flow, u16)>,
+        settings: &Settings,
+    ) {
+        self.half_open = scan::half_open(now, flows, settings);
+    }
+
     /// What is the matter now.
     pub fn findings(&self, now: Timestamp, settings: &Settings) -> Vec<Finding> {
         let reflection = self.reflection(now, settings);
@@ -161,24 +180,17 @@ impl Host {
     }
 
     fn scan(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
-        let mut scanners: Vec<&Probe> = self
-            .probes
-            .iter()
-            .filter(|probe| now.since(probe.last) <= SPAN)
-            .filter(|probe| {
-                probe.ports >= settings.scan_ports || probe.servers >= settings.scan_addresses
-            })
-            .collect();
+        let mut scanners = self.scanners(now, settings);
         scanners.sort_by_key(|probe| (std::cmp::Reverse(probe.syns), probe.source));
-        let busiest = *scanners.first()?;
+        let busiest = scanners.first()?;
         let syns: u64 = scanners.iter().map(|probe| u64::from(probe.syns)).sum();
         let started = scanners.iter().map(|probe| probe.since).min().unwrap_or(now).min(now);
-        let share = |probe: &&Probe| f64::from(probe.syns) / syns as f64;
-        let source = |probe: &&Probe| SourceShare { addr: probe.source, share: share(probe) };
+        let share = |probe: &Probe| f64::from(probe.syns) / syns as f64;
+        let source = |probe: &Probe| SourceShare { addr: probe.source, share: share(probe) };
         let evidence = Evidence {
             sources_estimate: scanners.len() as u64,
             syns_per_source: syns as f64 / scanners.len() as f64,
-            top_source_share: share(&busiest),
+            top_source_share: share(busiest),
             top_sources: scanners.iter().take(TOP).map(source).collect(),
             ports_tried: busiest.ports.into(),
             addresses_tried: busiest.servers.into(),
@@ -193,6 +205,19 @@ impl Host {
             assessment: Assessment::of_counters(IncidentClass::Scan, SCAN_CONFIDENCE, evidence),
             notes: scanners.iter().map(|probe| scanner(probe, settings)).collect(),
         })
+    }
+
+    fn scanners(&self, now: Timestamp, settings: &Settings) -> Vec<Probe> {
+        let recent = || self.half_open.iter().filter(|open| now.since(open.last) <= INSPECTED);
+        let closed = self.probes.iter().filter_map(|closed| {
+            match recent().find(|open| open.source == closed.source) {
+                Some(open) => Some(scan::together(closed, open)),
+                None => (now.since(closed.last) <= SPAN).then_some(*closed),
+            }
+        });
+        let only_open =
+            recent().filter(|open| self.probes.iter().all(|closed| closed.source != open.source));
+        closed.chain(only_open.copied()).filter(|probe| scan::is_scanner(probe, settings)).collect()
     }
 
     /// Whether an incident of this class is open.
@@ -278,10 +303,10 @@ fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
 }
 
 /// What scanners are after: one address, one port, or the whole host.
-fn place(scanners: &[&Probe]) -> Listener {
+fn place(scanners: &[Probe]) -> Listener {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let Some(first) = scanners.first() else { return Listener::HOST };
-    let all = |which: &dyn Fn(&Probe) -> bool| scanners.iter().all(|probe| which(probe));
+    let all = |which: &dyn Fn(&Probe) -> bool| scanners.iter().all(which);
     if all(&|probe| probe.servers < SEVERAL && probe.server == first.server) {
         Listener { addr: first.server, port: 0 }
     } else if all(&|probe| probe.ports < SEVERAL && probe.port == first.port) {
@@ -297,8 +322,10 @@ fn rate(now: Timestamp, probe: &Probe) -> f64 {
 }
 
 fn scanner(probe: &Probe, settings: &Settings) -> String {
-    if probe.ports >= settings.scan_ports {
+    if probe.servers < settings.scan_addresses {
         format!("{} tries many closed ports", probe.source)
+    } else if probe.ports >= SEVERAL {
+        format!("{} tries many ports at many addresses", probe.source)
     } else {
         format!("{} tries port {} at many addresses", probe.source, probe.port)
     }

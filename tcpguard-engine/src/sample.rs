@@ -124,6 +124,9 @@ pub struct Probe {
     pub servers: u32,
     /// SYNs.
     pub syns: u32,
+    /// Handshakes that the source completed with this host, if it did in the last ten minutes. Those
+    /// of sources that tried few ports may be left out.
+    pub completed: u64,
     /// First SYN counted here, at most five minutes ago when the last one came.
     pub since: Timestamp,
     /// Last SYN.

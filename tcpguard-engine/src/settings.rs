@@ -53,6 +53,12 @@ pub struct Settings {
     /// Scan: ports at which nothing listens that one source tries within five minutes. As Zeek's
     /// `port_scan_threshold` (misc/scan) and CrowdSec's `iptables-scan-multi_ports`, both 15.
     pub scan_ports: u32,
+    /// Scan: closed ports from which it may be one although they are fewer, if `scan_likelihood` says so.
+    pub scan_ports_likely: u32,
+    /// Scan: how much more likely the failures and successes of a source must be a scanner's than a
+    /// client's (threshold random walk: Jung, Paxson, Berger, Balakrishnan, 2004). 256 is four more
+    /// failures than successes.
+    pub scan_likelihood: f64,
     /// Scan: local addresses that one source tries at such ports. As Zeek's `addr_scan_threshold`, 25.
     pub scan_addresses: u32,
 
@@ -63,6 +69,10 @@ pub struct Settings {
     pub reflection_share: f64,
     /// Reflection: consecutive polls for which both must hold.
     pub reflection_polls: u32,
+
+    /// Slow path: handshakes a second that clients may reset before these count as failures. Half-open
+    /// health probes end so, some twenty a second for ever; and what is reset holds no place.
+    pub probe_rate: f64,
 
     /// Release: time without failures above the clear threshold. Longer than the pauses of real
     /// pulsed floods (2.75 s in a public capture, 10 s assumed).
@@ -106,6 +116,14 @@ pub struct Settings {
     /// Gate: age from which a real client has repeated its SYN (1 s initial timeout, RFC 6298 §2.1,
     /// and half a second for slack and the way here).
     pub retransmit_age: Duration,
+    /// Gate: share of all handshakes that fail from which no usual loss of clients explains it, if next
+    /// to none is tried again. As `fast_share`.
+    pub silent_share: f64,
+    /// Gate: share of failing clients that repeat their SYN, up to which next to none does.
+    pub silent_repeated: f64,
+    /// Share of all handshakes that fail from which SYNs that look like the clients', seen once each
+    /// and from everywhere, are forged. Of a swarm's peers as many are gone before they are answered.
+    pub scattered_share: f64,
     /// Gate: items from which failing handshakes are an attack.
     pub gate_attack: u32,
     /// Gate: items from which a signature or a source may be dropped.
@@ -175,10 +193,13 @@ impl Default for Settings {
             crowd_served: 0.7,
             crowd_polls: 12,
             scan_ports: 15,
+            scan_ports_likely: 8,
+            scan_likelihood: 256.0,
             scan_addresses: 25,
             reflection_rate: 256.0,
             reflection_share: 0.5,
             reflection_polls: 2,
+            probe_rate: 30.0,
             quiet: Duration::from_secs(30),
             failure_floor: 5.0,
             failure_share: 0.05,
@@ -197,6 +218,9 @@ impl Default for Settings {
             few_sources: 64,
             retransmit_share: 0.35,
             retransmit_age: Duration::from_millis(1500),
+            silent_share: 0.75,
+            silent_repeated: 0.05,
+            scattered_share: 0.25,
             gate_attack: 2,
             gate_drop: 3,
             source_flows: 16,
@@ -253,6 +277,9 @@ impl Settings {
             ("ttl_share", self.ttl_share),
             ("ttl_impossible_share", self.ttl_impossible_share),
             ("retransmit_share", self.retransmit_share),
+            ("silent_share", self.silent_share),
+            ("silent_repeated", self.silent_repeated),
+            ("scattered_share", self.scattered_share),
             ("signature_coverage", self.signature_coverage),
             ("signature_tolerance", self.signature_tolerance),
             ("returned_share", self.returned_share),
@@ -267,6 +294,7 @@ impl Settings {
             ("overload_polls", self.overload_polls.into()),
             ("crowd_polls", self.crowd_polls.into()),
             ("scan_ports", self.scan_ports.into()),
+            ("scan_ports_likely", self.scan_ports_likely.into()),
             ("scan_addresses", self.scan_addresses.into()),
             ("reflection_polls", self.reflection_polls.into()),
             ("source_flows", self.source_flows),
@@ -317,6 +345,8 @@ impl Settings {
         let rates = [
             ("crowd_factor", self.crowd_factor, 1.5),
             ("crowd_floor", self.crowd_floor, 1.0),
+            ("probe_rate", self.probe_rate, 0.0),
+            ("scan_likelihood", self.scan_likelihood, 16.0),
             ("reflection_rate", self.reflection_rate, 1.0),
         ];
         for (name, value, least) in rates {

@@ -1,5 +1,6 @@
 //! From cumulative counters to ticks: what was attempted and what completed between two polls.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::window::Tick;
@@ -33,6 +34,8 @@ pub(crate) struct Circumstances {
     pub sample_shift: u8,
     /// What leaves is not seen: whatever is not a repetition counts as answered.
     pub one_sided: bool,
+    /// The listener's queues cannot be read: it is behind this host, or in a capture.
+    pub unread: bool,
 }
 
 /// How many SYNs were dropped because a SYN queue was full and cookies were off.
@@ -50,17 +53,67 @@ pub(crate) fn queue_drops(before: &TcpExt, now: &TcpExt) -> Option<u64> {
     Some(full.max(drops))
 }
 
+/// Ticks that a client is given to repeat an unanswered SYN: 1.5 s.
+const AGAIN: usize = 6;
+/// Ticks over which unanswered SYNs are judged.
+const HEARD: usize = 16;
+/// Unanswered SYNs in that time below which nothing is made of them, as of `fast_failures`.
+const UNHEARD_MIN: u64 = 64;
+/// Share of them that clients repeat: of forged ones fewer are (`retransmit_share`).
+const UNHEARD_REPEATED: f64 = 0.35;
+
+/// What became of the SYNs at a listener whose queues cannot be read. That its SYN queue is full is
+/// then told by SYNs that it does not answer and that nobody repeats.
+#[derive(Clone, Debug, Default)]
+struct Unheard {
+    ticks: VecDeque<Heard>,
+}
+
+/// The SYNs of a tick.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    answered: u64,
+    unanswered: u64,
+    completed: u64,
+    repeated: u64,
+}
+
+impl Unheard {
+    /// Adds a tick. The answer is how many SYNs a full queue left without an answer; they are told
+    /// once a client would have repeated them.
+    fn next(&mut self, tick: Heard) -> u64 {
+        self.ticks.push_back(tick);
+        if self.ticks.len() > HEARD {
+            self.ticks.pop_front();
+        }
+        let Some(judged) = self.ticks.len().checked_sub(AGAIN + 1) else { return 0 };
+        let all = |count: fn(&Heard) -> u64| self.ticks.iter().map(count).sum::<u64>();
+        let old = |count: fn(&Heard) -> u64| self.ticks.iter().take(judged + 1).map(count).sum();
+        let unanswered: u64 = old(|tick| tick.unanswered);
+        // Where answers were sent but not captured, more clients go on than were answered.
+        let heard = all(|tick| tick.completed).saturating_sub(all(|tick| tick.answered));
+        let missing = unanswered.saturating_sub(heard);
+        let repeated = all(|tick| tick.repeated);
+        if missing < UNHEARD_MIN || repeated as f64 > UNHEARD_REPEATED * missing as f64 {
+            return 0;
+        }
+        let share = missing as f64 / unanswered as f64;
+        (self.ticks[judged].unanswered as f64 * share) as u64
+    }
+}
+
 /// One listener's counters and the SYNs of the last tick that may still be answered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     last: ListenerCounters,
     open: u64,
+    unheard: Unheard,
 }
 
 impl Tally {
     /// Starts at `counters`: what was counted before is nobody's.
     pub fn start(counters: ListenerCounters) -> Self {
-        Self { last: counters, open: 0 }
+        Self { last: counters, ..Self::default() }
     }
 
     /// The ticks since the last poll: one, or several averages after missed polls. `None` when a
@@ -94,7 +147,14 @@ impl Tally {
         let unanswered = passed.saturating_sub(answered).saturating_sub(delta.syn_retransmit);
         self.open = passed.saturating_sub(answered.saturating_sub(self.open));
 
+        let unheard = self.unheard.next(Heard {
+            answered,
+            unanswered: unanswered.saturating_sub(delta.refused),
+            completed: delta.acknowledged.max(delta.established.unwrap_or(0)) + delta.reset,
+            repeated: delta.syn_retransmit,
+        });
         let refused = match around.queue_drops {
+            Some(_) if around.unread => unheard,
             None => 0,
             Some(_) if around.queue_full => unanswered,
             Some(drops) => unanswered.min(drops),
@@ -110,7 +170,7 @@ impl Tally {
             acknowledged: delta.acknowledged,
             reset: delta.reset,
             ack_ignored: delta.ack_ignored,
-            ignored: unanswered - refused,
+            ignored: unanswered.saturating_sub(refused),
             repeated: delta.syn_retransmit,
             variance: match delta.established {
                 Some(_) => 0,
@@ -196,12 +256,38 @@ mod tests {
             queue_full: false,
             sample_shift: 0,
             one_sided: false,
+            unread: false,
         }
     }
 
     fn one(counters: ListenerCounters, around: &Circumstances) -> Tick {
         let mut tally = Tally::start(ListenerCounters::default());
         tally.ticks(&counters, around).and_then(|mut ticks| ticks.next()).expect("one tick")
+    }
+
+    #[test]
+    fn where_no_queue_is_read_unanswered_syns_that_nobody_repeats_are_attempts() {
+        let around = Circumstances { unread: true, ..around(Mode::Observe) };
+        // SYNs a tick: answered, refused, completed and repeated; and attempts at last.
+        for ([answered, refused, completed, repeated], attempts) in
+            [([5, 0, 5, 0], 100), ([5, 0, 5, 40], 5), ([5, 95, 5, 0], 5), ([50, 0, 100, 0], 50)]
+        {
+            let mut tally = Tally::start(ListenerCounters::default());
+            let mut last = 0;
+            for tick in 1..=20 {
+                let counters = ListenerCounters {
+                    syn: (100 + repeated) * tick,
+                    syn_retransmit: repeated * tick,
+                    syn_ack: answered * tick,
+                    refused: refused * tick,
+                    acknowledged: completed * tick,
+                    ..ListenerCounters::default()
+                };
+                let mut ticks = tally.ticks(&counters, &around).expect("counters go on");
+                last = ticks.next().expect("a tick").attempts;
+            }
+            assert_eq!(last, attempts, "{answered} {refused} {completed} {repeated}");
+        }
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Watch {
         let now = around.at;
         (self.listener, self.kind) = (sample.listener, sample.kind);
         self.keep_queues(now, sample.queues);
-        let around = Circumstances { queue_full: self.occupancy.full(now), ..*around };
+        let unread = self.kind == ListenerKind::Forwarded && !around.one_sided;
+        let around = Circumstances { queue_full: self.occupancy.full(now), unread, ..*around };
         let Some(ticks) = self.tally.ticks(&sample.counters, &around) else {
             self.restart(sample);
             return;

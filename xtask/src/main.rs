@@ -56,10 +56,10 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Measures what a packet costs
+    /// Measures what a packet costs; `bench replay`: what one of a capture does
     Bench {
         /// Passed to the benchmark
-        #[arg(last = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
     /// Loads the BPF objects on this kernel and, under QEMU, on others

@@ -1,8 +1,8 @@
 //! Whose a packet is, and what it adds to whose counters.
 
-use super::{Tables, Work, clients};
+use super::{Tables, Work, clients, quirk};
 use crate::abi::{
-    Addr, Config, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
+    Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
 };
 
 /// How many flows one stands for that was recorded under `recorded_shift` and looked up now: when
@@ -12,6 +12,18 @@ pub(super) const fn weight(config: &Config, recorded_shift: u8) -> u64 {
     let shift =
         if recorded_shift > config.sample_shift { recorded_shift } else { config.sample_shift };
     1 << (shift & 31)
+}
+
+/// A segment holds no more data than this, in bytes.
+const LONGEST_DATA: u32 = 65_535;
+
+/// Whether `next` is the sequence number after a flow's SYN: of the data in it (TCP Fast Open,
+/// RFC 7413) none, some or all may have been taken.
+#[inline(always)]
+pub(super) const fn follows(flow: &Flow, next: u32) -> bool {
+    let most = if flow.fingerprint.quirks & quirk::PAYLOAD == 0 { 1 } else { LONGEST_DATA };
+    let step = next.wrapping_sub(flow.syn_seq);
+    step != 0 && step <= most
 }
 
 /// The listener that a flow belongs to: the one bound to exactly this address, else the one bound

@@ -1,7 +1,7 @@
 //! The fate of a packet. The kernel, replay, fuzzing and the property tests all run these lines.
 
 use super::clients::validate;
-use super::count::{Seen, count, count_source, find_listener, weight};
+use super::count::{Seen, count, count_source, find_listener, follows, weight};
 use super::rules::Match;
 use super::{Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
@@ -165,7 +165,7 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     let Some(flow) = tables.flow(&key) else {
         return;
     };
-    if segment.ack != flow.syn_seq.wrapping_add(1) {
+    if !follows(flow, segment.ack) {
         return;
     }
     if flow.done_ns != 0 {

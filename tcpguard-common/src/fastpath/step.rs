@@ -1,7 +1,7 @@
 //! The steps of the decision about an arriving frame; see [`super::Steps`].
 
 use super::clients::validate;
-use super::count::{Seen, count, count_listener, count_source, find_listener, weight};
+use super::count::{Seen, count, count_listener, count_source, find_listener, follows, weight};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, distinct, hash, probes};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
@@ -215,7 +215,7 @@ pub fn follow<T: Tables>(
     };
     let answered = flow.state == FlowState::SynAck as u8;
     let unseen = config.one_sided != 0 && flow.state == FlowState::Syn as u8;
-    if !(answered || unseen) || segment.seq != flow.syn_seq.wrapping_add(1) {
+    if !(answered || unseen) || !follows(flow, segment.seq) {
         return passed;
     }
     if !reset && answered && segment.ack != flow.isn.wrapping_add(1) {

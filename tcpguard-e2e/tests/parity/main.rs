@@ -325,10 +325,34 @@ fn who_tries_closed_ports_is_noted_by_port_and_address() {
         pair.ingress(&Segment::new(scanner, to, flags::SYN).to_frame());
     }
     pair.assert_same_state();
-    let cells: Vec<_> = pair.model.probes.values().filter_map(tcpguard::kernel::probe).collect();
+    let probe =
+        |cell| tcpguard::kernel::probe(cell, tcpguard_engine::Timestamp::default(), |_| None);
+    let cells: Vec<_> = pair.model.probes.values().filter_map(probe).collect();
     assert_eq!(cells.len(), 1);
     assert_eq!((cells[0].syns, cells[0].servers, cells[0].port), (29, 1, 29));
     assert!((22..=37).contains(&cells[0].ports), "{:?}", cells[0]);
+}
+
+/// TCP Fast Open: of the data in the SYN all, some or none may have been taken.
+#[test]
+fn a_handshake_whose_syn_carries_data_completes_by_what_was_taken_of_it() {
+    for (taken, completes) in [(101, 1), (51, 1), (1, 1), (0, 0)] {
+        let mut pair = Pair::new(Mode::Enforce, 0, false);
+        let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
+        let mut syn = Segment::new(client, server, flags::SYN);
+        (syn.seq, syn.payload) = (7, vec![1; 100]);
+        pair.ingress(&syn.to_frame());
+        let mut answer = Segment::new(server, client, flags::SYN | flags::ACK);
+        (answer.seq, answer.ack) = (77, 7 + taken);
+        pair.egress(&answer.to_frame());
+        let mut ack = Segment::new(client, server, flags::ACK);
+        (ack.seq, ack.ack) = (7 + taken, 78);
+        pair.ingress(&ack.to_frame());
+        pair.assert_same_state();
+        let counters = pair.model.listener_counters.values();
+        let acknowledged: u64 = counters.map(|counters| counters.acknowledged).sum();
+        assert_eq!(acknowledged, completes, "{taken}");
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Assessment {
     pub confidence: f64,
     /// Gate items that hold.
     pub gate: u32,
+    /// What the confidence rests on: these, and silence where it stands in for a mark.
+    signs: u32,
     /// Everything that can be known speaks for a forged flood.
     pub unanimous: bool,
     /// The failing SYNs are repeated as often as real clients repeat theirs.
@@ -42,6 +44,7 @@ impl Assessment {
             class,
             confidence: confidence.clamp(0.0, 1.0),
             gate: 0,
+            signs: 0,
             unanimous: false,
             repeated: false,
             signature: None,
@@ -52,7 +55,7 @@ impl Assessment {
 
     /// Where only one direction was seen, one item less is known.
     pub fn doubt(&mut self) {
-        self.confidence = confidence(self.gate.saturating_sub(1));
+        self.confidence = confidence(self.signs.saturating_sub(1));
     }
 }
 
@@ -86,8 +89,9 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
     Assessment {
         evidence,
         class: class(&gate, &sources, settings),
-        confidence: confidence(gate.count()),
+        confidence: confidence(gate.signs()),
         gate: gate.count(),
+        signs: gate.signs(),
         unanimous: gate.unanimous(),
         repeated: gate.not_repeated == Some(false),
         signature,
@@ -112,9 +116,11 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
 /// What is left has two signs of an attack and no pattern: a broken path still explains it best.
 fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
     let many = sources.distinct >= settings.distinct_min;
-    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || sources.everywhere);
+    let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
+    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || gate.silent || everywhere);
+    let alike = gate.fingerprint || gate.ttl || gate.silent;
     let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
-    if gate.count() < settings.gate_attack {
+    if gate.signs() < settings.gate_attack {
         IncidentClass::HandshakeDegraded
     } else if sources.top_share() >= settings.single_source_share {
         IncidentClass::SingleSource
@@ -122,7 +128,7 @@ fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
         IncidentClass::FewSource
     } else if many && (scattered || one_machine) {
         IncidentClass::RandomSpoofed
-    } else if many && gate.not_repeated == Some(true) && (gate.fingerprint || gate.ttl) {
+    } else if many && gate.not_repeated == Some(true) && alike {
         IncidentClass::Distributed
     } else {
         IncidentClass::HandshakeDegraded

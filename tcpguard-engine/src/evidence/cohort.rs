@@ -42,7 +42,8 @@ pub(crate) struct Cohort {
     pub failing: Vec<Failing>,
     /// Those that completed: client and SYN.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
-    /// How many flows failed for certain: those that have had their time and were not reset.
+    /// How many flows failed for certain: those that have had their time and were not reset, or that
+    /// were, if there are more of them than health probes make.
     pub certain: u64,
 }
 
@@ -77,11 +78,14 @@ impl Cohort {
             .filter(|flow| flow.state == FlowState::Completed)
             .map(|flow| (flow.client, flow.fingerprint, u64::from(flow.weight)))
             .collect();
-        let certain = all()
-            .filter(older(mature))
-            .filter(|flow| flow.state != FlowState::Reset)
-            .map(|flow| u64::from(flow.weight.max(1)))
-            .sum();
+        let weigh = |reset: bool| {
+            let flows = all().filter(older(mature));
+            let alike = flows.filter(|flow| (flow.state == FlowState::Reset) == reset);
+            alike.map(|flow| u64::from(flow.weight.max(1))).sum::<u64>()
+        };
+        let oldest = all().map(|flow| age(flow)).max().unwrap_or_default();
+        let probes = settings.probe_rate * (oldest.saturating_sub(mature)).as_secs_f64().max(1.0);
+        let certain = weigh(false) + weigh(true).saturating_sub(probes as u64);
         Self { failing, completed, certain }
     }
 
@@ -103,6 +107,13 @@ impl Cohort {
     /// How many flows the failing ones stand for.
     pub fn weight(&self) -> u64 {
         self.failing.iter().map(|flow| flow.weight).sum()
+    }
+
+    /// Failing flows as a share of all.
+    pub fn failing_share(&self) -> f64 {
+        let completed: u64 = self.completed.iter().map(|(.., weight)| weight).sum();
+        let failing = self.weight();
+        if failing == 0 { 0.0 } else { failing as f64 / (failing + completed) as f64 }
     }
 
     /// Whether a client within `net` completed a handshake.

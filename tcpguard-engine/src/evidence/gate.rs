@@ -25,6 +25,11 @@ pub(crate) struct Gate {
     pub singletons: bool,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
+    /// Hardly any handshake completes and next to no SYN is repeated, though nothing marks them: no
+    /// path breaks like that. It makes an attack of them, but nothing that may be dropped.
+    pub silent: bool,
+    /// Failing flows as a share of all.
+    pub failing_share: f64,
     /// Share of the judged flows whose SYN was repeated.
     pub repeated_share: Option<f64>,
 }
@@ -41,15 +46,30 @@ impl Gate {
         let few = sources.k90_networks <= settings.few_networks
             || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
         let repeated_share = repeated_share(&cohort.failing);
+        let failing_share = cohort.failing_share();
+        // Of a closed port, of whose resets nothing is seen, the clients fall silent as well.
+        let is_open =
+            !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
+        let unheard = repeated_share.is_some_and(|share| share <= settings.silent_repeated);
+        let fingerprint = signature.is_some_and(|signature| signature.is_a_tools(settings));
+        let ttl = enough
+            && (ttls.top2 >= settings.ttl_share
+                || ttls.impossible >= settings.ttl_impossible_share);
+        let few_sources = enough && few;
+        let marked = fingerprint || ttl || few_sources;
         Self {
-            fingerprint: signature.is_some_and(|signature| signature.is_a_tools(settings)),
-            ttl: enough
-                && (ttls.top2 >= settings.ttl_share
-                    || ttls.impossible >= settings.ttl_impossible_share),
-            few_sources: enough && few,
+            fingerprint,
+            ttl,
+            few_sources,
             singletons: sources.distinct >= settings.distinct_min
                 && sources.singletons >= settings.singleton_share,
             not_repeated: repeated_share.map(|share| share <= settings.retransmit_share),
+            silent: enough
+                && !marked
+                && is_open
+                && unheard
+                && failing_share >= settings.silent_share,
+            failing_share,
             repeated_share,
         }
     }
@@ -64,6 +84,11 @@ impl Gate {
             self.not_repeated == Some(true),
         ];
         items.into_iter().map(u32::from).sum()
+    }
+
+    /// What speaks for an attack: the items, and silence.
+    pub fn signs(&self) -> u32 {
+        self.count() + u32::from(self.silent)
     }
 
     /// Everything that can be known of a flood from random sources speaks for one.
@@ -124,6 +149,11 @@ impl Gate {
                     || "too early to say".to_owned(),
                     |share| format!("{} were repeated after 1.5 s", percent(share)),
                 ),
+            ),
+            item(
+                "silence",
+                self.silent,
+                format!("{} of the handshakes fail", percent(self.failing_share)),
             ),
         ]
     }

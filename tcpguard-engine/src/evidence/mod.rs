@@ -9,7 +9,7 @@ mod sources;
 mod ttl;
 
 pub(crate) use assess::{Assessment, assess};
-pub(crate) use cohort::{Cohort, Failing};
+pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
 pub(crate) use signature::Candidate;
 pub(crate) use sources::{Culprit, culprits};

@@ -15,8 +15,11 @@ const TOP: usize = 8;
 /// exp(-1024/P) of them alone, so that 90 % singletons mean a pool of some 10,000 addresses, however
 /// long the flood has lasted.
 const DRAWN: usize = 1024;
-/// /8 networks in which hosts live (1 to 223, RFC 1112 §4 and RFC 6890).
+/// /8 networks in which IPv4 hosts live (1 to 223, RFC 1112 §4 and RFC 6890).
 const SLASH_8: f64 = 223.0;
+/// /16 networks in which IPv6 hosts may live (2000::/3, RFC 4291 §2.4): 8,192. Some hundred
+/// are given out.
+const SLASH_16: f64 = 8192.0;
 /// Addresses of one IPv6 /64 from which the whole /64 is the source.
 const SPREAD_IN_64: usize = 4;
 
@@ -37,7 +40,7 @@ pub(crate) struct Sources {
     pub k90_networks: u64,
     /// Distinct /8 (IPv6: /16).
     pub slash8: u64,
-    /// Sources stand in at least half as many /8 networks as uniformly drawn ones would.
+    /// Sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
     pub everywhere: bool,
 }
 
@@ -46,9 +49,13 @@ impl Sources {
         let total: u64 = failing.iter().map(|flow| flow.weight).sum();
         let by_source = ranked(failing, |flow| flow.source);
         let by_network = ranked(failing, |flow| network(flow.source));
-        let slash8 = ranked(failing, |flow| first_bits(flow.source)).len();
+        let slash8 = ranked(failing, |flow| first_bits(flow.source));
         let v4 = failing.iter().filter(|flow| flow.source.is_ipv4()).count();
-        let uniform = SLASH_8 * (1.0 - (-(v4 as f64) / SLASH_8).exp());
+        let in_v4 = slash8.iter().filter(|((v6, _), _)| !v6).count();
+        let everywhere = match v4 * 2 > failing.len() {
+            true => is_everywhere(in_v4, v4, SLASH_8),
+            false => is_everywhere(slash8.len() - in_v4, failing.len() - v4, SLASH_16),
+        };
         let top = by_source
             .iter()
             .take(TOP)
@@ -60,8 +67,8 @@ impl Sources {
             singletons: singletons(failing),
             k90: covering(&by_source, total),
             k90_networks: covering(&by_network, total),
-            slash8: slash8 as u64,
-            everywhere: v4 * 2 > failing.len() && slash8 as f64 >= 0.5 * uniform,
+            slash8: slash8.len() as u64,
+            everywhere,
         }
     }
 
@@ -174,6 +181,12 @@ fn singletons(failing: &[Failing]) -> f64 {
     let all: u64 = drawn.iter().map(|flow| flow.weight).sum();
     let once: u64 = times.values().filter(|(times, _)| *times == 1).map(|(_, weight)| weight).sum();
     once as f64 / all.max(1) as f64
+}
+
+/// Whether `flows` lie in at least half as many of `networks` as if each were drawn.
+fn is_everywhere(found: usize, flows: usize, networks: f64) -> bool {
+    let uniform = networks * (1.0 - (-(flows as f64) / networks).exp());
+    found > 0 && found as f64 >= 0.5 * uniform
 }
 
 fn network(source: IpAddr) -> IpAddr {

@@ -24,16 +24,17 @@ pub(crate) struct Slow {
 impl Slow {
     /// Judges the poll that has just been added to `window`. `true` when the sum is above its limit.
     ///
-    /// Client resets are no failures here, as they are to the fast path: half-open health probes end
-    /// with them, a few a second for ever.
+    /// Client resets are no failures here, as they are to the fast path, up to the rate of half-open
+    /// health probes, which end with them for ever.
     pub fn poll(&mut self, window: &Window, natural: &mut Natural, settings: &Settings) -> bool {
         let Some(tick) = window.latest().filter(|tick| !tick.gap) else {
             return self.high(settings);
         };
         let seconds = tick.span.as_secs_f64();
-        let completed = tick.established.max(tick.acknowledged) + tick.reset;
+        let completed = tick.established.max(tick.acknowledged) as f64;
+        let probes = (tick.reset as f64).min(settings.probe_rate * seconds);
         let doubt = 2.0 * (tick.variance as f64).sqrt();
-        let failures = tick.attempts as f64 - completed as f64 - doubt;
+        let failures = tick.attempts as f64 - completed - probes - doubt;
         let sums = Sums { span: tick.span, attempts: tick.attempts, ..Sums::default() };
         let expected = natural.expected(&sums) + BACKGROUND * seconds;
         let matters =
@@ -120,13 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_that_the_client_resets_are_none_of_it() {
-        let (mut window, mut natural) = (Window::default(), Natural::default());
-        let mut slow = Slow::default();
-        for index in 1..=400 {
-            let end = Timestamp::from_millis(250 * index);
-            window.push(Tick { end, span: POLL, attempts: 5, reset: 5, ..Tick::default() });
-            assert!(!slow.poll(&window, &mut natural, &Settings::default()));
+    fn handshakes_that_the_client_resets_are_none_of_it_unless_there_are_many() {
+        for (reset, alarms) in [(5, false), (25, true)] {
+            let (mut window, mut natural) = (Window::default(), Natural::default());
+            let mut slow = Slow::default();
+            let mut alarmed = false;
+            for index in 1..=400 {
+                let end = Timestamp::from_millis(250 * index);
+                window.push(Tick { end, span: POLL, attempts: reset, reset, ..Tick::default() });
+                alarmed |= slow.poll(&window, &mut natural, &Settings::default());
+            }
+            assert_eq!(alarmed, alarms, "{reset} in a tick");
         }
     }
 }

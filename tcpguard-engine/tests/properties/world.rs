@@ -242,6 +242,7 @@ impl World {
             ports: self.ports,
             servers: 1,
             syns: self.ports,
+            completed: 0,
             since: self.now - Duration::from_secs(1),
             last: self.now,
         };

@@ -1,23 +1,45 @@
 //! How many distinct sources the registers stand for.
 
-use tcpguard_common::abi::maps::HLL_REGISTERS;
+/// The HyperLogLog estimate (Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007), with the
+/// estimator of Ertl ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, §3):
+/// the original one is several percent too high where it stops to count linearly. Standard error
+/// 1.04/sqrt(m) for m registers: 3.3 % for 1,024.
+pub fn estimate(registers: &[u8]) -> u64 {
+    let mut ranks = [0_u32; RANKS];
+    for rank in registers {
+        ranks[usize::from(*rank).min(RANKS - 1)] += 1;
+    }
+    let m = registers.len() as f64;
+    let filled = ranks[1..].iter().rev().fold(0.0, |sum, count| 0.5 * (sum + f64::from(*count)));
+    let sum = filled + m * below(f64::from(ranks[0]) / m);
+    (m * m / (2.0 * std::f64::consts::LN_2 * sum)).round() as u64
+}
 
-/// The HyperLogLog estimate (Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007), with their
-/// linear counting for small numbers. Standard error 1.04/sqrt(1024) = 3.3 %.
-pub fn estimate(registers: &[u8; HLL_REGISTERS]) -> u64 {
-    let m = HLL_REGISTERS as f64;
-    let sum: f64 = registers.iter().map(|rank| (-f64::from(*rank)).exp2()).sum();
-    let alpha = 0.7213 / (1.0 + 1.079 / m);
-    let raw = alpha * m * m / sum;
-    let empty = registers.iter().filter(|rank| **rank == 0).count();
-    let estimate = if raw <= 2.5 * m && empty > 0 { m * (m / empty as f64).ln() } else { raw };
-    estimate.round() as u64
+/// Ranks that are told apart. No register gets to the last one.
+const RANKS: usize = 64;
+
+/// What registers that are still empty stand for, by their share: x + x² + 2x⁴ + 4x⁸ + …
+fn below(share: f64) -> f64 {
+    if share >= 1.0 {
+        return f64::INFINITY;
+    }
+    let (mut power, mut factor, mut sum) = (share, 1.0, share);
+    loop {
+        power *= power;
+        let before = sum;
+        sum += power * factor;
+        factor *= 2.0;
+        if sum == before {
+            return sum;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tcpguard_common::abi::Addr;
+    use tcpguard_common::abi::maps::HLL_REGISTERS;
     use tcpguard_common::fastpath::{distinct, hash};
     use tcpguard_common::model::hash_key;
 

@@ -253,6 +253,8 @@ impl Guard {
                 distinct_sources: distinct::estimate(&registers),
             });
         }
+        // Without an answer a source counts as a stranger; nothing is dropped for it.
+        let client = |addr| executor.dataplane.client(addr).ok().flatten();
         Ok(Sample {
             at: now,
             // The maps are made at start: nothing starts again from zero while an agent runs.
@@ -266,7 +268,7 @@ impl Guard {
                 .dataplane
                 .probes()?
                 .iter()
-                .filter_map(|(_, cell)| kernel::probe(cell))
+                .filter_map(|(_, cell)| kernel::probe(cell, now, client))
                 .collect(),
             one_sided: false,
         })

@@ -1,6 +1,7 @@
 //! Between the layouts of the maps and the engine's types.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
@@ -82,6 +83,11 @@ pub fn listener_keys(listener: &engine::Listener, dual_stack: bool) -> Vec<Liste
     keys
 }
 
+/// Ports below which a source is no scanner, whatever else it did. Bits may coincide.
+const SEVERAL_PORTS: u32 = 4;
+/// A completed handshake counts as recent for this long (`docs/detection.md`).
+pub const RECENT: Duration = Duration::from_secs(600);
+
 /// The engine's form of a listener's counters; `tracepoint` says whether completions are seen.
 pub fn listener_counters(
     counters: &abi::ListenerCounters,
@@ -121,16 +127,26 @@ pub fn listener_counters(
 }
 
 /// The engine's form of a cell of sources that send SYNs to where nothing listens; `None` for an
-/// empty one.
-pub fn probe(cell: &abi::Probe) -> Option<engine::Probe> {
+/// empty one. `client` is asked for what is known of a source that tried several ports.
+pub fn probe(
+    cell: &abi::Probe,
+    now: engine::Timestamp,
+    client: impl FnOnce(IpAddr) -> Option<abi::Client>,
+) -> Option<engine::Probe> {
     let time = |seconds: u32| engine::Timestamp::from_millis(u64::from(seconds) * 1000);
+    let source = ip(&cell.source);
+    let recent = |client: &abi::Client| {
+        now.since(engine::Timestamp::from_nanos(client.completed_ns)) <= RECENT
+    };
+    let completed = || client(source).filter(recent).map_or(0, |client| client.counters.completed);
     (cell.syns != 0).then(|| engine::Probe {
-        source: ip(&cell.source),
+        source,
         server: ip(&cell.server),
         port: u16::from_be_bytes(cell.port),
         ports: distinct_bits(cell.ports),
         servers: distinct_bits(cell.servers),
         syns: cell.syns,
+        completed: if cell.ports.count_ones() < SEVERAL_PORTS { 0 } else { completed() },
         since: time(cell.since_s),
         last: time(cell.last_s),
     })

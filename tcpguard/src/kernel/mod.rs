@@ -13,7 +13,7 @@ mod syscall;
 mod table;
 
 pub use attach::{Attachment, attach, attach_tracepoint};
-pub use convert::{addr, flow, ip, listener_counters, listener_keys, probe};
+pub use convert::{RECENT, addr, flow, ip, listener_counters, listener_keys, probe};
 pub use dataplane::{Dataplane, FlowRecord, KernelMatcher, KernelRule, signature_key};
 pub use error::KernelError;
 pub use grace::wait_for_programs;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::WIDTH;
 use super::number::{percent, short, span};
 use super::view::{Tone, View, wrap};
-use crate::status::{Attack, Mode, Rule, Severity, Status, Time};
+use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 11;
@@ -61,16 +61,7 @@ pub(super) fn open(
     paragraph(out, view, "Attack", &headline)?;
     paragraph(out, view, "", &attack.summary)?;
     paragraph(out, view, "", &volume(attack))?;
-    let holding: Vec<&str> = attack
-        .evidence
-        .gate
-        .iter()
-        .filter(|item| item.holds)
-        .map(|item| item.detail.as_str())
-        .collect();
-    if !holding.is_empty() {
-        paragraph(out, view, "Because", &holding.join("; "))?;
-    }
+    because(out, &attack.evidence, view)?;
     steps(out, attack, view)?;
     let rules =
         attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
@@ -88,6 +79,16 @@ pub(super) fn open(
         paragraph(out, view, "Advice", &format!("{}{command}", advice.text))?;
     }
     Ok(())
+}
+
+/// What speaks for an attack, if anything does.
+pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
+    let holding = evidence.gate.iter().filter(|item| item.holds);
+    let details: Vec<&str> = holding.map(|item| item.detail.as_str()).collect();
+    if details.is_empty() {
+        return Ok(());
+    }
+    paragraph(out, view, "Because", &details.join("; "))
 }
 
 fn volume(attack: &Attack) -> String {

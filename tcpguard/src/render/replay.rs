@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::attack::paragraph;
+use super::attack::{because, paragraph};
 use super::number::{exact, percent, short, span};
 use super::view::{Tone, View};
 use crate::replay::{Incident, Replay};
@@ -71,16 +71,7 @@ fn tell(out: &mut impl Write, incident: &Incident, view: &View) -> fmt::Result {
     paragraph(out, view, "Incident", &headline)?;
     paragraph(out, view, "", &grounds.summary)?;
     paragraph(out, view, "", &flood(incident))?;
-    let holding: Vec<&str> = grounds
-        .numbers
-        .gate
-        .iter()
-        .filter(|item| item.holds)
-        .map(|item| item.detail.as_str())
-        .collect();
-    if !holding.is_empty() {
-        paragraph(out, view, "Because", &holding.join("; "))?;
-    }
+    because(out, &grounds.numbers, view)?;
     for (number, action) in incident.actions.iter().enumerate() {
         let heading = if number == 0 { "Done" } else { "" };
         paragraph(out, view, heading, &format!("{} {}", after(action.at_s), action.text))?;

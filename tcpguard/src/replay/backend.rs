@@ -4,6 +4,7 @@
 //! and writes to them is what the agent reads and writes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
@@ -55,6 +56,8 @@ pub trait Backend {
         keep: &dyn Fn(&FlowKey, &Flow) -> bool,
         take: &mut dyn FnMut(&FlowKey, &Flow),
     ) -> Result<(), KernelError>;
+    /// What is known of a client.
+    fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
     /// Whether a client within `net` has been validated at or after this time, in ns.
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError>;
     /// Lets SYNs from `net` be dropped by rule `slot`.
@@ -157,10 +160,14 @@ impl Backend for Model {
         Ok(())
     }
 
+    fn client(&self, ip: IpAddr) -> Result<Option<Client>, KernelError> {
+        Ok(self.clients.peek(&addr(ip).client()).copied())
+    }
+
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError> {
         let recent = |client: &Client| client.completed_ns >= since_ns;
         if is_one_client(net) {
-            return Ok(self.clients.peek(&addr(net.addr()).client()).is_some_and(recent));
+            return Ok(Backend::client(self, net.addr())?.as_ref().is_some_and(recent));
         }
         Ok(self.clients.iter().any(|(addr, client)| within(net, addr) && recent(client)))
     }
@@ -363,10 +370,14 @@ impl Backend for Kernel {
         Ok(())
     }
 
+    fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError> {
+        self.dataplane.client(addr)
+    }
+
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError> {
         let recent = |client: &Client| client.completed_ns >= since_ns;
         if is_one_client(net) {
-            return Ok(self.dataplane.client(net.addr())?.is_some_and(|client| recent(&client)));
+            return Ok(self.client(net.addr())?.as_ref().is_some_and(recent));
         }
         let clients = self.dataplane.clients()?;
         Ok(clients.iter().any(|(addr, client)| within(net, addr) && recent(client)))

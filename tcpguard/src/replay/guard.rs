@@ -10,21 +10,20 @@ use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
     Command, Engine, HostCounters, IncidentReport, KnownClients, ListenerCounters, ListenerSample,
-    ListenerState, Matcher, Mode, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt, Timestamp,
+    ListenerState, Matcher, Mode, Probe, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt,
+    Timestamp,
 };
 
 use super::ahead::Waiting;
 use super::backend::Backend;
 use super::clock::START;
-use super::handshakes::Direction;
+use super::handshakes::{Answers, Direction};
 use super::listeners::{self, Listeners, slot};
 use crate::agent::distinct;
 use crate::kernel::{self, KernelError};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
-/// A completed handshake counts as recent for this long (`docs/detection.md`).
-const RECENT: Duration = Duration::from_secs(600);
 /// Without a packet for this long and with nothing the matter, nothing changes until the next one:
 /// every handshake has had its time, and its client has been learned, which is done every 5 s.
 const SETTLED: Duration = Duration::from_secs(6);
@@ -62,7 +61,7 @@ pub struct Guard<'a> {
     rules: BTreeMap<RuleId, Matcher>,
     dropped: Recent<FlowKey, (), DROPPED>,
     incidents: BTreeMap<u64, IncidentReport>,
-    one_sided: bool,
+    answers: Answers,
     /// One flow in `2^thinned` is looked at.
     thinned: u8,
     /// Incidents that were too many to be kept.
@@ -101,7 +100,7 @@ impl<'a> Guard<'a> {
             rules: BTreeMap::new(),
             dropped: Recent::default(),
             incidents: BTreeMap::new(),
-            one_sided: false,
+            answers: Answers::All,
             thinned: 0,
             left_out: 0,
         })
@@ -120,15 +119,15 @@ impl<'a> Guard<'a> {
         (self.listeners.iter().count(), self.listeners.unfollowed > 0)
     }
 
-    /// Shows the guard a packet, after all polls that are due before it. `one_sided` says whether
-    /// the capture holds one direction only.
+    /// Shows the guard a packet, after all polls that are due before it, and which answers the
+    /// capture holds so far.
     ///
     /// # Errors
     /// When the backend refuses.
-    pub fn packet(&mut self, packet: &Waiting, one_sided: bool) -> Result<(), KernelError> {
-        if self.one_sided != one_sided {
-            self.one_sided = one_sided;
-            self.config.one_sided = one_sided.into();
+    pub fn packet(&mut self, packet: &Waiting, answers: Answers) -> Result<(), KernelError> {
+        if self.answers != answers {
+            self.answers = answers;
+            self.config.one_sided = (answers != Answers::All).into();
             self.backend.set_config(&self.config)?;
         }
         self.poll_until(packet.at)?;
@@ -139,7 +138,11 @@ impl<'a> Guard<'a> {
             Direction::In => {
                 let action = self.backend.ingress(&packet.frame)?;
                 if packet.class == Class::Syn {
-                    self.listeners.see(packet.at, &ListenerKey::new(flow.server, flow.server_port));
+                    let key = ListenerKey::new(flow.server, flow.server_port);
+                    if let Some(followed) = self.listeners.see(packet.at, &key) {
+                        let source = flow.client.client();
+                        followed.sources.add(hash::source(&self.config.hash_key, &source));
+                    }
                     self.note_fate(flow, action);
                 }
                 Ok(())
@@ -171,7 +174,7 @@ impl<'a> Guard<'a> {
             self.poll_until(now)?;
         }
         for report in self.engine.report(now).incidents {
-            self.keep(report);
+            self.keep(now, report);
         }
         Ok(std::mem::take(&mut self.incidents).into_values().collect())
     }
@@ -226,10 +229,22 @@ impl<'a> Guard<'a> {
                 }
             }
         }
+        self.part_sources(now);
         while let Some(command) = self.engine.next_command() {
             self.execute(now, command)?;
         }
         Ok(())
+    }
+
+    fn part_sources(&mut self, now: Timestamp) {
+        let mut due = self.listeners.iter_mut().filter(|f| f.sources.is_due(now)).peekable();
+        if due.peek().is_some() {
+            let incidents = self.engine.report(now).incidents;
+            for followed in due {
+                let its = incidents.iter().find(|one| one.listener_id == followed.id);
+                followed.sources.next_part(now, its);
+            }
+        }
     }
 
     fn sample(&mut self, now: Timestamp) -> Result<Sample, KernelError> {
@@ -268,17 +283,23 @@ impl<'a> Guard<'a> {
             tcp_ext: TcpExt::default(),
             rules: self.rule_counters()?,
             host: HostCounters {
-                own_syn: (!self.one_sided).then_some(host.own_syn),
+                own_syn: (self.answers != Answers::None).then_some(host.own_syn),
                 answers: host.answer,
                 unsolicited: host.unsolicited,
                 segments: packets.classes[Class::Ack as usize]
                     + packets.classes[Class::Fin as usize],
                 no_listener: host.no_listener,
             },
-            probes: self.backend.probes()?.iter().filter_map(kernel::probe).collect(),
+            probes: self.probes(now)?,
             sample_shift: self.config.sample_shift,
-            one_sided: self.one_sided,
+            one_sided: self.answers == Answers::None,
         })
+    }
+
+    fn probes(&self, now: Timestamp) -> Result<Vec<Probe>, KernelError> {
+        let client = |addr| self.backend.client(addr).ok().flatten();
+        let cells = self.backend.probes()?;
+        Ok(cells.iter().filter_map(|cell| kernel::probe(cell, now, client)).collect())
     }
 
     fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
@@ -309,7 +330,7 @@ impl<'a> Guard<'a> {
             Command::InspectFlows => self.inspect_flows(now),
             Command::Alert { incident, .. } => {
                 if let Some(incident) = incident {
-                    self.keep(*incident);
+                    self.keep(now, *incident);
                 }
                 Ok(())
             }
@@ -388,7 +409,11 @@ impl<'a> Guard<'a> {
         self.backend.set_config(&self.config)
     }
 
-    fn keep(&mut self, report: IncidentReport) {
+    /// Keeps an incident as it is now, or was at its end.
+    fn keep(&mut self, now: Timestamp, mut report: IncidentReport) {
+        if let Some(followed) = self.listeners.find(report.listener_id) {
+            report.evidence.sources_estimate = followed.sources.of(now, &report);
+        }
         if self.incidents.len() < INCIDENTS || self.incidents.contains_key(&report.id) {
             self.incidents.insert(report.id, report);
         } else {
@@ -405,7 +430,7 @@ struct Clients<'a> {
 
 impl KnownClients for Clients<'_> {
     fn completed_within(&self, net: &IpNet) -> bool {
-        let since = self.now - RECENT;
+        let since = self.now - kernel::RECENT;
         // When the kernel cannot be asked, nobody may be banned on its word.
         self.backend.validated_since(net, since.as_nanos()).unwrap_or(true)
     }

@@ -8,16 +8,26 @@
 //!
 //! This looks at every packet before the guard does and decides nothing about any.
 
-use tcpguard_common::abi::{Addr, Class, FlowKey, ListenerKey};
-use tcpguard_common::model::Recent;
-use tcpguard_common::wire::Segment;
+use tcpguard_common::abi::{Addr, Class, FlowKey, HashKey, ListenerKey};
+use tcpguard_common::fastpath::hash;
+use tcpguard_common::model::{Recent, hash_key};
+use tcpguard_common::wire::{Segment, flag};
 
+use super::sources::Sketch;
+
+/// Key of sketches: fixed, so that the same capture has the same numbers every time.
+const HASH_KEY: HashKey = hash_key(0x7463_7067_7561_7264);
 /// Attempts remembered.
 const ATTEMPTS: usize = 65_536;
 /// Destinations of which attempts are counted.
 const DESTINATIONS: usize = 4096;
 /// Addresses of listeners remembered.
 const HOSTS: usize = 4096;
+/// Addresses of which is counted how far they reach.
+const ROAMERS: usize = 4096;
+/// Networks (/16, IPv6 /32), and ports if it asks, to which a host must reach to be the one that the
+/// capture is about: what is guarded lies in fewer.
+const FAR: u32 = 6;
 /// Attempts that make a destination a listener where nobody answers. A scanner tries a port once or
 /// twice; below this many handshakes there is no verdict on a listener anyway.
 const LISTENS_AFTER: u32 = 16;
@@ -59,6 +69,18 @@ pub enum Direction {
     Out,
 }
 
+/// Which answers to SYNs a capture holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answers {
+    /// All that were given.
+    All,
+    /// Not all: some clients go on after an answer that was not captured. It took another way, or the
+    /// capturing host did not keep up.
+    Some,
+    /// None.
+    None,
+}
+
 impl Direction {
     const fn back(self) -> Self {
         match self {
@@ -68,18 +90,50 @@ impl Direction {
     }
 }
 
+/// How far the segments of an address go: bits of networks and of ports, one of 64 for each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    networks: u64,
+    ports: u64,
+}
+
+impl Reach {
+    fn add(&mut self, addr: &Addr, port: [u8; 2]) {
+        let octets = addr.octets();
+        let network = match addr.as_v4() {
+            Some([a, b, ..]) => u32::from_be_bytes([0, 0, a, b]),
+            None => u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]),
+        };
+        self.networks |= bit(network);
+        self.ports |= bit(u16::from_be_bytes(port).into());
+    }
+
+    const fn is_far(&self) -> bool {
+        self.networks.count_ones() >= FAR
+    }
+}
+
+/// One of 64, by the upper bits of a product (Knuth's multiplicative hashing).
+const fn bit(value: u32) -> u64 {
+    1 << (value.wrapping_mul(0x9e37_79b1) >> 26)
+}
+
 /// Attempts under way, and counts of the whole capture.
 #[derive(Clone, Debug, Default)]
 pub struct Handshakes {
     attempts: Recent<FlowKey, Attempt, ATTEMPTS>,
     destinations: Recent<ListenerKey, u32, DESTINATIONS>,
     hosts: Recent<Addr, (), HOSTS>,
+    asking: Recent<Addr, Reach, ROAMERS>,
+    answering: Recent<Addr, Reach, ROAMERS>,
     /// SYNs, repetitions included.
     pub syns: u64,
     /// SYN-ACKs that answer one of these SYNs, repetitions included.
     pub answers: u64,
     completed: u64,
     went_on: u64,
+    /// Who answers what was never asked.
+    pub strangers: Sketch,
 }
 
 impl Handshakes {
@@ -108,7 +162,15 @@ impl Handshakes {
         }
         let one_sided = self.one_sided();
         let Some(attempt) = self.attempts.get_mut(&segment.flow) else {
-            return (Direction::In, None);
+            // Of an attempt that is forgotten, older than the capture, or not in it.
+            if class == Class::SynAck {
+                self.note_answer(&segment.flow);
+            }
+            let direction = self.way(&segment.flow);
+            if direction == Direction::In && only_answers(class, segment) {
+                self.strangers.add(hash::source(&HASH_KEY, &segment.flow.client.client()));
+            }
+            return (direction, None);
         };
         let mut listens = false;
         if matches!(class, Class::Ack | Class::Fin) && !attempt.completed {
@@ -128,14 +190,59 @@ impl Handshakes {
         (attempt.direction, listens.then(|| destination(&segment.flow)))
     }
 
+    /// Who answers what was asked far and wide is a host whose own direction alone was captured.
+    /// Those that are asked in one host's name answer that host.
+    fn note_answer(&mut self, flow: &FlowKey) {
+        if self.hosts.peek(&flow.client).is_none() && self.hosts.peek(&flow.server).is_none() {
+            let reach = extend(&mut self.answering, flow);
+            if reach.is_far() {
+                self.hosts.insert(flow.client, ());
+            }
+        }
+    }
+
+    /// Who asks far and wide, at ever other ports, is no scanner but the host that the capture was
+    /// taken on: a file sharer and its peers.
+    fn note_question(&mut self, flow: &FlowKey) {
+        if self.hosts.peek(&flow.client).is_none() && self.hosts.peek(&flow.server).is_none() {
+            let reach = extend(&mut self.asking, flow);
+            if reach.is_far() && reach.ports.count_ones() >= FAR {
+                self.hosts.insert(flow.client, ());
+            }
+        }
+    }
+
+    /// Which way its hosts alone say that a segment goes: what a host with a listener sends to one
+    /// without leaves it.
+    fn way(&self, flow: &FlowKey) -> Direction {
+        match self.hosts.peek(&flow.server).is_none() && self.hosts.peek(&flow.client).is_some() {
+            true => Direction::Out,
+            false => Direction::In,
+        }
+    }
+
     /// Whether the capture holds one direction only, as far as it has been read.
     pub const fn one_sided(&self) -> bool {
         self.answers * ANSWERED_ONE_IN < self.syns
     }
 
+    /// Which of the answers to SYNs the capture holds, as far as it has been read.
+    pub const fn seen(&self) -> Answers {
+        if self.one_sided() {
+            Answers::None
+        } else if self.went_on * ANSWERED_ONE_IN > self.syns {
+            Answers::Some
+        } else {
+            Answers::All
+        }
+    }
+
     /// Handshakes that completed. Where no answer was captured, those whose client went on.
     pub const fn completed(&self) -> u64 {
-        if self.one_sided() { self.completed + self.went_on } else { self.completed }
+        match self.seen() {
+            Answers::All => self.completed,
+            Answers::Some | Answers::None => self.completed + self.went_on,
+        }
     }
 
     /// A SYN makes its destination a listener only where many go and nobody answers.
@@ -147,9 +254,9 @@ impl Handshakes {
         {
             return (attempt.direction, None);
         }
-        let leaves =
-            self.hosts.peek(&flow.client).is_some() && self.hosts.peek(&flow.server).is_none();
-        let direction = if leaves { Direction::Out } else { Direction::In };
+        self.note_question(flow);
+        let direction = self.way(flow);
+        let leaves = direction == Direction::Out;
         let (seq, data) = (segment.seq, segment.payload);
         let attempt = Attempt { seq, data, isn: None, completed: false, direction };
         self.attempts.insert(*flow, attempt);
@@ -163,6 +270,23 @@ impl Handshakes {
         };
         *attempts = attempts.saturating_add(1);
         (direction, (*attempts >= LISTENS_AFTER).then_some(destination))
+    }
+}
+
+/// Adds where a segment goes to the reach of its sender.
+fn extend(reaches: &mut Recent<Addr, Reach, ROAMERS>, flow: &FlowKey) -> Reach {
+    let mut reach = reaches.peek(&flow.client).copied().unwrap_or_default();
+    reach.add(&flow.server, flow.server_port);
+    reaches.insert(flow.client, reach);
+    reach
+}
+
+/// Whether a segment is one that only ever answers a SYN (RFC 9293 §3.10.7.1).
+fn only_answers(class: Class, segment: &Segment) -> bool {
+    match class {
+        Class::SynAck => true,
+        Class::Rst => segment.seq == 0 && segment.flags & flag::ACK != 0,
+        _ => false,
     }
 }
 

@@ -8,6 +8,7 @@ use tcpguard_common::fastpath::Mask;
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
 use super::backend::Backend;
+use super::sources::Sources;
 use crate::kernel::{KernelError, ip};
 
 /// When all places are taken, a listener without a SYN for this long gives its place up.
@@ -24,6 +25,8 @@ pub struct Followed {
     pub listener: Listener,
     /// What the engine was told last: how many SYNs, and from how many sources. `None`: nothing yet.
     pub told: Option<(u64, u64)>,
+    /// The sources of its SYNs.
+    pub sources: Sources,
     key: ListenerKey,
     seen: Timestamp,
     /// Signature rules by mask.
@@ -79,13 +82,18 @@ impl Listeners {
         self.places.get(slot as usize)?.as_ref().map(|followed| followed.id)
     }
 
-    /// Whether this is a followed listener; then it counts as seen now.
-    pub fn see(&mut self, now: Timestamp, key: &ListenerKey) -> bool {
-        let Some(slot) = self.by_key.get(key) else { return false };
-        if let Some(Some(followed)) = self.places.get_mut(*slot as usize) {
-            followed.seen = now;
-        }
-        true
+    /// The listener with this number.
+    pub fn find(&mut self, id: ListenerId) -> Option<&mut Followed> {
+        let place = self.places.get_mut(slot(id) as usize)?.as_mut();
+        place.filter(|followed| followed.id == id)
+    }
+
+    /// The listener there, if it is followed; then it counts as seen now.
+    pub fn see(&mut self, now: Timestamp, key: &ListenerKey) -> Option<&mut Followed> {
+        let slot = self.by_key.get(key)?;
+        let followed = self.places.get_mut(*slot as usize)?.as_mut()?;
+        followed.seen = now;
+        Some(followed)
     }
 
     /// Follows one more.
@@ -98,7 +106,7 @@ impl Listeners {
         key: ListenerKey,
         backend: &mut dyn Backend,
     ) -> Result<(), KernelError> {
-        if self.see(now, &key) {
+        if self.see(now, &key).is_some() {
             return Ok(());
         }
         if self.places.len() >= MAX_LISTENERS as usize && self.free.is_empty() {
@@ -116,8 +124,8 @@ impl Listeners {
             }
         };
         let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
-        let rules = [0; Mask::ALL.len()];
-        let followed = Followed { id, listener, told: None, key, seen: now, rules };
+        let (rules, sources) = ([0; Mask::ALL.len()], Sources::default());
+        let followed = Followed { id, listener, told: None, sources, key, seen: now, rules };
         backend.set_listener(&key, &followed.entry())?;
         self.by_key.insert(key, followed.slot());
         self.places[slot(id) as usize] = Some(followed);
@@ -157,14 +165,10 @@ impl Listeners {
         change: impl Fn(u32) -> u32,
         backend: &mut dyn Backend,
     ) -> Result<(), KernelError> {
-        match self.places.get_mut(slot(id) as usize) {
-            Some(Some(followed)) if followed.id == id => {
-                let count = &mut followed.rules[usize::from(mask.code())];
-                *count = change(*count);
-                backend.set_listener(&followed.key, &followed.entry())
-            }
-            _ => Ok(()),
-        }
+        let Some(followed) = self.find(id) else { return Ok(()) };
+        let count = &mut followed.rules[usize::from(mask.code())];
+        *count = change(*count);
+        backend.set_listener(&followed.key, &followed.entry())
     }
 
     fn forget_idle(
@@ -212,7 +216,7 @@ mod tests {
         assert_eq!(listeners.iter().count(), MAX_LISTENERS as usize);
         assert_eq!(listeners.unfollowed, 5);
         let later = start + IDLE;
-        assert!(listeners.see(later, &key(7)));
+        assert!(listeners.see(later, &key(7)).is_some());
         listeners.add(later, key(MAX_LISTENERS), &mut model).unwrap();
         let followed: Vec<&Followed> = listeners.iter().collect();
         assert_eq!(followed.len(), 2, "one that is in use and the new one");

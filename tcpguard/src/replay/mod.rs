@@ -13,6 +13,7 @@ mod guard;
 mod handshakes;
 mod link;
 mod listeners;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -21,7 +22,7 @@ use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_common::abi::{Class, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
-use tcpguard_engine::{Mode, Settings, Timestamp};
+use tcpguard_engine::{IncidentClass, Mode, Settings, Timestamp};
 
 use crate::kernel::KernelError;
 use crate::status::Time;
@@ -72,11 +73,16 @@ pub fn replay(
     let mut guard = Guard::new(backend, Settings::default(), mode)?;
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
-        guard.packet(&packet, reading.handshakes.one_sided())?;
+        guard.packet(&packet, reading.handshakes.seen())?;
         reading.ahead.give_back(packet.frame);
         reading.read_ahead(&mut guard)?;
     }
-    let incidents = guard.finish()?;
+    let mut incidents = guard.finish()?;
+    for report in &mut incidents {
+        if report.class == IncidentClass::Reflection {
+            report.evidence.sources_estimate = reading.handshakes.strangers.estimate();
+        }
+    }
     let notes = reading.notes(&guard);
     let damage = match reading.end.take() {
         Some(Err(damage)) if !matches!(damage, CaptureError::Cut { .. }) => Some(damage),

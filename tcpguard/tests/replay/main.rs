@@ -8,6 +8,7 @@ mod output;
 mod packets;
 #[path = "../support/schema.rs"]
 mod schema;
+mod synthetic;
 mod verdicts;
 
 use std::io::Cursor;

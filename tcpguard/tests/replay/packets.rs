@@ -30,6 +30,8 @@ pub struct Tcp<'a> {
     pub ack: u32,
     pub flags: u8,
     pub ttl: u8,
+    pub window: u16,
+    pub ip_id: u16,
     pub options: &'a [u8],
     pub data: usize,
 }
@@ -39,7 +41,8 @@ pub const LINUX: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 
 
 impl Tcp<'_> {
     pub fn new(from: SocketAddr, to: SocketAddr, flags: u8, seq: u32, ack: u32) -> Self {
-        Self { from, to, seq, ack, flags, ttl: 64, options: &[], data: 0 }
+        let (ttl, window) = (64, 0xfaf0);
+        Self { from, to, seq, ack, flags, ttl, window, ip_id: 0, options: &[], data: 0 }
     }
 
     pub fn packet(&self) -> Vec<u8> {
@@ -49,7 +52,9 @@ impl Tcp<'_> {
         tcp.extend_from_slice(&self.seq.to_be_bytes());
         tcp.extend_from_slice(&self.ack.to_be_bytes());
         let words = 5 + self.options.len() / 4;
-        tcp.extend_from_slice(&[(words << 4) as u8, self.flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+        tcp.extend_from_slice(&[(words << 4) as u8, self.flags]);
+        tcp.extend_from_slice(&self.window.to_be_bytes());
+        tcp.extend_from_slice(&[0; 4]);
         tcp.extend_from_slice(self.options);
         tcp.resize(tcp.len() + self.data, b'x');
         let mut packet = Vec::new();
@@ -57,7 +62,8 @@ impl Tcp<'_> {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 packet.extend_from_slice(&[0x45, 0]);
                 packet.extend_from_slice(&(20 + tcp.len() as u16).to_be_bytes());
-                packet.extend_from_slice(&[0, 0, 0x40, 0, self.ttl, 6, 0, 0]);
+                packet.extend_from_slice(&self.ip_id.to_be_bytes());
+                packet.extend_from_slice(&[0x40, 0, self.ttl, 6, 0, 0]);
                 packet.extend_from_slice(&from.octets());
                 packet.extend_from_slice(&to.octets());
             }
@@ -85,6 +91,15 @@ impl Dice {
         word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^ word >> 31
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Between 0 and 1.
+    pub fn share(&mut self) -> f64 {
+        self.next() as f64 / u64::MAX as f64
     }
 }
 

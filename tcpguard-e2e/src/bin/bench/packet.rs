@@ -47,7 +47,8 @@ fn with_options(mut syn: Segment) -> Vec<u8> {
     syn.to_frame()
 }
 
-fn main() -> Result<()> {
+/// Measures every kind of packet.
+pub fn run() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
     let mut object = Object::load(Load::default()).context("the object does not load")?;
     let dataplane = Dataplane::of(&object)?;
@@ -122,7 +123,7 @@ fn main() -> Result<()> {
 }
 
 /// The median; sorts.
-fn median(values: &mut [f64]) -> f64 {
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

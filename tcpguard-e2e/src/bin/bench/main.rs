@@ -1,0 +1,24 @@
+//! What the guard costs: a packet in the kernel, and a packet of a capture.
+
+mod capture;
+mod packet;
+mod replay;
+
+use anyhow::{Result, bail};
+
+use capture::Kind;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => packet::run(),
+        ["replay"] => replay::run(),
+        ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?),
+        _ => bail!(
+            "usage: bench                          what a packet costs in the kernel\n\
+             \x20      bench replay                   what one of a capture costs, and memory\n\
+             \x20      bench capture KIND PACKETS     writes the capture that is replayed"
+        ),
+    }
+}

@@ -1,0 +1,132 @@
+//! Who scans: the tries that led nowhere, source by source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::evidence::source;
+use crate::{Flow, FlowState, Probe, Settings, Timestamp};
+
+/// Handshakes left half-open at one place from which they are no scan but a health probe, which
+/// comes back: a scanner asks once, or twice.
+const TRIES_PER_PLACE: usize = 2;
+/// Chance that the first try of a real client at a place succeeds, and that a scanner's does (Jung,
+/// Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
+/// 2004).
+const CLIENT_SUCCEEDS: f64 = 0.8;
+const SCANNER_SUCCEEDS: f64 = 0.2;
+
+/// Whether a source is a scanner: by the number of ports or addresses that it tried, or because its
+/// failures outweigh its successes so far that no client's would.
+pub(super) fn is_scanner(probe: &Probe, settings: &Settings) -> bool {
+    let likely = || likelihood(probe.ports, probe.completed) >= settings.scan_likelihood;
+    probe.ports >= settings.scan_ports
+        || probe.servers >= settings.scan_addresses
+        || probe.ports >= settings.scan_ports_likely && likely()
+}
+
+/// How much more likely this many failures and successes are a scanner's than a client's.
+fn likelihood(failures: u32, successes: u64) -> f64 {
+    let failure = (1.0 - SCANNER_SUCCEEDS) / (1.0 - CLIENT_SUCCEEDS);
+    let success = SCANNER_SUCCEEDS / CLIENT_SUCCEEDS;
+    // More than this says no more, and stays a number.
+    let (failures, successes) = (failures.min(128), successes.min(128));
+    failure.powi(failures as i32) * success.powi(successes as i32)
+}
+
+/// Sources that leave handshakes half-open at many listeners, once at each: they look who listens.
+/// Flows come with their listener's port.
+pub(super) fn half_open<'a>(
+    now: Timestamp,
+    flows: impl Iterator<Item = (&'a Flow, u16)>,
+    settings: &Settings,
+) -> Vec<Probe> {
+    let mut by_source = BTreeMap::<IpAddr, Vec<(&Flow, u16)>>::new();
+    for (flow, port) in flows.filter(|(flow, _)| is_left_open(now, flow, settings)) {
+        by_source.entry(source(flow.client)).or_default().push((flow, port));
+    }
+    let tried = by_source.into_iter().filter_map(|(source, flows)| tried(source, &flows));
+    tried.collect()
+}
+
+/// A client that has no path back repeats its SYN; a scanner has seen what it wanted.
+fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
+    flow.syn_retransmits == 0
+        && match flow.state {
+            FlowState::Reset => true,
+            FlowState::SynAck => now.since(flow.syn_at) >= settings.retransmit_age,
+            _ => false,
+        }
+}
+
+fn tried(source: IpAddr, flows: &[(&Flow, u16)]) -> Option<Probe> {
+    let (last, port) = flows.iter().max_by_key(|(flow, _)| flow.syn_at)?;
+    let places: BTreeSet<(IpAddr, u16)> =
+        flows.iter().map(|(flow, port)| (flow.server, *port)).collect();
+    let servers: BTreeSet<IpAddr> = places.iter().map(|(server, _)| *server).collect();
+    let ports: BTreeSet<u16> = places.iter().map(|(_, port)| *port).collect();
+    (flows.len() <= TRIES_PER_PLACE * places.len()).then(|| Probe {
+        source,
+        server: last.server,
+        port: *port,
+        ports: ports.len() as u32,
+        servers: servers.len() as u32,
+        syns: flows.iter().map(|(flow, _)| flow.weight.max(1)).sum(),
+        completed: 0,
+        since: flows.iter().map(|(flow, _)| flow.syn_at).min().unwrap_or(last.syn_at),
+        last: last.syn_at,
+    })
+}
+
+/// What a source tried where nothing listens and where something does.
+pub(super) fn together(closed: &Probe, open: &Probe) -> Probe {
+    let same_server = closed.servers == 1 && open.servers == 1 && closed.server == open.server;
+    let same_port = closed.ports == 1 && open.ports == 1 && closed.port == open.port;
+    Probe {
+        ports: if same_port { 1 } else { closed.ports + open.ports },
+        servers: if same_server { 1 } else { closed.servers + open.servers },
+        syns: closed.syns.saturating_add(open.syns),
+        since: closed.since.min(open.since),
+        last: closed.last.max(open.last),
+        ..*closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(ports: u32, completed: u64) -> Probe {
+        Probe {
+            source: [192, 0, 2, 1].into(),
+            server: [203, 0, 113, 1].into(),
+            port: 22,
+            ports,
+            servers: 1,
+            syns: ports,
+            completed,
+            since: Timestamp::default(),
+            last: Timestamp::default(),
+        }
+    }
+
+    #[test]
+    fn a_stranger_who_fails_at_eight_ports_scans_and_a_client_is_given_more() {
+        let scans = |ports, completed| is_scanner(&probe(ports, completed), &Settings::default());
+        assert!(!scans(7, 0), "too few to tell, however likely");
+        assert!(scans(8, 0));
+        assert!(scans(8, 4));
+        assert!(!scans(8, 5), "one in three succeeds");
+        assert!(!scans(14, 100));
+        assert!(scans(15, 100), "so many are a scan whoever does it");
+        assert!(!scans(0, u64::MAX));
+    }
+
+    #[test]
+    fn closed_and_open_places_add_up() {
+        let both = together(&probe(10, 0), &probe(6, 0));
+        assert_eq!((both.ports, both.servers, both.syns), (16, 1, 16));
+        let elsewhere = Probe { server: [203, 0, 113, 2].into(), ..probe(1, 0) };
+        let both = together(&probe(1, 0), &elsewhere);
+        assert_eq!((both.ports, both.servers), (1, 2));
+    }
+}

@@ -1,0 +1,58 @@
+//! Captures of every class of incident and of what is easily taken for one, made from a model of
+//! hosts and clients, and what somebody who reads them with care would call them.
+//!
+//! They are an outside view: nothing here knows how the detector works. Each is made at several
+//! rates, for both IP versions, and is looked at from both directions and from one.
+
+mod attacks;
+mod benign;
+mod elsewhere;
+mod floods;
+mod scans;
+mod scene;
+mod stack;
+mod trouble;
+
+use super::{Replay, observe};
+pub use floods::{Flood, From, Shape};
+pub use scene::{Attempt, Fate, Scene, View};
+pub use stack::{Family, Look};
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+const VIEWS: [View; 2] = [View::Both, View::Arriving];
+
+/// What is said about captures, and what should have been.
+#[derive(Default)]
+struct Jury {
+    wrong: Vec<String>,
+}
+
+impl Jury {
+    /// Replays what can be seen from `view`. Every verdict in `right` is one.
+    fn hear(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Replay {
+        let replay = observe(&scene.capture(view));
+        let classes: Vec<&str> = replay.incidents.iter().map(|incident| incident.class).collect();
+        let told = format!("{name}, {:?}, {view:?}: {classes:?}", scene.family);
+        println!("{told}");
+        if !right.contains(&classes.as_slice()) {
+            let reasons: Vec<_> =
+                replay.incidents.iter().map(|incident| &incident.evidence).collect();
+            self.wrong.push(format!("{told} instead of {right:?}\n{reasons:#?}"));
+        }
+        if replay.syns != scene.syns(view) {
+            self.wrong.push(format!("{told}: {} of {} SYNs", replay.syns, scene.syns(view)));
+        }
+        replay
+    }
+
+    /// Both views, one right verdict.
+    fn verdict(&mut self, name: &str, scene: &Scene, right: &[&str]) {
+        for view in VIEWS {
+            self.hear(name, scene, view, &[right]);
+        }
+    }
+
+    fn dismiss(self) {
+        assert!(self.wrong.is_empty(), "{} wrong:\n{}", self.wrong.len(), self.wrong.join("\n"));
+    }
+}

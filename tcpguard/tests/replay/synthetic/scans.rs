@@ -1,0 +1,175 @@
+//! Port scans, and what is none.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::packets::*;
+use super::stack::host;
+use super::*;
+
+/// What a scanner gets in answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    /// A reset: the port is closed.
+    Reset,
+    /// Nothing: a filter.
+    Nothing,
+    /// A SYN-ACK, which the scanner's kernel resets.
+    Open,
+}
+
+impl Scene {
+    /// One SYN of a scanner.
+    fn probe(&mut self, at: u64, scanner: IpAddr, target: SocketAddr, answer: Answer) {
+        let source = SocketAddr::new(scanner, self.ephemeral());
+        let (seq, isn) = (self.dice.next() as u32, self.dice.next() as u32);
+        let tool = |flags, seq, ack| Tcp { ttl: 44, ..Tcp::new(source, target, flags, seq, ack) };
+        let options = [2, 4, 5, 180];
+        self.arrives(at, &Tcp { options: &options, window: 1024, ..tool(SYN, seq, 0) });
+        let next = seq.wrapping_add(1);
+        match answer {
+            Answer::Reset => {
+                self.leaves(at + 50_000, &Tcp::new(target, source, RST | ACK, 0, next));
+            }
+            Answer::Nothing => {}
+            Answer::Open => {
+                self.leaves(at + 50_000, &Tcp::new(target, source, SYN_ACK, isn, next));
+                self.arrives(at + 80 * MS, &tool(RST, next, 0));
+            }
+        }
+    }
+}
+
+fn scanner(family: Family) -> IpAddr {
+    host(family, 0x1_2d92_a5d1)
+}
+
+/// `count` probes, `per_second`, each answered as `answer` says of its number.
+fn scanned(
+    family: Family,
+    (count, per_second): (u64, f64),
+    target: impl Fn(&Scene, u64) -> SocketAddr,
+    answer: impl Fn(u64) -> Answer,
+) -> Scene {
+    let seconds = 10.0 + count as f64 / per_second;
+    let mut scene = Scene::new(21, family, seconds as u64 + 1);
+    scene.clients(0.0, seconds, 20.0);
+    for number in 0..count {
+        let at = BEGIN + 5 * SECOND + (number as f64 / per_second * 1e9) as u64;
+        let to = target(&scene, number);
+        scene.probe(at, scanner(family), to, answer(number));
+    }
+    scene
+}
+
+const ANSWERS: [Answer; 2] = [Answer::Reset, Answer::Nothing];
+
+#[test]
+fn many_ports_of_one_host() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for answer in ANSWERS {
+            for (count, rate) in [(1000, 1000.0), (200, 20.0), (60, 2.0), (60, 0.2)] {
+                let port = |scene: &Scene, n: u64| scene.port(1 + n as u16 * 7);
+                let scene = scanned(family, (count, rate), port, |_| answer);
+                jury.verdict(&format!("{count} ports {rate}/s {answer:?}"), &scene, &["scan"]);
+            }
+        }
+    }
+    jury.dismiss();
+}
+
+#[test]
+fn one_port_of_many_addresses() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for answer in ANSWERS {
+            for (count, rate) in [(250, 500.0), (120, 10.0), (60, 0.5)] {
+                let to = |scene: &Scene, n: u64| SocketAddr::new(scene.neighbour(n as u8 + 2), 22);
+                let scene = scanned(family, (count, rate), to, |_| answer);
+                let name = format!("{count} addresses {rate}/s {answer:?}");
+                jury.verdict(&name, &scene, &["scan"]);
+            }
+        }
+    }
+    jury.dismiss();
+}
+
+/// Most of what is tried answers: the scanner leaves it at that.
+#[test]
+fn mostly_open_ports() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for (count, rate) in [(60, 20.0), (60, 1.0)] {
+            let open = |n: u64| if n.is_multiple_of(4) { Answer::Reset } else { Answer::Open };
+            let port = |scene: &Scene, n: u64| scene.port(1000 + n as u16);
+            let ports = scanned(family, (count, rate), port, open);
+            jury.hear(&format!("{count} open ports {rate}/s"), &ports, View::Both, &[&["scan"]]);
+            let to = |scene: &Scene, n: u64| SocketAddr::new(scene.neighbour(n as u8 + 2), 443);
+            let hosts = scanned(family, (count, rate), to, open);
+            jury.hear(&format!("{count} open hosts {rate}/s"), &hosts, View::Both, &[&["scan"]]);
+        }
+    }
+    jury.dismiss();
+}
+
+/// Sixteen thousand ports of which some are open, by several scanners at once.
+#[test]
+fn a_sweep_by_several_scanners() {
+    let mut jury = Jury::default();
+    let mut scene = Scene::new(22, Family::V4, 20);
+    scene.clients(0.0, 20.0, 20.0);
+    for number in 0..16_000_u64 {
+        let at = BEGIN + 3 * SECOND + number * MS;
+        let scanner = host(Family::V4, number % 12 + 1);
+        let to = scene.port(number as u16 + 1);
+        let answer = if number % 997 == 0 { Answer::Open } else { Answer::Reset };
+        scene.probe(at, scanner, to, answer);
+    }
+    jury.verdict("sweep", &scene, &["scan"]);
+    jury.dismiss();
+}
+
+/// Three knocks, and the door opens.
+#[test]
+fn port_knocking() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        let mut scene = Scene::new(23, family, 60);
+        scene.clients(0.0, 60.0, 20.0);
+        for visit in 0..5_u64 {
+            let at = BEGIN + (5 + visit * 10) * SECOND;
+            let (ip, look, rtt) = scene.client(visit % 2);
+            for (number, port) in [7000, 8000, 9000].into_iter().enumerate() {
+                let to = scene.port(port);
+                scene.probe(at + number as u64 * 300 * MS, ip, to, Answer::Nothing);
+            }
+            let server = scene.port(22);
+            let client = SocketAddr::new(ip, scene.ephemeral());
+            let (at, fate) = (at + 2 * SECOND, Fate::Completes);
+            scene.connect(&Attempt { at, client, server, look, rtt, fate });
+        }
+        jury.verdict("port knocking", &scene, &[]);
+    }
+    jury.dismiss();
+}
+
+/// A colleague whose bookmarks are out of date: it fails at ten ports, but uses the server all day.
+#[test]
+fn a_known_client_that_tries_some_closed_ports() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        let mut scene = Scene::new(24, family, 60);
+        let (ip, look, rtt) = scene.client(3);
+        for n in 0..50_u64 {
+            let (at, client) = (BEGIN + n * SECOND, SocketAddr::new(ip, scene.ephemeral()));
+            let (server, look, fate) = (scene.server, look.clone(), Fate::Completes);
+            scene.connect(&Attempt { at, client, server, look, rtt, fate });
+            if n % 5 == 0 {
+                let to = scene.port(8000 + n as u16);
+                scene.probe(at + 10 * MS, ip, to, Answer::Reset);
+            }
+        }
+        jury.hear("known client", &scene, View::Both, &[&[]]);
+    }
+    jury.dismiss();
+}
