@@ -81,6 +81,8 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
         severity: Severity::Warning,
         event: "rule_withdrawn".to_owned(),
         message: message.clone(),
+        prefix: Some("203.0.113.0/24".parse().unwrap()),
+        interfaces: vec!["eth0".to_owned()],
         incident: None,
     };
     let lost = lab.edge.run(|| {
@@ -93,6 +95,8 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
     let entries = journald.entries("TCPGUARD_EVENT=rule_withdrawn").unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0]["MESSAGE"].as_str().map(str::len), Some(message.len()));
+    assert_eq!(entries[0]["TCPGUARD_PREFIX"], "203.0.113.0/24");
+    assert_eq!(entries[0]["TCPGUARD_IFACE"], "eth0");
 }
 
 #[test]

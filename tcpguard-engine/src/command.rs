@@ -88,6 +88,8 @@ pub enum Command {
         event: &'static str,
         /// One line in words.
         message: String,
+        /// The prefix that it is about, where a rule or exemption for one is.
+        prefix: Option<IpNet>,
         /// The incident it belongs to, as it is now.
         incident: Option<Box<IncidentReport>>,
     },

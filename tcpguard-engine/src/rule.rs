@@ -48,6 +48,16 @@ pub enum Matcher {
     },
 }
 
+impl Matcher {
+    /// The sources that it names; a signature names none.
+    pub const fn prefix(&self) -> Option<IpNet> {
+        match self {
+            Self::Source(net) => Some(*net),
+            Self::Signature { .. } => None,
+        }
+    }
+}
+
 /// On whose word a rule exists.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {

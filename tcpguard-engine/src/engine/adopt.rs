@@ -56,7 +56,8 @@ impl Engine {
                 incident.note(now, text.clone());
             }
         }
-        self.tell_of_rule(Severity::Warning, "rule_failed", text, entry.incident());
+        let prefix = entry.rule.matcher.prefix();
+        self.tell_of_rule(Severity::Warning, "rule_failed", text, prefix, entry.incident());
     }
 
     /// What was learned of the listeners, for [`Engine::teach`] of a later run.

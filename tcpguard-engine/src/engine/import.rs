@@ -45,7 +45,7 @@ impl Engine {
             rules.len()
         );
         self.replace_rules(now, book, format!("not among the rules that uid {uid} imports"));
-        self.tell_of_rule(Severity::Notice, "rules_imported", text, None);
+        self.tell_of_rule(Severity::Notice, "rules_imported", text, None, None);
         Ok(Response::Imported(report))
     }
 
@@ -77,12 +77,13 @@ impl Engine {
         self.replace_rules(now, Book::default(), why.to_owned());
         if all.len() > TOLD_SINGLY {
             let text = format!("all {} rules {why}", all.len());
-            self.tell_of_rule(Severity::Notice, "rule_removed", text, None);
+            self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);
         } else {
-            for (_, report) in &all {
+            for (matcher, report) in &all {
                 let text =
                     format!("rule {} {why}: {} {}", report.id.0, report.kind, report.matches);
-                self.tell_of_rule(Severity::Notice, "rule_removed", text, report.incident);
+                let (prefix, incident) = (matcher.prefix(), report.incident);
+                self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, incident);
             }
         }
         Ok(Response::Unblocked(all.into_iter().map(|(_, report)| report).collect()))
@@ -112,6 +113,6 @@ impl Engine {
         let text = format!(
             "the kernel did not take the new rules: {why}; the rules are what they were, try again"
         );
-        self.tell_of_rule(Severity::Warning, "rule_failed", text, None);
+        self.tell_of_rule(Severity::Warning, "rule_failed", text, None, None);
     }
 }

@@ -184,6 +184,7 @@ impl Engine {
                     "{open} incidents are open, further alarms are not followed up: look at the \
                      whole host's SYN rate: tcpguard status"
                 ),
+                prefix: None,
                 incident: None,
             });
         }
@@ -214,6 +215,7 @@ impl Engine {
             severity: report.severity,
             event: news_event(before, report.class),
             message: story(&report, self.mode),
+            prefix: None,
             incident: Some(Box::new(report)),
         });
     }
@@ -285,6 +287,7 @@ impl Engine {
                 report.class.in_words(),
                 report.listener,
             ),
+            prefix: None,
             incident: Some(Box::new(report.clone())),
         });
     }

@@ -81,7 +81,7 @@ impl Engine {
         };
         let text =
             format!("rule {}: uid {uid} blocks {net} for {}: {reason}", id.0, span(lifetime));
-        self.tell_of_rule(Severity::Notice, "rule_installed", text, None);
+        self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(net), None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
         report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
     }
@@ -142,7 +142,7 @@ impl Engine {
         }
         self.hand_out_allowed();
         self.release_exempt(now);
-        self.tell_of_rule(Severity::Notice, "allow_added", text, None);
+        self.tell_of_rule(Severity::Notice, "allow_added", text, Some(entry.net), None);
         Ok(Response::Allowed(entry))
     }
 
@@ -154,7 +154,7 @@ impl Engine {
         self.hand_out_allowed();
         for entry in &removed {
             let text = format!("uid {uid} no longer allows {}", entry.net);
-            self.tell_of_rule(Severity::Notice, "allow_removed", text, None);
+            self.tell_of_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
         }
         Ok(Response::Disallowed(removed))
     }
@@ -168,7 +168,7 @@ impl Engine {
         self.hand_out_allowed();
         for entry in ended {
             let text = format!("{} is no longer allowed: its time is over", entry.net);
-            self.tell_of_rule(Severity::Notice, "allow_removed", text, None);
+            self.tell_of_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
         }
     }
 
@@ -198,7 +198,8 @@ impl Engine {
             self.refuse(matcher, why);
             self.remove_rule(now, *id, why.to_owned());
             let text = format!("rule {} {why}: {} {}", id.0, report.kind, report.matches);
-            self.tell_of_rule(Severity::Notice, "rule_removed", text, report.incident);
+            let prefix = matcher.prefix();
+            self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, report.incident);
         }
         Ok(Response::Unblocked(removed.into_iter().map(|(.., report)| report).collect()))
     }
@@ -216,7 +217,7 @@ impl Engine {
             Mode::Enforce => "enforce",
         };
         let text = format!("uid {uid} changed the mode from {} to {}", name(was), name(mode));
-        self.tell_of_rule(Severity::Notice, "mode_changed", text, None);
+        self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);
         if mode == Mode::Off {
             let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
             let gone = automatic.map(|entry| (entry.rule.matcher, "the guard is off".to_owned()));

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::Engine;
 use crate::evidence::describe;
 use crate::incident::Incident;
@@ -87,7 +89,8 @@ impl Engine {
         let text = format!("rule {} {does} {words}: {}", rule.id.0, wanted.reason);
         self.commands.push_back(Command::InstallRule(rule));
         self.note(now, wanted.incident, text.clone());
-        self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(wanted.incident));
+        let (prefix, incident) = (wanted.matcher.prefix(), Some(wanted.incident));
+        self.tell_of_rule(Severity::Notice, "rule_installed", text, prefix, incident);
     }
 
     pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
@@ -133,7 +136,8 @@ impl Engine {
             if let Some(incident) = entry.incident() {
                 self.note(now, incident, text.clone());
             }
-            self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, entry.incident());
+            let prefix = entry.rule.matcher.prefix();
+            self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, prefix, entry.incident());
         }
     }
 
@@ -161,6 +165,7 @@ impl Engine {
         severity: Severity,
         event: &'static str,
         message: String,
+        prefix: Option<IpNet>,
         incident: Option<u64>,
     ) {
         let open = |watch: &&Watch| {
@@ -174,7 +179,7 @@ impl Engine {
             incident.actions_told();
         }
         let incident = listener.and_then(|id| self.incident_report(id, None)).map(Box::new);
-        self.commands.push_back(Command::Alert { severity, event, message, incident });
+        self.commands.push_back(Command::Alert { severity, event, message, prefix, incident });
     }
 
     /// Follows as many flows as can be followed.

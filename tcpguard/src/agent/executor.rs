@@ -134,9 +134,17 @@ impl Executor {
                 let flood = Flood { signatures, sources, answered_before, older_than };
                 self.clean(listener, &flood, limit, sockets);
             }
-            Command::Alert { severity, event, message, incident } => {
+            Command::Alert { severity, event, message, prefix, incident } => {
                 let event = event.to_owned();
-                return Ok(Followup::Alert(Alert { severity, event, message, incident }));
+                let interfaces = Vec::new();
+                return Ok(Followup::Alert(Alert {
+                    severity,
+                    event,
+                    message,
+                    prefix,
+                    interfaces,
+                    incident,
+                }));
             }
         }
         Ok(Followup::None)

@@ -106,8 +106,9 @@ impl Guard {
 
     /// Notices interfaces that came, went or changed.
     pub fn check_interfaces(&mut self) {
-        for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
-            self.tell(Severity::Warning, "interface_changed", news);
+        for (interfaces, news) in self.interfaces.check(&mut self.object, &self.executor.dataplane)
+        {
+            self.tell_of_interfaces(Severity::Warning, "interface_changed", news, interfaces);
         }
     }
 
@@ -356,7 +357,8 @@ impl Guard {
             if !detached.is_empty() {
                 let names = detached.join(", ");
                 let message = format!("uid {} took the filter off {names}", peer.uid);
-                self.tell(Severity::Warning, "filter_detached", message);
+                let all = detached.clone();
+                self.tell_of_interfaces(Severity::Warning, "filter_detached", message, all);
             }
             return Response::Detached { interfaces: detached };
         }

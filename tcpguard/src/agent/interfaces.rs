@@ -119,8 +119,12 @@ impl Interfaces {
     }
 
     /// Compares what is attached with the interfaces as they are, and attaches what is missing.
-    /// Returns a line for each change.
-    pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<String> {
+    /// Returns a line for each change, and the interfaces that it is about.
+    pub fn check(
+        &mut self,
+        object: &mut Object,
+        dataplane: &Dataplane,
+    ) -> Vec<(Vec<String>, String)> {
         let Ok(now) = interfaces::list() else { return Vec::new() };
         let mut news = Vec::new();
         let mut moved = false;
@@ -140,10 +144,8 @@ impl Interfaces {
                 continue;
             }
             if let Some(lost) = guarded.attachment.take() {
-                news.push(format!(
-                    "{} is no longer protected: the filter is not whole",
-                    guarded.name
-                ));
+                let text = "is no longer protected: the filter is not whole";
+                news.push(guarded.news(text));
                 // On the same interface what is left of it is taken over, which opens no gap.
                 if lost.ifindex != index {
                     lost.remove();
@@ -156,18 +158,18 @@ impl Interfaces {
                     guarded.attachment = Some(attachment);
                     guarded.failed = None;
                     guarded.present = interfaces::by_name(&guarded.name).ok();
-                    news.push(format!("{} is protected again", guarded.name));
+                    news.push(guarded.news("is protected again"));
                 }
                 Err(error) => {
                     if guarded.failed.is_none() {
-                        news.push(format!("{} is not protected: {error}", guarded.name));
+                        news.push(guarded.news(&format!("is not protected: {error}")));
                     }
                     guarded.failed = Some((Instant::now(), error.to_string()));
                 }
             }
         }
         if moved && let Err(error) = self.write_slots(dataplane) {
-            news.push(error.to_string());
+            news.push((Vec::new(), error.to_string()));
         }
         news
     }
@@ -254,6 +256,11 @@ fn slots(interfaces: &[Interface], dataplane: &Dataplane) -> Result<Vec<u8>, Ker
 }
 
 impl Guarded {
+    /// A line about this interface, and its name.
+    fn news(&self, text: &str) -> (Vec<String>, String) {
+        (vec![self.name.clone()], format!("{} {text}", self.name))
+    }
+
     fn mode(&self) -> Option<AttachMode> {
         self.attachment.as_ref()?;
         // Asked of the interface, not remembered: a filter may have been taken over.

@@ -225,7 +225,19 @@ impl Guard {
 
     /// Raises an alert of the agent's own.
     pub(super) fn tell(&mut self, severity: Severity, event: &str, message: String) {
-        self.raise(&Alert { severity, event: event.to_owned(), message, incident: None });
+        self.tell_of_interfaces(severity, event, message, Vec::new());
+    }
+
+    /// Raises one that is about interfaces.
+    pub(super) fn tell_of_interfaces(
+        &mut self,
+        severity: Severity,
+        event: &str,
+        message: String,
+        interfaces: Vec<String>,
+    ) {
+        let (event, prefix, incident) = (event.to_owned(), None, None);
+        self.raise(&Alert { severity, event, message, prefix, interfaces, incident });
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{Stderr, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tcpguard_engine::{IncidentReport, Mode, Severity};
 
 use super::{Journal, journal, stderr};
@@ -24,6 +25,10 @@ pub struct Alert {
     pub event: String,
     /// One line in words.
     pub message: String,
+    /// The prefix that it is about, where a rule or exemption for one is.
+    pub prefix: Option<IpNet>,
+    /// The interfaces that it is about.
+    pub interfaces: Vec<String>,
     /// The incident it belongs to, as it was then.
     pub incident: Option<Box<IncidentReport>>,
 }
@@ -145,6 +150,8 @@ mod tests {
             severity: Severity::Warning,
             event: "rule_withdrawn".to_owned(),
             message: message.to_owned(),
+            prefix: None,
+            interfaces: Vec::new(),
             incident: None,
         }
     }

@@ -103,6 +103,12 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     field(&mut entry, "TCPGUARD_EVENT", &alert.event);
     field(&mut entry, "TCPGUARD_SEVERITY", alert.severity_name());
     field(&mut entry, "TCPGUARD_MODE", mode_name(mode));
+    if let Some(prefix) = &alert.prefix {
+        field(&mut entry, "TCPGUARD_PREFIX", &prefix.to_string());
+    }
+    for interface in &alert.interfaces {
+        field(&mut entry, "TCPGUARD_IFACE", interface);
+    }
     if let Some(incident) = &alert.incident {
         let evidence = &incident.evidence;
         field(&mut entry, "TCPGUARD_ALERT_ID", &incident.id.to_string());
@@ -167,6 +173,8 @@ mod tests {
             severity: Severity::Critical,
             event: "attack_started".to_owned(),
             message: message.to_owned(),
+            prefix: None,
+            interfaces: Vec::new(),
             incident: None,
         }
     }
@@ -192,6 +200,17 @@ mod tests {
              TCPGUARD_SEVERITY=critical\n\
              TCPGUARD_MODE=enforce\n"
         );
+    }
+
+    #[test]
+    fn what_an_alert_is_about_has_fields_of_its_own() {
+        let (_dir, socket, mut journal) = journald();
+        let prefix = Some("203.0.113.0/24".parse().unwrap());
+        let interfaces = vec!["eth0".to_owned(), "eth1".to_owned()];
+        journal.send(&Alert { prefix, interfaces, ..alert("x") }, Mode::Enforce);
+        let text = String::from_utf8(received(&socket)).unwrap();
+        let about = "TCPGUARD_PREFIX=203.0.113.0/24\nTCPGUARD_IFACE=eth0\nTCPGUARD_IFACE=eth1\n";
+        assert!(text.ends_with(about), "{text}");
     }
 
     #[test]

@@ -326,7 +326,7 @@ impl Lab {
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
-                Command::Alert { severity, event, message, incident } => self.told.push(Told {
+                Command::Alert { severity, event, message, incident, .. } => self.told.push(Told {
                     at: t,
                     severity,
                     event,
