@@ -16,9 +16,9 @@ use crate::abi::maps::{
     HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, SEEN_BUCKETS,
 };
 use crate::abi::{
-    Addr, Class, Client, Config, Flow, FlowKey, HashKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceCounters,
+    Addr, Class, Client, Config, CookieKey, CookieKeys, Flow, FlowKey, HashKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
 };
 use crate::fastpath::{self, Interest, Steps, Tables, Work, step};
 
@@ -89,6 +89,18 @@ pub const fn hash_key(seed: u64) -> HashKey {
         at += 1;
     }
     HashKey(key)
+}
+
+/// Cookie keys made from a seed; see [`hash_key`].
+pub const fn cookie_keys(seed: u64) -> CookieKeys {
+    let HashKey(words) = hash_key(!seed);
+    let mut keys = CookieKeys { timestamp_offset: words[8] as u32, drawn: 1, ..CookieKeys::NONE };
+    let mut at = 0;
+    while at < keys.keys.len() {
+        keys.keys[at] = CookieKey([words[2 * at], words[2 * at + 1]]);
+        at += 1;
+    }
+    keys
 }
 
 impl Model {

@@ -10,6 +10,7 @@
 mod addr;
 mod codes;
 mod config;
+mod cookie;
 mod counters;
 mod keys;
 pub mod maps;
@@ -18,6 +19,7 @@ mod values;
 pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
+pub use cookie::{COOKIE_KEYS, CookieKey, CookieKeys, SynAckRecord};
 pub use counters::{
     CLASS_SLOTS, HostCounters, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits,
     SourceCounters,
