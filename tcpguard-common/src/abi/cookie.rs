@@ -43,20 +43,9 @@ pub struct SynAckRecord {
     pub mac: [u8; 6],
     /// Time to live or hop limit.
     pub ttl: u8,
-    /// The last window scale that was sent, if [`SynAckRecord::WSCALE`] is set.
+    /// The last window scale that was sent, if there was one.
     pub wscale: u8,
-    /// Which options have been sent to clients that offered them: bits of this type. One that was
-    /// never seen is never promised.
+    /// Which options have been sent to clients that offered them: bits of
+    /// [`crate::wire::option`]. One that was never seen is never promised.
     pub options: u32,
-}
-
-impl SynAckRecord {
-    /// Window scale.
-    pub const WSCALE: u32 = 1;
-    /// SACK permitted.
-    pub const SACK: u32 = 2;
-    /// Timestamps.
-    pub const TIMESTAMPS: u32 = 4;
-    /// ECN was accepted.
-    pub const ECN: u32 = 8;
 }

@@ -13,6 +13,7 @@ mod config;
 mod cookie;
 mod counters;
 mod keys;
+mod kfuncs;
 pub mod maps;
 mod values;
 
@@ -25,6 +26,7 @@ pub use counters::{
     SourceCounters,
 };
 pub use keys::{FlowKey, ListenerKey, PrefixV4, PrefixV6, SignatureKey};
+pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use values::{
     Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket, SeenSyn,
 };

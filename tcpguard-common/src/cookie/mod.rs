@@ -19,10 +19,11 @@ mod offer;
 mod siphash;
 mod table;
 
-pub use offer::{MAX_WSCALE, NO_WSCALE, Offer};
+pub use offer::{MAX_WSCALE, Offer};
 pub use table::{ENTRIES, floor};
 
 use crate::abi::{COOKIE_KEYS, CookieKey, CookieKeys, FlowKey};
+use crate::wire::option;
 use siphash::SipHash;
 
 /// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
@@ -36,11 +37,13 @@ pub const SLOT_TICKS: u64 = 1 << SLOT_SHIFT;
 pub const MAC_BITS: u32 = 28;
 const MAC: u32 = (1 << MAC_BITS) - 1;
 
-const WSCALE: u64 = 0x0f;
-const SACK: u64 = 0x10;
-const ECN: u64 = 0x20;
 /// The bits of a timestamp that hold options instead of time.
 const OPTIONS: u64 = 0x3f;
+const WSCALE: u64 = 0x0f;
+/// In place of a window scale: none.
+const UNSCALED: u64 = 0x0f;
+const SACK: u64 = 0x10;
+const ECN: u64 = 0x20;
 
 /// Boot time in ns, in ticks.
 #[inline(always)]
@@ -83,16 +86,72 @@ pub struct Handshake<'a> {
     pub client_isn: u32,
 }
 
+/// What a cookie will say of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Choice {
+    /// Index into the table of its kind.
+    index: u32,
+    /// The low bits of the timestamp.
+    options: u64,
+    /// Whether there is one.
+    stamped: bool,
+    /// The other family has other sizes.
+    v6: bool,
+}
+
+impl Choice {
+    /// For a client that offers `offer` of what the listener can do too, at an IPv6 address or not.
+    #[inline(always)]
+    pub fn new(offer: &Offer, v6: bool) -> Self {
+        if !offer.has(option::TIMESTAMPS) {
+            return Self { index: table::to_joint(offer, v6), options: 0, stamped: false, v6 };
+        }
+        let wscale =
+            if offer.has(option::WSCALE) { u64::from(offer.wscale) & WSCALE } else { UNSCALED };
+        let sack = if offer.has(option::SACK) { SACK } else { 0 };
+        let ecn = if offer.has(option::ECN) { ECN } else { 0 };
+        let index = table::to_mss(offer.mss, v6);
+        Self { index, options: wscale | sack | ecn, stamped: true, v6 }
+    }
+
+    /// The same choice, with every number passed through `change`: see `Frame::forget`. Else the
+    /// verifier would walk all that follows once for each entry of the tables.
+    #[inline(always)]
+    pub fn map(self, change: impl Fn(u64) -> u64) -> Self {
+        let packed = change(u64::from(self.index) | self.options << 8);
+        Self { index: packed as u32 & 0xff, options: packed >> 8, ..self }
+    }
+
+    /// The client as it will be remembered: what may be promised to it beside the listener's own
+    /// sizes.
+    #[inline(always)]
+    pub fn agreed(&self) -> Offer {
+        if !self.stamped {
+            return table::from_joint(self.index, self.v6);
+        }
+        let mut options = option::TIMESTAMPS;
+        let mut wscale = 0;
+        if self.options & WSCALE != UNSCALED {
+            options |= option::WSCALE;
+            wscale = (self.options & WSCALE) as u8;
+        }
+        if self.options & SACK != 0 {
+            options |= option::SACK;
+        }
+        if self.options & ECN != 0 {
+            options |= option::ECN;
+        }
+        Offer { mss: table::from_mss(self.index, self.v6), wscale, options }
+    }
+}
+
 /// What is sent in the SYN-ACK.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cookie {
     /// Sequence number.
     pub isn: u32,
-    /// Timestamp, where [`Offer::timestamps`] is set in `agreed`.
+    /// Timestamp, 0 without.
     pub timestamp: u32,
-    /// The client as it will be remembered: what the SYN-ACK may promise beside the listener's own
-    /// sizes.
-    pub agreed: Offer,
 }
 
 /// The message of the MAC, up to what differs between tries.
@@ -137,31 +196,22 @@ fn isn(key: &CookieKey, handshake: &Handshake<'_>, index: u32, time: u32, stampe
     index << MAC_BITS | mac & MAC
 }
 
-/// The cookie for a SYN that arrived at `tick`. `offer` is what the client offers of what the
-/// listener can do too.
+/// The cookie for a SYN that arrived at `tick`.
 #[inline(always)]
-pub fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, offer: &Offer) -> Cookie {
-    let v6 = is_v6(handshake.flow);
-    if !offer.timestamps {
-        let (index, agreed) = table::to_joint(offer, v6);
-        let slot = slot(tick);
-        let isn = isn(keys.of(slot), handshake, index, slot as u32, false);
-        return Cookie { isn, timestamp: 0, agreed };
+pub fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, choice: &Choice) -> Cookie {
+    let (mut time, mut number, mut timestamp) = (tick, slot(tick) as u32, 0);
+    if choice.stamped {
+        // Never ahead of the clock, or the next timestamp would be older and the client would
+        // refuse the segment (RFC 7323 §5).
+        time = tick & !OPTIONS | choice.options;
+        if time > tick {
+            time = time.wrapping_sub(OPTIONS + 1);
+        }
+        timestamp = self::timestamp(keys, time);
+        number = timestamp;
     }
-    let index = table::to_mss(offer.mss, v6);
-    let options = u64::from(offer.wscale) & WSCALE
-        | if offer.sack { SACK } else { 0 }
-        | if offer.ecn { ECN } else { 0 };
-    // Never ahead of the clock, or the next timestamp would be older and the client would refuse
-    // the segment (RFC 7323 §5).
-    let mut time = tick & !OPTIONS | options;
-    if time > tick {
-        time = time.wrapping_sub(OPTIONS + 1);
-    }
-    let timestamp = timestamp(keys, time);
-    let isn = isn(keys.of(slot(time)), handshake, index, timestamp, true);
-    let agreed = Offer { mss: table::from_mss(index, v6), ..*offer };
-    Cookie { isn, timestamp, agreed }
+    let isn = isn(keys.of(slot(time)), handshake, choice.index, number, choice.stamped);
+    Cookie { isn, timestamp }
 }
 
 /// Whether `isn` (one less than what the ACK acknowledges) is a cookie that this host made within
@@ -191,15 +241,14 @@ fn check_bits(
     let v6 = is_v6(handshake.flow);
     let index = cookie >> MAC_BITS;
     let now = slot(tick);
+    let mut choice = Choice { index, options: 0, stamped: false, v6 };
     let is = |slot: u64, time: u32, stamped: bool| {
         (isn(keys.of(slot), handshake, index, time, stamped) ^ cookie) & compared == 0
     };
     let Some(echo) = echo else {
-        if is(now, now as u32, false) {
-            return Some(table::from_joint(index, v6));
-        }
         let before = now.wrapping_sub(1);
-        return is(before, before as u32, false).then(|| table::from_joint(index, v6));
+        let good = is(now, now as u32, false) || is(before, before as u32, false);
+        return if good { Some(choice.agreed()) } else { None };
     };
     let plain = u64::from(echo.wrapping_sub(keys.timestamp_offset));
     // How long ago it was made, as far as the bits that hold time say; they are never ahead.
@@ -209,13 +258,8 @@ fn check_bits(
     if age > 2 * SLOT_TICKS || now.wrapping_sub(made) > 1 || !is(made, echo, true) {
         return None;
     }
-    Some(Offer {
-        mss: table::from_mss(index, v6),
-        wscale: (plain & WSCALE) as u8,
-        sack: plain & SACK != 0,
-        ecn: plain & ECN != 0,
-        timestamps: true,
-    })
+    (choice.options, choice.stamped) = (plain & OPTIONS, true);
+    Some(choice.agreed())
 }
 
 #[cfg(test)]

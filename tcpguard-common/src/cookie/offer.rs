@@ -1,7 +1,7 @@
 //! What the two ends of a connection tell each other in SYN and SYN-ACK.
 
-/// [`Offer::wscale`] of an end that does not scale windows.
-pub const NO_WSCALE: u8 = 15;
+use crate::wire::option;
+
 /// The largest window scale, RFC 7323 §2.3.
 pub const MAX_WSCALE: u8 = 14;
 
@@ -10,27 +10,36 @@ pub const MAX_WSCALE: u8 = 14;
 pub struct Offer {
     /// The largest segment that it takes, in bytes without headers.
     pub mss: u16,
-    /// Its window scale, at most [`MAX_WSCALE`], or [`NO_WSCALE`].
+    /// Its window scale, at most [`MAX_WSCALE`]; 0 without [`option::WSCALE`].
     pub wscale: u8,
-    /// Selective acknowledgements.
-    pub sack: bool,
-    /// Explicit congestion notification, RFC 3168.
-    pub ecn: bool,
-    /// Timestamps, RFC 7323 §3.
-    pub timestamps: bool,
+    /// Bits of [`option`].
+    pub options: u32,
 }
 
 impl Offer {
-    /// What of this offer both ends can do: no option that the other lacks.
+    /// An offer, with the window scale as the standard wants it read.
     #[inline(always)]
-    pub const fn limited_to(mut self, other: &Self) -> Self {
-        if other.wscale == NO_WSCALE {
-            self.wscale = NO_WSCALE;
-        }
-        self.sack &= other.sack;
-        self.ecn &= other.ecn;
-        self.timestamps &= other.timestamps;
-        self
+    pub const fn new(mss: u16, wscale: u8, options: u32) -> Self {
+        let wscale = if options & option::WSCALE == 0 {
+            0
+        } else if wscale > MAX_WSCALE {
+            MAX_WSCALE
+        } else {
+            wscale
+        };
+        Self { mss, wscale, options }
+    }
+
+    /// Whether it has this option.
+    #[inline(always)]
+    pub const fn has(&self, option: u32) -> bool {
+        self.options & option != 0
+    }
+
+    /// A number that grows with the window scale, 0 without one.
+    #[inline(always)]
+    pub(super) const fn scaling(&self) -> u8 {
+        if self.has(option::WSCALE) { self.wscale + 1 } else { 0 }
     }
 }
 
@@ -39,12 +48,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_option_needs_both_ends_and_sizes_are_the_offerers_own() {
-        let all = Offer { mss: 1460, wscale: 7, sack: true, ecn: true, timestamps: true };
-        let none = Offer { mss: 536, wscale: NO_WSCALE, ..Offer::default() };
-        let other = Offer { mss: 1400, wscale: 10, ..all };
-        assert_eq!(all.limited_to(&other), all);
-        assert_eq!(all.limited_to(&none), Offer { mss: 1460, ..none });
-        assert_eq!(none.limited_to(&all), none);
+    fn a_window_scale_beyond_the_standards_is_read_as_its_largest() {
+        assert_eq!(Offer::new(1460, 200, option::WSCALE).wscale, MAX_WSCALE);
+        assert_eq!(Offer::new(1460, 7, option::SACK).wscale, 0);
+        let unscaled = Offer::new(1460, 0, option::WSCALE);
+        assert!(unscaled.scaling() > Offer::new(1460, 0, 0).scaling());
     }
 }

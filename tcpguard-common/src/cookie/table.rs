@@ -10,7 +10,8 @@
 //! larger window scale would overrun its buffer. The one exception is what the standards let a host
 //! assume of any other, see [`floor`].
 
-use super::offer::{NO_WSCALE, Offer};
+use super::offer::Offer;
+use crate::wire::option;
 
 /// Entries of each table.
 pub const ENTRIES: usize = 16;
@@ -28,96 +29,114 @@ pub const fn floor(v6: bool) -> u16 {
 }
 
 #[inline(always)]
+const fn headers(v6: bool) -> u16 {
+    if v6 { HEADERS_V6 } else { HEADERS_V4 }
+}
+
+#[inline(always)]
 const fn mss_at(mtu: u16, v6: bool) -> u16 {
-    let mss = if v6 { mtu - HEADERS_V6 } else { mtu - HEADERS_V4 };
+    let mss = mtu - headers(v6);
     if mss < floor(v6) { floor(v6) } else { mss }
+}
+
+/// The largest MTU whose MSS is not above `mss`.
+#[inline(always)]
+const fn mtu_of(mss: u16, v6: bool) -> u16 {
+    let mss = if mss < floor(v6) { floor(v6) } else { mss };
+    mss.saturating_add(headers(v6))
 }
 
 /// An entry of [`JOINT`].
 #[derive(Clone, Copy)]
 struct Joint {
     mtu: u16,
-    wscale: u8,
-    sack: bool,
+    /// As [`Offer::scaling`] says it.
+    scaling: u8,
+    sack: u8,
 }
 
-const fn joint(mtu: u16, wscale: u8, sack: bool) -> Joint {
-    Joint { mtu, wscale, sack }
+const fn joint(mtu: u16, wscale: Option<u8>, sack: bool) -> Joint {
+    let scaling = match wscale {
+        Some(wscale) => wscale + 1,
+        None => 0,
+    };
+    Joint { mtu, scaling, sack: sack as u8 }
 }
 
 /// For clients without timestamps, the most valuable first.
-const JOINT: [Joint; ENTRIES] = [
-    joint(1500, 8, true),
-    joint(1480, 8, true),
-    joint(1440, 8, true),
-    joint(1400, 8, true),
-    joint(1340, 8, true),
-    joint(576, 8, true),
-    joint(1500, 7, true),
-    joint(1440, 7, true),
-    joint(1340, 7, true),
-    joint(576, 7, true),
-    joint(1480, 2, true),
-    joint(1340, 2, true),
-    joint(1480, NO_WSCALE, true),
-    joint(576, NO_WSCALE, true),
-    joint(1480, NO_WSCALE, false),
-    joint(576, NO_WSCALE, false),
+static JOINT: [Joint; ENTRIES] = [
+    joint(1500, Some(8), true),
+    joint(1480, Some(8), true),
+    joint(1440, Some(8), true),
+    joint(1400, Some(8), true),
+    joint(1340, Some(8), true),
+    joint(576, Some(8), true),
+    joint(1500, Some(7), true),
+    joint(1440, Some(7), true),
+    joint(1340, Some(7), true),
+    joint(576, Some(7), true),
+    joint(1480, Some(2), true),
+    joint(1340, Some(2), true),
+    joint(1480, None, true),
+    joint(576, None, true),
+    joint(1480, None, false),
+    joint(576, None, false),
 ];
 
 /// Path MTUs for clients with timestamps, the largest first.
-const MTU: [u16; ENTRIES] =
+static MTU: [u16; ENTRIES] =
     [9000, 1500, 1492, 1480, 1460, 1440, 1430, 1420, 1400, 1380, 1360, 1340, 1300, 1280, 1024, 576];
 
-/// The first entry of [`JOINT`] that promises no more than `offer`; its index, and what the client is
-/// recorded with.
+/// Index of the first entry of [`JOINT`] that promises no more than `offer`.
 #[inline(always)]
-pub const fn to_joint(offer: &Offer, v6: bool) -> (u32, Offer) {
-    let mss = if offer.mss < floor(v6) { floor(v6) } else { offer.mss };
+pub fn to_joint(offer: &Offer, v6: bool) -> u32 {
+    let mtu = mtu_of(offer.mss, v6);
+    let (scaling, sack) = (offer.scaling(), u8::from(offer.has(option::SACK)));
     let mut index = 0;
-    while index < ENTRIES - 1 {
-        let entry = &JOINT[index];
-        let scales =
-            entry.wscale == NO_WSCALE || offer.wscale != NO_WSCALE && entry.wscale <= offer.wscale;
-        if mss_at(entry.mtu, v6) <= mss && scales && (offer.sack || !entry.sack) {
+    for entry in &JOINT {
+        if fits(entry.mtu, mtu, v6) && entry.scaling <= scaling && entry.sack <= sack {
             break;
         }
         index += 1;
     }
-    (index as u32, from_joint(index as u32, v6))
+    index
 }
 
 /// What entry `index` (modulo [`ENTRIES`]) of [`JOINT`] stands for.
 #[inline(always)]
-pub const fn from_joint(index: u32, v6: bool) -> Offer {
+pub fn from_joint(index: u32, v6: bool) -> Offer {
     let entry = &JOINT[index as usize & (ENTRIES - 1)];
-    Offer {
-        mss: mss_at(entry.mtu, v6),
-        wscale: entry.wscale,
-        sack: entry.sack,
-        ecn: false,
-        timestamps: false,
+    let mut options = if entry.sack != 0 { option::SACK } else { 0 };
+    if entry.scaling != 0 {
+        options |= option::WSCALE;
     }
+    Offer { mss: mss_at(entry.mtu, v6), wscale: entry.scaling.saturating_sub(1), options }
 }
 
-/// The first entry of [`MTU`] with an MSS of at most `mss`.
+/// Index of the first entry of [`MTU`] with an MSS of at most `mss`.
 #[inline(always)]
-pub const fn to_mss(mss: u16, v6: bool) -> u32 {
-    let mss = if mss < floor(v6) { floor(v6) } else { mss };
+pub fn to_mss(mss: u16, v6: bool) -> u32 {
+    let mtu = mtu_of(mss, v6);
     let mut index = 0;
-    while index < ENTRIES - 1 {
-        if mss_at(MTU[index], v6) <= mss {
+    for entry in &MTU {
+        if fits(*entry, mtu, v6) {
             break;
         }
         index += 1;
     }
-    index as u32
+    index
 }
 
 /// The MSS of entry `index` (modulo [`ENTRIES`]) of [`MTU`].
 #[inline(always)]
-pub const fn from_mss(index: u32, v6: bool) -> u16 {
+pub fn from_mss(index: u32, v6: bool) -> u16 {
     mss_at(MTU[index as usize & (ENTRIES - 1)], v6)
+}
+
+/// Whether an entry is not above a client's MTU. Entries below a family's floor mean the floor.
+#[inline(always)]
+const fn fits(entry: u16, mtu: u16, v6: bool) -> bool {
+    entry <= mtu || v6 && entry <= HEADERS_V6 + floor(true)
 }
 
 #[cfg(test)]
@@ -127,11 +146,17 @@ mod tests {
 
     const FAMILIES: [bool; 2] = [false, true];
 
+    fn offer(mss: u16, wscale: Option<u8>, sack: bool) -> Offer {
+        let options = if wscale.is_some() { option::WSCALE } else { 0 };
+        let options = options | if sack { option::SACK } else { 0 };
+        Offer::new(mss, wscale.unwrap_or(0), options)
+    }
+
     fn every_offer(mut each: impl FnMut(Offer)) {
         for mss in (0..=9200).chain([u16::MAX]) {
-            for wscale in 0..=NO_WSCALE {
+            for wscale in (0..=MAX_WSCALE).map(Some).chain([None]) {
                 for sack in [false, true] {
-                    each(Offer { mss, wscale, sack, ..Offer::default() });
+                    each(offer(mss, wscale, sack));
                 }
             }
         }
@@ -141,11 +166,10 @@ mod tests {
     fn no_client_is_recorded_with_more_than_it_said() {
         for v6 in FAMILIES {
             every_offer(|offer| {
-                let (_, kept) = to_joint(&offer, v6);
+                let kept = from_joint(to_joint(&offer, v6), v6);
                 assert!(kept.mss <= offer.mss.max(floor(v6)), "{offer:?}: {kept:?}");
-                let scales = kept.wscale == NO_WSCALE
-                    || offer.wscale != NO_WSCALE && kept.wscale <= offer.wscale;
-                assert!(scales && (offer.sack || !kept.sack), "{offer:?}: {kept:?}");
+                assert!(kept.scaling() <= offer.scaling(), "{offer:?}: {kept:?}");
+                assert_eq!(kept.options & !offer.options, 0, "{offer:?}: {kept:?}");
                 let fine = from_mss(to_mss(offer.mss, v6), v6);
                 assert!(fine <= offer.mss.max(floor(v6)), "{offer:?}: {fine}");
                 assert!(fine >= kept.mss, "timestamps never cost MSS: {offer:?}");
@@ -162,11 +186,12 @@ mod tests {
                 assert_eq!(from_mss(to_mss(mss, v6), v6), nearest.unwrap(), "{mss}");
             }
             every_offer(|offer| {
-                let (_, kept) = to_joint(&offer, v6);
-                let same = JOINT.iter().filter(|e| (e.wscale, e.sack) == (kept.wscale, kept.sack));
+                let kept = &JOINT[to_joint(&offer, v6) as usize];
+                let same =
+                    JOINT.iter().filter(|e| (e.scaling, e.sack) == (kept.scaling, kept.sack));
                 let mss = offer.mss.max(floor(v6));
                 let nearest = same.map(|entry| mss_at(entry.mtu, v6)).filter(|m| *m <= mss).max();
-                assert_eq!(Some(kept.mss), nearest, "{offer:?}");
+                assert_eq!(Some(mss_at(kept.mtu, v6)), nearest, "{offer:?}");
             });
         }
     }
@@ -176,33 +201,29 @@ mod tests {
     #[test]
     fn common_clients_lose_nothing_or_what_the_decision_says() {
         let cases = [
-            ("Windows 10 and 11", (1460, 8, true), (1460, 8, true)),
-            ("Windows behind PPPoE", (1452, 8, true), (1440, 8, true)),
-            ("Windows in a WireGuard tunnel", (1380, 8, true), (1360, 8, true)),
-            ("Linux without timestamps", (1460, 7, true), (1460, 7, true)),
-            ("Linux with large buffers", (1460, 10, true), (1460, 8, true)),
-            ("Windows 7", (1460, 2, true), (1440, 2, true)),
-            ("Windows XP", (1460, NO_WSCALE, true), (1440, NO_WSCALE, true)),
-            ("lwIP", (1460, NO_WSCALE, false), (1440, NO_WSCALE, false)),
-            ("no option at all", (536, NO_WSCALE, false), (536, NO_WSCALE, false)),
+            ("Windows 10 and 11", offer(1460, Some(8), true), offer(1460, Some(8), true)),
+            ("Windows behind PPPoE", offer(1452, Some(8), true), offer(1440, Some(8), true)),
+            ("Windows in a tunnel", offer(1380, Some(8), true), offer(1360, Some(8), true)),
+            ("Linux without timestamps", offer(1460, Some(7), true), offer(1460, Some(7), true)),
+            ("Linux with large buffers", offer(1460, Some(10), true), offer(1460, Some(8), true)),
+            ("Windows 7", offer(1460, Some(2), true), offer(1440, Some(2), true)),
+            ("Windows XP", offer(1460, None, true), offer(1440, None, true)),
+            ("lwIP", offer(1460, None, false), offer(1440, None, false)),
+            ("no option at all", offer(0, None, false), offer(536, None, false)),
         ];
-        for (who, (mss, wscale, sack), (kept_mss, kept_wscale, kept_sack)) in cases {
-            let (_, kept) = to_joint(&Offer { mss, wscale, sack, ..Offer::default() }, false);
-            let expected = (kept_mss, kept_wscale, kept_sack);
-            assert_eq!((kept.mss, kept.wscale, kept.sack), expected, "{who}");
+        for (who, said, expected) in cases {
+            assert_eq!(from_joint(to_joint(&said, false), false), expected, "{who}");
         }
-        let (_, v6) =
-            to_joint(&Offer { mss: 1440, wscale: 8, sack: true, ..Offer::default() }, true);
-        assert_eq!((v6.mss, v6.wscale, v6.sack), (1440, 8, true));
+        let windows = offer(1440, Some(8), true);
+        assert_eq!(from_joint(to_joint(&windows, true), true), windows);
     }
 
-    /// The shift that belongs to a scale is never beyond the standard's.
     #[test]
     fn every_entry_is_one_that_the_kernel_takes() {
         for index in 0..ENTRIES as u32 {
             for v6 in FAMILIES {
                 let entry = from_joint(index, v6);
-                assert!(entry.wscale == NO_WSCALE || entry.wscale <= MAX_WSCALE);
+                assert!(entry.wscale <= MAX_WSCALE);
                 assert!(entry.mss >= floor(v6) && from_mss(index, v6) >= floor(v6));
             }
         }

@@ -37,15 +37,19 @@ fn of(flow: &FlowKey) -> Handshake<'_> {
 
 /// A client without timestamps, as Windows is by default.
 fn windows() -> Offer {
-    Offer { mss: 1440, wscale: 8, sack: true, ..Offer::default() }
+    Offer::new(1440, 8, option::WSCALE | option::SACK)
 }
 
 fn linux() -> Offer {
-    Offer { mss: 1440, wscale: 10, sack: true, ecn: true, timestamps: true }
+    Offer::new(1440, 10, option::WSCALE | option::SACK | option::ECN | option::TIMESTAMPS)
 }
 
-fn echo(cookie: &Cookie) -> Option<u32> {
-    cookie.agreed.timestamps.then_some(cookie.timestamp)
+fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, offer: &Offer) -> Cookie {
+    super::make(keys, handshake, tick, &Choice::new(offer, is_v6(handshake.flow)))
+}
+
+fn echo(offer: &Offer, cookie: &Cookie) -> Option<u32> {
+    offer.has(option::TIMESTAMPS).then_some(cookie.timestamp)
 }
 
 #[test]
@@ -55,20 +59,22 @@ fn every_entry_of_both_tables_comes_back_as_it_was_agreed() {
         let v6 = is_v6(&flow);
         for index in 0..ENTRIES as u32 {
             let offer = table::from_joint(index, v6);
-            let cookie = make(&keys, &of(&flow), TICK, &offer);
+            let choice = Choice::new(&offer, v6);
             // Below the floor of a family several entries mean the same.
-            assert_eq!(cookie.agreed, offer);
+            assert_eq!(choice.agreed(), offer);
+            let cookie = make(&keys, &of(&flow), TICK, &offer);
             assert_eq!(check(&keys, &of(&flow), TICK, cookie.isn, None), Some(offer));
 
             let mss = table::from_mss(index, v6);
-            for (wscale, sack, ecn) in (0..=NO_WSCALE)
-                .flat_map(|scale| [(scale, false, true), (scale, true, false), (scale, true, true)])
-            {
-                let offer = Offer { mss, wscale, sack, ecn, timestamps: true };
-                let cookie = make(&keys, &of(&flow), TICK, &offer);
-                assert_eq!(cookie.agreed, offer);
-                let back = check(&keys, &of(&flow), TICK, cookie.isn, Some(cookie.timestamp));
-                assert_eq!(back, Some(offer));
+            for bits in 0..8 {
+                for wscale in 0..=MAX_WSCALE {
+                    let options = (bits & 3) | (bits & 4) << 1 | option::TIMESTAMPS;
+                    let offer = Offer::new(mss, wscale, options);
+                    assert_eq!(Choice::new(&offer, v6).agreed(), offer);
+                    let cookie = make(&keys, &of(&flow), TICK, &offer);
+                    let back = check(&keys, &of(&flow), TICK, cookie.isn, Some(cookie.timestamp));
+                    assert_eq!(back, Some(offer));
+                }
             }
         }
     }
@@ -81,7 +87,8 @@ fn a_cookie_is_good_for_one_slot_at_least_and_two_at_most() {
     for offer in [windows(), linux()] {
         for made in (39 * SLOT_TICKS..41 * SLOT_TICKS).step_by(509) {
             let cookie = make(&keys, &of(&flow), made, &offer);
-            let good = |at| check(&keys, &of(&flow), at, cookie.isn, echo(&cookie)).is_some();
+            let good =
+                |at| check(&keys, &of(&flow), at, cookie.isn, echo(&offer, &cookie)).is_some();
             // A timestamp may be up to 63 ticks old when it is sent.
             assert!(good(made) && good(made + SLOT_TICKS - 64), "made at {made}");
             assert!(!good(made + 2 * SLOT_TICKS), "made at {made}");
@@ -95,7 +102,7 @@ fn timestamps_are_never_ahead_of_the_clock_and_go_on_from_there() {
     let keys = cookie_keys(3);
     let flow = v4();
     for tick in TICK..TICK + 200 {
-        for wscale in 0..=NO_WSCALE {
+        for wscale in 0..=MAX_WSCALE {
             let cookie = make(&keys, &of(&flow), tick, &Offer { wscale, ..linux() });
             let behind = timestamp(&keys, tick).wrapping_sub(cookie.timestamp);
             assert!(behind < 64 + 64, "{behind} ticks");
@@ -110,7 +117,7 @@ fn whatever_is_changed_the_cookie_is_refused() {
     for flow in both() {
         for offer in [windows(), linux()] {
             let cookie = make(&keys, &of(&flow), TICK, &offer);
-            let stamp = echo(&cookie);
+            let stamp = echo(&offer, &cookie);
             let refused = |keys: &CookieKeys, handshake: Handshake<'_>, isn, stamp| {
                 assert_eq!(check(keys, &handshake, TICK, isn, stamp), None);
             };

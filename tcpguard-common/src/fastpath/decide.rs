@@ -46,6 +46,8 @@ pub struct Interest {
     pub fingerprint: bool,
     /// Record it among the flows: it belongs to the sample.
     pub record: bool,
+    /// Answer it with a cookie, if it may pass: its listener is armed.
+    pub reply: bool,
 }
 
 /// The steps of the decision about an arriving frame, which [`ingress`] puts together.
@@ -66,6 +68,8 @@ pub trait Steps {
     fn judge_match(&mut self) -> Reason;
     /// See [`super::step::record_syn`].
     fn record_syn(&mut self, dropped: bool);
+    /// See [`super::step::reply`].
+    fn reply(&mut self) -> Option<Reason>;
     /// See [`super::step::answer`].
     fn answer(&mut self);
     /// See [`super::step::follow`].
@@ -95,7 +99,11 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             if interest.record {
                 steps.record_syn(matches!(reason.action(), Action::Drop));
             }
-            reason
+            if interest.reply && matches!(reason.action(), Action::Pass) {
+                steps.reply().unwrap_or(reason)
+            } else {
+                reason
+            }
         }
         Ok(Class::SynAck) => {
             steps.answer();
@@ -110,17 +118,18 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     }
 }
 
-/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs.
+/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. Returns whether
+/// [`super::learn`] can learn from it.
 #[inline(always)]
-pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) {
+pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) -> bool {
     if config.abi_version != ABI_VERSION {
-        return;
+        return false;
     }
     let Ok(segment) = wire::parse(frame) else {
-        return;
+        return false;
     };
     match classify(segment.flags) {
-        Class::SynAck => syn_ack_sent(config, tables, &segment),
+        Class::SynAck => return syn_ack_sent(config, tables, &segment),
         Class::Syn => own_syn(config, tables, &segment),
         Class::Rst => {
             if let Some(listener) = find_listener(tables, &segment.flow.reversed()) {
@@ -129,6 +138,7 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: 
         }
         _ => {}
     }
+    false
 }
 
 /// Records a handshake that the kernel completed.
@@ -145,21 +155,34 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey) {
     validate(tables, &flow.client, now, 1);
 }
 
+/// Returns whether it belongs to a known listener and to the sample.
 #[inline(never)]
-fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
+fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -> bool {
     let key = segment.flow.reversed();
     let Some(listener) = find_listener(tables, &key) else {
         tables.note_unknown_listener(&ListenerKey::new(key.server, key.server_port));
-        return;
+        return false;
     };
     count(tables, listener.id, |counters| counters.syn_ack += 1);
     if !hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
-        return;
+        return false;
     }
+    syn_ack_of_sample(config, tables, segment, &key, &listener);
+    true
+}
+
+#[inline(always)]
+fn syn_ack_of_sample<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    segment: &Segment,
+    key: &FlowKey,
+    listener: &ListenerEntry,
+) {
     let now = tables.now_ns();
     let syn_ack = 1 << (config.sample_shift & 31);
     count_source(config, tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
-    let Some(flow) = tables.flow(&key) else {
+    let Some(flow) = tables.flow(key) else {
         return;
     };
     if segment.ack != flow.syn_seq.wrapping_add(1) {

@@ -3,6 +3,7 @@
 mod bucket;
 mod classify;
 pub mod clients;
+mod cookies;
 mod count;
 mod decide;
 pub mod distinct;
@@ -16,6 +17,7 @@ mod tables;
 
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
+pub use cookies::{Accepted, COOKIE_HEARTBEAT_NS, Departure, HandedOver, learn, redeem, redeemed};
 pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };

@@ -6,18 +6,21 @@
 //! reason of its own, counted and passed. Checksums are not verified: that would cost every packet
 //! more than the rest of the walk, and a segment with a bad one is refused by the stack anyway.
 
+mod checksum;
 mod ethernet;
 mod frame;
 mod ipv4;
 mod ipv6;
 mod options;
+mod syn_ack;
 mod tcp;
 
-pub use frame::{Frame, MAX_HEADER_BYTES};
+pub use frame::{Frame, FrameMut, MAX_HEADER_BYTES};
 
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ipv6::MAX_EXTENSION_HEADERS;
-pub use options::{MAX_OPTIONS, fingerprint};
+pub use options::{MAX_OPTIONS, SynOptions, fingerprint, option, syn_options, timestamps};
+pub use syn_ack::SynAck;
 pub use tcp::{Segment, flag};
 
 use crate::abi::Reason;

@@ -1,0 +1,230 @@
+//! SYN cookies in the decision: learning how a listener answers, answering in its place, and
+//! recognising who returns.
+
+use super::count::{count, find_listener};
+use super::{Tables, Work, classify};
+use crate::ABI_VERSION;
+use crate::abi::{
+    Class, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
+};
+use crate::cookie::{self, Choice, Handshake, Offer};
+use crate::wire::{self, Frame, FrameMut, Segment, SynAck, flag, option};
+
+/// Without an agent for this long, in ns of boot time, no SYN is answered any more: rules that drop
+/// outlive their agent to open no gap at a restart, but cookies want somebody who sees to it that
+/// they are redeemed. Cookies that are out are still taken.
+pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
+
+/// A connection is handed to the kernel once: what arrives with the same sequence number within
+/// this many ticks of [`cookie::ticks`] is left to the socket that is being made. The packets of one
+/// poll of the driver all pass here before the stack sees the first of them, and client and request
+/// mostly come together.
+const HANDED_OVER_TICKS: u32 = 16;
+
+/// A connection that was handed to the kernel a moment ago. All-zero is an empty place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HandedOver {
+    /// The cookie.
+    pub isn: u32,
+    /// When, in ticks.
+    pub tick: u32,
+}
+
+/// Where a frame that leaves comes from and goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Departure {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Whether a socket of this host sent it.
+    pub own: bool,
+}
+
+/// A connection whose cookie was good, as the kernel is to be told of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Accepted {
+    /// The listener's id.
+    pub listener: u32,
+    /// The client's timestamp, 0 without.
+    pub client_timestamp: u32,
+    /// The host's own timestamp of now, 0 without. The kernel sets the connection's clock by it, so
+    /// that the age of what the client echoes is the round-trip time.
+    pub host_timestamp: u32,
+    /// The client's MSS, in bytes.
+    pub mss: u16,
+    /// The client's window scale, 0 without.
+    pub client_wscale: u8,
+    /// The listener's, 0 without.
+    pub host_wscale: u8,
+    /// What was agreed: bits of [`option`].
+    pub options: u32,
+}
+
+/// Remembers what a SYN-ACK of the host's own stack looks like. `frame` must hold one.
+#[inline(always)]
+pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tables: &mut T) {
+    // A forwarded one says nothing about this host, and would let it answer for another.
+    if !departure.own {
+        return;
+    }
+    let Ok(segment) = &wire::parse(frame) else {
+        return;
+    };
+    let (Some(mac), Some(mac_end)) = (frame.u32(6), frame.u16(10)) else {
+        return;
+    };
+    let sent = wire::syn_options(frame, segment);
+    let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
+    let ([a, b, c, d], [e, f]) = (mac.to_be_bytes(), mac_end.to_be_bytes());
+    let seen = SynAckRecord {
+        ifindex: departure.ifindex,
+        mss: sent.mss,
+        window: segment.window,
+        mac: [a, b, c, d, e, f],
+        ttl: segment.ttl,
+        wscale: sent.wscale,
+        options: sent.options | ecn,
+    };
+    let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
+    match tables.syn_ack_record(&key) {
+        Some(record) => {
+            // Which options it holds depends on the client as well: what was there once is kept.
+            let scaled = sent.options & option::WSCALE != 0;
+            let wscale = if scaled { sent.wscale } else { record.wscale };
+            let options = seen.options | record.options;
+            *record = SynAckRecord { wscale, options, ..seen };
+        }
+        None => tables.insert_syn_ack_record(&key, &seen),
+    }
+}
+
+/// Whether SYNs to this listener are answered with cookies.
+#[inline(always)]
+pub(super) const fn armed(config: &Config, listener: &ListenerEntry, now_ns: u64) -> bool {
+    listener.cookies & ListenerEntry::ANSWER != 0
+        && config.mode == Mode::Enforce as u8
+        && now_ns.saturating_sub(config.heartbeat_ns) <= COOKIE_HEARTBEAT_NS
+}
+
+/// Turns a SYN that may pass into the SYN-ACK that its listener would have sent, with a cookie for a
+/// sequence number. `None`: it cannot be answered here, and goes on to the stack.
+#[inline(always)]
+pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
+    frame: &mut F,
+    tables: &mut T,
+    work: &Work,
+    ifindex: u32,
+) -> Option<Reason> {
+    let syn = &work.segment;
+    let flow = &syn.flow;
+    let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
+    // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
+    // listener's own do not, the network may not carry it.
+    let [a, b, c, d, e, f] = record.mac;
+    if record.ifindex != ifindex
+        || frame.u32(0)? != u32::from_be_bytes([a, b, c, d])
+        || frame.u16(4)? != u16::from_be_bytes([e, f])
+    {
+        return None;
+    }
+    let sent = wire::syn_options(frame, syn);
+    if sent.options & option::SIGNED != 0 {
+        return None;
+    }
+    let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
+    let ecn = if asks_ecn { option::ECN } else { 0 };
+    let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
+    let choice = Choice::new(&client, flow.client.as_v4().is_none());
+    let choice = choice.map(|number| frame.forget(number));
+    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+    let handshake = Handshake { flow, client_isn: syn.seq };
+    let cookie = cookie::make(keys, &handshake, cookie::ticks(work.now), &choice);
+    let reply = SynAck {
+        isn: cookie.isn,
+        window: record.window,
+        mss: record.mss,
+        ttl: record.ttl,
+        wscale: record.wscale,
+        options: frame.forget(choice.agreed().options.into()) as u32,
+        timestamp: cookie.timestamp,
+        echo: sent.timestamp,
+    };
+    reply.replace(frame, syn)?;
+    count(tables, work.listener.id, |counters| counters.cookies_sent += 1);
+    if work.sampled {
+        follow(tables, work, cookie.isn);
+    }
+    Some(Reason::Cookie)
+}
+
+/// The sampled flow goes on as if the stack had answered: its third packet completes it.
+#[inline(always)]
+fn follow<T: Tables>(tables: &mut T, work: &Work, isn: u32) {
+    if let Some(flow) = tables.flow(&work.segment.flow)
+        && flow.syn_seq == work.segment.seq
+        && flow.done_ns == 0
+    {
+        flow.isn = isn;
+        flow.state = FlowState::SynAck as u8;
+        flow.syn_ack_ns = work.now;
+    }
+}
+
+/// Whether a segment brings back a cookie, and what the kernel is to be told of the connection. Most
+/// segments belong to connections that there are already, and are told from a cookie by the MAC,
+/// which costs less than to look for their socket.
+#[inline(always)]
+pub fn redeem<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+) -> Option<(Segment, Accepted)> {
+    if config.abi_version != ABI_VERSION {
+        return None;
+    }
+    let segment = wire::parse(frame).ok()?;
+    if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
+        return None;
+    }
+    let flow = &segment.flow;
+    let listener = find_listener(tables, flow)?;
+    if listener.cookies & ListenerEntry::ACCEPT == 0 {
+        return None;
+    }
+    let times = wire::timestamps(frame, &segment);
+    let tick = cookie::ticks(tables.now_ns());
+    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+    let handshake = Handshake { flow, client_isn: segment.seq.wrapping_sub(1) };
+    let isn = segment.ack.wrapping_sub(1);
+    let echo = times.map(|(_, echo)| echo);
+    let agreed = cookie::check(keys, &handshake, tick, isn, echo)?;
+    let host_timestamp = if times.is_some() { cookie::timestamp(keys, tick) } else { 0 };
+    // What was promised, but for the sizes of the host's end, which are the listener's.
+    let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
+    if agreed.options & !record.options != 0 {
+        return None;
+    }
+    let place = tables.handed_over(isn)?;
+    let tick = tick as u32;
+    if place.isn == isn && tick.wrapping_sub(place.tick) < HANDED_OVER_TICKS {
+        return None;
+    }
+    *place = HandedOver { isn, tick };
+    let accepted = Accepted {
+        listener: listener.id,
+        client_timestamp: times.map_or(0, |(value, _)| value),
+        host_timestamp,
+        mss: agreed.mss,
+        client_wscale: agreed.wscale,
+        host_wscale: if agreed.has(option::WSCALE) { record.wscale } else { 0 },
+        options: agreed.options,
+    };
+    Some((segment, accepted))
+}
+
+/// Counts a connection that the kernel has taken.
+#[inline(always)]
+pub fn redeemed<T: Tables>(tables: &mut T, accepted: &Accepted) {
+    count(tables, accepted.listener, |counters| counters.cookies_redeemed += 1);
+}
