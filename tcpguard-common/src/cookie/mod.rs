@@ -242,20 +242,24 @@ fn check_bits(
     let index = cookie >> MAC_BITS;
     let now = slot(tick);
     let mut choice = Choice { index, options: 0, stamped: false, v6 };
-    let is = |slot: u64, time: u32, stamped: bool| {
-        (isn(keys.of(slot), handshake, index, time, stamped) ^ cookie) & compared == 0
-    };
     let Some(echo) = echo else {
         let before = now.wrapping_sub(1);
-        let good = is(now, now as u32, false) || is(before, before as u32, false);
-        return if good { Some(choice.agreed()) } else { None };
+        let this = isn(keys.of(now), handshake, index, now as u32, false);
+        if (this ^ cookie) & compared == 0 {
+            return Some(choice.agreed());
+        }
+        let last = isn(keys.of(before), handshake, index, before as u32, false);
+        return if (last ^ cookie) & compared == 0 { Some(choice.agreed()) } else { None };
     };
     let plain = u64::from(echo.wrapping_sub(keys.timestamp_offset));
     // How long ago it was made, as far as the bits that hold time say; they are never ahead.
     let age = u64::from((tick as u32).wrapping_sub((plain & !OPTIONS) as u32));
     let made = slot(tick.wrapping_sub(age));
     // This also rejects most segments of other connections at little cost.
-    if age > 2 * SLOT_TICKS || now.wrapping_sub(made) > 1 || !is(made, echo, true) {
+    if age > 2 * SLOT_TICKS || now.wrapping_sub(made) > 1 {
+        return None;
+    }
+    if (isn(keys.of(made), handshake, index, echo, true) ^ cookie) & compared != 0 {
         return None;
     }
     (choice.options, choice.stamped) = (plain & OPTIONS, true);

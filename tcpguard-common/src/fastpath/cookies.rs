@@ -183,7 +183,12 @@ pub fn redeem<F: Frame + ?Sized, T: Tables>(
     if config.abi_version != ABI_VERSION {
         return None;
     }
-    let segment = wire::parse(frame).ok()?;
+    let segment = match wire::parse(frame) {
+        Ok(segment) => segment,
+        // Behind generic XDP the kernel (seen on 6.18) forgets how long the Ethernet header is when
+        // it has to copy a packet, and the tc hook shows the packet from its IP header on.
+        Err(_) => wire::parse_packet(frame).ok()?,
+    };
     if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
         return None;
     }
@@ -197,9 +202,9 @@ pub fn redeem<F: Frame + ?Sized, T: Tables>(
     let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
     let handshake = Handshake { flow, client_isn: segment.seq.wrapping_sub(1) };
     let isn = segment.ack.wrapping_sub(1);
-    let echo = times.map(|(_, echo)| echo);
+    let echo = if times.present { Some(times.echo) } else { None };
     let agreed = cookie::check(keys, &handshake, tick, isn, echo)?;
-    let host_timestamp = if times.is_some() { cookie::timestamp(keys, tick) } else { 0 };
+    let host_timestamp = if times.present { cookie::timestamp(keys, tick) } else { 0 };
     // What was promised, but for the sizes of the host's end, which are the listener's.
     let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
     if agreed.options & !record.options != 0 {
@@ -213,7 +218,7 @@ pub fn redeem<F: Frame + ?Sized, T: Tables>(
     *place = HandedOver { isn, tick };
     let accepted = Accepted {
         listener: listener.id,
-        client_timestamp: times.map_or(0, |(value, _)| value),
+        client_timestamp: times.value,
         host_timestamp,
         mss: agreed.mss,
         client_wscale: agreed.wscale,

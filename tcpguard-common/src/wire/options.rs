@@ -123,25 +123,40 @@ pub fn syn_options<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> SynOption
     SynOptions { mss: options.mss(), wscale: options.wscale(), timestamp, options: bits }
 }
 
-/// The timestamp of a segment and the one that it echoes.
+/// The timestamps option of a segment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Timestamps {
+    /// Whether there is one. (No `Option`: what a `None` leaves undefined the compiler may copy, and
+    /// the verifier refuses to read it.)
+    pub present: bool,
+    /// The sender's, 0 without.
+    pub value: u32,
+    /// The one echoed, 0 without.
+    pub echo: u32,
+}
+
+/// Reads the timestamps option of a segment.
 #[inline(always)]
-pub fn timestamps<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Option<(u32, u32)> {
+pub fn timestamps<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Timestamps {
     let (start, end) = (usize::from(segment.options_at), usize::from(segment.options_end));
     if start + 12 > end {
-        return None;
+        return Timestamps::default();
     }
     // The layout that RFC 7323, appendix A, recommends, and that nearly all segments have.
-    let at = if frame.u32(start)? == 0x0101_080a {
+    let at = if frame.u32(start) == Some(0x0101_080a) {
         start + 4
     } else {
         let options = read(frame, segment.options_at, segment.options_end);
         match options.timestamp_at() {
-            0 => return None,
+            0 => return Timestamps::default(),
             at => start + at,
         }
     };
-    let echo = frame.u32(at + 4)?;
-    Some((frame.u32(at)?, echo))
+    let at = frame.forget(at as u64) as usize;
+    match (frame.u32(at), frame.u32(at + 4)) {
+        (Some(value), Some(echo)) => Timestamps { present: true, value, echo },
+        _ => Timestamps::default(),
+    }
 }
 
 const fn quirk_bits(quirk: u16) -> u64 {
