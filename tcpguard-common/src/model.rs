@@ -23,7 +23,9 @@ use crate::abi::{
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
-use crate::fastpath::{self, Accepted, Departure, HandedOver, Interest, Steps, Tables, Work, step};
+use crate::fastpath::{
+    self, Accepted, Departure, HandedOver, Interest, RedeemSteps, Steps, Tables, Work, step,
+};
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -147,7 +149,9 @@ impl Model {
     /// What the kernel is to be told of a connection, if `frame` brings back a cookie.
     pub fn redeem(&mut self, frame: &[u8]) -> Option<Accepted> {
         let config = self.config;
-        fastpath::redeem(frame, &config, self).map(|(_, accepted)| accepted)
+        let frame = &mut Packet(frame.to_vec());
+        let redeemed = fastpath::redeem(&config, &mut HostSteps { frame, model: self });
+        redeemed.then_some(self.work.accepted)
     }
 
     /// Makes a listener known, or changes its entry.
@@ -213,6 +217,20 @@ impl Steps for HostSteps<'_> {
 
     fn illegal(&mut self) -> Reason {
         self.with(|_, config, model, _| step::illegal(config, model))
+    }
+}
+
+impl RedeemSteps for HostSteps<'_> {
+    fn read(&mut self) -> bool {
+        self.with(|frame, _, model, work| fastpath::redeem_read(&*frame, model, work))
+    }
+
+    fn times(&mut self) {
+        self.with(|frame, _, _, work| fastpath::redeem_times(&*frame, work));
+    }
+
+    fn check(&mut self) -> bool {
+        self.with(|_, _, model, work| fastpath::redeem_check(model, work))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::abi::{
     Class, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
 };
 use crate::cookie::{self, Choice, Handshake, Offer};
-use crate::wire::{self, Frame, FrameMut, Segment, SynAck, flag, option};
+use crate::wire::{self, Frame, FrameMut, SynAck, flag, option};
 
 /// Without an agent for this long, in ns of boot time, no SYN is answered any more: rules that drop
 /// outlive their agent to open no gap at a restart, but cookies want somebody who sees to it that
@@ -44,8 +44,6 @@ pub struct Departure {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Accepted {
-    /// The listener's id.
-    pub listener: u32,
     /// The client's timestamp, 0 without.
     pub client_timestamp: u32,
     /// The host's own timestamp of now, 0 without. The kernel sets the connection's clock by it, so
@@ -171,53 +169,95 @@ fn follow<T: Tables>(tables: &mut T, work: &Work, isn: u32) {
     }
 }
 
-/// Whether a segment brings back a cookie, and what the kernel is to be told of the connection. Most
-/// segments belong to connections that there are already, and are told from a cookie by the MAC,
-/// which costs less than to look for their socket.
+/// The steps of [`redeem`], for the same reasons as [`super::Steps`].
+pub trait RedeemSteps {
+    /// See [`redeem_read`].
+    fn read(&mut self) -> bool;
+    /// See [`redeem_times`].
+    fn times(&mut self);
+    /// See [`redeem_check`].
+    fn check(&mut self) -> bool;
+}
+
+/// Whether a frame brings back a cookie. Then [`Work::accepted`] is what the kernel is to be told.
 #[inline(always)]
-pub fn redeem<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    config: &Config,
-    tables: &mut T,
-) -> Option<(Segment, Accepted)> {
-    if config.abi_version != ABI_VERSION {
-        return None;
+pub fn redeem<S: RedeemSteps>(config: &Config, steps: &mut S) -> bool {
+    if config.abi_version != ABI_VERSION || !steps.read() {
+        return false;
     }
-    let segment = match wire::parse(frame) {
+    steps.times();
+    steps.check()
+}
+
+/// Reads the segment into [`Work::segment`]; `false` when no cookie can come with it.
+#[inline(always)]
+pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    work: &mut Work,
+) -> bool {
+    work.segment = match wire::parse(frame) {
         Ok(segment) => segment,
         // Behind generic XDP the kernel (seen on 6.18) forgets how long the Ethernet header is when
         // it has to copy a packet, and the tc hook shows the packet from its IP header on.
-        Err(_) => wire::parse_packet(frame).ok()?,
+        Err(_) => match wire::parse_packet(frame) {
+            Ok(segment) => segment,
+            Err(_) => return false,
+        },
     };
+    let segment = &work.segment;
     if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
-        return None;
+        return false;
     }
+    let Some(listener) = find_listener(tables, &segment.flow) else {
+        return false;
+    };
+    work.listener = listener;
+    work.now = tables.now_ns();
+    listener.cookies & ListenerEntry::ACCEPT != 0
+}
+
+/// Reads the segment's timestamps into [`Work::times`].
+#[inline(always)]
+pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+    work.times = wire::timestamps(frame, &work.segment);
+}
+
+/// Checks the cookie, and says in [`Work::accepted`] what the kernel is to be told of the
+/// connection. Most segments belong to connections that there are already; they are told from a
+/// cookie by the MAC, which costs less than to look for their socket.
+#[inline(always)]
+pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
+    let (segment, times) = (&work.segment, &work.times);
     let flow = &segment.flow;
-    let listener = find_listener(tables, flow)?;
-    if listener.cookies & ListenerEntry::ACCEPT == 0 {
-        return None;
-    }
-    let times = wire::timestamps(frame, &segment);
-    let tick = cookie::ticks(tables.now_ns());
-    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+    let tick = cookie::ticks(work.now);
+    let Some(keys) = tables.cookie_keys().filter(|keys| keys.drawn != 0) else {
+        return false;
+    };
     let handshake = Handshake { flow, client_isn: segment.seq.wrapping_sub(1) };
     let isn = segment.ack.wrapping_sub(1);
     let echo = if times.present { Some(times.echo) } else { None };
-    let agreed = cookie::check(keys, &handshake, tick, isn, echo)?;
+    let Some(agreed) = cookie::check(keys, &handshake, tick, isn, echo) else {
+        return false;
+    };
     let host_timestamp = if times.present { cookie::timestamp(keys, tick) } else { 0 };
     // What was promised, but for the sizes of the host's end, which are the listener's.
-    let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let Some(record) = tables.syn_ack_record(&key).copied() else {
+        return false;
+    };
     if agreed.options & !record.options != 0 {
-        return None;
+        return false;
     }
-    let place = tables.handed_over(isn)?;
+    let Some(place) = tables.handed_over(isn) else {
+        return false;
+    };
     let tick = tick as u32;
     if place.isn == isn && tick.wrapping_sub(place.tick) < HANDED_OVER_TICKS {
-        return None;
+        return false;
     }
     *place = HandedOver { isn, tick };
-    let accepted = Accepted {
-        listener: listener.id,
+    work.accepted = Accepted {
         client_timestamp: times.value,
         host_timestamp,
         mss: agreed.mss,
@@ -225,11 +265,11 @@ pub fn redeem<F: Frame + ?Sized, T: Tables>(
         host_wscale: if agreed.has(option::WSCALE) { record.wscale } else { 0 },
         options: agreed.options,
     };
-    Some((segment, accepted))
+    true
 }
 
 /// Counts a connection that the kernel has taken.
 #[inline(always)]
-pub fn redeemed<T: Tables>(tables: &mut T, accepted: &Accepted) {
-    count(tables, accepted.listener, |counters| counters.cookies_redeemed += 1);
+pub fn redeemed<T: Tables>(tables: &mut T, work: &Work) {
+    count(tables, work.listener.id, |counters| counters.cookies_redeemed += 1);
 }

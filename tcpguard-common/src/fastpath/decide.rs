@@ -3,12 +3,12 @@
 use super::clients::validate;
 use super::count::{Seen, count, count_source, find_listener, weight};
 use super::rules::Match;
-use super::{Fingerprint, Rate, Tables, classify, hash};
+use super::{Accepted, Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
 use crate::abi::{
     Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
 };
-use crate::wire::{self, Frame, Segment};
+use crate::wire::{self, Frame, Segment, Timestamps};
 
 /// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
 /// bot can complete one handshake.
@@ -37,6 +37,10 @@ pub struct Work {
     pub(super) print: Fingerprint,
     /// The rule that matches it.
     pub(super) matched: Match,
+    /// Its timestamps, if it may bring back a cookie.
+    pub(super) times: Timestamps,
+    /// What the kernel is to be told of the connection whose cookie it brought back.
+    pub accepted: Accepted,
 }
 
 /// What else is to be done about a SYN.

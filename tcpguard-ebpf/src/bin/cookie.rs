@@ -25,7 +25,7 @@ use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_t
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use tcpguard_common::abi::{ASSIGN_TCP_REQSK, FlowKey};
-use tcpguard_common::fastpath::{self, Accepted};
+use tcpguard_common::fastpath::{self, Accepted, RedeemSteps, Work};
 use tcpguard_common::wire::option;
 
 use crate::frame::SkbFrame;
@@ -64,16 +64,84 @@ struct TupleV4 {
 /// Every packet that arrives.
 #[classifier]
 pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
-    if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
-        let frame = SkbFrame::new(&ctx, tables.scratch());
-        if let Some((segment, accepted)) = fastpath::redeem(&frame, config, &mut tables)
-            && hand_over(&ctx, &segment.flow, &accepted)
-        {
-            fastpath::redeemed(&mut tables, &accepted);
-        }
+    if let (Some(config), Some(bench)) = (maps::CONFIG.get(0), Bench::new())
+        && fastpath::redeem(config, &mut KernelSteps { skb: ctx.skb.skb })
+        && hand_over(&ctx, &bench.work.segment.flow, &bench.work.accepted)
+    {
+        let Bench { mut tables, work } = bench;
+        fastpath::redeemed(&mut tables, work);
     }
     // "No verdict": programs and filters after this one go on.
     TC_ACT_UNSPEC
+}
+
+/// Everything a step works on.
+struct Bench {
+    tables: KernelTables,
+    work: &'static mut Work,
+}
+
+impl Bench {
+    #[inline(always)]
+    fn new() -> Option<Self> {
+        let cpu = maps::CPU.get_ptr_mut(0)?;
+        // SAFETY: this CPU's value, of which the tables use other fields; programs at this hook do
+        // not preempt each other, and one step at a time holds the reference.
+        let work = unsafe { &mut (*cpu).work };
+        Some(Self { tables: KernelTables::on(cpu), work })
+    }
+
+    #[inline(always)]
+    fn frame(&self, skb: *mut __sk_buff) -> SkbFrame {
+        SkbFrame::new(&TcContext::new(skb), self.tables.scratch())
+    }
+}
+
+// Global functions, as the steps of the main object are, and for the same reasons.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn redeem_read(skb: *mut __sk_buff) -> u32 {
+    let Some(mut bench) = Bench::new() else { return 0 };
+    let frame = bench.frame(skb);
+    fastpath::redeem_read(&frame, &mut bench.tables, bench.work).into()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn redeem_times(skb: *mut __sk_buff) -> u32 {
+    let Some(bench) = Bench::new() else { return 0 };
+    fastpath::redeem_times(&bench.frame(skb), bench.work);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn redeem_check() -> u32 {
+    let Some(mut bench) = Bench::new() else { return 0 };
+    fastpath::redeem_check(&mut bench.tables, bench.work).into()
+}
+
+/// Calls the functions above.
+struct KernelSteps {
+    skb: *mut __sk_buff,
+}
+
+impl RedeemSteps for KernelSteps {
+    #[inline(always)]
+    fn read(&mut self) -> bool {
+        redeem_read(self.skb) != 0
+    }
+
+    #[inline(always)]
+    fn times(&mut self) {
+        redeem_times(self.skb);
+    }
+
+    #[inline(always)]
+    fn check(&mut self) -> bool {
+        redeem_check() != 0
+    }
 }
 
 /// Gives the packet a request socket of the listener that it is for. `false` where there is a

@@ -192,6 +192,21 @@ impl Object {
         }
     }
 
+    /// A descriptor of the ingress program, for benchmarks that put something in front of it.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn ingress_fd(&self) -> Result<OwnedFd, KernelError> {
+        let missing = |reason: String| KernelError::Mismatch(format!("{INGRESS}: {reason}"));
+        match self.ebpf.program(INGRESS) {
+            Some(Program::Xdp(program)) => {
+                let fd = program.fd().map_err(|error| missing(error.to_string()))?;
+                fd.as_fd().try_clone_to_owned().map_err(|error| missing(error.to_string()))
+            }
+            _ => Err(missing("no XDP program".to_owned())),
+        }
+    }
+
     /// Runs the egress program on `frame`, as [`Self::test_ingress`] does the other.
     ///
     /// # Errors

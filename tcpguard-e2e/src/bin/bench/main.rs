@@ -14,7 +14,10 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::hash_key;
 use tcpguard_e2e::clock;
 use tcpguard_e2e::foreign::{BareProgram, Verdict};
+use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
+
+mod cookies;
 
 const ROUNDS: usize = 21;
 const REPEAT: u32 = 100_000;
@@ -49,6 +52,14 @@ fn with_options(mut syn: Segment) -> Vec<u8> {
 
 fn main() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
+    // A BPF file system of its own, on which programs can share maps.
+    Netns::new("bench")?.run(|| {
+        ingress()?;
+        cookies::bench()
+    })
+}
+
+fn ingress() -> Result<()> {
     let mut object = Object::load(Load::default()).context("the object does not load")?;
     let dataplane = Dataplane::of(&object)?;
     let mut config = Config {
@@ -99,7 +110,7 @@ fn main() -> Result<()> {
         let mut floor = Vec::new();
         for _ in 0..ROUNDS {
             for case in &mut cases {
-                let drop_only = f64::from(bare.test_run(&case.frame, REPEAT)?);
+                let drop_only = f64::from(bare.test_run(&case.frame, REPEAT)?.0);
                 floor.push(drop_only);
                 let (_, time) = object.test_ingress(&case.frame, REPEAT)?;
                 case.net.push(time.as_nanos() as f64 - drop_only);
@@ -110,15 +121,20 @@ fn main() -> Result<()> {
             "\n{title}: ns per packet above a drop-only program ({:.0} ns), {ROUNDS} rounds of {REPEAT}",
             median(&mut floor)
         );
-        println!("{:<28} {:>8} {:>8} {:>8}", "", "median", "min", "max");
-        for case in &mut cases {
-            let median = median(&mut case.net);
-            let (first, last) = (case.net[0], case.net[case.net.len() - 1]);
-            println!("{:<28} {median:>8.0} {first:>8.0} {last:>8.0}", case.name);
-            case.net.clear();
-        }
+        print_table(&mut cases);
     }
     Ok(())
+}
+
+/// Prints what the cases have cost, and clears it.
+fn print_table(cases: &mut [Case]) {
+    println!("{:<34} {:>8} {:>8} {:>8}", "", "median", "min", "max");
+    for case in cases {
+        let median = median(&mut case.net);
+        let (first, last) = (case.net[0], case.net[case.net.len() - 1]);
+        println!("{:<34} {median:>8.0} {first:>8.0} {last:>8.0}", case.name);
+        case.net.clear();
+    }
 }
 
 /// The median; sorts.
