@@ -24,7 +24,7 @@ use crate::abi::{
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
 use crate::fastpath::{
-    self, Accepted, Departure, HandedOver, Interest, RedeemSteps, Steps, Tables, Work, step,
+    self, Accepted, Claim, Departure, HandedOver, Interest, RedeemSteps, Steps, Tables, Work, step,
 };
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
@@ -146,12 +146,15 @@ impl Model {
         }
     }
 
-    /// What the kernel is to be told of a connection, if `frame` brings back a cookie.
+    /// What the kernel is to be told of a connection, if `frame` brings back a cookie for the first
+    /// time.
     pub fn redeem(&mut self, frame: &[u8]) -> Option<Accepted> {
         let config = self.config;
         let frame = &mut Packet(frame.to_vec());
-        let redeemed = fastpath::redeem(&config, &mut HostSteps { frame, model: self });
-        redeemed.then_some(self.work.accepted)
+        match fastpath::redeem(&config, &mut HostSteps { frame, model: self }) {
+            Claim::New => Some(self.work.accepted),
+            Claim::None | Claim::Repeated => None,
+        }
     }
 
     /// Makes a listener known, or changes its entry.
@@ -229,7 +232,7 @@ impl RedeemSteps for HostSteps<'_> {
         self.with(|frame, _, _, work| fastpath::redeem_times(&*frame, work));
     }
 
-    fn check(&mut self) -> bool {
+    fn check(&mut self) -> Claim {
         self.with(|_, _, model, work| fastpath::redeem_check(model, work))
     }
 }

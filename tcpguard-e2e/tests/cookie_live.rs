@@ -18,7 +18,7 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, Reason};
 use tcpguard_common::model::{cookie_keys, hash_key};
 use tcpguard_e2e::foreign::ForeignXdp;
-use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::lab::{BACKLOG, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::mss_option;
 use tcpguard_e2e::raw_client::RawClient;
@@ -320,4 +320,28 @@ fn syns_of_every_shape_are_answered_in_native_mode() {
 #[test]
 fn syns_of_every_shape_are_answered_in_generic_mode() {
     syns_of_every_shape_are_answered(XdpMode::Generic);
+}
+
+/// A connection that finds no room is not refused: the stack says nothing to it either.
+#[test]
+fn a_full_accept_queue_resets_nobody() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
+    let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
+    let family = Family::V4;
+    let connect = || Ok(TcpStream::connect_timeout(&family.service(), PATIENCE)?);
+    let mut waiting = vec![lab.client.run(connect).unwrap()];
+    armed.arm().unwrap();
+    // One more than the backlog: the kernel's queue is full when it holds more.
+    let fits = u64::try_from(BACKLOG).unwrap();
+    for _ in 0..fits {
+        waiting.push(lab.client.run(connect).unwrap());
+    }
+    armed.wait_until("the queue is full", |counters| counters.cookies_redeemed == fits);
+    let client = RawClient { family, port: 23_000 };
+    let connected = client.connect(&lab, &client.bare_syn()).expect("it is not refused");
+    assert!(connected.is_none(), "nobody accepts: {connected:?}");
+    let counters = armed.counters();
+    assert_eq!(counters.refused, 0, "{counters:?}");
+    assert!(counters.cookies_redeemed > fits, "it was handed over: {counters:?}");
 }

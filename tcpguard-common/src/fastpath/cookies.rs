@@ -15,10 +15,8 @@ use crate::wire::{self, Frame, FrameMut, SynAck, flag, option};
 /// they are redeemed. Cookies that are out are still taken.
 pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 
-/// A connection is handed to the kernel once: what arrives with the same sequence number within
-/// this many ticks of [`cookie::ticks`] is left to the socket that is being made. The packets of one
-/// poll of the driver all pass here before the stack sees the first of them, and client and request
-/// mostly come together.
+/// What brings back the same cookie within this many ticks of [`cookie::ticks`] is
+/// [`Claim::Repeated`].
 const HANDED_OVER_TICKS: u32 = 16;
 
 /// A connection that was handed to the kernel a moment ago. All-zero is an empty place.
@@ -38,6 +36,32 @@ pub struct Departure {
     pub ifindex: u32,
     /// Whether a socket of this host sent it.
     pub own: bool,
+}
+
+/// Whether a segment brings back a cookie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Claim {
+    /// None that is good.
+    None = 0,
+    /// A good one: the connection is to be handed to the kernel.
+    New = 1,
+    /// A good one that came a moment ago already. The packets of one poll of the driver all pass
+    /// here before the stack sees the first of them, and third ACK and request mostly come together:
+    /// this one is left to the socket that is being made.
+    Repeated = 2,
+}
+
+impl Claim {
+    /// The value behind a number that a step returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::New,
+            2 => Self::Repeated,
+            _ => Self::None,
+        }
+    }
 }
 
 /// A connection whose cookie was good, as the kernel is to be told of it.
@@ -176,14 +200,14 @@ pub trait RedeemSteps {
     /// See [`redeem_times`].
     fn times(&mut self);
     /// See [`redeem_check`].
-    fn check(&mut self) -> bool;
+    fn check(&mut self) -> Claim;
 }
 
 /// Whether a frame brings back a cookie. Then [`Work::accepted`] is what the kernel is to be told.
 #[inline(always)]
-pub fn redeem<S: RedeemSteps>(config: &Config, steps: &mut S) -> bool {
+pub fn redeem<S: RedeemSteps>(config: &Config, steps: &mut S) -> Claim {
     if config.abi_version != ABI_VERSION || !steps.read() {
-        return false;
+        return Claim::None;
     }
     steps.times();
     steps.check()
@@ -217,7 +241,7 @@ pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
     listener.cookies & ListenerEntry::ACCEPT != 0
 }
 
-/// Reads the segment's timestamps into [`Work::times`].
+/// Reads the segment's timestamps, if it has any.
 #[inline(always)]
 pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
     work.times = wire::timestamps(frame, &work.segment);
@@ -227,36 +251,36 @@ pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
 /// connection. Most segments belong to connections that there are already; they are told from a
 /// cookie by the MAC, which costs less than to look for their socket.
 #[inline(always)]
-pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
+pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     let (segment, times) = (&work.segment, &work.times);
     let flow = &segment.flow;
     let tick = cookie::ticks(work.now);
     let Some(keys) = tables.cookie_keys().filter(|keys| keys.drawn != 0) else {
-        return false;
+        return Claim::None;
     };
     let handshake = Handshake { flow, client_isn: segment.seq.wrapping_sub(1) };
     let isn = segment.ack.wrapping_sub(1);
     let echo = if times.present { Some(times.echo) } else { None };
     let Some(agreed) = cookie::check(keys, &handshake, tick, isn, echo) else {
-        return false;
+        return Claim::None;
     };
     let host_timestamp = if times.present { cookie::timestamp(keys, tick) } else { 0 };
     // What was promised, but for the sizes of the host's end, which are the listener's.
     let key = ListenerKey::new(flow.server, flow.server_port);
     let Some(record) = tables.syn_ack_record(&key).copied() else {
-        return false;
+        return Claim::None;
     };
     if agreed.options & !record.options != 0 {
-        return false;
+        return Claim::None;
     }
     let Some(place) = tables.handed_over(isn) else {
-        return false;
+        return Claim::None;
     };
     let tick = tick as u32;
-    if place.isn == isn && tick.wrapping_sub(place.tick) < HANDED_OVER_TICKS {
-        return false;
+    let repeated = place.isn == isn && tick.wrapping_sub(place.tick) < HANDED_OVER_TICKS;
+    if !repeated {
+        *place = HandedOver { isn, tick };
     }
-    *place = HandedOver { isn, tick };
     work.accepted = Accepted {
         client_timestamp: times.value,
         host_timestamp,
@@ -265,7 +289,7 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
         host_wscale: if agreed.has(option::WSCALE) { record.wscale } else { 0 },
         options: agreed.options,
     };
-    true
+    if repeated { Claim::Repeated } else { Claim::New }
 }
 
 /// Counts a connection that the kernel has taken.

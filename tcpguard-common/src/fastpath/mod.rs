@@ -18,8 +18,8 @@ mod tables;
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
 pub use cookies::{
-    Accepted, COOKIE_HEARTBEAT_NS, Departure, HandedOver, RedeemSteps, learn, redeem, redeem_check,
-    redeem_read, redeem_times, redeemed,
+    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, RedeemSteps, learn, redeem,
+    redeem_check, redeem_read, redeem_times, redeemed,
 };
 pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,

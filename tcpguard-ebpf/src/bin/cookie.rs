@@ -19,13 +19,14 @@ mod tables;
 
 use core::mem::transmute;
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC, bpf_sock_tuple};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use tcpguard_common::abi::{ASSIGN_TCP_REQSK, FlowKey};
-use tcpguard_common::fastpath::{self, Accepted, RedeemSteps, Work};
+use tcpguard_common::fastpath::{self, Claim, RedeemSteps, Work};
 use tcpguard_common::wire::option;
 
 use crate::frame::SkbFrame;
@@ -35,6 +36,17 @@ use crate::tables::KernelTables;
 const LISTEN: u32 = 10;
 /// `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = u64::MAX;
+
+/// Byte offsets within the kernel's `struct sock`, resolved from its BTF by the loader.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct QueueOffsets {
+    queued: u32,
+    limit: u32,
+}
+
+#[unsafe(no_mangle)]
+static QUEUE_OFFSETS: Global<QueueOffsets> = Global::new(QueueOffsets { queued: 0, limit: 0 });
 
 /// `struct bpf_tcp_req_attrs` of include/net/tcp.h: what a request socket is to say.
 #[repr(C)]
@@ -64,12 +76,12 @@ struct TupleV4 {
 /// Every packet that arrives.
 #[classifier]
 pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
-    if let (Some(config), Some(bench)) = (maps::CONFIG.get(0), Bench::new())
-        && fastpath::redeem(config, &mut KernelSteps { skb: ctx.skb.skb })
-        && hand_over(&ctx, &bench.work.segment.flow, &bench.work.accepted)
-    {
+    if let (Some(config), Some(bench)) = (maps::CONFIG.get(0), Bench::new()) {
+        let claim = fastpath::redeem(config, &mut KernelSteps { skb: ctx.skb.skb });
         let Bench { mut tables, work } = bench;
-        fastpath::redeemed(&mut tables, work);
+        if claim != Claim::None && hand_over(&ctx, work, claim) {
+            fastpath::redeemed(&mut tables, work);
+        }
     }
     // "No verdict": programs and filters after this one go on.
     TC_ACT_UNSPEC
@@ -119,7 +131,7 @@ extern "C" fn redeem_times(skb: *mut __sk_buff) -> u32 {
 #[inline(never)]
 extern "C" fn redeem_check() -> u32 {
     let Some(mut bench) = Bench::new() else { return 0 };
-    fastpath::redeem_check(&mut bench.tables, bench.work).into()
+    fastpath::redeem_check(&mut bench.tables, bench.work) as u32
 }
 
 /// Calls the functions above.
@@ -139,15 +151,16 @@ impl RedeemSteps for KernelSteps {
     }
 
     #[inline(always)]
-    fn check(&mut self) -> bool {
-        redeem_check() != 0
+    fn check(&mut self) -> Claim {
+        Claim::from_code(redeem_check())
     }
 }
 
 /// Gives the packet a request socket of the listener that it is for. `false` where there is a
 /// connection already, nobody listens, or the kernel refuses.
 #[inline(always)]
-fn hand_over(ctx: &TcContext, flow: &FlowKey, accepted: &Accepted) -> bool {
+fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
+    let (flow, accepted) = (&work.segment.flow, &work.accepted);
     let has = |option: u32| u8::from(accepted.options & option != 0);
     let mut attributes = RequestAttributes {
         rcv_tsval: accepted.client_timestamp,
@@ -186,11 +199,32 @@ fn hand_over(ctx: &TcContext, flow: &FlowKey, accepted: &Accepted) -> bool {
         if (*found).state == LISTEN {
             let listener = bpf_skc_to_tcp_sock(found.cast());
             if !listener.is_null() {
-                taken = assign_tcp_reqsk(skb, listener.cast(), &mut attributes) == 0;
+                // Without room for the first there will be no socket for what follows: the
+                // kernel drops a segment that it is told of silently, and resets another.
+                let wanted = claim == Claim::New || is_full(listener.cast());
+                taken = wanted
+                    && assign_tcp_reqsk(skb, listener.cast(), &mut attributes) == 0
+                    && claim == Claim::New;
             }
         }
         bpf_sk_release(found.cast());
         taken
+    }
+}
+
+/// Whether a listener's accept queue is full: `sk_acceptq_is_full` of include/net/sock.h.
+///
+/// # Safety
+/// `listener` must be a TCP socket that is held.
+#[inline(always)]
+unsafe fn is_full(listener: *const u8) -> bool {
+    let offsets = QUEUE_OFFSETS.load();
+    // SAFETY: by the caller; the kernel checks that the offsets, which it sees as constants, are
+    // those of members of this size.
+    unsafe {
+        let queued = listener.add(offsets.queued as usize).cast::<u32>().read_volatile();
+        let limit = listener.add(offsets.limit as usize).cast::<u32>().read_volatile();
+        queued > limit
     }
 }
 

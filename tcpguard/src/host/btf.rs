@@ -43,15 +43,10 @@ impl SocketOffsets {
     /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] naming the member that it
     /// does not have.
     pub fn of_running_kernel() -> Result<Self, Error> {
-        let path = Path::new(PATH);
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        Btf::parse(&bytes)
-            .and_then(|btf| Self::find(&btf))
-            .map_err(|detail| Error::Malformed { path: path.into(), detail })
+        read(Self::find)
     }
 
-    fn find(btf: &Btf) -> Result<Self, String> {
+    fn find(btf: &Btf<'_>) -> Result<Self, String> {
         let socket = |member| btf.offset_of("sock_common", member);
         Ok(Self {
             sock_common: btf.offset_of("sock", "__sk_common")?,
@@ -69,16 +64,42 @@ impl SocketOffsets {
     }
 }
 
+/// Byte offsets of a listener's accept queue in `struct sock`: 32 bits each, host byte order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QueueOffsets {
+    /// `sk_ack_backlog`: connections that wait.
+    pub queued: u32,
+    /// `sk_max_ack_backlog`: how many may.
+    pub limit: u32,
+}
+
+impl QueueOffsets {
+    /// Of the running kernel.
+    ///
+    /// # Errors
+    /// As for [`SocketOffsets::of_running_kernel`].
+    pub fn of_running_kernel() -> Result<Self, Error> {
+        read(|btf| {
+            let of = |member| btf.offset_of("sock", member);
+            Ok(Self { queued: of("sk_ack_backlog")?, limit: of("sk_max_ack_backlog")? })
+        })
+    }
+}
+
 /// Type ids of those of the kernel's functions `names` that the running kernel has.
 ///
 /// # Errors
 /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] if it cannot be understood.
 pub fn functions(names: &[&'static str]) -> Result<BTreeMap<&'static str, u32>, Error> {
+    read(|btf| btf.functions(names))
+}
+
+/// Looks something up in the running kernel's BTF.
+fn read<T>(look: impl FnOnce(&Btf<'_>) -> Result<T, String>) -> Result<T, Error> {
     let path = Path::new(PATH);
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    Btf::parse(&bytes)
-        .and_then(|btf| btf.functions(names))
-        .map_err(|detail| Error::Malformed { path: path.into(), detail })
+    let found = Btf::parse(&bytes).and_then(|btf| look(&btf));
+    found.map_err(|detail| Error::Malformed { path: path.into(), detail })
 }
 
 /// Kinds of type records, include/uapi/linux/btf.h.

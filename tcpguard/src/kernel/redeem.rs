@@ -14,7 +14,7 @@ use super::attach::{fd, pin_link, take_over, unpin};
 use super::kfunc::link_kfuncs;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
 use super::{KernelError, Pins, syscall};
-use crate::host::Interface;
+use crate::host::{Interface, QueueOffsets};
 
 pub(super) static COOKIE_OBJECT: &[u8] =
     aya::include_bytes_aligned!(env!("TCPGUARD_BPF_COOKIE_OBJECT"));
@@ -37,10 +37,15 @@ impl Redeemer {
     pub fn load(maps: &Path, fixed_clock: bool) -> Result<Self, KernelError> {
         super::error::require_capabilities()?;
         let object = link_kfuncs(COOKIE_OBJECT)?;
+        let offsets = QueueOffsets::of_running_kernel()?;
+        let mut queue = [0; 8];
+        queue[..4].copy_from_slice(&offsets.queued.to_ne_bytes());
+        queue[4..].copy_from_slice(&offsets.limit.to_ne_bytes());
         let fixed_clock = u8::from(fixed_clock);
         let mut loader = EbpfLoader::new();
         loader.verifier_log_level(VerifierLogLevel::STATS);
         loader.override_global("FIXED_CLOCK", &fixed_clock, true);
+        loader.override_global("QUEUE_OFFSETS", &queue[..], true);
         for name in maps::PINNED {
             loader.map_pin_path(name, maps.join(name));
         }
