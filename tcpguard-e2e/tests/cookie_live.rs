@@ -278,7 +278,8 @@ fn connections_are_as_without_the_guard_in_generic_mode() {
 /// SYNs of any length: the answer to one of 54 bytes without options has no room for its own, and
 /// client and request come in one burst.
 fn syns_of_every_shape_are_answered(mode: XdpMode) {
-    let lab = Lab::new(LabOptions::default()).unwrap();
+    // With a thread that receives, what comes close together is one burst.
+    let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let armed = Armed::attach(&lab, mode).unwrap();
     for family in Family::BOTH {
@@ -325,7 +326,7 @@ fn syns_of_every_shape_are_answered_in_generic_mode() {
 /// A connection that finds no room is not refused: the stack says nothing to it either.
 #[test]
 fn a_full_accept_queue_resets_nobody() {
-    let lab = Lab::new(LabOptions::default()).unwrap();
+    let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
     let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
     let family = Family::V4;
