@@ -17,6 +17,7 @@ use tcpguard::kernel::{
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, Reason};
 use tcpguard_common::model::{cookie_keys, hash_key};
+use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::foreign::ForeignXdp;
 use tcpguard_e2e::lab::{BACKLOG, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
@@ -345,4 +346,35 @@ fn a_full_accept_queue_resets_nobody() {
     let counters = armed.counters();
     assert_eq!(counters.refused, 0, "{counters:?}");
     assert!(counters.cookies_redeemed > fits, "it was handed over: {counters:?}");
+}
+
+/// The age of the timestamp that comes back is the round-trip time, and the first retransmission
+/// timer is set by it: told another one, the server would repeat its first flight on slow paths.
+#[test]
+fn the_server_knows_from_the_handshake_how_far_the_client_is() {
+    let delay = Delay { mean: Duration::from_millis(150), jitter: Duration::ZERO };
+    let lab = Lab::new(LabOptions { client_delay: Some(delay), ..LabOptions::default() }).unwrap();
+    let listener = listen(&lab.edge);
+    let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
+    let family = Family::V4;
+    let connect = || Ok(TcpStream::connect_timeout(&family.service(), PATIENCE)?);
+    let round_trip = || {
+        let client = lab.client.run(connect).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let filter =
+            format!("sport = :{PORT} and dport = :{}", client.local_addr().unwrap().port());
+        let output = lab.edge.command("ss").unwrap().args(["-tinOH", &filter]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let rtt = text.split_whitespace().find_map(|word| word.strip_prefix("rtt:"));
+        let (rtt, _) = rtt.and_then(|rtt| rtt.split_once('/')).expect(&text);
+        drop((client, server));
+        rtt.parse::<f64>().unwrap()
+    };
+    let without = round_trip();
+    armed.arm().unwrap();
+    let with = round_trip();
+    println!("round trip without cookies {without} ms, with {with} ms");
+    assert_eq!(armed.counters().cookies_sent, 1);
+    // The six bits that hold options are missing: never less, at most 67 ms and a timer tick more.
+    assert!(with >= without - 10.0 && with <= without + 80.0, "{without} ms, {with} ms");
 }
