@@ -385,6 +385,16 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
     let signed = path.frame(&tcp(SYN, CLIENT_ISN, 0, &md5, &[]));
     passed(&mut host(ALL), signed, "signed");
 
+    let mut broadcast = syn.clone();
+    broadcast[26..30].copy_from_slice(&[255; 4]);
+    passed(&mut host(ALL), broadcast, "from nobody");
+
+    let mut mapped = plain(true).frame(&tcp(SYN, CLIENT_ISN, 0, &LINUX, &[]));
+    let mapped_address = |v4: [u8; 4]| [&[0; 10][..], &[0xff, 0xff], &v4].concat();
+    mapped[22..38].copy_from_slice(&mapped_address([203, 0, 113, 9]));
+    mapped[38..54].copy_from_slice(&mapped_address([192, 0, 2, 1]));
+    passed(&mut host(ALL), mapped, "of neither family");
+
     let mut fragment = syn.clone();
     fragment[14 + 6] = 0x20;
     passed(&mut host(ALL), fragment, "a fragment");

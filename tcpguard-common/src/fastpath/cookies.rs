@@ -2,7 +2,7 @@
 //! recognising who returns.
 
 use super::count::{count, find_listener};
-use super::{Tables, Work, classify};
+use super::{Tables, Work, classify, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{
     Class, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
@@ -140,6 +140,14 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
 ) -> Option<Reason> {
     let syn = &work.segment;
     let flow = &syn.flow;
+    let v6 = syn.quirks & quirk::IPV6 != 0;
+    // An IPv6 packet with mapped IPv4 addresses is none of either (the stack drops it).
+    if v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some() {
+        return None;
+    }
+    if flow.client.is_no_source() {
+        return None;
+    }
     let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
     // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
     // listener's own do not, the network may not carry it.
@@ -157,7 +165,7 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
     let ecn = if asks_ecn { option::ECN } else { 0 };
     let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
-    let choice = Choice::new(&client, flow.client.as_v4().is_none());
+    let choice = Choice::new(&client, v6);
     let choice = choice.map(|number| frame.forget(number));
     let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
     let handshake = Handshake { flow, client_isn: syn.seq };
