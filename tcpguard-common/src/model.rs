@@ -205,6 +205,10 @@ impl Steps for HostSteps<'_> {
         self.with(|_, config, model, work| step::record_syn(config, model, work, dropped));
     }
 
+    fn options(&mut self) {
+        self.with(|frame, _, _, work| step::options(&*frame, work));
+    }
+
     fn reply(&mut self) -> Option<Reason> {
         let ifindex = Model::DEPARTURE.ifindex;
         self.with(|frame, _, model, work| step::reply(frame, model, work, ifindex))

@@ -103,6 +103,13 @@ step!(step_record_syn(dropped: u32), |bench| {
     0
 });
 
+step!(step_options(ctx: *mut xdp_md), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = bench.frame(&ctx);
+    step::options(&frame, bench.work);
+    0
+});
+
 step!(step_reply(ctx: *mut xdp_md), |bench| {
     let ctx = XdpContext::new(ctx.cast());
     let ifindex = ctx.ingress_ifindex() as u32;
@@ -179,6 +186,11 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
         step_record_syn(dropped.into());
+    }
+
+    #[inline(always)]
+    fn options(&mut self) {
+        step_options(self.raw());
     }
 
     #[inline(always)]

@@ -158,7 +158,7 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     {
         return None;
     }
-    let sent = wire::syn_options(frame, syn);
+    let sent = &work.options;
     if sent.options & option::SIGNED != 0 {
         return None;
     }

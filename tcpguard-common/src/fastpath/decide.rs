@@ -8,7 +8,7 @@ use crate::ABI_VERSION;
 use crate::abi::{
     Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
 };
-use crate::wire::{self, Frame, Segment, Timestamps};
+use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 
 /// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
 /// bot can complete one handshake.
@@ -37,6 +37,8 @@ pub struct Work {
     pub(super) print: Fingerprint,
     /// The rule that matches it.
     pub(super) matched: Match,
+    /// Its options, if it may be answered.
+    pub(super) options: SynOptions,
     /// Its timestamps, if it may bring back a cookie.
     pub(super) times: Timestamps,
     /// What the kernel is to be told of the connection whose cookie it brought back.
@@ -72,6 +74,8 @@ pub trait Steps {
     fn judge_match(&mut self) -> Reason;
     /// See [`super::step::record_syn`].
     fn record_syn(&mut self, dropped: bool);
+    /// See [`super::step::options`].
+    fn options(&mut self);
     /// See [`super::step::reply`].
     fn reply(&mut self) -> Option<Reason>;
     /// See [`super::step::answer`].
@@ -104,6 +108,7 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
                 steps.record_syn(matches!(reason.action(), Action::Drop));
             }
             if interest.reply && matches!(reason.action(), Action::Pass) {
+                steps.options();
                 steps.reply().unwrap_or(reason)
             } else {
                 reason

@@ -144,6 +144,12 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
     tables.insert_flow(&work.segment.flow, &flow);
 }
 
+/// Reads the options of a SYN that [`reply`] is to answer.
+#[inline(always)]
+pub fn options<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+    work.options = wire::syn_options(frame, &work.segment);
+}
+
 /// Turns a SYN into the SYN-ACK with a cookie that answers it. `None`: it is as it was, and goes on
 /// to the stack.
 #[inline(always)]
