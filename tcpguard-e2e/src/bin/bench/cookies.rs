@@ -3,15 +3,20 @@
 //! An answered SYN is no SYN any more, so a program in front restores it for each run: "net" is above
 //! that program with nothing behind it. ACKs are compared with a tc program that does nothing.
 
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use tcpguard::kernel::{Dataplane, Load, Object, Pins, Redeemer, addr};
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config, ListenerEntry, ListenerKey, Mode, SynAckRecord};
+use tcpguard_common::abi::{
+    Config, CookieKeys, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord,
+};
+use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
 use tcpguard_common::model::{Model, cookie_keys, hash_key};
 use tcpguard_common::wire::option;
+use tcpguard_e2e::clock;
 use tcpguard_e2e::foreign::BareProgram;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
@@ -44,8 +49,25 @@ pub fn bench() -> Result<()> {
         println!("\n{:<24} {verified:>7} instructions verified", cost.name);
     }
     answered(&mut object)?;
-    let now = tcpguard_common::cookie::ticks(tcpguard_e2e::clock::boot_ns());
-    checked(&mut redeemer, tcpguard_common::cookie::timestamp(&keys, now - 1000))
+    checked(&mut redeemer, &keys)
+}
+
+/// The ACK of a client whose SYN was answered at `tick`, with timestamps.
+fn good_ack(keys: &CookieKeys, segment: Segment, tick: u64) -> Vec<u8> {
+    let flow = FlowKey {
+        client: addr(segment.src.ip()),
+        server: addr(segment.dst.ip()),
+        client_port: segment.src.port().to_be_bytes(),
+        server_port: segment.dst.port().to_be_bytes(),
+    };
+    let options = option::WSCALE | option::SACK | option::TIMESTAMPS;
+    let choice = Choice::new(&Offer::new(1460, 7, options), segment.src.is_ipv6());
+    let mut ack = with(segment, &TIMESTAMPS);
+    let handshake = Handshake { flow: &flow, client_isn: ack.seq.wrapping_sub(1) };
+    let cookie = cookie::make(keys, &handshake, tick, &choice);
+    ack.ack = cookie.isn.wrapping_add(1);
+    ack.options[8..].copy_from_slice(&cookie.timestamp.to_be_bytes());
+    ack.to_frame()
 }
 
 /// The listener on every address in cookie mode, and how it answers.
@@ -124,12 +146,15 @@ fn answered(object: &mut Object) -> Result<()> {
     Ok(())
 }
 
-fn checked(redeemer: &mut Redeemer, recent: u32) -> Result<()> {
+fn checked(redeemer: &mut Redeemer, keys: &CookieKeys) -> Result<()> {
+    let _listener = TcpListener::bind("[::]:443")?;
+    let tick = cookie::ticks(clock::boot_ns()) - 1000;
+    let recent = cookie::timestamp(keys, tick);
     let mut echoing = TIMESTAMPS;
     echoing[8..].copy_from_slice(&recent.to_be_bytes());
     let mut elsewhere = with(v4(6, flags::ACK), &[]);
     elsewhere.dst.set_port(80);
-    let mut cases = [
+    let mut cases = vec![
         Case::new("ACK to another port", elsewhere.to_frame()),
         Case::new("ACK without cookie, IPv4", with(v4(6, flags::ACK), &[]).to_frame()),
         Case::new("ACK without cookie, IPv6", with(v6(flags::ACK), &[]).to_frame()),
@@ -139,6 +164,11 @@ fn checked(redeemer: &mut Redeemer, recent: u32) -> Result<()> {
         ),
         Case::new("ACK without cookie, timestamps, v6", with(v6(flags::ACK), &echoing).to_frame()),
     ];
+    // Handed over at the first run; the others find the listener and leave it at that.
+    cases.extend([
+        Case::new("ACK with a good cookie, IPv4", good_ack(keys, v4(6, flags::ACK), tick)),
+        Case::new("ACK with a good cookie, IPv6", good_ack(keys, v6(flags::ACK), tick)),
+    ]);
     let bare = BareProgram::classifier()?;
     let mut floor = Vec::new();
     for _ in 0..ROUNDS {
