@@ -116,7 +116,7 @@ pub const fn cookie_keys(seed: u64) -> CookieKeys {
 impl Model {
     /// All that leaves was sent by this host. The interface is the one that test runs in the kernel
     /// have: `lo`.
-    pub const DEPARTURE: Departure = Departure { ifindex: 1, own: true };
+    pub const DEPARTURE: Departure = Departure { ifindex: 1, own: true, vlan: 0 };
 
     /// Empty tables under this configuration.
     pub fn new(config: Config) -> Self {

@@ -7,6 +7,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS};
 use tcpguard_common::model::{Model, Packet, cookie_keys, hash_key};
+use tcpguard_common::wire::TAGGED;
 use tcpguard_common::wire::option::{ECN, SACK, TIMESTAMPS, WSCALE};
 
 const S: u64 = 1_000_000_000;
@@ -119,6 +120,7 @@ fn record(options: u32) -> SynAckRecord {
         ttl: 61,
         wscale: 10,
         options,
+        vlan: 0,
     }
 }
 
@@ -217,6 +219,9 @@ fn read(path: &Path, frame: &[u8]) -> Answer {
 #[track_caller]
 fn answer(host: &mut Model, path: &Path, flags: u8, options: &[u8], payload: &[u8]) -> Answer {
     let mut frame = Packet(path.frame(&tcp(flags, CLIENT_ISN, 0, options, payload)));
+    for record in host.syn_acks.values_mut() {
+        record.vlan = if path.tags.is_empty() { 0 } else { TAGGED | 5 };
+    }
     let before = frame.0.len();
     let reason = host.ingress_packet(&mut frame);
     assert_eq!(reason, Reason::Cookie, "{path:?} {options:?}");
@@ -373,6 +378,10 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
     asymmetric.syn_acks.get_mut(&key).unwrap().ifindex += 1;
     passed(&mut asymmetric, syn.clone(), "SYN-ACKs leave elsewhere");
 
+    let mut stripped = host(ALL);
+    stripped.syn_acks.get_mut(&key).unwrap().vlan = TAGGED | 5;
+    passed(&mut stripped, syn.clone(), "its VLAN tag was taken off");
+
     let mut keyless = host(ALL);
     keyless.cookie_keys.drawn = 0;
     passed(&mut keyless, syn.clone(), "no keys");
@@ -450,15 +459,16 @@ fn departing(path: &Path, options: &[u8], flags: u8) -> Vec<u8> {
 
 #[test]
 fn a_listeners_answers_are_learned_and_what_it_once_offered_is_kept() {
-    for v6 in [false, true] {
-        let path = plain(v6);
+    for (v6, tags) in [(false, vec![]), (true, vec![]), (false, vec![0x8100])] {
+        let vlan = if tags.is_empty() { 0 } else { TAGGED | 5 };
+        let path = Path { tags, ..plain(v6) };
         let mut host = host(ALL);
         host.syn_acks.clear();
         let all = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9, 1, 3, 3, 10];
         host.egress(&departing(&path, &all, SYN_ACK | ECE));
         host.egress(&departing(&path, &[2, 4, 5, 160], SYN_ACK));
         let key = ListenerKey::new(path.server(), 443u16.to_be_bytes());
-        let expected = SynAckRecord { mss: 1440, window: 0xfaf0, ttl: 57, ..record(ALL) };
+        let expected = SynAckRecord { mss: 1440, window: 0xfaf0, ttl: 57, vlan, ..record(ALL) };
         assert_eq!(host.syn_acks.get(&key), Some(&expected));
         assert_eq!(host.syn_acks.len(), 1);
     }

@@ -40,7 +40,7 @@ fn sizes_of_abi_version_6() {
         ("SeenSyn", size_of::<SeenSyn>(), 8),
         ("SignatureKey", size_of::<SignatureKey>(), 32),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
-        ("SynAckRecord", size_of::<SynAckRecord>(), 20),
+        ("SynAckRecord", size_of::<SynAckRecord>(), 24),
     ];
     for (name, size, expected) in sizes {
         assert_eq!(size, expected, "size of {name}");

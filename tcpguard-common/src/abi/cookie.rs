@@ -48,4 +48,6 @@ pub struct SynAckRecord {
     /// Which options have been sent to clients that offered them: bits of
     /// [`crate::wire::option`]. One that was never seen is never promised.
     pub options: u32,
+    /// Its outermost VLAN tag, as [`crate::wire::vlan`] says it.
+    pub vlan: u32,
 }

@@ -36,6 +36,8 @@ pub struct Departure {
     pub ifindex: u32,
     /// Whether a socket of this host sent it.
     pub own: bool,
+    /// A VLAN tag that the interface is still to add, as [`wire::vlan`] says it.
+    pub vlan: u32,
 }
 
 /// Whether a segment brings back a cookie.
@@ -107,6 +109,7 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tab
         ttl: segment.ttl,
         wscale: sent.wscale,
         options: sent.options | ecn,
+        vlan: if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) },
     };
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
     match tables.syn_ack_record(&key) {
@@ -155,6 +158,8 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     if record.ifindex != ifindex
         || frame.u32(0)? != u32::from_be_bytes([a, b, c, d])
         || frame.u16(4)? != u16::from_be_bytes([e, f])
+        // A tag that the hardware took off would be missing in the answer.
+        || record.vlan != wire::vlan(frame)
     {
         return None;
     }

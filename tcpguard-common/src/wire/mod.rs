@@ -17,7 +17,7 @@ mod tcp;
 
 pub use frame::{Frame, FrameMut, MAX_HEADER_BYTES};
 
-pub use ethernet::MAX_VLAN_TAGS;
+pub use ethernet::{MAX_VLAN_TAGS, TAGGED, tagged, vlan};
 pub use ipv6::MAX_EXTENSION_HEADERS;
 pub use options::{
     MAX_OPTIONS, SynOptions, Timestamps, fingerprint, option, syn_options, timestamps,

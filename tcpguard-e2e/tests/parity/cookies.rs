@@ -30,7 +30,12 @@ impl Pair {
 
     /// Lets a SYN-ACK of `server` leave, from which its answers are learned.
     fn teach(&mut self, server: SocketAddr, client: SocketAddr) {
+        self.teach_tagged(server, client, &[]);
+    }
+
+    fn teach_tagged(&mut self, server: SocketAddr, client: SocketAddr, vlans: &[(u16, u16)]) {
         let mut reply = Segment::new(server, client, flags::SYN | flags::ACK | flags::ECE);
+        reply.vlans = vlans.to_vec();
         (reply.seq, reply.ack, reply.window, reply.ttl) = (77, 1, 65_160, 61);
         reply.options = linux_syn_options(1460, 1);
         self.egress(&reply.to_frame());
@@ -61,6 +66,7 @@ fn syns_are_answered_alike_whatever_they_look_like() {
                 syn.options.clone_from(&options);
                 for tags in 0..=2 {
                     syn.vlans = vec![(0x8100, 7); tags];
+                    pair.teach_tagged(server, client, &syn.vlans);
                     syn.payload = vec![9; (chosen % 3) * 400 * place];
                     pair.ingress(&syn.to_frame());
                 }
