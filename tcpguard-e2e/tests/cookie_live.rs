@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tcpguard::config::XdpMode;
-use tcpguard::host::{SocketOffsets, interfaces, netns};
+use tcpguard::host::{SockDiag, SocketOffsets, interfaces, netns};
 use tcpguard::kernel::{
     Attachment, Dataplane, Load, Object, Pins, Redeemer, Redemption, addr, attach,
     attach_tracepoint,
@@ -17,7 +17,9 @@ use tcpguard::kernel::{
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, Reason};
 use tcpguard_common::model::{cookie_keys, hash_key};
+use tcpguard_e2e::clients;
 use tcpguard_e2e::delay::Delay;
+use tcpguard_e2e::flood::{Delivery, Flood};
 use tcpguard_e2e::foreign::ForeignXdp;
 use tcpguard_e2e::lab::{BACKLOG, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
@@ -29,6 +31,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 const TRANSFER: usize = 1 << 20;
 /// How long any one step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The programs on the edge with the one listener, and nobody who governs them.
 struct Armed {
@@ -377,4 +380,40 @@ fn the_server_knows_from_the_handshake_how_far_the_client_is() {
     assert_eq!(armed.counters().cookies_sent, 1);
     // The six bits that hold options are missing: never less, at most 67 ms and a timer tick more.
     assert!(with >= without - 10.0 && with <= without + 80.0, "{without} ms, {with} ms");
+}
+
+/// Frames that came from no socket, as a network card delivers them, at a rate at which the queue
+/// would be full after 3 ms: every SYN is answered, nothing waits, and clients notice nothing.
+#[test]
+fn clients_connect_through_a_flood_and_the_stack_sees_none_of_it() {
+    let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
+    for family in Family::BOTH {
+        let client = RawClient { family, port: 24_000 };
+        client.connect(&lab, &client.bare_syn()).unwrap().expect("without cookies");
+    }
+    armed.arm().unwrap();
+    for family in Family::BOTH {
+        let before = armed.counters();
+        let clients = clients::Load::start(&lab.client, family.service(), 50).unwrap();
+        let flood = Flood { rate: 40_000, ..Flood::random(family.service(), 2 * SECOND) };
+        let flood = Flood { delivery: Delivery::Bursts, ..flood }.start(&lab).unwrap();
+        std::thread::sleep(SECOND);
+        let waiting = lab.edge.run(|| Ok(SockDiag::open()?.half_open(Some(PORT))?.len())).unwrap();
+        let flood = flood.wait().unwrap();
+        let clients = clients.finish().unwrap();
+        let now = armed.counters();
+        println!("{family:?}: {} SYNs sent; {}", flood.sent, clients.summary());
+        assert_eq!(waiting, 0, "half-open connections");
+        let (syns, sent) = (now.syn - before.syn, now.cookies_sent - before.cookies_sent);
+        assert_eq!(sent, syns, "each SYN is answered");
+        assert!(sent >= flood.sent / 10 * 9, "{sent} of {} SYNs arrived", flood.sent);
+        assert_eq!(now.syn_ack, before.syn_ack, "none of them by the stack");
+        // A full ring may cost a client its first SYN.
+        assert_eq!(clients.share_within(3 * SECOND), 1.0, "{}", clients.summary());
+        assert!(clients.share_within(SECOND) >= 0.98, "{}", clients.summary());
+        let redeemed = now.cookies_redeemed - before.cookies_redeemed;
+        assert!(redeemed >= 50, "{redeemed} clients");
+    }
 }
