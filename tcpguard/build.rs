@@ -6,9 +6,10 @@
 use std::{env, path::PathBuf};
 
 /// The plain object first: a directory is recognised by it.
-const OBJECTS: [(&str, &str); 2] = [
+const OBJECTS: [(&str, &str); 3] = [
     ("tcpguard-ebpf.o", "TCPGUARD_BPF_OBJECT"),
     ("tcpguard-ebpf-log.o", "TCPGUARD_BPF_LOG_OBJECT"),
+    ("cookie.o", "TCPGUARD_BPF_COOKIE_OBJECT"),
 ];
 
 fn main() {

@@ -7,6 +7,7 @@
 //! packet path, and no `cfg` on the target inside its logic.
 //!
 //! - [`abi`]: what BPF maps hold: keys, values, configuration, reason codes.
+//! - [`cookie`]: keyed, stateless sequence numbers.
 //! - [`wire`]: the bounded walk from Ethernet to the TCP options.
 //! - [`fastpath`]: flag classes, fingerprints, token buckets and [`fastpath::ingress`], the only
 //!   place where the fate of a packet is decided.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod cookie;
 pub mod fastpath;
 /// Host only: the tables as plain collections.
 #[cfg(not(target_arch = "bpf"))]
@@ -25,4 +27,4 @@ pub mod wire;
 ///
 /// Raise it whenever a type in [`abi`] changes; `tests/layout.rs` holds the
 /// sizes and offsets that belong to this number.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;

@@ -4,8 +4,10 @@
 
 extern crate std;
 
+mod packet;
 mod recent;
 
+pub use packet::Packet;
 pub use recent::Recent;
 
 use std::boxed::Box;
@@ -13,14 +15,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, SEEN_BUCKETS,
+    HANDED_OVER_PLACES, HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_UNKNOWN,
+    PROBE_CELLS, SEEN_BUCKETS,
 };
 use crate::abi::{
-    Addr, Class, Client, Config, Flow, FlowKey, HashKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceCounters,
+    Addr, Class, Client, Config, CookieKey, CookieKeys, Flow, FlowKey, HashKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
-use crate::fastpath::{self, Interest, Pace, Steps, Tables, Work, step};
+use crate::fastpath::{
+    self, Accepted, Claim, Departure, HandedOver, Interest, Pace, RedeemSteps, Steps, Tables, Work,
+    step,
+};
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -70,8 +76,13 @@ pub struct Model {
     pub seen: Vec<SeenBucket>,
     /// SYN-ACKs from no known listener.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
+    /// Keys of cookies.
+    pub cookie_keys: CookieKeys,
+    /// What SYN-ACKs looked like.
+    pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
+    handed_over: BTreeMap<u32, HandedOver>,
     segments: u64,
     pace: Pace,
     work: Work,
@@ -92,7 +103,23 @@ pub const fn hash_key(seed: u64) -> HashKey {
     HashKey(key)
 }
 
+/// Cookie keys made from a seed; see [`hash_key`].
+pub const fn cookie_keys(seed: u64) -> CookieKeys {
+    let HashKey(words) = hash_key(!seed);
+    let mut keys = CookieKeys { timestamp_offset: words[8] as u32, drawn: 1, ..CookieKeys::NONE };
+    let mut at = 0;
+    while at < keys.keys.len() {
+        keys.keys[at] = CookieKey([words[2 * at], words[2 * at + 1]]);
+        at += 1;
+    }
+    keys
+}
+
 impl Model {
+    /// All that leaves was sent by this host. The interface is the one that test runs in the kernel
+    /// have: `lo`.
+    pub const DEPARTURE: Departure = Departure { ifindex: 1, own: true, vlan: 0 };
+
     /// Empty tables under this configuration.
     pub fn new(config: Config) -> Self {
         Self { config, ..Self::default() }
@@ -100,8 +127,13 @@ impl Model {
 
     /// Decides about a frame that arrives, with all its effects.
     pub fn ingress(&mut self, frame: &[u8]) -> Reason {
+        self.ingress_packet(&mut Packet(frame.to_vec()))
+    }
+
+    /// Decides about a frame that arrives, and turns it into its answer where that is the decision.
+    pub fn ingress_packet(&mut self, frame: &mut Packet) -> Reason {
         self.packets.entry += 1;
-        self.packets.bytes += frame.len() as u64;
+        self.packets.bytes += frame.0.len() as u64;
         let config = self.config;
         let reason = fastpath::ingress(&config, &mut HostSteps { frame, model: self });
         self.packets.reasons[reason as usize] += 1;
@@ -111,7 +143,20 @@ impl Model {
     /// Looks at a frame that leaves.
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
-        fastpath::egress(frame, &config, self);
+        if fastpath::egress(frame, &config, self) {
+            fastpath::learn(frame, &Self::DEPARTURE, self);
+        }
+    }
+
+    /// What the kernel is to be told of a connection, if `frame` brings back a cookie for the first
+    /// time.
+    pub fn redeem(&mut self, frame: &[u8]) -> Option<Accepted> {
+        let config = self.config;
+        let frame = &mut Packet(frame.to_vec());
+        match fastpath::redeem(&config, &mut HostSteps { frame, model: self }) {
+            Claim::New => Some(self.work.accepted),
+            Claim::None | Claim::Repeated => None,
+        }
     }
 
     /// Makes a listener known, or changes its entry.
@@ -123,12 +168,12 @@ impl Model {
 }
 
 struct HostSteps<'a> {
-    frame: &'a [u8],
+    frame: &'a mut Packet,
     model: &'a mut Model,
 }
 
 impl HostSteps<'_> {
-    fn with<R>(&mut self, run: impl FnOnce(&[u8], &Config, &mut Model, &mut Work) -> R) -> R {
+    fn with<R>(&mut self, run: impl FnOnce(&mut Packet, &Config, &mut Model, &mut Work) -> R) -> R {
         let config = self.model.config;
         let mut work = self.model.work;
         let result = run(self.frame, &config, self.model, &mut work);
@@ -139,7 +184,7 @@ impl HostSteps<'_> {
 
 impl Steps for HostSteps<'_> {
     fn parse(&mut self) -> Result<Class, Reason> {
-        self.with(|frame, _, model, work| step::parse(frame, model, work))
+        self.with(|frame, _, model, work| step::parse(&*frame, model, work))
     }
 
     fn count_syn(&mut self) -> Interest {
@@ -147,7 +192,7 @@ impl Steps for HostSteps<'_> {
     }
 
     fn fingerprint(&mut self) {
-        self.with(|frame, _, _, work| step::fingerprint(frame, work));
+        self.with(|frame, _, _, work| step::fingerprint(&*frame, work));
     }
 
     fn match_rule(&mut self) -> Result<(), Reason> {
@@ -162,6 +207,15 @@ impl Steps for HostSteps<'_> {
         self.with(|_, config, model, work| step::record_syn(config, model, work, dropped));
     }
 
+    fn options(&mut self) {
+        self.with(|frame, _, _, work| step::options(&*frame, work));
+    }
+
+    fn reply(&mut self) -> Option<Reason> {
+        let ifindex = Model::DEPARTURE.ifindex;
+        self.with(|frame, _, model, work| step::reply(frame, model, work, ifindex))
+    }
+
     fn answer(&mut self) {
         self.with(|_, config, model, work| step::answer(config, model, &work.segment));
     }
@@ -172,6 +226,20 @@ impl Steps for HostSteps<'_> {
 
     fn illegal(&mut self) -> Reason {
         self.with(|_, config, model, _| step::illegal(config, model))
+    }
+}
+
+impl RedeemSteps for HostSteps<'_> {
+    fn read(&mut self) -> bool {
+        self.with(|frame, _, model, work| fastpath::redeem_read(&*frame, model, work))
+    }
+
+    fn times(&mut self) {
+        self.with(|frame, _, _, work| fastpath::redeem_times(&*frame, work));
+    }
+
+    fn check(&mut self) -> Claim {
+        self.with(|_, _, model, work| fastpath::redeem_check(model, work))
     }
 }
 
@@ -305,5 +373,21 @@ impl Tables for Model {
             self.seen.resize(SEEN_BUCKETS as usize, SeenBucket::default());
         }
         self.seen.get_mut((index & u64::from(SEEN_BUCKETS - 1)) as usize)
+    }
+
+    fn cookie_keys(&self) -> Option<&CookieKeys> {
+        Some(&self.cookie_keys)
+    }
+
+    fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord> {
+        self.syn_acks.get_mut(key)
+    }
+
+    fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord) {
+        self.syn_acks.insert(*key, *record);
+    }
+
+    fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {
+        Some(self.handed_over.entry(index & (HANDED_OVER_PLACES - 1)).or_default())
     }
 }

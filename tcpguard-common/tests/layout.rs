@@ -4,22 +4,23 @@ use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters,
+    Addr, CLASS_SLOTS, Class, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
     Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SourceKey, SourceV4, SourceV6, maps,
+    SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
 };
-use tcpguard_common::fastpath::{Bucket, Fingerprint, Work};
+use tcpguard_common::fastpath::{Bucket, Fingerprint, HandedOver, Work};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_4() {
-    assert_eq!(ABI_VERSION, 4);
+fn sizes_of_abi_version_5() {
+    assert_eq!(ABI_VERSION, 5);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
         ("Config", size_of::<Config>(), 136),
+        ("CookieKeys", size_of::<CookieKeys>(), 72),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
@@ -40,6 +41,7 @@ fn sizes_of_abi_version_4() {
         ("SourceKey of SourceV4", size_of::<SourceKey<SourceV4>>(), 12),
         ("SourceKey of SourceV6", size_of::<SourceKey<SourceV6>>(), 24),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
+        ("SynAckRecord", size_of::<SynAckRecord>(), 24),
     ];
     for (name, size, expected) in sizes {
         assert_eq!(size, expected, "size of {name}");
@@ -93,8 +95,10 @@ fn map_bytes(cpus: usize) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
+    let handed_over = maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>();
     array(size_of::<Config>(), 1)
-        + per_cpu(40 + size_of::<Work>(), 1)
+        // The program that takes cookies back has a state of its own.
+        + 2 * per_cpu(40 + handed_over + size_of::<Work>(), 1)
         + array(maps::MAX_IFINDEX, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536 * size_of::<PortEntry>(), 1)
@@ -113,6 +117,8 @@ fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
         + array(size_of::<Probe>(), maps::PROBE_CELLS)
+        + array(size_of::<CookieKeys>(), 1)
+        + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
         + array(8, 1)
 }
 

@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 
 use crate::delay::{Delay, DelayLine};
+use crate::foreign::{ForeignXdp, Verdict};
 use crate::measure::Receiver;
 use crate::netns::Netns;
 use crate::packet::Mac;
@@ -183,6 +184,15 @@ impl Lab {
         };
         address(&edge, &client)?;
         Ok(Self { _slow_link: slow_link, edge, client, attacker, receiver, wire, _turn: turn })
+    }
+
+    /// Lets frames that an XDP program on the edge sends back natively cross the cable: a virtual
+    /// interface takes them only where there is an XDP program as well. Until the result is dropped.
+    ///
+    /// # Errors
+    /// Without CAP_BPF and CAP_NET_ADMIN.
+    pub fn take_native_answers(&self) -> Result<ForeignXdp> {
+        ForeignXdp::attach(&self.wire, EDGE_PORT, Verdict::Pass)
     }
 
     /// Frames that the wire lost because the edge was too busy to take them.

@@ -4,9 +4,10 @@ use core::arch::asm;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use tcpguard_common::wire::{Frame, MAX_HEADER_BYTES};
+use tcpguard_common::fastpath::Departure;
+use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES, tagged};
 
 /// Keeps LLVM from knowing anything about `value`, so that it cannot leave out or move to another
 /// copy of it the comparison or mask that the verifier has to see.
@@ -76,6 +77,28 @@ impl Buffer {
     }
 
     #[inline(always)]
+    fn set_u16(&self, at: usize, value: u16) -> Option<()> {
+        let to = self.at::<2>(at)?;
+        // SAFETY: as in `u8`.
+        unsafe {
+            asm!("*(u16 *)({0} + 0) = {1}", in(reg) to, in(reg) u64::from(value.to_be()),
+                options(nostack))
+        };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn set_u32(&self, at: usize, value: u32) -> Option<()> {
+        let to = self.at::<4>(at)?;
+        // SAFETY: as in `u8`.
+        unsafe {
+            asm!("*(u32 *)({0} + 0) = {1}", in(reg) to, in(reg) u64::from(value.to_be()),
+                options(nostack))
+        };
+        Some(())
+    }
+
+    #[inline(always)]
     fn forget(&self, value: u64) -> u64 {
         // SAFETY: `scratch` points to a word of this CPU's map value; programs are not interrupted
         // by another run of themselves on the same CPU within these two instructions.
@@ -138,6 +161,37 @@ impl Frame for XdpFrame {
     reads!();
 }
 
+impl FrameMut for XdpFrame {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: `ctx` is the context that this program was called with.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn set_u16(&mut self, at: usize, value: u16) -> Option<()> {
+        self.buffer.set_u16(at, value)
+    }
+
+    #[inline(always)]
+    fn set_u32(&mut self, at: usize, value: u32) -> Option<()> {
+        self.buffer.set_u32(at, value)
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: usize) -> Option<()> {
+        let by = length as i64 - self.length() as i64;
+        // SAFETY: as in `length`. Whoever calls this holds no other pointer into the packet.
+        if by > 0 || unsafe { bpf_xdp_adjust_tail(self.ctx, by as i32) } != 0 {
+            return None;
+        }
+        // The old ones are invalid now.
+        let ctx = XdpContext::new(self.ctx);
+        (self.buffer.start, self.buffer.end) = (ctx.data(), ctx.data_end());
+        Some(())
+    }
+}
+
 /// A packet at the tc hook.
 pub struct SkbFrame {
     buffer: Buffer,
@@ -161,4 +215,17 @@ impl Frame for SkbFrame {
     }
 
     reads!();
+}
+
+/// Where a packet at the tc egress hook comes from and goes.
+#[inline(always)]
+pub fn departure(ctx: &TcContext) -> Departure {
+    let skb = ctx.skb.skb;
+    // SAFETY: the context that this program was called with; all fields are readable at this hook.
+    // The stack's own segments belong to a socket, those it only forwards do not.
+    let (ifindex, socket) = unsafe { ((*skb).ifindex, (*skb).__bindgen_anon_2.sk) };
+    // SAFETY: likewise.
+    let (tagged_later, control) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
+    let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
+    Departure { ifindex, own: !socket.is_null(), vlan }
 }

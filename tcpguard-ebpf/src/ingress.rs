@@ -19,6 +19,7 @@ const GAVE_UP: u32 = 0x100;
 /// Bits for an [`Interest`].
 const FINGERPRINT: u32 = 1;
 const RECORD: u32 = 2;
+const REPLY: u32 = 4;
 /// Returned by a step whose maps could not be found, which cannot be: their sizes are constants.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
@@ -74,7 +75,9 @@ step!(step_parse(ctx: *mut xdp_md), |bench| {
 
 step!(step_count_syn(), |bench| {
     let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
-    (u32::from(interest.fingerprint) * FINGERPRINT) | (u32::from(interest.record) * RECORD)
+    (u32::from(interest.fingerprint) * FINGERPRINT)
+        | (u32::from(interest.record) * RECORD)
+        | (u32::from(interest.reply) * REPLY)
 });
 
 step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
@@ -98,6 +101,23 @@ step!(step_judge_match(), |bench| {
 step!(step_record_syn(dropped: u32), |bench| {
     step::record_syn(bench.config, &mut bench.tables, bench.work, dropped != 0);
     0
+});
+
+step!(step_options(ctx: *mut xdp_md), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = bench.frame(&ctx);
+    step::options(&frame, bench.work);
+    0
+});
+
+step!(step_reply(ctx: *mut xdp_md), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let ifindex = ctx.ingress_ifindex() as u32;
+    let mut frame = bench.frame(&ctx);
+    match step::reply(&mut frame, &mut bench.tables, bench.work, ifindex) {
+        Some(reason) => GAVE_UP + reason as u32,
+        None => 0,
+    }
 });
 
 step!(step_answer(), |bench| {
@@ -140,7 +160,11 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn count_syn(&mut self) -> Interest {
         let bits = step_count_syn();
-        Interest { fingerprint: bits & FINGERPRINT != 0, record: bits & RECORD != 0 }
+        Interest {
+            fingerprint: bits & FINGERPRINT != 0,
+            record: bits & RECORD != 0,
+            reply: bits & REPLY != 0,
+        }
     }
 
     #[inline(always)]
@@ -162,6 +186,17 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
         step_record_syn(dropped.into());
+    }
+
+    #[inline(always)]
+    fn options(&mut self) {
+        step_options(self.raw());
+    }
+
+    #[inline(always)]
+    fn reply(&mut self) -> Option<Reason> {
+        let code = step_reply(self.raw());
+        if code == 0 { None } else { Some(reason(code)) }
     }
 
     #[inline(always)]

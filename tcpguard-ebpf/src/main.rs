@@ -11,7 +11,7 @@ mod ingress;
 mod maps;
 mod tables;
 
-use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, raw_tracepoint, xdp};
 use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
 use tcpguard_common::abi::{Action, REASON_SLOTS};
@@ -37,6 +37,7 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
     match reason.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
+        Action::Answer => xdp_action::XDP_TX,
     }
 }
 
@@ -45,10 +46,24 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
 pub fn tcpguard_egress(ctx: TcContext) -> i32 {
     if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
         let frame = SkbFrame::new(&ctx, tables.scratch());
-        fastpath::egress(&frame, config, &mut tables);
+        if fastpath::egress(&frame, config, &mut tables) {
+            learn_syn_ack(ctx.skb.skb);
+        }
     }
     // "No verdict": programs and filters after this one go on.
     TC_ACT_UNSPEC
+}
+
+/// A global function for the same reasons as the steps of ingress.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn learn_syn_ack(skb: *mut __sk_buff) -> u32 {
+    let ctx = TcContext::new(skb);
+    if let Some(mut tables) = KernelTables::new() {
+        let frame = SkbFrame::new(&ctx, tables.scratch());
+        fastpath::learn(&frame, &frame::departure(&ctx), &mut tables);
+    }
+    0
 }
 
 /// Every state change of a TCP socket; SYN_RECV to ESTABLISHED is a completed handshake.
@@ -74,6 +89,9 @@ mod logging {
         match reason.action() {
             tcpguard_common::abi::Action::Drop => {
                 aya_log_ebpf::debug!(ctx, "drop, reason {}", reason as u8)
+            }
+            tcpguard_common::abi::Action::Answer => {
+                aya_log_ebpf::trace!(ctx, "answer, reason {}", reason as u8)
             }
             tcpguard_common::abi::Action::Pass => {
                 aya_log_ebpf::trace!(ctx, "pass, reason {}", reason as u8)

@@ -5,11 +5,11 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
+    Addr, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceV4, SourceV6,
+    SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
-use tcpguard_common::fastpath::{Pace, Work};
+use tcpguard_common::fastpath::{HandedOver, Pace, Work};
 
 /// What a CPU remembers between packets.
 #[repr(C)]
@@ -27,6 +27,8 @@ pub struct CpuState {
     pub segments: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
+    /// Connections that the kernel was told of a moment ago.
+    pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
     /// What the steps of one decision hand to each other.
     pub work: Work,
 }
@@ -88,6 +90,11 @@ pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
 pub static PROBES: Array<Probe, { size::PROBE_CELLS as usize }> = Array::new();
 #[btf_map]
 pub static UNKNOWN_LISTENERS: LruHashMap<ListenerKey, u64, { size::MAX_UNKNOWN as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static COOKIE_KEYS: Array<CookieKeys, 1> = Array::new();
+#[btf_map]
+pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS as usize }> =
     LruHashMap::new();
 /// Boot time in ns for tests that compare with the host; read only when [`FIXED_CLOCK`] is set.
 #[btf_map]

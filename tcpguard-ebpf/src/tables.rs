@@ -8,11 +8,11 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SourceV4, SourceV6,
+    Addr, CLASS_SLOTS, Class, Client, CookieKeys, Flow, FlowKey, HostCounters, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
-use tcpguard_common::fastpath::{Pace, Tables};
+use tcpguard_common::fastpath::{HandedOver, Pace, Tables};
 
 use crate::frame::opaque;
 use crate::maps::{self, CpuState};
@@ -245,5 +245,28 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
         deref!(maps::SEEN.get_ptr_mut(index as u32 & (size::SEEN_BUCKETS - 1)))
+    }
+
+    #[inline(always)]
+    fn cookie_keys(&self) -> Option<&CookieKeys> {
+        maps::COOKIE_KEYS.get(0)
+    }
+
+    #[inline(always)]
+    fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord> {
+        deref!(maps::SYN_ACKS.get_ptr_mut(key))
+    }
+
+    #[inline(always)]
+    fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord) {
+        // A lost one is recorded with the next SYN-ACK.
+        let _ = maps::SYN_ACKS.insert(key, record, ANY);
+    }
+
+    #[inline(always)]
+    fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {
+        let place = opaque(index as usize) & (size::HANDED_OVER_PLACES as usize - 1);
+        // SAFETY: this CPU's state.
+        Some(unsafe { &mut (*self.cpu).handed_over[place] })
     }
 }

@@ -75,6 +75,20 @@ impl Addr {
         if self.as_v4().is_some() { *self } else { Self([self.0[0], self.0[1], 0, 0]) }
     }
 
+    /// Whether nothing on another host can have this address: the stack drops what comes from it
+    /// (RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7), and must not be answered for.
+    #[inline(always)]
+    pub const fn is_no_source(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        match self.as_v4() {
+            Some([first, ..]) => first == 0 || first == 127 || first >= 224,
+            None => {
+                let nobody_or_loopback = a | b | c == 0 && u32::from_be(d) <= 1;
+                nobody_or_loopback || a.to_ne_bytes()[0] == 0xff
+            }
+        }
+    }
+
     /// The address as words for hashing.
     #[inline(always)]
     pub(crate) const fn words(&self) -> &[u32; 4] {
@@ -96,6 +110,22 @@ mod tests {
         assert_eq!(v4.octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
         assert_eq!(v4.as_v4(), Some([192, 0, 2, 1]));
         assert_eq!(Addr::ANY_V6.as_v4(), None);
+    }
+
+    #[test]
+    fn what_no_host_has_is_no_source() {
+        for v4 in [[0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
+            assert!(Addr::from_v4(v4).is_no_source(), "{v4:?}");
+        }
+        for v4 in [[1, 0, 0, 0], [10, 0, 0, 1], [192, 0, 2, 1], [223, 255, 255, 255]] {
+            assert!(!Addr::from_v4(v4).is_no_source(), "{v4:?}");
+        }
+        for v6 in [[0; 4], [0, 0, 0, 1], [0xff02_0000, 0, 0, 1]] {
+            assert!(Addr::from_v6_words(v6).is_no_source(), "{v6:?}");
+        }
+        for v6 in [[0x2001_0db8, 0, 0, 1], [0, 0, 0, 2], [0xfe80_0000, 0, 0, 0xff]] {
+            assert!(!Addr::from_v6_words(v6).is_no_source(), "{v6:?}");
+        }
     }
 
     #[test]

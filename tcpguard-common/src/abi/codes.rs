@@ -77,6 +77,8 @@ codes! {
         DropIllegal = 22, "drop_illegal_flags";
         /// Headers that reach further into the frame than the parser does.
         HeaderDepth = 23, "header_depth";
+        /// Answered: a SYN to a listener in cookie mode.
+        Cookie = 24, "cookie";
     }
 }
 
@@ -87,6 +89,8 @@ pub enum Action {
     Pass,
     /// Discard it.
     Drop,
+    /// Send the answer that it was turned into back where it came from.
+    Answer,
 }
 
 impl Reason {
@@ -95,6 +99,7 @@ impl Reason {
     pub const fn action(self) -> Action {
         match self {
             Self::DropSource | Self::DropSignature | Self::DropIllegal => Action::Drop,
+            Self::Cookie => Action::Answer,
             _ => Action::Pass,
         }
     }

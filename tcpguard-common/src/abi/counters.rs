@@ -57,8 +57,12 @@ pub struct ListenerCounters {
     /// SYN-ACKs repeated although the third ACK had arrived (sampled): the stack ignored it, as it
     /// does when the accept queue is full.
     pub ack_ignored: u64,
+    /// SYNs answered with a cookie.
+    pub cookies_sent: u64,
+    /// Connections that the kernel took because their cookie was good.
+    pub cookies_redeemed: u64,
     /// For later means; always zero.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 
 /// Value of `HOST`, one per CPU: what belongs to no listener.

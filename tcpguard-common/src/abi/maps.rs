@@ -35,6 +35,11 @@ pub const PROBE_CELLS: u32 = 1024;
 /// Listeners that were only seen by their SYN-ACKs, waiting for the agent (LRU).
 pub const MAX_UNKNOWN: u32 = 256;
 
+/// Local addresses and ports of which it is remembered how they answer SYNs (LRU).
+pub const MAX_SYN_ACKS: u32 = 4096;
+/// Places of each CPU for connections that were handed to the kernel a moment ago; a power of two.
+pub const HANDED_OVER_PLACES: u32 = 64;
+
 /// Array of 1: [`super::Config`].
 pub const CONFIG: &str = "CONFIG";
 /// Array of 1: interface slot (u8) by interface index.
@@ -82,12 +87,16 @@ pub const HOST: &str = "HOST";
 pub const PROBES: &str = "PROBES";
 /// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
+/// Array of 1: [`super::CookieKeys`].
+pub const COOKIE_KEYS: &str = "COOKIE_KEYS";
+/// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`].
+pub const SYN_ACKS: &str = "SYN_ACKS";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
 pub const CLOCK: &str = "CLOCK";
 
 /// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
 /// of use for a moment only.
-pub const PINNED: [&str; 22] = [
+pub const PINNED: [&str; 24] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -110,4 +119,6 @@ pub const PINNED: [&str; 22] = [
     SEEN,
     HOST,
     PROBES,
+    COOKIE_KEYS,
+    SYN_ACKS,
 ];

@@ -10,14 +10,17 @@
 mod addr;
 mod codes;
 mod config;
+mod cookie;
 mod counters;
 mod keys;
+mod kfuncs;
 pub mod maps;
 mod values;
 
 pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
+pub use cookie::{COOKIE_KEYS, CookieKey, CookieKeys, SynAckRecord};
 pub use counters::{
     CLASS_SLOTS, HostCounters, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits,
     SourceCounters,
@@ -25,4 +28,5 @@ pub use counters::{
 pub use keys::{
     FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,
 };
+pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use values::{Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket};

@@ -38,8 +38,17 @@ pub struct ListenerEntry {
     pub kind: u8,
     /// Bit `m` set: some signature rule of this listener uses mask code `m`.
     pub masks: u8,
+    /// Bits of [`ListenerEntry::ANSWER`] and [`ListenerEntry::ACCEPT`].
+    pub cookies: u8,
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
+}
+
+impl ListenerEntry {
+    /// SYNs are answered with cookies.
+    pub const ANSWER: u8 = 1;
+    /// Cookies are taken: as long as any may be out.
+    pub const ACCEPT: u8 = 2;
 }
 
 /// Value of the source-rule tries and of `SIGNATURES`: which rule it is.

@@ -3,12 +3,12 @@
 use super::clients::validate;
 use super::count::{Seen, count, count_source, find_listener, follows, weight};
 use super::rules::Match;
-use super::{Fingerprint, Rate, Tables, classify, hash};
+use super::{Accepted, Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
 use crate::abi::{
     Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
 };
-use crate::wire::{self, Frame, Segment};
+use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 
 /// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
 /// bot can complete one handshake.
@@ -40,6 +40,12 @@ pub struct Work {
     pub(super) print: Fingerprint,
     /// The rule that matches it.
     pub(super) matched: Match,
+    /// Its options, if it may be answered.
+    pub(super) options: SynOptions,
+    /// Its timestamps, if it may bring back a cookie.
+    pub(super) times: Timestamps,
+    /// What the kernel is to be told of the connection whose cookie it brought back.
+    pub accepted: Accepted,
 }
 
 /// What else is to be done about a SYN.
@@ -49,6 +55,8 @@ pub struct Interest {
     pub fingerprint: bool,
     /// Record it among the flows: it belongs to the sample.
     pub record: bool,
+    /// Answer it with a cookie, if it may pass: its listener is armed.
+    pub reply: bool,
 }
 
 /// The steps of the decision about an arriving frame, which [`ingress`] puts together.
@@ -69,6 +77,10 @@ pub trait Steps {
     fn judge_match(&mut self) -> Reason;
     /// See [`super::step::record_syn`].
     fn record_syn(&mut self, dropped: bool);
+    /// See [`super::step::options`].
+    fn options(&mut self);
+    /// See [`super::step::reply`].
+    fn reply(&mut self) -> Option<Reason>;
     /// See [`super::step::answer`].
     fn answer(&mut self);
     /// See [`super::step::follow`].
@@ -98,7 +110,12 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             if interest.record {
                 steps.record_syn(matches!(reason.action(), Action::Drop));
             }
-            reason
+            if interest.reply && matches!(reason.action(), Action::Pass) {
+                steps.options();
+                steps.reply().unwrap_or(reason)
+            } else {
+                reason
+            }
         }
         Ok(Class::SynAck) => {
             steps.answer();
@@ -113,17 +130,18 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     }
 }
 
-/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs.
+/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. Returns whether
+/// [`super::learn`] can learn from it.
 #[inline(always)]
-pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) {
+pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) -> bool {
     if config.abi_version != ABI_VERSION {
-        return;
+        return false;
     }
     let Ok(segment) = wire::parse(frame) else {
-        return;
+        return false;
     };
     match classify(segment.flags) {
-        Class::SynAck => syn_ack_sent(config, tables, &segment),
+        Class::SynAck => return syn_ack_sent(config, tables, &segment),
         Class::Syn => own_syn(config, tables, &segment),
         Class::Rst => {
             if let Some(listener) = find_listener(tables, &segment.flow.reversed()) {
@@ -132,6 +150,7 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: 
         }
         _ => {}
     }
+    false
 }
 
 /// Records a handshake that the kernel completed.
@@ -148,21 +167,34 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey) {
     validate(tables, &flow.client, now, 1);
 }
 
+/// Returns whether it belongs to a known listener and to the sample.
 #[inline(never)]
-fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
+fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -> bool {
     let key = segment.flow.reversed();
     let Some(listener) = find_listener(tables, &key) else {
         tables.note_unknown_listener(&ListenerKey::new(key.server, key.server_port));
-        return;
+        return false;
     };
     count(tables, listener.id, |counters| counters.syn_ack += 1);
     if !hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
-        return;
+        return false;
     }
+    syn_ack_of_sample(config, tables, segment, &key, &listener);
+    true
+}
+
+#[inline(always)]
+fn syn_ack_of_sample<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    segment: &Segment,
+    key: &FlowKey,
+    listener: &ListenerEntry,
+) {
     let now = tables.now_ns();
     let syn_ack = 1 << (config.sample_shift & 31);
     count_source(config, tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
-    let Some(flow) = tables.flow(&key) else {
+    let Some(flow) = tables.flow(key) else {
         return;
     };
     if !follows(flow, segment.ack) {

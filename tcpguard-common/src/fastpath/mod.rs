@@ -3,6 +3,7 @@
 mod bucket;
 mod classify;
 pub mod clients;
+mod cookies;
 mod count;
 mod decide;
 pub mod distinct;
@@ -17,6 +18,10 @@ mod tables;
 
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
+pub use cookies::{
+    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, RedeemSteps, learn, redeem,
+    redeem_check, redeem_read, redeem_times, redeemed,
+};
 pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };

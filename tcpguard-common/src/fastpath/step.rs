@@ -3,9 +3,9 @@
 use super::clients::validate;
 use super::count::{Seen, count, count_listener, count_source, find_listener, follows, weight};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
-use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, distinct, hash, probes};
+use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, cookies, distinct, hash, probes};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
-use crate::wire::{self, Frame, Segment, flag};
+use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
 /// Reads the segment into [`Work::segment`] and counts its class.
 ///
@@ -45,7 +45,11 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     if let Some(registers) = tables.distinct_sources(listener.id) {
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
-    Interest { fingerprint: work.sampled || listener.masks != 0, record: work.sampled }
+    Interest {
+        fingerprint: work.sampled || listener.masks != 0,
+        record: work.sampled,
+        reply: cookies::armed(config, &listener, work.now),
+    }
 }
 
 /// Counts a SYN to where nothing listens, and its source.
@@ -155,6 +159,24 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         ..Flow::default()
     };
     tables.insert_flow(&work.segment.flow, &flow);
+}
+
+/// Reads the options of a SYN that [`reply`] is to answer.
+#[inline(always)]
+pub fn options<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+    work.options = wire::syn_options(frame, &work.segment);
+}
+
+/// Turns a SYN into the SYN-ACK with a cookie that answers it. `None`: it is as it was, and goes on
+/// to the stack.
+#[inline(always)]
+pub fn reply<F: FrameMut + ?Sized, T: Tables>(
+    frame: &mut F,
+    tables: &mut T,
+    work: &Work,
+    ifindex: u32,
+) -> Option<Reason> {
+    cookies::answer(frame, tables, work, ifindex)
 }
 
 /// Counts a segment that only ever answers a SYN, and whether this host asked for it: a SYN-ACK, or

@@ -1,10 +1,11 @@
 //! What the decision reads and writes beside the frame.
 
-use super::Pace;
+use super::{HandedOver, Pace};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey,
-    PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    Addr, Class, Client, CookieKeys, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
+    ListenerKey, PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    SynAckRecord,
 };
 
 /// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
@@ -73,4 +74,14 @@ pub trait Tables {
     fn exempt_until_s(&self, addr: &Addr) -> u32;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
+
+    /// The keys of cookies.
+    fn cookie_keys(&self) -> Option<&CookieKeys>;
+    /// What the last SYN-ACK from a local address and port looked like.
+    fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord>;
+    /// Records it for the first time.
+    fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
+    /// This CPU's place for a connection that the kernel was told of; `index` is taken modulo the
+    /// size.
+    fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
 }

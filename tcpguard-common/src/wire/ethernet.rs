@@ -15,6 +15,26 @@ const fn is_vlan(protocol: u16) -> bool {
     protocol == VLAN || protocol == SERVICE_VLAN
 }
 
+/// A VLAN tag: 0 for none, otherwise this bit and the VLAN's id.
+pub const TAGGED: u32 = 0x1_0000;
+/// The id within a tag's control information.
+const VLAN_ID: u16 = 0x0fff;
+
+/// [`TAGGED`] and the id in a tag's control information.
+#[inline(always)]
+pub const fn tagged(control: u16) -> u32 {
+    TAGGED | (control & VLAN_ID) as u32
+}
+
+/// The outermost VLAN tag that a frame itself holds: 0 for none, otherwise as [`tagged`] says it.
+#[inline(always)]
+pub fn vlan<F: Frame + ?Sized>(frame: &F) -> u32 {
+    match (frame.u16(12), frame.u16(14)) {
+        (Some(protocol), Some(control)) if is_vlan(protocol) => tagged(control),
+        _ => 0,
+    }
+}
+
 /// The network protocol and where its header starts.
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Skip> {

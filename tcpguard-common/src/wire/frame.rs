@@ -28,6 +28,20 @@ pub trait Frame {
     }
 }
 
+/// A frame that can be turned into its answer where it is. Writes are bounded like reads, and a
+/// refused one changes nothing.
+pub trait FrameMut: Frame {
+    /// Bytes of the frame.
+    fn length(&self) -> usize;
+    /// Overwrites two bytes at `at`.
+    fn set_u16(&mut self, at: usize, value: u16) -> Option<()>;
+    /// Overwrites four bytes at `at`.
+    fn set_u32(&mut self, at: usize, value: u32) -> Option<()>;
+    /// Cuts the frame down to `length` bytes. There is nothing that makes one longer: where packets
+    /// live, room behind them cannot be relied on.
+    fn cut(&mut self, length: usize) -> Option<()>;
+}
+
 impl Frame for [u8] {
     fn holds(&self, length: usize) -> bool {
         length <= self.len()

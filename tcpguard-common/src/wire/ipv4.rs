@@ -44,6 +44,7 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Sk
         ip_id: frame.u16(at + 4).ok_or(Skip::Malformed)?,
         quirks,
         first_fragment: fragment & MORE_FRAGMENTS != 0,
+        at,
         tcp_at: at + header,
         end: at + total,
     })

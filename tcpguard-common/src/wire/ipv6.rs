@@ -42,7 +42,7 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Sk
     if next != PROTOCOL {
         return Err(Skip::NotTcp);
     }
-    Ok(Packet { src, dst, ttl, ip_id: 0, quirks, first_fragment, tcp_at: header, end })
+    Ok(Packet { src, dst, ttl, ip_id: 0, quirks, first_fragment, at, tcp_at: header, end })
 }
 
 struct Chain {

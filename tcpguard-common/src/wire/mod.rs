@@ -6,18 +6,23 @@
 //! reason of its own, counted and passed. Checksums are not verified: that would cost every packet
 //! more than the rest of the walk, and a segment with a bad one is refused by the stack anyway.
 
+mod checksum;
 mod ethernet;
 mod frame;
 mod ipv4;
 mod ipv6;
 mod options;
+mod syn_ack;
 mod tcp;
 
-pub use frame::{Frame, MAX_HEADER_BYTES};
+pub use frame::{Frame, FrameMut, MAX_HEADER_BYTES};
 
-pub use ethernet::MAX_VLAN_TAGS;
+pub use ethernet::{MAX_VLAN_TAGS, TAGGED, tagged, vlan};
 pub use ipv6::MAX_EXTENSION_HEADERS;
-pub use options::{MAX_OPTIONS, fingerprint};
+pub use options::{
+    MAX_OPTIONS, SynOptions, Timestamps, fingerprint, option, syn_options, timestamps,
+};
+pub use syn_ack::SynAck;
 pub use tcp::{Segment, flag};
 
 use crate::abi::Reason;
@@ -64,6 +69,25 @@ impl From<Skip> for Reason {
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
     let (protocol, at) = ethernet::walk(frame)?;
+    network(frame, protocol, at)
+}
+
+/// As [`parse`], of a frame that begins with its IP header.
+///
+/// # Errors
+/// See [`parse`].
+#[inline(always)]
+pub fn parse_packet<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
+    let protocol = match frame.u8(0).ok_or(Skip::Malformed)? >> 4 {
+        4 => ethernet::IPV4,
+        6 => ethernet::IPV6,
+        _ => return Err(Skip::NotTcp),
+    };
+    network(frame, protocol, 0)
+}
+
+#[inline(always)]
+fn network<F: Frame + ?Sized>(frame: &F, protocol: u16, at: usize) -> Result<Segment, Skip> {
     let at = frame.forget(at as u64) as usize;
     let mut packet = match protocol {
         ethernet::IPV4 => ipv4::walk(frame, at)?,

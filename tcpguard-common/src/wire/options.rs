@@ -53,11 +53,31 @@ fn set(quirks: &mut u16, bit: u16, condition: bool) {
 #[derive(Clone, Copy)]
 struct Options {
     layout: u64,
-    /// Bits 0–15 MSS, 16–23 window scale, 32–47 quirks.
+    /// Bits 0–15 MSS, 16–23 window scale, 24–31 where the timestamp's value is, counted from the
+    /// start of the options, 32–47 quirks, 48–63 those of [`option`].
     fields: u64,
 }
 
 const NO_WSCALE: u64 = 255 << 16;
+const TIMESTAMP_AT: u64 = 255 << 24;
+
+/// Options of SYN and SYN-ACK as bits.
+pub mod option {
+    /// Window scale.
+    pub const WSCALE: u32 = 1;
+    /// SACK permitted.
+    pub const SACK: u32 = 2;
+    /// Timestamps.
+    pub const TIMESTAMPS: u32 = 4;
+    /// ECN: no option but flags, agreed upon like one (RFC 3168 §6.1.1).
+    pub const ECN: u32 = 8;
+    /// MD5 signature or TCP-AO: without the key nobody can answer.
+    pub const SIGNED: u32 = 16;
+}
+
+const fn option_bits(option: u32) -> u64 {
+    (option as u64) << 48
+}
 
 impl Options {
     const fn mss(self) -> u16 {
@@ -70,6 +90,72 @@ impl Options {
 
     const fn quirks(self) -> u16 {
         (self.fields >> 32) as u16
+    }
+
+    const fn timestamp_at(self) -> usize {
+        ((self.fields & TIMESTAMP_AT) >> 24) as usize
+    }
+}
+
+/// The options of a SYN or SYN-ACK that decide how the connection works.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SynOptions {
+    /// MSS option, 0 without one.
+    pub mss: u16,
+    /// Window scale, if there is one.
+    pub wscale: u8,
+    /// Value of the timestamp, 0 without.
+    pub timestamp: u32,
+    /// Which there are: bits of [`option`].
+    pub options: u32,
+}
+
+/// Reads the options of a SYN or SYN-ACK, up to the first one that is broken.
+#[inline(always)]
+pub fn syn_options<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> SynOptions {
+    let options = read(frame, segment.options_at, segment.options_end);
+    let bits = (options.fields >> 48) as u32;
+    let timestamp = if bits & option::TIMESTAMPS == 0 {
+        0
+    } else {
+        frame.u32(usize::from(segment.options_at) + options.timestamp_at()).unwrap_or(0)
+    };
+    SynOptions { mss: options.mss(), wscale: options.wscale(), timestamp, options: bits }
+}
+
+/// The timestamps option of a segment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Timestamps {
+    /// Whether there is one. (No `Option`: what a `None` leaves undefined the compiler may copy, and
+    /// the verifier refuses to read it.)
+    pub present: bool,
+    /// The sender's, 0 without.
+    pub value: u32,
+    /// The one echoed, 0 without.
+    pub echo: u32,
+}
+
+/// Reads the timestamps option of a segment.
+#[inline(always)]
+pub fn timestamps<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Timestamps {
+    let (start, end) = (usize::from(segment.options_at), usize::from(segment.options_end));
+    if start + 12 > end {
+        return Timestamps::default();
+    }
+    // The layout that RFC 7323, appendix A, recommends, and that nearly all segments have.
+    let at = if frame.u32(start) == Some(0x0101_080a) {
+        start + 4
+    } else {
+        let options = read(frame, segment.options_at, segment.options_end);
+        match options.timestamp_at() {
+            0 => return Timestamps::default(),
+            at => start + at,
+        }
+    };
+    let at = frame.forget(at as u64) as usize;
+    match (frame.u32(at), frame.u32(at + 4)) {
+        (Some(value), Some(echo)) => Timestamps { present: true, value, echo },
+        _ => Timestamps::default(),
     }
 }
 
@@ -86,7 +172,7 @@ fn read<F: Frame + ?Sized>(frame: &F, start: u16, end: u16) -> Options {
         if at >= end {
             return options;
         }
-        let Some(option) = one(frame, at as usize, end as usize) else {
+        let Some(option) = one(frame, at as usize, start.into(), end as usize) else {
             options.fields |= quirk_bits(quirk::BAD_OPTIONS);
             return options;
         };
@@ -112,7 +198,7 @@ struct One {
 }
 
 #[inline(always)]
-fn one<F: Frame + ?Sized>(frame: &F, at: usize, end: usize) -> Option<One> {
+fn one<F: Frame + ?Sized>(frame: &F, at: usize, start: usize, end: usize) -> Option<One> {
     let kind = frame.u8(at)?;
     if kind == NOP || kind == END {
         let code = if kind == NOP { layout::NOP } else { layout::END };
@@ -131,11 +217,17 @@ fn one<F: Frame + ?Sized>(frame: &F, at: usize, end: usize) -> Option<One> {
         }
         (WSCALE, 3) => {
             keep = !NO_WSCALE;
-            fields = u64::from(frame.u8(at + 2)?) << 16;
+            fields = u64::from(frame.u8(at + 2)?) << 16 | option_bits(option::WSCALE);
             layout::WSCALE
         }
-        (SACK_OK, 2) => layout::SACK_OK,
+        (SACK_OK, 2) => {
+            fields = option_bits(option::SACK);
+            layout::SACK_OK
+        }
         (TIMESTAMP, 10) => {
+            keep = !TIMESTAMP_AT;
+            fields = ((at + 2).wrapping_sub(start) as u64) << 24 & TIMESTAMP_AT
+                | option_bits(option::TIMESTAMPS);
             if frame.u32(at + 2)? == 0 {
                 fields |= quirk_bits(quirk::TS_ZERO);
             }
@@ -145,7 +237,10 @@ fn one<F: Frame + ?Sized>(frame: &F, at: usize, end: usize) -> Option<One> {
             layout::TIMESTAMP
         }
         (FAST_OPEN, _) => layout::FAST_OPEN,
-        (MD5 | AUTH, _) => layout::AUTH,
+        (MD5 | AUTH, _) => {
+            fields = option_bits(option::SIGNED);
+            layout::AUTH
+        }
         _ => layout::OTHER,
     };
     Some(One { code, length: u64::from(length), keep, fields })

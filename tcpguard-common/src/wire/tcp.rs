@@ -36,6 +36,7 @@ pub(super) struct Packet {
     pub ip_id: u16,
     pub quirks: u16,
     pub first_fragment: bool,
+    pub at: usize,
     pub tcp_at: usize,
     /// End of the IP payload, at most the frame's.
     pub end: usize,
@@ -64,12 +65,16 @@ pub struct Segment {
     pub ip_id: u16,
     /// Bits of [`crate::fastpath::quirk`] that the IP layer knows.
     pub quirks: u16,
-    /// Where the TCP options start in the frame.
+    /// Where the IP header starts in the frame.
+    pub ip_at: u16,
+    /// Where the TCP options start.
     pub options_at: u16,
     /// Where they end.
     pub options_end: u16,
     /// Whether the segment carries data.
     pub payload: bool,
+    /// Whether the packet goes on in further fragments.
+    pub fragment: bool,
 }
 
 #[inline(always)]
@@ -109,8 +114,10 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
         ttl: packet.ttl,
         ip_id: packet.ip_id,
         quirks: packet.quirks,
+        ip_at: packet.at as u16,
         options_at: (at + 20) as u16,
         options_end: options_end as u16,
         payload: packet.end > options_end,
+        fragment: packet.first_fragment,
     })
 }

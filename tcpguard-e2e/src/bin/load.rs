@@ -14,6 +14,7 @@ use aya::{
     programs::{Program, ProgramError, XdpMode},
 };
 use serde_json::{Value, json};
+use tcpguard::kernel::{KernelError, link_kfuncs};
 
 /// The one tracepoint that the programs use; the object's program type does not name it.
 const TRACEPOINT: &str = "inet_sock_set_state";
@@ -34,7 +35,16 @@ fn main() -> Result<ExitCode> {
 /// What became of each program of an object, then what its maps take.
 fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     let object = path.file_stem().unwrap_or_default().to_string_lossy();
-    let loaded = Ebpf::load_file(path).map_err(anyhow::Error::from).and_then(|programs| {
+    let linked = match linked(path) {
+        Ok(linked) => linked,
+        // The agent does without on such a kernel, and says so.
+        Err(error) if matches!(error.downcast_ref(), Some(KernelError::MissingFunction { .. })) => {
+            eprintln!("{object}: {error:#}");
+            return vec![json!({ "object": object, "left_out": format!("{error:#}") })];
+        }
+        Err(error) => return vec![refusal(&object, "(object)", &error)],
+    };
+    let loaded = Ebpf::load(&linked).map_err(anyhow::Error::from).and_then(|programs| {
         let maps = map_bytes()?;
         Ok((programs, maps))
     });
@@ -54,6 +64,12 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     let bytes: u64 = maps.values().sum();
     lines.push(json!({ "object": object, "maps": maps.len(), "bytes": bytes }));
     lines
+}
+
+/// The object, with its calls of kernel functions linked.
+fn linked(path: &Path) -> Result<Vec<u8>> {
+    let object = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(link_kfuncs(&object)?)
 }
 
 /// Loads and, where that needs no set-up, attaches one program: instructions verified.

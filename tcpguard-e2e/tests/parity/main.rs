@@ -1,5 +1,6 @@
 //! The decision in the kernel and on the host: the same frames, the same verdicts, the same state.
 
+mod cookies;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use tcpguard_common::abi::{
     Action, Addr, Config, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
-use tcpguard_common::model::{Model, hash_key};
+use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use traffic::{Frame, Traffic, v4};
@@ -20,6 +21,7 @@ use traffic::{Frame, Traffic, v4};
 /// `XDP_DROP` and `XDP_PASS` of the kernel's `bpf.h`.
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
 const MS: u64 = 1_000_000;
 const START_NS: u64 = 1_000_000 * MS;
 const LISTENERS: u32 = 3;
@@ -157,13 +159,16 @@ impl Pair {
         if frame.len() < SHORTEST {
             return;
         }
-        let reason = self.model.ingress(frame);
-        let (action, _) = self.object.test_ingress(frame, 1).expect("a test run");
+        let mut packet = Packet(frame.to_vec());
+        let reason = self.model.ingress_packet(&mut packet);
+        let (action, _, after) = self.object.test_ingress_frame(frame, 1).expect("a test run");
         let expected = match reason.action() {
             Action::Pass => XDP_PASS,
             Action::Drop => XDP_DROP,
+            Action::Answer => XDP_TX,
         };
         assert_eq!(action, expected, "host says {}, frame {}", reason.name(), hex(frame));
+        assert_eq!(hex(&after), hex(&packet.0), "what became of {}", hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
         self.frames += 1;
     }
@@ -224,6 +229,7 @@ impl Pair {
         assert_eq!(kernel.host_counters().unwrap(), model.host);
         let cells = kernel.probes().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
         assert_eq!(sorted(cells.collect()), model.probes, "probes");
+        assert_eq!(sorted(kernel.syn_acks().unwrap()), model.syn_acks, "SYN-ACKs");
         let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
         let mut seen = kernel.take_unknown_listeners().unwrap();
         seen.sort();
@@ -253,6 +259,12 @@ fn pin_to_one_cpu() {
 fn run(seed: u64, frames: u64, mode: Mode, sample_shift: u8, drop_illegal: bool) -> Pair {
     println!("seed {seed}, {frames} frames, {}, shift {sample_shift}", mode.name());
     let mut pair = Pair::new(mode, sample_shift, drop_illegal);
+    show(&mut pair, seed, frames);
+    pair
+}
+
+/// Shows both sides random traffic.
+fn show(pair: &mut Pair, seed: u64, frames: u64) {
     let mut traffic = Traffic::new(seed);
     let mut now = START_NS;
     for _ in 0..frames {
@@ -269,7 +281,6 @@ fn run(seed: u64, frames: u64, mode: Mode, sample_shift: u8, drop_illegal: bool)
         }
     }
     pair.assert_same_state();
-    pair
 }
 
 #[test]
@@ -291,7 +302,8 @@ fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
     println!("{frames} frames: {reasons:?}");
     assert!(frames >= 100_000, "only {frames} frames were long enough to run");
     // A generator that never reaches a path proves nothing about it.
-    let unreachable = [Reason::Unconfigured, Reason::AgentGone, Reason::SynReturned];
+    let unreachable =
+        [Reason::Unconfigured, Reason::AgentGone, Reason::SynReturned, Reason::Cookie];
     for reason in Reason::ALL.iter().filter(|reason| !unreachable.contains(reason)) {
         assert!(reasons.contains_key(reason), "no frame was {}", reason.name());
     }

@@ -12,6 +12,7 @@ use tcpguard_engine::{
 };
 
 use super::client_filter::ClientFilter;
+use super::cookie_keys::CookieKeeper;
 use super::distinct;
 use super::executor::{Executor, Followup};
 use super::interfaces::Interfaces;
@@ -64,6 +65,7 @@ pub struct Guard {
     pub(super) sockets: SockDiag,
     pub(super) tracepoint: bool,
     pub(super) client_filter: ClientFilter,
+    pub(super) cookie_keys: CookieKeeper,
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,
@@ -170,6 +172,7 @@ impl Guard {
             self.compare_rules(now)?;
         }
         self.tend_client_filter(now)?;
+        self.cookie_keys.tend(now, &self.executor.dataplane)?;
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
             for followed in self.executor.listeners.iter() {

@@ -55,7 +55,7 @@ impl Followed {
         for (bit, count) in self.rules.iter().enumerate() {
             masks |= u8::from(*count > 0) << bit;
         }
-        ListenerEntry { id: self.slot(), kind: kind as u8, masks, pad: [0; 2] }
+        ListenerEntry { id: self.slot(), kind: kind as u8, masks, ..ListenerEntry::default() }
     }
 }
 

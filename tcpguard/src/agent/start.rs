@@ -13,6 +13,7 @@ use tcpguard_common::fastpath::Mask;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
 use super::client_filter::ClientFilter;
+use super::cookie_keys::CookieKeeper;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, clock, settings};
 use super::interfaces::Interfaces;
@@ -153,6 +154,7 @@ impl Guard {
             sockets,
             tracepoint,
             client_filter: ClientFilter::default(),
+            cookie_keys: CookieKeeper::default(),
             count_half_open: true,
             count_rules: true,
             last_second: None,

@@ -2,6 +2,7 @@
 //! (Documentation/bpf/btf.rst). A BPF program that reads a socket needs these offsets, because
 //! they differ from kernel to kernel.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Error;
@@ -42,15 +43,10 @@ impl SocketOffsets {
     /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] naming the member that it
     /// does not have.
     pub fn of_running_kernel() -> Result<Self, Error> {
-        let path = Path::new(PATH);
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        Btf::parse(&bytes)
-            .and_then(|btf| Self::find(&btf))
-            .map_err(|detail| Error::Malformed { path: path.into(), detail })
+        read(Self::find)
     }
 
-    fn find(btf: &Btf) -> Result<Self, String> {
+    fn find(btf: &Btf<'_>) -> Result<Self, String> {
         let socket = |member| btf.offset_of("sock_common", member);
         Ok(Self {
             sock_common: btf.offset_of("sock", "__sk_common")?,
@@ -68,6 +64,44 @@ impl SocketOffsets {
     }
 }
 
+/// Byte offsets of a listener's accept queue in `struct sock`: 32 bits each, host byte order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QueueOffsets {
+    /// `sk_ack_backlog`: connections that wait.
+    pub queued: u32,
+    /// `sk_max_ack_backlog`: how many may.
+    pub limit: u32,
+}
+
+impl QueueOffsets {
+    /// Of the running kernel.
+    ///
+    /// # Errors
+    /// As for [`SocketOffsets::of_running_kernel`].
+    pub fn of_running_kernel() -> Result<Self, Error> {
+        read(|btf| {
+            let of = |member| btf.offset_of("sock", member);
+            Ok(Self { queued: of("sk_ack_backlog")?, limit: of("sk_max_ack_backlog")? })
+        })
+    }
+}
+
+/// Type ids of those of the kernel's functions `names` that the running kernel has.
+///
+/// # Errors
+/// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] if it cannot be understood.
+pub fn functions(names: &[&'static str]) -> Result<BTreeMap<&'static str, u32>, Error> {
+    read(|btf| btf.functions(names))
+}
+
+/// Looks something up in the running kernel's BTF.
+fn read<T>(look: impl FnOnce(&Btf<'_>) -> Result<T, String>) -> Result<T, Error> {
+    let path = Path::new(PATH);
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let found = Btf::parse(&bytes).and_then(|btf| look(&btf));
+    found.map_err(|detail| Error::Malformed { path: path.into(), detail })
+}
+
 /// Kinds of type records, include/uapi/linux/btf.h.
 mod kind {
     pub(super) const INT: u32 = 1;
@@ -78,6 +112,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -165,6 +200,20 @@ impl<'a> Btf<'a> {
             return Err("the last type record is cut off".into());
         }
         Ok(btf)
+    }
+
+    /// Ids of functions by name.
+    fn functions(&self, names: &[&'static str]) -> Result<BTreeMap<&'static str, u32>, String> {
+        let mut ids = BTreeMap::new();
+        for (&at, id) in self.index.iter().zip(1..) {
+            let record = self.record(at as usize)?;
+            if record.kind() == kind::FUNC
+                && let Some(name) = names.iter().find(|name| self.has_name(record.name, name))
+            {
+                ids.insert(*name, id);
+            }
+        }
+        Ok(ids)
     }
 
     /// Byte offset of a member of a structure, also of one within anonymous structures in it.

@@ -21,7 +21,7 @@ pub mod rtnetlink;
 pub mod sock_diag;
 pub mod sysctl;
 
-pub use btf::SocketOffsets;
+pub use btf::{QueueOffsets, SocketOffsets, functions};
 pub use clock::{WallClock, boot_time};
 pub use error::Error;
 pub use interfaces::{Interface, Xdp};

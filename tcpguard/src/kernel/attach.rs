@@ -138,7 +138,7 @@ pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<(), KernelE
 }
 
 /// The link pinned at `pin`, with its program replaced, if it still hangs on `interface`.
-fn take_over(
+pub(super) fn take_over(
     pin: &Path,
     interface: &Interface,
     program: BorrowedFd<'_>,
@@ -260,7 +260,7 @@ fn classifier(object: &mut Object) -> Result<&mut SchedClassifier, KernelError> 
     }
 }
 
-fn fd<'a>(
+pub(super) fn fd<'a>(
     fd: Result<&'a aya::programs::ProgramFd, ProgramError>,
     program: &str,
 ) -> Result<BorrowedFd<'a>, KernelError> {
@@ -299,7 +299,7 @@ fn refusal(interface: &Interface, error: &ProgramError, native: bool) -> KernelE
 }
 
 /// Pins a link, and keeps it open as well.
-fn pin_link(link: FdLink, path: &Path) -> Result<OwnedFd, KernelError> {
+pub(super) fn pin_link(link: FdLink, path: &Path) -> Result<OwnedFd, KernelError> {
     link.pin(path).map_err(|error| KernelError::Pin {
         what: "pin a link at",
         path: path.to_owned(),
@@ -316,7 +316,7 @@ fn pin_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Kerne
     move |error| KernelError::Pin { what, path, error }
 }
 
-fn unpin(path: &Path) {
+pub(super) fn unpin(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {

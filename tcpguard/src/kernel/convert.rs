@@ -107,6 +107,8 @@ pub fn listener_counters(
         returned,
         spared,
         ack_ignored,
+        cookies_sent: _,
+        cookies_redeemed: _,
         reserved: _,
     } = *counters;
     engine::ListenerCounters {

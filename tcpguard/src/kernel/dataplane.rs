@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Client, Config, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
+    Addr, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, RuleHits,
-    RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, maps,
+    RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord,
+    maps,
 };
 
+mod cookies;
 mod rules;
 
 pub use rules::{KernelMatcher, KernelRule, signature_key};
@@ -47,6 +49,8 @@ pub struct Dataplane {
     unknown_listeners: Table<ListenerKey, u64>,
     host: PerCpu<HostCounters>,
     probes: Table<u32, Probe>,
+    cookie_keys: Table<u32, CookieKeys>,
+    syn_acks: Table<ListenerKey, SynAckRecord>,
     clock: Table<u32, u64>,
 }
 
@@ -80,6 +84,8 @@ impl Dataplane {
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
             host: object.per_cpu(maps::HOST)?,
             probes: object.table(maps::PROBES)?,
+            cookie_keys: object.table(maps::COOKIE_KEYS)?,
+            syn_acks: object.table(maps::SYN_ACKS)?,
             clock: object.table(maps::CLOCK)?,
         })
     }
@@ -235,6 +241,8 @@ impl Dataplane {
             sum.returned += cpu.returned;
             sum.spared += cpu.spared;
             sum.ack_ignored += cpu.ack_ignored;
+            sum.cookies_sent += cpu.cookies_sent;
+            sum.cookies_redeemed += cpu.cookies_redeemed;
         }
         Ok(sum)
     }
@@ -415,6 +423,7 @@ impl Dataplane {
         for cell in 0..maps::PROBE_CELLS {
             self.probes.set(&cell, &Probe::default())?;
         }
+        self.forget_syn_acks()?;
         self.take_unknown_listeners().map(drop)
     }
 }

@@ -27,6 +27,19 @@ pub enum KernelError {
         /// The kernel's words, one line.
         reason: String,
     },
+    /// Cookies need a function that this kernel lacks.
+    #[error(
+        "this kernel ({release}) has no {function} ({reason}), which taking SYN cookies back needs; \
+         it came with Linux 6.9"
+    )]
+    MissingFunction {
+        /// Running kernel.
+        release: String,
+        /// The kernel's function.
+        function: String,
+        /// How that is known.
+        reason: String,
+    },
     /// Another program is there.
     #[error(
         "another XDP program is attached to {interface}; see which: bpftool net show dev {interface}; \

@@ -7,8 +7,10 @@ mod convert;
 mod dataplane;
 mod error;
 mod grace;
+mod kfunc;
 mod object;
 mod pins;
+mod redeem;
 mod syscall;
 mod table;
 
@@ -17,6 +19,8 @@ pub use convert::{RECENT, addr, flow, ip, listener_counters, listener_keys, prob
 pub use dataplane::{Dataplane, FlowRecord, KernelMatcher, KernelRule, signature_key};
 pub use error::KernelError;
 pub use grace::wait_for_programs;
+pub use kfunc::link_kfuncs;
 pub use object::{Load, Object, ProgramCost};
 pub use pins::{Pins, detach, pinned};
+pub use redeem::{Redeemer, Redemption};
 pub use table::Plain;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::Map;
-use aya::programs::{Program, ProgramError, TestRun, TestRunOptions};
+use aya::programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tcpguard_common::abi::maps;
 
@@ -14,7 +14,7 @@ use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
 use crate::host::{KernelRelease, SocketOffsets};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_OBJECT"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_OBJECT"));
 /// The same programs with debug lines; see `tcpguard-ebpf/src/main.rs`.
 static LOGGING_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_LOG_OBJECT"));
 
@@ -150,13 +150,7 @@ impl Object {
 
     /// What each program costs the verifier.
     pub fn costs(&self) -> Vec<ProgramCost> {
-        self.ebpf
-            .programs()
-            .map(|(name, program)| ProgramCost {
-                name: name.to_owned(),
-                verified: program.info().ok().and_then(|info| info.verified_instruction_count()),
-            })
-            .collect()
+        costs(&self.ebpf)
     }
 
     /// Runs the ingress program on `frame` (at least 14 bytes), `repeat` times, without an
@@ -169,6 +163,19 @@ impl Object {
         frame: &[u8],
         repeat: u32,
     ) -> Result<(u32, Duration), KernelError> {
+        let (action, time, _) = self.test_ingress_frame(frame, repeat)?;
+        Ok((action, time))
+    }
+
+    /// As [`Self::test_ingress`], with the frame as the program left it.
+    ///
+    /// # Errors
+    /// See [`Self::test_ingress`].
+    pub fn test_ingress_frame(
+        &mut self,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<(u32, Duration, Vec<u8>), KernelError> {
         let mut out = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
@@ -177,9 +184,26 @@ impl Object {
         match self.ebpf.program_mut(INGRESS) {
             Some(Program::Xdp(program)) => {
                 let result = program.test_run(options).map_err(|error| test_failed(&error))?;
-                Ok((result.return_value, result.duration))
+                let (action, time) = (result.return_value, result.duration);
+                out.truncate(result.data_size_out as usize);
+                Ok((action, time, out))
             }
             _ => Err(KernelError::Mismatch(format!("no XDP program {INGRESS}"))),
+        }
+    }
+
+    /// A descriptor of the ingress program, for benchmarks that put something in front of it.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn ingress_fd(&self) -> Result<OwnedFd, KernelError> {
+        let missing = |reason: String| KernelError::Mismatch(format!("{INGRESS}: {reason}"));
+        match self.ebpf.program(INGRESS) {
+            Some(Program::Xdp(program)) => {
+                let fd = program.fd().map_err(|error| missing(error.to_string()))?;
+                fd.as_fd().try_clone_to_owned().map_err(|error| missing(error.to_string()))
+            }
+            _ => Err(missing("no XDP program".to_owned())),
         }
     }
 
@@ -188,18 +212,34 @@ impl Object {
     /// # Errors
     /// When the kernel refuses the frame.
     pub fn test_egress(&mut self, frame: &[u8]) -> Result<(), KernelError> {
-        let mut out = vec![0; frame.len() + 256];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
         match self.ebpf.program_mut(EGRESS) {
-            Some(Program::SchedClassifier(program)) => {
-                program.test_run(options).map_err(|error| test_failed(&error))?;
-                Ok(())
-            }
+            Some(Program::SchedClassifier(program)) => test_classifier(program, frame, 1).map(drop),
             _ => Err(KernelError::Mismatch(format!("no classifier {EGRESS}"))),
         }
     }
+}
+
+/// Runs a tc program on `frame`, `repeat` times; the mean time of a run.
+pub(super) fn test_classifier(
+    program: &mut SchedClassifier,
+    frame: &[u8],
+    repeat: u32,
+) -> Result<Duration, KernelError> {
+    let mut out = vec![0; frame.len() + 256];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut out);
+    options.repeat = repeat;
+    Ok(program.test_run(options).map_err(|error| test_failed(&error))?.duration)
+}
+
+/// What each program costs the verifier.
+pub(super) fn costs(ebpf: &Ebpf) -> Vec<ProgramCost> {
+    let cost = |(name, program): (&str, &Program)| ProgramCost {
+        name: name.to_owned(),
+        verified: program.info().ok().and_then(|info| info.verified_instruction_count()),
+    };
+    ebpf.programs().map(cost).collect()
 }
 
 fn test_failed(error: &ProgramError) -> KernelError {
@@ -224,7 +264,7 @@ fn global(offsets: SocketOffsets) -> [u8; 32] {
     bytes
 }
 
-fn refused(program: &str, error: &EbpfError) -> KernelError {
+pub(super) fn refused(program: &str, error: &EbpfError) -> KernelError {
     let permission = chain(error)
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.raw_os_error() == Some(libc::EPERM));

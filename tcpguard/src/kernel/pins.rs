@@ -1,8 +1,9 @@
 //! Where links are pinned, so that the filter outlives the agent.
 //!
 //! `<pin dir>/v<ABI version>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
-//! interface, `…/egress/<ifindex>-<name>` its TCX link, `…/tracepoints/<name>` that of the tracepoint,
-//! and `…/maps/<name>` the maps that the programs and the next agent share. The cookie is there because several network namespaces may
+//! interface, `…/egress/<ifindex>-<name>` its TCX link, `…/redeem/<ifindex>-<name>` that of the
+//! program that takes cookies back, `…/tracepoints/<name>` the link at the tracepoint, and
+//! `…/maps/<name>` the maps that all programs and the next agent share. The cookie is there because several network namespaces may
 //! share one bpffs, and an interface of another one may have the same index and name.
 
 use std::fs;
@@ -20,7 +21,7 @@ use crate::host::netns;
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// Directories of the links.
-const KINDS: [&str; 2] = ["links", "egress"];
+const KINDS: [&str; 3] = ["links", "egress", "redeem"];
 /// Directory of the link at the tracepoint, which belongs to no interface.
 const TRACEPOINTS: &str = "tracepoints";
 /// Directory of the maps.
@@ -82,6 +83,10 @@ impl Pins {
 
     pub(super) fn tracepoint(&self) -> PathBuf {
         self.root.join(TRACEPOINTS).join("inet_sock_set_state")
+    }
+
+    pub(super) fn redeem(&self, ifindex: u32, name: &str) -> PathBuf {
+        self.root.join("redeem").join(format!("{ifindex}-{name}"))
     }
 
     pub(super) fn egress(&self, ifindex: u32, name: &str) -> PathBuf {

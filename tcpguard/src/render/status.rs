@@ -102,12 +102,16 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
             0 => String::new(),
             some => format!(" + {} being decided", exact(some)),
         };
+        let answered = match totals.answered {
+            0 => String::new(),
+            some => format!(" + {} answered", exact(some)),
+        };
         paragraph(
             out,
             view,
             "Packets",
             &format!(
-                "{}: {} in = {} passed + {} dropped{deciding}",
+                "{}: {} in = {} passed + {} dropped{answered}{deciding}",
                 interface.name,
                 exact(totals.rx_packets),
                 exact(totals.pass),

@@ -266,6 +266,8 @@ pub struct Kernel {
 
 /// `XDP_DROP` of the kernel's `bpf.h`.
 const XDP_DROP: u32 = 1;
+/// `XDP_TX`.
+const XDP_TX: u32 = 3;
 /// Longest frame that a test run of the egress program takes, in bytes. What it looks for, SYN-ACKs
 /// and resets, is far shorter.
 const LONGEST_EGRESS: usize = 2048;
@@ -310,7 +312,11 @@ impl Backend for Kernel {
 
     fn ingress(&mut self, frame: &[u8]) -> Result<Action, KernelError> {
         let (action, _) = self.object.test_ingress(frame, 1)?;
-        Ok(if action == XDP_DROP { Action::Drop } else { Action::Pass })
+        Ok(match action {
+            XDP_DROP => Action::Drop,
+            XDP_TX => Action::Answer,
+            _ => Action::Pass,
+        })
     }
 
     fn egress(&mut self, frame: &[u8]) -> Result<(), KernelError> {

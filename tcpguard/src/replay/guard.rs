@@ -155,7 +155,8 @@ impl<'a> Guard<'a> {
 
     fn note_fate(&mut self, flow: &FlowKey, action: Action) {
         match action {
-            Action::Drop => self.dropped.insert(*flow, ()),
+            // Neither reaches the stack, whose answer is in the capture nevertheless.
+            Action::Drop | Action::Answer => self.dropped.insert(*flow, ()),
             Action::Pass if self.dropped.is_empty() => {}
             Action::Pass => drop(self.dropped.remove(flow)),
         }

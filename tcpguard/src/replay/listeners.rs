@@ -43,7 +43,7 @@ impl Followed {
         let masks = self.rules.iter().enumerate();
         let masks = masks.fold(0, |masks, (bit, count)| masks | u8::from(*count > 0) << bit);
         let kind = abi::ListenerKind::Forwarded as u8;
-        ListenerEntry { id: self.slot(), kind, masks, pad: [0; 2] }
+        ListenerEntry { id: self.slot(), kind, masks, ..ListenerEntry::default() }
     }
 }
 

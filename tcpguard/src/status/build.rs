@@ -291,6 +291,10 @@ fn dropped(counters: &PacketCounters) -> u64 {
     sum(counters, abi::Action::Drop)
 }
 
+fn answered(counters: &PacketCounters) -> u64 {
+    sum(counters, abi::Action::Answer)
+}
+
 fn sum(counters: &PacketCounters, action: abi::Action) -> u64 {
     let with_it = Reason::ALL.iter().filter(|reason| reason.action() == action);
     with_it.map(|reason| counters.reasons[*reason as usize]).sum()
@@ -306,6 +310,7 @@ fn totals(counters: &PacketCounters) -> InterfaceTotals {
             .collect()
     };
     let (pass, drop_total) = (passed(counters), dropped(counters));
+    let answered = answered(counters);
     InterfaceTotals {
         rx_packets: counters.entry,
         rx_bytes: counters.bytes,
@@ -314,7 +319,8 @@ fn totals(counters: &PacketCounters) -> InterfaceTotals {
         pass_reasons: by_reason(abi::Action::Pass),
         drop_total,
         drop: by_reason(abi::Action::Drop),
-        unaccounted: counters.entry.saturating_sub(pass + drop_total),
+        answered,
+        unaccounted: counters.entry.saturating_sub(pass + drop_total + answered),
         classes: abi::Class::ALL
             .iter()
             .map(|class| (class.name().to_owned(), counters.classes[*class as usize]))

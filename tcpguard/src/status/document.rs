@@ -214,7 +214,7 @@ pub struct InterfaceRates {
     pub drop_pps: f64,
 }
 
-/// Packets counted. `rx_packets = pass + drop_total + unaccounted`, `pass` is the sum of
+/// Packets counted. `rx_packets = pass + drop_total + answered + unaccounted`, `pass` is the sum of
 /// `pass_reasons`, and `drop_total` is the sum of `drop`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -233,6 +233,8 @@ pub struct InterfaceTotals {
     pub drop_total: u64,
     /// Dropped, by reason; reasons without packets are left out.
     pub drop: BTreeMap<String, u64>,
+    /// SYNs answered with a cookie in place of their listener.
+    pub answered: u64,
     /// Packets that were being decided while the counters were read: a handful under load, 0 at rest.
     pub unaccounted: u64,
     /// TCP segments by what their flags say; classes without segments are left out.

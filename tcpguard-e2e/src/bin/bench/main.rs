@@ -1,6 +1,7 @@
 //! What the guard costs: a packet in the kernel, and a packet of a capture.
 
 mod capture;
+mod cookies;
 mod packet;
 mod replay;
 

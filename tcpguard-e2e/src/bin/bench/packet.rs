@@ -14,29 +14,30 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::hash_key;
 use tcpguard_e2e::clock;
 use tcpguard_e2e::foreign::{BareProgram, Verdict};
+use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
-const ROUNDS: usize = 21;
-const REPEAT: u32 = 100_000;
+pub const ROUNDS: usize = 21;
+pub const REPEAT: u32 = 100_000;
 
-struct Case {
-    name: &'static str,
-    frame: Vec<u8>,
-    net: Vec<f64>,
+pub struct Case {
+    pub name: &'static str,
+    pub frame: Vec<u8>,
+    pub net: Vec<f64>,
 }
 
 impl Case {
-    fn new(name: &'static str, frame: Vec<u8>) -> Self {
+    pub fn new(name: &'static str, frame: Vec<u8>) -> Self {
         Self { name, frame, net: Vec::new() }
     }
 }
 
-fn v4(client: u8, flags: u8) -> Segment {
+pub fn v4(client: u8, flags: u8) -> Segment {
     let src = SocketAddr::new(Ipv4Addr::new(203, 0, 113, client).into(), 4000);
     Segment::new(src, SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 443), flags)
 }
 
-fn v6(flags: u8) -> Segment {
+pub fn v6(flags: u8) -> Segment {
     let ip = |host| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host));
     Segment::new(SocketAddr::new(ip(9), 4000), SocketAddr::new(ip(1), 443), flags)
 }
@@ -50,6 +51,14 @@ fn with_options(mut syn: Segment) -> Vec<u8> {
 /// Measures every kind of packet.
 pub fn run() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
+    // A BPF file system of its own, on which programs can share maps.
+    Netns::new("bench")?.run(|| {
+        ingress()?;
+        crate::cookies::bench()
+    })
+}
+
+fn ingress() -> Result<()> {
     let mut object = Object::load(Load::default()).context("the object does not load")?;
     let dataplane = Dataplane::of(&object)?;
     let mut config = Config {
@@ -100,7 +109,7 @@ pub fn run() -> Result<()> {
         let mut floor = Vec::new();
         for _ in 0..ROUNDS {
             for case in &mut cases {
-                let drop_only = f64::from(bare.test_run(&case.frame, REPEAT)?);
+                let drop_only = f64::from(bare.test_run(&case.frame, REPEAT)?.0);
                 floor.push(drop_only);
                 let (_, time) = object.test_ingress(&case.frame, REPEAT)?;
                 case.net.push(time.as_nanos() as f64 - drop_only);
@@ -111,15 +120,20 @@ pub fn run() -> Result<()> {
             "\n{title}: ns per packet above a drop-only program ({:.0} ns), {ROUNDS} rounds of {REPEAT}",
             median(&mut floor)
         );
-        println!("{:<28} {:>8} {:>8} {:>8}", "", "median", "min", "max");
-        for case in &mut cases {
-            let median = median(&mut case.net);
-            let (first, last) = (case.net[0], case.net[case.net.len() - 1]);
-            println!("{:<28} {median:>8.0} {first:>8.0} {last:>8.0}", case.name);
-            case.net.clear();
-        }
+        print_table(&mut cases);
     }
     Ok(())
+}
+
+/// Prints what the cases have cost, and clears it.
+pub fn print_table(cases: &mut [Case]) {
+    println!("{:<34} {:>8} {:>8} {:>8}", "", "median", "min", "max");
+    for case in cases {
+        let median = median(&mut case.net);
+        let (first, last) = (case.net[0], case.net[case.net.len() - 1]);
+        println!("{:<34} {median:>8.0} {first:>8.0} {last:>8.0}", case.name);
+        case.net.clear();
+    }
 }
 
 /// The median; sorts.

@@ -185,3 +185,15 @@ fn the_running_kernels_sockets_are_understood() {
     assert_eq!(offsets.num, offsets.dport + 2);
     assert_eq!(offsets.v6_rcv_saddr, offsets.v6_daddr + 16);
 }
+
+#[test]
+fn functions_are_found_by_name_and_ids_count_from_one() {
+    let mut writer = Writer::new();
+    let void = writer.plain(kind::FUNC_PROTO, 0, 0, &[]);
+    let name = writer.name("bpf_sk_assign_tcp_reqsk");
+    writer.words(&[name, kind::FUNC << 24, void]);
+    let bytes = writer.bytes();
+    let btf = Btf::parse(&bytes).unwrap();
+    let ids = btf.functions(&["bpf_sk_assign_tcp_reqsk", "bpf_nothing"]).unwrap();
+    assert_eq!(ids, BTreeMap::from([("bpf_sk_assign_tcp_reqsk", 2)]));
+}

@@ -1,0 +1,270 @@
+//! SYN cookies: a SYN-ACK whose sequence number holds all that must be known when the third packet
+//! of the handshake arrives, so that nothing is stored for a SYN.
+//!
+//! ```text
+//! sequence number   31..28  index into a table, see `table`
+//!                   27..0   the low bits of a MAC
+//! timestamp         a clock of 2^20 ns with the lowest six bits replaced:
+//!                   5 ECN, 4 SACK, 3..0 window scale (15: none); plus a secret offset
+//! ```
+//!
+//! The MAC is SipHash-2-4 over addresses, ports, the client's sequence number, the index, and the
+//! timestamp, or the number of the time slot where there is none. A timestamp contains its slot, and
+//! so every bit of it is authenticated. Keys belong to slots and last for two of them: a cookie is
+//! good for [`SLOT_TICKS`] at least and twice that at most.
+//!
+//! Why it is so, what it protects against and what it costs: decision 7.
+
+mod offer;
+mod siphash;
+mod table;
+
+pub use offer::{MAX_WSCALE, Offer};
+pub use table::{ENTRIES, floor};
+
+use crate::abi::{COOKIE_KEYS, CookieKey, CookieKeys, FlowKey};
+use crate::wire::option;
+use siphash::SipHash;
+
+/// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
+const TICK_SHIFT: u32 = 20;
+/// A time slot is `2^15` ticks.
+const SLOT_SHIFT: u32 = 15;
+/// Length of a time slot in ticks: 34.4 s.
+pub const SLOT_TICKS: u64 = 1 << SLOT_SHIFT;
+
+/// Bits of the sequence number that hold the MAC.
+pub const MAC_BITS: u32 = 28;
+const MAC: u32 = (1 << MAC_BITS) - 1;
+
+/// The bits of a timestamp that hold options instead of time.
+const OPTIONS: u64 = 0x3f;
+const WSCALE: u64 = 0x0f;
+/// In place of a window scale: none.
+const UNSCALED: u64 = 0x0f;
+const SACK: u64 = 0x10;
+const ECN: u64 = 0x20;
+
+/// Boot time in ns, in ticks.
+#[inline(always)]
+pub const fn ticks(now_ns: u64) -> u64 {
+    now_ns >> TICK_SHIFT
+}
+
+/// Number of the time slot of a tick.
+#[inline(always)]
+pub const fn slot(tick: u64) -> u64 {
+    tick >> SLOT_SHIFT
+}
+
+/// The timestamp that the host's clock shows at a tick.
+#[inline(always)]
+pub const fn timestamp(keys: &CookieKeys, tick: u64) -> u32 {
+    (tick as u32).wrapping_add(keys.timestamp_offset)
+}
+
+impl CookieKeys {
+    /// The key of a slot.
+    #[inline(always)]
+    const fn of(&self, slot: u64) -> &CookieKey {
+        &self.keys[slot as usize & (COOKIE_KEYS - 1)]
+    }
+
+    /// The place of the key that no cookie is made or checked with for at least a slot from `tick`
+    /// on: that of the slot after the next. Replaced once in each slot, no key outlives its use.
+    pub const fn spare(tick: u64) -> usize {
+        (slot(tick) + 2) as usize & (COOKIE_KEYS - 1)
+    }
+}
+
+/// Whose cookie it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake<'a> {
+    /// Addresses and ports.
+    pub flow: &'a FlowKey,
+    /// The client's initial sequence number.
+    pub client_isn: u32,
+}
+
+/// What a cookie will say of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Choice {
+    /// Index into the table of its kind.
+    index: u32,
+    /// The low bits of the timestamp.
+    options: u64,
+    /// Whether there is one.
+    stamped: bool,
+    /// The other family has other sizes.
+    v6: bool,
+}
+
+impl Choice {
+    /// For a client that offers `offer` of what the listener can do too, at an IPv6 address or not.
+    #[inline(always)]
+    pub fn new(offer: &Offer, v6: bool) -> Self {
+        if !offer.has(option::TIMESTAMPS) {
+            return Self { index: table::to_joint(offer, v6), options: 0, stamped: false, v6 };
+        }
+        let wscale =
+            if offer.has(option::WSCALE) { u64::from(offer.wscale) & WSCALE } else { UNSCALED };
+        let sack = if offer.has(option::SACK) { SACK } else { 0 };
+        let ecn = if offer.has(option::ECN) { ECN } else { 0 };
+        let index = table::to_mss(offer.mss, v6);
+        Self { index, options: wscale | sack | ecn, stamped: true, v6 }
+    }
+
+    /// The same choice, with every number passed through `change`: see `Frame::forget`. Else the
+    /// verifier would walk all that follows once for each entry of the tables.
+    #[inline(always)]
+    pub fn map(self, change: impl Fn(u64) -> u64) -> Self {
+        let packed = change(u64::from(self.index) | self.options << 8);
+        Self { index: packed as u32 & 0xff, options: packed >> 8, ..self }
+    }
+
+    /// The client as it will be remembered: what may be promised to it beside the listener's own
+    /// sizes.
+    #[inline(always)]
+    pub fn agreed(&self) -> Offer {
+        if !self.stamped {
+            return table::from_joint(self.index, self.v6);
+        }
+        let mut options = option::TIMESTAMPS;
+        let mut wscale = 0;
+        if self.options & WSCALE != UNSCALED {
+            options |= option::WSCALE;
+            wscale = (self.options & WSCALE) as u8;
+        }
+        if self.options & SACK != 0 {
+            options |= option::SACK;
+        }
+        if self.options & ECN != 0 {
+            options |= option::ECN;
+        }
+        Offer { mss: table::from_mss(self.index, self.v6), wscale, options }
+    }
+}
+
+/// What is sent in the SYN-ACK.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cookie {
+    /// Sequence number.
+    pub isn: u32,
+    /// Timestamp, 0 without.
+    pub timestamp: u32,
+}
+
+/// The message of the MAC, up to what differs between tries.
+#[inline(always)]
+fn hash(key: &CookieKey, handshake: &Handshake<'_>) -> (SipHash, u8) {
+    let flow = handshake.flow;
+    let ports = u32::from_ne_bytes([
+        flow.client_port[0],
+        flow.client_port[1],
+        flow.server_port[0],
+        flow.server_port[1],
+    ]);
+    let numbers = pair(ports, handshake.client_isn);
+    let (client, server) = (flow.client.words(), flow.server.words());
+    let hash = SipHash::new(key);
+    // The length tells the families apart.
+    if is_v6(flow) {
+        let hash = hash.word(pair(client[0], client[1])).word(pair(client[2], client[3]));
+        let hash = hash.word(pair(server[0], server[1])).word(pair(server[2], server[3]));
+        (hash.word(numbers), 45)
+    } else {
+        (hash.word(pair(client[3], server[3])).word(numbers), 21)
+    }
+}
+
+#[inline(always)]
+const fn pair(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+#[inline(always)]
+const fn is_v6(flow: &FlowKey) -> bool {
+    flow.client.as_v4().is_none()
+}
+
+/// The sequence number for an index. `time` is the timestamp or the slot number.
+#[inline(always)]
+fn isn(key: &CookieKey, handshake: &Handshake<'_>, index: u32, time: u32, stamped: bool) -> u32 {
+    let (hash, length) = hash(key, handshake);
+    let mode = index | (stamped as u32) << 4;
+    let mac = hash.finish(pair(time, mode), length) as u32;
+    index << MAC_BITS | mac & MAC
+}
+
+/// The cookie for a SYN that arrived at `tick`.
+#[inline(always)]
+pub fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, choice: &Choice) -> Cookie {
+    let (mut time, mut number, mut timestamp) = (tick, slot(tick) as u32, 0);
+    if choice.stamped {
+        // Never ahead of the clock, or the next timestamp would be older and the client would
+        // refuse the segment (RFC 7323 §5).
+        time = tick & !OPTIONS | choice.options;
+        if time > tick {
+            time = time.wrapping_sub(OPTIONS + 1);
+        }
+        timestamp = self::timestamp(keys, time);
+        number = timestamp;
+    }
+    let isn = isn(keys.of(slot(time)), handshake, choice.index, number, choice.stamped);
+    Cookie { isn, timestamp }
+}
+
+/// Whether `isn` (one less than what the ACK acknowledges) is a cookie that this host made within
+/// the last two slots before `tick`, and for whom. `echo` is the timestamp that the ACK echoes.
+#[inline(always)]
+pub fn check(
+    keys: &CookieKeys,
+    handshake: &Handshake<'_>,
+    tick: u64,
+    isn: u32,
+    echo: Option<u32>,
+) -> Option<Offer> {
+    check_bits(keys, handshake, tick, isn, echo, u32::MAX)
+}
+
+/// [`check`] with only those bits of the sequence number compared that are set in `compared`: for
+/// tests that could not wait for 28 bits to be guessed.
+#[inline(always)]
+fn check_bits(
+    keys: &CookieKeys,
+    handshake: &Handshake<'_>,
+    tick: u64,
+    cookie: u32,
+    echo: Option<u32>,
+    compared: u32,
+) -> Option<Offer> {
+    let v6 = is_v6(handshake.flow);
+    let index = cookie >> MAC_BITS;
+    let now = slot(tick);
+    let mut choice = Choice { index, options: 0, stamped: false, v6 };
+    let Some(echo) = echo else {
+        let before = now.wrapping_sub(1);
+        let this = isn(keys.of(now), handshake, index, now as u32, false);
+        if (this ^ cookie) & compared == 0 {
+            return Some(choice.agreed());
+        }
+        let last = isn(keys.of(before), handshake, index, before as u32, false);
+        return if (last ^ cookie) & compared == 0 { Some(choice.agreed()) } else { None };
+    };
+    let plain = u64::from(echo.wrapping_sub(keys.timestamp_offset));
+    // How long ago it was made, as far as the bits that hold time say; they are never ahead.
+    let age = u64::from((tick as u32).wrapping_sub((plain & !OPTIONS) as u32));
+    let made = slot(tick.wrapping_sub(age));
+    // This also rejects most segments of other connections at little cost.
+    if age > 2 * SLOT_TICKS || now.wrapping_sub(made) > 1 {
+        return None;
+    }
+    if (isn(keys.of(made), handshake, index, echo, true) ^ cookie) & compared != 0 {
+        return None;
+    }
+    (choice.options, choice.stamped) = (plain & OPTIONS, true);
+    Some(choice.agreed())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Cookies as clients and attackers meet them.
+
+extern crate std;
+
+use std::vec::Vec;
+
+use super::*;
+use crate::abi::Addr;
+use crate::model::cookie_keys;
+
+const TICK: u64 = 40 * SLOT_TICKS + 12_345;
+
+fn v4() -> FlowKey {
+    FlowKey {
+        client: Addr::from_v4([203, 0, 113, 9]),
+        server: Addr::from_v4([192, 0, 2, 1]),
+        client_port: 50_000u16.to_be_bytes(),
+        server_port: 443u16.to_be_bytes(),
+    }
+}
+
+fn v6() -> FlowKey {
+    FlowKey {
+        client: Addr::from_v6_words([0x2001_0db8, 0, 0, 9]),
+        server: Addr::from_v6_words([0x2001_0db8, 0, 0, 1]),
+        ..v4()
+    }
+}
+
+fn both() -> [FlowKey; 2] {
+    [v4(), v6()]
+}
+
+fn of(flow: &FlowKey) -> Handshake<'_> {
+    Handshake { flow, client_isn: 0x1234_5678 }
+}
+
+/// A client without timestamps, as Windows is by default.
+fn windows() -> Offer {
+    Offer::new(1440, 8, option::WSCALE | option::SACK)
+}
+
+fn linux() -> Offer {
+    Offer::new(1440, 10, option::WSCALE | option::SACK | option::ECN | option::TIMESTAMPS)
+}
+
+fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, offer: &Offer) -> Cookie {
+    super::make(keys, handshake, tick, &Choice::new(offer, is_v6(handshake.flow)))
+}
+
+fn echo(offer: &Offer, cookie: &Cookie) -> Option<u32> {
+    offer.has(option::TIMESTAMPS).then_some(cookie.timestamp)
+}
+
+#[test]
+fn every_entry_of_both_tables_comes_back_as_it_was_agreed() {
+    let keys = cookie_keys(1);
+    for flow in both() {
+        let v6 = is_v6(&flow);
+        for index in 0..ENTRIES as u32 {
+            let offer = table::from_joint(index, v6);
+            let choice = Choice::new(&offer, v6);
+            // Below the floor of a family several entries mean the same.
+            assert_eq!(choice.agreed(), offer);
+            let cookie = make(&keys, &of(&flow), TICK, &offer);
+            assert_eq!(check(&keys, &of(&flow), TICK, cookie.isn, None), Some(offer));
+
+            let mss = table::from_mss(index, v6);
+            for bits in 0..8 {
+                for wscale in 0..=MAX_WSCALE {
+                    let options = (bits & 3) | (bits & 4) << 1 | option::TIMESTAMPS;
+                    let offer = Offer::new(mss, wscale, options);
+                    assert_eq!(Choice::new(&offer, v6).agreed(), offer);
+                    let cookie = make(&keys, &of(&flow), TICK, &offer);
+                    let back = check(&keys, &of(&flow), TICK, cookie.isn, Some(cookie.timestamp));
+                    assert_eq!(back, Some(offer));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cookie_is_good_for_one_slot_at_least_and_two_at_most() {
+    let keys = cookie_keys(2);
+    let flow = v4();
+    for offer in [windows(), linux()] {
+        for made in (39 * SLOT_TICKS..41 * SLOT_TICKS).step_by(509) {
+            let cookie = make(&keys, &of(&flow), made, &offer);
+            let good =
+                |at| check(&keys, &of(&flow), at, cookie.isn, echo(&offer, &cookie)).is_some();
+            // A timestamp may be up to 63 ticks old when it is sent.
+            assert!(good(made) && good(made + SLOT_TICKS - 64), "made at {made}");
+            assert!(!good(made + 2 * SLOT_TICKS), "made at {made}");
+            assert!(!good(made - 2 * SLOT_TICKS), "made at {made}");
+        }
+    }
+}
+
+#[test]
+fn timestamps_are_never_ahead_of_the_clock_and_go_on_from_there() {
+    let keys = cookie_keys(3);
+    let flow = v4();
+    for tick in TICK..TICK + 200 {
+        for wscale in 0..=MAX_WSCALE {
+            let cookie = make(&keys, &of(&flow), tick, &Offer { wscale, ..linux() });
+            let behind = timestamp(&keys, tick).wrapping_sub(cookie.timestamp);
+            assert!(behind < 64, "{behind} ticks");
+        }
+    }
+}
+
+/// What a forger changes is refused: address, port, sequence numbers, options, key, time.
+#[test]
+fn whatever_is_changed_the_cookie_is_refused() {
+    let keys = cookie_keys(4);
+    for flow in both() {
+        for offer in [windows(), linux()] {
+            let cookie = make(&keys, &of(&flow), TICK, &offer);
+            let stamp = echo(&offer, &cookie);
+            let refused = |keys: &CookieKeys, handshake: Handshake<'_>, isn, stamp| {
+                assert_eq!(check(keys, &handshake, TICK, isn, stamp), None);
+            };
+            let other = Addr::from_v4([203, 0, 113, 10]);
+            for changed in [
+                FlowKey { client_port: [1, 2], ..flow },
+                FlowKey { server_port: [1, 2], ..flow },
+                FlowKey { client: flow.server, server: flow.client, ..flow },
+                FlowKey { client: other, server: Addr::from_v4([192, 0, 2, 1]), ..flow },
+                FlowKey { server: Addr::from_v6_words([0x2001_0db8, 0, 0, 2]), ..v6() },
+            ] {
+                refused(&keys, of(&changed), cookie.isn, stamp);
+            }
+            refused(&keys, Handshake { client_isn: 7, ..of(&flow) }, cookie.isn, stamp);
+            for bit in 0..32 {
+                refused(&keys, of(&flow), cookie.isn ^ 1 << bit, stamp);
+                if let Some(stamp) = stamp {
+                    refused(&keys, of(&flow), cookie.isn, Some(stamp ^ 1 << bit));
+                }
+            }
+            refused(&cookie_keys(5), of(&flow), cookie.isn, stamp);
+            // Neither kind passes for the other.
+            let swapped = if stamp.is_some() { None } else { Some(timestamp(&keys, TICK)) };
+            refused(&keys, of(&flow), cookie.isn, swapped);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_was_replaced_makes_no_cookie_good_any_more() {
+    let mut keys = cookie_keys(6);
+    let flow = v4();
+    let cookie = make(&keys, &of(&flow), TICK, &windows());
+    let good = |keys: &CookieKeys, at| check(keys, &of(&flow), at, cookie.isn, None).is_some();
+    // Spare keys are not in use, neither for what was made nor for what will be.
+    for tick in [TICK, TICK + SLOT_TICKS] {
+        keys.keys[CookieKeys::spare(tick)] = CookieKey([tick, tick]);
+        assert!(good(&keys, tick));
+    }
+    keys.keys[CookieKeys::spare(TICK + 2 * SLOT_TICKS)] = CookieKey([1, 2]);
+    assert!(!good(&keys, TICK));
+}
+
+/// Deterministic noise (xorshift64*, Vigna 2014).
+fn noise(state: &mut u64) -> u32 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+}
+
+/// With a MAC of `n` bits a blind guess is right once in `2^n`, and twice where two slots are tried.
+/// The full length follows the same rule: nothing else about a guess depends on it.
+#[test]
+fn a_shortened_mac_is_guessed_as_often_as_predicted() {
+    const GUESSES: u32 = 400_000;
+    const BITS: u32 = 9;
+    let keys = cookie_keys(7);
+    let flow = v4();
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    for (stamped, slots) in [(false, 2.0), (true, 1.0)] {
+        let mut right = 0.0;
+        for _ in 0..GUESSES {
+            let handshake = Handshake { flow: &flow, client_isn: noise(&mut state) };
+            let echo =
+                stamped.then(|| timestamp(&keys, TICK - u64::from(noise(&mut state) % 9999)));
+            let guess = noise(&mut state);
+            let compared = (1 << BITS) - 1;
+            if check_bits(&keys, &handshake, TICK, guess, echo, compared).is_some() {
+                right += 1.0;
+            }
+        }
+        let expected = f64::from(GUESSES) * slots / f64::from(1 << BITS);
+        // A Poisson number: its standard deviation is the root of its mean.
+        let off = (right - expected) / expected.sqrt();
+        assert!(off.abs() < 4.0, "stamped {stamped}: {right} of {expected}");
+    }
+}
+
+/// Cookies that an attacker got for his own addresses look like chance: each bit is one in half of
+/// them, and no two bits go together.
+#[test]
+fn no_bit_of_a_cookie_depends_on_what_an_attacker_can_count_up() {
+    const COOKIES: u32 = 20_000;
+    let keys = cookie_keys(8);
+    let cookies: Vec<u32> = (0..COOKIES)
+        .map(|host| {
+            let flow = FlowKey { client: Addr::from_v4(host.to_be_bytes()), ..v4() };
+            make(&keys, &of(&flow), TICK, &windows()).isn & MAC
+        })
+        .collect();
+    let half = f64::from(COOKIES) / 2.0;
+    let deviation = (f64::from(COOKIES) / 4.0).sqrt();
+    for one in 0..MAC_BITS {
+        for other in 0..one {
+            let ones = cookies.iter().filter(|isn| (*isn >> one ^ *isn >> other) & 1 == 1).count();
+            assert!((ones as f64 - half).abs() < 5.0 * deviation, "bits {one} and {other}: {ones}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! SYN cookies in the decision: learning how a listener answers, answering in its place, and
+//! recognising who returns.
+
+use super::count::{count, find_listener};
+use super::{Tables, Work, classify, quirk};
+use crate::ABI_VERSION;
+use crate::abi::{
+    Class, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
+};
+use crate::cookie::{self, Choice, Handshake, Offer};
+use crate::wire::{self, Frame, FrameMut, SynAck, flag, option};
+
+/// Without an agent for this long, in ns of boot time, no SYN is answered any more: rules that drop
+/// outlive their agent to open no gap at a restart, but cookies want somebody who sees to it that
+/// they are redeemed. Cookies that are out are still taken.
+pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
+
+/// What brings back the same cookie within this many ticks of [`cookie::ticks`] is
+/// [`Claim::Repeated`].
+const HANDED_OVER_TICKS: u32 = 16;
+
+/// A connection that was handed to the kernel a moment ago. All-zero is an empty place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HandedOver {
+    /// The cookie.
+    pub isn: u32,
+    /// When, in ticks.
+    pub tick: u32,
+}
+
+/// Where a frame that leaves comes from and goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Departure {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Whether a socket of this host sent it.
+    pub own: bool,
+    /// A VLAN tag that the interface is still to add, as [`wire::vlan`] says it.
+    pub vlan: u32,
+}
+
+/// Whether a segment brings back a cookie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Claim {
+    /// None that is good.
+    None = 0,
+    /// A good one: the connection is to be handed to the kernel.
+    New = 1,
+    /// A good one that came a moment ago already. The packets of one poll of the driver all pass
+    /// here before the stack sees the first of them, and third ACK and request mostly come together:
+    /// this one is left to the socket that is being made.
+    Repeated = 2,
+}
+
+impl Claim {
+    /// The value behind a number that a step returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::New,
+            2 => Self::Repeated,
+            _ => Self::None,
+        }
+    }
+}
+
+/// A connection whose cookie was good, as the kernel is to be told of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Accepted {
+    /// The client's timestamp, 0 without.
+    pub client_timestamp: u32,
+    /// The host's own timestamp of now, 0 without. The kernel sets the connection's clock by it, so
+    /// that the age of what the client echoes is the round-trip time.
+    pub host_timestamp: u32,
+    /// The client's MSS, in bytes.
+    pub mss: u16,
+    /// The client's window scale, 0 without.
+    pub client_wscale: u8,
+    /// The listener's, 0 without.
+    pub host_wscale: u8,
+    /// What was agreed: bits of [`option`].
+    pub options: u32,
+}
+
+/// Remembers what a SYN-ACK of the host's own stack looks like. `frame` must hold one.
+#[inline(always)]
+pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tables: &mut T) {
+    // A forwarded one says nothing about this host, and would let it answer for another.
+    if !departure.own {
+        return;
+    }
+    let Ok(segment) = &wire::parse(frame) else {
+        return;
+    };
+    let (Some(mac), Some(mac_end)) = (frame.u32(6), frame.u16(10)) else {
+        return;
+    };
+    let sent = wire::syn_options(frame, segment);
+    let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
+    let ([a, b, c, d], [e, f]) = (mac.to_be_bytes(), mac_end.to_be_bytes());
+    let seen = SynAckRecord {
+        ifindex: departure.ifindex,
+        mss: sent.mss,
+        window: segment.window,
+        mac: [a, b, c, d, e, f],
+        ttl: segment.ttl,
+        wscale: sent.wscale,
+        options: sent.options | ecn,
+        vlan: if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) },
+    };
+    let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
+    match tables.syn_ack_record(&key) {
+        Some(record) => {
+            // Which options it holds depends on the client as well: what was there once is kept.
+            let scaled = sent.options & option::WSCALE != 0;
+            let wscale = if scaled { sent.wscale } else { record.wscale };
+            let options = seen.options | record.options;
+            *record = SynAckRecord { wscale, options, ..seen };
+        }
+        None => tables.insert_syn_ack_record(&key, &seen),
+    }
+}
+
+/// Whether SYNs to this listener are answered with cookies.
+#[inline(always)]
+pub(super) const fn armed(config: &Config, listener: &ListenerEntry, now_ns: u64) -> bool {
+    listener.cookies & ListenerEntry::ANSWER != 0
+        && config.mode == Mode::Enforce as u8
+        && now_ns.saturating_sub(config.heartbeat_ns) <= COOKIE_HEARTBEAT_NS
+}
+
+/// Turns a SYN that may pass into the SYN-ACK that its listener would have sent, with a cookie for a
+/// sequence number. `None`: it cannot be answered here, and goes on to the stack.
+#[inline(always)]
+pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
+    frame: &mut F,
+    tables: &mut T,
+    work: &Work,
+    ifindex: u32,
+) -> Option<Reason> {
+    let syn = &work.segment;
+    let flow = &syn.flow;
+    let v6 = syn.quirks & quirk::IPV6 != 0;
+    // An IPv6 packet with mapped IPv4 addresses is none of either (the stack drops it).
+    if v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some() {
+        return None;
+    }
+    if flow.client.is_no_source() {
+        return None;
+    }
+    let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
+    // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
+    // listener's own do not, the network may not carry it.
+    let [a, b, c, d, e, f] = record.mac;
+    if record.ifindex != ifindex
+        || frame.u32(0)? != u32::from_be_bytes([a, b, c, d])
+        || frame.u16(4)? != u16::from_be_bytes([e, f])
+        // A tag that the hardware took off would be missing in the answer.
+        || record.vlan != wire::vlan(frame)
+    {
+        return None;
+    }
+    let sent = &work.options;
+    if sent.options & option::SIGNED != 0 {
+        return None;
+    }
+    let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
+    let ecn = if asks_ecn { option::ECN } else { 0 };
+    let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
+    let choice = Choice::new(&client, v6);
+    let choice = choice.map(|number| frame.forget(number));
+    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+    let handshake = Handshake { flow, client_isn: syn.seq };
+    let cookie = cookie::make(keys, &handshake, cookie::ticks(work.now), &choice);
+    let reply = SynAck {
+        isn: cookie.isn,
+        window: record.window,
+        mss: record.mss,
+        ttl: record.ttl,
+        wscale: record.wscale,
+        options: frame.forget(choice.agreed().options.into()) as u32,
+        timestamp: cookie.timestamp,
+        echo: sent.timestamp,
+    };
+    reply.replace(frame, syn)?;
+    count(tables, work.listener.id, |counters| counters.cookies_sent += 1);
+    if work.sampled {
+        follow(tables, work, cookie.isn);
+    }
+    Some(Reason::Cookie)
+}
+
+/// The sampled flow goes on as if the stack had answered: its third packet completes it.
+#[inline(always)]
+fn follow<T: Tables>(tables: &mut T, work: &Work, isn: u32) {
+    if let Some(flow) = tables.flow(&work.segment.flow)
+        && flow.syn_seq == work.segment.seq
+        && flow.done_ns == 0
+    {
+        flow.isn = isn;
+        flow.state = FlowState::SynAck as u8;
+        flow.syn_ack_ns = work.now;
+    }
+}
+
+/// The steps of [`redeem`], for the same reasons as [`super::Steps`].
+pub trait RedeemSteps {
+    /// See [`redeem_read`].
+    fn read(&mut self) -> bool;
+    /// See [`redeem_times`].
+    fn times(&mut self);
+    /// See [`redeem_check`].
+    fn check(&mut self) -> Claim;
+}
+
+/// Whether a frame brings back a cookie. Then [`Work::accepted`] is what the kernel is to be told.
+#[inline(always)]
+pub fn redeem<S: RedeemSteps>(config: &Config, steps: &mut S) -> Claim {
+    if config.abi_version != ABI_VERSION || !steps.read() {
+        return Claim::None;
+    }
+    steps.times();
+    steps.check()
+}
+
+/// Reads the segment into [`Work::segment`]; `false` when no cookie can come with it.
+#[inline(always)]
+pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    work: &mut Work,
+) -> bool {
+    work.segment = match wire::parse(frame) {
+        Ok(segment) => segment,
+        // Behind generic XDP the kernel (seen on 6.18) forgets how long the Ethernet header is when
+        // it has to copy a packet, and the tc hook shows the packet from its IP header on.
+        Err(_) => match wire::parse_packet(frame) {
+            Ok(segment) => segment,
+            Err(_) => return false,
+        },
+    };
+    let segment = &work.segment;
+    if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
+        return false;
+    }
+    let Some(listener) = find_listener(tables, &segment.flow) else {
+        return false;
+    };
+    work.listener = listener;
+    work.now = tables.now_ns();
+    listener.cookies & ListenerEntry::ACCEPT != 0
+}
+
+/// Reads the segment's timestamps, if it has any.
+#[inline(always)]
+pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+    work.times = wire::timestamps(frame, &work.segment);
+}
+
+/// Checks the cookie, and says in [`Work::accepted`] what the kernel is to be told of the
+/// connection. Most segments belong to connections that there are already; they are told from a
+/// cookie by the MAC, which costs less than to look for their socket.
+#[inline(always)]
+pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
+    let (segment, times) = (&work.segment, &work.times);
+    let flow = &segment.flow;
+    let tick = cookie::ticks(work.now);
+    let Some(keys) = tables.cookie_keys().filter(|keys| keys.drawn != 0) else {
+        return Claim::None;
+    };
+    let handshake = Handshake { flow, client_isn: segment.seq.wrapping_sub(1) };
+    let isn = segment.ack.wrapping_sub(1);
+    let echo = if times.present { Some(times.echo) } else { None };
+    let Some(agreed) = cookie::check(keys, &handshake, tick, isn, echo) else {
+        return Claim::None;
+    };
+    let host_timestamp = if times.present { cookie::timestamp(keys, tick) } else { 0 };
+    // What was promised, but for the sizes of the host's end, which are the listener's.
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let Some(record) = tables.syn_ack_record(&key).copied() else {
+        return Claim::None;
+    };
+    if agreed.options & !record.options != 0 {
+        return Claim::None;
+    }
+    let Some(place) = tables.handed_over(isn) else {
+        return Claim::None;
+    };
+    let tick = tick as u32;
+    let repeated = place.isn == isn && tick.wrapping_sub(place.tick) < HANDED_OVER_TICKS;
+    if !repeated {
+        *place = HandedOver { isn, tick };
+    }
+    work.accepted = Accepted {
+        client_timestamp: times.value,
+        host_timestamp,
+        mss: agreed.mss,
+        client_wscale: agreed.wscale,
+        host_wscale: if agreed.has(option::WSCALE) { record.wscale } else { 0 },
+        options: agreed.options,
+    };
+    if repeated { Claim::Repeated } else { Claim::New }
+}
+
+/// Counts a connection that the kernel has taken.
+#[inline(always)]
+pub fn redeemed<T: Tables>(tables: &mut T, work: &Work) {
+    count(tables, work.listener.id, |counters| counters.cookies_redeemed += 1);
+}

@@ -1,0 +1,92 @@
+//! Cookies in the kernel and on the host: the same answers, byte by byte.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use tcpguard_common::abi::{ListenerEntry, Mode, Reason};
+use tcpguard_common::model::cookie_keys;
+use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
+
+use super::traffic::v4;
+use super::{LISTENERS, MS, Pair, START_NS, show};
+
+fn v6(a: u16, b: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, a, b).into()
+}
+
+impl Pair {
+    /// Puts every listener into cookie mode.
+    fn arm(&mut self) {
+        self.model.cookie_keys = cookie_keys(3);
+        self.dataplane.set_cookie_keys(&self.model.cookie_keys).unwrap();
+        for id in 0..LISTENERS {
+            let entry = self.model.listener_entries.get_mut(&id).unwrap();
+            entry.cookies = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+            let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
+            for (key, _) in keys {
+                self.dataplane.set_listener(key, entry).unwrap();
+            }
+        }
+    }
+
+    /// Lets a SYN-ACK of `server` leave, from which its answers are learned.
+    fn teach(&mut self, server: SocketAddr, client: SocketAddr) {
+        self.teach_tagged(server, client, &[]);
+    }
+
+    fn teach_tagged(&mut self, server: SocketAddr, client: SocketAddr, vlans: &[(u16, u16)]) {
+        let mut reply = Segment::new(server, client, flags::SYN | flags::ACK | flags::ECE);
+        reply.vlans = vlans.to_vec();
+        (reply.seq, reply.ack, reply.window, reply.ttl) = (77, 1, 65_160, 61);
+        reply.options = linux_syn_options(1460, 1);
+        self.egress(&reply.to_frame());
+    }
+}
+
+#[test]
+fn syns_are_answered_alike_whatever_they_look_like() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    pair.arm();
+    let client_v6 = SocketAddr::new(v6(9, 9), 4000);
+    let ends = [
+        (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 443)),
+        (client_v6, SocketAddr::new(v6(2, 1), 443)),
+    ];
+    for (client, server) in ends {
+        pair.teach(server, client);
+    }
+    let parts: [&[u8]; 6] =
+        [&[2, 4, 5, 120], &[3, 3, 9], &[4, 2], &[8, 10, 0, 0, 0, 9, 0, 0, 0, 0], &[34, 2], &[1, 1]];
+    for chosen in 0..1usize << parts.len() {
+        let chosen_parts = parts.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
+        let options: Vec<u8> = chosen_parts.flat_map(|(_, part)| part.to_vec()).collect();
+        for (place, (client, server)) in ends.into_iter().enumerate() {
+            for ecn in [0, flags::ECE | flags::CWR] {
+                let mut syn = Segment::new(client, server, flags::SYN | ecn);
+                (syn.seq, syn.window, syn.dont_fragment) = (chosen as u32, 64_240, true);
+                syn.options.clone_from(&options);
+                for tags in 0..=2 {
+                    syn.vlans = vec![(0x8100, 7); tags];
+                    pair.teach_tagged(server, client, &syn.vlans);
+                    syn.payload = vec![9; (chosen % 3) * 400 * place];
+                    pair.ingress(&syn.to_frame());
+                }
+            }
+        }
+        pair.set_clock(START_NS + chosen as u64 * 37 * MS);
+    }
+    let answered = pair.reasons[&Reason::Cookie];
+    assert_eq!(answered, 64 * 2 * 2 * 3);
+    pair.assert_same_state();
+}
+
+#[test]
+fn random_traffic_is_answered_alike() {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    // The agent would be gone before the traffic ends.
+    pair.model.config.heartbeat_ns = u64::MAX;
+    pair.dataplane.set_config(&pair.model.config).unwrap();
+    pair.arm();
+    show(&mut pair, 77, 20_000);
+    let answered = pair.reasons.get(&Reason::Cookie).copied().unwrap_or(0);
+    assert!(answered > 1_000, "{:?}", pair.reasons);
+}

@@ -1,0 +1,274 @@
+//! Takes cookies back: an object of its own, because kernels before 6.9 lack what it calls, and all
+//! the rest must load there.
+//!
+//! Shares the maps of the main object by their pins. Attached to tc ingress while cookies may be
+//! out, and behind all else it lets every packet pass: an ACK with a good cookie goes on with a
+//! request socket, and the stack finishes the handshake.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+// Shared with the main object, which uses the rest of them.
+#![allow(dead_code)]
+
+#[path = "../frame.rs"]
+mod frame;
+#[path = "../maps.rs"]
+mod maps;
+#[path = "../tables.rs"]
+mod tables;
+
+use core::mem::transmute;
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC, bpf_sock_tuple};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use tcpguard_common::abi::{ASSIGN_TCP_REQSK, FlowKey};
+use tcpguard_common::fastpath::{self, Claim, RedeemSteps, Work};
+use tcpguard_common::wire::option;
+
+use crate::frame::SkbFrame;
+use crate::tables::KernelTables;
+
+/// `BPF_TCP_LISTEN` of the kernel's `bpf.h`.
+const LISTEN: u32 = 10;
+/// `BPF_F_CURRENT_NETNS`.
+const CURRENT_NETNS: u64 = u64::MAX;
+
+/// Byte offsets within the kernel's `struct sock`, resolved from its BTF by the loader.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct QueueOffsets {
+    queued: u32,
+    limit: u32,
+}
+
+#[unsafe(no_mangle)]
+static QUEUE_OFFSETS: Global<QueueOffsets> = Global::new(QueueOffsets { queued: 0, limit: 0 });
+
+/// `struct bpf_tcp_req_attrs` of include/net/tcp.h: what a request socket is to say.
+#[repr(C)]
+#[derive(Default)]
+struct RequestAttributes {
+    rcv_tsval: u32,
+    /// Used to set the connection's clock, for which the time of now is wanted.
+    rcv_tsecr: u32,
+    mss: u16,
+    rcv_wscale: u8,
+    snd_wscale: u8,
+    ecn_ok: u8,
+    wscale_ok: u8,
+    sack_ok: u8,
+    tstamp_ok: u8,
+    usec_ts_ok: u8,
+    reserved: [u8; 3],
+}
+
+/// The first eight and the last four bytes of IPv4's part of `struct bpf_sock_tuple`.
+#[repr(C)]
+struct TupleV4 {
+    addresses: [[u8; 4]; 2],
+    ports: [[u8; 2]; 2],
+}
+
+/// Every packet that arrives.
+#[classifier]
+pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
+    if let (Some(config), Some(bench)) = (maps::CONFIG.get(0), Bench::new()) {
+        let claim = fastpath::redeem(config, &mut KernelSteps { skb: ctx.skb.skb });
+        let Bench { mut tables, work } = bench;
+        if claim != Claim::None && hand_over(&ctx, work, claim) {
+            fastpath::redeemed(&mut tables, work);
+        }
+    }
+    // "No verdict": programs and filters after this one go on.
+    TC_ACT_UNSPEC
+}
+
+/// Everything a step works on.
+struct Bench {
+    tables: KernelTables,
+    work: &'static mut Work,
+}
+
+impl Bench {
+    #[inline(always)]
+    fn new() -> Option<Self> {
+        let cpu = maps::CPU.get_ptr_mut(0)?;
+        // SAFETY: this CPU's value, of which the tables use other fields; programs at this hook do
+        // not preempt each other, and one step at a time holds the reference.
+        let work = unsafe { &mut (*cpu).work };
+        Some(Self { tables: KernelTables::on(cpu), work })
+    }
+
+    #[inline(always)]
+    fn frame(&self, skb: *mut __sk_buff) -> SkbFrame {
+        SkbFrame::new(&TcContext::new(skb), self.tables.scratch())
+    }
+}
+
+// Global functions, as the steps of the main object are, and for the same reasons.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn redeem_read(skb: *mut __sk_buff) -> u32 {
+    let Some(mut bench) = Bench::new() else { return 0 };
+    let frame = bench.frame(skb);
+    fastpath::redeem_read(&frame, &mut bench.tables, bench.work).into()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn redeem_times(skb: *mut __sk_buff) -> u32 {
+    let Some(bench) = Bench::new() else { return 0 };
+    fastpath::redeem_times(&bench.frame(skb), bench.work);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn redeem_check() -> u32 {
+    let Some(mut bench) = Bench::new() else { return 0 };
+    fastpath::redeem_check(&mut bench.tables, bench.work) as u32
+}
+
+/// Calls the functions above.
+struct KernelSteps {
+    skb: *mut __sk_buff,
+}
+
+impl RedeemSteps for KernelSteps {
+    #[inline(always)]
+    fn read(&mut self) -> bool {
+        redeem_read(self.skb) != 0
+    }
+
+    #[inline(always)]
+    fn times(&mut self) {
+        redeem_times(self.skb);
+    }
+
+    #[inline(always)]
+    fn check(&mut self) -> Claim {
+        Claim::from_code(redeem_check())
+    }
+}
+
+/// Gives the packet a request socket of the listener that it is for. `false` where there is a
+/// connection already, nobody listens, or the kernel refuses.
+#[inline(always)]
+fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
+    let (flow, accepted) = (&work.segment.flow, &work.accepted);
+    let has = |option: u32| u8::from(accepted.options & option != 0);
+    let mut attributes = RequestAttributes {
+        rcv_tsval: accepted.client_timestamp,
+        rcv_tsecr: accepted.host_timestamp,
+        mss: accepted.mss,
+        rcv_wscale: accepted.host_wscale,
+        snd_wscale: accepted.client_wscale,
+        ecn_ok: has(option::ECN),
+        wscale_ok: has(option::WSCALE),
+        sack_ok: has(option::SACK),
+        tstamp_ok: has(option::TIMESTAMPS),
+        ..RequestAttributes::default()
+    };
+    let skb = ctx.skb.skb;
+    // SAFETY: the helpers get the context that this program was called with and tuples on its
+    // stack; the socket is used until it is released, once.
+    unsafe {
+        let found = match (flow.client.as_v4(), flow.server.as_v4()) {
+            (Some(client), Some(server)) => {
+                let mut tuple = TupleV4 {
+                    addresses: [client, server],
+                    ports: [flow.client_port, flow.server_port],
+                };
+                lookup(skb, &raw mut tuple, size_of::<TupleV4>())
+            }
+            // IPv6's part of the tuple is a `FlowKey`.
+            _ => {
+                let mut tuple = *flow;
+                lookup(skb, &raw mut tuple, size_of::<FlowKey>())
+            }
+        };
+        if found.is_null() {
+            return false;
+        }
+        let mut taken = false;
+        if (*found).state == LISTEN {
+            let listener = bpf_skc_to_tcp_sock(found.cast());
+            if !listener.is_null() {
+                // Without room for the first there will be no socket for what follows: the
+                // kernel drops a segment that it is told of silently, and resets another.
+                let wanted = claim == Claim::New || is_full(listener.cast());
+                taken = wanted
+                    && assign_tcp_reqsk(skb, listener.cast(), &mut attributes) == 0
+                    && claim == Claim::New;
+            }
+        }
+        bpf_sk_release(found.cast());
+        taken
+    }
+}
+
+/// Whether a listener's accept queue is full: `sk_acceptq_is_full` of include/net/sock.h.
+///
+/// # Safety
+/// `listener` must be a TCP socket that is held.
+#[inline(always)]
+unsafe fn is_full(listener: *const u8) -> bool {
+    let offsets = QUEUE_OFFSETS.load();
+    // SAFETY: by the caller; the kernel checks that the offsets, which it sees as constants, are
+    // those of members of this size.
+    unsafe {
+        let queued = listener.add(offsets.queued as usize).cast::<u32>().read_volatile();
+        let limit = listener.add(offsets.limit as usize).cast::<u32>().read_volatile();
+        queued > limit
+    }
+}
+
+/// The TCP socket of this network namespace that a packet is for.
+///
+/// # Safety
+/// `skb` must be the program's context, and `tuple` point to one of IPv4 or IPv6.
+#[inline(always)]
+unsafe fn lookup<T>(
+    skb: *mut __sk_buff,
+    tuple: *mut T,
+    length: usize,
+) -> *mut aya_ebpf::bindings::bpf_sock {
+    let tuple = tuple.cast::<bpf_sock_tuple>();
+    // SAFETY: by the caller.
+    unsafe { bpf_skc_lookup_tcp(skb.cast(), tuple, length as u32, CURRENT_NETNS, 0) }
+}
+
+/// The kernel's function of this name; 0 when it has taken the connection.
+///
+/// # Safety
+/// `skb` must be the program's context, `listener` a listening TCP socket that is held.
+#[inline(always)]
+unsafe fn assign_tcp_reqsk(
+    skb: *mut __sk_buff,
+    listener: *mut c_void,
+    attributes: &mut RequestAttributes,
+) -> i32 {
+    type Assign =
+        unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *mut RequestAttributes, i32) -> i32;
+    // SAFETY: never jumped to: a call of a constant address is how BPF names what is called, and the
+    // loader replaces this one by the kernel function's id.
+    let assign: Assign = unsafe { transmute(ASSIGN_TCP_REQSK.placeholder as usize) };
+    // SAFETY: by the caller; the size is that of what is pointed to.
+    unsafe { assign(skb, listener, attributes, size_of::<RequestAttributes>() as i32) }
+}
+
+/// Never reached: the verifier refuses a program with a path to it.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Several helpers are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,134 @@
+//! Taking cookies back: the object that calls a function of newer kernels, and where it hangs.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::programs::links::FdLink;
+use aya::programs::tc::{TcAttachOptions, TcAttachType};
+use aya::programs::{LinkOrder, Program, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use tcpguard_common::abi::maps;
+
+use super::attach::{fd, pin_link, take_over, unpin};
+use super::kfunc::link_kfuncs;
+use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
+use super::{KernelError, Pins, syscall};
+use crate::host::{Interface, QueueOffsets};
+
+pub(super) static COOKIE_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(env!("TCPGUARD_BPF_COOKIE_OBJECT"));
+
+/// Name of its program.
+const REDEEM: &str = "tcpguard_redeem";
+
+/// The loaded object. Nothing is attached by loading.
+pub struct Redeemer {
+    ebpf: Ebpf,
+}
+
+impl Redeemer {
+    /// Loads it over the main object's maps, which must be pinned in `maps`. `fixed_clock` as in
+    /// [`super::Load`].
+    ///
+    /// # Errors
+    /// [`KernelError::MissingFunction`] on kernels before 6.9; otherwise as for
+    /// [`super::Object::load`].
+    pub fn load(maps: &Path, fixed_clock: bool) -> Result<Self, KernelError> {
+        super::error::require_capabilities()?;
+        let object = link_kfuncs(COOKIE_OBJECT)?;
+        let offsets = QueueOffsets::of_running_kernel()?;
+        let mut queue = [0; 8];
+        queue[..4].copy_from_slice(&offsets.queued.to_ne_bytes());
+        queue[4..].copy_from_slice(&offsets.limit.to_ne_bytes());
+        let fixed_clock = u8::from(fixed_clock);
+        let mut loader = EbpfLoader::new();
+        loader.verifier_log_level(VerifierLogLevel::STATS);
+        loader.override_global("FIXED_CLOCK", &fixed_clock, true);
+        loader.override_global("QUEUE_OFFSETS", &queue[..], true);
+        for name in maps::PINNED {
+            loader.map_pin_path(name, maps.join(name));
+        }
+        let ebpf = loader.load(&object).map_err(|error| refused("maps of cookies", &error))?;
+        let mut redeemer = Self { ebpf };
+        redeemer
+            .program()?
+            .load()
+            .map_err(|error| refused(REDEEM, &EbpfError::ProgramError(error)))?;
+        Ok(redeemer)
+    }
+
+    /// Hangs the program on what arrives at `interface`, or takes over where an earlier agent hung
+    /// it. It stays, also when this process ends, until [`Redemption::remove`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach(
+        &mut self,
+        pins: &Pins,
+        interface: &Interface,
+    ) -> Result<Redemption, KernelError> {
+        let failed = |reason: String| KernelError::Attach {
+            program: REDEEM,
+            interface: interface.name.clone(),
+            reason,
+        };
+        let pin = pins.redeem(interface.index, &interface.name);
+        let program = self.program()?;
+        if let Some(link) = take_over(&pin, interface, fd(program.fd(), REDEEM)?)? {
+            return Ok(Redemption { link, pin });
+        }
+        // Every kernel with the function has TCX (6.6).
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let id = program
+            .attach_with_options(&interface.name, TcAttachType::Ingress, order)
+            .map_err(|error| failed(one_line(&error)))?;
+        let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
+        let link = FdLink::try_from(link).map_err(|error| failed(one_line(&error)))?;
+        Ok(Redemption { link: pin_link(link, &pin)?, pin })
+    }
+
+    /// What the program costs the verifier.
+    pub fn costs(&self) -> Vec<ProgramCost> {
+        costs(&self.ebpf)
+    }
+
+    /// Runs the program on `frame`, `repeat` times; the mean time of a run. Test runs take place
+    /// beside the hook, so the kernel takes no connection in them.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame.
+    pub fn test(&mut self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
+        test_classifier(self.program()?, frame, repeat)
+    }
+
+    fn program(&mut self) -> Result<&mut SchedClassifier, KernelError> {
+        match self.ebpf.program_mut(REDEEM) {
+            Some(Program::SchedClassifier(program)) => Ok(program),
+            _ => Err(KernelError::Mismatch(format!("no classifier {REDEEM}"))),
+        }
+    }
+}
+
+/// Where the program hangs. Dropping this leaves it there.
+#[derive(Debug)]
+pub struct Redemption {
+    link: OwnedFd,
+    pin: PathBuf,
+}
+
+impl Redemption {
+    /// Takes the program off.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove(self) -> Result<(), KernelError> {
+        syscall::detach_link(self.link.as_fd()).map_err(|error| KernelError::Pin {
+            what: "detach the link pinned at",
+            path: self.pin.clone(),
+            error,
+        })?;
+        unpin(&self.pin);
+        Ok(())
+    }
+}
