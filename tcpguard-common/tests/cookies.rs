@@ -139,7 +139,7 @@ fn host(options: u32) -> Model {
     for v6 in [false, true] {
         let any = if v6 { Addr::ANY_V6 } else { Addr::ANY_V4 };
         let port = 443u16.to_be_bytes();
-        let entry = ListenerEntry { cookies, ..ListenerEntry::default() };
+        let entry = ListenerEntry { steps: cookies, ..ListenerEntry::default() };
         host.add_listener(ListenerKey::new(any, port), entry);
         host.syn_acks.insert(ListenerKey::new(plain(v6).server(), port), record(options));
     }
@@ -417,7 +417,7 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
         passed(&mut host, syn.clone(), why);
     }
     let mut disarmed = host(ALL);
-    disarmed.listener_entries.get_mut(&0).unwrap().cookies = ListenerEntry::ACCEPT;
+    disarmed.listener_entries.get_mut(&0).unwrap().steps = ListenerEntry::ACCEPT;
     passed(&mut disarmed, syn, "not armed");
 }
 
@@ -426,7 +426,7 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     let path = plain(false);
     let mut host = host(ALL);
     let answer = answer(&mut host, &path, SYN, &LINUX, &[]);
-    host.listener_entries.get_mut(&0).unwrap().cookies = ListenerEntry::ACCEPT;
+    host.listener_entries.get_mut(&0).unwrap().steps = ListenerEntry::ACCEPT;
     host.now_ns += 20 * S;
     let accepted = complete(&mut host, &path, &answer).unwrap();
     // The clock goes on from what was sent: what the client echoes is as old as it is.
@@ -436,7 +436,7 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     assert_eq!(complete(&mut host, &path, &answer), None, "in the same burst");
     host.now_ns += S;
     assert!(complete(&mut host, &path, &answer).is_some(), "the first may have been lost");
-    host.listener_entries.get_mut(&0).unwrap().cookies = 0;
+    host.listener_entries.get_mut(&0).unwrap().steps = 0;
     host.now_ns += S;
     assert_eq!(complete(&mut host, &path, &answer), None);
 }

@@ -87,7 +87,7 @@ impl Armed {
 
     /// Sets [`ListenerEntry::cookies`] of the one listener, which is bound to all addresses.
     fn set_cookies(&self, cookies: u8) -> Result<()> {
-        let entry = ListenerEntry { cookies, ..ListenerEntry::default() };
+        let entry = ListenerEntry { steps: cookies, ..ListenerEntry::default() };
         let port = PORT.to_be_bytes();
         let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let keys = any.map(|ip| ListenerKey::new(addr(ip), port));

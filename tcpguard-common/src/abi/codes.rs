@@ -79,6 +79,17 @@ codes! {
         HeaderDepth = 23, "header_depth";
         /// Answered: a SYN to a listener in cookie mode.
         Cookie = 24, "cookie";
+        /// Dropped: the first SYN of a client that is not validated, while more arrive than can be
+        /// answered.
+        DropOverload = 25, "drop_overload";
+        /// Dropped: a SYN beyond what its listener is to be given of clients that are not validated.
+        DropBudget = 26, "drop_budget";
+        /// Dropped: a SYN whose answer would be one too many for the network that it claims to be from.
+        DropReflection = 27, "drop_reflection";
+        /// A segment that belongs to no connection, let through because the policy only counts.
+        Stray = 28, "stray";
+        /// Dropped: a segment that belongs to no connection.
+        DropStray = 29, "drop_stray";
     }
 }
 
@@ -98,7 +109,13 @@ impl Reason {
     #[inline(always)]
     pub const fn action(self) -> Action {
         match self {
-            Self::DropSource | Self::DropSignature | Self::DropIllegal => Action::Drop,
+            Self::DropSource
+            | Self::DropSignature
+            | Self::DropIllegal
+            | Self::DropOverload
+            | Self::DropBudget
+            | Self::DropReflection
+            | Self::DropStray => Action::Drop,
             Self::Cookie => Action::Answer,
             _ => Action::Pass,
         }

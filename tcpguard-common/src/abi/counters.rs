@@ -61,8 +61,9 @@ pub struct ListenerCounters {
     pub cookies_sent: u64,
     /// Connections that the kernel took because their cookie was good.
     pub cookies_redeemed: u64,
-    /// For later means; always zero.
-    pub reserved: u64,
+    /// SYNs dropped because there were too many: on the overload rung, beyond the SYN budget, or
+    /// beyond what may be answered to one network.
+    pub limited: u64,
 }
 
 /// Value of `HOST`, one per CPU: what belongs to no listener.

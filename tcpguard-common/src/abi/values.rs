@@ -38,17 +38,26 @@ pub struct ListenerEntry {
     pub kind: u8,
     /// Bit `m` set: some signature rule of this listener uses mask code `m`.
     pub masks: u8,
-    /// Bits of [`ListenerEntry::ANSWER`] and [`ListenerEntry::ACCEPT`].
-    pub cookies: u8,
+    /// Which steps of the ladder are taken: bits of [`ListenerEntry::ANSWER`] and those after it.
+    pub steps: u8,
     /// Always zero.
     pub pad: u8,
 }
 
 impl ListenerEntry {
-    /// SYNs are answered with cookies.
+    /// SYNs are answered with the guard's own cookies.
     pub const ANSWER: u8 = 1;
-    /// Cookies are taken: as long as any may be out.
+    /// The guard's own cookies are taken: as long as any may be out.
     pub const ACCEPT: u8 = 2;
+    /// More SYNs arrive than can be answered: only those of validated clients, and those that come
+    /// again, are.
+    pub const OVERLOAD: u8 = 4;
+    /// SYNs of clients that are not validated take a token of the listener's bucket each.
+    pub const BUDGET: u8 = 8;
+    /// Segments that belong to no connection are looked for.
+    pub const STRAYS: u8 = 16;
+    /// SYNs are answered with cookies of the kernel's making.
+    pub const KERNEL_COOKIES: u8 = 32;
 }
 
 /// Value of the source-rule tries and of `SIGNATURES`: which rule it is.

@@ -127,7 +127,7 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tab
 /// Whether SYNs to this listener are answered with cookies.
 #[inline(always)]
 pub(super) const fn armed(config: &Config, listener: &ListenerEntry, now_ns: u64) -> bool {
-    listener.cookies & ListenerEntry::ANSWER != 0
+    listener.steps & ListenerEntry::ANSWER != 0
         && config.mode == Mode::Enforce as u8
         && now_ns.saturating_sub(config.heartbeat_ns) <= COOKIE_HEARTBEAT_NS
 }
@@ -251,7 +251,7 @@ pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
     };
     work.listener = listener;
     work.now = tables.now_ns();
-    listener.cookies & ListenerEntry::ACCEPT != 0
+    listener.steps & ListenerEntry::ACCEPT != 0
 }
 
 /// Reads the segment's timestamps, if it has any.

@@ -20,7 +20,7 @@ impl Pair {
         self.dataplane.set_cookie_keys(&self.model.cookie_keys).unwrap();
         for id in 0..LISTENERS {
             let entry = self.model.listener_entries.get_mut(&id).unwrap();
-            entry.cookies = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+            entry.steps = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
             let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
             for (key, _) in keys {
                 self.dataplane.set_listener(key, entry).unwrap();

@@ -109,7 +109,7 @@ pub fn listener_counters(
         ack_ignored,
         cookies_sent: _,
         cookies_redeemed: _,
-        reserved: _,
+        limited: _,
     } = *counters;
     engine::ListenerCounters {
         syn,

@@ -84,7 +84,7 @@ fn arm(dataplane: &Dataplane) -> Result<()> {
         ..Config::default()
     })?;
     let cookies = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
-    let entry = ListenerEntry { cookies, ..ListenerEntry::default() };
+    let entry = ListenerEntry { steps: cookies, ..ListenerEntry::default() };
     let port = 443u16.to_be_bytes();
     let any: [std::net::IpAddr; 2] = ["0.0.0.0".parse()?, "::".parse()?];
     let any = any.map(|ip| ListenerKey::new(addr(ip), port));
