@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::report::{IncidentReport, Mode};
-use crate::{ListenerId, Rule, RuleId, Timestamp};
+use crate::{ListenerId, Rule, RuleId, Step, Timestamp};
 
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,23 @@ pub enum Command {
     /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
     /// each until its time. The list is the whole allow-list.
     SetAllowed(Vec<(IpNet, Timestamp)>),
+    /// Take this step for a listener, or take it with another rate. When it cannot be taken, nothing
+    /// of it may be left: see [`crate::Engine::step_failed`].
+    TakeStep {
+        /// Which listener.
+        listener: ListenerId,
+        /// Which step; never one that rules do.
+        step: Step,
+        /// For [`Step::Budget`]: SYNs a second of clients that are not validated; else 0.
+        rate: u32,
+    },
+    /// Leave this step.
+    LeaveStep {
+        /// Which listener.
+        listener: ListenerId,
+        /// Which step.
+        step: Step,
+    },
     /// Tell the kernel what to do when a rule matches.
     SetMode(Mode),
     /// Follow one flow in `2^shift` in detail from now on.
@@ -57,8 +74,8 @@ pub enum Command {
     CountHalfOpen,
     /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue:
     /// those from one of `sources`, those answered before `answered_before` whose recorded SYN
-    /// matches one of `signatures`, and those older than `older_than` of which no SYN is recorded;
-    /// at most `limit` now.
+    /// matches one of `signatures`, and those older than `older_than` of which no SYN is recorded
+    /// or, with `everybody`, whatever it looked like; at most `limit` now.
     CleanHalfOpen {
         /// Which listener.
         listener: ListenerId,
@@ -73,6 +90,8 @@ pub enum Command {
         answered_before: Timestamp,
         /// Age from which an entry without a recorded SYN counts as the flood's.
         older_than: Duration,
+        /// New SYNs leave no entry: whoever has been in the queue for so long will not complete.
+        everybody: bool,
         /// At most this many.
         limit: u32,
     },
@@ -84,6 +103,7 @@ pub enum Command {
         /// `attack_ended`, `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`,
         /// `incident_started`, `incident_updated`, `incident_ended` (the other classes),
         /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `rule_failed`, `rules_imported`,
+        /// `step_taken`, `step_left`, `step_withdrawn`, `step_failed`, `step_ordered`,
         /// `allow_added`, `allow_removed`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.

@@ -5,6 +5,7 @@ mod import;
 mod lifecycle;
 mod pressure;
 mod requests;
+mod steps;
 mod upkeep;
 mod view;
 
@@ -17,11 +18,12 @@ use crate::host::Host;
 use crate::learned::LearnedListener;
 use crate::rules::{Book, Exempt, Recurrence};
 use crate::sampling::Sampling;
+use crate::signal::Saturation;
 use crate::tally::{Circumstances, queue_drops};
 use crate::watch::Watch;
 use crate::{
     Command, Flow, IncidentReport, KnownClients, Listener, ListenerId, Matcher, Mode, Sample,
-    Settings, SettingsError, TcpExt, Timestamp,
+    Settings, SettingsError, Step, TcpExt, Timestamp,
 };
 
 /// The state machine: what was seen goes in, what must be done comes out.
@@ -47,6 +49,11 @@ pub struct Engine {
     one_sided: bool,
     recurrence: Recurrence,
     sampling: Sampling,
+    saturation: Saturation,
+    /// More SYNs arrive than this host can answer.
+    saturated: bool,
+    /// Steps of an earlier run, until their listeners are known: since when, where, which, its rate.
+    inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
     inspected: Timestamp,
     counted: Timestamp,
     incidents: u64,
@@ -82,6 +89,9 @@ impl Engine {
             one_sided: false,
             recurrence: Recurrence::default(),
             sampling: Sampling::default(),
+            saturation: Saturation::default(),
+            saturated: false,
+            inherited: Vec::new(),
             inspected: Timestamp::default(),
             counted: Timestamp::default(),
             incidents: 0,
@@ -144,12 +154,19 @@ impl Engine {
         self.replaced = None;
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
+        self.saturated = self.saturation.poll(sample, &self.settings);
+        // The cookies of a listener move the counters of the whole host.
+        let cookies = self.watches.values().any(|watch| watch.ladder.has(Step::Cookies));
+        let queue_drops = match cookies {
+            true => Some(0),
+            false => queue_drops(&self.tcp_ext, &sample.tcp_ext),
+        };
         let around = Circumstances {
             at: now,
             elapsed,
             poll: self.settings.poll,
             mode: self.mode,
-            queue_drops: queue_drops(&self.tcp_ext, &sample.tcp_ext),
+            queue_drops,
             overflowed: sample.tcp_ext.listen_overflows > self.tcp_ext.listen_overflows,
             queue_full: false,
             sample_shift: sample.sample_shift,
@@ -180,6 +197,7 @@ impl Engine {
                 }
             }
         }
+        self.settle_steps();
         self.book.read(now, &sample.rules, &self.settings);
         let elsewhere = self.host.observe(sample, elapsed, first || restarted, &self.settings);
         if !first && !restarted {
@@ -195,6 +213,7 @@ impl Engine {
         self.open_overdue(now);
         self.follow_pressure(now);
         self.follow_host(now);
+        self.follow_steps(now, elapsed);
         self.carry_out_plan(now);
         self.tell_news(now);
         self.clean_half_open(now);
@@ -219,6 +238,7 @@ impl Engine {
             let flows = by_listener.remove(&id).unwrap_or_default();
             self.inspect(now, id, &flows, known);
         }
+        self.follow_steps(now, Duration::ZERO);
         self.carry_out_plan(now);
         self.tell_news(now);
     }

@@ -248,6 +248,7 @@ impl Host {
                 syns: so_far,
                 matched: 0,
                 dropped: 0,
+                completed: 0,
                 syn_rate: rate,
             };
             let mut incident = Incident::open(now, opening, &assessment);

@@ -41,6 +41,10 @@ pub(crate) struct Incident {
     syns: u64,
     matched: u64,
     dropped: u64,
+    cookies_sent: u64,
+    cookies_redeemed: u64,
+    established: u64,
+    acknowledged: u64,
     rate: f64,
     peak: f64,
     sources: u64,
@@ -74,6 +78,8 @@ pub(crate) struct Opening {
     pub syns: u64,
     pub matched: u64,
     pub dropped: u64,
+    /// Handshakes that completed since it began.
+    pub completed: u64,
     pub syn_rate: f64,
 }
 
@@ -95,6 +101,10 @@ impl Incident {
             syns: opening.syns,
             matched: opening.matched,
             dropped: opening.dropped,
+            cookies_sent: 0,
+            cookies_redeemed: 0,
+            established: opening.completed,
+            acknowledged: opening.completed,
             rate: opening.syn_rate,
             peak: opening.syn_rate,
             sources: assessment.evidence.sources_estimate,
@@ -146,6 +156,10 @@ impl Incident {
         self.syns += tick.syns;
         self.matched += tick.matched;
         self.dropped += tick.dropped;
+        self.cookies_sent += tick.cookies_sent;
+        self.cookies_redeemed += tick.cookies_redeemed;
+        self.established += tick.established;
+        self.acknowledged += tick.acknowledged;
     }
 
     /// Notes the rate over the last second.
@@ -291,6 +305,9 @@ impl Incident {
             syns: self.syns,
             matched: self.matched,
             dropped: self.dropped,
+            cookies_sent: self.cookies_sent,
+            cookies_redeemed: self.cookies_redeemed,
+            completed: self.established.max(self.acknowledged),
             syn_rate: self.rate,
             peak_syn_rate: self.peak,
             actions: self.actions.clone(),

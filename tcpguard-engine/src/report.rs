@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Timestamp,
+    Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Step, Timestamp,
 };
 
 /// What happens when a rule matches.
@@ -57,12 +57,46 @@ pub struct ListenerReport {
     pub syn_rate: f64,
     /// Completed handshakes per second over the last second.
     pub completed_rate: f64,
-    /// SYNs per second dropped by rules over the last second (in observe mode: would be).
+    /// SYNs per second that rules matched, or that were too many, over the last second (in observe
+    /// mode: rules would drop them).
     pub dropped_rate: f64,
+    /// SYNs per second answered with cookies over the last second.
+    pub cookie_rate: f64,
     /// Completed over answered handshakes, mature ones of the last 8 s; `None` without any.
     pub completion: Option<f64>,
     /// What is the matter.
     pub state: ListenerState,
+    /// The steps that are taken for it beside rules, and those that cannot be.
+    pub steps: Vec<StepReport>,
+}
+
+/// A step of a listener's ladder.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct StepReport {
+    /// Which.
+    pub step: Step,
+    /// How it stands.
+    pub state: StepState,
+    /// Since when it is taken.
+    pub since: Option<Timestamp>,
+    /// Until when an operator's word counts, or it is not tried again.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: String,
+}
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// It is taken.
+    Taken,
+    /// It could not be taken, or did harm.
+    Refused,
+    /// An operator forbids it.
+    Forbidden,
+    /// An operator asked for it, and it is not taken yet.
+    Waiting,
 }
 
 /// The state of a listener in one word.
@@ -191,8 +225,14 @@ pub struct IncidentReport {
     pub syns: u64,
     /// SYNs that its rules matched so far, in whatever mode.
     pub matched: u64,
-    /// Of these, dropped.
+    /// SYNs dropped so far: of these, and because they were too many.
     pub dropped: u64,
+    /// SYNs answered with a cookie so far.
+    pub cookies_sent: u64,
+    /// Cookies that came back and were good.
+    pub cookies_redeemed: u64,
+    /// Handshakes that completed: clients that got in.
+    pub completed: u64,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
     /// Highest SYN rate over one second.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::report::{AllowReport, Mode, RuleReport};
+use crate::report::{AllowReport, ListenerReport, Mode, RuleReport};
+use crate::{Listener, Order, Step};
 
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,20 @@ pub enum Request {
         /// Who asked.
         uid: u32,
     },
+    /// Take a step for a listener, or forbid it, for `lifetime` from now; or leave it to the guard
+    /// again. Of the steps that rules do, one can be forbidden only: `Block` takes the other way.
+    OrderStep {
+        /// Which listener.
+        listener: Listener,
+        /// Which step.
+        step: Step,
+        /// What is to become of it.
+        order: Order,
+        /// For how long; cut to [`crate::Limits::MAX_ORDER`].
+        lifetime: Duration,
+        /// Who asked.
+        uid: u32,
+    },
     /// Change what happens when a rule matches.
     SetMode {
         /// The new mode.
@@ -110,6 +125,8 @@ pub enum Response {
     Allowed(AllowReport),
     /// The exemptions that were removed; never empty.
     Disallowed(Vec<AllowReport>),
+    /// The listener with its steps as they are now.
+    StepOrdered(Box<ListenerReport>),
     /// The mode before.
     ModeSet {
         /// What it was.
@@ -163,6 +180,23 @@ pub enum RequestError {
     NotAllowed {
         /// What was asked for.
         net: IpNet,
+    },
+    /// No such listener is followed.
+    #[error(
+        "nothing listens at {listener} that the guard follows: see tcpguard status --listeners"
+    )]
+    NoListener {
+        /// What was asked for.
+        listener: Listener,
+    },
+    /// A step that cannot be taken on an operator's word.
+    #[error(
+        "{} is done by rules: block a prefix by hand (tcpguard block PREFIX), or forbid the step",
+        .step.name()
+    )]
+    DoneByRules {
+        /// Which.
+        step: Step,
     },
     /// The allow-list is full.
     #[error(

@@ -86,6 +86,10 @@ pub struct Sample {
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens.
     pub probes: Vec<Probe>,
+    /// SYNs that each CPU has seen, for whatever listener; empty where that is not known.
+    pub syns_by_cpu: Vec<u64>,
+    /// Packets that were lost before the guard could see them.
+    pub lost: u64,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
     /// What leaves is not seen (a capture of one direction): every SYN counts as an attempt, third
@@ -167,7 +171,7 @@ pub struct ListenerCounters {
     pub acknowledged: u64,
     /// Half-open handshakes reset by the client (sampled).
     pub reset: u64,
-    /// Resets that the listener sent.
+    /// Segments that belong to no connection: the listener sent a reset, or the guard dropped them.
     pub refused: u64,
     /// SYNs dropped by source rules (in observe mode: that would have been).
     pub dropped_source: u64,
@@ -180,6 +184,12 @@ pub struct ListenerCounters {
     /// SYN-ACKs repeated although the third ACK had arrived (sampled): the stack ignores it while
     /// the accept queue is full.
     pub ack_ignored: u64,
+    /// SYNs answered with a cookie of the guard's.
+    pub cookies_sent: u64,
+    /// Connections that the kernel took because their cookie was good.
+    pub cookies_redeemed: u64,
+    /// SYNs dropped because there were too many.
+    pub limited: u64,
 }
 
 /// The queues of a listening socket (summed over an SO_REUSEPORT group).

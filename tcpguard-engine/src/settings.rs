@@ -167,6 +167,38 @@ pub struct Settings {
     /// Hits per second that keep a rule alive.
     pub rule_hit_rate: f64,
 
+    /// Cookies: failing flows that no rule covers, from which the rest is worth answering.
+    pub rest_flows: u64,
+    /// Cookies: their share of the failing flows.
+    pub rest_share: f64,
+    /// A step that failed or did harm is tried again after this long, doubled each time, at most 16
+    /// times as long.
+    pub step_retry: Duration,
+    /// Cookies: time after which some client must have completed a handshake.
+    pub canary: Duration,
+    /// Overload: time of one CPU that a SYN takes that is answered with a cookie, from the driver to the
+    /// answer on its way. Measured between virtual interfaces (`cargo xtask bench e2e`); a network card's
+    /// driver is no dearer.
+    pub answer_cost: Duration,
+    /// Overload: share of one CPU that answering everything would take, from which not everything is.
+    pub saturation_on: f64,
+    /// Overload: share below which everything is answered again.
+    pub saturation_off: f64,
+    /// Overload: consecutive polls for which it must hold.
+    pub saturation_polls: u32,
+    /// Overload: time below `saturation_off` after which it is over, longer than a flood's pauses.
+    pub saturation_hold: Duration,
+    /// SYN budget: time that a clean-up leaves to the flood's half-open entries; in it at most a
+    /// quarter of the queue may fill.
+    pub budget_fill: Duration,
+    /// SYN budget: SYNs a second below which it never goes.
+    pub budget_min: u32,
+    /// SYN budget: SYNs a second where an operator asks for one that the situation does not call for.
+    pub ordered_budget: u32,
+    /// Strays: segments a second that belong to no connection from which they are looked for. A server
+    /// that closes with data unread sends resets of its own.
+    pub stray_rate: f64,
+
     /// Flows followed in detail per second, over all listeners.
     pub followed_per_second: u64,
     /// Time after which fewer SYNs let more of them be followed again.
@@ -238,6 +270,19 @@ impl Default for Settings {
             rule_ttl: Duration::from_secs(60),
             rule_ttl_max: Duration::from_secs(3600),
             rule_hit_rate: 1.0,
+            rest_flows: 64,
+            rest_share: 0.05,
+            step_retry: Duration::from_secs(60),
+            canary: Duration::from_secs(3),
+            answer_cost: Duration::from_nanos(700),
+            saturation_on: 0.7,
+            saturation_off: 0.4,
+            saturation_polls: 2,
+            saturation_hold: Duration::from_secs(10),
+            budget_fill: Duration::from_secs(3),
+            budget_min: 16,
+            ordered_budget: 1000,
+            stray_rate: 256.0,
             followed_per_second: 20_000,
             sampling_hold: Duration::from_secs(10),
             incidents: 64,
@@ -283,6 +328,7 @@ impl Settings {
             ("signature_coverage", self.signature_coverage),
             ("signature_tolerance", self.signature_tolerance),
             ("returned_share", self.returned_share),
+            ("rest_share", self.rest_share),
         ];
         for (name, value) in shares {
             ensure(name, value, (0.0..=1.0).contains(&value), "must be a share between 0 and 1")?;
@@ -304,6 +350,10 @@ impl Settings {
             ("incidents", self.incidents as u64),
             ("evidence_flows", self.evidence_flows as u64),
             ("gate_attack", self.gate_attack.into()),
+            ("rest_flows", self.rest_flows),
+            ("saturation_polls", self.saturation_polls.into()),
+            ("budget_min", self.budget_min.into()),
+            ("ordered_budget", self.ordered_budget.into()),
         ];
         for (name, value) in counts {
             ensure(name, value, value > 0, "must be at least 1")?;
@@ -313,6 +363,10 @@ impl Settings {
             ("evidence_window", self.evidence_window),
             ("returned_window", self.returned_window),
             ("rule_ttl", self.rule_ttl),
+            ("step_retry", self.step_retry),
+            ("canary", self.canary),
+            ("saturation_hold", self.saturation_hold),
+            ("budget_fill", self.budget_fill),
         ];
         for (name, value) in spans {
             ensure(name, SpanText(value), value >= self.poll * 4, "must be at least four polls")?;
@@ -329,6 +383,12 @@ impl Settings {
             self.occupancy_off,
             self.occupancy_off < self.occupancy_on,
             "must be below occupancy_on, or the alarm would flap",
+        )?;
+        ensure(
+            "saturation_off",
+            self.saturation_off,
+            self.saturation_off > 0.0 && self.saturation_off < self.saturation_on,
+            "must be above 0 and below saturation_on, or the step would flap",
         )?;
         ensure(
             "gate_drop",
@@ -348,6 +408,8 @@ impl Settings {
             ("probe_rate", self.probe_rate, 0.0),
             ("scan_likelihood", self.scan_likelihood, 16.0),
             ("reflection_rate", self.reflection_rate, 1.0),
+            ("stray_rate", self.stray_rate, 1.0),
+            ("saturation_on", self.saturation_on, 0.1),
         ];
         for (name, value, least) in rates {
             let holds = value.is_finite() && value >= least;
@@ -401,6 +463,8 @@ impl Limits {
     pub const ALLOWED: u32 = maps::MAX_EXEMPT / 2;
     /// Longest lifetime of a rule made by hand; longer ones are cut to it.
     pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
+    /// Longest time for which an operator's word about a step counts; longer ones are cut to it.
+    pub const MAX_ORDER: Duration = Duration::from_secs(24 * 3600);
     /// Shortest IPv4 prefix that may be blocked without force: a /16 is 65,536 addresses.
     pub const MIN_PREFIX_V4: u8 = 16;
     /// Shortest IPv6 prefix that may be blocked without force: what one provider is given.

@@ -134,8 +134,9 @@ impl Tally {
     fn tick(&mut self, delta: &ListenerCounters, around: &Circumstances) -> Tick {
         let matched = delta.dropped_source + delta.dropped_signature;
         // Outside enforce mode the SYNs that a rule matches go to the stack like all others.
-        let dropped = if around.mode == Mode::Enforce { matched } else { 0 };
-        let passed = delta.syn.saturating_sub(dropped);
+        let by_rule = if around.mode == Mode::Enforce { matched } else { 0 };
+        let dropped = by_rule + delta.limited;
+        let passed = delta.syn.saturating_sub(dropped + delta.cookies_sent);
 
         // Repeated SYN-ACKs are counted by sample. What keeps those of a past flood from looking
         // like new handshakes is that each needs a SYN, of this tick or the one before.
@@ -163,8 +164,11 @@ impl Tally {
             end: around.at,
             span: around.elapsed,
             syns: delta.syn,
-            attempts: answered + dropped + refused,
+            attempts: answered + delta.cookies_sent + dropped + refused,
             answered,
+            cookies_sent: delta.cookies_sent,
+            cookies_redeemed: delta.cookies_redeemed,
+            resets: delta.refused,
             unanswered: refused,
             established: delta.established.unwrap_or(0),
             acknowledged: delta.acknowledged,
@@ -209,6 +213,9 @@ fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<Liste
         returned: now.returned.checked_sub(before.returned)?,
         spared: now.spared.checked_sub(before.spared)?,
         ack_ignored: now.ack_ignored.checked_sub(before.ack_ignored)?,
+        cookies_sent: now.cookies_sent.checked_sub(before.cookies_sent)?,
+        cookies_redeemed: now.cookies_redeemed.checked_sub(before.cookies_redeemed)?,
+        limited: now.limited.checked_sub(before.limited)?,
     })
 }
 
@@ -225,6 +232,9 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         syns: share(whole.syns),
         attempts: share(whole.attempts),
         answered: share(whole.answered),
+        cookies_sent: share(whole.cookies_sent),
+        cookies_redeemed: share(whole.cookies_redeemed),
+        resets: share(whole.resets),
         variance: share(whole.variance),
         unanswered: share(whole.unanswered),
         established: share(whole.established),

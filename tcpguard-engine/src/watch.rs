@@ -5,7 +5,9 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::incident::{Incident, Opening};
+use crate::ladder::{Harm, Ladder, Newest, Step};
 use crate::learned::{Clients, LearnedListener, Natural, Usual};
+use crate::policy::clean_age;
 use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
@@ -14,6 +16,12 @@ use crate::{
     Timestamp,
 };
 
+/// What is added in an attack is compared with so much of the attack before it.
+const TRIED_AGAINST: Duration = Duration::from_secs(5);
+/// Clients that came in this time may be expected to come.
+const USUAL: Duration = Duration::from_secs(16);
+/// A client repeats its SYN after this long (RFC 6298 §2.1), and half a second for slack and the way.
+const SECOND_TRY: Duration = Duration::from_millis(1500);
 /// Rates are over this span.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 /// The longest that attempts are given in the fast path, in ticks.
@@ -35,6 +43,11 @@ pub(crate) struct Watch {
     pub suspect: Option<Suspect>,
     pub incident: Option<Incident>,
     pub armed: Option<Armed>,
+    pub ladder: Ladder,
+    /// What no rule covers of the flood, when that was looked at last.
+    pub rest: Option<Rest>,
+    /// When the last flood ended.
+    pub flood_over: Option<Timestamp>,
     /// When half-open entries were last asked to be removed.
     pub cleaned: Timestamp,
     distinct: Distinct,
@@ -54,6 +67,21 @@ pub(crate) struct Watch {
 pub(crate) struct Suspect {
     pub since: Timestamp,
     pub signal: Signal,
+}
+
+/// Failing flows that no rule covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    pub flows: u64,
+    /// Their share of all failing flows.
+    pub share: f64,
+}
+
+impl Rest {
+    /// Whether it is worth a step of its own.
+    pub fn matters(&self, settings: &Settings) -> bool {
+        self.flows >= settings.rest_flows && self.share >= settings.rest_share
+    }
 }
 
 /// The time after an attack.
@@ -91,6 +119,9 @@ impl Watch {
             suspect: None,
             incident: None,
             armed: None,
+            ladder: Ladder::default(),
+            rest: None,
+            flood_over: None,
             cleaned: Timestamp::default(),
             distinct: Distinct::default(),
             tally: Tally::start(sample.counters),
@@ -299,10 +330,16 @@ impl Watch {
         sums.per_second(sums.syns)
     }
 
-    /// Completed handshakes and dropped SYNs per second over the last second.
-    pub fn other_rates(&self) -> (f64, f64) {
+    /// Completed handshakes, dropped SYNs and SYNs answered with cookies per second over the last
+    /// second.
+    pub fn other_rates(&self) -> (f64, f64, f64) {
         let sums = self.window.last(RATE_SPAN);
-        (sums.per_second(sums.completed), sums.per_second(sums.matched))
+        let dropped = sums.matched.max(sums.dropped);
+        (
+            sums.per_second(sums.completed),
+            sums.per_second(dropped),
+            sums.per_second(sums.cookies_sent),
+        )
     }
 
     /// Completed over attempted handshakes, of those old enough to judge.
@@ -353,6 +390,7 @@ impl Watch {
             syns: sums.syns,
             matched: sums.matched,
             dropped: sums.dropped,
+            completed: sums.completed,
             syn_rate: self.syn_rate(),
         }
     }
@@ -370,6 +408,44 @@ impl Watch {
             Strain::Crowd => (Signal::SynRate, settings.crowd_polls),
         };
         self.opening_since(id, now - settings.poll * polls, &Suspect { since: now, signal })
+    }
+
+    /// When the flood ended that steps were taken for; `None` while there is one, or never was.
+    pub fn flood_ended(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.incident {
+            Some(incident) if incident.class().is_flood() => None,
+            Some(_) => Some(now),
+            None => self.flood_over,
+        }
+    }
+
+    /// Compares how many clients get in from now on with how many did before.
+    pub fn try_out(&mut self, now: Timestamp, what: Newest, settings: &Settings) {
+        let delay = match what {
+            // Only the second SYN gets in, and only when the queue has been cleaned up.
+            Newest::Step(Step::Overload | Step::Budget) => {
+                SECOND_TRY + clean_age(self.rtt(settings))
+            }
+            Newest::Step(_) | Newest::Rule(_) => settings.poll.max(self.rtt(settings) * 2),
+        };
+        let rate = |sums: &Sums| sums.per_second(sums.completed);
+        let attacked = self.incident.as_ref().map(|incident| incident.started());
+        let from = attacked.map_or(now, |started| started.max(now - TRIED_AGAINST));
+        let before = rate(&self.window.since(from));
+        let usual = rate(&self.window.last(USUAL));
+        self.ladder.breaker.watch(now, what, delay, before, usual);
+    }
+
+    /// Whether what was added last keeps clients out, after a poll that was `elapsed` long.
+    pub fn judge_newest(
+        &mut self,
+        now: Timestamp,
+        elapsed: Duration,
+        settings: &Settings,
+    ) -> Option<(Newest, Harm)> {
+        let completed = self.window.last(elapsed).completed;
+        let answers = |what: &Newest| *what == Newest::Step(Step::Cookies);
+        self.ladder.breaker.poll(now, completed, elapsed, answers, settings)
     }
 
     /// After an attack: be quicker for a while.

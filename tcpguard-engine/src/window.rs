@@ -21,11 +21,17 @@ pub(crate) struct Tick {
     pub span: Duration,
     /// SYNs that arrived.
     pub syns: u64,
-    /// Handshakes attempted: answered SYNs, SYNs that rules dropped, and SYNs that a full queue
-    /// left without an answer.
+    /// Handshakes attempted: SYNs answered by the stack or by the guard, SYNs that it dropped, and
+    /// SYNs that a full queue left without an answer.
     pub attempts: u64,
-    /// Of these, answered SYNs.
+    /// Of these, SYNs that the stack answered.
     pub answered: u64,
+    /// Of these, SYNs that the guard answered with a cookie.
+    pub cookies_sent: u64,
+    /// Cookies that came back and were good. Completions count them as well.
+    pub cookies_redeemed: u64,
+    /// Segments that belonged to no connection and were answered with a reset, or dropped.
+    pub resets: u64,
     /// Of these, those that a full queue left without an answer.
     pub unanswered: u64,
     /// Handshakes that the kernel completed.
@@ -44,7 +50,7 @@ pub(crate) struct Tick {
     pub variance: u64,
     /// SYNs that rules matched, in whatever mode.
     pub matched: u64,
-    /// Of these, dropped.
+    /// SYNs dropped: of these, and because they were too many.
     pub dropped: u64,
     /// Part of a time without a poll that was too long to be judged: its numbers are averages.
     pub gap: bool,
@@ -64,6 +70,8 @@ pub(crate) struct Sums {
     pub variance: u64,
     pub matched: u64,
     pub dropped: u64,
+    pub resets: u64,
+    pub cookies_sent: u64,
 }
 
 impl Sums {
@@ -214,6 +222,8 @@ fn sum<'a>(ticks: impl Iterator<Item = &'a Tick>) -> Sums {
         sums.variance += tick.variance;
         sums.matched += tick.matched;
         sums.dropped += tick.dropped;
+        sums.resets += tick.resets;
+        sums.cookies_sent += tick.cookies_sent;
         established += tick.established;
         acknowledged += tick.acknowledged;
     }

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use support::{calm, degraded, flooded, status};
 use tcpguard::control::{Incoming, RefusalKind, Request, Response, Server};
-use tcpguard::status::{AlertEntry, Allowed, Explanation, Rule, Severity, Status};
+use tcpguard::status::{AlertEntry, Allowed, Explanation, Rule, Severity, Status, Step, StepState};
 use tcpguard_engine as engine;
 use tokio::sync::{mpsc, oneshot};
 
@@ -131,6 +131,17 @@ fn answer(request: &Request, status: &Status) -> Response {
                 "nothing within {prefix} is on the allow-list; see what is: tcpguard rules list"
             ),
         ),
+        Request::OrderStep { step, order, .. } => {
+            let mut listener = status.listeners[0].clone();
+            listener.steps = vec![Step {
+                step: step.name().to_owned(),
+                state: StepState::Forbidden,
+                since: None,
+                until: Some(status.generated_at),
+                why: format!("uid 0 said {order:?}"),
+            }];
+            Response::StepOrdered(Box::new(listener))
+        }
         Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
         Request::UnblockAll | Request::ImportRules { .. } => Response::Unblocked { rules },
         Request::Unblock { prefix } => Response::refused(

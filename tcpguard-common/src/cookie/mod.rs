@@ -32,6 +32,8 @@ const TICK_SHIFT: u32 = 20;
 const SLOT_SHIFT: u32 = 15;
 /// Length of a time slot in ticks: 34.4 s.
 pub const SLOT_TICKS: u64 = 1 << SLOT_SHIFT;
+/// The longest that a cookie is good, in ns: what is left of its slot, and the next.
+pub const LIFE_NS: u64 = (2 * SLOT_TICKS) << TICK_SHIFT;
 
 /// Bits of the sequence number that hold the MAC.
 pub const MAC_BITS: u32 = 28;

@@ -8,10 +8,11 @@ use crate::evidence::{Assessment, Cohort, assess};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
+use crate::watch::Rest;
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
-    Sample, Severity, Timestamp,
+    Sample, Severity, Step, Timestamp,
 };
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
@@ -69,10 +70,15 @@ impl Engine {
             exempt: &self.exempt,
             recurrence: &self.recurrence,
             unanswering: watch.window.last(DISTURBED).is_unanswered(),
+            source_forbidden: watch.ladder.forbidden(now, Step::Source),
+            signature_forbidden: watch.ladder.forbidden(now, Step::Signature),
             remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
             settings: &self.settings,
         };
         consider(incident, &grounds);
+        let rest = cohort.without(|flow| incident.covers(flow)).weight();
+        let share = rest as f64 / cohort.weight().max(1) as f64;
+        watch.rest = Some(Rest { flows: rest, share });
     }
 
     /// The verdict on a cohort, completed by what the counters say.
@@ -248,7 +254,9 @@ impl Engine {
                 harmless(&Matcher::Signature { listener: id, mask, fingerprint })
             });
             watch.arm(now + self.settings.armed, signatures.collect());
+            watch.flood_over = Some(now);
         }
+        watch.rest = None;
         self.crowded = false;
         incident.release_rules(why);
         self.farewells.append(&mut incident.farewells);
@@ -273,11 +281,18 @@ impl Engine {
             IncidentClass::Scan | IncidentClass::FlashCrowd | IncidentClass::ListenerOverload => {
                 format!("{} SYNs", short(report.syns as f64))
             }
-            _ => format!(
-                "{} SYNs, {} of them dropped",
-                short(report.syns as f64),
-                percent(stopped.min(1.0))
-            ),
+            _ => {
+                let answered = match report.cookies_sent {
+                    0 => String::new(),
+                    sent => format!(", {} answered with cookies", short(sent as f64)),
+                };
+                format!(
+                    "{} SYNs, {} of them dropped{answered}; {} clients got in",
+                    short(report.syns as f64),
+                    percent(stopped.min(1.0)),
+                    short(report.completed as f64)
+                )
+            }
         };
         self.commands.push_back(Command::Alert {
             severity: Severity::Notice,
@@ -300,7 +315,9 @@ impl Engine {
             self.watches.keys().filter(|id| !here.contains(id)).copied().collect();
         for id in gone {
             self.end(now, id, "nothing listens there any more");
-            self.watches.remove(&id);
+            let Some(watch) = self.watches.remove(&id) else { continue };
+            let left = watch.ladder.taken().map(|step| Command::LeaveStep { listener: id, step });
+            self.commands.extend(left);
         }
     }
 }

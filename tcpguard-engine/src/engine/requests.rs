@@ -41,6 +41,9 @@ impl Engine {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
             Request::Disallow { net, uid } => self.disallow(net.trunc(), uid),
+            Request::OrderStep { listener, step, order, lifetime, uid } => {
+                self.order_step(now, listener, step, order, lifetime, uid)
+            }
             Request::SetMode { mode, uid } => Ok(self.set_mode(now, mode, uid)),
         }
     }

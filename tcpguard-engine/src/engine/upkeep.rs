@@ -9,11 +9,12 @@ use ipnet::IpNet;
 use super::Engine;
 use crate::evidence::describe;
 use crate::incident::Incident;
-use crate::policy::{NOTHING_LEFT, clean_age};
+use crate::ladder::Newest;
+use crate::policy::{COOKIES_LEFT, clean_age};
 use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
 use crate::watch::Watch;
 use crate::{
-    Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Timestamp,
+    Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Step, Timestamp,
 };
 
 /// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
@@ -78,6 +79,14 @@ impl Engine {
             }
         };
         let entry = self.book.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
+        if self.mode == Mode::Enforce && entry.is_some() {
+            let with_it = |watch: &&mut Watch| {
+                watch.incident.as_ref().is_some_and(|open| open.id() == wanted.incident)
+            };
+            if let Some(watch) = self.watches.values_mut().find(with_it) {
+                watch.try_out(now, Newest::Rule(wanted.matcher), &self.settings);
+            }
+        }
         let Some(rule) = entry.map(|entry| entry.rule.clone()) else {
             self.note(now, wanted.incident, "no rule: all rule slots are taken".to_owned());
             return;
@@ -95,6 +104,9 @@ impl Engine {
 
     pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
         let Some(entry) = self.book.remove(id) else { return };
+        for watch in self.watches.values_mut() {
+            watch.ladder.breaker.forget(&Newest::Rule(entry.rule.matcher));
+        }
         self.note_end(now, &entry, &why);
         self.commands.push_back(Command::RemoveRule { rule: entry.rule, why });
     }
@@ -132,7 +144,7 @@ impl Engine {
                 entry.meter.hits()
             );
             self.refuse(&entry.rule.matcher, &why);
-            let text = format!("rule {} withdrawn: {why}; {NOTHING_LEFT}", entry.rule.id.0);
+            let text = format!("rule {} withdrawn: {why}; {COOKIES_LEFT}", entry.rule.id.0);
             if let Some(incident) = entry.incident() {
                 self.note(now, incident, text.clone());
             }
@@ -199,7 +211,9 @@ impl Engine {
         };
         let acting = |watch: &&Watch| {
             self.mode == Mode::Enforce
-                && (active_rules(watch, &self.book).next().is_some() || inherited(watch))
+                && (active_rules(watch, &self.book).next().is_some()
+                    || watch.ladder.keeps_syns_away()
+                    || inherited(watch))
         };
         self.watches.values().filter(acting).map(|watch| watch.id).collect()
     }
@@ -212,9 +226,10 @@ impl Engine {
         }
         for watch in self.watches.values_mut() {
             let Some(incident) = &watch.incident else { continue };
-            let Some(newest) = active_rules(watch, &self.book).map(|e| e.rule.created).max() else {
-                continue;
-            };
+            let steps = [Step::Cookies, Step::Overload, Step::Budget];
+            let steps = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();
+            let rules = active_rules(watch, &self.book).map(|entry| entry.rule.created);
+            let Some(newest) = rules.chain(steps).max() else { continue };
             let since = newest.max(self.enforced);
             let empty = watch.half_open().is_some_and(|(half_open, _)| half_open == 0)
                 && watch.counted > since;
@@ -236,6 +251,7 @@ impl Engine {
                 sources: sources.collect(),
                 answered_before: since,
                 older_than: clean_age(watch.rtt(&self.settings)),
+                everybody: steps.is_some(),
                 limit: CLEAN_LIMIT,
             });
             watch.cleaned = now;

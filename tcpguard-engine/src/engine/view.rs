@@ -65,8 +65,10 @@ impl Engine {
     }
 
     fn listener_report(&self, watch: &Watch) -> ListenerReport {
-        let (completed_rate, dropped_rate) = watch.other_rates();
-        let acting = self.mode == Mode::Enforce && active_rules(watch, &self.book).next().is_some();
+        let (completed_rate, dropped_rate, cookie_rate) = watch.other_rates();
+        let acts =
+            watch.ladder.keeps_syns_away() || active_rules(watch, &self.book).next().is_some();
+        let acting = self.mode == Mode::Enforce && acts;
         let state = match &watch.incident {
             Some(_) if acting => ListenerState::Protected,
             Some(incident) if !incident.class().is_pressure() => ListenerState::Attacked,
@@ -82,8 +84,14 @@ impl Engine {
             syn_rate: watch.syn_rate(),
             completed_rate,
             dropped_rate,
+            cookie_rate,
             completion: watch.completion(&self.settings),
             state,
+            steps: watch.ladder.report(self.now).collect(),
         }
+    }
+
+    pub(super) fn report_of(&self, id: ListenerId) -> Option<ListenerReport> {
+        self.watches.get(&id).map(|watch| self.listener_report(watch))
     }
 }

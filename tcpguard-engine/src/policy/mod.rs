@@ -15,11 +15,11 @@ use crate::{IncidentClass, KnownClients, ListenerId, Settings, Timestamp};
 
 const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
 /// What there is beside signatures.
-pub(crate) const NOTHING_LEFT: &str = "nothing but the kernel's own SYN cookies is left";
+pub(crate) const COOKIES_LEFT: &str = "that is for SYN cookies";
 
-/// What an operator can do about many real sources.
-const HOLD_OUT: &str = "no rule: nothing separates the flood from the clients; keep \
-                        net.ipv4.tcp_syncookies=1 and raise the listener's backlog";
+/// What is done about many real sources.
+const HOLD_OUT: &str =
+    "no rule: nothing separates the flood from the clients; that is for SYN cookies";
 
 /// What a decision about rules rests on beside the incident.
 pub(crate) struct Grounds<'a> {
@@ -35,6 +35,10 @@ pub(crate) struct Grounds<'a> {
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
     pub recurrence: &'a Recurrence,
+    /// An operator forbids rules against sources here.
+    pub source_forbidden: bool,
+    /// An operator forbids rules against signatures here.
+    pub signature_forbidden: bool,
     /// A full queue leaves SYNs unanswered, so that no handshake can complete.
     pub unanswering: bool,
     /// Signatures of an attack that ended a short while ago.

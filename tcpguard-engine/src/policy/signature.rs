@@ -1,6 +1,6 @@
 //! Rules against what the SYNs of one tool have in common.
 
-use super::{Grounds, NOTHING_LEFT, REPEATED};
+use super::{COOKIES_LEFT, Grounds, REPEATED};
 use crate::evidence::{Assessment, Candidate, Cohort, assess, describe};
 use crate::incident::Incident;
 use crate::words::percent;
@@ -13,6 +13,9 @@ const REMAINING_SHARE: f64 = 0.05;
 /// A rule against the signature of what no rule covers yet.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     let settings = grounds.settings;
+    if grounds.signature_forbidden {
+        return;
+    }
     if incident.signatures().count() >= settings.signatures_per_listener {
         return;
     }
@@ -60,7 +63,7 @@ fn verdict(
     let settings = grounds.settings;
     let text = describe(candidate.mask, &candidate.print);
     if incident.has_refused(grounds.now, &matcher(candidate, grounds.listener)) {
-        return Err(Some(NOTHING_LEFT.to_owned()));
+        return Err(Some(COOKIES_LEFT.to_owned()));
     }
     if candidate.coverage < settings.signature_coverage {
         return Err(Some(format!(
@@ -70,7 +73,7 @@ fn verdict(
     }
     if candidate.is_of_clients() {
         return Err(Some(format!(
-            "no rule against {text}: real clients look the same; {NOTHING_LEFT}"
+            "no rule against {text}: real clients look the same; {COOKIES_LEFT}"
         )));
     }
     if assessment.repeated {

@@ -11,6 +11,9 @@ use crate::words::percent;
 /// A rule against the source that dominates, unless clients stand behind it. Whether the source is
 /// dealt with.
 pub(super) fn consider_top(incident: &mut Incident, grounds: &Grounds<'_>) -> bool {
+    if grounds.source_forbidden {
+        return false;
+    }
     let Some(net) = grounds.assessment.top_source else { return false };
     let matcher = Matcher::Source(net);
     if grounds.assessment.top_source_repeated && incident.wants(&matcher) {
@@ -38,6 +41,9 @@ pub(super) fn consider_top(incident: &mut Incident, grounds: &Grounds<'_>) -> bo
 /// Rules against each of few sources, or the networks that they fill. Whether those in the kernel
 /// deal with the flood.
 pub(super) fn consider_few(incident: &mut Incident, grounds: &Grounds<'_>) -> bool {
+    if grounds.source_forbidden {
+        return false;
+    }
     let settings = grounds.settings;
     let uncovered = grounds.cohort.without(|flow| incident.covers(flow));
     let culprits = culprits(&uncovered, settings);

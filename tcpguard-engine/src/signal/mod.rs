@@ -5,12 +5,14 @@ mod fast;
 mod occupancy;
 mod pressure;
 mod quiet;
+mod saturation;
 mod slow;
 
 pub(crate) use fast::Fast;
 pub(crate) use occupancy::Occupancy;
 pub(crate) use pressure::{Load, Pressure, Strain};
 pub(crate) use quiet::Quiet;
+pub(crate) use saturation::Saturation;
 pub(crate) use slow::Slow;
 
 /// Which signal raised an alarm.

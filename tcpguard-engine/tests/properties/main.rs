@@ -44,6 +44,7 @@ proptest! {
         world.play(&calm());
         let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
         prop_assert_eq!(world.rules.values().filter(automatic).count(), 0);
+        prop_assert!(world.steps.is_empty(), "{:?}", world.steps);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
     Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
     ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Probe,
-    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Settings, TcpExt, Timestamp,
+    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Settings, Step, TcpExt,
+    Timestamp,
 };
 
 use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
@@ -30,6 +31,8 @@ pub struct World {
     counters: BTreeMap<u32, ListenerCounters>,
     tcp_ext: TcpExt,
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
+    /// The steps that are taken.
+    pub steps: BTreeSet<(ListenerId, Step)>,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
     refusing: bool,
@@ -65,6 +68,7 @@ impl World {
             counters: BTreeMap::new(),
             tcp_ext: TcpExt::default(),
             rules: BTreeMap::new(),
+            steps: BTreeSet::new(),
             protected: Vec::new(),
             allowed: Vec::new(),
             refusing: false,
@@ -173,6 +177,9 @@ impl World {
         }
         let found = self.rules.values().map(|(rule, _)| rule.clone());
         self.engine.adopt(self.now, found.collect());
+        for (listener, step) in self.steps.clone() {
+            self.engine.adopt_step(self.now, listener, step, 100);
+        }
     }
 
     fn request(&mut self, request: Request) {
@@ -248,6 +255,8 @@ impl World {
         };
         let listeners = (0..LISTENERS as usize).filter(|place| self.present[*place]);
         let sample = Sample {
+            syns_by_cpu: Vec::new(),
+            lost: 0,
             at: self.now,
             epoch: self.epoch,
             listeners: listeners.map(|place| self.listener(self.ids[place], traffic)).collect(),
@@ -344,6 +353,10 @@ impl World {
                     self.replace(rules, &removed);
                 }
                 Command::SetAllowed(allowed) => self.allowed = allowed,
+                Command::TakeStep { listener, step, .. } => self.take(listener, step),
+                Command::LeaveStep { listener, step } => {
+                    assert!(self.steps.remove(&(listener, step)), "{step:?} was not taken");
+                }
                 Command::SetMode(mode) => self.mode = mode,
                 Command::SetSampling { shift } => self.shift = shift,
                 Command::InspectFlows => {
@@ -362,6 +375,18 @@ impl World {
             }
         }
         assert!(inspected <= 1 && counted <= 1, "a question asked twice");
+    }
+
+    fn take(&mut self, listener: ListenerId, step: Step) {
+        assert!(!step.is_done_by_rules());
+        assert!(step == Step::Strays || self.mode == Mode::Enforce, "{step:?}");
+        assert_ne!(self.mode, Mode::Off);
+        if self.refusing {
+            self.engine.step_failed(self.now, listener, step, "no memory");
+            return;
+        }
+        let again = !self.steps.insert((listener, step));
+        assert!(!again || step == Step::Budget, "{step:?} is taken already");
     }
 
     fn install(&mut self, rule: Rule) {

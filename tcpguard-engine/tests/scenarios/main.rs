@@ -8,6 +8,7 @@ mod few;
 mod floods;
 mod host;
 mod imports;
+mod ladder;
 mod operator;
 mod release;
 mod restart;

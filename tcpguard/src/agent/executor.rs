@@ -11,7 +11,7 @@ use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
     Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
-    RuleId, Timestamp,
+    RuleId, Step, Timestamp,
 };
 
 use super::listeners::{Listeners, slot};
@@ -45,6 +45,8 @@ struct Flood {
     /// What was answered later was let in on purpose.
     answered_before: Timestamp,
     older_than: Duration,
+    /// What is older than that goes whatever it looks like.
+    everybody: bool,
 }
 
 /// What the loop has to do after a command.
@@ -56,6 +58,22 @@ pub enum Followup {
     InspectFlows,
     /// Count half-open handshakes at the next poll.
     CountHalfOpen,
+    /// Take a step for a listener.
+    TakeStep {
+        /// Which.
+        listener: ListenerId,
+        /// Which step.
+        step: Step,
+        /// SYNs a second that a budget leaves.
+        rate: u32,
+    },
+    /// Leave it.
+    LeaveStep {
+        /// Which.
+        listener: ListenerId,
+        /// Which step.
+        step: Step,
+    },
     /// Tell people.
     Alert(Alert),
 }
@@ -121,6 +139,12 @@ impl Executor {
                 self.config.sample_shift = shift;
                 self.dataplane.set_config(&self.config)?;
             }
+            Command::TakeStep { listener, step, rate } => {
+                return Ok(Followup::TakeStep { listener, step, rate });
+            }
+            Command::LeaveStep { listener, step } => {
+                return Ok(Followup::LeaveStep { listener, step });
+            }
             Command::InspectFlows => return Ok(Followup::InspectFlows),
             Command::CountHalfOpen => return Ok(Followup::CountHalfOpen),
             Command::CleanHalfOpen {
@@ -129,9 +153,10 @@ impl Executor {
                 sources,
                 answered_before,
                 older_than,
+                everybody,
                 limit,
             } => {
-                let flood = Flood { signatures, sources, answered_before, older_than };
+                let flood = Flood { signatures, sources, answered_before, older_than, everybody };
                 self.clean(listener, &flood, limit, sockets);
             }
             Command::Alert { severity, event, message, prefix, incident } => {
@@ -332,9 +357,10 @@ impl Executor {
         let matches = |(mask, print): &(Mask, Fingerprint)| {
             flow.fingerprint.masked(*mask) == print.masked(*mask)
         };
+        let old = flood.everybody && entry.age_at_least() >= flood.older_than;
         flow.state != FlowState::Completed as u8
             && Timestamp::from_nanos(flow.syn_ack_ns) < flood.answered_before
-            && (from_source || flood.signatures.iter().any(matches))
+            && (from_source || old || flood.signatures.iter().any(matches))
     }
 }
 

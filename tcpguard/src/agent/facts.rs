@@ -5,10 +5,12 @@ use tcpguard_engine::TcpExt;
 
 use super::guard::{Guard, Snapshot, clock};
 use crate::control::{Request, Response};
+use crate::host::Sysctls;
 use crate::kernel::ip;
 use crate::observe::stderr;
 use crate::status::{
-    AlertEntry, Allowed, Facts, Health, MapFacts, Reading, Rule, Severity, SourceFacts, Status,
+    AlertEntry, Allowed, CookieBackend, CookieFacts, Facts, Health, MapFacts, Reading, Rule,
+    Severity, SourceFacts, Status,
 };
 
 /// Rates are taken over about this long.
@@ -72,6 +74,7 @@ impl Guard {
                     .zip(earlier)
                     .map(|(last, earlier)| (earlier.tcp_ext, last.at.since(earlier.at))),
             },
+            cookies: self.cookies(&maps),
             rules_in_kernel: self.rules_in_kernel,
             drift_since: self.drift_since,
             maps,
@@ -79,6 +82,20 @@ impl Guard {
             health: self.health(),
             alerts: self.alerts.remembered(clock),
         }
+    }
+
+    fn cookies(&self, maps: &[MapFacts]) -> CookieFacts {
+        let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
+        let (backend, reason) = match (syncookies, self.steps.missing()) {
+            (Some(0), _) => (
+                CookieBackend::None,
+                Some("net.ipv4.tcp_syncookies is 0: the kernel takes no cookie back".to_owned()),
+            ),
+            (_, Some(missing)) => (CookieBackend::Kernel, Some(missing.to_owned())),
+            (_, None) => (CookieBackend::Own, None),
+        };
+        let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
+        CookieFacts { backend, reason, invalid: 0, validated_clients: clients }
     }
 
     fn sources(&self) -> (Vec<SourceFacts>, Vec<MapFacts>) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_engine::{
-    Command, Engine, HostCounters, ListenerSample, Mode, Sample, Settings, Severity, TcpExt,
-    Timestamp,
+    Command, Engine, HostCounters, ListenerId, ListenerSample, Mode, Sample, Settings, Severity,
+    Step, TcpExt, Timestamp,
 };
 
 use super::client_filter::ClientFilter;
@@ -18,12 +18,13 @@ use super::executor::{Executor, Followup};
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
+use super::steps::Steps;
 use crate::config::Config;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
 use crate::host::{self, ListenerGroup, SockDiag, boot_time, protected_set, tcp_ext};
 use crate::kernel::{self, Object};
 use crate::observe::{Alert, AlertSink};
-use crate::status::{Clock, Health};
+use crate::status::{Clock, Health, Listener};
 
 /// Rules stop dropping when the agent has not been heard of for this long.
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
@@ -66,6 +67,7 @@ pub struct Guard {
     pub(super) tracepoint: bool,
     pub(super) client_filter: ClientFilter,
     pub(super) cookie_keys: CookieKeeper,
+    pub(super) steps: Steps,
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,
@@ -173,6 +175,8 @@ impl Guard {
         }
         self.tend_client_filter(now)?;
         self.cookie_keys.tend(now, &self.executor.dataplane)?;
+        let guarded = self.interfaces.guarded();
+        self.steps.tend(now, &mut self.executor, self.interfaces.pins(), &guarded)?;
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
             for followed in self.executor.listeners.iter() {
@@ -274,6 +278,8 @@ impl Guard {
                 .iter()
                 .filter_map(|(_, cell)| kernel::probe(cell, now, client))
                 .collect(),
+            syns_by_cpu: self.interfaces.syns_by_cpu(&executor.dataplane)?,
+            lost: host::lost(self.config.interfaces.iter().map(String::as_str))?,
             one_sided: false,
         })
     }
@@ -318,6 +324,12 @@ impl Guard {
                     self.engine.handle_flows(now, &flows, &self.executor);
                 }
                 Ok(Followup::Alert(alert)) => self.raise(&alert),
+                Ok(Followup::TakeStep { listener, step, rate: _ }) => {
+                    self.take_step(now, listener, step);
+                }
+                Ok(Followup::LeaveStep { listener, step }) => {
+                    self.steps.leave(now, listener, step, &mut self.executor)?;
+                }
                 Err(error) => {
                     log::error!("{error}");
                     if let Some(id) = installs {
@@ -331,6 +343,14 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step) {
+        let guarded = self.interfaces.guarded();
+        let (executor, pins) = (&mut self.executor, self.interfaces.pins());
+        if let Err(refusal) = self.steps.take(listener, step, executor, pins, &guarded) {
+            self.engine.step_failed(now, listener, step, &refusal.to_string());
+        }
     }
 
     fn flows(&self) -> anyhow::Result<Vec<tcpguard_engine::Flow>> {
@@ -356,7 +376,11 @@ impl Guard {
     pub fn answer(&mut self, request: &Request, peer: Peer) -> Response {
         let now = boot_time();
         if let Request::Detach { interfaces } = request {
+            let before = self.interfaces.guarded();
             let detached = self.interfaces.detach(interfaces);
+            let gone = |one: &&host::Interface| detached.contains(&one.name);
+            let gone: Vec<u32> = before.iter().filter(gone).map(|one| one.index).collect();
+            self.steps.take_off(|ifindex| gone.contains(&ifindex));
             if !detached.is_empty() {
                 let names = detached.join(", ");
                 let message = format!("uid {} took the filter off {names}", peer.uid);
@@ -393,6 +417,12 @@ impl Guard {
         }
         if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
             log::error!("{error:#}");
+        }
+        if let (Request::OrderStep { listener, .. }, Ok(_)) = (request, &result) {
+            // The kernel may have refused it since.
+            if let Some(listener) = self.engine.listener(listener) {
+                return Response::StepOrdered(Box::new(Listener::build(&listener, clock())));
+            }
         }
         if let Some(why) = self.unreplaced.take() {
             self.unstored = true;

@@ -96,6 +96,28 @@ impl Interfaces {
         &self.pins
     }
 
+    /// The interfaces that the filter is on.
+    pub fn guarded(&self) -> Vec<Interface> {
+        let on = self.guarded.iter().filter(|guarded| guarded.attachment.is_some());
+        on.filter_map(|guarded| guarded.present.clone()).collect()
+    }
+
+    /// SYNs that each CPU has seen.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn syns_by_cpu(&self, dataplane: &Dataplane) -> Result<Vec<u64>, KernelError> {
+        let mut syns = Vec::new();
+        for guarded in &self.guarded {
+            let seen = dataplane.syns_by_cpu(guarded.slot)?;
+            syns.resize(seen.len(), 0);
+            for (sum, seen) in syns.iter_mut().zip(seen) {
+                *sum += seen;
+            }
+        }
+        Ok(syns)
+    }
+
     /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
     /// those that had it on.
     pub fn detach(&mut self, names: &[String]) -> Vec<String> {

@@ -38,9 +38,16 @@ pub struct Followed {
     syn_acks: u64,
     /// Number of signature rules per mask.
     rules: [u32; Mask::ALL.len()],
+    /// Bits of [`ListenerEntry::steps`].
+    steps: u8,
 }
 
 impl Followed {
+    /// Bits of [`ListenerEntry::steps`].
+    pub const fn steps(&self) -> u8 {
+        self.steps
+    }
+
     /// Its place in the kernel's tables.
     pub fn slot(&self) -> u32 {
         slot(self.id)
@@ -55,7 +62,14 @@ impl Followed {
         for (bit, count) in self.rules.iter().enumerate() {
             masks |= u8::from(*count > 0) << bit;
         }
-        ListenerEntry { id: self.slot(), kind: kind as u8, masks, ..ListenerEntry::default() }
+        let steps = self.steps;
+        ListenerEntry {
+            id: self.slot(),
+            kind: kind as u8,
+            masks,
+            steps,
+            ..ListenerEntry::default()
+        }
     }
 }
 
@@ -142,6 +156,7 @@ impl Listeners {
                 seen: now,
                 syn_acks: 0,
                 rules: counts,
+                steps: entry.steps,
             };
             self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
             self.followed.insert(id, followed);
@@ -245,6 +260,23 @@ impl Listeners {
         self.write(dataplane)
     }
 
+    /// Sets some of a listener's [`ListenerEntry::steps`] and clears others.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn change_steps(
+        &mut self,
+        id: ListenerId,
+        set: u8,
+        clear: u8,
+        dataplane: &Dataplane,
+    ) -> Result<(), KernelError> {
+        if let Some(followed) = self.followed.get_mut(&id) {
+            followed.steps = followed.steps & !clear | set;
+        }
+        self.write(dataplane)
+    }
+
     /// Counts one signature rule more for a listener.
     ///
     /// # Errors
@@ -306,6 +338,7 @@ impl Listeners {
             seen: now,
             syn_acks: 0,
             rules: [0; Mask::ALL.len()],
+            steps: 0,
         };
         self.followed.insert(id, followed);
         Ok(Some(id))

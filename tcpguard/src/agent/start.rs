@@ -19,6 +19,7 @@ use super::guard::{Guard, HEARTBEAT_LIMIT, clock, settings};
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
 use super::state::{Reconciled, State, StateWriter, reconcile};
+use super::steps::Steps;
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, netns, protected_set};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
@@ -126,6 +127,11 @@ impl Guard {
             &mut object,
             &executor.dataplane,
         )?;
+        let mut steps = Steps::load(interfaces.pins());
+        let guarded = interfaces.guarded();
+        for (id, step) in steps.adopt(now, &mut executor, interfaces.pins(), &guarded)? {
+            engine.adopt_step(now, id, step, 0);
+        }
         let mut tracepoint = offsets.is_some();
         let attached =
             tracepoint.then(|| kernel::attach_tracepoint(&mut object, interfaces.pins()));
@@ -155,6 +161,7 @@ impl Guard {
             tracepoint,
             client_filter: ClientFilter::default(),
             cookie_keys: CookieKeeper::default(),
+            steps,
             count_half_open: true,
             count_rules: true,
             last_second: None,

@@ -1,5 +1,6 @@
 //! Exactly what was typed, checked for form only.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Mode, Order, Step};
 
 use super::duration;
 use crate::config::{
@@ -98,6 +99,8 @@ pub enum Verb {
     },
     /// Show or set what happens when a rule matches
     Mode(ModeArgs),
+    /// Take a step for a listener, forbid it, or leave it to the guard again
+    Step(StepArgs),
     /// Read the configuration again and apply what can be applied
     Reload,
     /// Say what the guard would have done about a capture
@@ -183,6 +186,52 @@ pub struct BlockArgs {
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `tcpguard step`
+#[derive(Debug, clap::Args)]
+pub struct StepArgs {
+    /// Which listener: a port such as :443, or ADDRESS:PORT as status shows it
+    #[arg(value_parser = ListenerName::parse)]
+    pub listener: ListenerName,
+    /// Which step; source and signature, which rules do, can be forbidden only
+    #[arg(value_parser = step_parser())]
+    pub step: Step,
+    /// Take it, forbid it, or decide by the situation
+    #[arg(value_parser = order_parser())]
+    pub order: Order,
+    /// For how long, such as 90s, 10m, 1h30m or 2d
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    pub lifetime: Duration,
+}
+
+/// A listener as it is typed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ListenerName {
+    /// With its address.
+    At(SocketAddr),
+    /// The one on this port.
+    Port(u16),
+}
+
+impl ListenerName {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(at) = text.parse() {
+            return Ok(Self::At(at));
+        }
+        let port = text.strip_prefix(':').unwrap_or(text).parse().ok().filter(|port| *port > 0);
+        port.map(Self::Port)
+            .ok_or_else(|| "it is no port, such as :443, and no ADDRESS:PORT".to_owned())
+    }
+}
+
+impl std::fmt::Display for ListenerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(at) => at.fmt(f),
+            Self::Port(port) => write!(f, "port {port}"),
+        }
+    }
 }
 
 /// `tcpguard unblock`
@@ -391,6 +440,21 @@ fn mode_parser() -> impl TypedValueParser<Value = Mode> {
     one_of(&MODES)
 }
 
+fn step_parser() -> impl TypedValueParser<Value = Step> {
+    one_of(&[
+        ("strays", Step::Strays),
+        ("source", Step::Source),
+        ("signature", Step::Signature),
+        ("cookies", Step::Cookies),
+        ("overload", Step::Overload),
+        ("budget", Step::Budget),
+    ])
+}
+
+fn order_parser() -> impl TypedValueParser<Value = Order> {
+    one_of(&[("on", Order::On), ("off", Order::Off), ("auto", Order::Auto)])
+}
+
 fn replay_mode_parser() -> impl TypedValueParser<Value = Mode> {
     one_of(&[("observe", Mode::Observe), ("enforce", Mode::Enforce)])
 }
@@ -437,6 +501,26 @@ mod tests {
         assert_eq!(subject("#7"), Ok(Subject::Incident(7)));
         assert_eq!(subject("192.0.2.1"), Ok(Subject::Prefix("192.0.2.1/32".parse().unwrap())));
         assert!(subject("192.0.2").is_err());
+    }
+
+    #[test]
+    fn a_listener_is_named_by_its_port_or_with_its_address() {
+        let at = |text: &str| ListenerName::At(text.parse().unwrap());
+        assert_eq!(ListenerName::parse(":443"), Ok(ListenerName::Port(443)));
+        assert_eq!(ListenerName::parse("443"), Ok(ListenerName::Port(443)));
+        assert_eq!(ListenerName::parse("192.0.2.1:443"), Ok(at("192.0.2.1:443")));
+        assert_eq!(ListenerName::parse("[::]:443"), Ok(at("[::]:443")));
+        for wrong in ["", ":", ":0", "https", "192.0.2.1", ":65536"] {
+            assert!(ListenerName::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_step_can_be_typed() {
+        for step in Step::ALL {
+            let line = ["tcpguard", "step", ":443", step.name(), "off"];
+            assert!(Args::try_parse_from(line).is_ok(), "{}", step.name());
+        }
     }
 
     #[test]

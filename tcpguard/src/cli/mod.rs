@@ -20,6 +20,7 @@ mod rules;
 mod run;
 mod session;
 mod status;
+mod step;
 mod unblock;
 mod version;
 
@@ -62,6 +63,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Rules { verb: RulesVerb::Import(import) } => import::run(&import, session),
         Verb::Rules { verb: RulesVerb::Flush } => rules::flush(session),
         Verb::Mode(mode) => mode::run(&mode, session),
+        Verb::Step(step) => step::run(&step, session),
         Verb::Reload => reload::run(session),
         Verb::Detach(detach) => detach::run(&detach, session),
         Verb::Config { verb: ConfigVerb::Check { file } } => {

@@ -6,7 +6,7 @@ use tcpguard_engine as engine;
 use tcpguard_engine::RequestError;
 
 use super::proto::{ImportedRule, Refusal, RefusalKind, RefusedRule, Request, Response};
-use crate::status::{Allowed, Clock, Rule};
+use crate::status::{Allowed, Clock, Listener, Rule};
 
 /// What `request`, asked for by user `uid`, means to the engine; `None` when it is no matter of the
 /// engine's.
@@ -51,6 +51,13 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 force: *force,
             })
         }
+        Request::OrderStep { listener, step, order, for_s } => Some(engine::Request::OrderStep {
+            listener: *listener,
+            step: *step,
+            order: *order,
+            lifetime: Duration::from_secs(*for_s),
+            uid,
+        }),
         Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
     }
 }
@@ -80,6 +87,9 @@ pub fn response(
         Ok(engine::Response::Disallowed(removed)) => Response::Disallowed {
             allowed: removed.iter().map(|allowed| Allowed::build(allowed, clock)).collect(),
         },
+        Ok(engine::Response::StepOrdered(listener)) => {
+            Response::StepOrdered(Box::new(Listener::build(&listener, clock)))
+        }
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
             was: was.into(),
             mode: match request {
@@ -111,7 +121,10 @@ fn kind(error: &RequestError) -> RefusalKind {
         | RequestError::TooWide { .. }
         | RequestError::Import { .. }
         | RequestError::Twice { .. } => RefusalKind::Protected,
-        RequestError::NotFound { .. } | RequestError::NotAllowed { .. } => RefusalKind::NotFound,
+        RequestError::NotFound { .. }
+        | RequestError::NotAllowed { .. }
+        | RequestError::NoListener { .. } => RefusalKind::NotFound,
+        RequestError::DoneByRules { .. } => RefusalKind::Invalid,
         RequestError::Full { .. } | RequestError::AllowListFull { .. } => RefusalKind::Full,
     }
 }
@@ -129,6 +142,15 @@ fn words(error: &RequestError) -> String {
             format!("{} of the rules cannot be imported, so none was", refused.len())
         }
         RequestError::Twice { net, .. } => format!("{net} is there twice; leave one"),
+        RequestError::NoListener { listener } => format!(
+            "nothing that the guard follows listens at {listener}; see what does: \
+             tcpguard status --listeners"
+        ),
+        RequestError::DoneByRules { step } => format!(
+            "{} is done by rules, which can only be forbidden here; to drop a source: tcpguard block \
+             PREFIX",
+            step.name()
+        ),
         RequestError::NotFound { net } => {
             format!("no rule lies within {net}; see what exists: tcpguard rules list")
         }

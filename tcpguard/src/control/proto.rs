@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::{Listener, Order, Step};
 
 use crate::status::{AlertEntry, Allowed, Explanation, Imported, Mode, Rule, Status};
 
@@ -92,6 +93,17 @@ pub enum Request {
         /// Only say what would happen.
         dry_run: bool,
     },
+    /// Take a step for a listener, forbid it, or leave it to the guard again. A change.
+    OrderStep {
+        /// Which listener.
+        listener: Listener,
+        /// Which step.
+        step: Step,
+        /// What is to become of it.
+        order: Order,
+        /// For how long, in seconds; at least 1.
+        for_s: u64,
+    },
     /// Set the mode. A change.
     SetMode {
         /// The new mode.
@@ -117,6 +129,7 @@ impl Request {
             | Self::Disallow { .. }
             | Self::Unblock { .. }
             | Self::UnblockAll
+            | Self::OrderStep { .. }
             | Self::SetMode { .. }
             | Self::Reload
             | Self::Detach { .. } => true,
@@ -206,6 +219,8 @@ pub enum Response {
         /// Whether it only would.
         dry_run: bool,
     },
+    /// To [`Request::OrderStep`]: the listener with its steps as they are now.
+    StepOrdered(Box<crate::status::Listener>),
     /// To [`Request::SetMode`].
     ModeSet {
         /// The mode before.

@@ -107,9 +107,9 @@ pub fn listener_counters(
         returned,
         spared,
         ack_ignored,
-        cookies_sent: _,
-        cookies_redeemed: _,
-        limited: _,
+        cookies_sent,
+        cookies_redeemed,
+        limited,
     } = *counters;
     engine::ListenerCounters {
         syn,
@@ -125,6 +125,9 @@ pub fn listener_counters(
         returned,
         spared,
         ack_ignored,
+        cookies_sent,
+        cookies_redeemed,
+        limited,
     }
 }
 

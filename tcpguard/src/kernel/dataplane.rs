@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, RuleHits,
-    RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord,
-    maps,
+    Addr, Class, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
+    Probe, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4,
+    SourceV6, SynAckRecord, maps,
 };
 
 mod cookies;
@@ -165,6 +165,15 @@ impl Dataplane {
             }
         }
         Ok(sum)
+    }
+
+    /// SYNs counted in an interface slot by each CPU.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn syns_by_cpu(&self, slot: u8) -> Result<Vec<u64>, KernelError> {
+        let cpus = self.packets.get(slot.into())?;
+        Ok(cpus.iter().map(|cpu| cpu.classes[Class::Syn as usize]).collect())
     }
 
     /// Makes a listener known, but for [`Self::set_ports`].

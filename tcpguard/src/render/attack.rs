@@ -102,12 +102,18 @@ fn volume(attack: &Attack) -> String {
     if attack.dropped > 0 {
         text.push_str(&format!(", {} dropped", share(attack.dropped)));
     }
+    if attack.cookies_sent > 0 {
+        text.push_str(&format!(", {} answered with cookies", share(attack.cookies_sent)));
+    }
     if attack.matched > attack.dropped {
         let spared = share(attack.matched - attack.dropped);
         text.push_str(&format!(", {spared} matched by rules in observe mode"));
     }
     if let Some(share) = attack.mitigated_ratio {
-        text.push_str(&format!("; {} dropped in the last second", percent(share)));
+        text.push_str(&format!("; {} stopped in the last second", percent(share)));
+    }
+    if attack.completed > 0 {
+        text.push_str(&format!("; {} clients got in", short(attack.completed as f64)));
     }
     text
 }

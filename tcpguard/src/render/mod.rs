@@ -8,6 +8,7 @@ pub mod number;
 mod replay;
 mod rules;
 mod status;
+mod steps;
 mod table;
 mod view;
 
@@ -15,6 +16,7 @@ pub use attack::in_full as attack_in_full;
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
 pub use status::{alerts, brief, status};
+pub use steps::of_listener as steps;
 pub use view::View;
 
 /// Columns of a page.

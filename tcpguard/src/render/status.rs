@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::WIDTH;
 use super::attack::{self, between, paragraph, severity_word};
 use super::number::{exact, percent, short, span};
+use super::steps;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
@@ -69,6 +70,7 @@ pub fn status(
     interfaces(out, status, view)?;
     listeners(out, status, view, all_listeners)?;
     sources(out, status, view)?;
+    steps::all(out, status, view)?;
     paragraph(out, view, "Kernel", &kernel(status))?;
     paragraph(out, view, "Rules", &rules(status))?;
     paragraph(out, view, "Tables", &tables(status))?;

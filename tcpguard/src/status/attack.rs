@@ -42,6 +42,12 @@ pub struct Attack {
     pub matched: u64,
     /// Of these, dropped.
     pub dropped: u64,
+    /// SYNs answered with cookies.
+    pub cookies_sent: u64,
+    /// Good cookies that came back.
+    pub cookies_redeemed: u64,
+    /// Handshakes that completed: clients that got in.
+    pub completed: u64,
     /// Share of the SYNs at this listener dropped over the last second; `null` outside enforce
     /// mode and without SYNs.
     pub mitigated_ratio: Option<f64>,

@@ -1,7 +1,6 @@
 //! From what the engine knows and what the agent measured to the document.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_common::abi::{self, PacketCounters, Reason};
@@ -43,7 +42,8 @@ impl Status {
                 .map(|incident| attack(incident, report, clock))
                 .collect(),
             interfaces: facts.interfaces.iter().map(interface).collect(),
-            listeners: report.listeners.iter().map(listener).collect(),
+            listeners: report.listeners.iter().map(|one| Listener::build(one, clock)).collect(),
+            cookies: cookies(report, facts),
             kernel: kernel(&facts.tcp_ext),
             rules: rules(report, facts),
             maps: facts.maps.iter().map(map).collect(),
@@ -83,7 +83,7 @@ impl Rule {
 
 /// A number as it is printed: six decimals are more than is known, and JSON has no way to write
 /// what is not finite.
-fn number(value: f64) -> f64 {
+pub(super) fn number(value: f64) -> f64 {
     if value.is_finite() { (value * 1e6).round() / 1e6 } else { 0.0 }
 }
 
@@ -93,7 +93,7 @@ fn state(report: &Report, health: &[Health]) -> State {
     let mut attacks = report.incidents.iter().filter(is_attack).peekable();
     let attacked = attacks.peek().is_some();
     let stopped =
-        report.mode == engine::Mode::Enforce && attacks.all(|attack| !attack.rules.is_empty());
+        report.mode == engine::Mode::Enforce && attacks.all(|attack| stops(report, attack));
     let broken = health.iter().any(|finding| finding.severity == Severity::Critical);
     let suspect =
         report.listeners.iter().any(|listener| listener.state != engine::ListenerState::Ok);
@@ -105,6 +105,28 @@ fn state(report: &Report, health: &[Health]) -> State {
         _ if suspect || !report.incidents.is_empty() => State::Elevated,
         engine::Mode::Observe => State::Observing,
         engine::Mode::Enforce => State::Protecting,
+    }
+}
+
+/// Whether rules or steps act against an attack.
+fn stops(report: &Report, attack: &IncidentReport) -> bool {
+    let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
+    let protected = |at: &ListenerReport| at.state == engine::ListenerState::Protected;
+    !attack.rules.is_empty() || at.is_some_and(protected)
+}
+
+fn cookies(report: &Report, facts: &Facts) -> Cookies {
+    let all = |count: fn(&engine::ListenerCounters) -> u64| {
+        report.listeners.iter().map(|listener| count(&listener.counters)).sum()
+    };
+    let CookieFacts { backend, reason, invalid, validated_clients } = facts.cookies.clone();
+    Cookies {
+        backend,
+        reason,
+        sent: all(|counters| counters.cookies_sent),
+        valid: all(|counters| counters.cookies_redeemed),
+        invalid,
+        validated_clients,
     }
 }
 
@@ -195,9 +217,15 @@ fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
         syns: incident.syns,
         matched: incident.matched,
         dropped: incident.dropped,
-        mitigated_ratio: listener
-            .filter(|listener| enforced && listener.syn_rate > 0.0)
-            .map(|listener| number((listener.dropped_rate / listener.syn_rate).min(1.0))),
+        cookies_sent: incident.cookies_sent,
+        cookies_redeemed: incident.cookies_redeemed,
+        completed: incident.completed,
+        mitigated_ratio: listener.filter(|listener| enforced && listener.syn_rate > 0.0).map(
+            |listener| {
+                let stopped = listener.dropped_rate + listener.cookie_rate;
+                number((stopped / listener.syn_rate).min(1.0))
+            },
+        ),
         sources_est: evidence.sources_estimate,
         evidence: self::evidence(evidence),
         actions: incident
@@ -326,51 +354,6 @@ fn totals(counters: &PacketCounters) -> InterfaceTotals {
             .map(|class| (class.name().to_owned(), counters.classes[*class as usize]))
             .filter(|(_, segments)| *segments > 0)
             .collect(),
-    }
-}
-
-fn listener(listener: &ListenerReport) -> Listener {
-    let counters = &listener.counters;
-    Listener {
-        id: listener.id.0,
-        addr: listener.listener.addr,
-        port: listener.listener.port,
-        family: match listener.listener.addr {
-            IpAddr::V4(_) => Family::Ipv4,
-            IpAddr::V6(_) => Family::Ipv6,
-        },
-        kind: match listener.kind {
-            engine::ListenerKind::Local => ListenerKind::Local,
-            engine::ListenerKind::Forwarded => ListenerKind::Forwarded,
-        },
-        half_open: listener.queues.and_then(|queues| queues.half_open),
-        half_open_limit: listener.queues.map(|queues| queues.backlog),
-        accept_queue: listener.queues.map(|queues| queues.accept),
-        accept_limit: listener.queues.map(|queues| queues.backlog),
-        syn_pps: number(listener.syn_rate),
-        completed_pps: number(listener.completed_rate),
-        dropped_pps: number(listener.dropped_rate),
-        handshake_ok_ratio: listener.completion.map(number),
-        state: match listener.state {
-            engine::ListenerState::Ok => ListenerState::Ok,
-            engine::ListenerState::Suspect => ListenerState::Suspect,
-            engine::ListenerState::Attacked => ListenerState::Attacked,
-            engine::ListenerState::Protected => ListenerState::Protected,
-        },
-        totals: ListenerTotals {
-            syn: counters.syn,
-            syn_retransmit: counters.syn_retransmit,
-            syn_ack: counters.syn_ack,
-            syn_ack_retransmit: counters.syn_ack_retransmit,
-            established: counters.established,
-            acknowledged: counters.acknowledged,
-            reset: counters.reset,
-            refused: counters.refused,
-            dropped_source: counters.dropped_source,
-            dropped_signature: counters.dropped_signature,
-            returned: counters.returned,
-            spared: counters.spared,
-        },
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, Time};
+use super::{Attack, Listener, Time};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -37,6 +37,8 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     /// Listeners followed.
     pub listeners: Vec<Listener>,
+    /// What SYN cookies are to be had and what they did.
+    pub cookies: Cookies,
     /// What the kernel's own TCP counted.
     pub kernel: Kernel,
     /// The rules.
@@ -241,109 +243,6 @@ pub struct InterfaceTotals {
     pub classes: BTreeMap<String, u64>,
 }
 
-/// One listener.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Listener {
-    /// Its number while the agent runs.
-    pub id: u32,
-    /// Local address; unspecified for a wildcard.
-    pub addr: IpAddr,
-    /// Port.
-    pub port: u16,
-    /// Address family.
-    pub family: Family,
-    /// Where its sockets are.
-    pub kind: ListenerKind,
-    /// Half-open handshakes.
-    pub half_open: Option<u32>,
-    /// Half-open handshakes there is room for.
-    pub half_open_limit: Option<u32>,
-    /// Connections waiting for `accept`.
-    pub accept_queue: Option<u32>,
-    /// Connections that may wait.
-    pub accept_limit: Option<u32>,
-    /// SYNs per second.
-    pub syn_pps: f64,
-    /// Completed handshakes per second.
-    pub completed_pps: f64,
-    /// SYNs per second dropped by rules; in observe mode: that would have been.
-    pub dropped_pps: f64,
-    /// Completed over answered handshakes of the last 8 s; `null` without any.
-    pub handshake_ok_ratio: Option<f64>,
-    /// What is the matter.
-    pub state: ListenerState,
-    /// Counters since the listener is followed.
-    pub totals: ListenerTotals,
-}
-
-/// Address family.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6; a wildcard may accept IPv4 too.
-    Ipv6,
-}
-
-/// Where a listener's sockets are.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ListenerKind {
-    /// In this network namespace.
-    Local,
-    /// Elsewhere: only its answers are seen.
-    Forwarded,
-}
-
-/// What is the matter with a listener.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ListenerState {
-    /// Handshakes complete.
-    Ok,
-    /// Handshakes fail and it is not known yet why.
-    Suspect,
-    /// An incident is open and nothing is done about it.
-    Attacked,
-    /// An incident is open and rules act.
-    Protected,
-}
-
-/// Counters of a listener.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ListenerTotals {
-    /// SYNs, repetitions included.
-    pub syn: u64,
-    /// Of these, repetitions (sampled).
-    pub syn_retransmit: u64,
-    /// SYN-ACKs, repetitions included.
-    pub syn_ack: u64,
-    /// Of these, repetitions (sampled).
-    pub syn_ack_retransmit: u64,
-    /// Handshakes that the kernel completed; `null` where it does not say.
-    pub established: Option<u64>,
-    /// Third packets of handshakes (sampled).
-    pub acknowledged: u64,
-    /// Half-open handshakes reset by the client (sampled).
-    pub reset: u64,
-    /// Resets that the listener sent.
-    pub refused: u64,
-    /// SYNs dropped by source rules; in observe mode: that would have been.
-    pub dropped_source: u64,
-    /// SYNs dropped by signature rules; in observe mode: that would have been.
-    pub dropped_signature: u64,
-    /// SYNs that a rule matched and that passed because they came back.
-    pub returned: u64,
-    /// SYNs that a rule matched and that passed because their source is known or exempt.
-    pub spared: u64,
-}
-
 /// What the kernel's own TCP counted in this network namespace, since it exists.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -378,6 +277,39 @@ pub struct KernelRates {
     pub listen_drops: f64,
     /// SYN queue full, the SYN was dropped.
     pub req_q_full_drop: f64,
+}
+
+/// How SYNs can be answered without remembering them, and who need not be.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Cookies {
+    /// Who makes the cookies.
+    pub backend: CookieBackend,
+    /// Why not a better one; what speaks against cookies at all.
+    pub reason: Option<String>,
+    /// SYNs answered with cookies, over all listeners.
+    pub sent: u64,
+    /// Good cookies that came back.
+    pub valid: u64,
+    /// Bad cookies that came back, as far as they were looked for.
+    pub invalid: u64,
+    /// Clients that completed a handshake and pass first; counted now and then.
+    pub validated_clients: Option<u64>,
+}
+
+/// Who makes cookies.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CookieBackend {
+    /// The guard, in XDP, and it takes them back at tc: Linux 6.9.
+    Own,
+    /// The kernel on the guard's behalf, in XDP: needs `tcp_syncookies=2` meanwhile.
+    KernelHelper,
+    /// The kernel alone, when a SYN queue is full.
+    Kernel,
+    /// Nobody: `tcp_syncookies=0`.
+    None,
 }
 
 /// The rules, counted and listed.

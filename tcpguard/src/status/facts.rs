@@ -7,7 +7,7 @@ use std::time::Duration;
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{Severity, TcpExt, Timestamp};
 
-use super::{AttachMode, Clock, Health, Hook};
+use super::{AttachMode, Clock, CookieBackend, Health, Hook};
 
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Facts {
     pub interfaces: Vec<InterfaceFacts>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: Reading<TcpExt>,
+    /// What cookies are to be had.
+    pub cookies: CookieFacts,
     /// Rules found in the kernel when they were last counted; `None` before the first time.
     pub rules_in_kernel: Option<u32>,
     /// Since when that differs from what is wanted; `None` while it does not.
@@ -62,6 +64,19 @@ impl<T> Reading<T> {
         let grown = counter(&self.now).saturating_sub(counter(earlier));
         (!elapsed.is_zero()).then(|| grown as f64 / elapsed.as_secs_f64())
     }
+}
+
+/// What cookies are to be had, and what the engine does not know of them.
+#[derive(Clone, Debug)]
+pub struct CookieFacts {
+    /// Who makes them.
+    pub backend: CookieBackend,
+    /// Why nobody better.
+    pub reason: Option<String>,
+    /// Bad cookies that came back.
+    pub invalid: u64,
+    /// Clients that pass first; `None` before they were counted.
+    pub validated_clients: Option<u64>,
 }
 
 /// The configuration that holds.

@@ -10,6 +10,7 @@ mod build;
 mod document;
 mod explanation;
 mod facts;
+mod listener;
 pub(crate) mod narrative;
 #[cfg(test)]
 mod schema;
@@ -21,6 +22,9 @@ pub use attack::*;
 pub(crate) use build::evidence;
 pub use document::*;
 pub use explanation::Explanation;
-pub use facts::{AlertFacts, ConfigFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts};
+pub use facts::{
+    AlertFacts, ConfigFacts, CookieFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts,
+};
+pub use listener::*;
 pub use time::{Clock, Time};
 pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard::status::{
-    AlertFacts, AttachMode, Clock, ConfigFacts, Facts, Health, Hook, InterfaceFacts, MapFacts,
-    Reading, Severity, SourceFacts, Status,
+    AlertFacts, AttachMode, Clock, ConfigFacts, CookieBackend, CookieFacts, Facts, Health, Hook,
+    InterfaceFacts, MapFacts, Reading, Severity, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
     self as engine, ActionReport, Evidence, GateItem, IncidentClass, IncidentReport, Listener,
     ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Mode, Queues,
-    Report, RuleId, RuleReport, SignatureShare, SourceShare, TcpExt, Timestamp,
+    Report, RuleId, RuleReport, SignatureShare, SourceShare, Step, StepReport, StepState, TcpExt,
+    Timestamp,
 };
 
 /// The moment of every scene, in ms since boot.
@@ -70,7 +71,9 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
         syn_rate,
         completed_rate: syn_rate,
         dropped_rate: 0.0,
+        cookie_rate: 0.0,
         completion: Some(0.998),
+        steps: Vec::new(),
         state,
     }
 }
@@ -114,6 +117,12 @@ pub fn calm() -> (Report, Facts) {
                 TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() },
                 Duration::from_secs(1),
             )),
+        },
+        cookies: CookieFacts {
+            backend: CookieBackend::Own,
+            reason: None,
+            invalid: 0,
+            validated_clients: Some(9_000),
         },
         rules_in_kernel: Some(0),
         drift_since: None,
@@ -205,6 +214,9 @@ fn flood(mode: Mode) -> IncidentReport {
         syns: 19_800_000,
         matched: 19_740_000,
         dropped: if mode == Mode::Enforce { 19_740_000 } else { 0 },
+        cookies_sent: if mode == Mode::Enforce { 60_000 } else { 0 },
+        cookies_redeemed: if mode == Mode::Enforce { 9_900 } else { 0 },
+        completed: 10_200,
         syn_rate: 98_900.0,
         peak_syn_rate: 101_000.0,
         actions,
@@ -239,6 +251,27 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         _ => (Reason::WouldDropSignature, ListenerState::Attacked),
     };
     victim.state = state;
+    if mode == Mode::Enforce {
+        victim.counters.cookies_sent = 60_000;
+        victim.counters.cookies_redeemed = 9_900;
+        victim.cookie_rate = 60.0;
+        victim.steps = vec![
+            StepReport {
+                step: Step::Cookies,
+                state: StepState::Taken,
+                since: Some(ago(199_250)),
+                until: None,
+                why: "no rule covers 7.3 % of the failing SYNs".to_owned(),
+            },
+            StepReport {
+                step: Step::Overload,
+                state: StepState::Refused,
+                since: None,
+                until: Some(ago(0) + Duration::from_secs(30)),
+                why: "completed handshakes fell from 51.0 to 3.0 a second".to_owned(),
+            },
+        ];
+    }
     if mode != Mode::Enforce {
         victim.completion = Some(0.002);
     }

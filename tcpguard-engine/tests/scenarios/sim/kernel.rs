@@ -1,6 +1,6 @@
 //! The guarded host: what the kernel and its hooks do with SYNs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tcpguard_common::fastpath::{Fingerprint, Pace};
 use tcpguard_engine::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Matcher, Mode, Probe, Queues, Rule, RuleCounters, RuleId, Sample,
-    TcpExt, Timestamp,
+    Step, TcpExt, Timestamp,
 };
 
 /// Names a connection attempt in the simulation.
@@ -55,6 +55,12 @@ pub struct Syn {
 
 struct Socket {
     server: Server,
+    /// The steps that are taken for it, and the rate of a budget.
+    steps: BTreeMap<Step, u32>,
+    /// Tokens of the budget, and since when.
+    tokens: (f64, Timestamp),
+    /// Answered with a cookie of the guard's.
+    cookies: BTreeSet<Key>,
     counters: ListenerCounters,
     half_open: BTreeMap<Key, HalfOpen>,
     distinct: Vec<u64>,
@@ -92,6 +98,8 @@ pub struct Kernel {
     pub probes: Vec<Probe>,
     /// What leaves is not seen.
     pub one_sided: bool,
+    /// The guard's answers never reach a client.
+    pub mute: bool,
     sockets: Vec<Socket>,
     tcp_ext: TcpExt,
     flows: BTreeMap<Key, Flow>,
@@ -114,6 +122,7 @@ impl Default for Kernel {
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
             probes: Vec::new(),
             one_sided: false,
+            mute: false,
             sockets: Vec::new(),
             tcp_ext: TcpExt::default(),
             flows: BTreeMap::new(),
@@ -131,6 +140,9 @@ impl Kernel {
         let established = server.traced.then_some(0);
         self.sockets.push(Socket {
             server,
+            steps: BTreeMap::new(),
+            tokens: (0.0, self.now),
+            cookies: BTreeSet::new(),
             counters: ListenerCounters { established, ..ListenerCounters::default() },
             half_open: BTreeMap::new(),
             distinct: vec![0; DISTINCT_BITS / 64],
@@ -146,9 +158,13 @@ impl Kernel {
         socket.note_source(self.now, syn.client);
         let passed = self.judge(&syn);
         self.pace.count(self.now.as_nanos());
+        let passed = passed && !self.is_too_many(&syn);
         self.record(&syn, passed);
         if !passed {
             return false;
+        }
+        if let Some(answered) = self.step_in(&syn) {
+            return answered;
         }
         let socket = &mut self.sockets[syn.to];
         if socket.server.dead {
@@ -180,9 +196,11 @@ impl Kernel {
     pub fn ack(&mut self, to: usize, key: Key, client: IpAddr) -> bool {
         let socket = &mut self.sockets[to];
         let held = socket.half_open.contains_key(&key);
-        if !held && !socket.server.cookies {
+        let redeemed = socket.cookies.remove(&key);
+        if !held && !redeemed && !socket.server.cookies {
             return false;
         }
+        socket.counters.cookies_redeemed += u64::from(redeemed);
         let weight = 1 << self.shift;
         if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.done_at.is_none()) {
             flow.state = FlowState::Completed;
@@ -246,6 +264,63 @@ impl Kernel {
             flow.state = FlowState::SynAck;
             flow.syn_ack_at = Some(self.now);
         }
+    }
+
+    /// What the steps make of a SYN that no rule drops: whether it is answered, `None` when it goes to
+    /// the stack.
+    fn step_in(&mut self, syn: &Syn) -> Option<bool> {
+        let socket = &mut self.sockets[syn.to];
+        if self.mode != Mode::Enforce || !socket.steps.contains_key(&Step::Cookies) {
+            return None;
+        }
+        socket.counters.cookies_sent += 1;
+        if let Some(flow) = self.flows.get_mut(&syn.key).filter(|flow| flow.done_at.is_none()) {
+            flow.state = FlowState::SynAck;
+            flow.syn_ack_at = Some(self.now);
+        }
+        if !self.mute {
+            socket.cookies.insert(syn.key);
+        }
+        Some(!self.mute)
+    }
+
+    /// Whether a SYN that no rule drops is one too many.
+    fn is_too_many(&mut self, syn: &Syn) -> bool {
+        if self.mode != Mode::Enforce || self.clients.contains_key(&syn.client) {
+            return false;
+        }
+        let now = self.now;
+        let socket = &mut self.sockets[syn.to];
+        if socket.steps.contains_key(&Step::Overload) {
+            let before = self.dropped.insert(syn.key, now).map(|before| now.since(before));
+            if before.is_none_or(|age| age < Duration::from_millis(800)) {
+                socket.counters.limited += 1;
+                return true;
+            }
+            return false;
+        }
+        let Some(&rate) = socket.steps.get(&Step::Budget) else { return false };
+        let (tokens, since) = socket.tokens;
+        let grown = tokens + now.since(since).as_secs_f64() * f64::from(rate);
+        let tokens = grown.min(f64::from(rate) / 8.0 + 1.0);
+        let empty = tokens < 1.0;
+        socket.tokens = (if empty { tokens } else { tokens - 1.0 }, now);
+        socket.counters.limited += u64::from(empty);
+        empty
+    }
+
+    /// Takes a step, or leaves it.
+    pub fn set_step(&mut self, listener: ListenerId, step: Step, rate: Option<u32>) {
+        let Some(socket) = self.sockets.get_mut(listener.0 as usize) else { return };
+        match rate {
+            Some(rate) => socket.steps.insert(step, rate),
+            None => socket.steps.remove(&step),
+        };
+    }
+
+    /// The steps that are taken for a listener.
+    pub fn steps(&self, to: usize) -> Vec<Step> {
+        self.sockets[to].steps.keys().copied().collect()
     }
 
     /// Whether the rules let a SYN pass.
@@ -344,6 +419,8 @@ impl Kernel {
                 .map(|(&id, rule)| RuleCounters { id, hits: rule.hits, returned: rule.returned })
                 .collect(),
             host: self.host,
+            syns_by_cpu: vec![self.sockets.iter().map(|socket| socket.counters.syn).sum()],
+            lost: 0,
             probes: self.probes.clone(),
             sample_shift: self.shift,
             one_sided: self.one_sided,

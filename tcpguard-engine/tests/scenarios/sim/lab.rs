@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Engine, Flow, IncidentReport, ListenerReport, Matcher, Mode, Report, Request,
-    RequestError, Response, Rule, Settings, Severity,
+    Command, Engine, Flow, IncidentReport, ListenerId, ListenerReport, Matcher, Mode, Report,
+    Request, RequestError, Response, Rule, Settings, Severity, Step,
 };
 
 use super::kernel::{HalfOpen, Kernel, Key, Server, Syn};
@@ -83,6 +83,10 @@ pub struct Lab {
     pub deaf: Option<(f64, f64)>,
     /// The kernel takes no rules.
     pub refuse_rules: bool,
+    /// Steps that cannot be taken.
+    pub refuse_steps: Vec<Step>,
+    /// Every step ever taken, and when.
+    pub steps: Vec<(f64, Step)>,
 }
 
 impl Lab {
@@ -106,6 +110,8 @@ impl Lab {
             step: 0,
             deaf: None,
             refuse_rules: false,
+            refuse_steps: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
@@ -300,6 +306,14 @@ impl Lab {
                     }
                 }
                 Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
+                Command::TakeStep { listener, step, .. } if self.refuse_steps.contains(&step) => {
+                    self.engine.step_failed(self.kernel.now, listener, step, "no such kernel");
+                }
+                Command::TakeStep { listener, step, rate } => {
+                    self.kernel.set_step(listener, step, Some(rate));
+                    self.steps.push((t, step));
+                }
+                Command::LeaveStep { listener, step } => self.kernel.set_step(listener, step, None),
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::SetSampling { shift } => self.kernel.shift = shift,
                 Command::InspectFlows => {
@@ -313,14 +327,16 @@ impl Lab {
                     sources,
                     answered_before,
                     older_than,
+                    everybody,
                     limit,
                 } => {
                     let now = self.kernel.now;
                     let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| match flow {
                         _ if sources.iter().any(|net| net.contains(&entry.client)) => true,
                         Some(flow) => {
+                            let old = everybody && now.since(entry.since) >= older_than;
                             flow.syn_ack_at.is_some_and(|at| at < answered_before)
-                                && matches_any(&signatures, &flow.fingerprint)
+                                && (old || matches_any(&signatures, &flow.fingerprint))
                         }
                         None => now.since(entry.since) >= older_than,
                     };
@@ -350,6 +366,9 @@ impl Lab {
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();
         self.engine.adopt(self.kernel.now, adopted.collect());
+        for step in self.kernel.steps(0) {
+            self.engine.adopt_step(self.kernel.now, ListenerId(0), step, 0);
+        }
         self.carry_out();
     }
 

@@ -1,0 +1,310 @@
+//! The steps beside rules: which the situation calls for, taking and leaving them, and withdrawing
+//! what keeps clients out.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::ladder::{Harm, Move, Need, Newest};
+use crate::watch::Watch;
+use crate::words::{percent, short, span};
+use crate::{
+    Command, IncidentClass, Limits, Listener, ListenerId, ListenerKind, ListenerReport, Matcher,
+    Mode, Order, RequestError, Response, Settings, Severity, Step, Timestamp,
+};
+
+/// A listener that gets fewer of the host's SYNs is not what saturates it.
+const OF_THE_HOST: f64 = 0.1;
+/// A step has this long to work before a harder one is taken.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Takes and leaves steps, and withdraws what keeps clients out.
+    pub(super) fn follow_steps(&mut self, now: Timestamp, elapsed: Duration) {
+        self.withdraw_harmful(now, elapsed);
+        let all: f64 = self.watches.values().map(Watch::syn_rate).sum();
+        let mut moves = Vec::new();
+        let mut hints = Vec::new();
+        for watch in self.watches.values_mut() {
+            let situation =
+                Situation { now, enforced: self.enforced, all, saturated: self.saturated };
+            let mut needs = needs(watch, &situation, &self.settings);
+            if self.mode != Mode::Enforce {
+                hints.extend(needs.iter().map(|need| (watch.id, would(need))));
+                needs.retain(|need| self.mode != Mode::Off && !need.step.keeps_syns_away());
+                let left = watch.ladder.leave_syns(mode_in_words(self.mode));
+                moves.extend(left.into_iter().map(|left| (watch.id, left)));
+            }
+            let ended = watch.flood_ended(now);
+            let changes = watch.ladder.poll(now, &needs, ended, &self.settings);
+            moves.extend(changes.into_iter().map(|change| (watch.id, change)));
+        }
+        for (id, hint) in hints {
+            let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut());
+            if let Some((incident, hint)) = incident.zip(hint) {
+                incident.note(now, hint);
+            }
+        }
+        for (id, change) in moves {
+            self.make(now, id, change);
+        }
+    }
+
+    fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let listener = watch.listener;
+        // That strays are looked for beside a flood changes nothing for anybody.
+        let tells = match &change {
+            Move::Take { step, .. } => step.keeps_syns_away() || watch.incident.is_none(),
+            Move::Leave { step, .. } => step.keeps_syns_away(),
+        };
+        let (command, event, text) = match change {
+            Move::Take { step, rate, why } => {
+                if step.keeps_syns_away() {
+                    watch.try_out(now, Newest::Step(step), &self.settings);
+                }
+                let limit = match step {
+                    Step::Budget => format!(" to {} a second", short(f64::from(rate))),
+                    _ => String::new(),
+                };
+                let text = format!("{listener}: the guard {}{limit}: {why}", step.in_words());
+                (Command::TakeStep { listener: id, step, rate }, "step_taken", text)
+            }
+            Move::Leave { step, why } => {
+                watch.ladder.breaker.forget(&Newest::Step(step));
+                let text = format!("{listener}: the guard no longer {}: {why}", step.in_words());
+                (Command::LeaveStep { listener: id, step }, "step_left", text)
+            }
+        };
+        self.commands.push_back(command);
+        if tells {
+            self.tell_of_step(now, id, Severity::Notice, event, text);
+        }
+    }
+
+    /// Withdraws what was added last where fewer clients get in since.
+    fn withdraw_harmful(&mut self, now: Timestamp, elapsed: Duration) {
+        let harmful: Vec<(ListenerId, Newest, Harm)> = self
+            .watches
+            .values_mut()
+            .filter_map(|watch| {
+                let (newest, harm) = watch.judge_newest(now, elapsed, &self.settings)?;
+                Some((watch.id, newest, harm))
+            })
+            .collect();
+        for (id, newest, harm) in harmful {
+            match newest {
+                Newest::Step(step) => self.withdraw_step(now, id, step, &harm.to_string()),
+                Newest::Rule(matcher) => self.withdraw_rule(now, id, &matcher, &harm.to_string()),
+            }
+        }
+    }
+
+    fn withdraw_step(&mut self, now: Timestamp, id: ListenerId, step: Step, why: &str) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let text = format!(
+            "{}: the guard no longer {}: {why}; it is tried again in {}",
+            watch.listener,
+            step.in_words(),
+            span(watch.ladder.pause(step, &self.settings)),
+        );
+        if watch.ladder.refuse(now, step, why, &self.settings) {
+            self.commands.push_back(Command::LeaveStep { listener: id, step });
+            self.tell_of_step(now, id, Severity::Warning, "step_withdrawn", text);
+        }
+    }
+
+    fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, why: &str) {
+        let Some(rule) = self.book.find(matcher).map(|entry| entry.rule.id) else { return };
+        self.refuse(matcher, why);
+        let text = format!("rule {} withdrawn: {why}", rule.0);
+        self.note_at(now, id, text.clone());
+        let incident = self.watches.get(&id).and_then(|watch| watch.incident.as_ref());
+        let incident = incident.map(|incident| incident.id());
+        self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, matcher.prefix(), incident);
+    }
+
+    /// Says that a step could not be taken and that nothing of it is in the kernel. It is tried again
+    /// after a minute, later each time, or when an operator asks.
+    pub fn step_failed(&mut self, now: Timestamp, id: ListenerId, step: Step, why: &str) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let pause = span(watch.ladder.pause(step, &self.settings));
+        watch.ladder.refuse(now, step, why, &self.settings);
+        let text =
+            format!("{}: no {}: {why}; it is tried again in {pause}", watch.listener, step.name());
+        self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
+    }
+
+    /// Takes over a step that an earlier run left in the kernel, so that a restart under attack opens
+    /// no gap. Called after the first sample's listeners are known.
+    pub fn adopt_step(&mut self, now: Timestamp, id: ListenerId, step: Step, rate: u32) {
+        self.inherited.push((now, id, step, rate));
+    }
+
+    /// Gives the steps of an earlier run to their listeners.
+    pub(super) fn settle_steps(&mut self) {
+        for (at, id, step, rate) in std::mem::take(&mut self.inherited) {
+            match self.watches.get_mut(&id) {
+                Some(watch) => watch.ladder.adopt(at, step, rate),
+                None => self.commands.push_back(Command::LeaveStep { listener: id, step }),
+            }
+        }
+    }
+
+    /// An operator takes a step, forbids it, or leaves it to the guard again.
+    pub(super) fn order_step(
+        &mut self,
+        now: Timestamp,
+        listener: Listener,
+        step: Step,
+        order: Order,
+        lifetime: Duration,
+        uid: u32,
+    ) -> Result<Response, RequestError> {
+        if step.is_done_by_rules() && order == Order::On {
+            return Err(RequestError::DoneByRules { step });
+        }
+        let found = self.watches.values_mut().find(|watch| watch.listener == listener);
+        let watch = found.ok_or(RequestError::NoListener { listener })?;
+        let id = watch.id;
+        let lifetime = lifetime.min(Limits::MAX_ORDER);
+        watch.ladder.order(step, order, uid, now + lifetime);
+        let text = match order {
+            Order::On => format!("uid {uid} takes {} for {}", step.name(), span(lifetime)),
+            Order::Off => format!("uid {uid} forbids {} for {}", step.name(), span(lifetime)),
+            Order::Auto => format!("uid {uid} leaves {} to the guard", step.name()),
+        };
+        let text = format!("{listener}: {text}");
+        self.tell_of_step(now, id, Severity::Notice, "step_ordered", text);
+        if order == Order::Off && step.is_done_by_rules() {
+            self.release_forbidden(now, id, step);
+        }
+        self.follow_steps(now, Duration::ZERO);
+        let report = self.report_of(id).ok_or(RequestError::NoListener { listener })?;
+        Ok(Response::StepOrdered(Box::new(report)))
+    }
+
+    /// One listener, as [`Engine::report`] says it.
+    pub fn listener(&self, listener: &Listener) -> Option<ListenerReport> {
+        let id = self.watches.values().find(|watch| watch.listener == *listener)?.id;
+        self.report_of(id)
+    }
+
+    /// Takes back the automatic rules of a kind that an operator forbids at a listener.
+    fn release_forbidden(&mut self, now: Timestamp, id: ListenerId, step: Step) {
+        let Some(incident) = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut())
+        else {
+            return;
+        };
+        let of_kind = |matcher: &Matcher| match matcher {
+            Matcher::Source(_) => step == Step::Source,
+            Matcher::Signature { .. } => step == Step::Signature,
+        };
+        let forbidden: Vec<Matcher> =
+            incident.wanted().iter().map(|w| w.matcher).filter(of_kind).collect();
+        for matcher in &forbidden {
+            incident.forget(matcher, "an operator forbids it");
+        }
+        self.carry_out_plan(now);
+    }
+
+    fn note_at(&mut self, now: Timestamp, id: ListenerId, text: String) {
+        let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut());
+        if let Some(incident) = incident {
+            incident.note(now, text);
+            incident.actions_told();
+        }
+    }
+
+    fn tell_of_step(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        severity: Severity,
+        event: &'static str,
+        message: String,
+    ) {
+        self.note_at(now, id, message.clone());
+        let incident = self.incident_report(id, None).map(Box::new);
+        self.commands.push_back(Command::Alert {
+            severity,
+            event,
+            message,
+            prefix: None,
+            incident,
+        });
+    }
+}
+
+/// What steps depend on beside the listener.
+struct Situation {
+    now: Timestamp,
+    /// Since when the guard may act.
+    enforced: Timestamp,
+    /// SYNs a second of the whole host.
+    all: f64,
+    /// More SYNs arrive than it can answer.
+    saturated: bool,
+}
+
+/// The steps that a listener's situation calls for.
+fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
+    let now = around.now;
+    let mut needs = Vec::new();
+    let flood = watch.incident.as_ref().filter(|incident| incident.class().is_flood());
+    let last = watch.window.last(SECOND);
+    let resets = last.per_second(last.resets);
+    if watch.kind == ListenerKind::Local && (flood.is_some() || resets >= settings.stray_rate) {
+        let why = match flood {
+            Some(_) => "an attack may bring them".to_owned(),
+            None => format!("{} resets a second answer such segments", short(resets)),
+        };
+        needs.push(Need { step: Step::Strays, why, rate: 0 });
+    }
+    let Some(incident) = flood else { return needs };
+    let rest = watch.rest.filter(|rest| rest.matters(settings));
+    if watch.kind == ListenerKind::Local
+        && let Some(rest) = rest
+    {
+        let why = format!("no rule covers {} of the failing SYNs", percent(rest.share));
+        needs.push(Need { step: Step::Cookies, why, rate: 0 });
+    }
+    let forged =
+        matches!(incident.class(), IncidentClass::RandomSpoofed | IncidentClass::Distributed);
+    let full = last.is_unanswered() && !watch.ladder.has(Step::Cookies);
+    let waited = now.since(incident.detected().max(around.enforced)) >= PATIENCE;
+    if around.saturated && watch.syn_rate() >= OF_THE_HOST * around.all {
+        let why = "more SYNs arrive than can be answered".to_owned();
+        needs.push(Need { step: Step::Overload, why, rate: 0 });
+    } else if forged && full && waited && rest.is_some() {
+        let why = "the SYN queue is full, and cookies are not to be had".to_owned();
+        needs.push(Need { step: Step::Overload, why, rate: 0 });
+    }
+    let tried = watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE);
+    if (tried && full) || watch.ladder.has(Step::Budget) && watch.ladder.has(Step::Overload) {
+        let backlog = watch.queues.map_or(0, |queues| queues.backlog);
+        let rate = (f64::from(backlog) / 4.0 / settings.budget_fill.as_secs_f64()) as u32;
+        let why = "the SYN queue still fills".to_owned();
+        needs.push(Need { step: Step::Budget, why, rate: rate.max(settings.budget_min) });
+    }
+    needs
+}
+
+/// What enforce mode would do, for the list of actions.
+fn would(need: &Need) -> Option<String> {
+    let would = match need.step {
+        Step::Cookies => "answer SYNs with cookies",
+        Step::Overload => "let only validated clients and repeated SYNs through",
+        Step::Budget => "limit the SYNs of clients that are not validated",
+        Step::Strays | Step::Source | Step::Signature => return None,
+    };
+    Some(format!("in enforce mode the guard would {would}: {}", need.why))
+}
+
+const fn mode_in_words(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "the guard is off",
+        Mode::Observe => "the guard only observes",
+        Mode::Enforce => "",
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether clients still get in after a step was taken.
+//!
+//! Whatever the guard does to SYNs, some set-up will exist in which it hurts. So each time something
+//! is added, completed handshakes are compared with those of the attack so far; where they fall to
+//! less than half, what was added last is withdrawn.
+
+use std::time::Duration;
+
+use crate::{Settings, Timestamp};
+
+/// Completions that must be expected before their lack means anything: with 20 expected, fewer than
+/// half come by chance once in 200 (Poisson).
+const EXPECTED: f64 = 20.0;
+/// A verdict takes at least this long: completions come in bursts.
+const LEAST: Duration = Duration::from_secs(1);
+/// After this long too few clients come to tell.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Completions expected before none at all means anything: once in 3,000 by chance (Poisson).
+const EXPECTED_ANY: f64 = 8.0;
+
+/// What is being watched.
+#[derive(Clone, Debug)]
+pub(crate) struct Breaker<T> {
+    trial: Option<Trial<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Trial<T> {
+    what: T,
+    since: Timestamp,
+    /// It cannot show in completions before this.
+    from: Timestamp,
+    /// Completions a second in the attack before it.
+    before: f64,
+    /// Completions a second in the last quarter of a minute, calm included: clients that there were.
+    usual: f64,
+    /// Completions since, and over what time.
+    completed: u64,
+    span: Duration,
+}
+
+/// Why something is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Harm {
+    /// Fewer than half of the handshakes complete: a second, before and after.
+    Fewer(f64, f64),
+    /// None completes: a second before, and for how long.
+    None(f64, Duration),
+}
+
+impl<T> Default for Breaker<T> {
+    fn default() -> Self {
+        Self { trial: None }
+    }
+}
+
+impl<T: Clone + PartialEq> Breaker<T> {
+    /// Watches what was just added instead of anything before. Clients that it serves complete no
+    /// earlier than after `delay`.
+    pub fn watch(&mut self, now: Timestamp, what: T, delay: Duration, before: f64, usual: f64) {
+        let (from, completed, span) = (now + delay, 0, Duration::ZERO);
+        self.trial = Some(Trial { what, since: now, from, before, usual, completed, span });
+    }
+
+    /// What was added is no longer there.
+    pub fn forget(&mut self, what: &T) {
+        self.trial.take_if(|trial| trial.what == *what);
+    }
+
+    /// Judges a poll with `completed` handshakes in `elapsed`. The answer is what to withdraw, and
+    /// why. `answered` says that its own answers are what clients complete, so that none at all is a
+    /// verdict.
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        completed: u64,
+        elapsed: Duration,
+        answered: impl Fn(&T) -> bool,
+        settings: &Settings,
+    ) -> Option<(T, Harm)> {
+        let trial = self.trial.as_mut()?;
+        if now <= trial.from {
+            return None;
+        }
+        trial.completed += completed;
+        trial.span += elapsed;
+        let seconds = trial.span.as_secs_f64();
+        let none = trial.completed == 0
+            && answered(&trial.what)
+            && now.since(trial.since) >= settings.canary
+            && trial.usual * seconds >= EXPECTED_ANY;
+        let harm = if none {
+            Some(Harm::None(trial.usual, trial.span))
+        } else {
+            let expected = trial.before * seconds;
+            let fewer = (trial.completed as f64) < expected / 2.0;
+            if expected < EXPECTED || trial.span < LEAST {
+                self.trial.take_if(|trial| trial.span >= PATIENCE);
+                return None;
+            }
+            fewer.then(|| Harm::Fewer(trial.before, trial.completed as f64 / seconds))
+        };
+        // Judged once, one way or the other.
+        let trial = self.trial.take()?;
+        harm.map(|harm| (trial.what, harm))
+    }
+}
+
+impl std::fmt::Display for Harm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fewer(before, after) => {
+                write!(f, "completed handshakes fell from {before:.1} to {after:.1} a second")
+            }
+            Self::None(usual, span) => write!(
+                f,
+                "no handshake completed in {:.1} s, where {usual:.1} a second did",
+                span.as_secs_f64()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    /// After how many polls something is withdrawn, with so many completions a poll before and after.
+    fn withdrawn(before: f64, usual: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
+        let mut breaker = Breaker::default();
+        let settings = Settings::default();
+        let start = Timestamp::from_millis(10_000);
+        breaker.watch(start, "it", POLL, before, usual);
+        (1..400).find_map(|poll| {
+            let now = start + POLL * poll;
+            let harm = breaker.poll(now, after(poll), POLL, |_| true, &settings)?;
+            Some((poll, harm.1))
+        })
+    }
+
+    #[test]
+    fn clients_that_go_on_are_no_reason_whatever_chance_does() {
+        assert_eq!(withdrawn(40.0, 40.0, |_| 10), None);
+        assert_eq!(withdrawn(40.0, 40.0, |poll| [3, 14, 8, 7][poll as usize % 4]), None);
+        assert_eq!(withdrawn(0.0, 40.0, |_| 10), None, "it was what let them in");
+    }
+
+    #[test]
+    fn half_as_many_completions_are() {
+        let (poll, harm) = withdrawn(40.0, 40.0, |_| 4).expect("withdrawn");
+        assert_eq!(poll, 5, "after a second");
+        assert_eq!(harm, Harm::Fewer(40.0, 16.0));
+    }
+
+    #[test]
+    fn none_at_all_is_noticed_after_three_seconds_though_the_attack_had_locked_all_out() {
+        let (poll, harm) = withdrawn(0.0, 4.0, |_| 0).expect("withdrawn");
+        assert_eq!(poll, 12, "three seconds");
+        assert!(matches!(harm, Harm::None(usual, _) if usual == 4.0));
+    }
+
+    #[test]
+    fn where_hardly_anyone_comes_none_means_nothing() {
+        assert_eq!(withdrawn(0.0, 0.2, |_| 0), None);
+        assert_eq!(withdrawn(0.0, 0.0, |_| 0), None);
+    }
+
+    #[test]
+    fn what_is_no_longer_there_is_not_withdrawn() {
+        let mut breaker = Breaker::default();
+        let start = Timestamp::from_millis(10_000);
+        breaker.watch(start, 1, POLL, 1000.0, 1000.0);
+        breaker.forget(&1);
+        let settings = Settings::default();
+        assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true, &settings), None);
+    }
+}

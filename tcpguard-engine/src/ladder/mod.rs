@@ -1,0 +1,365 @@
+//! The steps that a listener's defence takes beside rules, each by itself: when one is taken, how
+//! long it is held, when it may be tried again, and what an operator ordered.
+
+mod breaker;
+mod step;
+
+use std::time::Duration;
+
+pub(crate) use breaker::{Breaker, Harm};
+pub use step::{Order, Step};
+
+use crate::report::{StepReport, StepState};
+use crate::{Matcher, Settings, Timestamp};
+
+/// The steps that are taken here; rules do the others.
+const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
+
+/// What was added last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Newest {
+    Step(Step),
+    Rule(Matcher),
+}
+
+/// A listener's steps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ladder {
+    rungs: [Rung; Step::ALL.len()],
+    /// Whether clients still get in.
+    pub breaker: Breaker<Newest>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Rung {
+    taken: Option<Taken>,
+    refused: Option<Refused>,
+    ordered: Option<Ordered>,
+}
+
+/// A step that is in the kernel.
+#[derive(Clone, Debug)]
+struct Taken {
+    since: Timestamp,
+    /// When it was last needed.
+    needed: Timestamp,
+    why: String,
+    /// SYNs a second that a budget leaves.
+    rate: u32,
+}
+
+/// A step that could not be taken, or did harm.
+#[derive(Clone, Debug)]
+struct Refused {
+    until: Timestamp,
+    why: String,
+    times: u32,
+}
+
+/// An operator's word.
+#[derive(Clone, Copy, Debug)]
+struct Ordered {
+    on: bool,
+    uid: u32,
+    until: Timestamp,
+}
+
+/// Why a step is needed now.
+#[derive(Clone, Debug)]
+pub(crate) struct Need {
+    pub step: Step,
+    pub why: String,
+    /// For [`Step::Budget`]: SYNs a second.
+    pub rate: u32,
+}
+
+/// What has to change in the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Move {
+    Take { step: Step, rate: u32, why: String },
+    Leave { step: Step, why: String },
+}
+
+impl Ladder {
+    /// Whether a step is taken.
+    pub fn has(&self, step: Step) -> bool {
+        self.rung(step).taken.is_some()
+    }
+
+    /// How long a step has been taken.
+    pub fn lasts(&self, step: Step, now: Timestamp) -> Option<Duration> {
+        self.rung(step).taken.as_ref().map(|taken| now.since(taken.since))
+    }
+
+    /// Since when, for one that is.
+    pub fn since(&self, step: Step) -> Option<Timestamp> {
+        self.rung(step).taken.as_ref().map(|taken| taken.since)
+    }
+
+    /// Whether any step keeps SYNs from the stack.
+    pub fn keeps_syns_away(&self) -> bool {
+        OWN.into_iter().any(|step| step.keeps_syns_away() && self.has(step))
+    }
+
+    /// Whether an operator forbids it.
+    pub fn forbidden(&self, now: Timestamp, step: Step) -> bool {
+        self.rung(step).ordered.is_some_and(|order| !order.on && now < order.until)
+    }
+
+    /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
+    /// no longer called for is held for [`Settings::quiet`], and one that keeps SYNs away goes at
+    /// once when the flood that called for it last has `ended`.
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        needs: &[Need],
+        ended: Option<Timestamp>,
+        settings: &Settings,
+    ) -> Vec<Move> {
+        OWN.into_iter()
+            .filter_map(|step| {
+                let need = needs.iter().find(|need| need.step == step);
+                self.rungs[place(step)].poll(now, step, need, ended, settings)
+            })
+            .collect()
+    }
+
+    /// Leaves every step that keeps SYNs away, for the reason given.
+    pub fn leave_syns(&mut self, why: &str) -> Vec<Move> {
+        let leave = |step: Step| {
+            self.rungs[place(step)].taken.take()?;
+            Some(Move::Leave { step, why: why.to_owned() })
+        };
+        OWN.into_iter().filter(|step| step.keeps_syns_away()).filter_map(leave).collect()
+    }
+
+    /// Every step that is taken.
+    pub fn taken(&self) -> impl Iterator<Item = Step> {
+        OWN.into_iter().filter(|step| self.has(*step))
+    }
+
+    /// A step of an earlier run is in the kernel.
+    pub fn adopt(&mut self, now: Timestamp, step: Step, rate: u32) {
+        let why = "taken over from an earlier agent".to_owned();
+        self.rungs[place(step)].taken = Some(Taken { since: now, needed: now, why, rate });
+    }
+
+    /// A step could not be taken, or did harm: it is not tried again for a while, longer each time.
+    /// Whether it was taken.
+    pub fn refuse(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) -> bool {
+        self.breaker.forget(&Newest::Step(step));
+        let rung = &mut self.rungs[place(step)];
+        let pause = rung.pause(settings);
+        let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
+        rung.refused = Some(Refused { until: now + pause, why: why.to_owned(), times: times + 1 });
+        rung.taken.take().is_some()
+    }
+
+    /// For how long a step would be refused now.
+    pub fn pause(&self, step: Step, settings: &Settings) -> Duration {
+        self.rung(step).pause(settings)
+    }
+
+    /// An operator's word counts until `until`.
+    pub fn order(&mut self, step: Step, order: Order, uid: u32, until: Timestamp) {
+        let rung = &mut self.rungs[place(step)];
+        rung.ordered = match order {
+            Order::Auto => None,
+            Order::On | Order::Off => Some(Ordered { on: order == Order::On, uid, until }),
+        };
+        if order != Order::Off {
+            rung.refused = None;
+        }
+    }
+
+    /// What the steps are and why.
+    pub fn report(&self, now: Timestamp) -> impl Iterator<Item = StepReport> {
+        Step::ALL.into_iter().filter_map(move |step| self.rung(step).report(now, step))
+    }
+
+    fn rung(&self, step: Step) -> &Rung {
+        &self.rungs[place(step)]
+    }
+}
+
+impl Rung {
+    fn poll(
+        &mut self,
+        now: Timestamp,
+        step: Step,
+        need: Option<&Need>,
+        ended: Option<Timestamp>,
+        settings: &Settings,
+    ) -> Option<Move> {
+        self.ordered.take_if(|order| now >= order.until);
+        let ordered = self.ordered.map(|order| (order.on, order.uid));
+        let refused = self.refused.as_ref().is_some_and(|refused| now < refused.until);
+        let wanted = match (ordered, need) {
+            (Some((true, uid)), need) => {
+                let rate = need.map_or(settings.ordered_budget, |need| need.rate);
+                Some((format!("uid {uid} asked for it"), rate))
+            }
+            (Some((false, uid)), _) => {
+                return self.leave(step, format!("uid {uid} forbids it"));
+            }
+            (None, Some(need)) => Some((need.why.clone(), need.rate)),
+            (None, None) => None,
+        };
+        match (&mut self.taken, wanted) {
+            (Some(taken), Some((why, rate))) => {
+                taken.needed = now;
+                let changed = step == Step::Budget && rate != taken.rate;
+                if !changed {
+                    return None;
+                }
+                (taken.rate, taken.why) = (rate, why.clone());
+                Some(Move::Take { step, rate, why })
+            }
+            (Some(taken), None) => {
+                let idle = now.since(taken.needed);
+                let over = ended.is_some_and(|ended| taken.needed <= ended);
+                let why = if over && step.keeps_syns_away() {
+                    "the attack is over".to_owned()
+                } else if idle >= settings.quiet {
+                    format!("not needed for {}", crate::words::span(settings.quiet))
+                } else {
+                    return None;
+                };
+                self.leave(step, why)
+            }
+            (None, Some(_)) if refused => None,
+            (None, Some((why, rate))) => {
+                self.taken = Some(Taken { since: now, needed: now, why: why.clone(), rate });
+                Some(Move::Take { step, rate, why })
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn pause(&self, settings: &Settings) -> Duration {
+        let times = self.refused.as_ref().map_or(0, |refused| refused.times);
+        settings.step_retry * 2u32.pow(times.min(4))
+    }
+
+    fn leave(&mut self, step: Step, why: String) -> Option<Move> {
+        self.taken.take()?;
+        Some(Move::Leave { step, why })
+    }
+
+    fn report(&self, now: Timestamp, step: Step) -> Option<StepReport> {
+        let ordered = self.ordered.filter(|order| now < order.until);
+        let refused = self.refused.as_ref().filter(|refused| now < refused.until);
+        let (state, since, why) = match (&self.taken, ordered, refused) {
+            (Some(taken), ..) => (StepState::Taken, Some(taken.since), taken.why.clone()),
+            (None, Some(order), _) if !order.on => {
+                (StepState::Forbidden, None, format!("uid {} forbids it", order.uid))
+            }
+            (None, _, Some(refused)) => (StepState::Refused, None, refused.why.clone()),
+            (None, Some(order), None) => {
+                (StepState::Waiting, None, format!("uid {} asked for it", order.uid))
+            }
+            (None, None, None) => return None,
+        };
+        let until = ordered.map(|order| order.until).or(match state {
+            StepState::Refused => refused.map(|refused| refused.until),
+            _ => None,
+        });
+        Some(StepReport { step, state, since, until, why })
+    }
+}
+
+/// Where a step stands in the list.
+const fn place(step: Step) -> usize {
+    match step {
+        Step::Strays => 0,
+        Step::Source => 1,
+        Step::Signature => 2,
+        Step::Cookies => 3,
+        Step::Overload => 4,
+        Step::Budget => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    fn need(step: Step) -> Need {
+        Need { step, why: "of the flood".to_owned(), rate: 0 }
+    }
+
+    fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
+        ladder.poll(at(ms), needs, over.then(|| at(ms)), &Settings::default())
+    }
+
+    fn takes(moves: &[Move]) -> Vec<Step> {
+        let taken = |one: &Move| match one {
+            Move::Take { step, .. } => Some(*step),
+            Move::Leave { .. } => None,
+        };
+        moves.iter().filter_map(taken).collect()
+    }
+
+    #[test]
+    fn a_step_is_taken_once_and_held_until_it_was_not_needed_for_half_a_minute() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Step::Cookies)];
+        assert_eq!(takes(&poll(&mut ladder, 1000, &needs, false)), [Step::Cookies]);
+        assert_eq!(poll(&mut ladder, 1250, &needs, false), []);
+        assert_eq!(poll(&mut ladder, 31_000, &[], false), []);
+        assert!(ladder.has(Step::Cookies));
+        let left = poll(&mut ladder, 31_250, &[], false);
+        assert!(matches!(&left[..], [Move::Leave { step: Step::Cookies, .. }]), "{left:?}");
+        assert!(!ladder.has(Step::Cookies));
+    }
+
+    #[test]
+    fn when_it_is_over_every_step_goes_at_once() {
+        let mut ladder = Ladder::default();
+        poll(&mut ladder, 1000, &[need(Step::Cookies), need(Step::Overload)], false);
+        assert_eq!(poll(&mut ladder, 1250, &[], true).len(), 2);
+    }
+
+    #[test]
+    fn a_step_that_failed_is_tried_again_after_a_minute_then_after_two() {
+        let mut ladder = Ladder::default();
+        let settings = Settings::default();
+        let needs = [need(Step::Cookies)];
+        poll(&mut ladder, 1000, &needs, false);
+        assert!(ladder.refuse(at(1000), Step::Cookies, "no", &settings));
+        assert_eq!(poll(&mut ladder, 60_750, &needs, false), []);
+        assert_eq!(takes(&poll(&mut ladder, 61_000, &needs, false)), [Step::Cookies]);
+        ladder.refuse(at(61_000), Step::Cookies, "no", &settings);
+        assert_eq!(poll(&mut ladder, 180_750, &needs, false), []);
+        assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Step::Cookies]);
+    }
+
+    #[test]
+    fn an_operators_word_counts_until_it_ends() {
+        let mut ladder = Ladder::default();
+        ladder.order(Step::Cookies, Order::Off, 0, at(10_000));
+        assert_eq!(poll(&mut ladder, 1000, &[need(Step::Cookies)], false), []);
+        assert!(ladder.forbidden(at(1000), Step::Cookies));
+        assert_eq!(takes(&poll(&mut ladder, 10_000, &[need(Step::Cookies)], false)).len(), 1);
+
+        let mut ladder = Ladder::default();
+        ladder.order(Step::Overload, Order::On, 1000, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Step::Overload]);
+        assert_eq!(poll(&mut ladder, 9_750, &[], true), []);
+        assert_eq!(poll(&mut ladder, 10_000, &[], true).len(), 1);
+    }
+
+    #[test]
+    fn a_budget_that_changes_is_told_again() {
+        let mut ladder = Ladder::default();
+        let budget = |rate| [Need { rate, ..need(Step::Budget) }];
+        assert_eq!(poll(&mut ladder, 1000, &budget(100), false).len(), 1);
+        assert_eq!(poll(&mut ladder, 1250, &budget(100), false), []);
+        let moved = poll(&mut ladder, 1500, &budget(50), false);
+        assert!(matches!(&moved[..], [Move::Take { rate: 50, .. }]), "{moved:?}");
+    }
+}

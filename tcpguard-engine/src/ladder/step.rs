@@ -1,0 +1,78 @@
+//! What the steps are called.
+
+/// A step of a listener's ladder, the mildest first.
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Segments that belong to no connection are looked for.
+    Strays,
+    /// SYNs from sources that are the attack are dropped. Rules do that.
+    Source,
+    /// SYNs that look like the attack's are dropped. Rules do that.
+    Signature,
+    /// SYNs that no rule drops are answered with cookies.
+    Cookies,
+    /// Of SYNs from clients that are not validated only those that come again are let through.
+    Overload,
+    /// SYNs from clients that are not validated are let through up to a rate.
+    Budget,
+}
+
+impl Step {
+    /// Every step, the mildest first.
+    pub const ALL: [Self; 6] =
+        [Self::Strays, Self::Source, Self::Signature, Self::Cookies, Self::Overload, Self::Budget];
+
+    /// The name in JSON, in the journal and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strays => "strays",
+            Self::Source => "source",
+            Self::Signature => "signature",
+            Self::Cookies => "cookies",
+            Self::Overload => "overload",
+            Self::Budget => "budget",
+        }
+    }
+
+    /// The step with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.name() == name)
+    }
+
+    /// What it does, after "the guard".
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Strays => "looks for segments that belong to no connection",
+            Self::Source => "drops SYNs from the sources of the attack",
+            Self::Signature => "drops SYNs that look like the attack's",
+            Self::Cookies => "answers SYNs with cookies",
+            Self::Overload => "lets only validated clients and repeated SYNs through",
+            Self::Budget => "limits the SYNs of clients that are not validated",
+        }
+    }
+
+    /// Whether rules do it, which have their own ends and conditions.
+    pub const fn is_done_by_rules(self) -> bool {
+        matches!(self, Self::Source | Self::Signature)
+    }
+
+    /// Whether it keeps SYNs from the stack, so that the queue says nothing about the attack.
+    pub const fn keeps_syns_away(self) -> bool {
+        !matches!(self, Self::Strays)
+    }
+}
+
+/// What an operator wants of a step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Take it now.
+    On,
+    /// Do not take it.
+    Off,
+    /// Decide by the situation.
+    Auto,
+}

@@ -1,0 +1,256 @@
+//! The steps beside rules: the right one for each class, taken in time, and left again.
+
+use std::time::Duration;
+
+use tcpguard_engine::{
+    IncidentClass, Listener, ListenerState, Mode, Order, Request, RequestError, Response, Step,
+    StepState,
+};
+
+use crate::sim::*;
+
+/// A flood that looks exactly as the clients do.
+fn mimic(rate: f64, from: f64, until: f64) -> Flood {
+    Flood { shape: Shape::Mix, ..Flood::random(rate, from..until) }
+}
+
+fn lab(server: Server, flood: Flood) -> Lab {
+    Lab::new(Mode::Enforce).listener(server).clients(Clients::steady(100.0)).flood(flood)
+}
+
+const NO_COOKIES: Server =
+    Server { backlog: 128, cookies: false, traced: true, accepting: true, dead: false };
+
+/// When a step was taken first, s.
+fn taken(lab: &Lab, step: Step) -> Option<f64> {
+    lab.steps.iter().find(|(_, taken)| *taken == step).map(|(at, _)| *at)
+}
+
+#[test]
+fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dropped() {
+    let shaken = Clients { rtt: 0.08..0.12, ..Clients::steady(100.0) };
+    for (name, server, clients) in [
+        ("cookies on", Server::default(), Clients::steady(100.0)),
+        ("cookies off", NO_COOKIES, Clients::steady(100.0)),
+        ("100 ms away", Server::default(), shaken),
+        ("untraced", Server { traced: false, ..NO_COOKIES }, Clients::steady(100.0)),
+    ] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(server)
+            .clients(clients)
+            .flood(mimic(20_000.0, 10.1, 40.1));
+        lab.run_until(40.0);
+        let story = format!("{name}\n{}", lab.story());
+        assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{story}");
+        assert_eq!(lab.installed.len(), 0, "{story}");
+        let armed = taken(&lab, Step::Cookies).expect(&story);
+        // What marks it is only that nobody tries again: known after 1.5 s.
+        assert!(armed <= 12.6, "{armed} {story}");
+        assert!(lab.connected(armed + 1.0, 39.0) >= 0.999, "{story}");
+        assert_eq!(lab.kernel.steps(0), [Step::Strays, Step::Cookies], "{story}");
+        assert_eq!(lab.listener_report(0).state, ListenerState::Protected);
+        let incident = lab.incident();
+        assert!(incident.cookies_sent > 400_000, "{}", incident.cookies_sent);
+        assert!(incident.completed > 2000, "{}", incident.completed);
+
+        lab.run_until(80.0);
+        let story = format!("{name}\n{}", lab.story());
+        assert_eq!(lab.times("attack_started").len(), 1, "{story}");
+        let over = lab.times("attack_ended");
+        assert!(over.len() == 1 && over[0] - 40.1 <= 35.0, "{story}");
+        lab.run_until(111.0);
+        assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+        assert_eq!(lab.steps.len(), 2, "each once: {}", lab.story());
+    }
+}
+
+#[test]
+fn five_minutes_of_it_are_one_incident_without_a_release() {
+    let mut lab = lab(Server::default(), mimic(1000.0, 10.1, 310.1));
+    lab.run_until(310.0);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+    assert_eq!(lab.times("attack_ended").len() + lab.times("step_left").len(), 0);
+    assert_eq!(lab.steps.len(), 2, "{}", lab.story());
+    assert!(lab.connected(14.0, 309.0) >= 0.999, "{}", lab.story());
+    lab.run_until(346.0);
+    assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
+}
+
+#[test]
+fn of_a_mixed_flood_the_signature_drops_its_part_and_cookies_answer_the_rest() {
+    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1))
+        .flood(Flood::random(20_000.0, 10.1..40.1));
+    lab.run_until(40.0);
+    let story = lab.story();
+    assert_eq!(lab.installed.len(), 1, "{story}");
+    assert!(taken(&lab, Step::Cookies).is_some_and(|at| at < 13.0), "{story}");
+    let counters = lab.listener_report(0).counters;
+    assert!(counters.dropped_signature > 500_000, "{story}");
+    let answered = counters.cookies_sent;
+    assert!((100_000..250_000).contains(&answered), "{answered}: not the crude ones: {story}");
+    assert!(lab.connected(15.0, 39.0) >= 0.999, "{story}");
+}
+
+#[test]
+fn where_a_signature_covers_all_cookies_go_after_half_a_minute() {
+    let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..70.1));
+    lab.run_until(70.0);
+    let story = lab.story();
+    assert_eq!(lab.installed.len(), 1, "{story}");
+    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{story}");
+    assert_eq!(lab.times("attack_ended").len(), 0, "{story}");
+}
+
+#[test]
+fn forged_syns_of_the_gateway_get_cookies_because_no_rule_may_drop_them() {
+    let gateway = Sources::One("192.0.2.1".parse().unwrap());
+    let flood = Flood { sources: gateway, ..mimic(20_000.0, 10.1, 40.1) };
+    let mut lab = lab(NO_COOKIES, flood).protect("192.0.2.1/32", "default gateway");
+    lab.run_until(40.0);
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    let armed = taken(&lab, Step::Cookies).expect("cookies");
+    assert!(lab.connected(armed + 1.0, 39.0) >= 0.999, "{}", lab.story());
+}
+
+#[test]
+fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
+    let mut lab = lab(NO_COOKIES, mimic(5000.0, 10.1, 60.1));
+    lab.refuse_steps = vec![Step::Cookies];
+    lab.run_until(60.0);
+    let story = lab.story();
+    assert!(!lab.times("step_failed").is_empty(), "{story}");
+    let overload = taken(&lab, Step::Overload).expect(&story);
+    assert!(overload <= 16.0, "{overload} {story}");
+    assert!(lab.group_connected(0, 4.0, overload + 1.0, 55.0) >= 0.95, "{story}");
+    let refused = |report: &tcpguard_engine::StepReport| {
+        report.step == Step::Cookies && report.state == StepState::Refused
+    };
+    let report = lab.listener_report(0);
+    let cookies = report.steps.iter().find(|report| refused(report)).expect("refused");
+    assert_eq!(cookies.why, "no such kernel");
+}
+
+#[test]
+fn cookies_that_nobody_brings_back_are_withdrawn_within_three_seconds() {
+    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
+    lab.kernel.mute = true;
+    lab.run_until(40.0);
+    let story = lab.story();
+    let armed = taken(&lab, Step::Cookies).expect(&story);
+    let withdrawn = lab.times("step_withdrawn");
+    assert_eq!(withdrawn.len(), 1, "{story}");
+    assert!((1.0..=3.5).contains(&(withdrawn[0] - armed)), "{story}");
+    assert!(lab.connected(withdrawn[0] + 1.0, 39.0) >= 0.999, "the kernel's own serve: {story}");
+    assert_eq!(lab.times("attack_started").len(), 1, "{story}");
+}
+
+#[test]
+fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be() {
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server::default())
+        .clients(Clients::steady(100.0))
+        .flood(mimic(5000.0, 10.1, 40.1));
+    lab.run_until(20.0);
+    assert_eq!(lab.kernel.steps(0), [Step::Strays]);
+    let would = "in enforce mode the guard would answer SYNs with cookies: ";
+    let actions = lab.incident().actions;
+    assert!(actions.iter().any(|action| action.text.starts_with(would)), "{actions:?}");
+    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
+    lab.run_until(20.5);
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    lab.request(Request::SetMode { mode: Mode::Observe, uid: 0 }).expect("observed");
+    lab.run_until(21.0);
+    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{}", lab.story());
+}
+
+#[test]
+fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
+    let mut lab = lab(NO_COOKIES, mimic(5000.0, 10.1, 40.1));
+    lab.run_until(20.0);
+    lab.restart();
+    lab.run_until(40.0);
+    let story = lab.story();
+    assert_eq!(lab.times("step_left").len(), 0, "{story}");
+    assert_eq!(lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count(), 1, "{story}");
+    assert!(lab.connected(14.0, 39.0) >= 0.999, "{story}");
+    lab.run_until(111.0);
+    assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+}
+
+#[test]
+fn nothing_is_done_about_crowds_overload_and_broken_paths() {
+    let crowd = Clients { from: 60.0, ..Clients::steady(2000.0) };
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients::steady(100.0))
+        .clients(crowd);
+    lab.run_until(90.0);
+    assert_eq!(lab.steps, [], "{}", lab.story());
+
+    let server = Server { accepting: false, ..Server::default() };
+    let mut lab = Lab::new(Mode::Enforce).listener(server).clients(Clients::steady(100.0));
+    lab.run_until(40.0);
+    assert_eq!(lab.steps, [], "{}", lab.story());
+
+    let outage = Outage { from: 10.0, until: 40.0, share: 0.6 };
+    let cut = Clients { outage: Some(outage), ..Clients::steady(200.0) };
+    let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(cut);
+    lab.run_until(60.0);
+    assert_eq!(lab.steps, [], "{}", lab.story());
+}
+
+fn order(step: Step, order: Order, seconds: u64) -> Request {
+    let listener = Listener { addr: [203, 0, 113, 10].into(), port: 443 };
+    Request::OrderStep { listener, step, order, lifetime: Duration::from_secs(seconds), uid: 1000 }
+}
+
+#[test]
+fn an_operator_takes_a_step_or_forbids_it_for_a_time() {
+    let mut lab = lab(Server::default(), mimic(5000.0, 40.1, 70.1));
+    lab.run_until(10.0);
+    let answer = lab.request(order(Step::Cookies, Order::On, 10)).expect("taken");
+    let Response::StepOrdered(listener) = answer else { panic!("{answer:?}") };
+    assert_eq!(listener.steps[0].state, StepState::Taken);
+    assert_eq!(listener.steps[0].why, "uid 1000 asked for it");
+    assert_eq!(lab.kernel.steps(0), [Step::Cookies]);
+    lab.run_until(51.0);
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    lab.request(order(Step::Cookies, Order::Off, 3600)).expect("forbidden");
+    assert_eq!(lab.kernel.steps(0), [Step::Strays]);
+    lab.run_until(60.0);
+    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{}", lab.story());
+    lab.request(order(Step::Cookies, Order::Auto, 1)).expect("left to the guard");
+    lab.run_until(61.0);
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+}
+
+#[test]
+fn an_operator_forbids_signatures_and_cookies_do_their_work() {
+    let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..40.1));
+    lab.run_until(20.0);
+    assert_eq!(lab.kernel.rules().count(), 1);
+    lab.request(order(Step::Signature, Order::Off, 3600)).expect("forbidden");
+    assert_eq!(lab.kernel.rules().count(), 0);
+    lab.run_until(39.0);
+    assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.connected(22.0, 38.0) >= 0.999, "{}", lab.story());
+}
+
+#[test]
+fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
+    let mut lab = lab(Server::default(), mimic(1.0, 1000.0, 1001.0));
+    lab.run_until(1.0);
+    let error = lab.request(order(Step::Signature, Order::On, 60)).expect_err("by rules");
+    assert_eq!(error, RequestError::DoneByRules { step: Step::Signature });
+    let listener = Listener { addr: [203, 0, 113, 10].into(), port: 444 };
+    let request = Request::OrderStep {
+        listener,
+        step: Step::Cookies,
+        order: Order::On,
+        lifetime: Duration::from_secs(60),
+        uid: 0,
+    };
+    let error = lab.request(request).expect_err("not there");
+    assert_eq!(error, RequestError::NoListener { listener });
+}

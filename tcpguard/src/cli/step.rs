@@ -1,0 +1,72 @@
+//! `tcpguard step`
+
+use std::net::{IpAddr, SocketAddr};
+
+use tcpguard_engine::{Listener, Order};
+
+use super::args::{ListenerName, StepArgs};
+use super::exit::CliError;
+use super::session::Session;
+use super::status::foreign;
+use crate::control::{Request, Response};
+use crate::render;
+use crate::status::Status;
+
+pub(super) fn run(args: &StepArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let status = match session.client.call(Request::Status)? {
+        Response::Status(status) => status,
+        other => return Err(foreign(&other).into()),
+    };
+    let request = Request::OrderStep {
+        listener: find(&args.listener, &status)?,
+        step: args.step,
+        order: args.order,
+        for_s: args.lifetime.as_secs(),
+    };
+    let listener = match session.client.call(request)? {
+        Response::StepOrdered(listener) => listener,
+        other => return Err(foreign(&other).into()),
+    };
+    if session.json {
+        return session.print_json(&serde_json::json!({ "listener": listener }));
+    }
+    session.render(|out, view| render::steps(out, &listener, view))?;
+    if args.order != Order::Auto {
+        session.say(&format!(
+            "the guard decides again afterwards, or at once: tcpguard step {} {} auto",
+            SocketAddr::new(listener.addr, listener.port),
+            args.step.name()
+        ));
+    }
+    Ok(())
+}
+
+/// The listener that was named; a port alone is enough where only one listens there.
+fn find(name: &ListenerName, status: &Status) -> Result<Listener, CliError> {
+    let fits = |addr: IpAddr, port: u16| match name {
+        ListenerName::At(at) => at.ip() == addr && at.port() == port,
+        ListenerName::Port(named) => *named == port,
+    };
+    let found: Vec<Listener> = status
+        .listeners
+        .iter()
+        .filter(|listener| fits(listener.addr, listener.port))
+        .map(|listener| Listener { addr: listener.addr, port: listener.port })
+        .collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CliError::NotFound(format!(
+            "nothing that the guard follows listens at {name}; see what does: \
+             tcpguard status --listeners"
+        ))),
+        several => {
+            let names: Vec<String> =
+                several.iter().map(|one| SocketAddr::new(one.addr, one.port).to_string()).collect();
+            Err(CliError::Usage(format!(
+                "several listen on port {}; name one: {}",
+                several[0].port,
+                names.join(", ")
+            )))
+        }
+    }
+}

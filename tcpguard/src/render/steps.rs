@@ -1,0 +1,77 @@
+//! What is done beside rules: cookies, and the steps of each listener.
+
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
+
+use tcpguard_engine::Step as Name;
+
+use super::attack::paragraph;
+use super::number::short;
+use super::view::View;
+use crate::status::{CookieBackend, Cookies, Listener, Status, Step, StepState};
+
+/// The steps of every listener, and what cookies are to be had.
+pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    let mut heading = "Steps";
+    for listener in &status.listeners {
+        for step in &listener.steps {
+            paragraph(out, view, heading, &line(listener, step, view))?;
+            heading = "";
+        }
+    }
+    paragraph(out, view, "Cookies", &cookies(&status.cookies))
+}
+
+/// The steps of one listener, for the answer to an order.
+pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fmt::Result {
+    if listener.steps.is_empty() {
+        let at = SocketAddr::new(listener.addr, listener.port);
+        return writeln!(out, "{at}: no step is taken");
+    }
+    for step in &listener.steps {
+        writeln!(out, "{}", line(listener, step, view))?;
+    }
+    Ok(())
+}
+
+fn line(listener: &Listener, step: &Step, view: &View) -> String {
+    let at = SocketAddr::new(listener.addr, listener.port);
+    let does =
+        Name::from_name(&step.step).map_or(step.step.clone(), |name| name.in_words().to_owned());
+    let name = &step.step;
+    let until = step.until.map_or_else(String::new, |until| format!(" until {}", view.time(until)));
+    match step.state {
+        StepState::Taken => {
+            let since =
+                step.since.map_or_else(String::new, |at| format!(" since {}", view.time(at)));
+            let order = if until.is_empty() { until } else { format!(",{until}") };
+            format!("{at} {does}{since}{order}: {}", step.why)
+        }
+        StepState::Refused => format!("{at} no {name}{until}: {}", step.why),
+        StepState::Forbidden => format!("{at} no {name}{until}: {}", step.why),
+        StepState::Waiting => format!("{at} {name} not yet{until}: {}", step.why),
+    }
+}
+
+fn cookies(cookies: &Cookies) -> String {
+    let who = match cookies.backend {
+        CookieBackend::Own => "the guard's own are ready",
+        CookieBackend::KernelHelper => "made by the kernel for the guard",
+        CookieBackend::Kernel => "the kernel's own only, when a SYN queue is full",
+        CookieBackend::None => "none",
+    };
+    let why = cookies.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let counts = match cookies.sent {
+        0 => String::new(),
+        sent => format!(
+            "; {} sent, {} came back good, {} bad",
+            short(sent as f64),
+            short(cookies.valid as f64),
+            short(cookies.invalid as f64)
+        ),
+    };
+    let known = cookies.validated_clients.map_or_else(String::new, |clients| {
+        format!("; {} clients are known and pass first", short(clients as f64))
+    });
+    format!("{who}{why}{counts}{known}")
+}
