@@ -95,6 +95,14 @@ impl Status {
             .sum()
     }
 
+    /// How a step stands at the listener for which it is taken or refused, if it is anywhere.
+    pub fn step(&self, step: &str) -> Option<&str> {
+        let listeners = self.0["listeners"].as_array()?;
+        let steps = listeners.iter().filter_map(|listener| listener["steps"].as_array()).flatten();
+        let mut found = steps.filter(|found| found["step"] == step);
+        found.next()?["state"].as_str()
+    }
+
     /// Whether a listener on `port` is followed.
     pub fn follows(&self, port: u16) -> bool {
         let mut listeners = list(&self.0, "/listeners").iter();

@@ -234,7 +234,7 @@ fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
             .map(|action| Action { at: clock.time_at(action.at), text: action.text.clone() })
             .collect(),
         rules: incident.rules.iter().map(|id| id.0).collect(),
-        advice: narrative::advice(incident, report.mode),
+        advice: narrative::advice(incident, report.mode, stops(report, incident)),
     }
 }
 

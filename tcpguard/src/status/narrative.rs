@@ -69,8 +69,8 @@ fn signature_words(incident: &IncidentReport) -> String {
     }
 }
 
-/// What the operator should do about an open incident in `mode`.
-pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Advice> {
+/// What the operator should do about an open incident in `mode`. `acts`: a step acts against it.
+pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode, acts: bool) -> Option<Advice> {
     let advice = |text: String, command: Option<&str>| {
         Some(Advice { text, command: command.map(str::to_owned) })
     };
@@ -89,8 +89,9 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode) -> Option<Ad
         return advice(text.to_owned(), None);
     }
     match mode {
+        engine::Mode::Enforce if acts => None,
         engine::Mode::Enforce if incident.rules.is_empty() => advice(
-            "no rule stops it yet: keep net.ipv4.tcp_syncookies=1 and raise the listener's backlog"
+            "nothing stops it yet: keep net.ipv4.tcp_syncookies=1 and raise the listener's backlog"
                 .to_owned(),
             Some("tcpguard status --listeners"),
         ),

@@ -1,0 +1,165 @@
+//! The ladder, live: floods that no rule can tell from clients, answered with cookies by a real
+//! agent over a real kernel. Needs root and `TCPGUARD_BIN`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::{Attempts, Load};
+use tcpguard_e2e::clock::{after, boot_ns};
+use tcpguard_e2e::flood::{Flood, Shape};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second of the real clients.
+const CLIENT_RATE: u32 = 100;
+/// From the first SYN to the step: what marks a flood that looks like clients is that nobody tries
+/// again after 1.5 s.
+const ARMED_WITHIN: Duration = Duration::from_secs(3);
+
+/// A lab whose clients look exactly like the flood: 6 MiB of buffer make a window scale of 7.
+fn lab_of_lookalikes() -> Lab {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    lab.client.sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456").unwrap();
+    lab
+}
+
+fn mimic(family: Family, duration: Duration) -> Flood {
+    Flood { shape: Shape::Linux, ..Flood::random(family.service(), duration) }
+}
+
+/// Waits until cookies answer; the status then.
+fn armed(guard: &Guard<'_>) -> Status {
+    let limit = ARMED_WITHIN + SECOND;
+    guard.wait_until("cookies", limit, |status| status.step("cookies") == Some("taken")).unwrap()
+}
+
+#[test]
+fn a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in() {
+    for family in Family::BOTH {
+        let lab = lab_of_lookalikes();
+        let _answers = lab.take_native_answers().unwrap();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let load = Load::start(&lab.client, family.service(), CLIENT_RATE).unwrap();
+        sleep(2 * SECOND);
+        let flood = mimic(family, 10 * SECOND).start(&lab).unwrap();
+        let begun = flood.started();
+        armed(&guard);
+        let since = boot_ns();
+        println!("{family:?}: armed after {:.2?}", tcpguard_e2e::clock::between(begun, since));
+        let flood = flood.wait().unwrap();
+        let status = guard.status().unwrap();
+        let attempts = load.finish().unwrap();
+
+        let attacks = status.attacks();
+        assert_eq!(attacks.len(), 1, "{attacks:#?}");
+        assert_eq!(attacks[0].kind(), "random_spoofed");
+        assert_eq!(status.state(), "attack_mitigated");
+        assert_eq!(status.rules().len(), 0, "{:#?}", status.rules());
+        let sent = status.listener_total(PORT, "cookies_sent");
+        let redeemed = status.listener_total(PORT, "cookies_redeemed");
+        println!("  {} SYNs, {sent} cookies sent, {redeemed} came back", flood.sent);
+        assert!(sent * 2 > flood.sent, "{sent} of {}", flood.sent);
+        served(&attempts.begun(after(since, SECOND), flood.ended));
+        assert!(redeemed >= 300, "{redeemed}");
+    }
+}
+
+fn served(attempts: &Attempts) {
+    println!("  {}", attempts.summary());
+    assert!(attempts.share_within(SECOND) >= 0.999, "{}", attempts.summary());
+}
+
+#[test]
+fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
+    let lab = lab_of_lookalikes();
+    let _answers = lab.take_native_answers().unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let refused = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    let text = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(text.contains("has not answered a SYN"), "{text}");
+
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(SECOND);
+    let step = |order: &str| {
+        let output = cli(&lab.edge, &["step", ":443", "cookies", order, "--for", "1m"]).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let text = step("on");
+    assert!(text.contains("answers SYNs with cookies since"), "{text}");
+    let since = boot_ns();
+    sleep(2 * SECOND);
+    let until = boot_ns();
+    let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    assert!(sent >= 150, "{sent}");
+    let text = step("off");
+    assert!(text.contains("forbids it"), "{text}");
+    // What was on its way.
+    sleep(SECOND / 2);
+    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    sleep(SECOND);
+    let status = guard.status().unwrap();
+    assert_eq!(status.listener_total(PORT, "cookies_sent"), before);
+    assert_eq!(status.listener_total(PORT, "cookies_redeemed"), before, "every client came back");
+    step("auto");
+    let attempts = load.finish().unwrap();
+    served(&attempts.begun(since, until));
+}
+
+#[test]
+fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again() {
+    let lab = lab_of_lookalikes();
+    let _answers = lab.take_native_answers().unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(SECOND);
+    cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    sleep(SECOND);
+    served(&load.finish().unwrap());
+    let before = guard.status().unwrap();
+    guard.kill().unwrap();
+    sleep(7 * SECOND);
+
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let attempts = load.finish().unwrap();
+    served(&attempts);
+    guard.start_again(Mode::Observe).unwrap();
+    let status = guard.status().unwrap();
+    let grown =
+        |counter: &str| status.listener_total(PORT, counter) - before.listener_total(PORT, counter);
+    assert_eq!(grown("cookies_sent"), 0);
+    assert!(grown("syn_ack") >= attempts.0.len() as u64 * 9 / 10, "{}", grown("syn_ack"));
+}
+
+#[test]
+fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
+    let lab = lab_of_lookalikes();
+    let _answers = lab.take_native_answers().unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let flood = Flood { rate: 20_000, ..mimic(Family::V4, 15 * SECOND) }.start(&lab).unwrap();
+    armed(&guard);
+    let since = boot_ns();
+    sleep(SECOND);
+    guard.kill().unwrap();
+    sleep(SECOND);
+    guard.start_again(Mode::Enforce).unwrap();
+    let status = guard.status().unwrap();
+    assert_eq!(status.step("cookies"), Some("taken"), "from the first moment on");
+    let before = status.listener_total(PORT, "cookies_sent");
+    let flood = flood.wait().unwrap();
+    let status = guard.status().unwrap();
+    assert_eq!(status.step("cookies"), Some("taken"));
+    assert!(status.listener_total(PORT, "cookies_sent") > before + 20_000);
+    assert_eq!(status.attacks().len(), 1, "found again");
+    served(&load.finish().unwrap().begun(after(since, SECOND), flood.ended));
+}
