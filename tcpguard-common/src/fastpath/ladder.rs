@@ -22,10 +22,11 @@ use crate::abi::{Config, ListenerEntry, Mode, Reason};
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
 /// Tokens of a listener's budget that a CPU takes at once.
 ///
-/// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. So
-/// the budget is exact in the long run, and at most seven tokens for each CPU above its burst in the
-/// first moment: 7 on one CPU, 14 on 2, 896 on 128. It is exact because a bucket changes by an
-/// exchange that fails if another CPU came between.
+/// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. A
+/// bucket changes by an exchange that fails if another CPU came between, so no token is given twice:
+/// the rate is exact. What is not is the moment: a CPU may still hold up to seven tokens of earlier,
+/// so that a flood finds the burst and 7 more on one CPU, 14 on 2, 896 on 128; and the last seven
+/// of a burst wait until they are eight.
 const BATCH: u32 = 8;
 
 /// What speaks for the sender of a SYN.
