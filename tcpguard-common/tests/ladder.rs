@@ -303,7 +303,7 @@ fn a_flood_from_everywhere_exhausts_no_network() {
     let (key, limit) = (hash_key(7), Rate::per_second(256, 512));
     let mut buckets = vec![Bucket::default(); maps::ANSWER_BUCKETS as usize / 256];
     let mut taken = 0;
-    for number in 0..3 * PER_SECOND {
+    for number in 0..2 * PER_SECOND {
         let source = Addr::from_v4((mixed(number) as u32).to_be_bytes());
         let bucket = hash::source(&key, &source.network()) % u64::from(maps::ANSWER_BUCKETS);
         if let Some(bucket) = buckets.get_mut(bucket as usize) {
@@ -311,7 +311,7 @@ fn a_flood_from_everywhere_exhausts_no_network() {
             taken += 1;
         }
     }
-    assert!(taken > 3 * PER_SECOND / 300, "only {taken}");
+    assert!(taken > 2 * PER_SECOND / 300, "only {taken}");
 }
 
 #[test]
@@ -367,15 +367,16 @@ fn a_budget_is_as_exact_on_many_cpus_as_it_says() {
     const PER_SECOND: u64 = 10_000;
     for cpus in [1, 2, 128] {
         let mut hosts: Vec<Model> = (0..cpus).map(|_| host(BUDGET)).collect();
-        let mut shared = BTreeMap::new();
+        // Of all that they share, what is used here.
+        let (mut budgets, mut retries) = (BTreeMap::new(), Vec::new());
         let mut passed = 0;
         for number in 0..60_000u64 {
             let host = &mut hosts[mixed(number) as usize % cpus];
             budget(host, Rate::per_second(PER_SECOND, 500));
             host.now_ns = START + number * S / 60_000;
-            mem::swap(&mut host.budgets, &mut shared);
+            (host.budgets, host.retries) = (budgets, retries);
             passed += u64::from(send(host, anybody(number), 1) == Reason::Syn);
-            mem::swap(&mut host.budgets, &mut shared);
+            (budgets, retries) = (mem::take(&mut host.budgets), mem::take(&mut host.retries));
         }
         let (least, most) = (PER_SECOND + 500 - 7 * (cpus as u64 + 1), PER_SECOND + 501);
         assert!((least..=most).contains(&passed), "{cpus} CPUs: {passed}");

@@ -261,7 +261,10 @@ mod tests {
         for half in 0..8 {
             fill(&mut line, 1000 * S + half * 491 * MS);
         }
-        assert!(repeated(&mut line.clone(), mixed(400), 1004_500 * MS), "full, it says yes to all");
+        assert!(
+            repeated(&mut line.clone(), mixed(400), 1_004_500 * MS),
+            "full, it says yes to all"
+        );
         for pause in [4, 10, 40, 70, 1000, 100_000] {
             let mut later = line;
             let now = 1004 * S + pause * S;
