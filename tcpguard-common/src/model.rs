@@ -15,17 +15,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    HANDED_OVER_PLACES, HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_UNKNOWN,
-    PROBE_CELLS, SEEN_BUCKETS,
+    ALLOWANCES, ANSWER_BUCKETS, HANDED_OVER_PLACES, HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS,
+    MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS,
 };
 use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieKeys, Flow, FlowKey, HashKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
+    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
 use crate::fastpath::{
-    self, Accepted, Claim, Departure, HandedOver, Interest, Pace, RedeemSteps, Steps, Tables, Work,
-    step,
+    self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, Pace, RedeemSteps,
+    Steps, Tables, Work, step,
 };
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
@@ -74,6 +74,12 @@ pub struct Model {
     pub exempt: Vec<(Net, u32)>,
     /// Dropped SYNs; empty until there is one.
     pub seen: Vec<SeenBucket>,
+    /// SYNs that were dropped for their number; empty until there is one.
+    pub retries: Vec<RetryLine>,
+    /// Answers to networks, by bucket.
+    pub answers: BTreeMap<u32, Bucket>,
+    /// SYN budgets by listener id.
+    pub budgets: BTreeMap<u32, Bucket>,
     /// SYN-ACKs from no known listener.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
     /// Keys of cookies.
@@ -83,6 +89,9 @@ pub struct Model {
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
     handed_over: BTreeMap<u32, HandedOver>,
+    allowances: BTreeMap<u32, Allowance>,
+    answers_of_cpu: Bucket,
+    exempt_of_cpu: Bucket,
     segments: u64,
     pace: Pace,
     work: Work,
@@ -201,6 +210,14 @@ impl Steps for HostSteps<'_> {
 
     fn judge_match(&mut self) -> Reason {
         self.with(|_, config, model, work| step::judge_match(config, model, work))
+    }
+
+    fn limit(&mut self) -> Option<Reason> {
+        self.with(|_, config, model, work| step::limit(config, model, work))
+    }
+
+    fn budget(&mut self) -> Option<Reason> {
+        self.with(|_, config, model, work| step::budget(config, model, work))
     }
 
     fn record_syn(&mut self, dropped: bool) {
@@ -373,6 +390,41 @@ impl Tables for Model {
             self.seen.resize(SEEN_BUCKETS as usize, SeenBucket::default());
         }
         self.seen.get_mut((index & u64::from(SEEN_BUCKETS - 1)) as usize)
+    }
+
+    fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
+        if self.retries.is_empty() {
+            self.retries.resize(RETRY_LINES as usize, RetryLine::default());
+        }
+        self.retries.get_mut((index & u64::from(RETRY_LINES - 1)) as usize)
+    }
+
+    fn answers(&mut self, index: u64) -> Option<&mut Bucket> {
+        Some(self.answers.entry(index as u32 & (ANSWER_BUCKETS - 1)).or_default())
+    }
+
+    fn answers_of_cpu(&mut self) -> &mut Bucket {
+        &mut self.answers_of_cpu
+    }
+
+    fn exempt_of_cpu(&mut self) -> &mut Bucket {
+        &mut self.exempt_of_cpu
+    }
+
+    fn budget(&mut self, listener: u32) -> Option<&mut Bucket> {
+        Some(self.budgets.entry(listener).or_default())
+    }
+
+    fn allowance(&mut self, index: u32) -> Option<&mut Allowance> {
+        Some(self.allowances.entry(index & (ALLOWANCES - 1)).or_default())
+    }
+
+    fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool {
+        let unchanged = *bucket == before;
+        if unchanged {
+            *bucket = after;
+        }
+        unchanged
     }
 
     fn cookie_keys(&self) -> Option<&CookieKeys> {

@@ -1,6 +1,7 @@
 //! SYN, SYN-ACK with a cookie, ACK: the bytes that go back and forth, checked by other means than
 //! those that made them.
 
+use proptest::prelude::*;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
@@ -306,6 +307,58 @@ fn no_answer_is_longer_than_its_syn_and_only_an_mss_that_was_not_offered_is_left
             assert!(!answer.options.contains(&34), "TCP Fast Open is not answered");
             assert!(complete(&mut host, &path, &answer).is_some(), "{options:?}");
         }
+    }
+}
+
+/// Bytes that a frame takes on the wire, but for preamble and check sequence.
+fn on_the_wire(frame: &[u8]) -> usize {
+    frame.len().max(60)
+}
+
+fn option_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        vec![2, 4, 5, 180],
+        vec![3, 3, 7],
+        vec![4, 2],
+        vec![8, 10, 0, 0, 0, 9, 0, 0, 0, 0],
+        vec![34, 2],
+        vec![1],
+        vec![0],
+    ]);
+    let any = prop::collection::vec(any::<u8>(), 1..6);
+    prop::collection::vec(prop_oneof![4 => known, 1 => any], 0..8).prop_map(|parts| {
+        let mut options = parts.concat();
+        options.truncate(40);
+        options.resize(options.len().next_multiple_of(4), 0);
+        options
+    })
+}
+
+proptest! {
+    /// Nobody gets more from the guard than was sent in his name.
+    #[test]
+    fn no_bytes_are_added_on_the_way_out(
+        path in 0..paths().len(),
+        options in option_bytes(),
+        flags in prop::sample::select(vec![SYN, SYN | ECE | CWR, SYN | 0x08, SYN | 0x20]),
+        payload in prop_oneof![Just(0), 0..1400_usize],
+        padding in 0..16_usize,
+        learned in 0..=ALL,
+    ) {
+        let path = &paths()[path];
+        let mut frame = path.frame(&tcp(flags, CLIENT_ISN, 0, &options, &vec![7; payload]));
+        frame.resize(frame.len() + padding, 0xaa);
+        let mut host = host(learned & ALL);
+        for record in host.syn_acks.values_mut() {
+            record.vlan = if path.tags.is_empty() { 0 } else { TAGGED | 5 };
+        }
+        let mut packet = Packet(frame.clone());
+        let answered = host.ingress_packet(&mut packet).action() == Action::Answer;
+        prop_assert!(on_the_wire(&packet.0) <= on_the_wire(&frame));
+        prop_assert!(answered || packet.0 == frame);
+        // Only what is signed is left to the stack.
+        let signed = options.contains(&19) || options.contains(&29);
+        prop_assert!(answered || signed, "{options:?}");
     }
 }
 

@@ -19,7 +19,8 @@ const GAVE_UP: u32 = 0x100;
 /// Bits for an [`Interest`].
 const FINGERPRINT: u32 = 1;
 const RECORD: u32 = 2;
-const REPLY: u32 = 4;
+/// Above these, the steps of the ladder in an [`Interest`].
+const STEPS: u32 = 8;
 /// Returned by a step whose maps could not be found, which cannot be: their sizes are constants.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
@@ -77,7 +78,7 @@ step!(step_count_syn(), |bench| {
     let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
     (u32::from(interest.fingerprint) * FINGERPRINT)
         | (u32::from(interest.record) * RECORD)
-        | (u32::from(interest.reply) * REPLY)
+        | (u32::from(interest.steps) << STEPS)
 });
 
 step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
@@ -114,10 +115,15 @@ step!(step_reply(ctx: *mut xdp_md), |bench| {
     let ctx = XdpContext::new(ctx.cast());
     let ifindex = ctx.ingress_ifindex() as u32;
     let mut frame = bench.frame(&ctx);
-    match step::reply(&mut frame, &mut bench.tables, bench.work, ifindex) {
-        Some(reason) => GAVE_UP + reason as u32,
-        None => 0,
-    }
+    gave_up(step::reply(&mut frame, &mut bench.tables, bench.work, ifindex))
+});
+
+step!(step_limit(), |bench| {
+    gave_up(step::limit(bench.config, &mut bench.tables, bench.work))
+});
+
+step!(step_budget(), |bench| {
+    gave_up(step::budget(bench.config, &mut bench.tables, bench.work))
 });
 
 step!(step_answer(), |bench| {
@@ -143,6 +149,14 @@ impl KernelSteps<'_> {
 }
 
 #[inline(always)]
+fn gave_up(reason: Option<Reason>) -> u32 {
+    match reason {
+        Some(reason) => GAVE_UP + reason as u32,
+        None => 0,
+    }
+}
+
+#[inline(always)]
 fn reason(code: u32) -> Reason {
     Reason::from_code(code as u8).unwrap_or(Reason::Unconfigured)
 }
@@ -163,7 +177,7 @@ impl Steps for KernelSteps<'_> {
         Interest {
             fingerprint: bits & FINGERPRINT != 0,
             record: bits & RECORD != 0,
-            reply: bits & REPLY != 0,
+            steps: (bits >> STEPS) as u8,
         }
     }
 
@@ -186,6 +200,18 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
         step_record_syn(dropped.into());
+    }
+
+    #[inline(always)]
+    fn limit(&mut self) -> Option<Reason> {
+        let code = step_limit();
+        if code == 0 { None } else { Some(reason(code)) }
+    }
+
+    #[inline(always)]
+    fn budget(&mut self) -> Option<Reason> {
+        let code = step_budget();
+        if code == 0 { None } else { Some(reason(code)) }
     }
 
     #[inline(always)]

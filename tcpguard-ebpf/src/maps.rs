@@ -6,10 +6,10 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
-use tcpguard_common::fastpath::{HandedOver, Pace, Work};
+use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Work};
 
 /// What a CPU remembers between packets.
 #[repr(C)]
@@ -29,6 +29,12 @@ pub struct CpuState {
     pub scratch: u64,
     /// Connections that the kernel was told of a moment ago.
     pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
+    /// Answers of the guard's own making to strangers.
+    pub answers: Bucket,
+    /// SYNs from exempt addresses that went on in an overload.
+    pub exempt: Bucket,
+    /// Tokens of listeners' budgets.
+    pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// What the steps of one decision hand to each other.
     pub work: Work,
 }
@@ -84,6 +90,12 @@ pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize
     LpmTrie::new();
 #[btf_map]
 pub static SEEN: Array<SeenBucket, { size::SEEN_BUCKETS as usize }> = Array::new();
+#[btf_map]
+pub static RETRIES: Array<RetryLine, { size::RETRY_LINES as usize }> = Array::new();
+#[btf_map]
+pub static ANSWERS: Array<Bucket, { size::ANSWER_BUCKETS as usize }> = Array::new();
+#[btf_map]
+pub static BUDGETS: Array<Bucket, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
 #[btf_map]

@@ -4,15 +4,17 @@
 //! what that can lose is a count or a mark, never memory safety: values are plain integers, and the
 //! kernel keeps an element's memory valid while a program runs.
 
+use core::arch::asm;
+
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, CookieKeys, Flow, FlowKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
-use tcpguard_common::fastpath::{HandedOver, Pace, Tables};
+use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Tables};
 
 use crate::frame::opaque;
 use crate::maps::{self, CpuState};
@@ -245,6 +247,52 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
         deref!(maps::SEEN.get_ptr_mut(index as u32 & (size::SEEN_BUCKETS - 1)))
+    }
+
+    #[inline(always)]
+    fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
+        deref!(maps::RETRIES.get_ptr_mut(index as u32 & (size::RETRY_LINES - 1)))
+    }
+
+    #[inline(always)]
+    fn answers(&mut self, index: u64) -> Option<&mut Bucket> {
+        deref!(maps::ANSWERS.get_ptr_mut(index as u32 & (size::ANSWER_BUCKETS - 1)))
+    }
+
+    #[inline(always)]
+    fn answers_of_cpu(&mut self) -> &mut Bucket {
+        // SAFETY: this CPU's state.
+        unsafe { &mut (*self.cpu).answers }
+    }
+
+    #[inline(always)]
+    fn exempt_of_cpu(&mut self) -> &mut Bucket {
+        // SAFETY: this CPU's state.
+        unsafe { &mut (*self.cpu).exempt }
+    }
+
+    #[inline(always)]
+    fn budget(&mut self, listener: u32) -> Option<&mut Bucket> {
+        deref!(maps::BUDGETS.get_ptr_mut(listener))
+    }
+
+    #[inline(always)]
+    fn allowance(&mut self, index: u32) -> Option<&mut Allowance> {
+        let place = opaque(index as usize) & (size::ALLOWANCES as usize - 1);
+        // SAFETY: this CPU's state.
+        Some(unsafe { &mut (*self.cpu).allowances[place] })
+    }
+
+    #[inline(always)]
+    fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool {
+        let mut found = before.word();
+        // SAFETY: the word is aligned and lives as long as the reference. (`core` has no atomics
+        // for BPF. The instruction compares with r0 and leaves there what it found.)
+        unsafe {
+            asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) bucket.word_mut(),
+                in(reg) after.word(), inout("r0") found, options(nostack));
+        }
+        found == before.word()
     }
 
     #[inline(always)]

@@ -75,6 +75,17 @@ impl Addr {
         if self.as_v4().is_some() { *self } else { Self([self.0[0], self.0[1], 0, 0]) }
     }
 
+    /// The network that answers to an address are counted under: IPv4 /24, IPv6 /48. Hardly anybody
+    /// announces less.
+    #[inline(always)]
+    pub const fn network(&self) -> Self {
+        let [a, b, c, d] = self.0;
+        match self.as_v4() {
+            Some(_) => Self([a, b, c, d & u32::from_ne_bytes([0xff, 0xff, 0xff, 0])]),
+            None => Self([a, b & u32::from_ne_bytes([0xff, 0xff, 0, 0]), 0, 0]),
+        }
+    }
+
     /// Whether nothing on another host can have this address: the stack drops what comes from it
     /// (RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7), and must not be answered for.
     #[inline(always)]
@@ -126,6 +137,13 @@ mod tests {
         for v6 in [[0x2001_0db8, 0, 0, 1], [0, 0, 0, 2], [0xfe80_0000, 0, 0, 0xff]] {
             assert!(!Addr::from_v6_words(v6).is_no_source(), "{v6:?}");
         }
+    }
+
+    #[test]
+    fn a_network_is_a_24_of_ipv4_and_a_48_of_ipv6() {
+        assert_eq!(Addr::from_v4([192, 0, 2, 77]).network(), Addr::from_v4([192, 0, 2, 0]));
+        let v6 = Addr::from_v6_words([0x2001_0db8, 0x0001_0002, 3, 4]);
+        assert_eq!(v6.network(), Addr::from_v6_words([0x2001_0db8, 0x0001_0000, 0, 0]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The one configuration record that the programs read per packet.
 
+use crate::fastpath::Rate;
+
 /// The single entry of the `CONFIG` map. All-zero means "not configured": everything passes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -36,6 +38,11 @@ pub struct Config {
     /// Number of the rule set that counts: rules under any other number are not there. See
     /// [`super::SourceV4`].
     pub rule_set: u64,
+    /// SYN-ACKs of the guard's own making to one network (IPv4 /24, IPv6 /48), on all CPUs
+    /// together. All-zero: no limit, as for the next.
+    pub answers_per_network: Rate,
+    /// SYN-ACKs of the guard's own making to strangers on one CPU: its share of the host's total.
+    pub answers_per_cpu: Rate,
 }
 
 impl Config {

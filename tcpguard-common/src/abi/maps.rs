@@ -17,13 +17,21 @@ pub const MAX_EXEMPT: u32 = 4096;
 /// Sampled connection attempts remembered (LRU).
 pub const MAX_FLOWS: u32 = 65_536;
 /// Sources remembered (LRU). A flood turns this table over, so nothing that protects depends on it.
-pub const MAX_SOURCES: u32 = 65_536;
+pub const MAX_SOURCES: u32 = 16_384;
 /// Validated clients remembered (LRU). Only a completed handshake adds one.
 pub const MAX_CLIENTS: u32 = 131_072;
 /// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
 pub const CLIENT_MARKS: usize = 65_536;
 /// Sets of the table of dropped SYNs, 8 places each; a power of two.
 pub const SEEN_BUCKETS: u32 = 131_072;
+/// Lines of the filter of SYNs dropped on the overload rung, 16 MiB; a power of two. The arithmetic
+/// stands in [`crate::fastpath::retries`].
+pub const RETRY_LINES: u32 = 262_144;
+/// Buckets of the networks that are answered; a power of two. A flood of 10 M SYN/s from everywhere
+/// takes 153 a second from each.
+pub const ANSWER_BUCKETS: u32 = 65_536;
+/// Places of each CPU for tokens of listeners' budgets; a power of two.
+pub const ALLOWANCES: u32 = 64;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
 pub const MAX_INTERFACES: u32 = 64;
 /// Interface indices that can have a slot.
@@ -81,6 +89,12 @@ pub const EXEMPT_V4: &str = "EXEMPT_V4";
 pub const EXEMPT_V6: &str = "EXEMPT_V6";
 /// Array by bucket: [`super::SeenBucket`].
 pub const SEEN: &str = "SEEN";
+/// Array by line: [`super::RetryLine`].
+pub const RETRIES: &str = "RETRIES";
+/// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of answers.
+pub const ANSWERS: &str = "ANSWERS";
+/// Array by listener id: [`crate::fastpath::Bucket`] of the SYN budget.
+pub const BUDGETS: &str = "BUDGETS";
 /// Per-CPU array of 1: [`super::HostCounters`].
 pub const HOST: &str = "HOST";
 /// Array by keyed hash of the source: [`super::Probe`].
@@ -96,7 +110,7 @@ pub const CLOCK: &str = "CLOCK";
 
 /// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
 /// of use for a moment only.
-pub const PINNED: [&str; 24] = [
+pub const PINNED: [&str; 27] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -117,6 +131,9 @@ pub const PINNED: [&str; 24] = [
     EXEMPT_V4,
     EXEMPT_V6,
     SEEN,
+    RETRIES,
+    ANSWERS,
+    BUDGETS,
     HOST,
     PROBES,
     COOKIE_KEYS,

@@ -29,4 +29,6 @@ pub use keys::{
     FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
-pub use values::{Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RuleRef, SeenBucket};
+pub use values::{
+    Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RetryLine, RuleRef, SeenBucket,
+};

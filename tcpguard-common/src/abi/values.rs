@@ -1,7 +1,7 @@
 //! Map values other than counters.
 
 use super::Addr;
-use crate::fastpath::Fingerprint;
+use crate::fastpath::{Bucket, Fingerprint, Rate};
 
 /// Element of `PORTS`: who listens on a port.
 #[repr(C)]
@@ -42,6 +42,9 @@ pub struct ListenerEntry {
     pub steps: u8,
     /// Always zero.
     pub pad: u8,
+    /// With [`ListenerEntry::BUDGET`]: SYNs of strangers that the stack is given, on all CPUs
+    /// together. See [`crate::fastpath::Rate`].
+    pub budget: Rate,
 }
 
 impl ListenerEntry {
@@ -122,19 +125,29 @@ pub struct Client {
     /// Boot time in ns of the last completed handshake.
     pub completed_ns: u64,
     /// Bucket of SYNs that pass in spite of a rule; see [`crate::fastpath::Bucket`].
-    pub bucket: crate::fastpath::Bucket,
+    pub bucket: Bucket,
     /// Counters, kept here so that a flood of other sources cannot evict them.
     pub counters: super::SourceCounters,
 }
 
-/// One set of the table of dropped SYNs: a cache line, searched as a whole.
+/// One set of the table of dropped SYNs: half a cache line, searched as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SeenBucket {
-    /// The remembered SYNs, the newest first. Low 32 bits: keyed hash of 4-tuple and sequence
-    /// number, 0 in an empty place; high 32 bits: boot time of the drop in units of 2^20 ns,
-    /// wrapping after 52 days.
-    pub places: [u64; 8],
+    /// The remembered SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence
+    /// number, 0 in an empty place; low 12 bits: boot time of the drop in units of 2^23 ns (8.4 ms),
+    /// wrapping after 34 s.
+    pub places: [u32; 8],
+}
+
+/// One line of the filter of SYNs dropped on the overload rung: a cache line, of which each word
+/// holds what was dropped in one half-second. See [`crate::fastpath::retries`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RetryLine {
+    /// By number of the half-second modulo 8. High 4 bits: that number divided by 8; low 60 bits: a
+    /// Bloom filter.
+    pub words: [u64; 8],
 }
 
 /// Cell of `PROBES`: a source that sends SYNs to where nothing listens; see

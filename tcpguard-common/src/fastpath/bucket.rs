@@ -1,12 +1,25 @@
 //! Token bucket in one word.
 
-/// How fast and how deep a [`Bucket`] is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How fast and how deep a [`Bucket`] is. All-zero is no limit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Rate {
-    /// Nanoseconds that one token takes to grow back.
-    pub interval_ns: u64,
+    /// Nanoseconds that one token takes to grow back; 0: there are always enough.
+    pub interval_ns: u32,
     /// Tokens in a full bucket.
-    pub burst: u64,
+    pub burst: u32,
+}
+
+impl Rate {
+    /// `per_second` tokens a second, `burst` at once. The slowest there is gives one in 4.3 s, and
+    /// whoever asks for none a second gets that; above a thousand million there is no limit.
+    pub const fn per_second(per_second: u64, burst: u32) -> Self {
+        let interval_ns = match 1_000_000_000_u64.checked_div(per_second) {
+            Some(ns) if ns <= u32::MAX as u64 => ns as u32,
+            _ => u32::MAX,
+        };
+        Self { interval_ns, burst }
+    }
 }
 
 /// A token bucket kept as the time at which it will be full again (the "theoretical arrival time"
@@ -21,12 +34,35 @@ impl Bucket {
     /// Takes one token at `now_ns` (boot time), or returns `false` and changes nothing.
     #[inline(always)]
     pub const fn take(&mut self, now_ns: u64, rate: Rate) -> bool {
-        let start = if self.full_at_ns > now_ns { self.full_at_ns } else { now_ns };
-        if start - now_ns > rate.interval_ns * rate.burst.saturating_sub(1) {
+        let Some(after) = self.after(now_ns, rate, 1) else {
             return false;
-        }
-        self.full_at_ns = start + rate.interval_ns;
+        };
+        *self = after;
         true
+    }
+
+    /// What is left of the bucket after `tokens` more; `None` when there are not so many.
+    #[inline(always)]
+    pub const fn after(&self, now_ns: u64, rate: Rate, tokens: u32) -> Option<Self> {
+        let interval = rate.interval_ns as u64;
+        let start = if self.full_at_ns > now_ns { self.full_at_ns } else { now_ns };
+        let room = interval * rate.burst.saturating_sub(tokens) as u64;
+        if interval != 0 && start - now_ns > room {
+            return None;
+        }
+        Some(Self { full_at_ns: start + interval * tokens as u64 })
+    }
+
+    /// The bucket in a word, for an exchange that no other CPU may come between.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.full_at_ns
+    }
+
+    /// Where that word is.
+    #[inline(always)]
+    pub const fn word_mut(&mut self) -> &mut u64 {
+        &mut self.full_at_ns
     }
 }
 
@@ -50,5 +86,28 @@ mod tests {
         let mut bucket = Bucket::default();
         assert!(bucket.take(0, RATE));
         assert_eq!((0..1000).filter(|_| bucket.take(u64::MAX / 2, RATE)).count(), 50);
+    }
+
+    #[test]
+    fn many_at_once_are_as_many_as_one_by_one() {
+        let mut bucket = Bucket::default();
+        let mut taken = 0;
+        while let Some(after) = bucket.after(1_000_000_000, RATE, 8) {
+            bucket = after;
+            taken += 8;
+        }
+        while bucket.take(1_000_000_000, RATE) {
+            taken += 1;
+        }
+        assert_eq!(taken, 50);
+    }
+
+    #[test]
+    fn a_rate_of_all_zeroes_is_no_limit_and_one_in_the_past_leaves_none_behind() {
+        let mut bucket = Bucket::default();
+        assert!(bucket.take(0, Rate::per_second(1, 1)));
+        assert!((0..1000).all(|now| bucket.take(now, Rate::default())));
+        assert_eq!(Rate::per_second(20, 50), RATE);
+        assert_eq!(Rate::per_second(0, 5), Rate { interval_ns: u32::MAX, burst: 5 });
     }
 }

@@ -4,15 +4,13 @@
 use super::count::{count, find_listener};
 use super::{Tables, Work, classify, quirk};
 use crate::ABI_VERSION;
-use crate::abi::{
-    Class, Config, FlowState, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
-};
+use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
 use crate::wire::{self, Frame, FrameMut, SynAck, flag, option};
 
-/// Without an agent for this long, in ns of boot time, no SYN is answered any more: rules that drop
-/// outlive their agent to open no gap at a restart, but cookies want somebody who sees to it that
-/// they are redeemed. Cookies that are out are still taken.
+/// Without an agent for this long, in ns of boot time, no step of the ladder is taken any more: rules
+/// that drop outlive their agent to open no gap at a restart, but steps want somebody who sees to it
+/// that clients get in. Cookies that are out are still taken.
 pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 
 /// What brings back the same cookie within this many ticks of [`cookie::ticks`] is
@@ -124,21 +122,13 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tab
     }
 }
 
-/// Whether SYNs to this listener are answered with cookies.
-#[inline(always)]
-pub(super) const fn armed(config: &Config, listener: &ListenerEntry, now_ns: u64) -> bool {
-    listener.steps & ListenerEntry::ANSWER != 0
-        && config.mode == Mode::Enforce as u8
-        && now_ns.saturating_sub(config.heartbeat_ns) <= COOKIE_HEARTBEAT_NS
-}
-
 /// Turns a SYN that may pass into the SYN-ACK that its listener would have sent, with a cookie for a
 /// sequence number. `None`: it cannot be answered here, and goes on to the stack.
 #[inline(always)]
 pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &mut T,
-    work: &Work,
+    work: &mut Work,
     ifindex: u32,
 ) -> Option<Reason> {
     let syn = &work.segment;
@@ -187,23 +177,8 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     };
     reply.replace(frame, syn)?;
     count(tables, work.listener.id, |counters| counters.cookies_sent += 1);
-    if work.sampled {
-        follow(tables, work, cookie.isn);
-    }
+    (work.answered, work.isn) = (true, cookie.isn);
     Some(Reason::Cookie)
-}
-
-/// The sampled flow goes on as if the stack had answered: its third packet completes it.
-#[inline(always)]
-fn follow<T: Tables>(tables: &mut T, work: &Work, isn: u32) {
-    if let Some(flow) = tables.flow(&work.segment.flow)
-        && flow.syn_seq == work.segment.seq
-        && flow.done_ns == 0
-    {
-        flow.isn = isn;
-        flow.state = FlowState::SynAck as u8;
-        flow.syn_ack_ns = work.now;
-    }
 }
 
 /// The steps of [`redeem`], for the same reasons as [`super::Steps`].

@@ -2,6 +2,7 @@
 
 use super::clients::validate;
 use super::count::{Seen, count, count_source, find_listener, follows, weight};
+use super::ladder::Standing;
 use super::rules::Match;
 use super::{Accepted, Fingerprint, Rate, Tables, classify, hash};
 use crate::ABI_VERSION;
@@ -29,6 +30,14 @@ pub struct Work {
     pub(super) known: bool,
     /// Whether its flow belongs to the sample.
     pub(super) sampled: bool,
+    /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
+    pub(super) steps: u8,
+    /// What speaks for its sender.
+    pub(super) standing: Standing,
+    /// Whether it was answered with a cookie.
+    pub(super) answered: bool,
+    /// That cookie.
+    pub(super) isn: u32,
     /// Hash of its flow.
     pub(super) flow_hash: u64,
     /// Boot time in ns.
@@ -55,8 +64,15 @@ pub struct Interest {
     pub fingerprint: bool,
     /// Record it among the flows: it belongs to the sample.
     pub record: bool,
-    /// Answer it with a cookie, if it may pass: its listener is armed.
-    pub reply: bool,
+    /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
+    pub steps: u8,
+}
+
+impl Interest {
+    #[inline(always)]
+    const fn wants(self, steps: u8) -> bool {
+        self.steps & steps != 0
+    }
 }
 
 /// The steps of the decision about an arriving frame, which [`ingress`] puts together.
@@ -75,12 +91,16 @@ pub trait Steps {
     fn match_rule(&mut self) -> Result<(), Reason>;
     /// See [`super::step::judge_match`].
     fn judge_match(&mut self) -> Reason;
-    /// See [`super::step::record_syn`].
-    fn record_syn(&mut self, dropped: bool);
+    /// See [`super::step::limit`].
+    fn limit(&mut self) -> Option<Reason>;
     /// See [`super::step::options`].
     fn options(&mut self);
     /// See [`super::step::reply`].
     fn reply(&mut self) -> Option<Reason>;
+    /// See [`super::step::budget`].
+    fn budget(&mut self) -> Option<Reason>;
+    /// See [`super::step::record_syn`].
+    fn record_syn(&mut self, dropped: bool);
     /// See [`super::step::answer`].
     fn answer(&mut self);
     /// See [`super::step::follow`].
@@ -103,19 +123,17 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             if interest.fingerprint {
                 steps.fingerprint();
             }
-            let reason = match steps.match_rule() {
+            let mut reason = match steps.match_rule() {
                 Ok(()) => steps.judge_match(),
                 Err(passed) => passed,
             };
+            if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
+                reason = climb(steps, interest).unwrap_or(reason);
+            }
             if interest.record {
                 steps.record_syn(matches!(reason.action(), Action::Drop));
             }
-            if interest.reply && matches!(reason.action(), Action::Pass) {
-                steps.options();
-                steps.reply().unwrap_or(reason)
-            } else {
-                reason
-            }
+            reason
         }
         Ok(Class::SynAck) => {
             steps.answer();
@@ -128,6 +146,24 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
         }
         Ok(_) => steps.illegal(),
     }
+}
+
+/// What becomes of a SYN that the rules let pass, while steps of the ladder are taken for its
+/// listener. `None`: it goes to the stack.
+#[inline(always)]
+fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
+    if interest.wants(ListenerEntry::OVERLOAD | ListenerEntry::ANSWER)
+        && let Some(dropped) = steps.limit()
+    {
+        return Some(dropped);
+    }
+    if interest.wants(ListenerEntry::ANSWER) {
+        steps.options();
+        if let Some(answered) = steps.reply() {
+            return Some(answered);
+        }
+    }
+    if interest.wants(ListenerEntry::BUDGET) { steps.budget() } else { None }
 }
 
 /// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. Returns whether

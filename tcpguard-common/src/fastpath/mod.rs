@@ -9,8 +9,10 @@ mod decide;
 pub mod distinct;
 mod fingerprint;
 pub mod hash;
+mod ladder;
 mod pace;
 pub mod probes;
+pub mod retries;
 mod rules;
 mod seen;
 pub mod step;
@@ -26,5 +28,6 @@ pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
+pub use ladder::{Allowance, EXEMPT_RATE};
 pub use pace::Pace;
 pub use tables::Tables;

@@ -2,6 +2,7 @@
 
 use super::clients::validate;
 use super::count::{Seen, count, count_listener, count_source, find_listener, follows, weight};
+use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, cookies, distinct, hash, probes};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
@@ -32,6 +33,9 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     work.flow_hash = hash::flow(&config.hash_key, flow);
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
     work.rule_set = config.rule_set;
+    work.standing = Standing::Stranger;
+    work.answered = false;
+    work.steps = 0;
     let Some(listener) = find_listener(tables, flow) else {
         work.known = false;
         work.listener = ListenerEntry::default();
@@ -45,11 +49,9 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     if let Some(registers) = tables.distinct_sources(listener.id) {
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
-    Interest {
-        fingerprint: work.sampled || listener.masks != 0,
-        record: work.sampled,
-        reply: cookies::armed(config, &listener, work.now),
-    }
+    work.steps = ladder::steps_in_force(config, &listener, work.now);
+    let record = work.sampled && hash::sampled(work.flow_hash, shift(config, tables, work, false));
+    Interest { fingerprint: record || listener.masks != 0, record, steps: work.steps }
 }
 
 /// Counts a SYN to where nothing listens, and its source.
@@ -96,10 +98,13 @@ pub fn match_rule<T: Tables>(config: &Config, tables: &T, work: &mut Work) -> Re
 
 /// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it came back.
 #[inline(always)]
-pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reason {
+pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Reason {
     let matched = work.matched;
     if let Some(reason) = spared(config, tables, work, matched.rule.flags) {
         count_listener(tables, work, |counters| counters.spared += 1);
+        if matches!(reason, Reason::SynValidated) {
+            work.standing = Standing::Validated;
+        }
         return reason;
     }
     // A source rule means the source, however often it tries.
@@ -108,6 +113,7 @@ pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> R
             hits.returned += 1;
         }
         count_listener(tables, work, |counters| counters.returned += 1);
+        work.standing = Standing::Admitted;
         return Reason::SynReturned;
     }
     if let Some(hits) = tables.rule_hits(matched.rule.slot) {
@@ -123,12 +129,35 @@ pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> R
     }
 }
 
-/// Records a SYN of the sample among the flows, and counts its source. Of those that are dropped a
-/// smaller sample does: what they are is known, and following one costs more than dropping it.
+/// Of which sample a SYN has to be to be recorded. Of those that are dropped, and of all while many
+/// are dropped or answered, a smaller one does: what they are is known, and following one costs more
+/// than dropping or answering it.
+#[inline(always)]
+fn shift<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) -> u8 {
+    let sample = config.sample_shift;
+    if dropped || ladder::thinned(work.steps) {
+        tables.pace().dropped_shift(sample)
+    } else {
+        sample
+    }
+}
+
+/// See [`ladder::limit`].
+#[inline(always)]
+pub fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
+    ladder::limit(config, tables, work)
+}
+
+/// See [`ladder::budget`].
+#[inline(always)]
+pub fn budget<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
+    ladder::budget(config, tables, work)
+}
+
+/// Records a SYN of the sample among the flows, and counts its source.
 #[inline(always)]
 pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) {
-    let sample = config.sample_shift;
-    let shift = if dropped { tables.pace().dropped_shift(sample) } else { sample };
+    let shift = shift(config, tables, work, dropped);
     if !hash::sampled(work.flow_hash, shift) {
         return;
     }
@@ -145,11 +174,12 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
             // From now on it is one of those that were let in, recorded before or not.
             flow.sample_shift = shift;
         }
+        answered(flow, work);
         count(tables, listener.id, |counters| counters.syn_retransmit += weight);
         return;
     }
     let state = if dropped { FlowState::Dropped } else { FlowState::Syn };
-    let flow = Flow {
+    let mut flow = Flow {
         syn_ns: work.now,
         syn_seq: work.segment.seq,
         listener: listener.id,
@@ -158,7 +188,19 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         fingerprint: work.print,
         ..Flow::default()
     };
+    answered(&mut flow, work);
     tables.insert_flow(&work.segment.flow, &flow);
+}
+
+/// A flow whose SYN was answered with a cookie goes on as if the stack had answered: its third
+/// packet completes it.
+#[inline(always)]
+const fn answered(flow: &mut Flow, work: &Work) {
+    if work.answered {
+        flow.isn = work.isn;
+        flow.state = FlowState::SynAck as u8;
+        flow.syn_ack_ns = work.now;
+    }
 }
 
 /// Reads the options of a SYN that [`reply`] is to answer.
@@ -173,7 +215,7 @@ pub fn options<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
 pub fn reply<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &mut T,
-    work: &Work,
+    work: &mut Work,
     ifindex: u32,
 ) -> Option<Reason> {
     cookies::answer(frame, tables, work, ifindex)

@@ -1,11 +1,11 @@
 //! What the decision reads and writes beside the frame.
 
-use super::{HandedOver, Pace};
+use super::{Allowance, Bucket, HandedOver, Pace};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Class, Client, CookieKeys, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
-    ListenerKey, PortEntry, Probe, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SynAckRecord,
+    ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters, SynAckRecord,
 };
 
 /// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
@@ -74,6 +74,22 @@ pub trait Tables {
     fn exempt_until_s(&self, addr: &Addr) -> u32;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
+
+    /// A line of the filter of SYNs that were dropped for their number; `index` is taken modulo the
+    /// size.
+    fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine>;
+    /// The bucket of answers to a network; `index` is taken modulo the size.
+    fn answers(&mut self, index: u64) -> Option<&mut Bucket>;
+    /// This CPU's bucket of answers.
+    fn answers_of_cpu(&mut self) -> &mut Bucket;
+    /// This CPU's bucket of SYNs from exempt addresses.
+    fn exempt_of_cpu(&mut self) -> &mut Bucket;
+    /// The bucket of a listener's SYN budget, which all CPUs share.
+    fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
+    /// This CPU's place for tokens of listeners' budgets; `index` is taken modulo the size.
+    fn allowance(&mut self, index: u32) -> Option<&mut Allowance>;
+    /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.
+    fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool;
 
     /// The keys of cookies.
     fn cookie_keys(&self) -> Option<&CookieKeys>;

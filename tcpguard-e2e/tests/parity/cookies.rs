@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tcpguard_common::abi::{ListenerEntry, Mode, Reason};
+use tcpguard_common::fastpath::Rate;
 use tcpguard_common::model::cookie_keys;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
@@ -16,15 +17,20 @@ fn v6(a: u16, b: u16) -> IpAddr {
 impl Pair {
     /// Puts every listener into cookie mode.
     fn arm(&mut self) {
+        for id in 0..LISTENERS {
+            self.take_steps(id, ListenerEntry::ANSWER | ListenerEntry::ACCEPT, Rate::default());
+        }
+    }
+
+    /// Takes these steps for a listener.
+    pub fn take_steps(&mut self, id: u32, steps: u8, budget: Rate) {
         self.model.cookie_keys = cookie_keys(3);
         self.dataplane.set_cookie_keys(&self.model.cookie_keys).unwrap();
-        for id in 0..LISTENERS {
-            let entry = self.model.listener_entries.get_mut(&id).unwrap();
-            entry.steps = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
-            let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
-            for (key, _) in keys {
-                self.dataplane.set_listener(key, entry).unwrap();
-            }
+        let entry = self.model.listener_entries.get_mut(&id).unwrap();
+        (entry.steps, entry.budget) = (steps, budget);
+        let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
+        for (key, _) in keys {
+            self.dataplane.set_listener(key, entry).unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! The decision in the kernel and on the host: the same frames, the same verdicts, the same state.
 
 mod cookies;
+mod ladder;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,6 +231,7 @@ impl Pair {
         let cells = kernel.probes().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
         assert_eq!(sorted(cells.collect()), model.probes, "probes");
         assert_eq!(sorted(kernel.syn_acks().unwrap()), model.syn_acks, "SYN-ACKs");
+        self.assert_same_ladder();
         let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
         let mut seen = kernel.take_unknown_listeners().unwrap();
         seen.sort();
@@ -302,8 +304,17 @@ fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
     println!("{frames} frames: {reasons:?}");
     assert!(frames >= 100_000, "only {frames} frames were long enough to run");
     // A generator that never reaches a path proves nothing about it.
-    let unreachable =
-        [Reason::Unconfigured, Reason::AgentGone, Reason::SynReturned, Reason::Cookie];
+    let unreachable = [
+        Reason::Unconfigured,
+        Reason::AgentGone,
+        Reason::SynReturned,
+        Reason::Cookie,
+        Reason::DropOverload,
+        Reason::DropBudget,
+        Reason::DropReflection,
+        Reason::Stray,
+        Reason::DropStray,
+    ];
     for reason in Reason::ALL.iter().filter(|reason| !unreachable.contains(reason)) {
         assert!(reasons.contains_key(reason), "no frame was {}", reason.name());
     }

@@ -7,11 +7,13 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Class, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4,
-    SourceV6, SynAckRecord, maps,
+    Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey,
+    SourceV4, SourceV6, SynAckRecord, maps,
 };
+use tcpguard_common::fastpath::Bucket;
 
 mod cookies;
+mod ladder;
 mod rules;
 
 pub use rules::{KernelMatcher, KernelRule, signature_key};
@@ -46,6 +48,9 @@ pub struct Dataplane {
     exempt_v4: Table<PrefixV4, ExemptEntry>,
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     seen: Table<u32, SeenBucket>,
+    retries: Table<u32, RetryLine>,
+    answers: Table<u32, Bucket>,
+    budgets: Table<u32, Bucket>,
     unknown_listeners: Table<ListenerKey, u64>,
     host: PerCpu<HostCounters>,
     probes: Table<u32, Probe>,
@@ -81,6 +86,9 @@ impl Dataplane {
             exempt_v4: object.table(maps::EXEMPT_V4)?,
             exempt_v6: object.table(maps::EXEMPT_V6)?,
             seen: object.table(maps::SEEN)?,
+            retries: object.table(maps::RETRIES)?,
+            answers: object.table(maps::ANSWERS)?,
+            budgets: object.table(maps::BUDGETS)?,
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
             host: object.per_cpu(maps::HOST)?,
             probes: object.table(maps::PROBES)?,
@@ -252,6 +260,7 @@ impl Dataplane {
             sum.ack_ignored += cpu.ack_ignored;
             sum.cookies_sent += cpu.cookies_sent;
             sum.cookies_redeemed += cpu.cookies_redeemed;
+            sum.limited += cpu.limited;
         }
         Ok(sum)
     }
@@ -425,6 +434,7 @@ impl Dataplane {
         for bucket in 0..maps::SEEN_BUCKETS {
             self.seen.set(&bucket, &SeenBucket::default())?;
         }
+        self.forget_ladder()?;
         for slot in 0..maps::MAX_INTERFACES {
             self.packets.fill(slot, &PacketCounters::default())?;
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 
-use tcpguard_common::abi;
+use tcpguard_common::{abi, fastpath};
 
 use super::KernelError;
 use super::syscall;
@@ -41,6 +41,7 @@ plain!(
     abi::PrefixV4,
     abi::PrefixV6,
     abi::Probe,
+    abi::RetryLine,
     abi::RuleHits,
     abi::RuleRef,
     abi::SeenBucket,
@@ -49,6 +50,7 @@ plain!(
     abi::SourceKey<abi::SourceV4>,
     abi::SourceKey<abi::SourceV6>,
     abi::SynAckRecord,
+    fastpath::Bucket,
     [u8; abi::maps::HLL_REGISTERS],
     [u8; 65_536],
     [abi::PortEntry; 65_536],

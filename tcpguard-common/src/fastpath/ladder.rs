@@ -1,0 +1,188 @@
+//! More SYNs than can be answered, or than may be: the steps between the rules and the stack.
+//!
+//! The agent arms them for a listener ([`ListenerEntry::steps`]); they count only in enforce mode and
+//! while it is alive. In their order:
+//!
+//! 1. On the overload rung only the SYNs of those go on who have something to show ([`Standing`]).
+//! 2. Answers of the guard's own making are limited for each network that they go to, and on each CPU:
+//!    their addresses may be forged, and then they hit somebody who never asked. Beyond the limit of
+//!    the CPU a SYN is treated as on the overload rung.
+//! 3. What is not answered with a cookie goes to the stack. Strangers' SYNs take a token of the
+//!    listener's budget each.
+//!
+//! Whatever is dropped for want of a token is remembered in [`super::retries`], and passes when it is
+//! repeated. Only what is dropped for the sake of a network is not: its victim cannot ask twice.
+
+use super::count::count;
+use super::{COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries};
+use crate::abi::{Config, ListenerEntry, Mode, Reason};
+
+/// First SYNs of protected and allow-listed addresses that go on in an overload, on each CPU. Their
+/// addresses can be forged; beyond this they are strangers.
+pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
+/// Tokens of a listener's budget that a CPU takes at once.
+///
+/// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. A
+/// bucket changes by an exchange that fails if another CPU came between, so no token is given twice:
+/// the rate is exact. What is not is the moment: a CPU may still hold up to seven tokens of earlier,
+/// so that a flood finds the burst and 7 more on one CPU, 14 on 2, 896 on 128; and the last seven
+/// of a burst wait until they are eight.
+const BATCH: u32 = 8;
+
+/// What speaks for the sender of a SYN.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Standing {
+    /// Nothing, as far as was asked.
+    #[default]
+    Stranger = 0,
+    /// It completed a handshake before, and does not send more SYNs than a client does.
+    Validated = 1,
+    /// Its SYN came again, or it is protected or allow-listed.
+    Admitted = 2,
+}
+
+/// Tokens of a listener's budget that a CPU holds. All-zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Allowance {
+    /// Which listener's, by id.
+    pub listener: u32,
+    /// How many.
+    pub tokens: u32,
+}
+
+/// The steps that are taken for the SYNs of a listener now.
+#[inline(always)]
+pub(super) const fn steps_in_force(config: &Config, listener: &ListenerEntry, now_ns: u64) -> u8 {
+    if listener.steps == 0
+        || config.mode != Mode::Enforce as u8
+        || now_ns.saturating_sub(config.heartbeat_ns) > COOKIE_HEARTBEAT_NS
+    {
+        return 0;
+    }
+    listener.steps
+}
+
+/// Whether so many of a listener's SYNs arrive that only a part of them is followed.
+#[inline(always)]
+pub(super) const fn thinned(steps: u8) -> bool {
+    steps & (ListenerEntry::ANSWER | ListenerEntry::OVERLOAD) != 0
+}
+
+/// The fate of a SYN that passed the rules, before it is answered: `None`, it goes on.
+#[inline(always)]
+pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
+    if work.standing == Standing::Stranger && validated(config, tables, work) {
+        work.standing = Standing::Validated;
+    }
+    if work.standing == Standing::Validated {
+        return None;
+    }
+    if work.steps & ListenerEntry::OVERLOAD != 0 && !admit(tables, work) {
+        return dropped(tables, work, Reason::DropOverload);
+    }
+    if work.steps & ListenerEntry::ANSWER == 0 {
+        return None;
+    }
+    let network = hash::source(&config.hash_key, &work.segment.flow.client.network());
+    if let Some(bucket) = tables.answers(network)
+        && !bucket.take(work.now, config.answers_per_network)
+        && !exempt(tables, work)
+    {
+        return dropped(tables, work, Reason::DropReflection);
+    }
+    if !tables.answers_of_cpu().take(work.now, config.answers_per_cpu) && !admit(tables, work) {
+        return dropped(tables, work, Reason::DropOverload);
+    }
+    None
+}
+
+/// The fate of a SYN that goes to the stack: `None`, it does.
+#[inline(always)]
+pub(super) fn budget<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+) -> Option<Reason> {
+    // Where nothing is answered nobody has asked so far.
+    if work.standing != Standing::Stranger
+        || !thinned(work.steps) && validated(config, tables, work)
+        || take_of_budget(tables, work)
+        || admit(tables, work)
+    {
+        return None;
+    }
+    dropped(tables, work, Reason::DropBudget)
+}
+
+#[inline(always)]
+fn dropped<T: Tables>(tables: &mut T, work: &Work, reason: Reason) -> Option<Reason> {
+    count(tables, work.listener.id, |counters| counters.limited += 1);
+    Some(reason)
+}
+
+#[inline(always)]
+fn validated<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
+    let client = work.segment.flow.client.client();
+    match clients::find(config, tables, &client) {
+        Some(client) => client.bucket.take(work.now, VALIDATED_RATE),
+        None => false,
+    }
+}
+
+/// Whether a SYN may go on where strangers' first ones may not, and remembers it.
+#[inline(always)]
+fn admit<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
+    if work.standing == Standing::Stranger && (came_again(tables, work) || exempt(tables, work)) {
+        work.standing = Standing::Admitted;
+    }
+    work.standing != Standing::Stranger
+}
+
+#[inline(always)]
+fn came_again<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    let hash = hash::syn(work.flow_hash, work.segment.seq);
+    match tables.retry_line(hash) {
+        Some(line) => retries::repeated(line, hash, work.now),
+        // Nothing that cannot be looked up may turn into a drop.
+        None => true,
+    }
+}
+
+#[inline(always)]
+fn exempt<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    let until_s = tables.exempt_until_s(&work.segment.flow.client);
+    u64::from(until_s) * 1_000_000_000 > work.now
+        && tables.exempt_of_cpu().take(work.now, EXEMPT_RATE)
+}
+
+/// Takes a token of the listener's budget: one that this CPU holds, or the first of a batch.
+#[inline(always)]
+fn take_of_budget<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    let listener = work.listener.id;
+    let Some(allowance) = tables.allowance(listener) else {
+        return true;
+    };
+    if allowance.listener == listener && allowance.tokens != 0 {
+        allowance.tokens -= 1;
+        return true;
+    }
+    let rate = work.listener.budget;
+    let batch = if rate.burst < BATCH { 1 } else { BATCH };
+    let Some(bucket) = tables.budget(listener) else {
+        return true;
+    };
+    let before = *bucket;
+    let Some(after) = before.after(work.now, rate, batch) else {
+        return false;
+    };
+    // Whoever comes second while another CPU takes a batch has none this time.
+    if !T::exchange(bucket, before, after) {
+        return false;
+    }
+    if let Some(allowance) = tables.allowance(listener) {
+        *allowance = Allowance { listener, tokens: batch - 1 };
+    }
+    true
+}

@@ -1,0 +1,488 @@
+//! The steps between the rules and the stack, as clients and floods meet them.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{
+    Action, Addr, Client, Config, FlowKey, FlowState, ListenerCounters, ListenerEntry, ListenerKey,
+    Mode, Reason, RuleRef, SignatureKey, SynAckRecord, maps,
+};
+use tcpguard_common::fastpath::{self, Bucket, COOKIE_HEARTBEAT_NS, Mask, Rate, hash};
+use tcpguard_common::model::{Model, Packet, Recent, cookie_keys, hash_key};
+use tcpguard_common::wire::option::{SACK, TIMESTAMPS, WSCALE};
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+const START: u64 = 5_000 * S;
+const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
+const ANSWER: u8 = ListenerEntry::ANSWER;
+const BUDGET: u8 = ListenerEntry::BUDGET;
+
+/// A SYN; the sequence number is the only thing that is not always the same.
+fn syn(client: Addr, seq: u32) -> Vec<u8> {
+    let mut frame = [HOST_MAC, [2, 0, 0, 0, 0, 9]].concat();
+    if client.as_v4().is_some() {
+        frame.extend([8, 0, 0x45, 0, 0, 52, 0, 1, 0x40, 0, 57, 6, 0, 0]);
+        frame.extend(&client.octets()[12..]);
+        frame.extend(&server(&client).octets()[12..]);
+    } else {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 6, 57]);
+        frame.extend(client.octets());
+        frame.extend(server(&client).octets());
+    }
+    frame.extend(50_000u16.to_be_bytes());
+    frame.extend(443u16.to_be_bytes());
+    frame.extend(seq.to_be_bytes());
+    frame.extend([0, 0, 0, 0, 0x80, 2, 0xfa, 0xf0, 0, 0, 0, 0]);
+    frame.extend([2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2]);
+    frame
+}
+
+fn server(client: &Addr) -> Addr {
+    match client.as_v4() {
+        Some(_) => Addr::from_v4([192, 0, 2, 1]),
+        None => Addr::from_v6_words([0x2001_0db8, 0, 0, 1]),
+    }
+}
+
+fn v4(a: u8, b: u8, c: u8, d: u8) -> Addr {
+    Addr::from_v4([a, b, c, d])
+}
+
+/// Any number but the same each time (SplitMix64, Steele et al., 2014).
+fn mixed(number: u64) -> u64 {
+    let word = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
+/// An address that can be anybody's.
+fn anybody(number: u64) -> Addr {
+    let [a, b, c, d, ..] = mixed(number).to_be_bytes();
+    Addr::from_v4([1 + a % 120, b, c, d])
+}
+
+/// A host whose listeners on port 443 take these steps.
+fn host(steps: u8) -> Model {
+    let mut host = Model::new(Config {
+        abi_version: ABI_VERSION,
+        mode: Mode::Enforce as u8,
+        heartbeat_ns: START,
+        heartbeat_limit_ns: 30 * S,
+        established_seen: 1,
+        hash_key: hash_key(1),
+        ..Config::default()
+    });
+    host.now_ns = START;
+    host.cookie_keys = cookie_keys(1);
+    let port = 443u16.to_be_bytes();
+    for (id, any) in [(0, Addr::ANY_V4), (1, Addr::ANY_V6)] {
+        let entry = ListenerEntry { id, steps, ..ListenerEntry::default() };
+        host.add_listener(ListenerKey::new(any, port), entry);
+        let record = SynAckRecord {
+            ifindex: Model::DEPARTURE.ifindex,
+            mss: 1460,
+            window: 65_160,
+            mac: HOST_MAC,
+            ttl: 61,
+            wscale: 10,
+            options: WSCALE | SACK | TIMESTAMPS,
+            vlan: 0,
+        };
+        host.syn_acks.insert(ListenerKey::new(server(&any_of(id)), port), record);
+    }
+    host
+}
+
+fn any_of(id: u32) -> Addr {
+    if id == 0 { v4(1, 1, 1, 1) } else { Addr::from_v6_words([0x2001_0db8, 1, 1, 1]) }
+}
+
+fn budget(host: &mut Model, rate: Rate) {
+    for entry in host.listener_entries.values_mut() {
+        entry.budget = rate;
+    }
+}
+
+/// A client completes a handshake, as the tracepoint sees it.
+fn validate(host: &mut Model, client: Addr) {
+    let flow = FlowKey {
+        client,
+        server: server(&client),
+        client_port: [1, 2],
+        server_port: 443u16.to_be_bytes(),
+    };
+    let config = host.config;
+    fastpath::established(&config, host, &flow);
+}
+
+fn send(host: &mut Model, client: Addr, seq: u32) -> Reason {
+    host.config.heartbeat_ns = host.now_ns;
+    host.ingress(&syn(client, seq))
+}
+
+/// What became of a flood.
+#[derive(Debug, Default)]
+struct Fate {
+    passed: u64,
+    answered: u64,
+    dropped: u64,
+}
+
+/// `count` SYNs, evenly over `ns`; each with another sequence number.
+fn flood(host: &mut Model, count: u64, ns: u64, source: impl Fn(u64) -> Addr) -> Fate {
+    let (start, mut fate) = (host.now_ns, Fate::default());
+    for number in 0..count {
+        host.now_ns = start + number * ns / count;
+        let seq = mixed(host.now_ns ^ number << 40) as u32;
+        match send(host, source(number), seq).action() {
+            Action::Pass => fate.passed += 1,
+            Action::Answer => fate.answered += 1,
+            Action::Drop => fate.dropped += 1,
+        }
+    }
+    host.now_ns = start + ns;
+    fate
+}
+
+/// Counts agree with each other, whatever happened.
+#[track_caller]
+fn counters(host: &Model) -> ListenerCounters {
+    let sum = |of: fn(&ListenerCounters) -> u64| host.listener_counters.values().map(of).sum();
+    let reason = |reason: Reason| host.packets.reasons[reason as usize];
+    let all: u64 = host.packets.reasons.iter().sum();
+    assert_eq!(host.packets.entry, all, "each packet has one reason");
+    let limited = [Reason::DropOverload, Reason::DropBudget, Reason::DropReflection].map(reason);
+    assert_eq!(limited.iter().sum::<u64>(), sum(|of| of.limited));
+    assert_eq!(reason(Reason::Cookie), sum(|of| of.cookies_sent));
+    assert_eq!(sum(|of| of.syn), host.packets.entry, "counted before they were dropped");
+    host.listener_counters.get(&0).copied().unwrap_or_default()
+}
+
+#[test]
+fn on_the_overload_rung_a_client_gets_in_on_its_second_syn_and_a_flood_does_not() {
+    for (steps, admitted) in [(OVERLOAD | ANSWER, Reason::Cookie), (OVERLOAD, Reason::Syn)] {
+        for client in [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])] {
+            let mut host = host(steps);
+            let before = flood(&mut host, 20_000, S, anybody);
+            assert_eq!((before.passed, before.answered), (0, 0));
+            assert_eq!(send(&mut host, client, 77), Reason::DropOverload);
+            flood(&mut host, 20_000, S + 10 * MS, |number| anybody(20_000 + number));
+            assert_eq!(send(&mut host, client, 77), admitted);
+            assert_eq!(send(&mut host, client, 77), Reason::DropOverload, "a duplicate of it");
+            flood(&mut host, 20_000, 2 * S, |number| anybody(40_000 + number));
+            assert_eq!(send(&mut host, client, 77), admitted, "the answer was lost");
+            assert_eq!(send(&mut host, client, 78), Reason::DropOverload, "another connection");
+            counters(&host);
+        }
+    }
+}
+
+#[test]
+fn clients_get_in_through_the_rung_that_are_known_to_nobody() {
+    let mut host = host(OVERLOAD | ANSWER);
+    let (mut first, mut second) = (0, 0);
+    for round in 0..20 {
+        let clients: Vec<u64> = (0..50).map(|client| 1 << 40 | round << 8 | client).collect();
+        let answered = |host: &mut Model| {
+            let sent = clients.iter().map(|client| send(host, anybody(*client), *client as u32));
+            sent.filter(|reason| *reason == Reason::Cookie).count()
+        };
+        first += answered(&mut host);
+        flood(&mut host, 5_000, S + 20 * MS, |number| anybody(round << 20 | number));
+        second += answered(&mut host);
+    }
+    assert_eq!((first, second), (0, 1000));
+    assert_eq!(host.clients.len(), 0);
+    counters(&host);
+}
+
+#[test]
+fn a_validated_client_gets_in_at_once_and_a_flood_in_its_name_gets_no_more_than_it() {
+    for client in [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])] {
+        let mut host = host(OVERLOAD | ANSWER);
+        validate(&mut host, client);
+        assert_eq!(send(&mut host, client, 1), Reason::Cookie);
+        let sibling = client.octets();
+        let sibling = if client.as_v4().is_some() {
+            client
+        } else {
+            // Of the same /64.
+            Addr::from_v6([&sibling[..8], &[9; 8]].concat().try_into().unwrap())
+        };
+        let forged = flood(&mut host, 50_000, 2 * S, |_| sibling);
+        assert!((80..=91).contains(&forged.answered), "50 at once and 20 a second: {forged:?}");
+        let other = any_of(u32::from(client.as_v4().is_none()));
+        assert_eq!(send(&mut host, other, 1), Reason::DropOverload);
+        host.now_ns += S;
+        assert_eq!(send(&mut host, other, 1), Reason::Cookie, "others get in as before");
+        assert_eq!(send(&mut host, client, 2), Reason::Cookie, "and so does it, a second later");
+        counters(&host);
+    }
+}
+
+#[test]
+fn no_flood_evicts_a_client_as_it_would_from_a_table_that_syns_fill() {
+    let mut host = host(OVERLOAD | ANSWER);
+    let client = v4(198, 51, 100, 7);
+    validate(&mut host, client);
+    let mut naive: Recent<Addr, Client, { maps::MAX_CLIENTS as usize }> = Recent::default();
+    naive.insert(client, Client::default());
+    let sources = 3 * u64::from(maps::MAX_CLIENTS) / 2;
+    flood(&mut host, sources, S, anybody);
+    for number in 0..sources {
+        naive.insert(anybody(number), Client::default());
+    }
+    assert!(naive.peek(&client).is_none(), "the flood was too small to prove anything");
+    assert_eq!(host.clients.len(), 1);
+    assert_eq!(send(&mut host, client, 1), Reason::Cookie);
+}
+
+#[test]
+fn a_flood_in_the_name_of_an_allow_listed_prefix_starves_nobody() {
+    let mut host = host(OVERLOAD | ANSWER);
+    host.exempt.push(((v4(10, 16, 0, 0), 96 + 12), u32::MAX));
+    let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+    validate(&mut host, known);
+    assert_eq!(send(&mut host, v4(10, 17, 1, 1), 1), Reason::Cookie, "allow-listed, and alone");
+    assert_eq!(send(&mut host, stranger, 1), Reason::DropOverload);
+    let within = |number| {
+        let [_, b, c, d, ..] = mixed(number).to_be_bytes();
+        v4(10, 16 | b & 15, c, d)
+    };
+    let forged = flood(&mut host, 100_000, S, within);
+    assert!(
+        (3_900..=4_001).contains(&forged.answered),
+        "2,000 at once and each second: {forged:?}"
+    );
+    assert_eq!(send(&mut host, known, 1), Reason::Cookie);
+    host.now_ns += 10 * MS;
+    assert_eq!(send(&mut host, stranger, 1), Reason::Cookie);
+    let counters = counters(&host);
+    assert_eq!(counters.spared, 0, "no rule had anything to spare");
+}
+
+#[test]
+fn answers_to_one_network_are_limited_and_those_to_all_others_are_not() {
+    let limit = Rate::per_second(256, 512);
+    for v6 in [false, true] {
+        let mut host = host(ANSWER);
+        host.config.answers_per_network = limit;
+        let at = |number: u64| {
+            if v6 {
+                Addr::from_v6_words([0x2001_0db8, 0x0007_0000 | number as u32 & 0xffff, 7, 7])
+            } else {
+                v4(203, 0, 113, number as u8)
+            }
+        };
+        let beside = if v6 {
+            Addr::from_v6_words([0x2001_0db8, 0x0008_0000, 7, 7])
+        } else {
+            v4(203, 0, 112, 1)
+        };
+        validate(&mut host, at(9));
+        // 500,000 a second.
+        let hit = flood(&mut host, 100_000, S / 5, at);
+        let most = 512 + 256 / 5 + 1 + 50 + 20 / 5;
+        assert!((500..=most).contains(&hit.answered), "{hit:?}");
+        assert_eq!(hit.dropped, host.packets.reasons[Reason::DropReflection as usize]);
+        assert_eq!(send(&mut host, beside, 1), Reason::Cookie);
+        host.now_ns += S;
+        assert_eq!(send(&mut host, at(9), 1), Reason::Cookie);
+        counters(&host);
+    }
+}
+
+/// 5 M SYN/s from all of IPv4, of which one bucket in 256 is looked at.
+#[test]
+fn a_flood_from_everywhere_exhausts_no_network() {
+    const PER_SECOND: u64 = 5_000_000;
+    let (key, limit) = (hash_key(7), Rate::per_second(256, 512));
+    let mut buckets = vec![Bucket::default(); maps::ANSWER_BUCKETS as usize / 256];
+    let mut taken = 0;
+    for number in 0..2 * PER_SECOND {
+        let source = Addr::from_v4((mixed(number) as u32).to_be_bytes());
+        let bucket = hash::source(&key, &source.network()) % u64::from(maps::ANSWER_BUCKETS);
+        if let Some(bucket) = buckets.get_mut(bucket as usize) {
+            assert!(bucket.take(START + number * S / PER_SECOND, limit), "after {number}");
+            taken += 1;
+        }
+    }
+    assert!(taken > 2 * PER_SECOND / 300, "only {taken}");
+}
+
+#[test]
+fn beyond_what_a_cpu_may_answer_a_syn_has_to_come_again() {
+    let mut host = host(ANSWER);
+    host.config.answers_per_cpu = Rate::per_second(1_000, 100);
+    let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+    validate(&mut host, known);
+    flood(&mut host, 1_000, 100 * MS, anybody);
+    assert_eq!(send(&mut host, known, 1), Reason::Cookie);
+    assert_eq!(send(&mut host, anybody(1 << 40), 1), Reason::Cookie, "the last token");
+    assert_eq!(send(&mut host, stranger, 1), Reason::DropOverload);
+    let fate = flood(&mut host, 50_000, S, |number| anybody(1_000 + number));
+    assert!((900..=1_110).contains(&fate.answered), "{fate:?}");
+    assert_eq!(send(&mut host, stranger, 1), Reason::Cookie);
+    counters(&host);
+}
+
+#[test]
+fn the_stack_gets_of_strangers_what_the_budget_gives_and_known_and_returning_clients_besides() {
+    for steps in [BUDGET, BUDGET | ANSWER] {
+        let mut host = host(steps);
+        // What cookies cannot answer: no SYN-ACK was seen.
+        host.syn_acks.clear();
+        budget(&mut host, Rate::per_second(1_000, 100));
+        let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+        validate(&mut host, known);
+        let first = flood(&mut host, 1_000, MS, anybody);
+        assert!((93..=101).contains(&first.passed), "{first:?}");
+        assert_eq!(send(&mut host, stranger, 1), Reason::DropBudget);
+        assert_eq!(send(&mut host, known, 1), Reason::Syn);
+        let second = flood(&mut host, 50_000, S, |number| anybody(1_000 + number));
+        assert!((990..=1_010).contains(&second.passed), "{second:?}");
+        assert_eq!(send(&mut host, stranger, 1), Reason::Syn, "it came again");
+        let v6 = any_of(1);
+        assert_eq!(send(&mut host, v6, 1), Reason::Syn, "each listener has a budget of its own");
+        counters(&host);
+    }
+}
+
+#[test]
+fn a_step_without_numbers_limits_nothing() {
+    let mut host = host(BUDGET | ANSWER);
+    assert_eq!(flood(&mut host, 5_000, MS, anybody).answered, 5_000);
+    host.syn_acks.clear();
+    assert_eq!(flood(&mut host, 5_000, MS, anybody).passed, 5_000);
+    counters(&host);
+}
+
+/// What one CPU counts is one host here, and they share the buckets.
+#[test]
+fn a_budget_is_as_exact_on_many_cpus_as_it_says() {
+    const PER_SECOND: u64 = 10_000;
+    for cpus in [1, 2, 128] {
+        let mut hosts: Vec<Model> = (0..cpus).map(|_| host(BUDGET)).collect();
+        // Of all that they share, what is used here.
+        let (mut budgets, mut retries) = (BTreeMap::new(), Vec::new());
+        let mut passed = 0;
+        for number in 0..60_000u64 {
+            let host = &mut hosts[mixed(number) as usize % cpus];
+            budget(host, Rate::per_second(PER_SECOND, 500));
+            host.now_ns = START + number * S / 60_000;
+            (host.budgets, host.retries) = (budgets, retries);
+            passed += u64::from(send(host, anybody(number), 1) == Reason::Syn);
+            (budgets, retries) = (mem::take(&mut host.budgets), mem::take(&mut host.retries));
+        }
+        let (least, most) = (PER_SECOND + 500 - 7 * (cpus as u64 + 1), PER_SECOND + 501);
+        assert!((least..=most).contains(&passed), "{cpus} CPUs: {passed}");
+    }
+}
+
+#[test]
+fn a_budget_of_one_is_one_and_a_change_of_listeners_gives_nothing_away() {
+    let mut host = host(BUDGET);
+    budget(&mut host, Rate::per_second(1, 1));
+    let sources = [any_of(0), any_of(1)];
+    let fate = flood(&mut host, 2_000, S / 2, |number| sources[number as usize % 2]);
+    assert_eq!(fate.passed, 2, "one for each listener");
+}
+
+#[test]
+fn without_an_agent_or_in_another_mode_no_step_is_taken() {
+    let all = OVERLOAD | ANSWER | BUDGET;
+    for (mode, silent, expected) in [
+        (Mode::Enforce, COOKIE_HEARTBEAT_NS, Reason::DropOverload),
+        (Mode::Enforce, COOKIE_HEARTBEAT_NS + 1, Reason::Syn),
+        (Mode::Observe, 0, Reason::Syn),
+        (Mode::Off, 0, Reason::Syn),
+    ] {
+        let mut host = host(all);
+        budget(&mut host, Rate::per_second(1, 1));
+        host.config.mode = mode as u8;
+        host.now_ns += silent;
+        for seq in 0..10 {
+            assert_eq!(host.ingress(&syn(any_of(0), seq)), expected, "{mode:?}, {silent}");
+        }
+    }
+}
+
+/// Source rule, signature rule, overload, cookies: the first that applies decides.
+#[test]
+fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
+    let mut host = host(OVERLOAD | ANSWER);
+    host.config.source_rules = 1;
+    let rule = |slot| RuleRef { slot, flags: 0 };
+    let blocked = v4(203, 0, 113, 9);
+    host.source_rules.entry(0).or_default().push(((blocked, 128), rule(0)));
+    for slot in [0, 1] {
+        host.rule_expiry.insert(slot, u64::MAX);
+    }
+    let client = v4(198, 51, 100, 7);
+    assert_eq!(send(&mut host, client, 9), Reason::DropOverload);
+    // A signature rule over what all SYNs here look like.
+    let (_, flow) = host.flows.iter().next().expect("it was recorded");
+    let mask = Mask::NoTtl;
+    let key = SignatureKey {
+        listener: 0,
+        mask: mask.code().into(),
+        set: 0,
+        fingerprint: flow.fingerprint.masked(mask).words(),
+    };
+    host.signatures.push((key, rule(1)));
+    host.listener_entries.get_mut(&0).unwrap().masks = 1 << mask.code();
+    assert_eq!(send(&mut host, blocked, 2), Reason::DropSource);
+    assert_eq!(send(&mut host, client, 1), Reason::DropSignature);
+    host.now_ns += S;
+    assert_eq!(send(&mut host, client, 1), Reason::Cookie, "it came again, which is enough");
+    validate(&mut host, client);
+    assert_eq!(send(&mut host, client, 2), Reason::Cookie, "and now is known");
+    let seen = counters(&host);
+    assert_eq!((seen.returned, seen.spared), (1, 1));
+}
+
+/// Following a flow costs more than answering or dropping its SYN.
+#[test]
+fn while_many_are_answered_or_dropped_few_flows_are_followed_and_stand_for_all() {
+    const SYNS: u64 = 40_000;
+    for (steps, state) in
+        [(ANSWER, FlowState::SynAck), (OVERLOAD, FlowState::Dropped), (BUDGET, FlowState::Dropped)]
+    {
+        let mut host = host(steps);
+        budget(&mut host, Rate::per_second(1, 1));
+        flood(&mut host, SYNS, S / 10, anybody);
+        let flows: Vec<_> = host.flows.iter().map(|(_, flow)| *flow).collect();
+        let followed = flows.iter().filter(|flow| flow.state == state as u8).count();
+        assert!((600..1400).contains(&followed), "a tick's worth and one in 64: {followed}");
+        let estimate: u64 = flows.iter().map(|flow| 1 << flow.sample_shift).sum();
+        assert!((SYNS * 8 / 10..SYNS * 12 / 10).contains(&estimate), "{estimate}");
+    }
+}
+
+#[test]
+fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
+    let mut host = host(OVERLOAD | ANSWER);
+    let client = v4(198, 51, 100, 7);
+    let flow = |host: &Model| host.flows.iter().map(|(_, flow)| *flow).next().unwrap();
+    assert_eq!(send(&mut host, client, 1), Reason::DropOverload);
+    assert_eq!(flow(&host).state, FlowState::Dropped as u8);
+    host.now_ns += S;
+    assert_eq!(send(&mut host, client, 1), Reason::Cookie);
+    let answered = flow(&host);
+    assert_eq!((answered.state, answered.syn_retransmits), (FlowState::SynAck as u8, 1));
+    assert_eq!(answered.syn_ack_ns, host.now_ns);
+    // The answer is what it was sent with: the third ACK for it completes the flow.
+    let mut packet = Packet(syn(client, 1));
+    host.now_ns += S;
+    assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
+    let isn = u32::from_be_bytes(packet.0[38..42].try_into().unwrap());
+    let mut ack = syn(client, 2);
+    ack[42..46].copy_from_slice(&isn.wrapping_add(1).to_be_bytes());
+    ack[47] = 0x10;
+    assert_eq!(host.ingress(&ack), Reason::HandshakeAck);
+    assert_eq!(flow(&host).state, FlowState::Completed as u8);
+}

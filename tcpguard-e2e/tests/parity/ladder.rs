@@ -1,0 +1,113 @@
+//! The steps of the ladder in the kernel and on the host: the same drops, and the same memory of
+//! them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tcpguard_common::abi::{ListenerEntry, Mode, Reason, RetryLine};
+use tcpguard_common::fastpath::{Bucket, Rate};
+use tcpguard_e2e::packet::{Segment, flags};
+
+use super::traffic::v4;
+use super::{MS, Pair, START_NS, show, sorted};
+
+const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
+const ANSWER: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const BUDGET: u8 = ListenerEntry::BUDGET;
+
+impl Pair {
+    /// Both remember the same dropped SYNs and gave out the same tokens.
+    pub fn assert_same_ladder(&self) {
+        let (kernel, model) = (&self.dataplane, &self.model);
+        let lines: Vec<_> = touched(kernel.retries().unwrap());
+        let expected = touched((0..).zip(model.retries.iter().copied()).collect());
+        assert_eq!(lines, expected, "retries");
+        assert_eq!(given(kernel.answers().unwrap()), given_by(&model.answers), "answers");
+        assert_eq!(given(kernel.budgets().unwrap()), given_by(&model.budgets), "budgets");
+    }
+}
+
+fn touched(lines: Vec<(u32, RetryLine)>) -> Vec<(u32, RetryLine)> {
+    lines.into_iter().filter(|(_, line)| *line != RetryLine::default()).collect()
+}
+
+fn given(buckets: Vec<(u32, Bucket)>) -> BTreeMap<u32, Bucket> {
+    given_by(&sorted(buckets))
+}
+
+fn given_by(buckets: &BTreeMap<u32, Bucket>) -> BTreeMap<u32, Bucket> {
+    let full = |(place, bucket): (&u32, &Bucket)| {
+        (*bucket != Bucket::default()).then_some((*place, *bucket))
+    };
+    buckets.iter().filter_map(full).collect()
+}
+
+fn pair() -> Pair {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    // The agent would be gone before the traffic ends.
+    pair.model.config.heartbeat_ns = u64::MAX;
+    pair.model.config.answers_per_network = Rate::per_second(40, 60);
+    pair.model.config.answers_per_cpu = Rate::per_second(60, 20);
+    pair.dataplane.set_config(&pair.model.config).unwrap();
+    pair
+}
+
+#[test]
+fn a_hundred_thousand_frames_meet_every_step_alike() {
+    let mut frames = 0;
+    let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
+    for (seed, steps) in [
+        (11, [BUDGET, ANSWER, OVERLOAD]),
+        (12, [OVERLOAD | BUDGET, ANSWER | BUDGET, OVERLOAD | ANSWER]),
+        (13, [OVERLOAD | ANSWER | BUDGET, OVERLOAD | ANSWER | BUDGET, BUDGET]),
+        (14, [ANSWER, OVERLOAD | ANSWER | BUDGET, 0]),
+    ] {
+        let mut pair = pair();
+        for (id, steps) in (0..).zip(steps) {
+            let burst = [20, 3, 0][id as usize];
+            pair.take_steps(id, steps, Rate::per_second(10 + 10 * u64::from(id), burst));
+        }
+        show(&mut pair, seed, 30_000);
+        frames += pair.frames;
+        for (reason, count) in pair.reasons {
+            *reasons.entry(reason).or_default() += count;
+        }
+    }
+    println!("{frames} frames: {reasons:?}");
+    assert!(frames >= 100_000, "only {frames} frames were long enough to run");
+    for reason in [
+        Reason::DropOverload,
+        Reason::DropBudget,
+        Reason::DropReflection,
+        Reason::Cookie,
+        Reason::Syn,
+        Reason::SynReturned,
+        Reason::SynValidated,
+        Reason::DropSignature,
+    ] {
+        assert!(reasons.contains_key(&reason), "no frame was {}", reason.name());
+    }
+}
+
+#[test]
+fn a_client_that_repeats_its_syn_gets_in_through_the_rung_in_both() {
+    let mut pair = pair();
+    pair.take_steps(1, OVERLOAD, Rate::default());
+    let server = SocketAddr::new(v4(2, 1), 443);
+    let syn = |source: u32, seq| {
+        let from = SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + source).into(), 5000);
+        let mut syn = Segment::new(from, server, flags::SYN);
+        (syn.seq, syn.window) = (seq, 64_240);
+        syn.to_frame()
+    };
+    for (at_ms, admitted) in [(0, 0), (1, 0), (1_010, 1), (2_020, 2), (2_021, 2), (5_100, 3)] {
+        pair.set_clock(START_NS + at_ms * MS);
+        for source in 0..200 {
+            pair.ingress(&syn(1_000 + source, at_ms as u32));
+        }
+        pair.ingress(&syn(7, 7));
+        let passed = pair.reasons.get(&Reason::Syn).copied().unwrap_or(0);
+        assert_eq!(passed, admitted, "after {at_ms} ms");
+    }
+    pair.assert_same_state();
+}
