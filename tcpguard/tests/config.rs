@@ -41,7 +41,8 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.detection, Detection::default());
     assert_eq!(config.ssh_ports, [22]);
     assert!(config.protect_prefixes.is_empty() && config.ignore_ports.is_empty());
-    assert!(!config.drop_illegal_flags);
+    assert!(!config.drop_illegal_flags && !config.drop_strays);
+    assert_eq!((config.answers_per_network, config.answers_total), (256, 2_000_000));
     assert_eq!(config.group, None);
     assert_eq!(config.runtime_dir, Path::new("/run/tcpguard"));
 }
@@ -55,7 +56,7 @@ fn the_shipped_file_changes_nothing() {
 fn the_shipped_file_shows_every_key_with_its_default() {
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
     let keys = SHIPPED.lines().filter(is_key).count();
-    assert_eq!(keys, 15, "a key was added or removed: adapt the shipped file and this number");
+    assert_eq!(keys, 18, "a key was added or removed: adapt the shipped file and this number");
     let written: Vec<_> =
         SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line }).collect();
     let mut shown = parse(&written.join("\n")).unwrap();
@@ -81,6 +82,10 @@ fn every_key_has_its_meaning() {
         armed_s = 0
         [policy]
         drop_illegal_flags = true
+        drop_strays = true
+        [cookies]
+        answers_per_network = 1000
+        answers_total = 5_000_000
         [protect]
         prefixes = ["192.0.2.0/24", "2001:db8::1"]
         ssh_ports = [22, 2222]
@@ -106,7 +111,8 @@ fn every_key_has_its_meaning() {
             armed: Duration::ZERO,
         }
     );
-    assert!(config.drop_illegal_flags);
+    assert!(config.drop_illegal_flags && config.drop_strays);
+    assert_eq!((config.answers_per_network, config.answers_total), (1000, 5_000_000));
     let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["192.0.2.0/24", "2001:db8::1/128"]);
     assert_eq!(config.ssh_ports, [22, 2222]);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::Stderr;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, PacketCounters};
+use tcpguard_common::abi::{Class, Config as KernelConfig, PacketCounters};
 use tcpguard_engine::{
     Command, Engine, HostCounters, ListenerId, ListenerSample, Mode, Sample, Settings, Severity,
     Step, TcpExt, Timestamp,
@@ -16,6 +16,7 @@ use super::cookie_keys::CookieKeeper;
 use super::distinct;
 use super::executor::{Executor, Followup};
 use super::interfaces::Interfaces;
+use super::listeners::per_second_of;
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
@@ -324,8 +325,8 @@ impl Guard {
                     self.engine.handle_flows(now, &flows, &self.executor);
                 }
                 Ok(Followup::Alert(alert)) => self.raise(&alert),
-                Ok(Followup::TakeStep { listener, step, rate: _ }) => {
-                    self.take_step(now, listener, step);
+                Ok(Followup::TakeStep { listener, step, rate }) => {
+                    self.take_step(now, listener, step, rate);
                 }
                 Ok(Followup::LeaveStep { listener, step }) => {
                     self.steps.leave(now, listener, step, &mut self.executor)?;
@@ -345,10 +346,10 @@ impl Guard {
         Ok(())
     }
 
-    fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step) {
+    fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step, rate: u32) {
         let guarded = self.interfaces.guarded();
         let (executor, pins) = (&mut self.executor, self.interfaces.pins());
-        if let Err(refusal) = self.steps.take(listener, step, executor, pins, &guarded) {
+        if let Err(refusal) = self.steps.take(listener, step, rate, executor, pins, &guarded) {
             self.engine.step_failed(now, listener, step, &refusal.to_string());
         }
     }
@@ -485,6 +486,17 @@ fn due(last: &mut Option<Timestamp>, now: Timestamp, period: Duration) -> bool {
         *last = Some(now);
     }
     due
+}
+
+/// What of the configuration the programs read.
+pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
+    kernel.drop_illegal = config.drop_illegal_flags.into();
+    let per_network = config.answers_per_network;
+    kernel.answers_per_network = per_second_of(per_network, 2 * per_network);
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let of_cpu = config.answers_total / cpus;
+    // A tenth of a second's worth at once.
+    kernel.answers_per_cpu = per_second_of(of_cpu, of_cpu / 10);
 }
 
 pub(super) fn settings(config: &Config) -> Settings {

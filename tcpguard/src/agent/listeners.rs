@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
 use crate::host::ListenerGroup;
@@ -40,6 +40,8 @@ pub struct Followed {
     rules: [u32; Mask::ALL.len()],
     /// Bits of [`ListenerEntry::steps`].
     steps: u8,
+    /// SYNs of strangers that it is given while its budget counts.
+    budget: Rate,
 }
 
 impl Followed {
@@ -62,12 +64,12 @@ impl Followed {
         for (bit, count) in self.rules.iter().enumerate() {
             masks |= u8::from(*count > 0) << bit;
         }
-        let steps = self.steps;
         ListenerEntry {
             id: self.slot(),
             kind: kind as u8,
             masks,
-            steps,
+            steps: self.steps,
+            budget: self.budget,
             ..ListenerEntry::default()
         }
     }
@@ -157,6 +159,7 @@ impl Listeners {
                 syn_acks: 0,
                 rules: counts,
                 steps: entry.steps,
+                budget: entry.budget,
             };
             self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
             self.followed.insert(id, followed);
@@ -277,6 +280,14 @@ impl Listeners {
         self.write(dataplane)
     }
 
+    /// Gives a listener so many SYNs a second of strangers while its budget counts, and a quarter of a
+    /// second's worth at once. 0 leaves the rate as it is.
+    pub fn set_budget(&mut self, id: ListenerId, per_second: u32) {
+        if let Some(followed) = self.followed.get_mut(&id).filter(|_| per_second > 0) {
+            followed.budget = per_second_of(per_second.into(), (per_second / 4).into());
+        }
+    }
+
     /// Counts one signature rule more for a listener.
     ///
     /// # Errors
@@ -339,6 +350,7 @@ impl Listeners {
             syn_acks: 0,
             rules: [0; Mask::ALL.len()],
             steps: 0,
+            budget: Rate::default(),
         };
         self.followed.insert(id, followed);
         Ok(Some(id))
@@ -388,6 +400,12 @@ impl Listeners {
         self.keys = wanted;
         Ok(())
     }
+}
+
+/// So many a second, and so many at once.
+pub(super) fn per_second_of(per_second: u64, burst: u64) -> Rate {
+    let fit = |number: u64| u32::try_from(number.max(1)).unwrap_or(u32::MAX);
+    Rate { interval_ns: fit(1_000_000_000 / per_second.max(1)), burst: fit(burst) }
 }
 
 /// Whether a socket of `group` takes connections to an address and port.

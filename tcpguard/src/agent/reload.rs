@@ -129,6 +129,9 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         mode_source: _,
         detection,
         drop_illegal_flags,
+        drop_strays,
+        answers_per_network,
+        answers_total,
         protect_prefixes,
         ssh_ports,
         ignore_ports,
@@ -150,6 +153,10 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.apply("detection", &mut merged.detection, detection);
     let drop_illegal = &mut merged.drop_illegal_flags;
     changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
+    changes.apply("policy.drop_strays", &mut merged.drop_strays, drop_strays);
+    let per_network = &mut merged.answers_per_network;
+    changes.apply("cookies.answers_per_network", per_network, answers_per_network);
+    changes.apply("cookies.answers_total", &mut merged.answers_total, answers_total);
     changes.apply("protect.prefixes", &mut merged.protect_prefixes, protect_prefixes);
     changes.apply("protect.ssh_ports", &mut merged.ssh_ports, ssh_ports);
     changes.apply("listeners.ignore_ports", &mut merged.ignore_ports, ignore_ports);
@@ -178,7 +185,7 @@ impl Guard {
             return self.refuse(text.clone(), text);
         }
         self.config = merged;
-        self.executor.config.drop_illegal = self.config.drop_illegal_flags.into();
+        super::guard::apply_policy(&mut self.executor.config, &self.config);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
         // Ignored ports are looked at in each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect()) {
@@ -256,7 +263,8 @@ mod tests {
             "mode = \"enforce\"\n\
              [interfaces]\nnames = [\"eth9\"]\nxdp_mode = \"generic\"\n\
              [detection]\npoll_ms = 100\nfast_min = 128\n\
-             [policy]\ndrop_illegal_flags = true\n\
+             [policy]\ndrop_illegal_flags = true\ndrop_strays = true\n\
+             [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
              [control]\ngroup = \"adm\"\n",
@@ -267,6 +275,9 @@ mod tests {
             [
                 "detection",
                 "policy.drop_illegal_flags",
+                "policy.drop_strays",
+                "cookies.answers_per_network",
+                "cookies.answers_total",
                 "protect.prefixes",
                 "protect.ssh_ports",
                 "listeners.ignore_ports"

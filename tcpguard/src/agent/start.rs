@@ -15,7 +15,7 @@ use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use super::client_filter::ClientFilter;
 use super::cookie_keys::CookieKeeper;
 use super::executor::{Executor, kernel_mode};
-use super::guard::{Guard, HEARTBEAT_LIMIT, clock, settings};
+use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock, settings};
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
 use super::state::{Reconciled, State, StateWriter, reconcile};
@@ -70,10 +70,9 @@ impl Guard {
             None => random_key().context("cannot read random numbers from the kernel")?,
         };
         let counting = before.map(|before| before.rule_set);
-        let kernel_config = KernelConfig {
+        let mut kernel_config = KernelConfig {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
-            drop_illegal: config.drop_illegal_flags.into(),
             heartbeat_ns: now.as_nanos(),
             heartbeat_limit_ns: HEARTBEAT_LIMIT.as_nanos() as u64,
             hash_key,
@@ -81,6 +80,7 @@ impl Guard {
             established_seen: offsets.is_some().into(),
             ..before.unwrap_or_default()
         };
+        apply_policy(&mut kernel_config, &config);
         dataplane.set_config(&kernel_config)?;
         // What an agent left that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;

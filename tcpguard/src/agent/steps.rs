@@ -99,7 +99,7 @@ impl Steps {
         Ok(adopted)
     }
 
-    /// Takes a step for a listener.
+    /// Takes a step for a listener; `rate` is that of a budget.
     ///
     /// # Errors
     /// Why it cannot be taken. Then nothing of it is in the kernel.
@@ -107,10 +107,14 @@ impl Steps {
         &mut self,
         id: ListenerId,
         step: Step,
+        rate: u32,
         executor: &mut Executor,
         pins: &Pins,
         interfaces: &[Interface],
     ) -> Result<(), Refusal> {
+        if step == Step::Budget {
+            executor.listeners.set_budget(id, rate);
+        }
         if step == Step::Cookies {
             self.check(id, executor, interfaces)?;
             // First somebody who takes them back, then the first cookie.

@@ -22,6 +22,12 @@ pub struct File {
     pub detection: DetectionFile,
     /// `policy.drop_illegal_flags`
     pub drop_illegal_flags: Option<Written<bool>>,
+    /// `policy.drop_strays`
+    pub drop_strays: Option<Written<bool>>,
+    /// `cookies.answers_per_network`
+    pub answers_per_network: Option<Written<u64>>,
+    /// `cookies.answers_total`
+    pub answers_total: Option<Written<u64>>,
     /// `protect.prefixes`
     pub protect_prefixes: Option<Written<Vec<IpNet>>>,
     /// `protect.ssh_ports`
@@ -96,7 +102,15 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
 
     let mut policy = root.section("policy", problems);
     let drop_illegal_flags = policy.value("drop_illegal_flags", problems, value::boolean);
+    let drop_strays = policy.value("drop_strays", problems, value::boolean);
     policy.finish(problems);
+
+    let mut cookies = root.section("cookies", problems);
+    let answers_per_network =
+        cookies.value("answers_per_network", problems, |value| value::integer(value, 1, 1_000_000));
+    let answers_total =
+        cookies.value("answers_total", problems, |value| value::integer(value, 1_000, 100_000_000));
+    cookies.finish(problems);
 
     let mut protect = root.section("protect", problems);
     let protect_prefixes = protect.list("prefixes", problems, value::prefix);
@@ -118,6 +132,9 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
         xdp_mode,
         detection,
         drop_illegal_flags,
+        drop_strays,
+        answers_per_network,
+        answers_total,
         protect_prefixes,
         ssh_ports,
         ignore_ports,

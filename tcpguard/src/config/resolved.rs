@@ -28,6 +28,12 @@ pub struct Config {
     pub detection: Detection,
     /// Drop segments with flag combinations that no TCP sends, in enforce mode.
     pub drop_illegal_flags: bool,
+    /// Drop segments that belong to no connection, in enforce mode and while they are looked for.
+    pub drop_strays: bool,
+    /// SYNs a second that are answered with cookies to one network (IPv4 /24, IPv6 /48).
+    pub answers_per_network: u64,
+    /// SYNs a second that are answered with cookies in all.
+    pub answers_total: u64,
     /// Prefixes whose SYNs no source or signature rule may drop.
     pub protect_prefixes: Vec<IpNet>,
     /// Local ports whose connected peers are protected like `protect_prefixes`.
@@ -148,6 +154,9 @@ pub fn resolve(
         },
         detection,
         drop_illegal_flags: value_or(file.drop_illegal_flags, false),
+        drop_strays: value_or(file.drop_strays, false),
+        answers_per_network: value_or(file.answers_per_network, 256),
+        answers_total: value_or(file.answers_total, 2_000_000),
         protect_prefixes: value_or(file.protect_prefixes, Vec::new()),
         ssh_ports: value_or(file.ssh_ports, vec![22]),
         ignore_ports: value_or(file.ignore_ports, Vec::new()),
