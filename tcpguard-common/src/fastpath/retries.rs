@@ -2,7 +2,7 @@
 //!
 //! More SYNs arrive than can be answered, so first ones are dropped, whoever sends them. A real
 //! client sends the same SYN again (4-tuple and sequence number): after 1 s and 2 s more (RFC 6298),
-//! every second (Linux with `tcp_syn_linear_timeouts`, macOS), or after 3 s (RFC 1122, older
+//! every second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older
 //! Windows). A random source does not. [`super::seen`] tells the two apart for signature rules, and
 //! without a doubt, because who passes there goes to the stack; it holds a million SYNs. Here five
 //! million come each second, who passes is answered with a cookie, and being wrong now and then
@@ -37,7 +37,8 @@ use crate::abi::RetryLine;
 const BITS: u32 = 4;
 /// Bits of a word that are the filter.
 const FILTER_BITS: u32 = 60;
-/// Half-seconds after which a word looks new again: the different numbers in its high bits, times the words.
+/// Half-seconds after which a word looks new again: the numbers that its high bits can hold, times
+/// the words of a line.
 const WRAP: u64 = 8 << (64 - FILTER_BITS);
 /// How long ago a SYN came that is now repeated, in ns: both ends of each window. None is wider than
 /// a half-second, so it touches no other half-seconds than those of its ends.
