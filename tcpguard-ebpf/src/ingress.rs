@@ -118,9 +118,7 @@ step!(step_reply(ctx: *mut xdp_md), |bench| {
     gave_up(step::reply(&mut frame, &mut bench.tables, bench.work, ifindex))
 });
 
-step!(step_limit(), |bench| {
-    gave_up(step::limit(bench.config, &mut bench.tables, bench.work))
-});
+step!(step_limit(), |bench| { gave_up(step::limit(bench.config, &mut bench.tables, bench.work)) });
 
 step!(step_budget(), |bench| {
     gave_up(step::budget(bench.config, &mut bench.tables, bench.work))

@@ -2,27 +2,27 @@
 //!
 //! More SYNs arrive than can be answered, so first ones are dropped, whoever sends them. A real
 //! client sends the same SYN again (4-tuple and sequence number): after 1 s and 2 s more (RFC 6298),
-//! every second (Linux with `tcp_syn_linear_timeouts`, macOS), or after 3 s (RFC 1122, older
-//! Windows). A random source does not. [`super::seen`] tells the two apart for signature rules, and
+//! every second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older
+//! Windows). A random source does not. `fastpath/seen.rs` tells the two apart for signature rules, and
 //! without a doubt, because who passes there goes to the stack; it holds a million SYNs. Here five
 //! million come each second, who passes is answered with a cookie, and being wrong now and then
 //! costs no more than that answer.
 //!
 //! So it is a rotating Bloom filter of half-seconds. A SYN belongs to one line of 64 bytes, which is
 //! all the memory it touches; in it each of the last eight half-seconds has a word of 60 bits, and a
-//! SYN sets [`BITS`] of them. The word says itself which half-second it holds, so nobody has to clear
-//! anything. After a pause of [`WRAP`] half-seconds, 63 s, it is taken for as young as it was before
+//! SYN sets `BITS` of them. The word says itself which half-second it holds, so nobody has to clear
+//! anything. After a pause of `WRAP` half-seconds, 63 s, it is taken for as young as it was before
 //! the pause; after any other it is known to be old.
 //!
 //! Looked for is a SYN only where a repetition would have left it: 1 s ago, 2 s ago (the SYN before
 //! that was lost on its way) and 3 s ago, each with room for timers that fire late and for jitter
-//! ([`AGES`]). What came within the last 0.4 s is a duplicate, or a tool that repeats itself, and
+//! (`AGES`). What came within the last 0.4 s is a duplicate, or a tool that repeats itself, and
 //! never passes; else a flood of few SYNs, sent over and over, would pass as a whole.
 //!
 //! *Arithmetic.* At 5 M SYN/s a half-second (0.491 s) leaves 9.4 SYNs in each of the 262,144 lines.
 //! With 4 bits each, a bit is set with probability 1 - (59/60)^37.5 = 0.47, so a SYN that was never
 //! there is found in a word with 0.47^4 = 0.048, and with the spread among lines 0.057. The windows
-//! of [`AGES`] touch 4.2 words on average: a fifth would pass (measured 21 % at 5 M/s, 6 % at 3 M/s,
+//! of `AGES` touch 4.2 words on average: a fifth would pass (measured 21 % at 5 M/s, 6 % at 3 M/s,
 //! 0.4 % at 1 M/s). That is what 16 MiB can do: five million a second for 3.4 s are 17 million SYNs,
 //! at 7.9 bits each. A fourth window, 4 s ago, would take two more words, which leaves the others
 //! 6.3 bits, and with it a third would pass; tags of a byte, first in, first out, are gone after 3 s.
@@ -37,7 +37,8 @@ use crate::abi::RetryLine;
 const BITS: u32 = 4;
 /// Bits of a word that are the filter.
 const FILTER_BITS: u32 = 60;
-/// Half-seconds after which a word looks new again: the different numbers in its high bits, times the words.
+/// Half-seconds after which a word looks new again: the numbers that its high bits can hold, times
+/// the words of a line.
 const WRAP: u64 = 8 << (64 - FILTER_BITS);
 /// How long ago a SYN came that is now repeated, in ns: both ends of each window. None is wider than
 /// a half-second, so it touches no other half-seconds than those of its ends.

@@ -142,13 +142,14 @@ fn shift<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool)
     }
 }
 
-/// See [`ladder::limit`].
+/// The fate of a SYN that the rules let pass, before it is answered: dropped on the overload rung or
+/// for its answer; `None`, it goes on.
 #[inline(always)]
 pub fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
     ladder::limit(config, tables, work)
 }
 
-/// See [`ladder::budget`].
+/// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it does.
 #[inline(always)]
 pub fn budget<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
     ladder::budget(config, tables, work)
