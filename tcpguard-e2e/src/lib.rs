@@ -6,8 +6,8 @@
 //! kernel takes it all down when that process ends, however it ends.
 //!
 //! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
-//! - [`packet`], [`raw`], [`live_frames`], [`flood`]: frames and floods, bounded in rate, number
-//!   and time.
+//! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
+//!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
@@ -21,6 +21,8 @@ pub mod foreign;
 pub mod guard;
 pub mod journald;
 pub mod lab;
+pub mod lab_filter;
+pub mod likeness;
 pub mod live_frames;
 pub mod machine;
 pub mod measure;
@@ -29,5 +31,8 @@ pub mod packet;
 pub mod random;
 pub mod raw;
 pub mod raw_client;
+#[path = "../../tcpguard-ebpf/src/recipe.rs"]
+pub mod recipe;
 pub mod server;
+pub mod shape;
 pub mod status;

@@ -10,10 +10,11 @@ use std::env;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use aya::Ebpf;
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader, Pod};
 
 use crate::netns::Netns;
+use crate::recipe::Recipe;
 
 /// Frames in a full burst: what a driver takes from its ring in one poll (`NAPI_POLL_WEIGHT`), and
 /// a quarter of a virtual interface's ring.
@@ -23,48 +24,54 @@ const PROGRAM: &str = "flood";
 /// `enum xdp_action`.
 const XDP_TX: u32 = 3;
 
+// SAFETY: numbers only, without gaps between them.
+unsafe impl Pod for Recipe {}
+
 /// The end of a cable, at which SYNs are made.
 #[derive(Debug)]
 pub struct LiveFrames {
     object: Ebpf,
-    /// The SYN that all others are made from.
+    /// As long as a SYN; what it holds is overwritten.
     frame: Vec<u8>,
     /// `struct xdp_md`.
     context: Vec<u8>,
+    /// Where the program is attached for good, and nothing arrives.
+    _nowhere: Netns,
 }
 
 impl LiveFrames {
-    /// Makes the SYNs from `frame`: source address, source port and sequence number are drawn anew
-    /// for each, the rest stays. They leave through `interface` of `host`. What is at its other
-    /// end must poll for frames (NAPI), as it does with an XDP program or with GRO.
+    /// Makes SYNs by `recipe`. They leave through `interface` of `host`. What is at its other end
+    /// must poll for frames (NAPI), as it does with an XDP program or with GRO.
     ///
     /// # Errors
-    /// Without CAP_BPF and CAP_NET_ADMIN, without `TCPGUARD_BPF_DIR`, on kernels before 5.18, and
-    /// when `frame` is no untagged TCP segment.
-    pub fn new(host: &Netns, interface: &str, frame: Vec<u8>) -> Result<Self> {
+    /// Without CAP_BPF and CAP_NET_ADMIN, without `TCPGUARD_BPF_DIR`, or on kernels before 5.18.
+    pub fn new(host: &Netns, interface: &str, recipe: &Recipe) -> Result<Self> {
+        let frame = vec![0; recipe.length as usize];
         let index = host.read(&format!("/sys/class/net/{interface}/ifindex"))?;
         // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
         let context = [0, frame.len() as u32, 0, index.trim().parse()?, 0, 0];
-        let path = object()?;
-        let mut object =
-            Ebpf::load_file(&path).with_context(|| format!("cannot load {}", path.display()))?;
+        let path = object("flood")?;
+        let mut object = EbpfLoader::new()
+            .override_global("RECIPE", recipe, true)
+            .load_file(&path)
+            .with_context(|| format!("cannot load {}", path.display()))?;
         let program: &mut Xdp = object
             .program_mut(PROGRAM)
             .with_context(|| format!("{} has no program {PROGRAM:?}", path.display()))?
             .try_into()?;
         program.load()?;
         // A program that is attached nowhere is put into the kernel's XDP dispatcher for each run
-        // and taken out again, and both wait for RCU, 20 ms and more. Over `lo` comes no packet.
-        host.run(|| program.attach("lo", XdpMode::Skb).context("cannot attach to lo").map(drop))?;
-        let frames = Self { object, frame, context: context.map(u32::to_ne_bytes).concat() };
+        // and taken out again, and both wait for RCU, 20 ms and more.
+        let nowhere = Netns::new("nowhere")?;
+        nowhere
+            .run(|| program.attach("lo", XdpMode::Skb).context("cannot attach to lo").map(drop))?;
+        let context = context.map(u32::to_ne_bytes).concat();
+        let frames = Self { object, frame, context, _nowhere: nowhere };
         // Live frames do not tell what the program has made of them.
-        let mut forged = vec![0; frames.frame.len()];
-        let trial = frames.program()?.test_run(TestRunOptions {
-            data_in: Some(&frames.frame),
-            data_out: Some(&mut forged),
-            ..TestRunOptions::new()
-        })?;
-        ensure!(trial.return_value == XDP_TX, "no SYN can be made from {:02x?}", frames.frame);
+        let trial = frames
+            .program()?
+            .test_run(TestRunOptions { data_in: Some(&frames.frame), ..TestRunOptions::new() })?;
+        ensure!(trial.return_value == XDP_TX, "no SYN can be made by {recipe:?}");
         Ok(frames)
     }
 
@@ -92,12 +99,15 @@ impl LiveFrames {
     }
 }
 
-/// The BPF object that holds the program.
-fn object() -> Result<PathBuf> {
+/// A BPF object of the kit's own.
+///
+/// # Errors
+/// Without `TCPGUARD_BPF_DIR`, or when it does not hold the object.
+pub(crate) fn object(name: &str) -> Result<PathBuf> {
     const HOW: &str = "build it with `cargo xtask build` and set TCPGUARD_BPF_DIR=target/bpf \
                        (`cargo xtask test` does both)";
     let directory = env::var_os("TCPGUARD_BPF_DIR")
         .with_context(|| format!("TCPGUARD_BPF_DIR is not set: {HOW}"))?;
-    let path = PathBuf::from(directory).join("flood.o");
+    let path = PathBuf::from(directory).join(format!("{name}.o"));
     path.canonicalize().with_context(|| format!("{} is missing: {HOW}", path.display()))
 }
