@@ -4,6 +4,7 @@ mod capture;
 mod cookies;
 mod e2e;
 mod packet;
+mod reference;
 mod replay;
 
 use anyhow::{Result, bail};
