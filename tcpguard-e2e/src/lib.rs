@@ -8,11 +8,13 @@
 //! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
 //! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
 //!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
-//! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
+//! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
+//!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
+pub mod agreed;
 pub mod clients;
 pub mod clock;
 pub mod delay;
@@ -36,3 +38,4 @@ pub mod recipe;
 pub mod server;
 pub mod shape;
 pub mod status;
+pub mod transfer;

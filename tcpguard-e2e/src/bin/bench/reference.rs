@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
+use aya::maps::Array;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 
 use crate::packet::median;
@@ -27,6 +28,8 @@ impl Reference {
         let program: &mut Xdp =
             object.program_mut("reference").context("no program")?.try_into()?;
         program.load().context("the kernel refuses the reference")?;
+        let ports = object.map_mut("PORTS").context("no list of ports")?;
+        Array::<_, u16>::try_from(ports)?.set(0, 443u16.to_be(), 0)?;
         Ok(Self(object))
     }
 

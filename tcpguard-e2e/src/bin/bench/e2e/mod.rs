@@ -7,16 +7,19 @@
 
 mod arm;
 mod attack;
+mod claims;
+mod names;
 mod record;
 mod run;
 mod table;
+mod transfers;
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use tcpguard_e2e::guard;
 use tcpguard_e2e::lab::Family;
@@ -28,8 +31,14 @@ use run::{Setting, Timing};
 
 /// Clients, a service, a flood and each defence in turn, in network namespaces; needs root and two CPUs
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench e2e", max_term_width = 100)]
+#[command(
+    name = "cargo xtask bench e2e",
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Options {
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
     /// A few minutes: one round, short windows, near clients only. Shows that all works; proves
     /// nothing about percentages
     #[arg(long)]
@@ -66,6 +75,12 @@ struct Options {
     json: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Names(names::Names),
+    Transfers(transfers::Transfers),
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Distance {
     Near,
@@ -89,7 +104,11 @@ pub fn bench(words: &[&str]) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");
     guard::binary()?;
-    options.compare()
+    match &options.scenario {
+        None => options.compare(),
+        Some(Scenario::Names(names)) => names.bench(),
+        Some(Scenario::Transfers(transfers)) => transfers.bench(),
+    }
 }
 
 impl Options {
