@@ -23,7 +23,8 @@ impl Agreed {
     /// # Errors
     /// When there is none.
     pub fn of(host: &Netns, end: &str, port: u16) -> Result<Self> {
-        let text = host.exec(&format!("ss -tinH state established {end} = :{port}"))?;
+        // -o: without it `ss` leaves out sack and ts.
+        let text = host.exec(&format!("ss -tinoH state established {end} = :{port}"))?;
         Self::parse(&text)
             .with_context(|| format!("{} has no connection with {end} {port}", host.label()))
     }

@@ -6,11 +6,14 @@
 //! `flood` of the BPF crate gives each another sender, and a whole burst lies in the receiver's
 //! ring when it wakes up.
 
-use std::env;
+use std::error::Error;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+use std::{env, io};
 
-use anyhow::{Context, Result, ensure};
-use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use anyhow::{Context, Result, bail, ensure};
+use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 
 use crate::netns::Netns;
@@ -21,6 +24,10 @@ use crate::recipe::Recipe;
 pub const BURST: u32 = 64;
 
 const PROGRAM: &str = "flood";
+/// Each call has a page pool of its own, and the kernel a number of 16 bits for each. It looks once a
+/// second which of them have got all their pages back.
+const NUMBERS_RETURN: Duration = Duration::from_secs(4);
+const RETRIES: u32 = 40;
 /// `enum xdp_action`.
 const XDP_TX: u32 = 3;
 
@@ -82,21 +89,40 @@ impl LiveFrames {
     /// # Errors
     /// When the kernel refuses, for example because the interface is down.
     pub fn send(&self, count: u32) -> Result<()> {
-        let options = TestRunOptions {
+        let options = || TestRunOptions {
             data_in: Some(&self.frame),
             ctx_in: Some(&self.context),
             repeat: count,
             attrs: TestRunAttrs::new().xdp_live_frames(BURST),
             ..TestRunOptions::new()
         };
-        self.program()?.test_run(options).context("the kernel makes no live frames")?;
-        Ok(())
+        for _ in 0..RETRIES {
+            match self.program()?.test_run(options()) {
+                Err(error) if is_out_of_numbers(&error) => sleep(NUMBERS_RETURN / RETRIES),
+                result => {
+                    result.context("the kernel makes no live frames")?;
+                    return Ok(());
+                }
+            }
+        }
+        bail!("the kernel has had no page pool for live frames for {NUMBERS_RETURN:?}")
     }
 
     fn program(&self) -> Result<&Xdp> {
         let program = self.object.program(PROGRAM).context("loaded, and never unloaded")?;
         Ok(program.try_into()?)
     }
+}
+
+fn is_out_of_numbers(error: &ProgramError) -> bool {
+    let mut source: Option<&dyn Error> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.raw_os_error() == Some(libc::ENOSPC);
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A BPF object of the kit's own.

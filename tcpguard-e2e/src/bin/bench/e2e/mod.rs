@@ -15,7 +15,7 @@ mod table;
 mod transfers;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -64,7 +64,8 @@ struct Options {
     /// Seconds in which attempts count, each run [default: 10,000 attempts in all rounds, 2 with --quick]
     #[arg(long)]
     window: Option<f64>,
-    /// tcp_syn_linear_timeouts of the clients at maximum [default: 0,4; 4 with --quick]
+    /// tcp_syn_linear_timeouts of the clients at maximum [default: 0,4 where the kernel has it, its
+    /// own with --quick]
     #[arg(long, value_delimiter = ',')]
     linear: Vec<u8>,
     /// Over IPv6
@@ -210,7 +211,8 @@ impl Options {
     }
 
     fn linear(&self) -> Vec<Option<u8>> {
-        match (self.linear.as_slice(), self.quick) {
+        const SYSCTL: &str = "/proc/sys/net/ipv4/tcp_syn_linear_timeouts";
+        match (self.linear.as_slice(), self.quick || !Path::new(SYSCTL).exists()) {
             ([], false) => vec![Some(0), Some(4)],
             ([], true) => vec![None],
             (given, _) => given.iter().copied().map(Some).collect(),
@@ -230,12 +232,19 @@ fn run_round(records: &mut [Record], timing: &Timing) -> Result<()> {
             _ if flooded => Some(run::floor(&setting)?),
             _ => None,
         };
-        let outcome = match run::run(record.arm, &setting, timing)? {
-            Ok(outcome) => outcome,
-            Err(run::Unavailable(reason)) => {
+        let outcome = match run::run(record.arm, &setting, timing) {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(run::Unavailable(reason))) => {
                 println!("  {}: not available: {reason}", record.arm.title());
                 record.unavailable = Some(reason);
                 last = before.map(|floor| (setting, floor));
+                continue;
+            }
+            // What hours have shown must not be lost for one run.
+            Err(error) => {
+                println!("  {}: failed: {error:#}", record.arm.title());
+                record.failed += 1;
+                last = None;
                 continue;
             }
         };

@@ -26,6 +26,8 @@ pub struct Record {
     pub arm: Arm,
     pub setting: Setting,
     pub runs: Vec<Run>,
+    /// Runs that the lab broke off.
+    pub failed: usize,
     /// Why there are no runs.
     pub unavailable: Option<String>,
 }
@@ -71,7 +73,7 @@ impl Run {
 
 impl Record {
     pub fn new(arm: Arm, setting: Setting) -> Self {
-        Self { arm, setting, runs: Vec::new(), unavailable: None }
+        Self { arm, setting, runs: Vec::new(), failed: 0, unavailable: None }
     }
 
     /// Clients of all runs.
@@ -118,6 +120,7 @@ impl Record {
             "cpu_ns_per_packet": spread(self.ns_per_packet()),
             "times_perfect_drop": spread(self.times_drop()),
             "marked_runs": self.marked(),
+            "failed_runs": self.failed,
             "runs": runs,
         })
     }

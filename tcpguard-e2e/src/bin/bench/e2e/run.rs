@@ -140,6 +140,8 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let service = setting.family.service();
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
     let regulars = Load::of(&lab.client, service, visitors(Home::One))?;
+    // Between the others, or they would wait for each other.
+    sleep(Duration::from_secs(1) / setting.clients / 2);
     let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
     sleep(timing.warm_up);
     let flood = flood.map(|flood| flood.start(lab)).transpose()?;

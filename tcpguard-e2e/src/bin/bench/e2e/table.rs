@@ -9,7 +9,7 @@ use super::record::{LIMITS, Record, Spread};
 use super::run::{PATIENCE, Setting};
 
 const HEAD: &str = "\
-| defence | new ≤ 1 s % (≥) | new ≤ 4 s % (≥) | known ≤ 1 s % (≥) | known ≤ 4 s % (≥) | new p50 / p99 ms | known p50 / p99 ms | × idle p50 / p99 | taken/s | CPU ns/packet (min–max) | × drop (min–max) | clients, runs |
+| defence | new ≤ 1 s % (≥) | new ≤ 4 s % (≥) | known ≤ 1 s % (≥) | known ≤ 4 s % (≥) | new p50 / p99 ms | known p50 / p99 ms | × idle p50 / p99 | taken/s (min–max) | CPU ns/packet (min–max) | × drop (min–max) | clients, runs |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
@@ -49,10 +49,11 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
     }
     let (strangers, regulars) = (record.strangers(), record.regulars());
     let shares = |attempts: &Attempts| LIMITS.map(|limit| share(attempts, limit)).join(" | ");
-    let marked = match record.marked() {
+    let flaw = |count: usize, word: &str| match count {
         0 => String::new(),
-        marked => format!(", {marked} marked"),
+        count => format!(", {count} {word}"),
     };
+    let flaws = flaw(record.marked(), "marked") + &flaw(record.failed, "failed");
     let flooded = record.setting.rate.is_some();
     let spread = |spread: Option<Spread>, digits: usize| match spread.filter(|_| flooded) {
         None => "–".to_owned(),
@@ -60,14 +61,14 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
             format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
         }
     };
-    let taken = record.taken().map_or("–".to_owned(), |taken| format!("{:.0}", taken.median));
     format!(
-        "| {title} | {} | {} | {} | {} | {} | {taken} | {} | {} | {}, {}{marked} |\n",
+        "| {title} | {} | {} | {} | {} | {} | {} | {} | {} | {}, {}{flaws} |\n",
         shares(&strangers),
         shares(&regulars),
         quantiles(&strangers),
         quantiles(&regulars),
         idle.map_or("–".to_owned(), |idle| times(&strangers, &idle.strangers())),
+        spread(record.taken(), 0),
         spread(record.ns_per_packet(), 0),
         spread(record.times_drop(), 2),
         strangers.0.len(),
