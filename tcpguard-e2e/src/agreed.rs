@@ -1,6 +1,9 @@
 //! What two ends of a connection have agreed on, as `ss` tells it.
 
-use anyhow::{Context, Result};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
 
 use crate::netns::Netns;
 
@@ -21,12 +24,19 @@ impl Agreed {
     /// That of the connection of `host` with `end` (`sport` or `dport`) equal to `port`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none within 3 s: at one end a connection is open before it is at the other.
     pub fn of(host: &Netns, end: &str, port: u16) -> Result<Self> {
-        // -o: without it `ss` leaves out sack and ts.
-        let text = host.exec(&format!("ss -tinoH state established {end} = :{port}"))?;
-        Self::parse(&text)
-            .with_context(|| format!("{} has no connection with {end} {port}", host.label()))
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let begun = Instant::now();
+        loop {
+            // -o: without it `ss` leaves out sack and ts.
+            let text = host.exec(&format!("ss -tinoH state established {end} = :{port}"))?;
+            match Self::parse(&text) {
+                Some(agreed) => return Ok(agreed),
+                None if begun.elapsed() < PATIENCE => sleep(Duration::from_millis(50)),
+                None => bail!("{} has no connection with {end} {port}", host.label()),
+            }
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {

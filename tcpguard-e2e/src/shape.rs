@@ -141,7 +141,7 @@ fn write_recipe(mut frame: Vec<u8>, vary: u32, sources: Sources) -> Result<Recip
     let in_frame = |kind| option_at(&frame[tcp + 20..], kind).map_or(0, |at| tcp + 20 + at + 2);
     let (mss_at, timestamp_at) = (in_frame(2), in_frame(8));
     ensure!(
-        length <= 8 * FRAME_WORDS && (length | mss_at | timestamp_at) % 2 == 0,
+        length <= 8 * FRAME_WORDS && (length | mss_at | timestamp_at).is_multiple_of(2),
         "the generator cannot make SYNs from {frame:02x?}"
     );
     let mut varying = vec![tcp..tcp + 2, tcp + 4..tcp + 8, tcp + 16..tcp + 18];
