@@ -97,7 +97,7 @@ const ATTEMPTS: f64 = 10_000.0;
 /// # Errors
 /// Without root or the guard's binary, or when the lab fails.
 pub fn bench(words: &[&str]) -> Result<()> {
-    let words = std::iter::once("bench").chain(words.iter().copied());
+    let words = std::iter::once("cargo xtask bench e2e").chain(words.iter().copied());
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
         Err(error) => error.exit(),
