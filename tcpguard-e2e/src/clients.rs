@@ -1,7 +1,7 @@
 //! Legitimate load: new connections at a steady rate, and what became of each.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketFlags, SocketType, bind, connect, send, socket_with,
+};
 
 use crate::clock::boot_ns;
+use crate::lab::Family;
 use crate::netns::Netns;
 use crate::server::{REQUEST, RESPONSE};
 
@@ -25,8 +28,30 @@ pub const PATIENCE: Duration = Duration::from_millis(3500);
 pub struct Attempt {
     /// When the first SYN was sent, in nanoseconds since boot.
     pub at: u64,
+    /// How long it took until the connection was open, if it ever was.
+    pub connected: Option<Duration>,
     /// How long it took until the response was there; `None` if it failed.
     pub took: Option<Duration>,
+}
+
+/// Where a load's connections come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Home {
+    /// All from the client's own address.
+    One,
+    /// Each from another address that was never heard of, at most 65,535 in all.
+    Strangers,
+}
+
+/// People who want to connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitors {
+    /// New connections per second.
+    pub rate: u32,
+    /// Where from.
+    pub home: Home,
+    /// When each gives up.
+    pub patience: Duration,
 }
 
 /// Attempts that have ended, the earliest ended first.
@@ -45,14 +70,27 @@ impl Attempts {
     /// Without any attempt: a share of nothing would prove nothing.
     pub fn share_within(&self, limit: Duration) -> f64 {
         assert!(!self.0.is_empty(), "no attempt was made");
-        let in_time = self.0.iter().filter(|a| a.took.is_some_and(|took| took <= limit)).count();
-        in_time as f64 / self.0.len() as f64
+        self.within(limit) as f64 / self.0.len() as f64
     }
 
     /// The time within which the given share (0 to 1) of the successful attempts were done, or
     /// `None` when none succeeded.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let mut took: Vec<_> = self.0.iter().filter_map(|a| a.took).collect();
+        took.sort();
+        let last = took.len().checked_sub(1)?;
+        Some(took[(last as f64 * share).round() as usize])
+    }
+
+    /// How many got their response within `limit`.
+    pub fn within(&self, limit: Duration) -> usize {
+        self.0.iter().filter(|a| a.took.is_some_and(|took| took <= limit)).count()
+    }
+
+    /// The time within which the given share (0 to 1) of all attempts had an open connection; those
+    /// that never had one count as `patience`. `None` without attempts.
+    pub fn connect_quantile(&self, share: f64, patience: Duration) -> Option<Duration> {
+        let mut took: Vec<_> = self.0.iter().map(|a| a.connected.unwrap_or(patience)).collect();
         took.sort();
         let last = took.len().checked_sub(1)?;
         Some(took[(last as f64 * share).round() as usize])
@@ -87,10 +125,18 @@ impl Load {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(host: &Netns, service: SocketAddr, rate: u32) -> Result<Self> {
+        Self::of(host, service, Visitors { rate, home: Home::One, patience: PATIENCE })
+    }
+
+    /// Opens the connections of `visitors` from `host`, which must be a lab's client, to `service`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn of(host: &Netns, service: SocketAddr, visitors: Visitors) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(Mutex::new(Attempts::default()));
         let (stopped, log) = (Arc::clone(&stop), Arc::clone(&ended));
-        let thread = host.spawn("clients", move || run(service, rate, &stopped, &log))?;
+        let thread = host.spawn("clients", move || run(service, visitors, &stopped, &log))?;
         Ok(Self { stop, ended, thread: Some(thread) })
     }
 
@@ -125,7 +171,7 @@ struct Connection {
     stream: TcpStream,
     begun: Instant,
     at: u64,
-    asked: bool,
+    connected: Option<Duration>,
 }
 
 enum Progress {
@@ -135,28 +181,32 @@ enum Progress {
 }
 
 impl Connection {
-    fn begin(service: SocketAddr) -> Result<Self> {
+    fn begin(service: SocketAddr, from: Option<IpAddr>) -> Result<Self> {
         let family = if service.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        if let Some(from) = from {
+            bind(&socket, &SocketAddr::new(from, 0))
+                .with_context(|| format!("cannot connect from {from}"))?;
+        }
         let (begun, at) = (Instant::now(), boot_ns());
         match connect(&socket, &service) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).context("cannot connect"),
         }
-        Ok(Self { stream: TcpStream::from(socket), begun, at, asked: false })
+        Ok(Self { stream: TcpStream::from(socket), begun, at, connected: None })
     }
 
     fn wants(&self) -> PollFlags {
-        if self.asked { PollFlags::IN } else { PollFlags::OUT }
+        if self.connected.is_some() { PollFlags::IN } else { PollFlags::OUT }
     }
 
     fn advance(&mut self) -> Progress {
         if !matches!(self.stream.take_error(), Ok(None)) {
             return Progress::Failed;
         }
-        if !self.asked {
-            self.asked = true;
+        if self.connected.is_none() {
+            self.connected = Some(self.begun.elapsed());
             return match send(self.stream.as_fd(), REQUEST, SendFlags::NOSIGNAL) {
                 Ok(length) if length == REQUEST.len() => Progress::Waiting,
                 _ => Progress::Failed,
@@ -170,9 +220,16 @@ impl Connection {
     }
 }
 
-fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts>) -> Result<()> {
+fn run(
+    service: SocketAddr,
+    visitors: Visitors,
+    stop: &AtomicBool,
+    ended: &Mutex<Attempts>,
+) -> Result<()> {
     const LOOK_UP: Duration = Duration::from_millis(20);
-    let interval = Duration::from_secs(1) / rate;
+    let interval = Duration::from_secs(1) / visitors.rate;
+    let family = if service.is_ipv4() { Family::V4 } else { Family::V6 };
+    let mut strangers = (1..=u16::MAX).map(|number| family.stranger(number));
     let mut open: Vec<Connection> = Vec::new();
     let mut next = Instant::now();
     loop {
@@ -181,7 +238,11 @@ fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts
             return Ok(());
         }
         while !stopping && next <= Instant::now() {
-            open.push(Connection::begin(service)?);
+            let from = match visitors.home {
+                Home::One => None,
+                Home::Strangers => Some(strangers.next().context("no stranger is left")?),
+            };
+            open.push(Connection::begin(service, from)?);
             next += interval;
         }
         let wait = match stopping {
@@ -196,7 +257,7 @@ fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts
         open.retain_mut(|connection| {
             let progress = match ready.next() {
                 Some(true) => connection.advance(),
-                _ if connection.begun.elapsed() > PATIENCE => Progress::Failed,
+                _ if connection.begun.elapsed() > visitors.patience => Progress::Failed,
                 _ => Progress::Waiting,
             };
             let took = match progress {
@@ -204,7 +265,11 @@ fn run(service: SocketAddr, rate: u32, stop: &AtomicBool, ended: &Mutex<Attempts
                 Progress::Done => Some(connection.begun.elapsed()),
                 Progress::Failed => None,
             };
-            lock(ended).0.push(Attempt { at: connection.at, took });
+            lock(ended).0.push(Attempt {
+                at: connection.at,
+                connected: connection.connected,
+                took,
+            });
             false
         });
     }
@@ -215,9 +280,9 @@ mod tests {
     use super::*;
 
     fn attempts(took_ms: &[Option<u64>]) -> Attempts {
-        let attempt = |(at, took): (usize, &Option<u64>)| Attempt {
-            at: at as u64,
-            took: took.map(Duration::from_millis),
+        let attempt = |(at, took): (usize, &Option<u64>)| {
+            let took = took.map(Duration::from_millis);
+            Attempt { at: at as u64, connected: took, took }
         };
         Attempts(took_ms.iter().enumerate().map(attempt).collect())
     }
@@ -240,5 +305,13 @@ mod tests {
         let attempts = attempts(&[Some(3), None, Some(1), Some(2)]);
         assert_eq!(attempts.quantile(0.5), Some(Duration::from_millis(2)));
         assert_eq!(attempts.quantile(1.0), Some(Duration::from_millis(3)));
+    }
+
+    #[test]
+    fn who_never_connected_has_waited_as_long_as_his_patience() {
+        let attempts = attempts(&[Some(3), None, Some(1)]);
+        let median = attempts.connect_quantile(0.5, PATIENCE);
+        assert_eq!(median, Some(Duration::from_millis(3)));
+        assert_eq!(attempts.connect_quantile(1.0, PATIENCE), Some(PATIENCE));
     }
 }

@@ -1,7 +1,6 @@
 //! A slow link: forwards frames between two interfaces and holds one direction back.
 //!
-//! This is what `tc qdisc add … netem delay 100ms 20ms` does; in user space it also works on
-//! kernels built without netem.
+//! This is what `tc qdisc add … netem delay 100ms 20ms` does, for kernels built without netem.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,6 +30,12 @@ impl Delay {
     /// A client on another continent.
     pub const FAR: Self =
         Self { mean: Duration::from_millis(100), jitter: Duration::from_millis(20) };
+
+    /// The same for `tc`.
+    pub(crate) fn as_netem(self) -> String {
+        let (mean, jitter) = (self.mean.as_micros(), self.jitter.as_micros());
+        format!("netem delay {mean}us {jitter}us limit 100000")
+    }
 
     fn draw(self, random: &mut Random) -> Duration {
         let spread = random.between(0, 2 * self.jitter.as_nanos() as u64);

@@ -1,6 +1,6 @@
 //! SYN floods, always bounded in rate, number and time.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
@@ -10,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::setpriority_process;
 
 use crate::clock::boot_ns;
-use crate::lab::{ATTACKER_MAC, EDGE_MAC, EDGE_PORT, INTERFACE, Lab};
+use crate::lab::{EDGE_PORT, INTERFACE, Lab};
 use crate::live_frames::{BURST, LiveFrames};
-use crate::packet::{Segment, flags, linux_syn_options, mss_option};
-use crate::random::Random;
 use crate::raw::{MAX_BATCH, PacketSocket};
+pub use crate::shape::{Shape, Sources};
+use crate::shape::{Writer, recipes};
 
 /// The highest rate a flood may ask for, in SYNs per second.
 pub const MAX_RATE: u32 = 1_000_000;
@@ -46,31 +46,10 @@ pub enum Delivery {
     /// One by one through the attacker's interface and the bridge, as socket buffers.
     OneByOne,
     /// In bursts of [`BURST`] and straight into the guarded host's ring, as from a network card:
-    /// the means to measure what a packet costs. For [`Shape::Bare`] from [`Sources::Random`], and
-    /// in a lab that is measured.
+    /// the means to measure what a packet costs, in a lab that is measured.
     Bursts,
-}
-
-/// What the SYNs of a flood have in common.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shape {
-    /// No options, window 512, TTL 64: what hping3 and most bots send.
-    Bare,
-    /// Like [`Shape::Bare`], but an MSS option, and MSS and window random.
-    RandomWindowMss,
-    /// Like [`Shape::Bare`], but with a random TTL (33 to 255).
-    RandomTtl,
-    /// As a Linux host sends it, so that no signature tells it from clients.
-    Linux,
-}
-
-/// Where a flood's SYNs claim to come from.
-#[derive(Clone, Copy, Debug)]
-pub enum Sources {
-    /// Another global unicast address each time, never one of the lab's.
-    Random,
-    /// One address; only the port changes.
-    One(IpAddr),
+    /// Likewise, as many as the machine can make; the flood's rate is not looked at.
+    Unpaced,
 }
 
 /// A flood that comes and goes.
@@ -124,8 +103,8 @@ impl Flood {
     /// Starts it and returns when the first SYN is out.
     ///
     /// # Errors
-    /// When it asks for more than [`MAX_RATE`] or [`MAX_DURATION`], or for a delivery that it is
-    /// not made for, or the interface cannot be opened.
+    /// When it asks for more than [`MAX_RATE`] or [`MAX_DURATION`], or for bursts in a lab that is
+    /// not measured, or the interface cannot be opened.
     pub fn start(self, lab: &Lab) -> Result<RunningFlood> {
         ensure!(
             (1..=MAX_RATE).contains(&self.rate) && self.duration <= MAX_DURATION,
@@ -136,19 +115,17 @@ impl Flood {
         let thread = match self.delivery {
             Delivery::OneByOne => lab.attacker.spawn("flood", move || {
                 let mut writer = SocketWriter::new(&self)?;
-                self.send(&shared, 1, |count| writer.send(count))
+                self.send(&shared, 1, MAX_BATCH as u64, |count| writer.send(count))
             })?,
-            Delivery::Bursts => {
-                ensure!(
-                    self.shape == Shape::Bare && matches!(self.sources, Sources::Random),
-                    "bursts are of bare SYNs from random sources"
-                );
+            Delivery::Bursts | Delivery::Unpaced => {
                 ensure!(lab.receiver.is_some(), "bursts are for measured labs: others do not poll");
-                let mut frame = Vec::new();
-                Writer::new(&self).write(&mut frame);
-                let frames = LiveFrames::new(&lab.wire, EDGE_PORT, frame)?;
-                lab.wire.spawn("flood", move || {
-                    self.send(&shared, BURST.into(), |count| frames.send(count as u32))
+                let mut generators = Generators::new(&self, lab)?;
+                lab.wire.spawn("flood", move || match self.delivery {
+                    Delivery::Unpaced => self.send_unpaced(&shared, |count| generators.send(count)),
+                    _ => {
+                        let least = self.burst();
+                        self.send(&shared, least, least, |count| generators.send(count))
+                    }
                 })?
             }
         };
@@ -172,16 +149,23 @@ impl Flood {
         (on.as_nanos() * u128::from(self.rate) / 1_000_000_000) as u64
     }
 
-    /// Sends what is due by `send` until the end, from `least` to [`MAX_BATCH`] SYNs at once.
+    /// SYNs that the generator makes at once. A call costs the kernel some 10 µs, so there are fewer
+    /// of them where there are many SYNs; three bursts still fit into a virtual interface's ring.
+    fn burst(&self) -> u64 {
+        u64::from(if self.rate > 200_000 { 3 * BURST } else { BURST })
+    }
+
+    /// Sends what is due by `send` until the end, from `least` to `most` SYNs at once.
     fn send(
         &self,
         progress: &Progress,
         least: u64,
+        most: u64,
         mut send: impl FnMut(u64) -> Result<()>,
     ) -> Result<FloodReport> {
         // At most one batch a turn keeps bursts, also those after a stall, far below the 256 places
         // of a virtual interface's ring; turns are short enough to reach twice the rate.
-        let turn = Duration::from_secs(MAX_BATCH as u64 / 2) / self.rate;
+        let turn = Duration::from_secs(most / 2) / self.rate;
         let turn = turn.min(Duration::from_micros(200));
         be_a_machine_of_its_own()?;
         let (mut sent, mut last) = (0, 0);
@@ -192,7 +176,7 @@ impl Flood {
         while !progress.stop.load(Ordering::Relaxed) {
             let elapsed = start.elapsed();
             let over = elapsed >= self.duration;
-            let batch = (self.due(elapsed) - sent).min(MAX_BATCH as u64);
+            let batch = (self.due(elapsed) - sent).min(most);
             if batch >= least || over && batch > 0 {
                 send(batch)?;
                 sent += batch;
@@ -207,6 +191,63 @@ impl Flood {
             sleep(next_turn - now);
         }
         Ok(FloodReport { sent, started, ended: last })
+    }
+}
+
+impl Flood {
+    /// Sends as fast as `send` can, pauses apart. The kernel's set-up for a call costs some 10 µs,
+    /// so calls are long.
+    fn send_unpaced(
+        &self,
+        progress: &Progress,
+        mut send: impl FnMut(u64) -> Result<()>,
+    ) -> Result<FloodReport> {
+        const CALL: u64 = 128 * BURST as u64;
+        let (mut sent, start, started) = (0, Instant::now(), boot_ns());
+        let mut last = started;
+        progress.started.store(started, Ordering::Release);
+        // Gives way to clients and services, which stand for machines of their own.
+        setpriority_process(None, 0).context("cannot set the flood's priority")?;
+        while !progress.stop.load(Ordering::Relaxed) && start.elapsed() < self.duration {
+            let pause = self.pulses.map_or(Duration::ZERO, |p| p.left_of_pause(start.elapsed()));
+            if pause > Duration::ZERO {
+                sleep(pause.min(Duration::from_millis(20)));
+                continue;
+            }
+            send(CALL)?;
+            sent += CALL;
+            progress.sent.store(sent, Ordering::Relaxed);
+            last = boot_ns();
+        }
+        Ok(FloodReport { sent, started, ended: last })
+    }
+}
+
+impl Pulses {
+    /// How long the pause goes on that a flood is in after `elapsed`; zero while it sends.
+    fn left_of_pause(self, elapsed: Duration) -> Duration {
+        let period = (self.on + self.off).as_nanos();
+        let within = Duration::from_nanos((elapsed.as_nanos() % period) as u64);
+        if within < self.on { Duration::ZERO } else { self.on + self.off - within }
+    }
+}
+
+/// The generators of a flood's shapes, each in its turn.
+struct Generators {
+    frames: Vec<LiveFrames>,
+    calls: usize,
+}
+
+impl Generators {
+    fn new(flood: &Flood, lab: &Lab) -> Result<Self> {
+        let recipes = recipes(flood.target, flood.shape, flood.sources)?;
+        let frames = recipes.iter().map(|recipe| LiveFrames::new(&lab.wire, EDGE_PORT, recipe));
+        Ok(Self { frames: frames.collect::<Result<_>>()?, calls: 0 })
+    }
+
+    fn send(&mut self, count: u64) -> Result<()> {
+        self.calls += 1;
+        self.frames[self.calls % self.frames.len()].send(count as u32)
     }
 }
 
@@ -272,7 +313,8 @@ struct SocketWriter {
 impl SocketWriter {
     fn new(flood: &Flood) -> Result<Self> {
         let socket = PacketSocket::send_only(INTERFACE).context("the attacker's interface")?;
-        Ok(Self { socket, writer: Writer::new(flood), frames: vec![Vec::new(); MAX_BATCH] })
+        let writer = Writer::new(flood.target, flood.shape, flood.sources);
+        Ok(Self { socket, writer, frames: vec![Vec::new(); MAX_BATCH] })
     }
 
     fn send(&mut self, count: u64) -> Result<()> {
@@ -284,72 +326,6 @@ impl SocketWriter {
         }
         Ok(())
     }
-}
-
-/// Writes the SYNs of one flood.
-struct Writer {
-    segment: Segment,
-    shape: Shape,
-    sources: Sources,
-    random: Random,
-}
-
-impl Writer {
-    fn new(flood: &Flood) -> Self {
-        let mut segment = Segment::new(flood.target, flood.target, flags::SYN);
-        segment.src_mac = ATTACKER_MAC;
-        segment.dst_mac = EDGE_MAC;
-        segment.window = 512;
-        if flood.shape == Shape::Linux {
-            segment.window = 64_240;
-            segment.dont_fragment = true;
-            segment.options = linux_syn_options(1460, 0);
-        }
-        Self { segment, shape: flood.shape, sources: flood.sources, random: Random::new(boot_ns()) }
-    }
-
-    fn write(&mut self, frame: &mut Vec<u8>) {
-        let random = &mut self.random;
-        let source = match (self.sources, self.segment.dst.ip()) {
-            (Sources::One(source), _) => source,
-            (Sources::Random, IpAddr::V4(_)) => random_v4(random).into(),
-            (Sources::Random, IpAddr::V6(_)) => random_v6(random).into(),
-        };
-        let bits = random.bits();
-        self.segment.src = SocketAddr::new(source, 1024 | bits as u16);
-        self.segment.seq = (bits >> 16) as u32;
-        let bits = random.bits();
-        match self.shape {
-            Shape::Bare => {}
-            Shape::RandomWindowMss => {
-                self.segment.window = bits as u16;
-                self.segment.options = mss_option(536 + (bits >> 16) as u16 % 925);
-            }
-            Shape::RandomTtl => self.segment.ttl = 33 + (bits % 223) as u8,
-            Shape::Linux => {
-                self.segment.ip_id = bits as u16;
-                self.segment.options = linux_syn_options(1460, (bits >> 16) as u32);
-            }
-        }
-        self.segment.write_frame(frame);
-    }
-}
-
-/// A unicast address that Linux accepts as a source and that no lab uses.
-fn random_v4(random: &mut Random) -> Ipv4Addr {
-    loop {
-        let octets = (random.bits() as u32).to_be_bytes();
-        if !matches!(octets[0], 0 | 10 | 127 | 224..) {
-            return octets.into();
-        }
-    }
-}
-
-/// An address of the global unicast space, 2000::/3.
-fn random_v6(random: &mut Random) -> Ipv6Addr {
-    let mut octets = (u128::from(random.bits()) << 64 | u128::from(random.bits())).to_be_bytes();
-    octets[0] = 0x20 | octets[0] & 0x1f;
-    octets.into()
 }
 
 /// An attacker's machine does not wait for the guarded host's CPU: this thread gets the highest
@@ -380,50 +356,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_lasts_until_the_next_pulse() {
+        let pulses = Pulses { on: Duration::from_millis(500), off: Duration::from_millis(2750) };
+        for (at, left) in [(0, 0), (499, 0), (500, 2750), (3249, 1), (3250, 0), (3800, 2700)] {
+            let left = Duration::from_millis(left);
+            assert_eq!(pulses.left_of_pause(Duration::from_millis(at)), left, "after {at} ms");
+        }
+    }
+
+    #[test]
     fn pulses_send_nothing_while_off() {
         let flood = flood(Some(Pulses { on: Duration::from_secs(2), off: Duration::from_secs(1) }));
         for (at, due) in [(1, 1000), (2, 2000), (3, 2000), (4, 3000), (6, 4000), (10, 7000)] {
             assert_eq!(flood.due(Duration::from_secs(at)), due, "after {at} s");
-        }
-    }
-
-    #[test]
-    fn random_sources_are_unicast_and_never_the_labs() {
-        let mut random = Random::new(1);
-        for _ in 0..100_000 {
-            let v4 = random_v4(&mut random);
-            assert!(!v4.is_multicast() && !v4.is_loopback() && !v4.is_broadcast(), "{v4}");
-            assert_ne!(v4.octets()[0], 10, "{v4} could be in a lab");
-            let v6 = random_v6(&mut random);
-            assert_eq!(v6.octets()[0] & 0xe0, 0x20, "{v6} is not global unicast");
-        }
-    }
-
-    #[test]
-    fn each_shape_keeps_what_it_promises() {
-        for (shape, options, ttl, window) in [
-            (Shape::Bare, 0, true, true),
-            (Shape::RandomWindowMss, 4, true, false),
-            (Shape::RandomTtl, 0, false, true),
-            (Shape::Linux, 20, true, true),
-        ] {
-            let mut writer = Writer::new(&Flood { shape, ..flood(None) });
-            let mut frame = Vec::new();
-            let syns: Vec<_> = (0..100)
-                .map(|_| {
-                    writer.write(&mut frame);
-                    Segment::parse(&frame).unwrap()
-                })
-                .collect();
-            assert!(syns.iter().all(|syn| syn.flags == flags::SYN));
-            assert!(syns.iter().all(|syn| syn.options.len() == options), "{shape:?}");
-            assert_eq!(syns.iter().all(|syn| syn.ttl == syns[0].ttl), ttl, "{shape:?}: TTL");
-            assert_eq!(
-                syns.iter().all(|syn| syn.window == syns[0].window),
-                window,
-                "{shape:?}: window"
-            );
-            assert!(syns.iter().any(|syn| syn.src.ip() != syns[0].src.ip()), "{shape:?}: sources");
         }
     }
 }

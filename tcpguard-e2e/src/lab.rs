@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 
 use crate::delay::{Delay, DelayLine};
 use crate::foreign::{ForeignXdp, Verdict};
+use crate::lab_filter::{Filter, LabFilter};
 use crate::measure::Receiver;
 use crate::netns::Netns;
 use crate::packet::Mac;
@@ -78,6 +79,15 @@ impl Family {
         match self {
             Self::V4 => IpAddr::V4(CLIENT_V4),
             Self::V6 => IpAddr::V6(CLIENT_V6),
+        }
+    }
+
+    /// The `number`th of the addresses that the client's kernel owns beside its own, for people of
+    /// whom the guard has never heard; in a /64 of its own over IPv6.
+    pub const fn stranger(self, number: u16) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::new(10, 79, (number >> 8) as u8, number as u8)),
+            Self::V6 => IpAddr::V6(Ipv6Addr::new(0xfd79, 0, 0, number, 0, 0, 0, 1)),
         }
     }
 
@@ -169,6 +179,7 @@ impl Lab {
                 connect(&wire, "client", &client, CLIENT_MAC, Some("br0"))?;
                 None
             }
+            Some(delay) if netem(&wire, &client, delay)? => None,
             Some(delay) => {
                 wire.ip(&[
                     "link add slow type veth peer name fast",
@@ -195,6 +206,15 @@ impl Lab {
         ForeignXdp::attach(&self.wire, EDGE_PORT, Verdict::Pass)
     }
 
+    /// Takes native answers too, and drops those to forged sources where they come out of the cable:
+    /// on their way to nobody they would cost this machine more than the flood does.
+    ///
+    /// # Errors
+    /// Without CAP_BPF and CAP_NET_ADMIN.
+    pub fn drop_backscatter(&self) -> Result<LabFilter> {
+        LabFilter::attach(&self.wire, EDGE_PORT, Filter::NoBackscatter, true)
+    }
+
     /// Frames that the wire lost because the edge was too busy to take them.
     ///
     /// # Errors
@@ -203,6 +223,18 @@ impl Lab {
         Ok(self.wire.interface_counter(EDGE_PORT, "tx_dropped")?
             + self.attacker.interface_counter(INTERFACE, "tx_dropped")?)
     }
+}
+
+/// Connects the client by a slow link of the kernel's own, if it has one (`CONFIG_NET_SCH_NETEM`).
+fn netem(wire: &Netns, client: &Netns, delay: Delay) -> Result<bool> {
+    let trial = client.exec(&format!("tc qdisc add dev lo root {}", delay.as_netem()));
+    if trial.is_err() {
+        return Ok(false);
+    }
+    client.exec("tc qdisc del dev lo root")?;
+    connect(wire, "client", client, CLIENT_MAC, Some("br0"))?;
+    client.exec(&format!("tc qdisc add dev {INTERFACE} root {}", delay.as_netem()))?;
+    Ok(true)
 }
 
 /// A cable between `port` in `wire` and `eth0` in `host`, with frames as on a real wire: complete
@@ -244,7 +276,10 @@ fn address(edge: &Netns, client: &Netns) -> Result<()> {
         &format!("neighbour add {CLIENT_V6} lladdr {client_mac} dev {INTERFACE}"),
         &format!("neighbour add {RAW_CLIENT_V4} lladdr {client_mac} dev {INTERFACE}"),
         &format!("neighbour add {RAW_CLIENT_V6} lladdr {client_mac} dev {INTERFACE}"),
+        &format!("route add 10.79.0.0/16 via {CLIENT_V4}"),
+        &format!("route add fd79::/32 via {CLIENT_V6}"),
     ])?;
+    client.sysctl("net.ipv6.ip_nonlocal_bind", "1")?;
     client.ip(&[
         &format!("address add {CLIENT_V4}/24 dev {INTERFACE}"),
         &format!("address add {CLIENT_V6}/64 dev {INTERFACE} nodad"),
@@ -252,6 +287,9 @@ fn address(edge: &Netns, client: &Netns) -> Result<()> {
         &format!("route add fd77::/64 dev {INTERFACE}"),
         &format!("neighbour add {EDGE_V4} lladdr {edge_mac} dev {INTERFACE}"),
         &format!("neighbour add {EDGE_V6} lladdr {edge_mac} dev {INTERFACE}"),
+        // Strangers' addresses: all of them, without a list.
+        "route add local 10.79.0.0/16 dev lo",
+        "route add local fd79::/32 dev lo",
     ])
 }
 

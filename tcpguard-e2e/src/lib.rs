@@ -6,13 +6,15 @@
 //! kernel takes it all down when that process ends, however it ends.
 //!
 //! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
-//! - [`packet`], [`raw`], [`live_frames`], [`flood`]: frames and floods, bounded in rate, number
-//!   and time.
-//! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
+//! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
+//!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
+//! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
+//!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
+pub mod agreed;
 pub mod clients;
 pub mod clock;
 pub mod delay;
@@ -21,6 +23,8 @@ pub mod foreign;
 pub mod guard;
 pub mod journald;
 pub mod lab;
+pub mod lab_filter;
+pub mod likeness;
 pub mod live_frames;
 pub mod machine;
 pub mod measure;
@@ -29,5 +33,9 @@ pub mod packet;
 pub mod random;
 pub mod raw;
 pub mod raw_client;
+#[path = "../../tcpguard-ebpf/src/recipe.rs"]
+pub mod recipe;
 pub mod server;
+pub mod shape;
 pub mod status;
+pub mod transfer;

@@ -109,6 +109,19 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// The lower end of the 95 % confidence interval of a share of which `successes` of `trials` were
+/// seen (Wilson 1927): what may be claimed of it, 0 to 1. Nothing may be claimed without trials.
+pub fn lower_bound(successes: usize, trials: usize) -> f64 {
+    const Z: f64 = 1.959_964;
+    if trials == 0 {
+        return 0.0;
+    }
+    let (n, p) = (trials as f64, successes as f64 / trials as f64);
+    let square = Z * Z / n;
+    let spread = Z * (p * (1.0 - p) / n + square / (4.0 * n)).sqrt();
+    ((p + square / 2.0 - spread) / (1.0 + square)).max(0.0)
+}
+
 /// Reception outside a thread is a softirq, which comes before every process. As a thread it needs
 /// a real-time policy for that: a ring of 256 frames is full after 2.5 ms of a flood.
 fn wait_for_no_process(thread: Pid) -> Result<()> {
@@ -147,6 +160,15 @@ mod tests {
         let cost = Reading { cpu_ns: 31_000, packets: 20 }.since(&earlier);
         assert_eq!(cost.ns_per_packet(), 3_000.0);
         assert_eq!(cost.load(Duration::from_micros(60)), 0.5);
+    }
+
+    #[test]
+    fn ten_thousand_successes_allow_to_claim_three_nines() {
+        let bound = lower_bound(10_000, 10_000);
+        assert!((0.99961..0.99963).contains(&bound), "{bound}");
+        assert!((lower_bound(50, 100) - 0.4038).abs() < 0.0001);
+        assert_eq!(lower_bound(0, 100), 0.0);
+        assert_eq!(lower_bound(0, 0), 0.0);
     }
 
     #[test]

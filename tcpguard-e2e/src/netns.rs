@@ -16,7 +16,7 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{Signal, getpid, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, set_parent_process_death_signal, setpriority_process};
 use rustix::thread::{
     CpuSet, LinkNameSpaceType, UnshareFlags, move_into_link_name_space, sched_setaffinity,
     unshare_unsafe,
@@ -44,7 +44,8 @@ impl Netns {
         Ok(namespace)
     }
 
-    /// Keeps the threads of [`Self::run`] and [`Self::spawn`] on one CPU from now on.
+    /// Keeps the threads of [`Self::run`] and [`Self::spawn`] on one CPU from now on, where they
+    /// come before ordinary processes: they stand for a machine of their own.
     pub fn keep_on_cpu(&mut self, cpu: usize) {
         self.cpu = Some(cpu);
     }
@@ -203,6 +204,7 @@ impl Netns {
             cpus.set(cpu);
             sched_setaffinity(None, &cpus)
                 .with_context(|| format!("cannot keep {} on CPU {cpu}", self.label))?;
+            setpriority_process(None, -20).context("cannot raise a thread's priority")?;
         }
         Ok(())
     }

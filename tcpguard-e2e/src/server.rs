@@ -1,4 +1,5 @@
-//! The service under attack: answers each request with a few bytes.
+//! The service under attack: answers each request with a few bytes, or carries out an order of
+//! [`crate::transfer`].
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
@@ -12,6 +13,7 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use crate::lab::BACKLOG;
 use crate::netns::Netns;
+use crate::transfer;
 
 /// What a client sends.
 pub const REQUEST: &[u8; 4] = b"ping";
@@ -99,10 +101,15 @@ fn answer(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) -> Resu
                 return true;
             }
             let mut request = [0; REQUEST.len()];
-            if client.read(&mut request).is_ok_and(|length| request[..length] == *REQUEST)
-                && client.write_all(RESPONSE).is_ok()
+            let read = client.read(&mut request);
+            if read.is_ok_and(|length| request[..length] == *REQUEST) {
+                if client.write_all(RESPONSE).is_ok() {
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            } else if [transfer::PULL, transfer::PUSH].contains(&&request)
+                && let Ok(client) = client.try_clone()
             {
-                served.fetch_add(1, Ordering::Relaxed);
+                transfer::serve(client, request);
             }
             false
         });

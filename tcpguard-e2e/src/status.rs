@@ -34,6 +34,11 @@ impl Status {
         Ok(Self(document))
     }
 
+    /// All of it.
+    pub fn document(&self) -> &Value {
+        &self.0
+    }
+
     /// The whole situation in one word.
     pub fn state(&self) -> &str {
         text(&self.0, "/daemon/state")

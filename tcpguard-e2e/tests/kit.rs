@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::{between, boot_ns};
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Delivery, Flood, Pulses, Shape, Sources};
 use tcpguard_e2e::foreign::{ForeignXdp, Verdict};
 use tcpguard_e2e::lab::{BACKLOG, Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::raw_client::RawClient;
@@ -108,6 +110,47 @@ fn each_syn_of_a_burst_is_complete_and_from_somebody_else() {
         assert_eq!(distinct(|syn| syn.src.ip().to_string()).len(), syns.len(), "{family:?}");
         assert_eq!(distinct(|syn| syn.seq.to_string()).len(), syns.len(), "{family:?}");
         assert!(distinct(|syn| syn.src.port().to_string()).len() > syns.len() / 2, "{family:?}");
+    }
+}
+
+/// A mimic flood must differ from its client in nothing that a signature could hold on to.
+#[test]
+fn copies_in_bursts_are_complete_and_as_the_client_sends_them() {
+    let lab = measured();
+    for family in Family::BOTH {
+        let likeness = Likeness::capture(&lab, family).unwrap();
+        let wire = lab.edge.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();
+        let net: IpNet = match family {
+            Family::V4 => "198.51.100.0/24".parse().unwrap(),
+            Family::V6 => "2001:db8:7::/56".parse().unwrap(),
+        };
+        let (shape, sources) = (Shape::Copy(likeness), Sources::Net(net));
+        let flood = Flood { rate: 1_000, ..Flood::random(family.service(), SECOND) };
+        let flood = Flood { shape, sources, delivery: Delivery::Bursts, ..flood };
+        let flood = flood.start(&lab).unwrap();
+        let (mut syns, mut buffer) = (Vec::new(), [0; 256]);
+        while flood.sent() < 1_000 {
+            while let Some(length) = wire.try_receive(&mut buffer).unwrap() {
+                let syn = Segment::parse(&buffer[..length]).unwrap();
+                assert_eq!(syn.to_frame(), buffer[..length], "lengths and checksums are right");
+                syns.extend((syn.src.ip() != family.client()).then_some(syn));
+            }
+            sleep(Duration::from_millis(1));
+        }
+        assert!(syns.len() >= 500, "{family:?}: {} SYNs were seen", syns.len());
+        for syn in &syns {
+            assert!(net.contains(&syn.src.ip()), "{} is not in {net}", syn.src);
+            assert_eq!((syn.flags, syn.dst), (flags::SYN, family.service()));
+            let copy = Likeness::of(syn).unwrap();
+            assert_eq!(copy.window, likeness.window);
+            assert_eq!(copy.dont_fragment, likeness.dont_fragment);
+            assert_eq!(copy.options_at(0), likeness.options_at(0), "the timestamp apart");
+            assert!(matches!(syn.ttl, 40..=64 | 100..=128), "TTL {}", syn.ttl);
+        }
+        let distinct = |of: fn(&Segment) -> String| syns.iter().map(of).collect::<BTreeSet<_>>();
+        assert!(distinct(|syn| syn.ttl.to_string()).len() > 40, "{family:?}: TTLs");
+        let clocks = distinct(|syn| format!("{:?}", syn.options)).len();
+        assert_eq!(clocks, syns.len(), "{family:?}: every host has its own clock");
     }
 }
 

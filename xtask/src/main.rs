@@ -56,7 +56,8 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Measures what a packet costs; `bench replay`: what one of a capture does
+    /// Measures what a packet costs; `bench replay`: what one of a capture does; `bench e2e`: what
+    /// clients get under floods
     Bench {
         /// Passed to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -125,6 +125,14 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Lab,
+        what: "nft",
+        why: "sets the defences up that the benchmark compares the guard with",
+        present: || installed("nft"),
+        debian: Mend::Packages(&["nftables"]),
+        elsewhere: "install nftables",
+    },
+    Need {
+        purpose: Purpose::Lab,
         what: "ethtool",
         why: "turns offloads of test interfaces off",
         present: || installed("ethtool"),

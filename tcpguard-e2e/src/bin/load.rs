@@ -77,8 +77,11 @@ fn load_program(interface: &str, program: &mut Program) -> Result<u32> {
     match program {
         Program::Xdp(xdp) => {
             xdp.load()?;
-            xdp.attach(interface, XdpMode::Driver)
+            let link = xdp
+                .attach(interface, XdpMode::Driver)
                 .with_context(|| format!("native XDP on {interface}"))?;
+            // For the next: one program at a time.
+            xdp.detach(link)?;
         }
         Program::SchedClassifier(classifier) => classifier.load()?,
         Program::RawTracePoint(tracepoint) => {

@@ -1,7 +1,8 @@
 //! What a SYN answered with a cookie costs, and an ACK that is looked at for one.
 //!
 //! An answered SYN is no SYN any more, so a program in front restores it for each run: "net" is above
-//! that program with nothing behind it. ACKs are compared with a tc program that does nothing.
+//! that program with nothing behind it. ACKs are compared with a tc program that does nothing. Each
+//! also goes through a SYN proxy of the usual kind, in the same rounds.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -17,10 +18,11 @@ use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
 use tcpguard_common::model::{Model, cookie_keys, hash_key};
 use tcpguard_common::wire::option;
 use tcpguard_e2e::clock;
-use tcpguard_e2e::foreign::BareProgram;
+use tcpguard_e2e::foreign::{BareProgram, Verdict};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use crate::packet::{Case, REPEAT, ROUNDS, median, print_table, v4, v6};
+use crate::reference::{self, Comparison, Reference};
 
 /// `XDP_TX`.
 const XDP_TX: u32 = 3;
@@ -48,8 +50,11 @@ pub fn bench() -> Result<()> {
         let verified = cost.verified.map_or_else(|| "?".to_owned(), |count| count.to_string());
         println!("\n{:<24} {verified:>7} instructions verified", cost.name);
     }
-    answered(&mut object)?;
-    checked(&mut redeemer, &keys)
+    let reference = Reference::load()?;
+    let mut comparisons = answered(&mut object, &reference)?;
+    comparisons.extend(checked(&mut redeemer, &keys, &reference)?);
+    reference::print(&mut comparisons);
+    Ok(())
 }
 
 /// The ACK of a client whose SYN was answered at `tick`, with timestamps.
@@ -107,7 +112,7 @@ fn arm(dataplane: &Dataplane) -> Result<()> {
     Ok(())
 }
 
-fn answered(object: &mut Object) -> Result<()> {
+fn answered(object: &mut Object, reference: &Reference) -> Result<Vec<Comparison>> {
     let linux = linux_syn_options(1460, 1);
     // A network card delivers no frame of less than 60 bytes.
     let padded = |segment: Segment| {
@@ -126,16 +131,26 @@ fn answered(object: &mut Object) -> Result<()> {
     let mut wrapped = Vec::new();
     for case in &cases {
         let alone = BareProgram::restoring(&case.frame, None)?;
-        wrapped.push((alone, BareProgram::restoring(&case.frame, Some(ingress.as_fd()))?));
+        let ours = BareProgram::restoring(&case.frame, Some(ingress.as_fd()))?;
+        let other = reference.with_fd(|fd| BareProgram::restoring(&case.frame, Some(fd)))?;
+        wrapped.push((alone, ours, other));
     }
     let mut floor = Vec::new();
+    let mut comparisons: Vec<_> = cases.iter().map(|case| Comparison::of(case.name)).collect();
     for _ in 0..ROUNDS {
-        for (case, (alone, before)) in cases.iter_mut().zip(&wrapped) {
+        let programs = wrapped.iter().zip(&mut comparisons);
+        for (case, ((alone, ours, other), both)) in cases.iter_mut().zip(programs) {
             let (least, _) = alone.test_run(&case.frame, REPEAT)?;
-            let (time, action) = before.test_run(&case.frame, REPEAT)?;
-            ensure!(action == XDP_TX, "{}: action {action}", case.name);
+            let net = |program: &BareProgram| {
+                let (time, action) = program.test_run(&case.frame, REPEAT)?;
+                ensure!(action == XDP_TX, "{}: action {action}", case.name);
+                Ok(f64::from(time) - f64::from(least))
+            };
+            let (ours, other) = (net(ours)?, net(other)?);
             floor.push(f64::from(least));
-            case.net.push(f64::from(time) - f64::from(least));
+            case.net.push(ours);
+            both.ours.push(ours);
+            both.reference.push(other);
         }
     }
     println!(
@@ -143,10 +158,14 @@ fn answered(object: &mut Object) -> Result<()> {
         median(&mut floor)
     );
     print_table(&mut cases);
-    Ok(())
+    Ok(comparisons)
 }
 
-fn checked(redeemer: &mut Redeemer, keys: &CookieKeys) -> Result<()> {
+fn checked(
+    redeemer: &mut Redeemer,
+    keys: &CookieKeys,
+    reference: &Reference,
+) -> Result<Vec<Comparison>> {
     let _listener = TcpListener::bind("[::]:443")?;
     let tick = cookie::ticks(clock::boot_ns()) - 1000;
     let recent = cookie::timestamp(keys, tick);
@@ -169,14 +188,28 @@ fn checked(redeemer: &mut Redeemer, keys: &CookieKeys) -> Result<()> {
         Case::new("ACK with a good cookie, IPv4", good_ack(keys, v4(6, flags::ACK), tick)),
         Case::new("ACK with a good cookie, IPv6", good_ack(keys, v6(flags::ACK), tick)),
     ]);
-    let bare = BareProgram::classifier()?;
+    let (bare, drop_only) = (BareProgram::classifier()?, BareProgram::load(Verdict::Drop)?);
     let mut floor = Vec::new();
+    let mut comparisons = Vec::new();
     for _ in 0..ROUNDS {
-        for case in &mut cases {
+        for (index, case) in cases.iter_mut().enumerate() {
             let (least, _) = bare.test_run(&case.frame, REPEAT)?;
             let time = redeemer.test(&case.frame, REPEAT)?.as_nanos() as f64;
             floor.push(f64::from(least));
             case.net.push(time - f64::from(least));
+            // The first goes to a port that is not the proxy's, the last two hold a cookie that only
+            // the guard knows.
+            if !(1..=4).contains(&index) {
+                continue;
+            }
+            let (least, _) = drop_only.test_run(&case.frame, REPEAT)?;
+            let other = reference.test_run(&case.frame, REPEAT)? - f64::from(least);
+            if comparisons.len() < index {
+                comparisons.push(Comparison::of(case.name));
+            }
+            let both: &mut Comparison = &mut comparisons[index - 1];
+            both.ours.extend(case.net.last());
+            both.reference.push(other);
         }
     }
     println!(
@@ -184,5 +217,5 @@ fn checked(redeemer: &mut Redeemer, keys: &CookieKeys) -> Result<()> {
         median(&mut floor)
     );
     print_table(&mut cases);
-    Ok(())
+    Ok(comparisons)
 }

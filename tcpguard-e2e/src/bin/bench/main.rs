@@ -1,8 +1,10 @@
-//! What the guard costs: a packet in the kernel, and a packet of a capture.
+//! What the guard costs, a packet in the kernel and a packet of a capture, and what it is worth.
 
 mod capture;
 mod cookies;
+mod e2e;
 mod packet;
+mod reference;
 mod replay;
 
 use anyhow::{Result, bail};
@@ -14,10 +16,12 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => packet::run(),
+        ["e2e", words @ ..] => e2e::bench(words),
         ["replay"] => replay::run(),
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?),
         _ => bail!(
             "usage: bench                          what a packet costs in the kernel\n\
+             \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"
         ),

@@ -1,0 +1,163 @@
+//! Floods in the name of somebody whom the guard has reason to trust: a client that connected
+//! before, an allow-listed network, the gateway.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use tcpguard_e2e::clients::{Attempts, Home, Load, Visitors};
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::{Flood, MAX_DURATION, Shape, Sources};
+use tcpguard_e2e::guard::{self, Guard, Mode};
+use tcpguard_e2e::lab::Family;
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::measure::lower_bound;
+use tcpguard_e2e::transfer::{Direction, Order, Transfer};
+
+use super::attack::{Kind, Rate, parse_rate};
+use super::claims::Claims;
+use super::run::{PATIENCE, Setting, Stage};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Share of the other clients that must be answered within a second.
+const SERVED: f64 = 0.999;
+/// Connections that the named client has open, and what each receives or sends, in bytes/s.
+const STREAMS: usize = 8;
+const STREAM_PACE: u64 = 250_000;
+
+/// SYNs in the name of a known client, of an allow-listed /12 (/32) and of the gateway
+#[derive(Debug, Args)]
+pub struct Names {
+    /// SYNs per second
+    #[arg(long, value_parser = parse_rate, default_value = "500k")]
+    rate: Rate,
+    /// Connections per second of other clients, each from an address of its own
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    clients: u32,
+    /// Seconds in which attempts count, each name; 10,000 attempts need 200 at 50 clients a second
+    #[arg(long, default_value_t = 20)]
+    window: u64,
+    /// Over IPv6
+    #[arg(long)]
+    ipv6: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Client,
+    AllowListed,
+    Gateway,
+}
+
+impl Name {
+    const ALL: [Self; 3] = [Self::Client, Self::AllowListed, Self::Gateway];
+
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::Client => "a client that connected before the flood and has connections open",
+            Self::AllowListed => "an allow-listed network",
+            Self::Gateway => "the gateway",
+        }
+    }
+
+    fn sources(self, family: Family) -> Result<Sources> {
+        let v4 = family == Family::V4;
+        Ok(match self {
+            Self::Client => Sources::One(family.client()),
+            Self::AllowListed => Sources::Net(allow_listed(family).parse()?),
+            Self::Gateway => Sources::One(if v4 { "10.77.0.254" } else { "fd77::fe" }.parse()?),
+        })
+    }
+}
+
+const fn allow_listed(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "172.16.0.0/12",
+        Family::V6 => "2001:db8::/32",
+    }
+}
+
+impl Names {
+    /// # Errors
+    /// When a claim does not hold, or the lab fails.
+    pub fn bench(&self) -> Result<()> {
+        let mut claims = Claims::default();
+        for name in Name::ALL {
+            println!("\n{} in the name of {}", self.rate.title(), name.in_words());
+            self.play(name, &mut claims)?;
+        }
+        claims.verdict()
+    }
+
+    fn play(&self, name: Name, claims: &mut Claims) -> Result<()> {
+        let family = if self.ipv6 { Family::V6 } else { Family::V4 };
+        let setting = Setting {
+            family,
+            far: false,
+            linear: None,
+            flood: Kind::Mimic,
+            rate: Some(self.rate),
+            clients: self.clients,
+        };
+        let stage = Stage::new(&setting, 1)?;
+        let lab = &stage.lab;
+        let shape = Shape::Copy(Likeness::capture(lab, family)?);
+        let service = family.service();
+        let flood =
+            Flood { shape, sources: name.sources(family)?, ..Flood::random(service, MAX_DURATION) };
+        let guard = Guard::start(&lab.edge, Mode::Enforce)?;
+        if matches!(name, Name::AllowListed) {
+            let allowed = guard::cli(&lab.edge, &["allow", allow_listed(family)])?;
+            ensure!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
+        }
+        let visitors = |home| Visitors { rate: self.clients, home, patience: PATIENCE };
+        let regulars = Load::of(&lab.client, service, visitors(Home::One))?;
+        let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
+        let window = Duration::from_secs(self.window);
+        let settle = 3 * SECOND;
+        let life = 2 * SECOND + settle + window;
+        let streams: Vec<_> = (0..STREAMS)
+            .map(|number| {
+                let direction = if number % 2 == 0 { Direction::Pull } else { Direction::Push };
+                let bytes = STREAM_PACE * life.as_secs();
+                Transfer::begin(&lab.client, service, Order { direction, bytes, pace: STREAM_PACE })
+            })
+            .collect::<Result<_>>()?;
+        sleep(2 * SECOND);
+        let flood = self.rate.applied_to(flood).start(lab)?;
+        sleep(settle);
+        let from = boot_ns();
+        let load = stage.watch(window)?;
+        let to = boot_ns();
+        let status = guard.status()?;
+        sleep(PATIENCE);
+        flood.stop()?;
+        let broken: Vec<_> = streams.into_iter().filter_map(|s| s.finish().err()).collect();
+        println!("  {}; {:.0} packets/s taken", status.state(), load.rate());
+        let others = strangers.finish()?.begun(from, to);
+        let known = regulars.finish()?.begun(from, to);
+        println!("  new connections from the known client's address: {}", known.summary());
+        check_served(claims, &others);
+        let lost = broken.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ");
+        claims.check(
+            broken.is_empty(),
+            &format!("{STREAMS} open connections of the known client lose 0 bytes {lost}"),
+        );
+        Ok(())
+    }
+}
+
+fn check_served(claims: &mut Claims, others: &Attempts) {
+    let (successes, count) = (others.within(SECOND), others.0.len());
+    let share = successes as f64 / count.max(1) as f64;
+    claims.check(
+        share >= SERVED,
+        &format!(
+            "99.9 % of the others are answered within 1 s: {successes} of {count}, {:.2} % (at \
+             least {:.2} %)",
+            100.0 * share,
+            100.0 * lower_bound(successes, count)
+        ),
+    );
+}

@@ -1,0 +1,190 @@
+//! One defence under one flood, and what became of the clients.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tcpguard_e2e::clients::{Attempts, Home, Load, Visitors};
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::delay::Delay;
+use tcpguard_e2e::flood::RunningFlood;
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::lab_filter::{Filter, LabFilter};
+use tcpguard_e2e::measure::Cost;
+use tcpguard_e2e::server::{Behaviour, Server};
+
+use super::arm::Arm;
+use super::attack::{Kind, Rate};
+
+/// When a client gives up: after the last limit that is reported, 4 s.
+pub const PATIENCE: Duration = Duration::from_millis(4500);
+
+/// What all defences of one comparison meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setting {
+    pub family: Family,
+    /// Clients on another continent.
+    pub far: bool,
+    /// `tcp_syn_linear_timeouts` of the clients; `None` leaves it as it is (4 since Linux 6.5).
+    pub linear: Option<u8>,
+    pub flood: Kind,
+    /// `None`: no flood at all.
+    pub rate: Option<Rate>,
+    /// Connections per second from strangers, and as many from a client that was there before.
+    pub clients: u32,
+}
+
+/// Times of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// With clients, before the flood.
+    pub warm_up: Duration,
+    /// With the flood, before the window: the guard finds out in this time.
+    pub settle: Duration,
+    /// Attempts begun in it count.
+    pub window: Duration,
+}
+
+impl Timing {
+    /// How long a run takes, set-up included.
+    pub fn total(&self) -> Duration {
+        self.warm_up + self.settle + self.window + PATIENCE + Duration::from_secs(2)
+    }
+}
+
+/// What a window showed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Each from an address that was never heard of.
+    pub strangers: Attempts,
+    /// All from an address that had connected before the flood.
+    pub regulars: Attempts,
+    pub load: HostLoad,
+    /// SYNs made per second.
+    pub offered: f64,
+    /// The daemon's own word, if there is one.
+    pub status: Option<Value>,
+}
+
+/// What the guarded host's receive thread did in a window.
+#[derive(Clone, Copy, Debug)]
+pub struct HostLoad {
+    pub cost: Cost,
+    pub time: Duration,
+}
+
+impl HostLoad {
+    /// Packets taken from the ring per second.
+    pub fn rate(&self) -> f64 {
+        self.cost.packets as f64 / self.time.as_secs_f64()
+    }
+}
+
+/// A guarded host with its service, and a wire that swallows answers to nobody.
+pub struct Stage {
+    // In the order in which they must end.
+    _server: Server,
+    _wire: LabFilter,
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// # Errors
+    /// When the lab cannot be built.
+    pub fn new(setting: &Setting, syncookies: u8) -> Result<Self> {
+        let client_delay = setting.far.then_some(Delay::FAR);
+        let mut lab = Lab::new(LabOptions { client_delay, syncookies, measured: true })?;
+        // The service is not on the CPU that receives: that one is the flood's.
+        lab.edge.keep_on_cpu(1);
+        if let Some(linear) = setting.linear {
+            lab.client
+                .sysctl("net.ipv4.tcp_syn_linear_timeouts", &linear.to_string())
+                .context("this kernel has no tcp_syn_linear_timeouts (6.5)")?;
+        }
+        let wire = lab.drop_backscatter()?;
+        let server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
+        Ok(Self { _server: server, _wire: wire, lab })
+    }
+
+    /// Watches the receive thread for `window`.
+    ///
+    /// # Errors
+    /// When its counters cannot be read.
+    pub fn watch(&self, window: Duration) -> Result<HostLoad> {
+        let receiver = self.lab.receiver.as_ref().context("the lab is measured")?;
+        let (begun, before) = (Instant::now(), receiver.read(&self.lab.edge)?);
+        sleep(window);
+        let (time, after) = (begun.elapsed(), receiver.read(&self.lab.edge)?);
+        Ok(HostLoad { cost: after.since(&before), time })
+    }
+}
+
+/// Why a defence could not be put in place.
+#[derive(Debug)]
+pub struct Unavailable(pub String);
+
+/// Runs `arm` in `setting`.
+///
+/// # Errors
+/// When the lab fails. A defence that cannot be had here is no error.
+pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcome, Unavailable>> {
+    let stage = Stage::new(setting, arm.syncookies())?;
+    let lab = &stage.lab;
+    let kind = if arm == Arm::OursCookies { Kind::Mimic } else { setting.flood };
+    let flood = setting.rate.map(|rate| kind.flood(lab, setting.family, rate)).transpose()?;
+    let defence = match arm.defend(lab) {
+        Ok(defence) => defence,
+        Err(error) => return Ok(Err(Unavailable(format!("{error:#}")))),
+    };
+    let service = setting.family.service();
+    let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
+    let regulars = Load::of(&lab.client, service, visitors(Home::One))?;
+    // Between the others, or they would wait for each other.
+    sleep(Duration::from_secs(1) / setting.clients / 2);
+    let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
+    sleep(timing.warm_up);
+    let flood = flood.map(|flood| flood.start(lab)).transpose()?;
+    if flood.is_some() {
+        sleep(timing.settle);
+    }
+    let (from, sent) = (boot_ns(), sent(flood.as_ref()));
+    let load = stage.watch(timing.window)?;
+    let (to, offered) = (boot_ns(), self::sent(flood.as_ref()) - sent);
+    let status = defence.status()?.map(|status| status.document().clone());
+    // The flood goes on until the last of the window's clients has got in or given up.
+    sleep(PATIENCE);
+    if let Some(flood) = flood {
+        flood.stop()?;
+    }
+    Ok(Ok(Outcome {
+        strangers: strangers.finish()?.begun(from, to),
+        regulars: regulars.finish()?.begun(from, to),
+        load,
+        offered: offered as f64 / load.time.as_secs_f64(),
+        status,
+    }))
+}
+
+fn sent(flood: Option<&RunningFlood>) -> u64 {
+    flood.map_or(0, RunningFlood::sent)
+}
+
+/// CPU time in ns of a packet that the perfect drop takes, without clients: what other runs beside
+/// it are compared with.
+///
+/// # Errors
+/// When the lab fails.
+pub fn floor(setting: &Setting) -> Result<f64> {
+    const SETTLE: Duration = Duration::from_millis(300);
+    const WINDOW: Duration = Duration::from_millis(1000);
+    let near = Setting { far: false, linear: None, ..*setting };
+    let stage = Stage::new(&near, 1)?;
+    let _filter = LabFilter::attach(&stage.lab.edge, INTERFACE, Filter::OnlyClients, true)?;
+    let rate = near.rate.context("without a flood there is nothing to drop")?;
+    let flood = Kind::Crude.flood(&stage.lab, near.family, rate)?.start(&stage.lab)?;
+    sleep(SETTLE);
+    let load = stage.watch(WINDOW)?;
+    flood.stop()?;
+    Ok(load.cost.ns_per_packet())
+}

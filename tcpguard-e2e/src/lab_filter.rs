@@ -1,0 +1,49 @@
+//! XDP programs of the lab's own, on its interfaces until dropped.
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::programs::{Xdp, XdpMode};
+
+use crate::live_frames::object;
+use crate::netns::Netns;
+
+/// What the program does; the names are those in the BPF crate's `lab`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Filter {
+    /// Drops what comes from anybody but the lab's clients: the best that any defence could do.
+    OnlyClients,
+    /// Drops what is sent to the attacker's gateway, and takes native answers of the other end.
+    NoBackscatter,
+}
+
+/// An attached program.
+#[derive(Debug)]
+pub struct LabFilter {
+    _object: Ebpf,
+}
+
+impl LabFilter {
+    /// Attaches it in the driver, or else in the network stack (generic mode).
+    ///
+    /// # Errors
+    /// Without CAP_BPF and CAP_NET_ADMIN, without `TCPGUARD_BPF_DIR`, or when the interface is taken.
+    pub fn attach(host: &Netns, interface: &str, filter: Filter, native: bool) -> Result<Self> {
+        let name = match filter {
+            Filter::OnlyClients => "only_clients",
+            Filter::NoBackscatter => "no_backscatter",
+        };
+        let mut object =
+            Ebpf::load_file(object("lab")?).context("cannot load the lab's filters")?;
+        let program: &mut Xdp =
+            object.program_mut(name).with_context(|| format!("no {name}"))?.try_into()?;
+        program.load()?;
+        let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+        host.run(|| {
+            program
+                .attach(interface, mode)
+                .with_context(|| format!("cannot attach {name} to {interface}"))
+                .map(drop)
+        })?;
+        Ok(Self { _object: object })
+    }
+}

@@ -1,0 +1,312 @@
+//! What the SYNs of a flood look like: written one by one, or as a recipe for the generator.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+use ipnet::IpNet;
+
+use crate::clock::boot_ns;
+use crate::lab::{ATTACKER_MAC, EDGE_MAC};
+use crate::likeness::{Likeness, option_at};
+use crate::packet::{Segment, flags, linux_syn_options, mss_option};
+use crate::random::Random;
+use crate::recipe::{self, FRAME_WORDS, Recipe};
+
+/// What the SYNs of a flood have in common.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// No options, window 512, TTL 64: what hping3 and most bots send.
+    Bare,
+    /// Like [`Shape::Bare`], but an MSS option, and MSS and window random.
+    RandomWindowMss,
+    /// Like [`Shape::Bare`], but with a random TTL from 33 on.
+    RandomTtl,
+    /// As a Linux host sends it, so that no signature tells it from clients.
+    Linux,
+    /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at
+    /// many distances (40 to 64, 100 to 128): nothing tells it from that client.
+    Copy(Likeness),
+    /// One half [`Shape::Bare`], the other [`Shape::Copy`].
+    BareAndCopies(Likeness),
+}
+
+/// Where a flood's SYNs claim to come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Sources {
+    /// Another global unicast address each time, never one of the lab's.
+    Random,
+    /// One address; only the port changes.
+    One(IpAddr),
+    /// Any address of a network.
+    Net(IpNet),
+}
+
+impl Shape {
+    /// The shapes that it is made of.
+    fn parts(self) -> Vec<Self> {
+        match self {
+            Self::BareAndCopies(likeness) => vec![Self::Bare, Self::Copy(likeness)],
+            one => vec![one],
+        }
+    }
+
+    /// What varies in the generator's recipe.
+    fn varies(self) -> u32 {
+        match self {
+            Self::Bare | Self::BareAndCopies(_) => 0,
+            Self::RandomWindowMss => recipe::VARY_WINDOW_MSS,
+            Self::RandomTtl => recipe::VARY_TTL,
+            Self::Linux => recipe::VARY_IP_ID,
+            Self::Copy(_) => recipe::VARY_IP_ID | recipe::VARY_NATURAL_TTL,
+        }
+    }
+}
+
+/// Writes the SYNs of one flood.
+pub(crate) struct Writer {
+    segment: Segment,
+    shapes: Vec<Shape>,
+    sources: Sources,
+    random: Random,
+    written: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(target: SocketAddr, shape: Shape, sources: Sources) -> Self {
+        let mut segment = Segment::new(target, target, flags::SYN);
+        segment.src_mac = ATTACKER_MAC;
+        segment.dst_mac = EDGE_MAC;
+        let random = Random::new(boot_ns());
+        Self { segment, shapes: shape.parts(), sources, random, written: 0 }
+    }
+
+    /// Writes the next SYN over `frame`.
+    pub(crate) fn write(&mut self, frame: &mut Vec<u8>) {
+        let (random, segment) = (&mut self.random, &mut self.segment);
+        let source = match (self.sources, segment.dst.ip()) {
+            (Sources::One(source), _) => source,
+            (Sources::Net(net), _) => random_of(net, random),
+            (Sources::Random, IpAddr::V4(_)) => random_v4(random).into(),
+            (Sources::Random, IpAddr::V6(_)) => random_v6(random).into(),
+        };
+        let bits = random.bits();
+        segment.src = SocketAddr::new(source, 1024 | bits as u16);
+        segment.seq = (bits >> 16) as u32;
+        let bits = random.bits();
+        (segment.window, segment.ttl, segment.ip_id, segment.dont_fragment) = (512, 64, 0, false);
+        segment.options.clear();
+        match self.shapes[self.written % self.shapes.len()] {
+            Shape::Bare | Shape::BareAndCopies(_) => {}
+            Shape::RandomWindowMss => {
+                segment.window = bits as u16;
+                segment.options = mss_option(536 + (bits >> 16) as u16 % 925);
+            }
+            Shape::RandomTtl => segment.ttl = 33 + (bits % 223) as u8,
+            Shape::Linux => {
+                (segment.window, segment.dont_fragment) = (64_240, true);
+                segment.ip_id = bits as u16;
+                segment.options = linux_syn_options(1460, (bits >> 16) as u32);
+            }
+            Shape::Copy(likeness) => {
+                segment.window = likeness.window;
+                segment.dont_fragment = likeness.dont_fragment;
+                segment.ip_id = bits as u16;
+                segment.options = likeness.options_at((bits >> 16) as u32);
+                segment.ttl = natural_ttl(random);
+            }
+        }
+        self.written += 1;
+        segment.write_frame(frame);
+    }
+}
+
+/// The recipes by which the generator makes the same SYNs, to be used in turn.
+///
+/// # Errors
+/// When a frame is too long, or has something at an odd place that must vary.
+pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Result<Vec<Recipe>> {
+    let recipe = |part: Shape| {
+        let mut frame = Vec::new();
+        Writer::new(target, part, sources).write(&mut frame);
+        write_recipe(frame, part.varies(), sources)
+    };
+    shape.parts().into_iter().map(recipe).collect()
+}
+
+fn write_recipe(mut frame: Vec<u8>, vary: u32, sources: Sources) -> Result<Recipe> {
+    let length = frame.len();
+    let ipv6 = frame[12..14] == [0x86, 0xdd];
+    let tcp = 14 + if ipv6 { 40 } else { 20 };
+    let destination = if ipv6 { 38..54 } else { 30..34 };
+    let in_frame = |kind| option_at(&frame[tcp + 20..], kind).map_or(0, |at| tcp + 20 + at + 2);
+    let (mss_at, timestamp_at) = (in_frame(2), in_frame(8));
+    ensure!(
+        length <= 8 * FRAME_WORDS && (length | mss_at | timestamp_at).is_multiple_of(2),
+        "the generator cannot make SYNs from {frame:02x?}"
+    );
+    let mut varying = vec![tcp..tcp + 2, tcp + 4..tcp + 8, tcp + 16..tcp + 18];
+    varying.push(if ipv6 { 22..38 } else { 26..30 });
+    if !ipv6 {
+        varying.push(24..26);
+    }
+    if vary & recipe::VARY_IP_ID != 0 && !ipv6 {
+        varying.push(18..20);
+    }
+    if timestamp_at != 0 {
+        varying.push(timestamp_at..timestamp_at + 4);
+    }
+    if vary & recipe::VARY_WINDOW_MSS != 0 {
+        varying.push(tcp + 14..tcp + 16);
+        varying.extend((mss_at != 0).then_some(mss_at..mss_at + 2));
+    }
+    varying.into_iter().for_each(|bytes| frame[bytes].fill(0));
+    // The TTL's word is added by the generator, whether it varies or not.
+    let ip_sum = if ipv6 { 0 } else { sum(&frame[14..22]) + sum(&frame[24..34]) };
+    let pseudo_header = sum(&frame[destination]) + sum(&[0, 6]) + sum_of((length - tcp) as u16);
+    let tcp_sum = pseudo_header + sum(&frame[tcp..]);
+    frame.resize(8 * FRAME_WORDS, 0);
+    let mut made =
+        Recipe { length: length as u32, ipv6: ipv6.into(), ip_sum, tcp_sum, vary, ..Recipe::NONE };
+    (made.mss_at, made.timestamp_at) = (mss_at as u32, timestamp_at as u32);
+    for (word, bytes) in made.frame.iter_mut().zip(frame.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(bytes.try_into()?);
+    }
+    let (source, drawn) = match (sources, ipv6) {
+        (Sources::One(source), _) => (octets(source), vec![0; 16]),
+        (Sources::Net(net), _) => (octets(net.network()), octets(net.hostmask())),
+        (Sources::Random, true) => {
+            let host: IpAddr = Ipv6Addr::from(u128::MAX >> 3).into();
+            (octets(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()), octets(host))
+        }
+        (Sources::Random, false) => {
+            made.vary |= recipe::UNICAST;
+            (vec![0; 4], vec![0xff; 4])
+        }
+    };
+    let words = |bytes: &[u8]| {
+        let mut words = [0; 8];
+        let pairs = bytes.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]]));
+        words.iter_mut().zip(pairs).for_each(|(word, pair)| *word = pair);
+        words
+    };
+    (made.source, made.source_drawn) = (words(&source), words(&drawn));
+    Ok(made)
+}
+
+/// Sum of 16-bit words as they lie in memory: a checksum does not mind, as long as all are taken so.
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks_exact(2).map(|pair| u32::from(u16::from_ne_bytes([pair[0], pair[1]]))).sum()
+}
+
+fn sum_of(number: u16) -> u32 {
+    u32::from(number.to_be())
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// A TTL as a packet arrives with it: hosts begin at 64 or 128, few are more than 28 routers away.
+fn natural_ttl(random: &mut Random) -> u8 {
+    let first: [u64; 2] = if random.bits() & 1 == 0 { [40, 64] } else { [100, 128] };
+    random.between(first[0], first[1]) as u8
+}
+
+fn random_of(net: IpNet, random: &mut Random) -> IpAddr {
+    match net {
+        IpNet::V4(v4) => {
+            let host = random.bits() as u32 & u32::from(v4.hostmask());
+            Ipv4Addr::from(u32::from(v4.network()) | host).into()
+        }
+        IpNet::V6(v6) => {
+            let bits = u128::from(random.bits()) << 64 | u128::from(random.bits());
+            let host = bits & u128::from(v6.hostmask());
+            Ipv6Addr::from(u128::from(v6.network()) | host).into()
+        }
+    }
+}
+
+/// A unicast address that Linux accepts as a source and that no lab uses.
+fn random_v4(random: &mut Random) -> Ipv4Addr {
+    loop {
+        let octets = (random.bits() as u32).to_be_bytes();
+        if !matches!(octets[0], 0 | 10 | 127 | 224..) {
+            return octets.into();
+        }
+    }
+}
+
+/// An address of the global unicast space, 2000::/3.
+fn random_v6(random: &mut Random) -> Ipv6Addr {
+    let mut octets = (u128::from(random.bits()) << 64 | u128::from(random.bits())).to_be_bytes();
+    octets[0] = 0x20 | octets[0] & 0x1f;
+    octets.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_sources_are_unicast_and_never_the_labs() {
+        let mut random = Random::new(1);
+        for _ in 0..100_000 {
+            let v4 = random_v4(&mut random);
+            assert!(!v4.is_multicast() && !v4.is_loopback() && !v4.is_broadcast(), "{v4}");
+            assert_ne!(v4.octets()[0], 10, "{v4} could be in a lab");
+            let v6 = random_v6(&mut random);
+            assert_eq!(v6.octets()[0] & 0xe0, 0x20, "{v6} is not global unicast");
+        }
+    }
+
+    fn likeness() -> Likeness {
+        let mut syn = Segment::new(
+            "10.78.0.2:1".parse().unwrap(),
+            "10.77.0.1:443".parse().unwrap(),
+            flags::SYN,
+        );
+        (syn.window, syn.dont_fragment) = (64_240, true);
+        syn.options = linux_syn_options(1460, 7);
+        Likeness::of(&syn).unwrap()
+    }
+
+    #[test]
+    fn each_shape_keeps_what_it_promises() {
+        for (shape, options, ttl, window) in [
+            (Shape::Bare, 0, true, true),
+            (Shape::RandomWindowMss, 4, true, false),
+            (Shape::RandomTtl, 0, false, true),
+            (Shape::Linux, 20, true, true),
+            (Shape::Copy(likeness()), 20, false, true),
+        ] {
+            let target = "192.0.2.1:443".parse().unwrap();
+            let mut writer = Writer::new(target, shape, Sources::Random);
+            let mut frame = Vec::new();
+            let syns: Vec<_> = (0..100)
+                .map(|_| {
+                    writer.write(&mut frame);
+                    Segment::parse(&frame).unwrap()
+                })
+                .collect();
+            assert!(syns.iter().all(|syn| syn.flags == flags::SYN));
+            assert!(syns.iter().all(|syn| syn.options.len() == options), "{shape:?}");
+            assert_eq!(syns.iter().all(|syn| syn.ttl == syns[0].ttl), ttl, "{shape:?}: TTL");
+            assert_eq!(
+                syns.iter().all(|syn| syn.window == syns[0].window),
+                window,
+                "{shape:?}: window"
+            );
+            assert!(syns.iter().any(|syn| syn.src.ip() != syns[0].src.ip()), "{shape:?}: sources");
+        }
+    }
+
+    #[test]
+    fn a_network_is_kept_to() {
+        let net: IpNet = "198.51.100.0/24".parse().unwrap();
+        let mut random = Random::new(1);
+        assert!((0..1000).all(|_| net.contains(&random_of(net, &mut random))));
+    }
+}
