@@ -4,24 +4,25 @@ use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
+    Addr, CLASS_SLOTS, Class, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow,
+    FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
+    PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, HandedOver, Work};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_5() {
-    assert_eq!(ABI_VERSION, 5);
+fn sizes_of_abi_version_6() {
+    assert_eq!(ABI_VERSION, 6);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
-        ("Config", size_of::<Config>(), 136),
+        ("Config", size_of::<Config>(), 144),
         ("CookieKeys", size_of::<CookieKeys>(), 72),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
+        ("FailedCookies", size_of::<FailedCookies>(), 64),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
@@ -98,7 +99,7 @@ fn map_bytes(cpus: usize) -> usize {
     let handed_over = maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>();
     array(size_of::<Config>(), 1)
         // The program that takes cookies back has a state of its own.
-        + 2 * per_cpu(40 + handed_over + size_of::<Work>(), 1)
+        + 2 * per_cpu(80 + handed_over + size_of::<Work>(), 1)
         + array(maps::MAX_IFINDEX, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536 * size_of::<PortEntry>(), 1)
@@ -119,6 +120,7 @@ fn map_bytes(cpus: usize) -> usize {
         + array(size_of::<Probe>(), maps::PROBE_CELLS)
         + array(size_of::<CookieKeys>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
+        + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
         + array(8, 1)
 }
 

@@ -62,6 +62,8 @@ pub enum Shape {
     RandomTtl,
     /// As a Linux host sends it, so that no signature tells it from clients.
     Linux,
+    /// No SYN: a segment with these flags and random numbers, of no connection.
+    Stray(u8),
 }
 
 /// Where a flood's SYNs claim to come from.
@@ -300,6 +302,9 @@ impl Writer {
         segment.src_mac = ATTACKER_MAC;
         segment.dst_mac = EDGE_MAC;
         segment.window = 512;
+        if let Shape::Stray(flags) = flood.shape {
+            segment.flags = flags;
+        }
         if flood.shape == Shape::Linux {
             segment.window = 64_240;
             segment.dont_fragment = true;
@@ -321,6 +326,7 @@ impl Writer {
         let bits = random.bits();
         match self.shape {
             Shape::Bare => {}
+            Shape::Stray(_) => self.segment.ack = bits as u32,
             Shape::RandomWindowMss => {
                 self.segment.window = bits as u16;
                 self.segment.options = mss_option(536 + (bits >> 16) as u16 % 925);

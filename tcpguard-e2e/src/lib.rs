@@ -13,6 +13,7 @@
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
+pub mod armed;
 pub mod clients;
 pub mod clock;
 pub mod delay;

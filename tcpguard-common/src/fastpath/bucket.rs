@@ -21,12 +21,18 @@ impl Bucket {
     /// Takes one token at `now_ns` (boot time), or returns `false` and changes nothing.
     #[inline(always)]
     pub const fn take(&mut self, now_ns: u64, rate: Rate) -> bool {
-        let start = if self.full_at_ns > now_ns { self.full_at_ns } else { now_ns };
-        if start - now_ns > rate.interval_ns * rate.burst.saturating_sub(1) {
+        if self.is_empty(now_ns, rate) {
             return false;
         }
+        let start = if self.full_at_ns > now_ns { self.full_at_ns } else { now_ns };
         self.full_at_ns = start + rate.interval_ns;
         true
+    }
+
+    /// Whether there is no token to be taken at `now_ns`.
+    #[inline(always)]
+    pub const fn is_empty(&self, now_ns: u64, rate: Rate) -> bool {
+        self.full_at_ns.saturating_sub(now_ns) > rate.interval_ns * rate.burst.saturating_sub(1)
     }
 }
 

@@ -9,18 +9,23 @@ use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use super::traffic::v4;
 use super::{LISTENERS, MS, Pair, START_NS, show};
 
-fn v6(a: u16, b: u16) -> IpAddr {
+pub fn v6(a: u16, b: u16) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, a, b).into()
 }
 
 impl Pair {
     /// Puts every listener into cookie mode.
     fn arm(&mut self) {
+        self.arm_with(ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
+    }
+
+    /// Takes these steps at every listener.
+    pub fn arm_with(&mut self, steps: u8) {
         self.model.cookie_keys = cookie_keys(3);
         self.dataplane.set_cookie_keys(&self.model.cookie_keys).unwrap();
         for id in 0..LISTENERS {
             let entry = self.model.listener_entries.get_mut(&id).unwrap();
-            entry.steps = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+            entry.steps = steps;
             let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
             for (key, _) in keys {
                 self.dataplane.set_listener(key, entry).unwrap();
@@ -29,7 +34,7 @@ impl Pair {
     }
 
     /// Lets a SYN-ACK of `server` leave, from which its answers are learned.
-    fn teach(&mut self, server: SocketAddr, client: SocketAddr) {
+    pub fn teach(&mut self, server: SocketAddr, client: SocketAddr) {
         self.teach_tagged(server, client, &[]);
     }
 

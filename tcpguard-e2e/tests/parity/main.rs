@@ -1,6 +1,7 @@
 //! The decision in the kernel and on the host: the same frames, the same verdicts, the same state.
 
 mod cookies;
+mod strays;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,9 +156,10 @@ impl Pair {
         self.dataplane.set_exempt(&[(net, u32::MAX)]).unwrap();
     }
 
-    fn ingress(&mut self, frame: &[u8]) {
+    /// Shows both sides a frame that arrives, and returns what became of it.
+    fn ingress(&mut self, frame: &[u8]) -> Vec<u8> {
         if frame.len() < SHORTEST {
-            return;
+            return frame.to_vec();
         }
         let mut packet = Packet(frame.to_vec());
         let reason = self.model.ingress_packet(&mut packet);
@@ -171,6 +173,7 @@ impl Pair {
         assert_eq!(hex(&after), hex(&packet.0), "what became of {}", hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
         self.frames += 1;
+        packet.0
     }
 
     fn egress(&mut self, frame: &[u8]) {
@@ -210,6 +213,8 @@ impl Pair {
         for id in 0..LISTENERS {
             let expected = model.listener_counters.get(&id).copied().unwrap_or_default();
             assert_eq!(kernel.listener_counters(id).unwrap(), expected, "listener {id}");
+            let failed = model.failed_cookies.get(&id).copied().unwrap_or_default();
+            assert_eq!(kernel.failed_cookies(id).unwrap(), failed, "listener {id}");
             let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);
             assert_eq!(kernel.distinct_sources(id).unwrap(), registers, "listener {id}");
         }
@@ -302,8 +307,17 @@ fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
     println!("{frames} frames: {reasons:?}");
     assert!(frames >= 100_000, "only {frames} frames were long enough to run");
     // A generator that never reaches a path proves nothing about it.
-    let unreachable =
-        [Reason::Unconfigured, Reason::AgentGone, Reason::SynReturned, Reason::Cookie];
+    let unreachable = [
+        Reason::Unconfigured,
+        Reason::AgentGone,
+        Reason::SynReturned,
+        Reason::Cookie,
+        Reason::DropOverload,
+        Reason::DropBudget,
+        Reason::DropReflection,
+        Reason::Stray,
+        Reason::DropStray,
+    ];
     for reason in Reason::ALL.iter().filter(|reason| !unreachable.contains(reason)) {
         assert!(reasons.contains_key(reason), "no frame was {}", reason.name());
     }
