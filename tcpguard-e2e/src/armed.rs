@@ -238,7 +238,7 @@ pub fn connection(lab: &Lab, listener: &TcpListener, family: Family) -> Result<[
 }
 
 fn agreed(host: &Netns, filter: &str) -> Result<Agreed> {
-    let output = host.command("ss")?.args(["-tinOH", filter]).output().context("ss")?;
+    let output = host.command("ss")?.args(["-tinoOH", filter]).output().context("ss")?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(text.lines().count() == 1, "not one connection: {text}");
     const NAMES: [&str; 9] =

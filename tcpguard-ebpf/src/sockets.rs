@@ -1,5 +1,5 @@
 //! The kernel's own table of TCP sockets, and what only its listening sockets can do: make and check
-//! their cookies. All helpers are there since Linux 5.3, at XDP and at tc.
+//! their cookies. All helpers are there since Linux 5.4, at XDP and at tc.
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple, tcphdr};
 use aya_ebpf::cty::c_void;

@@ -85,7 +85,7 @@ impl Sockets {
 }
 
 /// Runs `test` in a namespace with sockets, on a host that drops strays.
-fn beside(sockets: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
+fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
     let host = Netns::new("parity").unwrap();
     let there = Sockets::open(&host).unwrap();
     let run = || {
@@ -101,8 +101,7 @@ fn beside(sockets: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
         for [client, server] in strangers() {
             pair.teach(server, client);
         }
-        sockets(&host, &there, &mut pair);
-        pair.assert_same_state();
+        test(&host, &there, &mut pair);
         Ok(())
     };
     host.run(run).unwrap();
@@ -145,6 +144,7 @@ fn what_finds_a_socket_and_what_finds_none_is_told_alike() {
         pair.ingress(&fragment);
         fragment[21] = 9;
         pair.ingress(&fragment);
+        pair.assert_same_state();
     });
 }
 
@@ -204,6 +204,7 @@ fn third_acks_of_cookies_are_told_from_wrong_ones_alike_up_to_the_limit() {
             pair.ingress(&segment(ends, flags::ACK, [guess, 7]).to_frame());
         }
         assert!(pair.reasons[&Reason::DropStray] > 3000, "{:?}", pair.reasons);
+        pair.assert_same_state();
     });
 }
 
@@ -255,6 +256,7 @@ fn answers_with_the_kernels_cookies_are_alike_but_for_the_cookie() {
         let counters = &pair.model.listener_counters;
         let sent: u64 = counters.values().map(|counters| counters.cookies_sent).sum();
         assert_eq!(sent, answered);
+        pair.assert_same_state();
     });
 }
 
