@@ -125,9 +125,12 @@ fn what_finds_no_connection_is_dropped_and_what_finds_one_never() {
     assert_eq!(host.0.ingress(&data), Reason::DropStray);
 }
 
+/// What is different about a host.
+type Change = fn(&mut Model);
+
 #[test]
 fn strays_are_only_counted_unless_all_who_have_to_say_so_do() {
-    let changes: [(&str, fn(&mut Model), Reason); 6] = [
+    let changes: [(&str, Change, Reason); 6] = [
         ("policy", |host| host.config.drop_strays = 0, Reason::Stray),
         ("mode", |host| host.config.mode = Mode::Observe as u8, Reason::Stray),
         ("agent", |host| host.now_ns += 31 * S, Reason::Stray),

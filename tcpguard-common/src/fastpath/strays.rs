@@ -184,10 +184,11 @@ pub fn judge<T: Tables>(
     let failed = matches!(socket, Socket::Listening)
         && brings_cookie(work)
         && is_limited(config, &work.listener);
-    if failed && work.checked {
-        if let Some(failed) = tables.failed_cookies(work.listener.id) {
-            note_failed(failed, work.now, rate(config));
-        }
+    if failed
+        && work.checked
+        && let Some(failed) = tables.failed_cookies(work.listener.id)
+    {
+        note_failed(failed, work.now, rate(config));
     }
     let unchecked = failed && !work.checked;
     let dropped = (unchecked || config.drop_strays != 0)
