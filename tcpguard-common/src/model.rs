@@ -123,8 +123,7 @@ pub const fn cookie_keys(seed: u64) -> CookieKeys {
 }
 
 impl Model {
-    /// Where all that leaves goes, and whose it is by default. The interface is the one that test runs in the kernel
-    /// have: `lo`.
+    /// Where all that leaves goes. The interface is the one that test runs in the kernel have: `lo`.
     pub const DEPARTURE: Departure = Departure { ifindex: 1, vlan: 0, marks: 0 };
 
     /// Empty tables under this configuration.

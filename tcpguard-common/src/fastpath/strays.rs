@@ -60,7 +60,7 @@ impl Socket {
     }
 }
 
-/// The steps of [`judged`], for the same reasons as [`Steps`].
+/// The steps that tell strays, for the same reasons as [`Steps`].
 pub trait StraySteps {
     /// See [`watched`].
     fn stray_watched(&mut self, completes: bool) -> bool;
