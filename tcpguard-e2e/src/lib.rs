@@ -10,6 +10,7 @@
 //!   and time.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
+//! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
