@@ -6,9 +6,11 @@ extern crate std;
 
 mod packet;
 mod recent;
+mod sockets;
 
 pub use packet::Packet;
 pub use recent::Recent;
+pub use sockets::Sockets;
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,14 +21,15 @@ use crate::abi::maps::{
     MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS,
 };
 use crate::abi::{
-    Addr, Class, Client, Config, CookieKey, CookieKeys, Flow, FlowKey, HashKey, HostCounters,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, Reason,
-    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
+    Addr, Class, Client, Config, CookieKey, CookieKeys, FailedCookies, Flow, FlowKey, HashKey,
+    HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
+    Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, Pace, RedeemSteps,
-    Steps, Tables, Work, step,
+    self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, KernelCookie, Pace,
+    RedeemSteps, Socket, Steps, StraySteps, Tables, Work, step, strays,
 };
+use crate::wire::Segment;
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -86,6 +89,10 @@ pub struct Model {
     pub cookie_keys: CookieKeys,
     /// What SYN-ACKs looked like.
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
+    /// Cookies that were wrong, by listener id.
+    pub failed_cookies: BTreeMap<u32, FailedCookies>,
+    /// The host's own socket table.
+    pub sockets: Sockets,
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
     handed_over: BTreeMap<u32, HandedOver>,
@@ -125,9 +132,8 @@ pub const fn cookie_keys(seed: u64) -> CookieKeys {
 }
 
 impl Model {
-    /// All that leaves was sent by this host. The interface is the one that test runs in the kernel
-    /// have: `lo`.
-    pub const DEPARTURE: Departure = Departure { ifindex: 1, own: true, vlan: 0 };
+    /// Where all that leaves goes. The interface is the one that test runs in the kernel have: `lo`.
+    pub const DEPARTURE: Departure = Departure { ifindex: 1, vlan: 0, marks: 0 };
 
     /// Empty tables under this configuration.
     pub fn new(config: Config) -> Self {
@@ -152,8 +158,10 @@ impl Model {
     /// Looks at a frame that leaves.
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
-        if fastpath::egress(frame, &config, self) {
-            fastpath::learn(frame, &Self::DEPARTURE, self);
+        if fastpath::egress(frame, &config, self, &mut FlowKey::default())
+            && let Some(marks) = self.sockets.origin.marks()
+        {
+            fastpath::learn(frame, &Departure { marks, ..Self::DEPARTURE }, self);
         }
     }
 
@@ -225,7 +233,7 @@ impl Steps for HostSteps<'_> {
     }
 
     fn options(&mut self) {
-        self.with(|frame, _, _, work| step::options(&*frame, work));
+        self.with(|frame, config, model, work| step::options(&*frame, config, model, work));
     }
 
     fn reply(&mut self) -> Option<Reason> {
@@ -243,6 +251,23 @@ impl Steps for HostSteps<'_> {
 
     fn illegal(&mut self) -> Reason {
         self.with(|_, config, model, _| step::illegal(config, model))
+    }
+}
+
+impl StraySteps for HostSteps<'_> {
+    fn stray_watched(&mut self, completes: bool) -> bool {
+        let ifindex = Model::DEPARTURE.ifindex;
+        self.with(|frame, config, model, work| {
+            strays::watched(&*frame, config, model, work, ifindex, completes)
+        })
+    }
+
+    fn stray_look(&mut self) -> Socket {
+        self.with(|_, _, model, work| strays::look(model, work))
+    }
+
+    fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {
+        self.with(|_, config, model, work| strays::judge(config, model, work, socket))
     }
 }
 
@@ -441,5 +466,17 @@ impl Tables for Model {
 
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {
         Some(self.handed_over.entry(index & (HANDED_OVER_PLACES - 1)).or_default())
+    }
+
+    fn failed_cookies(&mut self, id: u32) -> Option<&mut FailedCookies> {
+        Some(self.failed_cookies.entry(id).or_default())
+    }
+
+    fn socket(&mut self, segment: &Segment, check: bool) -> Socket {
+        self.sockets.find(segment, check)
+    }
+
+    fn kernel_cookie(&mut self, syn: &Segment, _mss: u16) -> Option<KernelCookie> {
+        self.sockets.cookie(syn)
     }
 }

@@ -4,10 +4,10 @@ use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
+    Addr, CLASS_SLOTS, Class, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow,
+    FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
+    PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate, Work};
 
@@ -19,9 +19,10 @@ fn sizes_of_abi_version_6() {
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
-        ("Config", size_of::<Config>(), 152),
+        ("Config", size_of::<Config>(), 160),
         ("CookieKeys", size_of::<CookieKeys>(), 72),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
+        ("FailedCookies", size_of::<FailedCookies>(), 64),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
@@ -98,6 +99,7 @@ fn map_bytes(cpus: usize) -> usize {
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
     let cpu_state = 56
+        + size_of::<FlowKey>().next_multiple_of(8)
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
         + size_of::<Work>();
@@ -127,6 +129,7 @@ fn map_bytes(cpus: usize) -> usize {
         + array(size_of::<Probe>(), maps::PROBE_CELLS)
         + array(size_of::<CookieKeys>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
+        + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
         + array(8, 1)
 }
 

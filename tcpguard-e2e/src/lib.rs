@@ -11,10 +11,12 @@
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
+//! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
 pub mod agreed;
+pub mod armed;
 pub mod clients;
 pub mod clock;
 pub mod delay;

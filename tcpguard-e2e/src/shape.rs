@@ -23,6 +23,8 @@ pub enum Shape {
     RandomTtl,
     /// As a Linux host sends it, so that no signature tells it from clients.
     Linux,
+    /// No SYN: a segment with these flags and random numbers, of no connection. One by one only.
+    Stray(u8),
     /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at
     /// many distances (40 to 64, 100 to 128): nothing tells it from that client.
     Copy(Likeness),
@@ -53,7 +55,7 @@ impl Shape {
     /// What varies in the generator's recipe.
     fn varies(self) -> u32 {
         match self {
-            Self::Bare | Self::BareAndCopies(_) => 0,
+            Self::Bare | Self::BareAndCopies(_) | Self::Stray(_) => 0,
             Self::RandomWindowMss => recipe::VARY_WINDOW_MSS,
             Self::RandomTtl => recipe::VARY_TTL,
             Self::Linux => recipe::VARY_IP_ID,
@@ -97,6 +99,7 @@ impl Writer {
         segment.options.clear();
         match self.shapes[self.written % self.shapes.len()] {
             Shape::Bare | Shape::BareAndCopies(_) => {}
+            Shape::Stray(flags) => (segment.flags, segment.ack) = (flags, bits as u32),
             Shape::RandomWindowMss => {
                 segment.window = bits as u16;
                 segment.options = mss_option(536 + (bits >> 16) as u16 % 925);
@@ -127,6 +130,7 @@ impl Writer {
 pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Result<Vec<Recipe>> {
     let recipe = |part: Shape| {
         let mut frame = Vec::new();
+        ensure!(!matches!(part, Shape::Stray(_)), "the generator makes SYNs only");
         Writer::new(target, part, sources).write(&mut frame);
         write_recipe(frame, part.varies(), sources)
     };

@@ -1,199 +1,22 @@
 //! Real connections through SYN cookies: they end up as they would have without the guard. Needs
 //! root, and a kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
 use tcpguard::config::XdpMode;
-use tcpguard::host::{SockDiag, SocketOffsets, interfaces, netns};
-use tcpguard::kernel::{
-    Attachment, Dataplane, Load, Object, Pins, Redeemer, Redemption, addr, attach,
-    attach_tracepoint,
-};
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, Reason};
-use tcpguard_common::model::{cookie_keys, hash_key};
+use tcpguard::host::SockDiag;
+use tcpguard_common::abi::Reason;
+use tcpguard_e2e::armed::{Armed, PATIENCE, connection, listen};
 use tcpguard_e2e::clients;
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Delivery, Flood};
-use tcpguard_e2e::foreign::ForeignXdp;
-use tcpguard_e2e::lab::{BACKLOG, Family, INTERFACE, Lab, LabOptions, PORT};
-use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::packet::mss_option;
 use tcpguard_e2e::raw_client::RawClient;
 use tcpguard_e2e::server::{Behaviour, Server};
 
-/// What each end sends.
-const TRANSFER: usize = 1 << 20;
-/// How long any one step may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The programs on the edge with the one listener, and nobody who governs them.
-struct Armed {
-    _object: Object,
-    dataplane: Dataplane,
-    _redeemer: Redeemer,
-    attachment: Option<Attachment>,
-    redemption: Option<Redemption>,
-    _pins: Pins,
-    _wire: ForeignXdp,
-}
-
-impl Armed {
-    fn attach(lab: &Lab, mode: XdpMode) -> Result<Self> {
-        let wire = lab.take_native_answers()?;
-        lab.edge.run(|| {
-            let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
-            let offsets = Some(SocketOffsets::of_running_kernel()?);
-            let maps = pins.maps();
-            let mut object = Object::load(Load { maps: Some(&maps), offsets, ..Load::default() })?;
-            let dataplane = Dataplane::of(&object)?;
-            let config = Config {
-                abi_version: ABI_VERSION,
-                mode: Mode::Enforce as u8,
-                // There is no agent whose absence would matter.
-                heartbeat_ns: u64::MAX,
-                heartbeat_limit_ns: u64::MAX,
-                hash_key: hash_key(1),
-                netns_cookie: netns::cookie()?,
-                established_seen: 1,
-                ..Config::default()
-            };
-            dataplane.set_config(&config)?;
-            dataplane.set_cookie_keys(&cookie_keys(1))?;
-            let mut redeemer = Redeemer::load(&maps, false)?;
-            let interface = interfaces::by_name(INTERFACE)?;
-            attach_tracepoint(&mut object, &pins)?;
-            let attachment = attach(&mut object, &pins, &interface, mode)?;
-            let redemption = redeemer.attach(&pins, &interface)?;
-            let armed = Self {
-                _object: object,
-                dataplane,
-                _redeemer: redeemer,
-                attachment: Some(attachment),
-                redemption: Some(redemption),
-                _pins: pins,
-                _wire: wire,
-            };
-            armed.set_cookies(0)?;
-            Ok(armed)
-        })
-    }
-
-    /// Sets [`ListenerEntry::cookies`] of the one listener, which is bound to all addresses.
-    fn set_cookies(&self, cookies: u8) -> Result<()> {
-        let entry = ListenerEntry { steps: cookies, ..ListenerEntry::default() };
-        let port = PORT.to_be_bytes();
-        let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        let keys = any.map(|ip| ListenerKey::new(addr(ip), port));
-        for key in &keys {
-            self.dataplane.set_listener(key, &entry)?;
-        }
-        Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
-    }
-
-    fn arm(&self) -> Result<()> {
-        self.set_cookies(ListenerEntry::ANSWER | ListenerEntry::ACCEPT)
-    }
-
-    fn counters(&self) -> ListenerCounters {
-        self.dataplane.listener_counters(0).unwrap()
-    }
-
-    /// Waits for counters that follow the traffic by a moment.
-    #[track_caller]
-    fn wait_until(&self, what: &str, holds: impl Fn(&ListenerCounters) -> bool) {
-        let begun = Instant::now();
-        while !holds(&self.counters()) {
-            assert!(begun.elapsed() < PATIENCE, "{what}: {:?}", self.counters());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Armed {
-    fn drop(&mut self) {
-        if let Some(redemption) = self.redemption.take() {
-            redemption.remove().expect("the redeeming program comes off");
-        }
-        if let Some(attachment) = self.attachment.take() {
-            attachment.remove();
-        }
-    }
-}
-
-fn listen(host: &Netns) -> TcpListener {
-    let listener = host.run(|| {
-        TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).context("cannot bind the service's port")
-    });
-    listener.unwrap()
-}
-
-fn pattern(seed: u8) -> Vec<u8> {
-    (0..TRANSFER).map(|at| (at / 251) as u8 ^ at as u8 ^ seed).collect()
-}
-
-fn exchange(mut socket: &TcpStream, seed: u8, expected: u8, first: bool) -> Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut received = vec![0; TRANSFER];
-    if first {
-        socket.write_all(&pattern(seed))?;
-    }
-    socket.read_exact(&mut received).context("the transfer stopped")?;
-    ensure!(received == pattern(expected), "the transfer was damaged");
-    if !first {
-        socket.write_all(&pattern(seed))?;
-    }
-    Ok(())
-}
-
-/// Connects, sends a megabyte each way, and returns what `ss -ti` says at the client and at the
-/// server that was agreed upon in the handshake.
-fn connection(lab: &Lab, listener: &TcpListener, family: Family) -> Result<[Agreed; 2]> {
-    let client = lab.client.run(|| Ok(TcpStream::connect_timeout(&family.service(), PATIENCE)?))?;
-    listener.set_nonblocking(true)?;
-    let begun = Instant::now();
-    let server = loop {
-        match listener.accept() {
-            Ok((server, _)) => break server,
-            Err(_) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => return Err(error).context("the service got no connection"),
-        }
-    };
-    server.set_nonblocking(false)?;
-    std::thread::scope(|scope| -> Result<()> {
-        let served = scope.spawn(|| exchange(&server, 2, 1, false));
-        exchange(&client, 1, 2, true)?;
-        served.join().expect("the server's thread")
-    })?;
-    let port = client.local_addr()?.port();
-    let ends = [
-        agreed(&lab.client, &format!("sport = :{port} and dport = :{PORT}"))?,
-        agreed(&lab.edge, &format!("sport = :{PORT} and dport = :{port}"))?,
-    ];
-    Ok(ends)
-}
-
-/// Flags and sizes by name.
-type Agreed = BTreeMap<String, String>;
-
-fn agreed(host: &Netns, filter: &str) -> Result<Agreed> {
-    let output = host.command("ss")?.args(["-tinOH", filter]).output().context("ss")?;
-    let text = String::from_utf8(output.stdout)?;
-    ensure!(text.lines().count() == 1, "not one connection: {text}");
-    const NAMES: [&str; 9] =
-        ["ts", "sack", "ecn", "ecnseen", "wscale", "mss", "pmtu", "advmss", "usec_ts"];
-    let words = text.split_whitespace().map(|word| word.split_once(':').unwrap_or((word, "")));
-    let known = words.filter(|(name, _)| NAMES.contains(name));
-    Ok(known.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-}
 
 /// What a client can be like.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,8 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tcpguard::host::SocketOffsets;
+use tcpguard::kernel::{Load, Object};
 use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
@@ -12,6 +14,18 @@ fn object() -> PathBuf {
     let dir = env::var_os("TCPGUARD_BPF_DIR")
         .expect("TCPGUARD_BPF_DIR is not set: cargo xtask test sets it");
     PathBuf::from(dir).join("tcpguard-ebpf.o")
+}
+
+/// The kernel gives up at a million; older ones need up to a fifth more than newer ones.
+#[test]
+fn no_program_takes_the_verifier_long() {
+    const LIMIT: u32 = 100_000;
+    let offsets = Some(SocketOffsets::of_running_kernel().unwrap());
+    let object = Object::load(Load { offsets, ..Load::default() }).unwrap();
+    for cost in object.costs() {
+        println!("{cost:?}");
+        assert!(cost.verified.unwrap() < LIMIT, "{cost:?}");
+    }
 }
 
 /// libbpf is stricter than aya about how maps are defined.

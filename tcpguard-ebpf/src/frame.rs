@@ -6,8 +6,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use tcpguard_common::fastpath::Departure;
-use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES, tagged};
+use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES};
 
 /// Keeps LLVM from knowing anything about `value`, so that it cannot leave out or move to another
 /// copy of it the comparison or mask that the verifier has to see.
@@ -215,17 +214,4 @@ impl Frame for SkbFrame {
     }
 
     reads!();
-}
-
-/// Where a packet at the tc egress hook comes from and goes.
-#[inline(always)]
-pub fn departure(ctx: &TcContext) -> Departure {
-    let skb = ctx.skb.skb;
-    // SAFETY: the context that this program was called with; all fields are readable at this hook.
-    // The stack's own segments belong to a socket, those it only forwards do not.
-    let (ifindex, socket) = unsafe { ((*skb).ifindex, (*skb).__bindgen_anon_2.sk) };
-    // SAFETY: likewise.
-    let (tagged_later, control) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
-    let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
-    Departure { ifindex, own: !socket.is_null(), vlan }
 }

@@ -15,7 +15,7 @@ use crate::maps;
 use crate::tables::KernelTables;
 
 /// Added to a [`Reason`] code where a function returns either that or a [`Class`].
-const GAVE_UP: u32 = 0x100;
+pub(crate) const GAVE_UP: u32 = 0x100;
 /// Bits for an [`Interest`].
 const FINGERPRINT: u32 = 1;
 const RECORD: u32 = 2;
@@ -25,15 +25,15 @@ const STEPS: u32 = 8;
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
 /// Everything a step works on.
-struct Bench {
-    config: &'static Config,
-    tables: KernelTables,
-    work: &'static mut Work,
+pub(crate) struct Bench {
+    pub config: &'static Config,
+    pub tables: KernelTables,
+    pub work: &'static mut Work,
 }
 
 impl Bench {
     #[inline(always)]
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
         // SAFETY: this CPU's value, of which the tables use other fields; XDP programs do not
         // preempt each other, and one step at a time holds the reference.
@@ -42,7 +42,7 @@ impl Bench {
     }
 
     #[inline(always)]
-    fn frame(&self, ctx: &XdpContext) -> XdpFrame {
+    pub fn frame(&self, ctx: &XdpContext) -> XdpFrame {
         XdpFrame::new(ctx, self.tables.scratch())
     }
 }
@@ -106,8 +106,9 @@ step!(step_record_syn(dropped: u32), |bench| {
 
 step!(step_options(ctx: *mut xdp_md), |bench| {
     let ctx = XdpContext::new(ctx.cast());
+    bench.tables.context = ctx.as_ptr();
     let frame = bench.frame(&ctx);
-    step::options(&frame, bench.work);
+    step::options(&frame, bench.config, &mut bench.tables, bench.work);
     0
 });
 
@@ -141,7 +142,7 @@ pub struct KernelSteps<'a> {
 
 impl KernelSteps<'_> {
     #[inline(always)]
-    fn raw(&self) -> *mut xdp_md {
+    pub fn raw(&self) -> *mut xdp_md {
         self.ctx.as_ptr().cast()
     }
 }
@@ -155,7 +156,7 @@ fn gave_up(reason: Option<Reason>) -> u32 {
 }
 
 #[inline(always)]
-fn reason(code: u32) -> Reason {
+pub(crate) fn reason(code: u32) -> Reason {
     Reason::from_code(code as u8).unwrap_or(Reason::Unconfigured)
 }
 

@@ -7,11 +7,15 @@
 
 mod frame;
 mod handshakes;
+#[macro_use]
 mod ingress;
 mod maps;
+mod sockets;
+mod strays;
+mod syn_acks;
 mod tables;
 
-use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, raw_tracepoint, xdp};
 use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
 use tcpguard_common::abi::{Action, REASON_SLOTS};
@@ -46,24 +50,14 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
 pub fn tcpguard_egress(ctx: TcContext) -> i32 {
     if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
         let frame = SkbFrame::new(&ctx, tables.scratch());
-        if fastpath::egress(&frame, config, &mut tables) {
-            learn_syn_ack(ctx.skb.skb);
+        // SAFETY: this CPU's state, of which the tables use other fields.
+        let sent = unsafe { &mut *tables.sent() };
+        if fastpath::egress(&frame, config, &mut tables, sent) {
+            syn_acks::learn(&ctx);
         }
     }
     // "No verdict": programs and filters after this one go on.
     TC_ACT_UNSPEC
-}
-
-/// A global function for the same reasons as the steps of ingress.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn learn_syn_ack(skb: *mut __sk_buff) -> u32 {
-    let ctx = TcContext::new(skb);
-    if let Some(mut tables) = KernelTables::new() {
-        let frame = SkbFrame::new(&ctx, tables.scratch());
-        fastpath::learn(&frame, &frame::departure(&ctx), &mut tables);
-    }
-    0
 }
 
 /// Every state change of a TCP socket; SYN_RECV to ESTABLISHED is a completed handshake.

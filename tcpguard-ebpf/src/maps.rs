@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters, ListenerCounters,
+    Addr, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
     SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
@@ -27,7 +27,7 @@ pub struct CpuState {
     pub segments: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
-    /// Connections that the kernel was told of a moment ago.
+    /// Connections that the kernel was told of, or is about to make, since a moment ago.
     pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
     /// Answers of the guard's own making to strangers.
     pub answers: Bucket,
@@ -35,6 +35,8 @@ pub struct CpuState {
     pub exempt: Bucket,
     /// Tokens of listeners' budgets.
     pub allowances: [Allowance; size::ALLOWANCES as usize],
+    /// The flow of the SYN-ACK that is about to leave.
+    pub sent: FlowKey,
     /// What the steps of one decision hand to each other.
     pub work: Work,
 }
@@ -108,11 +110,14 @@ pub static COOKIE_KEYS: Array<CookieKeys, 1> = Array::new();
 #[btf_map]
 pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS as usize }> =
     LruHashMap::new();
+#[btf_map]
+pub static FAILED_COOKIES: Array<FailedCookies, { size::MAX_LISTENERS as usize }> = Array::new();
 /// Boot time in ns for tests that compare with the host; read only when [`FIXED_CLOCK`] is set.
 #[btf_map]
 pub static CLOCK: Array<u64, 1> = Array::new();
 
-/// 1: take the time from [`CLOCK`]. Frozen before load, so that otherwise no trace of it is left.
+/// 1: take the time from [`CLOCK`], and every SYN-ACK for the host's own, because behind a frame of a
+/// test run there is no connection. Frozen before load, so that otherwise no trace of it is left.
 #[unsafe(no_mangle)]
 pub static FIXED_CLOCK: Global<u8> = Global::new(0);
 

@@ -7,17 +7,22 @@
 use core::arch::asm;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, CookieKeys, Flow, FlowKey, HostCounters, ListenerCounters,
+    Addr, CLASS_SLOTS, Class, Client, CookieKeys, FailedCookies, Flow, FlowKey, HostCounters, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
     SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
-use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Tables};
+use tcpguard_common::fastpath::{
+    Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket, Tables,
+};
+use tcpguard_common::wire::Segment;
 
 use crate::frame::opaque;
 use crate::maps::{self, CpuState};
+use crate::sockets;
 
 /// Update flags: create or overwrite.
 const ANY: u64 = 0;
@@ -26,6 +31,8 @@ pub struct KernelTables {
     cpu: *mut CpuState,
     /// This interface's counters; null on egress, where classes are not counted.
     pub packets: *mut PacketCounters,
+    /// The program's context, where a step asks about sockets; else null.
+    pub context: *mut c_void,
 }
 
 impl KernelTables {
@@ -37,7 +44,14 @@ impl KernelTables {
     /// With what this CPU remembers.
     #[inline(always)]
     pub const fn on(cpu: *mut CpuState) -> Self {
-        Self { cpu, packets: core::ptr::null_mut() }
+        Self { cpu, packets: core::ptr::null_mut(), context: core::ptr::null_mut() }
+    }
+
+    /// The flow of the SYN-ACK at hand on egress.
+    #[inline(always)]
+    pub fn sent(&self) -> *mut FlowKey {
+        // SAFETY: `cpu` points to a whole `CpuState` of this CPU.
+        unsafe { &raw mut (*self.cpu).sent }
     }
 
     /// The word for `Frame::forget`.
@@ -316,5 +330,22 @@ impl Tables for KernelTables {
         let place = opaque(index as usize) & (size::HANDED_OVER_PLACES as usize - 1);
         // SAFETY: this CPU's state.
         Some(unsafe { &mut (*self.cpu).handed_over[place] })
+    }
+
+    #[inline(always)]
+    fn failed_cookies(&mut self, id: u32) -> Option<&mut FailedCookies> {
+        deref!(maps::FAILED_COOKIES.get_ptr_mut(id))
+    }
+
+    #[inline(always)]
+    fn socket(&mut self, segment: &Segment, check: bool) -> Socket {
+        // SAFETY: the step that calls this has set the context.
+        unsafe { sockets::ask(self.context, segment, check) }
+    }
+
+    #[inline(always)]
+    fn kernel_cookie(&mut self, syn: &Segment, mss: u16) -> Option<KernelCookie> {
+        // SAFETY: likewise.
+        unsafe { sockets::make(self.context, syn, mss) }
     }
 }

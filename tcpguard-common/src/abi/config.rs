@@ -43,6 +43,19 @@ pub struct Config {
     pub answers_per_network: Rate,
     /// SYN-ACKs of the guard's own making to strangers on one CPU: its share of the host's total.
     pub answers_per_cpu: Rate,
+    /// 1: some listener has [`super::ListenerEntry::STRAYS`]; 0 lets every segment skip that step.
+    pub strays: u8,
+    /// 1: segments that belong to no connection are dropped in enforce mode; 0: count them only.
+    pub drop_strays: u8,
+    /// 1: the host's `net.ipv4.tcp_timestamps` is 2, so that the cookies of
+    /// [`super::ListenerEntry::KERNEL_COOKIES`] keep window scale, SACK and timestamps of clients
+    /// that send timestamps. With any other value of it the kernel would read them back wrong.
+    pub kernel_timestamps: u8,
+    /// Always zero.
+    pub pad: u8,
+    /// Nanoseconds in which each listener may check one cookie that turns out to be wrong:
+    /// [`crate::fastpath::FAILED_COOKIE_NS`]. 0: there is no limit.
+    pub failed_cookie_ns: u32,
 }
 
 impl Config {

@@ -1,4 +1,6 @@
-//! What the cookies are made with, and how listeners answer.
+//! What the cookies are made with, what comes back, and how listeners answer.
+
+use crate::fastpath::Bucket;
 
 /// Keys in a [`CookieKeys`]; a power of two.
 pub const COOKIE_KEYS: usize = 4;
@@ -50,4 +52,31 @@ pub struct SynAckRecord {
     pub options: u32,
     /// Its outermost VLAN tag, as [`crate::wire::vlan`] says it.
     pub vlan: u32,
+}
+
+impl SynAckRecord {
+    /// Among the options: SYN-ACKs from this address and port also left that were none of the host's
+    /// own stack (it only forwarded them, or a socket has another address than the packet). What it
+    /// does not find in its sockets may then be somebody else's. Stays as long as the record does.
+    pub const FOREIGN: u32 = 1 << 31;
+
+    /// Whether every SYN-ACK seen was the host's own.
+    #[inline(always)]
+    pub const fn is_own(&self) -> bool {
+        self.options & Self::FOREIGN == 0
+    }
+}
+
+/// Element of `FAILED_COOKIES`, by listener id: a cache line, which all CPUs share. What two of them
+/// write at once may count once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FailedCookies {
+    /// How many more may be checked; see [`super::Config::failed_cookie_ns`].
+    pub bucket: Bucket,
+    /// ACKs that found only the listening socket, and whose cookie was wrong. Those beyond the
+    /// limit are not checked, and not counted here.
+    pub invalid: u64,
+    /// Always zero.
+    pub pad: [u64; 6],
 }

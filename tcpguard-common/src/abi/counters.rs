@@ -44,7 +44,8 @@ pub struct ListenerCounters {
     pub acknowledged: u64,
     /// Half-open handshakes that the client reset (sampled).
     pub reset: u64,
-    /// Resets sent by the listener.
+    /// Segments that belong to no connection: answered by the stack with a reset, or dropped by the
+    /// guard ([`super::Reason::DropStray`]).
     pub refused: u64,
     /// SYNs dropped by a source rule, or that would have been in enforce mode.
     pub dropped_source: u64,
@@ -59,7 +60,8 @@ pub struct ListenerCounters {
     pub ack_ignored: u64,
     /// SYNs answered with a cookie.
     pub cookies_sent: u64,
-    /// Connections that the kernel took because their cookie was good.
+    /// Connections that the kernel took because their cookie was good: one of the guard's own. (Those
+    /// by [`super::ListenerEntry::KERNEL_COOKIES`] show in `established` only.)
     pub cookies_redeemed: u64,
     /// SYNs dropped because there were too many: on the overload rung, beyond the SYN budget, or
     /// beyond what may be answered to one network.

@@ -105,12 +105,14 @@ pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 pub const COOKIE_KEYS: &str = "COOKIE_KEYS";
 /// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`].
 pub const SYN_ACKS: &str = "SYN_ACKS";
+/// Array by listener id: [`super::FailedCookies`].
+pub const FAILED_COOKIES: &str = "FAILED_COOKIES";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
 pub const CLOCK: &str = "CLOCK";
 
 /// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
 /// of use for a moment only.
-pub const PINNED: [&str; 27] = [
+pub const PINNED: [&str; 28] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -138,4 +140,5 @@ pub const PINNED: [&str; 27] = [
     PROBES,
     COOKIE_KEYS,
     SYN_ACKS,
+    FAILED_COOKIES,
 ];

@@ -2,11 +2,11 @@
 //! recognising who returns.
 
 use super::count::{count, find_listener};
-use super::{Tables, Work, classify, quirk};
+use super::{Tables, Work, classify, kernel_cookies, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
-use crate::wire::{self, Frame, FrameMut, SynAck, flag, option};
+use crate::wire::{self, Frame, FrameMut, Segment, SynAck, flag, option};
 
 /// Without an agent for this long, in ns of boot time, no step of the ladder is taken any more: rules
 /// that drop outlive their agent to open no gap at a restart, but steps want somebody who sees to it
@@ -17,25 +17,65 @@ pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 /// [`Claim::Repeated`].
 const HANDED_OVER_TICKS: u32 = 16;
 
-/// A connection that was handed to the kernel a moment ago. All-zero is an empty place.
+/// A connection that was handed to the kernel a moment ago. All-zero is an empty place. (At XDP, where
+/// nothing is handed over: one of which a good cookie passed; see [`super::strays`].)
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HandedOver {
-    /// The cookie.
+    /// The cookie. (At XDP: a keyed hash of the flow.)
     pub isn: u32,
     /// When, in ticks.
     pub tick: u32,
 }
 
-/// Where a frame that leaves comes from and goes.
+/// Where a SYN-ACK that leaves goes, and whose it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Departure {
     /// Index of the interface.
     pub ifindex: u32,
-    /// Whether a socket of this host sent it.
-    pub own: bool,
     /// A VLAN tag that the interface is still to add, as [`wire::vlan`] says it.
     pub vlan: u32,
+    /// What its [`Origin::marks`] are.
+    pub marks: u32,
+}
+
+/// Whose a SYN-ACK is that leaves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Origin {
+    /// The host's own stack's: its connection is in the socket table under the addresses and ports
+    /// that the packet shows, where a segment of the client that arrives will find it.
+    #[default]
+    Own = 0,
+    /// Somebody else's: it was forwarded, comes from another network namespace or another network
+    /// stack, or shows other addresses or ports than its socket has.
+    Foreign = 1,
+    /// Not to be told: that of a cookie of the kernel's making, of which there is no connection yet.
+    Unknown = 2,
+}
+
+impl Origin {
+    /// The value behind a number that a step returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Own,
+            1 => Self::Foreign,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// What [`SynAckRecord::options`] are to hold of it: nothing is learned of `None`. A number, so
+    /// that the verifier does not walk [`learn`] once for each.
+    #[inline(always)]
+    pub const fn marks(self) -> Option<u32> {
+        match self {
+            Self::Own => Some(0),
+            // Nothing is answered or missed there any more, also if all was the host's own before.
+            Self::Foreign => Some(SynAckRecord::FOREIGN),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// Whether a segment brings back a cookie.
@@ -83,13 +123,9 @@ pub struct Accepted {
     pub options: u32,
 }
 
-/// Remembers what a SYN-ACK of the host's own stack looks like. `frame` must hold one.
+/// Remembers what a SYN-ACK looks like, and whether it is the host's own. `frame` must hold one.
 #[inline(always)]
 pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tables: &mut T) {
-    // A forwarded one says nothing about this host, and would let it answer for another.
-    if !departure.own {
-        return;
-    }
     let Ok(segment) = &wire::parse(frame) else {
         return;
     };
@@ -106,7 +142,7 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tab
         mac: [a, b, c, d, e, f],
         ttl: segment.ttl,
         wscale: sent.wscale,
-        options: sent.options | ecn,
+        options: sent.options | ecn | departure.marks,
         vlan: if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) },
     };
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
@@ -134,23 +170,13 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     let syn = &work.segment;
     let flow = &syn.flow;
     let v6 = syn.quirks & quirk::IPV6 != 0;
-    // An IPv6 packet with mapped IPv4 addresses is none of either (the stack drops it).
-    if v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some() {
-        return None;
-    }
-    if flow.client.is_no_source() {
+    if is_mixed(syn) || flow.client.is_no_source() {
         return None;
     }
     let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
     // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
     // listener's own do not, the network may not carry it.
-    let [a, b, c, d, e, f] = record.mac;
-    if record.ifindex != ifindex
-        || frame.u32(0)? != u32::from_be_bytes([a, b, c, d])
-        || frame.u16(4)? != u16::from_be_bytes([e, f])
-        // A tag that the hardware took off would be missing in the answer.
-        || record.vlan != wire::vlan(frame)
-    {
+    if !same_way(frame, &record, ifindex) {
         return None;
     }
     let sent = &work.options;
@@ -160,18 +186,25 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
     let ecn = if asks_ecn { option::ECN } else { 0 };
     let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
-    let choice = Choice::new(&client, v6);
-    let choice = choice.map(|number| frame.forget(number));
-    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
-    let handshake = Handshake { flow, client_isn: syn.seq };
-    let cookie = cookie::make(keys, &handshake, cookie::ticks(work.now), &choice);
+    let (cookie, options) = if kernel_cookies::wanted(&work.listener) {
+        if !work.given.made {
+            return None;
+        }
+        kernel_cookies::terms(&work.given, &client)
+    } else {
+        let choice = Choice::new(&client, v6).map(|number| frame.forget(number));
+        let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+        let handshake = Handshake { flow, client_isn: syn.seq };
+        let cookie = cookie::make(keys, &handshake, cookie::ticks(work.now), &choice);
+        (cookie, choice.agreed().options)
+    };
     let reply = SynAck {
         isn: cookie.isn,
         window: record.window,
         mss: record.mss,
         ttl: record.ttl,
         wscale: record.wscale,
-        options: frame.forget(choice.agreed().options.into()) as u32,
+        options: frame.forget(options.into()) as u32,
         timestamp: cookie.timestamp,
         echo: sent.timestamp,
     };
@@ -179,6 +212,34 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     count(tables, work.listener.id, |counters| counters.cookies_sent += 1);
     (work.answered, work.isn) = (true, cookie.isn);
     Some(Reason::Cookie)
+}
+
+/// Whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.
+#[inline(always)]
+pub(super) const fn is_mixed(segment: &Segment) -> bool {
+    let v6 = segment.quirks & quirk::IPV6 != 0;
+    let flow = &segment.flow;
+    v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some()
+}
+
+/// Whether a frame came in where SYN-ACKs of this look leave, to the Ethernet address and with the
+/// VLAN tag that they have, and they are all the host's own. (A tag that the hardware took off is
+/// missing.)
+#[inline(always)]
+pub(super) fn same_way<F: Frame + ?Sized>(frame: &F, record: &SynAckRecord, ifindex: u32) -> bool {
+    // One after the other: what a `None` leaves undefined must not be kept until both are known.
+    let Some(mac) = frame.u32(0) else {
+        return false;
+    };
+    let Some(mac_end) = frame.u16(4) else {
+        return false;
+    };
+    let [a, b, c, d, e, f] = record.mac;
+    record.is_own()
+        && record.ifindex == ifindex
+        && mac == u32::from_be_bytes([a, b, c, d])
+        && mac_end == u16::from_be_bytes([e, f])
+        && record.vlan == wire::vlan(frame)
 }
 
 /// The steps of [`redeem`], for the same reasons as [`super::Steps`].
@@ -243,22 +304,17 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     let (segment, times) = (&work.segment, &work.times);
     let flow = &segment.flow;
     let tick = cookie::ticks(work.now);
-    let Some(keys) = tables.cookie_keys().filter(|keys| keys.drawn != 0) else {
+    let Some((agreed, clock)) = returned(tables, work) else {
         return Claim::None;
     };
-    let handshake = Handshake { flow, client_isn: segment.seq.wrapping_sub(1) };
     let isn = segment.ack.wrapping_sub(1);
-    let echo = if times.present { Some(times.echo) } else { None };
-    let Some(agreed) = cookie::check(keys, &handshake, tick, isn, echo) else {
-        return Claim::None;
-    };
-    let host_timestamp = if times.present { cookie::timestamp(keys, tick) } else { 0 };
+    let host_timestamp = if times.present { clock } else { 0 };
     // What was promised, but for the sizes of the host's end, which are the listener's.
     let key = ListenerKey::new(flow.server, flow.server_port);
     let Some(record) = tables.syn_ack_record(&key).copied() else {
         return Claim::None;
     };
-    if agreed.options & !record.options != 0 {
+    if !record.is_own() || agreed.options & !record.options != 0 {
         return Claim::None;
     }
     let Some(place) = tables.handed_over(isn) else {
@@ -278,6 +334,19 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
         options: agreed.options,
     };
     if repeated { Claim::Repeated } else { Claim::New }
+}
+
+/// What was agreed in the cookie of the guard's own that a segment brings back, if it is good, and
+/// the time of now as a timestamp.
+#[inline(always)]
+pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32)> {
+    let (segment, times) = (&work.segment, &work.times);
+    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+    let tick = cookie::ticks(work.now);
+    let handshake = Handshake { flow: &segment.flow, client_isn: segment.seq.wrapping_sub(1) };
+    let echo = if times.present { Some(times.echo) } else { None };
+    let agreed = cookie::check(keys, &handshake, tick, segment.ack.wrapping_sub(1), echo)?;
+    Some((agreed, cookie::timestamp(keys, tick)))
 }
 
 /// Counts a connection that the kernel has taken.

@@ -2,9 +2,10 @@
 
 use super::clients::validate;
 use super::count::{Seen, count, count_source, find_listener, follows, weight};
-use super::ladder::Standing;
+use super::kernel_cookies::Given;
+use super::ladder::{ANSWERED, Standing};
 use super::rules::Match;
-use super::{Accepted, Fingerprint, Rate, Tables, classify, hash};
+use super::{Accepted, Fingerprint, Rate, StraySteps, Tables, classify, hash, strays};
 use crate::ABI_VERSION;
 use crate::abi::{
     Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
@@ -51,6 +52,10 @@ pub struct Work {
     pub(super) matched: Match,
     /// Its options, if it may be answered.
     pub(super) options: SynOptions,
+    /// The cookie that the kernel made for it, if it was asked for one.
+    pub(super) given: Given,
+    /// Whether the cookie that it may bring back may be checked.
+    pub(super) checked: bool,
     /// Its timestamps, if it may bring back a cookie.
     pub(super) times: Timestamps,
     /// What the kernel is to be told of the connection whose cookie it brought back.
@@ -80,7 +85,7 @@ impl Interest {
 /// On the host each is a call of the function of the same name in [`super::step`]. In the kernel each is a
 /// BPF function of its own around the same call, so that the verifier's work for the steps adds up
 /// rather than multiplies, and so that a call chain stays below 512 bytes of stack.
-pub trait Steps {
+pub trait Steps: StraySteps {
     /// See [`super::step::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
     /// See [`super::step::count_syn`].
@@ -139,10 +144,14 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             steps.answer();
             Reason::SynAck
         }
-        Ok(Class::Ack | Class::Fin) => steps.follow(false),
+        Ok(Class::Ack | Class::Fin) => {
+            let reason = steps.follow(false);
+            strays::judged(config, steps, reason)
+        }
         Ok(Class::Rst) => {
             steps.answer();
-            steps.follow(true)
+            let reason = steps.follow(true);
+            strays::judged(config, steps, reason)
         }
         Ok(_) => steps.illegal(),
     }
@@ -152,12 +161,12 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
 /// listener. `None`: it goes to the stack.
 #[inline(always)]
 fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
-    if interest.wants(ListenerEntry::OVERLOAD | ListenerEntry::ANSWER)
+    if interest.wants(ANSWERED | ListenerEntry::OVERLOAD)
         && let Some(dropped) = steps.limit()
     {
         return Some(dropped);
     }
-    if interest.wants(ListenerEntry::ANSWER) {
+    if interest.wants(ANSWERED) {
         steps.options();
         if let Some(answered) = steps.reply() {
             return Some(answered);
@@ -167,9 +176,14 @@ fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
 }
 
 /// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. Returns whether
-/// [`super::learn`] can learn from it.
+/// [`super::learn`] can learn from it; then `sent` is the flow whose SYN it answers.
 #[inline(always)]
-pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: &mut T) -> bool {
+pub fn egress<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+    sent: &mut FlowKey,
+) -> bool {
     if config.abi_version != ABI_VERSION {
         return false;
     }
@@ -177,7 +191,10 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(frame: &F, config: &Config, tables: 
         return false;
     };
     match classify(segment.flags) {
-        Class::SynAck => return syn_ack_sent(config, tables, &segment),
+        Class::SynAck => {
+            *sent = segment.flow.reversed();
+            return syn_ack_sent(config, tables, &segment);
+        }
         Class::Syn => own_syn(config, tables, &segment),
         Class::Rst => {
             if let Some(listener) = find_listener(tables, &segment.flow.reversed()) {
@@ -203,7 +220,7 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey) {
     validate(tables, &flow.client, now, 1);
 }
 
-/// Returns whether it belongs to a known listener and to the sample.
+/// Returns whether it belongs to a known listener, and to the sample unless steps are taken there.
 #[inline(never)]
 fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -> bool {
     let key = segment.flow.reversed();
@@ -213,7 +230,7 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -
     };
     count(tables, listener.id, |counters| counters.syn_ack += 1);
     if !hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
-        return false;
+        return listener.steps != 0;
     }
     syn_ack_of_sample(config, tables, segment, &key, &listener);
     true

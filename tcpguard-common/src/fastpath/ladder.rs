@@ -17,6 +17,8 @@ use super::count::count;
 use super::{COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries};
 use crate::abi::{Config, ListenerEntry, Mode, Reason};
 
+/// SYNs are answered with cookies, whoever makes them.
+pub(super) const ANSWERED: u8 = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
 /// First SYNs of protected and allow-listed addresses that go on in an overload, on each CPU. Their
 /// addresses can be forged; beyond this they are strangers.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
@@ -67,7 +69,7 @@ pub(super) const fn steps_in_force(config: &Config, listener: &ListenerEntry, no
 /// Whether so many of a listener's SYNs arrive that only a part of them is followed.
 #[inline(always)]
 pub(super) const fn thinned(steps: u8) -> bool {
-    steps & (ListenerEntry::ANSWER | ListenerEntry::OVERLOAD) != 0
+    steps & (ANSWERED | ListenerEntry::OVERLOAD) != 0
 }
 
 /// The fate of a SYN that passed the rules, before it is answered: `None`, it goes on.
@@ -82,7 +84,7 @@ pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work)
     if work.steps & ListenerEntry::OVERLOAD != 0 && !admit(tables, work) {
         return dropped(tables, work, Reason::DropOverload);
     }
-    if work.steps & ListenerEntry::ANSWER == 0 {
+    if work.steps & ANSWERED == 0 {
         return None;
     }
     let network = hash::source(&config.hash_key, &work.segment.flow.client.network());

@@ -9,6 +9,7 @@ mod decide;
 pub mod distinct;
 mod fingerprint;
 pub mod hash;
+mod kernel_cookies;
 mod ladder;
 mod pace;
 pub mod probes;
@@ -16,18 +17,21 @@ pub mod retries;
 mod rules;
 mod seen;
 pub mod step;
+pub mod strays;
 mod tables;
 
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
 pub use cookies::{
-    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, RedeemSteps, learn, redeem,
-    redeem_check, redeem_read, redeem_times, redeemed,
+    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Origin, RedeemSteps, learn,
+    redeem, redeem_check, redeem_read, redeem_times, redeemed,
 };
 pub use decide::{
     HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
+pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, EXEMPT_RATE};
 pub use pace::Pace;
+pub use strays::{FAILED_COOKIE_NS, Socket, StraySteps};
 pub use tables::Tables;

@@ -4,7 +4,9 @@ use super::clients::validate;
 use super::count::{Seen, count, count_listener, count_source, find_listener, follows, weight};
 use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
-use super::{HANDSHAKE_NS, Interest, Tables, Work, classify, cookies, distinct, hash, probes};
+use super::{
+    HANDSHAKE_NS, Interest, Tables, Work, classify, cookies, distinct, hash, kernel_cookies, probes,
+};
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
@@ -205,9 +207,18 @@ const fn answered(flow: &mut Flow, work: &Work) {
 }
 
 /// Reads the options of a SYN that [`reply`] is to answer.
+/// Reads the options of a SYN that [`reply`] is to answer, and asks the kernel for its cookie where
+/// it is to be one of those. Likewise of a segment that may bring back a cookie.
 #[inline(always)]
-pub fn options<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+pub fn options<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+) {
     work.options = wire::syn_options(frame, &work.segment);
+    work.times = work.options.timestamps();
+    kernel_cookies::ask(config, tables, work);
 }
 
 /// Turns a SYN into the SYN-ACK with a cookie that answers it. `None`: it is as it was, and goes on

@@ -1,12 +1,13 @@
 //! What the decision reads and writes beside the frame.
 
-use super::{Allowance, Bucket, HandedOver, Pace};
+use super::{Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, CookieKeys, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
-    ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SynAckRecord,
+    Addr, Class, Client, CookieKeys, FailedCookies, Flow, FlowKey, HostCounters, ListenerCounters,
+    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceCounters, SynAckRecord,
 };
+use crate::wire::Segment;
 
 /// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
 /// host. Look-ups that fail return `None`; insertions into a full table may be lost. Neither may
@@ -100,4 +101,14 @@ pub trait Tables {
     /// This CPU's place for a connection that the kernel was told of; `index` is taken modulo the
     /// size.
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
+    /// The cookies of a listener that were wrong.
+    fn failed_cookies(&mut self, id: u32) -> Option<&mut FailedCookies>;
+
+    /// What the segment at hand finds in the host's own socket table. With `check` a listening socket
+    /// is also asked whether it brings back a cookie of the kernel's making.
+    fn socket(&mut self, segment: &Segment, check: bool) -> Socket;
+    /// The cookie that the listening socket makes for a SYN from a client with this MSS (0: not
+    /// said). `None` where none listens, where there is a connection already, and where the kernel
+    /// makes none.
+    fn kernel_cookie(&mut self, syn: &Segment, mss: u16) -> Option<KernelCookie>;
 }

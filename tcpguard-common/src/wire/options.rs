@@ -97,7 +97,7 @@ impl Options {
     }
 }
 
-/// The options of a SYN or SYN-ACK that decide how the connection works.
+/// The options that decide how the connection works.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynOptions {
     /// MSS option, 0 without one.
@@ -106,21 +106,33 @@ pub struct SynOptions {
     pub wscale: u8,
     /// Value of the timestamp, 0 without.
     pub timestamp: u32,
+    /// The timestamp echoed, 0 without.
+    pub echo: u32,
     /// Which there are: bits of [`option`].
     pub options: u32,
 }
 
-/// Reads the options of a SYN or SYN-ACK, up to the first one that is broken.
+/// Reads the options of a segment, up to the first one that is broken.
 #[inline(always)]
 pub fn syn_options<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> SynOptions {
     let options = read(frame, segment.options_at, segment.options_end);
     let bits = (options.fields >> 48) as u32;
-    let timestamp = if bits & option::TIMESTAMPS == 0 {
-        0
-    } else {
-        frame.u32(usize::from(segment.options_at) + options.timestamp_at()).unwrap_or(0)
-    };
-    SynOptions { mss: options.mss(), wscale: options.wscale(), timestamp, options: bits }
+    let (mut timestamp, mut echo) = (0, 0);
+    if bits & option::TIMESTAMPS != 0 {
+        let at = usize::from(segment.options_at) + options.timestamp_at();
+        timestamp = frame.u32(at).unwrap_or(0);
+        echo = frame.u32(at + 4).unwrap_or(0);
+    }
+    SynOptions { mss: options.mss(), wscale: options.wscale(), timestamp, echo, options: bits }
+}
+
+impl SynOptions {
+    /// Its timestamps.
+    #[inline(always)]
+    pub const fn timestamps(&self) -> Timestamps {
+        let present = self.options & option::TIMESTAMPS != 0;
+        Timestamps { present, value: self.timestamp, echo: self.echo }
+    }
 }
 
 /// The timestamps option of a segment.

@@ -10,15 +10,20 @@ use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use super::traffic::v4;
 use super::{LISTENERS, MS, Pair, START_NS, show};
 
-fn v6(a: u16, b: u16) -> IpAddr {
+pub fn v6(a: u16, b: u16) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, a, b).into()
 }
 
 impl Pair {
     /// Puts every listener into cookie mode.
     fn arm(&mut self) {
+        self.arm_with(ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
+    }
+
+    /// Takes these steps at every listener.
+    pub fn arm_with(&mut self, steps: u8) {
         for id in 0..LISTENERS {
-            self.take_steps(id, ListenerEntry::ANSWER | ListenerEntry::ACCEPT, Rate::default());
+            self.take_steps(id, steps, Rate::default());
         }
     }
 
@@ -35,7 +40,7 @@ impl Pair {
     }
 
     /// Lets a SYN-ACK of `server` leave, from which its answers are learned.
-    fn teach(&mut self, server: SocketAddr, client: SocketAddr) {
+    pub fn teach(&mut self, server: SocketAddr, client: SocketAddr) {
         self.teach_tagged(server, client, &[]);
     }
 

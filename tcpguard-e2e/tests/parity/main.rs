@@ -2,6 +2,7 @@
 
 mod cookies;
 mod ladder;
+mod strays;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,9 +157,10 @@ impl Pair {
         self.dataplane.set_exempt(&[(net, u32::MAX)]).unwrap();
     }
 
-    fn ingress(&mut self, frame: &[u8]) {
+    /// Shows both sides a frame that arrives, and returns what became of it.
+    fn ingress(&mut self, frame: &[u8]) -> Vec<u8> {
         if frame.len() < SHORTEST {
-            return;
+            return frame.to_vec();
         }
         let mut packet = Packet(frame.to_vec());
         let reason = self.model.ingress_packet(&mut packet);
@@ -172,6 +174,7 @@ impl Pair {
         assert_eq!(hex(&after), hex(&packet.0), "what became of {}", hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
         self.frames += 1;
+        packet.0
     }
 
     fn egress(&mut self, frame: &[u8]) {
@@ -211,6 +214,8 @@ impl Pair {
         for id in 0..LISTENERS {
             let expected = model.listener_counters.get(&id).copied().unwrap_or_default();
             assert_eq!(kernel.listener_counters(id).unwrap(), expected, "listener {id}");
+            let failed = model.failed_cookies.get(&id).copied().unwrap_or_default();
+            assert_eq!(kernel.failed_cookies(id).unwrap(), failed, "listener {id}");
             let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);
             assert_eq!(kernel.distinct_sources(id).unwrap(), registers, "listener {id}");
         }
@@ -273,7 +278,7 @@ fn show(pair: &mut Pair, seed: u64, frames: u64) {
         now += traffic.below(3) * MS;
         pair.set_clock(now);
         match traffic.next() {
-            Frame::In(frame) => pair.ingress(&frame),
+            Frame::In(frame) => drop(pair.ingress(&frame)),
             Frame::Out(frame) => pair.egress(&frame),
         }
         // What was long ago no longer meets what comes; the flow table stays far from full.

@@ -14,28 +14,25 @@
 mod frame;
 #[path = "../maps.rs"]
 mod maps;
+#[path = "../sockets.rs"]
+mod sockets;
 #[path = "../tables.rs"]
 mod tables;
 
 use core::mem::transmute;
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC, bpf_sock_tuple};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use tcpguard_common::abi::{ASSIGN_TCP_REQSK, FlowKey};
+use tcpguard_common::abi::ASSIGN_TCP_REQSK;
 use tcpguard_common::fastpath::{self, Claim, RedeemSteps, Work};
 use tcpguard_common::wire::option;
 
 use crate::frame::SkbFrame;
 use crate::tables::KernelTables;
-
-/// `BPF_TCP_LISTEN` of the kernel's `bpf.h`.
-const LISTEN: u32 = 10;
-/// `BPF_F_CURRENT_NETNS`.
-const CURRENT_NETNS: u64 = u64::MAX;
 
 /// Byte offsets within the kernel's `struct sock`, resolved from its BTF by the loader.
 #[repr(C)]
@@ -64,13 +61,6 @@ struct RequestAttributes {
     tstamp_ok: u8,
     usec_ts_ok: u8,
     reserved: [u8; 3],
-}
-
-/// The first eight and the last four bytes of IPv4's part of `struct bpf_sock_tuple`.
-#[repr(C)]
-struct TupleV4 {
-    addresses: [[u8; 4]; 2],
-    ports: [[u8; 2]; 2],
 }
 
 /// Every packet that arrives.
@@ -160,7 +150,7 @@ impl RedeemSteps for KernelSteps {
 /// connection already, nobody listens, or the kernel refuses.
 #[inline(always)]
 fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
-    let (flow, accepted) = (&work.segment.flow, &work.accepted);
+    let accepted = &work.accepted;
     let has = |option: u32| u8::from(accepted.options & option != 0);
     let mut attributes = RequestAttributes {
         rcv_tsval: accepted.client_timestamp,
@@ -175,28 +165,15 @@ fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
         ..RequestAttributes::default()
     };
     let skb = ctx.skb.skb;
-    // SAFETY: the helpers get the context that this program was called with and tuples on its
-    // stack; the socket is used until it is released, once.
+    // SAFETY: the helpers get the context that this program was called with; the socket is used until
+    // it is released, once.
     unsafe {
-        let found = match (flow.client.as_v4(), flow.server.as_v4()) {
-            (Some(client), Some(server)) => {
-                let mut tuple = TupleV4 {
-                    addresses: [client, server],
-                    ports: [flow.client_port, flow.server_port],
-                };
-                lookup(skb, &raw mut tuple, size_of::<TupleV4>())
-            }
-            // IPv6's part of the tuple is a `FlowKey`.
-            _ => {
-                let mut tuple = *flow;
-                lookup(skb, &raw mut tuple, size_of::<FlowKey>())
-            }
-        };
+        let found = sockets::find(skb.cast(), &work.segment.flow);
         if found.is_null() {
             return false;
         }
         let mut taken = false;
-        if (*found).state == LISTEN {
+        if (*found).state == sockets::LISTEN {
             let listener = bpf_skc_to_tcp_sock(found.cast());
             if !listener.is_null() {
                 // Without room for the first there will be no socket for what follows: the
@@ -226,21 +203,6 @@ unsafe fn is_full(listener: *const u8) -> bool {
         let limit = listener.add(offsets.limit as usize).cast::<u32>().read_volatile();
         queued > limit
     }
-}
-
-/// The TCP socket of this network namespace that a packet is for.
-///
-/// # Safety
-/// `skb` must be the program's context, and `tuple` point to one of IPv4 or IPv6.
-#[inline(always)]
-unsafe fn lookup<T>(
-    skb: *mut __sk_buff,
-    tuple: *mut T,
-    length: usize,
-) -> *mut aya_ebpf::bindings::bpf_sock {
-    let tuple = tuple.cast::<bpf_sock_tuple>();
-    // SAFETY: by the caller.
-    unsafe { bpf_skc_lookup_tcp(skb.cast(), tuple, length as u32, CURRENT_NETNS, 0) }
 }
 
 /// The kernel's function of this name; 0 when it has taken the connection.

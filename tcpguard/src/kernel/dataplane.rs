@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Class, Client, Config, CookieKeys, ExemptEntry, Flow, FlowKey, HostCounters,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey,
-    SourceV4, SourceV6, SynAckRecord, maps,
+    Addr, Class, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow, FlowKey,
+    HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
+    PrefixV4, PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::Bucket;
 
@@ -56,6 +56,7 @@ pub struct Dataplane {
     probes: Table<u32, Probe>,
     cookie_keys: Table<u32, CookieKeys>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
+    failed_cookies: Table<u32, FailedCookies>,
     clock: Table<u32, u64>,
 }
 
@@ -94,6 +95,7 @@ impl Dataplane {
             probes: object.table(maps::PROBES)?,
             cookie_keys: object.table(maps::COOKIE_KEYS)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
+            failed_cookies: object.table(maps::FAILED_COOKIES)?,
             clock: object.table(maps::CLOCK)?,
         })
     }
@@ -294,6 +296,7 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn reset_listener(&self, id: u32) -> Result<(), KernelError> {
         self.listener_counters.fill(id, &ListenerCounters::default())?;
+        self.failed_cookies.set(&id, &FailedCookies::default())?;
         self.reset_distinct_sources(id)
     }
 
@@ -441,6 +444,9 @@ impl Dataplane {
         self.host.fill(0, &HostCounters::default())?;
         for cell in 0..maps::PROBE_CELLS {
             self.probes.set(&cell, &Probe::default())?;
+        }
+        for id in 0..maps::MAX_LISTENERS {
+            self.failed_cookies.set(&id, &FailedCookies::default())?;
         }
         self.forget_syn_acks()?;
         self.take_unknown_listeners().map(drop)

@@ -31,6 +31,7 @@ plain!(
     abi::Config,
     abi::CookieKeys,
     abi::ExemptEntry,
+    abi::FailedCookies,
     abi::Flow,
     abi::FlowKey,
     abi::HostCounters,

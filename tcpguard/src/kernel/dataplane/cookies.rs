@@ -1,6 +1,6 @@
 //! What cookies are made with, and how listeners answer.
 
-use tcpguard_common::abi::{CookieKeys, ListenerKey, SynAckRecord};
+use tcpguard_common::abi::{CookieKeys, FailedCookies, ListenerKey, SynAckRecord};
 
 use super::Dataplane;
 use crate::kernel::KernelError;
@@ -38,6 +38,14 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn set_syn_ack(&self, key: &ListenerKey, record: &SynAckRecord) -> Result<(), KernelError> {
         self.syn_acks.set(key, record)
+    }
+
+    /// The cookies of a listener that were wrong: [`FailedCookies::invalid`] counts them.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn failed_cookies(&self, id: u32) -> Result<FailedCookies, KernelError> {
+        Ok(self.failed_cookies.get(&id)?.unwrap_or_default())
     }
 
     pub(super) fn forget_syn_acks(&self) -> Result<(), KernelError> {

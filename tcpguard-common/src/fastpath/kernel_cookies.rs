@@ -1,0 +1,77 @@
+//! SYN cookies of the kernel's making, sent from here: for kernels that cannot be handed connections.
+//!
+//! The listening socket makes the cookie, notes that cookies are out, and takes the connection back
+//! by itself, all of it only at `net.ipv4.tcp_syncookies = 2`. The cookie holds the client's MSS. All
+//! else travels in the low bits of the timestamp, to which the kernel adds another secret number for
+//! each peer at `net.ipv4.tcp_timestamps = 1`, the default; only at 2 can it be made here.
+
+use super::{Tables, Work};
+use crate::abi::{Config, ListenerEntry};
+use crate::cookie::{Cookie, Offer};
+use crate::wire::{flag, option};
+
+/// What the kernel made of a SYN.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KernelCookie {
+    /// Sequence number.
+    pub isn: u32,
+    /// The clock of its TCP timestamps, in ms, without what it may add for the peer.
+    pub clock_ms: u32,
+}
+
+/// A [`KernelCookie`] in [`Work`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Given {
+    isn: u32,
+    clock_ms: u32,
+    /// Whether there is one.
+    pub made: bool,
+    /// Whether the kernel will read the timestamp as it was sent.
+    stamped: bool,
+}
+
+// The low bits of a timestamp that the kernel reads options from: net/ipv4/syncookies.c.
+const TIME: u32 = !0x3f;
+const UNSCALED: u32 = 0x0f;
+const SACK: u32 = 0x10;
+const ECN: u32 = 0x20;
+
+/// Asks the kernel for a cookie, if the SYN is to be answered with one.
+#[inline(always)]
+pub(super) fn ask<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
+    work.given = Given::default();
+    if work.segment.flags & flag::SYN == 0 || !wanted(&work.listener) {
+        return;
+    }
+    if let Some(cookie) = tables.kernel_cookie(&work.segment, work.options.mss) {
+        let KernelCookie { isn, clock_ms } = cookie;
+        work.given = Given { isn, clock_ms, made: true, stamped: config.kernel_timestamps != 0 };
+    }
+}
+
+/// Whether SYNs to this listener are answered with the kernel's cookies, and not with the guard's.
+#[inline(always)]
+pub(super) const fn wanted(listener: &ListenerEntry) -> bool {
+    let own_or_not = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
+    listener.steps & own_or_not == ListenerEntry::KERNEL_COOKIES
+}
+
+/// What is sent with that cookie to a client that makes this offer, and which of its options may be promised to it.
+#[inline(always)]
+pub(super) fn terms(given: &Given, client: &Offer) -> (Cookie, u32) {
+    if !given.stamped || !client.has(option::TIMESTAMPS) {
+        return (Cookie { isn: given.isn, timestamp: 0 }, 0);
+    }
+    let scaled = client.has(option::WSCALE);
+    let wscale = if scaled { u32::from(client.wscale) & UNSCALED } else { UNSCALED };
+    let sack = if client.has(option::SACK) { SACK } else { 0 };
+    let ecn = if client.has(option::ECN) { ECN } else { 0 };
+    let clock = given.clock_ms;
+    let mut timestamp = clock & TIME | wscale | sack | ecn;
+    // Never ahead of the clock, or the client would refuse what follows (RFC 7323 §5).
+    if timestamp > clock {
+        timestamp = timestamp.wrapping_sub(!TIME + 1);
+    }
+    (Cookie { isn: given.isn, timestamp }, client.options)
+}

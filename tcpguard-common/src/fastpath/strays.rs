@@ -1,0 +1,232 @@
+//! Segments that belong to no connection: what an ACK, FIN or RST flood consists of.
+//!
+//! The stack answers each with a reset. Whether a segment is one says only the host's own socket
+//! table, so it is asked, while a listener is under attack. What finds a connection in any state is
+//! left alone. What finds only the listening socket, or none, is a stray, unless it is the third ACK
+//! of a SYN cookie, of which nothing was stored.
+//!
+//! That a segment is not found means nothing where the table is not asked as the stack asks it: where
+//! the packet is forwarded or translated, belongs to another network namespace, or a socket is bound
+//! to an interface above this one. So the same look-up is made for each SYN-ACK that leaves
+//! ([`super::learn`]), and strays are looked for only at addresses and ports of which every SYN-ACK
+//! was found to be of a connection in the table.
+
+use super::count::{count, find_listener};
+use super::rules::agent_gone;
+use super::{HandedOver, Rate, Steps, Tables, Work, classify, clients, cookies, hash};
+use crate::abi::{
+    Class, Config, FailedCookies, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
+};
+use crate::cookie;
+use crate::wire::Frame;
+
+/// The default for [`Config::failed_cookie_ns`]: 2^18 checks a second. A guess is right once in
+/// 2^27 (decision 7), so a flood of any rate gets a connection every 8.5 minutes.
+pub const FAILED_COOKIE_NS: u32 = 3_815;
+/// Checks that may come at once: 62 ms of them, more than the clock's longest tick.
+const FAILED_COOKIE_BURST: u32 = 16_384;
+
+/// For this many ticks of [`cookie::ticks`], 0.27 s, whatever belongs to a flow that brought a good
+/// cookie passes: the stack may still have to make the socket. The packets of one poll of the driver
+/// all pass here before it sees the first, and then they may wait for another CPU.
+const OPENED_TICKS: u32 = 256;
+
+/// What a segment finds in the host's own socket table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Socket {
+    /// None.
+    #[default]
+    None = 0,
+    /// Only the one that listens.
+    Listening = 1,
+    /// The one that listens, and brings it a good cookie of the kernel's making.
+    Cookie = 2,
+    /// One of its own connection, in whatever state.
+    Connection = 3,
+}
+
+impl Socket {
+    /// The value behind a number that a step returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::None,
+            1 => Self::Listening,
+            2 => Self::Cookie,
+            // Also for what cannot be: it is left alone.
+            _ => Self::Connection,
+        }
+    }
+}
+
+/// The steps that tell strays, for the same reasons as [`Steps`].
+pub trait StraySteps {
+    /// See [`watched`].
+    fn stray_watched(&mut self, completes: bool) -> bool;
+    /// See [`look`].
+    fn stray_look(&mut self) -> Socket;
+    /// See [`judge`].
+    fn stray_judge(&mut self, socket: Socket) -> Option<Reason>;
+}
+
+/// The fate of a segment that is neither SYN nor SYN-ACK, given what it would be without this step.
+#[inline(always)]
+pub(super) fn judged<S: Steps>(config: &Config, steps: &mut S, reason: Reason) -> Reason {
+    if config.strays == 0 || !steps.stray_watched(matches!(reason, Reason::HandshakeAck)) {
+        return reason;
+    }
+    let socket = steps.stray_look();
+    if matches!(socket, Socket::Connection) {
+        return reason;
+    }
+    if matches!(socket, Socket::Listening) {
+        steps.options();
+    }
+    steps.stray_judge(socket).unwrap_or(reason)
+}
+
+/// Whether the socket table is to be asked about the segment, and in [`Work`] whether its cookie may
+/// be checked. `completes`: it is known to complete a handshake.
+#[inline(always)]
+pub fn watched<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+    ifindex: u32,
+    completes: bool,
+) -> bool {
+    let flow = &work.segment.flow;
+    let Some(listener) = find_listener(tables, flow) else {
+        return false;
+    };
+    if listener.steps & ListenerEntry::STRAYS == 0 || listener.kind != ListenerKind::Local as u8 {
+        return false;
+    }
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let Some(record) = tables.syn_ack_record(&key).copied() else {
+        return false;
+    };
+    if cookies::is_mixed(&work.segment) || !cookies::same_way(frame, &record, ifindex) {
+        return false;
+    }
+    work.listener = listener;
+    work.now = tables.now_ns();
+    work.flow_hash = hash::flow(&config.hash_key, flow);
+    if completes {
+        note_opened(tables, work);
+    }
+    if was_opened(tables, work) {
+        return false;
+    }
+    work.checked = brings_cookie(work) && may_check(config, tables, work);
+    true
+}
+
+/// Whether it may be the third ACK of a handshake.
+#[inline(always)]
+fn brings_cookie(work: &Work) -> bool {
+    matches!(classify(work.segment.flags), Class::Ack | Class::Fin)
+}
+
+/// Whether cookies are taken at the listener of which somebody may try many.
+#[inline(always)]
+const fn is_limited(config: &Config, listener: &ListenerEntry) -> bool {
+    listener.steps & (ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES) != 0
+        && config.failed_cookie_ns != 0
+}
+
+#[inline(always)]
+const fn rate(config: &Config) -> Rate {
+    Rate { interval_ns: config.failed_cookie_ns, burst: FAILED_COOKIE_BURST }
+}
+
+/// Whether the limit of wrong cookies leaves room for another one, or it is a client's.
+#[inline(always)]
+fn may_check<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
+    if !is_limited(config, &work.listener) {
+        return true;
+    }
+    match tables.failed_cookies(work.listener.id) {
+        Some(failed) if failed.bucket.is_empty(work.now, rate(config)) => {
+            clients::find(config, tables, &work.segment.flow.client.client()).is_some()
+        }
+        _ => true,
+    }
+}
+
+/// Asks the socket table.
+#[inline(always)]
+pub fn look<T: Tables>(tables: &mut T, work: &Work) -> Socket {
+    tables.socket(&work.segment, work.checked)
+}
+
+/// The fate of a segment that found this and no connection. `None`: it belongs to one all the same.
+#[inline(always)]
+pub fn judge<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &Work,
+    socket: Socket,
+) -> Option<Reason> {
+    let takes = work.listener.steps & ListenerEntry::ACCEPT != 0;
+    let good = match socket {
+        Socket::Connection => return None,
+        Socket::Cookie => true,
+        Socket::Listening => takes && work.checked && cookies::returned(tables, work).is_some(),
+        Socket::None => false,
+    };
+    if good {
+        note_opened(tables, work);
+        return None;
+    }
+    let failed = matches!(socket, Socket::Listening)
+        && brings_cookie(work)
+        && is_limited(config, &work.listener);
+    if failed
+        && work.checked
+        && let Some(failed) = tables.failed_cookies(work.listener.id)
+    {
+        note_failed(failed, work.now, rate(config));
+    }
+    let unchecked = failed && !work.checked;
+    let dropped = (unchecked || config.drop_strays != 0)
+        && config.mode == Mode::Enforce as u8
+        && !agent_gone(config, work.now);
+    if !dropped {
+        return Some(Reason::Stray);
+    }
+    count(tables, work.listener.id, |counters| counters.refused += 1);
+    Some(Reason::DropStray)
+}
+
+#[inline(always)]
+const fn note_failed(failed: &mut FailedCookies, now_ns: u64, rate: Rate) {
+    failed.invalid += 1;
+    // That it is empty by now matters to the next.
+    let _ = failed.bucket.take(now_ns, rate);
+}
+
+/// Remembers that a flow has just become a connection.
+#[inline(always)]
+fn note_opened<T: Tables>(tables: &mut T, work: &Work) {
+    let [place, mark] = words(work.flow_hash);
+    if let Some(opened) = tables.handed_over(place) {
+        *opened = HandedOver { isn: mark, tick: cookie::ticks(work.now) as u32 };
+    }
+}
+
+#[inline(always)]
+fn was_opened<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    let [place, mark] = words(work.flow_hash);
+    let tick = cookie::ticks(work.now) as u32;
+    tables
+        .handed_over(place)
+        .is_some_and(|opened| opened.isn == mark && tick.wrapping_sub(opened.tick) < OPENED_TICKS)
+}
+
+#[inline(always)]
+const fn words(hash: u64) -> [u32; 2] {
+    [hash as u32, (hash >> 32) as u32]
+}

@@ -1,0 +1,300 @@
+//! Segments of no connection: what is counted and dropped, and what never is.
+
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{
+    Action, Addr, Client, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
+    SynAckRecord,
+};
+use tcpguard_common::fastpath::{FAILED_COOKIE_NS, KernelCookie, Origin};
+use tcpguard_common::model::{Model, Packet, cookie_keys, hash_key};
+
+const S: u64 = 1_000_000_000;
+const NOW: u64 = 5_000 * S;
+const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const CLIENT: [u8; 4] = [203, 0, 113, 9];
+const SERVER: [u8; 4] = [192, 0, 2, 1];
+const PORT: u16 = 443;
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+const STRAYS: u8 = ListenerEntry::STRAYS;
+const COOKIES: u8 = ListenerEntry::STRAYS | ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+
+fn flow(port: u16) -> FlowKey {
+    FlowKey {
+        client: Addr::from_v4(CLIENT),
+        server: Addr::from_v4(SERVER),
+        client_port: port.to_be_bytes(),
+        server_port: PORT.to_be_bytes(),
+    }
+}
+
+/// A frame of the client with `port`, or with `leaves` of the host to it.
+fn frame(leaves: bool, port: u16, flags: u8, [seq, ack]: [u32; 2], payload: &[u8]) -> Vec<u8> {
+    let ends = [(CLIENT_MAC, CLIENT, port), (HOST_MAC, SERVER, PORT)];
+    let [from, to] = if leaves { [ends[1], ends[0]] } else { ends };
+    let mut frame = [to.0, from.0].concat();
+    frame.extend([8, 0, 0x45, 0]);
+    frame.extend((40 + payload.len() as u16).to_be_bytes());
+    frame.extend([0x12, 0x34, 0, 0, 57, 6, 0, 0]);
+    frame.extend([from.1, to.1].concat());
+    frame.extend([from.2.to_be_bytes(), to.2.to_be_bytes()].concat());
+    frame.extend([seq.to_be_bytes(), ack.to_be_bytes()].concat());
+    frame.extend([0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    frame.extend(payload);
+    frame
+}
+
+fn arriving(port: u16, flags: u8, numbers: [u32; 2]) -> Vec<u8> {
+    frame(false, port, flags, numbers, &[])
+}
+
+/// A host under attack that drops strays, with one listener on every address.
+struct Host(Model);
+
+impl Host {
+    fn new(steps: u8) -> Self {
+        let mut host = Model::new(Config {
+            abi_version: ABI_VERSION,
+            mode: Mode::Enforce as u8,
+            heartbeat_ns: NOW,
+            heartbeat_limit_ns: 30 * S,
+            hash_key: hash_key(1),
+            strays: 1,
+            drop_strays: 1,
+            failed_cookie_ns: FAILED_COOKIE_NS,
+            ..Config::default()
+        });
+        host.now_ns = NOW;
+        host.cookie_keys = cookie_keys(1);
+        let key = ListenerKey::new(Addr::ANY_V4, PORT.to_be_bytes());
+        host.add_listener(key, ListenerEntry { steps, ..ListenerEntry::default() });
+        host.sockets.listening.insert(key);
+        let mut host = Self(host);
+        host.syn_ack(Origin::Own);
+        host
+    }
+
+    /// Lets a SYN-ACK leave.
+    fn syn_ack(&mut self, origin: Origin) {
+        self.0.sockets.origin = origin;
+        self.0.egress(&frame(true, 1, SYN | ACK, [77, 1], &[]));
+    }
+
+    fn sees(&mut self, port: u16, flags: u8) -> Reason {
+        self.0.ingress(&arriving(port, flags, [1000, 2000]))
+    }
+
+    fn drops(&mut self, port: u16) -> bool {
+        let reasons = [ACK, ACK | FIN, RST, RST | ACK].map(|flags| self.sees(port, flags));
+        let dropped = reasons.iter().filter(|reason| matches!(reason.action(), Action::Drop));
+        let dropped = dropped.count();
+        assert!(dropped == 0 || dropped == reasons.len(), "{reasons:?}");
+        dropped != 0
+    }
+
+    /// The numbers of the third ACK of a client that was answered with a cookie.
+    fn cookie(&mut self, port: u16) -> [u32; 2] {
+        let mut syn = Packet(arriving(port, SYN, [41, 0]));
+        assert_eq!(self.0.ingress_packet(&mut syn), Reason::Cookie);
+        let isn = u32::from_be_bytes(syn.0[38..42].try_into().unwrap());
+        [42, isn.wrapping_add(1)]
+    }
+
+    fn refused(&self) -> u64 {
+        self.0.listener_counters[&0].refused
+    }
+}
+
+#[test]
+fn what_finds_no_connection_is_dropped_and_what_finds_one_never() {
+    let mut host = Host::new(STRAYS);
+    host.0.sockets.connections.insert(flow(7));
+    assert!(!host.drops(7));
+    assert!(host.drops(8));
+    assert_eq!(host.refused(), 4);
+    // Also where nobody listens any more.
+    host.0.sockets.listening.clear();
+    assert!(host.drops(8));
+    assert!(!host.drops(7));
+    let data = frame(false, 8, ACK, [1, 2], &[9; 100]);
+    assert_eq!(host.0.ingress(&data), Reason::DropStray);
+}
+
+/// What is different about a host.
+type Change = fn(&mut Model);
+
+#[test]
+fn strays_are_only_counted_unless_all_who_have_to_say_so_do() {
+    let changes: [(&str, Change, Reason); 6] = [
+        ("policy", |host| host.config.drop_strays = 0, Reason::Stray),
+        ("mode", |host| host.config.mode = Mode::Observe as u8, Reason::Stray),
+        ("agent", |host| host.now_ns += 31 * S, Reason::Stray),
+        ("flag", |host| host.config.strays = 0, Reason::Segment),
+        ("step", |host| host.listener_entries.get_mut(&0).unwrap().steps = 0, Reason::Segment),
+        (
+            "kind",
+            |host| {
+                let entry = host.listener_entries.get_mut(&0).unwrap();
+                entry.kind = ListenerKind::Forwarded as u8;
+            },
+            Reason::Segment,
+        ),
+    ];
+    for (what, change, expected) in changes {
+        let mut host = Host::new(STRAYS);
+        assert_eq!(host.sees(8, ACK), Reason::DropStray);
+        change(&mut host.0);
+        assert_eq!(host.sees(8, ACK), expected, "{what}");
+        assert_eq!(host.refused(), 1, "{what}");
+    }
+}
+
+/// A forwarded or translated service has no connection in this host's table either: the naive
+/// variant, which only looks there, would cut all of its connections off.
+#[test]
+fn what_the_host_was_not_seen_to_answer_for_is_left_alone() {
+    let naive = |host: &Host| {
+        let mut host = Host(host.0.clone());
+        host.0.syn_acks.clear();
+        host.syn_ack(Origin::Own);
+        host.drops(8)
+    };
+    // Never seen.
+    let mut host = Host::new(STRAYS);
+    host.0.syn_acks.clear();
+    assert!(naive(&host) && !host.drops(8));
+    // Behind a rule that translates, while a local proxy listens at the same address and port:
+    // whichever is seen first, and also when the proxy answers again.
+    for origins in [
+        &[Origin::Own, Origin::Foreign][..],
+        &[Origin::Foreign, Origin::Own],
+        &[Origin::Foreign, Origin::Unknown],
+        &[Origin::Own, Origin::Foreign, Origin::Own],
+    ] {
+        let mut host = Host::new(COOKIES);
+        host.0.syn_acks.clear();
+        for origin in origins {
+            host.syn_ack(*origin);
+        }
+        assert!(naive(&host) && !host.drops(8), "{origins:?}");
+        let syn = host.0.ingress(&arriving(8, SYN, [1, 0]));
+        assert_eq!(syn, Reason::Syn, "nor is it answered for");
+    }
+    // The kernel's own cookies say nothing either way.
+    let mut host = Host::new(STRAYS);
+    host.syn_ack(Origin::Unknown);
+    assert!(host.drops(8));
+}
+
+#[test]
+fn what_comes_another_way_than_answers_leave_is_left_alone() {
+    let key = ListenerKey::new(Addr::from_v4(SERVER), PORT.to_be_bytes());
+    let changes: [fn(&mut SynAckRecord); 3] = [
+        |record| record.ifindex += 1,
+        |record| record.mac[5] += 1,
+        |record| record.vlan = 0x1_0005,
+    ];
+    for change in changes {
+        let mut host = Host::new(STRAYS);
+        assert!(host.drops(8));
+        change(host.0.syn_acks.get_mut(&key).unwrap());
+        assert!(!host.drops(8));
+    }
+    // Under sampling, too, somebody else's SYN-ACK is noticed while steps are taken.
+    let mut host = Host::new(STRAYS);
+    host.0.config.sample_shift = 31;
+    host.syn_ack(Origin::Foreign);
+    assert!(!host.drops(8));
+}
+
+#[test]
+fn the_third_ack_of_a_cookie_and_what_follows_it_passes() {
+    let mut host = Host::new(COOKIES);
+    let numbers = host.cookie(8);
+    let third = arriving(8, ACK, numbers);
+    assert_eq!(host.0.ingress(&third), Reason::HandshakeAck, "followed: the sample is all");
+    // The stack has not made the socket yet when the second half of a long request comes.
+    let second = frame(false, 8, ACK, [numbers[0] + 1448, numbers[1]], &[9; 1000]);
+    assert_eq!(host.0.ingress(&second), Reason::Segment);
+    assert!(!host.drops(8), "nor is a reset lost that comes at once");
+    assert!(host.drops(9), "another flow is another flow");
+    host.0.now_ns += S;
+    assert!(host.drops(8), "it has had the time to be made");
+
+    // Not in the sample: told by its MAC.
+    host.0.config.sample_shift = 31;
+    let numbers = host.cookie(10);
+    let wrong = arriving(10, ACK, [numbers[0], numbers[1] ^ 1]);
+    assert_eq!(host.0.ingress(&wrong), Reason::DropStray);
+    assert_eq!(host.0.failed_cookies[&0].invalid, 5);
+    assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::Segment);
+    assert!(!host.drops(10));
+
+    // Cookies that are not taken are none.
+    let numbers = host.cookie(11);
+    host.0.listener_entries.get_mut(&0).unwrap().steps = STRAYS;
+    assert_eq!(host.0.ingress(&arriving(11, ACK, numbers)), Reason::DropStray);
+}
+
+#[test]
+fn the_kernels_cookies_pass_whoever_sent_them() {
+    let mut host = Host::new(STRAYS | ListenerEntry::KERNEL_COOKIES);
+    host.0.sockets.next_cookie = Some(KernelCookie { isn: 4711, clock_ms: 1 });
+    host.0.config.sample_shift = 31;
+    let numbers = host.cookie(8);
+    assert_eq!(numbers[1], 4712);
+    assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
+    let steps = STRAYS;
+    *host.0.listener_entries.get_mut(&0).unwrap() = ListenerEntry { steps, ..Default::default() };
+    host.0.sockets.cookies.insert((flow(9), 41, 4711));
+    assert_eq!(host.0.ingress(&arriving(9, ACK, numbers)), Reason::Segment, "the stack's own");
+    assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropStray);
+}
+
+/// Beyond the limit nothing is checked for strangers, so that a forger's chances do not grow with
+/// his rate; whoever completed a handshake before still gets in.
+#[test]
+fn wrong_cookies_are_limited_but_not_a_clients() {
+    const RATE: u64 = S / FAILED_COOKIE_NS as u64;
+    let mut host = Host::new(COOKIES);
+    host.0.config.sample_shift = 31;
+    host.0.config.drop_strays = 0;
+    let good = [host.cookie(8), host.cookie(9)];
+    let mut checked = 0;
+    let mut dropped = 0;
+    // A second, at twice the rate.
+    for guess in 0..2 * RATE {
+        host.0.now_ns = NOW + guess * S / (2 * RATE);
+        match host.0.ingress(&arriving(7, ACK, [guess as u32, 7])) {
+            Reason::Stray => checked += 1,
+            Reason::DropStray => dropped += 1,
+            reason => panic!("{reason:?}"),
+        }
+    }
+    let burst = 16_384;
+    assert!((RATE..=RATE + burst + 1).contains(&checked), "{checked} of {RATE}");
+    assert_eq!(host.0.failed_cookies[&0].invalid, checked);
+    assert_eq!(host.refused(), dropped);
+    let good =
+        good.map(|numbers| arriving(if numbers[1] == good[0][1] { 8 } else { 9 }, ACK, numbers));
+    assert_eq!(host.0.ingress(&good[0]), Reason::DropStray, "a stranger waits");
+    assert_eq!(host.sees(7, RST), Reason::Stray, "resets are none");
+    let client = Addr::from_v4(CLIENT);
+    host.0.clients.insert(client, Client::default());
+    host.0.client_filter.insert(tcpguard_common::fastpath::clients::mark(&client));
+    assert_eq!(host.0.ingress(&good[0]), Reason::Segment);
+    host.0.client_filter.clear();
+    host.0.now_ns += S;
+    assert_eq!(host.0.ingress(&good[1]), Reason::Segment, "and not for long");
+    // Nobody is dropped where the guard only observes.
+    host.0.failed_cookies.entry(0).or_default().bucket = Default::default();
+    host.0.config.mode = Mode::Observe as u8;
+    for guess in 0..2 * burst as u32 {
+        assert_eq!(host.0.ingress(&arriving(7, ACK, [guess, 7])), Reason::Stray);
+    }
+}

@@ -1,0 +1,50 @@
+//! The steps that tell segments of no connection, as BPF functions.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use tcpguard_common::abi::Reason;
+use tcpguard_common::fastpath::{Socket, StraySteps, strays};
+
+use crate::ingress::{Bench, GAVE_UP, KernelSteps, reason};
+
+/// Where a step has no maps, which cannot be: no segment is a stray.
+const NO_MAPS: u32 = 0;
+
+step!(stray_watched(ctx: *mut xdp_md, completes: u32), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let ifindex = ctx.ingress_ifindex() as u32;
+    let frame = bench.frame(&ctx);
+    let (config, tables, work) = (bench.config, &mut bench.tables, &mut *bench.work);
+    strays::watched(&frame, config, tables, work, ifindex, completes != 0).into()
+});
+
+step!(stray_look(ctx: *mut xdp_md), |bench| {
+    bench.tables.context = ctx.cast();
+    strays::look(&mut bench.tables, bench.work) as u32
+});
+
+step!(stray_judge(socket: u32), |bench| {
+    let socket = Socket::from_code(socket);
+    match strays::judge(bench.config, &mut bench.tables, bench.work, socket) {
+        Some(reason) => GAVE_UP + reason as u32,
+        None => 0,
+    }
+});
+
+impl StraySteps for KernelSteps<'_> {
+    #[inline(always)]
+    fn stray_watched(&mut self, completes: bool) -> bool {
+        stray_watched(self.raw(), completes.into()) != 0
+    }
+
+    #[inline(always)]
+    fn stray_look(&mut self) -> Socket {
+        Socket::from_code(stray_look(self.raw()))
+    }
+
+    #[inline(always)]
+    fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {
+        let code = stray_judge(socket as u32);
+        if code == 0 { None } else { Some(reason(code)) }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is learned from SYN-ACKs that leave. Global functions, for the same reasons as the steps of
+//! ingress.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::programs::TcContext;
+use tcpguard_common::fastpath::{self, Departure, Origin};
+use tcpguard_common::wire::tagged;
+
+use crate::frame::SkbFrame;
+use crate::tables::KernelTables;
+use crate::{maps, sockets};
+
+/// Learns from the SYN-ACK at hand.
+#[inline(always)]
+pub fn learn(ctx: &TcContext) {
+    let skb = ctx.skb.skb;
+    if let Some(marks) = Origin::from_code(syn_ack_origin(skb)).marks() {
+        learn_syn_ack(skb, marks);
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
+    let Some(tables) = KernelTables::new() else { return Origin::Unknown as u32 };
+    // SAFETY: the context that this program was called with, whose fields are readable at this hook,
+    // and this CPU's state.
+    let (came_in, sender, flow) =
+        unsafe { ((*skb).ingress_ifindex, (*skb).__bindgen_anon_2.sk, &*tables.sent()) };
+    let origin = if maps::FIXED_CLOCK.load() != 0 {
+        Origin::Own
+    } else if came_in != 0 {
+        Origin::Foreign
+    // SAFETY: the context that this program was called with.
+    } else if unsafe { sockets::is_connected(skb.cast(), flow) } {
+        Origin::Own
+    } else if sender.is_null() {
+        Origin::Unknown
+    } else {
+        Origin::Foreign
+    };
+    origin as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn learn_syn_ack(skb: *mut __sk_buff, marks: u32) -> u32 {
+    let ctx = TcContext::new(skb);
+    if let Some(mut tables) = KernelTables::new() {
+        let frame = SkbFrame::new(&ctx, tables.scratch());
+        // SAFETY: the context that this program was called with; all fields are readable at this hook.
+        let (ifindex, tagged_later, control) =
+            unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci) };
+        let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
+        fastpath::learn(&frame, &Departure { ifindex, vlan, marks }, &mut tables);
+    }
+    0
+}
