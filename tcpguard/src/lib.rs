@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod durable;
 pub mod host;
 pub mod kernel;
 pub mod observe;

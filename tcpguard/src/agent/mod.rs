@@ -14,6 +14,7 @@ mod notify;
 mod reload;
 mod start;
 mod state;
+pub mod syncookies;
 
 use anyhow::Context as _;
 use tokio::io::Interest;

@@ -112,6 +112,9 @@ pub enum Verb {
     },
     /// Show the versions
     Version,
+    /// Put back the sysctls that an agent changed and that ended without doing so
+    #[command(hide = true)]
+    RestoreSysctls(RestoreSysctlsArgs),
 }
 
 /// `tcpguard run`
@@ -362,6 +365,14 @@ pub struct DetachArgs {
     /// Take it off everywhere
     #[arg(long)]
     pub all: bool,
+}
+
+/// `tcpguard restore-sysctls`
+#[derive(Debug, clap::Args)]
+pub struct RestoreSysctlsArgs {
+    /// Directory in which the agent keeps what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
 }
 
 /// `tcpguard config …`

@@ -15,6 +15,7 @@ mod import;
 mod mode;
 mod reload;
 mod replay;
+mod restore_sysctls;
 mod rule_file;
 mod rules;
 mod run;
@@ -70,6 +71,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
         Verb::Version => version::run(session),
+        Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;
     Ok(Exit::Done)
 }

@@ -22,7 +22,7 @@ pub mod sock_diag;
 pub mod sysctl;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
-pub use clock::{WallClock, boot_time};
+pub use clock::{WallClock, boot_id, boot_time};
 pub use error::Error;
 pub use interfaces::{Interface, Xdp};
 pub use link_watch::{LinkEvent, LinkWatch};
