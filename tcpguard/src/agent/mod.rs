@@ -11,6 +11,7 @@ mod guard;
 mod interfaces;
 mod listeners;
 mod notify;
+pub mod obstacles;
 mod reload;
 mod start;
 mod state;

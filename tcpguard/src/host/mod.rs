@@ -9,6 +9,7 @@
 
 pub mod btf;
 pub mod clock;
+pub mod device;
 mod error;
 pub mod interfaces;
 pub mod link_watch;
@@ -31,4 +32,4 @@ pub use netstat::tcp_ext;
 pub use protected::{Protected, protected_set};
 pub use release::KernelRelease;
 pub use sock_diag::{HalfOpen, ListenerGroup, ListeningSocket, SockDiag};
-pub use sysctl::Sysctls;
+pub use sysctl::{CookieSettings, Sysctls};
