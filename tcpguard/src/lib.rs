@@ -8,6 +8,7 @@ mod durable;
 pub mod host;
 pub mod kernel;
 pub mod observe;
+pub mod probe;
 pub mod render;
 pub mod replay;
 pub mod status;

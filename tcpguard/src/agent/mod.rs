@@ -2,7 +2,7 @@
 //! wants.
 
 mod client_filter;
-mod cookie_keys;
+pub(crate) mod cookie_keys;
 pub mod distinct;
 mod executor;
 mod explain;

@@ -102,6 +102,8 @@ pub enum Verb {
     Reload,
     /// Say what the guard would have done about a capture
     Replay(ReplayArgs),
+    /// Try out which SYN cookies work on this host
+    Probe(ProbeArgs),
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration
@@ -366,6 +368,23 @@ pub struct DetachArgs {
     #[arg(long)]
     pub all: bool,
 }
+
+/// `tcpguard probe`
+#[derive(Debug, clap::Args)]
+#[command(after_help = PROBE_EXIT_CODES)]
+pub struct ProbeArgs {
+    /// Directory in which the result is kept for the agent
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// Only where no result is kept for this kernel, these programs and these sysctls; print nothing
+    #[arg(long)]
+    pub if_needed: bool,
+}
+
+const PROBE_EXIT_CODES: &str = "\
+Real connections between two temporary network namespaces; nothing leaves this host.
+Exit codes: 0 some SYN cookies work, 1 none do or nothing could be tried, 2 usage,
+4 permission denied.";
 
 /// `tcpguard restore-sysctls`
 #[derive(Debug, clap::Args)]

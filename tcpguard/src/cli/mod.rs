@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod import;
 mod mode;
+mod probe;
 mod reload;
 mod replay;
 mod restore_sysctls;
@@ -49,6 +50,7 @@ pub fn main(args: Args) -> Exit {
 fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
+        Verb::Probe(probe) => return probe::run(&probe, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),

@@ -25,7 +25,9 @@ const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_BASIC`: `XDP_ABORTED`, `XDP_DROP`, `XDP_PASS` and `XDP_TX`.
 const NETDEV_XDP_ACT_BASIC: u64 = 1;
 
-/// `ETHTOOL_GFLAGS`, include/uapi/linux/ethtool.h.
+/// `ETHTOOL_STXCSUM`, include/uapi/linux/ethtool.h.
+const ETHTOOL_STXCSUM: u32 = 0x17;
+/// `ETHTOOL_GFLAGS`, likewise.
 const ETHTOOL_GFLAGS: u32 = 0x25;
 /// `ETH_FLAG_RXVLAN`.
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
@@ -89,14 +91,22 @@ fn transmits(message: &Message) -> Result<Option<bool>, DecodeError> {
 /// When there is no such interface, or the kernel refuses.
 pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
     let what = "ask whether an interface takes VLAN tags off";
-    let refused = |source: io::Error| Error::Refused { what, source };
-    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)
-        .map_err(|error| refused(error.into()))?;
-    match flags(socket.as_raw_fd(), name) {
+    match ethtool(name, ETHTOOL_GFLAGS, 0) {
         Ok(flags) => Ok(Some(flags & ETH_FLAG_RXVLAN != 0)),
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
-        Err(error) => Err(refused(error)),
+        Err(source) => Err(Error::Refused { what, source }),
     }
+}
+
+/// Has the host compute all checksums of what leaves by an interface, as if it were read on a wire,
+/// where a virtual interface would do without.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn complete_checksums(name: &str) -> Result<(), Error> {
+    let what = "have the host compute an interface's checksums";
+    let set = ethtool(name, ETHTOOL_STXCSUM, 0);
+    set.map(drop).map_err(|source| Error::Refused { what, source })
 }
 
 /// `struct ethtool_value` of include/uapi/linux/ethtool.h.
@@ -106,8 +116,10 @@ struct EthtoolValue {
     data: u32,
 }
 
-fn flags(socket: i32, name: &str) -> io::Result<u32> {
-    let mut value = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
+/// A command that takes or returns one number.
+fn ethtool(name: &str, command: u32, data: u32) -> io::Result<u32> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    let mut value = EthtoolValue { command, data };
     // SAFETY: integers, arrays and a pointer; all-zero is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -119,7 +131,8 @@ fn flags(socket: i32, name: &str) -> io::Result<u32> {
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: `request` and the value that it points to outlive the call, and the kernel writes
     // within them.
-    let result = unsafe { libc::ioctl(socket, libc::SIOCETHTOOL as _, &raw mut request) };
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result == 0 { Ok(value.data) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -8,6 +8,7 @@
 //! open stay in the namespace in which they were opened.
 
 pub mod btf;
+pub mod cable;
 pub mod clock;
 pub mod device;
 mod error;

@@ -13,6 +13,7 @@ use tcpguard_common::abi::{
 
 mod cookies;
 mod rules;
+mod test_listener;
 
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 
