@@ -10,9 +10,7 @@ use tcpguard::kernel::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{
-    Config, CookieKeys, ListenerEntry, ListenerKey, Mode, SynAckRecord,
-};
+use tcpguard_common::abi::{Config, CookieKeys, ListenerEntry, ListenerKey, Mode, SynAckRecord};
 use tcpguard_common::model::{cookie_keys, hash_key};
 use tcpguard_common::wire::{option, tagged};
 use tcpguard_e2e::netns::Netns;
@@ -95,6 +93,7 @@ fn config() -> Config {
         heartbeat_ns: boot_time().as_nanos(),
         heartbeat_limit_ns: u64::MAX,
         hash_key: hash_key(1),
+        source_rules: 3,
         netns_cookie: netns::cookie().unwrap(),
         ..Config::default()
     }

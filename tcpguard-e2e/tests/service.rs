@@ -1,12 +1,16 @@
 //! The unit under a real systemd: what it may, how it comes back, what it leaves. Needs root,
 //! systemd and `TCPGUARD_BIN`.
 
+use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::{Value, json};
+use tcpguard::host::{boot_id, netns};
 use tcpguard_e2e::machine::Machine;
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
@@ -365,4 +369,87 @@ fn log_lines_reach_the_journal_with_their_priority() {
     let started = started.unwrap_or_else(|| panic!("the line at start is missing: {entries:#?}"));
     assert_eq!(started["PRIORITY"], "6");
     assert!(started["MESSAGE"].as_str().unwrap().starts_with("tcpguard "), "no time of its own");
+}
+
+/// Runs `work` on a thread in the machine's network namespace.
+fn in_network<T: Send>(machine: &Machine, work: impl FnOnce() -> T + Send) -> T {
+    let root = machine.path("");
+    let network = root.parent().expect("the process").join("ns/net");
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let network = fs::File::open(network).unwrap();
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        inside.join().unwrap()
+    })
+}
+
+const SYNCOOKIES: &str = "/proc/sys/net/ipv4/tcp_syncookies";
+
+fn syncookies(machine: &Machine) -> String {
+    let value = in_network(machine, || fs::read_to_string(SYNCOOKIES).unwrap());
+    value.trim_end().to_owned()
+}
+
+#[test]
+fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end() {
+    // As the service, within its sandbox, once.
+    let borrow = "[Service]\n\
+         ExecStartPre=/bin/sh -c 'test -e /var/lib/tcpguard/once || \
+         (echo 2 >/proc/sys/net/ipv4/tcp_syncookies && touch /var/lib/tcpguard/once)'\n\
+         ExecStartPre=/bin/sh -c '! (echo 1 >/proc/sys/net/ipv4/tcp_sack)'\n";
+    let machine = Machine::boot(&[
+        (CONFIG, GUARDED),
+        ("/etc/systemd/system/tcpguard.service.d/borrow.conf", borrow),
+    ])
+    .unwrap();
+    machine.exec("ip link add eth0 type veth peer name wire").unwrap();
+    let set = |value: &str| in_network(&machine, || fs::write(SYNCOOKIES, value).unwrap());
+    set("1");
+    machine.exec("systemctl start tcpguard").unwrap();
+    assert_eq!(syncookies(&machine), "2", "it may write this one, and no other");
+
+    let saved = json!({
+        "schema": "tcpguard.syncookies/1",
+        "boot": boot_id(),
+        "netns": in_network(&machine, || netns::cookie().unwrap()),
+        "value": 1,
+    });
+    let file = machine.path("/var/lib/tcpguard/syncookies.json");
+    let save = || fs::write(&file, saved.to_string()).unwrap();
+    save();
+    let pid = machine.main_pid().unwrap().expect("it runs");
+    machine.exec(&format!("kill -KILL {pid}")).unwrap();
+    machine.replaced(pid, RESTART + START).unwrap();
+    assert_eq!((syncookies(&machine).as_str(), file.exists()), ("1", false), "after kill -9");
+
+    set("2");
+    save();
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!((syncookies(&machine).as_str(), file.exists()), ("1", false), "after a stop");
+    let log = machine.log().unwrap();
+    assert_eq!(log.matches("net.ipv4.tcp_syncookies is 1 again").count(), 2, "{log}");
+
+    machine.exec("systemctl start tcpguard").unwrap();
+    set("0");
+    save();
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!((syncookies(&machine).as_str(), file.exists()), ("0", false), "somebody's own");
+    assert!(machine.log().unwrap().contains("net.ipv4.tcp_syncookies stays 0"));
+}
+
+#[test]
+fn what_works_is_tried_out_at_the_first_start_and_the_service_can_read_it() {
+    let (machine, pid) = guarded();
+    let kept = "/var/lib/tcpguard/probe.json";
+    let read = machine.exec(&format!("setpriv --reuid tcpguard --clear-groups cat {kept}"));
+    let probe: Value = serde_json::from_str(&read.unwrap()).unwrap();
+    println!("{:#}", probe["backends"]);
+    assert_eq!(probe["schema"], "tcpguard.probe/1");
+    let written = fs::metadata(machine.path(kept)).unwrap().modified().unwrap();
+    machine.exec(&format!("kill -KILL {pid}")).unwrap();
+    machine.replaced(pid, RESTART + START).unwrap();
+    let now = fs::metadata(machine.path(kept)).unwrap().modified().unwrap();
+    assert_eq!(now, written, "it is not tried again");
 }

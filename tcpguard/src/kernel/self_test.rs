@@ -120,12 +120,10 @@ pub fn self_test(
         ..ListenerEntry::default()
     };
     let mut test = Test { object, redeemer, record, keys, server: key.addr, now_ns };
-    dataplane.place_test_listener(
-        &key,
-        &entry,
-        &SynAckRecord { ifindex: TEST_INTERFACE, ..record },
-    )?;
-    let result = test.run();
+    let looks = SynAckRecord { ifindex: TEST_INTERFACE, ..record };
+    let placed = dataplane.place_test_listener(&key, &entry, &looks);
+    let result = placed.map_err(SelfTestError::from).and_then(|()| test.run());
+    // Also where it was placed in part only.
     let removed = dataplane.remove_test_listener(&key, &test.flows());
     let timing = result?;
     removed?;

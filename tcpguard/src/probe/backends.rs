@@ -65,8 +65,8 @@ fn try_with(host: &Host, syncookies: &str, deadline: Instant) -> Result<Vec<Back
     let plain = course.plain().map_err(|Failure(why)| ProbeError::Silent(why))?;
     let mut backends = match Programs::load() {
         Ok(mut programs) => programs.try_both(&course, &plain),
-        Err(error) => [CookieBackend::Own, CookieBackend::KernelHelper]
-            .map(|backend| Backend::impossible(backend, error.to_string()))
+        Err(Failure(why)) => [CookieBackend::Own, CookieBackend::KernelHelper]
+            .map(|backend| Backend::impossible(backend, why.clone()))
             .into(),
     };
     backends.push(Backend::of(CookieBackend::Kernel, course.kernel()));
@@ -183,7 +183,7 @@ struct Attached {
 }
 
 impl Programs {
-    fn load() -> Result<Self, ProbeError> {
+    fn load() -> Result<Self, Failure> {
         let pins = Pins::open(&Path::new(BPFFS).join("tcpguard"))?;
         let maps = pins.maps();
         let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
@@ -197,9 +197,8 @@ impl Programs {
             netns_cookie: netns::cookie()?,
             ..Config::default()
         })?;
-        if let Err(error) = CookieKeeper::default().tend(boot_time(), &dataplane) {
-            return Err(ProbeError::Silent(format!("no keys for cookies: {error}")));
-        }
+        let drawn = CookieKeeper::default().tend(boot_time(), &dataplane);
+        drawn.map_err(|error| Failure(format!("no keys for cookies: {error}")))?;
         let redeemer = Redeemer::load(&maps, false);
         Ok(Self { object, dataplane, pins, redeemer })
     }

@@ -19,15 +19,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::host::{self, KernelRelease};
-use crate::kernel::{KernelError, objects_digest};
+use crate::kernel::objects_digest;
 
 pub use document::{Backend, CookieBackend, End, Family, Hook, Host, Probe, SCHEMA, Trial};
 pub use store::{load, store};
 
 /// No connection is tried any more after this long.
 const LIMIT: Duration = Duration::from_secs(6);
-/// How long one step of a connection may take: the peer is this host itself.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long one step of a connection may take. The peer is this host itself, but a lost SYN is only
+/// sent again after a second.
+const PATIENCE: Duration = Duration::from_millis(1200);
 
 /// Why nothing could be tried.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +42,6 @@ pub enum ProbeError {
     /// The host could not be asked or changed.
     #[error(transparent)]
     Host(#[from] host::Error),
-    /// The programs cannot be loaded.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
 }
 
 impl Host {

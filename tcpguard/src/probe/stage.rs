@@ -7,13 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use super::ProbeError;
 use super::document::Family;
+use super::{PATIENCE, ProbeError};
 use crate::host::cable::{self, End};
+use crate::host::interfaces::OperState;
 use crate::host::{self, Interface, Sysctls, device, interfaces};
 
 /// Sysctls that decide about handshakes and windows, of the server's end.
@@ -114,6 +116,11 @@ impl Stage {
             device::complete_checksums(CLIENT.name)?;
             cable::bring_up(interfaces::by_name(CLIENT.name)?.index)
         })?;
+        // Until the kernel has noticed that there is a cable, it drops what is sent.
+        let begun = Instant::now();
+        while !stage.is_up()? && begun.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
         stage.equip(Family::Ipv4)?;
         // A host may do without.
         if stage.equip(Family::Ipv6).is_ok() {
@@ -151,6 +158,11 @@ impl Stage {
     /// When the kernel refuses.
     pub(super) fn set(&self, name: &str, value: &str) -> Result<(), host::Error> {
         Sysctls::default().write(name, value)
+    }
+
+    fn is_up(&self) -> Result<bool, host::Error> {
+        let up = |name| Ok(interfaces::by_name(name)?.state == OperState::Up);
+        Ok(up(SERVER.name)? && self.client(|| up(CLIENT.name))?)
     }
 
     /// Addresses of one family, and where each of them is found.

@@ -37,7 +37,7 @@ impl Dataplane {
     /// Changes the entry of one port; all others are written as they are.
     fn change_port(&self, key: &ListenerKey, entry: PortEntry) -> Result<(), KernelError> {
         let port = usize::from(u16::from_be_bytes(key.port));
-        let mut ports = Box::new(self.ports.get(&0)?.unwrap_or([PortEntry::default(); 65_536]));
+        let Some(mut ports) = self.ports.get_boxed(&0)? else { return Ok(()) };
         ports[port] = entry;
         self.ports.set(&0, &ports)
     }
