@@ -58,8 +58,8 @@ impl Host {
     }
 }
 
-/// Tries every back end; takes a second, and a few where something does not work. Needs root
-/// (`CAP_SYS_ADMIN` for the namespaces).
+/// Tries every back end; takes two seconds, one of them until the kernel has noticed the cable, and
+/// a few where something does not work. Needs root (`CAP_SYS_ADMIN` for the namespaces).
 ///
 /// # Errors
 /// When nothing could be tried. What does not work is no error.

@@ -12,7 +12,7 @@ const NAME: &str = "probe.json";
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The result in `state_dir`, if it is of this host. What cannot be read or understood is none: a
-/// new one costs a second.
+/// new one costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
     let path = state_dir.join(NAME);
     if fs::metadata(&path).ok()?.len() > MAX_BYTES {
