@@ -438,18 +438,3 @@ fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end()
     assert_eq!((syncookies(&machine).as_str(), file.exists()), ("0", false), "somebody's own");
     assert!(machine.log().unwrap().contains("net.ipv4.tcp_syncookies stays 0"));
 }
-
-#[test]
-fn what_works_is_tried_out_at_the_first_start_and_the_service_can_read_it() {
-    let (machine, pid) = guarded();
-    let kept = "/var/lib/tcpguard/probe.json";
-    let read = machine.exec(&format!("setpriv --reuid tcpguard --clear-groups cat {kept}"));
-    let probe: Value = serde_json::from_str(&read.unwrap()).unwrap();
-    println!("{:#}", probe["backends"]);
-    assert_eq!(probe["schema"], "tcpguard.probe/1");
-    let written = fs::metadata(machine.path(kept)).unwrap().modified().unwrap();
-    machine.exec(&format!("kill -KILL {pid}")).unwrap();
-    machine.replaced(pid, RESTART + START).unwrap();
-    let now = fs::metadata(machine.path(kept)).unwrap().modified().unwrap();
-    assert_eq!(now, written, "it is not tried again");
-}

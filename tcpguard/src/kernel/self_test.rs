@@ -176,7 +176,7 @@ impl Test<'_> {
                     return Err(SelfTestError::NotAnswered(fate(action)));
                 }
                 let answer = self.compare(&client, &flow, isn, &frame)?;
-                if answers.len() as u32 % ANSWERS == 0 {
+                if (answers.len() as u32).is_multiple_of(ANSWERS) {
                     check += self.take_back(&client, &flow, isn, &answer)?;
                 }
                 answers.push(time);
