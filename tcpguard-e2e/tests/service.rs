@@ -1,12 +1,16 @@
 //! The unit under a real systemd: what it may, how it comes back, what it leaves. Needs root,
 //! systemd and `TCPGUARD_BIN`.
 
+use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::{Value, json};
+use tcpguard::host::{boot_id, netns};
 use tcpguard_e2e::machine::Machine;
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
@@ -173,7 +177,7 @@ fn strangers_reach_neither_sockets_nor_pins_and_the_group_reads() {
 #[test]
 fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
     let (machine, pid) = guarded();
-    let write = |config: &str| std::fs::write(machine.path(CONFIG), config).unwrap();
+    let write = |config: &str| fs::write(machine.path(CONFIG), config).unwrap();
     write(&format!("{GUARDED}[listeners]\nignore_ports = [8080]\n[control]\ngroup = \"adm\"\n"));
     let note = status(&machine)["health"][0]["code"].clone();
     assert_eq!(note, "config_changed", "a file that nobody has read yet is noticed");
@@ -313,8 +317,8 @@ fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
     assert!(errors.contains("SupplementaryGroups=adm"), "{errors}");
 
     let directory = machine.path("/etc/systemd/system/tcpguard.service.d");
-    std::fs::create_dir(&directory).unwrap();
-    std::fs::write(directory.join("group.conf"), "[Service]\nSupplementaryGroups=adm\n").unwrap();
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("group.conf"), "[Service]\nSupplementaryGroups=adm\n").unwrap();
     machine.exec("systemctl daemon-reload").unwrap();
     machine.exec("systemctl start tcpguard").unwrap();
     let (code, said) = as_user(&machine, "--groups adm", "tcpguard status --brief");
@@ -330,7 +334,7 @@ fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
     // Each change is a line in the log; far more than the stream to journald holds.
     let changes =
         "for i in $(seq 200); do tcpguard -q mode enforce; tcpguard -q mode observe; done";
-    std::fs::write(machine.path("/root/changes.sh"), changes).unwrap();
+    fs::write(machine.path("/root/changes.sh"), changes).unwrap();
     machine.exec("sh -e /root/changes.sh").unwrap();
     let document = status(&machine);
     assert!(document["daemon"]["watchdog_age_ms"].as_u64().unwrap() < 1000, "{document:#}");
@@ -365,4 +369,72 @@ fn log_lines_reach_the_journal_with_their_priority() {
     let started = started.unwrap_or_else(|| panic!("the line at start is missing: {entries:#?}"));
     assert_eq!(started["PRIORITY"], "6");
     assert!(started["MESSAGE"].as_str().unwrap().starts_with("tcpguard "), "no time of its own");
+}
+
+/// Runs `work` on a thread in the machine's network namespace.
+fn in_network<T: Send>(machine: &Machine, work: impl FnOnce() -> T + Send) -> T {
+    let root = machine.path("");
+    let network = root.parent().expect("the process").join("ns/net");
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let network = fs::File::open(network).unwrap();
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        inside.join().unwrap()
+    })
+}
+
+const SYNCOOKIES: &str = "/proc/sys/net/ipv4/tcp_syncookies";
+
+fn syncookies(machine: &Machine) -> String {
+    let value = in_network(machine, || fs::read_to_string(SYNCOOKIES).unwrap());
+    value.trim_end().to_owned()
+}
+
+#[test]
+fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end() {
+    // As the service, within its sandbox, once.
+    let borrow = "[Service]\n\
+         ExecStartPre=/bin/sh -c 'test -e /var/lib/tcpguard/once || \
+         (echo 2 >/proc/sys/net/ipv4/tcp_syncookies && touch /var/lib/tcpguard/once)'\n\
+         ExecStartPre=/bin/sh -c '! (echo 1 >/proc/sys/net/ipv4/tcp_sack)'\n";
+    let machine = Machine::boot(&[
+        (CONFIG, GUARDED),
+        ("/etc/systemd/system/tcpguard.service.d/borrow.conf", borrow),
+    ])
+    .unwrap();
+    machine.exec("ip link add eth0 type veth peer name wire").unwrap();
+    let set = |value: &str| in_network(&machine, || fs::write(SYNCOOKIES, value).unwrap());
+    set("1");
+    machine.exec("systemctl start tcpguard").unwrap();
+    assert_eq!(syncookies(&machine), "2", "it may write this one, and no other");
+
+    let saved = json!({
+        "schema": "tcpguard.syncookies/1",
+        "boot": boot_id(),
+        "netns": in_network(&machine, || netns::cookie().unwrap()),
+        "value": 1,
+    });
+    let file = machine.path("/var/lib/tcpguard/syncookies.json");
+    let save = || fs::write(&file, saved.to_string()).unwrap();
+    save();
+    let pid = machine.main_pid().unwrap().expect("it runs");
+    machine.exec(&format!("kill -KILL {pid}")).unwrap();
+    machine.replaced(pid, RESTART + START).unwrap();
+    assert_eq!((syncookies(&machine).as_str(), file.exists()), ("1", false), "after kill -9");
+
+    set("2");
+    save();
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!((syncookies(&machine).as_str(), file.exists()), ("1", false), "after a stop");
+    let log = machine.log().unwrap();
+    assert_eq!(log.matches("net.ipv4.tcp_syncookies is 1 again").count(), 2, "{log}");
+
+    machine.exec("systemctl start tcpguard").unwrap();
+    set("0");
+    save();
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!((syncookies(&machine).as_str(), file.exists()), ("0", false), "somebody's own");
+    assert!(machine.log().unwrap().contains("net.ipv4.tcp_syncookies stays 0"));
 }

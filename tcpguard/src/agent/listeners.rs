@@ -9,7 +9,7 @@ use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
 use crate::host::ListenerGroup;
-use crate::kernel::{Dataplane, KernelError, addr, ip, listener_keys};
+use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
 /// A listener whose sockets have gone is followed for this much longer: an application that
 /// restarts under a flood must not end the incident, nor lose what is known of its clients.
@@ -135,6 +135,10 @@ impl Listeners {
     ) -> Result<(), KernelError> {
         let mut places: BTreeMap<u32, (ListenerEntry, Vec<ListenerKey>)> = BTreeMap::new();
         for (key, entry) in dataplane.listeners()? {
+            if entry.id == TEST_LISTENER {
+                dataplane.remove_listener(&key)?;
+                continue;
+            }
             places.entry(entry.id).or_insert((entry, Vec::new())).1.push(key);
         }
         for (slot, (entry, mut keys)) in places {
@@ -331,7 +335,7 @@ impl Listeners {
     ) -> Result<Option<ListenerId>, KernelError> {
         let slot = match self.free.first() {
             Some(slot) => *slot,
-            None if self.next < maps::MAX_LISTENERS => self.next,
+            None if self.next < TEST_LISTENER => self.next,
             None => return Ok(None),
         };
         dataplane.reset_listener(slot)?;

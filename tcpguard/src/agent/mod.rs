@@ -2,7 +2,7 @@
 //! wants.
 
 mod client_filter;
-mod cookie_keys;
+pub(crate) mod cookie_keys;
 pub mod distinct;
 mod executor;
 mod explain;
@@ -11,10 +11,12 @@ mod guard;
 mod interfaces;
 mod listeners;
 mod notify;
+pub mod obstacles;
 mod reload;
 mod start;
 mod state;
 mod steps;
+pub mod syncookies;
 
 use anyhow::Context as _;
 use tokio::io::Interest;

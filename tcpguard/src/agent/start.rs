@@ -21,7 +21,7 @@ use super::reload::Provenance;
 use super::state::{Reconciled, State, StateWriter, reconcile};
 use super::steps::Steps;
 use crate::config::{Config, ModeSource};
-use crate::host::{ListenerGroup, SockDiag, SocketOffsets, netns, protected_set};
+use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protected_set};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
 use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
@@ -270,12 +270,6 @@ fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
     if let Err(error) = engine.teach(state.learned.clone(), age) {
         log::warn!("what an earlier agent learned is left out: {error}");
     }
-}
-
-/// Which boot this is; empty where the kernel does not say, which is then no boot known before.
-fn boot_id() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
 }
 
 fn random_key() -> std::io::Result<HashKey> {

@@ -14,6 +14,7 @@ use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
 
+use crate::durable;
 use crate::status::{Clock, Time};
 
 pub use reconcile::{Reconciled, reconcile};
@@ -321,16 +322,7 @@ fn set_aside(path: &Path) -> PathBuf {
 /// # Errors
 /// When the directory cannot be written to.
 pub fn store(dir: &Path, state: &State) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    fs::create_dir_all(dir)?;
-    let new = dir.join("state.json.new");
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    serde_json::to_writer(io::BufWriter::new(&file), state)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(NAME))?;
-    fs::File::open(dir)?.sync_all()
+    durable::replace(&dir.join(NAME), 0o600, &serde_json::to_vec(state)?)
 }
 
 #[cfg(test)]

@@ -105,6 +105,8 @@ pub enum Verb {
     Reload,
     /// Say what the guard would have done about a capture
     Replay(ReplayArgs),
+    /// Try out which SYN cookies work on this host
+    Probe(ProbeArgs),
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration
@@ -115,6 +117,9 @@ pub enum Verb {
     },
     /// Show the versions
     Version,
+    /// Put back the sysctls that an agent changed and that ended without doing so
+    #[command(hide = true)]
+    RestoreSysctls(RestoreSysctlsArgs),
 }
 
 /// `tcpguard run`
@@ -411,6 +416,31 @@ pub struct DetachArgs {
     /// Take it off everywhere
     #[arg(long)]
     pub all: bool,
+}
+
+/// `tcpguard probe`
+#[derive(Debug, clap::Args)]
+#[command(after_help = PROBE_EXIT_CODES)]
+pub struct ProbeArgs {
+    /// Directory in which the result is kept for the agent
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// Only where no result is kept for this kernel, these programs and these sysctls; print nothing
+    #[arg(long)]
+    pub if_needed: bool,
+}
+
+const PROBE_EXIT_CODES: &str = "\
+Real connections between two temporary network namespaces; nothing leaves this host.
+Exit codes: 0 some SYN cookies work, 1 none do or nothing could be tried, 2 usage,
+4 permission denied.";
+
+/// `tcpguard restore-sysctls`
+#[derive(Debug, clap::Args)]
+pub struct RestoreSysctlsArgs {
+    /// Directory in which the agent keeps what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
 }
 
 /// `tcpguard config …`

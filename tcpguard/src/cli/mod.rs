@@ -13,8 +13,10 @@ mod exit;
 mod explain;
 mod import;
 mod mode;
+mod probe;
 mod reload;
 mod replay;
+mod restore_sysctls;
 mod rule_file;
 mod rules;
 mod run;
@@ -49,6 +51,7 @@ pub fn main(args: Args) -> Exit {
 fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
+        Verb::Probe(probe) => return probe::run(&probe, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),
@@ -72,6 +75,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
         Verb::Version => version::run(session),
+        Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;
     Ok(Exit::Done)
 }

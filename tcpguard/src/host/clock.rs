@@ -11,6 +11,12 @@ pub fn boot_time() -> Timestamp {
     Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
+/// Which boot this is; empty where the kernel does not say, which is then no boot known before.
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
 /// Turns boot time into calendar time, for people. Take a new one for each report: the calendar
 /// may be set at any time.
 #[derive(Clone, Copy, Debug)]

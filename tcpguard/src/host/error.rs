@@ -72,6 +72,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file does not have the form it is known to have.
     #[error("cannot understand {}: {detail}", path.display())]
     Malformed {
@@ -94,9 +102,10 @@ impl Error {
     /// The OS error behind it, where there is one.
     pub fn os_error(&self) -> Option<i32> {
         match self {
-            Self::Open(source) | Self::Refused { source, .. } | Self::Read { source, .. } => {
-                source.raw_os_error()
-            }
+            Self::Open(source)
+            | Self::Refused { source, .. }
+            | Self::Read { source, .. }
+            | Self::Write { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }

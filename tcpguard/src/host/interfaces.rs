@@ -17,7 +17,7 @@ pub(super) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 
 /// Length of `struct ifinfomsg`.
-const IFINFOMSG_LEN: usize = 16;
+pub(super) const IFINFOMSG_LEN: usize = 16;
 
 /// Attributes of a link, include/uapi/linux/if_link.h.
 mod ifla {

@@ -8,7 +8,9 @@
 //! open stay in the namespace in which they were opened.
 
 pub mod btf;
+pub mod cable;
 pub mod clock;
+pub mod device;
 mod error;
 pub mod interfaces;
 pub mod link_watch;
@@ -23,7 +25,7 @@ pub mod sock_diag;
 pub mod sysctl;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
-pub use clock::{WallClock, boot_time};
+pub use clock::{WallClock, boot_id, boot_time};
 pub use error::Error;
 pub use interfaces::{Interface, Xdp};
 pub use link_watch::{LinkEvent, LinkWatch};
@@ -33,4 +35,4 @@ pub use netstat::tcp_ext;
 pub use protected::{Protected, protected_set};
 pub use release::KernelRelease;
 pub use sock_diag::{HalfOpen, ListenerGroup, ListeningSocket, SockDiag};
-pub use sysctl::Sysctls;
+pub use sysctl::{CookieSettings, Sysctls};

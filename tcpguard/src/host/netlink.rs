@@ -157,6 +157,21 @@ impl Netlink {
         Ok(found)
     }
 
+    /// Has the kernel do something. `flags` are those of the request's kind.
+    pub(super) fn command(
+        &mut self,
+        what: &'static str,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let done = self.exchange(what, kind, NLM_F_ACK | flags, payload, usize::MAX, |_| Ok(()));
+        done.map(drop).map_err(|error| match error.os_error() {
+            Some(libc::EPERM) => Error::NotPermitted { what },
+            _ => error,
+        })
+    }
+
     fn exchange(
         &mut self,
         what: &'static str,

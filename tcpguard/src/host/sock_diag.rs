@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use netlink_packet_core::{DecodeError, Emitable, Parseable};
+use netlink_packet_core::{DecodeError, Emitable, Nla as _, Parseable};
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_SYN_RECV};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{
@@ -15,12 +15,17 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use tcpguard_engine::{Listener, Queues};
 
 use super::Error;
-use super::netlink::{Message, Netlink};
+use super::netlink::{Message, Netlink, attributes};
 
 /// `SOCK_DIAG_BY_FAMILY`, include/uapi/linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `SOCK_DESTROY`, include/uapi/linux/sock_diag.h.
 const SOCK_DESTROY: u16 = 21;
+
+/// `INET_DIAG_ULP_INFO`, include/uapi/linux/inet_diag.h.
+const INET_DIAG_ULP_INFO: u16 = 19;
+/// `INET_ULP_INFO_NAME`, likewise.
+const INET_ULP_INFO_NAME: u16 = 1;
 
 /// First wait for the third ACK, `TCP_TIMEOUT_INIT` (include/net/tcp.h); it doubles each time.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,6 +50,8 @@ pub struct ListeningSocket {
     pub uid: u32,
     /// Interface it is bound to; 0 for any.
     pub interface: u32,
+    /// Whether it is the TCP side of an MPTCP socket.
+    pub mptcp: bool,
 }
 
 /// All sockets that listen on one address and port: one, or an SO_REUSEPORT group.
@@ -56,6 +63,8 @@ pub struct ListenerGroup {
     pub dual_stack: bool,
     /// How many sockets share the connections.
     pub sockets: u32,
+    /// Whether one of them speaks MPTCP.
+    pub mptcp: bool,
     /// Sums over the sockets; half-open connections are not counted here.
     pub queues: Queues,
 }
@@ -69,10 +78,12 @@ impl ListenerGroup {
                 listener: Listener { addr: socket.addr, port: socket.port },
                 dual_stack: false,
                 sockets: 0,
+                mptcp: false,
                 queues: Queues::default(),
             });
             group.dual_stack |= socket.dual_stack;
             group.sockets += 1;
+            group.mptcp |= socket.mptcp;
             group.queues.accept = group.queues.accept.saturating_add(socket.accept);
             group.queues.backlog = group.queues.backlog.saturating_add(socket.backlog);
         }
@@ -252,7 +263,11 @@ fn request(ipv6: bool, states: StateFlags, socket_id: SocketId) -> Vec<u8> {
     let request = InetRequest {
         family: if ipv6 { AF_INET6 } else { AF_INET },
         protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
+        // Only with it the kernel says who handles what arrives.
+        extensions: match states == StateFlags::LISTEN {
+            true => ExtensionFlags::INFO,
+            false => ExtensionFlags::empty(),
+        },
         states,
         socket_id,
     };
@@ -282,7 +297,20 @@ fn listening_socket(answer: &InetResponse) -> Option<ListeningSocket> {
         inode: header.inode,
         uid: header.uid,
         interface: header.socket_id.interface_id,
+        mptcp: answer.nlas.iter().any(is_mptcp),
     })
+}
+
+/// Whether an attribute says that MPTCP handles what arrives: `INET_DIAG_ULP_INFO` with the name of
+/// net/mptcp/subflow.c.
+fn is_mptcp(nla: &Nla) -> bool {
+    let Nla::Other(nla) = nla else { return false };
+    let mut info = vec![0; nla.value_len()];
+    nla.emit_value(&mut info);
+    nla.kind() == INET_DIAG_ULP_INFO
+        && attributes(&info, 0)
+            .flatten()
+            .any(|name| name.kind() == INET_ULP_INFO_NAME && name.value() == b"mptcp\0")
 }
 
 fn half_open(answer: &InetResponse) -> Option<HalfOpen> {

@@ -1,6 +1,6 @@
 //! The sysctls that decide how this network namespace takes connections.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -25,6 +25,22 @@ pub struct TcpSettings {
     pub abort_on_overflow: Option<u64>,
     /// `net.core.somaxconn`: upper limit of every `listen` backlog.
     pub somaxconn: Option<u64>,
+}
+
+/// What decides which connections a program may hand to the kernel; `None` where the kernel has no
+/// such setting.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CookieSettings {
+    /// `net.ipv4.tcp_syncookies`: at 0 the kernel takes no cookie, whoever made it.
+    pub syncookies: Option<u64>,
+    /// `net.ipv4.tcp_timestamps`: 0 without.
+    pub timestamps: Option<u64>,
+    /// `net.ipv4.tcp_window_scaling`: 0 without.
+    pub window_scaling: Option<u64>,
+    /// `net.ipv4.tcp_sack`: 0 without.
+    pub sack: Option<u64>,
+    /// `net.ipv4.tcp_ecn`: 0 without; all other values accept it.
+    pub ecn: Option<u64>,
 }
 
 impl Default for Sysctls {
@@ -80,6 +96,18 @@ impl Sysctls {
         }
     }
 
+    /// Sets it. A service needs `CAP_NET_ADMIN` for what is below `net`, and systemd must leave the
+    /// file writable to it.
+    ///
+    /// # Errors
+    /// [`Error::Write`], also where the kernel has no such setting.
+    pub fn write(&self, name: &str, value: &str) -> Result<(), Error> {
+        let path = self.path(name);
+        let open = std::fs::OpenOptions::new().write(true).truncate(true).open(&path);
+        open.and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(|source| Error::Write { path, source })
+    }
+
     /// The settings of the TCP listener path.
     ///
     /// # Errors
@@ -91,6 +119,20 @@ impl Sysctls {
             synack_retries: self.read_number("net.ipv4.tcp_synack_retries")?,
             abort_on_overflow: self.read_number("net.ipv4.tcp_abort_on_overflow")?,
             somaxconn: self.read_number("net.core.somaxconn")?,
+        })
+    }
+
+    /// What decides about connections that a program hands to the kernel.
+    ///
+    /// # Errors
+    /// As [`Sysctls::read_number`].
+    pub fn cookies(&self) -> Result<CookieSettings, Error> {
+        Ok(CookieSettings {
+            syncookies: self.read_number("net.ipv4.tcp_syncookies")?,
+            timestamps: self.read_number("net.ipv4.tcp_timestamps")?,
+            window_scaling: self.read_number("net.ipv4.tcp_window_scaling")?,
+            sack: self.read_number("net.ipv4.tcp_sack")?,
+            ecn: self.read_number("net.ipv4.tcp_ecn")?,
         })
     }
 }

@@ -113,6 +113,23 @@ pub fn attach(
     }
 }
 
+/// An XDP program at the other end of a cable, until this is dropped.
+#[derive(Debug)]
+pub struct Receiving(#[expect(dead_code, reason = "held, not used")] FdLink);
+
+/// Attaches the ingress program alone, natively and without a pin: a virtual interface takes what
+/// its peer sends back from XDP only where there is an XDP program as well.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn receive_natively(
+    object: &mut Object,
+    interface: &Interface,
+) -> Result<Receiving, KernelError> {
+    let link = attach_as(xdp(object)?, interface, Mode::Driver);
+    link.map(Receiving).map_err(|error| refusal(interface, &error, true))
+}
+
 /// Attaches the tracepoint program in place of an earlier agent's, and pins its link, so that clients
 /// are known also while there is no agent.
 ///

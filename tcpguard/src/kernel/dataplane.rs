@@ -15,6 +15,7 @@ use tcpguard_common::fastpath::Bucket;
 mod cookies;
 mod ladder;
 mod rules;
+mod test_listener;
 
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 
@@ -228,7 +229,8 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn listeners(&self) -> Result<Vec<(ListenerKey, ListenerEntry)>, KernelError> {
         let mut ids = self.listeners.entries()?;
-        let ports = self.ports.get(&0)?.unwrap_or([PortEntry::default(); 65_536]);
+        let ports = self.ports.get_boxed(&0)?;
+        let ports = ports.iter().flat_map(|ports| ports.iter());
         for (port, entry) in (0..=u16::MAX).zip(ports) {
             for (any, id) in [(Addr::ANY_V4, entry.any_v4), (Addr::ANY_V6, entry.any_v6)] {
                 if let Some(id) = id.checked_sub(1) {

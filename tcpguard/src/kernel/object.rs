@@ -23,6 +23,15 @@ pub(super) const INGRESS: &str = "tcpguard_ingress";
 pub(super) const EGRESS: &str = "tcpguard_egress";
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
 
+/// A number that differs between the BPF objects of two versions of this binary: FNV-1a of what it
+/// carries.
+pub fn objects_digest() -> u64 {
+    let bytes = [OBJECT, super::redeem::COOKIE_OBJECT].into_iter().flatten();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+        (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// How to load the object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load<'a> {

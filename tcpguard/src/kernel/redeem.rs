@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aya::maps::Map;
 use aya::programs::links::FdLink;
 use aya::programs::tc::{TcAttachOptions, TcAttachType};
 use aya::programs::{LinkOrder, Program, SchedClassifier};
@@ -21,6 +22,8 @@ pub(super) static COOKIE_OBJECT: &[u8] =
 
 /// Name of its program.
 const REDEEM: &str = "tcpguard_redeem";
+/// Name of the map with what each CPU remembers between packets.
+const CPU: &str = "CPU";
 
 /// The loaded object. Nothing is attached by loading.
 pub struct Redeemer {
@@ -100,6 +103,28 @@ impl Redeemer {
     /// When the kernel refuses the frame.
     pub fn test(&mut self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
         test_classifier(self.program()?, frame, repeat)
+    }
+
+    /// Whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
+    /// it ran, before it looks for a socket.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn has_accepted(&self, isn: u32) -> Result<bool, KernelError> {
+        let missing = |reason: String| KernelError::Mismatch(format!("map {CPU}: {reason}"));
+        let Some(Map::PerCpuArray(map)) = self.ebpf.map(CPU) else {
+            return Err(missing("it is not there".to_owned()));
+        };
+        let size = map.info().map_err(|error| missing(one_line(&error)))?.value_size() as usize;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(file, error)| missing(format!("{file}: {error}")))?;
+        let mut values = vec![0; size.next_multiple_of(8) * cpus];
+        syscall::lookup(map.fd().as_fd(), &0u32.to_ne_bytes(), &mut values)
+            .map_err(|error| KernelError::Map { what: "read", map: CPU, error })?;
+        // How the value is laid out is the programs' business. Nothing else in it is an unlikely
+        // number, the cookie, at the place of a [`HandedOver`].
+        let found = isn.to_ne_bytes();
+        Ok(values.chunks_exact(4).any(|word| word == found))
     }
 
     fn program(&mut self) -> Result<&mut SchedClassifier, KernelError> {

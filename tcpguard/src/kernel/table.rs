@@ -100,6 +100,22 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(found.then(|| from_bytes(&value)))
     }
 
+    /// As [`Self::get`], for a value that is too large for the stack of a thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn get_boxed(&self, key: &K) -> Result<Option<Box<V>>, KernelError> {
+        // SAFETY: any bit pattern is a value.
+        let mut value = unsafe { Box::<V>::new_zeroed().assume_init() };
+        // SAFETY: all of the value and no more, and whatever is written is one.
+        let bytes_of = unsafe {
+            std::slice::from_raw_parts_mut((&raw mut *value).cast::<u8>(), size_of::<V>())
+        };
+        let found =
+            syscall::lookup(self.fd.as_fd(), bytes(key), bytes_of).map_err(self.error("read"))?;
+        Ok(found.then_some(value))
+    }
+
     /// Creates or overwrites `key`.
     ///
     /// # Errors

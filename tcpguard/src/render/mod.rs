@@ -5,6 +5,7 @@
 
 mod attack;
 pub mod number;
+mod probe;
 mod replay;
 mod rules;
 mod status;
@@ -13,6 +14,7 @@ mod table;
 mod view;
 
 pub use attack::in_full as attack_in_full;
+pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
 pub use status::{alerts, brief, status};

@@ -68,6 +68,30 @@ fn a_listener_on_a_mapped_address_is_an_ipv4_listener() {
     assert!(!found[0].dual_stack);
 }
 
+/// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
+const IPPROTO_MPTCP: u32 = 262;
+
+#[test]
+fn a_listener_that_speaks_mptcp_is_told_from_one_that_does_not() {
+    for (protocol, mptcp) in [(None, false), (std::num::NonZero::new(IPPROTO_MPTCP), true)] {
+        let protocol = protocol.map(rustix::net::Protocol::from_raw);
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, protocol);
+        let Ok(socket) = socket else {
+            assert!(mptcp, "TCP is always there");
+            println!("this kernel has no MPTCP, or has it switched off");
+            continue;
+        };
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        rustix::net::bind(&socket, &any).expect("bind");
+        rustix::net::listen(&socket, 16).expect("listen");
+        let bound = rustix::net::getsockname(socket.as_fd()).expect("getsockname");
+        let bound = SocketAddr::try_from(bound).expect("an internet address");
+        let found = find(bound.port());
+        assert_eq!(found.iter().map(|socket| socket.mptcp).collect::<Vec<_>>(), [mptcp]);
+        assert_eq!(ListenerGroup::merge(&found)[0].mptcp, mptcp);
+    }
+}
+
 #[test]
 fn the_accept_queue_grows_while_nobody_accepts() {
     let (socket, bound) = listen("127.0.0.1:0", false, false, 16);

@@ -31,6 +31,14 @@ impl Dataplane {
         self.syn_acks.entries()
     }
 
+    /// What the last SYN-ACK from this address and port looked like.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn syn_ack(&self, key: &ListenerKey) -> Result<Option<SynAckRecord>, KernelError> {
+        self.syn_acks.get(key)
+    }
+
     /// Records such a look, as the programs do: for benchmarks and self-tests, in which no SYN-ACK
     /// leaves.
     ///

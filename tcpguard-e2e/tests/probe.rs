@@ -1,0 +1,172 @@
+//! Trying out on a host which SYN cookies work there. Needs root, and for the guard's own cookies a
+//! kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
+
+#[path = "../../tcpguard/tests/support/schema.rs"]
+mod schema;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tcpguard::host::{KernelRelease, interfaces};
+use tcpguard::probe::{self, CookieBackend, Hook, Host, Probe};
+use tcpguard_e2e::netns::Netns;
+
+/// A host with these sysctls, and what the probe says there.
+fn probed(sysctls: &[(&str, &str)]) -> Probe {
+    let host = Netns::new("host").unwrap();
+    for (key, value) in sysctls {
+        host.sysctl(&format!("net.ipv4.{key}"), value).unwrap();
+    }
+    host.run(|| {
+        let links = || interfaces::list().map(|all| all.len());
+        let (before, pins) = (links()?, std::fs::read_dir("/sys/fs/bpf")?.count());
+        let begun = Instant::now();
+        let probe = probe::run()?;
+        println!("{:.2?}: {}", begun.elapsed(), tcpguard::render::probe_in_a_line(&probe));
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert_eq!((links()?, std::fs::read_dir("/sys/fs/bpf")?.count()), (before, pins));
+        Ok(probe)
+    })
+    .unwrap()
+}
+
+fn has_the_function() -> bool {
+    KernelRelease::running().unwrap().at_least(6, 9)
+}
+
+#[test]
+fn the_guards_own_cookies_work_where_the_kernel_can_take_them() {
+    let probe = probed(&[("tcp_syncookies", "1")]);
+    for hook in [Hook::Native, Hook::Generic] {
+        let own = probe.verdict(CookieBackend::Own, hook);
+        assert_eq!(own.is_ok(), has_the_function(), "{own:?}");
+        assert_eq!(probe.verdict(CookieBackend::Kernel, hook), Ok(()));
+    }
+    if !has_the_function() {
+        assert!(probe.backends[0].reason.as_ref().unwrap().contains("bpf_sk_assign_tcp_reqsk"));
+        return;
+    }
+    let own = &probe.backends[0];
+    assert_eq!((own.backend, own.works, &own.reason), (CookieBackend::Own, true, &None));
+    assert_eq!(own.trials.len(), 8, "two hooks, two families, two clients: {own:#?}");
+    for trial in &own.trials {
+        let end = trial.client.as_ref().unwrap();
+        assert_eq!(end.timestamps, trial.timestamps, "{trial:?}");
+        assert!(end.sack && end.wscale == Some(7) && end.peer_wscale.is_some(), "{trial:?}");
+    }
+    // What the kernel cannot keep without timestamps is told.
+    let kernel = &probe.backends[2];
+    for trial in &kernel.trials {
+        let end = trial.client.as_ref().unwrap();
+        assert_eq!((end.sack, end.wscale.is_some()), (trial.timestamps, trial.timestamps));
+    }
+}
+
+#[test]
+fn the_hosts_sysctls_decide() {
+    let probe = probed(&[("tcp_syncookies", "0")]);
+    assert_eq!(probe.best(Hook::Native), None);
+    for backend in &probe.backends {
+        assert!(!backend.works && backend.reason.as_ref().unwrap().contains("is 0"));
+    }
+    if !has_the_function() {
+        return;
+    }
+    let probe = probed(&[("tcp_syncookies", "2"), ("tcp_timestamps", "0")]);
+    assert_eq!(probe.best(Hook::Native), Some(CookieBackend::Own));
+    for trial in &probe.backends[0].trials {
+        let end = trial.server.as_ref().unwrap();
+        assert!(!end.timestamps && end.sack, "{trial:?}");
+    }
+}
+
+fn tcpguard(host: &Netns, args: &[&str]) -> Output {
+    let mut command = host.command(tcpguard_e2e::guard::binary().unwrap()).unwrap();
+    command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
+    let host = Netns::new("host").unwrap();
+    let dir = "/run/state";
+    let output = tcpguard(&host, &["probe", "--state-dir", dir, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/probe.json");
+    let shipped: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut faults = Vec::new();
+    schema::check(&printed, &shipped, &shipped, "", &mut faults);
+    assert_eq!(faults, [] as [String; 0]);
+
+    let kept: Value = serde_json::from_str(&host.read("/run/state/probe.json").unwrap()).unwrap();
+    assert_eq!(kept, printed);
+    let loaded = host
+        .run(|| Ok(probe::load_or_run(Path::new(dir))?))
+        .map(|probe| serde_json::to_value(probe).unwrap());
+    assert_eq!(loaded.unwrap(), printed, "it was not tried again");
+    let begun = Instant::now();
+    let output = tcpguard(&host, &["probe", "--state-dir", dir, "--if-needed"]);
+    println!("known after {:.2?}", begun.elapsed());
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    // Another value, another result.
+    host.sysctl("net.ipv4.tcp_syncookies", "0").unwrap();
+    let output = tcpguard(&host, &["probe", "--state-dir", dir, "--if-needed"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no SYN cookies work"), "{said}");
+    let now = host.run(|| Ok(probe::load(Path::new(dir), &Host::running()?))).unwrap();
+    assert_eq!(now.unwrap().best(Hook::Generic), None);
+    let output = tcpguard(&host, &["probe", "--state-dir", dir]);
+    assert_eq!(output.status.code(), Some(1), "none works");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn who_may_not_make_namespaces_is_told_so() {
+    let host = Netns::new("host").unwrap();
+    let binary = tcpguard_e2e::guard::binary().unwrap();
+    // A place that everybody can read.
+    let copy = "/run/tcpguard-copy";
+    host.exec(&format!("cp {} {copy}", binary.display())).unwrap();
+    let mut command = host.command("setpriv").unwrap();
+    command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", copy, "probe"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("run as root"), "{said}");
+}
+
+#[test]
+fn one_that_is_interrupted_leaves_nothing_behind() {
+    let networks = || {
+        let output = Command::new("lsns").args(["--type", "net", "--noheadings"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().count()
+    };
+    let pins = || std::fs::read_dir("/sys/fs/bpf").map_or(0, Iterator::count);
+    let before = (networks(), pins());
+    let dir = "/run/nowhere";
+    for after in [30, 120, 300] {
+        let mut child = Command::new(tcpguard_e2e::guard::binary().unwrap())
+            .args(["probe", "--state-dir", dir])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::INT).unwrap();
+        let status = child.wait().unwrap();
+        assert!(!status.success(), "it was over after {after} ms");
+        let begun = Instant::now();
+        while (networks(), pins()) != before {
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", (networks(), pins()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert!(!Path::new(dir).exists());
+}

@@ -1,0 +1,298 @@
+//! What forbids the guard to answer with cookies of its own for a listener.
+//!
+//! The kernel takes such a connection only if it could have made it itself, and the answer leaves
+//! only the way that the listener's own answers were seen to go. What the kernel or the driver does
+//! not say is no obstacle: then a test run, or what comes back from clients, decides.
+
+use std::fmt;
+
+use tcpguard_common::abi::SynAckRecord;
+use tcpguard_common::wire::option;
+use tcpguard_engine::ListenerKind;
+
+use crate::host::CookieSettings;
+
+/// What is known of a listener that is to be armed.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// Where its sockets are.
+    pub kind: ListenerKind,
+    /// Whether one of them speaks MPTCP.
+    pub mptcp: bool,
+    /// How it answers; `None`: that was not seen yet.
+    pub record: Option<&'a SynAckRecord>,
+    /// The guarded interface by which its answers left; `None`: they left by another one.
+    pub interface: Option<Way<'a>>,
+    /// The sysctls.
+    pub settings: &'a CookieSettings,
+}
+
+/// A guarded interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether the program runs in the driver, and not in the network stack, where packets can
+    /// always be sent back.
+    pub native: bool,
+    /// [`crate::host::device::transmits_natively`].
+    pub transmits: Option<bool>,
+    /// [`crate::host::device::strips_vlan_tags`].
+    pub strips_vlan: Option<bool>,
+}
+
+/// One thing that forbids it. Its words end with the way out, where there is one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Obstacle {
+    /// `tcp_syncookies` is 0, or the kernel has none.
+    NoCookies {
+        /// Whether the kernel has them.
+        switched_off: bool,
+    },
+    /// Options that its answers had are switched off: bits of [`option`].
+    SwitchedOff(u32),
+    /// MPTCP.
+    Mptcp,
+    /// Not a socket of this host.
+    NotLocal,
+    /// It has not answered anybody yet.
+    NeverAnswered,
+    /// Its answers leave by an interface without the guard.
+    Elsewhere {
+        /// Index of the interface.
+        ifindex: u32,
+    },
+    /// The driver has no `XDP_TX`.
+    NoTransmit {
+        /// The interface.
+        interface: String,
+    },
+    /// The hardware takes the VLAN tag off that the answer would need.
+    TagTakenOff {
+        /// The interface.
+        interface: String,
+        /// The VLAN's id.
+        vlan: u32,
+    },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCookies { switched_off: true } => f.write_str(
+                "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow them: \
+                 sysctl -w net.ipv4.tcp_syncookies=1",
+            ),
+            Self::NoCookies { switched_off: false } => {
+                f.write_str("this kernel was built without CONFIG_SYN_COOKIES and takes no cookie")
+            }
+            Self::SwitchedOff(options) => {
+                let names: Vec<&str> = NAMES
+                    .iter()
+                    .filter(|(bit, _)| options & bit != 0)
+                    .map(|(_, name)| *name)
+                    .collect();
+                write!(
+                    f,
+                    "its SYN-ACKs had what is switched off since ({}), and the kernel takes no \
+                     connection with it",
+                    names.join(", ")
+                )
+            }
+            Self::Mptcp => f.write_str(
+                "it speaks MPTCP, and the kernel takes connections of programs for plain TCP only",
+            ),
+            Self::NotLocal => f.write_str("its sockets are not on this host"),
+            Self::NeverAnswered => f.write_str(
+                "no SYN-ACK of it was seen yet, from which the guard learns how it answers",
+            ),
+            Self::Elsewhere { ifindex } => write!(
+                f,
+                "its SYN-ACKs leave by interface {ifindex}, which is not guarded; name it under \
+                 [interfaces]"
+            ),
+            Self::NoTransmit { interface } => write!(
+                f,
+                "the driver of {interface} cannot send packets back from XDP (XDP_TX); attach in \
+                 generic mode: xdp_mode = \"generic\""
+            ),
+            Self::TagTakenOff { interface, vlan } => write!(
+                f,
+                "{interface} takes VLAN tags off before XDP, and the answer would lack that of VLAN \
+                 {vlan}; leave them on: ethtool -K {interface} rxvlan off"
+            ),
+        }
+    }
+}
+
+const NAMES: [(u32, &str); 4] = [
+    (option::WSCALE, "net.ipv4.tcp_window_scaling"),
+    (option::SACK, "net.ipv4.tcp_sack"),
+    (option::TIMESTAMPS, "net.ipv4.tcp_timestamps"),
+    (option::ECN, "net.ipv4.tcp_ecn"),
+];
+
+/// Options that are switched off: bits of [`option`].
+fn switched_off(settings: &CookieSettings) -> u32 {
+    let bit = |setting: Option<u64>, option| if matches!(setting, Some(0)) { option } else { 0 };
+    bit(settings.window_scaling, option::WSCALE)
+        | bit(settings.sack, option::SACK)
+        | bit(settings.timestamps, option::TIMESTAMPS)
+        | bit(settings.ecn, option::ECN)
+}
+
+/// A record without the options that were switched off since: written back, it makes
+/// [`Obstacle::SwitchedOff`] go away, and the guard promises what the listener itself would.
+pub fn without_switched_off(record: &SynAckRecord, settings: &CookieSettings) -> SynAckRecord {
+    SynAckRecord { options: record.options & !switched_off(settings), ..*record }
+}
+
+/// Everything that forbids it; nothing: it may be tried.
+pub fn obstacles(situation: &Situation<'_>) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    match situation.settings.syncookies {
+        Some(0) => found.push(Obstacle::NoCookies { switched_off: true }),
+        None => found.push(Obstacle::NoCookies { switched_off: false }),
+        Some(_) => {}
+    }
+    if situation.kind != ListenerKind::Local {
+        found.push(Obstacle::NotLocal);
+    }
+    if situation.mptcp {
+        found.push(Obstacle::Mptcp);
+    }
+    let Some(record) = situation.record else {
+        found.push(Obstacle::NeverAnswered);
+        return found;
+    };
+    let promised = record.options & switched_off(situation.settings);
+    if promised != 0 {
+        found.push(Obstacle::SwitchedOff(promised));
+    }
+    let Some(way) = situation.interface else {
+        found.push(Obstacle::Elsewhere { ifindex: record.ifindex });
+        return found;
+    };
+    if way.native && way.transmits == Some(false) {
+        found.push(Obstacle::NoTransmit { interface: way.name.to_owned() });
+    }
+    if record.vlan != 0 && way.strips_vlan == Some(true) {
+        let vlan = record.vlan & u32::from(u16::MAX);
+        found.push(Obstacle::TagTakenOff { interface: way.name.to_owned(), vlan });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_common::wire::tagged;
+
+    use super::*;
+
+    const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
+    const RECORD: SynAckRecord = SynAckRecord {
+        ifindex: 2,
+        mss: 1460,
+        window: 65_160,
+        mac: [2, 0, 0, 0, 0, 1],
+        ttl: 64,
+        wscale: 7,
+        options: ALL,
+        vlan: 0,
+    };
+    const USUAL: CookieSettings = CookieSettings {
+        syncookies: Some(1),
+        timestamps: Some(1),
+        window_scaling: Some(1),
+        sack: Some(1),
+        ecn: Some(2),
+    };
+    const WAY: Way<'_> =
+        Way { name: "eth0", native: true, transmits: Some(true), strips_vlan: Some(false) };
+    const FREE: Situation<'_> = Situation {
+        kind: ListenerKind::Local,
+        mptcp: false,
+        record: Some(&RECORD),
+        interface: Some(WAY),
+        settings: &USUAL,
+    };
+
+    fn of(situation: Situation<'_>) -> Vec<Obstacle> {
+        obstacles(&situation)
+    }
+
+    #[test]
+    fn an_ordinary_listener_is_free() {
+        assert_eq!(of(FREE), []);
+        // Nor is what the kernel does not tell an obstacle.
+        let unknown = Way { transmits: None, strips_vlan: None, ..WAY };
+        let tagged = SynAckRecord { vlan: tagged(7), ..RECORD };
+        let record = Some(&tagged);
+        assert_eq!(of(Situation { interface: Some(unknown), record, ..FREE }), []);
+        let settings = &CookieSettings { ecn: None, sack: None, ..USUAL };
+        assert_eq!(of(Situation { settings, ..FREE }), []);
+    }
+
+    #[test]
+    fn without_the_kernels_consent_no_cookie_is_of_use() {
+        for (syncookies, words) in [(Some(0), "is 0"), (None, "CONFIG_SYN_COOKIES")] {
+            let settings = &CookieSettings { syncookies, ..USUAL };
+            let found = of(Situation { settings, ..FREE });
+            assert_eq!(found, [Obstacle::NoCookies { switched_off: syncookies.is_some() }]);
+            assert!(found[0].to_string().contains(words), "{}", found[0]);
+        }
+    }
+
+    #[test]
+    fn what_was_promised_and_is_switched_off_is_named() {
+        let off = CookieSettings { timestamps: Some(0), ecn: Some(0), ..USUAL };
+        let situation = Situation { settings: &off, ..FREE };
+        let found = of(situation);
+        assert_eq!(found, [Obstacle::SwitchedOff(option::TIMESTAMPS | option::ECN)]);
+        let words = found[0].to_string();
+        assert!(words.contains("net.ipv4.tcp_timestamps, net.ipv4.tcp_ecn"), "{words}");
+        assert!(!words.contains("tcp_sack"), "{words}");
+        let trimmed = without_switched_off(&RECORD, &off);
+        assert_eq!(of(Situation { record: Some(&trimmed), ..situation }), []);
+        assert_eq!(trimmed.options, option::WSCALE | option::SACK);
+        assert_eq!(SynAckRecord { options: ALL, ..trimmed }, RECORD, "the rest stays");
+        let never = SynAckRecord { options: option::SACK, ..RECORD };
+        assert_eq!(of(Situation { record: Some(&never), ..situation }), [], "never promised");
+    }
+
+    #[test]
+    fn only_plain_tcp_of_this_host_can_be_answered_for() {
+        let forwarded = Situation { kind: ListenerKind::Forwarded, ..FREE };
+        assert_eq!(of(forwarded), [Obstacle::NotLocal]);
+        assert_eq!(of(Situation { mptcp: true, ..FREE }), [Obstacle::Mptcp]);
+        assert_eq!(of(Situation { record: None, ..FREE }), [Obstacle::NeverAnswered]);
+        assert_eq!(of(Situation { interface: None, ..FREE }), [Obstacle::Elsewhere { ifindex: 2 }]);
+    }
+
+    #[test]
+    fn a_driver_that_cannot_transmit_is_an_obstacle_to_native_programs_only() {
+        let way = Way { transmits: Some(false), ..WAY };
+        let found = of(Situation { interface: Some(way), ..FREE });
+        assert_eq!(found, [Obstacle::NoTransmit { interface: "eth0".to_owned() }]);
+        let generic = Way { native: false, ..way };
+        assert_eq!(of(Situation { interface: Some(generic), ..FREE }), []);
+    }
+
+    #[test]
+    fn a_tag_that_the_hardware_takes_off_is_one_only_where_there_are_tags() {
+        let way = Some(Way { strips_vlan: Some(true), ..WAY });
+        assert_eq!(of(Situation { interface: way, ..FREE }), []);
+        let record = SynAckRecord { vlan: tagged(42), ..RECORD };
+        let found = of(Situation { interface: way, record: Some(&record), ..FREE });
+        assert_eq!(found, [Obstacle::TagTakenOff { interface: "eth0".to_owned(), vlan: 42 }]);
+        assert!(found[0].to_string().contains("VLAN 42"), "{}", found[0]);
+    }
+
+    #[test]
+    fn everything_is_told_at_once() {
+        let settings = &CookieSettings { syncookies: Some(0), sack: Some(0), ..USUAL };
+        let kind = ListenerKind::Forwarded;
+        let found = of(Situation { settings, kind, mptcp: true, interface: None, ..FREE });
+        assert_eq!(found.len(), 5, "{found:?}");
+    }
+}

@@ -1,0 +1,310 @@
+//! `net.ipv4.tcp_syncookies`, while the guard needs it to be 2.
+//!
+//! The kernel takes back cookies that its helper has made only where it makes them always. So the
+//! sysctl is borrowed for as long as such cookies are in use: its value is on the disk before it is
+//! changed, and whoever comes next gives it back, be it this agent, what systemd runs after a
+//! `kill -9` (`tcpguard restore-sysctls`), or the agent after it. It is given back only while it
+//! still has the value that the guard gave it: another one is an administrator's, and stays.
+//!
+//! (Only an administrator who sets it to 2 meanwhile cannot be told from the guard.)
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::host::{self, Sysctls, boot_id, netns};
+
+/// The sysctl.
+pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
+/// Cookies for every SYN.
+const ALWAYS: u64 = 2;
+/// Where the value is kept, within the state directory.
+const NAME: &str = "syncookies.json";
+const SCHEMA: &str = "tcpguard.syncookies/1";
+/// Longer than any such file.
+const MAX_BYTES: u64 = 4096;
+
+/// The sysctl of this network namespace, and whether the guard has borrowed it. Dropping this gives
+/// it back.
+#[derive(Debug)]
+pub struct SyncookiesLease {
+    sysctls: Sysctls,
+    path: PathBuf,
+    boot: String,
+    netns: u64,
+    held: Option<Held>,
+}
+
+/// On whose word the sysctl is 2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Held {
+    /// The guard's, which is to put this value back.
+    Borrowed { before: u64 },
+    /// An administrator's.
+    Set,
+}
+
+/// What is on the disk while the sysctl is borrowed.
+#[derive(Debug, Deserialize, Serialize)]
+struct Saved {
+    schema: String,
+    /// `/proc/sys/kernel/random/boot_id`: sysctls do not outlive a boot.
+    boot: String,
+    /// Cookie of the network namespace.
+    netns: u64,
+    /// The value before.
+    value: u64,
+}
+
+/// What became of a borrowed sysctl.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Returned {
+    /// It was not borrowed, or somebody has put the same value back already.
+    Nothing,
+    /// It has its value again.
+    To(u64),
+    /// It has a value that the guard did not give it, and keeps it.
+    LeftAt(u64),
+    /// It was borrowed in another network namespace, and is given back there.
+    Elsewhere,
+}
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "{SYSCTL} was not changed by tcpguard"),
+            Self::To(value) => write!(f, "{SYSCTL} is {value} again"),
+            Self::LeftAt(value) => {
+                write!(f, "{SYSCTL} stays {value}: it was changed since tcpguard had set it to 2")
+            }
+            Self::Elsewhere => write!(
+                f,
+                "{SYSCTL} was changed in another network namespace, and is restored by the agent there"
+            ),
+        }
+    }
+}
+
+/// Why the sysctl cannot be borrowed, looked at or given back.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// There is no such sysctl.
+    #[error("this kernel has no {SYSCTL}: it was built without CONFIG_SYN_COOKIES")]
+    Missing,
+    /// The administrator wants no cookies.
+    #[error("{SYSCTL} is 0, which forbids SYN cookies; allow them: sysctl -w {SYSCTL}=1")]
+    Forbidden,
+    /// It is borrowed by somebody else.
+    #[error(
+        "{} says that {SYSCTL} is borrowed in another network namespace; give each agent a state \
+         directory of its own (--state-dir)", path.display()
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The value before is not known.
+    #[error(
+        "{SYSCTL} is 2, and what it was before cannot be read from {} ({reason}); set it and remove \
+         the file: sysctl -w {SYSCTL}=1", path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file cannot be written or removed.
+    #[error("cannot keep the value of {SYSCTL} in {}: {error}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The sysctl cannot be read or written.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+}
+
+/// What the file says.
+enum Found {
+    Nothing,
+    Ours { value: u64 },
+    Elsewhere,
+    Unreadable(String),
+}
+
+impl SyncookiesLease {
+    /// Of this network namespace, with the file in `state_dir`. Changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel does not tell which namespace this is.
+    pub fn open(state_dir: &Path) -> Result<Self, host::Error> {
+        Ok(Self::at(Sysctls::default(), state_dir, boot_id(), netns::cookie()?))
+    }
+
+    fn at(sysctls: Sysctls, state_dir: &Path, boot: String, netns: u64) -> Self {
+        Self { sysctls, path: state_dir.join(NAME), boot, netns, held: None }
+    }
+
+    /// Sees to it that the kernel makes cookies for every SYN, and takes all of them back. To be
+    /// given back by [`Self::give_back`].
+    ///
+    /// # Errors
+    /// Then the sysctl has the value that it had.
+    pub fn borrow(&mut self) -> Result<(), LeaseError> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let now = self.value()?;
+        let before = match (now, self.read()) {
+            (0, _) => return Err(LeaseError::Forbidden),
+            (_, Found::Elsewhere) => {
+                return Err(LeaseError::Elsewhere { path: self.path.clone() });
+            }
+            // An agent that is no more has borrowed it, and it was not given back yet.
+            (ALWAYS, Found::Ours { value }) => value,
+            (ALWAYS, Found::Nothing) => {
+                self.held = Some(Held::Set);
+                return Ok(());
+            }
+            (ALWAYS, Found::Unreadable(reason)) => {
+                return Err(LeaseError::Unreadable { path: self.path.clone(), reason });
+            }
+            (other, _) => other,
+        };
+        let saved = Saved {
+            schema: SCHEMA.to_owned(),
+            boot: self.boot.clone(),
+            netns: self.netns,
+            value: before,
+        };
+        let text = serde_json::to_vec(&saved).map_err(io::Error::from);
+        text.and_then(|text| durable::replace(&self.path, 0o600, &text))
+            .map_err(|error| self.store_error(error))?;
+        if let Err(error) = self.sysctls.write(SYSCTL, &ALWAYS.to_string()) {
+            self.forget()?;
+            return Err(error.into());
+        }
+        self.held = Some(Held::Borrowed { before });
+        Ok(())
+    }
+
+    /// Whether the sysctl still has the value that was borrowed; true when nothing was. If not, an
+    /// administrator has changed it: then it is no longer borrowed, and stays as it is.
+    ///
+    /// # Errors
+    /// When the sysctl cannot be read, or the file not removed.
+    pub fn check(&mut self) -> Result<bool, LeaseError> {
+        if self.held.is_none() || self.value()? == ALWAYS {
+            return Ok(true);
+        }
+        if let Some(Held::Borrowed { .. }) = self.held.take() {
+            self.forget()?;
+        }
+        Ok(false)
+    }
+
+    /// Gives the sysctl back, whichever agent has borrowed it.
+    ///
+    /// # Errors
+    /// When it cannot be, now. The file is still there for the next try.
+    pub fn give_back(&mut self) -> Result<Returned, LeaseError> {
+        let held = self.held.take();
+        let before = match (held, self.read()) {
+            (Some(Held::Borrowed { before }), _) => before,
+            (_, Found::Ours { value }) => value,
+            (_, Found::Nothing) => return Ok(Returned::Nothing),
+            (_, Found::Elsewhere) => return Ok(Returned::Elsewhere),
+            (_, Found::Unreadable(reason)) => {
+                if self.value()? == ALWAYS {
+                    return Err(LeaseError::Unreadable { path: self.path.clone(), reason });
+                }
+                self.forget()?;
+                return Ok(Returned::Nothing);
+            }
+        };
+        let now = self.value()?;
+        let returned = if now == before {
+            Returned::Nothing
+        } else if now == ALWAYS {
+            self.sysctls.write(SYSCTL, &before.to_string())?;
+            Returned::To(before)
+        } else {
+            Returned::LeftAt(now)
+        };
+        // Last: whatever ends this process, the file is there until the value is.
+        self.forget()?;
+        Ok(returned)
+    }
+
+    /// Whether the sysctl is borrowed by this agent; one that an administrator has set to 2 is not.
+    pub fn is_borrowed(&self) -> bool {
+        matches!(self.held, Some(Held::Borrowed { .. }))
+    }
+
+    fn value(&self) -> Result<u64, LeaseError> {
+        self.sysctls.read_number(SYSCTL)?.ok_or(LeaseError::Missing)
+    }
+
+    fn read(&self) -> Found {
+        let saved = match read(&self.path) {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return Found::Nothing,
+            Err(reason) => return Found::Unreadable(reason),
+        };
+        if saved.boot != self.boot {
+            // The kernel has started anew since, with values of its own.
+            Found::Nothing
+        } else if saved.netns != self.netns {
+            Found::Elsewhere
+        } else {
+            Found::Ours { value: saved.value }
+        }
+    }
+
+    fn forget(&self) -> Result<(), LeaseError> {
+        durable::remove(&self.path).map_err(|error| self.store_error(error))
+    }
+
+    fn store_error(&self, error: io::Error) -> LeaseError {
+        LeaseError::Store { path: self.path.clone(), error }
+    }
+}
+
+impl Drop for SyncookiesLease {
+    fn drop(&mut self) {
+        if !self.is_borrowed() {
+            return;
+        }
+        match self.give_back() {
+            Ok(returned) => log::info!("{returned}"),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Saved>, String> {
+    let length = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    if length > MAX_BYTES {
+        return Err(format!("it has {length} bytes"));
+    }
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    if saved.schema != SCHEMA {
+        return Err(format!("its schema is {:?}, not {SCHEMA}", saved.schema));
+    }
+    Ok(Some(saved))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Files that are replaced as a whole, and are on the disk when that is done.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Puts `content` in the place of the file at `path`, with these permissions: whoever reads it, also
+/// after a crash, finds the old content or the new. The directory is made if need be.
+///
+/// # Errors
+/// When the directory cannot be written to; then the old content is there.
+pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Removes the file at `path`, if it is there.
+///
+/// # Errors
+/// When the directory cannot be written to.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_is_replaced_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("below/file.json");
+        for content in ["longer than the next", "short"] {
+            replace(&path, 0o600, content.as_bytes()).expect("written");
+            assert_eq!(fs::read_to_string(&path).expect("readable"), content);
+        }
+        remove(&path).expect("removed");
+        remove(&path).expect("nothing to remove");
+        assert_eq!(fs::read_dir(dir.path().join("below")).expect("directory").count(), 0);
+    }
+}

@@ -1,0 +1,191 @@
+//! What an interface's driver does with packets that an XDP program sees.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use netlink_packet_core::DecodeError;
+use netlink_sys::protocols::NETLINK_GENERIC;
+use rustix::net::{AddressFamily, SocketType};
+
+use super::Error;
+use super::netlink::{Message, Netlink, attributes, field};
+
+/// Length of `struct genlmsghdr`, include/uapi/linux/genetlink.h.
+const GENLMSGHDR_LEN: usize = 4;
+/// `GENL_ID_CTRL`, the family that knows the others.
+const CONTROL: u16 = 0x10;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+/// `NETDEV_FAMILY_NAME`, include/uapi/linux/netdev.h (Linux 6.3).
+const NETDEV: &[u8] = b"netdev\0";
+const NETDEV_CMD_DEV_GET: u8 = 1;
+const NETDEV_A_DEV_IFINDEX: u16 = 1;
+const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+/// `NETDEV_XDP_ACT_BASIC`: `XDP_ABORTED`, `XDP_DROP`, `XDP_PASS` and `XDP_TX`.
+const NETDEV_XDP_ACT_BASIC: u64 = 1;
+
+/// `ETHTOOL_STXCSUM`, include/uapi/linux/ethtool.h.
+const ETHTOOL_STXCSUM: u32 = 0x17;
+/// `ETHTOOL_GFLAGS`, likewise.
+const ETHTOOL_GFLAGS: u32 = 0x25;
+/// `ETH_FLAG_RXVLAN`.
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
+/// Whether the driver of an interface says that a native XDP program can send packets back
+/// (`XDP_TX`); `None` where the kernel does not tell (before 6.3). A virtual interface says so also
+/// when nobody at its other end takes them.
+///
+/// # Errors
+/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
+    let mut netlink = Netlink::open(NETLINK_GENERIC)?;
+    let family = request(CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, NETDEV);
+    let family = netlink.query("ask for the netdev family", CONTROL, &family, family_id);
+    let family = match family {
+        Ok(Some(family)) => family,
+        Ok(None) => return Ok(None),
+        Err(error) if error.os_error() == Some(libc::ENOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let device = request(NETDEV_CMD_DEV_GET, NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes());
+    netlink.query("ask what an interface's XDP can do", family, &device, transmits)
+}
+
+/// A request with one attribute.
+fn request(command: u8, attribute: u16, value: &[u8]) -> Vec<u8> {
+    // Version 1; two bytes are reserved.
+    let mut bytes = vec![command, 1, 0, 0];
+    bytes.extend(((4 + value.len()) as u16).to_ne_bytes());
+    bytes.extend(attribute.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn family_id(message: &Message) -> Result<Option<u16>, DecodeError> {
+    for attribute in attributes(message.payload, GENLMSGHDR_LEN) {
+        let attribute = attribute?;
+        if attribute.kind() == CTRL_ATTR_FAMILY_ID {
+            return Ok(Some(u16::from_ne_bytes(field(attribute.value(), 0)?)));
+        }
+    }
+    Ok(None)
+}
+
+fn transmits(message: &Message) -> Result<Option<bool>, DecodeError> {
+    for attribute in attributes(message.payload, GENLMSGHDR_LEN) {
+        let attribute = attribute?;
+        if attribute.kind() == NETDEV_A_DEV_XDP_FEATURES {
+            let features = u64::from_ne_bytes(field(attribute.value(), 0)?);
+            return Ok(Some(features & NETDEV_XDP_ACT_BASIC != 0));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an interface takes VLAN tags off before anybody sees the packet; `None` where its driver
+/// does not tell.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
+    let what = "ask whether an interface takes VLAN tags off";
+    match ethtool(name, ETHTOOL_GFLAGS, 0) {
+        Ok(flags) => Ok(Some(flags & ETH_FLAG_RXVLAN != 0)),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+        Err(source) => Err(Error::Refused { what, source }),
+    }
+}
+
+/// Has the host compute all checksums of what leaves by an interface, as if it were read on a wire,
+/// where a virtual interface would do without.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn complete_checksums(name: &str) -> Result<(), Error> {
+    let what = "have the host compute an interface's checksums";
+    let set = ethtool(name, ETHTOOL_STXCSUM, 0);
+    set.map(drop).map_err(|source| Error::Refused { what, source })
+}
+
+/// `struct ethtool_value` of include/uapi/linux/ethtool.h.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// A command that takes or returns one number.
+fn ethtool(name: &str, command: u32, data: u32) -> io::Result<u32> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    let mut value = EthtoolValue { command, data };
+    // SAFETY: integers, arrays and a pointer; all-zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: `request` and the value that it points to outlive the call, and the kernel writes
+    // within them.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result == 0 { Ok(value.data) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::interfaces;
+    use super::super::netlink::messages;
+    use super::super::netlink::tests::{attribute, message};
+    use super::*;
+
+    fn parse_one<T>(
+        attributes: &[Vec<u8>],
+        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        let payload = [&[0; GENLMSGHDR_LEN][..], &attributes.concat()].concat();
+        let datagram = message(0x18, &payload);
+        messages(&datagram).next().expect("one message").and_then(|message| parse(&message))
+    }
+
+    #[test]
+    fn drivers_with_xdp_transmit_and_those_without_do_not() {
+        let other = attribute(NETDEV_A_DEV_IFINDEX, &[7, 0, 0, 0]);
+        for (features, expected) in [(0u64, false), (1, true), (0x7f, true), (2, false)] {
+            let features = attribute(NETDEV_A_DEV_XDP_FEATURES, &features.to_ne_bytes());
+            let found = parse_one(&[other.clone(), features], transmits).expect("well formed");
+            assert_eq!(found, Some(expected));
+        }
+        assert_eq!(parse_one(&[other], transmits).expect("well formed"), None);
+        let cut = attribute(NETDEV_A_DEV_XDP_FEATURES, &[1]);
+        assert!(parse_one(&[cut], transmits).is_err());
+    }
+
+    #[test]
+    fn the_number_of_a_family_is_found_by_its_name() {
+        let id = attribute(CTRL_ATTR_FAMILY_ID, &29u16.to_ne_bytes());
+        let name = attribute(CTRL_ATTR_FAMILY_NAME, NETDEV);
+        assert_eq!(parse_one(&[name.clone(), id], family_id).expect("well formed"), Some(29));
+        assert_eq!(parse_one(&[name], family_id).expect("well formed"), None);
+    }
+
+    #[test]
+    fn the_loopback_interface_has_no_driver_that_could_do_either() {
+        let lo = interfaces::by_name("lo").expect("lo");
+        let transmits = transmits_natively(lo.index).expect("an answer");
+        assert!(transmits != Some(true), "{transmits:?}");
+        let strips = strips_vlan_tags("lo").expect("an answer");
+        assert!(strips != Some(true), "{strips:?}");
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_an_error() {
+        assert!(strips_vlan_tags("no-such-if").is_err());
+        assert!(strips_vlan_tags("a-name-that-is-far-too-long").is_err());
+        assert!(transmits_natively(u32::MAX >> 1).map_or(true, |known| known.is_none()));
+    }
+}

@@ -1,0 +1,314 @@
+//! Before a listener is answered for: the loaded programs, tried with the listener's own look.
+//!
+//! Test runs of a SYN, of what the program made of it, and of the ACK that a client would send for
+//! that, with timestamps and without. Nothing leaves, no socket is involved, and no counter of the
+//! listener moves: the test has a listener of its own, at the same address and at port 0, to which
+//! no packet of a client is ever addressed. What it leaves in the tables is removed again.
+
+mod frames;
+
+use std::time::Duration;
+
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{
+    Addr, CookieKeys, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
+};
+use tcpguard_common::cookie::{self, Choice, Handshake, MAX_WSCALE, Offer};
+use tcpguard_common::fastpath::COOKIE_HEARTBEAT_NS;
+use tcpguard_common::wire::{self, flag, option};
+
+use super::{Dataplane, KernelError, Object, Redeemer};
+use frames::{Client, ack, broken_checksum, syn};
+
+/// The place among the listeners that is the test's own: no real one may have it.
+pub const TEST_LISTENER: u32 = maps::MAX_LISTENERS - 1;
+
+/// Interface that test runs have: `lo`, the first of every network namespace.
+const TEST_INTERFACE: u32 = 1;
+
+// Actions of XDP programs, the kernel's `bpf.h`.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+
+/// Runs of each answer. They cannot be repeated by the kernel: an answered SYN is no SYN any more.
+const ANSWERS: u32 = 16;
+/// Runs of each check, repeated by the kernel.
+const CHECKS: u32 = 64;
+
+/// What cookies cost on this host, by test run: the program alone, without driver and stack.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timing {
+    /// Time to answer a SYN: the median of single runs. Their caches are cold, so under a flood it
+    /// takes less, some half of it.
+    pub answer: Duration,
+    /// Time to check an ACK with a good cookie, and to look for its socket: the mean of many runs.
+    pub check: Duration,
+}
+
+/// Why a listener is not to be answered for.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// How it answers is not known.
+    #[error("no SYN-ACK of it was seen yet")]
+    NoRecord,
+    /// What is known cannot be.
+    #[error("its SYN-ACK is recorded with {0}, which no host sends; the record is damaged")]
+    Implausible(String),
+    /// There are no keys.
+    #[error("no keys for cookies are drawn")]
+    NoKeys,
+    /// The programs answer nobody, whatever listener it is.
+    #[error("the programs answer no SYN: {0}")]
+    Idle(&'static str),
+    /// The SYN was not answered.
+    #[error("a test SYN was not answered: the program {0}")]
+    NotAnswered(&'static str),
+    /// The answer is not the listener's.
+    #[error("the answer to a test SYN {client} has {what}")]
+    Differs {
+        /// With which options the SYN came.
+        client: &'static str,
+        /// The first difference.
+        what: String,
+    },
+    /// The cookie is not taken back.
+    #[error("the cookie in the answer to a test SYN {client} is not taken back: {why}")]
+    NotTaken {
+        /// With which options the SYN came.
+        client: &'static str,
+        /// Who refused it.
+        why: &'static str,
+    },
+    /// A test run was not possible.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Tries the programs for the listener whose SYN-ACKs leave from `server`, an address and a port of
+/// this host. `now_ns` is boot time, by which the test's SYNs differ from earlier ones.
+///
+/// # Errors
+/// Why the listener is not to be answered for.
+pub fn self_test(
+    object: &mut Object,
+    redeemer: &mut Redeemer,
+    dataplane: &Dataplane,
+    server: &ListenerKey,
+    now_ns: u64,
+) -> Result<Timing, SelfTestError> {
+    let record = dataplane.syn_ack(server)?.ok_or(SelfTestError::NoRecord)?;
+    plausible(&record)?;
+    let keys = dataplane.cookie_keys()?;
+    if keys.drawn == 0 {
+        return Err(SelfTestError::NoKeys);
+    }
+    let config = dataplane.config()?;
+    if config.abi_version != ABI_VERSION {
+        return Err(SelfTestError::Idle("they have no configuration"));
+    }
+    if config.mode != Mode::Enforce as u8 {
+        return Err(SelfTestError::Idle("the mode is not enforce"));
+    }
+    if now_ns.saturating_sub(config.heartbeat_ns) > COOKIE_HEARTBEAT_NS {
+        return Err(SelfTestError::Idle("the agent has written no heartbeat for 6 s"));
+    }
+    let key = ListenerKey::new(server.addr, [0; 2]);
+    let entry = ListenerEntry {
+        id: TEST_LISTENER,
+        steps: ListenerEntry::ANSWER | ListenerEntry::ACCEPT,
+        ..ListenerEntry::default()
+    };
+    let mut test = Test { object, redeemer, record, keys, server: key.addr, now_ns };
+    let looks = SynAckRecord { ifindex: TEST_INTERFACE, ..record };
+    let placed = dataplane.place_test_listener(&key, &entry, &looks);
+    let result = placed.map_err(SelfTestError::from).and_then(|()| test.run());
+    // Also where it was placed in part only.
+    let removed = dataplane.remove_test_listener(&key, &test.flows());
+    let timing = result?;
+    removed?;
+    Ok(timing)
+}
+
+/// Whether a record can be that of a SYN-ACK.
+fn plausible(record: &SynAckRecord) -> Result<(), SelfTestError> {
+    let implausible = |what: String| Err(SelfTestError::Implausible(what));
+    if record.options & option::WSCALE != 0 && record.wscale > MAX_WSCALE {
+        return implausible(format!("window scale {}", record.wscale));
+    }
+    if record.ttl == 0 {
+        return implausible("a time to live of 0".to_owned());
+    }
+    if record.mac == [0; 6] || record.mac[0] & 1 != 0 {
+        return implausible("an Ethernet source that is no host's".to_owned());
+    }
+    Ok(())
+}
+
+/// A test under way.
+struct Test<'a> {
+    object: &'a mut Object,
+    redeemer: &'a mut Redeemer,
+    record: SynAckRecord,
+    keys: CookieKeys,
+    server: Addr,
+    now_ns: u64,
+}
+
+/// What a program says of a SYN-ACK.
+struct Answer {
+    isn: u32,
+    timestamp: u32,
+}
+
+impl Test<'_> {
+    fn run(&mut self) -> Result<Timing, SelfTestError> {
+        let mut answers = Vec::new();
+        let mut check = Duration::ZERO;
+        for (number, client) in (0..).zip(Client::ALL) {
+            // Time goes on by more than two between two tests.
+            let isn = ((self.now_ns >> 10) as u32).wrapping_add(number);
+            let source = self.source(&client, isn)?;
+            for _ in 0..ANSWERS {
+                let (flow, frame) = self.syn(&client, source, isn);
+                let (action, time, frame) = self.object.test_ingress_frame(&frame, 1)?;
+                if action != XDP_TX {
+                    return Err(SelfTestError::NotAnswered(fate(action)));
+                }
+                let answer = self.compare(&client, &flow, isn, &frame)?;
+                if (answers.len() as u32).is_multiple_of(ANSWERS) {
+                    check += self.take_back(&client, &flow, isn, &answer)?;
+                }
+                answers.push(time);
+            }
+        }
+        answers.sort_unstable();
+        Ok(Timing { answer: answers[answers.len() / 2], check: check / Client::ALL.len() as u32 })
+    }
+
+    /// Flows of which something may be left in the tables.
+    fn flows(&self) -> Vec<FlowKey> {
+        frames::sources(&self.server).map(|source| frames::flow(source, self.server)).to_vec()
+    }
+
+    fn syn(&self, client: &Client, source: Addr, isn: u32) -> (FlowKey, Vec<u8>) {
+        let flow = frames::flow(source, self.server);
+        (flow, syn(client, &flow, isn, &self.record))
+    }
+
+    /// An address for documentation that no rule drops.
+    fn source(&mut self, client: &Client, isn: u32) -> Result<Addr, SelfTestError> {
+        for source in frames::sources(&self.server) {
+            let (_, frame) = self.syn(client, source, isn);
+            match self.object.test_ingress(&frame, 1)? {
+                (XDP_TX, _) => return Ok(source),
+                (XDP_DROP, _) => {}
+                (action, _) => return Err(SelfTestError::NotAnswered(fate(action))),
+            }
+        }
+        Err(SelfTestError::NotAnswered("dropped it, from three addresses for documentation"))
+    }
+
+    /// Compares an answer with what the listener would have said.
+    fn compare(
+        &self,
+        client: &Client,
+        flow: &FlowKey,
+        isn: u32,
+        frame: &[u8],
+    ) -> Result<Answer, SelfTestError> {
+        let differs = |what: String| Err(SelfTestError::Differs { client: client.name(), what });
+        let Ok(segment) = wire::parse(frame) else {
+            return differs("headers that cannot be read".to_owned());
+        };
+        if let Some(which) = broken_checksum(frame, &segment) {
+            return differs(format!("a wrong {which} checksum"));
+        }
+        let record = &self.record;
+        let agreed = self.agreed(client);
+        let sent = wire::syn_options(frame, &segment);
+        let wscale = if agreed.has(option::WSCALE) { record.wscale } else { 0 };
+        let told = if sent.options & option::WSCALE != 0 { sent.wscale } else { 0 };
+        let source = u64::from_be_bytes([
+            0,
+            0,
+            record.mac[0],
+            record.mac[1],
+            record.mac[2],
+            record.mac[3],
+            record.mac[4],
+            record.mac[5],
+        ]);
+        let found = frame.iter().skip(6).take(6);
+        let found = found.fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let numbers: [(&str, u64, u64); 9] = [
+            ("Ethernet source", found, source),
+            ("VLAN tag", wire::vlan(frame).into(), record.vlan.into()),
+            ("time to live", segment.ttl.into(), record.ttl.into()),
+            ("flags", segment.flags.into(), (flag::SYN | flag::ACK).into()),
+            ("acknowledgement", segment.ack.into(), isn.wrapping_add(1).into()),
+            ("window", segment.window.into(), record.window.into()),
+            ("MSS", sent.mss.into(), record.mss.into()),
+            ("options", sent.options.into(), agreed.options.into()),
+            ("window scale", told.into(), wscale.into()),
+        ];
+        for (name, found, expected) in numbers {
+            if found != expected {
+                return differs(format!("{name} {found}, not the listener's {expected}"));
+            }
+        }
+        if segment.flow != flow.reversed() {
+            return differs("other addresses than the SYN".to_owned());
+        }
+        let times = wire::timestamps(frame, &segment);
+        let echo = if agreed.has(option::TIMESTAMPS) { client.timestamp() } else { 0 };
+        if times.echo != echo {
+            return differs(format!("timestamp {} echoed", times.echo));
+        }
+        Ok(Answer { isn: segment.seq, timestamp: times.value })
+    }
+
+    /// What host and client can both do.
+    fn agreed(&self, client: &Client) -> Offer {
+        let v6 = self.server.as_v4().is_none();
+        let options = client.options() & self.record.options;
+        Choice::new(&Offer::new(client.mss(), client.wscale(), options), v6).agreed()
+    }
+
+    /// Has the client's ACK checked; the mean time of a check.
+    fn take_back(
+        &mut self,
+        client: &Client,
+        flow: &FlowKey,
+        isn: u32,
+        answer: &Answer,
+    ) -> Result<Duration, SelfTestError> {
+        let refused = |why| SelfTestError::NotTaken { client: client.name(), why };
+        let agreed = self.agreed(client);
+        let stamped = agreed.has(option::TIMESTAMPS);
+        let handshake = Handshake { flow, client_isn: isn };
+        let echo = stamped.then_some(answer.timestamp);
+        // Made a moment after `now_ns`, or, on a host that is short of time, some moments.
+        let tick = cookie::ticks(self.now_ns);
+        let holds = [tick + 64, tick + cookie::SLOT_TICKS]
+            .iter()
+            .find_map(|tick| cookie::check(&self.keys, &handshake, *tick, answer.isn, echo));
+        if holds != Some(agreed) {
+            return Err(refused("it does not hold what was agreed"));
+        }
+        let frame = ack(client, flow, isn, answer.isn, echo, &self.record);
+        let check = self.redeemer.test(&frame, CHECKS)?;
+        if !self.redeemer.has_accepted(answer.isn)? {
+            return Err(refused("the program that takes cookies back finds none in the ACK"));
+        }
+        Ok(check)
+    }
+}
+
+fn fate(action: u32) -> &'static str {
+    match action {
+        XDP_PASS => "passed it to the stack",
+        XDP_DROP => "dropped it",
+        _ => "gave up",
+    }
+}

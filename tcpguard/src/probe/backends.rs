@@ -1,0 +1,330 @@
+//! Each back end, on the stage.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Instant;
+
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{Addr, Config, ListenerEntry, ListenerKey, Mode};
+
+use super::connection::{Ends, Failure, connect, listen};
+use super::document::{Backend, CookieBackend, Family, Hook, Host, Trial};
+use super::stage::{BPFFS, SYNCOOKIES, Stage};
+use super::{ProbeError, milliseconds};
+use crate::agent::cookie_keys::CookieKeeper;
+use crate::config::XdpMode;
+use crate::host::{boot_time, netns, tcp_ext};
+use crate::kernel::{
+    Attachment, Dataplane, KernelError, Load, Object, Pins, Receiving, Redeemer, Redemption,
+    attach, receive_natively,
+};
+
+/// Connections that may wait at the service: one is open at a time.
+const BACKLOG: i32 = 16;
+/// The service's place among the listeners.
+const LISTENER: u32 = 0;
+
+/// A client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Kind {
+    family: Family,
+    timestamps: bool,
+}
+
+/// What all connections share.
+struct Course {
+    stage: Stage,
+    /// The sysctl as this host has it.
+    syncookies: String,
+    /// The service of each family.
+    services: Vec<TcpListener>,
+    deadline: Instant,
+}
+
+/// Tries each back end with each client; from a thread of its own, which it moves to another
+/// namespace.
+///
+/// # Errors
+/// When not even a connection without cookies comes about.
+pub(super) fn try_all(host: &Host, deadline: Instant) -> Result<Vec<Backend>, ProbeError> {
+    let refused = match host.sysctls.get(SYNCOOKIES).map(String::as_str) {
+        None => "this kernel was built without CONFIG_SYN_COOKIES",
+        Some("0") => "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then",
+        Some(syncookies) => return try_with(host, syncookies, deadline),
+    };
+    let impossible = |backend| Backend::impossible(backend, refused.to_owned());
+    Ok(CookieBackend::ALL.map(impossible).into())
+}
+
+fn try_with(host: &Host, syncookies: &str, deadline: Instant) -> Result<Vec<Backend>, ProbeError> {
+    let stage = Stage::set_up(&host.sysctls)?;
+    let services: Result<Vec<_>, _> =
+        stage.families.iter().map(|family| listen(*family, BACKLOG)).collect();
+    let services = services.map_err(|error| ProbeError::Silent(error.to_string()))?;
+    let course = Course { stage, syncookies: syncookies.to_owned(), services, deadline };
+    let plain = course.plain().map_err(|Failure(why)| ProbeError::Silent(why))?;
+    let mut backends = match Programs::load() {
+        Ok(mut programs) => programs.try_both(&course, &plain),
+        Err(Failure(why)) => [CookieBackend::Own, CookieBackend::KernelHelper]
+            .map(|backend| Backend::impossible(backend, why.clone()))
+            .into(),
+    };
+    backends.push(Backend::of(CookieBackend::Kernel, course.kernel()));
+    Ok(backends)
+}
+
+impl Course {
+    fn kinds(&self) -> Vec<(Kind, &TcpListener)> {
+        let each = self.stage.families.iter().zip(&self.services);
+        each.flat_map(|(family, service)| {
+            [true, false].map(|timestamps| (Kind { family: *family, timestamps }, service))
+        })
+        .collect()
+    }
+
+    /// How each client connects without cookies.
+    fn plain(&self) -> Result<Vec<Ends>, Failure> {
+        // With 2 the kernel would make cookies for these as well.
+        self.stage.set(SYNCOOKIES, "1")?;
+        let connect = |(kind, service): (Kind, &TcpListener)| {
+            connect(&self.stage, service, kind.family, kind.timestamps)
+        };
+        let ends = self.kinds().into_iter().map(connect).collect();
+        self.stage.set(SYNCOOKIES, &self.syncookies)?;
+        ends
+    }
+
+    /// Each client, until one fails. `check` gets its place and what both ends say.
+    fn trials(
+        &self,
+        hook: Option<Hook>,
+        mut check: impl FnMut(usize, &Ends) -> Result<(), Failure>,
+    ) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for (place, (kind, service)) in self.kinds().into_iter().enumerate() {
+            let begun = Instant::now();
+            let mut trial = kind.untried(hook, None);
+            if begun > self.deadline {
+                trial.reason = Some("no time was left to try it".to_owned());
+            } else {
+                match connect(&self.stage, service, kind.family, kind.timestamps) {
+                    Ok(ends) => {
+                        trial.reason = check(place, &ends).err().map(|Failure(why)| why);
+                        (trial.client, trial.server) = (Some(ends.client), Some(ends.server));
+                    }
+                    Err(Failure(why)) => trial.reason = Some(why),
+                }
+            }
+            trial.took_ms = milliseconds(begun.elapsed());
+            let failed = trial.reason.is_some();
+            trials.push(trial);
+            if failed {
+                break;
+            }
+        }
+        trials
+    }
+
+    /// The kernel's own cookies.
+    fn kernel(&self) -> Vec<Trial> {
+        // With 2 it makes the same cookies as with 1 under a flood, and no line in the kernel's log.
+        if let Err(error) = self.stage.set(SYNCOOKIES, "2") {
+            return self.failed(None, &error.to_string());
+        }
+        let received = || Ok::<_, Failure>(tcp_ext()?.syncookies_recv);
+        let mut before = match received() {
+            Ok(count) => count,
+            Err(Failure(why)) => return self.failed(None, &why),
+        };
+        self.trials(None, |_, _| {
+            let now = received()?;
+            if std::mem::replace(&mut before, now) == now {
+                return Err(Failure("the kernel counted no cookie that came back".to_owned()));
+            }
+            Ok(())
+        })
+    }
+
+    /// What a back end is told by that could not even be tried.
+    fn failed(&self, hook: Option<Hook>, why: &str) -> Vec<Trial> {
+        let first = self.kinds().into_iter().next();
+        first.map(|(kind, _)| kind.untried(hook, Some(why.to_owned()))).into_iter().collect()
+    }
+}
+
+impl Kind {
+    fn untried(self, hook: Option<Hook>, reason: Option<String>) -> Trial {
+        Trial {
+            hook,
+            family: self.family,
+            timestamps: self.timestamps,
+            reason,
+            took_ms: 0,
+            client: None,
+            server: None,
+        }
+    }
+}
+
+/// The loaded programs, with maps that nobody else sees.
+struct Programs {
+    object: Object,
+    dataplane: Dataplane,
+    pins: Pins,
+    redeemer: Result<Redeemer, KernelError>,
+}
+
+/// The programs where packets pass, until this is dropped.
+struct Attached {
+    attachment: Option<Attachment>,
+    redemption: Option<Redemption>,
+    /// At the client's end.
+    _receiving: Option<Receiving>,
+}
+
+impl Programs {
+    fn load() -> Result<Self, Failure> {
+        let pins = Pins::open(&Path::new(BPFFS).join("tcpguard"))?;
+        let maps = pins.maps();
+        let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
+        let dataplane = Dataplane::of(&object)?;
+        dataplane.set_config(&Config {
+            abi_version: ABI_VERSION,
+            mode: Mode::Enforce as u8,
+            // There is no agent whose absence would matter.
+            heartbeat_ns: u64::MAX,
+            heartbeat_limit_ns: u64::MAX,
+            netns_cookie: netns::cookie()?,
+            ..Config::default()
+        })?;
+        let drawn = CookieKeeper::default().tend(boot_time(), &dataplane);
+        drawn.map_err(|error| Failure(format!("no keys for cookies: {error}")))?;
+        let redeemer = Redeemer::load(&maps, false);
+        Ok(Self { object, dataplane, pins, redeemer })
+    }
+
+    /// The back ends whose cookies are made by the program, natively and generically.
+    fn try_both(&mut self, course: &Course, plain: &[Ends]) -> Vec<Backend> {
+        let (mut own, mut helper) = (Vec::new(), Vec::new());
+        for hook in [Hook::Native, Hook::Generic] {
+            let attached = self.attach(course, hook);
+            let ready = attached.and_then(|attached| {
+                self.take_steps(0)?;
+                // How the service answers is learned from its own answers.
+                course.plain()?;
+                Ok(attached)
+            });
+            match ready {
+                Ok(_attached) => {
+                    if self.redeemer.is_ok() {
+                        own.extend(self.own(course, hook, plain));
+                    }
+                    helper.extend(self.helper(course, hook));
+                }
+                Err(Failure(why)) => {
+                    own.extend(course.failed(Some(hook), &why));
+                    helper.extend(course.failed(Some(hook), &why));
+                }
+            }
+        }
+        let own = match &self.redeemer {
+            Ok(_) => Backend::of(CookieBackend::Own, own),
+            Err(error) => Backend::impossible(CookieBackend::Own, error.to_string()),
+        };
+        vec![own, Backend::of(CookieBackend::KernelHelper, helper)]
+    }
+
+    fn own(&self, course: &Course, hook: Hook, plain: &[Ends]) -> Vec<Trial> {
+        if let Err(Failure(why)) = self.take_steps(ListenerEntry::ANSWER | ListenerEntry::ACCEPT) {
+            return course.failed(Some(hook), &why);
+        }
+        let mut sent = 0;
+        course.trials(Some(hook), |place, ends| {
+            self.answered(&mut sent)?;
+            match plain.get(place) {
+                Some(plain) if plain != ends => Err(Failure(format!(
+                    "it is not as without cookies: the client has {}, not {}; the server {}, not {}",
+                    ends.client, plain.client, ends.server, plain.server
+                ))),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn helper(&self, course: &Course, hook: Hook) -> Vec<Trial> {
+        let armed = self
+            .take_steps(ListenerEntry::KERNEL_COOKIES)
+            .and_then(|()| Ok(course.stage.set(SYNCOOKIES, "2")?));
+        if let Err(Failure(why)) = armed {
+            return course.failed(Some(hook), &why);
+        }
+        let mut sent = 0;
+        let trials = course.trials(Some(hook), |_, _| self.answered(&mut sent));
+        match course.stage.set(SYNCOOKIES, &course.syncookies) {
+            Ok(()) => trials,
+            Err(error) => course.failed(Some(hook), &error.to_string()),
+        }
+    }
+
+    /// Whether the program has answered one SYN more than `sent`.
+    fn answered(&self, sent: &mut u64) -> Result<(), Failure> {
+        let now = self.dataplane.listener_counters(LISTENER)?.cookies_sent;
+        if std::mem::replace(sent, now) == now {
+            return Err(Failure("the stack answered the SYN, and not the program".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Sets the steps of the service, which is bound to all addresses, and begins to count anew.
+    fn take_steps(&self, steps: u8) -> Result<(), Failure> {
+        let entry = ListenerEntry { id: LISTENER, steps, ..ListenerEntry::default() };
+        let port = Family::Ipv4.service().port().to_be_bytes();
+        let keys = [Addr::ANY_V4, Addr::ANY_V6].map(|addr| ListenerKey::new(addr, port));
+        for key in &keys {
+            self.dataplane.set_listener(key, &entry)?;
+        }
+        self.dataplane.set_ports(keys.iter().map(|key| (key, LISTENER)))?;
+        Ok(self.dataplane.reset_listener(LISTENER)?)
+    }
+
+    fn attach(&mut self, course: &Course, hook: Hook) -> Result<Attached, Failure> {
+        let stage = &course.stage;
+        let receiving = match hook {
+            Hook::Native => {
+                let interface = stage.client_interface()?;
+                Some(stage.client(|| receive_natively(&mut self.object, &interface))?)
+            }
+            Hook::Generic => None,
+        };
+        let mode = match hook {
+            Hook::Native => XdpMode::Native,
+            Hook::Generic => XdpMode::Generic,
+        };
+        let attachment = attach(&mut self.object, &self.pins, &stage.interface, mode)?;
+        let mut attached =
+            Attached { attachment: Some(attachment), redemption: None, _receiving: receiving };
+        if let Ok(redeemer) = &mut self.redeemer {
+            attached.redemption = Some(redeemer.attach(&self.pins, &stage.interface)?);
+        }
+        Ok(attached)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(redemption) = self.redemption.take()
+            && let Err(error) = redemption.remove()
+        {
+            log::debug!("{error}");
+        }
+        if let Some(attachment) = self.attachment.take() {
+            attachment.remove();
+        }
+    }
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Self {
+        Self(error.to_string())
+    }
+}

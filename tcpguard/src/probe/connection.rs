@@ -1,0 +1,206 @@
+//! One connection on the stage: handshake, transfer, and what both ends say of it.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::thread;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::PATIENCE;
+use super::document::{End, Family};
+use super::stage::Stage;
+use crate::host::{self, Sysctls};
+
+/// What each end sends, in bytes.
+const TRANSFER: usize = 100_000;
+
+// Bits of `tcpi_options`, include/uapi/linux/tcp.h.
+const TCPI_OPT_TIMESTAMPS: u8 = 1;
+const TCPI_OPT_SACK: u8 = 2;
+const TCPI_OPT_WSCALE: u8 = 4;
+const TCPI_OPT_ECN: u8 = 8;
+
+/// Why a connection did not come about, in words.
+#[derive(Debug)]
+pub(super) struct Failure(pub(super) String);
+
+impl From<host::Error> for Failure {
+    fn from(error: host::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What both ends say of a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Ends {
+    pub(super) client: End,
+    pub(super) server: End,
+}
+
+/// The service of a family, at which `backlog` connections may wait.
+///
+/// # Errors
+/// When the address cannot be used.
+pub(super) fn listen(family: Family, backlog: i32) -> io::Result<TcpListener> {
+    let domain = match family {
+        Family::Ipv4 => AddressFamily::INET,
+        Family::Ipv6 => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket_with(domain, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &family.service())?;
+    rustix::net::listen(&socket, backlog)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Connects a client, with timestamps or without, and sends data both ways.
+///
+/// # Errors
+/// What went wrong.
+pub(super) fn connect(
+    stage: &Stage,
+    listener: &TcpListener,
+    family: Family,
+    timestamps: bool,
+) -> Result<Ends, Failure> {
+    let stamps = if timestamps { "1" } else { "0" };
+    let client = stage.client(|| {
+        Sysctls::default().write("net.ipv4.tcp_timestamps", stamps)?;
+        let connected = TcpStream::connect_timeout(&family.service(), PATIENCE);
+        connected.map_err(|error| Failure(format!("the handshake failed: {}", words(&error))))
+    })?;
+    let (server, _) = listener.accept().map_err(|error| {
+        Failure(format!("the server took no connection from the handshake: {}", words(&error)))
+    })?;
+    transfer(&client, &server).map_err(|error| {
+        let why = words(&error);
+        Failure(format!("the handshake was completed and the transfer failed: {why}"))
+    })?;
+    let end = |socket: &TcpStream| {
+        end(socket).map_err(|error| Failure(format!("the kernel tells nothing of it: {error}")))
+    };
+    let ends = Ends { client: end(&client)?, server: end(&server)? };
+    ends.agree()?;
+    Ok(ends)
+}
+
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            format!("nothing came within {} ms", PATIENCE.as_millis())
+        }
+        io::ErrorKind::ConnectionReset => "it was reset".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Data from the client to the server, and then back.
+fn transfer(client: &TcpStream, server: &TcpStream) -> io::Result<()> {
+    for (from, to) in [(client, server), (server, client)] {
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| send(from));
+            receive(to)?;
+            sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+    }
+    Ok(())
+}
+
+fn byte(at: usize) -> u8 {
+    // 251 is prime: no two segments are alike.
+    (at % 251) as u8
+}
+
+fn send(mut socket: &TcpStream) -> io::Result<()> {
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.write_all(&(0..TRANSFER).map(byte).collect::<Vec<u8>>())
+}
+
+fn receive(mut socket: &TcpStream) -> io::Result<()> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut received = vec![0; TRANSFER];
+    socket.read_exact(&mut received)?;
+    match received.iter().enumerate().all(|(at, found)| *found == byte(at)) {
+        true => Ok(()),
+        false => Err(io::Error::other("data was damaged")),
+    }
+}
+
+impl Ends {
+    /// Whether the two ends mean the same: options that only one of them uses, or windows that it
+    /// scales otherwise than its peer thinks, break a connection sooner or later.
+    fn agree(&self) -> Result<(), Failure> {
+        let (client, server) = (&self.client, &self.server);
+        let options = |end: &End| (end.timestamps, end.sack, end.ecn);
+        let scales = (client.wscale, client.peer_wscale) == (server.peer_wscale, server.wscale);
+        if options(client) == options(server) && scales {
+            return Ok(());
+        }
+        Err(Failure(format!("the ends disagree: the client has {client}, the server {server}")))
+    }
+}
+
+/// What the kernel says of a connected socket.
+fn end(socket: &TcpStream) -> io::Result<End> {
+    // SAFETY: integers; all-zero is valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: both outlive the call, and the kernel writes at most `length` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let has = |option: u8| info.tcpi_options & option != 0;
+    // The lower half is what the peer scales by, the upper half what this end does.
+    let scale = |half: u8| has(TCPI_OPT_WSCALE).then_some(half & 0x0f);
+    Ok(End {
+        timestamps: has(TCPI_OPT_TIMESTAMPS),
+        sack: has(TCPI_OPT_SACK),
+        ecn: has(TCPI_OPT_ECN),
+        wscale: scale(info.tcpi_snd_rcv_wscale >> 4),
+        peer_wscale: scale(info.tcpi_snd_rcv_wscale),
+        mss: info.tcpi_snd_mss,
+        advmss: info.tcpi_advmss,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::tests::end;
+    use super::*;
+
+    fn ends() -> Ends {
+        let client = end();
+        let server = End { wscale: client.peer_wscale, peer_wscale: client.wscale, ..end() };
+        Ends { client, server }
+    }
+
+    #[test]
+    fn ends_agree_when_each_means_what_the_other_said() {
+        assert!(ends().agree().is_ok());
+        let change: [fn(&mut Ends); 5] = [
+            |ends| ends.server.timestamps = false,
+            |ends| ends.client.sack = false,
+            |ends| ends.server.ecn = true,
+            |ends| ends.server.wscale = Some(7),
+            |ends| (ends.client.wscale, ends.client.peer_wscale) = (None, None),
+        ];
+        for change in change {
+            let mut ends = ends();
+            change(&mut ends);
+            let Failure(words) = ends.agree().expect_err("they disagree");
+            assert!(words.starts_with("the ends disagree: the client has mss 1448"), "{words}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Which ways to answer SYNs with cookies work on this host, tried out by real connections.
+//!
+//! Two temporary network namespaces and a cable between them, with this host's TCP sysctls at the
+//! server's end. The programs are loaded there with maps of their own, and clients with and without
+//! timestamps connect and transfer data through each back end. No packet leaves the host, and
+//! nothing of it has a name: whatever ends the probe, nothing is left behind.
+//!
+//! What works depends on the kernel, on the BPF objects and on the sysctls, and on nothing else
+//! that changes between two starts; so a result is kept for these three.
+
+mod backends;
+mod connection;
+mod document;
+mod stage;
+mod store;
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::host::{self, KernelRelease};
+use crate::kernel::objects_digest;
+
+pub use document::{Backend, CookieBackend, End, Family, Hook, Host, Probe, SCHEMA, Trial};
+pub use store::{load, store};
+
+/// No connection is tried any more after this long.
+const LIMIT: Duration = Duration::from_secs(6);
+/// How long one step of a connection may take. The peer is this host itself, but a lost SYN is only
+/// sent again after a second.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// Why nothing could be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Not allowed.
+    #[error("cannot make temporary network namespaces to try cookies in: {0}; run as root")]
+    Namespace(std::io::Error),
+    /// Two namespaces are there and cannot talk, even without any cookie.
+    #[error("no connection between two temporary network namespaces: {0}")]
+    Silent(String),
+    /// The host could not be asked or changed.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+}
+
+impl Host {
+    /// This one, as far as it decides what works.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn running() -> Result<Self, host::Error> {
+        Ok(Self {
+            kernel: KernelRelease::running()?.name,
+            objects: format!("{:016x}", objects_digest()),
+            sysctls: stage::sysctls()?,
+        })
+    }
+}
+
+/// Tries every back end; takes two seconds, one of them until the kernel has noticed the cable, and
+/// a few where something does not work. Needs root (`CAP_SYS_ADMIN` for the namespaces).
+///
+/// # Errors
+/// When nothing could be tried. What does not work is no error.
+pub fn run() -> Result<Probe, ProbeError> {
+    let host = Host::running()?;
+    let begun = Instant::now();
+    let deadline = begun + LIMIT;
+    // Entering a namespace changes a thread for good.
+    let backends = thread::scope(|scope| {
+        let probe = scope.spawn(|| backends::try_all(&host, deadline));
+        probe.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    let took_ms = milliseconds(begun.elapsed());
+    Ok(Probe { schema: SCHEMA.to_owned(), host, took_ms, backends })
+}
+
+/// The stored result, if there is one for this host as it is now; else a new one, which is stored.
+///
+/// # Errors
+/// As for [`run`].
+pub fn load_or_run(state_dir: &Path) -> Result<Probe, ProbeError> {
+    if let Some(probe) = load(state_dir, &Host::running()?) {
+        return Ok(probe);
+    }
+    let probe = run()?;
+    if let Err(error) = store(state_dir, &probe) {
+        log::warn!(
+            "cannot keep what works on this host in {}: {error}; it is tried again at the next start",
+            state_dir.display()
+        );
+    }
+    Ok(probe)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

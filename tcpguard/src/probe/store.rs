@@ -1,0 +1,75 @@
+//! Keeps a result until something changes that it depends on.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::document::{Host, Probe, SCHEMA};
+use crate::durable;
+
+const NAME: &str = "probe.json";
+/// Longer than any result.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The result in `state_dir`, if it is of this host. What cannot be read or understood is none: a
+/// new one costs two seconds.
+pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
+    let path = state_dir.join(NAME);
+    if fs::metadata(&path).ok()?.len() > MAX_BYTES {
+        return None;
+    }
+    let probe: Probe = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    (probe.schema == SCHEMA && probe.host == *host).then_some(probe)
+}
+
+/// Keeps a result in `state_dir`, for whoever may read the directory.
+///
+/// # Errors
+/// When the directory cannot be written to.
+pub fn store(state_dir: &Path, probe: &Probe) -> io::Result<()> {
+    durable::replace(&state_dir.join(NAME), 0o644, &serde_json::to_vec(probe)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::tests::probe;
+    use super::*;
+
+    #[test]
+    fn a_result_is_kept_for_the_host_that_it_is_of() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let probe = probe();
+        assert_eq!(load(dir.path(), &probe.host), None);
+        store(dir.path(), &probe).expect("stored");
+        assert_eq!(load(dir.path(), &probe.host).as_ref(), Some(&probe));
+        let mut changed = [probe.host.clone(), probe.host.clone(), probe.host.clone()];
+        changed[0].kernel.push_str("-1");
+        changed[1].objects.clear();
+        changed[2].sysctls.insert("net.ipv4.tcp_syncookies".to_owned(), "2".to_owned());
+        for host in &changed {
+            assert_eq!(load(dir.path(), host), None, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_no_result() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let probe = probe();
+        let path = dir.path().join(NAME);
+        let text = serde_json::to_string(&probe).expect("JSON");
+        let foreign = text.replace(SCHEMA, "tcpguard.probe/2");
+        for broken in ["", "{", "[]", "null", &text[..text.len() / 2], &foreign] {
+            fs::write(&path, broken).expect("file");
+            assert_eq!(load(dir.path(), &probe.host), None, "{broken}");
+        }
+        fs::write(&path, vec![b' '; MAX_BYTES as usize + 1]).expect("file");
+        assert_eq!(load(dir.path(), &probe.host), None);
+        fs::remove_file(&path).expect("removed");
+        fs::create_dir(&path).expect("directory");
+        assert_eq!(load(dir.path(), &probe.host), None);
+        // What is added within this version is no obstacle.
+        fs::remove_dir(&path).expect("removed");
+        fs::write(&path, text.replacen('{', "{\"more\":1,", 1)).expect("file");
+        assert_eq!(load(dir.path(), &probe.host), Some(probe));
+    }
+}

@@ -1,0 +1,67 @@
+//! Which ways to answer SYNs with cookies work on a host.
+
+use std::fmt::{self, Write};
+
+use super::attack::paragraph;
+use super::table::{Cell, Table};
+use super::view::{Tone, View};
+use crate::probe::{Backend, Hook, Probe, Trial};
+
+/// The best back end, what does not work and why, and each connection.
+///
+/// # Errors
+/// When `out` refuses.
+pub fn probe(out: &mut impl Write, probe: &Probe, view: &View) -> fmt::Result {
+    let works = probe.backends.iter().any(|backend| backend.works);
+    let (sign, tone) = if works { ("●", Tone::Good) } else { ("✗", Tone::Bad) };
+    writeln!(out, "{}", view.paint(tone, &format!("{sign} {}", probe_in_a_line(probe))))?;
+    for backend in &probe.backends {
+        if let Some(reason) = &backend.reason {
+            paragraph(out, view, "Failed", &format!("{}: {reason}", backend.backend.name()))?;
+        }
+    }
+    if probe.backends.iter().all(|backend| backend.trials.is_empty()) {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let mut table = Table::new(["BACK END", "XDP", "FAMILY", "CLIENT", "RESULT", "TIME", "AGREED"]);
+    for backend in &probe.backends {
+        for trial in &backend.trials {
+            table.row(row(backend, trial));
+        }
+    }
+    table.write(out, view)
+}
+
+/// `Linux 6.18.1: own cookies work (native, generic)`.
+pub fn probe_in_a_line(probe: &Probe) -> String {
+    let best = probe.backends.iter().find(|backend| backend.works);
+    let verdict = match best {
+        Some(backend) => {
+            let hooks: Vec<&str> = [Hook::Native, Hook::Generic]
+                .into_iter()
+                .filter(|hook| probe.verdict(backend.backend, *hook).is_ok())
+                .map(Hook::name)
+                .collect();
+            format!("{} work ({})", backend.backend.name(), hooks.join(", "))
+        }
+        None => "no SYN cookies work".to_owned(),
+    };
+    format!("Linux {}: {verdict}; tried in {} ms", probe.host.kernel, probe.took_ms)
+}
+
+fn row(backend: &Backend, trial: &Trial) -> [Cell; 7] {
+    let (result, tone) = match &trial.reason {
+        None => ("works", Tone::Good),
+        Some(_) => ("failed", Tone::Bad),
+    };
+    [
+        backend.backend.name().into(),
+        trial.hook.map_or("-", Hook::name).into(),
+        trial.family.name().into(),
+        if trial.timestamps { "with ts" } else { "no ts" }.into(),
+        Cell::toned(result, tone),
+        format!("{} ms", trial.took_ms).into(),
+        trial.client.as_ref().map_or_else(String::new, ToString::to_string).into(),
+    ]
+}
