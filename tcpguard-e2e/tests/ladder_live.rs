@@ -81,7 +81,7 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let refused = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     let text = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(text.contains("has not answered a SYN"), "{text}");
+    assert!(text.contains("no SYN-ACK of it was seen yet"), "{text}");
 
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(SECOND);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard::config::{self, Config, Detection, ModeSource, Overrides, XdpMode};
+use tcpguard::config::{self, Config, CookieChoice, Detection, ModeSource, Overrides, XdpMode};
 use tcpguard_engine::Mode;
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
@@ -56,7 +56,7 @@ fn the_shipped_file_changes_nothing() {
 fn the_shipped_file_shows_every_key_with_its_default() {
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
     let keys = SHIPPED.lines().filter(is_key).count();
-    assert_eq!(keys, 18, "a key was added or removed: adapt the shipped file and this number");
+    assert_eq!(keys, 19, "a key was added or removed: adapt the shipped file and this number");
     let written: Vec<_> =
         SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line }).collect();
     let mut shown = parse(&written.join("\n")).unwrap();
@@ -84,6 +84,7 @@ fn every_key_has_its_meaning() {
         drop_illegal_flags = true
         drop_strays = true
         [cookies]
+        backend = "kernel"
         answers_per_network = 1000
         answers_total = 5_000_000
         [protect]
@@ -112,6 +113,7 @@ fn every_key_has_its_meaning() {
         }
     );
     assert!(config.drop_illegal_flags && config.drop_strays);
+    assert_eq!(config.cookie_backend, CookieChoice::Kernel);
     assert_eq!((config.answers_per_network, config.answers_total), (1000, 5_000_000));
     let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["192.0.2.0/24", "2001:db8::1/128"]);

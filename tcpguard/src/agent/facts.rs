@@ -4,6 +4,7 @@ use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::TcpExt;
 
 use super::guard::{Guard, Snapshot, clock};
+use super::steps::Maker;
 use crate::control::{Request, Response};
 use crate::host::Sysctls;
 use crate::kernel::ip;
@@ -86,16 +87,23 @@ impl Guard {
 
     fn cookies(&self, maps: &[MapFacts]) -> CookieFacts {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
-        let (backend, reason) = match (syncookies, self.steps.missing()) {
+        let cookies = &self.steps.cookies;
+        let (backend, reason) = match (syncookies, cookies.maker()) {
             (Some(0), _) => (
                 CookieBackend::None,
                 Some("net.ipv4.tcp_syncookies is 0: the kernel takes no cookie back".to_owned()),
             ),
-            (_, Some(missing)) => (CookieBackend::Kernel, Some(missing.to_owned())),
-            (_, None) => (CookieBackend::Own, None),
+            (_, Maker::Own) => (CookieBackend::Own, None),
+            (_, Maker::Helper) => {
+                (CookieBackend::KernelHelper, cookies.reason().map(str::to_owned))
+            }
+            (_, Maker::Kernel) => (CookieBackend::Kernel, cookies.reason().map(str::to_owned)),
         };
+        let slots = self.executor.listeners.iter().map(|followed| followed.slot());
+        let failed = |slot| self.executor.dataplane.failed_cookies(slot).unwrap_or_default();
+        let invalid = slots.map(|slot| failed(slot).invalid).sum();
         let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
-        CookieFacts { backend, reason, invalid: 0, validated_clients: clients }
+        CookieFacts { backend, reason, invalid, validated_clients: clients }
     }
 
     fn sources(&self) -> (Vec<SourceFacts>, Vec<MapFacts>) {

@@ -6,6 +6,7 @@ use std::io::Stderr;
 use std::time::Duration;
 
 use tcpguard_common::abi::{Class, Config as KernelConfig, PacketCounters};
+use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{
     Command, Engine, HostCounters, ListenerId, ListenerSample, Mode, Sample, Settings, Severity,
     Step, TcpExt, Timestamp,
@@ -19,7 +20,7 @@ use super::interfaces::Interfaces;
 use super::listeners::per_second_of;
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
-use super::steps::Steps;
+use super::steps::{Means, Steps};
 use crate::config::Config;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
 use crate::host::{self, ListenerGroup, SockDiag, boot_time, protected_set, tcp_ext};
@@ -177,7 +178,15 @@ impl Guard {
         self.tend_client_filter(now)?;
         self.cookie_keys.tend(now, &self.executor.dataplane)?;
         let guarded = self.interfaces.guarded();
-        self.steps.tend(now, &mut self.executor, self.interfaces.pins(), &guarded)?;
+        let (steps, mut means) = self.means(&guarded);
+        let unkept = steps.tend(now, &mut means)?;
+        for id in &unkept {
+            steps.leave(now, *id, Step::Cookies, &mut means)?;
+        }
+        for id in unkept {
+            let why = "an administrator has changed net.ipv4.tcp_syncookies";
+            self.engine.step_failed(now, id, Step::Cookies, why);
+        }
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
             for followed in self.executor.listeners.iter() {
@@ -329,7 +338,9 @@ impl Guard {
                     self.take_step(now, listener, step, rate);
                 }
                 Ok(Followup::LeaveStep { listener, step }) => {
-                    self.steps.leave(now, listener, step, &mut self.executor)?;
+                    let guarded = self.interfaces.guarded();
+                    let (steps, mut means) = self.means(&guarded);
+                    steps.leave(now, listener, step, &mut means)?;
                 }
                 Err(error) => {
                     log::error!("{error}");
@@ -348,10 +359,16 @@ impl Guard {
 
     fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step, rate: u32) {
         let guarded = self.interfaces.guarded();
-        let (executor, pins) = (&mut self.executor, self.interfaces.pins());
-        if let Err(refusal) = self.steps.take(listener, step, rate, executor, pins, &guarded) {
+        let (steps, mut means) = self.means(&guarded);
+        if let Err(refusal) = steps.take(now, listener, step, rate, &mut means) {
             self.engine.step_failed(now, listener, step, &refusal.to_string());
         }
+    }
+
+    /// The steps, and what is needed to carry them out.
+    fn means<'a>(&'a mut self, interfaces: &'a [host::Interface]) -> (&'a mut Steps, Means<'a>) {
+        let Self { steps, executor, object, interfaces: all, .. } = self;
+        (steps, Means { executor, object, pins: all.pins(), interfaces })
     }
 
     fn flows(&self) -> anyhow::Result<Vec<tcpguard_engine::Flow>> {
@@ -381,7 +398,7 @@ impl Guard {
             let detached = self.interfaces.detach(interfaces);
             let gone = |one: &&host::Interface| detached.contains(&one.name);
             let gone: Vec<u32> = before.iter().filter(gone).map(|one| one.index).collect();
-            self.steps.take_off(|ifindex| gone.contains(&ifindex));
+            self.steps.cookies.take_off(|ifindex| gone.contains(&ifindex));
             if !detached.is_empty() {
                 let names = detached.join(", ");
                 let message = format!("uid {} took the filter off {names}", peer.uid);
@@ -491,6 +508,8 @@ fn due(last: &mut Option<Timestamp>, now: Timestamp, period: Duration) -> bool {
 /// What of the configuration the programs read.
 pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
     kernel.drop_illegal = config.drop_illegal_flags.into();
+    kernel.drop_strays = config.drop_strays.into();
+    kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     let per_network = config.answers_per_network;
     kernel.answers_per_network = per_second_of(per_network, 2 * per_network);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);

@@ -31,6 +31,8 @@ pub struct Followed {
     pub kind: ListenerKind,
     /// Its queues, for local ones that have sockets now.
     pub queues: Option<Queues>,
+    /// Whether one of its sockets speaks MPTCP.
+    pub mptcp: bool,
     dual_stack: bool,
     /// When it was last seen: in the list of sockets, or by a SYN-ACK.
     seen: Timestamp,
@@ -158,6 +160,7 @@ impl Listeners {
                     _ => ListenerKind::Local,
                 },
                 queues: None,
+                mptcp: false,
                 dual_stack: keys.len() > 1,
                 seen: now,
                 syn_acks: 0,
@@ -197,6 +200,7 @@ impl Listeners {
             }
             if let Some(group) = group {
                 followed.dual_stack = group.dual_stack;
+                followed.mptcp = group.mptcp;
                 if followed.kind == ListenerKind::Local {
                     followed.seen = now;
                 }
@@ -223,6 +227,7 @@ impl Listeners {
                 Some(id) => {
                     if let Some(followed) = self.followed.get_mut(&id) {
                         followed.queues = Some(group.queues);
+                        followed.mptcp = group.mptcp;
                     }
                 }
                 None => self.unfollowed += 1,
@@ -349,6 +354,7 @@ impl Listeners {
             listener,
             kind,
             queues: None,
+            mptcp: false,
             dual_stack,
             seen: now,
             syn_acks: 0,

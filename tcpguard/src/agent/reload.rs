@@ -130,6 +130,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         detection,
         drop_illegal_flags,
         drop_strays,
+        cookie_backend,
         answers_per_network,
         answers_total,
         protect_prefixes,
@@ -154,6 +155,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     let drop_illegal = &mut merged.drop_illegal_flags;
     changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
     changes.apply("policy.drop_strays", &mut merged.drop_strays, drop_strays);
+    changes.wait("cookies.backend", &running.cookie_backend, &cookie_backend);
     let per_network = &mut merged.answers_per_network;
     changes.apply("cookies.answers_per_network", per_network, answers_per_network);
     changes.apply("cookies.answers_total", &mut merged.answers_total, answers_total);

@@ -19,7 +19,7 @@ use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock, settings};
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
 use super::state::{Reconciled, State, StateWriter, reconcile};
-use super::steps::Steps;
+use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protected_set};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
@@ -127,9 +127,17 @@ impl Guard {
             &mut object,
             &executor.dataplane,
         )?;
-        let mut steps = Steps::load(interfaces.pins());
         let guarded = interfaces.guarded();
-        for (id, step) in steps.adopt(now, &mut executor, interfaces.pins(), &guarded)? {
+        let cookies =
+            Cookies::load(interfaces.pins(), &config.state_dir, config.cookie_backend, &guarded)?;
+        let mut steps = Steps::new(cookies);
+        let mut means = Means {
+            executor: &mut executor,
+            object: &mut object,
+            pins: interfaces.pins(),
+            interfaces: &guarded,
+        };
+        for (id, step) in steps.adopt(now, &mut means)? {
             engine.adopt_step(now, id, step, 0);
         }
         let mut tracepoint = offsets.is_some();

@@ -6,8 +6,8 @@ use toml::de::DeTable;
 
 pub use super::reader::Written;
 use super::reader::{Section, line_of};
-use super::value::{self, MODES, XDP_MODES};
-use super::{Problem, XdpMode};
+use super::value::{self, COOKIE_BACKENDS, MODES, XDP_MODES};
+use super::{CookieChoice, Problem, XdpMode};
 
 /// Every key of the file. Their meaning and defaults: `packaging/tcpguard.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct File {
     pub drop_illegal_flags: Option<Written<bool>>,
     /// `policy.drop_strays`
     pub drop_strays: Option<Written<bool>>,
+    /// `cookies.backend`
+    pub cookie_backend: Option<Written<CookieChoice>>,
     /// `cookies.answers_per_network`
     pub answers_per_network: Option<Written<u64>>,
     /// `cookies.answers_total`
@@ -106,6 +108,8 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
     policy.finish(problems);
 
     let mut cookies = root.section("cookies", problems);
+    let cookie_backend =
+        cookies.value("backend", problems, |value| value::choice(value, &COOKIE_BACKENDS));
     let answers_per_network =
         cookies.value("answers_per_network", problems, |value| value::integer(value, 1, 1_000_000));
     let answers_total =
@@ -133,6 +137,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
         detection,
         drop_illegal_flags,
         drop_strays,
+        cookie_backend,
         answers_per_network,
         answers_total,
         protect_prefixes,

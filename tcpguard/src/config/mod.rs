@@ -13,7 +13,7 @@ mod value;
 
 pub use prefix::parse_prefix;
 pub use problem::{ConfigError, Problem};
-pub use resolved::{Config, Detection, ModeSource, Overrides, XdpMode};
+pub use resolved::{Config, CookieChoice, Detection, ModeSource, Overrides, XdpMode};
 pub(crate) use value::XDP_MODES;
 pub use value::{MODES, mode_name};
 

@@ -30,6 +30,8 @@ pub struct Config {
     pub drop_illegal_flags: bool,
     /// Drop segments that belong to no connection, in enforce mode and while they are looked for.
     pub drop_strays: bool,
+    /// Who makes cookies.
+    pub cookie_backend: CookieChoice,
     /// SYNs a second that are answered with cookies to one network (IPv4 /24, IPv6 /48).
     pub answers_per_network: u64,
     /// SYNs a second that are answered with cookies in all.
@@ -62,6 +64,20 @@ pub enum XdpMode {
     Native,
     /// In the network stack: works everywhere, costs more per packet.
     Generic,
+}
+
+/// Who makes cookies.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CookieChoice {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// The guard, or only the kernel by itself.
+    Own,
+    /// The kernel on the guard's behalf, or only by itself.
+    KernelHelper,
+    /// The kernel by itself.
+    Kernel,
 }
 
 /// Where the start mode comes from.
@@ -155,6 +171,7 @@ pub fn resolve(
         detection,
         drop_illegal_flags: value_or(file.drop_illegal_flags, false),
         drop_strays: value_or(file.drop_strays, false),
+        cookie_backend: value_or(file.cookie_backend, CookieChoice::Auto),
         answers_per_network: value_or(file.answers_per_network, 256),
         answers_total: value_or(file.answers_total, 2_000_000),
         protect_prefixes: value_or(file.protect_prefixes, Vec::new()),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::value::{MODES, XDP_MODES};
+use super::value::{COOKIE_BACKENDS, MODES, XDP_MODES};
 use super::{Config, Overrides, file, resolved};
 
 /// One setting.
@@ -45,6 +45,7 @@ fn values(config: &Config) -> Vec<(&'static str, Value)> {
         ("detection.armed_s", json!(detection.armed.as_secs())),
         ("policy.drop_illegal_flags", json!(config.drop_illegal_flags)),
         ("policy.drop_strays", json!(config.drop_strays)),
+        ("cookies.backend", named(&COOKIE_BACKENDS, config.cookie_backend)),
         ("cookies.answers_per_network", json!(config.answers_per_network)),
         ("cookies.answers_total", json!(config.answers_total)),
         ("protect.prefixes", json!(prefixes)),

@@ -4,12 +4,21 @@ use ipnet::IpNet;
 use tcpguard_engine::Mode;
 use toml::de::DeValue;
 
-use super::XdpMode;
+use super::{CookieChoice, XdpMode};
 
 /// The modes by name.
 pub const MODES: [(&str, Mode); 3] =
     [("observe", Mode::Observe), ("enforce", Mode::Enforce), ("off", Mode::Off)];
 
+/// Names of [`CookieChoice`].
+pub(crate) const COOKIE_BACKENDS: [(&str, CookieChoice); 4] = [
+    ("auto", CookieChoice::Auto),
+    ("own", CookieChoice::Own),
+    ("kernel_helper", CookieChoice::KernelHelper),
+    ("kernel", CookieChoice::Kernel),
+];
+
+/// Names of [`XdpMode`].
 pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =
     [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 

@@ -1,0 +1,314 @@
+//! Who makes cookies on this host, and whether a listener may be answered for with them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
+
+use tcpguard_common::abi::{ListenerKey, SynAckRecord};
+use tcpguard_engine::{ListenerKind, Timestamp};
+
+use super::Refusal;
+use crate::agent::executor::Executor;
+use crate::agent::listeners::Followed;
+use crate::agent::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
+use crate::agent::syncookies::{Returned, SyncookiesLease};
+use crate::config::CookieChoice;
+use crate::host::{CookieSettings, Interface, Sysctls, Xdp, device};
+use crate::kernel::{KernelError, Object, Pins, Redeemer, Redemption, self_test};
+use crate::probe::{self, Hook, Host, Probe};
+
+/// Looks of one listener, which may answer from many addresses, that are tried before it is armed.
+const TRIED: usize = 4;
+
+/// Who makes cookies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Maker {
+    /// The guard, and it hands the kernel finished connections.
+    Own,
+    /// The kernel on its behalf, which wants `tcp_syncookies=2` meanwhile.
+    Helper,
+    /// The kernel alone.
+    Kernel,
+}
+
+/// What makes cookies and takes them back.
+pub struct Cookies {
+    maker: Maker,
+    /// Why nobody better does.
+    reason: Option<String>,
+    redeemer: Option<Redeemer>,
+    redemptions: BTreeMap<u32, Redemption>,
+    lease: SyncookiesLease,
+    /// The looks that were tried, and did.
+    tried: BTreeMap<ListenerKey, SynAckRecord>,
+}
+
+impl Cookies {
+    /// Finds out who can make cookies, and gives back what an earlier agent borrowed for it.
+    ///
+    /// # Errors
+    /// When the kernel does not tell which namespace this is.
+    pub fn load(
+        pins: &Pins,
+        state_dir: &Path,
+        choice: CookieChoice,
+        interfaces: &[Interface],
+    ) -> anyhow::Result<Self> {
+        let mut lease = SyncookiesLease::open(state_dir)?;
+        match lease.give_back() {
+            Ok(Returned::Nothing) => {}
+            Ok(returned) => log::info!("{returned}"),
+            Err(error) => log::error!("{error}"),
+        }
+        let probe = Host::running().ok().and_then(|host| probe::load(state_dir, &host));
+        let loaded = Redeemer::load(&pins.maps(), false);
+        let missing = loaded.as_ref().err().map(ToString::to_string);
+        let own = missing.map_or_else(|| tried(&probe, probe::CookieBackend::Own, interfaces), Err);
+        let helper = tried(&probe, probe::CookieBackend::KernelHelper, interfaces);
+        let (maker, reason) = choose(choice, own, helper);
+        Ok(Self {
+            maker,
+            reason,
+            redeemer: loaded.ok(),
+            redemptions: BTreeMap::new(),
+            lease,
+            tried: BTreeMap::new(),
+        })
+    }
+
+    /// Who makes them.
+    pub const fn maker(&self) -> Maker {
+        self.maker
+    }
+
+    /// Why nobody better does.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Whether a listener may be answered for, tried where that can be tried.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(
+        &mut self,
+        now: Timestamp,
+        followed: &Followed,
+        executor: &Executor,
+        object: &mut Object,
+        interfaces: &[Interface],
+    ) -> Result<(), Refusal> {
+        if self.maker == Maker::Kernel {
+            return Err(Refusal::NoMaker(self.reason.clone().unwrap_or_default()));
+        }
+        let settings = Sysctls::default().cookies()?;
+        let records: Vec<(ListenerKey, SynAckRecord)> = executor
+            .dataplane
+            .syn_acks()?
+            .into_iter()
+            .filter(|(key, _)| is_of(followed, executor, key))
+            .collect();
+        if records.is_empty() {
+            return Err(first(followed, None, interfaces, &settings));
+        }
+        let own: Vec<_> = records.iter().filter(|(_, record)| record.is_own()).collect();
+        if own.is_empty() {
+            return Err(Refusal::Shared);
+        }
+        let mut refusal = None;
+        let mut ready = 0;
+        for (key, record) in own.into_iter().take(TRIED) {
+            // What was switched off since is not promised any more.
+            let record = without_switched_off(record, &settings);
+            executor.dataplane.set_syn_ack(key, &record)?;
+            let found = situation(followed, Some(&record), interfaces, &settings);
+            let outcome = match found.into_iter().next() {
+                Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
+                None => self.try_look(now, key, &record, executor, object),
+            };
+            match outcome {
+                Ok(()) => ready += 1,
+                Err(error) => refusal = Some(error),
+            }
+        }
+        match refusal {
+            Some(refusal) if ready == 0 => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    /// A test run with this look, unless it has done well before.
+    fn try_look(
+        &mut self,
+        now: Timestamp,
+        key: &ListenerKey,
+        record: &SynAckRecord,
+        executor: &Executor,
+        object: &mut Object,
+    ) -> Result<(), Refusal> {
+        let Some(redeemer) = self.redeemer.as_mut().filter(|_| self.maker == Maker::Own) else {
+            return Ok(());
+        };
+        if self.tried.get(key) != Some(record) {
+            self_test(object, redeemer, &executor.dataplane, key, now.as_nanos())?;
+            self.tried.insert(*key, *record);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that cookies are taken back, before the first is made.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn accept(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), Refusal> {
+        match self.maker {
+            Maker::Own => Ok(self.hang(pins, interfaces)?),
+            Maker::Helper => Ok(self.lease.borrow()?),
+            Maker::Kernel => Ok(()),
+        }
+    }
+
+    /// Hangs the program that takes cookies back on every interface on which it does not hang.
+    pub fn hang(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), KernelError> {
+        let Some(redeemer) = &mut self.redeemer else { return Ok(()) };
+        for interface in interfaces {
+            if let Entry::Vacant(place) = self.redemptions.entry(interface.index) {
+                place.insert(redeemer.attach(pins, interface)?);
+            }
+        }
+        self.take_off(|ifindex| !interfaces.iter().any(|one| one.index == ifindex));
+        Ok(())
+    }
+
+    /// Takes that program off the interfaces that `which` names.
+    pub fn take_off(&mut self, which: impl Fn(u32) -> bool) {
+        let gone: Vec<u32> = self.redemptions.keys().copied().filter(|one| which(*one)).collect();
+        for ifindex in gone {
+            let Some(redemption) = self.redemptions.remove(&ifindex) else { continue };
+            if let Err(error) = redemption.remove() {
+                log::debug!("the program that takes cookies back is gone already: {error}");
+            }
+        }
+    }
+
+    /// Gives back what is borrowed, once no listener's SYNs are answered any more.
+    pub fn give_back(&mut self) {
+        if self.lease.is_borrowed() {
+            match self.lease.give_back() {
+                Ok(returned) => log::info!("{returned}"),
+                Err(error) => log::error!("{error}; it is tried again"),
+            }
+        }
+    }
+
+    /// Whether what is borrowed is still as it must be; `false`: an administrator has changed it.
+    pub fn is_kept(&mut self) -> bool {
+        self.lease.check().unwrap_or_else(|error| {
+            log::warn!("{error}");
+            true
+        })
+    }
+}
+
+/// What a probe of this host said of a back end at the hooks that are in use; without a probe it may
+/// be tried: each listener has its own.
+fn tried(
+    probe: &Option<Probe>,
+    backend: probe::CookieBackend,
+    interfaces: &[Interface],
+) -> Result<(), String> {
+    let Some(probe) = probe else { return Ok(()) };
+    let hook = |interface: &Interface| match interface.xdp {
+        Xdp::Generic => Hook::Generic,
+        Xdp::None | Xdp::Native => Hook::Native,
+    };
+    let mut verdicts = interfaces.iter().map(|interface| probe.verdict(backend, hook(interface)));
+    verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
+}
+
+/// The best maker that works, and why none that is better.
+fn choose(
+    choice: CookieChoice,
+    own: Result<(), String>,
+    helper: Result<(), String>,
+) -> (Maker, Option<String>) {
+    let told = |why: &str| format!("cookies.backend = \"{why}\" in the configuration");
+    match choice {
+        CookieChoice::Kernel => (Maker::Kernel, Some(told("kernel"))),
+        CookieChoice::KernelHelper => match helper {
+            Ok(()) => (Maker::Helper, Some(told("kernel_helper"))),
+            Err(why) => (Maker::Kernel, Some(why)),
+        },
+        CookieChoice::Own => match own {
+            Ok(()) => (Maker::Own, None),
+            Err(why) => (Maker::Kernel, Some(why)),
+        },
+        CookieChoice::Auto => match (own, helper) {
+            (Ok(()), _) => (Maker::Own, None),
+            (Err(why), Ok(())) => (Maker::Helper, Some(why)),
+            (Err(why), Err(also)) => (Maker::Kernel, Some(format!("{why}; {also}"))),
+        },
+    }
+}
+
+fn first(
+    followed: &Followed,
+    record: Option<&SynAckRecord>,
+    interfaces: &[Interface],
+    settings: &CookieSettings,
+) -> Refusal {
+    let found = situation(followed, record, interfaces, settings);
+    Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
+}
+
+/// What forbids that a listener is answered for with this look.
+fn situation(
+    followed: &Followed,
+    record: Option<&SynAckRecord>,
+    interfaces: &[Interface],
+    settings: &CookieSettings,
+) -> Vec<Obstacle> {
+    let interface = record.and_then(|record| {
+        let interface = interfaces.iter().find(|one| one.index == record.ifindex)?;
+        // What the driver does not say is no obstacle.
+        Some(Way {
+            name: &interface.name,
+            native: interface.xdp == Xdp::Native,
+            transmits: device::transmits_natively(interface.index).unwrap_or(None),
+            strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
+        })
+    });
+    let local = followed.kind == ListenerKind::Local;
+    obstacles(&Situation {
+        kind: followed.kind,
+        mptcp: local && followed.mptcp,
+        record,
+        interface,
+        settings,
+    })
+}
+
+/// Whether a local address and port belong to a listener, found as the programs find it.
+fn is_of(followed: &Followed, executor: &Executor, key: &ListenerKey) -> bool {
+    let (addr, port) = (crate::kernel::ip(&key.addr), u16::from_be_bytes(key.port));
+    executor.listeners.of(addr, port) == Some(followed.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_that_works_is_chosen_and_why_not_a_better_one_is_said() {
+        let (works, fails) = (|| Ok(()), |why: &str| Err(why.to_owned()));
+        let auto = |own, helper| choose(CookieChoice::Auto, own, helper);
+        assert_eq!(auto(works(), works()), (Maker::Own, None));
+        assert_eq!(auto(fails("old kernel"), works()), (Maker::Helper, Some("old kernel".into())));
+        let (maker, reason) = auto(fails("old kernel"), fails("no helper"));
+        assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel; no helper")));
+        let (maker, reason) = choose(CookieChoice::Own, fails("old kernel"), works());
+        assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel")));
+        assert_eq!(choose(CookieChoice::Kernel, works(), works()).0, Maker::Kernel);
+        assert_eq!(choose(CookieChoice::KernelHelper, works(), works()).0, Maker::Helper);
+    }
+}

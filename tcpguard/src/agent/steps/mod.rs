@@ -1,0 +1,315 @@
+//! The steps beside rules, in the kernel: what is set for which listener, and what hangs where.
+
+mod cookies;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tcpguard_common::abi::ListenerEntry;
+use tcpguard_common::cookie;
+use tcpguard_engine::{ListenerId, Step, Timestamp};
+
+pub use cookies::{Cookies, Maker};
+
+use super::executor::Executor;
+use super::listeners::Followed;
+use super::obstacles::Obstacle;
+use super::syncookies::LeaseError;
+use crate::host::{self, Interface, Sysctls};
+use crate::kernel::{KernelError, Object, Pins, SelfTestError};
+
+/// What was answered last is taken for as long as it is good, and a little longer for the way.
+const ACCEPT: Duration =
+    Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
+
+/// Why a step cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody but the kernel makes cookies here.
+    #[error("{0}")]
+    NoMaker(String),
+    /// There is no such listener any more.
+    #[error("nothing listens there any more")]
+    Gone,
+    /// What forbids it.
+    #[error("{0}")]
+    Obstacle(Obstacle),
+    /// Not all of what answers there is of this host.
+    #[error(
+        "a forwarded or translated service answers at the same address and port, whose connections \
+         the guard must not touch"
+    )]
+    Shared,
+    /// The test run failed.
+    #[error(transparent)]
+    Test(#[from] SelfTestError),
+    /// The sysctl cannot be borrowed.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The host does not say how it is set up.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Where steps are carried out.
+pub struct Means<'a> {
+    pub executor: &'a mut Executor,
+    pub object: &'a mut Object,
+    pub pins: &'a Pins,
+    pub interfaces: &'a [Interface],
+}
+
+/// What is in the kernel for the steps.
+pub struct Steps {
+    pub cookies: Cookies,
+    /// Until when cookies of a listener are taken that is no longer armed.
+    accepting: BTreeMap<ListenerId, Timestamp>,
+    /// Listeners at which strays are looked for on the engine's word, and not only because of
+    /// cookies: without that step nobody counts those that are wrong.
+    strays: BTreeSet<ListenerId>,
+}
+
+impl Steps {
+    /// No step is taken yet.
+    pub const fn new(cookies: Cookies) -> Self {
+        Self { cookies, accepting: BTreeMap::new(), strays: BTreeSet::new() }
+    }
+
+    /// Takes over what an earlier agent left in the kernel: the steps of each listener.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn adopt(
+        &mut self,
+        now: Timestamp,
+        means: &mut Means<'_>,
+    ) -> Result<Vec<(ListenerId, Step)>, KernelError> {
+        let listeners = means.executor.listeners.iter();
+        let found: Vec<(ListenerId, u8)> =
+            listeners.map(|followed| (followed.id, followed.steps())).collect();
+        let mut adopted = Vec::new();
+        for (id, bits) in found {
+            if bits & ListenerEntry::ACCEPT != 0 {
+                self.accepting.insert(id, now + ACCEPT);
+            }
+            if bits & ListenerEntry::STRAYS != 0 {
+                self.strays.insert(id);
+            }
+            if bits & (ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES) != 0
+                && let Err(refusal) = self.resume(bits, means)
+            {
+                log::warn!("SYNs are no longer answered with cookies: {refusal}");
+                let clear = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
+                change(means.executor, id, 0, clear)?;
+                adopted.extend(steps_of(bits & !clear).map(|step| (id, step)));
+                continue;
+            }
+            adopted.extend(steps_of(bits).map(|step| (id, step)));
+        }
+        Ok(adopted)
+    }
+
+    /// Goes on with cookies that an earlier agent made.
+    fn resume(&mut self, bits: u8, means: &Means<'_>) -> Result<(), Refusal> {
+        let made_by = match bits & ListenerEntry::ANSWER {
+            0 => Maker::Helper,
+            _ => Maker::Own,
+        };
+        if made_by != self.cookies.maker() {
+            return Err(Refusal::NoMaker("others make them now".to_owned()));
+        }
+        self.cookies.accept(means.pins, means.interfaces)
+    }
+
+    /// Takes a step for a listener; `rate` is that of a budget.
+    ///
+    /// # Errors
+    /// Why it cannot be taken. Then nothing of it is in the kernel.
+    pub fn take(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        step: Step,
+        rate: u32,
+        means: &mut Means<'_>,
+    ) -> Result<(), Refusal> {
+        let mut bits = bits_of(step);
+        match step {
+            Step::Budget => {
+                means.executor.listeners.set_budget(id, rate);
+                means.executor.dataplane.reset_budget(super::listeners::slot(id))?;
+            }
+            Step::Strays => {
+                self.strays.insert(id);
+            }
+            Step::Cookies => {
+                let followed = means.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+                let (executor, interfaces) = (&*means.executor, means.interfaces);
+                self.cookies.check(now, followed, executor, means.object, interfaces)?;
+                // First somebody who takes them back, then the first cookie.
+                self.cookies.accept(means.pins, interfaces)?;
+                self.accepting.remove(&id);
+                bits = match self.cookies.maker() {
+                    Maker::Helper => {
+                        // At any other value the kernel would read options back wrong.
+                        let timestamps = Sysctls::default().cookies()?.timestamps;
+                        means.executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
+                        means.executor.dataplane.set_config(&means.executor.config)?;
+                        ListenerEntry::KERNEL_COOKIES | ListenerEntry::STRAYS
+                    }
+                    _ => ListenerEntry::ANSWER | ListenerEntry::ACCEPT | ListenerEntry::STRAYS,
+                };
+            }
+            Step::Source | Step::Signature | Step::Overload => {}
+        }
+        change(means.executor, id, bits, 0)?;
+        Ok(self.tell_of_strays(means.executor)?)
+    }
+
+    /// Leaves a step. Cookies that are out are taken for a while longer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn leave(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        step: Step,
+        means: &mut Means<'_>,
+    ) -> Result<(), KernelError> {
+        let mut clear = bits_of(step);
+        match step {
+            Step::Cookies => {
+                clear = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
+                self.accepting.insert(id, now + ACCEPT);
+            }
+            Step::Strays => {
+                self.strays.remove(&id);
+                // They go when no cookie can come back any more.
+                clear = if self.brings_cookies(id, means.executor) { 0 } else { clear };
+            }
+            Step::Source | Step::Signature | Step::Overload | Step::Budget => {}
+        }
+        change(means.executor, id, 0, clear)?;
+        if step == Step::Cookies && !answers(means.executor) {
+            self.cookies.give_back();
+        }
+        self.tell_of_strays(means.executor)
+    }
+
+    fn brings_cookies(&self, id: ListenerId, executor: &Executor) -> bool {
+        let answers = ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES;
+        let armed = executor.listeners.get(id).is_some_and(|one| one.steps() & answers != 0);
+        armed || self.accepting.contains_key(&id)
+    }
+
+    /// No longer takes cookies that cannot be out any more, and takes those that may be where an
+    /// interface came back. Returns the listeners whose cookies nobody would take any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn tend(
+        &mut self,
+        now: Timestamp,
+        means: &mut Means<'_>,
+    ) -> Result<Vec<ListenerId>, KernelError> {
+        let over: Vec<ListenerId> = self
+            .accepting
+            .iter()
+            .filter(|(id, until)| now >= **until || means.executor.listeners.get(**id).is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            self.accepting.remove(&id);
+            let armed = means.executor.listeners.get(id).is_some_and(is_armed);
+            let strays = if self.strays.contains(&id) { 0 } else { ListenerEntry::STRAYS };
+            if !armed {
+                change(means.executor, id, 0, ListenerEntry::ACCEPT | strays)?;
+                self.tell_of_strays(means.executor)?;
+            }
+        }
+        if !answers(means.executor) {
+            self.cookies.give_back();
+        }
+        let accepts = |followed: &Followed| followed.steps() & ListenerEntry::ACCEPT != 0;
+        if means.executor.listeners.iter().any(accepts) {
+            self.cookies.hang(means.pins, means.interfaces)?;
+        } else {
+            self.cookies.take_off(|_| true);
+        }
+        if self.cookies.is_kept() {
+            return Ok(Vec::new());
+        }
+        let helped = |followed: &&Followed| followed.steps() & ListenerEntry::KERNEL_COOKIES != 0;
+        Ok(means.executor.listeners.iter().filter(helped).map(|followed| followed.id).collect())
+    }
+
+    /// Tells the programs whether strays are looked for anywhere.
+    fn tell_of_strays(&self, executor: &mut Executor) -> Result<(), KernelError> {
+        let looks = |followed: &Followed| followed.steps() & ListenerEntry::STRAYS != 0;
+        let strays = u8::from(executor.listeners.iter().any(looks));
+        if executor.config.strays != strays {
+            executor.config.strays = strays;
+            executor.dataplane.set_config(&executor.config)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_armed(followed: &Followed) -> bool {
+    followed.steps() & (ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES) != 0
+}
+
+/// Whether any listener's SYNs are answered.
+fn answers(executor: &Executor) -> bool {
+    executor.listeners.iter().any(is_armed)
+}
+
+fn change(executor: &mut Executor, id: ListenerId, set: u8, clear: u8) -> Result<(), KernelError> {
+    executor.listeners.change_steps(id, set, clear, &executor.dataplane)
+}
+
+/// The kernel's bits for a step; those of cookies depend on who makes them.
+const fn bits_of(step: Step) -> u8 {
+    match step {
+        Step::Strays => ListenerEntry::STRAYS,
+        Step::Overload => ListenerEntry::OVERLOAD,
+        Step::Budget => ListenerEntry::BUDGET,
+        Step::Cookies | Step::Source | Step::Signature => 0,
+    }
+}
+
+/// The steps that the kernel's bits say are taken.
+fn steps_of(bits: u8) -> impl Iterator<Item = Step> {
+    let taken = [
+        (Step::Strays, ListenerEntry::STRAYS),
+        (Step::Cookies, ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES),
+        (Step::Overload, ListenerEntry::OVERLOAD),
+        (Step::Budget, ListenerEntry::BUDGET),
+    ];
+    taken.into_iter().filter(move |(_, bit)| bits & bit != 0).map(|(step, _)| step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_for_a_step_is_that_step() {
+        for step in [Step::Strays, Step::Overload, Step::Budget] {
+            assert_eq!(steps_of(bits_of(step)).collect::<Vec<_>>(), [step]);
+        }
+        for bit in [ListenerEntry::ANSWER, ListenerEntry::KERNEL_COOKIES] {
+            assert_eq!(steps_of(bit).collect::<Vec<_>>(), [Step::Cookies]);
+        }
+        assert_eq!(steps_of(ListenerEntry::ACCEPT).count(), 0, "only what is out is taken");
+    }
+
+    #[test]
+    fn cookies_are_taken_as_long_as_any_may_be_good() {
+        assert!(ACCEPT > Duration::from_secs(69) && ACCEPT < Duration::from_secs(72), "{ACCEPT:?}");
+    }
+}
