@@ -220,12 +220,20 @@ impl Steps for HostSteps<'_> {
         self.with(|_, config, model, work| step::judge_match(config, model, work))
     }
 
+    fn recognise(&mut self, recorded: bool) -> bool {
+        self.with(|_, config, model, work| step::recognise(config, model, work, recorded))
+    }
+
+    fn socket(&mut self) -> Socket {
+        self.with(|_, _, model, work| step::socket(model, work))
+    }
+
     fn limit(&mut self) -> Option<Reason> {
         self.with(|_, config, model, work| step::limit(config, model, work))
     }
 
     fn budget(&mut self) -> Option<Reason> {
-        self.with(|_, config, model, work| step::budget(config, model, work))
+        self.with(|_, _, model, work| step::budget(model, work))
     }
 
     fn record_syn(&mut self, dropped: bool) {
@@ -260,10 +268,6 @@ impl StraySteps for HostSteps<'_> {
         self.with(|frame, config, model, work| {
             strays::watched(&*frame, config, model, work, ifindex, completes)
         })
-    }
-
-    fn stray_look(&mut self) -> Socket {
-        self.with(|_, _, model, work| strays::look(model, work))
     }
 
     fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {

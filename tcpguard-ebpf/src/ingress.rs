@@ -8,7 +8,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::{Class, Config, Reason};
-use tcpguard_common::fastpath::{Interest, Steps, Work, step};
+use tcpguard_common::fastpath::{Interest, Socket, Steps, Work, step};
 
 use crate::frame::XdpFrame;
 use crate::maps;
@@ -119,11 +119,18 @@ step!(step_reply(ctx: *mut xdp_md), |bench| {
     gave_up(step::reply(&mut frame, &mut bench.tables, bench.work, ifindex))
 });
 
+step!(step_recognise(recorded: u32), |bench| {
+    step::recognise(bench.config, &mut bench.tables, bench.work, recorded != 0).into()
+});
+
+step!(step_socket(ctx: *mut xdp_md), |bench| {
+    bench.tables.context = ctx.cast();
+    step::socket(&mut bench.tables, bench.work) as u32
+});
+
 step!(step_limit(), |bench| { gave_up(step::limit(bench.config, &mut bench.tables, bench.work)) });
 
-step!(step_budget(), |bench| {
-    gave_up(step::budget(bench.config, &mut bench.tables, bench.work))
-});
+step!(step_budget(), |bench| { gave_up(step::budget(&mut bench.tables, bench.work)) });
 
 step!(step_answer(), |bench| {
     step::answer(bench.config, &mut bench.tables, &bench.work.segment);
@@ -199,6 +206,16 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
         step_record_syn(dropped.into());
+    }
+
+    #[inline(always)]
+    fn recognise(&mut self, recorded: bool) -> bool {
+        step_recognise(recorded.into()) != 0
+    }
+
+    #[inline(always)]
+    fn socket(&mut self) -> Socket {
+        Socket::from_code(step_socket(self.raw()))
     }
 
     #[inline(always)]

@@ -18,11 +18,6 @@ step!(stray_watched(ctx: *mut xdp_md, completes: u32), |bench| {
     strays::watched(&frame, config, tables, work, ifindex, completes != 0).into()
 });
 
-step!(stray_look(ctx: *mut xdp_md), |bench| {
-    bench.tables.context = ctx.cast();
-    strays::look(&mut bench.tables, bench.work) as u32
-});
-
 step!(stray_judge(socket: u32), |bench| {
     let socket = Socket::from_code(socket);
     match strays::judge(bench.config, &mut bench.tables, bench.work, socket) {
@@ -35,11 +30,6 @@ impl StraySteps for KernelSteps<'_> {
     #[inline(always)]
     fn stray_watched(&mut self, completes: bool) -> bool {
         stray_watched(self.raw(), completes.into()) != 0
-    }
-
-    #[inline(always)]
-    fn stray_look(&mut self) -> Socket {
-        Socket::from_code(stray_look(self.raw()))
     }
 
     #[inline(always)]

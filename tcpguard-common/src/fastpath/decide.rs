@@ -3,9 +3,9 @@
 use super::clients::validate;
 use super::count::{Seen, count, count_source, find_listener, follows, weight};
 use super::kernel_cookies::Given;
-use super::ladder::{ANSWERED, Standing};
+use super::ladder::{ANSWERED, JUDGED, Standing};
 use super::rules::Match;
-use super::{Accepted, Fingerprint, Rate, StraySteps, Tables, classify, hash, strays};
+use super::{Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, strays};
 use crate::ABI_VERSION;
 use crate::abi::{
     Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
@@ -96,6 +96,10 @@ pub trait Steps: StraySteps {
     fn match_rule(&mut self) -> Result<(), Reason>;
     /// See [`super::step::judge_match`].
     fn judge_match(&mut self) -> Reason;
+    /// See [`super::step::recognise`].
+    fn recognise(&mut self, recorded: bool) -> bool;
+    /// See [`super::step::socket`].
+    fn socket(&mut self) -> Socket;
     /// See [`super::step::limit`].
     fn limit(&mut self) -> Option<Reason>;
     /// See [`super::step::options`].
@@ -161,6 +165,11 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
 /// listener. `None`: it goes to the stack.
 #[inline(always)]
 fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
+    if !interest.wants(JUDGED)
+        || steps.recognise(interest.record) && matches!(steps.socket(), Socket::Connection)
+    {
+        return None;
+    }
     if interest.wants(ANSWERED | ListenerEntry::OVERLOAD)
         && let Some(dropped) = steps.limit()
     {

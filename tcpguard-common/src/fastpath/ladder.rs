@@ -1,7 +1,18 @@
 //! More SYNs than can be answered, or than may be: the steps between the rules and the stack.
 //!
 //! The agent arms them for a listener ([`ListenerEntry::steps`]); they count only in enforce mode and
-//! while it is alive. In their order:
+//! while it is alive.
+//!
+//! Where SYNs are answered, one for which the host has a connection already goes to the stack before
+//! anything else. The third ACK of a cookie would find that connection and not the listener, and the
+//! client would hang: after TIME_WAIT, because it uses a port again; after a restart, because the host
+//! does not know of it; half-open, because it came before the listener was armed. So the socket table
+//! is asked, but only for those who can have a connection, or a flood would pay for it with each SYN:
+//! known clients, and the SYNs of which the flow table says that they were answered. What is missed: a
+//! stranger's half-open connection beyond the sample, and whatever is left of clients that connected
+//! before the programs were attached or were forgotten since.
+//!
+//! The others, in the order of the steps:
 //!
 //! 1. On the overload rung only the SYNs of those go on who have something to show ([`Standing`]).
 //! 2. Answers of the guard's own making are limited for each network that they go to, and on each CPU:
@@ -15,10 +26,12 @@
 
 use super::count::count;
 use super::{COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries};
-use crate::abi::{Config, ListenerEntry, Mode, Reason};
+use crate::abi::{Config, FlowState, ListenerEntry, Mode, Reason};
 
 /// SYNs are answered with cookies, whoever makes them.
 pub(super) const ANSWERED: u8 = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
+/// Steps at which it matters who sends a SYN.
+pub(super) const JUDGED: u8 = ANSWERED | ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
 /// First SYNs of protected and allow-listed addresses that go on in an overload, on each CPU. Their
 /// addresses can be forged; beyond this they are strangers.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
@@ -72,12 +85,40 @@ pub(super) const fn thinned(steps: u8) -> bool {
     steps & (ANSWERED | ListenerEntry::OVERLOAD) != 0
 }
 
+/// Finds out whether the sender of a SYN is known, and returns whether the host may have a connection
+/// with it that its answer would miss. `recorded`: its flow belongs to the sample.
+#[inline(always)]
+pub(super) fn recognise<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+    recorded: bool,
+) -> bool {
+    // A SYN brings no cookie.
+    work.checked = false;
+    let known = match clients::find(config, tables, &work.segment.flow.client.client()) {
+        Some(client) => {
+            if work.standing == Standing::Stranger && client.bucket.take(work.now, VALIDATED_RATE) {
+                work.standing = Standing::Validated;
+            }
+            true
+        }
+        None => false,
+    };
+    work.steps & ANSWERED != 0 && (known || recorded && was_answered(tables, work))
+}
+
+/// Whether this very SYN was answered before, by the stack or with a cookie.
+#[inline(always)]
+fn was_answered<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    tables.flow(&work.segment.flow).is_some_and(|flow| {
+        flow.state == FlowState::SynAck as u8 && flow.syn_seq == work.segment.seq
+    })
+}
+
 /// The fate of a SYN that passed the rules, before it is answered: `None`, it goes on.
 #[inline(always)]
 pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
-    if work.standing == Standing::Stranger && validated(config, tables, work) {
-        work.standing = Standing::Validated;
-    }
     if work.standing == Standing::Validated {
         return None;
     }
@@ -102,17 +143,8 @@ pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work)
 
 /// The fate of a SYN that goes to the stack: `None`, it does.
 #[inline(always)]
-pub(super) fn budget<T: Tables>(
-    config: &Config,
-    tables: &mut T,
-    work: &mut Work,
-) -> Option<Reason> {
-    // Where nothing is answered nobody has asked so far.
-    if work.standing != Standing::Stranger
-        || !thinned(work.steps) && validated(config, tables, work)
-        || take_of_budget(tables, work)
-        || admit(tables, work)
-    {
+pub(super) fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
+    if work.standing != Standing::Stranger || take_of_budget(tables, work) || admit(tables, work) {
         return None;
     }
     dropped(tables, work, Reason::DropBudget)
@@ -122,15 +154,6 @@ pub(super) fn budget<T: Tables>(
 fn dropped<T: Tables>(tables: &mut T, work: &Work, reason: Reason) -> Option<Reason> {
     count(tables, work.listener.id, |counters| counters.limited += 1);
     Some(reason)
-}
-
-#[inline(always)]
-fn validated<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
-    let client = work.segment.flow.client.client();
-    match clients::find(config, tables, &client) {
-        Some(client) => client.bucket.take(work.now, VALIDATED_RATE),
-        None => false,
-    }
 }
 
 /// Whether a SYN may go on where strangers' first ones may not, and remembers it.

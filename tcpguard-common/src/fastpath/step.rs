@@ -5,7 +5,8 @@ use super::count::{Seen, count, count_listener, count_source, find_listener, fol
 use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{
-    HANDSHAKE_NS, Interest, Tables, Work, classify, cookies, distinct, hash, kernel_cookies, probes,
+    HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
+    kernel_cookies, probes,
 };
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
@@ -144,6 +145,24 @@ fn shift<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool)
     }
 }
 
+/// Finds out whether the sender of a SYN is known, and returns whether [`socket`] is to be asked for a
+/// connection with it. `recorded`: the SYN belongs to the sample.
+#[inline(always)]
+pub fn recognise<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+    recorded: bool,
+) -> bool {
+    ladder::recognise(config, tables, work, recorded)
+}
+
+/// What the segment finds in the host's own socket table.
+#[inline(always)]
+pub fn socket<T: Tables>(tables: &mut T, work: &Work) -> Socket {
+    tables.socket(&work.segment, work.checked)
+}
+
 /// The fate of a SYN that the rules let pass, before it is answered: dropped on the overload rung or
 /// for its answer; `None`, it goes on.
 #[inline(always)]
@@ -153,8 +172,8 @@ pub fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Opt
 
 /// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it does.
 #[inline(always)]
-pub fn budget<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
-    ladder::budget(config, tables, work)
+pub fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
+    ladder::budget(tables, work)
 }
 
 /// Records a SYN of the sample among the flows, and counts its source.
@@ -206,7 +225,6 @@ const fn answered(flow: &mut Flow, work: &Work) {
     }
 }
 
-/// Reads the options of a SYN that [`reply`] is to answer.
 /// Reads the options of a SYN that [`reply`] is to answer, and asks the kernel for its cookie where
 /// it is to be one of those. Likewise of a segment that may bring back a cookie.
 #[inline(always)]

@@ -64,8 +64,6 @@ impl Socket {
 pub trait StraySteps {
     /// See [`watched`].
     fn stray_watched(&mut self, completes: bool) -> bool;
-    /// See [`look`].
-    fn stray_look(&mut self) -> Socket;
     /// See [`judge`].
     fn stray_judge(&mut self, socket: Socket) -> Option<Reason>;
 }
@@ -76,7 +74,7 @@ pub(super) fn judged<S: Steps>(config: &Config, steps: &mut S, reason: Reason) -
     if config.strays == 0 || !steps.stray_watched(matches!(reason, Reason::HandshakeAck)) {
         return reason;
     }
-    let socket = steps.stray_look();
+    let socket = steps.socket();
     if matches!(socket, Socket::Connection) {
         return reason;
     }
@@ -154,12 +152,6 @@ fn may_check<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
         }
         _ => true,
     }
-}
-
-/// Asks the socket table.
-#[inline(always)]
-pub fn look<T: Tables>(tables: &mut T, work: &Work) -> Socket {
-    tables.socket(&work.segment, work.checked)
 }
 
 /// The fate of a segment that found this and no connection. `None`: it belongs to one all the same.

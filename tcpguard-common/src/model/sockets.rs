@@ -21,10 +21,13 @@ pub struct Sockets {
     pub cookies: BTreeSet<(FlowKey, u32, u32)>,
     /// Whose SYN-ACKs leave.
     pub origin: Origin,
+    /// How often they were looked for.
+    pub searches: u64,
 }
 
 impl Sockets {
-    pub(super) fn find(&self, segment: &Segment, check: bool) -> Socket {
+    pub(super) fn find(&mut self, segment: &Segment, check: bool) -> Socket {
+        self.searches += 1;
         let flow = &segment.flow;
         if self.connections.contains(flow) {
             return Socket::Connection;

@@ -1,5 +1,6 @@
 //! The decision in the kernel and on the host: the same frames, the same verdicts, the same state.
 
+mod connections;
 mod cookies;
 mod ladder;
 mod strays;

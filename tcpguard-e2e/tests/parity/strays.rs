@@ -26,7 +26,7 @@ const KINDS: [u8; 5] = [
 ];
 
 /// Both servers, with clients that nobody is.
-fn strangers() -> [[SocketAddr; 2]; 2] {
+pub fn strangers() -> [[SocketAddr; 2]; 2] {
     let client = |ip| SocketAddr::new(ip, 4000);
     let server = |ip| SocketAddr::new(ip, 443);
     [[client(v4(9, 9)), server(v4(2, 1))], [client(v6(9, 9)), server(v6(2, 1))]]
@@ -34,11 +34,11 @@ fn strangers() -> [[SocketAddr; 2]; 2] {
 
 /// Services at the addresses of the servers, and connections to them: open ones, and such that wait
 /// for stray segments (TIME_WAIT).
-struct Sockets {
+pub struct Sockets {
     _listeners: Vec<TcpListener>,
     _open: Vec<[TcpStream; 2]>,
     listening: BTreeSet<ListenerKey>,
-    connections: Vec<[SocketAddr; 2]>,
+    pub connections: Vec<[SocketAddr; 2]>,
 }
 
 impl Sockets {
@@ -85,7 +85,7 @@ impl Sockets {
 }
 
 /// Runs `test` in a namespace with sockets, on a host that drops strays.
-fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
+pub fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
     let host = Netns::new("parity").unwrap();
     let there = Sockets::open(&host).unwrap();
     let run = || {
@@ -107,7 +107,7 @@ fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
     host.run(run).unwrap();
 }
 
-fn segment([client, server]: [SocketAddr; 2], flags: u8, [seq, ack]: [u32; 2]) -> Segment {
+pub fn segment([client, server]: [SocketAddr; 2], flags: u8, [seq, ack]: [u32; 2]) -> Segment {
     let mut segment = Segment::new(client, server, flags);
     (segment.seq, segment.ack) = (seq, ack);
     segment

@@ -1,5 +1,7 @@
 //! The steps between the rules and the stack, as clients and floods meet them.
 
+mod connections;
+
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -38,6 +40,26 @@ fn syn(client: Addr, seq: u32) -> Vec<u8> {
     frame.extend([0, 0, 0, 0, 0x80, 2, 0xfa, 0xf0, 0, 0, 0, 0]);
     frame.extend([2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2]);
     frame
+}
+
+/// The ACK of the client that sent [`syn`] and got this answer.
+fn third_ack(client: Addr, seq: u32, answer: &[u8]) -> Vec<u8> {
+    let tcp = if client.as_v4().is_some() { 34 } else { 54 };
+    let isn = u32::from_be_bytes(answer[tcp + 4..tcp + 8].try_into().unwrap());
+    let mut ack = syn(client, seq.wrapping_add(1));
+    ack[tcp + 8..tcp + 12].copy_from_slice(&isn.wrapping_add(1).to_be_bytes());
+    ack[tcp + 13] = 0x10;
+    ack
+}
+
+/// The connection that [`syn`] asks for.
+fn flow(client: Addr) -> FlowKey {
+    FlowKey {
+        client,
+        server: server(&client),
+        client_port: 50_000u16.to_be_bytes(),
+        server_port: 443u16.to_be_bytes(),
+    }
 }
 
 fn server(client: &Addr) -> Addr {
@@ -109,14 +131,8 @@ fn budget(host: &mut Model, rate: Rate) {
 
 /// A client completes a handshake, as the tracepoint sees it.
 fn validate(host: &mut Model, client: Addr) {
-    let flow = FlowKey {
-        client,
-        server: server(&client),
-        client_port: [1, 2],
-        server_port: 443u16.to_be_bytes(),
-    };
     let config = host.config;
-    fastpath::established(&config, host, &flow);
+    fastpath::established(&config, host, &flow(client));
 }
 
 fn send(host: &mut Model, client: Addr, seq: u32) -> Reason {
@@ -479,10 +495,7 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     let mut packet = Packet(syn(client, 1));
     host.now_ns += S;
     assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
-    let isn = u32::from_be_bytes(packet.0[38..42].try_into().unwrap());
-    let mut ack = syn(client, 2);
-    ack[42..46].copy_from_slice(&isn.wrapping_add(1).to_be_bytes());
-    ack[47] = 0x10;
+    let ack = third_ack(client, 1, &packet.0);
     assert_eq!(host.ingress(&ack), Reason::HandshakeAck);
     assert_eq!(flow(&host).state, FlowState::Completed as u8);
 }

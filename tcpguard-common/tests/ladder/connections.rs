@@ -1,0 +1,124 @@
+//! SYNs of clients of whose connection something is left at the host.
+
+use tcpguard_common::abi::{Action, Addr, ListenerEntry, Reason};
+use tcpguard_common::fastpath::Rate;
+use tcpguard_common::model::{Model, Packet};
+
+use super::{
+    BUDGET, OVERLOAD, S, anybody, budget, counters, flood, flow, host, send, syn, third_ack, v4,
+    validate,
+};
+
+const COOKIES: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const BOTH: [Addr; 2] =
+    [Addr::from_v4([198, 51, 100, 7]), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])];
+
+/// The answer of the host's stack to [`syn`].
+fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
+    let mut frame = syn(client, 4711);
+    let (source, length, tcp) = if client.as_v4().is_some() { (26, 4, 34) } else { (22, 16, 54) };
+    frame[..12].rotate_left(6);
+    frame[source..source + 2 * length].rotate_left(length);
+    frame[tcp..tcp + 4].rotate_left(2);
+    frame[tcp + 8..tcp + 12].copy_from_slice(&seq.wrapping_add(1).to_be_bytes());
+    frame[tcp + 13] = 0x12;
+    frame
+}
+
+/// Whether a client gets in with its next SYN, the kernel being as it is: what is handed to the stack
+/// gets in, in place of the connection that there was; a cookie that comes back is found to be good,
+/// but it is of use only where the kernel finds the listening socket for it.
+fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
+    host.config.heartbeat_ns = host.now_ns;
+    let mut packet = Packet(syn(client, seq));
+    match host.ingress_packet(&mut packet).action() {
+        Action::Pass => true,
+        Action::Drop => false,
+        Action::Answer => {
+            let ack = third_ack(client, seq, &packet.0);
+            assert!(host.redeem(&ack).is_some(), "a wrong cookie");
+            !host.sockets.connections.contains(&flow(client))
+        }
+    }
+}
+
+/// A busy client uses a port again whose last connection waits at the host in TIME_WAIT, or was there
+/// before it restarted. The naive variant answers it with a cookie like anybody: it hangs.
+#[test]
+fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie() {
+    for steps in [COOKIES, COOKIES | OVERLOAD, COOKIES | BUDGET, COOKIES | OVERLOAD | BUDGET] {
+        for client in BOTH {
+            let mut host = host(steps);
+            budget(&mut host, Rate::per_second(1, 1));
+            validate(&mut host, client);
+            // More than its buckets hold.
+            for seq in 0..200 {
+                assert_eq!(gets_in(&mut host, client, seq), seq < 50 || steps & OVERLOAD == 0);
+            }
+            host.sockets.connections.insert(flow(client));
+            let before = counters(&host);
+            for seq in 200..400 {
+                assert!(gets_in(&mut host, client, seq), "{steps:#b}, {seq}");
+            }
+            assert_eq!(host.packets.reasons[Reason::Syn as usize], 200);
+            assert_eq!(counters(&host).limited, before.limited);
+            host.sockets.connections.clear();
+            host.now_ns += S;
+            assert_eq!(send(&mut host, client, 400), Reason::Cookie, "nothing is left");
+
+            // As if nobody was known.
+            host.sockets.connections.insert(flow(client));
+            host.client_filter.clear();
+            host.listener_entries.values_mut().for_each(|entry| entry.steps = COOKIES);
+            assert!(!gets_in(&mut host, client, 401), "it would not have hung");
+        }
+    }
+}
+
+/// The socket table is asked for those who can be in it, at any rate, and for no stranger.
+#[test]
+fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
+    let mut host = host(COOKIES);
+    let client = BOTH[0];
+    validate(&mut host, client);
+    host.sockets.connections.insert(flow(v4(198, 51, 100, 8)));
+    assert_eq!(flood(&mut host, 20_000, S, anybody).answered, 20_000);
+    assert_eq!(host.sockets.searches, 0);
+    let forged = flood(&mut host, 20_000, S, |_| client);
+    assert_eq!(host.sockets.searches, 20_000);
+    assert_eq!((forged.passed, forged.dropped), (0, 0), "there is no such connection");
+    for steps in [OVERLOAD, BUDGET, ListenerEntry::STRAYS] {
+        host.listener_entries.get_mut(&0).unwrap().steps = steps;
+        flood(&mut host, 1_000, S, |_| client);
+    }
+    assert_eq!(host.sockets.searches, 20_000, "nothing is answered there");
+}
+
+/// Its SYN was in the kernel's queue when the listener was armed, and comes again, because the answer
+/// was lost or is still on its way.
+#[test]
+fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
+    for client in BOTH {
+        for followed in [true, false] {
+            let mut host = host(0);
+            host.config.sample_shift = if followed { 0 } else { 31 };
+            assert_eq!(send(&mut host, client, 1), Reason::Syn);
+            host.egress(&syn_ack(client, 1));
+            host.sockets.connections.insert(flow(client));
+            host.listener_entries.values_mut().for_each(|entry| entry.steps = COOKIES | OVERLOAD);
+            host.now_ns += S;
+            let once_more = send(&mut host, client, 1);
+            assert_eq!(once_more, if followed { Reason::Syn } else { Reason::DropOverload });
+            // The stack has given up.
+            host.sockets.connections.clear();
+            host.now_ns += S;
+            send(&mut host, client, 1);
+            host.now_ns += S;
+            assert_eq!(send(&mut host, client, 1), Reason::Cookie);
+            let searches = host.sockets.searches;
+            host.now_ns += S;
+            assert_eq!(send(&mut host, client, 1), Reason::Cookie, "the answer was lost");
+            assert_eq!(host.sockets.searches, searches + u64::from(followed));
+        }
+    }
+}
