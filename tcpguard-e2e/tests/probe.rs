@@ -57,6 +57,13 @@ fn the_guards_own_cookies_work_where_the_kernel_can_take_them() {
         assert_eq!(end.timestamps, trial.timestamps, "{trial:?}");
         assert!(end.sack && end.wscale == Some(7) && end.peer_wscale.is_some(), "{trial:?}");
     }
+    // Of the program's answers with the kernel's cookies it can read no timestamp here.
+    let helper = &probe.backends[1];
+    assert_eq!((helper.works, helper.trials.len()), (true, 8), "{helper:#?}");
+    for trial in &helper.trials {
+        let end = trial.server.as_ref().unwrap();
+        assert!(!end.timestamps && !end.sack && end.wscale.is_none(), "{trial:?}");
+    }
     // What the kernel cannot keep without timestamps is told.
     let kernel = &probe.backends[2];
     for trial in &kernel.trials {
@@ -80,6 +87,37 @@ fn the_hosts_sysctls_decide() {
     for trial in &probe.backends[0].trials {
         let end = trial.server.as_ref().unwrap();
         assert!(!end.timestamps && end.sack, "{trial:?}");
+    }
+}
+
+#[test]
+fn the_kernels_cookies_keep_all_where_timestamps_are_plain() {
+    let probe = probed(&[("tcp_syncookies", "1"), ("tcp_timestamps", "2")]);
+    let helper = &probe.backends[1];
+    assert_eq!(helper.backend, CookieBackend::KernelHelper);
+    assert_eq!((helper.works, helper.trials.len()), (true, 8), "{helper:#?}");
+    for trial in &helper.trials {
+        let end = trial.server.as_ref().unwrap();
+        let kept = [end.timestamps, end.sack, end.wscale.is_some(), end.peer_wscale == Some(7)];
+        assert_eq!(kept, [trial.timestamps; 4], "{trial:?}");
+    }
+}
+
+/// The tables have no entry for such a client that scales, and none for its exact MSS (decision 7).
+#[test]
+fn what_own_cookies_round_is_no_failure() {
+    if !has_the_function() {
+        return;
+    }
+    let sysctls = [("tcp_syncookies", "2"), ("tcp_timestamps", "0"), ("tcp_sack", "0")];
+    let probe = probed(&sysctls);
+    for hook in [Hook::Native, Hook::Generic] {
+        assert_eq!(probe.verdict(CookieBackend::Own, hook), Ok(()));
+    }
+    for trial in &probe.backends[0].trials {
+        let (client, server) = (trial.client.as_ref().unwrap(), trial.server.as_ref().unwrap());
+        assert_eq!((client.wscale, server.wscale), (None, None), "{trial:?}");
+        assert_eq!(client.mss - server.mss, 20, "1500 became 1480: {trial:?}");
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Addr, Config, ListenerEntry, ListenerKey, Mode};
+use tcpguard_common::cookie::{Choice, Offer};
+use tcpguard_common::wire::option;
 
 use super::connection::{Ends, Failure, connect, listen};
 use super::document::{Backend, CookieBackend, Family, Hook, Host, Trial};
-use super::stage::{BPFFS, SYNCOOKIES, Stage};
+use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{ProbeError, milliseconds};
 use crate::agent::cookie_keys::CookieKeeper;
 use crate::config::XdpMode;
@@ -63,7 +65,9 @@ fn try_with(host: &Host, syncookies: &str, deadline: Instant) -> Result<Vec<Back
     let services = services.map_err(|error| ProbeError::Silent(error.to_string()))?;
     let course = Course { stage, syncookies: syncookies.to_owned(), services, deadline };
     let plain = course.plain().map_err(|Failure(why)| ProbeError::Silent(why))?;
-    let mut backends = match Programs::load() {
+    // Where the kernel adds no number of its own for each peer, it reads the timestamps of others.
+    let plain_timestamps = host.sysctls.get(TIMESTAMPS).is_some_and(|value| value == "2");
+    let mut backends = match Programs::load(plain_timestamps) {
         Ok(mut programs) => programs.try_both(&course, &plain),
         Err(Failure(why)) => [CookieBackend::Own, CookieBackend::KernelHelper]
             .map(|backend| Backend::impossible(backend, why.clone()))
@@ -92,6 +96,15 @@ impl Course {
         let ends = self.kinds().into_iter().map(connect).collect();
         self.stage.set(SYNCOOKIES, &self.syncookies)?;
         ends
+    }
+
+    /// How each client that connects like this without cookies should connect by one that keeps
+    /// `kept` of what it offers.
+    fn keeping(&self, plain: &[Ends], kept: impl Fn(&Offer, Family) -> Offer) -> Vec<Ends> {
+        let clients = self.kinds().into_iter().zip(plain);
+        clients
+            .map(|((kind, _), plain)| plain.keeping(&kept(&plain.offer(), kind.family)))
+            .collect()
     }
 
     /// Each client, until one fails. `check` gets its place and what both ends say.
@@ -131,24 +144,33 @@ impl Course {
         if let Err(error) = self.stage.set(SYNCOOKIES, "2") {
             return self.failed(None, &error.to_string());
         }
-        let received = || Ok::<_, Failure>(tcp_ext()?.syncookies_recv);
-        let mut before = match received() {
-            Ok(count) => count,
-            Err(Failure(why)) => return self.failed(None, &why),
-        };
-        self.trials(None, |_, _| {
-            let now = received()?;
-            if std::mem::replace(&mut before, now) == now {
-                return Err(Failure("the kernel counted no cookie that came back".to_owned()));
-            }
-            Ok(())
-        })
+        match Returned::count() {
+            Ok(mut returned) => self.trials(None, |_, _| returned.one_more()),
+            Err(Failure(why)) => self.failed(None, &why),
+        }
     }
 
     /// What a back end is told by that could not even be tried.
     fn failed(&self, hook: Option<Hook>, why: &str) -> Vec<Trial> {
         let first = self.kinds().into_iter().next();
         first.map(|(kind, _)| kind.untried(hook, Some(why.to_owned()))).into_iter().collect()
+    }
+}
+
+/// Cookies that came back to the kernel, in this thread's namespace.
+struct Returned(u64);
+
+impl Returned {
+    fn count() -> Result<Self, Failure> {
+        Ok(Self(tcp_ext()?.syncookies_recv))
+    }
+
+    fn one_more(&mut self) -> Result<(), Failure> {
+        let Self(now) = Self::count()?;
+        if std::mem::replace(&mut self.0, now) == now {
+            return Err(Failure("the kernel counted no cookie that came back".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -172,6 +194,8 @@ struct Programs {
     dataplane: Dataplane,
     pins: Pins,
     redeemer: Result<Redeemer, KernelError>,
+    /// Whether the kernel's cookies may carry timestamps.
+    plain_timestamps: bool,
 }
 
 /// The programs where packets pass, until this is dropped.
@@ -183,7 +207,7 @@ struct Attached {
 }
 
 impl Programs {
-    fn load() -> Result<Self, Failure> {
+    fn load(plain_timestamps: bool) -> Result<Self, Failure> {
         let pins = Pins::open(&Path::new(BPFFS).join("tcpguard"))?;
         let maps = pins.maps();
         let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
@@ -195,12 +219,13 @@ impl Programs {
             heartbeat_ns: u64::MAX,
             heartbeat_limit_ns: u64::MAX,
             netns_cookie: netns::cookie()?,
+            kernel_timestamps: plain_timestamps.into(),
             ..Config::default()
         })?;
         let drawn = CookieKeeper::default().tend(boot_time(), &dataplane);
         drawn.map_err(|error| Failure(format!("no keys for cookies: {error}")))?;
         let redeemer = Redeemer::load(&maps, false);
-        Ok(Self { object, dataplane, pins, redeemer })
+        Ok(Self { object, dataplane, pins, redeemer, plain_timestamps })
     }
 
     /// The back ends whose cookies are made by the program, natively and generically.
@@ -219,7 +244,7 @@ impl Programs {
                     if self.redeemer.is_ok() {
                         own.extend(self.own(course, hook, plain));
                     }
-                    helper.extend(self.helper(course, hook));
+                    helper.extend(self.helper(course, hook, plain));
                 }
                 Err(Failure(why)) => {
                     own.extend(course.failed(Some(hook), &why));
@@ -238,28 +263,31 @@ impl Programs {
         if let Err(Failure(why)) = self.take_steps(ListenerEntry::ANSWER | ListenerEntry::ACCEPT) {
             return course.failed(Some(hook), &why);
         }
+        let expected = course.keeping(plain, in_own_cookie);
         let mut sent = 0;
         course.trials(Some(hook), |place, ends| {
             self.answered(&mut sent)?;
-            match plain.get(place) {
-                Some(plain) if plain != ends => Err(Failure(format!(
-                    "it is not as without cookies: the client has {}, not {}; the server {}, not {}",
-                    ends.client, plain.client, ends.server, plain.server
-                ))),
-                _ => Ok(()),
-            }
+            ends.compare(&expected[place])
         })
     }
 
-    fn helper(&self, course: &Course, hook: Hook) -> Vec<Trial> {
+    fn helper(&self, course: &Course, hook: Hook, plain: &[Ends]) -> Vec<Trial> {
         let armed = self
             .take_steps(ListenerEntry::KERNEL_COOKIES)
-            .and_then(|()| Ok(course.stage.set(SYNCOOKIES, "2")?));
-        if let Err(Failure(why)) = armed {
-            return course.failed(Some(hook), &why);
-        }
+            .and_then(|()| Ok(course.stage.set(SYNCOOKIES, "2")?))
+            .and_then(|()| Returned::count());
+        let mut returned = match armed {
+            Ok(returned) => returned,
+            Err(Failure(why)) => return course.failed(Some(hook), &why),
+        };
+        let kept = |offer: &Offer, _| in_kernel_cookie(offer, self.plain_timestamps);
+        let expected = course.keeping(plain, kept);
         let mut sent = 0;
-        let trials = course.trials(Some(hook), |_, _| self.answered(&mut sent));
+        let trials = course.trials(Some(hook), |place, ends| {
+            self.answered(&mut sent)?;
+            returned.one_more()?;
+            ends.compare(&expected[place])
+        });
         match course.stage.set(SYNCOOKIES, &course.syncookies) {
             Ok(()) => trials,
             Err(error) => course.failed(Some(hook), &error.to_string()),
@@ -320,6 +348,20 @@ impl Drop for Attached {
         if let Some(attachment) = self.attachment.take() {
             attachment.remove();
         }
+    }
+}
+
+/// What the guard's own cookie keeps of a client: all, but for what its tables round (decision 7).
+fn in_own_cookie(offer: &Offer, family: Family) -> Offer {
+    Choice::new(offer, family == Family::Ipv6).agreed()
+}
+
+/// What the kernel's cookie keeps: the MSS, and all else in timestamps that it can read (decision 8).
+fn in_kernel_cookie(offer: &Offer, plain_timestamps: bool) -> Offer {
+    if plain_timestamps && offer.has(option::TIMESTAMPS) {
+        *offer
+    } else {
+        Offer::new(offer.mss, 0, 0)
     }
 }
 

@@ -8,6 +8,9 @@ use std::thread;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use tcpguard_common::cookie::Offer;
+use tcpguard_common::wire::option;
+
 use super::PATIENCE;
 use super::document::{End, Family};
 use super::stage::Stage;
@@ -21,6 +24,9 @@ const TCPI_OPT_TIMESTAMPS: u8 = 1;
 const TCPI_OPT_SACK: u8 = 2;
 const TCPI_OPT_WSCALE: u8 = 4;
 const TCPI_OPT_ECN: u8 = 8;
+
+/// Bytes that timestamps take of each segment, RFC 7323 appendix A.
+const STAMP: u32 = 12;
 
 /// Why a connection did not come about, in words.
 #[derive(Debug)]
@@ -143,6 +149,57 @@ impl Ends {
     }
 }
 
+impl Ends {
+    /// What the client offered of what the server can do too.
+    pub(super) fn offer(&self) -> Offer {
+        let client = &self.client;
+        let options = [
+            (client.timestamps, option::TIMESTAMPS),
+            (client.sack, option::SACK),
+            (client.ecn, option::ECN),
+            (client.wscale.is_some(), option::WSCALE),
+        ];
+        let options = options.iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit);
+        let mss = client.advmss + if client.timestamps { STAMP } else { 0 };
+        let mss = u16::try_from(mss).unwrap_or(u16::MAX);
+        Offer::new(mss, client.wscale.unwrap_or_default(), options)
+    }
+
+    /// The same connection, had the server remembered no more of the client than `kept`.
+    pub(super) fn keeping(&self, kept: &Offer) -> Self {
+        let stamped = kept.has(option::TIMESTAMPS);
+        let scaled = kept.has(option::WSCALE);
+        let room = if self.client.timestamps && !stamped { STAMP } else { 0 };
+        let end = |end: &End| End {
+            timestamps: end.timestamps && stamped,
+            sack: end.sack && kept.has(option::SACK),
+            ecn: end.ecn && kept.has(option::ECN),
+            wscale: end.wscale.filter(|_| scaled),
+            peer_wscale: end.peer_wscale.filter(|_| scaled),
+            mss: end.mss + room,
+            advmss: end.advmss + room,
+        };
+        let (client, mut server) = (end(&self.client), end(&self.server));
+        server.peer_wscale = server.peer_wscale.map(|_| kept.wscale);
+        server.mss = server.mss.min(u32::from(kept.mss) - if stamped { STAMP } else { 0 });
+        Self { client, server }
+    }
+
+    /// Whether a connection is as it should be.
+    ///
+    /// # Errors
+    /// How it differs.
+    pub(super) fn compare(&self, expected: &Self) -> Result<(), Failure> {
+        if self == expected {
+            return Ok(());
+        }
+        Err(Failure(format!(
+            "it does not keep what it should: the client has {}, not {}; the server {}, not {}",
+            self.client, expected.client, self.server, expected.server
+        )))
+    }
+}
+
 /// What the kernel says of a connected socket.
 fn end(socket: &TcpStream) -> io::Result<End> {
     // SAFETY: integers; all-zero is valid.
@@ -184,6 +241,29 @@ mod tests {
         let client = end();
         let server = End { wscale: client.peer_wscale, peer_wscale: client.wscale, ..end() };
         Ends { client, server }
+    }
+
+    #[test]
+    fn what_a_cookie_does_not_keep_is_missing_at_both_ends() {
+        let plain = Ends {
+            client: End { wscale: Some(7), peer_wscale: Some(10), ..end() },
+            server: End { wscale: Some(10), peer_wscale: Some(7), ..end() },
+        };
+        let offer = plain.offer();
+        let all = option::TIMESTAMPS | option::SACK | option::WSCALE;
+        assert_eq!(offer, Offer::new(1460, 7, all));
+        assert_eq!(plain.keeping(&offer), plain);
+
+        let bare = plain.keeping(&Offer::new(1460, 0, 0));
+        assert!(bare.compare(&plain).is_err());
+        for end in [&bare.client, &bare.server] {
+            assert_eq!(end.to_string(), "mss 1460");
+            assert_eq!(end.advmss, 1460, "without timestamps there is more room");
+        }
+        let smaller = plain.keeping(&Offer::new(1440, 2, all));
+        assert_eq!(smaller.client, plain.client, "it is told nothing of that");
+        assert_eq!((smaller.server.mss, smaller.server.peer_wscale), (1428, Some(2)));
+        assert_eq!(smaller.server.advmss, 1448);
     }
 
     #[test]

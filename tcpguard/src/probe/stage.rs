@@ -38,11 +38,13 @@ const SYSCTLS: [&str; 14] = [
 
 /// Where cookies are switched.
 pub(super) const SYNCOOKIES: &str = SYSCTLS[0];
+/// Whether there are timestamps, and how.
+pub(super) const TIMESTAMPS: &str = SYSCTLS[1];
 /// What an ordinary client has, whatever this host has: a window scale of 7.
 const USUAL_RMEM: &str = "4096 131072 6291456";
 
-/// The port of the service.
-const PORT: u16 = 443;
+/// The port of the service: one that needs no privilege.
+const PORT: u16 = 8443;
 
 const SERVER: End<'_> = End { name: "probe0", mac: [2, 0, 0, 0, 0, 1] };
 const CLIENT: End<'_> = End { name: "probe1", mac: [2, 0, 0, 0, 0, 2] };
