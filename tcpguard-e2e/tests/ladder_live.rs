@@ -9,6 +9,7 @@ use tcpguard_e2e::clock::{after, boot_ns};
 use tcpguard_e2e::flood::{Flood, Shape};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
@@ -19,15 +20,14 @@ const CLIENT_RATE: u32 = 100;
 /// again after 1.5 s.
 const ARMED_WITHIN: Duration = Duration::from_secs(3);
 
-/// A lab whose clients look exactly like the flood: 6 MiB of buffer make a window scale of 7.
-fn lab_of_lookalikes() -> Lab {
-    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
-    lab.client.sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456").unwrap();
-    lab
+fn lab() -> Lab {
+    Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap()
 }
 
-fn mimic(family: Family, duration: Duration) -> Flood {
-    Flood { shape: Shape::Linux, ..Flood::random(family.service(), duration) }
+/// A flood of copies of what the lab's own client sends, with the TTLs of many distances.
+fn mimic(lab: &Lab, family: Family, duration: Duration) -> Flood {
+    let likeness = Likeness::capture(lab, family).unwrap();
+    Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), duration) }
 }
 
 /// Waits until cookies answer; the status then.
@@ -39,13 +39,14 @@ fn armed(guard: &Guard<'_>) -> Status {
 #[test]
 fn a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in() {
     for family in Family::BOTH {
-        let lab = lab_of_lookalikes();
+        let lab = lab();
         let _answers = lab.take_native_answers().unwrap();
+        let flood = mimic(&lab, family, 10 * SECOND);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, family.service(), CLIENT_RATE).unwrap();
         sleep(2 * SECOND);
-        let flood = mimic(family, 10 * SECOND).start(&lab).unwrap();
+        let flood = flood.start(&lab).unwrap();
         let begun = flood.started();
         armed(&guard);
         let since = boot_ns();
@@ -75,7 +76,7 @@ fn served(attempts: &Attempts) {
 
 #[test]
 fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
-    let lab = lab_of_lookalikes();
+    let lab = lab();
     let _answers = lab.take_native_answers().unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
@@ -113,7 +114,7 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
 
 #[test]
 fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again() {
-    let lab = lab_of_lookalikes();
+    let lab = lab();
     let _answers = lab.take_native_answers().unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
@@ -122,6 +123,8 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again()
     cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
     sleep(SECOND);
     served(&load.finish().unwrap());
+    // What was on its way.
+    sleep(SECOND);
     let before = guard.status().unwrap();
     guard.kill().unwrap();
     sleep(7 * SECOND);
@@ -140,13 +143,14 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again()
 
 #[test]
 fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
-    let lab = lab_of_lookalikes();
+    let lab = lab();
     let _answers = lab.take_native_answers().unwrap();
+    let flood = mimic(&lab, Family::V4, 15 * SECOND);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
-    let flood = Flood { rate: 20_000, ..mimic(Family::V4, 15 * SECOND) }.start(&lab).unwrap();
+    let flood = Flood { rate: 20_000, ..flood }.start(&lab).unwrap();
     armed(&guard);
     let since = boot_ns();
     sleep(SECOND);
