@@ -39,9 +39,14 @@ pub struct Attempt {
 pub enum Home {
     /// All from the client's own address.
     One,
-    /// Each from another address that was never heard of, at most 65,535 in all.
+    /// From [`REGULARS`] addresses in turn, as the regular visitors of a service.
+    Regulars,
+    /// Each from another address that was never heard of, at most 65,519 in all.
     Strangers,
 }
+
+/// Addresses of [`Home::Regulars`]: so many that each opens a few connections a second, as clients do.
+pub const REGULARS: u16 = 16;
 
 /// People who want to connect.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +234,8 @@ fn run(
     const LOOK_UP: Duration = Duration::from_millis(20);
     let interval = Duration::from_secs(1) / visitors.rate;
     let family = if service.is_ipv4() { Family::V4 } else { Family::V6 };
-    let mut strangers = (1..=u16::MAX).map(|number| family.stranger(number));
+    let mut strangers = (1..=u16::MAX - REGULARS).map(|number| family.stranger(number));
+    let mut regulars = (u16::MAX - REGULARS + 1..=u16::MAX).cycle();
     let mut open: Vec<Connection> = Vec::new();
     let mut next = Instant::now();
     loop {
@@ -240,6 +246,7 @@ fn run(
         while !stopping && next <= Instant::now() {
             let from = match visitors.home {
                 Home::One => None,
+                Home::Regulars => regulars.next().map(|number| family.stranger(number)),
                 Home::Strangers => Some(strangers.next().context("no stranger is left")?),
             };
             open.push(Connection::begin(service, from)?);

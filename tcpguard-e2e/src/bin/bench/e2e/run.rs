@@ -139,7 +139,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     };
     let service = setting.family.service();
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
-    let regulars = Load::of(&lab.client, service, visitors(Home::One))?;
+    let regulars = Load::of(&lab.client, service, visitors(Home::Regulars))?;
     // Between the others, or they would wait for each other.
     sleep(Duration::from_secs(1) / setting.clients / 2);
     let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
