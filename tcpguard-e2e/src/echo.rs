@@ -198,7 +198,7 @@ pub struct Outcome {
     pub longest: Duration,
 }
 
-/// Opens connections from these addresses and ports, up to [`AT_ONCE`] at a time, to be called in the
+/// Opens connections from these addresses and ports, a hundred at a time, to be called in the
 /// client's namespace. Each may take as long as `patience`.
 ///
 /// # Errors
