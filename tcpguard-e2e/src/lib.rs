@@ -9,7 +9,8 @@
 //! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
 //!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
-//!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on.
+//!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
+//!   short ones.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
@@ -20,6 +21,7 @@ pub mod armed;
 pub mod clients;
 pub mod clock;
 pub mod delay;
+pub mod echo;
 pub mod flood;
 pub mod foreign;
 pub mod guard;

@@ -1,0 +1,161 @@
+//! A hundred thousand handshakes through SYN cookies, and none that fails. Needs root, and a kernel
+//! with `bpf_sk_assign_tcp_reqsk` (6.9).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tcpguard::config::XdpMode;
+use tcpguard_common::abi::maps::CLIENT_MARKS;
+use tcpguard_common::abi::{ListenerCounters, Reason};
+use tcpguard_e2e::armed::Armed;
+use tcpguard_e2e::echo::{Echo, Outcome, connect_from};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::netns::Netns;
+
+/// Connections of each kind of client, each from an address and port of its own.
+const EACH: u32 = 25_500;
+/// Of these, so many come once more while the server still has them in TIME_WAIT.
+const AGAIN: u32 = 5_000;
+/// Addresses that they come from.
+const ADDRESSES: u32 = 15;
+/// The kernel's own first three repetitions of a SYN that a full ring swallowed come before.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The `number`th address and port; those of another `kind` are others.
+fn source(family: Family, kind: u32, number: u32) -> SocketAddr {
+    let port = 10_000 + kind * EACH.div_ceil(ADDRESSES) + number / ADDRESSES;
+    SocketAddr::new(family.stranger((1 + number % ADDRESSES) as u16), port as u16)
+}
+
+/// Counters of a host's TCP that are more than zero, by name.
+fn tcp_counters(host: &Netns) -> BTreeMap<String, u64> {
+    let mut counters = BTreeMap::new();
+    for (file, group) in [("snmp", "Tcp:"), ("netstat", "TcpExt:")] {
+        let text = host.read(&format!("/proc/thread-self/net/{file}")).unwrap();
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
+            // One of them is -1.
+            counters.insert(name.to_owned(), value.parse().unwrap_or(0));
+        }
+    }
+    counters
+}
+
+/// What should not have happened at a host.
+fn mishaps(before: &BTreeMap<String, u64>, host: &Netns) -> BTreeMap<String, u64> {
+    let bad = |name: &str| {
+        let resets = ["EstabResets", "OutRsts", "AttemptFails", "EmbryonicRsts"];
+        let losses = ["InCsumErrors", "ListenOverflows", "ListenDrops", "TCPACKSkippedTimeWait"];
+        resets.contains(&name) || losses.contains(&name) || name.starts_with("TCPAbort")
+    };
+    let now = tcp_counters(host).into_iter();
+    let grown = now.map(|(name, value)| (value - before[&name], name));
+    grown.filter(|(by, name)| *by != 0 && bad(name)).map(|(by, name)| (name, by)).collect()
+}
+
+/// Both families at once.
+fn connect_all(
+    lab: &Lab,
+    patience: Duration,
+    sources: impl Fn(Family) -> Box<dyn Iterator<Item = SocketAddr> + Send> + Sync,
+) -> [Outcome; 2] {
+    let of = |family: Family| {
+        let connect = || connect_from(sources(family), family.service(), patience);
+        lab.client.run(connect)
+    };
+    let outcomes: Vec<Result<Outcome>> = std::thread::scope(|scope| {
+        let running = Family::BOTH.map(|family| scope.spawn(move || of(family)));
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_>>().unwrap();
+    outcomes.try_into().unwrap()
+}
+
+/// A host whose service is answered for, and what is to be kept of it.
+fn armed_lab() -> (Lab, Echo, Armed) {
+    // All that a host sends and receives goes through one CPU. Where segments overtake each other, a
+    // late one that finds TIME_WAIT is answered, the client resets what it has closed, and that ends
+    // TIME_WAIT, with cookies or without.
+    let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
+    lab.edge.sysctl("net.ipv4.tcp_max_tw_buckets", "262144").unwrap();
+    let service = Echo::start(&lab.edge, PORT).unwrap();
+    let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
+    // From which the guard learns how the service answers.
+    let first = |family| -> Box<dyn Iterator<Item = SocketAddr> + Send> {
+        Box::new(std::iter::once(source(family, 2, 0)))
+    };
+    let taught = connect_all(&lab, PATIENCE, first);
+    assert!(taught.iter().all(|outcome| outcome.well == 1), "{taught:?}");
+    armed.arm().unwrap();
+    (lab, service, armed)
+}
+
+#[test]
+fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
+    let (lab, _service, armed) = armed_lab();
+    let passed = || armed.dataplane.packets(0).unwrap().reasons[Reason::Syn as usize];
+    let passed_before = passed();
+    let ListenerCounters { syn: syns, established, .. } = armed.counters();
+    let before = [&lab.client, &lab.edge].map(tcp_counters);
+    let begun = Instant::now();
+    let mut through = 0;
+    for (kind, timestamps) in [(0, "1"), (1, "0")] {
+        lab.client.sysctl("net.ipv4.tcp_timestamps", timestamps).unwrap();
+        let outcomes = connect_all(&lab, PATIENCE, |family| {
+            Box::new((0..EACH).chain(0..AGAIN).map(move |number| source(family, kind, number)))
+        });
+        for (family, outcome) in Family::BOTH.iter().zip(outcomes) {
+            println!(
+                "{family:?}, timestamps {timestamps}: {} well, the longest {:?}, {} failed",
+                outcome.well,
+                outcome.longest,
+                outcome.failed.len()
+            );
+            let few = &outcome.failed[..outcome.failed.len().min(10)];
+            assert!(few.is_empty(), "{} failed: {few:#?}", outcome.failed.len());
+            assert_eq!(outcome.well, EACH + AGAIN);
+            through += outcome.well;
+        }
+    }
+    let took = begun.elapsed();
+    let now = armed.counters();
+    let (sent, redeemed) = (now.cookies_sent, now.cookies_redeemed);
+    let to_the_stack = passed() - passed_before;
+    println!(
+        "{through} connections in {took:.1?}: {} SYNs, {sent} cookies, {redeemed} of them came \
+         back, {to_the_stack} SYNs to the stack",
+        now.syn - syns,
+    );
+    let mishaps = [mishaps(&before[0], &lab.client), mishaps(&before[1], &lab.edge)];
+    assert!(mishaps.iter().all(BTreeMap::is_empty), "client and server: {mishaps:?}");
+    // Each that came again found what was left of its last connection, and no other did.
+    assert_eq!((sent >= 100_000, to_the_stack), (true, u64::from(4 * AGAIN)), "{now:?}");
+    // (A request that comes long after its third ACK, while the socket is still to be made, counts as
+    // another cookie that came back, but makes no other connection.)
+    assert!(redeemed >= u64::from(4 * EACH), "{now:?}");
+    assert_eq!(now.established - established, u64::from(through), "{now:?}");
+}
+
+/// The naive variant: what the guard knows of its clients is hidden from it.
+#[test]
+fn a_client_that_is_not_known_hangs_where_its_last_connection_waits() {
+    const CLIENTS: u32 = 50;
+    let (lab, _service, armed) = armed_lab();
+    let outcomes = |patience| {
+        connect_all(&lab, patience, |family| {
+            Box::new((0..CLIENTS).map(move |number| source(family, 0, number)))
+        })
+    };
+    for outcome in outcomes(PATIENCE) {
+        assert_eq!((outcome.well, outcome.failed.len()), (CLIENTS, 0), "{outcome:?}");
+    }
+    for filter in 0..2 {
+        armed.dataplane.set_client_filter(filter, &[0; CLIENT_MARKS]).unwrap();
+    }
+    for outcome in outcomes(Duration::from_secs(3)) {
+        assert_eq!((outcome.well, outcome.failed.len()), (0, CLIENTS as usize), "{outcome:?}");
+    }
+}
