@@ -49,7 +49,7 @@ impl Loaded {
         dataplane.set_config(&config())?;
         dataplane.set_cookie_keys(&cookie_keys(1))?;
         let entry = ListenerEntry { id: 3, ..ListenerEntry::default() };
-        let any = ["0.0.0.0", "::"].map(|ip| key(ip));
+        let any = ["0.0.0.0", "::"].map(key);
         for key in &any {
             dataplane.set_listener(key, &entry)?;
         }
