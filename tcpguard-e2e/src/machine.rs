@@ -35,6 +35,9 @@ const ROOT: &str = "/run/root";
 /// Control groups of machines begin like this.
 const CGROUP: &str = "tcpguard-e2e.";
 
+/// The journal for people.
+const JOURNAL: &str = "journalctl --quiet --no-pager --output=short-monotonic";
+
 const BOOT_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -165,15 +168,16 @@ impl Machine {
     /// # Errors
     /// When journalctl fails.
     pub fn log(&self) -> Result<String> {
-        self.exec("journalctl --quiet --no-pager --output=short-monotonic --unit tcpguard")
+        self.exec(&format!("{JOURNAL} --unit tcpguard"))
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = self.log().unwrap_or_else(|error| format!("{error:#}"));
-            eprintln!("--- the machine's log of the service\n{log}---");
+            let log = self.exec(&format!("{JOURNAL} --unit tcpguard --unit tcpguard-probe"));
+            let log = log.unwrap_or_else(|error| format!("{error:#}"));
+            eprintln!("--- the machine's log of the services\n{log}---");
         }
         // Killing PID 1 kills all others; waiting for it waits for all.
         if let Err(error) = self.init.kill().and_then(|()| self.init.wait()) {
@@ -208,6 +212,7 @@ fn package(files: &[(&str, &str)]) -> Result<Package> {
     let mut all = Vec::new();
     for (source, destination) in [
         ("systemd/tcpguard.service", "/usr/lib/systemd/system/tcpguard.service"),
+        ("systemd/tcpguard-probe.service", "/usr/lib/systemd/system/tcpguard-probe.service"),
         ("systemd/tcpguard.sysusers", "/usr/lib/sysusers.d/tcpguard.conf"),
         ("tcpguard.catalog", "/usr/lib/systemd/catalog/tcpguard.catalog"),
         ("tcpguard.toml", "/etc/tcpguard/tcpguard.toml"),

@@ -121,7 +121,12 @@ fn check<const V6: bool>(frame: &Frame) -> Option<u32> {
 #[inline(always)]
 fn answer<const V6: bool>(ctx: *mut xdp_md, frame: &Frame, length: usize) -> Option<u32> {
     let tcp = ETHERNET + if V6 { IPV6 } else { IPV4 };
-    if !(TCP..=LONGEST_TCP).contains(&length) {
+    if length > LONGEST_TCP {
+        return None;
+    }
+    // Linux 6.1 wants to see of this number, and not of one that it is made of, that it is not 0.
+    let length = opaque(length);
+    if length < TCP {
         return None;
     }
     // The helpers want to see that a header of any length lies within the frame.

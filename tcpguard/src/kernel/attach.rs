@@ -242,7 +242,10 @@ fn attach_egress(
         // An earlier agent's filter has no pin to take over; it is replaced.
         remove_filter(&interface.name);
         match tc::qdisc_add_clsact(&interface.name) {
-            Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
+            Ok(()) => {}
+            // It is there since an earlier agent, or somebody else's.
+            Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+            }
             Err(error) => return Err(failed(one_line(&error))),
         }
         let options = TcAttachOptions::Netlink(NlOptions::default());

@@ -10,7 +10,7 @@ use tcpguard_common::cookie::{Choice, Offer};
 use tcpguard_common::wire::option;
 
 use super::connection::{Ends, Failure, connect, listen};
-use super::document::{Backend, CookieBackend, Family, Hook, Host, Trial};
+use super::document::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{ProbeError, milliseconds};
 use crate::agent::cookie_keys::CookieKeeper;
@@ -118,7 +118,7 @@ impl Course {
             let begun = Instant::now();
             let mut trial = kind.untried(hook, None);
             if begun > self.deadline {
-                trial.reason = Some("no time was left to try it".to_owned());
+                trial.reason = Some(NO_TIME.to_owned());
             } else {
                 match connect(&self.stage, service, kind.family, kind.timestamps) {
                     Ok(ends) => {

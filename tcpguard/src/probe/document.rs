@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.probe/1";
 
+/// Why a connection was not tried: the host was too slow.
+pub(super) const NO_TIME: &str = "no time was left to try it";
+
 /// Which ways to answer SYNs with cookies work on a host.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -176,6 +179,12 @@ impl Probe {
             return Err(found.reason.as_deref().unwrap_or(UNTRIED));
         }
         trials.find_map(|trial| trial.reason.as_deref()).map_or(Ok(()), Err)
+    }
+
+    /// Whether there was time to try everything.
+    pub fn is_complete(&self) -> bool {
+        let mut trials = self.backends.iter().flat_map(|backend| &backend.trials);
+        trials.all(|trial| trial.reason.as_deref() != Some(NO_TIME))
     }
 
     /// The best back end that works behind a program at `hook`.

@@ -22,16 +22,21 @@ pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
     (probe.schema == SCHEMA && probe.host == *host).then_some(probe)
 }
 
-/// Keeps a result in `state_dir`, for whoever may read the directory.
+/// Keeps a result in `state_dir`, for whoever may read the directory. One that lacks something for
+/// want of time is not kept: what a busy host is too slow for it may be fast enough for later.
 ///
 /// # Errors
-/// When the directory cannot be written to.
+/// When the directory cannot be written to, or for want of time.
 pub fn store(state_dir: &Path, probe: &Probe) -> io::Result<()> {
+    if !probe.is_complete() {
+        return Err(io::Error::other("the host was too slow to try everything"));
+    }
     durable::replace(&state_dir.join(NAME), 0o644, &serde_json::to_vec(probe)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::NO_TIME;
     use super::super::document::tests::probe;
     use super::*;
 
@@ -49,6 +54,15 @@ mod tests {
         for host in &changed {
             assert_eq!(load(dir.path(), host), None, "{host:?}");
         }
+    }
+
+    #[test]
+    fn what_a_slow_host_did_not_try_is_not_kept() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let mut probe = probe();
+        probe.backends[1].trials[0].reason = Some(NO_TIME.to_owned());
+        assert!(store(dir.path(), &probe).is_err());
+        assert_eq!(load(dir.path(), &probe.host), None);
     }
 
     #[test]

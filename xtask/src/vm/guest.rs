@@ -50,8 +50,9 @@ const MODULES: [&str; 5] = [
 pub const STATUS: &str = "guest: status ";
 
 /// The agent itself between two network namespaces: a client completes a handshake with a listener
-/// behind the guarded interface, `status` says what was seen, and nothing stays attached. The
-/// modules are for clsact, which kernels without TCX attach to.
+/// behind the guarded interface, `status` says what was seen, and nothing stays attached. It is the
+/// second agent, which takes over what the first has left. The modules are for clsact, which kernels
+/// without TCX attach to.
 const LIVE: &str = "mkdir -p /run /var/lib
 mount -t bpf bpf /sys/fs/bpf
 for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
@@ -64,9 +65,12 @@ nsenter -t $peer -n ip link set veth0 up
 ip addr add 192.0.2.1/24 dev guarded
 ip link set guarded up
 nc -ll -p 443 -e echo served &
-/tcpguard run --interface guarded --mode enforce &
-agent=$!
-timeout 60 /tcpguard status --wait healthy --brief
+for start in first second; do
+    /tcpguard run --interface guarded --mode enforce &
+    agent=$!
+    timeout 60 /tcpguard status --wait healthy --brief
+    if [ $start = first ]; then kill $agent; wait $agent; fi
+done
 nsenter -t $peer -n timeout 10 nc 192.0.2.1 443 < /dev/null
 sleep 1
 echo \"guest: status $(/tcpguard status --json | tr -d '\n')\"

@@ -13,6 +13,8 @@ pub struct Kernel {
     name: String,
     /// By "object/program": instructions verified, or why it was refused.
     programs: BTreeMap<String, Result<u64, String>>,
+    /// By object: why the agent does without it on such a kernel.
+    left_out: BTreeMap<String, String>,
     /// By object: bytes of kernel memory that its maps take.
     maps: BTreeMap<String, u64>,
     /// What the agent saw of the one handshake, or why that is too little; `None` where it did not
@@ -29,6 +31,7 @@ impl Kernel {
         let mut kernel = Self {
             name: name.into(),
             programs: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             maps: BTreeMap::new(),
             agent: None,
         };
@@ -39,6 +42,9 @@ impl Kernel {
             let object = answer["object"].as_str().unwrap_or_default();
             if let Some(bytes) = answer["bytes"].as_u64() {
                 kernel.maps.insert(object.to_owned(), bytes);
+            }
+            if let Some(why) = answer["left_out"].as_str() {
+                kernel.left_out.insert(object.to_owned(), why.to_owned());
             }
             let Some(program) = answer["program"].as_str() else {
                 continue;
@@ -105,6 +111,9 @@ pub fn render(kernels: &[Kernel]) -> String {
         if let Some(Err(why)) = &kernel.agent {
             text.push_str(&format!("FAILED the agent on Linux {}: {why}\n", kernel.name));
         }
+        for (object, why) in &kernel.left_out {
+            text.push_str(&format!("LEFT OUT {object} on Linux {}: {why}\n", kernel.name));
+        }
         for (name, result) in &kernel.programs {
             if let Err(reason) = result {
                 text.push_str(&format!("REFUSED {name} on Linux {}: {reason}\n", kernel.name));
@@ -159,6 +168,7 @@ mod tests {
             "6.1",
             "[    1.0] veth: loading\n\
              {\"object\":\"guard\",\"program\":\"ingress\",\"refused\":\"unbounded min value\"}\n\
+             {\"object\":\"cookie\",\"left_out\":\"no such function\"}\n\
              {\"object\":\"guard\",\"maps\":3,\"bytes\":1048576}\n",
         )
         .unwrap();
@@ -179,6 +189,7 @@ mod tests {
              guard/ingress                 REFUSED     1940\n\
              maps of guard                 1.0 MiB  2.0 MiB\n\
              agent: SYN/SYN-ACK/completed        -    1/1/1\n\
+             LEFT OUT cookie on Linux 6.1: no such function\n\
              REFUSED guard/ingress on Linux 6.1: unbounded min value\n"
         );
     }
