@@ -1,0 +1,97 @@
+//! What the agent of these tests answers.
+
+use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::status::{AlertEntry, Allowed, Explanation, Rule, Severity, Status, Step, StepState};
+use tcpguard_engine as engine;
+
+use super::support;
+
+/// The answer of an agent in this situation.
+pub fn answer(request: &Request, status: &Status) -> Response {
+    let rules = status.rules.list.clone();
+    match request {
+        Request::Status => Response::Status(Box::new(status.clone())),
+        Request::Rules => Response::Rules { rules, allowed: Vec::new() },
+        Request::Mode => Response::Mode { mode: status.daemon.mode },
+        Request::Explain { prefix } => Response::Explained(Box::new(Explanation {
+            prefix: prefix.to_string(),
+            mode: status.daemon.mode,
+            rules: Vec::new(),
+            signatures: rules,
+            allowed: Vec::new(),
+            exempt: None,
+            completed_at: None,
+            source: None,
+        })),
+        Request::Alerts => {
+            let mut alerts = status.alerts.clone();
+            let notice = alerts
+                .first()
+                .map(|alert| AlertEntry { severity: Severity::Notice, ..alert.clone() });
+            alerts.extend(notice);
+            Response::Alerts { alerts }
+        }
+        Request::Allow { prefix, reason, .. } => Response::Allowed {
+            allowed: Allowed {
+                prefix: prefix.to_string(),
+                reason: reason.clone(),
+                uid: 0,
+                created_at: status.generated_at,
+                expires_at: status.generated_at,
+                expires_in_s: 2_592_000,
+            },
+        },
+        Request::Disallow { prefix } => Response::refused(
+            RefusalKind::NotFound,
+            format!(
+                "nothing within {prefix} is on the allow-list; see what is: tcpguard rules list"
+            ),
+        ),
+        Request::OrderStep { step, order, .. } => {
+            let mut listener = status.listeners[0].clone();
+            listener.steps = vec![Step {
+                step: step.name().to_owned(),
+                state: StepState::Forbidden,
+                since: None,
+                until: Some(status.generated_at),
+                why: format!("uid 0 said {order:?}"),
+            }];
+            Response::StepOrdered(Box::new(listener))
+        }
+        Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
+        Request::UnblockAll | Request::ImportRules { .. } => Response::Unblocked { rules },
+        Request::Unblock { prefix } => Response::refused(
+            RefusalKind::NotFound,
+            format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
+        ),
+        Request::Reload => Response::Reloaded {
+            applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
+            waiting: vec!["interfaces.names".to_owned()],
+        },
+        Request::Detach { interfaces } => Response::Detached { interfaces: interfaces.clone() },
+        Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
+            Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
+        }
+        Request::Block { prefix, for_s, reason, dry_run, .. } => Response::Blocked {
+            rule: manual_rule(&prefix.to_string(), *for_s, reason),
+            dry_run: *dry_run,
+        },
+    }
+}
+
+fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
+    let clock = support::clock();
+    let report = engine::RuleReport {
+        id: engine::RuleId(12),
+        kind: "source".to_owned(),
+        matches: matches.to_owned(),
+        origin: "operator".to_owned(),
+        incident: None,
+        reason: reason.to_owned(),
+        created: clock.now,
+        expires: clock.now + std::time::Duration::from_secs(for_s),
+        hits: 0,
+        returned: 0,
+    };
+    Rule::build(&report, clock)
+}
