@@ -155,18 +155,12 @@ impl Engine {
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
         self.saturated = self.saturation.poll(sample, &self.settings);
-        // The cookies of a listener move the counters of the whole host.
-        let cookies = self.watches.values().any(|watch| watch.ladder.has(Step::Cookies));
-        let queue_drops = match cookies {
-            true => Some(0),
-            false => queue_drops(&self.tcp_ext, &sample.tcp_ext),
-        };
         let around = Circumstances {
             at: now,
             elapsed,
             poll: self.settings.poll,
             mode: self.mode,
-            queue_drops,
+            queue_drops: queue_drops(&self.tcp_ext, &sample.tcp_ext),
             overflowed: sample.tcp_ext.listen_overflows > self.tcp_ext.listen_overflows,
             queue_full: false,
             sample_shift: sample.sample_shift,
@@ -193,6 +187,10 @@ impl Engine {
                 Some(watch) if restarted => watch.restart(listener),
                 Some(watch) => {
                     let mitigating = mitigating.contains(&listener.id);
+                    // Where cookies answer, what queues drop is others'.
+                    let cookies = watch.ladder.has(Step::Cookies);
+                    let queue_drops = if cookies { Some(0) } else { around.queue_drops };
+                    let around = Circumstances { queue_drops, ..around };
                     watch.observe(listener, &around, mitigating, &self.settings);
                 }
             }

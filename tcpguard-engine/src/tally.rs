@@ -160,11 +160,13 @@ impl Tally {
             Some(_) if around.queue_full => unanswered,
             Some(drops) => unanswered.min(drops),
         };
+        // Who comes again after having been one too many is one attempt, not two.
+        let again = delta.syn_retransmit.min(delta.limited);
         Tick {
             end: around.at,
             span: around.elapsed,
             syns: delta.syn,
-            attempts: answered + delta.cookies_sent + dropped + refused,
+            attempts: (answered + delta.cookies_sent + dropped + refused).saturating_sub(again),
             answered,
             cookies_sent: delta.cookies_sent,
             cookies_redeemed: delta.cookies_redeemed,

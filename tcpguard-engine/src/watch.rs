@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::incident::{Incident, Opening};
-use crate::ladder::{Harm, Ladder, Newest, Step};
+use crate::ladder::{Before, Harm, Ladder, Newest, Step};
 use crate::learned::{Clients, LearnedListener, Natural, Usual};
 use crate::policy::clean_age;
 use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
@@ -48,6 +48,8 @@ pub(crate) struct Watch {
     pub rest: Option<Rest>,
     /// When the last flood ended.
     pub flood_over: Option<Timestamp>,
+    /// Completed handshakes a second before the open incident.
+    pub calm: f64,
     /// When half-open entries were last asked to be removed.
     pub cleaned: Timestamp,
     distinct: Distinct,
@@ -122,6 +124,7 @@ impl Watch {
             ladder: Ladder::default(),
             rest: None,
             flood_over: None,
+            calm: 0.0,
             cleaned: Timestamp::default(),
             distinct: Distinct::default(),
             tally: Tally::start(sample.counters),
@@ -410,6 +413,11 @@ impl Watch {
         self.opening_since(id, now - settings.poll * polls, &Suspect { since: now, signal })
     }
 
+    /// Whether a flood is on.
+    pub fn is_flooded(&self) -> bool {
+        self.incident.as_ref().is_some_and(|incident| incident.class().is_flood())
+    }
+
     /// When the flood ended that steps were taken for; `None` while there is one, or never was.
     pub fn flood_ended(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.incident {
@@ -428,11 +436,17 @@ impl Watch {
             }
             Newest::Step(_) | Newest::Rule(_) => settings.poll.max(self.rtt(settings) * 2),
         };
-        let rate = |sums: &Sums| sums.per_second(sums.completed);
         let attacked = self.incident.as_ref().map(|incident| incident.started());
         let from = attacked.map_or(now, |started| started.max(now - TRIED_AGAINST));
-        let before = rate(&self.window.since(from));
-        let usual = rate(&self.window.last(USUAL));
+        let attack = self.window.since(from);
+        let calm = self.calm * attack.span.as_secs_f64();
+        let before = Before {
+            completed: (attack.completed as f64).min(calm),
+            span: attack.span,
+            dispersion: self.natural.dispersion(),
+        };
+        let recent = self.window.last(USUAL);
+        let usual = recent.per_second(recent.completed);
         self.ladder.breaker.watch(now, what, delay, before, usual);
     }
 
@@ -443,6 +457,10 @@ impl Watch {
         elapsed: Duration,
         settings: &Settings,
     ) -> Option<(Newest, Harm)> {
+        // What the application does not take up is no fault of a step.
+        if self.overloaded(settings) {
+            return None;
+        }
         let completed = self.window.last(elapsed).completed;
         let answers = |what: &Newest| *what == Newest::Step(Step::Cookies);
         self.ladder.breaker.poll(now, completed, elapsed, answers, settings)

@@ -199,6 +199,12 @@ impl Window {
         ticks.take_while(failing).last().map(|tick| tick.end - tick.span)
     }
 
+    /// Completed handshakes a second before `end`, as far back as ticks reach.
+    pub fn calm_before(&self, end: Timestamp) -> f64 {
+        let sums = sum(self.ticks.iter().take_while(|tick| tick.end <= end));
+        sums.per_second(sums.completed)
+    }
+
     /// The sums of all ticks that ended after `start`.
     pub fn since(&self, start: Timestamp) -> Sums {
         sum(self.ticks.iter().rev().take_while(|tick| tick.end > start))

@@ -163,6 +163,7 @@ impl Engine {
         let Some(number) = self.next_incident() else { return };
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let opening = watch.opening(number, &suspect);
+        watch.calm = watch.window.calm_before(opening.started);
         watch.incident = Some(Incident::open(now, opening, assessment));
         self.tell_of_incident(id, None);
     }
@@ -255,6 +256,7 @@ impl Engine {
             });
             watch.arm(now + self.settings.armed, signatures.collect());
             watch.flood_over = Some(now);
+            watch.ladder.forgive();
         }
         watch.rest = None;
         self.crowded = false;

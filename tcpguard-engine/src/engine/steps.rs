@@ -12,8 +12,9 @@ use crate::{
     Mode, Order, RequestError, Response, Settings, Severity, Step, Timestamp,
 };
 
-/// A listener that gets fewer of the host's SYNs is not what saturates it.
-const OF_THE_HOST: f64 = 0.1;
+/// A listener that gets less than this share of what flooded listeners get on average is not what
+/// saturates the host.
+const OF_THE_MEAN: f64 = 0.5;
 /// A step has this long to work before a harder one is taken.
 const PATIENCE: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,21 +23,24 @@ impl Engine {
     /// Takes and leaves steps, and withdraws what keeps clients out.
     pub(super) fn follow_steps(&mut self, now: Timestamp, elapsed: Duration) {
         self.withdraw_harmful(now, elapsed);
-        let all: f64 = self.watches.values().map(Watch::syn_rate).sum();
+        let flooded = || self.watches.values().filter(|watch| watch.is_flooded());
+        let all: f64 = flooded().map(Watch::syn_rate).sum();
+        let mean = all / flooded().count().max(1) as f64;
         let mut moves = Vec::new();
         let mut hints = Vec::new();
         for watch in self.watches.values_mut() {
             let situation =
-                Situation { now, enforced: self.enforced, all, saturated: self.saturated };
+                Situation { now, enforced: self.enforced, mean, saturated: self.saturated };
             let mut needs = needs(watch, &situation, &self.settings);
             if self.mode != Mode::Enforce {
                 hints.extend(needs.iter().map(|need| (watch.id, would(need))));
-                needs.retain(|need| self.mode != Mode::Off && !need.step.keeps_syns_away());
-                let left = watch.ladder.leave_syns(mode_in_words(self.mode));
-                moves.extend(left.into_iter().map(|left| (watch.id, left)));
             }
+            if self.mode == Mode::Off {
+                needs.clear();
+            }
+            let idle = (self.mode != Mode::Enforce).then(|| mode_in_words(self.mode));
             let ended = watch.flood_ended(now);
-            let changes = watch.ladder.poll(now, &needs, ended, &self.settings);
+            let changes = watch.ladder.poll(now, &needs, ended, idle, &self.settings);
             moves.extend(changes.into_iter().map(|change| (watch.id, change)));
         }
         for (id, hint) in hints {
@@ -60,7 +64,7 @@ impl Engine {
         };
         let (command, event, text) = match change {
             Move::Take { step, rate, why } => {
-                if step.keeps_syns_away() {
+                if step.keeps_syns_away() && watch.ladder.since(step) == Some(now) {
                     watch.try_out(now, Newest::Step(step), &self.settings);
                 }
                 let limit = match step {
@@ -116,8 +120,9 @@ impl Engine {
 
     fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, why: &str) {
         let Some(rule) = self.book.find(matcher).map(|entry| entry.rule.id) else { return };
-        self.refuse(matcher, why);
-        let text = format!("rule {} withdrawn: {why}", rule.0);
+        self.postpone(matcher, now + self.settings.step_retry, why);
+        let pause = span(self.settings.step_retry);
+        let text = format!("rule {} withdrawn: {why}; it may come again in {pause}", rule.0);
         self.note_at(now, id, text.clone());
         let incident = self.watches.get(&id).and_then(|watch| watch.incident.as_ref());
         let incident = incident.map(|incident| incident.id());
@@ -125,9 +130,23 @@ impl Engine {
     }
 
     /// Says that a step could not be taken and that nothing of it is in the kernel. It is tried again
-    /// after a minute, later each time, or when an operator asks.
-    pub fn step_failed(&mut self, now: Timestamp, id: ListenerId, step: Step, why: &str) {
+    /// after a minute, later each time, or when an operator asks; after a second where the reason may
+    /// be gone `soon`, and of that nobody is told.
+    pub fn step_failed(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        step: Step,
+        why: &str,
+        soon: bool,
+    ) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
+        if soon {
+            watch.ladder.defer(now, step, why, &self.settings);
+            let text = format!("{}: no {} yet: {why}", watch.listener, step.name());
+            self.note_at(now, id, text);
+            return;
+        }
         let pause = span(watch.ladder.pause(step, &self.settings));
         watch.ladder.refuse(now, step, why, &self.settings);
         let text =
@@ -145,7 +164,7 @@ impl Engine {
     pub(super) fn settle_steps(&mut self) {
         for (at, id, step, rate) in std::mem::take(&mut self.inherited) {
             match self.watches.get_mut(&id) {
-                Some(watch) => watch.ladder.adopt(at, step, rate),
+                Some(watch) => watch.ladder.adopt(at, step, rate, self.settings.quiet),
                 None => self.commands.push_back(Command::LeaveStep { listener: id, step }),
             }
         }
@@ -241,8 +260,8 @@ struct Situation {
     now: Timestamp,
     /// Since when the guard may act.
     enforced: Timestamp,
-    /// SYNs a second of the whole host.
-    all: f64,
+    /// SYNs a second of a flooded listener, on average.
+    mean: f64,
     /// More SYNs arrive than it can answer.
     saturated: bool,
 }
@@ -250,6 +269,7 @@ struct Situation {
 /// The steps that a listener's situation calls for.
 fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
     let now = around.now;
+    let hold = settings.quiet;
     let mut needs = Vec::new();
     let flood = watch.incident.as_ref().filter(|incident| incident.class().is_flood());
     let last = watch.window.last(SECOND);
@@ -259,7 +279,7 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
             Some(_) => "an attack may bring them".to_owned(),
             None => format!("{} resets a second answer such segments", short(resets)),
         };
-        needs.push(Need { step: Step::Strays, why, rate: 0 });
+        needs.push(Need { step: Step::Strays, why, rate: 0, hold });
     }
     let Some(incident) = flood else { return needs };
     let rest = watch.rest.filter(|rest| rest.matters(settings));
@@ -267,25 +287,26 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
         && let Some(rest) = rest
     {
         let why = format!("no rule covers {} of the failing SYNs", percent(rest.share));
-        needs.push(Need { step: Step::Cookies, why, rate: 0 });
+        needs.push(Need { step: Step::Cookies, why, rate: 0, hold });
     }
     let forged =
         matches!(incident.class(), IncidentClass::RandomSpoofed | IncidentClass::Distributed);
     let full = last.is_unanswered() && !watch.ladder.has(Step::Cookies);
     let waited = now.since(incident.detected().max(around.enforced)) >= PATIENCE;
-    if around.saturated && watch.syn_rate() >= OF_THE_HOST * around.all {
+    if around.saturated && rest.is_some() && watch.syn_rate() >= OF_THE_MEAN * around.mean {
         let why = "more SYNs arrive than can be answered".to_owned();
-        needs.push(Need { step: Step::Overload, why, rate: 0 });
+        // That has a hold of its own, and every new client waits for a second meanwhile.
+        needs.push(Need { step: Step::Overload, why, rate: 0, hold: Duration::ZERO });
     } else if forged && full && waited && rest.is_some() {
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
-        needs.push(Need { step: Step::Overload, why, rate: 0 });
+        needs.push(Need { step: Step::Overload, why, rate: 0, hold });
     }
     let tried = watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE);
     if (tried && full) || watch.ladder.has(Step::Budget) && watch.ladder.has(Step::Overload) {
         let backlog = watch.queues.map_or(0, |queues| queues.backlog);
         let rate = (f64::from(backlog) / 4.0 / settings.budget_fill.as_secs_f64()) as u32;
         let why = "the SYN queue still fills".to_owned();
-        needs.push(Need { step: Step::Budget, why, rate: rate.max(settings.budget_min) });
+        needs.push(Need { step: Step::Budget, why, rate: rate.max(settings.budget_min), hold });
     }
     needs
 }

@@ -165,6 +165,16 @@ impl Engine {
         }
     }
 
+    /// No incident asks for this rule before `until`.
+    pub(super) fn postpone(&mut self, matcher: &Matcher, until: Timestamp, why: &str) {
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+            if incident.wants(matcher) {
+                incident.forget(matcher, why);
+                incident.postpone(matcher, until);
+            }
+        }
+    }
+
     fn note(&mut self, now: Timestamp, incident: u64, text: String) {
         let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_mut());
         if let Some(incident) = open.find(|open| open.id() == incident) {

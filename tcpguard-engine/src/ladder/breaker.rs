@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::{Settings, Timestamp};
 
-/// Completions that must be expected before their lack means anything: with 20 expected, fewer than
-/// half come by chance once in 200 (Poisson).
+/// Completions that must be expected before their lack means anything.
 const EXPECTED: f64 = 20.0;
+/// Standard deviations by which they must be missing: by chance once in 3,000.
+const SIGMAS: f64 = 3.4;
 /// A verdict takes at least this long: completions come in bursts.
 const LEAST: Duration = Duration::from_secs(1);
 /// After this long too few clients come to tell.
@@ -30,13 +31,39 @@ struct Trial<T> {
     since: Timestamp,
     /// It cannot show in completions before this.
     from: Timestamp,
-    /// Completions a second in the attack before it.
-    before: f64,
+    before: Before,
     /// Completions a second in the last quarter of a minute, calm included: clients that there were.
     usual: f64,
     /// Completions since, and over what time.
     completed: u64,
     span: Duration,
+}
+
+/// What a trial is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Before {
+    /// Completions in the attack before it; no more than in calm, or whoever completes handshakes in
+    /// an attack and then stops would take away what stops it.
+    pub completed: f64,
+    /// Over what time.
+    pub span: Duration,
+    /// How much more the number of completions varies than chance would (variance over mean).
+    pub dispersion: f64,
+}
+
+impl Before {
+    fn rate(&self) -> f64 {
+        if self.span.is_zero() { 0.0 } else { self.completed / self.span.as_secs_f64() }
+    }
+
+    /// Whether `completed` in `span` are too few for chance, at the same rate: what came of both
+    /// together is shared by time, and varies by the binomial law, as much more as clients do.
+    fn exceeds(&self, completed: u64, span: Duration) -> bool {
+        let all = self.completed + completed as f64;
+        let share = span.as_secs_f64() / (span + self.span).as_secs_f64();
+        let deviation = (all * share * (1.0 - share) * self.dispersion.max(1.0)).sqrt();
+        (completed as f64) < all * share - SIGMAS * deviation
+    }
 }
 
 /// Why something is withdrawn.
@@ -56,9 +83,10 @@ impl<T> Default for Breaker<T> {
 
 impl<T: Clone + PartialEq> Breaker<T> {
     /// Watches what was just added instead of anything before. Clients that it serves complete no
-    /// earlier than after `delay`.
-    pub fn watch(&mut self, now: Timestamp, what: T, delay: Duration, before: f64, usual: f64) {
-        let (from, completed, span) = (now + delay, 0, Duration::ZERO);
+    /// earlier than after `delay`, and those of what was added before it not earlier than that had.
+    pub fn watch(&mut self, now: Timestamp, what: T, delay: Duration, before: Before, usual: f64) {
+        let running = self.trial.as_ref().map_or(now, |trial| trial.from);
+        let (from, completed, span) = (running.max(now + delay), 0, Duration::ZERO);
         self.trial = Some(Trial { what, since: now, from, before, usual, completed, span });
     }
 
@@ -92,13 +120,14 @@ impl<T: Clone + PartialEq> Breaker<T> {
         let harm = if none {
             Some(Harm::None(trial.usual, trial.span))
         } else {
-            let expected = trial.before * seconds;
-            let fewer = (trial.completed as f64) < expected / 2.0;
+            let expected = trial.before.rate() * seconds;
+            let fewer = (trial.completed as f64) < expected / 2.0
+                && trial.before.exceeds(trial.completed, trial.span);
             if expected < EXPECTED || trial.span < LEAST {
                 self.trial.take_if(|trial| trial.span >= PATIENCE);
                 return None;
             }
-            fewer.then(|| Harm::Fewer(trial.before, trial.completed as f64 / seconds))
+            fewer.then(|| Harm::Fewer(trial.before.rate(), trial.completed as f64 / seconds))
         };
         // Judged once, one way or the other.
         let trial = self.trial.take()?;
@@ -127,12 +156,18 @@ mod tests {
 
     const POLL: Duration = Duration::from_millis(250);
 
+    /// So many a second, seen for five.
+    fn rate(per_second: f64) -> Before {
+        let span = Duration::from_secs(5);
+        Before { completed: 5.0 * per_second, span, dispersion: 1.0 }
+    }
+
     /// After how many polls something is withdrawn, with so many completions a poll before and after.
     fn withdrawn(before: f64, usual: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
         let mut breaker = Breaker::default();
         let settings = Settings::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.watch(start, "it", POLL, before, usual);
+        breaker.watch(start, "it", POLL, rate(before), usual);
         (1..400).find_map(|poll| {
             let now = start + POLL * poll;
             let harm = breaker.poll(now, after(poll), POLL, |_| true, &settings)?;
@@ -168,10 +203,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_for_a_moment_only_is_no_measure() {
+        let brief = Before { completed: 25.0, span: Duration::from_millis(500), dispersion: 3.0 };
+        assert!(!brief.exceeds(20, Duration::from_secs(1)), "50 a second may have been a burst");
+        assert!(brief.exceeds(0, Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn what_is_added_meanwhile_is_not_judged_before_the_first_could_serve() {
+        let mut breaker = Breaker::default();
+        let settings = Settings::default();
+        let start = Timestamp::from_millis(10_000);
+        breaker.watch(start, "slow", Duration::from_secs(4), rate(100.0), 100.0);
+        breaker.watch(start + POLL, "quick", POLL, rate(100.0), 100.0);
+        let judged = (2..16).find_map(|poll| {
+            breaker.poll(start + POLL * poll, 0, POLL, |_| false, &settings).map(|_| poll)
+        });
+        assert_eq!(judged, None, "for four seconds nobody can tell");
+    }
+
+    #[test]
     fn what_is_no_longer_there_is_not_withdrawn() {
         let mut breaker = Breaker::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.watch(start, 1, POLL, 1000.0, 1000.0);
+        breaker.watch(start, 1, POLL, rate(1000.0), 1000.0);
         breaker.forget(&1);
         let settings = Settings::default();
         assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true, &settings), None);

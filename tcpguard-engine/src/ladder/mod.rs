@@ -6,7 +6,7 @@ mod step;
 
 use std::time::Duration;
 
-pub(crate) use breaker::{Breaker, Harm};
+pub(crate) use breaker::{Before, Breaker, Harm};
 pub use step::{Order, Step};
 
 use crate::report::{StepReport, StepState};
@@ -46,6 +46,8 @@ struct Taken {
     why: String,
     /// SYNs a second that a budget leaves.
     rate: u32,
+    /// For how long it is held when it is needed no longer.
+    hold: Duration,
 }
 
 /// A step that could not be taken, or did harm.
@@ -71,6 +73,8 @@ pub(crate) struct Need {
     pub why: String,
     /// For [`Step::Budget`]: SYNs a second.
     pub rate: u32,
+    /// For how long it is held when it is needed no longer.
+    pub hold: Duration,
 }
 
 /// What has to change in the kernel.
@@ -107,30 +111,26 @@ impl Ladder {
     }
 
     /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
-    /// no longer called for is held for [`Settings::quiet`], and one that keeps SYNs away goes at
-    /// once when the flood that called for it last has `ended`.
+    /// no longer called for is held for a while, and one that keeps SYNs away goes at
+    /// once when the flood that called for it last has `ended`. Where the guard may not act, for the
+    /// reason given, none that keeps SYNs away is taken, whoever asks for it.
     pub fn poll(
         &mut self,
         now: Timestamp,
         needs: &[Need],
         ended: Option<Timestamp>,
+        idle: Option<&str>,
         settings: &Settings,
     ) -> Vec<Move> {
         OWN.into_iter()
             .filter_map(|step| {
+                if let Some(why) = idle.filter(|_| step.keeps_syns_away()) {
+                    return self.rungs[place(step)].leave(step, why.to_owned());
+                }
                 let need = needs.iter().find(|need| need.step == step);
                 self.rungs[place(step)].poll(now, step, need, ended, settings)
             })
             .collect()
-    }
-
-    /// Leaves every step that keeps SYNs away, for the reason given.
-    pub fn leave_syns(&mut self, why: &str) -> Vec<Move> {
-        let leave = |step: Step| {
-            self.rungs[place(step)].taken.take()?;
-            Some(Move::Leave { step, why: why.to_owned() })
-        };
-        OWN.into_iter().filter(|step| step.keeps_syns_away()).filter_map(leave).collect()
     }
 
     /// Every step that is taken.
@@ -139,9 +139,9 @@ impl Ladder {
     }
 
     /// A step of an earlier run is in the kernel.
-    pub fn adopt(&mut self, now: Timestamp, step: Step, rate: u32) {
+    pub fn adopt(&mut self, now: Timestamp, step: Step, rate: u32, hold: Duration) {
         let why = "taken over from an earlier agent".to_owned();
-        self.rungs[place(step)].taken = Some(Taken { since: now, needed: now, why, rate });
+        self.rungs[place(step)].taken = Some(Taken { since: now, needed: now, why, rate, hold });
     }
 
     /// A step could not be taken, or did harm: it is not tried again for a while, longer each time.
@@ -153,6 +153,22 @@ impl Ladder {
         let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
         rung.refused = Some(Refused { until: now + pause, why: why.to_owned(), times: times + 1 });
         rung.taken.take().is_some()
+    }
+
+    /// What was refused may be tried again: that flood is over.
+    pub fn forgive(&mut self) {
+        for rung in &mut self.rungs {
+            rung.refused = None;
+        }
+    }
+
+    /// A step could not be taken, for a reason that may be gone in a moment.
+    pub fn defer(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) {
+        let rung = &mut self.rungs[place(step)];
+        let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
+        let until = now + settings.poll * 4;
+        rung.refused = Some(Refused { until, why: why.to_owned(), times });
+        rung.taken = None;
     }
 
     /// For how long a step would be refused now.
@@ -197,17 +213,17 @@ impl Rung {
         let wanted = match (ordered, need) {
             (Some((true, uid)), need) => {
                 let rate = need.map_or(settings.ordered_budget, |need| need.rate);
-                Some((format!("uid {uid} asked for it"), rate))
+                Some((format!("uid {uid} asked for it"), rate, Duration::ZERO))
             }
             (Some((false, uid)), _) => {
                 return self.leave(step, format!("uid {uid} forbids it"));
             }
-            (None, Some(need)) => Some((need.why.clone(), need.rate)),
+            (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
             (None, None) => None,
         };
         match (&mut self.taken, wanted) {
-            (Some(taken), Some((why, rate))) => {
-                taken.needed = now;
+            (Some(taken), Some((why, rate, hold))) => {
+                (taken.needed, taken.hold) = (now, hold);
                 let changed = step == Step::Budget && rate != taken.rate;
                 if !changed {
                     return None;
@@ -220,16 +236,19 @@ impl Rung {
                 let over = ended.is_some_and(|ended| taken.needed <= ended);
                 let why = if over && step.keeps_syns_away() {
                     "the attack is over".to_owned()
-                } else if idle >= settings.quiet {
-                    format!("not needed for {}", crate::words::span(settings.quiet))
+                } else if idle >= taken.hold {
+                    match taken.hold.is_zero() {
+                        true => "not needed any more".to_owned(),
+                        false => format!("not needed for {}", crate::words::span(taken.hold)),
+                    }
                 } else {
                     return None;
                 };
                 self.leave(step, why)
             }
             (None, Some(_)) if refused => None,
-            (None, Some((why, rate))) => {
-                self.taken = Some(Taken { since: now, needed: now, why: why.clone(), rate });
+            (None, Some((why, rate, hold))) => {
+                self.taken = Some(Taken { since: now, needed: now, why: why.clone(), rate, hold });
                 Some(Move::Take { step, rate, why })
             }
             (None, None) => None,
@@ -289,11 +308,11 @@ mod tests {
     }
 
     fn need(step: Step) -> Need {
-        Need { step, why: "of the flood".to_owned(), rate: 0 }
+        Need { step, why: "of the flood".to_owned(), rate: 0, hold: Duration::from_secs(30) }
     }
 
     fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
-        ladder.poll(at(ms), needs, over.then(|| at(ms)), &Settings::default())
+        ladder.poll(at(ms), needs, over.then(|| at(ms)), None, &Settings::default())
     }
 
     fn takes(moves: &[Move]) -> Vec<Step> {
@@ -351,6 +370,19 @@ mod tests {
         assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Step::Overload]);
         assert_eq!(poll(&mut ladder, 9_750, &[], true), []);
         assert_eq!(poll(&mut ladder, 10_000, &[], true).len(), 1);
+    }
+
+    #[test]
+    fn where_the_guard_may_not_act_nothing_that_keeps_syns_away_is_taken_on_anybodys_word() {
+        let mut ladder = Ladder::default();
+        ladder.order(Step::Cookies, Order::On, 0, at(60_000));
+        let settings = Settings::default();
+        for ms in [1000, 1250, 1500] {
+            let needs = [need(Step::Overload), need(Step::Strays)];
+            let moves = ladder.poll(at(ms), &needs, None, Some("it only observes"), &settings);
+            assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
+        }
+        assert!(ladder.has(Step::Strays) && !ladder.has(Step::Cookies));
     }
 
     #[test]

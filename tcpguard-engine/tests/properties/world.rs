@@ -382,7 +382,7 @@ impl World {
         assert!(step == Step::Strays || self.mode == Mode::Enforce, "{step:?}");
         assert_ne!(self.mode, Mode::Off);
         if self.refusing {
-            self.engine.step_failed(self.now, listener, step, "no memory");
+            self.engine.step_failed(self.now, listener, step, "no memory", false);
             return;
         }
         let again = !self.steps.insert((listener, step));

@@ -125,7 +125,7 @@ fn a_botnet_that_looks_like_some_clients_is_told_with_what_helps() {
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
     let actions = lab.incident().actions;
     assert!(
-        actions.iter().any(|action| action.text.contains("keep net.ipv4.tcp_syncookies=1")),
+        actions.iter().any(|action| action.text.contains("that is for SYN cookies")),
         "{actions:?}"
     );
 }

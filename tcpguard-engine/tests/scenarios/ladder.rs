@@ -254,3 +254,70 @@ fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
     let error = lab.request(request).expect_err("not there");
     assert_eq!(error, RequestError::NoListener { listener });
 }
+
+#[test]
+fn a_rule_that_covers_a_flood_beyond_the_cpu_stays_and_nobody_has_to_come_twice() {
+    let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..40.1));
+    lab.kernel.load = 100;
+    lab.run_until(40.0);
+    let story = lab.story();
+    assert_eq!(lab.installed.len(), 1, "{story}");
+    assert_eq!(lab.times("rule_withdrawn").len() + lab.times("step_withdrawn").len(), 0, "{story}");
+    assert!(lab.connected(25.0, 39.0) >= 0.99, "what was taken before it is left: {story}");
+}
+
+#[test]
+fn a_flood_of_lookalikes_beyond_the_cpu_lets_in_who_comes_again() {
+    let mut lab = lab(Server::default(), mimic(20_000.0, 10.1, 60.1));
+    lab.kernel.load = 100;
+    lab.run_until(60.0);
+    let story = lab.story();
+    let overload = taken(&lab, Step::Overload).expect(&story);
+    assert!(lab.group_connected(0, 2.0, overload + 1.0, 55.0) >= 0.99, "{story}");
+    assert_eq!(lab.times("step_withdrawn").len(), 0, "{story}");
+    assert_eq!(lab.times("attack_started").len(), 1, "{story}");
+    lab.run_until(140.0);
+    assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+}
+
+#[test]
+fn each_of_many_flooded_listeners_is_relieved() {
+    let mut lab = Lab::new(Mode::Enforce);
+    for to in 0..11 {
+        lab = lab
+            .listener(Server::default())
+            .clients(Clients { to, ..Clients::steady(20.0) })
+            .flood(Flood { to, ..mimic(2000.0, 10.1, 20.1) });
+    }
+    lab.kernel.load = 100;
+    lab.run_until(20.0);
+    for to in 0..11 {
+        assert!(lab.kernel.steps(to).contains(&Step::Overload), "{to}: {}", lab.story());
+    }
+}
+
+#[test]
+fn whoever_completes_handshakes_in_an_attack_and_stops_takes_nothing_away() {
+    let helpers = Clients { from: 10.1, until: 12.1, ..Clients::steady(300.0) };
+    for flood in [Flood::random(20_000.0, 10.1..40.1), mimic(20_000.0, 10.1, 40.1)] {
+        let mut lab = lab(Server::default(), flood).clients(helpers.clone());
+        lab.run_until(40.0);
+        let withdrawn = lab.times("rule_withdrawn").len() + lab.times("step_withdrawn").len();
+        assert_eq!(withdrawn, 0, "{}", lab.story());
+    }
+}
+
+#[test]
+fn an_order_that_cannot_be_carried_out_yet_waits() {
+    let mut lab =
+        Lab::new(Mode::Observe).listener(Server::default()).clients(Clients::steady(100.0));
+    lab.run_until(5.0);
+    let answer = lab.request(order(Step::Cookies, Order::On, 60)).expect("noted");
+    let Response::StepOrdered(listener) = answer else { panic!("{answer:?}") };
+    assert_eq!(listener.steps[0].state, StepState::Waiting);
+    lab.run_until(10.0);
+    assert_eq!(lab.steps, [], "{}", lab.story());
+    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
+    lab.run_until(11.0);
+    assert_eq!(lab.kernel.steps(0), [Step::Cookies], "{}", lab.story());
+}

@@ -185,7 +185,7 @@ impl Guard {
         }
         for id in unkept {
             let why = "an administrator has changed net.ipv4.tcp_syncookies";
-            self.engine.step_failed(now, id, Step::Cookies, why);
+            self.engine.step_failed(now, id, Step::Cookies, why, false);
         }
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
@@ -361,7 +361,8 @@ impl Guard {
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
         if let Err(refusal) = steps.take(now, listener, step, rate, &mut means) {
-            self.engine.step_failed(now, listener, step, &refusal.to_string());
+            let soon = refusal.is_passing();
+            self.engine.step_failed(now, listener, step, &refusal.to_string(), soon);
         }
     }
 

@@ -100,6 +100,8 @@ pub struct Kernel {
     pub one_sided: bool,
     /// The guard's answers never reach a client.
     pub mute: bool,
+    /// So many SYNs on the busiest CPU each SYN stands for.
+    pub load: u64,
     sockets: Vec<Socket>,
     tcp_ext: TcpExt,
     flows: BTreeMap<Key, Flow>,
@@ -123,6 +125,7 @@ impl Default for Kernel {
             probes: Vec::new(),
             one_sided: false,
             mute: false,
+            load: 1,
             sockets: Vec::new(),
             tcp_ext: TcpExt::default(),
             flows: BTreeMap::new(),
@@ -419,7 +422,9 @@ impl Kernel {
                 .map(|(&id, rule)| RuleCounters { id, hits: rule.hits, returned: rule.returned })
                 .collect(),
             host: self.host,
-            syns_by_cpu: vec![self.sockets.iter().map(|socket| socket.counters.syn).sum()],
+            syns_by_cpu: vec![
+                self.load * self.sockets.iter().map(|socket| socket.counters.syn).sum::<u64>(),
+            ],
             lost: 0,
             probes: self.probes.clone(),
             sample_shift: self.shift,

@@ -307,7 +307,13 @@ impl Lab {
                 }
                 Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
                 Command::TakeStep { listener, step, .. } if self.refuse_steps.contains(&step) => {
-                    self.engine.step_failed(self.kernel.now, listener, step, "no such kernel");
+                    self.engine.step_failed(
+                        self.kernel.now,
+                        listener,
+                        step,
+                        "no such kernel",
+                        false,
+                    );
                 }
                 Command::TakeStep { listener, step, rate } => {
                     self.kernel.set_step(listener, step, Some(rate));

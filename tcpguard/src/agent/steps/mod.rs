@@ -54,6 +54,13 @@ pub enum Refusal {
     Kernel(#[from] KernelError),
 }
 
+impl Refusal {
+    /// Whether it may be gone in a second.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Obstacle(Obstacle::NeverAnswered))
+    }
+}
+
 /// Where steps are carried out.
 pub struct Means<'a> {
     pub executor: &'a mut Executor,
