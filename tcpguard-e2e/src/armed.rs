@@ -19,7 +19,6 @@ use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey,
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_common::model::{cookie_keys, hash_key};
 
-use crate::foreign::ForeignXdp;
 use crate::lab::{Family, INTERFACE, Lab, PORT};
 use crate::netns::Netns;
 
@@ -38,7 +37,6 @@ pub struct Armed {
     attachment: Option<Attachment>,
     _object: Object,
     _pins: Pins,
-    _wire: ForeignXdp,
 }
 
 impl Armed {
@@ -59,7 +57,6 @@ impl Armed {
     }
 
     fn attach_with(lab: &Lab, mode: XdpMode, redeems: bool) -> Result<Self> {
-        let wire = lab.take_native_answers()?;
         lab.edge.run(|| {
             let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
             let offsets = Some(SocketOffsets::of_running_kernel()?);
@@ -97,7 +94,6 @@ impl Armed {
                 attachment: Some(attachment),
                 _object: object,
                 _pins: pins,
-                _wire: wire,
             };
             armed.set_steps(0)?;
             Ok(armed)

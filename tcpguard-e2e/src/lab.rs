@@ -133,9 +133,21 @@ pub struct Lab {
     pub attacker: Netns,
     /// The edge's receive thread, in a measured lab.
     pub receiver: Option<Receiver>,
+    // Before the wire on which it is.
+    _answers: Answers,
     pub(crate) wire: Netns,
     // Last: the next lab begins when this one is gone.
     _turn: MutexGuard<'static, ()>,
+}
+
+/// What lets frames that an XDP program on the edge sends back natively cross the cable, as they do
+/// from a network card: a virtual interface takes them only where there is a program as well.
+#[derive(Debug)]
+enum Answers {
+    /// All of them.
+    All { _pass: ForeignXdp },
+    /// But for those to forged sources.
+    ToClients { _filter: LabFilter },
 }
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -194,25 +206,31 @@ impl Lab {
             }
         };
         address(&edge, &client)?;
-        Ok(Self { _slow_link: slow_link, edge, client, attacker, receiver, wire, _turn: turn })
+        let answers = Answers::All { _pass: ForeignXdp::attach(&wire, EDGE_PORT, Verdict::Pass)? };
+        Ok(Self {
+            _slow_link: slow_link,
+            edge,
+            client,
+            attacker,
+            receiver,
+            _answers: answers,
+            wire,
+            _turn: turn,
+        })
     }
 
-    /// Lets frames that an XDP program on the edge sends back natively cross the cable: a virtual
-    /// interface takes them only where there is an XDP program as well. Until the result is dropped.
+    /// Drops answers to forged sources where they come out of the cable: on their way to nobody they
+    /// would cost this machine more than the flood does.
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN.
-    pub fn take_native_answers(&self) -> Result<ForeignXdp> {
-        ForeignXdp::attach(&self.wire, EDGE_PORT, Verdict::Pass)
-    }
-
-    /// Takes native answers too, and drops those to forged sources where they come out of the cable:
-    /// on their way to nobody they would cost this machine more than the flood does.
-    ///
-    /// # Errors
-    /// Without CAP_BPF and CAP_NET_ADMIN.
-    pub fn drop_backscatter(&self) -> Result<LabFilter> {
-        LabFilter::attach(&self.wire, EDGE_PORT, Filter::NoBackscatter, true)
+    pub fn drop_backscatter(self) -> Result<Self> {
+        let Self { _slow_link, edge, client, attacker, receiver, _answers, wire, _turn } = self;
+        // There is one program to an interface.
+        drop(_answers);
+        let _filter = LabFilter::attach(&wire, EDGE_PORT, Filter::NoBackscatter, true)?;
+        let _answers = Answers::ToClients { _filter };
+        Ok(Self { _slow_link, edge, client, attacker, receiver, _answers, wire, _turn })
     }
 
     /// Frames that the wire lost because the edge was too busy to take them.

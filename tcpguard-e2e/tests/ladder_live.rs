@@ -40,7 +40,6 @@ fn armed(guard: &Guard<'_>) -> Status {
 fn a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in() {
     for family in Family::BOTH {
         let lab = lab();
-        let _answers = lab.take_native_answers().unwrap();
         let flood = mimic(&lab, family, 10 * SECOND);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
@@ -77,7 +76,6 @@ fn served(attempts: &Attempts) {
 #[test]
 fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     let lab = lab();
-    let _answers = lab.take_native_answers().unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let refused = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
@@ -115,7 +113,6 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
 #[test]
 fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again() {
     let lab = lab();
-    let _answers = lab.take_native_answers().unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
@@ -144,7 +141,6 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again()
 #[test]
 fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
     let lab = lab();
-    let _answers = lab.take_native_answers().unwrap();
     let flood = mimic(&lab, Family::V4, 15 * SECOND);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();

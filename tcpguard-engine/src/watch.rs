@@ -447,7 +447,15 @@ impl Watch {
         };
         let recent = self.window.last(USUAL);
         let usual = recent.per_second(recent.completed);
-        self.ladder.breaker.watch(now, what, delay, before, usual);
+        match what {
+            Newest::Step(Step::Cookies) => {
+                self.ladder.canary.watch(now, Step::Cookies, delay, before, usual);
+            }
+            other => {
+                self.ladder.canary.wait(now + delay);
+                self.ladder.breaker.watch(now, other, delay, before, usual);
+            }
+        }
     }
 
     /// Whether what was added last keeps clients out, after a poll that was `elapsed` long.
@@ -462,8 +470,15 @@ impl Watch {
             return None;
         }
         let completed = self.window.last(elapsed).completed;
-        let answers = |what: &Newest| *what == Newest::Step(Step::Cookies);
-        self.ladder.breaker.poll(now, completed, elapsed, answers, settings)
+        let canary = &mut self.ladder.canary;
+        if canary.is_open() {
+            let (step, harm) = canary.poll(now, completed, elapsed, |_| true, settings)?;
+            // Whatever else was added has a trial of its own from now on.
+            let delay = settings.poll.max(self.clients.rtt().unwrap_or(settings.assumed_rtt) * 2);
+            self.ladder.breaker.restart(now, delay);
+            return Some((Newest::Step(step), harm));
+        }
+        self.ladder.breaker.poll(now, completed, elapsed, |_| false, settings)
     }
 
     /// After an attack: be quicker for a while.

@@ -76,6 +76,7 @@ impl Engine {
             }
             Move::Leave { step, why } => {
                 watch.ladder.breaker.forget(&Newest::Step(step));
+                watch.ladder.canary.forget(&step);
                 let text = format!("{listener}: the guard no longer {}: {why}", step.in_words());
                 (Command::LeaveStep { listener: id, step }, "step_left", text)
             }

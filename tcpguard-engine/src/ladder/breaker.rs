@@ -90,6 +90,26 @@ impl<T: Clone + PartialEq> Breaker<T> {
         self.trial = Some(Trial { what, since: now, from, before, usual, completed, span });
     }
 
+    /// Whether it is still open.
+    pub const fn is_open(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Counts from `from` on: until then something added since keeps clients waiting.
+    pub fn wait(&mut self, from: Timestamp) {
+        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.from < from) {
+            (trial.from, trial.completed, trial.span) = (from, 0, Duration::ZERO);
+        }
+    }
+
+    /// Starts anew: something else was to blame for what was seen so far.
+    pub fn restart(&mut self, now: Timestamp, delay: Duration) {
+        if let Some(trial) = &mut self.trial {
+            (trial.since, trial.from) = (now, now + delay);
+            (trial.completed, trial.span) = (0, Duration::ZERO);
+        }
+    }
+
     /// What was added is no longer there.
     pub fn forget(&mut self, what: &T) {
         self.trial.take_if(|trial| trial.what == *what);
@@ -116,6 +136,7 @@ impl<T: Clone + PartialEq> Breaker<T> {
         let none = trial.completed == 0
             && answered(&trial.what)
             && now.since(trial.since) >= settings.canary
+            && trial.span >= LEAST
             && trial.usual * seconds >= EXPECTED_ANY;
         let harm = if none {
             Some(Harm::None(trial.usual, trial.span))

@@ -26,8 +26,11 @@ pub(crate) enum Newest {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ladder {
     rungs: [Rung; Step::ALL.len()],
-    /// Whether clients still get in.
+    /// Whether clients still get in since something was added last.
     pub breaker: Breaker<Newest>,
+    /// Whether they get in since cookies are sent. What was added after them is not judged before: if
+    /// the answers do not arrive, nothing else is to blame.
+    pub canary: Breaker<Step>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,6 +151,7 @@ impl Ladder {
     /// Whether it was taken.
     pub fn refuse(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) -> bool {
         self.breaker.forget(&Newest::Step(step));
+        self.canary.forget(&step);
         let rung = &mut self.rungs[place(step)];
         let pause = rung.pause(settings);
         let times = rung.refused.as_ref().map_or(0, |refused| refused.times);

@@ -321,3 +321,14 @@ fn an_order_that_cannot_be_carried_out_yet_waits() {
     lab.run_until(11.0);
     assert_eq!(lab.kernel.steps(0), [Step::Cookies], "{}", lab.story());
 }
+
+#[test]
+fn answers_that_do_not_arrive_are_to_blame_and_not_the_rule_that_came_after_them() {
+    let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..40.1));
+    lab.kernel.mute = true;
+    lab.run_until(40.0);
+    let story = lab.story();
+    assert_eq!(lab.times("rule_withdrawn").len(), 0, "{story}");
+    assert_eq!(lab.kernel.rules().count(), 1, "{story}");
+    assert!(lab.connected(16.0, 39.0) >= 0.99, "{story}");
+}

@@ -85,7 +85,6 @@ impl HostLoad {
 pub struct Stage {
     // In the order in which they must end.
     _server: Server,
-    _wire: LabFilter,
     pub lab: Lab,
 }
 
@@ -94,7 +93,8 @@ impl Stage {
     /// When the lab cannot be built.
     pub fn new(setting: &Setting, syncookies: u8) -> Result<Self> {
         let client_delay = setting.far.then_some(Delay::FAR);
-        let mut lab = Lab::new(LabOptions { client_delay, syncookies, measured: true })?;
+        let options = LabOptions { client_delay, syncookies, measured: true };
+        let mut lab = Lab::new(options)?.drop_backscatter()?;
         // The service is not on the CPU that receives: that one is the flood's.
         lab.edge.keep_on_cpu(1);
         if let Some(linear) = setting.linear {
@@ -102,9 +102,8 @@ impl Stage {
                 .sysctl("net.ipv4.tcp_syn_linear_timeouts", &linear.to_string())
                 .context("this kernel has no tcp_syn_linear_timeouts (6.5)")?;
         }
-        let wire = lab.drop_backscatter()?;
         let server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
-        Ok(Self { _server: server, _wire: wire, lab })
+        Ok(Self { _server: server, lab })
     }
 
     /// Watches the receive thread for `window`.
