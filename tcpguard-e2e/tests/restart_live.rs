@@ -46,12 +46,12 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     guard.start_again(Mode::Enforce).unwrap();
 }
 
-/// SYNs that the filter let through, by its own count.
+/// SYNs that the filter let through, by its own count. Of dropped ones some two in a million are
+/// taken for another that comes again (20 bits of each are remembered), agent or not: these are no leak.
 fn let_in(status: &Status) -> u64 {
-    ["syn", "syn_returned", "agent_gone", "unconfigured"]
-        .iter()
-        .map(|reason| status.reason(reason))
-        .sum()
+    let mistaken = 8 + status.total("rx_packets") / 100_000;
+    assert!(status.reason("syn_returned") <= mistaken, "{}", status.reason("syn_returned"));
+    ["syn", "agent_gone", "unconfigured"].iter().map(|reason| status.reason(reason)).sum()
 }
 
 /// SYNs that met a full queue, by the kernel's count: the flood fills the queue of 128 before there
@@ -96,7 +96,8 @@ fn leaked(end: End) -> u64 {
         let open = after.attacks();
         assert!(open.iter().all(|attack| attack.id() > incident), "numbers are not used twice");
     }
-    filter + kernel
+    // What was taken for another that comes again meets the full queue as well.
+    filter + kernel.saturating_sub(after.reason("syn_returned"))
 }
 
 #[test]
