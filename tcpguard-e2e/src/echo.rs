@@ -4,20 +4,17 @@
 //! free again at once.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket, socket_with, sockopt,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 use crate::netns::Netns;
+use crate::service::Service;
 
 /// Bytes that each client says.
 const LENGTH: usize = 256;
@@ -39,8 +36,7 @@ fn words(from: SocketAddr, number: u32) -> [u8; LENGTH] {
 /// The service, IPv4 and IPv6. It ends when dropped.
 #[derive(Debug)]
 pub struct Echo {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _service: Service,
 }
 
 impl Echo {
@@ -49,33 +45,7 @@ impl Echo {
     /// # Errors
     /// When the port is taken.
     pub fn start(host: &Netns, port: u16) -> Result<Self> {
-        let open = || -> Result<TcpListener> {
-            let socket = socket(AddressFamily::INET6, SocketType::STREAM, None)?;
-            sockopt::set_ipv6_v6only(&socket, false)?;
-            bind(&socket, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))
-                .with_context(|| format!("cannot bind port {port}"))?;
-            listen(&socket, BACKLOG)?;
-            let listener = TcpListener::from(socket);
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let listener = host.run(open)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = host.spawn("echo", move || serve(&listener, &stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                failure => eprintln!("the service failed: {failure:?}"),
-            }
-        }
+        Ok(Self { _service: Service::start(host, port, BACKLOG, serve)? })
     }
 }
 

@@ -163,10 +163,11 @@ impl Flood {
         most: u64,
         mut send: impl FnMut(u64) -> Result<()>,
     ) -> Result<FloodReport> {
-        // At most one batch a turn keeps bursts, also those after a stall, far below the 256 places
-        // of a virtual interface's ring; turns are short enough to reach twice the rate.
-        let turn = Duration::from_secs(most / 2) / self.rate;
-        let turn = turn.min(Duration::from_micros(200));
+        // At most one batch a turn keeps bursts, also those after a stall, below the 256 places of a
+        // virtual interface's ring. Turns are short enough to make up for a stall, and long enough
+        // that meanwhile no more than 4/3 of the rate arrives.
+        let turn = Duration::from_secs(3 * most) / (4 * self.rate);
+        let turn = turn.min(Duration::from_micros(300));
         be_a_machine_of_its_own()?;
         let (mut sent, mut last) = (0, 0);
         let start = Instant::now();

@@ -35,6 +35,7 @@ const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_FUNC_TAIL_CALL: i32 = 12;
+const BPF_FUNC_XDP_ADJUST_TAIL: i32 = 65;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const BPF_XDP: u32 = 37;
 // include/uapi/linux/if_link.h
@@ -148,8 +149,8 @@ impl BareProgram {
         Ok(Self { program, _next: None })
     }
 
-    /// Writes `frame` over the packet's first bytes and then goes on as the XDP program `next`, or
-    /// drops the packet: so that a program that rewrites packets can be repeated on one.
+    /// Makes the packet `frame` again and then goes on as the XDP program `next`, or drops it: so that
+    /// a program that rewrites packets, longer or shorter ones, can be repeated on one.
     ///
     /// # Errors
     /// As for [`Self::load`].
@@ -159,10 +160,17 @@ impl BareProgram {
         let rest = whole.remainder();
         let length = i16::try_from(frame.len())?;
         let mut code = vec![
-            // r6 = context, r2 = packet, r3 = its end
+            // r6 = context, r4 = length of the packet
             insn(0xbf, 6, 1, 0, 0),
-            insn(0x61, 2, 1, 0, 0),
-            insn(0x61, 3, 1, 4, 0),
+            insn(0x61, 2, 6, 0, 0),
+            insn(0x61, 4, 6, 4, 0),
+            insn(0x1f, 4, 2, 0, 0),
+            mov(2, length.into()),
+            insn(0x1f, 2, 4, 0, 0),
+            insn(0x85, 0, 0, 0, BPF_FUNC_XDP_ADJUST_TAIL),
+            // r2 = packet, r3 = its end
+            insn(0x61, 2, 6, 0, 0),
+            insn(0x61, 3, 6, 4, 0),
             insn(0xbf, 4, 2, 0, 0),
             insn(0x07, 4, 0, 0, length.into()),
         ];

@@ -40,6 +40,7 @@ pub mod raw_client;
 #[path = "../../tcpguard-ebpf/src/recipe.rs"]
 pub mod recipe;
 pub mod server;
+mod service;
 pub mod shape;
 pub mod status;
 pub mod transfer;

@@ -2,17 +2,16 @@
 //! [`crate::transfer`].
 
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use crate::lab::BACKLOG;
 use crate::netns::Netns;
+use crate::service::Service;
 use crate::transfer;
 
 /// What a client sends.
@@ -33,9 +32,8 @@ pub enum Behaviour {
 /// dropped.
 #[derive(Debug)]
 pub struct Server {
-    stop: Arc<AtomicBool>,
     served: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _service: Service,
 }
 
 impl Server {
@@ -44,45 +42,19 @@ impl Server {
     /// # Errors
     /// When the port is taken.
     pub fn start(host: &Netns, port: u16, behaviour: Behaviour) -> Result<Self> {
-        let listener = host.run(|| open(port))?;
-        let stop = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicU64::new(0));
-        let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&served));
-        let thread = host.spawn("server", move || match behaviour {
-            Behaviour::Answer => answer(&listener, &stopped, &counter),
-            Behaviour::Hang => hang(&listener, &stopped),
+        let counter = Arc::clone(&served);
+        let service = Service::start(host, port, BACKLOG, move |listener, stop| match behaviour {
+            Behaviour::Answer => answer(listener, stop, &counter),
+            Behaviour::Hang => hang(listener, stop),
         })?;
-        Ok(Self { stop, served, thread: Some(thread) })
+        Ok(Self { served, _service: service })
     }
 
     /// Requests answered so far.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                failure => eprintln!("the server failed: {failure:?}"),
-            }
-        }
-    }
-}
-
-fn open(port: u16) -> Result<TcpListener> {
-    let socket = socket(AddressFamily::INET6, SocketType::STREAM, None)?;
-    sockopt::set_ipv6_v6only(&socket, false)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    bind(&socket, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))
-        .with_context(|| format!("cannot bind port {port}"))?;
-    listen(&socket, BACKLOG)?;
-    let listener = TcpListener::from(socket);
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };

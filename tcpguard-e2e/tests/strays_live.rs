@@ -169,6 +169,8 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
             assert!(exchanged.iter().all(|number| *number > 100), "{exchanged:?}");
         }
     }
+    // Before the counters are read: they are read one by one.
+    busy.into_iter().for_each(Busy::finish);
     let counters = armed.counters();
     let cookies = counters.cookies_sent;
     assert_eq!(cookies != 0, steps & ListenerEntry::ANSWER != 0, "{counters:?}");
@@ -179,7 +181,6 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
     let packets = armed.dataplane.packets(0).unwrap();
     assert_eq!(packets.reasons[Reason::DropStray as usize], counters.refused);
     assert_eq!(packets.entry, packets.reasons.iter().sum::<u64>());
-    busy.into_iter().for_each(Busy::finish);
     server.store(true, Ordering::Relaxed);
 }
 

@@ -1,57 +1,38 @@
 //! `tcpguard rules export` and `rules import` as an operator meets them: the real binary against an
 //! agent that says what a test wants it to say.
 
+#[path = "support/stand_in.rs"]
+mod stand_in;
 mod support;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use stand_in::StandIn;
 use support::{degraded, flooded, status};
 use tcpguard::control::proto::{ImportedRule, RefusedRule};
-use tcpguard::control::{Incoming, Refusal, RefusalKind, Request, Response, Server};
+use tcpguard::control::{Refusal, RefusalKind, Request, Response};
 use tcpguard::status::{Imported, Mode, Rule};
 use tcpguard_engine as engine;
-use tokio::sync::{mpsc, oneshot};
 
 /// An agent with these rules. It takes every import but of what is within 203.0.113.0/24.
 struct Agent {
     dir: tempfile::TempDir,
     asked: Arc<Mutex<Vec<Request>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _listening: StandIn,
 }
 
 impl Agent {
     fn with(rules: Vec<Rule>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&asked);
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let server = Server::bind(&path, None).unwrap();
-                ready.send(()).unwrap();
-                let (sender, mut requests) = mpsc::channel::<Incoming>(4);
-                let answer = async {
-                    while let Some(incoming) = requests.recv().await {
-                        seen.lock().unwrap().push(incoming.request.clone());
-                        // A client that has gone needs no answer.
-                        let _ = incoming.reply.send(answer(&incoming.request, &rules));
-                    }
-                };
-                tokio::select! {
-                    () = server.serve(sender) => {}
-                    () = answer => {}
-                    _ = stopped => {}
-                }
-            });
+        let listening = StandIn::in_dir(dir.path(), move |request| {
+            seen.lock().unwrap().push(request.clone());
+            answer(request, &rules)
         });
-        is_ready.recv().unwrap();
-        Self { dir, asked, stop: Some(stop), thread: Some(thread) }
+        Self { dir, asked, _listening: listening }
     }
 
     fn run(&self, line: &[&str], input: &str) -> (Option<i32>, String, String) {
@@ -85,14 +66,6 @@ impl Agent {
             _ => None,
         };
         asked.iter().filter_map(import).collect()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        // An agent that died has said why already.
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
 }
 

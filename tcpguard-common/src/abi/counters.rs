@@ -1,5 +1,7 @@
 //! Counter records. All only grow; the agent computes differences.
 
+use core::ops::AddAssign;
+
 /// Places for [`super::Reason`] codes.
 pub const REASON_SLOTS: usize = 32;
 /// Places for [`super::Class`] codes.
@@ -22,6 +24,20 @@ pub struct PacketCounters {
 impl Default for PacketCounters {
     fn default() -> Self {
         Self { entry: 0, bytes: 0, reasons: [0; REASON_SLOTS], classes: [0; CLASS_SLOTS] }
+    }
+}
+
+/// Adds another CPU's.
+impl AddAssign<&Self> for PacketCounters {
+    fn add_assign(&mut self, other: &Self) {
+        self.entry += other.entry;
+        self.bytes += other.bytes;
+        for (sum, value) in self.reasons.iter_mut().zip(other.reasons) {
+            *sum += value;
+        }
+        for (sum, value) in self.classes.iter_mut().zip(other.classes) {
+            *sum += value;
+        }
     }
 }
 

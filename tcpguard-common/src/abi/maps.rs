@@ -46,7 +46,8 @@ pub const MAX_UNKNOWN: u32 = 256;
 /// Local addresses and ports of which it is remembered how they answer SYNs (LRU).
 pub const MAX_SYN_ACKS: u32 = 4096;
 /// Places of each CPU for connections that were handed to the kernel a moment ago; a power of two.
-pub const HANDED_OVER_PLACES: u32 = 64;
+/// Several times a NAPI budget (64): what comes in one poll should not meet at a place.
+pub const HANDED_OVER_PLACES: u32 = 512;
 
 /// Array of 1: [`super::Config`].
 pub const CONFIG: &str = "CONFIG";

@@ -7,8 +7,7 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
-// Shared with the main object, which uses the rest of them.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "shared with the main object, which uses the rest")]
 
 #[path = "../frame.rs"]
 mod frame;

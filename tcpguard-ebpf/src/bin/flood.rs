@@ -5,8 +5,7 @@
 //! guard, and never attached to an interface.
 #![no_std]
 #![no_main]
-// Shared with the test kit, which uses the rest of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "shared with the test kit, which uses the rest")]
 
 #[path = "../recipe.rs"]
 mod recipe;

@@ -16,7 +16,7 @@ use super::client_filter::ClientFilter;
 use super::cookie_keys::CookieKeeper;
 use super::distinct;
 use super::executor::{Executor, Followup};
-use super::interfaces::Interfaces;
+use super::interfaces::{Interfaces, Received};
 use super::listeners::per_second_of;
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
@@ -148,12 +148,13 @@ impl Guard {
         let executor = &mut self.executor;
         executor.listeners.update(now, &groups, &self.config.ignore_ports, &executor.dataplane)?;
         self.housekeeping(now)?;
-        let sample = self.sample(now)?;
+        let received = self.interfaces.received(&self.executor.dataplane)?;
+        let sample = self.sample(now, &received)?;
         self.engine.handle_sample(&sample);
         self.act(now)?;
         self.store(now);
-        let packets = self.interfaces.packets(&self.executor.dataplane)?;
-        self.snapshots.push_back(Snapshot { at: now, packets, tcp_ext: sample.tcp_ext });
+        let tcp_ext = sample.tcp_ext;
+        self.snapshots.push_back(Snapshot { at: now, packets: received.packets, tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
             self.snapshots.pop_front();
         }
@@ -243,7 +244,7 @@ impl Guard {
         Ok(())
     }
 
-    fn sample(&mut self, now: Timestamp) -> anyhow::Result<Sample> {
+    fn sample(&mut self, now: Timestamp, received: &Received) -> anyhow::Result<Sample> {
         let half_open = if std::mem::take(&mut self.count_half_open) {
             Some(self.sockets.half_open(None)?)
         } else {
@@ -281,23 +282,21 @@ impl Guard {
             tcp_ext: tcp_ext()?,
             rules: executor.rule_counters()?,
             sample_shift: executor.config.sample_shift,
-            host: self.host_counters()?,
+            host: self.host_counters(&received.packets)?,
             probes: executor
                 .dataplane
                 .probes()?
                 .iter()
                 .filter_map(|(_, cell)| kernel::probe(cell, now, client))
                 .collect(),
-            syns_by_cpu: self.interfaces.syns_by_cpu(&executor.dataplane)?,
+            syns_by_cpu: received.syns_by_cpu.clone(),
             lost: host::lost(self.config.interfaces.iter().map(String::as_str))?,
             one_sided: false,
         })
     }
 
-    fn host_counters(&self) -> anyhow::Result<HostCounters> {
-        let dataplane = &self.executor.dataplane;
-        let counters = dataplane.host_counters()?;
-        let packets = self.interfaces.packets(dataplane)?;
+    fn host_counters(&self, packets: &[PacketCounters]) -> anyhow::Result<HostCounters> {
+        let counters = self.executor.dataplane.host_counters()?;
         let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
         Ok(HostCounters {
             own_syn: Some(counters.own_syn),

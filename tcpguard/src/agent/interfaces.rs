@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use tcpguard_common::abi::PacketCounters;
 use tcpguard_common::abi::maps::MAX_INTERFACES;
+use tcpguard_common::abi::{Class, PacketCounters};
 
 use crate::config::XdpMode;
 use crate::host::{Interface, Xdp, interfaces};
@@ -24,6 +24,15 @@ struct Guarded {
     failed: Option<(Instant, String)>,
     /// Taken off by the operator, and not attached again by this agent.
     detached: bool,
+}
+
+/// What interfaces have received since they are guarded.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Packet counters of each, in order.
+    pub packets: Vec<PacketCounters>,
+    /// SYNs that each CPU has seen on any.
+    pub syns_by_cpu: Vec<u64>,
 }
 
 /// All of them.
@@ -102,20 +111,23 @@ impl Interfaces {
         on.filter_map(|guarded| guarded.present.clone()).collect()
     }
 
-    /// SYNs that each CPU has seen.
+    /// What all have received.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn syns_by_cpu(&self, dataplane: &Dataplane) -> Result<Vec<u64>, KernelError> {
-        let mut syns = Vec::new();
+    pub fn received(&self, dataplane: &Dataplane) -> Result<Received, KernelError> {
+        let mut received = Received::default();
         for guarded in &self.guarded {
-            let seen = dataplane.syns_by_cpu(guarded.slot)?;
-            syns.resize(seen.len(), 0);
-            for (sum, seen) in syns.iter_mut().zip(seen) {
-                *sum += seen;
+            let cpus = dataplane.packets_by_cpu(guarded.slot)?;
+            received.syns_by_cpu.resize(cpus.len(), 0);
+            let mut packets = PacketCounters::default();
+            for (cpu, syns) in cpus.iter().zip(&mut received.syns_by_cpu) {
+                *syns += cpu.classes[Class::Syn as usize];
+                packets += cpu;
             }
+            received.packets.push(packets);
         }
-        Ok(syns)
+        Ok(received)
     }
 
     /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
@@ -216,14 +228,6 @@ impl Interfaces {
             })
             .collect();
         words.join(", ")
-    }
-
-    /// Packet counters of each, in order.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn packets(&self, dataplane: &Dataplane) -> Result<Vec<PacketCounters>, KernelError> {
-        self.guarded.iter().map(|guarded| dataplane.packets(guarded.slot)).collect()
     }
 
     /// What the status says about each. `packets` are their counters, now and earlier.

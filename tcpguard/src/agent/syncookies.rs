@@ -213,10 +213,15 @@ impl SyncookiesLease {
     /// Gives the sysctl back, whichever agent has borrowed it.
     ///
     /// # Errors
-    /// When it cannot be, now. The file is still there for the next try.
+    /// When it cannot be, now. It is still borrowed then, for the next try.
     pub fn give_back(&mut self) -> Result<Returned, LeaseError> {
-        let held = self.held.take();
-        let before = match (held, self.read()) {
+        let returned = self.restore()?;
+        self.held = None;
+        Ok(returned)
+    }
+
+    fn restore(&self) -> Result<Returned, LeaseError> {
+        let before = match (self.held, self.read()) {
             (Some(Held::Borrowed { before }), _) => before,
             (_, Found::Ours { value }) => value,
             (_, Found::Nothing) => return Ok(Returned::Nothing),
@@ -241,6 +246,11 @@ impl SyncookiesLease {
         // Last: whatever ends this process, the file is there until the value is.
         self.forget()?;
         Ok(returned)
+    }
+
+    /// Whether there is something to give back, be it only an administrator's word.
+    pub const fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether the sysctl is borrowed by this agent; one that an administrator has set to 2 is not.

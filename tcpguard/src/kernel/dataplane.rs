@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Class, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow, FlowKey,
-    HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
-    PrefixV4, PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
+    Addr, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
+    Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey,
+    SourceV4, SourceV6, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::Bucket;
 
@@ -159,32 +159,24 @@ impl Dataplane {
         self.packets.fill(slot.into(), &PacketCounters::default())
     }
 
-    /// The packet counters of a slot, summed over CPUs.
+    /// The packet counters of an interface slot, summed over CPUs.
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn packets(&self, slot: u8) -> Result<PacketCounters, KernelError> {
         let mut sum = PacketCounters::default();
-        for cpu in self.packets.get(slot.into())? {
-            sum.entry += cpu.entry;
-            sum.bytes += cpu.bytes;
-            for (sum, value) in sum.reasons.iter_mut().zip(cpu.reasons) {
-                *sum += value;
-            }
-            for (sum, value) in sum.classes.iter_mut().zip(cpu.classes) {
-                *sum += value;
-            }
+        for cpu in self.packets_by_cpu(slot)? {
+            sum += &cpu;
         }
         Ok(sum)
     }
 
-    /// SYNs counted in an interface slot by each CPU.
+    /// The packet counters of an interface slot, of each CPU.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn syns_by_cpu(&self, slot: u8) -> Result<Vec<u64>, KernelError> {
-        let cpus = self.packets.get(slot.into())?;
-        Ok(cpus.iter().map(|cpu| cpu.classes[Class::Syn as usize]).collect())
+    pub fn packets_by_cpu(&self, slot: u8) -> Result<Vec<PacketCounters>, KernelError> {
+        self.packets.get(slot.into())
     }
 
     /// Makes a listener known, but for [`Self::set_ports`].

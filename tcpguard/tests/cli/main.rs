@@ -2,6 +2,8 @@
 //! test wants it to say.
 
 mod agent;
+#[path = "../support/stand_in.rs"]
+mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,52 +13,28 @@ use std::process::{Command, Output, Stdio};
 
 use agent::answer;
 use serde_json::Value;
+use stand_in::StandIn;
 use support::{calm, degraded, flooded, status};
-use tcpguard::control::{Incoming, Server};
 use tcpguard::status::Status;
 use tcpguard_engine as engine;
-use tokio::sync::{mpsc, oneshot};
 
 /// A runtime directory, and possibly an agent that listens in it.
 struct Host {
     dir: tempfile::TempDir,
-    agent: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
+    _agent: Option<StandIn>,
 }
 
 impl Host {
     /// Nobody listens.
     fn without_agent() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), agent: None }
+        Self { dir: tempfile::tempdir().unwrap(), _agent: None }
     }
 
     /// An agent in this situation.
     fn with(status: Status) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let agent = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let server = Server::bind(&path, None).unwrap();
-                ready.send(()).unwrap();
-                let (sender, mut requests) = mpsc::channel::<Incoming>(4);
-                let answer = async {
-                    while let Some(incoming) = requests.recv().await {
-                        let response = answer(&incoming.request, &status);
-                        // A client that has gone needs no answer.
-                        let _ = incoming.reply.send(response);
-                    }
-                };
-                tokio::select! {
-                    () = server.serve(sender) => {}
-                    () = answer => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        is_ready.recv().unwrap();
-        Self { dir, agent: Some((stop, agent)) }
+        let agent = StandIn::in_dir(dir.path(), move |request| answer(request, &status));
+        Self { dir, _agent: Some(agent) }
     }
 
     fn command(&self, line: &[&str]) -> Command {
@@ -81,16 +59,6 @@ impl Host {
 
     fn path(&self) -> &Path {
         self.dir.path()
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        if let Some((stop, agent)) = self.agent.take() {
-            // An agent that died has said why already.
-            let _ = stop.send(());
-            let _ = agent.join();
-        }
     }
 }
 

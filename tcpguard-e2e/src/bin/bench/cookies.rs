@@ -2,7 +2,8 @@
 //!
 //! An answered SYN is no SYN any more, so a program in front restores it for each run: "net" is above
 //! that program with nothing behind it. ACKs are compared with a tc program that does nothing. Each
-//! also goes through a SYN proxy of the usual kind, in the same rounds.
+//! also goes through a SYN proxy of the usual kind, in the same rounds (which makes room in the frame
+//! of an ACK too, so that it has to be restored there).
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -18,7 +19,7 @@ use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
 use tcpguard_common::model::{Model, cookie_keys, hash_key};
 use tcpguard_common::wire::option;
 use tcpguard_e2e::clock;
-use tcpguard_e2e::foreign::{BareProgram, Verdict};
+use tcpguard_e2e::foreign::BareProgram;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use crate::packet::{Case, REPEAT, ROUNDS, median, print_table, v4, v6};
@@ -188,28 +189,29 @@ fn checked(
         Case::new("ACK with a good cookie, IPv4", good_ack(keys, v4(6, flags::ACK), tick)),
         Case::new("ACK with a good cookie, IPv6", good_ack(keys, v6(flags::ACK), tick)),
     ]);
-    let (bare, drop_only) = (BareProgram::classifier()?, BareProgram::load(Verdict::Drop)?);
-    let mut floor = Vec::new();
+    let bare = BareProgram::classifier()?;
+    // The first goes to a port that is not the proxy's, the last two hold a cookie that only the
+    // guard knows.
     let mut comparisons = Vec::new();
+    for case in &cases[1..5] {
+        let alone = BareProgram::restoring(&case.frame, None)?;
+        let other = reference.with_fd(|fd| BareProgram::restoring(&case.frame, Some(fd)))?;
+        comparisons.push((Comparison::of(case.name), alone, other));
+    }
+    let mut floor = Vec::new();
     for _ in 0..ROUNDS {
         for (index, case) in cases.iter_mut().enumerate() {
             let (least, _) = bare.test_run(&case.frame, REPEAT)?;
             let time = redeemer.test(&case.frame, REPEAT)?.as_nanos() as f64;
             floor.push(f64::from(least));
             case.net.push(time - f64::from(least));
-            // The first goes to a port that is not the proxy's, the last two hold a cookie that only
-            // the guard knows.
-            if !(1..=4).contains(&index) {
-                continue;
+            let compared = index.checked_sub(1).and_then(|index| comparisons.get_mut(index));
+            if let Some((both, alone, other)) = compared {
+                let (least, _) = alone.test_run(&case.frame, REPEAT)?;
+                let (other, _) = other.test_run(&case.frame, REPEAT)?;
+                both.ours.extend(case.net.last());
+                both.reference.push(f64::from(other) - f64::from(least));
             }
-            let (least, _) = drop_only.test_run(&case.frame, REPEAT)?;
-            let other = reference.test_run(&case.frame, REPEAT)? - f64::from(least);
-            if comparisons.len() < index {
-                comparisons.push(Comparison::of(case.name));
-            }
-            let both: &mut Comparison = &mut comparisons[index - 1];
-            both.ours.extend(case.net.last());
-            both.reference.push(other);
         }
     }
     println!(
@@ -217,5 +219,5 @@ fn checked(
         median(&mut floor)
     );
     print_table(&mut cases);
-    Ok(comparisons)
+    Ok(comparisons.into_iter().map(|(comparison, ..)| comparison).collect())
 }

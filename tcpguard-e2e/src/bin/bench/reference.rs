@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::Array;
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::Xdp;
 
 use crate::packet::median;
 
@@ -40,15 +40,6 @@ impl Reference {
     pub fn with_fd<T>(&self, work: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
         use std::os::fd::AsFd;
         work(self.program()?.fd()?.as_fd())
-    }
-
-    /// Mean time in ns of `repeat` runs on `frame`.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn test_run(&self, frame: &[u8], repeat: u32) -> Result<f64> {
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        Ok(self.program()?.test_run(options)?.duration.as_nanos() as f64)
     }
 
     fn program(&self) -> Result<&Xdp> {

@@ -39,6 +39,8 @@ pub struct Cookies {
     redeemer: Option<Redeemer>,
     redemptions: BTreeMap<u32, Redemption>,
     lease: SyncookiesLease,
+    /// Whether it has been said that it cannot be given back.
+    told: bool,
     /// The looks that were tried, and did.
     tried: BTreeMap<ListenerKey, SynAckRecord>,
 }
@@ -72,6 +74,7 @@ impl Cookies {
             redeemer: loaded.ok(),
             redemptions: BTreeMap::new(),
             lease,
+            told: false,
             tried: BTreeMap::new(),
         })
     }
@@ -191,14 +194,19 @@ impl Cookies {
         }
     }
 
-    /// Gives back what is borrowed, once no listener's SYNs are answered any more.
+    /// Gives back what is borrowed, once no listener's SYNs are answered any more. What cannot be
+    /// now is tried again with each call.
     pub fn give_back(&mut self) {
-        if self.lease.is_borrowed() {
-            match self.lease.give_back() {
-                Ok(returned) => log::info!("{returned}"),
-                Err(error) => log::error!("{error}; it is tried again"),
-            }
+        if !self.lease.is_held() {
+            return;
         }
+        match self.lease.give_back() {
+            Ok(Returned::Nothing) => {}
+            Ok(returned) => log::info!("{returned}"),
+            Err(error) if self.told => log::debug!("{error}"),
+            Err(error) => log::error!("{error}; it is tried again"),
+        }
+        self.told = self.lease.is_held();
     }
 
     /// Whether what is borrowed is still as it must be; `false`: an administrator has changed it.

@@ -214,3 +214,19 @@ fn a_value_that_is_no_number_is_left_alone() {
     assert!(matches!(host.agent().borrow(), Err(LeaseError::Host(_))));
     assert_eq!((host.value().as_str(), host.file().exists()), ("yes", false));
 }
+
+#[test]
+fn what_cannot_be_given_back_now_is_given_back_later() {
+    let host = Host::with("1");
+    let mut agent = host.agent();
+    agent.borrow().expect("borrowed");
+    // As while /proc/sys is read-only or another mount hides it.
+    let away = host.root.path().join("away");
+    fs::rename(host.sysctl(), &away).expect("moved");
+    assert!(matches!(agent.give_back(), Err(LeaseError::Missing)));
+    assert!(agent.is_borrowed() && host.file().exists(), "still owed");
+    fs::rename(&away, host.sysctl()).expect("moved back");
+    assert_eq!(agent.give_back().expect("given back"), Returned::To(1));
+    assert!(!agent.is_held() && !host.file().exists());
+    assert_eq!(host.value(), "1");
+}
