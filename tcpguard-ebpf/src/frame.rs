@@ -6,7 +6,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES};
+use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES, Window, WindowMut};
 
 /// Keeps LLVM from knowing anything about `value`, so that it cannot leave out or move to another
 /// copy of it the comparison or mask that the verifier has to see.
@@ -42,59 +42,8 @@ impl Buffer {
     }
 
     #[inline(always)]
-    fn u8(&self, at: usize) -> Option<u8> {
-        let from = self.at::<1>(at)?;
-        let value: u64;
-        // SAFETY: `at` checked that the byte lies within the packet. (Loads are written out because
-        // Rust would read unaligned values byte by byte; BPF loads may be unaligned.)
-        unsafe {
-            asm!("{0} = *(u8 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack))
-        };
-        Some(value as u8)
-    }
-
-    #[inline(always)]
-    fn u16(&self, at: usize) -> Option<u16> {
-        let from = self.at::<2>(at)?;
-        let value: u64;
-        // SAFETY: as in `u8`.
-        unsafe {
-            asm!("{0} = *(u16 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack))
-        };
-        Some(u16::from_be(value as u16))
-    }
-
-    #[inline(always)]
-    fn u32(&self, at: usize) -> Option<u32> {
-        let from = self.at::<4>(at)?;
-        let value: u64;
-        // SAFETY: as in `u8`.
-        unsafe {
-            asm!("{0} = *(u32 *)({1} + 0)", out(reg) value, in(reg) from, options(readonly, nostack))
-        };
-        Some(u32::from_be(value as u32))
-    }
-
-    #[inline(always)]
-    fn set_u16(&self, at: usize, value: u16) -> Option<()> {
-        let to = self.at::<2>(at)?;
-        // SAFETY: as in `u8`.
-        unsafe {
-            asm!("*(u16 *)({0} + 0) = {1}", in(reg) to, in(reg) u64::from(value.to_be()),
-                options(nostack))
-        };
-        Some(())
-    }
-
-    #[inline(always)]
-    fn set_u32(&self, at: usize, value: u32) -> Option<()> {
-        let to = self.at::<4>(at)?;
-        // SAFETY: as in `u8`.
-        unsafe {
-            asm!("*(u32 *)({0} + 0) = {1}", in(reg) to, in(reg) u64::from(value.to_be()),
-                options(nostack))
-        };
-        Some(())
+    fn piece<const N: usize>(&self, at: usize) -> Option<Piece<N>> {
+        self.at::<N>(at).map(|from| Piece { from })
     }
 
     #[inline(always)]
@@ -108,21 +57,94 @@ impl Buffer {
     }
 }
 
+/// `N` bytes that lie within the packet.
+pub struct Piece<const N: usize> {
+    from: usize,
+}
+
+impl<const N: usize> Window for Piece<N> {
+    #[inline(always)]
+    fn u8<const AT: usize>(&self) -> u8 {
+        const { assert!(AT < N) };
+        let value: u64;
+        // SAFETY: the byte lies within the packet. (Loads are written out because Rust would read
+        // unaligned values byte by byte; BPF loads may be unaligned.)
+        unsafe {
+            asm!("{0} = *(u8 *)({1} + {2})", out(reg) value, in(reg) self.from, const AT,
+                options(readonly, nostack))
+        };
+        value as u8
+    }
+
+    #[inline(always)]
+    fn u16<const AT: usize>(&self) -> u16 {
+        const { assert!(AT + 2 <= N) };
+        let value: u64;
+        // SAFETY: as in `u8`.
+        unsafe {
+            asm!("{0} = *(u16 *)({1} + {2})", out(reg) value, in(reg) self.from, const AT,
+                options(readonly, nostack))
+        };
+        u16::from_be(value as u16)
+    }
+
+    #[inline(always)]
+    fn u32<const AT: usize>(&self) -> u32 {
+        const { assert!(AT + 4 <= N) };
+        let value: u64;
+        // SAFETY: as in `u8`.
+        unsafe {
+            asm!("{0} = *(u32 *)({1} + {2})", out(reg) value, in(reg) self.from, const AT,
+                options(readonly, nostack))
+        };
+        u32::from_be(value as u32)
+    }
+}
+
+impl<const N: usize> WindowMut for Piece<N> {
+    #[inline(always)]
+    fn set_u16<const AT: usize>(&mut self, value: u16) {
+        const { assert!(AT + 2 <= N) };
+        // SAFETY: as in `u8`.
+        unsafe {
+            asm!("*(u16 *)({0} + {2}) = {1}", in(reg) self.from, in(reg) u64::from(value.to_be()),
+                const AT, options(nostack))
+        };
+    }
+
+    #[inline(always)]
+    fn set_u32<const AT: usize>(&mut self, value: u32) {
+        const { assert!(AT + 4 <= N) };
+        // SAFETY: as in `u8`.
+        unsafe {
+            asm!("*(u32 *)({0} + {2}) = {1}", in(reg) self.from, in(reg) u64::from(value.to_be()),
+                const AT, options(nostack))
+        };
+    }
+}
+
 macro_rules! reads {
     () => {
+        type Window<'a, const N: usize> = Piece<N>;
+
+        #[inline(always)]
+        fn window<const N: usize>(&self, at: usize) -> Option<Piece<N>> {
+            self.buffer.piece(at)
+        }
+
         #[inline(always)]
         fn u8(&self, at: usize) -> Option<u8> {
-            self.buffer.u8(at)
+            self.buffer.piece::<1>(at).map(|piece| piece.u8::<0>())
         }
 
         #[inline(always)]
         fn u16(&self, at: usize) -> Option<u16> {
-            self.buffer.u16(at)
+            self.buffer.piece::<2>(at).map(|piece| piece.u16::<0>())
         }
 
         #[inline(always)]
         fn u32(&self, at: usize) -> Option<u32> {
-            self.buffer.u32(at)
+            self.buffer.piece::<4>(at).map(|piece| piece.u32::<0>())
         }
 
         #[inline(always)]
@@ -161,6 +183,8 @@ impl Frame for XdpFrame {
 }
 
 impl FrameMut for XdpFrame {
+    type WindowMut<'a, const N: usize> = Piece<N>;
+
     #[inline(always)]
     fn length(&self) -> usize {
         // SAFETY: `ctx` is the context that this program was called with.
@@ -168,13 +192,13 @@ impl FrameMut for XdpFrame {
     }
 
     #[inline(always)]
-    fn set_u16(&mut self, at: usize, value: u16) -> Option<()> {
-        self.buffer.set_u16(at, value)
+    fn window_mut<const N: usize>(&mut self, at: usize) -> Option<Piece<N>> {
+        self.buffer.piece(at)
     }
 
     #[inline(always)]
     fn set_u32(&mut self, at: usize, value: u32) -> Option<()> {
-        self.buffer.set_u32(at, value)
+        self.buffer.piece::<4>(at).map(|mut piece| piece.set_u32::<0>(value))
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::{Tables, Work, classify, kernel_cookies, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
-use crate::wire::{self, Frame, FrameMut, Segment, SynAck, flag, option};
+use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag, option};
 
 /// Without an agent for this long, in ns of boot time, no step of the ladder is taken any more: rules
 /// that drop outlive their agent to open no gap at a restart, but steps want somebody who sees to it
@@ -227,18 +227,14 @@ pub(super) const fn is_mixed(segment: &Segment) -> bool {
 /// missing.)
 #[inline(always)]
 pub(super) fn same_way<F: Frame + ?Sized>(frame: &F, record: &SynAckRecord, ifindex: u32) -> bool {
-    // One after the other: what a `None` leaves undefined must not be kept until both are known.
-    let Some(mac) = frame.u32(0) else {
-        return false;
-    };
-    let Some(mac_end) = frame.u16(4) else {
+    let Some(to) = frame.window::<6>(0) else {
         return false;
     };
     let [a, b, c, d, e, f] = record.mac;
     record.is_own()
         && record.ifindex == ifindex
-        && mac == u32::from_be_bytes([a, b, c, d])
-        && mac_end == u16::from_be_bytes([e, f])
+        && to.u32::<0>() == u32::from_be_bytes([a, b, c, d])
+        && to.u16::<4>() == u16::from_be_bytes([e, f])
         && record.vlan == wire::vlan(frame)
 }
 

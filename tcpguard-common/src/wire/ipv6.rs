@@ -2,7 +2,7 @@
 
 use super::frame::MAX_HEADER_BYTES;
 use super::tcp::{PROTOCOL, Packet};
-use super::{Frame, Skip};
+use super::{Frame, Skip, Window};
 use crate::abi::Addr;
 use crate::fastpath::quirk;
 
@@ -20,17 +20,18 @@ const MORE_FRAGMENTS: u16 = 1;
 
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
-    let dst = addr(frame, at + 24).ok_or(Skip::Malformed)?;
-    let src = addr(frame, at + 8).ok_or(Skip::Malformed)?;
-    if frame.u8(at).ok_or(Skip::Malformed)? >> 4 != 6 {
+    let ip = frame.window::<40>(at).ok_or(Skip::Malformed)?;
+    let src = [ip.u32::<8>(), ip.u32::<12>(), ip.u32::<16>(), ip.u32::<20>()];
+    let dst = [ip.u32::<24>(), ip.u32::<28>(), ip.u32::<32>(), ip.u32::<36>()];
+    let (src, dst) = (Addr::from_v6_words(src), Addr::from_v6_words(dst));
+    if ip.u8::<0>() >> 4 != 6 {
         return Err(Skip::Malformed);
     }
-    let end = at + 40 + usize::from(frame.u16(at + 4).ok_or(Skip::Malformed)?);
+    let end = at + 40 + usize::from(ip.u16::<4>());
     if !frame.holds(end) {
         return Err(Skip::Malformed);
     }
-    let ttl = frame.u8(at + 7).ok_or(Skip::Malformed)?;
-    let mut next = frame.u8(at + 6).ok_or(Skip::Malformed)?;
+    let (ttl, mut next) = (ip.u8::<7>(), ip.u8::<6>());
     let mut header = at + 40;
     let mut quirks = quirk::IPV6;
     let mut first_fragment = false;
@@ -91,10 +92,4 @@ fn extension_headers<F: Frame + ?Sized>(
         HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT => Err(Skip::Ipv6Depth),
         _ => Ok(Chain { next, at, first_fragment }),
     }
-}
-
-#[inline(always)]
-fn addr<F: Frame + ?Sized>(frame: &F, at: usize) -> Option<Addr> {
-    let last = frame.u32(at + 12)?;
-    Some(Addr::from_v6_words([frame.u32(at)?, frame.u32(at + 4)?, frame.u32(at + 8)?, last]))
 }

@@ -15,7 +15,7 @@ mod options;
 mod syn_ack;
 mod tcp;
 
-pub use frame::{Frame, FrameMut, MAX_HEADER_BYTES};
+pub use frame::{Frame, FrameMut, MAX_HEADER_BYTES, Window, WindowMut};
 
 pub use ethernet::{MAX_VLAN_TAGS, TAGGED, tagged, vlan};
 pub use ipv6::MAX_EXTENSION_HEADERS;

@@ -1,7 +1,7 @@
 //! TCP options of a SYN, and the fingerprint that they and the headers make.
 
-use super::Frame;
 use super::tcp::{Segment, flag};
+use super::{Frame, Window};
 use crate::fastpath::{Fingerprint, layout, quirk};
 
 /// Options read, padding included; every common stack sends fewer (macOS: 9).
@@ -120,8 +120,9 @@ pub fn syn_options<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> SynOption
     let (mut timestamp, mut echo) = (0, 0);
     if bits & option::TIMESTAMPS != 0 {
         let at = usize::from(segment.options_at) + options.timestamp_at();
-        timestamp = frame.u32(at).unwrap_or(0);
-        echo = frame.u32(at + 4).unwrap_or(0);
+        if let Some(times) = frame.window::<8>(at) {
+            (timestamp, echo) = (times.u32::<0>(), times.u32::<4>());
+        }
     }
     SynOptions { mss: options.mss(), wscale: options.wscale(), timestamp, echo, options: bits }
 }
@@ -165,9 +166,11 @@ pub fn timestamps<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Timestamps
         }
     };
     let at = frame.forget(at as u64) as usize;
-    match (frame.u32(at), frame.u32(at + 4)) {
-        (Some(value), Some(echo)) => Timestamps { present: true, value, echo },
-        _ => Timestamps::default(),
+    match frame.window::<8>(at) {
+        Some(times) => {
+            Timestamps { present: true, value: times.u32::<0>(), echo: times.u32::<4>() }
+        }
+        None => Timestamps::default(),
     }
 }
 
@@ -240,10 +243,11 @@ fn one<F: Frame + ?Sized>(frame: &F, at: usize, start: usize, end: usize) -> Opt
             keep = !TIMESTAMP_AT;
             fields = ((at + 2).wrapping_sub(start) as u64) << 24 & TIMESTAMP_AT
                 | option_bits(option::TIMESTAMPS);
-            if frame.u32(at + 2)? == 0 {
+            let times = frame.window::<8>(at + 2)?;
+            if times.u32::<0>() == 0 {
                 fields |= quirk_bits(quirk::TS_ZERO);
             }
-            if frame.u32(at + 6)? != 0 {
+            if times.u32::<4>() != 0 {
                 fields |= quirk_bits(quirk::TS_ECHO);
             }
             layout::TIMESTAMP

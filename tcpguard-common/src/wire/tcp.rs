@@ -1,6 +1,6 @@
 //! The TCP header.
 
-use super::{Frame, Skip};
+use super::{Frame, Skip, Window};
 use crate::abi::{Addr, FlowKey};
 
 /// IP protocol number of TCP.
@@ -84,8 +84,8 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
     if at + 20 > packet.end {
         return Err(short);
     }
-    let urgent = frame.u16(at + 18).ok_or(short)?;
-    let offset_and_flags = frame.u16(at + 12).ok_or(short)?;
+    let tcp = frame.window::<20>(at).ok_or(short)?;
+    let offset_and_flags = tcp.u16::<12>();
     let header = usize::from(offset_and_flags >> 12) * 4;
     let mut options_end = at + header;
     if header < 20 {
@@ -103,14 +103,14 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
         flow: FlowKey {
             client: packet.src,
             server: packet.dst,
-            client_port: frame.u16(at).ok_or(short)?.to_be_bytes(),
-            server_port: frame.u16(at + 2).ok_or(short)?.to_be_bytes(),
+            client_port: tcp.u16::<0>().to_be_bytes(),
+            server_port: tcp.u16::<2>().to_be_bytes(),
         },
-        seq: frame.u32(at + 4).ok_or(short)?,
-        ack: frame.u32(at + 8).ok_or(short)?,
+        seq: tcp.u32::<4>(),
+        ack: tcp.u32::<8>(),
         flags: offset_and_flags & 0x0fff,
-        window: frame.u16(at + 14).ok_or(short)?,
-        urgent,
+        window: tcp.u16::<14>(),
+        urgent: tcp.u16::<18>(),
         ttl: packet.ttl,
         ip_id: packet.ip_id,
         quirks: packet.quirks,
