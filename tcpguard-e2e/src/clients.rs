@@ -46,7 +46,7 @@ pub enum Home {
 }
 
 /// Addresses of [`Home::Regulars`]: so many that each opens a few connections a second, as clients do.
-pub const REGULARS: u16 = 16;
+pub const REGULARS: u16 = 64;
 
 /// People who want to connect.
 #[derive(Clone, Copy, Debug)]

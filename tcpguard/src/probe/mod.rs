@@ -14,7 +14,6 @@ mod document;
 mod stage;
 mod store;
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,24 +73,6 @@ pub fn run() -> Result<Probe, ProbeError> {
     })?;
     let took_ms = milliseconds(begun.elapsed());
     Ok(Probe { schema: SCHEMA.to_owned(), host, took_ms, backends })
-}
-
-/// The stored result, if there is one for this host as it is now; else a new one, which is stored.
-///
-/// # Errors
-/// As for [`run`].
-pub fn load_or_run(state_dir: &Path) -> Result<Probe, ProbeError> {
-    if let Some(probe) = load(state_dir, &Host::running()?) {
-        return Ok(probe);
-    }
-    let probe = run()?;
-    if let Err(error) = store(state_dir, &probe) {
-        log::warn!(
-            "cannot keep what works on this host in {}: {error}; it is tried again at the next start",
-            state_dir.display()
-        );
-    }
-    Ok(probe)
 }
 
 fn milliseconds(time: Duration) -> u64 {

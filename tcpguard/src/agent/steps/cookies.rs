@@ -63,6 +63,12 @@ impl Cookies {
             Err(error) => log::error!("{error}"),
         }
         let probe = Host::running().ok().and_then(|host| probe::load(state_dir, &host));
+        if probe.is_none() {
+            log::info!(
+                "which SYN cookies work on this host was not tried yet; each listener is tried before \
+                 it is answered for, and the whole host by: tcpguard probe"
+            );
+        }
         let loaded = Redeemer::load(&pins.maps(), false);
         let missing = loaded.as_ref().err().map(ToString::to_string);
         let own = missing.map_or_else(|| tried(&probe, probe::CookieBackend::Own, interfaces), Err);

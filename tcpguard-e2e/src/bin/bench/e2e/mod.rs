@@ -135,7 +135,7 @@ impl Options {
         }
         println!("{}", table::render(&records));
         println!(
-            "new: each from another address; known: from sixteen that had connected before the flood. \
+            "new: each from another address; known: from 64 that had connected before the flood. \
              (≥): lower end of the 95 % interval (Wilson). p50, p99: until the connection is open, \
              failures counted as 4.5 s. × drop: CPU time per packet by that of the perfect drop \
              around the run; a marked run stands between two that differ by more than 10 %."
