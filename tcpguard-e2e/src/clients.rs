@@ -41,7 +41,7 @@ pub enum Home {
     One,
     /// From [`REGULARS`] addresses in turn, as the regular visitors of a service.
     Regulars,
-    /// Each from another address that was never heard of, at most 65,519 in all.
+    /// Each from another address that was never heard of, at most 65,471 in all.
     Strangers,
 }
 
