@@ -57,7 +57,8 @@ impl Buffer {
     }
 }
 
-/// `N` bytes that lie within the packet.
+/// `N` bytes that lie within the packet. [`FrameMut::cut`] ends all pieces; who forgets that is told
+/// by the verifier, which then knows nothing of `from`.
 pub struct Piece<const N: usize> {
     from: usize,
 }

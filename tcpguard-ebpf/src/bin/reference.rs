@@ -2,11 +2,11 @@
 //! are, with the kernel's helpers for cookies and for checksums. No part of the guard.
 //!
 //! It takes the same steps in the same order as the kernel's own example (`xdp_synproxy` of its
-//! selftests), but for the look-up in the connection tracking of netfilter, which would cost more
-//! than all of them. The frame of a SYN or of an ACK is made to hold the longest header; of a SYN for
-//! a port on the list the checksums are verified, the kernel makes the cookie, what the options asked
-//! for goes into the timestamp, and the frame becomes the SYN-ACK. An ACK is checked for a cookie. One
-//! counter for all. Untagged IPv4 without options and IPv6 without extension headers.
+//! selftests), but for the look-up in the connection tracking of netfilter. The frame of a SYN or of
+//! an ACK is made to hold the longest header; of a SYN for a port on the list the checksums are
+//! verified, the kernel makes the cookie, what the options asked for goes into the timestamp, and the
+//! frame becomes the SYN-ACK. An ACK is checked for a cookie. One counter for all. Untagged IPv4
+//! without options and IPv6 without extension headers; what is not TCP passes.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
