@@ -93,13 +93,13 @@ pub struct ExemptEntry {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flow {
-    /// Boot time in ns of the first SYN.
+    /// Boot time in ns of the first SYN of the attempt, whatever its sequence number was.
     pub syn_ns: u64,
     /// Boot time in ns of the first SYN-ACK, 0 before it.
     pub syn_ack_ns: u64,
     /// Boot time in ns at which the handshake completed or was reset, 0 before.
     pub done_ns: u64,
-    /// Sequence number of the SYN, host byte order.
+    /// Sequence number of the latest SYN, host byte order.
     pub syn_seq: u32,
     /// Sequence number of the SYN-ACK, host byte order; the third ACK acknowledges this + 1.
     pub isn: u32,

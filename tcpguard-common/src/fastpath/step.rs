@@ -176,6 +176,13 @@ pub fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
     ladder::budget(tables, work)
 }
 
+/// SYNs for the same addresses and ports are one attempt for this long after the first, in ns,
+/// whatever their sequence numbers. One source has 65,536 ports: beyond 20,000 SYNs a second it comes
+/// back to each before this time is over, and if every new number began a new attempt, none would get
+/// old enough for anybody to notice that its SYN is not repeated. A stack that does repeat it keeps
+/// the number, and has done so twice by then (after 1 and 3 s: RFC 6298, 2.1 and 5.5).
+const ATTEMPT_NS: u64 = 3_000_000_000;
+
 /// Records a SYN of the sample among the flows, and counts its source.
 #[inline(always)]
 pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) {
@@ -185,24 +192,27 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
     }
     count_syn_source(config, tables, work, shift);
     let listener = &work.listener;
-    if let Some(flow) = tables.flow(&work.segment.flow)
-        && flow.syn_seq == work.segment.seq
-        && flow.done_ns == 0
-    {
-        let weight = weight(config, flow.sample_shift);
-        flow.syn_retransmits = flow.syn_retransmits.saturating_add(1);
-        if flow.state == FlowState::Dropped as u8 && !dropped {
-            flow.state = FlowState::Syn as u8;
-            // From now on it is one of those that were let in, recorded before or not.
-            flow.sample_shift = shift;
+    let mut since = work.now;
+    if let Some(flow) = tables.flow(&work.segment.flow) {
+        if flow.syn_seq == work.segment.seq && flow.done_ns == 0 {
+            let weight = weight(config, flow.sample_shift);
+            flow.syn_retransmits = flow.syn_retransmits.saturating_add(1);
+            if flow.state == FlowState::Dropped as u8 && !dropped {
+                flow.state = FlowState::Syn as u8;
+                // From now on it is one of those that were let in, recorded before or not.
+                flow.sample_shift = shift;
+            }
+            answered(flow, work);
+            count(tables, listener.id, |counters| counters.syn_retransmit += weight);
+            return;
         }
-        answered(flow, work);
-        count(tables, listener.id, |counters| counters.syn_retransmit += weight);
-        return;
+        if is_same_attempt(flow, work) {
+            since = flow.syn_ns;
+        }
     }
     let state = if dropped { FlowState::Dropped } else { FlowState::Syn };
     let mut flow = Flow {
-        syn_ns: work.now,
+        syn_ns: since,
         syn_seq: work.segment.seq,
         listener: listener.id,
         state: state as u8,
@@ -212,6 +222,14 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
     };
     answered(&mut flow, work);
     tables.insert_flow(&work.segment.flow, &flow);
+}
+
+/// Whether a SYN with another sequence number than the recorded one goes on with that attempt.
+#[inline(always)]
+const fn is_same_attempt(flow: &Flow, work: &Work) -> bool {
+    flow.listener == work.listener.id
+        && flow.state != FlowState::Completed as u8
+        && work.now.saturating_sub(flow.syn_ns) < ATTEMPT_NS
 }
 
 /// A flow whose SYN was answered with a cookie goes on as if the stack had answered: its third

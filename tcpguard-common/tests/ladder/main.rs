@@ -499,3 +499,27 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     assert_eq!(host.ingress(&ack), Reason::HandshakeAck);
     assert_eq!(flow(&host).state, FlowState::Completed as u8);
 }
+
+/// A source that has come round its ports after a tenth of a second.
+#[test]
+fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_last() {
+    let mut host = host(ANSWER);
+    let client = v4(198, 51, 100, 7);
+    let flow = |host: &Model| host.flows.iter().map(|(_, flow)| *flow).next().unwrap();
+    for number in 0..30 {
+        host.now_ns = START + u64::from(number) * S / 10;
+        send(&mut host, client, number);
+        assert_eq!((flow(&host).syn_ns, flow(&host).syn_seq), (START, number));
+        assert_eq!(flow(&host).syn_retransmits, 0, "none of them is a repetition");
+    }
+    host.now_ns = START + 3 * S;
+    send(&mut host, client, 30);
+    assert_eq!(flow(&host).syn_ns, host.now_ns, "by then it would have been repeated twice");
+    // What completed is over.
+    let mut packet = Packet(syn(client, 31));
+    assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
+    assert_eq!(host.ingress(&third_ack(client, 31, &packet.0)), Reason::HandshakeAck);
+    host.now_ns += S;
+    send(&mut host, client, 32);
+    assert_eq!(flow(&host).syn_ns, host.now_ns);
+}

@@ -2,6 +2,7 @@
 
 mod connections;
 mod cookies;
+mod handshakes;
 mod ladder;
 mod strays;
 mod traffic;
@@ -360,56 +361,6 @@ fn who_tries_closed_ports_is_noted_by_port_and_address() {
     assert_eq!(cells.len(), 1);
     assert_eq!((cells[0].syns, cells[0].servers, cells[0].port), (29, 1, 29));
     assert!((22..=37).contains(&cells[0].ports), "{:?}", cells[0]);
-}
-
-/// TCP Fast Open: of the data in the SYN all, some or none may have been taken.
-#[test]
-fn a_handshake_whose_syn_carries_data_completes_by_what_was_taken_of_it() {
-    for (taken, completes) in [(101, 1), (51, 1), (1, 1), (0, 0)] {
-        let mut pair = Pair::new(Mode::Enforce, 0, false);
-        let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
-        let mut syn = Segment::new(client, server, flags::SYN);
-        (syn.seq, syn.payload) = (7, vec![1; 100]);
-        pair.ingress(&syn.to_frame());
-        let mut answer = Segment::new(server, client, flags::SYN | flags::ACK);
-        (answer.seq, answer.ack) = (77, 7 + taken);
-        pair.egress(&answer.to_frame());
-        let mut ack = Segment::new(client, server, flags::ACK);
-        (ack.seq, ack.ack) = (7 + taken, 78);
-        pair.ingress(&ack.to_frame());
-        pair.assert_same_state();
-        let counters = pair.model.listener_counters.values();
-        let acknowledged: u64 = counters.map(|counters| counters.acknowledged).sum();
-        assert_eq!(acknowledged, completes, "{taken}");
-    }
-}
-
-#[test]
-fn a_syn_ack_repeated_after_the_third_ack_says_that_the_stack_ignored_it() {
-    let mut pair = Pair::new(Mode::Enforce, 0, false);
-    let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
-    pair.complete_handshake(client, server);
-    let mut repeated = Segment::new(server, client, flags::SYN | flags::ACK);
-    (repeated.seq, repeated.ack) = (77, 1);
-    pair.egress(&repeated.to_frame());
-    pair.assert_same_state();
-    assert_eq!(pair.model.listener_counters[&0].ack_ignored, 1);
-}
-
-#[test]
-fn where_only_one_direction_is_seen_a_third_ack_is_told_by_its_number_and_validates_nobody() {
-    let mut pair = Pair::new(Mode::Enforce, 0, false);
-    pair.model.config.one_sided = 1;
-    pair.dataplane.set_config(&pair.model.config).unwrap();
-    let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
-    pair.ingress(&Segment::new(client, server, flags::SYN).to_frame());
-    let mut ack = Segment::new(client, server, flags::ACK);
-    (ack.seq, ack.ack) = (1, 4711);
-    pair.ingress(&ack.to_frame());
-    pair.assert_same_state();
-    assert_eq!(pair.reasons.get(&Reason::HandshakeAck), Some(&1));
-    assert_eq!(pair.model.listener_counters[&0].acknowledged, 1);
-    assert_eq!(pair.model.clients.len(), 0);
 }
 
 #[test]

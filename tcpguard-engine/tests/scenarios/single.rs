@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, Matcher, Mode};
+use tcpguard_engine::{IncidentClass, Matcher, Mode, Step};
 
 use crate::sim::*;
 
@@ -63,6 +63,26 @@ fn a_source_that_sends_what_clients_send_is_blocked_once_its_syns_prove_not_to_b
     lab.run_until(30.0);
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
     assert!((11.5..13.0).contains(&lab.installed[0].0), "{}", lab.story());
+}
+
+/// 65,536 ports last for a fifth of a second. Where the address is somebody's, that host resets what
+/// it is answered, so that nothing is left to be judged by its age.
+#[test]
+fn a_source_that_has_run_out_of_ports_does_not_pass_for_one_that_is_too_young_to_judge() {
+    for resets in [false, true] {
+        let flood = Flood::random(300_000.0, 10.0..14.0);
+        let sources = Sources::One(ATTACKER);
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients::steady(50.0))
+            .flood(Flood { shape: Shape::FarLinux, sources, resets, ..flood })
+            .protect("198.51.100.0/24", "default gateway");
+        lab.run_until(13.0);
+        assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
+        assert!(lab.times("attack_started")[0] - 10.0 <= 2.25, "{}", lab.story());
+        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "it may not be banned: {}", lab.story());
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub type Key = u64;
 
 /// Sampled flows remembered, as in the kernel.
 const MAX_FLOWS: usize = 65_536;
+/// Within this time a SYN for the same addresses and ports goes on with their attempt.
+const ATTEMPT: Duration = Duration::from_secs(3);
 /// SYN-ACKs are repeated so many seconds after the first; after the last wait the entry ends.
 const REPEATS: [u64; 5] = [1, 3, 7, 15, 31];
 const LIFE: Duration = Duration::from_secs(63);
@@ -47,7 +49,10 @@ impl Default for Server {
 /// One SYN.
 #[derive(Clone, Copy, Debug)]
 pub struct Syn {
+    /// Addresses and ports.
     pub key: Key,
+    /// Sequence number: of a client's SYN as good as its key.
+    pub seq: u64,
     pub to: usize,
     pub client: IpAddr,
     pub print: Fingerprint,
@@ -105,9 +110,11 @@ pub struct Kernel {
     sockets: Vec<Socket>,
     tcp_ext: TcpExt,
     flows: BTreeMap<Key, Flow>,
+    seqs: BTreeMap<Key, u64>,
     oldest: VecDeque<Key>,
     rules: BTreeMap<RuleId, InKernel>,
-    dropped: BTreeMap<Key, Timestamp>,
+    /// By sequence number.
+    dropped: BTreeMap<u64, Timestamp>,
     clients: BTreeMap<IpAddr, Timestamp>,
     pace: Pace,
 }
@@ -129,6 +136,7 @@ impl Default for Kernel {
             sockets: Vec::new(),
             tcp_ext: TcpExt::default(),
             flows: BTreeMap::new(),
+            seqs: BTreeMap::new(),
             oldest: VecDeque::new(),
             rules: BTreeMap::new(),
             dropped: BTreeMap::new(),
@@ -295,7 +303,7 @@ impl Kernel {
         let now = self.now;
         let socket = &mut self.sockets[syn.to];
         if socket.steps.contains_key(&Step::Overload) {
-            let before = self.dropped.insert(syn.key, now).map(|before| now.since(before));
+            let before = self.dropped.insert(syn.seq, now).map(|before| now.since(before));
             if before.is_none_or(|age| age < Duration::from_millis(800)) {
                 socket.counters.limited += 1;
                 return true;
@@ -346,7 +354,7 @@ impl Kernel {
         }
         let by_signature = matches!(rule.rule.matcher, Matcher::Signature { .. });
         if by_signature {
-            let before = self.dropped.insert(syn.key, now).map(|before| now.since(before));
+            let before = self.dropped.insert(syn.seq, now).map(|before| now.since(before));
             let window = Duration::from_millis(800)..=Duration::from_millis(3500);
             if before.is_some_and(|age| window.contains(&age)) {
                 rule.returned += 1;
@@ -367,7 +375,13 @@ impl Kernel {
             return;
         }
         let weight = 1 << shift;
-        if let Some(flow) = self.flows.get_mut(&syn.key).filter(|flow| flow.done_at.is_none()) {
+        let seq = self.seqs.insert(syn.key, syn.seq);
+        let before = self.flows.get_mut(&syn.key);
+        let since = before.as_ref().map(|flow| flow.syn_at);
+        let is_over = before.as_ref().is_none_or(|flow| flow.state == FlowState::Completed);
+        if seq == Some(syn.seq)
+            && let Some(flow) = before.filter(|flow| flow.done_at.is_none())
+        {
             flow.syn_retransmits += 1;
             self.sockets[syn.to].counters.syn_retransmit += weight.max(u64::from(flow.weight));
             if flow.state == FlowState::Dropped && passed {
@@ -375,12 +389,13 @@ impl Kernel {
             }
             return;
         }
+        let since = since.filter(|at| !is_over && self.now.since(*at) < ATTEMPT);
         let flow = Flow {
             listener: ListenerId(syn.to as u32),
             client: syn.client,
             client_port: syn.key as u16,
             server: [203, 0, 113, 10].into(),
-            syn_at: self.now,
+            syn_at: since.unwrap_or(self.now),
             syn_ack_at: None,
             done_at: None,
             state: if passed { FlowState::Syn } else { FlowState::Dropped },
@@ -388,12 +403,14 @@ impl Kernel {
             weight: weight as u32,
             fingerprint: syn.print,
         };
-        self.flows.insert(syn.key, flow);
-        self.oldest.push_back(syn.key);
+        if self.flows.insert(syn.key, flow).is_none() {
+            self.oldest.push_back(syn.key);
+        }
         if self.oldest.len() > MAX_FLOWS
             && let Some(key) = self.oldest.pop_front()
         {
             self.flows.remove(&key);
+            self.seqs.remove(&key);
         }
     }
 

@@ -11,7 +11,7 @@ use tcpguard_engine::{
 };
 
 use super::kernel::{HalfOpen, Kernel, Key, Server, Syn};
-use super::traffic::{Clients, Flood, Random, Shape};
+use super::traffic::{Clients, Flood, Random, Shape, Sources};
 use super::{POLL, at, seconds};
 
 /// Traffic is played in steps of this length.
@@ -210,10 +210,15 @@ impl Lab {
 
     fn strike(&mut self, t: f64, index: usize) {
         let flood = self.floods[index].clone();
-        let key = self.key();
+        let seq = self.key();
+        let key = match flood.sources {
+            // It has no more ports than these.
+            Sources::One(_) => (1 << 48) + ((index as u64) << 16) + (seq & 0xffff),
+            _ => seq,
+        };
         let client = flood.sources.draw(&mut self.random);
         let print = flood.shape.draw(&mut self.random);
-        let answered = self.kernel.syn(Syn { key, to: flood.to, client, print });
+        let answered = self.kernel.syn(Syn { key, seq, to: flood.to, client, print });
         if flood.resets && answered {
             self.schedule(t + 0.01, Event::Reset(flood.to, key));
         }
@@ -235,6 +240,7 @@ impl Lab {
                 let Some(&print) = self.prints.get(&client.key) else { return };
                 let answered = self.kernel.syn(Syn {
                     key: client.key,
+                    seq: client.key,
                     to: client.to,
                     client: client.client,
                     print,

@@ -171,6 +171,8 @@ pub enum Shape {
     FarBare,
     /// As Linux sends it, 8 hops away.
     Linux,
+    /// As Linux sends it, from various distances.
+    FarLinux,
     /// As clients of several systems at various distances.
     Mix,
 }
@@ -218,6 +220,7 @@ impl Shape {
             Self::RandomTtl => Fingerprint { ttl: 33 + random.below(223) as u8, ..bare },
             Self::FarBare => Fingerprint { ttl: 40 + random.below(20) as u8, ..bare },
             Self::Linux => linux,
+            Self::FarLinux => Fingerprint { ttl: 40 + random.below(20) as u8, ..linux },
             Self::Mix => {
                 let hops = 5 + random.below(20) as u8;
                 match random.below(10) {
