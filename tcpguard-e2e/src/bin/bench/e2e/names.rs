@@ -127,14 +127,20 @@ impl Names {
         sleep(2 * SECOND);
         let flood = self.rate.applied_to(flood).start(lab)?;
         sleep(settle);
-        let from = boot_ns();
+        let (from, missed) = (boot_ns(), lab.lost()?);
         let load = stage.watch(window)?;
+        let missed = lab.lost()? - missed;
         let to = boot_ns();
         let status = guard.status()?;
         sleep(PATIENCE);
         flood.stop()?;
         let broken: Vec<_> = streams.into_iter().filter_map(|s| s.finish().err()).collect();
-        println!("  {}; {:.0} packets/s taken", status.state(), load.rate());
+        println!(
+            "  {}; {:.0} packets/s taken, {:.3} % lost before them",
+            status.state(),
+            load.rate(),
+            100.0 * missed as f64 / (load.cost.packets + missed) as f64,
+        );
         let others = strangers.finish()?.begun(from, to);
         let known = regulars.finish()?.begun(from, to);
         println!("  new connections from the known client's address: {}", known.summary());
