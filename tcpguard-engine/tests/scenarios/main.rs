@@ -13,6 +13,7 @@ mod operator;
 mod release;
 mod restart;
 mod returning;
-mod sim;
 mod single;
 mod slow;
+
+use tcpguard_sim as sim;

@@ -1,0 +1,3 @@
+//! The evaluation of the detector as one command.
+
+fn main() {}
