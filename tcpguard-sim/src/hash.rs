@@ -9,7 +9,7 @@ use crate::random::mix;
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
 
 /// Spreads the bits of what is written.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Mixer(u64);
 
 impl Hasher for Mixer {
