@@ -110,7 +110,7 @@ fn fights(plan: &Plan) -> Vec<Fight> {
     fights.extend([
         Fight { name: "random, 10 s pauses".to_owned(), ..Fight::new(attacks::LONG_PAUSES, 1e4) },
         Fight {
-            name: "one behind a carrier's address".to_owned(),
+            name: "one behind carrier NAT".to_owned(),
             shared: true,
             ..Fight::new(bad_host, 1e3)
         },
@@ -131,7 +131,7 @@ pub fn floods(plan: &Plan) -> Block {
          that had completed a handshake before; \"served\" is the share of the clients that were \
          connected within a second, who take part in the natural loss of 1.5 %. All three are over all \
          runs, seeds {}. \"Release\" is the time (s) from the last SYN to the end of the incident, median \
-         and longest; \"incidents\" the most that one flood made: more than one is a flap. Floods last \
+         and longest; \"floods\" the most incidents that one flood made: more than one is a flap. Floods last \
          60 s, pulses (0.5 s) 300 s, 1 M/s 15 s.",
         plan.seeds_in_words()
     );
@@ -143,7 +143,7 @@ pub fn floods(plan: &Plan) -> Block {
         "served",
         "release",
         "longest",
-        "incidents",
+        "floods",
         "rules",
         "steps",
     ];

@@ -172,25 +172,22 @@ fn checked(cast: &Cast) -> Scene {
 /// An application that stops accepting once an hour for ten seconds to a minute.
 fn stalling(cast: &Cast, until: f64) -> Scene {
     let lab = cast.small_host(Mode::Observe, BACKLOG);
-    let stalls = moments(until, 10.0..60.0, &mut cast.random(2)).collect();
+    let stalls = moments(until, 10.0..60.0, &mut cast.random(2));
     Scene { lab: lab.clients(cast.clients(100.0)), stalls }
 }
 
 /// Once in [`EVERY`] after the warm-up a time of a length within `lasting`, s, which ends, with the time
 /// to recover, before `until`.
-fn moments(
-    until: f64,
-    lasting: Range<f64>,
-    random: &mut Random,
-) -> impl Iterator<Item = Range<f64>> {
+fn moments(until: f64, lasting: Range<f64>, random: &mut Random) -> Vec<Range<f64>> {
     let hours = ((until - WARM_UP) / EVERY).ceil().max(1.0) as u32;
     let window = ((until - WARM_UP) / f64::from(hours)).min(EVERY);
-    (0..hours).map(move |hour| {
+    let mut moment = |hour: u32| {
         let length = lasting.start + (lasting.end - lasting.start) * random.share();
         let slack = (window - length - 120.0).max(0.0);
         let from = WARM_UP + f64::from(hour) * window + slack * random.share();
         from..from + length
-    })
+    };
+    (0..hours).map(&mut moment).collect()
 }
 
 #[cfg(test)]
@@ -199,8 +196,7 @@ mod tests {
 
     #[test]
     fn trouble_comes_once_an_hour_and_is_over_before_the_next() {
-        let times: Vec<_> =
-            moments(WARM_UP + 4.0 * EVERY, 10.0..120.0, &mut Random::new(1)).collect();
+        let times: Vec<_> = moments(WARM_UP + 4.0 * EVERY, 10.0..120.0, &mut Random::new(1));
         assert_eq!(times.len(), 4);
         assert!(times.iter().all(|time| (10.0..=120.0).contains(&(time.end - time.start))));
         assert!(times.windows(2).all(|two| two[0].end + 60.0 < two[1].start), "{times:?}");
@@ -209,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_short_run_has_its_trouble_too() {
-        let times: Vec<_> = moments(WARM_UP + 300.0, 10.0..120.0, &mut Random::new(1)).collect();
+        let times = moments(WARM_UP + 300.0, 10.0..120.0, &mut Random::new(1));
         assert_eq!(times.len(), 1);
         assert!(times[0].end <= WARM_UP + 240.0, "{times:?}");
     }

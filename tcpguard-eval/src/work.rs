@@ -3,10 +3,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 /// Does `work` for each item, and gives the results in the order of the items. Says on standard error
 /// how far it is.
 pub fn spread<T: Sync, R: Send>(what: &str, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let begun = Instant::now();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -24,7 +26,7 @@ pub fn spread<T: Sync, R: Send>(what: &str, items: &[T], work: impl Fn(&T) -> R 
             });
         }
     });
-    eprintln!();
+    eprintln!("in {:.0} s", begun.elapsed().as_secs_f64());
     let mut done = done.into_inner().expect("no worker panicked");
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
