@@ -208,13 +208,16 @@ impl Verdict {
     }
 }
 
+/// Heading of the table of targets.
+pub const TITLE: &str = "Targets";
+
 /// The table of targets, from what all blocks found.
 pub fn summary(blocks: &[Block]) -> Block {
     let note = "The worst row decides; `rows` says how many of them meet the target. \"Not shown\": the \
                 value is within the limit, but the time simulated is too short to exclude, at 95 %, \
                 that the true one is not.";
     let columns = ["target", "limit", "worst row", "where", "rows", "verdict"];
-    let mut summary = Block::new("Targets", note, &columns);
+    let mut summary = Block::new(TITLE, note, &columns);
     for target in Target::ALL {
         let findings: Vec<&Finding> = blocks
             .iter()

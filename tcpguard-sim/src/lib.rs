@@ -1,13 +1,28 @@
 //! A small host for the engine to guard: listeners with SYN queues, clients that retransmit, floods,
-//! and rules that take effect. Time is an argument here too: a five-minute flood takes seconds.
+//! and rules that take effect. Time is an argument here too: a five-minute flood takes seconds, a
+//! calm day a few more.
+//!
+//! The same seed gives the same traffic, and the same alerts, on every machine.
 
+mod arrivals;
+mod calendar;
+mod hash;
 mod kernel;
 mod lab;
+mod looks;
+mod population;
+mod random;
+mod ticks;
 mod traffic;
 
-pub use kernel::Server;
-pub use lab::Lab;
-pub use traffic::{Clients, Flood, Outage, Random, Shape, Sources};
+pub use arrivals::Arrivals;
+pub use kernel::{Kernel, Server};
+pub use lab::{Lab, Tally, Told};
+pub use looks::Shape;
+pub use population::{Client, Population};
+pub use random::Random;
+pub use ticks::Tick;
+pub use traffic::{Broken, Clients, Flood, HealthChecks, Natural, Outage, Probe, Sources, Whom};
 
 use std::time::Duration;
 

@@ -2,60 +2,47 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::sync::Arc;
 
-use tcpguard_common::fastpath::{Fingerprint, layout, quirk};
+use tcpguard_common::fastpath::Fingerprint;
 
-/// SplitMix64: the same numbers again for the same seed.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.bits() % limit
-    }
-
-    /// Between 0 and 1.
-    pub fn share(&mut self) -> f64 {
-        self.bits() as f64 / u64::MAX as f64
-    }
-}
+use crate::arrivals::Arrivals;
+use crate::looks::Shape;
+use crate::population::Population;
+use crate::random::Random;
 
 /// Real clients: they connect, answer, and try again at 1, 3 and 7 s.
 #[derive(Clone, Debug)]
 pub struct Clients {
+    /// At which listener.
     pub to: usize,
+    /// When the first come, s.
     pub from: f64,
+    /// When the last come, s.
     pub until: f64,
     /// Connects per second.
     pub rate: f64,
-    /// Round-trip time, s.
+    /// How they are spread over time.
+    pub arrivals: Arrivals,
+    /// Round-trip time, s; of a population each client has its own. At most 4 s.
     pub rtt: Range<f64>,
     /// Share of clients that vanish after their SYN.
     pub lost: f64,
+    /// What goes wrong with them at the best of times, beside `lost`.
+    pub natural: Natural,
     /// All from this address (carrier NAT) rather than from their own.
     pub behind: Option<IpAddr>,
-    /// How they look; by default a mix of systems at various distances.
+    /// How they look; by default as the population does, or without one a mix of systems at various
+    /// distances.
     pub shape: Option<Shape>,
+    /// A time in which their path is broken.
     pub outage: Option<Outage>,
-}
-
-/// A time in which a share of the clients gets no answer.
-#[derive(Clone, Debug)]
-pub struct Outage {
-    pub from: f64,
-    pub until: f64,
-    pub share: f64,
+    /// Whom they are drawn from, each as likely as the other; by default they are 20,000 customers
+    /// of one network who look different every time.
+    pub population: Option<Arc<Population>>,
+    /// How long half of their connections last, s (log-normal, sigma 1, at most an hour); each ends
+    /// with a FIN of the client. By default no end is seen.
+    pub life: Option<f64>,
 }
 
 impl Clients {
@@ -66,26 +53,124 @@ impl Clients {
             from: 0.0,
             until: f64::INFINITY,
             rate,
+            arrivals: Arrivals::Even,
             rtt: 0.01..0.06,
             lost: 0.0,
+            natural: Natural::default(),
             behind: None,
             shape: None,
             outage: None,
+            population: None,
+            life: None,
         }
     }
+}
+
+/// Shares of connection attempts that go wrong without anybody's fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Natural {
+    /// The client is gone before it is answered.
+    pub vanish: f64,
+    /// The client resets the handshake when it is answered.
+    pub reset: f64,
+    /// One of the three packets of the handshake is lost and sent again, a second later at the
+    /// earliest.
+    pub loss: f64,
+}
+
+impl Natural {
+    /// 0.5 % each.
+    pub fn usual() -> Self {
+        Self { vanish: 0.005, reset: 0.005, loss: 0.005 }
+    }
+}
+
+/// A time in which the path to some of the clients is broken.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// s.
+    pub from: f64,
+    /// s.
+    pub until: f64,
+    /// Share of the clients that it hits.
+    pub share: f64,
+    /// Which clients.
+    pub whom: Whom,
+    /// What does not arrive.
+    pub what: Broken,
+}
+
+impl Outage {
+    /// SYN-ACKs to this share of the clients are lost.
+    pub fn of(time: Range<f64>, share: f64) -> Self {
+        Self { from: time.start, until: time.end, share, whom: Whom::Clients, what: Broken::SynAck }
+    }
+}
+
+/// Whom an [`Outage`] hits. Providers are those of the clients' population.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Whom {
+    /// Clients here and there: always the same of a population, else by attempt.
+    Clients,
+    /// All clients of some providers, about the share of the outage.
+    Isps,
+    /// All clients of this provider, whatever the share; 0 is the largest.
+    Isp(usize),
+}
+
+/// Which packets of handshakes an [`Outage`] loses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Broken {
+    /// The clients' SYNs: the host sees nothing.
+    Syn,
+    /// The host's answers.
+    SynAck,
+    /// The clients' ACKs: they believe that they are connected.
+    Ack,
+}
+
+/// Something that looks again and again whether a listener answers.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthChecks {
+    /// At which listener.
+    pub to: usize,
+    /// Checks per second, evenly.
+    pub rate: f64,
+    /// From this many addresses, 192.0.2.1 and so on.
+    pub sources: u32,
+    /// How they end.
+    pub kind: Probe,
+}
+
+/// What a health check does when it is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Probe {
+    /// Resets the handshake.
+    Reset,
+    /// Nothing.
+    Vanish,
+    /// Completes the handshake and closes the connection.
+    Fin,
 }
 
 /// SYNs that are never meant to complete.
 #[derive(Clone, Debug)]
 pub struct Flood {
+    /// At which listener.
     pub to: usize,
+    /// s.
     pub from: f64,
+    /// s.
     pub until: f64,
     /// SYNs per second while it is on.
     pub rate: f64,
+    /// Grows to that rate for so long, s.
+    pub ramp: Option<f64>,
     /// Times on and off, s.
     pub pulses: Option<(f64, f64)>,
+    /// Where the SYNs claim to come from.
     pub sources: Sources,
+    /// What they look like.
     pub shape: Shape,
     /// The flooder's own kernel resets the answers.
     pub resets: bool,
@@ -99,6 +184,7 @@ impl Flood {
             from: time.start,
             until: time.end,
             rate,
+            ramp: None,
             pulses: None,
             sources: Sources::Random,
             shape: Shape::Bare,
@@ -110,6 +196,31 @@ impl Flood {
     pub fn is_on(&self, t: f64) -> bool {
         let on = self.pulses.is_none_or(|(on, off)| (t - self.from).rem_euclid(on + off) < on);
         t >= self.from && t < self.until && on
+    }
+
+    /// SYNs a second at `t`.
+    pub fn rate_at(&self, t: f64) -> f64 {
+        if !self.is_on(t) {
+            return 0.0;
+        }
+        let grown = self.ramp.map_or(1.0, |ramp| ((t - self.from) / ramp).min(1.0));
+        self.rate * grown
+    }
+
+    /// One SYN of it: from where, and how it looks.
+    pub(crate) fn draw(
+        &self,
+        random: &mut Random,
+        population: Option<&Population>,
+    ) -> (IpAddr, Fingerprint) {
+        let Sources::Bots(count) = self.sources else {
+            let addr = self.sources.draw(random, population);
+            return (addr, self.shape.draw(random, population));
+        };
+        let mut bot = Random::new(random.below(count));
+        let addr = unicast(bot.bits());
+        let look = self.shape.draw(&mut bot, population);
+        (addr, Fingerprint { ip_id: random.bits() as u16, ..look })
     }
 }
 
@@ -126,16 +237,17 @@ pub enum Sources {
     Within64,
     /// Some of this many addresses, scattered.
     Pool(u64),
+    /// This many hosts, scattered, each of which looks the same and is at the same distance every
+    /// time.
+    Bots(u64),
     /// Any address of this many /24 networks.
     Networks(u64),
+    /// The addresses of the population's clients.
+    Clients,
 }
 
 impl Sources {
-    pub fn draw(self, random: &mut Random) -> IpAddr {
-        let unicast = |bits: u64| {
-            let first = 1 + (bits >> 24) % 223;
-            Ipv4Addr::from_bits((first as u32) << 24 | bits as u32 & 0x00ff_ffff).into()
-        };
+    fn draw(self, random: &mut Random, population: Option<&Population>) -> IpAddr {
         match self {
             Self::Random => unicast(random.bits()),
             Self::RandomV6 => {
@@ -151,92 +263,16 @@ impl Sources {
                 let network = 0xc612_0000 + ((random.below(count) as u32) << 8);
                 Ipv4Addr::from_bits(network | random.below(256) as u32).into()
             }
-            Self::Pool(size) => unicast(Random::new(random.below(size)).bits()),
-        }
-    }
-}
-
-/// What SYNs look like.
-#[derive(Clone, Copy, Debug)]
-pub enum Shape {
-    /// No options, window 512, TTL 244.
-    Bare,
-    /// No options, window 0, TTL 242 or 244, ECE and CWR set: a real flood did.
-    BareEcn,
-    /// An MSS option; MSS and window drawn.
-    RandomWindowMss,
-    /// No options; TTL drawn.
-    RandomTtl,
-    /// As clients of several systems look, from various distances, but without a single option.
-    FarBare,
-    /// As Linux sends it, 8 hops away.
-    Linux,
-    /// As Linux sends it, from various distances.
-    FarLinux,
-    /// As clients of several systems at various distances.
-    Mix,
-}
-
-const LINUX: u64 = layout::MSS
-    | layout::SACK_OK << 4
-    | layout::TIMESTAMP << 8
-    | layout::NOP << 12
-    | layout::WSCALE << 16;
-const WINDOWS: u64 = layout::MSS
-    | layout::NOP << 4
-    | layout::WSCALE << 8
-    | layout::NOP << 12
-    | layout::NOP << 16
-    | layout::SACK_OK << 20;
-
-impl Shape {
-    pub fn draw(self, random: &mut Random) -> Fingerprint {
-        let ip_id = random.bits() as u16;
-        let bare = Fingerprint { window: 512, ttl: 244, ip_id, wscale: 255, ..Default::default() };
-        let linux = Fingerprint {
-            options: LINUX,
-            mss: 1460,
-            window: 64240,
-            ip_id,
-            quirks: quirk::DF,
-            wscale: 7,
-            ttl: 56,
-            ..Default::default()
-        };
-        match self {
-            Self::Bare => bare,
-            Self::BareEcn => Fingerprint {
-                window: 0,
-                ttl: 242 + 2 * (random.bits() & 1) as u8,
-                quirks: quirk::ECN,
-                ..bare
-            },
-            Self::RandomWindowMss => Fingerprint {
-                options: layout::MSS,
-                mss: 500 + random.below(961) as u16,
-                window: random.bits() as u16,
-                ..bare
-            },
-            Self::RandomTtl => Fingerprint { ttl: 33 + random.below(223) as u8, ..bare },
-            Self::FarBare => Fingerprint { ttl: 40 + random.below(20) as u8, ..bare },
-            Self::Linux => linux,
-            Self::FarLinux => Fingerprint { ttl: 40 + random.below(20) as u8, ..linux },
-            Self::Mix => {
-                let hops = 5 + random.below(20) as u8;
-                match random.below(10) {
-                    0..6 => Fingerprint { ttl: 64 - hops, ..linux },
-                    6..9 => Fingerprint {
-                        options: WINDOWS,
-                        window: 65535,
-                        wscale: 8,
-                        ttl: 128 - hops,
-                        ..linux
-                    },
-                    _ => {
-                        Fingerprint { mss: 1400, window: 65535, wscale: 6, ttl: 64 - hops, ..linux }
-                    }
-                }
+            Self::Pool(size) | Self::Bots(size) => unicast(Random::new(random.below(size)).bits()),
+            Self::Clients => {
+                let population = population.expect("clients' addresses are a population's");
+                population.draw(random).1.addr
             }
         }
     }
+}
+
+fn unicast(bits: u64) -> IpAddr {
+    let first = 1 + (bits >> 24) % 223;
+    Ipv4Addr::from_bits((first as u32) << 24 | bits as u32 & 0x00ff_ffff).into()
 }

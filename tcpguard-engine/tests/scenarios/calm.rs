@@ -140,7 +140,7 @@ fn an_application_that_stops_accepting_is_no_attack() {
 #[test]
 fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made() {
     for share in [0.05, 0.2, 0.6, 1.0] {
-        let outage = Some(Outage { from: 20.0, until: 30.0, share });
+        let outage = Some(Outage::of(20.0..30.0, share));
         let mut lab = lab().clients(Clients { outage, ..Clients::steady(300.0) });
         lab.run_until(70.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{share}: {}", lab.story());
@@ -160,7 +160,7 @@ fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made(
 fn an_office_behind_one_address_that_loses_its_path_is_not_an_attacker() {
     let mut lab = lab().clients(Clients::steady(20.0)).clients(Clients {
         behind: Some([192, 0, 2, 1].into()),
-        outage: Some(Outage { from: 20.0, until: 30.0, share: 1.0 }),
+        outage: Some(Outage::of(20.0..30.0, 1.0)),
         ..Clients::steady(200.0)
     });
     lab.run_until(70.0);
@@ -171,7 +171,7 @@ fn an_office_behind_one_address_that_loses_its_path_is_not_an_attacker() {
 
 #[test]
 fn an_outage_of_every_client_that_has_never_been_seen_before_makes_no_rule_either() {
-    let outage = Some(Outage { from: 0.0, until: 30.0, share: 1.0 });
+    let outage = Some(Outage::of(0.0..30.0, 1.0));
     let mut lab = lab().clients(Clients { outage, from: 10.0, ..Clients::steady(300.0) });
     lab.run_until(30.0);
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
@@ -182,7 +182,7 @@ fn clients_that_all_look_the_same_and_fail_from_the_start_are_not_locked_out() {
     let nat: std::net::IpAddr = [192, 0, 2, 1].into();
     for behind in [None, Some(nat)] {
         let mut lab = lab().clients(Clients {
-            outage: Some(Outage { from: 0.0, until: 30.0, share: 1.0 }),
+            outage: Some(Outage::of(0.0..30.0, 1.0)),
             from: 10.0,
             shape: Some(Shape::Linux),
             behind,

@@ -84,7 +84,7 @@ fn two_offices_that_lose_their_path_are_not_attackers() {
     let office = |host: u8| Clients {
         behind: Some([192, 0, 2, host].into()),
         shape: Some(Shape::Linux),
-        outage: Some(Outage { from: 20.0, until: 30.0, share: 1.0 }),
+        outage: Some(Outage::of(20.0..30.0, 1.0)),
         ..Clients::steady(100.0)
     };
     let mut lab = Lab::new(Mode::Enforce)

@@ -192,7 +192,7 @@ fn nothing_is_done_about_crowds_overload_and_broken_paths() {
     lab.run_until(40.0);
     assert_eq!(lab.steps, [], "{}", lab.story());
 
-    let outage = Outage { from: 10.0, until: 40.0, share: 0.6 };
+    let outage = Outage::of(10.0..40.0, 0.6);
     let cut = Clients { outage: Some(outage), ..Clients::steady(200.0) };
     let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(cut);
     lab.run_until(60.0);

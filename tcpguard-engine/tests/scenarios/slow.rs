@@ -50,7 +50,7 @@ fn a_rush_from_far_away_is_suspected_and_dismissed_by_the_flows() {
 #[test]
 fn clients_that_retry_at_a_dead_server_are_no_flood() {
     // A firewall behind the guard drops their SYNs: nothing is answered, everything is repeated.
-    let dead = Outage { from: 0.0, until: 200.0, share: 1.0 };
+    let dead = Outage::of(0.0..200.0, 1.0);
     let mut lab = lab(Clients::steady(20.0))
         .listener(Server { dead: true, ..Server::default() })
         .clients(Clients { to: 1, outage: Some(dead), ..Clients::steady(60.0) });

@@ -1,0 +1,160 @@
+//! What the agent reads from the host and does to it.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tcpguard_engine::{
+    Flow, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
+    Queues, Rule, RuleCounters, RuleId, Sample, Step, Timestamp,
+};
+
+use super::{HalfOpen, InKernel, Kernel, Wire};
+
+impl Kernel {
+    /// What the agent reads in one poll.
+    pub fn sample(&mut self) -> Sample {
+        let counted = std::mem::take(&mut self.count_half_open);
+        let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
+            id: ListenerId(index as u32),
+            listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 + index as u16 },
+            kind: ListenerKind::Local,
+            counters: socket.counters,
+            queues: Some(Queues {
+                half_open: counted.then_some(socket.queue.len() as u32),
+                accept: socket.accept,
+                backlog: socket.server.backlog,
+            }),
+            distinct_sources: socket.sources.estimate(),
+        });
+        let syns = self.sockets.iter().map(|socket| socket.counters.syn).sum::<u64>();
+        let rules = self.rules.iter();
+        Sample {
+            at: self.now,
+            epoch: self.epoch,
+            listeners: listeners.collect(),
+            tcp_ext: self.tcp_ext,
+            rules: rules
+                .map(|(&id, rule)| RuleCounters { id, hits: rule.hits, returned: rule.returned })
+                .collect(),
+            host: self.host,
+            syns_by_cpu: vec![self.load * syns / u64::from(self.cpus); self.cpus as usize],
+            lost: 0,
+            probes: self.probes.clone(),
+            sample_shift: self.shift,
+            one_sided: self.one_sided,
+        }
+    }
+
+    /// The sampled flows, in the order in which they began.
+    pub fn flows(&self) -> &[Flow] {
+        self.flows.all()
+    }
+
+    /// How many CPUs share the SYNs.
+    pub(crate) fn set_cpus(&mut self, cpus: u32) {
+        self.cpus = cpus.max(1);
+    }
+
+    /// Puts a rule in force, or renews the one in its place.
+    pub(crate) fn install(&mut self, rule: Rule) {
+        assert!(rule.expires > self.now, "a rule that has ended: {rule:?}");
+        if let Some(existing) = self.rules.get_mut(&rule.id) {
+            assert_eq!(existing.rule.matcher, rule.matcher, "the slot is taken");
+            existing.rule = rule;
+            return;
+        }
+        self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0 });
+    }
+
+    pub(crate) fn renew(&mut self, id: RuleId, expires: Timestamp) {
+        self.rules.get_mut(&id).expect("only a rule that exists is renewed").rule.expires = expires;
+    }
+
+    pub(crate) fn remove(&mut self, rule: &Rule) {
+        let removed = self.rules.remove(&rule.id).expect("only a rule that exists is removed");
+        // Whose it is may have changed since: what the kernel knows may not.
+        let known = |rule: &Rule| (rule.matcher, rule.expires);
+        assert_eq!(known(&removed.rule), known(rule));
+    }
+
+    /// Removes half-open entries that are the flood's by what is known: the entry, and the flow
+    /// where its SYN is recorded.
+    pub(crate) fn clean(
+        &mut self,
+        to: usize,
+        is_floods: impl Fn(&HalfOpen, Option<&Flow>) -> bool,
+        limit: u32,
+    ) {
+        let flows = &self.flows;
+        let is_floods = |key, entry: &HalfOpen| is_floods(entry, flows.get(key));
+        self.sockets[to].queue.clean(is_floods, limit as usize);
+    }
+
+    /// Takes a step, or leaves it.
+    pub(crate) fn set_step(&mut self, listener: ListenerId, step: Step, rate: Option<u32>) {
+        let Some(socket) = self.sockets.get_mut(listener.0 as usize) else { return };
+        match rate {
+            Some(rate) => socket.steps.insert(step, rate),
+            None => socket.steps.remove(&step),
+        };
+    }
+
+    /// The steps that are taken for a listener.
+    pub fn steps(&self, to: usize) -> Vec<Step> {
+        self.sockets[to].steps.keys().copied().collect()
+    }
+
+    /// How many half-open handshakes a listener has.
+    pub fn half_open(&self, to: usize) -> usize {
+        self.sockets[to].queue.len()
+    }
+
+    /// Limit of a listener's queues.
+    pub(crate) fn backlog(&self, to: usize) -> u32 {
+        self.sockets[to].server.backlog
+    }
+
+    /// What went to and fro at a listener.
+    pub(crate) fn wire(&self, to: usize) -> Wire {
+        self.sockets[to].wire
+    }
+
+    /// How many listeners there are.
+    pub(crate) fn listeners(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values().map(|rule| &rule.rule)
+    }
+
+    /// The application accepts connections from now on, or stops to.
+    pub fn set_accepting(&mut self, to: usize, accepting: bool) {
+        self.sockets[to].server.accepting = accepting;
+        if accepting {
+            self.sockets[to].accept = 0;
+        }
+    }
+
+    /// Closes all listeners from this one on.
+    pub fn close(&mut self, to: usize) {
+        self.sockets.truncate(to);
+    }
+
+    /// The programs are loaded anew: all counters start again.
+    pub fn restart_counters(&mut self) {
+        self.epoch += 1;
+        for socket in &mut self.sockets {
+            let established = socket.server.traced.then_some(0);
+            socket.counters = ListenerCounters { established, ..ListenerCounters::default() };
+        }
+    }
+}
+
+impl KnownClients for Kernel {
+    fn completed_within(&self, net: &IpNet) -> bool {
+        let recent = |at: &Timestamp| self.now.since(*at) < Duration::from_secs(600);
+        self.clients.iter().any(|(client, at)| net.contains(client) && recent(at))
+    }
+}

@@ -1,0 +1,141 @@
+//! The agent: it polls, and does what the engine wants.
+
+use std::time::Duration;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response};
+
+use super::{Lab, Told};
+use crate::kernel::HalfOpen;
+use crate::seconds;
+
+impl Lab {
+    /// One poll, as the agent does it.
+    pub fn poll(&mut self) {
+        let sample = self.kernel.sample();
+        self.engine.handle_sample(&sample);
+        self.carry_out();
+    }
+
+    /// Carries out what the engine wants.
+    fn carry_out(&mut self) {
+        let t = seconds(self.kernel.now);
+        while let Some(command) = self.engine.next_command() {
+            match command {
+                Command::InstallRule(rule) if self.refuse_rules => {
+                    self.engine.rule_failed(self.kernel.now, rule.id, "no memory");
+                }
+                Command::InstallRule(rule) => {
+                    self.kernel.install(rule.clone());
+                    self.installed.push((t, rule));
+                }
+                Command::RenewRule { id, expires } => self.kernel.renew(id, expires),
+                Command::RemoveRule { rule, why } => {
+                    self.kernel.remove(&rule);
+                    self.removed.push((t, rule, why));
+                }
+                Command::ReplaceRules { .. } if self.refuse_rules => {
+                    self.engine.replacement_failed("no memory");
+                }
+                Command::ReplaceRules { rules, removed, why } => {
+                    for rule in removed {
+                        self.kernel.remove(&rule);
+                        self.removed.push((t, rule, why.clone()));
+                    }
+                    for rule in rules {
+                        self.kernel.install(rule);
+                    }
+                }
+                Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
+                Command::TakeStep { listener, step, .. } if self.refuse_steps.contains(&step) => {
+                    self.engine.step_failed(
+                        self.kernel.now,
+                        listener,
+                        step,
+                        "no such kernel",
+                        false,
+                    );
+                }
+                Command::TakeStep { listener, step, rate } => {
+                    self.kernel.set_step(listener, step, Some(rate));
+                    self.steps.push((t, step));
+                }
+                Command::LeaveStep { listener, step } => self.kernel.set_step(listener, step, None),
+                Command::SetMode(mode) => self.kernel.mode = mode,
+                Command::SetSampling { shift } => self.kernel.shift = shift,
+                Command::InspectFlows => {
+                    let flows = self.kernel.flows();
+                    self.engine.handle_flows(self.kernel.now, flows, &self.kernel);
+                }
+                Command::CountHalfOpen => self.kernel.count_half_open = true,
+                Command::CleanHalfOpen {
+                    listener,
+                    signatures,
+                    sources,
+                    answered_before,
+                    older_than,
+                    everybody,
+                    limit,
+                } => {
+                    let now = self.kernel.now;
+                    let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| match flow {
+                        _ if sources.iter().any(|net| net.contains(&entry.client)) => true,
+                        Some(flow) => {
+                            let old = everybody && now.since(entry.since) >= older_than;
+                            flow.syn_ack_at.is_some_and(|at| at < answered_before)
+                                && (old || matches_any(&signatures, &flow.fingerprint))
+                        }
+                        None => now.since(entry.since) >= older_than,
+                    };
+                    self.kernel.clean(listener.0 as usize, is_floods, limit);
+                }
+                Command::Alert { severity, event, message, incident, .. } => self.told.push(Told {
+                    at: t,
+                    severity,
+                    event,
+                    message,
+                    incident: incident.map(|incident| *incident),
+                }),
+            }
+        }
+    }
+
+    /// An operator's request.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub fn request(&mut self, request: Request) -> Result<Response, RequestError> {
+        let result = self.engine.handle_request(self.kernel.now, request);
+        self.carry_out();
+        result
+    }
+
+    /// Starts the engine again; the kernel, its counters and its rules stay.
+    pub fn restart(&mut self) {
+        let mode = self.engine.mode();
+        self.engine = Engine::new(self.settings.clone(), mode).expect("settings that agree");
+        self.engine.set_protected(self.protected.clone());
+        let adopted = self.kernel.rules().cloned();
+        self.engine.adopt(self.kernel.now, adopted.collect());
+        for step in self.kernel.steps(0) {
+            self.engine.adopt_step(self.kernel.now, ListenerId(0), step, 0);
+        }
+        self.carry_out();
+    }
+
+    /// Exempts a prefix for so many seconds.
+    pub fn allow(&mut self, net: &str, seconds: u64) {
+        let request = Request::Allow {
+            net: net.parse().expect("prefix"),
+            lifetime: Duration::from_secs(seconds),
+            reason: "partner".to_owned(),
+            uid: 1000,
+            force: false,
+        };
+        self.request(request).expect("allowed");
+    }
+}
+
+fn matches_any(signatures: &[(Mask, Fingerprint)], print: &Fingerprint) -> bool {
+    signatures.iter().any(|(mask, signature)| print.masked(*mask) == *signature)
+}

@@ -1,0 +1,235 @@
+//! Traffic, kernel and engine together.
+
+mod ask;
+mod guard;
+mod play;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tcpguard_engine::{Engine, IncidentReport, Mode, Rule, Settings, Severity, Step, Timestamp};
+
+use self::play::{Checker, Event, Group, Wave};
+use crate::calendar::Calendar;
+use crate::kernel::{Kernel, Key, Server};
+use crate::population::Population;
+use crate::ticks::{Tap, Tick};
+use crate::traffic::{Clients, Flood, HealthChecks};
+
+/// Traffic is played in steps of this length, ms.
+const STEP_MILLIS: u64 = 2;
+const STEP: f64 = STEP_MILLIS as f64 / 1000.0;
+/// Steps in a poll.
+const POLL_STEPS: u64 = super::POLL.as_millis() as u64 / STEP_MILLIS;
+/// Steps after which the kernel looks at its timers: 50 ms.
+const TICK_STEPS: u64 = 25;
+
+/// An alert and when it came.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// s.
+    pub at: f64,
+    /// How bad.
+    pub severity: Severity,
+    /// What happened, as in the journal.
+    pub event: &'static str,
+    /// One line in words.
+    pub message: String,
+    /// The incident it belongs to.
+    pub incident: Option<IncidentReport>,
+}
+
+/// What happened to the legitimate clients that began since the tally was last cleared. Those who
+/// vanish or reset by themselves ([`crate::Natural`], [`Clients::lost`]) make no attempts, but their
+/// SYNs count.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Clients that wanted to connect.
+    pub attempts: u64,
+    /// Of these, those that did.
+    pub connected: u64,
+    /// Of these, those that did within a second.
+    pub connected_1s: u64,
+    /// SYNs of clients that reached the host, repetitions included.
+    pub syns: u64,
+    /// Of these, those that the guard dropped.
+    pub dropped: u64,
+    /// SYNs of clients that had completed a handshake before.
+    pub validated_syns: u64,
+    /// Of these, those that the guard dropped.
+    pub validated_dropped: u64,
+}
+
+/// What happened to one client's connection attempt.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    to: usize,
+    group: usize,
+    started: f64,
+    connected: Option<f64>,
+}
+
+/// A host, its guard, and what arrives. A clone goes on from the same moment, by itself.
+#[derive(Clone)]
+pub struct Lab {
+    /// The host.
+    pub kernel: Kernel,
+    /// Its guard.
+    pub engine: Engine,
+    /// Every alert so far, or since [`Lab::drain_told`].
+    pub told: Vec<Told>,
+    /// Every rule ever installed, and when.
+    pub installed: Vec<(f64, Rule)>,
+    /// Every removal: when, which, why.
+    pub removed: Vec<(f64, Rule, String)>,
+    /// The protected prefixes given to the engine.
+    pub protected: Vec<(IpNet, String)>,
+    /// Polls that do not happen: from, until.
+    pub deaf: Option<(f64, f64)>,
+    /// The kernel takes no rules.
+    pub refuse_rules: bool,
+    /// Steps that cannot be taken.
+    pub refuse_steps: Vec<Step>,
+    /// Every step ever taken, and when.
+    pub steps: Vec<(f64, Step)>,
+    settings: Settings,
+    seed: u64,
+    groups: Vec<Group>,
+    waves: Vec<Wave>,
+    checkers: Vec<Checker>,
+    /// Whom floods copy.
+    population: Option<Arc<Population>>,
+    events: Calendar<Event>,
+    step: u64,
+    keys: Key,
+    /// Every attempt, where that is wanted.
+    attempts: Option<Vec<Attempt>>,
+    attempted: u64,
+    tally: Tally,
+    /// Since when the tally counts, s.
+    tallied: f64,
+    tap: Tap,
+}
+
+impl Lab {
+    /// A host with the default settings that remembers every attempt to connect, for
+    /// [`Lab::connected`].
+    pub fn new(mode: Mode) -> Self {
+        let lab = Self::seeded(Settings::default(), mode, 1);
+        Self { attempts: Some(Vec::new()), ..lab }
+    }
+
+    /// A host whose traffic is drawn with this seed. It keeps sums of its clients' fortunes only, so
+    /// that it can run for days.
+    ///
+    /// # Panics
+    /// When the settings contradict themselves.
+    pub fn seeded(settings: Settings, mode: Mode, seed: u64) -> Self {
+        Self {
+            kernel: Kernel::default(),
+            engine: Engine::new(settings.clone(), mode).expect("settings that agree"),
+            told: Vec::new(),
+            installed: Vec::new(),
+            removed: Vec::new(),
+            protected: Vec::new(),
+            deaf: None,
+            refuse_rules: false,
+            refuse_steps: Vec::new(),
+            steps: Vec::new(),
+            settings,
+            seed,
+            groups: Vec::new(),
+            waves: Vec::new(),
+            checkers: Vec::new(),
+            population: None,
+            events: Calendar::new(),
+            step: 0,
+            keys: 0,
+            attempts: None,
+            attempted: 0,
+            tally: Tally::default(),
+            tallied: 0.0,
+            tap: Tap::default(),
+        }
+    }
+
+    /// Opens a listener; the first is number 0, at port 443.
+    pub fn listener(mut self, server: Server) -> Self {
+        self.kernel.listen(server);
+        self
+    }
+
+    /// Adds clients. Floods that copy clients copy those of the first population added.
+    pub fn clients(mut self, clients: Clients) -> Self {
+        if self.population.is_none() {
+            self.population.clone_from(&clients.population);
+        }
+        self.groups.push(Group::new(clients, self.seed, self.groups.len()));
+        self
+    }
+
+    /// Adds a flood.
+    pub fn flood(mut self, flood: Flood) -> Self {
+        self.waves.push(Wave::new(flood, self.seed, self.waves.len()));
+        self
+    }
+
+    /// Adds health checks.
+    pub fn health_checks(mut self, checks: HealthChecks) -> Self {
+        self.checkers.push(Checker::new(checks, self.seed, self.checkers.len()));
+        self
+    }
+
+    /// Tells the engine of a prefix that it must not touch, and what it is.
+    pub fn protect(mut self, net: &str, what: &str) -> Self {
+        self.protected.push((net.parse().expect("prefix"), what.to_owned()));
+        self.engine.set_protected(self.protected.clone());
+        self
+    }
+
+    /// So many CPUs share the SYNs evenly (1 unless this is called).
+    pub fn set_cpus(&mut self, cpus: u32) {
+        self.kernel.set_cpus(cpus);
+    }
+
+    /// Writes down ticks from now on, or no longer.
+    pub fn record_ticks(&mut self, on: bool) {
+        self.tap.set(on, &self.kernel);
+    }
+
+    /// The ticks of a listener since the last call, if they are recorded.
+    pub fn drain_ticks(&mut self, listener: usize) -> Vec<Tick> {
+        self.tap.drain(listener)
+    }
+
+    /// The alerts since the last call.
+    pub fn drain_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Plays until `end`, s.
+    pub fn run_until(&mut self, end: f64) {
+        while (self.step as f64 + 0.5) * STEP < end {
+            self.step += 1;
+            let t = self.time();
+            self.kernel.now = Timestamp::from_millis(self.step * STEP_MILLIS);
+            self.play(t);
+            if self.step.is_multiple_of(TICK_STEPS) {
+                self.kernel.tick();
+            }
+            if self.step.is_multiple_of(POLL_STEPS) {
+                self.tap.poll(t, &self.kernel);
+                if !self.deaf.is_some_and(|(from, until)| t > from && t < until) {
+                    self.poll();
+                }
+            }
+        }
+    }
+
+    /// Now, s.
+    fn time(&self) -> f64 {
+        self.step as f64 * STEP
+    }
+}
