@@ -17,5 +17,6 @@ pub mod stage;
 pub mod stats;
 pub mod table;
 pub mod targets;
+pub mod wire;
 pub mod wire_rows;
 pub mod work;
