@@ -10,7 +10,7 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
 
 /// Spreads the bits of what is written: the two halves of its product with an odd number.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Mixer(u64);
 
 impl Hasher for Mixer {

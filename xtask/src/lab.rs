@@ -18,11 +18,24 @@ use crate::{
 pub fn exec(workspace: &Workspace, program: &str, arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Lab])?;
     build::everything(workspace, Profile::Release)?;
+    become_program(workspace, "tcpguard-e2e", program, arguments)
+}
+
+/// Builds `program` of `package` and becomes it.
+///
+/// # Errors
+/// When the build fails, or the program cannot be started.
+pub fn become_program(
+    workspace: &Workspace,
+    package: &str,
+    program: &str,
+    arguments: &[String],
+) -> Result<()> {
     process::run(environment::host_cargo(workspace).args([
         "build",
         "--release",
         "--package",
-        "tcpguard-e2e",
+        package,
         "--bin",
         program,
     ]))?;

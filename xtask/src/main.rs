@@ -4,6 +4,7 @@ mod architecture;
 mod build;
 mod check;
 mod environment;
+mod eval;
 mod lab;
 mod process;
 mod setup;
@@ -63,6 +64,14 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Judges the detector, beside published ones, on simulated traffic and on captures; `--help`
+    /// lists what else it can
+    #[command(disable_help_flag = true)]
+    Eval {
+        /// Passed to the evaluation
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Loads the BPF objects on this kernel and, under QEMU, on others
     Vm {
         /// Kernel versions to boot; all that are known if none is given
@@ -92,6 +101,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test { no_root, arguments } => test::run(&workspace, no_root, &arguments),
         Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
         Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),
+        Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
         Verb::Vm { kernels } => vm::run(&workspace, &kernels),
     }
 }

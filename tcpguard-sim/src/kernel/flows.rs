@@ -13,7 +13,7 @@ const MAX_FLOWS: usize = 65_536;
 const FOLLOWED: Duration = Duration::from_secs(75);
 
 /// Flows in the order in which they began, found by their addresses and ports.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Flows {
     flows: Vec<Flow>,
     /// Of each flow, who it is and its sequence number.

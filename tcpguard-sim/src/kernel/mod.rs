@@ -97,6 +97,7 @@ pub(crate) struct Wire {
     pub established: u64,
 }
 
+#[derive(Clone)]
 struct Socket {
     server: Server,
     /// The steps that are taken for it, and the rate of a budget.
@@ -111,6 +112,7 @@ struct Socket {
     accept: u32,
 }
 
+#[derive(Clone)]
 struct InKernel {
     rule: Rule,
     hits: u64,
@@ -118,6 +120,7 @@ struct InKernel {
 }
 
 /// The host.
+#[derive(Clone)]
 pub struct Kernel {
     /// Time since boot.
     pub now: Timestamp,

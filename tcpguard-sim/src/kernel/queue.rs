@@ -14,13 +14,14 @@ use crate::hash::Map;
 const TIMES: [u64; 6] = [1, 3, 7, 15, 31, 63];
 
 /// An entry of a SYN queue.
+#[derive(Clone)]
 pub(crate) struct HalfOpen {
     pub client: IpAddr,
     pub since: Timestamp,
 }
 
 /// Half-open handshakes and their timers.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Queue {
     entries: Map<Key, HalfOpen>,
     /// For each of [`TIMES`], whose it is next: the entry and its beginning. All wait equally long,

@@ -12,6 +12,7 @@ use crate::random::{ln, mix};
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// The registers of a HyperLogLog sketch, emptied every ten seconds.
+#[derive(Clone)]
 pub(super) struct Sources {
     registers: Box<[u8; HLL_REGISTERS]>,
     since: Timestamp,

@@ -71,7 +71,8 @@ struct Attempt {
     connected: Option<f64>,
 }
 
-/// A host, its guard, and what arrives.
+/// A host, its guard, and what arrives. A clone goes on from the same moment, by itself.
+#[derive(Clone)]
 pub struct Lab {
     /// The host.
     pub kernel: Kernel,

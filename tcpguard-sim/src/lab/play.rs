@@ -74,6 +74,7 @@ pub(super) enum Event {
 }
 
 /// Clients of one kind.
+#[derive(Clone)]
 pub(super) struct Group {
     clients: Clients,
     stream: Stream,
@@ -130,6 +131,7 @@ impl Group {
 }
 
 /// A flood and how far it has come.
+#[derive(Clone)]
 pub(super) struct Wave {
     flood: Flood,
     stream: Stream,
@@ -145,6 +147,7 @@ impl Wave {
 }
 
 /// Health checks and how far they have come.
+#[derive(Clone)]
 pub(super) struct Checker {
     checks: HealthChecks,
     stream: Stream,

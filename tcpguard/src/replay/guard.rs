@@ -9,9 +9,9 @@ use tcpguard_common::abi::{self, Action, Class, Config, FlowKey, ListenerKey};
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
-    Command, Engine, HostCounters, IncidentReport, KnownClients, ListenerCounters, ListenerSample,
-    ListenerState, Matcher, Mode, Probe, Rule, RuleCounters, RuleId, Sample, Settings, TcpExt,
-    Timestamp,
+    Command, Engine, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
+    ListenerCounters, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule, RuleCounters,
+    RuleId, Sample, Settings, TcpExt, Timestamp,
 };
 
 use super::ahead::Waiting;
@@ -48,6 +48,19 @@ const INCIDENTS: usize = 4096;
 /// Seed of the hash key: fixed, so that the same capture has the same verdict every time.
 const SEED: u64 = 0x7463_7067_7561_7264;
 
+/// A verdict when it was told, first or changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Told {
+    /// When, after the first packet.
+    pub after: Duration,
+    /// The incident's number: its class changes, its number does not.
+    pub incident: u64,
+    /// What it was said to be.
+    pub class: IncidentClass,
+    /// Where.
+    pub listener: Listener,
+}
+
 /// A guard over one capture.
 pub struct Guard<'a> {
     backend: &'a mut dyn Backend,
@@ -61,6 +74,8 @@ pub struct Guard<'a> {
     rules: BTreeMap<RuleId, Matcher>,
     dropped: Recent<FlowKey, (), DROPPED>,
     incidents: BTreeMap<u64, IncidentReport>,
+    /// Every verdict as it was told, oldest first.
+    pub told: Vec<Told>,
     answers: Answers,
     /// One flow in `2^thinned` is looked at.
     thinned: u8,
@@ -100,6 +115,7 @@ impl<'a> Guard<'a> {
             rules: BTreeMap::new(),
             dropped: Recent::default(),
             incidents: BTreeMap::new(),
+            told: Vec::new(),
             answers: Answers::All,
             thinned: 0,
             left_out: 0,
@@ -420,7 +436,12 @@ impl<'a> Guard<'a> {
         if let Some(followed) = self.listeners.find(report.listener_id) {
             report.evidence.sources_estimate = followed.sources.of(now, &report);
         }
-        if self.incidents.len() < INCIDENTS || self.incidents.contains_key(&report.id) {
+        let known = self.incidents.get(&report.id).map(|known| known.class);
+        if self.incidents.len() < INCIDENTS || known.is_some() {
+            if known != Some(report.class) {
+                let (incident, class, listener) = (report.id, report.class, report.listener);
+                self.told.push(Told { after: now.since(START), incident, class, listener });
+            }
             self.incidents.insert(report.id, report);
         } else {
             self.left_out += 1;

@@ -17,9 +17,10 @@ mod sources;
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::time::Duration;
 
 use tcpguard_common::abi::maps::MAX_LISTENERS;
-use tcpguard_common::abi::{Class, Reason};
+use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, Mode, Settings, Timestamp};
@@ -32,6 +33,8 @@ use capture::{Capture, CaptureError, Packet};
 use clock::{Clock, START};
 pub use document::{Action, Grounds, Incident, Replay, SCHEMA};
 use guard::Guard;
+pub use guard::Told;
+pub use handshakes::Direction;
 use handshakes::Handshakes;
 use link::Unreadable;
 
@@ -47,6 +50,21 @@ pub struct Outcome {
     pub replay: Replay,
     /// Why no more could be read. That the capture is merely cut off is told in the notes.
     pub damage: Option<CaptureError>,
+    /// Every verdict as it was told, first or changed, oldest first.
+    pub told: Vec<Told>,
+}
+
+/// A TCP segment of a capture, as the guard takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// When it came, after the first packet.
+    pub after: Duration,
+    /// What it is.
+    pub class: Class,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Its sender as the client, and its receiver as the server.
+    pub flow: FlowKey,
 }
 
 /// Replays the capture in `source`, which is called `file`.
@@ -58,6 +76,20 @@ pub fn replay(
     source: Box<dyn Read>,
     backend: &mut dyn Backend,
     mode: Mode,
+) -> anyhow::Result<Outcome> {
+    replay_beside(file, source, backend, mode, &mut |_| {})
+}
+
+/// The same, with every TCP segment shown to `beside` too: for another detector over the same reading.
+///
+/// # Errors
+/// When it is no capture at all, or the backend refuses.
+pub fn replay_beside(
+    file: &str,
+    source: Box<dyn Read>,
+    backend: &mut dyn Backend,
+    mode: Mode,
+    beside: &mut dyn FnMut(&Seen),
 ) -> anyhow::Result<Outcome> {
     let mut reading = Reading {
         capture: Capture::new(source)?,
@@ -73,6 +105,8 @@ pub fn replay(
     let mut guard = Guard::new(backend, Settings::default(), mode)?;
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
+        let Waiting { at, class, direction, flow, .. } = packet;
+        beside(&Seen { after: at.since(START), class, direction, flow });
         guard.packet(&packet, reading.handshakes.seen())?;
         reading.ahead.give_back(packet.frame);
         reading.read_ahead(&mut guard)?;
@@ -103,7 +137,8 @@ pub fn replay(
             .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
         notes,
     };
-    Ok(Outcome { replay, damage })
+    let told = std::mem::take(&mut guard.told);
+    Ok(Outcome { replay, damage, told })
 }
 
 /// The capture as it is read.

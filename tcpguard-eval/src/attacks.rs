@@ -1,0 +1,115 @@
+//! The floods, and what each of them is.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+
+use tcpguard_engine::IncidentClass;
+use tcpguard_sim::{Flood, Shape, Sources};
+
+/// The address from which one host floods.
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
+
+/// A kind of flood.
+#[derive(Clone, Copy, Debug)]
+pub struct Attack {
+    /// Its name in the tables.
+    pub name: &'static str,
+    /// What it must be called.
+    pub class: IncidentClass,
+    /// Where its SYNs say they come from.
+    pub sources: Sources,
+    /// What they look like.
+    pub shape: Shape,
+    /// Times on and off, s.
+    pub pulses: Option<(f64, f64)>,
+}
+
+/// From random addresses, as crude tools send it.
+pub const RANDOM: Attack = Attack {
+    name: "random",
+    class: IncidentClass::RandomSpoofed,
+    sources: Sources::Random,
+    shape: Shape::Bare,
+    pulses: None,
+};
+
+/// From random addresses, each SYN a copy of some client's.
+pub const MIMIC: Attack = Attack { name: "random, mimic", shape: Shape::Mimic, ..RANDOM };
+
+/// The pauses of a real flood in a public capture (StopDDoS/packet-captures).
+pub const PULSES: Attack = Attack { name: "random, pulses", pulses: Some((0.5, 2.75)), ..RANDOM };
+
+/// The same with pauses as long as any assumed.
+pub const LONG_PAUSES: Attack = Attack { pulses: Some((0.5, 10.0)), ..PULSES };
+
+/// All whose delay and class are measured.
+pub const ALL: [Attack; 7] = [
+    RANDOM,
+    MIMIC,
+    PULSES,
+    Attack {
+        name: "one source",
+        class: IncidentClass::SingleSource,
+        sources: Sources::One(ATTACKER),
+        shape: Shape::Linux,
+        pulses: None,
+    },
+    Attack {
+        name: "one /24",
+        class: IncidentClass::FewSource,
+        sources: Sources::Networks(1),
+        shape: Shape::Linux,
+        pulses: None,
+    },
+    Attack {
+        name: "20 sources",
+        class: IncidentClass::FewSource,
+        sources: Sources::Bots(20),
+        shape: Shape::Mimic,
+        pulses: None,
+    },
+    Attack {
+        name: "3,000 bots",
+        class: IncidentClass::Distributed,
+        sources: Sources::Bots(3000),
+        shape: Shape::Mimic,
+        pulses: None,
+    },
+];
+
+impl Attack {
+    /// A flood of this kind at the first listener: SYN/s while it is on, and when, s.
+    pub fn flood(&self, rate: f64, time: Range<f64>) -> Flood {
+        Flood {
+            sources: self.sources,
+            shape: self.shape,
+            pulses: self.pulses,
+            ..Flood::random(rate, time)
+        }
+    }
+
+    /// Whether it is on all the time, so that its rate is its mean rate.
+    pub const fn is_steady(&self) -> bool {
+        self.pulses.is_none()
+    }
+
+    /// When the last SYN of a flood that ends at `until` is sent, s.
+    pub fn last_syn(&self, time: Range<f64>) -> f64 {
+        let Some((on, off)) = self.pulses else { return time.end };
+        let cycles = ((time.end - time.start) / (on + off)).ceil() - 1.0;
+        (time.start + cycles * (on + off) + on).min(time.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_syn_of_a_pulsed_flood_comes_before_its_last_pause() {
+        assert_eq!(RANDOM.last_syn(10.0..70.0), 70.0);
+        assert_eq!(PULSES.last_syn(0.0..6.5), 3.75, "two whole cycles of 3.25 s");
+        assert_eq!(PULSES.last_syn(0.0..6.75), 6.75, "in the third pulse");
+        assert_eq!(LONG_PAUSES.last_syn(5.0..20.0), 16.0);
+    }
+}

@@ -1,0 +1,178 @@
+//! How often floods are told where there is none.
+
+use tcpguard_engine::Mode;
+use tcpguard_sim::{Clients, Population};
+
+use crate::detection::{LEGEND, OTHERS};
+use crate::judge::Spans;
+use crate::mixes::{self, Cast, Mix, Scene, WARM_UP};
+use crate::plan::Plan;
+use crate::stage::{LISTENER, Stage};
+use crate::stats::poisson_upper;
+use crate::table::Block;
+use crate::targets::{Finding, Target};
+use crate::work::spread;
+
+const DAY: f64 = 86_400.0;
+/// Rushes bring so many times as many clients.
+const RUSH: f64 = 20.0;
+/// Clients a second before the rush.
+const BEFORE: [f64; 4] = [10.0, 20.0, 50.0, 100.0];
+
+/// What was told in one run.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    /// Events in which our detector told of a flood.
+    floods: u64,
+    /// Incidents that it called something else all the time.
+    other: u64,
+    /// Rules that it made.
+    rules: u64,
+    /// Events of the other detectors.
+    others: Vec<u64>,
+}
+
+impl Told {
+    fn of(stage: &Stage) -> Self {
+        let begun = |at: f64| at >= WARM_UP;
+        let mut incidents: Vec<u64> = stage.alerts.iter().map(|alert| alert.incident).collect();
+        incidents.sort_unstable();
+        incidents.dedup();
+        let was_flood = |incident: &u64| {
+            let mut alerts = stage.alerts.iter().filter(|alert| alert.incident == *incident);
+            alerts.any(|alert| alert.class.is_flood())
+        };
+        Self {
+            floods: Spans::of_floods(&stage.alerts).events(WARM_UP),
+            other: incidents.iter().filter(|incident| !was_flood(incident)).count() as u64,
+            rules: stage.lab.installed.iter().filter(|(at, _)| begun(*at)).count() as u64,
+            others: stage.others().map(|other| other.events(WARM_UP)).collect(),
+        }
+    }
+}
+
+/// A column of numbers, added up.
+fn sum(told: &[Told], value: impl Fn(&Told) -> u64) -> u64 {
+    told.iter().map(value).sum()
+}
+
+/// Ours and the others' events as cells.
+fn cells(told: &[Told]) -> Vec<String> {
+    let ours = [sum(told, |told| told.floods), sum(told, |told| told.other)];
+    let rules = sum(told, |told| told.rules);
+    let others = (0..OTHERS.len()).map(|other| sum(told, |told| told.others[other]));
+    ours.into_iter().chain([rules]).chain(others).map(|count| count.to_string()).collect()
+}
+
+const COLUMNS: [&str; 3] = ["floods", "other", "rules"];
+
+/// Days of benign traffic.
+pub fn mixes(plan: &Plan) -> Block {
+    let note = format!(
+        "Events in which a flood was told where there was none, in observe mode, after 10 minutes of \
+         warm-up; alarms less than 30 s apart are one, for everybody. \"Other\" are incidents that our \
+         detector called something else: a broken path, a full accept queue. \"Rules\" are those it \
+         would have made. Outages, lost SYN-ACKs and stalls come once an hour for 10 s to 2 min. Seeds \
+         {}, each with as many hours. {}",
+        plan.seeds_in_words(),
+        LEGEND
+    );
+    let columns = [&["mix", "days"][..], &COLUMNS[..], &OTHERS[..]].concat();
+    let mut block = Block::new("False floods", &note, &columns);
+    let runs: Vec<(Mix, u64)> = mixes::ALL
+        .iter()
+        .flat_map(|mix| plan.seeds.iter().map(move |seed| (*mix, *seed)))
+        .collect();
+    let each = plan.days * DAY / runs.len() as f64;
+    let told = spread("benign traffic", &runs, |&(mix, seed)| {
+        let until = WARM_UP + each;
+        let Scene { lab, stalls } = (mix.scene)(&Cast::new(seed), until);
+        let mut stage = Stage::new(lab);
+        for stall in stalls {
+            stage.run_until(stall.start);
+            stage.lab.kernel.set_accepting(LISTENER, false);
+            stage.run_until(stall.end);
+            stage.lab.kernel.set_accepting(LISTENER, true);
+        }
+        stage.run_until(until);
+        Told::of(&stage)
+    });
+    for (mix, told) in mixes::ALL.iter().zip(told.chunks(plan.seeds.len())) {
+        let days = format!("{:.2}", each * told.len() as f64 / DAY);
+        block.row([mix.name.to_owned(), days].into_iter().chain(cells(told)));
+        let rules = sum(told, |told| told.rules) as f64;
+        block.findings.push(Finding::new(Target::BenignRules, mix.name, rules));
+    }
+    block.row(["all".to_owned(), format!("{:.2}", plan.days)].into_iter().chain(cells(&told)));
+    let per_month = |events: f64| 30.0 * events / plan.days;
+    let events: Vec<u64> = std::iter::once(sum(&told, |told| told.floods))
+        .chain((0..OTHERS.len()).map(|other| sum(&told, |told| told.others[other])))
+        .collect();
+    let mut bounds =
+        events.iter().map(|events| format!("{:.2}", per_month(poisson_upper(*events))));
+    let mut row = vec!["per 30 days, at most (95 %)".to_owned(), String::new()];
+    row.extend(bounds.next());
+    row.extend([String::new(), String::new()]);
+    row.extend(bounds);
+    block.row(row);
+    let finding = Finding::new(Target::FalseFloods, "all mixes", per_month(events[0] as f64))
+        .with_bound(per_month(poisson_upper(events[0])));
+    block.findings.push(finding);
+    block
+}
+
+/// Rushes of clients.
+pub fn crowds(plan: &Plan) -> Block {
+    let note = format!(
+        "Twenty times as many clients from one moment to the next, for half a minute to three minutes; \
+         every other rush is of people who were never there before. Counted are rushes in which a flood \
+         was told; \"other\" are other incidents, such as the rush itself. {}",
+        LEGEND
+    );
+    let columns = [&["clients/s", "rushes"][..], &COLUMNS[..], &OTHERS[..]].concat();
+    let mut block = Block::new("Rushes of clients", &note, &columns);
+    let runs: Vec<usize> = (0..plan.crowds).collect();
+    let told = spread("rushes of clients", &runs, |&run| crowd(plan, run));
+    for (index, before) in BEFORE.iter().enumerate() {
+        let here: Vec<Told> = told.iter().skip(index).step_by(BEFORE.len()).cloned().collect();
+        let name = format!("{before} to {}", before * RUSH);
+        block.row([name, here.len().to_string()].into_iter().chain(cells(&here)));
+    }
+    block.row(["all".to_owned(), told.len().to_string()].into_iter().chain(cells(&told)));
+    let place = format!("{} rushes", told.len());
+    let floods = sum(&told, |told| told.floods) as f64;
+    block.findings.push(Finding::new(Target::CrowdFloods, place.clone(), floods));
+    let rules = sum(&told, |told| told.rules) as f64;
+    block.findings.push(Finding::new(Target::BenignRules, place, rules));
+    block
+}
+
+fn crowd(plan: &Plan, run: usize) -> Told {
+    let seed = plan.seeds[run % plan.seeds.len()];
+    let before = BEFORE[run % BEFORE.len()];
+    let cast = Cast::new(seed);
+    let mut random = cast.random(100 + run as u64);
+    let from = WARM_UP + 5.0 + 20.0 * random.share();
+    let until = from + 30.0 + 150.0 * random.share();
+    let strangers = run / BEFORE.len() % 2 == 1;
+    let population = match strangers {
+        true => Population::new(seed.wrapping_add(1 << 32)),
+        false => cast.population.clone(),
+    };
+    let rush = Clients {
+        from,
+        until,
+        population: Some(population),
+        ..cast.clients(before * (RUSH - 1.0))
+    };
+    let lab = cast.host(Mode::Observe).clients(cast.clients(before)).clients(rush);
+    let mut stage = Stage::new(lab);
+    stage.run_until(until + 60.0);
+    // A detector is alarmed in a rush or not, however often.
+    let told = Told::of(&stage);
+    Told {
+        floods: told.floods.min(1),
+        others: told.others.iter().map(|events| *events.min(&1)).collect(),
+        ..told
+    }
+}

@@ -1,0 +1,432 @@
+//! Captures: packets that somebody else recorded, and what people who looked at them say they are.
+//!
+//! A directory of captures comes with a `README.tsv`, a row for each, of which the columns `file`,
+//! `origin_repo`, `expected_verdict`, `subclass` and `note` are read. The guard sees a capture as
+//! `tcpguard replay` shows it; the other methods see what it says of each listener, tick by tick.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use tcpguard::replay::{Direction, Outcome, Seen, Told, replay_beside};
+use tcpguard_common::abi::{Addr, Class};
+use tcpguard_common::model::Model;
+use tcpguard_engine::{IncidentClass, Mode};
+use tcpguard_sim::Tick;
+
+use crate::baselines::{self, Detector};
+use crate::table::{Block, none, seconds};
+use crate::targets::{Finding, Target};
+
+/// Name of the list beside the captures.
+const LIST: &str = "README.tsv";
+/// Length of a tick, in s.
+const TICK: f64 = 0.25;
+/// After a capture's end the other methods see so much silence, in s: every interval that it reaches
+/// into, and the ten seconds by which FDS counts FINs later, are over then.
+const SILENCE: f64 = 30.0;
+
+/// What a capture shows, by those who know it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expected {
+    /// A flood; of this class, where the list says so.
+    Flood(Option<IncidentClass>),
+    /// A scan. Some are too small to be told from a client that errs; those may be missed.
+    Scan { may_be_missed: bool },
+    /// Nothing to be told of, but perhaps scanners in the background.
+    Benign { scans: bool },
+}
+
+impl Expected {
+    fn of(verdict: &str, subclass: &str, note: &str) -> Result<Self> {
+        Ok(match verdict {
+            "syn-flood" => Self::Flood(match subclass {
+                "random-source" => Some(IncidentClass::RandomSpoofed),
+                "single-source" => Some(IncidentClass::SingleSource),
+                _ => None,
+            }),
+            "scan" => Self::Scan { may_be_missed: note.contains("OPTIONAL") },
+            "benign" => Self::Benign { scans: subclass == "background" },
+            other => bail!("the verdict `{other}` is not known"),
+        })
+    }
+
+    /// In words.
+    fn text(self) -> String {
+        match self {
+            Self::Flood(Some(class)) => class.name().to_owned(),
+            Self::Flood(None) => "a flood".to_owned(),
+            Self::Scan { may_be_missed: false } => "scan".to_owned(),
+            Self::Scan { may_be_missed: true } | Self::Benign { scans: true } => {
+                "nothing or scan".to_owned()
+            }
+            Self::Benign { scans: false } => "nothing".to_owned(),
+        }
+    }
+
+    const fn is_flood(self) -> bool {
+        matches!(self, Self::Flood(_))
+    }
+
+    /// Whether all that was told of a capture, and no more, is what it shows. What was told first and
+    /// taken back counts as well, so that nobody is woken for nothing.
+    fn is_met_by(self, told: &BTreeSet<&str>) -> bool {
+        let scan = IncidentClass::Scan.name();
+        match self {
+            Self::Flood(Some(class)) => told.iter().eq([&class.name()]),
+            Self::Flood(None) => told.len() == 1 && !told.contains(scan),
+            Self::Scan { may_be_missed } => {
+                told.iter().eq([&scan]) || may_be_missed && told.is_empty()
+            }
+            Self::Benign { scans } => told.is_empty() || scans && told.iter().eq([&scan]),
+        }
+    }
+}
+
+/// A capture of the list.
+struct Listed {
+    file: String,
+    origin: String,
+    expected: Expected,
+}
+
+/// What was said of a capture.
+struct Judged {
+    /// From its first packet to its last, in s.
+    length: f64,
+    /// When its first SYN arrived, in s after the first packet.
+    first_syn: f64,
+    told: Vec<Told>,
+    /// Of the incident that was told first: distinct sources.
+    sources: Option<u64>,
+    others: Vec<(&'static str, Other)>,
+}
+
+/// What another method said of a capture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Other {
+    /// It alarmed, so many seconds after the first SYN.
+    Alarmed(f64),
+    Quiet,
+    /// It had not learned enough to judge by the capture's end.
+    TooShort,
+    /// It counts what this capture does not hold.
+    OneWay,
+}
+
+impl Other {
+    fn text(self) -> String {
+        match self {
+            Self::Alarmed(after) => format!("{after:.1} s"),
+            Self::Quiet => "quiet".to_owned(),
+            Self::TooShort => "too short".to_owned(),
+            Self::OneWay => "one-way".to_owned(),
+        }
+    }
+
+    /// Whether that is right; `None` where it says nothing.
+    fn is_right(self, expected: Expected) -> Option<bool> {
+        match self {
+            Self::Alarmed(_) => Some(expected.is_flood()),
+            Self::Quiet => Some(!expected.is_flood()),
+            Self::TooShort | Self::OneWay => None,
+        }
+    }
+}
+
+/// Every capture of a directory, or that none was given.
+///
+/// # Errors
+/// When the directory has no list, a capture of the list is missing, or it cannot be read.
+pub fn block(directory: Option<&Path>) -> Result<Block> {
+    let Some(directory) = directory else {
+        let note = "No captures were given, so nothing is said about any.";
+        return Ok(Block::new("Captures", note, &[]));
+    };
+    let listed = list(directory)?;
+    let names: Vec<&str> = baselines::all().iter().map(|detector| detector.name()).collect();
+    let columns = ["capture", "s", "expected", "told", "after s", "sources", "right"];
+    let columns: Vec<&str> = columns.into_iter().chain(names.iter().copied()).collect();
+    let mut block = Block::new("Captures", &note(&listed), &columns);
+    let mut right = 0;
+    let mut others_right = vec![(0, 0); names.len()];
+    for capture in &listed {
+        let judged = judge(&directory.join(&capture.file))
+            .with_context(|| format!("cannot judge {}", capture.file))?;
+        let classes: BTreeSet<&str> = judged.told.iter().map(|told| told.class.name()).collect();
+        let is_right = capture.expected.is_met_by(&classes);
+        right += u32::from(is_right);
+        for ((_, other), (judged, right)) in judged.others.iter().zip(&mut others_right) {
+            if let Some(is_right) = other.is_right(capture.expected) {
+                *judged += 1;
+                *right += u32::from(is_right);
+            }
+        }
+        if !capture.expected.is_flood() {
+            let floods = judged.told.iter().filter(|told| told.class.is_flood()).count();
+            block.findings.push(Finding::new(Target::CaptureFloods, &capture.file, floods as f64));
+        }
+        block.row(row(capture, &judged, &classes, is_right));
+    }
+    let share = |(judged, right): &(u32, u32)| format!("{right} of {judged}");
+    let ours = share(&(listed.len() as u32, right));
+    let cells = ["right", "", "", "", "", "", &ours].map(str::to_owned);
+    block.row(cells.into_iter().chain(others_right.iter().map(share)));
+    Ok(block)
+}
+
+fn row(capture: &Listed, judged: &Judged, classes: &BTreeSet<&str>, is_right: bool) -> Vec<String> {
+    let classes: Vec<&str> = classes.iter().copied().collect();
+    let told = if classes.is_empty() { "nothing".to_owned() } else { classes.join(", ") };
+    let after = judged.told.first().map(|told| told.after.as_secs_f64() - judged.first_syn);
+    let sources = judged.sources.map_or_else(none, |sources| sources.to_string());
+    let right = if is_right { "yes" } else { "no" };
+    let mut cells = vec![
+        capture.file.clone(),
+        format!("{:.1}", judged.length),
+        capture.expected.text(),
+        told,
+        seconds(after),
+        sources,
+        right.to_owned(),
+    ];
+    cells.extend(judged.others.iter().map(|(_, other)| other.text()));
+    cells
+}
+
+fn note(listed: &[Listed]) -> String {
+    let origins: BTreeSet<&str> = listed.iter().map(|capture| capture.origin.as_str()).collect();
+    format!(
+        "Each capture as `tcpguard replay` reads it, from its first packet on and without anything \
+         learned before. `told` is every class that was ever told, also if it was taken back; `after \
+         s` is from the first SYN to the first alert. It is right when exactly what was expected was \
+         told.\n\n\
+         The other methods are fed ticks of every listener in the same capture, and {SILENCE:.0} s of \
+         silence after it; their columns say when the first alarm at any listener came after the first \
+         SYN. They are right when they alarm on floods and on nothing else. `too short`: the capture ends before the interval that could \
+         raise a first alarm begins. `one-way`: it holds one direction, and the method counts the \
+         other one. The last row counts what each could judge. Most captures are shorter than what \
+         these methods learn from, and most hold few packets: the table of simulated traffic is the \
+         fairer one.\n\n\
+         The captures are from {}.",
+        origins.into_iter().collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The captures of a directory, as its list has them.
+fn list(directory: &Path) -> Result<Vec<Listed>> {
+    let path = directory.join(LIST);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn parse(text: &str) -> Result<Vec<Listed>> {
+    let mut lines = text.lines();
+    let heads: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
+    let column = |name: &str| {
+        heads.iter().position(|head| *head == name).with_context(|| format!("no column `{name}`"))
+    };
+    let file = column("file")?;
+    let origin = column("origin_repo")?;
+    let verdict = column("expected_verdict")?;
+    let (subclass, note) = (column("subclass")?, column("note")?);
+    lines
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let cell = |at: usize| cells.get(at).copied().unwrap_or_default();
+            Ok(Listed {
+                file: cell(file).to_owned(),
+                origin: cell(origin).to_owned(),
+                expected: Expected::of(cell(verdict), cell(subclass), cell(note))
+                    .with_context(|| cell(file).to_owned())?,
+            })
+        })
+        .collect()
+}
+
+/// Shows a capture to everybody.
+fn judge(path: &Path) -> Result<Judged> {
+    let mut watched = Watched::default();
+    let file = Box::new(File::open(path)?);
+    let name = path.display().to_string();
+    let mut backend = Model::default();
+    let see = &mut |seen: &Seen| watched.see(seen);
+    let Outcome { replay, damage, told } =
+        replay_beside(&name, file, &mut backend, Mode::Observe, see)?;
+    if let Some(damage) = damage {
+        return Err(damage.into());
+    }
+    let sources = told.first().and_then(|first| {
+        let listener = first.listener.to_string();
+        let its = replay.incidents.iter().find(|incident| incident.listener == listener)?;
+        Some(its.sources_est)
+    });
+    let others = watched.judged(replay.duration_s, replay.syn_acks > 0);
+    let first_syn = watched.first_syn.unwrap_or_default();
+    Ok(Judged { length: replay.duration_s, first_syn, told, sources, others })
+}
+
+/// A destination of SYNs: address and port.
+type Place = (Addr, [u8; 2]);
+
+/// What the other methods are shown of a capture.
+#[derive(Default)]
+struct Watched {
+    /// Ticks with packets, by number, of every place.
+    places: BTreeMap<Place, BTreeMap<u64, Tick>>,
+    first_syn: Option<f64>,
+}
+
+impl Watched {
+    fn see(&mut self, seen: &Seen) {
+        let flow = match seen.direction {
+            Direction::In => seen.flow,
+            Direction::Out => seen.flow.reversed(),
+        };
+        let place = (flow.server, flow.server_port);
+        let after = seen.after.as_secs_f64();
+        if seen.direction == Direction::In && seen.class == Class::Syn {
+            self.first_syn.get_or_insert(after);
+            self.places.entry(place).or_default();
+        }
+        // What never gets a SYN listens to nobody.
+        let Some(ticks) = self.places.get_mut(&place) else { return };
+        let tick = ticks.entry((after / TICK) as u64).or_default();
+        match (seen.direction, seen.class) {
+            (Direction::In, Class::Syn) => tick.syn += 1,
+            (Direction::In, Class::Fin) => tick.fin += 1,
+            (Direction::In, Class::Rst) => tick.rst += 1,
+            (Direction::Out, Class::SynAck) => tick.syn_ack += 1,
+            _ => {}
+        }
+    }
+
+    /// What each method says of a capture of this length (s), with answers in it or not.
+    fn judged(&self, length: f64, answers: bool) -> Vec<(&'static str, Other)> {
+        (0..baselines::all().len())
+            .map(|method| {
+                let fresh = || baselines::all().swap_remove(method);
+                let detector = fresh();
+                let says = if detector.counts_answers() && !answers {
+                    Other::OneWay
+                } else if length < detector.warm_up() {
+                    Other::TooShort
+                } else {
+                    let alarms = self.places.values();
+                    let alarms =
+                        alarms.filter_map(|ticks| first_alarm(fresh().as_mut(), ticks, length));
+                    let since = self.first_syn.unwrap_or_default();
+                    alarms
+                        .min_by(f64::total_cmp)
+                        .map_or(Other::Quiet, |alarm| Other::Alarmed(alarm - since))
+                };
+                (detector.name(), says)
+            })
+            .collect()
+    }
+}
+
+/// When the method is first alarmed about a place, in s after the first packet.
+fn first_alarm(
+    detector: &mut dyn Detector,
+    ticks: &BTreeMap<u64, Tick>,
+    length: f64,
+) -> Option<f64> {
+    (0..((length + SILENCE) / TICK) as u64).find_map(|number| {
+        let at = (number + 1) as f64 * TICK;
+        let tick = Tick { at, ..ticks.get(&number).copied().unwrap_or_default() };
+        detector.tick(&tick).then_some(at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::flag::{ACK, SYN};
+    use crate::wire::{SERVER, Scene, Tcp, address};
+    use std::net::SocketAddrV4;
+
+    const LIST: &str = "file\torigin_repo\texpected_verdict\tsubclass\tnote\n";
+
+    /// A directory with one capture.
+    fn directory(scene: &Scene, expected: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("one.pcap"), scene.capture()).unwrap();
+        fs::write(
+            directory.path().join(super::LIST),
+            format!("{LIST}one.pcap\tmade/here\t{expected}"),
+        )
+        .unwrap();
+        directory
+    }
+
+    /// SYNs of a crude tool from anywhere, each answered once, as a cookie is.
+    fn flood(scene: &mut Scene, from: f64, until: f64, rate: f64) {
+        for number in 0..((until - from) * rate) as u64 {
+            let at = from + number as f64 / rate;
+            let bot = SocketAddrV4::new(address(&mut scene.random), scene.ephemeral());
+            let seq = scene.random.bits() as u32;
+            scene.put(at, &Tcp { ttl: 244, window: 512, ..Tcp::new(bot, SERVER, SYN, seq, 0) });
+            let isn = scene.random.bits() as u32;
+            let answer = Tcp::new(SERVER, bot, SYN | ACK, isn, seq.wrapping_add(1));
+            scene.put(at + 60e-6, &answer);
+        }
+    }
+
+    fn first_row(scene: &Scene, expected: &str) -> Vec<String> {
+        block(Some(directory(scene, expected).path())).unwrap().rows.swap_remove(0)
+    }
+
+    #[test]
+    fn a_flood_is_found_by_all_that_can_judge_it() {
+        let mut scene = Scene::new(1);
+        scene.clients(0.0, 120.0, 40.0);
+        flood(&mut scene, 80.0, 120.0, 400.0);
+        let row = first_row(&scene, "syn-flood\trandom-source\t");
+        assert_eq!(row[2..4], ["random_spoofed", "random_spoofed"]);
+        assert_eq!(row[6], "yes");
+        let others = &row[7..];
+        assert!(others[0].starts_with("8"), "SYN rate: {others:?}");
+        assert!(others[1].ends_with(" s"), "FDS: {others:?}");
+        assert!(others[2].starts_with("1"), "Siris threshold: {others:?}");
+        assert_eq!(others[3], "too short", "Siris CUSUM");
+        assert_eq!(others[4], "quiet", "SYN-dog: the host answers all");
+    }
+
+    #[test]
+    fn clients_alone_are_nothing_and_a_wrong_list_is_noticed() {
+        let mut scene = Scene::new(2);
+        scene.clients(0.0, 30.0, 40.0);
+        let row = first_row(&scene, "benign\tclients\t");
+        assert_eq!(row[3], "nothing");
+        assert_eq!((row[6].as_str(), row[7].as_str()), ("yes", "quiet"));
+        assert_eq!(first_row(&scene, "syn-flood\tsingle-source\t")[6], "no");
+        assert!(block(Some(directory(&scene, "good\t\t").path())).is_err());
+    }
+
+    #[test]
+    fn without_a_directory_the_block_says_so() {
+        let block = block(None).unwrap();
+        assert!(block.rows.is_empty());
+        assert!(block.note.starts_with("No captures were given"));
+    }
+
+    #[test]
+    fn what_was_told_and_taken_back_counts() {
+        let told = |classes: &[&'static str]| classes.iter().copied().collect();
+        let flood = Expected::Flood(Some(IncidentClass::SingleSource));
+        assert!(flood.is_met_by(&told(&["single_source"])));
+        assert!(!flood.is_met_by(&told(&["single_source", "random_spoofed"])));
+        assert!(!flood.is_met_by(&told(&[])));
+        let quiet = Expected::Benign { scans: false };
+        assert!(quiet.is_met_by(&told(&[])) && !quiet.is_met_by(&told(&["scan"])));
+        let background = Expected::Benign { scans: true };
+        assert!(background.is_met_by(&told(&["scan"])));
+        assert!(!background.is_met_by(&told(&["scan", "few_source"])));
+        let small = Expected::Scan { may_be_missed: true };
+        assert!(small.is_met_by(&told(&[])) && small.is_met_by(&told(&["scan"])));
+    }
+}

@@ -1,0 +1,339 @@
+//! The rows about detection.
+
+use tcpguard_engine::IncidentClass;
+
+use super::{Case, Found, RAMPS, of};
+use crate::attacks;
+use crate::plan::Plan;
+use crate::stats::{median, percentile};
+use crate::table::{Block, none, percent, rate, seconds};
+use crate::targets::{Finding, Target};
+
+/// Headings of the other detectors' columns, in the order of [`baselines::all`].
+pub const OTHERS: [&str; 5] = ["rate", "FDS", "AT", "CUSUM", "dog"];
+/// Share of the runs in which a rate must be found.
+const SURE: f64 = 0.9;
+/// The time in which it must be, s.
+const MINUTE: f64 = 60.0;
+/// Classes are judged from this rate, SYN/s.
+const CLASSED: f64 = 100.0;
+/// Delays are held to one second from this rate, SYN/s.
+const STRONG: f64 = 1000.0;
+
+/// What the columns of the other detectors are, in a sentence.
+pub const LEGEND: &str = "Of the others, \"rate\" is a threshold of SYN/s, \"FDS\" the CUSUM of SYNs less \
+                          FINs, \"AT\" Siris' adaptive threshold, \"CUSUM\" Siris' CUSUM, \"dog\" SYN-dog's \
+                          CUSUM of SYNs less SYN-ACKs.";
+
+/// Delays of every flood, one block for each rate of clients.
+pub fn delays(plan: &Plan, cases: &[Case]) -> Vec<Block> {
+    plan.legit.iter().map(|&legit| delays_among(plan, cases, legit)).collect()
+}
+
+fn delays_among(plan: &Plan, cases: &[Case], legit: f64) -> Block {
+    let note = format!(
+        "Seconds from the first SYN of the flood, over seeds {}. \"Alarm\" is when our detector began \
+         to suspect (median); \"told\" its first alert that handshakes fail, whatever it called the \
+         reason; \"named\" the alert that called it a flood; \"class\" the share of the runs in which it \
+         was called by its right name 2 s after the first alert. The other detectors are told what \
+         ours is; their columns are medians. – stands where it was not found in most of the runs, or \
+         the percentile lies among those missed. Floods last 60 s; those of 100 k/s 45 s and those of \
+         1 M/s 5 s, which is too short for what works in intervals of 10 or 20 s. {}",
+        plan.seeds_in_words(),
+        LEGEND
+    );
+    let title = format!("Floods among {} clients/s", rate(legit));
+    let ours = ["attack", "SYN/s", "alarm", "told", "p95", "named", "p95", "class"];
+    let mut block = Block::new(&title, &note, &[&ours[..], &OTHERS[..]].concat());
+    for attack in attacks::ALL {
+        let here = of(cases, attack.name, legit).filter(|case| plan.rates.contains(&case.rate));
+        for case in here {
+            block.row(case.row());
+            block.findings.extend(case.findings());
+        }
+    }
+    block
+}
+
+impl Case {
+    fn all(&self, value: impl Fn(&Found) -> Option<f64>) -> Vec<Option<f64>> {
+        self.found.iter().map(value).collect()
+    }
+
+    fn told(&self) -> Vec<Option<f64>> {
+        self.all(|found| found.ours.told)
+    }
+
+    fn row(&self) -> Vec<String> {
+        let named = self.all(|found| found.ours.named);
+        let told = self.told();
+        let right = self.right();
+        let class = (self.rate >= CLASSED).then_some(right).flatten();
+        let ours = [
+            self.attack.name.to_owned(),
+            rate(self.rate),
+            seconds(median(&self.all(|found| found.ours.alarm))),
+            seconds(median(&told)),
+            seconds(percentile(&told, 0.95)),
+            seconds(median(&named)),
+            seconds(percentile(&named, 0.95)),
+            class.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
+        ];
+        let others = (0..OTHERS.len()).map(|other| median(&self.all(|found| found.others[other])));
+        let others = others.map(|delay| delay.map_or_else(none, |delay| format!("{delay:.1}")));
+        ours.into_iter().chain(others).collect()
+    }
+
+    /// Share of the runs in which it was told, and called by its right name.
+    fn right(&self) -> Option<f64> {
+        let classes: Vec<IncidentClass> =
+            self.found.iter().filter_map(|found| found.class).collect();
+        let right = classes.iter().filter(|class| **class == self.attack.class).count();
+        (!classes.is_empty()).then(|| right as f64 / classes.len() as f64)
+    }
+
+    fn place(&self) -> String {
+        format!("{}, {}/s in {}/s", self.attack.name, rate(self.rate), rate(self.legit))
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let told = self.told();
+        let never = |delay: Option<f64>| delay.unwrap_or(f64::INFINITY);
+        let typical = never(median(&told));
+        if self.rate >= STRONG {
+            let tail = never(percentile(&told, 0.95));
+            return vec![
+                Finding::new(Target::Delay, self.place(), typical),
+                Finding::new(Target::DelayTail, self.place(), tail),
+            ];
+        }
+        // Below 40 clients a second a tenth is less than what must be found at all.
+        let is_tenth = self.rate * 10.0 == self.legit && Plan::detectable(self.legit) <= self.rate;
+        match is_tenth && self.attack.is_steady() {
+            true => vec![Finding::new(Target::DelayTenth, self.place(), typical)],
+            false => Vec::new(),
+        }
+    }
+}
+
+/// What floods were called, against what they were.
+pub fn classes(plan: &Plan, cases: &[Case]) -> Block {
+    use IncidentClass::{Distributed, FewSource, HandshakeDegraded, RandomSpoofed, SingleSource};
+    let verdicts = [RandomSpoofed, SingleSource, FewSource, Distributed, HandshakeDegraded];
+    let note = format!(
+        "Runs by what the flood was (rows) and what it was called 2 s after the first alert (columns), \
+         of all floods of 100 SYN/s and more above, seeds {}. What was not told within the flood is in \
+         no column but the last.",
+        plan.seeds_in_words()
+    );
+    let columns = [
+        "flood",
+        "random",
+        "one source",
+        "few sources",
+        "many sources",
+        "broken path",
+        "other",
+        "right",
+        "missed",
+    ];
+    let mut block = Block::new("What floods were called", &note, &columns);
+    for (class, name) in
+        verdicts.iter().zip(["random sources", "one source", "few sources", "many sources"])
+    {
+        let mut found: Vec<&Found> = Vec::new();
+        for case in cases.iter().filter(|case| case.ramp.is_none() && case.attack.class == *class) {
+            if case.rate >= CLASSED && plan.rates.contains(&case.rate) {
+                found.extend(&case.found);
+            }
+        }
+        let called: Vec<IncidentClass> = found.iter().filter_map(|found| found.class).collect();
+        let count = |class: &IncidentClass| called.iter().filter(|other| *other == class).count();
+        let counts = verdicts.map(|verdict| count(&verdict));
+        let other = called.len() - counts.iter().sum::<usize>();
+        let right = (!called.is_empty()).then(|| count(class) as f64 / called.len() as f64);
+        let mut row = vec![name.to_owned()];
+        row.extend(counts.iter().chain([&other]).map(|count| count.to_string()));
+        row.extend([percent(right), (found.len() - called.len()).to_string()]);
+        block.row(row);
+        block.findings.extend(right.map(|right| Finding::new(Target::ClassAccuracy, name, right)));
+    }
+    block
+}
+
+/// The lowest rate that is found, by each detector.
+pub fn minimum(plan: &Plan, cases: &[Case]) -> Block {
+    let note = format!(
+        "The lowest rate (SYN/s) of those tried from which on every one was found within 60 s in at least \
+         90 % of the runs, seeds {}. – stands where none was, or where the detector is alarmed already. \
+         The last column is what was tried. {}",
+        plan.seeds_in_words(),
+        LEGEND
+    );
+    let columns =
+        [&["clients/s", "target", "ours", "mimic"][..], &OTHERS[..], &["tried"][..]].concat();
+    let mut block = Block::new("Lowest rate found within a minute", &note, &columns);
+    for &legit in &plan.legit {
+        let told = |found: &Found| found.ours.told;
+        let ours = lowest(cases, attacks::RANDOM.name, legit, told);
+        let mimic = lowest(cases, attacks::MIMIC.name, legit, told);
+        let others = (0..OTHERS.len()).map(|other| {
+            lowest(cases, attacks::RANDOM.name, legit, move |found| found.others[other])
+        });
+        let tried = Plan::faint(legit);
+        let target = Plan::detectable(legit);
+        let mut row = vec![rate(legit), rate(target)];
+        row.extend([ours, mimic].into_iter().chain(others).map(|low| low.map_or_else(none, rate)));
+        row.push(format!("{} to {}", tried[0], rate(tried[tried.len() - 1])));
+        block.row(row);
+        for (name, low) in [("random", ours), ("mimic", mimic)] {
+            let place = format!("{name} in {}/s", rate(legit));
+            let low = low.unwrap_or(f64::INFINITY);
+            block.findings.push(Finding::new(Target::MinimumRate, place, low).with_limit(target));
+        }
+    }
+    block
+}
+
+/// The lowest rate from which on all are found.
+fn lowest(
+    cases: &[Case],
+    attack: &str,
+    legit: f64,
+    delay: impl Fn(&Found) -> Option<f64> + Copy,
+) -> Option<f64> {
+    let mut tried: Vec<&Case> = of(cases, attack, legit).filter(|case| case.rate < 1e5).collect();
+    tried.sort_by(|a, b| b.rate.total_cmp(&a.rate));
+    let sure = |case: &&&Case| {
+        let hits = case.all(delay).iter().flatten().filter(|delay| **delay <= MINUTE).count();
+        hits as f64 >= SURE * case.found.len() as f64
+    };
+    tried.iter().take_while(sure).last().map(|case| case.rate)
+}
+
+/// At what rate slow ramps are found.
+pub fn ramps(plan: &Plan, cases: &[Case]) -> Block {
+    let note = format!(
+        "Floods that grow evenly from nothing to the clients' rate, within half an hour or two hours: the \
+         rate (SYN/s) at which our detector told, and how many of the runs, seeds {}, it told at all. What \
+         grows slowly could be learned as normal; then it would be told late or never.",
+        plan.seeds_in_words()
+    );
+    let columns = ["attack", "clients/s", "minutes", "told at SYN/s", "p95", "runs told"];
+    let mut block = Block::new("Slow ramps", &note, &columns);
+    for attack in [attacks::RANDOM, attacks::MIMIC] {
+        for (legit, ramp) in plan.legit.iter().flat_map(|legit| RAMPS.map(|ramp| (*legit, ramp))) {
+            let case = cases.iter().find(|case| {
+                (case.attack.name, case.legit, case.ramp) == (attack.name, legit, Some(ramp))
+            });
+            let Some(case) = case else { continue };
+            let at = case.all(|found| found.ours.told.map(|delay| case.rate * delay / ramp));
+            let told = at.iter().flatten().count();
+            let digits = |rate: Option<f64>| rate.map_or_else(none, |rate| format!("{rate:.1}"));
+            block.row([
+                attack.name.to_owned(),
+                rate(legit),
+                format!("{:.0}", ramp / 60.0),
+                digits(median(&at)),
+                digits(percentile(&at, 0.95)),
+                format!("{told} of {}", at.len()),
+            ]);
+        }
+    }
+    block
+}
+
+/// The main numbers with several groups of seeds.
+pub fn seeds(plan: &Plan, cases: &[Case], others: &[(u64, Vec<Case>)]) -> Block {
+    let note = "Seconds to the first alert among 200 clients/s, median and 95th percentile, for groups of \
+                seeds that have nothing in common.";
+    let columns = [
+        "seeds",
+        "random 20/s",
+        "p95",
+        "mimic 20/s",
+        "p95",
+        "random 1 k/s",
+        "p95",
+        "mimic 1 k/s",
+        "p95",
+    ];
+    let mut block = Block::new("Other seeds", note, &columns);
+    let published = plan.seeds.first().map(|first| (*first, cases));
+    let others = others.iter().map(|(first, cases)| (*first, cases.as_slice()));
+    for (first, cases) in published.into_iter().chain(others) {
+        let mut row = vec![format!("{first}–{}", first + plan.seeds.len() as u64 - 1)];
+        for flood in [20.0, 1000.0] {
+            for attack in [attacks::RANDOM, attacks::MIMIC] {
+                let case = of(cases, attack.name, 200.0).find(|case| case.rate == flood);
+                let told = case.map(Case::told).unwrap_or_default();
+                row.extend([seconds(median(&told)), seconds(percentile(&told, 0.95))]);
+            }
+        }
+        block.row(row);
+    }
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baselines;
+    use crate::judge::Outcome;
+
+    fn found(told: Option<f64>, class: IncidentClass) -> Found {
+        let ours = Outcome { alarm: told, told, named: told, ..Outcome::default() };
+        Found { ours, class: told.map(|_| class), others: vec![None; OTHERS.len()] }
+    }
+
+    fn case(rate: f64, legit: f64, found: Vec<Found>) -> Case {
+        Case { found, ..Case::new(attacks::RANDOM, legit, rate) }
+    }
+
+    #[test]
+    fn every_other_detector_has_a_column() {
+        assert_eq!(baselines::all().len(), OTHERS.len());
+    }
+
+    #[test]
+    fn only_delays_that_a_target_speaks_of_are_held_to_it() {
+        let told = |rate, legit| {
+            let case = case(rate, legit, vec![found(Some(1.25), IncidentClass::RandomSpoofed)]);
+            case.findings().iter().map(|finding| finding.target).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1000.0, 200.0), [Target::Delay, Target::DelayTail]);
+        assert_eq!(told(20.0, 200.0), [Target::DelayTenth]);
+        assert_eq!(told(2.0, 20.0), [], "below what must be found at all");
+        assert_eq!(told(100.0, 200.0), []);
+    }
+
+    #[test]
+    fn the_lowest_rate_is_the_one_above_which_none_is_missed() {
+        let spoofed = IncidentClass::RandomSpoofed;
+        let runs = |hits: usize| {
+            (0..20).map(|run| found((run < hits).then_some(30.0), spoofed)).collect::<Vec<_>>()
+        };
+        let hits = [(4.0, 18), (5.0, 17), (6.0, 18), (8.0, 20)];
+        let cases: Vec<Case> = hits.map(|(rate, hits)| case(rate, 200.0, runs(hits))).into();
+        let told = |found: &Found| found.ours.told;
+        assert_eq!(lowest(&cases, "random", 200.0, told), Some(6.0));
+        assert_eq!(lowest(&cases[..2], "random", 200.0, told), None);
+        let late = case(4.0, 200.0, vec![found(Some(60.5), spoofed)]);
+        assert_eq!(lowest(&[late], "random", 200.0, told), None, "found too late");
+    }
+
+    #[test]
+    fn a_wrong_class_is_counted_by_class_and_a_missed_flood_apart() {
+        let plan = Plan::quick(1, 4, 1.0);
+        let verdicts = [
+            found(Some(1.0), IncidentClass::RandomSpoofed),
+            found(Some(1.0), IncidentClass::RandomSpoofed),
+            found(Some(1.0), IncidentClass::HandshakeDegraded),
+            found(None, IncidentClass::RandomSpoofed),
+        ];
+        let block = classes(&plan, &[case(100.0, 200.0, verdicts.into())]);
+        let row = ["random sources", "2", "0", "0", "0", "1", "0", "66.7 %", "1"];
+        assert_eq!(block.rows[0], row);
+        assert_eq!(block.findings.len(), 1, "of the others there was none");
+    }
+}

@@ -1,0 +1,240 @@
+//! What became of a run: who told what when, and whether it was right.
+//!
+//! Our detector is judged by its alerts alone, the others by when they are alarmed; neither by anything
+//! that happens inside.
+
+use tcpguard_engine::IncidentClass;
+use tcpguard_sim::{Told, seconds};
+
+/// Alarms less than this far apart are one event, whoever raises them, s.
+pub const APART: f64 = 30.0;
+
+/// An alert about an incident, as far as it is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alert {
+    /// When it was told, s.
+    pub at: f64,
+    /// Number of the incident.
+    pub incident: u64,
+    /// What it was said to be.
+    pub class: IncidentClass,
+    /// When the alarm was raised that led to it, s.
+    pub detected: f64,
+    /// Whether it tells of the end.
+    pub ended: bool,
+}
+
+impl Alert {
+    /// An alert of the simulator's guard; `None` for one that is about no incident.
+    pub fn new(told: &Told) -> Option<Self> {
+        let incident = told.incident.as_ref()?;
+        Some(Self {
+            at: told.at,
+            incident: incident.id,
+            class: incident.class,
+            detected: seconds(incident.detected),
+            ended: incident.ended.is_some(),
+        })
+    }
+
+    /// Whether it says that handshakes fail, for whatever reason.
+    fn is_failure(&self) -> bool {
+        self.class.is_flood() || self.class == IncidentClass::HandshakeDegraded
+    }
+}
+
+/// When a flood was on, s.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    /// Its first SYN.
+    pub from: f64,
+    /// Its last SYN.
+    pub until: f64,
+}
+
+/// What our detector made of a flood.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// From its first SYN to the alarm, which may still have been dismissed, s.
+    pub alarm: Option<f64>,
+    /// To the first alert that says that handshakes fail, s.
+    pub told: Option<f64>,
+    /// To the first alert that calls it a flood, s.
+    pub named: Option<f64>,
+    /// From its last SYN to the end of the last incident that called it one, s; negative where it was
+    /// given up before.
+    pub released: Option<f64>,
+    /// Incidents that called it a flood.
+    pub floods: usize,
+}
+
+/// Judges the alerts of a run with one flood.
+pub fn judge(truth: Truth, alerts: &[Alert]) -> Outcome {
+    let before = |alert: &Alert| {
+        alerts.iter().any(|other| other.incident == alert.incident && other.at < truth.from)
+    };
+    let about: Vec<&Alert> =
+        alerts.iter().filter(|alert| alert.at >= truth.from && !before(alert)).collect();
+    let first = |is_it: fn(&Alert) -> bool| about.iter().copied().find(|alert| is_it(alert));
+    let told = first(|alert| alert.is_failure() && !alert.ended);
+    let mut floods: Vec<u64> = about
+        .iter()
+        .filter(|alert| alert.class.is_flood() && !alert.ended)
+        .map(|alert| alert.incident)
+        .collect();
+    floods.dedup();
+    let end =
+        about.iter().rev().find(|alert| alert.ended && floods.last() == Some(&alert.incident));
+    Outcome {
+        alarm: told.map(|alert| (alert.detected - truth.from).max(0.0)),
+        told: told.map(|alert| alert.at - truth.from),
+        named: first(|alert| alert.class.is_flood() && !alert.ended)
+            .map(|alert| alert.at - truth.from),
+        released: end.map(|alert| alert.at - truth.until),
+        floods: floods.len(),
+    }
+}
+
+/// A time in which somebody is alarmed, s.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// Since when.
+    pub from: f64,
+    /// Until when; infinite while it lasts.
+    pub until: f64,
+}
+
+/// The times in which somebody was alarmed.
+#[derive(Clone, Debug, Default)]
+pub struct Spans(Vec<Span>);
+
+impl Spans {
+    /// The times in which incidents were called floods.
+    pub fn of_floods(alerts: &[Alert]) -> Self {
+        let mut spans = Self::default();
+        let mut open: Vec<u64> = Vec::new();
+        for alert in alerts {
+            open.retain(|&incident| incident != alert.incident);
+            if alert.class.is_flood() && !alert.ended {
+                open.push(alert.incident);
+            }
+            spans.note(alert.at, !open.is_empty());
+        }
+        spans
+    }
+
+    /// Takes note of whether somebody is alarmed at `at`, which is later than before.
+    pub fn note(&mut self, at: f64, alarmed: bool) {
+        let last = self.0.last_mut().filter(|span| span.until.is_infinite());
+        match last {
+            Some(span) if !alarmed => span.until = at,
+            None if alarmed => self.0.push(Span { from: at, until: f64::INFINITY }),
+            _ => {}
+        }
+    }
+
+    /// When the first alarm was raised at `from` or later. One that was raised before says nothing of
+    /// what began then.
+    pub fn first_since(&self, from: f64) -> Option<f64> {
+        self.0.iter().map(|span| span.from).find(|&raised| raised >= from)
+    }
+
+    /// How many events there were from `from` on: alarms less than [`APART`] s apart are one.
+    pub fn events(&self, from: f64) -> u64 {
+        let spans: Vec<&Span> = self.0.iter().filter(|span| span.from >= from).collect();
+        let apart = spans.windows(2).filter(|two| two[1].from - two[0].until >= APART).count();
+        (apart + usize::from(!spans.is_empty())) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IncidentClass::{FlashCrowd, HandshakeDegraded, RandomSpoofed, SingleSource};
+
+    const FLOOD: Truth = Truth { from: 100.0, until: 160.0 };
+
+    fn alert(at: f64, incident: u64, class: IncidentClass) -> Alert {
+        Alert { at, incident, class, detected: at - 0.25, ended: false }
+    }
+
+    fn end(at: f64, incident: u64, class: IncidentClass) -> Alert {
+        Alert { ended: true, ..alert(at, incident, class) }
+    }
+
+    #[test]
+    fn a_flood_that_is_named_at_once_and_released_in_time() {
+        let story = [alert(100.75, 1, RandomSpoofed), end(190.5, 1, RandomSpoofed)];
+        let outcome = judge(FLOOD, &story);
+        let expected = Outcome {
+            alarm: Some(0.5),
+            told: Some(0.75),
+            named: Some(0.75),
+            released: Some(30.5),
+            floods: 1,
+        };
+        assert_eq!(outcome, expected);
+    }
+
+    #[test]
+    fn a_late_alarm_counts_from_the_first_syn() {
+        let late = Alert { detected: 130.0, ..alert(131.0, 1, RandomSpoofed) };
+        let outcome = judge(FLOOD, &[late]);
+        assert_eq!((outcome.alarm, outcome.told), (Some(30.0), Some(31.0)));
+        assert_eq!(outcome.released, None, "it goes on for ever");
+    }
+
+    #[test]
+    fn what_is_first_called_a_broken_path_is_told_before_it_is_named() {
+        let story = [alert(101.0, 1, HandshakeDegraded), alert(102.5, 1, SingleSource)];
+        let outcome = judge(FLOOD, &story);
+        assert_eq!((outcome.told, outcome.named), (Some(1.0), Some(2.5)));
+    }
+
+    #[test]
+    fn a_rush_of_clients_is_no_word_about_a_flood() {
+        assert_eq!(judge(FLOOD, &[alert(101.0, 1, FlashCrowd)]), Outcome::default());
+    }
+
+    #[test]
+    fn what_was_told_before_the_flood_is_not_about_it() {
+        let story = [alert(90.0, 1, RandomSpoofed), alert(101.0, 1, RandomSpoofed)];
+        assert_eq!(judge(FLOOD, &story), Outcome::default());
+    }
+
+    #[test]
+    fn a_flood_that_is_given_up_and_told_again_flaps() {
+        let story = [
+            alert(101.0, 1, RandomSpoofed),
+            end(131.0, 1, RandomSpoofed),
+            alert(140.0, 2, RandomSpoofed),
+            end(191.0, 2, RandomSpoofed),
+        ];
+        let outcome = judge(FLOOD, &story);
+        assert_eq!((outcome.floods, outcome.released), (2, Some(31.0)));
+    }
+
+    #[test]
+    fn a_false_flood_is_one_event_however_it_flickers() {
+        let story = [
+            alert(10.0, 1, HandshakeDegraded),
+            alert(12.0, 1, SingleSource),
+            alert(14.0, 1, HandshakeDegraded),
+            alert(20.0, 2, RandomSpoofed),
+            end(50.0, 2, RandomSpoofed),
+            alert(90.0, 3, RandomSpoofed),
+        ];
+        assert_eq!(Spans::of_floods(&story).events(0.0), 2);
+        assert_eq!(Spans::of_floods(&story[..1]).events(0.0), 0, "a broken path is no flood");
+    }
+
+    #[test]
+    fn an_alarm_that_stood_before_the_flood_did_not_find_it() {
+        let mut spans = Spans::default();
+        for (at, alarmed) in [(90.0, true), (105.0, false), (140.0, true)] {
+            spans.note(at, alarmed);
+        }
+        assert_eq!(spans.first_since(100.0), Some(140.0));
+        assert_eq!((spans.events(0.0), spans.events(100.0)), (2, 1));
+    }
+}

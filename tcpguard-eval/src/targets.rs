@@ -1,0 +1,300 @@
+//! The targets, and whether the rows reach them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::table::Block;
+
+/// What the detector and the mitigation are held to.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Median time from the first SYN of a flood of 1,000/s or more to the first alert, s.
+    Delay,
+    /// The 95th percentile of the same, s.
+    DelayTail,
+    /// Median time to the first alert of a flood of a tenth of the legitimate rate, s.
+    DelayTenth,
+    /// Lowest rate found within 60 s with a probability of 0.9, SYN/s.
+    MinimumRate,
+    /// False floods per 30 listener-days.
+    FalseFloods,
+    /// Floods told in rushes of real clients.
+    CrowdFloods,
+    /// Floods told on benign captures.
+    CaptureFloods,
+    /// Share of incidents of the right class 2 s after the first alert, at 100 SYN/s and more.
+    ClassAccuracy,
+    /// Drop rules made in rushes of clients, overload and broken paths.
+    BenignRules,
+    /// Share of the clients' SYNs dropped while a flood is mitigated.
+    LegitDropped,
+    /// SYNs dropped of clients that had completed a handshake before.
+    ValidatedDropped,
+    /// Time from the last SYN of a flood to the end of its incident, s.
+    Release,
+    /// Incidents beyond the first that one pulsed flood makes.
+    Flaps,
+    /// Mean CPU time of the engine per poll with 256 listeners, ms.
+    PollCost,
+    /// Growth of the engine's memory over a day, MiB.
+    MemoryGrowth,
+}
+
+impl Target {
+    /// All of them, as they are listed.
+    pub const ALL: [Self; 15] = [
+        Self::Delay,
+        Self::DelayTail,
+        Self::DelayTenth,
+        Self::MinimumRate,
+        Self::FalseFloods,
+        Self::CrowdFloods,
+        Self::CaptureFloods,
+        Self::ClassAccuracy,
+        Self::BenignRules,
+        Self::LegitDropped,
+        Self::ValidatedDropped,
+        Self::Release,
+        Self::Flaps,
+        Self::PollCost,
+        Self::MemoryGrowth,
+    ];
+
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Delay => "delay at ≥ 1,000 SYN/s, median",
+            Self::DelayTail => "delay at ≥ 1,000 SYN/s, p95",
+            Self::DelayTenth => "delay at 10 % of the legitimate rate",
+            Self::MinimumRate => "lowest rate found in 60 s, P ≥ 0.9",
+            Self::FalseFloods => "false floods per 30 listener-days",
+            Self::CrowdFloods => "floods told in rushes of clients",
+            Self::CaptureFloods => "floods told on benign captures",
+            Self::ClassAccuracy => "right class 2 s after the alert",
+            Self::BenignRules => "drop rules in benign trouble",
+            Self::LegitDropped => "legitimate SYNs dropped",
+            Self::ValidatedDropped => "validated clients' SYNs dropped",
+            Self::Release => "release after the last SYN",
+            Self::Flaps => "flaps on pulses",
+            Self::PollCost => "engine CPU per poll, 256 listeners",
+            Self::MemoryGrowth => "engine memory growth in a day",
+        }
+    }
+
+    /// The value that must not be exceeded, or for [`Target::ClassAccuracy`] be reached.
+    pub const fn limit(self) -> f64 {
+        match self {
+            Self::Delay | Self::FalseFloods | Self::PollCost | Self::MemoryGrowth => 1.0,
+            Self::DelayTail => 1.5,
+            Self::DelayTenth => 3.0,
+            Self::MinimumRate => 4.0,
+            Self::ClassAccuracy => 0.95,
+            Self::LegitDropped => 0.001,
+            Self::Release => 35.0,
+            Self::CrowdFloods
+            | Self::CaptureFloods
+            | Self::BenignRules
+            | Self::ValidatedDropped
+            | Self::Flaps => 0.0,
+        }
+    }
+
+    const fn more_is_better(self) -> bool {
+        matches!(self, Self::ClassAccuracy)
+    }
+
+    /// A value with its unit.
+    fn value(self, value: f64) -> String {
+        if !value.is_finite() {
+            return "never".to_owned();
+        }
+        match self {
+            Self::Delay | Self::DelayTail | Self::DelayTenth | Self::Release => {
+                format!("{value:.2} s")
+            }
+            Self::MinimumRate => format!("{value:.0}/s"),
+            Self::ClassAccuracy => format!("{:.1} %", value * 100.0),
+            Self::LegitDropped => format!("{:.2} %", value * 100.0),
+            Self::FalseFloods => format!("{value:.2}"),
+            Self::PollCost => format!("{value:.2} ms"),
+            Self::MemoryGrowth => format!("{value:.2} MiB"),
+            Self::CrowdFloods
+            | Self::CaptureFloods
+            | Self::BenignRules
+            | Self::ValidatedDropped
+            | Self::Flaps => format!("{value:.0}"),
+        }
+    }
+}
+
+/// A number that a target speaks of.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Finding {
+    /// Which target.
+    pub target: Target,
+    /// Which row, in words.
+    pub place: String,
+    /// What was measured, in the target's unit; infinite for "never".
+    #[serde(deserialize_with = "finite_or_never")]
+    pub value: f64,
+    /// What it may be here at most (at least where more is better).
+    pub limit: f64,
+    /// What too short a measurement cannot rule out; `None` where the value is all there is to know.
+    pub bound: Option<f64>,
+}
+
+/// JSON has no infinity: it is written as null.
+fn finite_or_never<'de, D: serde::Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(value)?.unwrap_or(f64::INFINITY))
+}
+
+impl Finding {
+    /// A number that is held against the target's own limit.
+    pub fn new(target: Target, place: impl Into<String>, value: f64) -> Self {
+        Self { target, place: place.into(), value, limit: target.limit(), bound: None }
+    }
+
+    /// The same with a limit of this row's own.
+    pub fn with_limit(self, limit: f64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// The same with an upper bound of what the value may really be.
+    pub fn with_bound(self, bound: f64) -> Self {
+        Self { bound: Some(bound), ..self }
+    }
+
+    /// Whether the target is met here.
+    pub fn verdict(&self) -> Verdict {
+        let holds = |value: f64| match self.target.more_is_better() {
+            true => value >= self.limit,
+            false => value <= self.limit,
+        };
+        match self.bound {
+            _ if !holds(self.value) => Verdict::NotMet,
+            Some(bound) if !holds(bound) => Verdict::NotShown,
+            _ => Verdict::Met,
+        }
+    }
+
+    /// How far from the limit, the more the worse: for the row that is named in the summary.
+    fn badness(&self) -> f64 {
+        match (self.target.more_is_better(), self.limit) {
+            (true, limit) => limit - self.value,
+            (false, 0.0) => self.value,
+            (false, limit) => self.value / limit,
+        }
+    }
+}
+
+/// Whether a target is met.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Verdict {
+    /// It is.
+    Met,
+    /// The value says so, but too little was measured to be sure.
+    NotShown,
+    /// It is not.
+    NotMet,
+}
+
+impl Verdict {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::NotShown => "not shown",
+            Self::NotMet => "not met",
+        }
+    }
+}
+
+/// Heading of the table of targets.
+pub const TITLE: &str = "Targets";
+
+/// The table of targets, from what all blocks found.
+pub fn summary(blocks: &[Block]) -> Block {
+    let note = "The worst row decides; `rows` says how many of them meet the target. \"Not shown\": the \
+                value is within the limit, but the time simulated is too short to exclude, at 95 %, \
+                that the true one is not.";
+    let columns = ["target", "limit", "worst row", "where", "rows", "verdict"];
+    let mut summary = Block::new(TITLE, note, &columns);
+    for target in Target::ALL {
+        let findings: Vec<&Finding> = blocks
+            .iter()
+            .flat_map(|block| &block.findings)
+            .filter(|finding| finding.target == target)
+            .collect();
+        let worst = findings
+            .iter()
+            .max_by(|a, b| a.verdict().cmp(&b.verdict()).then(a.badness().total_cmp(&b.badness())));
+        let Some(worst) = worst else { continue };
+        let met = findings.iter().filter(|finding| finding.verdict() == Verdict::Met).count();
+        let sign = if target.more_is_better() { '≥' } else { '≤' };
+        summary.row([
+            target.text().to_owned(),
+            format!("{sign} {}", target.value(worst.limit)),
+            target.value(worst.value),
+            worst.place.clone(),
+            format!("{met} of {}", findings.len()),
+            worst.verdict().text().to_owned(),
+        ]);
+    }
+    summary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(findings: impl IntoIterator<Item = Finding>) -> Block {
+        Block { findings: findings.into_iter().collect(), ..Block::default() }
+    }
+
+    fn row(findings: impl IntoIterator<Item = Finding>) -> Vec<String> {
+        summary(&[block(findings)]).rows.pop().expect("a row")
+    }
+
+    #[test]
+    fn the_worst_row_decides() {
+        let delays = [("fast", 0.75), ("slow", 1.25), ("middling", 1.0)];
+        let row = row(delays.map(|(place, delay)| Finding::new(Target::Delay, place, delay)));
+        assert_eq!(row[1..], ["≤ 1.00 s", "1.25 s", "slow", "2 of 3", "not met"]);
+    }
+
+    #[test]
+    fn of_what_should_be_high_the_lowest_is_the_worst() {
+        let shares = [("a", 1.0), ("b", 0.96)];
+        let row =
+            row(shares.map(|(place, share)| Finding::new(Target::ClassAccuracy, place, share)));
+        assert_eq!(row[1..], ["≥ 95.0 %", "96.0 %", "b", "2 of 2", "met"]);
+    }
+
+    #[test]
+    fn a_rate_may_have_a_limit_of_its_row_and_is_judged_by_it() {
+        let rate = |value| Finding::new(Target::MinimumRate, "2,000/s", value).with_limit(60.0);
+        assert_eq!(rate(60.0).verdict(), Verdict::Met);
+        assert_eq!(rate(70.0).verdict(), Verdict::NotMet);
+        assert_eq!(row([rate(f64::INFINITY)])[2], "never");
+    }
+
+    #[test]
+    fn too_short_a_measurement_shows_nothing() {
+        let none = Finding::new(Target::FalseFloods, "all mixes", 0.0);
+        assert_eq!(none.clone().with_bound(2.5).verdict(), Verdict::NotShown);
+        assert_eq!(none.with_bound(0.9).verdict(), Verdict::Met);
+        let some = Finding::new(Target::FalseFloods, "all mixes", 1.5);
+        assert_eq!(some.with_bound(0.9).verdict(), Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_target_without_a_row_is_left_out() {
+        assert_eq!(summary(&[block([])]).rows, Vec::<Vec<String>>::new());
+    }
+
+    #[test]
+    fn never_survives_json() {
+        let never = Finding::new(Target::Delay, "a row", f64::INFINITY);
+        let text = serde_json::to_string(&never).unwrap();
+        assert_eq!(serde_json::from_str::<Finding>(&text).unwrap(), never);
+    }
+}
