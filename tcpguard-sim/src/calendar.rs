@@ -7,18 +7,24 @@ const REACH: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) struct Calendar<T> {
     lists: Vec<Vec<T>>,
+    /// Lists that are not needed now. The last one used is still in the CPU's cache.
+    spare: Vec<Vec<T>>,
 }
 
 impl<T> Calendar<T> {
     pub fn new() -> Self {
-        Self { lists: (0..REACH).map(|_| Vec::new()).collect() }
+        Self { lists: (0..REACH).map(|_| Vec::new()).collect(), spare: Vec::new() }
     }
 
     /// Notes something for the step `at`, or the one after `now` if that is later.
     pub fn note(&mut self, now: u64, at: u64, what: T) {
         let at = at.max(now + 1);
         assert!(at - now < REACH as u64, "too far away: {} steps", at - now);
-        self.lists[at as usize % REACH].push(what);
+        let list = &mut self.lists[at as usize % REACH];
+        if list.capacity() == 0 {
+            *list = self.spare.pop().unwrap_or_default();
+        }
+        list.push(what);
     }
 
     /// What was noted for the step `now`; to be given back when it has been dealt with.
@@ -27,9 +33,11 @@ impl<T> Calendar<T> {
     }
 
     /// Takes back a list, which saves making another.
-    pub fn give_back(&mut self, now: u64, mut list: Vec<T>) {
-        list.clear();
-        self.lists[now as usize % REACH] = list;
+    pub fn give_back(&mut self, mut list: Vec<T>) {
+        if list.capacity() > 0 {
+            list.clear();
+            self.spare.push(list);
+        }
     }
 }
 
@@ -51,7 +59,7 @@ mod tests {
                 _ => vec![step, step],
             };
             assert_eq!(due, expected);
-            calendar.give_back(step, due);
+            calendar.give_back(due);
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::random::mix;
+/// 2^64 divided by the golden ratio.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A map whose order must never matter.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
 
-/// Spreads the bits of what is written.
-#[derive(Clone, Default)]
+/// Spreads the bits of what is written: the two halves of its product with an odd number.
+#[derive(Default)]
 pub(crate) struct Mixer(u64);
 
 impl Hasher for Mixer {
@@ -24,7 +25,8 @@ impl Hasher for Mixer {
     }
 
     fn write_u64(&mut self, bits: u64) {
-        self.0 = mix(self.0 ^ bits);
+        let product = u128::from(self.0 ^ bits) * u128::from(ODD);
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 
     fn write_u128(&mut self, bits: u128) {

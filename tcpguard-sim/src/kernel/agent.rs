@@ -8,7 +8,7 @@ use tcpguard_engine::{
     Queues, Rule, RuleCounters, RuleId, Sample, Step, Timestamp,
 };
 
-use super::{HalfOpen, InKernel, Kernel, Wire};
+use super::{HalfOpen, InKernel, Kernel, Wire, address};
 
 impl Kernel {
     /// What the agent reads in one poll.
@@ -155,6 +155,6 @@ impl Kernel {
 impl KnownClients for Kernel {
     fn completed_within(&self, net: &IpNet) -> bool {
         let recent = |at: &Timestamp| self.now.since(*at) < Duration::from_secs(600);
-        self.clients.iter().any(|(client, at)| net.contains(client) && recent(at))
+        self.clients.iter().any(|(client, at)| recent(at) && net.contains(&address(*client)))
     }
 }

@@ -6,7 +6,7 @@ mod queue;
 mod sources;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -154,8 +154,8 @@ pub struct Kernel {
     dropped: Map<u64, Timestamp>,
     /// When the old ones were last removed from these.
     swept: Timestamp,
-    /// When each client last completed a handshake.
-    clients: Map<IpAddr, Timestamp>,
+    /// When each client last completed a handshake, by [`number`].
+    clients: Map<u128, Timestamp>,
     pace: Pace,
 }
 
@@ -282,7 +282,7 @@ impl Kernel {
         if let Some(established) = &mut socket.counters.established {
             *established += 1;
         }
-        self.clients.insert(client, self.now);
+        self.clients.insert(number(client), self.now);
         true
     }
 
@@ -382,7 +382,7 @@ impl Kernel {
 
     /// Whether a client has completed a handshake before.
     pub(crate) fn is_validated(&self, client: IpAddr) -> bool {
-        self.clients.contains_key(&client)
+        self.clients.contains_key(&number(client))
     }
 
     /// Whether the rules let a SYN pass.
@@ -462,4 +462,17 @@ impl Kernel {
         }
         *known = flow;
     }
+}
+
+/// An address as a number: that of IPv6, where IPv4 has its place, too.
+fn number(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}
+
+/// The address of a [`number`].
+fn address(number: u128) -> IpAddr {
+    Ipv6Addr::from_bits(number).to_canonical()
 }

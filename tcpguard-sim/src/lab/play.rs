@@ -194,7 +194,7 @@ impl Lab {
         for event in &due {
             self.handle(t, *event);
         }
-        self.events.give_back(self.step, due);
+        self.events.give_back(due);
     }
 
     fn connect(&mut self, t: f64, index: usize) {
