@@ -118,10 +118,10 @@ enum Other {
 impl Other {
     fn text(self) -> String {
         match self {
-            Self::Alarmed(after) => format!("alarm {after:.1} s"),
+            Self::Alarmed(after) => format!("{after:.1} s"),
             Self::Quiet => "quiet".to_owned(),
             Self::TooShort => "too short".to_owned(),
-            Self::OneWay => "no answers".to_owned(),
+            Self::OneWay => "one-way".to_owned(),
         }
     }
 
@@ -203,9 +203,9 @@ fn note(listed: &[Listed]) -> String {
          s` is from the first SYN to the first alert. It is right when exactly what was expected was \
          told.\n\n\
          The other methods are fed ticks of every listener in the same capture, and {SILENCE:.0} s of \
-         silence after it; one alarm at one listener is an alarm. They are right when they alarm on \
-         floods and on nothing else. `too short`: the capture ends before the interval that could \
-         raise a first alarm begins. `no answers`: it holds one direction, and the method counts the \
+         silence after it; their columns say when the first alarm at any listener came after the first \
+         SYN. They are right when they alarm on floods and on nothing else. `too short`: the capture ends before the interval that could \
+         raise a first alarm begins. `one-way`: it holds one direction, and the method counts the \
          other one. The last row counts what each could judge. Most captures are shorter than what \
          these methods learn from, and most hold few packets: the table of simulated traffic is the \
          fairer one.\n\n\
@@ -389,9 +389,9 @@ mod tests {
         assert_eq!(row[2..4], ["random_spoofed", "random_spoofed"]);
         assert_eq!(row[6], "yes");
         let others = &row[7..];
-        assert!(others[0].starts_with("alarm 8"), "SYN rate: {others:?}");
-        assert!(others[1].starts_with("alarm"), "FDS: {others:?}");
-        assert!(others[2].starts_with("alarm 1"), "Siris threshold: {others:?}");
+        assert!(others[0].starts_with("8"), "SYN rate: {others:?}");
+        assert!(others[1].ends_with(" s"), "FDS: {others:?}");
+        assert!(others[2].starts_with("1"), "Siris threshold: {others:?}");
         assert_eq!(others[3], "too short", "Siris CUSUM");
         assert_eq!(others[4], "quiet", "SYN-dog: the host answers all");
     }

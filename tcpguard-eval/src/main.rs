@@ -112,7 +112,8 @@ fn read(path: &Path) -> Result<String> {
 
 /// All blocks, in the order in which they are printed.
 fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
-    let mut blocks = vec![captures::block(arguments.captures().as_deref())?, wire_rows::block(&plan.seeds)?];
+    let mut blocks =
+        vec![captures::block(arguments.captures().as_deref())?, wire_rows::block(&plan.seeds)?];
     let cases = detection::run(plan);
     blocks.extend(detection::delays(plan, &cases));
     blocks.push(detection::classes(plan, &cases));
@@ -127,8 +128,8 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     blocks.push(mitigation::troubles(plan));
     let live = arguments.docs.join(LIVE);
     if live.exists() {
-        let live: Vec<Block> = serde_json::from_str(&read(&live)?)
-            .with_context(|| format!("{}", live.display()))?;
+        let live: Vec<Block> =
+            serde_json::from_str(&read(&live)?).with_context(|| format!("{}", live.display()))?;
         blocks.extend(
             live.into_iter()
                 .map(|block| Block { title: format!("{}{}", golden::LIVE, block.title), ..block }),

@@ -18,11 +18,12 @@ const LAG: u32 = 10;
 /// The flooding detection system of Wang, Zhang and Shin, "Detecting SYN Flooding Attacks", INFOCOM
 /// 2002, pp. 1530–1539: the CUSUM of `pairs` with the FINs of clients as partners of their SYNs.
 ///
-/// That the method is a non-parametric CUSUM over SYN–FIN pairs is verified (the abstract of its
-/// successor, "Change-Point Monitoring for Detection of DoS Attacks", and public re-implementations
-/// say so); `t0` = 20 s, `a` = 0.35, `N` = 1.05, the 10 s and the share of resets are as commonly
-/// cited. The paper resets `y` by nothing but calm: after a flood of `X` for `n` periods the alarm
-/// goes on for about `n·(X − a)/a` further ones. That is kept.
+/// That it is a non-parametric CUSUM is verified in the abstract of its successor ("Change-Point
+/// Monitoring for Detection of DoS Attacks"), that it pairs SYNs with FINs and resets in a public
+/// re-implementation that names the paper (packter's `pt_thmon`). The normalisation, `t0` = 20 s,
+/// `a` = 0.35, `N` = 1.05, the 10 s and the share of resets are as commonly cited. The sum is reset by
+/// nothing but calm: after a flood of `X` for `n` periods the alarm goes on for about `n·(X − a)/a`
+/// further ones. That is kept.
 #[derive(Clone, Debug)]
 pub struct Fds {
     periods: Intervals,

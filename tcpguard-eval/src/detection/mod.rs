@@ -75,7 +75,8 @@ impl Case {
         let mut class = None;
         stage.run_while(time.end, |stage| {
             let told = judge(truth, &stage.alerts).told;
-            if class.is_none() && told.is_some_and(|told| stage.now() >= time.start + told + VERDICT)
+            if class.is_none()
+                && told.is_some_and(|told| stage.now() >= time.start + told + VERDICT)
             {
                 class = verdict(stage);
             }
@@ -122,7 +123,9 @@ pub fn run_others(plan: &Plan) -> Vec<(u64, Vec<Case>)> {
     let cases = || {
         [20.0, 1000.0]
             .into_iter()
-            .flat_map(|rate| [attacks::RANDOM, attacks::MIMIC].map(|kind| Case::new(kind, 200.0, rate)))
+            .flat_map(|rate| {
+                [attacks::RANDOM, attacks::MIMIC].map(|kind| Case::new(kind, 200.0, rate))
+            })
             .collect::<Vec<_>>()
     };
     let groups = plan.other_seeds.iter();
@@ -160,10 +163,7 @@ fn cases(plan: &Plan, legit: f64) -> Vec<Case> {
         cases.extend(new.map(|rate| Case::new(attack, legit, *rate)));
     }
     for attack in [attacks::RANDOM, attacks::MIMIC] {
-        let ramps = RAMPS.map(|ramp| Case {
-            ramp: Some(ramp),
-            ..Case::new(attack, legit, legit)
-        });
+        let ramps = RAMPS.map(|ramp| Case { ramp: Some(ramp), ..Case::new(attack, legit, legit) });
         cases.extend(ramps);
     }
     cases
