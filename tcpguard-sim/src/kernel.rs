@@ -103,6 +103,8 @@ pub struct Kernel {
     pub probes: Vec<Probe>,
     /// What leaves is not seen.
     pub one_sided: bool,
+    /// SYN-ACKs leave by an interface that is not guarded.
+    pub unseen: bool,
     /// The guard's answers never reach a client.
     pub mute: bool,
     /// So many SYNs on the busiest CPU each SYN stands for.
@@ -131,6 +133,7 @@ impl Default for Kernel {
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
             probes: Vec::new(),
             one_sided: false,
+            unseen: false,
             mute: false,
             load: 1,
             sockets: Vec::new(),
@@ -264,6 +267,9 @@ impl Kernel {
     }
 
     fn syn_ack(&mut self, to: usize, key: Key) {
+        if self.unseen {
+            return;
+        }
         let counters = &mut self.sockets[to].counters;
         counters.syn_ack += 1;
         let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.done_at.is_none()) else {
