@@ -16,7 +16,7 @@ use tcpguard::kernel::{
 };
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode};
-use tcpguard_common::fastpath::FAILED_COOKIE_NS;
+use tcpguard_common::fastpath::{FAILED_COOKIE_NS, Fingerprint, Mask};
 use tcpguard_common::model::{cookie_keys, hash_key};
 
 use crate::lab::{Family, INTERFACE, Lab, PORT};
@@ -105,12 +105,26 @@ impl Armed {
     /// # Errors
     /// When the kernel refuses.
     pub fn set_steps(&self, steps: u8) -> Result<()> {
-        let entry = ListenerEntry { steps, ..ListenerEntry::default() };
+        self.set_entry(&ListenerEntry { steps, ..ListenerEntry::default() })
+    }
+
+    /// Has SYNs dropped that look like `print` under `mask`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn drop_alike(&self, mask: Mask, print: &Fingerprint) -> Result<()> {
+        let set = self.dataplane.config()?.rule_set;
+        self.dataplane.set_rule_expiry(0, u64::MAX)?;
+        self.dataplane.set_signature(set, 0, mask, &print.masked(mask), 0)?;
+        self.set_entry(&ListenerEntry { masks: 1 << mask.code(), ..ListenerEntry::default() })
+    }
+
+    fn set_entry(&self, entry: &ListenerEntry) -> Result<()> {
         let port = PORT.to_be_bytes();
         let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let keys = any.map(|ip| ListenerKey::new(addr(ip), port));
         for key in &keys {
-            self.dataplane.set_listener(key, &entry)?;
+            self.dataplane.set_listener(key, entry)?;
         }
         Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
     }

@@ -6,6 +6,9 @@
 //!   client   eth0 ── [slow link] ──┘
 //! ```
 //!
+//! In an asymmetric lab the edge has a second cable to the bridge, `eth1`, by which all that it sends
+//! leaves, and nothing arrives there.
+//!
 //! Each box is a network namespace, the bridge another one. The edge's default route leads to the
 //! attacker, who owns no address and forwards nothing: answers to forged sources vanish there
 //! without a reset, as on the Internet. All neighbours are known from the start and multicast does
@@ -25,6 +28,9 @@ use crate::packet::Mac;
 
 /// The interface of every host in the lab.
 pub const INTERFACE: &str = "eth0";
+/// The interface by which the edge of an asymmetric lab sends.
+pub const BACK_INTERFACE: &str = "eth1";
+const BACK_MAC: Mac = [2, 0, 0, 0, 0, 4];
 /// The bridge's port that the guarded host is connected to.
 pub(crate) const EDGE_PORT: &str = "edge";
 /// The port of the service under attack.
@@ -111,12 +117,14 @@ pub struct LabOptions {
     /// Receive on the edge in a kernel thread of its own on CPU 0, and keep clients, attacker and
     /// wire on CPU 1, so that [`Lab::receiver`] can tell what the edge's packets cost it.
     pub measured: bool,
+    /// What the edge sends leaves by [`BACK_INTERFACE`].
+    pub asymmetric: bool,
 }
 
 impl Default for LabOptions {
     /// As hosts are by default: a fast link, cookies when the queue is full.
     fn default() -> Self {
-        Self { client_delay: None, syncookies: 1, measured: false }
+        Self { client_delay: None, syncookies: 1, measured: false, asymmetric: false }
     }
 }
 
@@ -205,7 +213,11 @@ impl Lab {
                 Some(DelayLine::start(&wire, "client", "slow", delay)?)
             }
         };
-        address(&edge, &client)?;
+        let out = if options.asymmetric { BACK_INTERFACE } else { INTERFACE };
+        if options.asymmetric {
+            second_cable(&wire, &edge)?;
+        }
+        address(&edge, &client, out)?;
         let answers = Answers::All { _pass: ForeignXdp::attach(&wire, EDGE_PORT, Verdict::Pass)? };
         Ok(Self {
             _slow_link: slow_link,
@@ -278,22 +290,42 @@ fn connect(wire: &Netns, port: &str, host: &Netns, mac: Mac, bridge: Option<&str
     host.ip(&[&format!("link set {INTERFACE} up")])
 }
 
-fn address(edge: &Netns, client: &Netns) -> Result<()> {
+/// The cable by which the edge of an asymmetric lab sends.
+fn second_cable(wire: &Netns, edge: &Netns) -> Result<()> {
+    let (mac, edge_mac, path) = (in_words(BACK_MAC), in_words(EDGE_MAC), edge.path());
+    wire.ip(&[
+        &format!("link add back type veth peer name {BACK_INTERFACE} address {mac} netns {path}"),
+        "link set back master br0",
+        "link set back type bridge_slave mcast_flood off flood off",
+        "link set back up",
+    ])?;
+    // The bridge cannot learn where the edge is from what it sends.
+    wire.exec(&format!("bridge fdb replace {edge_mac} dev {EDGE_PORT} master static"))?;
+    for (end, interface) in [(wire, "back"), (edge, BACK_INTERFACE)] {
+        end.exec(&format!("ethtool -K {interface} tx off tso off gso off gro off"))?;
+    }
+    edge.ip(&[&format!("link set {BACK_INTERFACE} up")])
+}
+
+/// Gives both hosts their addresses and routes; what the edge sends leaves by `out`.
+fn address(edge: &Netns, client: &Netns, out: &str) -> Result<()> {
     let (edge_mac, client_mac) = (in_words(EDGE_MAC), in_words(CLIENT_MAC));
     let gateway_mac = in_words(ATTACKER_MAC);
     edge.ip(&[
         &format!("address add {EDGE_V4}/24 dev {INTERFACE}"),
         &format!("address add {EDGE_V6}/64 dev {INTERFACE} nodad"),
-        &format!("neighbour add 10.77.0.254 lladdr {gateway_mac} dev {INTERFACE}"),
-        &format!("neighbour add fd77::fe lladdr {gateway_mac} dev {INTERFACE}"),
+        &format!("neighbour add 10.77.0.254 lladdr {gateway_mac} dev {out}"),
+        &format!("neighbour add fd77::fe lladdr {gateway_mac} dev {out}"),
+        &format!("route add 10.77.0.254/32 dev {out}"),
         "route add default via 10.77.0.254",
+        &format!("route add fd77::fe/128 dev {out}"),
         "route add default via fd77::fe",
-        &format!("route add 10.78.0.0/24 dev {INTERFACE}"),
-        &format!("route add fd78::/32 dev {INTERFACE}"),
-        &format!("neighbour add {CLIENT_V4} lladdr {client_mac} dev {INTERFACE}"),
-        &format!("neighbour add {CLIENT_V6} lladdr {client_mac} dev {INTERFACE}"),
-        &format!("neighbour add {RAW_CLIENT_V4} lladdr {client_mac} dev {INTERFACE}"),
-        &format!("neighbour add {RAW_CLIENT_V6} lladdr {client_mac} dev {INTERFACE}"),
+        &format!("route add 10.78.0.0/24 dev {out}"),
+        &format!("route add fd78::/32 dev {out}"),
+        &format!("neighbour add {CLIENT_V4} lladdr {client_mac} dev {out}"),
+        &format!("neighbour add {CLIENT_V6} lladdr {client_mac} dev {out}"),
+        &format!("neighbour add {RAW_CLIENT_V4} lladdr {client_mac} dev {out}"),
+        &format!("neighbour add {RAW_CLIENT_V6} lladdr {client_mac} dev {out}"),
         &format!("route add 10.79.0.0/16 via {CLIENT_V4}"),
         &format!("route add fd79::/32 via {CLIENT_V6}"),
     ])?;

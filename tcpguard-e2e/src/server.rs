@@ -42,9 +42,22 @@ impl Server {
     /// # Errors
     /// When the port is taken.
     pub fn start(host: &Netns, port: u16, behaviour: Behaviour) -> Result<Self> {
+        Self::with_backlog(host, port, behaviour, BACKLOG)
+    }
+
+    /// Likewise, with another backlog; `net.core.somaxconn` bounds it.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn with_backlog(
+        host: &Netns,
+        port: u16,
+        behaviour: Behaviour,
+        backlog: i32,
+    ) -> Result<Self> {
         let served = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&served);
-        let service = Service::start(host, port, BACKLOG, move |listener, stop| match behaviour {
+        let service = Service::start(host, port, backlog, move |listener, stop| match behaviour {
             Behaviour::Answer => answer(listener, stop, &counter),
             Behaviour::Hang => hang(listener, stop),
         })?;

@@ -157,6 +157,16 @@ impl Attack {
         number(&self.0, "/matched")
     }
 
+    /// What was done, oldest first.
+    pub fn actions(&self) -> Vec<&str> {
+        list(&self.0, "/actions").iter().map(|action| text(action, "/text")).collect()
+    }
+
+    /// How sure the verdict is, 0 to 1.
+    pub fn confidence(&self) -> f64 {
+        at(&self.0, "/confidence").as_f64().expect("a share")
+    }
+
     /// The command that it advises, if any.
     pub fn advised_command(&self) -> Option<&str> {
         at(&self.0, "/advice").get("command").and_then(Value::as_str)

@@ -23,6 +23,7 @@ pub struct SocketOffsets {
     pub local_v6: u32,
     pub net: u32,
     pub net_cookie: u32,
+    pub remote_port: u32,
 }
 
 #[unsafe(no_mangle)]
@@ -35,6 +36,7 @@ pub static SOCKET_OFFSETS: Global<SocketOffsets> = Global::new(SocketOffsets {
     local_v6: 0,
     net: 0,
     net_cookie: 0,
+    remote_port: 0,
 });
 
 /// The handshake that this state change completes, if it is one of our network namespace.
@@ -65,8 +67,12 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
         _ => return None,
     };
     let port: u16 = read(socket, offsets.local_port)?;
-    // The client's port does not matter to anyone who counts completions.
-    Some(FlowKey { client, server, client_port: [0; 2], server_port: port.to_be_bytes() })
+    Some(FlowKey {
+        client,
+        server,
+        client_port: read(socket, offsets.remote_port)?,
+        server_port: port.to_be_bytes(),
+    })
 }
 
 #[inline(always)]

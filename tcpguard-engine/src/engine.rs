@@ -16,10 +16,11 @@ use ipnet::IpNet;
 
 use crate::host::Host;
 use crate::learned::LearnedListener;
+use crate::refusals::{Refusals, Suspect};
 use crate::rules::{Book, Exempt, Recurrence};
 use crate::sampling::Sampling;
 use crate::signal::Saturation;
-use crate::tally::{Circumstances, queue_drops};
+use crate::tally::Circumstances;
 use crate::watch::Watch;
 use crate::{
     Command, Flow, IncidentReport, KnownClients, Listener, ListenerId, Matcher, Mode, Sample,
@@ -52,6 +53,8 @@ pub struct Engine {
     saturation: Saturation,
     /// More SYNs arrive than this host can answer.
     saturated: bool,
+    /// Queues dropped SYNs, and a count would say whose they were.
+    uncounted: bool,
     /// Steps of an earlier run, until their listeners are known: since when, where, which, its rate.
     inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
     inspected: Timestamp,
@@ -91,6 +94,7 @@ impl Engine {
             sampling: Sampling::default(),
             saturation: Saturation::default(),
             saturated: false,
+            uncounted: false,
             inherited: Vec::new(),
             inspected: Timestamp::default(),
             counted: Timestamp::default(),
@@ -160,13 +164,17 @@ impl Engine {
             elapsed,
             poll: self.settings.poll,
             mode: self.mode,
-            queue_drops: queue_drops(&self.tcp_ext, &sample.tcp_ext),
+            queue_drops: Some(0),
+            unseen_cookies: self.unseen_cookies(sample),
+            queues: None,
             overflowed: sample.tcp_ext.listen_overflows > self.tcp_ext.listen_overflows,
             queue_full: false,
             sample_shift: sample.sample_shift,
             one_sided: sample.one_sided,
             unread: false,
         };
+        let refusals = self.refusals(sample);
+        self.uncounted = refusals.ask_for_count();
         self.now = now;
         self.epoch = Some(sample.epoch);
         self.tcp_ext = sample.tcp_ext;
@@ -189,7 +197,7 @@ impl Engine {
                     let mitigating = mitigating.contains(&listener.id);
                     // Where cookies answer, what queues drop is others'.
                     let cookies = watch.ladder.has(Step::Cookies);
-                    let queue_drops = if cookies { Some(0) } else { around.queue_drops };
+                    let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = Circumstances { queue_drops, ..around };
                     watch.observe(listener, &around, mitigating, &self.settings);
                 }
@@ -249,6 +257,31 @@ impl Engine {
     /// What happens when a rule matches.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The SYNs that full SYN queues have dropped since the last poll, and whose they may be.
+    fn refusals(&self, sample: &Sample) -> Refusals {
+        let suspects: Vec<Suspect> = sample
+            .listeners
+            .iter()
+            .filter_map(|listener| {
+                let (watch, queues) = (self.watches.get(&listener.id)?, listener.queues?);
+                let half_open = queues.half_open.or_else(|| watch.half_open_lately(sample.at));
+                let unanswered = watch.unanswered(listener, self.mode, sample.one_sided);
+                Some(Suspect { id: listener.id, queues, half_open, unanswered })
+            })
+            .collect();
+        Refusals::of(&self.tcp_ext, &sample.tcp_ext, &suspects)
+    }
+
+    /// Cookies that the kernel has sent since the last poll, beyond the SYN-ACKs that were seen.
+    fn unseen_cookies(&self, sample: &Sample) -> u64 {
+        let cookies = sample.tcp_ext.syncookies_sent.saturating_sub(self.tcp_ext.syncookies_sent);
+        let seen = sample.listeners.iter().filter_map(|listener| {
+            let before = self.watches.get(&listener.id)?.counters.syn_ack;
+            Some(listener.counters.syn_ack.saturating_sub(before))
+        });
+        cookies.saturating_sub(seen.sum())
     }
 
     /// SYNs counted at all listeners.

@@ -207,6 +207,11 @@ impl Incident {
         self.wanted.push(Wanted { matcher, incident: self.id, reason, ttl });
     }
 
+    /// Asks no more for the rules beyond the first `kept`, none of which is in the kernel yet.
+    pub fn take_wanted(&mut self, kept: usize) -> Vec<Wanted> {
+        self.wanted.split_off(kept.min(self.wanted.len()))
+    }
+
     /// Whether a rule is asked for already.
     pub fn wants(&self, matcher: &Matcher) -> bool {
         self.wanted.iter().any(|wanted| wanted.matcher == *matcher)

@@ -13,6 +13,7 @@
 //! concerns no single listener goes its own way (`host`).
 
 mod command;
+mod egress;
 mod engine;
 mod evidence;
 mod host;
@@ -20,6 +21,7 @@ mod incident;
 mod ladder;
 mod learned;
 mod policy;
+mod refusals;
 mod report;
 mod request;
 mod rule;
@@ -35,6 +37,7 @@ mod window;
 mod words;
 
 pub use command::{Command, Severity};
+pub use egress::Egress;
 pub use engine::Engine;
 pub use evidence::describe;
 pub use ladder::{Order, Step};

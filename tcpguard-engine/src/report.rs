@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Step, Timestamp,
+    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Step,
+    Timestamp,
 };
 
 /// What happens when a rule matches.
@@ -66,6 +67,8 @@ pub struct ListenerReport {
     pub completion: Option<f64>,
     /// What is the matter.
     pub state: ListenerState,
+    /// Whether its answers leave where the guard sees them.
+    pub egress: Egress,
     /// The steps that are taken for it beside rules, and those that cannot be.
     pub steps: Vec<StepReport>,
 }

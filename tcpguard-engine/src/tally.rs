@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::egress::{Answers, Egress};
 use crate::window::Tick;
-use crate::{ListenerCounters, Mode, TcpExt, Timestamp};
+use crate::{ListenerCounters, Mode, Queues, Timestamp};
 
 /// Averages made of missed polls at most.
 const PARTS: usize = 64;
@@ -23,34 +24,23 @@ pub(crate) struct Circumstances {
     pub poll: Duration,
     /// What the kernel does with matched SYNs.
     pub mode: Mode,
-    /// SYNs that full SYN queues of this host may have dropped without an answer, over all
-    /// listeners; `None` when the accept queues are to blame.
+    /// The listener's SYNs that its full SYN queue dropped without an answer; `None` while its accept
+    /// queue is to blame.
     pub queue_drops: Option<u64>,
+    /// Cookies of the kernel's that no SYN-ACK of any listener accounts for.
+    pub unseen_cookies: u64,
+    /// The listener's queues; `None` without a socket of this host.
+    pub queues: Option<Queues>,
     /// An accept queue of this host overflowed.
     pub overflowed: bool,
     /// The listener's own SYN queue was found full.
     pub queue_full: bool,
     /// One flow in `2^sample_shift` is followed.
     pub sample_shift: u8,
-    /// What leaves is not seen: whatever is not a repetition counts as answered.
+    /// What leaves is not seen, in a capture: whatever is not a repetition counts as answered.
     pub one_sided: bool,
     /// The listener's queues cannot be read: it is behind this host, or in a capture.
     pub unread: bool,
-}
-
-/// How many SYNs were dropped because a SYN queue was full and cookies were off.
-///
-/// `TCPReqQFullDrop` counts those of a queue at its limit. With `tcp_syncookies=0` the kernel
-/// refuses unproven peers when three quarters of `tcp_max_syn_backlog` are taken, and counts that
-/// only in `ListenDrops`. While accept queues overflow (`None`) the blame is the application's:
-/// connections wait for `accept`, and nothing here says that handshakes fail.
-pub(crate) fn queue_drops(before: &TcpExt, now: &TcpExt) -> Option<u64> {
-    if now.listen_overflows > before.listen_overflows {
-        return None;
-    }
-    let full = now.req_q_full_drop.saturating_sub(before.req_q_full_drop);
-    let drops = now.listen_drops.saturating_sub(before.listen_drops);
-    Some(full.max(drops))
 }
 
 /// Ticks that a client is given to repeat an unanswered SYN: 1.5 s.
@@ -108,6 +98,7 @@ pub(crate) struct Tally {
     last: ListenerCounters,
     open: u64,
     unheard: Unheard,
+    answers: Answers,
 }
 
 impl Tally {
@@ -125,27 +116,62 @@ impl Tally {
     ) -> Option<impl Iterator<Item = Tick> + use<>> {
         let delta = difference(&self.last, counters)?;
         self.last = *counters;
+        if let Some(queues) = &around.queues {
+            self.answers.poll(around.at, &delta, queues, around.unseen_cookies);
+        }
         let total = self.tick(&delta, around);
         let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
         let parts = polls.clamp(1, PARTS) as u64;
         Some((0..parts).map(move |part| split(&total, part, parts)))
     }
 
-    fn tick(&mut self, delta: &ListenerCounters, around: &Circumstances) -> Tick {
+    /// Whether its answers leave where the guard sees them.
+    pub fn egress(&self) -> Egress {
+        self.answers.verdict()
+    }
+
+    /// Whether a count of its queue would tell that.
+    pub fn asks_for_count(&self) -> bool {
+        self.answers.asks_for_count()
+    }
+
+    /// SYNs that were left without an answer since the last poll.
+    pub fn unanswered(&self, counters: &ListenerCounters, mode: Mode, one_sided: bool) -> u64 {
+        difference(&self.last, counters).map_or(0, |delta| {
+            let unseen = one_sided || self.is_unseen(&delta);
+            self.fates(&delta, mode, unseen).unanswered
+        })
+    }
+
+    /// Whether its answers are not seen and its completions are all the same.
+    fn is_unseen(&self, delta: &ListenerCounters) -> bool {
+        self.answers.verdict() == Egress::Unseen && delta.established.is_some()
+    }
+
+    /// What became of the SYNs between two polls.
+    fn fates(&self, delta: &ListenerCounters, mode: Mode, unseen: bool) -> Fates {
         let matched = delta.dropped_source + delta.dropped_signature;
         // Outside enforce mode the SYNs that a rule matches go to the stack like all others.
-        let by_rule = if around.mode == Mode::Enforce { matched } else { 0 };
+        let by_rule = if mode == Mode::Enforce { matched } else { 0 };
         let dropped = by_rule + delta.limited;
         let passed = delta.syn.saturating_sub(dropped + delta.cookies_sent);
 
         // Repeated SYN-ACKs are counted by sample. What keeps those of a past flood from looking
         // like new handshakes is that each needs a SYN, of this tick or the one before.
-        let fresh = match around.one_sided {
+        let fresh = match unseen {
             true => passed.saturating_sub(delta.syn_retransmit),
             false => delta.syn_ack.saturating_sub(delta.syn_ack_retransmit),
         };
         let answered = fresh.min(self.open + passed);
         let unanswered = passed.saturating_sub(answered).saturating_sub(delta.syn_retransmit);
+        Fates { matched, dropped, passed, answered, unanswered }
+    }
+
+    fn tick(&mut self, delta: &ListenerCounters, around: &Circumstances) -> Tick {
+        let listens = around.queues.is_some();
+        let unseen = around.one_sided || listens && self.is_unseen(delta);
+        let Fates { matched, dropped, passed, answered, unanswered } =
+            self.fates(delta, around.mode, unseen);
         self.open = passed.saturating_sub(answered.saturating_sub(self.open));
 
         let unheard = self.unheard.next(Heard {
@@ -187,6 +213,16 @@ impl Tally {
             gap: around.elapsed > around.poll * LATE,
         }
     }
+}
+
+/// What became of the SYNs between two polls.
+#[derive(Clone, Copy, Debug)]
+struct Fates {
+    matched: u64,
+    dropped: u64,
+    passed: u64,
+    answered: u64,
+    unanswered: u64,
 }
 
 /// Variance of a count that was estimated from one in `2^shift`: n of N seen with probability p and
@@ -264,6 +300,8 @@ mod tests {
             poll: POLL,
             mode,
             queue_drops: Some(0),
+            unseen_cookies: 0,
+            queues: None,
             overflowed: false,
             queue_full: false,
             sample_shift: 0,
@@ -384,6 +422,34 @@ mod tests {
     }
 
     #[test]
+    fn where_answers_leave_unseen_syns_are_attempts_if_completions_are_known() {
+        for (established, listens, attempts) in
+            [(true, true, 100), (false, true, 0), (true, false, 0)]
+        {
+            let queues = listens.then_some(Queues { half_open: None, accept: 0, backlog: 128 });
+            let around = Circumstances { queues, ..around(Mode::Observe) };
+            let at = |count| established.then_some(count);
+            let mut tally = Tally::start(ListenerCounters {
+                established: at(0),
+                ..ListenerCounters::default()
+            });
+            let mut last = 0;
+            for tick in 1..=20 {
+                let counters = ListenerCounters {
+                    syn: 100 * tick,
+                    acknowledged: 50 * tick,
+                    established: at(50 * tick),
+                    ..ListenerCounters::default()
+                };
+                let around = Circumstances { at: around.at + POLL * tick as u32, ..around };
+                let mut ticks = tally.ticks(&counters, &around).expect("counters go on");
+                last = ticks.next().expect("a tick").attempts;
+            }
+            assert_eq!(last, attempts, "completions known: {established}, a socket: {listens}");
+        }
+    }
+
+    #[test]
     fn only_completions_known_by_sample_are_uncertain() {
         let around = Circumstances { sample_shift: 3, ..around(Mode::Observe) };
         let sampled = ListenerCounters { acknowledged: 80, ..ListenerCounters::default() };
@@ -393,14 +459,6 @@ mod tests {
         let traced = ListenerCounters { established: Some(80), ..sampled };
         let tick = tally.ticks(&traced, &around).and_then(|mut ticks| ticks.next());
         assert_eq!(tick.map(|tick| tick.variance), Some(0));
-    }
-
-    #[test]
-    fn an_overflowing_accept_queue_is_the_applications_doing() {
-        let before = TcpExt::default();
-        let full = TcpExt { req_q_full_drop: 90, listen_drops: 100, ..before };
-        assert_eq!(queue_drops(&before, &full), Some(100));
-        assert_eq!(queue_drops(&before, &TcpExt { listen_overflows: 1, ..full }), None);
     }
 
     #[test]

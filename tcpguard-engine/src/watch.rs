@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
+use crate::egress::Egress;
 use crate::incident::{Incident, Opening};
 use crate::ladder::{Before, Harm, Ladder, Newest, Step};
 use crate::learned::{Clients, LearnedListener, Natural, Usual};
@@ -12,7 +13,7 @@ use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Queues, Settings,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mode, Queues, Settings,
     Timestamp,
 };
 
@@ -22,6 +23,8 @@ const TRIED_AGAINST: Duration = Duration::from_secs(5);
 const USUAL: Duration = Duration::from_secs(16);
 /// A client repeats its SYN after this long (RFC 6298 §2.1), and half a second for slack and the way.
 const SECOND_TRY: Duration = Duration::from_millis(1500);
+/// A count of half-open handshakes says what the queue holds for this long.
+const COUNTED: Duration = Duration::from_secs(2);
 /// Rates are over this span.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 /// The longest that attempts are given in the fast path, in ticks.
@@ -164,7 +167,8 @@ impl Watch {
         (self.listener, self.kind) = (sample.listener, sample.kind);
         self.keep_queues(now, sample.queues);
         let unread = self.kind == ListenerKind::Forwarded && !around.one_sided;
-        let around = Circumstances { queue_full: self.occupancy.full(now), unread, ..*around };
+        let (queue_full, queues) = (self.occupancy.full(now), sample.queues);
+        let around = Circumstances { queue_full, unread, queues, ..*around };
         let Some(ticks) = self.tally.ticks(&sample.counters, &around) else {
             self.restart(sample);
             return;
@@ -366,6 +370,33 @@ impl Watch {
     pub fn sources(&self) -> Option<(u64, f64)> {
         let Distinct { sources, before, syns_per_source, .. } = self.distinct;
         syns_per_source.map(|syns| (sources.max(before), syns))
+    }
+
+    /// The last count of half-open handshakes, if it is no older than two seconds.
+    pub fn half_open_lately(&self, now: Timestamp) -> Option<u32> {
+        let fresh = now.since(self.counted) <= COUNTED;
+        self.queues.filter(|_| fresh).and_then(|queues| queues.half_open)
+    }
+
+    /// SYNs that were left without an answer since the last poll.
+    pub fn unanswered(&self, sample: &ListenerSample, mode: Mode, one_sided: bool) -> u64 {
+        self.tally.unanswered(&sample.counters, mode, one_sided)
+    }
+
+    /// Whether its answers leave where the guard sees them.
+    pub fn egress(&self) -> Egress {
+        self.tally.egress()
+    }
+
+    /// Whether no answer of this host's own listener was seen: then verdicts are less sure, and rules
+    /// only advised.
+    pub fn is_unsure(&self) -> bool {
+        self.kind == ListenerKind::Local && self.egress() != Egress::Seen
+    }
+
+    /// Whether a count of the queue would tell where the answers leave.
+    pub fn asks_for_count(&self) -> bool {
+        self.kind == ListenerKind::Local && self.tally.asks_for_count()
     }
 
     /// The last count of half-open handshakes and the queue's limit.

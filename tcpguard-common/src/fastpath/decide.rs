@@ -217,16 +217,33 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
 
 /// Records a handshake that the kernel completed.
 #[inline(always)]
-pub fn established<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey) {
+pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     if config.abi_version != ABI_VERSION {
         return;
     }
-    let Some(listener) = find_listener(tables, flow) else {
+    let Some(listener) = find_listener(tables, key) else {
         return;
     };
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
-    validate(tables, &flow.client, now, 1);
+    if hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift) {
+        complete_unanswered(config, tables, key, now);
+    }
+    validate(tables, &key.client, now, 1);
+}
+
+/// A handshake of the sample that the kernel completed although no SYN-ACK was seen: the answer left
+/// by an interface that is not guarded. The third ACK, which passed just before, could not be checked;
+/// the kernel has done so.
+#[inline(always)]
+fn complete_unanswered<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey, now: u64) {
+    let Some(flow) = tables.flow(key).filter(|flow| flow.state == FlowState::Syn as u8) else {
+        return;
+    };
+    flow.state = FlowState::Completed as u8;
+    flow.done_ns = now;
+    let (listener, weight) = (flow.listener, weight(config, flow.sample_shift));
+    count(tables, listener, |counters| counters.acknowledged += weight);
 }
 
 /// Returns whether it belongs to a known listener, and to the sample unless steps are taken there.

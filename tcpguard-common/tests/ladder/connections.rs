@@ -1,6 +1,6 @@
 //! SYNs of clients of whose connection something is left at the host.
 
-use tcpguard_common::abi::{Action, Addr, ListenerEntry, Reason};
+use tcpguard_common::abi::{Action, Addr, FlowState, ListenerEntry, Reason};
 use tcpguard_common::fastpath::Rate;
 use tcpguard_common::model::{Model, Packet};
 
@@ -119,6 +119,31 @@ fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
             host.now_ns += S;
             assert_eq!(send(&mut host, client, 1), Reason::Cookie, "the answer was lost");
             assert_eq!(host.sockets.searches, searches + u64::from(followed));
+        }
+    }
+}
+
+/// Where the answers leave by another interface, only the kernel can say that a handshake is complete.
+#[test]
+fn a_handshake_whose_answer_was_not_seen_completes_on_the_kernels_word_and_counts_once() {
+    for client in BOTH {
+        for seen in [false, true] {
+            let mut host = host(0);
+            send(&mut host, client, 7);
+            let answer = syn_ack(client, 7);
+            if seen {
+                host.egress(&answer);
+            }
+            host.ingress(&third_ack(client, 7, &answer));
+            let before: u64 =
+                host.listener_counters.values().map(|counters| counters.acknowledged).sum();
+            assert_eq!(before, u64::from(seen), "an unseen answer cannot be compared");
+            validate(&mut host, client);
+            let sum = counters(&host);
+            assert_eq!((sum.established, sum.acknowledged), (1, 1), "answer seen: {seen}");
+            let (_, flow) = host.flows.iter().next().expect("it was recorded");
+            assert_eq!(flow.state, FlowState::Completed as u8);
+            assert_ne!(flow.done_ns, 0);
         }
     }
 }

@@ -59,6 +59,7 @@ impl Engine {
         self.open_or_refine(now, id, &assessment);
         self.hand_over(id);
         let Some(watch) = self.watches.get_mut(&id) else { return };
+        let unsure = watch.is_unsure();
         let Some(incident) = &mut watch.incident else { return };
         let grounds = Grounds {
             now,
@@ -68,6 +69,7 @@ impl Engine {
             clients: &watch.clients,
             known,
             exempt: &self.exempt,
+            unsure,
             recurrence: &self.recurrence,
             unanswering: watch.window.last(DISTURBED).is_unanswered(),
             source_forbidden: watch.ladder.forbidden(now, Step::Source),
@@ -100,7 +102,7 @@ impl Engine {
         {
             assessment.class = IncidentClass::ListenerOverload;
         }
-        if self.one_sided {
+        if self.one_sided || watch.is_unsure() {
             assessment.doubt();
         }
         assessment

@@ -8,8 +8,8 @@ use crate::ladder::{Harm, Move, Need, Newest};
 use crate::watch::Watch;
 use crate::words::{percent, short, span};
 use crate::{
-    Command, IncidentClass, Limits, Listener, ListenerId, ListenerKind, ListenerReport, Matcher,
-    Mode, Order, RequestError, Response, Settings, Severity, Step, Timestamp,
+    Command, Egress, IncidentClass, Limits, Listener, ListenerId, ListenerKind, ListenerReport,
+    Matcher, Mode, Order, RequestError, Response, Settings, Severity, Step, Timestamp,
 };
 
 /// A listener that gets less than this share of what flooded listeners get on average is not what
@@ -284,7 +284,9 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
     }
     let Some(incident) = flood else { return needs };
     let rest = watch.rest.filter(|rest| rest.matters(settings));
+    // How a listener answers is learned from its answers.
     if watch.kind == ListenerKind::Local
+        && watch.egress() != Egress::Unseen
         && let Some(rest) = rest
     {
         let why = format!("no rule covers {} of the failing SYNs", percent(rest.share));

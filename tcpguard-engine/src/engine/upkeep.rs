@@ -7,10 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Engine;
-use crate::evidence::describe;
 use crate::incident::Incident;
 use crate::ladder::Newest;
-use crate::policy::{COOKIES_LEFT, clean_age};
+use crate::policy::{COOKIES_LEFT, clean_age, in_words};
 use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
 use crate::watch::Watch;
 use crate::{
@@ -72,12 +71,7 @@ impl Engine {
     fn install_rule(&mut self, now: Timestamp, wanted: Wanted) {
         let origin = Origin::Incident(wanted.incident);
         let life = Life::WhileNeeded(wanted.ttl);
-        let words = match wanted.matcher {
-            Matcher::Source(net) => format!("SYNs from {net}"),
-            Matcher::Signature { mask, fingerprint, .. } => {
-                format!("SYNs like {}", describe(mask, &fingerprint))
-            }
-        };
+        let words = in_words(&wanted.matcher);
         let entry = self.book.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
         if self.mode == Mode::Enforce && entry.is_some() {
             let with_it = |watch: &&mut Watch| {
@@ -271,7 +265,12 @@ impl Engine {
     /// Asks for the length of SYN queues.
     pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
         let local = self.watches.values().filter(|watch| watch.kind == ListenerKind::Local);
-        let Some(pace) = local.map(|watch| self.pace(now, watch, URGENT)).min() else { return };
+        let pace = |watch: &Watch| match watch.asks_for_count() {
+            true => BUSY.min(self.pace(now, watch, URGENT)),
+            false => self.pace(now, watch, URGENT),
+        };
+        let Some(pace) = local.map(pace).min() else { return };
+        let pace = if self.uncounted { self.settings.poll } else { pace };
         if due(now, self.counted, pace, self.settings.poll) {
             self.counted = now;
             self.command_once(Command::CountHalfOpen);

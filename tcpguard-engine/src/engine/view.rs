@@ -87,6 +87,7 @@ impl Engine {
             cookie_rate,
             completion: watch.completion(&self.settings),
             state,
+            egress: watch.egress(),
             steps: watch.ladder.report(self.now).collect(),
         }
     }

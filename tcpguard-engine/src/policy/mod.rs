@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
-use crate::evidence::{Assessment, Candidate, Cohort};
+use crate::evidence::{Assessment, Candidate, Cohort, describe};
 use crate::incident::Incident;
 use crate::learned::Clients;
 use crate::rules::{Exempt, Recurrence};
-use crate::{IncidentClass, KnownClients, ListenerId, Settings, Timestamp};
+use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestamp};
 
 const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
 /// What there is beside signatures.
@@ -34,6 +34,8 @@ pub(crate) struct Grounds<'a> {
     /// Clients of the whole host.
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
+    /// No answer of the listener was seen: rules are only advised.
+    pub unsure: bool,
     pub recurrence: &'a Recurrence,
     /// An operator forbids rules against sources here.
     pub source_forbidden: bool,
@@ -46,8 +48,34 @@ pub(crate) struct Grounds<'a> {
     pub settings: &'a Settings,
 }
 
-/// Asks for the rules that the incident's class calls for and its evidence allows.
+/// Asks for the rules that the incident's class calls for and its evidence allows; where no answer of
+/// the listener was seen, only says what they would be. Those that are asked for already stay.
 pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
+    let asked = incident.wanted().len();
+    decide(incident, grounds);
+    if !grounds.unsure {
+        return;
+    }
+    for advised in incident.take_wanted(asked) {
+        let text = format!(
+            "advised, not installed, because no SYN-ACK of this listener is seen: a rule against {}",
+            in_words(&advised.matcher)
+        );
+        incident.note(grounds.now, text);
+    }
+}
+
+/// Which SYNs a rule drops, for people.
+pub(crate) fn in_words(matcher: &Matcher) -> String {
+    match matcher {
+        Matcher::Source(net) => format!("SYNs from {net}"),
+        Matcher::Signature { mask, fingerprint, .. } => {
+            format!("SYNs like {}", describe(*mask, fingerprint))
+        }
+    }
+}
+
+fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
     match incident.class() {
         IncidentClass::RandomSpoofed => signature::consider(incident, grounds),
         IncidentClass::Distributed => {

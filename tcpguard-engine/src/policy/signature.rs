@@ -94,6 +94,9 @@ fn verdict(
         Ok(format!(
             "covers {covers} of the failing SYNs; on trial, because the full queue answers nobody"
         ))
+    } else if grounds.unsure && assessment.unanimous {
+        // Flows whose answers are not seen never show that the client was answered and fell silent.
+        Ok(format!("covers {covers} of the failing SYNs, as far as can be seen"))
     } else {
         Err(None)
     }

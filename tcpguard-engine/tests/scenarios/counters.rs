@@ -1,6 +1,6 @@
 //! Counters that stop, start again or vanish.
 
-use tcpguard_engine::{IncidentClass, Mode};
+use tcpguard_engine::{IncidentClass, ListenerState, Mode, Step};
 
 use crate::sim::*;
 
@@ -74,8 +74,8 @@ fn listeners_are_judged_one_by_one() {
     assert_eq!(report.incidents.len(), 1, "{}", lab.story());
     assert_eq!(report.incidents[0].listener.port, 444);
     assert_eq!(lab.connected_to(1, 12.0, 38.0), 1.0);
-    assert_eq!(report.listeners[0].state, tcpguard_engine::ListenerState::Ok);
-    assert_eq!(report.listeners[1].state, tcpguard_engine::ListenerState::Protected);
+    assert_eq!(report.listeners[0].state, ListenerState::Ok);
+    assert_eq!(report.listeners[1].state, ListenerState::Protected);
 }
 
 #[test]
@@ -88,4 +88,53 @@ fn more_incidents_than_can_be_followed_are_told_once() {
     lab.run_until(20.0);
     assert_eq!(lab.report().incidents.len(), 64);
     assert_eq!(lab.times("too_many_incidents").len(), 1, "{}", lab.story());
+}
+
+/// Everything told is about handshakes that fail, and that it is one attack by random sources.
+fn assert_one_attack(lab: &Lab, name: &str) {
+    let others = lab.told.iter().filter(|told| told.event.starts_with("incident_")).count();
+    assert_eq!(others, 0, "{name}: {}", lab.story());
+    assert_eq!(lab.times("attack_started").len(), 1, "{name}: {}", lab.story());
+    assert_eq!(lab.times("attack_ended").len(), 1, "{name}: {}", lab.story());
+    let attacks = lab.told.iter().filter(|told| told.event.starts_with("attack_"));
+    let mut classes = attacks.filter_map(|told| told.incident.as_ref()).map(|told| told.class);
+    assert!(classes.all(|class| class == IncidentClass::RandomSpoofed), "{name}: {}", lab.story());
+}
+
+#[test]
+fn counters_that_the_kernels_cookies_move_are_no_trouble_of_their_own() {
+    // The guard only observes, so that the kernel answers all of it: TCPReqQFullDoCookies and
+    // SyncookiesSent grow by thousands a second, and the next listener's clients see none of it.
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server::default())
+        .listener(Server::default())
+        .clients(Clients::steady(100.0))
+        .clients(Clients { to: 1, ..Clients::steady(100.0) })
+        .flood(Flood { shape: Shape::Mix, ..Flood::random(5000.0, 20.1..50.1) });
+    lab.run_until(20.0);
+    let calm = lab.kernel.sample().tcp_ext;
+    lab.run_until(49.0);
+    let flooded = lab.kernel.sample().tcp_ext;
+    assert!(flooded.syncookies_sent - calm.syncookies_sent > 100_000, "{flooded:?}");
+    assert!(flooded.req_q_full_do_cookies - calm.req_q_full_do_cookies > 100_000, "{flooded:?}");
+    assert_eq!(lab.listener_report(1).state, ListenerState::Ok);
+    lab.run_until(90.0);
+    assert_one_attack(&lab, "the kernel's cookies");
+}
+
+#[test]
+fn counters_that_the_guards_cookies_move_are_no_trouble_of_their_own() {
+    for server in [Server::default(), Server { cookies: false, ..Server::default() }] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(server)
+            .listener(Server::default())
+            .clients(Clients::steady(100.0))
+            .clients(Clients { to: 1, ..Clients::steady(100.0) })
+            .flood(Flood { shape: Shape::Mix, ..Flood::random(5000.0, 20.1..50.1) });
+        lab.run_until(49.0);
+        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert_eq!(lab.listener_report(1).state, ListenerState::Ok);
+        lab.run_until(90.0);
+        assert_one_attack(&lab, "the guard's cookies");
+    }
 }

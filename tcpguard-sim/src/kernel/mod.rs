@@ -140,6 +140,8 @@ pub struct Kernel {
     pub probes: Vec<Probe>,
     /// What leaves is not seen.
     pub one_sided: bool,
+    /// SYN-ACKs leave by an interface that is not guarded.
+    pub unseen: bool,
     /// The guard's answers never reach a client.
     pub mute: bool,
     /// So many SYNs on the busiest CPU each SYN stands for.
@@ -171,6 +173,7 @@ impl Default for Kernel {
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
             probes: Vec::new(),
             one_sided: false,
+            unseen: false,
             mute: false,
             load: 1,
             cpus: 1,
@@ -317,8 +320,11 @@ impl Kernel {
 
     fn syn_ack(&mut self, to: usize, key: Key) {
         let socket = &mut self.sockets[to];
-        socket.counters.syn_ack += 1;
         socket.wire.syn_ack += 1;
+        if self.unseen {
+            return;
+        }
+        socket.counters.syn_ack += 1;
         let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) else {
             return;
         };

@@ -255,7 +255,7 @@ fn test_failed(error: &ProgramError) -> KernelError {
     KernelError::Mismatch(format!("a test run failed: {}", one_line(error)))
 }
 
-fn global(offsets: SocketOffsets) -> [u8; 32] {
+fn global(offsets: SocketOffsets) -> [u8; 36] {
     let fields = [
         offsets.family,
         offsets.num,
@@ -265,8 +265,9 @@ fn global(offsets: SocketOffsets) -> [u8; 32] {
         offsets.v6_rcv_saddr,
         offsets.net,
         offsets.net_cookie,
+        offsets.dport,
     ];
-    let mut bytes = [0; 32];
+    let mut bytes = [0; 36];
     for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_ne_bytes());
     }

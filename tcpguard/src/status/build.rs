@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{self, PacketCounters, Reason};
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
+use tcpguard_engine::{Egress, IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
 
 use super::narrative;
 use super::*;
@@ -14,6 +14,8 @@ use super::*;
 const ALERTS_LISTED: usize = 20;
 /// Most closed incidents listed.
 const PAST_LISTED: usize = 16;
+/// Most listeners named in one line.
+const NAMED: usize = 4;
 /// Without a sign of life for this long the kernel is about to stop trusting the agent: half of
 /// the heartbeat limit after which rules stop to drop.
 const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
@@ -187,6 +189,9 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
         let text = format!("the configuration was refused, the one before holds: {error}");
         add(Severity::Warning, "config_refused", None, text, "tcpguard config check");
     }
+    if let Some((text, hint)) = unseen_answers(report, facts) {
+        add(Severity::Warning, "egress_unseen", None, text, hint);
+    }
     if report.listeners.len() >= abi::maps::MAX_LISTENERS as usize {
         let text = format!("{} listeners are followed, more are not", report.listeners.len());
         let hint = "leave out ports with [listeners] ignore_ports";
@@ -194,6 +199,28 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
+}
+
+/// Says of which listeners no answer is seen, and what to do about it. Without the tracepoint nothing
+/// is known of their handshakes.
+fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static str)> {
+    let unseen = report.listeners.iter().filter(|one| one.egress == Egress::Unseen);
+    let mut names: Vec<String> = unseen.map(|one| one.listener.to_string()).collect();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    if names.is_empty() {
+        return None;
+    }
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let blind = facts.health.iter().any(|finding| finding.code == "no_tracepoint");
+    let so = if blind {
+        "completions are unknown, and floods show only where a full queue drops SYNs"
+    } else {
+        "verdicts are less sure, and rules are only advised"
+    };
+    let names = names.join(", ");
+    let text = format!("answers leave by an interface that is not guarded: {names}{more}; {so}");
+    Some((text, "name it under [interfaces]: ip route shows which it is"))
 }
 
 fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {

@@ -9,10 +9,10 @@ use tcpguard::status::{
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Evidence, GateItem, IncidentClass, IncidentReport, Listener,
-    ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Mode, Queues,
-    Report, RuleId, RuleReport, SignatureShare, SourceShare, Step, StepReport, StepState, TcpExt,
-    Timestamp,
+    self as engine, ActionReport, Egress, Evidence, GateItem, IncidentClass, IncidentReport,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Mode,
+    Queues, Report, RuleId, RuleReport, SignatureShare, SourceShare, Step, StepReport, StepState,
+    TcpExt, Timestamp,
 };
 
 /// The moment of every scene, in ms since boot.
@@ -74,6 +74,7 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
         cookie_rate: 0.0,
         completion: Some(0.998),
         steps: Vec::new(),
+        egress: Egress::Seen,
         state,
     }
 }

@@ -93,7 +93,7 @@ impl Stage {
     /// When the lab cannot be built.
     pub fn new(setting: &Setting, syncookies: u8) -> Result<Self> {
         let client_delay = setting.far.then_some(Delay::FAR);
-        let options = LabOptions { client_delay, syncookies, measured: true };
+        let options = LabOptions { client_delay, syncookies, measured: true, asymmetric: false };
         let mut lab = Lab::new(options)?.drop_backscatter()?;
         // The service is not on the CPU that receives: that one is the flood's.
         lab.edge.keep_on_cpu(1);
