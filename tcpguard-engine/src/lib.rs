@@ -36,7 +36,10 @@ mod words;
 
 pub use command::{Command, Severity};
 pub use engine::Engine;
-pub use evidence::describe;
+pub use evidence::{
+    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics, VerdictLine,
+    describe,
+};
 pub use ladder::{Order, Step};
 pub use learned::{Learned, LearnedError, LearnedListener, LearnedPrint};
 pub use report::*;

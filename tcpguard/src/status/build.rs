@@ -38,8 +38,9 @@ impl Status {
             past_attacks: report
                 .past
                 .iter()
-                .take(PAST_LISTED)
                 .map(|incident| attack(incident, report, clock))
+                .chain(facts.earlier.iter().cloned())
+                .take(PAST_LISTED)
                 .collect(),
             interfaces: facts.interfaces.iter().map(interface).collect(),
             listeners: report.listeners.iter().map(|one| Listener::build(one, clock)).collect(),
@@ -196,7 +197,8 @@ fn health(facts: &Facts, report: &Report) -> Vec<Health> {
     found
 }
 
-fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
+/// The document's form of an incident of `report`.
+pub(super) fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
     let evidence = &incident.evidence;
     let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let enforced = report.mode == engine::Mode::Enforce && incident.ended.is_none();
@@ -251,6 +253,14 @@ pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
             .iter()
             .map(|source| SourceShare { addr: source.addr, share: number(source.share) })
             .collect(),
+        top_networks: evidence
+            .top_networks
+            .iter()
+            .map(|network| NetworkShare {
+                prefix: network.net.to_string(),
+                share: number(network.share),
+            })
+            .collect(),
         k90_sources: evidence.k90_sources,
         k90_networks: evidence.k90_networks,
         distinct_slash8: evidence.distinct_slash8,
@@ -262,6 +272,7 @@ pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
                 mask: signature.mask.clone(),
                 share: number(signature.share),
                 completed: signature.completed,
+                completion: number(signature.completion),
             })
             .collect(),
         top2_ttl_share: number(evidence.top2_ttl_share),
@@ -480,6 +491,22 @@ impl From<IncidentClass> for AttackKind {
             IncidentClass::ListenerOverload => Self::ListenerOverload,
             IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
             IncidentClass::Reflection => Self::Reflection,
+        }
+    }
+}
+
+impl From<AttackKind> for IncidentClass {
+    fn from(kind: AttackKind) -> Self {
+        match kind {
+            AttackKind::RandomSpoofed => Self::RandomSpoofed,
+            AttackKind::SingleSource => Self::SingleSource,
+            AttackKind::FewSource => Self::FewSource,
+            AttackKind::Distributed => Self::Distributed,
+            AttackKind::Scan => Self::Scan,
+            AttackKind::FlashCrowd => Self::FlashCrowd,
+            AttackKind::ListenerOverload => Self::ListenerOverload,
+            AttackKind::HandshakeDegraded => Self::HandshakeDegraded,
+            AttackKind::Reflection => Self::Reflection,
         }
     }
 }
