@@ -134,7 +134,18 @@ pub(crate) fn without_rule(
     if gate < needed {
         return Some(format!("{gate} items of the gate hold, a rule takes {needed}"));
     }
-    let candidate = candidate.filter(|candidate| candidate.may_be_tried(settings))?;
+    let Some(candidate) = candidate else {
+        return Some("no failing SYN is known".to_owned());
+    };
+    if candidate.coverage < settings.signature_coverage {
+        let covers = percent(candidate.coverage);
+        return Some(format!("the top signature covers only {covers} of the failing SYNs"));
+    }
+    if candidate.is_of_clients() {
+        return Some(
+            "real clients look like the top signature; that is for SYN cookies".to_owned(),
+        );
+    }
     let known =
         recorded >= settings.clients_known || candidate.unfinished >= settings.answered_unfinished;
     (!known).then(|| {

@@ -10,6 +10,7 @@ mod host;
 mod imports;
 mod ladder;
 mod operator;
+mod record;
 mod release;
 mod restart;
 mod returning;

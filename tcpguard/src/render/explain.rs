@@ -57,22 +57,22 @@ fn verdict(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) 
     let reached = record.lines.last().map_or(attack.kind, |line| line.kind);
     let sure = percent(attack.confidence);
     let stands = match &record.doubt {
-        _ if reached == attack.kind => format!("so it is a {}, {sure} sure", words(attack.kind)),
+        _ if reached == attack.kind => format!("so: {}, {sure} sure", words(attack.kind)),
         Some(doubt) => format!(
-            "that would be a {}, but it stays a {} until {} looks running say so ({} so far)",
+            "that would be: {}; but it stays: {}, until {} looks running say so ({} so far)",
             words(reached),
             words(attack.kind),
             doubt.needed,
             doubt.looks
         ),
         None => {
-            format!("that would be a {}, but it stays a {}", words(reached), words(attack.kind))
+            format!("that would be: {}; but it stays: {}", words(reached), words(attack.kind))
         }
     };
     paragraph(out, view, "", &stands)?;
     let first = &record.first;
     let text = format!(
-        "at first ({} after it began) a {}, {} sure: {}",
+        "at first, {} after it began: {}, {} sure, as {}",
         span(between(attack.since, first.at)),
         words(first.kind),
         percent(first.confidence),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{AttackInFull, Explanation, Status, Time};
+use super::{AttackInFull, Judged, Status, Time};
 
 impl JsonSchema for Time {
     fn inline_schema() -> bool {
@@ -28,7 +28,7 @@ fn the_shipped_schemas_are_those_of_the_types() {
     for (name, schema) in [
         ("status", schemars::schema_for!(Status)),
         ("attack", schemars::schema_for!(AttackInFull)),
-        ("explanation", schemars::schema_for!(Explanation)),
+        ("explanation", schemars::schema_for!(Judged)),
     ] {
         let mut found = serde_json::to_string_pretty(&schema).unwrap();
         found.push('\n');
