@@ -172,6 +172,9 @@ fn looks(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result 
     Ok(())
 }
 
+/// One of the rates.
+type Rate = fn(&Rates) -> f64;
+
 /// Counters before, at the alarm, at the last look and after; and what the signals made of them.
 fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
     let moments = [record.at_alarm.as_ref(), record.at_last.as_ref()];
@@ -181,7 +184,7 @@ fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
         return Ok(());
     }
     let mut table = Table::new(["PER SECOND", "BEFORE", "AT ALARM", "LAST", "AT END"]);
-    let rows: [(&str, fn(&Rates) -> f64); 10] = [
+    let rows: [(&str, Rate); 10] = [
         ("SYNs", |rates| rates.syn_pps),
         ("repeated", |rates| rates.repeated_pps),
         ("handshakes attempted", |rates| rates.attempted_pps),
