@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::evidence::Growth;
 use crate::host::Host;
 use crate::learned::LearnedListener;
 use crate::refusals::{Refusals, Suspect};
@@ -40,6 +41,7 @@ pub struct Engine {
     now: Timestamp,
     epoch: Option<u64>,
     tcp_ext: TcpExt,
+    growth: Growth,
     sample_shift: u8,
     watches: BTreeMap<ListenerId, Watch>,
     book: Book,
@@ -83,6 +85,7 @@ impl Engine {
             now: Timestamp::default(),
             epoch: None,
             tcp_ext: TcpExt::default(),
+            growth: Growth::default(),
             sample_shift: 0,
             watches: BTreeMap::new(),
             book: Book::default(),
@@ -178,6 +181,7 @@ impl Engine {
         self.now = now;
         self.epoch = Some(sample.epoch);
         self.tcp_ext = sample.tcp_ext;
+        let grown = self.growth.over(now, self.settings.evidence_window, sample.tcp_ext);
         self.one_sided = sample.one_sided;
 
         let before = self.syns();
@@ -199,6 +203,7 @@ impl Engine {
                     let cookies = watch.ladder.has(Step::Cookies);
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = Circumstances { queue_drops, ..around };
+                    watch.tcp_ext = grown;
                     watch.observe(listener, &around, mitigating, &self.settings);
                 }
             }

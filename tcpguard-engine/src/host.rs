@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::evidence::Assessment;
+use crate::evidence::{Assessment, VerdictLine, alarm};
 use crate::incident::{Incident, Opening};
 use crate::signal::Signal;
+use crate::words::percent;
 use crate::{
     Evidence, Flow, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId, Probe,
     Sample, Settings, SourceShare, Timestamp,
@@ -69,6 +70,8 @@ pub(crate) struct Finding {
     packets: (u64, u64),
     rate: f64,
     assessment: Assessment,
+    /// What the signal said, in words.
+    alarm: String,
     notes: Vec<String>,
 }
 
@@ -168,13 +171,22 @@ impl Host {
         let rate = unsolicited as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
         let share = if all == 0 { 0.0 } else { unsolicited as f64 / all as f64 };
         let evidence = Evidence { unsolicited_rate: rate, ..Evidence::default() };
+        let line = VerdictLine::that_holds(
+            IncidentClass::Reflection,
+            "answers that nobody asked for?",
+            format!(
+                "{} of the SYN-ACKs and resets that arrive answer no SYN of this host",
+                percent(share)
+            ),
+        );
         Some(Finding {
+            alarm: alarm(Signal::Answers, None, &evidence, settings),
             signal: Signal::Answers,
             listener: Listener::HOST,
             started: now - span,
             packets: (unsolicited, self.ticks.back().map_or(0, count)),
             rate,
-            assessment: Assessment::of_counters(IncidentClass::Reflection, share, evidence),
+            assessment: Assessment::of_counters(line, share, evidence),
             notes: Vec::new(),
         })
     }
@@ -196,13 +208,19 @@ impl Host {
             addresses_tried: busiest.servers.into(),
             ..Evidence::default()
         };
+        let line = VerdictLine::that_holds(
+            IncidentClass::Scan,
+            "a source that fails at many places?",
+            scanner(busiest, settings),
+        );
         Some(Finding {
+            alarm: alarm(Signal::Probes, None, &evidence, settings),
             signal: Signal::Probes,
             listener: place(&scanners),
             started,
             packets: (syns, 0),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
-            assessment: Assessment::of_counters(IncidentClass::Scan, SCAN_CONFIDENCE, evidence),
+            assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
             notes: scanners.iter().map(|probe| scanner(probe, settings)).collect(),
         })
     }
@@ -232,7 +250,8 @@ impl Host {
 
     /// Takes a finding into the open incident of its class, or opens one with this number.
     pub fn take(&mut self, now: Timestamp, finding: Finding, number: Option<u64>) -> News {
-        let Finding { signal, listener, started, packets, rate, assessment, notes } = finding;
+        let Finding { signal, listener, started, packets, rate, assessment, alarm, notes } =
+            finding;
         let (so_far, fresh) = packets;
         let class = assessment.class;
         let known = self.open.iter_mut().find(|open| open.incident.class() == class);
@@ -243,6 +262,9 @@ impl Host {
                 listener_id: ListenerId::HOST,
                 listener,
                 signal,
+                alarm,
+                before: None,
+                moment: None,
                 started,
                 detected: now,
                 syns: so_far,

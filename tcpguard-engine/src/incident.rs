@@ -10,8 +10,8 @@ use crate::rules::Wanted;
 use crate::signal::Signal;
 use crate::window::Tick;
 use crate::{
-    ActionReport, Evidence, IncidentClass, IncidentReport, Limits, Listener, ListenerId, Matcher,
-    RuleId, Timestamp,
+    ActionReport, Counts, Doubt, Evidence, FirstVerdict, IncidentClass, IncidentReport, Limits,
+    Listener, ListenerId, Matcher, Moment, Record, RuleReport, Step, Timestamp,
 };
 
 /// News of an incident are at least this far apart, unless they are big.
@@ -38,6 +38,7 @@ pub(crate) struct Incident {
     detected: Timestamp,
     confidence: f64,
     evidence: Evidence,
+    record: Box<Record>,
     syns: u64,
     matched: u64,
     dropped: u64,
@@ -73,6 +74,12 @@ pub(crate) struct Opening {
     pub listener_id: ListenerId,
     pub listener: Listener,
     pub signal: Signal,
+    /// What the signal said, in words.
+    pub alarm: String,
+    /// What was counted before it began.
+    pub before: Option<Counts>,
+    /// What counters and signals said at the alarm.
+    pub moment: Option<Moment>,
     pub started: Timestamp,
     pub detected: Timestamp,
     pub syns: u64,
@@ -86,7 +93,18 @@ pub(crate) struct Opening {
 impl Incident {
     pub fn open(now: Timestamp, opening: Opening, assessment: &Assessment) -> Self {
         let class = assessment.class;
+        let first = FirstVerdict {
+            at: now,
+            class,
+            confidence: assessment.confidence,
+            because: assessment.lines.last().map_or_else(String::new, |line| line.why.clone()),
+            evidence: assessment.evidence.clone(),
+        };
+        let mut record = Record::new(opening.alarm, opening.before, opening.moment, first);
+        record.at_last = assessment.moment;
+        record.lines.clone_from(&assessment.lines);
         Self {
+            record: Box::new(record),
             id: opening.id,
             listener_id: opening.listener_id,
             listener: opening.listener,
@@ -175,6 +193,8 @@ impl Incident {
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
         self.confidence = assessment.confidence;
+        self.record.at_last = assessment.moment;
+        self.record.lines.clone_from(&assessment.lines);
         let class = assessment.class;
         let agreed = match self.doubt {
             _ if class == self.class => 0,
@@ -191,6 +211,28 @@ impl Incident {
                 self.release_rules("the evidence no longer speaks for an attack");
             }
         }
+    }
+
+    /// Says why no rule, and no step beside rules, is asked for at the moment.
+    pub fn note_restraint(&mut self, no_rule: Option<String>, no_step: Option<String>) {
+        (self.record.no_rule, self.record.no_step) = (no_rule, no_step);
+    }
+
+    /// Remembers a rule of it that has ended.
+    pub fn keep_rule(&mut self, now: Timestamp, rule: RuleReport) {
+        self.record.keep_rule(rule, Some(now));
+    }
+
+    /// Remembers that a step was taken for its listener.
+    pub fn keep_step(&mut self, step: Step) {
+        if !self.record.steps.contains(&step) {
+            self.record.steps.push(step);
+        }
+    }
+
+    /// Remembers what was counted in its last seconds.
+    pub fn keep_end(&mut self, after: Counts) {
+        self.record.after = Some(after);
     }
 
     /// Adds a line to the list of actions, unless it stands there already.
@@ -293,9 +335,20 @@ impl Incident {
         news.then_some(before)
     }
 
-    /// Everything that is known of it.
-    pub fn report(&self, rules: Vec<RuleId>, ended: Option<Timestamp>) -> IncidentReport {
+    /// Everything that is known of it, with its rules that are in the kernel now.
+    pub fn report(&self, rules: Vec<RuleReport>, ended: Option<Timestamp>) -> IncidentReport {
+        let ids = match ended {
+            Some(_) => Vec::new(),
+            None => rules.iter().map(|rule| rule.id).collect(),
+        };
+        let mut record = self.record.clone();
+        let doubt = |(class, looks)| Doubt { class, looks, needed: self.conviction };
+        record.doubt = self.doubt.map(doubt);
+        for rule in rules {
+            record.keep_rule(rule, None);
+        }
         IncidentReport {
+            record,
             id: self.id,
             listener_id: self.listener_id,
             listener: self.listener,
@@ -316,7 +369,7 @@ impl Incident {
             syn_rate: self.rate,
             peak_syn_rate: self.peak,
             actions: self.actions.clone(),
-            rules,
+            rules: ids,
         }
     }
 }

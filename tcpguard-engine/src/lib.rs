@@ -39,7 +39,10 @@ mod words;
 pub use command::{Command, Severity};
 pub use egress::Egress;
 pub use engine::Engine;
-pub use evidence::describe;
+pub use evidence::{
+    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics, VerdictLine,
+    describe,
+};
 pub use ladder::{Order, Step};
 pub use learned::{Learned, LearnedError, LearnedListener, LearnedPrint};
 pub use report::*;

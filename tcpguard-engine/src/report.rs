@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Queues, RuleId, Severity, Step,
-    Timestamp,
+    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Queues, Record, RuleId, Severity,
+    Step, Timestamp,
 };
 
 /// What happens when a rule matches.
@@ -222,8 +222,10 @@ pub struct IncidentReport {
     pub signal: String,
     /// 0 to 1: `1 - 2^-gate`.
     pub confidence: f64,
-    /// The numbers behind the verdict, at the last refinement.
+    /// The numbers behind the verdict, at the last look.
     pub evidence: Evidence,
+    /// How it came to the verdict and what became of it.
+    pub record: Box<Record>,
     /// SYNs in the incident so far.
     pub syns: u64,
     /// SYNs that its rules matched so far, in whatever mode.
@@ -272,6 +274,8 @@ pub struct Evidence {
     pub top_source_share: f64,
     /// The top sources, at most 8.
     pub top_sources: Vec<SourceShare>,
+    /// The top /24 (IPv6: /48) networks, at most 8.
+    pub top_networks: Vec<NetworkShare>,
     /// Fewest sources that cover 90 % of the failing flows.
     pub k90_sources: u64,
     /// Fewest /24 (IPv6: /48) networks that cover 90 %.
@@ -320,6 +324,15 @@ pub struct SourceShare {
     pub share: f64,
 }
 
+/// A network and its share.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct NetworkShare {
+    /// The /24 (IPv6: /48).
+    pub net: IpNet,
+    /// Share of the failing flows.
+    pub share: f64,
+}
+
 /// A signature and what it covers.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct SignatureShare {
@@ -331,6 +344,8 @@ pub struct SignatureShare {
     pub share: f64,
     /// Completed handshakes with it, in the window and among all recorded clients.
     pub completed: u64,
+    /// Share of the flows with it that completed, in the window.
+    pub completion: f64,
 }
 
 /// One rule.

@@ -1,10 +1,13 @@
 //! One listener as the engine follows it.
 
+mod moment;
+
 use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::egress::Egress;
+use crate::evidence::alarm;
 use crate::incident::{Incident, Opening};
 use crate::ladder::{Before, Harm, Ladder, Newest, Step};
 use crate::learned::{Clients, LearnedListener, Natural, Usual};
@@ -13,8 +16,8 @@ use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mode, Queues, Settings,
-    Timestamp,
+    Evidence, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mode, Moment,
+    Queues, Settings, TcpExt, Timestamp,
 };
 
 /// What is added in an attack is compared with so much of the attack before it.
@@ -55,6 +58,8 @@ pub(crate) struct Watch {
     pub calm: f64,
     /// When half-open entries were last asked to be removed.
     pub cleaned: Timestamp,
+    /// How much the kernel's own counters have grown in the evidence's window.
+    pub tcp_ext: TcpExt,
     distinct: Distinct,
     tally: Tally,
     fast: Fast,
@@ -72,6 +77,8 @@ pub(crate) struct Watch {
 pub(crate) struct Suspect {
     pub since: Timestamp,
     pub signal: Signal,
+    /// What counters and signals said then.
+    pub moment: Moment,
 }
 
 /// Failing flows that no rule covers.
@@ -129,6 +136,7 @@ impl Watch {
             flood_over: None,
             calm: 0.0,
             cleaned: Timestamp::default(),
+            tcp_ext: TcpExt::default(),
             distinct: Distinct::default(),
             tally: Tally::start(sample.counters),
             fast: Fast::default(),
@@ -223,7 +231,7 @@ impl Watch {
             (false, false, false) => None,
         };
         if let Some(signal) = signal.filter(|_| !self.handshakes_failed()) {
-            self.suspect(now, signal);
+            self.suspect(now, signal, settings);
         }
         if !self.is_suspicious() && !self.slow.rising(settings) {
             self.natural.learn(now, &self.window);
@@ -232,10 +240,11 @@ impl Watch {
     }
 
     /// Raises an alarm. One of the slow path is only a suspicion, and gives way to a stronger one.
-    fn suspect(&mut self, now: Timestamp, signal: Signal) {
+    fn suspect(&mut self, now: Timestamp, signal: Signal, settings: &Settings) {
         let weaker = |suspect: &Suspect| suspect.signal == Signal::Slow && signal != Signal::Slow;
         if self.suspect.as_ref().is_none_or(weaker) {
-            self.suspect = Some(Suspect { since: now, signal });
+            let moment = self.moment(now, settings);
+            self.suspect = Some(Suspect { since: now, signal, moment });
             self.quiet.restart(now);
         }
     }
@@ -405,16 +414,32 @@ impl Watch {
     }
 
     /// What is known of the alarm `suspect` when it becomes incident `id`.
-    pub fn opening(&self, id: u64, suspect: &Suspect) -> Opening {
+    pub fn opening(
+        &self,
+        id: u64,
+        suspect: &Suspect,
+        evidence: &Evidence,
+        settings: &Settings,
+    ) -> Opening {
         // A slow alarm may be older than the handshakes that fail now.
         let failing = self.window.failing_since();
         let started = failing.map_or(suspect.since, |failing| failing.min(suspect.since));
-        self.opening_since(id, started, suspect)
+        self.opening_since(id, started, suspect, evidence, settings)
     }
 
-    fn opening_since(&self, id: u64, started: Timestamp, suspect: &Suspect) -> Opening {
+    fn opening_since(
+        &self,
+        id: u64,
+        started: Timestamp,
+        suspect: &Suspect,
+        evidence: &Evidence,
+        settings: &Settings,
+    ) -> Opening {
         let sums = self.window.since(started);
         Opening {
+            alarm: alarm(suspect.signal, Some(&suspect.moment), evidence, settings),
+            before: self.counts_before(started),
+            moment: Some(suspect.moment),
             id,
             listener_id: self.id,
             listener: self.listener,
@@ -435,13 +460,15 @@ impl Watch {
         now: Timestamp,
         id: u64,
         strain: Strain,
+        evidence: &Evidence,
         settings: &Settings,
     ) -> Opening {
         let (signal, polls) = match strain {
             Strain::Overload => (Signal::AcceptQueue, settings.overload_polls),
             Strain::Crowd => (Signal::SynRate, settings.crowd_polls),
         };
-        self.opening_since(id, now - settings.poll * polls, &Suspect { since: now, signal })
+        let suspect = Suspect { since: now, signal, moment: self.moment(now, settings) };
+        self.opening_since(id, now - settings.poll * polls, &suspect, evidence, settings)
     }
 
     /// Whether a flood is on.

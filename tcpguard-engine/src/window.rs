@@ -199,6 +199,12 @@ impl Window {
         ticks.take_while(failing).last().map(|tick| tick.end - tick.span)
     }
 
+    /// The sums of all ticks that began at `start` or later and were over at `end`.
+    pub fn between(&self, start: Timestamp, end: Timestamp) -> Sums {
+        let later = self.ticks.iter().skip_while(|tick| tick.end - tick.span < start);
+        sum(later.take_while(|tick| tick.end <= end))
+    }
+
     /// Completed handshakes a second before `end`, as far back as ticks reach.
     pub fn calm_before(&self, end: Timestamp) -> f64 {
         let sums = sum(self.ticks.iter().take_while(|tick| tick.end <= end));

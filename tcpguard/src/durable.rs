@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Puts `content` in the place of the file at `path`, with these permissions: whoever reads it, also
 /// after a crash, finds the old content or the new. The directory is made if need be.
@@ -21,6 +21,21 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// A name for what is wrong in the file at `path`, beside it: the first free of `path.bad`,
+/// `path.bad.1`, …, so that nothing that could explain the mishap is lost; at most ten are kept, of
+/// which the last is used again.
+pub fn aside(path: &Path) -> PathBuf {
+    let name = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".bad");
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        PathBuf::from(name)
+    };
+    (0..9).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(9))
 }
 
 /// Removes the file at `path`, if it is there.

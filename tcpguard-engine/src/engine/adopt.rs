@@ -41,6 +41,11 @@ impl Engine {
         }
     }
 
+    /// Numbers new incidents from after `last` on: those up to it are on record from earlier runs.
+    pub fn number_after(&mut self, last: u64) {
+        self.incidents = self.incidents.max(last);
+    }
+
     /// Says that the kernel did not take rule `id`, of which nothing is left there. An automatic rule
     /// is tried again after ten seconds; an operator's is gone.
     pub fn rule_failed(&mut self, now: Timestamp, id: RuleId, why: &str) {

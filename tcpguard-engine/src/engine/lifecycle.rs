@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Engine;
-use crate::evidence::{Assessment, Cohort, assess};
+use super::steps::without_step;
+use crate::evidence::{Assessment, Cohort, assess, overload_line, without_rule};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
@@ -81,6 +82,15 @@ impl Engine {
         let rest = cohort.without(|flow| incident.covers(flow)).weight();
         let share = rest as f64 / cohort.weight().max(1) as f64;
         watch.rest = Some(Rest { flows: rest, share });
+        let class = incident.class();
+        let no_rule = incident.wanted().is_empty().then(|| {
+            let (candidate, known) = (assessment.signature.as_ref(), watch.clients.completions());
+            without_rule(class, assessment.gate, candidate, known, &self.settings)
+        });
+        let no_step = without_step(class, watch, now, self.mode, &self.settings);
+        if let Some(incident) = &mut watch.incident {
+            incident.note_restraint(no_rule.flatten(), no_step);
+        }
     }
 
     /// The verdict on a cohort, completed by what the counters say.
@@ -100,8 +110,9 @@ impl Engine {
         // Handshakes that the application does not take up fail as if the path were broken.
         if assessment.class == IncidentClass::HandshakeDegraded && watch.overloaded(&self.settings)
         {
-            assessment.class = IncidentClass::ListenerOverload;
+            assessment.overrule(overload_line());
         }
+        assessment.moment = Some(watch.moment(self.now, &self.settings));
         if self.one_sided || watch.is_unsure() {
             assessment.doubt();
         }
@@ -164,7 +175,7 @@ impl Engine {
         let Some(suspect) = suspect else { return };
         let Some(number) = self.next_incident() else { return };
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let opening = watch.opening(number, &suspect);
+        let opening = watch.opening(number, &suspect, &assessment.evidence, &self.settings);
         watch.calm = watch.window.calm_before(opening.started);
         watch.incident = Some(Incident::open(now, opening, assessment));
         self.tell_of_incident(id, None);
@@ -248,6 +259,10 @@ impl Engine {
         let harmless = |matcher: &Matcher| {
             self.book.find(matcher).is_some_and(|entry| entry.meter.returned() == 0)
         };
+        if let Some(watch) = self.watches.get_mut(&id) {
+            let after = watch.counts_now();
+            watch.incident.iter_mut().for_each(|incident| incident.keep_end(after));
+        }
         let Some(report) = self.incident_report(id, Some(now)) else { return };
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(mut incident) = watch.incident.take() else { return };

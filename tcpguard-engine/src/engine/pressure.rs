@@ -1,7 +1,7 @@
 //! Incidents of pressure by real clients, and those that concern no listener.
 
 use super::Engine;
-use crate::evidence::Assessment;
+use crate::evidence::{Assessment, crowd_line, overload_line};
 use crate::host::News;
 use crate::incident::Incident;
 use crate::signal::Strain;
@@ -28,7 +28,8 @@ impl Engine {
             }
             let Some(number) = self.next_incident() else { return };
             let Some(watch) = self.watches.get_mut(&id) else { continue };
-            let opening = watch.opening_of_strain(now, number, strain, &self.settings);
+            let opening =
+                watch.opening_of_strain(now, number, strain, &assessment.evidence, &self.settings);
             watch.incident = Some(Incident::open(now, opening, &assessment));
             self.tell_of_incident(id, None);
         }
@@ -46,8 +47,14 @@ impl Engine {
             half_open: watch.half_open(),
             ..Evidence::default()
         };
+        let line = match strain {
+            Strain::Overload => overload_line(),
+            Strain::Crowd => crowd_line(&evidence, watch.syn_rate()),
+        };
         // As sure as it is that these are real clients.
-        Assessment::of_counters(strain.class(), completion, evidence)
+        let mut assessment = Assessment::of_counters(line, completion, evidence);
+        assessment.moment = Some(watch.moment(self.now, &self.settings));
+        assessment
     }
 
     /// Opens, refines and ends what concerns the whole host.

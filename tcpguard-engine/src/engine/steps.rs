@@ -67,6 +67,7 @@ impl Engine {
                 if step.keeps_syns_away() && watch.ladder.since(step) == Some(now) {
                     watch.try_out(now, Newest::Step(step), &self.settings);
                 }
+                watch.incident.iter_mut().for_each(|incident| incident.keep_step(step));
                 let limit = match step {
                     Step::Budget => format!(" to {} a second", short(f64::from(rate))),
                     _ => String::new(),
@@ -312,6 +313,38 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
         needs.push(Need { step: Step::Budget, why, rate: rate.max(settings.budget_min), hold });
     }
     needs
+}
+
+/// Why no step that keeps SYNs away is taken against an incident of this class, where that can be
+/// said.
+pub(super) fn without_step(
+    class: IncidentClass,
+    watch: &Watch,
+    now: Timestamp,
+    mode: Mode,
+    settings: &Settings,
+) -> Option<String> {
+    if !class.is_flood() || watch.ladder.keeps_syns_away() {
+        return None;
+    }
+    let rest = watch.rest?;
+    if !rest.matters(settings) {
+        return Some(format!(
+            "no rule covers {} of the followed SYNs that fail ({}); {} and {} call for cookies",
+            short(rest.flows as f64),
+            percent(rest.share),
+            settings.rest_flows,
+            percent(settings.rest_share),
+        ));
+    }
+    if mode != Mode::Enforce {
+        return Some(mode_in_words(mode).to_owned());
+    }
+    if watch.kind != ListenerKind::Local {
+        return Some("cookies are for listeners of this host only".to_owned());
+    }
+    let mut refused = watch.ladder.report(now).filter(|report| report.step.keeps_syns_away());
+    refused.next().map(|report| format!("no {}: {}", report.step.name(), report.why))
 }
 
 /// What enforce mode would do, for the list of actions.

@@ -112,6 +112,10 @@ impl Engine {
         }
         if let Some(incident) = entry.incident() {
             self.note(now, incident, format!("rule {} removed: {why}", entry.rule.id.0));
+            let report = self.rule_report(entry);
+            if let Some(open) = self.open_incident(incident) {
+                open.keep_rule(now, report);
+            }
         }
     }
 
@@ -170,10 +174,14 @@ impl Engine {
     }
 
     fn note(&mut self, now: Timestamp, incident: u64, text: String) {
-        let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_mut());
-        if let Some(incident) = open.find(|open| open.id() == incident) {
+        if let Some(incident) = self.open_incident(incident) {
             incident.note(now, text);
         }
+    }
+
+    fn open_incident(&mut self, id: u64) -> Option<&mut Incident> {
+        let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_mut());
+        open.find(|open| open.id() == id)
     }
 
     pub(super) fn tell_of_rule(

@@ -7,8 +7,8 @@ use super::upkeep::active_rules;
 use crate::rules::Entry;
 use crate::watch::Watch;
 use crate::{
-    IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule, RuleId,
-    RuleReport, Timestamp,
+    IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule, RuleReport,
+    Timestamp,
 };
 
 impl Engine {
@@ -53,11 +53,8 @@ impl Engine {
     ) -> Option<IncidentReport> {
         let watch = self.watches.get(&id)?;
         let incident = watch.incident.as_ref()?;
-        let rules: Vec<RuleId> = match ended {
-            Some(_) => Vec::new(),
-            None => active_rules(watch, &self.book).map(|entry| entry.rule.id).collect(),
-        };
-        Some(incident.report(rules, ended))
+        let rules = active_rules(watch, &self.book).map(|entry| self.rule_report(entry));
+        Some(incident.report(rules.collect(), ended))
     }
 
     pub(super) fn rule_report(&self, entry: &Entry) -> RuleReport {

@@ -7,16 +7,21 @@ use super::gate::{Gate, repeated_share};
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::ttl::Ttls;
+use super::verdict::{VerdictLine, verdict};
 use crate::learned::Clients;
-use crate::{Evidence, IncidentClass, Settings};
+use crate::{Evidence, IncidentClass, Moment, Settings};
 
 /// What the failing flows say.
 #[derive(Clone, Debug)]
 pub(crate) struct Assessment {
     /// The numbers, as far as flows give them.
     pub evidence: Evidence,
-    /// What kind of trouble it is.
+    /// What kind of trouble it is: what the last line says.
     pub class: IncidentClass,
+    /// The class list up to the line that fits.
+    pub lines: Vec<VerdictLine>,
+    /// What counters and signals say, where there is a listener.
+    pub moment: Option<Moment>,
     /// How sure that is, 0 to 1.
     pub confidence: f64,
     /// Gate items that hold.
@@ -37,11 +42,13 @@ pub(crate) struct Assessment {
 }
 
 impl Assessment {
-    /// A verdict that rests on counters and not on failing flows.
-    pub fn of_counters(class: IncidentClass, confidence: f64, evidence: Evidence) -> Self {
+    /// A verdict that rests on counters and not on failing flows: the one line that fits.
+    pub fn of_counters(line: VerdictLine, confidence: f64, evidence: Evidence) -> Self {
         Self {
             evidence,
-            class,
+            class: line.class,
+            lines: vec![line],
+            moment: None,
             confidence: confidence.clamp(0.0, 1.0),
             gate: 0,
             signs: 0,
@@ -51,6 +58,12 @@ impl Assessment {
             top_source: None,
             top_source_repeated: false,
         }
+    }
+
+    /// Another line decides after all.
+    pub fn overrule(&mut self, line: VerdictLine) {
+        self.class = line.class;
+        self.lines.push(line);
     }
 
     /// Where only one direction was seen, one item less is known.
@@ -71,11 +84,13 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
     let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
+    let lines = verdict(&gate, &sources, settings);
     let evidence = Evidence {
         failing_flows: cohort.weight(),
         singleton_share: sources.singletons,
         top_source_share: sources.top_share(),
         top_sources: sources.top.clone(),
+        top_networks: sources.top_networks.clone(),
         k90_sources: sources.k90,
         k90_networks: sources.k90_networks,
         distinct_slash8: sources.slash8,
@@ -88,7 +103,9 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
     };
     Assessment {
         evidence,
-        class: class(&gate, &sources, settings),
+        class: lines.last().map_or(IncidentClass::HandshakeDegraded, |line| line.class),
+        lines,
+        moment: None,
         confidence: confidence(gate.signs()),
         gate: gate.count(),
         signs: gate.signs(),
@@ -100,38 +117,6 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
             let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
             repeated_share(from_there).is_some_and(|share| share > settings.retransmit_share)
         }),
-    }
-}
-
-/// The class, by the first of these that fits:
-///
-/// 1. Below the gate it is no attack.
-/// 2. One source dominates.
-/// 3. Few sources or networks, unless they repeat their SYNs as clients would.
-/// 4. Random sources: seen once each, with one more sign of forging; or, where a smaller pool of
-///    forged addresses comes round again, one machine's fingerprint and hop count on all of them and
-///    no client behind any.
-/// 5. Many sources that are none of that, look alike, and do not repeat their SYNs as clients would.
-///
-/// What is left has two signs of an attack and no pattern: a broken path still explains it best.
-fn class(gate: &Gate, sources: &Sources, settings: &Settings) -> IncidentClass {
-    let many = sources.distinct >= settings.distinct_min;
-    let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
-    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || gate.silent || everywhere);
-    let alike = gate.fingerprint || gate.ttl || gate.silent;
-    let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
-    if gate.signs() < settings.gate_attack {
-        IncidentClass::HandshakeDegraded
-    } else if sources.top_share() >= settings.single_source_share {
-        IncidentClass::SingleSource
-    } else if gate.few_sources && gate.not_repeated != Some(false) {
-        IncidentClass::FewSource
-    } else if many && (scattered || one_machine) {
-        IncidentClass::RandomSpoofed
-    } else if many && gate.not_repeated == Some(true) && alike {
-        IncidentClass::Distributed
-    } else {
-        IncidentClass::HandshakeDegraded
     }
 }
 

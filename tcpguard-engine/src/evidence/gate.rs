@@ -76,19 +76,25 @@ impl Gate {
 
     /// Number of items that hold.
     pub fn count(&self) -> u32 {
-        let items = [
-            self.fingerprint,
-            self.ttl,
-            self.few_sources,
-            self.singletons,
-            self.not_repeated == Some(true),
-        ];
-        items.into_iter().map(u32::from).sum()
+        self.signs() - u32::from(self.silent)
     }
 
-    /// What speaks for an attack: the items, and silence.
+    /// Number of signs of an attack: the items that hold, and silence.
     pub fn signs(&self) -> u32 {
-        self.count() + u32::from(self.silent)
+        self.names().len() as u32
+    }
+
+    /// What speaks for an attack: the items that hold, and silence.
+    pub fn names(&self) -> Vec<&'static str> {
+        let signs = [
+            (self.fingerprint, "fingerprint"),
+            (self.ttl, "ttl"),
+            (self.few_sources, "few_sources"),
+            (self.singletons, "singletons"),
+            (self.not_repeated == Some(true), "no_retransmission"),
+            (self.silent, "silence"),
+        ];
+        signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
     }
 
     /// Everything that can be known of a flood from random sources speaks for one.

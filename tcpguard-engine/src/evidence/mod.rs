@@ -1,15 +1,23 @@
 //! Why handshakes fail: the sampled flows of the last seconds, and what speaks for an attack.
 
+mod alarm;
 mod assess;
 mod cohort;
 mod describe;
 mod gate;
+mod record;
 mod signature;
 mod sources;
 mod ttl;
+mod verdict;
 
+pub(crate) use alarm::alarm;
 pub(crate) use assess::{Assessment, assess};
 pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
+pub(crate) use record::Growth;
+pub use record::{Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics};
 pub(crate) use signature::Candidate;
 pub(crate) use sources::{Culprit, culprits};
+pub use verdict::VerdictLine;
+pub(crate) use verdict::{crowd_line, overload_line, without_rule};

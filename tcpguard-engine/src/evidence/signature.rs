@@ -122,6 +122,7 @@ pub(crate) fn choose(
             mask: candidate.mask.name().to_owned(),
             share: candidate.coverage,
             completed: candidate.completed + candidate.recorded,
+            completion: candidate.completion,
         })
         .collect();
     Some((chosen, shares))

@@ -7,9 +7,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cohort::{Cohort, Failing};
 use super::gate::repeated_share;
-use crate::{Settings, SourceShare};
+use crate::{NetworkShare, Settings, SourceShare};
 
-/// Top sources reported.
+/// Top sources and networks reported.
 const TOP: usize = 8;
 /// Flows among which singletons are counted. Drawing this many from a pool of P addresses leaves
 /// exp(-1024/P) of them alone, so that 90 % singletons mean a pool of some 10,000 addresses, however
@@ -32,6 +32,8 @@ pub(crate) struct Sources {
     pub distinct: usize,
     /// The most frequent ones, the first one first.
     pub top: Vec<SourceShare>,
+    /// The most frequent /24 (IPv6: /48), the first one first.
+    pub top_networks: Vec<NetworkShare>,
     /// Share of flows from sources seen once, among at most [`DRAWN`].
     pub singletons: f64,
     /// Fewest sources that cover 90 %.
@@ -60,10 +62,15 @@ impl Sources {
             .iter()
             .take(TOP)
             .map(|&(addr, weight)| SourceShare { addr, share: weight as f64 / total as f64 });
+        let top_networks = by_network.iter().take(TOP).map(|&(network, weight)| NetworkShare {
+            net: whole(network),
+            share: weight as f64 / total as f64,
+        });
         Self {
             flows: failing.len(),
             distinct: by_source.len(),
             top: top.collect(),
+            top_networks: top_networks.collect(),
             singletons: singletons(failing),
             k90: covering(&by_source, total),
             k90_networks: covering(&by_network, total),
@@ -260,6 +267,8 @@ mod tests {
         assert_eq!(sources.top[0].addr, IpAddr::from([198, 51, 100, 7]));
         assert_eq!(sources.top_share(), 0.8);
         assert_eq!(sources.top.len(), TOP);
+        assert_eq!(sources.top_networks[0].net.to_string(), "198.51.100.0/24");
+        assert_eq!(sources.top_networks[0].share, 0.8);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The fast path: most of many handshakes fail, in two polls running.
 
 use crate::Settings;
-use crate::window::Window;
+use crate::window::{Sums, Window};
 
 /// Attempts are judged in spans of this many ticks, so that a pulse shorter than a tick, or one
 /// that straddles two, weighs the same.
@@ -30,12 +30,22 @@ impl Fast {
         if window.latest().is_none_or(|tick| tick.gap) {
             return false;
         }
-        let sums = window.mature(SPAN, maturity);
+        let sums = Self::judged(window, maturity);
         let failures = sums.failures();
         let failing = failures >= settings.fast_failures
             && failures as f64 >= settings.fast_share * sums.attempts as f64;
         self.streak = if failing { self.streak + 1 } else { 0 };
         self.streak >= polls
+    }
+
+    /// What a poll judges: attempts of the span, and completions since.
+    pub fn judged(window: &Window, maturity: usize) -> Sums {
+        window.mature(SPAN, maturity)
+    }
+
+    /// Bad polls running.
+    pub fn streak(&self) -> u32 {
+        self.streak
     }
 
     /// Whether the last poll was bad.

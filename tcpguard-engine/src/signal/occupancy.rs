@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::learned::Natural;
 use crate::window::Window;
-use crate::{Queues, Settings, Timestamp};
+use crate::{Occupied, Queues, Settings, Timestamp};
 
 /// A half-open handshake's life in the kernel.
 const LIFE: Duration = Duration::from_secs(63);
@@ -54,13 +54,24 @@ impl Occupancy {
         else {
             return false;
         };
-        self.reading = Some(Reading { at: now, half_open, backlog });
-        let given = natural.excess(&window.mature_minute(maturity));
-        let going_on = LIFE.div_duration_f64(RISE) * natural.excess(&window.last(RISE));
-        let flood = f64::from(half_open).min(given).min(going_on);
-        let limit = (settings.occupancy_on * f64::from(backlog)).max(settings.occupancy_min.into());
+        let reading = Reading { at: now, half_open, backlog };
+        self.reading = Some(reading);
+        let Occupied { of_a_minute, going_on, limit, .. } =
+            held(&reading, window, natural, maturity, settings);
+        let flood = f64::from(half_open).min(of_a_minute).min(going_on);
         self.streak = if flood >= limit { self.streak + 1 } else { 0 };
         self.streak >= settings.occupancy_polls
+    }
+
+    /// How much of the queue failing handshakes hold by the last reading; `None` before the first.
+    pub fn held(
+        &self,
+        window: &Window,
+        natural: &Natural,
+        maturity: usize,
+        settings: &Settings,
+    ) -> Option<Occupied> {
+        Some(held(self.reading.as_ref()?, window, natural, maturity, settings))
     }
 
     /// Whether failing handshakes of the last seconds still hold too much of the queue for an alarm
@@ -98,6 +109,22 @@ impl Occupancy {
     /// Starts again: the readings so far say nothing any more.
     pub fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+fn held(
+    reading: &Reading,
+    window: &Window,
+    natural: &Natural,
+    maturity: usize,
+    settings: &Settings,
+) -> Occupied {
+    Occupied {
+        half_open: reading.half_open,
+        of_a_minute: natural.excess(&window.mature_minute(maturity)),
+        going_on: LIFE.div_duration_f64(RISE) * natural.excess(&window.last(RISE)),
+        limit: (settings.occupancy_on * f64::from(reading.backlog))
+            .max(settings.occupancy_min.into()),
     }
 }
 

@@ -108,6 +108,11 @@ impl Pressure {
         self.overload >= settings.overload_polls
     }
 
+    /// Polls with a full accept queue less those without since, and polls running with a rush.
+    pub fn polls(&self) -> (u32, u32) {
+        (self.overload, self.crowd)
+    }
+
     /// How long there has been none.
     pub fn relaxed(&self, now: Timestamp) -> Duration {
         now.since(self.felt)

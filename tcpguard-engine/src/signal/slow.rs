@@ -55,6 +55,11 @@ impl Slow {
         self.sum >= settings.slow_limit
     }
 
+    /// The sum as it stands.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
     /// Whether so much has piled up that nothing should be learned.
     pub fn rising(&self, settings: &Settings) -> bool {
         self.sum >= settings.slow_limit / 4.0

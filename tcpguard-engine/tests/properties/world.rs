@@ -481,6 +481,11 @@ impl World {
             assert!(incident.dropped <= incident.syns);
             let evidence = &incident.evidence;
             assert!(evidence.top_sources.len() <= 8 && evidence.signatures.len() <= 4);
+            assert!(evidence.top_networks.len() <= 8 && evidence.ttls.len() <= 8);
+            let record = &incident.record;
+            assert!(record.rules.len() <= 16 && record.lines.len() <= 7, "{record:?}");
+            assert!(record.lines.last().is_some_and(|line| line.holds), "{record:?}");
+            assert_eq!(record.after.is_some(), incident.ended.is_some() && !of_host(incident));
             for share in [
                 evidence.completion,
                 evidence.singleton_share,

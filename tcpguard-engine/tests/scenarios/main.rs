@@ -11,6 +11,7 @@ mod host;
 mod imports;
 mod ladder;
 mod operator;
+mod record;
 mod release;
 mod restart;
 mod returning;

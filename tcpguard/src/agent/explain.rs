@@ -1,10 +1,14 @@
-//! What decides about an address.
+//! What decides about an address, and what an attack was judged by.
+
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use tcpguard_engine::{Matcher, Rule as EngineRule, Timestamp};
+use tcpguard_common::abi::RuleRef;
+use tcpguard_engine::{Matcher, Report, Rule as EngineRule, StepState, Timestamp};
 
 use super::guard::{Guard, clock};
-use crate::status::{Allowed, Explanation, Rule, Source};
+use crate::control::{RefusalKind, Response};
+use crate::status::{Allowed, AttackInFull, Clock, Explanation, ListenerStep, Rule, Source, Step};
 
 impl Guard {
     /// Everything that decides about the SYNs from `net`.
@@ -31,6 +35,8 @@ impl Guard {
             (None, false) => None,
         };
         Explanation {
+            steps: steps(&report, clock),
+            forced: self.forced(&touches, clock.now),
             prefix: net.to_string(),
             mode: report.mode.into(),
             rules: rules(&|rule| matches!(&rule.matcher, Matcher::Source(other) if touches(other))),
@@ -55,4 +61,50 @@ impl Guard {
             }),
         }
     }
+    /// The rules on sources, by number, that the kernel holds to be forced.
+    fn forced(&self, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
+        let (dataplane, set) = (&self.executor.dataplane, self.executor.config.rule_set);
+        let flags = |net: &IpNet| dataplane.source_rule(set, net).ok().flatten();
+        let rules = self.engine.rules(now).filter_map(|rule| match &rule.matcher {
+            Matcher::Source(net) if touches(net) => Some((rule.id.0, flags(net)?)),
+            _ => None,
+        });
+        rules.filter(|(_, found)| found.flags & RuleRef::FORCED != 0).map(|(id, _)| id).collect()
+    }
+
+    /// What an attack was judged by: one of this run, or one on record.
+    pub(super) fn explain_attack(&self, id: u64) -> Response {
+        let clock = clock();
+        let report = self.engine.report(clock.now);
+        let mut known = report.incidents.iter().chain(&report.past);
+        let here = known.find(|incident| incident.id == id);
+        let found = here
+            .map(|incident| AttackInFull::build(incident, &report, clock))
+            .or_else(|| self.incidents.find(id).cloned());
+        match found {
+            Some(attack) => Response::AttackExplained(Box::new(attack)),
+            None => Response::refused(
+                RefusalKind::NotFound,
+                format!(
+                    "no attack #{id} is open or among the last {}; older ones: journalctl -t tcpguard \
+                     TCPGUARD_ALERT_ID={id}",
+                    tcpguard_engine::Limits::PAST_INCIDENTS
+                ),
+            ),
+        }
+    }
+}
+
+/// The steps that are taken beside rules.
+fn steps(report: &Report, clock: Clock) -> Vec<ListenerStep> {
+    let of_listeners = report.listeners.iter().flat_map(|listener| {
+        let taken = listener.steps.iter().filter(|step| step.state == StepState::Taken);
+        taken.map(|step| (listener.listener, step))
+    });
+    of_listeners
+        .map(|(listener, step)| ListenerStep {
+            listener: SocketAddr::new(listener.addr, listener.port).to_string(),
+            step: Step::build(step, clock),
+        })
+        .collect()
 }

@@ -30,6 +30,7 @@ impl Guard {
                 allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
             },
             Request::Explain { prefix } => Response::Explained(Box::new(self.explain(prefix))),
+            Request::ExplainAttack { id } => self.explain_attack(*id),
             Request::Alerts => Response::Alerts {
                 alerts: self
                     .alerts
@@ -82,6 +83,7 @@ impl Guard {
             sources,
             health: self.health(),
             alerts: self.alerts.remembered(clock),
+            earlier: self.incidents.earlier().cloned().collect(),
         }
     }
 

@@ -16,6 +16,7 @@ use super::client_filter::ClientFilter;
 use super::cookie_keys::CookieKeeper;
 use super::distinct;
 use super::executor::{Executor, Followup};
+use super::incidents::Incidents;
 use super::interfaces::{Interfaces, Received};
 use super::listeners::per_second_of;
 use super::reload::Provenance;
@@ -80,6 +81,8 @@ pub struct Guard {
     /// The mode that an operator set, in this run or an earlier one.
     pub(super) set_mode: Option<Mode>,
     pub(super) writer: StateWriter,
+    /// Past incidents, of earlier runs too.
+    pub(super) incidents: Incidents,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -118,6 +121,11 @@ impl Guard {
         }
     }
 
+    /// Has what is known of incidents written before the agent ends.
+    pub fn keep_incidents(&mut self) {
+        self.incidents.keep(&self.engine, clock());
+    }
+
     /// What `systemctl status` shows.
     pub fn in_brief(&self) -> String {
         format!(
@@ -153,6 +161,7 @@ impl Guard {
         self.engine.handle_sample(&sample);
         self.act(now)?;
         self.store(now);
+        self.incidents.tend(&self.engine, clock());
         let tcp_ext = sample.tcp_ext;
         self.snapshots.push_back(Snapshot { at: now, packets: received.packets, tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
@@ -332,7 +341,12 @@ impl Guard {
                     let flows = self.flows()?;
                     self.engine.handle_flows(now, &flows, &self.executor);
                 }
-                Ok(Followup::Alert(alert)) => self.raise(&alert),
+                Ok(Followup::Alert(alert)) => {
+                    if let Some(incident) = &alert.incident {
+                        self.incidents.told(incident, &self.engine, clock());
+                    }
+                    self.raise(&alert);
+                }
                 Ok(Followup::TakeStep { listener, step, rate }) => {
                     self.take_step(now, listener, step, rate);
                 }

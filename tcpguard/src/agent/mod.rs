@@ -8,6 +8,7 @@ mod executor;
 mod explain;
 mod facts;
 mod guard;
+mod incidents;
 mod interfaces;
 mod listeners;
 mod notify;
@@ -17,6 +18,7 @@ mod start;
 mod state;
 mod steps;
 pub mod syncookies;
+mod writer;
 
 use anyhow::Context as _;
 use tokio::io::Interest;
@@ -102,6 +104,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     }
     notifier.stopping();
     server.abort();
+    guard.keep_incidents();
     if guard.interfaces.all_detached() {
         log::info!("stopped; the filter is on no interface");
     } else {

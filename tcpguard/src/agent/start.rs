@@ -16,9 +16,10 @@ use super::client_filter::ClientFilter;
 use super::cookie_keys::CookieKeeper;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock, settings};
+use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
-use super::state::{Reconciled, State, StateWriter, reconcile};
+use super::state::{Reconciled, State, StateWriter, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protected_set};
@@ -118,8 +119,11 @@ impl Guard {
             take_over(&mut engine, &clock, state);
         }
         adopt(&mut engine, &mut executor, now, all)?;
-        let writer =
-            StateWriter::start(config.state_dir.clone()).context("cannot start a thread")?;
+        let lost = "rules, mode and what is learned";
+        let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
+            .context("cannot start a thread")?;
+        let incidents = Incidents::load(&config.state_dir).context("cannot start a thread")?;
+        engine.number_after(incidents.last_number());
         let mut interfaces = Interfaces::attach(
             &config.interfaces,
             config.xdp_mode,
@@ -178,6 +182,7 @@ impl Guard {
             boot,
             set_mode,
             writer,
+            incidents,
             stored_at: now,
             unstored: true,
             unreplaced: None,

@@ -2,7 +2,6 @@
 //! mode, and what was learned. One JSON file, replaced as a whole.
 
 mod reconcile;
-mod writer;
 
 use std::fs;
 use std::io;
@@ -14,11 +13,14 @@ use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
 
+use super::writer::Writer;
 use crate::durable;
 use crate::status::{Clock, Time};
 
 pub use reconcile::{Reconciled, reconcile};
-pub use writer::StateWriter;
+
+/// Writes the state.
+pub type StateWriter = Writer<State>;
 
 const NAME: &str = "state.json";
 const SCHEMA: &str = "tcpguard.state/1";
@@ -303,14 +305,9 @@ fn read(path: &Path) -> Result<State, Unreadable> {
     Ok(state)
 }
 
-/// Renames the file to the first free of `state.json.bad`, `state.json.bad.1`, …, so that nothing
-/// that could explain the mishap is lost; at most ten are kept.
+/// Renames the file, so that nothing that could explain the mishap is lost.
 fn set_aside(path: &Path) -> PathBuf {
-    let name = |number: u32| match number {
-        0 => path.with_extension("json.bad"),
-        number => path.with_extension(format!("json.bad.{number}")),
-    };
-    let free = (0..9).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(9));
+    let free = durable::aside(path);
     if let Err(error) = fs::rename(path, &free) {
         log::warn!("cannot rename {}: {error}", path.display());
     }

@@ -3,9 +3,8 @@
 use ipnet::IpNet;
 
 use super::args::{ExplainArgs, Subject};
-use super::exit::CliError;
 use super::session::Session;
-use super::status::{fetch, foreign};
+use super::status::foreign;
 use crate::control::{Request, Response};
 use crate::render;
 
@@ -21,13 +20,12 @@ fn about_prefix(prefix: IpNet, session: &mut Session<'_>) -> anyhow::Result<()> 
         Response::Explained(explanation) => *explanation,
         other => return Err(foreign(&other).into()),
     };
+    let judged = explanation.judged();
     if session.json {
-        let mut json = serde_json::to_value(&explanation)?;
-        json["verdict"] = explanation.verdict().into();
-        return session.print_json(&json);
+        return session.print_json(&judged);
     }
-    session.render(|out, view| render::explanation(out, &explanation, view))?;
-    match explanation.rules.first() {
+    session.render(|out, view| render::explanation(out, &judged, view))?;
+    match judged.about.rules.first() {
         Some(_) => session.say(&format!("take the rule back: tcpguard unblock {prefix}")),
         None => session.say(&format!("drop it: tcpguard block {prefix}")),
     }
@@ -35,16 +33,12 @@ fn about_prefix(prefix: IpNet, session: &mut Session<'_>) -> anyhow::Result<()> 
 }
 
 fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let status = fetch(session)?;
-    let found = status.attacks.iter().chain(&status.past_attacks).find(|attack| attack.id == id);
-    let Some(attack) = found else {
-        return Err(CliError::NotFound(format!(
-            "no attack #{id} is open or among the last ones; older ones: journalctl -u tcpguard"
-        ))
-        .into());
+    let attack = match session.client.call(Request::ExplainAttack { id })? {
+        Response::AttackExplained(attack) => *attack,
+        other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(attack);
+        return session.print_json(&attack);
     }
-    session.render(|out, view| render::attack_in_full(out, attack, &status, view))
+    session.render(|out, view| render::attack_in_full(out, &attack, view))
 }

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
-use crate::status::{AlertEntry, Allowed, Explanation, Imported, Mode, Rule, Status};
+use crate::status::{AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, Rule, Status};
 
 /// Version of these messages; a server refuses every other.
 pub const VERSION: u32 = 1;
@@ -44,6 +44,11 @@ pub enum Request {
     Explain {
         /// Which sources.
         prefix: IpNet,
+    },
+    /// What an attack was judged by. Always legal.
+    ExplainAttack {
+        /// Its number.
+        id: u64,
     },
     /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
     Block {
@@ -122,7 +127,12 @@ impl Request {
     /// Whether it changes what the guard does, which only the control socket allows.
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Status | Self::Rules | Self::Mode | Self::Alerts | Self::Explain { .. } => false,
+            Self::Status
+            | Self::Rules
+            | Self::Mode
+            | Self::Alerts
+            | Self::Explain { .. }
+            | Self::ExplainAttack { .. } => false,
             Self::Block { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
@@ -200,6 +210,8 @@ pub enum Response {
     },
     /// To [`Request::Explain`].
     Explained(Box<Explanation>),
+    /// To [`Request::ExplainAttack`].
+    AttackExplained(Box<AttackInFull>),
     /// To [`Request::Block`].
     Blocked {
         /// The rule that now exists, or would.
@@ -385,6 +397,7 @@ mod tests {
     fn a_call_survives_the_wire() {
         for request in [
             Request::Status,
+            Request::ExplainAttack { id: 7 },
             Request::Block {
                 prefix: "192.0.2.0/24".parse().unwrap(),
                 for_s: 60,

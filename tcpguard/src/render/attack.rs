@@ -91,7 +91,8 @@ pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) ->
     paragraph(out, view, "Because", &details.join("; "))
 }
 
-fn volume(attack: &Attack) -> String {
+/// How much of it there was, and what became of it.
+pub(super) fn volume(attack: &Attack) -> String {
     let mut text = format!(
         "{} SYN/s now, {} at most; {} SYNs so far",
         short(attack.syn_pps),
@@ -153,35 +154,6 @@ fn acting(rule: &Rule, mode: Mode) -> String {
 }
 
 /// A closed attack in one sentence.
-/// One attack, open or past, with everything that it was judged by.
-pub fn in_full(out: &mut impl Write, attack: &Attack, status: &Status, view: &View) -> fmt::Result {
-    open(out, attack, status, view)?;
-    if let Some(ended) = attack.ended_at {
-        let lasted = span(between(attack.since, ended));
-        paragraph(out, view, "Ended", &format!("{} after {lasted}", view.time(ended)))?;
-    }
-    let evidence = &attack.evidence;
-    for item in &evidence.gate {
-        let sign = if item.holds { "✓" } else { "✗" };
-        paragraph(out, view, "Gate", &format!("{sign} {}: {}", item.name, item.detail))?;
-    }
-    for top in &evidence.signatures {
-        let text = format!(
-            "{} of the failing SYNs look like {} ({}); {} completed handshakes do",
-            percent(top.share),
-            top.text,
-            top.mask,
-            short(top.completed as f64),
-        );
-        paragraph(out, view, "Looks", &text)?;
-    }
-    for top in &evidence.top_sources {
-        let text = format!("{} of the failing SYNs come from {}", percent(top.share), top.addr);
-        paragraph(out, view, "Source", &text)?;
-    }
-    Ok(())
-}
-
 pub(super) fn past(attack: &Attack, status: &Status, view: &View) -> String {
     let ended = attack.ended_at.unwrap_or(status.generated_at);
     format!(

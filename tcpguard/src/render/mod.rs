@@ -4,6 +4,7 @@
 //! have at most 100 columns. Colour is never the only signal.
 
 mod attack;
+mod explain;
 pub mod number;
 mod probe;
 mod replay;
@@ -13,7 +14,7 @@ mod steps;
 mod table;
 mod view;
 
-pub use attack::in_full as attack_in_full;
+pub use explain::in_full as attack_in_full;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};

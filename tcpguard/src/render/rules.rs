@@ -7,7 +7,7 @@ use super::WIDTH;
 use super::number::{short, span};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::status::{Allowed, Explanation, Imported, Rule};
+use crate::status::{Allowed, Imported, Judged, Rule};
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -102,13 +102,28 @@ pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
     Ok(())
 }
 
-/// What decides about a prefix.
-pub fn explanation(out: &mut impl Write, about: &Explanation, view: &View) -> fmt::Result {
-    for line in wrap(&format!("{}: {}", about.prefix, about.verdict()), WIDTH) {
-        writeln!(out, "{line}")?;
+/// What decides about a prefix, in the order in which the kernel asks.
+pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
+    let about = &judged.about;
+    if judged.decisions.is_empty() {
+        writeln!(out, "{}: {}", about.prefix, judged.verdict)?;
+    } else {
+        writeln!(out, "{}: what decides about its SYNs, in this order", about.prefix)?;
+    }
+    for (number, decision) in (1..).zip(&judged.decisions) {
+        let text = decision.in_words(|time| view.moment(time));
+        for (line, text) in wrap(&text, WIDTH - 5).iter().enumerate() {
+            match line {
+                0 => writeln!(out, "{number:3}. {text}")?,
+                _ => writeln!(out, "     {text}")?,
+            }
+        }
+    }
+    if judged.decisions.last().is_some_and(|last| !last.last) {
+        writeln!(out, "     what is left of its SYNs passes")?;
     }
     if let Some(completed) = about.completed_at {
-        writeln!(out, "it last completed a handshake at {}", view.time(completed))?;
+        writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
     }
     if let Some(source) = &about.source {
         writeln!(

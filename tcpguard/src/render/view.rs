@@ -53,6 +53,16 @@ impl View {
         time.0.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
+    /// Date: `2026-11-14`.
+    pub(super) fn day(&self, time: Time) -> String {
+        time.0.to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string()
+    }
+
+    /// Date and time to the second: `2026-11-14 09:41:07`.
+    pub(super) fn moment(&self, time: Time) -> String {
+        format!("{} {}", self.day(time), self.time(time))
+    }
+
     /// Date and time: `2026-11-14 09:41`.
     pub(super) fn date(&self, time: Time) -> String {
         time.0.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()

@@ -7,6 +7,7 @@ use super::{Clock, Time};
 
 /// A prefix whose SYNs no rule of the guard drops.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Allowed {
     /// Which sources.
     pub prefix: String,

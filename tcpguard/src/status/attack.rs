@@ -28,7 +28,8 @@ pub struct Attack {
     pub ended_at: Option<Time>,
     /// The story in one sentence.
     pub summary: String,
-    /// What raised the alarm: `fast`, `slow` or `occupancy`.
+    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes` or
+    /// `answers`.
     pub signal: String,
     /// How sure the verdict is, 0 to 1.
     pub confidence: f64,
@@ -104,6 +105,8 @@ pub struct Evidence {
     pub top_source_share: f64,
     /// The busiest sources.
     pub top_sources: Vec<SourceShare>,
+    /// The busiest /24 (IPv6: /48) networks.
+    pub top_networks: Vec<NetworkShare>,
     /// Fewest sources that cover 90 % of the failing flows.
     pub k90_sources: u64,
     /// Fewest /24 (IPv6: /48) networks that cover 90 %.
@@ -136,6 +139,16 @@ pub struct SourceShare {
     pub share: f64,
 }
 
+/// A network and its share of the failing flows.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NetworkShare {
+    /// The prefix: a /24 (IPv6: /48).
+    pub prefix: String,
+    /// The share.
+    pub share: f64,
+}
+
 /// A SYN signature and what it covers.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -148,6 +161,8 @@ pub struct SignatureShare {
     pub share: f64,
     /// Completed handshakes with it: clients that a rule on it would hit.
     pub completed: u64,
+    /// Share of the handshakes with it that completed, in the same seconds.
+    pub completion: f64,
 }
 
 /// A TTL and its share of the failing flows.

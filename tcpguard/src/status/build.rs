@@ -40,8 +40,9 @@ impl Status {
             past_attacks: report
                 .past
                 .iter()
-                .take(PAST_LISTED)
                 .map(|incident| attack(incident, report, clock))
+                .chain(facts.earlier.iter().cloned())
+                .take(PAST_LISTED)
                 .collect(),
             interfaces: facts.interfaces.iter().map(interface).collect(),
             listeners: report.listeners.iter().map(|one| Listener::build(one, clock)).collect(),
@@ -223,7 +224,8 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static st
     Some((text, "name it under [interfaces]: ip route shows which it is"))
 }
 
-fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
+/// The document's form of an incident of `report`.
+pub(super) fn attack(incident: &IncidentReport, report: &Report, clock: Clock) -> Attack {
     let evidence = &incident.evidence;
     let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let enforced = report.mode == engine::Mode::Enforce && incident.ended.is_none();
@@ -278,6 +280,14 @@ pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
             .iter()
             .map(|source| SourceShare { addr: source.addr, share: number(source.share) })
             .collect(),
+        top_networks: evidence
+            .top_networks
+            .iter()
+            .map(|network| NetworkShare {
+                prefix: network.net.to_string(),
+                share: number(network.share),
+            })
+            .collect(),
         k90_sources: evidence.k90_sources,
         k90_networks: evidence.k90_networks,
         distinct_slash8: evidence.distinct_slash8,
@@ -289,6 +299,7 @@ pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
                 mask: signature.mask.clone(),
                 share: number(signature.share),
                 completed: signature.completed,
+                completion: number(signature.completion),
             })
             .collect(),
         top2_ttl_share: number(evidence.top2_ttl_share),
@@ -507,6 +518,22 @@ impl From<IncidentClass> for AttackKind {
             IncidentClass::ListenerOverload => Self::ListenerOverload,
             IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
             IncidentClass::Reflection => Self::Reflection,
+        }
+    }
+}
+
+impl From<AttackKind> for IncidentClass {
+    fn from(kind: AttackKind) -> Self {
+        match kind {
+            AttackKind::RandomSpoofed => Self::RandomSpoofed,
+            AttackKind::SingleSource => Self::SingleSource,
+            AttackKind::FewSource => Self::FewSource,
+            AttackKind::Distributed => Self::Distributed,
+            AttackKind::Scan => Self::Scan,
+            AttackKind::FlashCrowd => Self::FlashCrowd,
+            AttackKind::ListenerOverload => Self::ListenerOverload,
+            AttackKind::HandshakeDegraded => Self::HandshakeDegraded,
+            AttackKind::Reflection => Self::Reflection,
         }
     }
 }

@@ -1,11 +1,17 @@
 //! What happens to the SYNs of an address, and why.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::Step as Name;
 
-use super::{Allowed, Mode, Rule, Source, Time};
+use super::{Allowed, Mode, Rule, Source, Step, Time};
+
+/// The value of [`Judged::schema`].
+pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
 
 /// Everything that decides about an address or prefix.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// What was asked about.
     pub prefix: String,
@@ -13,6 +19,8 @@ pub struct Explanation {
     pub mode: Mode,
     /// Rules on sources that have an address in common with it.
     pub rules: Vec<Rule>,
+    /// Of these, the numbers of those that an operator forced: they drop what is exempt, too.
+    pub forced: Vec<u32>,
     /// Rules on signatures, which match SYNs from anywhere.
     pub signatures: Vec<Rule>,
     /// Exemptions by an operator.
@@ -23,66 +31,298 @@ pub struct Explanation {
     pub completed_at: Option<Time>,
     /// What it sent, for a single address.
     pub source: Option<Source>,
+    /// Steps beside rules that are taken for listeners and decide about SYNs from anywhere.
+    pub steps: Vec<ListenerStep>,
+}
+
+/// A step that is taken for a listener.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ListenerStep {
+    /// Its address and port.
+    pub listener: String,
+    /// The step.
+    pub step: Step,
+}
+
+/// What `tcpguard explain PREFIX --json` prints.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Judged {
+    /// Name and version of this document: `tcpguard.explanation/1`.
+    pub schema: String,
+    /// What is known.
+    #[serde(flatten)]
+    pub about: Explanation,
+    /// What becomes of its SYNs, in a sentence.
+    pub verdict: String,
+    /// What decides, in the order in which the kernel asks.
+    pub decisions: Vec<Decision>,
+}
+
+/// One thing that decides about SYNs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Decision {
+    /// What decides: `off`, `source`, `exempt`, `client`, `signature`, `overload`, `cookies` or
+    /// `budget`.
+    pub by: String,
+    /// The rule, where one does.
+    pub rule: Option<u32>,
+    /// The listener, where it is about the SYNs to one.
+    pub listener: Option<String>,
+    /// What becomes of the SYNs.
+    pub then: String,
+    /// Why.
+    pub why: String,
+    /// Since when; `null` where that is not known.
+    pub since: Option<Time>,
+    /// Until when; `null` where that is open.
+    pub until: Option<Time>,
+    /// Whether it goes on beyond that while it is needed.
+    pub renewed: bool,
+    /// Whether nothing below is asked about these SYNs any more.
+    pub last: bool,
+}
+
+impl Decision {
+    fn new(by: &str, then: String, why: &str) -> Self {
+        Self {
+            by: by.to_owned(),
+            rule: None,
+            listener: None,
+            then,
+            why: why.to_owned(),
+            since: None,
+            until: None,
+            renewed: false,
+            last: false,
+        }
+    }
+
+    fn by_rule(by: &str, rule: &Rule, then: String) -> Self {
+        Self {
+            rule: Some(rule.id),
+            since: Some(rule.created_at),
+            until: Some(rule.expires_at),
+            renewed: rule.attack.is_some(),
+            ..Self::new(by, then, &rule.reason)
+        }
+    }
+
+    fn finally(self) -> Self {
+        Self { last: true, ..self }
+    }
+
+    /// The decision in words, with times as `time` writes them.
+    pub fn in_words(&self, time: impl Fn(Time) -> String) -> String {
+        let mut text = format!("{}: {}", self.then, self.why);
+        if let Some(since) = self.since {
+            text.push_str(&format!("; since {}", time(since)));
+        }
+        if let Some(until) = self.until {
+            text.push_str(&format!(", until {}", time(until)));
+        }
+        match (self.until, self.renewed) {
+            (_, false) => {}
+            (Some(_), true) => text.push_str(", longer while it hits"),
+            (None, true) => text.push_str(", until it is no longer needed"),
+        }
+        text
+    }
 }
 
 impl Explanation {
-    /// What becomes of its SYNs, in one sentence. The order is that of the kernel's decision.
-    pub fn verdict(&self) -> String {
-        let would = match self.mode {
-            Mode::Off => return "the guard is off: its SYNs pass".to_owned(),
-            Mode::Observe => "would be dropped in enforce mode",
-            Mode::Enforce => "are dropped",
+    /// The whole document.
+    pub fn judged(self) -> Judged {
+        let schema = EXPLANATION_SCHEMA.to_owned();
+        Judged { schema, verdict: self.verdict(), decisions: self.decisions(), about: self }
+    }
+
+    /// What decides about its SYNs, in the order in which the kernel asks: rules on sources (of
+    /// several the most specific), what spares an address from rules, signatures, and the steps of
+    /// the listener that they are for.
+    pub fn decisions(&self) -> Vec<Decision> {
+        if self.mode == Mode::Off {
+            let off = Decision::new("off", "its SYNs pass".to_owned(), "the guard is off");
+            return vec![off.finally()];
+        }
+        let mut decisions = Vec::new();
+        let (whole, parts) = self.by_source();
+        decisions.extend(parts.map(|rule| {
+            let then = format!("{} on {} {}", named(rule), rule.matches, self.drops());
+            Decision::by_rule("source", rule, then)
+        }));
+        let spared_from = |rule: Option<&Rule>| match rule {
+            Some(rule) if self.forced.contains(&rule.id) => None,
+            Some(rule) if rule.attack.is_none() => self.exempted(),
+            _ => self.exempted().or_else(|| self.known_client()),
         };
-        let by_operator = |rule: &&Rule| rule.attack.is_none();
-        if let Some(rule) = self.rules.iter().find(by_operator) {
-            return format!(
-                "its SYNs {would}: rule {} on {}, by an operator: {}",
-                rule.id, rule.matches, rule.reason
-            );
+        let spared = spared_from(whole);
+        match (whole, &spared) {
+            (Some(rule), None) => {
+                let then = format!("{} on {} {}", named(rule), rule.matches, self.drops());
+                let decided = Decision::by_rule("source", rule, then);
+                decisions.push(if self.mode == Mode::Enforce {
+                    decided.finally()
+                } else {
+                    decided
+                });
+            }
+            (_, Some(spared)) => decisions.push(spared.clone()),
+            (None, None) => decisions.extend(self.signatures.iter().map(|rule| {
+                let then = format!(
+                    "rule {} {} that look like {}, unless they come again as a real client's do",
+                    rule.id,
+                    self.drops(),
+                    rule.matches
+                );
+                Decision::by_rule("signature", rule, then)
+            })),
         }
-        if let Some(why) = &self.exempt {
-            return format!("no rule of the guard's own drops its SYNs: {why}");
+        if decisions.last().is_none_or(|decision| !decision.last) {
+            decisions.extend(self.climb(spared.as_ref().map(|spared| spared.by.as_str())));
         }
-        if self.completed_at.is_some() {
-            return "rules of the guard's own spare it, because it completed a handshake (up to 20 SYN/s)"
-                .to_owned();
+        decisions
+    }
+
+    /// The rule that decides about all of it, and those that decide about parts of it.
+    fn by_source(&self) -> (Option<&Rule>, impl Iterator<Item = &Rule>) {
+        let net = |text: &str| text.parse::<IpNet>().ok();
+        let about = net(&self.prefix);
+        let covers = move |rule: &&Rule| {
+            about.zip(net(&rule.matches)).is_some_and(|(about, rule)| rule.contains(&about))
+        };
+        let length = |rule: &&Rule| net(&rule.matches).map_or(0, |net| net.prefix_len());
+        let whole = self.rules.iter().filter(covers).max_by_key(length);
+        (whole, self.rules.iter().filter(move |rule| !covers(rule)))
+    }
+
+    fn exempted(&self) -> Option<Decision> {
+        let why = self.exempt.as_ref()?;
+        let allowed = self.allowed.iter().find(|allowed| why.contains(&allowed.prefix));
+        Some(Decision {
+            since: allowed.map(|allowed| allowed.created_at),
+            until: allowed.map(|allowed| allowed.expires_at),
+            ..Decision::new("exempt", "no rule drops its SYNs".to_owned(), why)
+        })
+    }
+
+    fn known_client(&self) -> Option<Decision> {
+        let since = self.completed_at?;
+        let then = "rules of the guard's own spare up to 20 SYN/s of it".to_owned();
+        let why = "it completed a handshake";
+        Some(Decision { since: Some(since), ..Decision::new("client", then, why) })
+    }
+
+    /// What the steps of each listener do with SYNs that the rules let pass, in the kernel's order.
+    fn climb(&self, spared: Option<&str>) -> impl Iterator<Item = Decision> {
+        let order = [Name::Overload, Name::Cookies, Name::Budget];
+        order.into_iter().flat_map(move |name| {
+            let taken = self.steps.iter().filter(move |taken| taken.step.step == name.name());
+            taken.map(move |ListenerStep { listener, step }| Decision {
+                listener: Some(listener.clone()),
+                since: step.since,
+                until: step.until,
+                renewed: step.until.is_none(),
+                ..Decision::new(name.name(), to_listener(name, listener, spared), &step.why)
+            })
+        })
+    }
+
+    fn drops(&self) -> &'static str {
+        if self.mode == Mode::Enforce {
+            "drops its SYNs"
+        } else {
+            "would drop its SYNs in enforce mode"
         }
-        if let Some(rule) = self.rules.first() {
-            return format!(
-                "its SYNs {would}: rule {} on {}: {}",
-                rule.id, rule.matches, rule.reason
-            );
-        }
-        match self.signatures.len() {
-            0 => "no rule concerns it: its SYNs pass".to_owned(),
-            count => format!(
-                "no rule names it; SYNs that look like a flood's {would}, whoever sends them ({count} \
-                 rule{}), unless they are sent again as a real client does",
-                if count == 1 { "" } else { "s" }
+    }
+
+    /// What becomes of its SYNs, in one sentence.
+    pub fn verdict(&self) -> String {
+        let decisions = self.decisions();
+        let exact = |time: Time| time.to_string();
+        let steps = decisions.iter().filter(|decision| decision.listener.is_some()).count();
+        let beside = match steps {
+            0 => String::new(),
+            1 => "; one listener does something about SYNs from anybody".to_owned(),
+            many => format!("; {many} steps are taken about SYNs from anybody"),
+        };
+        let signatures = decisions.iter().filter(|decision| decision.by == "signature").count();
+        match decisions.first() {
+            None => "no rule and no step concerns it: its SYNs pass".to_owned(),
+            Some(first) if first.by == "signature" => format!(
+                "no rule names it; {} match{} SYNs by their looks, whoever sends them{beside}",
+                if signatures == 1 { "one".to_owned() } else { signatures.to_string() },
+                if signatures == 1 { "es" } else { "" },
             ),
+            Some(first) if first.listener.is_some() => format!("no rule concerns it{beside}"),
+            Some(first) => format!("{}{beside}", first.in_words(exact)),
         }
+    }
+}
+
+fn named(rule: &Rule) -> String {
+    match rule.attack {
+        Some(attack) => format!("rule {}, of attack #{attack},", rule.id),
+        None => format!("rule {}, by an operator,", rule.id),
+    }
+}
+
+/// What a step does with the SYNs of whoever is `spared` by the rules for this reason.
+fn to_listener(step: Name, listener: &str, spared: Option<&str>) -> String {
+    match (step, spared) {
+        (Name::Overload, Some("client")) => {
+            format!(
+                "{listener} lets its SYNs through, as those of a known client, up to 20 a second"
+            )
+        }
+        (Name::Overload, Some(_)) => {
+            format!("{listener} lets its SYNs through, up to 2,000 a second and CPU of all such")
+        }
+        (Name::Overload, None) => {
+            format!("{listener} drops first SYNs, and lets those through that come again")
+        }
+        (Name::Budget, Some(_)) => format!("{listener} counts its SYNs in no budget"),
+        (Name::Budget, None) => format!("{listener} lets SYNs through up to a rate"),
+        _ => format!("{listener} answers SYNs with cookies: who answers these gets in"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::StepState;
     use super::*;
 
-    fn rule(id: u32, kind: &str, attack: Option<u64>) -> Rule {
-        let time = Time("2026-01-02T03:04:05Z".parse().unwrap());
+    fn time(text: &str) -> Time {
+        Time(format!("2026-01-02T{text}Z").parse().unwrap())
+    }
+
+    fn rule(id: u32, matches: &str, attack: Option<u64>) -> Rule {
         Rule {
             id,
-            kind: kind.to_owned(),
-            matches: "203.0.113.0/24".to_owned(),
+            kind: String::new(),
+            matches: matches.to_owned(),
             origin: String::new(),
             attack,
             reason: "why not".to_owned(),
-            created_at: time,
-            expires_at: time,
+            created_at: time("03:04:05"),
+            expires_at: time("04:04:05"),
             expires_in_s: 0,
             hits: 0,
             returned: 0,
         }
+    }
+
+    fn step(name: Name, until: Option<Time>) -> ListenerStep {
+        let step = Step {
+            step: name.name().to_owned(),
+            state: StepState::Taken,
+            since: Some(time("03:04:06")),
+            until,
+            why: "of the flood".to_owned(),
+        };
+        ListenerStep { listener: "[::]:443".to_owned(), step }
     }
 
     fn nothing() -> Explanation {
@@ -90,30 +330,151 @@ mod tests {
             prefix: "203.0.113.7/32".to_owned(),
             mode: Mode::Enforce,
             rules: Vec::new(),
+            forced: Vec::new(),
             signatures: Vec::new(),
             allowed: Vec::new(),
             exempt: None,
             completed_at: None,
             source: None,
+            steps: Vec::new(),
         }
     }
 
+    /// What decides, in order.
+    fn by(about: &Explanation) -> Vec<String> {
+        let name = |decision: Decision| match decision.rule {
+            Some(rule) => format!("{} {rule}", decision.by),
+            None => decision.by,
+        };
+        about.decisions().into_iter().map(name).collect()
+    }
+
     #[test]
-    fn the_first_that_applies_decides() {
+    fn the_first_that_applies_decides_and_steps_come_after_rules() {
         let mut about = nothing();
-        let mut expect = |change: &dyn Fn(&mut Explanation), words: &str| {
+        let mut expect = |change: &dyn Fn(&mut Explanation), decide: &[&str], words: &str| {
             change(&mut about);
+            assert_eq!(by(&about), decide);
             let verdict = about.verdict();
             assert!(verdict.contains(words), "{words}: {verdict}");
         };
-        expect(&|_| (), "no rule concerns it");
-        expect(&|about| about.signatures.push(rule(1, "signature", Some(7))), "(1 rule)");
-        expect(&|about| about.rules.push(rule(2, "source", Some(7))), "are dropped: rule 2");
-        let time = Time("2026-01-02T03:04:05Z".parse().unwrap());
-        expect(&|about| about.completed_at = Some(time), "completed a handshake");
-        expect(&|about| about.exempt = Some("default gateway".to_owned()), "default gateway");
-        expect(&|about| about.rules.push(rule(3, "source", None)), "by an operator");
-        expect(&|about| about.mode = Mode::Observe, "would be dropped in enforce mode: rule 3");
-        expect(&|about| about.mode = Mode::Off, "the guard is off");
+        expect(&|_| (), &[], "no rule and no step concerns it");
+        let all = [step(Name::Budget, None), step(Name::Cookies, None), step(Name::Overload, None)];
+        let all = all.to_vec();
+        expect(
+            &|about| about.steps = all.clone(),
+            &["overload", "cookies", "budget"],
+            "3 steps are taken about SYNs from anybody",
+        );
+        expect(
+            &|about| about.signatures.push(rule(1, "opts=none", Some(7))),
+            &["signature 1", "overload", "cookies", "budget"],
+            "no rule names it; one matches SYNs by their looks",
+        );
+        expect(
+            &|about| about.rules.push(rule(2, "203.0.113.0/24", Some(7))),
+            &["source 2"],
+            "rule 2, of attack #7, on 203.0.113.0/24 drops its SYNs: why not; since \
+             2026-01-02T03:04:05.000Z, until 2026-01-02T04:04:05.000Z, longer while it hits",
+        );
+        expect(
+            &|about| about.completed_at = Some(time("03:00:00")),
+            &["client", "overload", "cookies", "budget"],
+            "it completed a handshake; since 2026-01-02T03:00:00.000Z; 3 steps",
+        );
+        expect(
+            &|about| about.exempt = Some("default gateway (203.0.113.7/32)".to_owned()),
+            &["exempt", "overload", "cookies", "budget"],
+            "no rule drops its SYNs: default gateway",
+        );
+        expect(
+            &|about| about.rules.push(rule(3, "203.0.113.7/32", None)),
+            &["exempt", "overload", "cookies", "budget"],
+            "default gateway",
+        );
+        expect(
+            &|about| about.forced.push(3),
+            &["source 3"],
+            "rule 3, by an operator, on 203.0.113.7/32 drops its SYNs",
+        );
+        expect(
+            &|about| (about.mode, about.steps) = (Mode::Observe, Vec::new()),
+            &["source 3"],
+            "would drop its SYNs in enforce mode: why not; since 2026-01-02T03:04:05.000Z, until \
+             2026-01-02T04:04:05.000Z",
+        );
+        expect(&|about| about.mode = Mode::Off, &["off"], "its SYNs pass: the guard is off");
+    }
+
+    #[test]
+    fn of_several_rules_the_most_specific_decides_and_those_within_a_prefix_about_parts_of_it() {
+        let mut about = nothing();
+        about.rules = vec![
+            rule(1, "203.0.113.0/24", None),
+            rule(2, "203.0.113.7/32", Some(7)),
+            rule(3, "203.0.0.0/16", None),
+        ];
+        assert_eq!(by(&about), ["source 2"]);
+        about.completed_at = Some(time("03:00:00"));
+        assert_eq!(by(&about), ["client"], "the wider rule by an operator is not asked");
+        about.prefix = "203.0.113.0/25".to_owned();
+        about.completed_at = None;
+        assert_eq!(by(&about), ["source 2", "source 1"]);
+    }
+
+    #[test]
+    fn an_exemption_by_an_operator_has_a_beginning_and_an_end() {
+        let mut about = nothing();
+        about.exempt = Some("allow-listed: our monitoring (203.0.113.0/24)".to_owned());
+        about.allowed = vec![Allowed {
+            prefix: "203.0.113.0/24".to_owned(),
+            reason: "our monitoring".to_owned(),
+            uid: 0,
+            created_at: time("01:00:00"),
+            expires_at: time("23:00:00"),
+            expires_in_s: 0,
+        }];
+        let decision = about.decisions().remove(0);
+        assert_eq!(
+            (decision.since, decision.until),
+            (Some(time("01:00:00")), Some(time("23:00:00")))
+        );
+    }
+
+    #[test]
+    fn a_step_says_what_it_does_with_whom_since_when_and_until_when() {
+        let mut about = nothing();
+        let told = |about: &Explanation| {
+            let decision = about.decisions().pop().expect("a decision");
+            decision.in_words(|time| time.0.strftime("%H:%M:%S").to_string())
+        };
+        about.steps = vec![step(Name::Overload, None)];
+        assert_eq!(
+            told(&about),
+            "[::]:443 drops first SYNs, and lets those through that come again: of the flood; since \
+             03:04:06, until it is no longer needed"
+        );
+        about.completed_at = Some(time("03:00:00"));
+        assert!(
+            told(&about).starts_with("[::]:443 lets its SYNs through, as those of a known client")
+        );
+        about.exempt = Some("default gateway".to_owned());
+        assert!(told(&about).contains("up to 2,000 a second and CPU"), "{}", told(&about));
+        about.steps = vec![step(Name::Budget, Some(time("05:00:00")))];
+        assert!(told(&about).ends_with("since 03:04:06, until 05:00:00"), "{}", told(&about));
+    }
+
+    #[test]
+    fn the_document_holds_what_is_known_and_what_follows_from_it() {
+        let mut about = nothing();
+        about.steps = vec![step(Name::Cookies, None)];
+        let json = serde_json::to_value(about.judged()).unwrap();
+        assert_eq!(json["schema"], EXPLANATION_SCHEMA);
+        assert_eq!(json["decisions"][0]["by"], "cookies");
+        assert_eq!(
+            json["verdict"],
+            "no rule concerns it; one listener does something about SYNs from anybody"
+        );
+        assert_eq!(json["prefix"], "203.0.113.7/32");
     }
 }

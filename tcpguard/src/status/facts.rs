@@ -7,7 +7,7 @@ use std::time::Duration;
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{Severity, TcpExt, Timestamp};
 
-use super::{AttachMode, Clock, CookieBackend, Health, Hook};
+use super::{AttachMode, Attack, Clock, CookieBackend, Health, Hook};
 
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Facts {
     pub health: Vec<Health>,
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertFacts>,
+    /// Closed attacks on record from earlier runs of the agent, newest first.
+    pub earlier: Vec<Attack>,
 }
 
 /// Cumulative counters now and a little earlier, from which rates are computed.

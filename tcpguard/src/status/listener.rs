@@ -207,7 +207,8 @@ impl Listener {
 }
 
 impl Step {
-    fn build(step: &StepReport, clock: Clock) -> Self {
+    /// The document's form of a step.
+    pub fn build(step: &StepReport, clock: Clock) -> Self {
         Self {
             step: step.step.name().to_owned(),
             state: match step.state {

@@ -12,6 +12,7 @@ mod explanation;
 mod facts;
 mod listener;
 pub(crate) mod narrative;
+mod record;
 #[cfg(test)]
 mod schema;
 mod time;
@@ -21,10 +22,11 @@ pub use allowed::Allowed;
 pub use attack::*;
 pub(crate) use build::evidence;
 pub use document::*;
-pub use explanation::Explanation;
+pub use explanation::*;
 pub use facts::{
     AlertFacts, ConfigFacts, CookieFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts,
 };
 pub use listener::*;
+pub use record::*;
 pub use time::{Clock, Time};
 pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};

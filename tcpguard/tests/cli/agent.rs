@@ -1,7 +1,9 @@
 //! What the agent of these tests answers.
 
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::status::{AlertEntry, Allowed, Explanation, Rule, Severity, Status, Step, StepState};
+use tcpguard::status::{
+    AlertEntry, Allowed, AttackInFull, Explanation, Rule, Severity, Status, Step, StepState,
+};
 use tcpguard_engine as engine;
 
 use super::support;
@@ -17,12 +19,26 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             prefix: prefix.to_string(),
             mode: status.daemon.mode,
             rules: Vec::new(),
+            forced: Vec::new(),
             signatures: rules,
             allowed: Vec::new(),
             exempt: None,
             completed_at: None,
             source: None,
+            steps: Vec::new(),
         })),
+        Request::ExplainAttack { id } => {
+            let (report, facts) = support::flooded(status.daemon.mode.into());
+            let known = report.incidents.iter().find(|incident| incident.id == *id);
+            match known {
+                Some(incident) => Response::AttackExplained(Box::new(AttackInFull::build(
+                    incident,
+                    &report,
+                    facts.clock,
+                ))),
+                None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
+            }
+        }
         Request::Alerts => {
             let mut alerts = status.alerts.clone();
             let notice = alerts

@@ -367,17 +367,23 @@ fn an_address_and_an_attack_are_explained() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
     let address = host.run(&["explain", "198.51.100.7"]);
     assert_eq!(address.code, Some(0), "{address:#?}");
-    assert!(address.stdout.starts_with("198.51.100.7/32: no rule names it; SYNs that look like"));
+    assert!(address.stdout.starts_with("198.51.100.7/32: what decides"), "{address:#?}");
+    assert!(address.stdout.contains("  1. rule 7 drops its SYNs that look like"), "{address:#?}");
     assert!(address.stderr.contains("tcpguard block 198.51.100.7/32"), "{address:#?}");
     let json = host.run(&["explain", "198.51.100.7", "--json"]).json();
     assert!(json["verdict"].as_str().unwrap().starts_with("no rule names it"));
+    assert_eq!(json["decisions"][0]["rule"], 7);
 
     let id = host.run(&["status", "--json"]).json()["attacks"][0]["id"].to_string();
     let attack = host.run(&["explain", &id]);
     assert_eq!(attack.code, Some(0), "{attack:#?}");
-    for words in ["Gate", "Looks", "opts=none win=512 ttl=64"] {
+    for words in ["Alarm", "Verdict", "Gate", "Looks", "opts=none win=512 ttl=64", "BEFORE"] {
         assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
     }
+    let json = host.run(&["explain", &id, "--json"]).json();
+    assert_eq!(json["schema"], "tcpguard.attack/1");
+    assert_eq!(json["record"]["lines"][1]["holds"], true);
+    host.run(&["explain", "99"]).is(5, "", "tcpguard: no attack #99\n");
 }
 
 #[test]

@@ -9,10 +9,11 @@ use tcpguard::status::{
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Egress, Evidence, GateItem, IncidentClass, IncidentReport,
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Mode,
-    Queues, Report, RuleId, RuleReport, SignatureShare, SourceShare, Step, StepReport, StepState,
-    TcpExt, Timestamp,
+    self as engine, ActionReport, Counts, Egress, Evidence, FirstVerdict, GateItem, IncidentClass,
+    IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerReport,
+    ListenerState, Mode, Moment, NetworkShare, Queues, Record, Report, RuleId, RuleRecord,
+    RuleReport, SignatureShare, SourceShare, Statistics, Step, StepReport, StepState, TcpExt,
+    Timestamp, VerdictLine,
 };
 
 /// The moment of every scene, in ms since boot.
@@ -143,8 +144,108 @@ pub fn calm() -> (Report, Facts) {
         }],
         health: Vec::new(),
         alerts: Vec::new(),
+        earlier: Vec::new(),
     };
     (report, facts)
+}
+
+/// What is kept of the flood: one rule, still there.
+fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Record> {
+    let counts = |seconds: u64, syns: u64, completed: u64| Counts {
+        span: Duration::from_secs(seconds),
+        syns: syns * seconds,
+        attempts: syns * seconds,
+        completed: completed * seconds,
+        ..Counts::default()
+    };
+    let moment = |after: u64, syns| Moment {
+        at: started + Duration::from_millis(after),
+        counts: counts(8, syns, 51),
+        statistics: Statistics {
+            given: Duration::from_millis(250),
+            fast_attempts: syns / 2,
+            fast_failures: syns / 2 - 26,
+            fast_polls: 2,
+            cusum: 32.0,
+            cusum_limit: 16.0,
+            dispersion: 1.5,
+            natural_share: 0.02,
+            natural_rate: 0.3,
+            expected: 160.0,
+            occupancy: None,
+            overload_polls: 0,
+            crowd_polls: 0,
+            usual_syn_rate: 52.0,
+        },
+        tcp_ext: TcpExt { syncookies_sent: 12, ..TcpExt::default() },
+        queues: Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 }),
+    };
+    let line = |class, asks: &str, holds, why: &str| VerdictLine {
+        class,
+        asks: asks.to_owned(),
+        holds,
+        why: why.to_owned(),
+    };
+    Box::new(Record {
+        alarm: "49.4 k of 49.4 k handshakes attempted in two polls had not completed".to_owned(),
+        before: Some(counts(10, 52, 51)),
+        at_alarm: Some(moment(500, 98_000)),
+        first: FirstVerdict {
+            at: started + Duration::from_millis(500),
+            class: IncidentClass::RandomSpoofed,
+            confidence: 0.875,
+            because: "99 % come from sources seen once".to_owned(),
+            evidence: evidence.clone(),
+        },
+        at_last: Some(moment(199_000, 98_900)),
+        lines: vec![
+            line(
+                IncidentClass::HandshakeDegraded,
+                "too few signs of an attack?",
+                false,
+                "3 hold, 2 make an attack",
+            ),
+            line(
+                IncidentClass::RandomSpoofed,
+                "are the sources forged at random?",
+                true,
+                "99 % come from sources seen once",
+            ),
+        ],
+        doubt: None,
+        after: None,
+        rules: vec![RuleRecord {
+            id: rule.id,
+            kind: rule.kind,
+            matches: rule.matches,
+            reason: rule.reason,
+            created: rule.created,
+            ended: None,
+            hits: rule.hits,
+            returned: rule.returned,
+        }],
+        more_rules: 0,
+        more_hits: 0,
+        steps: vec![Step::Cookies],
+        no_rule: None,
+        no_step: None,
+    })
+}
+
+/// The rule against the flood.
+fn signature_rule() -> RuleReport {
+    RuleReport {
+        id: RuleId(7),
+        kind: "signature".to_owned(),
+        matches: "opts=none win=512 ttl=64 at :443".to_owned(),
+        origin: "incident".to_owned(),
+        incident: Some(3),
+        reason: "covers 100 % of the failing handshakes and no client".to_owned(),
+        created: ago(199_250),
+        expires: ago(0) + Duration::from_secs(54),
+        hits: 19_740_000,
+        returned: 2,
+    }
 }
 
 fn flood(mode: Mode) -> IncidentReport {
@@ -158,6 +259,54 @@ fn flood(mode: Mode) -> IncidentReport {
         Mode::Enforce => step(750, "rule 7 drops its signature"),
         _ => step(750, "rule 7 counts its signature"),
     });
+    let evidence = Evidence {
+        ports_tried: 0,
+        addresses_tried: 0,
+        usual_syn_rate: 0.0,
+        unsolicited_rate: 0.0,
+        failing_flows: 38_100,
+        completion: 0.002,
+        sources_estimate: 37_600,
+        syns_per_source: 1.013,
+        singleton_share: 0.987,
+        top_source_share: 0.000_1,
+        top_sources: vec![SourceShare { addr: addr("198.51.100.7"), share: 0.000_1 }],
+        top_networks: vec![NetworkShare {
+            net: "198.51.100.0/24".parse().unwrap(),
+            share: 0.000_2,
+        }],
+        k90_sources: 33_800,
+        k90_networks: 31_000,
+        distinct_slash8: 221,
+        signatures: vec![SignatureShare {
+            text: "opts=none win=512 ttl=64".to_owned(),
+            mask: "full".to_owned(),
+            share: 1.0,
+            completed: 0,
+            completion: 0.0,
+        }],
+        top2_ttl_share: 1.0,
+        ttls: vec![(64, 1.0)],
+        retransmitted_share: Some(0.003),
+        half_open: Some((128, 4096)),
+        gate: vec![
+            GateItem {
+                name: "sources".to_owned(),
+                holds: true,
+                detail: "99 % of the failing SYNs come from sources seen once".to_owned(),
+            },
+            GateItem {
+                name: "signature".to_owned(),
+                holds: true,
+                detail: "no client ever completed with this signature".to_owned(),
+            },
+            GateItem {
+                name: "overflow".to_owned(),
+                holds: false,
+                detail: "no SYN queue overflowed".to_owned(),
+            },
+        ],
+    };
     IncidentReport {
         id: 3,
         listener_id: ListenerId(1),
@@ -169,49 +318,8 @@ fn flood(mode: Mode) -> IncidentReport {
         ended: None,
         signal: "fast".to_owned(),
         confidence: 0.969,
-        evidence: Evidence {
-            ports_tried: 0,
-            addresses_tried: 0,
-            usual_syn_rate: 0.0,
-            unsolicited_rate: 0.0,
-            failing_flows: 38_100,
-            completion: 0.002,
-            sources_estimate: 37_600,
-            syns_per_source: 1.013,
-            singleton_share: 0.987,
-            top_source_share: 0.000_1,
-            top_sources: vec![SourceShare { addr: addr("198.51.100.7"), share: 0.000_1 }],
-            k90_sources: 33_800,
-            k90_networks: 31_000,
-            distinct_slash8: 221,
-            signatures: vec![SignatureShare {
-                text: "opts=none win=512 ttl=64".to_owned(),
-                mask: "full".to_owned(),
-                share: 1.0,
-                completed: 0,
-            }],
-            top2_ttl_share: 1.0,
-            ttls: vec![(64, 1.0)],
-            retransmitted_share: Some(0.003),
-            half_open: Some((128, 4096)),
-            gate: vec![
-                GateItem {
-                    name: "sources".to_owned(),
-                    holds: true,
-                    detail: "99 % of the failing SYNs come from sources seen once".to_owned(),
-                },
-                GateItem {
-                    name: "signature".to_owned(),
-                    holds: true,
-                    detail: "no client ever completed with this signature".to_owned(),
-                },
-                GateItem {
-                    name: "overflow".to_owned(),
-                    holds: false,
-                    detail: "no SYN queue overflowed".to_owned(),
-                },
-            ],
-        },
+        record: record(started, &evidence, signature_rule()),
+        evidence,
         syns: 19_800_000,
         matched: 19_740_000,
         dropped: if mode == Mode::Enforce { 19_740_000 } else { 0 },
@@ -231,18 +339,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     report.mode = mode;
     report.incidents = vec![flood(mode)];
     report.sample_shift = 3;
-    report.rules = vec![RuleReport {
-        id: RuleId(7),
-        kind: "signature".to_owned(),
-        matches: "opts=none win=512 ttl=64 at :443".to_owned(),
-        origin: "incident".to_owned(),
-        incident: Some(3),
-        reason: "covers 100 % of the failing handshakes and no client".to_owned(),
-        created: ago(199_250),
-        expires: ago(0) + Duration::from_secs(54),
-        hits: 19_740_000,
-        returned: 2,
-    }];
+    report.rules = vec![signature_rule()];
     let victim = &mut report.listeners[1];
     victim.syn_rate = 98_900.0;
     victim.dropped_rate = 98_840.0;
@@ -317,6 +414,7 @@ pub fn degraded() -> (Report, Facts) {
     let mut past = flood(Mode::Enforce);
     past.ended = Some(ago(100_000));
     past.rules.clear();
+    past.record.after = past.record.before;
     report.past = vec![past];
     report.rules = vec![RuleReport {
         id: RuleId(9),

@@ -1,0 +1,335 @@
+//! What is kept of an incident, so that a person can re-trace it when it is long over: how its
+//! listener was doing before, at the alarm, at the last look and at the end; which line of the class
+//! list decided; and what was done, or why nothing was.
+//!
+//! Lists are bounded here; whoever stores a record bounds its size in bytes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::verdict::VerdictLine;
+use crate::window::Sums;
+use crate::{Evidence, IncidentClass, Queues, RuleId, RuleReport, Step, TcpExt, Timestamp};
+
+/// Rules of an incident that are remembered one by one after they have ended.
+const RULES: usize = 16;
+
+/// What is kept of an incident beside its evidence at the last look.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Record {
+    /// What raised the alarm, with its arithmetic, in words.
+    pub alarm: String,
+    /// The seconds before it began; `None` where nothing was seen of them.
+    pub before: Option<Counts>,
+    /// Counters and signals at the alarm; `None` for what concerns no listener.
+    pub at_alarm: Option<Moment>,
+    /// The first verdict and what it rested on. Later looks leave it alone.
+    pub first: FirstVerdict,
+    /// Counters and signals at the last look; `None` for what concerns no listener.
+    pub at_last: Option<Moment>,
+    /// The class list as the last look went through it, up to the line that held.
+    pub lines: Vec<VerdictLine>,
+    /// How far another verdict is from being taken over; `None` when the last look agreed.
+    pub doubt: Option<Doubt>,
+    /// The last seconds before its end; `None` while it is open.
+    pub after: Option<Counts>,
+    /// Its rules, those that have ended first.
+    pub rules: Vec<RuleRecord>,
+    /// Rules beyond those.
+    pub more_rules: u64,
+    /// Their hits.
+    pub more_hits: u64,
+    /// Steps beside rules that were taken for its listener while it was open.
+    pub steps: Vec<Step>,
+    /// Why no rule is asked for now; `None` where one is, or where rules are no question.
+    pub no_rule: Option<String>,
+    /// Why no step beside rules is asked for now; `None` where that is no question.
+    pub no_step: Option<String>,
+}
+
+/// The first verdict of an incident.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct FirstVerdict {
+    /// When.
+    pub at: Timestamp,
+    /// What it was.
+    pub class: IncidentClass,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// Why, in words: the line of the class list that held.
+    pub because: String,
+    /// The numbers.
+    pub evidence: Evidence,
+}
+
+/// Another verdict than the one that stands.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Doubt {
+    /// What the last looks said.
+    pub class: IncidentClass,
+    /// How many of them, running.
+    pub looks: u32,
+    /// How many it takes.
+    pub needed: u32,
+}
+
+/// What counters and signals said at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Moment {
+    /// When.
+    pub at: Timestamp,
+    /// What the listener counted in the window of the evidence up to then.
+    pub counts: Counts,
+    /// What the signals made of it.
+    pub statistics: Statistics,
+    /// How much the kernel's own counters of this network namespace grew in as much time.
+    pub tcp_ext: TcpExt,
+    /// The listener's queues, as last read.
+    pub queues: Option<Queues>,
+}
+
+/// What a listener counted in a span of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Counts {
+    /// Its length.
+    pub span: Duration,
+    /// SYNs that arrived.
+    pub syns: u64,
+    /// Of these, repetitions (sampled).
+    pub repeated: u64,
+    /// Handshakes attempted.
+    pub attempts: u64,
+    /// Of these, SYNs that a full queue left without an answer.
+    pub unanswered: u64,
+    /// SYNs left without an answer for another reason.
+    pub ignored: u64,
+    /// Handshakes that completed.
+    pub completed: u64,
+    /// SYNs that rules matched, in whatever mode.
+    pub matched: u64,
+    /// SYNs dropped.
+    pub dropped: u64,
+    /// SYNs answered with a cookie of the guard's.
+    pub cookies_sent: u64,
+    /// Segments that belonged to no connection.
+    pub resets: u64,
+}
+
+/// What the signals made of the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Statistics {
+    /// Time that a handshake was given to complete.
+    pub given: Duration,
+    /// Fast path: attempts of the span judged.
+    pub fast_attempts: u64,
+    /// Fast path: how many of them failed.
+    pub fast_failures: u64,
+    /// Fast path: polls running in which too many did.
+    pub fast_polls: u32,
+    /// Slow path: the cumulative sum.
+    pub cusum: f64,
+    /// Slow path: the sum from which it alarms.
+    pub cusum_limit: f64,
+    /// How much the failures of a tick vary over chance.
+    pub dispersion: f64,
+    /// Share of the attempts that fail anyway.
+    pub natural_share: f64,
+    /// Attempts a second that fail anyway.
+    pub natural_rate: f64,
+    /// Failures to be expected in the window.
+    pub expected: f64,
+    /// SYN queue: what fails holds so much of it; `None` where it was not counted.
+    pub occupancy: Option<Occupied>,
+    /// Accept queue: polls in which it was full, less those since in which it was not.
+    pub overload_polls: u32,
+    /// Rush of clients: polls running.
+    pub crowd_polls: u32,
+    /// SYNs a second that are usual here; 0 while that is not known.
+    pub usual_syn_rate: f64,
+}
+
+/// What says how much of a SYN queue failing handshakes hold: the least of the first three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Occupied {
+    /// Half-open handshakes.
+    pub half_open: u32,
+    /// Failures of the last minute beyond those to be expected.
+    pub of_a_minute: f64,
+    /// Those of the last seconds, extrapolated to a minute.
+    pub going_on: f64,
+    /// So many raise an alarm.
+    pub limit: f64,
+}
+
+/// A rule of an incident, which may have ended.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct RuleRecord {
+    /// Its number.
+    pub id: RuleId,
+    /// `source` or `signature`.
+    pub kind: String,
+    /// What it matched, in words.
+    pub matches: String,
+    /// Why it was made.
+    pub reason: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ended before its incident did; `None`: it lasted as long.
+    pub ended: Option<Timestamp>,
+    /// SYNs dropped (in observe mode: would have been).
+    pub hits: u64,
+    /// SYNs that matched and passed because they came back.
+    pub returned: u64,
+}
+
+impl Record {
+    /// A record that begins with the first verdict.
+    pub(crate) fn new(
+        alarm: String,
+        before: Option<Counts>,
+        at_alarm: Option<Moment>,
+        first: FirstVerdict,
+    ) -> Self {
+        Self {
+            alarm,
+            before,
+            at_alarm,
+            first,
+            at_last: None,
+            lines: Vec::new(),
+            doubt: None,
+            after: None,
+            rules: Vec::new(),
+            more_rules: 0,
+            more_hits: 0,
+            steps: Vec::new(),
+            no_rule: None,
+            no_step: None,
+        }
+    }
+
+    /// Takes a rule over. Of too many those with the most hits stay.
+    pub(crate) fn keep_rule(&mut self, rule: RuleReport, ended: Option<Timestamp>) {
+        let RuleReport { id, kind, matches, reason, created, hits, returned, .. } = rule;
+        self.rules.push(RuleRecord { id, kind, matches, reason, created, ended, hits, returned });
+        if self.rules.len() > RULES
+            && let Some((place, _)) =
+                self.rules.iter().enumerate().min_by_key(|(_, rule)| rule.hits)
+        {
+            let left_out = self.rules.remove(place);
+            self.more_rules += 1;
+            self.more_hits += left_out.hits;
+        }
+    }
+}
+
+impl Counts {
+    /// A count per second; 0 where no time has passed.
+    pub fn per_second(&self, count: u64) -> f64 {
+        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
+    }
+}
+
+impl From<Sums> for Counts {
+    fn from(sums: Sums) -> Self {
+        Self {
+            span: sums.span,
+            syns: sums.syns,
+            repeated: sums.repeated,
+            attempts: sums.attempts,
+            unanswered: sums.unanswered,
+            ignored: sums.ignored,
+            completed: sums.completed,
+            matched: sums.matched,
+            dropped: sums.dropped,
+            cookies_sent: sums.cookies_sent,
+            resets: sums.resets,
+        }
+    }
+}
+
+/// The kernel's own counters over a while, to tell by how much they grew.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Growth {
+    readings: VecDeque<(Timestamp, TcpExt)>,
+}
+
+impl Growth {
+    /// Takes over a reading; the answer is the growth over the last `span`, or over less while less
+    /// is known.
+    pub fn over(&mut self, now: Timestamp, span: Duration, reading: TcpExt) -> TcpExt {
+        self.readings.push_back((now, reading));
+        while self.readings.get(1).is_some_and(|(at, _)| now.since(*at) >= span) {
+            self.readings.pop_front();
+        }
+        let before = self.readings.front().map_or(reading, |(_, before)| *before);
+        let grown = |count: fn(&TcpExt) -> u64| count(&reading).saturating_sub(count(&before));
+        TcpExt {
+            listen_overflows: grown(|counters| counters.listen_overflows),
+            listen_drops: grown(|counters| counters.listen_drops),
+            req_q_full_do_cookies: grown(|counters| counters.req_q_full_do_cookies),
+            req_q_full_drop: grown(|counters| counters.req_q_full_drop),
+            syncookies_sent: grown(|counters| counters.syncookies_sent),
+            syncookies_recv: grown(|counters| counters.syncookies_recv),
+            syncookies_failed: grown(|counters| counters.syncookies_failed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let first = FirstVerdict {
+            at: Timestamp::default(),
+            class: IncidentClass::FewSource,
+            confidence: 0.5,
+            because: String::new(),
+            evidence: Evidence::default(),
+        };
+        Record::new(String::new(), None, None, first)
+    }
+
+    fn rule(id: u32, hits: u64) -> RuleReport {
+        RuleReport {
+            id: RuleId(id),
+            kind: "source".to_owned(),
+            matches: String::new(),
+            origin: "incident".to_owned(),
+            incident: Some(1),
+            reason: String::new(),
+            created: Timestamp::default(),
+            expires: Timestamp::default(),
+            hits,
+            returned: 0,
+        }
+    }
+
+    #[test]
+    fn of_too_many_rules_those_with_the_most_hits_stay_and_no_hit_is_lost() {
+        let mut record = record();
+        for id in 0..40 {
+            record.keep_rule(rule(id, u64::from(id * 37 % 40)), None);
+        }
+        let hits: u64 = record.rules.iter().map(|rule| rule.hits).sum();
+        assert_eq!((record.rules.len(), record.more_rules), (RULES, 24));
+        assert_eq!(hits, (24..40).sum::<u64>());
+        assert_eq!(hits + record.more_hits, (0..40).sum::<u64>());
+    }
+
+    #[test]
+    fn growth_is_that_of_the_last_seconds() {
+        let mut growth = Growth::default();
+        let mut grown = |second: u64, drops| {
+            let reading = TcpExt { listen_drops: drops, ..TcpExt::default() };
+            let now = Timestamp::from_millis(1000 * second);
+            growth.over(now, Duration::from_secs(8), reading).listen_drops
+        };
+        assert_eq!(grown(100, 50), 0, "what was before is nobody's");
+        assert_eq!(grown(104, 60), 10);
+        assert_eq!(grown(108, 70), 20);
+        assert_eq!(grown(112, 75), 15);
+        assert_eq!(grown(113, 3), 0, "it counts anew");
+    }
+}

@@ -1,0 +1,464 @@
+//! The class list: its lines in order, each with whether it fits and the numbers that say so.
+
+use super::gate::Gate;
+use super::signature::Candidate;
+use super::sources::Sources;
+use crate::words::{percent, short};
+use crate::{Evidence, IncidentClass, Settings};
+
+/// One line of the class list, as a look went through it.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct VerdictLine {
+    /// What it is if the line fits.
+    pub class: IncidentClass,
+    /// What the line asks.
+    pub asks: String,
+    /// Whether it fits. The first that does decides.
+    pub holds: bool,
+    /// The numbers, in words.
+    pub why: String,
+}
+
+impl VerdictLine {
+    /// A line that fits.
+    pub(crate) fn that_holds(class: IncidentClass, asks: &str, why: String) -> Self {
+        Self { class, asks: asks.to_owned(), holds: true, why }
+    }
+}
+
+/// The lines up to the first that fits, which is the class:
+///
+/// 1. Below the gate it is no attack.
+/// 2. One source dominates.
+/// 3. Few sources or networks, unless they repeat their SYNs as clients would.
+/// 4. Random sources: seen once each, with one more sign of forging; or, where a smaller pool of
+///    forged addresses comes round again, one machine's fingerprint and hop count on all of them and
+///    no client behind any.
+/// 5. Many sources that are none of that, look alike, and do not repeat their SYNs as clients would.
+///
+/// What is left has two signs of an attack and no pattern: a broken path still explains it best.
+pub(crate) fn verdict(gate: &Gate, sources: &Sources, settings: &Settings) -> Vec<VerdictLine> {
+    let many = sources.distinct >= settings.distinct_min;
+    let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
+    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || gate.silent || everywhere);
+    let alike = gate.fingerprint || gate.ttl || gate.silent;
+    let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
+    let by = Numbers { gate, sources, settings, everywhere };
+    let list = [
+        (
+            IncidentClass::HandshakeDegraded,
+            "too few signs of an attack?",
+            gate.signs() < settings.gate_attack,
+            by.signs(),
+        ),
+        (
+            IncidentClass::SingleSource,
+            "does one source dominate?",
+            sources.top_share() >= settings.single_source_share,
+            by.top_source(),
+        ),
+        (
+            IncidentClass::FewSource,
+            "do few sources or networks?",
+            gate.few_sources && gate.not_repeated != Some(false),
+            by.few_sources(),
+        ),
+        (
+            IncidentClass::RandomSpoofed,
+            "are the sources forged at random?",
+            many && (scattered || one_machine),
+            by.forged(scattered),
+        ),
+        (
+            IncidentClass::Distributed,
+            "many sources that attack together?",
+            many && gate.not_repeated == Some(true) && alike,
+            by.together(),
+        ),
+        (
+            IncidentClass::HandshakeDegraded,
+            "what is left:",
+            true,
+            "signs of an attack but no pattern of one; a broken path still explains it best"
+                .to_owned(),
+        ),
+    ];
+    let decides = list.iter().position(|(_, _, holds, _)| *holds).unwrap_or(list.len());
+    let lines = list.into_iter().take(decides + 1);
+    lines
+        .map(|(class, asks, holds, why)| VerdictLine { class, asks: asks.to_owned(), holds, why })
+        .collect()
+}
+
+/// The line of a listener whose application does not accept.
+pub(crate) fn overload_line() -> VerdictLine {
+    VerdictLine::that_holds(
+        IncidentClass::ListenerOverload,
+        "is the accept queue what fails?",
+        "it is full, and handshakes that the application does not take up fail as if the path were \
+         broken"
+            .to_owned(),
+    )
+}
+
+/// The line of a rush of clients.
+pub(crate) fn crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
+    VerdictLine::that_holds(
+        IncidentClass::FlashCrowd,
+        "more clients than usual who are served?",
+        format!(
+            "{} SYN/s where {} are usual, and {} of the handshakes complete",
+            short(syn_rate),
+            short(evidence.usual_syn_rate),
+            percent(evidence.completion)
+        ),
+    )
+}
+
+/// Why the flood in hand gets no rule yet, where that is not said when a rule is considered: the
+/// marks are too few, or what is known of clients is too little.
+pub(crate) fn without_rule(
+    class: IncidentClass,
+    gate: u32,
+    candidate: Option<&Candidate>,
+    recorded: u64,
+    settings: &Settings,
+) -> Option<String> {
+    if !class.is_flood() {
+        return class.advice().map(str::to_owned);
+    }
+    let needed = match class {
+        IncidentClass::Distributed => settings.gate_attack,
+        _ => settings.gate_drop,
+    };
+    if gate < needed {
+        return Some(format!("{gate} items of the gate hold, a rule takes {needed}"));
+    }
+    let Some(candidate) = candidate else {
+        return Some("no failing SYN is known".to_owned());
+    };
+    if candidate.coverage < settings.signature_coverage {
+        let covers = percent(candidate.coverage);
+        return Some(format!("the top signature covers only {covers} of the failing SYNs"));
+    }
+    if candidate.is_of_clients() {
+        return Some(
+            "real clients look like the top signature; that is for SYN cookies".to_owned(),
+        );
+    }
+    let known =
+        recorded >= settings.clients_known || candidate.unfinished >= settings.answered_unfinished;
+    (!known).then(|| {
+        format!(
+            "that no client looks like the top signature is not known yet: {} of {} handshakes that \
+             would say so are on record, and {} of {} answered SYNs with it have led to nothing",
+            short(recorded as f64),
+            settings.clients_known,
+            short(candidate.unfinished as f64),
+            settings.answered_unfinished,
+        )
+    })
+}
+
+/// What the lines say of their numbers.
+struct Numbers<'a> {
+    gate: &'a Gate,
+    sources: &'a Sources,
+    settings: &'a Settings,
+    everywhere: bool,
+}
+
+impl Numbers<'_> {
+    fn signs(&self) -> String {
+        let needed = self.settings.gate_attack;
+        match self.gate.names().as_slice() {
+            [] => format!("none holds, {needed} make an attack"),
+            names => {
+                let hold = if names.len() == 1 { "holds" } else { "hold" };
+                format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
+            }
+        }
+    }
+
+    fn top_source(&self) -> String {
+        let needed = percent(self.settings.single_source_share);
+        match self.sources.top.first() {
+            None => format!("no failing SYN is known, {needed} from one would be needed"),
+            Some(top) => format!(
+                "{} sends {} of the failing SYNs, {needed} are needed",
+                top.addr,
+                percent(top.share)
+            ),
+        }
+    }
+
+    fn few_sources(&self) -> String {
+        let Self { sources, settings, .. } = self;
+        let where_from = format!(
+            "90 % of the failing SYNs come from {} sources in {} networks, and {:.1} from each; few \
+             are {} networks, or {} sources with 2 SYNs each",
+            sources.k90,
+            sources.k90_networks,
+            sources.per_source(),
+            settings.few_networks,
+            settings.few_sources,
+        );
+        match self.gate.few_sources {
+            true => format!("{where_from}; {}", self.repeated()),
+            false if sources.flows < settings.distinct_min => {
+                format!("{where_from}; {}", self.too_few("flows", sources.flows))
+            }
+            false => where_from,
+        }
+    }
+
+    fn forged(&self, scattered: bool) -> String {
+        let Self { gate, sources, settings, .. } = self;
+        if sources.distinct < settings.distinct_min {
+            return self.too_few("sources", sources.distinct);
+        }
+        let once = format!(
+            "{} of a draw come from sources seen once, {} are needed",
+            percent(sources.singletons),
+            percent(settings.singleton_share)
+        );
+        let spread = format!(
+            "they stand in {} /8 networks{}, and {} of all handshakes fail",
+            sources.slash8,
+            if sources.everywhere { ", as drawn ones would" } else { "" },
+            percent(gate.failing_share)
+        );
+        let marks = self.marks();
+        if scattered {
+            return match self.everywhere && marks.is_empty() {
+                true => format!("{once}; {spread}"),
+                false => format!("{once}, with {}", marks.join(", ")),
+            };
+        }
+        if gate.singletons {
+            return format!(
+                "{once}, but no other sign of forging: no tool's fingerprint, TTL or silence; {spread}"
+            );
+        }
+        format!(
+            "{once}; a pool of forged ones that comes round would have one fingerprint and one TTL, \
+             and nobody who tries again: {}; {}",
+            if marks.is_empty() { "neither holds".to_owned() } else { marks.join(", ") },
+            self.repeated()
+        )
+    }
+
+    fn together(&self) -> String {
+        let Self { sources, settings, .. } = self;
+        if sources.distinct < settings.distinct_min {
+            return self.too_few("sources", sources.distinct);
+        }
+        let marks = self.marks();
+        format!(
+            "{} sources among {} flows, {}; {}",
+            short(sources.distinct as f64),
+            short(sources.flows as f64),
+            if marks.is_empty() {
+                "with nothing in common".to_owned()
+            } else {
+                format!("with {} in common", marks.join(", "))
+            },
+            self.repeated()
+        )
+    }
+
+    /// What speaks of one tool or machine.
+    fn marks(&self) -> Vec<&'static str> {
+        let gate = self.gate;
+        let marks = [
+            (gate.fingerprint, "a tool's fingerprint"),
+            (gate.ttl, "one machine's TTL"),
+            (gate.silent, "silence"),
+        ];
+        marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
+    }
+
+    fn repeated(&self) -> String {
+        let limit = percent(self.settings.retransmit_share);
+        match self.gate.repeated_share {
+            None => "whether the SYNs are repeated is not known yet".to_owned(),
+            Some(share) if self.gate.not_repeated == Some(true) => {
+                format!(
+                    "{} of the SYNs are repeated, clients repeat more than {limit}",
+                    percent(share)
+                )
+            }
+            Some(share) => format!(
+                "but {} of the SYNs are repeated, as clients repeat theirs ({limit} at most)",
+                percent(share)
+            ),
+        }
+    }
+
+    fn too_few(&self, what: &str, number: usize) -> String {
+        format!("only {number} {what} are known, {} are needed", self.settings.distinct_min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SourceShare;
+
+    /// The last line for a gate and sources, and how many there were before it.
+    fn decided(gate: &Gate, sources: &Sources) -> (usize, IncidentClass, String) {
+        let lines = verdict(gate, sources, &Settings::default());
+        let holding = lines.iter().filter(|line| line.holds).count();
+        assert!(holding == 1 && lines.last().is_some_and(|line| line.holds), "{lines:?}");
+        let last = lines.last().expect("a line");
+        (lines.len() - 1, last.class, last.why.clone())
+    }
+
+    fn many() -> Sources {
+        Sources {
+            flows: 4000,
+            distinct: 3900,
+            top: vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.01 }],
+            singletons: 0.97,
+            k90: 3500,
+            k90_networks: 3400,
+            slash8: 220,
+            everywhere: true,
+            ..Sources::default()
+        }
+    }
+
+    fn gate() -> Gate {
+        Gate {
+            repeated_share: Some(0.02),
+            not_repeated: Some(true),
+            failing_share: 0.9,
+            ..Gate::default()
+        }
+    }
+
+    #[test]
+    fn too_few_signs_are_named() {
+        let lone = Gate { ttl: true, not_repeated: None, repeated_share: None, ..gate() };
+        let (before, class, why) = decided(&lone, &many());
+        assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
+        assert_eq!(why, "1 holds (ttl), 2 make an attack");
+        let (_, _, why) = decided(&Gate::default(), &many());
+        assert_eq!(why, "none holds, 2 make an attack");
+    }
+
+    #[test]
+    fn a_source_that_dominates_is_named_with_what_it_takes() {
+        let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.72 }];
+        let (before, class, why) =
+            decided(&Gate { ttl: true, ..gate() }, &Sources { top, ..many() });
+        assert_eq!((before, class), (1, IncidentClass::SingleSource));
+        assert_eq!(why, "198.51.100.7 sends 72 % of the failing SYNs, 70 % are needed");
+    }
+
+    #[test]
+    fn few_sources_are_told_with_their_numbers_and_passed_over_when_they_repeat_their_syns() {
+        let sources = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
+        let few = Gate { few_sources: true, fingerprint: true, ..gate() };
+        let (before, class, why) = decided(&few, &sources);
+        assert_eq!((before, class), (2, IncidentClass::FewSource));
+        assert_eq!(
+            why,
+            "90 % of the failing SYNs come from 3 sources in 3 networks, and 40.0 from each; few are 8 \
+             networks, or 64 sources with 2 SYNs each; 2 % of the SYNs are repeated, clients repeat more \
+             than 35 %"
+        );
+        let clients = Gate { not_repeated: Some(false), repeated_share: Some(0.6), ..few };
+        let lines = verdict(&clients, &sources, &Settings::default());
+        assert!(!lines[2].holds);
+        assert!(
+            lines[2].why.ends_with(
+                "but 60 % of the SYNs are repeated, as clients repeat theirs (35 % at most)"
+            ),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn what_makes_sources_forged_is_said() {
+        let marked = Gate { singletons: true, ttl: true, fingerprint: true, ..gate() };
+        let (before, class, why) = decided(&marked, &many());
+        assert_eq!((before, class), (3, IncidentClass::RandomSpoofed));
+        assert_eq!(
+            why,
+            "97 % of a draw come from sources seen once, 90 % are needed, with a tool's fingerprint, one \
+             machine's TTL"
+        );
+        let (_, class, why) = decided(&Gate { singletons: true, ..gate() }, &many());
+        assert_eq!(class, IncidentClass::RandomSpoofed);
+        assert!(
+            why.ends_with(
+                "they stand in 220 /8 networks, as drawn ones would, and 90 % of all handshakes fail"
+            ),
+            "{why}"
+        );
+        let pool = Sources { singletons: 0.2, ..many() };
+        let (_, class, why) = decided(&Gate { singletons: false, ..marked }, &pool);
+        assert_eq!(class, IncidentClass::RandomSpoofed);
+        assert!(why.contains("would have one fingerprint and one TTL"), "{why}");
+    }
+
+    #[test]
+    fn many_sources_that_attack_together_have_something_in_common() {
+        let pool = Sources { singletons: 0.2, everywhere: false, distinct: 3000, ..many() };
+        let (before, class, why) = decided(&Gate { fingerprint: true, ..gate() }, &pool);
+        assert_eq!((before, class), (4, IncidentClass::Distributed));
+        assert_eq!(
+            why,
+            "3 k sources among 4 k flows, with a tool's fingerprint in common; 2 % of the SYNs are \
+             repeated, clients repeat more than 35 %"
+        );
+    }
+
+    #[test]
+    fn what_has_signs_but_no_pattern_is_a_broken_path() {
+        let clients = Gate {
+            fingerprint: true,
+            ttl: true,
+            repeated_share: Some(0.7),
+            not_repeated: Some(false),
+            ..gate()
+        };
+        let sources = Sources { singletons: 0.2, everywhere: false, ..many() };
+        let (before, class, why) = decided(&clients, &sources);
+        assert_eq!((before, class), (5, IncidentClass::HandshakeDegraded));
+        assert!(why.contains("no pattern"), "{why}");
+        let few = Sources { distinct: 40, ..sources };
+        let lines = verdict(&clients, &few, &Settings::default());
+        assert_eq!(lines[3].why, "only 40 sources are known, 48 are needed");
+    }
+
+    #[test]
+    fn a_flood_without_a_rule_is_told_what_is_missing() {
+        let settings = Settings::default();
+        let without = |class, gate, candidate: Option<&Candidate>, recorded| {
+            without_rule(class, gate, candidate, recorded, &settings)
+        };
+        let random = IncidentClass::RandomSpoofed;
+        assert_eq!(
+            without(random, 2, None, 0).as_deref(),
+            Some("2 items of the gate hold, a rule takes 3")
+        );
+        let candidate = Candidate {
+            mask: tcpguard_common::fastpath::Mask::Full,
+            print: tcpguard_common::fastpath::Fingerprint::default(),
+            coverage: 0.9,
+            completion: 0.0,
+            completed: 0,
+            recorded: 0,
+            recorded_share: 0.0,
+            unfinished: 300,
+        };
+        let why = without(random, 3, Some(&candidate), 120).expect("too little is known");
+        assert!(why.contains("120 of 200 handshakes"), "{why}");
+        assert!(why.contains("300 of 1000 answered SYNs"), "{why}");
+        assert_eq!(without(random, 3, Some(&candidate), 200), None);
+        let crowd = without(IncidentClass::FlashCrowd, 0, None, 0);
+        assert!(crowd.is_some_and(|why| why.starts_with("nothing is dropped")));
+    }
+}

@@ -1,0 +1,150 @@
+//! What is kept of an incident, so that it can be re-traced when it is over.
+
+use tcpguard_engine::{IncidentClass, Mode, Step};
+
+use crate::sim::*;
+
+fn lab() -> Lab {
+    Lab::new(Mode::Enforce)
+        .listener(Server { backlog: 4096, ..Server::default() })
+        .clients(Clients::steady(50.0))
+}
+
+#[test]
+fn counters_before_at_the_alarm_at_the_last_look_and_after_are_kept() {
+    let mut lab = lab().flood(Flood::random(5000.0, 20.1..30.1));
+    lab.run_until(66.0);
+    let report = lab.report();
+    let [incident] = report.past.as_slice() else { panic!("{}", lab.story()) };
+    let record = &incident.record;
+    let rate = |counts: &tcpguard_engine::Counts| counts.per_second(counts.syns);
+
+    let before = record.before.as_ref().expect("ten seconds of calm");
+    assert!((45.0..55.0).contains(&rate(before)), "{before:?}");
+    assert!((9.0..=10.0).contains(&before.span.as_secs_f64()), "{before:?}");
+    let alarm = record.at_alarm.as_ref().expect("a listener's");
+    assert_eq!(alarm.at, incident.detected);
+    assert!(alarm.statistics.fast_failures >= 64, "{alarm:?}");
+    assert_eq!(alarm.statistics.fast_polls, 2);
+    assert!((alarm.statistics.natural_share - 0.02).abs() < 0.01, "{alarm:?}");
+    assert!(record.alarm.contains("64 and 75 % in 2 polls are an alarm"), "{}", record.alarm);
+    let last = record.at_last.as_ref().expect("a listener's");
+    assert!((3000.0..5200.0).contains(&rate(&last.counts)), "{last:?}");
+    assert!(last.at > alarm.at);
+    let after = record.after.as_ref().expect("it is over");
+    assert!((45.0..55.0).contains(&rate(after)), "{after:?}");
+}
+
+#[test]
+fn later_looks_leave_the_numbers_at_the_alarm_alone() {
+    let mut lab = lab().flood(Flood::random(5000.0, 20.1..40.1));
+    lab.run_until(21.1);
+    let early = lab.incident().record;
+    lab.run_until(39.0);
+    let late = lab.incident();
+    assert_eq!(late.record.at_alarm, early.at_alarm);
+    assert_eq!(late.record.first, early.first);
+    assert_eq!(late.record.before, early.before);
+    assert_ne!(late.record.at_last, early.at_last);
+    assert_ne!(late.evidence, late.record.first.evidence);
+    assert!(late.confidence > late.record.first.confidence, "SYNs that nobody repeats");
+}
+
+#[test]
+fn a_rule_is_kept_with_its_hits_when_it_is_gone() {
+    let mut lab = lab().flood(Flood::random(5000.0, 20.1..30.1));
+    lab.run_until(66.0);
+    assert_eq!(lab.kernel.rules().count(), 0);
+    let report = lab.report();
+    let incident = &report.past[0];
+    assert_eq!(incident.rules, [], "none is active");
+    let [rule] = incident.record.rules.as_slice() else { panic!("{:?}", incident.record) };
+    assert_eq!((rule.kind.as_str(), rule.ended), ("signature", None));
+    assert!(rule.hits > 40_000, "{rule:?}");
+    assert!(rule.hits <= incident.matched, "{rule:?}");
+    assert!(rule.reason.contains("of the failing SYNs"), "{rule:?}");
+}
+
+#[test]
+fn a_rule_that_was_withdrawn_is_kept_with_its_end() {
+    let alike = Clients { shape: Some(Shape::Bare), from: 30.0, ..Clients::steady(100.0) };
+    let mut lab = lab().clients(alike).flood(Flood::random(5000.0, 20.1..40.1));
+    lab.run_until(39.0);
+    let record = lab.incident().record;
+    let withdrawn = record.rules.iter().find(|rule| rule.ended.is_some());
+    assert!(withdrawn.is_some_and(|rule| rule.returned > 0), "{record:?}");
+}
+
+#[test]
+fn the_line_that_decided_is_the_class_and_those_before_it_say_why_not() {
+    let one = Sources::One([198, 51, 100, 7].into());
+    let mut lab = lab().flood(Flood { sources: one, ..Flood::random(2000.0, 20.1..40.1) });
+    lab.run_until(30.0);
+    let record = lab.incident().record;
+    let fitting: Vec<bool> = record.lines.iter().map(|line| line.holds).collect();
+    assert_eq!(fitting, [false, true], "{record:?}");
+    assert_eq!(record.lines[1].class, IncidentClass::SingleSource);
+    assert!(record.lines[1].why.starts_with("198.51.100.7 sends "), "{record:?}");
+    assert_eq!(record.no_rule, None, "there is one");
+    let networks = &lab.incident().evidence.top_networks;
+    assert_eq!(networks[0].net.to_string(), "198.51.100.0/24");
+}
+
+#[test]
+fn why_nothing_is_done_is_said() {
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server { backlog: 4096, ..Server::default() })
+        .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })
+        .flood(Flood { shape: Shape::Linux, ..Flood::random(2000.0, 20.1..40.1) });
+    lab.run_until(30.0);
+    let record = lab.incident().record;
+    assert_eq!(record.rules, []);
+    assert_eq!(record.no_step.as_deref(), Some("the guard only observes"), "{record:?}");
+
+    let outage = Some(Outage { from: 20.0, until: 30.0, share: 1.0 });
+    let mut lab = self::lab().clients(Clients { outage, ..Clients::steady(300.0) });
+    lab.run_until(29.0);
+    let record = lab.incident().record;
+    assert!(record.no_rule.is_some_and(|why| why.starts_with("nothing is dropped")));
+    assert_eq!(record.no_step, None, "no step is a question where nobody attacks");
+}
+
+#[test]
+fn steps_that_were_taken_are_kept() {
+    let mut lab = lab()
+        .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })
+        .flood(Flood { shape: Shape::Linux, ..Flood::random(5000.0, 20.1..30.1) });
+    lab.run_until(66.0);
+    let steps = &lab.report().past[0].record.steps;
+    assert!(steps.contains(&Step::Cookies), "{steps:?}");
+}
+
+#[test]
+fn a_verdict_that_is_doubted_says_by_how_much() {
+    let mut lab = lab().flood(Flood::random(5000.0, 20.1..30.1));
+    lab.run_until(25.0);
+    assert_eq!(lab.incident().record.doubt, None, "the last look agreed");
+    let outage = Some(Outage { from: 25.0, until: 60.0, share: 1.0 });
+    let mut lab = self::lab().flood(Flood::random(300.0, 20.1..25.1)).clients(Clients {
+        from: 24.9,
+        outage,
+        ..Clients::steady(3000.0)
+    });
+    let mut doubted = None;
+    for poll in 0..60 {
+        lab.run_until(25.0 + f64::from(poll) / 4.0);
+        doubted = doubted.or(lab.incident().record.doubt);
+    }
+    let doubt = doubted.unwrap_or_else(|| panic!("{}", lab.story()));
+    assert!(doubt.looks < doubt.needed, "{doubt:?}");
+    assert_ne!(doubt.class, IncidentClass::RandomSpoofed);
+}
+
+#[test]
+fn numbers_go_on_after_those_on_record() {
+    let mut lab = lab().flood(Flood::random(5000.0, 20.1..30.1));
+    lab.engine.number_after(41);
+    lab.engine.number_after(7);
+    lab.run_until(25.0);
+    assert_eq!(lab.incident().id, 42);
+}

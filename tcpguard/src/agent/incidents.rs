@@ -1,0 +1,410 @@
+//! Incidents on the disk: what past ones were judged by outlives the agent. One line of JSON each,
+//! the oldest first; the file is replaced as a whole.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tcpguard_engine::{Engine, IncidentReport, Limits, Timestamp};
+
+use super::writer::Writer;
+use crate::durable;
+use crate::status::{ATTACK_SCHEMA, Action, Attack, AttackInFull, Clock};
+
+const NAME: &str = "incidents.jsonl";
+/// Incidents in the file.
+const KEPT: usize = Limits::PAST_INCIDENTS;
+/// Far longer than any file of so many.
+const MAX_BYTES: u64 = 16 << 20;
+/// Wrong lines that are named one by one.
+const NAMED: usize = 3;
+/// Changes of open incidents are written at most this often.
+const PACE: Duration = Duration::from_secs(1);
+/// Open incidents are written this often even if nothing was told of them.
+const OPEN_PACE: Duration = Duration::from_secs(60);
+
+/// The past incidents of this run and of earlier ones.
+#[derive(Debug)]
+pub struct Incidents {
+    /// The newest first.
+    past: VecDeque<Arc<AttackInFull>>,
+    /// Of these, those of this run.
+    own: usize,
+    writer: Writer<Vec<Arc<AttackInFull>>>,
+    /// Something was told of one since it was written.
+    changed: bool,
+    written: Timestamp,
+    /// Some were open when that was.
+    open: bool,
+}
+
+impl Incidents {
+    /// What earlier agents left in `dir`, and where this one's go.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn load(dir: &Path) -> io::Result<Self> {
+        let mut past: VecDeque<_> = load(dir).into_iter().map(Arc::new).collect();
+        past.truncate(KEPT);
+        let lost = "past incidents";
+        Ok(Self {
+            past,
+            own: 0,
+            writer: Writer::start("incidents", dir.to_owned(), store, lost)?,
+            changed: false,
+            written: Timestamp::default(),
+            open: false,
+        })
+    }
+
+    /// The highest number so far; 0 before the first.
+    pub fn last_number(&self) -> u64 {
+        self.past.iter().map(|attack| attack.attack.id).max().unwrap_or(0)
+    }
+
+    /// Those of earlier runs, newest first.
+    pub fn earlier(&self) -> impl Iterator<Item = &Attack> {
+        self.past.iter().skip(self.own).map(|past| &past.attack)
+    }
+
+    /// The past incident with this number.
+    pub fn find(&self, id: u64) -> Option<&AttackInFull> {
+        self.past.iter().find(|past| past.attack.id == id).map(AsRef::as_ref)
+    }
+
+    /// Takes note of what was just told of an incident.
+    pub fn told(&mut self, incident: &IncidentReport, engine: &Engine, clock: Clock) {
+        self.changed = true;
+        if incident.ended.is_none() {
+            return;
+        }
+        let report = engine.report(clock.now);
+        self.past.retain(|past| past.attack.id != incident.id);
+        self.past.push_front(Arc::new(AttackInFull::build(incident, &report, clock)));
+        self.own = (self.own + 1).min(KEPT);
+        self.past.truncate(KEPT);
+    }
+
+    /// Has them written if it is time for it.
+    pub fn tend(&mut self, engine: &Engine, clock: Clock) {
+        let waited = clock.now.since(self.written);
+        if (self.changed && waited >= PACE) || (self.open && waited >= OPEN_PACE) {
+            self.keep(engine, clock);
+        }
+    }
+
+    /// Has them written now, open ones too: they are past when the next agent starts.
+    pub fn keep(&mut self, engine: &Engine, clock: Clock) {
+        let report = engine.report(clock.now);
+        let open = report.incidents.iter();
+        let open = open.map(|incident| Arc::new(AttackInFull::build(incident, &report, clock)));
+        let open: Vec<_> = open.collect();
+        (self.changed, self.open, self.written) = (false, !open.is_empty(), clock.now);
+        let by_number: BTreeMap<u64, Arc<AttackInFull>> = self
+            .past
+            .iter()
+            .cloned()
+            .chain(open)
+            .map(|attack| (attack.attack.id, attack))
+            .collect();
+        let surplus = by_number.len().saturating_sub(KEPT);
+        self.writer.write(by_number.into_values().skip(surplus).collect());
+    }
+}
+
+/// Replaces the file in `dir`.
+fn store(dir: &Path, attacks: &Vec<Arc<AttackInFull>>) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for attack in attacks {
+        serde_json::to_writer(&mut lines, attack.as_ref())?;
+        lines.push(b'\n');
+    }
+    durable::replace(&dir.join(NAME), 0o600, &lines)
+}
+
+/// What is on record in `dir`, the newest first. Lines that cannot be understood are set aside with
+/// one line in the log, and the others count.
+fn load(dir: &Path) -> Vec<AttackInFull> {
+    let path = dir.join(NAME);
+    let content = match read(&path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            log::warn!(
+                "cannot read {}: {error}; starting without the past incidents",
+                path.display()
+            );
+            return Vec::new();
+        }
+    };
+    let mut attacks = Vec::new();
+    let mut wrong = Vec::new();
+    for (number, line) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
+        match parse(line) {
+            Ok(attack) => attacks.push(closed(attack)),
+            Err(why) => wrong.push((number, why, line)),
+        }
+    }
+    if !wrong.is_empty() {
+        set_aside(&path, &wrong);
+    }
+    attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
+    attacks
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(path)?.len();
+    if length > MAX_BYTES {
+        let aside = durable::aside(path);
+        fs::rename(path, &aside)?;
+        let why = format!("it has {length} bytes, and is kept as {}", aside.display());
+        return Err(io::Error::other(why));
+    }
+    fs::read(path)
+}
+
+fn parse(line: &[u8]) -> Result<AttackInFull, String> {
+    if line.last() != Some(&b'\n') {
+        return Err("it has no end".to_owned());
+    }
+    let attack: AttackInFull = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    match attack.schema == ATTACK_SCHEMA {
+        true => Ok(attack),
+        false => Err(format!("its schema is {:?}, not {ATTACK_SCHEMA}", attack.schema)),
+    }
+}
+
+/// An incident that was open when its agent ended is over with what was known last.
+fn closed(mut full: AttackInFull) -> AttackInFull {
+    let AttackInFull { attack, record, .. } = &mut full;
+    if attack.ended_at.is_none() {
+        let looked = record.at_last.as_ref().map_or(record.first.at, |moment| moment.at);
+        let acted = attack.actions.last().map_or(looked, |action| action.at);
+        let at = looked.max(acted).max(attack.detected_at);
+        let text = "the agent ended while this was open; what came after has a number of its own";
+        attack.actions.push(Action { at, text: text.to_owned() });
+        attack.ended_at = Some(at);
+        attack.advice = None;
+        attack.rules.clear();
+    }
+    full
+}
+
+/// Keeps the lines that are none of an incident beside the file, so that nothing is lost when it is
+/// replaced.
+fn set_aside(path: &Path, wrong: &[(usize, String, &[u8])]) {
+    let aside: PathBuf = durable::aside(path);
+    let lines: Vec<u8> = wrong.iter().flat_map(|(.., line)| *line).copied().collect();
+    let name = |(number, why, _): &(usize, String, &[u8])| format!("line {number}: {why}");
+    let mut named: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
+    if let Some(more) = wrong.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    let (path, named) = (path.display(), named.join("; "));
+    match durable::replace(&aside, 0o600, &lines) {
+        Ok(()) => log::warn!(
+            "{} lines of {path} are no incidents of tcpguard ({named}); they are kept as {}, and the \
+             other incidents are known",
+            wrong.len(),
+            aside.display()
+        ),
+        Err(error) => log::warn!(
+            "{} lines of {path} are no incidents of tcpguard ({named}), and cannot be kept as {}: \
+             {error}",
+            wrong.len(),
+            aside.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tcpguard_engine::{Mode, Settings};
+
+    use super::*;
+
+    fn evidence() -> Value {
+        json!({
+            "failing_flows": 38, "completion": 0.1, "syns_per_source": 1.0, "singleton_share": 0.9,
+            "top_source_share": 0.1, "top_sources": [], "top_networks": [], "k90_sources": 30,
+            "k90_networks": 30, "distinct_slash8": 20, "signatures": [], "top2_ttl_share": 0.9,
+            "ttls": [], "retransmitted_share": null, "half_open": null, "half_open_limit": null,
+            "gate": [],
+        })
+    }
+
+    /// Incident `id`, which ended at `ended`.
+    fn full(id: u64, ended: Option<&str>) -> AttackInFull {
+        let since = "2026-01-02T03:04:05Z";
+        let verdict = json!({
+            "at": since, "kind": "random_spoofed", "confidence": 0.9, "because": "so",
+            "evidence": evidence(),
+        });
+        let record = json!({
+            "alarm": "many", "lines": [], "doubt": null, "before": null, "at_alarm": null,
+            "at_last": null, "after": null, "rules": [], "more_rules": 0, "more_hits": 0,
+            "steps": [], "no_rule": null, "no_step": null, "lists_hold": 16, "first": verdict,
+        });
+        let mut attack = json!({
+            "schema": ATTACK_SCHEMA, "id": id, "kind": "random_spoofed", "severity": "critical",
+            "dst": "::", "port": 443, "since": since, "detected_at": since, "ended_at": ended,
+            "summary": "a \"flood\"", "signal": "fast", "confidence": 0.9, "actions": [],
+            "evidence": evidence(), "rules": [7], "advice": null, "record": record,
+        });
+        let counts = json!({
+            "syn_pps": 1.0, "peak_syn_pps": 2.0, "syns": 3, "matched": 2, "dropped": 2,
+            "cookies_sent": 0, "cookies_redeemed": 0, "completed": 1, "mitigated_ratio": null,
+            "sources_est": 30,
+        });
+        for (name, count) in counts.as_object().unwrap() {
+            attack[name] = count.clone();
+        }
+        serde_json::from_value(attack).unwrap()
+    }
+
+    const ENDED: Option<&str> = Some("2026-01-02T03:05:05Z");
+
+    fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        let attacks: Vec<_> = numbers.into_iter().map(|id| Arc::new(full(id, ENDED))).collect();
+        store(dir, &attacks).unwrap();
+        fs::read(dir.join(NAME)).unwrap()
+    }
+
+    fn numbers(attacks: &[AttackInFull]) -> Vec<u64> {
+        attacks.iter().map(|attack| attack.attack.id).collect()
+    }
+
+    fn engine() -> Engine {
+        Engine::new(Settings::default(), Mode::Enforce).unwrap()
+    }
+
+    fn at(seconds: u64) -> Clock {
+        let wall = "2026-01-02T04:00:00Z".parse().unwrap();
+        Clock { now: Timestamp::from_millis(1000 * seconds), wall }
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded_newest_first_and_readable_by_the_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(dir.path()), []);
+        stored(dir.path(), [3, 4, 9]);
+        assert_eq!(load(dir.path()), [full(9, ENDED), full(4, ENDED), full(3, ENDED)]);
+        let permissions = fs::metadata(dir.path().join(NAME)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
+    }
+
+    /// Wherever a file is cut, the whole lines count and the rest of a line is kept beside it.
+    #[test]
+    fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = stored(dir.path(), [1, 2]);
+        let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for length in (0..whole.len()).step_by(97).chain([first - 1, first, first + 1]) {
+            let _ = fs::remove_file(dir.path().join("incidents.jsonl.bad"));
+            fs::write(dir.path().join(NAME), &whole[..length]).unwrap();
+            let known = if length < first { vec![] } else { vec![1] };
+            assert_eq!(numbers(&load(dir.path())), known, "{length} bytes of {}", whole.len());
+            let aside = fs::read(dir.path().join("incidents.jsonl.bad")).unwrap_or_default();
+            let rest = if length < first { &whole[..length] } else { &whole[first..length] };
+            assert_eq!(aside, rest, "{length}");
+        }
+    }
+
+    #[test]
+    fn damaged_lines_are_set_aside_as_they_were_and_the_others_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = String::from_utf8(stored(dir.path(), [1, 2, 3, 4])).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines[1] = lines[1].replace(ATTACK_SCHEMA, "tcpguard.attack/9");
+        lines[2] = "\u{fffd} nonsense".to_owned();
+        fs::write(dir.path().join(NAME), format!("{}\n", lines.join("\n"))).unwrap();
+        assert_eq!(numbers(&load(dir.path())), [4, 1]);
+        let aside = fs::read_to_string(dir.path().join("incidents.jsonl.bad")).unwrap();
+        assert_eq!(aside, format!("{}\n{}\n", lines[1], lines[2]));
+    }
+
+    #[test]
+    fn a_file_far_too_long_is_set_aside_as_a_whole_and_one_that_may_not_be_read_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = fs::File::create(dir.path().join(NAME)).unwrap();
+        file.set_len(MAX_BYTES + 1).unwrap();
+        assert_eq!(load(dir.path()), []);
+        assert!(dir.path().join("incidents.jsonl.bad").exists());
+        fs::create_dir(dir.path().join(NAME)).unwrap();
+        assert_eq!(load(dir.path()), []);
+        assert!(dir.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn the_newest_64_are_kept_over_restarts_and_numbers_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        stored(dir.path(), 1..=200);
+        let mut incidents = Incidents::load(dir.path()).unwrap();
+        assert_eq!(incidents.last_number(), 200);
+        assert_eq!(incidents.earlier().count(), KEPT);
+        assert!(incidents.find(137).is_some() && incidents.find(136).is_none());
+        incidents.keep(&engine(), at(1));
+        drop(incidents);
+        let incidents = Incidents::load(dir.path()).unwrap();
+        assert_eq!(numbers(&load(dir.path())).len(), KEPT);
+        assert_eq!(incidents.find(200), Some(&full(200, ENDED)));
+    }
+
+    #[test]
+    fn one_that_was_open_when_its_agent_ended_is_over_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        store(dir.path(), &vec![Arc::new(full(5, None))]).unwrap();
+        let incidents = Incidents::load(dir.path()).unwrap();
+        let attack = &incidents.find(5).unwrap().attack;
+        assert_eq!(attack.ended_at, Some(attack.detected_at));
+        assert!(attack.actions[0].text.starts_with("the agent ended while this was open"));
+        assert_eq!(attack.rules, [0; 0]);
+    }
+
+    /// A flood that is told of, that ends, and whose agent ends: the next one knows it.
+    #[test]
+    fn an_incident_of_this_run_is_known_to_the_next() {
+        use tcpguard_sim::{Clients, Flood, Lab, Server};
+
+        let dir = tempfile::tempdir().unwrap();
+        stored(dir.path(), [6]);
+        let mut incidents = Incidents::load(dir.path()).unwrap();
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients::steady(50.0))
+            .flood(Flood::random(2000.0, 10.1..14.1));
+        lab.engine.number_after(incidents.last_number());
+        let mut seen = 0;
+        let mut play = |incidents: &mut Incidents, lab: &mut Lab, until: f64| {
+            lab.run_until(until);
+            let clock = Clock { now: lab.kernel.now, ..at(0) };
+            for told in lab.told.iter().skip(seen).filter_map(|told| told.incident.as_ref()) {
+                incidents.told(told, &lab.engine, clock);
+            }
+            seen = lab.told.len();
+            incidents.tend(&lab.engine, clock);
+        };
+        play(&mut incidents, &mut lab, 13.0);
+        assert_eq!(incidents.earlier().map(|attack| attack.id).collect::<Vec<_>>(), [6]);
+        drop(incidents);
+        let mut incidents = Incidents::load(dir.path()).unwrap();
+        let cut_off = incidents.find(7).unwrap();
+        assert!(cut_off.attack.ended_at.is_some(), "its agent ended in the middle of it");
+        assert!(!cut_off.record.rules.is_empty(), "{cut_off:?}");
+
+        play(&mut incidents, &mut lab, 50.0);
+        assert_eq!(lab.report().incidents.len(), 0, "{}", lab.story());
+        let expected = incidents.find(7).unwrap().clone();
+        assert!(expected.record.after.is_some());
+        drop(incidents);
+        let next = Incidents::load(dir.path()).unwrap();
+        assert_eq!(next.find(7), Some(&expected));
+        assert_eq!(next.earlier().map(|attack| attack.id).collect::<Vec<_>>(), [7, 6]);
+    }
+}

@@ -1,0 +1,293 @@
+//! What `tcpguard explain ATTACK` tells of each class, played against the simulated host; and how
+//! large what is kept of an attack may become.
+//!
+//! The expected pages are `tests/expected/explain-*.txt`; after a wanted change write them anew with
+//! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test explain` and read the difference.
+
+#[path = "support/schema.rs"]
+mod schema;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::collection::vec as list;
+use proptest::prelude::*;
+use serde_json::Value;
+use tcpguard::render::{self, View};
+use tcpguard::status::{AttackInFull, Clock, EVIDENCE_BYTES};
+use tcpguard_engine::{
+    Evidence, GateItem, IncidentClass, IncidentReport, Mode, NetworkShare, Probe, Report, RuleId,
+    RuleRecord, SignatureShare, SourceShare, Timestamp, VerdictLine,
+};
+use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
+
+const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+
+fn clock(now: Timestamp) -> Clock {
+    Clock { now, wall: "2026-11-20T14:05:00Z".parse().unwrap() }
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn lab(backlog: u32) -> Lab {
+    Lab::new(Mode::Enforce)
+        .listener(Server { backlog, ..Server::default() })
+        .clients(Clients::steady(50.0))
+}
+
+fn flooded(flood: Flood, until: f64) -> Lab {
+    let mut lab = lab(4096).flood(flood);
+    lab.run_until(until);
+    lab
+}
+
+fn crowd() -> Lab {
+    let mut lab = lab(4096).clients(Clients { from: 20.0, ..Clients::steady(950.0) });
+    lab.run_until(30.0);
+    lab
+}
+
+fn overload() -> Lab {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(200.0));
+    lab.run_until(20.0);
+    lab.kernel.set_accepting(0, false);
+    lab.run_until(30.0);
+    lab
+}
+
+fn broken_path() -> Lab {
+    let outage = Some(Outage::of(20.0..30.0, 1.0));
+    let mut lab = lab(4096).clients(Clients { outage, ..Clients::steady(300.0) });
+    lab.run_until(70.0);
+    lab
+}
+
+fn scan() -> Lab {
+    let mut lab = lab(4096);
+    lab.run_until(20.0);
+    for poll in 1..=12_u32 {
+        lab.run_until(20.0 + f64::from(poll) / 4.0);
+        lab.kernel.probes = vec![Probe {
+            source: [45, 146, 165, 209].into(),
+            server: [203, 0, 113, 10].into(),
+            port: 22,
+            ports: 3 * poll,
+            servers: 1,
+            syns: 3 * poll,
+            completed: 0,
+            since: at(20.0),
+            last: lab.kernel.now,
+        }];
+    }
+    lab.run_until(23.5);
+    lab
+}
+
+fn reflection() -> Lab {
+    let mut lab = lab(4096);
+    lab.run_until(20.0);
+    for _ in 0..20 {
+        lab.kernel.host.answers += 510;
+        lab.kernel.host.unsolicited += 500;
+        let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
+        lab.run_until(next);
+    }
+    lab
+}
+
+/// A scene for each class.
+fn scenes() -> [(IncidentClass, Lab); 9] {
+    let at_2000 = |sources, shape| Flood { sources, shape, ..Flood::random(2000.0, 10.1..25.1) };
+    [
+        // Over, so that what is kept of rules and of the end is shown.
+        (IncidentClass::RandomSpoofed, flooded(Flood::random(5000.0, 10.1..20.1), 56.0)),
+        (IncidentClass::SingleSource, flooded(at_2000(Sources::One(ATTACKER), Shape::Bare), 20.0)),
+        (IncidentClass::FewSource, flooded(at_2000(Sources::Networks(3), Shape::Bare), 20.0)),
+        (IncidentClass::Distributed, flooded(at_2000(Sources::Pool(3000), Shape::FarBare), 20.0)),
+        (IncidentClass::FlashCrowd, crowd()),
+        (IncidentClass::ListenerOverload, overload()),
+        (IncidentClass::HandshakeDegraded, broken_path()),
+        (IncidentClass::Scan, scan()),
+        (IncidentClass::Reflection, reflection()),
+    ]
+}
+
+/// The one incident of a scene.
+fn incident(report: &Report) -> &IncidentReport {
+    let mut all = report.incidents.iter().chain(&report.past);
+    all.next().expect("an incident")
+}
+
+#[test]
+fn each_class_is_explained_in_words_and_in_json() {
+    let shipped = std::fs::read_to_string(repository("docs/schema/attack.json")).unwrap();
+    let shipped: Value = serde_json::from_str(&shipped).unwrap();
+    for (class, lab) in scenes() {
+        let report = lab.report();
+        let incident = incident(&report);
+        assert_eq!(incident.class, class, "{}", lab.story());
+        let full = AttackInFull::build(incident, &report, clock(lab.kernel.now));
+        let name = class.name();
+
+        let mut page = String::new();
+        let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC };
+        render::attack_in_full(&mut page, &full, &view).unwrap();
+        assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
+        let path = repository(&format!("tcpguard/tests/expected/explain-{name}.txt"));
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(page == expected, "{name} differs; found:\n{page}\nexpected:\n{expected}");
+
+        let json = serde_json::to_value(&full).unwrap();
+        let mut faults = Vec::new();
+        schema::check(&json, &shipped, &shipped, name, &mut faults);
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        assert_eq!(serde_json::from_value::<AttackInFull>(json).unwrap(), full, "{name}");
+
+        assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{name}: {}", full.evidence_bytes());
+        assert!(full.record.lists_hold >= 8, "{name}: nothing had to be left out");
+        let holds: Vec<bool> = full.record.lines.iter().map(|line| line.holds).collect();
+        assert_eq!(holds.last(), Some(&true), "{name}: the last line decided");
+    }
+}
+
+fn text(most: usize) -> impl Strategy<Value = String> {
+    // Quotes and backslashes take two bytes each, characters beyond ASCII up to four.
+    proptest::collection::vec(
+        prop_oneof!["[a-z ]", Just("\"".to_owned()), Just("…".to_owned())],
+        0..most,
+    )
+    .prop_map(|parts| parts.concat())
+}
+
+fn share() -> impl Strategy<Value = f64> {
+    0.0..=1.0
+}
+
+fn evidence() -> impl Strategy<Value = Evidence> {
+    let source = (any::<u128>(), share())
+        .prop_map(|(bits, share)| SourceShare { addr: Ipv6Addr::from_bits(bits).into(), share });
+    let network = (any::<u128>(), share()).prop_map(|(bits, share)| NetworkShare {
+        net: ipnet::Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), 48).trunc().into(),
+        share,
+    });
+    let signature = (text(260), share(), any::<u64>()).prop_map(|(text, share, completed)| {
+        let mask = "no_window_mss_ttl".to_owned();
+        SignatureShare { text, mask, share, completed, completion: share }
+    });
+    let item = (text(110), any::<bool>()).prop_map(|(detail, holds)| GateItem {
+        name: "no_retransmission".to_owned(),
+        holds,
+        detail,
+    });
+    (
+        list(source, 0..=8),
+        list(network, 0..=8),
+        list(signature, 0..=4),
+        list((any::<u8>(), share()), 0..=8),
+        list(item, 0..=7),
+        any::<u64>(),
+        share(),
+    )
+        .prop_map(|(top_sources, top_networks, signatures, ttls, gate, number, share)| {
+            Evidence {
+                failing_flows: number,
+                completion: share,
+                sources_estimate: number,
+                syns_per_source: share * 1e9,
+                singleton_share: share,
+                top_source_share: share,
+                top_sources,
+                top_networks,
+                k90_sources: number,
+                k90_networks: number,
+                distinct_slash8: number,
+                signatures,
+                top2_ttl_share: share,
+                ttls,
+                retransmitted_share: Some(share),
+                half_open: Some((u32::MAX, u32::MAX)),
+                gate,
+                ..Evidence::default()
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_known_of_an_attack_its_evidence_has_at_most_8_kib(
+        last in evidence(),
+        first in evidence(),
+        sentences in proptest::collection::vec(text(400), 12),
+        rules in proptest::collection::vec((any::<u32>(), text(300), text(200), any::<u64>()), 0..=16),
+        number in any::<u64>(),
+        rate in 0.0..1e12,
+    ) {
+        let (report, mut incident) = grown(&flood_report());
+        let record = &mut incident.record;
+        incident.evidence = last;
+        record.first.evidence = first;
+        let mut sentences = sentences.into_iter();
+        let mut sentence = || sentences.next().unwrap_or_default();
+        (record.alarm, record.first.because) = (sentence(), sentence());
+        (record.no_rule, record.no_step) = (Some(sentence()), Some(sentence()));
+        let line = |why: String| VerdictLine {
+            class: IncidentClass::HandshakeDegraded,
+            asks: "many sources that attack together?".to_owned(),
+            holds: false,
+            why,
+        };
+        record.lines = (0..7).map(|_| line(sentence())).collect();
+        for moment in [&mut record.at_alarm, &mut record.at_last].into_iter().flatten() {
+            moment.counts.syns = number;
+            moment.counts.span = Duration::from_nanos(1 + number % 1_000_000_000);
+            moment.tcp_ext.listen_drops = number;
+            moment.tcp_ext.syncookies_sent = number;
+            moment.statistics.fast_attempts = number;
+            moment.statistics.usual_syn_rate = rate;
+            moment.statistics.expected = rate;
+        }
+        let hits: u64 = rules.iter().map(|(.., hits)| hits >> 8).sum();
+        record.rules = rules.into_iter().map(|(id, matches, reason, hits)| RuleRecord {
+            id: RuleId(id),
+            kind: "signature".to_owned(),
+            matches,
+            reason,
+            created: Timestamp::default(),
+            ended: Some(Timestamp::default()),
+            hits: hits >> 8,
+            returned: hits >> 8,
+        }).collect();
+        let full = AttackInFull::build(&incident, &report, clock(Timestamp::from_millis(60_000)));
+        prop_assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{}", full.evidence_bytes());
+        // No number is lost, and no hit.
+        prop_assert_eq!(full.attack.evidence.failing_flows, incident.evidence.failing_flows);
+        prop_assert_eq!(
+            full.record.at_alarm.as_ref().map(|moment| moment.kernel.listen_drops),
+            Some(number)
+        );
+        let kept: u64 = full.record.rules.iter().map(|rule| rule.hits).sum();
+        prop_assert_eq!(kept + full.record.more_hits, hits);
+    }
+}
+
+/// A flood that was over, played once.
+fn flood_report() -> Report {
+    static PLAYED: std::sync::OnceLock<Report> = std::sync::OnceLock::new();
+    let play = || flooded(Flood::random(2000.0, 10.1..12.1), 46.0).report();
+    PLAYED.get_or_init(play).clone()
+}
+
+/// A report and its incident, to be made larger.
+fn grown(report: &Report) -> (Report, IncidentReport) {
+    (report.clone(), incident(report).clone())
+}
