@@ -11,13 +11,16 @@
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones.
-//! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way.
+//! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
+//!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
 
 pub mod agreed;
 pub mod armed;
+pub mod bare;
+mod bpf;
 pub mod clients;
 pub mod clock;
 pub mod delay;

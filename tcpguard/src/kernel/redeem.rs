@@ -105,6 +105,16 @@ impl Redeemer {
         test_classifier(self.program()?, frame, repeat)
     }
 
+    /// A descriptor of the program, for benchmarks that put something in front of it.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn fd(&mut self) -> Result<OwnedFd, KernelError> {
+        let missing = |reason: String| KernelError::Mismatch(format!("{REDEEM}: {reason}"));
+        let fd = self.program()?.fd().map_err(|error| missing(one_line(&error)))?;
+        fd.as_fd().try_clone_to_owned().map_err(|error| missing(error.to_string()))
+    }
+
     /// Whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
     /// it ran, before it looks for a socket.
     ///

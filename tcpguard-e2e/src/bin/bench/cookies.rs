@@ -1,15 +1,14 @@
 //! What a SYN answered with a cookie costs, and an ACK that is looked at for one.
 //!
-//! An answered SYN is no SYN any more, so a program in front restores it for each run: "net" is above
-//! that program with nothing behind it. ACKs are compared with a tc program that does nothing. Each
-//! also goes through a SYN proxy of the usual kind, in the same rounds (which makes room in the frame
-//! of an ACK too, so that it has to be restored there).
+//! An answered SYN is no SYN any more, so a program in front makes it again for each run: "net" is
+//! above that program with nothing behind it. ACKs at tc are compared with a tc program that does
+//! nothing. All but three ACKs also go through a SYN proxy of the usual kind, in the same rounds, each
+//! as one flow and from random sources.
 
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use tcpguard::kernel::{Dataplane, Load, Object, Pins, Redeemer, addr};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
@@ -18,15 +17,14 @@ use tcpguard_common::abi::{
 use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
 use tcpguard_common::model::{Model, cookie_keys, hash_key};
 use tcpguard_common::wire::option;
+use tcpguard_e2e::bare::{BareProgram, Sources};
 use tcpguard_e2e::clock;
-use tcpguard_e2e::foreign::BareProgram;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
+use crate::comparison::{self, Comparison};
 use crate::packet::{Case, REPEAT, ROUNDS, median, print_table, v4, v6};
-use crate::reference::{self, Comparison, Reference};
+use crate::reference::Contest;
 
-/// `XDP_TX`.
-const XDP_TX: u32 = 3;
 /// MSS 1460, window scale 8, SACK permitted: a SYN of Windows.
 const WINDOWS: [u8; 12] = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
 /// NOP, NOP, timestamps, whose echo lies in the last slot but is no cookie's.
@@ -41,7 +39,7 @@ fn with(mut segment: Segment, options: &[u8]) -> Segment {
 pub fn bench() -> Result<()> {
     let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
     let maps = pins.maps();
-    let mut object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
+    let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
     let mut redeemer = Redeemer::load(&maps, false)?;
     let dataplane = Dataplane::of(&object)?;
     let keys = cookie_keys(1);
@@ -51,10 +49,10 @@ pub fn bench() -> Result<()> {
         let verified = cost.verified.map_or_else(|| "?".to_owned(), |count| count.to_string());
         println!("\n{:<24} {verified:>7} instructions verified", cost.name);
     }
-    let reference = Reference::load()?;
-    let mut comparisons = answered(&mut object, &reference)?;
-    comparisons.extend(checked(&mut redeemer, &keys, &reference)?);
-    reference::print(&mut comparisons);
+    let contest = Contest::new(&object, &mut redeemer)?;
+    let mut comparisons = answered(&contest)?;
+    comparisons.extend(checked(&mut redeemer, &keys, &contest)?);
+    comparison::print(&comparisons);
     Ok(())
 }
 
@@ -113,7 +111,12 @@ fn arm(dataplane: &Dataplane) -> Result<()> {
     Ok(())
 }
 
-fn answered(object: &mut Object, reference: &Reference) -> Result<Vec<Comparison>> {
+/// The packet as one flow, and from random sources.
+fn both(name: &'static str) -> [Comparison; 2] {
+    [Sources::One, Sources::Random].map(|sources| Comparison::of(name, sources))
+}
+
+fn answered(contest: &Contest) -> Result<Vec<Comparison>> {
     let linux = linux_syn_options(1460, 1);
     // A network card delivers no frame of less than 60 bytes.
     let padded = |segment: Segment| {
@@ -128,96 +131,81 @@ fn answered(object: &mut Object, reference: &Reference) -> Result<Vec<Comparison
         Case::new("SYN answered, Linux, IPv4", padded(with(v4(6, flags::SYN), &linux))),
         Case::new("SYN answered, Linux, IPv6", padded(with(v6(flags::SYN), &linux))),
     ];
-    let ingress = object.ingress_fd()?;
-    let mut wrapped = Vec::new();
-    for case in &cases {
-        let alone = BareProgram::restoring(&case.frame, None)?;
-        let ours = BareProgram::restoring(&case.frame, Some(ingress.as_fd()))?;
-        let other = reference.with_fd(|fd| BareProgram::restoring(&case.frame, Some(fd)))?;
-        wrapped.push((alone, ours, other));
-    }
     let mut floor = Vec::new();
-    let mut comparisons: Vec<_> = cases.iter().map(|case| Comparison::of(case.name)).collect();
+    let mut comparisons = cases.each_ref().map(|case| both(case.name));
     for _ in 0..ROUNDS {
-        let programs = wrapped.iter().zip(&mut comparisons);
-        for (case, ((alone, ours, other), both)) in cases.iter_mut().zip(programs) {
-            let (least, _) = alone.test_run(&case.frame, REPEAT)?;
-            let net = |program: &BareProgram| {
-                let (time, action) = program.test_run(&case.frame, REPEAT)?;
-                ensure!(action == XDP_TX, "{}: action {action}", case.name);
-                Ok(f64::from(time) - f64::from(least))
-            };
-            let (ours, other) = (net(ours)?, net(other)?);
-            floor.push(f64::from(least));
-            case.net.push(ours);
-            both.ours.push(ours);
-            both.reference.push(other);
+        for (case, comparisons) in cases.iter_mut().zip(&mut comparisons) {
+            for comparison in comparisons {
+                let sources = comparison.sources();
+                let (costs, least) =
+                    contest.syn(&case.frame, sources).with_context(|| case.name)?;
+                comparison.push(costs);
+                if sources == Sources::One {
+                    floor.push(least);
+                    case.net.push(costs.ours);
+                }
+            }
         }
     }
     println!(
-        "\nSYN cookies: ns per packet above a program that restores it ({:.0} ns), {ROUNDS} rounds",
+        "\nSYN cookies: ns per packet above a program that makes it again ({:.0} ns), {ROUNDS} rounds",
         median(&mut floor)
     );
     print_table(&mut cases);
-    Ok(comparisons)
+    Ok(comparisons.into_iter().flatten().collect())
+}
+
+/// A name and a frame of each kind. The first goes to a port that is not the proxy's, the last two hold
+/// a cookie that only the guard knows.
+fn acks(keys: &CookieKeys) -> [(&'static str, Vec<u8>); 7] {
+    let tick = cookie::ticks(clock::boot_ns()) - 1000;
+    let mut echoing = TIMESTAMPS;
+    echoing[8..].copy_from_slice(&cookie::timestamp(keys, tick).to_be_bytes());
+    let mut elsewhere = with(v4(6, flags::ACK), &[]);
+    elsewhere.dst.set_port(80);
+    let plain = |segment, options: &[u8]| with(segment, options).to_frame();
+    [
+        ("ACK to another port", elsewhere.to_frame()),
+        ("ACK without cookie, IPv4", plain(v4(6, flags::ACK), &[])),
+        ("ACK without cookie, IPv6", plain(v6(flags::ACK), &[])),
+        ("ACK without cookie, timestamps, v4", plain(v4(6, flags::ACK), &echoing)),
+        ("ACK without cookie, timestamps, v6", plain(v6(flags::ACK), &echoing)),
+        // Handed over at the first run; the others find the listener and leave it at that.
+        ("ACK with a good cookie, IPv4", good_ack(keys, v4(6, flags::ACK), tick)),
+        ("ACK with a good cookie, IPv6", good_ack(keys, v6(flags::ACK), tick)),
+    ]
 }
 
 fn checked(
     redeemer: &mut Redeemer,
     keys: &CookieKeys,
-    reference: &Reference,
+    contest: &Contest,
 ) -> Result<Vec<Comparison>> {
     let _listener = TcpListener::bind("[::]:443")?;
-    let tick = cookie::ticks(clock::boot_ns()) - 1000;
-    let recent = cookie::timestamp(keys, tick);
-    let mut echoing = TIMESTAMPS;
-    echoing[8..].copy_from_slice(&recent.to_be_bytes());
-    let mut elsewhere = with(v4(6, flags::ACK), &[]);
-    elsewhere.dst.set_port(80);
-    let mut cases = vec![
-        Case::new("ACK to another port", elsewhere.to_frame()),
-        Case::new("ACK without cookie, IPv4", with(v4(6, flags::ACK), &[]).to_frame()),
-        Case::new("ACK without cookie, IPv6", with(v6(flags::ACK), &[]).to_frame()),
-        Case::new(
-            "ACK without cookie, timestamps, v4",
-            with(v4(6, flags::ACK), &echoing).to_frame(),
-        ),
-        Case::new("ACK without cookie, timestamps, v6", with(v6(flags::ACK), &echoing).to_frame()),
-    ];
-    // Handed over at the first run; the others find the listener and leave it at that.
-    cases.extend([
-        Case::new("ACK with a good cookie, IPv4", good_ack(keys, v4(6, flags::ACK), tick)),
-        Case::new("ACK with a good cookie, IPv6", good_ack(keys, v6(flags::ACK), tick)),
-    ]);
+    let mut cases = acks(keys).map(|(name, frame)| Case::new(name, frame));
     let bare = BareProgram::classifier()?;
-    // The first goes to a port that is not the proxy's, the last two hold a cookie that only the
-    // guard knows.
-    let mut comparisons = Vec::new();
-    for case in &cases[1..5] {
-        let alone = BareProgram::restoring(&case.frame, None)?;
-        let other = reference.with_fd(|fd| BareProgram::restoring(&case.frame, Some(fd)))?;
-        comparisons.push((Comparison::of(case.name), alone, other));
-    }
+    let mut comparisons: Vec<_> = cases[1..5].iter().map(|case| both(case.name)).collect();
     let mut floor = Vec::new();
     for _ in 0..ROUNDS {
-        for (index, case) in cases.iter_mut().enumerate() {
+        // Made anew: a timestamp is too old for a cookie after a minute.
+        for (case, (_, frame)) in cases.iter_mut().zip(acks(keys)) {
+            case.frame = frame;
             let (least, _) = bare.test_run(&case.frame, REPEAT)?;
             let time = redeemer.test(&case.frame, REPEAT)?.as_nanos() as f64;
             floor.push(f64::from(least));
             case.net.push(time - f64::from(least));
-            let compared = index.checked_sub(1).and_then(|index| comparisons.get_mut(index));
-            if let Some((both, alone, other)) = compared {
-                let (least, _) = alone.test_run(&case.frame, REPEAT)?;
-                let (other, _) = other.test_run(&case.frame, REPEAT)?;
-                both.ours.extend(case.net.last());
-                both.reference.push(f64::from(other) - f64::from(least));
+        }
+        for (case, comparisons) in cases[1..5].iter().zip(&mut comparisons) {
+            for comparison in comparisons {
+                let costs = contest.ack(&case.frame, comparison.sources());
+                comparison.push(costs.with_context(|| case.name)?);
             }
         }
     }
     println!(
-        "\nACKs: ns per packet above a tc program that does nothing ({:.0} ns), {ROUNDS} rounds",
+        "\nACKs at tc: ns per packet above a tc program that does nothing ({:.0} ns), {ROUNDS} rounds",
         median(&mut floor)
     );
     print_table(&mut cases);
-    Ok(comparisons.into_iter().map(|(comparison, ..)| comparison).collect())
+    Ok(comparisons.into_iter().flatten().collect())
 }

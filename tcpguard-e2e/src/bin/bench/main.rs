@@ -1,6 +1,7 @@
 //! What the guard costs, a packet in the kernel and a packet of a capture, and what it is worth.
 
 mod capture;
+mod comparison;
 mod cookies;
 mod e2e;
 mod packet;

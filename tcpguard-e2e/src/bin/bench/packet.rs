@@ -12,8 +12,9 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerEntry, ListenerKey, Mode};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::hash_key;
+use tcpguard_e2e::bare::BareProgram;
 use tcpguard_e2e::clock;
-use tcpguard_e2e::foreign::{BareProgram, Verdict};
+use tcpguard_e2e::foreign::Verdict;
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 

@@ -1,27 +1,36 @@
 //! The guard's cookies beside a SYN proxy of the usual kind, in the same rounds: `reference` of the
 //! BPF crate, with the kernel's cookies.
+//!
+//! The reference has the steps of the kernel's own example but for its first: that one looks every
+//! segment up in netfilter's connection tracking. Where the kernel has it built in, the wrapper in
+//! front does so, which makes of the reference the example as it is shipped.
 
 use std::env;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::Array;
 use aya::programs::Xdp;
+use tcpguard::kernel::{Object, Redeemer};
+use tcpguard_e2e::bare::{BareProgram, Conntrack, Sources, Wrapper};
 
-use crate::packet::median;
+use crate::comparison::Costs;
+use crate::packet::REPEAT;
 
-/// What the guard may cost of what the reference does.
-const TARGET: f64 = 0.8;
+// `enum xdp_action`
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+/// `TC_ACT_UNSPEC`.
+const TC_UNSPEC: u32 = u32::MAX;
 
 /// The reference, loaded and attached nowhere.
-pub struct Reference(Ebpf);
+struct Reference(Ebpf);
 
 impl Reference {
-    /// # Errors
-    /// Without `TCPGUARD_BPF_DIR`, or on kernels before 6.0.
-    pub fn load() -> Result<Self> {
+    fn load() -> Result<Self> {
         let directory = env::var_os("TCPGUARD_BPF_DIR")
             .context("TCPGUARD_BPF_DIR is not set: run `cargo xtask bench`")?;
         let mut object = Ebpf::load_file(PathBuf::from(directory).join("reference.o"))?;
@@ -33,52 +42,77 @@ impl Reference {
         Ok(Self(object))
     }
 
-    /// For a program that goes on as this one.
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        let program: &Xdp = self.0.program("reference").context("loaded")?.try_into()?;
+        Ok(program.fd()?.as_fd())
+    }
+}
+
+/// Both sides.
+pub struct Contest {
+    reference: Reference,
+    conntrack: Option<Conntrack>,
+    ingress: OwnedFd,
+    redeem: OwnedFd,
+}
+
+impl Contest {
+    /// # Errors
+    /// Without `TCPGUARD_BPF_DIR`, or on kernels before 6.0.
+    pub fn new(object: &Object, redeemer: &mut Redeemer) -> Result<Self> {
+        Ok(Self {
+            reference: Reference::load()?,
+            conntrack: Conntrack::of_running_kernel()?,
+            ingress: object.ingress_fd()?,
+            redeem: redeemer.fd()?,
+        })
+    }
+
+    /// One round of a SYN that both answer, and what making it again costs.
     ///
     /// # Errors
-    /// Never, once it is loaded.
-    pub fn with_fd<T>(&self, work: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
-        use std::os::fd::AsFd;
-        work(self.program()?.fd()?.as_fd())
+    /// When one of them does anything else, or the kernel refuses a program.
+    pub fn syn(&self, frame: &[u8], sources: Sources) -> Result<(Costs, f64)> {
+        self.xdp(frame, sources, XDP_TX, XDP_TX)
     }
 
-    fn program(&self) -> Result<&Xdp> {
-        Ok(self.0.program("reference").context("loaded")?.try_into()?)
+    /// One round of an ACK without a cookie. It passes the guard at XDP, to be looked at at tc: both
+    /// are what it costs. The reference drops it at XDP.
+    ///
+    /// # Errors
+    /// As for [`Self::syn`].
+    pub fn ack(&self, frame: &[u8], sources: Sources) -> Result<Costs> {
+        let (mut costs, _) = self.xdp(frame, sources, XDP_PASS, XDP_DROP)?;
+        let wrapper = Wrapper::new(frame, sources)?;
+        let floor = time(&wrapper.tc(None)?, frame, None)?;
+        let redeem = wrapper.tc(Some(self.redeem.as_fd()))?;
+        costs.ours += time(&redeem, frame, Some(TC_UNSPEC))? - floor;
+        Ok(costs)
+    }
+
+    /// Programs are loaded for each round: where the kernel puts them is a matter of luck too.
+    fn xdp(&self, frame: &[u8], sources: Sources, ours: u32, theirs: u32) -> Result<(Costs, f64)> {
+        let wrapper = Wrapper::new(frame, sources)?;
+        let reference = self.reference.fd()?;
+        let guard = wrapper.xdp(Some(self.ingress.as_fd()))?;
+        let helpers = wrapper.xdp(Some(reference))?;
+        let floor = time(&wrapper.xdp(None)?, frame, None)?;
+        let tracked = self.conntrack.map(|conntrack| {
+            let tracked = wrapper.tracked(conntrack, reference)?;
+            Ok::<_, anyhow::Error>(time(&tracked, frame, Some(theirs))? - floor)
+        });
+        let costs = Costs {
+            ours: time(&guard, frame, Some(ours))? - floor,
+            helpers: time(&helpers, frame, Some(theirs))? - floor,
+            tracked: tracked.transpose()?,
+        };
+        Ok((costs, floor))
     }
 }
 
-/// A packet that both take, and what it cost each of them in a round, net.
-pub struct Comparison {
-    pub name: &'static str,
-    pub ours: Vec<f64>,
-    pub reference: Vec<f64>,
-}
-
-impl Comparison {
-    pub fn of(name: &'static str) -> Self {
-        Self { name, ours: Vec::new(), reference: Vec::new() }
-    }
-}
-
-/// Prints medians, and the median of each round's ratio.
-pub fn print(comparisons: &mut [Comparison]) {
-    println!(
-        "\nbeside a SYN proxy with the kernel's cookie helpers, ns net of a program that does \
-         nothing; at most {TARGET} is wanted"
-    );
-    println!("{:<34} {:>8} {:>10} {:>7} {:>13}", "", "tcpguard", "reference", "ratio", "min-max");
-    for comparison in comparisons {
-        let rounds = comparison.ours.iter().zip(&comparison.reference);
-        let mut ratios: Vec<f64> = rounds.map(|(ours, other)| ours / other).collect();
-        let ratio = median(&mut ratios);
-        println!(
-            "{:<34} {:>8.0} {:>10.0} {ratio:>7.2} {:>6.2}-{:.2}{}",
-            comparison.name,
-            median(&mut comparison.ours),
-            median(&mut comparison.reference),
-            ratios[0],
-            ratios[ratios.len() - 1],
-            if ratio > TARGET { "  above the target" } else { "" },
-        );
-    }
+/// Mean time of a run in ns; what the last one came to must be `expected`.
+fn time(program: &BareProgram, frame: &[u8], expected: Option<u32>) -> Result<f64> {
+    let (time, result) = program.test_run(frame, REPEAT)?;
+    ensure!(expected.is_none_or(|expected| result == expected), "it came to {result}");
+    Ok(f64::from(time))
 }

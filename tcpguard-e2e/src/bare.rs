@@ -1,0 +1,387 @@
+//! Programs without an interface, to be timed by BPF_PROG_TEST_RUN: ones that do nothing, and ones that
+//! stand before another program and make the packet for it again.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use tcpguard::host::functions;
+
+use crate::bpf::{
+    EXIT, Hook, Instruction, add, copy, helper, insn, kfunc, load_number, load_program, mov,
+    program_array, tail_call, test_run,
+};
+use crate::foreign::{self, Verdict};
+
+// include/uapi/linux/bpf.h
+const BPF_FUNC_GET_PRANDOM_U32: i32 = 7;
+const BPF_FUNC_XDP_ADJUST_TAIL: i32 = 65;
+/// `XDP_ABORTED`: what a wrapper returns that cannot go on.
+const ABORTED: i32 = 0;
+/// `TC_ACT_SHOT`, likewise.
+const SHOT: i32 = 2;
+/// `BPF_F_CURRENT_NETNS`.
+const CURRENT_NETNS: i32 = -1;
+const TCP: i32 = 6;
+
+/// A frame's 16 bits that tell sources apart: the lower half of an IPv4 address, or the last quarter of
+/// the network in an IPv6 address (its /64).
+const SOURCE: usize = 28;
+const IPV4_ID: usize = 18;
+const IPV4_CHECKSUM: usize = 24;
+
+/// A program of our own making, attached nowhere.
+#[derive(Debug)]
+pub struct BareProgram {
+    program: OwnedFd,
+    /// What it may go on as: the kernel empties such an array when nobody holds it open.
+    _next: Option<OwnedFd>,
+}
+
+impl BareProgram {
+    /// The least that a packet can cost at XDP.
+    ///
+    /// # Errors
+    /// Without CAP_BPF and CAP_NET_ADMIN.
+    pub fn load(verdict: Verdict) -> Result<Self> {
+        let program = foreign::load(verdict).context("cannot load an XDP program")?;
+        Ok(Self { program, _next: None })
+    }
+
+    /// Likewise at tc, where everything passes.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn classifier() -> Result<Self> {
+        let program =
+            load_program(Hook::Tc, &[mov(0, 0), EXIT]).context("cannot load a tc program")?;
+        Ok(Self { program, _next: None })
+    }
+
+    /// Runs it `repeat` times on `frame`; the mean time of a run in ns, as the kernel measures it,
+    /// and what the last run returned.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn test_run(&self, frame: &[u8], repeat: u32) -> Result<(u32, u32)> {
+        let tested =
+            test_run(&self.program, frame, repeat, &mut []).context("a test run failed")?;
+        Ok((tested.time, tested.result))
+    }
+
+    /// Runs it once; the packet as it left it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn output(&self, frame: &[u8]) -> Result<Vec<u8>> {
+        let mut out = vec![0; frame.len() + 256];
+        let tested = test_run(&self.program, frame, 1, &mut out).context("a test run failed")?;
+        out.truncate(tested.length);
+        Ok(out)
+    }
+}
+
+impl AsFd for BareProgram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}
+
+/// Who sends the packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sources {
+    /// Always the same host from the same port.
+    One,
+    /// Every time another network of 65,536 (the lower half of an IPv4 address, the last 16 bits of an
+    /// IPv6 /64) and another port, as in a flood. IPv4 identification and sequence number are
+    /// their complements, so that the checksums stay right.
+    Random,
+}
+
+/// The kernel's look-up in the connection tracking of netfilter, for programs at XDP.
+#[derive(Clone, Copy, Debug)]
+pub struct Conntrack {
+    lookup: i32,
+    release: i32,
+}
+
+impl Conntrack {
+    /// `None` where connection tracking is a module, or not in this kernel at all.
+    ///
+    /// # Errors
+    /// On a kernel without BTF.
+    pub fn of_running_kernel() -> Result<Option<Self>> {
+        let names = ["bpf_xdp_ct_lookup", "bpf_ct_release"];
+        let found = functions(&names)?;
+        let id = |name| found.get(name).map(|&id| id as i32);
+        Ok(id(names[0]).zip(id(names[1])).map(|(lookup, release)| Self { lookup, release }))
+    }
+
+    /// Looks the packet at r7 up with the context in r6; passes it if it is of a connection.
+    fn instructions(&self, v6: bool) -> Vec<Instruction> {
+        // The tuple (36 bytes, `struct bpf_sock_tuple`) lies at r10 - 40, `struct bpf_ct_opts` as the
+        // oldest kernels have it (12 bytes: namespace, error, protocol) at r10 - 56.
+        let mut code: Vec<_> = [-40, -32, -24, -16]
+            .map(|at| insn(0x7a, 10, 0, at, 0))
+            .into_iter()
+            .chain(
+                [(-8, 0), (-56, CURRENT_NETNS), (-52, 0), (-48, TCP)]
+                    .map(|(at, word)| insn(0x62, 10, 0, at, word)),
+            )
+            .collect();
+        // Addresses and ports lie in the packet as in the tuple.
+        let (from, words, ports, length) = if v6 { (22, 8, 54, 36) } else { (26, 2, 34, 12) };
+        let addresses = (0..words).map(|word| (from + 4 * word, -40 + 4 * word));
+        for (from, to) in addresses.chain([(ports, -40 + 4 * words)]) {
+            code.push(insn(0x61, 1, 7, from, 0));
+            code.push(insn(0x63, 10, 1, to, 0));
+        }
+        code.extend([
+            copy(1, 6),
+            copy(2, 10),
+            add(2, -40),
+            mov(3, length),
+            copy(4, 10),
+            add(4, -56),
+            mov(5, 12),
+            kfunc(self.lookup),
+            // Over the next four if there is none.
+            insn(0x15, 0, 0, 4, 0),
+            copy(1, 0),
+            kfunc(self.release),
+            mov(0, Verdict::Pass as i32),
+            EXIT,
+        ]);
+        code
+    }
+}
+
+/// Makes wrappers: programs that write a packet into the frame whatever has become of it, and go on as
+/// another program, so that one that rewrites packets, longer or shorter ones, can be repeated.
+#[derive(Debug)]
+pub struct Wrapper {
+    length: i16,
+    v6: bool,
+    /// With the packet at r7.
+    stores: Vec<Instruction>,
+}
+
+impl Wrapper {
+    /// For `frame`: untagged Ethernet, IPv4 without options or IPv6 without extension headers, TCP.
+    ///
+    /// # Errors
+    /// For any other frame.
+    pub fn new(frame: &[u8], sources: Sources) -> Result<Self> {
+        let v6 = match (frame.get(12..15), frame.get(20), frame.get(23)) {
+            (Some([0x08, 0x00, 0x45]), _, Some(6)) if frame.len() >= 54 => false,
+            (Some([0x86, 0xdd, _]), Some(6), _) if frame.len() >= 74 => true,
+            _ => bail!("not a TCP segment that a wrapper can make"),
+        };
+        let length = i16::try_from(frame.len())?;
+        let mut frame = frame.to_vec();
+        if sources == Sources::Random {
+            leave_room(&mut frame, v6);
+        }
+        let mut stores = Vec::new();
+        let whole = frame.chunks_exact(8);
+        let rest = whole.remainder();
+        for (at, bytes) in (0..).step_by(8).zip(whole) {
+            stores.extend(load_number(1, u64::from_le_bytes(bytes.try_into()?)));
+            stores.push(insn(0x7b, 7, 1, at, 0));
+        }
+        for (at, byte) in (length - rest.len() as i16..).zip(rest) {
+            stores.push(insn(0x72, 7, 0, at, i32::from(*byte)));
+        }
+        if sources == Sources::Random {
+            stores.extend(randomise(v6));
+        }
+        Ok(Self { length, v6, stores })
+    }
+
+    /// Before the XDP program `next`; without one the packet ends there.
+    ///
+    /// # Errors
+    /// As for [`BareProgram::load`].
+    pub fn xdp(&self, next: Option<BorrowedFd<'_>>) -> Result<BareProgram> {
+        self.before(next, &[])
+    }
+
+    /// Likewise, and looks the packet up in the connection tracking first, as the kernel's own example
+    /// of a SYN proxy does.
+    ///
+    /// # Errors
+    /// As for [`BareProgram::load`].
+    pub fn tracked(&self, conntrack: Conntrack, next: BorrowedFd<'_>) -> Result<BareProgram> {
+        self.before(Some(next), &conntrack.instructions(self.v6))
+    }
+
+    fn before(&self, next: Option<BorrowedFd<'_>>, first: &[Instruction]) -> Result<BareProgram> {
+        let length = i32::from(self.length);
+        // r4 = what the packet lacks of its length
+        let code = vec![
+            copy(6, 1),
+            insn(0x61, 2, 6, 0, 0),
+            insn(0x61, 4, 6, 4, 0),
+            insn(0x1f, 4, 2, 0, 0),
+            mov(2, length),
+            insn(0x1f, 2, 4, 0, 0),
+            helper(BPF_FUNC_XDP_ADJUST_TAIL),
+            insn(0x61, 7, 6, 0, 0),
+            insn(0x61, 3, 6, 4, 0),
+        ];
+        self.load(Hook::XdpFrags, code, first, next, ABORTED)
+    }
+
+    /// Before the tc program `next`; without one the packet ends there. The packet keeps its length,
+    /// which must be right.
+    ///
+    /// # Errors
+    /// As for [`BareProgram::load`].
+    pub fn tc(&self, next: Option<BorrowedFd<'_>>) -> Result<BareProgram> {
+        // `data` and `data_end` of `struct __sk_buff`.
+        let code = vec![copy(6, 1), insn(0x61, 7, 6, 76, 0), insn(0x61, 3, 6, 80, 0)];
+        self.load(Hook::Tc, code, &[], next, SHOT)
+    }
+
+    /// `code` leaves the context in r6, the packet in r7 and its end in r3.
+    fn load(
+        &self,
+        hook: Hook,
+        mut code: Vec<Instruction>,
+        first: &[Instruction],
+        next: Option<BorrowedFd<'_>>,
+        otherwise: i32,
+    ) -> Result<BareProgram> {
+        let array = next.map(program_array).transpose().context("cannot make a program array")?;
+        let mut body = [&self.stores, first].concat();
+        body.extend(array.iter().flat_map(|array| tail_call(6, array)));
+        code.extend([copy(4, 7), add(4, self.length.into())]);
+        code.push(insn(0x2d, 4, 3, i16::try_from(body.len())?, 0));
+        code.extend(body);
+        code.extend([mov(0, otherwise), EXIT]);
+        let program =
+            load_program(hook, &code).context("cannot load a program that makes a packet again")?;
+        Ok(BareProgram { program, _next: array })
+    }
+}
+
+/// Where the TCP header begins.
+const fn tcp(v6: bool) -> usize {
+    if v6 { 54 } else { 34 }
+}
+
+/// Draws what tells sources apart, in a packet with room for it at r7.
+fn randomise(v6: bool) -> Vec<Instruction> {
+    let store = |register, at: usize| insn(0x6b, 7, register, at as i16, 0);
+    let complement = |register| insn(0xa7, register, 0, 0, -1);
+    let mut code = vec![helper(BPF_FUNC_GET_PRANDOM_U32), store(0, SOURCE), copy(3, 0)];
+    code.push(complement(3));
+    code.extend((!v6).then_some(store(3, IPV4_ID)));
+    code.push(store(3, tcp(v6) + 6));
+    code.extend([insn(0x77, 0, 0, 0, 16), store(0, tcp(v6)), complement(0)]);
+    code.push(store(0, tcp(v6) + 4));
+    code
+}
+
+/// Sets to nothing what will be drawn, and to ones what will be its complement: in a sum of ones'
+/// complement (RFC 1071) both are nothing, now and then. The checksums take over what they were.
+fn leave_room(frame: &mut [u8], v6: bool) {
+    let source = tcp(v6);
+    let sequence = [source + 4, source + 6];
+    if !v6 {
+        take_over(frame, IPV4_CHECKSUM, &[SOURCE, IPV4_ID]);
+    }
+    take_over(frame, source + 16, &[SOURCE, source, sequence[0], sequence[1]]);
+    for at in [SOURCE, source] {
+        frame[at..at + 2].fill(0);
+    }
+    for at in sequence.into_iter().chain((!v6).then_some(IPV4_ID)) {
+        frame[at..at + 2].fill(0xff);
+    }
+}
+
+/// Adds words of the frame to a checksum.
+fn take_over(frame: &mut [u8], checksum: usize, words: &[usize]) {
+    let word = |at: usize| u32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    let sum = words.iter().map(|&at| word(at)).sum::<u32>() + word(checksum);
+    // Ones say the same as zeros, but nobody writes them.
+    let sum = (sum % 0xffff) as u16;
+    frame[checksum..checksum + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Segment, flags, linux_syn_options};
+
+    fn segments() -> [Segment; 2] {
+        [("203.0.113.6:4000", "192.0.2.1:443"), ("[2001:db8::9]:4000", "[2001:db8::1]:443")].map(
+            |(src, dst)| {
+                let mut segment =
+                    Segment::new(src.parse().unwrap(), dst.parse().unwrap(), flags::SYN);
+                (segment.seq, segment.window) = (0x0123_4567, 64_240);
+                segment.options = linux_syn_options(1460, 1);
+                segment
+            },
+        )
+    }
+
+    /// What the program will do to the packet.
+    fn draw(frame: &mut [u8], v6: bool, number: u32) {
+        let [low, high] = [number as u16, (number >> 16) as u16];
+        let mut store = |at: usize, word: u16| {
+            frame[at..at + 2].copy_from_slice(&word.to_le_bytes());
+        };
+        store(SOURCE, low);
+        store(tcp(v6) + 6, !low);
+        store(tcp(v6), high);
+        store(tcp(v6) + 4, !high);
+        if !v6 {
+            store(IPV4_ID, !low);
+        }
+    }
+
+    #[test]
+    fn checksums_are_right_with_any_source_in_the_room() {
+        for mut segment in segments() {
+            let v6 = segment.src.is_ipv6();
+            for seq in 0..2_000 {
+                segment.seq = seq * 0x0101_0101;
+                segment.ip_id = if v6 { 0 } else { seq as u16 };
+                let mut frame = segment.to_frame();
+                leave_room(&mut frame, v6);
+                assert_eq!(Segment::parse(&frame).unwrap().to_frame(), frame, "sequence {seq}");
+                draw(&mut frame, v6, seq.wrapping_mul(0x9e37_79b9));
+                assert_eq!(Segment::parse(&frame).unwrap().to_frame(), frame, "sequence {seq}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_sources_and_what_makes_up_for_them_change() {
+        for segment in segments() {
+            let v6 = segment.src.is_ipv6();
+            let mut frame = segment.to_frame();
+            leave_room(&mut frame, v6);
+            draw(&mut frame, v6, 0xfeed_beef);
+            let mut drawn = Segment::parse(&frame).unwrap();
+            assert_ne!((drawn.src.ip(), drawn.src.port()), (segment.src.ip(), 4000));
+            (drawn.src, drawn.seq, drawn.ip_id) = (segment.src, segment.seq, segment.ip_id);
+            assert_eq!(drawn, segment);
+        }
+    }
+
+    #[test]
+    fn what_is_no_segment_has_no_wrapper() {
+        for segment in segments() {
+            let frame = segment.to_frame();
+            assert!(Wrapper::new(&frame, Sources::Random).is_ok());
+            assert!(Wrapper::new(&frame[..50], Sources::Random).is_err());
+            let mut other = frame.clone();
+            other[12] = 0x81;
+            assert!(Wrapper::new(&other, Sources::One).is_err());
+            let mut udp = frame;
+            udp[if segment.src.is_ipv6() { 20 } else { 23 }] = 17;
+            assert!(Wrapper::new(&udp, Sources::One).is_err());
+        }
+    }
+}
