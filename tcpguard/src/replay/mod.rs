@@ -59,6 +59,20 @@ pub fn replay(
     backend: &mut dyn Backend,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
+    replay_with(file, source, backend, mode, Settings::default())
+}
+
+/// The same with other thresholds.
+///
+/// # Errors
+/// Those of [`replay`], and when the thresholds contradict each other.
+pub fn replay_with(
+    file: &str,
+    source: Box<dyn Read>,
+    backend: &mut dyn Backend,
+    mode: Mode,
+    settings: Settings,
+) -> anyhow::Result<Outcome> {
     let mut reading = Reading {
         capture: Capture::new(source)?,
         packet: Packet::default(),
@@ -70,7 +84,7 @@ pub fn replay(
         began_ns: None,
         end: None,
     };
-    let mut guard = Guard::new(backend, Settings::default(), mode)?;
+    let mut guard = Guard::new(backend, settings, mode)?;
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
         guard.packet(&packet, reading.handshakes.seen())?;
