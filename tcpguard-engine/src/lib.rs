@@ -52,5 +52,7 @@ pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,
 };
-pub use settings::{Limits, Settings, SettingsError};
+pub use settings::{
+    Fault, Limits, Settings, SettingsError, Threshold, Unit, threshold, thresholds,
+};
 pub use time::Timestamp;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use tcpguard::replay::{Direction, Outcome, Seen, Told, replay_beside};
 use tcpguard_common::abi::{Addr, Class};
 use tcpguard_common::model::Model;
-use tcpguard_engine::{IncidentClass, Mode};
+use tcpguard_engine::{IncidentClass, Mode, Settings};
 use tcpguard_sim::Tick;
 
 use crate::baselines::{self, Detector};
@@ -255,7 +255,7 @@ fn judge(path: &Path) -> Result<Judged> {
     let mut backend = Model::default();
     let see = &mut |seen: &Seen| watched.see(seen);
     let Outcome { replay, damage, told } =
-        replay_beside(&name, file, &mut backend, Mode::Observe, see)?;
+        replay_beside(&name, file, &mut backend, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {
         return Err(damage.into());
     }

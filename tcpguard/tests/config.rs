@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard::config::{self, Config, CookieChoice, Detection, ModeSource, Overrides, XdpMode};
-use tcpguard_engine::Mode;
+use tcpguard::config::{self, Config, CookieChoice, ModeSource, Overrides, XdpMode};
+use tcpguard_engine::{Mode, Settings, Threshold, thresholds};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 
@@ -38,7 +38,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.mode, Mode::Observe);
     assert_eq!(config.mode_source, ModeSource::File);
     assert_eq!(config.xdp_mode, XdpMode::Auto);
-    assert_eq!(config.detection, Detection::default());
+    assert_eq!(config.settings, Settings::default());
     assert_eq!(config.ssh_ports, [22]);
     assert!(config.protect_prefixes.is_empty() && config.ignore_ports.is_empty());
     assert!(!config.drop_illegal_flags && !config.drop_strays);
@@ -55,8 +55,15 @@ fn the_shipped_file_changes_nothing() {
 #[test]
 fn the_shipped_file_shows_every_key_with_its_default() {
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
-    let keys = SHIPPED.lines().filter(is_key).count();
-    assert_eq!(keys, 19, "a key was added or removed: adapt the shipped file and this number");
+    let shown: Vec<_> = SHIPPED
+        .lines()
+        .filter(is_key)
+        .map(|line| line[1..].split_once(" = ").expect(line).0.to_owned())
+        .collect();
+    let settings = config::show::settings(&parse("").unwrap());
+    let known: Vec<_> =
+        settings.iter().map(|setting| setting.key.rsplit('.').next().unwrap()).collect();
+    assert_eq!(shown, known);
     let written: Vec<_> =
         SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line }).collect();
     let mut shown = parse(&written.join("\n")).unwrap();
@@ -80,7 +87,14 @@ fn every_key_has_its_meaning() {
         occupancy_off = 0.4
         clear_s = 60
         armed_s = 0
+        [gate]
+        drop_items = 4
+        [lifecycle]
+        rule_ttl_s = 120
+        [scan]
+        ports = 20
         [policy]
+        answer_cost_ns = 1500
         drop_illegal_flags = true
         drop_strays = true
         [cookies]
@@ -100,18 +114,21 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.interfaces, ["eth0", "eth1"], "none twice");
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(config.xdp_mode, XdpMode::Native);
-    assert_eq!(
-        config.detection,
-        Detection {
-            poll: Duration::from_millis(100),
-            fast_min: 1000,
-            fast_ratio: 0.9,
-            occupancy_on: 0.5,
-            occupancy_off: 0.4,
-            clear: Duration::from_secs(60),
-            armed: Duration::ZERO,
-        }
-    );
+    let expected = Settings {
+        poll: Duration::from_millis(100),
+        fast_failures: 1000,
+        fast_share: 0.9,
+        occupancy_on: 0.5,
+        occupancy_off: 0.4,
+        quiet: Duration::from_secs(60),
+        armed: Duration::ZERO,
+        gate_drop: 4,
+        rule_ttl: Duration::from_secs(120),
+        scan_ports: 20,
+        answer_cost: Duration::from_nanos(1500),
+        ..Settings::default()
+    };
+    assert_eq!(config.settings, expected);
     assert!(config.drop_illegal_flags && config.drop_strays);
     assert_eq!(config.cookie_backend, CookieChoice::Kernel);
     assert_eq!((config.answers_per_network, config.answers_total), (1000, 5_000_000));
@@ -155,25 +172,38 @@ const MISTAKES: &[(&str, &[&str])] = &[
         &["2: unknown key detection.pol_ms; did you mean detection.poll_ms?"],
     ),
     ("[listeners]\ncolour = 1", &["2: unknown key listeners.colour; known here: ignore_ports"]),
+    (
+        "[detection]\ndrop_items = 3\n[gate]\ncolour = 1",
+        &[
+            "2: unknown key detection.drop_items; did you mean gate.drop_items?",
+            "4: unknown key gate.colour; every key is explained by: tcpguard config init -",
+        ],
+    ),
     ("[detecton]\npoll_ms = 1", &["1: unknown key detecton; did you mean detection?"]),
     ("detection = 3", &["1: detection is a section; write [detection] on a line of its own"]),
     (
         "[detection]\npoll_ms = 5",
-        &["2: detection.poll_ms: 5 does not fit; write a whole number from 50 to 1000"],
+        &[
+            "2: detection.poll_ms: 5 does not fit; write a whole number of milliseconds from 50 to 1000",
+        ],
     ),
     (
         "[detection]\npoll_ms = -1",
-        &["2: detection.poll_ms: -1 does not fit; write a whole number from 50 to 1000"],
+        &[
+            "2: detection.poll_ms: -1 does not fit; write a whole number of milliseconds from 50 to 1000",
+        ],
     ),
     (
         "[detection]\npoll_ms = 99999999999999999999",
         &[
-            "2: detection.poll_ms: 99999999999999999999 does not fit; write a whole number from 50 to 1000",
+            "2: detection.poll_ms: 99999999999999999999 does not fit; write a whole number of milliseconds from 50 to 1000",
         ],
     ),
     (
         "[detection]\npoll_ms = \"250\"",
-        &["2: detection.poll_ms: \"250\" does not fit; write a whole number from 50 to 1000"],
+        &[
+            "2: detection.poll_ms: \"250\" does not fit; write a whole number of milliseconds from 50 to 1000",
+        ],
     ),
     (
         "[detection]\nfast_ratio = 75",
@@ -193,6 +223,15 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "[detection]\noccupancy_on = 0.1",
         &[
             "2: detection.occupancy_off (0.12) must be below detection.occupancy_on (0.1), or the alarm flaps",
+        ],
+    ),
+    (
+        "[detection]\nslow_limit = 1\n[gate]\nattack_items = 0\ndrop_items = 9\n[scan]\nports = 4",
+        &[
+            "2: detection.slow_limit: 1 does not fit; write a number from 4 to 1000",
+            "4: gate.attack_items: 0 does not fit; write a whole number from 1 to 5",
+            "5: gate.drop_items: 9 does not fit; write a whole number from 1 to 5",
+            "7: scan.ports_likely (8) must be at most scan.ports (4), or the likelihood is never asked",
         ],
     ),
     (
@@ -245,6 +284,125 @@ fn every_mistake_is_named_with_its_line_and_the_way_out() {
     for (text, expected) in MISTAKES {
         assert_eq!(errors(text), *expected, "in the file:\n{text}");
     }
+}
+
+/// Two lines that give `key` of a section the value `text`.
+fn file_with(key: &str, text: &str) -> String {
+    let (section, key) = key.split_once('.').expect(key);
+    format!("[{section}]\n{key} = {text}\n")
+}
+
+/// A value within the range that is not the default.
+fn another(threshold: &Threshold) -> f64 {
+    let default = threshold.get(&Settings::default());
+    let within = |part: f64| {
+        let value = threshold.least + part * (threshold.most - threshold.least);
+        if threshold.unit.is_whole() { value.round() } else { value }
+    };
+    [0.5, 0.25].map(within).into_iter().find(|value| *value != default).expect(threshold.name)
+}
+
+fn written(threshold: &Threshold, value: f64) -> String {
+    if threshold.unit.is_whole() { value.to_string() } else { format!("{value:?}") }
+}
+
+#[test]
+fn every_threshold_is_read_from_its_key_and_shown_under_it() {
+    for threshold in thresholds() {
+        let Some(key) = threshold.key else { continue };
+        let value = another(threshold);
+        let text = written(threshold, value);
+        let mut expected = Settings::default();
+        threshold.set(&mut expected, value);
+        assert_ne!(expected, Settings::default(), "{key}");
+        if !expected.faults().is_empty() {
+            // It needs another one beside it; that it is read shows in what is said about it.
+            let mistakes = errors(&file_with(key, &text));
+            assert!(mistakes.len() == 1 && mistakes[0].contains(key), "{mistakes:?}");
+            continue;
+        }
+        let config = parse(&file_with(key, &text)).unwrap();
+        assert_eq!(config.settings, expected, "{key}");
+        let shown = config::show::settings(&config);
+        let changed: Vec<_> = shown
+            .iter()
+            .filter(|setting| !setting.is_default)
+            .map(|setting| (setting.key, setting.value.to_string()))
+            .collect();
+        assert_eq!(changed, [(key, text)]);
+    }
+}
+
+#[test]
+fn every_threshold_out_of_range_is_named_with_its_line_and_what_it_must_be() {
+    for threshold in thresholds() {
+        let Some(key) = threshold.key else { continue };
+        let step = if threshold.unit.is_whole() { 1.0 } else { 0.001 };
+        let beyond = [threshold.least - step, threshold.most + step];
+        let mut wrong: Vec<_> = beyond.into_iter().map(|value| written(threshold, value)).collect();
+        wrong.push("\"much\"".to_owned());
+        for text in wrong {
+            let must_be = threshold.must_be();
+            assert_eq!(
+                errors(&file_with(key, &text)),
+                [format!("2: {key}: {text} does not fit; write {must_be}")]
+            );
+        }
+    }
+}
+
+/// Compares `text` with the file, which is at `path` from the root of the repository. After a change:
+/// `UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`, and read the difference.
+fn is_the_file(path: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    assert!(found == text, "{} is not up to date: UPDATE_EXPECTED=1", path.display());
+}
+
+#[test]
+fn the_shipped_file_is_the_one_that_config_init_writes() {
+    is_the_file("packaging/tcpguard.toml", &config::show::explained());
+}
+
+#[test]
+fn the_page_of_thresholds_lists_them_all() {
+    is_the_file("docs/thresholds.md", &page_of_thresholds());
+}
+
+fn page_of_thresholds() -> String {
+    let mut page = "\
+# Thresholds
+
+Every number by which the detector judges, what it may be, and where its default comes from. Few hosts
+need others: they are shares of handshakes, counts of polls and ages, not packet rates.
+[detection.md](detection.md) says how they work together. *Weighed against* names the two mistakes
+between which a value lies; the scenarios of `tcpguard-engine/tests` play both sides. The list is
+`tcpguard-engine/src/settings/list`, from which this page is printed
+(`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
+
+Keys are those of `/etc/tcpguard/tcpguard.toml`, where the name of the section stands before the point;
+the field is that of the engine's `Settings`. What stands under *fixed* bounds memory and has no key.
+"
+    .to_owned();
+    let mut section = None;
+    for threshold in thresholds() {
+        let (of, key) = threshold.key.and_then(|key| key.split_once('.')).unwrap_or(("fixed", ""));
+        if section.replace(of) != Some(of) {
+            page += &format!(
+                "\n## {of}\n\n| key | field | default | range | what it decides | where it comes from \
+                 |\n|---|---|---|---|---|---|\n"
+            );
+        }
+        let default = threshold.in_words(threshold.get(&Settings::default()));
+        let range = format!("{} to {}", threshold.least, threshold.in_words(threshold.most));
+        let Threshold { name, doc, source, .. } = threshold;
+        let key = if key.is_empty() { String::new() } else { format!("`{key}`") };
+        page += &format!("| {key} | `{name}` | {default} | {range} | {doc} | {source} |\n");
+    }
+    page
 }
 
 #[test]

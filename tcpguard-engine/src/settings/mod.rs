@@ -1,8 +1,12 @@
 //! Every threshold of detection and policy, with its unit and where it comes from.
 
+mod list;
+mod threshold;
 mod validate;
 
-pub use validate::SettingsError;
+pub use list::{threshold, thresholds};
+pub use threshold::{Threshold, Unit};
+pub use validate::{Fault, SettingsError};
 
 use std::time::Duration;
 
@@ -11,8 +15,9 @@ use tcpguard_common::abi::maps;
 /// The thresholds. [`Settings::default`] holds the documented values; no host needs others to be
 /// protected.
 ///
-/// `docs/detection.md` explains how they work together. Values without another source were chosen on
-/// a simulated listener, so that the crate's scenario tests hold with room to spare.
+/// `docs/detection.md` explains how they work together, `docs/thresholds.md` lists them with their
+/// ranges and with what each was weighed against. That page comes from [`thresholds`], the one list
+/// of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Time between two samples; the unit of "poll" below.

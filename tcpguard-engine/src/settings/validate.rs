@@ -1,168 +1,144 @@
 //! What the thresholds must be to do their work together.
 
-use std::time::Duration;
+use super::{Settings, Threshold, list};
 
-use super::{Limits, Settings};
-
-/// A setting that contradicts itself or another one.
+/// A setting that is out of its range, or contradicts another one.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{name} = {value}: {must}")]
+#[error("{name} = {value}: {fault}")]
 pub struct SettingsError {
     /// The field.
     pub name: &'static str,
-    /// What it was.
+    /// What it was, with its unit.
     pub value: String,
-    /// What it must be.
-    pub must: &'static str,
+    /// What is wrong with that.
+    pub fault: Fault,
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Fault {
+    /// It is out of its range.
+    #[error("must be {must_be}")]
+    Range {
+        /// What it must be, "a share from 0.1 to 1".
+        must_be: String,
+    },
+    /// It does not fit another setting.
+    #[error("must be {relation} {other} ({limit}), or {otherwise}")]
+    Order {
+        /// "below" or "at most".
+        relation: &'static str,
+        /// The other field.
+        other: &'static str,
+        /// What that one is, with its unit.
+        limit: String,
+        /// What would come of it.
+        otherwise: &'static str,
+    },
+}
+
+/// Two settings of one unit of which the first must be the smaller one.
+struct Order {
+    lesser: &'static str,
+    greater: &'static str,
+    may_be_equal: bool,
+    /// What comes of it if it is not.
+    otherwise: &'static str,
+}
+
+const ORDERS: [Order; 6] = [
+    Order {
+        lesser: "occupancy_off",
+        greater: "occupancy_on",
+        may_be_equal: false,
+        otherwise: "the alarm flaps",
+    },
+    Order {
+        lesser: "saturation_off",
+        greater: "saturation_on",
+        may_be_equal: false,
+        otherwise: "the step flaps",
+    },
+    Order {
+        lesser: "gate_attack",
+        greater: "gate_drop",
+        may_be_equal: true,
+        otherwise: "something is dropped that is not an attack",
+    },
+    Order {
+        lesser: "silent_repeated",
+        greater: "retransmit_share",
+        may_be_equal: false,
+        otherwise: "clients that try again pass for silent",
+    },
+    Order {
+        lesser: "scan_ports_likely",
+        greater: "scan_ports",
+        may_be_equal: true,
+        otherwise: "the likelihood is never asked",
+    },
+    Order {
+        lesser: "rule_ttl",
+        greater: "rule_ttl_max",
+        may_be_equal: true,
+        otherwise: "no rule lives as long as it should",
+    },
+];
+
+impl Order {
+    fn holds(&self, lesser: f64, greater: f64) -> bool {
+        lesser < greater || (self.may_be_equal && lesser == greater)
+    }
+
+    const fn relation(&self) -> &'static str {
+        if self.may_be_equal { "at most" } else { "below" }
+    }
 }
 
 impl Settings {
     /// Checks that the thresholds can do their work together.
     ///
     /// # Errors
-    /// The first setting that is out of its range, and what the range is.
+    /// The first of [`Self::faults`].
     pub fn validate(&self) -> Result<(), SettingsError> {
-        let shares = [
-            ("fast_share", self.fast_share),
-            ("occupancy_on", self.occupancy_on),
-            ("occupancy_off", self.occupancy_off),
-            ("crowd_served", self.crowd_served),
-            ("reflection_share", self.reflection_share),
-            ("failure_share", self.failure_share),
-            ("single_source_share", self.single_source_share),
-            ("singleton_share", self.singleton_share),
-            ("fingerprint_share", self.fingerprint_share),
-            ("fingerprint_completion", self.fingerprint_completion),
-            ("ttl_share", self.ttl_share),
-            ("ttl_impossible_share", self.ttl_impossible_share),
-            ("retransmit_share", self.retransmit_share),
-            ("silent_share", self.silent_share),
-            ("silent_repeated", self.silent_repeated),
-            ("scattered_share", self.scattered_share),
-            ("signature_coverage", self.signature_coverage),
-            ("signature_tolerance", self.signature_tolerance),
-            ("returned_share", self.returned_share),
-            ("rest_share", self.rest_share),
-        ];
-        for (name, value) in shares {
-            ensure(name, value, (0.0..=1.0).contains(&value), "must be a share between 0 and 1")?;
-        }
-        let counts = [
-            ("fast_failures", self.fast_failures),
-            ("fast_polls", self.fast_polls.into()),
-            ("occupancy_polls", self.occupancy_polls.into()),
-            ("overload_polls", self.overload_polls.into()),
-            ("crowd_polls", self.crowd_polls.into()),
-            ("scan_ports", self.scan_ports.into()),
-            ("scan_ports_likely", self.scan_ports_likely.into()),
-            ("scan_addresses", self.scan_addresses.into()),
-            ("reflection_polls", self.reflection_polls.into()),
-            ("source_flows", self.source_flows),
-            ("sources_per_incident", self.sources_per_incident as u64),
-            ("network_sources", self.network_sources as u64),
-            ("followed_per_second", self.followed_per_second),
-            ("incidents", self.incidents as u64),
-            ("evidence_flows", self.evidence_flows as u64),
-            ("gate_attack", self.gate_attack.into()),
-            ("rest_flows", self.rest_flows),
-            ("saturation_polls", self.saturation_polls.into()),
-            ("budget_min", self.budget_min.into()),
-            ("ordered_budget", self.ordered_budget.into()),
-        ];
-        for (name, value) in counts {
-            ensure(name, value, value > 0, "must be at least 1")?;
-        }
-        let spans = [
-            ("quiet", self.quiet),
-            ("evidence_window", self.evidence_window),
-            ("returned_window", self.returned_window),
-            ("rule_ttl", self.rule_ttl),
-            ("step_retry", self.step_retry),
-            ("canary", self.canary),
-            ("saturation_hold", self.saturation_hold),
-            ("budget_fill", self.budget_fill),
-        ];
-        for (name, value) in spans {
-            ensure(name, SpanText(value), value >= self.poll * 4, "must be at least four polls")?;
-        }
-        let milliseconds = Duration::from_millis(50)..=Duration::from_secs(1);
-        ensure(
-            "poll",
-            SpanText(self.poll),
-            milliseconds.contains(&self.poll),
-            "must be 50 ms to 1 s",
-        )?;
-        ensure(
-            "occupancy_off",
-            self.occupancy_off,
-            self.occupancy_off < self.occupancy_on,
-            "must be below occupancy_on, or the alarm would flap",
-        )?;
-        ensure(
-            "saturation_off",
-            self.saturation_off,
-            self.saturation_off > 0.0 && self.saturation_off < self.saturation_on,
-            "must be above 0 and below saturation_on, or the step would flap",
-        )?;
-        ensure(
-            "gate_drop",
-            self.gate_drop,
-            (self.gate_attack..=5).contains(&self.gate_drop),
-            "must be gate_attack to 5: nothing is dropped that is not an attack",
-        )?;
-        ensure(
-            "failure_floor",
-            self.failure_floor,
-            self.failure_floor.is_finite() && self.failure_floor > 0.0,
-            "must be above 0 failures per second",
-        )?;
-        let rates = [
-            ("crowd_factor", self.crowd_factor, 1.5),
-            ("crowd_floor", self.crowd_floor, 1.0),
-            ("probe_rate", self.probe_rate, 0.0),
-            ("scan_likelihood", self.scan_likelihood, 16.0),
-            ("reflection_rate", self.reflection_rate, 1.0),
-            ("stray_rate", self.stray_rate, 1.0),
-            ("saturation_on", self.saturation_on, 0.1),
-        ];
-        for (name, value, least) in rates {
-            let holds = value.is_finite() && value >= least;
-            ensure(name, value, holds, "must be a number that everyday traffic does not reach")?;
-        }
-        ensure(
-            "slow_limit",
-            self.slow_limit,
-            self.slow_limit.is_finite() && self.slow_limit >= 4.0,
-            "must be at least 4, or chance alone would alarm every minute",
-        )?;
-        ensure(
-            "rule_ttl_max",
-            SpanText(self.rule_ttl_max),
-            (self.rule_ttl..=Limits::MAX_MANUAL_RULE).contains(&self.rule_ttl_max),
-            "must be between rule_ttl and 24 h: no rule may live for ever",
-        )
+        self.faults().into_iter().next().map_or(Ok(()), Err)
     }
-}
 
-struct SpanText(Duration);
-
-impl std::fmt::Display for SpanText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.0)
+    /// Everything that is wrong: first what is out of its range, in the order of
+    /// [`super::thresholds`], then what contradicts something else although both are in theirs.
+    pub fn faults(&self) -> Vec<SettingsError> {
+        let error = |threshold: &Threshold, fault| SettingsError {
+            name: threshold.name,
+            value: threshold.in_words(threshold.get(self)),
+            fault,
+        };
+        let in_range = |threshold: &Threshold| threshold.allows(threshold.get(self));
+        let out_of_range = list::thresholds()
+            .filter(|threshold| !in_range(threshold))
+            .map(|threshold| error(threshold, Fault::Range { must_be: threshold.must_be() }));
+        let contradictions = ORDERS.iter().filter_map(|order| {
+            let lesser = list::threshold(order.lesser)?;
+            let greater = list::threshold(order.greater)?;
+            let limit = greater.get(self);
+            if !in_range(lesser) || !in_range(greater) || order.holds(lesser.get(self), limit) {
+                return None;
+            }
+            let fault = Fault::Order {
+                relation: order.relation(),
+                other: greater.name,
+                limit: greater.in_words(limit),
+                otherwise: order.otherwise,
+            };
+            Some(error(lesser, fault))
+        });
+        out_of_range.chain(contradictions).collect()
     }
-}
-
-fn ensure(
-    name: &'static str,
-    value: impl std::fmt::Display,
-    holds: bool,
-    must: &'static str,
-) -> Result<(), SettingsError> {
-    if holds { Ok(()) } else { Err(SettingsError { name, value: value.to_string(), must }) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -170,27 +146,90 @@ mod tests {
         assert_eq!(Settings::default().validate(), Ok(()));
     }
 
+    /// Of every threshold: both ends of its range hold, and what lies beyond is refused by its name.
     #[test]
-    fn contradictions_are_named() {
-        let defaults = Settings::default;
-        let cases = [
-            (Settings { fast_share: 1.5, ..defaults() }, "fast_share"),
-            (Settings { fast_share: f64::NAN, ..defaults() }, "fast_share"),
-            (Settings { occupancy_off: 0.25, ..defaults() }, "occupancy_off"),
-            (Settings { gate_drop: 1, ..defaults() }, "gate_drop"),
-            (Settings { poll: Duration::ZERO, ..defaults() }, "poll"),
-            (Settings { quiet: Duration::ZERO, ..defaults() }, "quiet"),
-            (Settings { rule_ttl_max: Duration::from_secs(1), ..defaults() }, "rule_ttl_max"),
-            (Settings { followed_per_second: 0, ..defaults() }, "followed_per_second"),
-            (Settings { failure_floor: 0.0, ..defaults() }, "failure_floor"),
-            (Settings { slow_limit: f64::NAN, ..defaults() }, "slow_limit"),
-            (Settings { crowd_factor: 1.0, ..defaults() }, "crowd_factor"),
-            (Settings { scan_ports: 0, ..defaults() }, "scan_ports"),
-            (Settings { reflection_rate: f64::INFINITY, ..defaults() }, "reflection_rate"),
-            (Settings { sources_per_incident: 0, ..defaults() }, "sources_per_incident"),
-        ];
-        for (settings, name) in cases {
-            assert_eq!(settings.validate().map_err(|error| error.name), Err(name));
+    fn every_range_is_enforced() {
+        let range_faults = |threshold: &Threshold, value| {
+            let mut settings = Settings::default();
+            threshold.set(&mut settings, value);
+            let faults = settings.faults().into_iter();
+            let range = |error: &SettingsError| matches!(error.fault, Fault::Range { .. });
+            faults.filter(range).map(|error| error.name).collect::<Vec<_>>()
+        };
+        for threshold in list::thresholds() {
+            let (name, least, most) = (threshold.name, threshold.least, threshold.most);
+            assert_eq!(range_faults(threshold, least), [""; 0], "{name} = {least}");
+            assert_eq!(range_faults(threshold, most), [""; 0], "{name} = {most}");
+            let step = if threshold.unit.is_whole() { 1.0 } else { 0.001 };
+            if threshold.unit.is_whole() && least == 0.0 {
+                assert_eq!(range_faults(threshold, most + step), [name], "{name}");
+                continue;
+            }
+            for value in [least - step, most + step] {
+                assert_eq!(range_faults(threshold, value), [name], "{name} = {value}");
+            }
+            if !threshold.unit.is_whole() {
+                for value in [f64::NAN, f64::INFINITY] {
+                    assert_eq!(range_faults(threshold, value), [name], "{name} = {value}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn every_order_is_enforced() {
+        for order in ORDERS {
+            let lesser = list::threshold(order.lesser).expect(order.lesser);
+            let greater = list::threshold(order.greater).expect(order.greater);
+            assert_eq!(lesser.unit, greater.unit, "they are compared");
+            // A value that both may have, so that only their order can be wrong.
+            let common = lesser.most.min(greater.most);
+            assert!(lesser.allows(common) && greater.allows(common), "{}", order.lesser);
+            let mut settings = Settings::default();
+            lesser.set(&mut settings, common);
+            greater.set(&mut settings, common);
+            let concerned =
+                settings.faults().into_iter().map(|error| error.name).collect::<Vec<_>>();
+            let expected = if order.may_be_equal { vec![] } else { vec![order.lesser] };
+            assert_eq!(concerned, expected);
+            let smaller = lesser.least.max(greater.least);
+            greater.set(&mut settings, smaller);
+            let faults = settings.faults();
+            assert!(smaller < common && faults.iter().any(|error| error.name == order.lesser));
+        }
+    }
+
+    /// Whatever a configuration may say about the poll, the spans that are counted in polls have
+    /// several of them.
+    #[test]
+    fn the_longest_poll_leaves_every_span_three() {
+        let longest = list::threshold("poll").unwrap().most / 1000.0;
+        for name in [
+            "quiet",
+            "evidence_window",
+            "returned_window",
+            "rule_ttl",
+            "step_retry",
+            "canary",
+            "saturation_hold",
+            "budget_fill",
+        ] {
+            assert!(list::threshold(name).unwrap().least >= 3.0 * longest, "{name}");
+        }
+        let slowest = Settings { poll: Duration::from_secs(1), ..Settings::default() };
+        assert_eq!(slowest.validate(), Ok(()));
+    }
+
+    #[test]
+    fn errors_say_what_it_must_be() {
+        let text = |settings: Settings| settings.validate().unwrap_err().to_string();
+        assert_eq!(
+            text(Settings { poll: Duration::ZERO, ..Settings::default() }),
+            "poll = 0 ms: must be a whole number of milliseconds from 50 to 1000"
+        );
+        assert_eq!(
+            text(Settings { occupancy_off: 0.25, ..Settings::default() }),
+            "occupancy_off = 0.25: must be below occupancy_on (0.25), or the alarm flaps"
+        );
     }
 }

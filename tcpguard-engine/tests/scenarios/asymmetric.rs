@@ -103,7 +103,7 @@ fn clients_far_away_and_lossy_are_quiet_where_answers_are_unseen() {
 
 #[test]
 fn a_listener_behind_a_firewall_is_not_taken_for_one_whose_answers_are_unseen() {
-    let dead = Outage { from: 0.0, until: 200.0, share: 1.0 };
+    let dead = Outage::of(0.0..200.0, 1.0);
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { dead: true, ..Server::default() })
         .clients(Clients { outage: Some(dead), ..Clients::steady(100.0) });
@@ -115,7 +115,7 @@ fn a_listener_behind_a_firewall_is_not_taken_for_one_whose_answers_are_unseen() 
 #[test]
 fn what_the_full_queue_of_one_listener_drops_is_not_held_against_another() {
     // Clients retry at a port behind a firewall while the next port is flooded.
-    let dead = Outage { from: 0.0, until: 200.0, share: 1.0 };
+    let dead = Outage::of(0.0..200.0, 1.0);
     let mut lab = Lab::new(Mode::Observe)
         .listener(Server { cookies: false, ..Server::default() })
         .listener(Server { dead: true, ..Server::default() })

@@ -101,7 +101,7 @@ fn why_nothing_is_done_is_said() {
     assert_eq!(record.rules, []);
     assert_eq!(record.no_step.as_deref(), Some("the guard only observes"), "{record:?}");
 
-    let outage = Some(Outage { from: 20.0, until: 30.0, share: 1.0 });
+    let outage = Some(Outage::of(20.0..30.0, 1.0));
     let mut lab = self::lab().clients(Clients { outage, ..Clients::steady(300.0) });
     lab.run_until(29.0);
     let record = lab.incident().record;
@@ -124,7 +124,7 @@ fn a_verdict_that_is_doubted_says_by_how_much() {
     let mut lab = lab().flood(Flood::random(5000.0, 20.1..30.1));
     lab.run_until(25.0);
     assert_eq!(lab.incident().record.doubt, None, "the last look agreed");
-    let outage = Some(Outage { from: 25.0, until: 60.0, share: 1.0 });
+    let outage = Some(Outage::of(25.0..60.0, 1.0));
     let mut lab = self::lab().flood(Flood::random(300.0, 20.1..25.1)).clients(Clients {
         from: 24.9,
         outage,

@@ -62,7 +62,7 @@ impl Guard {
         ]);
         Facts {
             clock,
-            interval: self.config.detection.poll,
+            interval: self.config.settings.poll,
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tcpguard_common::abi::{Class, Config as KernelConfig, PacketCounters};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{
-    Command, Engine, HostCounters, ListenerId, ListenerSample, Mode, Sample, Settings, Severity,
-    Step, TcpExt, Timestamp,
+    Command, Engine, HostCounters, ListenerId, ListenerSample, Mode, Sample, Severity, Step,
+    TcpExt, Timestamp,
 };
 
 use super::client_filter::ClientFilter;
@@ -530,20 +530,6 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
     let of_cpu = config.answers_total / cpus;
     // A tenth of a second's worth at once.
     kernel.answers_per_cpu = per_second_of(of_cpu, of_cpu / 10);
-}
-
-pub(super) fn settings(config: &Config) -> Settings {
-    let detection = &config.detection;
-    Settings {
-        poll: detection.poll,
-        fast_failures: detection.fast_min,
-        fast_share: detection.fast_ratio,
-        occupancy_on: detection.occupancy_on,
-        occupancy_off: detection.occupancy_off,
-        quiet: detection.clear,
-        armed: detection.armed,
-        ..Settings::default()
-    }
 }
 
 fn mode_name(mode: Mode) -> &'static str {

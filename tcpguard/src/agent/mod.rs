@@ -50,7 +50,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     raise_priority();
     // The sockets first: they tell whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
-    let poll = config.detection.poll;
+    let poll = config.settings.poll;
     let mut notifier = Notifier::from_environment(poll);
     // Before anything is attached: what fails from there on would leave the filter on.
     let links = LinkWatch::open()?;

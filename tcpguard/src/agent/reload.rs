@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use tcpguard_engine::{Severity, Timestamp};
+use tcpguard_engine::{Severity, Timestamp, thresholds};
 
-use super::guard::{Guard, settings};
-use crate::config::{self, Config, ConfigError, DEFAULT_PATH, Detection, Overrides};
+use super::guard::Guard;
+use crate::config::{self, Config, ConfigError, DEFAULT_PATH, Overrides};
 use crate::control::{Peer, RefusalKind, Response};
 use crate::host::boot_time;
 use crate::observe::Alert;
@@ -127,7 +127,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         xdp_mode,
         mode,
         mode_source: _,
-        detection,
+        mut settings,
         drop_illegal_flags,
         drop_strays,
         cookie_backend,
@@ -149,9 +149,14 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.wait("interfaces.names", &running.interfaces, &interfaces);
     changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
     // The detector's windows are counted in polls.
-    changes.wait("detection.poll_ms", &running.detection.poll, &detection.poll);
-    let detection = Detection { poll: running.detection.poll, ..detection };
-    changes.apply("detection", &mut merged.detection, detection);
+    changes.wait("detection.poll_ms", &running.settings.poll, &settings.poll);
+    settings.poll = running.settings.poll;
+    for threshold in thresholds() {
+        if threshold.get(&running.settings) != threshold.get(&settings) {
+            changes.applied.extend(threshold.key);
+        }
+    }
+    merged.settings = settings;
     let drop_illegal = &mut merged.drop_illegal_flags;
     changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
     changes.apply("policy.drop_strays", &mut merged.drop_strays, drop_strays);
@@ -182,8 +187,8 @@ impl Guard {
 
     fn take_over(&mut self, new: Config) -> Response {
         let (merged, changes) = merge(&self.config, new);
-        if let Err(error) = self.engine.set_settings(settings(&merged)) {
-            let text = format!("[detection] contradicts itself: {error}");
+        if let Err(error) = self.engine.set_settings(merged.settings.clone()) {
+            let text = format!("the thresholds contradict each other: {error}");
             return self.refuse(text.clone(), text);
         }
         self.config = merged;
@@ -252,6 +257,8 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::Settings;
+
     use super::*;
 
     fn parsed(text: &str) -> Config {
@@ -265,6 +272,7 @@ mod tests {
             "mode = \"enforce\"\n\
              [interfaces]\nnames = [\"eth9\"]\nxdp_mode = \"generic\"\n\
              [detection]\npoll_ms = 100\nfast_min = 128\n\
+             [gate]\ndrop_items = 4\n\
              [policy]\ndrop_illegal_flags = true\ndrop_strays = true\n\
              [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
@@ -275,7 +283,8 @@ mod tests {
         assert_eq!(
             changes.applied,
             [
-                "detection",
+                "detection.fast_min",
+                "gate.drop_items",
                 "policy.drop_illegal_flags",
                 "policy.drop_strays",
                 "cookies.answers_per_network",
@@ -300,7 +309,7 @@ mod tests {
             interfaces: running.interfaces.clone(),
             xdp_mode: running.xdp_mode,
             group: running.group.clone(),
-            detection: Detection { poll: running.detection.poll, ..new.detection },
+            settings: Settings { poll: running.settings.poll, ..new.settings },
             ..new
         };
         assert_eq!(merged, expected);

@@ -15,7 +15,7 @@ use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use super::client_filter::ClientFilter;
 use super::cookie_keys::CookieKeeper;
 use super::executor::{Executor, kernel_mode};
-use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock, settings};
+use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
@@ -97,7 +97,7 @@ impl Guard {
         let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         executor.protect(nets)?;
-        let mut engine = Engine::new(settings(&config), mode)?;
+        let mut engine = Engine::new(config.settings.clone(), mode)?;
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         let listeners = &executor.listeners;
         let all = reconcile(

@@ -390,6 +390,9 @@ pub struct ReplayArgs {
     /// Where the decision about each packet runs
     #[arg(long, value_enum, default_value_t)]
     pub backend: ReplayBackend,
+    /// Configuration file whose thresholds to judge by, in place of the defaults
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 const REPLAY_EXIT_CODES: &str = "\

@@ -51,17 +51,17 @@ pub(super) fn show(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
 
 /// Writes the file that explains every setting.
 pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
-    const EXPLAINED: &str = include_str!("../../../packaging/tcpguard.toml");
     let path = file.unwrap_or(Path::new(config::DEFAULT_PATH));
     if path == Path::new("-") {
-        return Ok(session.print(EXPLAINED)?);
+        return Ok(session.print(&config::show::explained())?);
     }
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(|error| refused(directory, &error))?;
     }
     // Never over a file that is there.
-    let written = std::fs::File::create_new(path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, EXPLAINED.as_bytes()));
+    let written = std::fs::File::create_new(path).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, config::show::explained().as_bytes())
+    });
     match written {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -5,15 +5,18 @@ use std::io::Read;
 use std::path::Path;
 
 use tcpguard_common::model::Model;
+use tcpguard_engine::Settings;
 
 use super::args::{ReplayArgs, ReplayBackend};
-use super::exit::Exit;
+use super::exit::{CliError, Exit};
 use super::session::Session;
+use crate::config::{self, Overrides};
 use crate::render;
 use crate::replay::capture::CaptureError;
-use crate::replay::{Backend, Kernel, replay};
+use crate::replay::{Backend, Kernel, replay_with};
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    let settings = settings(args.config.as_deref())?;
     let mut backend: Box<dyn Backend> = match args.backend {
         ReplayBackend::Host => Box::<Model>::default(),
         ReplayBackend::Kernel => Box::new(Kernel::load()?),
@@ -21,7 +24,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     let file = args.file.display().to_string();
     let source =
         open(&args.file).map_err(|source| CaptureError::Open { file: file.clone(), source })?;
-    let outcome = replay(&file, source, backend.as_mut(), args.mode)?;
+    let outcome = replay_with(&file, source, backend.as_mut(), args.mode, settings)?;
     if session.json {
         for note in &outcome.replay.notes {
             session.say(note);
@@ -34,6 +37,15 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         return Err(damage.into());
     }
     Ok(if outcome.replay.incidents.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// The thresholds that `file` has; the defaults where none is named, so that a capture has the same
+/// verdict on every host. Its mistakes are no verdict: 1 would say that there are incidents.
+fn settings(file: Option<&Path>) -> Result<Settings, CliError> {
+    let Some(file) = file else { return Ok(Settings::default()) };
+    config::load(Some(file), Overrides::default())
+        .map(|config| config.settings)
+        .map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// The file, or standard input for `-`.

@@ -1,13 +1,19 @@
 //! The configuration file as it was written: what is absent is `None`.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Mode, thresholds};
 use toml::de::DeTable;
 
 pub use super::reader::Written;
 use super::reader::{Section, line_of};
+pub use super::value::Amount;
 use super::value::{self, COOKIE_BACKENDS, MODES, XDP_MODES};
 use super::{CookieChoice, Problem, XdpMode};
+
+/// The sections in which there are thresholds.
+const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];
 
 /// Every key of the file. Their meaning and defaults: `packaging/tcpguard.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,8 +24,8 @@ pub struct File {
     pub interfaces: Option<Written<Vec<String>>>,
     /// `interfaces.xdp_mode`
     pub xdp_mode: Option<Written<XdpMode>>,
-    /// `[detection]`
-    pub detection: DetectionFile,
+    /// Thresholds by their field of [`tcpguard_engine::Settings`].
+    pub thresholds: BTreeMap<&'static str, Written<Amount>>,
     /// `policy.drop_illegal_flags`
     pub drop_illegal_flags: Option<Written<bool>>,
     /// `policy.drop_strays`
@@ -38,25 +44,6 @@ pub struct File {
     pub ignore_ports: Option<Written<Vec<u16>>>,
     /// `control.group`
     pub group: Option<Written<String>>,
-}
-
-/// The keys of `[detection]`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DetectionFile {
-    /// `poll_ms`
-    pub poll_ms: Option<Written<u64>>,
-    /// `fast_min`
-    pub fast_min: Option<Written<u64>>,
-    /// `fast_ratio`
-    pub fast_ratio: Option<Written<f64>>,
-    /// `occupancy_on`
-    pub occupancy_on: Option<Written<f64>>,
-    /// `occupancy_off`
-    pub occupancy_off: Option<Written<f64>>,
-    /// `clear_s`
-    pub clear_s: Option<Written<u64>>,
-    /// `armed_s`
-    pub armed_s: Option<Written<u64>>,
 }
 
 /// Reads a file; the problems are empty when it is valid.
@@ -88,24 +75,25 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
     let xdp_mode = interfaces.value("xdp_mode", problems, |value| value::choice(value, &XDP_MODES));
     interfaces.finish(problems);
 
-    let mut section = root.section("detection", problems);
-    let detection = DetectionFile {
-        poll_ms: section.value("poll_ms", problems, |value| value::integer(value, 50, 1_000)),
-        fast_min: section.value("fast_min", problems, |value| value::integer(value, 8, 1_000_000)),
-        fast_ratio: section.value("fast_ratio", problems, |value| value::share(value, 0.1, 1.0)),
-        occupancy_on: section
-            .value("occupancy_on", problems, |value| value::share(value, 0.01, 1.0)),
-        occupancy_off: section
-            .value("occupancy_off", problems, |value| value::share(value, 0.0, 1.0)),
-        clear_s: section.value("clear_s", problems, |value| value::integer(value, 5, 3_600)),
-        armed_s: section.value("armed_s", problems, |value| value::integer(value, 0, 86_400)),
-    };
-    section.finish(problems);
-
-    let mut policy = root.section("policy", problems);
-    let drop_illegal_flags = policy.value("drop_illegal_flags", problems, value::boolean);
-    let drop_strays = policy.value("drop_strays", problems, value::boolean);
-    policy.finish(problems);
+    let mut written = BTreeMap::new();
+    let (mut drop_illegal_flags, mut drop_strays) = (None, None);
+    for name in THRESHOLD_SECTIONS {
+        let mut section = root.section(name, problems);
+        if name == "policy" {
+            drop_illegal_flags = section.value("drop_illegal_flags", problems, value::boolean);
+            drop_strays = section.value("drop_strays", problems, value::boolean);
+        }
+        for threshold in thresholds() {
+            let Some((of, key)) = threshold.key.and_then(|key| key.split_once('.')) else {
+                continue;
+            };
+            if of == name {
+                let amount = section.value(key, problems, |value| value::amount(value, threshold));
+                written.extend(amount.map(|amount| (threshold.name, amount)));
+            }
+        }
+        section.finish(problems);
+    }
 
     let mut cookies = root.section("cookies", problems);
     let cookie_backend =
@@ -134,7 +122,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
         mode,
         interfaces: names,
         xdp_mode,
-        detection,
+        thresholds: written,
         drop_illegal_flags,
         drop_strays,
         cookie_backend,

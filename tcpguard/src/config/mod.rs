@@ -2,8 +2,13 @@
 //!
 //! [`mod@file`] is what was written, [`resolved`] is what it means together with the defaults and the
 //! command line. Every mistake in a file is reported at once, each with its line.
+//!
+//! Thresholds are listed once, in the engine ([`tcpguard_engine::thresholds`]), which also judges them.
+//! Their keys, what `tcpguard config show` prints and the file of `tcpguard config init` come from
+//! there.
 
 pub mod file;
+mod keys;
 mod prefix;
 mod problem;
 mod reader;
@@ -13,7 +18,7 @@ mod value;
 
 pub use prefix::parse_prefix;
 pub use problem::{ConfigError, Problem};
-pub use resolved::{Config, CookieChoice, Detection, ModeSource, Overrides, XdpMode};
+pub use resolved::{Config, CookieChoice, ModeSource, Overrides, XdpMode};
 pub(crate) use value::XDP_MODES;
 pub use value::{MODES, mode_name};
 

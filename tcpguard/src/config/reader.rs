@@ -4,6 +4,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
+use super::keys::{self, Key};
 
 /// A value together with the line on which it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,17 +110,33 @@ impl<'a> Section<'a> {
             if self.known.contains(&name) {
                 continue;
             }
-            let advice = match nearest(name, &self.known) {
-                Some(near) => format!("did you mean {}{near}?", self.prefix),
-                None => format!("known here: {}", self.known.join(", ")),
-            };
+            let advice = self.advice(name);
             problems.push(Problem {
                 line: line_of(self.text, key.span().start),
                 text: format!("unknown key {}{name}; {advice}", self.prefix),
             });
         }
     }
+
+    /// What to write in place of an unknown key: the same one in its own section, or one of this section
+    /// that looks like it.
+    fn advice(&self, name: &str) -> String {
+        let mut all = keys::keys().filter_map(Key::name);
+        if let Some(elsewhere) = all.find(|key| key.rsplit('.').next() == Some(name)) {
+            return format!("did you mean {elsewhere}?");
+        }
+        if let Some(near) = nearest(name, &self.known) {
+            return format!("did you mean {}{near}?", self.prefix);
+        }
+        if self.known.len() > LISTED {
+            return "every key is explained by: tcpguard config init -".to_owned();
+        }
+        format!("known here: {}", self.known.join(", "))
+    }
 }
+
+/// More keys than this are not listed where none of them is meant.
+const LISTED: usize = 8;
 
 /// The known key that `name` is most likely a misspelling of: at most a third of it differs.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {

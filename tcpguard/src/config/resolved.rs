@@ -1,14 +1,14 @@
 //! The configuration as it holds: file, defaults and command line put together.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Fault, Mode, Settings, SettingsError, threshold};
 
-use super::file::{DetectionFile, File, Written};
-use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem};
+use super::file::{Amount, File, Written};
+use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, value};
 
 /// Everything that `tcpguard run` needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Config {
     /// Where `mode` comes from: one set by `tcpguard mode` before gives way only to the command line.
     pub mode_source: ModeSource,
     /// Thresholds of the detector.
-    pub detection: Detection,
+    pub settings: Settings,
     /// Drop segments with flag combinations that no TCP sends, in enforce mode.
     pub drop_illegal_flags: bool,
     /// Drop segments that belong to no connection, in enforce mode and while they are looked for.
@@ -89,39 +89,6 @@ pub enum ModeSource {
     File,
 }
 
-/// Thresholds of the detector. The defaults need no tuning: they are shares, not packet rates.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Detection {
-    /// Time between two polls of the counters.
-    pub poll: Duration,
-    /// Handshakes that must have been answered in a window before the fast path may judge.
-    pub fast_min: u64,
-    /// Share of them that must be uncompleted, 0 to 1.
-    pub fast_ratio: f64,
-    /// Half-open share of the backlog at which the occupancy alarm is raised, 0 to 1.
-    pub occupancy_on: f64,
-    /// Half-open share below which it is taken back, below `occupancy_on`.
-    pub occupancy_off: f64,
-    /// How long everything must be quiet before an incident is over.
-    pub clear: Duration,
-    /// How long after an incident its return is recognised at once.
-    pub armed: Duration,
-}
-
-impl Default for Detection {
-    fn default() -> Self {
-        Self {
-            poll: Duration::from_millis(250),
-            fast_min: 64,
-            fast_ratio: 0.75,
-            occupancy_on: 0.25,
-            occupancy_off: 0.12,
-            clear: Duration::from_secs(30),
-            armed: Duration::from_secs(600),
-        }
-    }
-}
-
 /// What the command line of `tcpguard run` says in place of the file and the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
@@ -151,7 +118,7 @@ pub fn resolve(
     path: Option<PathBuf>,
     overrides: Overrides,
 ) -> Result<Config, Vec<Problem>> {
-    let detection = detection(&file.detection)?;
+    let settings = settings(&file.thresholds)?;
     let or_file = |line: Vec<String>, file| {
         if line.is_empty() { value_or(file, line) } else { line }
     };
@@ -168,7 +135,7 @@ pub fn resolve(
             Some(_) => ModeSource::CommandLine,
             None => ModeSource::File,
         },
-        detection,
+        settings,
         drop_illegal_flags: value_or(file.drop_illegal_flags, false),
         drop_strays: value_or(file.drop_strays, false),
         cookie_backend: value_or(file.cookie_backend, CookieChoice::Auto),
@@ -189,29 +156,34 @@ fn value_or<T>(written: Option<Written<T>>, default: T) -> T {
     written.map_or(default, |written| written.value)
 }
 
-fn detection(file: &DetectionFile) -> Result<Detection, Vec<Problem>> {
-    let default = Detection::default();
-    let detection = Detection {
-        poll: file.poll_ms.as_ref().map_or(default.poll, |ms| Duration::from_millis(ms.value)),
-        fast_min: file.fast_min.as_ref().map_or(default.fast_min, |min| min.value),
-        fast_ratio: file.fast_ratio.as_ref().map_or(default.fast_ratio, |share| share.value),
-        occupancy_on: file.occupancy_on.as_ref().map_or(default.occupancy_on, |share| share.value),
-        occupancy_off: file
-            .occupancy_off
-            .as_ref()
-            .map_or(default.occupancy_off, |share| share.value),
-        clear: file.clear_s.as_ref().map_or(default.clear, |s| Duration::from_secs(s.value)),
-        armed: file.armed_s.as_ref().map_or(default.armed, |s| Duration::from_secs(s.value)),
-    };
-    if detection.occupancy_off < detection.occupancy_on {
-        return Ok(detection);
+/// The thresholds, which the engine judges; what it finds fault with is told by line and key.
+fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Settings, Vec<Problem>> {
+    let mut settings = Settings::default();
+    for (name, written) in written {
+        if let Some(threshold) = threshold(name) {
+            threshold.set(&mut settings, written.value.number);
+        }
     }
-    let written = file.occupancy_off.as_ref().or(file.occupancy_on.as_ref());
-    Err(vec![Problem {
-        line: written.map_or(1, |written| written.line),
-        text: format!(
-            "detection.occupancy_off ({}) must be below detection.occupancy_on ({}), or the alarm flaps",
-            detection.occupancy_off, detection.occupancy_on
-        ),
-    }])
+    let problems: Vec<_> = settings.faults().iter().map(|error| problem(error, written)).collect();
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn problem(error: &SettingsError, written: &BTreeMap<&'static str, Written<Amount>>) -> Problem {
+    let key = |name| threshold(name).and_then(|threshold| threshold.key).unwrap_or(name);
+    let own = written.get(error.name);
+    let (place, text) = match &error.fault {
+        Fault::Range { must_be } => {
+            let text = own.map_or(&error.value, |own| &own.value.text);
+            (own, format!("{}: {}", key(error.name), value::does_not_fit(text, must_be)))
+        }
+        Fault::Order { relation, other, limit, otherwise } => {
+            let (lesser, greater) = (key(error.name), key(other));
+            let text = format!(
+                "{lesser} ({}) must be {relation} {greater} ({limit}), or {otherwise}",
+                error.value
+            );
+            (own.or(written.get(other)), text)
+        }
+    };
+    Problem { line: place.map_or(1, |written| written.line), text }
 }

@@ -1,9 +1,19 @@
-//! Every setting with the value that holds.
+//! Every setting: with the value that holds, or explained.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::value::{COOKIE_BACKENDS, MODES, XDP_MODES};
+use super::keys::{self, SECTIONS};
 use super::{Config, Overrides, file, resolved};
+
+/// Explanations are broken before this column.
+const WIDTH: usize = 100;
+
+const HEADER: &str = "\
+# tcpguard configuration. Every key is optional; each line that starts with \"#\" and a key shows
+# the default. Check a change before applying it:
+#
+#     tcpguard config check /etc/tcpguard/tcpguard.toml
+";
 
 /// One setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,45 +28,63 @@ pub struct Setting {
 
 /// Every setting of `config`, in the order of the file.
 pub fn settings(config: &Config) -> Vec<Setting> {
-    let defaults = resolved::resolve(file::File::default(), None, Overrides::default())
-        .expect("an empty file is valid");
-    let pairs = values(config).into_iter().zip(values(&defaults));
-    pairs
-        .map(|((key, value), (_, default))| {
-            let is_default = value == default;
-            Setting { key, value, is_default }
+    let defaults = defaults();
+    keys::keys()
+        .filter_map(|key| {
+            let value = key.value(config);
+            let is_default = value == key.value(&defaults);
+            Some(Setting { key: key.name()?, value, is_default })
         })
         .collect()
 }
 
-fn values(config: &Config) -> Vec<(&'static str, Value)> {
-    let detection = &config.detection;
-    let prefixes: Vec<String> = config.protect_prefixes.iter().map(ToString::to_string).collect();
-    vec![
-        ("mode", named(&MODES, config.mode)),
-        ("interfaces.names", json!(config.interfaces)),
-        ("interfaces.xdp_mode", named(&XDP_MODES, config.xdp_mode)),
-        ("detection.poll_ms", json!(detection.poll.as_millis() as u64)),
-        ("detection.fast_min", json!(detection.fast_min)),
-        ("detection.fast_ratio", json!(detection.fast_ratio)),
-        ("detection.occupancy_on", json!(detection.occupancy_on)),
-        ("detection.occupancy_off", json!(detection.occupancy_off)),
-        ("detection.clear_s", json!(detection.clear.as_secs())),
-        ("detection.armed_s", json!(detection.armed.as_secs())),
-        ("policy.drop_illegal_flags", json!(config.drop_illegal_flags)),
-        ("policy.drop_strays", json!(config.drop_strays)),
-        ("cookies.backend", named(&COOKIE_BACKENDS, config.cookie_backend)),
-        ("cookies.answers_per_network", json!(config.answers_per_network)),
-        ("cookies.answers_total", json!(config.answers_total)),
-        ("protect.prefixes", json!(prefixes)),
-        ("protect.ssh_ports", json!(config.ssh_ports)),
-        ("listeners.ignore_ports", json!(config.ignore_ports)),
-        ("control.group", json!(config.group)),
-    ]
+/// A file that explains every setting and changes none: what `tcpguard config init` writes, and
+/// `packaging/tcpguard.toml`.
+pub fn explained() -> String {
+    let defaults = defaults();
+    let mut text = HEADER.to_owned();
+    for (section, intro) in SECTIONS {
+        text.push('\n');
+        text.push_str(&comment(intro));
+        if !section.is_empty() {
+            text.push_str(&format!("[{section}]\n"));
+        }
+        let entries: Vec<String> = keys::keys_of(section)
+            .filter_map(|key| {
+                let name = key.name()?.rsplit('.').next()?;
+                let example = key.example(&key.value(&defaults));
+                Some(format!("{}#{name} = {example}\n", comment(&key.doc())))
+            })
+            .collect();
+        text.push_str(&entries.join("\n"));
+    }
+    text
 }
 
-fn named<T: PartialEq>(names: &[(&str, T)], value: T) -> Value {
-    json!(names.iter().find(|(_, named)| *named == value).map(|(name, _)| *name))
+fn defaults() -> Config {
+    resolved::resolve(file::File::default(), None, Overrides::default())
+        .expect("an empty file is valid")
+}
+
+/// `text` as comment lines, broken between words; its own line breaks and indents stay.
+fn comment(text: &str) -> String {
+    let mut comment = String::new();
+    for paragraph in text.lines() {
+        let mut column = 1;
+        comment.push('#');
+        for word in paragraph.split(' ') {
+            let length = 1 + word.chars().count();
+            if column + length > WIDTH {
+                comment.push_str("\n#");
+                column = 1;
+            }
+            comment.push(' ');
+            comment.push_str(word);
+            column += length;
+        }
+        comment.push('\n');
+    }
+    comment
 }
 
 #[cfg(test)]
@@ -64,35 +92,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    /// The file that is shipped explains every setting, and no other, with its default.
-    #[test]
-    fn the_shipped_file_shows_every_setting_and_its_default() {
-        let shipped = include_str!("../../../packaging/tcpguard.toml");
-        // Lines such as `#key = value` are settings; explanations have a blank after the sign.
-        let active: String = shipped
-            .lines()
-            .map(|line| match line.strip_prefix('#') {
-                Some(setting) if setting.starts_with(|first: char| first.is_ascii_lowercase()) => {
-                    setting
-                }
-                _ => line,
-            })
-            .filter(|line| *line != "group = \"adm\"")
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let config = crate::config::parse(Path::new("shipped"), &active, Overrides::default());
-        let config = config.unwrap();
-        for setting in settings(&config) {
-            assert!(setting.is_default, "{setting:?}");
-            let key = setting.key.rsplit('.').next().unwrap();
-            assert!(shipped.contains(&format!("\n#{key} = ")), "{key} is not explained");
-        }
-        let explained =
-            shipped.lines().filter(|line| line.starts_with('#') && line.contains(" = "));
-        let explained = explained.filter(|line| !line.starts_with("# ")).count();
-        assert_eq!(explained, settings(&config).len());
-    }
 
     #[test]
     fn what_a_file_says_is_told_from_a_default() {
@@ -105,5 +104,16 @@ mod tests {
             .map(|setting| format!("{} = {}", setting.key, setting.value))
             .collect();
         assert_eq!(changed, ["mode = \"enforce\"", "interfaces.names = [\"eth0\"]"]);
+    }
+
+    #[test]
+    fn explanations_are_broken_between_words() {
+        let long = "nine chars".repeat(12);
+        let text = comment(&format!("  indented stays\n{long}"));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "#   indented stays");
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.len() <= WIDTH), "{text}");
+        let words: Vec<_> = lines[1..].iter().map(|line| &line[2..]).collect();
+        assert_eq!(words.join(" "), long);
     }
 }

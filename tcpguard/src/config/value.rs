@@ -1,10 +1,19 @@
 //! Readers of single values. Each error says what was found and what to write.
 
 use ipnet::IpNet;
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Mode, Threshold};
 use toml::de::DeValue;
 
 use super::{CookieChoice, XdpMode};
+
+/// A threshold as it was written, in its unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Amount {
+    /// Its value.
+    pub number: f64,
+    /// The same as it stands in the file.
+    pub text: String,
+}
 
 /// The modes by name.
 pub const MODES: [(&str, Mode); 3] =
@@ -50,19 +59,27 @@ pub(super) fn integer(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64,
         .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| {
-            format!("{} does not fit; write a whole number from {least} to {most}", found(value))
+            does_not_fit(&found(value), &format!("a whole number from {least} to {most}"))
         })
 }
 
-pub(super) fn share(value: &DeValue<'_>, least: f64, most: f64) -> Result<f64, String> {
+/// A threshold, whatever its size: whether that is in range is for the engine to say.
+pub(super) fn amount(value: &DeValue<'_>, threshold: &Threshold) -> Result<Amount, String> {
     let number = match value {
-        DeValue::Float(number) => number.as_str().parse().ok(),
-        DeValue::Integer(number) => number.as_str().parse().ok(),
+        DeValue::Integer(number) => {
+            u64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64)
+        }
+        DeValue::Float(number) if !threshold.unit.is_whole() => number.as_str().parse().ok(),
         _ => None,
     };
-    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-        format!("{} does not fit; write a share from {least} to {most}", found(value))
-    })
+    match number {
+        Some(number) => Ok(Amount { number, text: found(value) }),
+        None => Err(does_not_fit(&found(value), &threshold.must_be())),
+    }
+}
+
+pub(super) fn does_not_fit(text: &str, must_be: &str) -> String {
+    format!("{text} does not fit; write {must_be}")
 }
 
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {

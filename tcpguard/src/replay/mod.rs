@@ -77,18 +77,33 @@ pub fn replay(
     backend: &mut dyn Backend,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
-    replay_beside(file, source, backend, mode, &mut |_| {})
+    replay_with(file, source, backend, mode, Settings::default())
+}
+
+/// The same with other thresholds.
+///
+/// # Errors
+/// Those of [`replay`], and when the thresholds contradict each other.
+pub fn replay_with(
+    file: &str,
+    source: Box<dyn Read>,
+    backend: &mut dyn Backend,
+    mode: Mode,
+    settings: Settings,
+) -> anyhow::Result<Outcome> {
+    replay_beside(file, source, backend, mode, settings, &mut |_| {})
 }
 
 /// The same, with every TCP segment shown to `beside` too: for another detector over the same reading.
 ///
 /// # Errors
-/// When it is no capture at all, or the backend refuses.
+/// Those of [`replay_with`].
 pub fn replay_beside(
     file: &str,
     source: Box<dyn Read>,
     backend: &mut dyn Backend,
     mode: Mode,
+    settings: Settings,
     beside: &mut dyn FnMut(&Seen),
 ) -> anyhow::Result<Outcome> {
     let mut reading = Reading {
@@ -102,7 +117,7 @@ pub fn replay_beside(
         began_ns: None,
         end: None,
     };
-    let mut guard = Guard::new(backend, Settings::default(), mode)?;
+    let mut guard = Guard::new(backend, settings, mode)?;
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
         let Waiting { at, class, direction, flow, .. } = packet;

@@ -172,3 +172,25 @@ fn a_file_is_read_by_its_name_and_a_missing_one_is_named() {
 fn a_mode_that_replays_nothing_is_a_usage_error() {
     assert_eq!(tcpguard(&["-", "--mode", "off"], &calm()).status.code(), Some(2));
 }
+
+#[test]
+fn a_configuration_judges_by_its_own_thresholds_and_its_mistakes_are_no_verdict() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("guard.toml");
+    let path = file.to_str().unwrap();
+    let class = |arguments: &[&str]| {
+        let output = tcpguard(arguments, &flooded());
+        assert_eq!(output.status.code(), Some(1), "{}", line(&output.stderr));
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        document["incidents"][0]["class"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(class(&["-", "--json"]), "random_spoofed");
+    std::fs::write(&file, "[gate]\nattack_items = 5\ndrop_items = 5\n").unwrap();
+    assert_eq!(class(&["-", "--json", "--config", path]), "handshake_degraded");
+
+    std::fs::write(&file, "[gate]\nattack_items = 6\n").unwrap();
+    let output = tcpguard(&["-", "-c", path], &flooded());
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = line(&output.stderr);
+    assert!(complaint.contains(&format!("{path}:2: gate.attack_items: 6 does")), "{complaint}");
+}

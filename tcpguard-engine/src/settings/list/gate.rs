@@ -1,0 +1,222 @@
+//! What makes an attack of failing handshakes, and what lets a rule be made.
+
+use super::super::threshold::Field;
+use super::super::{Threshold, Unit};
+
+pub(super) const THRESHOLDS: [Threshold; 19] = [
+    Threshold {
+        name: "evidence_window",
+        key: Some("gate.evidence_window_s"),
+        unit: Unit::Seconds,
+        least: 4.0,
+        most: 63.0,
+        doc: "How far back failing handshakes are looked at.",
+        source: "Weighed against enough of them at 10 SYN/s (80), and against mixing the flood with \
+                 what came before it. 63 s is how long the kernel keeps a half-open handshake \
+                 (tcp_synack_retries = 5).",
+        field: |settings| Field::Span(&mut settings.evidence_window),
+    },
+    Threshold {
+        name: "evidence_flows",
+        key: Some("gate.evidence_flows"),
+        unit: Unit::Count,
+        least: 8.0,
+        most: 1_024.0,
+        doc: "Failing handshakes looked at below which no verdict is made, while there is time. \
+              Half as many must speak for a slow alarm.",
+        source: "At 32 the standard error of a share of one half is 9 %; weighed against floods of \
+                 300 SYN/s, which have as many within a poll.",
+        field: |settings| Field::Usize(&mut settings.evidence_flows),
+    },
+    Threshold {
+        name: "evidence_patience",
+        key: Some("gate.evidence_patience_ms"),
+        unit: Unit::Milliseconds,
+        least: 1_000.0,
+        most: 10_000.0,
+        doc: "Time after the alarm by which an incident is told with whatever is known.",
+        source: "Weighed against telling late: a flood of 32 SYN/s has shown enough by then.",
+        field: |settings| Field::Span(&mut settings.evidence_patience),
+    },
+    Threshold {
+        name: "single_source_share",
+        key: Some("gate.single_source_share"),
+        unit: Unit::Share,
+        least: 0.3,
+        most: 1.0,
+        doc: "Share of the failing handshakes from which their source is the attack.",
+        source: "Weighed against offices behind one address, and against a single attacker among \
+                 other failures: at 100 SYN/s beside 2,000 clients of which 1.5 % fail, 77 % are his.",
+        field: |settings| Field::F64(&mut settings.single_source_share),
+    },
+    Threshold {
+        name: "singleton_share",
+        key: Some("gate.singleton_share"),
+        unit: Unit::Share,
+        least: 0.5,
+        most: 1.0,
+        doc: "Share of the failing handshakes from sources seen once, from which sources are drawn \
+              at random.",
+        source: "Of a draw of 1,024 this many are seen once if there are some 10,000 addresses or \
+                 more. Weighed against botnets of 3,000.",
+        field: |settings| Field::F64(&mut settings.singleton_share),
+    },
+    Threshold {
+        name: "distinct_min",
+        key: Some("gate.distinct_min"),
+        unit: Unit::Count,
+        least: 16.0,
+        most: 1_024.0,
+        doc: "Handshakes, or sources, below which shares of sources mean nothing.",
+        source: "At 48 the standard error of a share of 90 % is 4 %; weighed against telling within a \
+                 second at 100 SYN/s.",
+        field: |settings| Field::Usize(&mut settings.distinct_min),
+    },
+    Threshold {
+        name: "fingerprint_share",
+        key: Some("gate.fingerprint_share"),
+        unit: Unit::Share,
+        least: 0.1,
+        most: 1.0,
+        doc: "Share of the failing handshakes that one signature must cover to be a tool's.",
+        source: "More than half, so that there is one such tool at most. Weighed against floods of \
+                 two tools.",
+        field: |settings| Field::F64(&mut settings.fingerprint_share),
+    },
+    Threshold {
+        name: "fingerprint_completion",
+        key: Some("gate.fingerprint_completion"),
+        unit: Unit::Share,
+        least: 0.0,
+        most: 0.5,
+        doc: "Share of the handshakes with that signature that may complete.",
+        source: "Weighed against tools that share a signature with a few clients; a rule asks for \
+                 none at all.",
+        field: |settings| Field::F64(&mut settings.fingerprint_completion),
+    },
+    Threshold {
+        name: "ttl_share",
+        key: Some("gate.ttl_share"),
+        unit: Unit::Share,
+        least: 0.3,
+        most: 1.0,
+        doc: "Share of the two most frequent TTLs from which the senders are one machine or two.",
+        source: "Public captures: two floods had two TTLs each; 239 hosts that answered one of them \
+                 showed 48, the two most frequent 21 %.",
+        field: |settings| Field::F64(&mut settings.ttl_share),
+    },
+    Threshold {
+        name: "ttl_impossible_share",
+        key: Some("gate.ttl_impossible_share"),
+        unit: Unit::Share,
+        least: 0.05,
+        most: 1.0,
+        doc: "Share of TTLs that no real host's packets arrive with, from which they are forged.",
+        source: "Drawn TTLs are impossible in about half of all cases, those of real hosts never \
+                 (hop-count filtering: Jin, Wang, Shin, CCS 2003).",
+        field: |settings| Field::F64(&mut settings.ttl_impossible_share),
+    },
+    Threshold {
+        name: "few_networks",
+        key: Some("gate.few_networks"),
+        unit: Unit::Count,
+        least: 1.0,
+        most: 64.0,
+        doc: "Networks (/24, IPv6 /48) with 90 % of the failing handshakes that count as few.",
+        source: "Weighed against floods from one /24 or three, and against clients, who stand in as \
+                 many networks as they are.",
+        field: |settings| Field::U64(&mut settings.few_networks),
+    },
+    Threshold {
+        name: "few_sources",
+        key: Some("gate.few_sources"),
+        unit: Unit::Count,
+        least: 1.0,
+        most: 1_024.0,
+        doc: "Sources with 90 % of the failing handshakes that count as few, when each sends two \
+              or more.",
+        source: "As many as an incident may have rules against sources; weighed against a flood from \
+                 20 sources.",
+        field: |settings| Field::U64(&mut settings.few_sources),
+    },
+    Threshold {
+        name: "retransmit_share",
+        key: Some("gate.retransmit_share"),
+        unit: Unit::Share,
+        least: 0.05,
+        most: 0.9,
+        doc: "Share of the failing handshakes that were tried again, up to which nobody real is \
+              behind them.",
+        source: "Weighed against clients whose path is broken, nearly all of whom try again, and \
+                 against those that give up in the middle of a flood.",
+        field: |settings| Field::F64(&mut settings.retransmit_share),
+    },
+    Threshold {
+        name: "retransmit_age",
+        key: Some("gate.retransmit_age_ms"),
+        unit: Unit::Milliseconds,
+        least: 1_100.0,
+        most: 10_000.0,
+        doc: "Age at which a real client has tried again.",
+        source: "RFC 6298 §2.1: 1 s; and half a second for slack and the way here.",
+        field: |settings| Field::Span(&mut settings.retransmit_age),
+    },
+    Threshold {
+        name: "silent_share",
+        key: Some("gate.silent_share"),
+        unit: Unit::Share,
+        least: 0.3,
+        most: 1.0,
+        doc: "Share of all handshakes that fail from which a broken path does not explain it, when \
+              next to nobody tries again.",
+        source: "As fast_ratio. Weighed against swarms of peers, a third of which are gone before the \
+                 answer comes.",
+        field: |settings| Field::F64(&mut settings.silent_share),
+    },
+    Threshold {
+        name: "silent_repeated",
+        key: Some("gate.silent_repeated"),
+        unit: Unit::Share,
+        least: 0.0,
+        most: 0.5,
+        doc: "Share of the failing handshakes tried again, up to which that is next to nobody.",
+        source: "Weighed against clients whose path is broken, nearly all of whom try again.",
+        field: |settings| Field::F64(&mut settings.silent_repeated),
+    },
+    Threshold {
+        name: "scattered_share",
+        key: Some("gate.scattered_share"),
+        unit: Unit::Share,
+        least: 0.05,
+        most: 1.0,
+        doc: "Share of all handshakes that fail from which SYNs that look like the clients', once \
+              each and from everywhere, are forged.",
+        source: "Weighed against swarms of peers, some of which are gone before the answer comes, and \
+                 against floods that copy the clients at a third of their rate.",
+        field: |settings| Field::F64(&mut settings.scattered_share),
+    },
+    Threshold {
+        name: "gate_attack",
+        key: Some("gate.attack_items"),
+        unit: Unit::Count,
+        least: 1.0,
+        most: 5.0,
+        doc: "Signs of forging from which failing handshakes are an attack.",
+        source: "Two: each sign alone has an innocent cause (an office is few sources, a broken path \
+                 fails, a new phone has a new signature), so one is never enough.",
+        field: |settings| Field::U32(&mut settings.gate_attack),
+    },
+    Threshold {
+        name: "gate_drop",
+        key: Some("gate.drop_items"),
+        unit: Unit::Count,
+        least: 1.0,
+        most: 5.0,
+        doc: "Signs from which SYNs may be dropped by signature or source; never fewer than \
+              attack_items.",
+        source: "One more than names an attack, so that a mistake about one sign costs nobody a \
+                 connection; weighed against offices whose path is broken, which may show two: few \
+                 networks, one distance.",
+        field: |settings| Field::U32(&mut settings.gate_drop),
+    },
+];

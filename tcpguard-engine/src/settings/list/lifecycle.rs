@@ -1,0 +1,110 @@
+//! How long rules and steps last, and what withdraws them.
+
+use super::super::threshold::Field;
+use super::super::{Threshold, Unit};
+
+pub(super) const THRESHOLDS: [Threshold; 9] = [
+    Threshold {
+        name: "rule_ttl",
+        key: Some("lifecycle.rule_ttl_s"),
+        unit: Unit::Seconds,
+        least: 5.0,
+        most: 86_400.0,
+        doc: "Lifetime of a rule that hits nothing; also of the first one against a source.",
+        source: "Weighed against the pauses of pulsed floods (clear_s, twice), and against blocking \
+                 who has stopped.",
+        field: |settings| Field::Span(&mut settings.rule_ttl),
+    },
+    Threshold {
+        name: "rule_ttl_max",
+        key: Some("lifecycle.rule_ttl_max_s"),
+        unit: Unit::Seconds,
+        least: 5.0,
+        most: 86_400.0,
+        doc: "Longest lifetime without hits, reached by doubling whenever a source is back. At \
+              most 24 h: no rule lives for ever.",
+        source: "Doubled like fail2ban's bantime.increment, but with a limit: an address changes \
+                 hands sooner or later.",
+        field: |settings| Field::Span(&mut settings.rule_ttl_max),
+    },
+    Threshold {
+        name: "rule_hit_rate",
+        key: Some("lifecycle.rule_hit_rate"),
+        unit: Unit::PerSecond,
+        least: 0.01,
+        most: 10_000.0,
+        doc: "Hits per second that keep a rule alive.",
+        source: "Weighed against the single SYNs that the Internet sends to every address, and \
+                 against floods of a few SYNs a second that rules still hold off.",
+        field: |settings| Field::F64(&mut settings.rule_hit_rate),
+    },
+    Threshold {
+        name: "returned_share",
+        key: Some("lifecycle.returned_share"),
+        unit: Unit::Share,
+        least: 0.0001,
+        most: 0.2,
+        doc: "Share of the SYNs under a rule that come back as a real client's do, from which it \
+              is withdrawn.",
+        source: "Weighed against 2 clients a second under a rule that drops 5,000 SYN/s (0.04 %), who \
+                 are let in at their second SYN, and against 100 (2 %), for whom it goes.",
+        field: |settings| Field::F64(&mut settings.returned_share),
+    },
+    Threshold {
+        name: "returned_min",
+        key: Some("lifecycle.returned_min"),
+        unit: Unit::Count,
+        least: 1.0,
+        most: 10_000.0,
+        doc: "Returning SYNs below which they say nothing.",
+        source: "Weighed against SYNs that a flood repeats by chance, and against how many clients \
+                 may wait a second for their second SYN.",
+        field: |settings| Field::U64(&mut settings.returned_min),
+    },
+    Threshold {
+        name: "returned_window",
+        key: Some("lifecycle.returned_window_s"),
+        unit: Unit::Seconds,
+        least: 3.0,
+        most: 30.0,
+        doc: "The shorter of the two spans over which they are judged; the other is the rule's \
+              whole life.",
+        source: "Weighed against rules that were right for an hour before they began to hit clients: \
+                 their whole life would hide it.",
+        field: |settings| Field::Span(&mut settings.returned_window),
+    },
+    Threshold {
+        name: "step_retry",
+        key: Some("lifecycle.step_retry_s"),
+        unit: Unit::Seconds,
+        least: 3.0,
+        most: 3_600.0,
+        doc: "Time after which a step that failed or did harm is tried again, doubled each time, \
+              at most 16 times as long.",
+        source: "Weighed against doing the same harm again soon, and against a flood that changes \
+                 while the step is off.",
+        field: |settings| Field::Span(&mut settings.step_retry),
+    },
+    Threshold {
+        name: "canary",
+        key: Some("lifecycle.canary_s"),
+        unit: Unit::Seconds,
+        least: 3.0,
+        most: 60.0,
+        doc: "Time after which some client must have completed a handshake answered with a cookie, \
+              or cookies are withdrawn.",
+        source: "Weighed against clients far away who must repeat a lost SYN (RFC 6298: after 1 s), \
+                 and against how long nobody may get in.",
+        field: |settings| Field::Span(&mut settings.canary),
+    },
+    Threshold {
+        name: "saturation_hold",
+        key: Some("lifecycle.saturation_hold_s"),
+        unit: Unit::Seconds,
+        least: 3.0,
+        most: 3_600.0,
+        doc: "Time below saturation_off after which everything is answered again.",
+        source: "As the longest pause assumed of a pulsed flood.",
+        field: |settings| Field::Span(&mut settings.saturation_hold),
+    },
+];

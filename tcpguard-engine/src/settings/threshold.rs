@@ -1,0 +1,144 @@
+//! One threshold: what it is called, what it may be, and which field of [`Settings`] holds it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Settings;
+
+/// What an operator, and whoever judges a value, must know about one field of [`Settings`].
+#[derive(Clone, Copy, Debug)]
+pub struct Threshold {
+    /// The field of [`Settings`].
+    pub name: &'static str,
+    /// Section and key in the configuration file, `detection.poll_ms`; `None`: fixed, because
+    /// memory is bounded by it.
+    pub key: Option<&'static str>,
+    /// What its value is a number of.
+    pub unit: Unit,
+    /// The least that it may be, in its unit.
+    pub least: f64,
+    /// The most that it may be, in its unit.
+    pub most: f64,
+    /// What it decides, for whoever writes the configuration file.
+    pub doc: &'static str,
+    /// Where the default comes from: a standard, another tool, or what it was weighed against.
+    pub source: &'static str,
+    pub(super) field: fn(&mut Settings) -> Field<'_>,
+}
+
+/// What the number stands for that a configuration file has for a threshold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// So many of something.
+    Count,
+    /// A part of a whole, 0 to 1.
+    Share,
+    /// A multiple, or another number without a unit.
+    Number,
+    /// So many a second.
+    PerSecond,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
+}
+
+impl Unit {
+    /// Whether the value is written without a fraction.
+    pub const fn is_whole(self) -> bool {
+        !matches!(self, Self::Share | Self::Number | Self::PerSecond)
+    }
+
+    /// What stands behind the number, if anything.
+    pub const fn symbol(self) -> Option<&'static str> {
+        match self {
+            Self::Count | Self::Share | Self::Number => None,
+            Self::PerSecond => Some("/s"),
+            Self::Nanoseconds => Some("ns"),
+            Self::Milliseconds => Some("ms"),
+            Self::Seconds => Some("s"),
+        }
+    }
+
+    const fn nanoseconds(self) -> u64 {
+        match self {
+            Self::Seconds => 1_000_000_000,
+            Self::Milliseconds => 1_000_000,
+            _ => 1,
+        }
+    }
+}
+
+/// "a whole number of milliseconds": what to write.
+impl fmt::Display for Unit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Count => "a whole number",
+            Self::Share => "a share",
+            Self::Number => "a number",
+            Self::PerSecond => "a number per second",
+            Self::Nanoseconds => "a whole number of nanoseconds",
+            Self::Milliseconds => "a whole number of milliseconds",
+            Self::Seconds => "a whole number of seconds",
+        })
+    }
+}
+
+/// A field of [`Settings`], whatever its type.
+#[derive(Debug)]
+pub(super) enum Field<'a> {
+    U32(&'a mut u32),
+    U64(&'a mut u64),
+    Usize(&'a mut usize),
+    F64(&'a mut f64),
+    Span(&'a mut Duration),
+}
+
+impl Threshold {
+    /// Its value in `settings`, in its unit.
+    pub fn get(&self, settings: &Settings) -> f64 {
+        match (self.field)(&mut settings.clone()) {
+            Field::U32(value) => f64::from(*value),
+            Field::U64(value) => *value as f64,
+            Field::Usize(value) => *value as f64,
+            Field::F64(value) => *value,
+            Field::Span(value) => value.as_nanos() as f64 / self.unit.nanoseconds() as f64,
+        }
+    }
+
+    /// Puts `value`, in its unit, into `settings`. Nothing is checked: that is what
+    /// [`Settings::validate`] is for. What the field cannot hold becomes the nearest that it can.
+    pub fn set(&self, settings: &mut Settings, value: f64) {
+        // Such casts saturate.
+        match (self.field)(settings) {
+            Field::U32(field) => *field = value as u32,
+            Field::U64(field) => *field = value as u64,
+            Field::Usize(field) => *field = value as usize,
+            Field::F64(field) => *field = value,
+            Field::Span(field) => {
+                *field = Duration::from_nanos((value * self.unit.nanoseconds() as f64) as u64);
+            }
+        }
+    }
+
+    /// Whether `value` is within its range.
+    pub fn allows(&self, value: f64) -> bool {
+        (self.least..=self.most).contains(&value)
+    }
+
+    /// "a share from 0.1 to 1": what it must be.
+    pub fn must_be(&self) -> String {
+        format!("{} from {} to {}", self.unit, self.least, self.most)
+    }
+
+    /// `value` with its unit, "250 ms".
+    pub fn in_words(&self, value: f64) -> String {
+        match self.unit.symbol() {
+            Some("/s") => format!("{value}/s"),
+            Some(symbol) => format!("{value} {symbol}"),
+            None => value.to_string(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Every key of the configuration file with its explanation: the thresholds of the engine's own list,
+//! and the few other ones.
+
+use serde_json::{Value, json};
+use tcpguard_engine::{Threshold, thresholds};
+
+use super::Config;
+use super::value::{COOKIE_BACKENDS, MODES, XDP_MODES};
+
+/// A key of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Key {
+    /// One that is read into the engine's settings.
+    Threshold(&'static Threshold),
+    /// Any other.
+    Other(&'static Other),
+}
+
+/// A key that is no threshold.
+#[derive(Debug)]
+pub(super) struct Other {
+    name: &'static str,
+    doc: &'static str,
+    /// What to show where the default is nothing.
+    example: Option<&'static str>,
+    value: fn(&Config) -> Value,
+}
+
+/// Sections in the order of the file, with what is said above them. The first is the top level.
+pub(super) const SECTIONS: [(&str, &str); 11] = [
+    ("", ""),
+    ("interfaces", ""),
+    (
+        "detection",
+        "What raises an alarm, and what ends it. The thresholds in this section and the four that \
+         follow are shares of handshakes, not packet rates, so they fit small and large hosts alike \
+         and need no tuning. docs/thresholds.md says where each default comes from; try others on a \
+         capture: `tcpguard replay --config FILE CAPTURE`.",
+    ),
+    ("gate", "What makes an attack of failing handshakes, and what lets a rule be made."),
+    ("lifecycle", "How long rules and steps last, and what withdraws them."),
+    ("scan", "What makes a scanner of a source. Nothing is dropped on its account."),
+    ("policy", "What is dropped, and what else is done about a flood."),
+    ("cookies", ""),
+    ("protect", ""),
+    ("listeners", ""),
+    ("control", ""),
+];
+
+const OTHERS: [Other; 12] = [
+    Other {
+        name: "mode",
+        doc: "What happens when a rule matches:\n\
+              \u{20} \"observe\"  count what would be dropped, drop nothing\n\
+              \u{20} \"enforce\"  drop\n\
+              \u{20} \"off\"      match nothing\n\
+              A mode set with `tcpguard mode` holds over restarts and wins over this line.",
+        example: None,
+        value: |config| named(&MODES, config.mode),
+    },
+    Other {
+        name: "interfaces.names",
+        doc: "Interfaces to guard, such as [\"eth0\"]. `tcpguard run -i IFACE` takes the place of \
+              this list.",
+        example: None,
+        value: |config| json!(config.interfaces),
+    },
+    Other {
+        name: "interfaces.xdp_mode",
+        doc: "How to attach:\n\
+              \u{20} \"auto\"     in the driver where it can, else in the network stack, and status says which\n\
+              \u{20} \"native\"   in the driver or not at all\n\
+              \u{20} \"generic\"  in the network stack: works everywhere, costs more per packet",
+        example: None,
+        value: |config| named(&XDP_MODES, config.xdp_mode),
+    },
+    Other {
+        name: "policy.drop_illegal_flags",
+        doc: "Drop segments with flag combinations that no TCP sends (SYN with FIN, no flag at all, \
+              …) in enforce mode; false: count them only.",
+        example: None,
+        value: |config| json!(config.drop_illegal_flags),
+    },
+    Other {
+        name: "policy.drop_strays",
+        doc: "Drop ACK, FIN and RST segments that belong to no connection, in enforce mode and while \
+              they are looked for: under a SYN flood, or when a listener sends many resets. They are \
+              told by the kernel's own table of connections; false: count them only.",
+        example: None,
+        value: |config| json!(config.drop_strays),
+    },
+    Other {
+        name: "cookies.backend",
+        doc: "Who makes cookies: \"own\" (the guard; Linux 6.9), \"kernel_helper\" (the kernel on its \
+              behalf, with tcp_syncookies=2 meanwhile), \"kernel\" (the kernel alone), or \"auto\": \
+              the first of these that works.",
+        example: None,
+        value: |config| named(&COOKIE_BACKENDS, config.cookie_backend),
+    },
+    Other {
+        name: "cookies.answers_per_network",
+        doc: "SYNs a second that are answered with cookies in place of the listener, per network that \
+              they claim to be from (IPv4 /24, IPv6 /48), twice as many at once: their addresses may \
+              be forged, and the answers hit whoever has them. Known clients are answered in any \
+              case. (1 to 1000000)",
+        example: None,
+        value: |config| json!(config.answers_per_network),
+    },
+    Other {
+        name: "cookies.answers_total",
+        doc: "The same in all. Beyond it only SYNs that come again are answered. (1000 to 100000000)",
+        example: None,
+        value: |config| json!(config.answers_total),
+    },
+    Other {
+        name: "protect.prefixes",
+        doc: "Prefixes whose SYNs no rule on sources or signatures drops, such as [\"192.0.2.0/24\"]. \
+              The host's own addresses, its gateways and resolvers are always protected.",
+        example: None,
+        value: |config| {
+            json!(config.protect_prefixes.iter().map(ToString::to_string).collect::<Vec<_>>())
+        },
+    },
+    Other {
+        name: "protect.ssh_ports",
+        doc: "Local ports whose connected peers are protected too, so that no rule locks an \
+              administrator out.",
+        example: None,
+        value: |config| json!(config.ssh_ports),
+    },
+    Other {
+        name: "listeners.ignore_ports",
+        doc: "Ports on which listeners are not followed.",
+        example: None,
+        value: |config| json!(config.ignore_ports),
+    },
+    Other {
+        name: "control.group",
+        doc: "Unix group whose members may read the status without being root, such as \"adm\". \
+              Changes always need root. Default: none.",
+        example: Some("\"adm\""),
+        value: |config| json!(config.group),
+    },
+];
+
+fn named<T: PartialEq>(names: &[(&str, T)], value: T) -> Value {
+    json!(names.iter().find(|(_, named)| *named == value).map(|(name, _)| *name))
+}
+
+/// Every key, section by section.
+pub(super) fn keys() -> impl Iterator<Item = Key> {
+    SECTIONS.into_iter().flat_map(|(section, _)| keys_of(section))
+}
+
+/// The keys of one section: those that are no thresholds first.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = Key> {
+    let others = OTHERS.iter().map(Key::Other);
+    others.chain(thresholds().map(Key::Threshold)).filter(move |key| key.section() == Some(section))
+}
+
+impl Key {
+    /// Its name with its section, `detection.poll_ms`; `None` for a threshold that no file can change.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Threshold(threshold) => threshold.key,
+            Self::Other(other) => Some(other.name),
+        }
+    }
+
+    fn section(self) -> Option<&'static str> {
+        self.name().map(|name| name.split_once('.').map_or("", |(section, _)| section))
+    }
+
+    /// What it is for, and what it may be.
+    pub(super) fn doc(self) -> String {
+        match self {
+            Self::Threshold(threshold) => {
+                let most = threshold.in_words(threshold.most);
+                format!("{} ({} to {most})", threshold.doc, threshold.least)
+            }
+            Self::Other(other) => other.doc.to_owned(),
+        }
+    }
+
+    /// What it is in `config`, as the file writes it.
+    pub(super) fn value(self, config: &Config) -> Value {
+        match self {
+            Self::Threshold(threshold) => {
+                let value = threshold.get(&config.settings);
+                if threshold.unit.is_whole() { json!(value as u64) } else { json!(value) }
+            }
+            Self::Other(other) => (other.value)(config),
+        }
+    }
+
+    /// What a file shows where the value is `default`.
+    pub(super) fn example(self, default: &Value) -> String {
+        match self {
+            Self::Other(Other { example: Some(example), .. }) => (*example).to_owned(),
+            _ => default.to_string(),
+        }
+    }
+}
