@@ -32,7 +32,7 @@ const RAMPS: [f64; 2] = [1800.0, 7200.0];
 pub struct Found {
     /// By our detector.
     pub ours: Outcome,
-    /// What it was called [`VERDICT`] after the first alert; `None` if it was not told.
+    /// What it was called two seconds after the first alert; `None` if it was not told.
     pub class: Option<IncidentClass>,
     /// By the others: time to their alarm, s.
     pub others: Vec<Option<f64>>,

@@ -9,7 +9,7 @@ use crate::stats::{median, percentile};
 use crate::table::{Block, none, percent, rate, seconds};
 use crate::targets::{Finding, Target};
 
-/// Headings of the other detectors' columns, in the order of [`baselines::all`].
+/// Headings of the other detectors' columns, in the order of [`crate::baselines::all`].
 pub const OTHERS: [&str; 5] = ["rate", "FDS", "AT", "CUSUM", "dog"];
 /// Share of the runs in which a rate must be found.
 const SURE: f64 = 0.9;
