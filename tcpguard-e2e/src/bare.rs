@@ -23,9 +23,9 @@ const SHOT: i32 = 2;
 const CURRENT_NETNS: i32 = -1;
 const TCP: i32 = 6;
 
-/// A frame's 16 bits that tell sources apart: the lower half of an IPv4 address, or the last quarter of
-/// the network in an IPv6 address (its /64).
-const SOURCE: usize = 28;
+/// The 32 bits of a frame that tell sources apart: an IPv4 address, or in an IPv6 address what follows
+/// the first 32, which is the rest of its network.
+const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
 const IPV4_CHECKSUM: usize = 24;
 
@@ -91,9 +91,9 @@ impl AsFd for BareProgram {
 pub enum Sources {
     /// Always the same host from the same port.
     One,
-    /// Every time another network of 65,536 (the lower half of an IPv4 address, the last 16 bits of an
-    /// IPv6 /64) and another port, as in a flood. IPv4 identification and sequence number are
-    /// their complements, so that the checksums stay right.
+    /// Every time another address, of half a thousand million (an IPv4 address from 128.0.0.0/3; an IPv6
+    /// address whose network differs beyond the first 32 bits), and another port, as in a flood. IPv4
+    /// identification and sequence number make up for them, so that the checksums stay right.
     Random,
 }
 
@@ -269,33 +269,58 @@ const fn tcp(v6: bool) -> usize {
     if v6 { 54 } else { 34 }
 }
 
+/// The upper half of a source is drawn with these bits out of 16, in the order of the frame's bytes ...
+const DRAWN: [u8; 2] = [0x1f, 0xff];
+/// ... and these set, so that an IPv4 address is one that a host can have.
+const SET: [u8; 2] = [0x80, 0];
+
 /// Draws what tells sources apart, in a packet with room for it at r7.
 fn randomise(v6: bool) -> Vec<Instruction> {
     let store = |register, at: usize| insn(0x6b, 7, register, at as i16, 0);
     let complement = |register| insn(0xa7, register, 0, 0, -1);
-    let mut code = vec![helper(BPF_FUNC_GET_PRANDOM_U32), store(0, SOURCE), copy(3, 0)];
-    code.push(complement(3));
-    code.extend((!v6).then_some(store(3, IPV4_ID)));
-    code.push(store(3, tcp(v6) + 6));
-    code.extend([insn(0x77, 0, 0, 0, 16), store(0, tcp(v6)), complement(0)]);
-    code.push(store(0, tcp(v6) + 4));
+    let half = |register| insn(0x77, register, 0, 0, 16);
+    let and = |register, bits| insn(0x57, register, 0, 0, bits);
+    let tcp = tcp(v6);
+    // r0: the lower half of the source; r3: the port, and then the upper half.
+    let mut code = vec![
+        helper(BPF_FUNC_GET_PRANDOM_U32),
+        store(0, SOURCE + 2),
+        copy(3, 0),
+        half(3),
+        store(3, tcp),
+        copy(4, 3),
+        complement(4),
+        store(4, tcp + 4),
+        and(3, u16::from_ne_bytes(DRAWN).into()),
+        insn(0x47, 3, 0, 0, u16::from_ne_bytes(SET).into()),
+        store(3, SOURCE),
+        // r0: the sum of both halves, a carry added in, and its complement.
+        and(0, 0xffff),
+        insn(0x0f, 0, 3, 0, 0),
+        copy(4, 0),
+        half(4),
+        insn(0x0f, 0, 4, 0, 0),
+        complement(0),
+        store(0, tcp + 6),
+    ];
+    code.extend((!v6).then_some(store(0, IPV4_ID)));
     code
 }
 
 /// Sets to nothing what will be drawn, and to ones what will be its complement: in a sum of ones'
 /// complement (RFC 1071) both are nothing, now and then. The checksums take over what they were.
 fn leave_room(frame: &mut [u8], v6: bool) {
-    let source = tcp(v6);
-    let sequence = [source + 4, source + 6];
+    let tcp = tcp(v6);
+    let drawn = [SOURCE, SOURCE + 2, tcp];
+    let complements = [tcp + 4, tcp + 6, if v6 { tcp + 4 } else { IPV4_ID }];
     if !v6 {
-        take_over(frame, IPV4_CHECKSUM, &[SOURCE, IPV4_ID]);
+        take_over(frame, IPV4_CHECKSUM, &[SOURCE, SOURCE + 2, IPV4_ID]);
     }
-    take_over(frame, source + 16, &[SOURCE, source, sequence[0], sequence[1]]);
-    for at in [SOURCE, source] {
-        frame[at..at + 2].fill(0);
-    }
-    for at in sequence.into_iter().chain((!v6).then_some(IPV4_ID)) {
-        frame[at..at + 2].fill(0xff);
+    take_over(frame, tcp + 16, &[&drawn[..], &complements[..2]].concat());
+    for (words, value) in [(drawn, 0), (complements, 0xff)] {
+        for at in words {
+            frame[at..at + 2].fill(value);
+        }
     }
 }
 
@@ -327,16 +352,20 @@ mod tests {
 
     /// What the program will do to the packet.
     fn draw(frame: &mut [u8], v6: bool, number: u32) {
-        let [low, high] = [number as u16, (number >> 16) as u16];
+        let [high, low] = [(number >> 16) as u16, number as u16];
+        let upper = high & u16::from_ne_bytes(DRAWN) | u16::from_ne_bytes(SET);
+        let sum = u32::from(low) + u32::from(upper);
+        let sum = (sum + (sum >> 16)) as u16;
         let mut store = |at: usize, word: u16| {
-            frame[at..at + 2].copy_from_slice(&word.to_le_bytes());
+            frame[at..at + 2].copy_from_slice(&word.to_ne_bytes());
         };
-        store(SOURCE, low);
-        store(tcp(v6) + 6, !low);
+        store(SOURCE, upper);
+        store(SOURCE + 2, low);
         store(tcp(v6), high);
         store(tcp(v6) + 4, !high);
+        store(tcp(v6) + 6, !sum);
         if !v6 {
-            store(IPV4_ID, !low);
+            store(IPV4_ID, !sum);
         }
     }
 
