@@ -16,7 +16,8 @@ use tcpguard_engine::{IncidentClass, Mode, Settings};
 use tcpguard_sim::Tick;
 
 use crate::baselines::{self, Detector};
-use crate::table::{Block, none, seconds};
+use crate::detection::OTHERS;
+use crate::table::{Block, none};
 use crate::targets::{Finding, Target};
 
 /// Name of the list beside the captures.
@@ -59,9 +60,9 @@ impl Expected {
             Self::Flood(None) => "a flood".to_owned(),
             Self::Scan { may_be_missed: false } => "scan".to_owned(),
             Self::Scan { may_be_missed: true } | Self::Benign { scans: true } => {
-                "nothing or scan".to_owned()
+                "none or scan".to_owned()
             }
-            Self::Benign { scans: false } => "nothing".to_owned(),
+            Self::Benign { scans: false } => "none".to_owned(),
         }
     }
 
@@ -93,13 +94,9 @@ struct Listed {
 
 /// What was said of a capture.
 struct Judged {
-    /// From its first packet to its last, in s.
-    length: f64,
     /// When its first SYN arrived, in s after the first packet.
     first_syn: f64,
     told: Vec<Told>,
-    /// Of the incident that was told first: distinct sources.
-    sources: Option<u64>,
     others: Vec<(&'static str, Other)>,
 }
 
@@ -118,10 +115,10 @@ enum Other {
 impl Other {
     fn text(self) -> String {
         match self {
-            Self::Alarmed(after) => format!("{after:.1} s"),
+            Self::Alarmed(after) => format!("{after:.1}"),
             Self::Quiet => "quiet".to_owned(),
-            Self::TooShort => "too short".to_owned(),
-            Self::OneWay => "one-way".to_owned(),
+            Self::TooShort => "short".to_owned(),
+            Self::OneWay => "1-way".to_owned(),
         }
     }
 
@@ -145,12 +142,11 @@ pub fn block(directory: Option<&Path>) -> Result<Block> {
         return Ok(Block::new("Captures", note, &[]));
     };
     let listed = list(directory)?;
-    let names: Vec<&str> = baselines::all().iter().map(|detector| detector.name()).collect();
-    let columns = ["capture", "s", "expected", "told", "after s", "sources", "right"];
-    let columns: Vec<&str> = columns.into_iter().chain(names.iter().copied()).collect();
+    let columns = ["capture", "expected", "told", "after", "right"];
+    let columns: Vec<&str> = columns.into_iter().chain(OTHERS).collect();
     let mut block = Block::new("Captures", &note(&listed), &columns);
     let mut right = 0;
-    let mut others_right = vec![(0, 0); names.len()];
+    let mut others_right = vec![(0, 0); OTHERS.len()];
     for capture in &listed {
         let judged = judge(&directory.join(&capture.file))
             .with_context(|| format!("cannot judge {}", capture.file))?;
@@ -169,26 +165,23 @@ pub fn block(directory: Option<&Path>) -> Result<Block> {
         }
         block.row(row(capture, &judged, &classes, is_right));
     }
-    let share = |(judged, right): &(u32, u32)| format!("{right} of {judged}");
+    let share = |(judged, right): &(u32, u32)| format!("{right}/{judged}");
     let ours = share(&(listed.len() as u32, right));
-    let cells = ["right", "", "", "", "", "", &ours].map(str::to_owned);
+    let cells = ["right", "", "", "", &ours].map(str::to_owned);
     block.row(cells.into_iter().chain(others_right.iter().map(share)));
     Ok(block)
 }
 
 fn row(capture: &Listed, judged: &Judged, classes: &BTreeSet<&str>, is_right: bool) -> Vec<String> {
     let classes: Vec<&str> = classes.iter().copied().collect();
-    let told = if classes.is_empty() { "nothing".to_owned() } else { classes.join(", ") };
+    let told = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
     let after = judged.told.first().map(|told| told.after.as_secs_f64() - judged.first_syn);
-    let sources = judged.sources.map_or_else(none, |sources| sources.to_string());
     let right = if is_right { "yes" } else { "no" };
     let mut cells = vec![
-        capture.file.clone(),
-        format!("{:.1}", judged.length),
+        capture.file.trim_end_matches(".pcap").to_owned(),
         capture.expected.text(),
         told,
-        seconds(after),
-        sources,
+        after.map_or_else(none, |after| format!("{after:.1}")),
         right.to_owned(),
     ];
     cells.extend(judged.others.iter().map(|(_, other)| other.text()));
@@ -199,13 +192,13 @@ fn note(listed: &[Listed]) -> String {
     let origins: BTreeSet<&str> = listed.iter().map(|capture| capture.origin.as_str()).collect();
     format!(
         "Each capture as `tcpguard replay` reads it, from its first packet on and without anything \
-         learned before. `told` is every class that was ever told, also if it was taken back; `after \
-         s` is from the first SYN to the first alert. It is right when exactly what was expected was \
+         learned before. `told` is every class that was ever told, also if it was taken back; `after` is \
+         the time (s) from the first SYN to the first alert. It is right when exactly what was expected was \
          told.\n\n\
          The other methods are fed ticks of every listener in the same capture, and {SILENCE:.0} s of \
-         silence after it; their columns say when the first alarm at any listener came after the first \
-         SYN. They are right when they alarm on floods and on nothing else. `too short`: the capture ends before the interval that could \
-         raise a first alarm begins. `one-way`: it holds one direction, and the method counts the \
+         silence after it; their columns say how many seconds after the first SYN the first alarm at \
+         any listener came. They are right when they alarm on floods and on nothing else. `short`: the \
+         capture ends before the interval that could raise a first alarm begins. `1-way`: it holds one direction, and the method counts the \
          other one. The last row counts what each could judge. Most captures are shorter than what \
          these methods learn from, and most hold few packets: the table of simulated traffic is the \
          fairer one.\n\n\
@@ -259,14 +252,9 @@ fn judge(path: &Path) -> Result<Judged> {
     if let Some(damage) = damage {
         return Err(damage.into());
     }
-    let sources = told.first().and_then(|first| {
-        let listener = first.listener.to_string();
-        let its = replay.incidents.iter().find(|incident| incident.listener == listener)?;
-        Some(its.sources_est)
-    });
     let others = watched.judged(replay.duration_s, replay.syn_acks > 0);
     let first_syn = watched.first_syn.unwrap_or_default();
-    Ok(Judged { length: replay.duration_s, first_syn, told, sources, others })
+    Ok(Judged { first_syn, told, others })
 }
 
 /// A destination of SYNs: address and port.
@@ -386,13 +374,13 @@ mod tests {
         scene.clients(0.0, 120.0, 40.0);
         flood(&mut scene, 80.0, 120.0, 400.0);
         let row = first_row(&scene, "syn-flood\trandom-source\t");
-        assert_eq!(row[2..4], ["random_spoofed", "random_spoofed"]);
-        assert_eq!(row[6], "yes");
-        let others = &row[7..];
+        assert_eq!(row[1..3], ["random_spoofed", "random_spoofed"]);
+        assert_eq!(row[4], "yes");
+        let others = &row[5..];
         assert!(others[0].starts_with("8"), "SYN rate: {others:?}");
-        assert!(others[1].ends_with(" s"), "FDS: {others:?}");
+        assert!(others[1].parse::<f64>().is_ok(), "FDS: {others:?}");
         assert!(others[2].starts_with("1"), "Siris threshold: {others:?}");
-        assert_eq!(others[3], "too short", "Siris CUSUM");
+        assert_eq!(others[3], "short", "Siris CUSUM");
         assert_eq!(others[4], "quiet", "SYN-dog: the host answers all");
     }
 
@@ -401,9 +389,9 @@ mod tests {
         let mut scene = Scene::new(2);
         scene.clients(0.0, 30.0, 40.0);
         let row = first_row(&scene, "benign\tclients\t");
-        assert_eq!(row[3], "nothing");
-        assert_eq!((row[6].as_str(), row[7].as_str()), ("yes", "quiet"));
-        assert_eq!(first_row(&scene, "syn-flood\tsingle-source\t")[6], "no");
+        assert_eq!(row[2], "none");
+        assert_eq!((row[4].as_str(), row[5].as_str()), ("yes", "quiet"));
+        assert_eq!(first_row(&scene, "syn-flood\tsingle-source\t")[4], "no");
         assert!(block(Some(directory(&scene, "good\t\t").path())).is_err());
     }
 

@@ -24,7 +24,9 @@ const PULSED: f64 = 300.0;
 /// How long the largest last, s.
 const HUGE: f64 = 15.0;
 /// What is waited for the end of the incident, s.
-const AFTER: f64 = 60.0;
+const AFTER: f64 = 120.0;
+/// How long is waited for the same flood to be told again, s.
+const RELAPSE: f64 = 10.0;
 /// From how many SYNs a second a flood is one of the largest.
 const HUGE_RATE: f64 = 1e6;
 
@@ -77,8 +79,13 @@ impl Fight {
         stage.lab.clear_tally();
         stage.run_until(time.end);
         let tally = stage.lab.tally();
-        stage.run_until(time.end + AFTER);
-        let truth = Truth { from: time.start, until: self.attack.last_syn(time) };
+        let truth = Truth { from: time.start, until: self.attack.last_syn(time.clone()) };
+        stage.run_while(time.end + AFTER, |stage| {
+            judge(truth, &stage.alerts).released.is_some_and(|ended| {
+                // What is told anew is told soon.
+                stage.now() > truth.until + ended + RELAPSE
+            })
+        });
         Fought {
             outcome: judge(truth, &stage.alerts),
             tally,
@@ -131,7 +138,7 @@ pub fn floods(plan: &Plan) -> Block {
          that had completed a handshake before; \"served\" is the share of the clients that were \
          connected within a second, who take part in the natural loss of 1.5 %. All three are over all \
          runs, seeds {}. \"Release\" is the time (s) from the last SYN to the end of the incident, median \
-         and longest; \"floods\" the most incidents that one flood made: more than one is a flap. Floods last \
+         and longest, – where it lasted two minutes more; \"floods\" the most incidents that one flood made: more than one is a flap. Floods last \
          60 s, pulses (0.5 s) 300 s, 1 M/s 15 s.",
         plan.seeds_in_words()
     );

@@ -84,7 +84,7 @@ pub struct Mix {
 }
 
 /// All of them but rushes of clients, which are counted by themselves.
-pub const ALL: [Mix; 14] = [
+pub const ALL: [Mix; 15] = [
     Mix { name: "steady, 2/s", scene: |cast, _| calm(cast, cast.clients(2.0)) },
     Mix { name: "steady, 50/s", scene: |cast, _| calm(cast, cast.clients(50.0)) },
     Mix { name: "steady, 200/s", scene: |cast, _| calm(cast, cast.clients(200.0)) },
@@ -97,6 +97,7 @@ pub const ALL: [Mix; 14] = [
     Mix { name: "client outage, 20 %", scene: |cast, until| outages(cast, until, 0.2) },
     Mix { name: "client outage, 60 %", scene: |cast, until| outages(cast, until, 0.6) },
     Mix { name: "one ISP loses SYN-ACKs", scene: isps },
+    Mix { name: "one office's path breaks", scene: office },
     Mix { name: "half-open health checks", scene: |cast, _| checked(cast) },
     Mix { name: "application stalls", scene: stalling },
 ];
@@ -133,12 +134,14 @@ fn shared(cast: &Cast) -> Scene {
 
 /// Clients whose SYN-ACKs get lost once an hour for ten seconds to two minutes.
 fn outages(cast: &Cast, until: f64, share: f64) -> Scene {
-    troubled(cast, until, |time, _| Outage::of(time, share))
+    let lab = cast.host(Mode::Observe);
+    troubled(lab, cast.clients(50.0), cast, until, |time, _| Outage::of(time, share))
 }
 
 /// The same for one of the ten largest providers, whose clients are all of them.
 fn isps(cast: &Cast, until: f64) -> Scene {
-    troubled(cast, until, |time, random| Outage {
+    let lab = cast.host(Mode::Observe);
+    troubled(lab, cast.clients(50.0), cast, until, |time, random| Outage {
         from: time.start,
         until: time.end,
         share: 1.0,
@@ -147,18 +150,31 @@ fn isps(cast: &Cast, until: f64) -> Scene {
     })
 }
 
-fn troubled(cast: &Cast, until: f64, outage: impl Fn(Range<f64>, &mut Random) -> Outage) -> Scene {
+/// Half of the clients work in an office behind one address, whose path breaks.
+fn office(cast: &Cast, until: f64) -> Scene {
+    let office = Clients { behind: Some(CARRIER), ..cast.clients(50.0) };
+    let lab = cast.host(Mode::Observe).clients(cast.clients(50.0));
+    troubled(lab, office, cast, until, |time, _| Outage::of(time, 1.0))
+}
+
+/// A host with clients who are in trouble once an hour.
+fn troubled(
+    mut lab: Lab,
+    clients: Clients,
+    cast: &Cast,
+    until: f64,
+    outage: impl Fn(Range<f64>, &mut Random) -> Outage,
+) -> Scene {
     let mut random = cast.random(1);
-    let mut lab = cast.host(Mode::Observe);
     let mut from = 0.0;
     for time in moments(until, 10.0..120.0, &mut random) {
         let outage = Some(outage(time.clone(), &mut random));
         // A minute later all that was lost has been tried again.
         let end = time.end + 60.0;
-        lab = lab.clients(Clients { from, until: end, outage, ..cast.clients(50.0) });
+        lab = lab.clients(Clients { from, until: end, outage, ..clients.clone() });
         from = end;
     }
-    Scene { lab: lab.clients(Clients { from, ..cast.clients(50.0) }), stalls: Vec::new() }
+    Scene { lab: lab.clients(Clients { from, ..clients }), stalls: Vec::new() }
 }
 
 /// A load balancer of four machines that resets each handshake it does not need.

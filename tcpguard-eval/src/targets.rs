@@ -159,7 +159,7 @@ impl Finding {
         Self { limit, ..self }
     }
 
-    /// The same with an upper bound of what the value may really be.
+    /// The same with the worst that the value may really be.
     pub fn with_bound(self, bound: f64) -> Self {
         Self { bound: Some(bound), ..self }
     }
@@ -214,7 +214,7 @@ pub const TITLE: &str = "Targets";
 /// The table of targets, from what all blocks found.
 pub fn summary(blocks: &[Block]) -> Block {
     let note = "The worst row decides; `rows` says how many of them meet the target. \"Not shown\": the \
-                value is within the limit, but the time simulated is too short to exclude, at 95 %, \
+                value is within the limit, but what was simulated is too little to exclude, at 95 %, \
                 that the true one is not.";
     let columns = ["target", "limit", "worst row", "where", "rows", "verdict"];
     let mut summary = Block::new(TITLE, note, &columns);

@@ -72,19 +72,21 @@ impl Case {
         let flood = Flood { ramp: self.ramp, ..flood };
         let truth = Truth { from: time.start, until: time.end };
         let mut stage = warm.fork().with(|lab| lab.flood(flood));
-        let mut class = None;
-        stage.run_while(time.end, |stage| {
+        let is_judged = |stage: &Stage| {
             let told = judge(truth, &stage.alerts).told;
-            if class.is_none()
-                && told.is_some_and(|told| stage.now() >= time.start + told + VERDICT)
-            {
-                class = verdict(stage);
-            }
-            class.is_some() && stage.others().all(|other| other.first_since(time.start).is_some())
+            told.is_some_and(|told| stage.now() >= time.start + told + VERDICT)
+        };
+        stage.run_while(time.end, is_judged);
+        let class = verdict(&stage);
+        // What our detector sees from now on is not asked for, and in observe mode changes nothing.
+        stage.lab.deaf = Some((stage.now(), f64::INFINITY));
+        let end = if self.ramp.is_some() { stage.now() } else { time.end };
+        stage.run_while(end, |stage| {
+            stage.others().all(|other| other.first_since(time.start).is_some())
         });
         let ours = judge(truth, &stage.alerts);
         let others = stage.others().map(|other| Some(other.first_since(time.start)? - time.start));
-        let class = class.or_else(|| ours.told.and_then(|_| verdict(&stage)));
+        let class = class.filter(|_| ours.told.is_some());
         Found { ours, class, others: others.collect() }
     }
 }

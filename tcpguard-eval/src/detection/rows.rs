@@ -5,7 +5,7 @@ use tcpguard_engine::IncidentClass;
 use super::{Case, Found, RAMPS, of};
 use crate::attacks;
 use crate::plan::Plan;
-use crate::stats::{median, percentile};
+use crate::stats::{median, percentile, wilson};
 use crate::table::{Block, none, percent, rate, seconds};
 use crate::targets::{Finding, Target};
 
@@ -156,7 +156,9 @@ pub fn classes(plan: &Plan, cases: &[Case]) -> Block {
         row.extend(counts.iter().chain([&other]).map(|count| count.to_string()));
         row.extend([percent(right), (found.len() - called.len()).to_string()]);
         block.row(row);
-        block.findings.extend(right.map(|right| Finding::new(Target::ClassAccuracy, name, right)));
+        let (least, _) = wilson(count(class) as u64, called.len() as u64);
+        let finding = right.map(|right| Finding::new(Target::ClassAccuracy, name, right));
+        block.findings.extend(finding.map(|finding| finding.with_bound(least)));
     }
     block
 }
