@@ -173,10 +173,11 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     ("[listeners]\ncolour = 1", &["2: unknown key listeners.colour; known here: ignore_ports"]),
     (
-        "[detection]\ndrop_items = 3\n[gate]\ncolour = 1",
+        "[detection]\ndrop_items = 3\nquiet = 3\n[gate]\ncolour = 1",
         &[
             "2: unknown key detection.drop_items; did you mean gate.drop_items?",
-            "4: unknown key gate.colour; every key is explained by: tcpguard config init -",
+            "3: unknown key detection.quiet; did you mean detection.clear_s?",
+            "5: unknown key gate.colour; every key is explained by: tcpguard config init -",
         ],
     ),
     ("[detecton]\npoll_ms = 1", &["1: unknown key detecton; did you mean detection?"]),

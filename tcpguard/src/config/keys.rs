@@ -167,6 +167,12 @@ impl Key {
         }
     }
 
+    /// Whether somebody may know it as `name`: without its section, or as docs/detection.md does.
+    pub(super) fn is_called(self, name: &str) -> bool {
+        let key = self.name().and_then(|key| key.rsplit('.').next());
+        key == Some(name) || matches!(self, Self::Threshold(threshold) if threshold.name == name)
+    }
+
     fn section(self) -> Option<&'static str> {
         self.name().map(|name| name.split_once('.').map_or("", |(section, _)| section))
     }

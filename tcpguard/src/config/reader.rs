@@ -118,12 +118,11 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// What to write in place of an unknown key: the same one in its own section, or one of this section
-    /// that looks like it.
+    /// What to write in place of an unknown key: the one of that name, wherever it belongs, or one of
+    /// this section that looks like it.
     fn advice(&self, name: &str) -> String {
-        let mut all = keys::keys().filter_map(Key::name);
-        if let Some(elsewhere) = all.find(|key| key.rsplit('.').next() == Some(name)) {
-            return format!("did you mean {elsewhere}?");
+        if let Some(meant) = keys::keys().find(|key| key.is_called(name)).and_then(Key::name) {
+            return format!("did you mean {meant}?");
         }
         if let Some(near) = nearest(name, &self.known) {
             return format!("did you mean {}{near}?", self.prefix);
