@@ -374,7 +374,7 @@ mod tests {
         for mut segment in segments() {
             let v6 = segment.src.is_ipv6();
             for seq in 0..2_000 {
-                segment.seq = seq * 0x0101_0101;
+                segment.seq = seq.wrapping_mul(0x0101_0101);
                 segment.ip_id = if v6 { 0 } else { seq as u16 };
                 let mut frame = segment.to_frame();
                 leave_room(&mut frame, v6);
