@@ -373,7 +373,7 @@ mod tests {
     fn checksums_are_right_with_any_source_in_the_room() {
         for mut segment in segments() {
             let v6 = segment.src.is_ipv6();
-            for seq in 0..2_000 {
+            for seq in 0..2_000_u32 {
                 segment.seq = seq.wrapping_mul(0x0101_0101);
                 segment.ip_id = if v6 { 0 } else { seq as u16 };
                 let mut frame = segment.to_frame();
