@@ -14,7 +14,7 @@ use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
 fn sizes_of_abi_version_7() {
-    assert_eq!(ABI_VERSION, 6);
+    assert_eq!(ABI_VERSION, 7);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),

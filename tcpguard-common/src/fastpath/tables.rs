@@ -3,9 +3,9 @@
 use super::{Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SynAckRecord,
+    Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
 use crate::wire::Segment;
 

@@ -4,7 +4,6 @@
 //! is brought in line, and only then the programs on the interfaces are replaced.
 
 use std::collections::VecDeque;
-use std::fs;
 
 use anyhow::Context as _;
 use tcpguard_common::ABI_VERSION;

@@ -1,6 +1,7 @@
 //! Floods in the name of somebody whom the guard has reason to trust: a client that connected
 //! before, an allow-listed network, the gateway.
 
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -148,7 +149,9 @@ impl Names {
         let others = strangers.finish()?.begun(from, to);
         let known = regulars.finish()?.begun(from, to);
         println!("  new connections from the known client's address: {}", known.summary());
+        println!("  of them not within 1 s, by second: {}", late(&known, from));
         check_served(claims, &others);
+        println!("  of the others not within 1 s, by second: {}", late(&others, from));
         let lost = broken.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ");
         claims.check(
             broken.is_empty(),
@@ -156,6 +159,18 @@ impl Names {
         );
         Ok(())
     }
+}
+
+/// When those began that were not answered within a second: one stall of the machine, or all the time.
+fn late(attempts: &Attempts, from: u64) -> String {
+    let late = attempts.0.iter().filter(|one| one.took.is_none_or(|took| took > SECOND));
+    let mut seconds = BTreeMap::<u64, usize>::new();
+    for one in late {
+        *seconds.entry((one.at - from) / 1_000_000_000).or_default() += 1;
+    }
+    let words: Vec<_> =
+        seconds.iter().map(|(second, count)| format!("{second}: {count}")).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
 fn check_served(claims: &mut Claims, others: &Attempts) {
