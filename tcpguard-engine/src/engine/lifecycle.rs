@@ -39,7 +39,11 @@ impl Engine {
             return;
         }
         let rtt = watch.rtt(&self.settings);
-        let cohort = Cohort::gather(now, flows, rtt, &self.settings);
+        let mut cohort = Cohort::gather(now, flows, rtt, &self.settings);
+        if let Some(incident) = &mut watch.incident {
+            incident.admitted.note(now, &cohort.completed);
+            cohort.admitted.clone_from(&incident.admitted);
+        }
         if watch.suspect.is_some_and(|suspect| suspect.signal == Signal::Slow)
             && !cohort.confirms(watch.natural_share(), &self.settings)
         {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::fastpath::Fingerprint;
 
+use crate::learned::Admitted;
 use crate::{Flow, FlowState, Settings, Timestamp};
 
 /// Failing flows looked at; of more, every n-th. Shares keep a standard error below 0.6 %, and the
@@ -42,6 +43,8 @@ pub(crate) struct Cohort {
     pub failing: Vec<Failing>,
     /// Those that completed: client and SYN.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
+    /// What completed earlier in the same incident looked like.
+    pub admitted: Admitted,
     /// How many flows failed for certain: those that have had their time and were not reset, or that
     /// were, if there are more of them than health probes make.
     pub certain: u64,
@@ -86,7 +89,7 @@ impl Cohort {
         let oldest = all().map(|flow| age(flow)).max().unwrap_or_default();
         let probes = settings.probe_rate * (oldest.saturating_sub(mature)).as_secs_f64().max(1.0);
         let certain = weigh(false) + weigh(true).saturating_sub(probes as u64);
-        Self { failing, completed, certain }
+        Self { failing, completed, certain, admitted: Admitted::default() }
     }
 
     /// Whether the flows say what the slow path suspects: that more fail than the usual `share`. The
@@ -101,7 +104,12 @@ impl Cohort {
     /// What remains without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
-        Self { failing, completed: self.completed.clone(), certain: self.certain }
+        Self {
+            failing,
+            completed: self.completed.clone(),
+            admitted: self.admitted.clone(),
+            certain: self.certain,
+        }
     }
 
     /// How many flows the failing ones stand for.

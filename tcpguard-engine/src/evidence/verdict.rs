@@ -450,6 +450,7 @@ mod tests {
             coverage: 0.9,
             completion: 0.0,
             completed: 0,
+            admitted: false,
             recorded: 0,
             recorded_share: 0.0,
             unfinished: 300,

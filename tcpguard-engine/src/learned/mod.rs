@@ -1,11 +1,13 @@
 //! What is learned of a listener in calm: how many handshakes fail anyway, how many SYNs are usual,
 //! and what its clients look like. Learning stops while anything is suspicious.
 
+mod admitted;
 mod clients;
 mod export;
 mod natural;
 mod usual;
 
+pub(crate) use admitted::Admitted;
 pub(crate) use clients::Clients;
 pub use export::{Learned, LearnedError, LearnedListener, LearnedPrint};
 pub(crate) use natural::Natural;

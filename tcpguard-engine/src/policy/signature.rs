@@ -114,8 +114,8 @@ fn remembered(
         let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == fingerprint);
         let weight: u64 = alike.map(|flow| flow.weight).sum();
         let coverage = weight as f64 / all;
-        let completed =
-            cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
+        let completed = cohort.admitted.has(mask, &fingerprint)
+            || cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
         let fits = coverage >= grounds.settings.signature_coverage
             && !completed
             && grounds.clients.with_signature(mask, &fingerprint) == 0
