@@ -101,40 +101,34 @@ fn play(record: &mut Record, round: u32, runs: u32, troubled: u32) -> u32 {
     // Another population each time.
     let seed = |row: usize| u64::from(round) << 32 | row as u64;
     if round < runs {
-        let purpose = Purpose::of(round);
         for (row, (fight, runs)) in record.fights.iter_mut().enumerate() {
             let begun = Instant::now();
-            match fight.play(purpose, seed(row)) {
-                Ok(fought) => {
-                    tell(round, &name(fight), begun, format_args!("{fought:?}"));
-                    runs.push(fought);
-                }
-                Err(error) => {
-                    tell(round, &name(fight), begun, format_args!("failed: {error:#}"));
-                    failed += 1;
-                }
-            }
+            let fought = fight.play(Purpose::of(round), seed(row));
+            failed += keep(runs, fought, &format!("{}: {}", round + 1, name(fight)), begun);
         }
     }
     if round < troubled {
         for (row, (trouble, runs)) in record.troubles.iter_mut().enumerate() {
             let begun = Instant::now();
-            match trouble.play(seed(row)) {
-                Ok(troubled) => {
-                    tell(round, trouble.name(), begun, format_args!("{troubled:?}"));
-                    runs.push(troubled);
-                }
-                Err(error) => {
-                    tell(round, trouble.name(), begun, format_args!("failed: {error:#}"));
-                    failed += 1;
-                }
-            }
+            let troubled = trouble.play(seed(row));
+            failed += keep(runs, troubled, &format!("{}: {}", round + 1, trouble.name()), begun);
         }
     }
     failed
 }
 
-/// One line on a run, for those who wait.
-fn tell(round: u32, row: &str, begun: Instant, text: impl Display) {
-    eprintln!("{}: {row}, {:.0} s: {text}", round + 1, begun.elapsed().as_secs_f64());
+/// Keeps a run, says a line on it to those who wait, and returns 1 if it failed.
+fn keep<R: Display>(runs: &mut Vec<R>, run: Result<R>, row: &str, begun: Instant) -> u32 {
+    let took = begun.elapsed().as_secs_f64();
+    match run {
+        Ok(run) => {
+            eprintln!("{row}, {took:.0} s: {run}");
+            runs.push(run);
+            0
+        }
+        Err(error) => {
+            eprintln!("{row}, {took:.0} s: FAILED: {error:#}");
+            1
+        }
+    }
 }

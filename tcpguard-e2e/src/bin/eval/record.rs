@@ -90,8 +90,8 @@ impl Record {
              \"class\" the share of the runs in which it was called by its right name 2 s after the \
              first alert; \"false\" counts floods told before there was one. The others' columns are \
              medians of the runs that lasted 55 s, in observe mode, so that nobody's reaction changes \
-             what they see; they include an empty cell where there was no such run, and – where it was \
-             not found in most of them. {LEGEND}"
+             what they see; empty where there was no such run, – where it was not found in most of \
+             them. SYN-dog counts answers, and a full queue answers with cookies. {LEGEND}"
         );
         let ours = ["attack", "SYN/s", "runs", "told", "p95", "named", "p95", "class", "false"];
         let title = format!("floods among {clients} clients/s");

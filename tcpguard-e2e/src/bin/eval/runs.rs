@@ -1,5 +1,6 @@
 //! One live run: a host with clients, what happens to it, and what was made of that.
 
+use std::fmt;
 use std::ops::Range;
 use std::thread::sleep;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_engine::IncidentClass;
 use tcpguard_eval::attacks::Attack;
 use tcpguard_eval::judge::{Alert, Outcome, Spans, Truth, judge};
+use tcpguard_eval::table::seconds;
 use tcpguard_sim::Shape;
 
 use crate::meter::{Meter, Seen};
@@ -114,6 +116,34 @@ pub struct Fought {
     pub others: Option<Vec<Option<f64>>>,
 }
 
+impl fmt::Display for Fought {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { told, named, released, floods, .. } = self.outcome;
+        write!(
+            out,
+            "{:?}: told {} s, named {} s ({}), over {} s after, {floods} flood(s), {} false, {} rule(s), \
+             {} step(s), {} of {} served",
+            self.purpose,
+            seconds(told),
+            seconds(named),
+            self.class.map_or("nothing", IncidentClass::name),
+            seconds(released),
+            self.false_floods,
+            self.rules,
+            self.steps,
+            self.clients.1,
+            self.clients.0
+        )?;
+        match &self.others {
+            None => Ok(()),
+            Some(others) => {
+                let others: Vec<String> = others.iter().map(|delay| seconds(*delay)).collect();
+                write!(out, "; the others {}", others.join(", "))
+            }
+        }
+    }
+}
+
 impl Fight {
     /// Plays it on a new host.
     ///
@@ -193,6 +223,17 @@ pub struct Troubled {
     pub clients: (usize, usize),
     /// Whether each of the others was alarmed.
     pub others: Vec<bool>,
+}
+
+impl fmt::Display for Troubled {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told: Vec<&str> = self.told.iter().map(|class| class.name()).collect();
+        write!(
+            out,
+            "told {told:?}, {} flood(s), {} rule(s), {} step(s), {} of {} served; the others {:?}",
+            self.floods, self.rules, self.steps, self.clients.1, self.clients.0, self.others
+        )
+    }
 }
 
 impl Trouble {
@@ -337,5 +378,48 @@ fn floods<'a>(alerts: impl Iterator<Item = &'a Alert>) -> u64 {
 fn verdict(truth: Truth, outcome: &Outcome, alerts: &[Alert]) -> Option<IncidentClass> {
     let until = truth.from + outcome.told? + VERDICT;
     let about = |alert: &&Alert| alert.at >= truth.from && alert.at <= until;
-    alerts.iter().filter(about).next_back().map(|alert| alert.class)
+    alerts.iter().rfind(about).map(|alert| alert.class)
+}
+
+#[cfg(test)]
+mod tests {
+    use IncidentClass::{HandshakeDegraded, RandomSpoofed};
+
+    use super::*;
+
+    fn alert(at: f64, class: IncidentClass) -> Alert {
+        Alert { at, incident: 1, class, detected: at, ended: false }
+    }
+
+    #[test]
+    fn the_verdict_is_what_was_told_last_within_two_seconds_of_the_first_word() {
+        let truth = Truth { from: 10.0, until: 15.0 };
+        let verdict = |alerts: &[Alert]| verdict(truth, &judge(truth, alerts), alerts);
+        let story = [alert(10.75, HandshakeDegraded), alert(12.5, RandomSpoofed)];
+        assert_eq!(verdict(&story), Some(RandomSpoofed));
+        let late = [alert(10.75, HandshakeDegraded), alert(13.0, RandomSpoofed)];
+        assert_eq!(verdict(&late), Some(HandshakeDegraded));
+        assert_eq!(verdict(&[]), None, "not told");
+    }
+
+    #[test]
+    fn every_purpose_comes_within_four_rounds_and_the_rest_is_short() {
+        let purposes: Vec<Purpose> = (0..6).map(Purpose::of).collect();
+        use Purpose::{Compared, Fought, Timed};
+        assert_eq!(purposes, [Fought, Compared, Fought, Compared, Timed, Timed]);
+        assert!(Timed.length() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_client_counts_when_it_came_during_the_flood() {
+        use tcpguard_e2e::clients::Attempt;
+        let attempt = |at: u64, took_ms| Attempt {
+            at: at * 1_000_000_000,
+            connected: None,
+            took: Some(Duration::from_millis(took_ms)),
+        };
+        let attempts =
+            Attempts(vec![attempt(9, 1), attempt(10, 1), attempt(14, 1500), attempt(15, 1)]);
+        assert_eq!(served(&attempts, 10.0..15.0), (2, 1));
+    }
 }
