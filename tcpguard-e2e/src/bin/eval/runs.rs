@@ -258,10 +258,10 @@ impl Trouble {
     /// In the table.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Rush => "rush of clients × 20",
+            Self::Rush => "rush of clients",
             Self::Stall => "application stalls",
             Self::LossyPath => "300 ms, 2 % lost",
-            Self::HealthChecks => "half-open health checks",
+            Self::HealthChecks => "half-open checks",
         }
     }
 
