@@ -13,6 +13,14 @@ pub fn hash_key() -> io::Result<HashKey> {
     Ok(HashKey(words()?))
 }
 
+/// What the networks of clients are to be hashed with.
+///
+/// # Errors
+/// When the kernel has no random numbers.
+pub fn network_secret() -> io::Result<[u64; 2]> {
+    words()
+}
+
 /// What cookies are to be made with after `before`, which lives in the kernel alone: the same, so that
 /// a restart makes no cookie void that is out, or one that is drawn now.
 ///
