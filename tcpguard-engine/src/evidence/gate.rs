@@ -26,8 +26,9 @@ pub(crate) struct Gate {
     pub singletons: bool,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
-    /// Whether networks fail from which nobody came before, while those that complete are known;
-    /// `Some(false)` where those that fail are, which speaks against an attack.
+    /// Whether networks fail from which nobody came before, while those that complete are known, and
+    /// no path is broken to them; `Some(false)` where those that fail are known, which speaks against
+    /// an attack.
     pub novel: Option<bool>,
     /// Most were answered and said no, so that their path is sound.
     pub refused: bool,
@@ -64,15 +65,19 @@ impl Gate {
                 || ttls.impossible >= settings.ttl_impossible_share);
         let few_sources = enough && few;
         let marked = fingerprint || ttl || few_sources;
+        let not_repeated = repeated_share.map(|share| share <= settings.retransmit_share);
+        let refused = 2 * cohort.failing.iter().filter(|flow| flow.reset).count() > sources.flows;
+        // The path to clients who are new may be broken as well.
+        let novel = novelty.novel.filter(|new| !new || refused || not_repeated == Some(true));
         Self {
             fingerprint,
             ttl,
             few_sources,
             singletons: sources.distinct >= settings.distinct_min
                 && sources.singletons >= settings.singleton_share,
-            novel: novelty.novel,
-            refused: 2 * cohort.failing.iter().filter(|flow| flow.reset).count() > sources.flows,
-            not_repeated: repeated_share.map(|share| share <= settings.retransmit_share),
+            novel,
+            refused,
+            not_repeated,
             silent: enough
                 && !marked
                 && is_open
@@ -173,7 +178,17 @@ impl Gate {
                     |share| format!("{} were repeated after 1.5 s", percent(share)),
                 ),
             ),
-            item("novel", self.novel == Some(true), novelty.in_words()),
+            item(
+                "novel",
+                self.novel == Some(true),
+                match novelty.novel == self.novel {
+                    true => novelty.in_words(),
+                    false => format!(
+                        "{}; it counts where their SYNs are known not to be repeated",
+                        novelty.in_words()
+                    ),
+                },
+            ),
             item(
                 "silence",
                 self.silent,

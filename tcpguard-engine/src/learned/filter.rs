@@ -16,7 +16,7 @@ const MORE: u32 = 1 << 5;
 /// A Bloom filter (Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970).
 ///
 /// With n members the share of the bits that are set is 1 − e^(−4n/2^19), and a stranger passes for
-/// a member with that share to the fourth power: 0.03 % at 20,000 members, 1 % at 50,000, 6 % when
+/// a member with that share to the fourth power: 0.04 % at 20,000 members, 1 % at 50,000, 6 % when
 /// full.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Filter {

@@ -50,6 +50,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_two_hosts_hash_networks_alike() {
+        assert_ne!(network_secret().unwrap(), network_secret().unwrap());
+    }
+
+    #[test]
     fn a_secret_is_drawn_once_and_then_kept() {
         let first = cookie_secret(CookieSecret::NONE).unwrap();
         assert_eq!(first.drawn, 1);
