@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::steps::without_step;
-use crate::evidence::{Assessment, Cohort, assess, overload_line, without_rule};
+use crate::evidence::{Assessment, Cohort, Novelty, assess, overload_line, without_rule};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
@@ -100,7 +100,9 @@ impl Engine {
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let mut assessment = assess(cohort, &watch.clients, &self.settings);
+        let natural = watch.natural_share();
+        let novelty = Novelty::of(cohort, &self.networks, natural, &self.settings);
+        let mut assessment = assess(cohort, &watch.clients, &novelty, &self.settings);
         let evidence = &mut assessment.evidence;
         let sums = watch.recent(self.now, &self.settings);
         if sums.attempts > 0 {

@@ -34,6 +34,8 @@ pub(crate) struct Failing {
     pub repeated: Option<bool>,
     /// Answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
+    /// The client was answered and has said no.
+    pub reset: bool,
 }
 
 /// The attempts of the last seconds at one listener that are old enough to judge.
@@ -142,6 +144,7 @@ impl Failing {
             repeated: judged.then_some(flow.syn_retransmits > 0),
             unfinished: flow.state == FlowState::SynAck
                 && flow.syn_ack_at.is_some_and(|at| now.since(at) >= rtt * 4),
+            reset: flow.state == FlowState::Reset,
         }
     }
 }

@@ -157,7 +157,15 @@ mod tests {
 
     fn failing(print: Fingerprint) -> Failing {
         let addr = [192, 0, 2, 1].into();
-        Failing { addr, source: addr, print, weight: 1, repeated: None, unfinished: true }
+        Failing {
+            addr,
+            source: addr,
+            print,
+            weight: 1,
+            repeated: None,
+            unfinished: true,
+            reset: false,
+        }
     }
 
     fn cohort(prints: impl IntoIterator<Item = Fingerprint>) -> Cohort {
