@@ -96,7 +96,7 @@ impl Engine {
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let mut assessment = assess(cohort, &watch.clients, &self.settings);
+        let mut assessment = assess(cohort, &watch.clients, watch.natural_share(), &self.settings);
         let evidence = &mut assessment.evidence;
         let sums = watch.recent(self.now, &self.settings);
         if sums.attempts > 0 {

@@ -30,6 +30,8 @@ pub(crate) struct Assessment {
     signs: u32,
     /// Everything that can be known speaks for a forged flood.
     pub unanimous: bool,
+    /// It rests on what is not known yet: whether SYNs are repeated.
+    pub provisional: bool,
     /// The failing SYNs are repeated as often as real clients repeat theirs.
     pub repeated: bool,
     /// The signature that a rule would drop.
@@ -53,6 +55,7 @@ impl Assessment {
             gate: 0,
             signs: 0,
             unanimous: false,
+            provisional: false,
             repeated: false,
             signature: None,
             top_source: None,
@@ -77,9 +80,16 @@ fn confidence(gate: u32) -> f64 {
     1.0 - 0.5_f64.powi(gate as i32)
 }
 
-/// Judges a cohort.
-pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) -> Assessment {
-    let sources = Sources::of(&cohort.failing);
+/// Judges a cohort of which so many fail `anyway`, as a share.
+pub(crate) fn assess(
+    cohort: &Cohort,
+    clients: &Clients,
+    anyway: f64,
+    settings: &Settings,
+) -> Assessment {
+    let completed: u64 = cohort.completed.iter().map(|(.., weight)| weight).sum();
+    let all = cohort.weight() + completed;
+    let sources = Sources::of(&cohort.failing, anyway * all as f64);
     let ttls = Ttls::of(&cohort.failing);
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
     let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
@@ -110,6 +120,9 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         gate: gate.count(),
         signs: gate.signs(),
         unanimous: gate.unanimous(),
+        provisional: gate.signs() >= settings.gate_attack
+            && gate.may_be_a_path()
+            && gate.not_repeated.is_none(),
         repeated: gate.not_repeated == Some(false),
         signature,
         top_source,
@@ -141,7 +154,7 @@ mod tests {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
         let cohort = Cohort { failing: top.chain(others).collect(), ..Cohort::default() };
-        assess(&cohort, &Clients::default(), &Settings::default())
+        assess(&cohort, &Clients::default(), 0.0, &Settings::default())
     }
 
     #[test]

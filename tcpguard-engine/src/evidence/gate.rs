@@ -19,14 +19,17 @@ pub(crate) struct Gate {
     pub fingerprint: bool,
     /// TTLs of one machine, or of none.
     pub ttl: bool,
+    /// The fingerprint of a tool, or TTLs of no real host: a broken path has neither.
+    pub forged: bool,
     /// Few sources or networks.
     pub few_sources: bool,
     /// Sources that are seen once.
     pub singletons: bool,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
-    /// Hardly any handshake completes and next to no SYN is repeated, though nothing marks them: no
-    /// path breaks like that. It makes an attack of them, but nothing that may be dropped.
+    /// Hardly any handshake completes, or the same sources fail again and again, and next to no SYN is
+    /// repeated, though nothing marks them: no path breaks like that. It makes an attack of them, but
+    /// nothing that may be dropped.
     pub silent: bool,
     /// Failing flows as a share of all.
     pub failing_share: f64,
@@ -52,23 +55,24 @@ impl Gate {
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
         let unheard = repeated_share.is_some_and(|share| share <= settings.silent_repeated);
         let fingerprint = signature.is_some_and(|signature| signature.is_a_tools(settings));
-        let ttl = enough
-            && (ttls.top2 >= settings.ttl_share
-                || ttls.impossible >= settings.ttl_impossible_share);
+        let impossible = enough && ttls.impossible >= settings.ttl_impossible_share;
+        let ttl = impossible || enough && ttls.top2 >= settings.ttl_share;
         let few_sources = enough && few;
+        let silent_share = match sources.come_round() {
+            true => settings.scattered_share,
+            false => settings.silent_share,
+        };
         let marked = fingerprint || ttl || few_sources;
         Self {
             fingerprint,
             ttl,
+            forged: fingerprint || impossible,
             few_sources,
             singletons: sources.distinct >= settings.distinct_min
-                && sources.singletons >= settings.singleton_share,
+                && sources.singletons >= settings.singleton_share
+                && !sources.come_round(),
             not_repeated: repeated_share.map(|share| share <= settings.retransmit_share),
-            silent: enough
-                && !marked
-                && is_open
-                && unheard
-                && failing_share >= settings.silent_share,
+            silent: enough && !marked && is_open && unheard && failing_share >= silent_share,
             failing_share,
             repeated_share,
         }
@@ -95,6 +99,12 @@ impl Gate {
             (self.silent, "silence"),
         ];
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
+    }
+
+    /// Whether the clients behind one broken path may look like this, as far as is known: they come from
+    /// one place or provider, at one distance and once each, and repeat their SYNs.
+    pub fn may_be_a_path(&self) -> bool {
+        !self.forged && self.not_repeated != Some(true)
     }
 
     /// Everything that can be known of a flood from random sources speaks for one.
@@ -146,7 +156,11 @@ impl Gate {
             item(
                 "singletons",
                 self.singletons,
-                format!("{} come from sources seen once", percent(sources.singletons)),
+                format!(
+                    "{} come from sources seen once, {}",
+                    percent(sources.singletons),
+                    sources.again_in_words()
+                ),
             ),
             item(
                 "no_retransmission",

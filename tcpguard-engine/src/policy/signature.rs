@@ -29,7 +29,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         if (uncovered.weight() as f64) < least.max(REMAINING_MIN as f64) {
             return;
         }
-        remaining = assess(&uncovered, grounds.clients, settings);
+        remaining = assess(&uncovered, grounds.clients, 0.0, settings);
         if remaining.class != incident.class() {
             return;
         }
