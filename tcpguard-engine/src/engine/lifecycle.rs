@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::steps::without_step;
-use crate::evidence::{Assessment, Cohort, assess, overload_line, without_rule};
+use crate::evidence::{Assessment, Cohort, Counted, assess, overload_line, without_rule};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
@@ -19,6 +19,8 @@ use crate::{
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
 /// are the usual lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
+/// Counters since an incident began say what share fails from this time on.
+const COUNTED: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Looks at one listener's flows: opens an incident, refines it, or learns.
@@ -96,9 +98,12 @@ impl Engine {
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let mut assessment = assess(cohort, &watch.clients, watch.natural_share(), &self.settings);
-        let evidence = &mut assessment.evidence;
         let sums = watch.recent(self.now, &self.settings);
+        let known = watch.incident.is_some() && sums.span >= COUNTED;
+        let failing_share = known.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
+        let counted = Counted { natural_share: watch.natural_share(), failing_share };
+        let mut assessment = assess(cohort, &watch.clients, &counted, &self.settings);
+        let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
         }

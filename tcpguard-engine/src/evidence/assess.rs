@@ -80,19 +80,29 @@ fn confidence(gate: u32) -> f64 {
     1.0 - 0.5_f64.powi(gate as i32)
 }
 
-/// Judges a cohort of which so many fail `anyway`, as a share.
+/// What counters say beside the flows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    /// Share of the attempts that fails anyway.
+    pub natural_share: f64,
+    /// Share of those that fail since the incident began, once that is known: flows reach back before
+    /// it.
+    pub failing_share: Option<f64>,
+}
+
+/// Judges a cohort.
 pub(crate) fn assess(
     cohort: &Cohort,
     clients: &Clients,
-    anyway: f64,
+    counted: &Counted,
     settings: &Settings,
 ) -> Assessment {
     let completed: u64 = cohort.completed.iter().map(|(.., weight)| weight).sum();
     let all = cohort.weight() + completed;
-    let sources = Sources::of(&cohort.failing, anyway * all as f64);
+    let sources = Sources::of(&cohort.failing, counted.natural_share * all as f64);
     let ttls = Ttls::of(&cohort.failing);
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
-    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
+    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, counted, settings);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
     let lines = verdict(&gate, &sources, settings);
     let evidence = Evidence {
@@ -154,7 +164,7 @@ mod tests {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
         let cohort = Cohort { failing: top.chain(others).collect(), ..Cohort::default() };
-        assess(&cohort, &Clients::default(), 0.0, &Settings::default())
+        assess(&cohort, &Clients::default(), &Counted::default(), &Settings::default())
     }
 
     #[test]

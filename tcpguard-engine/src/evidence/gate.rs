@@ -3,6 +3,7 @@
 //! Each item is a way in which the makers of forged SYNs differ from clients whose path is broken.
 //! Without the gate every short outage of a group of clients would be an alarm.
 
+use super::assess::Counted;
 use super::cohort::{Cohort, Failing};
 use super::signature::Candidate;
 use super::sources::Sources;
@@ -43,13 +44,14 @@ impl Gate {
         signature: Option<&Candidate>,
         sources: &Sources,
         ttls: &Ttls,
+        counted: &Counted,
         settings: &Settings,
     ) -> Self {
         let enough = sources.flows >= settings.distinct_min;
         let few = sources.k90_networks <= settings.few_networks
             || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
         let repeated_share = repeated_share(&cohort.failing);
-        let failing_share = cohort.failing_share();
+        let failing_share = cohort.failing_share().max(counted.failing_share.unwrap_or(0.0));
         // Of a closed port, of whose resets nothing is seen, the clients fall silent as well.
         let is_open =
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);

@@ -12,7 +12,7 @@ mod ttl;
 mod verdict;
 
 pub(crate) use alarm::alarm;
-pub(crate) use assess::{Assessment, assess};
+pub(crate) use assess::{Assessment, Counted, assess};
 pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
 pub(crate) use record::Growth;
