@@ -1,7 +1,7 @@
 //! Floods from random sources: found, explained, dropped, released.
 
 use tcpguard_common::fastpath::Mask;
-use tcpguard_engine::{FlowState, IncidentClass, Matcher, Mode, Settings, Severity};
+use tcpguard_engine::{FlowState, IncidentClass, Matcher, Mode, Severity};
 
 use crate::sim::*;
 
@@ -301,25 +301,4 @@ fn flows_are_followed_within_the_limit_and_fewer_of_those_that_are_dropped() {
     let dropped = followed(Mode::Enforce);
     assert!((1000..=2500).contains(&dropped.len()), "{}", dropped.len());
     assert!(dropped.iter().all(|flow| *flow == (FlowState::Dropped, 64)));
-}
-
-#[test]
-fn what_copies_the_clients_at_half_their_rate_is_called_by_its_name() {
-    let cases = [
-        (Sources::Random, IncidentClass::RandomSpoofed),
-        (Sources::Bots(3000), IncidentClass::Distributed),
-    ];
-    for (sources, class) in cases {
-        let mut lab = Lab::seeded(Settings::default(), Mode::Observe, 3)
-            .listener(Server { backlog: 4096, ..Server::default() })
-            .clients(Clients {
-                arrivals: Arrivals::Poisson,
-                population: Some(Population::new(3)),
-                natural: Natural::usual(),
-                ..Clients::steady(200.0)
-            })
-            .flood(Flood { sources, shape: Shape::Mimic, ..Flood::random(100.0, 60.1..90.1) });
-        lab.run_until(64.0);
-        assert_eq!(lab.incident().class, class, "{}", lab.story());
-    }
 }
