@@ -5,6 +5,7 @@ mod import;
 mod lifecycle;
 mod pressure;
 mod requests;
+mod rollup;
 mod steps;
 mod upkeep;
 mod view;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::rollup::RollUp;
 use crate::evidence::Growth;
 use crate::host::Host;
 use crate::learned::{LearnedListener, Networks};
@@ -63,7 +65,7 @@ pub struct Engine {
     inspected: Timestamp,
     counted: Timestamp,
     incidents: u64,
-    crowded: bool,
+    rolled: Option<RollUp>,
     past: VecDeque<IncidentReport>,
     /// Why rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
@@ -104,7 +106,7 @@ impl Engine {
             inspected: Timestamp::default(),
             counted: Timestamp::default(),
             incidents: 0,
-            crowded: false,
+            rolled: None,
             past: VecDeque::new(),
             farewells: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
@@ -225,6 +227,7 @@ impl Engine {
         self.end_quiet_incidents(now);
         self.open_overdue(now);
         self.follow_pressure(now);
+        self.follow_rolled(now);
         self.follow_host(now);
         self.follow_steps(now, elapsed);
         self.carry_out_plan(now);

@@ -13,7 +13,7 @@ mod ttl;
 mod verdict;
 
 pub(crate) use alarm::alarm;
-pub(crate) use assess::{Assessment, assess};
+pub(crate) use assess::{Assessment, Background, assess};
 pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
 pub(crate) use novelty::Novelty;
