@@ -1,0 +1,40 @@
+//! Headers of SYNs, kept as they came: what an incident shows of its SYNs is no reconstruction.
+
+use super::{Tables, Work};
+use crate::abi::maps::SYN_SAMPLES_KEPT;
+use crate::abi::SYN_SAMPLE_WORDS;
+use crate::wire::Frame;
+
+/// Whether the SYN at hand is the one in `2^(samples - 1)` whose header is kept. They are counted
+/// rather than hashed, so that a flood of one address and port is in the sample as well.
+#[inline(always)]
+pub(super) fn is_due<T: Tables>(tables: &mut T, samples: u8) -> bool {
+    let seen = tables.samplable();
+    *seen += 1;
+    *seen & ((1 << (samples.wrapping_sub(1) & 31)) - 1) == 0
+}
+
+/// Keeps the header of a SYN, in the place of the oldest.
+#[inline(always)]
+pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, work: &Work) {
+    let (from, to) = (usize::from(work.segment.ip_at), usize::from(work.segment.options_end));
+    let Some(samples) = tables.syn_samples() else { return };
+    let place = samples.written as usize & (SYN_SAMPLES_KEPT as usize - 1);
+    let Some(sample) = samples.places.get_mut(place) else { return };
+    (sample.at_ns, sample.listener) = (work.now, work.listener.id);
+    let mut words = 0;
+    while words < SYN_SAMPLE_WORDS {
+        let at = from + 4 * words;
+        if at + 4 > to {
+            break;
+        }
+        let Some(word) = frame.u32(at) else { break };
+        sample.words[words] = word.to_be();
+        words += 1;
+    }
+    sample.length = 4 * words as u32;
+    tables.publish();
+    if let Some(samples) = tables.syn_samples() {
+        samples.written += 1;
+    }
+}
