@@ -103,7 +103,6 @@ pub struct Model {
     answers_of_cpu: Bucket,
     exempt_of_cpu: Bucket,
     segments: u64,
-    samplable: u64,
     pace: Pace,
     work: Work,
 }
@@ -335,10 +334,6 @@ impl Tables for Model {
     fn segment_sampled(&mut self, shift: u8) -> bool {
         self.segments += 1;
         self.segments & ((1 << shift) - 1) == 0
-    }
-
-    fn samplable(&mut self) -> &mut u64 {
-        &mut self.samplable
     }
 
     fn syn_samples(&mut self) -> Option<&mut SynSamples> {

@@ -101,7 +101,7 @@ fn map_bytes(cpus: usize) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 64
+    let cpu_state = 56
         + size_of::<FlowKey>().next_multiple_of(8)
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()

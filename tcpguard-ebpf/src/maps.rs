@@ -26,8 +26,6 @@ pub struct CpuState {
     pub pace: Pace,
     /// Segments other than SYNs so far.
     pub segments: u64,
-    /// SYNs of listeners whose headers are kept so far.
-    pub samplable: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
     /// Connections that the kernel was told of, or is about to make, since a moment ago.

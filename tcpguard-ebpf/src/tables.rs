@@ -130,12 +130,6 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn samplable(&mut self) -> &mut u64 {
-        // SAFETY: this CPU's state.
-        unsafe { &mut (*self.cpu).samplable }
-    }
-
-    #[inline(always)]
     fn syn_samples(&mut self) -> Option<&mut SynSamples> {
         deref!(maps::SYN_SAMPLES.get_ptr_mut(0))
     }

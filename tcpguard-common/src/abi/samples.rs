@@ -16,17 +16,20 @@ pub struct SynSample {
     pub listener: u32,
     /// Bytes kept, a multiple of four: from the IP header up to the end of the TCP options. Data is
     /// never kept.
-    pub length: u32,
+    pub length: u16,
+    /// Bytes from there to there in the SYN as it came.
+    pub whole: u16,
     /// These bytes, each word in network byte order; what lies beyond them is of an earlier SYN.
     pub words: [u32; SYN_SAMPLE_WORDS],
 }
 
 impl SynSample {
-    const NONE: Self = Self { at_ns: 0, listener: 0, length: 0, words: [0; SYN_SAMPLE_WORDS] };
+    const NONE: Self =
+        Self { at_ns: 0, listener: 0, length: 0, whole: 0, words: [0; SYN_SAMPLE_WORDS] };
 
     /// The bytes kept.
     pub fn bytes(&self) -> impl Iterator<Item = u8> {
-        self.words.into_iter().flat_map(u32::to_ne_bytes).take(self.length as usize)
+        self.words.into_iter().flat_map(u32::to_ne_bytes).take(self.length.into())
     }
 }
 

@@ -54,7 +54,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     }
     work.steps = ladder::steps_in_force(config, &listener, work.now);
     let record = work.sampled && hash::sampled(work.flow_hash, shift(config, tables, work, false));
-    let sample = listener.samples != 0 && samples::is_due(tables, listener.samples);
+    let sample = listener.samples != 0 && samples::is_due(tables, &listener);
     Interest { fingerprint: record || listener.masks != 0, record, sample, steps: work.steps }
 }
 

@@ -31,8 +31,6 @@ pub trait Tables {
     /// Whether the segment at hand belongs to the sample of one in `2^shift`.
     fn segment_sampled(&mut self, shift: u8) -> bool;
 
-    /// SYNs of listeners with [`ListenerEntry::samples`] that this CPU has seen.
-    fn samplable(&mut self) -> &mut u64;
     /// Headers of SYNs that this CPU has kept.
     fn syn_samples(&mut self) -> Option<&mut SynSamples>;
     /// Lets whoever reads the tables see what was written before this call before what is written
