@@ -63,6 +63,10 @@ impl Lab {
                 Command::LeaveStep { listener, step } => self.kernel.set_step(listener, step, None),
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::SetSampling { shift } => self.kernel.shift = shift,
+                Command::SampleSyns { listener, shift } => drop(match shift {
+                    Some(shift) => self.kernel.samples.insert(listener, shift),
+                    None => self.kernel.samples.remove(&listener),
+                }),
                 Command::InspectFlows => {
                     let flows = self.kernel.flows();
                     self.engine.handle_flows(self.kernel.now, flows, &self.kernel);
@@ -113,6 +117,7 @@ impl Lab {
     /// Starts the engine again; the kernel, its counters and its rules stay.
     pub fn restart(&mut self) {
         let mode = self.engine.mode();
+        self.kernel.samples.clear();
         self.engine = Engine::new(self.settings.clone(), mode).expect("settings that agree");
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();
