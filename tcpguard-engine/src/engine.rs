@@ -1,6 +1,7 @@
 //! The doors of the engine and what happens behind them at every poll.
 
 mod adopt;
+mod headers;
 mod import;
 mod lifecycle;
 mod pressure;
@@ -62,6 +63,8 @@ pub struct Engine {
     uncounted: bool,
     /// Steps of an earlier run, until their listeners are known: since when, where, which, its rate.
     inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
+    /// Of which share of their SYNs the headers of these listeners are kept, as a power of two.
+    sampled: BTreeMap<ListenerId, u8>,
     inspected: Timestamp,
     counted: Timestamp,
     incidents: u64,
@@ -103,6 +106,7 @@ impl Engine {
             saturated: false,
             uncounted: false,
             inherited: Vec::new(),
+            sampled: BTreeMap::new(),
             inspected: Timestamp::default(),
             counted: Timestamp::default(),
             incidents: 0,
@@ -233,6 +237,7 @@ impl Engine {
         self.carry_out_plan(now);
         self.tell_news(now);
         self.clean_half_open(now);
+        self.ask_for_headers();
         self.ask_for_counts(now);
         self.ask_for_flows(now);
     }
@@ -260,6 +265,7 @@ impl Engine {
         self.follow_steps(now, Duration::ZERO);
         self.carry_out_plan(now);
         self.tell_news(now);
+        self.ask_for_headers();
     }
 
     /// What must be done next, in the order in which it must happen.

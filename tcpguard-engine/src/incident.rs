@@ -149,6 +149,11 @@ impl Incident {
         self.class
     }
 
+    /// What is kept of it beside its evidence.
+    pub fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
     pub fn detected(&self) -> Timestamp {
         self.detected
     }
