@@ -179,6 +179,21 @@ fn each_class_is_explained_in_words_and_in_json() {
     }
 }
 
+/// What a flood over IPv4 leaves of its SYNs is never cut, and the lists stay long enough to be read.
+#[test]
+fn there_is_room_for_sixteen_headers_of_usual_length() {
+    let mut lab = lab(4096).flood(Flood::random(5000.0, 10.1..30.1));
+    lab.run_until(12.0);
+    let (listener, header) = headers().nth(1).unwrap();
+    lab.engine.handle_headers((0..16).map(|_| (listener, header.clone())));
+    lab.run_until(25.0);
+    let report = lab.report();
+    let full = AttackInFull::build(incident(&report), &report, clock(lab.kernel.now));
+    let headers = &full.record.syn_headers;
+    assert_eq!((headers.len(), headers[0].kept()), (16, 60));
+    assert!(full.record.lists_hold >= 4, "{}", full.record.lists_hold);
+}
+
 fn text(most: usize) -> impl Strategy<Value = String> {
     // Quotes and backslashes take two bytes each, characters beyond ASCII up to four.
     proptest::collection::vec(

@@ -185,10 +185,9 @@ fn headers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
             || ("?".to_owned(), "the TCP header lies beyond what is kept".to_owned()),
             |(from, looks)| (from.to_string(), looks),
         );
-        let bytes = match usize::from(header.length) {
-            whole if whole == header.kept() => whole.to_string(),
-            whole => format!("{} of {whole}", header.kept()),
-        };
+        let kept = header.kept();
+        let bytes =
+            header.length.map_or_else(|| kept.to_string(), |whole| format!("{kept} of {whole}"));
         table.row([view.time(header.at).into(), from.into(), bytes.into(), looks.into()]);
     }
     table.write(out, view)

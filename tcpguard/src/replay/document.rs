@@ -111,8 +111,9 @@ pub struct SynHeader {
     pub at_s: f64,
     /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
     pub hex: String,
-    /// Bytes from there to there in the SYN, which may be more.
-    pub length: u16,
+    /// Bytes from there to there in the SYN, where they are more than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<u16>,
 }
 
 /// Every class of [`Incident::class`].
@@ -161,8 +162,12 @@ impl Incident {
 
 impl SynHeader {
     fn new(header: &engine::SynHeader) -> Self {
-        let hex = status::hex(&header.bytes);
-        Self { at_s: since_start(header.at), hex, length: header.whole }
+        let cut = header.bytes.len() < usize::from(header.whole);
+        Self {
+            at_s: since_start(header.at),
+            hex: status::hex(&header.bytes),
+            length: cut.then_some(header.whole),
+        }
     }
 }
 

@@ -20,13 +20,16 @@ pub struct SynHeader {
     /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
     /// Data is never kept.
     pub hex: String,
-    /// Bytes from there to there in the SYN, which may be more.
-    pub length: u16,
+    /// Bytes from there to there in the SYN, where they are more than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u16>,
 }
 
 impl SynHeader {
     pub(super) fn build(header: &engine::SynHeader, clock: Clock) -> Self {
-        Self { at: clock.time_at(header.at), hex: hex(&header.bytes), length: header.whole }
+        let engine::SynHeader { at, bytes, whole } = header;
+        let cut = bytes.len() < usize::from(*whole);
+        Self { at: clock.time_at(*at), hex: hex(bytes), length: cut.then_some(*whole) }
     }
 
     /// Bytes that are there of it.
@@ -103,7 +106,7 @@ mod tests {
     fn header(hex: &str) -> SynHeader {
         let hex: String = hex.split_whitespace().collect();
         let at = Time("2026-11-20T14:05:00Z".parse().unwrap());
-        SynHeader { at, length: (hex.len() / 2) as u16, hex }
+        SynHeader { at, length: None, hex }
     }
 
     fn told(header: &SynHeader) -> Option<String> {

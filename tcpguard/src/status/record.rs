@@ -15,8 +15,19 @@ pub const ATTACK_SCHEMA: &str = "tcpguard.attack/1";
 pub const EVIDENCE_BYTES: usize = 8192;
 /// Numbers of entries that the lists are cut to and of headers that are kept, one after the other,
 /// until the evidence fits.
-const CUTS: [(usize, usize); 11] =
-    [(16, 16), (8, 16), (8, 12), (6, 12), (6, 8), (4, 8), (4, 4), (3, 4), (2, 2), (1, 1), (0, 0)];
+const CUTS: [(usize, usize); 11] = [
+    (16, 16),
+    (8, 16),
+    (6, 16),
+    (4, 16),
+    (3, 16),
+    (2, 16),
+    (2, 12),
+    (2, 8),
+    (1, 4),
+    (0, 2),
+    (0, 0),
+];
 /// Characters that a sentence is cut to where all of that was not enough.
 const SENTENCE: usize = 100;
 
@@ -287,7 +298,8 @@ impl AttackInFull {
     fn cut_lists(&mut self, most: usize) {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.attack.evidence, most);
-        cut_evidence(&mut self.record.first.evidence, most.div_ceil(2));
+        // What the last look saw says more than what the first one did.
+        cut_evidence(&mut self.record.first.evidence, if most > 4 { most / 2 } else { 0 });
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
         // The latest say where it stands.
         let surplus = rules.len().saturating_sub(most);
