@@ -13,13 +13,13 @@ use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_6() {
-    assert_eq!(ABI_VERSION, 6);
+fn sizes_of_abi_version_7() {
+    assert_eq!(ABI_VERSION, 7);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
-        ("Config", size_of::<Config>(), 160),
+        ("Config", size_of::<Config>(), 176),
         ("CookieKeys", size_of::<CookieKeys>(), 72),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("FailedCookies", size_of::<FailedCookies>(), 64),
@@ -27,7 +27,7 @@ fn sizes_of_abi_version_6() {
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("HostCounters", size_of::<HostCounters>(), 32),
-        ("ListenerCounters", size_of::<ListenerCounters>(), 128),
+        ("ListenerCounters", size_of::<ListenerCounters>(), 144),
         ("ListenerEntry", size_of::<ListenerEntry>(), 16),
         ("ListenerKey", size_of::<ListenerKey>(), 20),
         ("PacketCounters", size_of::<PacketCounters>(), 400),
@@ -54,9 +54,12 @@ fn sizes_of_abi_version_6() {
 #[test]
 fn offsets_that_other_tools_may_read() {
     assert_eq!(offset_of!(Config, heartbeat_ns), 8);
-    assert_eq!(offset_of!(Config, hash_key), 24);
-    assert_eq!(offset_of!(Config, netns_cookie), 104);
-    assert_eq!(offset_of!(Config, rule_set), 128);
+    assert_eq!(offset_of!(Config, polled_ns), 24);
+    assert_eq!(offset_of!(Config, hash_key), 40);
+    assert_eq!(offset_of!(Config, netns_cookie), 120);
+    assert_eq!(offset_of!(Config, rule_set), 144);
+    assert_eq!(offset_of!(ListenerCounters, acknowledged), 40);
+    assert_eq!(offset_of!(ListenerCounters, late), 48);
     assert_eq!(offset_of!(Flow, syn_seq), 24);
     assert_eq!(offset_of!(Flow, fingerprint), 40);
     assert_eq!(offset_of!(PacketCounters, reasons), 16);

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tcpguard_common::abi::LATE_POLLS;
+
 use crate::Timestamp;
 
 /// How far back ticks reach.
@@ -38,6 +40,8 @@ pub(crate) struct Tick {
     pub established: u64,
     /// Handshakes whose third ACK was seen.
     pub acknowledged: u64,
+    /// Of these, those attempted one tick before, and [`LATE_POLLS`] or more before.
+    pub late: [u64; LATE_POLLS],
     /// Half-open handshakes that the client reset.
     pub reset: u64,
     /// SYN-ACKs repeated although the third ACK had arrived.
@@ -53,6 +57,44 @@ pub(crate) struct Tick {
     /// SYNs dropped: of these, and because they were too many.
     pub dropped: u64,
     /// Part of a time without a poll that was too long to be judged: its numbers are averages.
+    pub gap: bool,
+}
+
+impl Tick {
+    /// Handshakes that completed: what the kernel says, or the third ACKs, whichever is more.
+    pub fn completed(&self) -> u64 {
+        self.established.max(self.acknowledged)
+    }
+
+    /// Of these, those attempted at least `polls` ticks before (of [`LATE_POLLS`] and more: those
+    /// attempted so long before). What the kernel saw beyond the third ACKs, because not all flows
+    /// are followed, is taken to be as late as these; `None` where there were none.
+    fn completed_late(&self, polls: usize) -> Option<u64> {
+        let late: u64 = match polls.checked_sub(1) {
+            None => return Some(self.completed()),
+            Some(polls) => self.late.iter().skip(polls.min(LATE_POLLS - 1)).sum(),
+        };
+        (late * self.completed()).checked_div(self.acknowledged)
+    }
+}
+
+/// A tick whose handshakes have had their time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Settled {
+    /// When it began.
+    pub start: Timestamp,
+    /// Its length.
+    pub span: Duration,
+    /// Handshakes attempted in it.
+    pub attempts: u64,
+    /// Of these, those that completed; and others that took longer than one waits for, and have
+    /// completed now.
+    pub completed: u64,
+    /// Half-open handshakes that the client reset.
+    pub reset: u64,
+    /// Variance of the number of completions, where they are only known by sample.
+    pub variance: u64,
+    /// As of [`Tick`].
     pub gap: bool,
 }
 
@@ -159,16 +201,49 @@ impl Window {
         sum(recent)
     }
 
-    /// Attempts made `lag` to `lag + ticks` ticks ago, less everything that has completed since.
+    /// Attempts made `lag` to `lag + ticks` ticks ago, less what has completed of them since.
     ///
-    /// Completions are not known by the tick of their SYN. Setting all of them against the older
-    /// attempts gives every handshake at least `lag` ticks to complete, and errs towards quiet.
+    /// Each handshake has at least `lag` ticks to complete. What completed in the span itself is set
+    /// against it whenever it was attempted, and so is everything since where nothing is known of when
+    /// it was: this errs towards quiet.
     pub fn mature(&self, ticks: usize, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
         let oldest = newest.saturating_sub(ticks);
         let attempted = sum(self.ticks.range(oldest..newest));
-        let since = sum(self.ticks.range(oldest..));
-        Sums { completed: since.completed, variance: since.variance, ..attempted }
+        let since = self.ticks.range(newest..).enumerate();
+        let late = since.map(|(index, tick)| {
+            tick.completed_late(index + 1).unwrap_or_else(|| tick.completed())
+        });
+        let variance = self.ticks.range(newest..).map(|tick| tick.variance).sum::<u64>();
+        Sums {
+            completed: attempted.completed + late.sum::<u64>(),
+            variance: attempted.variance + variance,
+            ..attempted
+        }
+    }
+
+    /// How the tick `lag` ticks ago (or [`LATE_POLLS`], if that is less) has turned out: its attempts,
+    /// against the completions of these attempts rather than those seen in it. Completions that took
+    /// longer still count where they are seen now, so that over time each counts once.
+    pub fn settled(&self, lag: usize) -> Option<Settled> {
+        let lag = lag.min(LATE_POLLS);
+        let index = self.ticks.len().checked_sub(lag + 1)?;
+        let (tick, newest) = (&self.ticks[index], self.ticks.back()?);
+        let late = |tick: &Tick, polls| match polls {
+            polls if polls > LATE_POLLS => 0,
+            polls => tick.completed_late(polls).unwrap_or(0),
+        };
+        let own = self.ticks.range(index..).enumerate();
+        let in_time = own.map(|(polls, tick)| late(tick, polls) - late(tick, polls + 1));
+        Some(Settled {
+            start: tick.end - tick.span,
+            span: tick.span,
+            attempts: tick.attempts,
+            completed: in_time.sum::<u64>() + late(newest, lag + 1),
+            reset: tick.reset,
+            variance: tick.variance,
+            gap: tick.gap,
+        })
     }
 
     /// What the SYN queue was given in the last minute: the SYNs answered more than `lag` ticks ago

@@ -22,8 +22,8 @@ pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
 pub use cookie::{COOKIE_KEYS, CookieKey, CookieKeys, FailedCookies, SynAckRecord};
 pub use counters::{
-    CLASS_SLOTS, HostCounters, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits,
-    SourceCounters,
+    CLASS_SLOTS, HostCounters, LATE_POLLS, ListenerCounters, PacketCounters, REASON_SLOTS,
+    RuleHits, SourceCounters,
 };
 pub use keys::{
     FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,

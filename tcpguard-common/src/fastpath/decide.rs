@@ -243,7 +243,8 @@ fn complete_unanswered<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey
     flow.state = FlowState::Completed as u8;
     flow.done_ns = now;
     let (listener, weight) = (flow.listener, weight(config, flow.sample_shift));
-    count(tables, listener, |counters| counters.acknowledged += weight);
+    let polls = config.polls_since(flow.syn_ns);
+    count(tables, listener, |counters| counters.acknowledge(weight, polls));
 }
 
 /// Returns whether it belongs to a known listener, and to the sample unless steps are taken there.

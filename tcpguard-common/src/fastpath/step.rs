@@ -335,6 +335,7 @@ pub fn follow<T: Tables>(
     }
     let listener = flow.listener;
     let weight = weight(config, flow.sample_shift);
+    let polls = config.polls_since(flow.syn_ns);
     flow.done_ns = now;
     if reset {
         flow.state = FlowState::Reset as u8;
@@ -342,7 +343,7 @@ pub fn follow<T: Tables>(
         return passed;
     }
     flow.state = FlowState::Completed as u8;
-    count(tables, listener, |counters| counters.acknowledged += weight);
+    count(tables, listener, |counters| counters.acknowledge(weight, polls));
     if !answered {
         return Reason::HandshakeAck;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::steps::without_step;
-use crate::evidence::{Assessment, Cohort, assess, overload_line, without_rule};
+use crate::evidence::{Answer, Assessment, Cohort, Outcomes, assess, overload_line, without_rule};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
@@ -13,7 +13,7 @@ use crate::watch::Rest;
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
-    Sample, Severity, Step, Timestamp,
+    Sample, Settings, Severity, Step, Timestamp,
 };
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
@@ -39,15 +39,22 @@ impl Engine {
             return;
         }
         let rtt = watch.rtt(&self.settings);
-        let cohort = Cohort::gather(now, flows, rtt, &self.settings);
-        if watch.suspect.is_some_and(|suspect| suspect.signal == Signal::Slow)
-            && !cohort.confirms(watch.natural_share(), &self.settings)
-        {
-            if self.is_overdue(now, id) {
+        let mature = watch.clients.patience(now, flows, rtt);
+        if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
+            let outcomes = Outcomes::gather(now, flows, suspect.from, mature, &self.settings);
+            let waits = match outcomes.answer(watch.natural_share(), &self.settings) {
+                Answer::Confirmed => None,
+                Answer::TooFew => Some(patience(suspect.signal, &self.settings)),
+                Answer::Refuted => Some(self.settings.evidence_patience * 2),
+            };
+            if waits.is_some_and(|waits| now.since(suspect.since) >= waits) {
                 self.dismiss(id);
             }
-            return;
+            if waits.is_some() {
+                return;
+            }
         }
+        let cohort = Cohort::gather(now, flows, rtt, mature, &self.settings);
         let enough = cohort.failing.len() >= self.settings.evidence_flows;
         if failed {
             if !enough || watch.quiet(now) > DISTURBED {
@@ -126,18 +133,10 @@ impl Engine {
         }
     }
 
-    /// Whether an alarm has waited for evidence long enough. One of the slow path is given twice the
-    /// time: what fails must have failed for certain.
+    /// Whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
-        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.patience(suspect.signal))
-    }
-
-    fn patience(&self, signal: Signal) -> Duration {
-        match signal {
-            Signal::Slow => self.settings.evidence_patience * 2,
-            _ => self.settings.evidence_patience,
-        }
+        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.settings.evidence_patience)
     }
 
     /// Opens incidents for alarms for which no flows have come: with what is known, which is that
@@ -148,7 +147,8 @@ impl Engine {
             .values()
             .filter_map(|watch| watch.suspect.map(|suspect| (watch.id, suspect)))
             .filter(|(_, suspect)| {
-                now.since(suspect.since) > self.patience(suspect.signal) + self.settings.poll
+                now.since(suspect.since)
+                    > patience(suspect.signal, &self.settings) + self.settings.poll
             })
             .map(|(id, suspect)| (id, suspect.signal))
             .collect();
@@ -338,6 +338,15 @@ impl Engine {
             let left = watch.ladder.taken().map(|step| Command::LeaveStep { listener: id, step });
             self.commands.extend(left);
         }
+    }
+}
+
+/// How long an alarm waits for flows. One of the slow path is given ten times as long: it may rest on
+/// few failures, and without flows it says nothing.
+fn patience(signal: Signal, settings: &Settings) -> Duration {
+    match signal {
+        Signal::Slow => settings.evidence_patience * 10,
+        _ => settings.evidence_patience,
     }
 }
 

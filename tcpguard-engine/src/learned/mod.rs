@@ -4,6 +4,7 @@
 mod clients;
 mod export;
 mod natural;
+mod trips;
 mod usual;
 
 pub(crate) use clients::Clients;

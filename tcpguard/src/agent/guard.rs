@@ -259,6 +259,9 @@ impl Guard {
         } else {
             None
         };
+        // Whatever is seen from now on is for the next sample.
+        self.executor.config.note_poll(boot_time().as_nanos());
+        self.executor.dataplane.set_config(&self.executor.config)?;
         let executor = &self.executor;
         let mut listeners = Vec::new();
         for followed in executor.listeners.iter() {

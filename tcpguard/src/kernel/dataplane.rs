@@ -247,6 +247,9 @@ impl Dataplane {
             sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
             sum.established += cpu.established;
             sum.acknowledged += cpu.acknowledged;
+            for (sum, late) in sum.late.iter_mut().zip(cpu.late) {
+                *sum += late;
+            }
             sum.reset += cpu.reset;
             sum.refused += cpu.refused;
             sum.dropped_source += cpu.dropped_source;

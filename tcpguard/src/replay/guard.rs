@@ -265,6 +265,8 @@ impl<'a> Guard<'a> {
     }
 
     fn sample(&mut self, now: Timestamp) -> Result<Sample, KernelError> {
+        self.config.note_poll(now.as_nanos());
+        self.backend.set_config(&self.config)?;
         let mut samples = Vec::new();
         for followed in self.listeners.iter_mut() {
             let counters = match followed.told {
