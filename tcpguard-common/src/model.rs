@@ -21,7 +21,7 @@ use crate::abi::maps::{
     MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS,
 };
 use crate::abi::{
-    Addr, Class, Client, Config, CookieKey, CookieKeys, FailedCookies, Flow, FlowKey, HashKey,
+    Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, HashKey,
     HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
     Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
@@ -86,7 +86,7 @@ pub struct Model {
     /// SYN-ACKs from no known listener.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
     /// Keys of cookies.
-    pub cookie_keys: CookieKeys,
+    pub cookie_secret: CookieSecret,
     /// What SYN-ACKs looked like.
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
     /// Cookies that were wrong, by listener id.
@@ -119,16 +119,11 @@ pub const fn hash_key(seed: u64) -> HashKey {
     HashKey(key)
 }
 
-/// Cookie keys made from a seed; see [`hash_key`].
-pub const fn cookie_keys(seed: u64) -> CookieKeys {
+/// A secret for cookies made from a seed; see [`hash_key`].
+pub const fn cookie_secret(seed: u64) -> CookieSecret {
     let HashKey(words) = hash_key(!seed);
-    let mut keys = CookieKeys { timestamp_offset: words[8] as u32, drawn: 1, ..CookieKeys::NONE };
-    let mut at = 0;
-    while at < keys.keys.len() {
-        keys.keys[at] = CookieKey([words[2 * at], words[2 * at + 1]]);
-        at += 1;
-    }
-    keys
+    let key = CookieKey([words[0], words[1]]);
+    CookieSecret { key, timestamp_offset: words[8] as u32, drawn: 1 }
 }
 
 impl Model {
@@ -456,8 +451,8 @@ impl Tables for Model {
         unchanged
     }
 
-    fn cookie_keys(&self) -> Option<&CookieKeys> {
-        Some(&self.cookie_keys)
+    fn cookie_secret(&self) -> Option<&CookieSecret> {
+        Some(&self.cookie_secret)
     }
 
     fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord> {

@@ -7,7 +7,7 @@ use tcpguard_common::abi::{
     Action, Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
 };
 use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS};
-use tcpguard_common::model::{Model, Packet, cookie_keys, hash_key};
+use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
 use tcpguard_common::wire::TAGGED;
 use tcpguard_common::wire::option::{ECN, SACK, TIMESTAMPS, WSCALE};
 
@@ -135,7 +135,7 @@ fn host(options: u32) -> Model {
         ..Config::default()
     });
     host.now_ns = NOW;
-    host.cookie_keys = cookie_keys(1);
+    host.cookie_secret = cookie_secret(1);
     let cookies = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
     for v6 in [false, true] {
         let any = if v6 { Addr::ANY_V6 } else { Addr::ANY_V4 };
@@ -435,9 +435,9 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
     stripped.syn_acks.get_mut(&key).unwrap().vlan = TAGGED | 5;
     passed(&mut stripped, syn.clone(), "its VLAN tag was taken off");
 
-    let mut keyless = host(ALL);
-    keyless.cookie_keys.drawn = 0;
-    passed(&mut keyless, syn.clone(), "no keys");
+    let mut secretless = host(ALL);
+    secretless.cookie_secret.drawn = 0;
+    passed(&mut secretless, syn.clone(), "no secret");
 
     let mut overheard = syn.clone();
     overheard[..6].copy_from_slice(&[2, 0, 0, 0, 0, 77]);

@@ -4,7 +4,7 @@ use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow,
+    Addr, CLASS_SLOTS, Class, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow,
     FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
     PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef, SeenBucket,
     SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
@@ -20,7 +20,7 @@ fn sizes_of_abi_version_7() {
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
         ("Config", size_of::<Config>(), 176),
-        ("CookieKeys", size_of::<CookieKeys>(), 72),
+        ("CookieSecret", size_of::<CookieSecret>(), 24),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("FailedCookies", size_of::<FailedCookies>(), 64),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
@@ -130,7 +130,7 @@ fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
         + array(size_of::<Probe>(), maps::PROBE_CELLS)
-        + array(size_of::<CookieKeys>(), 1)
+        + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
         + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
         + array(8, 1)

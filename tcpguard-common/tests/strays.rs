@@ -6,7 +6,7 @@ use tcpguard_common::abi::{
     SynAckRecord,
 };
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, KernelCookie, Origin};
-use tcpguard_common::model::{Model, Packet, cookie_keys, hash_key};
+use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
 
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 5_000 * S;
@@ -70,7 +70,7 @@ impl Host {
             ..Config::default()
         });
         host.now_ns = NOW;
-        host.cookie_keys = cookie_keys(1);
+        host.cookie_secret = cookie_secret(1);
         let key = ListenerKey::new(Addr::ANY_V4, PORT.to_be_bytes());
         host.add_listener(key, ListenerEntry { steps, ..ListenerEntry::default() });
         host.sockets.listening.insert(key);

@@ -17,7 +17,7 @@ use tcpguard::kernel::{
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode};
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, Fingerprint, Mask};
-use tcpguard_common::model::{cookie_keys, hash_key};
+use tcpguard_common::model::{cookie_secret, hash_key};
 
 use crate::lab::{Family, INTERFACE, Lab, PORT};
 use crate::netns::Netns;
@@ -78,7 +78,7 @@ impl Armed {
                 ..Config::default()
             };
             dataplane.set_config(&config)?;
-            dataplane.set_cookie_keys(&cookie_keys(1))?;
+            dataplane.set_cookie_secret(&cookie_secret(1))?;
             let interface = interfaces::by_name(INTERFACE)?;
             attach_tracepoint(&mut object, &pins)?;
             let attachment = attach(&mut object, &pins, &interface, mode)?;

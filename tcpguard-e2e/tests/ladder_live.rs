@@ -10,6 +10,7 @@ use tcpguard_e2e::flood::{Flood, Shape};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::measure::lower_bound;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
@@ -63,14 +64,25 @@ fn a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in()
         let redeemed = status.listener_total(PORT, "cookies_redeemed");
         println!("  {} SYNs, {sent} cookies sent, {redeemed} came back", flood.sent);
         assert!(sent * 2 > flood.sent, "{sent} of {}", flood.sent);
-        served(&attempts.begun(after(since, SECOND), flood.ended));
+        let lost = lab.lost().unwrap() as f64 / flood.sent as f64;
+        served_but_for(lost, &attempts.begun(after(since, SECOND), flood.ended));
         assert!(redeemed >= 300, "{redeemed}");
     }
 }
 
+/// Of a thousand clients at most one is not answered within a second. Hundreds of attempts cannot
+/// prove that, but they can refute it: the benchmark of the ladder makes ten thousand.
 fn served(attempts: &Attempts) {
-    println!("  {}", attempts.summary());
-    assert!(attempts.share_within(SECOND) >= 0.999, "{}", attempts.summary());
+    served_but_for(0.0, attempts);
+}
+
+/// The same, where the wire lost the share `lost` of all frames in front of the guard: nobody can
+/// serve those, and a handshake with its request takes three.
+fn served_but_for(lost: f64, attempts: &Attempts) {
+    println!("  {}; the wire lost {:.2} %", attempts.summary(), 100.0 * lost);
+    let missed = attempts.0.len() - attempts.within(SECOND);
+    let proven = lower_bound(missed, attempts.0.len());
+    assert!(proven <= 0.001 + 3.0 * lost, "{}", attempts.summary());
 }
 
 #[test]
@@ -161,5 +173,6 @@ fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
     assert_eq!(status.step("cookies"), Some("taken"));
     assert!(status.listener_total(PORT, "cookies_sent") > before + 20_000);
     assert_eq!(status.attacks().len(), 1, "found again");
-    served(&load.finish().unwrap().begun(after(since, SECOND), flood.ended));
+    let lost = lab.lost().unwrap() as f64 / flood.sent as f64;
+    served_but_for(lost, &load.finish().unwrap().begun(after(since, SECOND), flood.ended));
 }

@@ -10,8 +10,8 @@ use tcpguard::kernel::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config, CookieKeys, ListenerEntry, ListenerKey, Mode, SynAckRecord};
-use tcpguard_common::model::{cookie_keys, hash_key};
+use tcpguard_common::abi::{Config, CookieSecret, ListenerEntry, ListenerKey, Mode, SynAckRecord};
+use tcpguard_common::model::{cookie_secret, hash_key};
 use tcpguard_common::wire::{option, tagged};
 use tcpguard_e2e::netns::Netns;
 
@@ -47,7 +47,7 @@ impl Loaded {
         let redeemer = Redeemer::load(&maps, false)?;
         let dataplane = Dataplane::of(&object)?;
         dataplane.set_config(&config())?;
-        dataplane.set_cookie_keys(&cookie_keys(1))?;
+        dataplane.set_cookie_secret(&cookie_secret(1))?;
         let entry = ListenerEntry { id: 3, ..ListenerEntry::default() };
         let any = ["0.0.0.0", "::"].map(key);
         for key in &any {
@@ -168,33 +168,33 @@ fn a_record_that_no_host_sends_is_refused_with_what_is_wrong_in_it() {
 }
 
 #[test]
-fn a_broken_key_ring_is_refused() {
+fn a_missing_secret_and_a_foreign_one_are_refused() {
     on_a_host(|loaded| {
         let key = key("10.7.0.1");
         loaded.dataplane.set_syn_ack(&key, &RECORD)?;
-        loaded.dataplane.set_cookie_keys(&CookieKeys::NONE)?;
-        assert!(loaded.refusal(&key)?.contains("no keys"));
+        loaded.dataplane.set_cookie_secret(&CookieSecret::NONE)?;
+        assert!(loaded.refusal(&key)?.contains("no secret"));
         // The program that takes cookies back has those of another agent.
         let elsewhere = Pins::open(Path::new("/sys/fs/bpf/elsewhere"))?;
         let maps = elsewhere.maps();
         let other = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
         let dataplane = Dataplane::of(&other)?;
         dataplane.set_config(&config())?;
-        dataplane.set_cookie_keys(&cookie_keys(2))?;
+        dataplane.set_cookie_secret(&cookie_secret(2))?;
         // It knows the listener of the test, which is placed where the answers are made only.
         let test = ListenerKey::new(key.addr, [0; 2]);
         let entry = ListenerEntry { steps: ListenerEntry::ACCEPT, ..ListenerEntry::default() };
         dataplane.set_listener(&test, &entry)?;
         dataplane.set_ports([(&test, 0)])?;
         dataplane.set_syn_ack(&test, &RECORD)?;
-        loaded.dataplane.set_cookie_keys(&cookie_keys(1))?;
+        loaded.dataplane.set_cookie_secret(&cookie_secret(1))?;
         loaded.redeemer = Redeemer::load(&maps, false)?;
         let refusal = loaded.refusal(&key)?;
         assert!(
             refusal.contains("is not taken back") && refusal.contains("finds none"),
             "{refusal}"
         );
-        dataplane.set_cookie_keys(&cookie_keys(1))?;
+        dataplane.set_cookie_secret(&cookie_secret(1))?;
         loaded.test(&key)?;
         Ok(())
     });

@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
@@ -106,7 +106,7 @@ pub static PROBES: Array<Probe, { size::PROBE_CELLS as usize }> = Array::new();
 pub static UNKNOWN_LISTENERS: LruHashMap<ListenerKey, u64, { size::MAX_UNKNOWN as usize }> =
     LruHashMap::new();
 #[btf_map]
-pub static COOKIE_KEYS: Array<CookieKeys, 1> = Array::new();
+pub static COOKIE_SECRET: Array<CookieSecret, 1> = Array::new();
 #[btf_map]
 pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS as usize }> =
     LruHashMap::new();

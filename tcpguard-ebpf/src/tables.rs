@@ -11,7 +11,7 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, CookieKeys, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
 };
@@ -310,8 +310,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn cookie_keys(&self) -> Option<&CookieKeys> {
-        maps::COOKIE_KEYS.get(0)
+    fn cookie_secret(&self) -> Option<&CookieSecret> {
+        maps::COOKIE_SECRET.get(0)
     }
 
     #[inline(always)]

@@ -2,31 +2,27 @@
 
 use crate::fastpath::Bucket;
 
-/// Keys in a [`CookieKeys`]; a power of two.
-pub const COOKIE_KEYS: usize = 4;
-
 /// A secret of 128 bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CookieKey(pub [u64; 2]);
 
-/// The one value of `COOKIE_KEYS`. All-zero means "none": no cookie is made or taken.
+/// The one value of `COOKIE_SECRET`, drawn once and kept as long as the maps are: cookies have the
+/// time in them and end by that. All-zero means "none": no cookie is made or taken.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct CookieKeys {
-    /// By number of the time slot modulo [`COOKIE_KEYS`]; see [`crate::cookie`]. Two are in use, the
-    /// next one is ready, and one is out of use and may be replaced.
-    pub keys: [CookieKey; COOKIE_KEYS],
-    /// Random once: added to all timestamps, so that they do not tell since when the host is up.
+pub struct CookieSecret {
+    /// What the MAC is made with; see [`crate::cookie`].
+    pub key: CookieKey,
+    /// Added to all timestamps, so that they do not tell since when the host is up.
     pub timestamp_offset: u32,
-    /// 1: the keys are drawn.
+    /// 1: it is drawn.
     pub drawn: u32,
 }
 
-impl CookieKeys {
-    /// No keys.
-    pub const NONE: Self =
-        Self { keys: [CookieKey([0; 2]); COOKIE_KEYS], timestamp_offset: 0, drawn: 0 };
+impl CookieSecret {
+    /// None.
+    pub const NONE: Self = Self { key: CookieKey([0; 2]), timestamp_offset: 0, drawn: 0 };
 }
 
 /// Value of `SYN_ACKS`, by local address and port: what the last SYN-ACK that left from there looked

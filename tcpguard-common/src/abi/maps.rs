@@ -102,8 +102,8 @@ pub const HOST: &str = "HOST";
 pub const PROBES: &str = "PROBES";
 /// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
-/// Array of 1: [`super::CookieKeys`].
-pub const COOKIE_KEYS: &str = "COOKIE_KEYS";
+/// Array of 1: [`super::CookieSecret`].
+pub const COOKIE_SECRET: &str = "COOKIE_SECRET";
 /// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`].
 pub const SYN_ACKS: &str = "SYN_ACKS";
 /// Array by listener id: [`super::FailedCookies`].
@@ -139,7 +139,7 @@ pub const PINNED: [&str; 28] = [
     BUDGETS,
     HOST,
     PROBES,
-    COOKIE_KEYS,
+    COOKIE_SECRET,
     SYN_ACKS,
     FAILED_COOKIES,
 ];

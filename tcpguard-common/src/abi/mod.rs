@@ -20,7 +20,7 @@ mod values;
 pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
-pub use cookie::{COOKIE_KEYS, CookieKey, CookieKeys, FailedCookies, SynAckRecord};
+pub use cookie::{CookieKey, CookieSecret, FailedCookies, SynAckRecord};
 pub use counters::{
     CLASS_SLOTS, HostCounters, LATE_POLLS, ListenerCounters, PacketCounters, REASON_SLOTS,
     RuleHits, SourceCounters,

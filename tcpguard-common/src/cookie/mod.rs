@@ -8,10 +8,10 @@
 //!                   5 ECN, 4 SACK, 3..0 window scale (15: none); plus a secret offset
 //! ```
 //!
-//! The MAC is SipHash-2-4 over addresses, ports, the client's sequence number, the index, and the
-//! timestamp, or the number of the time slot where there is none. A timestamp contains its slot, and
-//! so every bit of it is authenticated. Keys belong to slots and last for two of them: a cookie is
-//! good for [`SLOT_TICKS`] at least and twice that at most.
+//! The MAC is SipHash-2-4 over addresses, ports, the client's sequence number, and then what a check
+//! may have to try twice: the index with the timestamp, or with the number of the time slot where
+//! there is none. A timestamp contains its slot, and so every bit of it is authenticated. A cookie is
+//! good in its slot and in the next: for [`SLOT_TICKS`] at least and twice that at most.
 //!
 //! Why it is so, what it protects against and what it costs: decision 7.
 
@@ -22,7 +22,7 @@ mod table;
 pub use offer::{MAX_WSCALE, Offer};
 pub use table::{ENTRIES, floor};
 
-use crate::abi::{COOKIE_KEYS, CookieKey, CookieKeys, FlowKey};
+use crate::abi::{CookieKey, CookieSecret, FlowKey};
 use crate::wire::option;
 use siphash::SipHash;
 
@@ -38,6 +38,13 @@ pub const LIFE_NS: u64 = (2 * SLOT_TICKS) << TICK_SHIFT;
 /// Bits of the sequence number that hold the MAC.
 pub const MAC_BITS: u32 = 28;
 const MAC: u32 = (1 << MAC_BITS) - 1;
+
+/// In the last word of the MAC's message, beside the index: whether there is a timestamp, and how
+/// often those have come round.
+const STAMPED: u32 = 1 << 4;
+const ROUND_SHIFT: u32 = 5;
+/// The message's last word has room for seven bytes.
+const ROUND: u32 = (1 << (24 - ROUND_SHIFT)) - 1;
 
 /// The bits of a timestamp that hold options instead of time.
 const OPTIONS: u64 = 0x3f;
@@ -61,22 +68,8 @@ pub const fn slot(tick: u64) -> u64 {
 
 /// The timestamp that the host's clock shows at a tick.
 #[inline(always)]
-pub const fn timestamp(keys: &CookieKeys, tick: u64) -> u32 {
-    (tick as u32).wrapping_add(keys.timestamp_offset)
-}
-
-impl CookieKeys {
-    /// The key of a slot.
-    #[inline(always)]
-    const fn of(&self, slot: u64) -> &CookieKey {
-        &self.keys[slot as usize & (COOKIE_KEYS - 1)]
-    }
-
-    /// The place of the key that no cookie is made or checked with for at least a slot from `tick`
-    /// on: that of the slot after the next. Replaced once in each slot, no key outlives its use.
-    pub const fn spare(tick: u64) -> usize {
-        (slot(tick) + 2) as usize & (COOKIE_KEYS - 1)
-    }
+pub const fn timestamp(secret: &CookieSecret, tick: u64) -> u32 {
+    (tick as u32).wrapping_add(secret.timestamp_offset)
 }
 
 /// Whose cookie it is.
@@ -156,26 +149,50 @@ pub struct Cookie {
     pub timestamp: u32,
 }
 
-/// The message of the MAC, up to what differs between tries.
-#[inline(always)]
-fn hash(key: &CookieKey, handshake: &Handshake<'_>) -> (SipHash, u8) {
-    let flow = handshake.flow;
-    let ports = u32::from_ne_bytes([
-        flow.client_port[0],
-        flow.client_port[1],
-        flow.server_port[0],
-        flow.server_port[1],
-    ]);
-    let numbers = pair(ports, handshake.client_isn);
-    let (client, server) = (flow.client.words(), flow.server.words());
-    let hash = SipHash::new(key);
-    // The length tells the families apart.
-    if is_v6(flow) {
-        let hash = hash.word(pair(client[0], client[1])).word(pair(client[2], client[3]));
-        let hash = hash.word(pair(server[0], server[1])).word(pair(server[2], server[3]));
-        (hash.word(numbers), 45)
-    } else {
-        (hash.word(pair(client[3], server[3])).word(numbers), 21)
+/// The sequence numbers that a handshake can have been answered with: the hash of all that is the
+/// same for each of them.
+#[derive(Clone, Copy)]
+struct Numbers {
+    hash: SipHash,
+    length: u8,
+}
+
+impl Numbers {
+    #[inline(always)]
+    fn new(key: &CookieKey, handshake: &Handshake<'_>) -> Self {
+        let flow = handshake.flow;
+        let ports = u32::from_ne_bytes([
+            flow.client_port[0],
+            flow.client_port[1],
+            flow.server_port[0],
+            flow.server_port[1],
+        ]);
+        let numbers = pair(ports, handshake.client_isn);
+        let (client, server) = (flow.client.words(), flow.server.words());
+        let hash = SipHash::new(key);
+        // The length tells the families apart.
+        if is_v6(flow) {
+            let hash = hash.word(pair(client[0], client[1])).word(pair(client[2], client[3]));
+            let hash = hash.word(pair(server[0], server[1])).word(pair(server[2], server[3]));
+            Self { hash: hash.word(numbers), length: 47 }
+        } else {
+            Self { hash: hash.word(pair(client[3], server[3])).word(numbers), length: 23 }
+        }
+    }
+
+    /// The one for an index, made in a slot. `stamp` is the timestamp, if there is one.
+    #[inline(always)]
+    fn isn(self, index: u32, slot: u64, stamp: Option<u32>) -> u32 {
+        // A timestamp says which of 2^17 slots it is of, and its number which 2^17 those are. So a
+        // cookie is never good again, not when timestamps have come round after 52 days either.
+        let (time, stamped) = match stamp {
+            Some(stamp) => (stamp, STAMPED),
+            None => (slot as u32, 0),
+        };
+        let round = (slot >> (32 - SLOT_SHIFT)) as u32 & ROUND;
+        let tail = pair(time, index | stamped | round << ROUND_SHIFT);
+        let mac = self.hash.finish(tail, self.length) as u32;
+        index << MAC_BITS | mac & MAC
     }
 }
 
@@ -189,19 +206,15 @@ const fn is_v6(flow: &FlowKey) -> bool {
     flow.client.as_v4().is_none()
 }
 
-/// The sequence number for an index. `time` is the timestamp or the slot number.
-#[inline(always)]
-fn isn(key: &CookieKey, handshake: &Handshake<'_>, index: u32, time: u32, stamped: bool) -> u32 {
-    let (hash, length) = hash(key, handshake);
-    let mode = index | (stamped as u32) << 4;
-    let mac = hash.finish(pair(time, mode), length) as u32;
-    index << MAC_BITS | mac & MAC
-}
-
 /// The cookie for a SYN that arrived at `tick`.
 #[inline(always)]
-pub fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, choice: &Choice) -> Cookie {
-    let (mut time, mut number, mut timestamp) = (tick, slot(tick) as u32, 0);
+pub fn make(
+    secret: &CookieSecret,
+    handshake: &Handshake<'_>,
+    tick: u64,
+    choice: &Choice,
+) -> Cookie {
+    let (mut time, mut stamp) = (tick, None);
     if choice.stamped {
         // Never ahead of the clock, or the next timestamp would be older and the client would
         // refuse the segment (RFC 7323 §5).
@@ -209,31 +222,30 @@ pub fn make(keys: &CookieKeys, handshake: &Handshake<'_>, tick: u64, choice: &Ch
         if time > tick {
             time = time.wrapping_sub(OPTIONS + 1);
         }
-        timestamp = self::timestamp(keys, time);
-        number = timestamp;
+        stamp = Some(timestamp(secret, time));
     }
-    let isn = isn(keys.of(slot(time)), handshake, choice.index, number, choice.stamped);
-    Cookie { isn, timestamp }
+    let isn = Numbers::new(&secret.key, handshake).isn(choice.index, slot(time), stamp);
+    Cookie { isn, timestamp: stamp.unwrap_or(0) }
 }
 
 /// Whether `isn` (one less than what the ACK acknowledges) is a cookie that this host made within
 /// the last two slots before `tick`, and for whom. `echo` is the timestamp that the ACK echoes.
 #[inline(always)]
 pub fn check(
-    keys: &CookieKeys,
+    secret: &CookieSecret,
     handshake: &Handshake<'_>,
     tick: u64,
     isn: u32,
     echo: Option<u32>,
 ) -> Option<Offer> {
-    check_bits(keys, handshake, tick, isn, echo, u32::MAX)
+    check_bits(secret, handshake, tick, isn, echo, u32::MAX)
 }
 
 /// [`check`] with only those bits of the sequence number compared that are set in `compared`: for
 /// tests that could not wait for 28 bits to be guessed.
 #[inline(always)]
 fn check_bits(
-    keys: &CookieKeys,
+    secret: &CookieSecret,
     handshake: &Handshake<'_>,
     tick: u64,
     cookie: u32,
@@ -245,15 +257,14 @@ fn check_bits(
     let now = slot(tick);
     let mut choice = Choice { index, options: 0, stamped: false, v6 };
     let Some(echo) = echo else {
-        let before = now.wrapping_sub(1);
-        let this = isn(keys.of(now), handshake, index, now as u32, false);
-        if (this ^ cookie) & compared == 0 {
+        let numbers = Numbers::new(&secret.key, handshake);
+        if (numbers.isn(index, now, None) ^ cookie) & compared == 0 {
             return Some(choice.agreed());
         }
-        let last = isn(keys.of(before), handshake, index, before as u32, false);
+        let last = numbers.isn(index, now.wrapping_sub(1), None);
         return if (last ^ cookie) & compared == 0 { Some(choice.agreed()) } else { None };
     };
-    let plain = u64::from(echo.wrapping_sub(keys.timestamp_offset));
+    let plain = u64::from(echo.wrapping_sub(secret.timestamp_offset));
     // How long ago it was made, as far as the bits that hold time say; they are never ahead.
     let age = u64::from((tick as u32).wrapping_sub((plain & !OPTIONS) as u32));
     let made = slot(tick.wrapping_sub(age));
@@ -261,7 +272,8 @@ fn check_bits(
     if age > 2 * SLOT_TICKS || now.wrapping_sub(made) > 1 {
         return None;
     }
-    if (isn(keys.of(made), handshake, index, echo, true) ^ cookie) & compared != 0 {
+    let sent = Numbers::new(&secret.key, handshake).isn(index, made, Some(echo));
+    if (sent ^ cookie) & compared != 0 {
         return None;
     }
     (choice.options, choice.stamped) = (plain & OPTIONS, true);

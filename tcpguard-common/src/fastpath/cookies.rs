@@ -193,9 +193,9 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
         kernel_cookies::terms(&work.given, &client)
     } else {
         let choice = Choice::new(&client, v6).map(|number| frame.forget(number));
-        let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+        let secret = tables.cookie_secret().filter(|secret| secret.drawn != 0)?;
         let handshake = Handshake { flow, client_isn: syn.seq };
-        let cookie = cookie::make(keys, &handshake, cookie::ticks(work.now), &choice);
+        let cookie = cookie::make(secret, &handshake, cookie::ticks(work.now), &choice);
         (cookie, choice.agreed().options)
     };
     let reply = SynAck {
@@ -337,12 +337,12 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
 #[inline(always)]
 pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32)> {
     let (segment, times) = (&work.segment, &work.times);
-    let keys = tables.cookie_keys().filter(|keys| keys.drawn != 0)?;
+    let secret = tables.cookie_secret().filter(|secret| secret.drawn != 0)?;
     let tick = cookie::ticks(work.now);
     let handshake = Handshake { flow: &segment.flow, client_isn: segment.seq.wrapping_sub(1) };
     let echo = if times.present { Some(times.echo) } else { None };
-    let agreed = cookie::check(keys, &handshake, tick, segment.ack.wrapping_sub(1), echo)?;
-    Some((agreed, cookie::timestamp(keys, tick)))
+    let agreed = cookie::check(secret, &handshake, tick, segment.ack.wrapping_sub(1), echo)?;
+    Some((agreed, cookie::timestamp(secret, tick)))
 }
 
 /// Counts a connection that the kernel has taken.

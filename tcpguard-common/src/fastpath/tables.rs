@@ -3,9 +3,9 @@
 use super::{Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, CookieKeys, FailedCookies, Flow, FlowKey, HostCounters, ListenerCounters,
-    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SynAckRecord,
+    Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
 };
 use crate::wire::Segment;
 
@@ -92,8 +92,8 @@ pub trait Tables {
     /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.
     fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool;
 
-    /// The keys of cookies.
-    fn cookie_keys(&self) -> Option<&CookieKeys>;
+    /// What cookies are made with.
+    fn cookie_secret(&self) -> Option<&CookieSecret>;
     /// What the last SYN-ACK from a local address and port looked like.
     fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord>;
     /// Records it for the first time.

@@ -11,7 +11,7 @@ use tcpguard_common::abi::{
     Mode, Reason, RuleRef, SignatureKey, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::{self, Bucket, COOKIE_HEARTBEAT_NS, Mask, Rate, hash};
-use tcpguard_common::model::{Model, Packet, Recent, cookie_keys, hash_key};
+use tcpguard_common::model::{Model, Packet, Recent, cookie_secret, hash_key};
 use tcpguard_common::wire::option::{SACK, TIMESTAMPS, WSCALE};
 
 const MS: u64 = 1_000_000;
@@ -99,7 +99,7 @@ fn host(steps: u8) -> Model {
         ..Config::default()
     });
     host.now_ns = START;
-    host.cookie_keys = cookie_keys(1);
+    host.cookie_secret = cookie_secret(1);
     let port = 443u16.to_be_bytes();
     for (id, any) in [(0, Addr::ANY_V4), (1, Addr::ANY_V6)] {
         let entry = ListenerEntry { id, steps, ..ListenerEntry::default() };

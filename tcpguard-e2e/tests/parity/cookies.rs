@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tcpguard_common::abi::{ListenerEntry, Mode, Reason};
 use tcpguard_common::fastpath::Rate;
-use tcpguard_common::model::cookie_keys;
+use tcpguard_common::model::cookie_secret;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use super::traffic::v4;
@@ -29,8 +29,8 @@ impl Pair {
 
     /// Takes these steps for a listener.
     pub fn take_steps(&mut self, id: u32, steps: u8, budget: Rate) {
-        self.model.cookie_keys = cookie_keys(3);
-        self.dataplane.set_cookie_keys(&self.model.cookie_keys).unwrap();
+        self.model.cookie_secret = cookie_secret(3);
+        self.dataplane.set_cookie_secret(&self.model.cookie_secret).unwrap();
         let entry = self.model.listener_entries.get_mut(&id).unwrap();
         (entry.steps, entry.budget) = (steps, budget);
         let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);

@@ -42,15 +42,15 @@ impl Engine {
         let mature = watch.clients.patience(now, flows, rtt);
         if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
             let outcomes = Outcomes::gather(now, flows, suspect.from, mature, &self.settings);
-            let waits = match outcomes.answer(watch.natural_share(), &self.settings) {
+            let patience = match outcomes.answer(watch.natural_share(), &self.settings) {
                 Answer::Confirmed => None,
                 Answer::TooFew => Some(patience(suspect.signal, &self.settings)),
                 Answer::Refuted => Some(self.settings.evidence_patience * 2),
             };
-            if waits.is_some_and(|waits| now.since(suspect.since) >= waits) {
-                self.dismiss(id);
-            }
-            if waits.is_some() {
+            if let Some(patience) = patience {
+                if now.since(suspect.since) >= patience {
+                    watch.dismiss();
+                }
                 return;
             }
         }

@@ -13,7 +13,6 @@ use tcpguard_engine::{
 };
 
 use super::client_filter::ClientFilter;
-use super::cookie_keys::CookieKeeper;
 use super::distinct;
 use super::executor::{Executor, Followup};
 use super::incidents::Incidents;
@@ -69,7 +68,6 @@ pub struct Guard {
     pub(super) sockets: SockDiag,
     pub(super) tracepoint: bool,
     pub(super) client_filter: ClientFilter,
-    pub(super) cookie_keys: CookieKeeper,
     pub(super) steps: Steps,
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
@@ -186,7 +184,6 @@ impl Guard {
             self.compare_rules(now)?;
         }
         self.tend_client_filter(now)?;
-        self.cookie_keys.tend(now, &self.executor.dataplane)?;
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
         let unkept = steps.tend(now, &mut means)?;

@@ -2,7 +2,6 @@
 //! wants.
 
 mod client_filter;
-pub(crate) mod cookie_keys;
 pub mod distinct;
 mod executor;
 mod explain;
@@ -14,6 +13,7 @@ mod listeners;
 mod notify;
 pub mod obstacles;
 mod reload;
+pub(crate) mod secrets;
 mod start;
 mod state;
 mod steps;

@@ -4,21 +4,20 @@
 //! is brought in line, and only then the programs on the interfaces are replaced.
 
 use std::collections::VecDeque;
-use std::fs;
 
 use anyhow::Context as _;
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config as KernelConfig, HashKey};
+use tcpguard_common::abi::Config as KernelConfig;
 use tcpguard_common::fastpath::Mask;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
 use super::client_filter::ClientFilter;
-use super::cookie_keys::CookieKeeper;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
+use super::secrets;
 use super::state::{Reconciled, State, StateWriter, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
@@ -26,6 +25,9 @@ use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protec
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
 use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
+
+/// What was not possible.
+const NO_RANDOM: &str = "cannot read random numbers from the kernel";
 
 impl Guard {
     /// Loads and attaches everything, taking over what an earlier agent left in the kernel.
@@ -68,7 +70,7 @@ impl Guard {
         let hash_key = match &before {
             // The tables in the kernel are made with it.
             Some(before) => before.hash_key,
-            None => random_key().context("cannot read random numbers from the kernel")?,
+            None => secrets::hash_key().context(NO_RANDOM)?,
         };
         let counting = before.map(|before| before.rule_set);
         let mut kernel_config = KernelConfig {
@@ -83,6 +85,8 @@ impl Guard {
         };
         apply_policy(&mut kernel_config, &config);
         dataplane.set_config(&kernel_config)?;
+        let secret = secrets::cookie_secret(dataplane.cookie_secret()?).context(NO_RANDOM)?;
+        dataplane.set_cookie_secret(&secret)?;
         // What an agent left that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
         if left > 0 {
@@ -172,7 +176,6 @@ impl Guard {
             sockets,
             tracepoint,
             client_filter: ClientFilter::default(),
-            cookie_keys: CookieKeeper::default(),
             steps,
             count_half_open: true,
             count_rules: true,
@@ -283,16 +286,6 @@ fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
     if let Err(error) = engine.teach(state.learned.clone(), age) {
         log::warn!("what an earlier agent learned is left out: {error}");
     }
-}
-
-fn random_key() -> std::io::Result<HashKey> {
-    let mut bytes = [0u8; size_of::<HashKey>()];
-    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
-    let mut key = HashKey::default();
-    for (word, bytes) in key.0.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
-    Ok(key)
 }
 
 fn no_tracepoint(why: &str) -> Health {

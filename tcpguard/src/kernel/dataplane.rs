@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieKeys, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
     Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey,
     SourceV4, SourceV6, SynAckRecord, maps,
@@ -55,7 +55,7 @@ pub struct Dataplane {
     unknown_listeners: Table<ListenerKey, u64>,
     host: PerCpu<HostCounters>,
     probes: Table<u32, Probe>,
-    cookie_keys: Table<u32, CookieKeys>,
+    cookie_secret: Table<u32, CookieSecret>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
     failed_cookies: Table<u32, FailedCookies>,
     clock: Table<u32, u64>,
@@ -94,7 +94,7 @@ impl Dataplane {
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
             host: object.per_cpu(maps::HOST)?,
             probes: object.table(maps::PROBES)?,
-            cookie_keys: object.table(maps::COOKIE_KEYS)?,
+            cookie_secret: object.table(maps::COOKIE_SECRET)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
             failed_cookies: object.table(maps::FAILED_COOKIES)?,
             clock: object.table(maps::CLOCK)?,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CookieKeys, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
+    Addr, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
 };
 use tcpguard_common::cookie::{self, Choice, Handshake, MAX_WSCALE, Offer};
 use tcpguard_common::fastpath::COOKIE_HEARTBEAT_NS;
@@ -55,9 +55,9 @@ pub enum SelfTestError {
     /// What is known cannot be.
     #[error("its SYN-ACK is recorded with {0}, which no host sends; the record is damaged")]
     Implausible(String),
-    /// There are no keys.
-    #[error("no keys for cookies are drawn")]
-    NoKeys,
+    /// There is no secret.
+    #[error("no secret for cookies is drawn")]
+    NoSecret,
     /// The programs answer nobody, whatever listener it is.
     #[error("the programs answer no SYN: {0}")]
     Idle(&'static str),
@@ -99,9 +99,9 @@ pub fn self_test(
 ) -> Result<Timing, SelfTestError> {
     let record = dataplane.syn_ack(server)?.ok_or(SelfTestError::NoRecord)?;
     plausible(&record)?;
-    let keys = dataplane.cookie_keys()?;
-    if keys.drawn == 0 {
-        return Err(SelfTestError::NoKeys);
+    let secret = dataplane.cookie_secret()?;
+    if secret.drawn == 0 {
+        return Err(SelfTestError::NoSecret);
     }
     let config = dataplane.config()?;
     if config.abi_version != ABI_VERSION {
@@ -119,7 +119,7 @@ pub fn self_test(
         steps: ListenerEntry::ANSWER | ListenerEntry::ACCEPT,
         ..ListenerEntry::default()
     };
-    let mut test = Test { object, redeemer, record, keys, server: key.addr, now_ns };
+    let mut test = Test { object, redeemer, record, secret, server: key.addr, now_ns };
     let looks = SynAckRecord { ifindex: TEST_INTERFACE, ..record };
     let placed = dataplane.place_test_listener(&key, &entry, &looks);
     let result = placed.map_err(SelfTestError::from).and_then(|()| test.run());
@@ -150,7 +150,7 @@ struct Test<'a> {
     object: &'a mut Object,
     redeemer: &'a mut Redeemer,
     record: SynAckRecord,
-    keys: CookieKeys,
+    secret: CookieSecret,
     server: Addr,
     now_ns: u64,
 }
@@ -292,7 +292,7 @@ impl Test<'_> {
         let tick = cookie::ticks(self.now_ns);
         let holds = [tick + 64, tick + cookie::SLOT_TICKS]
             .iter()
-            .find_map(|tick| cookie::check(&self.keys, &handshake, *tick, answer.isn, echo));
+            .find_map(|tick| cookie::check(&self.secret, &handshake, *tick, answer.isn, echo));
         if holds != Some(agreed) {
             return Err(refused("it does not hold what was agreed"));
         }

@@ -29,7 +29,7 @@ plain!(
     abi::Addr,
     abi::Client,
     abi::Config,
-    abi::CookieKeys,
+    abi::CookieSecret,
     abi::ExemptEntry,
     abi::FailedCookies,
     abi::Flow,

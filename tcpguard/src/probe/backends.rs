@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Config, ListenerEntry, ListenerKey, Mode};
+use tcpguard_common::abi::{Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode};
 use tcpguard_common::cookie::{Choice, Offer};
 use tcpguard_common::wire::option;
 
@@ -13,9 +13,9 @@ use super::connection::{Ends, Failure, connect, listen};
 use super::document::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{ProbeError, milliseconds};
-use crate::agent::cookie_keys::CookieKeeper;
+use crate::agent::secrets;
 use crate::config::XdpMode;
-use crate::host::{boot_time, netns, tcp_ext};
+use crate::host::{netns, tcp_ext};
 use crate::kernel::{
     Attachment, Dataplane, KernelError, Load, Object, Pins, Receiving, Redeemer, Redemption,
     attach, receive_natively,
@@ -222,8 +222,9 @@ impl Programs {
             kernel_timestamps: plain_timestamps.into(),
             ..Config::default()
         })?;
-        let drawn = CookieKeeper::default().tend(boot_time(), &dataplane);
-        drawn.map_err(|error| Failure(format!("no keys for cookies: {error}")))?;
+        let secret = secrets::cookie_secret(CookieSecret::NONE);
+        let secret = secret.map_err(|error| Failure(format!("no secret for cookies: {error}")))?;
+        dataplane.set_cookie_secret(&secret)?;
         let redeemer = Redeemer::load(&maps, false);
         Ok(Self { object, dataplane, pins, redeemer, plain_timestamps })
     }

@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use tcpguard::kernel::{Dataplane, Load, Object, Pins, Redeemer, addr};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Config, CookieKeys, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord,
+    Config, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord,
 };
 use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
-use tcpguard_common::model::{Model, cookie_keys, hash_key};
+use tcpguard_common::model::{Model, cookie_secret, hash_key};
 use tcpguard_common::wire::option;
 use tcpguard_e2e::bare::{BareProgram, Sources};
 use tcpguard_e2e::clock;
@@ -42,22 +42,22 @@ pub fn bench() -> Result<()> {
     let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
     let mut redeemer = Redeemer::load(&maps, false)?;
     let dataplane = Dataplane::of(&object)?;
-    let keys = cookie_keys(1);
+    let secret = cookie_secret(1);
     arm(&dataplane)?;
-    dataplane.set_cookie_keys(&keys)?;
+    dataplane.set_cookie_secret(&secret)?;
     for cost in redeemer.costs() {
         let verified = cost.verified.map_or_else(|| "?".to_owned(), |count| count.to_string());
         println!("\n{:<24} {verified:>7} instructions verified", cost.name);
     }
     let contest = Contest::new(&object, &mut redeemer)?;
     let mut comparisons = answered(&contest)?;
-    comparisons.extend(checked(&mut redeemer, &keys, &contest)?);
+    comparisons.extend(checked(&mut redeemer, &secret, &contest)?);
     comparison::print(&comparisons);
     Ok(())
 }
 
 /// The ACK of a client whose SYN was answered at `tick`, with timestamps.
-fn good_ack(keys: &CookieKeys, segment: Segment, tick: u64) -> Vec<u8> {
+fn good_ack(secret: &CookieSecret, segment: Segment, tick: u64) -> Vec<u8> {
     let flow = FlowKey {
         client: addr(segment.src.ip()),
         server: addr(segment.dst.ip()),
@@ -68,7 +68,7 @@ fn good_ack(keys: &CookieKeys, segment: Segment, tick: u64) -> Vec<u8> {
     let choice = Choice::new(&Offer::new(1460, 7, options), segment.src.is_ipv6());
     let mut ack = with(segment, &TIMESTAMPS);
     let handshake = Handshake { flow: &flow, client_isn: ack.seq.wrapping_sub(1) };
-    let cookie = cookie::make(keys, &handshake, tick, &choice);
+    let cookie = cookie::make(secret, &handshake, tick, &choice);
     ack.ack = cookie.isn.wrapping_add(1);
     ack.options[8..].copy_from_slice(&cookie.timestamp.to_be_bytes());
     ack.to_frame()
@@ -157,10 +157,10 @@ fn answered(contest: &Contest) -> Result<Vec<Comparison>> {
 
 /// A name and a frame of each kind. The first goes to a port that is not the proxy's, the last two hold
 /// a cookie that only the guard knows.
-fn acks(keys: &CookieKeys) -> [(&'static str, Vec<u8>); 7] {
+fn acks(secret: &CookieSecret) -> [(&'static str, Vec<u8>); 7] {
     let tick = cookie::ticks(clock::boot_ns()) - 1000;
     let mut echoing = TIMESTAMPS;
-    echoing[8..].copy_from_slice(&cookie::timestamp(keys, tick).to_be_bytes());
+    echoing[8..].copy_from_slice(&cookie::timestamp(secret, tick).to_be_bytes());
     let mut elsewhere = with(v4(6, flags::ACK), &[]);
     elsewhere.dst.set_port(80);
     let plain = |segment, options: &[u8]| with(segment, options).to_frame();
@@ -171,24 +171,24 @@ fn acks(keys: &CookieKeys) -> [(&'static str, Vec<u8>); 7] {
         ("ACK without cookie, timestamps, v4", plain(v4(6, flags::ACK), &echoing)),
         ("ACK without cookie, timestamps, v6", plain(v6(flags::ACK), &echoing)),
         // Handed over at the first run; the others find the listener and leave it at that.
-        ("ACK with a good cookie, IPv4", good_ack(keys, v4(6, flags::ACK), tick)),
-        ("ACK with a good cookie, IPv6", good_ack(keys, v6(flags::ACK), tick)),
+        ("ACK with a good cookie, IPv4", good_ack(secret, v4(6, flags::ACK), tick)),
+        ("ACK with a good cookie, IPv6", good_ack(secret, v6(flags::ACK), tick)),
     ]
 }
 
 fn checked(
     redeemer: &mut Redeemer,
-    keys: &CookieKeys,
+    secret: &CookieSecret,
     contest: &Contest,
 ) -> Result<Vec<Comparison>> {
     let _listener = TcpListener::bind("[::]:443")?;
-    let mut cases = acks(keys).map(|(name, frame)| Case::new(name, frame));
+    let mut cases = acks(secret).map(|(name, frame)| Case::new(name, frame));
     let bare = BareProgram::classifier()?;
     let mut comparisons: Vec<_> = cases[1..5].iter().map(|case| both(case.name)).collect();
     let mut floor = Vec::new();
     for _ in 0..ROUNDS {
         // Made anew: a timestamp is too old for a cookie after a minute.
-        for (case, (_, frame)) in cases.iter_mut().zip(acks(keys)) {
+        for (case, (_, frame)) in cases.iter_mut().zip(acks(secret)) {
             case.frame = frame;
             let (least, _) = bare.test_run(&case.frame, REPEAT)?;
             let time = redeemer.test(&case.frame, REPEAT)?.as_nanos() as f64;

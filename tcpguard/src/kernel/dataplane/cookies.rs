@@ -1,26 +1,25 @@
 //! What cookies are made with, and how listeners answer.
 
-use tcpguard_common::abi::{CookieKeys, FailedCookies, ListenerKey, SynAckRecord};
+use tcpguard_common::abi::{CookieSecret, FailedCookies, ListenerKey, SynAckRecord};
 
 use super::Dataplane;
 use crate::kernel::KernelError;
 
 impl Dataplane {
-    /// Replaces the keys of cookies. Those that stay the same are not disturbed: only a key that is
-    /// out of use may change while the programs run.
+    /// Sets what cookies are made with. All that are out become void by another.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn set_cookie_keys(&self, keys: &CookieKeys) -> Result<(), KernelError> {
-        self.cookie_keys.set(&0, keys)
+    pub fn set_cookie_secret(&self, secret: &CookieSecret) -> Result<(), KernelError> {
+        self.cookie_secret.set(&0, secret)
     }
 
-    /// The keys of cookies; all-zero before they are drawn.
+    /// What cookies are made with; all-zero before it is drawn.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn cookie_keys(&self) -> Result<CookieKeys, KernelError> {
-        Ok(self.cookie_keys.get(&0)?.unwrap_or_default())
+    pub fn cookie_secret(&self) -> Result<CookieSecret, KernelError> {
+        Ok(self.cookie_secret.get(&0)?.unwrap_or_default())
     }
 
     /// What the last SYN-ACK from each local address and port looked like.

@@ -1,0 +1,53 @@
+//! What nobody outside may guess, from the kernel's random numbers.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use tcpguard_common::abi::{CookieKey, CookieSecret, HashKey};
+
+/// A key for the hashes of the data path's tables.
+///
+/// # Errors
+/// When the kernel has no random numbers.
+pub fn hash_key() -> io::Result<HashKey> {
+    Ok(HashKey(words()?))
+}
+
+/// What cookies are to be made with after `before`, which lives in the kernel alone: the same, so that
+/// a restart makes no cookie void that is out, or one that is drawn now.
+///
+/// # Errors
+/// When the kernel has no random numbers.
+pub fn cookie_secret(before: CookieSecret) -> io::Result<CookieSecret> {
+    if before.drawn != 0 {
+        return Ok(before);
+    }
+    let [low, high, offset] = words()?;
+    Ok(CookieSecret { key: CookieKey([low, high]), timestamp_offset: offset as u32, drawn: 1 })
+}
+
+fn words<const N: usize>() -> io::Result<[u64; N]> {
+    let mut random = File::open("/dev/urandom")?;
+    let mut words = [0; N];
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        random.read_exact(&mut bytes)?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_drawn_once_and_then_kept() {
+        let first = cookie_secret(CookieSecret::NONE).unwrap();
+        assert_eq!(first.drawn, 1);
+        let CookieKey([low, high]) = first.key;
+        assert!(low != 0 && high != 0 && low != high, "{first:?}");
+        assert_eq!(cookie_secret(first).unwrap(), first);
+        assert_ne!(cookie_secret(CookieSecret::NONE).unwrap(), first);
+    }
+}
