@@ -17,6 +17,10 @@ use crate::{Settings, Timestamp};
 /// Failures per second that are nobody's attack on any host: scanners and stray SYNs.
 const BACKGROUND: f64 = 1.25;
 
+/// The flood that the sum is made for, as a share of one that would matter. It finds larger ones as
+/// well and hardly later, but one of less than two thirds of what it is made for never.
+const DESIGNED_FOR: f64 = 0.5;
+
 /// The cumulative sum.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slow {
@@ -48,7 +52,8 @@ impl Slow {
         let expected = natural.expected(&sums) + BACKGROUND * seconds;
         let matters =
             (settings.failure_floor * seconds).max(settings.failure_share * tick.attempts as f64);
-        let ratio = failures * (1.0 + matters / expected).ln() - matters;
+        let flood = DESIGNED_FOR * matters;
+        let ratio = failures * (1.0 + flood / expected).ln() - flood;
         // One tick alone never alarms.
         let gain = (ratio / natural.dispersion()).min(settings.slow_limit / 2.0);
         let calm = self.sum < settings.slow_limit / 4.0;
