@@ -5,9 +5,9 @@ use std::mem::{align_of, offset_of, size_of};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow,
-    FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
-    PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
+    FlowKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate, Work};
 
@@ -27,7 +27,7 @@ fn sizes_of_abi_version_7() {
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("HostCounters", size_of::<HostCounters>(), 32),
-        ("ListenerCounters", size_of::<ListenerCounters>(), 144),
+        ("ListenerCounters", size_of::<ListenerCounters>(), 128),
         ("ListenerEntry", size_of::<ListenerEntry>(), 16),
         ("ListenerKey", size_of::<ListenerKey>(), 20),
         ("PacketCounters", size_of::<PacketCounters>(), 400),
@@ -58,8 +58,6 @@ fn offsets_that_other_tools_may_read() {
     assert_eq!(offset_of!(Config, hash_key), 40);
     assert_eq!(offset_of!(Config, netns_cookie), 120);
     assert_eq!(offset_of!(Config, rule_set), 144);
-    assert_eq!(offset_of!(ListenerCounters, acknowledged), 40);
-    assert_eq!(offset_of!(ListenerCounters, late), 48);
     assert_eq!(offset_of!(Flow, syn_seq), 24);
     assert_eq!(offset_of!(Flow, fingerprint), 40);
     assert_eq!(offset_of!(PacketCounters, reasons), 16);
@@ -115,6 +113,7 @@ fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)
         + array(size_of::<ListenerEntry>(), maps::MAX_LISTENERS)
         + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
+        + array(size_of::<Late>(), maps::MAX_LISTENERS)
         + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
         + hash(size_of::<FlowKey>(), size_of::<Flow>(), maps::MAX_FLOWS)
         + hash(size_of::<Addr>(), size_of::<SourceCounters>(), maps::MAX_SOURCES)

@@ -354,11 +354,50 @@ mod tests {
         assert_eq!(window.last(POLL).completed, 10);
     }
 
+    /// A window of (attempts, third ACKs, those of them that are late) by tick.
+    fn followed(ticks: &[(u64, u64, [u64; LATE_POLLS])]) -> Window {
+        let mut window = Window::default();
+        for (index, &(attempts, acknowledged, late)) in ticks.iter().enumerate() {
+            let end = Timestamp::from_millis(250 * (index as u64 + 1));
+            let tick = Tick { end, span: POLL, attempts, acknowledged, late, ..Tick::default() };
+            window.push(tick);
+        }
+        window
+    }
+
     #[test]
-    fn attempts_are_judged_a_tick_later_against_all_completions_since() {
-        let window = window(&[(100, 0, 0), (50, 90, 90), (7, 5, 5)]);
+    fn attempts_are_judged_a_tick_later_against_their_own_completions_since() {
+        let window = followed(&[(100, 0, [0, 0]), (50, 90, [80, 10]), (70, 45, [20, 5])]);
+        let sums = window.mature(2, 1);
+        assert_eq!((sums.attempts, sums.completed), (150, 115), "20 of the last 45 are younger");
+    }
+
+    #[test]
+    fn completions_of_which_nothing_is_known_count_for_the_older_attempts() {
+        let window = window(&[(100, 0, 0), (50, 90, 0), (7, 5, 0)]);
         let sums = window.mature(2, 1);
         assert_eq!((sums.attempts, sums.completed), (150, 95));
+    }
+
+    #[test]
+    fn a_tick_is_settled_by_the_completions_of_its_own_attempts() {
+        let ticks = [(10, 10, [0, 0]), (30, 12, [2, 0]), (20, 25, [14, 1]), (20, 19, [9, 3])];
+        let completed = |lag| followed(&ticks).settled(lag).map(|tick| tick.completed);
+        assert_eq!(completed(0), Some(19), "as seen");
+        assert_eq!(completed(1), Some(10 + 9 + 3), "at once, a tick later, and those of long ago");
+        assert_eq!(completed(2), Some(10 + 14 + 3));
+        assert_eq!(completed(9), completed(2), "no more is told apart");
+        assert_eq!(followed(&ticks[..2]).settled(2), None, "not yet");
+    }
+
+    #[test]
+    fn what_only_the_kernel_saw_complete_is_as_late_as_what_was_followed() {
+        let mut window = followed(&[(100, 10, [0, 0])]);
+        let (end, late) = (Timestamp::from_millis(500), [5, 0]);
+        let last =
+            Tick { end, span: POLL, established: 80, acknowledged: 10, late, ..Tick::default() };
+        window.push(last);
+        assert_eq!(window.settled(1).map(|tick| tick.completed), Some(10 + 40));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Config {
     /// After this many ns without a heartbeat no rule drops any more.
     pub heartbeat_limit_ns: u64,
     /// Boot times in ns at which the agent last read the counters, the latest first; 0: not yet. See
-    /// [`super::ListenerCounters::late`].
+    /// [`super::Late`].
     pub polled_ns: [u64; LATE_POLLS],
     /// Key of all hashes.
     pub hash_key: HashKey,

@@ -41,7 +41,13 @@ impl AddAssign<&Self> for PacketCounters {
     }
 }
 
-/// Polls that [`ListenerCounters::late`] tells apart.
+/// Of the third ACKs that [`ListenerCounters::acknowledged`] counts, those whose SYN came before the
+/// agent's last poll, those whose SYN came before the one before it too, and so on; each counts once.
+/// So the agent knows how many of the handshakes that began between two polls completed, not only
+/// how many completed between them. One per listener for all CPUs: what two of them add at the same
+/// moment may be lost.
+pub type Late = [u64; LATE_POLLS];
+/// Polls that [`Late`] tells apart.
 pub const LATE_POLLS: usize = 2;
 
 /// Value of `LISTENER_COUNTERS`, one per listener and CPU. Exact, except where it says sampled:
@@ -61,10 +67,6 @@ pub struct ListenerCounters {
     pub established: u64,
     /// Third ACKs with the right acknowledgement number (sampled).
     pub acknowledged: u64,
-    /// Of these, those whose SYN came before the agent's last poll, and those whose SYN came before
-    /// the one before it too (each counts once; sampled). So the agent knows how many of the handshakes
-    /// that began between two polls completed, not only how many completed between them.
-    pub late: [u64; LATE_POLLS],
     /// Half-open handshakes that the client reset (sampled).
     pub reset: u64,
     /// Segments that belong to no connection: answered by the stack with a reset, or dropped by the
@@ -89,18 +91,6 @@ pub struct ListenerCounters {
     /// SYNs dropped because there were too many: on the overload rung, beyond the SYN budget, or
     /// beyond what may be answered to one network.
     pub limited: u64,
-}
-
-impl ListenerCounters {
-    /// Counts a third ACK that stands for `weight` of them, of a handshake that began `polls` polls
-    /// ago.
-    #[inline(always)]
-    pub fn acknowledge(&mut self, weight: u64, polls: usize) {
-        self.acknowledged += weight;
-        if let Some(late) = polls.checked_sub(1).and_then(|index| self.late.get_mut(index)) {
-            *late += weight;
-        }
-    }
 }
 
 /// Value of `HOST`, one per CPU: what belongs to no listener.

@@ -22,7 +22,7 @@ pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
 pub use cookie::{CookieKey, CookieSecret, FailedCookies, SynAckRecord};
 pub use counters::{
-    CLASS_SLOTS, HostCounters, LATE_POLLS, ListenerCounters, PacketCounters, REASON_SLOTS,
+    CLASS_SLOTS, HostCounters, LATE_POLLS, Late, ListenerCounters, PacketCounters, REASON_SLOTS,
     RuleHits, SourceCounters,
 };
 pub use keys::{

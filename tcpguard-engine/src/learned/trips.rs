@@ -59,6 +59,8 @@ impl Extend<Duration> for Trips {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_n;
+
     use super::*;
 
     fn of(millis: impl IntoIterator<Item = u64>) -> Option<Duration> {
@@ -79,9 +81,11 @@ mod tests {
 
     #[test]
     fn what_was_long_ago_is_forgotten() {
-        let near_then_far = [10; 20_000].into_iter().chain([300; 9000]);
-        assert_eq!(of(near_then_far), Some(Duration::from_millis(325)));
-        let far_then_near = [300; 20_000].into_iter().chain([10; 90_000]);
-        assert_eq!(of(far_then_near), Some(Duration::from_millis(25)));
+        let of_two = |first, second| {
+            let (many, more) = (repeat_n(first, 20_000), repeat_n(second, 90_000));
+            of(many.chain(more))
+        };
+        assert_eq!(of_two(10, 300), Some(Duration::from_millis(325)));
+        assert_eq!(of_two(300, 10), Some(Duration::from_millis(25)));
     }
 }

@@ -122,9 +122,16 @@ mod tests {
 
     #[test]
     fn a_few_more_failures_a_second_are_found_within_seconds() {
-        for (legit, forged, seconds) in
-            [(20, 10, 4), (20, 8, 6), (200, 20, 4), (200, 100, 2), (2000, 100, 10), (2000, 200, 3)]
-        {
+        for (legit, forged, seconds) in [
+            (20, 10, 5),
+            (20, 8, 6),
+            (20, 4, 15),
+            (200, 20, 4),
+            (200, 100, 2),
+            (200, 6, 60),
+            (2000, 60, 10),
+            (2000, 200, 3),
+        ] {
             let tick = alarm(flood(legit, forged)).unwrap_or(usize::MAX);
             assert!(tick <= 4 * seconds, "{forged} among {legit}: {tick} ticks");
         }

@@ -263,6 +263,7 @@ impl Guard {
         let mut listeners = Vec::new();
         for followed in executor.listeners.iter() {
             let counters = executor.dataplane.listener_counters(followed.slot())?;
+            let late = executor.dataplane.late(followed.slot())?;
             let registers = executor.dataplane.distinct_sources(followed.slot())?;
             let mut queues = followed.queues;
             if let (Some(queues), Some(entries)) = (&mut queues, &half_open) {
@@ -276,7 +277,7 @@ impl Guard {
                 id: followed.id,
                 listener: followed.listener,
                 kind: followed.kind,
-                counters: kernel::listener_counters(&counters, self.tracepoint),
+                counters: kernel::listener_counters(&counters, late, self.tracepoint),
                 queues,
                 distinct_sources: distinct::estimate(&registers),
             });

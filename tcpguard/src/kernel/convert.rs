@@ -91,6 +91,7 @@ pub const RECENT: Duration = Duration::from_secs(600);
 /// The engine's form of a listener's counters; `tracepoint` says whether completions are seen.
 pub fn listener_counters(
     counters: &abi::ListenerCounters,
+    late: abi::Late,
     tracepoint: bool,
 ) -> engine::ListenerCounters {
     let abi::ListenerCounters {
@@ -100,7 +101,6 @@ pub fn listener_counters(
         syn_ack_retransmit,
         established,
         acknowledged,
-        late,
         reset,
         refused,
         dropped_source,

@@ -281,7 +281,8 @@ impl<'a> Guard<'a> {
                         let registers = self.backend.distinct_sources(followed.slot())?;
                         followed.told = Some((counters.syn, distinct::estimate(&registers)));
                     }
-                    kernel::listener_counters(&counters, false)
+                    let late = self.backend.late(followed.slot())?;
+                    kernel::listener_counters(&counters, late, false)
                 }
             };
             samples.push(ListenerSample {
