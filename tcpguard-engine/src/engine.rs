@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::evidence::Growth;
 use crate::host::Host;
-use crate::learned::LearnedListener;
+use crate::learned::{LearnedListener, Networks};
 use crate::refusals::{Refusals, Suspect};
 use crate::rules::{Book, Exempt, Recurrence};
 use crate::sampling::Sampling;
@@ -48,6 +48,7 @@ pub struct Engine {
     exempt: Exempt,
     /// What an earlier run learned, of listeners not seen yet, and how long ago.
     taught: BTreeMap<Listener, (LearnedListener, Duration)>,
+    networks: Networks,
     host: Host,
     one_sided: bool,
     recurrence: Recurrence,
@@ -91,6 +92,7 @@ impl Engine {
             book: Book::default(),
             exempt: Exempt::default(),
             taught: BTreeMap::new(),
+            networks: Networks::default(),
             host: Host::default(),
             one_sided: false,
             recurrence: Recurrence::default(),
@@ -244,6 +246,9 @@ impl Engine {
             calm.then_some((flow, watch.listener.port))
         });
         self.host.inspect(now, at_calm_listeners, &self.settings);
+        let watch = |flow: &&Flow| self.watches.get(&flow.listener);
+        let learns = |flow: &&Flow| watch(flow).is_some_and(|watch| watch.learns(&self.settings));
+        self.networks.learn(now, flows.iter().filter(learns));
         let listeners: Vec<ListenerId> = self.watches.keys().copied().collect();
         for id in listeners {
             let flows = by_listener.remove(&id).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Failing};
+use crate::learned::Admitted;
 use crate::rules::Wanted;
 use crate::signal::Signal;
 use crate::window::Tick;
@@ -51,6 +52,8 @@ pub(crate) struct Incident {
     sources: u64,
     actions: Vec<ActionReport>,
     wanted: Vec<Wanted>,
+    /// What the clients look like that got in since it began.
+    pub admitted: Admitted,
     /// Rules that are not asked for again before this time.
     refused: BTreeMap<Matcher, Timestamp>,
     /// Why rules are no longer asked for, until the plan has taken note.
@@ -128,6 +131,7 @@ impl Incident {
             sources: assessment.evidence.sources_estimate,
             actions: Vec::new(),
             wanted: Vec::new(),
+            admitted: Admitted::default(),
             refused: BTreeMap::new(),
             farewells: BTreeMap::new(),
             told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },

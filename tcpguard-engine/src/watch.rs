@@ -225,7 +225,7 @@ impl Watch {
         if let Some(signal) = signal.filter(|_| !self.handshakes_failed()) {
             self.suspect(now, signal, settings);
         }
-        if !self.is_suspicious() && !self.slow.rising(settings) {
+        if self.learns(settings) {
             self.natural.learn(now, &self.window);
             self.usual.learn(now, &self.window, self.pressure.rushing());
         }
@@ -321,6 +321,11 @@ impl Watch {
             || self.handshakes_failed()
             || self.fast.failing()
             || self.occupancy.high()
+    }
+
+    /// Whether all is calm, and nothing piles up that may be an attack.
+    pub fn learns(&self, settings: &Settings) -> bool {
+        !self.is_suspicious() && !self.slow.rising(settings)
     }
 
     /// How long failures have stayed below the clear threshold.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::Engine;
 use super::steps::without_step;
-use crate::evidence::{Answer, Assessment, Cohort, Outcomes, assess, overload_line, without_rule};
+use crate::evidence::{
+    Answer, Assessment, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
+};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
@@ -54,7 +56,11 @@ impl Engine {
                 return;
             }
         }
-        let cohort = Cohort::gather(now, flows, rtt, mature, &self.settings);
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, &self.settings);
+        if let Some(incident) = &mut watch.incident {
+            incident.admitted.note(now, &cohort.completed);
+            cohort.admitted.clone_from(&incident.admitted);
+        }
         let enough = cohort.failing.len() >= self.settings.evidence_flows;
         if failed {
             if !enough || watch.quiet(now) > DISTURBED {
@@ -103,7 +109,9 @@ impl Engine {
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let mut assessment = assess(cohort, &watch.clients, &self.settings);
+        let natural = watch.natural_share();
+        let novelty = Novelty::of(cohort, &self.networks, natural, &self.settings);
+        let mut assessment = assess(cohort, &watch.clients, &novelty, &self.settings);
         let evidence = &mut assessment.evidence;
         let sums = watch.recent(self.now, &self.settings);
         if sums.attempts > 0 {

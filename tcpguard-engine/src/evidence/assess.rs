@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::cohort::Cohort;
 use super::gate::{Gate, repeated_share};
+use super::novelty::Novelty;
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::ttl::Ttls;
@@ -32,6 +33,8 @@ pub(crate) struct Assessment {
     pub unanimous: bool,
     /// The failing SYNs are repeated as often as real clients repeat theirs.
     pub repeated: bool,
+    /// Whether those who fail have been here before.
+    pub novelty: Novelty,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
     /// The network of the top source.
@@ -54,6 +57,7 @@ impl Assessment {
             signs: 0,
             unanimous: false,
             repeated: false,
+            novelty: Novelty::default(),
             signature: None,
             top_source: None,
             top_source_repeated: false,
@@ -78,11 +82,16 @@ fn confidence(gate: u32) -> f64 {
 }
 
 /// Judges a cohort.
-pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) -> Assessment {
+pub(crate) fn assess(
+    cohort: &Cohort,
+    clients: &Clients,
+    novelty: &Novelty,
+    settings: &Settings,
+) -> Assessment {
     let sources = Sources::of(&cohort.failing);
     let ttls = Ttls::of(&cohort.failing);
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
-    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
+    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, novelty, settings);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
     let lines = verdict(&gate, &sources, settings);
     let evidence = Evidence {
@@ -98,7 +107,7 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
         retransmitted_share: gate.repeated_share,
-        gate: gate.items(signature.as_ref(), &sources, &ttls),
+        gate: gate.items(signature.as_ref(), &sources, &ttls, novelty),
         ..Evidence::default()
     };
     Assessment {
@@ -111,6 +120,7 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         signs: gate.signs(),
         unanimous: gate.unanimous(),
         repeated: gate.not_repeated == Some(false),
+        novelty: novelty.clone(),
         signature,
         top_source,
         top_source_repeated: top_source.is_some_and(|net| {
@@ -133,7 +143,7 @@ mod tests {
         let addr = IpAddr::from(addr);
         let print = Fingerprint::default();
         let repeated = Some(repeated);
-        Failing { addr, source: addr, print, weight: 1, repeated, unfinished: true }
+        Failing { addr, source: addr, print, weight: 1, repeated, unfinished: true, reset: false }
     }
 
     /// 72 flows of one source and 28 of others; so many of each are repeated.
@@ -141,7 +151,7 @@ mod tests {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
         let cohort = Cohort { failing: top.chain(others).collect(), ..Cohort::default() };
-        assess(&cohort, &Clients::default(), &Settings::default())
+        assess(&cohort, &Clients::default(), &Novelty::default(), &Settings::default())
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::fastpath::Fingerprint;
 
+use crate::learned::Admitted;
 use crate::{Flow, FlowState, Settings, Timestamp};
 
 /// Failing flows looked at; of more, every n-th. Shares keep a standard error below 0.6 %, and the
@@ -31,6 +32,8 @@ pub(crate) struct Failing {
     pub repeated: Option<bool>,
     /// Answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
+    /// The client was answered and has said no.
+    pub reset: bool,
 }
 
 /// The attempts of the last seconds at one listener that are old enough to judge.
@@ -40,6 +43,8 @@ pub(crate) struct Cohort {
     pub failing: Vec<Failing>,
     /// Those that completed: client and SYN.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
+    /// What completed earlier in the same incident looked like.
+    pub admitted: Admitted,
 }
 
 impl Cohort {
@@ -78,13 +83,13 @@ impl Cohort {
             .filter(|flow| flow.state == FlowState::Completed)
             .map(|flow| (flow.client, flow.fingerprint, u64::from(flow.weight)))
             .collect();
-        Self { failing, completed }
+        Self { failing, completed, admitted: Admitted::default() }
     }
 
     /// What remains without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
-        Self { failing, completed: self.completed.clone() }
+        Self { failing, completed: self.completed.clone(), admitted: self.admitted.clone() }
     }
 
     /// How many flows the failing ones stand for.
@@ -117,6 +122,7 @@ impl Failing {
             repeated: judged.then_some(flow.syn_retransmits > 0),
             unfinished: flow.state == FlowState::SynAck
                 && flow.syn_ack_at.is_some_and(|at| now.since(at) >= rtt * 4),
+            reset: flow.state == FlowState::Reset,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Without the gate every short outage of a group of clients would be an alarm.
 
 use super::cohort::{Cohort, Failing};
+use super::novelty::Novelty;
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
@@ -25,6 +26,12 @@ pub(crate) struct Gate {
     pub singletons: bool,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
+    /// Whether networks fail from which nobody came before, while those that complete are known, and
+    /// no path is broken to them; `Some(false)` where those that fail are known, which speaks against
+    /// an attack.
+    pub novel: Option<bool>,
+    /// Most were answered and said no, so that their path is sound.
+    pub refused: bool,
     /// Hardly any handshake completes and next to no SYN is repeated, though nothing marks them: no
     /// path breaks like that. It makes an attack of them, but nothing that may be dropped.
     pub silent: bool,
@@ -40,6 +47,7 @@ impl Gate {
         signature: Option<&Candidate>,
         sources: &Sources,
         ttls: &Ttls,
+        novelty: &Novelty,
         settings: &Settings,
     ) -> Self {
         let enough = sources.flows >= settings.distinct_min;
@@ -57,13 +65,19 @@ impl Gate {
                 || ttls.impossible >= settings.ttl_impossible_share);
         let few_sources = enough && few;
         let marked = fingerprint || ttl || few_sources;
+        let not_repeated = repeated_share.map(|share| share <= settings.retransmit_share);
+        let refused = 2 * cohort.failing.iter().filter(|flow| flow.reset).count() > sources.flows;
+        // The path to clients who are new may be broken as well.
+        let novel = novelty.novel.filter(|new| !new || refused || not_repeated == Some(true));
         Self {
             fingerprint,
             ttl,
             few_sources,
             singletons: sources.distinct >= settings.distinct_min
                 && sources.singletons >= settings.singleton_share,
-            not_repeated: repeated_share.map(|share| share <= settings.retransmit_share),
+            novel,
+            refused,
+            not_repeated,
             silent: enough
                 && !marked
                 && is_open
@@ -92,9 +106,16 @@ impl Gate {
             (self.few_sources, "few_sources"),
             (self.singletons, "singletons"),
             (self.not_repeated == Some(true), "no_retransmission"),
+            (self.novel == Some(true), "novel"),
             (self.silent, "silence"),
         ];
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
+    }
+
+    /// Whether clients behind a broken path explain it, as far as is known: they have been here before,
+    /// and may repeat their SYNs.
+    pub fn may_be_clients(&self) -> bool {
+        self.novel == Some(false) && self.not_repeated != Some(true) && !self.refused
     }
 
     /// Everything that can be known of a flood from random sources speaks for one.
@@ -108,6 +129,7 @@ impl Gate {
         signature: Option<&Candidate>,
         sources: &Sources,
         ttls: &Ttls,
+        novelty: &Novelty,
     ) -> Vec<GateItem> {
         let item = |name: &str, holds, detail| GateItem { name: name.to_owned(), holds, detail };
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
@@ -155,6 +177,17 @@ impl Gate {
                     || "too early to say".to_owned(),
                     |share| format!("{} were repeated after 1.5 s", percent(share)),
                 ),
+            ),
+            item(
+                "novel",
+                self.novel == Some(true),
+                match novelty.novel == self.novel {
+                    true => novelty.in_words(),
+                    false => format!(
+                        "{}; it counts where their SYNs are known not to be repeated",
+                        novelty.in_words()
+                    ),
+                },
             ),
             item(
                 "silence",

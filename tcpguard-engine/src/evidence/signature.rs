@@ -35,6 +35,8 @@ pub(crate) struct Candidate {
     pub completion: f64,
     /// Completed flows with it in the window.
     pub completed: u64,
+    /// Whether a flow with it completed earlier in the incident.
+    pub admitted: bool,
     /// Completions with it among the recorded clients.
     pub recorded: u64,
     /// Its share of the recorded clients' completions.
@@ -46,7 +48,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Whether any client is known to look like this.
     pub fn is_of_clients(&self) -> bool {
-        self.completed > 0 || self.recorded > 0
+        self.completed > 0 || self.admitted || self.recorded > 0
     }
 
     /// Whether this may be dropped: it covers enough, no client looks like it, and that nobody
@@ -81,6 +83,7 @@ impl Candidate {
             coverage: weight as f64 / cohort.weight() as f64,
             completion: completed as f64 / (completed + weight) as f64,
             completed,
+            admitted: cohort.admitted.has(mask, &print),
             recorded: clients.with_signature(mask, &print),
             recorded_share: clients.share(mask, &print),
             unfinished,
@@ -154,7 +157,15 @@ mod tests {
 
     fn failing(print: Fingerprint) -> Failing {
         let addr = [192, 0, 2, 1].into();
-        Failing { addr, source: addr, print, weight: 1, repeated: None, unfinished: true }
+        Failing {
+            addr,
+            source: addr,
+            print,
+            weight: 1,
+            repeated: None,
+            unfinished: true,
+            reset: false,
+        }
     }
 
     fn cohort(prints: impl IntoIterator<Item = Fingerprint>) -> Cohort {

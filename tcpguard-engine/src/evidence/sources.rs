@@ -196,7 +196,8 @@ fn is_everywhere(found: usize, flows: usize, networks: f64) -> bool {
     found > 0 && found as f64 >= 0.5 * uniform
 }
 
-fn network(source: IpAddr) -> IpAddr {
+/// The /24 of an address; the /48 of one of IPv6.
+pub(super) fn network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(addr) => std::net::Ipv4Addr::from_bits(addr.to_bits() >> 8 << 8).into(),
         IpAddr::V6(addr) => std::net::Ipv6Addr::from_bits(addr.to_bits() >> 80 << 80).into(),
@@ -236,6 +237,7 @@ mod tests {
             weight: 1,
             repeated: None,
             unfinished: false,
+            reset: false,
         }
     }
 

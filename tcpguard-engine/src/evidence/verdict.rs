@@ -28,27 +28,30 @@ impl VerdictLine {
 
 /// The lines up to the first that fits, which is the class:
 ///
-/// 1. Below the gate it is no attack.
+/// 1. Below the gate it is no attack; nor where those who fail have been here before, until they are
+///    known not to repeat their SYNs.
 /// 2. One source dominates.
 /// 3. Few sources or networks, unless they repeat their SYNs as clients would.
-/// 4. Random sources: seen once each, with one more sign of forging; or, where a smaller pool of
+/// 4. Random sources: seen once each, with one more sign of forging, of which networks that are new
+///    here are one; or, where a smaller pool of
 ///    forged addresses comes round again, one machine's fingerprint and hop count on all of them and
 ///    no client behind any.
-/// 5. Many sources that are none of that, look alike, and do not repeat their SYNs as clients would.
+/// 5. Many sources that are none of that, look alike or are new here, and do not repeat their SYNs as clients would.
 ///
 /// What is left has two signs of an attack and no pattern: a broken path still explains it best.
 pub(crate) fn verdict(gate: &Gate, sources: &Sources, settings: &Settings) -> Vec<VerdictLine> {
     let many = sources.distinct >= settings.distinct_min;
     let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
-    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || gate.silent || everywhere);
-    let alike = gate.fingerprint || gate.ttl || gate.silent;
+    let novel = gate.novel == Some(true);
+    let alike = gate.fingerprint || gate.ttl || gate.silent || novel;
+    let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
     let by = Numbers { gate, sources, settings, everywhere };
     let list = [
         (
             IncidentClass::HandshakeDegraded,
             "too few signs of an attack?",
-            gate.signs() < settings.gate_attack,
+            gate.signs() < settings.gate_attack || gate.may_be_clients(),
             by.signs(),
         ),
         (
@@ -171,12 +174,19 @@ struct Numbers<'a> {
 impl Numbers<'_> {
     fn signs(&self) -> String {
         let needed = self.settings.gate_attack;
-        match self.gate.names().as_slice() {
+        let signs = match self.gate.names().as_slice() {
             [] => format!("none holds, {needed} make an attack"),
             names => {
                 let hold = if names.len() == 1 { "holds" } else { "hold" };
                 format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
             }
+        };
+        match self.gate.may_be_clients() {
+            true => format!(
+                "{signs}; clients have come from most of these networks before, {}",
+                self.repeated()
+            ),
+            false => signs,
         }
     }
 
@@ -273,6 +283,7 @@ impl Numbers<'_> {
         let marks = [
             (gate.fingerprint, "a tool's fingerprint"),
             (gate.ttl, "one machine's TTL"),
+            (gate.novel == Some(true), "networks new here"),
             (gate.silent, "silence"),
         ];
         marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
@@ -345,6 +356,47 @@ mod tests {
         assert_eq!(why, "1 holds (ttl), 2 make an attack");
         let (_, _, why) = decided(&Gate::default(), &many());
         assert_eq!(why, "none holds, 2 make an attack");
+    }
+
+    #[test]
+    fn those_who_have_been_here_before_are_clients_until_they_are_known_not_to_try_again() {
+        let known = Gate { ttl: true, singletons: true, novel: Some(false), ..gate() };
+        assert_eq!(decided(&known, &many()).1, IncidentClass::RandomSpoofed);
+        let early = Gate { not_repeated: None, repeated_share: None, ..known.clone() };
+        let (before, class, why) = decided(&early, &many());
+        assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
+        assert_eq!(
+            why,
+            "2 hold (ttl, singletons), 2 make an attack; clients have come from most of these networks \
+             before, whether the SYNs are repeated is not known yet"
+        );
+        let repeated = Gate { not_repeated: Some(false), repeated_share: Some(0.8), ..known };
+        assert_eq!(decided(&repeated, &many()).1, IncidentClass::HandshakeDegraded);
+        let refused = Gate { refused: true, ..early };
+        assert_eq!(
+            decided(&refused, &many()).1,
+            IncidentClass::RandomSpoofed,
+            "their path is sound"
+        );
+    }
+
+    #[test]
+    fn networks_that_are_new_are_a_sign_of_forging() {
+        let here = Sources { everywhere: false, ..many() };
+        let gate = Gate { singletons: true, failing_share: 0.1, ..gate() };
+        assert_eq!(
+            decided(&gate, &here).1,
+            IncidentClass::HandshakeDegraded,
+            "2 signs, no pattern"
+        );
+        let novel = Gate { novel: Some(true), ..gate };
+        let (_, class, why) = decided(&novel, &here);
+        assert_eq!(class, IncidentClass::RandomSpoofed);
+        assert!(why.ends_with("90 % are needed, with networks new here"), "{why}");
+        let pool = Sources { singletons: 0.2, ..here };
+        let (_, class, why) = decided(&Gate { singletons: false, ..novel }, &pool);
+        assert_eq!(class, IncidentClass::Distributed);
+        assert!(why.contains("with networks new here in common"), "{why}");
     }
 
     #[test]
@@ -450,6 +502,7 @@ mod tests {
             coverage: 0.9,
             completion: 0.0,
             completed: 0,
+            admitted: false,
             recorded: 0,
             recorded_share: 0.0,
             unfinished: 300,

@@ -117,11 +117,7 @@ impl Clients {
 
     /// Completions recorded with this signature; `print` is reduced to `mask`.
     pub fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
-        if mask == Mask::IpId && print.ip_id != 0 {
-            // A client that counts its packets meets this identification once in 65,536 SYNs.
-            return 0;
-        }
-        let matching = self.prints.iter().filter(|(known, _)| known.masked(mask) == *print);
+        let matching = self.prints.iter().filter(|(known, _)| shows(known, mask, print));
         matching.map(|(_, known)| known.completions).sum()
     }
 
@@ -159,8 +155,14 @@ fn trip(flow: &Flow) -> Option<Duration> {
 
 /// What is remembered of a fingerprint. A client's IP identification changes from SYN to SYN unless
 /// it is always zero, so only that is kept: 0 for zero, 1 for anything else.
-fn memorable(print: &Fingerprint) -> Fingerprint {
+pub(super) fn memorable(print: &Fingerprint) -> Fingerprint {
     Fingerprint { ip_id: print.ip_id.min(1), ..print.masked(Mask::Full) }
+}
+
+/// Whether what is remembered of a fingerprint shows the signature `print`, reduced to `mask`. A
+/// client that counts its packets meets an identification of a tool's once in 65,536 SYNs.
+pub(super) fn shows(known: &Fingerprint, mask: Mask, print: &Fingerprint) -> bool {
+    (mask != Mask::IpId || print.ip_id == 0) && known.masked(mask) == *print
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         if (uncovered.weight() as f64) < least.max(REMAINING_MIN as f64) {
             return;
         }
-        remaining = assess(&uncovered, grounds.clients, settings);
+        remaining = assess(&uncovered, grounds.clients, &grounds.assessment.novelty, settings);
         if remaining.class != incident.class() {
             return;
         }
@@ -114,8 +114,8 @@ fn remembered(
         let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == fingerprint);
         let weight: u64 = alike.map(|flow| flow.weight).sum();
         let coverage = weight as f64 / all;
-        let completed =
-            cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
+        let completed = cohort.admitted.has(mask, &fingerprint)
+            || cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
         let fits = coverage >= grounds.settings.signature_coverage
             && !completed
             && grounds.clients.with_signature(mask, &fingerprint) == 0

@@ -10,6 +10,7 @@ mod floods;
 mod host;
 mod imports;
 mod ladder;
+mod novelty;
 mod operator;
 mod record;
 mod release;
