@@ -24,7 +24,7 @@ use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, HashKey,
     HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
     Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SynAckRecord,
+    SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, KernelCookie, Pace,
@@ -96,6 +96,8 @@ pub struct Model {
     pub failed_cookies: BTreeMap<u32, FailedCookies>,
     /// The host's own socket table.
     pub sockets: Sockets,
+    /// Headers of SYNs.
+    pub syn_samples: Box<SynSamples>,
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
     handed_over: BTreeMap<u32, HandedOver>,
@@ -204,6 +206,10 @@ impl Steps for HostSteps<'_> {
 
     fn count_syn(&mut self) -> Interest {
         self.with(|_, config, model, work| step::count_syn(config, model, work))
+    }
+
+    fn sample_syn(&mut self) {
+        self.with(|frame, _, model, work| step::sample_syn(&*frame, model, work));
     }
 
     fn fingerprint(&mut self) {
@@ -331,6 +337,12 @@ impl Tables for Model {
         self.segments += 1;
         self.segments & ((1 << shift) - 1) == 0
     }
+
+    fn syn_samples(&mut self) -> Option<&mut SynSamples> {
+        Some(&mut self.syn_samples)
+    }
+
+    fn publish(&mut self) {}
 
     fn port(&self, port: [u8; 2]) -> PortEntry {
         self.ports.get(&port).copied().unwrap_or_default()

@@ -7,14 +7,15 @@ use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow,
     FlowKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
     PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
+    SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord,
+    SynSample, SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate, Work};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_7() {
-    assert_eq!(ABI_VERSION, 7);
+fn sizes_of_abi_version_8() {
+    assert_eq!(ABI_VERSION, 8);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
@@ -45,6 +46,8 @@ fn sizes_of_abi_version_7() {
         ("SourceKey of SourceV6", size_of::<SourceKey<SourceV6>>(), 24),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
         ("SynAckRecord", size_of::<SynAckRecord>(), 24),
+        ("SynSample", size_of::<SynSample>(), 128),
+        ("SynSamples", size_of::<SynSamples>(), 8200),
     ];
     for (name, size, expected) in sizes {
         assert_eq!(size, expected, "size of {name}");
@@ -132,6 +135,7 @@ fn map_bytes(cpus: usize) -> usize {
         + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
         + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
+        + per_cpu(size_of::<SynSamples>(), 1)
         + array(8, 1)
 }
 

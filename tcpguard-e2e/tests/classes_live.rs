@@ -1,15 +1,16 @@
 //! What is no SYN flood from random sources, live: it is recognised for what it is, and gets rules
 //! only where those help. Needs root and `TCPGUARD_BIN`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::flood::{Flood, Sources};
-use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
-use tcpguard_e2e::packet::{Segment, flags};
+use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
@@ -162,4 +163,39 @@ fn a_few_sources_are_blocked_each_and_clients_are_served() {
     assert!(status.total("drop_total") > 7_500, "most of 15,000: {}", status.total("drop_total"));
     let attempts = load.finish().unwrap();
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+/// Addresses, sequence numbers and options differ from SYN to SYN: a reconstruction could not know
+/// them.
+#[test]
+fn the_headers_on_record_are_those_of_syns_that_came() {
+    const ETHERNET: usize = 14;
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let to = SocketAddr::new(Family::V4.edge(), PORT);
+    let mut sent = BTreeSet::new();
+    send(&lab, 2_000, 4 * SECOND, |random| {
+        let from = SocketAddr::new(somebody(random), random.between(1024, 65_535) as u16);
+        let mut syn = Segment::new(from, to, flags::SYN);
+        syn.seq = random.bits() as u32;
+        syn.options = linux_syn_options(1460, random.bits() as u32);
+        sent.insert(hex(&syn.to_frame()[ETHERNET..]));
+        syn
+    });
+    let explained = cli(&lab.edge, &["explain", "1", "--json"]).unwrap();
+    let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+    let headers = explained["record"]["syn_headers"].as_array().expect("headers");
+    println!("  {} headers, the first {}", headers.len(), headers[0]);
+    assert_eq!(headers.len(), 16, "{explained:#}");
+    let known = headers.iter().map(|header| header["hex"].as_str().unwrap());
+    let known: BTreeSet<&str> = known.collect();
+    assert_eq!(known.len(), 16, "each is another SYN");
+    assert!(known.iter().all(|header| sent.contains(*header)), "{known:?}");
+    let moments: BTreeSet<_> = headers.iter().map(|header| header["at"].as_str()).collect();
+    assert!(moments.len() > 1, "{moments:?}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

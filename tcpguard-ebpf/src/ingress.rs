@@ -19,6 +19,7 @@ pub(crate) const GAVE_UP: u32 = 0x100;
 /// Bits for an [`Interest`].
 const FINGERPRINT: u32 = 1;
 const RECORD: u32 = 2;
+const SAMPLE: u32 = 4;
 /// Above these, the steps of the ladder in an [`Interest`].
 const STEPS: u32 = 8;
 /// Returned by a step whose maps could not be found, which cannot be: their sizes are constants.
@@ -78,7 +79,15 @@ step!(step_count_syn(), |bench| {
     let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
     (u32::from(interest.fingerprint) * FINGERPRINT)
         | (u32::from(interest.record) * RECORD)
+        | (u32::from(interest.sample) * SAMPLE)
         | (u32::from(interest.steps) << STEPS)
+});
+
+step!(step_sample_syn(ctx: *mut xdp_md), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = bench.frame(&ctx);
+    step::sample_syn(&frame, &mut bench.tables, bench.work);
+    0
 });
 
 step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
@@ -183,8 +192,14 @@ impl Steps for KernelSteps<'_> {
         Interest {
             fingerprint: bits & FINGERPRINT != 0,
             record: bits & RECORD != 0,
+            sample: bits & SAMPLE != 0,
             steps: (bits >> STEPS) as u8,
         }
+    }
+
+    #[inline(always)]
+    fn sample_syn(&mut self) {
+        step_sample_syn(self.raw());
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@ use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
+    SynSamples,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Work};
 
@@ -114,6 +115,8 @@ pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS 
 pub static LATE: Array<Late, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static FAILED_COOKIES: Array<FailedCookies, { size::MAX_LISTENERS as usize }> = Array::new();
+#[btf_map]
+pub static SYN_SAMPLES: PerCpuArray<SynSamples, 1> = PerCpuArray::new();
 /// Boot time in ns for tests that compare with the host; read only when [`FIXED_CLOCK`] is set.
 #[btf_map]
 pub static CLOCK: Array<u64, 1> = Array::new();

@@ -14,6 +14,7 @@ use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
+    SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket, Tables,
@@ -126,6 +127,18 @@ impl Tables for KernelTables {
             (*self.cpu).segments += 1;
             (*self.cpu).segments & ((1 << (shift & 31)) - 1) == 0
         }
+    }
+
+    #[inline(always)]
+    fn syn_samples(&mut self) -> Option<&mut SynSamples> {
+        deref!(maps::SYN_SAMPLES.get_ptr_mut(0))
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        // SAFETY: changes nothing, but for the compiler it may read and write all memory. Whoever
+        // reads the map on another CPU does so by a system call that copies it from its start.
+        unsafe { asm!("", options(nostack)) };
     }
 
     #[inline(always)]

@@ -68,6 +68,14 @@ pub enum Command {
         /// The new shift.
         shift: u8,
     },
+    /// Keep the headers of some SYNs to this listener from now on, and hand them to
+    /// [`crate::Engine::handle_headers`] before each sample.
+    SampleSyns {
+        /// Which.
+        listener: ListenerId,
+        /// Of one SYN in `2^shift`; `None`: of none any more.
+        shift: Option<u8>,
+    },
     /// Read the sampled flows and hand them to [`crate::Engine::handle_flows`] in this same poll.
     InspectFlows,
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).

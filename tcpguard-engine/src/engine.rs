@@ -1,10 +1,12 @@
 //! The doors of the engine and what happens behind them at every poll.
 
 mod adopt;
+mod headers;
 mod import;
 mod lifecycle;
 mod pressure;
 mod requests;
+mod rollup;
 mod steps;
 mod upkeep;
 mod view;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::rollup::RollUp;
 use crate::evidence::Growth;
 use crate::host::Host;
 use crate::learned::{LearnedListener, Networks};
@@ -60,10 +63,12 @@ pub struct Engine {
     uncounted: bool,
     /// Steps of an earlier run, until their listeners are known: since when, where, which, its rate.
     inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
+    /// Of which share of their SYNs the headers of these listeners are kept, as a power of two.
+    sampled: BTreeMap<ListenerId, u8>,
     inspected: Timestamp,
     counted: Timestamp,
     incidents: u64,
-    crowded: bool,
+    rolled: Option<RollUp>,
     past: VecDeque<IncidentReport>,
     /// Why rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
@@ -101,10 +106,11 @@ impl Engine {
             saturated: false,
             uncounted: false,
             inherited: Vec::new(),
+            sampled: BTreeMap::new(),
             inspected: Timestamp::default(),
             counted: Timestamp::default(),
             incidents: 0,
-            crowded: false,
+            rolled: None,
             past: VecDeque::new(),
             farewells: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
@@ -225,11 +231,13 @@ impl Engine {
         self.end_quiet_incidents(now);
         self.open_overdue(now);
         self.follow_pressure(now);
+        self.follow_rolled(now);
         self.follow_host(now);
         self.follow_steps(now, elapsed);
         self.carry_out_plan(now);
         self.tell_news(now);
         self.clean_half_open(now);
+        self.ask_for_headers();
         self.ask_for_counts(now);
         self.ask_for_flows(now);
     }
@@ -257,6 +265,7 @@ impl Engine {
         self.follow_steps(now, Duration::ZERO);
         self.carry_out_plan(now);
         self.tell_news(now);
+        self.ask_for_headers();
     }
 
     /// What must be done next, in the order in which it must happen.

@@ -1,7 +1,7 @@
 //! Detection, policy and rule planning as a pure state machine.
 //!
-//! Doors, and nothing else: [`Engine::handle_sample`], [`Engine::handle_flows`] and
-//! [`Engine::handle_request`] take what was seen together with the time it was seen at;
+//! Doors, and nothing else: [`Engine::handle_sample`], [`Engine::handle_flows`],
+//! [`Engine::handle_headers`] and [`Engine::handle_request`] take what was seen together with the time it was seen at;
 //! [`Engine::next_command`] says what must be done; [`Engine::report`] says what is known.
 //! Three more doors are for a restart: [`Engine::adopt`], [`Engine::teach`], [`Engine::learned`].
 //! No clock, socket, file, thread or async in here: live traffic, replay and tests drive the
@@ -40,8 +40,8 @@ pub use command::{Command, Severity};
 pub use egress::Egress;
 pub use engine::Engine;
 pub use evidence::{
-    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics, VerdictLine,
-    describe,
+    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics, SynHeader,
+    VerdictLine, describe,
 };
 pub use ladder::{Order, Step};
 pub use learned::{

@@ -215,7 +215,8 @@ impl Watch {
         let occupied =
             self.occupancy.poll(now, queues, &self.window, &self.natural, maturity, settings);
         let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
-        self.quiet.poll(now, &self.window, &self.natural, held, settings);
+        let rtt = self.rtt(settings);
+        self.quiet.poll(now, &self.window, &self.natural, rtt, held, settings);
         let signal = match (fast, occupied, slow) {
             (true, ..) => Some(Signal::Fast),
             (false, true, _) => Some(Signal::Occupancy),

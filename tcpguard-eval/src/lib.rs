@@ -3,10 +3,12 @@
 //! Every measurement ends as a [`table::Block`]: rows for a person, and [`targets::Finding`]s for the
 //! question whether a target is met.
 
+pub mod allocated;
 pub mod attacks;
 pub mod baselines;
 pub mod calm;
 pub mod captures;
+pub mod cost;
 pub mod detection;
 pub mod golden;
 pub mod judge;

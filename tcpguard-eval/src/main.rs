@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tcpguard_eval::{
-    calm, captures, detection, golden, mitigation,
+    calm, captures, cost, detection, golden, mitigation,
     plan::{GOLDEN_SEED, Plan},
     table::Block,
     targets, wire_rows,
@@ -53,6 +53,21 @@ struct Arguments {
     /// Folder of the published page, and of what live runs measured
     #[arg(long, value_name = "FOLDER", default_value = "docs")]
     docs: PathBuf,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Measures what the engine costs on this machine: CPU time per poll, memory over a day
+    Cost {
+        /// Length of the day in hours
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=24))]
+        hours: u64,
+        /// Put it beside what live runs measured, for the published page
+        #[arg(long)]
+        save: bool,
+    },
 }
 
 impl Arguments {
@@ -79,6 +94,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(Verb::Cost { hours, save }) = arguments.verb {
+        let block = cost::block(arguments.seed, hours);
+        println!("{}", block.render());
+        if save {
+            keep(&arguments.docs.join(LIVE), block)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let path = arguments.docs.join(PAGE);
     let published = match arguments.check {
         true => Some(read(&path)?),
@@ -114,6 +137,20 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Puts a block in the place of the one with its title.
+fn keep(path: &Path, block: Block) -> Result<()> {
+    let mut blocks = if path.exists() { live(path)? } else { Vec::new() };
+    blocks.retain(|other| other.title != block.title);
+    blocks.push(block);
+    let text = serde_json::to_string_pretty(&blocks)? + "\n";
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What was measured outside the simulation.
+fn live(path: &Path) -> Result<Vec<Block>> {
+    serde_json::from_str(&read(path)?).with_context(|| format!("{}", path.display()))
+}
+
 /// All blocks, in the order in which they are printed.
 fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     let mut blocks =
@@ -130,12 +167,11 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     blocks.push(calm::crowds(plan));
     blocks.push(mitigation::floods(plan));
     blocks.push(mitigation::troubles(plan));
-    let live = arguments.docs.join(LIVE);
-    if live.exists() {
-        let live: Vec<Block> =
-            serde_json::from_str(&read(&live)?).with_context(|| format!("{}", live.display()))?;
+    let path = arguments.docs.join(LIVE);
+    if path.exists() {
         blocks.extend(
-            live.into_iter()
+            live(&path)?
+                .into_iter()
                 .map(|block| Block { title: format!("{}{}", golden::LIVE, block.title), ..block }),
         );
     }

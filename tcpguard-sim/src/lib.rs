@@ -17,7 +17,7 @@ mod traffic;
 
 pub use arrivals::Arrivals;
 pub use kernel::{Kernel, Server};
-pub use lab::{Lab, Tally, Told};
+pub use lab::{Lab, Meter, Tally, Told};
 pub use looks::Shape;
 pub use population::{Client, Population};
 pub use random::Random;

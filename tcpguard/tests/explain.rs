@@ -17,8 +17,8 @@ use serde_json::Value;
 use tcpguard::render::{self, View};
 use tcpguard::status::{AttackInFull, Clock, EVIDENCE_BYTES};
 use tcpguard_engine::{
-    Evidence, GateItem, IncidentClass, IncidentReport, Mode, NetworkShare, Probe, Report, RuleId,
-    RuleRecord, SignatureShare, SourceShare, Timestamp, VerdictLine,
+    Evidence, GateItem, IncidentClass, IncidentReport, ListenerId, Mode, NetworkShare, Probe,
+    Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, VerdictLine,
 };
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
 
@@ -38,8 +38,29 @@ fn lab(backlog: u32) -> Lab {
         .clients(Clients::steady(50.0))
 }
 
+/// Headers of three SYNs: a tool's, a client's, and one behind 240 bytes of IPv6 options.
+fn headers() -> impl Iterator<Item = (ListenerId, SynHeader)> {
+    let ip = |length: u8, ttl: u8| {
+        [0x45, 0, 0, length, 0, 0, 0x40, 0, ttl, 6, 0, 0, 198, 51, 100, 7, 203, 0, 113, 10]
+    };
+    let tcp = |words: u8, [high, low]: [u8; 2]| {
+        [0x9c, 0x40, 1, 187, 1, 2, 3, 4, 0, 0, 0, 0, words << 4, 2, high, low, 0, 0, 0, 0]
+    };
+    let options = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
+    let tool = [ip(40, 244), tcp(5, [2, 0])].concat();
+    let client = [ip(60, 52), tcp(10, [0xfa, 0xf0]), options].concat();
+    let deep = [&[0x60, 0, 0, 0, 1, 4, 60, 57][..], &[0x20; 32], &[60, 29], &[0; 70]].concat();
+    let all = [(tool, 40), (client, 60), (deep, 300)];
+    (0..).zip(all).map(|(nth, (bytes, whole))| {
+        let at = at(11.5 + 0.125 * f64::from(nth));
+        (ListenerId(0), SynHeader { at, bytes, whole })
+    })
+}
+
 fn flooded(flood: Flood, until: f64) -> Lab {
     let mut lab = lab(4096).flood(flood);
+    lab.run_until(12.0);
+    lab.engine.handle_headers(headers());
     lab.run_until(until);
     lab
 }
@@ -229,6 +250,7 @@ proptest! {
         first in evidence(),
         sentences in proptest::collection::vec(text(400), 12),
         rules in proptest::collection::vec((any::<u32>(), text(300), text(200), any::<u64>()), 0..=16),
+        headers in list(list(any::<u8>(), 40..=112), 0..=16),
         number in any::<u64>(),
         rate in 0.0..1e12,
     ) {
@@ -256,6 +278,8 @@ proptest! {
             moment.statistics.usual_syn_rate = rate;
             moment.statistics.expected = rate;
         }
+        let header = |bytes| SynHeader { at: Timestamp::default(), bytes, whole: u16::MAX };
+        record.headers = headers.into_iter().map(header).collect();
         let hits: u64 = rules.iter().map(|(.., hits)| hits >> 8).sum();
         record.rules = rules.into_iter().map(|(id, matches, reason, hits)| RuleRecord {
             id: RuleId(id),

@@ -48,6 +48,9 @@ pub const MAX_SYN_ACKS: u32 = 4096;
 /// Places of each CPU for connections that were handed to the kernel a moment ago; a power of two.
 /// Several times a NAPI budget (64): what comes in one poll should not meet at a place.
 pub const HANDED_OVER_PLACES: u32 = 512;
+/// Headers of SYNs that each CPU keeps; a power of two. While an incident is young, one poll finds
+/// about 8 of each listener that has one.
+pub const SYN_SAMPLES_KEPT: u32 = 64;
 
 /// Array of 1: [`super::Config`].
 pub const CONFIG: &str = "CONFIG";
@@ -110,6 +113,8 @@ pub const COOKIE_SECRET: &str = "COOKIE_SECRET";
 pub const SYN_ACKS: &str = "SYN_ACKS";
 /// Array by listener id: [`super::FailedCookies`].
 pub const FAILED_COOKIES: &str = "FAILED_COOKIES";
+/// Per-CPU array of 1: [`super::SynSamples`].
+pub const SYN_SAMPLES: &str = "SYN_SAMPLES";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
 pub const CLOCK: &str = "CLOCK";
 

@@ -15,6 +15,7 @@ mod counters;
 mod keys;
 mod kfuncs;
 pub mod maps;
+mod samples;
 mod values;
 
 pub use addr::Addr;
@@ -29,6 +30,7 @@ pub use keys::{
     FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
+pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use values::{
     Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RetryLine, RuleRef, SeenBucket,
 };

@@ -40,8 +40,8 @@ pub struct ListenerEntry {
     pub masks: u8,
     /// Which steps of the ladder are taken: bits of [`ListenerEntry::ANSWER`] and those after it.
     pub steps: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
+    pub samples: u8,
     /// With [`ListenerEntry::BUDGET`]: SYNs of strangers that the stack is given, on all CPUs
     /// together. See [`crate::fastpath::Rate`].
     pub budget: Rate,

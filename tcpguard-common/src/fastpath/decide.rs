@@ -69,6 +69,8 @@ pub struct Interest {
     pub fingerprint: bool,
     /// Record it among the flows: it belongs to the sample.
     pub record: bool,
+    /// Keep its header: its listener has an incident, and it belongs to that sample.
+    pub sample: bool,
     /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
     pub steps: u8,
 }
@@ -90,6 +92,8 @@ pub trait Steps: StraySteps {
     fn parse(&mut self) -> Result<Class, Reason>;
     /// See [`super::step::count_syn`].
     fn count_syn(&mut self) -> Interest;
+    /// See [`super::step::sample_syn`].
+    fn sample_syn(&mut self);
     /// See [`super::step::fingerprint`].
     fn fingerprint(&mut self);
     /// See [`super::step::match_rule`].
@@ -129,6 +133,9 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
         Err(reason) => reason,
         Ok(Class::Syn) => {
             let interest = steps.count_syn();
+            if interest.sample {
+                steps.sample_syn();
+            }
             if interest.fingerprint {
                 steps.fingerprint();
             }

@@ -15,6 +15,7 @@ mod pace;
 pub mod probes;
 pub mod retries;
 mod rules;
+mod samples;
 mod seen;
 pub mod step;
 pub mod strays;

@@ -8,7 +8,7 @@ use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{
     HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
-    kernel_cookies, probes,
+    kernel_cookies, probes, samples,
 };
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
@@ -56,7 +56,14 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     }
     work.steps = ladder::steps_in_force(config, &listener, work.now);
     let record = work.sampled && hash::sampled(work.flow_hash, shift(config, tables, work, false));
-    Interest { fingerprint: record || listener.masks != 0, record, steps: work.steps }
+    let sample = listener.samples != 0 && samples::is_due(tables, &listener);
+    Interest { fingerprint: record || listener.masks != 0, record, sample, steps: work.steps }
+}
+
+/// Keeps the header of a SYN as it came.
+#[inline(always)]
+pub fn sample_syn<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, work: &Work) {
+    samples::keep(frame, tables, work);
 }
 
 /// Counts a SYN to where nothing listens, and its source.

@@ -5,7 +5,7 @@ use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
+    SeenBucket, SignatureKey, SourceCounters, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -30,6 +30,12 @@ pub trait Tables {
     fn probe(&mut self, index: u64) -> Option<&mut Probe>;
     /// Whether the segment at hand belongs to the sample of one in `2^shift`.
     fn segment_sampled(&mut self, shift: u8) -> bool;
+
+    /// Headers of SYNs that this CPU has kept.
+    fn syn_samples(&mut self) -> Option<&mut SynSamples>;
+    /// Lets whoever reads the tables see what was written before this call before what is written
+    /// after it.
+    fn publish(&mut self);
 
     /// Who listens on a port (in network byte order).
     fn port(&self, port: [u8; 2]) -> PortEntry;

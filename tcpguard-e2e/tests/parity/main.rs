@@ -4,6 +4,7 @@ mod connections;
 mod cookies;
 mod handshakes;
 mod ladder;
+mod samples;
 mod strays;
 mod traffic;
 
@@ -241,6 +242,7 @@ impl Pair {
         assert_eq!(sorted(cells.collect()), model.probes, "probes");
         assert_eq!(sorted(kernel.syn_acks().unwrap()), model.syn_acks, "SYN-ACKs");
         self.assert_same_ladder();
+        self.assert_same_samples();
         let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
         let mut seen = kernel.take_unknown_listeners().unwrap();
         seen.sort();

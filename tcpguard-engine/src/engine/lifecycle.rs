@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::Engine;
 use super::steps::without_step;
 use crate::evidence::{
-    Answer, Assessment, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
+    Answer, Assessment, Background, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
 };
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
-use crate::watch::Rest;
+use crate::watch::{Rest, Watch};
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
@@ -21,6 +21,8 @@ use crate::{
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
 /// are the usual lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
+/// Counters since an incident began say what share fails from this time on.
+const COUNTED: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Looks at one listener's flows: opens an incident, refines it, or learns.
@@ -109,11 +111,14 @@ impl Engine {
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let natural = watch.natural_share();
-        let novelty = Novelty::of(cohort, &self.networks, natural, &self.settings);
-        let mut assessment = assess(cohort, &watch.clients, &novelty, &self.settings);
-        let evidence = &mut assessment.evidence;
         let sums = watch.recent(self.now, &self.settings);
+        let known = watch.incident.is_some() && sums.span >= COUNTED;
+        let failing_share = known.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
+        let natural_share = watch.natural_share();
+        let novelty = Novelty::of(cohort, &self.networks, natural_share, &self.settings);
+        let background = Background { natural_share, failing_share, novelty };
+        let mut assessment = assess(cohort, &watch.clients, background, &self.settings);
+        let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
         }
@@ -181,7 +186,13 @@ impl Engine {
             self.end(now, id, "handshakes fail now");
         }
         let Some(suspect) = suspect else { return };
-        let Some(number) = self.next_incident() else { return };
+        let Some(number) = self.next_incident() else {
+            let opening = |watch: &Watch, number, settings: &Settings| {
+                watch.opening(number, &suspect, &assessment.evidence, settings)
+            };
+            self.roll_up(now, id, opening, assessment);
+            return;
+        };
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let opening = watch.opening(number, &suspect, &assessment.evidence, &self.settings);
         watch.calm = watch.window.calm_before(opening.started);
@@ -189,33 +200,15 @@ impl Engine {
         self.tell_of_incident(id, None);
     }
 
-    /// The number of a new incident; `None` when too many are open.
+    /// The number of a new incident at a listener; `None` when too many are open. What concerns the
+    /// host is one of each class at most, and always told.
     pub(super) fn next_incident(&mut self) -> Option<u64> {
-        let at_listeners = self.watches.values().filter(|watch| watch.incident.is_some()).count();
-        let open = at_listeners + self.host.incidents().count();
+        let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
         if open >= self.settings.incidents {
-            self.tell_of_crowd(open);
             return None;
         }
         self.incidents += 1;
         Some(self.incidents)
-    }
-
-    /// One alert for all that is too much to follow.
-    fn tell_of_crowd(&mut self, open: usize) {
-        if !self.crowded {
-            self.crowded = true;
-            self.commands.push_back(Command::Alert {
-                severity: Severity::Critical,
-                event: "too_many_incidents",
-                message: format!(
-                    "{open} incidents are open, further alarms are not followed up: look at the \
-                     whole host's SYN rate: tcpguard status"
-                ),
-                prefix: None,
-                incident: None,
-            });
-        }
     }
 
     /// Tells of incidents that have changed.
@@ -284,7 +277,6 @@ impl Engine {
             watch.ladder.forgive();
         }
         watch.rest = None;
-        self.crowded = false;
         incident.release_rules(why);
         self.farewells.append(&mut incident.farewells);
         self.tell_of_end(&report, why);

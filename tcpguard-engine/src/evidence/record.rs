@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::headers::SynHeader;
 use super::verdict::VerdictLine;
 use crate::window::Sums;
 use crate::{Evidence, IncidentClass, Queues, RuleId, RuleReport, Step, TcpExt, Timestamp};
@@ -45,6 +46,8 @@ pub struct Record {
     pub no_rule: Option<String>,
     /// Why no step beside rules is asked for now; `None` where that is no question.
     pub no_step: Option<String>,
+    /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
+    pub headers: Vec<SynHeader>,
 }
 
 /// The first verdict of an incident.
@@ -205,6 +208,7 @@ impl Record {
             steps: Vec::new(),
             no_rule: None,
             no_step: None,
+            headers: Vec::new(),
         }
     }
 

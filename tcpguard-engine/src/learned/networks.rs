@@ -219,7 +219,7 @@ mod tests {
 
     /// Some host of the n-th of 16 million /24 networks.
     fn host(number: u32) -> IpAddr {
-        Ipv4Addr::from_bits((number.wrapping_mul(0x009e_3779) << 8) | number % 251).into()
+        Ipv4Addr::from_bits((number.wrapping_mul(0x009e_3779) << 8) | (number % 251)).into()
     }
 
     fn look(networks: &mut Networks, second: u64, clients: impl Iterator<Item = IpAddr>) {

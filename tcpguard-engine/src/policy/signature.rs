@@ -1,7 +1,7 @@
 //! Rules against what the SYNs of one tool have in common.
 
 use super::{COOKIES_LEFT, Grounds, REPEATED};
-use crate::evidence::{Assessment, Candidate, Cohort, assess, describe};
+use crate::evidence::{Assessment, Background, Candidate, Cohort, assess, describe};
 use crate::incident::Incident;
 use crate::words::percent;
 use crate::{IncidentClass, ListenerId, Matcher};
@@ -29,7 +29,9 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         if (uncovered.weight() as f64) < least.max(REMAINING_MIN as f64) {
             return;
         }
-        remaining = assess(&uncovered, grounds.clients, &grounds.assessment.novelty, settings);
+        let background =
+            Background { novelty: grounds.assessment.novelty.clone(), ..Background::default() };
+        remaining = assess(&uncovered, grounds.clients, background, settings);
         if remaining.class != incident.class() {
             return;
         }

@@ -33,6 +33,8 @@ pub struct World {
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
     /// The steps that are taken.
     pub steps: BTreeSet<(ListenerId, Step)>,
+    /// Whose headers are kept, of one SYN in two to this power.
+    sampled: BTreeMap<ListenerId, u8>,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
     refusing: bool,
@@ -69,6 +71,7 @@ impl World {
             tcp_ext: TcpExt::default(),
             rules: BTreeMap::new(),
             steps: BTreeSet::new(),
+            sampled: BTreeMap::new(),
             protected: Vec::new(),
             allowed: Vec::new(),
             refusing: false,
@@ -169,6 +172,7 @@ impl World {
     /// What the agent does at start: it adopts what is in the kernel, and allows again what was.
     fn start_agent_again(&mut self) {
         let learned = self.engine.learned();
+        self.sampled.clear();
         self.engine = Engine::new(Settings::default(), self.mode).expect("the default settings");
         self.engine.teach(learned, Duration::from_secs(1)).expect("what was learned is valid");
         self.name_protected();
@@ -359,6 +363,14 @@ impl World {
                 }
                 Command::SetMode(mode) => self.mode = mode,
                 Command::SetSampling { shift } => self.shift = shift,
+                Command::SampleSyns { listener, shift } => {
+                    assert!(shift.is_none_or(|shift| shift < 32));
+                    let before = match shift {
+                        Some(shift) => self.sampled.insert(listener, shift),
+                        None => self.sampled.remove(&listener),
+                    };
+                    assert_ne!(before, shift, "said twice");
+                }
                 Command::InspectFlows => {
                     inspected += 1;
                     let flows = std::mem::take(&mut self.flows);

@@ -7,6 +7,7 @@ mod calm;
 mod counters;
 mod few;
 mod floods;
+mod headers;
 mod host;
 mod imports;
 mod ladder;

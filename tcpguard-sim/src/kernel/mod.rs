@@ -133,6 +133,8 @@ pub struct Kernel {
     pub epoch: u64,
     /// Whether the next sample counts half-open handshakes.
     pub count_half_open: bool,
+    /// Of which share of the SYNs to a listener headers are wanted, as a power of two.
+    pub samples: BTreeMap<ListenerId, u8>,
     /// The allow-list.
     pub allowed: Vec<(IpNet, Timestamp)>,
     /// What belongs to no listener.
@@ -172,6 +174,7 @@ impl Default for Kernel {
             shift: 0,
             epoch: 1,
             count_half_open: false,
+            samples: BTreeMap::new(),
             allowed: Vec::new(),
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
             probes: Vec::new(),

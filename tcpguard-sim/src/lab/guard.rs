@@ -6,15 +6,28 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response};
 
 use super::{Lab, Told};
-use crate::kernel::HalfOpen;
+use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
 
 impl Lab {
     /// One poll, as the agent does it.
     pub fn poll(&mut self) {
         let sample = self.kernel.sample();
-        self.engine.handle_sample(&sample);
+        if let Some(meter) = &mut self.meter {
+            meter.polls.push(Duration::ZERO);
+        }
+        self.metered(|engine, _| engine.handle_sample(&sample));
         self.carry_out();
+    }
+
+    /// Lets the engine work, and adds its time to that of the poll.
+    fn metered(&mut self, work: impl FnOnce(&mut Engine, &Kernel)) {
+        let begun = self.meter.as_ref().map(|meter| (meter.clock)());
+        work(&mut self.engine, &self.kernel);
+        if let (Some(begun), Some(meter)) = (begun, &mut self.meter) {
+            let took = (meter.clock)().saturating_sub(begun);
+            meter.polls.iter_mut().rev().take(1).for_each(|poll| *poll += took);
+        }
     }
 
     /// Carries out what the engine wants.
@@ -63,10 +76,13 @@ impl Lab {
                 Command::LeaveStep { listener, step } => self.kernel.set_step(listener, step, None),
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::SetSampling { shift } => self.kernel.shift = shift,
-                Command::InspectFlows => {
-                    let flows = self.kernel.flows();
-                    self.engine.handle_flows(self.kernel.now, flows, &self.kernel);
-                }
+                Command::SampleSyns { listener, shift } => drop(match shift {
+                    Some(shift) => self.kernel.samples.insert(listener, shift),
+                    None => self.kernel.samples.remove(&listener),
+                }),
+                Command::InspectFlows => self.metered(|engine, kernel| {
+                    engine.handle_flows(kernel.now, kernel.flows(), kernel);
+                }),
                 Command::CountHalfOpen => self.kernel.count_half_open = true,
                 Command::CleanHalfOpen {
                     listener,
@@ -113,6 +129,7 @@ impl Lab {
     /// Starts the engine again; the kernel, its counters and its rules stay.
     pub fn restart(&mut self) {
         let mode = self.engine.mode();
+        self.kernel.samples.clear();
         self.engine = Engine::new(self.settings.clone(), mode).expect("settings that agree");
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();

@@ -7,6 +7,7 @@ mod play;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{Engine, IncidentReport, Mode, Rule, Settings, Severity, Step, Timestamp};
@@ -71,6 +72,15 @@ struct Attempt {
     connected: Option<f64>,
 }
 
+/// What the engine takes of a clock.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    /// The clock.
+    pub clock: fn() -> Duration,
+    /// Its time in each poll, questions answered included.
+    pub polls: Vec<Duration>,
+}
+
 /// A host, its guard, and what arrives. A clone goes on from the same moment, by itself.
 #[derive(Clone)]
 pub struct Lab {
@@ -94,6 +104,8 @@ pub struct Lab {
     pub refuse_steps: Vec<Step>,
     /// Every step ever taken, and when.
     pub steps: Vec<(f64, Step)>,
+    /// Measures the engine.
+    pub meter: Option<Meter>,
     settings: Settings,
     seed: u64,
     groups: Vec<Group>,
@@ -138,6 +150,7 @@ impl Lab {
             refuse_rules: false,
             refuse_steps: Vec::new(),
             steps: Vec::new(),
+            meter: None,
             settings,
             seed,
             groups: Vec::new(),

@@ -139,6 +139,9 @@ impl Executor {
                 self.config.sample_shift = shift;
                 self.dataplane.set_config(&self.config)?;
             }
+            Command::SampleSyns { listener, shift } => {
+                self.listeners.sample_syns(listener, shift, &self.dataplane)?;
+            }
             Command::TakeStep { listener, step, rate } => {
                 return Ok(Followup::TakeStep { listener, step, rate });
             }

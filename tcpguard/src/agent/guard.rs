@@ -15,6 +15,7 @@ use tcpguard_engine::{
 use super::client_filter::ClientFilter;
 use super::distinct;
 use super::executor::{Executor, Followup};
+use super::headers::Headers;
 use super::incidents::Incidents;
 use super::interfaces::{Interfaces, Received};
 use super::listeners::per_second_of;
@@ -81,6 +82,7 @@ pub struct Guard {
     pub(super) writer: StateWriter,
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
+    pub(super) headers: Headers,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -156,6 +158,7 @@ impl Guard {
         self.housekeeping(now)?;
         let received = self.interfaces.received(&self.executor.dataplane)?;
         let sample = self.sample(now, &received)?;
+        self.take_headers()?;
         self.engine.handle_sample(&sample);
         self.act(now)?;
         self.store(now);
@@ -303,6 +306,17 @@ impl Guard {
             lost: host::lost(self.config.interfaces.iter().map(String::as_str))?,
             one_sided: false,
         })
+    }
+
+    /// Hands the engine the headers of SYNs that it asked for.
+    fn take_headers(&mut self) -> anyhow::Result<()> {
+        let Executor { dataplane, listeners, .. } = &self.executor;
+        if listeners.are_sampled() {
+            let headers = self.headers.take(&dataplane.syn_samples()?).into_iter();
+            let of = |(slot, header)| Some((listeners.at_slot(slot)?, header));
+            self.engine.handle_headers(headers.filter_map(of));
+        }
+        Ok(())
     }
 
     fn host_counters(&self, packets: &[PacketCounters]) -> anyhow::Result<HostCounters> {

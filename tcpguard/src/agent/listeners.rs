@@ -44,6 +44,8 @@ pub struct Followed {
     steps: u8,
     /// SYNs of strangers that it is given while its budget counts.
     budget: Rate,
+    /// See [`ListenerEntry::samples`].
+    samples: u8,
 }
 
 impl Followed {
@@ -72,7 +74,7 @@ impl Followed {
             masks,
             steps: self.steps,
             budget: self.budget,
-            ..ListenerEntry::default()
+            samples: self.samples,
         }
     }
 }
@@ -167,6 +169,8 @@ impl Listeners {
                 rules: counts,
                 steps: entry.steps,
                 budget: entry.budget,
+                // Whoever wanted them is gone.
+                samples: 0,
             };
             self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
             self.followed.insert(id, followed);
@@ -297,6 +301,27 @@ impl Listeners {
         }
     }
 
+    /// Has headers of one SYN in `2^shift` to a listener kept, or of none any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn sample_syns(
+        &mut self,
+        id: ListenerId,
+        shift: Option<u8>,
+        dataplane: &Dataplane,
+    ) -> Result<(), KernelError> {
+        if let Some(followed) = self.followed.get_mut(&id) {
+            followed.samples = shift.map_or(0, |shift| shift.saturating_add(1));
+        }
+        self.write(dataplane)
+    }
+
+    /// Whether headers of any listener's SYNs are kept.
+    pub fn are_sampled(&self) -> bool {
+        self.iter().any(|followed| followed.samples != 0)
+    }
+
     /// Counts one signature rule more for a listener.
     ///
     /// # Errors
@@ -361,6 +386,7 @@ impl Listeners {
             rules: [0; Mask::ALL.len()],
             steps: 0,
             budget: Rate::default(),
+            samples: 0,
         };
         self.followed.insert(id, followed);
         Ok(Some(id))

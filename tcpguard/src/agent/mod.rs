@@ -7,6 +7,7 @@ mod executor;
 mod explain;
 mod facts;
 mod guard;
+pub mod headers;
 mod incidents;
 mod interfaces;
 mod listeners;

@@ -14,6 +14,7 @@ use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use super::client_filter::ClientFilter;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
+use super::headers::Headers;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
@@ -187,6 +188,7 @@ impl Guard {
             set_mode,
             writer,
             incidents,
+            headers: Headers::default(),
             stored_at: now,
             unstored: true,
             unreplaced: None,

@@ -8,13 +8,14 @@ use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
     Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4,
     PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SourceKey, SourceV4, SourceV6, SynAckRecord, maps,
+    SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
 use tcpguard_common::fastpath::Bucket;
 
 mod cookies;
 mod ladder;
 mod rules;
+mod samples;
 mod test_listener;
 
 pub use rules::{KernelMatcher, KernelRule, signature_key};
@@ -59,6 +60,7 @@ pub struct Dataplane {
     cookie_secret: Table<u32, CookieSecret>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
     failed_cookies: Table<u32, FailedCookies>,
+    syn_samples: PerCpu<SynSamples>,
     clock: Table<u32, u64>,
 }
 
@@ -99,6 +101,7 @@ impl Dataplane {
             cookie_secret: object.table(maps::COOKIE_SECRET)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
             failed_cookies: object.table(maps::FAILED_COOKIES)?,
+            syn_samples: object.per_cpu(maps::SYN_SAMPLES)?,
             clock: object.table(maps::CLOCK)?,
         })
     }
@@ -454,6 +457,7 @@ impl Dataplane {
             self.failed_cookies.set(&id, &FailedCookies::default())?;
         }
         self.forget_syn_acks()?;
+        self.forget_syn_samples()?;
         self.take_unknown_listeners().map(drop)
     }
 }

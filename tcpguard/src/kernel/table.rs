@@ -52,6 +52,7 @@ plain!(
     abi::SourceKey<abi::SourceV4>,
     abi::SourceKey<abi::SourceV6>,
     abi::SynAckRecord,
+    abi::SynSamples,
     fastpath::Bucket,
     [u8; abi::maps::HLL_REGISTERS],
     [u8; 65_536],

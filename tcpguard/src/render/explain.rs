@@ -22,7 +22,8 @@ pub fn in_full(out: &mut impl Write, full: &AttackInFull, view: &View) -> fmt::R
     done(out, attack, record, view)?;
     looks(out, &attack.evidence, view)?;
     out.write_char('\n')?;
-    numbers(out, record, view)
+    numbers(out, record, view)?;
+    headers(out, record, view)
 }
 
 fn headline(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
@@ -170,6 +171,27 @@ fn looks(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result 
         paragraph(out, view, "TTLs", &shares(ttls))?;
     }
     Ok(())
+}
+
+/// The headers of SYNs, a line each.
+fn headers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
+    if record.syn_headers.is_empty() {
+        return Ok(());
+    }
+    out.write_char('\n')?;
+    let mut table = Table::new(["SYN AT", "FROM", "BYTES", "HEADER"]);
+    for header in &record.syn_headers {
+        let (from, looks) = header.decoded().map_or_else(
+            || ("?".to_owned(), "the TCP header lies beyond what is kept".to_owned()),
+            |(from, looks)| (from.to_string(), looks),
+        );
+        let bytes = match usize::from(header.length) {
+            whole if whole == header.kept() => whole.to_string(),
+            whole => format!("{} of {whole}", header.kept()),
+        };
+        table.row([view.time(header.at).into(), from.into(), bytes.into(), looks.into()]);
+    }
+    table.write(out, view)
 }
 
 /// One of the rates.

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tcpguard_common::abi::{
     Action, Addr, Client, Config, Flow, FlowKey, HostCounters, Late, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, maps::HLL_REGISTERS,
+    ListenerEntry, ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, SynSamples,
+    maps::HLL_REGISTERS,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::{Model, Net};
@@ -58,6 +59,8 @@ pub trait Backend {
         keep: &dyn Fn(&FlowKey, &Flow) -> bool,
         take: &mut dyn FnMut(&FlowKey, &Flow),
     ) -> Result<(), KernelError>;
+    /// The headers of SYNs that each CPU has kept.
+    fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError>;
     /// What is known of a client.
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
     /// Whether a client within `net` has been validated at or after this time, in ns.
@@ -165,6 +168,10 @@ impl Backend for Model {
     ) -> Result<(), KernelError> {
         in_order(self.flows.iter(), keep, take);
         Ok(())
+    }
+
+    fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError> {
+        Ok(vec![*self.syn_samples])
     }
 
     fn client(&self, ip: IpAddr) -> Result<Option<Client>, KernelError> {
@@ -385,6 +392,10 @@ impl Backend for Kernel {
         let flows = self.dataplane.flows()?;
         in_order(flows.iter().map(|(key, flow)| (key, flow)), keep, take);
         Ok(())
+    }
+
+    fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError> {
+        self.dataplane.syn_samples()
     }
 
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Timestamp};
 
 use super::clock::START;
@@ -68,6 +69,9 @@ pub struct Incident {
     pub evidence: Grounds,
     /// What was done, or would have been in enforce mode, oldest first.
     pub actions: Vec<Action>,
+    /// Headers of SYNs to the listener from the first second after the first verdict, the flood's
+    /// and others', at most 16.
+    pub syn_headers: Vec<SynHeader>,
 }
 
 /// What a verdict rests on.
@@ -97,6 +101,18 @@ pub struct Action {
     pub at_s: f64,
     /// What, in words.
     pub text: String,
+}
+
+/// The header of one SYN, as it is in the capture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SynHeader {
+    /// When it came, in seconds after the first packet.
+    pub at_s: f64,
+    /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
+    pub hex: String,
+    /// Bytes from there to there in the SYN, which may be more.
+    pub length: u16,
 }
 
 /// Every class of [`Incident::class`].
@@ -138,7 +154,15 @@ impl Incident {
                 .iter()
                 .map(|action| Action { at_s: since_start(action.at), text: action.text.clone() })
                 .collect(),
+            syn_headers: report.record.headers.iter().map(SynHeader::new).collect(),
         }
+    }
+}
+
+impl SynHeader {
+    fn new(header: &engine::SynHeader) -> Self {
+        let hex = status::hex(&header.bytes);
+        Self { at_s: since_start(header.at), hex, length: header.whole }
     }
 }
 

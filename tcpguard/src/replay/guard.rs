@@ -20,6 +20,7 @@ use super::clock::START;
 use super::handshakes::{Answers, Direction};
 use super::listeners::{self, Listeners, slot};
 use crate::agent::distinct;
+use crate::agent::headers::Headers;
 use crate::kernel::{self, KernelError};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
@@ -77,6 +78,7 @@ pub struct Guard<'a> {
     /// Every verdict as it was told, oldest first.
     pub told: Vec<Told>,
     answers: Answers,
+    headers: Headers,
     /// One flow in `2^thinned` is looked at.
     thinned: u8,
     /// Incidents that were too many to be kept.
@@ -117,6 +119,7 @@ impl<'a> Guard<'a> {
             incidents: BTreeMap::new(),
             told: Vec::new(),
             answers: Answers::All,
+            headers: Headers::default(),
             thinned: 0,
             left_out: 0,
         })
@@ -236,6 +239,7 @@ impl<'a> Guard<'a> {
     /// One round: read everything, think, act.
     fn poll(&mut self, now: Timestamp) -> Result<(), KernelError> {
         let sample = self.sample(now)?;
+        self.take_headers()?;
         self.engine.handle_sample(&sample);
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
@@ -249,6 +253,15 @@ impl<'a> Guard<'a> {
         self.part_sources(now);
         while let Some(command) = self.engine.next_command() {
             self.execute(now, command)?;
+        }
+        Ok(())
+    }
+
+    fn take_headers(&mut self) -> Result<(), KernelError> {
+        if self.listeners.are_sampled() {
+            let headers = self.headers.take(&self.backend.syn_samples()?).into_iter();
+            let of = |(slot, header)| Some((self.listeners.at(slot)?, header));
+            self.engine.handle_headers(headers.filter_map(of));
         }
         Ok(())
     }
@@ -348,6 +361,9 @@ impl<'a> Guard<'a> {
             Command::SetSampling { shift } => {
                 self.config.sample_shift = shift;
                 self.backend.set_config(&self.config)
+            }
+            Command::SampleSyns { listener, shift } => {
+                self.listeners.sample_syns(listener, shift, self.backend)
             }
             Command::InspectFlows => self.inspect_flows(now),
             Command::Alert { incident, .. } => {

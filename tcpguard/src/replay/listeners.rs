@@ -31,6 +31,8 @@ pub struct Followed {
     seen: Timestamp,
     /// Signature rules by mask.
     rules: [u32; Mask::ALL.len()],
+    /// See [`ListenerEntry::samples`].
+    samples: u8,
 }
 
 impl Followed {
@@ -43,7 +45,8 @@ impl Followed {
         let masks = self.rules.iter().enumerate();
         let masks = masks.fold(0, |masks, (bit, count)| masks | u8::from(*count > 0) << bit);
         let kind = abi::ListenerKind::Forwarded as u8;
-        ListenerEntry { id: self.slot(), kind, masks, ..ListenerEntry::default() }
+        let (id, samples) = (self.slot(), self.samples);
+        ListenerEntry { id, kind, masks, samples, ..ListenerEntry::default() }
     }
 }
 
@@ -125,11 +128,32 @@ impl Listeners {
         };
         let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
         let (rules, sources) = ([0; Mask::ALL.len()], Sources::default());
-        let followed = Followed { id, listener, told: None, sources, key, seen: now, rules };
+        let followed =
+            Followed { id, listener, told: None, sources, key, seen: now, rules, samples: 0 };
         backend.set_listener(&key, &followed.entry())?;
         self.by_key.insert(key, followed.slot());
         self.places[slot(id) as usize] = Some(followed);
         Ok(())
+    }
+
+    /// Has headers of one SYN in `2^shift` to a listener kept, or of none any more.
+    ///
+    /// # Errors
+    /// When the backend refuses.
+    pub fn sample_syns(
+        &mut self,
+        id: ListenerId,
+        shift: Option<u8>,
+        backend: &mut dyn Backend,
+    ) -> Result<(), KernelError> {
+        let Some(followed) = self.find(id) else { return Ok(()) };
+        followed.samples = shift.map_or(0, |shift| shift.saturating_add(1));
+        backend.set_listener(&followed.key, &followed.entry())
+    }
+
+    /// Whether headers of any listener's SYNs are kept.
+    pub fn are_sampled(&self) -> bool {
+        self.iter().any(|followed| followed.samples != 0)
     }
 
     /// Counts a signature rule of a listener.

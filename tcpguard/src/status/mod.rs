@@ -10,6 +10,7 @@ mod build;
 mod document;
 mod explanation;
 mod facts;
+mod header;
 mod listener;
 pub(crate) mod narrative;
 mod record;
@@ -26,6 +27,8 @@ pub use explanation::*;
 pub use facts::{
     AlertFacts, ConfigFacts, CookieFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts,
 };
+pub use header::SynHeader;
+pub(crate) use header::hex;
 pub use listener::*;
 pub use record::*;
 pub use time::{Clock, Time};

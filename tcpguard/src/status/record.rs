@@ -6,15 +6,17 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report};
 
 use super::build::{attack, evidence, number};
-use super::{Attack, AttackKind, Clock, Evidence, Time};
+use super::{Attack, AttackKind, Clock, Evidence, SynHeader, Time};
 
 /// The value of [`AttackInFull::schema`].
 pub const ATTACK_SCHEMA: &str = "tcpguard.attack/1";
 /// The evidence of one attack has at most so many bytes as JSON: [`Attack::evidence`] and
 /// [`AttackInFull::record`] together.
 pub const EVIDENCE_BYTES: usize = 8192;
-/// Numbers of entries that the lists are cut to, one after the other, until the evidence fits.
-const CUTS: [usize; 8] = [16, 8, 6, 4, 3, 2, 1, 0];
+/// Numbers of entries that the lists are cut to and of headers that are kept, one after the other,
+/// until the evidence fits.
+const CUTS: [(usize, usize); 11] =
+    [(16, 16), (8, 16), (8, 12), (6, 12), (6, 8), (4, 8), (4, 4), (3, 4), (2, 2), (1, 1), (0, 0)];
 /// Characters that a sentence is cut to where all of that was not enough.
 const SENTENCE: usize = 100;
 
@@ -63,6 +65,10 @@ pub struct Record {
     pub no_rule: Option<String>,
     /// Why no step beside rules is asked for; `null` where one is or that is no question.
     pub no_step: Option<String>,
+    /// Headers of SYNs to the listener from the first second after the first verdict, the flood's
+    /// and others', at most 16 and fewer where more would not fit.
+    #[serde(default)]
+    pub syn_headers: Vec<SynHeader>,
     /// The lists here and in `evidence` have at most so many entries; fewer than 16 where more would
     /// not fit in 8 KiB.
     pub lists_hold: u32,
@@ -266,8 +272,9 @@ impl AttackInFull {
     /// The same with lists as long as there is room for. The numbers stay; the sentences, which say
     /// them once more, are cut last.
     fn fitted(mut self) -> Self {
-        for most in CUTS {
+        for (most, headers) in CUTS {
             self.cut_lists(most);
+            self.record.syn_headers.truncate(headers);
             if self.evidence_bytes() <= EVIDENCE_BYTES {
                 return self;
             }
@@ -326,6 +333,7 @@ impl Record {
             steps: record.steps.iter().map(|step| step.name().to_owned()).collect(),
             no_rule: record.no_rule.clone(),
             no_step: record.no_step.clone(),
+            syn_headers: record.headers.iter().map(|one| SynHeader::build(one, clock)).collect(),
             lists_hold: 0,
         }
     }

@@ -229,6 +229,7 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         steps: vec![Step::Cookies],
         no_rule: None,
         no_step: None,
+        headers: Vec::new(),
     })
 }
 

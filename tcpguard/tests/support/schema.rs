@@ -11,9 +11,13 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
     };
     for (keyword, wanted) in keywords {
         let holds = match keyword.as_str() {
-            "$schema" | "$defs" | "title" | "description" | "format" | "additionalProperties" => {
-                true
-            }
+            "$schema"
+            | "$defs"
+            | "title"
+            | "description"
+            | "default"
+            | "format"
+            | "additionalProperties" => true,
             "$ref" => {
                 let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
                 check(value, root.pointer(pointer).expect(pointer), root, at, faults);

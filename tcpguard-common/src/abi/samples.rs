@@ -1,0 +1,50 @@
+//! Headers of SYNs as they came.
+
+use super::maps::SYN_SAMPLES_KEPT;
+
+/// 32-bit words of a header that are kept: 112 bytes. An IPv6 header and the longest TCP header are
+/// 100; what an IPv4 header with options leaves of the longest one is cut.
+pub const SYN_SAMPLE_WORDS: usize = 28;
+
+/// The header of one SYN.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SynSample {
+    /// Boot time in ns at which it arrived.
+    pub at_ns: u64,
+    /// [`super::ListenerEntry::id`] of whom it was for.
+    pub listener: u32,
+    /// Bytes kept, a multiple of four: from the IP header up to the end of the TCP options. Data is
+    /// never kept.
+    pub length: u16,
+    /// Bytes from there to there in the SYN as it came.
+    pub whole: u16,
+    /// These bytes, each word in network byte order; what lies beyond them is of an earlier SYN.
+    pub words: [u32; SYN_SAMPLE_WORDS],
+}
+
+impl SynSample {
+    const NONE: Self =
+        Self { at_ns: 0, listener: 0, length: 0, whole: 0, words: [0; SYN_SAMPLE_WORDS] };
+
+    /// The bytes kept.
+    pub fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.words.into_iter().flat_map(u32::to_ne_bytes).take(self.length.into())
+    }
+}
+
+/// Element of `SYN_SAMPLES`: those that one CPU kept.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SynSamples {
+    /// How many it has kept so far. Number `n` lies in place `n % SYN_SAMPLES_KEPT`.
+    pub written: u64,
+    /// The latest of them.
+    pub places: [SynSample; SYN_SAMPLES_KEPT as usize],
+}
+
+impl Default for SynSamples {
+    fn default() -> Self {
+        Self { written: 0, places: [SynSample::NONE; SYN_SAMPLES_KEPT as usize] }
+    }
+}

@@ -1,0 +1,41 @@
+//! Headers of SYNs, kept as they came: what an incident shows of its SYNs is no reconstruction.
+
+use super::{Tables, Work};
+use crate::abi::maps::SYN_SAMPLES_KEPT;
+use crate::abi::{ListenerEntry, SYN_SAMPLE_WORDS};
+use crate::wire::Frame;
+
+/// Whether the SYN at hand, which has been counted, is the one in `2^(samples - 1)` of its listener
+/// on this CPU whose header is kept. They are counted rather than hashed, so that a flood of one
+/// address and port is in the sample as well.
+#[inline(always)]
+pub(super) fn is_due<T: Tables>(tables: &mut T, listener: &ListenerEntry) -> bool {
+    let others = (1 << (listener.samples.wrapping_sub(1) & 31)) - 1;
+    tables.listener_counters(listener.id).is_some_and(|counters| counters.syn & others == 0)
+}
+
+/// Keeps the header of a SYN, in the place of the oldest.
+#[inline(always)]
+pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, work: &Work) {
+    let (from, to) = (usize::from(work.segment.ip_at), usize::from(work.segment.options_end));
+    let Some(samples) = tables.syn_samples() else { return };
+    let place = samples.written as usize & (SYN_SAMPLES_KEPT as usize - 1);
+    let Some(sample) = samples.places.get_mut(place) else { return };
+    (sample.at_ns, sample.listener) = (work.now, work.listener.id);
+    sample.whole = to.wrapping_sub(from) as u16;
+    let mut words = 0;
+    while words < SYN_SAMPLE_WORDS {
+        let at = from + 4 * words;
+        if at + 4 > to {
+            break;
+        }
+        let Some(word) = frame.u32(at) else { break };
+        sample.words[words] = word.to_be();
+        words += 1;
+    }
+    sample.length = 4 * words as u16;
+    tables.publish();
+    if let Some(samples) = tables.syn_samples() {
+        samples.written += 1;
+    }
+}

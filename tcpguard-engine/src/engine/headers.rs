@@ -1,0 +1,64 @@
+//! Headers of SYNs for the incidents that lack some.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use crate::evidence::SynHeader;
+use crate::{Command, ListenerId};
+
+/// Headers that one poll is to find for an incident. They are to be of several moments.
+const A_POLL: f64 = 4.0;
+
+impl Engine {
+    /// Takes over headers of SYNs that arrived since the last poll, each with the listener that it
+    /// was for, as asked for by [`Command::SampleSyns`].
+    pub fn handle_headers(&mut self, headers: impl IntoIterator<Item = (ListenerId, SynHeader)>) {
+        for (id, header) in headers {
+            let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut());
+            if let Some(incident) = incident.filter(|incident| header.at >= incident.started()) {
+                incident.record().keep_header(header);
+            }
+        }
+    }
+
+    /// Has headers kept for the incidents that lack some, and for no others.
+    pub(super) fn ask_for_headers(&mut self) {
+        let poll = self.settings.poll.as_secs_f64();
+        let wanted: BTreeMap<ListenerId, u8> = self
+            .watches
+            .values_mut()
+            .filter_map(|watch| {
+                let syns = watch.syn_rate() * poll;
+                let lacks = watch.incident.as_mut()?.record().lacks_headers();
+                lacks.then_some((watch.id, shift(syns)))
+            })
+            .collect();
+        let over = self.sampled.keys().filter(|id| !wanted.contains_key(id));
+        let over = over.map(|id| Command::SampleSyns { listener: *id, shift: None });
+        let changed = wanted.iter().filter(|(id, shift)| self.sampled.get(id) != Some(shift));
+        let changed =
+            changed.map(|(id, shift)| Command::SampleSyns { listener: *id, shift: Some(*shift) });
+        self.commands.extend(over.chain(changed));
+        self.sampled = wanted;
+    }
+}
+
+/// Of how many SYNs, as a power of two, one is kept when so many arrive in a poll.
+fn shift(syns: f64) -> u8 {
+    (syns / A_POLL).max(1.0).log2() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_finds_four_to_eight() {
+        for syns in [8.0, 100.0, 25_000.0, 1e6] {
+            let found = syns / f64::from(1_u32 << shift(syns));
+            assert!((4.0..8.0).contains(&found), "{syns}: {found}");
+        }
+        assert_eq!(shift(3.0), 0, "all of a few");
+        assert_eq!(shift(0.0), 0);
+    }
+}
