@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use super::steps::without_step;
 use crate::evidence::{
-    Assessment, Background, Cohort, Novelty, assess, overload_line, without_rule,
+    Answer, Assessment, Background, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
 };
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
@@ -43,18 +43,25 @@ impl Engine {
             return;
         }
         let rtt = watch.rtt(&self.settings);
-        let mut cohort = Cohort::gather(now, flows, rtt, &self.settings);
+        let mature = watch.clients.patience(now, flows, rtt);
+        if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
+            let outcomes = Outcomes::gather(now, flows, suspect.from, mature, &self.settings);
+            let patience = match outcomes.answer(watch.natural_share(), &self.settings) {
+                Answer::Confirmed => None,
+                Answer::TooFew => Some(patience(suspect.signal, &self.settings)),
+                Answer::Refuted => Some(self.settings.evidence_patience * 2),
+            };
+            if let Some(patience) = patience {
+                if now.since(suspect.since) >= patience {
+                    watch.dismiss();
+                }
+                return;
+            }
+        }
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, &self.settings);
         if let Some(incident) = &mut watch.incident {
             incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&incident.admitted);
-        }
-        if watch.suspect.is_some_and(|suspect| suspect.signal == Signal::Slow)
-            && !cohort.confirms(watch.natural_share(), &self.settings)
-        {
-            if self.is_overdue(now, id) {
-                self.dismiss(id);
-            }
-            return;
         }
         let enough = cohort.failing.len() >= self.settings.evidence_flows;
         if failed {
@@ -139,18 +146,10 @@ impl Engine {
         }
     }
 
-    /// Whether an alarm has waited for evidence long enough. One of the slow path is given twice the
-    /// time: what fails must have failed for certain.
+    /// Whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
-        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.patience(suspect.signal))
-    }
-
-    fn patience(&self, signal: Signal) -> Duration {
-        match signal {
-            Signal::Slow => self.settings.evidence_patience * 2,
-            _ => self.settings.evidence_patience,
-        }
+        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.settings.evidence_patience)
     }
 
     /// Opens incidents for alarms for which no flows have come: with what is known, which is that
@@ -161,7 +160,8 @@ impl Engine {
             .values()
             .filter_map(|watch| watch.suspect.map(|suspect| (watch.id, suspect)))
             .filter(|(_, suspect)| {
-                now.since(suspect.since) > self.patience(suspect.signal) + self.settings.poll
+                now.since(suspect.since)
+                    > patience(suspect.signal, &self.settings) + self.settings.poll
             })
             .map(|(id, suspect)| (id, suspect.signal))
             .collect();
@@ -338,6 +338,15 @@ impl Engine {
             let left = watch.ladder.taken().map(|step| Command::LeaveStep { listener: id, step });
             self.commands.extend(left);
         }
+    }
+}
+
+/// How long an alarm waits for flows. One of the slow path is given ten times as long: it may rest on
+/// few failures, and without flows it says nothing.
+fn patience(signal: Signal, settings: &Settings) -> Duration {
+    match signal {
+        Signal::Slow => settings.evidence_patience * 10,
+        _ => settings.evidence_patience,
     }
 }
 

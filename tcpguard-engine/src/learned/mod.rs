@@ -7,6 +7,7 @@ mod export;
 mod filter;
 mod natural;
 mod networks;
+mod trips;
 mod usual;
 
 pub(crate) use admitted::Admitted;
