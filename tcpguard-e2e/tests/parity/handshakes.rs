@@ -31,6 +31,21 @@ fn a_handshake_whose_syn_carries_data_completes_by_what_was_taken_of_it() {
 }
 
 #[test]
+fn a_third_ack_is_late_by_the_polls_since_its_syn_in_both() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    let server = SocketAddr::new(v4(2, 1), 80);
+    for (port, polled_ms) in [(4000, [0, 0]), (4001, [100, 0]), (4002, [100, 50]), (4003, [200, 1])]
+    {
+        pair.model.config.polled_ns = polled_ms.map(|ms| START_NS + ms * MS);
+        pair.dataplane.set_config(&pair.model.config).unwrap();
+        pair.complete_handshake(SocketAddr::new(v4(9, 9), port), server);
+        pair.assert_same_state();
+    }
+    assert_eq!(pair.model.listener_counters[&0].acknowledged, 4);
+    assert_eq!(pair.model.late[&0], [1, 2], "at once, one poll later, two polls later");
+}
+
+#[test]
 fn a_syn_ack_repeated_after_the_third_ack_says_that_the_stack_ignored_it() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));

@@ -128,7 +128,7 @@ mod tests {
             (20, 4, 25),
             (200, 20, 4),
             (200, 100, 2),
-            (2000, 60, 10),
+            (2000, 100, 10),
             (2000, 200, 3),
         ] {
             let tick = alarm(flood(legit, forged)).unwrap_or(usize::MAX);
