@@ -22,9 +22,9 @@ use crate::abi::maps::{
 };
 use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, HashKey,
-    HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SynAckRecord,
-    SynSamples,
+    HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
+    Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, KernelCookie, Pace,
@@ -56,6 +56,8 @@ pub struct Model {
     pub listener_entries: BTreeMap<u32, ListenerEntry>,
     /// Counters by listener id.
     pub listener_counters: BTreeMap<u32, ListenerCounters>,
+    /// Which handshakes completed late, by listener id.
+    pub late: BTreeMap<u32, Late>,
     /// Distinct-source registers by listener id.
     pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
     /// Sampled flows.
@@ -356,6 +358,10 @@ impl Tables for Model {
 
     fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters> {
         Some(self.listener_counters.entry(id).or_default())
+    }
+
+    fn late(&mut self, id: u32) -> Option<&mut Late> {
+        Some(self.late.entry(id).or_default())
     }
 
     fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]> {

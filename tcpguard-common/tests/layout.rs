@@ -5,10 +5,10 @@ use std::mem::{align_of, offset_of, size_of};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow,
-    FlowKey, HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
-    PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSample,
-    SynSamples, maps,
+    FlowKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord,
+    SynSample, SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate, Work};
 
@@ -20,7 +20,7 @@ fn sizes_of_abi_version_8() {
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 64),
-        ("Config", size_of::<Config>(), 160),
+        ("Config", size_of::<Config>(), 176),
         ("CookieSecret", size_of::<CookieSecret>(), 24),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("FailedCookies", size_of::<FailedCookies>(), 64),
@@ -57,9 +57,10 @@ fn sizes_of_abi_version_8() {
 #[test]
 fn offsets_that_other_tools_may_read() {
     assert_eq!(offset_of!(Config, heartbeat_ns), 8);
-    assert_eq!(offset_of!(Config, hash_key), 24);
-    assert_eq!(offset_of!(Config, netns_cookie), 104);
-    assert_eq!(offset_of!(Config, rule_set), 128);
+    assert_eq!(offset_of!(Config, polled_ns), 24);
+    assert_eq!(offset_of!(Config, hash_key), 40);
+    assert_eq!(offset_of!(Config, netns_cookie), 120);
+    assert_eq!(offset_of!(Config, rule_set), 144);
     assert_eq!(offset_of!(Flow, syn_seq), 24);
     assert_eq!(offset_of!(Flow, fingerprint), 40);
     assert_eq!(offset_of!(PacketCounters, reasons), 16);
@@ -115,6 +116,7 @@ fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)
         + array(size_of::<ListenerEntry>(), maps::MAX_LISTENERS)
         + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
+        + array(size_of::<Late>(), maps::MAX_LISTENERS)
         + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
         + hash(size_of::<FlowKey>(), size_of::<Flow>(), maps::MAX_FLOWS)
         + hash(size_of::<Addr>(), size_of::<SourceCounters>(), maps::MAX_SOURCES)

@@ -18,6 +18,7 @@ use rustix::net::{
 use crate::clock::boot_ns;
 use crate::lab::Family;
 use crate::netns::Netns;
+use crate::random::Random;
 use crate::server::{REQUEST, RESPONSE};
 
 /// A client gives up after this time; the kernel's own patience would be two minutes.
@@ -43,6 +44,9 @@ pub enum Home {
     Regulars,
     /// Each from another address that was never heard of, at most 65,471 in all.
     Strangers,
+    /// Each from one of all these addresses and at a moment of its own, both drawn from this seed:
+    /// people who know nothing of each other.
+    Anywhere(u64),
 }
 
 /// Addresses of [`Home::Regulars`]: so many that each opens a few connections a second, as clients do.
@@ -51,7 +55,7 @@ pub const REGULARS: u16 = 64;
 /// People who want to connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitors {
-    /// New connections per second.
+    /// New connections per second; on average, where each comes at a moment of its own.
     pub rate: u32,
     /// Where from.
     pub home: Home,
@@ -233,6 +237,10 @@ fn run(
 ) -> Result<()> {
     const LOOK_UP: Duration = Duration::from_millis(20);
     let interval = Duration::from_secs(1) / visitors.rate;
+    let mut random = Random::new(match visitors.home {
+        Home::Anywhere(seed) => seed,
+        _ => 0,
+    });
     let family = if service.is_ipv4() { Family::V4 } else { Family::V6 };
     let mut strangers = (1..=u16::MAX - REGULARS).map(|number| family.stranger(number));
     let mut regulars = (u16::MAX - REGULARS + 1..=u16::MAX).cycle();
@@ -248,9 +256,17 @@ fn run(
                 Home::One => None,
                 Home::Regulars => regulars.next().map(|number| family.stranger(number)),
                 Home::Strangers => Some(strangers.next().context("no stranger is left")?),
+                Home::Anywhere(_) => {
+                    let number = random.between(1, u64::from(u16::MAX - REGULARS));
+                    Some(family.stranger(number as u16))
+                }
             };
             open.push(Connection::begin(service, from)?);
-            next += interval;
+            next += match visitors.home {
+                // Independent of each other: the time between two is exponential.
+                Home::Anywhere(_) => interval.mul_f64(-(1.0 - random.share()).ln()),
+                _ => interval,
+            };
         }
         let wait = match stopping {
             true => LOOK_UP,

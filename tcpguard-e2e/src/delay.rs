@@ -1,6 +1,7 @@
-//! A slow link: forwards frames between two interfaces and holds one direction back.
+//! A slow and lossy link: forwards frames between two interfaces, holds one direction back and loses
+//! some of both.
 //!
-//! This is what `tc qdisc add … netem delay 100ms 20ms` does, for kernels built without netem.
+//! This is what `tc qdisc add … netem delay 100ms 20ms loss 2%` does, for kernels built without netem.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,24 +18,35 @@ use crate::random::Random;
 use crate::raw::PacketSocket;
 
 /// How long frames are held back: evenly spread over `mean ± jitter`, so they can overtake each
-/// other.
+/// other. And how many never arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct Delay {
     /// On average.
     pub mean: Duration,
     /// At most this much less or more; not above `mean`.
     pub jitter: Duration,
+    /// Share of the frames that is lost, of either direction, each for itself; 0 to below 1.
+    pub loss: f64,
 }
 
 impl Delay {
     /// A client on another continent.
     pub const FAR: Self =
-        Self { mean: Duration::from_millis(100), jitter: Duration::from_millis(20) };
+        Self { mean: Duration::from_millis(100), jitter: Duration::from_millis(20), loss: 0.0 };
 
-    /// The same for `tc`.
+    /// The same for `tc`, in the direction that is held back.
     pub(crate) fn as_netem(self) -> String {
         let (mean, jitter) = (self.mean.as_micros(), self.jitter.as_micros());
-        format!("netem delay {mean}us {jitter}us limit 100000")
+        format!("netem delay {mean}us {jitter}us loss {}% limit 100000", self.loss * 100.0)
+    }
+
+    /// The same for `tc`, in the other direction.
+    pub(crate) fn back_as_netem(self) -> String {
+        format!("netem loss {}% limit 100000", self.loss * 100.0)
+    }
+
+    fn loses(self, random: &mut Random) -> bool {
+        random.share() < self.loss
     }
 
     fn draw(self, random: &mut Random) -> Duration {
@@ -51,7 +63,8 @@ pub struct DelayLine {
 }
 
 impl DelayLine {
-    /// Forwards what arrives at `near` to `far` after `delay`, and the other way at once.
+    /// Forwards what arrives at `near` to `far` after `delay`, and the other way at once. What is lost
+    /// is drawn from the same numbers each time.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -88,9 +101,14 @@ fn forward(near: &str, far: &str, delay: Delay, stop: &AtomicBool) -> Result<()>
     let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
         while let Some(length) = far.try_receive(&mut buffer)? {
-            near.send(&buffer[..length])?;
+            if !delay.loses(&mut random) {
+                near.send(&buffer[..length])?;
+            }
         }
         while let Some(length) = near.try_receive(&mut buffer)? {
+            if delay.loses(&mut random) {
+                continue;
+            }
             let due = Instant::now() + delay.draw(&mut random);
             held.push(Reverse((due, buffer[..length].to_vec())));
         }

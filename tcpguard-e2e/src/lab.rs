@@ -110,7 +110,7 @@ impl Family {
 /// What can be different between labs.
 #[derive(Clone, Copy, Debug)]
 pub struct LabOptions {
-    /// How slow the client's link is.
+    /// How slow the client's link is, and how much it loses.
     pub client_delay: Option<Delay>,
     /// The edge's `net.ipv4.tcp_syncookies`: 0 never, 1 when the queue is full.
     pub syncookies: u8,
@@ -264,6 +264,9 @@ fn netem(wire: &Netns, client: &Netns, delay: Delay) -> Result<bool> {
     client.exec("tc qdisc del dev lo root")?;
     connect(wire, "client", client, CLIENT_MAC, Some("br0"))?;
     client.exec(&format!("tc qdisc add dev {INTERFACE} root {}", delay.as_netem()))?;
+    if delay.loss > 0.0 {
+        wire.exec(&format!("tc qdisc add dev client root {}", delay.back_as_netem()))?;
+    }
     Ok(true)
 }
 

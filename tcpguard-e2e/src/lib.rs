@@ -10,7 +10,7 @@
 //!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
-//!   short ones.
+//!   short ones; [`health`]: balancers that never mean to connect.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
@@ -28,6 +28,7 @@ pub mod echo;
 pub mod flood;
 pub mod foreign;
 pub mod guard;
+pub mod health;
 pub mod journald;
 pub mod lab;
 pub mod lab_filter;

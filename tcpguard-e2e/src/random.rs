@@ -23,4 +23,10 @@ impl Random {
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.bits() % (high - low + 1)
     }
+
+    /// A number from 0 to below 1.
+    pub fn share(&mut self) -> f64 {
+        // As many bits as a double holds.
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
 }

@@ -24,7 +24,7 @@ pub const RESPONSE: &[u8; 4] = b"pong";
 pub enum Behaviour {
     /// Accepts and answers.
     Answer,
-    /// Listens but never accepts: its accept queue fills.
+    /// Listens but does not accept: its accept queue fills.
     Hang,
 }
 
@@ -33,6 +33,7 @@ pub enum Behaviour {
 #[derive(Debug)]
 pub struct Server {
     served: Arc<AtomicU64>,
+    hangs: Arc<AtomicBool>,
     _service: Service,
 }
 
@@ -56,12 +57,17 @@ impl Server {
         backlog: i32,
     ) -> Result<Self> {
         let served = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&served);
-        let service = Service::start(host, port, backlog, move |listener, stop| match behaviour {
-            Behaviour::Answer => answer(listener, stop, &counter),
-            Behaviour::Hang => hang(listener, stop),
+        let hangs = Arc::new(AtomicBool::new(behaviour == Behaviour::Hang));
+        let (counter, hanging) = (Arc::clone(&served), Arc::clone(&hangs));
+        let service = Service::start(host, port, backlog, move |listener, stop| {
+            answer(listener, stop, &hanging, &counter)
         })?;
-        Ok(Self { served, _service: service })
+        Ok(Self { served, hangs, _service: service })
+    }
+
+    /// From now on it behaves like this.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.hangs.store(behaviour == Behaviour::Hang, Ordering::Relaxed);
     }
 
     /// Requests answered so far.
@@ -72,9 +78,19 @@ impl Server {
 
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-fn answer(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) -> Result<()> {
+fn answer(
+    listener: &TcpListener,
+    stop: &AtomicBool,
+    hangs: &AtomicBool,
+    served: &AtomicU64,
+) -> Result<()> {
     let mut clients: Vec<TcpStream> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        if hangs.load(Ordering::Relaxed) {
+            // Waits for nothing: a connection that is never taken would be ready at once.
+            poll(&mut [PollFd::new(listener, PollFlags::empty())], Some(&LOOK_UP))?;
+            continue;
+        }
         let mut ready: Vec<_> = std::iter::once(PollFd::new(listener, PollFlags::IN))
             .chain(clients.iter().map(|client| PollFd::new(client, PollFlags::IN)))
             .collect();
@@ -104,14 +120,6 @@ fn answer(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) -> Resu
                 clients.push(client);
             }
         }
-    }
-    Ok(())
-}
-
-fn hang(listener: &TcpListener, stop: &AtomicBool) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        // Waits for nothing: a connection that is never taken would be ready at once.
-        poll(&mut [PollFd::new(listener, PollFlags::empty())], Some(&LOOK_UP))?;
     }
     Ok(())
 }

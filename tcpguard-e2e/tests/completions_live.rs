@@ -26,7 +26,8 @@ const FLOOD: u32 = 8_000;
 /// How much the counts may differ by, as a share of the clients' own.
 const TOLERANCE: f64 = 0.005;
 /// Handshakes take 100 to 150 ms.
-const FAR: Delay = Delay { mean: Duration::from_millis(125), jitter: Duration::from_millis(25) };
+const FAR: Delay =
+    Delay { mean: Duration::from_millis(125), jitter: Duration::from_millis(25), loss: 0.0 };
 /// The window of a [`tcpguard_e2e::flood::Shape::Bare`] SYN, as no client has it.
 const BARE_WINDOW: u16 = 512;
 

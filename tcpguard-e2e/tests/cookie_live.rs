@@ -178,7 +178,7 @@ fn a_full_accept_queue_resets_nobody() {
 /// timer is set by it: told another one, the server would repeat its first flight on slow paths.
 #[test]
 fn the_server_knows_from_the_handshake_how_far_the_client_is() {
-    let delay = Delay { mean: Duration::from_millis(150), jitter: Duration::ZERO };
+    let delay = Delay { mean: Duration::from_millis(150), jitter: Duration::ZERO, loss: 0.0 };
     let lab = Lab::new(LabOptions { client_delay: Some(delay), ..LabOptions::default() }).unwrap();
     let listener = listen(&lab.edge);
     let armed = Armed::attach(&lab, XdpMode::Native).unwrap();

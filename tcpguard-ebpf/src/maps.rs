@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
     SynSamples,
@@ -111,6 +111,8 @@ pub static COOKIE_SECRET: Array<CookieSecret, 1> = Array::new();
 #[btf_map]
 pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS as usize }> =
     LruHashMap::new();
+#[btf_map]
+pub static LATE: Array<Late, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static FAILED_COOKIES: Array<FailedCookies, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]

@@ -11,7 +11,7 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
     SynSamples,
@@ -343,6 +343,11 @@ impl Tables for KernelTables {
         let place = opaque(index as usize) & (size::HANDED_OVER_PLACES as usize - 1);
         // SAFETY: this CPU's state.
         Some(unsafe { &mut (*self.cpu).handed_over[place] })
+    }
+
+    #[inline(always)]
+    fn late(&mut self, id: u32) -> Option<&mut Late> {
+        deref!(maps::LATE.get_ptr_mut(id))
     }
 
     #[inline(always)]

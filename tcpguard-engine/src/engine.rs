@@ -7,6 +7,7 @@ mod import;
 mod lifecycle;
 mod pressure;
 mod requests;
+mod rollup;
 mod steps;
 mod upkeep;
 mod view;
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::rollup::RollUp;
 use crate::evidence::Growth;
 use crate::host::Host;
-use crate::learned::LearnedListener;
+use crate::learned::{LearnedListener, Networks};
 use crate::refusals::{Refusals, Suspect};
 use crate::rules::{Book, Exempt, Recurrence};
 use crate::sampling::Sampling;
@@ -50,6 +52,7 @@ pub struct Engine {
     exempt: Exempt,
     /// What an earlier run learned, of listeners not seen yet, and how long ago.
     taught: BTreeMap<Listener, (LearnedListener, Duration)>,
+    networks: Networks,
     host: Host,
     one_sided: bool,
     recurrence: Recurrence,
@@ -68,7 +71,7 @@ pub struct Engine {
     surveyed: Timestamp,
     counted: Timestamp,
     incidents: u64,
-    crowded: bool,
+    rolled: Option<RollUp>,
     past: VecDeque<IncidentReport>,
     /// Why rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
@@ -97,6 +100,7 @@ impl Engine {
             book: Book::default(),
             exempt: Exempt::default(),
             taught: BTreeMap::new(),
+            networks: Networks::default(),
             host: Host::default(),
             one_sided: false,
             recurrence: Recurrence::default(),
@@ -110,7 +114,7 @@ impl Engine {
             surveyed: Timestamp::default(),
             counted: Timestamp::default(),
             incidents: 0,
-            crowded: false,
+            rolled: None,
             past: VecDeque::new(),
             farewells: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
@@ -231,6 +235,7 @@ impl Engine {
         self.end_quiet_incidents(now);
         self.open_overdue(now);
         self.follow_pressure(now);
+        self.follow_rolled(now);
         self.follow_host(now);
         self.follow_steps(now, elapsed);
         self.carry_out_plan(now);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Failing};
+use crate::learned::Admitted;
 use crate::rules::Wanted;
 use crate::signal::Signal;
 use crate::window::Tick;
@@ -33,6 +34,8 @@ pub(crate) struct Incident {
     doubt: Option<(IncidentClass, u32)>,
     /// How many must agree.
     conviction: u32,
+    /// The verdict so far says what it is until more is known.
+    provisional: bool,
     signal: Signal,
     started: Timestamp,
     detected: Timestamp,
@@ -51,6 +54,8 @@ pub(crate) struct Incident {
     sources: u64,
     actions: Vec<ActionReport>,
     wanted: Vec<Wanted>,
+    /// What the clients look like that got in since it began.
+    pub admitted: Admitted,
     /// Rules that are not asked for again before this time.
     refused: BTreeMap<Matcher, Timestamp>,
     /// Why rules are no longer asked for, until the plan has taken note.
@@ -111,6 +116,7 @@ impl Incident {
             class,
             doubt: None,
             conviction: FIRST_CONVICTION,
+            provisional: assessment.provisional,
             signal: opening.signal,
             started: opening.started,
             detected: opening.detected,
@@ -128,6 +134,7 @@ impl Incident {
             sources: assessment.evidence.sources_estimate,
             actions: Vec::new(),
             wanted: Vec::new(),
+            admitted: Admitted::default(),
             refused: BTreeMap::new(),
             farewells: BTreeMap::new(),
             told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },
@@ -192,24 +199,30 @@ impl Incident {
     }
 
     /// Takes over newer evidence. The class changes when two refinements running say the same other
-    /// one, and each further change needs twice as many: a verdict settles. An attack that turns out
-    /// to be none loses its rules.
+    /// one, and each further change needs twice as many: a verdict settles. A provisional one gives way
+    /// at once, and takes nothing back. An attack that turns out to be none loses its rules.
     pub fn refine(&mut self, now: Timestamp, assessment: &Assessment) {
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
         self.confidence = assessment.confidence;
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
-        let class = assessment.class;
+        let class = match assessment.provisional && self.class.is_flood() {
+            true => self.class,
+            false => assessment.class,
+        };
         let agreed = match self.doubt {
             _ if class == self.class => 0,
             Some((other, times)) if other == class => times + 1,
             _ => 1,
         };
         self.doubt = (agreed > 0).then_some((class, agreed));
-        if agreed >= self.conviction {
+        let settled = !std::mem::replace(&mut self.provisional, assessment.provisional);
+        if agreed >= if settled { self.conviction } else { 1 } {
             self.doubt = None;
-            self.conviction = self.conviction.saturating_mul(2);
+            if settled {
+                self.conviction = self.conviction.saturating_mul(2);
+            }
             self.class = class;
             self.note(now, format!("verdict now: {}", class.in_words()));
             if !class.is_flood() {

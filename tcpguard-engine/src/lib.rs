@@ -44,7 +44,9 @@ pub use evidence::{
     VerdictLine, describe,
 };
 pub use ladder::{Order, Step};
-pub use learned::{Learned, LearnedError, LearnedListener, LearnedPrint};
+pub use learned::{
+    Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
+};
 pub use report::*;
 pub use request::{ImportReport, Request, RequestError, Response, RuleToImport};
 pub use rule::{Matcher, Origin, Rule, RuleId};

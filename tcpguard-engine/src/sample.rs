@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use tcpguard_common::abi::LATE_POLLS;
 use tcpguard_common::fastpath::Fingerprint;
 
 use crate::{RuleId, Timestamp};
@@ -169,6 +170,10 @@ pub struct ListenerCounters {
     pub established: Option<u64>,
     /// Third ACKs with the right number (sampled).
     pub acknowledged: u64,
+    /// Of these, those whose SYN came before the last poll, or before the one before it (each counts
+    /// once; sampled).
+    #[serde(default)]
+    pub late: [u64; LATE_POLLS],
     /// Half-open handshakes reset by the client (sampled).
     pub reset: u64,
     /// Segments that belong to no connection: the listener sent a reset, or the guard dropped them.

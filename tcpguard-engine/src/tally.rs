@@ -200,6 +200,7 @@ impl Tally {
             unanswered: refused,
             established: delta.established.unwrap_or(0),
             acknowledged: delta.acknowledged,
+            late: delta.late,
             reset: delta.reset,
             ack_ignored: delta.ack_ignored,
             ignored: unanswered.saturating_sub(refused),
@@ -237,6 +238,10 @@ fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<Liste
         (Some(before), Some(now)) => Some(now.checked_sub(before)?),
         _ => None,
     };
+    let mut late = now.late;
+    for (late, before) in late.iter_mut().zip(before.late) {
+        *late = late.checked_sub(before)?;
+    }
     Some(ListenerCounters {
         syn: now.syn.checked_sub(before.syn)?,
         syn_retransmit: now.syn_retransmit.checked_sub(before.syn_retransmit)?,
@@ -244,6 +249,7 @@ fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<Liste
         syn_ack_retransmit: now.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
         established,
         acknowledged: now.acknowledged.checked_sub(before.acknowledged)?,
+        late,
         reset: now.reset.checked_sub(before.reset)?,
         refused: now.refused.checked_sub(before.refused)?,
         dropped_source: now.dropped_source.checked_sub(before.dropped_source)?,
@@ -277,6 +283,7 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         unanswered: share(whole.unanswered),
         established: share(whole.established),
         acknowledged: share(whole.acknowledged),
+        late: whole.late.map(share),
         reset: share(whole.reset),
         ack_ignored: share(whole.ack_ignored),
         ignored: share(whole.ignored),

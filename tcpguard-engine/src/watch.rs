@@ -1,11 +1,13 @@
 //! One listener as the engine follows it.
 
+mod distinct;
 mod moment;
 
 use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
+use self::distinct::Distinct;
 use crate::egress::Egress;
 use crate::evidence::alarm;
 use crate::incident::{Incident, Opening};
@@ -76,6 +78,8 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suspect {
     pub since: Timestamp,
+    /// When what is suspected may have begun.
+    pub from: Timestamp,
     pub signal: Signal,
     /// What counters and signals said then.
     pub moment: Moment,
@@ -102,18 +106,6 @@ pub(crate) struct Armed {
     until: Timestamp,
     /// Signatures that stopped it without hurting anyone.
     pub signatures: Vec<(Mask, Fingerprint)>,
-}
-
-/// The running estimate of distinct sources, and how many SYNs each sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Distinct {
-    sources: u64,
-    /// The last estimate of the window before.
-    before: u64,
-    /// The estimate when the SYNs below began to be counted.
-    base: u64,
-    syns: u64,
-    syns_per_source: Option<f64>,
 }
 
 impl Watch {
@@ -215,7 +207,7 @@ impl Watch {
         let polls = if self.armed.is_some() { 1 } else { settings.fast_polls };
         let maturity = self.maturity(settings);
         let fast = self.fast.poll(&self.window, maturity, polls, settings);
-        let slow = self.slow.poll(&self.window, &mut self.natural, settings);
+        let slow = self.slow.poll(&self.window, maturity, &mut self.natural, settings);
         let queues = queues.filter(|_| !mitigating);
         if mitigating {
             self.occupancy.reset();
@@ -223,7 +215,8 @@ impl Watch {
         let occupied =
             self.occupancy.poll(now, queues, &self.window, &self.natural, maturity, settings);
         let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
-        self.quiet.poll(now, &self.window, &self.natural, held, settings);
+        let rtt = self.rtt(settings);
+        self.quiet.poll(now, &self.window, &self.natural, rtt, held, settings);
         let signal = match (fast, occupied, slow) {
             (true, ..) => Some(Signal::Fast),
             (false, true, _) => Some(Signal::Occupancy),
@@ -233,7 +226,7 @@ impl Watch {
         if let Some(signal) = signal.filter(|_| !self.handshakes_failed()) {
             self.suspect(now, signal, settings);
         }
-        if !self.is_suspicious() && !self.slow.rising(settings) {
+        if self.learns(settings) {
             self.natural.learn(now, &self.window);
             self.usual.learn(now, &self.window, self.pressure.rushing());
         }
@@ -244,7 +237,8 @@ impl Watch {
         let weaker = |suspect: &Suspect| suspect.signal == Signal::Slow && signal != Signal::Slow;
         if self.suspect.as_ref().is_none_or(weaker) {
             let moment = self.moment(now, settings);
-            self.suspect = Some(Suspect { since: now, signal, moment });
+            let from = self.slow.since().unwrap_or(now);
+            self.suspect = Some(Suspect { since: now, from, signal, moment });
             self.quiet.restart(now);
         }
     }
@@ -330,6 +324,11 @@ impl Watch {
             || self.occupancy.high()
     }
 
+    /// Whether all is calm, and nothing piles up that may be an attack.
+    pub fn learns(&self, settings: &Settings) -> bool {
+        !self.is_suspicious() && !self.slow.rising(settings)
+    }
+
     /// How long failures have stayed below the clear threshold.
     pub fn quiet(&self, now: Timestamp) -> Duration {
         self.quiet.lasts(now)
@@ -377,8 +376,7 @@ impl Watch {
 
     /// Distinct sources of the last seconds, and SYNs per source.
     pub fn sources(&self) -> Option<(u64, f64)> {
-        let Distinct { sources, before, syns_per_source, .. } = self.distinct;
-        syns_per_source.map(|syns| (sources.max(before), syns))
+        self.distinct.estimate()
     }
 
     /// The last count of half-open handshakes, if it is no older than two seconds.
@@ -467,8 +465,9 @@ impl Watch {
             Strain::Overload => (Signal::AcceptQueue, settings.overload_polls),
             Strain::Crowd => (Signal::SynRate, settings.crowd_polls),
         };
-        let suspect = Suspect { since: now, signal, moment: self.moment(now, settings) };
-        self.opening_since(id, now - settings.poll * polls, &suspect, evidence, settings)
+        let from = now - settings.poll * polls;
+        let suspect = Suspect { since: now, from, signal, moment: self.moment(now, settings) };
+        self.opening_since(id, from, &suspect, evidence, settings)
     }
 
     /// Whether a flood is on.
@@ -549,38 +548,5 @@ impl Watch {
         self.fast.reset();
         self.slow.reset();
         self.occupancy.reset();
-    }
-}
-
-impl Distinct {
-    /// The estimate covers a window that starts again now and then: it has when it falls.
-    fn update(&mut self, sources: u64, syns: u64) {
-        if sources < self.sources {
-            self.before = self.sources;
-            (self.base, self.syns) = (sources, 0);
-        } else {
-            self.syns += syns;
-        }
-        self.sources = sources;
-        let fresh = sources - self.base;
-        if fresh > 0 && self.syns > 0 {
-            self.syns_per_source = Some((self.syns as f64 / fresh as f64).max(1.0));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn syns_per_source_survive_the_start_of_a_new_window() {
-        let mut distinct = Distinct::default();
-        for (sources, syns) in [(1000, 2000), (2000, 2000), (30, 2000)] {
-            distinct.update(sources, syns);
-            assert_eq!(distinct.syns_per_source, Some(2.0));
-        }
-        distinct.update(1030, 4000);
-        assert_eq!(distinct.syns_per_source, Some(4.0));
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tcpguard_common::abi::LATE_POLLS;
+
 use crate::Timestamp;
 
 /// How far back ticks reach.
@@ -38,6 +40,8 @@ pub(crate) struct Tick {
     pub established: u64,
     /// Handshakes whose third ACK was seen.
     pub acknowledged: u64,
+    /// Of these, those attempted one tick before, and [`LATE_POLLS`] or more before.
+    pub late: [u64; LATE_POLLS],
     /// Half-open handshakes that the client reset.
     pub reset: u64,
     /// SYN-ACKs repeated although the third ACK had arrived.
@@ -53,6 +57,44 @@ pub(crate) struct Tick {
     /// SYNs dropped: of these, and because they were too many.
     pub dropped: u64,
     /// Part of a time without a poll that was too long to be judged: its numbers are averages.
+    pub gap: bool,
+}
+
+impl Tick {
+    /// Handshakes that completed: what the kernel says, or the third ACKs, whichever is more.
+    pub fn completed(&self) -> u64 {
+        self.established.max(self.acknowledged)
+    }
+
+    /// Of these, those attempted at least `polls` ticks before (of [`LATE_POLLS`] and more: those
+    /// attempted so long before). What the kernel saw beyond the third ACKs, because not all flows
+    /// are followed, is taken to be as late as these; `None` where there were none.
+    fn completed_late(&self, polls: usize) -> Option<u64> {
+        let late: u64 = match polls.checked_sub(1) {
+            None => return Some(self.completed()),
+            Some(polls) => self.late.iter().skip(polls.min(LATE_POLLS - 1)).sum(),
+        };
+        (late * self.completed()).checked_div(self.acknowledged)
+    }
+}
+
+/// A tick whose handshakes have had their time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Settled {
+    /// When it began.
+    pub start: Timestamp,
+    /// Its length.
+    pub span: Duration,
+    /// Handshakes attempted in it.
+    pub attempts: u64,
+    /// Of these, those that completed; and others that took longer than one waits for, and have
+    /// completed now.
+    pub completed: u64,
+    /// Half-open handshakes that the client reset.
+    pub reset: u64,
+    /// Variance of the number of completions, where they are only known by sample.
+    pub variance: u64,
+    /// As of [`Tick`].
     pub gap: bool,
 }
 
@@ -159,16 +201,49 @@ impl Window {
         sum(recent)
     }
 
-    /// Attempts made `lag` to `lag + ticks` ticks ago, less everything that has completed since.
+    /// Attempts made `lag` to `lag + ticks` ticks ago, less what has completed of them since.
     ///
-    /// Completions are not known by the tick of their SYN. Setting all of them against the older
-    /// attempts gives every handshake at least `lag` ticks to complete, and errs towards quiet.
+    /// Each handshake has at least `lag` ticks to complete. What completed in the span itself is set
+    /// against it whenever it was attempted, and so is everything since where nothing is known of when
+    /// it was: this errs towards quiet.
     pub fn mature(&self, ticks: usize, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
         let oldest = newest.saturating_sub(ticks);
         let attempted = sum(self.ticks.range(oldest..newest));
-        let since = sum(self.ticks.range(oldest..));
-        Sums { completed: since.completed, variance: since.variance, ..attempted }
+        let since = self.ticks.range(newest..).enumerate();
+        let late = since.map(|(index, tick)| {
+            tick.completed_late(index + 1).unwrap_or_else(|| tick.completed())
+        });
+        let variance = self.ticks.range(newest..).map(|tick| tick.variance).sum::<u64>();
+        Sums {
+            completed: attempted.completed + late.sum::<u64>(),
+            variance: attempted.variance + variance,
+            ..attempted
+        }
+    }
+
+    /// How the tick `lag` ticks ago (or [`LATE_POLLS`], if that is less) has turned out: its attempts,
+    /// against the completions of these attempts rather than those seen in it. Completions that took
+    /// longer still count where they are seen now, so that over time each counts once.
+    pub fn settled(&self, lag: usize) -> Option<Settled> {
+        let lag = lag.min(LATE_POLLS);
+        let index = self.ticks.len().checked_sub(lag + 1)?;
+        let (tick, newest) = (&self.ticks[index], self.ticks.back()?);
+        let late = |tick: &Tick, polls| match polls {
+            polls if polls > LATE_POLLS => 0,
+            polls => tick.completed_late(polls).unwrap_or(0),
+        };
+        let own = self.ticks.range(index..).enumerate();
+        let in_time = own.map(|(polls, tick)| late(tick, polls) - late(tick, polls + 1));
+        Some(Settled {
+            start: tick.end - tick.span,
+            span: tick.span,
+            attempts: tick.attempts,
+            completed: in_time.sum::<u64>() + late(newest, lag + 1),
+            reset: tick.reset,
+            variance: tick.variance,
+            gap: tick.gap,
+        })
     }
 
     /// What the SYN queue was given in the last minute: the SYNs answered more than `lag` ticks ago
@@ -279,11 +354,50 @@ mod tests {
         assert_eq!(window.last(POLL).completed, 10);
     }
 
+    /// A window of (attempts, third ACKs, those of them that are late) by tick.
+    fn followed(ticks: &[(u64, u64, [u64; LATE_POLLS])]) -> Window {
+        let mut window = Window::default();
+        for (index, &(attempts, acknowledged, late)) in ticks.iter().enumerate() {
+            let end = Timestamp::from_millis(250 * (index as u64 + 1));
+            let tick = Tick { end, span: POLL, attempts, acknowledged, late, ..Tick::default() };
+            window.push(tick);
+        }
+        window
+    }
+
     #[test]
-    fn attempts_are_judged_a_tick_later_against_all_completions_since() {
-        let window = window(&[(100, 0, 0), (50, 90, 90), (7, 5, 5)]);
+    fn attempts_are_judged_a_tick_later_against_their_own_completions_since() {
+        let window = followed(&[(100, 0, [0, 0]), (50, 90, [80, 10]), (70, 45, [20, 5])]);
+        let sums = window.mature(2, 1);
+        assert_eq!((sums.attempts, sums.completed), (150, 115), "20 of the last 45 are younger");
+    }
+
+    #[test]
+    fn completions_of_which_nothing_is_known_count_for_the_older_attempts() {
+        let window = window(&[(100, 0, 0), (50, 90, 0), (7, 5, 0)]);
         let sums = window.mature(2, 1);
         assert_eq!((sums.attempts, sums.completed), (150, 95));
+    }
+
+    #[test]
+    fn a_tick_is_settled_by_the_completions_of_its_own_attempts() {
+        let ticks = [(10, 10, [0, 0]), (30, 12, [2, 0]), (20, 25, [14, 1]), (20, 19, [9, 3])];
+        let completed = |lag| followed(&ticks).settled(lag).map(|tick| tick.completed);
+        assert_eq!(completed(0), Some(19), "as seen");
+        assert_eq!(completed(1), Some(10 + 9 + 3), "at once, a tick later, and those of long ago");
+        assert_eq!(completed(2), Some(10 + 14 + 3));
+        assert_eq!(completed(9), completed(2), "no more is told apart");
+        assert_eq!(followed(&ticks[..2]).settled(2), None, "not yet");
+    }
+
+    #[test]
+    fn what_only_the_kernel_saw_complete_is_as_late_as_what_was_followed() {
+        let mut window = followed(&[(100, 10, [0, 0])]);
+        let (end, late) = (Timestamp::from_millis(500), [5, 0]);
+        let last =
+            Tick { end, span: POLL, established: 80, acknowledged: 10, late, ..Tick::default() };
+        window.push(last);
+        assert_eq!(window.settled(1).map(|tick| tick.completed), Some(10 + 40));
     }
 
     #[test]

@@ -23,7 +23,11 @@ const LIVE: &str = "evaluation-live.json";
 
 /// Judges the detector, beside published ones, and prints one table
 #[derive(Parser)]
-#[command(name = "cargo xtask eval", disable_help_subcommand = true)]
+#[command(
+    name = "cargo xtask eval",
+    disable_help_subcommand = true,
+    after_help = "With --live: measures on this machine's kernel instead, as root; see --live --help"
+)]
 struct Arguments {
     /// A few seeds and rates only, within a minute
     #[arg(long)]

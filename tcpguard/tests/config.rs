@@ -230,8 +230,8 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "[detection]\nslow_limit = 1\n[gate]\nattack_items = 0\ndrop_items = 9\n[scan]\nports = 4",
         &[
             "2: detection.slow_limit: 1 does not fit; write a number from 4 to 1000",
-            "4: gate.attack_items: 0 does not fit; write a whole number from 1 to 5",
-            "5: gate.drop_items: 9 does not fit; write a whole number from 1 to 5",
+            "4: gate.attack_items: 0 does not fit; write a whole number from 1 to 6",
+            "5: gate.drop_items: 9 does not fit; write a whole number from 1 to 6",
             "7: scan.ports_likely (8) must be at most scan.ports (4), or the likelihood is never asked",
         ],
     ),

@@ -4,15 +4,23 @@ use anyhow::Result;
 
 use crate::{build, lab, setup, setup::Purpose, workspace::Workspace};
 
+/// Chooses the live evaluation, which is a program of the test kit.
+const LIVE: &str = "--live";
+
 /// Builds the evaluation and becomes it.
 ///
 /// # Errors
 /// When set-up or a build fails, or the program cannot be started.
 pub fn exec(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let live = arguments.iter().any(|argument| argument == LIVE);
+    let docs = format!("--docs={}", workspace.root.join("docs").display());
+    let others = arguments.iter().filter(|argument| *argument != LIVE).cloned();
+    let arguments: Vec<String> = std::iter::once(docs).chain(others).collect();
+    if live {
+        return lab::exec(workspace, "eval", &arguments);
+    }
     setup::ensure(&[Purpose::Build])?;
     // Captures are played by the binary's own replay, and the binary carries the objects.
     build::bpf_objects(workspace)?;
-    let docs = format!("--docs={}", workspace.root.join("docs").display());
-    let arguments = [&[docs], arguments].concat();
     lab::become_program(workspace, "tcpguard-eval", "tcpguard-eval", &arguments)
 }

@@ -64,8 +64,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Judges the detector, beside published ones, on simulated traffic and on captures; `--help`
-    /// lists what else it can
+    /// Judges the detector, beside published ones, on simulated traffic and on captures, with `--live`
+    /// on real floods in network namespaces; `--help` lists what else it can
     #[command(disable_help_flag = true)]
     Eval {
         /// Passed to the evaluation

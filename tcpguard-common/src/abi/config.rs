@@ -1,5 +1,6 @@
 //! The one configuration record that the programs read per packet.
 
+use super::LATE_POLLS;
 use crate::fastpath::Rate;
 
 /// The single entry of the `CONFIG` map. All-zero means "not configured": everything passes.
@@ -22,6 +23,9 @@ pub struct Config {
     pub heartbeat_ns: u64,
     /// After this many ns without a heartbeat no rule drops any more.
     pub heartbeat_limit_ns: u64,
+    /// Boot times in ns at which the agent last read the counters, the latest first; 0: not yet. See
+    /// [`super::Late`].
+    pub polled_ns: [u64; LATE_POLLS],
     /// Key of all hashes.
     pub hash_key: HashKey,
     /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
@@ -63,6 +67,18 @@ impl Config {
     /// copies the record, a program reads the one or the other and no mixture.
     pub const fn rule_set_after(set: u64) -> u64 {
         set & !0xff | set.wrapping_add(1) & 0xff
+    }
+
+    /// Takes note that the counters are about to be read, at boot time `at_ns`.
+    pub fn note_poll(&mut self, at_ns: u64) {
+        self.polled_ns.rotate_right(1);
+        self.polled_ns[0] = at_ns;
+    }
+
+    /// How many times the counters have been read since boot time `at_ns`, [`LATE_POLLS`] at most.
+    #[inline(always)]
+    pub fn polls_since(&self, at_ns: u64) -> usize {
+        self.polled_ns.iter().filter(|polled| at_ns < **polled).count()
     }
 }
 

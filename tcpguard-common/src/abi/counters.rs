@@ -41,6 +41,15 @@ impl AddAssign<&Self> for PacketCounters {
     }
 }
 
+/// Of the third ACKs that [`ListenerCounters::acknowledged`] counts, those whose SYN came before the
+/// agent's last poll, those whose SYN came before the one before it too, and so on; each counts once.
+/// So the agent knows how many of the handshakes that began between two polls completed, not only
+/// how many completed between them. One per listener for all CPUs: what two of them add at the same
+/// moment may be lost.
+pub type Late = [u64; LATE_POLLS];
+/// Polls that [`Late`] tells apart.
+pub const LATE_POLLS: usize = 2;
+
 /// Value of `LISTENER_COUNTERS`, one per listener and CPU. Exact, except where it says sampled:
 /// those count one flow in `2^sample_shift` with that weight.
 #[repr(C)]

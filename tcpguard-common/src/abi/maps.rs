@@ -66,6 +66,8 @@ pub const LISTENERS: &str = "LISTENERS";
 pub const LISTENER_ENTRIES: &str = "LISTENER_ENTRIES";
 /// Per-CPU array by listener id: [`super::ListenerCounters`].
 pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
+/// Array by listener id: [`super::Late`].
+pub const LATE: &str = "LATE";
 /// Array by listener id: `[u8; HLL_REGISTERS]`.
 pub const DISTINCT_SOURCES: &str = "DISTINCT_SOURCES";
 /// LRU hash: [`super::FlowKey`] to [`super::Flow`].
@@ -118,7 +120,7 @@ pub const CLOCK: &str = "CLOCK";
 
 /// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
 /// of use for a moment only.
-pub const PINNED: [&str; 28] = [
+pub const PINNED: [&str; 29] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -126,6 +128,7 @@ pub const PINNED: [&str; 28] = [
     LISTENERS,
     LISTENER_ENTRIES,
     LISTENER_COUNTERS,
+    LATE,
     DISTINCT_SOURCES,
     FLOWS,
     SOURCES,

@@ -23,8 +23,8 @@ pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
 pub use cookie::{CookieKey, CookieSecret, FailedCookies, SynAckRecord};
 pub use counters::{
-    CLASS_SLOTS, HostCounters, ListenerCounters, PacketCounters, REASON_SLOTS, RuleHits,
-    SourceCounters,
+    CLASS_SLOTS, HostCounters, LATE_POLLS, Late, ListenerCounters, PacketCounters, REASON_SLOTS,
+    RuleHits, SourceCounters,
 };
 pub use keys::{
     FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,

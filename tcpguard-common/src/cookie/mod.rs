@@ -54,6 +54,11 @@ const UNSCALED: u64 = 0x0f;
 const SACK: u64 = 0x10;
 const ECN: u64 = 0x20;
 
+/// A number that nobody can tell from a drawn one who lacks the key: SipHash-2-4 of one word.
+pub const fn keyed_hash(key: CookieKey, word: u64) -> u64 {
+    SipHash::new(&key).word(word).finish(0, 8)
+}
+
 /// Boot time in ns, in ticks.
 #[inline(always)]
 pub const fn ticks(now_ns: u64) -> u64 {

@@ -47,6 +47,24 @@ pub(super) fn count<T: Tables>(tables: &mut T, id: u32, count: impl FnOnce(&mut 
     }
 }
 
+/// Counts a third ACK that stands for `weight` of them, of a handshake that began at `syn_ns`.
+#[inline(always)]
+pub(super) fn count_acknowledged<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    id: u32,
+    weight: u64,
+    syn_ns: u64,
+) {
+    count(tables, id, |counters| counters.acknowledged += weight);
+    if let Some(index) = config.polls_since(syn_ns).checked_sub(1)
+        && let Some(late) = tables.late(id)
+        && let Some(late) = late.get_mut(index)
+    {
+        *late += weight;
+    }
+}
+
 #[inline(always)]
 pub(super) fn count_listener<T: Tables>(
     tables: &mut T,

@@ -1,7 +1,7 @@
 //! The fate of a packet. The kernel, replay, fuzzing and the property tests all run these lines.
 
 use super::clients::validate;
-use super::count::{Seen, count, count_source, find_listener, follows, weight};
+use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
 use super::kernel_cookies::Given;
 use super::ladder::{ANSWERED, JUDGED, Standing};
 use super::rules::Match;
@@ -250,7 +250,8 @@ fn complete_unanswered<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey
     flow.state = FlowState::Completed as u8;
     flow.done_ns = now;
     let (listener, weight) = (flow.listener, weight(config, flow.sample_shift));
-    count(tables, listener, |counters| counters.acknowledged += weight);
+    let syn_ns = flow.syn_ns;
+    count_acknowledged(config, tables, listener, weight, syn_ns);
 }
 
 /// Returns whether it belongs to a known listener, and to the sample unless steps are taken there.

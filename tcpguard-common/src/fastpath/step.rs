@@ -1,7 +1,9 @@
 //! The steps of the decision about an arriving frame; see [`super::Steps`].
 
 use super::clients::validate;
-use super::count::{Seen, count, count_listener, count_source, find_listener, follows, weight};
+use super::count::{
+    Seen, count, count_acknowledged, count_listener, count_source, find_listener, follows, weight,
+};
 use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{
@@ -342,6 +344,7 @@ pub fn follow<T: Tables>(
     }
     let listener = flow.listener;
     let weight = weight(config, flow.sample_shift);
+    let syn_ns = flow.syn_ns;
     flow.done_ns = now;
     if reset {
         flow.state = FlowState::Reset as u8;
@@ -349,7 +352,7 @@ pub fn follow<T: Tables>(
         return passed;
     }
     flow.state = FlowState::Completed as u8;
-    count(tables, listener, |counters| counters.acknowledged += weight);
+    count_acknowledged(config, tables, listener, weight, syn_ns);
     if !answered {
         return Reason::HandshakeAck;
     }

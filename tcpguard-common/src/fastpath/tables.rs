@@ -3,7 +3,7 @@
 use super::{Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
     SeenBucket, SignatureKey, SourceCounters, SynAckRecord, SynSamples,
 };
@@ -45,6 +45,8 @@ pub trait Tables {
     fn listener(&self, id: u32) -> Option<ListenerEntry>;
     /// Counters of a listener.
     fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters>;
+    /// Which of a listener's handshakes completed late.
+    fn late(&mut self, id: u32) -> Option<&mut Late>;
     /// Registers of a listener's distinct-source estimator.
     fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]>;
     /// Notes a SYN-ACK that left from an address that is no known listener.

@@ -217,6 +217,8 @@ impl Pair {
         for id in 0..LISTENERS {
             let expected = model.listener_counters.get(&id).copied().unwrap_or_default();
             assert_eq!(kernel.listener_counters(id).unwrap(), expected, "listener {id}");
+            let late = model.late.get(&id).copied().unwrap_or_default();
+            assert_eq!(kernel.late(id).unwrap(), late, "listener {id}");
             let failed = model.failed_cookies.get(&id).copied().unwrap_or_default();
             assert_eq!(kernel.failed_cookies(id).unwrap(), failed, "listener {id}");
             let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::learned::{Learned, LearnedError};
+use crate::learned::{Learned, LearnedError, Networks};
 use crate::{Command, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp};
 
 /// A rule that the kernel did not take is tried again after this long.
@@ -67,7 +67,8 @@ impl Engine {
 
     /// What was learned of the listeners, for [`Engine::teach`] of a later run.
     pub fn learned(&self) -> Learned {
-        Learned::of(self.watches.values().map(|watch| watch.learned(self.now)))
+        let listeners = self.watches.values().map(|watch| watch.learned(self.now));
+        Learned::of(listeners, self.networks.learned())
     }
 
     /// Takes over what an earlier run learned `age` ago. Listeners get their part when they are first
@@ -75,8 +76,9 @@ impl Engine {
     ///
     /// # Errors
     /// When it is of another version or holds a value that cannot have been learned; then nothing
-    /// is taken over.
-    pub fn teach(&mut self, learned: Learned, age: Duration) -> Result<(), LearnedError> {
+    /// is taken over. Networks are taken over or not by themselves.
+    pub fn teach(&mut self, mut learned: Learned, age: Duration) -> Result<(), LearnedError> {
+        let networks = learned.networks.take();
         let listeners = learned.validate()?;
         self.taught = listeners.map(|listener| (listener.listener, (listener, age))).collect();
         for watch in self.watches.values_mut() {
@@ -84,7 +86,17 @@ impl Engine {
                 watch.teach(self.now, &learned, age);
             }
         }
+        if let Some(networks) = networks {
+            let known = Networks::known(&networks, age);
+            self.networks = known.map_err(|what| LearnedError::Networks { what })?;
+        }
         Ok(())
+    }
+
+    /// What nobody outside may guess: networks of clients are hashed with it, unless those that an
+    /// earlier run learned are taken over. What was learned of networks so far is forgotten.
+    pub fn set_secret(&mut self, secret: [u64; 2]) {
+        self.networks.set_key(secret);
     }
 
     /// The incident of a listener under attack takes over the signature rules of an earlier run.

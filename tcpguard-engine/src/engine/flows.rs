@@ -30,6 +30,10 @@ impl Engine {
             });
             let calm = calm.flat_map(|(flows, port)| flows.iter().map(move |flow| (*flow, port)));
             self.host.inspect(now, calm, &self.settings);
+            let learns =
+                |id| self.watches.get(id).is_some_and(|watch| watch.learns(&self.settings));
+            let learned = parts.ids.iter().zip(&parts.flows).filter(|(id, _)| learns(*id));
+            self.networks.learn(now, learned.flat_map(|(_, flows)| flows.iter().copied()));
         }
         for (id, flows) in parts.ids.into_iter().zip(parts.flows) {
             self.inspect(now, id, &flows, known);

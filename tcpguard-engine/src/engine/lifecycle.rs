@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use super::Engine;
 use super::steps::without_step;
-use crate::evidence::{Assessment, Cohort, assess, overload_line, without_rule};
+use crate::evidence::{
+    Answer, Assessment, Background, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
+};
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 use crate::signal::Signal;
-use crate::watch::Rest;
+use crate::watch::{Rest, Watch};
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
-    Sample, Severity, Step, Timestamp,
+    Sample, Settings, Severity, Step, Timestamp,
 };
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
 /// are the usual lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
+/// Counters since an incident began say what share fails from this time on.
+const COUNTED: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Looks at one listener's flows: opens an incident, refines it, or learns.
@@ -39,14 +43,25 @@ impl Engine {
             return;
         }
         let rtt = watch.rtt(&self.settings);
-        let cohort = Cohort::gather(now, flows, rtt, &self.settings);
-        if watch.suspect.is_some_and(|suspect| suspect.signal == Signal::Slow)
-            && !cohort.confirms(watch.natural_share(), &self.settings)
-        {
-            if self.is_overdue(now, id) {
-                self.dismiss(id);
+        let mature = watch.clients.patience(now, flows, rtt);
+        if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
+            let outcomes = Outcomes::gather(now, flows, suspect.from, mature, &self.settings);
+            let patience = match outcomes.answer(watch.natural_share(), &self.settings) {
+                Answer::Confirmed => None,
+                Answer::TooFew => Some(patience(suspect.signal, &self.settings)),
+                Answer::Refuted => Some(self.settings.evidence_patience * 2),
+            };
+            if let Some(patience) = patience {
+                if now.since(suspect.since) >= patience {
+                    watch.dismiss();
+                }
+                return;
             }
-            return;
+        }
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, &self.settings);
+        if let Some(incident) = &mut watch.incident {
+            incident.admitted.note(now, &cohort.completed);
+            cohort.admitted.clone_from(&incident.admitted);
         }
         let enough = cohort.failing.len() >= self.settings.evidence_flows;
         if failed {
@@ -96,9 +111,14 @@ impl Engine {
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let mut assessment = assess(cohort, &watch.clients, &self.settings);
-        let evidence = &mut assessment.evidence;
         let sums = watch.recent(self.now, &self.settings);
+        let known = watch.incident.is_some() && sums.span >= COUNTED;
+        let failing_share = known.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
+        let natural_share = watch.natural_share();
+        let novelty = Novelty::of(cohort, &self.networks, natural_share, &self.settings);
+        let background = Background { natural_share, failing_share, novelty };
+        let mut assessment = assess(cohort, &watch.clients, background, &self.settings);
+        let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
         }
@@ -126,18 +146,10 @@ impl Engine {
         }
     }
 
-    /// Whether an alarm has waited for evidence long enough. One of the slow path is given twice the
-    /// time: what fails must have failed for certain.
+    /// Whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
-        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.patience(suspect.signal))
-    }
-
-    fn patience(&self, signal: Signal) -> Duration {
-        match signal {
-            Signal::Slow => self.settings.evidence_patience * 2,
-            _ => self.settings.evidence_patience,
-        }
+        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.settings.evidence_patience)
     }
 
     /// Opens incidents for alarms for which no flows have come: with what is known, which is that
@@ -148,7 +160,8 @@ impl Engine {
             .values()
             .filter_map(|watch| watch.suspect.map(|suspect| (watch.id, suspect)))
             .filter(|(_, suspect)| {
-                now.since(suspect.since) > self.patience(suspect.signal) + self.settings.poll
+                now.since(suspect.since)
+                    > patience(suspect.signal, &self.settings) + self.settings.poll
             })
             .map(|(id, suspect)| (id, suspect.signal))
             .collect();
@@ -173,7 +186,13 @@ impl Engine {
             self.end(now, id, "handshakes fail now");
         }
         let Some(suspect) = suspect else { return };
-        let Some(number) = self.next_incident() else { return };
+        let Some(number) = self.next_incident() else {
+            let opening = |watch: &Watch, number, settings: &Settings| {
+                watch.opening(number, &suspect, &assessment.evidence, settings)
+            };
+            self.roll_up(now, id, opening, assessment);
+            return;
+        };
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let opening = watch.opening(number, &suspect, &assessment.evidence, &self.settings);
         watch.calm = watch.window.calm_before(opening.started);
@@ -181,33 +200,15 @@ impl Engine {
         self.tell_of_incident(id, None);
     }
 
-    /// The number of a new incident; `None` when too many are open.
+    /// The number of a new incident at a listener; `None` when too many are open. What concerns the
+    /// host is one of each class at most, and always told.
     pub(super) fn next_incident(&mut self) -> Option<u64> {
-        let at_listeners = self.watches.values().filter(|watch| watch.incident.is_some()).count();
-        let open = at_listeners + self.host.incidents().count();
+        let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
         if open >= self.settings.incidents {
-            self.tell_of_crowd(open);
             return None;
         }
         self.incidents += 1;
         Some(self.incidents)
-    }
-
-    /// One alert for all that is too much to follow.
-    fn tell_of_crowd(&mut self, open: usize) {
-        if !self.crowded {
-            self.crowded = true;
-            self.commands.push_back(Command::Alert {
-                severity: Severity::Critical,
-                event: "too_many_incidents",
-                message: format!(
-                    "{open} incidents are open, further alarms are not followed up: look at the \
-                     whole host's SYN rate: tcpguard status"
-                ),
-                prefix: None,
-                incident: None,
-            });
-        }
     }
 
     /// Tells of incidents that have changed.
@@ -276,7 +277,6 @@ impl Engine {
             watch.ladder.forgive();
         }
         watch.rest = None;
-        self.crowded = false;
         incident.release_rules(why);
         self.farewells.append(&mut incident.farewells);
         self.tell_of_end(&report, why);
@@ -338,6 +338,15 @@ impl Engine {
             let left = watch.ladder.taken().map(|step| Command::LeaveStep { listener: id, step });
             self.commands.extend(left);
         }
+    }
+}
+
+/// How long an alarm waits for flows. One of the slow path is given ten times as long: it may rest on
+/// few failures, and without flows it says nothing.
+fn patience(signal: Signal, settings: &Settings) -> Duration {
+    match signal {
+        Signal::Slow => settings.evidence_patience * 10,
+        _ => settings.evidence_patience,
     }
 }
 

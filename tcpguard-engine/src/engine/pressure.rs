@@ -5,8 +5,9 @@ use crate::evidence::{Assessment, crowd_line, overload_line};
 use crate::host::News;
 use crate::incident::Incident;
 use crate::signal::Strain;
+use crate::watch::Watch;
 use crate::words::span;
-use crate::{Evidence, IncidentReport, ListenerId, Timestamp};
+use crate::{Evidence, IncidentReport, ListenerId, Settings, Timestamp};
 
 impl Engine {
     /// Opens and refines the incidents of listeners under pressure. Their end is that of all others.
@@ -26,7 +27,13 @@ impl Engine {
                 }
                 continue;
             }
-            let Some(number) = self.next_incident() else { return };
+            let Some(number) = self.next_incident() else {
+                let opening = |watch: &Watch, number, settings: &Settings| {
+                    watch.opening_of_strain(now, number, strain, &assessment.evidence, settings)
+                };
+                self.roll_up(now, id, opening, &assessment);
+                continue;
+            };
             let Some(watch) = self.watches.get_mut(&id) else { continue };
             let opening =
                 watch.opening_of_strain(now, number, strain, &assessment.evidence, &self.settings);
@@ -67,7 +74,10 @@ impl Engine {
         for finding in self.host.findings(now, &self.settings) {
             let number = match self.host.is_open(finding.class()) {
                 true => None,
-                false => self.next_incident(),
+                false => {
+                    self.incidents += 1;
+                    Some(self.incidents)
+                }
             };
             match self.host.take(now, finding, number) {
                 News::Opened(report) => self.tell_of(*report, None),

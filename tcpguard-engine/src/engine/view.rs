@@ -16,7 +16,7 @@ impl Engine {
     pub fn report(&self, now: Timestamp) -> Report {
         let mut open: Vec<IncidentReport> =
             self.watches.keys().filter_map(|id| self.incident_report(*id, None)).collect();
-        open.extend(self.host_reports());
+        open.extend(self.host_reports().chain(self.rolled_report()));
         open.sort_by_key(|incident| incident.id);
         Report {
             mode: self.mode,

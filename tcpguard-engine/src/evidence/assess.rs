@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::cohort::Cohort;
 use super::gate::{Gate, repeated_share};
+use super::novelty::Novelty;
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::ttl::Ttls;
@@ -30,8 +31,12 @@ pub(crate) struct Assessment {
     signs: u32,
     /// Everything that can be known speaks for a forged flood.
     pub unanimous: bool,
+    /// It rests on what is not known yet: whether SYNs are repeated.
+    pub provisional: bool,
     /// The failing SYNs are repeated as often as real clients repeat theirs.
     pub repeated: bool,
+    /// Whether those who fail have been here before.
+    pub novelty: Novelty,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
     /// The network of the top source.
@@ -53,7 +58,9 @@ impl Assessment {
             gate: 0,
             signs: 0,
             unanimous: false,
+            provisional: false,
             repeated: false,
+            novelty: Novelty::default(),
             signature: None,
             top_source: None,
             top_source_repeated: false,
@@ -77,12 +84,31 @@ fn confidence(gate: u32) -> f64 {
     1.0 - 0.5_f64.powi(gate as i32)
 }
 
+/// What is known beside the flows: what counters say, and who has been here before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Background {
+    /// Share of the attempts that fails anyway.
+    pub natural_share: f64,
+    /// Share of those that fail since the incident began, once that is known: flows reach back before
+    /// it.
+    pub failing_share: Option<f64>,
+    /// Whether those who fail have been here before.
+    pub novelty: Novelty,
+}
+
 /// Judges a cohort.
-pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) -> Assessment {
-    let sources = Sources::of(&cohort.failing);
+pub(crate) fn assess(
+    cohort: &Cohort,
+    clients: &Clients,
+    background: Background,
+    settings: &Settings,
+) -> Assessment {
+    let completed: u64 = cohort.completed.iter().map(|(.., weight)| weight).sum();
+    let all = cohort.weight() + completed;
+    let sources = Sources::of(&cohort.failing, background.natural_share * all as f64);
     let ttls = Ttls::of(&cohort.failing);
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
-    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, settings);
+    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, &background, settings);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
     let lines = verdict(&gate, &sources, settings);
     let evidence = Evidence {
@@ -98,7 +124,7 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
         retransmitted_share: gate.repeated_share,
-        gate: gate.items(signature.as_ref(), &sources, &ttls),
+        gate: gate.items(signature.as_ref(), &sources, &ttls, &background.novelty),
         ..Evidence::default()
     };
     Assessment {
@@ -110,7 +136,11 @@ pub(crate) fn assess(cohort: &Cohort, clients: &Clients, settings: &Settings) ->
         gate: gate.count(),
         signs: gate.signs(),
         unanimous: gate.unanimous(),
+        provisional: gate.signs() >= settings.gate_attack
+            && (gate.may_be_a_path() || gate.may_be_clients())
+            && gate.not_repeated.is_none(),
         repeated: gate.not_repeated == Some(false),
+        novelty: background.novelty,
         signature,
         top_source,
         top_source_repeated: top_source.is_some_and(|net| {
@@ -133,7 +163,7 @@ mod tests {
         let addr = IpAddr::from(addr);
         let print = Fingerprint::default();
         let repeated = Some(repeated);
-        Failing { addr, source: addr, print, weight: 1, repeated, unfinished: true }
+        Failing { addr, source: addr, print, weight: 1, repeated, unfinished: true, reset: false }
     }
 
     /// 72 flows of one source and 28 of others; so many of each are repeated.
@@ -141,7 +171,7 @@ mod tests {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
         let cohort = Cohort { failing: top.chain(others).collect(), ..Cohort::default() };
-        assess(&cohort, &Clients::default(), &Settings::default())
+        assess(&cohort, &Clients::default(), Background::default(), &Settings::default())
     }
 
     #[test]

@@ -6,13 +6,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::fastpath::Fingerprint;
 
+use crate::learned::Admitted;
 use crate::{Flow, FlowState, Settings, Timestamp};
 
 /// Failing flows looked at; of more, every n-th. Shares keep a standard error below 0.6 %, and the
 /// eight masks cost milliseconds, not tenths of a second.
-const EXAMINED: usize = 8192;
-/// Age from which a handshake has had its time (or four round trips, if that is more).
-const MATURE: Duration = Duration::from_secs(1);
+const EXAMINED: usize = 2048;
 /// How far back flows are looked at when the last seconds hold too few: as long as a half-open
 /// handshake lives. A flood that fills a small queue within a minute need not be faster.
 const SLOW: Duration = Duration::from_secs(63);
@@ -33,6 +32,8 @@ pub(crate) struct Failing {
     pub repeated: Option<bool>,
     /// Answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
+    /// The client was answered and has said no.
+    pub reset: bool,
 }
 
 /// The attempts of the last seconds at one listener that are old enough to judge.
@@ -42,16 +43,21 @@ pub(crate) struct Cohort {
     pub failing: Vec<Failing>,
     /// Those that completed: client and SYN.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
-    /// How many flows failed for certain: those that have had their time and were not reset, or that
-    /// were, if there are more of them than health probes make.
-    pub certain: u64,
+    /// What completed earlier in the same incident looked like.
+    pub admitted: Admitted,
 }
 
 impl Cohort {
-    /// Sorts the listener's flows. While most have not had their time yet, because the flood has
-    /// just begun, those that have seen one poll go by must do: without them the usual lost clients
-    /// would speak for it.
-    pub fn gather(now: Timestamp, flows: &[&Flow], rtt: Duration, settings: &Settings) -> Self {
+    /// Sorts the listener's flows; `mature` is the time that handshakes are given. While most have not
+    /// had it yet, because the flood has just begun, those that have seen one poll go by must do:
+    /// without them the usual lost clients would speak for it.
+    pub fn gather(
+        now: Timestamp,
+        flows: &[&Flow],
+        rtt: Duration,
+        mature: Duration,
+        settings: &Settings,
+    ) -> Self {
         let age = |flow: &Flow| now.since(flow.syn_at);
         let failed = |flow: &&&Flow| flow.state != FlowState::Completed;
         let within = |window| move |flow: &&&Flow| age(flow) <= window;
@@ -61,7 +67,6 @@ impl Cohort {
         let older = |limit| move |flow: &&&Flow| age(flow) >= limit;
         let all = || flows.iter().filter(recent).filter(failed);
 
-        let mature = MATURE.max(rtt * 4);
         let old = all().filter(older(mature)).count();
         let any = all().filter(older(settings.poll)).count();
         let enough = old >= settings.distinct_min && old * 2 >= any;
@@ -78,30 +83,13 @@ impl Cohort {
             .filter(|flow| flow.state == FlowState::Completed)
             .map(|flow| (flow.client, flow.fingerprint, u64::from(flow.weight)))
             .collect();
-        let weigh = |reset: bool| {
-            let flows = all().filter(older(mature));
-            let alike = flows.filter(|flow| (flow.state == FlowState::Reset) == reset);
-            alike.map(|flow| u64::from(flow.weight.max(1))).sum::<u64>()
-        };
-        let oldest = all().map(|flow| age(flow)).max().unwrap_or_default();
-        let probes = settings.probe_rate * (oldest.saturating_sub(mature)).as_secs_f64().max(1.0);
-        let certain = weigh(false) + weigh(true).saturating_sub(probes as u64);
-        Self { failing, completed, certain }
-    }
-
-    /// Whether the flows say what the slow path suspects: that more fail than the usual `share`. The
-    /// threshold is half of what would matter, as for the end of an attack.
-    pub fn confirms(&self, share: f64, settings: &Settings) -> bool {
-        let completed: u64 = self.completed.iter().map(|(.., weight)| weight).sum();
-        let all = (self.certain + completed) as f64;
-        let excess = self.certain as f64 - share * all;
-        excess >= (settings.evidence_flows as f64 / 2.0).max(0.5 * settings.failure_share * all)
+        Self { failing, completed, admitted: Admitted::default() }
     }
 
     /// What remains without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
-        Self { failing, completed: self.completed.clone(), certain: self.certain }
+        Self { failing, completed: self.completed.clone(), admitted: self.admitted.clone() }
     }
 
     /// How many flows the failing ones stand for.
@@ -134,6 +122,7 @@ impl Failing {
             repeated: judged.then_some(flow.syn_retransmits > 0),
             unfinished: flow.state == FlowState::SynAck
                 && flow.syn_ack_at.is_some_and(|at| now.since(at) >= rtt * 4),
+            reset: flow.state == FlowState::Reset,
         }
     }
 }

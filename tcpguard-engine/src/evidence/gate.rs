@@ -3,7 +3,9 @@
 //! Each item is a way in which the makers of forged SYNs differ from clients whose path is broken.
 //! Without the gate every short outage of a group of clients would be an alarm.
 
+use super::assess::Background;
 use super::cohort::{Cohort, Failing};
+use super::novelty::Novelty;
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
@@ -19,14 +21,23 @@ pub(crate) struct Gate {
     pub fingerprint: bool,
     /// TTLs of one machine, or of none.
     pub ttl: bool,
+    /// The fingerprint of a tool, or TTLs of no real host: a broken path has neither.
+    pub forged: bool,
     /// Few sources or networks.
     pub few_sources: bool,
     /// Sources that are seen once.
     pub singletons: bool,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
-    /// Hardly any handshake completes and next to no SYN is repeated, though nothing marks them: no
-    /// path breaks like that. It makes an attack of them, but nothing that may be dropped.
+    /// Whether networks fail from which nobody came before, while those that complete are known, and
+    /// no path is broken to them; `Some(false)` where those that fail are known, which speaks against
+    /// an attack.
+    pub novel: Option<bool>,
+    /// Most were answered and said no, so that their path is sound.
+    pub refused: bool,
+    /// Hardly any handshake completes, or the same sources fail again and again, and next to no SYN is
+    /// repeated, though nothing marks them: no path breaks like that. It makes an attack of them, but
+    /// nothing that may be dropped.
     pub silent: bool,
     /// Failing flows as a share of all.
     pub failing_share: f64,
@@ -40,35 +51,44 @@ impl Gate {
         signature: Option<&Candidate>,
         sources: &Sources,
         ttls: &Ttls,
+        background: &Background,
         settings: &Settings,
     ) -> Self {
         let enough = sources.flows >= settings.distinct_min;
         let few = sources.k90_networks <= settings.few_networks
             || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
         let repeated_share = repeated_share(&cohort.failing);
-        let failing_share = cohort.failing_share();
+        let failing_share = cohort.failing_share().max(background.failing_share.unwrap_or(0.0));
         // Of a closed port, of whose resets nothing is seen, the clients fall silent as well.
         let is_open =
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
         let unheard = repeated_share.is_some_and(|share| share <= settings.silent_repeated);
         let fingerprint = signature.is_some_and(|signature| signature.is_a_tools(settings));
-        let ttl = enough
-            && (ttls.top2 >= settings.ttl_share
-                || ttls.impossible >= settings.ttl_impossible_share);
+        let impossible = enough && ttls.impossible >= settings.ttl_impossible_share;
+        let ttl = impossible || enough && ttls.top2 >= settings.ttl_share;
         let few_sources = enough && few;
+        let silent_share = match sources.come_round() {
+            true => settings.scattered_share,
+            false => settings.silent_share,
+        };
         let marked = fingerprint || ttl || few_sources;
+        let not_repeated = repeated_share.map(|share| share <= settings.retransmit_share);
+        let refused = 2 * cohort.failing.iter().filter(|flow| flow.reset).count() > sources.flows;
+        // The path to clients who are new may be broken as well.
+        let novel =
+            background.novelty.novel.filter(|new| !new || refused || not_repeated == Some(true));
         Self {
             fingerprint,
             ttl,
+            forged: fingerprint || impossible,
             few_sources,
             singletons: sources.distinct >= settings.distinct_min
-                && sources.singletons >= settings.singleton_share,
-            not_repeated: repeated_share.map(|share| share <= settings.retransmit_share),
-            silent: enough
-                && !marked
-                && is_open
-                && unheard
-                && failing_share >= settings.silent_share,
+                && sources.singletons >= settings.singleton_share
+                && !sources.come_round(),
+            novel,
+            refused,
+            not_repeated,
+            silent: enough && !marked && is_open && unheard && failing_share >= silent_share,
             failing_share,
             repeated_share,
         }
@@ -92,9 +112,23 @@ impl Gate {
             (self.few_sources, "few_sources"),
             (self.singletons, "singletons"),
             (self.not_repeated == Some(true), "no_retransmission"),
+            (self.novel == Some(true), "novel"),
             (self.silent, "silence"),
         ];
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
+    }
+
+    /// Whether clients behind a broken path explain it, as far as is known: they have been here before,
+    /// and may repeat their SYNs.
+    pub fn may_be_clients(&self) -> bool {
+        self.novel == Some(false) && self.not_repeated != Some(true) && !self.refused
+    }
+
+    /// Whether the clients behind one broken path may look like this, as far as is known: they come from
+    /// one place or provider, at one distance and once each, and repeat their SYNs. Who resets an
+    /// answer has received it.
+    pub fn may_be_a_path(&self) -> bool {
+        !self.forged && !self.refused && self.not_repeated != Some(true)
     }
 
     /// Everything that can be known of a flood from random sources speaks for one.
@@ -108,6 +142,7 @@ impl Gate {
         signature: Option<&Candidate>,
         sources: &Sources,
         ttls: &Ttls,
+        novelty: &Novelty,
     ) -> Vec<GateItem> {
         let item = |name: &str, holds, detail| GateItem { name: name.to_owned(), holds, detail };
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
@@ -146,7 +181,11 @@ impl Gate {
             item(
                 "singletons",
                 self.singletons,
-                format!("{} come from sources seen once", percent(sources.singletons)),
+                format!(
+                    "{} come from sources seen once, {}",
+                    percent(sources.singletons),
+                    sources.again_in_words()
+                ),
             ),
             item(
                 "no_retransmission",
@@ -155,6 +194,17 @@ impl Gate {
                     || "too early to say".to_owned(),
                     |share| format!("{} were repeated after 1.5 s", percent(share)),
                 ),
+            ),
+            item(
+                "novel",
+                self.novel == Some(true),
+                match novelty.novel == self.novel {
+                    true => novelty.in_words(),
+                    false => format!(
+                        "{}; it counts where their SYNs are known not to be repeated",
+                        novelty.in_words()
+                    ),
+                },
             ),
             item(
                 "silence",

@@ -4,7 +4,7 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
 use super::describe::describe;
-use crate::learned::Clients;
+use crate::learned::{Admitted, Clients};
 use crate::{Settings, SignatureShare};
 
 /// Signatures reported.
@@ -35,6 +35,8 @@ pub(crate) struct Candidate {
     pub completion: f64,
     /// Completed flows with it in the window.
     pub completed: u64,
+    /// Whether a flow with it completed earlier in the incident.
+    pub admitted: bool,
     /// Completions with it among the recorded clients.
     pub recorded: u64,
     /// Its share of the recorded clients' completions.
@@ -46,7 +48,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Whether any client is known to look like this.
     pub fn is_of_clients(&self) -> bool {
-        self.completed > 0 || self.recorded > 0
+        self.completed > 0 || self.admitted || self.recorded > 0
     }
 
     /// Whether this may be dropped: it covers enough, no client looks like it, and that nobody
@@ -70,7 +72,7 @@ impl Candidate {
             && self.recorded_share <= settings.fingerprint_completion
     }
 
-    fn of(top: &Alike, mask: Mask, looks: &Looks, clients: &Clients) -> Self {
+    fn of(top: &Alike, mask: Mask, looks: &Looks<'_>, clients: &Clients) -> Self {
         let Alike { print, weight, unfinished } = *top;
         let completed = looks.completed.iter().filter(|(other, _)| other.masked(mask) == print);
         let completed: u64 = completed.map(|(_, weight)| weight).sum();
@@ -80,6 +82,7 @@ impl Candidate {
             coverage: weight as f64 / looks.weight as f64,
             completion: completed as f64 / (completed + weight) as f64,
             completed,
+            admitted: looks.admitted.has(mask, &print),
             recorded: clients.with_signature(mask, &print),
             recorded_share: clients.share(mask, &print),
             unfinished,
@@ -98,15 +101,16 @@ struct Alike {
 
 /// What the flows of a cohort look like under one mask, each look once. Under a mask that compares no
 /// other field the same can be told from these, which are few where a tool made them.
-struct Looks {
+struct Looks<'a> {
     failing: Vec<Alike>,
     completed: Vec<(Fingerprint, u64)>,
     /// Of all that failed.
     weight: u64,
+    admitted: &'a Admitted,
 }
 
-impl Looks {
-    fn of(cohort: &Cohort, mask: Mask) -> Self {
+impl<'a> Looks<'a> {
+    fn of(cohort: &'a Cohort, mask: Mask) -> Self {
         let failing = cohort.failing.iter().map(|flow| Alike {
             print: flow.print.masked(mask),
             weight: flow.weight,
@@ -122,6 +126,7 @@ impl Looks {
             failing: merged(failing.collect()),
             completed: completed.map(|alike| (alike.print, alike.weight)).collect(),
             weight: cohort.weight(),
+            admitted: &cohort.admitted,
         }
     }
 
@@ -203,7 +208,15 @@ mod tests {
 
     fn failing(print: Fingerprint) -> Failing {
         let addr = [192, 0, 2, 1].into();
-        Failing { addr, source: addr, print, weight: 1, repeated: None, unfinished: true }
+        Failing {
+            addr,
+            source: addr,
+            print,
+            weight: 1,
+            repeated: None,
+            unfinished: true,
+            reset: false,
+        }
     }
 
     fn cohort(prints: impl IntoIterator<Item = Fingerprint>) -> Cohort {

@@ -15,6 +15,11 @@ const TOP: usize = 8;
 /// exp(-1024/P) of them alone, so that 90 % singletons mean a pool of some 10,000 addresses, however
 /// long the flood has lasted.
 const DRAWN: usize = 1024;
+/// The smallest pool of addresses that passes for random. Fewer flows than [`DRAWN`] from a smaller one
+/// are alone for the most part too, but too many sources come round.
+const POOL: f64 = 10_000.0;
+/// What fails anyway is at most this share of the failing flows: it is only expected.
+const MOST_NATURAL: f64 = 0.5;
 /// /8 networks in which IPv4 hosts live (1 to 223, RFC 1112 §4 and RFC 6890).
 const SLASH_8: f64 = 223.0;
 /// /16 networks in which IPv6 hosts may live (2000::/3, RFC 4291 §2.4): 8,192. Some hundred
@@ -34,11 +39,16 @@ pub(crate) struct Sources {
     pub top: Vec<SourceShare>,
     /// The most frequent /24 (IPv6: /48), the first one first.
     pub top_networks: Vec<NetworkShare>,
+    /// Expected share of the failing flows that would fail without an attack.
+    pub natural: f64,
     /// Share of flows from sources seen once, among at most [`DRAWN`].
     pub singletons: f64,
-    /// Fewest sources that cover 90 %.
+    /// Sources seen more often than once among these, and as many as a pool of [`POOL`] addresses would
+    /// show.
+    pub again: (usize, f64),
+    /// Fewest sources that cover 90 % of what fails beyond what fails anyway.
     pub k90: u64,
-    /// Fewest /24 (IPv6: /48) that cover 90 %.
+    /// Fewest /24 (IPv6: /48) that do.
     pub k90_networks: u64,
     /// Distinct /8 (IPv6: /16).
     pub slash8: u64,
@@ -47,8 +57,12 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub fn of(failing: &[Failing]) -> Self {
+    /// The sources of flows of which so many fail `anyway`, each from another source.
+    pub fn of(failing: &[Failing], anyway: f64) -> Self {
         let total: u64 = failing.iter().map(|flow| flow.weight).sum();
+        let natural = (anyway / total.max(1) as f64).min(MOST_NATURAL);
+        let beyond = total as f64 * (1.0 - natural);
+        let (singletons, again) = repeated_sources(failing, natural);
         let by_source = ranked(failing, |flow| flow.source);
         let by_network = ranked(failing, |flow| network(flow.source));
         let slash8 = ranked(failing, |flow| first_bits(flow.source));
@@ -71,9 +85,11 @@ impl Sources {
             distinct: by_source.len(),
             top: top.collect(),
             top_networks: top_networks.collect(),
-            singletons: singletons(failing),
-            k90: covering(&by_source, total),
-            k90_networks: covering(&by_network, total),
+            natural,
+            singletons,
+            again,
+            k90: covering(&by_source, beyond),
+            k90_networks: covering(&by_network, beyond),
             slash8: slash8.len() as u64,
             everywhere,
         }
@@ -82,6 +98,24 @@ impl Sources {
     /// Share of the top source.
     pub fn top_share(&self) -> f64 {
         self.top.first().map_or(0.0, |top| top.share)
+    }
+
+    /// Its share of what fails beyond what fails anyway.
+    pub fn top_excess(&self) -> f64 {
+        (self.top_share() / (1.0 - self.natural)).min(1.0)
+    }
+
+    /// Whether more sources come round than of a pool that passes for random. One may by chance.
+    pub fn come_round(&self) -> bool {
+        let (seen, expected) = self.again;
+        seen as f64 > expected.max(1.0)
+    }
+
+    /// How many come round, for people.
+    pub fn again_in_words(&self) -> String {
+        let (seen, expected) = self.again;
+        let most = expected.max(1.0).floor();
+        format!("{seen} sources come again, of {POOL} addresses up to {most} would")
     }
 
     /// Flows per source.
@@ -156,27 +190,35 @@ fn ranked<'a, K: Copy + Ord>(
     failing: impl IntoIterator<Item = &'a Failing>,
     key: impl Fn(&Failing) -> K,
 ) -> Vec<(K, u64)> {
-    let mut weights = BTreeMap::<K, u64>::new();
-    for flow in failing {
-        *weights.entry(key(flow)).or_default() += flow.weight;
-    }
-    let mut ranked: Vec<_> = weights.into_iter().collect();
+    let mut ranked: Vec<(K, u64)> =
+        failing.into_iter().map(|flow| (key(flow), flow.weight)).collect();
+    ranked.sort_unstable_by_key(|&(key, _)| key);
+    ranked.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
     ranked.sort_by_key(|&(_, weight)| std::cmp::Reverse(weight));
     ranked
 }
 
-/// How many of the heaviest cover 90 %.
-fn covering<K>(ranked: &[(K, u64)], total: u64) -> u64 {
+/// How many of the heaviest cover 90 % of `total`.
+fn covering<K>(ranked: &[(K, u64)], total: f64) -> u64 {
     let mut covered = 0;
     let needed = ranked.iter().take_while(|(_, weight)| {
-        let more = covered * 10 < total * 9;
+        let more = (covered as f64) < 0.9 * total;
         covered += weight;
         more
     });
     needed.count() as u64
 }
 
-fn singletons(failing: &[Failing]) -> f64 {
+/// Share of flows from sources seen once; how many sources were seen again, and how many would be if the
+/// flows that do not fail anyway came from a pool of [`POOL`] addresses. One source counts once
+/// however often it comes: a carrier's address says nothing of a pool.
+fn repeated_sources(failing: &[Failing], natural: f64) -> (f64, (usize, f64)) {
     let step = failing.len().div_ceil(DRAWN).max(1);
     let drawn: Vec<&Failing> = failing.iter().step_by(step).collect();
     let mut times = BTreeMap::<IpAddr, (u32, u64)>::new();
@@ -187,7 +229,11 @@ fn singletons(failing: &[Failing]) -> f64 {
     }
     let all: u64 = drawn.iter().map(|flow| flow.weight).sum();
     let once: u64 = times.values().filter(|(times, _)| *times == 1).map(|(_, weight)| weight).sum();
-    once as f64 / all.max(1) as f64
+    let again = times.values().filter(|(times, _)| *times > 1).count();
+    // Each address of the pool is drawn as often as Poisson says.
+    let each = drawn.len() as f64 * (1.0 - natural) / POOL;
+    let expected = POOL * (1.0 - (1.0 + each) * (-each).exp());
+    (once as f64 / all.max(1) as f64, (again, expected))
 }
 
 /// Whether `flows` lie in at least half as many of `networks` as if each were drawn.
@@ -196,7 +242,8 @@ fn is_everywhere(found: usize, flows: usize, networks: f64) -> bool {
     found > 0 && found as f64 >= 0.5 * uniform
 }
 
-fn network(source: IpAddr) -> IpAddr {
+/// The /24 of an address; the /48 of one of IPv6.
+pub(super) fn network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(addr) => std::net::Ipv4Addr::from_bits(addr.to_bits() >> 8 << 8).into(),
         IpAddr::V6(addr) => std::net::Ipv6Addr::from_bits(addr.to_bits() >> 80 << 80).into(),
@@ -223,6 +270,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_sim::Random;
 
     use super::super::cohort;
     use super::*;
@@ -236,6 +284,7 @@ mod tests {
             weight: 1,
             repeated: None,
             unfinished: false,
+            reset: false,
         }
     }
 
@@ -247,7 +296,7 @@ mod tests {
 
     #[test]
     fn random_sources_are_singletons_everywhere() {
-        let sources = Sources::of(&pool(4000, 1 << 31));
+        let sources = Sources::of(&pool(4000, 1 << 31), 0.0);
         assert!(sources.singletons > 0.99, "{sources:?}");
         assert!(sources.everywhere);
         assert!(sources.k90 > 3000);
@@ -256,14 +305,53 @@ mod tests {
 
     #[test]
     fn a_pool_of_a_thousand_addresses_is_not_random() {
-        assert!(Sources::of(&pool(8192, 1000)).singletons < 0.9);
+        assert!(Sources::of(&pool(8192, 1000), 0.0).singletons < 0.9);
+    }
+
+    #[test]
+    fn a_pool_shows_by_the_sources_that_come_round_long_before_most_of_them_have() {
+        let mut random = Random::new(1);
+        let mut come_round = |flows: usize, pool: u64| {
+            let runs = (0..400).map(|_| {
+                let drawn = |_| from(Ipv4Addr::from_bits(random.below(pool) as u32));
+                let failing: Vec<_> = (0..flows).map(drawn).collect();
+                u32::from(Sources::of(&failing, 0.0).come_round())
+            });
+            f64::from(runs.sum::<u32>()) / 400.0
+        };
+        assert!(come_round(175, 3000) > 0.9, "3.7 % show one such source or none");
+        assert!(come_round(250, 3000) > 0.97);
+        assert!(come_round(1024, 3000) > 0.99);
+        for flows in [60, 175, 250, 1024] {
+            assert!(come_round(flows, 1 << 24) < 0.01, "{flows}");
+        }
+    }
+
+    #[test]
+    fn a_carriers_address_is_no_pool() {
+        let mut failing = pool(250, 1 << 31);
+        failing.extend(vec![from([192, 0, 2, 1]); 12]);
+        assert!(!Sources::of(&failing, 0.0).come_round());
+    }
+
+    #[test]
+    fn what_fails_anyway_does_not_hide_who_attacks() {
+        let mut failing = vec![from([198, 51, 100, 7]); 80];
+        failing.extend(pool(40, 1 << 31));
+        let sources = Sources::of(&failing, 40.0);
+        assert!((sources.top_excess() - 1.0).abs() < 1e-9);
+        assert_eq!(sources.k90, 1);
+        assert!(sources.top_share() < 0.7);
+        let sources = Sources::of(&failing, 1e9);
+        assert_eq!(sources.natural, 0.5, "more is not believed");
+        assert!(Sources::of(&failing, 0.0).k90 > 20);
     }
 
     #[test]
     fn one_source_among_others_is_named_with_its_share() {
         let mut failing = vec![from([198, 51, 100, 7]); 80];
         failing.extend(pool(20, 1 << 31));
-        let sources = Sources::of(&failing);
+        let sources = Sources::of(&failing, 0.0);
         assert_eq!(sources.top[0].addr, IpAddr::from([198, 51, 100, 7]));
         assert_eq!(sources.top_share(), 0.8);
         assert_eq!(sources.top.len(), TOP);
@@ -275,7 +363,7 @@ mod tests {
     fn weights_count() {
         let mut failing = vec![from([198, 51, 100, 7]), from([192, 0, 2, 1])];
         failing[0].weight = 9;
-        let sources = Sources::of(&failing);
+        let sources = Sources::of(&failing, 0.0);
         assert_eq!((sources.top_share(), sources.k90), (0.9, 1));
     }
 
@@ -284,10 +372,10 @@ mod tests {
         let prefix: IpAddr = "2001:db8:1:2::".parse().expect("address");
         let host = |n: u16| from(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, n));
         let one: Vec<_> = (0..100).map(|_| host(9)).collect();
-        assert_eq!(Sources::of(&one).distinct, 1);
+        assert_eq!(Sources::of(&one, 0.0).distinct, 1);
         assert_eq!(top_network(&one, prefix).to_string(), "2001:db8:1:2::9/128");
         let many: Vec<_> = (0..100).map(host).collect();
-        assert_eq!(Sources::of(&many).top_share(), 1.0);
+        assert_eq!(Sources::of(&many, 0.0).top_share(), 1.0);
         assert_eq!(top_network(&many, prefix).to_string(), "2001:db8:1:2::/64");
     }
 
@@ -309,7 +397,7 @@ mod tests {
 
     #[test]
     fn nothing_is_nothing() {
-        let sources = Sources::of(&[]);
+        let sources = Sources::of(&[], 0.0);
         assert_eq!((sources.top_share(), sources.per_source(), sources.k90), (0.0, 0.0, 0));
         assert!(!sources.everywhere);
     }

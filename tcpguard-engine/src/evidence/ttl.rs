@@ -70,6 +70,7 @@ mod tests {
             weight: 1,
             repeated: None,
             unfinished: false,
+            reset: false,
         };
         Ttls::of(&ttls.into_iter().map(failing).collect::<Vec<_>>())
     }

@@ -28,33 +28,44 @@ impl VerdictLine {
 
 /// The lines up to the first that fits, which is the class:
 ///
-/// 1. Below the gate it is no attack.
-/// 2. One source dominates.
-/// 3. Few sources or networks, unless they repeat their SYNs as clients would.
-/// 4. Random sources: seen once each, with one more sign of forging; or, where a smaller pool of
-///    forged addresses comes round again, one machine's fingerprint and hop count on all of them and
-///    no client behind any.
-/// 5. Many sources that are none of that, look alike, and do not repeat their SYNs as clients would.
+/// 1. Below the gate it is no attack; nor where those who fail have been here before, until they are
+///    known not to repeat their SYNs.
+/// 2. The clients behind a broken path may look like this, until it is known that nobody repeats his
+///    SYN: then none is named.
+/// 3. One source dominates.
+/// 4. Few sources or networks, unless they repeat their SYNs as clients would.
+/// 5. Random sources: seen once each, with one more sign of forging, of which networks that are new
+///    here are one; or, where a smaller pool of forged addresses comes round again, one machine's
+///    fingerprint and hop count on all of them and no client behind any.
+/// 6. Many sources that are none of that, look alike or are new here, and do not repeat their SYNs as
+///    clients would.
 ///
 /// What is left has two signs of an attack and no pattern: a broken path still explains it best.
 pub(crate) fn verdict(gate: &Gate, sources: &Sources, settings: &Settings) -> Vec<VerdictLine> {
     let many = sources.distinct >= settings.distinct_min;
     let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
-    let scattered = gate.singletons && (gate.fingerprint || gate.ttl || gate.silent || everywhere);
-    let alike = gate.fingerprint || gate.ttl || gate.silent;
+    let novel = gate.novel == Some(true);
+    let alike = gate.fingerprint || gate.ttl || gate.silent || novel;
+    let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
     let by = Numbers { gate, sources, settings, everywhere };
     let list = [
         (
             IncidentClass::HandshakeDegraded,
             "too few signs of an attack?",
-            gate.signs() < settings.gate_attack,
+            gate.signs() < settings.gate_attack || gate.may_be_clients(),
             by.signs(),
+        ),
+        (
+            IncidentClass::HandshakeDegraded,
+            "may clients behind a broken path look like this?",
+            gate.may_be_a_path(),
+            by.path(),
         ),
         (
             IncidentClass::SingleSource,
             "does one source dominate?",
-            sources.top_share() >= settings.single_source_share,
+            sources.top_excess() >= settings.single_source_share,
             by.top_source(),
         ),
         (
@@ -171,12 +182,27 @@ struct Numbers<'a> {
 impl Numbers<'_> {
     fn signs(&self) -> String {
         let needed = self.settings.gate_attack;
-        match self.gate.names().as_slice() {
+        let signs = match self.gate.names().as_slice() {
             [] => format!("none holds, {needed} make an attack"),
             names => {
                 let hold = if names.len() == 1 { "holds" } else { "hold" };
                 format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
             }
+        };
+        match self.gate.may_be_clients() {
+            true => format!(
+                "{signs}; clients have come from most of these networks before, {}",
+                self.repeated()
+            ),
+            false => signs,
+        }
+    }
+
+    fn path(&self) -> String {
+        let repeated = self.repeated();
+        match self.gate.forged {
+            true => "a tool's fingerprint, or TTLs of no real host, speak against it".to_owned(),
+            false => format!("no tool's fingerprint, and no TTL of no real host; {repeated}"),
         }
     }
 
@@ -184,11 +210,17 @@ impl Numbers<'_> {
         let needed = percent(self.settings.single_source_share);
         match self.sources.top.first() {
             None => format!("no failing SYN is known, {needed} from one would be needed"),
-            Some(top) => format!(
-                "{} sends {} of the failing SYNs, {needed} are needed",
-                top.addr,
-                percent(top.share)
-            ),
+            Some(top) => {
+                let (share, beyond) = (percent(top.share), percent(self.sources.top_excess()));
+                let beyond = match beyond == share {
+                    true => String::new(),
+                    false => format!(" ({beyond} without those that fail anyway)"),
+                };
+                format!(
+                    "{} sends {share} of the failing SYNs{beyond}, {needed} are needed",
+                    top.addr
+                )
+            }
         }
     }
 
@@ -235,14 +267,22 @@ impl Numbers<'_> {
                 false => format!("{once}, with {}", marks.join(", ")),
             };
         }
+        if sources.come_round() {
+            return format!("{once}, but {}; {}", sources.again_in_words(), self.pool());
+        }
         if gate.singletons {
             return format!(
                 "{once}, but no other sign of forging: no tool's fingerprint, TTL or silence; {spread}"
             );
         }
+        format!("{once}; {}", self.pool())
+    }
+
+    fn pool(&self) -> String {
+        let marks = self.marks();
         format!(
-            "{once}; a pool of forged ones that comes round would have one fingerprint and one TTL, \
-             and nobody who tries again: {}; {}",
+            "a pool of forged ones that comes round would have one fingerprint and one TTL, and nobody \
+             who tries again: {}; {}",
             if marks.is_empty() { "neither holds".to_owned() } else { marks.join(", ") },
             self.repeated()
         )
@@ -273,6 +313,7 @@ impl Numbers<'_> {
         let marks = [
             (gate.fingerprint, "a tool's fingerprint"),
             (gate.ttl, "one machine's TTL"),
+            (gate.novel == Some(true), "networks new here"),
             (gate.silent, "silence"),
         ];
         marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
@@ -348,20 +389,90 @@ mod tests {
     }
 
     #[test]
+    fn those_who_have_been_here_before_are_clients_until_they_are_known_not_to_try_again() {
+        let known = Gate { ttl: true, singletons: true, novel: Some(false), ..gate() };
+        assert_eq!(decided(&known, &many()).1, IncidentClass::RandomSpoofed);
+        let early = Gate { not_repeated: None, repeated_share: None, ..known.clone() };
+        let (before, class, why) = decided(&early, &many());
+        assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
+        assert_eq!(
+            why,
+            "2 hold (ttl, singletons), 2 make an attack; clients have come from most of these networks \
+             before, whether the SYNs are repeated is not known yet"
+        );
+        let repeated = Gate { not_repeated: Some(false), repeated_share: Some(0.8), ..known };
+        assert_eq!(decided(&repeated, &many()).1, IncidentClass::HandshakeDegraded);
+        let refused = Gate { refused: true, ..early };
+        assert_eq!(
+            decided(&refused, &many()).1,
+            IncidentClass::RandomSpoofed,
+            "their path is sound"
+        );
+    }
+
+    #[test]
+    fn networks_that_are_new_are_a_sign_of_forging() {
+        let here = Sources { everywhere: false, ..many() };
+        let gate = Gate { singletons: true, failing_share: 0.1, ..gate() };
+        assert_eq!(
+            decided(&gate, &here).1,
+            IncidentClass::HandshakeDegraded,
+            "2 signs, no pattern"
+        );
+        let novel = Gate { novel: Some(true), ..gate };
+        let (_, class, why) = decided(&novel, &here);
+        assert_eq!(class, IncidentClass::RandomSpoofed);
+        assert!(why.ends_with("90 % are needed, with networks new here"), "{why}");
+        let pool = Sources { singletons: 0.2, ..here };
+        let (_, class, why) = decided(&Gate { singletons: false, ..novel }, &pool);
+        assert_eq!(class, IncidentClass::Distributed);
+        assert!(why.contains("with networks new here in common"), "{why}");
+    }
+
+    #[test]
+    fn what_a_broken_path_may_look_like_waits_until_nobody_is_known_to_repeat() {
+        let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.9 }];
+        let sources = Sources { top, ..many() };
+        let early = Gate { ttl: true, few_sources: true, not_repeated: None, ..gate() };
+        let early = Gate { repeated_share: None, ..early };
+        let (before, class, why) = decided(&early, &sources);
+        assert_eq!((before, class), (1, IncidentClass::HandshakeDegraded));
+        assert!(why.ends_with("whether the SYNs are repeated is not known yet"), "{why}");
+        let clients =
+            Gate { not_repeated: Some(false), repeated_share: Some(0.9), ..early.clone() };
+        assert_eq!(decided(&clients, &sources).1, IncidentClass::HandshakeDegraded);
+        let tool = Gate { fingerprint: true, forged: true, ..early };
+        assert_eq!(decided(&tool, &sources).1, IncidentClass::SingleSource);
+    }
+
+    #[test]
+    fn sources_that_come_round_are_named_and_are_not_random() {
+        let gate = Gate { silent: true, singletons: false, ..gate() };
+        let pool = Sources { again: (12, 3.1), singletons: 0.91, everywhere: false, ..many() };
+        let lines = verdict(&gate, &pool, &Settings::default());
+        assert!(!lines[4].holds, "{lines:?}");
+        assert!(
+            lines[4].why.contains("12 sources come again, of 10000 addresses up to 3 would"),
+            "{lines:?}"
+        );
+        assert_eq!(lines.last().map(|line| line.class), Some(IncidentClass::Distributed));
+    }
+
+    #[test]
     fn a_source_that_dominates_is_named_with_what_it_takes() {
         let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.72 }];
         let (before, class, why) =
             decided(&Gate { ttl: true, ..gate() }, &Sources { top, ..many() });
-        assert_eq!((before, class), (1, IncidentClass::SingleSource));
+        assert_eq!((before, class), (2, IncidentClass::SingleSource));
         assert_eq!(why, "198.51.100.7 sends 72 % of the failing SYNs, 70 % are needed");
     }
 
     #[test]
     fn few_sources_are_told_with_their_numbers_and_passed_over_when_they_repeat_their_syns() {
         let sources = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
-        let few = Gate { few_sources: true, fingerprint: true, ..gate() };
+        let few = Gate { few_sources: true, fingerprint: true, forged: true, ..gate() };
         let (before, class, why) = decided(&few, &sources);
-        assert_eq!((before, class), (2, IncidentClass::FewSource));
+        assert_eq!((before, class), (3, IncidentClass::FewSource));
         assert_eq!(
             why,
             "90 % of the failing SYNs come from 3 sources in 3 networks, and 40.0 from each; few are 8 \
@@ -370,9 +481,9 @@ mod tests {
         );
         let clients = Gate { not_repeated: Some(false), repeated_share: Some(0.6), ..few };
         let lines = verdict(&clients, &sources, &Settings::default());
-        assert!(!lines[2].holds);
+        assert!(!lines[3].holds);
         assert!(
-            lines[2].why.ends_with(
+            lines[3].why.ends_with(
                 "but 60 % of the SYNs are repeated, as clients repeat theirs (35 % at most)"
             ),
             "{lines:?}"
@@ -383,7 +494,7 @@ mod tests {
     fn what_makes_sources_forged_is_said() {
         let marked = Gate { singletons: true, ttl: true, fingerprint: true, ..gate() };
         let (before, class, why) = decided(&marked, &many());
-        assert_eq!((before, class), (3, IncidentClass::RandomSpoofed));
+        assert_eq!((before, class), (4, IncidentClass::RandomSpoofed));
         assert_eq!(
             why,
             "97 % of a draw come from sources seen once, 90 % are needed, with a tool's fingerprint, one \
@@ -407,7 +518,7 @@ mod tests {
     fn many_sources_that_attack_together_have_something_in_common() {
         let pool = Sources { singletons: 0.2, everywhere: false, distinct: 3000, ..many() };
         let (before, class, why) = decided(&Gate { fingerprint: true, ..gate() }, &pool);
-        assert_eq!((before, class), (4, IncidentClass::Distributed));
+        assert_eq!((before, class), (5, IncidentClass::Distributed));
         assert_eq!(
             why,
             "3 k sources among 4 k flows, with a tool's fingerprint in common; 2 % of the SYNs are \
@@ -420,17 +531,18 @@ mod tests {
         let clients = Gate {
             fingerprint: true,
             ttl: true,
+            forged: true,
             repeated_share: Some(0.7),
             not_repeated: Some(false),
             ..gate()
         };
         let sources = Sources { singletons: 0.2, everywhere: false, ..many() };
         let (before, class, why) = decided(&clients, &sources);
-        assert_eq!((before, class), (5, IncidentClass::HandshakeDegraded));
+        assert_eq!((before, class), (6, IncidentClass::HandshakeDegraded));
         assert!(why.contains("no pattern"), "{why}");
         let few = Sources { distinct: 40, ..sources };
         let lines = verdict(&clients, &few, &Settings::default());
-        assert_eq!(lines[3].why, "only 40 sources are known, 48 are needed");
+        assert_eq!(lines[4].why, "only 40 sources are known, 48 are needed");
     }
 
     #[test]
@@ -450,6 +562,7 @@ mod tests {
             coverage: 0.9,
             completion: 0.0,
             completed: 0,
+            admitted: false,
             recorded: 0,
             recorded_share: 0.0,
             unfinished: 300,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::export::{LearnedListener, LearnedPrint};
+use super::trips::Trips;
 use crate::{Flow, FlowState, Timestamp};
 
 /// Fingerprints remembered; a site's clients show a few dozen.
@@ -20,6 +21,13 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 const RTT_FLOWS: usize = 8;
 /// Weight of one look in the average of the round-trip time.
 const RTT_WEIGHT: f64 = 0.25;
+/// A handshake is given at least so long, and never more than this or four round trips, if that is
+/// more: clients may stall, and a SYN-ACK that got lost comes again after a second (RFC 6298 §2.1).
+const PATIENCE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_secs(1);
+/// Handshakes that have just completed say as much as what was learned: the clients may be others
+/// now, and further away.
+const JUST: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -33,6 +41,7 @@ pub(crate) struct Clients {
     prints: BTreeMap<Fingerprint, Known>,
     completions: u64,
     rtt: Option<Duration>,
+    trips: Trips,
     learned: Timestamp,
 }
 
@@ -47,9 +56,7 @@ impl Clients {
         let mut trips = Vec::new();
         for flow in flows.iter().filter(fresh) {
             *added.entry(memorable(&flow.fingerprint)).or_default() += 1;
-            if let (Some(sent), Some(done)) = (flow.syn_ack_at, flow.done_at) {
-                trips.push(done.since(sent));
-            }
+            trips.extend(trip(flow));
         }
         self.learned = now;
         self.prints.retain(|_, known| now.since(known.seen) < REMEMBERED);
@@ -65,6 +72,7 @@ impl Clients {
             let Some(rarest) = rarest.map(|(print, _)| *print) else { break };
             self.prints.remove(&rarest);
         }
+        self.trips.extend(trips.iter().copied());
         self.learn_rtt(trips);
     }
 
@@ -109,11 +117,7 @@ impl Clients {
 
     /// Completions recorded with this signature; `print` is reduced to `mask`.
     pub fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
-        if mask == Mask::IpId && print.ip_id != 0 {
-            // A client that counts its packets meets this identification once in 65,536 SYNs.
-            return 0;
-        }
-        let matching = self.prints.iter().filter(|(known, _)| known.masked(mask) == *print);
+        let matching = self.prints.iter().filter(|(known, _)| shows(known, mask, print));
         matching.map(|(_, known)| known.completions).sum()
     }
 
@@ -123,16 +127,42 @@ impl Clients {
         if all == 0 { 0.0 } else { self.with_signature(mask, print) as f64 / all as f64 }
     }
 
+    /// After how long a handshake that has not completed counts as failed: twice what nearly all
+    /// took, those learned of and those of `flows` that have just completed. Clients are `rtt` away.
+    pub fn patience(&self, now: Timestamp, flows: &[&Flow], rtt: Duration) -> Duration {
+        let most = (*PATIENCE.end()).max(rtt * 4);
+        let Some(usual) = self.trips.slowest() else { return most };
+        let just = |flow: &&&Flow| {
+            flow.state == FlowState::Completed
+                && flow.done_at.is_some_and(|at| now.since(at) <= JUST)
+        };
+        let mut trips = Trips::default();
+        trips.extend(flows.iter().filter(just).filter_map(|flow| trip(flow)));
+        let now = trips.slowest().unwrap_or_default();
+        (usual.max(now) * 2).clamp(*PATIENCE.start(), most)
+    }
+
     /// Median time from SYN-ACK to third ACK.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
     }
 }
 
+/// The time from SYN-ACK to third ACK.
+fn trip(flow: &Flow) -> Option<Duration> {
+    Some(flow.done_at?.since(flow.syn_ack_at?))
+}
+
 /// What is remembered of a fingerprint. A client's IP identification changes from SYN to SYN unless
 /// it is always zero, so only that is kept: 0 for zero, 1 for anything else.
-fn memorable(print: &Fingerprint) -> Fingerprint {
+pub(super) fn memorable(print: &Fingerprint) -> Fingerprint {
     Fingerprint { ip_id: print.ip_id.min(1), ..print.masked(Mask::Full) }
+}
+
+/// Whether what is remembered of a fingerprint shows the signature `print`, reduced to `mask`. A
+/// client that counts its packets meets an identification of a tool's once in 65,536 SYNs.
+pub(super) fn shows(known: &Fingerprint, mask: Mask, print: &Fingerprint) -> bool {
+    (mask != Mask::IpId || print.ip_id == 0) && known.masked(mask) == *print
 }
 
 #[cfg(test)]
@@ -216,5 +246,24 @@ mod tests {
         assert_eq!(learned(&[(1000, &[completed(1, 1, 900)])]).rtt(), None, "one says nothing");
         let flows = vec![completed(1, 1, 900); RTT_FLOWS];
         assert_eq!(learned(&[(1000, &flows)]).rtt(), Some(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn handshakes_are_given_twice_the_time_that_the_slowest_take_or_took_just_now() {
+        let rtt = Duration::from_millis(100);
+        let given = |clients: &Clients, took: u64| {
+            let flow = |done| {
+                let syn_ack_at = Some(Timestamp::from_millis(done - took));
+                Flow { syn_ack_at, ..completed(1, 1, done) }
+            };
+            let flows: Vec<Flow> = (9000..9060).map(flow).collect();
+            let flows: Vec<&Flow> = flows.iter().collect();
+            clients.patience(Timestamp::from_millis(9100), &flows, rtt).as_millis()
+        };
+        let known = learned(&[(1000, &vec![completed(1, 1, 900); 60])]);
+        assert_eq!(given(&Clients::default(), 10), 1000, "nothing is known");
+        assert_eq!(given(&known, 10), 500);
+        assert_eq!(given(&known, 330), 700);
+        assert_eq!(given(&known, 700), 1000, "long enough for anybody so near");
     }
 }

@@ -1,5 +1,6 @@
 //! What was learned, in a form that survives a restart.
 
+use std::fmt;
 use std::time::Duration;
 
 use tcpguard_common::fastpath::Fingerprint;
@@ -25,6 +26,40 @@ pub struct Learned {
     pub version: u32,
     /// By listener.
     pub listeners: Vec<LearnedListener>,
+    /// From which networks clients came; `None` before any did, and from an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<LearnedNetworks>,
+}
+
+/// The networks from which handshakes were completed. Who can read it can make strangers pass for
+/// clients.
+#[derive(Clone, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct LearnedNetworks {
+    /// What networks are hashed with.
+    pub key: [u64; 2],
+    /// How much of the first day had gone by.
+    pub gone: Duration,
+    /// Seven days at most, the newest first.
+    pub days: Vec<LearnedDay>,
+}
+
+/// The networks of a day.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct LearnedDay {
+    /// Handshakes that they were learned from.
+    pub completions: u64,
+    /// A Bloom filter of 2^19 bits: the distance of each bit that is set from the one before, in
+    /// digits of five bits in the alphabet of base64url, the lowest first; the sixth bit says that
+    /// more follow.
+    pub networks: String,
+}
+
+/// Without the key.
+impl fmt::Debug for LearnedNetworks {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key: _, gone, days } = self;
+        out.debug_struct("LearnedNetworks").field("gone", gone).field("days", days).finish()
+    }
 }
 
 /// What was learned of one listener.
@@ -88,7 +123,7 @@ impl LearnedPrint {
 pub enum LearnedError {
     /// Written by another version.
     #[error(
-        "the learned values are of version {found}, this one reads {}: they are learned anew",
+        "the learned values are of version {found}, this one reads up to {}: they are learned anew",
         Learned::VERSION
     )]
     Version {
@@ -121,19 +156,28 @@ pub enum LearnedError {
         /// How many there may be.
         limit: usize,
     },
+    /// Networks that cannot have been learned. What concerns listeners was taken over.
+    #[error("the networks of clients hold {what}: they alone are learned anew")]
+    Networks {
+        /// What is wrong.
+        what: &'static str,
+    },
 }
 
 impl Learned {
-    /// The version that this program writes and reads.
-    pub const VERSION: u32 = 1;
+    /// The version that this program writes. Version 1, which it reads as well, has no networks.
+    pub const VERSION: u32 = 2;
 
-    pub(crate) fn of(listeners: impl Iterator<Item = LearnedListener>) -> Self {
-        Self { version: Self::VERSION, listeners: listeners.collect() }
+    pub(crate) fn of(
+        listeners: impl Iterator<Item = LearnedListener>,
+        networks: Option<LearnedNetworks>,
+    ) -> Self {
+        Self { version: Self::VERSION, listeners: listeners.collect(), networks }
     }
 
     /// The listeners, if every value can have been learned.
     pub(crate) fn validate(self) -> Result<impl Iterator<Item = LearnedListener>, LearnedError> {
-        if self.version != Self::VERSION {
+        if !(1..=Self::VERSION).contains(&self.version) {
             return Err(LearnedError::Version { found: self.version });
         }
         few("listeners", self.listeners.len(), LISTENERS)?;
@@ -191,7 +235,7 @@ mod tests {
     }
 
     fn refusal(listener: LearnedListener) -> Option<String> {
-        let learned = Learned::of(std::iter::once(listener));
+        let learned = Learned::of(std::iter::once(listener), None);
         learned.validate().err().map(|error| error.to_string())
     }
 
@@ -219,8 +263,10 @@ mod tests {
 
     #[test]
     fn another_version_is_refused() {
-        let other = Learned { version: 2, listeners: Vec::new() };
-        let refused = other.validate().err();
-        assert_eq!(refused, Some(LearnedError::Version { found: 2 }));
+        let of = |version| Learned { version, ..Learned::default() };
+        for found in [0, 3] {
+            assert_eq!(of(found).validate().err(), Some(LearnedError::Version { found }));
+        }
+        assert!(of(1).validate().is_ok(), "that of before, without networks");
     }
 }

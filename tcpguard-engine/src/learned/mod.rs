@@ -1,12 +1,20 @@
 //! What is learned of a listener in calm: how many handshakes fail anyway, how many SYNs are usual,
-//! and what its clients look like. Learning stops while anything is suspicious.
+//! and what its clients look like; and of the host, from which networks clients come. Learning stops while anything is suspicious.
 
+mod admitted;
 mod clients;
 mod export;
+mod filter;
 mod natural;
+mod networks;
+mod trips;
 mod usual;
 
+pub(crate) use admitted::Admitted;
 pub(crate) use clients::Clients;
-pub use export::{Learned, LearnedError, LearnedListener, LearnedPrint};
+pub use export::{
+    Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
+};
 pub(crate) use natural::Natural;
+pub(crate) use networks::Networks;
 pub(crate) use usual::Usual;

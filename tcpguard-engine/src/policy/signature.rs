@@ -1,7 +1,7 @@
 //! Rules against what the SYNs of one tool have in common.
 
 use super::{COOKIES_LEFT, Grounds, REPEATED};
-use crate::evidence::{Assessment, Candidate, Cohort, assess, describe};
+use crate::evidence::{Assessment, Background, Candidate, Cohort, assess, describe};
 use crate::incident::Incident;
 use crate::words::percent;
 use crate::{IncidentClass, ListenerId, Matcher};
@@ -29,7 +29,9 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         if (uncovered.weight() as f64) < least.max(REMAINING_MIN as f64) {
             return;
         }
-        remaining = assess(&uncovered, grounds.clients, settings);
+        let background =
+            Background { novelty: grounds.assessment.novelty.clone(), ..Background::default() };
+        remaining = assess(&uncovered, grounds.clients, background, settings);
         if remaining.class != incident.class() {
             return;
         }
@@ -114,8 +116,8 @@ fn remembered(
         let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == fingerprint);
         let weight: u64 = alike.map(|flow| flow.weight).sum();
         let coverage = weight as f64 / all;
-        let completed =
-            cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
+        let completed = cohort.admitted.has(mask, &fingerprint)
+            || cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
         let fits = coverage >= grounds.settings.signature_coverage
             && !completed
             && grounds.clients.with_signature(mask, &fingerprint) == 0

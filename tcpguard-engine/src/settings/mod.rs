@@ -133,6 +133,12 @@ pub struct Settings {
     /// Share of all handshakes that fail from which SYNs that look like the clients', seen once each
     /// and from everywhere, are forged. Of a swarm's peers as many are gone before they are answered.
     pub scattered_share: f64,
+    /// Gate: share of the failing networks from which they are new, or known.
+    pub novel_share: f64,
+    /// Gate: share of the completing networks that must be known before others can be new.
+    pub novel_seen: f64,
+    /// Gate: handshakes from which it is known who is new. A day of fewer does as well.
+    pub novel_completions: u64,
     /// Gate: items from which failing handshakes are an attack.
     pub gate_attack: u32,
     /// Gate: items from which a signature or a source may be dropped.
@@ -262,6 +268,9 @@ impl Default for Settings {
             silent_share: 0.75,
             silent_repeated: 0.05,
             scattered_share: 0.25,
+            novel_share: 0.7,
+            novel_seen: 0.7,
+            novel_completions: 1000,
             gate_attack: 2,
             gate_drop: 3,
             source_flows: 16,

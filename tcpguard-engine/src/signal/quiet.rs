@@ -1,43 +1,52 @@
-//! When it is over: how long failures have stayed below the clear threshold.
+//! When it is over: how long nothing has spoken for an attack that goes on.
 
 use std::time::Duration;
 
 use crate::learned::Natural;
-use crate::window::Window;
+use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
-/// Failures are judged over this span. A single tick holds so few handshakes that the usual share
-/// of lost clients would look like a disturbance in every sixth.
-const SPAN: Duration = Duration::from_secs(2);
+/// Failures are judged over two spans: a short one for pulses, and a long one for what is too slow to
+/// stand out in it. Neither reaches back before the last disturbance, so that no flood is held
+/// against the time after it.
+const SPANS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(16)];
+/// Probability with which chance alone feigns a disturbance in one time of quiet.
+const ERROR: f64 = 0.01;
+/// The mean round-trip time of clients over the median: a few are far away.
+const MEAN_RTT: f64 = 2.0;
 
-/// The last time failures were above the clear threshold.
+/// The last disturbance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quiet {
     disturbed: Timestamp,
 }
 
 impl Quiet {
-    /// Notes whether the poll that has just been added to `window` was a disturbance. `held` says
-    /// that another signal holds the alarm.
+    /// Notes whether the poll that has just been added to `window` was a disturbance, where clients are
+    /// `rtt` away (median). `held` says that another signal holds the alarm.
     ///
-    /// The threshold is half of what would matter, max(a_min, ρ·A), above what fails anyway. Only a
-    /// tick in which something failed disturbs, so that the span does not lengthen an attack.
+    /// It was if more has failed since the last one than fails anyway, by half of what would matter,
+    /// max(a_min, ρ·A), and by more than chance: see [`chance`]. What holds an alarm need not matter in
+    /// that sense, only be there.
     pub fn poll(
         &mut self,
         now: Timestamp,
         window: &Window,
         natural: &Natural,
+        rtt: Duration,
         held: bool,
         settings: &Settings,
     ) {
-        let sums = window.last(SPAN);
-        let matters = (settings.failure_floor * SPAN.as_secs_f64())
-            .max(settings.failure_share * sums.attempts as f64);
-        let excess = natural.excess(&sums);
-        let failed = window
-            .latest()
-            .is_some_and(|tick| tick.attempts > tick.established.max(tick.acknowledged));
-        if failed && (held || excess >= 0.5 * matters) {
+        let disturbs = SPANS.iter().any(|span| {
+            let mut sums = window.since(self.disturbed.max(now - *span));
+            // What a flood left in the queue is answered again a quarter of a minute later, all at once.
+            sums.attempts = sums.attempts.min(sums.syns);
+            let matters = (settings.failure_floor * sums.span.as_secs_f64())
+                .max(settings.failure_share * sums.attempts as f64);
+            let least = if held { 0.0 } else { 0.5 * matters };
+            natural.excess(&sums) >= least.max(chance(&sums, natural, rtt, settings))
+        });
+        if disturbs {
             self.disturbed = now;
         }
     }
@@ -53,43 +62,148 @@ impl Quiet {
     }
 }
 
+/// So many more failures than expected are chance in all but [`ERROR`] of the times in which it is
+/// quiet, by the union over the looks at them.
+///
+/// A sum of independent counts of variance v exceeds its mean by √(2vL) + L/3 with a probability of at
+/// most e^−L (Bernstein's inequality). v is that of what fails anyway, with the learned dispersion, and
+/// of the handshakes on their way when the span began and when it ended: as many as arrive in a round
+/// trip, each time.
+fn chance(sums: &Sums, natural: &Natural, rtt: Duration, settings: &Settings) -> f64 {
+    let looks = SPANS.len() as f64 * settings.quiet.div_duration_f64(settings.poll);
+    let l = (looks / ERROR).ln();
+    let on_their_way = sums.per_second(sums.completed) * MEAN_RTT * rtt.as_secs_f64();
+    let variance = natural.dispersion() * natural.expected(sums) + 2.0 * on_their_way;
+    (2.0 * variance * l).sqrt() + l / 3.0
+}
+
 #[cfg(test)]
 mod tests {
+    use tcpguard_sim::Random;
+
     use super::*;
     use crate::window::Tick;
 
     const POLL: Duration = Duration::from_millis(250);
+    const RTT: Duration = Duration::from_millis(50);
 
-    /// How long it is quiet at the end of (attempts, completions) by tick.
-    fn quiet_ms(ticks: impl IntoIterator<Item = (u64, u64)>) -> u128 {
-        let mut window = Window::default();
+    /// How long it has been quiet after each of these ticks (attempts, completions).
+    fn quiet(ticks: impl IntoIterator<Item = (u64, u64)>, held: bool) -> Vec<Duration> {
+        let (mut window, natural) = (Window::default(), Natural::default());
         let mut quiet = Quiet::default();
         let mut now = Timestamp::default();
-        for (attempts, established) in ticks {
+        let ticks = ticks.into_iter().map(|(attempts, established)| {
             now = now + POLL;
-            window.push(Tick { end: now, span: POLL, attempts, established, ..Tick::default() });
-            quiet.poll(now, &window, &Natural::default(), false, &Settings::default());
+            window.push(Tick {
+                end: now,
+                span: POLL,
+                syns: attempts,
+                attempts,
+                established,
+                ..Tick::default()
+            });
+            quiet.poll(now, &window, &natural, RTT, held, &Settings::default());
+            quiet.lasts(now)
+        });
+        ticks.collect()
+    }
+
+    /// Ticks of `seconds` with clients who arrive independently of each other and of whom 2 % are lost:
+    /// half of them are as far away as [`RTT`], a few 300 ms.
+    fn clients(rate: f64, seconds: f64, random: &mut Random) -> Vec<(u64, u64)> {
+        let poll = POLL.as_secs_f64();
+        let mut ticks = vec![(0, 0); (seconds / poll) as usize];
+        let mut at = random.exponential() / rate;
+        while let Some((attempts, _)) = ticks.get_mut((at / poll) as usize) {
+            *attempts += 1;
+            let far = random.share();
+            let done = at + 0.013 + 0.287 * far * far * far;
+            if random.share() >= 0.02
+                && let Some((_, completed)) = ticks.get_mut((done / poll) as usize)
+            {
+                *completed += 1;
+            }
+            at += random.exponential() / rate;
         }
-        quiet.lasts(now).as_millis()
+        ticks
     }
 
     #[test]
     fn it_is_quiet_from_the_last_tick_in_which_anything_failed() {
         let flood = [(25_000, 0); 4];
         let after = [(50, 50); 40];
-        assert_eq!(quiet_ms(flood.into_iter().chain(after)), 10_000);
+        let last = quiet(flood.into_iter().chain(after), false).pop();
+        assert_eq!(last, Some(Duration::from_secs(10)));
     }
 
     #[test]
-    fn the_usual_share_of_lost_clients_is_quiet() {
-        // 200 connects a second, 1.5 % of them lost, unevenly.
-        let ticks = (0..80).map(|tick| (50, if tick % 4 == 0 { 47 } else { 50 }));
-        assert_eq!(quiet_ms(ticks), 20_000);
+    fn answers_to_syns_of_before_are_no_attempts() {
+        let (mut window, natural) = (Window::default(), Natural::default());
+        let mut quiet = Quiet::default();
+        let mut now = Timestamp::default();
+        for tick in 0..80 {
+            now = now + POLL;
+            let attempts = if tick == 60 { 890 } else { 500 };
+            let (syns, established) = (500, 500);
+            let new = Tick { end: now, span: POLL, syns, attempts, established, ..Tick::default() };
+            window.push(new);
+            quiet.poll(now, &window, &natural, RTT, false, &Settings::default());
+        }
+        assert_eq!(quiet.lasts(now), Duration::from_secs(20));
     }
 
     #[test]
-    fn ten_failures_a_second_are_not() {
-        let ticks = (0..80).map(|_| (53, 50));
-        assert_eq!(quiet_ms(ticks), 0);
+    fn clients_who_come_when_they_like_disturb_less_than_once_in_a_hundred_times() {
+        let mut random = Random::new(1);
+        for rate in [2.0, 20.0, 50.0, 200.0, 1000.0, 2000.0] {
+            let mut broken = 0;
+            for _ in 0..100 {
+                // What was on its way when the flood ended is none of it.
+                let after = clients(rate, 31.0, &mut random);
+                let flood = after[..4].iter().map(|&(tried, _)| (tried + 25_000, 0));
+                let story = flood.chain(after[4..].iter().copied());
+                let last = quiet(story, false).pop();
+                broken += u32::from(last < Some(Duration::from_secs(29)));
+            }
+            assert!(broken <= 1, "{rate}: {broken}");
+        }
+    }
+
+    #[test]
+    fn what_matters_disturbs_again_and_again_among_clients_who_come_when_they_like() {
+        let mut random = Random::new(2);
+        for (rate, flood) in [(2.0, 5), (20.0, 5), (50.0, 5), (200.0, 10), (2000.0, 100)] {
+            let mut ticks = clients(rate, 300.0, &mut random);
+            for (index, (attempts, _)) in (1_u64..).zip(&mut ticks) {
+                *attempts += flood * index / 4 - flood * (index - 1) / 4;
+            }
+            let longest = quiet(ticks, false).into_iter().max();
+            assert!(longest < Some(Duration::from_secs(20)), "{flood} among {rate}: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn a_pulse_disturbs_at_once_however_quiet_it_was_before() {
+        let mut random = Random::new(3);
+        for (rate, pulse) in [(20.0, 30), (200.0, 50), (2000.0, 200)] {
+            let mut ticks = clients(rate, 60.0, &mut random);
+            for tick in [120, 121] {
+                ticks[tick].0 += pulse / 2;
+            }
+            let quiet = quiet(ticks, false);
+            assert!(quiet[121] <= POLL * 2, "{pulse} among {rate}: {:?}", quiet[121]);
+        }
+    }
+
+    #[test]
+    fn what_holds_an_alarm_need_only_be_there() {
+        let mut random = Random::new(4);
+        let mut ticks = clients(20.0, 120.0, &mut random);
+        for tick in ticks.iter_mut().step_by(2) {
+            tick.0 += 1;
+        }
+        let longest = |held| quiet(ticks.clone(), held).into_iter().max();
+        assert!(longest(false) > Some(Duration::from_secs(60)), "2 SYN/s do not matter");
+        assert!(longest(true) < Some(Duration::from_secs(20)), "but they fill a small queue");
     }
 }

@@ -4,47 +4,62 @@
 //! Poisson rates: what fails anyway, and what fails anyway plus a flood that would matter. Handshakes
 //! do not fail independently, so the ratio is divided by the learned dispersion.
 //!
-//! Completions are set against the attempts of the tick they are seen in, so that a rush of clients
-//! from far away looks like failures for the time of a round trip. The alarm is therefore only a
-//! suspicion, to be confirmed by the sampled flows.
+//! A tick is judged once its handshakes have had their time, against the completions of these very
+//! handshakes. Set against those that are merely seen in the same tick, what is on its way at each
+//! poll would vary more than what fails. Where completions are not followed one by one that is still
+//! so, and a rush of clients from far away looks like failures for the time of a round trip: the alarm
+//! is therefore only a suspicion, to be confirmed by the sampled flows.
 
-use crate::Settings;
 use crate::learned::Natural;
 use crate::window::{Sums, Window};
+use crate::{Settings, Timestamp};
 
 /// Failures per second that are nobody's attack on any host: scanners and stray SYNs.
 const BACKGROUND: f64 = 1.25;
+
+/// The flood that the sum is made for, as a share of one that would matter. It finds larger ones as
+/// well and hardly later, but one of less than two thirds of what it is made for never.
+const DESIGNED_FOR: f64 = 0.5;
 
 /// The cumulative sum.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slow {
     sum: f64,
+    since: Option<Timestamp>,
 }
 
 impl Slow {
-    /// Judges the poll that has just been added to `window`. `true` when the sum is above its limit.
+    /// Judges the tick of `window` that has had `maturity` ticks to complete. `true` when the sum is
+    /// above its limit.
     ///
     /// Client resets are no failures here, as they are to the fast path, up to the rate of half-open
     /// health probes, which end with them for ever.
-    pub fn poll(&mut self, window: &Window, natural: &mut Natural, settings: &Settings) -> bool {
-        let Some(tick) = window.latest().filter(|tick| !tick.gap) else {
+    pub fn poll(
+        &mut self,
+        window: &Window,
+        maturity: usize,
+        natural: &mut Natural,
+        settings: &Settings,
+    ) -> bool {
+        let Some(tick) = window.settled(maturity).filter(|tick| !tick.gap) else {
             return self.high(settings);
         };
         let seconds = tick.span.as_secs_f64();
-        let completed = tick.established.max(tick.acknowledged) as f64;
         let probes = (tick.reset as f64).min(settings.probe_rate * seconds);
         let doubt = 2.0 * (tick.variance as f64).sqrt();
-        let failures = tick.attempts as f64 - completed - probes - doubt;
+        let failures = tick.attempts as f64 - tick.completed as f64 - probes - doubt;
         let sums = Sums { span: tick.span, attempts: tick.attempts, ..Sums::default() };
         let expected = natural.expected(&sums) + BACKGROUND * seconds;
         let matters =
             (settings.failure_floor * seconds).max(settings.failure_share * tick.attempts as f64);
-        let ratio = failures * (1.0 + matters / expected).ln() - matters;
+        let flood = DESIGNED_FOR * matters;
+        let ratio = failures * (1.0 + flood / expected).ln() - flood;
         // One tick alone never alarms.
         let gain = (ratio / natural.dispersion()).min(settings.slow_limit / 2.0);
         let calm = self.sum < settings.slow_limit / 4.0;
         // Bounded, so that what a long flood has piled up is soon gone.
         self.sum = (self.sum + gain).clamp(0.0, 2.0 * settings.slow_limit);
+        self.since = (self.sum > 0.0).then(|| self.since.unwrap_or(tick.start));
         if calm && self.sum < settings.slow_limit / 4.0 {
             natural.learn_dispersion(failures.max(0.0), expected);
         }
@@ -60,6 +75,12 @@ impl Slow {
         self.sum
     }
 
+    /// Since when it has been above zero: the most likely moment at which more began to fail (Page's
+    /// estimate). `None` while it is zero.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
     /// Whether so much has piled up that nothing should be learned.
     pub fn rising(&self, settings: &Settings) -> bool {
         self.sum >= settings.slow_limit / 4.0
@@ -67,7 +88,7 @@ impl Slow {
 
     /// Starts again.
     pub fn reset(&mut self) {
-        self.sum = 0.0;
+        *self = Self::default();
     }
 }
 
@@ -76,7 +97,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Timestamp;
     use crate::window::Tick;
 
     const POLL: Duration = Duration::from_millis(250);
@@ -88,7 +108,7 @@ mod tests {
         ticks.into_iter().enumerate().find_map(|(index, (attempts, established))| {
             let end = Timestamp::from_millis(250 * (index as u64 + 1));
             window.push(Tick { end, span: POLL, attempts, established, ..Tick::default() });
-            slow.poll(&window, &mut natural, &Settings::default()).then_some(index + 1)
+            slow.poll(&window, 0, &mut natural, &Settings::default()).then_some(index + 1)
         })
     }
 
@@ -102,9 +122,15 @@ mod tests {
 
     #[test]
     fn a_few_more_failures_a_second_are_found_within_seconds() {
-        for (legit, forged, seconds) in
-            [(20, 10, 4), (20, 8, 6), (200, 20, 4), (200, 100, 2), (2000, 100, 10), (2000, 200, 3)]
-        {
+        for (legit, forged, seconds) in [
+            (20, 10, 5),
+            (20, 8, 6),
+            (20, 4, 25),
+            (200, 20, 4),
+            (200, 100, 2),
+            (2000, 60, 10),
+            (2000, 200, 3),
+        ] {
             let tick = alarm(flood(legit, forged)).unwrap_or(usize::MAX);
             assert!(tick <= 4 * seconds, "{forged} among {legit}: {tick} ticks");
         }
@@ -134,7 +160,7 @@ mod tests {
             for index in 1..=400 {
                 let end = Timestamp::from_millis(250 * index);
                 window.push(Tick { end, span: POLL, attempts: reset, reset, ..Tick::default() });
-                alarmed |= slow.poll(&window, &mut natural, &Settings::default());
+                alarmed |= slow.poll(&window, 0, &mut natural, &Settings::default());
             }
             assert_eq!(alarmed, alarms, "{reset} in a tick");
         }

@@ -1,6 +1,6 @@
 //! What is not an attack, and must not be treated like one.
 
-use tcpguard_engine::{IncidentClass, ListenerState, Mode, Severity};
+use tcpguard_engine::{IncidentClass, ListenerState, Mode, Settings, Severity};
 
 use crate::sim::*;
 
@@ -167,6 +167,53 @@ fn an_office_behind_one_address_that_loses_its_path_is_not_an_attacker() {
     assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
     assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+}
+
+#[test]
+fn clients_at_one_distance_who_come_once_each_and_lose_their_path_are_no_attackers() {
+    // Seen only now: nothing is known of them but that they fail.
+    for shape in [Shape::Linux, Shape::FarLinux] {
+        let strangers = Clients {
+            from: 20.0,
+            until: 30.0,
+            shape: Some(shape),
+            outage: Some(Outage::of(20.0..30.0, 1.0)),
+            ..Clients::steady(300.0)
+        };
+        let mut lab = lab()
+            .clients(Clients { shape: Some(shape), ..Clients::steady(30.0) })
+            .clients(strangers);
+        lab.run_until(80.0);
+        assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
+        assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
+        assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{}", lab.story());
+    }
+}
+
+#[test]
+fn a_provider_or_an_office_that_loses_its_path_is_no_attacker_among_clients_who_come_when_they_like()
+ {
+    let office: std::net::IpAddr = [192, 0, 2, 1].into();
+    let population = Population::new(11);
+    let usual = |rate| Clients {
+        arrivals: Arrivals::Poisson,
+        population: Some(population.clone()),
+        natural: Natural::usual(),
+        ..Clients::steady(rate)
+    };
+    for (behind, whom) in
+        [(None, Whom::Isp(0)), (None, Whom::Isp(3)), (Some(office), Whom::Clients)]
+    {
+        let outage = Some(Outage { whom, ..Outage::of(60.0..90.0, 1.0) });
+        let hit = Clients { behind, outage, ..usual(100.0) };
+        let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, 11)
+            .listener(Server { backlog: 4096, ..Server::default() })
+            .clients(usual(100.0))
+            .clients(hit);
+        lab.run_until(130.0);
+        assert_eq!(lab.times("attack_started").len(), 0, "{whom:?}: {}", lab.story());
+        assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{whom:?}: {}", lab.story());
+    }
 }
 
 #[test]

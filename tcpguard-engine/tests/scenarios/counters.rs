@@ -1,6 +1,6 @@
 //! Counters that stop, start again or vanish.
 
-use tcpguard_engine::{IncidentClass, ListenerState, Mode, Step};
+use tcpguard_engine::{IncidentClass, Listener, ListenerState, Mode, Step};
 
 use crate::sim::*;
 
@@ -79,15 +79,47 @@ fn listeners_are_judged_one_by_one() {
 }
 
 #[test]
-fn more_incidents_than_can_be_followed_are_told_once() {
+fn more_incidents_than_can_be_followed_are_one_of_the_host() {
     let mut lab = Lab::new(Mode::Enforce);
     for to in 0..70 {
-        lab =
-            lab.listener(Server::default()).flood(Flood { to, ..Flood::random(400.0, 10.0..20.0) });
+        let until = if to == 69 { 90.0 } else { 20.0 };
+        let flood = Flood { to, ..Flood::random(400.0, 10.0..until) };
+        lab = lab.listener(Server::default()).flood(flood);
     }
     lab.run_until(20.0);
-    assert_eq!(lab.report().incidents.len(), 64);
+    let told = |lab: &Lab| {
+        let of_host =
+            lab.report().incidents.into_iter().filter(|one| one.listener == Listener::HOST);
+        of_host.collect::<Vec<_>>()
+    };
+    assert_eq!(lab.report().incidents.len(), 65);
     assert_eq!(lab.times("too_many_incidents").len(), 1, "{}", lab.story());
+    let [all] = &told(&lab)[..] else { panic!("one incident: {}", lab.story()) };
+    assert_eq!(all.class, IncidentClass::RandomSpoofed);
+    assert!((2350.0..2450.0).contains(&all.syn_rate), "six listeners: {}", all.syn_rate);
+    assert_eq!(all.actions.len(), 6, "{:?}", all.actions);
+    // 64 incidents end; the last flood goes on and gets one of its own, and what is left is over.
+    lab.run_until(80.0);
+    assert_eq!(told(&lab).len(), 0, "{}", lab.story());
+    let report = lab.report();
+    let past = report.past.iter().find(|past| past.listener == Listener::HOST).expect("it is kept");
+    assert!(past.actions.last().is_some_and(|last| last.text == "6 listeners in all"), "{past:?}");
+    assert!((35_500..38_000).contains(&past.syns), "5 × 10 s and 40 s: {}", past.syns);
+    assert!(past.peak_syn_rate < 2500.0);
+    assert_eq!(report.incidents.len(), 1, "{}", lab.story());
+    assert_eq!(report.incidents[0].listener.port, 443 + 69);
+}
+
+#[test]
+fn the_end_of_what_is_told_together_is_told() {
+    let mut lab = Lab::new(Mode::Observe);
+    for to in 0..66 {
+        let flood = Flood { to, ..Flood::random(400.0, 10.0..20.0) };
+        lab = lab.listener(Server::default()).flood(flood);
+    }
+    lab.run_until(70.0);
+    assert_eq!(lab.report().incidents.len(), 0, "{}", lab.story());
+    assert_eq!(lab.times("attack_ended").len(), 65, "{}", lab.story());
 }
 
 /// Everything told is about handshakes that fail, and that it is one attack by random sources.

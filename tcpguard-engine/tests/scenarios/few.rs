@@ -93,8 +93,10 @@ fn two_offices_that_lose_their_path_are_not_attackers() {
         .clients(office(1))
         .clients(office(200));
     lab.run_until(70.0);
+    assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
     assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    assert_eq!(lab.steps.len(), 0, "{}", lab.story());
 }
 
 /// Three thousand addresses that use one tool and do not try again.

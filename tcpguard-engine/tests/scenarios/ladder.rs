@@ -77,6 +77,19 @@ fn five_minutes_of_it_are_one_incident_without_a_release() {
 }
 
 #[test]
+fn that_a_thin_sample_shows_no_client_for_a_while_does_not_make_their_look_a_tools() {
+    let clients = Clients { shape: Some(Shape::Linux), ..Clients::steady(5.0) };
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(clients)
+        .flood(Flood { shape: Shape::Linux, ..Flood::random(300_000.0, 2.1..92.1) });
+    lab.run_until(92.0);
+    assert!(lab.kernel.sample().sample_shift >= 4, "thin: {}", lab.kernel.sample().sample_shift);
+    assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    assert!(lab.connected(5.0, 90.0) >= 0.999, "{}", lab.story());
+}
+
+#[test]
 fn of_a_mixed_flood_the_signature_drops_its_part_and_cookies_answer_the_rest() {
     let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1))
         .flood(Flood::random(20_000.0, 10.1..40.1));

@@ -11,6 +11,7 @@ mod headers;
 mod host;
 mod imports;
 mod ladder;
+mod novelty;
 mod operator;
 mod record;
 mod release;

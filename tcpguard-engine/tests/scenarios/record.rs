@@ -82,9 +82,9 @@ fn the_line_that_decided_is_the_class_and_those_before_it_say_why_not() {
     lab.run_until(30.0);
     let record = lab.incident().record;
     let fitting: Vec<bool> = record.lines.iter().map(|line| line.holds).collect();
-    assert_eq!(fitting, [false, true], "{record:?}");
-    assert_eq!(record.lines[1].class, IncidentClass::SingleSource);
-    assert!(record.lines[1].why.starts_with("198.51.100.7 sends "), "{record:?}");
+    assert_eq!(fitting, [false, false, true], "{record:?}");
+    assert_eq!(record.lines[2].class, IncidentClass::SingleSource);
+    assert!(record.lines[2].why.starts_with("198.51.100.7 sends "), "{record:?}");
     assert_eq!(record.no_rule, None, "there is one");
     let networks = &lab.incident().evidence.top_networks;
     assert_eq!(networks[0].net.to_string(), "198.51.100.0/24");

@@ -1,6 +1,6 @@
 //! Hysteresis: one attack is one incident, however it pulses, and it ends when it ends.
 
-use tcpguard_engine::{IncidentClass, Mode, Severity};
+use tcpguard_engine::{IncidentClass, Mode, Settings, Severity};
 
 use crate::sim::*;
 
@@ -50,6 +50,28 @@ fn a_steady_flood_of_five_minutes_is_told_once() {
     assert_eq!(lab.report().incidents.len(), 0);
     let rule = &lab.installed[0].1;
     assert_eq!(rule.expires.since(rule.created).as_secs(), 60, "renewed by its hits, not longer");
+}
+
+#[test]
+fn it_ends_in_time_among_clients_who_come_when_they_like() {
+    for (rate, flood) in [(20.0, 1e4), (50.0, 1e4), (200.0, 1e4), (1000.0, 1e4), (2000.0, 2e4)] {
+        for mode in [Mode::Observe, Mode::Enforce] {
+            let clients = Clients {
+                arrivals: Arrivals::Poisson,
+                population: Some(Population::new(7)),
+                natural: Natural::usual(),
+                ..Clients::steady(rate)
+            };
+            let mut lab = Lab::seeded(Settings::default(), mode, 7)
+                .listener(Server { backlog: 4096, ..Server::default() })
+                .clients(clients)
+                .flood(Flood::random(flood, 30.1..40.1));
+            lab.run_until(80.0);
+            let (started, ended) = (lab.times("attack_started"), lab.times("attack_ended"));
+            assert_eq!((started.len(), ended.len()), (1, 1), "{rate}: {}", lab.story());
+            assert!((70.1..=75.1).contains(&ended[0]), "{rate}: {}", lab.story());
+        }
+    }
 }
 
 #[test]

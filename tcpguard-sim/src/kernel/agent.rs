@@ -14,6 +14,8 @@ impl Kernel {
     /// What the agent reads in one poll.
     pub fn sample(&mut self) -> Sample {
         let counted = std::mem::take(&mut self.count_half_open);
+        self.polled.rotate_right(1);
+        self.polled[0] = self.now;
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
             id: ListenerId(index as u32),
             listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 + index as u16 },

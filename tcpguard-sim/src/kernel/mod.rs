@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tcpguard_common::abi::LATE_POLLS;
 use tcpguard_common::fastpath::{Fingerprint, Pace};
 use tcpguard_engine::{
     Flow, FlowState, HostCounters, ListenerCounters, ListenerId, Matcher, Mode, Probe, Rule,
@@ -150,6 +151,8 @@ pub struct Kernel {
     pub load: u64,
     /// CPUs that share the SYNs evenly.
     cpus: u32,
+    /// When the last samples were taken, the latest first.
+    polled: [Timestamp; LATE_POLLS],
     sockets: Vec<Socket>,
     tcp_ext: TcpExt,
     flows: Flows,
@@ -180,6 +183,7 @@ impl Default for Kernel {
             mute: false,
             load: 1,
             cpus: 1,
+            polled: [Timestamp::default(); LATE_POLLS],
             sockets: Vec::new(),
             tcp_ext: TcpExt::default(),
             flows: Flows::default(),
@@ -273,7 +277,12 @@ impl Kernel {
         if let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) {
             flow.state = FlowState::Completed;
             flow.done_at = Some(self.now);
-            socket.counters.acknowledged += weight.max(u64::from(flow.weight));
+            let weight = weight.max(u64::from(flow.weight));
+            socket.counters.acknowledged += weight;
+            let polls = self.polled.iter().filter(|polled| flow.syn_at < **polled).count();
+            if let Some(late) = polls.checked_sub(1) {
+                socket.counters.late[late] += weight;
+            }
         }
         if !socket.server.accepting {
             socket.accept += 1;

@@ -259,10 +259,14 @@ impl Guard {
         } else {
             None
         };
+        // Whatever is seen from now on is for the next sample.
+        self.executor.config.note_poll(boot_time().as_nanos());
+        self.executor.dataplane.set_config(&self.executor.config)?;
         let executor = &self.executor;
         let mut listeners = Vec::new();
         for followed in executor.listeners.iter() {
             let counters = executor.dataplane.listener_counters(followed.slot())?;
+            let late = executor.dataplane.late(followed.slot())?;
             let registers = executor.dataplane.distinct_sources(followed.slot())?;
             let mut queues = followed.queues;
             if let (Some(queues), Some(entries)) = (&mut queues, &half_open) {
@@ -276,7 +280,7 @@ impl Guard {
                 id: followed.id,
                 listener: followed.listener,
                 kind: followed.kind,
-                counters: kernel::listener_counters(&counters, self.tracepoint),
+                counters: kernel::listener_counters(&counters, late, self.tracepoint),
                 queues,
                 distinct_sources: distinct::estimate(&registers),
             });

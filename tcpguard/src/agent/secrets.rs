@@ -13,6 +13,14 @@ pub fn hash_key() -> io::Result<HashKey> {
     Ok(HashKey(words()?))
 }
 
+/// What the networks of clients are to be hashed with.
+///
+/// # Errors
+/// When the kernel has no random numbers.
+pub fn network_secret() -> io::Result<[u64; 2]> {
+    words()
+}
+
 /// What cookies are to be made with after `before`, which lives in the kernel alone: the same, so that
 /// a restart makes no cookie void that is out, or one that is drawn now.
 ///
@@ -40,6 +48,11 @@ fn words<const N: usize>() -> io::Result<[u64; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_hosts_hash_networks_alike() {
+        assert_ne!(network_secret().unwrap(), network_secret().unwrap());
+    }
 
     #[test]
     fn a_secret_is_drawn_once_and_then_kept() {

@@ -103,6 +103,7 @@ impl Guard {
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         executor.protect(nets)?;
         let mut engine = Engine::new(config.settings.clone(), mode)?;
+        engine.set_secret(secrets::network_secret().context(NO_RANDOM)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         let listeners = &executor.listeners;
         let all = reconcile(

@@ -91,6 +91,7 @@ pub const RECENT: Duration = Duration::from_secs(600);
 /// The engine's form of a listener's counters; `tracepoint` says whether completions are seen.
 pub fn listener_counters(
     counters: &abi::ListenerCounters,
+    late: abi::Late,
     tracepoint: bool,
 ) -> engine::ListenerCounters {
     let abi::ListenerCounters {
@@ -118,6 +119,7 @@ pub fn listener_counters(
         syn_ack_retransmit,
         established: tracepoint.then_some(established),
         acknowledged,
+        late,
         reset,
         refused,
         dropped_source,

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey,
-    SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
+    Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4,
+    PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
 use tcpguard_common::fastpath::Bucket;
 
@@ -37,6 +37,7 @@ pub struct Dataplane {
     listeners: Table<ListenerKey, u32>,
     listener_entries: Table<u32, ListenerEntry>,
     listener_counters: PerCpu<ListenerCounters>,
+    late: Table<u32, Late>,
     distinct_sources: Table<u32, [u8; maps::HLL_REGISTERS]>,
     flows: Table<FlowKey, Flow>,
     sources: Table<Addr, SourceCounters>,
@@ -77,6 +78,7 @@ impl Dataplane {
             listeners: object.table(maps::LISTENERS)?,
             listener_entries: object.table(maps::LISTENER_ENTRIES)?,
             listener_counters: object.per_cpu(maps::LISTENER_COUNTERS)?,
+            late: object.table(maps::LATE)?,
             distinct_sources: object.table(maps::DISTINCT_SOURCES)?,
             flows: object.table(maps::FLOWS)?,
             sources: object.table(maps::SOURCES)?,
@@ -264,6 +266,14 @@ impl Dataplane {
         Ok(sum)
     }
 
+    /// Which of a listener's handshakes completed late.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn late(&self, id: u32) -> Result<Late, KernelError> {
+        Ok(self.late.get(&id)?.unwrap_or_default())
+    }
+
     /// Counters of what belongs to no listener, summed over CPUs.
     ///
     /// # Errors
@@ -293,6 +303,7 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn reset_listener(&self, id: u32) -> Result<(), KernelError> {
         self.listener_counters.fill(id, &ListenerCounters::default())?;
+        self.late.set(&id, &Late::default())?;
         self.failed_cookies.set(&id, &FailedCookies::default())?;
         self.reset_distinct_sources(id)
     }

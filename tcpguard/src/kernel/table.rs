@@ -35,6 +35,7 @@ plain!(
     abi::Flow,
     abi::FlowKey,
     abi::HostCounters,
+    abi::Late,
     abi::ListenerCounters,
     abi::ListenerEntry,
     abi::ListenerKey,

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Action, Addr, Client, Config, Flow, FlowKey, HostCounters, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, SynSamples, maps::HLL_REGISTERS,
+    Action, Addr, Client, Config, Flow, FlowKey, HostCounters, Late, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, SynSamples,
+    maps::HLL_REGISTERS,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::{Model, Net};
@@ -39,6 +40,8 @@ pub trait Backend {
     fn remove_listener(&mut self, key: &ListenerKey, id: u32) -> Result<(), KernelError>;
     /// Counters of a listener.
     fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError>;
+    /// Which of its handshakes completed late.
+    fn late(&self, id: u32) -> Result<Late, KernelError>;
     /// Registers of a listener's estimate of distinct sources.
     fn distinct_sources(&self, id: u32) -> Result<[u8; HLL_REGISTERS], KernelError>;
     /// Starts that estimate again.
@@ -124,12 +127,17 @@ impl Backend for Model {
         self.listeners.remove(key);
         self.listener_entries.remove(&id);
         self.listener_counters.remove(&id);
+        self.late.remove(&id);
         self.distinct_sources.remove(&id);
         Ok(())
     }
 
     fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError> {
         Ok(self.listener_counters.get(&id).copied().unwrap_or_default())
+    }
+
+    fn late(&self, id: u32) -> Result<Late, KernelError> {
+        Ok(self.late.get(&id).copied().unwrap_or_default())
     }
 
     fn distinct_sources(&self, id: u32) -> Result<[u8; HLL_REGISTERS], KernelError> {
@@ -350,6 +358,10 @@ impl Backend for Kernel {
 
     fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError> {
         self.dataplane.listener_counters(id)
+    }
+
+    fn late(&self, id: u32) -> Result<Late, KernelError> {
+        self.dataplane.late(id)
     }
 
     fn distinct_sources(&self, id: u32) -> Result<[u8; HLL_REGISTERS], KernelError> {

@@ -278,6 +278,8 @@ impl<'a> Guard<'a> {
     }
 
     fn sample(&mut self, now: Timestamp) -> Result<Sample, KernelError> {
+        self.config.note_poll(now.as_nanos());
+        self.backend.set_config(&self.config)?;
         let mut samples = Vec::new();
         for followed in self.listeners.iter_mut() {
             let counters = match followed.told {
@@ -292,7 +294,8 @@ impl<'a> Guard<'a> {
                         let registers = self.backend.distinct_sources(followed.slot())?;
                         followed.told = Some((counters.syn, distinct::estimate(&registers)));
                     }
-                    kernel::listener_counters(&counters, false)
+                    let late = self.backend.late(followed.slot())?;
+                    kernel::listener_counters(&counters, late, false)
                 }
             };
             samples.push(ListenerSample {

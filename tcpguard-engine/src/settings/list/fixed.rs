@@ -52,7 +52,7 @@ pub(super) const THRESHOLDS: [Threshold; 5] = [
         unit: Unit::Count,
         least: 1.0,
         most: 1_024.0,
-        doc: "Open incidents at most; beyond them one alert says that there are more.",
+        doc: "Incidents of listeners open at most; alarms beyond them are one incident of the host.",
         source: "64 reports of some kilobytes; weighed against hosts with as many listeners under one \
                  attack.",
         field: |settings| Field::Usize(&mut settings.incidents),

@@ -3,7 +3,7 @@
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};
 
-pub(super) const THRESHOLDS: [Threshold; 19] = [
+pub(super) const THRESHOLDS: [Threshold; 22] = [
     Threshold {
         name: "evidence_window",
         key: Some("gate.evidence_window_s"),
@@ -196,11 +196,44 @@ pub(super) const THRESHOLDS: [Threshold; 19] = [
         field: |settings| Field::F64(&mut settings.scattered_share),
     },
     Threshold {
+        name: "novel_share",
+        key: Some("gate.novel_share"),
+        unit: Unit::Share,
+        least: 0.5,
+        most: 1.0,
+        doc: "Share of the failing networks (/24, IPv6 /48) from which nobody has come before, from \
+              which that speaks for forging; and share of known ones, from which it speaks against.",
+        source: "All of a draw are new: a host's 50,000 networks are one in 300. The rest is room for \
+                 clients that fail beside them.",
+        field: |settings| Field::F64(&mut settings.novel_share),
+    },
+    Threshold {
+        name: "novel_seen",
+        key: Some("gate.novel_seen"),
+        unit: Unit::Share,
+        least: 0.5,
+        most: 1.0,
+        doc: "Share of the completing networks that must be known for others to be new.",
+        source: "Weighed against rushes of new clients, of whom some always fail, and against a guard \
+                 that has just begun to learn.",
+        field: |settings| Field::F64(&mut settings.novel_seen),
+    },
+    Threshold {
+        name: "novel_completions",
+        key: Some("gate.novel_completions"),
+        unit: Unit::Count,
+        least: 100.0,
+        most: 1_000_000.0,
+        doc: "Completed handshakes from which it is known who is new; a day of fewer does as well.",
+        source: "With fewer, of 1,000 networks of clients most have not been seen.",
+        field: |settings| Field::U64(&mut settings.novel_completions),
+    },
+    Threshold {
         name: "gate_attack",
         key: Some("gate.attack_items"),
         unit: Unit::Count,
         least: 1.0,
-        most: 5.0,
+        most: 6.0,
         doc: "Signs of forging from which failing handshakes are an attack.",
         source: "Two: each sign alone has an innocent cause (an office is few sources, a broken path \
                  fails, a new phone has a new signature), so one is never enough.",
@@ -211,7 +244,7 @@ pub(super) const THRESHOLDS: [Threshold; 19] = [
         key: Some("gate.drop_items"),
         unit: Unit::Count,
         least: 1.0,
-        most: 5.0,
+        most: 6.0,
         doc: "Signs from which SYNs may be dropped by signature or source; never fewer than \
               attack_items.",
         source: "One more than names an attack, so that a mistake about one sign costs nobody a \

@@ -1,0 +1,363 @@
+//! What all runs showed, in the tables of the evaluation.
+
+use std::fs;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+use tcpguard_engine::IncidentClass;
+use tcpguard_eval::attacks::{self, Attack};
+use tcpguard_eval::detection::{LEGEND, OTHERS};
+use tcpguard_eval::stats::{median, percentile};
+use tcpguard_eval::table::{Block, none, percent, rate, seconds};
+use tcpguard_eval::targets::{Finding, Target};
+
+use crate::runs::{Fight, Fought, Purpose, Trouble, Troubled};
+
+/// Clients a second, so that a flood of 1,000 SYN/s is twenty times as many.
+const FEW: u32 = 50;
+/// Clients a second among which it is three times as many.
+const MANY: u32 = 300;
+
+/// Everything that is played, with its runs so far.
+pub struct Record {
+    machine: String,
+    /// Floods.
+    pub fights: Vec<(Fight, Vec<Fought>)>,
+    /// Trouble that is no attack.
+    pub troubles: Vec<(Trouble, Vec<Troubled>)>,
+}
+
+impl Record {
+    /// All rows whose name contains `only`.
+    ///
+    /// # Errors
+    /// When the machine cannot be described.
+    pub fn new(only: &str) -> Result<Self> {
+        let fight = |attack, rate, clients| Fight { attack, rate, clients };
+        let mut fights = Vec::new();
+        for attack in [attacks::RANDOM, attacks::MIMIC] {
+            fights.extend([1_000, 10_000, 100_000].map(|rate| fight(attack, rate, FEW)));
+        }
+        fights.push(fight(attacks::PULSES, 10_000, FEW));
+        let pauses = Attack { name: "random, 10 s pauses", ..attacks::LONG_PAUSES };
+        fights.push(fight(pauses, 10_000, FEW));
+        fights.push(fight(attacks::RANDOM, 1_000, MANY));
+        fights.push(fight(attacks::MIMIC, 1_000, MANY));
+        let fights = fights.into_iter().filter(|fight| name(fight).contains(only));
+        let troubles = Trouble::ALL.into_iter().filter(|trouble| trouble.name().contains(only));
+        Ok(Self {
+            machine: machine()?,
+            fights: fights.map(|fight| (fight, Vec::new())).collect(),
+            troubles: troubles.map(|trouble| (trouble, Vec::new())).collect(),
+        })
+    }
+
+    /// The tables, without what was not run.
+    pub fn blocks(&self) -> Vec<Block> {
+        let among = [FEW, MANY].map(|clients| self.delays(clients));
+        let blocks = among.into_iter().chain([self.fought(), self.troubled()]);
+        let blocks: Vec<Block> = blocks.filter(|block| !block.rows.is_empty()).collect();
+        let stage = Block::new("the stage", &self.stage(), &[]);
+        std::iter::once(stage).chain(blocks).collect()
+    }
+
+    /// Writes the tables for `cargo xtask eval` to print.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.blocks())?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn stage(&self) -> String {
+        format!(
+            "Measured on {}.\n\nReal kernels and the real guard, between network namespaces of that \
+             machine: a service with a backlog of 128 and `tcp_syncookies` 1, clients who `connect()`, \
+             each from one of 65,471 addresses and at a moment of its own, and an attacker. The guard \
+             has just been started, with its default configuration, and has learned nothing but what \
+             it saw in the 4 or 8 s before. An alert counts when it reaches the journal's socket. The \
+             others learn from the calm before each event, played to them for ten minutes, and then \
+             see what the listener showed four times a second.",
+            self.machine
+        )
+    }
+
+    fn delays(&self, clients: u32) -> Block {
+        let note = format!(
+            "Seconds from the first SYN of the flood. \"Told\" is the first alert that handshakes fail, \
+             whatever it called the reason; \"named\" the alert that called it a flood (medians); \
+             \"class\" the share of the runs in which it was called by its right name 2 s after the \
+             first alert; \"false\" counts floods told before there was one. The others' columns are \
+             medians of the runs that lasted 55 s, in observe mode, so that nobody's reaction changes \
+             what they see; empty where there was no such run, – where it was not found in most of \
+             them. SYN-dog counts answers, and a full queue answers with cookies. {LEGEND}"
+        );
+        let ours = ["attack", "SYN/s", "runs", "told", "p95", "named", "p95", "class", "false"];
+        let title = format!("floods among {clients} clients/s");
+        let mut block = Block::new(&title, &note, &[&ours[..], &OTHERS[..]].concat());
+        let fights = self.fights.iter().filter(|(fight, _)| fight.clients == clients);
+        for (fight, runs) in fights.filter(|(_, runs)| !runs.is_empty()) {
+            let told: Vec<Option<f64>> = runs.iter().map(|run| run.outcome.told).collect();
+            let named: Vec<Option<f64>> = runs.iter().map(|run| run.outcome.named).collect();
+            let right = |run: &&Fought| run.class == Some(fight.attack.class);
+            let right = runs.iter().filter(right).count() as f64 / runs.len() as f64;
+            let mut row = vec![
+                fight.attack.name.to_owned(),
+                rate(f64::from(fight.rate)),
+                runs.len().to_string(),
+                seconds(median(&told)),
+                seconds(percentile(&told, 0.95)),
+                seconds(median(&named)),
+                seconds(percentile(&named, 0.95)),
+                format!("{:.0} %", right * 100.0),
+                runs.iter().map(|run| run.false_floods).sum::<u64>().to_string(),
+            ];
+            row.extend(others(runs));
+            block.row(row);
+            let finding = |target, value| Finding::new(target, place(fight), value);
+            let never = |delay: Option<f64>| delay.unwrap_or(f64::INFINITY);
+            block.findings.extend([
+                finding(Target::Delay, never(median(&told))),
+                finding(Target::DelayTail, never(percentile(&told, 0.95))),
+                finding(Target::ClassAccuracy, right),
+            ]);
+        }
+        block
+    }
+
+    fn fought(&self) -> Block {
+        let note = "In enforce mode. \"Served\" is the share of the clients that came during the flood \
+                    and had their answer within a second. \"Release\" is the time (s) from the last SYN \
+                    to the end of the incident, in those runs in which it was waited for, median and \
+                    longest; \"floods\" the most incidents that one flood made: more than one is a flap. \
+                    \"Rules\" and \"steps\" are the most that were made or taken.";
+        let columns = [
+            "attack",
+            "SYN/s",
+            "clients/s",
+            "runs",
+            "served",
+            "release",
+            "longest",
+            "floods",
+            "rules",
+            "steps",
+        ];
+        let mut block = Block::new("floods that are fought", note, &columns);
+        for (fight, runs) in &self.fights {
+            let runs: Vec<&Fought> =
+                runs.iter().filter(|run| run.purpose != Purpose::Compared).collect();
+            let ends = runs.iter().filter(|run| run.purpose == Purpose::Fought);
+            let ends: Vec<Option<f64>> = ends.map(|run| run.outcome.released).collect();
+            if runs.is_empty() {
+                continue;
+            }
+            let floods = most(&runs, |run| run.outcome.floods);
+            block.row([
+                fight.attack.name.to_owned(),
+                rate(f64::from(fight.rate)),
+                fight.clients.to_string(),
+                runs.len().to_string(),
+                percent(share(runs.iter().map(|run| run.clients))),
+                measured(&ends, seconds(median(&ends))),
+                measured(&ends, seconds(percentile(&ends, 1.0))),
+                floods.to_string(),
+                most(&runs, |run| run.rules).to_string(),
+                most(&runs, |run| run.steps).to_string(),
+            ]);
+            if !ends.is_empty() {
+                let longest = percentile(&ends, 1.0).unwrap_or(f64::INFINITY);
+                block.findings.push(Finding::new(Target::Release, place(fight), longest));
+            }
+            if !fight.attack.is_steady() {
+                let flaps = floods.saturating_sub(1) as f64;
+                block.findings.push(Finding::new(Target::Flaps, place(fight), flaps));
+            }
+        }
+        block
+    }
+
+    fn troubled(&self) -> Block {
+        let note = format!(
+            "In enforce mode, among {} clients/s, for 50 s; the rush brings twenty times as many, the \
+             checks are 25 SYN/s of four balancers that reset every answer. \"Told\" is what it was called, of whatever \
+             class; \"flood\" counts the runs in which that was a flood, if only for a moment; \"rules\" \
+             and \"steps\" are all that were made or taken, which should be none; \"served\" is the \
+             share of the clients that had their answer within a second, which a path that takes 300 ms \
+             one way and loses packets does not allow to all, nor an application that stalls to any. The \
+             others' columns count the runs in which they were alarmed.",
+            Trouble::CLIENTS
+        );
+        let ours = ["trouble", "runs", "told", "flood", "rules", "steps", "served"];
+        let mut block =
+            Block::new("trouble that is no attack", &note, &[&ours[..], &OTHERS[..]].concat());
+        for (trouble, runs) in self.troubles.iter().filter(|(_, runs)| !runs.is_empty()) {
+            let rules: usize = runs.iter().map(|run| run.rules).sum();
+            let flooded = runs.iter().filter(|run| run.floods > 0).count();
+            let mut row = vec![
+                trouble.name().to_owned(),
+                runs.len().to_string(),
+                told(runs),
+                flooded.to_string(),
+                rules.to_string(),
+                runs.iter().map(|run| run.steps).sum::<usize>().to_string(),
+                percent(share(runs.iter().map(|run| run.clients))),
+            ];
+            row.extend(
+                (0..OTHERS.len())
+                    .map(|other| runs.iter().filter(|run| run.others[other]).count().to_string()),
+            );
+            block.row(row);
+            let place = format!("live: {}", trouble.name());
+            block.findings.push(Finding::new(Target::BenignRules, &place, rules as f64));
+            if *trouble == Trouble::Rush {
+                block.findings.push(Finding::new(Target::CrowdFloods, &place, flooded as f64));
+            }
+        }
+        block
+    }
+}
+
+/// A row in words.
+pub fn name(fight: &Fight) -> String {
+    let rate = rate(f64::from(fight.rate));
+    format!("{}, {rate}/s in {}/s", fight.attack.name, fight.clients)
+}
+
+fn place(fight: &Fight) -> String {
+    format!("live: {}", name(fight))
+}
+
+/// Medians of the others' delays.
+fn others(runs: &[Fought]) -> Vec<String> {
+    let compared: Vec<&Vec<Option<f64>>> =
+        runs.iter().filter_map(|run| run.others.as_ref()).collect();
+    let of = |other: usize| {
+        let delays: Vec<Option<f64>> = compared.iter().map(|run| run[other]).collect();
+        let delay = median(&delays).map_or_else(none, |delay| format!("{delay:.1}"));
+        measured(&delays, delay)
+    };
+    (0..OTHERS.len()).map(of).collect()
+}
+
+/// What stands for these values, or nothing where there are none.
+fn measured(values: &[Option<f64>], text: String) -> String {
+    if values.is_empty() { String::new() } else { text }
+}
+
+fn most(runs: &[&Fought], value: impl Fn(&Fought) -> usize) -> usize {
+    runs.iter().map(|run| value(run)).max().unwrap_or(0)
+}
+
+/// The share of the clients that were served.
+fn share(clients: impl Iterator<Item = (usize, usize)>) -> Option<f64> {
+    let (came, served) = clients.fold((0, 0), |sum, (came, served)| (sum.0 + came, sum.1 + served));
+    (came > 0).then(|| served as f64 / came as f64)
+}
+
+/// What trouble was called: all classes, the shortest way.
+fn told(runs: &[Troubled]) -> String {
+    let mut classes: Vec<IncidentClass> = Vec::new();
+    for class in runs.iter().flat_map(|run| &run.told) {
+        if !classes.contains(class) {
+            classes.push(*class);
+        }
+    }
+    // The worst is what must be seen where there is no room for all.
+    classes.sort_by_key(|class| !class.is_flood());
+    match classes.as_slice() {
+        [] => "nothing".to_owned(),
+        [class] => class.name().to_owned(),
+        [class, others @ ..] => format!("{} + {}", class.name(), others.len()),
+    }
+}
+
+/// Kernel, processors and day.
+fn machine() -> Result<String> {
+    let read = |path: &str| fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
+    let cpu = read("/proc/cpuinfo")?;
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unnamed CPU", |(_, model)| model.trim());
+    Ok(format!(
+        "{}, {} CPUs ({model}), Linux {}",
+        jiff::Zoned::now().date(),
+        available_parallelism()?,
+        read("/proc/sys/kernel/osrelease")?.trim()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_eval::golden;
+    use tcpguard_eval::judge::Outcome;
+
+    use super::*;
+
+    fn fought(purpose: Purpose, told: Option<f64>) -> Fought {
+        Fought {
+            purpose,
+            outcome: Outcome {
+                told,
+                named: told,
+                released: Some(31.0),
+                floods: 1,
+                ..Outcome::default()
+            },
+            class: told.map(|_| IncidentClass::RandomSpoofed),
+            false_floods: 0,
+            rules: 1,
+            steps: 0,
+            clients: (1000, 999),
+            others: (purpose == Purpose::Compared).then(|| vec![Some(30.7); OTHERS.len()]),
+        }
+    }
+
+    fn record() -> Record {
+        let mut record = Record::new("").unwrap();
+        for (_, runs) in &mut record.fights {
+            runs.extend([
+                fought(Purpose::Fought, Some(0.75)),
+                fought(Purpose::Compared, Some(0.85)),
+                fought(Purpose::Timed, None),
+            ]);
+        }
+        for (_, runs) in &mut record.troubles {
+            let told = vec![IncidentClass::HandshakeDegraded, IncidentClass::ListenerOverload];
+            let others = vec![true; OTHERS.len()];
+            let (floods, rules, steps, clients) = (0, 0, 0, (50, 25));
+            runs.push(Troubled { told, floods, rules, steps, clients, others });
+        }
+        record
+    }
+
+    #[test]
+    fn what_is_written_is_printed_by_the_evaluation() {
+        let text = serde_json::to_string(&record().blocks()).unwrap();
+        let blocks: Vec<Block> = serde_json::from_str(&text).unwrap();
+        assert_eq!(blocks, record().blocks());
+        let page = golden::page("", &blocks).expect("lines fit");
+        for title in ["the stage", "floods among 50 clients/s", "floods among 300 clients/s"] {
+            assert!(page.contains(&format!("## {title}\n")), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_flood_that_was_missed_in_some_runs_has_no_tail() {
+        let blocks = record().blocks();
+        let row = &blocks[1].rows[0];
+        assert_eq!(row[..7], ["random", "1 k", "3", "0.85", "–", "0.85", "–"]);
+        assert_eq!(row[7..10], ["67 %", "0", "30.7"]);
+        let fought = &blocks[3].rows[0];
+        assert_eq!(fought[2..], ["50", "2", "99.9 %", "31.00", "31.00", "1", "1", "0"]);
+    }
+
+    #[test]
+    fn rows_are_chosen_by_name() {
+        let record = Record::new("mimic, 1 k").unwrap();
+        assert_eq!(record.fights.len(), 2);
+        assert!(record.troubles.is_empty());
+        assert!(Record::new("no such row").unwrap().blocks()[1..].is_empty());
+    }
+}

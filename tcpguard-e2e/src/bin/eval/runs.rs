@@ -1,0 +1,432 @@
+//! One live run: a host with clients, what happens to it, and what was made of that.
+
+use std::fmt;
+use std::ops::Range;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::delay::Delay;
+use tcpguard_e2e::flood::{self, Flood, FloodReport, Pulses};
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::health::HealthChecks;
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::random::Random;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_engine::IncidentClass;
+use tcpguard_eval::attacks::Attack;
+use tcpguard_eval::judge::{Alert, Outcome, Spans, Truth, judge};
+use tcpguard_eval::table::seconds;
+use tcpguard_sim::Shape;
+
+use crate::meter::{Meter, Seen};
+use crate::others;
+
+/// What the service listens on.
+const FAMILY: Family = Family::V4;
+/// Clients begin with a new host, and what the first moments show is no calm, s.
+const SETTLED: f64 = 1.0;
+/// A client is served when it has its answer after this time: its first SYN was taken.
+const IN_TIME: Duration = Duration::from_secs(1);
+/// The verdict is looked at so long after the first alert, s.
+const VERDICT: f64 = 2.0;
+/// The longest time for which the end of an incident is waited for.
+const RELEASE: Duration = Duration::from_secs(60);
+/// The share by which a flood may last longer than it should, so that it has four fifths of its rate; a
+/// machine that takes longer is too slow for it.
+const LATE: f64 = 0.25;
+
+/// What a run with a flood is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// To see what clients get while it is fought, and when it is over.
+    Fought,
+    /// To let the other detectors see it for as long as they need, and nobody react.
+    Compared,
+    /// To see how soon it is found.
+    Timed,
+}
+
+impl Purpose {
+    /// That of a round, counted from 0: the first four take turns with what lasts long.
+    pub const fn of(round: u32) -> Self {
+        match round {
+            0 | 2 => Self::Fought,
+            1 | 3 => Self::Compared,
+            _ => Self::Timed,
+        }
+    }
+
+    /// How long clients are alone before it, and how long it lasts.
+    const fn times(self) -> (Duration, Duration) {
+        let (calm, flood) = match self {
+            Self::Fought => (4, 25),
+            Self::Compared => (8, 55),
+            Self::Timed => (4, 5),
+        };
+        (Duration::from_secs(calm), Duration::from_secs(flood))
+    }
+
+    const fn mode(self) -> Mode {
+        match self {
+            Self::Compared => Mode::Observe,
+            Self::Fought | Self::Timed => Mode::Enforce,
+        }
+    }
+
+    /// About how long a run takes.
+    pub fn length(self) -> Duration {
+        let (calm, flood) = self.times();
+        let end = if self == Self::Fought { 32 } else { 0 };
+        calm + flood + Duration::from_secs(end + 4)
+    }
+}
+
+/// A flood among clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Fight {
+    /// What kind.
+    pub attack: Attack,
+    /// SYNs a second.
+    pub rate: u32,
+    /// Clients a second.
+    pub clients: u32,
+}
+
+/// What became of a flood.
+#[derive(Clone, Debug)]
+pub struct Fought {
+    /// What the run was for.
+    pub purpose: Purpose,
+    /// By our detector.
+    pub outcome: Outcome,
+    /// What it was called two seconds after the first alert; `None` if it was not told.
+    pub class: Option<IncidentClass>,
+    /// Floods told before there was one.
+    pub false_floods: u64,
+    /// Rules made.
+    pub rules: usize,
+    /// Kinds of steps taken beside rules.
+    pub steps: usize,
+    /// Clients that came during the flood, and those of them that were served in time.
+    pub clients: (usize, usize),
+    /// By the others: time to their alarm, s. Only where it was long enough for them.
+    pub others: Option<Vec<Option<f64>>>,
+}
+
+impl fmt::Display for Fought {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { told, named, released, floods, .. } = self.outcome;
+        write!(
+            out,
+            "{:?}: told {} s, named {} s ({}), over {} s after, {floods} flood(s), {} false, {} rule(s), \
+             {} step(s), {} of {} served",
+            self.purpose,
+            seconds(told),
+            seconds(named),
+            self.class.map_or("nothing", IncidentClass::name),
+            seconds(released),
+            self.false_floods,
+            self.rules,
+            self.steps,
+            self.clients.1,
+            self.clients.0
+        )?;
+        match &self.others {
+            None => Ok(()),
+            Some(others) => {
+                let others: Vec<String> = others.iter().map(|delay| seconds(*delay)).collect();
+                write!(out, "; the others {}", others.join(", "))
+            }
+        }
+    }
+}
+
+impl Fight {
+    /// Plays it on a new host.
+    ///
+    /// # Errors
+    /// When the lab fails, or the machine was too slow for the flood.
+    pub fn play(&self, purpose: Purpose, seed: u64) -> Result<Fought> {
+        let (calm, length) = purpose.times();
+        // Answers on their way to nobody would cost this machine more than the flood does.
+        let lab = Lab::new(LabOptions::default())?.drop_backscatter()?;
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
+        let shape = match self.attack.shape {
+            Shape::Mimic => flood::Shape::Copy(Likeness::capture(&lab, FAMILY)?),
+            _ => flood::Shape::Bare,
+        };
+        let pulses = self.attack.pulses.map(|(on, off)| Pulses {
+            on: Duration::from_secs_f64(on),
+            off: Duration::from_secs_f64(off),
+        });
+        let flood =
+            Flood { shape, rate: self.rate, pulses, ..Flood::random(FAMILY.service(), length) };
+        let stage = Stage::start(&lab, purpose.mode(), self.clients, seed)?;
+        let settled = now() + SETTLED;
+        // Not in step with the guard's polls.
+        let mut random = Random::new(!seed);
+        sleep(calm + Duration::from_secs_f64(0.25 * random.share()));
+        let report = flood.start(&lab)?.wait()?;
+        let time = in_seconds(&report);
+        let most = length.as_secs_f64() * (1.0 + LATE);
+        ensure!(
+            time.end - time.start < most,
+            "the machine was too slow for {} SYN/s: it took {:.0} s for what should take {:.0}",
+            self.rate,
+            time.end - time.start,
+            length.as_secs_f64()
+        );
+        let truth = Truth { from: time.start, until: time.end };
+        if purpose == Purpose::Fought {
+            let over = |alerts: &[Alert]| judge(truth, alerts).released.is_some();
+            stage.meter.wait_until(RELEASE, over);
+        }
+        let (seen, attempts) = stage.end()?;
+        let outcome = judge(truth, &seen.alerts);
+        let phase = 20.0 * random.share();
+        Ok(Fought {
+            purpose,
+            outcome,
+            class: verdict(truth, &outcome, &seen.alerts),
+            false_floods: floods(seen.alerts.iter().filter(|alert| alert.at < truth.from)),
+            rules: seen.rules.len(),
+            steps: seen.steps.len(),
+            clients: served(&attempts, time.clone()),
+            others: (purpose == Purpose::Compared)
+                .then(|| others::alarms(&seen.ticks, settled..time.start, phase)),
+        })
+    }
+}
+
+/// Trouble that is no attack.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// Twenty times as many clients.
+    Rush,
+    /// The application stops accepting for a while.
+    Stall,
+    /// The clients' path is slow and loses packets.
+    LossyPath,
+    /// Balancers take back every SYN of theirs.
+    HealthChecks,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Troubled {
+    /// What it was called, of all classes.
+    pub told: Vec<IncidentClass>,
+    /// Floods told.
+    pub floods: u64,
+    /// Rules made.
+    pub rules: usize,
+    /// Kinds of steps taken beside rules.
+    pub steps: usize,
+    /// Clients that came meanwhile, and those of them that were served in time.
+    pub clients: (usize, usize),
+    /// Whether each of the others was alarmed.
+    pub others: Vec<bool>,
+}
+
+impl fmt::Display for Troubled {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told: Vec<&str> = self.told.iter().map(|class| class.name()).collect();
+        write!(
+            out,
+            "told {told:?}, {} flood(s), {} rule(s), {} step(s), {} of {} served; the others {:?}",
+            self.floods, self.rules, self.steps, self.clients.1, self.clients.0, self.others
+        )
+    }
+}
+
+impl Trouble {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Rush, Self::Stall, Self::LossyPath, Self::HealthChecks];
+    /// Clients a second.
+    pub const CLIENTS: u32 = 50;
+    /// Of a rush, those that come in addition.
+    const MORE: u32 = 19 * Self::CLIENTS;
+    /// SYNs of balancers a second.
+    const CHECKS: u32 = 25;
+    /// A path by satellite, on a bad day.
+    const PATH: Delay =
+        Delay { mean: Duration::from_millis(300), jitter: Duration::from_millis(50), loss: 0.02 };
+    /// With clients alone, or with what goes on all the time.
+    const CALM: Duration = Duration::from_secs(8);
+    /// How long it lasts.
+    const LENGTH: Duration = Duration::from_secs(50);
+    /// What is watched after it.
+    const AFTER: Duration = Duration::from_secs(5);
+
+    /// In the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rush => "rush of clients",
+            Self::Stall => "application stalls",
+            Self::LossyPath => "300 ms, 2 % lost",
+            Self::HealthChecks => "half-open checks",
+        }
+    }
+
+    /// About how long a run takes.
+    pub fn length() -> Duration {
+        Self::CALM + Self::LENGTH + Self::AFTER + Duration::from_secs(6)
+    }
+
+    /// Plays it on a new host, where rules take effect.
+    ///
+    /// # Errors
+    /// When the lab fails.
+    pub fn play(self, seed: u64) -> Result<Troubled> {
+        let client_delay = (self == Self::LossyPath).then_some(Self::PATH);
+        let lab = Lab::new(LabOptions { client_delay, ..LabOptions::default() })?;
+        let server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
+        let stage = Stage::start(&lab, Mode::Enforce, Self::CLIENTS, seed)?;
+        let settled = now() + SETTLED;
+        let checks = match self {
+            Self::HealthChecks => Some(HealthChecks::start(&lab, FAMILY.service(), Self::CHECKS)?),
+            _ => None,
+        };
+        sleep(Self::CALM);
+        let from = now();
+        let rush = match self {
+            Self::Rush => Some(clients(&lab, Self::MORE, !seed)?),
+            _ => None,
+        };
+        if self == Self::Stall {
+            server.behave(Behaviour::Hang);
+        }
+        sleep(Self::LENGTH);
+        let until = now();
+        server.behave(Behaviour::Answer);
+        let rushed = rush.map(Load::finish).transpose()?.unwrap_or_default();
+        sleep(Self::AFTER);
+        if let Some(checks) = checks {
+            let checked = checks.finish()?;
+            ensure!(
+                checked.answered * 10 >= checked.asked * 9,
+                "checks were answered: {checked:?}"
+            );
+        }
+        let (seen, mut attempts) = stage.end()?;
+        attempts.0.extend(rushed.0);
+        let phase = 20.0 * Random::new(seed).share();
+        let mut told: Vec<IncidentClass> = Vec::new();
+        for alert in &seen.alerts {
+            if !told.contains(&alert.class) {
+                told.push(alert.class);
+            }
+        }
+        let others = others::alarms(&seen.ticks, settled..from, phase);
+        Ok(Troubled {
+            told,
+            floods: floods(seen.alerts.iter()),
+            rules: seen.rules.len(),
+            steps: seen.steps.len(),
+            clients: served(&attempts, from..until),
+            others: others.iter().map(Option::is_some).collect(),
+        })
+    }
+}
+
+/// What happens on a host with a service: clients come, and are guarded.
+struct Stage<'lab> {
+    load: Load,
+    meter: Meter,
+    _guard: Guard<'lab>,
+}
+
+impl<'lab> Stage<'lab> {
+    fn start(lab: &'lab Lab, mode: Mode, rate: u32, seed: u64) -> Result<Self> {
+        let meter = Meter::start(&lab.edge)?;
+        let _guard = Guard::start(&lab.edge, mode)?;
+        let load = clients(lab, rate, seed)?;
+        Ok(Self { load, meter, _guard })
+    }
+
+    /// No more clients come; what was seen, and what became of them.
+    fn end(self) -> Result<(Seen, Attempts)> {
+        let attempts = self.load.finish()?;
+        Ok((self.meter.finish()?, attempts))
+    }
+}
+
+fn now() -> f64 {
+    boot_ns() as f64 / 1e9
+}
+
+fn in_seconds(report: &FloodReport) -> Range<f64> {
+    report.started as f64 / 1e9..report.ended as f64 / 1e9
+}
+
+fn clients(lab: &Lab, rate: u32, seed: u64) -> Result<Load> {
+    let visitors = Visitors { rate, home: Home::Anywhere(seed), patience: PATIENCE };
+    Load::of(&lab.client, FAMILY.service(), visitors)
+}
+
+/// Clients that came in this time, s since boot, and those of them that were served in time.
+fn served(attempts: &Attempts, time: Range<f64>) -> (usize, usize) {
+    let in_ns = |seconds: f64| (seconds * 1e9) as u64;
+    let came = attempts.begun(in_ns(time.start), in_ns(time.end));
+    (came.0.len(), came.within(IN_TIME))
+}
+
+/// Events in which a flood was told.
+fn floods<'a>(alerts: impl Iterator<Item = &'a Alert>) -> u64 {
+    let alerts: Vec<Alert> = alerts.copied().collect();
+    Spans::of_floods(&alerts).events(f64::NEG_INFINITY)
+}
+
+/// What the incident that was told first was called two seconds later.
+fn verdict(truth: Truth, outcome: &Outcome, alerts: &[Alert]) -> Option<IncidentClass> {
+    let until = truth.from + outcome.told? + VERDICT;
+    let about = |alert: &&Alert| alert.at >= truth.from && alert.at <= until;
+    alerts.iter().rfind(about).map(|alert| alert.class)
+}
+
+#[cfg(test)]
+mod tests {
+    use IncidentClass::{HandshakeDegraded, RandomSpoofed};
+
+    use super::*;
+
+    fn alert(at: f64, class: IncidentClass) -> Alert {
+        Alert { at, incident: 1, class, detected: at, ended: false }
+    }
+
+    #[test]
+    fn the_verdict_is_what_was_told_last_within_two_seconds_of_the_first_word() {
+        let truth = Truth { from: 10.0, until: 15.0 };
+        let verdict = |alerts: &[Alert]| verdict(truth, &judge(truth, alerts), alerts);
+        let story = [alert(10.75, HandshakeDegraded), alert(12.5, RandomSpoofed)];
+        assert_eq!(verdict(&story), Some(RandomSpoofed));
+        let late = [alert(10.75, HandshakeDegraded), alert(13.0, RandomSpoofed)];
+        assert_eq!(verdict(&late), Some(HandshakeDegraded));
+        assert_eq!(verdict(&[]), None, "not told");
+    }
+
+    #[test]
+    fn every_purpose_comes_within_four_rounds_and_the_rest_is_short() {
+        let purposes: Vec<Purpose> = (0..6).map(Purpose::of).collect();
+        use Purpose::{Compared, Fought, Timed};
+        assert_eq!(purposes, [Fought, Compared, Fought, Compared, Timed, Timed]);
+        assert!(Timed.length() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_client_counts_when_it_came_during_the_flood() {
+        use tcpguard_e2e::clients::Attempt;
+        let attempt = |at: u64, took_ms| Attempt {
+            at: at * 1_000_000_000,
+            connected: None,
+            took: Some(Duration::from_millis(took_ms)),
+        };
+        let attempts =
+            Attempts(vec![attempt(9, 1), attempt(10, 1), attempt(14, 1500), attempt(15, 1)]);
+        assert_eq!(served(&attempts, 10.0..15.0), (2, 1));
+    }
+}

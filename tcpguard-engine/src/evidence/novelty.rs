@@ -1,0 +1,259 @@
+//! Whether those who fail have ever been here.
+//!
+//! A host's clients come from networks from which they came before, a rush of new ones included, for
+//! those complete their handshakes. The sources that a flood draws, and most of the hosts that one
+//! rents, are new ("Flash crowds and denial of service attacks", Jung, Krishnamurthy and Rabinovich,
+//! WWW 2002, tells rushes from attacks by that).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::cohort::Cohort;
+use super::sources::network;
+use crate::Settings;
+use crate::learned::Networks;
+use crate::words::{percent, short};
+
+/// Flows looked at of each kind; of more, every n-th. Shares keep a standard error of about 1 %.
+const EXAMINED: usize = 2048;
+
+/// What the networks of a cohort say. Shares are of what is left without the failures to be expected.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Novelty {
+    /// Most of those who fail are strangers and most of those who complete are not: `Some(true)`.
+    /// Most of those who fail are known: `Some(false)`. Else, or where too little is known: `None`.
+    pub novel: Option<bool>,
+    /// How many networks are known, about.
+    known: u64,
+    /// Why nothing can be said.
+    silent: Option<String>,
+    /// Share of the failing networks that are new.
+    unseen: f64,
+    /// Share of the failing flows from networks that are known.
+    familiar: f64,
+    /// Share of the completing networks that were known before; `None` where they are too few.
+    seen: Option<f64>,
+}
+
+impl Novelty {
+    /// Compares a cohort, of which the share `natural` usually fails, with what is known.
+    pub fn of(cohort: &Cohort, networks: &Networks, natural: f64, settings: &Settings) -> Self {
+        let known = networks.count();
+        let silent = |why| Self { known, silent: Some(why), ..Self::default() };
+        if !networks.tell_strangers(settings.novel_completions) {
+            return silent("too little is known of clients' networks, or of too many".to_owned());
+        }
+        let least = settings.distinct_min as f64;
+        let failing = Mix::of(&cohort.failing, |flow| (flow.source, flow.weight), networks);
+        let completed =
+            Mix::of(&cohort.completed, |(client, _, weight)| (*client, *weight), networks);
+        let seen =
+            (completed.distinct >= least).then(|| 1.0 - completed.unseen / completed.distinct);
+        // Who fails anyway is one of those who usually complete.
+        let expected = completed.weight * natural / (1.0 - natural);
+        let of_known = expected * seen.unwrap_or(1.0);
+        let left = failing.weight - expected;
+        let each = failing.flows / failing.weight.max(1.0);
+        if left * each < least {
+            return silent(format!("fewer than {least} flows fail beyond those to be expected"));
+        }
+        let familiar = ((failing.familiar - of_known) / left).clamp(0.0, 1.0);
+        // A natural failure is mostly a network of its own.
+        let distinct = failing.distinct - (expected * each).min(failing.distinct);
+        let unseen = failing.unseen - ((expected - of_known) * each).min(failing.unseen);
+        let unseen = (unseen / distinct.max(1.0)).min(1.0);
+        let strange = distinct >= least && unseen >= settings.novel_share;
+        let novel = match seen {
+            Some(seen) if strange && seen >= settings.novel_seen => Some(true),
+            _ if familiar >= settings.novel_share => Some(false),
+            _ => None,
+        };
+        Self { novel, known, silent: None, unseen, familiar, seen }
+    }
+
+    /// The numbers, in words.
+    pub fn in_words(&self) -> String {
+        if let Some(why) = &self.silent {
+            return why.clone();
+        }
+        let Self { novel, known, silent: _, unseen, familiar, seen } = self;
+        let known = short(*known as f64);
+        if *novel == Some(false) {
+            let familiar = percent(*familiar);
+            return format!(
+                "{familiar} come from networks known before, of about {known}, which speaks against"
+            );
+        }
+        let completing = seen.map_or_else(
+            || "too few networks complete to compare".to_owned(),
+            |seen| format!("{} of those that complete are known", percent(seen)),
+        );
+        format!(
+            "{} of the failing networks are new to about {known} known, {completing}",
+            percent(*unseen)
+        )
+    }
+}
+
+/// Flows by whether their networks are known.
+struct Mix {
+    /// As many as were looked at.
+    flows: f64,
+    /// As many as they stand for.
+    weight: f64,
+    /// Of these, from networks that are known.
+    familiar: f64,
+    /// Networks.
+    distinct: f64,
+    /// Of these, new ones. Some pass for known; so many are added.
+    unseen: f64,
+}
+
+impl Mix {
+    fn of<T>(flows: &[T], whose: impl Fn(&T) -> (IpAddr, u64), networks: &Networks) -> Self {
+        let (mut count, mut weight, mut familiar) = (0.0, 0.0, 0.0);
+        let (mut known, mut unseen) = (BTreeSet::new(), BTreeSet::new());
+        let step = flows.len().div_ceil(EXAMINED).max(1);
+        for (client, stands_for) in flows.iter().step_by(step).map(whose) {
+            let stands_for = (stands_for * step as u64) as f64;
+            count += 1.0;
+            weight += stands_for;
+            if networks.contains(client) {
+                familiar += stands_for;
+                known.insert(network(client));
+            } else {
+                unseen.insert(network(client));
+            }
+        }
+        let distinct = (known.len() + unseen.len()) as f64;
+        let pass = networks.false_share();
+        Self {
+            flows: count,
+            weight,
+            familiar,
+            distinct,
+            unseen: (unseen.len() as f64 / (1.0 - pass)).min(distinct),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tcpguard_common::fastpath::Fingerprint;
+
+    use super::super::cohort::Failing;
+    use super::*;
+    use crate::{Flow, FlowState, ListenerId, Timestamp};
+
+    /// A host in the n-th of a million networks; those below 5,000 are known.
+    fn host(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x2000_0000 + (number << 8) + number % 200).into()
+    }
+
+    fn completed(number: u32) -> Flow {
+        let done = Timestamp::from_millis(1000);
+        Flow {
+            listener: ListenerId(0),
+            client: host(number),
+            client_port: 1024,
+            server: [203, 0, 113, 10].into(),
+            syn_at: done,
+            syn_ack_at: Some(done),
+            done_at: Some(done),
+            state: FlowState::Completed,
+            syn_retransmits: 0,
+            weight: 1,
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
+    fn networks(known: u32) -> Networks {
+        let mut networks = Networks::default();
+        let flows: Vec<Flow> = (0..known).map(completed).collect();
+        networks.learn(Timestamp::from_millis(2000), flows.iter());
+        networks
+    }
+
+    /// What is said of failing and completing networks, where 2 % fail anyway.
+    fn said(
+        failing: impl Iterator<Item = u32>,
+        completing: impl Iterator<Item = u32>,
+        known: u32,
+    ) -> Novelty {
+        let print = Fingerprint::default();
+        let fails = |number| Failing {
+            addr: host(number),
+            source: host(number),
+            print,
+            weight: 1,
+            repeated: None,
+            unfinished: true,
+            reset: false,
+        };
+        let cohort = Cohort {
+            failing: failing.map(fails).collect(),
+            completed: completing.map(|number| (host(number), print, 1)).collect(),
+            ..Cohort::default()
+        };
+        Novelty::of(&cohort, &networks(known), 0.02, &Settings::default())
+    }
+
+    const NEW: std::ops::Range<u32> = 500_000..500_100;
+
+    #[test]
+    fn strangers_who_fail_while_known_ones_complete_are_a_sign() {
+        let said_of = said(NEW, 0..1000, 5000);
+        assert_eq!(said_of.novel, Some(true));
+        assert_eq!(
+            said_of.in_words(),
+            "100 % of the failing networks are new to about 5.01 k known, 100 % of those that complete are \
+             known"
+        );
+        let with_clients = said(NEW.chain(0..20), 0..1000, 5000);
+        assert_eq!(with_clients.novel, Some(true), "as many as always fail are no doubt");
+        let many_clients = said(NEW.chain(0..90), 0..1000, 5000);
+        assert_eq!(many_clients.novel, None, "{many_clients:?}");
+    }
+
+    #[test]
+    fn known_ones_who_fail_speak_against() {
+        let outage = said(0..300, 300..1000, 5000);
+        assert_eq!(outage.novel, Some(false));
+        assert!(outage.in_words().contains("which speaks against"), "{}", outage.in_words());
+        let office = said((0..100).map(|n| n % 3), 300..1000, 5000);
+        assert_eq!(office.novel, Some(false), "few networks, many flows");
+        let whole = said(0..300, 0..0, 5000);
+        assert_eq!(whole.novel, Some(false), "nobody completes");
+    }
+
+    #[test]
+    fn a_rush_of_strangers_is_no_sign() {
+        let rush = said(NEW, 600_000..601_000, 5000);
+        assert_eq!(rush.novel, None);
+        assert!(rush.in_words().ends_with(" 0 % of those that complete are known"), "{rush:?}");
+        let alone = said(NEW, 0..0, 5000);
+        assert_eq!((alone.novel, alone.seen), (None, None), "nobody to compare with");
+    }
+
+    #[test]
+    fn nothing_is_said_from_little() {
+        for cohort in [
+            said(NEW, 0..1000, 999),
+            said(NEW.take(47), 0..1000, 5000),
+            said(0..0, 0..0, 5000),
+            // Of 60 failures 20 are nobody's.
+            said(NEW.take(60), 0..1000, 5000),
+        ] {
+            assert_eq!(cohort.novel, None);
+            assert!(cohort.silent.is_some(), "{cohort:?}");
+        }
+    }
+
+    #[test]
+    fn networks_count_and_not_flows() {
+        let few = said((0..400).map(|n| 500_000 + n % 40), 0..1000, 5000);
+        assert_eq!(few.novel, None, "40 networks");
+    }
+}

@@ -1,0 +1,142 @@
+//! What became of the sampled flows since the slow path began to suspect.
+
+use std::time::Duration;
+
+use crate::{Flow, FlowState, Settings, Timestamp};
+
+/// Share of what would matter by which flows must exceed what is usual. What the slow path counts is
+/// averaged over all it looked at, among which there may be as much calm as flood.
+const CONFIRMING: f64 = 0.25;
+
+/// Whether the flows say what is suspected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answer {
+    /// More fail than usual, and enough of them to say so.
+    Confirmed,
+    /// More fail than usual, of too few to say so.
+    TooFew,
+    /// No more fail than usual.
+    Refuted,
+}
+
+/// How many attempts of one span failed and completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Outcomes {
+    /// Those that have had their time and were not reset, or were, if there are more of them than
+    /// health probes make.
+    failed: u64,
+    completed: u64,
+}
+
+impl Outcomes {
+    /// Those of the attempts made since `from` that have had their time, which is `mature`.
+    pub fn gather(
+        now: Timestamp,
+        flows: &[&Flow],
+        from: Timestamp,
+        mature: Duration,
+        settings: &Settings,
+    ) -> Self {
+        let until = now - mature;
+        let (mut failed, mut completed, mut reset) = (0, 0, 0);
+        for flow in flows.iter().filter(|flow| (from..=until).contains(&flow.syn_at)) {
+            let outcome = match flow.state {
+                FlowState::Completed => &mut completed,
+                FlowState::Reset => &mut reset,
+                FlowState::Syn | FlowState::SynAck | FlowState::Dropped => &mut failed,
+            };
+            *outcome += u64::from(flow.weight.max(1));
+        }
+        let probes = settings.probe_rate * until.since(from).as_secs_f64().max(1.0);
+        Self { failed: failed + reset.saturating_sub(probes as u64), completed }
+    }
+
+    /// Whether more fail than the usual `share`.
+    pub fn answer(&self, share: f64, settings: &Settings) -> Answer {
+        let all = (self.failed + self.completed) as f64;
+        let excess = self.failed as f64 - share * all;
+        if excess < CONFIRMING * settings.failure_share * all || excess <= 0.0 {
+            Answer::Refuted
+        } else if excess < settings.evidence_flows as f64 / 2.0 {
+            Answer::TooFew
+        } else {
+            Answer::Confirmed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tcpguard_common::fastpath::Fingerprint;
+
+    use super::*;
+    use crate::ListenerId;
+
+    const NOW: Timestamp = Timestamp::from_millis(100_000);
+    const MATURE: Duration = Duration::from_millis(500);
+
+    fn flow(age_ms: u64, state: FlowState) -> Flow {
+        let syn_at = NOW - Duration::from_millis(age_ms);
+        Flow {
+            listener: ListenerId(0),
+            client: Ipv4Addr::LOCALHOST.into(),
+            client_port: 1,
+            server: Ipv4Addr::LOCALHOST.into(),
+            syn_at,
+            syn_ack_at: Some(syn_at),
+            done_at: (state == FlowState::Completed).then_some(syn_at),
+            state,
+            syn_retransmits: 0,
+            weight: 1,
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
+    /// What is made of (number, age in ms, state) when it is suspected since 8 s ago.
+    fn outcomes(flows: &[(usize, u64, FlowState)]) -> Outcomes {
+        let flows: Vec<Flow> = flows
+            .iter()
+            .flat_map(|&(count, age, state)| std::iter::repeat_n(flow(age, state), count))
+            .collect();
+        let from = NOW - Duration::from_secs(8);
+        let flows: Vec<&Flow> = flows.iter().collect();
+        Outcomes::gather(NOW, &flows, from, MATURE, &Settings::default())
+    }
+
+    #[test]
+    fn both_are_counted_over_the_same_span() {
+        use FlowState::{Completed, SynAck};
+        let counted = outcomes(&[
+            (1000, 8001, Completed),
+            (100, 8000, Completed),
+            (10, 500, Completed),
+            (1000, 499, Completed),
+            (1000, 8001, SynAck),
+            (20, 8000, SynAck),
+            (2, 500, SynAck),
+            (1000, 499, SynAck),
+        ]);
+        assert_eq!(counted, Outcomes { failed: 22, completed: 110 });
+    }
+
+    #[test]
+    fn resets_count_beyond_what_health_probes_make() {
+        let probes = (Settings::default().probe_rate * 7.5) as usize;
+        assert_eq!(outcomes(&[(probes, 1000, FlowState::Reset)]).failed, 0);
+        assert_eq!(outcomes(&[(probes + 9, 1000, FlowState::Reset)]).failed, 9);
+    }
+
+    #[test]
+    fn a_share_needs_a_number_and_a_number_a_share() {
+        let answer =
+            |failed, completed| Outcomes { failed, completed }.answer(0.01, &Settings::default());
+        assert_eq!(answer(16, 0), Answer::TooFew, "16 less the usual one in a hundred");
+        assert_eq!(answer(17, 83), Answer::Confirmed);
+        assert_eq!(answer(10, 190), Answer::TooFew);
+        assert_eq!(answer(200, 9800), Answer::Refuted, "two in a hundred");
+        assert_eq!(answer(230, 9770), Answer::Confirmed, "a 30th more than usual");
+        assert_eq!(answer(0, 0), Answer::Refuted);
+    }
+}

@@ -1,0 +1,198 @@
+//! The sixth item: whether those who fail have been here before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tcpguard_engine::{GateItem, IncidentClass, IncidentReport, Learned, LearnedError, Mode};
+
+use crate::sim::*;
+
+/// When the guard has seen 98 % of the 5,000 networks of 200 clients a second, s.
+const WARM: f64 = 100.0;
+
+fn clients(rate: f64, population: &Arc<Population>) -> Clients {
+    Clients {
+        arrivals: Arrivals::Poisson,
+        natural: Natural::usual(),
+        population: Some(population.clone()),
+        ..Clients::steady(rate)
+    }
+}
+
+fn lab() -> Lab {
+    Lab::new(Mode::Enforce).listener(Server { backlog: 4096, ..Server::default() })
+}
+
+/// A flood whose SYNs look like those of the clients.
+fn mimic(rate: f64, time: std::ops::Range<f64>) -> Flood {
+    Flood { shape: Shape::Mimic, ..Flood::random(rate, time) }
+}
+
+fn novel(incident: &IncidentReport) -> GateItem {
+    let item = incident.evidence.gate.iter().find(|item| item.name == "novel");
+    item.expect("the sixth item").clone()
+}
+
+fn learned_in(seconds: f64, clients: Clients) -> Learned {
+    let mut lab = lab().clients(clients);
+    lab.run_until(seconds);
+    lab.engine.learned()
+}
+
+#[test]
+fn a_flood_that_copies_a_tenth_of_the_clients_is_named() {
+    let population = Population::new(1);
+    for rate in [20.0, 30.0, 40.0] {
+        let mut lab =
+            lab().clients(clients(200.0, &population)).flood(mimic(rate, WARM + 0.1..WARM + 60.0));
+        lab.run_until(WARM + 30.0);
+        let incident = lab.incident();
+        assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{rate}: {}", lab.story());
+        assert!(novel(&incident).holds, "{:?}", incident.evidence.gate);
+        assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {}", lab.story());
+    }
+}
+
+#[test]
+fn without_memory_it_is_only_a_broken_path() {
+    let population = Population::new(1);
+    let mut lab = lab().clients(clients(200.0, &population)).flood(mimic(30.0, 3.1..60.0));
+    lab.run_until(30.0);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{}", lab.story());
+    assert!(!novel(&incident).holds, "{:?}", incident.evidence.gate);
+}
+
+#[test]
+fn a_rush_of_clients_who_have_never_been_here_is_no_attack() {
+    let (population, strangers) = (Population::new(1), Population::new(2));
+    let rush = Clients { from: WARM, until: WARM + 120.0, ..clients(2000.0, &strangers) };
+    let mut lab = lab().clients(clients(100.0, &population)).clients(rush);
+    lab.run_until(WARM + 160.0);
+    assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
+    assert_eq!(lab.times("handshakes_degraded").len(), 0, "{}", lab.story());
+    assert_eq!(lab.installed.len(), 0);
+}
+
+#[test]
+fn a_region_that_comes_for_the_first_time_over_a_broken_path_is_no_attack() {
+    let (population, strangers) = (Population::new(1), Population::new(2));
+    for rate in [30.0, 100.0, 400.0] {
+        let region = Clients {
+            from: WARM,
+            outage: Some(Outage::of(WARM..WARM + 40.0, 1.0)),
+            ..clients(rate, &strangers)
+        };
+        let mut lab = lab().clients(clients(200.0, &population)).clients(region);
+        lab.run_until(WARM + 20.0);
+        let incident = lab.incident();
+        assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{rate}: {}", lab.story());
+        assert!(novel(&incident).detail.ends_with("known not to be repeated"), "{incident:?}");
+        lab.run_until(WARM + 100.0);
+        assert_eq!(lab.times("attack_started").len(), 0, "{rate}: {}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "{rate}: {}", lab.story());
+    }
+}
+
+#[test]
+fn an_outage_of_known_networks_speaks_against_an_attack() {
+    let population = Population::new(1);
+    for (share, whom) in [(0.2, Whom::Isps), (0.6, Whom::Clients), (0.0, Whom::Isp(0))] {
+        let outage = Outage { whom, ..Outage::of(WARM..WARM + 20.0, share) };
+        let mut lab =
+            lab().clients(Clients { outage: Some(outage), ..clients(200.0, &population) });
+        lab.run_until(WARM + 10.0);
+        let incident = lab.incident();
+        assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{whom:?}: {}", lab.story());
+        let item = novel(&incident);
+        assert!(!item.holds && item.detail.ends_with("which speaks against"), "{whom:?}: {item:?}");
+        lab.run_until(WARM + 60.0);
+        assert_eq!(lab.times("attack_started").len(), 0, "{whom:?}: {}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "{whom:?}: {}", lab.story());
+    }
+}
+
+#[test]
+fn a_flood_in_the_clients_names_is_named_once_nobody_tries_again() {
+    let population = Population::new(1);
+    let flood = Flood { sources: Sources::Clients, ..mimic(2000.0, WARM + 0.1..WARM + 60.0) };
+    let mut lab = lab().clients(clients(200.0, &population)).flood(flood);
+    lab.run_until(WARM + 10.0);
+    let incident = lab.incident();
+    assert!(incident.class.is_flood(), "{}", lab.story());
+    assert!(novel(&incident).detail.ends_with("which speaks against"));
+    assert!(lab.times("attack_started")[0] <= WARM + 3.1, "{}", lab.story());
+}
+
+/// A flood that would grow for two hours to the clients' rate and is over after `played` seconds; and an
+/// attacker who meanwhile completes a handshake from another network every minute. Then a flood as
+/// others.
+fn ramp(legit: f64, played: f64) {
+    let (population, strangers) = (Population::new(1), Population::new(2));
+    let begin = 5000.0 * 3.0 / legit;
+    let until = begin + played;
+    let ramp = Flood { ramp: Some(7200.0), ..mimic(legit, begin..until) };
+    let mut lab = Lab::seeded(tcpguard_engine::Settings::default(), Mode::Observe, 1)
+        .listener(Server { backlog: 4096, ..Server::default() })
+        .clients(clients(legit, &population))
+        .clients(clients(1.0 / 60.0, &strangers))
+        .flood(ramp)
+        .flood(mimic(legit.max(100.0), until + 200.0..until + 260.0));
+    lab.run_until(until + 230.0);
+    let incident = lab.incident();
+    assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    assert!(novel(&incident).holds, "{:?}", incident.evidence.gate);
+    // Of 5,000 and 120 networks, none was learned from the flood.
+    assert!(novel(&incident).detail.contains("new to about 5."), "{:?}", incident.evidence.gate);
+}
+
+#[test]
+fn a_ramp_of_two_hours_among_20_clients_a_second_makes_no_stranger_known() {
+    ramp(20.0, 7200.0);
+}
+
+#[test]
+fn a_ramp_of_two_hours_among_200_clients_a_second_makes_no_stranger_known() {
+    ramp(200.0, 1000.0);
+}
+
+#[test]
+fn a_ramp_of_two_hours_among_2000_clients_a_second_makes_no_stranger_known() {
+    ramp(2000.0, 400.0);
+}
+
+#[test]
+fn what_is_known_of_networks_survives_a_restart() {
+    let population = Population::new(1);
+    let learned = learned_in(WARM, clients(200.0, &population));
+    let networks = learned.networks.as_ref().expect("networks");
+    assert!(networks.days[0].networks.len() < 40_000, "{}", networks.days[0].networks.len());
+    let class = |learned: Option<&Learned>| {
+        let mut lab = lab().clients(clients(200.0, &population)).flood(mimic(30.0, 3.1..60.0));
+        if let Some(learned) = learned {
+            lab.engine.teach(learned.clone(), Duration::from_secs(3600)).expect("valid");
+        }
+        lab.run_until(30.0);
+        lab.incident().class
+    };
+    assert_eq!(class(None), IncidentClass::HandshakeDegraded);
+    assert_eq!(class(Some(&learned)), IncidentClass::RandomSpoofed);
+}
+
+#[test]
+fn networks_that_nobody_learned_are_refused_and_nothing_else() {
+    let population = Population::new(1);
+    let mut learned = learned_in(30.0, clients(200.0, &population));
+    let networks = learned.networks.as_mut().expect("networks");
+    networks.days[0].networks.push('*');
+    let mut lab = lab().clients(clients(200.0, &population));
+    let refused = lab.engine.teach(learned.clone(), Duration::ZERO);
+    let what = "a set of networks that nobody wrote";
+    assert_eq!(refused, Err(LearnedError::Networks { what }));
+    assert_eq!(lab.engine.learned().networks, None);
+    lab.run_until(0.5);
+    let back = lab.engine.learned();
+    assert_eq!(back.listeners[0].natural_share, learned.listeners[0].natural_share);
+    assert!(back.listeners[0].completions >= learned.listeners[0].completions);
+}
