@@ -1,6 +1,7 @@
 //! The doors of the engine and what happens behind them at every poll.
 
 mod adopt;
+mod flows;
 mod headers;
 mod import;
 mod lifecycle;
@@ -27,8 +28,8 @@ use crate::signal::Saturation;
 use crate::tally::Circumstances;
 use crate::watch::Watch;
 use crate::{
-    Command, Flow, IncidentReport, KnownClients, Listener, ListenerId, Matcher, Mode, Sample,
-    Settings, SettingsError, Step, TcpExt, Timestamp,
+    Command, IncidentReport, Listener, ListenerId, Matcher, Mode, Sample, Settings, SettingsError,
+    Step, TcpExt, Timestamp,
 };
 
 /// The state machine: what was seen goes in, what must be done comes out.
@@ -66,6 +67,8 @@ pub struct Engine {
     /// Of which share of their SYNs the headers of these listeners are kept, as a power of two.
     sampled: BTreeMap<ListenerId, u8>,
     inspected: Timestamp,
+    /// When the flows of all listeners were looked at last.
+    surveyed: Timestamp,
     counted: Timestamp,
     incidents: u64,
     rolled: Option<RollUp>,
@@ -108,6 +111,7 @@ impl Engine {
             inherited: Vec::new(),
             sampled: BTreeMap::new(),
             inspected: Timestamp::default(),
+            surveyed: Timestamp::default(),
             counted: Timestamp::default(),
             incidents: 0,
             rolled: None,
@@ -240,32 +244,6 @@ impl Engine {
         self.ask_for_headers();
         self.ask_for_counts(now);
         self.ask_for_flows(now);
-    }
-
-    /// Takes over the sampled flows of all listeners, as asked for by [`Command::InspectFlows`].
-    pub fn handle_flows(&mut self, now: Timestamp, flows: &[Flow], known: &dyn KnownClients) {
-        let mut by_listener = BTreeMap::<ListenerId, Vec<&Flow>>::new();
-        for flow in flows {
-            by_listener.entry(flow.listener).or_default().push(flow);
-        }
-        let at_calm_listeners = flows.iter().filter_map(|flow| {
-            let watch = self.watches.get(&flow.listener)?;
-            let calm = watch.incident.is_none() && !watch.is_suspicious();
-            calm.then_some((flow, watch.listener.port))
-        });
-        self.host.inspect(now, at_calm_listeners, &self.settings);
-        let watch = |flow: &&Flow| self.watches.get(&flow.listener);
-        let learns = |flow: &&Flow| watch(flow).is_some_and(|watch| watch.learns(&self.settings));
-        self.networks.learn(now, flows.iter().filter(learns));
-        let listeners: Vec<ListenerId> = self.watches.keys().copied().collect();
-        for id in listeners {
-            let flows = by_listener.remove(&id).unwrap_or_default();
-            self.inspect(now, id, &flows, known);
-        }
-        self.follow_steps(now, Duration::ZERO);
-        self.carry_out_plan(now);
-        self.tell_news(now);
-        self.ask_for_headers();
     }
 
     /// What must be done next, in the order in which it must happen.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
-const CALM: Duration = Duration::from_secs(5);
+pub(super) const CALM: Duration = Duration::from_secs(5);
 /// Questions during an incident.
 const BUSY: Duration = Duration::from_secs(1);
 /// For this long after an alarm or a new rule every poll counts.
@@ -318,6 +318,6 @@ pub(super) fn active_rules<'a>(
 }
 
 /// Whether `pace` has passed since `last`, give or take half a poll.
-fn due(now: Timestamp, last: Timestamp, pace: Duration, poll: Duration) -> bool {
+pub(super) fn due(now: Timestamp, last: Timestamp, pace: Duration, poll: Duration) -> bool {
     now.since(last) + poll / 2 >= pace
 }

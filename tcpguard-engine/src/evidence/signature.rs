@@ -4,7 +4,7 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
 use super::describe::describe;
-use crate::learned::Clients;
+use crate::learned::{Admitted, Clients};
 use crate::{Settings, SignatureShare};
 
 /// Signatures reported.
@@ -72,23 +72,85 @@ impl Candidate {
             && self.recorded_share <= settings.fingerprint_completion
     }
 
-    fn of(mask: Mask, print: Fingerprint, weight: u64, cohort: &Cohort, clients: &Clients) -> Self {
-        let completed = cohort.completed.iter().filter(|(_, other, _)| other.masked(mask) == print);
-        let completed: u64 = completed.map(|(.., weight)| weight).sum();
-        let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == print);
-        let unfinished = alike.filter(|flow| flow.unfinished).map(|flow| flow.weight).sum();
+    fn of(top: &Alike, mask: Mask, looks: &Looks<'_>, clients: &Clients) -> Self {
+        let Alike { print, weight, unfinished } = *top;
+        let completed = looks.completed.iter().filter(|(other, _)| other.masked(mask) == print);
+        let completed: u64 = completed.map(|(_, weight)| weight).sum();
         Self {
             mask,
             print,
-            coverage: weight as f64 / cohort.weight() as f64,
+            coverage: weight as f64 / looks.weight as f64,
             completion: completed as f64 / (completed + weight) as f64,
             completed,
-            admitted: cohort.admitted.has(mask, &print),
+            admitted: looks.admitted.has(mask, &print),
             recorded: clients.with_signature(mask, &print),
             recorded_share: clients.share(mask, &print),
             unfinished,
         }
     }
+}
+
+/// Failing flows that look alike under a mask.
+#[derive(Clone, Copy, Debug)]
+struct Alike {
+    print: Fingerprint,
+    weight: u64,
+    /// Of these, answered more than four round trips ago.
+    unfinished: u64,
+}
+
+/// What the flows of a cohort look like under one mask, each look once. Under a mask that compares no
+/// other field the same can be told from these, which are few where a tool made them.
+struct Looks<'a> {
+    failing: Vec<Alike>,
+    completed: Vec<(Fingerprint, u64)>,
+    /// Of all that failed.
+    weight: u64,
+    admitted: &'a Admitted,
+}
+
+impl<'a> Looks<'a> {
+    fn of(cohort: &'a Cohort, mask: Mask) -> Self {
+        let failing = cohort.failing.iter().map(|flow| Alike {
+            print: flow.print.masked(mask),
+            weight: flow.weight,
+            unfinished: if flow.unfinished { flow.weight } else { 0 },
+        });
+        let completed = cohort.completed.iter().map(|(_, print, weight)| Alike {
+            print: print.masked(mask),
+            weight: *weight,
+            unfinished: 0,
+        });
+        let completed = merged(completed.collect()).into_iter();
+        Self {
+            failing: merged(failing.collect()),
+            completed: completed.map(|alike| (alike.print, alike.weight)).collect(),
+            weight: cohort.weight(),
+            admitted: &cohort.admitted,
+        }
+    }
+
+    /// The looks of failing flows under `mask`, the most frequent first.
+    fn ranked(&self, mask: Mask) -> Vec<Alike> {
+        let masked = |alike: &Alike| Alike { print: alike.print.masked(mask), ..*alike };
+        let mut looks = merged(self.failing.iter().map(masked).collect());
+        looks.sort_by_key(|alike| std::cmp::Reverse(alike.weight));
+        looks
+    }
+}
+
+/// Those that look alike, added up, in the order of their looks.
+fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
+    looks.sort_unstable_by_key(|alike| alike.print);
+    looks.dedup_by(|next, kept| {
+        let same = next.print == kept.print;
+        if same {
+            kept.weight += next.weight;
+            kept.unfinished += next.unfinished;
+        }
+        same
+    });
+    looks
 }
 
 /// The signature that a rule would use, and the most frequent ones under its mask for people to
@@ -101,13 +163,16 @@ pub(crate) fn choose(
     clients: &Clients,
     settings: &Settings,
 ) -> Option<(Candidate, Vec<SignatureShare>)> {
+    // Every mask but one compares a part of what the full one does.
+    let (full, ip_id) = (Looks::of(cohort, Mask::Full), Looks::of(cohort, Mask::IpId));
+    let looks = |mask| if mask == Mask::IpId { &ip_id } else { &full };
     let tops: Vec<Candidate> = MASKS
         .into_iter()
         .filter_map(|mask| {
-            let (print, weight) = *ranked(cohort, mask).first()?;
+            let top = *looks(mask).ranked(mask).first()?;
             // IPv6 has no identification, and zero is what a stack sends that does not use it.
-            let telling = mask != Mask::IpId || print.ip_id != 0;
-            telling.then(|| Candidate::of(mask, print, weight, cohort, clients))
+            let telling = mask != Mask::IpId || top.print.ip_id != 0;
+            telling.then(|| Candidate::of(&top, mask, looks(mask), clients))
         })
         .collect();
     let best = tops.iter().map(|top| top.coverage).max_by(f64::total_cmp)?;
@@ -116,10 +181,12 @@ pub(crate) fn choose(
         .find(|top| !top.is_of_clients())
         .or_else(|| good().find(|top| top.is_a_tools(settings)))
         .or_else(|| good().next())?;
-    let shares = ranked(cohort, chosen.mask)
-        .into_iter()
+    let looks = looks(chosen.mask);
+    let shares = looks
+        .ranked(chosen.mask)
+        .iter()
         .take(TOP)
-        .map(|(print, weight)| Candidate::of(chosen.mask, print, weight, cohort, clients))
+        .map(|top| Candidate::of(top, chosen.mask, looks, clients))
         .map(|candidate| SignatureShare {
             text: describe(candidate.mask, &candidate.print),
             mask: candidate.mask.name().to_owned(),
@@ -129,22 +196,6 @@ pub(crate) fn choose(
         })
         .collect();
     Some((chosen, shares))
-}
-
-/// Weight by signature under `mask`, the heaviest first.
-fn ranked(cohort: &Cohort, mask: Mask) -> Vec<(Fingerprint, u64)> {
-    let mut prints: Vec<(Fingerprint, u64)> =
-        cohort.failing.iter().map(|flow| (flow.print.masked(mask), flow.weight)).collect();
-    prints.sort_unstable();
-    prints.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
-        }
-        same
-    });
-    prints.sort_by_key(|&(_, weight)| std::cmp::Reverse(weight));
-    prints
 }
 
 #[cfg(test)]

@@ -190,11 +190,16 @@ fn ranked<'a, K: Copy + Ord>(
     failing: impl IntoIterator<Item = &'a Failing>,
     key: impl Fn(&Failing) -> K,
 ) -> Vec<(K, u64)> {
-    let mut weights = BTreeMap::<K, u64>::new();
-    for flow in failing {
-        *weights.entry(key(flow)).or_default() += flow.weight;
-    }
-    let mut ranked: Vec<_> = weights.into_iter().collect();
+    let mut ranked: Vec<(K, u64)> =
+        failing.into_iter().map(|flow| (key(flow), flow.weight)).collect();
+    ranked.sort_unstable_by_key(|&(key, _)| key);
+    ranked.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
     ranked.sort_by_key(|&(_, weight)| std::cmp::Reverse(weight));
     ranked
 }
