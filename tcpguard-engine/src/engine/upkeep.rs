@@ -274,8 +274,8 @@ impl Engine {
     pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
         let local = self.watches.values().filter(|watch| watch.kind == ListenerKind::Local);
         let pace = |watch: &Watch| match watch.asks_for_count() {
-            true => BUSY.min(self.pace(now, watch, URGENT)),
-            false => self.pace(now, watch, URGENT),
+            true => BUSY.min(self.pace(now, watch)),
+            false => self.pace(now, watch),
         };
         let Some(pace) = local.map(pace).min() else { return };
         let pace = if self.uncounted { self.settings.poll } else { pace };
@@ -287,20 +287,18 @@ impl Engine {
 
     /// Asks for the sampled flows.
     pub(super) fn ask_for_flows(&mut self, now: Timestamp) {
-        let young = Duration::from_secs(10);
         let watches = self.watches.values();
-        let Some(pace) = watches.map(|watch| self.pace(now, watch, young)).min() else { return };
+        let Some(pace) = watches.map(|watch| self.pace(now, watch)).min() else { return };
         if due(now, self.inspected, pace, self.settings.poll) {
             self.inspected = now;
             self.command_once(Command::InspectFlows);
         }
     }
 
-    /// How often a listener's situation needs another look. An incident does at every poll while it
-    /// is younger than `young`.
-    fn pace(&self, now: Timestamp, watch: &Watch, young: Duration) -> Duration {
+    /// How often a listener's situation needs another look. A young incident does at every poll.
+    fn pace(&self, now: Timestamp, watch: &Watch) -> Duration {
         match &watch.incident {
-            Some(incident) if now.since(incident.detected()) < young => self.settings.poll,
+            Some(incident) if now.since(incident.detected()) < URGENT => self.settings.poll,
             Some(_) => BUSY,
             None if watch.is_suspicious() => self.settings.poll,
             None => CALM,
