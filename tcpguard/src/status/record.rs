@@ -290,7 +290,6 @@ impl AttackInFull {
                 return self;
             }
         }
-        self.record.first.evidence.gate.clear();
         self.record.cut_sentences();
         self
     }
@@ -299,7 +298,13 @@ impl AttackInFull {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.attack.evidence, most);
         // What the last look saw says more than what the first one did.
-        cut_evidence(&mut self.record.first.evidence, if most > 4 { most / 2 } else { 0 });
+        let first = &mut self.record.first.evidence;
+        if most > 4 {
+            cut_evidence(first, most / 2);
+        } else {
+            cut_evidence(first, 0);
+            first.gate.clear();
+        }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
         // The latest say where it stands.
         let surplus = rules.len().saturating_sub(most);
