@@ -299,7 +299,12 @@ impl AttackInFull {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.attack.evidence, most);
         // What the last look saw says more than what the first one did.
-        cut_evidence(&mut self.record.first.evidence, if most > 4 { most / 2 } else { 0 });
+        let first = &mut self.record.first;
+        cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
+        if most < 8 {
+            // Which items held, and why it was what it was, stays.
+            first.evidence.gate.iter_mut().for_each(|item| item.detail.clear());
+        }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
         // The latest say where it stands.
         let surplus = rules.len().saturating_sub(most);
