@@ -11,7 +11,7 @@ use crate::{Flow, FlowState, Settings, Timestamp};
 
 /// Failing flows looked at; of more, every n-th. Shares keep a standard error below 0.6 %, and the
 /// eight masks cost milliseconds, not tenths of a second.
-const EXAMINED: usize = 2048;
+const EXAMINED: usize = 8192;
 /// How far back flows are looked at when the last seconds hold too few: as long as a half-open
 /// handshake lives. A flood that fills a small queue within a minute need not be faster.
 const SLOW: Duration = Duration::from_secs(63);
