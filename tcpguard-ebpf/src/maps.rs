@@ -5,10 +5,10 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
-    SynSamples,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
+    Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
+    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6,
+    SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Work};
 

@@ -11,10 +11,10 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6, SynAckRecord,
-    SynSamples,
+    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
+    Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
+    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6,
+    SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket, Tables,

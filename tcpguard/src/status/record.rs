@@ -290,6 +290,7 @@ impl AttackInFull {
                 return self;
             }
         }
+        self.record.first.evidence.gate.clear();
         self.record.cut_sentences();
         self
     }
@@ -298,12 +299,11 @@ impl AttackInFull {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.attack.evidence, most);
         // What the last look saw says more than what the first one did.
-        let first = &mut self.record.first.evidence;
-        if most > 4 {
-            cut_evidence(first, most / 2);
-        } else {
-            cut_evidence(first, 0);
-            first.gate.clear();
+        let first = &mut self.record.first;
+        cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
+        if most < 8 {
+            // Which items held, and why it was what it was, stays.
+            first.evidence.gate.iter_mut().for_each(|item| item.detail.clear());
         }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
         // The latest say where it stands.

@@ -188,9 +188,9 @@ fn a_configuration_judges_by_its_own_thresholds_and_its_mistakes_are_no_verdict(
     std::fs::write(&file, "[gate]\nattack_items = 5\ndrop_items = 5\n").unwrap();
     assert_eq!(class(&["-", "--json", "--config", path]), "handshake_degraded");
 
-    std::fs::write(&file, "[gate]\nattack_items = 6\n").unwrap();
+    std::fs::write(&file, "[gate]\nattack_items = 7\n").unwrap();
     let output = tcpguard(&["-", "-c", path], &flooded());
     assert_eq!(output.status.code(), Some(2));
     let complaint = line(&output.stderr);
-    assert!(complaint.contains(&format!("{path}:2: gate.attack_items: 6 does")), "{complaint}");
+    assert!(complaint.contains(&format!("{path}:2: gate.attack_items: 7 does")), "{complaint}");
 }
