@@ -49,6 +49,9 @@ pub(crate) struct Watch {
     pub window: Window,
     pub clients: Clients,
     pub suspect: Option<Suspect>,
+    /// When what was suspected last may have begun: handshakes that failed before it are the usual
+    /// lost clients'. Zero where that is not known.
+    pub onset: Timestamp,
     pub incident: Option<Incident>,
     pub armed: Option<Armed>,
     pub ladder: Ladder,
@@ -121,6 +124,7 @@ impl Watch {
             window: Window::default(),
             clients: Clients::default(),
             suspect: None,
+            onset: Timestamp::default(),
             incident: None,
             armed: None,
             ladder: Ladder::default(),
@@ -239,6 +243,10 @@ impl Watch {
             let moment = self.moment(now, settings);
             let from = self.slow.since().unwrap_or(now);
             self.suspect = Some(Suspect { since: now, from, signal, moment });
+            let onset = self.window.failing_since().map_or(from, |failing| failing.min(from));
+            // It was on when the guard came, or half-open handshakes have piled up for long.
+            let unknown = Some(onset) <= self.window.begin() || signal == Signal::Occupancy;
+            self.onset = if unknown { Timestamp::default() } else { onset };
             self.quiet.restart(now);
         }
     }

@@ -262,6 +262,11 @@ impl Window {
         }
     }
 
+    /// Where the first tick begins.
+    pub fn begin(&self) -> Option<Timestamp> {
+        self.ticks.front().map(|tick| tick.end - tick.span)
+    }
+
     /// The start of the run of ticks, up to the last one, in which most attempts failed.
     pub fn failing_since(&self) -> Option<Timestamp> {
         let failing = |tick: &&Tick| {

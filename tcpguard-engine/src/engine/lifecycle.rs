@@ -58,7 +58,7 @@ impl Engine {
                 return;
             }
         }
-        let mut cohort = Cohort::gather(now, flows, rtt, mature, &self.settings);
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, &self.settings);
         if let Some(incident) = &mut watch.incident {
             incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&incident.admitted);

@@ -50,12 +50,14 @@ pub(crate) struct Cohort {
 impl Cohort {
     /// Sorts the listener's flows; `mature` is the time that handshakes are given. While most have not
     /// had it yet, because the flood has just begun, those that have seen one poll go by must do:
-    /// without them the usual lost clients would speak for it.
+    /// without them the usual lost clients would speak for it. Nor are these asked whether they
+    /// repeated their SYNs, if they came before `onset`: who vanishes does not.
     pub fn gather(
         now: Timestamp,
         flows: &[&Flow],
         rtt: Duration,
         mature: Duration,
+        onset: Timestamp,
         settings: &Settings,
     ) -> Self {
         let age = |flow: &Flow| now.since(flow.syn_at);
@@ -72,10 +74,11 @@ impl Cohort {
         let enough = old >= settings.distinct_min && old * 2 >= any;
         let (limit, count) = if enough { (mature, old) } else { (settings.poll, any) };
         let step = count.div_ceil(EXAMINED).max(1);
+        let judged = |flow: &Flow| flow.syn_at >= onset && age(flow) >= settings.retransmit_age;
         let failing = all()
             .filter(older(limit))
             .step_by(step)
-            .map(|flow| Failing::new(now, flow, rtt, step as u64, settings))
+            .map(|flow| Failing::new(now, flow, rtt, step as u64, judged(flow)))
             .collect();
         let completed = flows
             .iter()
@@ -111,9 +114,9 @@ impl Cohort {
 }
 
 impl Failing {
-    fn new(now: Timestamp, flow: &Flow, rtt: Duration, scale: u64, settings: &Settings) -> Self {
-        let judged =
-            flow.state != FlowState::Reset && now.since(flow.syn_at) >= settings.retransmit_age;
+    /// `judged`: a client would have repeated its SYN by now, had it not been answered and said no.
+    fn new(now: Timestamp, flow: &Flow, rtt: Duration, scale: u64, judged: bool) -> Self {
+        let judged = judged && flow.state != FlowState::Reset;
         Self {
             addr: flow.client,
             source: source(flow.client),
@@ -132,5 +135,48 @@ pub(crate) fn source(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(_) => addr,
         IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::ListenerId;
+
+    const NOW: Timestamp = Timestamp::from_millis(60_000);
+
+    fn half_open(age_ms: u64) -> Flow {
+        let syn_at = NOW - Duration::from_millis(age_ms);
+        Flow {
+            listener: ListenerId(0),
+            client: Ipv4Addr::new(192, 0, 2, 1).into(),
+            client_port: 1,
+            server: Ipv4Addr::new(203, 0, 113, 10).into(),
+            syn_at,
+            syn_ack_at: Some(syn_at),
+            done_at: None,
+            state: FlowState::SynAck,
+            syn_retransmits: 0,
+            weight: 1,
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
+    #[test]
+    fn lost_clients_of_before_do_not_say_that_nobody_tries_again() {
+        let lost: Vec<Flow> = (0..20).map(|n| half_open(2000 + 300 * n)).collect();
+        let outage: Vec<Flow> = (0..60).map(|n| half_open(300 + 10 * n)).collect();
+        let flows: Vec<&Flow> = lost.iter().chain(&outage).collect();
+        let judged = |onset_ms: u64| {
+            let onset = NOW - Duration::from_millis(onset_ms);
+            let rtt = Duration::from_millis(50);
+            let mature = Duration::from_millis(500);
+            let cohort = Cohort::gather(NOW, &flows, rtt, mature, onset, &Settings::default());
+            cohort.failing.iter().filter(|flow| flow.repeated.is_some()).count()
+        };
+        assert_eq!(judged(1000), 0, "too early to say");
+        assert_eq!(judged(60_000), 20, "the naive way: they are all there is to ask");
     }
 }
