@@ -279,6 +279,12 @@ impl Window {
         ticks.take_while(failing).last().map(|tick| tick.end - tick.span)
     }
 
+    /// The end of the last tick in which more was attempted than completed.
+    pub fn failed_last(&self) -> Option<Timestamp> {
+        let failed = |tick: &&Tick| tick.attempts > tick.completed();
+        self.ticks.iter().rev().find(failed).map(|tick| tick.end)
+    }
+
     /// The sums of all ticks that began at `start` or later and were over at `end`.
     pub fn between(&self, start: Timestamp, end: Timestamp) -> Sums {
         let later = self.ticks.iter().skip_while(|tick| tick.end - tick.span < start);

@@ -12,8 +12,9 @@ use crate::{Flow, FlowState, Settings, Timestamp};
 /// Failing flows looked at; of more, every n-th. Shares keep a standard error below 0.6 %, and the
 /// eight masks cost milliseconds, not tenths of a second.
 const EXAMINED: usize = 8192;
-/// How far back flows are looked at when the last seconds hold too few: as long as a half-open
-/// handshake lives. A flood that fills a small queue within a minute need not be faster.
+/// How far back flows are looked at when the last seconds hold too few, though not further than it
+/// may have begun: as long as a half-open handshake lives. A flood that fills a small queue within a
+/// minute need not be faster.
 const SLOW: Duration = Duration::from_secs(63);
 
 /// One attempt that fails.
@@ -65,7 +66,9 @@ impl Cohort {
         let within = |window| move |flow: &&&Flow| age(flow) <= window;
         let dense = flows.iter().filter(within(settings.evidence_window)).filter(failed).count();
         let slow = dense < 2 * settings.distinct_min;
-        let recent = within(if slow { SLOW } else { settings.evidence_window });
+        // Fifty SYNs would be lost among the lost clients of a minute.
+        let slowly = SLOW.min(now.since(onset)).max(settings.evidence_window);
+        let recent = within(if slow { slowly } else { settings.evidence_window });
         let older = |limit| move |flow: &&&Flow| age(flow) >= limit;
         let all = || flows.iter().filter(recent).filter(failed);
 
@@ -178,5 +181,21 @@ mod tests {
         };
         assert_eq!(judged(1000), 0, "too early to say");
         assert_eq!(judged(60_000), 20, "the naive way: they are all there is to ask");
+    }
+
+    #[test]
+    fn a_pulse_of_fifty_is_not_lost_among_the_lost_clients_of_a_minute() {
+        let lost: Vec<Flow> = (0..120).map(|n| half_open(1000 + 500 * n)).collect();
+        let pulse: Vec<Flow> = (0..50).map(|n| half_open(500 + 10 * n)).collect();
+        let flows: Vec<&Flow> = lost.iter().chain(&pulse).collect();
+        let failing = |onset| {
+            let rtt = Duration::from_millis(50);
+            let mature = Duration::from_millis(500);
+            let settings = Settings::default();
+            Cohort::gather(NOW, &flows, rtt, mature, onset, &settings).failing.len()
+        };
+        assert_eq!(failing(NOW - Duration::from_secs(1)), 50 + 15, "those of 8 s");
+        assert_eq!(failing(NOW - Duration::from_secs(30)), 50 + 59, "it has been on for so long");
+        assert_eq!(failing(Timestamp::default()), 50 + 120, "nobody knows for how long");
     }
 }

@@ -47,7 +47,9 @@ impl Quiet {
             natural.excess(&sums) >= least.max(chance(&sums, natural, rtt, settings))
         });
         if disturbs {
-            self.disturbed = now;
+            // It may come to light late: once nobody comes any more, less is chance.
+            let failed = window.failed_last().unwrap_or(now);
+            self.disturbed = self.disturbed.max(failed);
         }
     }
 
@@ -134,6 +136,15 @@ mod tests {
         let after = [(50, 50); 40];
         let last = quiet(flood.into_iter().chain(after), false).pop();
         assert_eq!(last, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_comes_to_light_once_nobody_comes_any_more_was_when_it_failed() {
+        for seconds in 1..=12 {
+            let flood = vec![(406, 375); 4 * seconds];
+            let last = quiet(flood.into_iter().chain([(0, 0); 120]), false).pop();
+            assert!(last >= Some(Duration::from_secs(30)), "{seconds} s: {last:?}");
+        }
     }
 
     #[test]

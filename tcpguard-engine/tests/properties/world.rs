@@ -394,6 +394,8 @@ impl World {
         assert!(step == Step::Strays || self.mode == Mode::Enforce, "{step:?}");
         assert_ne!(self.mode, Mode::Off);
         if self.refusing {
+            // Nothing of it is left then, not even a budget at another rate.
+            self.steps.remove(&(listener, step));
             self.engine.step_failed(self.now, listener, step, "no memory", false);
             return;
         }

@@ -143,6 +143,27 @@ impl Steps {
         rate: u32,
         means: &mut Means<'_>,
     ) -> Result<(), Refusal> {
+        let taken = self.set(now, id, step, rate, means);
+        let of_it = |followed: &Followed| steps_of(followed.steps()).any(|one| one == step);
+        // A budget may have been taken before, at another rate; and what the kernel did not take now
+        // would go along with the next change.
+        if taken.is_err()
+            && means.executor.listeners.get(id).is_some_and(of_it)
+            && let Err(error) = self.leave(now, id, step, means)
+        {
+            log::warn!("{} stays until the kernel takes a change: {error}", step.name());
+        }
+        taken
+    }
+
+    fn set(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        step: Step,
+        rate: u32,
+        means: &mut Means<'_>,
+    ) -> Result<(), Refusal> {
         let mut bits = bits_of(step);
         match step {
             Step::Budget => {
