@@ -124,6 +124,11 @@ impl Sums {
         self.attempts.saturating_sub(self.completed).saturating_sub(doubt as u64)
     }
 
+    /// SYNs dropped because they were too many, and not by a rule.
+    pub fn limited(&self) -> u64 {
+        self.dropped.saturating_sub(self.matched)
+    }
+
     /// Whether most attempts were SYNs that a full queue left without an answer.
     pub fn is_unanswered(&self) -> bool {
         self.unanswered > 0 && self.unanswered * 2 >= self.attempts

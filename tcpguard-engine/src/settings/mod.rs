@@ -296,7 +296,7 @@ impl Default for Settings {
             saturation_on: 0.7,
             saturation_off: 0.4,
             saturation_polls: 2,
-            saturation_hold: Duration::from_secs(10),
+            saturation_hold: Duration::from_secs(4),
             budget_fill: Duration::from_secs(3),
             budget_min: 16,
             ordered_budget: 1000,

@@ -41,6 +41,8 @@ impl Quiet {
             let mut sums = window.since(self.disturbed.max(now - *span));
             // What a flood left in the queue is answered again a quarter of a minute later, all at once.
             sums.attempts = sums.attempts.min(sums.syns);
+            // A client whose first SYN is one too many comes again.
+            sums.attempts -= sums.limited().min(sums.completed).min(sums.attempts);
             let matters = (settings.failure_floor * sums.span.as_secs_f64())
                 .max(settings.failure_share * sums.attempts as f64);
             let least = if held { 0.0 } else { 0.5 * matters };
@@ -161,6 +163,30 @@ mod tests {
             quiet.poll(now, &window, &natural, RTT, false, &Settings::default());
         }
         assert_eq!(quiet.lasts(now), Duration::from_secs(20));
+    }
+
+    #[test]
+    fn clients_whose_first_syn_is_one_too_many_do_not_disturb_and_a_flood_of_such_does() {
+        for (limited, lasts) in [(8, 20), (1000, 0)] {
+            let (mut window, natural) = (Window::default(), Natural::default());
+            let mut quiet = Quiet::default();
+            let mut now = Timestamp::default();
+            for _ in 0..80 {
+                now = now + POLL;
+                let (syns, established) = (50 + limited, 50);
+                let new = Tick {
+                    end: now,
+                    span: POLL,
+                    syns,
+                    attempts: syns,
+                    established,
+                    ..Tick::default()
+                };
+                window.push(Tick { dropped: limited, ..new });
+                quiet.poll(now, &window, &natural, RTT, false, &Settings::default());
+            }
+            assert_eq!(quiet.lasts(now), Duration::from_secs(lasts), "{limited}");
+        }
     }
 
     #[test]

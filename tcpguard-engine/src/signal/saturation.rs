@@ -87,9 +87,9 @@ mod tests {
         let mut polls = vec![(1_200_000, 0, 0); 4];
         polls.extend([(700_000, 0, 0); 80]);
         assert!(run(polls.clone())[83], "700,000 keep it, though they do not start it");
-        polls.extend([(300_000, 0, 0); 41]);
-        assert!(run(polls.clone())[123]);
-        assert!(!run(polls)[124], "ten seconds");
+        polls.extend([(300_000, 0, 0); 17]);
+        assert!(run(polls.clone())[99]);
+        assert!(!run(polls)[100], "four seconds");
     }
 
     #[test]

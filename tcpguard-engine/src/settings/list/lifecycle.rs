@@ -104,7 +104,8 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
         least: 3.0,
         most: 3_600.0,
         doc: "Time below saturation_off after which everything is answered again.",
-        source: "As the longest pause assumed of a pulsed flood.",
+        source: "Weighed against the pauses of pulsed floods (2.75 s in a public capture), and against clients \
+                 whose first SYN is dropped for as long after a flood.",
         field: |settings| Field::Span(&mut settings.saturation_hold),
     },
 ];
