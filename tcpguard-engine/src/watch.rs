@@ -290,6 +290,7 @@ impl Watch {
             listener: self.listener,
             natural_share: self.natural.share(),
             natural_rate: self.natural.rate(),
+            natural_seconds: self.natural.seconds(),
             dispersion: self.natural.dispersion(),
             usual_syn_rate: self.usual.rate(),
             rtt: self.clients.rtt(),

@@ -71,6 +71,9 @@ pub struct LearnedListener {
     pub natural_share: f64,
     /// Handshakes per second that fail whatever the traffic.
     pub natural_rate: f64,
+    /// Seconds that both were learned from, six hours at most; 0 where an earlier version did not say.
+    #[serde(default)]
+    pub natural_seconds: u64,
     /// Variance of the failures over what chance would give, from 1 up.
     pub dispersion: f64,
     /// SYNs per second, mean of about ten minutes; `None` before there is one.
@@ -198,6 +201,13 @@ impl LearnedListener {
         };
         within("natural_share", self.natural_share, natural::SHARE, "0.005 to 0.25")?;
         within("natural_rate", self.natural_rate, 0.0..=natural::MAX_RATE, "0 to 20 a second")?;
+        let seconds = self.natural_seconds;
+        check(
+            "natural_seconds",
+            seconds.to_string(),
+            seconds <= natural::LONGEST,
+            "at most 21600",
+        )?;
         within("dispersion", self.dispersion, natural::DISPERSION, "1 to 20")?;
         if let Some(rate) = self.usual_syn_rate {
             within("usual_syn_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
@@ -226,6 +236,7 @@ mod tests {
             listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 },
             natural_share: 0.02,
             natural_rate: 0.0,
+            natural_seconds: 3600,
             dispersion: 1.5,
             usual_syn_rate: Some(200.0),
             rtt: Some(Duration::from_millis(60)),
@@ -250,6 +261,7 @@ mod tests {
             (LearnedListener { natural_share: f64::NAN, ..learned() }, "natural_share"),
             (LearnedListener { natural_share: 0.9, ..learned() }, "natural_share"),
             (LearnedListener { natural_rate: -1.0, ..learned() }, "natural_rate"),
+            (LearnedListener { natural_seconds: u64::MAX, ..learned() }, "natural_seconds"),
             (LearnedListener { dispersion: f64::INFINITY, ..learned() }, "dispersion"),
             (LearnedListener { usual_syn_rate: Some(-0.5), ..learned() }, "usual_syn_rate"),
             (LearnedListener { rtt: Some(Duration::from_secs(64)), ..learned() }, "rtt"),

@@ -14,9 +14,12 @@ pub(super) const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.25;
 /// Highest learned rate of failures that do not grow with the traffic, per second: half-open health
 /// probes of a balancer.
 pub(super) const MAX_RATE: f64 = 20.0;
-/// Weight of one second in the average: a time constant of ten minutes. A flood that takes half a
-/// minute to fill a queue must not have become natural by then.
-const WEIGHT: f64 = 1.0 / 600.0;
+/// Seconds that the average reaches back at first. A flood that takes half a minute to fill a queue
+/// must not have become natural by then.
+const FIRST: u64 = 600;
+/// Seconds that it reaches back at most: up to this it is the mean of all that was ever learned, so
+/// that a flood which takes hours to grow stands out from it.
+pub(super) const LONGEST: u64 = 6 * 3600;
 /// Attempts in the span from which a second has its full weight.
 const FULL_WEIGHT_ATTEMPTS: f64 = 80.0;
 /// An observation counts as at most this many times what is expected (winsorising), and a little
@@ -37,6 +40,8 @@ const SPAN: Duration = Duration::from_secs(8);
 pub(crate) struct Natural {
     share: f64,
     rate: f64,
+    /// Seconds that they were learned from, [`LONGEST`] at most.
+    seconds: u64,
     dispersion: f64,
     learned: Timestamp,
 }
@@ -46,6 +51,7 @@ impl Default for Natural {
         Self {
             share: INITIAL_SHARE,
             rate: 0.0,
+            seconds: 0,
             dispersion: INITIAL_DISPERSION,
             learned: Timestamp::default(),
         }
@@ -66,11 +72,13 @@ impl Natural {
         let attempts = sums.attempts as f64;
         let most = WINSOR * self.expected(&sums) + WINSOR_FLOOR;
         let failures = (sums.failures() as f64).min(most);
-        let weight = WEIGHT * (attempts / FULL_WEIGHT_ATTEMPTS).min(1.0);
-        let share = self.share + weight * (failures / attempts - self.share);
+        self.seconds = (self.seconds + 1).min(LONGEST);
+        let weight = 1.0 / self.seconds.max(FIRST) as f64;
+        let of_share = weight * (attempts / FULL_WEIGHT_ATTEMPTS).min(1.0);
+        let share = self.share + of_share * (failures / attempts - self.share);
         self.share = share.clamp(*SHARE.start(), *SHARE.end());
         let rate = (failures / sums.span.as_secs_f64()).min(MAX_RATE);
-        self.rate += WEIGHT * (rate - self.rate);
+        self.rate += weight * (rate - self.rate);
     }
 
     /// As learned by an earlier run.
@@ -78,6 +86,7 @@ impl Natural {
         Self {
             share: learned.natural_share,
             rate: learned.natural_rate,
+            seconds: learned.natural_seconds,
             dispersion: learned.dispersion,
             learned: Timestamp::default(),
         }
@@ -100,6 +109,11 @@ impl Natural {
     /// Attempts per second that fail whatever the traffic.
     pub fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// Seconds that both were learned from, six hours at most.
+    pub fn seconds(&self) -> u64 {
+        self.seconds
     }
 
     /// Variance of the failures of a tick over that of chance.
@@ -138,7 +152,7 @@ mod tests {
     #[test]
     fn the_usual_share_is_learned_within_the_hour() {
         let natural = taught(3600, |_| (200, 190));
-        assert!((natural.share - 0.05).abs() < 0.001, "{}", natural.share);
+        assert!((natural.share - 0.05).abs() < 0.0025, "{}", natural.share);
     }
 
     #[test]
@@ -162,6 +176,18 @@ mod tests {
         assert!((natural.dispersion - 16.0 / 6.0).abs() < 0.01, "{}", natural.dispersion);
         natural.learn_dispersion(1e9, 1.0);
         assert!(natural.dispersion < 3.0, "one tick is no lesson");
+    }
+
+    /// What comes slowly is learned as slowly: with a memory of ten minutes only, 3.1 of 5 a second.
+    #[test]
+    fn what_grows_within_hours_stands_out_from_what_was_learned_of_it() {
+        let natural = taught(600 + 1800, |second| {
+            let grown = second.saturating_sub(600) * 20 / 7200;
+            (20 + grown, 20)
+        });
+        let then = Sums { span: EVERY, attempts: 25, completed: 20, ..Sums::default() };
+        let learned = natural.expected(&then);
+        assert!(learned < 2.5, "{learned} of 5 a second");
     }
 
     #[test]

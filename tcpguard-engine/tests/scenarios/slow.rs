@@ -25,6 +25,17 @@ fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
     }
 }
 
+/// With a memory of ten minutes it was learned as it grew, and never told.
+#[test]
+fn a_flood_that_takes_two_hours_to_grow_is_no_more_natural_for_that() {
+    let grows = Flood { ramp: Some(7200.0), ..Flood::random(20.0, 600.0..7800.0) };
+    let mut lab = lab(Clients { lost: 0.01, ..Clients::steady(20.0) }).flood(grows);
+    let of_six = 600.0 + 7200.0 * 6.0 / 20.0;
+    lab.run_until(of_six);
+    let told = lab.told.first().map(|told| told.event);
+    assert!(told.is_some(), "nothing at 6 SYN/s: {}", lab.story());
+}
+
 #[test]
 fn clients_on_a_mobile_network_that_lose_one_in_fifty_are_quiet() {
     let mobile = Clients { lost: 0.02, rtt: 0.1..0.8, ..Clients::steady(200.0) };
