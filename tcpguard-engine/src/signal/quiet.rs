@@ -141,15 +141,6 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_to_light_once_nobody_comes_any_more_was_when_it_failed() {
-        for seconds in 1..=12 {
-            let flood = vec![(406, 375); 4 * seconds];
-            let last = quiet(flood.into_iter().chain([(0, 0); 120]), false).pop();
-            assert!(last >= Some(Duration::from_secs(30)), "{seconds} s: {last:?}");
-        }
-    }
-
-    #[test]
     fn answers_to_syns_of_before_are_no_attempts() {
         let (mut window, natural) = (Window::default(), Natural::default());
         let mut quiet = Quiet::default();
