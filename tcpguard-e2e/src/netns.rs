@@ -7,11 +7,13 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -136,10 +138,11 @@ impl Netns {
     }
 
     /// Runs several `ip` commands, each given without the leading `ip`, and stops at the first
-    /// that fails.
+    /// that fails. Returns when the host answers at every IPv6 address that they add: the kernel
+    /// sees to that later, even without duplicate detection (`nodad`).
     ///
     /// # Errors
-    /// When one of them fails.
+    /// When one of them fails, or an address that they add is not in use within five seconds.
     pub fn ip(&self, commands: &[&str]) -> Result<()> {
         let mut child = self
             .command("ip")?
@@ -155,6 +158,26 @@ impl Netns {
         let output = child.wait_with_output()?;
         if !output.status.success() {
             bail!("ip in {}: {}", self.label, String::from_utf8_lossy(&output.stderr).trim());
+        }
+        commands.iter().filter_map(|command| added_v6(command)).try_for_each(|it| self.wait_for(it))
+    }
+
+    fn wait_for(&self, address: Ipv6Addr) -> Result<()> {
+        const RTF_LOCAL: u32 = 0x8000_0000;
+        let destination = format!("{:032x} 80 ", address.to_bits());
+        let is_local = |line: &str| {
+            let flags = line.split_whitespace().nth(8).map(|flags| u32::from_str_radix(flags, 16));
+            line.starts_with(&destination)
+                && flags.is_some_and(|it| it.is_ok_and(|it| it & RTF_LOCAL != 0))
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.read("/proc/thread-self/net/ipv6_route")?.lines().any(is_local) {
+            ensure!(
+                Instant::now() < deadline,
+                "{address} in {} is not in use after 5 s: is its interface up?",
+                self.label
+            );
+            thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -208,6 +231,12 @@ impl Netns {
         }
         Ok(())
     }
+}
+
+/// The IPv6 address that an `ip` command adds, if it adds one.
+fn added_v6(command: &str) -> Option<Ipv6Addr> {
+    let (address, _length) = command.strip_prefix("address add ")?.split_once('/')?;
+    address.parse().ok()
 }
 
 /// Runs `work` on a thread of its own: entering a namespace changes a thread for good.
