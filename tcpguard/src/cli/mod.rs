@@ -1,7 +1,7 @@
 //! The command line: one module a verb. Each takes what was typed and a [`Session`], and says what
 //! came of it; exit codes are mapped in one place, [`Exit`].
 //!
-//! A new verb is a module here with its line in [`verb`], a line and its options in [`args`], and,
+//! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and,
 //! where it prints JSON, a line in [`crate::documents`].
 
 pub(crate) mod alerts;
