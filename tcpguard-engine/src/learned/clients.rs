@@ -129,7 +129,7 @@ impl Clients {
 
     /// Whether it is known how long handshakes take here.
     pub fn is_known(&self) -> bool {
-        self.trips.slowest().is_some()
+        self.trips.is_known()
     }
 
     /// After how long a handshake that has not completed counts as failed: twice what nearly all

@@ -36,6 +36,11 @@ impl Trips {
         }
     }
 
+    /// Whether enough are known to tell how long nearly all take.
+    pub fn is_known(&self) -> bool {
+        self.count >= SLOW
+    }
+
     /// The time in which nearly all have completed, 49 in 50; `None` where too few are known to tell.
     pub fn slowest(&self) -> Option<Duration> {
         let beyond = self.count / SLOW;
