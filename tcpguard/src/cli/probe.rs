@@ -23,7 +23,7 @@ pub(super) fn run(args: &ProbeArgs, session: &mut Session<'_>) -> anyhow::Result
         return Ok(Exit::Done);
     }
     if session.json {
-        session.print_json(&probe)?;
+        session.print_document(&probe)?;
     } else {
         session.render(|out, view| render::probe(out, &probe, view))?;
     }

@@ -71,7 +71,11 @@ fn without_permission_the_code_is_4() {
 fn detaching_needs_no_agent_and_asks_nothing() {
     let host = Host::without_agent();
     host.run(&["detach", "--all"]).is(0, "", "nothing was attached\n");
-    host.run(&["detach", "--all", "--json"]).is(0, "{\"detached\":[]}\n", "");
+    host.run(&["detach", "--all", "--json"]).is(
+        0,
+        "{\"schema\":\"tcpguard.detach/1\",\"detached\":[]}\n",
+        "",
+    );
     let stderr = format!(
         "tcpguard: no filter of tcpguard is pinned for eth9; see where one is: ls {}\n",
         host.path().join("pins").display()

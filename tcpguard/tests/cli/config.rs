@@ -57,7 +57,11 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
 fn the_mode_is_shown_and_set() {
     let host = Host::with(status(calm()));
     host.run(&["mode"]).is(0, "enforce\n", "");
-    host.run(&["mode", "--json"]).is(0, "{\"mode\":\"enforce\"}\n", "");
+    host.run(&["mode", "--json"]).is(
+        0,
+        "{\"schema\":\"tcpguard.mode/1\",\"mode\":\"enforce\"}\n",
+        "",
+    );
     host.run(&["mode", "observe"]).is(
         0,
         "mode observe (was enforce)\n",
@@ -65,7 +69,7 @@ fn the_mode_is_shown_and_set() {
     );
     host.run(&["mode", "off", "--json", "-q"]).is(
         0,
-        "{\"mode\":\"off\",\"was\":\"enforce\"}\n",
+        "{\"schema\":\"tcpguard.mode/1\",\"mode\":\"off\",\"was\":\"enforce\"}\n",
         "",
     );
 }

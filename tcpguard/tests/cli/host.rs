@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use tcpguard::control::{Request, Response};
 use tcpguard::status::Status;
 
 use super::agent::answer;
@@ -23,8 +24,13 @@ impl Host {
 
     /// An agent in this situation.
     pub fn with(status: Status) -> Self {
+        Self::answering(move |request| answer(request, &status))
+    }
+
+    /// An agent that answers so.
+    pub fn answering(answer: impl FnMut(&Request) -> Response + Send + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let agent = StandIn::in_dir(dir.path(), move |request| answer(request, &status));
+        let agent = StandIn::in_dir(dir.path(), answer);
         Self { dir, _agent: Some(agent) }
     }
 

@@ -4,8 +4,11 @@
 mod agent;
 mod agent_gone;
 mod config;
+mod documents;
 mod host;
 mod rules;
+#[path = "../support/schema.rs"]
+mod schema;
 #[path = "../support/stand_in.rs"]
 mod stand_in;
 mod status;

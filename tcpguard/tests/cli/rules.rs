@@ -84,7 +84,10 @@ fn rules_are_listed() {
 
     let quiet = Host::with(status(calm()));
     quiet.run(&["rules", "list"]).is(0, "", "no rules; make one: tcpguard block PREFIX\n");
-    assert_eq!(quiet.run(&["rules", "list", "--json"]).stdout, "{\"allowed\":[],\"rules\":[]}\n");
+    assert_eq!(
+        quiet.run(&["rules", "list", "--json"]).stdout,
+        "{\"schema\":\"tcpguard.rule-list/1\",\"rules\":[],\"allowed\":[]}\n"
+    );
 }
 
 #[test]
