@@ -1,5 +1,8 @@
 //! The command line: one module a verb. Each takes what was typed and a [`Session`], and says what
 //! came of it; exit codes are mapped in one place, [`Exit`].
+//!
+//! A new verb is a module here with its line in [`verb`], a line and its options in [`args`], and,
+//! where it prints JSON, a line in [`crate::documents`].
 
 pub(crate) mod alerts;
 pub(crate) mod allow;
@@ -24,11 +27,13 @@ mod session;
 mod status;
 pub(crate) mod step;
 pub(crate) mod unblock;
+mod usage;
 pub(crate) mod version;
 
 pub use args::Args;
 pub use exit::{CliError, Exit};
 pub use session::Session;
+pub use usage::parse;
 
 use args::{ConfigVerb, RulesVerb, Verb};
 

@@ -46,6 +46,12 @@ pub enum ReplayBackend {
     Kernel,
 }
 
+pub(super) const CONFIG: &str = "\
+Examples:
+  tcpguard config init                            # once
+  tcpguard config check                           # after each change
+  tcpguard config show                            # what a start would take";
+
 /// `tcpguard config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {

@@ -50,6 +50,12 @@ pub struct Global {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
+    /// Tell times in UTC rather than in the time zone of this host
+    #[arg(long, global = true)]
+    pub utc: bool,
+    /// Accepted for scripts; there is never a pager
+    #[arg(long, global = true)]
+    pub no_pager: bool,
     /// Say nothing but data and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -103,6 +109,7 @@ pub enum Verb {
     #[command(after_help = EVENTS)]
     Events(AlertsArgs),
     /// Look at the rules
+    #[command(after_help = RULES)]
     Rules {
         /// What to do with them.
         #[command(subcommand)]
@@ -122,6 +129,7 @@ pub enum Verb {
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration
+    #[command(after_help = CONFIG)]
     Config {
         /// What to do with it.
         #[command(subcommand)]
@@ -167,15 +175,12 @@ mod tests {
 
     use super::*;
 
-    /// Every verb that does something itself, hidden ones included.
+    /// Every verb, hidden ones and those above others included.
     fn verbs() -> Vec<Command> {
         fn collect(command: &Command, verbs: &mut Vec<Command>) {
-            let own = command.get_subcommands().filter(|verb| verb.get_name() != "help");
-            let own: Vec<_> = own.collect();
-            if own.is_empty() {
-                verbs.push(command.clone());
-            }
-            own.into_iter().for_each(|verb| collect(verb, verbs));
+            verbs.push(command.clone());
+            let below = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+            below.for_each(|verb| collect(verb, verbs));
         }
         let mut all = Args::command();
         all.build();

@@ -94,6 +94,12 @@ Examples:
   tcpguard unallow 203.0.113.0/24                 # everything within it
   tcpguard rules list                             # what is on the allow-list";
 
+pub(super) const RULES: &str = "\
+Examples:
+  tcpguard rules list
+  tcpguard rules export > rules.json              # and read them in elsewhere:
+  tcpguard rules import rules.json --dry-run";
+
 /// `tcpguard rules …`
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
