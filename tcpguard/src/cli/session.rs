@@ -3,6 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
+use rustix::termios::tcgetwinsize;
+
 use super::args::{Color, Global};
 use super::exit::CliError;
 use crate::control::Client;
@@ -34,7 +37,11 @@ impl<'a> Session<'a> {
         let view = View {
             utf8: locale_is_utf8(|name| std::env::var(name).ok()),
             colour: use_colour(global.color, terminal, |name| std::env::var(name).ok()),
-            zone: jiff::tz::TimeZone::system(),
+            zone: if global.utc { TimeZone::UTC } else { TimeZone::system() },
+            width: match tcgetwinsize(std::io::stdout()) {
+                Ok(size) => View::columns(size.ws_col),
+                Err(_) => View::WIDTH,
+            },
         };
         let client = Client {
             runtime_dir: global.runtime_dir.clone(),

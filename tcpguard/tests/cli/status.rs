@@ -99,3 +99,15 @@ fn alerts_are_listed_from_a_severity_on() {
     assert!(!critical.is_empty() && critical.len() < all, "{} of {all}", critical.len());
     assert!(critical.iter().all(|alert| alert["severity"] == "critical"));
 }
+
+#[test]
+fn times_are_told_in_utc_where_that_is_wanted() {
+    let host = Host::with(status(calm()));
+    let page = include_str!("../expected/calm.txt");
+    // POSIX counts to the west: two hours ahead of UTC.
+    let elsewhere =
+        |line: &[&str]| Outcome::of(line, host.command(line).env("TZ", "EET-2").output().unwrap());
+    let local = elsewhere(&["status"]);
+    assert!(local.stdout.contains("loaded 2026-11-14 11:53"), "{local:#?}");
+    elsewhere(&["status", "--utc", "--no-pager"]).is(0, page, "");
+}
