@@ -144,7 +144,7 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(
         talk,
-        "2 of them live for 24 h rather than longer, as no rule does\n\
+        "2 of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list\n\
          the mode is observe, so the rules drop nothing until: tcpguard mode enforce\n"
     );
     let (rules, words) = agent.imports().remove(0);

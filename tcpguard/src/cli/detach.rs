@@ -67,7 +67,7 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
     let names = detached.join(", ");
     if detached.is_empty() {
         if !session.json {
-            session.say("nothing was attached");
+            session.say("nothing was attached; see what runs: tcpguard status");
         }
     } else if agent_lives {
         session.say(&format!(

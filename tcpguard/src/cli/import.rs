@@ -71,7 +71,7 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     session.render(|out, _| render::imported(out, &imported, dry_run))?;
     if cut > 0 {
-        session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does"));
+        session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list"));
     }
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");

@@ -40,7 +40,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                     &report,
                     facts.clock,
                 ))),
-                None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
+                None => Response::refused(
+                    RefusalKind::NotFound,
+                    format!("no attack #{id}; see which are known: tcpguard status"),
+                ),
             }
         }
         Request::Alerts => {

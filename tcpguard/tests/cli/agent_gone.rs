@@ -70,7 +70,11 @@ fn without_permission_the_code_is_4() {
 #[test]
 fn detaching_needs_no_agent_and_asks_nothing() {
     let host = Host::without_agent();
-    host.run(&["detach", "--all"]).is(0, "", "nothing was attached\n");
+    host.run(&["detach", "--all"]).is(
+        0,
+        "",
+        "nothing was attached; see what runs: tcpguard status\n",
+    );
     host.run(&["detach", "--all", "--json"]).is(
         0,
         "{\"schema\":\"tcpguard.detach/1\",\"detached\":[]}\n",

@@ -37,7 +37,7 @@ const LINES: [(&str, &str); 24] = [
     ("mode observe", "tcpguard.mode/1"),
     ("step :443 cookies off", "tcpguard.step/1"),
     ("reload", "tcpguard.reload/1"),
-    ("replay DIR/empty.pcap", "tcpguard.replay/1"),
+    ("replay DIR/empty.pcap --quiet", "tcpguard.replay/1"),
     ("detach --all", "tcpguard.detach/1"),
     ("restore-sysctls --state-dir DIR", "tcpguard.restore-sysctls/1"),
     ("config check DIR/good.toml", "tcpguard.config-check/1"),

@@ -9,6 +9,7 @@ use tcpguard::status::Status;
 
 use super::agent::answer;
 use super::stand_in::StandIn;
+use super::way_on;
 
 /// A runtime directory, and possibly an agent that listens in it.
 pub struct Host {
@@ -50,6 +51,7 @@ impl Host {
         command
     }
 
+    #[track_caller]
     pub fn run(&self, line: &[&str]) -> Outcome {
         Outcome::of(line, self.command(line).output().unwrap())
     }
@@ -69,13 +71,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whatever it was, what it said on stderr must name a way on.
+    #[track_caller]
     pub fn of(line: &[&str], output: Output) -> Self {
-        Self {
+        let outcome = Self {
             line: line.join(" "),
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        };
+        assert!(way_on::is_named(&outcome.stderr), "no command and no file in {outcome:#?}");
+        outcome
     }
 
     #[track_caller]

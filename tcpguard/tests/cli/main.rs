@@ -15,3 +15,4 @@ mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;
+mod way_on;

@@ -87,7 +87,11 @@ fn an_address_and_an_attack_are_explained() {
     let json = host.run(&["explain", &id, "--json"]).json();
     assert_eq!(json["schema"], "tcpguard.attack/1");
     assert_eq!(json["record"]["lines"][1]["holds"], true);
-    host.run(&["explain", "99"]).is(5, "", "tcpguard: no attack #99\n");
+    host.run(&["explain", "99"]).is(
+        5,
+        "",
+        "tcpguard: no attack #99; see which are known: tcpguard status\n",
+    );
 }
 
 #[test]
