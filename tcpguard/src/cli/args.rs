@@ -88,9 +88,10 @@ pub enum Verb {
     /// Say what decides about an address, or what an attack was judged by
     Explain(ExplainArgs),
     /// Show what was told of attacks, rules and changes
-    Alerts(AlertsArgs),
+    #[command(visible_alias = "history")]
+    Alerts(super::alerts::ListArgs),
     /// Follow what is told, as it happens
-    Events(AlertsArgs),
+    Events(super::alerts::FollowArgs),
     /// Look at the rules
     Rules {
         /// What to do with them.
@@ -241,14 +242,17 @@ impl std::fmt::Display for ListenerName {
 
 /// `tcpguard unblock`
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct UnblockArgs {
     /// Address or prefix: every source rule within it is removed
-    #[arg(value_parser = parse_prefix)]
+    #[arg(value_parser = parse_prefix, group = "what")]
     pub prefix: Option<IpNet>,
-    /// Remove every rule, of either origin
-    #[arg(long)]
+    /// Remove every rule
+    #[arg(long, group = "what")]
     pub all: bool,
+    /// Which of these, and whether at all.
+    #[command(flatten)]
+    pub which: super::unblock::Which,
 }
 
 /// `tcpguard allow`
@@ -282,6 +286,9 @@ pub struct ExplainArgs {
     /// Address or prefix, or the number of an attack
     #[arg(value_name = "PREFIX|ATTACK", value_parser = subject)]
     pub subject: Subject,
+    /// Only about SYNs to this port
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
 }
 
 /// What is to be explained.
@@ -300,7 +307,7 @@ fn subject(text: &str) -> Result<Subject, String> {
     }
 }
 
-/// `tcpguard alerts` and `tcpguard events`
+/// From which severity on `tcpguard events` tells
 #[derive(Debug, clap::Args)]
 pub struct AlertsArgs {
     /// Only these and worse
@@ -323,7 +330,7 @@ pub enum Threshold {
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
     /// Show every rule with its origin, reason, end and hits, and the allow-list
-    List,
+    List(super::rules::ListArgs),
     /// Write the rules that operators made, one JSON object a line, for `rules import`
     Export(ExportArgs),
     /// Put the rules of a file in the place of those that operators made, all at once or not at all
@@ -371,10 +378,14 @@ Empty lines and what follows a # are skipped. No rule lives longer than 24 h.";
 
 /// `tcpguard mode`
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::mode::EXAMPLES)]
 pub struct ModeArgs {
     /// The new mode; without it the mode is shown
     #[arg(value_parser = mode_parser())]
     pub mode: Option<Mode>,
+    /// For how long.
+    #[command(flatten)]
+    pub terms: super::mode::Terms,
 }
 
 /// `tcpguard replay`

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{AttackInFull, Judged, Status, Time};
+use super::{Alerts, AttackInFull, Event, Judged, Status, Time};
 
 impl JsonSchema for Time {
     fn inline_schema() -> bool {
@@ -27,6 +27,8 @@ impl JsonSchema for Time {
 fn the_shipped_schemas_are_those_of_the_types() {
     for (name, schema) in [
         ("status", schemars::schema_for!(Status)),
+        ("event", schemars::schema_for!(Event)),
+        ("alerts", schemars::schema_for!(Alerts)),
         ("attack", schemars::schema_for!(AttackInFull)),
         ("explanation", schemars::schema_for!(Judged)),
     ] {

@@ -14,19 +14,23 @@ pub fn answer(request: &Request, status: &Status) -> Response {
     match request {
         Request::Status => Response::Status(Box::new(status.clone())),
         Request::Rules => Response::Rules { rules, allowed: Vec::new() },
-        Request::Mode => Response::Mode { mode: status.daemon.mode },
-        Request::Explain { prefix } => Response::Explained(Box::new(Explanation {
-            prefix: prefix.to_string(),
-            mode: status.daemon.mode,
-            rules: Vec::new(),
-            forced: Vec::new(),
-            signatures: rules,
-            allowed: Vec::new(),
-            exempt: None,
-            completed_at: None,
-            source: None,
-            steps: Vec::new(),
-        })),
+        Request::Mode => Response::Mode { mode: status.daemon.mode, ends: None },
+        Request::Explain { prefix } | Request::ExplainPort { prefix, .. } => {
+            Response::Explained(Box::new(Explanation {
+                prefix: prefix.to_string(),
+                port: None,
+                listeners: Vec::new(),
+                mode: status.daemon.mode,
+                rules: Vec::new(),
+                forced: Vec::new(),
+                signatures: rules,
+                allowed: Vec::new(),
+                exempt: None,
+                completed_at: None,
+                source: None,
+                steps: Vec::new(),
+            }))
+        }
         Request::ExplainAttack { id } => {
             let (report, facts) = support::flooded(status.daemon.mode.into());
             let known = report.incidents.iter().find(|incident| incident.id == *id);
@@ -39,14 +43,14 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
             }
         }
-        Request::Alerts => {
-            let mut alerts = status.alerts.clone();
-            let notice = alerts
-                .first()
-                .map(|alert| AlertEntry { severity: Severity::Notice, ..alert.clone() });
-            alerts.extend(notice);
-            Response::Alerts { alerts }
-        }
+        Request::Alerts => Response::Alerts { alerts: told(status) },
+        Request::AlertsSince { .. } => Response::AlertsSince {
+            run: 1,
+            first: 1,
+            last: 42,
+            now: status.generated_at,
+            alerts: told(status),
+        },
         Request::Allow { prefix, reason, .. } => Response::Allowed {
             allowed: Allowed {
                 prefix: prefix.to_string(),
@@ -74,8 +78,14 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             }];
             Response::StepOrdered(Box::new(listener))
         }
-        Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
-        Request::UnblockAll | Request::ImportRules { .. } => Response::Unblocked { rules },
+        Request::SetMode { mode }
+        | Request::SetModeFor { mode, .. }
+        | Request::ConfirmMode { mode } => {
+            Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
+        }
+        Request::UnblockAll | Request::UnblockSome { .. } | Request::ImportRules { .. } => {
+            Response::Unblocked { rules }
+        }
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
@@ -93,6 +103,18 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             dry_run: *dry_run,
         },
     }
+}
+
+/// What was told in this situation, and a notice.
+fn told(status: &Status) -> Vec<AlertEntry> {
+    let mut alerts = status.alerts.clone();
+    let notice = alerts.first().map(|alert| AlertEntry {
+        seq: 42,
+        severity: Severity::Notice,
+        ..alert.clone()
+    });
+    alerts.extend(notice);
+    alerts
 }
 
 fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {

@@ -417,7 +417,7 @@ fn a_configuration_is_written_once_and_shown() {
 fn the_mode_is_shown_and_set() {
     let host = Host::with(status(calm()));
     host.run(&["mode"]).is(0, "enforce\n", "");
-    host.run(&["mode", "--json"]).is(0, "{\"mode\":\"enforce\"}\n", "");
+    host.run(&["mode", "--json"]).is(0, "{\"ends\":null,\"mode\":\"enforce\"}\n", "");
     host.run(&["mode", "observe"]).is(
         0,
         "mode observe (was enforce)\n",
@@ -425,7 +425,7 @@ fn the_mode_is_shown_and_set() {
     );
     host.run(&["mode", "off", "--json", "-q"]).is(
         0,
-        "{\"mode\":\"off\",\"was\":\"enforce\"}\n",
+        "{\"ends\":null,\"mode\":\"off\",\"was\":\"enforce\"}\n",
         "",
     );
 }

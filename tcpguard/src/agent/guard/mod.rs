@@ -2,6 +2,7 @@
 //! system calls.
 
 mod answer;
+mod mode;
 mod poll;
 
 use std::collections::VecDeque;
@@ -12,7 +13,9 @@ use tcpguard_common::abi::{Config as KernelConfig, PacketCounters};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
 
+use super::alerts::AlertFile;
 use super::client_filter::ClientFilter;
+use super::confirm::{ModeClock, PendingMode};
 use super::executor::Executor;
 use super::headers::Headers;
 use super::incidents::Incidents;
@@ -31,6 +34,8 @@ use crate::status::{Clock, Health};
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// What is learned is stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// An answer waits no longer for the disk: polls wait for it.
+const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Counters as they were at one poll.
 #[derive(Clone, Debug)]
@@ -48,6 +53,7 @@ pub struct Guard {
     pub(super) executor: Executor,
     pub(super) interfaces: Interfaces,
     pub(super) alerts: AlertSink<Stderr>,
+    pub(super) alert_file: AlertFile,
     pub(super) snapshots: VecDeque<Snapshot>,
     pub(super) started_at: Timestamp,
     pub(super) rules_in_kernel: Option<u32>,
@@ -65,8 +71,10 @@ pub struct Guard {
     pub(super) distinct_since: Timestamp,
     /// Which boot this is.
     pub(super) boot: String,
-    /// The mode that an operator set, in this run or an earlier one.
+    /// The mode that an operator set for good, in this run or an earlier one.
     pub(super) set_mode: Option<Mode>,
+    /// What becomes by itself of the one that holds.
+    pub(super) mode_clock: ModeClock,
     pub(super) writer: StateWriter,
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
@@ -109,9 +117,11 @@ impl Guard {
         }
     }
 
-    /// Has what is known of incidents written before the agent ends.
-    pub fn keep_incidents(&mut self) {
-        self.incidents.keep(&self.engine, clock());
+    /// Has what was told, and what is known of incidents, written before the agent ends.
+    pub fn keep_records(&mut self) {
+        let clock = clock();
+        self.incidents.keep(&self.engine, clock);
+        self.alert_file.keep(self.alerts.history(), clock.now);
     }
 
     /// What `systemctl status` shows.
@@ -138,8 +148,11 @@ impl Guard {
 
     fn state(&mut self, now: Timestamp) -> State {
         (self.stored_at, self.unstored) = (now, false);
-        let mut state = State::of(&self.engine, self.boot.clone(), &clock());
+        let clock = clock();
+        let mut state = State::of(&self.engine, self.boot.clone(), &clock);
         state.mode = self.set_mode;
+        let pending = self.mode_clock.pending();
+        state.pending_mode = pending.map(|pending| PendingMode::of(pending, &clock));
         state.rule_set = self.executor.config.rule_set;
         state
     }

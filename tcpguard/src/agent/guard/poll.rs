@@ -38,6 +38,7 @@ impl Guard {
     }
 
     fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.expire_mode(now)?;
         self.executor.config.heartbeat_ns = now.as_nanos();
         self.executor.config.segment_shift = self.segment_shift();
         self.executor.dataplane.set_config(&self.executor.config)?;
@@ -53,6 +54,7 @@ impl Guard {
         self.act(now)?;
         self.store(now);
         self.incidents.tend(&self.engine, clock());
+        self.alert_file.tend(self.alerts.history(), now);
         let tcp_ext = sample.tcp_ext;
         self.snapshots.push_back(Snapshot { at: now, packets: received.packets, tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
