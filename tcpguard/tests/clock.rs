@@ -196,7 +196,8 @@ fn status_shows_a_mode_that_goes_back() {
         in_s: 54,
     });
     let status = status((report, facts));
-    let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC };
+    let view =
+        View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let mut page = String::new();
     render::status(&mut page, &status, &view, false).unwrap();
     let lines: Vec<&str> = page.lines().collect();

@@ -38,8 +38,10 @@ pub struct ListArgs {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum AlertsVerb {
     /// Show what was told, oldest first
+    #[command(after_help = LIST_BELOW)]
     List,
     /// Show what an attack was judged by, as `tcpguard explain ID` does
+    #[command(after_help = SHOW)]
     Show {
         /// Number of the attack
         #[arg(value_parser = number)]
@@ -55,6 +57,16 @@ Examples:
   tcpguard alerts --since 7d --severity critical
   tcpguard alerts show 1042                       # what an attack was judged by
   tcpguard alerts --json | jq '.alerts[].message'";
+
+const LIST_BELOW: &str = "\
+Examples:
+  tcpguard alerts list                            # as without list
+  tcpguard alerts list --since 90m --severity warning";
+
+const SHOW: &str = "\
+Examples:
+  tcpguard alerts show 1042
+  tcpguard alerts show 1042 --json | jq .record";
 
 fn number(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix('#').unwrap_or(text);
@@ -129,7 +141,7 @@ fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     alerts.retain(|alert| alert.severity >= least);
     alerts.retain(|alert| from.is_none_or(|from| alert.at.0 >= from));
     if session.json {
-        return session.print_json(&Alerts::of(alerts));
+        return session.print_document(&Alerts::of(alerts));
     }
     if alerts.is_empty() {
         session.say(&format!(
@@ -181,7 +193,7 @@ pub(super) fn follow(args: &FollowArgs, session: &mut Session<'_>) -> anyhow::Re
 
 fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
     match session.json {
-        true => session.print_json(&Event::of(alert)),
+        true => session.print_document(&Event::of(alert)),
         false => session.render(|out, view| render::event(out, &alert, view)),
     }
 }

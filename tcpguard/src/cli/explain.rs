@@ -31,7 +31,7 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     };
     let judged = explanation.judged();
     if session.json {
-        return session.print_json(&judged);
+        return session.print_document(&judged);
     }
     session.render(|out, view| render::explanation(out, &judged, view))?;
     match judged.about.rules.first() {
@@ -48,7 +48,7 @@ pub(super) fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Resu
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&attack);
+        return session.print_document(&attack);
     }
     session.render(|out, view| render::attack_in_full(out, &attack, view))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::ModeArgs;
 use super::duration;
 use super::exit::CliError;
@@ -10,8 +12,24 @@ use super::status::foreign;
 use crate::config::mode_name;
 use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
 use crate::render;
-use crate::status::Mode;
+use crate::status::{Mode, ModeEnd};
+
+/// What `tcpguard mode --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ModeShown {
+    /// Name and version of this document: `tcpguard.mode/1`.
+    schema: &'static str,
+    /// The mode that holds.
+    mode: Mode,
+    /// The mode before; only where it was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was: Option<Mode>,
+    /// What becomes of the mode by itself; `null` when it stays.
+    ends: Option<ModeEnd>,
+}
 
 /// For how long a mode is set.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -28,40 +46,25 @@ pub struct Terms {
     yes: bool,
 }
 
-/// The end of the help.
-pub(super) const EXAMPLES: &str = "\
-What comes back is the mode that was set last without --for and --confirm.
-
-Examples:
-  tcpguard mode                                   # which one holds, and for how long
-  tcpguard mode enforce --confirm 60s             # back to observe unless confirmed
-  tcpguard mode enforce --yes                     # it may stay
-  tcpguard mode observe --for 10m                 # drop nothing for ten minutes";
-
 pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let (mode, ends) = match session.client.call(request(args)?)? {
-        Response::Mode { mode, ends } => {
-            if session.json {
-                return session.print_json(&serde_json::json!({ "mode": mode, "ends": ends }));
-            }
-            session.print(&format!("{}\n", mode_name(mode.into())))?;
-            (mode, ends)
-        }
-        Response::ModeSet { was, mode, ends } => {
-            if session.json {
-                let json = serde_json::json!({ "mode": mode, "was": was, "ends": ends });
-                return session.print_json(&json);
-            }
-            let (new, old) = (mode_name(mode.into()), mode_name(was.into()));
-            match args.terms.yes {
-                true => session.print(&format!("mode {new} confirmed\n"))?,
-                false => session.print(&format!("mode {new} (was {old})\n"))?,
-            }
-            session.say(consequence(mode));
-            (mode, ends)
-        }
+    let (mode, was, ends) = match session.client.call(request(args)?)? {
+        Response::Mode { mode, ends } => (mode, None, ends),
+        Response::ModeSet { was, mode, ends } => (mode, Some(was), ends),
         other => return Err(foreign(&other).into()),
     };
+    if session.json {
+        let schema = ModeShown::ID;
+        return session.print_document(&ModeShown { schema, mode, was, ends });
+    }
+    let name = mode_name(mode.into());
+    session.print(&match was {
+        Some(_) if args.terms.yes => format!("mode {name} confirmed\n"),
+        Some(was) => format!("mode {name} (was {})\n", mode_name(was.into())),
+        None => format!("{name}\n"),
+    })?;
+    if was.is_some() {
+        session.say(consequence(mode));
+    }
     match &ends {
         Some(ends) => session.say(&render::mode_end(mode, ends, &session.view)),
         None if args.terms.lasts.or(args.terms.confirm).is_some() => session.say(&format!(

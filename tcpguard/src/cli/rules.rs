@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::args::ExportArgs;
 use super::exit::CliError;
@@ -12,8 +13,21 @@ use super::status::foreign;
 use crate::config::parse_prefix;
 use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
 use crate::render;
-use crate::status::{Allowed, ExportedRule, ExportedRules, RULES_SCHEMA, Rule};
+use crate::status::{Allowed, ExportedRule, ExportedRules, Rule};
+
+/// What `tcpguard rules list --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct RuleList {
+    /// Name and version of this document: `tcpguard.rule-list/1`.
+    schema: &'static str,
+    /// The rules wanted in the kernel, as far as they were asked for.
+    rules: Vec<Rule>,
+    /// The allow-list, likewise.
+    allowed: Vec<Allowed>,
+}
 
 /// `tcpguard rules list`
 #[derive(Debug, Default, clap::Args)]
@@ -74,7 +88,7 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
     rules.retain(|rule| args.lists(rule));
     allowed.retain(|allowed| args.lists_allowed(allowed));
     if session.json {
-        return session.print_json(&serde_json::json!({ "rules": rules, "allowed": allowed }));
+        return session.print_document(&RuleList { schema: RuleList::ID, rules, allowed });
     }
     match (rules.as_slice(), any) {
         ([], false) => session.say("no rules; make one: tcpguard block PREFIX"),
@@ -124,13 +138,13 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
     let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
     let rules: Vec<ExportedRule> = wanted.filter_map(ExportedRule::of).collect();
     if session.json {
-        let schema = RULES_SCHEMA.to_owned();
-        return session.print_json(&ExportedRules { schema, rules });
+        let schema = ExportedRules::ID.to_owned();
+        return session.print_document(&ExportedRules { schema, rules });
     }
     if rules.is_empty() {
         session.say("no rules; make one: tcpguard block PREFIX");
     }
-    session.print_json_lines(&rules)
+    session.print_lines(&rules)
 }
 
 /// Removes every rule, of either origin.

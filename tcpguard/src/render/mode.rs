@@ -31,7 +31,8 @@ mod tests {
     #[test]
     fn it_says_when_to_what_and_how_to_keep_it() {
         let time = |text: &str| Some(Time(format!("2026-11-20T{text}Z").parse().unwrap()));
-        let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC };
+        let view =
+            View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
         let text = |word_by, until, in_s| {
             let end = ModeEnd { back_to: Mode::Observe, word_by, until, in_s };
             mode_end(Mode::Enforce, &end, &view)
