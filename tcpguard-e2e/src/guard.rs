@@ -80,9 +80,19 @@ pub fn cli(host: &Netns, arguments: &[&str]) -> Result<Output> {
 /// # Errors
 /// Without `TCPGUARD_BIN`.
 pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
+    let mut command = daemon_by_file(host)?;
+    command.args(["--mode", &mode.to_string()]);
+    Ok(command)
+}
+
+/// The same in the mode that its configuration says, or that an operator set.
+///
+/// # Errors
+/// Without `TCPGUARD_BIN`.
+pub fn daemon_by_file(host: &Netns) -> Result<Command> {
     let mut command = host.command(binary()?)?;
     command
-        .args(["run", "-c", CONFIG, "-i", INTERFACE, "--mode", &mode.to_string()])
+        .args(["run", "-c", CONFIG, "-i", INTERFACE])
         .args(["--runtime-dir", RUNTIME_DIR, "--state-dir", STATE_DIR])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -119,9 +129,21 @@ impl<'host> Guard<'host> {
         config: &str,
         arguments: &[&str],
     ) -> Result<Self> {
+        Self::launch(host, config, daemon(host, mode)?.args(arguments))
+    }
+
+    /// Like [`Self::start`], in the mode that this configuration says.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_by_file(host: &'host Netns, config: &str) -> Result<Self> {
+        Self::launch(host, config, &mut daemon_by_file(host)?)
+    }
+
+    fn launch(host: &'host Netns, config: &str, command: &mut Command) -> Result<Self> {
         host.write(CONFIG, config)?;
         let log = Arc::new(Mutex::new(String::new()));
-        let (daemon, reader) = launch(daemon(host, mode)?.args(arguments), &log)?;
+        let (daemon, reader) = launch(command, &log)?;
         let mut guard = Self { host, daemon, log, reader };
         guard.ready()?;
         Ok(guard)
@@ -132,7 +154,19 @@ impl<'host> Guard<'host> {
     /// # Errors
     /// As for [`Self::start`].
     pub fn start_again(&mut self, mode: Mode) -> Result<()> {
-        let (daemon, reader) = launch(&mut daemon(self.host, mode)?, &self.log)?;
+        self.launch_again(daemon(self.host, mode)?)
+    }
+
+    /// The same, in the mode that its configuration says, or that an operator set.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_again_by_file(&mut self) -> Result<()> {
+        self.launch_again(daemon_by_file(self.host)?)
+    }
+
+    fn launch_again(&mut self, mut command: Command) -> Result<()> {
+        let (daemon, reader) = launch(&mut command, &self.log)?;
         (self.daemon, self.reader) = (daemon, reader);
         self.ready()
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard::observe::events::MESSAGE_IDS;
-use tcpguard::observe::{Alert, AlertSink, journal};
+use tcpguard::observe::{Alert, AlertSink, History, journal};
 use tcpguard::status::Clock;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{self, Guard, Mode};
@@ -86,7 +86,8 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
         incident: None,
     };
     let lost = lab.edge.run(|| {
-        let mut sink = AlertSink::new(Path::new(journal::SOCKET), std::io::sink());
+        let mut sink =
+            AlertSink::new(Path::new(journal::SOCKET), std::io::sink(), History::default());
         let clock = Clock { now: Timestamp::default(), wall: jiff::Timestamp::now() };
         sink.raise(&alert, tcpguard_engine::Mode::Observe, clock);
         Ok(sink.lost())

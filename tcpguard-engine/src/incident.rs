@@ -15,8 +15,9 @@ use crate::{
     Listener, ListenerId, Matcher, Moment, Record, RuleReport, Step, Timestamp,
 };
 
-/// News of an incident are at least this far apart, unless they are big.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// What is done about an incident is told at least this far apart: a flood that changes its tools is
+/// treated anew every few seconds. Another class or size is told at once.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// A rate that has grown by this factor is told at once.
 const TELL_GROWTH: f64 = 4.0;
 

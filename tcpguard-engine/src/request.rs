@@ -32,6 +32,14 @@ pub enum Request {
     },
     /// Take back every rule, all at once.
     UnblockAll,
+    /// Take back every rule of one origin: source rules within `net`, or without it all of them. An
+    /// open incident does not make its own again.
+    UnblockOrigin {
+        /// Which sources.
+        net: Option<IpNet>,
+        /// The guard's own, rather than those of operators.
+        automatic: bool,
+    },
     /// Put these rules in the place of all that operators made, all at once or not at all. Rules of
     /// the guard's own stay, but for those over exactly the same prefix, which become the operator's.
     ImportRules {

@@ -6,10 +6,10 @@
 use serde::Serialize;
 
 use crate::cli::{
-    alerts, allow, block, config, detach, import, mode, reload, restore_sysctls, rules, step,
-    unblock, version,
+    allow, block, config, detach, import, mode, reload, restore_sysctls, rules, step, unblock,
+    version,
 };
-use crate::status::{AttackInFull, ExportedRules, Judged, Status};
+use crate::status::{Alerts, AttackInFull, Event, ExportedRules, Judged, Status};
 use crate::{probe, replay, status};
 
 /// What is printed as a document of its own.
@@ -58,8 +58,8 @@ documents! {
     status::RULES_SCHEMA => ExportedRules,
     probe::SCHEMA => probe::Probe,
     replay::SCHEMA => replay::Replay,
-    "tcpguard.alerts/1" => alerts::Alerts,
-    "tcpguard.event/1" => alerts::Event,
+    status::ALERTS_SCHEMA => Alerts,
+    status::EVENT_SCHEMA => Event,
     "tcpguard.block/1" => block::Blocked,
     "tcpguard.unblock/1" => unblock::Unblocked,
     "tcpguard.allow/1" => allow::Allowance,

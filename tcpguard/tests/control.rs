@@ -43,7 +43,7 @@ impl Guard {
     /// The next request, answered with `mode`.
     async fn answer(&mut self, mode: Mode) -> Request {
         let incoming = self.requests.recv().await.unwrap();
-        incoming.reply.send(Response::Mode { mode }).unwrap();
+        incoming.reply.send(Response::Mode { mode, ends: None }).unwrap();
         incoming.request
     }
 }
@@ -90,8 +90,14 @@ async fn a_request_reaches_the_agent_with_its_peer_and_the_answer_comes_back() {
     assert_eq!(incoming.request, Request::SetMode { mode: Mode::Off });
     assert_eq!(incoming.peer.uid, rustix::process::geteuid().as_raw());
     assert_eq!(incoming.peer.pid, i32::try_from(std::process::id()).ok());
-    incoming.reply.send(Response::ModeSet { was: Mode::Observe, mode: Mode::Off }).unwrap();
-    assert_eq!(client.receive().await, Response::ModeSet { was: Mode::Observe, mode: Mode::Off });
+    incoming
+        .reply
+        .send(Response::ModeSet { was: Mode::Observe, mode: Mode::Off, ends: None })
+        .unwrap();
+    assert_eq!(
+        client.receive().await,
+        Response::ModeSet { was: Mode::Observe, mode: Mode::Off, ends: None }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,8 +108,8 @@ async fn requests_sent_together_are_answered_one_after_the_other() {
     client.send(Request::Rules).await;
     assert_eq!(guard.answer(Mode::Observe).await, Request::Mode);
     assert_eq!(guard.answer(Mode::Enforce).await, Request::Rules);
-    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe });
-    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Enforce });
+    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
+    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Enforce, ends: None });
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +154,7 @@ async fn garbage_is_refused_and_the_connection_lives_on() {
     assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
     client.send(Request::Mode).await;
     guard.answer(Mode::Observe).await;
-    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe });
+    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +220,7 @@ async fn connections_are_limited_and_come_free_again() {
     let mut next = guard.connect(STATUS_SOCKET).await;
     next.send(Request::Mode).await;
     guard.answer(Mode::Observe).await;
-    assert_eq!(next.receive().await, Response::Mode { mode: Mode::Observe });
+    assert_eq!(next.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
 }
 
 #[tokio::test(start_paused = true)]

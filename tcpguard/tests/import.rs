@@ -72,7 +72,7 @@ impl Agent {
 fn answer(request: &Request, rules: &[Rule]) -> Response {
     match request {
         Request::Rules => Response::Rules { rules: rules.to_vec(), allowed: Vec::new() },
-        Request::Mode => Response::Mode { mode: Mode::Observe },
+        Request::Mode => Response::Mode { mode: Mode::Observe, ends: None },
         Request::ImportRules { rules, force, dry_run, .. } => {
             let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
             let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.prefix));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::Engine;
 use crate::rules::{Entry, Life};
@@ -26,14 +26,15 @@ impl Engine {
             Request::Block { net, lifetime, reason, uid, force } => {
                 self.block(now, net.trunc(), lifetime, reason, uid, force)
             }
-            Request::Unblock { net } => {
-                let within = |matcher: &Matcher| match matcher {
-                    Matcher::Source(source) => net.contains(source),
-                    Matcher::Signature { .. } => false,
-                };
-                self.take_back(now, net, within)
-            }
+            Request::Unblock { net } => self.take_back(now, net, |entry| lies_within(&net, entry)),
             Request::UnblockAll => self.take_all_back(now),
+            Request::UnblockOrigin { net, automatic } => {
+                let all = IpNet::from(Ipv4Net::default());
+                self.take_back(now, net.unwrap_or(all), |entry| {
+                    entry.incident().is_some() == automatic
+                        && net.is_none_or(|net| lies_within(&net, entry))
+                })
+            }
             Request::ImportRules { rules, merge, uid, force } => {
                 self.import(now, &rules, merge, uid, force)
             }
@@ -184,13 +185,12 @@ impl Engine {
         &mut self,
         now: Timestamp,
         net: IpNet,
-        which: impl Fn(&Matcher) -> bool,
+        which: impl Fn(&Entry) -> bool,
     ) -> Result<Response, RequestError> {
-        let matching = |entry: &&Entry| which(&entry.rule.matcher);
         let removed: Vec<(RuleId, Matcher, RuleReport)> = self
             .book
             .iter()
-            .filter(matching)
+            .filter(|entry| which(entry))
             .map(|entry| (entry.rule.id, entry.rule.matcher, self.rule_report(entry)))
             .collect();
         if removed.is_empty() {
@@ -208,25 +208,46 @@ impl Engine {
     }
 
     fn set_mode(&mut self, now: Timestamp, mode: Mode, uid: u32) -> Response {
-        let was = std::mem::replace(&mut self.mode, mode);
-        if was == mode {
-            return Response::ModeSet { was };
-        }
-        self.enforced = now;
-        self.commands.push_back(Command::SetMode(mode));
         let name = |mode| match mode {
             Mode::Off => "off",
             Mode::Observe => "observe",
             Mode::Enforce => "enforce",
         };
-        let text = format!("uid {uid} changed the mode from {} to {}", name(was), name(mode));
-        self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);
+        let (from, to) = (name(self.mode), name(mode));
+        let text = format!("uid {uid} changed the mode from {from} to {to}");
+        Response::ModeSet { was: self.enter_mode(now, mode, Some(text)) }
+    }
+
+    /// Changes what happens when a rule matches, and returns the mode before. It is for whoever has
+    /// the mode changed to tell it.
+    pub fn change_mode(&mut self, now: Timestamp, mode: Mode) -> Mode {
+        self.enter_mode(now, mode, None)
+    }
+
+    fn enter_mode(&mut self, now: Timestamp, mode: Mode, text: Option<String>) -> Mode {
+        let was = std::mem::replace(&mut self.mode, mode);
+        if was == mode {
+            return was;
+        }
+        self.enforced = now;
+        self.commands.push_back(Command::SetMode(mode));
+        if let Some(text) = text {
+            self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);
+        }
         if mode == Mode::Off {
             let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
             let gone = automatic.map(|entry| (entry.rule.matcher, "the guard is off".to_owned()));
             self.farewells.extend(gone);
         }
         self.carry_out_plan(now);
-        Response::ModeSet { was }
+        was
+    }
+}
+
+/// Whether it is a rule on sources that all lie within `net`.
+fn lies_within(net: &IpNet, entry: &Entry) -> bool {
+    match &entry.rule.matcher {
+        Matcher::Source(source) => net.contains(source),
+        Matcher::Signature { .. } => false,
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Limits, ListenerState, Mode, Origin, Request, RequestError, Response, RuleId, RuleReport,
+    Command, Limits, ListenerState, Mode, Origin, Request, RequestError, Response, RuleId,
+    RuleReport,
 };
 
 use crate::sim::*;
@@ -136,6 +137,39 @@ fn unblocking_takes_back_what_lies_within() {
 }
 
 #[test]
+fn rules_of_one_origin_are_taken_back_and_others_stay() {
+    let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));
+    lab.run_until(15.0);
+    for prefix in ["192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24"] {
+        block(&mut lab, prefix, 600, false).expect("blocked");
+    }
+    let unblock = |net: Option<&str>, automatic| {
+        let net = net.map(|net| net.parse().expect("prefix"));
+        Request::UnblockOrigin { net, automatic }
+    };
+    let within = lab.request(unblock(Some("192.0.2.0/24"), true));
+    assert_eq!(within, Err(RequestError::NotFound { net: net("192.0.2.0/24") }));
+
+    let Ok(Response::Unblocked(removed)) = lab.request(unblock(Some("192.0.2.0/24"), false)) else {
+        panic!("unblocked");
+    };
+    let matches: Vec<&str> = removed.iter().map(|rule| rule.matches.as_str()).collect();
+    assert_eq!(matches, ["192.0.2.0/24", "192.0.2.7/32"]);
+    assert_eq!((lab.signature_rules().len(), lab.kernel.rules().count()), (1, 2));
+
+    let Ok(Response::Unblocked(removed)) = lab.request(unblock(None, true)) else {
+        panic!("unblocked");
+    };
+    assert_eq!(removed.iter().map(|rule| rule.kind.as_str()).collect::<Vec<_>>(), ["signature"]);
+    lab.run_until(39.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "it is not made again: {}", lab.story());
+
+    assert!(lab.request(unblock(None, false)).is_ok());
+    assert_eq!(lab.kernel.rules().count(), 0);
+    assert!(lab.request(unblock(None, false)).is_err(), "nothing is left");
+}
+
+#[test]
 fn a_rule_that_an_operator_takes_back_is_not_made_again_for_the_same_attack() {
     let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));
     lab.run_until(15.0);
@@ -182,4 +216,26 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     lab.run_until(99.0);
     assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
     assert!(lab.connected(74.0, 98.0) > 0.99);
+}
+
+/// For one who tells it in words of his own.
+#[test]
+fn a_mode_that_is_changed_without_a_word_does_the_same() {
+    let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));
+    lab.run_until(15.0);
+    assert_eq!(lab.kernel.rules().count(), 1);
+    let mut engine = lab.engine.clone();
+    while engine.next_command().is_some() {}
+    assert_eq!(engine.change_mode(lab.kernel.now, Mode::Off), Mode::Enforce);
+    assert_eq!(engine.mode(), Mode::Off);
+    let mut commands = Vec::new();
+    while let Some(command) = engine.next_command() {
+        commands.push(command);
+    }
+    assert_eq!(commands[0], Command::SetMode(Mode::Off));
+    assert!(commands.iter().any(|command| matches!(command, Command::RemoveRule { .. })));
+    let told = |command: &Command| matches!(command, Command::Alert { event: "mode_changed", .. });
+    assert!(!commands.iter().any(told), "{commands:?}");
+    assert_eq!(engine.change_mode(lab.kernel.now, Mode::Off), Mode::Off);
+    assert!(engine.next_command().is_none(), "nothing to change");
 }

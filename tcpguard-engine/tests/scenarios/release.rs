@@ -87,6 +87,20 @@ fn a_rate_that_grows_fourfold_is_told_at_once() {
 }
 
 #[test]
+fn what_is_done_is_told_once_a_minute() {
+    // Another tool every 20 s, each with a rule of its own.
+    let mut lab =
+        Lab::new(Mode::Enforce).listener(Server::default()).clients(Clients::steady(50.0));
+    for (turn, shape) in (0..9).zip([Shape::Bare, Shape::RandomWindowMss].into_iter().cycle()) {
+        let from = 10.0 + 20.0 * f64::from(turn);
+        lab = lab.flood(Flood { shape, ..Flood::random(5000.0, from..from + 20.0) });
+    }
+    lab.run_until(190.0);
+    let updates = lab.times("attack_updated");
+    assert!((1..=3).contains(&updates.len()), "{}", lab.story());
+}
+
+#[test]
 fn after_an_attack_the_next_one_meets_the_old_rule_sooner() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { cookies: false, ..Server::default() })

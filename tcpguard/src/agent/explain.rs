@@ -1,20 +1,24 @@
 //! What decides about an address, and what an attack was judged by.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use tcpguard_common::abi::RuleRef;
-use tcpguard_engine::{Matcher, Report, Rule as EngineRule, StepState, Timestamp};
+use tcpguard_engine::{
+    Listener, ListenerId, Matcher, Report, Rule as EngineRule, StepState, Timestamp,
+};
 
 use super::guard::{Guard, clock};
 use crate::control::{RefusalKind, Response};
 use crate::status::{Allowed, AttackInFull, Clock, Explanation, ListenerStep, Rule, Source, Step};
 
 impl Guard {
-    /// Everything that decides about the SYNs from `net`.
-    pub(super) fn explain(&self, net: &IpNet) -> Explanation {
+    /// Everything that decides about the SYNs from `net`, to one port or to any.
+    pub(super) fn explain(&self, net: &IpNet, port: Option<u16>) -> Explanation {
         let clock = clock();
         let report = self.engine.report(clock.now);
+        let asked = |listener: &Listener| port.is_none_or(|port| listener.port == port);
+        let reached = reached(net, port, &report);
         let touches = |other: &IpNet| other.contains(net) || net.contains(other);
         let rules = |wanted: &dyn Fn(&EngineRule) -> bool| -> Vec<Rule> {
             let ids: Vec<_> = self
@@ -34,13 +38,21 @@ impl Guard {
             (None, true) => dataplane.source(net.addr()).ok().flatten(),
             (None, false) => None,
         };
+        let at = |id: &ListenerId| {
+            report.listeners.iter().any(|known| known.id == *id && asked(&known.listener))
+        };
         Explanation {
-            steps: steps(&report, clock),
+            port,
+            listeners: reached.iter().map(|listener| socket(listener).to_string()).collect(),
+            steps: steps(&report, &asked, clock),
             forced: self.forced(&touches, clock.now),
             prefix: net.to_string(),
             mode: report.mode.into(),
             rules: rules(&|rule| matches!(&rule.matcher, Matcher::Source(other) if touches(other))),
-            signatures: rules(&|rule| matches!(rule.matcher, Matcher::Signature { .. })),
+            signatures: rules(&|rule| match &rule.matcher {
+                Matcher::Signature { listener, .. } => port.is_none() || at(listener),
+                Matcher::Source(_) => false,
+            }),
             allowed: report
                 .allowed
                 .iter()
@@ -61,6 +73,7 @@ impl Guard {
             }),
         }
     }
+
     /// The rules on sources, by number, that the kernel holds to be forced.
     fn forced(&self, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
         let (dataplane, set) = (&self.executor.dataplane, self.executor.config.rule_set);
@@ -95,15 +108,34 @@ impl Guard {
     }
 }
 
-/// The steps that are taken beside rules.
-fn steps(report: &Report, clock: Clock) -> Vec<ListenerStep> {
-    let of_listeners = report.listeners.iter().flat_map(|listener| {
+/// The listeners on `port` that SYNs from `net` can reach.
+fn reached(net: &IpNet, port: Option<u16>, report: &Report) -> Vec<Listener> {
+    let all = report.listeners.iter().map(|known| known.listener);
+    let on_port: Vec<Listener> = all.filter(|listener| Some(listener.port) == port).collect();
+    let v4_wildcard = on_port.iter().any(|one| one.addr == Ipv4Addr::UNSPECIFIED);
+    let reaches = |listener: &Listener| match (net, listener.addr) {
+        (IpNet::V4(_), IpAddr::V4(_)) | (IpNet::V6(_), IpAddr::V6(_)) => true,
+        // A socket for both families, unless there is one for IPv4 alone.
+        (IpNet::V4(_), IpAddr::V6(addr)) => addr.is_unspecified() && !v4_wildcard,
+        (IpNet::V6(_), IpAddr::V4(_)) => false,
+    };
+    on_port.into_iter().filter(reaches).collect()
+}
+
+fn socket(listener: &Listener) -> SocketAddr {
+    SocketAddr::new(listener.addr, listener.port)
+}
+
+/// The steps that are taken beside rules, for the listeners that are asked about.
+fn steps(report: &Report, asked: &dyn Fn(&Listener) -> bool, clock: Clock) -> Vec<ListenerStep> {
+    let listeners = report.listeners.iter().filter(|known| asked(&known.listener));
+    let of_listeners = listeners.flat_map(|listener| {
         let taken = listener.steps.iter().filter(|step| step.state == StepState::Taken);
         taken.map(|step| (listener.listener, step))
     });
     of_listeners
         .map(|(listener, step)| ListenerStep {
-            listener: SocketAddr::new(listener.addr, listener.port).to_string(),
+            listener: socket(&listener).to_string(),
             step: Step::build(step, clock),
         })
         .collect()

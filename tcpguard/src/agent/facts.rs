@@ -10,8 +10,8 @@ use crate::host::Sysctls;
 use crate::kernel::ip;
 use crate::observe::stderr;
 use crate::status::{
-    AlertEntry, Allowed, CookieBackend, CookieFacts, Facts, Health, MapFacts, Reading, Rule,
-    Severity, SourceFacts, Status,
+    Allowed, CookieBackend, CookieFacts, Facts, Health, MapFacts, Reading, Rule, Severity,
+    SourceFacts, Status,
 };
 
 /// Rates are taken over about this long.
@@ -29,17 +29,16 @@ impl Guard {
                 rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
                 allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
             },
-            Request::Explain { prefix } => Response::Explained(Box::new(self.explain(prefix))),
+            Request::Explain { prefix } => {
+                Response::Explained(Box::new(self.explain(prefix, None)))
+            }
             Request::ExplainAttack { id } => self.explain_attack(*id),
-            Request::Alerts => Response::Alerts {
-                alerts: self
-                    .alerts
-                    .remembered(clock)
-                    .iter()
-                    .map(|alert| AlertEntry::build(alert, clock))
-                    .collect(),
-            },
-            Request::Mode => Response::Mode { mode: report.mode.into() },
+            Request::Alerts => {
+                Response::Alerts { alerts: self.alerts.history().of_a_day(clock.wall) }
+            }
+            Request::Mode => {
+                Response::Mode { mode: report.mode.into(), ends: self.mode_ends(clock) }
+            }
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }
     }
@@ -68,6 +67,7 @@ impl Guard {
             pid: std::process::id(),
             started: self.started_at,
             config: self.provenance.facts(self.config.path.clone()),
+            mode_ends: self.mode_ends(clock),
             heartbeat: last.map(|last| last.at),
             interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
             tcp_ext: Reading {
@@ -82,7 +82,7 @@ impl Guard {
             maps,
             sources,
             health: self.health(),
-            alerts: self.alerts.remembered(clock),
+            alerts: self.alerts.history().of_a_day(clock.wall),
             earlier: self.incidents.earlier().cloned().collect(),
         }
     }

@@ -2,25 +2,20 @@
 //! the oldest first; the file is replaced as a whole.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tcpguard_engine::{Engine, IncidentReport, Limits, Timestamp};
 
+use super::lines::{self, Line};
 use super::writer::Writer;
-use crate::durable;
 use crate::status::{ATTACK_SCHEMA, Action, Attack, AttackInFull, Clock};
 
 const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.
 const KEPT: usize = Limits::PAST_INCIDENTS;
-/// Far longer than any file of so many.
-const MAX_BYTES: u64 = 16 << 20;
-/// Wrong lines that are named one by one.
-const NAMED: usize = 3;
 /// Changes of open incidents are written at most this often.
 const PACE: Duration = Duration::from_secs(1);
 /// Open incidents are written this often even if nothing was told of them.
@@ -117,63 +112,22 @@ impl Incidents {
 
 /// Replaces the file in `dir`.
 fn store(dir: &Path, attacks: &Vec<Arc<AttackInFull>>) -> io::Result<()> {
-    let mut lines = Vec::new();
-    for attack in attacks {
-        serde_json::to_writer(&mut lines, attack.as_ref())?;
-        lines.push(b'\n');
-    }
-    durable::replace(&dir.join(NAME), 0o600, &lines)
+    lines::store(&dir.join(NAME), attacks.iter().map(|attack| &**attack))
 }
 
-/// What is on record in `dir`, the newest first. Lines that cannot be understood are set aside with
-/// one line in the log, and the others count.
+/// What is on record in `dir`, the newest first.
 fn load(dir: &Path) -> Vec<AttackInFull> {
-    let path = dir.join(NAME);
-    let content = match read(&path) {
-        Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            log::warn!(
-                "cannot read {}: {error}; starting without the past incidents",
-                path.display()
-            );
-            return Vec::new();
-        }
-    };
-    let mut attacks = Vec::new();
-    let mut wrong = Vec::new();
-    for (number, line) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
-        match parse(line) {
-            Ok(attack) => attacks.push(closed(attack)),
-            Err(why) => wrong.push((number, why, line)),
-        }
-    }
-    if !wrong.is_empty() {
-        set_aside(&path, &wrong);
-    }
+    let mut attacks: Vec<_> = lines::load(&dir.join(NAME)).into_iter().map(closed).collect();
     attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
     attacks
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(path)?.len();
-    if length > MAX_BYTES {
-        let aside = durable::aside(path);
-        fs::rename(path, &aside)?;
-        let why = format!("it has {length} bytes, and is kept as {}", aside.display());
-        return Err(io::Error::other(why));
-    }
-    fs::read(path)
-}
+impl Line for AttackInFull {
+    const WHAT: &'static str = "incidents";
+    const SCHEMA: &'static str = ATTACK_SCHEMA;
 
-fn parse(line: &[u8]) -> Result<AttackInFull, String> {
-    if line.last() != Some(&b'\n') {
-        return Err("it has no end".to_owned());
-    }
-    let attack: AttackInFull = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    match attack.schema == ATTACK_SCHEMA {
-        true => Ok(attack),
-        false => Err(format!("its schema is {:?}, not {ATTACK_SCHEMA}", attack.schema)),
+    fn schema(&self) -> &str {
+        &self.schema
     }
 }
 
@@ -193,35 +147,10 @@ fn closed(mut full: AttackInFull) -> AttackInFull {
     full
 }
 
-/// Keeps the lines that are none of an incident beside the file, so that nothing is lost when it is
-/// replaced.
-fn set_aside(path: &Path, wrong: &[(usize, String, &[u8])]) {
-    let aside: PathBuf = durable::aside(path);
-    let lines: Vec<u8> = wrong.iter().flat_map(|(.., line)| *line).copied().collect();
-    let name = |(number, why, _): &(usize, String, &[u8])| format!("line {number}: {why}");
-    let mut named: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
-    if let Some(more) = wrong.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        named.push(format!("{more} more"));
-    }
-    let (path, named) = (path.display(), named.join("; "));
-    match durable::replace(&aside, 0o600, &lines) {
-        Ok(()) => log::warn!(
-            "{} lines of {path} are no incidents of tcpguard ({named}); they are kept as {}, and the \
-             other incidents are known",
-            wrong.len(),
-            aside.display()
-        ),
-        Err(error) => log::warn!(
-            "{} lines of {path} are no incidents of tcpguard ({named}), and cannot be kept as {}: \
-             {error}",
-            wrong.len(),
-            aside.display()
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::{Value, json};
     use tcpguard_engine::{Mode, Settings};
 
@@ -333,7 +262,7 @@ mod tests {
     fn a_file_far_too_long_is_set_aside_as_a_whole_and_one_that_may_not_be_read_stays() {
         let dir = tempfile::tempdir().unwrap();
         let file = fs::File::create(dir.path().join(NAME)).unwrap();
-        file.set_len(MAX_BYTES + 1).unwrap();
+        file.set_len(lines::MAX_BYTES + 1).unwrap();
         assert_eq!(load(dir.path()), []);
         assert!(dir.path().join("incidents.jsonl.bad").exists());
         fs::create_dir(dir.path().join(NAME)).unwrap();

@@ -1,7 +1,9 @@
 //! The agent: one loop that owns the engine, polls the kernel, and carries out what the engine
 //! wants.
 
+mod alerts;
 mod client_filter;
+mod confirm;
 pub mod distinct;
 mod executor;
 mod explain;
@@ -10,6 +12,7 @@ mod guard;
 pub mod headers;
 mod incidents;
 mod interfaces;
+mod lines;
 mod listeners;
 mod notify;
 pub mod obstacles;
@@ -105,7 +108,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     }
     notifier.stopping();
     server.abort();
-    guard.keep_incidents();
+    guard.keep_records();
     if guard.interfaces.all_detached() {
         log::info!("stopped; the filter is on no interface");
     } else {

@@ -11,7 +11,9 @@ use tcpguard_common::abi::Config as KernelConfig;
 use tcpguard_common::fastpath::Mask;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
+use super::alerts::AlertFile;
 use super::client_filter::ClientFilter;
+use super::confirm::ModeClock;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
@@ -63,10 +65,21 @@ impl Guard {
         let boot = boot_id();
         let state = State::load(&config.state_dir);
         let set_mode = state.as_ref().and_then(|state| state.mode);
-        let mode = match (config.mode_source, set_mode) {
-            (ModeSource::File, Some(set)) => set,
-            _ => config.mode,
+        // What holds for good, and then what holds in its place for a while.
+        let (mode, pending) = match config.mode_source {
+            ModeSource::CommandLine => (config.mode, None),
+            ModeSource::File => {
+                let settled = set_mode.unwrap_or(config.mode);
+                let pending = state.as_ref().and_then(|state| {
+                    let pending = state.pending_mode.as_ref()?;
+                    pending.resume(&clock, state.is_of(&boot), settled)
+                });
+                (settled, pending)
+            }
         };
+        let mut mode_clock = ModeClock::resume(pending);
+        let lapsed = mode_clock.expire(now);
+        let mode = mode_clock.pending().map_or(mode, |pending| pending.mode);
         let before = Some(dataplane.config()?).filter(|before| before.abi_version == ABI_VERSION);
         let hash_key = match &before {
             // The tables in the kernel are made with it.
@@ -128,6 +141,8 @@ impl Guard {
         let lost = "rules, mode and what is learned";
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
             .context("cannot start a thread")?;
+        let (alert_file, told) =
+            AlertFile::load(&config.state_dir).context("cannot start a thread")?;
         let incidents = Incidents::load(&config.state_dir).context("cannot start a thread")?;
         engine.number_after(incidents.last_number());
         let mut interfaces = Interfaces::attach(
@@ -162,13 +177,14 @@ impl Guard {
                 return Err(error.into());
             }
         }
-        Ok(Self {
+        let mut guard = Self {
             config,
             provenance,
             engine,
             executor,
             interfaces,
-            alerts: AlertSink::of_host(),
+            alerts: AlertSink::of_host(told),
+            alert_file,
             snapshots: VecDeque::new(),
             started_at: now,
             rules_in_kernel: None,
@@ -186,13 +202,18 @@ impl Guard {
             distinct_since: now,
             boot,
             set_mode,
+            mode_clock,
             writer,
             incidents,
             headers: Headers::default(),
             stored_at: now,
             unstored: true,
             unreplaced: None,
-        })
+        };
+        if let Some(lapsed) = lapsed {
+            guard.tell_of_lapse(&lapsed);
+        }
+        Ok(guard)
     }
 }
 

@@ -13,6 +13,7 @@ use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
 
+use super::confirm::PendingMode;
 use super::writer::Writer;
 use crate::durable;
 use crate::status::{Clock, Time};
@@ -36,8 +37,11 @@ pub struct State {
     pub boot: String,
     /// When it was written.
     pub written: Time,
-    /// The mode that an operator set; `None`: the configured one holds.
+    /// The mode that an operator set for good; `None`: the configured one holds.
     pub mode: Option<Mode>,
+    /// The mode that holds in place of that, and goes back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_mode: Option<PendingMode>,
     /// Number of the kernel's rule set that `rules` are the records of.
     #[serde(default)]
     pub rule_set: u64,
@@ -201,6 +205,7 @@ impl State {
             boot,
             written,
             mode: None,
+            pending_mode: None,
             rule_set: 0,
             rules: Vec::new(),
             staged: None,
@@ -250,6 +255,12 @@ impl State {
                 interrupted: staged.is_some() && counting.is_some(),
             },
         }
+    }
+
+    /// Whether the clock of boot `boot` is the one that the writer had.
+    pub fn is_of(&self, boot: &str) -> bool {
+        // Empty where the kernel does not say which boot it is.
+        !boot.is_empty() && self.boot == boot
     }
 
     /// What an earlier agent left in `dir`; `None` when there is nothing. A file that cannot be
@@ -324,6 +335,9 @@ pub fn store(dir: &Path, state: &State) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::Timestamp;
+
+    use super::super::confirm::Pending;
     use super::*;
 
     fn time(text: &str) -> Time {
@@ -345,8 +359,17 @@ mod tests {
             expires: time("2026-01-02T03:05:05Z"),
         };
         let net = "203.0.113.0/24".parse().unwrap();
+        let pending = Pending {
+            mode: Mode::Off,
+            back_to: Mode::Enforce,
+            word_by: Some(Timestamp::from_millis(70_000)),
+            until: None,
+        };
+        let wall = time("2026-01-02T03:04:06Z").0;
+        let clock = Clock { now: Timestamp::from_millis(10_000), wall };
         State {
             mode: Some(Mode::Enforce),
+            pending_mode: Some(PendingMode::of(&pending, &clock)),
             rules: vec![
                 rule(0, signature, StoredOrigin::Incident(7)),
                 rule(9, StoredMatcher::Source(net), StoredOrigin::Operator(1000)),
@@ -373,6 +396,29 @@ mod tests {
         assert_eq!(permissions.mode() & 0o777, 0o600);
     }
 
+    /// As agents before this one wrote it: without the keys that came later.
+    #[test]
+    fn a_file_of_an_older_agent_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{"schema":"tcpguard.state/1","boot":"b0","written":"2026-01-02T03:04:06.000Z",
+            "mode":"observe","rules":[],"allowed":[],"learned":LEARNED}"#;
+        let learned = serde_json::to_string(&Learned::default()).unwrap();
+        fs::write(dir.path().join(NAME), text.replace("LEARNED", &learned)).unwrap();
+        let state = State::load(dir.path()).expect("understood");
+        assert_eq!((state.mode, &state.pending_mode), (Some(Mode::Observe), &None));
+        assert_eq!(state, State { mode: state.mode, ..State::new("b0".to_owned(), state.written) });
+        let text = serde_json::to_string(&state).unwrap();
+        assert!(!text.contains("pending_mode"), "and an older one understands this: {text}");
+    }
+
+    #[test]
+    fn only_a_boot_that_has_a_name_is_the_same() {
+        let state = |boot: &str| State::new(boot.to_owned(), time("2026-01-02T03:04:06Z"));
+        assert!(state("b0").is_of("b0"));
+        assert!(!state("b0").is_of("b1"));
+        assert!(!state("").is_of(""), "the kernel did not say");
+    }
+
     /// Every way in which a file can be cut or turned over: none is taken for a state, none panics,
     /// and all are set aside.
     #[test]
@@ -395,6 +441,7 @@ mod tests {
             ("\"slot\":9", "\"slot\":-9"),
             ("\"mode\":\"enforce\"", "\"mode\":\"panic\""),
             ("\"boot\"", "\"boots\""),
+            ("\"left_ms\":60000", "\"left_ms\":-60000"),
         ] {
             assert!(text.contains(good), "{good}");
             fs::write(dir.path().join(NAME), text.replace(good, bad)).unwrap();

@@ -1,134 +1,411 @@
 //! `tcpguard alerts` and `tcpguard events`
 
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use clap::{Subcommand, ValueEnum};
 
 use super::args::{AlertsArgs, Threshold};
+use super::duration;
+use super::explain::about_incident;
 use super::session::Session;
 use super::status::foreign;
-use crate::control::{ClientError, Request, Response};
-use crate::documents::Printed;
+use crate::control::{ClientError, RefusalKind, Request, Response};
 use crate::render;
-use crate::status::{AlertEntry, Severity};
-
-/// What `tcpguard alerts --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Alerts {
-    /// Name and version of this document: `tcpguard.alerts/1`.
-    schema: &'static str,
-    /// What was told in the last 24 hours, oldest first.
-    alerts: Vec<AlertEntry>,
-}
-
-/// What `tcpguard events --json` prints of each event, on a line of its own.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Event {
-    /// Name and version of this document: `tcpguard.event/1`.
-    schema: &'static str,
-    /// What was told.
-    #[serde(flatten)]
-    alert: AlertEntry,
-}
+use crate::status::{AlertEntry, Alerts, Event, Severity, Time};
 
 /// Pause between two questions of `events`: as often as the agent looks.
 const STEP: Duration = Duration::from_millis(250);
+/// `events` waits so long for an agent that has gone: longer than any restart.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was told in the last 24 hours.
-pub(super) fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let alerts = fetch(args, session)?;
+/// `tcpguard alerts`
+#[derive(Debug, clap::Args)]
+#[command(after_help = LIST)]
+pub struct ListArgs {
+    /// What to do; without it: list
+    #[command(subcommand)]
+    verb: Option<AlertsVerb>,
+    /// Only these and worse
+    #[arg(long, global = true, value_name = "SEVERITY", default_value = "notice")]
+    severity: Threshold,
+    /// Only those of this time before now, such as 90m, 24h or 7d
+    #[arg(long, global = true, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
+    since: Duration,
+}
+
+/// `tcpguard alerts …`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum AlertsVerb {
+    /// Show what was told, oldest first
+    #[command(after_help = LIST_BELOW)]
+    List,
+    /// Show what an attack was judged by, as `tcpguard explain ID` does
+    #[command(after_help = SHOW)]
+    Show {
+        /// Number of the attack
+        #[arg(value_parser = number)]
+        id: u64,
+    },
+}
+
+const LIST: &str = "\
+The last 1,000 alerts are known, of earlier runs of the agent too; all: journalctl -t tcpguard
+
+Examples:
+  tcpguard alerts                                 # of the last 24 hours
+  tcpguard alerts --since 7d --severity critical
+  tcpguard alerts show 1042                       # what an attack was judged by
+  tcpguard alerts --json | jq '.alerts[].message'";
+
+const LIST_BELOW: &str = "\
+Examples:
+  tcpguard alerts list                            # as without list
+  tcpguard alerts list --since 90m --severity warning";
+
+const SHOW: &str = "\
+Examples:
+  tcpguard alerts show 1042
+  tcpguard alerts show 1042 --json | jq .record";
+
+fn number(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    digits.parse().map_err(|_| "it is no number of an attack, such as 1042".to_owned())
+}
+
+/// `tcpguard events`
+#[derive(Debug, clap::Args)]
+#[command(after_help = FOLLOW)]
+pub struct FollowArgs {
+    /// From which severity on.
+    #[command(flatten)]
+    least: AlertsArgs,
+    /// Only what is about these; several with commas between them
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<Kind>,
+}
+
+const FOLLOW: &str = "\
+It goes on when the agent is started again.
+
+Examples:
+  tcpguard events
+  tcpguard events --kind alert,mode --severity warning
+  tcpguard events --json | jq -r .message";
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Kind {
+    /// Attacks and other incidents
+    Alert,
+    /// Rules and the allow-list
+    Rule,
+    /// Steps beside rules, such as cookies
+    Step,
+    /// The mode
+    Mode,
+    /// The configuration
+    Config,
+    /// Interfaces and the filter on them
+    Interface,
+}
+
+impl Kind {
+    /// Of an event, by its name; `None` for one that this version does not know.
+    fn of(event: &str) -> Option<Self> {
+        match event.split('_').next()? {
+            "attack" | "handshakes" | "incident" | "too" => Some(Self::Alert),
+            "rule" | "rules" | "allow" => Some(Self::Rule),
+            "step" => Some(Self::Step),
+            "mode" => Some(Self::Mode),
+            "config" => Some(Self::Config),
+            "interface" | "filter" => Some(Self::Interface),
+            _ => None,
+        }
+    }
+}
+
+/// What was told, or one attack of it.
+pub(super) fn run(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    match args.verb {
+        Some(AlertsVerb::Show { id }) => about_incident(id, session),
+        Some(AlertsVerb::List) | None => list(args, session),
+    }
+}
+
+fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let Page { now, mut alerts, .. } = fetch(0, session)?;
+    // By the agent's clock, which the alerts have their times from.
+    let from = now.0.checked_sub(args.since).ok();
+    let least = Severity::from(args.severity);
+    alerts.retain(|alert| alert.severity >= least);
+    alerts.retain(|alert| from.is_none_or(|from| alert.at.0 >= from));
     if session.json {
-        return session.print_document(&Alerts { schema: Alerts::ID, alerts });
+        return session.print_document(&Alerts::of(alerts));
     }
     if alerts.is_empty() {
-        session.say("nothing was told in the last 24 hours; older alerts: journalctl -u tcpguard");
+        session.say(&format!(
+            "nothing was told in the last {}; further back: tcpguard alerts --since 7d, journalctl -t \
+             tcpguard",
+            render::number::span(args.since)
+        ));
         return Ok(());
     }
     session.render(|out, view| render::alerts(out, &alerts, view))
 }
 
 /// What is told from now on, until interrupted; one JSON object a line with `--json`.
-pub(super) fn follow(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let mut known = fetch(args, session)?;
+pub(super) fn follow(args: &FollowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let mut follower = Follower::from(&fetch(u64::MAX, session)?);
+    let mut gone: Option<Instant> = None;
     loop {
-        std::thread::sleep(STEP);
-        let now = fetch(args, session)?;
-        for alert in unseen(&known, &now) {
-            if session.json {
-                let alert = alert.clone();
-                session.print_document(&Event { schema: Event::ID, alert })?;
-            } else {
-                session
-                    .render(|out, view| render::alerts(out, std::slice::from_ref(alert), view))?;
+        match fetch(follower.known, session) {
+            Ok(page) => {
+                gone = None;
+                let Some((alerts, forgotten)) = follower.see(page) else { continue };
+                if forgotten > 0 {
+                    session.say(&format!(
+                        "{forgotten} alerts were told and forgotten in between; they are in the \
+                         journal: journalctl -t tcpguard"
+                    ));
+                }
+                for alert in alerts.into_iter().filter(|alert| args.wants(alert)) {
+                    show(alert, session)?;
+                }
             }
+            Err(error) if is_away(&error) => {
+                let since = *gone.get_or_insert_with(|| {
+                    session.say(&format!(
+                        "the agent has gone, and is waited for {}; see why: systemctl status tcpguard",
+                        render::number::span(PATIENCE)
+                    ));
+                    Instant::now()
+                });
+                if since.elapsed() >= PATIENCE {
+                    return Err(error.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
         }
-        known = now;
+        sleep(STEP);
     }
 }
 
-fn fetch(args: &AlertsArgs, session: &Session<'_>) -> Result<Vec<AlertEntry>, ClientError> {
-    let least = match args.severity {
-        Threshold::Notice => Severity::Notice,
-        Threshold::Warning => Severity::Warning,
-        Threshold::Critical => Severity::Critical,
-    };
-    match session.client.call(Request::Alerts)? {
-        Response::Alerts { mut alerts } => {
-            alerts.retain(|alert| alert.severity >= least);
-            Ok(alerts)
+fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
+    match session.json {
+        true => session.print_document(&Event::of(alert)),
+        false => session.render(|out, view| render::event(out, &alert, view)),
+    }
+}
+
+/// Whether the agent may be there again in a moment.
+fn is_away(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotRunning { .. } | ClientError::Broken { .. } => true,
+        ClientError::Refused(refusal) => refusal.kind == RefusalKind::Stopping,
+        ClientError::Denied { .. } | ClientError::Foreign { .. } => false,
+    }
+}
+
+impl FollowArgs {
+    fn wants(&self, alert: &AlertEntry) -> bool {
+        let of_kind = || Kind::of(&alert.event).is_some_and(|kind| self.kinds.contains(&kind));
+        alert.severity >= Severity::from(self.least.severity)
+            && (self.kinds.is_empty() || of_kind())
+    }
+}
+
+impl From<Threshold> for Severity {
+    fn from(threshold: Threshold) -> Self {
+        match threshold {
+            Threshold::Notice => Self::Notice,
+            Threshold::Warning => Self::Warning,
+            Threshold::Critical => Self::Critical,
+        }
+    }
+}
+
+/// What [`Response::AlertsSince`] says.
+#[derive(Clone, Debug)]
+struct Page {
+    run: u64,
+    first: u64,
+    last: u64,
+    now: Time,
+    alerts: Vec<AlertEntry>,
+}
+
+fn fetch(seq: u64, session: &Session<'_>) -> Result<Page, ClientError> {
+    match session.client.call(Request::AlertsSince { seq })? {
+        Response::AlertsSince { run, first, last, now, alerts } => {
+            Ok(Page { run, first, last, now, alerts })
         }
         other => Err(foreign(&other)),
     }
 }
 
-/// Those of `now` that come after all of `known`. Alerts are only added at the end and forgotten at
-/// the beginning; their times of day may be off by the clock's last digit.
-fn unseen<'a>(known: &[AlertEntry], now: &'a [AlertEntry]) -> &'a [AlertEntry] {
-    let same = |a: &AlertEntry, b: &AlertEntry| {
-        (&a.event, &a.message, a.attack) == (&b.event, &b.message, b.attack)
-            && a.at.0.duration_since(b.at.0).abs() <= jiff::SignedDuration::from_millis(50)
-    };
-    let Some(last) = known.last() else { return now };
-    match now.iter().rposition(|alert| same(alert, last)) {
-        Some(place) => &now[place + 1..],
-        // The agent has been started again.
-        None => now,
+/// Follows what is told by its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Follower {
+    /// The run of the agent that was heard last.
+    run: u64,
+    /// Number of the last alert that was seen.
+    known: u64,
+}
+
+impl From<&Page> for Follower {
+    fn from(page: &Page) -> Self {
+        Self { run: page.run, known: page.last }
+    }
+}
+
+impl Follower {
+    /// What is new in the answer to "what came after `known`", and how many alerts before it were
+    /// forgotten. `None`: `known` has changed, ask again.
+    fn see(&mut self, page: Page) -> Option<(Vec<AlertEntry>, u64)> {
+        if page.run != self.run {
+            self.run = page.run;
+            // What an agent that was killed had told last but not written down: from here on the
+            // numbers are another's.
+            if self.known >= page.first {
+                self.known = page.first.saturating_sub(1);
+                return None;
+            }
+        }
+        let expected = self.known.saturating_add(1);
+        let forgotten = page.alerts.first().map_or(0, |first| first.seq.saturating_sub(expected));
+        self.known = page.last;
+        Some((page.alerts, forgotten))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Time;
+    use crate::observe::History;
+    use crate::observe::events::MESSAGE_IDS;
 
-    fn alert(second: i64, message: &str) -> AlertEntry {
+    fn alert(event: &str) -> AlertEntry {
         AlertEntry {
-            at: Time(jiff::Timestamp::from_second(1_800_000_000 + second).unwrap()),
-            severity: Severity::Notice,
-            event: "mode_changed".to_owned(),
-            message: message.to_owned(),
+            seq: 0,
+            at: Time("2026-01-02T03:04:05Z".parse().unwrap()),
+            severity: Severity::Warning,
+            event: event.to_owned(),
+            message: event.to_owned(),
             attack: None,
         }
     }
 
-    #[test]
-    fn only_what_comes_after_the_last_known_alert_is_new() {
-        let all = [alert(1, "a"), alert(2, "b"), alert(2, "c"), alert(3, "b")];
-        assert_eq!(unseen(&[], &all), &all);
-        assert_eq!(unseen(&all[..2], &all), &all[2..]);
-        assert_eq!(unseen(&all, &all), &[]);
-        assert_eq!(unseen(&all[..2], &all[1..]), &all[2..], "the oldest is forgotten");
-        assert_eq!(unseen(&[alert(0, "of an earlier agent")], &all), &all);
+    /// An agent, and what it answers.
+    struct Agent {
+        run: u64,
+        history: History,
+    }
+
+    impl Agent {
+        fn tell(&mut self, events: &[&str]) {
+            events.iter().for_each(|event| self.history.add(alert(event)));
+        }
+
+        fn page(&self, seq: u64) -> Page {
+            Page {
+                run: self.run,
+                first: self.history.first(),
+                last: self.history.last(),
+                now: Time("2026-01-02T03:04:05Z".parse().unwrap()),
+                alerts: self.history.since(seq),
+            }
+        }
+
+        /// The next one, which knows of the alerts up to number `written`.
+        fn after(self, written: u64) -> Self {
+            let mut known = self.history.since(0);
+            known.retain(|alert| alert.seq <= written);
+            Self { run: self.run + 1, history: History::after(known) }
+        }
+    }
+
+    /// What a follower shows, and how many it says were forgotten.
+    fn seen(follower: &mut Follower, agent: &Agent) -> (Vec<String>, u64) {
+        loop {
+            if let Some((alerts, forgotten)) = follower.see(agent.page(follower.known)) {
+                return (alerts.into_iter().map(|alert| alert.message).collect(), forgotten);
+            }
+        }
     }
 
     #[test]
-    fn a_clock_read_anew_moves_no_alert() {
-        let mut shifted = [alert(1, "a"), alert(2, "b")];
-        for alert in &mut shifted {
-            alert.at.0 += Duration::from_millis(1);
+    fn everything_is_shown_once_over_any_end_of_the_agent() {
+        let mut agent = Agent { run: 7, history: History::default() };
+        agent.tell(&["old"]);
+        let mut follower = Follower::from(&agent.page(u64::MAX));
+        assert_eq!(seen(&mut follower, &agent), (vec![], 0), "from now on");
+        agent.tell(&["a", "b"]);
+        assert_eq!(seen(&mut follower, &agent).0, ["a", "b"]);
+        assert_eq!(seen(&mut follower, &agent).0, [""; 0]);
+
+        // Stopped: what it told last is on the disk.
+        agent.tell(&["c"]);
+        let mut agent = agent.after(4);
+        agent.tell(&["d"]);
+        assert_eq!(seen(&mut follower, &agent), (vec!["c".to_owned(), "d".to_owned()], 0));
+
+        // Killed: two that were shown are not on the disk, and their numbers are used again.
+        agent.tell(&["e", "f"]);
+        assert_eq!(seen(&mut follower, &agent).0, ["e", "f"]);
+        let mut agent = agent.after(5);
+        assert_eq!(seen(&mut follower, &agent), (vec![], 0));
+        agent.tell(&["g"]);
+        assert_eq!(seen(&mut follower, &agent), (vec!["g".to_owned()], 0));
+
+        // The next one has told more under the same numbers before it is asked.
+        let mut agent = agent.after(3);
+        agent.tell(&["h", "i", "j", "k"]);
+        let told = ["h", "i", "j", "k"].map(str::to_owned).to_vec();
+        assert_eq!(seen(&mut follower, &agent), (told, 0));
+
+        // Its file was lost.
+        let mut agent = agent.after(0);
+        agent.tell(&["l"]);
+        assert_eq!(seen(&mut follower, &agent), (vec!["l".to_owned()], 0));
+    }
+
+    #[test]
+    fn what_was_forgotten_in_between_is_counted() {
+        let mut agent = Agent { run: 7, history: History::default() };
+        let mut follower = Follower::from(&agent.page(u64::MAX));
+        agent.tell(&["x"; 1005]);
+        let (shown, forgotten) = seen(&mut follower, &agent);
+        assert_eq!((shown.len(), forgotten), (1000, 5));
+        assert_eq!(seen(&mut follower, &agent), (vec![], 0));
+    }
+
+    #[test]
+    fn every_event_is_of_a_kind() {
+        for (event, _) in MESSAGE_IDS {
+            assert!(Kind::of(event).is_some(), "{event}");
         }
-        assert_eq!(unseen(&[alert(1, "a")], &shifted), &shifted[1..]);
+        assert_eq!(Kind::of("something_new"), None);
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_shown() {
+        let wants = |kinds: &[Kind], severity, event| {
+            let args = FollowArgs { least: AlertsArgs { severity }, kinds: kinds.to_vec() };
+            args.wants(&alert(event))
+        };
+        use Threshold::{Critical, Notice, Warning};
+        assert!(wants(&[], Notice, "something_new"));
+        assert!(wants(&[], Warning, "mode_changed"));
+        assert!(!wants(&[], Critical, "mode_changed"));
+        assert!(wants(&[Kind::Rule, Kind::Mode], Notice, "mode_reverted"));
+        assert!(!wants(&[Kind::Rule], Notice, "mode_reverted"));
+        assert!(!wants(&[Kind::Rule], Notice, "something_new"));
+    }
+
+    #[test]
+    fn an_attack_is_named_by_its_number() {
+        assert_eq!((number("1042"), number("#7")), (Ok(1042), Ok(7)));
+        assert!(number("rule").is_err());
     }
 }

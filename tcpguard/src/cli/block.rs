@@ -58,7 +58,7 @@ pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<
 
 /// Says that a new rule does nothing yet in the mode that holds.
 pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
-    if let Ok(Response::Mode { mode }) = session.client.call(Request::Mode)
+    if let Ok(Response::Mode { mode, .. }) = session.client.call(Request::Mode)
         && mode != Mode::Enforce
     {
         session.say(&format!(

@@ -3,20 +3,29 @@
 use ipnet::IpNet;
 
 use super::args::{ExplainArgs, Subject};
+use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
 use crate::render;
 
 pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    match args.subject {
-        Subject::Prefix(prefix) => about_prefix(prefix, session),
-        Subject::Incident(id) => about_incident(id, session),
+    match (args.subject, args.port) {
+        (Subject::Prefix(prefix), port) => about_prefix(prefix, port, session),
+        (Subject::Incident(id), None) => about_incident(id, session),
+        (Subject::Incident(id), Some(_)) => {
+            let why = format!("--port goes with an address; leave it out: tcpguard explain {id}");
+            Err(CliError::Usage(why).into())
+        }
     }
 }
 
-fn about_prefix(prefix: IpNet, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let explanation = match session.client.call(Request::Explain { prefix })? {
+fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let request = match port {
+        Some(port) => Request::ExplainPort { prefix, port },
+        None => Request::Explain { prefix },
+    };
+    let explanation = match session.client.call(request)? {
         Response::Explained(explanation) => *explanation,
         other => return Err(foreign(&other).into()),
     };
@@ -32,7 +41,8 @@ fn about_prefix(prefix: IpNet, session: &mut Session<'_>) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Result<()> {
+/// One attack with everything that it was judged by.
+pub(super) fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Result<()> {
     let attack = match session.client.call(Request::ExplainAttack { id })? {
         Response::AttackExplained(attack) => *attack,
         other => return Err(foreign(&other).into()),

@@ -1,14 +1,20 @@
 //! `tcpguard mode`
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::args::ModeArgs;
+use super::duration;
+use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::config::mode_name;
+use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
-use crate::status::Mode;
+use crate::render;
+use crate::status::{Mode, ModeEnd};
 
 /// What `tcpguard mode --json` prints.
 #[derive(Debug, Serialize)]
@@ -21,30 +27,67 @@ pub(crate) struct ModeShown {
     /// The mode before; only where it was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<Mode>,
+    /// What becomes of the mode by itself; `null` when it stays.
+    ends: Option<ModeEnd>,
+}
+
+/// For how long a mode is set.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Terms {
+    /// Go back to the mode before after this time, such as 90s, 10m or 1h30m
+    #[arg(long = "for", value_name = "TIME", requires = "mode", value_parser = duration::parse)]
+    lasts: Option<Duration>,
+    /// Go back after this time unless `tcpguard mode MODE --yes` comes before, also if the agent is
+    /// killed or the host starts again
+    #[arg(long, value_name = "TIME", requires = "mode", value_parser = duration::parse)]
+    confirm: Option<Duration>,
+    /// Let the mode stay that was set with --confirm
+    #[arg(long, requires = "mode", conflicts_with_all = ["lasts", "confirm"])]
+    yes: bool,
 }
 
 pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let request = match args.mode {
-        Some(mode) => Request::SetMode { mode: mode.into() },
-        None => Request::Mode,
-    };
-    let (mode, was) = match session.client.call(request)? {
-        Response::Mode { mode } => (mode, None),
-        Response::ModeSet { was, mode } => (mode, Some(was)),
+    let (mode, was, ends) = match session.client.call(request(args)?)? {
+        Response::Mode { mode, ends } => (mode, None, ends),
+        Response::ModeSet { was, mode, ends } => (mode, Some(was), ends),
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_document(&ModeShown { schema: ModeShown::ID, mode, was });
+        let schema = ModeShown::ID;
+        return session.print_document(&ModeShown { schema, mode, was, ends });
     }
     let name = mode_name(mode.into());
     session.print(&match was {
+        Some(_) if args.terms.yes => format!("mode {name} confirmed\n"),
         Some(was) => format!("mode {name} (was {})\n", mode_name(was.into())),
         None => format!("{name}\n"),
     })?;
-    if let Some(mode) = args.mode {
-        session.say(consequence(mode.into()));
+    if was.is_some() {
+        session.say(consequence(mode));
+    }
+    match &ends {
+        Some(ends) => session.say(&render::mode_end(mode, ends, &session.view)),
+        None if args.terms.lasts.or(args.terms.confirm).is_some() => session.say(&format!(
+            "the mode was {0} before, so it stays; see when one goes back: tcpguard mode",
+            mode_name(mode.into())
+        )),
+        None => {}
     }
     Ok(())
+}
+
+fn request(args: &ModeArgs) -> Result<Request, CliError> {
+    let Terms { lasts, confirm, yes } = args.terms;
+    let Some(mode) = args.mode.map(Mode::from) else { return Ok(Request::Mode) };
+    let [for_s, confirm_s] = [lasts, confirm].map(|time| time.map(|time| time.as_secs()));
+    match (for_s.or(confirm_s), yes) {
+        (Some(_), _) => {
+            check_terms(for_s, confirm_s).map_err(CliError::Usage)?;
+            Ok(Request::SetModeFor { mode, for_s, confirm_s })
+        }
+        (None, true) => Ok(Request::ConfirmMode { mode }),
+        (None, false) => Ok(Request::SetMode { mode }),
+    }
 }
 
 const fn consequence(mode: Mode) -> &'static str {

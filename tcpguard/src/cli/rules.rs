@@ -1,10 +1,17 @@
 //! `tcpguard rules`
 
+use std::net::IpAddr;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::args::ExportArgs;
+use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::config::parse_prefix;
+use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
@@ -16,29 +23,110 @@ use crate::status::{Allowed, ExportedRule, ExportedRules, Rule};
 pub(crate) struct RuleList {
     /// Name and version of this document: `tcpguard.rule-list/1`.
     schema: &'static str,
-    /// Every rule wanted in the kernel.
+    /// The rules wanted in the kernel, as far as they were asked for.
     rules: Vec<Rule>,
-    /// The allow-list.
+    /// The allow-list, likewise.
     allowed: Vec<Allowed>,
 }
 
-pub(super) fn list(session: &mut Session<'_>) -> anyhow::Result<()> {
-    let list = match session.client.call(Request::Rules)? {
-        Response::Rules { rules, allowed } => RuleList { schema: RuleList::ID, rules, allowed },
+/// `tcpguard rules list`
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = LIST)]
+pub struct ListArgs {
+    /// Only what covers this address
+    #[arg(long, value_name = "IP")]
+    contains: Option<IpAddr>,
+    /// Only what lies within this prefix
+    #[arg(long, value_name = "NET", value_parser = parse_prefix)]
+    within: Option<IpNet>,
+    /// Only rules of this origin
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<Origin>,
+    /// Print the prefixes that are dropped, one a line, and nothing else
+    #[arg(long)]
+    raw: bool,
+}
+
+const LIST: &str = "\
+A rule that drops a signature has no prefix: --contains, --within and --raw leave it out.
+
+Examples:
+  tcpguard rules list
+  tcpguard rules list --contains 203.0.113.7      # what touches this address
+  tcpguard rules list --within 203.0.113.0/24 --origin manual
+  tcpguard rules list --origin auto --raw         # for another program
+  tcpguard rules list --json | jq .rules";
+
+/// On whose word a rule exists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Origin {
+    /// The guard's own
+    Auto,
+    /// An operator's
+    Manual,
+}
+
+impl From<Origin> for RuleOrigin {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Auto => Self::Auto,
+            Origin::Manual => Self::Manual,
+        }
+    }
+}
+
+pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    if args.raw && session.json {
+        let why = "--raw prints prefixes alone; leave out --raw or --json";
+        return Err(CliError::Usage(why.to_owned()).into());
+    }
+    let (mut rules, mut allowed) = match session.client.call(Request::Rules)? {
+        Response::Rules { rules, allowed } => (rules, allowed),
         other => return Err(foreign(&other).into()),
     };
+    let any = !rules.is_empty();
+    rules.retain(|rule| args.lists(rule));
+    allowed.retain(|allowed| args.lists_allowed(allowed));
     if session.json {
-        return session.print_document(&list);
+        return session.print_document(&RuleList { schema: RuleList::ID, rules, allowed });
     }
-    if list.rules.is_empty() {
-        session.say("no rules; make one: tcpguard block PREFIX");
-    } else {
-        session.render(|out, view| render::rules(out, &list.rules, view))?;
+    match (rules.as_slice(), any) {
+        ([], false) => session.say("no rules; make one: tcpguard block PREFIX"),
+        ([], true) => session.say("no rule of these; see all: tcpguard rules list"),
+        (_, _) if args.raw => {
+            let lines: String = rules.iter().map(|rule| format!("{}\n", rule.matches)).collect();
+            return Ok(session.print(&lines)?);
+        }
+        (rules, _) => session.render(|out, view| render::rules(out, rules, view))?,
     }
-    if !list.allowed.is_empty() {
-        session.render(|out, view| render::allow_list(out, &list.allowed, view))?;
+    if !allowed.is_empty() && !args.raw {
+        session.render(|out, view| render::allow_list(out, &allowed, view))?;
     }
     Ok(())
+}
+
+impl ListArgs {
+    fn lists(&self, rule: &Rule) -> bool {
+        let origin = if rule.origin == "operator" { Origin::Manual } else { Origin::Auto };
+        let of_origin = self.origin.is_none_or(|wanted| wanted == origin);
+        let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
+        of_origin
+            && match prefix {
+                Some(prefix) => self.fits(prefix),
+                None => self.contains.is_none() && self.within.is_none() && !self.raw,
+            }
+    }
+
+    /// An exemption is always an operator's.
+    fn lists_allowed(&self, allowed: &Allowed) -> bool {
+        let fits = allowed.prefix.parse().is_ok_and(|prefix| self.fits(prefix));
+        fits && self.origin != Some(Origin::Auto)
+    }
+
+    fn fits(&self, prefix: IpNet) -> bool {
+        self.contains.is_none_or(|addr| prefix.contains(&addr))
+            && self.within.is_none_or(|net| net.contains(&prefix))
+    }
 }
 
 /// Writes what [`super::import`] reads.
@@ -61,5 +149,79 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
 
 /// Removes every rule, of either origin.
 pub(super) fn flush(session: &mut Session<'_>) -> anyhow::Result<()> {
-    super::unblock::run(&super::args::UnblockArgs { prefix: None, all: true }, session)
+    let which = super::unblock::Which::default();
+    super::unblock::run(&super::args::UnblockArgs { prefix: None, all: true, which }, session)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Time;
+
+    fn rule(matches: &str, attack: Option<u64>) -> Rule {
+        let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
+        Rule {
+            id: 0,
+            kind: if matches.contains('/') { "source" } else { "signature" }.to_owned(),
+            matches: matches.to_owned(),
+            origin: if attack.is_some() { "incident" } else { "operator" }.to_owned(),
+            attack,
+            reason: String::new(),
+            created_at: at,
+            expires_at: at,
+            expires_in_s: 0,
+            hits: 0,
+            returned: 0,
+        }
+    }
+
+    #[test]
+    fn rules_are_listed_by_address_network_and_origin() {
+        let all = [
+            rule("203.0.113.0/24", None),
+            rule("203.0.113.7/32", Some(3)),
+            rule("2001:db8::/48", None),
+            rule("opts=none at :443", Some(3)),
+        ];
+        let none = ListArgs::default;
+        let (ip, net) = (|text: &str| text.parse().ok(), |text: &str| text.parse().ok());
+        for (args, expected) in [
+            (none(), vec![0, 1, 2, 3]),
+            (ListArgs { contains: ip("203.0.113.7"), ..none() }, vec![0, 1]),
+            (ListArgs { contains: ip("203.0.113.8"), ..none() }, vec![0]),
+            (ListArgs { contains: ip("2001:db8::9"), ..none() }, vec![2]),
+            (ListArgs { within: net("203.0.113.0/25"), ..none() }, vec![1]),
+            (ListArgs { within: net("203.0.113.0/24"), ..none() }, vec![0, 1]),
+            (ListArgs { within: net("::/0"), ..none() }, vec![2]),
+            (ListArgs { origin: Some(Origin::Auto), ..none() }, vec![1, 3]),
+            (ListArgs { origin: Some(Origin::Manual), ..none() }, vec![0, 2]),
+            (ListArgs { raw: true, ..none() }, vec![0, 1, 2]),
+            (
+                ListArgs { contains: ip("203.0.113.7"), origin: Some(Origin::Manual), ..none() },
+                vec![0],
+            ),
+        ] {
+            let listed = all.iter().enumerate().filter(|(_, rule)| args.lists(rule));
+            assert_eq!(listed.map(|(place, _)| place).collect::<Vec<_>>(), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_allow_list_is_an_operators() {
+        let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
+        let allowed = Allowed {
+            prefix: "203.0.113.0/24".to_owned(),
+            reason: String::new(),
+            uid: 0,
+            created_at: at,
+            expires_at: at,
+            expires_in_s: 0,
+        };
+        let origin = |origin| ListArgs { origin, ..ListArgs::default() };
+        assert!(origin(None).lists_allowed(&allowed));
+        assert!(origin(Some(Origin::Manual)).lists_allowed(&allowed));
+        assert!(!origin(Some(Origin::Auto)).lists_allowed(&allowed));
+        let elsewhere = ListArgs { contains: "192.0.2.1".parse().ok(), ..ListArgs::default() };
+        assert!(!elsewhere.lists_allowed(&allowed));
+    }
 }

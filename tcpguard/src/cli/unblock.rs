@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::args::UnblockArgs;
+use super::rules::Origin;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
@@ -16,24 +17,42 @@ use crate::status::Rule;
 pub(crate) struct Unblocked {
     /// Name and version of this document: `tcpguard.unblock/1`.
     schema: &'static str,
-    /// The rules that are there no longer.
+    /// The rules that are there no longer, or would not be.
     removed: Vec<Rule>,
+    /// Whether nothing was done.
+    dry_run: bool,
+}
+
+/// Which rules are removed, and whether at all.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Which {
+    /// Only rules of this origin
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<Origin>,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let request = match args.prefix {
-        Some(prefix) => Request::Unblock { prefix },
-        None => Request::UnblockAll,
+    let Which { origin, dry_run } = args.which;
+    let request = match (args.prefix, origin.map(Into::into), dry_run) {
+        (Some(prefix), None, false) => Request::Unblock { prefix },
+        (None, None, false) => Request::UnblockAll,
+        (prefix, origin, dry_run) => Request::UnblockSome { prefix, origin, dry_run },
     };
     let removed = match session.client.call(request)? {
         Response::Unblocked { rules } => rules,
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_document(&Unblocked { schema: Unblocked::ID, removed });
+        let schema = Unblocked::ID;
+        return session.print_document(&Unblocked { schema, removed, dry_run });
     }
-    session.render(|out, _| render::removed(out, &removed))?;
-    if removed.iter().any(|rule| rule.origin == "incident") {
+    session.render(|out, _| render::removed(out, &removed, dry_run))?;
+    if dry_run {
+        session.say("nothing was changed; do it: the same command without --dry-run");
+    } else if removed.iter().any(|rule| rule.origin == "incident") {
         session.say(
             "rules of an attack that goes on come back; to stop dropping: tcpguard mode observe",
         );

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tcpguard_engine as engine;
 use tcpguard_engine::RequestError;
 
-use super::proto::{ImportedRule, Refusal, RefusalKind, RefusedRule, Request, Response};
+use super::proto::{
+    ImportedRule, Refusal, RefusalKind, RefusedRule, Request, Response, RuleOrigin,
+};
 use crate::status::{Allowed, Clock, Listener, Rule};
 
 /// What `request`, asked for by user `uid`, means to the engine; `None` when it is no matter of the
@@ -19,7 +22,11 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::Explain { .. }
         | Request::ExplainAttack { .. }
         | Request::Reload
-        | Request::Detach { .. } => None,
+        | Request::Detach { .. }
+        | Request::AlertsSince { .. }
+        | Request::ExplainPort { .. }
+        | Request::SetModeFor { .. }
+        | Request::ConfirmMode { .. } => None,
         Request::Block { prefix, for_s, reason, force, dry_run: _ } => {
             Some(engine::Request::Block {
                 net: *prefix,
@@ -39,6 +46,13 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         Request::Disallow { prefix } => Some(engine::Request::Disallow { net: *prefix, uid }),
         Request::Unblock { prefix } => Some(engine::Request::Unblock { net: *prefix }),
         Request::UnblockAll => Some(engine::Request::UnblockAll),
+        Request::UnblockSome { prefix, origin, dry_run: _ } => Some(match (*prefix, *origin) {
+            (Some(net), None) => engine::Request::Unblock { net },
+            (None, None) => engine::Request::UnblockAll,
+            (net, Some(origin)) => {
+                engine::Request::UnblockOrigin { net, automatic: origin == RuleOrigin::Auto }
+            }
+        }),
         Request::ImportRules { rules, merge, force, dry_run: _ } => {
             let rule = |rule: &ImportedRule| engine::RuleToImport {
                 net: rule.prefix,
@@ -97,9 +111,23 @@ pub fn response(
                 Request::SetMode { mode } => *mode,
                 _ => was.into(),
             },
+            ends: None,
         },
-        Err(error) => Response::Refused(refusal(&error)),
+        Err(error) => Response::Refused(match (request, &error) {
+            (
+                Request::UnblockSome { prefix, origin: Some(origin), .. },
+                RequestError::NotFound { .. },
+            ) => Refusal::new(RefusalKind::NotFound, none_of_origin(*prefix, *origin)),
+            _ => refusal(&error),
+        }),
     }
+}
+
+fn none_of_origin(prefix: Option<IpNet>, origin: RuleOrigin) -> String {
+    let origin = origin.name();
+    let place =
+        prefix.map_or_else(|| "there is".to_owned(), |prefix| format!("within {prefix} lies"));
+    format!("{place} no rule of origin {origin}; see what exists: tcpguard rules list")
 }
 
 fn refusal(error: &RequestError) -> Refusal {

@@ -5,7 +5,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
-use crate::status::{AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, Rule, Status};
+use crate::status::{
+    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
+};
 
 /// Version of these messages; a server refuses every other.
 pub const VERSION: u32 = 1;
@@ -14,6 +16,8 @@ pub const MAX_REQUEST: usize = 64 * 1024;
 /// Longest request on the control socket, which only root reaches: as many rules as there can be,
 /// each with a long reason.
 pub const MAX_CHANGE: usize = 8 << 20;
+/// Longest time for which a mode can be set, in seconds: 30 days.
+pub const MAX_MODE_S: u64 = 30 * 86_400;
 /// Longest reason of a rule, in bytes.
 pub const MAX_REASON: usize = 200;
 
@@ -121,6 +125,43 @@ pub enum Request {
         /// Their names; none for all.
         interfaces: Vec<String>,
     },
+    /// The alerts that were told after a certain one. Always legal.
+    AlertsSince {
+        /// Its number; 0 for all that are known.
+        seq: u64,
+    },
+    /// What decides about SYNs from a prefix to one port. Always legal.
+    ExplainPort {
+        /// Which sources.
+        prefix: IpNet,
+        /// Which port of this host.
+        port: u16,
+    },
+    /// Take back rules of one origin, or only say which. A change, unless `dry_run` is set.
+    UnblockSome {
+        /// Which sources: every source rule within; `null`: every rule.
+        prefix: Option<IpNet>,
+        /// Whose; `null`: of either origin.
+        origin: Option<RuleOrigin>,
+        /// Only say what would be removed.
+        dry_run: bool,
+    },
+    /// Set a mode that goes back by itself to the one that was set for good last. At least one of the
+    /// two times is there. A change.
+    SetModeFor {
+        /// The new mode.
+        mode: Mode,
+        /// It goes back after this time, in seconds; at most [`MAX_MODE_S`].
+        for_s: Option<u64>,
+        /// It goes back after this time, in seconds, unless [`Request::ConfirmMode`] comes before;
+        /// shorter than `for_s`.
+        confirm_s: Option<u64>,
+    },
+    /// Let the mode stay that waits for this word. A change.
+    ConfirmMode {
+        /// The mode; if another one holds, nothing is changed.
+        mode: Mode,
+    },
 }
 
 impl Request {
@@ -132,8 +173,10 @@ impl Request {
             | Self::Mode
             | Self::Alerts
             | Self::Explain { .. }
-            | Self::ExplainAttack { .. } => false,
-            Self::Block { dry_run, .. } => !*dry_run,
+            | Self::ExplainAttack { .. }
+            | Self::AlertsSince { .. }
+            | Self::ExplainPort { .. } => false,
+            Self::Block { dry_run, .. } | Self::UnblockSome { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
             | Self::Disallow { .. }
@@ -142,13 +185,30 @@ impl Request {
             | Self::OrderStep { .. }
             | Self::SetMode { .. }
             | Self::Reload
-            | Self::Detach { .. } => true,
+            | Self::Detach { .. }
+            | Self::SetModeFor { .. }
+            | Self::ConfirmMode { .. } => true,
         }
+    }
+
+    /// Whether it only asks what a change would do.
+    pub const fn is_dry_run(&self) -> bool {
+        matches!(
+            self,
+            Self::Block { dry_run: true, .. }
+                | Self::ImportRules { dry_run: true, .. }
+                | Self::UnblockSome { dry_run: true, .. }
+        )
     }
 
     /// Whether it puts a rule set in the place of another.
     pub const fn replaces_rules(&self) -> bool {
-        matches!(self, Self::ImportRules { dry_run: false, .. } | Self::UnblockAll)
+        matches!(
+            self,
+            Self::ImportRules { dry_run: false, .. }
+                | Self::UnblockAll
+                | Self::UnblockSome { prefix: None, origin: None, dry_run: false }
+        )
     }
 
     /// The request on one line of a log.
@@ -159,6 +219,26 @@ impl Request {
                 rules.len()
             ),
             other => format!("{other:?}"),
+        }
+    }
+}
+
+/// On whose word a rule exists.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleOrigin {
+    /// The guard's own, for an incident.
+    Auto,
+    /// An operator's.
+    Manual,
+}
+
+impl RuleOrigin {
+    /// The word for it, as it is typed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
         }
     }
 }
@@ -202,13 +282,16 @@ pub enum Response {
     Mode {
         /// The mode now.
         mode: Mode,
+        /// What becomes of it by itself.
+        #[serde(default)]
+        ends: Option<ModeEnd>,
     },
     /// To [`Request::Alerts`].
     Alerts {
         /// Oldest first.
         alerts: Vec<AlertEntry>,
     },
-    /// To [`Request::Explain`].
+    /// To [`Request::Explain`] and [`Request::ExplainPort`].
     Explained(Box<Explanation>),
     /// To [`Request::ExplainAttack`].
     AttackExplained(Box<AttackInFull>),
@@ -219,9 +302,9 @@ pub enum Response {
         /// Whether it only would.
         dry_run: bool,
     },
-    /// To [`Request::Unblock`] and [`Request::UnblockAll`].
+    /// To [`Request::Unblock`], [`Request::UnblockAll`] and [`Request::UnblockSome`].
     Unblocked {
-        /// The rules that were removed.
+        /// The rules that were removed, or would be.
         rules: Vec<Rule>,
     },
     /// To [`Request::ImportRules`].
@@ -233,12 +316,15 @@ pub enum Response {
     },
     /// To [`Request::OrderStep`]: the listener with its steps as they are now.
     StepOrdered(Box<crate::status::Listener>),
-    /// To [`Request::SetMode`].
+    /// To [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
     ModeSet {
         /// The mode before.
         was: Mode,
         /// The mode now.
         mode: Mode,
+        /// What becomes of it by itself.
+        #[serde(default)]
+        ends: Option<ModeEnd>,
     },
     /// To [`Request::Reload`].
     Reloaded {
@@ -251,6 +337,20 @@ pub enum Response {
     Detached {
         /// The interfaces that had the filter on.
         interfaces: Vec<String>,
+    },
+    /// To [`Request::AlertsSince`].
+    AlertsSince {
+        /// Which run of the agent answers: boot time of its start, in ms.
+        run: u64,
+        /// Number of the first alert of this run. An earlier run that was killed may have told alerts
+        /// under this number and later ones that it could not write down.
+        first: u64,
+        /// Number of the latest alert; 0 before the first.
+        last: u64,
+        /// When this was answered.
+        now: Time,
+        /// Those after the one that was asked for, oldest first, as far as they are remembered.
+        alerts: Vec<AlertEntry>,
     },
     /// To anything that was not done.
     Refused(Refusal),
@@ -353,6 +453,11 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
                 return refuse(RefusalKind::BadRequest, message);
             }
         }
+        Request::SetModeFor { for_s, confirm_s, .. } => {
+            if let Err(message) = check_terms(*for_s, *confirm_s) {
+                return refuse(RefusalKind::BadRequest, message);
+            }
+        }
         Request::ImportRules { rules, .. } => {
             let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
                 let message = check(&rule.reason, rule.for_s).err()?;
@@ -367,6 +472,33 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
         _ => {}
     }
     Ok(call.request)
+}
+
+/// What the times of a mode that goes back by itself must be.
+///
+/// # Errors
+///
+/// What is wrong with them, and what mends it.
+pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
+    let Some(longest) = for_s.max(confirm_s) else {
+        return Err(
+            "a mode that goes back needs a time; give --for 10m or --confirm 60s".to_owned()
+        );
+    };
+    if for_s == Some(0) || confirm_s == Some(0) {
+        return Err("no mode holds for less than a second; give --for 10m".to_owned());
+    }
+    if longest > MAX_MODE_S {
+        return Err("a mode goes back within 30 days; without --for it stays".to_owned());
+    }
+    match (for_s, confirm_s) {
+        (Some(lasts), Some(word)) if word >= lasts => Err(
+            "the mode would go back before it must be confirmed; give a shorter --confirm, or a \
+                 longer --for"
+                .to_owned(),
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What a rule's or exemption's reason and lifetime in seconds must be.
@@ -427,6 +559,11 @@ mod tests {
             Request::SetMode { mode: Mode::Enforce },
             Request::Reload,
             Request::Detach { interfaces: vec!["eth0".to_owned()] },
+            Request::AlertsSince { seq: 7 },
+            Request::ExplainPort { prefix: "192.0.2.7/32".parse().unwrap(), port: 443 },
+            Request::UnblockSome { prefix: None, origin: Some(RuleOrigin::Manual), dry_run: true },
+            Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: None },
+            Request::ConfirmMode { mode: Mode::Enforce },
         ] {
             let call = Call { version: VERSION, request: request.clone() };
             let message = serde_json::to_vec(&call).unwrap();
@@ -437,6 +574,37 @@ mod tests {
     #[test]
     fn only_the_control_socket_takes_the_filter_off() {
         assert!(Request::Detach { interfaces: Vec::new() }.is_change());
+    }
+
+    #[test]
+    fn the_times_of_a_mode_must_make_sense() {
+        for (for_s, confirm_s, way_out) in [
+            (None, None, "give --for 10m or --confirm 60s"),
+            (Some(0), None, "give --for 10m"),
+            (None, Some(0), "give --for 10m"),
+            (Some(MAX_MODE_S + 1), None, "without --for it stays"),
+            (None, Some(u64::MAX), "without --for it stays"),
+            (Some(60), Some(60), "give a shorter --confirm"),
+        ] {
+            let request = Request::SetModeFor { mode: Mode::Enforce, for_s, confirm_s };
+            let message = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
+            let (kind, said) = refusal(&message);
+            assert_eq!(kind, RefusalKind::BadRequest);
+            assert!(said.contains(way_out), "{for_s:?} {confirm_s:?}: {said}");
+        }
+        for (for_s, confirm_s) in
+            [(Some(1), None), (None, Some(1)), (Some(MAX_MODE_S), Some(MAX_MODE_S - 1))]
+        {
+            assert_eq!(check_terms(for_s, confirm_s), Ok(()));
+        }
+    }
+
+    #[test]
+    fn who_only_asks_needs_no_right_to_change() {
+        let unblock = |dry_run| Request::UnblockSome { prefix: None, origin: None, dry_run };
+        assert!(unblock(false).is_change() && unblock(false).replaces_rules());
+        assert!(!unblock(true).is_change() && !unblock(true).replaces_rules());
+        assert!(unblock(true).is_dry_run());
     }
 
     #[test]

@@ -1,20 +1,13 @@
 //! Alerts: told to people once, and remembered for the status.
 
-use std::collections::VecDeque;
 use std::io::{Stderr, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{IncidentReport, Mode, Severity};
 
-use super::{Journal, journal, stderr};
-use crate::status::{AlertFacts, Clock};
-
-/// For how long alerts are remembered.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-/// Most alerts remembered.
-const MAX_REMEMBERED: usize = 1000;
+use super::{History, Journal, journal, stderr};
+use crate::status::{AlertEntry, Clock, Time};
 
 /// Something to tell people; what [`tcpguard_engine::Command::Alert`] carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,13 +50,13 @@ impl Alert {
 pub struct AlertSink<W> {
     journal: Option<Journal>,
     lines: Option<W>,
-    remembered: VecDeque<AlertFacts>,
+    history: History,
 }
 
 impl AlertSink<Stderr> {
     /// The sink of an agent: the host's journal, and stderr unless that leads to the journal too.
-    pub fn of_host() -> Self {
-        let mut sink = Self::new(Path::new(journal::SOCKET), std::io::stderr());
+    pub fn of_host(history: History) -> Self {
+        let mut sink = Self::new(Path::new(journal::SOCKET), std::io::stderr(), history);
         if sink.journal.is_some() && stderr::is_journal() {
             sink.lines = None;
         }
@@ -73,13 +66,9 @@ impl AlertSink<Stderr> {
 
 impl<W: Write> AlertSink<W> {
     /// A sink for the journal at `journal` (normally [`super::journal::SOCKET`]), if somebody
-    /// listens there, and for `lines`.
-    pub fn new(journal: &Path, lines: W) -> Self {
-        Self {
-            journal: Journal::open(journal).ok(),
-            lines: Some(lines),
-            remembered: VecDeque::new(),
-        }
+    /// listens there, and for `lines`; it goes on from `history`.
+    pub fn new(journal: &Path, lines: W, history: History) -> Self {
+        Self { journal: Journal::open(journal).ok(), lines: Some(lines), history }
     }
 
     /// Tells `alert`, which was raised now and in `mode`.
@@ -93,24 +82,19 @@ impl<W: Write> AlertSink<W> {
             // Nobody reads a closed stderr; the journal and the status still have the alert.
             let _ = writeln!(lines, "{time} {} {message}", alert.label());
         }
-        while self.remembered.len() >= MAX_REMEMBERED
-            || self.remembered.front().is_some_and(|oldest| clock.now.since(oldest.at) > REMEMBERED)
-        {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(AlertFacts {
-            at: clock.now,
-            severity: alert.severity,
+        self.history.add(AlertEntry {
+            seq: 0,
+            at: Time(clock.wall),
+            severity: alert.severity.into(),
             event: alert.event.clone(),
             message: alert.message.clone(),
-            incident: alert.incident.as_ref().map(|incident| incident.id),
+            attack: alert.incident.as_ref().map(|incident| incident.id),
         });
     }
 
-    /// The alerts of the last 24 hours before `clock`, oldest first.
-    pub fn remembered(&self, clock: Clock) -> Vec<AlertFacts> {
-        let young = |alert: &&AlertFacts| clock.now.since(alert.at) <= REMEMBERED;
-        self.remembered.iter().filter(young).cloned().collect()
+    /// What is remembered.
+    pub const fn history(&self) -> &History {
+        &self.history
     }
 
     /// Alerts that the journal did not take.
@@ -133,6 +117,8 @@ fn on_one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tcpguard_engine::Timestamp;
 
     use super::*;
@@ -159,7 +145,7 @@ mod tests {
     #[test]
     fn an_alert_is_one_line_whatever_it_says() {
         let mut lines = Vec::new();
-        let mut sink = AlertSink::new(Path::new("/nonexistent"), &mut lines);
+        let mut sink = AlertSink::new(Path::new("/nonexistent"), &mut lines, History::default());
         sink.raise(&alert("rule 7 withdrawn"), Mode::Enforce, clock(11));
         sink.raise(&alert("a\nb\u{1b}[2J"), Mode::Enforce, clock(12));
         assert_eq!(sink.lost(), 0);
@@ -171,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn alerts_are_remembered_for_a_day_and_at_most_a_thousand() {
-        let mut sink = AlertSink::new(Path::new("/nonexistent"), std::io::sink());
-        for second in 0..1500 {
-            sink.raise(&alert("x"), Mode::Observe, clock(second));
-        }
-        assert_eq!(sink.remembered(clock(1500)).len(), MAX_REMEMBERED);
-        assert_eq!(sink.remembered(clock(86_400 + 1400)).len(), 100);
-        assert_eq!(sink.remembered(clock(2 * 86_400)).len(), 0);
+    fn what_is_told_is_remembered_under_a_number() {
+        let (nowhere, lines) = (Path::new("/nonexistent"), std::io::sink());
+        let mut sink = AlertSink::new(nowhere, lines, History::default());
+        sink.raise(&alert("rule 7 withdrawn"), Mode::Observe, clock(11));
+        sink.raise(&alert("rule 8 withdrawn"), Mode::Observe, clock(12));
+        let told = sink.history().since(1);
+        assert_eq!((told.len(), told[0].seq, &*told[0].message), (1, 2, "rule 8 withdrawn"));
+        assert_eq!(told[0].at.to_string(), "2026-11-20T14:00:12.000Z");
     }
 }

@@ -5,6 +5,7 @@
 
 mod attack;
 mod explain;
+mod mode;
 pub mod number;
 mod probe;
 mod replay;
@@ -15,9 +16,10 @@ mod table;
 mod view;
 
 pub use explain::in_full as attack_in_full;
+pub use mode::mode_end;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
-pub use status::{alerts, brief, status};
+pub use status::{alerts, brief, event, status};
 pub use steps::of_listener as steps;
 pub use view::View;

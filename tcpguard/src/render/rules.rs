@@ -105,9 +105,9 @@ pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
 pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
     let about = &judged.about;
     if judged.decisions.is_empty() {
-        writeln!(out, "{}: {}", about.prefix, judged.verdict)?;
+        writeln!(out, "{}: {}", about.subject(), judged.verdict)?;
     } else {
-        writeln!(out, "{}: what decides about its SYNs, in this order", about.prefix)?;
+        writeln!(out, "{}: what decides about its SYNs, in this order", about.subject())?;
     }
     for (number, decision) in (1..).zip(&judged.decisions) {
         let text = decision.in_words(|time| view.moment(time));
@@ -120,6 +120,11 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     }
     if judged.decisions.last().is_some_and(|last| !last.last) {
         writeln!(out, "     what is left of its SYNs passes")?;
+    }
+    match (about.port, about.listeners.as_slice()) {
+        (None, _) => {}
+        (Some(port), []) => writeln!(out, "nothing that the guard follows listens on port {port}")?,
+        (Some(_), listeners) => writeln!(out, "they go to {}", listeners.join(", "))?,
     }
     if let Some(completed) = about.completed_at {
         writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
@@ -144,15 +149,16 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     Ok(())
 }
 
-/// What `tcpguard unblock` removed.
-pub fn removed(out: &mut impl Write, rules: &[Rule]) -> fmt::Result {
+/// What `tcpguard unblock` removed, or would.
+pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Result {
     if rules.is_empty() {
         return writeln!(out, "no rules, nothing was removed");
     }
+    let (did, had) = if dry_run { ("would remove", "it has") } else { ("removed", "it had") };
     for rule in rules {
         writeln!(
             out,
-            "removed rule {} on {} ({}; {} hits; it had {} left)",
+            "{did} rule {} on {} ({}; {} hits; {had} {} left)",
             rule.id,
             rule.matches,
             origin(rule),

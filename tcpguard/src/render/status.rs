@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::attack::{self, between, paragraph, severity_word};
+use super::mode::mode_end;
 use super::number::{exact, percent, short, span};
 use super::steps;
 use super::table::{Cell, Table};
@@ -61,6 +62,9 @@ pub fn status(
 ) -> fmt::Result {
     brief(out, status, view)?;
     paragraph(out, view, "Config", &config(status, view))?;
+    if let Some(end) = &status.daemon.mode_ends {
+        paragraph(out, view, "Mode", &mode_end(status.daemon.mode, end, view))?;
+    }
     for attack in &status.attacks {
         attack::open(out, attack, status, view)?;
     }
@@ -323,19 +327,23 @@ fn log(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     }
     for alert in &status.alerts[first..] {
         let ago = span(between(alert.at, status.generated_at));
-        alert_line(out, alert, &format!("({ago} ago) "), view)?;
+        alert_line(out, alert, &format!("{} ({ago} ago)", view.time(alert.at)), view)?;
     }
     Ok(())
 }
 
-/// One alert a line, with its time.
+/// One alert a line, with its date and time.
 pub fn alerts(out: &mut impl Write, alerts: &[AlertEntry], view: &View) -> fmt::Result {
-    alerts.iter().try_for_each(|alert| alert_line(out, alert, "", view))
+    alerts.iter().try_for_each(|alert| alert_line(out, alert, &view.moment(alert.at), view))
 }
 
-fn alert_line(out: &mut impl Write, alert: &AlertEntry, ago: &str, view: &View) -> fmt::Result {
-    let (time, word) = (view.time(alert.at), severity_word(alert.severity));
-    let line = format!("{time} {ago}{word} {}", alert.message);
+/// One alert that has just been told, with its time.
+pub fn event(out: &mut impl Write, alert: &AlertEntry, view: &View) -> fmt::Result {
+    alert_line(out, alert, &view.time(alert.at), view)
+}
+
+fn alert_line(out: &mut impl Write, alert: &AlertEntry, when: &str, view: &View) -> fmt::Result {
+    let line = format!("{when} {} {}", severity_word(alert.severity), alert.message);
     for (number, line) in wrap(&line, view.width.saturating_sub(2)).iter().enumerate() {
         writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
     }

@@ -56,10 +56,7 @@ impl Status {
             },
             sources: facts.sources.iter().map(source).collect(),
             alerts_24h: count_alerts(&facts.alerts),
-            alerts: facts.alerts[listed..]
-                .iter()
-                .map(|entry| AlertEntry::build(entry, clock))
-                .collect(),
+            alerts: facts.alerts[listed..].to_vec(),
         }
     }
 }
@@ -140,6 +137,7 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         hostname: facts.hostname.clone(),
         uptime_s: facts.clock.now.since(facts.started).as_secs(),
         mode: report.mode.into(),
+        mode_ends: facts.mode_ends.clone(),
         state,
         config: ConfigState {
             path: facts.config.path.as_ref().map(|path| path.display().to_string()),
@@ -454,25 +452,12 @@ fn source(source: &SourceFacts) -> Source {
     }
 }
 
-fn count_alerts(alerts: &[AlertFacts]) -> AlertCounts {
+fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
     let count = |severity| alerts.iter().filter(|alert| alert.severity == severity).count() as u32;
     AlertCounts {
-        critical: count(engine::Severity::Critical),
-        warning: count(engine::Severity::Warning),
-        notice: count(engine::Severity::Notice),
-    }
-}
-
-impl AlertEntry {
-    /// The document's form of an alert.
-    pub fn build(alert: &AlertFacts, clock: Clock) -> Self {
-        Self {
-            at: clock.time_at(alert.at),
-            severity: alert.severity.into(),
-            event: alert.event.clone(),
-            message: alert.message.clone(),
-            attack: alert.incident,
-        }
+        critical: count(Severity::Critical),
+        warning: count(Severity::Warning),
+        notice: count(Severity::Notice),
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attack, Listener, Time};
+use super::{AlertEntry, Attack, Listener, Time};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -69,6 +69,9 @@ pub struct Daemon {
     pub uptime_s: u64,
     /// What happens when a rule matches.
     pub mode: Mode,
+    /// What becomes of the mode by itself; `null` when it stays.
+    #[serde(default)]
+    pub mode_ends: Option<ModeEnd>,
     /// The whole situation in one word.
     pub state: State,
     /// The configuration that holds.
@@ -88,6 +91,22 @@ pub enum Mode {
     Observe,
     /// Nothing is matched.
     Off,
+}
+
+/// When a mode goes back by itself: `tcpguard mode --for` and `--confirm`. At least one of the two
+/// moments is known.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ModeEnd {
+    /// The mode that comes back.
+    pub back_to: Mode,
+    /// It goes back at this moment unless `tcpguard mode MODE --yes` comes before; `null`: no word is
+    /// waited for.
+    pub word_by: Option<Time>,
+    /// It goes back at this moment whatever is said; `null`: it stays once it is confirmed.
+    pub until: Option<Time>,
+    /// Seconds until the first of the two.
+    pub in_s: u64,
 }
 
 /// The whole situation in one word.
@@ -414,20 +433,4 @@ pub struct AlertCounts {
     pub warning: u32,
     /// `notice` ones.
     pub notice: u32,
-}
-
-/// One alert.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct AlertEntry {
-    /// When.
-    pub at: Time,
-    /// How bad.
-    pub severity: Severity,
-    /// The event's name.
-    pub event: String,
-    /// One line in words.
-    pub message: String,
-    /// The attack it belongs to.
-    pub attack: Option<u64>,
 }

@@ -15,6 +15,13 @@ pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
 pub struct Explanation {
     /// What was asked about.
     pub prefix: String,
+    /// SYNs to which port; `null`: to any.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Address and port of each listener that is followed on that port and that the prefix can
+    /// reach; empty where it is about any port.
+    #[serde(default)]
+    pub listeners: Vec<String>,
     /// What happens when a rule matches.
     pub mode: Mode,
     /// Rules on sources that have an address in common with it.
@@ -230,6 +237,14 @@ impl Explanation {
         })
     }
 
+    /// What it is about: `203.0.113.7/32`, or `203.0.113.7/32 to port 443`.
+    pub fn subject(&self) -> String {
+        match self.port {
+            Some(port) => format!("{} to port {port}", self.prefix),
+            None => self.prefix.clone(),
+        }
+    }
+
     fn drops(&self) -> &'static str {
         if self.mode == Mode::Enforce {
             "drops its SYNs"
@@ -328,6 +343,8 @@ mod tests {
     fn nothing() -> Explanation {
         Explanation {
             prefix: "203.0.113.7/32".to_owned(),
+            port: None,
+            listeners: Vec::new(),
             mode: Mode::Enforce,
             rules: Vec::new(),
             forced: Vec::new(),

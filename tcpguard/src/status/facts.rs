@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tcpguard_common::abi::PacketCounters;
-use tcpguard_engine::{Severity, TcpExt, Timestamp};
+use tcpguard_engine::{TcpExt, Timestamp};
 
-use super::{AttachMode, Attack, Clock, CookieBackend, Health, Hook};
+use super::{AlertEntry, AttachMode, Attack, Clock, CookieBackend, Health, Hook, ModeEnd};
 
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Facts {
     pub started: Timestamp,
     /// The configuration that holds.
     pub config: ConfigFacts,
+    /// What becomes of the mode by itself; `None` when it stays.
+    pub mode_ends: Option<ModeEnd>,
     /// When the agent last told the kernel that it lives; `None` before the first time.
     pub heartbeat: Option<Timestamp>,
     /// Protected interfaces, in the operator's order.
@@ -45,7 +47,7 @@ pub struct Facts {
     /// What the agent found wrong with itself or the host.
     pub health: Vec<Health>,
     /// Alerts of the last 24 hours, oldest first.
-    pub alerts: Vec<AlertFacts>,
+    pub alerts: Vec<AlertEntry>,
     /// Closed attacks on record from earlier runs of the agent, newest first.
     pub earlier: Vec<Attack>,
 }
@@ -141,19 +143,4 @@ pub struct SourceFacts {
     pub completed: u64,
     /// Whether it counts as a known client.
     pub validated: bool,
-}
-
-/// One alert that was raised.
-#[derive(Clone, Debug)]
-pub struct AlertFacts {
-    /// When.
-    pub at: Timestamp,
-    /// How bad.
-    pub severity: Severity,
-    /// The event's name.
-    pub event: String,
-    /// One line in words.
-    pub message: String,
-    /// The incident it belongs to.
-    pub incident: Option<u64>,
 }

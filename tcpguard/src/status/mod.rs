@@ -4,6 +4,7 @@
 //! what the agent measured ([`Facts`]). The document is a contract with other programs:
 //! `docs/schema/status.json` describes it, and within version 1 it only grows.
 
+mod alerts;
 mod allowed;
 pub mod attack;
 mod build;
@@ -19,14 +20,13 @@ mod schema;
 mod time;
 mod transfer;
 
+pub use alerts::*;
 pub use allowed::Allowed;
 pub use attack::*;
 pub(crate) use build::evidence;
 pub use document::*;
 pub use explanation::*;
-pub use facts::{
-    AlertFacts, ConfigFacts, CookieFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts,
-};
+pub use facts::{ConfigFacts, CookieFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts};
 pub use header::SynHeader;
 pub(crate) use header::hex;
 pub use listener::*;

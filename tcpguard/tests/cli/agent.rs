@@ -18,19 +18,23 @@ pub fn answer(request: &Request, status: &Status) -> Response {
     match request {
         Request::Status => Response::Status(Box::new(status.clone())),
         Request::Rules => Response::Rules { rules, allowed: Vec::new() },
-        Request::Mode => Response::Mode { mode: status.daemon.mode },
-        Request::Explain { prefix } => Response::Explained(Box::new(Explanation {
-            prefix: prefix.to_string(),
-            mode: status.daemon.mode,
-            rules: Vec::new(),
-            forced: Vec::new(),
-            signatures: rules,
-            allowed: Vec::new(),
-            exempt: None,
-            completed_at: None,
-            source: None,
-            steps: Vec::new(),
-        })),
+        Request::Mode => Response::Mode { mode: status.daemon.mode, ends: None },
+        Request::Explain { prefix } | Request::ExplainPort { prefix, .. } => {
+            Response::Explained(Box::new(Explanation {
+                prefix: prefix.to_string(),
+                port: None,
+                listeners: Vec::new(),
+                mode: status.daemon.mode,
+                rules: Vec::new(),
+                forced: Vec::new(),
+                signatures: rules,
+                allowed: Vec::new(),
+                exempt: None,
+                completed_at: None,
+                source: None,
+                steps: Vec::new(),
+            }))
+        }
         Request::ExplainAttack { id } => {
             let (report, facts) = support::flooded(status.daemon.mode.into());
             let known = report.incidents.iter().find(|incident| incident.id == *id);
@@ -46,14 +50,14 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 ),
             }
         }
-        Request::Alerts => {
-            let mut alerts = status.alerts.clone();
-            let notice = alerts
-                .first()
-                .map(|alert| AlertEntry { severity: Severity::Notice, ..alert.clone() });
-            alerts.extend(notice);
-            Response::Alerts { alerts }
-        }
+        Request::Alerts => Response::Alerts { alerts: told(status) },
+        Request::AlertsSince { .. } => Response::AlertsSince {
+            run: 1,
+            first: 1,
+            last: 42,
+            now: status.generated_at,
+            alerts: told(status),
+        },
         Request::Allow { prefix, reason, .. } => {
             Response::Allowed { allowed: allowed(&prefix.to_string(), reason, status) }
         }
@@ -77,8 +81,12 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             }];
             Response::StepOrdered(Box::new(listener))
         }
-        Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
-        Request::UnblockAll => Response::Unblocked { rules },
+        Request::SetMode { mode }
+        | Request::SetModeFor { mode, .. }
+        | Request::ConfirmMode { mode } => {
+            Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
+        }
+        Request::UnblockAll | Request::UnblockSome { .. } => Response::Unblocked { rules },
         Request::ImportRules { rules, dry_run, .. } => {
             let added = rules.len() as u32;
             let imported = Imported { added, kept: 0, removed: 0, total: added };
@@ -87,6 +95,15 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
+        ),
+        Request::AlertsSince { .. }
+        | Request::Timeline { .. }
+        | Request::Effective
+        | Request::UnblockSome { .. }
+        | Request::SetModeFor { .. }
+        | Request::ConfirmMode { .. } => Response::refused(
+            RefusalKind::Invalid,
+            "this agent does not do that yet; see what it does: tcpguard --help",
         ),
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
@@ -101,6 +118,18 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             dry_run: *dry_run,
         },
     }
+}
+
+/// What was told in this situation, and a notice.
+fn told(status: &Status) -> Vec<AlertEntry> {
+    let mut alerts = status.alerts.clone();
+    let notice = alerts.first().map(|alert| AlertEntry {
+        seq: 42,
+        severity: Severity::Notice,
+        ..alert.clone()
+    });
+    alerts.extend(notice);
+    alerts
 }
 
 fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {

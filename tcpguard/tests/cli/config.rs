@@ -59,7 +59,7 @@ fn the_mode_is_shown_and_set() {
     host.run(&["mode"]).is(0, "enforce\n", "");
     host.run(&["mode", "--json"]).is(
         0,
-        "{\"schema\":\"tcpguard.mode/1\",\"mode\":\"enforce\"}\n",
+        "{\"schema\":\"tcpguard.mode/1\",\"mode\":\"enforce\",\"ends\":null}\n",
         "",
     );
     host.run(&["mode", "observe"]).is(
@@ -69,7 +69,7 @@ fn the_mode_is_shown_and_set() {
     );
     host.run(&["mode", "off", "--json", "-q"]).is(
         0,
-        "{\"schema\":\"tcpguard.mode/1\",\"mode\":\"off\",\"was\":\"enforce\"}\n",
+        "{\"schema\":\"tcpguard.mode/1\",\"mode\":\"off\",\"was\":\"enforce\",\"ends\":null}\n",
         "",
     );
 }

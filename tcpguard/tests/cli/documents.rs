@@ -20,11 +20,13 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 24] = [
+const LINES: [(&str, &str); 26] = [
     ("status", "tcpguard.status/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.attack/1"),
     ("alerts", "tcpguard.alerts/1"),
+    ("alerts list --since 7d", "tcpguard.alerts/1"),
+    ("alerts show 3", "tcpguard.attack/1"),
     ("block 192.0.2.7", "tcpguard.block/1"),
     ("unblock --all", "tcpguard.unblock/1"),
     ("allow 203.0.113.0/24", "tcpguard.allow/1"),
@@ -118,9 +120,12 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
     let mut looks = 0;
     let host = Host::answering(move |request| {
         let mut response = answer(request, &status);
-        if let Response::Alerts { alerts } = &mut response {
+        if let Response::AlertsSince { last, alerts, .. } = &mut response {
             // Nothing was told yet at the first look.
-            alerts.truncate(looks * 2);
+            if looks == 0 {
+                *last = 0;
+                alerts.clear();
+            }
             looks += 1;
         }
         response

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard::status::{
-    AlertFacts, AttachMode, Clock, ConfigFacts, CookieBackend, CookieFacts, Facts, Health, Hook,
+    AlertEntry, AttachMode, Clock, ConfigFacts, CookieBackend, CookieFacts, Facts, Health, Hook,
     InterfaceFacts, MapFacts, Reading, Severity, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
@@ -111,6 +111,7 @@ pub fn calm() -> (Report, Facts) {
             loaded: ago(533_520_000),
             error: None,
         },
+        mode_ends: None,
         heartbeat: Some(ago(140)),
         interfaces: vec![interface(now, earlier)],
         tcp_ext: Reading {
@@ -391,12 +392,13 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         completed: 0,
         validated: false,
     }];
-    facts.alerts = vec![AlertFacts {
-        at: ago(199_500),
-        severity: engine::Severity::Critical,
+    facts.alerts = vec![AlertEntry {
+        seq: 41,
+        at: clock().time_at(ago(199_500)),
+        severity: Severity::Critical,
         event: "attack_started".to_owned(),
         message: "random-source SYN flood on :443, 98.2 k SYN/s".to_owned(),
-        incident: Some(3),
+        attack: Some(3),
     }];
     (report, facts)
 }

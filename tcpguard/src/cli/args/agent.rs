@@ -88,10 +88,14 @@ pub struct ExplainArgs {
     /// Address or prefix, or the number of an attack
     #[arg(value_name = "PREFIX|ATTACK", value_parser = subject)]
     pub subject: Subject,
+    /// Only about SYNs to this port
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
 }
 
 const EXPLAIN: &str = "\
 Examples:
+  tcpguard explain 192.0.2.7 --port 443           # of those to one port only
   tcpguard explain 192.0.2.7                      # what decides about its SYNs, in order
   tcpguard explain 2001:db8::/64
   tcpguard explain 1042                           # what attack #1042 was judged by
@@ -113,24 +117,13 @@ fn subject(text: &str) -> Result<Subject, String> {
     }
 }
 
-/// `tcpguard alerts` and `tcpguard events`
+/// From which severity on `tcpguard events` tells
 #[derive(Debug, clap::Args)]
 pub struct AlertsArgs {
     /// Only these and worse
     #[arg(long, value_name = "SEVERITY", default_value = "notice")]
     pub severity: Threshold,
 }
-
-pub(super) const ALERTS: &str = "\
-Examples:
-  tcpguard alerts                                 # the last 24 hours
-  tcpguard alerts --severity critical             # attacks only
-  tcpguard alerts --json | jq .alerts";
-
-pub(super) const EVENTS: &str = "\
-Examples:
-  tcpguard events                                 # until interrupted
-  tcpguard events --severity warning --json       # one JSON object a line";
 
 /// From which severity on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -150,15 +143,22 @@ pub struct ModeArgs {
     /// The new mode; without it the mode is shown
     #[arg(value_parser = mode_parser())]
     pub mode: Option<Mode>,
+    /// For how long.
+    #[command(flatten)]
+    pub terms: crate::cli::mode::Terms,
 }
 
 const MODE: &str = "\
 Modes: observe: rules only count; enforce: rules drop; off: nothing is matched.
-A mode that is set here holds over restarts.
+A mode that is set here holds over restarts. With --for or --confirm it goes back to the
+mode that was set last without them, also if the agent is killed or the host starts again.
 
 Examples:
-  tcpguard mode                                   # which holds
+  tcpguard mode                                   # which holds, and for how long
   tcpguard mode enforce                           # drop from now on
+  tcpguard mode enforce --confirm 60s             # back in a minute unless confirmed
+  tcpguard mode enforce --yes                     # it may stay
+  tcpguard mode observe --for 10m                 # drop nothing for ten minutes
   tcpguard mode observe                           # stop dropping, and go on watching";
 
 /// `tcpguard step`

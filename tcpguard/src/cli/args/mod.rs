@@ -103,11 +103,10 @@ pub enum Verb {
     /// Say what decides about an address, or what an attack was judged by
     Explain(ExplainArgs),
     /// Show what was told of attacks, rules and changes
-    #[command(after_help = ALERTS)]
-    Alerts(AlertsArgs),
+    #[command(visible_alias = "history")]
+    Alerts(crate::cli::alerts::ListArgs),
     /// Follow what is told, as it happens
-    #[command(after_help = EVENTS)]
-    Events(AlertsArgs),
+    Events(crate::cli::alerts::FollowArgs),
     /// Look at the rules
     #[command(after_help = RULES)]
     Rules {

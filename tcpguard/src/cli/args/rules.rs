@@ -41,20 +41,24 @@ Examples:
 /// `tcpguard unblock`
 #[derive(Debug, clap::Args)]
 #[command(after_help = UNBLOCK)]
-#[group(required = true, multiple = false)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct UnblockArgs {
     /// Address or prefix: every source rule within it is removed
-    #[arg(value_parser = parse_prefix)]
+    #[arg(value_parser = parse_prefix, group = "what")]
     pub prefix: Option<IpNet>,
-    /// Remove every rule, of either origin
-    #[arg(long)]
+    /// Remove every rule
+    #[arg(long, group = "what")]
     pub all: bool,
+    /// Which of these, and whether at all.
+    #[command(flatten)]
+    pub which: crate::cli::unblock::Which,
 }
 
 const UNBLOCK: &str = "\
 Examples:
   tcpguard unblock 192.0.2.7
   tcpguard unblock 198.51.100.0/24                # every rule within it
+  tcpguard unblock 198.51.100.0/24 --origin manual --dry-run
   tcpguard unblock --all                          # every rule, also of the guard's own";
 
 /// `tcpguard allow`
@@ -104,8 +108,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
     /// Show every rule with its origin, reason, end and hits, and the allow-list
-    #[command(after_help = LIST)]
-    List,
+    List(crate::cli::rules::ListArgs),
     /// Write the rules that operators made, one JSON object a line, for `rules import`
     Export(ExportArgs),
     /// Put the rules of a file in the place of those that operators made, all at once or not at all
@@ -114,11 +117,6 @@ pub enum RulesVerb {
     #[command(after_help = FLUSH)]
     Flush,
 }
-
-const LIST: &str = "\
-Examples:
-  tcpguard rules list
-  tcpguard rules list --json | jq .rules";
 
 const FLUSH: &str = "\
 The allow-list stays as it is, and rules of an attack that goes on come back.

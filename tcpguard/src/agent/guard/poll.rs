@@ -1,140 +1,30 @@
-//! Everything that the loop owns, and what it does with it. Synchronous: a poll is some dozens of
-//! system calls.
+//! One round of the loop: read everything, think, act.
 
-use std::collections::VecDeque;
-use std::io::Stderr;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, Config as KernelConfig, PacketCounters};
-use tcpguard_common::fastpath::FAILED_COOKIE_NS;
+use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_engine::{
-    Command, Engine, HostCounters, ListenerId, ListenerSample, Mode, Sample, Severity, Step,
-    TcpExt, Timestamp,
+    Command, HostCounters, ListenerId, ListenerSample, Sample, Severity, Step, Timestamp,
 };
 
-use super::client_filter::ClientFilter;
-use super::distinct;
-use super::executor::{Executor, Followup};
-use super::headers::Headers;
-use super::incidents::Incidents;
-use super::interfaces::{Interfaces, Received};
-use super::listeners::per_second_of;
-use super::reload::Provenance;
-use super::state::{State, StateWriter};
-use super::steps::{Means, Steps};
-use crate::config::Config;
-use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
-use crate::host::{self, ListenerGroup, SockDiag, boot_time, protected_set, tcp_ext};
-use crate::kernel::{self, Object};
-use crate::observe::{Alert, AlertSink};
-use crate::status::{Clock, Health, Listener};
+use super::{Guard, Snapshot, clock};
+use crate::agent::distinct;
+use crate::agent::executor::{Executor, Followup};
+use crate::agent::interfaces::Received;
+use crate::agent::steps::{Means, Steps};
+use crate::host::{self, ListenerGroup, boot_time, protected_set, tcp_ext};
+use crate::kernel;
 
-/// Rules stop dropping when the agent has not been heard of for this long.
-pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// The protected set is read again this often, and rules in the kernel are counted.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
 /// Services seen only by their SYN-ACKs are looked for this often, and interfaces checked.
 const SECOND: Duration = Duration::from_secs(1);
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
-/// What is learned is stored this often.
-const STORE_PERIOD: Duration = Duration::from_secs(60);
-/// An answer waits no longer for the disk: polls wait for it.
-const STORE_LIMIT: Duration = Duration::from_millis(500);
 /// Per-source ACK counts are exact below this many segments per second and CPU.
 const SEGMENTS_PER_CPU: u64 = 50_000;
 
-/// Counters as they were at one poll.
-#[derive(Clone, Debug)]
-pub(super) struct Snapshot {
-    pub at: Timestamp,
-    pub packets: Vec<PacketCounters>,
-    pub tcp_ext: TcpExt,
-}
-
-/// The running agent.
-pub struct Guard {
-    pub(super) config: Config,
-    pub(super) provenance: Provenance,
-    pub(super) engine: Engine,
-    pub(super) executor: Executor,
-    pub(super) interfaces: Interfaces,
-    pub(super) alerts: AlertSink<Stderr>,
-    pub(super) snapshots: VecDeque<Snapshot>,
-    pub(super) started_at: Timestamp,
-    pub(super) rules_in_kernel: Option<u32>,
-    pub(super) drift_since: Option<Timestamp>,
-    pub(super) health: Vec<Health>,
-    pub(super) object: Object,
-    pub(super) sockets: SockDiag,
-    pub(super) tracepoint: bool,
-    pub(super) client_filter: ClientFilter,
-    pub(super) steps: Steps,
-    pub(super) count_half_open: bool,
-    pub(super) count_rules: bool,
-    pub(super) last_second: Option<Timestamp>,
-    pub(super) last_slow: Option<Timestamp>,
-    pub(super) distinct_since: Timestamp,
-    /// Which boot this is.
-    pub(super) boot: String,
-    /// The mode that an operator set, in this run or an earlier one.
-    pub(super) set_mode: Option<Mode>,
-    pub(super) writer: StateWriter,
-    /// Past incidents, of earlier runs too.
-    pub(super) incidents: Incidents,
-    pub(super) headers: Headers,
-    /// When the state was written last.
-    pub(super) stored_at: Timestamp,
-    /// Whether something has changed since that must not wait.
-    pub(super) unstored: bool,
-    /// Why the kernel did not take the rules that an operator asked for just now.
-    pub(super) unreplaced: Option<String>,
-}
-
 impl Guard {
-    /// The line at start.
-    pub fn started(&self) -> String {
-        format!(
-            "tcpguard {} protects {}, mode {}, {} listeners; see: tcpguard status",
-            env!("CARGO_PKG_VERSION"),
-            self.interfaces.in_words(),
-            mode_name(self.engine.mode()),
-            self.executor.listeners.iter().count(),
-        )
-    }
-
-    /// The line at the end.
-    pub fn stopped(&self) -> String {
-        format!(
-            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now, unless \
-             an agent takes both over before; take them off: tcpguard detach --all",
-            self.interfaces.in_words(),
-            HEARTBEAT_LIMIT.as_secs()
-        )
-    }
-
-    /// Notices interfaces that came, went or changed.
-    pub fn check_interfaces(&mut self) {
-        for (interfaces, news) in self.interfaces.check(&mut self.object, &self.executor.dataplane)
-        {
-            self.tell_of_interfaces(Severity::Warning, "interface_changed", news, interfaces);
-        }
-    }
-
-    /// Has what is known of incidents written before the agent ends.
-    pub fn keep_incidents(&mut self) {
-        self.incidents.keep(&self.engine, clock());
-    }
-
-    /// What `systemctl status` shows.
-    pub fn in_brief(&self) -> String {
-        format!(
-            "guards {}, mode {}; see: tcpguard status",
-            self.config.interfaces.join(", "),
-            mode_name(self.engine.mode())
-        )
-    }
-
     /// One round: read everything, think, act. Returns when, if all of it succeeded.
     pub fn poll(&mut self) -> Option<Timestamp> {
         let now = boot_time();
@@ -148,6 +38,7 @@ impl Guard {
     }
 
     fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.expire_mode(now)?;
         self.executor.config.heartbeat_ns = now.as_nanos();
         self.executor.config.segment_shift = self.segment_shift();
         self.executor.dataplane.set_config(&self.executor.config)?;
@@ -163,6 +54,7 @@ impl Guard {
         self.act(now)?;
         self.store(now);
         self.incidents.tend(&self.engine, clock());
+        self.alert_file.tend(self.alerts.history(), now);
         let tcp_ext = sample.tcp_ext;
         self.snapshots.push_back(Snapshot { at: now, packets: received.packets, tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
@@ -207,7 +99,7 @@ impl Guard {
     }
 
     /// Reads the protected set and exempts it.
-    pub(super) fn protect(&mut self) -> anyhow::Result<()> {
+    pub(in crate::agent) fn protect(&mut self) -> anyhow::Result<()> {
         let config = &self.config;
         let protected =
             protected_set(&mut self.sockets, &config.ssh_ports, &config.protect_prefixes)?;
@@ -228,7 +120,7 @@ impl Guard {
     }
 
     /// Compares the rules in the kernel with those that should be there.
-    fn compare_rules(&mut self, now: Timestamp) -> anyhow::Result<()> {
+    pub(super) fn compare_rules(&mut self, now: Timestamp) -> anyhow::Result<()> {
         self.count_rules = false;
         let count = self.executor.dataplane.rule_count(self.executor.config.rule_set)?;
         self.rules_in_kernel = Some(count);
@@ -332,7 +224,7 @@ impl Guard {
     }
 
     /// Carries out what the engine wants, until it wants nothing more.
-    fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
+    pub(super) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
             let changes_rules = matches!(
                 command,
@@ -415,90 +307,6 @@ impl Guard {
             .collect())
     }
 
-    pub(super) fn raise(&mut self, alert: &Alert) {
-        self.alerts.raise(alert, self.engine.mode(), clock());
-    }
-
-    /// Answers a request of the control socket.
-    pub fn answer(&mut self, request: &Request, peer: Peer) -> Response {
-        let now = boot_time();
-        if let Request::Detach { interfaces } = request {
-            let before = self.interfaces.guarded();
-            let detached = self.interfaces.detach(interfaces);
-            let gone = |one: &&host::Interface| detached.contains(&one.name);
-            let gone: Vec<u32> = before.iter().filter(gone).map(|one| one.index).collect();
-            self.steps.cookies.take_off(|ifindex| gone.contains(&ifindex));
-            if !detached.is_empty() {
-                let names = detached.join(", ");
-                let message = format!("uid {} took the filter off {names}", peer.uid);
-                let all = detached.clone();
-                self.tell_of_interfaces(Severity::Warning, "filter_detached", message, all);
-            }
-            return Response::Detached { interfaces: detached };
-        }
-        let Some(asked) = engine_request(request, peer.uid) else {
-            return self.read(request);
-        };
-        let dry_run = matches!(
-            request,
-            Request::Block { dry_run: true, .. } | Request::ImportRules { dry_run: true, .. }
-        );
-        let result = if dry_run {
-            self.engine.clone().handle_request(now, asked)
-        } else {
-            let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-            log::info!("uid {} (pid {pid}): {}", peer.uid, request.in_brief());
-            let before = request.replaces_rules().then(|| self.state(now));
-            let result = self.engine.handle_request(now, asked);
-            if let (Some(before), Ok(_)) = (before, &result) {
-                // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
-                // on the disk.
-                let after = self.state(now);
-                self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
-            }
-            result
-        };
-        if let (Request::SetMode { mode }, Ok(_)) = (request, &result) {
-            // One from the file or the command line does not survive a restart.
-            self.set_mode = Some((*mode).into());
-        }
-        if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
-            log::error!("{error:#}");
-        }
-        if let (Request::OrderStep { listener, .. }, Ok(_)) = (request, &result) {
-            // The kernel may have refused it since.
-            if let Some(listener) = self.engine.listener(listener) {
-                return Response::StepOrdered(Box::new(Listener::build(&listener, clock())));
-            }
-        }
-        if let Some(why) = self.unreplaced.take() {
-            self.unstored = true;
-            return Response::refused(RefusalKind::Failed, not_replaced(&why));
-        }
-        if !dry_run && result.is_ok() {
-            let state = self.state(now);
-            self.writer.write_and_wait(state, STORE_LIMIT);
-        }
-        response(request, result, clock())
-    }
-
-    /// Has the state written: soon after a change, and now and then for what is learned.
-    fn store(&mut self, now: Timestamp) {
-        if !self.unstored && now.since(self.stored_at) < STORE_PERIOD {
-            return;
-        }
-        let state = self.state(now);
-        self.writer.write(state);
-    }
-
-    fn state(&mut self, now: Timestamp) -> State {
-        (self.stored_at, self.unstored) = (now, false);
-        let mut state = State::of(&self.engine, self.boot.clone(), &clock());
-        state.mode = self.set_mode;
-        state.rule_set = self.executor.config.rule_set;
-        state
-    }
-
     /// Per-source counts of segments other than SYNs are sampled so that they cost little.
     fn segment_shift(&self) -> u8 {
         let (Some(first), Some(last)) = (self.snapshots.front(), self.snapshots.back()) else {
@@ -515,42 +323,10 @@ impl Guard {
     }
 }
 
-fn not_replaced(why: &str) -> String {
-    format!(
-        "the kernel did not take the rules ({why}), and those of before are still there; try again"
-    )
-}
-
-/// Both clocks, now.
-pub(super) fn clock() -> Clock {
-    Clock { now: boot_time(), wall: jiff::Timestamp::now() }
-}
-
 fn due(last: &mut Option<Timestamp>, now: Timestamp, period: Duration) -> bool {
     let due = last.is_none_or(|last| now.since(last) >= period);
     if due {
         *last = Some(now);
     }
     due
-}
-
-/// What of the configuration the programs read.
-pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
-    kernel.drop_illegal = config.drop_illegal_flags.into();
-    kernel.drop_strays = config.drop_strays.into();
-    kernel.failed_cookie_ns = FAILED_COOKIE_NS;
-    let per_network = config.answers_per_network;
-    kernel.answers_per_network = per_second_of(per_network, 2 * per_network);
-    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-    let of_cpu = config.answers_total / cpus;
-    // A tenth of a second's worth at once.
-    kernel.answers_per_cpu = per_second_of(of_cpu, of_cpu / 10);
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
-    }
 }

@@ -1,0 +1,404 @@
+//! A mode that goes back by itself: when its time is over, or when nobody says in time that it may
+//! stay. Pure: it is told the time, and says what is to hold.
+//!
+//! What comes back is the mode that was set for good last, however many were tried since. So a
+//! second trial cannot make the first one last, and one word too many cannot either.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tcpguard_engine::{Mode, Timestamp};
+
+use crate::status::{Clock, ModeEnd, Time};
+
+/// On which terms a mode is set.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Terms {
+    /// It goes back after this time.
+    pub lasts: Option<Duration>,
+    /// It goes back after this time, unless an operator has said that it may stay.
+    pub word_within: Option<Duration>,
+}
+
+/// A mode that goes back by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pending {
+    /// The mode that holds until then.
+    pub mode: Mode,
+    /// The mode that comes back.
+    pub back_to: Mode,
+    /// It goes back at this moment, unless an operator says before that it may stay.
+    pub word_by: Option<Timestamp>,
+    /// It goes back at this moment, whatever is said.
+    pub until: Option<Timestamp>,
+}
+
+/// A mode that has gone back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lapsed {
+    /// The mode that held.
+    pub mode: Mode,
+    /// The mode that holds again.
+    pub back_to: Mode,
+    /// When its time was over.
+    pub at: Timestamp,
+    /// For want of an operator's word, rather than because it was meant to.
+    pub unconfirmed: bool,
+}
+
+/// Why an operator's word changes nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoWord {
+    /// No mode goes back by itself.
+    Settled,
+    /// Another mode waits for it.
+    Other(Pending),
+    /// The mode goes back because it was meant to, and needs no word until then.
+    NotAsked(Pending),
+    /// The mode has gone back for want of it.
+    TooLate(Lapsed),
+}
+
+/// What becomes of the mode by itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ModeClock {
+    pending: Option<Pending>,
+    /// The last that went back, if nothing was set since.
+    lapsed: Option<Lapsed>,
+}
+
+impl Pending {
+    /// When it goes back, if nobody says anything before.
+    pub fn ends(&self) -> Timestamp {
+        self.word_by.into_iter().chain(self.until).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// The status's form of it.
+    pub fn document(&self, clock: Clock) -> ModeEnd {
+        let time = |at: Option<Timestamp>| at.map(|at| clock.time_at(at));
+        ModeEnd {
+            back_to: self.back_to.into(),
+            word_by: time(self.word_by),
+            until: time(self.until),
+            // Rounded up: what was asked for a minute ends in a minute, not in 59 s.
+            in_s: self.ends().since(clock.now).as_millis().div_ceil(1000) as u64,
+        }
+    }
+}
+
+impl ModeClock {
+    /// What an earlier agent left.
+    pub fn resume(pending: Option<Pending>) -> Self {
+        Self { pending, lapsed: None }
+    }
+
+    /// What is to go back, if anything is.
+    pub const fn pending(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    /// `mode` is set on these terms, where `holds` did. The mode that was set for good needs no end.
+    pub fn set(&mut self, now: Timestamp, mode: Mode, terms: Terms, holds: Mode) {
+        let back_to = self.pending.map_or(holds, |pending| pending.back_to);
+        let word_by = terms.word_within.map(|time| now + time);
+        let until = terms.lasts.map(|time| now + time);
+        self.pending = (mode != back_to).then_some(Pending { mode, back_to, word_by, until });
+        self.lapsed = None;
+    }
+
+    /// A mode is set for good.
+    pub fn settle(&mut self) {
+        *self = Self::default();
+    }
+
+    /// An operator says that `mode` may stay. Returns what it is to go back to all the same; without
+    /// that it now holds for good.
+    ///
+    /// # Errors
+    /// When that changes nothing.
+    pub fn confirm(&mut self, mode: Mode) -> Result<Option<Pending>, NoWord> {
+        let Some(pending) = self.pending else {
+            let late = self.lapsed.filter(|lapsed| lapsed.unconfirmed && lapsed.mode == mode);
+            return Err(late.map_or(NoWord::Settled, NoWord::TooLate));
+        };
+        if pending.mode != mode {
+            return Err(NoWord::Other(pending));
+        }
+        if pending.word_by.is_none() {
+            return Err(NoWord::NotAsked(pending));
+        }
+        let rest = Pending { word_by: None, ..pending };
+        self.pending = rest.until.is_some().then_some(rest);
+        Ok(self.pending)
+    }
+
+    /// The mode whose time is over, once.
+    pub fn expire(&mut self, now: Timestamp) -> Option<Lapsed> {
+        let pending = self.pending.filter(|pending| pending.ends() <= now)?;
+        self.pending = None;
+        self.lapsed = Some(Lapsed {
+            mode: pending.mode,
+            back_to: pending.back_to,
+            at: pending.ends(),
+            unconfirmed: pending.word_by.is_some(),
+        });
+        self.lapsed
+    }
+}
+
+/// [`Pending`] in the state file.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PendingMode {
+    /// The mode that holds.
+    mode: Mode,
+    /// See [`Pending::word_by`].
+    word_by: Option<Deadline>,
+    /// See [`Pending::until`].
+    until: Option<Deadline>,
+}
+
+/// A moment that the next agent must find again, in the same boot or in another.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Deadline {
+    /// On the clock of the boot in which this was written, in ns.
+    boot_ns: Timestamp,
+    /// By the time of day as it was then.
+    wall: Time,
+    /// How far off it was then. A clock that is wrong after a boot makes it no later than that.
+    left_ms: u64,
+}
+
+impl Deadline {
+    fn of(at: Timestamp, clock: &Clock) -> Self {
+        let left_ms = at.since(clock.now).as_millis() as u64;
+        Self { boot_ns: at, wall: clock.time_at(at), left_ms }
+    }
+
+    fn found(&self, clock: &Clock, same_boot: bool) -> Timestamp {
+        if same_boot {
+            return self.boot_ns;
+        }
+        let left = Duration::try_from(self.wall.0.duration_since(clock.wall)).unwrap_or_default();
+        clock.now + left.min(Duration::from_millis(self.left_ms))
+    }
+}
+
+impl PendingMode {
+    /// What the next agent must know of `pending`.
+    pub fn of(pending: &Pending, clock: &Clock) -> Self {
+        let deadline = |at: Option<Timestamp>| at.map(|at| Deadline::of(at, clock));
+        Self {
+            mode: pending.mode,
+            word_by: deadline(pending.word_by),
+            until: deadline(pending.until),
+        }
+    }
+
+    /// What it is now: `back_to` is what would hold without it, and in the `same_boot` the boot's
+    /// clock counts, which nobody sets. `None` when there is nothing to go back to.
+    pub fn resume(&self, clock: &Clock, same_boot: bool, back_to: Mode) -> Option<Pending> {
+        let found = |deadline: &Option<Deadline>| deadline.map(|one| one.found(clock, same_boot));
+        let (word_by, until) = (found(&self.word_by), found(&self.until));
+        let ends = self.mode != back_to && word_by.or(until).is_some();
+        ends.then_some(Pending { mode: self.mode, back_to, word_by, until })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Mode::{Enforce, Observe, Off};
+
+    const YEAR: i64 = 365 * 86_400;
+
+    /// `seconds` after the boot, with a clock on the wall that is off by `wrong` seconds.
+    fn clock(seconds: u64, wrong: i64) -> Clock {
+        let right: jiff::Timestamp = "2026-11-20T14:00:00Z".parse().unwrap();
+        let wall = right + jiff::SignedDuration::from_secs(seconds as i64 + wrong);
+        Clock { now: at(seconds), wall }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1000 * seconds)
+    }
+
+    fn seconds(terms: [Option<u64>; 2]) -> Terms {
+        let [lasts, word_within] = terms.map(|time| time.map(Duration::from_secs));
+        Terms { lasts, word_within }
+    }
+
+    const WORD_IN_60: [Option<u64>; 2] = [None, Some(60)];
+
+    /// Enforced at 100 s in place of `observe`.
+    fn enforced(terms: [Option<u64>; 2]) -> ModeClock {
+        let mut clock = ModeClock::default();
+        clock.set(at(100), Enforce, seconds(terms), Observe);
+        clock
+    }
+
+    /// When it goes back by itself, to what, and whether for want of a word: asked every second.
+    fn goes_back(mut clock: ModeClock, from: u64) -> Option<(u64, Mode, bool)> {
+        (from..10_000).find_map(|second| {
+            let lapsed = clock.expire(at(second))?;
+            assert_eq!(clock.expire(at(second)), None, "told once");
+            assert_eq!(clock.pending(), None);
+            Some((second, lapsed.back_to, lapsed.unconfirmed))
+        })
+    }
+
+    #[test]
+    fn it_goes_back_when_its_time_is_over_or_for_want_of_a_word() {
+        for (terms, expected) in [
+            ([Some(600), None], (700, Observe, false)),
+            (WORD_IN_60, (160, Observe, true)),
+            ([Some(600), Some(60)], (160, Observe, true)),
+        ] {
+            assert_eq!(goes_back(enforced(terms), 100), Some(expected), "{terms:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_in_time_makes_it_stay_for_as_long_as_was_asked() {
+        let mut clock = enforced(WORD_IN_60);
+        assert_eq!(clock.confirm(Enforce), Ok(None));
+        assert_eq!(goes_back(clock, 100), None);
+        assert_eq!(clock.confirm(Enforce), Err(NoWord::Settled), "once is enough");
+
+        let mut clock = enforced([Some(600), Some(60)]);
+        assert_eq!(clock.confirm(Enforce).unwrap().unwrap().ends(), at(700));
+        assert_eq!(goes_back(clock, 100), Some((700, Observe, false)));
+    }
+
+    #[test]
+    fn a_word_that_changes_nothing_says_why() {
+        assert_eq!(ModeClock::default().confirm(Enforce), Err(NoWord::Settled));
+        let mut clock = enforced(WORD_IN_60);
+        let pending = *clock.pending().unwrap();
+        assert_eq!(clock.confirm(Off), Err(NoWord::Other(pending)));
+        assert_eq!(clock.expire(at(159)), None);
+        let lapsed = clock.expire(at(160)).unwrap();
+        assert_eq!(
+            lapsed,
+            Lapsed { mode: Enforce, back_to: Observe, at: at(160), unconfirmed: true }
+        );
+        assert_eq!(clock.confirm(Enforce), Err(NoWord::TooLate(lapsed)));
+        assert_eq!(clock.confirm(Off), Err(NoWord::Settled), "of that nobody had asked");
+        clock.settle();
+        assert_eq!(clock.confirm(Enforce), Err(NoWord::Settled), "something was set since");
+
+        let mut clock = enforced([Some(600), None]);
+        assert_eq!(clock.confirm(Enforce), Err(NoWord::NotAsked(*clock.pending().unwrap())));
+        clock.expire(at(700)).unwrap();
+        assert_eq!(clock.confirm(Enforce), Err(NoWord::Settled), "no word was asked for");
+    }
+
+    #[test]
+    fn a_second_change_goes_back_to_what_was_set_for_good() {
+        let mut clock = enforced(WORD_IN_60);
+        clock.set(at(130), Off, seconds([None, Some(60)]), Enforce);
+        assert_eq!(clock.confirm(Enforce).unwrap_err(), NoWord::Other(*clock.pending().unwrap()));
+        assert_eq!(goes_back(clock, 130), Some((190, Observe, true)), "not to enforce");
+
+        let mut clock = enforced(WORD_IN_60);
+        clock.set(at(130), Enforce, seconds([None, Some(300)]), Enforce);
+        assert_eq!(goes_back(clock, 130), Some((430, Observe, true)), "more time for the same");
+
+        let mut clock = enforced(WORD_IN_60);
+        clock.set(at(130), Observe, seconds([Some(60), None]), Enforce);
+        assert_eq!(clock.pending(), None, "back already, and nothing to go back to");
+
+        let mut clock = enforced(WORD_IN_60);
+        clock.settle();
+        assert_eq!(goes_back(clock, 100), None, "set for good in between");
+    }
+
+    #[test]
+    fn the_mode_that_holds_anyway_needs_no_end() {
+        let mut clock = ModeClock::default();
+        clock.set(at(100), Enforce, seconds([Some(600), None]), Enforce);
+        assert_eq!(clock.pending(), None);
+    }
+
+    /// What the next agent makes of what one wrote at 110 s with a right clock.
+    fn next_agent(terms: [Option<u64>; 2], clock: &Clock, same_boot: bool) -> ModeClock {
+        let pending = *enforced(terms).pending().unwrap();
+        let text = serde_json::to_string(&PendingMode::of(&pending, &self::clock(110, 0))).unwrap();
+        let stored: PendingMode = serde_json::from_str(&text).unwrap();
+        ModeClock::resume(stored.resume(clock, same_boot, Observe))
+    }
+
+    /// Whatever the clock on the wall says, and whether the agent is back before the end or after.
+    #[test]
+    fn within_a_boot_only_the_clock_of_the_boot_counts() {
+        for wrong in [0, -YEAR, YEAR] {
+            for (terms, end, unconfirmed) in
+                [(WORD_IN_60, 160, true), ([Some(600), None], 700, false)]
+            {
+                let back = next_agent(terms, &clock(120, wrong), true);
+                let expected = Some((end, Observe, unconfirmed));
+                assert_eq!(goes_back(back, 120), expected, "{wrong} {terms:?}");
+                let late = next_agent(terms, &clock(2000, wrong), true);
+                assert_eq!(goes_back(late, 2000), Some((2000, Observe, unconfirmed)));
+            }
+        }
+    }
+
+    /// The wall showed 110 s when it was written, and shows `wall` when the next boot is 7 s old.
+    #[test]
+    fn over_a_boot_the_wall_counts_and_a_wrong_one_makes_it_no_later_than_it_was() {
+        for (wall, left) in [
+            (130, 30),
+            (159, 1),
+            (160, 0),
+            (110 + YEAR, 0),
+            // It had 50 s left.
+            (110, 50),
+            (105, 50),
+            (110 - YEAR, 50),
+        ] {
+            let now = clock(7, wall - 7);
+            let expected = Some((7 + left, Observe, true));
+            assert_eq!(goes_back(next_agent(WORD_IN_60, &now, false), 7), expected, "{wall}");
+        }
+    }
+
+    /// A host whose clock stands at each boot, and that boots again and again.
+    #[test]
+    fn many_boots_do_not_make_it_last() {
+        let mut state = PendingMode::of(enforced(WORD_IN_60).pending().unwrap(), &clock(110, 0));
+        let mut boots = 0;
+        while let Some(pending) = state.resume(&clock(0, -YEAR), false, Observe) {
+            if ModeClock::resume(Some(pending)).expire(at(20)).is_some() {
+                break;
+            }
+            state = PendingMode::of(&pending, &clock(20, -YEAR));
+            boots += 1;
+        }
+        assert_eq!(boots, 2, "20 s of each, of the 50 s that were left");
+    }
+
+    #[test]
+    fn a_word_is_still_waited_for_in_the_next_agent() {
+        let mut next = next_agent([Some(600), Some(60)], &clock(120, 0), true);
+        assert_eq!(next.confirm(Enforce).unwrap().unwrap().ends(), at(700));
+        assert_eq!(goes_back(next, 120), Some((700, Observe, false)));
+    }
+
+    #[test]
+    fn there_is_nothing_to_go_back_to_where_the_same_mode_is_configured_now() {
+        let pending = *enforced(WORD_IN_60).pending().unwrap();
+        let stored = PendingMode::of(&pending, &clock(110, 0));
+        assert_eq!(stored.resume(&clock(120, 0), true, Enforce), None);
+    }
+
+    #[test]
+    fn the_document_says_when_and_what() {
+        let pending = *enforced([Some(600), Some(60)]).pending().unwrap();
+        let document = pending.document(clock(100, 0));
+        assert_eq!(document.in_s, 60);
+        assert_eq!(document.word_by.unwrap().to_string(), "2026-11-20T14:02:40.000Z");
+        assert_eq!(document.until.unwrap().to_string(), "2026-11-20T14:11:40.000Z");
+    }
+}

@@ -1,0 +1,177 @@
+//! Everything that the loop owns, and what it does with it. Synchronous: a poll is some dozens of
+//! system calls.
+
+mod answer;
+mod mode;
+mod poll;
+
+use std::collections::VecDeque;
+use std::io::Stderr;
+use std::time::Duration;
+
+use tcpguard_common::abi::{Config as KernelConfig, PacketCounters};
+use tcpguard_common::fastpath::FAILED_COOKIE_NS;
+use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
+
+use super::alerts::AlertFile;
+use super::client_filter::ClientFilter;
+use super::confirm::{ModeClock, PendingMode};
+use super::executor::Executor;
+use super::headers::Headers;
+use super::incidents::Incidents;
+use super::interfaces::Interfaces;
+use super::listeners::per_second_of;
+use super::reload::Provenance;
+use super::state::{State, StateWriter};
+use super::steps::Steps;
+use crate::config::{Config, mode_name};
+use crate::host::{SockDiag, boot_time};
+use crate::kernel::Object;
+use crate::observe::{Alert, AlertSink};
+use crate::status::{Clock, Health};
+
+/// Rules stop dropping when the agent has not been heard of for this long.
+pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
+/// What is learned is stored this often.
+const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// An answer waits no longer for the disk: polls wait for it.
+const STORE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Counters as they were at one poll.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub at: Timestamp,
+    pub packets: Vec<PacketCounters>,
+    pub tcp_ext: TcpExt,
+}
+
+/// The running agent.
+pub struct Guard {
+    pub(super) config: Config,
+    pub(super) provenance: Provenance,
+    pub(super) engine: Engine,
+    pub(super) executor: Executor,
+    pub(super) interfaces: Interfaces,
+    pub(super) alerts: AlertSink<Stderr>,
+    pub(super) alert_file: AlertFile,
+    pub(super) snapshots: VecDeque<Snapshot>,
+    pub(super) started_at: Timestamp,
+    pub(super) rules_in_kernel: Option<u32>,
+    pub(super) drift_since: Option<Timestamp>,
+    pub(super) health: Vec<Health>,
+    pub(super) object: Object,
+    pub(super) sockets: SockDiag,
+    pub(super) tracepoint: bool,
+    pub(super) client_filter: ClientFilter,
+    pub(super) steps: Steps,
+    pub(super) count_half_open: bool,
+    pub(super) count_rules: bool,
+    pub(super) last_second: Option<Timestamp>,
+    pub(super) last_slow: Option<Timestamp>,
+    pub(super) distinct_since: Timestamp,
+    /// Which boot this is.
+    pub(super) boot: String,
+    /// The mode that an operator set for good, in this run or an earlier one.
+    pub(super) set_mode: Option<Mode>,
+    /// What becomes by itself of the one that holds.
+    pub(super) mode_clock: ModeClock,
+    pub(super) writer: StateWriter,
+    /// Past incidents, of earlier runs too.
+    pub(super) incidents: Incidents,
+    pub(super) headers: Headers,
+    /// When the state was written last.
+    pub(super) stored_at: Timestamp,
+    /// Whether something has changed since that must not wait.
+    pub(super) unstored: bool,
+    /// Why the kernel did not take the rules that an operator asked for just now.
+    pub(super) unreplaced: Option<String>,
+}
+
+impl Guard {
+    /// The line at start.
+    pub fn started(&self) -> String {
+        format!(
+            "tcpguard {} protects {}, mode {}, {} listeners; see: tcpguard status",
+            env!("CARGO_PKG_VERSION"),
+            self.interfaces.in_words(),
+            mode_name(self.engine.mode()),
+            self.executor.listeners.iter().count(),
+        )
+    }
+
+    /// The line at the end.
+    pub fn stopped(&self) -> String {
+        format!(
+            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now, unless \
+             an agent takes both over before; take them off: tcpguard detach --all",
+            self.interfaces.in_words(),
+            HEARTBEAT_LIMIT.as_secs()
+        )
+    }
+
+    /// Notices interfaces that came, went or changed.
+    pub fn check_interfaces(&mut self) {
+        for (interfaces, news) in self.interfaces.check(&mut self.object, &self.executor.dataplane)
+        {
+            self.tell_of_interfaces(Severity::Warning, "interface_changed", news, interfaces);
+        }
+    }
+
+    /// Has what was told, and what is known of incidents, written before the agent ends.
+    pub fn keep_records(&mut self) {
+        let clock = clock();
+        self.incidents.keep(&self.engine, clock);
+        self.alert_file.keep(self.alerts.history(), clock.now);
+    }
+
+    /// What `systemctl status` shows.
+    pub fn in_brief(&self) -> String {
+        format!(
+            "guards {}, mode {}; see: tcpguard status",
+            self.config.interfaces.join(", "),
+            mode_name(self.engine.mode())
+        )
+    }
+
+    pub(super) fn raise(&mut self, alert: &Alert) {
+        self.alerts.raise(alert, self.engine.mode(), clock());
+    }
+
+    /// Has the state written: soon after a change, and now and then for what is learned.
+    fn store(&mut self, now: Timestamp) {
+        if !self.unstored && now.since(self.stored_at) < STORE_PERIOD {
+            return;
+        }
+        let state = self.state(now);
+        self.writer.write(state);
+    }
+
+    fn state(&mut self, now: Timestamp) -> State {
+        (self.stored_at, self.unstored) = (now, false);
+        let clock = clock();
+        let mut state = State::of(&self.engine, self.boot.clone(), &clock);
+        state.mode = self.set_mode;
+        let pending = self.mode_clock.pending();
+        state.pending_mode = pending.map(|pending| PendingMode::of(pending, &clock));
+        state.rule_set = self.executor.config.rule_set;
+        state
+    }
+}
+
+/// Both clocks, now.
+pub(super) fn clock() -> Clock {
+    Clock { now: boot_time(), wall: jiff::Timestamp::now() }
+}
+
+/// What of the configuration the programs read.
+pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
+    kernel.drop_illegal = config.drop_illegal_flags.into();
+    kernel.drop_strays = config.drop_strays.into();
+    kernel.failed_cookie_ns = FAILED_COOKIE_NS;
+    let per_network = config.answers_per_network;
+    kernel.answers_per_network = per_second_of(per_network, 2 * per_network);
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let of_cpu = config.answers_total / cpus;
+    // A tenth of a second's worth at once.
+    kernel.answers_per_cpu = per_second_of(of_cpu, of_cpu / 10);
+}

@@ -1,0 +1,190 @@
+//! The mode for a while: set, confirmed, and taken back.
+
+use std::time::Duration;
+
+use tcpguard_engine::{Mode, Severity, Timestamp};
+
+use super::{Guard, STORE_LIMIT, clock};
+use crate::agent::confirm::{Lapsed, NoWord, Pending, Terms};
+use crate::config::mode_name;
+use crate::control::{Peer, RefusalKind, Response};
+use crate::render::number::span;
+use crate::status::{Clock, ModeEnd};
+
+impl Guard {
+    /// What becomes of the mode by itself, for people and programs.
+    pub(in crate::agent) fn mode_ends(&self, clock: Clock) -> Option<ModeEnd> {
+        self.mode_clock.pending().map(|pending| pending.document(clock))
+    }
+
+    /// Takes the mode back whose time is over.
+    pub(super) fn expire_mode(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        if let Some(lapsed) = self.mode_clock.expire(now) {
+            self.engine.change_mode(now, lapsed.back_to);
+            self.unstored = true;
+            self.tell_of_lapse(&lapsed);
+            self.act(now)?;
+        }
+        Ok(())
+    }
+
+    /// Says that the mode has gone back.
+    pub(in crate::agent) fn tell_of_lapse(&mut self, lapsed: &Lapsed) {
+        let (mode, back_to) = (mode_name(lapsed.mode), mode_name(lapsed.back_to));
+        let (severity, message) = if lapsed.unconfirmed {
+            let message = format!(
+                "nobody confirmed mode {mode} in time, so the mode is {back_to} again; to try it \
+                 once more: tcpguard mode {mode} --confirm 60s"
+            );
+            (Severity::Warning, message)
+        } else {
+            (
+                Severity::Notice,
+                format!("the time of mode {mode} is over: the mode is {back_to} again"),
+            )
+        };
+        self.tell(severity, "mode_reverted", message);
+    }
+
+    /// Sets the mode on these terms.
+    pub(super) fn set_mode_for(
+        &mut self,
+        now: Timestamp,
+        mode: Mode,
+        terms: Terms,
+        peer: Peer,
+    ) -> Response {
+        let was = self.engine.change_mode(now, mode);
+        self.mode_clock.set(now, mode, terms, was);
+        let (uid, to) = (peer.uid, mode_name(mode));
+        if was != mode {
+            let did = format!("uid {uid} changed the mode from {} to {to}", mode_name(was));
+            self.tell_of_mode(now, "mode_changed", did);
+        } else if self.mode_clock.pending().is_some() {
+            self.tell_of_mode(now, "mode_changed", format!("uid {uid} keeps mode {to}"));
+        }
+        Response::ModeSet { was: was.into(), mode: mode.into(), ends: self.mode_ends(clock()) }
+    }
+
+    /// Lets the mode stay that waits for an operator's word.
+    pub(super) fn confirm_mode(&mut self, now: Timestamp, mode: Mode, peer: Peer) -> Response {
+        match self.mode_clock.confirm(mode) {
+            Ok(Some(_)) => {}
+            Ok(None) => self.set_mode = Some(mode),
+            Err(why) => {
+                let message = refusal(&why, self.engine.mode(), mode, now);
+                return Response::refused(RefusalKind::NotFound, message);
+            }
+        }
+        let did = format!("uid {} confirmed mode {}", peer.uid, mode_name(mode));
+        self.tell_of_mode(now, "mode_confirmed", did);
+        Response::ModeSet { was: mode.into(), mode: mode.into(), ends: self.mode_ends(clock()) }
+    }
+
+    /// Carries out what was done about the mode, has it on the disk, and tells it.
+    fn tell_of_mode(&mut self, now: Timestamp, event: &str, did: String) {
+        self.carry_out(now);
+        let state = self.state(now);
+        self.writer.write_and_wait(state, STORE_LIMIT);
+        let message = match self.mode_clock.pending() {
+            Some(pending) => format!("{did}; it goes {}", back(pending, now)),
+            None => did,
+        };
+        self.tell(Severity::Notice, event, message);
+    }
+}
+
+/// To what it goes back, and when: `back to observe in 10m 00s`.
+fn back(pending: &Pending, now: Timestamp) -> String {
+    // What was asked for a minute is told as a minute.
+    let left =
+        |at: Timestamp| span(Duration::from_secs(at.since(now).as_millis().div_ceil(1000) as u64));
+    let until = pending.until.map(|at| format!("in {}", left(at)));
+    let word_by = pending.word_by.map(|at| format!("in {} unless it is confirmed", left(at)));
+    let ends: Vec<String> = until.into_iter().chain(word_by).collect();
+    format!("back to {} {}", mode_name(pending.back_to), ends.join(", and "))
+}
+
+/// Why a word changes nothing, and what to do. `holds` is the mode now.
+fn refusal(why: &NoWord, holds: Mode, asked: Mode, now: Timestamp) -> String {
+    let (holds, asked) = (mode_name(holds), mode_name(asked));
+    match why {
+        NoWord::Settled => format!(
+            "no mode waits for a word, and the mode is {holds}; to set one: tcpguard mode {asked}"
+        ),
+        NoWord::Other(_) => {
+            format!("the mode is {holds}, not {asked}; to let it stay: tcpguard mode {holds} --yes")
+        }
+        NoWord::NotAsked(pending) => format!(
+            "mode {holds} waits for no word: it goes {}; to let it stay for good: tcpguard mode \
+             {holds}",
+            back(pending, now)
+        ),
+        NoWord::TooLate(lapsed) => format!(
+            "too late: nobody confirmed mode {asked} in time, and it went back to {holds} {} ago; to \
+             try it once more: tcpguard mode {asked} --confirm 60s",
+            span(now.since(lapsed.at))
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1000 * seconds)
+    }
+
+    fn pending(word_by: Option<u64>, until: Option<u64>) -> Pending {
+        let (mode, back_to) = (Mode::Enforce, Mode::Observe);
+        Pending { mode, back_to, word_by: word_by.map(at), until: until.map(at) }
+    }
+
+    #[test]
+    fn what_the_journal_hears_says_when_it_goes_back() {
+        for (word_by, until, words) in [
+            (Some(160), None, "back to observe in 1m 00s unless it is confirmed"),
+            (None, Some(700), "back to observe in 10m 00s"),
+            (
+                Some(160),
+                Some(700),
+                "back to observe in 10m 00s, and in 1m 00s unless it is confirmed",
+            ),
+        ] {
+            let now = at(100) + Duration::from_millis(7);
+            assert_eq!(back(&pending(word_by, until), now), words);
+        }
+    }
+
+    #[test]
+    fn a_word_for_nothing_is_answered_with_what_to_do() {
+        let lapsed =
+            Lapsed { mode: Mode::Enforce, back_to: Mode::Observe, at: at(88), unconfirmed: true };
+        for (why, holds, asked, way_out) in [
+            (NoWord::Settled, Mode::Off, Mode::Enforce, "to set one: tcpguard mode enforce"),
+            (
+                NoWord::Other(pending(Some(160), None)),
+                Mode::Enforce,
+                Mode::Off,
+                "not off; to let it stay: tcpguard mode enforce --yes",
+            ),
+            (
+                NoWord::NotAsked(pending(None, Some(700))),
+                Mode::Enforce,
+                Mode::Enforce,
+                "it goes back to observe in 10m 00s; to let it stay for good: tcpguard mode enforce",
+            ),
+            (
+                NoWord::TooLate(lapsed),
+                Mode::Observe,
+                Mode::Enforce,
+                "it went back to observe 12 s ago; to try it once more: tcpguard mode enforce \
+                 --confirm 60s",
+            ),
+        ] {
+            let said = refusal(&why, holds, asked, at(100));
+            assert!(said.ends_with(way_out), "{said}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Files of one JSON object a line, replaced as a whole. Every whole line counts by itself; what cannot
+//! be understood is kept beside the file and named, and what is known without it goes on.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::durable;
+
+/// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
+pub const MAX_BYTES: u64 = 16 << 20;
+/// Wrong lines that are named one by one.
+const NAMED: usize = 3;
+
+/// What such a file has lines of.
+pub trait Line: DeserializeOwned + Serialize {
+    /// What many of them are called in messages.
+    const WHAT: &'static str;
+    /// Name and version of what [`Self::schema`] must be.
+    const SCHEMA: &'static str;
+
+    /// Name and version of what was read.
+    fn schema(&self) -> &str;
+}
+
+/// Replaces the file at `path`, readable by its owner only.
+///
+/// # Errors
+/// When its directory cannot be written to; then the old one is there.
+pub fn store<'a, T: Line + 'a>(
+    path: &Path,
+    all: impl IntoIterator<Item = &'a T>,
+) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for one in all {
+        serde_json::to_writer(&mut lines, one)?;
+        lines.push(b'\n');
+    }
+    durable::replace(path, 0o600, &lines)
+}
+
+/// What is in the file at `path`, in its order; nothing when there is none. Lines that cannot be
+/// understood are set aside with one line in the log, and the others count.
+pub fn load<T: Line>(path: &Path) -> Vec<T> {
+    let content = match read(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let (path, what) = (path.display(), T::WHAT);
+            log::warn!("cannot read {path}: {error}; starting without the past {what}");
+            return Vec::new();
+        }
+    };
+    let mut all = Vec::new();
+    let mut wrong = Vec::new();
+    for (number, line) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
+        match parse(line) {
+            Ok(one) => all.push(one),
+            Err(why) => wrong.push((number, why, line)),
+        }
+    }
+    if !wrong.is_empty() {
+        set_aside::<T>(path, &wrong);
+    }
+    all
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(path)?.len();
+    if length > MAX_BYTES {
+        let aside = durable::aside(path);
+        fs::rename(path, &aside)?;
+        let why = format!("it has {length} bytes, and is kept as {}", aside.display());
+        return Err(io::Error::other(why));
+    }
+    fs::read(path)
+}
+
+fn parse<T: Line>(line: &[u8]) -> Result<T, String> {
+    if line.last() != Some(&b'\n') {
+        return Err("it has no end".to_owned());
+    }
+    let one: T = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    match one.schema() == T::SCHEMA {
+        true => Ok(one),
+        false => Err(format!("its schema is {:?}, not {}", one.schema(), T::SCHEMA)),
+    }
+}
+
+/// Keeps the lines that are none beside the file, so that nothing is lost when it is replaced.
+fn set_aside<T: Line>(path: &Path, wrong: &[(usize, String, &[u8])]) {
+    let aside = durable::aside(path);
+    let lines: Vec<u8> = wrong.iter().flat_map(|(.., line)| *line).copied().collect();
+    let name = |(number, why, _): &(usize, String, &[u8])| format!("line {number}: {why}");
+    let mut named: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
+    if let Some(more) = wrong.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    let (path, what, named) = (path.display(), T::WHAT, named.join("; "));
+    match durable::replace(&aside, 0o600, &lines) {
+        Ok(()) => log::warn!(
+            "{} lines of {path} are no {what} of tcpguard ({named}); they are kept as {}, and the other \
+             {what} are known",
+            wrong.len(),
+            aside.display()
+        ),
+        Err(error) => log::warn!(
+            "{} lines of {path} are no {what} of tcpguard ({named}), and cannot be kept as {}: {error}",
+            wrong.len(),
+            aside.display()
+        ),
+    }
+}

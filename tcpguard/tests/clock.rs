@@ -1,0 +1,489 @@
+//! What has a time or a number: the mode for a while, alerts and what follows them, rules by origin and
+//! address. The real binary beside an agent that notes what it is asked.
+
+#[path = "support/schema.rs"]
+mod schema;
+#[path = "support/stand_in.rs"]
+mod stand_in;
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use stand_in::StandIn;
+use support::{calm, clock, degraded, flooded, status};
+use tcpguard::control::proto::RuleOrigin;
+use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::observe::History;
+use tcpguard::render::{self, View};
+use tcpguard::status::{AlertEntry, Explanation, Mode, ModeEnd, Rule, Severity, Time};
+use tcpguard_engine as engine;
+
+/// Far longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn command(dir: &Path, line: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpguard"));
+    command.env_clear().env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+    command.arg("--runtime-dir").arg(dir).arg("--pin-dir").arg(dir.join("pins")).args(line);
+    command
+}
+
+/// What a line does: its code, what it prints and says, and what it asks.
+#[derive(Debug)]
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+    asked: Vec<Request>,
+}
+
+impl Outcome {
+    #[track_caller]
+    fn is(&self, code: i32, stdout: &str, stderr: &str) {
+        let found = (self.code, &*self.stdout, &*self.stderr);
+        assert_eq!(found, (Some(code), stdout, stderr), "{self:#?}");
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+}
+
+/// Runs `line` beside an agent that answers so.
+fn run(line: &[&str], answer: impl Fn(&Request) -> Response + Send + 'static) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&asked);
+    let agent = StandIn::in_dir(dir.path(), move |request| {
+        notes.lock().unwrap().push(request.clone());
+        answer(request)
+    });
+    let output = command(dir.path(), line).output().unwrap();
+    drop(agent);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+        asked: asked.lock().unwrap().clone(),
+    }
+}
+
+#[test]
+fn a_line_that_makes_no_sense_has_code_2_and_asks_nothing() {
+    for line in [
+        &["mode", "--for", "10m"][..],
+        &["mode", "--confirm", "60s"],
+        &["mode", "--yes"],
+        &["mode", "enforce", "--yes", "--confirm", "60s"],
+        &["mode", "enforce", "--yes", "--for", "60s"],
+        &["mode", "enforce", "--for", "60"],
+        &["mode", "enforce", "--for", "31d"],
+        &["mode", "enforce", "--for", "60s", "--confirm", "60s"],
+        &["rules", "list", "--raw", "--json"],
+        &["rules", "list", "--contains", "192.0.2.0/24"],
+        &["rules", "list", "--within", "192.0.2.1/24"],
+        &["rules", "list", "--origin", "operator"],
+        &["unblock", "--origin", "auto"],
+        &["unblock", "--dry-run"],
+        &["unblock", "192.0.2.1", "--all", "--dry-run"],
+        &["explain", "7", "--port", "443"],
+        &["explain", "192.0.2.1", "--port", "0"],
+        &["explain", "192.0.2.1", "--port", "65536"],
+        &["alerts", "show"],
+        &["alerts", "show", "rule"],
+        &["alerts", "--since", "7"],
+        &["events", "--kind", "weather"],
+    ] {
+        let outcome = run(line, |_| Response::refused(RefusalKind::Failed, "not to be asked"));
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(2), ""), "{line:?}: {outcome:#?}");
+        assert!(!outcome.stderr.is_empty() && outcome.asked.is_empty(), "{line:?}: {outcome:#?}");
+    }
+}
+
+fn at(seconds: u64) -> Time {
+    clock().time_at(clock().now + Duration::from_secs(seconds))
+}
+
+/// As an agent in mode observe.
+fn mode_agent(request: &Request) -> Response {
+    let observe = Mode::Observe;
+    let ends = |word_by: Option<u64>, until: Option<u64>| {
+        let in_s = word_by.or(until).unwrap();
+        Some(ModeEnd { back_to: observe, word_by: word_by.map(at), until: until.map(at), in_s })
+    };
+    match request {
+        Request::Mode => Response::Mode { mode: Mode::Enforce, ends: ends(None, Some(500)) },
+        Request::SetModeFor { mode: Mode::Observe, .. } => {
+            Response::ModeSet { was: observe, mode: observe, ends: None }
+        }
+        Request::SetModeFor { mode, for_s, confirm_s } => {
+            Response::ModeSet { was: observe, mode: *mode, ends: ends(*confirm_s, *for_s) }
+        }
+        Request::ConfirmMode { mode: Mode::Enforce } => {
+            Response::ModeSet { was: Mode::Enforce, mode: Mode::Enforce, ends: None }
+        }
+        other => Response::refused(RefusalKind::NotFound, format!("too late for {other:?}")),
+    }
+}
+
+#[test]
+fn a_mode_for_a_while_says_when_it_goes_back_and_how_to_keep_it() {
+    let enforced = "rules drop from now on; watch what they do: tcpguard status --watch\n";
+    let outcome = run(&["mode", "enforce", "--confirm", "60s"], mode_agent);
+    outcome.is(
+        0,
+        "mode enforce (was observe)\n",
+        &format!(
+            "{enforced}the mode goes back to observe in 1m 00s, at 14:06:31, unless somebody confirms \
+             it: tcpguard mode enforce --yes\n"
+        ),
+    );
+    let mode = Mode::Enforce;
+    let asked = Request::SetModeFor { mode, for_s: None, confirm_s: Some(60) };
+    assert_eq!(outcome.asked, [asked]);
+
+    let outcome = run(&["mode", "off", "--for", "10m", "--confirm", "90s", "-q"], mode_agent);
+    outcome.is(0, "mode off (was observe)\n", "");
+    let asked = Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: Some(90) };
+    assert_eq!(outcome.asked, [asked]);
+
+    run(&["mode", "observe", "--for", "10m"], mode_agent).is(
+        0,
+        "mode observe (was observe)\n",
+        "rules only count from now on; see what they would drop: tcpguard status\n\
+         the mode was observe before, so it stays; see when one goes back: tcpguard mode\n",
+    );
+    run(&["mode"], mode_agent).is(
+        0,
+        "enforce\n",
+        "the mode goes back to observe in 8m 20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
+    );
+    let json = run(&["mode", "enforce", "--confirm", "60s", "--json"], mode_agent).json();
+    assert_eq!(json["ends"]["back_to"], "observe");
+    assert_eq!((&json["ends"]["in_s"], &json["ends"]["until"]), (&60.into(), &Value::Null));
+}
+
+#[test]
+fn a_word_lets_it_stay_and_one_for_nothing_has_code_5() {
+    let outcome = run(&["mode", "enforce", "--yes"], mode_agent);
+    outcome.is(
+        0,
+        "mode enforce confirmed\n",
+        "rules drop from now on; watch what they do: tcpguard status --watch\n",
+    );
+    assert_eq!(outcome.asked, [Request::ConfirmMode { mode: Mode::Enforce }]);
+    let late = run(&["mode", "off", "--yes"], mode_agent);
+    assert_eq!((late.code, &*late.stdout), (Some(5), ""));
+    assert!(late.stderr.starts_with("tcpguard: too late"), "{late:#?}");
+}
+
+#[test]
+fn status_shows_a_mode_that_goes_back() {
+    let (report, mut facts) = calm();
+    facts.mode_ends = Some(ModeEnd {
+        back_to: Mode::Observe,
+        word_by: Some(at(54)),
+        until: Some(at(594)),
+        in_s: 54,
+    });
+    let status = status((report, facts));
+    let view =
+        View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
+    let mut page = String::new();
+    render::status(&mut page, &status, &view, false).unwrap();
+    let lines: Vec<&str> = page.lines().collect();
+    let place = lines.iter().position(|line| line.contains("the mode goes back")).expect(&page);
+    assert_eq!(
+        lines[place..place + 2],
+        [
+            "  Mode     the mode goes back to observe in 54 s, at 14:06:25, or at 14:15:25 if somebody confirms",
+            "           it: tcpguard mode enforce --yes",
+        ]
+    );
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!(json["daemon"]["mode_ends"]["word_by"], "2026-11-20T14:06:25.204Z");
+    assert_documented(&json, "status");
+}
+
+/// Whether `document` is what `docs/schema` says, and nothing more.
+fn assert_documented(document: &Value, name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
+    let schema = std::fs::read_to_string(path.with_extension("json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let mut faults = Vec::new();
+    schema::check(document, &schema, &schema, "", &mut faults);
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
+    AlertEntry {
+        seq: 0,
+        at: clock().time_at(clock().now - Duration::from_secs(ago_s)),
+        severity,
+        event: event.to_owned(),
+        message: format!("{event} {ago_s} s ago"),
+        attack: None,
+    }
+}
+
+fn since(history: &History, run: u64, seq: u64) -> Response {
+    Response::AlertsSince {
+        run,
+        first: history.first(),
+        last: history.last(),
+        now: at(0),
+        alerts: history.since(seq),
+    }
+}
+
+/// As an agent that has told something two days, an hour and a moment ago.
+fn told(request: &Request) -> Response {
+    let mut history = History::default();
+    history.add(alert(200_000, Severity::Critical, "attack_started"));
+    history.add(alert(3_600, Severity::Notice, "mode_changed"));
+    history.add(alert(10, Severity::Warning, "rule_withdrawn"));
+    match request {
+        Request::AlertsSince { seq } => since(&history, 1, *seq),
+        other => Response::refused(RefusalKind::NotFound, format!("{other:?}")),
+    }
+}
+
+#[test]
+fn alerts_are_listed_by_time_and_severity() {
+    let hour = "2026-11-20 13:05:31 notice mode_changed 3600 s ago\n";
+    let moment = "2026-11-20 14:05:21 warning rule_withdrawn 10 s ago\n";
+    let old = "2026-11-18 06:32:11 critical attack_started 200000 s ago\n";
+    for (line, expected) in [
+        (&["alerts"][..], format!("{hour}{moment}")),
+        (&["alerts", "list"], format!("{hour}{moment}")),
+        (&["history"], format!("{hour}{moment}")),
+        (&["alerts", "--since", "59m"], moment.to_owned()),
+        (&["alerts", "list", "--since", "7d"], format!("{old}{hour}{moment}")),
+        (&["alerts", "--since", "99999999d", "list"], format!("{old}{hour}{moment}")),
+        (&["alerts", "--severity", "warning"], moment.to_owned()),
+    ] {
+        run(line, told).is(0, &expected, "");
+    }
+    run(&["alerts", "--severity", "critical"], told).is(
+        0,
+        "",
+        "nothing was told in the last 1d 00h; further back: tcpguard alerts --since 7d, journalctl -t \
+         tcpguard\n",
+    );
+    let json = run(&["alerts", "--since", "7d", "--json"], told).json();
+    assert_documented(&json, "alerts");
+    let numbers: Vec<_> =
+        json["alerts"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn one_alert_is_shown_as_the_attack_that_it_tells_of() {
+    let outcome = run(&["alerts", "show", "#1042"], told);
+    assert_eq!(outcome.asked, [Request::ExplainAttack { id: 1042 }]);
+    assert_eq!(outcome.code, Some(5), "{outcome:#?}");
+}
+
+/// An agent whose alerts a test tells.
+struct Telling {
+    history: Arc<Mutex<History>>,
+    asked: Receiver<()>,
+    agent: StandIn,
+}
+
+impl Telling {
+    fn start(dir: &Path, run: u64, history: History) -> Self {
+        let history = Arc::new(Mutex::new(history));
+        let (told, (ask, asked)) = (Arc::clone(&history), channel());
+        let agent = StandIn::in_dir(dir, move |request| {
+            let Request::AlertsSince { seq } = request else { panic!("{request:?}") };
+            let answer = since(&told.lock().unwrap(), run, *seq);
+            // The test may wait for nothing any more.
+            let _ = ask.send(());
+            answer
+        });
+        Self { history, asked, agent }
+    }
+
+    fn tell(&self, event: &str) {
+        self.history.lock().unwrap().add(alert(0, Severity::Notice, event));
+    }
+
+    /// Ends it; what it knew.
+    fn end(self) -> History {
+        drop(self.agent);
+        self.history.lock().unwrap().clone()
+    }
+}
+
+/// `tcpguard events`, ended when dropped.
+struct Events {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Events {
+    fn follow(dir: &Path, line: &[&str]) -> Self {
+        let mut child =
+            command(dir, line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines): (Sender<Value>, _) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Self { child, lines }
+    }
+
+    #[track_caller]
+    fn next(&self) -> Value {
+        self.lines.recv_timeout(LIMIT).expect("an event")
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn events_are_followed_over_a_restart_of_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut earlier = History::default();
+    earlier.add(alert(9, Severity::Notice, "mode_changed"));
+    let agent = Telling::start(dir.path(), 7, earlier);
+    let line = ["events", "--json", "--kind", "rule,mode"];
+    let events = Events::follow(dir.path(), &line);
+    agent.asked.recv_timeout(LIMIT).expect("asked for what is the latest");
+    agent.tell("config_reloaded");
+    agent.tell("rule_installed");
+    let first = events.next();
+    assert_documented(&first, "event");
+    assert_eq!((&first["seq"], &first["event"]), (&3.into(), &"rule_installed".into()));
+    assert_eq!(first["schema"], "tcpguard.event/1");
+
+    // Told between the last question and the end, and known to the next agent.
+    let mut left = agent.end();
+    left.add(alert(0, Severity::Notice, "mode_reverted"));
+    let agent = Telling::start(dir.path(), 8, History::after(left.since(0)));
+    agent.tell("rule_removed");
+    let seen = [events.next(), events.next()].map(|event| event["event"].clone());
+    assert_eq!(seen, ["mode_reverted", "rule_removed"]);
+}
+
+#[test]
+fn events_of_an_agent_that_does_not_run_end_with_code_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path(), &["events"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+}
+
+/// As an agent with a rule of an operator, one of its own on a source, and one on a signature.
+fn with_rules(request: &Request) -> Response {
+    let operators = status(degraded()).rules.list.remove(0);
+    let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
+    let own = Rule {
+        id: 2,
+        matches: "192.0.2.7/32".to_owned(),
+        origin: signature.origin.clone(),
+        attack: signature.attack,
+        ..operators.clone()
+    };
+    let rules = vec![operators, own, signature];
+    match request {
+        Request::Rules => Response::Rules { rules, allowed: Vec::new() },
+        Request::UnblockSome { origin: Some(RuleOrigin::Auto), .. } => {
+            Response::Unblocked { rules: rules[1..2].to_vec() }
+        }
+        Request::UnblockAll | Request::UnblockSome { .. } => Response::Unblocked { rules },
+        other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
+    }
+}
+
+#[test]
+fn rules_are_listed_by_address_network_and_origin() {
+    let raw = |line: &[&str]| run(&[&["rules", "list", "--raw"], line].concat(), with_rules).stdout;
+    assert_eq!(raw(&[]), "192.0.2.0/24\n192.0.2.7/32\n");
+    assert_eq!(raw(&["--origin", "auto"]), "192.0.2.7/32\n");
+    assert_eq!(raw(&["--contains", "192.0.2.9"]), "192.0.2.0/24\n");
+    assert_eq!(raw(&["--within", "192.0.2.0/25"]), "192.0.2.7/32\n");
+    let json = run(&["rules", "list", "--origin", "auto", "--json"], with_rules).json();
+    let ids: Vec<_> = json["rules"].as_array().unwrap().iter().map(|rule| &rule["id"]).collect();
+    assert_eq!(ids, [2, 7]);
+    run(&["rules", "list", "--contains", "2001:db8::1"], with_rules).is(
+        0,
+        "",
+        "no rule of these; see all: tcpguard rules list\n",
+    );
+}
+
+#[test]
+fn unblocking_can_be_tried_and_kept_to_one_origin() {
+    let would = "would remove rule 2 on 192.0.2.7/32 (attack #3; 0 hits; it has 59m 50s left)\n";
+    let nothing = "nothing was changed; do it: the same command without --dry-run\n";
+    let outcome = run(&["unblock", "--all", "--origin", "auto", "--dry-run"], with_rules);
+    outcome.is(0, would, nothing);
+    let all_auto = |prefix: Option<&str>, dry_run| Request::UnblockSome {
+        prefix: prefix.map(|prefix| prefix.parse().unwrap()),
+        origin: Some(RuleOrigin::Auto),
+        dry_run,
+    };
+    assert_eq!(outcome.asked, [all_auto(None, true)]);
+
+    let line = ["unblock", "203.0.113.0/24", "--origin", "auto", "--json"];
+    let outcome = run(&line, with_rules);
+    assert_eq!(outcome.asked, [all_auto(Some("203.0.113.0/24"), false)]);
+    let json = outcome.json();
+    assert_eq!((&json["removed"][0]["id"], &json["dry_run"]), (&2.into(), &false.into()));
+
+    let outcome = run(&["unblock", "--all"], with_rules);
+    assert_eq!(outcome.asked, [Request::UnblockAll], "older agents know it");
+}
+
+#[test]
+fn an_address_is_explained_at_one_port() {
+    let explained = |listeners: &'static [&'static str]| {
+        move |request: &Request| match request {
+            Request::ExplainPort { prefix, port } => Response::Explained(Box::new(Explanation {
+                prefix: prefix.to_string(),
+                port: Some(*port),
+                listeners: listeners.iter().map(|&one| one.to_owned()).collect(),
+                mode: Mode::Enforce,
+                rules: Vec::new(),
+                forced: Vec::new(),
+                signatures: Vec::new(),
+                allowed: Vec::new(),
+                exempt: None,
+                completed_at: None,
+                source: None,
+                steps: Vec::new(),
+            })),
+            other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
+        }
+    };
+    let line = ["explain", "198.51.100.7", "--port", "443"];
+    let verdict = "198.51.100.7/32 to port 443: no rule and no step concerns it: its SYNs pass\n";
+    let way_on = "drop it: tcpguard block 198.51.100.7/32\n";
+    run(&line, explained(&["0.0.0.0:443"])).is(
+        0,
+        &format!("{verdict}they go to 0.0.0.0:443\n"),
+        way_on,
+    );
+    let nobody = "nothing that the guard follows listens on port 443\n";
+    run(&line, explained(&[])).is(0, &format!("{verdict}{nobody}"), way_on);
+    let json = run(&[&line[..], &["--json"]].concat(), explained(&["0.0.0.0:443"])).json();
+    assert_documented(&json, "explanation");
+    assert_eq!((&json["port"], &json["listeners"][0]), (&443.into(), &"0.0.0.0:443".into()));
+}
