@@ -1,0 +1,143 @@
+use super::*;
+
+fn refusal(message: &str) -> (RefusalKind, String) {
+    let refusal = parse(message.as_bytes()).expect_err(message);
+    (refusal.kind, refusal.message)
+}
+
+#[test]
+fn a_call_survives_the_wire() {
+    for request in [
+        Request::Status,
+        Request::ExplainAttack { id: 7 },
+        Request::Block {
+            prefix: "192.0.2.0/24".parse().unwrap(),
+            for_s: 60,
+            reason: "scan".to_owned(),
+            force: false,
+            dry_run: true,
+        },
+        Request::Unblock { prefix: "2001:db8::/32".parse().unwrap() },
+        Request::Allow {
+            prefix: "2001:db8::/48".parse().unwrap(),
+            for_s: 60,
+            reason: "monitoring".to_owned(),
+            force: false,
+        },
+        Request::Disallow { prefix: "2001:db8::/32".parse().unwrap() },
+        Request::UnblockAll,
+        Request::ImportRules {
+            rules: vec![ImportedRule {
+                prefix: "192.0.2.0/24".parse().unwrap(),
+                for_s: 60,
+                reason: "scan".to_owned(),
+            }],
+            merge: true,
+            force: false,
+            dry_run: false,
+        },
+        Request::SetMode { mode: Mode::Enforce },
+        Request::Reload,
+        Request::Detach { interfaces: vec!["eth0".to_owned()] },
+        Request::AlertsSince { seq: 7 },
+        Request::ExplainPort { prefix: "192.0.2.7/32".parse().unwrap(), port: 443 },
+        Request::UnblockSome { prefix: None, origin: Some(RuleOrigin::Manual), dry_run: true },
+        Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: None },
+        Request::ConfirmMode { mode: Mode::Enforce },
+    ] {
+        let call = Call { version: VERSION, request: request.clone() };
+        let message = serde_json::to_vec(&call).unwrap();
+        assert_eq!(parse(&message), Ok(request));
+    }
+}
+
+#[test]
+fn only_the_control_socket_takes_the_filter_off() {
+    assert!(Request::Detach { interfaces: Vec::new() }.is_change());
+}
+
+#[test]
+fn the_times_of_a_mode_must_make_sense() {
+    for (for_s, confirm_s, way_out) in [
+        (None, None, "give --for 10m or --confirm 60s"),
+        (Some(0), None, "give --for 10m"),
+        (None, Some(0), "give --for 10m"),
+        (Some(MAX_MODE_S + 1), None, "without --for it stays"),
+        (None, Some(u64::MAX), "without --for it stays"),
+        (Some(60), Some(60), "give a shorter --confirm"),
+    ] {
+        let request = Request::SetModeFor { mode: Mode::Enforce, for_s, confirm_s };
+        let message = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
+        let (kind, said) = refusal(&message);
+        assert_eq!(kind, RefusalKind::BadRequest);
+        assert!(said.contains(way_out), "{for_s:?} {confirm_s:?}: {said}");
+    }
+    for (for_s, confirm_s) in
+        [(Some(1), None), (None, Some(1)), (Some(MAX_MODE_S), Some(MAX_MODE_S - 1))]
+    {
+        assert_eq!(check_terms(for_s, confirm_s), Ok(()));
+    }
+}
+
+#[test]
+fn who_only_asks_needs_no_right_to_change() {
+    let unblock = |dry_run| Request::UnblockSome { prefix: None, origin: None, dry_run };
+    assert!(unblock(false).is_change() && unblock(false).replaces_rules());
+    assert!(!unblock(true).is_change() && !unblock(true).replaces_rules());
+    assert!(unblock(true).is_dry_run());
+}
+
+#[test]
+fn what_is_not_known_is_refused() {
+    for message in [
+        "",
+        "GET / HTTP/1.1",
+        "{}",
+        r#"{"version":1}"#,
+        r#"{"version":1,"request":{"method":"shutdown"}}"#,
+        r#"{"version":1,"request":{"method":"status"},"extra":1}"#,
+        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
+        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
+    ] {
+        assert_eq!(refusal(message).0, RefusalKind::BadRequest, "{message}");
+    }
+}
+
+#[test]
+fn another_version_is_named_before_anything_else() {
+    let (kind, message) = refusal(r#"{"version":2,"request":{"method":"new","x":1}}"#);
+    assert_eq!(kind, RefusalKind::Version);
+    assert!(
+        message.starts_with("this agent speaks protocol version 1, the client 2;"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_reason_cannot_forge_log_lines() {
+    let call = |reason: &str, for_s| {
+        let request = Request::Block {
+            prefix: "192.0.2.1/32".parse().unwrap(),
+            for_s,
+            reason: reason.to_owned(),
+            force: false,
+            dry_run: false,
+        };
+        serde_json::to_string(&Call { version: VERSION, request }).unwrap()
+    };
+    assert_eq!(refusal(&call("a\n2026 CRIT all is lost", 1)).0, RefusalKind::BadRequest);
+    assert_eq!(refusal(&call("\u{1b}[2J", 1)).0, RefusalKind::BadRequest);
+    assert_eq!(refusal(&call(&"x".repeat(MAX_REASON + 1), 1)).0, RefusalKind::BadRequest);
+    assert_eq!(refusal(&call("fine", 0)).0, RefusalKind::BadRequest);
+    let rule = |reason: &str| ImportedRule {
+        prefix: "192.0.2.1/32".parse().unwrap(),
+        for_s: 1,
+        reason: reason.to_owned(),
+    };
+    let rules = vec![rule("fine"), rule("a\nb"), rule("fine"), rule("\u{7f}")];
+    let request = Request::ImportRules { rules, merge: false, force: false, dry_run: false };
+    let message = serde_json::to_vec(&Call { version: VERSION, request }).unwrap();
+    let wrong = parse(&message).expect_err("two reasons").rules;
+    assert_eq!(wrong.iter().map(|rule| rule.index).collect::<Vec<_>>(), [1, 3]);
+    assert!(parse(call("fine", 1).as_bytes()).is_ok());
+}
