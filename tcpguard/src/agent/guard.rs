@@ -13,9 +13,11 @@ use tcpguard_engine::{
 };
 
 use super::client_filter::ClientFilter;
+use super::counts::Counts;
 use super::distinct;
 use super::executor::{Executor, Followup};
 use super::headers::Headers;
+use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::{Interfaces, Received};
 use super::listeners::per_second_of;
@@ -48,7 +50,7 @@ const SEGMENTS_PER_CPU: u64 = 50_000;
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub at: Timestamp,
-    pub packets: Vec<PacketCounters>,
+    pub received: Received,
     pub tcp_ext: TcpExt,
 }
 
@@ -83,6 +85,8 @@ pub struct Guard {
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
     pub(super) headers: Headers,
+    pub(super) hot_sources: HotSources,
+    pub(super) counts: Counts,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -164,7 +168,7 @@ impl Guard {
         self.store(now);
         self.incidents.tend(&self.engine, clock());
         let tcp_ext = sample.tcp_ext;
-        self.snapshots.push_back(Snapshot { at: now, packets: received.packets, tcp_ext });
+        self.snapshots.push_back(Snapshot { at: now, received, tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
             self.snapshots.pop_front();
         }
@@ -187,6 +191,11 @@ impl Guard {
             self.compare_rules(now)?;
         }
         self.tend_client_filter(now)?;
+        let (poll, dataplane) = (self.config.settings.poll, &self.executor.dataplane);
+        if let Err(error) = self.hot_sources.read(now, poll, dataplane) {
+            // They are for people to look at: no reason to fail.
+            log::debug!("{error}");
+        }
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
         let unkept = steps.tend(now, &mut means)?;
@@ -416,6 +425,7 @@ impl Guard {
     }
 
     pub(super) fn raise(&mut self, alert: &Alert) {
+        self.counts.note(alert);
         self.alerts.raise(alert, self.engine.mode(), clock());
     }
 
@@ -505,7 +515,7 @@ impl Guard {
             return 0;
         };
         let entered = |snapshot: &Snapshot| -> u64 {
-            snapshot.packets.iter().map(|packets| packets.entry).sum()
+            snapshot.received.packets.iter().map(|packets| packets.entry).sum()
         };
         let elapsed = last.at.since(first.at).as_millis().max(1) as u64;
         let rate = (entered(last) - entered(first)) * 1000 / elapsed;

@@ -2,12 +2,14 @@
 //! wants.
 
 mod client_filter;
+mod counts;
 pub mod distinct;
 mod executor;
 mod explain;
 mod facts;
 mod guard;
 pub mod headers;
+mod hot_sources;
 mod incidents;
 mod interfaces;
 mod listeners;

@@ -154,6 +154,12 @@ pub struct StatusArgs {
     /// Every listener, not only the busiest
     #[arg(long)]
     pub listeners: bool,
+    /// Of the interfaces only this one
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Also what a packet costs; has the kernel time BPF programs for a second, as root
+    #[arg(long, conflicts_with_all = ["wait", "brief"])]
+    pub cost: bool,
     /// Again and again, every SEC seconds
     #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
           default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]

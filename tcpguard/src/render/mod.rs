@@ -5,6 +5,7 @@
 
 mod attack;
 mod explain;
+mod losses;
 pub mod number;
 mod probe;
 mod replay;
