@@ -1,5 +1,9 @@
 //! Exactly what was typed, checked for form only.
 
+mod metrics;
+
+pub use metrics::{MetricsArgs, MetricsFormat};
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -115,6 +119,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Print the status as numbers for a monitoring system
+    Metrics(MetricsArgs),
     /// Show the versions
     Version,
     /// Put back the sysctls that an agent changed and that ended without doing so

@@ -12,6 +12,7 @@ mod duration;
 mod exit;
 mod explain;
 mod import;
+mod metrics;
 mod mode;
 mod probe;
 mod reload;
@@ -74,6 +75,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         }
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
+        Verb::Metrics(metrics) => metrics::run(&metrics, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;
