@@ -14,7 +14,8 @@
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
-//! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
+//! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
+//!   [`prometheus`]: what a monitoring system makes of its numbers.
 //! - [`measure`]: CPU time per packet.
 
 pub mod agreed;
@@ -38,6 +39,7 @@ pub mod machine;
 pub mod measure;
 pub mod netns;
 pub mod packet;
+pub mod prometheus;
 pub mod random;
 pub mod raw;
 pub mod raw_client;

@@ -330,6 +330,33 @@ fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
 }
 
 #[test]
+fn metrics_over_tcp_want_a_drop_in_and_without_it_the_host_is_guarded_all_the_same() {
+    let machine = machine(&format!("{GUARDED}[metrics]\nlisten = \"127.0.0.1:9469\"\n"));
+    machine.exec("systemctl start tcpguard").unwrap();
+    assert!(filtered(&machine));
+    let finding = || {
+        let document = status(&machine);
+        let mut health = document["health"].as_array().unwrap().iter();
+        health.find(|finding| finding["code"] == "metrics_not_served").cloned()
+    };
+    let told = finding().expect("nobody listens on the port");
+    let hint = told["hint"].as_str().unwrap();
+    for line in ["RestrictAddressFamilies=AF_INET AF_INET6", "IPAddressAllow=localhost"] {
+        assert!(hint.contains(line), "{hint}");
+    }
+
+    let directory = machine.path("/etc/systemd/system/tcpguard.service.d");
+    fs::create_dir(&directory).unwrap();
+    let drop_in = "[Service]\nRestrictAddressFamilies=AF_INET AF_INET6\nIPAddressAllow=localhost\n";
+    fs::write(directory.join("metrics.conf"), drop_in).unwrap();
+    machine.exec("systemctl daemon-reload").unwrap();
+    machine.exec("systemctl restart tcpguard").unwrap();
+    assert_eq!(finding(), None);
+    assert!(machine.exec("ss -Hltn").unwrap().contains("127.0.0.1:9469"));
+    machine.exec("systemd-analyze security --threshold=15 tcpguard.service").unwrap();
+}
+
+#[test]
 fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
     let (machine, pid) = guarded();
     let journald =

@@ -67,7 +67,9 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let written: Vec<_> =
         SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line }).collect();
     let mut shown = parse(&written.join("\n")).unwrap();
-    assert_eq!(shown.group.take().as_deref(), Some("adm"), "the one key without a default");
+    assert_eq!(shown.group.take().as_deref(), Some("adm"), "a key without a default");
+    let listen = shown.metrics_listen.take().map(|address| address.to_string());
+    assert_eq!(listen.as_deref(), Some("127.0.0.1:9469"), "the other one");
     assert_eq!(shown, parse("").unwrap());
 }
 
@@ -108,6 +110,8 @@ fn every_key_has_its_meaning() {
         ignore_ports = [9100]
         [control]
         group = "adm"
+        [metrics]
+        listen = "[::1]:9469"
         "#,
     )
     .unwrap();
@@ -137,6 +141,7 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.ssh_ports, [22, 2222]);
     assert_eq!(config.ignore_ports, [9100]);
     assert_eq!(config.group.as_deref(), Some("adm"));
+    assert_eq!(config.metrics_listen, Some("[::1]:9469".parse().unwrap()));
 }
 
 #[test]
@@ -266,6 +271,20 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "[control]\ngroup = \"\"",
         &["2: control.group: \"\" is not a group; write the name of one, such as \"adm\""],
+    ),
+    (
+        "[metrics]\nlisten = \"0.0.0.0:9469\"",
+        &[
+            "2: metrics.listen: \"0.0.0.0:9469\" is no loopback address with a port; write one such as \
+           \"127.0.0.1:9469\" or \"[::1]:9469\"",
+        ],
+    ),
+    (
+        "[metrics]\nlisten = \"127.0.0.1:0\"",
+        &[
+            "2: metrics.listen: \"127.0.0.1:0\" is no loopback address with a port; write one such as \
+           \"127.0.0.1:9469\" or \"[::1]:9469\"",
+        ],
     ),
     ("mode = \"off\"\nmode = \"observe\"", &["2: not TOML: duplicate key"]),
     ("[policy", &["1: not TOML: unclosed table, expected `]`"]),

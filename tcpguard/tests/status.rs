@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use schema::check;
 use serde_json::Value;
-use support::{calm, degraded, flooded, status};
+use support::{calm, degraded, flooded, losing, status};
+use tcpguard::host::Conntrack;
 use tcpguard::render::{self, View};
 use tcpguard::status::{State, Status};
 use tcpguard_engine::Mode;
@@ -47,11 +48,12 @@ fn assert_expected(name: &str, found: &str) {
     );
 }
 
-fn scenes() -> [(&'static str, State, Status); 5] {
+fn scenes() -> [(&'static str, State, Status); 6] {
     [
         ("calm", State::Protecting, status(calm())),
         ("observing-attack", State::AttackUnmitigated, status(flooded(Mode::Observe))),
         ("mitigating", State::AttackMitigated, status(flooded(Mode::Enforce))),
+        ("losing", State::LostBeforeGuard, status(losing())),
         ("degraded", State::Degraded, status(degraded())),
         ("off", State::Off, status(flooded(Mode::Off))),
     ]
@@ -159,6 +161,9 @@ fn what_is_not_known_is_null_and_not_zero() {
     facts.tcp_ext.earlier = None;
     facts.rules_in_kernel = None;
     facts.heartbeat = None;
+    facts.losses.earlier = None;
+    facts.conntrack = None;
+    facts.sources_at = None;
     let json = serde_json::to_value(Status::build(&report, &facts)).unwrap();
     for pointer in [
         "/interfaces/0/rates",
@@ -169,9 +174,101 @@ fn what_is_not_known_is_null_and_not_zero() {
         "/daemon/config/error",
         "/maps/2/entries",
         "/maps/2/fill_ratio",
+        "/losses/lost_pps",
+        "/losses/lost_ratio",
+        "/losses/skew",
+        "/losses/interfaces/0/lost_pps",
+        "/losses/cpus/0/packets_pps",
+        "/kernel/conntrack_ratio",
+        "/sources_age_ms",
+        "/programs/0/cost",
     ] {
         assert_eq!(json.pointer(pointer), Some(&Value::Null), "{pointer}");
     }
+}
+
+/// In a calm moment a page fits on a terminal of 100 columns and as many lines as there are now.
+#[test]
+fn a_calm_page_is_short() {
+    let lines = page(&status(calm())).lines().count();
+    assert!(lines <= 23, "{lines} lines");
+}
+
+#[test]
+fn losses_rank_between_an_attack_that_goes_on_and_a_guard_that_is_not_whole() {
+    let with = |(report, facts): (tcpguard_engine::Report, tcpguard::status::Facts)| {
+        status((report, tcpguard::status::Facts { losses: losing().1.losses, ..facts }))
+    };
+    for (scene, expected) in [
+        (flooded(Mode::Observe), State::AttackUnmitigated),
+        (degraded(), State::LostBeforeGuard),
+        (flooded(Mode::Enforce), State::LostBeforeGuard),
+        (flooded(Mode::Off), State::Off),
+    ] {
+        let status = with(scene);
+        assert_eq!(status.daemon.state, expected);
+        let told = status.health.iter().any(|finding| finding.code == "lost_before_guard");
+        assert!(told, "{:?}", status.health);
+    }
+}
+
+#[test]
+fn a_connection_table_is_told_of_before_it_is_full() {
+    let told = |conntrack| {
+        let (report, facts) = calm();
+        let status = status((report, tcpguard::status::Facts { conntrack, ..facts }));
+        status.health.iter().any(|finding| finding.code == "conntrack_full")
+    };
+    assert!(!told(None));
+    let taken = |count| Some(Conntrack { count, max: 1_000 });
+    assert!(!told(taken(899)));
+    assert!(told(taken(900)));
+    assert!(!told(Some(Conntrack { count: 900, max: 0 })), "without a limit");
+}
+
+/// An agent that is newer than the command may say more than the command knows.
+#[test]
+fn a_word_that_is_not_known_yet_is_tolerated() {
+    let mut json = serde_json::to_value(status(flooded(Mode::Enforce))).unwrap();
+    for pointer in [
+        "/daemon/state",
+        "/interfaces/0/hook",
+        "/interfaces/0/mode",
+        "/listeners/0/kind",
+        "/listeners/0/state",
+        "/listeners/1/steps/0/state",
+        "/cookies/backend",
+        "/losses/state",
+    ] {
+        *json.pointer_mut(pointer).expect(pointer) = Value::from("word_of_2030");
+    }
+    let status: Status = serde_json::from_value(json).unwrap();
+    assert_eq!(status.daemon.state, State::Unknown);
+    assert!(page(&status).starts_with("! tcpguard"), "{}", page(&status));
+}
+
+#[test]
+fn costs_are_told_of_each_program_that_has_one() {
+    let before = status(flooded(Mode::Enforce));
+    let mut after = before.clone();
+    after.programs[0].runs += 100_000;
+    after.programs[0].run_ns += 31_200_000;
+    after.add_costs(&before, std::time::Duration::from_secs(1));
+    let page = page(&after);
+    let told = "  Cost     tcpguard_ingress: 100 k runs/s, 312 ns each, 3.1 % of one CPU\n";
+    assert!(page.contains(told), "{page}");
+    assert!(!self::page(&before).contains("  Cost "), "unless asked for");
+}
+
+#[test]
+fn one_interface_of_several_can_be_looked_at() {
+    let mut status = status(degraded());
+    assert!(!status.keep_interface("eth9"));
+    assert_eq!(status.interfaces.len(), 2);
+    assert!(status.keep_interface("eth1"));
+    assert_eq!(status.interfaces[0].name, "eth1");
+    assert_eq!(status.losses.interfaces[0].name, "eth1");
+    assert_eq!((status.interfaces.len(), status.losses.interfaces.len()), (1, 1));
 }
 
 #[test]

@@ -23,11 +23,13 @@ pub enum Purpose {
     Test,
     /// Network namespaces with programs in them: root tests, demonstration, benchmark.
     Lab,
+    /// A monitoring system that scrapes the guard: root tests.
+    Scrape,
     /// Other kernels under QEMU.
     Guests,
 }
 
-/// What a day's work needs; guests are for those who ask for them.
+/// What a day's work needs; the rest is for those who ask for it.
 pub const EVERYDAY: [Purpose; 4] = [Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Lab];
 
 /// The keys by which apt knows Debian's archive.
@@ -171,6 +173,14 @@ const NEEDS: &[Need] = &[
         present: || !is_root() || bpffs_is_mounted(),
         debian: Mend::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
         elsewhere: "mount -t bpf bpf /sys/fs/bpf",
+    },
+    Need {
+        purpose: Purpose::Scrape,
+        what: "prometheus and promtool",
+        why: "scrape the metrics, and check them and the alert rules",
+        present: || installed("prometheus") && installed("promtool"),
+        debian: Mend::Packages(&["prometheus"]),
+        elsewhere: "install prometheus",
     },
     Need {
         purpose: Purpose::Guests,

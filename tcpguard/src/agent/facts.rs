@@ -6,18 +6,16 @@ use tcpguard_engine::TcpExt;
 use super::guard::{Guard, Snapshot, clock};
 use super::steps::Maker;
 use crate::control::{Request, Response};
-use crate::host::Sysctls;
-use crate::kernel::ip;
+use crate::host::{Sysctls, conntrack};
+use crate::kernel::ProgramCost;
 use crate::observe::stderr;
 use crate::status::{
-    Allowed, CookieBackend, CookieFacts, Facts, Health, MapFacts, Reading, Rule, Severity,
-    SourceFacts, Status,
+    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, MapFacts, Program, Reading,
+    Rule, Severity, Status,
 };
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
-/// Sources shown.
-const TOP_SOURCES: usize = 10;
 
 impl Guard {
     /// Answers a request that changes nothing.
@@ -54,11 +52,17 @@ impl Guard {
                 .or(self.snapshots.front())
                 .filter(|snapshot| snapshot.at < last.at)
         });
-        let (sources, mut maps) = self.sources();
-        maps.extend([
+        let found = self.hot_sources.found();
+        let count = |name, entries: Option<usize>, max_entries: u32| MapFacts {
+            entries: entries.map(|entries| entries as u64),
+            ..fill(name, 0, max_entries)
+        };
+        let maps = vec![
+            count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
+            count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
             fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
             fill("RULES", self.executor.rule_count(), maps::MAX_RULES),
-        ]);
+        ];
         Facts {
             clock,
             interval: self.config.settings.poll,
@@ -70,6 +74,9 @@ impl Guard {
             mode_ends: self.mode_ends(clock),
             heartbeat: last.map(|last| last.at),
             interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
+            losses: self.losses(),
+            // One that cannot be read is as good as none.
+            conntrack: conntrack(&Sysctls::default()).ok().flatten(),
             tcp_ext: Reading {
                 now: last.map_or_else(TcpExt::default, |last| last.tcp_ext),
                 earlier: last
@@ -80,7 +87,10 @@ impl Guard {
             rules_in_kernel: self.rules_in_kernel,
             drift_since: self.drift_since,
             maps,
-            sources,
+            sources: found.map_or_else(Vec::new, |found| found.busiest.clone()),
+            sources_at: found.map(|found| found.at),
+            programs: self.programs(),
+            counts: self.counts.document(),
             health: self.health(),
             alerts: self.alerts.history().of_a_day(clock.wall),
             earlier: self.incidents.earlier().cloned().collect(),
@@ -108,33 +118,25 @@ impl Guard {
         CookieFacts { backend, reason, invalid, validated_clients: clients }
     }
 
-    fn sources(&self) -> (Vec<SourceFacts>, Vec<MapFacts>) {
-        let sources = self.executor.dataplane.sources().unwrap_or_default();
-        let clients = self.executor.dataplane.clients().unwrap_or_default();
-        let maps = vec![
-            fill("SOURCES", sources.len(), maps::MAX_SOURCES),
-            fill("CLIENTS", clients.len(), maps::MAX_CLIENTS),
-        ];
-        let known: std::collections::BTreeSet<_> = clients.iter().map(|(addr, _)| *addr).collect();
-        let mut all: Vec<SourceFacts> = sources
-            .iter()
-            // One that has become a client is counted there from then on.
-            .filter(|(addr, _)| !known.contains(addr))
-            .map(|(addr, counters)| (addr, counters, false))
-            .chain(clients.iter().map(|(addr, client)| (addr, &client.counters, true)))
-            .map(|(addr, counters, validated)| SourceFacts {
-                addr: ip(addr),
-                syn: counters.syn,
-                syn_ack: counters.syn_ack,
-                ack: counters.ack,
-                rst: counters.rst,
-                completed: counters.completed,
-                validated,
-            })
-            .collect();
-        all.sort_by(|a, b| b.syn.cmp(&a.syn).then(a.addr.cmp(&b.addr)));
-        all.truncate(TOP_SOURCES);
-        (all, maps)
+    /// What was lost over as long as is remembered: losses come in bursts.
+    fn losses(&self) -> Reading<LossCounters> {
+        let Some(last) = self.snapshots.back() else { return Reading::default() };
+        let first = self.snapshots.front().filter(|first| first.at < last.at);
+        Reading {
+            now: last.received.losses.clone(),
+            earlier: first.map(|first| (first.received.losses.clone(), last.at.since(first.at))),
+        }
+    }
+
+    fn programs(&self) -> Vec<Program> {
+        let program = |cost: ProgramCost| Program {
+            name: cost.name,
+            runs: cost.runs,
+            run_ns: cost.run_time.as_nanos() as u64,
+            cost: None,
+        };
+        let costs = self.object.costs().into_iter().chain(self.steps.cookies.costs());
+        costs.map(program).collect()
     }
 
     fn health(&self) -> Vec<Health> {
@@ -169,13 +171,14 @@ fn packet_readings(
     earlier: Option<&Snapshot>,
 ) -> Vec<Reading<PacketCounters>> {
     let Some(last) = last else { return Vec::new() };
-    last.packets
+    last.received
+        .packets
         .iter()
         .enumerate()
         .map(|(place, now)| Reading {
             now: *now,
             earlier: earlier.and_then(|earlier| {
-                Some((*earlier.packets.get(place)?, last.at.since(earlier.at)))
+                Some((*earlier.received.packets.get(place)?, last.at.since(earlier.at)))
             }),
         })
         .collect()

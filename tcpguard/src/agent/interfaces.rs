@@ -6,9 +6,9 @@ use tcpguard_common::abi::maps::MAX_INTERFACES;
 use tcpguard_common::abi::{Class, PacketCounters};
 
 use crate::config::XdpMode;
-use crate::host::{Interface, Xdp, interfaces};
+use crate::host::{self, Interface, LinkStats, Xdp, interfaces};
 use crate::kernel::{Attachment, Dataplane, KernelError, Object, Pins, attach};
-use crate::status::{AttachMode, Hook, InterfaceFacts, Reading};
+use crate::status::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
 
 /// A failed attachment is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -24,15 +24,19 @@ struct Guarded {
     failed: Option<(Instant, String)>,
     /// Taken off by the operator, and not attached again by this agent.
     detached: bool,
+    /// What it received and lost when it was last looked at.
+    stats: LinkStats,
 }
 
-/// What interfaces have received since they are guarded.
-#[derive(Debug, Default)]
+/// What interfaces have received since they are guarded, and lost since they exist.
+#[derive(Clone, Debug, Default)]
 pub struct Received {
     /// Packet counters of each, in order.
     pub packets: Vec<PacketCounters>,
     /// SYNs that each CPU has seen on any.
     pub syns_by_cpu: Vec<u64>,
+    /// What was lost before any program could see it.
+    pub losses: LossCounters,
 }
 
 /// All of them.
@@ -74,6 +78,7 @@ impl Interfaces {
                 present: Some(interface),
                 failed: None,
                 detached: false,
+                stats: LinkStats::default(),
             };
             all.guarded.push(guarded);
         }
@@ -111,22 +116,27 @@ impl Interfaces {
         on.filter_map(|guarded| guarded.present.clone()).collect()
     }
 
-    /// What all have received.
+    /// What all have received and lost.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn received(&self, dataplane: &Dataplane) -> Result<Received, KernelError> {
+    pub fn received(&self, dataplane: &Dataplane) -> anyhow::Result<Received> {
         let mut received = Received::default();
         for guarded in &self.guarded {
             let cpus = dataplane.packets_by_cpu(guarded.slot)?;
             received.syns_by_cpu.resize(cpus.len(), 0);
-            let mut packets = PacketCounters::default();
-            for (cpu, syns) in cpus.iter().zip(&mut received.syns_by_cpu) {
+            received.losses.packets_by_cpu.resize(cpus.len(), 0);
+            let mut sum = PacketCounters::default();
+            let of_cpu = received.syns_by_cpu.iter_mut().zip(&mut received.losses.packets_by_cpu);
+            for (cpu, (syns, packets)) in cpus.iter().zip(of_cpu) {
                 *syns += cpu.classes[Class::Syn as usize];
-                packets += cpu;
+                *packets += cpu.entry;
+                sum += cpu;
             }
-            received.packets.push(packets);
+            received.packets.push(sum);
         }
+        received.losses.links = self.guarded.iter().map(|guarded| guarded.stats).collect();
+        received.losses.softnet = host::softnet()?;
         Ok(received)
     }
 
@@ -167,6 +177,10 @@ impl Interfaces {
             let index = present.as_ref().map_or(0, |interface| interface.index);
             moved |= guarded.present.as_ref().map_or(0, |interface| interface.index) != index;
             guarded.present = present;
+            // Of one that has gone the last ones stay; when it comes again it counts from zero.
+            if let Ok(Some(stats)) = host::link_stats(&guarded.name) {
+                guarded.stats = stats;
+            }
             if guarded.detached {
                 continue;
             }
@@ -224,7 +238,7 @@ impl Interfaces {
                         None => format!("{} (generic)", guarded.name),
                     }
                 }
-                None => format!("{} (not attached)", guarded.name),
+                Some(AttachMode::Unknown) | None => format!("{} (not attached)", guarded.name),
             })
             .collect();
         words.join(", ")
@@ -237,12 +251,14 @@ impl Interfaces {
             .zip(packets)
             .map(|(guarded, packets)| {
                 let ifindex = guarded.present.as_ref().map_or(0, |interface| interface.index);
-                let link = guarded.attachment.as_ref().and_then(|a| a.check(ifindex).ok());
+                let attachment = guarded.attachment.as_ref();
+                let link = attachment.and_then(|attachment| attachment.check(ifindex).ok());
                 InterfaceFacts {
                     name: guarded.name.clone(),
                     ifindex,
                     hook: Hook::Xdp,
                     mode: guarded.mode().unwrap_or(AttachMode::Generic),
+                    fallback: attachment.and_then(|attachment| attachment.fallback.clone()),
                     link_id: link.map(|(id, _)| id),
                     pinned: guarded.attachment.is_some(),
                     attached: link.is_some_and(|(_, on)| on),

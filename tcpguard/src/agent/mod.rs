@@ -4,12 +4,14 @@
 mod alerts;
 mod client_filter;
 mod confirm;
+mod counts;
 pub mod distinct;
 mod executor;
 mod explain;
 mod facts;
 mod guard;
 pub mod headers;
+mod hot_sources;
 mod incidents;
 mod interfaces;
 mod lines;
@@ -34,6 +36,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::Config;
 use crate::control::{Peer, Request, Response, Server};
 use crate::host::LinkWatch;
+use crate::observe::metrics::MetricsServer;
 use guard::Guard;
 use notify::Notifier;
 pub use reload::Provenance;
@@ -54,6 +57,9 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     raise_priority();
     // The sockets first: they tell whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
+    let group = config.group.as_deref();
+    let (metrics, unserved) =
+        MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
     let poll = config.settings.poll;
     let mut notifier = Notifier::from_environment(poll);
     // Before anything is attached: what fails from there on would leave the filter on.
@@ -62,9 +68,11 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.context("cannot wait for interface changes")?;
     let mut guard = Guard::start(config, provenance)?;
+    guard.health.extend(unserved);
     guard.check_interfaces();
     let (requests, mut incoming) = mpsc::channel(WAITING_REQUESTS);
-    let server = tokio::spawn(server.serve(requests));
+    let server = tokio::spawn(server.serve(requests.clone()));
+    let metrics = tokio::spawn(metrics.serve(requests));
     let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", guard.started());
@@ -108,6 +116,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     }
     notifier.stopping();
     server.abort();
+    metrics.abort();
     guard.keep_records();
     if guard.interfaces.all_detached() {
         log::info!("stopped; the filter is on no interface");

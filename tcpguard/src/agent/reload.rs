@@ -137,6 +137,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         ssh_ports,
         ignore_ports,
         group,
+        metrics_listen,
         runtime_dir: _,
         state_dir: _,
         pin_dir: _,
@@ -168,6 +169,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.apply("protect.ssh_ports", &mut merged.ssh_ports, ssh_ports);
     changes.apply("listeners.ignore_ports", &mut merged.ignore_ports, ignore_ports);
     changes.wait("control.group", &running.group, &group);
+    changes.wait("metrics.listen", &running.metrics_listen, &metrics_listen);
     (merged, changes)
 }
 
@@ -277,7 +279,8 @@ mod tests {
              [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
-             [control]\ngroup = \"adm\"\n",
+             [control]\ngroup = \"adm\"\n\
+             [metrics]\nlisten = \"127.0.0.1:9469\"\n",
         );
         let (merged, changes) = merge(&running, new.clone());
         assert_eq!(
@@ -301,7 +304,8 @@ mod tests {
                 "interfaces.names",
                 "interfaces.xdp_mode",
                 "detection.poll_ms",
-                "control.group"
+                "control.group",
+                "metrics.listen"
             ]
         );
         let expected = Config {
@@ -309,6 +313,7 @@ mod tests {
             interfaces: running.interfaces.clone(),
             xdp_mode: running.xdp_mode,
             group: running.group.clone(),
+            metrics_listen: running.metrics_listen,
             settings: Settings { poll: running.settings.poll, ..new.settings },
             ..new
         };

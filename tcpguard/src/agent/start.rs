@@ -14,9 +14,11 @@ use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use super::alerts::AlertFile;
 use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
+use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
+use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::reload::Provenance;
@@ -206,6 +208,8 @@ impl Guard {
             writer,
             incidents,
             headers: Headers::default(),
+            hot_sources: HotSources::default(),
+            counts: Counts::default(),
             stored_at: now,
             unstored: true,
             unreplaced: None,

@@ -15,6 +15,7 @@ mod duration;
 mod exit;
 mod explain;
 pub(crate) mod import;
+mod metrics;
 pub(crate) mod mode;
 mod probe;
 pub(crate) mod reload;
@@ -79,6 +80,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         }
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
+        Verb::Metrics(metrics) => metrics::run(&metrics, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;

@@ -1,33 +1,67 @@
 //! `tcpguard status`
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
 use super::args::{StatusArgs, WaitFor};
+use super::exit::CliError;
 use super::session::Session;
+use crate::config::DEFAULT_PATH;
 use crate::control::{ClientError, Request, Response};
+use crate::kernel::count_runs;
 use crate::render;
 use crate::status::{State, Status};
 
 /// Pause between two questions of `--wait`.
 const WAIT_STEP: Duration = Duration::from_millis(200);
 
+/// Time over which `--cost` measures.
+const COST_SPAN: Duration = Duration::from_secs(1);
+
 pub(super) fn run(args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if let Some(wanted) = args.wait {
         return wait(wanted, args, session);
     }
-    show(&fetch(session)?, args, session)?;
+    show(look(args, session)?, args, session)?;
     while let Some(seconds) = args.watch {
         std::thread::sleep(Duration::from_secs(seconds));
-        let status = fetch(session)?;
+        let status = look(args, session)?;
         if !session.json && !args.brief {
             // Home and clear on a terminal; elsewhere an empty line between two reports.
             session.print(if session.terminal { "\x1b[H\x1b[2J" } else { "\n" })?;
         }
-        show(&status, args, session)?;
+        show(status, args, session)?;
     }
     Ok(())
+}
+
+fn look(args: &StatusArgs, session: &Session<'_>) -> anyhow::Result<Status> {
+    if args.cost { with_costs(session) } else { Ok(fetch(session)?) }
+}
+
+/// The status with what the programs cost, over [`COST_SPAN`]. The agent may not have the kernel time
+/// programs; root may, and the agent then says what it counted.
+fn with_costs(session: &Session<'_>) -> anyhow::Result<Status> {
+    let counting = count_runs().map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => CliError::Denied(
+            "only root may have the kernel time BPF programs: sudo tcpguard status --cost"
+                .to_owned(),
+        ),
+        _ => CliError::Refused(format!(
+            "the kernel does not time BPF programs ({error}), which came with Linux 5.8; the rest: \
+             tcpguard status"
+        )),
+    })?;
+    let before = fetch(session)?;
+    let began = Instant::now();
+    std::thread::sleep(COST_SPAN);
+    let mut status = fetch(session)?;
+    let elapsed = began.elapsed();
+    drop(counting);
+    status.add_costs(&before, elapsed);
+    Ok(status)
 }
 
 pub(super) fn fetch(session: &Session<'_>) -> Result<Status, ClientError> {
@@ -46,13 +80,24 @@ pub(super) fn foreign(answer: &Response) -> ClientError {
     ClientError::Foreign { why }
 }
 
-fn show(status: &Status, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    if let Some(name) = &args.interface {
+        let guarded: Vec<_> = status.interfaces.iter().map(|one| one.name.clone()).collect();
+        if !status.keep_interface(name) {
+            let text = format!(
+                "{name} is not guarded, but {}; see what can be: ip -br link; name it in {DEFAULT_PATH} \
+                 under [interfaces]",
+                guarded.join(", ")
+            );
+            return Err(CliError::NotFound(text).into());
+        }
+    }
     if session.json {
-        return session.print_document(status);
+        return session.print_document(&status);
     }
     session.render(|out, view| match args.brief {
-        true => render::brief(out, status, view),
-        false => render::status(out, status, view, args.listeners),
+        true => render::brief(out, &status, view),
+        false => render::status(out, &status, view, args.listeners),
     })
 }
 
@@ -60,14 +105,11 @@ fn wait(wanted: WaitFor, args: &StatusArgs, session: &mut Session<'_>) -> anyhow
     let end = Instant::now() + args.timeout;
     loop {
         let status = fetch(session);
-        if let Ok(status) = &status
-            && holds(wanted, status.daemon.state)
-        {
-            return show(status, args, session);
+        if matches!(&status, Ok(status) if holds(wanted, status.daemon.state)) {
+            return show(status?, args, session);
         }
         if Instant::now() >= end {
-            let status = status?;
-            show(&status, args, session)?;
+            show(status?, args, session)?;
             bail!(
                 "not healthy after {}; tcpguard status says why",
                 render::number::span(args.timeout)

@@ -1,6 +1,7 @@
 //! The configuration file as it was written: what is absent is `None`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use tcpguard_engine::{Mode, thresholds};
@@ -44,6 +45,8 @@ pub struct File {
     pub ignore_ports: Option<Written<Vec<u16>>>,
     /// `control.group`
     pub group: Option<Written<String>>,
+    /// `metrics.listen`
+    pub metrics_listen: Option<Written<SocketAddr>>,
 }
 
 /// Reads a file; the problems are empty when it is valid.
@@ -117,6 +120,10 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
     let group = control.value("group", problems, value::group);
     control.finish(problems);
 
+    let mut metrics = root.section("metrics", problems);
+    let metrics_listen = metrics.value("listen", problems, value::loopback);
+    metrics.finish(problems);
+
     root.finish(problems);
     File {
         mode,
@@ -132,5 +139,6 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
         ssh_ports,
         ignore_ports,
         group,
+        metrics_listen,
     }
 }

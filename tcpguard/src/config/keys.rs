@@ -27,7 +27,7 @@ pub(super) struct Other {
 }
 
 /// Sections in the order of the file, with what is said above them. The first is the top level.
-pub(super) const SECTIONS: [(&str, &str); 11] = [
+pub(super) const SECTIONS: [(&str, &str); 12] = [
     ("", ""),
     ("interfaces", ""),
     (
@@ -45,9 +45,10 @@ pub(super) const SECTIONS: [(&str, &str); 11] = [
     ("protect", ""),
     ("listeners", ""),
     ("control", ""),
+    ("metrics", ""),
 ];
 
-const OTHERS: [Other; 12] = [
+const OTHERS: [Other; 13] = [
     Other {
         name: "mode",
         doc: "What happens when a rule matches:\n\
@@ -140,6 +141,14 @@ const OTHERS: [Other; 12] = [
               Changes always need root. Default: none.",
         example: Some("\"adm\""),
         value: |config| json!(config.group),
+    },
+    Other {
+        name: "metrics.listen",
+        doc: "Loopback address and port on which metrics are served by HTTP, at /metrics, to anybody \
+              on this host. The service may not use TCP unless a drop-in lets it: docs/metrics.md. \
+              Default: none; the socket /run/tcpguard/metrics.sock is always there.",
+        example: Some("\"127.0.0.1:9469\""),
+        value: |config| json!(config.metrics_listen),
     },
 ];
 

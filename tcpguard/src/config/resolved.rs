@@ -1,6 +1,7 @@
 //! The configuration as it holds: file, defaults and command line put together.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -44,6 +45,8 @@ pub struct Config {
     pub ignore_ports: Vec<u16>,
     /// Unix group (name or number) that may read the status; `None`: root only.
     pub group: Option<String>,
+    /// Loopback address on which metrics are served over TCP; `None`: on none.
+    pub metrics_listen: Option<SocketAddr>,
     /// Directory of the sockets.
     pub runtime_dir: PathBuf,
     /// Directory of what must survive a restart.
@@ -145,6 +148,7 @@ pub fn resolve(
         ssh_ports: value_or(file.ssh_ports, vec![22]),
         ignore_ports: value_or(file.ignore_ports, Vec::new()),
         group: file.group.map(|written| written.value),
+        metrics_listen: file.metrics_listen.map(|written| written.value),
         runtime_dir: overrides.runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
         state_dir: overrides.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         pin_dir: overrides.pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),

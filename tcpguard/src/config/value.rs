@@ -1,5 +1,7 @@
 //! Readers of single values. Each error says what was found and what to write.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 use tcpguard_engine::{Mode, Threshold};
 use toml::de::DeValue;
@@ -135,4 +137,16 @@ pub(super) fn group(value: &DeValue<'_>) -> Result<String, String> {
         .ok_or_else(|| {
             format!("{} is not a group; write the name of one, such as \"adm\"", found(value))
         })
+}
+
+/// An address and port of this host that nobody else can reach.
+pub(super) fn loopback(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+    let address = value.as_str().and_then(|text| text.parse::<SocketAddr>().ok());
+    address.filter(|address| address.ip().is_loopback() && address.port() != 0).ok_or_else(|| {
+        format!(
+            "{} is no loopback address with a port; write one such as \"127.0.0.1:9469\" or \
+             \"[::1]:9469\"",
+            found(value)
+        )
+    })
 }

@@ -12,13 +12,20 @@ mod frame;
 mod group;
 pub mod proto;
 pub mod server;
+mod socket;
 
+pub(crate) use admission::Admission;
 pub use answer::{engine_request, response};
 pub use client::{Client, ClientError};
 pub use proto::{Refusal, RefusalKind, Request, Response};
-pub use server::{BindError, Incoming, Peer, Server};
+pub(crate) use server::ask;
+pub use server::{DEADLINE, Incoming, Peer, Server};
+pub use socket::BindError;
+pub(crate) use socket::{Socket, group_number};
 
 /// Name of the socket for reading.
 pub const STATUS_SOCKET: &str = "status.sock";
+/// Name of the socket on which metrics are served by HTTP.
+pub const METRICS_SOCKET: &str = "metrics.sock";
 /// Name of the socket for changes.
 pub const CONTROL_SOCKET: &str = "control.sock";

@@ -1,14 +1,10 @@
 //! The agent's end of the sockets. It reads requests, forwards them, and writes answers back; it
 //! decides nothing.
 
-use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::Gid;
-use rustix::io::Errno;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -16,7 +12,8 @@ use tokio::time::timeout;
 use super::admission::Admission;
 use super::frame::{self, FrameError, FrameReader};
 use super::proto::{self, MAX_CHANGE, MAX_REQUEST, RefusalKind, Request, Response};
-use super::{CONTROL_SOCKET, STATUS_SOCKET, group};
+use super::socket::{BindError, Socket, group_number, refuse_if_alive};
+use super::{CONTROL_SOCKET, STATUS_SOCKET};
 
 /// Time for a client to send a request, for the agent to answer it, and for the client to take the
 /// answer, each.
@@ -43,73 +40,11 @@ pub struct Incoming {
     pub reply: oneshot::Sender<Response>,
 }
 
-/// Why the sockets could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// A live agent answers there.
-    #[error(
-        "another tcpguard runs{} and owns {}; stop it first: systemctl stop tcpguard, or use another --runtime-dir",
-        pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), socket.display()
-    )]
-    AlreadyRunning {
-        /// Its process id, if the kernel knows it.
-        pid: Option<i32>,
-        /// The socket.
-        socket: PathBuf,
-    },
-    /// The configured group does not exist.
-    #[error(
-        "[control] group = \"{group}\" does not exist on this host; create it: groupadd --system {group}"
-    )]
-    NoSuchGroup {
-        /// Its name.
-        group: String,
-    },
-    /// Only root may give a file to a group that it is not in.
-    #[error(
-        "[control] group = \"{group}\": the service is not in that group, so it cannot give it the status \
-         socket; let it join: systemctl edit tcpguard, [Service] SupplementaryGroups={group}"
-    )]
-    NotInGroup {
-        /// Its name.
-        group: String,
-    },
-    /// Something other than a socket is in the way.
-    #[error("{} is not a socket; move it away or use another --runtime-dir", path.display())]
-    NotASocket {
-        /// Where.
-        path: PathBuf,
-    },
-    /// The system refused.
-    #[error("cannot {what} {}: {error}; check --runtime-dir and its owner", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-}
-
 /// Both sockets, open. They are removed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     status: Socket,
     control: Socket,
-}
-
-#[derive(Debug)]
-struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        // Nothing to do about it here, and the next start replaces a socket nobody listens on.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 impl Server {
@@ -121,13 +56,7 @@ impl Server {
     /// A live agent has them already, `group` (a name or number) does not exist, or the system
     /// refuses.
     pub fn bind(dir: &Path, group: Option<&str>) -> Result<Self, BindError> {
-        let gid = match group {
-            Some(name) => Some(
-                group::number(name)
-                    .ok_or_else(|| BindError::NoSuchGroup { group: name.to_owned() })?,
-            ),
-            None => None,
-        };
+        let gid = group_number(group)?;
         std::fs::create_dir_all(dir).map_err(|error| BindError::Io {
             what: "create",
             path: dir.to_owned(),
@@ -137,7 +66,10 @@ impl Server {
         for path in [&status, &control] {
             refuse_if_alive(path)?;
         }
-        Ok(Self { status: bind(status, 0o660, gid)?, control: bind(control, 0o600, None)? })
+        Ok(Self {
+            status: Socket::bind(status, 0o660, gid)?,
+            control: Socket::bind(control, 0o600, None)?,
+        })
     }
 
     /// Serves until it is dropped; every request goes to `requests`.
@@ -163,65 +95,6 @@ impl Server {
             }
         }
     }
-}
-
-fn refuse_if_alive(path: &Path) -> Result<(), BindError> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(BindError::NotASocket { path: path.to_owned() });
-        }
-        _ => {}
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(stream) => {
-            Err(BindError::AlreadyRunning { pid: listener_pid(stream), socket: path.to_owned() })
-        }
-        Err(_) => Ok(()),
-    }
-}
-
-/// The process at the other end: the credentials of a listening socket are those of its maker.
-fn listener_pid(stream: std::os::unix::net::UnixStream) -> Option<i32> {
-    stream.set_nonblocking(true).ok()?;
-    UnixStream::from_std(stream).ok()?.peer_cred().ok()?.pid()
-}
-
-/// Makes the socket under another name first, so that it never has wider rights than `mode`, and
-/// so that it replaces the one of a dead agent in one step.
-fn bind(path: PathBuf, mode: u32, gid: Option<u32>) -> Result<Socket, BindError> {
-    let new = path.with_extension("new");
-    let refused = |what| {
-        let path = path.clone();
-        move |error| BindError::Io { what, path, error }
-    };
-    if let Err(error) = std::fs::remove_file(&new)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(refused("clear the way for")(error));
-    }
-    let listener = UnixListener::bind(&new).map_err(refused("make the socket"))?;
-    let finish = || {
-        if let Some(gid) = gid {
-            rustix::fs::chown(&new, None, Some(Gid::from_raw(gid))).map_err(
-                |error| match error {
-                    Errno::PERM => BindError::NotInGroup {
-                        group: group::name(gid).unwrap_or_else(|| gid.to_string()),
-                    },
-                    error => refused("give to its group")(error.into()),
-                },
-            )?;
-        }
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
-            .map_err(refused("set the rights of"))?;
-        std::fs::rename(&new, &path).map_err(refused("put in place"))
-    };
-    if let Err(error) = finish() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&new);
-        return Err(error);
-    }
-    Ok(Socket { listener, path })
 }
 
 async fn connection(
@@ -288,6 +161,15 @@ async fn answer(
             format!("{STATUS_SOCKET} only reads; changes go to {CONTROL_SOCKET}, as root: sudo");
         return Response::refused(RefusalKind::ReadOnly, why);
     }
+    ask(request, peer, requests).await
+}
+
+/// Has the agent's loop answer, within [`DEADLINE`].
+pub(crate) async fn ask(
+    request: Request,
+    peer: Peer,
+    requests: &mpsc::Sender<Incoming>,
+) -> Response {
     let (reply, answered) = oneshot::channel();
     match requests.try_send(Incoming { request, peer, reply }) {
         Ok(()) => {}

@@ -21,7 +21,7 @@ mod test_listener;
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 
 use super::convert::{Prefix, addr, prefix};
-use super::table::{PerCpu, Table};
+use super::table::{PerCpu, Position, Table};
 use super::{KernelError, Object};
 
 /// One element of the flow table.
@@ -348,6 +348,18 @@ impl Dataplane {
         self.sources.entries()
     }
 
+    /// A batch of them from `position` on, and whether there are more.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn sources_from(
+        &self,
+        position: &mut Position,
+        each: impl FnMut(Addr, SourceCounters),
+    ) -> Result<bool, KernelError> {
+        self.sources.batch(position, each)
+    }
+
     /// The counters of one of these sources.
     ///
     /// # Errors
@@ -362,6 +374,18 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn clients(&self) -> Result<Vec<(Addr, Client)>, KernelError> {
         self.clients.entries()
+    }
+
+    /// A batch of them from `position` on, and whether there are more.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn clients_from(
+        &self,
+        position: &mut Position,
+        each: impl FnMut(Addr, Client),
+    ) -> Result<bool, KernelError> {
+        self.clients.batch(position, each)
     }
 
     /// One validated client.

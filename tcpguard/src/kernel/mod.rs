@@ -12,6 +12,7 @@ mod object;
 mod pins;
 mod redeem;
 mod self_test;
+mod stats;
 mod syscall;
 mod table;
 
@@ -25,4 +26,5 @@ pub use object::{Load, Object, ProgramCost, objects_digest};
 pub use pins::{Pins, detach, pinned};
 pub use redeem::{Redeemer, Redemption};
 pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
-pub use table::Plain;
+pub use stats::{Counting, count_runs};
+pub use table::{BATCH, Plain, Position};

@@ -56,6 +56,11 @@ pub struct ProgramCost {
     pub name: String,
     /// Instructions that the verifier walked.
     pub verified: Option<u32>,
+    /// How often it ran since it was loaded, as far as the kernel counted; see
+    /// [`super::count_runs`].
+    pub runs: u64,
+    /// How long these runs took.
+    pub run_time: Duration,
 }
 
 /// The loaded object. Nothing is attached by loading.
@@ -157,7 +162,7 @@ impl Object {
             .map_err(|error| KernelError::Mismatch(format!("map {name}: {error}")))
     }
 
-    /// What each program costs the verifier.
+    /// What each program costs.
     pub fn costs(&self) -> Vec<ProgramCost> {
         costs(&self.ebpf)
     }
@@ -242,11 +247,16 @@ pub(super) fn test_classifier(
     Ok(program.test_run(options).map_err(|error| test_failed(&error))?.duration)
 }
 
-/// What each program costs the verifier.
+/// What each program costs.
 pub(super) fn costs(ebpf: &Ebpf) -> Vec<ProgramCost> {
-    let cost = |(name, program): (&str, &Program)| ProgramCost {
-        name: name.to_owned(),
-        verified: program.info().ok().and_then(|info| info.verified_instruction_count()),
+    let cost = |(name, program): (&str, &Program)| {
+        let info = program.info().ok();
+        ProgramCost {
+            name: name.to_owned(),
+            verified: info.as_ref().and_then(|info| info.verified_instruction_count()),
+            runs: info.as_ref().map_or(0, |info| info.run_count()),
+            run_time: info.map_or(Duration::ZERO, |info| info.run_time()),
+        }
     };
     ebpf.programs().map(cost).collect()
 }

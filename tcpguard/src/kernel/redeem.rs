@@ -91,7 +91,7 @@ impl Redeemer {
         Ok(Redemption { link: pin_link(link, &pin)?, pin })
     }
 
-    /// What the program costs the verifier.
+    /// What the program costs.
     pub fn costs(&self) -> Vec<ProgramCost> {
         costs(&self.ebpf)
     }

@@ -73,7 +73,11 @@ fn from_bytes<T: Plain>(bytes: &[u8]) -> T {
 /// How many elements one batch reads. A batch is one system call, and on a kernel without
 /// preemption the thread that receives packets (threaded NAPI) waits for its end: at half a
 /// microsecond an element this is less than a ring of 256 frames holds at a million a second.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
+
+/// How far a hash map has been read; by default not at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Position(Option<u32>);
 
 /// A map with one value per key.
 #[derive(Debug)]
@@ -142,26 +146,37 @@ impl<K: Plain, V: Plain> Table<K, V> {
     /// When the kernel refuses.
     pub fn entries(&self) -> Result<Vec<(K, V)>, KernelError> {
         let mut entries = Vec::new();
+        let mut position = Position::default();
+        while self.batch(&mut position, |key, value| entries.push((key, value)))? {}
+        Ok(entries)
+    }
+
+    /// The next [`BATCH`] elements of a hash map from `position` on, which is moved behind them.
+    /// Returns whether there are more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn batch(
+        &self,
+        position: &mut Position,
+        mut each: impl FnMut(K, V),
+    ) -> Result<bool, KernelError> {
         let mut keys = vec![0; BATCH * size_of::<K>()];
         let mut values = vec![0; BATCH * size_of::<V>()];
-        let mut position = None;
-        loop {
-            let (count, more) = syscall::lookup_batch(
-                self.fd.as_fd(),
-                &mut position,
-                &mut keys,
-                &mut values,
-                BATCH as u32,
-            )
-            .map_err(self.error("read"))?;
-            let keys = keys.chunks_exact(size_of::<K>());
-            let values = values.chunks_exact(size_of::<V>());
-            let read = keys.zip(values).take(count as usize);
-            entries.extend(read.map(|(key, value)| (from_bytes(key), from_bytes(value))));
-            if !more {
-                return Ok(entries);
-            }
+        let (count, more) = syscall::lookup_batch(
+            self.fd.as_fd(),
+            &mut position.0,
+            &mut keys,
+            &mut values,
+            BATCH as u32,
+        )
+        .map_err(self.error("read"))?;
+        let keys = keys.chunks_exact(size_of::<K>());
+        let values = values.chunks_exact(size_of::<V>());
+        for (key, value) in keys.zip(values).take(count as usize) {
+            each(from_bytes(key), from_bytes(value));
         }
+        Ok(more)
     }
 
     /// Every key, one by one: for tries, which have no batches.

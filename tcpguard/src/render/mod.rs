@@ -5,6 +5,7 @@
 
 mod attack;
 mod explain;
+mod losses;
 mod mode;
 pub mod number;
 mod probe;

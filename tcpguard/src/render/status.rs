@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::attack::{self, between, paragraph, severity_word};
+use super::losses;
 use super::mode::mode_end;
 use super::number::{exact, percent, short, span};
 use super::steps;
@@ -12,7 +13,8 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::status::{
-    AlertEntry, AttachMode, Hook, Interface, Listener, ListenerState, Mode, Severity, State, Status,
+    AlertEntry, AttachMode, Hook, Interface, Listener, ListenerState, Mode, Program, Rules,
+    Severity, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -48,8 +50,10 @@ fn headline(state: State) -> (&'static str, &'static str, Tone) {
         State::Elevated => ("!", "ELEVATED", Tone::Warning),
         State::AttackMitigated => ("!", "UNDER ATTACK, mitigating", Tone::Warning),
         State::AttackUnmitigated => ("✗", "UNDER ATTACK, NOT mitigating", Tone::Bad),
+        State::LostBeforeGuard => ("✗", "CLIENTS ARE LOST BEFORE THE GUARD", Tone::Bad),
         State::Degraded => ("✗", "DEGRADED", Tone::Bad),
         State::Off => ("!", "off", Tone::Warning),
+        State::Unknown => ("!", "in a state that this command does not know", Tone::Warning),
     }
 }
 
@@ -97,8 +101,17 @@ fn config(status: &Status, view: &View) -> String {
 }
 
 fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    let mut table =
-        Table::new(["IFACE", "HOOK", "MODE", "PACKETS/s", "SYN/s", "PASS/s", "DROP/s", "NOTE"]);
+    let mut table = Table::new([
+        "IFACE",
+        "HOOK",
+        "MODE",
+        "PACKETS/s",
+        "SYN/s",
+        "PASS/s",
+        "DROP/s",
+        "COOKIE/s",
+        "NOTE",
+    ]);
     for interface in &status.interfaces {
         table.row(interface_row(interface));
     }
@@ -131,7 +144,23 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
             }
         }
     }
+    paragraph(out, view, "Losses", &losses::in_words(&status.losses))?;
+    if let Some(cost) = costs(&status.programs) {
+        paragraph(out, view, "Cost", &cost)?;
+    }
     out.write_char('\n')
+}
+
+/// What the programs cost, where that was asked for.
+fn costs(programs: &[Program]) -> Option<String> {
+    let cost = |program: &Program| {
+        let cost = program.cost?;
+        let each = cost.ns_per_run.map_or_else(String::new, |ns| format!(" {ns:.0} ns each,"));
+        let (runs, cpu) = (short(cost.runs_pps), percent(cost.cpu_ratio));
+        Some(format!("{}: {runs} runs/s,{each} {cpu} of one CPU", program.name))
+    };
+    let costs: Vec<_> = programs.iter().filter_map(cost).collect();
+    (!costs.is_empty()).then(|| costs.join("; "))
 }
 
 /// The most frequent first.
@@ -143,16 +172,18 @@ fn by_count(reasons: &BTreeMap<String, u64>) -> String {
     parts.join(", ")
 }
 
-fn interface_row(interface: &Interface) -> [Cell; 8] {
+fn interface_row(interface: &Interface) -> [Cell; 9] {
     let hook = match interface.hook {
         Hook::Xdp => "xdp",
         Hook::Tcx => "tcx",
         Hook::Tc => "tc",
+        Hook::Unknown => "unknown",
     };
     let pinned = if interface.pinned { "pinned" } else { "not pinned" };
     let mode = match interface.mode {
         AttachMode::Native => Cell::from("native"),
         AttachMode::Generic => Cell::toned("generic !", Tone::Warning),
+        AttachMode::Unknown => Cell::toned("unknown", Tone::Warning),
     };
     let note = if interface.attached { "".into() } else { Cell::toned("NOT ATTACHED", Tone::Bad) };
     let rate = |rate: fn(&crate::status::InterfaceRates) -> f64| match &interface.rates {
@@ -169,6 +200,7 @@ fn interface_row(interface: &Interface) -> [Cell; 8] {
         rate(|rates| rates.syn_pps).into(),
         rate(|rates| rates.pass_pps).into(),
         Cell::toned(rate(|rates| rates.drop_pps), drop_tone),
+        rate(|rates| rates.cookie_tx_pps).into(),
         note,
     ]
 }
@@ -210,6 +242,7 @@ fn listener_row(listener: &Listener) -> [Cell; 7] {
         ListenerState::Suspect => ("suspect", Tone::Warning),
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Protected => ("protected", Tone::Warning),
+        ListenerState::Unknown => ("unknown", Tone::Warning),
     };
     [
         std::net::SocketAddr::new(listener.addr, listener.port).to_string().into(),
@@ -240,9 +273,14 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
         ]);
     }
     table.write(out, view)?;
-    if status.sampling.one_in > 1 {
-        writeln!(out, "(estimated from one flow in {})", status.sampling.one_in)?;
-    }
+    let sampled = match status.sampling.one_in {
+        1 => String::new(),
+        many => format!(", estimated from one flow in {many}"),
+    };
+    let age = status
+        .sources_age_ms
+        .map_or_else(String::new, |age| format!("as of {} ago", span(Duration::from_millis(age))));
+    writeln!(out, "({age}{sampled})")?;
     out.write_char('\n')
 }
 
@@ -253,7 +291,9 @@ fn kernel(status: &Status) -> String {
         None => format!("{name} {} ever", short(total as f64)),
     };
     let rates = kernel.rates.as_ref();
-    [
+    let conntrack =
+        kernel.conntrack_ratio.map(|share| format!("conntrack {} full", percent(share)));
+    let words = [
         words("syncookies sent", kernel.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
         words(
             "listen overflows",
@@ -262,8 +302,8 @@ fn kernel(status: &Status) -> String {
         ),
         words("listen drops", kernel.listen_drops, rates.map(|rates| rates.listen_drops)),
         words("SYN queue full", kernel.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
-    ]
-    .join(", ")
+    ];
+    words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
 }
 
 fn rules(status: &Status) -> String {
@@ -278,7 +318,8 @@ fn rules(status: &Status) -> String {
     let next = rules.next_expiry_s.map_or_else(String::new, |seconds| {
         format!(", next expiry in {}", span(Duration::from_secs(seconds)))
     });
-    format!("{} automatic, {} manual; {agreement}{next}", rules.block_auto, rules.block_manual)
+    let Rules { block_auto, block_manual, allow, .. } = rules;
+    format!("{block_auto} automatic, {block_manual} manual; {agreement}{next}; {allow} allowed")
 }
 
 fn tables(status: &Status) -> String {

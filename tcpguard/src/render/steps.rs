@@ -50,6 +50,7 @@ fn line(listener: &Listener, step: &Step, view: &View) -> String {
         StepState::Refused => format!("{at} no {name}{until}: {}", step.why),
         StepState::Forbidden => format!("{at} no {name}{until}: {}", step.why),
         StepState::Waiting => format!("{at} {name} not yet{until}: {}", step.why),
+        StepState::Unknown => format!("{at} {name}{until}: {}", step.why),
     }
 }
 
@@ -59,6 +60,7 @@ fn cookies(cookies: &Cookies) -> String {
         CookieBackend::KernelHelper => "made by the kernel for the guard",
         CookieBackend::Kernel => "the kernel's own only, when a SYN queue is full",
         CookieBackend::None => "none",
+        CookieBackend::Unknown => "made in a way that this command does not know",
     };
     let why = cookies.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let counts = match cookies.sent {

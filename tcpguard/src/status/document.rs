@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertEntry, Attack, Listener, Time};
+use super::{AlertEntry, Attack, Counts, Listener, Losses, Program, Time};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -35,6 +35,8 @@ pub struct Status {
     pub past_attacks: Vec<Attack>,
     /// Protected interfaces.
     pub interfaces: Vec<Interface>,
+    /// What was lost before any program of the guard could see it.
+    pub losses: Losses,
     /// Listeners followed.
     pub listeners: Vec<Listener>,
     /// What SYN cookies are to be had and what they did.
@@ -49,10 +51,30 @@ pub struct Status {
     pub sampling: Sampling,
     /// Sources with the most SYNs, the busiest first.
     pub sources: Vec<Source>,
+    /// How old `sources`, and the numbers of sources and clients, are, in milliseconds: they are read
+    /// off large tables every few seconds. `null` before the first time.
+    pub sources_age_ms: Option<u64>,
+    /// The programs in the kernel.
+    pub programs: Vec<Program>,
+    /// What has happened since the agent started, counted.
+    pub counts: Counts,
     /// Alerts of the last 24 hours, counted.
     pub alerts_24h: AlertCounts,
     /// The latest alerts, oldest first, at most 20.
     pub alerts: Vec<AlertEntry>,
+}
+
+impl Status {
+    /// Leaves of the interfaces only the one called `name`; without it nothing changes, and the answer
+    /// is `false`.
+    pub fn keep_interface(&mut self, name: &str) -> bool {
+        let known = self.interfaces.iter().any(|interface| interface.name == name);
+        if known {
+            self.interfaces.retain(|interface| interface.name == name);
+            self.losses.interfaces.retain(|interface| interface.name == name);
+        }
+        known
+    }
 }
 
 /// The agent.
@@ -124,10 +146,16 @@ pub enum State {
     AttackMitigated,
     /// Under attack, and nothing stops it.
     AttackUnmitigated,
+    /// Packets are lost before the guard sees them, clients' too; `losses` says where.
+    LostBeforeGuard,
     /// The guard itself is not whole; `health` says how.
     Degraded,
     /// The guard is switched off.
     Off,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// The configuration that holds.
@@ -185,6 +213,8 @@ pub struct Interface {
     pub hook: Hook,
     /// Who runs the program.
     pub mode: AttachMode,
+    /// Why not the driver, although that was tried.
+    pub fallback: Option<String>,
     /// Kernel id of the link.
     pub link_id: Option<u32>,
     /// Whether the link outlives the agent.
@@ -208,6 +238,10 @@ pub enum Hook {
     Tcx,
     /// The clsact queueing discipline.
     Tc,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Who runs an XDP program.
@@ -219,6 +253,10 @@ pub enum AttachMode {
     Native,
     /// The network stack: works everywhere, costs more per packet.
     Generic,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Packets per second.
@@ -233,6 +271,8 @@ pub struct InterfaceRates {
     pub pass_pps: f64,
     /// Dropped.
     pub drop_pps: f64,
+    /// Answered with a cookie.
+    pub cookie_tx_pps: f64,
 }
 
 /// Packets counted. `rx_packets = pass + drop_total + answered + unaccounted`, `pass` is the sum of
@@ -282,6 +322,8 @@ pub struct Kernel {
     pub req_q_full_drop: u64,
     /// The same per second; `null` before the second poll.
     pub rates: Option<KernelRates>,
+    /// Share of the places for tracked connections that is taken; `null` without connection tracking.
+    pub conntrack_ratio: Option<f64>,
 }
 
 /// Growth of the kernel's counters per second.
@@ -329,6 +371,10 @@ pub enum CookieBackend {
     Kernel,
     /// Nobody: `tcp_syncookies=0`.
     None,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// The rules, counted and listed.
@@ -343,6 +389,8 @@ pub struct Rules {
     pub block_auto: u32,
     /// Of the wanted: made by an operator.
     pub block_manual: u32,
+    /// Prefixes on the allow-list, which are no rules.
+    pub allow: u32,
     /// Seconds until the next one ends, unless it is renewed.
     pub next_expiry_s: Option<u64>,
     /// Since when wanted and found differ; `null` while they do not.

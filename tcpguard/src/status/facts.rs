@@ -7,7 +7,10 @@ use std::time::Duration;
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{TcpExt, Timestamp};
 
-use super::{AlertEntry, AttachMode, Attack, Clock, CookieBackend, Health, Hook, ModeEnd};
+use super::{
+    AlertEntry, AttachMode, Attack, Clock, CookieBackend, Counts, Health, Hook, ModeEnd, Program,
+};
+use crate::host::{Conntrack, LinkStats, SoftnetCpu};
 
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]
@@ -32,8 +35,12 @@ pub struct Facts {
     pub heartbeat: Option<Timestamp>,
     /// Protected interfaces, in the operator's order.
     pub interfaces: Vec<InterfaceFacts>,
+    /// What was lost before any program could see it, over the last seconds.
+    pub losses: Reading<LossCounters>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: Reading<TcpExt>,
+    /// How full the table of tracked connections is; `None` without connection tracking.
+    pub conntrack: Option<Conntrack>,
     /// What cookies are to be had.
     pub cookies: CookieFacts,
     /// Rules found in the kernel when they were last counted; `None` before the first time.
@@ -44,6 +51,12 @@ pub struct Facts {
     pub maps: Vec<MapFacts>,
     /// Sources with the most SYNs, the busiest first.
     pub sources: Vec<SourceFacts>,
+    /// As of when; `None` before the first time.
+    pub sources_at: Option<Timestamp>,
+    /// The programs in the kernel.
+    pub programs: Vec<Program>,
+    /// What has happened since the agent started.
+    pub counts: Counts,
     /// What the agent found wrong with itself or the host.
     pub health: Vec<Health>,
     /// Alerts of the last 24 hours, oldest first.
@@ -67,6 +80,33 @@ impl<T> Reading<T> {
         let (earlier, elapsed) = self.earlier.as_ref()?;
         let grown = counter(&self.now).saturating_sub(counter(earlier));
         (!elapsed.is_zero()).then(|| grown as f64 / elapsed.as_secs_f64())
+    }
+}
+
+/// What arrived and what did not, since boot or since the interfaces exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LossCounters {
+    /// Of each protected interface, in the operator's order; read each second.
+    pub links: Vec<LinkStats>,
+    /// Of each CPU that is online, for the whole host.
+    pub softnet: Vec<SoftnetCpu>,
+    /// Packets that the guard has seen on each CPU, by its number.
+    pub packets_by_cpu: Vec<u64>,
+}
+
+impl LossCounters {
+    /// Packets that no program could see: there was no place in a card's ring, or in a CPU's backlog.
+    ///
+    /// What [`LinkStats::rx_dropped`] counts is left out: drivers count there what XDP dropped
+    /// (virtio_net), and the stack what nobody asked for (LLDP).
+    pub fn lost(&self) -> u64 {
+        let rings = self.links.iter().map(|link| link.rx_missed + link.rx_fifo).sum::<u64>();
+        rings + self.softnet.iter().map(|cpu| cpu.dropped).sum::<u64>()
+    }
+
+    /// Packets that the guard has seen.
+    pub fn seen(&self) -> u64 {
+        self.packets_by_cpu.iter().sum()
     }
 }
 
@@ -105,6 +145,8 @@ pub struct InterfaceFacts {
     pub hook: Hook,
     /// Whether the driver runs it.
     pub mode: AttachMode,
+    /// Why not, although that was tried.
+    pub fallback: Option<String>,
     /// Kernel id of the link; `None` for a hook without one.
     pub link_id: Option<u32>,
     /// Whether the link outlives the agent.

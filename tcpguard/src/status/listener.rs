@@ -78,6 +78,10 @@ pub enum StepState {
     Forbidden,
     /// An operator asked for it, and it is not taken yet.
     Waiting,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Address family.
@@ -100,6 +104,10 @@ pub enum ListenerKind {
     Local,
     /// Elsewhere: only its answers are seen.
     Forwarded,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// What is the matter with a listener.
@@ -115,6 +123,10 @@ pub enum ListenerState {
     Attacked,
     /// An incident is open and rules or steps act.
     Protected,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Counters of a listener.

@@ -8,12 +8,15 @@ mod alerts;
 mod allowed;
 pub mod attack;
 mod build;
+mod counts;
 mod document;
 mod explanation;
 mod facts;
 mod header;
 mod listener;
+mod losses;
 pub(crate) mod narrative;
+mod programs;
 mod record;
 #[cfg(test)]
 mod schema;
@@ -24,12 +27,17 @@ pub use alerts::*;
 pub use allowed::Allowed;
 pub use attack::*;
 pub(crate) use build::evidence;
+pub use counts::{AttackCount, Counts};
 pub use document::*;
 pub use explanation::*;
-pub use facts::{ConfigFacts, CookieFacts, Facts, InterfaceFacts, MapFacts, Reading, SourceFacts};
+pub use facts::{
+    ConfigFacts, CookieFacts, Facts, InterfaceFacts, LossCounters, MapFacts, Reading, SourceFacts,
+};
 pub use header::SynHeader;
 pub(crate) use header::hex;
 pub use listener::*;
+pub use losses::{CpuLoad, InterfaceLosses, LossState, Losses};
+pub use programs::{Cost, Program};
 pub use record::*;
 pub use time::{Clock, Time};
 pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};

@@ -6,6 +6,7 @@ mod agent_gone;
 mod config;
 mod documents;
 mod host;
+mod numbers;
 mod rules;
 #[path = "../support/schema.rs"]
 mod schema;

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tcpguard::host::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard::status::{
-    AlertEntry, AttachMode, Clock, ConfigFacts, CookieBackend, CookieFacts, Facts, Health, Hook,
-    InterfaceFacts, MapFacts, Reading, Severity, SourceFacts, Status,
+    AlertEntry, AttachMode, AttackCount, AttackKind, Clock, ConfigFacts, CookieBackend, CookieFacts,
+    Counts as EventCounts, Facts, Health, Hook, InterfaceFacts, LossCounters, MapFacts, Program,
+    Reading, Severity, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
@@ -49,6 +51,7 @@ fn interface(now: PacketCounters, earlier: PacketCounters) -> InterfaceFacts {
         ifindex: 2,
         hook: Hook::Xdp,
         mode: AttachMode::Native,
+        fallback: None,
         link_id: Some(17),
         pinned: true,
         attached: true,
@@ -114,6 +117,8 @@ pub fn calm() -> (Report, Facts) {
         mode_ends: None,
         heartbeat: Some(ago(140)),
         interfaces: vec![interface(now, earlier)],
+        losses: arrivals([1_200, 1_050], 0, 0),
+        conntrack: Some(Conntrack { count: 7_864, max: 262_144 }),
         tcp_ext: Reading {
             now: TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() },
             earlier: Some((
@@ -143,10 +148,48 @@ pub fn calm() -> (Report, Facts) {
             completed: 309,
             validated: true,
         }],
+        sources_at: Some(ago(1_200)),
+        programs: vec![Program {
+            name: "tcpguard_ingress".to_owned(),
+            runs: 0,
+            run_ns: 0,
+            cost: None,
+        }],
+        counts: EventCounts::default(),
         health: Vec::new(),
         alerts: Vec::new(),
         earlier: Vec::new(),
     };
+    (report, facts)
+}
+
+/// What arrived in the last second on each of two CPUs, and what the ring of the only interface and
+/// the backlog of the first CPU lost in it; more was lost when the host was booted.
+fn arrivals(packets_by_cpu: [u64; 2], ring: u64, backlog: u64) -> Reading<LossCounters> {
+    let counters = |packets: [u64; 2], ring: u64, backlog: u64| LossCounters {
+        links: vec![LinkStats {
+            rx_packets: 911_200 + packets[0] + packets[1],
+            rx_missed: 3 + ring,
+            ..LinkStats::default()
+        }],
+        softnet: vec![
+            SoftnetCpu { cpu: 0, processed: 900_000, dropped: backlog, squeezed: 12 },
+            SoftnetCpu { cpu: 1, processed: 10_000, dropped: 0, squeezed: 0 },
+        ],
+        packets_by_cpu: vec![455_600 + packets[0], 455_600 + packets[1]],
+    };
+    Reading {
+        now: counters(packets_by_cpu, ring, backlog),
+        earlier: Some((counters([0, 0], 0, 0), Duration::from_secs(1))),
+    }
+}
+
+/// No attack is seen, but most of what arrives is lost before the guard sees it, on a card with one
+/// queue.
+#[allow(dead_code, reason = "not every test that looks at scenes looks at this one")]
+pub fn losing() -> (Report, Facts) {
+    let (report, mut facts) = calm();
+    facts.losses = arrivals([40_000, 60], 55_000, 1_200);
     (report, facts)
 }
 
@@ -383,6 +426,18 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         counts(19_641_160, 59_940, 19_701_100),
     )];
     facts.rules_in_kernel = Some(1);
+    facts.losses = arrivals([49_460, 49_440], 0, 0);
+    facts.counts = EventCounts {
+        attacks: vec![AttackCount {
+            kind: AttackKind::RandomSpoofed,
+            severity: Severity::Critical,
+            count: 2,
+        }],
+        reloads_applied: 3,
+        reloads_refused: 1,
+    };
+    facts.programs[0].runs = 20_700_000;
+    facts.programs[0].run_ns = 6_500_000_000;
     facts.sources = vec![SourceFacts {
         addr: addr("198.51.100.7"),
         syn: 9,
@@ -410,10 +465,12 @@ pub fn degraded() -> (Report, Facts) {
     facts.interfaces[0].attached = false;
     second.name = "eth1".to_owned();
     second.mode = AttachMode::Generic;
+    second.fallback = Some("Operation not supported (os error 95)".to_owned());
     second.packets.earlier = None;
     // Two packets were being decided while the counters were read.
     second.packets.now.entry += 2;
     facts.interfaces.push(second);
+    facts.losses.now.links.push(LinkStats::default());
     let mut past = flood(Mode::Enforce);
     past.ended = Some(ago(100_000));
     past.rules.clear();

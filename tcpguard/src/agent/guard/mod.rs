@@ -9,17 +9,19 @@ use std::collections::VecDeque;
 use std::io::Stderr;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Config as KernelConfig, PacketCounters};
+use tcpguard_common::abi::Config as KernelConfig;
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
 
 use super::alerts::AlertFile;
 use super::client_filter::ClientFilter;
 use super::confirm::{ModeClock, PendingMode};
+use super::counts::Counts;
 use super::executor::Executor;
 use super::headers::Headers;
+use super::hot_sources::HotSources;
 use super::incidents::Incidents;
-use super::interfaces::Interfaces;
+use super::interfaces::{Interfaces, Received};
 use super::listeners::per_second_of;
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
@@ -41,7 +43,7 @@ const STORE_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub at: Timestamp,
-    pub packets: Vec<PacketCounters>,
+    pub received: Received,
     pub tcp_ext: TcpExt,
 }
 
@@ -79,6 +81,8 @@ pub struct Guard {
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
     pub(super) headers: Headers,
+    pub(super) hot_sources: HotSources,
+    pub(super) counts: Counts,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -134,6 +138,7 @@ impl Guard {
     }
 
     pub(super) fn raise(&mut self, alert: &Alert) {
+        self.counts.note(alert);
         self.alerts.raise(alert, self.engine.mode(), clock());
     }
 

@@ -56,7 +56,7 @@ impl Guard {
         self.incidents.tend(&self.engine, clock());
         self.alert_file.tend(self.alerts.history(), now);
         let tcp_ext = sample.tcp_ext;
-        self.snapshots.push_back(Snapshot { at: now, packets: received.packets, tcp_ext });
+        self.snapshots.push_back(Snapshot { at: now, received, tcp_ext });
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
             self.snapshots.pop_front();
         }
@@ -79,6 +79,11 @@ impl Guard {
             self.compare_rules(now)?;
         }
         self.tend_client_filter(now)?;
+        let (poll, dataplane) = (self.config.settings.poll, &self.executor.dataplane);
+        if let Err(error) = self.hot_sources.read(now, poll, dataplane) {
+            // They are for people to look at: no reason to fail.
+            log::debug!("{error}");
+        }
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
         let unkept = steps.tend(now, &mut means)?;
@@ -313,7 +318,7 @@ impl Guard {
             return 0;
         };
         let entered = |snapshot: &Snapshot| -> u64 {
-            snapshot.packets.iter().map(|packets| packets.entry).sum()
+            snapshot.received.packets.iter().map(|packets| packets.entry).sum()
         };
         let elapsed = last.at.since(first.at).as_millis().max(1) as u64;
         let rate = (entered(last) - entered(first)) * 1000 / elapsed;

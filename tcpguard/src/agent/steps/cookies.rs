@@ -14,7 +14,7 @@ use crate::agent::obstacles::{Obstacle, Situation, Way, obstacles, without_switc
 use crate::agent::syncookies::{Returned, SyncookiesLease};
 use crate::config::CookieChoice;
 use crate::host::{CookieSettings, Interface, Sysctls, Xdp, device};
-use crate::kernel::{KernelError, Object, Pins, Redeemer, Redemption, self_test};
+use crate::kernel::{KernelError, Object, Pins, ProgramCost, Redeemer, Redemption, self_test};
 use crate::probe::{self, Hook, Host, Probe};
 
 /// Looks of one listener, which may answer from many addresses, that are tried before it is armed.
@@ -83,6 +83,11 @@ impl Cookies {
             told: false,
             tried: BTreeMap::new(),
         })
+    }
+
+    /// What the program costs that takes them back, if it is loaded.
+    pub fn costs(&self) -> Vec<ProgramCost> {
+        self.redeemer.as_ref().map_or_else(Vec::new, Redeemer::costs)
     }
 
     /// Who makes them.

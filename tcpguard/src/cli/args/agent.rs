@@ -54,6 +54,12 @@ pub struct StatusArgs {
     /// Every listener, not only the busiest
     #[arg(long)]
     pub listeners: bool,
+    /// Of the interfaces only this one
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Also what a packet costs; has the kernel time BPF programs for a second, as root
+    #[arg(long, conflicts_with_all = ["wait", "brief"])]
+    pub cost: bool,
     /// Again and again, every SEC seconds
     #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
           default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -71,6 +77,8 @@ Examples:
   tcpguard status                                 # one screen
   tcpguard status --brief                         # one line
   tcpguard status --watch=2 --listeners           # again every 2 s, with every listener
+  tcpguard status -i eth0                         # of the interfaces only this one
+  sudo tcpguard status --cost                     # also what a packet costs each program
   tcpguard status --wait healthy --timeout 60s    # after a start, in a script
   tcpguard status --json | jq .attacks";
 

@@ -4,6 +4,7 @@
 mod agent;
 mod files;
 mod host;
+mod metrics;
 mod rules;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
 pub use agent::*;
 pub use files::*;
 pub use host::*;
+pub use metrics::{MetricsArgs, MetricsFormat};
 pub use rules::*;
 
 /// Detects and stops SYN floods in the kernel.
@@ -134,6 +136,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Print the status as numbers for a monitoring system
+    Metrics(MetricsArgs),
     /// Show the versions
     #[command(after_help = VERSION)]
     Version,

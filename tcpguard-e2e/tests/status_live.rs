@@ -1,0 +1,205 @@
+//! What `tcpguard status` tells of losses and costs, and how long it takes. Needs root and
+//! `TCPGUARD_BIN`.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use aya::maps::{HashMap, Map, MapData};
+use serde_json::Value;
+use tcpguard_common::abi::{Addr, Client, SourceCounters, maps};
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{self, Guard, Mode, RUNTIME_DIR};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// `net.core.netdev_max_backlog` of the whole machine, put back when this is dropped.
+struct Backlog {
+    before: String,
+}
+
+impl Backlog {
+    const PATH: &str = "/proc/sys/net/core/netdev_max_backlog";
+
+    fn set(packets: u32) -> Self {
+        let before = fs::read_to_string(Self::PATH).unwrap();
+        fs::write(Self::PATH, packets.to_string()).unwrap();
+        Self { before }
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::PATH, &self.before) {
+            eprintln!("{} is not {} again: {error}", Self::PATH, self.before.trim());
+        }
+    }
+}
+
+#[test]
+fn packets_that_a_backlog_drops_are_the_headline() {
+    let mut lab = Lab::new(LabOptions::default()).unwrap();
+    // The sender is on one CPU and its packets are received on the other, so that a backlog is between
+    // them as between a card's interrupt and a busy CPU.
+    lab.attacker.keep_on_cpu(1);
+    lab.edge.write(&format!("/sys/class/net/{INTERFACE}/queues/rx-0/rps_cpus"), "1").unwrap();
+    // Generic: natively the filter comes before the backlog.
+    let arguments = ["--xdp-mode", "generic"];
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
+    let calm = guard.status().unwrap();
+    assert_eq!(calm.state(), "protecting");
+
+    let backlog = Backlog::set(1);
+    // To where nobody listens: what is wrong are the losses, not an attack.
+    let nowhere = SocketAddr::new(Family::V4.edge(), 9);
+    let running = Flood::random(nowhere, 20 * SECOND).start(&lab).unwrap();
+    let losing = guard
+        .wait_until("losses are the headline", 15 * SECOND, |status| {
+            status.state() == "lost_before_guard"
+        })
+        .unwrap();
+    let text = guard.status_text().unwrap();
+    drop(running);
+    drop(backlog);
+
+    let losses = &losing.document()["losses"];
+    assert_eq!(losses["state"], "heavy", "{losses:#}");
+    let dropped = |cpu: &Value| cpu["dropped_pps"].as_f64().unwrap();
+    let cpus = losses["cpus"].as_array().unwrap();
+    assert!(cpus.iter().map(dropped).sum::<f64>() >= 10.0, "{losses:#}");
+    assert!(losing.health().iter().any(|(code, _)| code == "lost_before_guard"), "{losing:?}");
+    let headline = text.lines().next().unwrap();
+    assert!(headline.contains("CLIENTS ARE LOST BEFORE THE GUARD"), "{text}");
+    assert!(text.contains("backlogs of CPUs"), "{text}");
+    guard.wait_until("all is well", 15 * SECOND, |it| it.state() == "protecting").unwrap();
+}
+
+/// How often the programs have run, as far as the kernel counted.
+fn runs(guard: &Guard<'_>) -> u64 {
+    let status = guard.status().unwrap();
+    let programs = status.document()["programs"].as_array().unwrap().clone();
+    programs.iter().map(|program| program["runs"].as_u64().unwrap()).sum()
+}
+
+/// Under traffic, nothing is counted any more.
+#[track_caller]
+fn assert_not_counted(guard: &Guard<'_>) {
+    let syns = || guard.status().unwrap().total("syn");
+    let (before, traffic) = (runs(guard), syns());
+    sleep(SECOND);
+    assert!(syns() > traffic, "there is traffic");
+    assert_eq!(runs(guard), before, "the kernel still counts");
+}
+
+#[test]
+fn costs_are_measured_and_nothing_stays_switched_on() {
+    const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+    let switch = || fs::read_to_string(SWITCH).unwrap().trim().to_owned();
+    assert_eq!(switch(), "0", "somebody has switched {SWITCH} on: this test cannot tell then");
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
+    flood.rate = 5_000;
+    let running = flood.start(&lab).unwrap();
+    assert_not_counted(&guard);
+
+    let output = guard::cli(&lab.edge, &["status", "--cost", "--json"]).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let programs = status["programs"].as_array().unwrap();
+    let ingress = programs.iter().find(|one| one["name"] == "tcpguard_ingress").unwrap();
+    let cost = |field: &str| ingress["cost"][field].as_f64().unwrap();
+    assert!((4_000.0..8_000.0).contains(&cost("runs_pps")), "{ingress:#}");
+    assert!((50.0..50_000.0).contains(&cost("ns_per_run")), "{ingress:#}");
+    assert!((0.0..1.0).contains(&cost("cpu_ratio")), "{ingress:#}");
+    assert_eq!(switch(), "0");
+    assert_not_counted(&guard);
+
+    // Killed in the middle of it.
+    let mut asking = lab.edge.command(guard::binary().unwrap()).unwrap();
+    asking.args(["status", "--cost", "--runtime-dir", RUNTIME_DIR]).stdout(Stdio::null());
+    let mut asking = asking.spawn().unwrap();
+    let (begun, before) = (Instant::now(), runs(&guard));
+    while runs(&guard) == before {
+        assert!(begun.elapsed() < SECOND, "it never began to count");
+    }
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    assert_eq!(switch(), "0");
+    assert_not_counted(&guard);
+    drop(running);
+}
+
+/// Puts an element into the pinned table `name` for each of `count` addresses.
+fn fill<const VALUE: usize>(host: &Netns, name: &str, count: u32) -> Result<()> {
+    let path = host.exec(&format!("find /sys/fs/bpf -name {name}"))?;
+    host.run(|| {
+        let map = Map::LruHashMap(MapData::from_pin(path.trim())?);
+        let mut map = HashMap::<_, [u8; 16], [u8; VALUE]>::try_from(map).context("its layout")?;
+        for number in 0..count {
+            let addr = Addr::from_v4(Ipv4Addr::from_bits((100 << 24) + number).octets());
+            map.insert(addr.octets(), [0; VALUE], 0)?;
+        }
+        Ok(())
+    })
+}
+
+/// Entries of a table, as the status tells it.
+fn entries(status: &Value, name: &str) -> u64 {
+    let maps = status["maps"].as_array().unwrap();
+    let map = maps.iter().find(|map| map["name"] == name).unwrap();
+    map["entries"].as_u64().unwrap_or(0)
+}
+
+/// A status is asked for when the host is in trouble; and a monitoring system asks each few seconds.
+#[test]
+fn a_status_takes_20_ms_however_full_the_tables_are() {
+    const LISTENERS: u16 = 256;
+    const ASKED: usize = 40;
+    const LIMIT: Duration = Duration::from_millis(20);
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let listen = || -> Result<Vec<TcpListener>> {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let ports = 10_000..10_000 + LISTENERS;
+        Ok(ports.map(|port| TcpListener::bind((any, port))).collect::<Result<_, _>>()?)
+    };
+    let _listeners = lab.edge.run(listen).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    // More than there is room for: a table that evicts is a full one.
+    fill::<{ size_of::<SourceCounters>() }>(&lab.edge, maps::SOURCES, 2 * maps::MAX_SOURCES)
+        .unwrap();
+    fill::<{ size_of::<Client>() }>(&lab.edge, maps::CLIENTS, 2 * maps::MAX_CLIENTS).unwrap();
+    guard
+        .wait_until("the agent has seen them", 15 * SECOND, |status| {
+            let document = status.document();
+            entries(document, maps::CLIENTS) > u64::from(maps::MAX_CLIENTS) * 3 / 4
+                && entries(document, maps::SOURCES) > u64::from(maps::MAX_SOURCES) * 3 / 4
+        })
+        .unwrap();
+
+    let mut times = Vec::new();
+    let mut oldest = 0;
+    for _ in 0..ASKED {
+        let begun = Instant::now();
+        let output = guard::cli(&lab.edge, &["status", "--json"]).unwrap();
+        times.push(begun.elapsed());
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(status["listeners"].as_array().unwrap().len() >= usize::from(LISTENERS));
+        oldest = oldest.max(status["sources_age_ms"].as_u64().unwrap());
+        // Not in step with the agent's polls.
+        sleep(Duration::from_millis(87));
+    }
+    times.sort();
+    let (median, p99) = (times[ASKED / 2], times[ASKED * 99 / 100]);
+    println!("status with {LISTENERS} listeners and full tables: median {median:?}, p99 {p99:?}");
+    println!("its sources are at most {oldest} ms old");
+    assert!(median <= LIMIT, "median {median:?}, p99 {p99:?}");
+    assert!(oldest <= 5_500, "{oldest} ms");
+}

@@ -1,0 +1,30 @@
+//! `tcpguard metrics`
+
+use super::args::{MetricsArgs, MetricsFormat};
+use super::exit::CliError;
+use super::session::Session;
+use super::status::fetch;
+use crate::control::ClientError;
+use crate::observe::metrics::{Format, of_nobody, of_status, text};
+
+pub(super) fn run(args: &MetricsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    if session.json {
+        let text = "metrics have forms of their own (--format); as JSON: tcpguard status --json";
+        return Err(CliError::Usage(text.to_owned()).into());
+    }
+    let format = match args.format {
+        MetricsFormat::Openmetrics => Format::OpenMetrics,
+        MetricsFormat::Prometheus => Format::Prometheus,
+    };
+    match fetch(session) {
+        Ok(status) => Ok(session.print(&text(of_status(&status), format))?),
+        Err(error) => {
+            // That it does not answer is a number too, and the one to raise an alarm by. Who may not
+            // ask does not know.
+            if matches!(error, ClientError::NotRunning { .. } | ClientError::Broken { .. }) {
+                session.print(&text(of_nobody(), format))?;
+            }
+            Err(error.into())
+        }
+    }
+}

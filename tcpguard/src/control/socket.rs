@@ -1,0 +1,153 @@
+//! A Unix socket with exactly the rights that it is to have.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Gid;
+use rustix::io::Errno;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::group;
+
+/// Why the sockets could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A live agent answers there.
+    #[error(
+        "another tcpguard runs{} and owns {}; stop it first: systemctl stop tcpguard, or use another --runtime-dir",
+        pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), socket.display()
+    )]
+    AlreadyRunning {
+        /// Its process id, if the kernel knows it.
+        pid: Option<i32>,
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The configured group does not exist.
+    #[error(
+        "[control] group = \"{group}\" does not exist on this host; create it: groupadd --system {group}"
+    )]
+    NoSuchGroup {
+        /// Its name.
+        group: String,
+    },
+    /// Only root may give a file to a group that it is not in.
+    #[error(
+        "[control] group = \"{group}\": the service is not in that group, so it cannot give it the status \
+         socket; let it join: systemctl edit tcpguard, [Service] SupplementaryGroups={group}"
+    )]
+    NotInGroup {
+        /// Its name.
+        group: String,
+    },
+    /// Something other than a socket is in the way.
+    #[error("{} is not a socket; move it away or use another --runtime-dir", path.display())]
+    NotASocket {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {what} {}: {error}; check --runtime-dir and its owner", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// A Unix socket that is listened on. It is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Takes connections.
+    pub(crate) listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Nothing to do about it here, and the next start replaces a socket nobody listens on.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The number of the group that is named in the configuration, by name or number.
+///
+/// # Errors
+///
+/// There is no such group.
+pub(crate) fn group_number(group: Option<&str>) -> Result<Option<u32>, BindError> {
+    let number = |name: &str| {
+        group::number(name).ok_or_else(|| BindError::NoSuchGroup { group: name.to_owned() })
+    };
+    group.map(number).transpose()
+}
+
+/// Refuses to take the place of a socket on which somebody listens.
+pub(super) fn refuse_if_alive(path: &Path) -> Result<(), BindError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket { path: path.to_owned() });
+        }
+        _ => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(stream) => {
+            Err(BindError::AlreadyRunning { pid: listener_pid(stream), socket: path.to_owned() })
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+/// The process at the other end: the credentials of a listening socket are those of its maker.
+fn listener_pid(stream: std::os::unix::net::UnixStream) -> Option<i32> {
+    stream.set_nonblocking(true).ok()?;
+    UnixStream::from_std(stream).ok()?.peer_cred().ok()?.pid()
+}
+
+impl Socket {
+    /// Makes the socket under another name first, so that it never has wider rights than `mode`, and
+    /// so that it replaces the one of a dead agent in one step. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub(crate) fn bind(path: PathBuf, mode: u32, gid: Option<u32>) -> Result<Self, BindError> {
+        let new = path.with_extension("new");
+        let refused = |what| {
+            let path = path.clone();
+            move |error| BindError::Io { what, path, error }
+        };
+        if let Err(error) = std::fs::remove_file(&new)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(refused("clear the way for")(error));
+        }
+        let listener = UnixListener::bind(&new).map_err(refused("make the socket"))?;
+        let finish = || {
+            if let Some(gid) = gid {
+                rustix::fs::chown(&new, None, Some(Gid::from_raw(gid))).map_err(
+                    |error| match error {
+                        Errno::PERM => BindError::NotInGroup {
+                            group: group::name(gid).unwrap_or_else(|| gid.to_string()),
+                        },
+                        error => refused("give to its group")(error.into()),
+                    },
+                )?;
+            }
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
+                .map_err(refused("set the rights of"))?;
+            std::fs::rename(&new, &path).map_err(refused("put in place"))
+        };
+        if let Err(error) = finish() {
+            // The first error is the one to tell.
+            let _ = std::fs::remove_file(&new);
+            return Err(error);
+        }
+        Ok(Self { listener, path })
+    }
+}

@@ -1,0 +1,12 @@
+//! The status as numbers for monitoring systems: `tcpguard metrics`, and HTTP on a socket.
+//!
+//! [`families`] says which numbers, as a pure function of the status; what they mean is in
+//! docs/metrics.md. No label names a source: a flood has millions of them.
+
+mod families;
+mod format;
+mod serve;
+
+pub use families::{of_nobody, of_status};
+pub use format::{Family, Format, Kind, Sample, Value, text};
+pub use serve::MetricsServer;

@@ -1,0 +1,145 @@
+//! What is wrong, as far as it shows in numbers.
+
+use std::time::Duration;
+
+use tcpguard_common::abi;
+use tcpguard_engine::{Egress, Report};
+
+use super::super::losses::{LossState, Losses};
+use super::super::{AttachMode, Facts, Health, Severity};
+use crate::render::number::{percent, short, span};
+
+/// Share of the places for tracked connections from which new ones are in danger: conntrack counts the
+/// half-open ones of a flood too.
+const CONNTRACK_FULL: f64 = 0.9;
+/// Most listeners named in one line.
+const NAMED: usize = 4;
+/// Without a sign of life for this long the kernel is about to stop trusting the agent: half of
+/// the heartbeat limit after which rules stop to drop.
+const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
+
+/// The worst first.
+pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Health> {
+    let mut found = facts.health.clone();
+    let mut add = |severity, code: &str, subject: Option<&str>, text: String, hint: &str| {
+        found.push(Health {
+            code: code.to_owned(),
+            severity,
+            subject: subject.map(str::to_owned),
+            text,
+            hint: hint.to_owned(),
+        });
+    };
+    for interface in &facts.interfaces {
+        let name = &interface.name;
+        if !interface.attached {
+            let text = format!("{name} is not protected: the filter is not attached to it");
+            add(Severity::Critical, "detached", Some(name), text, "systemctl restart tcpguard");
+        } else if interface.mode == AttachMode::Generic {
+            let why = match &interface.fallback {
+                Some(why) => format!(", because native failed ({why})"),
+                None => String::new(),
+            };
+            let text = format!("{name} runs in generic mode{why}: expect lower capacity");
+            let hint = "use a driver with native XDP, or accept it with xdp_mode = \"generic\"";
+            add(Severity::Warning, "xdp_generic", Some(name), text, hint);
+        }
+    }
+    if let (Some(_), Some(in_kernel)) = (facts.drift_since, facts.rules_in_kernel) {
+        let text = format!("rules wanted: {}, in the kernel: {in_kernel}", report.rules.len());
+        add(Severity::Critical, "rule_drift", None, text, "systemctl restart tcpguard");
+    }
+    if let Some(age) = facts.heartbeat.map(|at| facts.clock.now.since(at))
+        && age > HEARTBEAT_LATE
+    {
+        let text = format!("the agent is late: its last sign of life is {} old", span(age));
+        add(Severity::Critical, "agent_late", None, text, "look for CPU starvation: top");
+    }
+    if let Some(error) = &facts.config.error {
+        let text = format!("the configuration was refused, the one before holds: {error}");
+        add(Severity::Warning, "config_refused", None, text, "tcpguard config check");
+    }
+    if losses.state == LossState::Heavy {
+        let (text, hint) = lost(losses);
+        add(Severity::Critical, "lost_before_guard", None, text, hint.as_str());
+    }
+    if let Some((cpu, share)) = losses.one_queue() {
+        let text = format!(
+            "CPU {cpu} receives {} of all packets: it alone sets what the host can take",
+            percent(share)
+        );
+        let hint = "spread them over queues: ethtool -L IFACE combined N, or rps_cpus in /sys";
+        add(Severity::Notice, "one_queue", None, text, hint);
+    }
+    if let Some(conntrack) = facts.conntrack
+        && conntrack.ratio().is_some_and(|share| share >= CONNTRACK_FULL)
+    {
+        let text = format!(
+            "{} of {} tracked connections are taken: the kernel drops new ones when all are",
+            conntrack.count, conntrack.max
+        );
+        let hint = "tcpguard tune (net.netfilter.nf_conntrack_max)";
+        add(Severity::Warning, "conntrack_full", None, text, hint);
+    }
+    if let Some((text, hint)) = unseen_answers(report, facts) {
+        add(Severity::Warning, "egress_unseen", None, text, hint);
+    }
+    if report.listeners.len() >= abi::maps::MAX_LISTENERS as usize {
+        let text = format!("{} listeners are followed, more are not", report.listeners.len());
+        let hint = "leave out ports with [listeners] ignore_ports";
+        add(Severity::Warning, "listeners_full", None, text, hint);
+    }
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+}
+
+/// Says of which listeners no answer is seen, and what to do about it. Without the tracepoint nothing
+/// is known of their handshakes.
+fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static str)> {
+    let unseen = report.listeners.iter().filter(|one| one.egress == Egress::Unseen);
+    let mut names: Vec<String> = unseen.map(|one| one.listener.to_string()).collect();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    if names.is_empty() {
+        return None;
+    }
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let blind = facts.health.iter().any(|finding| finding.code == "no_tracepoint");
+    let so = if blind {
+        "completions are unknown, and floods show only where a full queue drops SYNs"
+    } else {
+        "verdicts are less sure, and rules are only advised"
+    };
+    let names = names.join(", ");
+    let text = format!("answers leave by an interface that is not guarded: {names}{more}; {so}");
+    Some((text, "name it under [interfaces]: ip route shows which it is"))
+}
+
+/// Says where packets are lost, and what to do about the worst place.
+fn lost(losses: &Losses) -> (String, String) {
+    let pps = losses.lost_pps.unwrap_or_default();
+    let share = percent(losses.lost_ratio.unwrap_or_default());
+    let ring = losses
+        .interfaces
+        .iter()
+        .max_by(|a, b| a.lost_pps.unwrap_or_default().total_cmp(&b.lost_pps.unwrap_or_default()));
+    let in_rings = losses.interfaces.iter().filter_map(|one| one.lost_pps).sum::<f64>();
+    let in_backlogs = losses.cpus.iter().filter_map(|cpu| cpu.dropped_pps).sum::<f64>();
+    let text = format!(
+        "clients are lost before the guard sees them: {} packets/s, {share} of all ({}/s in rings, \
+         {}/s in backlogs)",
+        short(pps),
+        short(in_rings),
+        short(in_backlogs)
+    );
+    let hint = match ring {
+        Some(ring) if in_rings >= in_backlogs => {
+            format!(
+                "see how large its ring can be: ethtool -g {0}; make it so: ethtool -G {0} rx N",
+                ring.name
+            )
+        }
+        _ => "tcpguard tune (net.core.netdev_max_backlog, netdev_budget)".to_owned(),
+    };
+    (text, hint)
+}

@@ -1,0 +1,85 @@
+//! Interfaces: packets by what became of them.
+
+use std::collections::BTreeMap;
+
+use tcpguard_common::abi::{self, PacketCounters, Reason};
+
+use super::super::{Interface, InterfaceFacts, InterfaceRates, InterfaceTotals};
+use super::number;
+
+/// The document's form of an interface.
+pub(super) fn interface(interface: &InterfaceFacts) -> Interface {
+    let packets = &interface.packets;
+    let rate = |counter: fn(&PacketCounters) -> u64| packets.rate(counter).map(number);
+    let rates = || {
+        Some(InterfaceRates {
+            rx_pps: rate(|counters| counters.entry)?,
+            syn_pps: rate(syns)?,
+            pass_pps: rate(passed)?,
+            drop_pps: rate(dropped)?,
+            cookie_tx_pps: rate(answered)?,
+        })
+    };
+    Interface {
+        name: interface.name.clone(),
+        ifindex: interface.ifindex,
+        hook: interface.hook,
+        mode: interface.mode,
+        fallback: interface.fallback.clone(),
+        link_id: interface.link_id,
+        pinned: interface.pinned,
+        attached: interface.attached,
+        rates: rates(),
+        totals: totals(&packets.now),
+    }
+}
+
+fn syns(counters: &PacketCounters) -> u64 {
+    counters.classes[abi::Class::Syn as usize]
+}
+
+fn passed(counters: &PacketCounters) -> u64 {
+    sum(counters, abi::Action::Pass)
+}
+
+fn dropped(counters: &PacketCounters) -> u64 {
+    sum(counters, abi::Action::Drop)
+}
+
+fn answered(counters: &PacketCounters) -> u64 {
+    sum(counters, abi::Action::Answer)
+}
+
+fn sum(counters: &PacketCounters, action: abi::Action) -> u64 {
+    let with_it = Reason::ALL.iter().filter(|reason| reason.action() == action);
+    with_it.map(|reason| counters.reasons[*reason as usize]).sum()
+}
+
+fn totals(counters: &PacketCounters) -> InterfaceTotals {
+    let by_reason = |action| -> BTreeMap<String, u64> {
+        Reason::ALL
+            .iter()
+            .filter(|reason| reason.action() == action)
+            .map(|reason| (reason.name().to_owned(), counters.reasons[*reason as usize]))
+            .filter(|(_, packets)| *packets > 0)
+            .collect()
+    };
+    let (pass, drop_total) = (passed(counters), dropped(counters));
+    let answered = answered(counters);
+    InterfaceTotals {
+        rx_packets: counters.entry,
+        rx_bytes: counters.bytes,
+        syn: syns(counters),
+        pass,
+        pass_reasons: by_reason(abi::Action::Pass),
+        drop_total,
+        drop: by_reason(abi::Action::Drop),
+        answered,
+        unaccounted: counters.entry.saturating_sub(pass + drop_total + answered),
+        classes: abi::Class::ALL
+            .iter()
+            .map(|class| (class.name().to_owned(), counters.classes[*class as usize]))
+            .filter(|(_, segments)| *segments > 0)
+            .collect(),
+    }
+}

@@ -1,0 +1,287 @@
+//! From what the engine knows and what the agent measured to the document.
+
+mod attack;
+mod health;
+mod interface;
+
+use tcpguard_engine as engine;
+use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
+
+pub(super) use attack::attack;
+pub(crate) use attack::evidence;
+
+use super::*;
+use crate::host::Conntrack;
+
+/// Most alerts listed.
+const ALERTS_LISTED: usize = 20;
+/// Most closed incidents listed.
+const PAST_LISTED: usize = 16;
+
+impl Status {
+    /// The document for what is known now.
+    pub fn build(report: &Report, facts: &Facts) -> Self {
+        let clock = facts.clock;
+        let losses = Losses::build(facts);
+        let health = health::health(facts, report, &losses);
+        let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
+        Self {
+            schema: SCHEMA.to_owned(),
+            generated_at: Time(clock.wall),
+            interval_ms: facts.interval.as_millis() as u64,
+            daemon: daemon(report, facts, state(report, &health, &losses)),
+            health,
+            attacks: report
+                .incidents
+                .iter()
+                .map(|incident| attack(incident, report, clock))
+                .collect(),
+            past_attacks: report
+                .past
+                .iter()
+                .map(|incident| attack(incident, report, clock))
+                .chain(facts.earlier.iter().cloned())
+                .take(PAST_LISTED)
+                .collect(),
+            interfaces: facts.interfaces.iter().map(interface::interface).collect(),
+            losses,
+            listeners: report.listeners.iter().map(|one| Listener::build(one, clock)).collect(),
+            cookies: cookies(report, facts),
+            kernel: kernel(facts),
+            rules: rules(report, facts),
+            maps: facts.maps.iter().map(map).collect(),
+            sampling: Sampling {
+                shift: report.sample_shift,
+                one_in: 1 << report.sample_shift.min(63),
+            },
+            sources: facts.sources.iter().map(source).collect(),
+            sources_age_ms: facts.sources_at.map(|at| clock.now.since(at).as_millis() as u64),
+            programs: facts.programs.clone(),
+            counts: facts.counts.clone(),
+            alerts_24h: count_alerts(&facts.alerts),
+            alerts: facts.alerts[listed..].to_vec(),
+        }
+    }
+}
+
+impl Rule {
+    /// The document's form of a rule.
+    pub fn build(rule: &RuleReport, clock: Clock) -> Self {
+        Self {
+            id: rule.id.0,
+            kind: rule.kind.clone(),
+            matches: rule.matches.clone(),
+            origin: rule.origin.clone(),
+            attack: rule.incident,
+            reason: rule.reason.clone(),
+            created_at: clock.time_at(rule.created),
+            expires_at: clock.time_at(rule.expires),
+            // Rounded up: what was asked for an hour ends in an hour, not in 59m 59s.
+            expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
+            hits: rule.hits,
+            returned: rule.returned,
+        }
+    }
+}
+
+/// A number as it is printed: six decimals are more than is known, and JSON has no way to write
+/// what is not finite.
+pub(super) fn number(value: f64) -> f64 {
+    if value.is_finite() { (value * 1e6).round() / 1e6 } else { 0.0 }
+}
+
+/// The whole situation in one word; the operator's worst news first.
+fn state(report: &Report, health: &[Health], losses: &Losses) -> State {
+    let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
+    let mut attacks = report.incidents.iter().filter(is_attack).peekable();
+    let attacked = attacks.peek().is_some();
+    let stopped =
+        report.mode == engine::Mode::Enforce && attacks.all(|attack| stops(report, attack));
+    let broken = health.iter().any(|finding| finding.severity == Severity::Critical);
+    let suspect =
+        report.listeners.iter().any(|listener| listener.state != engine::ListenerState::Ok);
+    match report.mode {
+        engine::Mode::Off => State::Off,
+        _ if attacked && !stopped => State::AttackUnmitigated,
+        _ if losses.state == LossState::Heavy => State::LostBeforeGuard,
+        _ if broken => State::Degraded,
+        _ if attacked => State::AttackMitigated,
+        _ if suspect || !report.incidents.is_empty() => State::Elevated,
+        engine::Mode::Observe => State::Observing,
+        engine::Mode::Enforce => State::Protecting,
+    }
+}
+
+/// Whether rules or steps act against an attack.
+fn stops(report: &Report, attack: &IncidentReport) -> bool {
+    let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
+    let protected = |at: &ListenerReport| at.state == engine::ListenerState::Protected;
+    !attack.rules.is_empty() || at.is_some_and(protected)
+}
+
+fn cookies(report: &Report, facts: &Facts) -> Cookies {
+    let all = |count: fn(&engine::ListenerCounters) -> u64| {
+        report.listeners.iter().map(|listener| count(&listener.counters)).sum()
+    };
+    let CookieFacts { backend, reason, invalid, validated_clients } = facts.cookies.clone();
+    Cookies {
+        backend,
+        reason,
+        sent: all(|counters| counters.cookies_sent),
+        valid: all(|counters| counters.cookies_redeemed),
+        invalid,
+        validated_clients,
+    }
+}
+
+fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
+    Daemon {
+        version: facts.version.clone(),
+        pid: facts.pid,
+        hostname: facts.hostname.clone(),
+        uptime_s: facts.clock.now.since(facts.started).as_secs(),
+        mode: report.mode.into(),
+        mode_ends: facts.mode_ends.clone(),
+        state,
+        config: ConfigState {
+            path: facts.config.path.as_ref().map(|path| path.display().to_string()),
+            loaded_at: facts.clock.time_at(facts.config.loaded),
+            valid: facts.config.error.is_none(),
+            error: facts.config.error.clone(),
+        },
+        watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
+    }
+}
+
+fn kernel(facts: &Facts) -> Kernel {
+    let tcp_ext = &facts.tcp_ext;
+    let rate = |counter: fn(&engine::TcpExt) -> u64| tcp_ext.rate(counter).map(number);
+    let rates = || {
+        Some(KernelRates {
+            syncookies_sent: rate(|now| now.syncookies_sent)?,
+            listen_overflows: rate(|now| now.listen_overflows)?,
+            listen_drops: rate(|now| now.listen_drops)?,
+            req_q_full_drop: rate(|now| now.req_q_full_drop)?,
+        })
+    };
+    let now = &tcp_ext.now;
+    Kernel {
+        syncookies_sent: now.syncookies_sent,
+        syncookies_recv: now.syncookies_recv,
+        syncookies_failed: now.syncookies_failed,
+        listen_overflows: now.listen_overflows,
+        listen_drops: now.listen_drops,
+        req_q_full_do_cookies: now.req_q_full_do_cookies,
+        req_q_full_drop: now.req_q_full_drop,
+        rates: rates(),
+        conntrack_ratio: facts.conntrack.and_then(Conntrack::ratio).map(number),
+    }
+}
+
+fn rules(report: &Report, facts: &Facts) -> Rules {
+    let list: Vec<Rule> = report.rules.iter().map(|rule| Rule::build(rule, facts.clock)).collect();
+    let manual = list.iter().filter(|rule| rule.origin == "operator").count();
+    Rules {
+        wanted: list.len() as u32,
+        in_kernel: facts.rules_in_kernel,
+        block_auto: (list.len() - manual) as u32,
+        block_manual: manual as u32,
+        allow: report.allowed.len() as u32,
+        next_expiry_s: list.iter().map(|rule| rule.expires_in_s).min(),
+        drift_since: facts.drift_since.map(|at| facts.clock.time_at(at)),
+        list,
+    }
+}
+
+fn map(map: &MapFacts) -> Map {
+    let share = |entries: u64| number(entries as f64 / map.max_entries as f64);
+    Map {
+        name: map.name.clone(),
+        entries: map.entries,
+        max_entries: map.max_entries,
+        fill_ratio: map.entries.filter(|_| map.max_entries > 0).map(share),
+    }
+}
+
+fn source(source: &SourceFacts) -> Source {
+    Source {
+        addr: source.addr,
+        syn: source.syn,
+        syn_ack: source.syn_ack,
+        ack: source.ack,
+        rst: source.rst,
+        completed: source.completed,
+        validated: source.validated,
+    }
+}
+
+fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
+    let count = |severity| alerts.iter().filter(|alert| alert.severity == severity).count() as u32;
+    AlertCounts {
+        critical: count(Severity::Critical),
+        warning: count(Severity::Warning),
+        notice: count(Severity::Notice),
+    }
+}
+
+impl From<engine::Mode> for Mode {
+    fn from(mode: engine::Mode) -> Self {
+        match mode {
+            engine::Mode::Enforce => Self::Enforce,
+            engine::Mode::Observe => Self::Observe,
+            engine::Mode::Off => Self::Off,
+        }
+    }
+}
+
+impl From<Mode> for engine::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Enforce,
+            Mode::Observe => Self::Observe,
+            Mode::Off => Self::Off,
+        }
+    }
+}
+
+impl From<engine::Severity> for Severity {
+    fn from(severity: engine::Severity) -> Self {
+        match severity {
+            engine::Severity::Notice => Self::Notice,
+            engine::Severity::Warning => Self::Warning,
+            engine::Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+impl From<IncidentClass> for AttackKind {
+    fn from(class: IncidentClass) -> Self {
+        match class {
+            IncidentClass::RandomSpoofed => Self::RandomSpoofed,
+            IncidentClass::SingleSource => Self::SingleSource,
+            IncidentClass::FewSource => Self::FewSource,
+            IncidentClass::Distributed => Self::Distributed,
+            IncidentClass::Scan => Self::Scan,
+            IncidentClass::FlashCrowd => Self::FlashCrowd,
+            IncidentClass::ListenerOverload => Self::ListenerOverload,
+            IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
+            IncidentClass::Reflection => Self::Reflection,
+        }
+    }
+}
+
+impl From<AttackKind> for IncidentClass {
+    fn from(kind: AttackKind) -> Self {
+        match kind {
+            AttackKind::RandomSpoofed => Self::RandomSpoofed,
+            AttackKind::SingleSource => Self::SingleSource,
+            AttackKind::FewSource => Self::FewSource,
+            AttackKind::Distributed => Self::Distributed,
+            AttackKind::Scan => Self::Scan,
+            AttackKind::FlashCrowd => Self::FlashCrowd,
+            AttackKind::ListenerOverload => Self::ListenerOverload,
+            AttackKind::HandshakeDegraded => Self::HandshakeDegraded,
+            AttackKind::Reflection => Self::Reflection,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The part of the document that is about packets which no program of the guard could see.
+
+use serde::{Deserialize, Serialize};
+
+use super::build::number;
+use super::{Facts, LossCounters, Reading};
+use crate::host::SoftnetCpu;
+
+/// Share of the packets that may be lost: the guard promises that 99.9 % of the real clients get in.
+const LOSS_SHARE: f64 = 0.001;
+/// Fewer lost packets per second are an accident, whatever their share.
+const LOSS_PPS: f64 = 10.0;
+/// The share of all packets from which one CPU counts as receiving them alone.
+const ONE_QUEUE: f64 = 0.9;
+/// Packets per second from which it matters that one CPU receives them alone.
+const ONE_QUEUE_PPS: f64 = 10_000.0;
+/// Packets per second below which nothing is said of how they are spread.
+const SKEW_PPS: f64 = 1_000.0;
+
+/// What was lost before any program of the guard could see it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Losses {
+    /// How bad it is, over the last seconds.
+    pub state: LossState,
+    /// Packets lost per second; `null` before the second poll, as every rate here.
+    pub lost_pps: Option<f64>,
+    /// Share of them in all packets; `null` without any.
+    pub lost_ratio: Option<f64>,
+    /// Of each protected interface.
+    pub interfaces: Vec<InterfaceLosses>,
+    /// Of each CPU. What the guard does not see, such as loopback, counts here too.
+    pub cpus: Vec<CpuLoad>,
+    /// Share of the packets that the busiest CPU receives: 1 where a card has one queue; `null` with
+    /// one CPU and with too few packets to tell.
+    pub skew: Option<f64>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LossState {
+    /// Nothing is lost.
+    #[default]
+    None,
+    /// Less than one packet in a thousand, or fewer than ten a second.
+    Slight,
+    /// More: clients are lost.
+    Heavy,
+    /// A word that this version does not know.
+    #[cfg_attr(test, schemars(skip))]
+    #[serde(other)]
+    Unknown,
+}
+
+/// What one interface received and lost since it exists.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct InterfaceLosses {
+    /// Its name.
+    pub name: String,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Lost: the card had no place for them.
+    pub missed: u64,
+    /// Lost: a queue of the card overflowed.
+    pub fifo: u64,
+    /// Not taken by driver or stack. Not counted as lost: with some drivers these are what the filter
+    /// dropped, with others what nobody asked for.
+    pub dropped: u64,
+    /// Lost per second.
+    pub lost_pps: Option<f64>,
+}
+
+/// What one CPU received and lost since boot.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CpuLoad {
+    /// Its number.
+    pub cpu: u32,
+    /// Packets that the guard has seen on it.
+    pub packets: u64,
+    /// These per second.
+    pub packets_pps: Option<f64>,
+    /// Lost: its backlog was full.
+    pub dropped: u64,
+    /// These per second.
+    pub dropped_pps: Option<f64>,
+    /// Times that it stopped with packets left, because its budget was used up.
+    pub squeezed: u64,
+    /// These per second.
+    pub squeezed_pps: Option<f64>,
+}
+
+impl Losses {
+    /// The document's form of what was measured.
+    pub(super) fn build(facts: &Facts) -> Self {
+        let reading = &facts.losses;
+        let lost_pps = reading.rate(LossCounters::lost);
+        let seen_pps = reading.rate(LossCounters::seen);
+        let lost_ratio = lost_pps.zip(seen_pps).and_then(|(lost, seen)| share(lost, lost + seen));
+        let cpus = cpus(reading);
+        Self {
+            state: state(lost_pps.unwrap_or_default(), lost_ratio.unwrap_or_default()),
+            lost_pps: lost_pps.map(number),
+            lost_ratio: lost_ratio.map(number),
+            interfaces: interfaces(facts),
+            skew: skew(&cpus).map(number),
+            cpus,
+        }
+    }
+
+    /// The CPU that receives all but all packets while there are many, and its share.
+    pub fn one_queue(&self) -> Option<(u32, f64)> {
+        let busiest = busiest(&self.cpus)?;
+        let share = self.skew.filter(|share| *share >= ONE_QUEUE)?;
+        (busiest.packets_pps? >= ONE_QUEUE_PPS).then_some((busiest.cpu, share))
+    }
+}
+
+fn state(lost_pps: f64, lost_ratio: f64) -> LossState {
+    match lost_pps {
+        none if none <= 0.0 => LossState::None,
+        many if many >= LOSS_PPS && lost_ratio >= LOSS_SHARE => LossState::Heavy,
+        _ => LossState::Slight,
+    }
+}
+
+fn share(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
+}
+
+fn interfaces(facts: &Facts) -> Vec<InterfaceLosses> {
+    let reading = &facts.losses;
+    let with_links = facts.interfaces.iter().zip(&reading.now.links).enumerate();
+    with_links
+        .map(|(place, (interface, link))| InterfaceLosses {
+            name: interface.name.clone(),
+            rx_packets: link.rx_packets,
+            missed: link.rx_missed,
+            fifo: link.rx_fifo,
+            dropped: link.rx_dropped,
+            lost_pps: reading
+                .rate(|counters| {
+                    counters.links.get(place).map_or(0, |link| link.rx_missed + link.rx_fifo)
+                })
+                .map(number),
+        })
+        .collect()
+}
+
+fn cpus(reading: &Reading<LossCounters>) -> Vec<CpuLoad> {
+    let of = |softnet: &SoftnetCpu| {
+        let id = softnet.cpu;
+        let packets = |counters: &LossCounters| -> u64 {
+            counters.packets_by_cpu.get(id as usize).copied().unwrap_or(0)
+        };
+        // One that was offline a moment ago counts from where it is now.
+        let softnet_of = |counters: &LossCounters| -> SoftnetCpu {
+            let same = counters.softnet.iter().find(|cpu| cpu.cpu == id);
+            same.copied().unwrap_or(*softnet)
+        };
+        let rate = |counter: &dyn Fn(&LossCounters) -> u64| reading.rate(counter).map(number);
+        CpuLoad {
+            cpu: id,
+            packets: packets(&reading.now),
+            packets_pps: rate(&packets),
+            dropped: softnet.dropped,
+            dropped_pps: rate(&|counters| softnet_of(counters).dropped),
+            squeezed: softnet.squeezed,
+            squeezed_pps: rate(&|counters| softnet_of(counters).squeezed),
+        }
+    };
+    reading.now.softnet.iter().map(of).collect()
+}
+
+fn busiest(cpus: &[CpuLoad]) -> Option<&CpuLoad> {
+    let pps = |cpu: &CpuLoad| cpu.packets_pps.unwrap_or_default();
+    cpus.iter().max_by(|a, b| pps(a).total_cmp(&pps(b)))
+}
+
+fn skew(cpus: &[CpuLoad]) -> Option<f64> {
+    let all: f64 = cpus.iter().filter_map(|cpu| cpu.packets_pps).sum();
+    if cpus.len() < 2 || all < SKEW_PPS {
+        return None;
+    }
+    share(busiest(cpus)?.packets_pps?, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn one_in_a_thousand_is_too_many_unless_they_are_few() {
+        for (pps, ratio, expected) in [
+            (0.0, 0.0, LossState::None),
+            (0.2, 0.5, LossState::Slight),
+            (9.9, 1.0, LossState::Slight),
+            (10.0, 0.001, LossState::Heavy),
+            (500.0, 0.000_9, LossState::Slight),
+            (500.0, 0.2, LossState::Heavy),
+        ] {
+            assert_eq!(state(pps, ratio), expected, "{pps}/s, {ratio}");
+        }
+    }
+
+    fn reading(packets: [u64; 2]) -> Reading<LossCounters> {
+        let counters = |packets: [u64; 2]| LossCounters {
+            softnet: [0, 1]
+                .map(|cpu| SoftnetCpu { cpu, processed: 0, dropped: 0, squeezed: 0 })
+                .into(),
+            packets_by_cpu: packets.to_vec(),
+            ..LossCounters::default()
+        };
+        Reading {
+            now: counters(packets),
+            earlier: Some((counters([0, 0]), Duration::from_secs(1))),
+        }
+    }
+
+    #[test]
+    fn skew_is_the_busiest_cpu_s_share_where_there_is_enough_to_share() {
+        for (packets, expected) in [
+            ([500, 499], None),
+            ([500, 500], Some(0.5)),
+            ([1_000, 0], Some(1.0)),
+            ([2_500, 7_500], Some(0.75)),
+        ] {
+            assert_eq!(skew(&cpus(&reading(packets))), expected, "{packets:?}");
+        }
+        assert_eq!(skew(&cpus(&reading([5_000, 5_000]))[..1]), None, "with one CPU");
+    }
+
+    #[test]
+    fn one_queue_is_told_of_when_it_matters() {
+        let told = |packets| {
+            let cpus = cpus(&reading(packets));
+            let losses = Losses {
+                state: LossState::None,
+                lost_pps: None,
+                lost_ratio: None,
+                interfaces: Vec::new(),
+                skew: skew(&cpus),
+                cpus,
+            };
+            losses.one_queue().map(|(cpu, _)| cpu)
+        };
+        assert_eq!(told([0, 9_999]), None);
+        assert_eq!(told([0, 10_000]), Some(1));
+        assert_eq!(told([100_000, 9_000]), Some(0));
+        assert_eq!(told([100_000, 90_000]), None);
+    }
+}
