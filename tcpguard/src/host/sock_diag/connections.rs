@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn every_state_has_its_own_code_and_name() {
-        for state in TcpState::ALL {
-            assert_eq!(TcpState::from_code(state.code()), Some(state));
+        for (place, state) in TcpState::ALL.into_iter().enumerate() {
+            assert_eq!((TcpState::from_code(state.code()), state as usize), (Some(state), place));
             let same = |other: &&TcpState| other.name() == state.name();
             assert_eq!(TcpState::ALL.iter().filter(same).count(), 1, "{state:?}");
         }
