@@ -15,7 +15,7 @@
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
-//! - [`measure`]: CPU time per packet.
+//! - [`measure`]: CPU time per packet; [`peak`]: memory of a call of the command line.
 
 pub mod agreed;
 pub mod armed;
@@ -38,6 +38,7 @@ pub mod machine;
 pub mod measure;
 pub mod netns;
 pub mod packet;
+pub mod peak;
 pub mod random;
 pub mod raw;
 pub mod raw_client;

@@ -11,6 +11,8 @@ use log::LevelFilter;
 use tcpguard_engine::{Mode, Order, Step};
 
 use super::duration;
+use super::listeners::ListenersArgs;
+use super::states::StatesArgs;
 use crate::config::{
     DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, XdpMode,
     parse_prefix,
@@ -115,6 +117,10 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Count connections by state, say what is unusual, what it costs and who has them
+    States(StatesArgs),
+    /// Show how full the queues of each listener are, and what limits them
+    Listeners(ListenersArgs),
     /// Show the versions
     Version,
     /// Put back the sysctls that an agent changed and that ended without doing so

@@ -12,6 +12,7 @@ mod duration;
 mod exit;
 mod explain;
 mod import;
+mod listeners;
 mod mode;
 mod probe;
 mod reload;
@@ -21,6 +22,7 @@ mod rule_file;
 mod rules;
 mod run;
 mod session;
+mod states;
 mod status;
 mod step;
 mod unblock;
@@ -74,6 +76,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         }
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
+        Verb::States(states) => states::run(&states, session),
+        Verb::Listeners(listeners) => listeners::run(&listeners, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;

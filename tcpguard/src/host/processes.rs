@@ -62,7 +62,7 @@ impl Owners {
     }
 
     /// The processes that hold the socket with this inode, by id; several share it after a fork.
-    pub fn of(&self, inode: u32) -> impl Iterator<Item = &Process> {
+    pub fn of(&self, inode: u32) -> impl Iterator<Item = &Process> + Clone {
         let first = self.held.partition_point(|(held, _)| *held < inode);
         let held = self.held[first..].iter().take_while(move |(held, _)| *held == inode);
         held.filter_map(|(_, index)| self.processes.get(*index as usize))

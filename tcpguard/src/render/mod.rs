@@ -5,19 +5,24 @@
 
 mod attack;
 mod explain;
+mod findings;
+mod listeners;
 pub mod number;
 mod probe;
 mod replay;
 mod rules;
+mod states;
 mod status;
 mod steps;
 mod table;
 mod view;
 
 pub use explain::in_full as attack_in_full;
+pub use listeners::listeners;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
+pub use states::states;
 pub use status::{alerts, brief, status};
 pub use steps::of_listener as steps;
 pub use view::View;

@@ -267,41 +267,47 @@ mod tests {
             (
                 "nginx",
                 511,
-                "raise `listen … backlog=` in nginx.conf (now 511, 511 by default; net.core.somaxconn allows 4 096) and restart nginx",
+                "raise `listen … backlog=` in nginx.conf (now 511, 511 by default; \
+                 net.core.somaxconn allows 4 096) and restart nginx",
             ),
             (
                 "redis-server",
                 128,
-                "raise `tcp-backlog` in redis.conf (now 128, 511 by default; net.core.somaxconn allows 4 096) and restart Redis",
+                "raise `tcp-backlog` in redis.conf (now 128, 511 by default; net.core.somaxconn \
+                 allows 4 096) and restart Redis",
             ),
             (
                 "something",
                 16,
-                "raise the second argument of its listen(2) (now 16; net.core.somaxconn allows 4 096)",
+                "raise the second argument of its listen(2) (now 16; net.core.somaxconn allows \
+                 4 096)",
             ),
             (
                 "nginx",
                 4096,
-                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and `listen … backlog=` in nginx.conf, and restart nginx: the limit is taken when it begins to listen",
+                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and \
+                 `listen … backlog=` in nginx.conf, and restart nginx: the limit is taken when it \
+                 begins to listen",
             ),
             (
                 "something",
                 4096,
-                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and restart the application: the limit is taken when it begins to listen",
+                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and restart the \
+                 application: the limit is taken when it begins to listen",
             ),
             (
                 "nginx",
                 8192,
-                "raise net.core.somaxconn (now 4 096) and the application's own limit, and restart it",
+                "raise net.core.somaxconn (now 4 096) and the application's own limit, and \
+                 restart it",
             ),
         ] {
             let mut facts = with(vec![socket(1, backlog + 1, backlog)]);
             facts.owners = held_by(comm, 1);
-            let found = hint(&facts);
             let expected = format!(
                 "look at what {comm} (900) does (tcpguard states --queues); for bursts {expected}"
             );
-            assert_eq!(found, expected);
+            assert_eq!(hint(&facts), expected);
         }
     }
 

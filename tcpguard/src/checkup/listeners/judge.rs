@@ -142,7 +142,7 @@ fn queue(waiting: u32, limits: Vec<Limit>) -> Queue {
     let least = limits.iter().min_by_key(|limit| limit.places);
     Queue {
         waiting,
-        limit: limits.iter().fold(0, |sum, limit| sum.saturating_add(limit.places)),
+        limit: limits.iter().fold(0u32, |sum, limit| sum.saturating_add(limit.places)),
         set_by: least.map_or(limits::SetBy::Unknown, |limit| limit.set_by),
     }
 }
