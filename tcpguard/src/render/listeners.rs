@@ -95,11 +95,11 @@ fn row(listener: &Listener, severity: Option<Severity>, names: &BTreeMap<u32, &s
         (Some(drops), Some(rate)) => format!("{}, {}/s", short(drops as f64), short(rate)),
     };
     let queue =
-        |queue: &Queue| format!("{} / {}", short(queue.waiting.into()), short(queue.limit.into()));
+        |queue: &Queue| format!("{} / {}", exact(queue.waiting.into()), exact(queue.limit.into()));
     let set_by = match listener.accept.set_by {
         SetBy::Application => "application",
         SetBy::Somaxconn => "somaxconn",
-        SetBy::Earlier => "earlier somaxconn",
+        SetBy::Earlier => "earlier",
         // Of the accept queue it is never the limit.
         SetBy::TcpMaxSynBacklog | SetBy::Unknown => "?",
     };
@@ -152,18 +152,16 @@ fn losses(host: &Losses) -> String {
         Some(rate) => format!("{} ({}/s)", exact(count), short(rate)),
         None => exact(count),
     };
-    let cookies = match host.syn_queue_full_cookies {
+    let for_full_syn_queues = |count: u64, what: &str| match count {
         0 => String::new(),
-        some => format!(", {} SYNs answered with cookies for a full SYN queue", exact(some)),
-    };
-    let dropped = match host.syn_queue_full_drops {
-        0 => String::new(),
-        some => format!(", {} dropped for it", exact(some)),
+        some => format!(", {} SYNs {what} for a full SYN queue", exact(some)),
     };
     format!(
         "{} clients turned away by full accept queues, {} packets dropped by listeners in \
-         all{cookies}{dropped}, since this network namespace exists",
+         all{}{}, since this network namespace exists",
         with_rate(host.overflows, host.overflows_pps),
         with_rate(host.drops, host.drops_pps),
+        for_full_syn_queues(host.syn_queue_full_drops, "dropped"),
+        for_full_syn_queues(host.syn_queue_full_cookies, "answered with cookies"),
     )
 }

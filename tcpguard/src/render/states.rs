@@ -7,7 +7,9 @@ use super::number::{bytes, exact, percent};
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 use crate::checkup::Owner;
-use crate::checkup::states::{Holder, Queues, Resource, ResourceKind, StateCount, StatesReport};
+use crate::checkup::states::{
+    Holder, NO_LIMIT, Queues, Resource, ResourceKind, StateCount, StatesReport,
+};
 use crate::host::TcpState;
 use crate::status::Severity;
 
@@ -86,7 +88,7 @@ fn resources(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::R
         table.row([
             name(resource).into(),
             resource.used.map_or_else(|| "-".to_owned(), exact).into(),
-            resource.limit.map_or_else(|| "none".to_owned(), exact).into(),
+            limit(resource.limit).into(),
             Cell::toned(
                 resource.ratio.map_or_else(|| "-".to_owned(), percent),
                 tone(resource.severity),
@@ -94,6 +96,14 @@ fn resources(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::R
         ]);
     }
     table.write(out, view)
+}
+
+fn limit(limit: Option<u64>) -> String {
+    match limit {
+        None => "-".to_owned(),
+        Some(NO_LIMIT..) => "none".to_owned(),
+        Some(some) => exact(some),
+    }
 }
 
 fn name(resource: &Resource) -> String {

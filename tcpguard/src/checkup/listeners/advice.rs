@@ -118,7 +118,7 @@ impl Case<'_> {
             None => Some(self.finding(
                 "listener_has_dropped",
                 Severity::Notice,
-                format!("{listener} has dropped {} packets since it listens", exact(drops)),
+                format!("{listener} has dropped packets since it listens: {}", exact(drops)),
                 "tcpguard listeners --watch shows whether it goes on".to_owned(),
             )),
         }

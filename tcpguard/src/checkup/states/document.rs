@@ -59,6 +59,9 @@ impl StateCount {
     }
 }
 
+/// A limit as high as this is none: so the kernel says that there may be any number of files.
+pub const NO_LIMIT: u64 = 1 << 62;
+
 /// Something of which there is only so much.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -71,9 +74,9 @@ pub struct Resource {
     pub destination: Option<SocketAddr>,
     /// In use.
     pub used: Option<u64>,
-    /// How much there is; `null` if there is no limit.
+    /// How much there is; 2^62 and more mean that there is no limit.
     pub limit: Option<u64>,
-    /// Share in use.
+    /// Share in use; `null` also where there is no limit.
     pub ratio: Option<f64>,
     /// How bad that is; `null` when it is not.
     pub severity: Option<Severity>,

@@ -1,8 +1,8 @@
 //! From what was read to what it means.
 
 use super::{
-    Counts, Destination, Holder, ProcessQueues, Queues, Resource, ResourceKind, SCHEMA, StateCount,
-    StatesReport,
+    Counts, Destination, Holder, NO_LIMIT, ProcessQueues, Queues, Resource, ResourceKind, SCHEMA,
+    StateCount, StatesReport,
 };
 use crate::checkup::{Finding, Owner, worst_first};
 use crate::host::{DescriptorUse, TcpState};
@@ -48,10 +48,10 @@ impl Default for Limits {
     }
 }
 
-/// More open files than this cannot be: the kernel's way to say that there is no limit.
-const NO_FILE_LIMIT: u64 = 1 << 62;
 /// Processes whose descriptors are told.
 const FULLEST: usize = 3;
+/// Share of the local ports from which on a destination is told that is not the one with the most.
+const TOLD_FROM: f64 = 0.01;
 
 /// What is in use, and how much there is.
 type Use = (Option<u64>, Option<u64>);
@@ -155,8 +155,8 @@ fn count(
 
 fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
     let resource = |kind, (used, limit): Use| {
-        let limit = limit.filter(|limit| *limit > 0 && *limit < NO_FILE_LIMIT);
-        let ratio = used.zip(limit).map(|(used, limit)| used as f64 / limit as f64);
+        let bound = limit.filter(|limit| *limit > 0 && *limit < NO_LIMIT);
+        let ratio = used.zip(bound).map(|(used, limit)| used as f64 / limit as f64);
         let severity = match ratio {
             Some(ratio) if ratio >= limits.used_up => Some(Severity::Critical),
             Some(ratio) if ratio >= limits.nearly_used_up => Some(Severity::Warning),
@@ -169,10 +169,14 @@ fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
         resource(ResourceKind::Orphans, facts.orphans),
         resource(ResourceKind::Files, facts.files),
     ];
-    resources.extend(facts.destinations.iter().map(|destination| Resource {
+    let ports = facts.destinations.iter().map(|destination| Resource {
         destination: Some(destination.remote),
         ..resource(ResourceKind::LocalPorts, (Some(destination.connections), facts.ports))
-    }));
+    });
+    let is_told = |(number, ports): &(usize, Resource)| {
+        *number == 0 || ports.ratio.is_some_and(|ratio| ratio >= TOLD_FROM)
+    };
+    resources.extend(ports.enumerate().filter(is_told).map(|(_, ports)| ports));
     let mut processes: Vec<_> = facts
         .descriptors
         .iter()
@@ -218,7 +222,8 @@ fn used_up(resource: &Resource) -> Option<Finding> {
             "files_full",
             format!("open files of the host: {share}; beyond that nobody but root can open more"),
             format!(
-                "the processes with the most are listed here; sysctl -w fs.file-max={} allows more",
+                "the processes with the fullest tables stand above; sysctl -w fs.file-max={} allows \
+                 more",
                 limit.saturating_mul(2)
             ),
         ),

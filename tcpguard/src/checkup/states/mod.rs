@@ -57,7 +57,7 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
     })
 }
 
-/// `32768	60999`, both included.
+/// `32768 60999`, both included; a tab between them.
 fn ports(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once(char::is_whitespace)?;
     Some(first.parse().ok()?..=last.trim().parse().ok()?)

@@ -242,10 +242,14 @@ mod tests {
         };
         client.shutdown(Shutdown::Write).expect("shutdown");
         assert_eq!(states(&[TcpState::CloseWait]), [TcpState::CloseWait]);
-        assert_eq!(states(&[TcpState::FinWait2]), [TcpState::FinWait2]);
         assert_eq!(states(&[TcpState::Established]), []);
-        let all = [TcpState::Listen, TcpState::FinWait2, TcpState::CloseWait];
-        assert_eq!(states(&TcpState::ALL), all);
+        // Whether the other end has acknowledged that already is its affair.
+        assert_eq!(states(&[TcpState::FinWait1, TcpState::FinWait2]).len(), 1);
+        let all = states(&TcpState::ALL);
+        let [TcpState::Listen, closed_here, TcpState::CloseWait] = all[..] else {
+            panic!("{all:?}")
+        };
+        assert!(matches!(closed_here, TcpState::FinWait1 | TcpState::FinWait2), "{all:?}");
         drop(server);
     }
 
