@@ -28,7 +28,7 @@ const JARS: usize = 512;
 pub struct Process {
     /// Its id.
     pub pid: u32,
-    /// Its name, at most 15 bytes.
+    /// Its name, at most 15 bytes, as it can be printed: see [`DescriptorUse::comm`].
     pub comm: String,
     /// Its arguments, the program first; empty if it has wiped them.
     pub cmdline: Vec<String>,
@@ -170,7 +170,8 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
 pub struct DescriptorUse {
     /// Its id.
     pub pid: u32,
-    /// Its name.
+    /// Its name, with a `?` for each control character: a process may call itself what it likes,
+    /// also what a terminal would obey.
     pub comm: String,
     /// Descriptors in use.
     pub used: u64,
@@ -216,7 +217,8 @@ fn pids(root: &Path) -> Result<Vec<u32>, Error> {
 
 fn comm(directory: &Path) -> String {
     let comm = fs::read(directory.join("comm")).unwrap_or_default();
-    String::from_utf8_lossy(comm.trim_ascii_end()).into_owned()
+    let comm = String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm));
+    comm.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
 fn command_line(directory: &Path) -> Vec<String> {
@@ -301,6 +303,23 @@ Max locked memory         8388608              8388608              bytes
         };
         assert_eq!(owners.of(13).collect::<Vec<_>>(), [&expected]);
         assert_eq!(owners.of(10).next().expect("nginx").cmdline, ["nginx: master process"]);
+    }
+
+    #[test]
+    fn a_name_that_a_terminal_would_obey_is_shown_harmless() {
+        let root = tempfile::tempdir().expect("a directory");
+        for (comm, expected) in [
+            ("nginx", "nginx"),
+            ("a b", "a b"),
+            ("\x1b[2J\x07", "?[2J?"),
+            ("two\nlines", "two?lines"),
+            ("größe", "größe"),
+        ] {
+            fs::write(root.path().join("comm"), format!("{comm}\n")).expect("a file");
+            assert_eq!(super::comm(root.path()), expected);
+        }
+        fs::write(root.path().join("comm"), b"\xff\xfe\n").expect("a file");
+        assert_eq!(comm(root.path()), "\u{fffd}\u{fffd}");
     }
 
     #[test]
