@@ -30,6 +30,8 @@ const USUAL: Duration = Duration::from_secs(16);
 const SECOND_TRY: Duration = Duration::from_millis(1500);
 /// A count of half-open handshakes says what the queue holds for this long.
 const COUNTED: Duration = Duration::from_secs(2);
+/// Handshakes completed in a second from which a new listener's clients are looked at each second.
+const STRANGERS: u64 = 8;
 /// Rates are over this span.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 /// The longest that attempts are given in the fast path, in ticks.
@@ -323,6 +325,14 @@ impl Watch {
         }
         self.queues =
             queues.map(|queues| Queues { half_open: queues.half_open.or(last), ..queues });
+    }
+
+    /// Whether clients come, and it is not known yet how long their handshakes take: what fails is
+    /// then known a second later.
+    pub fn is_strange(&self, settings: &Settings) -> bool {
+        !self.clients.is_known()
+            && self.learns(settings)
+            && self.window.last(RATE_SPAN).completed >= STRANGERS
     }
 
     /// Whether anything is the matter: then nothing is learned, and queues are counted often.

@@ -5,6 +5,7 @@ pub mod checkup;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod documents;
 mod durable;
 pub mod host;
 pub mod kernel;

@@ -24,7 +24,7 @@ use tcpguard::status::Time;
 use tcpguard_engine::TcpExt;
 
 fn view(utf8: bool) -> View {
-    View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC }
+    View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
 }
 
 fn at() -> Time {

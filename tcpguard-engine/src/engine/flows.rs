@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::upkeep::{CALM, due};
+use crate::watch::Watch;
 use crate::{Flow, KnownClients, ListenerId, Timestamp};
 
 /// Listeners told apart at first sight: as many as the data path has places for, whose numbers in
@@ -16,10 +17,12 @@ impl Engine {
     /// [`crate::Command::InspectFlows`].
     ///
     /// Those of listeners with nothing the matter are looked at every five seconds only, however often
-    /// others need a look: there is nothing urgent to be learned from them.
+    /// others need a look: there is nothing urgent to be learned from them, unless nothing has been
+    /// learned yet.
     pub fn handle_flows(&mut self, now: Timestamp, flows: &[Flow], known: &dyn KnownClients) {
         let all = due(now, self.surveyed, CALM, self.settings.poll);
-        let looked_at = self.watches.values().filter(|watch| all || watch.is_suspicious());
+        let urgent = |watch: &&Watch| watch.is_suspicious() || watch.is_strange(&self.settings);
+        let looked_at = self.watches.values().filter(|watch| all || urgent(watch));
         let parts = Parts::of(looked_at.map(|watch| watch.id).collect(), flows);
         if all {
             self.surveyed = now;

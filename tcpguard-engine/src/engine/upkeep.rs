@@ -301,6 +301,7 @@ impl Engine {
             Some(incident) if now.since(incident.detected()) < URGENT => self.settings.poll,
             Some(_) => BUSY,
             None if watch.is_suspicious() => self.settings.poll,
+            None if watch.is_strange(&self.settings) => BUSY,
             None => CALM,
         }
     }

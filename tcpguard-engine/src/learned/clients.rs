@@ -127,6 +127,11 @@ impl Clients {
         if all == 0 { 0.0 } else { self.with_signature(mask, print) as f64 / all as f64 }
     }
 
+    /// Whether it is known how long handshakes take here.
+    pub fn is_known(&self) -> bool {
+        self.trips.slowest().is_some()
+    }
+
     /// After how long a handshake that has not completed counts as failed: twice what nearly all
     /// took, those learned of and those of `flows` that have just completed. Clients are `rtt` away.
     pub fn patience(&self, now: Timestamp, flows: &[&Flow], rtt: Duration) -> Duration {

@@ -227,7 +227,7 @@ impl Default for Settings {
         Self {
             poll: Duration::from_millis(250),
             fast_failures: 64,
-            fast_share: 0.7,
+            fast_share: 0.75,
             fast_polls: 2,
             slow_limit: 16.0,
             occupancy_on: 0.25,

@@ -25,6 +25,19 @@ fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
     }
 }
 
+/// As long as nothing was known of its clients, a second was waited for them: it was told after 1.04 s.
+#[test]
+fn a_guard_that_has_just_been_started_is_as_quick_to_tell() {
+    for phase in 0..10 {
+        let began = 4.0 + f64::from(phase) * 0.025;
+        let flood = Flood::random(1000.0, began..began + 4.0);
+        let mut lab = lab(Clients { rtt: 0.0..0.001, ..Clients::steady(300.0) }).flood(flood);
+        lab.run_until(began + 4.0);
+        let told = lab.told.first().expect("a flood").at - began;
+        assert!(told <= 0.8, "{told} {}", lab.story());
+    }
+}
+
 /// With a memory of ten minutes it was learned as it grew, and never told.
 #[test]
 fn a_flood_that_takes_two_hours_to_grow_is_no_more_natural_for_that() {

@@ -6,8 +6,6 @@
 
 mod finding;
 pub mod listeners;
-#[cfg(test)]
-mod schema;
 pub mod states;
 
 pub use finding::{Finding, Owner, worst_first};

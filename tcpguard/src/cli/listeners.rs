@@ -21,12 +21,12 @@ pub struct ListenersArgs {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  sudo tcpguard listeners         whose queues are full, and which setting limits them?
-  tcpguard listeners --watch=5    does a listener still drop clients?
-  tcpguard listeners --json | jq '.listeners[] | select(.accept.waiting > .accept.limit)'
+Needs no running tcpguard. Processes of other users are shown to root only.
 
-Needs no running tcpguard. Processes of other users are shown to root only.";
+Examples:
+  sudo tcpguard listeners                         # whose queues are full, and what limits them?
+  tcpguard listeners --watch=5                    # does a listener still drop clients?
+  tcpguard listeners --json | jq '.listeners[] | select(.accept.waiting > .accept.limit)'";
 
 pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut looked = Instant::now();
@@ -57,7 +57,7 @@ fn show(
 ) -> anyhow::Result<()> {
     let report = judge(facts);
     if session.json {
-        return session.print_json(&report);
+        return session.print_document(&report);
     }
     session.render(|out, view| render::listeners(out, &report, view, args.all))
 }

@@ -16,18 +16,18 @@ pub struct StatesArgs {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  tcpguard states                 how many connections are in each state, and is that usual?
-  sudo tcpguard states --queues   whose connections are stuck?
-  tcpguard states --json | jq '.states[] | select(.state == \"time_wait\")'
+Needs no running tcpguard. Processes of other users are shown to root only.
 
-Needs no running tcpguard. Processes of other users are shown to root only.";
+Examples:
+  tcpguard states                                 # is any number unusual, is anything used up?
+  sudo tcpguard states --queues                   # whose connections are stuck?
+  tcpguard states --json | jq '.states[] | select(.state == \"time_wait\")'";
 
 pub(super) fn run(args: &StatesArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let facts = gather(Time(jiff::Timestamp::now()), args.queues)?;
     let report = judge(&facts, &Limits::default());
     if session.json {
-        return session.print_json(&report);
+        return session.print_document(&report);
     }
     session.render(|out, view| render::states(out, &report, view))
 }

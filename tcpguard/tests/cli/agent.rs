@@ -2,11 +2,15 @@
 
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::status::{
-    AlertEntry, Allowed, AttackInFull, Explanation, Rule, Severity, Status, Step, StepState,
+    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Rule, Severity, Status, Step,
+    StepState,
 };
 use tcpguard_engine as engine;
 
 use super::support;
+
+/// What is on the allow-list.
+const ALLOWED: &str = "203.0.113.0/24";
 
 /// The answer of an agent in this situation.
 pub fn answer(request: &Request, status: &Status) -> Response {
@@ -36,7 +40,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                     &report,
                     facts.clock,
                 ))),
-                None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
+                None => Response::refused(
+                    RefusalKind::NotFound,
+                    format!("no attack #{id}; see which are known: tcpguard status"),
+                ),
             }
         }
         Request::Alerts => {
@@ -47,16 +54,12 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             alerts.extend(notice);
             Response::Alerts { alerts }
         }
-        Request::Allow { prefix, reason, .. } => Response::Allowed {
-            allowed: Allowed {
-                prefix: prefix.to_string(),
-                reason: reason.clone(),
-                uid: 0,
-                created_at: status.generated_at,
-                expires_at: status.generated_at,
-                expires_in_s: 2_592_000,
-            },
-        },
+        Request::Allow { prefix, reason, .. } => {
+            Response::Allowed { allowed: allowed(&prefix.to_string(), reason, status) }
+        }
+        Request::Disallow { prefix } if prefix.to_string() == ALLOWED => {
+            Response::Disallowed { allowed: vec![allowed(ALLOWED, "our monitoring", status)] }
+        }
         Request::Disallow { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!(
@@ -75,7 +78,12 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             Response::StepOrdered(Box::new(listener))
         }
         Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
-        Request::UnblockAll | Request::ImportRules { .. } => Response::Unblocked { rules },
+        Request::UnblockAll => Response::Unblocked { rules },
+        Request::ImportRules { rules, dry_run, .. } => {
+            let added = rules.len() as u32;
+            let imported = Imported { added, kept: 0, removed: 0, total: added };
+            Response::Imported { imported, dry_run: *dry_run }
+        }
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
@@ -92,6 +100,17 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             rule: manual_rule(&prefix.to_string(), *for_s, reason),
             dry_run: *dry_run,
         },
+    }
+}
+
+fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {
+    Allowed {
+        prefix: prefix.to_owned(),
+        reason: reason.to_owned(),
+        uid: 0,
+        created_at: status.generated_at,
+        expires_at: status.generated_at,
+        expires_in_s: 2_592_000,
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
         doc: "Share of the attempts left uncompleted, in two polls, that raises the fast alarm. A \
               smaller share is reached by clients far away.",
         source: "Weighed against bursts of clients up to 0.5 s away, which must stay below, and \
-                 against floods of three and a half times the clients' rate, which must reach it.",
+                 against floods of five times the clients' rate, which must reach it.",
         field: |settings| Field::F64(&mut settings.fast_share),
     },
     Threshold {
