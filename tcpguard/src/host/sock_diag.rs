@@ -1,5 +1,5 @@
 //! TCP sockets as the kernel lists them (`sock_diag(7)`): listeners with their queues, half-open
-//! connections, and the removal of a half-open connection; all connections in [`connections`].
+//! connections, and the removal of a half-open connection; [`SockDiag::each_connection`] lists all.
 
 mod connections;
 

@@ -110,8 +110,10 @@ mod tests {
             fd_limit: Some(1024),
             ..Process::default()
         };
-        let owners =
-            Owners::new([(process(7, "java"), vec![1, 2, 3]), (process(8, "app"), vec![3, 4])], true);
+        let owners = Owners::new(
+            [(process(7, "java"), vec![1, 2, 3]), (process(8, "app"), vec![3, 4])],
+            true,
+        );
         let found: Vec<_> = holders(&[1, 2, 3, 4, 5, 6], &owners)
             .into_iter()
             .map(|it| (it.process.map(|owner| owner.pid), it.connections, it.descriptor_limit))
