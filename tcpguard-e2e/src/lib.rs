@@ -16,7 +16,7 @@
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
 //!   [`prometheus`]: what a monitoring system makes of its numbers.
-//! - [`measure`]: CPU time per packet.
+//! - [`measure`]: CPU time per packet; [`peak`]: memory of a call of the command line.
 
 pub mod agreed;
 pub mod armed;
@@ -39,6 +39,7 @@ pub mod machine;
 pub mod measure;
 pub mod netns;
 pub mod packet;
+pub mod peak;
 pub mod prometheus;
 pub mod random;
 pub mod raw;

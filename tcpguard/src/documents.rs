@@ -10,7 +10,7 @@ use crate::cli::{
     version,
 };
 use crate::status::{Alerts, AttackInFull, Event, ExportedRules, Judged, Status};
-use crate::{probe, replay, status};
+use crate::{checkup, probe, replay, status};
 
 /// What is printed as a document of its own.
 pub trait Printed: Serialize {
@@ -60,6 +60,8 @@ documents! {
     replay::SCHEMA => replay::Replay,
     status::ALERTS_SCHEMA => Alerts,
     status::EVENT_SCHEMA => Event,
+    checkup::states::SCHEMA => checkup::states::StatesReport,
+    checkup::listeners::SCHEMA => checkup::listeners::ListenersReport,
     "tcpguard.block/1" => block::Blocked,
     "tcpguard.unblock/1" => unblock::Unblocked,
     "tcpguard.allow/1" => allow::Allowance,

@@ -15,6 +15,7 @@ mod duration;
 mod exit;
 mod explain;
 pub(crate) mod import;
+mod listeners;
 mod metrics;
 pub(crate) mod mode;
 mod probe;
@@ -25,6 +26,7 @@ mod rule_file;
 pub(crate) mod rules;
 mod run;
 mod session;
+mod states;
 mod status;
 pub(crate) mod step;
 pub(crate) mod unblock;
@@ -80,6 +82,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         }
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
+        Verb::States(states) => states::run(&states, session),
+        Verb::Listeners(listeners) => listeners::run(&listeners, session),
         Verb::Metrics(metrics) => metrics::run(&metrics, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),

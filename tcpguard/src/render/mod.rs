@@ -5,22 +5,27 @@
 
 mod attack;
 mod explain;
+mod findings;
+mod listeners;
 mod losses;
 mod mode;
 pub mod number;
 mod probe;
 mod replay;
 mod rules;
+mod states;
 mod status;
 mod steps;
 mod table;
 mod view;
 
 pub use explain::in_full as attack_in_full;
+pub use listeners::listeners;
 pub use mode::mode_end;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
+pub use states::states;
 pub use status::{alerts, brief, event, status};
 pub use steps::of_listener as steps;
 pub use view::View;

@@ -27,6 +27,12 @@ pub fn short(value: f64) -> String {
     format!("{scaled:.decimals$} {unit}")
 }
 
+/// A size: `312 B`, `37.6 kB`, `1.84 MB`, in powers of a thousand.
+pub fn bytes(value: u64) -> String {
+    let text = short(value as f64);
+    if text.contains(' ') { text + "B" } else { text + " B" }
+}
+
 /// A count in full, its thousands apart: `19 912 345`.
 pub fn exact(value: u64) -> String {
     let digits = value.to_string();
@@ -93,6 +99,15 @@ mod tests {
             (2.5e12, "2.50 T"),
         ] {
             assert_eq!(short(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_their_unit() {
+        for (value, expected) in
+            [(0, "0 B"), (312, "312 B"), (65_536, "65.5 kB"), (1 << 30, "1.07 GB")]
+        {
+            assert_eq!(bytes(value), expected);
         }
     }
 

@@ -20,7 +20,7 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 26] = [
+const LINES: [(&str, &str); 29] = [
     ("status", "tcpguard.status/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.attack/1"),
@@ -40,6 +40,9 @@ const LINES: [(&str, &str); 26] = [
     ("step :443 cookies off", "tcpguard.step/1"),
     ("reload", "tcpguard.reload/1"),
     ("replay DIR/empty.pcap --quiet", "tcpguard.replay/1"),
+    ("states", "tcpguard.states/1"),
+    ("states --queues", "tcpguard.states/1"),
+    ("listeners", "tcpguard.listeners/1"),
     ("detach --all", "tcpguard.detach/1"),
     ("restore-sysctls --state-dir DIR", "tcpguard.restore-sysctls/1"),
     ("config check DIR/good.toml", "tcpguard.config-check/1"),

@@ -13,6 +13,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
+use crate::cli::listeners::ListenersArgs;
+use crate::cli::states::StatesArgs;
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
 
 pub use agent::*;
@@ -136,6 +138,10 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Count connections by state, say what is unusual, what it costs and who has them
+    States(StatesArgs),
+    /// Show how full the queues of each listener are, and what limits them
+    Listeners(ListenersArgs),
     /// Print the status as numbers for a monitoring system
     Metrics(MetricsArgs),
     /// Show the versions

@@ -1,0 +1,75 @@
+//! How much memory a call of the command line takes.
+
+use std::io::{PipeWriter, Write};
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::guard::{RUNTIME_DIR, binary};
+use crate::netns::Netns;
+
+/// For so long it must have waited, to have come to the end.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The most bytes of memory that were resident at once (`VmHWM`) while `tcpguard` ran with these
+/// arguments, up to its output.
+///
+/// `getrusage` would count what this process had when the other was made from it. So the other is
+/// given a pipe that is full already: it stops at its first line, when everything has been read and
+/// put together, and can be looked at.
+///
+/// # Errors
+/// When it cannot be started, or does not come to its output within ten seconds.
+pub fn memory(host: &Netns, arguments: &[&str]) -> Result<u64> {
+    let (reader, writer) = io::pipe()?;
+    fill(&writer)?;
+    let mut command = host.command(binary()?)?;
+    command.args(arguments).args(["--runtime-dir", RUNTIME_DIR]);
+    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+    let mut child = command.spawn().context("cannot start tcpguard")?;
+    let peak = at_its_output(&mut child);
+    child.kill()?;
+    child.wait()?;
+    drop(reader);
+    peak
+}
+
+fn fill(mut writer: &PipeWriter) -> Result<()> {
+    let flags = fcntl_getfl(writer)?;
+    fcntl_setfl(writer, flags | OFlags::NONBLOCK)?;
+    while writer.write(&[0; 4096]).is_ok() {}
+    fcntl_setfl(writer, flags)?;
+    Ok(())
+}
+
+/// Waits until it waits.
+fn at_its_output(child: &mut Child) -> Result<u64> {
+    let begun = Instant::now();
+    let mut waited = 0;
+    while waited < LOOKS {
+        if let Some(status) = child.try_wait()? {
+            bail!("it ended with {status} before its output");
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            bail!("it has not come to its output after 10 s");
+        }
+        let waits = field(child.id(), "State")?.starts_with('S');
+        waited = if waits { waited + 1 } else { 0 };
+        sleep(LOOK);
+    }
+    let peak = field(child.id(), "VmHWM")?;
+    let kibibytes: u64 = peak.trim_end_matches(" kB").parse().context(peak)?;
+    Ok(kibibytes * 1024)
+}
+
+/// A line of `/proc/PID/status`.
+fn field(pid: u32, name: &str) -> Result<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(line.with_context(|| format!("no {name} in the status of {pid}"))?.trim().to_owned())
+}

@@ -1,0 +1,33 @@
+//! What an administrator would look at by hand, with a judgement: [`states`] and [`listeners`].
+//!
+//! All of it works without the agent and as any user, as far as the kernel shows it to that user; a
+//! report says what could not be read. Each is made in the same steps: `gather` reads facts from the
+//! host, `judge` makes a report of them, a pure function, and [`crate::render`] writes it for people.
+
+mod finding;
+pub mod listeners;
+pub mod states;
+
+pub use finding::{Finding, Owner, worst_first};
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::host::{Error, Owners, PROC, processes};
+
+/// Who holds these sockets; when not all is shown to this user, `unread` says what would be.
+fn owners(inodes: &BTreeSet<u32>, unread: &mut Vec<String>) -> Result<Owners, Error> {
+    let owners = processes::owners(Path::new(PROC), inodes)?;
+    if owners.denied && inodes.iter().any(|inode| owners.of(*inode).next().is_none()) {
+        unread.push("processes of other users: run it again with sudo".to_owned());
+    }
+    Ok(owners)
+}
+
+/// A value that a report can do without: if it cannot be read, `unread` says why.
+fn or_unread<T>(value: Result<Option<T>, Error>, unread: &mut Vec<String>) -> Option<T> {
+    value.unwrap_or_else(|error| {
+        unread.push(error.to_string());
+        None
+    })
+}

@@ -1,0 +1,134 @@
+//! Connections by state, what they cost, and who has them: `tcpguard states`.
+
+mod document;
+mod judge;
+mod queues;
+mod tally;
+
+pub use document::*;
+pub use judge::{Limits, StateFacts, judge};
+pub use queues::QueueTally;
+pub use tally::{Counts, Destination, Tally};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::{Owner, or_unread, owners};
+use crate::host::{
+    Error, Owners, PROC, SockDiag, Sysctls, TcpState, file_handles, processes, sockstat,
+};
+use crate::status::Time;
+
+/// Reads everything that [`judge`] needs. With `queues` also what waits in each connection.
+///
+/// # Errors
+/// When the kernel does not list TCP sockets, or `/proc` cannot be read.
+pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
+    let mut unread = Vec::new();
+    let sysctls = Sysctls::default();
+    let range = sysctls.read("net.ipv4.ip_local_port_range");
+    let range = or_unread(range, &mut unread).and_then(|text| ports(&text));
+
+    let mut sockets = SockDiag::open()?;
+    let mut listening = BTreeSet::new();
+    sockets.each_connection(&[TcpState::Listen], |listener| {
+        listening.insert(listener.local.port());
+    })?;
+    let mut tally = Tally::new(listening, range.clone(), queues);
+    sockets.each_connection(&TcpState::ALL, |connection| tally.add(&connection))?;
+
+    let owners = owners(&tally.inodes(), &mut unread)?;
+    let stat = or_unread(sockstat().map(Some), &mut unread).unwrap_or_default();
+    let files = or_unread(file_handles(&sysctls), &mut unread);
+    let mut setting = |name: &str| or_unread(sysctls.read_number(name), &mut unread);
+    Ok(StateFacts {
+        at,
+        ports: range.map(|range| range.count() as u64),
+        destinations: tally.destinations(),
+        time_wait: (stat.time_wait, setting("net.ipv4.tcp_max_tw_buckets")),
+        orphans: (stat.orphans, setting("net.ipv4.tcp_max_orphans")),
+        files: (files.map(|files| files.open), files.map(|files| files.max)),
+        close_wait: holders(&tally.close_wait, &owners),
+        queues: tally.queues.as_ref().map(|queues| queues.report(&owners)),
+        counts: tally.counts,
+        descriptors: processes::descriptor_use(Path::new(PROC))?,
+        unread,
+    })
+}
+
+/// `32768 60999`, both included; a tab between them.
+fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once(char::is_whitespace)?;
+    Some(first.parse().ok()?..=last.trim().parse().ok()?)
+}
+
+/// How many of these sockets each process holds, the most first. Of several that share one the
+/// first counts.
+fn holders(inodes: &[u32], owners: &Owners) -> Vec<Holder> {
+    let mut holders: BTreeMap<Option<u32>, Holder> = BTreeMap::new();
+    for inode in inodes {
+        let process = owners.of(*inode).next();
+        let holder = holders.entry(process.map(|process| process.pid)).or_insert_with(|| Holder {
+            process: process.map(Owner::of),
+            connections: 0,
+            descriptors: process.map(|process| process.fds),
+            descriptor_limit: process.and_then(|process| process.fd_limit),
+        });
+        holder.connections += 1;
+    }
+    let mut holders: Vec<_> = holders.into_values().collect();
+    holders.sort_by_key(|holder| std::cmp::Reverse(holder.connections));
+    holders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Process;
+
+    #[test]
+    fn the_local_ports_are_what_the_kernel_says() {
+        for (text, expected) in [
+            ("32768\t60999", Some(32_768..=60_999)),
+            ("1024 65535", Some(1_024..=65_535)),
+            ("32768", None),
+            ("", None),
+            ("1 x", None),
+            ("1 65536", None),
+        ] {
+            assert_eq!(ports(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_the_most_comes_first_and_the_unseen_are_together() {
+        let process = |pid, comm: &str| Process {
+            pid,
+            comm: comm.to_owned(),
+            fds: 900,
+            fd_limit: Some(1024),
+            ..Process::default()
+        };
+        let owners = Owners::new(
+            [(process(7, "java"), vec![1, 2, 3]), (process(8, "app"), vec![3, 4])],
+            true,
+        );
+        let found: Vec<_> = holders(&[1, 2, 3, 4, 5, 6], &owners)
+            .into_iter()
+            .map(|it| (it.process.map(|owner| owner.pid), it.connections, it.descriptor_limit))
+            .collect();
+        assert_eq!(found, [(Some(7), 3, Some(1024)), (None, 2, None), (Some(8), 1, Some(1024))]);
+    }
+
+    #[test]
+    fn the_running_host_is_read() {
+        let at = Time("2026-11-20T14:05:31.204Z".parse().expect("a time"));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+        let facts = gather(at, true).expect("readable");
+        assert!(facts.counts.of(TcpState::Listen, false) > 0, "{facts:?}");
+        assert!(facts.ports.is_some() && facts.time_wait.1.is_some(), "{facts:?}");
+        assert!(facts.descriptors.iter().any(|it| it.pid == std::process::id()), "{facts:?}");
+        drop(listener);
+    }
+}

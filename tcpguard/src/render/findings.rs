@@ -1,0 +1,85 @@
+//! What a look at the host brought to light, in one line and line by line.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use super::attack::paragraph;
+use super::view::{Tone, View};
+use crate::checkup::Finding;
+use crate::status::Severity;
+
+/// Findings of one kind that are told one by one.
+const TOLD: usize = 5;
+
+/// `! 23 listeners — 1 critical, 2 warnings`
+pub(super) fn headline(
+    out: &mut impl Write,
+    view: &View,
+    what: &str,
+    findings: &[Finding],
+) -> fmt::Result {
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    let (sign, tone) = match worst {
+        Some(Severity::Critical) => ("✗", Tone::Bad),
+        Some(Severity::Warning) => ("!", Tone::Warning),
+        Some(Severity::Notice) | None => ("●", Tone::Good),
+    };
+    let count = |severity, one: &str, many: &str| {
+        let count = findings.iter().filter(|finding| finding.severity == severity).count();
+        match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{count} {many}")),
+        }
+    };
+    let counts: Vec<String> = [
+        count(Severity::Critical, "critical", "critical"),
+        count(Severity::Warning, "warning", "warnings"),
+        count(Severity::Notice, "notice", "notices"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let words = if counts.is_empty() { "nothing unusual".to_owned() } else { counts.join(", ") };
+    writeln!(out, "{sign} {what} — {}", view.paint(tone, &words))
+}
+
+/// Each finding with what to do about it; of many of one kind the first.
+pub(super) fn notes(
+    out: &mut impl Write,
+    view: &View,
+    findings: &[Finding],
+    more: &str,
+) -> fmt::Result {
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut heading = "Notes";
+    for finding in findings {
+        let number = told.entry(finding.code).or_default();
+        *number += 1;
+        if *number > TOLD {
+            continue;
+        }
+        let sign = match finding.severity {
+            Severity::Critical => "✗",
+            Severity::Warning => "!",
+            Severity::Notice => "-",
+        };
+        paragraph(out, view, heading, &format!("{sign} {} → {}", finding.text, finding.hint))?;
+        heading = "";
+    }
+    let left_out: usize = told.values().map(|number| number.saturating_sub(TOLD)).sum();
+    match left_out {
+        0 => Ok(()),
+        some => paragraph(out, view, heading, &format!("- {some} more of these kinds → {more}")),
+    }
+}
+
+/// What could not be read, and why.
+pub(super) fn unread(out: &mut impl Write, view: &View, unread: &[String]) -> fmt::Result {
+    let mut heading = "Not seen";
+    for text in unread {
+        paragraph(out, view, heading, text)?;
+        heading = "";
+    }
+    Ok(())
+}
