@@ -1,6 +1,7 @@
 //! The parts of the `tcpguard` binary, as a library so that tests can reach them.
 
 pub mod agent;
+pub mod checkup;
 pub mod cli;
 pub mod config;
 pub mod control;

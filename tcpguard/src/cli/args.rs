@@ -107,6 +107,8 @@ pub enum Verb {
     Replay(ReplayArgs),
     /// Try out which SYN cookies work on this host
     Probe(ProbeArgs),
+    /// Say which sysctls help on this host and which do harm; set them, and take that back
+    Tune(super::tune::TuneArgs),
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration

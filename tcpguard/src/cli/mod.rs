@@ -23,6 +23,7 @@ mod run;
 mod session;
 mod status;
 mod step;
+mod tune;
 mod unblock;
 mod version;
 
@@ -52,6 +53,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
         Verb::Probe(probe) => return probe::run(&probe, session),
+        Verb::Tune(tune) => return tune::run(&tune, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),

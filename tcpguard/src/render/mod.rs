@@ -12,6 +12,7 @@ mod rules;
 mod status;
 mod steps;
 mod table;
+mod tune;
 mod view;
 
 pub use explain::in_full as attack_in_full;
@@ -20,6 +21,7 @@ pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
 pub use status::{alerts, brief, status};
 pub use steps::of_listener as steps;
+pub use tune::{tune, tuned};
 pub use view::View;
 
 /// Columns of a page.
