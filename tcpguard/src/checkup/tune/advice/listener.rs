@@ -53,7 +53,8 @@ pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice 
     }
     let (part, whole) = FOR_STRANGERS;
     let longest = host.somaxconn.unwrap_or(SOMAXCONN);
-    let needed = doubled(longest.saturating_mul(whole).div_ceil(part) / 2);
+    let needed = longest.saturating_mul(whole).div_ceil(part);
+    let needed = needed.checked_next_power_of_two().unwrap_or(needed);
     if value < needed {
         change(
             needed,
@@ -113,7 +114,7 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
 
 pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
     let crowded = host.load.queue_full_cookies.saturating_add(host.load.queue_full_drops);
-    // Waits of 1, 2, 4 … seconds; longer ones than the kernel's 120 s only say "very long".
+    // Waits of 1, 2, 4 … s. The sum of more than 16 of them would only say: very long.
     let until = |retries: u64| (1u64 << retries.saturating_add(1).min(16)) - 1;
     match value {
         0 | 1 => harmful(SYNACK_RETRIES, folklore::FEW_SYNACKS.why),
