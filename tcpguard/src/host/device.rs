@@ -31,6 +31,8 @@ const ETHTOOL_STXCSUM: u32 = 0x17;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 /// `ETH_FLAG_RXVLAN`.
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+/// `ETH_FLAG_LRO`.
+const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// Whether the driver of an interface says that a native XDP program can send packets back
 /// (`XDP_TX`); `None` where the kernel does not tell (before 6.3). A virtual interface says so also
@@ -91,8 +93,23 @@ fn transmits(message: &Message) -> Result<Option<bool>, DecodeError> {
 /// When there is no such interface, or the kernel refuses.
 pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
     let what = "ask whether an interface takes VLAN tags off";
-    match ethtool(name, ETHTOOL_GFLAGS, 0) {
-        Ok(flags) => Ok(Some(flags & ETH_FLAG_RXVLAN != 0)),
+    Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_RXVLAN != 0))
+}
+
+/// Whether an interface merges packets into larger ones before anybody sees them (LRO), with which
+/// most drivers refuse native XDP; `None` where its driver does not tell.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn merges_packets(name: &str) -> Result<Option<bool>, Error> {
+    let what = "ask whether an interface merges packets";
+    Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_LRO != 0))
+}
+
+/// `ETH_FLAG_…`; `None` where the driver does not tell.
+fn flags(name: &str, what: &'static str) -> Result<Option<u32>, Error> {
+    match ethtool(name, [ETHTOOL_GFLAGS, 0]) {
+        Ok([_, flags]) => Ok(Some(flags)),
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
         Err(source) => Err(Error::Refused { what, source }),
     }
@@ -105,21 +122,14 @@ pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
 /// When there is no such interface, or the kernel refuses.
 pub fn complete_checksums(name: &str) -> Result<(), Error> {
     let what = "have the host compute an interface's checksums";
-    let set = ethtool(name, ETHTOOL_STXCSUM, 0);
+    let set = ethtool(name, [ETHTOOL_STXCSUM, 0]);
     set.map(drop).map_err(|source| Error::Refused { what, source })
 }
 
-/// `struct ethtool_value` of include/uapi/linux/ethtool.h.
-#[repr(C)]
-struct EthtoolValue {
-    command: u32,
-    data: u32,
-}
-
-/// A command that takes or returns one number.
-fn ethtool(name: &str, command: u32, data: u32) -> io::Result<u32> {
+/// A command to an interface's driver, with its arguments and its answer in 32-bit words: the
+/// command, then the fields of its struct in include/uapi/linux/ethtool.h, which are `N` in all.
+pub(super) fn ethtool<const N: usize>(name: &str, mut words: [u32; N]) -> io::Result<[u32; N]> {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
-    let mut value = EthtoolValue { command, data };
     // SAFETY: integers, arrays and a pointer; all-zero is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -128,12 +138,12 @@ fn ethtool(name: &str, command: u32, data: u32) -> io::Result<u32> {
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *place = byte as libc::c_char;
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: `request` and the value that it points to outlive the call, and the kernel writes
-    // within them.
+    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+    // SAFETY: `request` and the words that it points to outlive the call, and the kernel writes
+    // within them: callers give as many words as the command's struct has.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
-    if result == 0 { Ok(value.data) } else { Err(io::Error::last_os_error()) }
+    if result == 0 { Ok(words) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -123,6 +123,18 @@ impl Netlink {
         Err(Error::Unstable { what })
     }
 
+    /// Hands each entry of a list to `each`, however long the list is. An entry that comes, goes or
+    /// moves meanwhile is handed over once, twice or not at all.
+    pub(super) fn stream(
+        &mut self,
+        what: &'static str,
+        kind: u16,
+        payload: &[u8],
+        each: impl FnMut(&Message) -> Result<(), DecodeError>,
+    ) -> Result<(), Error> {
+        self.exchange(what, kind, NLM_F_DUMP, payload, usize::MAX, each).map(drop)
+    }
+
     /// As [`Netlink::dump`], but of the first `limit` entries of a list that may be huge. Takes
     /// the socket, because only closing it ends a dump early.
     pub(super) fn dump_first<T>(

@@ -1,5 +1,7 @@
 //! TCP sockets as the kernel lists them (`sock_diag(7)`): listeners with their queues, half-open
-//! connections, and the removal of a half-open connection.
+//! connections, and the removal of a half-open connection; all connections in [`connections`].
+
+mod connections;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -16,6 +18,8 @@ use tcpguard_engine::{Listener, Queues};
 
 use super::Error;
 use super::netlink::{Message, Netlink, attributes};
+
+pub use connections::{Connection, TcpState};
 
 /// `SOCK_DIAG_BY_FAMILY`, include/uapi/linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -52,6 +56,10 @@ pub struct ListeningSocket {
     pub interface: u32,
     /// Whether it is the TCP side of an MPTCP socket.
     pub mptcp: bool,
+    /// Packets that the kernel dropped at this socket since it was made (`sk_drops`), most of them
+    /// because a queue was full: SYNs, and the ACKs of clients that were answered. Wraps around.
+    /// `None` where the kernel does not say.
+    pub drops: Option<u32>,
 }
 
 /// All sockets that listen on one address and port: one, or an SO_REUSEPORT group.
@@ -245,12 +253,17 @@ impl SockDiag {
             let some = self.netlink.dump(what, SOCK_DIAG_BY_FAMILY, &request, |message| {
                 parse(message).map(|answer| convert(&answer))
             });
-            found.extend(some.map_err(|error| match error.os_error() {
-                Some(libc::ENOENT) => Error::NoSockDiag,
-                _ => error,
-            })?);
+            found.extend(some.map_err(unlisted)?);
         }
         Ok(found)
+    }
+}
+
+/// ENOENT for a whole list: nobody in the kernel lists TCP sockets.
+fn unlisted(error: Error) -> Error {
+    match error.os_error() {
+        Some(libc::ENOENT) => Error::NoSockDiag,
+        _ => error,
     }
 }
 
@@ -263,9 +276,9 @@ fn request(ipv6: bool, states: StateFlags, socket_id: SocketId) -> Vec<u8> {
     let request = InetRequest {
         family: if ipv6 { AF_INET6 } else { AF_INET },
         protocol: IPPROTO_TCP,
-        // Only with it the kernel says who handles what arrives.
+        // Only with these the kernel says who handles what arrives, and what it dropped.
         extensions: match states == StateFlags::LISTEN {
-            true => ExtensionFlags::INFO,
+            true => ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
             false => ExtensionFlags::empty(),
         },
         states,
@@ -298,6 +311,10 @@ fn listening_socket(answer: &InetResponse) -> Option<ListeningSocket> {
         uid: header.uid,
         interface: header.socket_id.interface_id,
         mptcp: answer.nlas.iter().any(is_mptcp),
+        drops: answer.nlas.iter().find_map(|nla| match nla {
+            Nla::MemInfo(memory) => Some(memory.drops),
+            _ => None,
+        }),
     })
 }
 
