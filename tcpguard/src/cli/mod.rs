@@ -8,6 +8,7 @@ mod block;
 mod caller;
 mod config;
 mod detach;
+mod doctor;
 mod duration;
 mod exit;
 mod explain;
@@ -53,6 +54,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
         Verb::Probe(probe) => return probe::run(&probe, session),
+        Verb::Doctor(doctor) => return doctor::run(&doctor, session),
         Verb::Tune(tune) => return tune::run(&tune, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),

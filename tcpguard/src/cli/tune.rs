@@ -8,7 +8,7 @@ use super::status::fetch;
 use crate::agent::syncookies;
 use crate::checkup::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
 use crate::checkup::tune::facts::{self, Lent};
-use crate::checkup::tune::{self, Tune};
+use crate::checkup::tune::{self, HostFacts, Tune};
 use crate::config::DEFAULT_STATE_DIR;
 use crate::host::Sysctls;
 use crate::render;
@@ -60,7 +60,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
             false => "see what is advised: tcpguard tune",
         });
     }
-    let tune = judged(&args.state_dir, session);
+    let (_, tune) = judged(&args.state_dir, session);
     if args.sysctl {
         session.print(&change::preview(&tune))?;
         session.say("let tcpguard write it: sudo tcpguard tune --apply --persist");
@@ -82,12 +82,13 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-/// The advice for this host.
-pub(super) fn judged(state_dir: &Path, session: &Session<'_>) -> Tune {
+/// The facts about this host, and the advice for it.
+pub(super) fn judged(state_dir: &Path, session: &Session<'_>) -> (HostFacts, Tune) {
     let sysctls = Sysctls::default();
     let lent = lent(&sysctls, state_dir, session);
     let (host, values) = facts::gather(&sysctls, Path::new("/"), lent);
-    tune::judge(&host, &values, Time(jiff::Timestamp::now()))
+    let tune = tune::judge(&host, &values, Time(jiff::Timestamp::now()));
+    (host, tune)
 }
 
 /// Whether an agent has set `net.ipv4.tcp_syncookies` to 2.

@@ -3,7 +3,7 @@
 //! [`gather`] is the one place that reads. What cannot be read counts as nothing: then advice falls
 //! back to what holds for every host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,8 +12,23 @@ use super::catalogue::CATALOGUE;
 use super::folklore::REFUSED;
 use super::{Values, sysctl_files};
 use crate::host::{
-    Interface, KernelRelease, SockDiag, Sysctls, interfaces, rtnetlink, tcp_ext,
+    self, Connection, Interface, KernelRelease, SockDiag, Sysctls, TcpState, device_queues,
+    interfaces, rtnetlink,
 };
+
+/// Of the network namespace of this thread.
+const NETSTAT: &str = "/proc/thread-self/net/netstat";
+/// States in which a connection keeps its port.
+const OWN: [TcpState; 8] = [
+    TcpState::SynSent,
+    TcpState::Established,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::Closing,
+    TcpState::TimeWait,
+    TcpState::CloseWait,
+    TcpState::LastAck,
+];
 
 /// What advice depends on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,16 +142,17 @@ pub struct Conntrack {
 /// The facts and values of this network namespace, and the files below `root` (`/`).
 pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts, Values) {
     let number = |name| sysctls.read_number(name).ok().flatten();
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let memory = meminfo(&read("/proc/meminfo")).unwrap_or(0);
-    let softnet = Softnet::parse(&read("/proc/net/softnet_stat"));
-    let tcp = tcp_ext().unwrap_or_default();
-    let sockets = read("/proc/thread-self/net/sockstat");
+    let memory = host::memory().map_or(0, |memory| memory.total);
+    let cpus = host::softnet().unwrap_or_default();
+    let tcp = host::tcp_ext().unwrap_or_default();
+    let sockets = host::sockstat().unwrap_or_default();
+    let netstat = fs::read_to_string(NETSTAT).unwrap_or_default();
     let links = interfaces::list().unwrap_or_default();
-    let host = HostFacts {
+    let listeners = listeners();
+    let facts = HostFacts {
         kernel: KernelRelease::running().map_or_else(|_| String::new(), |release| release.name),
         memory,
-        cpus: softnet.cpus,
+        cpus: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
         hash_entries: sysctls
             .read("net.ipv4.tcp_ehash_entries")
             .ok()
@@ -150,20 +166,16 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
             listen_overflows: tcp.listen_overflows,
             queue_full_cookies: tcp.req_q_full_do_cookies,
             queue_full_drops: tcp.req_q_full_drop,
-            time_wait: sockstat(&sockets, "tw").unwrap_or(0),
-            time_wait_overflows: netstat(
-                &read("/proc/thread-self/net/netstat"),
-                "TCPTimeWaitOverflow",
-            )
-            .unwrap_or(0),
-            orphans: sockstat(&sockets, "orphan").unwrap_or(0),
+            time_wait: sockets.time_wait.unwrap_or(0),
+            time_wait_overflows: counter(&netstat, "TCPTimeWaitOverflow").unwrap_or(0),
+            orphans: sockets.orphans.unwrap_or(0),
             max_orphans: number("net.ipv4.tcp_max_orphans").unwrap_or(0),
-            received: softnet.received,
-            backlog_drops: softnet.dropped,
-            squeezed: softnet.squeezed,
-            ports_short: false,
+            received: cpus.iter().map(|cpu| cpu.processed).sum(),
+            backlog_drops: cpus.iter().map(|cpu| cpu.dropped).sum(),
+            squeezed: cpus.iter().map(|cpu| cpu.squeezed).sum(),
+            ports_short: ports_short(sysctls, &listeners).unwrap_or(false),
         },
-        listeners: listeners(),
+        listeners,
         devices: devices(&links),
         default_routes: rtnetlink::default_gateways().map_or(0, |gateways| gateways.len()),
         rp_filter: links
@@ -171,15 +183,15 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
             .filter(|link| !link.loopback)
             .filter_map(|link| {
                 let key = format!("net.ipv4.conf.{}.rp_filter", link.name.replace('.', "/"));
-                Some((link.name.clone(), number(&key)?))
+                Some((link.name.clone(), sysctls.read_number(&key).ok()??))
             })
             .collect(),
-        conntrack: number("net.netfilter.nf_conntrack_count").map(|count| Conntrack {
-            count,
+        conntrack: host::conntrack(sysctls).ok().flatten().map(|table| Conntrack {
+            count: table.count,
             buckets: number("net.netfilter.nf_conntrack_buckets").unwrap_or(0),
         }),
     };
-    (host, values(sysctls, root))
+    (facts, values(sysctls, root))
 }
 
 fn values(sysctls: &Sysctls, root: &Path) -> Values {
@@ -207,32 +219,40 @@ fn listeners() -> Vec<Listening> {
 
 fn devices(links: &[Interface]) -> Vec<Device> {
     // A virtual interface has a kind, and neither ring nor queues worth an advice.
-    let hardware = links.iter().filter(|link| !link.loopback && link.kind.is_none());
-    hardware.map(|link| device(Path::new("/sys/class/net"), link)).collect()
+    links.iter().filter(|link| !link.loopback && link.kind.is_none()).map(device).collect()
 }
 
-/// What `/sys` tells of an interface.
-fn device(class: &Path, link: &Interface) -> Device {
-    let directory = class.join(&link.name);
-    let number = |name: &str| -> Option<u64> {
-        fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok()
-    };
-    // /sys shows the namespace in which it was mounted: the same name there may be another interface.
-    if number("ifindex") != Some(link.index.into()) {
-        return Device { name: link.name.clone(), ..Device::default() };
-    }
-    let lost = ["rx_missed_errors", "rx_fifo_errors"]
-        .iter()
-        .filter_map(|counter| number(&format!("statistics/{counter}")))
-        .reduce(u64::saturating_add);
-    let rps = fs::read_to_string(directory.join("queues/rx-0/rps_cpus")).ok();
+/// What can be told of one interface.
+pub fn device(link: &Interface) -> Device {
+    let stats = host::link_stats(&link.name).ok().flatten();
+    let ring = device_queues::receive_ring(&link.name).ok().flatten();
+    let queues = device_queues::receive_queues(&link.name).ok().flatten();
     Device {
         name: link.name.clone(),
-        rx_ring: None,
-        queues: None,
-        lost,
-        rps: rps.map(|mask| mask.trim().chars().any(|digit| !matches!(digit, '0' | ','))),
+        rx_ring: ring.map(|ring| Span { now: ring.length, max: ring.longest }),
+        queues: queues.map(|queues| Span { now: queues.count, max: queues.most }),
+        lost: stats.map(|stats| stats.rx_missed.saturating_add(stats.rx_fifo)),
+        rps: device_queues::spreads_in_software(Path::new(device_queues::NET_CLASS), link),
     }
+}
+
+/// Whether more than half of the ports for own connections are in use towards one peer. `None` where
+/// the connections or the range cannot be read.
+fn ports_short(sysctls: &Sysctls, listeners: &[Listening]) -> Option<bool> {
+    let range = sysctls.read("net.ipv4.ip_local_port_range").ok()??;
+    let (first, last) = range.split_once(char::is_whitespace)?;
+    let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let listening: BTreeSet<u16> = listeners.iter().map(|listener| listener.at.port()).collect();
+    let mut used: BTreeMap<SocketAddr, u32> = BTreeMap::new();
+    let count = |connection: Connection| {
+        let port = connection.local.port();
+        if (first..=last).contains(&port) && !listening.contains(&port) {
+            *used.entry(connection.remote).or_default() += 1;
+        }
+    };
+    SockDiag::open().ok()?.each_connection(&OWN, count).ok()?;
+    let half = u32::from(last.saturating_sub(first)) / 2;
+    Some(used.values().any(|ports| *ports > half))
 }
 
 /// What the kernel would take, of `net.ipv4.tcp_ehash_entries`: negative in a namespace that shares
@@ -248,50 +268,12 @@ pub(super) fn default_hash_entries(memory: u64) -> u64 {
     (memory >> 17).clamp(1, 512 * 1024).next_power_of_two()
 }
 
-/// Memory in bytes, of `/proc/meminfo`.
-fn meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-/// A count of the line `TCP:` of `/proc/net/sockstat`.
-fn sockstat(text: &str, name: &str) -> Option<u64> {
-    let mut words = text.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_whitespace();
-    words.find(|word| *word == name)?;
-    words.next()?.parse().ok()
-}
-
-/// A counter of `/proc/net/netstat`: a line of names and a line of values.
-fn netstat(text: &str, name: &str) -> Option<u64> {
+/// A counter of `TcpExt` in `/proc/net/netstat`: a line of names and a line of values.
+fn counter(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);
     let place = names.split_whitespace().position(|word| word == name)?;
     values.split_whitespace().nth(place)?.parse().ok()
-}
-
-/// Sums over the lines of `/proc/net/softnet_stat`, one for each CPU that is online.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Softnet {
-    cpus: u32,
-    received: u64,
-    dropped: u64,
-    squeezed: u64,
-}
-
-impl Softnet {
-    /// The first three columns, in hexadecimal (net/core/net-procfs.c).
-    fn parse(text: &str) -> Self {
-        let mut sum = Self::default();
-        for line in text.lines() {
-            let mut columns =
-                line.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
-            sum.cpus += 1;
-            sum.received += columns.next().unwrap_or(0);
-            sum.dropped += columns.next().unwrap_or(0);
-            sum.squeezed += columns.next().unwrap_or(0);
-        }
-        sum
-    }
 }
 
 #[cfg(test)]
@@ -319,62 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_found_by_their_names() {
-        let sockets = "sockets: used 292\nTCP: inuse 7 orphan 2 tw 31 alloc 9 mem 1\nUDP: inuse 2\n";
-        assert_eq!(sockstat(sockets, "tw"), Some(31));
-        assert_eq!(sockstat(sockets, "orphan"), Some(2));
-        assert_eq!(sockstat(sockets, "used"), None);
+    fn a_counter_is_found_by_its_name() {
         let counters = "TcpExt: A TCPTimeWaitOverflow B\nTcpExt: 1 5 3\nIpExt: X\nIpExt: 9\n";
-        assert_eq!(netstat(counters, "TCPTimeWaitOverflow"), Some(5));
-        assert_eq!(netstat(counters, "X"), None);
-        assert_eq!(meminfo("MemFree: 3 kB\nMemTotal:       16384 kB\n"), Some(16 << 20));
-    }
-
-    #[test]
-    fn what_is_cut_or_garbled_tells_nothing() {
-        for text in ["", "TCP:", "TCP: tw", "TCP: tw x", "TcpExt: TCPTimeWaitOverflow", "MemTotal:"] {
-            assert_eq!(sockstat(text, "tw"), None, "{text:?}");
-            assert_eq!(netstat(text, "TCPTimeWaitOverflow"), None, "{text:?}");
-            assert_eq!(meminfo(text), None, "{text:?}");
+        assert_eq!(counter(counters, "TCPTimeWaitOverflow"), Some(5));
+        for text in ["", "TcpExt: TCPTimeWaitOverflow", "TcpExt: A\nTcpExt: 1", "IpExt: X\nIpExt: 9"] {
+            assert_eq!(counter(text, "TCPTimeWaitOverflow"), None, "{text:?}");
         }
-        assert_eq!(meminfo("MemTotal: 99999999999999999999 kB"), None);
-        assert_eq!(meminfo("MemTotal: 18446744073709551615 kB"), None);
-    }
-
-    #[test]
-    fn softnet_counts_are_summed_over_the_cpus() {
-        let text = "000f4240 0000000a 00000003 0 0 0\n00000001 000000ff 00000000 0 0 0\n";
-        let sum = Softnet { cpus: 2, received: 1_000_001, dropped: 265, squeezed: 3 };
-        assert_eq!(Softnet::parse(text), sum);
-        assert_eq!(Softnet::parse("zz\n"), Softnet { cpus: 1, ..Softnet::default() });
-    }
-
-    #[test]
-    fn an_interface_is_read_where_sys_shows_the_same_one() {
-        let class = tempfile::tempdir().expect("temporary directory");
-        let at = class.path().join("edge0");
-        for directory in ["statistics", "queues/rx-0"] {
-            fs::create_dir_all(at.join(directory)).expect("directory");
-        }
-        for (file, text) in [
-            ("ifindex", "7\n"),
-            ("statistics/rx_missed_errors", "5\n"),
-            ("statistics/rx_fifo_errors", "1\n"),
-            ("queues/rx-0/rps_cpus", "00000000,00000003\n"),
-        ] {
-            fs::write(at.join(file), text).expect("file");
-        }
-        let link = Interface { index: 7, name: "edge0".to_owned(), ..loopback() };
-        let found = device(class.path(), &link);
-        assert_eq!((found.lost, found.rps), (Some(6), Some(true)));
-        fs::write(at.join("queues/rx-0/rps_cpus"), "00000000,00000000\n").expect("file");
-        assert_eq!(device(class.path(), &link).rps, Some(false));
-        let other = device(class.path(), &Interface { index: 8, ..link });
-        assert_eq!((other.lost, other.rps), (None, None));
-    }
-
-    fn loopback() -> Interface {
-        interfaces::by_name("lo").expect("lo")
     }
 
     #[test]
