@@ -12,7 +12,9 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tcpguard::checkup::tune::change::{Change, Changed, Outcome};
 use tcpguard::checkup::tune::facts::{Conntrack, Lent};
-use tcpguard::checkup::tune::{Device, HostFacts, Listening, Load, Span, Tune, Values, sysctl_files};
+use tcpguard::checkup::tune::{
+    Device, HostFacts, Listening, Load, Span, Tune, Values, sysctl_files,
+};
 use tcpguard::checkup::tune::{SCHEMA, change, judge};
 use tcpguard::render::{self, View};
 use tcpguard::status::Time;

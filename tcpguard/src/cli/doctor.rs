@@ -68,7 +68,10 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
         let names = write(path, args.anonymous, &facts, &doctor)?;
         session.say(&format!("{} holds:\n  {}", path.display(), names.join("\n  ")));
         let addresses = if args.anonymous { "no addresses" } else { "addresses, but no secrets" };
-        session.say(&format!("it has {addresses}; look before you send it: tar -tzf {}", path.display()));
+        session.say(&format!(
+            "it has {addresses}; look before you send it: tar -tzf {}",
+            path.display()
+        ));
     }
     if session.json {
         session.print_json(&doctor)?;

@@ -266,8 +266,7 @@ mod tests {
         let xdp = [attribute(ifla::XDP_ATTACHED, &[1]), number(ifla::XDP_DRV_PROG_ID, 41)].concat();
         let link = link(&[attribute(ifla::XDP, &xdp), number(ifla::MASTER, 3)]);
         let options = [attribute(tca::BPF_NAME, b"guard.o\0"), number(tca::BPF_ID, 9)].concat();
-        let filter =
-            filter(&[attribute(tca::KIND, b"bpf\0"), attribute(tca::OPTIONS, &options)]);
+        let filter = filter(&[attribute(tca::KIND, b"bpf\0"), attribute(tca::OPTIONS, &options)]);
         for cut in 16..link.len() {
             let found = parse_one(&message(RTM_NEWLINK, &link[16..cut]), parse_place);
             let master = found.ok().flatten().and_then(|place| place.master);

@@ -118,9 +118,7 @@ pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>
 /// Names of the programs in the kernel, by their ids; none without CAP_SYS_ADMIN.
 fn names() -> BTreeMap<u32, String> {
     let programs = loaded_programs().flatten();
-    programs
-        .filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned())))
-        .collect()
+    programs.filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned()))).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use aya::maps::MapType;
 use aya::programs::{ProgramError, ProgramType};
-use aya::sys::{BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported};
+use aya::sys::{
+    BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported,
+};
 
 /// One thing that the guard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]

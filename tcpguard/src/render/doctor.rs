@@ -5,17 +5,10 @@ use std::fmt::{self, Write};
 use super::WIDTH;
 use super::attack::paragraph;
 use super::view::{Tone, View, wrap};
-use crate::checkup::doctor::{Doctor, Finding, Outcome};
+use crate::checkup::doctor::{Doctor, Finding, Outcome, is_command};
 
 /// Columns before evidence and fix.
 const INDENT: usize = 4;
-/// What a command line begins with; other fixes are words for a person.
-const PROGRAMS: [&str; 22] = [
-    "apt-cache", "bpftool", "chmod", "chown", "dmesg", "ethtool", "grep", "ip", "journalctl", "ls",
-    "mount", "sudo", "sysctl", "systemctl", "tc", "tcpguard", "timedatectl", "ulimit", "uname",
-    "xdp-loader", "zgrep", "top",
-];
-
 /// What was found, the worst first, with evidence and fix; then the names of what is well.
 ///
 /// # Errors
@@ -47,11 +40,6 @@ pub fn fixes(out: &mut impl Write, doctor: &Doctor) -> fmt::Result {
         writeln!(out, "{sign}{fix}")?;
     }
     Ok(())
-}
-
-/// Whether a fix can be typed as it is.
-pub(crate) fn is_command(fix: &str) -> bool {
-    fix.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program))
 }
 
 fn headline(doctor: &Doctor) -> String {

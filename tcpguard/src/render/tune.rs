@@ -17,8 +17,8 @@ const INDENT: usize = 4;
 /// # Errors
 /// When `out` refuses.
 pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
-    let (sign, tone) = sign_of(tune);
-    writeln!(out, "{}", view.paint(tone, &format!("{sign} {}", headline(tune))))?;
+    let (mark, tone) = sign_of(tune);
+    writeln!(out, "{}", view.paint(tone, &format!("{mark} {}", headline(tune))))?;
     for row in tune.to_change() {
         writeln!(out)?;
         change(out, row, view)?;
@@ -58,7 +58,9 @@ pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Resul
             Outcome::Failed => ("✗", Tone::Bad, "failed"),
         };
         let values = match change.outcome {
-            Outcome::Changed | Outcome::Failed => format!("{} → {}", plain(&change.before), change.to),
+            Outcome::Changed | Outcome::Failed => {
+                format!("{} → {}", plain(&change.before), change.to)
+            }
             Outcome::Unchanged | Outcome::LeftAlone => plain(&change.before),
         };
         writeln!(out, "{} {}: {values}", view.paint(tone, &format!("{sign} {word}")), change.name)?;

@@ -39,7 +39,14 @@ const COMMANDS: [(&str, &[&str]); 5] = [
     ("service.txt", &["systemctl", "status", "--no-pager", "--lines=0", "tcpguard.service"]),
     (
         "journal.txt",
-        &["journalctl", "--no-pager", "--quiet", "--unit=tcpguard", "--lines=2000", "--output=short-iso"],
+        &[
+            "journalctl",
+            "--no-pager",
+            "--quiet",
+            "--unit=tcpguard",
+            "--lines=2000",
+            "--output=short-iso",
+        ],
     ),
 ];
 /// The most that is taken of one file or command, in bytes.

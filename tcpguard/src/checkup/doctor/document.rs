@@ -7,6 +7,37 @@ use crate::status::Time;
 /// The value of [`Doctor::schema`].
 pub const SCHEMA: &str = "tcpguard.doctor/1";
 
+/// What a command line begins with; other fixes are words for a person.
+const PROGRAMS: [&str; 22] = [
+    "apt-cache",
+    "bpftool",
+    "chmod",
+    "chown",
+    "dmesg",
+    "ethtool",
+    "grep",
+    "ip",
+    "journalctl",
+    "ls",
+    "mount",
+    "sudo",
+    "sysctl",
+    "systemctl",
+    "tc",
+    "tcpguard",
+    "timedatectl",
+    "top",
+    "ulimit",
+    "uname",
+    "xdp-loader",
+    "zgrep",
+];
+
+/// Whether a fix can be typed as it is.
+pub fn is_command(fix: &str) -> bool {
+    fix.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program))
+}
+
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -8,14 +8,12 @@ pub(super) const fn words(errno: i32) -> Option<(&'static str, &'static str)> {
             "EPERM: a capability is missing, or lockdown, seccomp or an LSM forbids it",
             "grep -E 'Cap|Seccomp' /proc/self/status",
         ),
-        libc::EBUSY => (
-            "EBUSY: another XDP program has the interface, in the same mode",
-            "bpftool net show",
-        ),
-        libc::EEXIST => (
-            "EEXIST: another XDP program has the interface, in the other mode",
-            "bpftool net show",
-        ),
+        libc::EBUSY => {
+            ("EBUSY: another XDP program has the interface, in the same mode", "bpftool net show")
+        }
+        libc::EEXIST => {
+            ("EEXIST: another XDP program has the interface, in the other mode", "bpftool net show")
+        }
         libc::ERANGE | libc::EINVAL => (
             "ERANGE or EINVAL: the MTU, LRO or the number of queues leaves the driver no room for XDP",
             "dmesg | tail",
@@ -32,10 +30,7 @@ pub(super) const fn words(errno: i32) -> Option<(&'static str, &'static str)> {
             "ENOSYS: this kernel has no bpf(2), or a sandbox hides it",
             "zgrep CONFIG_BPF_SYSCALL /proc/config.gz",
         ),
-        libc::E2BIG => (
-            "E2BIG: this kernel's verifier is too old for the programs",
-            "uname -r",
-        ),
+        libc::E2BIG => ("E2BIG: this kernel's verifier is too old for the programs", "uname -r"),
         libc::ENOMEM => (
             "ENOMEM: no memory for the maps, or a limit of locked memory (kernels before 5.11)",
             "ulimit -l",

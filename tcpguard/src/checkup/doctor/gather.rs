@@ -159,7 +159,8 @@ fn configuration(named: Option<&Path>) -> ConfigFacts {
         Ok(config) if config.path.is_none() => ConfigFacts::Absent { path },
         Ok(config) => ConfigFacts::Valid { path, interfaces: config.interfaces },
         Err(ConfigError::Invalid { problems, .. }) => {
-            let problem = |problem: &config::Problem| format!("line {}: {}", problem.line, problem.text);
+            let problem =
+                |problem: &config::Problem| format!("line {}: {}", problem.line, problem.text);
             ConfigFacts::Invalid { path, problems: problems.iter().map(problem).collect() }
         }
         Err(ConfigError::Unreadable { source, .. }) => {
@@ -201,7 +202,8 @@ fn probed(state_dir: &Path) -> Probed {
     let words = |(backend, hook): (CookieBackend, Hook)| {
         format!("{} work ({})", backend.name(), hook.name())
     };
-    let best = [Hook::Native, Hook::Generic].into_iter().find_map(|hook| Some((known.best(hook)?, hook)));
+    let best =
+        [Hook::Native, Hook::Generic].into_iter().find_map(|hook| Some((known.best(hook)?, hook)));
     Probed::Known { best: best.map(words) }
 }
 
@@ -232,7 +234,8 @@ mod tests {
     #[test]
     fn pins_are_known_by_version_and_namespace() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        for pin in ["v1-7/links/2-eth0", "v1-7/egress/2-eth0", "v0-7/links/3-eth-1", "v1-8/maps/X"] {
+        for pin in ["v1-7/links/2-eth0", "v1-7/egress/2-eth0", "v0-7/links/3-eth-1", "v1-8/maps/X"]
+        {
             let path = dir.path().join(pin);
             fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
             fs::write(path, "").expect("pin");

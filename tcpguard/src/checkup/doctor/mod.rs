@@ -10,7 +10,7 @@ mod errno;
 pub mod facts;
 mod gather;
 
-pub use document::{Doctor, Finding, Outcome, SCHEMA};
+pub use document::{Doctor, Finding, Outcome, SCHEMA, is_command};
 pub use facts::Facts;
 pub use gather::{Places, gather};
 

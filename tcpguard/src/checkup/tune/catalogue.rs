@@ -101,12 +101,7 @@ pub static CATALOGUE: [Setting; 23] = [
         NO_RISK,
         listener::timestamps,
     ),
-    number(
-        "net.ipv4.tcp_sack",
-        "Selective acknowledgements.",
-        NO_RISK,
-        listener::sack,
-    ),
+    number("net.ipv4.tcp_sack", "Selective acknowledgements.", NO_RISK, listener::sack),
     number(
         "net.ipv4.tcp_window_scaling",
         "Windows of more than 64 KiB.",

@@ -197,9 +197,8 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
 fn values(sysctls: &Sysctls, root: &Path) -> Values {
     let names = CATALOGUE.iter().map(|setting| setting.name);
     let names = names.chain(REFUSED.iter().map(|recipe| recipe.name));
-    let sysctls: BTreeMap<String, String> = names
-        .filter_map(|name| Some((name.to_owned(), sysctls.read(name).ok()??)))
-        .collect();
+    let sysctls: BTreeMap<String, String> =
+        names.filter_map(|name| Some((name.to_owned(), sysctls.read(name).ok()??))).collect();
     Values { sysctls, files: sysctl_files::read(root) }
 }
 
@@ -304,7 +303,9 @@ mod tests {
     fn a_counter_is_found_by_its_name() {
         let counters = "TcpExt: A TCPTimeWaitOverflow B\nTcpExt: 1 5 3\nIpExt: X\nIpExt: 9\n";
         assert_eq!(counter(counters, "TCPTimeWaitOverflow"), Some(5));
-        for text in ["", "TcpExt: TCPTimeWaitOverflow", "TcpExt: A\nTcpExt: 1", "IpExt: X\nIpExt: 9"] {
+        for text in
+            ["", "TcpExt: TCPTimeWaitOverflow", "TcpExt: A\nTcpExt: 1", "IpExt: X\nIpExt: 9"]
+        {
             assert_eq!(counter(text, "TCPTimeWaitOverflow"), None, "{text:?}");
         }
     }

@@ -148,7 +148,8 @@ impl Folklore {
         if values.sysctls.get(self.name).is_some_and(|value| follows(value)) {
             found.push("running".to_owned());
         }
-        let lines = values.files.iter().filter(|line| line.name == self.name && follows(&line.value));
+        let lines =
+            values.files.iter().filter(|line| line.name == self.name && follows(&line.value));
         found.extend(lines.map(ToString::to_string));
         Refused {
             name: self.name.to_owned(),

@@ -78,7 +78,11 @@ fn an_idle_host_of_any_size_is_well_with_the_kernels_own_values() {
             assert_eq!(values.sysctls.len(), CATALOGUE.len(), "every setting has a default here");
             let tune = judged(&host, &values);
             for row in &tune.settings {
-                assert_eq!((row.verdict, &row.to), (Word::Good, &None), "{gib} GiB {cpus}: {row:?}");
+                assert_eq!(
+                    (row.verdict, &row.to),
+                    (Word::Good, &None),
+                    "{gib} GiB {cpus}: {row:?}"
+                );
             }
             let followed: Vec<&Refused> =
                 tune.refused.iter().filter(|recipe| !recipe.found.is_empty()).collect();
@@ -411,10 +415,8 @@ fn what_concerns_a_card_is_a_command_and_never_applied() {
         rps: Some(true),
         ..host.devices[0].clone()
     };
-    let verdicts: Vec<Word> = advice::device::rows(&host, &host.devices[0])
-        .iter()
-        .map(|row| row.verdict)
-        .collect();
+    let verdicts: Vec<Word> =
+        advice::device::rows(&host, &host.devices[0]).iter().map(|row| row.verdict).collect();
     assert_eq!(verdicts, [Word::LeaveAlone, Word::Good, Word::Change]);
     let silent = Device { name: "eth0".to_owned(), ..Device::default() };
     assert_eq!(advice::device::rows(&host, &silent), [], "a driver that tells nothing");

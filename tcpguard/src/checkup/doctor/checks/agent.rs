@@ -17,16 +17,13 @@ fn status(facts: &Facts) -> Option<&Status> {
 pub(in super::super) fn running(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "agent";
     vec![match &facts.agent {
-        Agent::Running(status) => Finding::passed(
-            ID,
-            format!("process {}, mode {}", status.daemon.pid, mode(status)),
-        ),
+        Agent::Running(status) => {
+            Finding::passed(ID, format!("process {}, mode {}", status.daemon.pid, mode(status)))
+        }
         Agent::NotRunning => Finding::warning(ID, "no agent runs: nothing is guarded")
             .fix("systemctl start tcpguard"),
         Agent::Denied(reason) => Finding::unknown(ID, reason).fix("sudo tcpguard doctor"),
-        Agent::Silent(reason) => {
-            Finding::blocking(ID, reason).fix("systemctl restart tcpguard")
-        }
+        Agent::Silent(reason) => Finding::blocking(ID, reason).fix("systemctl restart tcpguard"),
     }]
 }
 
@@ -64,7 +61,10 @@ pub(in super::super) fn drift(facts: &Facts) -> Vec<Finding> {
         findings.push(
             Finding::warning(
                 ID,
-                format!("{} rules are wanted, {found} are in the kernel, since {since}", rules.wanted),
+                format!(
+                    "{} rules are wanted, {found} are in the kernel, since {since}",
+                    rules.wanted
+                ),
             )
             .fix("systemctl restart tcpguard"),
         );
@@ -77,7 +77,8 @@ pub(in super::super) fn drift(facts: &Facts) -> Vec<Finding> {
         );
     }
     if findings.is_empty() {
-        let words = format!("{} rules and {} interfaces, as wanted", rules.wanted, status.interfaces.len());
+        let words =
+            format!("{} rules and {} interfaces, as wanted", rules.wanted, status.interfaces.len());
         findings.push(Finding::passed(ID, words));
     }
     findings

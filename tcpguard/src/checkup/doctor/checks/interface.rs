@@ -29,7 +29,10 @@ pub(in super::super) fn exists(facts: &Facts) -> Vec<Finding> {
             }
             None => Finding::blocking(
                 ID,
-                format!("there is none of that name; this host has: {}", interface.existing.join(", ")),
+                format!(
+                    "there is none of that name; this host has: {}",
+                    interface.existing.join(", ")
+                ),
             )
             .fix("edit /etc/tcpguard/tcpguard.toml: [interfaces] names"),
         };
@@ -80,7 +83,9 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Finding> {
             ),
             None => Finding::note(
                 ID,
-                format!("this kernel does not tell whether the driver ({driver}) has XDP (6.3 does)"),
+                format!(
+                    "this kernel does not tell whether the driver ({driver}) has XDP (6.3 does)"
+                ),
             ),
         })
     })
@@ -150,7 +155,9 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "stacked";
     each(facts, |name, link| {
         let edit = |lower: &str| {
-            format!("edit /etc/tcpguard/tcpguard.toml: [interfaces] names = [{lower}] in place of {name}")
+            format!(
+                "edit /etc/tcpguard/tcpguard.toml: [interfaces] names = [{lower}] in place of {name}"
+            )
         };
         let quoted: Vec<String> = link.members.iter().map(|name| format!("{name:?}")).collect();
         let members = quoted.join(", ");

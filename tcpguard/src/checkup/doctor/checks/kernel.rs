@@ -18,7 +18,9 @@ const STEPS: [(u32, u32, &str); 3] = [
 pub(in super::super) fn release(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "kernel_release";
     let Some(release) = &facts.kernel.release else {
-        return vec![Finding::unknown(ID, "the kernel does not say which release it is").fix("uname -r")];
+        return vec![
+            Finding::unknown(ID, "the kernel does not say which release it is").fix("uname -r"),
+        ];
     };
     let lacks: Vec<String> = STEPS
         .iter()

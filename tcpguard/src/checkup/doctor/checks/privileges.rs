@@ -56,8 +56,9 @@ pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Finding> {
             format!("{dir} is on no BPF file system, so that the filter could outlive no restart"),
         )
         .fix("mount -t bpf bpf /sys/fs/bpf"),
-        Filesystem::Unknown => Finding::unknown(ID, format!("{dir} may not be looked at"))
-            .fix("sudo tcpguard doctor"),
+        Filesystem::Unknown => {
+            Finding::unknown(ID, format!("{dir} may not be looked at")).fix("sudo tcpguard doctor")
+        }
     };
     vec![finding]
 }
@@ -95,7 +96,10 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
         findings.push(
             Finding::warning(
                 ID,
-                format!("its mode is {:04o}: others than its owner can reach the filter", owner.mode),
+                format!(
+                    "its mode is {:04o}: others than its owner can reach the filter",
+                    owner.mode
+                ),
             )
             .about(&dir)
             .fix(format!("chmod 0700 {dir}")),

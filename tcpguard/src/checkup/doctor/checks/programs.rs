@@ -32,7 +32,9 @@ pub(in super::super) fn xdp(facts: &Facts) -> Vec<Finding> {
         let name = &interface.name;
         let finding = match of(interface, |program| program.hook.is_xdp()) {
             None => continue,
-            Some(Err(reason)) => Finding::unknown(ID, reason).fix(format!("ip link show dev {name}")),
+            Some(Err(reason)) => {
+                Finding::unknown(ID, reason).fix(format!("ip link show dev {name}"))
+            }
             Some(Ok(programs)) => one_place(ID, name, &programs),
         };
         findings.push(finding.about(name));

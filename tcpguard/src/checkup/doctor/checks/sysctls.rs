@@ -26,7 +26,8 @@ pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
             Word::Change => Finding::note(ID, evidence()),
             Word::Good | Word::LeaveAlone | Word::Absent => continue,
         };
-        findings.push(finding.about(&row.name).fix(row.command.as_deref().unwrap_or("tcpguard tune")));
+        findings
+            .push(finding.about(&row.name).fix(row.command.as_deref().unwrap_or("tcpguard tune")));
     }
     let followed = facts.tune.refused.iter().filter(|recipe| {
         // What runs is told above.
@@ -37,9 +38,12 @@ pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
             recipe.found.iter().map(String::as_str).filter(|place| *place != "running").collect();
         let file = files[0].rsplit_once(':').map_or(files[0], |(file, _)| file);
         findings.push(
-            Finding::note(ID, format!("{} says {}: {}", files.join(", "), recipe.recipe, recipe.why))
-                .about(&recipe.name)
-                .fix(format!("edit {file}: take {} out", recipe.name)),
+            Finding::note(
+                ID,
+                format!("{} says {}: {}", files.join(", "), recipe.recipe, recipe.why),
+            )
+            .about(&recipe.name)
+            .fix(format!("edit {file}: take {} out", recipe.name)),
         );
     }
     if findings.is_empty() {

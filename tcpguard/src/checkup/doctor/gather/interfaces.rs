@@ -33,7 +33,8 @@ pub(super) fn hardware() -> Vec<String> {
 }
 
 fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
-    let by_index = |index: u32| all.iter().find(|(link, _)| link.index == index).map(|(link, _)| *link);
+    let by_index =
+        |index: u32| all.iter().find(|(link, _)| link.index == index).map(|(link, _)| *link);
     let upon = |kinds: &[&str]| -> Vec<String> {
         all.iter()
             .filter(|(other, place)| {

@@ -48,7 +48,10 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
     if value < FIN_TIMEOUT_LEAST {
         return change(
             FIN_TIMEOUT,
-            format!("{} Below {FIN_TIMEOUT_LEAST} s peers are reset whose FIN was lost.", folklore::FIN_TIMEOUT.why),
+            format!(
+                "{} Below {FIN_TIMEOUT_LEAST} s peers are reset whose FIN was lost.",
+                folklore::FIN_TIMEOUT.why
+            ),
         );
     }
     if crowded_by_orphans(host) && value > FIN_TIMEOUT / 2 {
@@ -62,9 +65,9 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
     }
     match value {
         FIN_TIMEOUT => good("the default"),
-        less if less < FIN_TIMEOUT => good(
-            "harmless, and no help against TIME_WAIT, which lasts 60 s whatever this says",
-        ),
+        less if less < FIN_TIMEOUT => {
+            good("harmless, and no help against TIME_WAIT, which lasts 60 s whatever this says")
+        }
         _ => change(FIN_TIMEOUT, "orphans wait for a FIN longer than by default"),
     }
 }
@@ -169,7 +172,9 @@ pub(in super::super) fn max_orphans(host: &HostFacts, value: u64) -> Advice {
     if value < default {
         return change(
             default,
-            format!("beyond it connections are reset, and the kernel's own for this host is {default}"),
+            format!(
+                "beyond it connections are reset, and the kernel's own for this host is {default}"
+            ),
         );
     }
     good(format!("{now} now"))
@@ -184,14 +189,18 @@ pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64))
             .listeners
             .iter()
             .map(|listener| u64::from(listener.at.port()))
-            .filter(|port| (MORE_PORTS.0..=MORE_PORTS.1).contains(port) && !(first..=last).contains(port))
+            .filter(|port| {
+                (MORE_PORTS.0..=MORE_PORTS.1).contains(port) && !(first..=last).contains(port)
+            })
             .map(|port| port.to_string())
             .collect();
         let reserve = if taken.is_empty() {
             String::new()
         } else {
             let ports = taken.join(",");
-            format!("; first keep your services' ports out: sysctl -w net.ipv4.ip_local_reserved_ports={ports}")
+            format!(
+                "; first keep your services' ports out: sysctl -w net.ipv4.ip_local_reserved_ports={ports}"
+            )
         };
         return change(
             words(MORE_PORTS),
@@ -203,9 +212,10 @@ pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64))
             "more than half of all ports are in use towards one peer, and there are no more; let the \
              application keep its connections open",
         ),
-        few if few < width(PORTS) => {
-            change(words(PORTS), format!("{now} ports are fewer than the kernel's own {}", width(PORTS)))
-        }
+        few if few < width(PORTS) => change(
+            words(PORTS),
+            format!("{now} ports are fewer than the kernel's own {}", width(PORTS)),
+        ),
         _ => good(format!("{now} ports for connections to any one peer")),
     }
 }

@@ -109,7 +109,10 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
              {affordable} waiting connections are what this memory affords: accept faster instead"
         ));
     }
-    change(to, format!("{lost} connections were lost since boot, and {at} may be cut by this limit"))
+    change(
+        to,
+        format!("{lost} connections were lost since boot, and {at} may be cut by this limit"),
+    )
 }
 
 pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {

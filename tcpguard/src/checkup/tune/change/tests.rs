@@ -89,7 +89,10 @@ fn the_file_of_sysctl_d_has_the_old_values_and_goes_with_them() {
     let changed = host.apply(&[(SOMAXCONN, "4096")], true);
     assert_eq!(changed.file, Some(host.path(FILE).display().to_string()));
     let text = host.file().expect("a file");
-    assert!(text.contains("#before net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n"), "{text}");
+    assert!(
+        text.contains("#before net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n"),
+        "{text}"
+    );
     let undone = host.undo();
     assert_eq!(outcomes(&undone), [(SOMAXCONN, Outcome::Changed)], "told once");
     assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
