@@ -169,17 +169,17 @@ fn parse_filter(message: &Message) -> Result<Option<Filter>, DecodeError> {
         return Err(format!("message type {} in a list of filters", message.kind).into());
     }
     let mut filter = Filter { kind: String::new(), name: None, id: None };
-    let mut options = &[][..];
+    let mut options = Vec::new();
     for attribute in attributes(message.payload, TCMSG_LEN) {
         let attribute = attribute?;
         match attribute.kind() {
             tca::KIND => filter.kind = text(attribute.value()),
-            tca::OPTIONS => options = attribute.value(),
+            tca::OPTIONS => options = attribute.value().to_vec(),
             _ => {}
         }
     }
     if filter.kind == "bpf" {
-        for option in attributes(options, 0) {
+        for option in attributes(&options, 0) {
             let option = option?;
             match option.kind() {
                 tca::BPF_NAME => filter.name = Some(text(option.value())),

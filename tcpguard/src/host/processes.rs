@@ -288,8 +288,8 @@ Max locked memory         8388608              8388608              bytes
         let pids = |inode| owners.of(inode).map(|process| process.pid).collect::<Vec<_>>();
         assert_eq!(pids(10), [900]);
         assert_eq!(pids(11), [900, 901]);
-        assert_eq!(pids(14), []);
-        assert_eq!(pids(99), [], "nobody asked for it");
+        assert_eq!(pids(14), [] as [u32; 0]);
+        assert_eq!(pids(99), [] as [u32; 0], "nobody asked for it");
         assert!(!owners.denied);
         let expected = Process {
             pid: 5000,

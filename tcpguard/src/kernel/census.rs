@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::programs::tc::TcAttachType;
-use aya::programs::{SchedClassifier, loaded_programs};
+use aya::programs::{ProgramInfo, SchedClassifier, loaded_programs};
 
 use super::object::{EGRESS, INGRESS};
 use super::redeem::REDEEM;
@@ -99,7 +99,7 @@ pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>
             found.extend(programs.iter().map(|program| Attached {
                 hook,
                 id: Some(program.id()),
-                name: program.name_as_str().map(str::to_owned),
+                name: Some(name_of(program)),
             }));
         }
     }
@@ -117,8 +117,15 @@ pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>
 
 /// Names of the programs in the kernel, by their ids; none without CAP_SYS_ADMIN.
 fn names() -> BTreeMap<u32, String> {
-    let programs = loaded_programs().flatten();
-    programs.filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned()))).collect()
+    loaded_programs().flatten().map(|program| (program.id(), name_of(&program))).collect()
+}
+
+/// Not every loader gives a name.
+fn name_of(program: &ProgramInfo) -> String {
+    match program.name_as_str() {
+        None | Some("") => "unnamed".to_owned(),
+        Some(name) => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
