@@ -5,4 +5,4 @@ pub mod doctor;
 pub mod tune;
 
 #[cfg(test)]
-mod schema;
+mod shipped;

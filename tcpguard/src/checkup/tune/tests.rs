@@ -424,5 +424,5 @@ fn what_concerns_a_card_is_a_command_and_never_applied() {
 
 #[test]
 fn the_shipped_schema_is_that_of_the_types() {
-    crate::checkup::schema::assert_shipped("tune", &schemars::schema_for!(Tune));
+    crate::checkup::shipped::assert_shipped("tune", &schemars::schema_for!(Tune));
 }

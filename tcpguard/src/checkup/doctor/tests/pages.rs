@@ -76,5 +76,5 @@ fn pages_fit_a_terminal_with_and_without_utf8_and_end_with_the_next_command() {
 
 #[test]
 fn the_shipped_schema_is_that_of_the_types() {
-    crate::checkup::schema::assert_shipped("doctor", &schemars::schema_for!(Doctor));
+    crate::checkup::shipped::assert_shipped("doctor", &schemars::schema_for!(Doctor));
 }

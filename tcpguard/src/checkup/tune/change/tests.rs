@@ -249,5 +249,5 @@ fn every_error_says_what_to_do_next() {
 
 #[test]
 fn the_shipped_schema_is_that_of_the_types() {
-    crate::checkup::schema::assert_shipped("tuned", &schemars::schema_for!(Changed));
+    crate::checkup::shipped::assert_shipped("tuned", &schemars::schema_for!(Changed));
 }
