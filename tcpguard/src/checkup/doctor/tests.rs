@@ -123,7 +123,7 @@ fn healthy() -> Facts {
         hash_entries: 32_768,
         syncookies: Some(1),
         somaxconn: Some(4096),
-        load: Load { received: 1_000_000, ..Load::default() },
+        load: Load { received: 1_000_000, received_by_busiest: 300_000, ..Load::default() },
         listeners: vec![
             Listening { at: "0.0.0.0:443".parse().expect("an address"), backlog: 511 },
             Listening { at: "127.0.0.1:6379".parse().expect("an address"), backlog: 1 },

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::catalogue::CATALOGUE;
 use super::folklore::REFUSED;
 use super::{Values, sysctl_files};
+use crate::host::interfaces::OperState;
 use crate::host::{
     self, Connection, Interface, KernelRelease, SockDiag, Sysctls, TcpState, device_queues,
     interfaces, rtnetlink,
@@ -55,7 +56,7 @@ pub struct HostFacts {
     pub devices: Vec<Device>,
     /// Gateways of default routes.
     pub default_routes: usize,
-    /// `rp_filter` of each interface of its own; loopback is left out.
+    /// `rp_filter` of each interface of its own; loopback and what is down are left out.
     pub rp_filter: Vec<(String, u64)>,
     /// Connection tracking; `None` where there is none.
     pub conntrack: Option<Conntrack>,
@@ -89,6 +90,8 @@ pub struct Load {
     pub max_orphans: u64,
     /// Packets that the CPUs took.
     pub received: u64,
+    /// Packets among them that the busiest CPU took.
+    pub received_by_busiest: u64,
     /// Packets dropped because a CPU's backlog was full.
     pub backlog_drops: u64,
     /// Rounds that ended with packets left over.
@@ -171,6 +174,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
             orphans: sockets.orphans.unwrap_or(0),
             max_orphans: number("net.ipv4.tcp_max_orphans").unwrap_or(0),
             received: cpus.iter().map(|cpu| cpu.processed).sum(),
+            received_by_busiest: cpus.iter().map(|cpu| cpu.processed).max().unwrap_or(0),
             backlog_drops: cpus.iter().map(|cpu| cpu.dropped).sum(),
             squeezed: cpus.iter().map(|cpu| cpu.squeezed).sum(),
             ports_short: ports_short(sysctls, &listeners).unwrap_or(false),
@@ -180,7 +184,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
         default_routes: rtnetlink::default_gateways().map_or(0, |gateways| gateways.len()),
         rp_filter: links
             .iter()
-            .filter(|link| !link.loopback)
+            .filter(|link| !link.loopback && link.state != OperState::Down)
             .filter_map(|link| {
                 let key = format!("net.ipv4.conf.{}.rp_filter", link.name.replace('.', "/"));
                 Some((link.name.clone(), sysctls.read_number(&key).ok()??))

@@ -166,6 +166,7 @@ fn no_number_breaks_an_advice() {
         orphans: u64::MAX,
         max_orphans: u64::MAX,
         received: u64::MAX,
+        received_by_busiest: u64::MAX,
         backlog_drops: u64::MAX,
         squeezed: u64::MAX,
         ports_short: true,

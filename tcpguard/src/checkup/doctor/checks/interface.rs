@@ -2,6 +2,7 @@
 
 use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts, Link};
+use super::load::BURST;
 use crate::checkup::tune::{Kind, Row, Word};
 use crate::host::interfaces::OperState;
 
@@ -217,14 +218,12 @@ pub(in super::super) fn queues(facts: &Facts) -> Vec<Finding> {
 
 pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "lost_by_interface";
-    // A packet in ten thousand since boot is a burst at some time; more is a card too slow.
-    const SHARE: u64 = 10_000;
     each(facts, |_, link| {
         let lost = link.device.lost?;
         let received = facts.host.load.received;
         Some(if lost == 0 {
             Finding::passed(ID, "its ring has never overflowed since boot")
-        } else if lost < received / SHARE {
+        } else if lost < received / BURST {
             Finding::note(ID, format!("{lost} packets since boot, of some {received} received"))
         } else {
             Finding::warning(

@@ -3,6 +3,7 @@
 pub(super) mod agent;
 pub(super) mod interface;
 pub(super) mod kernel;
+pub(super) mod load;
 pub(super) mod privileges;
 pub(super) mod programs;
 pub(super) mod service;
@@ -29,7 +30,7 @@ const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
 }
 
 /// All, in the order in which a start would meet what they look at.
-pub(super) const CHECKS: [Check; 33] = [
+pub(super) const CHECKS: [Check; 34] = [
     host(kernel::release),
     host(kernel::features),
     host(kernel::btf),
@@ -54,7 +55,8 @@ pub(super) const CHECKS: [Check; 33] = [
     interfaces(programs::tc),
     host(sysctls::settings),
     host(sysctls::listeners),
-    host(sysctls::losses),
+    host(load::losses),
+    host(load::skew),
     host(service::unit),
     host(service::journald),
     host(service::clock),

@@ -1,4 +1,4 @@
-//! Settings of the host that help or hinder under a flood.
+//! Settings of the host and of its applications that help or hinder under a flood.
 
 use super::super::document::Finding;
 use super::super::facts::Facts;
@@ -84,23 +84,4 @@ pub(in super::super) fn listeners(facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::passed(ID, evidence));
     }
     findings
-}
-
-/// Packets that no program and no listener has seen.
-pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "lost_by_cpus";
-    // As for interfaces: a burst at some time is no news.
-    const SHARE: u64 = 10_000;
-    let load = &facts.host.load;
-    let found = format!(
-        "{} packets dropped at full backlogs and {} rounds cut short since boot, of {} packets",
-        load.backlog_drops, load.squeezed, load.received
-    );
-    vec![if load.backlog_drops == 0 {
-        Finding::passed(ID, found)
-    } else if load.backlog_drops < load.received / SHARE {
-        Finding::note(ID, found)
-    } else {
-        Finding::warning(ID, format!("{found}: clients among them")).fix("tcpguard tune")
-    }]
 }

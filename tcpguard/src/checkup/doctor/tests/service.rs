@@ -49,6 +49,23 @@ pub(super) const CASES: &[Case] = &[
         "3000 packets",
         "tcpguard tune",
     ),
+    (
+        |f| f.host.load.received_by_busiest = 990_000,
+        "receive_skew",
+        Outcome::Note,
+        "one of 4 CPUs took 99 %",
+        "tcpguard tune",
+    ),
+    (
+        |f| {
+            f.host.load.received_by_busiest = 800_000;
+            f.host.load.squeezed = 7;
+        },
+        "receive_skew",
+        Outcome::Warning,
+        "not always keep up",
+        "tcpguard tune",
+    ),
     // The service.
     (
         |f| f.service.unit = unit(&[("PrivateNetwork", "yes"), ("DropInPaths", "/etc/x.conf")]),

@@ -93,7 +93,8 @@ fn queues(queues: Span, cpus: u32) -> Advice {
             wanted,
             format!("a flood is received by {now} of {cpus} CPUs; the card can serve {wanted}"),
         ),
-        _ => good(format!("{} for {cpus} CPUs", queues.now)),
+        now if now < cpus => good(format!("the card has no more, for {cpus} CPUs")),
+        now => good(format!("{now} for {cpus} CPUs")),
     }
 }
 

@@ -110,13 +110,16 @@ pub(in super::super) fn rp_filter(host: &HostFacts, all: u64) -> Advice {
     if open.is_empty() {
         return good("sources that no route leads back to are dropped");
     }
-    let names = open.join(", ");
+    let names = match open.len() {
+        few @ ..4 => open[..few].join(", "),
+        many => format!("{} and {} more", open[..3].join(", "), many - 3),
+    };
     if strict {
         return leave(format!(
-            "{names} does not check sources and others do strictly, which 2 here would weaken; set \
+            "{names}: sources are not checked, and elsewhere strictly, which 2 here would weaken; set \
              net.ipv4.conf.{}.rp_filter instead",
             open[0].replace('.', "/")
         ));
     }
-    change(2, format!("{names} takes packets from sources that no route leads back to"))
+    change(2, format!("{names}: packets from sources that no route leads back to are taken"))
 }
