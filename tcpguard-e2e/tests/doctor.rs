@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard::host::netns;
@@ -119,28 +120,30 @@ fn somebody_elses_xdp_program_is_named() {
 fn programs_at_tc_are_named() {
     let host = host();
     host.exec("tc qdisc add dev eth0 clsact").unwrap();
-    host.exec("tc filter add dev eth0 egress matchall action pass").unwrap();
+    host.exec("tc filter add dev eth0 egress protocol ip u32 match u32 0 0").unwrap();
     let (evidence, _) = doctor(&host, &["eth0"]).is("tc_programs", "note");
-    assert!(evidence.contains("matchall (clsact egress)"), "{evidence}");
+    assert!(evidence.starts_with("u32 (clsact egress): "), "{evidence}");
 }
 
 #[test]
-fn the_filter_belongs_below_bridges_and_vlans() {
+fn the_filter_belongs_on_the_members_of_a_bridge() {
     let host = host();
-    host.ip(&[
-        "link add br0 type bridge",
-        "link set eth0 master br0",
-        "link add link wire name wire.7 type vlan id 7",
-        "link set br0 up",
-        "link set wire.7 up",
-    ])
-    .unwrap();
+    host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
     let (evidence, fix) = doctor(&host, &["br0"]).is("stacked", "warning");
     assert!(evidence.contains("a bridge of \"eth0\"") && fix.contains("[\"eth0\"]"), "{fix}");
     let (evidence, _) = doctor(&host, &["eth0"]).is("stacked", "note");
     assert!(evidence.contains("a member of br0 (bridge)"), "{evidence}");
-    let (evidence, fix) = doctor(&host, &["wire.7"]).is("stacked", "warning");
-    assert!(evidence.contains("a vlan upon wire") && fix.contains("[\"wire\"]"), "{fix}");
+}
+
+#[test]
+fn the_filter_belongs_below_a_vlan() {
+    let host = host();
+    if let Err(error) = host.ip(&["link add link eth0 name eth0.7 type vlan id 7"]) {
+        println!("skipped: this kernel has no VLANs: {error:#}");
+        return;
+    }
+    let (evidence, fix) = doctor(&host, &["eth0.7"]).is("stacked", "warning");
+    assert!(evidence.contains("a vlan upon eth0") && fix.contains("[\"eth0\"]"), "{fix}");
 }
 
 /// What is said of a large MTU is what an attach meets.
@@ -157,12 +160,21 @@ fn a_large_mtu_is_judged_as_the_driver_does() {
 }
 
 #[test]
-fn an_interface_that_is_down_or_carries_no_ethernet_is_told() {
+fn an_interface_that_is_down_is_told_with_the_command_that_sets_it_up() {
     let host = host();
-    host.ip(&["link set eth0 down", "link add tun0 type dummy"]).unwrap();
+    host.ip(&["link set eth0 down"]).unwrap();
     let (_, fix) = doctor(&host, &["eth0"]).is("link_state", "warning");
     host.exec(&fix).unwrap();
-    assert!(doctor(&host, &["eth0"]).of_check("link_state").is_empty());
+    // The kernel notices the cable a moment later.
+    let begun = Instant::now();
+    while !doctor(&host, &["eth0"]).of_check("link_state").is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "still down after {fix}");
+    }
+}
+
+#[test]
+fn an_interface_without_ethernet_is_told() {
+    let host = host();
     host.ip(&["tuntap add dev tun1 mode tun"]).unwrap();
     let said = doctor(&host, &["tun1"]);
     said.is("ethernet", "blocking");
@@ -200,7 +212,10 @@ fn pins_of_others_and_of_other_versions_are_told() {
         .map(|it| (it["subject"].as_str().unwrap(), it["result"].as_str().unwrap()))
         .collect();
     let (here, elsewhere) = (format!("{PINS}/v0-{cookie}"), format!("{PINS}/v0-1"));
-    assert!(told.contains(&(&here, "warning")) && told.contains(&(&elsewhere, "note")), "{told:?}");
+    assert!(
+        told.contains(&(here.as_str(), "warning")) && told.contains(&(elsewhere.as_str(), "note")),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -250,8 +265,13 @@ fn forbid_bpf() -> std::io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: `program` and the filter that it points to outlive both calls.
     let result = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        let [no, yes]: [libc::c_ulong; 2] = [0, 1];
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, no, no, no);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::c_ulong::from(libc::SECCOMP_MODE_FILTER),
+            &raw const program,
+        )
     };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -79,7 +79,9 @@ pub(in super::super) fn tc(facts: &Facts) -> Vec<Finding> {
                 .fix(format!("tc filter show dev {} egress", interface.name)),
             Some(Ok(others)) if others.is_empty() => Finding::passed(ID, "nobody else's"),
             Some(Ok(others)) => {
-                let names: Vec<String> = others.iter().map(|program| named(program)).collect();
+                let mut names: Vec<String> = others.iter().map(|program| named(program)).collect();
+                // A filter of several parts is listed once for each.
+                names.dedup();
                 Finding::note(
                     ID,
                     format!(
