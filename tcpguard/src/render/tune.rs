@@ -59,7 +59,7 @@ pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Resul
         };
         let values = match change.outcome {
             Outcome::Changed | Outcome::Failed => {
-                format!("{} → {}", plain(&change.before), change.to)
+                format!("{} → {}", plain(&change.before), plain(&change.to))
             }
             Outcome::Unchanged | Outcome::LeftAlone => plain(&change.before),
         };

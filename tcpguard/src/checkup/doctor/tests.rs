@@ -304,6 +304,18 @@ fn every_directive_that_keeps_the_service_from_working_is_found() {
 }
 
 #[test]
+fn what_is_refused_for_one_reason_is_told_once() {
+    let mut facts = healthy();
+    for feature in &mut facts.kernel.features {
+        feature.support = Support::Refused(libc::EPERM);
+    }
+    let findings = checks::kernel::features(&facts);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0].result, Outcome::Blocking, "one of them is needed");
+    assert!(findings[0].evidence.contains("XDP programs, raw tracepoints"), "{findings:#?}");
+}
+
+#[test]
 fn what_the_agent_complains_of_is_passed_on_once() {
     let mut facts = healthy();
     with_status(&mut facts, |status| {

@@ -1,9 +1,11 @@
 //! What the kernel offers.
 
+use std::collections::BTreeMap;
+
 use super::super::document::Finding;
 use super::super::errno;
 use super::super::facts::Facts;
-use crate::kernel::features::Support;
+use crate::kernel::features::{Feature, Support};
 
 /// Older kernels lack what the guard cannot do without (SO_NETNS_COOKIE came with 5.14), and were
 /// never tried.
@@ -48,28 +50,48 @@ pub(in super::super) fn release(facts: &Facts) -> Vec<Finding> {
 
 pub(in super::super) fn features(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "kernel_features";
+    let bad = |needed: bool, evidence: String| match needed {
+        true => Finding::blocking(ID, evidence),
+        false => Finding::note(ID, evidence),
+    };
     let mut findings = Vec::new();
+    // What is refused is refused for one reason, and mostly all of it.
+    let mut refused: BTreeMap<i32, Vec<&Feature>> = BTreeMap::new();
     for feature in &facts.kernel.features {
-        let bad = |evidence: String| match feature.needed {
-            true => Finding::blocking(ID, evidence),
-            false => Finding::note(ID, evidence),
-        };
-        let name = feature.name;
         let finding = match &feature.support {
             Support::Present => continue,
-            // Without root that is no wonder, and says nothing about the service.
-            Support::Refused(libc::EPERM | libc::EACCES) if !facts.privileges.root => {
-                Finding::unknown(ID, "not allowed to try").fix("sudo tcpguard doctor")
+            Support::Refused(errno) => {
+                refused.entry(*errno).or_default().push(feature);
+                continue;
             }
-            Support::Missing => bad(format!("this kernel has none: no {}", feature.for_what))
-                .fix("zgrep -E 'CONFIG_BPF|CONFIG_NET_CLS' /proc/config.gz"),
-            Support::Refused(errno) => match errno::words(*errno) {
-                Some((meaning, command)) => bad(format!("refused, {meaning}")).fix(command),
-                None => bad(format!("refused with errno {errno}")).fix("dmesg | tail"),
-            },
-            Support::Failed(reason) => bad(format!("failed: {reason}")).fix("dmesg | tail"),
+            Support::Missing => {
+                bad(feature.needed, format!("this kernel has none: no {}", feature.for_what))
+                    .fix("zgrep -E 'CONFIG_BPF|CONFIG_NET_CLS' /proc/config.gz")
+            }
+            Support::Failed(reason) => {
+                bad(feature.needed, format!("failed: {reason}")).fix("dmesg | tail")
+            }
         };
-        findings.push(finding.about(name));
+        findings.push(finding.about(feature.name));
+    }
+    for (errno, features) in refused {
+        let names: Vec<&str> = features.iter().map(|feature| feature.name).collect();
+        let names = names.join(", ");
+        // Without root that is no wonder, and says nothing about the service.
+        if !facts.privileges.root && matches!(errno, libc::EPERM | libc::EACCES) {
+            findings.push(
+                Finding::unknown(ID, format!("not allowed to try {names}"))
+                    .fix("sudo tcpguard doctor"),
+            );
+            continue;
+        }
+        let needed = features.iter().any(|feature| feature.needed);
+        findings.push(match errno::words(errno) {
+            Some((meaning, command)) => {
+                bad(needed, format!("refused: {names}. {meaning}")).fix(command)
+            }
+            None => bad(needed, format!("refused with errno {errno}: {names}")).fix("dmesg | tail"),
+        });
     }
     if findings.is_empty() {
         let names: Vec<&str> = facts.kernel.features.iter().map(|feature| feature.name).collect();
