@@ -100,6 +100,14 @@ pub struct Load {
     pub ports_short: bool,
 }
 
+impl Load {
+    /// Whether so many lost packets are what a burst at some time since boot leaves behind, and no
+    /// news: less than one in 10,000.
+    pub fn is_burst(&self, lost: u64) -> bool {
+        lost.saturating_mul(10_000) < self.received
+    }
+}
+
 /// A socket that listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Listening {

@@ -227,9 +227,10 @@ fn an_accept_queue_that_overflows_gets_as_long_as_the_memory_affords() {
 #[test]
 fn load_changes_the_advice() {
     type Change = fn(&mut HostFacts);
-    let cases: [(&str, &str, Change, Verdict); 16] = [
-        ("tcp_synack_retries", "5", |host| host.load.queue_full_cookies = 1, to("3")),
-        ("tcp_synack_retries", "3", |host| host.load.queue_full_drops = 1, Verdict::Good),
+    let cases: [(&str, &str, Change, Verdict); 19] = [
+        ("tcp_synack_retries", "5", |host| host.load.queue_full_cookies = 1000, to("3")),
+        ("tcp_synack_retries", "5", |host| host.load.queue_full_cookies = 999, Verdict::Good),
+        ("tcp_synack_retries", "3", |host| host.load.queue_full_drops = 1000, Verdict::Good),
         ("tcp_fin_timeout", "60", |host| host.load.orphans = 9000, to("30")),
         ("tcp_orphan_retries", "0", |host| host.load.orphans = 9000, to("5")),
         ("tcp_orphan_retries", "4", |host| host.load.orphans = 9000, Verdict::Good),
@@ -250,6 +251,24 @@ fn load_changes_the_advice() {
             Verdict::LeaveAlone,
         ),
         ("netdev_max_backlog", "1000", |host| host.load.backlog_drops = 5, to("2048")),
+        (
+            "netdev_max_backlog",
+            "1000",
+            |host| {
+                host.load.backlog_drops = 5;
+                host.load.received = 50_001;
+            },
+            Verdict::Good,
+        ),
+        (
+            "netdev_max_backlog",
+            "1000",
+            |host| {
+                host.load.backlog_drops = 5;
+                host.load.received = 50_000;
+            },
+            to("2048"),
+        ),
         ("netdev_budget", "300", |host| host.load.squeezed = 5, to("600")),
         ("netdev_budget", "600", |host| host.load.squeezed = 5, Verdict::LeaveAlone),
         (

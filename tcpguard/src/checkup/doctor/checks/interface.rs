@@ -2,7 +2,6 @@
 
 use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts, Link};
-use super::load::BURST;
 use crate::checkup::tune::{Kind, Row, Word};
 use crate::host::interfaces::OperState;
 
@@ -223,7 +222,7 @@ pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {
         let received = facts.host.load.received;
         Some(if lost == 0 {
             Finding::passed(ID, "its ring has never overflowed since boot")
-        } else if lost < received / BURST {
+        } else if facts.host.load.is_burst(lost) {
             Finding::note(ID, format!("{lost} packets since boot, of some {received} received"))
         } else {
             Finding::warning(

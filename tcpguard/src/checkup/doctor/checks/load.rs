@@ -3,8 +3,6 @@
 use super::super::document::Finding;
 use super::super::facts::Facts;
 
-/// One packet in so many is a burst at some time since boot, and no news.
-pub(super) const BURST: u64 = 10_000;
 /// Fewer packets say nothing about who takes them.
 const ENOUGH: u64 = 1_000_000;
 
@@ -17,7 +15,7 @@ pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {
     );
     vec![if load.backlog_drops == 0 {
         Finding::passed(ID, found)
-    } else if load.backlog_drops < load.received / BURST {
+    } else if load.is_burst(load.backlog_drops) {
         Finding::note(ID, found)
     } else {
         Finding::warning(ID, format!("{found}: clients among them")).fix("tcpguard tune")

@@ -13,7 +13,7 @@ pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
         rows.push(row(
             format!("{name} rx ring"),
             ring.now.to_string(),
-            rx_ring(ring, device.lost),
+            rx_ring(host, ring, device.lost),
             "Packets that the card may hold until the host takes them.",
             "Some drivers take the link down for a moment; a longer ring costs memory and latency.",
             |to| format!("ethtool -G {name} rx {to}"),
@@ -71,9 +71,12 @@ fn row(
 }
 
 /// A ring is worth its memory only where it overflows (ethtool(8), `-G`).
-fn rx_ring(ring: Span, lost: Option<u64>) -> Advice {
+fn rx_ring(host: &HostFacts, ring: Span, lost: Option<u64>) -> Advice {
     match lost {
         None | Some(0) => good("the card has lost nothing since boot"),
+        Some(lost) if host.load.is_burst(lost) => {
+            good(format!("{lost} packets lost since boot: bursts"))
+        }
         Some(lost) if ring.now >= ring.max => leave(format!(
             "the card has lost {lost} packets since boot, and its ring is as long as it gets: spread \
              the load over queues"

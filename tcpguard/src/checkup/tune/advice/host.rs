@@ -24,6 +24,9 @@ pub(in super::super) fn netdev_max_backlog(host: &HostFacts, value: u64) -> Advi
     if lost == 0 {
         return good("nothing was dropped there since boot");
     }
+    if host.load.is_burst(lost) {
+        return good(format!("{lost} dropped there since boot, of {}: bursts", host.load.received));
+    }
     let cpus = u64::from(host.cpus.max(1));
     let affordable = affordable(host.memory, PACKET_BYTES * cpus).min(BACKLOG_MOST);
     let to = doubled(value).min(affordable);

@@ -21,6 +21,9 @@ const SYNACK_RETRIES: u64 = 5;
 /// packet in ten misses all four SYN-ACKs once in 10,000 times.
 const SYNACK_RETRIES_CROWDED: u64 = 3;
 
+/// Fewer SYNs that found a queue full since boot are what clients that come at once leave behind.
+const CROWD: u64 = 1000;
+
 pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
     match value {
         0 => harmful(1, folklore::NO_COOKIES.why),
@@ -116,21 +119,22 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
 }
 
 pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
-    let crowded = host.load.queue_full_cookies.saturating_add(host.load.queue_full_drops);
+    let full = host.load.queue_full_cookies.saturating_add(host.load.queue_full_drops);
+    let crowded = full >= CROWD;
     // Waits of 1, 2, 4 … s. The sum of more than 16 of them would only say: very long.
     let until = |retries: u64| (1u64 << retries.saturating_add(1).min(16)) - 1;
     match value {
         0 | 1 => harmful(SYNACK_RETRIES, folklore::FEW_SYNACKS.why),
-        SYNACK_RETRIES_CROWDED..=SYNACK_RETRIES if crowded == 0 => {
+        SYNACK_RETRIES_CROWDED..=SYNACK_RETRIES if !crowded => {
             good(format!("a half-open entry ends after {} s", until(value)))
         }
         2 | SYNACK_RETRIES_CROWDED => {
             good(format!("a half-open entry ends after {} s", until(value)))
         }
-        value if crowded > 0 => change(
+        value if crowded => change(
             SYNACK_RETRIES_CROWDED,
             format!(
-                "a SYN queue was full {crowded} times since boot: entries of a flood would leave \
+                "{full} SYNs found a queue full since boot: entries of a flood would leave \
                  after {} s, not {} s",
                 until(SYNACK_RETRIES_CROWDED),
                 until(value)
