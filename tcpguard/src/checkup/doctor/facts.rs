@@ -1,4 +1,4 @@
-//! What the checks look at. [`super::gather`] fills it in, and the checks only read it.
+//! What the checks look at. [`super::gather()`] fills it in, and the checks only read it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
