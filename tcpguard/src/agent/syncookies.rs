@@ -258,6 +258,14 @@ impl SyncookiesLease {
         matches!(self.held, Some(Held::Borrowed { .. }))
     }
 
+    /// The value to come back, whoever has borrowed the sysctl here.
+    fn lent(&self) -> Option<u64> {
+        match self.read() {
+            Found::Ours { value } => Some(value),
+            Found::Nothing | Found::Elsewhere | Found::Unreadable(_) => None,
+        }
+    }
+
     fn value(&self) -> Result<u64, LeaseError> {
         self.sysctls.read_number(SYSCTL)?.ok_or(LeaseError::Missing)
     }
@@ -297,6 +305,12 @@ impl Drop for SyncookiesLease {
             Err(error) => log::error!("{error}"),
         }
     }
+}
+
+/// The administrator's value of the sysctl, while an agent with this state directory has borrowed it in
+/// this network namespace; `None`: none has, or it cannot be seen.
+pub fn lent_from(state_dir: &Path) -> Option<u64> {
+    SyncookiesLease::open(state_dir).ok()?.lent()
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {

@@ -1,12 +1,15 @@
-//! What an administrator would look at by hand, with a judgement: [`states`] and [`listeners`].
+//! What an administrator would look at by hand, with a judgement: [`states`], [`listeners`], [`tune`] and
+//! [`doctor`].
 //!
 //! All of it works without the agent and as any user, as far as the kernel shows it to that user; a
 //! report says what could not be read. Each is made in the same steps: `gather` reads facts from the
 //! host, `judge` makes a report of them, a pure function, and [`crate::render`] writes it for people.
 
+pub mod doctor;
 mod finding;
 pub mod listeners;
 pub mod states;
+pub mod tune;
 
 pub use finding::{Finding, Owner, worst_first};
 

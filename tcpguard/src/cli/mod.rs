@@ -11,6 +11,7 @@ pub(crate) mod block;
 mod caller;
 pub(crate) mod config;
 pub(crate) mod detach;
+mod doctor;
 mod duration;
 mod exit;
 mod explain;
@@ -29,6 +30,7 @@ mod session;
 mod states;
 mod status;
 pub(crate) mod step;
+mod tune;
 pub(crate) mod unblock;
 mod usage;
 pub(crate) mod version;
@@ -60,6 +62,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
         Verb::Probe(probe) => return probe::run(&probe, session),
+        Verb::Doctor(doctor) => return doctor::run(&doctor, session),
+        Verb::Tune(tune) => return tune::run(&tune, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),

@@ -24,6 +24,8 @@ const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_BASIC`: `XDP_ABORTED`, `XDP_DROP`, `XDP_PASS` and `XDP_TX`.
 const NETDEV_XDP_ACT_BASIC: u64 = 1;
+/// `NETDEV_XDP_ACT_RX_SG`.
+const NETDEV_XDP_ACT_RX_SG: u64 = 1 << 5;
 
 /// `ETHTOOL_STXCSUM`, include/uapi/linux/ethtool.h.
 const ETHTOOL_STXCSUM: u32 = 0x17;
@@ -34,13 +36,31 @@ const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 /// `ETH_FLAG_LRO`.
 const ETH_FLAG_LRO: u32 = 1 << 15;
 
+/// What the driver of an interface does with native XDP programs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct XdpFeatures {
+    /// It runs them, and takes what they send back (`XDP_TX`).
+    pub basic: bool,
+    /// Also where a packet fills more than one buffer, so that the MTU may exceed a page.
+    pub large_packets: bool,
+}
+
 /// Whether the driver of an interface says that a native XDP program can send packets back
 /// (`XDP_TX`); `None` where the kernel does not tell (before 6.3). A virtual interface says so also
 /// when nobody at its other end takes them.
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// As [`xdp_features`].
 pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
+    Ok(xdp_features(ifindex)?.map(|features| features.basic))
+}
+
+/// What the driver of an interface does with native XDP programs; `None` where the kernel does not
+/// tell (before 6.3).
+///
+/// # Errors
+/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+pub fn xdp_features(ifindex: u32) -> Result<Option<XdpFeatures>, Error> {
     let mut netlink = Netlink::open(NETLINK_GENERIC)?;
     let family = request(CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, NETDEV);
     let family = netlink.query("ask for the netdev family", CONTROL, &family, family_id);
@@ -51,7 +71,7 @@ pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
         Err(error) => return Err(error),
     };
     let device = request(NETDEV_CMD_DEV_GET, NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes());
-    netlink.query("ask what an interface's XDP can do", family, &device, transmits)
+    netlink.query("ask what an interface's XDP can do", family, &device, features)
 }
 
 /// A request with one attribute.
@@ -75,12 +95,15 @@ fn family_id(message: &Message) -> Result<Option<u16>, DecodeError> {
     Ok(None)
 }
 
-fn transmits(message: &Message) -> Result<Option<bool>, DecodeError> {
+fn features(message: &Message) -> Result<Option<XdpFeatures>, DecodeError> {
     for attribute in attributes(message.payload, GENLMSGHDR_LEN) {
         let attribute = attribute?;
         if attribute.kind() == NETDEV_A_DEV_XDP_FEATURES {
             let features = u64::from_ne_bytes(field(attribute.value(), 0)?);
-            return Ok(Some(features & NETDEV_XDP_ACT_BASIC != 0));
+            return Ok(Some(XdpFeatures {
+                basic: features & NETDEV_XDP_ACT_BASIC != 0,
+                large_packets: features & NETDEV_XDP_ACT_RX_SG != 0,
+            }));
         }
     }
     Ok(None)
@@ -165,14 +188,16 @@ mod tests {
     #[test]
     fn drivers_with_xdp_transmit_and_those_without_do_not() {
         let other = attribute(NETDEV_A_DEV_IFINDEX, &[7, 0, 0, 0]);
-        for (features, expected) in [(0u64, false), (1, true), (0x7f, true), (2, false)] {
-            let features = attribute(NETDEV_A_DEV_XDP_FEATURES, &features.to_ne_bytes());
-            let found = parse_one(&[other.clone(), features], transmits).expect("well formed");
-            assert_eq!(found, Some(expected));
+        for (bits, basic, large_packets) in
+            [(0u64, false, false), (1, true, false), (0x7f, true, true), (0x22, false, true)]
+        {
+            let bits = attribute(NETDEV_A_DEV_XDP_FEATURES, &bits.to_ne_bytes());
+            let found = parse_one(&[other.clone(), bits], features).expect("well formed");
+            assert_eq!(found, Some(XdpFeatures { basic, large_packets }));
         }
-        assert_eq!(parse_one(&[other], transmits).expect("well formed"), None);
+        assert_eq!(parse_one(&[other], features).expect("well formed"), None);
         let cut = attribute(NETDEV_A_DEV_XDP_FEATURES, &[1]);
-        assert!(parse_one(&[cut], transmits).is_err());
+        assert!(parse_one(&[cut], features).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! All of it refers to the network namespace of the calling thread, and sockets that are kept
 //! open stay in the namespace in which they were opened.
 
+pub mod attachments;
 pub mod btf;
 pub mod cable;
 pub mod clock;
@@ -31,6 +32,7 @@ pub mod sock_diag;
 pub mod sockstat;
 pub mod softnet;
 pub mod sysctl;
+pub mod time_sync;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
 pub use clock::{WallClock, boot_id, boot_time};

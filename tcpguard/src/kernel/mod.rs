@@ -3,9 +3,11 @@
 //! The only module that names aya, so that the next version of it touches one folder.
 
 mod attach;
+pub mod census;
 mod convert;
 mod dataplane;
 mod error;
+pub mod features;
 mod grace;
 mod kfunc;
 mod object;

@@ -21,7 +21,7 @@ pub(super) static COOKIE_OBJECT: &[u8] =
     aya::include_bytes_aligned!(env!("TCPGUARD_BPF_COOKIE_OBJECT"));
 
 /// Name of its program.
-const REDEEM: &str = "tcpguard_redeem";
+pub(super) const REDEEM: &str = "tcpguard_redeem";
 /// Name of the map with what each CPU remembers between packets.
 const CPU: &str = "CPU";
 

@@ -4,6 +4,7 @@
 //! have at most as many columns as the [`View`]. Colour is never the only signal.
 
 mod attack;
+mod doctor;
 mod explain;
 mod findings;
 mod listeners;
@@ -17,8 +18,10 @@ mod states;
 mod status;
 mod steps;
 mod table;
+mod tune;
 mod view;
 
+pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
 pub use listeners::listeners;
 pub use mode::mode_end;
@@ -28,4 +31,5 @@ pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported,
 pub use states::states;
 pub use status::{alerts, brief, event, status};
 pub use steps::of_listener as steps;
+pub use tune::{tune, tuned};
 pub use view::View;

@@ -20,7 +20,7 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 29] = [
+const LINES: [(&str, &str); 31] = [
     ("status", "tcpguard.status/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.attack/1"),
@@ -43,6 +43,8 @@ const LINES: [(&str, &str); 29] = [
     ("states", "tcpguard.states/1"),
     ("states --queues", "tcpguard.states/1"),
     ("listeners", "tcpguard.listeners/1"),
+    ("doctor", "tcpguard.doctor/1"),
+    ("tune", "tcpguard.tune/1"),
     ("detach --all", "tcpguard.detach/1"),
     ("restore-sysctls --state-dir DIR", "tcpguard.restore-sysctls/1"),
     ("config check DIR/good.toml", "tcpguard.config-check/1"),
@@ -53,13 +55,15 @@ const LINES: [(&str, &str); 29] = [
 ];
 
 /// What is not in that list, and the document that another test looks at.
-const ELSEWHERE: [(&str, Option<&str>); 4] = [
+const ELSEWHERE: [(&str, Option<&str>); 5] = [
     // The agent itself.
     ("run", None),
     // Forms of its own; as JSON it is a usage error: numbers.rs.
     ("metrics", None),
     // It never ends; below.
     ("events", Some("tcpguard.event/1")),
+    // It changes the host: tests/tune.rs of the test kit.
+    ("tune --apply", Some("tcpguard.tuned/1")),
     // It needs network namespaces of its own: tests/probe.rs of the test kit.
     ("probe", Some("tcpguard.probe/1")),
 ];

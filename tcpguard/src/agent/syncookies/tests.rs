@@ -51,6 +51,18 @@ impl Host {
 }
 
 #[test]
+fn others_can_see_what_it_was() {
+    let host = Host::with("1\n");
+    assert_eq!(host.agent().lent(), None);
+    host.borrowed_by_one_that_was_killed();
+    assert_eq!(host.agent().lent(), Some(1));
+    assert_eq!(host.agent_of("this boot", 8).lent(), None, "another namespace");
+    assert_eq!(host.agent_of("the next boot", 7).lent(), None, "another boot");
+    fs::write(host.file(), "{").expect("the file");
+    assert_eq!(host.agent().lent(), None);
+}
+
+#[test]
 fn it_is_2_while_borrowed_and_as_before_afterwards() {
     let host = Host::with("1\n");
     let mut agent = host.agent();

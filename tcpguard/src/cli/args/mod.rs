@@ -129,6 +129,11 @@ pub enum Verb {
     Replay(ReplayArgs),
     /// Try out which SYN cookies work on this host
     Probe(ProbeArgs),
+    /// Look for what stands in the way of the guard, and say what to do about it
+    #[command(visible_alias = "diagnose")]
+    Doctor(super::doctor::DoctorArgs),
+    /// Say which sysctls help on this host and which do harm; set them, and take that back
+    Tune(super::tune::TuneArgs),
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration

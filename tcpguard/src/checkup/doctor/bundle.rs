@@ -1,0 +1,177 @@
+//! Everything that somebody who helps from afar would ask for, in one archive.
+//!
+//! Addresses are in it unless pseudonyms are asked for. Secrets are not: neither the state file nor
+//! anything else below the state directory is read, nor the kernel's command line or anybody's
+//! environment.
+
+mod archive;
+mod pseudonyms;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::status::Time;
+use archive::Archive;
+use pseudonyms::Pseudonyms;
+
+/// Files that are taken as they are: counters, none of which names an address.
+const FILES: [&str; 8] = [
+    "/proc/version",
+    "/proc/meminfo",
+    "/proc/net/softnet_stat",
+    "/proc/thread-self/net/netstat",
+    "/proc/thread-self/net/snmp",
+    "/proc/thread-self/net/sockstat",
+    "/proc/thread-self/net/sockstat6",
+    "/sys/kernel/security/lockdown",
+];
+/// What commands say, and what it is called in the archive.
+const COMMANDS: [(&str, &[&str]); 5] = [
+    ("links.txt", &["ip", "-statistics", "-details", "link"]),
+    ("routes.txt", &["ip", "route", "show", "table", "all"]),
+    ("unit.txt", &["systemctl", "cat", "--no-pager", "tcpguard.service"]),
+    ("service.txt", &["systemctl", "status", "--no-pager", "--lines=0", "tcpguard.service"]),
+    (
+        "journal.txt",
+        &[
+            "journalctl",
+            "--no-pager",
+            "--quiet",
+            "--unit=tcpguard",
+            "--lines=2000",
+            "--output=short-iso",
+        ],
+    ),
+];
+/// The most that is taken of one file or command, in bytes.
+const MAX_BYTES: usize = 4 << 20;
+
+/// One file of the archive.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// Its name there.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Member {
+    /// A file of this name.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
+}
+
+/// What this host says of itself beside the documents of tcpguard: files, commands, and the
+/// configuration at `config`. What is not there is left out.
+pub fn of_host(config: &Path) -> Vec<Member> {
+    let mut members = Vec::new();
+    let config = config.to_str().map(|path| ("tcpguard.toml".to_owned(), path));
+    let files = FILES.iter().map(|path| (path.trim_start_matches('/').to_owned(), *path));
+    for (name, path) in files.chain(config) {
+        if let Ok(bytes) = fs::read(path) {
+            members.push(Member::new(name, first(&bytes)));
+        }
+    }
+    for (name, line) in COMMANDS {
+        let Some((program, arguments)) = line.split_first() else { continue };
+        let output = Command::new(program)
+            .args(arguments)
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null())
+            .output();
+        if let Ok(output) = output {
+            members.push(Member::new(name, first(&output.stdout)));
+        }
+    }
+    members
+}
+
+fn first(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_BYTES)]).into_owned()
+}
+
+/// The same with addresses and the host's name replaced; the same address by the same pseudonym within
+/// one archive, and by another one in the next.
+pub fn anonymous(members: Vec<Member>, hostname: &str) -> Vec<Member> {
+    let pseudonyms = Pseudonyms::new(std::hash::RandomState::new(), hostname);
+    members
+        .into_iter()
+        .map(|member| Member { text: pseudonyms.replace(&member.text), ..member })
+        .collect()
+}
+
+/// Writes the archive: tar, compressed with gzip, for its owner only. Never over a file that is there.
+///
+/// # Errors
+/// When the file exists or cannot be written; then there is none.
+pub fn write(path: &Path, members: &[Member], at: Time) -> io::Result<()> {
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = pack(file, members, at);
+    if written.is_err() {
+        // Half an archive helps nobody.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+fn pack(file: fs::File, members: &[Member], at: Time) -> io::Result<()> {
+    let mut archive = Archive::new(GzEncoder::new(file, Compression::default()), at);
+    for member in members {
+        archive.add(&format!("tcpguard-doctor/{}", member.name), member.text.as_bytes())?;
+    }
+    let mut file = archive.finish()?.finish()?;
+    file.flush()?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn now() -> Time {
+        Time("2026-01-02T03:04:05Z".parse().expect("a time"))
+    }
+
+    #[test]
+    fn an_archive_is_written_once_and_for_its_owner() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("bundle.tar.gz");
+        let members = [Member::new("doctor.json", "{}"), Member::new("proc/meminfo", "x\n")];
+        write(&path, &members, now()).expect("written");
+        let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let error = write(&path, &members, now()).expect_err("it exists");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let mut unpacked = Vec::new();
+        let file = fs::File::open(&path).expect("a file");
+        flate2::read::GzDecoder::new(file).read_to_end(&mut unpacked).expect("gzip");
+        let text = String::from_utf8_lossy(&unpacked);
+        assert!(text.contains("tcpguard-doctor/doctor.json") && text.contains("proc/meminfo"));
+        assert!(write(&dir.path().join("no/where"), &members, now()).is_err());
+    }
+
+    #[test]
+    fn this_host_tells_its_counters_and_no_secret() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let config = dir.path().join("tcpguard.toml");
+        fs::write(&config, "mode = \"observe\"\n").expect("file");
+        let members = of_host(&config);
+        let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        for name in ["proc/meminfo", "proc/net/softnet_stat", "tcpguard.toml"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+        for secret in ["state", "cmdline", "environ", "shadow"] {
+            assert!(!names.iter().any(|name| name.contains(secret)), "{names:?}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The agent, what it says of itself, and what was tried for it.
+
+use super::super::document::{Finding, Outcome};
+use super::super::facts::{Agent, Facts, Probed};
+use crate::status::{CookieBackend, Mode, Severity, Status};
+
+/// Findings of the agent that a check here has better words for.
+const TOLD_ELSEWHERE: [&str; 2] = ["rule_drift", "detached"];
+
+fn status(facts: &Facts) -> Option<&Status> {
+    match &facts.agent {
+        Agent::Running(status) => Some(status),
+        Agent::NotRunning | Agent::Denied(_) | Agent::Silent(_) => None,
+    }
+}
+
+pub(in super::super) fn running(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "agent";
+    vec![match &facts.agent {
+        Agent::Running(status) => {
+            Finding::passed(ID, format!("process {}, mode {}", status.daemon.pid, mode(status)))
+        }
+        Agent::NotRunning => Finding::warning(ID, "no agent runs: nothing is guarded")
+            .fix("systemctl start tcpguard"),
+        Agent::Denied(reason) => Finding::unknown(ID, reason).fix("sudo tcpguard doctor"),
+        Agent::Silent(reason) => Finding::blocking(ID, reason).fix("systemctl restart tcpguard"),
+    }]
+}
+
+fn mode(status: &Status) -> &'static str {
+    match status.daemon.mode {
+        Mode::Enforce => "enforce",
+        Mode::Observe => "observe",
+        Mode::Off => "off",
+    }
+}
+
+pub(in super::super) fn version(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "agent_version";
+    let own = env!("CARGO_PKG_VERSION");
+    let Some(status) = status(facts) else { return Vec::new() };
+    let agent = &status.daemon.version;
+    vec![match agent == own {
+        true => Finding::passed(ID, format!("agent and command are {own}")),
+        false => Finding::warning(
+            ID,
+            format!("the agent is {agent} and this command {own}: it was not started anew since"),
+        )
+        .fix("systemctl restart tcpguard"),
+    }]
+}
+
+/// What is wanted against what is in the kernel.
+pub(in super::super) fn drift(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "drift";
+    let Some(status) = status(facts) else { return Vec::new() };
+    let mut findings = Vec::new();
+    let rules = &status.rules;
+    if let Some(since) = rules.drift_since {
+        let found = rules.in_kernel.map_or("unknown".to_owned(), |count| count.to_string());
+        findings.push(
+            Finding::warning(
+                ID,
+                format!(
+                    "{} rules are wanted, {found} are in the kernel, since {since}",
+                    rules.wanted
+                ),
+            )
+            .fix("systemctl restart tcpguard"),
+        );
+    }
+    for interface in status.interfaces.iter().filter(|interface| !interface.attached) {
+        findings.push(
+            Finding::blocking(ID, "the filter is not on it, although the agent guards it")
+                .about(&interface.name)
+                .fix("systemctl restart tcpguard"),
+        );
+    }
+    if findings.is_empty() {
+        let words =
+            format!("{} rules and {} interfaces, as wanted", rules.wanted, status.interfaces.len());
+        findings.push(Finding::passed(ID, words));
+    }
+    findings
+}
+
+/// What the agent itself is not content with.
+pub(in super::super) fn health(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "agent_health";
+    let Some(status) = status(facts) else { return Vec::new() };
+    let mut findings: Vec<Finding> = status
+        .health
+        .iter()
+        .filter(|health| !TOLD_ELSEWHERE.contains(&health.code.as_str()))
+        .map(|health| {
+            let evidence = format!("{}: {}", health.code, health.text);
+            let finding = match health.severity {
+                Severity::Notice => Finding::note(ID, evidence),
+                Severity::Warning | Severity::Critical => Finding::warning(ID, evidence),
+            };
+            let finding = finding.fix(&health.hint);
+            match &health.subject {
+                Some(subject) => finding.about(subject),
+                None => finding,
+            }
+        })
+        .collect();
+    if findings.is_empty() {
+        findings.push(Finding::passed(ID, "the agent has nothing to complain of"));
+    }
+    findings
+}
+
+/// Which SYN cookies are to be had.
+pub(in super::super) fn probe(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "cookies";
+    let mut findings = vec![match &facts.probe {
+        Probed::Known { best: Some(best) } => Finding::passed(ID, format!("tried here: {best}")),
+        Probed::Known { best: None } => {
+            Finding::warning(ID, "tried here: no SYN cookies work").fix("tcpguard probe")
+        }
+        Probed::Stale => Finding::note(
+            ID,
+            "not tried for this kernel, this version and these sysctls: the agent uses the kernel's own \
+             until it is",
+        )
+        .fix("sudo tcpguard probe && sudo systemctl restart tcpguard"),
+    }];
+    if let Some(status) = status(facts)
+        && findings[0].result == Outcome::Passed
+        && status.cookies.backend == CookieBackend::None
+    {
+        let why = status.cookies.reason.as_deref().unwrap_or("it does not say why");
+        findings.push(
+            Finding::warning(ID, format!("the agent uses none: {why}"))
+                .fix("systemctl restart tcpguard"),
+        );
+    }
+    findings
+}

@@ -1,0 +1,68 @@
+//! The checks: each is a function of the facts, and says what it found with evidence and a way out.
+
+pub(super) mod agent;
+pub(super) mod interface;
+pub(super) mod kernel;
+pub(super) mod load;
+pub(super) mod privileges;
+pub(super) mod programs;
+pub(super) mod service;
+pub(super) mod sysctls;
+
+use super::document::Finding;
+use super::facts::Facts;
+
+/// A check.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    /// Whether it is about interfaces, and not about the host.
+    pub(super) of_interfaces: bool,
+    /// What it says.
+    pub(super) run: fn(&Facts) -> Vec<Finding>,
+}
+
+const fn host(run: fn(&Facts) -> Vec<Finding>) -> Check {
+    Check { of_interfaces: false, run }
+}
+
+const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
+    Check { of_interfaces: true, run }
+}
+
+/// All, in the order in which a start would meet what they look at.
+pub(super) const CHECKS: [Check; 34] = [
+    host(kernel::release),
+    host(kernel::features),
+    host(kernel::btf),
+    host(kernel::lockdown),
+    host(kernel::jit),
+    host(privileges::capabilities),
+    host(privileges::bpffs),
+    host(privileges::pin_directory),
+    host(privileges::stale_pins),
+    host(service::config),
+    interfaces(interface::exists),
+    interfaces(interface::ethernet),
+    interfaces(interface::up),
+    interfaces(interface::native_xdp),
+    interfaces(interface::mtu),
+    interfaces(interface::lro),
+    interfaces(interface::vlan_tags),
+    interfaces(interface::stacked),
+    interfaces(interface::queues),
+    interfaces(interface::losses),
+    interfaces(programs::xdp),
+    interfaces(programs::tc),
+    host(sysctls::settings),
+    host(sysctls::listeners),
+    host(load::losses),
+    host(load::skew),
+    host(service::unit),
+    host(service::journald),
+    host(service::clock),
+    host(agent::running),
+    host(agent::version),
+    host(agent::drift),
+    host(agent::health),
+    host(agent::probe),
+];

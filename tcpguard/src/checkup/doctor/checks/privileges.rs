@@ -1,0 +1,151 @@
+//! What this process may do, and where the filter is pinned.
+
+use tcpguard_common::ABI_VERSION;
+
+use super::super::document::Finding;
+use super::super::facts::{Agent, Facts, Filesystem};
+
+/// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, from the kernel's `capability.h`. The last two were split
+/// from CAP_SYS_ADMIN in Linux 5.8, which stands in for them.
+const WANTED: [(u32, bool, &str); 3] =
+    [(12, false, "CAP_NET_ADMIN"), (38, true, "CAP_PERFMON"), (39, true, "CAP_BPF")];
+const SYS_ADMIN: u32 = 21;
+/// Bits with which others than the owner can reach what is in a directory.
+const OTHERS: u32 = 0o077;
+
+pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "capabilities";
+    let privileges = facts.privileges;
+    let has = |bit: u32| privileges.effective & (1 << bit) != 0;
+    let missing: Vec<&str> = WANTED
+        .iter()
+        .filter(|(bit, split, _)| !(has(*bit) || *split && has(SYS_ADMIN)))
+        .map(|(_, _, name)| *name)
+        .collect();
+    vec![match (missing.is_empty(), privileges.root) {
+        (true, true) if !has(SYS_ADMIN) => Finding::note(
+            ID,
+            "root without CAP_SYS_ADMIN: enough to guard, but other programs cannot be named here",
+        ),
+        (true, _) => Finding::passed(ID, "this process may load and attach programs"),
+        (false, true) => Finding::blocking(
+            ID,
+            format!("root, but without {}: as in a container", missing.join(", ")),
+        )
+        .fix(format!("edit how the container is started: add {}", missing.join(", "))),
+        (false, false) => {
+            Finding::unknown(ID, "not run as root: some of what follows cannot be looked at")
+                .fix("sudo tcpguard doctor")
+        }
+    }]
+}
+
+pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "bpffs";
+    let dir = facts.pins.dir.display();
+    let finding = match facts.pins.filesystem {
+        Filesystem::Bpf { read_only: false } => {
+            Finding::passed(ID, format!("{dir} is on a BPF file system"))
+        }
+        Filesystem::Bpf { read_only: true } => {
+            Finding::blocking(ID, format!("{dir} is on a BPF file system that is read-only"))
+                .fix("mount -o remount,rw /sys/fs/bpf")
+        }
+        Filesystem::Other => Finding::blocking(
+            ID,
+            format!("{dir} is on no BPF file system, so that the filter could outlive no restart"),
+        )
+        .fix("mount -t bpf bpf /sys/fs/bpf"),
+        Filesystem::Unknown => {
+            Finding::unknown(ID, format!("{dir} may not be looked at")).fix("sudo tcpguard doctor")
+        }
+    };
+    vec![finding]
+}
+
+pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "pin_directory";
+    let pins = &facts.pins;
+    if !matches!(pins.filesystem, Filesystem::Bpf { .. }) {
+        return Vec::new();
+    }
+    let dir = pins.dir.display().to_string();
+    let Some(owner) = pins.owner else {
+        return vec![
+            Finding::passed(ID, "not there yet; the service makes it when it starts").about(dir),
+        ];
+    };
+    let mut findings = Vec::new();
+    // Run by hand the guard is root; as a service it has a user of its own.
+    if owner.uid != 0 && Some(owner.uid) != pins.service_uid {
+        let to = if pins.service_uid.is_some() { "tcpguard:tcpguard" } else { "root:root" };
+        findings.push(
+            Finding::warning(
+                ID,
+                format!(
+                    "it belongs to user {}, who can take the filter off, and the service may not be \
+                     able to use it",
+                    owner.uid
+                ),
+            )
+            .about(&dir)
+            .fix(format!("chown -R {to} {dir}")),
+        );
+    }
+    if owner.mode & OTHERS != 0 {
+        findings.push(
+            Finding::warning(
+                ID,
+                format!(
+                    "its mode is {:04o}: others than its owner can reach the filter",
+                    owner.mode
+                ),
+            )
+            .about(&dir)
+            .fix(format!("chmod 0700 {dir}")),
+        );
+    }
+    if findings.is_empty() {
+        let evidence = format!("user {}, mode {:04o}", owner.uid, owner.mode);
+        findings.push(Finding::passed(ID, evidence).about(dir));
+    }
+    findings
+}
+
+pub(in super::super) fn stale_pins(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "stale_pins";
+    let (pins, running) = (&facts.pins, matches!(facts.agent, Agent::Running(_)));
+    let mut findings = Vec::new();
+    for layout in &pins.layouts {
+        let on = layout.interfaces.join(", ");
+        let name = format!("{}/v{}-{}", pins.dir.display(), layout.version, layout.netns);
+        let here = pins.netns == Some(layout.netns);
+        let finding = match (here, layout.version == ABI_VERSION, layout.interfaces.is_empty()) {
+            (true, _, true) => continue,
+            (true, true, false) if running => continue,
+            (true, true, false) => Finding::warning(
+                ID,
+                format!("no agent runs, and its filter is still on {on}; after 30 s it passes everything"),
+            )
+            .fix("systemctl start tcpguard"),
+            (true, false, false) => Finding::warning(
+                ID,
+                format!(
+                    "left on {on} by a version of tcpguard with layout {}; this one has {ABI_VERSION} \
+                     and cannot take it over",
+                    layout.version
+                ),
+            )
+            .fix("tcpguard detach --all && systemctl restart tcpguard"),
+            (false, _, _) => Finding::note(
+                ID,
+                "of another network namespace: of a container that runs, or of one that is gone",
+            ),
+        };
+        findings.push(finding.about(name));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::passed(ID, "nothing is left of other versions"));
+    }
+    findings
+}

@@ -1,0 +1,67 @@
+//! What the kernel's refusals of BPF mean to an administrator.
+
+/// What an errno means when a program is loaded or attached, and what to do about it. `None`: it means
+/// nothing in particular.
+pub(super) const fn words(errno: i32) -> Option<(&'static str, &'static str)> {
+    Some(match errno {
+        libc::EPERM | libc::EACCES => (
+            "EPERM: a capability is missing, or lockdown, seccomp or an LSM forbids it",
+            "grep -E 'Cap|Seccomp' /proc/self/status",
+        ),
+        libc::EBUSY => {
+            ("EBUSY: another XDP program has the interface, in the same mode", "bpftool net show")
+        }
+        libc::EEXIST => {
+            ("EEXIST: another XDP program has the interface, in the other mode", "bpftool net show")
+        }
+        libc::ERANGE | libc::EINVAL => (
+            "ERANGE or EINVAL: the MTU, LRO or the number of queues leaves the driver no room for XDP",
+            "dmesg | tail",
+        ),
+        libc::EOPNOTSUPP => (
+            "EOPNOTSUPP: the driver has no XDP of its own; generic mode works",
+            "tcpguard config show",
+        ),
+        libc::ENOENT => (
+            "ENOENT: the kernel does not describe its own types (BTF)",
+            "ls -l /sys/kernel/btf/vmlinux",
+        ),
+        libc::ENOSYS => (
+            "ENOSYS: this kernel has no bpf(2), or a sandbox hides it",
+            "zgrep CONFIG_BPF_SYSCALL /proc/config.gz",
+        ),
+        libc::E2BIG => ("E2BIG: this kernel's verifier is too old for the programs", "uname -r"),
+        libc::ENOMEM => (
+            "ENOMEM: no memory for the maps, or a limit of locked memory (kernels before 5.11)",
+            "ulimit -l",
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_that_bpf_knows_has_words_and_a_command() {
+        for errno in [
+            libc::EPERM,
+            libc::EACCES,
+            libc::EBUSY,
+            libc::EEXIST,
+            libc::ERANGE,
+            libc::EINVAL,
+            libc::EOPNOTSUPP,
+            libc::ENOENT,
+            libc::ENOSYS,
+            libc::E2BIG,
+            libc::ENOMEM,
+        ] {
+            let (meaning, command) = words(errno).expect("words");
+            assert!(meaning.starts_with('E') && !command.is_empty(), "{meaning}");
+        }
+        assert_eq!(words(0), None);
+        assert_eq!(words(libc::EINTR), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! What the checks look at. [`super::gather()`] fills it in, and the checks only read it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::checkup::tune::{Device, HostFacts, Tune};
+use crate::host::KernelRelease;
+use crate::host::device::XdpFeatures;
+use crate::host::interfaces::OperState;
+use crate::kernel::census::Attached;
+use crate::kernel::features::Feature;
+use crate::status::Status;
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What this process may.
+    pub privileges: Privileges,
+    /// Where the filter is pinned.
+    pub pins: Pins,
+    /// The interfaces that are guarded, or are to be.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// The host's size, load and listeners.
+    pub host: HostFacts,
+    /// What `tcpguard tune` says.
+    pub tune: Tune,
+    /// What runs the service and keeps its words.
+    pub service: Service,
+    /// The configuration.
+    pub config: ConfigFacts,
+    /// The agent.
+    pub agent: Agent,
+    /// Which SYN cookies work here, as tried before.
+    pub probe: Probed,
+}
+
+/// The kernel.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Its release; `None` when it does not say.
+    pub release: Option<KernelRelease>,
+    /// Whether it describes its own types.
+    pub btf: bool,
+    /// What was tried of BPF.
+    pub features: Vec<Feature>,
+    /// `none`, `integrity` or `confidentiality`; `None` without lockdown.
+    pub lockdown: Option<String>,
+    /// `net.core.bpf_jit_enable`; `None` where it cannot be read.
+    pub jit: Option<u64>,
+}
+
+/// What this process may.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Privileges {
+    /// Whether it runs as root.
+    pub root: bool,
+    /// Its effective capabilities.
+    pub effective: u64,
+}
+
+/// Where the filter is pinned.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pins {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What it, or the nearest directory above it, is on.
+    pub filesystem: Filesystem,
+    /// The directory itself; `None` while it does not exist.
+    pub owner: Option<Owner>,
+    /// User id of the service; `None` where there is no such user.
+    pub service_uid: Option<u32>,
+    /// What is in it.
+    pub layouts: Vec<Layout>,
+    /// Cookie of this network namespace; `None` before Linux 5.14.
+    pub netns: Option<u64>,
+}
+
+/// What a directory is on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Filesystem {
+    /// A BPF file system.
+    Bpf {
+        /// Whether nothing can be written to it.
+        read_only: bool,
+    },
+    /// Another one.
+    Other,
+    /// Not known: it may not be looked at.
+    #[default]
+    Unknown,
+}
+
+/// Who owns a directory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Permissions.
+    pub mode: u32,
+}
+
+/// The pins of one version of the layout in one network namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Layout {
+    /// Version of the layout.
+    pub version: u32,
+    /// Cookie of the network namespace.
+    pub netns: u64,
+    /// Interfaces with a link pinned.
+    pub interfaces: Vec<String>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InterfaceFacts {
+    /// Its name.
+    pub name: String,
+    /// What it is; `None`: there is none of that name.
+    pub link: Option<Link>,
+    /// The names that exist.
+    pub existing: Vec<String>,
+}
+
+/// An interface that exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Whether its packets begin with an Ethernet header.
+    pub ethernet: bool,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Whether it works.
+    pub state: OperState,
+    /// Kind of a virtual interface.
+    pub kind: Option<String>,
+    /// Driver of the hardware, or kind.
+    pub driver: Option<String>,
+    /// Largest packet in bytes, without the link-layer header.
+    pub mtu: u32,
+    /// What its driver does with XDP; `None` where the kernel does not tell.
+    pub xdp: Option<XdpFeatures>,
+    /// Whether it merges packets (LRO).
+    pub merges: Option<bool>,
+    /// Whether it takes VLAN tags off.
+    pub strips_vlan: Option<bool>,
+    /// VLAN interfaces upon it.
+    pub vlans: Vec<String>,
+    /// The bridge or bond that it belongs to, and what kind that is.
+    pub master: Option<(String, String)>,
+    /// The interface below a VLAN or MACVLAN.
+    pub below: Option<String>,
+    /// Members of a bridge or bond.
+    pub members: Vec<String>,
+    /// Every program on it; an error in words.
+    pub programs: Result<Vec<Attached>, String>,
+    /// Rings, queues and losses.
+    pub device: Device,
+}
+
+/// What runs the service and keeps its words.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Service {
+    /// Whether systemd runs this host.
+    pub systemd: bool,
+    /// `systemctl show tcpguard`; empty where there is no such unit, or no systemd.
+    pub unit: BTreeMap<String, String>,
+    /// `journald.conf`: where a key is set last, and to what.
+    pub journald: BTreeMap<String, (String, String)>,
+    /// Whether the clock is kept; `None` where the kernel does not say.
+    pub synchronised: Option<bool>,
+}
+
+/// The configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ConfigFacts {
+    /// There is no file, and the defaults hold.
+    Absent {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// It is valid.
+    Valid {
+        /// The file.
+        path: PathBuf,
+        /// Interfaces that it names.
+        interfaces: Vec<String>,
+    },
+    /// It contains mistakes.
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Each, as `line: text`.
+        problems: Vec<String>,
+    },
+    /// It cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The agent.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// It answers.
+    Running(Box<Status>),
+    /// Nobody listens.
+    NotRunning,
+    /// This user may not ask it.
+    Denied(String),
+    /// It does not answer, or with something else.
+    Silent(String),
+}
+
+/// Which SYN cookies work here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Probed {
+    /// Tried on this kernel with these programs and sysctls: the best, in words.
+    Known {
+        /// `None`: none works.
+        best: Option<String>,
+    },
+    /// Not tried, or not since something changed that it depends on.
+    Stale,
+}

@@ -1,0 +1,130 @@
+//! What systemd and the journal are told.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::super::checks::service::PROPERTIES;
+use super::super::facts::Service;
+use crate::host::time_sync;
+
+/// Where drop-ins of journald.conf are; of two with one name the first directory's counts.
+const DROP_INS: [&str; 4] = [
+    "etc/systemd/journald.conf.d",
+    "run/systemd/journald.conf.d",
+    "usr/local/lib/systemd/journald.conf.d",
+    "usr/lib/systemd/journald.conf.d",
+];
+/// Where the main file is; the first that exists counts.
+const MAIN: [&str; 3] =
+    ["etc/systemd/journald.conf", "run/systemd/journald.conf", "usr/lib/systemd/journald.conf"];
+/// Longer than any such file.
+const MAX_BYTES: u64 = 1 << 20;
+
+pub(super) fn gather(root: &Path) -> Service {
+    // As sd_booted(3) tells it.
+    let systemd = root.join("run/systemd/system").is_dir();
+    Service {
+        systemd,
+        unit: if systemd { unit() } else { BTreeMap::new() },
+        journald: journald(root),
+        synchronised: time_sync::is_synchronised(),
+    }
+}
+
+fn unit() -> BTreeMap<String, String> {
+    let output = Command::new("systemctl")
+        .args(["show", "tcpguard.service", "--no-pager", "--property", &PROPERTIES.join(",")])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            properties(&String::from_utf8_lossy(&output.stdout))
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+/// Lines of `name=value`.
+fn properties(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Every setting of journald, and `file:line` where it is set last.
+fn journald(root: &Path) -> BTreeMap<String, (String, String)> {
+    let mut drop_ins = BTreeMap::new();
+    for directory in DROP_INS {
+        let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "conf")
+                && let Some(name) = path.file_name()
+            {
+                drop_ins.entry(name.to_owned()).or_insert(path);
+            }
+        }
+    }
+    let main = MAIN.iter().map(|path| root.join(path)).find(|path| path.is_file());
+    let files: Vec<PathBuf> = main.into_iter().chain(drop_ins.into_values()).collect();
+    let mut settings = BTreeMap::new();
+    for path in files {
+        let small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= MAX_BYTES);
+        if small && let Ok(bytes) = fs::read(&path) {
+            let text = String::from_utf8_lossy(&bytes);
+            for (line, key, value) in assignments(&text) {
+                let place = format!("{}:{line}", path.display());
+                settings.insert(key.to_owned(), (place, value.to_owned()));
+            }
+        }
+    }
+    settings
+}
+
+/// The assignments of a file of systemd's, with their lines counted from 1.
+fn assignments(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    text.lines().enumerate().filter_map(|(index, line)| {
+        let line = line.trim();
+        if line.starts_with(['#', ';', '[']) {
+            return None;
+        }
+        let (key, value) = line.split_once('=')?;
+        Some((index + 1, key.trim(), value.trim()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_assignment_holds_and_a_hidden_file_does_not() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        for (path, text) in [
+            ("etc/systemd/journald.conf", "[Journal]\n#Storage=auto\nStorage=none\nSeal=yes\n"),
+            ("etc/systemd/journald.conf.d/50-site.conf", "[Journal]\nStorage = persistent\n"),
+            ("usr/lib/systemd/journald.conf.d/50-site.conf", "[Journal]\nSeal=hidden\n"),
+            ("usr/lib/systemd/journald.conf.d/10-vendor.conf", "; no\nRateLimitBurst=5\nodd\n"),
+            ("usr/lib/systemd/journald.conf", "[Journal]\nSeal=not the first\n"),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            fs::write(path, text).expect("file");
+        }
+        let settings = journald(root.path());
+        let value = |key: &str| settings.get(key).map(|(_, value)| value.as_str());
+        assert_eq!(value("Storage"), Some("persistent"));
+        assert_eq!(value("Seal"), Some("yes"));
+        assert_eq!(value("RateLimitBurst"), Some("5"));
+        assert!(settings["Storage"].0.ends_with("50-site.conf:2"), "{settings:?}");
+        assert_eq!(settings.len(), 3);
+    }
+
+    #[test]
+    fn properties_may_contain_what_separates_them() {
+        let found = properties("LoadState=loaded\nDropInPaths=\nEnvironment=A=1 B=2\nodd\n");
+        assert_eq!(found["Environment"], "A=1 B=2");
+        assert_eq!((found["DropInPaths"].as_str(), found.len()), ("", 3));
+    }
+}

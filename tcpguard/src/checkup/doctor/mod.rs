@@ -1,0 +1,36 @@
+//! What stands in the way of the guard on this host, or makes it weaker: each thing that was looked at,
+//! with what was seen and what to do about it.
+//!
+//! [`gather()`] reads, the checks judge what it has read, and nothing is changed.
+
+pub mod bundle;
+mod checks;
+mod document;
+mod errno;
+pub mod facts;
+mod gather;
+
+pub use document::{Doctor, Finding, Outcome, SCHEMA, is_command};
+pub use facts::Facts;
+pub use gather::{Places, gather};
+
+use crate::status::Time;
+
+/// What every check says; with `only_interfaces` those about interfaces.
+pub fn examine(facts: &Facts, only_interfaces: bool, at: Time) -> Doctor {
+    let checks = checks::CHECKS.iter().filter(|check| check.of_interfaces || !only_interfaces);
+    let findings: Vec<Finding> = checks.flat_map(|check| (check.run)(facts)).collect();
+    let unknown = findings.iter().any(|finding| finding.result == Outcome::Unknown);
+    Doctor {
+        schema: SCHEMA.to_owned(),
+        generated_at: at,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: facts.kernel.release.as_ref().map(|release| release.name.clone()),
+        result: findings.iter().map(|finding| finding.result).max().unwrap_or(Outcome::Passed),
+        complete: facts.privileges.root || !unknown,
+        findings,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Broken kernels, rights, pins and configurations.
+
+use super::*;
+
+pub(super) const CASES: &[Case] = &[
+    // The kernel.
+    (
+        |f| f.kernel.release = Some(release(5, 10)),
+        "kernel_release",
+        Outcome::Blocking,
+        "5.10.1 lacks",
+        "apt-cache",
+    ),
+    (
+        |f| f.kernel.release = Some(release(5, 15)),
+        "kernel_release",
+        Outcome::Warning,
+        "below 6.1",
+        "apt-cache",
+    ),
+    (|f| f.kernel.release = Some(release(6, 1)), "kernel_release", Outcome::Note, "TCX", ""),
+    (|f| f.kernel.release = Some(release(6, 8)), "kernel_release", Outcome::Note, "6.9", ""),
+    (|f| f.kernel.release = None, "kernel_release", Outcome::Unknown, "does not say", "uname -r"),
+    (
+        |f| f.kernel.features[0].support = Support::Missing,
+        "kernel_features",
+        Outcome::Blocking,
+        "no a test",
+        "zgrep",
+    ),
+    (
+        |f| f.kernel.features[1].support = Support::Missing,
+        "kernel_features",
+        Outcome::Note,
+        "no a test",
+        "zgrep",
+    ),
+    (
+        |f| f.kernel.features[0].support = Support::Refused(libc::EPERM),
+        "kernel_features",
+        Outcome::Blocking,
+        "seccomp",
+        "/proc/self/status",
+    ),
+    (
+        |f| f.kernel.features[0].support = Support::Refused(libc::ENOSYS),
+        "kernel_features",
+        Outcome::Blocking,
+        "ENOSYS",
+        "zgrep",
+    ),
+    (
+        |f| f.kernel.features[0].support = Support::Refused(9999),
+        "kernel_features",
+        Outcome::Blocking,
+        "errno 9999",
+        "dmesg",
+    ),
+    (
+        |f| f.kernel.features[0].support = Support::Failed("odd".to_owned()),
+        "kernel_features",
+        Outcome::Blocking,
+        "odd",
+        "dmesg",
+    ),
+    (
+        |f| {
+            f.privileges = Privileges { root: false, effective: 0 };
+            f.kernel.features[0].support = Support::Refused(libc::EPERM);
+        },
+        "kernel_features",
+        Outcome::Unknown,
+        "not allowed",
+        "sudo tcpguard doctor",
+    ),
+    (|f| f.kernel.btf = false, "btf", Outcome::Warning, "vmlinux is missing", "zgrep"),
+    (
+        |f| f.kernel.lockdown = Some("confidentiality".to_owned()),
+        "lockdown",
+        Outcome::Blocking,
+        "confidentiality",
+        "lockdown=integrity",
+    ),
+    (|f| f.kernel.jit = Some(0), "bpf_jit", Outcome::Warning, "off", "bpf_jit_enable=1"),
+    (|f| f.kernel.jit = None, "bpf_jit", Outcome::Note, "no switch", ""),
+    // Rights and pins.
+    (
+        |f| f.privileges.effective = 1 << 12 | 1 << 38,
+        "capabilities",
+        Outcome::Blocking,
+        "CAP_BPF",
+        "add CAP_BPF",
+    ),
+    (
+        |f| f.privileges.effective = 1 << 12 | 1 << 38 | 1 << 39,
+        "capabilities",
+        Outcome::Note,
+        "without CAP_SYS_ADMIN",
+        "",
+    ),
+    (
+        |f| f.privileges = Privileges { root: false, effective: 0 },
+        "capabilities",
+        Outcome::Unknown,
+        "not run as root",
+        "sudo tcpguard doctor",
+    ),
+    (
+        |f| f.pins.filesystem = Filesystem::Other,
+        "bpffs",
+        Outcome::Blocking,
+        "no BPF file system",
+        "mount -t bpf",
+    ),
+    (
+        |f| f.pins.filesystem = Filesystem::Bpf { read_only: true },
+        "bpffs",
+        Outcome::Blocking,
+        "read-only",
+        "remount,rw",
+    ),
+    (
+        |f| f.pins.filesystem = Filesystem::Unknown,
+        "bpffs",
+        Outcome::Unknown,
+        "may not be looked at",
+        "sudo",
+    ),
+    (
+        |f| f.pins.owner = Some(Owner { uid: 1000, mode: 0o700 }),
+        "pin_directory",
+        Outcome::Warning,
+        "user 1000",
+        "chown -R tcpguard:tcpguard",
+    ),
+    (
+        |f| f.pins.owner = Some(Owner { uid: 997, mode: 0o755 }),
+        "pin_directory",
+        Outcome::Warning,
+        "0755",
+        "chmod 0700",
+    ),
+    (
+        |f| f.pins.layouts = vec![layout(ABI_VERSION - 1, NETNS)],
+        "stale_pins",
+        Outcome::Warning,
+        "cannot take it over",
+        "tcpguard detach --all",
+    ),
+    (
+        |f| f.pins.layouts = vec![layout(ABI_VERSION, NETNS + 1)],
+        "stale_pins",
+        Outcome::Note,
+        "another network namespace",
+        "",
+    ),
+    (
+        |f| f.agent = Agent::NotRunning,
+        "stale_pins",
+        Outcome::Warning,
+        "still on eth0",
+        "systemctl start",
+    ),
+    // The configuration.
+    (
+        |f| {
+            f.config =
+                ConfigFacts::Invalid { path: "/c".into(), problems: vec!["line 3: x".into()] }
+        },
+        "configuration",
+        Outcome::Blocking,
+        "line 3: x",
+        "edit /c",
+    ),
+    (
+        |f| {
+            f.agent = Agent::NotRunning;
+            f.config = ConfigFacts::Valid { path: "/c".into(), interfaces: Vec::new() };
+        },
+        "configuration",
+        Outcome::Blocking,
+        "names no interface",
+        "edit /c",
+    ),
+    (
+        |f| f.config = ConfigFacts::Absent { path: "/c".into() },
+        "configuration",
+        Outcome::Note,
+        "there is none",
+        "config init",
+    ),
+    (
+        |f| f.config = ConfigFacts::Unreadable { path: "/c".into(), reason: "denied".into() },
+        "configuration",
+        Outcome::Unknown,
+        "denied",
+        "sudo",
+    ),
+];

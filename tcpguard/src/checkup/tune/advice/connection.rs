@@ -1,0 +1,221 @@
+//! Settings of connections: how long they wait for what does not come, and what is kept after them.
+
+use super::super::facts::HostFacts;
+use super::super::folklore;
+use super::{Advice, affordable, change, good, harmful, leave};
+
+/// Default of `tcp_syn_retries` (ip-sysctl.rst): about two minutes.
+const SYN_RETRIES: u64 = 6;
+/// Default of `tcp_fin_timeout` in seconds (ip-sysctl.rst, tcp(7)).
+const FIN_TIMEOUT: u64 = 60;
+/// A FIN that is lost is sent again after 1, 3, 7 and 15 s at the initial timeout of one second
+/// (RFC 6298): a shorter wait resets peers on lossy paths.
+const FIN_TIMEOUT_LEAST: u64 = 15;
+/// Default of `tcp_keepalive_time` in seconds (ip-sysctl.rst).
+const KEEPALIVE_TIME: u64 = 7200;
+/// Default of `tcp_keepalive_intvl` in seconds (ip-sysctl.rst).
+const KEEPALIVE_INTVL: u64 = 75;
+/// Default of `tcp_keepalive_probes` (ip-sysctl.rst).
+const KEEPALIVE_PROBES: u64 = 9;
+/// What one TIME_WAIT takes in bytes: `slabtop` (measured on 6.18).
+const TIME_WAIT_BYTES: u64 = 256;
+/// What `tcp_orphan_retries` 0 means (`tcp_orphan_retries`, net/ipv4/tcp_timer.c): 102 s at the
+/// shortest timeout of 200 ms, as RFC 1122 4.2.3.5 wants.
+const ORPHAN_RETRIES: u64 = 8;
+/// 12.6 s at the shortest timeout: a peer that is still there has answered.
+const ORPHAN_RETRIES_CROWDED: u64 = 5;
+/// Default of `ip_local_port_range` (ip-sysctl.rst).
+const PORTS: (u64, u64) = (32_768, 60_999);
+/// Twice as many, above the ports that services usually have; one even and one odd, as
+/// ip-sysctl.rst advises.
+const MORE_PORTS: (u64, u64) = (10_240, 65_535);
+
+pub(in super::super) fn syn_retries(_: &HostFacts, value: u64) -> Advice {
+    match value {
+        0 | 1 => change(
+            SYN_RETRIES,
+            "this host's own connections fail when one or two packets are lost on the way",
+        ),
+        2..=SYN_RETRIES => good("concerns this host's own connections only, no flood"),
+        _ => change(
+            SYN_RETRIES,
+            "this host's own connections to a dead peer wait longer than the usual two minutes",
+        ),
+    }
+}
+
+pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
+    if value < FIN_TIMEOUT_LEAST {
+        return change(
+            FIN_TIMEOUT,
+            format!(
+                "{} Below {FIN_TIMEOUT_LEAST} s peers are reset whose FIN was lost.",
+                folklore::FIN_TIMEOUT.why
+            ),
+        );
+    }
+    if crowded_by_orphans(host) && value > FIN_TIMEOUT / 2 {
+        return change(
+            FIN_TIMEOUT / 2,
+            format!(
+                "{} of {} orphans: those that wait for a FIN leave in half the time",
+                host.load.orphans, host.load.max_orphans
+            ),
+        );
+    }
+    match value {
+        FIN_TIMEOUT => good("the default"),
+        less if less < FIN_TIMEOUT => {
+            good("harmless, and no help against TIME_WAIT, which lasts 60 s whatever this says")
+        }
+        _ => change(FIN_TIMEOUT, "orphans wait for a FIN longer than by default"),
+    }
+}
+
+/// Half of what makes the kernel reset orphans.
+fn crowded_by_orphans(host: &HostFacts) -> bool {
+    host.load.max_orphans > 0 && host.load.orphans > host.load.max_orphans / 2
+}
+
+pub(in super::super) fn keepalive_time(_: &HostFacts, value: u64) -> Advice {
+    match value {
+        0..60 => change(
+            KEEPALIVE_TIME,
+            "every idle connection that asks for keepalive sends a packet and gets one, more than \
+             once a minute",
+        ),
+        60..=KEEPALIVE_TIME => good(
+            "shorter than the idle time after which a NAT may forget a connection (2 h 4 min, RFC \
+             5382)",
+        ),
+        _ => change(
+            KEEPALIVE_TIME,
+            "a NAT may forget an idle connection after 2 h 4 min (RFC 5382), and this asks too late",
+        ),
+    }
+}
+
+pub(in super::super) fn keepalive_intvl(_: &HostFacts, value: u64) -> Advice {
+    match value {
+        0..10 => change(KEEPALIVE_INTVL, "a path that fails for a moment ends live connections"),
+        10..=KEEPALIVE_INTVL => good("a dead peer is given up in minutes once it is asked"),
+        _ => change(KEEPALIVE_INTVL, "connections of dead peers are kept longer than by default"),
+    }
+}
+
+pub(in super::super) fn keepalive_probes(_: &HostFacts, value: u64) -> Advice {
+    match value {
+        0..3 => change(KEEPALIVE_PROBES, "one or two lost packets end a live connection"),
+        3..=KEEPALIVE_PROBES => good("a few losses in a row end no live connection"),
+        _ => change(KEEPALIVE_PROBES, "connections of dead peers are kept longer than by default"),
+    }
+}
+
+pub(in super::super) fn tw_reuse(host: &HostFacts, value: u64) -> Advice {
+    match value {
+        0 | 2 => good("TIME_WAIT protects new connections from the segments of old ones"),
+        _ if host.load.ports_short => leave(
+            "this host opens so many connections that it runs short of ports, which this is for",
+        ),
+        _ => change(2, folklore::TW_REUSE.why),
+    }
+}
+
+/// The kernel's own: half of its table of connections (`tcp_set_hashinfo`, net/ipv4/tcp_ipv4.c;
+/// measured: 131,072 at 262,144).
+pub(in super::super) fn default_tw_buckets(hash_entries: u64) -> u64 {
+    hash_entries / 2
+}
+
+pub(in super::super) fn max_tw_buckets(host: &HostFacts, value: u64) -> Advice {
+    let default = default_tw_buckets(host.hash_entries);
+    if value < default {
+        let why = folklore::FEW_TW_BUCKETS.why;
+        return harmful(default, format!("{why} The kernel's own for this host is {default}."));
+    }
+    let (now, over) = (host.load.time_wait, host.load.time_wait_overflows);
+    if over == 0 && now < value / 4 * 3 {
+        return good(format!("{now} in use, and none was ever refused"));
+    }
+    let to = value.saturating_mul(2).min(affordable(host.memory, TIME_WAIT_BYTES));
+    let found = format!("{now} in use and {over} refused since boot");
+    if to <= value {
+        return leave(format!("{found}, but that is what this memory affords"));
+    }
+    change(to, format!("{found}; each takes {TIME_WAIT_BYTES} bytes"))
+}
+
+pub(in super::super) fn orphan_retries(host: &HostFacts, value: u64) -> Advice {
+    let means = if value == 0 { ORPHAN_RETRIES } else { value };
+    if crowded_by_orphans(host) && means > ORPHAN_RETRIES_CROWDED {
+        return change(
+            ORPHAN_RETRIES_CROWDED,
+            format!(
+                "{} of {} orphans: those whose peer is silent leave after 13 s, not 100 s",
+                host.load.orphans, host.load.max_orphans
+            ),
+        );
+    }
+    match value {
+        0 => good("0 means 8, which is 100 s: what RFC 1122 asks for"),
+        1 | 2 => change(0, "the last data of a closed connection are given up after a second"),
+        3..=ORPHAN_RETRIES => good("connections that the application has closed leave in time"),
+        _ => change(0, "connections that the application has closed stay for minutes"),
+    }
+}
+
+/// The kernel's own is as many as its table of connections has places, halved (`tcp_init`,
+/// net/ipv4/tcp.c; measured: 131,072 at 262,144), and must not be lowered (ip-sysctl.rst).
+pub(in super::super) fn max_orphans(host: &HostFacts, value: u64) -> Advice {
+    let default = host.hash_entries / 2;
+    let now = host.load.orphans;
+    if value < default {
+        return change(
+            default,
+            format!(
+                "beyond it connections are reset, and the kernel's own for this host is {default}"
+            ),
+        );
+    }
+    good(format!("{now} now"))
+}
+
+pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64)) -> Advice {
+    let width = |(first, last): (u64, u64)| last.saturating_add(1).saturating_sub(first);
+    let words = |(first, last): (u64, u64)| format!("{first} {last}");
+    let now = width((first, last));
+    if host.load.ports_short && now < width(MORE_PORTS) {
+        let taken: Vec<String> = host
+            .listeners
+            .iter()
+            .map(|listener| u64::from(listener.at.port()))
+            .filter(|port| {
+                (MORE_PORTS.0..=MORE_PORTS.1).contains(port) && !(first..=last).contains(port)
+            })
+            .map(|port| port.to_string())
+            .collect();
+        let reserve = if taken.is_empty() {
+            String::new()
+        } else {
+            let ports = taken.join(",");
+            format!(
+                "; first keep your services' ports out: sysctl -w net.ipv4.ip_local_reserved_ports={ports}"
+            )
+        };
+        return change(
+            words(MORE_PORTS),
+            format!("more than half of the {now} ports are in use towards one peer{reserve}"),
+        );
+    }
+    match now {
+        _ if host.load.ports_short => leave(
+            "more than half of all ports are in use towards one peer, and there are no more; let the \
+             application keep its connections open",
+        ),
+        few if few < width(PORTS) => change(
+            words(PORTS),
+            format!("{now} ports are fewer than the kernel's own {}", width(PORTS)),
+        ),
+        _ => good(format!("{now} ports for connections to any one peer")),
+    }
+}

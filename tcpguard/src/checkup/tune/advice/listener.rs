@@ -1,0 +1,179 @@
+//! Settings of listening sockets and of their two queues.
+
+use super::super::facts::{HostFacts, Lent};
+use super::super::folklore;
+use super::{Advice, affordable, change, doubled, good, harmful, leave};
+
+/// Default of `somaxconn` since Linux 5.4 (ip-sysctl.rst).
+const SOMAXCONN: u64 = 4096;
+/// The most that is ever advised: at 10,000 connections a second the last of so many waits 6.5 s,
+/// and the impatient have gone by then.
+const SOMAXCONN_MOST: u64 = 65_536;
+/// What a connection in an accept queue takes, rounded up: 2,368 bytes for TCP and 2,496 for TCPv6
+/// (`slabtop`, measured on 6.18), and a page for its first data.
+const CONNECTION_BYTES: u64 = 8192;
+/// Without cookies a listener leaves the last quarter of `tcp_max_syn_backlog` to peers it knows
+/// (`tcp_conn_request`, net/ipv4/tcp_input.c).
+const FOR_STRANGERS: (u64, u64) = (3, 4);
+/// Default of `tcp_synack_retries` (ip-sysctl.rst): 31 s to the last, 63 s to the end.
+const SYNACK_RETRIES: u64 = 5;
+/// With so many an entry is given up after 2^4 - 1 = 15 s, and a client on a path that loses one
+/// packet in ten misses all four SYN-ACKs once in 10,000 times.
+const SYNACK_RETRIES_CROWDED: u64 = 3;
+
+/// Fewer SYNs that found a queue full since boot are what clients that come at once leave behind.
+const CROWD: u64 = 1000;
+
+pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
+    match value {
+        0 => harmful(1, folklore::NO_COOKIES.why),
+        1 => good("cookies go out when a SYN queue is full, and only then"),
+        _ => match host.lent {
+            Some(Lent::From(before)) => leave(format!(
+                "borrowed: the guard answers SYNs with the kernel's cookies and has set it to 2 \
+                 meanwhile; yours is {before}, and comes back when that ends"
+            )),
+            Some(Lent::InUse) => leave(
+                "in use: the guard answers SYNs with the kernel's cookies, for which it is 2; see \
+                 tcpguard status",
+            ),
+            None => harmful(1, folklore::ALWAYS_COOKIES.why),
+        },
+    }
+}
+
+pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice {
+    let default = default_syn_backlog(host.hash_entries);
+    if host.syncookies.is_some() {
+        // 0 is to become 1.
+        return match value {
+            value if value > default => leave(folklore::LARGE_SYN_BACKLOG.why),
+            _ => good(
+                "sets nothing while SYN cookies are on: the SYN queue ends where the accept queue \
+                 does, at the application's backlog or somaxconn",
+            ),
+        };
+    }
+    let (part, whole) = FOR_STRANGERS;
+    let longest = host.somaxconn.unwrap_or(SOMAXCONN);
+    let needed = longest.saturating_mul(whole).div_ceil(part);
+    let needed = needed.checked_next_power_of_two().unwrap_or(needed);
+    if value < needed {
+        change(
+            needed,
+            format!(
+                "this kernel has no SYN cookies, so that only three quarters of it count for \
+                 strangers; {needed} lets a queue of {longest} fill"
+            ),
+        )
+    } else {
+        good("large enough for the longest queue there can be (somaxconn)")
+    }
+}
+
+/// The kernel's own: one for 128 places in its table of connections, at least 128
+/// (`tcp_set_hashinfo`, net/ipv4/tcp_ipv4.c; measured: 2,048 at 262,144).
+pub(in super::super) fn default_syn_backlog(hash_entries: u64) -> u64 {
+    (hash_entries / 128).max(128)
+}
+
+pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
+    if value < SOMAXCONN {
+        return change(
+            SOMAXCONN,
+            format!(
+                "{value} cuts every longer backlog that an application asks for; {SOMAXCONN} is \
+                 the kernel's default since 5.4"
+            ),
+        );
+    }
+    let cut: Vec<String> = host
+        .listeners
+        .iter()
+        .filter(|listener| u64::from(listener.backlog) == value)
+        .map(|listener| listener.at.to_string())
+        .collect();
+    if host.load.listen_overflows == 0 || cut.is_empty() {
+        return good(match host.load.listen_overflows {
+            0 => "no accept queue has overflowed since boot".to_owned(),
+            lost => format!(
+                "{lost} connections were lost in accept queues since boot, but no listener is cut \
+                 by this limit; see which: tcpguard listeners"
+            ),
+        });
+    }
+    let affordable = affordable(host.memory, CONNECTION_BYTES).min(SOMAXCONN_MOST);
+    let to = doubled(value).min(affordable);
+    let lost = host.load.listen_overflows;
+    let at = cut.join(", ");
+    if to <= value {
+        return leave(format!(
+            "{lost} connections were lost in accept queues, and {at} may be cut by this limit, but \
+             {affordable} waiting connections are what this memory affords: accept faster instead"
+        ));
+    }
+    change(
+        to,
+        format!("{lost} connections were lost since boot, and {at} may be cut by this limit"),
+    )
+}
+
+pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
+    let full = host.load.queue_full_cookies.saturating_add(host.load.queue_full_drops);
+    let crowded = full >= CROWD;
+    // Waits of 1, 2, 4 … s. The sum of more than 16 of them would only say: very long.
+    let until = |retries: u64| (1u64 << retries.saturating_add(1).min(16)) - 1;
+    match value {
+        0 | 1 => harmful(SYNACK_RETRIES, folklore::FEW_SYNACKS.why),
+        SYNACK_RETRIES_CROWDED..=SYNACK_RETRIES if !crowded => {
+            good(format!("a half-open entry ends after {} s", until(value)))
+        }
+        2 | SYNACK_RETRIES_CROWDED => {
+            good(format!("a half-open entry ends after {} s", until(value)))
+        }
+        value if crowded => change(
+            SYNACK_RETRIES_CROWDED,
+            format!(
+                "{full} SYNs found a queue full since boot: entries of a flood would leave \
+                 after {} s, not {} s",
+                until(SYNACK_RETRIES_CROWDED),
+                until(value)
+            ),
+        ),
+        value => change(
+            SYNACK_RETRIES,
+            format!(
+                "each one more doubles how long a flood's entry stays: {} s now, {} s by default",
+                until(value),
+                until(SYNACK_RETRIES)
+            ),
+        ),
+    }
+}
+
+pub(in super::super) fn abort_on_overflow(_: &HostFacts, value: u64) -> Advice {
+    match value {
+        0 => good("a client that finds the accept queue full tries again by itself"),
+        _ => harmful(0, folklore::ABORT.why),
+    }
+}
+
+/// For the options without which a SYN cookie remembers little.
+fn option(value: u64, why: &'static str) -> Advice {
+    match value {
+        0 => harmful(1, why),
+        _ => good("on, as it should be"),
+    }
+}
+
+pub(in super::super) fn timestamps(_: &HostFacts, value: u64) -> Advice {
+    option(value, folklore::NO_TIMESTAMPS.why)
+}
+
+pub(in super::super) fn sack(_: &HostFacts, value: u64) -> Advice {
+    option(value, folklore::NO_SACK.why)
+}
+
+pub(in super::super) fn window_scaling(_: &HostFacts, value: u64) -> Advice {
+    option(value, folklore::NO_SCALING.why)
+}

@@ -1,0 +1,398 @@
+//! Setting sysctls as advised, keeping them over a reboot, and taking both back.
+//!
+//! What was there before is on the disk before anything is changed: in a file below `/run`, which a
+//! reboot clears as it clears the values, and for what is to outlive a reboot as comments in the file
+//! of sysctl.d(5) itself. Both directories are root's own, so that nobody can lead the writer
+//! elsewhere. A value that somebody has changed since is theirs, and stays.
+
+mod file;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::document::{Kind, Tune};
+use super::sysctl_files;
+use crate::durable;
+use crate::host::{self, Sysctls, netns};
+use file::{Entry, text};
+
+/// The value of [`Changed::schema`].
+pub const SCHEMA: &str = "tcpguard.tuned/1";
+/// The file of sysctl.d(5), below the root directory. Later than a distribution's, earlier than most
+/// administrators'.
+const FILE: &str = "etc/sysctl.d/90-tcpguard.conf";
+/// What was before, until the next reboot, below the root directory.
+const RECORD: &str = "run/tcpguard-tune.json";
+const RECORD_SCHEMA: &str = "tcpguard.tune-record/1";
+/// Longer than any such file.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A sysctl to be set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// The value.
+    pub to: String,
+    /// Why; for whoever reads the file.
+    pub why: String,
+}
+
+/// What was changed, or taken back.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Changed {
+    /// Name and version of this document: `tcpguard.tuned/1`.
+    pub schema: String,
+    /// Each sysctl.
+    pub changes: Vec<Change>,
+    /// The file that was written, or removed; `null`: none.
+    pub file: Option<String>,
+}
+
+/// What became of one sysctl.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// Its value before this.
+    pub before: String,
+    /// The value it was to get.
+    pub to: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What there is to say about it.
+    pub note: Option<String>,
+}
+
+/// What became of one sysctl.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has the value now.
+    Changed,
+    /// It had the value already.
+    Unchanged,
+    /// Somebody has changed it since; it was left alone.
+    LeftAlone,
+    /// The kernel refused.
+    Failed,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The right to do it is missing.
+    #[error("cannot write {}: permission denied; use sudo", path.display())]
+    Denied {
+        /// What could not be written.
+        path: PathBuf,
+    },
+    /// A file cannot be written or removed.
+    #[error("cannot write {}: {error}; see what is in its way: ls -ld {}", path.display(), path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// What was before cannot be read.
+    #[error(
+        "what the sysctls were before cannot be read from {} ({reason}); look at it, then remove it: \
+         rm {}", path.display(), path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Somebody else's lines are in the file.
+    #[error(
+        "{}:{line} was not written by tcpguard; move that line to another file of /etc/sysctl.d, then \
+         try again", path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+    },
+    /// The sysctls were changed in another network namespace.
+    #[error(
+        "{} says that sysctls were changed in another network namespace; take them back there: \
+         tcpguard tune --undo", path.display()
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A sysctl cannot be read.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+}
+
+/// Changes sysctls and takes changes back.
+#[derive(Debug)]
+pub struct Tuner {
+    sysctls: Sysctls,
+    root: PathBuf,
+    netns: u64,
+}
+
+/// What is on the disk while sysctls are changed.
+#[derive(Debug, Deserialize, Serialize)]
+struct Record {
+    schema: String,
+    /// Cookie of the network namespace.
+    netns: u64,
+    entries: Vec<Entry>,
+}
+
+/// What of an advice `--apply` follows.
+pub fn wanted(tune: &Tune) -> Vec<Wanted> {
+    let rows = tune.to_change().into_iter().filter(|row| row.kind == Kind::Sysctl);
+    rows.filter_map(|row| {
+        let (name, why) = (row.name.clone(), row.why.clone());
+        row.to.clone().map(|to| Wanted { name, to, why })
+    })
+    .collect()
+}
+
+/// The file of sysctl.d(5) that `--apply --persist` would write.
+pub fn preview(tune: &Tune) -> String {
+    let rows = tune.to_change().into_iter().filter(|row| row.kind == Kind::Sysctl);
+    let entries: Vec<Entry> = rows
+        .filter_map(|row| {
+            let (name, why) = (row.name.clone(), row.why.clone());
+            Some(Entry { name, before: row.value.clone()?, after: row.to.clone()?, why })
+        })
+        .collect();
+    text(&entries)
+}
+
+impl Tuner {
+    /// Of this network namespace.
+    ///
+    /// # Errors
+    /// When the kernel does not tell which namespace this is.
+    pub fn open() -> Result<Self, host::Error> {
+        Ok(Self::at(Sysctls::default(), Path::new("/"), netns::cookie()?))
+    }
+
+    /// Of the namespace with this cookie, with files below `root`.
+    pub fn at(sysctls: Sysctls, root: &Path, netns: u64) -> Self {
+        Self { sysctls, root: root.to_owned(), netns }
+    }
+
+    /// Sets every one of them, and with `persist` also after each boot. What was before is kept.
+    ///
+    /// # Errors
+    /// When nothing was done. A sysctl that the kernel refuses to change is told in the result.
+    pub fn apply(&self, wanted: &[Wanted], persist: bool) -> Result<Changed, ChangeError> {
+        let kept = if persist { self.read_file()? } else { Vec::new() };
+        let mut record = self.read_record()?;
+        let mut now = Vec::new();
+        for Wanted { name, to, why } in wanted {
+            let Some(before) = self.sysctls.read(name)? else { continue };
+            now.push(Entry { name: name.clone(), before, after: to.clone(), why: why.clone() });
+        }
+        for entry in &now {
+            merge(&mut record, entry);
+        }
+        if !now.is_empty() {
+            self.write_record(&record)?;
+        }
+        let mut changes: Vec<Change> = now.iter().map(|entry| self.set(entry)).collect();
+        let path = self.file();
+        if persist && !now.is_empty() {
+            let mut entries = kept;
+            for entry in &now {
+                merge(&mut entries, entry);
+            }
+            durable::replace(&path, 0o644, text(&entries).as_bytes())
+                .map_err(|error| refused(&path, error))?;
+            for change in &mut changes {
+                change.note = change.note.take().or_else(|| self.overridden(&change.name));
+            }
+        }
+        let file = (persist && !now.is_empty()).then(|| path.display().to_string());
+        Ok(Changed { schema: SCHEMA.to_owned(), changes, file })
+    }
+
+    /// Gives every sysctl back what it was before, and removes the file.
+    ///
+    /// # Errors
+    /// When nothing was done. While a sysctl cannot be given back, what it was before stays known.
+    pub fn undo(&self) -> Result<Changed, ChangeError> {
+        let path = self.file();
+        let (record, kept) = (self.read_record()?, self.read_file()?);
+        let mut changes: Vec<Change> = Vec::new();
+        // What was changed last goes back first: before it there may be what a boot took from the file.
+        for entry in record.iter().chain(&kept) {
+            let change = self.give_back(entry)?;
+            match changes.iter_mut().find(|earlier| earlier.name == change.name) {
+                Some(earlier) if change.outcome == Outcome::Changed => {
+                    let before = std::mem::take(&mut earlier.before);
+                    *earlier = Change { before, ..change };
+                }
+                Some(_) => {}
+                None => changes.push(change),
+            }
+        }
+        let failed = changes.iter().any(|change| change.outcome == Outcome::Failed);
+        let mut file = None;
+        if !failed {
+            if path.exists() {
+                durable::remove(&path).map_err(|error| refused(&path, error))?;
+                file = Some(path.display().to_string());
+            }
+            let record = self.record();
+            durable::remove(&record).map_err(|error| refused(&record, error))?;
+        }
+        Ok(Changed { schema: SCHEMA.to_owned(), changes, file })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.root.join(FILE)
+    }
+
+    fn record(&self) -> PathBuf {
+        self.root.join(RECORD)
+    }
+
+    fn set(&self, entry: &Entry) -> Change {
+        let (outcome, note) = if same(&entry.before, &entry.after) {
+            (Outcome::Unchanged, None)
+        } else {
+            self.write(&entry.name, &entry.after)
+        };
+        Change {
+            name: entry.name.clone(),
+            before: entry.before.clone(),
+            to: entry.after.clone(),
+            outcome,
+            note,
+        }
+    }
+
+    fn give_back(&self, entry: &Entry) -> Result<Change, ChangeError> {
+        let now = self.sysctls.read(&entry.name)?.unwrap_or_default();
+        let (outcome, note) = if same(&now, &entry.before) {
+            (Outcome::Unchanged, None)
+        } else if same(&now, &entry.after) {
+            self.write(&entry.name, &entry.before)
+        } else {
+            let note = format!("it was changed since tcpguard had set it to {}", entry.after);
+            (Outcome::LeftAlone, Some(note))
+        };
+        let (name, to) = (entry.name.clone(), entry.before.clone());
+        Ok(Change { name, before: now, to, outcome, note })
+    }
+
+    fn write(&self, name: &str, value: &str) -> (Outcome, Option<String>) {
+        if let Err(error) = self.sysctls.write(name, value) {
+            return (Outcome::Failed, Some(error.to_string()));
+        }
+        match self.sysctls.read(name) {
+            Ok(Some(now)) if !same(&now, value) => {
+                (Outcome::Failed, Some(format!("the kernel made {now} of it")))
+            }
+            _ => (Outcome::Changed, None),
+        }
+    }
+
+    /// What sets it again at the next boot, after our file.
+    fn overridden(&self, name: &str) -> Option<String> {
+        let lines = sysctl_files::read(&self.root);
+        let last = lines.iter().rfind(|line| line.name == name)?;
+        (last.path != self.file())
+            .then(|| format!("{last} sets it again at the next boot; take that line out"))
+    }
+
+    fn read_file(&self) -> Result<Vec<Entry>, ChangeError> {
+        let path = self.file();
+        let Some(text) = read(&path)? else { return Ok(Vec::new()) };
+        file::entries(&text).map_err(|line| ChangeError::Foreign { path, line })
+    }
+
+    fn read_record(&self) -> Result<Vec<Entry>, ChangeError> {
+        let path = self.record();
+        let Some(text) = read(&path)? else { return Ok(Vec::new()) };
+        let record: Record = match serde_json::from_str(&text) {
+            Ok(record) => record,
+            Err(error) => {
+                return Err(ChangeError::Unreadable { path, reason: error.to_string() });
+            }
+        };
+        if record.schema != RECORD_SCHEMA {
+            let reason = format!("its schema is {:?}, not {RECORD_SCHEMA}", record.schema);
+            return Err(ChangeError::Unreadable { path, reason });
+        }
+        if record.netns != self.netns {
+            return Err(ChangeError::Elsewhere { path });
+        }
+        Ok(record.entries)
+    }
+
+    fn write_record(&self, entries: &[Entry]) -> Result<(), ChangeError> {
+        let record = Record {
+            schema: RECORD_SCHEMA.to_owned(),
+            netns: self.netns,
+            entries: entries.to_vec(),
+        };
+        let path = self.record();
+        let text = serde_json::to_vec(&record).map_err(io::Error::from);
+        text.and_then(|text| durable::replace(&path, 0o600, &text))
+            .map_err(|error| refused(&path, error))
+    }
+}
+
+/// Adds what is to be changed now to what was changed before: of a sysctl that still has the value
+/// given to it then, the value before that is the one to come back.
+fn merge(entries: &mut Vec<Entry>, new: &Entry) {
+    match entries.iter_mut().find(|entry| entry.name == new.name) {
+        Some(entry) => {
+            let ours = same(&new.before, &entry.after) || same(&new.before, &entry.before);
+            let before = if ours { entry.before.clone() } else { new.before.clone() };
+            *entry = Entry { before, ..new.clone() };
+        }
+        None => entries.push(new.clone()),
+    }
+}
+
+/// Whether two values are the same to the kernel, which writes several numbers with tabs between.
+fn same(one: &str, other: &str) -> bool {
+    one.split_whitespace().eq(other.split_whitespace())
+}
+
+fn read(path: &Path) -> Result<Option<String>, ChangeError> {
+    let unreadable = |reason: String| ChangeError::Unreadable { path: path.to_owned(), reason };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_BYTES => {
+            Err(unreadable(format!("it has {} bytes", metadata.len())))
+        }
+        Ok(_) => fs::read_to_string(path).map(Some).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ChangeError::Denied { path: path.to_owned() },
+            _ => unreadable(error.to_string()),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+fn refused(path: &Path, error: io::Error) -> ChangeError {
+    let path = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ChangeError::Denied { path },
+        _ => ChangeError::Store { path, error },
+    }
+}
+
+#[cfg(test)]
+mod tests;

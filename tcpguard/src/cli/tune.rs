@@ -1,0 +1,138 @@
+//! `tcpguard tune`
+
+use std::path::{Path, PathBuf};
+
+use super::exit::{CliError, Exit};
+use super::session::Session;
+use super::status::fetch;
+use crate::agent::syncookies;
+use crate::checkup::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
+use crate::checkup::tune::facts::{self, Lent};
+use crate::checkup::tune::{self, HostFacts, Tune};
+use crate::config::DEFAULT_STATE_DIR;
+use crate::host::Sysctls;
+use crate::render;
+use crate::status::{CookieBackend, Time};
+
+/// `tcpguard tune`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TuneArgs {
+    /// Print a file for /etc/sysctl.d, and change nothing
+    #[arg(long, conflicts_with_all = ["apply", "undo"])]
+    pub sysctl: bool,
+    /// Set the sysctls as advised, until the next boot
+    #[arg(long, conflicts_with = "undo")]
+    pub apply: bool,
+    /// Also after each boot, by a file in /etc/sysctl.d
+    #[arg(long, requires = "apply")]
+    pub persist: bool,
+    /// Give every sysctl back what it was before --apply, and remove the file
+    #[arg(long)]
+    pub undo: bool,
+    /// Directory in which the agent keeps what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tcpguard tune                            what should change on this host, and why
+  tcpguard tune --json | jq .settings      the same for programs
+  tcpguard tune --sysctl                   as a file for /etc/sysctl.d
+  sudo tcpguard tune --apply               set it, until the next boot
+  sudo tcpguard tune --apply --persist     set it for good
+  sudo tcpguard tune --undo                take it back
+
+Nothing is changed without --apply, and then only sysctls. Network cards are left to you.";
+
+pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    if args.sysctl && session.json {
+        return Err(CliError::Usage(
+            "--sysctl prints a file and --json a document; leave one of them out".to_owned(),
+        )
+        .into());
+    }
+    if args.undo {
+        let undone = tuner()?.undo().map_err(refused)?;
+        return told(&undone, session, |undone| match undone.changes.is_empty() {
+            true => "nothing was changed by tcpguard tune; see what it advises: tcpguard tune",
+            false => "see what is advised: tcpguard tune",
+        });
+    }
+    let (_, tune) = judged(&args.state_dir, session);
+    if args.sysctl {
+        session.print(&change::preview(&tune))?;
+        session.say("let tcpguard write it: sudo tcpguard tune --apply --persist");
+        return Ok(Exit::Done);
+    }
+    if args.apply {
+        let wanted = change::wanted(&tune);
+        let changed = tuner()?.apply(&wanted, args.persist).map_err(refused)?;
+        return told(&changed, session, |changed| match changed.changes.is_empty() {
+            true => "every sysctl is as advised; see each: tcpguard tune",
+            false => "take it back: sudo tcpguard tune --undo",
+        });
+    }
+    if session.json {
+        session.print_document(&tune)?;
+    } else {
+        session.render(|out, view| render::tune(out, &tune, view))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The facts about this host, and the advice for it.
+pub(super) fn judged(state_dir: &Path, session: &Session<'_>) -> (HostFacts, Tune) {
+    let sysctls = Sysctls::default();
+    let lent = lent(&sysctls, state_dir, session);
+    let (host, values) = facts::gather(&sysctls, Path::new("/"), lent);
+    let tune = tune::judge(&host, &values, Time(jiff::Timestamp::now()));
+    (host, tune)
+}
+
+/// Whether an agent has set `net.ipv4.tcp_syncookies` to 2.
+fn lent(sysctls: &Sysctls, state_dir: &Path, session: &Session<'_>) -> Option<Lent> {
+    if sysctls.read_number(syncookies::SYSCTL).ok()? != Some(2) {
+        return None;
+    }
+    if let Some(before) = syncookies::lent_from(state_dir) {
+        return Some(Lent::From(before));
+    }
+    // It may keep the value where this user cannot look, or in another directory.
+    let status = fetch(session).ok()?;
+    (status.cookies.backend == CookieBackend::KernelHelper).then_some(Lent::InUse)
+}
+
+fn tuner() -> anyhow::Result<Tuner> {
+    Ok(Tuner::open()?)
+}
+
+fn told(
+    changed: &Changed,
+    session: &mut Session<'_>,
+    next: impl Fn(&Changed) -> &'static str,
+) -> anyhow::Result<Exit> {
+    if session.json {
+        session.print_document(changed)?;
+    } else {
+        session.render(|out, view| render::tuned(out, changed, view))?;
+    }
+    if changed.changes.iter().any(|change| change.outcome == Outcome::Failed) {
+        return Err(CliError::Refused(
+            "the kernel refused some of them; in a container, run it on the host: sudo tcpguard tune \
+             --apply"
+                .to_owned(),
+        )
+        .into());
+    }
+    session.say(next(changed));
+    Ok(Exit::Done)
+}
+
+fn refused(error: ChangeError) -> anyhow::Error {
+    match &error {
+        ChangeError::Denied { .. } => CliError::Denied(error.to_string()).into(),
+        _ => error.into(),
+    }
+}

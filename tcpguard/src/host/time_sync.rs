@@ -1,0 +1,21 @@
+//! Whether the calendar of this host is right.
+
+/// Whether somebody keeps the clock in step with the world's, as the kernel was told (`adjtimex(2)`);
+/// `None` where it does not say.
+pub fn is_synchronised() -> Option<bool> {
+    // SAFETY: integers and arrays of them; all-zero is valid, and asks without changing anything.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `state` outlives the call, and the kernel writes within it.
+    let result = unsafe { libc::adjtimex(&raw mut state) };
+    (result >= 0).then_some(state.status & libc::STA_UNSYNC == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_whether_the_clock_is_kept() {
+        assert!(is_synchronised().is_some());
+    }
+}

@@ -1,0 +1,153 @@
+//! Who else has programs on an interface.
+
+use std::collections::BTreeMap;
+
+use aya::programs::tc::TcAttachType;
+use aya::programs::{ProgramInfo, SchedClassifier, loaded_programs};
+
+use super::object::{EGRESS, INGRESS};
+use super::redeem::REDEEM;
+use crate::host::attachments::{Direction, XdpPrograms, filters};
+use crate::host::{self, Interface};
+
+/// Where a program hangs.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Hook {
+    /// XDP in the driver.
+    XdpNative,
+    /// XDP in the network stack.
+    XdpGeneric,
+    /// XDP in the hardware.
+    XdpHardware,
+    /// TCX for what comes in.
+    TcxIngress,
+    /// TCX for what goes out.
+    TcxEgress,
+    /// A filter for what comes in.
+    ClsactIngress,
+    /// A filter for what goes out.
+    ClsactEgress,
+}
+
+impl Hook {
+    /// As people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XdpNative => "native XDP",
+            Self::XdpGeneric => "generic XDP",
+            Self::XdpHardware => "XDP in hardware",
+            Self::TcxIngress => "TCX ingress",
+            Self::TcxEgress => "TCX egress",
+            Self::ClsactIngress => "clsact ingress",
+            Self::ClsactEgress => "clsact egress",
+        }
+    }
+
+    /// Whether it is one of XDP's, of which an interface has one only.
+    pub const fn is_xdp(self) -> bool {
+        matches!(self, Self::XdpNative | Self::XdpGeneric | Self::XdpHardware)
+    }
+}
+
+/// A program on an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attached {
+    /// Where.
+    pub hook: Hook,
+    /// Its kernel id; `None` for a filter that is no BPF program.
+    pub id: Option<u32>,
+    /// Its name, or a filter's kind; `None` where this process may not ask (CAP_SYS_ADMIN).
+    pub name: Option<String>,
+}
+
+impl Attached {
+    /// Whether it is one of the guard's own programs.
+    pub fn is_ours(&self) -> bool {
+        // The kernel keeps 15 characters of a name.
+        let ours = [INGRESS, EGRESS, REDEEM];
+        self.name.as_deref().is_some_and(|name| {
+            ours.iter().any(|own| name == *own || name == &own[..own.len().min(15)])
+        })
+    }
+
+    /// Whether it is the dispatcher of libxdp, behind which several programs run.
+    pub fn is_dispatcher(&self) -> bool {
+        self.name.as_deref() == Some("xdp_dispatcher")
+    }
+}
+
+/// Every program on an interface whose XDP programs are these.
+///
+/// # Errors
+/// When the interface cannot be asked. Names are missing where they cannot be.
+pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>, host::Error> {
+    let names = names();
+    let name = |id: u32| names.get(&id).cloned();
+    let mut found = Vec::new();
+    for (hook, id) in [
+        (Hook::XdpNative, xdp.native),
+        (Hook::XdpGeneric, xdp.generic),
+        (Hook::XdpHardware, xdp.hardware),
+    ] {
+        found.extend(id.map(|id| Attached { hook, id: Some(id), name: name(id) }));
+    }
+    for (hook, direction) in
+        [(Hook::TcxIngress, TcAttachType::Ingress), (Hook::TcxEgress, TcAttachType::Egress)]
+    {
+        // Before 6.6 there is no TCX, and without rights no answer.
+        if let Ok((_, programs)) = SchedClassifier::query_tcx(&interface.name, direction) {
+            found.extend(programs.iter().map(|program| Attached {
+                hook,
+                id: Some(program.id()),
+                name: Some(name_of(program)),
+            }));
+        }
+    }
+    for (hook, direction) in
+        [(Hook::ClsactIngress, Direction::Ingress), (Hook::ClsactEgress, Direction::Egress)]
+    {
+        for filter in filters(interface.index, direction)? {
+            let program = filter.id.and_then(name);
+            let name = program.or(filter.name).unwrap_or(filter.kind);
+            found.push(Attached { hook, id: filter.id, name: Some(name) });
+        }
+    }
+    Ok(found)
+}
+
+/// Names of the programs in the kernel, by their ids; none without CAP_SYS_ADMIN.
+fn names() -> BTreeMap<u32, String> {
+    loaded_programs().flatten().map(|program| (program.id(), name_of(&program))).collect()
+}
+
+/// Not every loader gives a name.
+fn name_of(program: &ProgramInfo) -> String {
+    match program.name_as_str() {
+        None | Some("") => "unnamed".to_owned(),
+        Some(name) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: Option<&str>) -> Attached {
+        Attached { hook: Hook::XdpNative, id: Some(1), name: name.map(str::to_owned) }
+    }
+
+    #[test]
+    fn own_programs_are_known_by_their_names_whole_or_cut() {
+        for (name, ours) in [
+            (Some("tcpguard_ingress"), true),
+            (Some("tcpguard_ingres"), true),
+            (Some("tcpguard_egress"), true),
+            (Some("tcpguard"), false),
+            (Some("xdp_dispatcher"), false),
+            (None, false),
+        ] {
+            assert_eq!(named(name).is_ours(), ours, "{name:?}");
+        }
+        assert!(named(Some("xdp_dispatcher")).is_dispatcher());
+    }
+}

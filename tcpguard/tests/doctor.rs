@@ -1,0 +1,130 @@
+//! `tcpguard doctor` on the host that runs the tests, whatever that is: the document, the archive, and
+//! what is refused. What is found on which host is tested with the checks themselves, and on hosts that
+//! are broken on purpose in tcpguard-e2e.
+
+#[path = "support/schema.rs"]
+mod schema;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn tcpguard(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpguard"));
+    command.args(args).env("LC_ALL", "C.UTF-8");
+    command.args(["--runtime-dir", "/nonexistent/tcpguard"]).output().unwrap()
+}
+
+fn document(output: &Output) -> Value {
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/doctor.json");
+    let shipped: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut faults = Vec::new();
+    schema::check(&document, &shipped, &shipped, "", &mut faults);
+    assert_eq!(faults, [] as [String; 0]);
+    document
+}
+
+/// What the exit code must be for a document.
+fn code(document: &Value) -> i32 {
+    match (document["result"].as_str().unwrap(), document["complete"].as_bool().unwrap()) {
+        ("blocking", _) => 3,
+        (_, false) => 4,
+        ("warning" | "unknown", true) => 1,
+        _ => 0,
+    }
+}
+
+#[test]
+fn the_document_is_what_the_schema_says_and_the_exit_code_what_it_says() {
+    let output = tcpguard(&["doctor", "--json"]);
+    let document = document(&output);
+    assert_eq!(output.status.code(), Some(code(&document)), "{document:#}");
+    // No agent listens where this one was sent.
+    let agent = document["findings"].as_array().unwrap().iter().find(|it| it["id"] == "agent");
+    assert_eq!(agent.unwrap()["result"], "warning", "{document:#}");
+}
+
+#[test]
+fn an_interface_that_is_not_there_keeps_the_guard_from_working() {
+    for verb in ["doctor", "diagnose"] {
+        let output = tcpguard(&[verb, "no-such-if", "--json"]);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let document = document(&output);
+        let findings = document["findings"].as_array().unwrap();
+        assert_eq!(findings.len(), 1, "{document:#}");
+        assert_eq!(findings[0]["subject"], "no-such-if");
+        let evidence = findings[0]["evidence"].as_str().unwrap();
+        assert!(evidence.contains("lo"), "the names that exist: {evidence}");
+    }
+}
+
+#[test]
+fn fix_hints_are_commands_or_comments() {
+    let output = tcpguard(&["doctor", "no-such-if", "--fix-hints"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("# edit /etc/tcpguard/tcpguard.toml"), "{text}");
+    let output = tcpguard(&["doctor", "--fix-hints"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().any(|line| line == "systemctl start tcpguard"), "{text}");
+}
+
+#[test]
+fn an_archive_holds_what_it_says_and_is_never_written_over_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar.gz");
+    let name = path.to_str().unwrap();
+    let output = tcpguard(&["doctor", "--bundle", name, "--anonymous", "--json"]);
+    assert_eq!(output.status.code(), Some(code(&document(&output))));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("doctor.json") && said.contains("no addresses"), "{said}");
+    let listed = Command::new("tar").args(["-tzf", name]).output().unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for member in ["doctor.txt", "doctor.json", "tune.json", "proc/meminfo"] {
+        assert!(listed.contains(&format!("tcpguard-doctor/{member}\n")), "{listed}");
+        assert!(said.contains(member), "{said}");
+    }
+    let before = std::fs::read(&path).unwrap();
+    let output = tcpguard(&["doctor", "--bundle", name]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("left alone") && said.contains("--bundle FILE"), "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_broken_configuration_is_told_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tcpguard.toml");
+    std::fs::write(&path, "mode = \"odd\"\n\nnonsense = 1\n").unwrap();
+    let output = tcpguard(&["doctor", "-c", path.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let document = document(&output);
+    let told: Vec<&str> = document["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["id"] == "configuration")
+        .map(|finding| finding["evidence"].as_str().unwrap())
+        .collect();
+    assert_eq!(told.len(), 2, "{document:#}");
+    assert!(told[0].starts_with("line 1: ") && told[1].starts_with("line 3: "), "{told:?}");
+}
+
+#[test]
+fn what_contradicts_itself_is_a_usage_error() {
+    for line in [
+        &["doctor", "--anonymous"][..],
+        &["doctor", "--fix-hints", "--bundle", "x"],
+        &["doctor", "--fix-hints", "--json"],
+        &["doctor", "eth0", "eth1"],
+        &["doctor", "--bundle"],
+    ] {
+        let output = tcpguard(line);
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{line:?}");
+    }
+}
