@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Mode, Order, Step};
 
+use super::completions::CompletionsArgs;
 use super::duration;
+use super::manual::ManualArgs;
 use crate::config::{
     DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, XdpMode,
     parse_prefix,
@@ -115,8 +117,13 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Print what a shell needs to complete verbs and options
+    Completions(CompletionsArgs),
     /// Show the versions
     Version,
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// Put back the sysctls that an agent changed and that ended without doing so
     #[command(hide = true)]
     RestoreSysctls(RestoreSysctlsArgs),

@@ -6,12 +6,14 @@ mod allow;
 pub mod args;
 mod block;
 mod caller;
+mod completions;
 mod config;
 mod detach;
 mod duration;
 mod exit;
 mod explain;
 mod import;
+mod manual;
 mod mode;
 mod probe;
 mod reload;
@@ -74,6 +76,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         }
         Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
+        Verb::Completions(completions) => completions::run(&completions, session),
+        Verb::Manual(manual) => manual::run(&manual, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;
