@@ -23,11 +23,13 @@ pub enum Purpose {
     Test,
     /// Network namespaces with programs in them: root tests, demonstration, benchmark.
     Lab,
+    /// `dist`, and the tests of what it makes.
+    Package,
     /// Other kernels under QEMU.
     Guests,
 }
 
-/// What a day's work needs; guests are for those who ask for them.
+/// What a day's work needs; guests and packages are for those who ask for them.
 pub const EVERYDAY: [Purpose; 4] = [Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Lab];
 
 /// The keys by which apt knows Debian's archive.
@@ -171,6 +173,38 @@ const NEEDS: &[Need] = &[
         present: || !is_root() || bpffs_is_mounted(),
         debian: Mend::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
         elsewhere: "mount -t bpf bpf /sys/fs/bpf",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "dpkg-deb, dpkg-shlibdeps and strip",
+        why: "make the .deb",
+        present: || ["dpkg-deb", "dpkg-shlibdeps", "strip"].into_iter().all(installed),
+        debian: Mend::Packages(&["dpkg-dev"]),
+        elsewhere: "install dpkg, dpkg-dev and binutils",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "rpmbuild",
+        why: "makes the .rpm",
+        present: || installed("rpm") && installed("rpmbuild"),
+        debian: Mend::Packages(&["rpm"]),
+        elsewhere: "install rpm-build",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "lintian",
+        why: "knows what Debian asks of a package",
+        present: || installed("lintian"),
+        debian: Mend::Packages(&["lintian"]),
+        elsewhere: "install lintian",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "man",
+        why: "finds what is wrong in a manual page",
+        present: || installed("man"),
+        debian: Mend::Packages(&["man-db"]),
+        elsewhere: "install man-db",
     },
     Need {
         purpose: Purpose::Guests,
