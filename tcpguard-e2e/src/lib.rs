@@ -14,7 +14,8 @@
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
-//! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
+//! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
+//!   [`contents`], [`package`]: the packages it comes in.
 //! - [`measure`]: CPU time per packet.
 
 pub mod agreed;
@@ -23,6 +24,8 @@ pub mod bare;
 mod bpf;
 pub mod clients;
 pub mod clock;
+#[path = "../../xtask/src/dist/contents.rs"]
+pub mod contents;
 pub mod delay;
 pub mod echo;
 pub mod flood;
@@ -37,6 +40,7 @@ pub mod live_frames;
 pub mod machine;
 pub mod measure;
 pub mod netns;
+pub mod package;
 pub mod packet;
 pub mod random;
 pub mod raw;
