@@ -167,9 +167,17 @@ impl Lab {
     /// # Errors
     /// Without root, iproute2 or ethtool.
     pub fn new(options: LabOptions) -> Result<Self> {
+        Self::around(|| Netns::new("edge"), options)
+    }
+
+    /// Builds the stage around a host that is there already, and has no [`INTERFACE`] yet.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], and those of `edge`.
+    pub fn around(edge: impl FnOnce() -> Result<Netns>, options: LabOptions) -> Result<Self> {
         // A test that failed while it had its turn leaves nothing behind that could harm the next.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (edge, mut client) = (Netns::new("edge")?, Netns::new("client")?);
+        let (edge, mut client) = (edge()?, Netns::new("client")?);
         let (mut attacker, mut wire) = (Netns::new("attacker")?, Netns::new("wire")?);
         if options.measured {
             for other in [&mut client, &mut attacker, &mut wire] {

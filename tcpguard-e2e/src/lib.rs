@@ -15,7 +15,8 @@
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
-//!   [`prometheus`]: what a monitoring system makes of its numbers.
+//!   [`contents`], [`package`]: the packages it comes in; [`prometheus`]: what a monitoring system
+//!   makes of its numbers.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of a call of the command line.
 
 pub mod agreed;
@@ -24,6 +25,8 @@ pub mod bare;
 mod bpf;
 pub mod clients;
 pub mod clock;
+#[path = "../../xtask/src/dist/contents.rs"]
+pub mod contents;
 pub mod delay;
 pub mod echo;
 pub mod flood;
@@ -38,6 +41,7 @@ pub mod live_frames;
 pub mod machine;
 pub mod measure;
 pub mod netns;
+pub mod package;
 pub mod packet;
 pub mod peak;
 pub mod prometheus;

@@ -1,4 +1,4 @@
-//! A machine in a box: this system's systemd as PID 1, with the package installed.
+//! A machine in a box: this system's systemd as PID 1, with the files of the package or without.
 //!
 //! It has namespaces of its own for everything but users, and an overlay over this machine's root,
 //! so that what is written inside vanishes with it. Nothing that is enabled here is started there.
@@ -26,6 +26,9 @@ use rustix::process::{Signal, chdir, pivot_root, set_parent_process_death_signal
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
 
+use crate::contents::{Format, ITEMS, Source};
+use crate::netns::Netns;
+
 /// PID 1.
 const SYSTEMD: &str = "/lib/systemd/systemd";
 /// What it starts.
@@ -52,21 +55,40 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots a machine with `files` (path inside and content) on it, beside the package.
+    /// Boots a machine with `files` (path inside and content) on it, beside those of the package that
+    /// a service needs, laid out as [`ITEMS`] say. No package manager knows of them.
     ///
     /// # Errors
     /// Without root, systemd or `TCPGUARD_BIN`, or when it is not up within 20 s.
     pub fn boot(files: &[(&str, &str)]) -> Result<Self> {
+        let machine = Self::with(package()?, files)?;
+        machine.exec("systemd-sysusers")?;
+        Ok(machine)
+    }
+
+    /// Boots a machine with `files` on it and nothing of the package.
+    ///
+    /// # Errors
+    /// Without root or systemd, or when it is not up within 20 s.
+    pub fn bare(files: &[(&str, &str)]) -> Result<Self> {
+        Self::with(Vec::new(), files)
+    }
+
+    fn with(mut all: Vec<OnDisk>, files: &[(&str, &str)]) -> Result<Self> {
         ensure!(
             Path::new(SYSTEMD).is_file(),
             "{SYSTEMD} is missing: install systemd (`cargo xtask setup` does)"
         );
-        let package = package(files)?;
+        all.extend(OWN.iter().chain(files).map(|(path, content)| OnDisk {
+            path: (*path).to_owned(),
+            content: content.as_bytes().to_vec(),
+            mode: 0o644,
+        }));
         let (hang_up, end) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         // The kernel ends a machine with the thread that booted it.
         let keeper = thread::Builder::new().name("machine".to_owned()).spawn(move || {
-            if tell.send(start(&package)).is_ok() {
+            if tell.send(start(&all)).is_ok() {
                 // Nothing is ever sent; this returns when the machine is dropped.
                 let _ = end.recv();
             }
@@ -78,8 +100,15 @@ impl Machine {
             ensure!(begun.elapsed() < BOOT_LIMIT, "{TARGET} is not up after {BOOT_LIMIT:?}");
             sleep(POLL);
         }
-        machine.exec("systemd-sysusers")?;
         Ok(machine)
+    }
+
+    /// Its network, for a lab around it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn network(&self) -> Result<Netns> {
+        Netns::of_process("machine", self.init.id())
     }
 
     /// Runs a command line (split at spaces) as root inside.
@@ -199,50 +228,49 @@ pub fn entries(json: &str) -> Result<Vec<Value>> {
     json.lines().map(|line| serde_json::from_str(line).context("not an entry")).collect()
 }
 
-/// What is put on a machine before it boots.
-struct Package {
-    binary: PathBuf,
-    /// Path inside and content.
-    files: Vec<(String, String)>,
+/// A file that is put on a machine before it boots.
+struct OnDisk {
+    /// Absolute path inside.
+    path: String,
+    content: Vec<u8>,
+    mode: u32,
 }
 
-/// The package as `packaging/README.md` lays it out, and `files`.
-fn package(files: &[(&str, &str)]) -> Result<Package> {
-    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
-    let mut all = Vec::new();
-    for (source, destination) in [
-        ("systemd/tcpguard.service", "/usr/lib/systemd/system/tcpguard.service"),
-        ("systemd/tcpguard-probe.service", "/usr/lib/systemd/system/tcpguard-probe.service"),
-        ("systemd/tcpguard.sysusers", "/usr/lib/sysusers.d/tcpguard.conf"),
-        ("tcpguard.catalog", "/usr/lib/systemd/catalog/tcpguard.catalog"),
-        ("tcpguard.toml", "/etc/tcpguard/tcpguard.toml"),
-    ] {
-        let source = packaging.join(source);
-        let content = fs::read_to_string(&source)
-            .with_context(|| format!("cannot read {}", source.display()))?;
-        all.push((destination.to_owned(), content));
+/// What makes a machine of this system.
+const OWN: [(&str, &str); 4] = [
+    (
+        "/etc/systemd/system/tcpguard-e2e.target",
+        "[Unit]\nDescription=The machine of a test\nDefaultDependencies=no\n\
+         Requires=systemd-journald.service\nAfter=systemd-journald.service\nAllowIsolate=yes\n",
+    ),
+    (
+        "/etc/systemd/journald.conf.d/tcpguard-e2e.conf",
+        "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\n",
+    ),
+    ("/etc/machine-id", "7c9f0a5e3d1b4862a4d0c6b8e2f19375\n"),
+    ("/etc/fstab", ""),
+];
+
+/// The files of the package but for those that the program writes itself, for people only.
+fn package() -> Result<Vec<OnDisk>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for item in ITEMS.iter().filter(|item| item.is_in(Format::Deb)) {
+        let sources = match item.source {
+            Source::Program => vec![(crate::guard::binary()?, item.to.to_owned())],
+            _ => item.files(&root)?,
+        };
+        for (from, path) in sources {
+            let content =
+                fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+            files.push(OnDisk { path, content, mode: item.mode });
+        }
     }
-    let own = [
-        (
-            "/etc/systemd/system/tcpguard-e2e.target",
-            "[Unit]\nDescription=The machine of a test\nDefaultDependencies=no\n\
-             Requires=systemd-journald.service\nAfter=systemd-journald.service\nAllowIsolate=yes\n",
-        ),
-        (
-            "/etc/systemd/journald.conf.d/tcpguard-e2e.conf",
-            "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\n",
-        ),
-        ("/etc/machine-id", "7c9f0a5e3d1b4862a4d0c6b8e2f19375\n"),
-        ("/etc/fstab", ""),
-    ];
-    for (path, content) in own.iter().chain(files) {
-        all.push(((*path).to_owned(), (*content).to_owned()));
-    }
-    Ok(Package { binary: crate::guard::binary()?, files: all })
+    Ok(files)
 }
 
 /// Boots, and leaves this thread in the machine's namespaces.
-fn start(package: &Package) -> Result<(Child, Cgroup)> {
+fn start(files: &[OnDisk]) -> Result<(Child, Cgroup)> {
     let namespaces = UnshareFlags::NEWNS
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWUTS
@@ -252,7 +280,7 @@ fn start(package: &Package) -> Result<(Child, Cgroup)> {
     unsafe { unshare_unsafe(namespaces) }.context("cannot make namespaces: run as root")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let cgroup = make_root()?;
-    install(package)?;
+    files.iter().try_for_each(install)?;
 
     let processes = File::options().write(true).open(cgroup.path().join("cgroup.procs"))?;
     let enter = move || -> io::Result<()> {
@@ -341,16 +369,13 @@ fn make_root() -> Result<Cgroup> {
     Cgroup::create(Path::new("/run/cgroup"))
 }
 
-fn install(package: &Package) -> Result<()> {
-    for (path, content) in &package.files {
-        let path = PathBuf::from(format!("{ROOT}{path}"));
-        fs::create_dir_all(path.parent().context("a path with a directory")?)?;
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let binary = format!("{ROOT}/usr/sbin/tcpguard");
-    fs::copy(&package.binary, &binary).context("cannot install tcpguard")?;
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
-    Ok(())
+fn install(file: &OnDisk) -> Result<()> {
+    let path = PathBuf::from(format!("{ROOT}{}", file.path));
+    let cannot = || format!("cannot install {}", file.path);
+    fs::create_dir_all(path.parent().context("a path without a directory")?)
+        .with_context(cannot)?;
+    fs::write(&path, &file.content).with_context(cannot)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)).with_context(cannot)
 }
 
 /// The machine's control group.

@@ -39,8 +39,28 @@ impl Netns {
     /// # Errors
     /// Without root (CAP_SYS_ADMIN and CAP_NET_ADMIN), or on a kernel without BPF file system.
     pub fn new(label: &str) -> Result<Self> {
-        let (net, mnt) = on_own_thread(create)
-            .with_context(|| format!("cannot make network namespace {label:?}: run as root"))?;
+        let own = || unshare(UnshareFlags::NEWNET);
+        Self::create(label, own).with_context(|| format!("cannot make {label:?}: run as root"))
+    }
+
+    /// The network of a process, with a mount namespace as any other's. `label` is used in messages
+    /// only.
+    ///
+    /// # Errors
+    /// Without root, or when there is no such process.
+    pub fn of_process(label: &str, pid: u32) -> Result<Self> {
+        let network = fs::File::open(format!("/proc/{pid}/ns/net"))?;
+        let its = || move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
+        Self::create(label, || Ok(its()?))
+            .with_context(|| format!("cannot enter the network of process {pid}: run as root"))
+    }
+
+    /// `enter` takes the calling thread, which ends afterwards, into the network.
+    fn create(label: &str, enter: impl FnOnce() -> Result<()> + Send) -> Result<Self> {
+        let (net, mnt) = on_own_thread(|| {
+            enter()?;
+            with_own_mounts()
+        })?;
         let namespace = Self { label: label.to_owned(), net, mnt, cpu: None };
         namespace.ip(&["link set lo up"])?;
         Ok(namespace)
@@ -244,9 +264,14 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> 
     thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
-fn create() -> Result<(OwnedFd, OwnedFd)> {
-    // SAFETY: this thread was made for this call and ends after it.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.context("unshare")?;
+fn unshare(kind: UnshareFlags) -> Result<()> {
+    // SAFETY: only called on threads that were made for this and end after it.
+    unsafe { unshare_unsafe(kind) }.context("unshare")
+}
+
+/// Gives the calling thread mounts of its own, and returns its network and its mounts.
+fn with_own_mounts() -> Result<(OwnedFd, OwnedFd)> {
+    unshare(UnshareFlags::NEWNS)?;
     let none = None::<&std::ffi::CStr>;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("cannot detach from the host's mounts")?;

@@ -380,13 +380,24 @@ fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
 }
 
 #[test]
-fn a_host_without_an_interface_to_guard_is_not_started_again_and_again() {
-    let machine = machine("");
-    assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
-    sleep(3 * RESTART);
-    assert_eq!(machine.property("ActiveState").unwrap(), "failed");
-    assert_eq!(machine.property("NRestarts").unwrap(), "0");
-    assert!(machine.log().unwrap().contains("no interface to guard; name one"));
+fn what_another_start_would_not_mend_is_not_tried_again_and_again() {
+    let unreadable = "chmod 0600 /etc/tcpguard/tcpguard.toml";
+    for (config, before, told) in [
+        ("", "true", "no interface to guard; name one"),
+        ("mode = \"on\"\n", "true", "1 mistake, nothing was applied; edit the file"),
+        (GUARDED, unreadable, "cannot read the configuration"),
+        (GUARDED, "umount /sys/fs/bpf", "asserts failed"),
+    ] {
+        let machine = machine(config);
+        machine.exec(before).unwrap();
+        assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
+        sleep(3 * RESTART);
+        let state = machine.property("ActiveState").unwrap();
+        assert!(["failed", "inactive"].contains(&state.as_str()), "{state} with {config:?}");
+        assert_eq!(machine.property("NRestarts").unwrap(), "0", "with {config:?}, {before}");
+        let log = machine.log().unwrap();
+        assert!(log.contains(told), "{log}");
+    }
 }
 
 #[test]

@@ -50,5 +50,6 @@ pub fn become_program(
 pub fn for_tests(command: &mut Command, workspace: &Workspace) {
     command
         .env("TCPGUARD_BIN", workspace.release_binary())
-        .env("TCPGUARD_BPF_DIR", workspace.bpf_objects());
+        .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
+        .env("TCPGUARD_DIST", workspace.packages());
 }

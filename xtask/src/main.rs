@@ -4,6 +4,7 @@ mod architecture;
 mod build;
 mod check;
 mod debug_info;
+mod dist;
 mod environment;
 mod eval;
 mod lab;
@@ -52,6 +53,8 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Makes the .deb and the .rpm in target/dist
+    Dist,
     /// Shows a live flood, its detection and its end, in network namespaces of its own
     Demo {
         /// Passed to the demonstration
@@ -100,6 +103,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
         Verb::Test { no_root, arguments } => test::run(&workspace, no_root, &arguments),
+        Verb::Dist => dist::run(&workspace),
         Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
         Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),

@@ -25,6 +25,8 @@ pub enum Purpose {
     Lab,
     /// A monitoring system that scrapes the guard: root tests.
     Scrape,
+    /// `dist`, and the tests of what it makes.
+    Package,
     /// Other kernels under QEMU.
     Guests,
 }
@@ -181,6 +183,38 @@ const NEEDS: &[Need] = &[
         present: || installed("prometheus") && installed("promtool"),
         debian: Mend::Packages(&["prometheus"]),
         elsewhere: "install prometheus",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "dpkg-deb, dpkg-shlibdeps and strip",
+        why: "make the .deb",
+        present: || ["dpkg-deb", "dpkg-shlibdeps", "strip"].into_iter().all(installed),
+        debian: Mend::Packages(&["dpkg-dev"]),
+        elsewhere: "install dpkg, dpkg-dev and binutils",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "rpmbuild",
+        why: "makes the .rpm",
+        present: || installed("rpm") && installed("rpmbuild"),
+        debian: Mend::Packages(&["rpm"]),
+        elsewhere: "install rpm-build",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "lintian",
+        why: "knows what Debian asks of a package",
+        present: || installed("lintian"),
+        debian: Mend::Packages(&["lintian"]),
+        elsewhere: "install lintian",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "man",
+        why: "finds what is wrong in a manual page",
+        present: || installed("man"),
+        debian: Mend::Packages(&["man-db"]),
+        elsewhere: "install man-db",
     },
     Need {
         purpose: Purpose::Guests,

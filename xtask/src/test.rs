@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    environment, lab, process, setup,
+    dist, environment, lab, process, setup,
     setup::Purpose,
     workspace::Workspace,
 };
@@ -27,7 +27,8 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     if !no_root && !setup::is_root() {
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
-    let purposes = [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Scrape];
+    let purposes =
+        [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Scrape, Purpose::Package];
     setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
     build::everything(workspace, Profile::Release)?;
 
@@ -44,6 +45,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     }
 
     if !no_root {
+        dist::packages(workspace)?;
         process::announce("tests in network namespaces");
         let mut privileged = nextest(workspace, arguments);
         // Floods measure rates: two at once would measure each other.

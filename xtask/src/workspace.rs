@@ -53,6 +53,11 @@ impl Workspace {
         self.target.join("release/tcpguard")
     }
 
+    /// Where packages are put.
+    pub fn packages(&self) -> PathBuf {
+        self.target.join("dist")
+    }
+
     /// Every Rust source file, of both workspaces.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub(crate) mod allow;
 pub mod args;
 pub(crate) mod block;
 mod caller;
+mod completions;
 pub(crate) mod config;
 pub(crate) mod detach;
 mod doctor;
@@ -17,6 +18,7 @@ mod exit;
 mod explain;
 pub(crate) mod import;
 mod listeners;
+mod manual;
 mod metrics;
 pub(crate) mod mode;
 mod probe;
@@ -89,6 +91,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::States(states) => states::run(&states, session),
         Verb::Listeners(listeners) => listeners::run(&listeners, session),
         Verb::Metrics(metrics) => metrics::run(&metrics, session),
+        Verb::Completions(completions) => completions::run(&completions, session),
+        Verb::Manual(manual) => manual::run(&manual, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
     }?;

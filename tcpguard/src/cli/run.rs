@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::args::{Global, RunArgs};
 use super::exit::CliError;
 use crate::agent::{self, Provenance};
-use crate::config::{self, Overrides};
+use crate::config::{self, ConfigError, Overrides};
 use crate::observe::log;
 
 pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
@@ -20,7 +20,7 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         bpf_log: args.bpf_log,
     };
     let mut provenance = Provenance::new(args.config, overrides);
-    let config = provenance.load()?;
+    let config = provenance.load().map_err(refused)?;
     if config.interfaces.is_empty() {
         let file = config.path.as_deref().unwrap_or(config::DEFAULT_PATH.as_ref());
         let advice = format!(
@@ -34,4 +34,13 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         .build()
         .context("cannot start the event loop")?
         .block_on(agent::run(config, provenance))
+}
+
+/// Mistakes are the code of a command line that makes no sense: another start would find the same
+/// ones, and the service must not try (`RestartPreventExitStatus=`).
+fn refused(error: ConfigError) -> anyhow::Error {
+    match error {
+        ConfigError::Invalid { .. } => CliError::Usage(error.to_string()).into(),
+        ConfigError::Unreadable { .. } => error.into(),
+    }
 }

@@ -38,25 +38,56 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         .collect()
 }
 
+/// A section of the file, explained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// Its name; empty at the top level.
+    pub name: &'static str,
+    /// What is said above its keys; may be empty.
+    pub intro: &'static str,
+    /// Its keys, in the order of the file.
+    pub keys: Vec<Explained>,
+}
+
+/// A key, explained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// Its name, without its section.
+    pub name: &'static str,
+    /// What it is for, and what it may be. Lines that begin with a space are a table.
+    pub doc: String,
+    /// Its default as the file writes it, or a value that it may have where the default is none.
+    pub example: String,
+}
+
+/// Every section with every key, in the order of the file.
+pub fn sections() -> Vec<Section> {
+    let defaults = defaults();
+    let explained = |key: keys::Key| {
+        let name = key.name()?.rsplit('.').next()?;
+        Some(Explained { name, doc: key.doc(), example: key.example(&key.value(&defaults)) })
+    };
+    let section = |(name, intro): (&'static str, &'static str)| {
+        let keys = keys::keys_of(name).filter_map(explained).collect();
+        Section { name, intro, keys }
+    };
+    SECTIONS.into_iter().map(section).collect()
+}
+
 /// A file that explains every setting and changes none: what `tcpguard config init` writes, and
 /// `packaging/tcpguard.toml`.
 pub fn explained() -> String {
-    let defaults = defaults();
     let mut text = HEADER.to_owned();
-    for (section, intro) in SECTIONS {
+    for Section { name, intro, keys } in sections() {
         text.push('\n');
         text.push_str(&comment(intro));
-        if !section.is_empty() {
-            text.push_str(&format!("[{section}]\n"));
+        if !name.is_empty() {
+            text.push_str(&format!("[{name}]\n"));
         }
-        let entries: Vec<String> = keys::keys_of(section)
-            .filter_map(|key| {
-                let name = key.name()?.rsplit('.').next()?;
-                let example = key.example(&key.value(&defaults));
-                Some(format!("{}#{name} = {example}\n", comment(&key.doc())))
-            })
-            .collect();
-        text.push_str(&entries.join("\n"));
+        let entries = keys
+            .iter()
+            .map(|key| format!("{}#{} = {}\n", comment(&key.doc), key.name, key.example));
+        text.push_str(&entries.collect::<Vec<_>>().join("\n"));
     }
     text
 }

@@ -55,11 +55,14 @@ const LINES: [(&str, &str); 31] = [
 ];
 
 /// What is not in that list, and the document that another test looks at.
-const ELSEWHERE: [(&str, Option<&str>); 5] = [
+const ELSEWHERE: [(&str, Option<&str>); 7] = [
     // The agent itself.
     ("run", None),
     // Forms of its own; as JSON it is a usage error: numbers.rs.
     ("metrics", None),
+    // Words of shells and pages of manuals.
+    ("completions", None),
+    ("manual", None),
     // It never ends; below.
     ("events", Some("tcpguard.event/1")),
     // It changes the host: tests/tune.rs of the test kit.

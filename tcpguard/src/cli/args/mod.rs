@@ -149,9 +149,14 @@ pub enum Verb {
     Listeners(ListenersArgs),
     /// Print the status as numbers for a monitoring system
     Metrics(MetricsArgs),
+    /// Print what a shell needs to complete verbs and options
+    Completions(super::completions::CompletionsArgs),
     /// Show the versions
     #[command(after_help = VERSION)]
     Version,
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Manual(super::manual::ManualArgs),
     /// Put back the sysctls that an agent changed and that ended without doing so
     #[command(hide = true)]
     RestoreSysctls(RestoreSysctlsArgs),

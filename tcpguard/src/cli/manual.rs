@@ -1,0 +1,357 @@
+//! `tcpguard manual`: the manual pages, for those who make packages. A page of section 8 for the
+//! program and each of its verbs, from the same definition as `--help`, and one of section 5 for the
+//! configuration, from the same list as the file that `config init` writes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+
+use super::args::Args;
+use super::session::Session;
+use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, show};
+
+/// `tcpguard manual`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ManualArgs {
+    /// Where the pages are written
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tcpguard manual /tmp/manual
+  man /tmp/manual/tcpguard.8";
+
+/// In the middle of each page's head.
+const TITLE: &str = "tcpguard";
+/// Where a date would be: the pages are those of a version. An empty one is lost on its way into roff,
+/// and what follows takes its place.
+const NO_DATE: &str = " ";
+/// In each page's foot.
+const SOURCE: &str = concat!("tcpguard ", env!("CARGO_PKG_VERSION"));
+
+const DESCRIPTION: [&str; 3] = [
+    "tcpguard guards the TCP listeners of this host. Its programs in the kernel (XDP, eBPF) see every \
+     handshake; its agent, which the service `tcpguard.service` runs, tells a flood from a scan, a rush \
+     of clients or a broken path, and in the mode `enforce` stops it before the network stack spends \
+     anything on it. In the mode `observe`, which it begins with, it counts what it would have dropped.",
+    "Each verb is one question or one change. Data goes to standard output, everything else to standard \
+     error, and each message ends with the next command. A change made by hand ends by itself.",
+    "Every rule expires in the kernel, and without an agent everything passes after 30 seconds. A stop, \
+     an upgrade or a crash leaves the filter in place for the next agent; `tcpguard detach --all` takes \
+     it off.",
+];
+
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("NO_COLOR", "If it is not empty, nothing is coloured."),
+    (
+        "CLICOLOR_FORCE",
+        "If it is neither empty nor 0, everything is, also where it is no terminal.",
+    ),
+    (
+        "LC_ALL, LC_CTYPE, LANG",
+        "The first that is set decides whether the output is UTF-8 or ASCII.",
+    ),
+];
+
+const FILES: [(&str, &str); 5] = [
+    (DEFAULT_PATH, "The configuration, which tcpguard.toml(5) describes."),
+    (
+        DEFAULT_RUNTIME_DIR,
+        "The sockets: `status.sock` for those who may read, `control.sock` for root.",
+    ),
+    (DEFAULT_STATE_DIR, "What survives a restart."),
+    (
+        DEFAULT_PIN_DIR,
+        "What stays in the kernel while there is no agent. Where nothing else helps, removing it takes \
+         the filter off.",
+    ),
+    ("/usr/share/tcpguard/schema", "JSON Schemas of what `--json` prints."),
+];
+
+const SIGNALS: [(&str, &str); 2] = [
+    ("SIGHUP", "Read the configuration again, as `tcpguard reload` does."),
+    ("SIGTERM, SIGINT", "Stop; the filter stays for the next agent."),
+];
+
+/// A page, ready to be written.
+struct Page {
+    name: String,
+    text: Vec<u8>,
+}
+
+pub(super) fn run(args: &ManualArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let directory = &args.directory;
+    let cannot = || format!("cannot write to {}; name another directory", directory.display());
+    fs::create_dir_all(directory).with_context(cannot)?;
+    for page in pages()? {
+        let path = directory.join(page.name);
+        fs::write(&path, page.text).with_context(cannot)?;
+        session.print(&format!("{}\n", path.display()))?;
+    }
+    Ok(())
+}
+
+fn pages() -> std::io::Result<Vec<Page>> {
+    let mut pages = vec![of_program()?, of_configuration()?];
+    let program = Args::command();
+    for verb in program.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        add_verb(verb, "tcpguard", &mut pages)?;
+    }
+    Ok(pages)
+}
+
+fn of_program() -> std::io::Result<Page> {
+    let program = Args::command()
+        .disable_help_subcommand(true)
+        .subcommand_help_heading("VERBS")
+        .subcommand_value_name("VERB");
+    let (man, mut text) = head(program.clone())?;
+    let mut roff = Roff::new();
+    roff.control("SH", ["DESCRIPTION"]);
+    for paragraph in DESCRIPTION {
+        roff.control("PP", []).text(marked(paragraph));
+    }
+    roff.to_writer(&mut text)?;
+    man.render_subcommands_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+
+    let mut roff = Roff::new();
+    notes(&mut roff, &program);
+    for (heading, entries) in
+        [("SIGNALS", &SIGNALS[..]), ("ENVIRONMENT", &ENVIRONMENT[..]), ("FILES", &FILES[..])]
+    {
+        roff.control("SH", [heading]);
+        for (term, meaning) in entries {
+            roff.control("TP", []).text([bold(*term)]).text(marked(meaning));
+        }
+    }
+    see_also(&mut roff, &["tcpguard.toml(5)", "journalctl(1)", "ss(8)", "tcp(7)"]);
+    roff.to_writer(&mut text)?;
+    Ok(Page { name: "tcpguard.8".to_owned(), text })
+}
+
+/// Adds the page of `verb`, and those of its own verbs. `before` is what is typed in front of it.
+fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> std::io::Result<()> {
+    let typed = format!("{before} {}", verb.get_name());
+    let name = typed.replace(' ', "-");
+    // On its own, so that the options of every verb are told once, in tcpguard(8).
+    let command = verb
+        .clone()
+        .bin_name(&typed)
+        .display_name(&name)
+        .disable_help_subcommand(true)
+        .subcommand_help_heading("VERBS")
+        .subcommand_value_name("VERB");
+    let (man, mut text) = head(command)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if verb.has_subcommands() {
+        man.render_subcommands_section(&mut text)?;
+    }
+    let mut roff = Roff::new();
+    roff.control("PP", []).text(marked("Options of every verb are in tcpguard(8)."));
+    notes(&mut roff, verb);
+    see_also(&mut roff, &["tcpguard(8)", "tcpguard.toml(5)"]);
+    roff.to_writer(&mut text)?;
+    pages.push(Page { name: format!("{name}.8"), text });
+    verb.get_subcommands().try_for_each(|verb| add_verb(verb, &typed, pages))
+}
+
+/// A page of section 8 as far as its synopsis.
+fn head(command: Command) -> std::io::Result<(Man, Vec<u8>)> {
+    let man = Man::new(command).section("8").date(NO_DATE).source(SOURCE).manual(TITLE);
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    Ok((man, text))
+}
+
+/// What stands below the options in `--help`, under the headings that manual pages have for it.
+fn notes(roff: &mut Roff, command: &Command) {
+    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut sections: [(&str, Vec<&str>); 3] =
+        [("NOTES", Vec::new()), ("EXIT STATUS", Vec::new()), ("EXAMPLES", Vec::new())];
+    let mut section = 0;
+    for line in text.lines() {
+        if let Some(codes) = line.strip_prefix("Exit codes: ") {
+            section = 1;
+            sections[section].1.push(codes);
+        } else if line == "Examples:" {
+            section = 2;
+        } else if line.is_empty() {
+            section = 0;
+        } else {
+            sections[section].1.push(line);
+        }
+    }
+    for (heading, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
+        roff.control("SH", [heading]);
+        if heading == "EXAMPLES" {
+            literal(roff, lines.iter().map(|line| line.trim()));
+        } else {
+            roff.text(marked(&lines.join(" ")));
+        }
+    }
+}
+
+fn see_also(roff: &mut Roff, pages: &[&str]) {
+    roff.control("SH", ["SEE ALSO"]).text([roman(pages.join(", "))]);
+}
+
+/// Lines that are neither filled nor joined.
+fn literal<'a>(roff: &mut Roff, lines: impl IntoIterator<Item = &'a str>) {
+    roff.control("nf", []);
+    for line in lines {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+}
+
+/// `text` with what stands between backticks in bold.
+fn marked(text: &str) -> Vec<Inline> {
+    let parts = text.split('`').enumerate();
+    parts.map(|(at, part)| if at % 2 == 0 { roman(part) } else { bold(part) }).collect()
+}
+
+fn of_configuration() -> std::io::Result<Page> {
+    let mut roff = Roff::new();
+    roff.control("TH", ["tcpguard.toml", "5", NO_DATE, SOURCE, TITLE]);
+    roff.control("SH", ["NAME"]).text([roman("tcpguard.toml - configuration of tcpguard")]);
+    roff.control("SH", ["SYNOPSIS"]).text([italic(DEFAULT_PATH)]);
+    roff.control("SH", ["DESCRIPTION"]);
+    roff.text(marked(
+        "The file is TOML: sections in brackets, and in each of them keys with a value. Every key is \
+         optional, and so is the file; below, each key is shown with its default. `tcpguard config show` \
+         prints what holds, `tcpguard config check` names every mistake with its line. A file with \
+         mistakes is refused as a whole: a running agent keeps the configuration that it has.",
+    ));
+    roff.control("PP", []).text(marked(
+        "`systemctl reload tcpguard` applies a change. What only a restart applies, it names.",
+    ));
+    for section in show::sections() {
+        match section.name {
+            "" => roff.control("SH", ["TOP LEVEL"]),
+            name => roff.control("SH", [format!("[{name}]").as_str()]),
+        };
+        if !section.intro.is_empty() {
+            roff.text(marked(section.intro));
+        }
+        for key in section.keys {
+            roff.control("TP", []).text([bold(key.name), roman(format!(" = {}", key.example))]);
+            explain(&mut roff, &key.doc);
+        }
+    }
+    see_also(&mut roff, &["tcpguard(8)", "tcpguard-config(8)", "tcpguard-reload(8)"]);
+    Ok(Page { name: "tcpguard.toml.5".to_owned(), text: roff.render().into_bytes() })
+}
+
+/// An explanation, whose indented lines are a table.
+fn explain(roff: &mut Roff, text: &str) {
+    let is_table = |line: &str| line.starts_with(' ');
+    let lines: Vec<&str> = text.lines().collect();
+    for block in lines.chunk_by(|one, next| is_table(one) == is_table(next)) {
+        match block {
+            [first, ..] if is_table(first) => literal(roff, block.iter().copied()),
+            _ => {
+                roff.text(marked(&block.join(" ")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The source of every page, with the escapes of roff taken out.
+    fn plain() -> Vec<(String, String)> {
+        let plain = |page: Page| {
+            let text = String::from_utf8(page.text).unwrap();
+            let text = text.replace(r"\fB", "").replace(r"\fR", "").replace(r"\*(Aq", "'");
+            (page.name, text.replace('\\', ""))
+        };
+        pages().unwrap().into_iter().map(plain).collect()
+    }
+
+    fn page(name: &str) -> String {
+        let found = plain().into_iter().find(|(of, _)| of == name);
+        found.unwrap_or_else(|| panic!("there is no {name}")).1
+    }
+
+    #[test]
+    fn every_verb_that_help_shows_has_a_page_that_names_it_and_the_program_lists_it() {
+        let program = page("tcpguard.8");
+        for verb in Args::command().get_subcommands() {
+            let name = format!("tcpguard-{}", verb.get_name());
+            let found = plain().into_iter().find(|(of, _)| *of == format!("{name}.8"));
+            assert_eq!(found.is_some(), !verb.is_hide_set(), "{name}");
+            assert_eq!(program.contains(&format!("{name}(8)")), !verb.is_hide_set(), "{name}");
+            if let (Some((_, text)), Some(about)) = (found, verb.get_about()) {
+                assert!(text.contains(&format!(".SH NAME\n{name} - {about}\n")), "{text}");
+                assert!(!text.contains("--pin-dir"), "options of every verb are told once: {text}");
+            }
+        }
+        assert!(program.contains("--pin-dir"), "{program}");
+        assert!(page("tcpguard-rules-import.8").contains("tcpguard rules import"));
+    }
+
+    #[test]
+    fn exit_codes_and_examples_have_the_headings_that_manual_pages_give_them() {
+        let mut roff = Roff::new();
+        let text = "Real ones.\nExit codes: 0 done,\n1 failed.\n\nExamples:\n  tcpguard x  # why";
+        notes(&mut roff, &Command::new("x").after_help(text));
+        assert_eq!(
+            roff.to_roff(),
+            ".SH NOTES\nReal ones.\n.SH \"EXIT STATUS\"\n0 done, 1 failed.\n\
+             .SH EXAMPLES\n.nf\ntcpguard x  # why\n.fi\n"
+        );
+        assert!(page("tcpguard.8").contains(".SH \"EXIT STATUS\"\n0 done, 1 refused"));
+    }
+
+    #[test]
+    fn every_key_of_the_configuration_stands_in_its_section_with_its_default() {
+        let page = page("tcpguard.toml.5");
+        for section in show::sections() {
+            let heading = match section.name {
+                "" => ".SH \"TOP LEVEL\"\n".to_owned(),
+                name => format!(".SH [{name}]\n"),
+            };
+            let (_, text) = page.split_once(&heading).unwrap_or_else(|| panic!("no {heading}"));
+            let text = text.split(".SH ").next().unwrap_or_default();
+            for key in section.keys {
+                let entry = format!(".TP\n{} = {}\n", key.name, key.example);
+                assert!(text.contains(&entry), "{entry} is not in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_page_has_all_its_five_fields() {
+        let heads = plain().into_iter().map(|(name, text)| {
+            let head = text.lines().find(|line| line.starts_with(".TH ")).map(str::to_owned);
+            (name, head.unwrap_or_default())
+        });
+        for (name, head) in heads {
+            let (title, section) = name.rsplit_once('.').unwrap();
+            assert_eq!(head, format!(".TH {title} {section} \" \" \"{SOURCE}\" tcpguard"));
+        }
+    }
+
+    #[test]
+    fn a_table_in_an_explanation_keeps_its_lines() {
+        let mut roff = Roff::new();
+        explain(&mut roff, "One of `two`:\n  a  first\n  b  second\nAnd so on.");
+        assert_eq!(
+            roff.to_roff(),
+            "One of \\fBtwo\\fR:\n.nf\n  a  first\n  b  second\n.fi\nAnd so on.\n"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! The .deb: the tree of a package and what dpkg wants to know about it. The maintainer scripts are in
+//! `packaging/deb`.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below, contents};
+use crate::process;
+
+/// Whom to write to about the package.
+const MAINTAINER: &str = "the tcpguard authors <tcpguard@users.noreply.github.com>";
+/// What dpkg runs, at the moments that Debian's policy (chapter 6) gives them.
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+
+/// Makes the package and returns its path.
+pub fn build(release: &Release<'_>) -> Result<PathBuf> {
+    let root = release.fresh("deb")?;
+    let staged = release.stage(contents::Format::Deb, &root)?;
+    let architecture = process::output(Command::new("dpkg").arg("--print-architecture"))?;
+    let architecture = architecture.trim();
+
+    let about = root.join("DEBIAN");
+    fs::create_dir(&about)?;
+    let depends = libraries(release)?;
+    fs::write(about.join("control"), control(architecture, &depends, size(&root, &staged)?))?;
+    let configuration = staged.iter().filter(|file| file.is_configuration);
+    let conffiles: String = configuration.map(|file| format!("{}\n", file.path)).collect();
+    fs::write(about.join("conffiles"), conffiles)?;
+    fs::write(about.join("md5sums"), checksums(&root, &staged)?)?;
+    for name in SCRIPTS {
+        let script = about.join(name);
+        fs::copy(release.workspace.root.join("packaging/deb").join(name), &script)
+            .with_context(|| format!("packaging/deb/{name}"))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    }
+    fs::set_permissions(&about, fs::Permissions::from_mode(0o755))?;
+
+    let name = format!("tcpguard_{VERSION}-{REVISION}_{architecture}.deb");
+    let package = release.directory.join(name);
+    process::output(
+        Command::new("dpkg-deb")
+            // xz: what every dpkg reads; some distributions' own default is newer.
+            .args(["--root-owner-group", "-Zxz", "--build"])
+            .arg(&root)
+            .arg(&package)
+            .env("SOURCE_DATE_EPOCH", &release.epoch),
+    )?;
+    Ok(package)
+}
+
+/// The machine-readable `debian/copyright`, format 1.0.
+pub fn copyright(release: &Release<'_>) -> Result<String> {
+    let licence = fs::read_to_string(release.workspace.root.join("LICENSE-MIT"))?;
+    // Its title and its copyright line have fields of their own.
+    let terms: Vec<&str> = licence.lines().skip_while(|line| !line.starts_with("Perm")).collect();
+    let holder = licence.lines().find_map(|line| line.strip_prefix("Copyright (c) "));
+    Ok(format!(
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
+         Upstream-Name: tcpguard\n\
+         Source: {HOMEPAGE}\n\
+         Comment: The program contains libraries of others. Their licences are in\n \
+         /usr/share/doc/tcpguard/third-party-licences.gz\n\n\
+         Files: *\n\
+         Copyright: {}\n\
+         License: Expat or Apache-2.0\n\n\
+         License: Expat\n{}\n\
+         License: Apache-2.0\n \
+         On Debian systems, the full text of the Apache License, version 2.0, is in\n \
+         /usr/share/common-licenses/Apache-2.0\n",
+        holder.context("LICENSE-MIT names no holder")?,
+        continued(&terms.join("\n")),
+    ))
+}
+
+/// The changelog of the package; that of the program lies beside it.
+pub fn changelog(release: &Release<'_>) -> Result<String> {
+    let mut date = Command::new("date");
+    date.args(["--utc", "--rfc-email"]).arg(format!("--date=@{}", release.epoch));
+    let date = process::output(date.env("LC_ALL", "C"))?;
+    Ok(format!(
+        "tcpguard ({VERSION}-{REVISION}) unstable; urgency=medium\n\n  \
+         * Version {VERSION}: see changelog.gz.\n\n \
+         -- {MAINTAINER}  {}\n",
+        date.trim()
+    ))
+}
+
+fn control(architecture: &str, libraries: &str, kib: u64) -> String {
+    // systemd: makes the user and runs the service; 247 is the first with ProtectProc=.
+    format!(
+        "Package: tcpguard\n\
+         Version: {VERSION}-{REVISION}\n\
+         Architecture: {architecture}\n\
+         Maintainer: {MAINTAINER}\n\
+         Installed-Size: {kib}\n\
+         Depends: {libraries}, systemd (>= 247)\n\
+         Section: net\n\
+         Priority: optional\n\
+         Homepage: {HOMEPAGE}\n\
+         Description: {SUMMARY}\n{}",
+        continued(DESCRIPTION)
+    )
+}
+
+/// `text` as the further lines of a field: each begins with a space, and an empty one is a point.
+fn continued(text: &str) -> String {
+    text.lines().map(|line| format!(" {}\n", if line.is_empty() { "." } else { line })).collect()
+}
+
+/// The packages with the libraries that the program is linked to, in the versions that it needs.
+fn libraries(release: &Release<'_>) -> Result<String> {
+    // dpkg-shlibdeps works in a source package only; this is the least that it takes for one.
+    let source = release.fresh("shlibs")?;
+    fs::create_dir_all(source.join("debian"))?;
+    let control = "Source: tcpguard\n\nPackage: tcpguard\nArchitecture: any\n";
+    fs::write(source.join("debian/control"), control)?;
+    let mut command = Command::new("dpkg-shlibdeps");
+    let found = process::output(command.arg("-O").arg(&release.program).current_dir(&source))?;
+    let depends = found.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
+    Ok(depends.with_context(|| format!("dpkg-shlibdeps wrote {found:?}"))?.to_owned())
+}
+
+/// What it takes on a disk, in KiB: each file in whole ones, and one for each directory, as
+/// dpkg-gencontrol counts.
+fn size(root: &Path, staged: &[Staged]) -> Result<u64> {
+    let mut kib = 0;
+    for file in staged {
+        let length = fs::metadata(below(root, &file.path))?.len();
+        kib += if file.is_directory { 1 } else { length.div_ceil(1024) };
+    }
+    Ok(kib)
+}
+
+/// The checksums of all files but those that dpkg keeps its own of.
+fn checksums(root: &Path, staged: &[Staged]) -> Result<String> {
+    let mut command = Command::new("md5sum");
+    command.arg("--").current_dir(root);
+    for file in staged.iter().filter(|file| !file.is_directory && !file.is_configuration) {
+        command.arg(file.path.trim_start_matches('/'));
+    }
+    process::output(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_goes_on_behind_spaces_and_empty_lines_are_points() {
+        assert_eq!(continued("one\n\ntwo"), " one\n .\n two\n");
+    }
+
+    #[test]
+    fn the_control_file_holds_one_field_a_line() {
+        let control = control("amd64", "libc6 (>= 2.34)", 42);
+        assert!(control.contains("\nDepends: libc6 (>= 2.34), systemd (>= 247)\n"), "{control}");
+        assert!(control.contains("\nInstalled-Size: 42\n"), "{control}");
+        assert!(control.ends_with('\n'));
+        for line in control.lines() {
+            assert!(line.starts_with(' ') || line.contains(": "), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `cargo xtask dist`: the .deb and the .rpm, in `<target>/dist`. Both are made of the same list
+//! ([`contents`]), each by its own system's tools.
+//!
+//! The same commit gives the same bytes: every time in a package is `SOURCE_DATE_EPOCH`, or else the
+//! commit's.
+
+mod contents;
+mod deb;
+mod notices;
+mod rpm;
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use self::contents::{Format, ITEMS, Source};
+use crate::{
+    build::{self, Profile},
+    process::{self, timed},
+    setup,
+    setup::Purpose,
+    workspace::Workspace,
+};
+
+/// Which package of this version it is.
+const REVISION: &str = "1";
+const SUMMARY: &str = "SYN-flood detection and mitigation in the kernel";
+/// Paragraphs of at most 79 columns, with an empty line between them.
+const DESCRIPTION: &str = "\
+tcpguard runs on the host under attack, sees every TCP handshake in the kernel
+(XDP, eBPF), tells a SYN flood from a scan, a flash crowd or a broken path, and
+drops the flood before the network stack spends anything on it, while real
+clients keep connecting.
+
+After installation it guards nothing: name the interface in
+/etc/tcpguard/tcpguard.toml and start the service. It begins by watching, and
+says what it would have dropped.";
+const HOMEPAGE: &str = "https://github.com/tcpguard/tcpguard";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Builds everything, then the packages, and prints where they are.
+///
+/// # Errors
+/// When set-up, the build or one of the packaging tools fails.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Package])?;
+    build::everything(workspace, Profile::Release)?;
+    for package in packages(workspace)? {
+        println!("{}", package.display());
+    }
+    Ok(())
+}
+
+/// Makes both packages of what is built, and returns their paths.
+///
+/// # Errors
+/// When one of the tools fails; its own output says why.
+pub fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let release = Release::prepare(workspace)?;
+    timed("packages", || Ok(vec![deb::build(&release)?, rpm::build(&release)?]))
+}
+
+/// What packages are made of.
+struct Release<'a> {
+    workspace: &'a Workspace,
+    /// Where packages go.
+    directory: PathBuf,
+    /// Where they are put together.
+    work: PathBuf,
+    /// The time of everything in them, in seconds since 1970.
+    epoch: String,
+    /// The program without symbols.
+    program: PathBuf,
+    /// The manual pages that it writes.
+    manual: PathBuf,
+}
+
+/// A file or directory that lies ready for a package.
+struct Staged {
+    /// Absolute path on the host.
+    path: String,
+    mode: u32,
+    is_directory: bool,
+    is_configuration: bool,
+}
+
+impl<'a> Release<'a> {
+    fn prepare(workspace: &'a Workspace) -> Result<Self> {
+        let directory = workspace.packages();
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("cannot remove {}", directory.display()))?;
+        }
+        let work = directory.join("work");
+        let release = Self {
+            workspace,
+            epoch: epoch(workspace)?,
+            program: work.join("tcpguard"),
+            manual: work.join("manual"),
+            directory,
+            work,
+        };
+        fs::create_dir_all(&release.manual)?;
+        let strip = ["--strip-all", "--remove-section=.comment", "-o"];
+        process::run(
+            Command::new("strip").args(strip).arg(&release.program).arg(workspace.release_binary()),
+        )?;
+        release.ask_program(&[OsStr::new("manual"), release.manual.as_os_str()])?;
+        Ok(release)
+    }
+
+    /// What the program prints when it is called with `arguments`.
+    fn ask_program(&self, arguments: &[&OsStr]) -> Result<String> {
+        process::output(Command::new(&self.program).args(arguments).env("LC_ALL", "C.UTF-8"))
+    }
+
+    /// An empty directory to work in.
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.work.join(name);
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        Ok(directory)
+    }
+
+    /// Lays a package's files out below `root`.
+    fn stage(&self, format: Format, root: &Path) -> Result<Vec<Staged>> {
+        let mut staged = Vec::new();
+        for item in ITEMS.iter().filter(|item| item.is_in(format)) {
+            let files = match item.source {
+                Source::Directory => Vec::new(),
+                Source::Program => vec![(fs::read(&self.program)?, item.to.to_owned())],
+                Source::File(_) | Source::Files(..) => read(item.files(&self.workspace.root)?)?,
+                Source::Manual(section) => {
+                    let pages = item.with_extension(&self.manual, section)?;
+                    let compressed = pages.into_iter().map(|(page, to)| (page, format!("{to}.gz")));
+                    read(compressed.collect())?
+                }
+                Source::Printed(arguments) => {
+                    let arguments: Vec<_> =
+                        arguments.iter().map(|word| OsStr::new(*word)).collect();
+                    vec![(self.ask_program(&arguments)?.into_bytes(), item.to.to_owned())]
+                }
+                Source::DebianCopyright => {
+                    vec![(deb::copyright(self)?.into_bytes(), item.to.to_owned())]
+                }
+                Source::DebianChangelog => {
+                    vec![(deb::changelog(self)?.into_bytes(), item.to.to_owned())]
+                }
+                Source::Notices => {
+                    vec![(notices::all(self.workspace)?.into_bytes(), item.to.to_owned())]
+                }
+            };
+            if item.source == Source::Directory {
+                fs::create_dir_all(below(root, item.to))?;
+                staged.push(Staged {
+                    path: item.to.trim_end_matches('/').to_owned(),
+                    mode: item.mode,
+                    is_directory: true,
+                    is_configuration: false,
+                });
+            }
+            for (content, path) in files {
+                place(root, &path, &content, item.mode)?;
+                let (mode, is_configuration) = (item.mode, item.is_configuration);
+                staged.push(Staged { path, mode, is_directory: false, is_configuration });
+            }
+        }
+        open_directories(root)?;
+        Ok(staged)
+    }
+}
+
+fn read(files: Vec<(PathBuf, String)>) -> Result<Vec<(Vec<u8>, String)>> {
+    let read = |(from, to): (PathBuf, String)| {
+        let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        Ok((content, to))
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// Where the host's `path` is in a tree at `root`.
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// Writes one file of a tree, compressed if its name says so.
+fn place(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
+    let file = below(root, path);
+    fs::create_dir_all(file.parent().context("a path without a directory")?)?;
+    match path.strip_suffix(".gz") {
+        None => fs::write(&file, content)?,
+        Some(plain) => {
+            let plain = below(root, plain);
+            fs::write(&plain, content)?;
+            // -n: neither name nor time of the original, which would differ from build to build.
+            process::run(Command::new("gzip").args(["-9", "-n"]).arg(&plain))?;
+        }
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set the mode of {}", file.display()))
+}
+
+/// Directories may be entered by everybody, whatever umask the builder has.
+fn open_directories(directory: &Path) -> Result<()> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_directories(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The time that everything in a package has, in seconds since 1970.
+fn epoch(workspace: &Workspace) -> Result<String> {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let of_commit = || {
+        // In a container the checkout may be somebody else's.
+        let trusted = format!("safe.directory={}", workspace.root.display());
+        let mut git = Command::new("git");
+        git.args(["-c", &trusted, "log", "-1", "--format=%ct"]).current_dir(&workspace.root);
+        process::probe(&mut git)
+    };
+    match given.or_else(of_commit) {
+        Some(epoch) if epoch.parse::<u64>().is_ok() => Ok(epoch),
+        Some(other) => bail!("SOURCE_DATE_EPOCH={other} is no number of seconds since 1970"),
+        None => bail!(
+            "{} is no git checkout, so its date is not known: set SOURCE_DATE_EPOCH to a number of \
+             seconds since 1970, such as $(date +%s)",
+            workspace.root.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_list_is_there_and_goes_to_a_place_of_its_own() {
+        let workspace = Workspace::locate().unwrap();
+        for format in [Format::Deb, Format::Rpm] {
+            let mut places = BTreeSet::new();
+            for item in ITEMS.iter().filter(|item| item.is_in(format)) {
+                assert!(item.to.starts_with('/'), "{item:?}");
+                let several = matches!(item.source, Source::Files(..) | Source::Manual(_));
+                let directory = several || item.source == Source::Directory;
+                assert_eq!(item.to.ends_with('/'), directory, "{item:?}");
+                assert!(places.insert(item.to), "{} is there twice", item.to);
+                let files = item.files(&workspace.root).unwrap();
+                assert!(files.iter().all(|(from, _)| from.is_file()), "{files:?}");
+                let named = matches!(item.source, Source::File(_) | Source::Files(..));
+                assert_eq!(files.is_empty(), !named, "{item:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_gets_its_mode_and_what_ends_in_gz_is_compressed_without_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        place(root.path(), "/usr/sbin/program", b"#!", 0o755).unwrap();
+        let program = fs::metadata(root.path().join("usr/sbin/program")).unwrap();
+        assert_eq!(program.permissions().mode() & 0o7777, 0o755);
+
+        place(root.path(), "/usr/share/page.8.gz", b"page", 0o644).unwrap();
+        let page = fs::read(root.path().join("usr/share/page.8.gz")).unwrap();
+        // RFC 1952: magic, method, flags (no name), four bytes of time.
+        assert_eq!(page[..8], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0]);
+        assert!(!root.path().join("usr/share/page.8").exists());
+    }
+
+    #[test]
+    fn directories_are_open_whatever_the_umask_was() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("usr/share");
+        fs::create_dir_all(&inner).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)).unwrap();
+        open_directories(root.path()).unwrap();
+        assert_eq!(fs::metadata(inner).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn the_description_fits_into_the_columns_of_both_formats() {
+        assert!(DESCRIPTION.lines().all(|line| line.len() <= 79));
+        assert!(SUMMARY.len() < 60, "{}", SUMMARY.len());
+    }
+}

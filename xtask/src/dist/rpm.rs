@@ -1,0 +1,118 @@
+//! The .rpm: a spec file that takes the tree as it is. What it runs is in `packaging/rpm`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below, contents};
+use crate::process;
+
+/// What rpm runs after and before it changes the files.
+const SCRIPTS: [&str; 3] = ["post", "preun", "postun"];
+
+/// Makes the package and returns its path.
+pub fn build(release: &Release<'_>) -> Result<PathBuf> {
+    let root = release.fresh("rpm")?;
+    let staged = release.stage(contents::Format::Rpm, &root)?;
+    let own = contents::OWN_DIRECTORIES.iter().filter(|path| below(&root, path).is_dir());
+    let own: Vec<&str> = own.copied().collect();
+    let mut scripts = String::new();
+    for name in SCRIPTS {
+        let path = release.workspace.root.join("packaging/rpm").join(name);
+        let script = fs::read_to_string(&path).with_context(|| format!("packaging/rpm/{name}"))?;
+        // rpm expands macros everywhere.
+        scripts += &format!("%{name}\n{}\n", script.replace('%', "%%"));
+    }
+    let spec = release.work.join("tcpguard.spec");
+    fs::write(&spec, spec_of(&root, &scripts, &own, &staged))?;
+
+    let architecture = process::output(Command::new("rpm").args(["--eval", "%{_target_cpu}"]))?;
+    let name = format!("tcpguard-{VERSION}-{REVISION}.{}.rpm", architecture.trim());
+    let topmost = release.fresh("rpmbuild")?;
+    let mut command = Command::new("rpmbuild");
+    command.args(["-bb", "--quiet"]);
+    for (macro_name, value) in [
+        ("_topdir", topmost.display().to_string()),
+        ("_dbpath", topmost.join("database").display().to_string()),
+        ("_rpmdir", release.directory.display().to_string()),
+        ("_rpmfilename", name.clone()),
+        // What differs from build to build otherwise.
+        ("_buildhost", "localhost".to_owned()),
+        ("use_source_date_epoch_as_buildtime", "1".to_owned()),
+        ("clamp_mtime_to_source_date_epoch", "1".to_owned()),
+    ] {
+        command.arg("--define").arg(format!("{macro_name} {value}"));
+    }
+    process::run(command.arg(&spec).env("SOURCE_DATE_EPOCH", &release.epoch))?;
+    Ok(release.directory.join(name))
+}
+
+fn spec_of(root: &Path, scripts: &str, own: &[&str], staged: &[Staged]) -> String {
+    let own = own.iter().map(|path| format!("%dir %attr(0755, root, root) {path}\n"));
+    let files = staged.iter().map(|file| {
+        let kind = match file {
+            Staged { is_directory: true, .. } => "%dir ",
+            Staged { is_configuration: true, .. } => "%config(noreplace) ",
+            _ => "",
+        };
+        format!("{kind}%attr({:04o}, root, root) {}\n", file.mode, file.path)
+    });
+    let files: String = own.chain(files).collect();
+    // The tree is finished: nothing is to be compressed, stripped or taken apart again. xz: what rpm
+    // reads everywhere.
+    format!(
+        "Name: tcpguard\n\
+         Version: {VERSION}\n\
+         Release: {REVISION}\n\
+         Summary: {SUMMARY}\n\
+         License: MIT OR Apache-2.0\n\
+         URL: {HOMEPAGE}\n\
+         Requires: systemd\n\
+         %global debug_package %{{nil}}\n\
+         %global __os_install_post %{{nil}}\n\
+         %global _build_id_links none\n\
+         %global _binary_payload w6.xzdio\n\n\
+         %description\n{DESCRIPTION}\n\n\
+         %install\ncp -a '{}/.' '%{{buildroot}}'\n\n\
+         {scripts}\
+         %files\n{files}",
+        root.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_lists_directories_configuration_and_files_with_their_modes() {
+        let staged = |path: &str, mode, is_directory, is_configuration| Staged {
+            path: path.to_owned(),
+            mode,
+            is_directory,
+            is_configuration,
+        };
+        let files = [
+            staged("/usr/sbin/tcpguard", 0o755, false, false),
+            staged("/etc/tcpguard/tcpguard.toml", 0o644, false, true),
+            staged("/etc/tcpguard/conf.d", 0o755, true, false),
+        ];
+        let spec = spec_of(Path::new("/tree"), "%post\ntrue\n", &["/etc/tcpguard"], &files);
+        let (_, list) = spec.split_once("%files\n").unwrap();
+        assert_eq!(
+            list.lines().collect::<Vec<_>>(),
+            [
+                "%dir %attr(0755, root, root) /etc/tcpguard",
+                "%attr(0755, root, root) /usr/sbin/tcpguard",
+                "%config(noreplace) %attr(0644, root, root) /etc/tcpguard/tcpguard.toml",
+                "%dir %attr(0755, root, root) /etc/tcpguard/conf.d",
+            ]
+        );
+        assert!(spec.contains("cp -a '/tree/.' '%{buildroot}'"), "{spec}");
+        assert!(spec.contains("%global debug_package %{nil}\n"), "{spec}");
+    }
+}
