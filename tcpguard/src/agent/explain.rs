@@ -95,6 +95,19 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// What was counted over time of an attack.
+    pub(super) fn timeline(&self, id: u64) -> Response {
+        match self.incidents.timeline(id, clock()) {
+            Some(line) => Response::Timeline(Box::new(line)),
+            None => Response::refused(
+                RefusalKind::NotFound,
+                format!("nothing was recorded over time of attack #{id}; see: tcpguard explain {id}"),
+            ),
+        }
+    }
+}
+
 /// The steps that are taken beside rules.
 fn steps(report: &Report, clock: Clock) -> Vec<ListenerStep> {
     let of_listeners = report.listeners.iter().flat_map(|listener| {

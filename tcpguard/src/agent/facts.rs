@@ -31,6 +31,7 @@ impl Guard {
             },
             Request::Explain { prefix } => Response::Explained(Box::new(self.explain(prefix))),
             Request::ExplainAttack { id } => self.explain_attack(*id),
+            Request::Timeline { id } => self.timeline(*id),
             Request::Alerts => Response::Alerts {
                 alerts: self
                     .alerts

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
+use crate::report::Timeline;
 use crate::status::{AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, Rule, Status};
 
 /// Version of these messages; a server refuses every other.
@@ -47,6 +48,11 @@ pub enum Request {
     },
     /// What an attack was judged by. Always legal.
     ExplainAttack {
+        /// Its number.
+        id: u64,
+    },
+    /// What was counted over time of an attack. Always legal.
+    Timeline {
         /// Its number.
         id: u64,
     },
@@ -132,7 +138,8 @@ impl Request {
             | Self::Mode
             | Self::Alerts
             | Self::Explain { .. }
-            | Self::ExplainAttack { .. } => false,
+            | Self::ExplainAttack { .. }
+            | Self::Timeline { .. } => false,
             Self::Block { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
@@ -212,6 +219,8 @@ pub enum Response {
     Explained(Box<Explanation>),
     /// To [`Request::ExplainAttack`].
     AttackExplained(Box<AttackInFull>),
+    /// To [`Request::Timeline`].
+    Timeline(Box<Timeline>),
     /// To [`Request::Block`].
     Blocked {
         /// The rule that now exists, or would.

@@ -26,7 +26,8 @@ use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, Mode, Settings, Timestamp};
 
 use crate::kernel::KernelError;
-use crate::status::Time;
+use crate::report::Timeline;
+use crate::status::{self, Time};
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
@@ -52,6 +53,9 @@ pub struct Outcome {
     pub damage: Option<CaptureError>,
     /// Every verdict as it was told, first or changed, oldest first.
     pub told: Vec<Told>,
+    /// What was counted over time of the incidents, the first 64 of them, which are numbered from 1 in
+    /// their order.
+    pub timelines: Vec<Timeline>,
 }
 
 /// A TCP segment of a capture, as the guard takes it.

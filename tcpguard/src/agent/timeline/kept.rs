@@ -1,0 +1,191 @@
+//! Lines of incidents on the disk, a file each, so that they can be drawn when their agent has gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
+
+use super::Recorder;
+use crate::agent::writer::Writer;
+use crate::durable;
+use crate::report::{TIMELINE_SCHEMA, Timeline};
+use crate::status::Clock;
+
+/// The directory of the files, in that of what survives a restart.
+const DIRECTORY: &str = "timelines";
+/// Lines kept of incidents that are over.
+const KEPT: usize = 32;
+/// Far longer than the file of any line: 480 steps of at most 250 bytes.
+const MAX_BYTES: u64 = 256 << 10;
+/// Lines of open incidents are written this often: what a crash takes from them.
+const PACE: Duration = Duration::from_secs(10);
+
+/// The lines of open incidents and of past ones, of earlier runs too.
+#[derive(Debug)]
+pub struct Timelines {
+    recorder: Recorder,
+    /// Of incidents that are over, by their numbers.
+    past: BTreeMap<u64, Arc<Timeline>>,
+    writer: Writer<Files>,
+    /// One ended since they were written.
+    changed: bool,
+    written: Timestamp,
+}
+
+/// Every line that is to be on the disk.
+#[derive(Debug)]
+struct Files {
+    past: Vec<Arc<Timeline>>,
+    open: Vec<Timeline>,
+}
+
+impl Timelines {
+    /// What earlier agents left in the state directory `dir` of the incidents that `known` says are
+    /// on record; the others are of no use any more.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn load(dir: &Path, known: impl Fn(u64) -> bool) -> io::Result<Self> {
+        let dir = dir.join(DIRECTORY);
+        let mut past = load(&dir);
+        past.retain(|id, _| known(*id));
+        let writer = Writer::start("timelines", dir, store, "time lines of past incidents")?;
+        let recorder = Recorder::default();
+        let mut new = Self { recorder, past, writer, changed: false, written: Timestamp::default() };
+        new.forget();
+        Ok(new)
+    }
+
+    /// See [`Recorder::note`].
+    pub fn note(&mut self, sample: &Sample, mode: Mode) {
+        self.recorder.note(sample, mode);
+    }
+
+    /// Takes note of what was just told of an incident.
+    pub fn told(&mut self, incident: &IncidentReport, clock: Clock) {
+        if let Some(line) = self.recorder.told(incident) {
+            let line = line.document(incident.id, |at| clock.time_at(at));
+            self.past.insert(incident.id, Arc::new(line));
+            self.forget();
+            self.changed = true;
+        }
+    }
+
+    /// The line of the incident with this number, an open or a past one.
+    pub fn find(&self, id: u64, clock: Clock) -> Option<Timeline> {
+        let open = self.recorder.open().get(&id);
+        open.map(|line| line.document(id, |at| clock.time_at(at)))
+            .or_else(|| self.past.get(&id).map(|line| line.as_ref().clone()))
+    }
+
+    /// Has them written if it is time for it.
+    pub fn tend(&mut self, clock: Clock) {
+        let due = clock.now.since(self.written) >= PACE && !self.recorder.open().is_empty();
+        if self.changed || due {
+            self.keep(clock);
+        }
+    }
+
+    /// Has them written now.
+    pub fn keep(&mut self, clock: Clock) {
+        (self.changed, self.written) = (false, clock.now);
+        let open = self.recorder.open().iter();
+        let open = open.map(|(id, line)| line.document(*id, |at| clock.time_at(at)));
+        let past = self.past.values().cloned();
+        self.writer.write(Files { past: past.collect(), open: open.collect() });
+    }
+
+    /// Leaves only the newest.
+    fn forget(&mut self) {
+        while self.past.len() > KEPT {
+            self.past.pop_first();
+        }
+    }
+}
+
+/// The file of a past incident, which never changes, and that of an open one.
+fn names(dir: &Path, id: u64) -> [PathBuf; 2] {
+    [dir.join(format!("{id}.json")), dir.join(format!("{id}.open.json"))]
+}
+
+/// The number in the name of such a file.
+fn number(name: &Path) -> Option<u64> {
+    let name = name.file_name()?.to_str()?.strip_suffix(".json")?;
+    name.strip_suffix(".open").unwrap_or(name).parse().ok()
+}
+
+/// Makes the files in `dir` those of these lines.
+fn store(dir: &Path, files: &Files) -> io::Result<()> {
+    let mut wanted = BTreeSet::new();
+    for line in &files.past {
+        let [past, open] = names(dir, line.id);
+        if !past.exists() {
+            write(&past, line)?;
+        }
+        durable::remove(&open)?;
+        wanted.insert(line.id);
+    }
+    for line in &files.open {
+        let [past, open] = names(dir, line.id);
+        write(&open, line)?;
+        // Numbers begin again where the incidents on record were lost.
+        durable::remove(&past)?;
+        wanted.insert(line.id);
+    }
+    for path in paths(dir)? {
+        if number(&path).is_some_and(|id| !wanted.contains(&id)) {
+            durable::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, line: &Timeline) -> io::Result<()> {
+    durable::replace(path, 0o600, &serde_json::to_vec(line)?)
+}
+
+fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is in `dir`. A picture less is no reason to keep an agent from its work: files that cannot
+/// be read are named in the log and left to be replaced.
+fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
+    let paths = paths(dir).unwrap_or_else(|error| {
+        log::warn!("cannot read {}: {error}; starting without time lines", dir.display());
+        Vec::new()
+    });
+    let mut lines = BTreeMap::new();
+    for path in paths {
+        let Some(id) = number(&path) else { continue };
+        match read(&path, id) {
+            // One that is over is newer than what was kept of it while it was open.
+            Ok(line) if path == names(dir, id)[0] => drop(lines.insert(id, Arc::new(line))),
+            Ok(line) => drop(lines.entry(id).or_insert_with(|| Arc::new(line))),
+            Err(why) => log::warn!("{} is no time line of tcpguard: {why}", path.display()),
+        }
+    }
+    lines
+}
+
+fn read(path: &Path, id: u64) -> Result<Timeline, String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > MAX_BYTES {
+        return Err(format!("it has {length} bytes"));
+    }
+    let content = fs::read(path).map_err(|error| error.to_string())?;
+    let line: Timeline = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
+    match (line.schema.as_str(), line.id == id) {
+        (TIMELINE_SCHEMA, true) => Ok(line),
+        (TIMELINE_SCHEMA, false) => Err(format!("it is about #{}", line.id)),
+        (schema, _) => Err(format!("its schema is {schema:?}, not {TIMELINE_SCHEMA}")),
+    }
+}
