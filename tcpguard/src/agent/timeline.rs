@@ -71,6 +71,7 @@ struct Counted {
     matched: u64,
     limited: u64,
     cookies: u64,
+    nowhere: u64,
     unsolicited: u64,
 }
 
@@ -83,6 +84,7 @@ struct Step {
     matched: u32,
     dropped: u32,
     cookies: u32,
+    nowhere: u32,
     unsolicited: u32,
     /// The fullest that they were.
     queues: Option<Queues>,
@@ -92,15 +94,14 @@ impl Recorder {
     /// Takes note of what was counted up to a poll; `mode` is what happened to SYNs that rules matched.
     pub fn note(&mut self, sample: &Sample, mode: Mode) {
         let span = self.at.replace(sample.at).map_or(Duration::ZERO, |at| sample.at.since(at));
-        let listeners = sample.listeners.iter();
-        let all = listeners
-            .map(|one| (one.id, Counted::by_listener(&one.counters), one.queues))
-            .chain([(ListenerId::HOST, Counted::by_host(&sample.host), None)]);
-        for (id, counted, queues) in all {
-            let new = || Track::start(counted, sample.at);
-            let track = self.tracks.entry(id).or_insert_with(new);
-            track.count(counted, queues, span, mode, sample.at);
+        let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        let mut whole = Step { span_ms, ..Step::default() };
+        for one in &sample.listeners {
+            let counted = Counted::by_listener(&one.counters);
+            let empty = Step { span_ms, queues: one.queues, ..Step::default() };
+            whole.add(&self.count(one.id, counted, empty, mode, sample.at));
         }
+        self.count(ListenerId::HOST, Counted::by_host(&sample.host), whole, mode, sample.at);
         self.tracks.retain(|_, track| track.at == sample.at);
         if span.is_zero() {
             return;
@@ -139,6 +140,22 @@ impl Recorder {
         &self.lines
     }
 
+    /// Adds what was counted of a listener, or of the host, since the last poll to `step`.
+    fn count(
+        &mut self,
+        id: ListenerId,
+        counted: Counted,
+        mut step: Step,
+        mode: Mode,
+        at: Timestamp,
+    ) -> Step {
+        let track = self.tracks.entry(id).or_insert_with(|| Track::start(counted, at));
+        step.add(&track.counted.step(&counted, mode));
+        track.busy = track.busy - track.busy / FORGETS + u64::from(step.syns);
+        (track.counted, track.at, track.last) = (counted, at, step);
+        step
+    }
+
     /// How busy a listener must be to be remembered.
     fn least_busy(&self) -> (u64, Reverse<ListenerId>) {
         let mut ranks: Vec<_> =
@@ -154,19 +171,6 @@ impl Track {
     /// What was counted so far is nobody's.
     fn start(counted: Counted, at: Timestamp) -> Self {
         Self { counted, busy: 0, at, last: Step::default(), steps: VecDeque::new() }
-    }
-
-    fn count(
-        &mut self,
-        counted: Counted,
-        queues: Option<Queues>,
-        span: Duration,
-        mode: Mode,
-        at: Timestamp,
-    ) {
-        self.last = self.counted.step(&counted, queues, span, mode);
-        (self.counted, self.at) = (counted, at);
-        self.busy = self.busy - self.busy / FORGETS + u64::from(self.last.syns);
     }
 
     fn remember(&mut self) {
@@ -242,17 +246,17 @@ impl Counted {
             matched: counters.dropped_source + counters.dropped_signature,
             limited: counters.limited,
             cookies: counters.cookies_sent,
-            unsolicited: 0,
+            ..Self::default()
         }
     }
 
     fn by_host(counters: &HostCounters) -> Self {
-        let HostCounters { no_listener: syns, unsolicited, .. } = *counters;
-        Self { syns, unsolicited, ..Self::default() }
+        let HostCounters { no_listener: nowhere, unsolicited, .. } = *counters;
+        Self { nowhere, unsolicited, ..Self::default() }
     }
 
     /// What was counted from here to `now`.
-    fn step(&self, now: &Self, queues: Option<Queues>, span: Duration, mode: Mode) -> Step {
+    fn step(&self, now: &Self, mode: Mode) -> Step {
         let grown = |of: fn(&Self) -> u64| {
             // One that went backwards was counted anew: nothing is known of this step.
             u32::try_from(of(now).saturating_sub(of(self))).unwrap_or(u32::MAX)
@@ -260,15 +264,15 @@ impl Counted {
         let (matched, limited) = (grown(|it| it.matched), grown(|it| it.limited));
         let by_rule = if mode == Mode::Enforce { matched } else { 0 };
         Step {
-            span_ms: u32::try_from(span.as_millis()).unwrap_or(u32::MAX),
             syns: grown(|it| it.syns),
             // As the engine counts them: what the kernel says, or the third ACKs, whichever is more.
             completed: grown(|it| it.established).max(grown(|it| it.acknowledged)),
             matched,
             dropped: by_rule.saturating_add(limited),
             cookies: grown(|it| it.cookies),
+            nowhere: grown(|it| it.nowhere),
             unsolicited: grown(|it| it.unsolicited),
-            queues,
+            ..Step::default()
         }
     }
 }
@@ -278,16 +282,22 @@ impl Step {
         Duration::from_millis(self.span_ms.into())
     }
 
+    /// Adds what another step counted.
+    fn add(&mut self, other: &Self) {
+        let sum = |one: &mut u32, other: u32| *one = one.saturating_add(other);
+        sum(&mut self.syns, other.syns);
+        sum(&mut self.completed, other.completed);
+        sum(&mut self.matched, other.matched);
+        sum(&mut self.dropped, other.dropped);
+        sum(&mut self.cookies, other.cookies);
+        sum(&mut self.nowhere, other.nowhere);
+        sum(&mut self.unsolicited, other.unsolicited);
+    }
+
     /// Makes one step of this and the next.
     fn join(&mut self, next: &Self) {
-        let sum = |one: &mut u32, other: u32| *one = one.saturating_add(other);
-        sum(&mut self.span_ms, next.span_ms);
-        sum(&mut self.syns, next.syns);
-        sum(&mut self.completed, next.completed);
-        sum(&mut self.matched, next.matched);
-        sum(&mut self.dropped, next.dropped);
-        sum(&mut self.cookies, next.cookies);
-        sum(&mut self.unsolicited, next.unsolicited);
+        self.add(next);
+        self.span_ms = self.span_ms.saturating_add(next.span_ms);
         self.queues = match (self.queues, next.queues) {
             (Some(one), Some(other)) => Some(Queues {
                 half_open: one.half_open.max(other.half_open),
@@ -311,6 +321,7 @@ impl Step {
             matched_pps: rate(self.matched),
             dropped_pps: rate(self.dropped),
             cookies_pps: rate(self.cookies),
+            nowhere_pps: rate(self.nowhere),
             unsolicited_pps: rate(self.unsolicited),
             half_open: self.queues.and_then(|queues| queues.half_open),
             accept_queue: self.queues.map(|queues| queues.accept),

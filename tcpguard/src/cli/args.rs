@@ -11,6 +11,7 @@ use log::LevelFilter;
 use tcpguard_engine::{Mode, Order, Step};
 
 use super::duration;
+use super::report::ReportArgs;
 use crate::config::{
     DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, XdpMode,
     parse_prefix,
@@ -105,6 +106,8 @@ pub enum Verb {
     Reload,
     /// Say what the guard would have done about a capture
     Replay(ReplayArgs),
+    /// Write a page with plots about an attack or a capture
+    Report(ReportArgs),
     /// Try out which SYN cookies work on this host
     Probe(ProbeArgs),
     /// Take the filter off, also when the agent is dead

@@ -16,6 +16,7 @@ mod mode;
 mod probe;
 mod reload;
 mod replay;
+mod report;
 mod restore_sysctls;
 mod rule_file;
 mod rules;
@@ -52,6 +53,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
         Verb::Probe(probe) => return probe::run(&probe, session),
+        Verb::Report(report) => report::run(&report, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),

@@ -15,6 +15,7 @@ mod table;
 mod view;
 
 pub use explain::in_full as attack_in_full;
+pub(crate) use explain::{RATES, signals};
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};

@@ -24,8 +24,8 @@ pub struct Timeline {
     pub points: Vec<Point>,
 }
 
-/// What was counted in one step, at the listener that the attack is about. Of an attack on the whole
-/// host, which is about none: SYNs to where nothing listens.
+/// What was counted in one step: at the listener that the attack is about, or at all of them where it
+/// is about the whole host.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Point {
@@ -41,7 +41,9 @@ pub struct Point {
     pub dropped_pps: f64,
     /// SYNs per second that were answered with a cookie of the guard's.
     pub cookies_pps: f64,
-    /// Answers per second to SYNs that this host never sent; 0 where the attack is about a listener.
+    /// SYNs per second to where nothing listens; 0 where the attack is about one listener.
+    pub nowhere_pps: f64,
+    /// Answers per second to SYNs that this host never sent; 0 where the attack is about one listener.
     pub unsolicited_pps: f64,
     /// The most half-open handshakes; `null` where they were not counted.
     pub half_open: Option<u32>,

@@ -39,6 +39,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
             }
         }
+        Request::Timeline { id: 3 } => Response::Timeline(Box::new(support::timeline())),
+        Request::Timeline { id } => {
+            Response::refused(RefusalKind::NotFound, format!("no line of attack #{id}"))
+        }
         Request::Alerts => {
             let mut alerts = status.alerts.clone();
             let notice = alerts
