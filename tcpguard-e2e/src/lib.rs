@@ -16,11 +16,13 @@
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
 //! - [`measure`]: CPU time per packet.
+//! - [`browser`]: how a page looks.
 
 pub mod agreed;
 pub mod armed;
 pub mod bare;
 mod bpf;
+pub mod browser;
 pub mod clients;
 pub mod clock;
 pub mod delay;

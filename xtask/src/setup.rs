@@ -23,11 +23,13 @@ pub enum Purpose {
     Test,
     /// Network namespaces with programs in them: root tests, demonstration, benchmark.
     Lab,
+    /// Looking at pages as their readers do.
+    Browser,
     /// Other kernels under QEMU.
     Guests,
 }
 
-/// What a day's work needs; guests are for those who ask for them.
+/// What a day's work needs; a browser comes with the root tests, guests are for those who ask for them.
 pub const EVERYDAY: [Purpose; 4] = [Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Lab];
 
 /// The keys by which apt knows Debian's archive.
@@ -171,6 +173,14 @@ const NEEDS: &[Need] = &[
         present: || !is_root() || bpffs_is_mounted(),
         debian: Mend::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
         elsewhere: "mount -t bpf bpf /sys/fs/bpf",
+    },
+    Need {
+        purpose: Purpose::Browser,
+        what: "chromium",
+        why: "looks at the pages of `tcpguard report`",
+        present: || installed("chromium"),
+        debian: Mend::Packages(&["chromium"]),
+        elsewhere: "install chromium",
     },
     Need {
         purpose: Purpose::Guests,

@@ -5,20 +5,22 @@
 //! No clock, no files: [`Recorder`] is told of samples and incidents. `kept` puts lines on the disk.
 
 pub mod kept;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tcpguard_engine::{
-    HostCounters, IncidentReport, ListenerCounters, ListenerId, Mode, Queues, Sample, Timestamp,
+    HostCounters, ListenerCounters, ListenerId, Mode, Queues, Sample, Timestamp,
 };
 
 use crate::report::{Point, TIMELINE_SCHEMA, Timeline};
 use crate::status::Time;
 
 /// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
-/// steps last 0.5 s after two minutes, and three minutes after a day.
+/// steps last 0.5 s after two minutes, and four minutes after a day.
 const STEPS: usize = 480;
 /// Polls remembered before an incident is noticed: 30 s by default.
 const BEFORE: usize = 120;
@@ -121,18 +123,18 @@ impl Recorder {
         }
     }
 
-    /// Takes note of an incident: its line begins when it is told of for the first time, and is
-    /// returned when it is over.
-    pub fn told(&mut self, incident: &IncidentReport) -> Option<Line> {
-        if incident.ended.is_some() {
-            return self.lines.remove(&incident.id);
-        }
-        if let Some(track) = self.tracks.get(&incident.listener_id)
-            && (self.lines.len() < AT_ONCE)
+    /// Begins the line of an incident at a listener, unless it has one, with what is remembered.
+    pub fn begin(&mut self, incident: u64, listener: ListenerId) {
+        if let Some(track) = self.tracks.get(&listener)
+            && self.lines.len() < AT_ONCE
         {
-            self.lines.entry(incident.id).or_insert_with(|| Line::start(incident, track));
+            self.lines.entry(incident).or_insert_with(|| Line::start(listener, track));
         }
-        None
+    }
+
+    /// Ends the line of an incident.
+    pub fn end(&mut self, incident: u64) -> Option<Line> {
+        self.lines.remove(&incident)
     }
 
     /// The lines of the incidents that are open, by their numbers.
@@ -182,9 +184,9 @@ impl Track {
 }
 
 impl Line {
-    fn start(incident: &IncidentReport, track: &Track) -> Self {
+    fn start(listener: ListenerId, track: &Track) -> Self {
         let steps = track.steps.iter().copied().collect();
-        Self { listener: incident.listener_id, step: Duration::ZERO, end: track.at, steps }
+        Self { listener, step: Duration::ZERO, end: track.at, steps }
     }
 
     fn push(&mut self, step: Step, end: Timestamp) {

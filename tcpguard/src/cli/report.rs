@@ -38,13 +38,13 @@ const HELP: &str = "\
 The page needs no network: it can be mailed, opened anywhere and printed. With --json the counts
 that it draws are printed, a line for each attack (tcpguard.timeline/1).
 
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running or the capture
+cannot be read, 4 permission denied, 5 no such attack.
+
 Examples:
   tcpguard report 7 --html attack-7.html
   tcpguard report flood.pcap.gz --html flood.html
-  tcpguard report 7 --json | jq '.points[].syn_pps'
-
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running or the capture
-cannot be read, 4 permission denied, 5 no such attack.";
+  tcpguard report 7 --json | jq '.points[].syn_pps'";
 
 /// What a report is about.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -472,7 +472,9 @@ impl<'a> Guard<'a> {
         if let Some(followed) = self.listeners.find(report.listener_id) {
             report.evidence.sources_estimate = followed.sources.of(now, &report);
         }
-        if let Some(line) = self.recorder.told(&report) {
+        if report.ended.is_none() {
+            self.recorder.begin(report.id, report.listener_id);
+        } else if let Some(line) = self.recorder.end(report.id) {
             self.keep_line(report.id, line);
         }
         let known = self.incidents.get(&report.id).map(|known| known.class);

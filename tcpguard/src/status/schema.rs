@@ -29,6 +29,7 @@ fn the_shipped_schemas_are_those_of_the_types() {
         ("status", schemars::schema_for!(Status)),
         ("attack", schemars::schema_for!(AttackInFull)),
         ("explanation", schemars::schema_for!(Judged)),
+        ("timeline", schemars::schema_for!(crate::report::Timeline)),
     ] {
         let mut found = serde_json::to_string_pretty(&schema).unwrap();
         found.push('\n');

@@ -1,8 +1,9 @@
 //! What the agent of these tests answers.
 
 use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
-    AlertEntry, Allowed, AttackInFull, Explanation, Rule, Severity, Status, Step, StepState,
+    AlertEntry, Allowed, AttackInFull, Explanation, Rule, Severity, Status, Step, StepState, Time,
 };
 use tcpguard_engine as engine;
 
@@ -39,7 +40,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
             }
         }
-        Request::Timeline { id: 3 } => Response::Timeline(Box::new(support::timeline())),
+        Request::Timeline { id: 3 } => Response::Timeline(Box::new(timeline())),
         Request::Timeline { id } => {
             Response::refused(RefusalKind::NotFound, format!("no line of attack #{id}"))
         }
@@ -96,6 +97,25 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             rule: manual_rule(&prefix.to_string(), *for_s, reason),
             dry_run: *dry_run,
         },
+    }
+}
+
+/// What was counted before and during attack #3: half a minute of calm, then the flood.
+fn timeline() -> Timeline {
+    let point = |step: u32| Point {
+        at_ms: u64::from(step) * 1000,
+        syn_pps: if step > 30 { 98_900.0 } else { 52.0 },
+        completed_pps: 51.0,
+        half_open: Some(if step > 30 { 128 } else { 1 }),
+        queue_limit: Some(4096),
+        ..Point::default()
+    };
+    Timeline {
+        schema: TIMELINE_SCHEMA.to_owned(),
+        id: 3,
+        began: Time("2026-11-20T14:01:41Z".parse().unwrap()),
+        step_ms: 1000,
+        points: (1..=60).map(point).collect(),
     }
 }
 

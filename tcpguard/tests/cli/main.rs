@@ -2,6 +2,7 @@
 //! test wants it to say.
 
 mod agent;
+mod report;
 #[path = "../support/stand_in.rs"]
 mod stand_in;
 #[path = "../support/mod.rs"]

@@ -67,9 +67,11 @@ impl Timelines {
 
     /// Takes note of what was just told of an incident.
     pub fn told(&mut self, incident: &IncidentReport, clock: Clock) {
-        if let Some(line) = self.recorder.told(incident) {
-            let line = line.document(incident.id, |at| clock.time_at(at));
-            self.past.insert(incident.id, Arc::new(line));
+        let id = incident.id;
+        if incident.ended.is_none() {
+            self.recorder.begin(id, incident.listener_id);
+        } else if let Some(line) = self.recorder.end(id) {
+            self.past.insert(id, Arc::new(line.document(id, |at| clock.time_at(at))));
             self.forget();
             self.changed = true;
         }
@@ -187,5 +189,112 @@ fn read(path: &Path, id: u64) -> Result<Timeline, String> {
         (TIMELINE_SCHEMA, true) => Ok(line),
         (TIMELINE_SCHEMA, false) => Err(format!("it is about #{}", line.id)),
         (schema, _) => Err(format!("its schema is {schema:?}, not {TIMELINE_SCHEMA}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Point;
+    use crate::status::Time;
+
+    fn line(id: u64, steps: u64) -> Timeline {
+        let point = |number| Point { at_ms: 250 * number, syn_pps: 40.25, ..Point::default() };
+        Timeline {
+            schema: TIMELINE_SCHEMA.to_owned(),
+            id,
+            began: Time("2026-11-20T14:05:31.204Z".parse().unwrap()),
+            step_ms: 250,
+            points: (1..=steps).map(point).collect(),
+        }
+    }
+
+    fn files(past: &[u64], open: &[u64]) -> Files {
+        Files {
+            past: past.iter().map(|id| Arc::new(line(*id, 3))).collect(),
+            open: open.iter().map(|id| line(*id, 2)).collect(),
+        }
+    }
+
+    fn names_in(dir: &Path) -> Vec<String> {
+        let names = paths(dir).unwrap().into_iter();
+        let mut names: Vec<String> =
+            names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Numbers and steps of what is found.
+    fn found(dir: &Path) -> Vec<(u64, usize)> {
+        load(dir).into_iter().map(|(id, line)| (id, line.points.len())).collect()
+    }
+
+    #[test]
+    fn the_files_are_those_of_the_lines_and_nothing_else_that_is_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("deep");
+        assert_eq!(found(&dir), []);
+        store(&dir, &files(&[1], &[2])).unwrap();
+        assert_eq!(names_in(&dir), ["1.json", "2.open.json"]);
+        fs::write(dir.join("notes.txt"), "an administrator's").unwrap();
+        store(&dir, &files(&[1, 2], &[3])).unwrap();
+        assert_eq!(names_in(&dir), ["1.json", "2.json", "3.open.json", "notes.txt"]);
+        assert_eq!(found(&dir), [(1, 3), (2, 3), (3, 2)]);
+        assert_eq!(*load(&dir)[&2], line(2, 3));
+        store(&dir, &files(&[], &[2])).unwrap();
+        assert_eq!(names_in(&dir), ["2.open.json", "notes.txt"], "numbers began again");
+    }
+
+    #[test]
+    fn what_is_no_line_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let write = |name: &str, content: &[u8]| fs::write(dir.join(name), content).unwrap();
+        let json = |line: &Timeline| serde_json::to_vec(line).unwrap();
+        write("1.json", &json(&line(1, 5)));
+        write("2.json", &json(&line(2, 5))[..40]);
+        write("3.json", &json(&line(4, 5)));
+        write("4.json", &json(&Timeline { schema: "tcpguard.timeline/9".into(), ..line(4, 5) }));
+        write("5.json", &vec![b' '; MAX_BYTES as usize + 1]);
+        write("6.open.json", b"");
+        write("7.open.json", &json(&line(7, 1)));
+        write("x.json", b"{}");
+        assert_eq!(found(dir), [(1, 5), (7, 1)]);
+    }
+
+    #[test]
+    fn the_longest_line_is_far_shorter_than_what_is_read() {
+        let point = Point {
+            at_ms: 86_400_000 * 365,
+            syn_pps: 1_000_000.25,
+            completed_pps: 1_000_000.25,
+            matched_pps: 1_000_000.25,
+            dropped_pps: 1_000_000.25,
+            cookies_pps: 1_000_000.25,
+            nowhere_pps: 1_000_000.25,
+            unsolicited_pps: 1_000_000.25,
+            half_open: Some(u32::MAX),
+            accept_queue: Some(u32::MAX),
+            queue_limit: Some(u32::MAX),
+        };
+        let line = Timeline { points: vec![point; 480], ..line(1, 0) };
+        let bytes = serde_json::to_vec(&line).unwrap().len() as u64;
+        assert!(bytes < MAX_BYTES / 4 * 3, "{bytes}");
+    }
+
+    #[test]
+    fn the_newest_of_the_incidents_on_record_are_kept_over_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids: Vec<u64> = (1..=50).collect();
+        store(&dir.path().join(DIRECTORY), &files(&ids, &[])).unwrap();
+        let now = Timestamp::from_millis(60_000);
+        let clock = Clock { now, wall: "2026-11-20T14:05:31.204Z".parse().unwrap() };
+        let mut lines = Timelines::load(dir.path(), |id| id != 45).unwrap();
+        assert!(lines.find(50, clock).is_some() && lines.find(18, clock).is_some());
+        assert!(lines.find(45, clock).is_none() && lines.find(17, clock).is_none());
+        lines.keep(clock);
+        drop(lines);
+        let kept: Vec<u64> = load(&dir.path().join(DIRECTORY)).into_keys().collect();
+        assert_eq!(kept, (18..=50).filter(|id| *id != 45).collect::<Vec<_>>());
     }
 }

@@ -330,3 +330,100 @@ fn px(value: f64) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::super::super::times::Times;
+    use super::*;
+    use crate::status::Time;
+
+    fn series(class: &'static str, values: &[Option<f64>]) -> Series {
+        Series { name: class, class, values: values.to_vec() }
+    }
+
+    fn drawn(panel: &Panel, marks: Vec<(f64, usize)>) -> String {
+        let times = Times::Clock(TimeZone::UTC);
+        let stage = Stage {
+            times: &times,
+            began: Time("2026-11-20T14:00:00Z".parse().unwrap()),
+            ends: vec![10.0, 20.0, 30.0, 40.0],
+            attack: [10.0, 30.0],
+            marks,
+        };
+        let mut out = String::new();
+        figure(&mut out, panel, &stage).unwrap();
+        out
+    }
+
+    /// The wide one's shape of a class.
+    fn shape<'a>(drawn: &'a str, class: &str) -> &'a str {
+        let (_, after) = drawn.split_once(&format!("<path class=\"{class}\" d=\"")).expect(class);
+        after.split('"').next().unwrap()
+    }
+
+    #[test]
+    fn areas_lie_on_top_of_each_other_down_to_the_base() {
+        let values = |values: [f64; 4]| values.map(Some);
+        let panel = Panel {
+            title: "SYNs",
+            areas: vec![
+                series("passed", &values([100.0, 50.0, 50.0, 100.0])),
+                series("dropped", &values([0.0, 50.0, 50.0, 0.0])),
+                series("cookies", &values([0.0; 4])),
+            ],
+            ..Panel::default()
+        };
+        let drawn = drawn(&panel, Vec::new());
+        // The axis goes from 46 to 772, each step is 181.5 wide, and 106 are 158 high.
+        assert_eq!(shape(&drawn, "area dropped"), "M46 180L46 30.9L772 30.9V180Z");
+        assert_eq!(
+            shape(&drawn, "area passed"),
+            "M46 180L46 30.9L136.8 30.9L318.2 105.5L499.8 105.5L681.2 30.9L772 30.9V180Z"
+        );
+        let order = ["dropped", "passed"].map(|it| drawn.find(&format!("<path class=\"area {it}")));
+        assert!(order.is_sorted(), "what lies below covers what lies above");
+        assert!(!drawn.contains("area cookies\" d="), "there is nothing to see");
+        assert_eq!(drawn.matches("<li>").count(), 3);
+        assert_eq!(drawn.matches(">14:00:10<").count(), 1, "the narrow one has fewer marks");
+    }
+
+    #[test]
+    fn what_was_measured_now_and_then_is_shown_with_dots() {
+        let panel = Panel {
+            lines: vec![series("half-open", &[None, Some(10.0), None, Some(0.0)])],
+            levels: vec![(100.0, "room for 100".to_owned())],
+            ..Panel::default()
+        };
+        let drawn = drawn(&panel, Vec::new());
+        assert_eq!(shape(&drawn, "line half-open"), "M318.2 165.1L681.2 180L772 180");
+        assert_eq!(drawn.matches("<circle").count(), 2 * 2);
+        assert!(drawn.contains(">room for 100</text>"));
+        assert!(!drawn.contains("legend"), "one line is named by the title");
+    }
+
+    #[test]
+    fn moments_near_to_each_other_share_a_flag() {
+        let scale = Scale::new([0.0, 100.0], [0.0, 1000.0]);
+        let flag = |x, first, last| Flag { x, first, last };
+        assert_eq!(
+            flags(&[(1.0, 1), (2.0, 2), (4.0, 3), (30.0, 4), (90.0, 5)], &scale),
+            [flag(25.0, 1, 3), flag(300.0, 4, 4), flag(900.0, 5, 5)]
+        );
+        let panel = Panel {
+            lines: vec![series("completed", &[Some(1.0); 4])],
+            ..Panel::default()
+        };
+        let drawn = drawn(&panel, vec![(0.0, 1), (0.1, 2), (39.0, 3)]);
+        assert_eq!(drawn.matches(">1–2</text>").count(), 2);
+        assert_eq!(drawn.matches("class=\"mark\"").count(), 2 * 3);
+    }
+
+    #[test]
+    fn pixels_have_one_decimal_where_they_need_it() {
+        for (value, expected) in [(0.0, "0"), (-0.01, "0"), (12.34, "12.3"), (12.96, "13")] {
+            assert_eq!(px(value), expected);
+        }
+    }
+}
