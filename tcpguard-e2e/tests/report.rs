@@ -29,7 +29,7 @@ fn keep(name: &str, content: &[u8]) {
 /// What `tcpguard report NUMBER …` prints.
 fn report(lab: &Lab, number: u64, more: &[&str]) -> String {
     let number = number.to_string();
-    let arguments = [&["report", &number], more].concat();
+    let arguments = [&["report", number.as_str()][..], more].concat();
     let output = cli(&lab.edge, &arguments).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");

@@ -254,7 +254,8 @@ fn without_a_line_the_page_says_why() {
 /// Whoever may write a reason, name a capture or send SYNs cannot write the page.
 #[test]
 fn whatever_comes_from_outside_is_text() {
-    const HOSTILE: &str = "</style></svg><script>alert(1)</script><img src=x onerror=\"a('b')\">&lt;\u{202e}";
+    const HOSTILE: &str =
+        "</style></svg><script>alert(1)</script><img src=x onerror=\"a('b')\">&lt;\u{202e}";
     let (full, line) = dropped().story();
     let mut json = serde_json::to_value(&full).unwrap();
     fill(&mut json, HOSTILE);
@@ -284,8 +285,18 @@ fn whatever_comes_from_outside_is_text() {
 /// Puts `text` in the place of every string that is not one of a few known words.
 fn fill(value: &mut Value, text: &str) {
     const WORDS: [&str; 12] = [
-        "schema", "kind", "severity", "dst", "since", "detected_at", "ended_at", "at", "created_at",
-        "addr", "hex", "address",
+        "schema",
+        "kind",
+        "severity",
+        "dst",
+        "since",
+        "detected_at",
+        "ended_at",
+        "at",
+        "created_at",
+        "addr",
+        "hex",
+        "address",
     ];
     match value {
         Value::String(string) => *string = text.to_owned(),

@@ -70,7 +70,7 @@ fn mode_parser() -> impl TypedValueParser<Value = Mode> {
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {
-        let text = "say where the page is to go: --html FILE, or --html - for standard output";
+        let text = "say where the page is to go, - for standard output: tcpguard report … --html FILE";
         return Err(CliError::Usage(text.to_owned()).into());
     }
     match &args.subject {
@@ -121,12 +121,7 @@ fn of_capture(file: &Path, args: &ReportArgs, session: &mut Session<'_>) -> anyh
     }
 }
 
-fn write(
-    story: &Story,
-    html: &Path,
-    next: &str,
-    session: &mut Session<'_>,
-) -> anyhow::Result<()> {
+fn write(story: &Story, html: &Path, next: &str, session: &mut Session<'_>) -> anyhow::Result<()> {
     let page = page(story);
     if html == Path::new("-") {
         return Ok(session.print_utf8(&page)?);

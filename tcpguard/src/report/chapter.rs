@@ -65,12 +65,7 @@ pub(super) fn write(
 }
 
 /// What it is, how bad, and when.
-fn headline(
-    out: &mut impl Write,
-    attack: &Attack,
-    times: &Times,
-    setting: Setting,
-) -> fmt::Result {
+fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setting) -> fmt::Result {
     let (class, sign, word) = match attack.severity {
         Severity::Critical => ("critical", "✗", "critical"),
         Severity::Warning => ("warning", "!", "warning"),

@@ -52,7 +52,10 @@ fn paragraph(out: &mut impl Write, text: &str) -> fmt::Result {
 
 fn sources(out: &mut impl Write, evidence: &Evidence) -> fmt::Result {
     let repeated = evidence.retransmitted_share.map_or_else(String::new, |share| {
-        format!("; {} of those older than 1.5 s were repeated, as clients repeat theirs", percent(share))
+        format!(
+            "; {} of those older than 1.5 s were repeated, as clients repeat theirs",
+            percent(share)
+        )
     });
     paragraph(
         out,

@@ -48,7 +48,10 @@ mod tests {
     fn markup_becomes_text() {
         for (text, expected) in [
             ("plain: 10 % → 20 %", "plain: 10 % → 20 %"),
-            ("</p><script>x('y')</script>", "&lt;/p&gt;&lt;script&gt;x(&#39;y&#39;)&lt;/script&gt;"),
+            (
+                "</p><script>x('y')</script>",
+                "&lt;/p&gt;&lt;script&gt;x(&#39;y&#39;)&lt;/script&gt;",
+            ),
             ("\" onload=\"x & y", "&quot; onload=&quot;x &amp; y"),
             ("two\nlines\tand\0more", "two lines and\u{fffd}more"),
             ("gnp.\u{202e}exe", "gnp.\u{fffd}exe"),

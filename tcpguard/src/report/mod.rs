@@ -19,8 +19,8 @@ use jiff::tz::TimeZone;
 
 use crate::replay::{Outcome, Replay};
 use crate::status::{AttackInFull, Time};
-use times::Times;
 pub use timeline::{Point, TIMELINE_SCHEMA, Timeline};
+use times::Times;
 
 /// What a page tells.
 #[derive(Clone, Debug)]
@@ -50,7 +50,8 @@ impl Story {
     /// What was found in a capture, its times from the first packet on.
     pub fn of_capture(outcome: &Outcome) -> Self {
         let chapters = outcome.in_full().map(|(full, line)| {
-            let left_out = || "Only of the first incidents of a capture plots are drawn.".to_owned();
+            let left_out =
+                || "Only of the first incidents of a capture plots are drawn.".to_owned();
             Chapter { full, line: line.ok_or_else(left_out) }
         });
         Self {

@@ -99,8 +99,8 @@ fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result 
         writeln!(out, "<p>{}</p>", escaped(note))?;
     }
     out.write_str(
-        "<p>Times are counted from the first packet on. Nothing was dropped: what is said of rules \
-         is what the guard would have done.</p>\n</header>\n",
+        "<p>Times are counted from the first packet on. What is said of rules and drops is what the \
+         guard would have done.</p>\n</header>\n",
     )?;
     if story.chapters.len() > 1 {
         contents(out, story)?;

@@ -76,7 +76,11 @@ fn handshakes(full: &AttackInFull, line: &Timeline) -> Panel {
     let says = match completed.is_empty() {
         true => "Clients that got in.".to_owned(),
         false => {
-            format!("Clients that got in: between {} and {} a second in it.", short(least), short(most))
+            format!(
+                "Clients that got in: between {} and {} a second in it.",
+                short(least),
+                short(most)
+            )
         }
     };
     Panel {

@@ -130,7 +130,10 @@ mod tests {
             ticks(&times, "2026-11-20T14:00:30Z", 100.0),
             ["0.0: +30 s", "30.0: +60 s", "60.0: +90 s", "90.0: +120 s"]
         );
-        assert_eq!(ticks(&times, "2026-11-20T14:29:00Z", 2_400.0).first().unwrap(), "60.0: +30 min");
+        assert_eq!(
+            ticks(&times, "2026-11-20T14:29:00Z", 2_400.0).first().unwrap(),
+            "60.0: +30 min"
+        );
     }
 
     #[test]

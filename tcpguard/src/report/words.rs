@@ -212,7 +212,10 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
         return vec![remains(&advice.text, advice.command.as_deref())];
     }
     if attack.ended_at.is_none() && live {
-        return vec![remains("nothing now: it goes on, and it is held off", Some("tcpguard status"))];
+        return vec![remains(
+            "nothing now: it goes on, and it is held off",
+            Some("tcpguard status"),
+        )];
     }
     if spared(attack) > 0 {
         let text = "nothing was dropped, because the mode was observe; in enforce mode the rules drop \
@@ -243,8 +246,14 @@ pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
     let moment = |at, text: String| Moment { at, text };
     let mut moments = vec![
         moment(attack.since, begins.to_owned()),
-        moment(attack.detected_at, format!("alarm by the {} signal", attack.signal.replace('_', " "))),
-        moment(first.at, format!("named: {}, {} sure", kind(first.kind), percent(first.confidence))),
+        moment(
+            attack.detected_at,
+            format!("alarm by the {} signal", attack.signal.replace('_', " ")),
+        ),
+        moment(
+            first.at,
+            format!("named: {}, {} sure", kind(first.kind), percent(first.confidence)),
+        ),
     ];
     let left_out = attack.actions.len().saturating_sub(2 * TOLD);
     for (number, action) in attack.actions.iter().enumerate() {
@@ -263,12 +272,9 @@ mod tests {
 
     #[test]
     fn a_sentence_begins_large_and_ends_once() {
-        for (text, expected) in [
-            ("it is over", "It is over."),
-            ("is it?", "Is it?"),
-            ("ärger …", "Ärger …"),
-            ("", "."),
-        ] {
+        for (text, expected) in
+            [("it is over", "It is over."), ("is it?", "Is it?"), ("ärger …", "Ärger …"), ("", ".")]
+        {
             assert_eq!(sentence(text), expected);
         }
     }

@@ -6,9 +6,8 @@ use super::support::{flooded, status};
 use super::{Host, Outcome};
 
 /// A capture without a packet.
-const EMPTY: [u8; 24] = [
-    0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0,
-];
+const EMPTY: [u8; 24] =
+    [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
 
 fn attacked() -> Host {
     Host::with(status(flooded(Mode::Enforce)))

@@ -55,7 +55,8 @@ impl Timelines {
         past.retain(|id, _| known(*id));
         let writer = Writer::start("timelines", dir, store, "time lines of past incidents")?;
         let recorder = Recorder::default();
-        let mut new = Self { recorder, past, writer, changed: false, written: Timestamp::default() };
+        let mut new =
+            Self { recorder, past, writer, changed: false, written: Timestamp::default() };
         new.forget();
         Ok(new)
     }

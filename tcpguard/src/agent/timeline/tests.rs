@@ -108,7 +108,8 @@ fn of_the_host_all_listeners_are_counted_and_what_is_nowhere() {
     let mut recorder = Recorder::default();
     for poll in 0..3 {
         let listeners = vec![listener(0, syns(7 * poll), None), listener(1, syns(5 * poll), None)];
-        let host = HostCounters { no_listener: 9 * poll, unsolicited: 2 * poll, ..Default::default() };
+        let host =
+            HostCounters { no_listener: 9 * poll, unsolicited: 2 * poll, ..Default::default() };
         recorder.note(&Sample { host, ..sample(1000 * poll, listeners) }, Mode::Observe);
     }
     recorder.begin(7, ListenerId::HOST);
@@ -175,7 +176,11 @@ fn a_line_of_a_day_has_few_steps_and_forgets_no_syn_and_no_full_queue() {
     let line = document(&recorder.open()[&7]);
     assert!((200_000..=300_000).contains(&line.step_ms), "{} ms", line.step_ms);
     assert_eq!(line.points.last().unwrap().at_ms, 86_400_000);
-    assert!((counted(&line) - total as f64).abs() < 0.01 * 480.0 * 250.0, "{} {total}", counted(&line));
+    assert!(
+        (counted(&line) - total as f64).abs() < 0.01 * 480.0 * 250.0,
+        "{} {total}",
+        counted(&line)
+    );
     assert_eq!(line.points.iter().filter_map(|point| point.half_open).max(), Some(127));
 }
 

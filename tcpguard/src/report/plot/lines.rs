@@ -163,7 +163,11 @@ impl<'a> Drawing<'a> {
         if measured < line.values.len() && measured < DOTS {
             for (x, y) in self.measured(line.values.iter().copied()) {
                 let (x, y) = (px(x), px(y));
-                write!(out, "<circle class=\"dot {}\" cx=\"{x}\" cy=\"{y}\" r=\"2.5\"/>", line.class)?;
+                write!(
+                    out,
+                    "<circle class=\"dot {}\" cx=\"{x}\" cy=\"{y}\" r=\"2.5\"/>",
+                    line.class
+                )?;
             }
             out.write_char('\n')?;
         }
@@ -411,10 +415,7 @@ mod tests {
             flags(&[(1.0, 1), (2.0, 2), (4.0, 3), (30.0, 4), (90.0, 5)], &scale),
             [flag(25.0, 1, 3), flag(300.0, 4, 4), flag(900.0, 5, 5)]
         );
-        let panel = Panel {
-            lines: vec![series("completed", &[Some(1.0); 4])],
-            ..Panel::default()
-        };
+        let panel = Panel { lines: vec![series("completed", &[Some(1.0); 4])], ..Panel::default() };
         let drawn = drawn(&panel, vec![(0.0, 1), (0.1, 2), (39.0, 3)]);
         assert_eq!(drawn.matches(">1–2</text>").count(), 2);
         assert_eq!(drawn.matches("class=\"mark\"").count(), 2 * 3);

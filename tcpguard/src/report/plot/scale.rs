@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn values_lie_between_the_ends() {
         let scale = Scale::new([0.0, 200.0], [100.0, 0.0]);
-        for (value, expected) in [(0.0, 100.0), (50.0, 75.0), (200.0, 0.0), (300.0, 0.0), (-1.0, 100.0)]
+        for (value, expected) in
+            [(0.0, 100.0), (50.0, 75.0), (200.0, 0.0), (300.0, 0.0), (-1.0, 100.0)]
         {
             assert_eq!(scale.at(value), expected, "{value}");
         }
