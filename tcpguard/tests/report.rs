@@ -208,7 +208,7 @@ fn a_flood_is_told_in_words_and_in_three_plots() {
         "What remains to do",
         "SYNs per second, and what became of them",
         "Handshakes completed per second",
-        "The listener's queues",
+        "Places taken in the listener's queues",
         "handshakes begin to fail",
         "alarm by the fast signal",
         "it is over",

@@ -112,8 +112,9 @@ fn over_time(
             }
             writeln!(
                 out,
-                "<p class=\"note\">The attack is shaded. Each step is {} long; rates are its mean, \
+                "<p class=\"note\">{} The attack is shaded. Each step is {} long; rates are its mean, \
                  queues the fullest they were in it.</p>",
+                escaped(&times.in_words(line.began)),
                 escaped(&steps(line))
             )?;
         }

@@ -111,7 +111,7 @@ fn queues(line: &Timeline) -> Panel {
     let of = limit.map_or_else(String::new, |limit| format!("; there is room for {limit} of each"));
     let levels = limit.map(|limit| (f64::from(limit), format!("room for {limit}")));
     Panel {
-        title: "The listener's queues",
+        title: "Places taken in the listener's queues",
         says: format!("At most {says}{of}."),
         lines,
         levels: levels.into_iter().collect(),

@@ -34,6 +34,14 @@ impl Times {
         }
     }
 
+    /// What the times of an axis are, which begins at `began`, in words.
+    pub fn in_words(&self, began: Time) -> String {
+        match self {
+            Self::Clock(zone) => format!("Times are {}.", formatted(began, zone, "%Z")),
+            Self::After(_) => "Times count from the first packet on.".to_owned(),
+        }
+    }
+
     /// Round times on an axis of `length` s that begins at `began`: each with its place, in s, and
     /// what is written there. At most `most` steps.
     pub fn ticks(&self, began: Time, length: f64, most: usize) -> Vec<(f64, String)> {
@@ -142,6 +150,7 @@ mod tests {
         let clock = Times::Clock(TimeZone::UTC);
         assert_eq!(clock.tell(at), "14:00:12");
         assert_eq!(clock.tell_in_full(at), "2026-11-20 14:00:12 UTC");
+        assert_eq!(clock.in_words(at), "Times are UTC.");
         let after = Times::After(time("2026-11-20T14:00:07Z"));
         assert_eq!((after.tell(at), after.tell_in_full(at)), ("+5.3 s".into(), "+5.3 s".into()));
     }
