@@ -19,8 +19,10 @@ use tcpguard::status::{AttackInFull, Clock};
 use tcpguard_engine::{IncidentReport, Mode, Probe, Report, Timestamp};
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, at, seconds};
 
+/// Played time begins at 14:00.
 fn clock(now: Timestamp) -> Clock {
-    Clock { now, wall: "2026-11-20T14:05:00Z".parse().unwrap() }
+    let began: jiff::Timestamp = "2026-11-20T14:00:00Z".parse().unwrap();
+    Clock { now, wall: began.checked_add(now.since(Timestamp::default())).unwrap() }
 }
 
 fn repository(path: &str) -> PathBuf {

@@ -70,7 +70,8 @@ fn mode_parser() -> impl TypedValueParser<Value = Mode> {
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {
-        let text = "say where the page is to go, - for standard output: tcpguard report … --html FILE";
+        let text =
+            "say where the page is to go, - for standard output: tcpguard report … --html FILE";
         return Err(CliError::Usage(text.to_owned()).into());
     }
     match &args.subject {

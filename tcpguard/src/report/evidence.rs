@@ -13,7 +13,7 @@ use crate::render::{RATES, signals};
 use crate::status::{Attack, AttackInFull, Evidence, Record};
 
 /// Below this share of the busiest no bar could be told from another.
-const STANDS_OUT: f64 = 0.02;
+const STANDS_OUT: f64 = 0.05;
 
 /// Writes all of it.
 pub(super) fn write(
@@ -117,7 +117,11 @@ fn looks(out: &mut impl Write, evidence: &Evidence) -> fmt::Result {
     let mut ttls = evidence.ttls.clone();
     ttls.sort_by_key(|top| top.ttl);
     let bars = ttls.iter().map(|top| Bar { label: format!("TTL {}", top.ttl), share: top.share });
-    bars::table(out, "TTLs, by their share of the failing SYNs", &bars.collect::<Vec<_>>())
+    bars::table(
+        out,
+        "Most frequent TTLs, by their share of the failing SYNs",
+        &bars.collect::<Vec<_>>(),
+    )
 }
 
 fn verdict(out: &mut impl Write, full: &AttackInFull) -> fmt::Result {
@@ -185,13 +189,14 @@ fn done(out: &mut impl Write, attack: &Attack, record: &Record, times: &Times) -
         out.write_str("</ol>\n")?;
     }
     rules(out, record, times)?;
-    if !record.steps.is_empty() {
-        paragraph(out, &format!("steps beside rules: {}", record.steps.join(", ")))?;
+    if let (true, Some(why)) = (record.rules.is_empty(), &record.no_rule) {
+        paragraph(out, &format!("no rule: {why}"))?;
     }
-    for why in [&record.no_rule, &record.no_step].into_iter().flatten() {
-        paragraph(out, why)?;
+    match (record.steps.as_slice(), &record.no_step) {
+        ([], None) => Ok(()),
+        ([], Some(why)) => paragraph(out, &format!("no step beside rules: {why}")),
+        (steps, _) => paragraph(out, &format!("steps beside rules: {}", steps.join(", "))),
     }
-    Ok(())
 }
 
 fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {

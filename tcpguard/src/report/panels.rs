@@ -75,13 +75,11 @@ fn handshakes(full: &AttackInFull, line: &Timeline) -> Panel {
     let most = completed.iter().copied().fold(0.0, f64::max);
     let says = match completed.is_empty() {
         true => "Clients that got in.".to_owned(),
-        false => {
-            format!(
-                "Clients that got in: between {} and {} a second in it.",
-                short(least),
-                short(most)
-            )
-        }
+        false => format!(
+            "Between {} and {} clients a second got in meanwhile.",
+            short(least),
+            short(most)
+        ),
     };
     Panel {
         title: "Handshakes completed per second",

@@ -176,10 +176,11 @@ fn treated(attack: &Attack, record: &Record) -> String {
             share(spared(attack), attack)
         ));
     }
+    let flood = IncidentClass::from(attack.kind).is_flood();
     match (done.is_empty(), &record.no_rule) {
         (false, _) => sentence(&done.join("; ")),
-        (true, Some(why)) => sentence(&format!("nothing was dropped: {why}")),
-        (true, None) => "Nothing was dropped.".to_owned(),
+        (true, Some(why)) if flood => sentence(&format!("nothing was dropped: {why}")),
+        (true, _) => "Nothing was dropped.".to_owned(),
     }
 }
 
@@ -227,11 +228,10 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
     }
     let undone: Vec<_> = [&record.no_rule, &record.no_step].into_iter().flatten().collect();
     match undone.as_slice() {
-        [] => vec![remains("nothing: it is over, and its rules end by themselves", None)],
-        reasons if attack.dropped == 0 && attack.cookies_sent == 0 => {
+        reasons @ [_, ..] if attack.dropped == 0 && attack.cookies_sent == 0 => {
             reasons.iter().map(|why| remains(why, None)).collect()
         }
-        _ => vec![remains("nothing: it is over", None)],
+        _ => vec![remains("nothing: it is over, and its rules end by themselves", None)],
     }
 }
 
@@ -261,7 +261,9 @@ pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
             moments.push(moment(action.at, action.text.clone()));
         }
     }
-    moments.extend(attack.ended_at.map(|at| moment(at, "it is over".to_owned())));
+    moments.extend(
+        attack.ended_at.map(|at| moment(at, "it is over, after a time of quiet".to_owned())),
+    );
     moments.sort_by_key(|moment| moment.at);
     moments
 }

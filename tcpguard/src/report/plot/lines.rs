@@ -51,7 +51,7 @@ pub(in crate::report) fn figure(
 fn legend(out: &mut impl Write, panel: &Panel) -> fmt::Result {
     let areas = panel.areas.iter().map(|area| (area, r#"<rect width="24" height="12"/>"#));
     let lines = panel.lines.iter().map(|line| (line, r#"<path d="M0 6H24"/>"#));
-    if areas.len() + lines.len() < 2 {
+    if areas.len() + lines.len() + panel.levels.len() < 2 {
         return Ok(());
     }
     out.write_str("<ul class=\"legend\">")?;
@@ -63,6 +63,14 @@ fn legend(out: &mut impl Write, panel: &Panel) -> fmt::Result {
             "<li><svg class=\"key {kind} {}\" viewBox=\"0 0 24 12\" aria-hidden=\"true\">{key}</svg>{}</li>",
             series.class,
             escaped(series.name)
+        )?;
+    }
+    for (_, name) in &panel.levels {
+        write!(
+            out,
+            "<li><svg class=\"key\" viewBox=\"0 0 24 12\" aria-hidden=\"true\"><path class=\"level\" \
+             d=\"M0 6H24\"/></svg>{}</li>",
+            escaped(name)
         )?;
     }
     out.write_str("</ul>\n")
@@ -232,19 +240,9 @@ impl<'a> Drawing<'a> {
     }
 
     fn levels(&self, out: &mut impl Write) -> fmt::Result {
-        for (value, text) in &self.panel.levels {
-            let y = self.y.at(*value);
-            // Above its line, or below where there is no room.
-            let text_y = if y < TOP + 14.0 { y + 12.0 } else { y - 4.0 };
-            writeln!(
-                out,
-                "<path class=\"level\" d=\"M{LEFT} {}H{}\"/><text class=\"level\" x=\"{}\" y=\"{}\">{}</text>",
-                px(y),
-                px(self.right),
-                px(self.right - 2.0),
-                px(text_y),
-                escaped(text)
-            )?;
+        for (value, _) in &self.panel.levels {
+            let y = px(self.y.at(*value));
+            writeln!(out, "<path class=\"level\" d=\"M{LEFT} {y}H{}\"/>", px(self.right))?;
         }
         Ok(())
     }
@@ -403,8 +401,8 @@ mod tests {
         let drawn = drawn(&panel, Vec::new());
         assert_eq!(shape(&drawn, "line half-open"), "M318.2 165.1L681.2 180L772 180");
         assert_eq!(drawn.matches("<circle").count(), 2 * 2);
-        assert!(drawn.contains(">room for 100</text>"));
-        assert!(!drawn.contains("legend"), "one line is named by the title");
+        assert!(drawn.contains("</svg>room for 100</li>"));
+        assert_eq!(drawn.matches("<path class=\"level\" d=\"M46 ").count(), 2);
     }
 
     #[test]
@@ -417,6 +415,7 @@ mod tests {
         );
         let panel = Panel { lines: vec![series("completed", &[Some(1.0); 4])], ..Panel::default() };
         let drawn = drawn(&panel, vec![(0.0, 1), (0.1, 2), (39.0, 3)]);
+        assert!(!drawn.contains("legend"), "one line is named by the title");
         assert_eq!(drawn.matches(">1–2</text>").count(), 2);
         assert_eq!(drawn.matches("class=\"mark\"").count(), 2 * 3);
     }

@@ -49,7 +49,7 @@ pub(super) struct Panel {
     pub areas: Vec<Series>,
     /// Lines.
     pub lines: Vec<Series>,
-    /// Values to compare with.
+    /// Values to compare with, and what they are.
     pub levels: Vec<(f64, String)>,
 }
 
