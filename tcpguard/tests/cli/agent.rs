@@ -88,6 +88,15 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
         ),
+        Request::AlertsSince { .. }
+        | Request::Timeline { .. }
+        | Request::Effective
+        | Request::UnblockSome { .. }
+        | Request::SetModeFor { .. }
+        | Request::ConfirmMode { .. } => Response::refused(
+            RefusalKind::Invalid,
+            "this agent does not do that yet; see what it does: tcpguard --help",
+        ),
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
             waiting: vec!["interfaces.names".to_owned()],
