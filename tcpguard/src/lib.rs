@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod documents;
 mod durable;
 pub mod host;
 pub mod kernel;

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tcpguard::cli::{self, Args};
+use tcpguard::cli;
 
 fn main() -> ExitCode {
-    cli::main(Args::parse()).into()
+    cli::parse(std::env::args_os()).map_or_else(|exit| exit, cli::main).into()
 }

@@ -156,7 +156,8 @@ fn each_class_is_explained_in_words_and_in_json() {
         let name = class.name();
 
         let mut page = String::new();
-        let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC };
+        let zone = jiff::tz::TimeZone::UTC;
+        let view = View { utf8: true, colour: false, zone, width: View::WIDTH };
         render::attack_in_full(&mut page, &full, &view).unwrap();
         assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
         let path = repository(&format!("tcpguard/tests/expected/explain-{name}.txt"));

@@ -144,7 +144,7 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(
         talk,
-        "2 of them live for 24 h rather than longer, as no rule does\n\
+        "2 of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list\n\
          the mode is observe, so the rules drop nothing until: tcpguard mode enforce\n"
     );
     let (rules, words) = agent.imports().remove(0);
@@ -158,7 +158,8 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(talk, "nothing was changed; do it: the same command without --dry-run\n");
     let (_, json, _) = agent.run(&["rules", "import", "-", "--json"], list);
-    let expected = r#"{"dry_run":false,"imported":{"added":2,"kept":0,"removed":4,"total":3}}"#;
+    let imported = r#""imported":{"added":2,"kept":0,"removed":4,"total":3}"#;
+    let expected = format!(r#"{{"schema":"tcpguard.import/1",{imported},"dry_run":false}}"#);
     assert_eq!(json.trim(), expected);
 }
 

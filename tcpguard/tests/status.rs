@@ -17,12 +17,16 @@ use tcpguard::status::{State, Status};
 use tcpguard_engine::Mode;
 
 fn view(utf8: bool) -> View {
-    View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC }
+    View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
 }
 
 fn page(status: &Status) -> String {
+    page_of(View::WIDTH, status)
+}
+
+fn page_of(width: usize, status: &Status) -> String {
     let mut page = String::new();
-    render::status(&mut page, status, &view(true), false).unwrap();
+    render::status(&mut page, status, &View { width, ..view(true) }, false).unwrap();
     page
 }
 
@@ -71,10 +75,22 @@ fn rules_are_listed_with_origin_reason_end_and_hits() {
 }
 
 #[test]
-fn no_line_is_wider_than_100_columns() {
+fn no_line_is_wider_than_the_terminal() {
+    for width in [80, 100, 140] {
+        for (name, _, status) in scenes() {
+            for line in page_of(width, &status).lines() {
+                assert!(line.chars().count() <= width, "{name} at {width}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_uses_the_width_that_there_is() {
     for (name, _, status) in scenes() {
-        for line in page(&status).lines() {
-            assert!(line.chars().count() <= 100, "{name}: {line}");
+        if ["mitigating", "degraded"].contains(&name) {
+            assert_expected(&format!("{name}-80"), &page_of(80, &status));
+            assert_expected(&format!("{name}-140"), &page_of(140, &status));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
-    environment, process,
+    debug_info, environment, process,
     toolchain::{self, BpfToolchain},
     workspace::Workspace,
 };
@@ -125,7 +125,8 @@ impl<'a> BpfCrate<'a> {
 }
 
 /// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and the guard's
-/// once more with each optional feature at `<target>/bpf/<name>-<feature>.o`.
+/// once more with each optional feature at `<target>/bpf/<name>-<feature>.o`, without debug
+/// information but BTF.
 ///
 /// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
 ///
@@ -144,7 +145,11 @@ pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         for program in programs {
             let name = program.file_name().context("a program without a name")?.to_string_lossy();
             let object = workspace.bpf_objects().join(format!("{name}{}.o", variant.suffix));
-            copy_if_changed(&program, &object)?;
+            let linked =
+                fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+            let stripped = debug_info::strip(&linked)
+                .with_context(|| format!("{} is no BPF object", program.display()))?;
+            write_if_changed(&stripped, &object)?;
             objects.push(object);
         }
     }
@@ -162,8 +167,7 @@ fn executables(messages: &str) -> Result<Vec<PathBuf>> {
     Ok(executables)
 }
 
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
@@ -189,17 +193,15 @@ mod tests {
     #[test]
     fn an_unchanged_object_keeps_its_time_and_a_changed_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("program"), directory.path().join("program.o"));
-        fs::write(&from, "one").unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        let object = directory.path().join("program.o");
+        write_if_changed(b"one", &object).unwrap();
         let long_ago = std::time::SystemTime::UNIX_EPOCH;
-        fs::File::options().write(true).open(&to).unwrap().set_modified(long_ago).unwrap();
+        fs::File::options().write(true).open(&object).unwrap().set_modified(long_ago).unwrap();
 
-        copy_if_changed(&from, &to).unwrap();
-        assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), long_ago);
+        write_if_changed(b"one", &object).unwrap();
+        assert_eq!(fs::metadata(&object).unwrap().modified().unwrap(), long_ago);
 
-        fs::write(&from, "two").unwrap();
-        copy_if_changed(&from, &to).unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"two");
+        write_if_changed(b"two", &object).unwrap();
+        assert_eq!(fs::read(&object).unwrap(), b"two");
     }
 }

@@ -3,6 +3,7 @@
 mod architecture;
 mod build;
 mod check;
+mod debug_info;
 mod environment;
 mod eval;
 mod lab;

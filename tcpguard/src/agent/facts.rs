@@ -5,7 +5,7 @@ use tcpguard_engine::TcpExt;
 
 use super::guard::{Guard, Snapshot, clock};
 use super::steps::Maker;
-use crate::control::{Request, Response};
+use crate::control::{RefusalKind, Request, Response};
 use crate::host::Sysctls;
 use crate::kernel::ip;
 use crate::observe::stderr;
@@ -41,6 +41,14 @@ impl Guard {
                     .collect(),
             },
             Request::Mode => Response::Mode { mode: report.mode.into() },
+            Request::AlertsSince { .. }
+            | Request::Effective
+            | Request::UnblockSome { .. }
+            | Request::SetModeFor { .. }
+            | Request::ConfirmMode { .. } => Response::refused(
+                RefusalKind::Invalid,
+                "this agent does not do that yet; see what it does: tcpguard --help",
+            ),
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }
     }

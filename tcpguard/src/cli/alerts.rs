@@ -2,12 +2,36 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::{AlertsArgs, Threshold};
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, Request, Response};
+use crate::documents::Printed;
 use crate::render;
 use crate::status::{AlertEntry, Severity};
+
+/// What `tcpguard alerts --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Alerts {
+    /// Name and version of this document: `tcpguard.alerts/1`.
+    schema: &'static str,
+    /// What was told in the last 24 hours, oldest first.
+    alerts: Vec<AlertEntry>,
+}
+
+/// What `tcpguard events --json` prints of each event, on a line of its own.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Event {
+    /// Name and version of this document: `tcpguard.event/1`.
+    schema: &'static str,
+    /// What was told.
+    #[serde(flatten)]
+    alert: AlertEntry,
+}
 
 /// Pause between two questions of `events`: as often as the agent looks.
 const STEP: Duration = Duration::from_millis(250);
@@ -16,7 +40,7 @@ const STEP: Duration = Duration::from_millis(250);
 pub(super) fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let alerts = fetch(args, session)?;
     if session.json {
-        return session.print_json(&serde_json::json!({ "alerts": alerts }));
+        return session.print_document(&Alerts { schema: Alerts::ID, alerts });
     }
     if alerts.is_empty() {
         session.say("nothing was told in the last 24 hours; older alerts: journalctl -u tcpguard");
@@ -33,7 +57,8 @@ pub(super) fn follow(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Re
         let now = fetch(args, session)?;
         for alert in unseen(&known, &now) {
             if session.json {
-                session.print_json(alert)?;
+                let alert = alert.clone();
+                session.print_document(&Event { schema: Event::ID, alert })?;
             } else {
                 session
                     .render(|out, view| render::alerts(out, std::slice::from_ref(alert), view))?;

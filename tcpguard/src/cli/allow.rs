@@ -1,10 +1,34 @@
 //! `tcpguard allow` and `tcpguard unallow`
 
+use serde::Serialize;
+
 use super::args::{AllowArgs, UnallowArgs};
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
 use crate::render;
+use crate::status::Allowed;
+
+/// What `tcpguard allow --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Allowance {
+    /// Name and version of this document: `tcpguard.allow/1`.
+    schema: &'static str,
+    /// The exemption that now exists.
+    allowed: Allowed,
+}
+
+/// What `tcpguard unallow --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Unallowed {
+    /// Name and version of this document: `tcpguard.unallow/1`.
+    schema: &'static str,
+    /// The exemptions that are there no longer.
+    removed: Vec<Allowed>,
+}
 
 pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let request = Request::Allow {
@@ -18,7 +42,7 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&serde_json::json!({ "allowed": allowed }));
+        return session.print_document(&Allowance { schema: Allowance::ID, allowed });
     }
     session.render(|out, view| render::allowed(out, &allowed, view))?;
     session.say(&format!(
@@ -34,7 +58,7 @@ pub(super) fn unallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&serde_json::json!({ "removed": removed }));
+        return session.print_document(&Unallowed { schema: Unallowed::ID, removed });
     }
     session.render(|out, _| render::disallowed(out, &removed))
 }

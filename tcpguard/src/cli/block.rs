@@ -2,14 +2,29 @@
 
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 use super::args::BlockArgs;
 use super::caller;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
 use crate::render;
-use crate::status::Mode;
+use crate::status::{Mode, Rule};
+
+/// What `tcpguard block --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Blocked {
+    /// Name and version of this document: `tcpguard.block/1`.
+    schema: &'static str,
+    /// The rule that now exists, or would.
+    rule: Rule,
+    /// Whether it only would.
+    dry_run: bool,
+}
 
 pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if !args.force
@@ -24,15 +39,15 @@ pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<
         force: args.force,
         dry_run: args.dry_run,
     };
-    let (rule, dry_run) = match session.client.call(request)? {
-        Response::Blocked { rule, dry_run } => (rule, dry_run),
+    let blocked = match session.client.call(request)? {
+        Response::Blocked { rule, dry_run } => Blocked { schema: Blocked::ID, rule, dry_run },
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&serde_json::json!({ "rule": rule, "dry_run": dry_run }));
+        return session.print_document(&blocked);
     }
-    session.render(|out, view| render::blocked(out, &rule, dry_run, view))?;
-    if dry_run {
+    session.render(|out, view| render::blocked(out, &blocked.rule, blocked.dry_run, view))?;
+    if blocked.dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");
         return Ok(());
     }

@@ -1,15 +1,75 @@
 //! `tcpguard config`
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::exit::CliError;
 use super::session::Session;
 use crate::config::{self, Config, ConfigError, Overrides, mode_name};
+use crate::documents::Printed;
+
+/// What `tcpguard config check --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Check {
+    /// Name and version of this document: `tcpguard.config-check/1`.
+    schema: &'static str,
+    /// Whether it would be applied.
+    valid: bool,
+    /// The file; `null` where there is none and the defaults hold.
+    path: Option<PathBuf>,
+    /// All its mistakes, in the order of their lines.
+    problems: Vec<Mistake>,
+}
+
+/// One mistake in a configuration.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Mistake {
+    /// The line, counted from 1; `null` for the file as a whole.
+    line: Option<usize>,
+    /// What is wrong and what to write instead.
+    text: String,
+}
+
+/// What `tcpguard config show --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Settings {
+    /// Name and version of this document: `tcpguard.config-show/1`.
+    schema: &'static str,
+    /// The file; `null` where there is none and the defaults hold.
+    path: Option<PathBuf>,
+    /// Every setting by its key, with its section.
+    settings: BTreeMap<&'static str, Setting>,
+}
+
+/// One setting.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Setting {
+    /// The value that holds, written as in the file.
+    value: serde_json::Value,
+    /// Whether it is the default.
+    default: bool,
+}
+
+/// What `tcpguard config init --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Written {
+    /// Name and version of this document: `tcpguard.config-init/1`.
+    schema: &'static str,
+    /// The file.
+    written: PathBuf,
+}
 
 pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
     let loaded = config::load(file, Overrides::default());
     if session.json {
-        session.print_json(&report(&loaded))?;
+        session.print_document(&report(&loaded))?;
     }
     let config = loaded?;
     if !session.json {
@@ -24,16 +84,15 @@ pub(super) fn show(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
     let config = config::load(file, Overrides::default())?;
     let settings = config::show::settings(&config);
     if session.json {
-        let values: serde_json::Map<_, _> = settings
-            .iter()
-            .map(|setting| {
-                let told = serde_json::json!({
-                    "value": setting.value, "default": setting.is_default,
-                });
-                (setting.key.to_owned(), told)
-            })
-            .collect();
-        return session.print_json(&serde_json::json!({ "path": config.path, "settings": values }));
+        let shown = settings.into_iter().map(|setting| {
+            (setting.key, Setting { value: setting.value, default: setting.is_default })
+        });
+        let settings = shown.collect();
+        return session.print_document(&Settings {
+            schema: Settings::ID,
+            path: config.path,
+            settings,
+        });
     }
     let mut text = String::new();
     for setting in settings {
@@ -74,7 +133,8 @@ pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
         Err(error) => return Err(refused(path, &error).into()),
     }
     if session.json {
-        return session.print_json(&serde_json::json!({ "written": path }));
+        let written = path.to_owned();
+        return session.print_document(&Written { schema: Written::ID, written });
     }
     session.print(&format!("wrote {}\n", path.display()))?;
     session.say("name the interfaces in it, then: tcpguard config check");
@@ -103,21 +163,19 @@ fn valid(config: &Config) -> String {
     format!("{path}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
 }
 
-fn report(loaded: &Result<Config, ConfigError>) -> serde_json::Value {
-    let problem =
-        |line: Option<usize>, text: &str| serde_json::json!({ "line": line, "text": text });
-    match loaded {
-        Ok(config) => serde_json::json!({ "valid": true, "path": config.path, "problems": [] }),
-        Err(error @ ConfigError::Unreadable { path, .. }) => serde_json::json!({
-            "valid": false, "path": path, "problems": [problem(None, &error.to_string())],
-        }),
-        Err(ConfigError::Invalid { path, problems }) => serde_json::json!({
-            "valid": false,
-            "path": path,
-            "problems": problems
-                .iter()
-                .map(|found| problem(Some(found.line), &found.text))
-                .collect::<Vec<_>>(),
-        }),
-    }
+fn report(loaded: &Result<Config, ConfigError>) -> Check {
+    let (path, problems) = match loaded {
+        Ok(config) => (config.path.clone(), Vec::new()),
+        Err(error @ ConfigError::Unreadable { path, .. }) => {
+            (Some(path.clone()), vec![Mistake { line: None, text: error.to_string() }])
+        }
+        Err(ConfigError::Invalid { path, problems }) => {
+            let mistake = |found: &config::Problem| Mistake {
+                line: Some(found.line),
+                text: found.text.clone(),
+            };
+            (Some(path.clone()), problems.iter().map(mistake).collect())
+        }
+    };
+    Check { schema: Check::ID, valid: loaded.is_ok(), path, problems }
 }

@@ -1,10 +1,23 @@
 //! `tcpguard detach`: the way out. It tells the agent, and works without one.
 
+use serde::Serialize;
+
 use super::args::DetachArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, Request, Response};
+use crate::documents::Printed;
+
+/// What `tcpguard detach --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Detached {
+    /// Name and version of this document: `tcpguard.detach/1`.
+    schema: &'static str,
+    /// The interfaces that are no longer filtered.
+    detached: Vec<String>,
+}
 
 pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     // Without this, an unreadable directory would look like an empty one.
@@ -27,7 +40,8 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
     detached.sort();
     detached.dedup();
     if session.json {
-        session.print_json(&serde_json::json!({ "detached": detached }))?;
+        let detached = detached.clone();
+        session.print_document(&Detached { schema: Detached::ID, detached })?;
     } else {
         for interface in &detached {
             session.print(&format!("detached {interface}\n"))?;
@@ -53,7 +67,7 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
     let names = detached.join(", ");
     if detached.is_empty() {
         if !session.json {
-            session.say("nothing was attached");
+            session.say("nothing was attached; see what runs: tcpguard status");
         }
     } else if agent_lives {
         session.say(&format!(

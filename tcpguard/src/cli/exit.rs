@@ -9,28 +9,33 @@ use crate::control::{ClientError, RefusalKind};
 use crate::kernel::KernelError;
 use crate::replay::capture::CaptureError;
 
-/// Exit codes, the same for every verb.
+/// How a verb ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
 pub enum Exit {
-    /// Done.
-    Done = 0,
+    /// Done; all is well.
+    Done,
     /// Refused or failed.
-    Failed = 1,
+    Failed,
     /// The command line makes no sense (clap uses the same code).
-    Usage = 2,
+    Usage,
     /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture
     /// cannot be read.
-    Unreachable = 3,
+    Unreachable,
     /// Permission denied.
-    Denied = 4,
+    Denied,
     /// What it should be done to does not exist.
-    NotFound = 5,
+    NotFound,
+    /// For monitoring: something needs attention.
+    Warning,
+    /// For monitoring: something is badly wrong.
+    Critical,
+    /// For monitoring: it cannot be told, for whatever reason.
+    Unknown,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -50,12 +55,31 @@ pub enum CliError {
     #[error("{0}")]
     Denied(String),
     /// Standard output is gone.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output: {0}; write it elsewhere, or make room: df -h")]
     Output(std::io::Error),
 }
 
 impl Exit {
-    /// The code for an error. A reader that closed the pipe has read enough: that is success.
+    /// The exit code. Those for monitoring are the ones that its plugins have by convention
+    /// (Monitoring Plugins Development Guidelines, "Plugin Return Codes").
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed | Self::Warning => 1,
+            Self::Usage | Self::Critical => 2,
+            Self::Unreachable | Self::Unknown => 3,
+            Self::Denied => 4,
+            Self::NotFound => 5,
+        }
+    }
+
+    /// For a line with this verb that makes no sense. To monitoring a 2 would say that something is
+    /// badly wrong with the host.
+    pub fn of_usage(verb: Option<&str>) -> Self {
+        if verb == Some("check") { Self::Unknown } else { Self::Usage }
+    }
+
+    /// For an error. A reader that closed the pipe has read enough: that is success.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(error) = error.downcast_ref() {
             of_client(error)
@@ -111,5 +135,17 @@ fn of_cli(error: &CliError) -> Exit {
         CliError::Denied(_) => Exit::Denied,
         CliError::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
         CliError::Refused(_) | CliError::Output(_) => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_check_is_no_alarm() {
+        for (verb, code) in [(Some("check"), 3), (Some("status"), 2), (None, 2)] {
+            assert_eq!(Exit::of_usage(verb).code(), code, "{verb:?}");
+        }
     }
 }

@@ -23,7 +23,7 @@ fn about_prefix(prefix: IpNet, session: &mut Session<'_>) -> anyhow::Result<()> 
     };
     let judged = explanation.judged();
     if session.json {
-        return session.print_json(&judged);
+        return session.print_document(&judged);
     }
     session.render(|out, view| render::explanation(out, &judged, view))?;
     match judged.about.rules.first() {
@@ -44,7 +44,7 @@ pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<AttackInF
 fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Result<()> {
     let attack = attack(id, session)?;
     if session.json {
-        return session.print_json(&attack);
+        return session.print_document(&attack);
     }
     session.render(|out, view| render::attack_in_full(out, &attack, view))
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use tcpguard_engine::Limits;
 
 use super::args::ImportArgs;
@@ -16,7 +17,21 @@ use super::session::Session;
 use super::status::foreign;
 use crate::control::proto::MAX_CHANGE;
 use crate::control::{ClientError, Request, Response};
+use crate::documents::Printed;
 use crate::render;
+use crate::status::Imported;
+
+/// What `tcpguard rules import --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Import {
+    /// Name and version of this document: `tcpguard.import/1`.
+    schema: &'static str,
+    /// What it did, or would do.
+    imported: Imported,
+    /// Whether it only would.
+    dry_run: bool,
+}
 
 pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
@@ -52,12 +67,11 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
         Err(error) => return Err(error.into()),
     };
     if session.json {
-        let json = serde_json::json!({ "imported": imported, "dry_run": dry_run });
-        return session.print_json(&json);
+        return session.print_document(&Import { schema: Import::ID, imported, dry_run });
     }
     session.render(|out, _| render::imported(out, &imported, dry_run))?;
     if cut > 0 {
-        session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does"));
+        session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list"));
     }
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");

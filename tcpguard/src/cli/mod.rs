@@ -1,35 +1,40 @@
 //! The command line: one module a verb. Each takes what was typed and a [`Session`], and says what
 //! came of it; exit codes are mapped in one place, [`Exit`].
+//!
+//! A new verb is a module here with its line in [`verb`], a line and its options in [`args`], and,
+//! where it prints JSON, a line in [`crate::documents`].
 
-mod alerts;
-mod allow;
+pub(crate) mod alerts;
+pub(crate) mod allow;
 pub mod args;
-mod block;
+pub(crate) mod block;
 mod caller;
-mod config;
-mod detach;
+pub(crate) mod config;
+pub(crate) mod detach;
 mod duration;
 mod exit;
 mod explain;
-mod import;
-mod mode;
+pub(crate) mod import;
+pub(crate) mod mode;
 mod probe;
-mod reload;
+pub(crate) mod reload;
 mod replay;
 mod report;
-mod restore_sysctls;
+pub(crate) mod restore_sysctls;
 mod rule_file;
-mod rules;
+pub(crate) mod rules;
 mod run;
 mod session;
 mod status;
-mod step;
-mod unblock;
-mod version;
+pub(crate) mod step;
+pub(crate) mod unblock;
+mod usage;
+pub(crate) mod version;
 
 pub use args::Args;
 pub use exit::{CliError, Exit};
 pub use session::Session;
+pub use usage::parse;
 
 use args::{ConfigVerb, RulesVerb, Verb};
 

@@ -16,14 +16,16 @@ pub(super) fn run(args: &ProbeArgs, session: &mut Session<'_>) -> anyhow::Result
     let probe = probe::run().map_err(refused)?;
     if let Err(error) = probe::store(&args.state_dir, &probe) {
         let dir = args.state_dir.display();
-        session.say(&format!("the result could not be kept in {dir}: {error}"));
+        session.say(&format!(
+            "the result could not be kept in {dir}: {error}; name another with --state-dir"
+        ));
     }
     if args.if_needed {
         session.say(&render::probe_in_a_line(&probe));
         return Ok(Exit::Done);
     }
     if session.json {
-        session.print_json(&probe)?;
+        session.print_document(&probe)?;
     } else {
         session.render(|out, view| render::probe(out, &probe, view))?;
     }

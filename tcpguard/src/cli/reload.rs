@@ -1,8 +1,23 @@
 //! `tcpguard reload`
 
+use serde::Serialize;
+
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
+
+/// What `tcpguard reload --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Reloaded {
+    /// Name and version of this document: `tcpguard.reload/1`.
+    schema: &'static str,
+    /// Keys of the configuration whose new values hold from now on.
+    applied: Vec<String>,
+    /// Keys whose new values hold after a restart.
+    waiting: Vec<String>,
+}
 
 pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
     let (applied, waiting) = match session.client.call(Request::Reload)? {
@@ -10,7 +25,7 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&serde_json::json!({ "applied": applied, "waiting": waiting }));
+        return session.print_document(&Reloaded { schema: Reloaded::ID, applied, waiting });
     }
     let done = match applied.as_slice() {
         [] => "nothing changed\n".to_owned(),

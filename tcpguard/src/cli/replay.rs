@@ -27,7 +27,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         for note in &outcome.replay.notes {
             session.say(note);
         }
-        session.print_json(&outcome.replay)?;
+        session.print_document(&outcome.replay)?;
     } else {
         session.render(|out, view| render::replay(out, &outcome.replay, view))?;
     }

@@ -96,7 +96,7 @@ fn attack(id: u64, html: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
     };
     if session.json {
         let line = line.as_ref().map_err(|why| CliError::NotFound(why.clone()))?;
-        session.print_json(line)?;
+        session.print_document(line)?;
     }
     let Some(html) = html else { return Ok(()) };
     let story = Story::of_attack(full, line, session.view.zone.clone());
@@ -110,7 +110,7 @@ fn of_capture(file: &Path, args: &ReportArgs, session: &mut Session<'_>) -> anyh
     let outcome = replay_with(&name, source, &mut Model::default(), mode, settings)?;
     if session.json {
         let lines: Vec<Timeline> = outcome.in_full().filter_map(|(_, line)| line).collect();
-        session.print_json_lines(&lines)?;
+        session.print_lines(&lines)?;
     }
     if let Some(html) = &args.html {
         let next = format!("the same in text: tcpguard replay {name}");

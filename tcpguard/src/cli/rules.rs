@@ -1,27 +1,42 @@
 //! `tcpguard rules`
 
+use serde::Serialize;
+
 use super::args::ExportArgs;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
 use crate::render;
-use crate::status::{ExportedRule, ExportedRules, RULES_SCHEMA};
+use crate::status::{Allowed, ExportedRule, ExportedRules, Rule};
+
+/// What `tcpguard rules list --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct RuleList {
+    /// Name and version of this document: `tcpguard.rule-list/1`.
+    schema: &'static str,
+    /// Every rule wanted in the kernel.
+    rules: Vec<Rule>,
+    /// The allow-list.
+    allowed: Vec<Allowed>,
+}
 
 pub(super) fn list(session: &mut Session<'_>) -> anyhow::Result<()> {
-    let (rules, allowed) = match session.client.call(Request::Rules)? {
-        Response::Rules { rules, allowed } => (rules, allowed),
+    let list = match session.client.call(Request::Rules)? {
+        Response::Rules { rules, allowed } => RuleList { schema: RuleList::ID, rules, allowed },
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&serde_json::json!({ "rules": rules, "allowed": allowed }));
+        return session.print_document(&list);
     }
-    if rules.is_empty() {
+    if list.rules.is_empty() {
         session.say("no rules; make one: tcpguard block PREFIX");
     } else {
-        session.render(|out, view| render::rules(out, &rules, view))?;
+        session.render(|out, view| render::rules(out, &list.rules, view))?;
     }
-    if !allowed.is_empty() {
-        session.render(|out, view| render::allow_list(out, &allowed, view))?;
+    if !list.allowed.is_empty() {
+        session.render(|out, view| render::allow_list(out, &list.allowed, view))?;
     }
     Ok(())
 }
@@ -35,13 +50,13 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
     let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
     let rules: Vec<ExportedRule> = wanted.filter_map(ExportedRule::of).collect();
     if session.json {
-        let schema = RULES_SCHEMA.to_owned();
-        return session.print_json(&ExportedRules { schema, rules });
+        let schema = ExportedRules::ID.to_owned();
+        return session.print_document(&ExportedRules { schema, rules });
     }
     if rules.is_empty() {
         session.say("no rules; make one: tcpguard block PREFIX");
     }
-    session.print_json_lines(&rules)
+    session.print_lines(&rules)
 }
 
 /// Removes every rule, of either origin.

@@ -3,9 +3,13 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
+use rustix::termios::tcgetwinsize;
+
 use super::args::{Color, Global};
 use super::exit::CliError;
 use crate::control::Client;
+use crate::documents::Printed;
 use crate::observe::stderr;
 use crate::render::View;
 
@@ -33,7 +37,11 @@ impl<'a> Session<'a> {
         let view = View {
             utf8: locale_is_utf8(|name| std::env::var(name).ok()),
             colour: use_colour(global.color, terminal, |name| std::env::var(name).ok()),
-            zone: jiff::tz::TimeZone::system(),
+            zone: if global.utc { TimeZone::UTC } else { TimeZone::system() },
+            width: match tcgetwinsize(std::io::stdout()) {
+                Ok(size) => View::columns(size.ws_col),
+                Err(_) => View::WIDTH,
+            },
         };
         let client = Client {
             runtime_dir: global.runtime_dir.clone(),
@@ -71,21 +79,22 @@ impl<'a> Session<'a> {
         Ok(self.print(&text)?)
     }
 
-    /// Prints data as one line of JSON.
+    /// Prints a document as one line of JSON.
     ///
     /// # Errors
     ///
     /// Standard output is gone.
-    pub fn print_json(&mut self, data: &impl serde::Serialize) -> anyhow::Result<()> {
-        self.print_json_lines(std::slice::from_ref(data))
+    pub fn print_document(&mut self, document: &impl Printed) -> anyhow::Result<()> {
+        self.print_lines(std::slice::from_ref(document))
     }
 
-    /// Prints each of these as one line of JSON.
+    /// Prints each of these as one line of JSON, for a file that is read line by line. What stands
+    /// alone is a document: [`Self::print_document`].
     ///
     /// # Errors
     ///
     /// Standard output is gone.
-    pub fn print_json_lines(&mut self, lines: &[impl serde::Serialize]) -> anyhow::Result<()> {
+    pub fn print_lines(&mut self, lines: &[impl serde::Serialize]) -> anyhow::Result<()> {
         let mut text = String::new();
         for line in lines {
             text.push_str(&serde_json::to_string(line)?);

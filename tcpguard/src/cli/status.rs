@@ -48,7 +48,7 @@ pub(super) fn foreign(answer: &Response) -> ClientError {
 
 fn show(status: &Status, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if session.json {
-        return session.print_json(status);
+        return session.print_document(status);
     }
     session.render(|out, view| match args.brief {
         true => render::brief(out, status, view),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::Serialize;
 use tcpguard_engine::{Listener, Order};
 
 use super::args::{ListenerName, StepArgs};
@@ -9,8 +10,19 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
+use crate::documents::Printed;
 use crate::render;
-use crate::status::Status;
+use crate::status::{self, Status};
+
+/// What `tcpguard step --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Ordered {
+    /// Name and version of this document: `tcpguard.step/1`.
+    schema: &'static str,
+    /// The listener with its steps as they are now.
+    listener: status::Listener,
+}
 
 pub(super) fn run(args: &StepArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let status = match session.client.call(Request::Status)? {
@@ -24,11 +36,11 @@ pub(super) fn run(args: &StepArgs, session: &mut Session<'_>) -> anyhow::Result<
         for_s: args.lifetime.as_secs(),
     };
     let listener = match session.client.call(request)? {
-        Response::StepOrdered(listener) => listener,
+        Response::StepOrdered(listener) => *listener,
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_json(&serde_json::json!({ "listener": listener }));
+        return session.print_document(&Ordered { schema: Ordered::ID, listener });
     }
     session.render(|out, view| render::steps(out, &listener, view))?;
     if args.order != Order::Auto {

@@ -1,18 +1,41 @@
 //! `tcpguard version`
 
+use serde::Serialize;
+
 use super::session::Session;
 use crate::control::proto;
+use crate::documents::Printed;
 use crate::status::SCHEMA;
 
+/// What `tcpguard version --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Version {
+    /// Name and version of this document: `tcpguard.version/1`.
+    schema: &'static str,
+    /// The release.
+    version: &'static str,
+    /// Layout of the kernel maps; an agent adopts those of its own layout only.
+    abi: u32,
+    /// Version of the messages between command and agent.
+    control: u32,
+    /// Name and version of the status document.
+    status: &'static str,
+}
+
 pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
-    let (abi, control) = (tcpguard_common::ABI_VERSION, proto::VERSION);
+    let version = Version {
+        schema: Version::ID,
+        version: env!("CARGO_PKG_VERSION"),
+        abi: tcpguard_common::ABI_VERSION,
+        control: proto::VERSION,
+        status: SCHEMA,
+    };
     if session.json {
-        return session.print_json(&serde_json::json!({
-            "version": version, "abi": abi, "control": control, "status": SCHEMA,
-        }));
+        return session.print_document(&version);
     }
+    let Version { version, abi, control, status, .. } = version;
     Ok(session.print(&format!(
-        "tcpguard {version} (kernel layout {abi}, control protocol {control}, {SCHEMA})\n"
+        "tcpguard {version} (kernel layout {abi}, control protocol {control}, {status})\n"
     ))?)
 }

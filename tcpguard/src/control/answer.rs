@@ -16,9 +16,14 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::Rules
         | Request::Mode
         | Request::Alerts
+        | Request::AlertsSince { .. }
+        | Request::Timeline { .. }
+        | Request::Effective
+        | Request::UnblockSome { .. }
+        | Request::SetModeFor { .. }
+        | Request::ConfirmMode { .. }
         | Request::Explain { .. }
         | Request::ExplainAttack { .. }
-        | Request::Timeline { .. }
         | Request::Reload
         | Request::Detach { .. } => None,
         Request::Block { prefix, for_s, reason, force, dry_run: _ } => {

@@ -41,6 +41,18 @@ pub enum Request {
     Mode,
     /// The alerts of the last 24 hours. Always legal.
     Alerts,
+    /// The alerts after one that is known, as many as are kept. Always legal.
+    AlertsSince {
+        /// Its number; 0 for all.
+        seq: u64,
+    },
+    /// What a listener went through during an attack, step by step. Always legal.
+    Timeline {
+        /// The attack's number.
+        id: u64,
+    },
+    /// The configuration that holds, and where each value comes from. Always legal.
+    Effective,
     /// What decides about a prefix. Always legal.
     Explain {
         /// Which sources.
@@ -48,11 +60,6 @@ pub enum Request {
     },
     /// What an attack was judged by. Always legal.
     ExplainAttack {
-        /// Its number.
-        id: u64,
-    },
-    /// What was counted over time of an attack. Always legal.
-    Timeline {
         /// Its number.
         id: u64,
     },
@@ -90,6 +97,15 @@ pub enum Request {
         /// Which sources.
         prefix: IpNet,
     },
+    /// Take back rules of one origin, or within a prefix, or both. A change, unless `dry_run` is set.
+    UnblockSome {
+        /// Which sources; `None` for all, and for signatures.
+        prefix: Option<IpNet>,
+        /// Who made them; `None` for either.
+        origin: Option<Origin>,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
     /// Take back every rule. A change.
     UnblockAll,
     /// Put these rules in the place of all that operators made, all at once or not at all. A change
@@ -120,6 +136,21 @@ pub enum Request {
         /// The new mode.
         mode: Mode,
     },
+    /// Set the mode for a time, or until it is confirmed; afterwards the mode before holds again,
+    /// also when the agent was killed in between. A change.
+    SetModeFor {
+        /// The new mode.
+        mode: Mode,
+        /// For how long, in seconds; `None` for good.
+        for_s: Option<u64>,
+        /// Within how many seconds [`Request::ConfirmMode`] must come; `None`: it need not.
+        confirm_s: Option<u64>,
+    },
+    /// Keep the mode that waits to be confirmed. A change.
+    ConfirmMode {
+        /// The mode that is meant.
+        mode: Mode,
+    },
     /// Read the configuration again and apply it. A change.
     Reload,
     /// Take the filter off interfaces until the agent starts again. A change.
@@ -137,10 +168,12 @@ impl Request {
             | Self::Rules
             | Self::Mode
             | Self::Alerts
+            | Self::AlertsSince { .. }
+            | Self::Timeline { .. }
+            | Self::Effective
             | Self::Explain { .. }
-            | Self::ExplainAttack { .. }
-            | Self::Timeline { .. } => false,
-            Self::Block { dry_run, .. } => !*dry_run,
+            | Self::ExplainAttack { .. } => false,
+            Self::Block { dry_run, .. } | Self::UnblockSome { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
             | Self::Disallow { .. }
@@ -148,6 +181,8 @@ impl Request {
             | Self::UnblockAll
             | Self::OrderStep { .. }
             | Self::SetMode { .. }
+            | Self::SetModeFor { .. }
+            | Self::ConfirmMode { .. }
             | Self::Reload
             | Self::Detach { .. } => true,
         }
@@ -168,6 +203,16 @@ impl Request {
             other => format!("{other:?}"),
         }
     }
+}
+
+/// Who made a rule.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The guard, for an attack.
+    Auto,
+    /// An operator.
+    Manual,
 }
 
 /// One rule of [`Request::ImportRules`].
@@ -434,6 +479,12 @@ mod tests {
                 dry_run: false,
             },
             Request::SetMode { mode: Mode::Enforce },
+            Request::SetModeFor { mode: Mode::Enforce, for_s: Some(600), confirm_s: None },
+            Request::ConfirmMode { mode: Mode::Enforce },
+            Request::AlertsSince { seq: 7 },
+            Request::Timeline { id: 7 },
+            Request::Effective,
+            Request::UnblockSome { prefix: None, origin: Some(Origin::Auto), dry_run: true },
             Request::Reload,
             Request::Detach { interfaces: vec!["eth0".to_owned()] },
         ] {

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::WIDTH;
 use super::number::{percent, short, span};
 use super::view::{Tone, View, wrap};
 use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
@@ -25,7 +24,7 @@ pub(super) fn paragraph(
     heading: &str,
     text: &str,
 ) -> fmt::Result {
-    for (number, line) in wrap(text, WIDTH - INDENT).iter().enumerate() {
+    for (number, line) in wrap(text, view.width.saturating_sub(INDENT)).iter().enumerate() {
         let heading = if number == 0 { heading } else { "" };
         let blanks = INDENT - 2 - heading.len();
         writeln!(out, "  {}{:blanks$}{line}", view.paint(Tone::Heading, heading), "")?;

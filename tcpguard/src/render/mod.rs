@@ -1,7 +1,7 @@
 //! Text for people, from the same structs that JSON is made of.
 //!
 //! Every renderer writes into any [`std::fmt::Write`] and knows nothing of the command line. Lines
-//! have at most 100 columns. Colour is never the only signal.
+//! have at most as many columns as the [`View`]. Colour is never the only signal.
 
 mod attack;
 mod explain;
@@ -22,6 +22,3 @@ pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported,
 pub use status::{alerts, brief, status};
 pub use steps::of_listener as steps;
 pub use view::View;
-
-/// Columns of a page.
-const WIDTH: usize = 100;

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::WIDTH;
 use super::number::{short, span};
 use super::table::Table;
 use super::view::{View, wrap};
@@ -33,7 +32,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             "source" => format!("rule {}: {}", rule.id, rule.reason),
             _ => format!("rule {}: {} — {}", rule.id, rule.matches, rule.reason),
         };
-        for (number, line) in wrap(&text, WIDTH - 2).iter().enumerate() {
+        for (number, line) in wrap(&text, view.width.saturating_sub(2)).iter().enumerate() {
             writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
         }
     }
@@ -112,7 +111,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     }
     for (number, decision) in (1..).zip(&judged.decisions) {
         let text = decision.in_words(|time| view.moment(time));
-        for (line, text) in wrap(&text, WIDTH - 5).iter().enumerate() {
+        for (line, text) in wrap(&text, view.width.saturating_sub(5)).iter().enumerate() {
             match line {
                 0 => writeln!(out, "{number:3}. {text}")?,
                 _ => writeln!(out, "     {text}")?,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::WIDTH;
 use super::attack::{self, between, paragraph, severity_word};
 use super::number::{exact, percent, short, span};
 use super::steps;
@@ -23,19 +22,21 @@ const SOURCES_SHOWN: usize = 5;
 const ALERTS_SHOWN: usize = 5;
 /// Tables emptier than this are not worth a word.
 const FILL_SHOWN: f64 = 0.01;
+/// Fewest blanks between the two ends of the first line.
+const GAP: usize = 3;
 
 /// The first line alone.
 pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     let daemon = &status.daemon;
     let (sign, words, tone) = headline(daemon.state);
     let left = format!("{sign} tcpguard {} on {} — ", daemon.version, daemon.hostname);
-    let right = format!(
-        "mode {}   up {}",
-        mode_name(daemon.mode.into()),
-        span(Duration::from_secs(daemon.uptime_s))
-    );
+    let mode = format!("mode {}", mode_name(daemon.mode.into()));
+    let up = format!("   up {}", span(Duration::from_secs(daemon.uptime_s)));
+    let used = left.chars().count() + words.len() + GAP + mode.len();
+    // Where there is no room for both, the mode says more than the age.
+    let right = if used + up.len() <= view.width { mode + &up } else { mode };
     let used = left.chars().count() + words.len() + right.len();
-    let blanks = WIDTH.saturating_sub(used).max(3);
+    let blanks = view.width.saturating_sub(used).max(GAP);
     writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, words), "")
 }
 
@@ -335,7 +336,7 @@ pub fn alerts(out: &mut impl Write, alerts: &[AlertEntry], view: &View) -> fmt::
 fn alert_line(out: &mut impl Write, alert: &AlertEntry, ago: &str, view: &View) -> fmt::Result {
     let (time, word) = (view.time(alert.at), severity_word(alert.severity));
     let line = format!("{time} {ago}{word} {}", alert.message);
-    for (number, line) in wrap(&line, WIDTH - 2).iter().enumerate() {
+    for (number, line) in wrap(&line, view.width.saturating_sub(2)).iter().enumerate() {
         writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
     }
     Ok(())

@@ -15,6 +15,8 @@ pub struct View {
     pub colour: bool,
     /// The time zone in which times are told.
     pub zone: TimeZone,
+    /// Columns of a line.
+    pub width: usize,
 }
 
 /// What a colour says. The words say it too.
@@ -34,6 +36,21 @@ pub(super) enum Tone {
 }
 
 impl View {
+    /// Columns where those of the terminal are not known, as in a file.
+    pub const WIDTH: usize = 100;
+    /// Fewer columns hold no sentence.
+    const NARROWEST: usize = 40;
+    /// A longer line is hard to follow.
+    const WIDEST: usize = 140;
+
+    /// Columns to use of a terminal that says that it has so many; 0 where it does not know.
+    pub fn columns(told: u16) -> usize {
+        match told {
+            0 => Self::WIDTH,
+            told => usize::from(told).clamp(Self::NARROWEST, Self::WIDEST),
+        }
+    }
+
     /// `text` in a colour, where there are colours.
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
         // Select Graphic Rendition, ECMA-48 8.3.117.
@@ -117,8 +134,15 @@ mod tests {
 
     #[test]
     fn a_terminal_without_utf8_gets_ascii() {
-        let view = View { utf8: false, colour: false, zone: TimeZone::UTC };
+        let view = View { utf8: false, colour: false, zone: TimeZone::UTC, width: View::WIDTH };
         assert_eq!(view.encode("● a — b → c … ✓ ✗ ü"), "* a - b -> c ... ok x ?");
+    }
+
+    #[test]
+    fn a_terminal_is_used_as_far_as_lines_can_be_read() {
+        for (told, columns) in [(0, 100), (20, 40), (80, 80), (132, 132), (400, 140)] {
+            assert_eq!(View::columns(told), columns, "{told}");
+        }
     }
 
     #[test]

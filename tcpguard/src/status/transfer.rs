@@ -10,6 +10,7 @@ pub const RULES_SCHEMA: &str = "tcpguard.rules/1";
 
 /// What `tcpguard rules export --json` prints and `tcpguard rules import` reads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExportedRules {
     /// Name and version of this document: `tcpguard.rules/1`.
     pub schema: String,
@@ -19,6 +20,7 @@ pub struct ExportedRules {
 
 /// A source rule as it is exported, and as one line of it may be imported.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExportedRule {
     /// Which sources.
     pub prefix: String,
@@ -45,6 +47,7 @@ impl ExportedRule {
 
 /// What `tcpguard rules import` did.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Imported {
     /// Rules that were not there before.
     pub added: u32,

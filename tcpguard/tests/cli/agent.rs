@@ -3,11 +3,15 @@
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
-    AlertEntry, Allowed, AttackInFull, Explanation, Rule, Severity, Status, Step, StepState, Time,
+    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Rule, Severity, Status, Step,
+    StepState, Time,
 };
 use tcpguard_engine as engine;
 
 use super::support;
+
+/// What is on the allow-list.
+const ALLOWED: &str = "203.0.113.0/24";
 
 /// The answer of an agent in this situation.
 pub fn answer(request: &Request, status: &Status) -> Response {
@@ -37,7 +41,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                     &report,
                     facts.clock,
                 ))),
-                None => Response::refused(RefusalKind::NotFound, format!("no attack #{id}")),
+                None => Response::refused(
+                    RefusalKind::NotFound,
+                    format!("no attack #{id}; see which are known: tcpguard status"),
+                ),
             }
         }
         Request::Timeline { id: 3 } => Response::Timeline(Box::new(timeline())),
@@ -52,16 +59,12 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             alerts.extend(notice);
             Response::Alerts { alerts }
         }
-        Request::Allow { prefix, reason, .. } => Response::Allowed {
-            allowed: Allowed {
-                prefix: prefix.to_string(),
-                reason: reason.clone(),
-                uid: 0,
-                created_at: status.generated_at,
-                expires_at: status.generated_at,
-                expires_in_s: 2_592_000,
-            },
-        },
+        Request::Allow { prefix, reason, .. } => {
+            Response::Allowed { allowed: allowed(&prefix.to_string(), reason, status) }
+        }
+        Request::Disallow { prefix } if prefix.to_string() == ALLOWED => {
+            Response::Disallowed { allowed: vec![allowed(ALLOWED, "our monitoring", status)] }
+        }
         Request::Disallow { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!(
@@ -80,10 +83,23 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             Response::StepOrdered(Box::new(listener))
         }
         Request::SetMode { mode } => Response::ModeSet { was: status.daemon.mode, mode: *mode },
-        Request::UnblockAll | Request::ImportRules { .. } => Response::Unblocked { rules },
+        Request::UnblockAll => Response::Unblocked { rules },
+        Request::ImportRules { rules, dry_run, .. } => {
+            let added = rules.len() as u32;
+            let imported = Imported { added, kept: 0, removed: 0, total: added };
+            Response::Imported { imported, dry_run: *dry_run }
+        }
         Request::Unblock { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
+        ),
+        Request::AlertsSince { .. }
+        | Request::Effective
+        | Request::UnblockSome { .. }
+        | Request::SetModeFor { .. }
+        | Request::ConfirmMode { .. } => Response::refused(
+            RefusalKind::Invalid,
+            "this agent does not do that yet; see what it does: tcpguard --help",
         ),
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
@@ -116,6 +132,17 @@ fn timeline() -> Timeline {
         began: Time("2026-11-20T14:01:41Z".parse().unwrap()),
         step_ms: 1000,
         points: (1..=60).map(point).collect(),
+    }
+}
+
+fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {
+    Allowed {
+        prefix: prefix.to_owned(),
+        reason: reason.to_owned(),
+        uid: 0,
+        created_at: status.generated_at,
+        expires_at: status.generated_at,
+        expires_in_s: 2_592_000,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use tcpguard_engine::Mode;
 
+use super::host::{Host, Outcome};
 use super::support::{flooded, status};
-use super::{Host, Outcome};
 
 /// A capture without a packet.
 const EMPTY: [u8; 24] =

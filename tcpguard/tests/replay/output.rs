@@ -80,7 +80,8 @@ fn the_schema_tells_a_wrong_document_from_a_right_one() {
 #[test]
 fn text_tells_the_same_in_lines_of_100_columns() {
     let replay = observe(&flooded());
-    let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC };
+    let zone = jiff::tz::TimeZone::UTC;
+    let view = View { utf8: true, colour: false, zone, width: View::WIDTH };
     let mut text = String::new();
     render::replay(&mut text, &replay, &view).unwrap();
     for line in text.lines() {

@@ -1,0 +1,58 @@
+//! What is done to this host, with an agent or without.
+
+use std::path::PathBuf;
+
+use crate::config::DEFAULT_STATE_DIR;
+
+/// `tcpguard detach`
+#[derive(Debug, clap::Args)]
+#[command(after_help = DETACH)]
+#[group(required = true, multiple = false)]
+pub struct DetachArgs {
+    /// Interface to take the filter off
+    #[arg(value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Take it off everywhere
+    #[arg(long)]
+    pub all: bool,
+}
+
+const DETACH: &str = "\
+Examples:
+  tcpguard detach eth0
+  tcpguard detach --all                           # works with the agent dead, too
+  systemctl restart tcpguard                      # protect again";
+
+/// `tcpguard probe`
+#[derive(Debug, clap::Args)]
+#[command(after_help = PROBE)]
+pub struct ProbeArgs {
+    /// Directory in which the result is kept for the agent
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// Only where no result is kept for this kernel, these programs and these sysctls; print nothing
+    #[arg(long)]
+    pub if_needed: bool,
+}
+
+const PROBE: &str = "\
+Real connections between two temporary network namespaces; nothing leaves this host.
+Exit codes: 0 some SYN cookies work, 1 none do or nothing could be tried, 2 usage,
+4 permission denied.
+
+Examples:
+  tcpguard probe
+  tcpguard probe --state-dir /tmp                 # and leave what the agent goes by alone";
+
+/// `tcpguard restore-sysctls`
+#[derive(Debug, clap::Args)]
+#[command(after_help = RESTORE_SYSCTLS)]
+pub struct RestoreSysctlsArgs {
+    /// Directory in which the agent keeps what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+}
+
+const RESTORE_SYSCTLS: &str = "\
+Examples:
+  tcpguard restore-sysctls                        # the service does so after each end";

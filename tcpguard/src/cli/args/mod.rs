@@ -1,0 +1,235 @@
+//! Exactly what was typed, checked for form only. Here is what every verb shares and the list of
+//! verbs; the options of each stand with those of its kind, and end in examples.
+
+mod agent;
+mod files;
+mod host;
+mod rules;
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use tcpguard_engine::Mode;
+
+use crate::cli::report::ReportArgs;
+use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
+
+pub use agent::*;
+pub use files::*;
+pub use host::*;
+pub use rules::*;
+
+/// Detects and stops SYN floods in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "tcpguard", version, max_term_width = 100, after_help = TCPGUARD)]
+pub struct Args {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const TCPGUARD: &str = "\
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running,
+4 permission denied, 5 no such rule or interface.
+
+Examples:
+  tcpguard status                                 # what is happening, and what is done about it
+  tcpguard explain 192.0.2.7                      # what decides about an address
+  tcpguard mode enforce                           # from counting to dropping
+  tcpguard help block                             # every verb explains itself by examples";
+
+/// Options of every verb.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Tell times in UTC rather than in the time zone of this host
+    #[arg(long, global = true)]
+    pub utc: bool,
+    /// Accepted for scripts; there is never a pager
+    #[arg(long, global = true)]
+    pub no_pager: bool,
+    /// Say nothing but data and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Socket of the agent, in place of those in the runtime directory
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Directory of the agent's sockets
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+    /// Directory on a bpffs in which links are pinned
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set; CLICOLOR_FORCE: always
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Guard interfaces until stopped (what the service runs)
+    Run(RunArgs),
+    /// Show what is happening and what is done about it
+    Status(StatusArgs),
+    /// Drop SYNs from an address or prefix
+    Block(BlockArgs),
+    /// Take back rules on an address or prefix
+    Unblock(UnblockArgs),
+    /// Let no rule of the guard's own drop an address or prefix
+    Allow(AllowArgs),
+    /// Take an address or prefix off the allow-list
+    Unallow(UnallowArgs),
+    /// Say what decides about an address, or what an attack was judged by
+    Explain(ExplainArgs),
+    /// Show what was told of attacks, rules and changes
+    #[command(after_help = ALERTS)]
+    Alerts(AlertsArgs),
+    /// Follow what is told, as it happens
+    #[command(after_help = EVENTS)]
+    Events(AlertsArgs),
+    /// Look at the rules
+    #[command(after_help = RULES)]
+    Rules {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: RulesVerb,
+    },
+    /// Show or set what happens when a rule matches
+    Mode(ModeArgs),
+    /// Take a step for a listener, forbid it, or leave it to the guard again
+    Step(StepArgs),
+    /// Read the configuration again and apply what can be applied
+    #[command(after_help = RELOAD)]
+    Reload,
+    /// Say what the guard would have done about a capture
+    Replay(ReplayArgs),
+    /// Write a page with plots about an attack or a capture
+    Report(ReportArgs),
+    /// Try out which SYN cookies work on this host
+    Probe(ProbeArgs),
+    /// Take the filter off, also when the agent is dead
+    Detach(DetachArgs),
+    /// Look at the configuration
+    #[command(after_help = CONFIG)]
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Show the versions
+    #[command(after_help = VERSION)]
+    Version,
+    /// Put back the sysctls that an agent changed and that ended without doing so
+    #[command(hide = true)]
+    RestoreSysctls(RestoreSysctlsArgs),
+}
+
+const RELOAD: &str = "\
+A configuration with mistakes is refused, and the old one holds.
+
+Examples:
+  tcpguard config check                           # every mistake, without applying anything
+  tcpguard reload";
+
+const VERSION: &str = "\
+Examples:
+  tcpguard version
+  tcpguard version --json | jq -r .version";
+
+fn mode_parser() -> impl TypedValueParser<Value = Mode> {
+    one_of(&MODES)
+}
+
+/// One of the named values; clap lists the names in help and errors.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    values: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(values.iter().map(|(name, _)| *name)).try_map(|typed| {
+        let found = values.iter().find(|(name, _)| *name == typed);
+        found.map(|(_, value)| *value).ok_or("not one of the possible values")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+
+    /// Every verb, hidden ones and those above others included.
+    fn verbs() -> Vec<Command> {
+        fn collect(command: &Command, verbs: &mut Vec<Command>) {
+            verbs.push(command.clone());
+            let below = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+            below.for_each(|verb| collect(verb, verbs));
+        }
+        let mut all = Args::command();
+        all.build();
+        let mut verbs = Vec::new();
+        collect(&all, &mut verbs);
+        verbs
+    }
+
+    /// The words of an example, as a shell would take them apart; `None` where it is another
+    /// program's.
+    fn words(line: &str) -> Option<Vec<String>> {
+        let command = line.split(" # ").next()?.split(" | ").map(str::trim);
+        let own = command.into_iter().find(|part| part.starts_with("tcpguard "))?;
+        let own = own.split(['<', '>']).next()?;
+        let mut words = Vec::new();
+        for (number, part) in own.split('"').enumerate() {
+            match number % 2 {
+                0 => words.extend(part.split_whitespace().map(str::to_owned)),
+                _ => words.push(part.to_owned()),
+            }
+        }
+        Some(words)
+    }
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_verb_ends_in_examples_that_can_be_typed() {
+        for verb in verbs() {
+            let name = verb.get_bin_name().unwrap_or_default().to_owned();
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Examples:\n").map(|(_, examples)| examples);
+            let lines: Vec<_> = examples.unwrap_or_default().lines().collect();
+            let typed: Vec<_> = lines.iter().filter_map(|line| words(line)).collect();
+            assert!(lines.iter().all(|line| line.starts_with("  ")), "{name}: {help}");
+            assert!(lines.iter().all(|line| line.chars().count() <= 100), "{name}: {help}");
+            let of_its_own = |words: &Vec<String>| words.join(" ").starts_with(&name);
+            assert!(typed.iter().any(of_its_own), "{name} has no example: {help}");
+            for words in typed {
+                if let Err(error) = Args::try_parse_from(&words) {
+                    assert!(!error.use_stderr(), "{words:?}: {error}");
+                }
+            }
+        }
+    }
+}

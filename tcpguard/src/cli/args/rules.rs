@@ -1,0 +1,176 @@
+//! What rules are asked for, and what is to become of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use ipnet::IpNet;
+
+use crate::cli::duration;
+use crate::config::parse_prefix;
+
+/// `tcpguard block`
+#[derive(Debug, clap::Args)]
+#[command(after_help = BLOCK)]
+pub struct BlockArgs {
+    /// Address or prefix, such as 192.0.2.0/24
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: IpNet,
+    /// For how long, such as 90s, 10m, 1h30m or 2d
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    pub lifetime: Duration,
+    /// Why, for whoever finds the rule
+    #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
+    pub reason: String,
+    /// Block even what is protected, very wide, or your own address
+    #[arg(long)]
+    pub force: bool,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const BLOCK: &str = "\
+A rule ends by itself; no rule lives longer than 24 h.
+
+Examples:
+  tcpguard block 192.0.2.7                        # for an hour
+  tcpguard block 198.51.100.0/24 --for 12h --reason \"abuse report 4711\"
+  tcpguard block 2001:db8::/48 --dry-run          # only say what would happen";
+
+/// `tcpguard unblock`
+#[derive(Debug, clap::Args)]
+#[command(after_help = UNBLOCK)]
+#[group(required = true, multiple = false)]
+pub struct UnblockArgs {
+    /// Address or prefix: every source rule within it is removed
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: Option<IpNet>,
+    /// Remove every rule, of either origin
+    #[arg(long)]
+    pub all: bool,
+}
+
+const UNBLOCK: &str = "\
+Examples:
+  tcpguard unblock 192.0.2.7
+  tcpguard unblock 198.51.100.0/24                # every rule within it
+  tcpguard unblock --all                          # every rule, also of the guard's own";
+
+/// `tcpguard allow`
+#[derive(Debug, clap::Args)]
+#[command(after_help = ALLOW)]
+pub struct AllowArgs {
+    /// Address or prefix, such as 192.0.2.0/24
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: IpNet,
+    /// For how long, such as 90s, 10m, 1h30m or 30d
+    #[arg(long = "for", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
+    pub lifetime: Duration,
+    /// Why, for whoever finds it
+    #[arg(long, value_name = "TEXT", default_value = "allowed by hand")]
+    pub reason: String,
+    /// Allow even what is very wide
+    #[arg(long)]
+    pub force: bool,
+}
+
+const ALLOW: &str = "\
+Examples:
+  tcpguard allow 203.0.113.0/24 --reason \"our monitoring\"
+  tcpguard allow 2001:db8::7 --for 2h             # while somebody looks into it";
+
+/// `tcpguard unallow`
+#[derive(Debug, clap::Args)]
+#[command(after_help = UNALLOW)]
+pub struct UnallowArgs {
+    /// Address or prefix: every exemption within it that an operator made is removed
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: IpNet,
+}
+
+const UNALLOW: &str = "\
+Examples:
+  tcpguard unallow 203.0.113.0/24                 # everything within it
+  tcpguard rules list                             # what is on the allow-list";
+
+pub(super) const RULES: &str = "\
+Examples:
+  tcpguard rules list
+  tcpguard rules export > rules.json              # and read them in elsewhere:
+  tcpguard rules import rules.json --dry-run";
+
+/// `tcpguard rules …`
+#[derive(Debug, Subcommand)]
+pub enum RulesVerb {
+    /// Show every rule with its origin, reason, end and hits, and the allow-list
+    #[command(after_help = LIST)]
+    List,
+    /// Write the rules that operators made, one JSON object a line, for `rules import`
+    Export(ExportArgs),
+    /// Put the rules of a file in the place of those that operators made, all at once or not at all
+    Import(ImportArgs),
+    /// Remove every rule, of either origin, all at once
+    #[command(after_help = FLUSH)]
+    Flush,
+}
+
+const LIST: &str = "\
+Examples:
+  tcpguard rules list
+  tcpguard rules list --json | jq .rules";
+
+const FLUSH: &str = "\
+The allow-list stays as it is, and rules of an attack that goes on come back.
+
+Examples:
+  tcpguard rules export > rules.json              # keep them first
+  tcpguard rules flush";
+
+/// `tcpguard rules export`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXPORT)]
+pub struct ExportArgs {
+    /// Also source rules that the guard made itself; imported, they become an operator's
+    #[arg(long)]
+    pub all: bool,
+}
+
+const EXPORT: &str = "\
+Examples:
+  tcpguard rules export > rules.json              # one rule a line
+  tcpguard rules export --all --json              # one document, also of the guard's own";
+
+/// `tcpguard rules import`
+#[derive(Debug, clap::Args)]
+#[command(after_help = IMPORT)]
+pub struct ImportArgs {
+    /// The file; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave other rules as they are, and only add and change
+    #[arg(long)]
+    pub merge: bool,
+    /// For how long, where the file does not say
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    pub lifetime: Duration,
+    /// Why, where the file does not say
+    #[arg(long, value_name = "TEXT", default_value = "imported by hand")]
+    pub reason: String,
+    /// Also what is protected, very wide, or your own address
+    #[arg(long)]
+    pub force: bool,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const IMPORT: &str = "\
+Each line of FILE is an address or prefix, or an object as `rules export` writes it:
+{\"prefix\":\"192.0.2.0/24\",\"for_s\":3600,\"reason\":\"abuse report\"}, where only the prefix must be.
+Empty lines and what follows a # are skipped. No rule lives longer than 24 h.
+
+Examples:
+  tcpguard rules import rules.json --dry-run      # only say what would happen
+  tcpguard rules import bad-hosts.txt --merge --for 6h --reason \"today's list\"
+  tcpguard rules import - < rules.json";

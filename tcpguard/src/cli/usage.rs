@@ -1,0 +1,97 @@
+//! The command line that was typed, or what is wrong with it.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+
+use clap::{CommandFactory, Parser};
+
+use super::args::Args;
+use super::exit::Exit;
+
+/// The last words of clap, which name no command that could be typed.
+const TRY_HELP: &str = "\n\nFor more information, try '--help'.\n";
+
+/// Reads a command line, whose first word is the program's name. Otherwise help and version are
+/// printed, or what is wrong is told on stderr, and the exit code is returned.
+///
+/// # Errors
+///
+/// [`Exit::Done`] after help, what [`Exit::of_usage`] says after a line that makes no sense.
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+    let line: Vec<OsString> = line.into_iter().collect();
+    Args::try_parse_from(&line).map_err(|error| {
+        if !error.use_stderr() {
+            // A reader that has gone has read enough.
+            let _ = error.print();
+            return Exit::Done;
+        }
+        let verbs = verbs(&line);
+        // A closed stderr changes nothing about the line.
+        let _ = write!(std::io::stderr(), "{}", told(&error, &verbs));
+        Exit::of_usage(verbs.first().map(String::as_str))
+    })
+}
+
+/// clap's words, and where to read more.
+fn told(error: &clap::Error, verbs: &[String]) -> String {
+    let text = error.render().to_string();
+    match text.strip_suffix(TRY_HELP) {
+        Some(text) => {
+            let verb = verbs.iter().map(|verb| format!(" {verb}")).collect::<String>();
+            format!("{text}\n\nsee: tcpguard{verb} --help\n")
+        }
+        // The help itself, which ends in examples.
+        None => text,
+    }
+}
+
+/// The verbs of a line, as far as it can be understood: `["rules", "import"]`.
+fn verbs(line: &[OsString]) -> Vec<String> {
+    let understood = Args::command().ignore_errors(true).try_get_matches_from(line);
+    let mut verbs = Vec::new();
+    let mut below = understood.as_ref().ok().and_then(|matches| matches.subcommand());
+    while let Some((verb, matches)) = below {
+        verbs.push(verb.to_owned());
+        below = matches.subcommand();
+    }
+    verbs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_ends_with_the_help_of_its_verb() {
+        for (line, help) in [
+            ("tcpguard fly", "see: tcpguard --help"),
+            ("tcpguard status --sideways", "see: tcpguard status --help"),
+            ("tcpguard mode on", "see: tcpguard mode --help"),
+            ("tcpguard --socket status mode on", "see: tcpguard mode --help"),
+            ("tcpguard --json rules import", "see: tcpguard rules import --help"),
+            ("tcpguard rules import a b", "see: tcpguard rules import --help"),
+            ("tcpguard config fly", "see: tcpguard config --help"),
+        ] {
+            let line = words(line);
+            let error = Args::try_parse_from(&line).expect_err("a wrong line");
+            let told = told(&error, &verbs(&line));
+            assert_eq!(told.lines().next_back(), Some(help), "{told}");
+            assert!(told.starts_with("error: "), "{told}");
+        }
+    }
+
+    #[test]
+    fn without_a_verb_the_help_is_told_with_its_examples() {
+        for line in ["tcpguard", "tcpguard rules", "tcpguard config"] {
+            let words = words(line);
+            let error = Args::try_parse_from(&words).expect_err("no verb");
+            let told = told(&error, &verbs(&words));
+            let last = told.lines().next_back().unwrap_or_default();
+            assert!(last.trim_start().starts_with(line), "{told}");
+        }
+    }
+}

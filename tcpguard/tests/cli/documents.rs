@@ -1,0 +1,148 @@
+//! Every verb with `--json`: what it prints is what the schema of its document says, and nothing
+//! else.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use clap::{Command, CommandFactory};
+use serde_json::Value;
+use tcpguard::cli::Args;
+use tcpguard::control::Response;
+use tcpguard::documents;
+use tcpguard_engine::Mode;
+
+use super::agent::answer;
+use super::host::Host;
+use super::schema::check;
+use super::support::{flooded, status};
+
+/// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
+/// [`files`].
+const LINES: [(&str, &str); 25] = [
+    ("status", "tcpguard.status/1"),
+    ("explain 198.51.100.7", "tcpguard.explanation/1"),
+    ("explain 3", "tcpguard.attack/1"),
+    ("report 3", "tcpguard.timeline/1"),
+    ("alerts", "tcpguard.alerts/1"),
+    ("block 192.0.2.7", "tcpguard.block/1"),
+    ("unblock --all", "tcpguard.unblock/1"),
+    ("allow 203.0.113.0/24", "tcpguard.allow/1"),
+    ("unallow 203.0.113.0/24", "tcpguard.unallow/1"),
+    ("rules list", "tcpguard.rule-list/1"),
+    ("rules export --all", "tcpguard.rules/1"),
+    ("rules import DIR/rules.txt", "tcpguard.import/1"),
+    ("rules flush", "tcpguard.unblock/1"),
+    ("mode", "tcpguard.mode/1"),
+    ("mode observe", "tcpguard.mode/1"),
+    ("step :443 cookies off", "tcpguard.step/1"),
+    ("reload", "tcpguard.reload/1"),
+    ("replay DIR/empty.pcap --quiet", "tcpguard.replay/1"),
+    ("detach --all", "tcpguard.detach/1"),
+    ("restore-sysctls --state-dir DIR", "tcpguard.restore-sysctls/1"),
+    ("config check DIR/good.toml", "tcpguard.config-check/1"),
+    ("config check DIR/bad.toml", "tcpguard.config-check/1"),
+    ("config show DIR/good.toml", "tcpguard.config-show/1"),
+    ("config init DIR/new.toml", "tcpguard.config-init/1"),
+    ("version", "tcpguard.version/1"),
+];
+
+/// What is not in that list, and the document that another test looks at.
+const ELSEWHERE: [(&str, Option<&str>); 3] = [
+    // The agent itself.
+    ("run", None),
+    // It never ends; below.
+    ("events", Some("tcpguard.event/1")),
+    // It needs network namespaces of its own: tests/probe.rs of the test kit.
+    ("probe", Some("tcpguard.probe/1")),
+];
+
+fn files(dir: &Path) {
+    // Version 2.4, no packets, Ethernet.
+    let pcap = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].map(u32::to_le_bytes).concat();
+    for (name, text) in [
+        ("rules.txt", &b"192.0.2.0/24\n"[..]),
+        ("good.toml", b"mode = \"enforce\"\n"),
+        ("bad.toml", b"mode = \"on\"\n"),
+        ("empty.pcap", pcap.as_slice()),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+}
+
+/// `verb` and what is below it: `status`, `rules list`, …
+fn verbs(command: &Command, above: &str, found: &mut Vec<String>) {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let name = format!("{above} {}", verb.get_name()).trim().to_owned();
+        match verb.has_subcommands() {
+            true => verbs(verb, &name, found),
+            false => found.push(name),
+        }
+    }
+}
+
+#[test]
+fn every_verb_and_every_document_is_looked_at() {
+    let mut known = Vec::new();
+    verbs(&Args::command(), "", &mut known);
+    let typed = LINES.iter().map(|(line, _)| *line).chain(ELSEWHERE.map(|(verb, _)| verb));
+    let typed: Vec<_> = typed.collect();
+    for verb in known {
+        let begins = |line: &&str| *line == verb || line.starts_with(&format!("{verb} "));
+        assert!(typed.iter().any(begins), "no line with `tcpguard {verb}`: add one to LINES");
+    }
+    let looked_at: BTreeSet<_> = LINES.iter().map(|(_, document)| *document).collect();
+    let elsewhere: BTreeSet<_> = ELSEWHERE.iter().filter_map(|(_, document)| *document).collect();
+    let shipped: BTreeSet<_> = documents::ALL.iter().map(|document| document.id).collect();
+    assert_eq!(looked_at.union(&elsewhere).copied().collect::<BTreeSet<_>>(), shipped);
+}
+
+#[test]
+fn what_is_printed_is_what_its_schema_says() {
+    let host = Host::with(status(flooded(Mode::Enforce)));
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path());
+    for (line, document) in LINES {
+        let line = line.replace("DIR", dir.path().to_str().unwrap());
+        let words: Vec<_> = line.split(' ').chain(["--json"]).collect();
+        let outcome = host.run(&words);
+        let printed = outcome.stdout.strip_suffix('\n').unwrap_or_default();
+        assert!(!printed.is_empty() && !printed.contains('\n'), "one line: {outcome:#?}");
+        holds(printed, document);
+    }
+}
+
+#[test]
+fn each_event_is_a_document_on_a_line_of_its_own() {
+    let status = status(flooded(Mode::Enforce));
+    let mut looks = 0;
+    let host = Host::answering(move |request| {
+        let mut response = answer(request, &status);
+        if let Response::Alerts { alerts } = &mut response {
+            // Nothing was told yet at the first look.
+            alerts.truncate(looks * 2);
+            looks += 1;
+        }
+        response
+    });
+    let mut events = host.command(&["events", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        holds(&lines.next().unwrap().unwrap(), "tcpguard.event/1");
+    }
+    events.kill().unwrap();
+    events.wait().unwrap();
+}
+
+#[track_caller]
+fn holds(printed: &str, document: &str) {
+    let found: Value = serde_json::from_str(printed).unwrap();
+    assert_eq!(found["schema"], document, "{printed}");
+    let kind = documents::ALL.iter().find(|kind| kind.id == document).expect(document);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(kind.file());
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut faults = Vec::new();
+    check(&found, &schema, &schema, document, &mut faults);
+    assert!(faults.is_empty(), "{}\nin {printed}", faults.join("\n"));
+}

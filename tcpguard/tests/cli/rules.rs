@@ -1,0 +1,108 @@
+//! Rules and the allow-list.
+
+use tcpguard_engine as engine;
+
+use super::host::Host;
+use super::support::{calm, flooded, status};
+
+#[test]
+fn blocking_says_what_was_done_and_how_to_take_it_back() {
+    let host = Host::with(status(calm()));
+    host.run(&["block", "192.0.2.0/24", "--for", "90m"]).is(
+        0,
+        "blocked 192.0.2.0/24 for 1h 30m, until 15:35:31 (rule 12)\n",
+        "take it back: tcpguard unblock 192.0.2.0/24\n",
+    );
+    host.run(&["block", "192.0.2.0/24", "--quiet"]).is(
+        0,
+        "blocked 192.0.2.0/24 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "",
+    );
+    host.run(&["block", "192.0.2.0/24", "--dry-run"]).is(
+        0,
+        "would block 192.0.2.0/24 for 1h 00m, until 15:05:31\n",
+        "nothing was changed; do it: the same command without --dry-run\n",
+    );
+    let json = host.run(&["block", "2001:db8::7", "--reason", "scan", "--json"]).json();
+    assert_eq!(json["rule"]["matches"], "2001:db8::7/128");
+    assert_eq!(json["rule"]["reason"], "scan");
+    assert_eq!(json["dry_run"], false);
+}
+
+#[test]
+fn blocking_in_observe_mode_says_that_nothing_is_dropped() {
+    let host = Host::with(status(flooded(engine::Mode::Observe)));
+    host.run(&["block", "192.0.2.1"]).is(
+        0,
+        "blocked 192.0.2.1/32 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "take it back: tcpguard unblock 192.0.2.1/32\n\
+         the mode is observe, so the rule drops nothing until: tcpguard mode enforce\n",
+    );
+}
+
+#[test]
+fn nobody_blocks_himself_by_accident() {
+    let host = Host::with(status(calm()));
+    host.run(&["block", "203.0.113.0/24"]).is(
+        1,
+        "",
+        "tcpguard: 203.0.113.0/24 covers 203.0.113.5, from where you are logged in over SSH: you \
+         would lock yourself out; block a smaller prefix, or add --force if you are sure\n",
+    );
+    assert_eq!(host.run(&["block", "203.0.113.0/24", "--force"]).code, Some(0));
+    assert_eq!(host.run(&["block", "203.0.113.64/26"]).code, Some(0));
+    host.run(&["block", "10.0.0.0/8"]).is(
+        1,
+        "",
+        "tcpguard: too wide; add --force if you are sure\n",
+    );
+}
+
+#[test]
+fn unblocking_prints_what_was_removed() {
+    let host = Host::with(status(flooded(engine::Mode::Enforce)));
+    host.run(&["unblock", "--all"]).is(
+        0,
+        "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7 M hits; it had 54 s left)\n",
+        "rules of an attack that goes on come back; to stop dropping: tcpguard mode observe\n",
+    );
+    assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
+    host.run(&["unblock", "192.0.2.0/24"]).is(
+        5,
+        "",
+        "tcpguard: no rule lies within 192.0.2.0/24; see what exists: tcpguard rules list\n",
+    );
+}
+
+#[test]
+fn rules_are_listed() {
+    let attacked = Host::with(status(flooded(engine::Mode::Enforce)));
+    let listed = attacked.run(&["rules", "list"]);
+    assert_eq!(listed.code, Some(0));
+    assert!(listed.stdout.starts_with("RULE  KIND "), "{listed:#?}");
+    assert_eq!(attacked.run(&["rules", "list", "--json"]).json()["rules"][0]["id"], 7);
+
+    let quiet = Host::with(status(calm()));
+    quiet.run(&["rules", "list"]).is(0, "", "no rules; make one: tcpguard block PREFIX\n");
+    assert_eq!(
+        quiet.run(&["rules", "list", "--json"]).stdout,
+        "{\"schema\":\"tcpguard.rule-list/1\",\"rules\":[],\"allowed\":[]}\n"
+    );
+}
+
+#[test]
+fn allowing_and_taking_it_back() {
+    let host = Host::with(status(calm()));
+    let allowed = host.run(&["allow", "203.0.113.0/24", "--reason", "our monitoring"]);
+    assert_eq!(allowed.code, Some(0), "{allowed:#?}");
+    assert!(
+        allowed.stdout.starts_with("allowed 203.0.113.0/24 for 30d 00h, until "),
+        "{allowed:#?}"
+    );
+    assert!(allowed.stderr.contains("tcpguard unallow 203.0.113.0/24"), "{allowed:#?}");
+    host.run(&["unallow", "192.0.2.0/24"]).is(
+        5,
+        "",
+        "tcpguard: nothing within 192.0.2.0/24 is on the allow-list; see what is: tcpguard rules list\n",
+    );
+}

@@ -1,0 +1,48 @@
+//! What somebody who was just woken up does next: the last line that is told names a command or a
+//! file.
+
+use clap::CommandFactory;
+use tcpguard::cli::Args;
+
+/// Programs that are named besides tcpguard's own verbs.
+const PROGRAMS: [&str; 6] = ["df", "journalctl", "ls", "sudo", "sysctl", "systemctl"];
+
+/// What may stand around a word.
+const PUNCTUATION: [char; 6] = ['(', ')', ',', ';', ':', '"'];
+
+/// Whether the last line of `text` says how to go on; nothing said is well.
+pub fn is_named(text: &str) -> bool {
+    let Some(last) = text.lines().rfind(|line| !line.trim().is_empty()) else {
+        return true;
+    };
+    // Who speaks is no advice.
+    let said = last.strip_prefix("tcpguard: ").unwrap_or(last);
+    let words: Vec<&str> =
+        said.split_whitespace().map(|word| word.trim_matches(PUNCTUATION)).collect();
+    let mut command = Args::command();
+    command.build();
+    let is_verb = |word: &str| command.get_subcommands().any(|verb| verb.get_name() == word);
+    words.windows(2).any(|pair| pair[0] == "tcpguard" && is_verb(pair[1]))
+        || words.iter().any(|word| {
+            let option = word.strip_prefix("--").is_some_and(|name| !name.is_empty());
+            let file = word.starts_with('/') && word.len() > 1;
+            option || file || PROGRAMS.contains(word)
+        })
+}
+
+#[test]
+fn a_command_an_option_or_a_file_is_a_way_on() {
+    for (text, named) in [
+        ("", true),
+        ("tcpguard: no attack #99\n", false),
+        ("tcpguard: tcpguard is not running\n", false),
+        ("tcpguard: it failed; try again/later\n", false),
+        ("tcpguard: tcpguard is not running; start it: systemctl start tcpguard\n", true),
+        ("tcpguard: not healthy after 1 s; tcpguard status says why\n", true),
+        ("tcpguard: too wide; add --force if you are sure\n", true),
+        ("tcpguard: cannot read (/etc/tcpguard/tcpguard.toml): no\n", true),
+        ("see: tcpguard status\nwhat a pity\n\n", false),
+    ] {
+        assert_eq!(is_named(text), named, "{text}");
+    }
+}
