@@ -51,7 +51,7 @@ pub(super) fn open(file: &Path) -> Result<Box<dyn Read>, CaptureError> {
     if file == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
     }
-    let refused = |source| CaptureError::Open { file: file.display().to_string(), source };
+    let refused = |error| CaptureError::Open { file: file.display().to_string(), error };
     let opened = File::open(file).map_err(refused)?;
     if opened.metadata().map_err(refused)?.is_dir() {
         return Err(refused(std::io::ErrorKind::IsADirectory.into()));
