@@ -16,13 +16,14 @@
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
 //!   [`contents`], [`package`]: the packages it comes in; [`prometheus`]: what a monitoring system
-//!   makes of its numbers.
+//!   makes of its numbers; [`browser`]: how a page looks.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of a call of the command line.
 
 pub mod agreed;
 pub mod armed;
 pub mod bare;
 mod bpf;
+pub mod browser;
 pub mod clients;
 pub mod clock;
 #[path = "../../xtask/src/dist/contents.rs"]

@@ -247,7 +247,7 @@ fn judge(path: &Path) -> Result<Judged> {
     let name = path.display().to_string();
     let mut backend = Model::default();
     let see = &mut |seen: &Seen| watched.see(seen);
-    let Outcome { replay, damage, told } =
+    let Outcome { replay, damage, told, kept: _ } =
         replay_beside(&name, file, &mut backend, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {
         return Err(damage.into());

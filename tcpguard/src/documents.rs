@@ -10,7 +10,7 @@ use crate::cli::{
     version,
 };
 use crate::status::{Alerts, AttackInFull, Event, ExportedRules, Judged, Status};
-use crate::{checkup, probe, replay, status};
+use crate::{checkup, probe, replay, report, status};
 
 /// What is printed as a document of its own.
 pub trait Printed: Serialize {
@@ -58,6 +58,7 @@ documents! {
     status::RULES_SCHEMA => ExportedRules,
     probe::SCHEMA => probe::Probe,
     replay::SCHEMA => replay::Replay,
+    report::TIMELINE_SCHEMA => report::Timeline,
     status::ALERTS_SCHEMA => Alerts,
     status::EVENT_SCHEMA => Event,
     checkup::states::SCHEMA => checkup::states::StatesReport,

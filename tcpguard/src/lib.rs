@@ -13,4 +13,5 @@ pub mod observe;
 pub mod probe;
 pub mod render;
 pub mod replay;
+pub mod report;
 pub mod status;

@@ -27,6 +27,8 @@ pub enum Purpose {
     Scrape,
     /// `dist`, and the tests of what it makes.
     Package,
+    /// Looking at pages as their readers do.
+    Browser,
     /// Other kernels under QEMU.
     Guests,
 }
@@ -215,6 +217,14 @@ const NEEDS: &[Need] = &[
         present: || installed("man"),
         debian: Mend::Packages(&["man-db"]),
         elsewhere: "install man-db",
+    },
+    Need {
+        purpose: Purpose::Browser,
+        what: "chromium",
+        why: "looks at the pages of `tcpguard report`",
+        present: || installed("chromium"),
+        debian: Mend::Packages(&["chromium"]),
+        elsewhere: "install chromium",
     },
     Need {
         purpose: Purpose::Guests,

@@ -27,8 +27,14 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     if !no_root && !setup::is_root() {
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
-    let purposes =
-        [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Scrape, Purpose::Package];
+    let purposes = [
+        Purpose::Build,
+        Purpose::Test,
+        Purpose::Lab,
+        Purpose::Scrape,
+        Purpose::Package,
+        Purpose::Browser,
+    ];
     setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
     build::everything(workspace, Profile::Release)?;
 

@@ -108,6 +108,19 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// What was counted over time of an attack.
+    pub(super) fn timeline(&self, id: u64) -> Response {
+        match self.incidents.timeline(id, clock()) {
+            Some(line) => Response::Timeline(Box::new(line)),
+            None => Response::refused(
+                RefusalKind::NotFound,
+                format!("nothing was recorded over time of attack #{id}; see: tcpguard explain {id}"),
+            ),
+        }
+    }
+}
+
 /// The listeners on `port` that SYNs from `net` can reach.
 fn reached(net: &IpNet, port: Option<u16>, report: &Report) -> Vec<Listener> {
     let all = report.listeners.iter().map(|known| known.listener);

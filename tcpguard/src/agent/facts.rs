@@ -31,6 +31,7 @@ impl Guard {
                 Response::Explained(Box::new(self.explain(prefix, None)))
             }
             Request::ExplainAttack { id } => self.explain_attack(*id),
+            Request::Timeline { id } => self.timeline(*id),
             Request::Alerts => {
                 Response::Alerts { alerts: self.alerts.history().of_a_day(clock.wall) }
             }

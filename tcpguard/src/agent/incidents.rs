@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpguard_engine::{Engine, IncidentReport, Limits, Timestamp};
+use tcpguard_engine::{Engine, IncidentReport, Limits, Sample, Timestamp};
 
 use super::lines::{self, Line};
+use super::timeline::kept::Timelines;
 use super::writer::Writer;
+use crate::report::Timeline;
 use crate::status::{ATTACK_SCHEMA, Action, Attack, AttackInFull, Clock};
 
 const NAME: &str = "incidents.jsonl";
@@ -34,6 +36,8 @@ pub struct Incidents {
     written: Timestamp,
     /// Some were open when that was.
     open: bool,
+    /// What was counted over time.
+    timelines: Timelines,
 }
 
 impl Incidents {
@@ -45,6 +49,8 @@ impl Incidents {
         let mut past: VecDeque<_> = load(dir).into_iter().map(Arc::new).collect();
         past.truncate(KEPT);
         let lost = "past incidents";
+        let known = |id| past.iter().any(|attack| attack.attack.id == id);
+        let timelines = Timelines::load(dir, known)?;
         Ok(Self {
             past,
             own: 0,
@@ -52,6 +58,7 @@ impl Incidents {
             changed: false,
             written: Timestamp::default(),
             open: false,
+            timelines,
         })
     }
 
@@ -70,9 +77,20 @@ impl Incidents {
         self.past.iter().find(|past| past.attack.id == id).map(AsRef::as_ref)
     }
 
+    /// What was counted over time of the incident with this number, an open or a past one.
+    pub fn timeline(&self, id: u64, clock: Clock) -> Option<Timeline> {
+        self.timelines.find(id, clock)
+    }
+
+    /// Takes note of what was counted at a poll.
+    pub fn note(&mut self, sample: &Sample, engine: &Engine) {
+        self.timelines.note(sample, engine.mode());
+    }
+
     /// Takes note of what was just told of an incident.
     pub fn told(&mut self, incident: &IncidentReport, engine: &Engine, clock: Clock) {
         self.changed = true;
+        self.timelines.told(incident, clock);
         if incident.ended.is_none() {
             return;
         }
@@ -85,6 +103,7 @@ impl Incidents {
 
     /// Has them written if it is time for it.
     pub fn tend(&mut self, engine: &Engine, clock: Clock) {
+        self.timelines.tend(clock);
         let waited = clock.now.since(self.written);
         if (self.changed && waited >= PACE) || (self.open && waited >= OPEN_PACE) {
             self.keep(engine, clock);
@@ -93,6 +112,7 @@ impl Incidents {
 
     /// Has them written now, open ones too: they are past when the next agent starts.
     pub fn keep(&mut self, engine: &Engine, clock: Clock) {
+        self.timelines.keep(clock);
         let report = engine.report(clock.now);
         let open = report.incidents.iter();
         let open = open.map(|incident| Arc::new(AttackInFull::build(incident, &report, clock)));

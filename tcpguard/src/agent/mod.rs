@@ -24,6 +24,7 @@ mod start;
 mod state;
 mod steps;
 pub mod syncookies;
+pub mod timeline;
 mod writer;
 
 use anyhow::Context as _;

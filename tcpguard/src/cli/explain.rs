@@ -8,6 +8,7 @@ use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
 use crate::render;
+use crate::status::AttackInFull;
 
 pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match (args.subject, args.port) {
@@ -41,12 +42,17 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     Ok(())
 }
 
+/// What the attack with this number was judged by.
+pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<AttackInFull> {
+    match session.client.call(Request::ExplainAttack { id })? {
+        Response::AttackExplained(attack) => Ok(*attack),
+        other => Err(foreign(&other).into()),
+    }
+}
+
 /// One attack with everything that it was judged by.
 pub(super) fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let attack = match session.client.call(Request::ExplainAttack { id })? {
-        Response::AttackExplained(attack) => *attack,
-        other => return Err(foreign(&other).into()),
-    };
+    let attack = attack(id, session)?;
     if session.json {
         return session.print_document(&attack);
     }

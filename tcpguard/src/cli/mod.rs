@@ -24,6 +24,7 @@ pub(crate) mod mode;
 mod probe;
 pub(crate) mod reload;
 mod replay;
+mod report;
 pub(crate) mod restore_sysctls;
 mod rule_file;
 pub(crate) mod rules;
@@ -66,6 +67,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Probe(probe) => return probe::run(&probe, session),
         Verb::Doctor(doctor) => return doctor::run(&doctor, session),
         Verb::Tune(tune) => return tune::run(&tune, session),
+        Verb::Report(report) => report::run(&report, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Block(block) => block::run(block, session),

@@ -22,9 +22,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         ReplayBackend::Kernel => Box::new(Kernel::load()?),
     };
     let file = args.file.display().to_string();
-    let source =
-        open(&args.file).map_err(|source| CaptureError::Open { file: file.clone(), source })?;
-    let outcome = replay_with(&file, source, backend.as_mut(), args.mode, settings)?;
+    let outcome = replay_with(&file, open(&args.file)?, backend.as_mut(), args.mode, settings)?;
     if session.json {
         for note in &outcome.replay.notes {
             session.say(note);
@@ -41,7 +39,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
 
 /// The thresholds that `file` has; the defaults where none is named, so that a capture has the same
 /// verdict on every host. Its mistakes are no verdict: 1 would say that there are incidents.
-fn settings(file: Option<&Path>) -> Result<Settings, CliError> {
+pub(super) fn settings(file: Option<&Path>) -> Result<Settings, CliError> {
     let Some(file) = file else { return Ok(Settings::default()) };
     config::load(Some(file), Overrides::default())
         .map(|config| config.settings)
@@ -49,13 +47,14 @@ fn settings(file: Option<&Path>) -> Result<Settings, CliError> {
 }
 
 /// The file, or standard input for `-`.
-fn open(file: &Path) -> std::io::Result<Box<dyn Read>> {
+pub(super) fn open(file: &Path) -> Result<Box<dyn Read>, CaptureError> {
     if file == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
     }
-    let opened = File::open(file)?;
-    if opened.metadata()?.is_dir() {
-        return Err(std::io::ErrorKind::IsADirectory.into());
+    let refused = |error| CaptureError::Open { file: file.display().to_string(), error };
+    let opened = File::open(file).map_err(refused)?;
+    if opened.metadata().map_err(refused)?.is_dir() {
+        return Err(refused(std::io::ErrorKind::IsADirectory.into()));
     }
     Ok(Box::new(opened))
 }

@@ -108,6 +108,16 @@ impl<'a> Session<'a> {
             .map_err(CliError::Output)?)
     }
 
+    /// Prints a document that is UTF-8 whatever the locale is.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn print_utf8(&mut self, document: &str) -> Result<(), CliError> {
+        let written = self.out.write_all(document.as_bytes()).and_then(|()| self.out.flush());
+        written.map_err(CliError::Output)
+    }
+
     /// Says something that is not data, on stderr.
     pub fn say(&self, text: &str) {
         if !self.quiet {

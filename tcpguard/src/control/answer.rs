@@ -21,6 +21,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::Alerts
         | Request::Explain { .. }
         | Request::ExplainAttack { .. }
+        | Request::Timeline { .. }
         | Request::Reload
         | Request::Detach { .. }
         | Request::AlertsSince { .. }

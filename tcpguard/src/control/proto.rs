@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
+use crate::report::Timeline;
 use crate::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
 };
@@ -51,6 +52,11 @@ pub enum Request {
     },
     /// What an attack was judged by. Always legal.
     ExplainAttack {
+        /// Its number.
+        id: u64,
+    },
+    /// What was counted over time of an attack. Always legal.
+    Timeline {
         /// Its number.
         id: u64,
     },
@@ -174,6 +180,7 @@ impl Request {
             | Self::Alerts
             | Self::Explain { .. }
             | Self::ExplainAttack { .. }
+            | Self::Timeline { .. }
             | Self::AlertsSince { .. }
             | Self::ExplainPort { .. } => false,
             Self::Block { dry_run, .. } | Self::UnblockSome { dry_run, .. } => !*dry_run,
@@ -295,6 +302,8 @@ pub enum Response {
     Explained(Box<Explanation>),
     /// To [`Request::ExplainAttack`].
     AttackExplained(Box<AttackInFull>),
+    /// To [`Request::Timeline`].
+    Timeline(Box<Timeline>),
     /// To [`Request::Block`].
     Blocked {
         /// The rule that now exists, or would.

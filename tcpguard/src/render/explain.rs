@@ -196,6 +196,20 @@ fn headers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
 /// One of the rates.
 type Rate = fn(&Rates) -> f64;
 
+/// The rates that are shown of a moment, and what they are called.
+pub(crate) const RATES: [(&str, Rate); 10] = [
+    ("SYNs", |rates| rates.syn_pps),
+    ("repeated", |rates| rates.repeated_pps),
+    ("handshakes attempted", |rates| rates.attempted_pps),
+    ("completed", |rates| rates.completed_pps),
+    ("unanswered, queue full", |rates| rates.unanswered_pps),
+    ("unanswered otherwise", |rates| rates.ignored_pps),
+    ("matched by rules", |rates| rates.matched_pps),
+    ("dropped", |rates| rates.dropped_pps),
+    ("cookies", |rates| rates.cookies_pps),
+    ("strays", |rates| rates.strays_pps),
+];
+
 /// Counters before, at the alarm, at the last look and after; and what the signals made of them.
 fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
     let moments = [record.at_alarm.as_ref(), record.at_last.as_ref()];
@@ -205,19 +219,7 @@ fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
         return Ok(());
     }
     let mut table = Table::new(["PER SECOND", "BEFORE", "AT ALARM", "LAST", "AT END"]);
-    let rows: [(&str, Rate); 10] = [
-        ("SYNs", |rates| rates.syn_pps),
-        ("repeated", |rates| rates.repeated_pps),
-        ("handshakes attempted", |rates| rates.attempted_pps),
-        ("completed", |rates| rates.completed_pps),
-        ("unanswered, queue full", |rates| rates.unanswered_pps),
-        ("unanswered otherwise", |rates| rates.ignored_pps),
-        ("matched by rules", |rates| rates.matched_pps),
-        ("dropped", |rates| rates.dropped_pps),
-        ("cookies", |rates| rates.cookies_pps),
-        ("strays", |rates| rates.strays_pps),
-    ];
-    for (name, rate) in rows {
+    for (name, rate) in RATES {
         // Rows of nothing but zeros say nothing, but for the first ones.
         let always = matches!(name, "SYNs" | "handshakes attempted" | "completed");
         if always || columns.iter().flatten().any(|rates| rate(rates) > 0.0) {
@@ -235,7 +237,8 @@ fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
     Ok(())
 }
 
-fn signals(moment: &Moment) -> String {
+/// What the signals made of the counters, in words.
+pub(crate) fn signals(moment: &Moment) -> String {
     let Statistics {
         given_ms,
         fast_attempts,

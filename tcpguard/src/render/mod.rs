@@ -25,6 +25,7 @@ pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
 pub use listeners::listeners;
 pub use mode::mode_end;
+pub(crate) use explain::{RATES, signals};
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};

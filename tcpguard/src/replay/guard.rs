@@ -21,6 +21,7 @@ use super::handshakes::{Answers, Direction};
 use super::listeners::{self, Listeners, slot};
 use crate::agent::distinct;
 use crate::agent::headers::Headers;
+use crate::agent::timeline::{Line, Recorder};
 use crate::kernel::{self, KernelError};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
@@ -46,6 +47,8 @@ const INSPECTED: usize = 16_384;
 const DROPPED: usize = 65_536;
 /// Incidents kept at most.
 const INCIDENTS: usize = 4096;
+/// Of these, those whose line over time is kept, the first ones.
+const LINES: usize = 64;
 /// Seed of the hash key: fixed, so that the same capture has the same verdict every time.
 const SEED: u64 = 0x7463_7067_7561_7264;
 
@@ -77,6 +80,9 @@ pub struct Guard<'a> {
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was told, oldest first.
     pub told: Vec<Told>,
+    recorder: Recorder,
+    /// What was counted over time, by the incident's number.
+    pub lines: BTreeMap<u64, Line>,
     answers: Answers,
     headers: Headers,
     /// One flow in `2^thinned` is looked at.
@@ -118,6 +124,8 @@ impl<'a> Guard<'a> {
             dropped: Recent::default(),
             incidents: BTreeMap::new(),
             told: Vec::new(),
+            recorder: Recorder::default(),
+            lines: BTreeMap::new(),
             answers: Answers::All,
             headers: Headers::default(),
             thinned: 0,
@@ -196,6 +204,8 @@ impl<'a> Guard<'a> {
         for report in self.engine.report(now).incidents {
             self.keep(now, report);
         }
+        let open = self.recorder.open().clone();
+        open.into_iter().for_each(|(id, line)| self.keep_line(id, line));
         Ok(std::mem::take(&mut self.incidents).into_values().collect())
     }
 
@@ -241,6 +251,7 @@ impl<'a> Guard<'a> {
         let sample = self.sample(now)?;
         self.take_headers()?;
         self.engine.handle_sample(&sample);
+        self.recorder.note(&sample, self.engine.mode());
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
             for followed in self.listeners.iter_mut() {
@@ -450,10 +461,21 @@ impl<'a> Guard<'a> {
         self.backend.set_config(&self.config)
     }
 
+    fn keep_line(&mut self, id: u64, line: Line) {
+        if self.lines.len() < LINES {
+            self.lines.insert(id, line);
+        }
+    }
+
     /// Keeps an incident as it is now, or was at its end.
     fn keep(&mut self, now: Timestamp, mut report: IncidentReport) {
         if let Some(followed) = self.listeners.find(report.listener_id) {
             report.evidence.sources_estimate = followed.sources.of(now, &report);
+        }
+        if report.ended.is_none() {
+            self.recorder.begin(report.id, report.listener_id);
+        } else if let Some(line) = self.recorder.end(report.id) {
+            self.keep_line(report.id, line);
         }
         let known = self.incidents.get(&report.id).map(|known| known.class);
         if self.incidents.len() < INCIDENTS || known.is_some() {

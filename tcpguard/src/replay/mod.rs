@@ -23,10 +23,12 @@ use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
-use tcpguard_engine::{IncidentClass, Mode, Settings, Timestamp};
+use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Settings, Timestamp};
 
+use crate::agent::timeline::Line;
 use crate::kernel::KernelError;
-use crate::status::Time;
+use crate::report::Timeline;
+use crate::status::{self, AttackInFull, Time};
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
@@ -52,6 +54,37 @@ pub struct Outcome {
     pub damage: Option<CaptureError>,
     /// Every verdict as it was told, first or changed, oldest first.
     pub told: Vec<Told>,
+    /// What [`Outcome::in_full`] is made of.
+    pub kept: Kept,
+}
+
+/// Everything that is known of the incidents of a capture.
+#[derive(Debug)]
+pub struct Kept {
+    mode: Mode,
+    began: jiff::Timestamp,
+    incidents: Vec<IncidentReport>,
+    lines: BTreeMap<u64, Line>,
+}
+
+impl Outcome {
+    /// The time of the first packet; 1970 where the capture does not tell it.
+    pub fn began(&self) -> jiff::Timestamp {
+        self.kept.began
+    }
+
+    /// Each incident with everything that it was judged by, in the order of the document, and what was
+    /// counted over time, of the first 64.
+    pub fn in_full(&self) -> impl Iterator<Item = (AttackInFull, Option<Timeline>)> {
+        let Kept { mode, began, incidents, lines } = &self.kept;
+        let report = Report { mode: *mode, ..Report::default() };
+        let clock = status::Clock { now: START, wall: *began };
+        incidents.iter().map(move |incident| {
+            let line = lines.get(&incident.id);
+            let line = line.map(|line| line.document(incident.id, |at| clock.time_at(at)));
+            (AttackInFull::build(incident, &report, clock), line)
+        })
+    }
 }
 
 /// A TCP segment of a capture, as the guard takes it.
@@ -153,7 +186,9 @@ pub fn replay_beside(
         notes,
     };
     let told = std::mem::take(&mut guard.told);
-    Ok(Outcome { replay, damage, told })
+    let lines = std::mem::take(&mut guard.lines);
+    let began = replay.began.map_or(jiff::Timestamp::UNIX_EPOCH, |began| began.0);
+    Ok(Outcome { replay, damage, told, kept: Kept { mode, began, incidents, lines } })
 }
 
 /// The capture as it is read.

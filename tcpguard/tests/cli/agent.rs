@@ -1,9 +1,10 @@
 //! What the agent of these tests answers.
 
 use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Rule, Severity, Status, Step,
-    StepState,
+    StepState, Time,
 };
 use tcpguard_engine as engine;
 
@@ -49,6 +50,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                     format!("no attack #{id}; see which are known: tcpguard status"),
                 ),
             }
+        }
+        Request::Timeline { id: 3 } => Response::Timeline(Box::new(timeline())),
+        Request::Timeline { id } => {
+            Response::refused(RefusalKind::NotFound, format!("no line of attack #{id}"))
         }
         Request::Alerts => Response::Alerts { alerts: told(status) },
         Request::AlertsSince { .. } => Response::AlertsSince {
@@ -96,15 +101,6 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
         ),
-        Request::AlertsSince { .. }
-        | Request::Timeline { .. }
-        | Request::Effective
-        | Request::UnblockSome { .. }
-        | Request::SetModeFor { .. }
-        | Request::ConfirmMode { .. } => Response::refused(
-            RefusalKind::Invalid,
-            "this agent does not do that yet; see what it does: tcpguard --help",
-        ),
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
             waiting: vec!["interfaces.names".to_owned()],
@@ -130,6 +126,25 @@ fn told(status: &Status) -> Vec<AlertEntry> {
     });
     alerts.extend(notice);
     alerts
+}
+
+/// What was counted before and during attack #3: half a minute of calm, then the flood.
+fn timeline() -> Timeline {
+    let point = |step: u32| Point {
+        at_ms: u64::from(step) * 1000,
+        syn_pps: if step > 30 { 98_900.0 } else { 52.0 },
+        completed_pps: 51.0,
+        half_open: Some(if step > 30 { 128 } else { 1 }),
+        queue_limit: Some(4096),
+        ..Point::default()
+    };
+    Timeline {
+        schema: TIMELINE_SCHEMA.to_owned(),
+        id: 3,
+        began: Time("2026-11-20T14:01:41Z".parse().unwrap()),
+        step_ms: 1000,
+        points: (1..=60).map(point).collect(),
+    }
 }
 
 fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {

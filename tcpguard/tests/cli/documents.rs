@@ -20,10 +20,11 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 31] = [
+const LINES: [(&str, &str); 32] = [
     ("status", "tcpguard.status/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.attack/1"),
+    ("report 3", "tcpguard.timeline/1"),
     ("alerts", "tcpguard.alerts/1"),
     ("alerts list --since 7d", "tcpguard.alerts/1"),
     ("alerts show 3", "tcpguard.attack/1"),

@@ -7,6 +7,7 @@ mod config;
 mod documents;
 mod host;
 mod numbers;
+mod report;
 mod rules;
 #[path = "../support/schema.rs"]
 mod schema;

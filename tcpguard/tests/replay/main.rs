@@ -6,6 +6,9 @@ mod formats;
 mod others;
 mod output;
 mod packets;
+#[path = "../support/markup.rs"]
+mod markup;
+mod report;
 #[path = "../support/schema.rs"]
 mod schema;
 mod synthetic;

@@ -51,6 +51,7 @@ impl Guard {
         let sample = self.sample(now, &received)?;
         self.take_headers()?;
         self.engine.handle_sample(&sample);
+        self.incidents.note(&sample, &self.engine);
         self.act(now)?;
         self.store(now);
         self.incidents.tend(&self.engine, clock());

@@ -15,6 +15,7 @@ use tcpguard_engine::Mode;
 
 use crate::cli::listeners::ListenersArgs;
 use crate::cli::states::StatesArgs;
+use crate::cli::report::ReportArgs;
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
 
 pub use agent::*;
@@ -127,6 +128,8 @@ pub enum Verb {
     Reload,
     /// Say what the guard would have done about a capture
     Replay(ReplayArgs),
+    /// Write a page with plots about an attack or a capture
+    Report(ReportArgs),
     /// Try out which SYN cookies work on this host
     Probe(ProbeArgs),
     /// Look for what stands in the way of the guard, and say what to do about it

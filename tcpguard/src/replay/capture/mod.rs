@@ -34,12 +34,12 @@ pub struct Packet {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The capture could not be opened.
-    #[error("cannot open {file}: {source}")]
+    #[error("cannot open {file}: {error}; name a capture that is there: tcpguard replay FILE")]
     Open {
         /// Its name.
         file: String,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// It ends within a record: what came before has been read.
     #[error("The capture is cut off at byte {end}{of}, within the record at byte {record}")]

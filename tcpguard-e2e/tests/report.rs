@@ -1,0 +1,148 @@
+//! A real flood drawn by `tcpguard report`, and the page looked at in a real browser that has no
+//! network. What it looked like is left in `target/looked-at`, for a person to look too. Needs root,
+//! `TCPGUARD_BIN` and chromium.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use tcpguard_e2e::browser::{Browser, Scheme};
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Widths of a desk's window and of a phone's, with how much of the page to show.
+const WINDOWS: [(u32, u32); 2] = [(1280, 2600), (390, 4200)];
+
+/// Puts what was looked at where a person finds it.
+fn keep(name: &str, content: &[u8]) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/looked-at");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(name), content).unwrap();
+}
+
+/// What `tcpguard report NUMBER …` prints.
+fn report(lab: &Lab, number: u64, more: &[&str]) -> String {
+    let number = number.to_string();
+    let arguments = [&["report", number.as_str()][..], more].concat();
+    let output = cli(&lab.edge, &arguments).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The whole story, from half a minute before to the end.
+#[test]
+fn a_real_flood_is_drawn_and_looked_at() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let service = Family::V4.service();
+    let load = Load::start(&lab.client, service, 100).unwrap();
+    sleep(10 * SECOND);
+    let flood = Flood::random(service, 10 * SECOND).start(&lab).unwrap().wait().unwrap();
+    let number = guard.status().unwrap().attacks()[0].id();
+    guard
+        .wait_until("the flood is over", 60 * SECOND, |status| status.attacks().is_empty())
+        .unwrap();
+    load.finish().unwrap();
+
+    let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
+    let points = line["points"].as_array().unwrap();
+    let most = |name: &str| points.iter().filter_map(|it| it[name].as_f64()).fold(0.0, f64::max);
+    assert!((0.8..1.3).contains(&(most("syn_pps") / flood.rate())), "{}", most("syn_pps"));
+    assert!(most("dropped_pps") > 0.8 * flood.rate(), "{}", most("dropped_pps"));
+    assert!(most("completed_pps") > 50.0, "{}", most("completed_pps"));
+    assert!(most("half_open") > 0.0 && most("queue_limit") == 128.0);
+    let calm = points.iter().take_while(|it| it["syn_pps"].as_f64() < Some(1000.0)).count();
+    assert!(calm > 20, "what came before is there: {calm} steps");
+
+    let page = report(&lab, number, &["--html", "-"]);
+    keep("attack.html", page.as_bytes());
+    keep("attack.svg", picture(&page).as_bytes());
+    look(&page);
+}
+
+/// The plots of a page as one drawing that stands alone, such as that in the README.
+fn picture(page: &str) -> String {
+    const SIZE: &str = "viewBox=\"0 0 780 200\"";
+    let (style, _) = inside(page, "<style>", "</style>").expect("a style");
+    let mut rest = page;
+    let (mut plots, mut top) = (String::new(), 0);
+    while let Some((title, figure)) = inside(rest, "<p class=\"title\">", "</p>") {
+        let (svg, after) = inside(figure, "<svg class=\"plot wide\"", "</svg>").expect("a plot");
+        let placed = svg.replace(SIZE, &format!("y=\"{}\" {SIZE}", top + 24));
+        plots.push_str(&format!(
+            "<text class=\"title\" x=\"2\" y=\"{}\">{title}</text><svg class=\"plot \
+             wide\"{placed}</svg>\n",
+            top + 18
+        ));
+        (rest, top) = (after, top + 236);
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"picture\" width=\"780\" height=\"{top}\" \
+         viewBox=\"0 0 780 {top}\">\n<style>{style}.picture {{ font-family: system-ui, sans-serif; }} \
+         .plot.wide {{ display: block; width: 780px; height: 200px; }} .picture .title {{ font-size: \
+         15px; font-weight: 600; fill: var(--ink); }} .sheet {{ fill: var(--paper); }}</style>\n<rect \
+         class=\"sheet\" width=\"780\" height=\"{top}\"/>\n{plots}</svg>\n"
+    )
+}
+
+/// What stands between two marks in `text`, and what comes after.
+fn inside<'t>(text: &'t str, begin: &str, end: &str) -> Option<(&'t str, &'t str)> {
+    text.split_once(begin)?.1.split_once(end)
+}
+
+/// Looks at a page in every way.
+fn look(page: &str) {
+    let browser = Browser::open(page).unwrap();
+    let (read, complaints) = browser.read().unwrap();
+    assert_eq!(complaints, [""; 0], "not even its policy is violated");
+    for told in ["What happened", "SYNs per second, and what became of them", "it is over"] {
+        assert!(read.contains(told), "{told}: {read}");
+    }
+    // Nothing was mended: what was read is what was written.
+    for tag in ["<figure>", "<svg ", "<path ", "<li>", "<tr>", "</article>"] {
+        assert_eq!(read.matches(tag).count(), page.matches(tag).count(), "{tag}");
+    }
+    for (width, height) in WINDOWS {
+        assert_eq!(browser.overhang(width).unwrap(), 0, "at {width} pixels");
+        let pictures = Scheme::BOTH.map(|scheme| {
+            let picture = browser.picture(width, height, scheme).unwrap();
+            keep(&format!("attack-{width}-{scheme:?}.png").to_lowercase(), &picture);
+            picture
+        });
+        assert!(pictures[0] != pictures[1], "dark differs from light at {width} pixels");
+        // A page that shows nothing compresses to next to nothing.
+        assert!(pictures.iter().all(|picture| picture.len() > 20_000));
+    }
+    let printed = browser.printed().unwrap();
+    keep("attack.pdf", &printed);
+    assert!(printed.starts_with(b"%PDF-") && printed.len() > 20_000);
+}
+
+/// Whatever ended the agent, the attack that it was in can still be drawn.
+#[test]
+fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flood = Flood::random(Family::V4.service(), 25 * SECOND).start(&lab).unwrap();
+    // Longer than lines of open incidents wait to be written.
+    sleep(14 * SECOND);
+    let number = guard.status().unwrap().attacks()[0].id();
+    guard.kill().unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    flood.stop().unwrap();
+
+    let page = report(&lab, number, &["--html", "-"]);
+    assert!(page.contains("the agent ended while this was open"), "{page}");
+    assert_eq!(page.matches("<figure>").count(), 3, "{page}");
+    let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
+    assert!(line["points"].as_array().unwrap().len() > 30, "{line}");
+}

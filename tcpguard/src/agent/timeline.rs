@@ -1,0 +1,333 @@
+//! What is counted over time, kept small: a short memory of the busiest listeners, so that what came
+//! before an attack is known when it is noticed, and of each open incident a line from there on whose
+//! resolution halves when it grows too long.
+//!
+//! No clock, no files: [`Recorder`] is told of samples and incidents. `kept` puts lines on the disk.
+
+pub mod kept;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tcpguard_engine::{
+    HostCounters, ListenerCounters, ListenerId, Mode, Queues, Sample, Timestamp,
+};
+
+use crate::report::{Point, TIMELINE_SCHEMA, Timeline};
+use crate::status::Time;
+
+/// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
+/// steps last 0.5 s after two minutes, and four minutes after a day.
+const STEPS: usize = 480;
+/// Polls remembered before an incident is noticed: 30 s by default.
+const BEFORE: usize = 120;
+/// Listeners of which that many are remembered, the busiest: 1.5 MB at most.
+const BUSIEST: usize = 256;
+/// Incidents recorded at the same time. More are open only while very many listeners are attacked.
+const AT_ONCE: usize = 64;
+/// How fast it is forgotten how busy a listener was: to 1/e within so many polls.
+const FORGETS: u64 = 16;
+
+/// Writes down what is counted.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    at: Option<Timestamp>,
+    tracks: BTreeMap<ListenerId, Track>,
+    /// By the incident's number.
+    lines: BTreeMap<u64, Line>,
+}
+
+/// The recent past of one listener, or of the host.
+#[derive(Clone, Debug)]
+struct Track {
+    counted: Counted,
+    /// About how many SYNs it had in the last polls.
+    busy: u64,
+    /// When it was counted last.
+    at: Timestamp,
+    last: Step,
+    /// The last polls; empty for those that are not among the busiest.
+    steps: VecDeque<Step>,
+}
+
+/// What was counted of one incident.
+#[derive(Clone, Debug)]
+pub struct Line {
+    listener: ListenerId,
+    /// Steps are at least so long, but for the first and the last.
+    step: Duration,
+    /// End of the last step.
+    end: Timestamp,
+    steps: Vec<Step>,
+}
+
+/// Cumulative counters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    syns: u64,
+    established: u64,
+    acknowledged: u64,
+    matched: u64,
+    limited: u64,
+    cookies: u64,
+    nowhere: u64,
+    unsolicited: u64,
+}
+
+/// What was counted in one step. 32 bits are enough for the SYNs of an hour at line rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Step {
+    span_ms: u32,
+    syns: u32,
+    completed: u32,
+    matched: u32,
+    dropped: u32,
+    cookies: u32,
+    nowhere: u32,
+    unsolicited: u32,
+    /// The fullest that they were.
+    queues: Option<Queues>,
+}
+
+impl Recorder {
+    /// Takes note of what was counted up to a poll; `mode` is what happened to SYNs that rules matched.
+    pub fn note(&mut self, sample: &Sample, mode: Mode) {
+        let span = self.at.replace(sample.at).map_or(Duration::ZERO, |at| sample.at.since(at));
+        let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        let mut whole = Step { span_ms, ..Step::default() };
+        for one in &sample.listeners {
+            let counted = Counted::by_listener(&one.counters);
+            let empty = Step { span_ms, queues: one.queues, ..Step::default() };
+            whole.add(&self.count(one.id, counted, empty, mode, sample.at));
+        }
+        self.count(ListenerId::HOST, Counted::by_host(&sample.host), whole, mode, sample.at);
+        self.tracks.retain(|_, track| track.at == sample.at);
+        if span.is_zero() {
+            return;
+        }
+        let least = self.least_busy();
+        for (id, track) in &mut self.tracks {
+            if (track.busy, Reverse(*id)) >= least {
+                track.remember();
+            } else {
+                track.steps = VecDeque::new();
+            }
+        }
+        for line in self.lines.values_mut() {
+            if let Some(track) = self.tracks.get(&line.listener) {
+                line.push(track.last, sample.at);
+            }
+        }
+    }
+
+    /// Begins the line of an incident at a listener, unless it has one, with what is remembered.
+    pub fn begin(&mut self, incident: u64, listener: ListenerId) {
+        if let Some(track) = self.tracks.get(&listener)
+            && self.lines.len() < AT_ONCE
+        {
+            self.lines.entry(incident).or_insert_with(|| Line::start(listener, track));
+        }
+    }
+
+    /// Ends the line of an incident.
+    pub fn end(&mut self, incident: u64) -> Option<Line> {
+        self.lines.remove(&incident)
+    }
+
+    /// The lines of the incidents that are open, by their numbers.
+    pub fn open(&self) -> &BTreeMap<u64, Line> {
+        &self.lines
+    }
+
+    /// Adds what was counted of a listener, or of the host, since the last poll to `step`.
+    fn count(
+        &mut self,
+        id: ListenerId,
+        counted: Counted,
+        mut step: Step,
+        mode: Mode,
+        at: Timestamp,
+    ) -> Step {
+        let track = self.tracks.entry(id).or_insert_with(|| Track::start(counted, at));
+        step.add(&track.counted.step(&counted, mode));
+        track.busy = track.busy - track.busy / FORGETS + u64::from(step.syns);
+        (track.counted, track.at, track.last) = (counted, at, step);
+        step
+    }
+
+    /// How busy a listener must be to be remembered.
+    fn least_busy(&self) -> (u64, Reverse<ListenerId>) {
+        let mut ranks: Vec<_> =
+            self.tracks.iter().map(|(id, track)| (track.busy, Reverse(*id))).collect();
+        match ranks.len().checked_sub(BUSIEST) {
+            None | Some(0) => (0, Reverse(ListenerId(u32::MAX))),
+            Some(surplus) => *ranks.select_nth_unstable(surplus).1,
+        }
+    }
+}
+
+impl Track {
+    /// What was counted so far is nobody's.
+    fn start(counted: Counted, at: Timestamp) -> Self {
+        Self { counted, busy: 0, at, last: Step::default(), steps: VecDeque::new() }
+    }
+
+    fn remember(&mut self) {
+        if self.steps.len() == BEFORE {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(self.last);
+    }
+}
+
+impl Line {
+    fn start(listener: ListenerId, track: &Track) -> Self {
+        let steps = track.steps.iter().copied().collect();
+        Self { listener, step: Duration::ZERO, end: track.at, steps }
+    }
+
+    fn push(&mut self, step: Step, end: Timestamp) {
+        self.end = end;
+        match self.steps.last_mut() {
+            // With what would end nearer to its time than it does now.
+            Some(last) if last.span() + step.span() / 2 < self.step => last.join(&step),
+            _ => self.steps.push(step),
+        }
+        if self.steps.len() >= STEPS {
+            self.halve();
+        }
+    }
+
+    fn halve(&mut self) {
+        let pairs = self.steps.chunks(2).map(|pair| {
+            let mut joined = pair[0];
+            pair[1..].iter().for_each(|step| joined.join(step));
+            joined
+        });
+        self.steps = pairs.collect();
+        let total: Duration = self.steps.iter().map(Step::span).sum();
+        self.step = total / self.steps.len().max(1) as u32;
+    }
+
+    /// The document of the incident's line, its times as `time_at` tells them.
+    pub fn document(&self, id: u64, time_at: impl Fn(Timestamp) -> Time) -> Timeline {
+        let total: Duration = self.steps.iter().map(Step::span).sum();
+        let usual = self.steps.iter().map(|step| step.span_ms);
+        let mut at_ms = 0;
+        let points = self.steps.iter().map(|step| {
+            at_ms += u64::from(step.span_ms);
+            step.point(at_ms)
+        });
+        Timeline {
+            schema: TIMELINE_SCHEMA.to_owned(),
+            id,
+            began: time_at(self.end - total),
+            points: points.collect(),
+            step_ms: median(usual.collect()),
+        }
+    }
+}
+
+fn median(mut values: Vec<u32>) -> u32 {
+    let middle = values.len() / 2;
+    match values.is_empty() {
+        true => 0,
+        false => *values.select_nth_unstable(middle).1,
+    }
+}
+
+impl Counted {
+    fn by_listener(counters: &ListenerCounters) -> Self {
+        Self {
+            syns: counters.syn,
+            established: counters.established.unwrap_or(0),
+            acknowledged: counters.acknowledged,
+            matched: counters.dropped_source + counters.dropped_signature,
+            limited: counters.limited,
+            cookies: counters.cookies_sent,
+            ..Self::default()
+        }
+    }
+
+    fn by_host(counters: &HostCounters) -> Self {
+        let HostCounters { no_listener: nowhere, unsolicited, .. } = *counters;
+        Self { nowhere, unsolicited, ..Self::default() }
+    }
+
+    /// What was counted from here to `now`.
+    fn step(&self, now: &Self, mode: Mode) -> Step {
+        let grown = |of: fn(&Self) -> u64| {
+            // One that went backwards was counted anew: nothing is known of this step.
+            u32::try_from(of(now).saturating_sub(of(self))).unwrap_or(u32::MAX)
+        };
+        let (matched, limited) = (grown(|it| it.matched), grown(|it| it.limited));
+        let by_rule = if mode == Mode::Enforce { matched } else { 0 };
+        Step {
+            syns: grown(|it| it.syns),
+            // As the engine counts them: what the kernel says, or the third ACKs, whichever is more.
+            completed: grown(|it| it.established).max(grown(|it| it.acknowledged)),
+            matched,
+            dropped: by_rule.saturating_add(limited),
+            cookies: grown(|it| it.cookies),
+            nowhere: grown(|it| it.nowhere),
+            unsolicited: grown(|it| it.unsolicited),
+            ..Step::default()
+        }
+    }
+}
+
+impl Step {
+    fn span(&self) -> Duration {
+        Duration::from_millis(self.span_ms.into())
+    }
+
+    /// Adds what another step counted.
+    fn add(&mut self, other: &Self) {
+        let sum = |one: &mut u32, other: u32| *one = one.saturating_add(other);
+        sum(&mut self.syns, other.syns);
+        sum(&mut self.completed, other.completed);
+        sum(&mut self.matched, other.matched);
+        sum(&mut self.dropped, other.dropped);
+        sum(&mut self.cookies, other.cookies);
+        sum(&mut self.nowhere, other.nowhere);
+        sum(&mut self.unsolicited, other.unsolicited);
+    }
+
+    /// Makes one step of this and the next.
+    fn join(&mut self, next: &Self) {
+        self.add(next);
+        self.span_ms = self.span_ms.saturating_add(next.span_ms);
+        self.queues = match (self.queues, next.queues) {
+            (Some(one), Some(other)) => Some(Queues {
+                half_open: one.half_open.max(other.half_open),
+                accept: one.accept.max(other.accept),
+                backlog: other.backlog,
+            }),
+            (one, other) => one.or(other),
+        };
+    }
+
+    fn point(&self, at_ms: u64) -> Point {
+        // Two decimals are what can be known of a rate.
+        let rate = |count: u32| {
+            let per_second = f64::from(count) * 1000.0 / f64::from(self.span_ms.max(1));
+            (per_second * 100.0).round() / 100.0
+        };
+        Point {
+            at_ms,
+            syn_pps: rate(self.syns),
+            completed_pps: rate(self.completed),
+            matched_pps: rate(self.matched),
+            dropped_pps: rate(self.dropped),
+            cookies_pps: rate(self.cookies),
+            nowhere_pps: rate(self.nowhere),
+            unsolicited_pps: rate(self.unsolicited),
+            half_open: self.queues.and_then(|queues| queues.half_open),
+            accept_queue: self.queues.map(|queues| queues.accept),
+            queue_limit: self.queues.map(|queues| queues.backlog),
+        }
+    }
+}

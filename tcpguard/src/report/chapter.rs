@@ -1,0 +1,164 @@
+//! One attack from its headline to the last byte that is kept of it.
+
+use std::fmt::{self, Write};
+
+use super::html::escaped;
+use super::plot::Stage;
+use super::plot::lines::figure;
+use super::times::{Times, between};
+use super::words::{self, Moment};
+use super::{Chapter, Timeline, evidence, panels};
+use crate::render::number::span;
+use crate::status::{Attack, AttackInFull, Severity};
+
+/// Where a chapter stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Setting {
+    /// It is all that the page is about, and what remains can be done on this host.
+    Alone,
+    /// It is one of a capture's.
+    OfCapture,
+}
+
+impl Setting {
+    /// Writes a heading; `level` 0 is the chapter's own.
+    pub fn heading(self, out: &mut impl Write, level: u8, text: &str) -> fmt::Result {
+        let level = level + if self == Self::Alone { 1 } else { 2 };
+        writeln!(out, "<h{level}>{}</h{level}>", escaped(text))
+    }
+}
+
+/// Writes a chapter.
+pub(super) fn write(
+    out: &mut impl Write,
+    chapter: &Chapter,
+    times: &Times,
+    setting: Setting,
+) -> fmt::Result {
+    let full = &chapter.full;
+    writeln!(out, "<article id=\"attack-{}\">", full.attack.id)?;
+    headline(out, &full.attack, times, setting)?;
+    out.write_str("<dl class=\"figures\">")?;
+    for words::Figure { value, label } in words::figures(&full.attack) {
+        write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(label), escaped(&value))?;
+    }
+    out.write_str("</dl>\n")?;
+
+    out.write_str("<section class=\"words\">\n")?;
+    setting.heading(out, 1, "What happened")?;
+    for paragraph in words::story(full, times) {
+        writeln!(out, "<p>{}</p>", escaped(&paragraph))?;
+    }
+    setting.heading(out, 1, "What remains to do")?;
+    for remains in words::remains(&full.attack, &full.record, setting == Setting::Alone) {
+        write!(out, "<p>{}", escaped(&remains.text))?;
+        if let Some(command) = &remains.command {
+            write!(out, " <code>{}</code>", escaped(command))?;
+        }
+        out.write_str("</p>\n")?;
+    }
+    out.write_str("</section>\n")?;
+
+    over_time(out, chapter, times, setting)?;
+    evidence::write(out, full, times, setting)?;
+    out.write_str("</article>\n")
+}
+
+/// What it is, how bad, and when.
+fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setting) -> fmt::Result {
+    let (class, sign, word) = match attack.severity {
+        Severity::Critical => ("critical", "✗", "critical"),
+        Severity::Warning => ("warning", "!", "warning"),
+        Severity::Notice => ("notice", "●", "notice"),
+    };
+    let when = match attack.ended_at {
+        Some(ended) => format!(
+            "{} to {} ({})",
+            times.tell_in_full(attack.since),
+            times.tell(ended),
+            span(between(attack.since, ended))
+        ),
+        None => format!("{}, and it goes on", times.tell_in_full(attack.since)),
+    };
+    let kind = words::sentence(words::kind(attack.kind));
+    let level = if setting == Setting::Alone { 1 } else { 2 };
+    writeln!(
+        out,
+        "<header>\n<p class=\"state {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word} \
+         · #{}</p>\n<h{level}>{} <span class=\"place\">on {}</span></h{level}>\n<p \
+         class=\"when\">{}</p>\n</header>",
+        attack.id,
+        escaped(kind.trim_end_matches('.')),
+        escaped(&words::place(attack)),
+        escaped(&when),
+    )
+}
+
+/// The plots, and what happened at the moments marked in them.
+fn over_time(
+    out: &mut impl Write,
+    chapter: &Chapter,
+    times: &Times,
+    setting: Setting,
+) -> fmt::Result {
+    out.write_str("<section>\n")?;
+    setting.heading(out, 1, "Over time")?;
+    let moments = words::moments(&chapter.full);
+    match &chapter.line {
+        Ok(line) if !line.points.is_empty() => {
+            let stage = stage(&chapter.full, line, &moments, times);
+            for panel in panels::panels(&chapter.full, line, times) {
+                figure(out, &panel, &stage)?;
+            }
+            writeln!(
+                out,
+                "<p class=\"note\">{} The attack is shaded. Each step is {} long; rates are its mean, \
+                 queues the fullest they were in it.</p>",
+                escaped(&times.in_words(line.began)),
+                escaped(&steps(line))
+            )?;
+        }
+        Ok(_) => out.write_str("<p>Nothing was recorded over time.</p>\n")?,
+        Err(why) => writeln!(out, "<p>There are no plots: {}</p>", escaped(&words::sentence(why)))?,
+    }
+    out.write_str("<ol class=\"moments\">\n")?;
+    for moment in &moments {
+        let after = span(between(chapter.full.attack.since, moment.at));
+        writeln!(
+            out,
+            "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",
+            escaped(&times.tell(moment.at)),
+            escaped(&after),
+            escaped(&moment.text)
+        )?;
+    }
+    out.write_str("</ol>\n</section>\n")
+}
+
+/// The usual length of a step.
+fn steps(line: &Timeline) -> String {
+    match line.step_ms {
+        below if below < 1000 => format!("{below} ms"),
+        _ => span(std::time::Duration::from_millis(line.step_ms.into())),
+    }
+}
+
+fn stage<'a>(
+    full: &AttackInFull,
+    line: &Timeline,
+    moments: &[Moment],
+    times: &'a Times,
+) -> Stage<'a> {
+    let ends: Vec<f64> = line.points.iter().map(|point| point.at_ms as f64 / 1000.0).collect();
+    let length = ends.last().copied().unwrap_or_default();
+    let place = |time| panels::place(line, time);
+    // It is numbered as in the list, where those before the line stand too.
+    let marks = (1..).zip(moments).map(|(number, moment)| (place(moment.at), number));
+    Stage {
+        times,
+        began: line.began,
+        attack: [place(full.attack.since), full.attack.ended_at.map_or(length, place)],
+        marks: marks.filter(|(at, _)| (0.0..=length + 1.0).contains(at)).collect(),
+        ends,
+    }
+}

@@ -1,0 +1,71 @@
+//! Pages with pictures: an attack, or what a replay found in a capture, told in words and plots on one
+//! page that needs no network.
+//!
+//! A page is a pure function of the documents that the agent and a replay make ([`Story`]): whoever
+//! has these can draw it again. It holds neither scripts nor anything to fetch, and its security
+//! policy forbids both; whatever comes from outside is text in it and nothing else (`html`).
+
+mod chapter;
+mod evidence;
+mod html;
+mod page;
+mod panels;
+mod plot;
+mod timeline;
+mod times;
+mod words;
+
+use jiff::tz::TimeZone;
+
+use crate::replay::{Outcome, Replay};
+use crate::status::{AttackInFull, Time};
+pub use timeline::{Point, TIMELINE_SCHEMA, Timeline};
+use times::Times;
+
+/// What a page tells.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// The capture, if it is about one.
+    capture: Option<Replay>,
+    chapters: Vec<Chapter>,
+    times: Times,
+}
+
+/// One attack, or another incident.
+#[derive(Clone, Debug)]
+struct Chapter {
+    full: AttackInFull,
+    /// What was counted over time, or why nothing is known of that.
+    line: Result<Timeline, String>,
+}
+
+impl Story {
+    /// The story of an attack, its times in `zone`. `line` is what was counted over time, or why
+    /// nothing is known of that, in words.
+    pub fn of_attack(full: AttackInFull, line: Result<Timeline, String>, zone: TimeZone) -> Self {
+        let chapters = vec![Chapter { full, line }];
+        Self { capture: None, chapters, times: Times::Clock(zone) }
+    }
+
+    /// What was found in a capture, its times from the first packet on.
+    pub fn of_capture(outcome: &Outcome) -> Self {
+        let chapters = outcome.in_full().map(|(full, line)| {
+            let left_out =
+                || "Only of the first incidents of a capture plots are drawn.".to_owned();
+            Chapter { full, line: line.ok_or_else(left_out) }
+        });
+        Self {
+            chapters: chapters.collect(),
+            times: Times::After(Time(outcome.began())),
+            capture: Some(outcome.replay.clone()),
+        }
+    }
+}
+
+/// The page that tells `story`, as HTML.
+pub fn page(story: &Story) -> String {
+    let mut out = String::new();
+    // A string takes whatever is written.
+    let _ = page::write(&mut out, story);
+    out
+}

@@ -1,0 +1,77 @@
+//! Plots as inline SVG, and bars as tables.
+//!
+//! A plot is drawn twice, for a page as wide as a desk's and as wide as a phone's, and the style sheet
+//! shows one of them: text of one size on both, and as many marks on the axis as there is room for.
+
+pub(super) mod bars;
+pub(super) mod lines;
+pub(super) mod scale;
+
+use super::times::Times;
+use crate::status::Time;
+
+/// What plots of the same time have in common.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    /// How times are told.
+    pub times: &'a Times,
+    /// When the axis begins.
+    pub began: Time,
+    /// Ends of the steps, in s after that. Not empty.
+    pub ends: Vec<f64>,
+    /// From when to when it was an attack, in s after that.
+    pub attack: [f64; 2],
+    /// Moments to be marked, in s after that, with their numbers; in their order.
+    pub marks: Vec<(f64, usize)>,
+}
+
+impl Stage<'_> {
+    /// Length of the axis, in s.
+    fn length(&self) -> f64 {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    /// The middle of each step, in s.
+    fn middles(&self) -> impl Iterator<Item = f64> {
+        let begins = std::iter::once(0.0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| (begin + end) / 2.0)
+    }
+}
+
+/// One plot.
+#[derive(Debug, Default)]
+pub(super) struct Panel {
+    /// What is plotted, with its unit.
+    pub title: &'static str,
+    /// What it shows, in words.
+    pub says: String,
+    /// Areas on top of each other, the lowest first.
+    pub areas: Vec<Series>,
+    /// Lines.
+    pub lines: Vec<Series>,
+    /// Values to compare with, and what they are.
+    pub levels: Vec<(f64, String)>,
+}
+
+/// A row of values, one for each step.
+#[derive(Debug)]
+pub(super) struct Series {
+    /// What it is called.
+    pub name: &'static str,
+    /// What the style sheet calls it.
+    pub class: &'static str,
+    /// The values; `None` where nothing was measured.
+    pub values: Vec<Option<f64>>,
+}
+
+impl Series {
+    /// Whether there is anything to see.
+    pub fn shows(&self) -> bool {
+        self.values.iter().flatten().any(|value| *value > 0.0)
+    }
+
+    /// The greatest value.
+    pub fn greatest(&self) -> f64 {
+        self.values.iter().flatten().copied().fold(0.0, f64::max)
+    }
+}

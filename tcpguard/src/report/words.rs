@@ -1,0 +1,283 @@
+//! The story in sentences: what a person who was not there wants to know first.
+
+use tcpguard_engine::{IncidentClass, Listener};
+
+use super::times::{Times, between};
+use crate::render::number::{percent, short, span};
+use crate::status::{Attack, AttackInFull, AttackKind, Record, Time};
+
+/// Things that were done of which each is a moment of its own: so many of the first, and as many of
+/// the last.
+const TOLD: usize = 4;
+
+/// A number that says much.
+#[derive(Debug)]
+pub(super) struct Figure {
+    /// The number.
+    pub value: String,
+    /// What it counts.
+    pub label: &'static str,
+}
+
+/// Something that happened at a moment.
+#[derive(Debug)]
+pub(super) struct Moment {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub text: String,
+}
+
+/// Something that remains to be done or to be known.
+#[derive(Debug)]
+pub(super) struct Remains {
+    /// What, in words.
+    pub text: String,
+    /// The command that does it.
+    pub command: Option<String>,
+}
+
+/// What kind of trouble it is, in words.
+pub(super) fn kind(kind: AttackKind) -> &'static str {
+    IncidentClass::from(kind).in_words()
+}
+
+/// Where it is: a listener, an address or port, or `this host`.
+pub(super) fn place(attack: &Attack) -> String {
+    Listener { addr: attack.dst, port: attack.port }.to_string()
+}
+
+/// `text` as a sentence.
+pub(super) fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{first}{}{end}", chars.as_str())
+}
+
+/// SYNs that rules matched and that went on, because the mode was observe.
+fn spared(attack: &Attack) -> u64 {
+    attack.matched.saturating_sub(attack.dropped)
+}
+
+/// `count` as a share of the attack's SYNs.
+fn share(count: u64, attack: &Attack) -> String {
+    percent((count as f64 / attack.syns.max(1) as f64).min(1.0))
+}
+
+/// Whether it is about a listener, and not about the whole host.
+pub(super) fn at_listener(attack: &Attack) -> bool {
+    !matches!(attack.kind, AttackKind::Scan | AttackKind::Reflection)
+}
+
+/// The numbers that say most, for a glance.
+pub(super) fn figures(attack: &Attack) -> Vec<Figure> {
+    let figure = |value: String, label| Figure { value, label };
+    let [most, all] = match attack.kind {
+        AttackKind::Reflection => ["answers a second at most", "answers in all"],
+        _ => ["SYNs a second at most", "SYNs in all"],
+    };
+    let mut figures = vec![
+        figure(short(attack.peak_syn_pps), most),
+        figure(short(attack.syns as f64), all),
+        figure(span(between(attack.since, attack.detected_at)), "until the alarm"),
+    ];
+    if attack.sources_est > 0 {
+        figures.push(figure(short(attack.sources_est as f64), "sources, estimated"));
+    }
+    if attack.dropped > 0 {
+        figures.push(figure(share(attack.dropped, attack), "of the SYNs dropped"));
+    }
+    if attack.cookies_sent > 0 {
+        figures.push(figure(share(attack.cookies_sent, attack), "answered with cookies"));
+    }
+    if spared(attack) > 0 {
+        figures.push(figure(share(spared(attack), attack), "would be dropped in enforce mode"));
+    }
+    if at_listener(attack) {
+        let completed = short(attack.completed as f64);
+        figures.push(figure(completed, "handshakes completed meanwhile"));
+    }
+    figures
+}
+
+/// What happened, a paragraph each.
+pub(super) fn story(full: &AttackInFull, times: &Times) -> Vec<String> {
+    let AttackInFull { attack, record, .. } = full;
+    let mut paragraphs = vec![sentence(&attack.summary), noticed(attack, record, times)];
+    paragraphs.push(format!("{} {}", size(attack), treated(attack, record)));
+    paragraphs.extend(clients(attack, record));
+    paragraphs
+}
+
+fn noticed(attack: &Attack, record: &Record, times: &Times) -> String {
+    let alarm = match record.alarm.as_str() {
+        "" => String::new(),
+        alarm => format!(": {alarm}"),
+    };
+    let first = &record.first;
+    let sure = percent(attack.confidence);
+    let named_after = span(between(attack.since, first.at));
+    let named = match first.kind {
+        same if same == attack.kind => {
+            format!("It was named {named_after} after it began, and the verdict is {sure} sure.")
+        }
+        other => format!(
+            "{named_after} after it began it was taken for this: {}; the verdict that stands is {sure} \
+             sure.",
+            kind(other)
+        ),
+    };
+    format!(
+        "It began at {}. After {} the {} signal raised the alarm{alarm}. {named}",
+        times.tell(attack.since),
+        span(between(attack.since, attack.detected_at)),
+        attack.signal.replace('_', " "),
+    )
+}
+
+fn size(attack: &Attack) -> String {
+    let lasted = match attack.ended_at {
+        Some(ended) => format!("In {}", span(between(attack.since, ended))),
+        None => "So far".to_owned(),
+    };
+    let what = match attack.kind {
+        AttackKind::Reflection => "answers that nobody asked for",
+        _ => "SYNs",
+    };
+    let from = match attack.sources_est {
+        0 => String::new(),
+        1 => " from one source".to_owned(),
+        many => format!(" from about {} sources", short(many as f64)),
+    };
+    format!(
+        "{lasted} {} {what} came{from}, {} a second at most.",
+        short(attack.syns as f64),
+        short(attack.peak_syn_pps)
+    )
+}
+
+/// What became of its SYNs.
+fn treated(attack: &Attack, record: &Record) -> String {
+    let mut done = Vec::new();
+    if attack.dropped > 0 {
+        done.push(format!("{} of them were dropped", share(attack.dropped, attack)));
+    }
+    if attack.cookies_sent > 0 {
+        done.push(format!(
+            "{} were answered with SYN cookies, of which {} came back and were good",
+            share(attack.cookies_sent, attack),
+            short(attack.cookies_redeemed as f64)
+        ));
+    }
+    if spared(attack) > 0 {
+        done.push(format!(
+            "{} matched rules and went on to the host, because the mode was observe",
+            share(spared(attack), attack)
+        ));
+    }
+    let flood = IncidentClass::from(attack.kind).is_flood();
+    match (done.is_empty(), &record.no_rule) {
+        (false, _) => sentence(&done.join("; ")),
+        (true, Some(why)) if flood => sentence(&format!("nothing was dropped: {why}")),
+        (true, _) => "Nothing was dropped.".to_owned(),
+    }
+}
+
+/// What it meant for clients, where that was counted before and meanwhile.
+fn clients(attack: &Attack, record: &Record) -> Option<String> {
+    let before = record.before.as_ref()?.completed_pps;
+    let last = record.at_last.as_ref().or(record.at_alarm.as_ref())?.rates.completed_pps;
+    let verdict = match last / before {
+        _ if before < 1.0 => "Hardly any client was there before it began",
+        share if share >= 0.9 => "Clients kept getting in",
+        share if share >= 0.5 => "Some clients did not get in",
+        _ => "Most clients did not get in",
+    };
+    Some(format!(
+        "{verdict}: {} handshakes a second completed at the last look, {} before it began; {} in all.",
+        short(last),
+        short(before),
+        short(attack.completed as f64)
+    ))
+}
+
+/// What remains to be done. `live`: on this host, and not in a capture.
+pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remains> {
+    let remains = |text: &str, command: Option<&str>| Remains {
+        text: sentence(text),
+        command: command.map(str::to_owned),
+    };
+    let class = IncidentClass::from(attack.kind);
+    if let Some(advice) = attack.advice.as_ref().filter(|_| live) {
+        return vec![remains(&advice.text, advice.command.as_deref())];
+    }
+    if attack.ended_at.is_none() && live {
+        return vec![remains(
+            "nothing now: it goes on, and it is held off",
+            Some("tcpguard status"),
+        )];
+    }
+    if spared(attack) > 0 {
+        let text = "nothing was dropped, because the mode was observe; in enforce mode the rules drop \
+                    the next one";
+        return vec![remains(text, Some("tcpguard mode enforce"))];
+    }
+    if let Some(advice) = class.advice() {
+        return vec![remains(advice, None)];
+    }
+    let undone: Vec<_> = [&record.no_rule, &record.no_step].into_iter().flatten().collect();
+    match undone.as_slice() {
+        reasons @ [_, ..] if attack.dropped == 0 && attack.cookies_sent == 0 => {
+            reasons.iter().map(|why| remains(why, None)).collect()
+        }
+        _ => vec![remains("nothing: it is over, and its rules end by themselves", None)],
+    }
+}
+
+/// What happened when, in order.
+pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
+    let AttackInFull { attack, record, .. } = full;
+    let begins = match IncidentClass::from(attack.kind) {
+        class if class.is_flood() => "handshakes begin to fail",
+        _ => "it begins",
+    };
+    let first = &record.first;
+    let moment = |at, text: String| Moment { at, text };
+    let mut moments = vec![
+        moment(attack.since, begins.to_owned()),
+        moment(
+            attack.detected_at,
+            format!("alarm by the {} signal", attack.signal.replace('_', " ")),
+        ),
+        moment(
+            first.at,
+            format!("named: {}, {} sure", kind(first.kind), percent(first.confidence)),
+        ),
+    ];
+    let left_out = attack.actions.len().saturating_sub(2 * TOLD);
+    for (number, action) in attack.actions.iter().enumerate() {
+        if number < TOLD || number >= TOLD + left_out {
+            moments.push(moment(action.at, action.text.clone()));
+        }
+    }
+    moments.extend(
+        attack.ended_at.map(|at| moment(at, "it is over, after a time of quiet".to_owned())),
+    );
+    moments.sort_by_key(|moment| moment.at);
+    moments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_begins_large_and_ends_once() {
+        for (text, expected) in
+            [("it is over", "It is over."), ("is it?", "Is it?"), ("ärger …", "Ärger …"), ("", ".")]
+        {
+            assert_eq!(sentence(text), expected);
+        }
+    }
+}

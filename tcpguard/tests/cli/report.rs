@@ -1,0 +1,92 @@
+//! `tcpguard report`.
+
+use tcpguard_engine::Mode;
+
+use super::host::{Host, Outcome};
+use super::support::{flooded, status};
+
+/// A capture without a packet.
+const EMPTY: [u8; 24] =
+    [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
+
+fn attacked() -> Host {
+    Host::with(status(flooded(Mode::Enforce)))
+}
+
+#[test]
+fn the_page_of_an_attack_is_written_in_place_of_an_older_one() {
+    let host = attacked();
+    let file = host.path().join("attack.html");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, "older and longer ".repeat(100_000)).unwrap();
+    host.run(&["report", "3", "--html", name]).is(
+        0,
+        &format!("wrote {name}\n"),
+        "the same in text: tcpguard explain 3\n",
+    );
+    let page = std::fs::read_to_string(&file).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    for told in ["Random-source SYN flood", "14:02:11", "UTC", "<svg class=\"plot wide\""] {
+        assert!(page.contains(told), "{told} in {page}");
+    }
+}
+
+#[test]
+fn a_page_on_standard_output_is_utf_8_whatever_the_locale_is() {
+    let host = attacked();
+    let line = ["report", "#3", "--html", "-"];
+    let outcome = Outcome::of(&line, host.command(&line).env("LC_ALL", "C").output().unwrap());
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:#?}");
+    assert!(outcome.stdout.contains("✗") && outcome.stdout.ends_with("</html>\n"));
+}
+
+#[test]
+fn the_counts_are_printed_for_other_programs() {
+    let host = attacked();
+    let json = host.run(&["report", "3", "--json"]).json();
+    assert_eq!(json["schema"], "tcpguard.timeline/1");
+    assert_eq!(json["points"][59]["syn_pps"], 98_900.0);
+    let file = host.path().join("both.html");
+    let both = host.run(&["report", "3", "--json", "--html", file.to_str().unwrap()]);
+    assert_eq!(both.json(), json);
+    assert!(file.exists() && both.stderr.starts_with("wrote "), "{both:#?}");
+}
+
+#[test]
+fn what_cannot_be_told_of_is_named_with_a_way_on() {
+    let host = attacked();
+    let file = host.path().join("page.html");
+    let name = file.to_str().unwrap();
+    for (line, code, told) in [
+        (&["report", "3"][..], 2, "--html FILE"),
+        (&["report"], 2, "Usage"),
+        (&["report", "3", "--mode", "enforce", "--html", name], 2, "tcpguard report --help"),
+        (&["report", "3", "--mode", "off", "--html", name], 2, "observe"),
+        (&["report", "99", "--html", name], 5, "no attack #99"),
+        (&["report", "none.pcap", "--html", name], 3, "cannot open none.pcap"),
+        (&["report", "3", "--html", "/proc/none/page.html"], 1, "name another file"),
+    ] {
+        let outcome = host.run(line);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(code), ""), "{outcome:#?}");
+        assert!(outcome.stderr.contains(told), "{told}: {outcome:#?}");
+    }
+    assert!(!file.exists());
+    let nobody = Host::without_agent().run(&["report", "3", "--html", name]);
+    assert_eq!(nobody.code, Some(3), "{nobody:#?}");
+}
+
+#[test]
+fn a_capture_needs_no_agent() {
+    let host = Host::without_agent();
+    let [capture, page] = ["empty.pcap", "empty.html"].map(|name| host.path().join(name));
+    std::fs::write(&capture, EMPTY).unwrap();
+    let [capture, name] = [&capture, &page].map(|path| path.to_str().unwrap());
+    host.run(&["report", capture, "--html", name]).is(
+        0,
+        &format!("wrote {name}\n"),
+        &format!("the same in text: tcpguard replay {capture}\n"),
+    );
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("<h1>No incident <span"), "{page}");
+    host.run(&["report", capture, "--json"]).is(0, "", "");
+}
