@@ -12,3 +12,5 @@ pub mod probe;
 pub mod render;
 pub mod replay;
 pub mod status;
+#[cfg(feature = "tui")]
+pub mod top;

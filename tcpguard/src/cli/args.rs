@@ -77,6 +77,9 @@ pub enum Verb {
     Run(RunArgs),
     /// Show what is happening and what is done about it
     Status(StatusArgs),
+    /// Look at all of it live, in the terminal
+    #[cfg(feature = "tui")]
+    Top(super::top::TopArgs),
     /// Drop SYNs from an address or prefix
     Block(BlockArgs),
     /// Take back rules on an address or prefix

@@ -23,6 +23,8 @@ mod run;
 mod session;
 mod status;
 mod step;
+#[cfg(feature = "tui")]
+mod top;
 mod unblock;
 mod version;
 
@@ -54,6 +56,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Probe(probe) => return probe::run(&probe, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
+        #[cfg(feature = "tui")]
+        Verb::Top(top) => top::run(&top, session),
         Verb::Block(block) => block::run(block, session),
         Verb::Unblock(unblock) => unblock::run(&unblock, session),
         Verb::Allow(allow) => allow::allow(allow, session),

@@ -14,13 +14,17 @@ mod steps;
 mod table;
 mod view;
 
+pub use attack::{severity_word, volume};
 pub use explain::in_full as attack_in_full;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
-pub use status::{alerts, brief, status};
+pub use status::{
+    alerts, brief, headline, kernel as kernel_in_words, listener_state, rules as rules_in_words,
+    status,
+};
 pub use steps::of_listener as steps;
-pub use view::View;
+pub use view::{Tone, View, wrap};
 
 /// Columns of a page.
 const WIDTH: usize = 100;
