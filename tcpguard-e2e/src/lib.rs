@@ -15,6 +15,7 @@
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds.
+//! - [`terminal`]: a terminal, for what is drawn on one.
 //! - [`measure`]: CPU time per packet.
 
 pub mod agreed;
@@ -47,4 +48,5 @@ pub mod server;
 mod service;
 pub mod shape;
 pub mod status;
+pub mod terminal;
 pub mod transfer;
