@@ -84,6 +84,8 @@ impl<'host> Terminal<'host> {
 
     fn tmux(&self, arguments: &[&str]) -> Result<String> {
         let output = Self::command(self.host)?
+            // It must not start a server of its own.
+            .arg("-N")
             .args(arguments)
             .stdin(Stdio::null())
             .output()

@@ -7,6 +7,7 @@ pub mod control;
 mod durable;
 pub mod host;
 pub mod kernel;
+pub mod monitoring;
 pub mod observe;
 pub mod probe;
 pub mod render;

@@ -80,6 +80,8 @@ pub enum Verb {
     /// Look at all of it live, in the terminal
     #[cfg(feature = "tui")]
     Top(super::top::TopArgs),
+    /// Say in one line, for monitoring, whether all is well
+    Check(super::check::CheckArgs),
     /// Drop SYNs from an address or prefix
     Block(BlockArgs),
     /// Take back rules on an address or prefix

@@ -6,6 +6,7 @@ mod allow;
 pub mod args;
 mod block;
 mod caller;
+mod check;
 mod config;
 mod detach;
 mod duration;
@@ -56,6 +57,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Probe(probe) => return probe::run(&probe, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
+        Verb::Check(check) => return Ok(check::run(&check, session)),
         #[cfg(feature = "tui")]
         Verb::Top(top) => top::run(&top, session),
         Verb::Block(block) => block::run(block, session),

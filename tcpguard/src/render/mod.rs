@@ -4,6 +4,7 @@
 //! have at most 100 columns. Colour is never the only signal.
 
 mod attack;
+mod check;
 mod explain;
 pub mod number;
 mod probe;
@@ -15,6 +16,7 @@ mod table;
 mod view;
 
 pub use attack::{severity_word, volume};
+pub use check::check;
 pub use explain::in_full as attack_in_full;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;

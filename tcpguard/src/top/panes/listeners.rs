@@ -49,7 +49,7 @@ fn row(listener: &Listener) -> Row {
             Cell::number(listener.handshake_ok_ratio, percent),
             Cell::text(match listener.kind {
                 ListenerKind::Local => "local",
-                ListenerKind::Forwarded => "forwarded",
+                _ => "forwarded",
             }),
             Cell::text(state).toned(tone),
         ],

@@ -84,7 +84,7 @@ fn interface(interface: &Interface) -> Note {
     }
     let mode = match interface.mode {
         AttachMode::Native => "native",
-        AttachMode::Generic => "generic !",
+        _ => "generic !",
     };
     let rates = interface.rates.as_ref().map_or("no rates yet".to_owned(), |rates| {
         format!(
