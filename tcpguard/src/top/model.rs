@@ -190,7 +190,10 @@ impl Model {
                 self.pane = Pane::ALL[place as usize];
             }
             Action::Show(pane) => self.pane = pane,
-            Action::Sort => self.look_mut().sort_by_next(self.pane.columns()),
+            Action::Sort => {
+                let columns = self.pane.columns();
+                self.look_mut().sort_by_next(columns);
+            }
             Action::Reverse => {
                 let look = self.look_mut();
                 look.reverse = !look.reverse;

@@ -10,7 +10,7 @@ use super::list::{Column, Row};
 use super::seen::Seen;
 use crate::render::{Tone, View};
 
-pub use overview::{Curve, curves};
+pub use overview::curves;
 
 /// A pane.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

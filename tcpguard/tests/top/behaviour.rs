@@ -37,7 +37,9 @@ fn listed(model: &Model) -> Vec<String> {
 
 fn typed(model: &mut Model, text: &str) {
     model.handle(Action::Filter);
-    text.chars().for_each(|letter| drop(model.handle(Action::Type(letter))));
+    for letter in text.chars() {
+        model.handle(Action::Type(letter));
+    }
 }
 
 fn first_line_after_headings(page: &str) -> &str {
