@@ -140,7 +140,8 @@ fn a_panic_gives_the_terminal_back_before_it_speaks() {
     let program = std::env::current_exe().unwrap();
     let name = "a_panic_gives_the_terminal_back_before_it_speaks";
     for place in ["here", "elsewhere"] {
-        let line = format!("{PANIC}={place} exec {} --exact {name} --nocapture\n", program.display());
+        let line =
+            format!("{PANIC}={place} exec {} --exact {name} --nocapture\n", program.display());
         lab.edge.write(COMMAND, &line).unwrap();
         let terminal = Terminal::open(&lab.edge, (120, 40), &[UTF8]).unwrap();
         let before = terminal.state().unwrap();

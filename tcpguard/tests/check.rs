@@ -186,7 +186,10 @@ fn json_is_what_its_schema_says() {
     assert_eq!(code, Some(2), "{said}");
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(found["schema"], "tcpguard.check/1");
-    assert_eq!((&found["level"], &found["metrics"][0]["warn"]), (&"critical".into(), &"@10:".into()));
+    assert_eq!(
+        (&found["level"], &found["metrics"][0]["warn"]),
+        (&"critical".into(), &"@10:".into())
+    );
     let mut faults = Vec::new();
     schema::check(&found, &schema, &schema, "check", &mut faults);
     assert!(faults.is_empty(), "{}", faults.join("\n"));

@@ -23,11 +23,13 @@ pub enum Purpose {
     Test,
     /// Network namespaces with programs in them: root tests, demonstration, benchmark.
     Lab,
+    /// A terminal to look into: root tests.
+    Terminal,
     /// Other kernels under QEMU.
     Guests,
 }
 
-/// What a day's work needs; guests are for those who ask for them.
+/// What a day's work needs; the rest is for those who ask for it.
 pub const EVERYDAY: [Purpose; 4] = [Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Lab];
 
 /// The keys by which apt knows Debian's archive.
@@ -171,6 +173,14 @@ const NEEDS: &[Need] = &[
         present: || !is_root() || bpffs_is_mounted(),
         debian: Mend::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
         elsewhere: "mount -t bpf bpf /sys/fs/bpf",
+    },
+    Need {
+        purpose: Purpose::Terminal,
+        what: "tmux",
+        why: "is the terminal in which `tcpguard top` is looked at",
+        present: || installed("tmux"),
+        debian: Mend::Packages(&["tmux"]),
+        elsewhere: "install tmux",
     },
     Need {
         purpose: Purpose::Guests,

@@ -27,7 +27,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     if !no_root && !setup::is_root() {
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
-    let purposes = [Purpose::Build, Purpose::Test, Purpose::Lab];
+    let purposes = [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Terminal];
     setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
     build::everything(workspace, Profile::Release)?;
 

@@ -163,9 +163,9 @@ impl FromStr for Threshold {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let names = || Metric::ALL.map(Metric::name).join(", ");
-        let (name, range) = text
-            .split_once('=')
-            .ok_or_else(|| format!("it is no NAME=RANGE, such as syn_pps=1000; names: {}", names()))?;
+        let (name, range) = text.split_once('=').ok_or_else(|| {
+            format!("it is no NAME=RANGE, such as syn_pps=1000; names: {}", names())
+        })?;
         let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name);
         let metric = metric.ok_or_else(|| format!("{name:?} is no number; names: {}", names()))?;
         Ok(Self { metric, range: range.parse()? })
@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn the_shipped_schema_is_that_of_the_types() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/check.json");
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/check.json");
         let found = serde_json::to_string_pretty(&schemars::schema_for!(Report)).unwrap() + "\n";
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
             std::fs::write(&path, &found).unwrap();

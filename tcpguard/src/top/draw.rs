@@ -133,6 +133,8 @@ fn story(canvas: &mut Canvas<'_>, area: Rect, id: u64, lines: &[String], before:
     let rest = lines.len().saturating_sub(height);
     let place = match (before, rest) {
         (0, 0) => String::new(),
+        (0, rest) => format!(", {rest} more lines below"),
+        (before, 0) => format!(", {before} more lines above"),
         (before, rest) => format!(", {before} lines above, {rest} below"),
     };
     canvas.rule(area, &format!("Incident #{id}{place}"));

@@ -55,9 +55,7 @@ impl Total {
             Some(0) if span < STILL => self,
             Some(0) => Self { since: now.saturating_sub(STILL), rate: Some(0.0), ..self },
             Some(_) if span.is_zero() => Self { value, ..self },
-            Some(more) => {
-                Self { value, since: now, rate: Some(more as f64 / span.as_secs_f64()) }
-            }
+            Some(more) => Self { value, since: now, rate: Some(more as f64 / span.as_secs_f64()) },
         }
     }
 }

@@ -60,8 +60,8 @@ pub enum Doing {
 
 /// The keys as the help tells them.
 pub const HELP: [(&str, &str); 14] = [
-    ("1 to 5", "a pane: overview, listeners, sources, signatures, incidents"),
-    ("Tab, Shift-Tab", "the next pane, the one before (also: right, left)"),
+    ("1 to 5", "overview, listeners, sources, signatures, incidents"),
+    ("Tab, Shift-Tab", "the next of these panes, the one before (also: right, left)"),
     ("down, up (j, k)", "the next row, the one before"),
     ("PageDown, PageUp", "a page on, a page back"),
     ("Home, End (g, G)", "the first row, the last row"),
@@ -121,9 +121,7 @@ fn looked(key: KeyCode) -> Option<Action> {
         KeyCode::Char('s') => Action::Sort,
         KeyCode::Char('r') => Action::Reverse,
         KeyCode::Char('p' | ' ') => Action::Pause,
-        KeyCode::Char(digit @ '1'..='5') => {
-            Action::Show(Pane::ALL[digit as usize - '1' as usize])
-        }
+        KeyCode::Char(digit @ '1'..='5') => Action::Show(Pane::ALL[digit as usize - '1' as usize]),
         KeyCode::Tab | KeyCode::Right => Action::Turn(1),
         KeyCode::BackTab | KeyCode::Left => Action::Turn(-1),
         KeyCode::Enter => Action::Open,

@@ -82,11 +82,9 @@ impl Cell {
     /// A number as `write` writes it; `-` where it is not known.
     pub fn number(value: Option<f64>, write: impl FnOnce(f64) -> String) -> Self {
         match value {
-            Some(value) => Self {
-                text: write(value),
-                rank: Rank::Number(value),
-                tone: Tone::Plain,
-            },
+            Some(value) => {
+                Self { text: write(value), rank: Rank::Number(value), tone: Tone::Plain }
+            }
             None => Self { text: "-".to_owned(), rank: Rank::Unknown, tone: Tone::Plain },
         }
     }
@@ -137,9 +135,7 @@ impl Look {
     /// Those of `rows` that are to be shown, in their order. Rows of equal rank keep theirs.
     pub fn arrange(&self, mut rows: Vec<Row>, columns: &[Column]) -> Vec<Row> {
         let wanted = self.filter.to_lowercase();
-        rows.retain(|row| {
-            row.cells.iter().any(|cell| cell.text.to_lowercase().contains(&wanted))
-        });
+        rows.retain(|row| row.cells.iter().any(|cell| cell.text.to_lowercase().contains(&wanted)));
         let falling = columns.get(self.sort).is_some_and(|column| column.number) != self.reverse;
         rows.sort_by(|a, b| {
             let (Some(a), Some(b)) = (a.cells.get(self.sort), b.cells.get(self.sort)) else {

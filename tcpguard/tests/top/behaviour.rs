@@ -119,7 +119,8 @@ fn lists_are_sorted_and_the_row_that_is_pointed_at_stays_so() {
     model.handle(Action::Walk(1));
     model.handle(Action::Reverse);
     assert_eq!(listed(&model), ["0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:3"]);
-    let title = page(&model, 0, SIZES[0]).lines().find(|line| line.starts_with("─")).map(str::to_owned);
+    let title =
+        page(&model, 0, SIZES[0]).lines().find(|line| line.starts_with("─")).map(str::to_owned);
     assert!(title.unwrap().contains(" 0.0.0.0:1 "), "what was pointed at before");
     model.handle(Action::Sort);
     assert!(page(&model, 0, SIZES[0]).contains("DROP/s▼"));
@@ -260,7 +261,10 @@ fn text_from_elsewhere_cannot_write_outside_its_place() {
             let control = page.chars().find(|char| char.is_control() && *char != '\n');
             assert_eq!(control, None, "{pane:?}");
             let keys = page.lines().last().unwrap();
-            assert!(keys.starts_with("q quit"), "{pane:?}: the last line is still the keys: {keys}");
+            assert!(
+                keys.starts_with("q quit"),
+                "{pane:?}: the last line is still the keys: {keys}"
+            );
         }
     }
 }

@@ -179,7 +179,10 @@ fn a_plain_terminal_gets_ascii_and_nothing_is_lost() {
                 let known = text.replace("? keys", "").replace("  ?  ", "");
                 let asked = ["attack?", "random?"];
                 let known = asked.iter().fold(known, |text, word| text.replace(word, ""));
-                assert!(!known.contains('?'), "{name} {title} has a sign without a substitute:\n{text}");
+                assert!(
+                    !known.contains('?'),
+                    "{name} {title} has a sign without a substitute:\n{text}"
+                );
             }
         }
     }

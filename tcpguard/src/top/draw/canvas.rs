@@ -5,8 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
-use crate::top::panes::Note;
 use crate::render::{Tone, View, wrap};
+use crate::top::panes::Note;
 
 /// Columns of a note's heading.
 const HEADING: u16 = 9;

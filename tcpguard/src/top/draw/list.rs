@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use ratatui::layout::Rect;
 
+use super::canvas::Canvas;
+use crate::render::Tone;
 use crate::top::list::{Column, Look, Row};
 use crate::top::model::Model;
 use crate::top::panes::Pane;
-use super::canvas::Canvas;
-use crate::render::Tone;
 
 /// Lines of the curve under the list of listeners.
 const CURVE: u16 = 2;
@@ -48,9 +48,8 @@ fn about(model: &Model, row: Option<&Row>, now: Duration, canvas: &mut Canvas<'_
     let mut rest = Rect { y: area.y + 1, height: area.height - 1, ..area };
     let key = row.map(|row| row.key.as_str());
     if model.pane() == Pane::Listeners
-        && let Some(series) = key
-            .and_then(|key| key.parse().ok())
-            .and_then(|id: u32| model.seen().listeners.get(&id))
+        && let Some(series) =
+            key.and_then(|key| key.parse().ok()).and_then(|id: u32| model.seen().listeners.get(&id))
     {
         let now = if model.is_held() { model.seen().at } else { now };
         let plot = Rect { height: CURVE, ..rest };

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ratatui::layout::Rect;
 
-use crate::top::model::Model;
-use crate::top::panes::curves;
 use super::canvas::Canvas;
 use crate::render::Tone;
+use crate::top::model::Model;
+use crate::top::panes::curves;
 
 /// Columns beside a curve for its name and numbers.
 const LABEL: u16 = 22;

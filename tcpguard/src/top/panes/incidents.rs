@@ -3,12 +3,12 @@
 use jiff::SignedDuration;
 use tcpguard_engine::IncidentClass;
 
-use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::Seen;
 use super::Note;
 use crate::render::number::{percent, short, span};
 use crate::render::{Tone, View, severity_word, volume};
 use crate::status::{Attack, Severity, Time};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::Seen;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::number("ID", 6),

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::{Seen, half_open_share};
 use super::Note;
 use crate::render::number::{percent, short};
 use crate::render::{self, Tone, View};
 use crate::status::{Listener, ListenerKind};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::{Seen, half_open_share};
 
 /// Full enough to be worth a look.
 const FILLING: f64 = 0.5;
@@ -80,34 +80,26 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
     let totals = &listener.totals;
     let half_open = half_open_share(listener).map_or("-".to_owned(), percent);
     let count = |count: u64| short(count as f64);
-    let mut notes = vec![
-        Note::new(
-            "Now",
-            format!(
-                "{} completed/s, {} cookies/s, SYN queue {half_open} full",
-                short(listener.completed_pps),
-                short(listener.cookies_pps)
-            ),
-        ),
-        Note::new(
-            "So far",
-            format!(
-                "{} SYNs, {} dropped by source, {} by signature, {} as too many, {} cookies sent, {} \
-                 good ones back, {} let in again as they came back",
-                count(totals.syn),
-                count(totals.dropped_source),
-                count(totals.dropped_signature),
-                count(totals.limited),
-                count(totals.cookies_sent),
-                count(totals.cookies_redeemed),
-                count(totals.returned),
-            ),
-        ),
-    ];
     let mut steps = String::new();
     // A string takes whatever is written.
     let _ = render::steps(&mut steps, listener, view);
     let headings = std::iter::once("Steps").chain(std::iter::repeat(""));
-    notes.extend(headings.zip(steps.lines()).map(|(heading, line)| Note::new(heading, line)));
-    notes
+    let steps = headings.zip(steps.lines()).map(|(heading, line)| Note::new(heading, line));
+    let now = format!(
+        "{} completed/s, {} cookies/s, SYN queue {half_open} full",
+        short(listener.completed_pps),
+        short(listener.cookies_pps)
+    );
+    let so_far = format!(
+        "{} SYNs, {} dropped by source, {} by signature, {} as too many, {} cookies sent, {} good \
+         ones back, {} let in again as they came back",
+        count(totals.syn),
+        count(totals.dropped_source),
+        count(totals.dropped_signature),
+        count(totals.limited),
+        count(totals.cookies_sent),
+        count(totals.cookies_redeemed),
+        count(totals.returned),
+    );
+    steps.chain([Note::new("Now", now), Note::new("So far", so_far)]).collect()
 }

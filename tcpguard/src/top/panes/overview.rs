@@ -1,12 +1,12 @@
 //! The whole host: curves of the last minutes, and what is to be known beside them.
 
-use crate::top::history::Series;
-use crate::top::seen::{Seen, Traffic};
-use super::incidents::advice;
 use super::Note;
+use super::incidents::advice;
 use crate::render::number::{percent, short};
 use crate::render::{self, Tone, View, severity_word};
 use crate::status::{AttachMode, Interface, Severity};
+use crate::top::history::Series;
+use crate::top::seen::{Seen, Traffic};
 
 /// Alerts told at the end.
 const ALERTS_TOLD: usize = 3;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::Seen;
 use super::Note;
 use crate::render::number::{percent, short, span};
 use crate::status::{Attack, Mode, Rule};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::Seen;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::number("RULE", 6),
@@ -16,7 +16,7 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::number("BACK", 6),
     Column::number("ENDS IN", 8),
     Column::text("FOR", 9),
-    Column::text("DROPS", 20).growing(),
+    Column::text("MATCHES", 20).growing(),
 ];
 pub(super) const FIRST_SORT: usize = 2;
 
@@ -56,7 +56,8 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
         };
         let text = format!("{} {effect} {}: {}", rule.id, rule.matches, rule.reason);
         notes.push(Note::new("Rule", text));
-        let text = format!("{} SYNs matched and passed as they came back: real clients", rule.returned);
+        let text =
+            format!("{} SYNs matched and passed as they came back: real clients", rule.returned);
         notes.push(Note::new("Back", text));
     }
     notes.extend(status.attacks.iter().flat_map(looks));

@@ -1,11 +1,11 @@
 //! The sources with the most SYNs.
 
-use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::Seen;
 use super::Note;
 use crate::render::Tone;
 use crate::render::number::{percent, short};
 use crate::status::{Attack, Source};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::Seen;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::text("SOURCE", 20).growing(),
@@ -47,13 +47,15 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
 pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(source) = key {
-        let text = format!("what decides: tcpguard explain {source}; drop: tcpguard block {source}");
+        let text =
+            format!("what decides: tcpguard explain {source}; drop: tcpguard block {source}");
         notes.push(Note::new("Source", text));
     }
     match seen.status.sampling.one_in {
         1 => notes.push(Note::new("Counted", "every flow; an IPv6 source is its /64")),
         many => {
-            let text = format!("one flow in {many}, and estimated from it; an IPv6 source is its /64");
+            let text =
+                format!("one flow in {many}, and estimated from it; an IPv6 source is its /64");
             notes.push(Note::new("Counted", text));
         }
     }
@@ -69,15 +71,19 @@ fn spread(attack: &Attack) -> Note {
         .iter()
         .take(2)
         .map(|top| format!("{} {}", top.addr, percent(top.share)))
-        .chain(evidence.top_networks.iter().take(2).map(|top| {
-            format!("{} {}", top.prefix, percent(top.share))
-        }))
+        .chain(
+            evidence
+                .top_networks
+                .iter()
+                .take(2)
+                .map(|top| format!("{} {}", top.prefix, percent(top.share))),
+        )
         .collect();
     let text = format!(
-        "#{} comes from {} sources, {} SYNs each, {} of them seen once; most from {}",
+        "#{} comes from {} sources, {:.2} SYNs each, {} of them seen once; most from {}",
         attack.id,
         short(attack.sources_est as f64),
-        short(evidence.syns_per_source),
+        evidence.syns_per_source,
         percent(evidence.singleton_share),
         if top.is_empty() { "nowhere".to_owned() } else { top.join(", ") },
     );
