@@ -28,7 +28,7 @@ attack that nothing stops, filter or rules gone), 3 UNKNOWN (not running, denied
 Examples:
   tcpguard check
   tcpguard check --warn half_open=50 --crit half_open=90 --crit handshake_ok=80:
-  tcpguard check --quiet || echo \"look at tcpguard status\"";
+  tcpguard check --quiet                          # the exit code alone";
 
 pub(super) fn run(args: &CheckArgs, session: &mut Session<'_>) -> Exit {
     let report = match fetch(session) {

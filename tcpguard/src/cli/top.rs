@@ -24,11 +24,12 @@ pub struct TopArgs {
 
 const EXAMPLES: &str = "\
 Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Enter details,
-? all keys, q leave. It needs 80 columns and 24 lines.
+? all keys, q leave. It needs a terminal of 80 columns and 24 lines.
+
 Examples:
   tcpguard top
-  tcpguard top -i eth0 -d 5
-Without a terminal: tcpguard status --watch";
+  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
+  tcpguard status --watch                         # without a terminal";
 
 pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if session.json {
