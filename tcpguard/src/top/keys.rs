@@ -61,7 +61,7 @@ pub enum Doing {
 /// The keys as the help tells them.
 pub const HELP: [(&str, &str); 14] = [
     ("1 to 5", "overview, listeners, sources, signatures, incidents"),
-    ("Tab, Shift-Tab", "the next of these panes, the one before (also: right, left)"),
+    ("Tab, Shift-Tab", "the next of these, the one before (also: right, left)"),
     ("down, up (j, k)", "the next row, the one before"),
     ("PageDown, PageUp", "a page on, a page back"),
     ("Home, End (g, G)", "the first row, the last row"),
