@@ -16,7 +16,8 @@
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
 //!   [`contents`], [`package`]: the packages it comes in; [`prometheus`]: what a monitoring system
-//!   makes of its numbers; [`browser`]: how a page looks.
+//!   makes of its numbers; [`browser`]: how a page looks; [`terminal`]: a
+//!   terminal, for what is drawn on one.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of a call of the command line.
 
 pub mod agreed;
@@ -55,4 +56,5 @@ pub mod server;
 mod service;
 pub mod shape;
 pub mod status;
+pub mod terminal;
 pub mod transfer;

@@ -10,7 +10,7 @@ use crate::cli::{
     version,
 };
 use crate::status::{Alerts, AttackInFull, Event, ExportedRules, Judged, Status};
-use crate::{checkup, probe, replay, report, status};
+use crate::{checkup, monitoring, probe, replay, report, status};
 
 /// What is printed as a document of its own.
 pub trait Printed: Serialize {
@@ -53,6 +53,7 @@ macro_rules! documents {
 
 documents! {
     status::SCHEMA => Status,
+    monitoring::SCHEMA => monitoring::Report,
     status::ATTACK_SCHEMA => AttackInFull,
     status::EXPLANATION_SCHEMA => Judged,
     status::RULES_SCHEMA => ExportedRules,

@@ -9,9 +9,12 @@ pub mod documents;
 mod durable;
 pub mod host;
 pub mod kernel;
+pub mod monitoring;
 pub mod observe;
 pub mod probe;
 pub mod render;
 pub mod replay;
 pub mod report;
 pub mod status;
+#[cfg(feature = "tui")]
+pub mod top;

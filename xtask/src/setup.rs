@@ -29,6 +29,8 @@ pub enum Purpose {
     Package,
     /// Looking at pages as their readers do.
     Browser,
+    /// A terminal to look into: root tests.
+    Terminal,
     /// Other kernels under QEMU.
     Guests,
 }
@@ -225,6 +227,14 @@ const NEEDS: &[Need] = &[
         present: || installed("chromium"),
         debian: Mend::Packages(&["chromium"]),
         elsewhere: "install chromium",
+    },
+    Need {
+        purpose: Purpose::Terminal,
+        what: "tmux",
+        why: "is the terminal in which `tcpguard top` is looked at",
+        present: || installed("tmux"),
+        debian: Mend::Packages(&["tmux"]),
+        elsewhere: "install tmux",
     },
     Need {
         purpose: Purpose::Guests,

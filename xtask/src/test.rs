@@ -34,6 +34,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
         Purpose::Scrape,
         Purpose::Package,
         Purpose::Browser,
+        Purpose::Terminal,
     ];
     setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
     build::everything(workspace, Profile::Release)?;

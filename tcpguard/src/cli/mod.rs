@@ -9,6 +9,7 @@ pub(crate) mod allow;
 pub mod args;
 pub(crate) mod block;
 mod caller;
+mod check;
 mod completions;
 pub(crate) mod config;
 pub(crate) mod detach;
@@ -33,6 +34,8 @@ mod session;
 mod states;
 mod status;
 pub(crate) mod step;
+#[cfg(feature = "tui")]
+mod top;
 mod tune;
 pub(crate) mod unblock;
 mod usage;
@@ -70,6 +73,9 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Report(report) => report::run(&report, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
+        Verb::Check(check) => return Ok(check::run(&check, session)),
+        #[cfg(feature = "tui")]
+        Verb::Top(top) => top::run(&top, session),
         Verb::Block(block) => block::run(block, session),
         Verb::Unblock(unblock) => unblock::run(&unblock, session),
         Verb::Allow(allow) => allow::allow(allow, session),

@@ -32,7 +32,8 @@ pub(super) fn paragraph(
     Ok(())
 }
 
-pub(super) const fn severity_word(severity: Severity) -> &'static str {
+/// How bad, in a word.
+pub const fn severity_word(severity: Severity) -> &'static str {
     match severity {
         Severity::Notice => "notice",
         Severity::Warning => "warning",
@@ -91,7 +92,7 @@ pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) ->
 }
 
 /// How much of it there was, and what became of it.
-pub(super) fn volume(attack: &Attack) -> String {
+pub fn volume(attack: &Attack) -> String {
     let mut text = format!(
         "{} SYN/s now, {} at most; {} SYNs so far",
         short(attack.syn_pps),

@@ -4,6 +4,7 @@
 //! have at most as many columns as the [`View`]. Colour is never the only signal.
 
 mod attack;
+mod check;
 mod doctor;
 mod explain;
 mod findings;
@@ -21,6 +22,8 @@ mod table;
 mod tune;
 mod view;
 
+pub use attack::{severity_word, volume};
+pub use check::check;
 pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
 pub use listeners::listeners;
@@ -30,7 +33,10 @@ pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
 pub use states::states;
-pub use status::{alerts, brief, event, status};
+pub use status::{
+    alerts, brief, event, headline, kernel as kernel_in_words, listener_state,
+    rules as rules_in_words, status,
+};
 pub use steps::of_listener as steps;
 pub use tune::{tune, tuned};
-pub use view::View;
+pub use view::{Tone, View, wrap};

@@ -43,7 +43,8 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, words), "")
 }
 
-fn headline(state: State) -> (&'static str, &'static str, Tone) {
+/// The situation as a sign, in words and in a tone.
+pub fn headline(state: State) -> (&'static str, &'static str, Tone) {
     match state {
         State::Protecting => ("●", "protecting", Tone::Good),
         State::Observing => ("●", "observing", Tone::Good),
@@ -232,18 +233,23 @@ fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> f
     out.write_char('\n')
 }
 
-fn listener_row(listener: &Listener) -> [Cell; 7] {
-    let of = |count: Option<u32>, limit: Option<u32>| {
-        let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-        format!("{} / {}", word(count), word(limit))
-    };
-    let (state, tone) = match listener.state {
+/// How it is about a listener, in a word and a tone.
+pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
+    match state {
         ListenerState::Ok => ("ok", Tone::Good),
         ListenerState::Suspect => ("suspect", Tone::Warning),
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Protected => ("protected", Tone::Warning),
         ListenerState::Unknown => ("unknown", Tone::Warning),
+    }
+}
+
+fn listener_row(listener: &Listener) -> [Cell; 7] {
+    let of = |count: Option<u32>, limit: Option<u32>| {
+        let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+        format!("{} / {}", word(count), word(limit))
     };
+    let (state, tone) = listener_state(listener.state);
     [
         std::net::SocketAddr::new(listener.addr, listener.port).to_string().into(),
         short(listener.syn_pps).into(),
@@ -284,7 +290,8 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     out.write_char('\n')
 }
 
-fn kernel(status: &Status) -> String {
+/// What the kernel's own TCP loses and answers.
+pub fn kernel(status: &Status) -> String {
     let kernel = &status.kernel;
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {
         Some(rate) => format!("{name} {}/s ({} ever)", short(rate), short(total as f64)),
@@ -306,7 +313,8 @@ fn kernel(status: &Status) -> String {
     words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
 }
 
-fn rules(status: &Status) -> String {
+/// How many rules there are, and whether they are in the kernel.
+pub fn rules(status: &Status) -> String {
     let rules = &status.rules;
     let agreement = match rules.in_kernel {
         Some(found) if found == rules.wanted => {

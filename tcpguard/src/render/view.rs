@@ -21,7 +21,7 @@ pub struct View {
 
 /// What a colour says. The words say it too.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Tone {
+pub enum Tone {
     /// Nothing special.
     #[default]
     Plain,
@@ -66,7 +66,7 @@ impl View {
     }
 
     /// Time of day: `14:02:11`.
-    pub(super) fn time(&self, time: Time) -> String {
+    pub fn time(&self, time: Time) -> String {
         time.0.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
@@ -101,6 +101,8 @@ impl View {
                 '…' => ascii.push_str("..."),
                 '≥' => ascii.push_str(">="),
                 '≤' => ascii.push_str("<="),
+                '▼' => ascii.push('v'),
+                '▲' => ascii.push('^'),
                 plain if plain.is_ascii() => ascii.push(plain),
                 _ => ascii.push('?'),
             }
@@ -111,7 +113,7 @@ impl View {
 
 /// `text` broken at spaces into lines of at most `width` characters; a longer word has a line of
 /// its own.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split(' ') {

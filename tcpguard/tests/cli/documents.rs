@@ -20,8 +20,9 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 32] = [
+const LINES: [(&str, &str); 33] = [
     ("status", "tcpguard.status/1"),
+    ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.attack/1"),
     ("report 3", "tcpguard.timeline/1"),
@@ -56,9 +57,11 @@ const LINES: [(&str, &str); 32] = [
 ];
 
 /// What is not in that list, and the document that another test looks at.
-const ELSEWHERE: [(&str, Option<&str>); 7] = [
+const ELSEWHERE: [(&str, Option<&str>); 8] = [
     // The agent itself.
     ("run", None),
+    // It draws on a terminal, and has no JSON.
+    ("top", None),
     // Forms of its own; as JSON it is a usage error: numbers.rs.
     ("metrics", None),
     // Words of shells and pages of manuals.

@@ -97,6 +97,11 @@ pub enum Verb {
     Run(RunArgs),
     /// Show what is happening and what is done about it
     Status(StatusArgs),
+    /// Look at all of it live, in the terminal
+    #[cfg(feature = "tui")]
+    Top(crate::cli::top::TopArgs),
+    /// Say in one line, for monitoring, whether all is well
+    Check(crate::cli::check::CheckArgs),
     /// Drop SYNs from an address or prefix
     Block(BlockArgs),
     /// Take back rules on an address or prefix

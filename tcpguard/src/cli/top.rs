@@ -1,0 +1,70 @@
+//! `tcpguard top`
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::exit::CliError;
+use super::session::Session;
+use super::status::{fetch, foreign};
+use crate::control::{Client, ClientError, Request, Response};
+use crate::top::{self, Answer, Options, Question};
+
+/// `tcpguard top`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TopArgs {
+    /// Count only the packets of this interface
+    #[arg(short, long, value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Seconds between two looks
+    #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub delay: u64,
+}
+
+const EXAMPLES: &str = "\
+Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Enter details,
+? all keys, q leave. It needs a terminal of 80 columns and 24 lines.
+
+Examples:
+  tcpguard top
+  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
+  tcpguard status --watch                         # without a terminal";
+
+pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    if session.json {
+        let text = "top draws on a terminal and has no JSON; for programs: \
+                    tcpguard status --watch --json";
+        return Err(CliError::Usage(text.to_owned()).into());
+    }
+    if !session.terminal || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        let text = "top needs a terminal that can place text; without one: tcpguard status --watch";
+        return Err(CliError::Refused(text.to_owned()).into());
+    }
+    let first = fetch(session)?;
+    if let Some(name) = &args.interface
+        && !first.interfaces.iter().any(|interface| interface.name == *name)
+    {
+        let text = format!("{name} is not guarded; see what is: tcpguard status");
+        return Err(CliError::NotFound(text).into());
+    }
+    let delay = Duration::from_secs(args.delay);
+    let options = Options { interface: args.interface.clone(), delay };
+    let client = session.client.clone();
+    let ask = move |question| answer(&client, question).map_err(|error| error.to_string());
+    top::run(first, options, session.view.clone(), ask).map_err(|error| {
+        anyhow!("cannot use the terminal: {error}; without one: tcpguard status --watch")
+    })
+}
+
+fn answer(client: &Client, question: Question) -> Result<Answer, ClientError> {
+    let request = match question {
+        Question::Status => Request::Status,
+        Question::Explain(id) => Request::ExplainAttack { id },
+    };
+    match client.call(request)? {
+        Response::Status(status) => Ok(Answer::Status(status)),
+        Response::AttackExplained(story) => Ok(Answer::Story(story)),
+        other => Err(foreign(&other)),
+    }
+}

@@ -1,0 +1,180 @@
+//! The terminal's cells, and what can be put into them.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::widgets::{RenderDirection, Sparkline, Widget};
+
+use crate::render::{Tone, View, wrap};
+use crate::top::panes::Note;
+
+/// Columns of a note's heading.
+const HEADING: u16 = 9;
+/// A curve is drawn in whole numbers; so many to one.
+const FINE: f64 = 1000.0;
+
+/// What is drawn on.
+pub(super) struct Canvas<'a> {
+    buffer: &'a mut Buffer,
+    view: &'a View,
+}
+
+impl<'a> Canvas<'a> {
+    pub(super) fn new(buffer: &'a mut Buffer, view: &'a View) -> Self {
+        Self { buffer, view }
+    }
+
+    /// Writes `text` into one line from `x` on, at most `width` columns of it, and returns the column
+    /// after it. What does not fit ends in `…`.
+    pub(super) fn text(&mut self, x: u16, y: u16, width: u16, text: &str, tone: Tone) -> u16 {
+        if !self.buffer.area.contains((x, y).into()) {
+            return x;
+        }
+        let text = self.view.encode(text);
+        let text = cut(&text, usize::from(width));
+        self.buffer.set_stringn(x, y, text, usize::from(width), self.style(tone)).0
+    }
+
+    /// Writes `text` so that it ends where `area`'s first line does.
+    pub(super) fn right(&mut self, area: Rect, text: &str, tone: Tone) {
+        let text = self.view.encode(text).into_owned();
+        let width = (text.chars().count() as u16).min(area.width);
+        self.text(area.right() - width, area.y, width, &text, tone);
+    }
+
+    /// Writes paragraphs beside their headings, as many as there is room for.
+    pub(super) fn notes(&mut self, area: Rect, notes: &[Note]) {
+        let width = area.width.saturating_sub(HEADING);
+        let mut lines = area.rows();
+        for note in notes {
+            let text = self.view.encode(&note.text).into_owned();
+            for (number, line) in wrap(&text, usize::from(width)).iter().enumerate() {
+                let Some(row) = lines.next() else {
+                    // What is cut off must not look complete.
+                    let more = "… more: tcpguard status";
+                    let last = area.bottom().saturating_sub(1);
+                    self.clear(Rect { y: last, height: 1, ..area });
+                    self.text(area.x + HEADING, last, width, more, Tone::Heading);
+                    return;
+                };
+                if number == 0 {
+                    self.text(row.x, row.y, HEADING, note.heading, Tone::Heading);
+                }
+                self.text(row.x + HEADING, row.y, width, line, note.tone);
+            }
+        }
+    }
+
+    /// Draws a curve whose newest value stands on the right. `top` fills the whole height. Where
+    /// something was measured there is a line at least; where nothing was there is none.
+    pub(super) fn curve(&mut self, area: Rect, values: &[Option<f64>], top: f64, tone: Tone) {
+        let top = (top.max(1.0 / FINE) * FINE) as u64;
+        let least = top.div_ceil(u64::from(area.height.max(1)) * 8);
+        let bars = values.iter().map(|value| value.map(|value| ((value * FINE) as u64).max(least)));
+        Sparkline::default()
+            .data(bars)
+            .max(top)
+            .direction(RenderDirection::RightToLeft)
+            .style(self.style(tone))
+            .render(area, self.buffer);
+    }
+
+    /// Draws a line from side to side with `title` in it.
+    pub(super) fn rule(&mut self, area: Rect, title: &str) {
+        let line = "─".repeat(usize::from(area.width));
+        self.buffer.set_stringn(area.x, area.y, line, usize::from(area.width), Style::new());
+        if !title.is_empty() {
+            let title = format!(" {title} ");
+            self.text(area.x + 2, area.y, area.width.saturating_sub(4), &title, Tone::Heading);
+        }
+    }
+
+    /// Makes an area empty.
+    pub(super) fn clear(&mut self, area: Rect) {
+        for y in area.intersection(self.buffer.area).rows() {
+            for cell in y.positions() {
+                self.buffer[cell].reset();
+            }
+        }
+    }
+
+    /// Shows that a row is the one that is pointed at, or a word the one that is chosen.
+    pub(super) fn point_at(&mut self, area: Rect) {
+        self.buffer.set_style(area, Style::new().add_modifier(Modifier::REVERSED));
+    }
+
+    /// Shows that what is there holds no longer.
+    pub(super) fn fade(&mut self, area: Rect) {
+        let faint = Style::new().add_modifier(Modifier::DIM);
+        let faint = if self.view.colour { faint.fg(Color::DarkGray) } else { faint };
+        self.buffer.set_style(area, faint);
+    }
+
+    /// Puts an ASCII character in the place of every other one, for terminals that show no others.
+    pub(super) fn to_ascii(&mut self) {
+        for cell in &mut self.buffer.content {
+            if !cell.symbol().is_ascii() {
+                let symbol = cell.symbol().chars().next().unwrap_or(' ');
+                cell.set_char(ascii(symbol));
+            }
+        }
+    }
+
+    fn style(&self, tone: Tone) -> Style {
+        let style = Style::new();
+        let bold = style.add_modifier(Modifier::BOLD);
+        match tone {
+            Tone::Plain => style,
+            Tone::Heading => bold,
+            Tone::Bad if self.view.colour => bold.fg(Color::Red),
+            Tone::Bad => bold,
+            Tone::Good if self.view.colour => style.fg(Color::Green),
+            Tone::Warning if self.view.colour => style.fg(Color::Yellow),
+            Tone::Good | Tone::Warning => style,
+        }
+    }
+}
+
+/// At most `width` characters of `text`; one that is cut off ends in `…`.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain("…".chars().take(width)).collect()
+}
+
+/// The character that looks most like it.
+const fn ascii(symbol: char) -> char {
+    match symbol {
+        '▁' => '.',
+        '▂' => ':',
+        '▃' => '-',
+        '▄' => '=',
+        '▅' => '+',
+        '▆' => '*',
+        '▇' => '%',
+        '█' => '#',
+        '─' => '-',
+        '…' => '~',
+        _ => '?',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_says_so() {
+        for (text, width, expected) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "ab…"),
+            ("abcd", 1, "…"),
+            ("abcd", 0, ""),
+            ("äöü", 3, "äöü"),
+        ] {
+            assert_eq!(cut(text, width), expected, "{text} in {width}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `tcpguard top`: the guard in a terminal, live.
+//!
+//! What the guard says (`seen`) and what somebody types (`keys`) meet in a [`Model`], of which [`draw()`]
+//! makes a picture. All of that is pure and takes the time; `panes` says what is to be seen and knows
+//! of no terminal. Only [`run`] and [`terminal`] touch the world.
+
+mod draw;
+mod growth;
+mod history;
+mod keys;
+mod list;
+mod model;
+mod panes;
+mod seen;
+pub mod terminal;
+
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event, KeyEvent};
+
+use crate::render::View;
+use crate::status::{AttackInFull, Status};
+
+pub use draw::draw;
+pub use keys::{Action, Doing, action};
+pub use model::{HEIGHT, Model, Options, WIDTH, Wish};
+pub use panes::Pane;
+
+use terminal::{Notice, Screen};
+
+/// The picture is drawn anew at least so often: the age of what is shown grows.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the guard is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Question {
+    /// How it is.
+    Status,
+    /// What is known of an incident, by its number.
+    Explain(u64),
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Question::Status`].
+    Status(Box<Status>),
+    /// To [`Question::Explain`].
+    Story(Box<AttackInFull>),
+}
+
+/// What happens while somebody looks.
+enum Happened {
+    Key(KeyEvent),
+    Resized(u16, u16),
+    Noticed(Notice),
+    Answered(Question, Result<Answer, String>),
+}
+
+/// Shows what the guard says until somebody leaves. `first` is its first answer, `ask` gets the
+/// others, in a thread of its own.
+///
+/// # Errors
+///
+/// The terminal cannot be used, or is gone.
+pub fn run(
+    first: Status,
+    options: Options,
+    view: View,
+    ask: impl FnMut(Question) -> Result<Answer, String> + Send + 'static,
+) -> io::Result<()> {
+    let (tell, happened) = channel();
+    let notices = tell.clone();
+    // Before the terminal is taken: a signal in between must not leave it taken.
+    terminal::on_signals(move |notice| drop(notices.send(Happened::Noticed(notice))))?;
+    let mut screen = Screen::enter(view.colour)?;
+    let (wish, wishes) = channel();
+    let (delay, answers) = (options.delay, tell.clone());
+    let asker = spawn("questions", move || keep_asking(ask, delay, &wishes, &answers))?;
+    let reader = spawn("keys", move || read_keys(&tell))?;
+
+    let begun = Instant::now();
+    let mut model = Model::new(first, Duration::ZERO, options, view, screen.size()?);
+    loop {
+        screen.draw(|frame| draw(&model, begun.elapsed(), frame))?;
+        match happened.recv_timeout(TICK) {
+            Ok(first) => {
+                // What has happened meanwhile comes into the same picture.
+                for one in std::iter::once(first).chain(happened.try_iter()) {
+                    if take_in(one, &mut model, &mut screen, &wish, begun)? == Then::Leave {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        if reader.is_finished() {
+            return joined(reader);
+        }
+        if asker.is_finished() {
+            joined(asker);
+            return Ok(());
+        }
+    }
+}
+
+/// What follows from what happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Then {
+    Stay,
+    Leave,
+}
+
+fn take_in(
+    happened: Happened,
+    model: &mut Model,
+    screen: &mut Screen,
+    wish: &Sender<u64>,
+    begun: Instant,
+) -> io::Result<Then> {
+    match happened {
+        Happened::Resized(columns, lines) => model.resize(columns, lines),
+        Happened::Noticed(Notice::End) => return Ok(Then::Leave),
+        Happened::Noticed(Notice::Stop) => screen.stop()?,
+        Happened::Noticed(Notice::GoOn) => screen.take_again()?,
+        Happened::Answered(question, answer) => match (question, answer) {
+            (_, Ok(Answer::Status(status))) => model.feed(*status, begun.elapsed()),
+            (Question::Status, Ok(Answer::Story(_))) => {}
+            (Question::Status, Err(why)) => model.fail(why),
+            (Question::Explain(id), Ok(Answer::Story(story))) => model.explained(id, Ok(story)),
+            (Question::Explain(id), Err(why)) => model.explained(id, Err(why)),
+        },
+        Happened::Key(key) => {
+            let wanted = action(key, model.doing()).and_then(|action| model.handle(action));
+            match wanted {
+                None => {}
+                Some(Wish::Quit) => return Ok(Then::Leave),
+                Some(Wish::Stop) => screen.stop_all()?,
+                Some(Wish::Redraw) => screen.redraw()?,
+                // Whoever would answer has panicked, which is seen soon enough.
+                Some(Wish::Explain(id)) => drop(wish.send(id)),
+            }
+        }
+    }
+    Ok(Then::Stay)
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// What a thread came to; its panic, whose words are printed already, goes on here.
+fn joined<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Asks for the status again and again, and in between for what is wished, until nobody listens.
+fn keep_asking(
+    mut ask: impl FnMut(Question) -> Result<Answer, String>,
+    delay: Duration,
+    wishes: &Receiver<u64>,
+    answers: &Sender<Happened>,
+) {
+    let mut next = Instant::now() + delay;
+    loop {
+        let question = match wishes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(id) => Question::Explain(id),
+            Err(RecvTimeoutError::Timeout) => Question::Status,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if answers.send(Happened::Answered(question, ask(question))).is_err() {
+            return;
+        }
+        if question == Question::Status {
+            next = Instant::now() + delay;
+        }
+    }
+}
+
+/// Tells of every key until the terminal is gone.
+fn read_keys(tell: &Sender<Happened>) -> io::Result<()> {
+    loop {
+        let happened = match event::read()? {
+            Event::Key(key) => Happened::Key(key),
+            Event::Resize(columns, lines) => Happened::Resized(columns, lines),
+            _ => continue,
+        };
+        if tell.send(happened).is_err() {
+            return Ok(());
+        }
+    }
+}

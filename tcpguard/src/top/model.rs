@@ -1,0 +1,360 @@
+//! What is looked at, and how: the state between two keys.
+
+use std::time::Duration;
+
+use super::keys::{Action, Doing};
+use super::list::{Look, Row};
+use super::panes::{Note, Pane};
+use super::seen::Seen;
+use crate::render::number::span;
+use crate::render::{self, View, wrap};
+use crate::status::{AttackInFull, Status};
+
+/// Narrowest terminal that has room for everything, in columns.
+pub const WIDTH: u16 = 80;
+/// Lowest one, in lines.
+pub const HEIGHT: u16 = 24;
+/// Lines that are not a pane's: the headline, the names of the panes, the keys.
+pub const FRAME: u16 = 3;
+/// An answer later than this, beside the pause between two questions, is late.
+const LATE: Duration = Duration::from_secs(2);
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only this interface's packets count.
+    pub interface: Option<String>,
+    /// Pause between two questions.
+    pub delay: Duration,
+}
+
+/// What the model cannot do itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// Leave.
+    Quit,
+    /// Be stopped.
+    Stop,
+    /// Draw everything anew.
+    Redraw,
+    /// Ask for all that is known of this incident.
+    Explain(u64),
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    options: Options,
+    view: View,
+    /// Columns and lines of the terminal.
+    size: (u16, u16),
+    live: Seen,
+    /// What is shown while it is held.
+    held: Option<Seen>,
+    /// Why there is no answer.
+    trouble: Option<String>,
+    pane: Pane,
+    looks: [Look; Pane::ALL.len()],
+    over: Over,
+}
+
+/// What lies over the pane.
+#[derive(Clone, Debug)]
+enum Over {
+    Nothing,
+    /// A filter is typed; this was it before.
+    Typing(String),
+    Help,
+    Story(Story),
+}
+
+/// All that is known of an incident.
+#[derive(Clone, Debug)]
+struct Story {
+    id: u64,
+    /// What it is told from, once it is there.
+    attack: Option<Box<AttackInFull>>,
+    lines: Vec<String>,
+    /// The first line shown.
+    first: usize,
+}
+
+/// What lies over the pane, to be drawn.
+#[derive(Clone, Copy, Debug)]
+pub enum Covered<'a> {
+    /// Nothing does.
+    No,
+    /// The keys.
+    Help,
+    /// The story of an incident, from this line on.
+    Story {
+        /// Its number.
+        id: u64,
+        /// Those of its lines that are to be seen, and that follow.
+        lines: &'a [String],
+        /// How many lines there are before them.
+        before: usize,
+    },
+}
+
+impl Model {
+    /// With the first answer of the guard, on a terminal of `size`, columns and lines.
+    pub fn new(
+        first: Status,
+        now: Duration,
+        options: Options,
+        view: View,
+        size: (u16, u16),
+    ) -> Self {
+        let look = |pane: Pane| Look { sort: pane.first_sort(), ..Look::default() };
+        Self {
+            live: Seen::first(first, now, options.interface.as_deref()),
+            options,
+            view,
+            size,
+            held: None,
+            trouble: None,
+            pane: Pane::Overview,
+            looks: Pane::ALL.map(look),
+            over: Over::Nothing,
+        }
+    }
+
+    /// The guard has answered.
+    pub fn feed(&mut self, status: Status, now: Duration) {
+        let reach = 2 * self.options.delay + LATE;
+        self.live.feed(status, now, self.options.interface.as_deref(), reach);
+        self.trouble = None;
+    }
+
+    /// The guard has not answered, and this is why.
+    pub fn fail(&mut self, why: String) {
+        self.trouble = Some(why);
+    }
+
+    /// What is known of incident `id`, or why nothing is.
+    pub fn explained(&mut self, id: u64, answer: Result<Box<AttackInFull>, String>) {
+        let width = self.size.0;
+        let Over::Story(story) = &mut self.over else { return };
+        if story.id != id {
+            return;
+        }
+        match answer {
+            Ok(attack) => story.attack = Some(attack),
+            Err(why) => story.lines = wrap(&why, usize::from(width)),
+        }
+        self.lay_out();
+    }
+
+    /// The terminal has another size.
+    pub fn resize(&mut self, columns: u16, lines: u16) {
+        self.size = (columns, lines);
+        self.lay_out();
+    }
+
+    /// Breaks the story into lines for this terminal.
+    fn lay_out(&mut self) {
+        let (width, height) = (usize::from(self.size.0), self.page());
+        let Over::Story(story) = &mut self.over else { return };
+        if let Some(attack) = &story.attack {
+            let plain = View { colour: false, ..self.view.clone() };
+            let mut text = String::new();
+            // A string takes whatever is written.
+            let _ = render::attack_in_full(&mut text, attack, &plain);
+            story.lines = text.lines().flat_map(|line| broken(line, width)).collect();
+        }
+        story.first = story.first.min(story.lines.len().saturating_sub(height));
+    }
+
+    /// Does what can be done here; returns what cannot.
+    pub fn handle(&mut self, action: Action) -> Option<Wish> {
+        match action {
+            Action::Quit => return Some(Wish::Quit),
+            Action::Stop => return Some(Wish::Stop),
+            Action::Redraw => return Some(Wish::Redraw),
+            Action::Open => return self.open(),
+            Action::Walk(by) => self.walk(by),
+            Action::Page(by) => {
+                // A list has two thirds of the pane.
+                let rows = match self.over {
+                    Over::Nothing | Over::Typing(_) => self.page() * 2 / 3,
+                    Over::Help | Over::Story(_) => self.page(),
+                };
+                self.walk(by.saturating_mul(rows.max(1) as isize));
+            }
+            Action::First => self.walk(isize::MIN),
+            Action::Last => self.walk(isize::MAX),
+            Action::Turn(by) => {
+                let panes = Pane::ALL.len() as isize;
+                let place = (self.pane.place() as isize + by).rem_euclid(panes);
+                self.pane = Pane::ALL[place as usize];
+            }
+            Action::Show(pane) => self.pane = pane,
+            Action::Sort => {
+                let columns = self.pane.columns();
+                self.look_mut().sort_by_next(columns);
+            }
+            Action::Reverse => {
+                let look = self.look_mut();
+                look.reverse = !look.reverse;
+            }
+            Action::Pause => {
+                self.held = match self.held {
+                    None => Some(self.live.clone()),
+                    Some(_) => None,
+                };
+            }
+            Action::Help => self.over = Over::Help,
+            Action::Filter if self.pane.columns().is_empty() => {}
+            Action::Filter => self.over = Over::Typing(self.look().filter.clone()),
+            Action::Type(letter) => self.look_mut().filter.push(letter),
+            Action::Erase => {
+                self.look_mut().filter.pop();
+            }
+            Action::Accept => self.over = Over::Nothing,
+            Action::Close => self.close(),
+        }
+        None
+    }
+
+    fn open(&mut self) -> Option<Wish> {
+        if self.pane != Pane::Incidents {
+            return None;
+        }
+        let rows = self.rows();
+        let id = rows.get(self.look().place(&rows))?.key.parse().ok()?;
+        let lines = vec![format!("asking for all that is known of incident #{id}…")];
+        self.over = Over::Story(Story { id, attack: None, lines, first: 0 });
+        Some(Wish::Explain(id))
+    }
+
+    fn walk(&mut self, by: isize) {
+        let height = self.page();
+        match &mut self.over {
+            Over::Story(story) => {
+                let last = story.lines.len().saturating_sub(height);
+                story.first = story.first.saturating_add_signed(by).min(last);
+            }
+            Over::Help => {}
+            Over::Nothing | Over::Typing(_) => {
+                let rows = self.rows();
+                self.look_mut().walk(&rows, by);
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        match std::mem::replace(&mut self.over, Over::Nothing) {
+            Over::Typing(before) => self.look_mut().filter = before,
+            Over::Nothing => self.look_mut().filter.clear(),
+            Over::Help | Over::Story(_) => {}
+        }
+    }
+
+    fn look_mut(&mut self) -> &mut Look {
+        &mut self.looks[self.pane.place()]
+    }
+
+    /// Lines of a pane without its heading.
+    fn page(&self) -> usize {
+        usize::from(self.size.1.saturating_sub(FRAME + 1))
+    }
+
+    /// What is shown.
+    pub fn seen(&self) -> &Seen {
+        self.held.as_ref().unwrap_or(&self.live)
+    }
+
+    /// Whether it is held.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What the terminal can show.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The pane that is looked at.
+    pub fn pane(&self) -> Pane {
+        self.pane
+    }
+
+    /// How its list is looked at.
+    pub fn look(&self) -> &Look {
+        &self.looks[self.pane.place()]
+    }
+
+    /// The rows of its list that are to be shown, in their order.
+    pub fn rows(&self) -> Vec<Row> {
+        let rows = self.pane.rows(self.seen(), &self.view);
+        self.look().arrange(rows, self.pane.columns())
+    }
+
+    /// What is to be said of the row with this key, and of all.
+    pub fn notes(&self, key: Option<&str>) -> Vec<Note> {
+        self.pane.notes(self.seen(), key, &self.view)
+    }
+
+    /// What a key means now.
+    pub fn doing(&self) -> Doing {
+        match self.over {
+            Over::Nothing => Doing::Looking,
+            Over::Typing(_) => Doing::Typing,
+            Over::Help | Over::Story(_) => Doing::Reading,
+        }
+    }
+
+    /// What lies over the pane.
+    pub fn covered(&self) -> Covered<'_> {
+        match &self.over {
+            Over::Nothing | Over::Typing(_) => Covered::No,
+            Over::Help => Covered::Help,
+            Over::Story(Story { id, lines, first, .. }) => {
+                Covered::Story { id: *id, lines: &lines[*first..], before: *first }
+            }
+        }
+    }
+
+    /// Why the numbers are older than they should be at `now`; `None` while they are not.
+    pub fn stale(&self, now: Duration) -> Option<String> {
+        let age = now.saturating_sub(self.live.at);
+        let told = span(Duration::from_secs(age.as_secs()));
+        match &self.trouble {
+            Some(why) => Some(format!("these numbers are {told} old: {why}")),
+            None if age > self.options.delay + LATE => {
+                let why = "the agent does not answer; look at its log: journalctl -u tcpguard";
+                Some(format!("these numbers are {told} old: {why}"))
+            }
+            None => None,
+        }
+    }
+}
+
+/// `line` in as many lines of `width` characters as it needs, what follows under its text and not
+/// under its heading.
+fn broken(line: &str, width: usize) -> Vec<String> {
+    /// Columns before the text of a paragraph, see `render::attack`.
+    const INDENT: usize = 11;
+    if line.chars().count() <= width {
+        return vec![line.to_owned()];
+    }
+    let split = line.char_indices().nth(INDENT).map_or(line.len(), |(place, _)| place);
+    let (head, text) = line.split_at(split);
+    let lines = wrap(text, width.saturating_sub(INDENT).max(1));
+    let heads = std::iter::once(head.to_owned()).chain(std::iter::repeat(" ".repeat(INDENT)));
+    heads.zip(lines).map(|(head, text)| format!("{head}{text}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_goes_on_under_its_text() {
+        assert_eq!(broken("  Gate     short", 20), ["  Gate     short"]);
+        let long = "  Gate     one two three four";
+        assert_eq!(broken(long, 21), ["  Gate     one two", "           three four"]);
+        assert!(broken(long, 3).iter().all(|line| !line.trim().is_empty()));
+    }
+}

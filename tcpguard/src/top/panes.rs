@@ -1,0 +1,140 @@
+//! What each pane shows: from what was seen to rows and words. Nothing here knows of a terminal.
+
+mod incidents;
+mod listeners;
+mod overview;
+mod signatures;
+mod sources;
+
+use super::list::{Column, Row};
+use super::seen::Seen;
+use crate::render::{Tone, View};
+
+pub use overview::curves;
+
+/// A pane.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pane {
+    /// The whole host.
+    Overview,
+    /// Its listeners.
+    Listeners,
+    /// The busiest sources.
+    Sources,
+    /// The rules, and what the failing SYNs look like.
+    Signatures,
+    /// Open and past incidents.
+    Incidents,
+}
+
+/// A paragraph under, or beside, a heading.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Note {
+    /// The heading; empty for one more paragraph under the same.
+    pub heading: &'static str,
+    /// What is to be read.
+    pub text: String,
+    /// How it looks.
+    pub tone: Tone,
+}
+
+impl Note {
+    /// A paragraph.
+    pub fn new(heading: &'static str, text: impl Into<String>) -> Self {
+        Self { heading, text: text.into(), tone: Tone::Plain }
+    }
+
+    /// The same in another tone.
+    pub fn toned(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+}
+
+impl Pane {
+    /// All of them, from left to right.
+    pub const ALL: [Self; 5] =
+        [Self::Overview, Self::Listeners, Self::Sources, Self::Signatures, Self::Incidents];
+
+    /// Its place among them.
+    pub const fn place(self) -> usize {
+        self as usize
+    }
+
+    /// Its name.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Listeners => "Listeners",
+            Self::Sources => "Sources",
+            Self::Signatures => "Signatures",
+            Self::Incidents => "Incidents",
+        }
+    }
+
+    /// The columns of its list; none for the overview, which has no list.
+    pub const fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Overview => &[],
+            Self::Listeners => &listeners::COLUMNS,
+            Self::Sources => &sources::COLUMNS,
+            Self::Signatures => &signatures::COLUMNS,
+            Self::Incidents => &incidents::COLUMNS,
+        }
+    }
+
+    /// The column that its list is sorted by at first.
+    pub const fn first_sort(self) -> usize {
+        match self {
+            Self::Overview | Self::Incidents => 0,
+            Self::Listeners => listeners::FIRST_SORT,
+            Self::Sources => sources::FIRST_SORT,
+            Self::Signatures => signatures::FIRST_SORT,
+        }
+    }
+
+    /// How many rows its list has; `None` for the overview.
+    pub fn count(self, seen: &Seen) -> Option<usize> {
+        let status = &seen.status;
+        match self {
+            Self::Overview => None,
+            Self::Listeners => Some(status.listeners.len()),
+            Self::Sources => Some(status.sources.len()),
+            Self::Signatures => Some(status.rules.list.len()),
+            Self::Incidents => Some(status.attacks.len() + status.past_attacks.len()),
+        }
+    }
+
+    /// The rows of its list.
+    pub fn rows(self, seen: &Seen, view: &View) -> Vec<Row> {
+        match self {
+            Self::Overview => Vec::new(),
+            Self::Listeners => listeners::rows(seen),
+            Self::Sources => sources::rows(seen),
+            Self::Signatures => signatures::rows(seen),
+            Self::Incidents => incidents::rows(seen, view),
+        }
+    }
+
+    /// Why its list is empty, and what to do about it.
+    pub const fn empty(self) -> &'static str {
+        match self {
+            Self::Overview => "",
+            Self::Listeners => "nothing listens on this host; see: ss -lnt",
+            Self::Sources => "no source has sent a SYN yet",
+            Self::Signatures => "no rules; make one: tcpguard block PREFIX",
+            Self::Incidents => "no incident; older ones: journalctl -u tcpguard",
+        }
+    }
+
+    /// What is to be said of the row with this key, and of all. For the overview: everything that
+    /// is no curve.
+    pub fn notes(self, seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
+        match self {
+            Self::Overview => overview::notes(seen, view),
+            Self::Listeners => listeners::notes(seen, key, view),
+            Self::Sources => sources::notes(seen, key),
+            Self::Signatures => signatures::notes(seen, key),
+            Self::Incidents => incidents::notes(seen, key),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Open and past incidents.
+
+use jiff::SignedDuration;
+use tcpguard_engine::IncidentClass;
+
+use super::Note;
+use crate::render::number::{percent, short, span};
+use crate::render::{Tone, View, severity_word, volume};
+use crate::status::{Attack, Severity, Time};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::Seen;
+
+pub(super) const COLUMNS: [Column; 8] = [
+    Column::number("ID", 6),
+    Column::text("STATE", 6),
+    Column::text("SEVERITY", 8),
+    Column::text("SINCE", 8),
+    Column::number("LASTED", 8),
+    Column::number("PEAK/s", 8),
+    Column::number("STOPPED", 8),
+    Column::text("WHAT", 20).growing(),
+];
+
+pub(super) fn rows(seen: &Seen, view: &View) -> Vec<Row> {
+    let all = seen.status.attacks.iter().chain(&seen.status.past_attacks);
+    all.map(|attack| row(attack, seen.status.generated_at, view)).collect()
+}
+
+fn row(attack: &Attack, now: Time, view: &View) -> Row {
+    let tone = match attack.severity {
+        Severity::Critical => Tone::Bad,
+        Severity::Warning => Tone::Warning,
+        Severity::Notice => Tone::Plain,
+    };
+    let state = match attack.ended_at {
+        Some(_) => Cell::text("ended"),
+        None => Cell::text("OPEN").toned(tone),
+    };
+    let lasted = attack.ended_at.unwrap_or(now).0.duration_since(attack.since.0);
+    let lasted = lasted.max(SignedDuration::ZERO).unsigned_abs();
+    let stopped = attack.dropped + attack.cookies_sent;
+    let stopped = (attack.syns > 0).then(|| (stopped as f64 / attack.syns as f64).min(1.0));
+    let what = IncidentClass::from(attack.kind).in_words();
+    Row {
+        key: attack.id.to_string(),
+        cells: vec![
+            Cell::number(Some(attack.id as f64), |_| format!("#{}", attack.id)),
+            state,
+            Cell::text(severity_word(attack.severity)).ranked(f64::from(attack.severity as u8)),
+            Cell::text(view.time(attack.since)).ranked(attack.since.0.as_millisecond() as f64),
+            Cell::number(Some(lasted.as_secs_f64()), |_| span(lasted)),
+            Cell::number(Some(attack.peak_syn_pps), short),
+            Cell::number(stopped, percent),
+            Cell::text(format!("{what} at {}", place(attack))),
+        ],
+    }
+}
+
+/// The listener, as short as it can be: the port alone for a wildcard.
+fn place(attack: &Attack) -> String {
+    if attack.dst.is_unspecified() {
+        return format!(":{}", attack.port);
+    }
+    std::net::SocketAddr::new(attack.dst, attack.port).to_string()
+}
+
+pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
+    let mut all = seen.status.attacks.iter().chain(&seen.status.past_attacks);
+    let Some(attack) = all.find(|attack| Some(attack.id.to_string().as_str()) == key) else {
+        return Vec::new();
+    };
+    let mut notes = vec![Note::new("Summary", attack.summary.clone())];
+    notes.extend(advice(attack));
+    notes.push(Note::new("Volume", volume(attack)));
+    let last = attack.actions.last();
+    notes.extend(last.map(|action| Note::new("Done", action.text.clone())));
+    notes
+}
+
+/// What to do about it.
+pub(super) fn advice(attack: &Attack) -> Option<Note> {
+    let advice = attack.advice.as_ref()?;
+    let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));
+    Some(Note::new("Advice", format!("{}{command}", advice.text)).toned(Tone::Warning))
+}

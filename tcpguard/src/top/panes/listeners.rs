@@ -1,0 +1,105 @@
+//! The listeners: what arrives, how full their queues are, what is done.
+
+use std::net::SocketAddr;
+
+use super::Note;
+use crate::render::number::{percent, short};
+use crate::render::{self, Tone, View};
+use crate::status::{Listener, ListenerKind};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::{Seen, half_open_share};
+
+/// Full enough to be worth a look.
+const FILLING: f64 = 0.5;
+/// Full enough for clients to be turned away by the next burst.
+const FULL: f64 = 0.9;
+
+pub(super) const COLUMNS: [Column; 10] = [
+    Column::text("LISTENER", 20).growing(),
+    Column::number("SYN/s", 7),
+    Column::number("DROP/s", 7),
+    Column::number("COOKIE/s", 9).from(110),
+    Column::number("DONE/s", 7).from(100),
+    Column::number("HALF-OPEN", 11),
+    Column::number("ACCEPT-Q", 11),
+    Column::number("OK", 8),
+    Column::text("KIND", 9).from(120),
+    Column::text("STATE", 9),
+];
+pub(super) const FIRST_SORT: usize = 1;
+
+pub(super) fn rows(seen: &Seen) -> Vec<Row> {
+    seen.status.listeners.iter().map(row).collect()
+}
+
+fn row(listener: &Listener) -> Row {
+    let rate = |value| Cell::number(Some(value), short);
+    let (state, tone) = render::listener_state(listener.state);
+    let dropping = if listener.dropped_pps > 0.0 { Tone::Warning } else { Tone::Plain };
+    Row {
+        key: listener.id.to_string(),
+        cells: vec![
+            Cell::text(name(listener)),
+            rate(listener.syn_pps),
+            rate(listener.dropped_pps).toned(dropping),
+            rate(listener.cookies_pps),
+            rate(listener.completed_pps),
+            queue(listener.half_open, listener.half_open_limit),
+            queue(listener.accept_queue, listener.accept_limit),
+            Cell::number(listener.handshake_ok_ratio, percent),
+            Cell::text(match listener.kind {
+                ListenerKind::Local => "local",
+                _ => "forwarded",
+            }),
+            Cell::text(state).toned(tone),
+        ],
+    }
+}
+
+fn name(listener: &Listener) -> String {
+    SocketAddr::new(listener.addr, listener.port).to_string()
+}
+
+/// How many wait and how many may, sorted by how full it is.
+fn queue(count: Option<u32>, limit: Option<u32>) -> Cell {
+    let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+    let share = count.zip(limit).map(|(count, limit)| f64::from(count) / f64::from(limit.max(1)));
+    let tone = match share {
+        Some(share) if share >= FULL => Tone::Bad,
+        Some(share) if share >= FILLING => Tone::Warning,
+        _ => Tone::Plain,
+    };
+    Cell::number(share, |_| format!("{}/{}", word(count), word(limit))).toned(tone)
+}
+
+pub(super) fn notes(seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
+    let listeners = &seen.status.listeners;
+    let Some(listener) = listeners.iter().find(|it| Some(it.id.to_string().as_str()) == key) else {
+        return Vec::new();
+    };
+    let totals = &listener.totals;
+    let half_open = half_open_share(listener).map_or("-".to_owned(), percent);
+    let count = |count: u64| short(count as f64);
+    let mut steps = String::new();
+    // A string takes whatever is written.
+    let _ = render::steps(&mut steps, listener, view);
+    let headings = std::iter::once("Steps").chain(std::iter::repeat(""));
+    let steps = headings.zip(steps.lines()).map(|(heading, line)| Note::new(heading, line));
+    let now = format!(
+        "{} completed/s, {} cookies/s, SYN queue {half_open} full",
+        short(listener.completed_pps),
+        short(listener.cookies_pps)
+    );
+    let so_far = format!(
+        "{} SYNs, {} dropped by source, {} by signature, {} as too many, {} cookies sent, {} good \
+         ones back, {} let in again as they came back",
+        count(totals.syn),
+        count(totals.dropped_source),
+        count(totals.dropped_signature),
+        count(totals.limited),
+        count(totals.cookies_sent),
+        count(totals.cookies_redeemed),
+        count(totals.returned),
+    );
+    steps.chain([Note::new("Now", now), Note::new("So far", so_far)]).collect()
+}

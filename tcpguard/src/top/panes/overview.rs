@@ -1,0 +1,99 @@
+//! The whole host: curves of the last minutes, and what is to be known beside them.
+
+use super::Note;
+use super::incidents::advice;
+use crate::render::number::{percent, short};
+use crate::render::{self, Tone, View, severity_word};
+use crate::status::{AttachMode, Interface, Severity};
+use crate::top::history::Series;
+use crate::top::seen::{Seen, Traffic};
+
+/// Alerts told at the end.
+const ALERTS_TOLD: usize = 3;
+/// A curve that stays below so many a second stays low, too: chance is not to look like a mountain.
+const LOW: f64 = 10.0;
+
+/// One curve.
+pub struct Curve {
+    /// What it is of.
+    pub name: &'static str,
+    /// Its values.
+    pub series: fn(&Traffic) -> &Series,
+    /// How a value is written.
+    pub write: fn(f64) -> String,
+    /// The highest value fills the whole height, and no value less than this does.
+    pub least_top: f64,
+    /// How it looks.
+    pub tone: Tone,
+}
+
+/// The curves, from top to bottom.
+pub fn curves() -> [Curve; 5] {
+    [
+        rate("SYN/s", |traffic| &traffic.syns, Tone::Plain),
+        rate("dropped/s", |traffic| &traffic.dropped, Tone::Warning),
+        rate("completed/s", |traffic| &traffic.completed, Tone::Good),
+        rate("cookies/s", |traffic| &traffic.cookies, Tone::Plain),
+        Curve {
+            name: "half-open",
+            series: |traffic| &traffic.half_open,
+            write: percent,
+            least_top: 1.0,
+            tone: Tone::Warning,
+        },
+    ]
+}
+
+const fn rate(name: &'static str, series: fn(&Traffic) -> &Series, tone: Tone) -> Curve {
+    Curve { name, series, write: short, least_top: LOW, tone }
+}
+
+pub(super) fn notes(seen: &Seen, view: &View) -> Vec<Note> {
+    let status = &seen.status;
+    let mut notes = Vec::new();
+    for attack in &status.attacks {
+        let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
+        let severity = severity_word(attack.severity);
+        let text = format!("#{} {severity}: {}", attack.id, attack.summary);
+        notes.push(Note::new("Attack", text).toned(tone));
+        notes.extend(advice(attack));
+    }
+    notes.extend(status.interfaces.iter().map(interface));
+    notes.extend(status.health.iter().map(|finding| {
+        let tone = match finding.severity {
+            Severity::Critical => Tone::Bad,
+            Severity::Warning => Tone::Warning,
+            Severity::Notice => Tone::Plain,
+        };
+        Note::new("Note", format!("{} → {}", finding.text, finding.hint)).toned(tone)
+    }));
+    notes.push(Note::new("Kernel", render::kernel_in_words(status)));
+    notes.push(Note::new("Rules", render::rules_in_words(status)));
+    let latest = status.alerts.iter().rev().take(ALERTS_TOLD);
+    notes.extend(latest.map(|alert| {
+        let (time, word) = (view.time(alert.at), severity_word(alert.severity));
+        Note::new("Alert", format!("{time} {word} {}", alert.message))
+    }));
+    notes
+}
+
+fn interface(interface: &Interface) -> Note {
+    let name = &interface.name;
+    if !interface.attached {
+        return Note::new("Iface", format!("{name} NOT ATTACHED")).toned(Tone::Bad);
+    }
+    let mode = match interface.mode {
+        AttachMode::Native => "native",
+        _ => "generic !",
+    };
+    let rates = interface.rates.as_ref().map_or("no rates yet".to_owned(), |rates| {
+        format!(
+            "{} packets/s, {} SYN/s, {} passed/s, {} dropped/s",
+            short(rates.rx_pps),
+            short(rates.syn_pps),
+            short(rates.pass_pps),
+            short(rates.drop_pps)
+        )
+    });
+    Note::new("Iface", format!("{name} {mode}: {rates}"))
+}

@@ -1,0 +1,81 @@
+//! The rules with what they hit, and what the failing SYNs of an attack look like.
+
+use std::time::Duration;
+
+use super::Note;
+use crate::render::number::{percent, short, span};
+use crate::status::{Attack, Mode, Rule};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::Seen;
+
+pub(super) const COLUMNS: [Column; 8] = [
+    Column::number("RULE", 6),
+    Column::text("KIND", 9),
+    Column::number("HITS/s", 7),
+    Column::number("HITS", 7),
+    Column::number("BACK", 6),
+    Column::number("ENDS IN", 8),
+    Column::text("FOR", 9),
+    Column::text("MATCHES", 20).growing(),
+];
+pub(super) const FIRST_SORT: usize = 2;
+
+pub(super) fn rows(seen: &Seen) -> Vec<Row> {
+    let row = |rule: &Rule| {
+        let ends = span(Duration::from_secs(rule.expires_in_s));
+        Row {
+            key: rule.id.to_string(),
+            cells: vec![
+                Cell::number(Some(f64::from(rule.id)), |_| rule.id.to_string()),
+                Cell::text(&rule.kind),
+                Cell::number(seen.rules.rate(&rule.id), short),
+                Cell::number(Some(rule.hits as f64), short),
+                Cell::number(Some(rule.returned as f64), short),
+                Cell::number(Some(rule.expires_in_s as f64), |_| ends),
+                Cell::text(owner(rule)),
+                Cell::text(&rule.matches),
+            ],
+        }
+    };
+    seen.status.rules.list.iter().map(row).collect()
+}
+
+/// Whose it is: an attack's or an operator's.
+fn owner(rule: &Rule) -> String {
+    rule.attack.map_or_else(|| rule.origin.clone(), |id| format!("#{id}"))
+}
+
+pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
+    let status = &seen.status;
+    let mut notes = Vec::new();
+    if let Some(rule) = status.rules.list.iter().find(|it| Some(it.id.to_string().as_str()) == key)
+    {
+        let effect = match status.daemon.mode {
+            Mode::Enforce => "drops",
+            Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce)",
+        };
+        let text = format!("{} {effect} {}: {}", rule.id, rule.matches, rule.reason);
+        notes.push(Note::new("Rule", text));
+        let text =
+            format!("{} SYNs matched and passed as they came back: real clients", rule.returned);
+        notes.push(Note::new("Back", text));
+    }
+    notes.extend(status.attacks.iter().flat_map(looks));
+    notes
+}
+
+/// What the failing SYNs of an attack look like.
+fn looks(attack: &Attack) -> impl Iterator<Item = Note> + '_ {
+    attack.evidence.signatures.iter().map(|top| {
+        let text = format!(
+            "{} of #{}: {} ({}); {} of those complete, {} clients are known to look so",
+            percent(top.share),
+            attack.id,
+            top.text,
+            top.mask,
+            percent(top.completion),
+            short(top.completed as f64),
+        );
+        Note::new("Looks", text)
+    })
+}

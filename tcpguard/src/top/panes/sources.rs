@@ -1,0 +1,91 @@
+//! The sources with the most SYNs.
+
+use super::Note;
+use crate::render::Tone;
+use crate::render::number::{percent, short};
+use crate::status::{Attack, Source};
+use crate::top::list::{Cell, Column, Row};
+use crate::top::seen::Seen;
+
+pub(super) const COLUMNS: [Column; 8] = [
+    Column::text("SOURCE", 20).growing(),
+    Column::number("SYN/s", 7),
+    Column::number("SYN", 7),
+    Column::number("SYN-ACK", 8),
+    Column::number("ACK", 7),
+    Column::number("RST", 7),
+    Column::number("DONE", 7),
+    Column::text("KNOWN", 6),
+];
+pub(super) const FIRST_SORT: usize = 1;
+
+pub(super) fn rows(seen: &Seen) -> Vec<Row> {
+    let row = |source: &Source| {
+        let count = |count: u64| Cell::number(Some(count as f64), short);
+        let known = if source.validated {
+            Cell::text("client").toned(Tone::Good)
+        } else {
+            Cell::text("no")
+        };
+        Row {
+            key: source.addr.to_string(),
+            cells: vec![
+                Cell::text(source.addr.to_string()),
+                Cell::number(seen.sources.rate(&source.addr), short),
+                count(source.syn),
+                count(source.syn_ack),
+                count(source.ack),
+                count(source.rst),
+                count(source.completed),
+                known,
+            ],
+        }
+    };
+    seen.status.sources.iter().map(row).collect()
+}
+
+pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if let Some(source) = key {
+        let text =
+            format!("what decides: tcpguard explain {source}; drop: tcpguard block {source}");
+        notes.push(Note::new("Source", text));
+    }
+    match seen.status.sampling.one_in {
+        1 => notes.push(Note::new("Counted", "every flow; an IPv6 source is its /64")),
+        many => {
+            let text =
+                format!("one flow in {many}, and estimated from it; an IPv6 source is its /64");
+            notes.push(Note::new("Counted", text));
+        }
+    }
+    notes.extend(seen.status.attacks.iter().map(spread));
+    notes
+}
+
+/// From how many sources an attack comes.
+fn spread(attack: &Attack) -> Note {
+    let evidence = &attack.evidence;
+    let top: Vec<_> = evidence
+        .top_sources
+        .iter()
+        .take(2)
+        .map(|top| format!("{} {}", top.addr, percent(top.share)))
+        .chain(
+            evidence
+                .top_networks
+                .iter()
+                .take(2)
+                .map(|top| format!("{} {}", top.prefix, percent(top.share))),
+        )
+        .collect();
+    let text = format!(
+        "#{} comes from {} sources, {:.2} SYNs each, {} of them seen once; most from {}",
+        attack.id,
+        short(attack.sources_est as f64),
+        evidence.syns_per_source,
+        percent(evidence.singleton_share),
+        if top.is_empty() { "nowhere".to_owned() } else { top.join(", ") },
+    );
+    Note::new("Attack", text)
+}

@@ -1,0 +1,197 @@
+//! `tcpguard check` as monitoring meets it: one line and an exit code.
+
+#[path = "support/schema.rs"]
+mod schema;
+#[path = "support/stand_in.rs"]
+mod stand_in;
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use stand_in::StandIn;
+use support::{calm, degraded, flooded, losing, status};
+use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::monitoring::{Level, judge};
+use tcpguard::render;
+use tcpguard::status::{State, Status};
+use tcpguard_engine::{ListenerState, Mode};
+
+fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
+    let ranges = |typed: &[&str]| typed.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();
+    let mut line = String::new();
+    render::check(&mut line, &judge(status, &ranges(warn), &ranges(crit))).unwrap();
+    line
+}
+
+fn elevated() -> Status {
+    let (mut report, facts) = calm();
+    report.listeners[1].state = ListenerState::Suspect;
+    Status::build(&report, &facts)
+}
+
+#[test]
+fn each_situation_has_its_line() {
+    for (status, expected) in [
+        (
+            status(calm()),
+            "TCPGUARD OK - protecting, 52 SYN/s | syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 \
+             handshake_ok=99.8%;;;0;100 rules=0;;;0 attacks=0;;;0\n",
+        ),
+        (
+            elevated(),
+            "TCPGUARD WARNING - ELEVATED, 52 SYN/s; handshakes fail, and it is no attack or not known \
+             to be one; see: tcpguard status | syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 \
+             handshake_ok=99.8%;;;0;100 rules=0;;;0 attacks=0;;;0\n",
+        ),
+        (
+            status(flooded(Mode::Enforce)),
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 98.9 k SYN/s; #3 random-source SYN flood on \
+             :443, 37.6 k sources, 1.01 SYN each, 0.2 % of handshakes complete, one signature covers \
+             100 %; banning sources would not help; see: tcpguard status | syn_pps=98900;;;0 \
+             drop_pps=98840;;;0 half_open=3.13%;;;0 handshake_ok=99.8%;;;0;100 rules=1;;;0 \
+             attacks=1;;;0\n",
+        ),
+    ] {
+        assert_eq!(line(&status, &[], &[]), expected);
+    }
+}
+
+#[test]
+fn the_level_follows_the_situation() {
+    let level = |status: &Status| judge(status, &[], &[]).level;
+    let mut late = status(calm());
+    late.daemon.state = State::Degraded;
+    late.health.extend(status(degraded()).health.into_iter().filter(|it| it.code == "detached"));
+    late.health[0].code = "agent_late".to_owned();
+    for (name, status, expected) in [
+        ("calm", status(calm()), Level::Ok),
+        ("elevated", elevated(), Level::Warning),
+        ("mitigated", status(flooded(Mode::Enforce)), Level::Warning),
+        ("not mitigated", status(flooded(Mode::Observe)), Level::Critical),
+        ("clients are lost before the guard", status(losing()), Level::Critical),
+        ("off", status(flooded(Mode::Off)), Level::Warning),
+        ("filter gone", status(degraded()), Level::Critical),
+        ("degraded, but the filter is there", late, Level::Warning),
+    ] {
+        assert_eq!(level(&status), expected, "{name}");
+    }
+    let mut gone = status(flooded(Mode::Enforce));
+    gone.health = status(degraded()).health;
+    assert_eq!(level(&gone), Level::Critical, "a lost filter is not hidden by an attack");
+}
+
+#[test]
+fn ranges_raise_the_level_and_stand_beside_their_numbers() {
+    let calm = status(calm());
+    let warned = line(&calm, &["syn_pps=50"], &["syn_pps=100"]);
+    let expected = "TCPGUARD WARNING - protecting, 52 SYN/s; syn_pps 52 against 50; see: tcpguard status \
+                    | syn_pps=52;50;100;0 ";
+    assert!(warned.starts_with(expected), "{warned}");
+    let critical = line(&calm, &["syn_pps=50"], &["syn_pps=51"]);
+    assert!(critical.starts_with("TCPGUARD CRITICAL - "), "{critical}");
+    assert!(!critical.contains("against 50"), "the worst is enough: {critical}");
+    let completing = line(&calm, &[], &["handshake_ok=99:"]);
+    assert!(completing.starts_with("TCPGUARD OK - ") && completing.contains("99.8%;;99:;0;100"));
+
+    let (report, mut facts) = support::calm();
+    facts.interfaces[0].packets.earlier = None;
+    let unknown = Status::build(&report, &facts);
+    let told = line(&unknown, &["syn_pps=50"], &[]);
+    assert!(told.starts_with("TCPGUARD UNKNOWN - protecting; syn_pps is not known"), "{told}");
+    assert!(told.contains("syn_pps=U;50;;0"), "{told}");
+    assert!(line(&unknown, &[], &[]).starts_with("TCPGUARD OK - "), "nobody asked for it");
+}
+
+#[test]
+fn text_from_elsewhere_ends_neither_the_words_nor_the_line() {
+    let mut status = status(flooded(Mode::Observe));
+    status.attacks[0].summary = "a | b\nOK".to_owned();
+    let line = line(&status, &[], &[]);
+    assert_eq!((line.matches('|').count(), line.lines().count()), (1, 1), "{line}");
+}
+
+/// Exit code and standard output of the real binary; nothing may be said on stderr unless `talks`.
+fn run(dir: &std::path::Path, line: &[&str], talks: bool) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tcpguard"))
+        .env_clear()
+        .env("LC_ALL", "C.UTF-8")
+        .args(["--runtime-dir".as_ref(), dir.as_os_str()])
+        .args(["--pin-dir".as_ref(), dir.join("pins").as_os_str()])
+        .args(line)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(!said.is_empty(), talks, "{line:?}: {said}");
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn agent(dir: &std::path::Path, status: Status) -> StandIn {
+    StandIn::in_dir(dir, move |request| match request {
+        Request::Status => Response::Status(Box::new(status.clone())),
+        other => Response::refused(RefusalKind::NotFound, format!("{other:?} is not looked at")),
+    })
+}
+
+#[test]
+fn the_exit_code_is_that_of_a_plugin() {
+    for (status, code) in [
+        (status(calm()), 0),
+        (status(flooded(Mode::Enforce)), 1),
+        (status(flooded(Mode::Observe)), 2),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let _agent = agent(dir.path(), status);
+        let (found, said) = run(dir.path(), &["check"], false);
+        assert_eq!((found, said.lines().count()), (Some(code), 1), "{said}");
+        assert_eq!(run(dir.path(), &["check", "--quiet"], false), (Some(code), String::new()));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let _agent = agent(dir.path(), status(calm()));
+    let warned = run(dir.path(), &["check", "--warn", "syn_pps=1"], false);
+    assert_eq!(warned.0, Some(1), "{}", warned.1);
+}
+
+#[test]
+fn without_an_agent_it_is_unknown_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, said) = run(dir.path(), &["check"], false);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.starts_with("TCPGUARD UNKNOWN - tcpguard is not running"), "{said}");
+    assert!(said.ends_with("systemctl start tcpguard\n"), "{said}");
+    assert_eq!(run(dir.path(), &["check", "--quiet"], false), (Some(3), String::new()));
+}
+
+#[test]
+fn a_line_that_makes_no_sense_is_unknown_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for line in [
+        &["check", "--warn"][..],
+        &["check", "--warn", "syn_pps"],
+        &["check", "--crit", "syn_pps=20:10"],
+        &["check", "--sideways"],
+    ] {
+        let (code, said) = run(dir.path(), line, true);
+        assert_eq!((code, said.as_str()), (Some(3), ""), "{line:?}: 2 would say CRITICAL");
+    }
+}
+
+#[test]
+fn json_is_what_its_schema_says() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/check.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let _agent = agent(dir.path(), status(flooded(Mode::Observe)));
+    let line = ["check", "--json", "--warn", "syn_pps=@10:"];
+    let (code, said) = run(dir.path(), &line, false);
+    assert_eq!(code, Some(2), "{said}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(found["schema"], "tcpguard.check/1");
+    assert_eq!(
+        (&found["level"], &found["metrics"][0]["warn"]),
+        (&"critical".into(), &"@10:".into())
+    );
+    let mut faults = Vec::new();
+    schema::check(&found, &schema, &schema, "check", &mut faults);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
