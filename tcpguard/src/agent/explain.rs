@@ -115,7 +115,9 @@ impl Guard {
             Some(line) => Response::Timeline(Box::new(line)),
             None => Response::refused(
                 RefusalKind::NotFound,
-                format!("nothing was recorded over time of attack #{id}; see: tcpguard explain {id}"),
+                format!(
+                    "nothing was recorded over time of attack #{id}; see: tcpguard explain {id}"
+                ),
             ),
         }
     }

@@ -100,7 +100,8 @@ fn write(
     facts: &Facts,
     doctor: &Doctor,
 ) -> anyhow::Result<Vec<String>> {
-    let view = View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
+    let view =
+        View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let (mut doctor_page, mut tune_page) = (String::new(), String::new());
     render::doctor(&mut doctor_page, doctor, &view)?;
     render::tune(&mut tune_page, &facts.tune, &view)?;

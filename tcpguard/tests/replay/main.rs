@@ -3,11 +3,11 @@
 mod damage;
 mod files;
 mod formats;
+#[path = "../support/markup.rs"]
+mod markup;
 mod others;
 mod output;
 mod packets;
-#[path = "../support/markup.rs"]
-mod markup;
 mod report;
 #[path = "../support/schema.rs"]
 mod schema;

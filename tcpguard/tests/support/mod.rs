@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tcpguard::host::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard::status::{
-    AlertEntry, AttachMode, AttackCount, AttackKind, Clock, ConfigFacts, CookieBackend, CookieFacts,
-    Counts as EventCounts, Facts, Health, Hook, InterfaceFacts, LossCounters, MapFacts, Program,
-    Reading, Severity, SourceFacts, Status,
+    AlertEntry, AttachMode, AttackCount, AttackKind, Clock, ConfigFacts, CookieBackend,
+    CookieFacts, Counts as EventCounts, Facts, Health, Hook, InterfaceFacts, LossCounters,
+    MapFacts, Program, Reading, Severity, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
