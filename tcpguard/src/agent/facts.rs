@@ -120,7 +120,7 @@ impl Guard {
     }
 
     /// What was lost over as long as is remembered: losses come in bursts.
-    fn losses(&self) -> Reading<LossCounters> {
+    pub(super) fn losses(&self) -> Reading<LossCounters> {
         let Some(last) = self.snapshots.back() else { return Reading::default() };
         let first = self.snapshots.front().filter(|first| first.at < last.at);
         Reading {

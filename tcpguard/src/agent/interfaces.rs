@@ -4,11 +4,15 @@ use std::time::{Duration, Instant};
 
 use tcpguard_common::abi::maps::MAX_INTERFACES;
 use tcpguard_common::abi::{Class, PacketCounters};
+use tcpguard_engine::Severity;
 
 use crate::config::XdpMode;
 use crate::host::{self, Interface, LinkStats, Xdp, interfaces};
 use crate::kernel::{Attachment, Dataplane, KernelError, Object, Pins, attach};
 use crate::status::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
+
+/// The event of an interface that came, went, or lost its filter or has it again.
+const CHANGED: &str = "interface_changed";
 
 /// A failed attachment is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,6 +41,19 @@ pub struct Received {
     pub syns_by_cpu: Vec<u64>,
     /// What was lost before any program could see it.
     pub losses: LossCounters,
+}
+
+/// Something that has become of an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct News {
+    /// How bad.
+    pub severity: Severity,
+    /// The event's name.
+    pub event: &'static str,
+    /// The interfaces that it is about.
+    pub interfaces: Vec<String>,
+    /// One line in words.
+    pub text: String,
 }
 
 /// All of them.
@@ -163,12 +180,8 @@ impl Interfaces {
     }
 
     /// Compares what is attached with the interfaces as they are, and attaches what is missing.
-    /// Returns a line for each change, and the interfaces that it is about.
-    pub fn check(
-        &mut self,
-        object: &mut Object,
-        dataplane: &Dataplane,
-    ) -> Vec<(Vec<String>, String)> {
+    /// Returns what has changed.
+    pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<News> {
         let Ok(now) = interfaces::list() else { return Vec::new() };
         let mut news = Vec::new();
         let mut moved = false;
@@ -192,8 +205,8 @@ impl Interfaces {
                 continue;
             }
             if let Some(lost) = guarded.attachment.take() {
-                let text = "is no longer protected: the filter is not whole";
-                news.push(guarded.news(text));
+                let text = "is no longer protected: the filter is not whole; see: tcpguard doctor";
+                news.push(guarded.news(CHANGED, text));
                 // On the same interface what is left of it is taken over, which opens no gap.
                 if lost.ifindex != index {
                     lost.remove();
@@ -206,20 +219,33 @@ impl Interfaces {
                     guarded.attachment = Some(attachment);
                     guarded.failed = None;
                     guarded.present = interfaces::by_name(&guarded.name).ok();
-                    news.push(guarded.news("is protected again"));
+                    news.push(guarded.news(CHANGED, "is protected again"));
+                    news.extend(guarded.fallback());
                 }
                 Err(error) => {
                     if guarded.failed.is_none() {
-                        news.push(guarded.news(&format!("is not protected: {error}")));
+                        let text = format!("is not protected: {error}");
+                        let news_of_it = guarded.news("attach_failed", &text);
+                        news.push(News { severity: Severity::Critical, ..news_of_it });
                     }
                     guarded.failed = Some((Instant::now(), error.to_string()));
                 }
             }
         }
         if moved && let Err(error) = self.write_slots(dataplane) {
-            news.push((Vec::new(), error.to_string()));
+            news.push(News {
+                severity: Severity::Warning,
+                event: CHANGED,
+                interfaces: Vec::new(),
+                text: error.to_string(),
+            });
         }
         news
+    }
+
+    /// Those on which the filter runs in the stack, although the driver was asked to run it.
+    pub fn fallbacks(&self) -> Vec<News> {
+        self.guarded.iter().filter_map(Guarded::fallback).collect()
     }
 
     /// Names and how each is protected, for the line at start.
@@ -298,9 +324,25 @@ fn slots(interfaces: &[Interface], dataplane: &Dataplane) -> Result<Vec<u8>, Ker
 }
 
 impl Guarded {
-    /// A line about this interface, and its name.
-    fn news(&self, text: &str) -> (Vec<String>, String) {
-        (vec![self.name.clone()], format!("{} {text}", self.name))
+    /// A line about this interface, which begins with its name.
+    fn news(&self, event: &'static str, text: &str) -> News {
+        News {
+            severity: Severity::Warning,
+            event,
+            interfaces: vec![self.name.clone()],
+            text: format!("{} {text}", self.name),
+        }
+    }
+
+    /// That the driver does not run the filter, if it was asked to.
+    fn fallback(&self) -> Option<News> {
+        let why = self.attachment.as_ref()?.fallback.as_ref()?;
+        let text = format!(
+            "runs the filter in generic mode, which takes a fraction of the packets, because native \
+             failed: {why}; see: tcpguard doctor {}",
+            self.name
+        );
+        Some(self.news("generic_fallback", &text))
     }
 
     fn mode(&self) -> Option<AttachMode> {

@@ -16,6 +16,7 @@ mod incidents;
 mod interfaces;
 mod lines;
 mod listeners;
+mod loss_watch;
 mod notify;
 pub mod obstacles;
 mod reload;

@@ -21,6 +21,7 @@ use super::headers::Headers;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
+use super::loss_watch::LossWatch;
 use super::reload::Provenance;
 use super::secrets;
 use super::state::{Reconciled, State, StateWriter, reconcile, store};
@@ -210,6 +211,7 @@ impl Guard {
             headers: Headers::default(),
             hot_sources: HotSources::default(),
             counts: Counts::default(),
+            loss_watch: LossWatch::default(),
             stored_at: now,
             unstored: true,
             unreplaced: None,
@@ -217,6 +219,7 @@ impl Guard {
         if let Some(lapsed) = lapsed {
             guard.tell_of_lapse(&lapsed);
         }
+        guard.tell_of_fallbacks();
         Ok(guard)
     }
 }

@@ -2,7 +2,7 @@
 
 /// Message ids by event, for `journalctl MESSAGE_ID=…` and the message catalog
 /// (`packaging/tcpguard.catalog`). Never change or reuse one.
-pub const MESSAGE_IDS: [(&str, &str); 31] = [
+pub const MESSAGE_IDS: [(&str, &str); 35] = [
     ("attack_started", "2c148cbf00504400bdd7c0796b76735d"),
     ("attack_updated", "c43dd6257d4d41e4a86cb9b6ad7d8d90"),
     ("attack_ended", "8cab5c467a374584a5eb7da10182c002"),
@@ -34,6 +34,10 @@ pub const MESSAGE_IDS: [(&str, &str); 31] = [
     ("rule_drift_over", "da21572392994365bc860f1ab6977f71"),
     ("mode_reverted", "9505a4449d464f3f82b65259ff3983b3"),
     ("mode_confirmed", "a753463469c543fca107bb9cf69b37a3"),
+    ("attach_failed", "92fcefcda50540d38ea3278c1eb4d552"),
+    ("generic_fallback", "dc84d60585514f1f9605de7fbc5f903b"),
+    ("lost_before_guard", "7950c8697f7e4e5eb2e4b8d48fd17c93"),
+    ("lost_before_guard_over", "35301c94781b47eb8bffbcb22eed4a6e"),
 ];
 
 /// The message id of an event.

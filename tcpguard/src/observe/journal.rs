@@ -121,6 +121,11 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
             field(&mut entry, "TCPGUARD_PORT", &about.port.to_string());
         }
         field(&mut entry, "TCPGUARD_SYN_PPS", &format!("{:.0}", incident.syn_rate));
+        // 0 stands for what is not known.
+        let usual = incident.record.at_alarm.as_ref().map(|it| it.statistics.usual_syn_rate);
+        if let Some(usual) = usual.filter(|rate| *rate > 0.0) {
+            field(&mut entry, "TCPGUARD_BASELINE_PPS", &format!("{usual:.0}"));
+        }
         field(&mut entry, "TCPGUARD_SOURCES_EST", &evidence.sources_estimate.to_string());
         field(&mut entry, "TCPGUARD_DROPPED", &incident.dropped.to_string());
         if let Some(ended) = incident.ended {

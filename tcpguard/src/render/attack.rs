@@ -93,8 +93,12 @@ pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) ->
 
 /// How much of it there was, and what became of it.
 pub fn volume(attack: &Attack) -> String {
+    let usual = match attack.baseline_pps {
+        Some(usual) => format!(" where {} are usual", short(usual)),
+        None => String::new(),
+    };
     let mut text = format!(
-        "{} SYN/s now, {} at most; {} SYNs so far",
+        "{} SYN/s now{usual}, {} at most; {} SYNs so far",
         short(attack.syn_pps),
         short(attack.peak_syn_pps),
         short(attack.syns as f64),

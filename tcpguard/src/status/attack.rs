@@ -37,6 +37,10 @@ pub struct Attack {
     pub syn_pps: f64,
     /// The highest of these.
     pub peak_syn_pps: f64,
+    /// SYNs per second that were usual here when the alarm was raised; `null` while that is not
+    /// known, and for what concerns no listener.
+    #[serde(default)]
+    pub baseline_pps: Option<f64>,
     /// SYNs since it began.
     pub syns: u64,
     /// Of these, matched by rules, in whatever mode.

@@ -97,12 +97,10 @@ impl Losses {
     /// The document's form of what was measured.
     pub(super) fn build(facts: &Facts) -> Self {
         let reading = &facts.losses;
-        let lost_pps = reading.rate(LossCounters::lost);
-        let seen_pps = reading.rate(LossCounters::seen);
-        let lost_ratio = lost_pps.zip(seen_pps).and_then(|(lost, seen)| share(lost, lost + seen));
+        let (lost_pps, lost_ratio) = lost(reading);
         let cpus = cpus(reading);
         Self {
-            state: state(lost_pps.unwrap_or_default(), lost_ratio.unwrap_or_default()),
+            state: Self::state_of(reading),
             lost_pps: lost_pps.map(number),
             lost_ratio: lost_ratio.map(number),
             interfaces: interfaces(facts),
@@ -111,12 +109,26 @@ impl Losses {
         }
     }
 
+    /// How bad it is.
+    pub fn state_of(reading: &Reading<LossCounters>) -> LossState {
+        let (lost_pps, lost_ratio) = lost(reading);
+        state(lost_pps.unwrap_or_default(), lost_ratio.unwrap_or_default())
+    }
+
     /// The CPU that receives all but all packets while there are many, and its share.
     pub fn one_queue(&self) -> Option<(u32, f64)> {
         let busiest = busiest(&self.cpus)?;
         let share = self.skew.filter(|share| *share >= ONE_QUEUE)?;
         (busiest.packets_pps? >= ONE_QUEUE_PPS).then_some((busiest.cpu, share))
     }
+}
+
+/// Packets lost per second, and their share of all.
+fn lost(reading: &Reading<LossCounters>) -> (Option<f64>, Option<f64>) {
+    let lost_pps = reading.rate(LossCounters::lost);
+    let seen_pps = reading.rate(LossCounters::seen);
+    let ratio = lost_pps.zip(seen_pps).and_then(|(lost, seen)| share(lost, lost + seen));
+    (lost_pps, ratio)
 }
 
 fn state(lost_pps: f64, lost_ratio: f64) -> LossState {

@@ -21,8 +21,9 @@ use super::executor::Executor;
 use super::headers::Headers;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
-use super::interfaces::{Interfaces, Received};
+use super::interfaces::{Interfaces, News, Received};
 use super::listeners::per_second_of;
+use super::loss_watch::{Change, LossWatch};
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
@@ -30,7 +31,8 @@ use crate::config::{Config, mode_name};
 use crate::host::{SockDiag, boot_time};
 use crate::kernel::Object;
 use crate::observe::{Alert, AlertSink};
-use crate::status::{Clock, Health};
+use crate::render::number::{short, span};
+use crate::status::{Clock, Health, LossCounters, Losses};
 
 /// Rules stop dropping when the agent has not been heard of for this long.
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
@@ -83,6 +85,7 @@ pub struct Guard {
     pub(super) headers: Headers,
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
+    pub(super) loss_watch: LossWatch,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -115,9 +118,44 @@ impl Guard {
 
     /// Notices interfaces that came, went or changed.
     pub fn check_interfaces(&mut self) {
-        for (interfaces, news) in self.interfaces.check(&mut self.object, &self.executor.dataplane)
-        {
-            self.tell_of_interfaces(Severity::Warning, "interface_changed", news, interfaces);
+        for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
+            self.pass_on(news);
+        }
+    }
+
+    /// Tells of interfaces that are protected less well than they could be from the start.
+    pub(super) fn tell_of_fallbacks(&mut self) {
+        for news in self.interfaces.fallbacks() {
+            self.pass_on(news);
+        }
+    }
+
+    fn pass_on(&mut self, news: News) {
+        let News { severity, event, interfaces, text } = news;
+        self.tell_of_interfaces(severity, event, text, interfaces);
+    }
+
+    /// Notices that packets are lost where no program can see them, and when that is over.
+    fn check_losses(&mut self, now: Timestamp) {
+        let reading = self.losses();
+        match self.loss_watch.note(now, Losses::state_of(&reading)) {
+            None => {}
+            Some(Change::Began) => {
+                let lost = reading.rate(LossCounters::lost).unwrap_or_default();
+                let message = format!(
+                    "{} packets/s are lost before the guard sees them, clients' among them; where: \
+                     tcpguard status, what to change: tcpguard doctor",
+                    short(lost)
+                );
+                self.tell(Severity::Critical, "lost_before_guard", message);
+            }
+            Some(Change::Over(lasted)) => {
+                let message = format!(
+                    "no packets are lost before the guard any more; it lasted {}",
+                    span(lasted)
+                );
+                self.tell(Severity::Notice, "lost_before_guard_over", message);
+            }
         }
     }
 

@@ -67,6 +67,7 @@ impl Guard {
     fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if due(&mut self.last_second, now, SECOND) {
             self.check_interfaces();
+            self.check_losses(now);
             let executor = &mut self.executor;
             let unknown = executor.dataplane.take_unknown_listeners()?;
             let ignored = &self.config.ignore_ports;

@@ -30,6 +30,7 @@ pub(in crate::status) fn attack(
         confidence: number(incident.confidence),
         syn_pps: number(incident.syn_rate),
         peak_syn_pps: number(incident.peak_syn_rate),
+        baseline_pps: baseline(incident),
         syns: incident.syns,
         matched: incident.matched,
         dropped: incident.dropped,
@@ -52,6 +53,12 @@ pub(in crate::status) fn attack(
         rules: incident.rules.iter().map(|id| id.0).collect(),
         advice: narrative::advice(incident, report.mode, stops(report, incident)),
     }
+}
+
+fn baseline(incident: &IncidentReport) -> Option<f64> {
+    let at_alarm = incident.record.at_alarm.as_ref()?;
+    // 0 stands for what is not known.
+    Some(at_alarm.statistics.usual_syn_rate).filter(|rate| *rate > 0.0).map(number)
 }
 
 /// The document's form of what a verdict rests on.
