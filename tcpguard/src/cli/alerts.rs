@@ -119,7 +119,7 @@ impl Kind {
             "step" => Some(Self::Step),
             "mode" => Some(Self::Mode),
             "config" => Some(Self::Config),
-            "interface" | "filter" => Some(Self::Interface),
+            "interface" | "filter" | "attach" | "generic" | "lost" => Some(Self::Interface),
             _ => None,
         }
     }
