@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::durable;
+use crate::{durable, json};
 
 /// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -36,7 +36,7 @@ pub fn store<'a, T: Line + 'a>(
 ) -> io::Result<()> {
     let mut lines = Vec::new();
     for one in all {
-        serde_json::to_writer(&mut lines, one)?;
+        json::write(&mut lines, one)?;
         lines.push(b'\n');
     }
     durable::replace(path, 0o600, &lines)

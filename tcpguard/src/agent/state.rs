@@ -16,6 +16,7 @@ use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Orig
 use super::confirm::PendingMode;
 use super::writer::Writer;
 use crate::durable;
+use crate::json;
 use crate::status::{Clock, Time};
 
 pub use reconcile::{Reconciled, reconcile};
@@ -330,7 +331,7 @@ fn set_aside(path: &Path) -> PathBuf {
 /// # Errors
 /// When the directory cannot be written to.
 pub fn store(dir: &Path, state: &State) -> io::Result<()> {
-    durable::replace(&dir.join(NAME), 0o600, &serde_json::to_vec(state)?)
+    durable::replace(&dir.join(NAME), 0o600, &json::bytes(state)?)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::host::{self, Sysctls, boot_id, netns};
+use crate::json;
 
 /// The sysctl.
 pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
@@ -184,7 +185,7 @@ impl SyncookiesLease {
             netns: self.netns,
             value: before,
         };
-        let text = serde_json::to_vec(&saved).map_err(io::Error::from);
+        let text = json::bytes(&saved).map_err(io::Error::from);
         text.and_then(|text| durable::replace(&self.path, 0o600, &text))
             .map_err(|error| self.store_error(error))?;
         if let Err(error) = self.sysctls.write(SYSCTL, &ALWAYS.to_string()) {

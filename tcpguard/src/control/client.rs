@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::proto::{Call, Refusal, Request, Response, VERSION};
-use super::{CONTROL_SOCKET, STATUS_SOCKET, group};
+use super::{CONTROL_SOCKET, STATUS_SOCKET, frame, group};
 
 /// Longer than the server's own deadlines for an answer, so that its words arrive.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -131,8 +131,7 @@ impl Client {
 fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
-    let mut message = serde_json::to_vec(call)?;
-    message.push(0);
+    let message = frame::bytes(call)?;
     // A server that refuses the connection may close it before it has read the request; its
     // words are there to be read all the same.
     let sent = stream.write_all(&message);

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::json;
 
 /// Why no message was read.
 #[derive(Debug)]
@@ -54,14 +57,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+/// One message with its end.
+pub(super) fn bytes(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = json::bytes(message)?;
+    bytes.push(0);
+    Ok(bytes)
+}
+
 /// Writes one message.
 pub(super) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
-    message: &impl serde::Serialize,
+    message: &impl Serialize,
 ) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(message)?;
-    bytes.push(0);
-    stream.write_all(&bytes).await
+    stream.write_all(&bytes(message)?).await
 }
 
 #[cfg(test)]

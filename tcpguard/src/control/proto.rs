@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
+use crate::json;
 use crate::report::Timeline;
 use crate::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
@@ -423,6 +424,16 @@ impl Response {
     /// A [`Response::Refused`].
     pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
         Self::Refused(Refusal::new(kind, message))
+    }
+
+    /// The word that it is written under.
+    pub fn word(&self) -> String {
+        #[derive(Deserialize)]
+        struct Word {
+            result: String,
+        }
+        let message = json::bytes(self).unwrap_or_default();
+        serde_json::from_slice(&message).map_or_else(|_| String::new(), |Word { result }| result)
     }
 }
 

@@ -140,10 +140,7 @@ async fn connection(
 }
 
 fn refusal_bytes(why: &str) -> Vec<u8> {
-    let response = Response::refused(RefusalKind::Busy, why);
-    let mut bytes = serde_json::to_vec(&response).unwrap_or_default();
-    bytes.push(0);
-    bytes
+    frame::bytes(&Response::refused(RefusalKind::Busy, why)).unwrap_or_default()
 }
 
 async fn answer(

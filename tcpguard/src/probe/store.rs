@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::document::{Host, Probe, SCHEMA};
-use crate::durable;
+use crate::{durable, json};
 
 const NAME: &str = "probe.json";
 /// Longer than any result.
@@ -31,7 +31,7 @@ pub fn store(state_dir: &Path, probe: &Probe) -> io::Result<()> {
     if !probe.is_complete() {
         return Err(io::Error::other("the host was too slow to try everything"));
     }
-    durable::replace(&state_dir.join(NAME), 0o644, &serde_json::to_vec(probe)?)
+    durable::replace(&state_dir.join(NAME), 0o644, &json::bytes(probe)?)
 }
 
 #[cfg(test)]

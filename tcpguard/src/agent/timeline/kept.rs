@@ -12,6 +12,7 @@ use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
 use super::Recorder;
 use crate::agent::writer::Writer;
 use crate::durable;
+use crate::json;
 use crate::report::{TIMELINE_SCHEMA, Timeline};
 use crate::status::Clock;
 
@@ -148,7 +149,7 @@ fn store(dir: &Path, files: &Files) -> io::Result<()> {
 }
 
 fn write(path: &Path, line: &Timeline) -> io::Result<()> {
-    durable::replace(path, 0o600, &serde_json::to_vec(line)?)
+    durable::replace(path, 0o600, &json::bytes(line)?)
 }
 
 fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {

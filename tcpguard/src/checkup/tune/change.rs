@@ -17,6 +17,7 @@ use super::document::{Kind, Tune};
 use super::sysctl_files;
 use crate::durable;
 use crate::host::{self, Sysctls, netns};
+use crate::json;
 use file::{Entry, text};
 
 /// The value of [`Changed::schema`].
@@ -347,7 +348,7 @@ impl Tuner {
             entries: entries.to_vec(),
         };
         let path = self.record();
-        let text = serde_json::to_vec(&record).map_err(io::Error::from);
+        let text = json::bytes(&record).map_err(io::Error::from);
         text.and_then(|text| durable::replace(&path, 0o600, &text))
             .map_err(|error| refused(&path, error))
     }
