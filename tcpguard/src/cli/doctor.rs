@@ -72,15 +72,15 @@ fn write(
     render::tune(&mut tune_page, &facts.tune, &view)?;
     let mut members = vec![
         Member::new("doctor.txt", doctor_page),
-        Member::new("doctor.json", serde_json::to_string_pretty(doctor)?),
+        Member::document("doctor.json", doctor)?,
         Member::new("tune.txt", tune_page),
-        Member::new("tune.json", serde_json::to_string_pretty(&facts.tune)?),
+        Member::document("tune.json", &facts.tune)?,
     ];
     if let Agent::Running(status) = &facts.agent {
         let mut page = String::new();
         render::status(&mut page, status, &view, true)?;
         members.push(Member::new("status.txt", page));
-        members.push(Member::new("status.json", serde_json::to_string_pretty(status)?));
+        members.push(Member::document("status.json", status)?);
     }
     members.extend(bundle::of_host(config_path(&facts.config)));
     if anonymous {
