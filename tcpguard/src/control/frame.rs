@@ -1,9 +1,7 @@
 //! Messages on a byte stream: JSON followed by a NUL byte, which JSON never contains.
 
-use std::io;
-
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::json;
 
@@ -62,14 +60,6 @@ pub(super) fn bytes(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = json::bytes(message)?;
     bytes.push(0);
     Ok(bytes)
-}
-
-/// Writes one message.
-pub(super) async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
-    message: &impl Serialize,
-) -> io::Result<()> {
-    stream.write_all(&bytes(message)?).await
 }
 
 #[cfg(test)]

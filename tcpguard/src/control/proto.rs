@@ -11,8 +11,8 @@ use crate::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
 };
 
-/// Version of these messages; a server refuses every other.
-pub const VERSION: u32 = 1;
+/// Version of these messages; a server refuses every other, by a [`ToAnyVersion`].
+pub const VERSION: u32 = 2;
 /// Longest request on the status socket, in bytes without the final NUL.
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Longest request on the control socket, which only root reaches: as many rules as there can be,
@@ -263,9 +263,11 @@ pub struct ImportedRule {
     pub reason: String,
 }
 
-/// What the agent answers.
+/// What the agent answers: an object with one key, the word for what it is. As a field beside its
+/// content, the word might come after it; to be ready for that, the code that reads a status would be
+/// there twice.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
@@ -366,6 +368,15 @@ pub enum Response {
     Refused(Refusal),
 }
 
+/// The answer to a client of another version, in the form that answers had in version 1: so both
+/// sides of an upgrade can read why they do not understand each other.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
+pub enum ToAnyVersion {
+    /// Why not; [`RefusalKind::Version`].
+    Refused(Refusal),
+}
+
 /// Why something was not done.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Refusal {
@@ -426,14 +437,10 @@ impl Response {
         Self::Refused(Refusal::new(kind, message))
     }
 
-    /// The word that it is written under.
+    /// The word that it is written under: `{"mode":…}`.
     pub fn word(&self) -> String {
-        #[derive(Deserialize)]
-        struct Word {
-            result: String,
-        }
         let message = json::bytes(self).unwrap_or_default();
-        serde_json::from_slice(&message).map_or_else(|_| String::new(), |Word { result }| result)
+        String::from_utf8_lossy(&message).split('"').nth(1).unwrap_or_default().to_owned()
     }
 }
 

@@ -61,8 +61,9 @@ fn help_and_version_are_data() {
     assert_eq!(hidden, ["manual", "restore-sysctls"], "what operators need is told");
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
-        "tcpguard {version} (kernel layout {}, control protocol 1, tcpguard.status/1)\n",
-        tcpguard_common::ABI_VERSION
+        "tcpguard {version} (kernel layout {}, control protocol {}, tcpguard.status/1)\n",
+        tcpguard_common::ABI_VERSION,
+        tcpguard::control::proto::VERSION
     );
     host.run(&["version"]).is(0, &text, "");
     assert_eq!(host.run(&["version", "--json"]).json()["version"], version);
