@@ -18,8 +18,7 @@ pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Re
         looked = Instant::now();
         facts = ListenerFacts { earlier, ..look()? };
         if !session.json {
-            // Home and clear on a terminal; elsewhere an empty line between two reports.
-            session.print(if session.terminal { "\x1b[H\x1b[2J" } else { "\n" })?;
+            session.begin_again()?;
         }
         show(&facts, args, session)?;
     }

@@ -84,6 +84,17 @@ impl<'a> Session<'a> {
         page.end(drawn)
     }
 
+    /// Makes room for a page that comes in the place of another one: on a terminal the screen,
+    /// elsewhere below it, behind an empty line.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn begin_again(&mut self) -> Result<(), CliError> {
+        // Cursor to the upper left, and erase all: ECMA-48 8.3.21, 8.3.39.
+        self.print(if self.terminal { "\x1b[H\x1b[2J" } else { "\n" })
+    }
+
     /// Prints a document as one line of JSON.
     ///
     /// # Errors

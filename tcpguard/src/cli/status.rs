@@ -29,8 +29,7 @@ pub(super) fn run(args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Resul
         std::thread::sleep(Duration::from_secs(seconds));
         let status = look(args, session)?;
         if !session.json && !args.brief {
-            // Home and clear on a terminal; elsewhere an empty line between two reports.
-            session.print(if session.terminal { "\x1b[H\x1b[2J" } else { "\n" })?;
+            session.begin_again()?;
         }
         show(status, args, session)?;
     }

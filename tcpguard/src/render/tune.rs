@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::attack::paragraph;
 use super::table::{Cell, Table};
-use super::view::{Tone, View, wrap};
+use super::view::{Tone, View, cut, wrap};
 use crate::checkup::tune::change::{Changed, Outcome};
 use crate::checkup::tune::{Refused, Row, Tune, Word};
 
@@ -180,14 +180,4 @@ fn value(row: &Row) -> String {
 /// With a blank where the kernel has a tab.
 fn plain(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// At most so many characters.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut text: String = text.chars().take(width.saturating_sub(1)).collect();
-    text.push('…');
-    text
 }
