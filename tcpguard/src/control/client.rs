@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::proto::{Call, Refusal, Request, Response, ToAnyVersion, VERSION};
-use super::{CONTROL_SOCKET, STATUS_SOCKET, frame, group};
+use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
+use crate::host::accounts;
 
 /// Longer than the server's own deadlines for an answer, so that its words arrive.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -121,7 +122,7 @@ impl Client {
                 group: std::fs::metadata(socket)
                     .ok()
                     .filter(|socket| socket.mode() & 0o060 == 0o060 && socket.gid() != 0)
-                    .and_then(|socket| group::name(socket.gid())),
+                    .and_then(|socket| accounts::group_name(socket.gid())),
             },
             _ => ClientError::Broken { socket: socket.to_owned(), error },
         }

@@ -15,7 +15,7 @@ use super::facts::{
 use crate::checkup::tune::{HostFacts, Tune};
 use crate::config::{self, ConfigError, Overrides};
 use crate::control::{Client, ClientError, Request, Response};
-use crate::host::{KernelRelease, Sysctls, netns};
+use crate::host::{KernelRelease, Sysctls, accounts, capabilities, netns};
 use crate::kernel::features::features;
 use crate::probe::{self, CookieBackend, Hook, Host};
 
@@ -76,17 +76,10 @@ fn chosen(lockdown: &str) -> Option<&str> {
 }
 
 fn privileges() -> Privileges {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     Privileges {
         root: rustix::process::geteuid().is_root(),
-        effective: effective(&status).unwrap_or(0),
+        effective: capabilities::effective().unwrap_or(0),
     }
-}
-
-/// The effective capabilities of `/proc/PID/status`.
-fn effective(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 fn pins(dir: &Path) -> Pins {
@@ -95,7 +88,7 @@ fn pins(dir: &Path) -> Pins {
         dir: dir.to_owned(),
         filesystem: filesystem(dir),
         owner: owner.map(|owner| Owner { uid: owner.uid(), mode: owner.mode() & 0o7777 }),
-        service_uid: user(&fs::read_to_string("/etc/passwd").unwrap_or_default(), "tcpguard"),
+        service_uid: accounts::user_id("tcpguard"),
         layouts: layouts(dir),
         netns: netns::cookie().ok(),
     }
@@ -117,15 +110,6 @@ fn filesystem(dir: &Path) -> Filesystem {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Filesystem::Unknown,
         _ => Filesystem::Other,
     }
-}
-
-/// The number of a user in the text of a passwd file (`name:password:number:…`).
-fn user(passwd: &str, wanted: &str) -> Option<u32> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, number) = (fields.next()?, fields.nth(1)?);
-        (name == wanted).then(|| number.parse().ok())?
-    })
 }
 
 /// The pins below `dir`, by version of their layout and network namespace.
@@ -218,17 +202,6 @@ mod tests {
         for odd in ["", "none", "[", "[none", "none]"] {
             assert_eq!(chosen(odd), None, "{odd}");
         }
-    }
-
-    #[test]
-    fn capabilities_and_users_are_read_by_their_names() {
-        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(effective(status), Some(0x1ff_ffff_ffff));
-        assert_eq!(effective("CapEff:\tnone\n"), None);
-        let passwd = "root:x:0:0::/root:/bin/sh\nbroken\ntcpguard:x:997:996::/:/usr/sbin/nologin\n";
-        assert_eq!(user(passwd, "tcpguard"), Some(997));
-        assert_eq!(user(passwd, "nobody"), None);
-        assert_eq!(user("tcpguard:x:many:1\n", "tcpguard"), None);
     }
 
     #[test]
