@@ -69,14 +69,14 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(path)?.len();
-    if length > MAX_BYTES {
-        let aside = durable::aside(path);
-        fs::rename(path, &aside)?;
-        let why = format!("it has {length} bytes, and is kept as {}", aside.display());
-        return Err(io::Error::other(why));
+    match durable::read(path, MAX_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            let aside = durable::aside(path);
+            fs::rename(path, &aside)?;
+            Err(io::Error::other(format!("{error}, and is kept as {}", aside.display())))
+        }
+        read => read,
     }
-    fs::read(path)
 }
 
 fn parse<T: Line>(line: &[u8]) -> Result<T, String> {

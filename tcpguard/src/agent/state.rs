@@ -300,15 +300,11 @@ enum Unreadable {
 }
 
 fn read(path: &Path) -> Result<State, Unreadable> {
-    let refused = |error: io::Error| match error.kind() {
+    let text = durable::read(path, MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unreadable::Missing,
+        io::ErrorKind::FileTooLarge => Unreadable::Bad(error.to_string()),
         _ => Unreadable::Refused(error),
-    };
-    let length = fs::metadata(path).map_err(refused)?.len();
-    if length > MAX_BYTES {
-        return Err(Unreadable::Bad(format!("it has {length} bytes")));
-    }
-    let text = fs::read(path).map_err(refused)?;
+    })?;
     let state: State =
         serde_json::from_slice(&text).map_err(|error| Unreadable::Bad(error.to_string()))?;
     if state.schema != SCHEMA {

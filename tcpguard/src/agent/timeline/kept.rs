@@ -181,11 +181,7 @@ fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
 }
 
 fn read(path: &Path, id: u64) -> Result<Timeline, String> {
-    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > MAX_BYTES {
-        return Err(format!("it has {length} bytes"));
-    }
-    let content = fs::read(path).map_err(|error| error.to_string())?;
+    let content = durable::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
     let line: Timeline = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
     match (line.schema.as_str(), line.id == id) {
         (TIMELINE_SCHEMA, true) => Ok(line),

@@ -7,7 +7,6 @@
 
 mod file;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -374,16 +373,16 @@ fn same(one: &str, other: &str) -> bool {
 
 fn read(path: &Path) -> Result<Option<String>, ChangeError> {
     let unreadable = |reason: String| ChangeError::Unreadable { path: path.to_owned(), reason };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_BYTES => {
-            Err(unreadable(format!("it has {} bytes", metadata.len())))
-        }
-        Ok(_) => fs::read_to_string(path).map(Some).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => ChangeError::Denied { path: path.to_owned() },
-            _ => unreadable(error.to_string()),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(error.to_string())),
+    match durable::read(path, MAX_BYTES) {
+        Ok(text) => match String::from_utf8(text) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(unreadable(error.to_string())),
+        },
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            io::ErrorKind::PermissionDenied => Err(ChangeError::Denied { path: path.to_owned() }),
+            _ => Err(unreadable(error.to_string())),
+        },
     }
 }
 
