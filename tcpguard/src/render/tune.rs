@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::attack::paragraph;
+use super::number::memory;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, cut, wrap};
 use crate::checkup::tune::change::{Changed, Outcome};
@@ -88,14 +89,6 @@ fn headline(tune: &Tune) -> String {
         (some, harmful) => {
             format!("{host}: {some} {settings} should change, {harmful} of them harmful")
         }
-    }
-}
-
-fn memory(bytes: u64) -> String {
-    const GIB: u64 = 1 << 30;
-    match bytes {
-        less if less < GIB => format!("{} MiB", less >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
     }
 }
 

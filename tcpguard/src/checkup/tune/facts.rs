@@ -226,8 +226,8 @@ fn listeners() -> Vec<Listening> {
 }
 
 fn devices(links: &[Interface]) -> Vec<Device> {
-    // A virtual interface has a kind, and neither ring nor queues worth an advice.
-    links.iter().filter(|link| !link.loopback && link.kind.is_none()).map(device).collect()
+    // A virtual interface has neither ring nor queues worth an advice.
+    links.iter().filter(|link| link.is_hardware()).map(device).collect()
 }
 
 /// What can be told of one interface.
