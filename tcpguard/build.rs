@@ -1,9 +1,13 @@
-//! Finds the BPF objects that the binary carries.
+//! Finds the BPF objects that the binary carries, and packs them.
 //!
 //! They are built by `cargo xtask build` and not here: they need another compiler, and a build script
 //! that starts cargo waits for the lock of the cargo that started it.
 
-use std::{env, path::PathBuf};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// The plain object first: a directory is recognised by it.
 const OBJECTS: [(&str, &str); 3] = [
@@ -24,8 +28,25 @@ fn main() {
             println!("cargo::error={} is missing: `cargo xtask build` makes it", object.display());
             return;
         }
-        println!("cargo::rustc-env={variable}={}", object.display());
+        let packed = out().join(name).with_extension("o.gz");
+        if let Err(error) = pack(&object, &packed) {
+            println!("cargo::error=cannot pack {}: {error}", object.display());
+            return;
+        }
+        println!("cargo::rustc-env={variable}={}", packed.display());
     }
+}
+
+/// Compresses a file, to the same bytes each time.
+fn pack(object: &Path, packed: &Path) -> io::Result<()> {
+    let mut encoder = GzEncoder::new(fs::File::create(packed)?, Compression::best());
+    io::copy(&mut fs::File::open(object)?, &mut encoder)?;
+    encoder.finish().map(drop)
+}
+
+/// Where cargo wants what this script makes.
+fn out() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default())
 }
 
 /// `$TCPGUARD_BPF_DIR`, or `bpf` in cargo's target directory.
@@ -35,7 +56,7 @@ fn directory() -> PathBuf {
     }
     // Cargo tells a build script its own directory only, which lies some levels down, at
     // <target>[/<triple>]/<profile>/build/<package>/out.
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let out = out();
     let mut above = out.ancestors().skip(4).take(2).map(|directory| directory.join("bpf"));
     let usual = above.next().unwrap_or_default();
     [usual.clone()]

@@ -20,8 +20,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// arguments, up to its output.
 ///
 /// `getrusage` would count what this process had when the other was made from it. So the other is
-/// given a pipe that is full already: it stops at its first line, when everything has been read and
-/// put together, and can be looked at.
+/// given a pipe that is full already: it stops at its first output, when everything has been read and
+/// judged, and can be looked at. From there on it writes piece by piece and needs no more.
 ///
 /// # Errors
 /// When it cannot be started, or does not come to its output within ten seconds.

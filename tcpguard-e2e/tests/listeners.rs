@@ -285,7 +285,13 @@ fn ten_thousand_sockets_take_little_time_and_memory() {
     const MEMORY: u64 = 12 << 20;
     let host = Netns::new("crowd").unwrap();
     let crowd = crowd(&host);
-    for line in [&["listeners"][..], &["states"], &["states", "--queues"]] {
+    for line in [
+        &["listeners"][..],
+        &["listeners", "--all"],
+        &["listeners", "--json"],
+        &["states"],
+        &["states", "--queues"],
+    ] {
         let mut times: Vec<_> = (0..9)
             .map(|_| {
                 let begun = Instant::now();

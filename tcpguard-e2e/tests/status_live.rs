@@ -16,6 +16,7 @@ use tcpguard_e2e::guard::{self, Guard, Mode, RUNTIME_DIR};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::terminal::Terminal;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -39,6 +40,28 @@ impl Drop for Backlog {
         if let Err(error) = fs::write(Self::PATH, &self.before) {
             eprintln!("{} is not {} again: {error}", Self::PATH, self.before.trim());
         }
+    }
+}
+
+#[test]
+fn a_page_that_is_drawn_again_is_as_wide_as_the_terminal_is_then() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let terminal = Terminal::open(&lab.edge, (80, 50), &[]).unwrap();
+    let binary = guard::binary().unwrap();
+    let line = format!("{} status --watch --runtime-dir {RUNTIME_DIR}", binary.display());
+    terminal.run(&line).unwrap();
+    // Its right end is at the page's.
+    let headline_ends_at = |columns: usize| {
+        move |screen: &str| {
+            let mut lines = screen.lines().filter(|line| line.contains("mode observe"));
+            lines.any(|line| line.chars().count() == columns)
+        }
+    };
+    for columns in [80, 120, 90] {
+        terminal.resize(columns, 50).unwrap();
+        let what = format!("a headline of {columns} columns");
+        terminal.wait_until(&what, headline_ends_at(columns.into())).unwrap();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files that are replaced as a whole, and are on the disk when that is done.
+//! Files that are read and replaced as a whole, and are on the disk when that is done.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -21,6 +21,20 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// The content of the file at `path`, if it has at most `most` bytes: a longer one is not what it
+/// should be, and need not be in memory to be told from it.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] when it is longer; otherwise as for [`fs::read`].
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(path)?.len();
+    if length > most {
+        let why = format!("it has {length} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    fs::read(path)
 }
 
 /// A name for what is wrong in the file at `path`, beside it: the first free of `path.bad`,
@@ -62,7 +76,12 @@ mod tests {
             replace(&path, 0o600, content.as_bytes()).expect("written");
             assert_eq!(fs::read_to_string(&path).expect("readable"), content);
         }
+        assert_eq!(read(&path, 5).expect("not longer"), b"short");
+        let error = read(&path, 4).expect_err("longer");
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(error.to_string(), "it has 5 bytes");
         remove(&path).expect("removed");
+        assert_eq!(read(&path, 5).expect_err("gone").kind(), io::ErrorKind::NotFound);
         remove(&path).expect("nothing to remove");
         assert_eq!(fs::read_dir(dir.path().join("below")).expect("directory").count(), 0);
     }

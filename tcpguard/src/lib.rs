@@ -8,6 +8,7 @@ pub mod control;
 pub mod documents;
 mod durable;
 pub mod host;
+mod json;
 pub mod kernel;
 pub mod monitoring;
 pub mod observe;

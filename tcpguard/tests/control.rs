@@ -60,10 +60,14 @@ impl Connection {
     }
 
     async fn receive(&mut self) -> Response {
+        serde_json::from_slice(&self.message().await).unwrap()
+    }
+
+    async fn message(&mut self) -> Vec<u8> {
         let mut message = Vec::new();
         loop {
             match self.stream.read_u8().await.expect("the server closed without an answer") {
-                0 => return serde_json::from_slice(&message).unwrap(),
+                0 => return message,
                 byte => message.push(byte),
             }
         }
@@ -155,6 +159,19 @@ async fn garbage_is_refused_and_the_connection_lives_on() {
     client.send(Request::Mode).await;
     guard.answer(Mode::Observe).await;
     assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_version_1_can_read_why_it_is_refused() {
+    let guard = Guard::start(1);
+    let mut client = guard.connect(STATUS_SOCKET).await;
+    let call = b"{\"version\":1,\"request\":{\"method\":\"status\"}}\0";
+    client.stream.write_all(call).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&client.message().await).unwrap();
+    let message = "this agent speaks protocol version 2, the client 1; use the tcpguard command of \
+                   the same release, or: systemctl restart tcpguard";
+    let parameters = serde_json::json!({ "kind": "version", "message": message });
+    assert_eq!(answer, serde_json::json!({ "result": "refused", "parameters": parameters }));
 }
 
 #[tokio::test(start_paused = true)]

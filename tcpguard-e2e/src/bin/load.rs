@@ -69,7 +69,7 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
 /// The object, with its calls of kernel functions linked.
 fn linked(path: &Path) -> Result<Vec<u8>> {
     let object = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(link_kfuncs(&object)?)
+    Ok(link_kfuncs(object)?)
 }
 
 /// Loads and, where that needs no set-up, attaches one program: instructions verified.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::durable;
+use crate::{durable, json};
 
 /// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -36,7 +36,7 @@ pub fn store<'a, T: Line + 'a>(
 ) -> io::Result<()> {
     let mut lines = Vec::new();
     for one in all {
-        serde_json::to_writer(&mut lines, one)?;
+        json::write(&mut lines, one)?;
         lines.push(b'\n');
     }
     durable::replace(path, 0o600, &lines)
@@ -69,14 +69,14 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(path)?.len();
-    if length > MAX_BYTES {
-        let aside = durable::aside(path);
-        fs::rename(path, &aside)?;
-        let why = format!("it has {length} bytes, and is kept as {}", aside.display());
-        return Err(io::Error::other(why));
+    match durable::read(path, MAX_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            let aside = durable::aside(path);
+            fs::rename(path, &aside)?;
+            Err(io::Error::other(format!("{error}, and is kept as {}", aside.display())))
+        }
+        read => read,
     }
-    fs::read(path)
 }
 
 fn parse<T: Line>(line: &[u8]) -> Result<T, String> {

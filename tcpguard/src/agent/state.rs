@@ -16,6 +16,7 @@ use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Orig
 use super::confirm::PendingMode;
 use super::writer::Writer;
 use crate::durable;
+use crate::json;
 use crate::status::{Clock, Time};
 
 pub use reconcile::{Reconciled, reconcile};
@@ -299,15 +300,11 @@ enum Unreadable {
 }
 
 fn read(path: &Path) -> Result<State, Unreadable> {
-    let refused = |error: io::Error| match error.kind() {
+    let text = durable::read(path, MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unreadable::Missing,
+        io::ErrorKind::FileTooLarge => Unreadable::Bad(error.to_string()),
         _ => Unreadable::Refused(error),
-    };
-    let length = fs::metadata(path).map_err(refused)?.len();
-    if length > MAX_BYTES {
-        return Err(Unreadable::Bad(format!("it has {length} bytes")));
-    }
-    let text = fs::read(path).map_err(refused)?;
+    })?;
     let state: State =
         serde_json::from_slice(&text).map_err(|error| Unreadable::Bad(error.to_string()))?;
     if state.schema != SCHEMA {
@@ -330,7 +327,7 @@ fn set_aside(path: &Path) -> PathBuf {
 /// # Errors
 /// When the directory cannot be written to.
 pub fn store(dir: &Path, state: &State) -> io::Result<()> {
-    durable::replace(&dir.join(NAME), 0o600, &serde_json::to_vec(state)?)
+    durable::replace(&dir.join(NAME), 0o600, &json::bytes(state)?)
 }
 
 #[cfg(test)]

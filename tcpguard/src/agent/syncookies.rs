@@ -9,7 +9,6 @@
 //! (Only an administrator who sets it to 2 meanwhile cannot be told from the guard.)
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::host::{self, Sysctls, boot_id, netns};
+use crate::json;
 
 /// The sysctl.
 pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
@@ -184,7 +184,7 @@ impl SyncookiesLease {
             netns: self.netns,
             value: before,
         };
-        let text = serde_json::to_vec(&saved).map_err(io::Error::from);
+        let text = json::bytes(&saved).map_err(io::Error::from);
         text.and_then(|text| durable::replace(&self.path, 0o600, &text))
             .map_err(|error| self.store_error(error))?;
         if let Err(error) = self.sysctls.write(SYSCTL, &ALWAYS.to_string()) {
@@ -314,15 +314,11 @@ pub fn lent_from(state_dir: &Path) -> Option<u64> {
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {
-    let length = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
+    let text = match durable::read(path, MAX_BYTES) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    if length > MAX_BYTES {
-        return Err(format!("it has {length} bytes"));
-    }
-    let text = fs::read(path).map_err(|error| error.to_string())?;
     let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     if saved.schema != SCHEMA {
         return Err(format!("its schema is {:?}, not {SCHEMA}", saved.schema));

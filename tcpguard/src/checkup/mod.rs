@@ -6,6 +6,7 @@
 //! host, `judge` makes a report of them, a pure function, and [`crate::render`] writes it for people.
 
 pub mod doctor;
+mod drop_ins;
 mod finding;
 pub mod listeners;
 pub mod states;

@@ -3,10 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use clap::{Subcommand, ValueEnum};
-
-use super::args::{AlertsArgs, Threshold};
-use super::duration;
+use super::args::{AlertsArgs, AlertsVerb, EventKind, EventsArgs, Threshold};
 use super::explain::about_incident;
 use super::session::Session;
 use super::status::foreign;
@@ -19,98 +16,7 @@ const STEP: Duration = Duration::from_millis(250);
 /// `events` waits so long for an agent that has gone: longer than any restart.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `tcpguard alerts`
-#[derive(Debug, clap::Args)]
-#[command(after_help = LIST)]
-pub struct ListArgs {
-    /// What to do; without it: list
-    #[command(subcommand)]
-    verb: Option<AlertsVerb>,
-    /// Only these and worse
-    #[arg(long, global = true, value_name = "SEVERITY", default_value = "notice")]
-    severity: Threshold,
-    /// Only those of this time before now, such as 90m, 24h or 7d
-    #[arg(long, global = true, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
-    since: Duration,
-}
-
-/// `tcpguard alerts …`
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum AlertsVerb {
-    /// Show what was told, oldest first
-    #[command(after_help = LIST_BELOW)]
-    List,
-    /// Show what an attack was judged by, as `tcpguard explain ID` does
-    #[command(after_help = SHOW)]
-    Show {
-        /// Number of the attack
-        #[arg(value_parser = number)]
-        id: u64,
-    },
-}
-
-const LIST: &str = "\
-The last 1,000 alerts are known, of earlier runs of the agent too; all: journalctl -t tcpguard
-
-Examples:
-  tcpguard alerts                                 # of the last 24 hours
-  tcpguard alerts --since 7d --severity critical
-  tcpguard alerts show 1042                       # what an attack was judged by
-  tcpguard alerts --json | jq '.alerts[].message'";
-
-const LIST_BELOW: &str = "\
-Examples:
-  tcpguard alerts list                            # as without list
-  tcpguard alerts list --since 90m --severity warning";
-
-const SHOW: &str = "\
-Examples:
-  tcpguard alerts show 1042
-  tcpguard alerts show 1042 --json | jq .record";
-
-fn number(text: &str) -> Result<u64, String> {
-    let digits = text.strip_prefix('#').unwrap_or(text);
-    digits.parse().map_err(|_| "it is no number of an attack, such as 1042".to_owned())
-}
-
-/// `tcpguard events`
-#[derive(Debug, clap::Args)]
-#[command(after_help = FOLLOW)]
-pub struct FollowArgs {
-    /// From which severity on.
-    #[command(flatten)]
-    least: AlertsArgs,
-    /// Only what is about these; several with commas between them
-    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
-    kinds: Vec<Kind>,
-}
-
-const FOLLOW: &str = "\
-It goes on when the agent is started again.
-
-Examples:
-  tcpguard events
-  tcpguard events --kind alert,mode --severity warning
-  tcpguard events --json | jq -r .message";
-
-/// What an event is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Kind {
-    /// Attacks and other incidents
-    Alert,
-    /// Rules and the allow-list
-    Rule,
-    /// Steps beside rules, such as cookies
-    Step,
-    /// The mode
-    Mode,
-    /// The configuration
-    Config,
-    /// Interfaces and the filter on them
-    Interface,
-}
-
-impl Kind {
+impl EventKind {
     /// Of an event, by its name; `None` for one that this version does not know.
     fn of(event: &str) -> Option<Self> {
         match event.split('_').next()? {
@@ -126,14 +32,14 @@ impl Kind {
 }
 
 /// What was told, or one attack of it.
-pub(super) fn run(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match args.verb {
         Some(AlertsVerb::Show { id }) => about_incident(id, session),
         Some(AlertsVerb::List) | None => list(args, session),
     }
 }
 
-fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let Page { now, mut alerts, .. } = fetch(0, session)?;
     // By the agent's clock, which the alerts have their times from.
     let from = now.0.checked_sub(args.since).ok();
@@ -155,7 +61,7 @@ fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
 }
 
 /// What is told from now on, until interrupted; one JSON object a line with `--json`.
-pub(super) fn follow(args: &FollowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut follower = Follower::from(&fetch(u64::MAX, session)?);
     let mut gone: Option<Instant> = None;
     loop {
@@ -207,11 +113,10 @@ fn is_away(error: &ClientError) -> bool {
     }
 }
 
-impl FollowArgs {
+impl EventsArgs {
     fn wants(&self, alert: &AlertEntry) -> bool {
-        let of_kind = || Kind::of(&alert.event).is_some_and(|kind| self.kinds.contains(&kind));
-        alert.severity >= Severity::from(self.least.severity)
-            && (self.kinds.is_empty() || of_kind())
+        let of_kind = || EventKind::of(&alert.event).is_some_and(|kind| self.kinds.contains(&kind));
+        alert.severity >= Severity::from(self.severity) && (self.kinds.is_empty() || of_kind())
     }
 }
 
@@ -383,29 +288,23 @@ mod tests {
     #[test]
     fn every_event_is_of_a_kind() {
         for (event, _) in MESSAGE_IDS {
-            assert!(Kind::of(event).is_some(), "{event}");
+            assert!(EventKind::of(event).is_some(), "{event}");
         }
-        assert_eq!(Kind::of("something_new"), None);
+        assert_eq!(EventKind::of("something_new"), None);
     }
 
     #[test]
     fn only_what_was_asked_for_is_shown() {
-        let wants = |kinds: &[Kind], severity, event| {
-            let args = FollowArgs { least: AlertsArgs { severity }, kinds: kinds.to_vec() };
+        let wants = |kinds: &[EventKind], severity, event| {
+            let args = EventsArgs { severity, kinds: kinds.to_vec() };
             args.wants(&alert(event))
         };
         use Threshold::{Critical, Notice, Warning};
         assert!(wants(&[], Notice, "something_new"));
         assert!(wants(&[], Warning, "mode_changed"));
         assert!(!wants(&[], Critical, "mode_changed"));
-        assert!(wants(&[Kind::Rule, Kind::Mode], Notice, "mode_reverted"));
-        assert!(!wants(&[Kind::Rule], Notice, "mode_reverted"));
-        assert!(!wants(&[Kind::Rule], Notice, "something_new"));
-    }
-
-    #[test]
-    fn an_attack_is_named_by_its_number() {
-        assert_eq!((number("1042"), number("#7")), (Ok(1042), Ok(7)));
-        assert!(number("rule").is_err());
+        assert!(wants(&[EventKind::Rule, EventKind::Mode], Notice, "mode_reverted"));
+        assert!(!wants(&[EventKind::Rule], Notice, "mode_reverted"));
+        assert!(!wants(&[EventKind::Rule], Notice, "something_new"));
     }
 }

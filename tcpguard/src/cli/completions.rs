@@ -1,37 +1,9 @@
 //! `tcpguard completions`: what a shell completes.
 
-use clap::{Command, CommandFactory, ValueEnum};
+use clap::{Command, CommandFactory};
 
-use super::args::Args;
+use super::args::{Args, CompletionsArgs, Shell};
 use super::session::Session;
-
-/// `tcpguard completions`
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct CompletionsArgs {
-    /// For which shell
-    #[arg(value_enum)]
-    pub shell: Shell,
-}
-
-const EXAMPLES: &str = "\
-The packages bring the files. Without one:
-
-Examples:
-  tcpguard completions bash > /etc/bash_completion.d/tcpguard
-  tcpguard completions zsh > /usr/local/share/zsh/site-functions/_tcpguard
-  tcpguard completions fish > /etc/fish/completions/tcpguard.fish";
-
-/// A shell.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Shell {
-    /// GNU Bash, with bash-completion
-    Bash,
-    /// Z shell
-    Zsh,
-    /// Friendly interactive shell
-    Fish,
-}
 
 pub(super) fn run(args: &CompletionsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     Ok(session.print(&script(args.shell)?)?)
@@ -61,6 +33,8 @@ fn shown() -> Command {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]

@@ -1,52 +1,17 @@
 //! `tcpguard doctor`
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::args::DoctorArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::tune;
 use crate::checkup::doctor::bundle::{self, Member};
 use crate::checkup::doctor::facts::{Agent, ConfigFacts, Facts};
 use crate::checkup::doctor::{self, Doctor, Outcome, Places};
-use crate::config::{DEFAULT_PATH, DEFAULT_STATE_DIR};
 use crate::render::{self, View};
 use crate::status::Time;
-
-/// `tcpguard doctor`
-#[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
-pub struct DoctorArgs {
-    /// Only what concerns this interface
-    #[arg(value_name = "IFACE")]
-    pub interface: Option<String>,
-    /// Only what to do, a command a line
-    #[arg(long, conflicts_with = "bundle")]
-    pub fix_hints: bool,
-    /// Write all that somebody who helps would ask for into a new archive
-    #[arg(long, value_name = "FILE")]
-    pub bundle: Option<PathBuf>,
-    /// Replace addresses and the host's name in the archive by pseudonyms
-    #[arg(long, requires = "bundle")]
-    pub anonymous: bool,
-    /// Configuration file
-    #[arg(short, long, value_name = "FILE", help = format!("Configuration file [default: {DEFAULT_PATH} if it exists]"))]
-    pub config: Option<PathBuf>,
-    /// Directory in which the agent keeps what must survive a restart
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
-}
-
-const HELP: &str = "\
-Examples:
-  sudo tcpguard doctor                     everything
-  sudo tcpguard doctor eth0                what concerns eth0
-  sudo tcpguard doctor --fix-hints         only what to do
-  sudo tcpguard doctor --bundle b.tar.gz   for somebody who helps; --anonymous hides addresses
-
-It changes nothing, and works without the agent.
-Exit codes: 0 all is well, 1 warnings, 2 usage, 3 something keeps the guard from working,
-4 not everything could be looked at without root.";
 
 pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.fix_hints && session.json {
@@ -107,15 +72,15 @@ fn write(
     render::tune(&mut tune_page, &facts.tune, &view)?;
     let mut members = vec![
         Member::new("doctor.txt", doctor_page),
-        Member::new("doctor.json", serde_json::to_string_pretty(doctor)?),
+        Member::document("doctor.json", doctor)?,
         Member::new("tune.txt", tune_page),
-        Member::new("tune.json", serde_json::to_string_pretty(&facts.tune)?),
+        Member::document("tune.json", &facts.tune)?,
     ];
     if let Agent::Running(status) = &facts.agent {
         let mut page = String::new();
         render::status(&mut page, status, &view, true)?;
         members.push(Member::new("status.txt", page));
-        members.push(Member::new("status.json", serde_json::to_string_pretty(status)?));
+        members.push(Member::document("status.json", status)?);
     }
     members.extend(bundle::of_host(config_path(&facts.config)));
     if anonymous {

@@ -2,31 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::args::ListenersArgs;
 use super::session::Session;
 use crate::checkup::listeners::{Earlier, ListenerFacts, gather, judge};
 use crate::render;
 use crate::status::Time;
-
-/// `tcpguard listeners`
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct ListenersArgs {
-    /// Every listener, not only the most interesting
-    #[arg(long)]
-    pub all: bool,
-    /// Again and again, every SEC seconds, with drops per second
-    #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub watch: Option<u64>,
-}
-
-const EXAMPLES: &str = "\
-Needs no running tcpguard. Processes of other users are shown to root only.
-
-Examples:
-  sudo tcpguard listeners                         # whose queues are full, and what limits them?
-  tcpguard listeners --watch=5                    # does a listener still drop clients?
-  tcpguard listeners --json | jq '.listeners[] | select(.accept.waiting > .accept.limit)'";
 
 pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut looked = Instant::now();
@@ -38,8 +18,7 @@ pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Re
         looked = Instant::now();
         facts = ListenerFacts { earlier, ..look()? };
         if !session.json {
-            // Home and clear on a terminal; elsewhere an empty line between two reports.
-            session.print(if session.terminal { "\x1b[H\x1b[2J" } else { "\n" })?;
+            session.begin_again()?;
         }
         show(&facts, args, session)?;
     }

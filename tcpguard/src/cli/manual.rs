@@ -3,30 +3,15 @@
 //! configuration, from the same list as the file that `config init` writes.
 
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use super::args::Args;
+use super::args::{Args, ManualArgs};
 use super::session::Session;
 use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, show};
-
-/// `tcpguard manual`
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct ManualArgs {
-    /// Where the pages are written
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  tcpguard manual /tmp/manual
-  man /tmp/manual/tcpguard.8";
 
 /// In the middle of each page's head.
 const TITLE: &str = "tcpguard";

@@ -1,11 +1,8 @@
 //! `tcpguard mode`
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::args::ModeArgs;
-use super::duration;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
@@ -31,21 +28,6 @@ pub(crate) struct ModeShown {
     ends: Option<ModeEnd>,
 }
 
-/// For how long a mode is set.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct Terms {
-    /// Go back to the mode before after this time, such as 90s, 10m or 1h30m
-    #[arg(long = "for", value_name = "TIME", requires = "mode", value_parser = duration::parse)]
-    lasts: Option<Duration>,
-    /// Go back after this time unless `tcpguard mode MODE --yes` comes before, also if the agent is
-    /// killed or the host starts again
-    #[arg(long, value_name = "TIME", requires = "mode", value_parser = duration::parse)]
-    confirm: Option<Duration>,
-    /// Let the mode stay that was set with --confirm
-    #[arg(long, requires = "mode", conflicts_with_all = ["lasts", "confirm"])]
-    yes: bool,
-}
-
 pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let (mode, was, ends) = match session.client.call(request(args)?)? {
         Response::Mode { mode, ends } => (mode, None, ends),
@@ -58,7 +40,7 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
     }
     let name = mode_name(mode.into());
     session.print(&match was {
-        Some(_) if args.terms.yes => format!("mode {name} confirmed\n"),
+        Some(_) if args.yes => format!("mode {name} confirmed\n"),
         Some(was) => format!("mode {name} (was {})\n", mode_name(was.into())),
         None => format!("{name}\n"),
     })?;
@@ -67,7 +49,7 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
     }
     match &ends {
         Some(ends) => session.say(&render::mode_end(mode, ends, &session.view)),
-        None if args.terms.lasts.or(args.terms.confirm).is_some() => session.say(&format!(
+        None if args.lasts.or(args.confirm).is_some() => session.say(&format!(
             "the mode was {0} before, so it stays; see when one goes back: tcpguard mode",
             mode_name(mode.into())
         )),
@@ -77,10 +59,9 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
 }
 
 fn request(args: &ModeArgs) -> Result<Request, CliError> {
-    let Terms { lasts, confirm, yes } = args.terms;
     let Some(mode) = args.mode.map(Mode::from) else { return Ok(Request::Mode) };
-    let [for_s, confirm_s] = [lasts, confirm].map(|time| time.map(|time| time.as_secs()));
-    match (for_s.or(confirm_s), yes) {
+    let [for_s, confirm_s] = [args.lasts, args.confirm].map(|time| time.map(|time| time.as_secs()));
+    match (for_s.or(confirm_s), args.yes) {
         (Some(_), _) => {
             check_terms(for_s, confirm_s).map_err(CliError::Usage)?;
             Ok(Request::SetModeFor { mode, for_s, confirm_s })

@@ -1,12 +1,12 @@
 //! `tcpguard report`
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 
+use super::args::{ReportArgs, ReportSubject};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
@@ -15,59 +15,6 @@ use crate::control::{ClientError, Request, Response};
 use crate::replay::replay_with;
 use crate::report::{Story, Timeline, page};
 
-/// `tcpguard report`
-#[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
-pub struct ReportArgs {
-    /// Number of an attack; or a capture: pcap or pcapng, also compressed with gzip; - for standard
-    /// input
-    #[arg(value_name = "ATTACK|CAPTURE", value_parser = subject)]
-    pub subject: Subject,
-    /// File to write the page to, in place of one that is there; - for standard output
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// Of a capture: what happens when a rule matches [default: observe]
-    #[arg(long, value_parser = mode_parser())]
-    pub mode: Option<Mode>,
-    /// Of a capture: configuration file whose thresholds to judge by, in place of the defaults
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-const HELP: &str = "\
-The page needs no network: it can be mailed, opened anywhere and printed. With --json the counts
-that it draws are printed, a line for each attack (tcpguard.timeline/1).
-
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running or the capture
-cannot be read, 4 permission denied, 5 no such attack.
-
-Examples:
-  tcpguard report 7 --html attack-7.html
-  tcpguard report flood.pcap.gz --html flood.html
-  tcpguard report 7 --json | jq '.points[].syn_pps'";
-
-/// What a report is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Subject {
-    /// The attack with this number.
-    Attack(u64),
-    /// What is in this file.
-    Capture(PathBuf),
-}
-
-/// A number is an attack; a file of such a name is `./7`.
-fn subject(text: &str) -> Result<Subject, String> {
-    let number = text.strip_prefix('#').unwrap_or(text).parse().ok();
-    Ok(number.map_or_else(|| Subject::Capture(text.into()), Subject::Attack))
-}
-
-fn mode_parser() -> impl TypedValueParser<Value = Mode> {
-    PossibleValuesParser::new(["observe", "enforce"]).map(|typed| match typed.as_str() {
-        "enforce" => Mode::Enforce,
-        _ => Mode::Observe,
-    })
-}
-
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {
         let text =
@@ -75,13 +22,13 @@ pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Resul
         return Err(CliError::Usage(text.to_owned()).into());
     }
     match &args.subject {
-        Subject::Attack(_) if args.mode.is_some() || args.config.is_some() => {
+        ReportSubject::Attack(_) if args.mode.is_some() || args.config.is_some() => {
             let text = "--mode and --config are about captures; an attack was judged when it was \
                         there: tcpguard report --help";
             Err(CliError::Usage(text.to_owned()).into())
         }
-        Subject::Attack(id) => attack(*id, args.html.as_deref(), session),
-        Subject::Capture(file) => of_capture(file, args, session),
+        ReportSubject::Attack(id) => attack(*id, args.html.as_deref(), session),
+        ReportSubject::Capture(file) => of_capture(file, args, session),
     }
 }
 
@@ -145,19 +92,4 @@ fn write(story: &Story, html: &Path, next: &str, session: &mut Session<'_>) -> a
     }
     session.say(next);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_an_attack_and_anything_else_a_file() {
-        let file = |name: &str| Ok(Subject::Capture(name.into()));
-        assert_eq!(subject("7"), Ok(Subject::Attack(7)));
-        assert_eq!(subject("#7"), Ok(Subject::Attack(7)));
-        assert_eq!(subject("./7"), file("./7"));
-        assert_eq!(subject("flood.pcap"), file("flood.pcap"));
-        assert_eq!(subject("-"), file("-"));
-    }
 }

@@ -1,16 +1,13 @@
 //! `tcpguard rules`
 
-use std::net::IpAddr;
-
-use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::args::ExportArgs;
+use super::args::{ExportArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
-use crate::config::parse_prefix;
+use super::unblock;
 use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
@@ -27,43 +24,6 @@ pub(crate) struct RuleList {
     rules: Vec<Rule>,
     /// The allow-list, likewise.
     allowed: Vec<Allowed>,
-}
-
-/// `tcpguard rules list`
-#[derive(Debug, Default, clap::Args)]
-#[command(after_help = LIST)]
-pub struct ListArgs {
-    /// Only what covers this address
-    #[arg(long, value_name = "IP")]
-    contains: Option<IpAddr>,
-    /// Only what lies within this prefix
-    #[arg(long, value_name = "NET", value_parser = parse_prefix)]
-    within: Option<IpNet>,
-    /// Only rules of this origin
-    #[arg(long, value_name = "ORIGIN")]
-    origin: Option<Origin>,
-    /// Print the prefixes that are dropped, one a line, and nothing else
-    #[arg(long)]
-    raw: bool,
-}
-
-const LIST: &str = "\
-A rule that drops a signature has no prefix: --contains, --within and --raw leave it out.
-
-Examples:
-  tcpguard rules list
-  tcpguard rules list --contains 203.0.113.7      # what touches this address
-  tcpguard rules list --within 203.0.113.0/24 --origin manual
-  tcpguard rules list --origin auto --raw         # for another program
-  tcpguard rules list --json | jq .rules";
-
-/// On whose word a rule exists.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Origin {
-    /// The guard's own
-    Auto,
-    /// An operator's
-    Manual,
 }
 
 impl From<Origin> for RuleOrigin {
@@ -149,8 +109,8 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
 
 /// Removes every rule, of either origin.
 pub(super) fn flush(session: &mut Session<'_>) -> anyhow::Result<()> {
-    let which = super::unblock::Which::default();
-    super::unblock::run(&super::args::UnblockArgs { prefix: None, all: true, which }, session)
+    let all = UnblockArgs { prefix: None, all: true, origin: None, dry_run: false };
+    unblock::run(&all, session)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What every verb needs: where to write, in which form, and whom to ask.
 
-use std::io::{IsTerminal, Write};
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
@@ -10,8 +11,12 @@ use super::args::{Color, Global};
 use super::exit::CliError;
 use crate::control::Client;
 use crate::documents::Printed;
+use crate::json;
 use crate::observe::stderr;
 use crate::render::View;
+
+/// So many bytes are put together before they are written: a shorter page appears at once.
+const BUFFER: usize = 64 * 1024;
 
 /// One call of the command line.
 pub struct Session<'a> {
@@ -33,15 +38,12 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// A session that prints data to `out`, resolved from options, environment and terminal.
     pub fn new(global: &Global, out: &'a mut dyn Write) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = io::stdout().is_terminal();
         let view = View {
             utf8: locale_is_utf8(|name| std::env::var(name).ok()),
             colour: use_colour(global.color, terminal, |name| std::env::var(name).ok()),
             zone: if global.utc { TimeZone::UTC } else { TimeZone::system() },
-            width: match tcgetwinsize(std::io::stdout()) {
-                Ok(size) => View::columns(size.ws_col),
-                Err(_) => View::WIDTH,
-            },
+            width: columns(),
         };
         let client = Client {
             runtime_dir: global.runtime_dir.clone(),
@@ -65,18 +67,32 @@ impl<'a> Session<'a> {
             .map_err(CliError::Output)
     }
 
-    /// Prints what `draw` draws.
+    /// Prints what `draw` draws, as wide as the terminal is now.
     ///
     /// # Errors
     ///
     /// Standard output is gone.
     pub fn render(
         &mut self,
-        draw: impl FnOnce(&mut String, &View) -> std::fmt::Result,
+        draw: impl FnOnce(&mut Page<'_>, &View) -> fmt::Result,
     ) -> anyhow::Result<()> {
-        let mut text = String::new();
-        draw(&mut text, &self.view)?;
-        Ok(self.print(&text)?)
+        self.view.width = columns();
+        let out: &mut dyn Write = &mut *self.out;
+        let out = BufWriter::with_capacity(BUFFER, out);
+        let mut page = Page { out, view: &self.view, error: None };
+        let drawn = draw(&mut page, &self.view);
+        page.end(drawn)
+    }
+
+    /// Makes room for a page that comes in the place of another one: on a terminal the screen,
+    /// elsewhere below it, behind an empty line.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn begin_again(&mut self) -> Result<(), CliError> {
+        // Cursor to the upper left, and erase all: ECMA-48 8.3.21, 8.3.39.
+        self.print(if self.terminal { "\x1b[H\x1b[2J" } else { "\n" })
     }
 
     /// Prints a document as one line of JSON.
@@ -95,17 +111,17 @@ impl<'a> Session<'a> {
     ///
     /// Standard output is gone.
     pub fn print_lines(&mut self, lines: &[impl serde::Serialize]) -> anyhow::Result<()> {
-        let mut text = String::new();
+        // Not as a page: JSON is UTF-8 whatever the locale is.
+        let out: &mut dyn Write = &mut *self.out;
+        let mut out = BufWriter::with_capacity(BUFFER, out);
         for line in lines {
-            text.push_str(&serde_json::to_string(line)?);
-            text.push('\n');
+            match json::write(&mut out, line) {
+                Err(error) if error.is_io() => return Err(CliError::Output(error.into()).into()),
+                written => written?,
+            }
+            out.write_all(b"\n").map_err(CliError::Output)?;
         }
-        // Not through `print`: JSON is UTF-8 whatever the locale is.
-        Ok(self
-            .out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush())
-            .map_err(CliError::Output)?)
+        Ok(out.flush().map_err(CliError::Output)?)
     }
 
     /// Prints a document that is UTF-8 whatever the locale is.
@@ -122,7 +138,7 @@ impl<'a> Session<'a> {
     pub fn say(&self, text: &str) {
         if !self.quiet {
             // A closed stderr is no reason to fail.
-            let _ = writeln!(std::io::stderr(), "{}", self.view.encode(text));
+            let _ = writeln!(io::stderr(), "{}", self.view.encode(text));
         }
     }
 
@@ -132,7 +148,44 @@ impl<'a> Session<'a> {
             return stderr::write(log::Level::Error, &format!("{error:#}"));
         }
         let text = format!("tcpguard: {error:#}");
-        let _ = writeln!(std::io::stderr(), "{}", self.view.encode(&text));
+        let _ = writeln!(io::stderr(), "{}", self.view.encode(&text));
+    }
+}
+
+/// A page on its way out, in the characters that the terminal can show.
+pub struct Page<'a> {
+    out: BufWriter<&'a mut dyn Write>,
+    view: &'a View,
+    /// Why it was not written, which a [`fmt::Error`] does not say.
+    error: Option<io::Error>,
+}
+
+impl Page<'_> {
+    /// Writes the rest of a page that was drawn.
+    fn end(mut self, drawn: fmt::Result) -> anyhow::Result<()> {
+        if let Some(error) = self.error {
+            return Err(CliError::Output(error).into());
+        }
+        drawn?;
+        Ok(self.out.flush().map_err(CliError::Output)?)
+    }
+}
+
+impl fmt::Write for Page<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let written = self.out.write_all(self.view.encode(text).as_bytes());
+        written.map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+/// Columns of the terminal as it is now.
+fn columns() -> usize {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) => View::columns(size.ws_col),
+        Err(_) => View::WIDTH,
     }
 }
 

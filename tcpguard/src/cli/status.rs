@@ -29,8 +29,7 @@ pub(super) fn run(args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Resul
         std::thread::sleep(Duration::from_secs(seconds));
         let status = look(args, session)?;
         if !session.json && !args.brief {
-            // Home and clear on a terminal; elsewhere an empty line between two reports.
-            session.print(if session.terminal { "\x1b[H\x1b[2J" } else { "\n" })?;
+            session.begin_again()?;
         }
         show(status, args, session)?;
     }
@@ -73,11 +72,7 @@ pub(super) fn fetch(session: &Session<'_>) -> Result<Status, ClientError> {
 
 /// The error for an answer to another question than the one asked.
 pub(super) fn foreign(answer: &Response) -> ClientError {
-    let why = match serde_json::to_value(answer) {
-        Ok(answer) => format!("it answers \"{}\"", answer["result"].as_str().unwrap_or_default()),
-        Err(error) => error.to_string(),
-    };
-    ClientError::Foreign { why }
+    ClientError::Foreign { why: format!("it answers \"{}\"", answer.word()) }
 }
 
 fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {

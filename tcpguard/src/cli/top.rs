@@ -4,32 +4,12 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
+use super::args::TopArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::{fetch, foreign};
 use crate::control::{Client, ClientError, Request, Response};
 use crate::top::{self, Answer, Options, Question};
-
-/// `tcpguard top`
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct TopArgs {
-    /// Count only the packets of this interface
-    #[arg(short, long, value_name = "IFACE")]
-    pub interface: Option<String>,
-    /// Seconds between two looks
-    #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub delay: u64,
-}
-
-const EXAMPLES: &str = "\
-Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Enter details,
-? all keys, q leave. It needs a terminal of 80 columns and 24 lines.
-
-Examples:
-  tcpguard top
-  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
-  tcpguard status --watch                         # without a terminal";
 
 pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if session.json {

@@ -1,7 +1,8 @@
 //! `tcpguard tune`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::args::TuneArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::status::fetch;
@@ -9,42 +10,9 @@ use crate::agent::syncookies;
 use crate::checkup::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
 use crate::checkup::tune::facts::{self, Lent};
 use crate::checkup::tune::{self, HostFacts, Tune};
-use crate::config::DEFAULT_STATE_DIR;
 use crate::host::Sysctls;
 use crate::render;
 use crate::status::{CookieBackend, Time};
-
-/// `tcpguard tune`
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct TuneArgs {
-    /// Print a file for /etc/sysctl.d, and change nothing
-    #[arg(long, conflicts_with_all = ["apply", "undo"])]
-    pub sysctl: bool,
-    /// Set the sysctls as advised, until the next boot
-    #[arg(long, conflicts_with = "undo")]
-    pub apply: bool,
-    /// Also after each boot, by a file in /etc/sysctl.d
-    #[arg(long, requires = "apply")]
-    pub persist: bool,
-    /// Give every sysctl back what it was before --apply, and remove the file
-    #[arg(long)]
-    pub undo: bool,
-    /// Directory in which the agent keeps what must survive a restart
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  tcpguard tune                            what should change on this host, and why
-  tcpguard tune --json | jq .settings      the same for programs
-  tcpguard tune --sysctl                   as a file for /etc/sysctl.d
-  sudo tcpguard tune --apply               set it, until the next boot
-  sudo tcpguard tune --apply --persist     set it for good
-  sudo tcpguard tune --undo                take it back
-
-Nothing is changed without --apply, and then only sysctls. Network cards are left to you.";
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::args::UnblockArgs;
-use super::rules::Origin;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
@@ -23,20 +22,9 @@ pub(crate) struct Unblocked {
     dry_run: bool,
 }
 
-/// Which rules are removed, and whether at all.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct Which {
-    /// Only rules of this origin
-    #[arg(long, value_name = "ORIGIN")]
-    origin: Option<Origin>,
-    /// Only say what would be removed
-    #[arg(long)]
-    dry_run: bool,
-}
-
 pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let Which { origin, dry_run } = args.which;
-    let request = match (args.prefix, origin.map(Into::into), dry_run) {
+    let dry_run = args.dry_run;
+    let request = match (args.prefix, args.origin.map(Into::into), dry_run) {
         (Some(prefix), None, false) => Request::Unblock { prefix },
         (None, None, false) => Request::UnblockAll,
         (prefix, origin, dry_run) => Request::UnblockSome { prefix, origin, dry_run },

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::proto::{Call, Refusal, Request, Response, VERSION};
-use super::{CONTROL_SOCKET, STATUS_SOCKET, group};
+use super::proto::{Call, Refusal, Request, Response, ToAnyVersion, VERSION};
+use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
+use crate::host::accounts;
 
 /// Longer than the server's own deadlines for an answer, so that its words arrive.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -106,7 +107,7 @@ impl Client {
         match serde_json::from_slice(&answer) {
             Ok(Response::Refused(refusal)) => Err(ClientError::Refused(refusal)),
             Ok(response) => Ok(response),
-            Err(error) => Err(ClientError::Foreign { why: error.to_string() }),
+            Err(error) => Err(foreign(&answer, &error)),
         }
     }
 
@@ -121,18 +122,25 @@ impl Client {
                 group: std::fs::metadata(socket)
                     .ok()
                     .filter(|socket| socket.mode() & 0o060 == 0o060 && socket.gid() != 0)
-                    .and_then(|socket| group::name(socket.gid())),
+                    .and_then(|socket| accounts::group_name(socket.gid())),
             },
             _ => ClientError::Broken { socket: socket.to_owned(), error },
         }
     }
 }
 
+/// The error for an answer that is not one of this version's.
+fn foreign(answer: &[u8], error: &serde_json::Error) -> ClientError {
+    match serde_json::from_slice(answer) {
+        Ok(ToAnyVersion::Refused(refusal)) => ClientError::Refused(refusal),
+        Err(_) => ClientError::Foreign { why: error.to_string() },
+    }
+}
+
 fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
-    let mut message = serde_json::to_vec(call)?;
-    message.push(0);
+    let message = frame::bytes(call)?;
     // A server that refuses the connection may close it before it has read the request; its
     // words are there to be read all the same.
     let sent = stream.write_all(&message);

@@ -1,8 +1,9 @@
 //! Messages on a byte stream: JSON followed by a NUL byte, which JSON never contains.
 
-use std::io;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use crate::json;
 
 /// Why no message was read.
 #[derive(Debug)]
@@ -54,14 +55,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Writes one message.
-pub(super) async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
-    message: &impl serde::Serialize,
-) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(message)?;
+/// One message with its end.
+pub(super) fn bytes(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = json::bytes(message)?;
     bytes.push(0);
-    stream.write_all(&bytes).await
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod admission;
 mod answer;
 pub mod client;
 mod frame;
-mod group;
 pub mod proto;
 pub mod server;
 mod socket;

@@ -5,13 +5,14 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
+use crate::json;
 use crate::report::Timeline;
 use crate::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
 };
 
-/// Version of these messages; a server refuses every other.
-pub const VERSION: u32 = 1;
+/// Version of these messages; a server refuses every other, by a [`ToAnyVersion`].
+pub const VERSION: u32 = 2;
 /// Longest request on the status socket, in bytes without the final NUL.
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Longest request on the control socket, which only root reaches: as many rules as there can be,
@@ -262,9 +263,11 @@ pub struct ImportedRule {
     pub reason: String,
 }
 
-/// What the agent answers.
+/// What the agent answers: an object with one key, the word for what it is. As a field beside its
+/// content, the word might come after it; to be ready for that, the code that reads a status would be
+/// there twice.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
@@ -365,6 +368,15 @@ pub enum Response {
     Refused(Refusal),
 }
 
+/// The answer to a client of another version, in the form that answers had in version 1: so both
+/// sides of an upgrade can read why they do not understand each other.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
+pub enum ToAnyVersion {
+    /// Why not; [`RefusalKind::Version`].
+    Refused(Refusal),
+}
+
 /// Why something was not done.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Refusal {
@@ -423,6 +435,12 @@ impl Response {
     /// A [`Response::Refused`].
     pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
         Self::Refused(Refusal::new(kind, message))
+    }
+
+    /// The word that it is written under: `{"mode":…}`.
+    pub fn word(&self) -> String {
+        let message = json::bytes(self).unwrap_or_default();
+        String::from_utf8_lossy(&message).split('"').nth(1).unwrap_or_default().to_owned()
     }
 }
 

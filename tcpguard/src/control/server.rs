@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 
 use super::admission::Admission;
 use super::frame::{self, FrameError, FrameReader};
-use super::proto::{self, MAX_CHANGE, MAX_REQUEST, RefusalKind, Request, Response};
+use super::proto::{self, MAX_CHANGE, MAX_REQUEST, RefusalKind, Request, Response, ToAnyVersion};
 use super::socket::{BindError, Socket, group_number, refuse_if_alive};
 use super::{CONTROL_SOCKET, STATUS_SOCKET};
 
@@ -131,7 +132,8 @@ async fn connection(
                 (Response::refused(RefusalKind::BadRequest, why), true)
             }
         };
-        let written = timeout(DEADLINE, frame::write(&mut write, &response)).await;
+        let Ok(bytes) = bytes(&response) else { break };
+        let written = timeout(DEADLINE, write.write_all(&bytes)).await;
         if last || !matches!(written, Ok(Ok(()))) {
             break;
         }
@@ -140,10 +142,17 @@ async fn connection(
 }
 
 fn refusal_bytes(why: &str) -> Vec<u8> {
-    let response = Response::refused(RefusalKind::Busy, why);
-    let mut bytes = serde_json::to_vec(&response).unwrap_or_default();
-    bytes.push(0);
-    bytes
+    bytes(&Response::refused(RefusalKind::Busy, why)).unwrap_or_default()
+}
+
+/// An answer as it is written; a client of another version reads it as well.
+fn bytes(response: &Response) -> serde_json::Result<Vec<u8>> {
+    match response {
+        Response::Refused(refusal) if refusal.kind == RefusalKind::Version => {
+            frame::bytes(&ToAnyVersion::Refused(refusal.clone()))
+        }
+        response => frame::bytes(response),
+    }
 }
 
 async fn answer(

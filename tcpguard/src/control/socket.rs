@@ -8,7 +8,7 @@ use rustix::fs::Gid;
 use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::group;
+use crate::host::accounts;
 
 /// Why the sockets could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Drop for Socket {
 /// There is no such group.
 pub(crate) fn group_number(group: Option<&str>) -> Result<Option<u32>, BindError> {
     let number = |name: &str| {
-        group::number(name).ok_or_else(|| BindError::NoSuchGroup { group: name.to_owned() })
+        accounts::group_id(name).ok_or_else(|| BindError::NoSuchGroup { group: name.to_owned() })
     };
     group.map(number).transpose()
 }
@@ -133,7 +133,7 @@ impl Socket {
                 rustix::fs::chown(&new, None, Some(Gid::from_raw(gid))).map_err(
                     |error| match error {
                         Errno::PERM => BindError::NotInGroup {
-                            group: group::name(gid).unwrap_or_else(|| gid.to_string()),
+                            group: accounts::group_name(gid).unwrap_or_else(|| gid.to_string()),
                         },
                         error => refused("give to its group")(error.into()),
                     },

@@ -85,6 +85,11 @@ impl Interface {
         matches!(self.link_type, ARPHRD_ETHER | ARPHRD_LOOPBACK)
     }
 
+    /// Whether it is a network card: a virtual interface has a kind.
+    pub fn is_hardware(&self) -> bool {
+        !self.loopback && self.kind.is_none()
+    }
+
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
     pub fn driver(&self) -> Option<String> {
         self.hardware_driver(Path::new("/sys/class/net")).or_else(|| self.kind.clone())

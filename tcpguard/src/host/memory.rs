@@ -1,8 +1,6 @@
 //! The host's memory, from `/proc/meminfo`.
 
-use std::path::Path;
-
-use super::Error;
+use super::{Error, proc_file};
 
 const PATH: &str = "/proc/meminfo";
 
@@ -20,10 +18,7 @@ pub struct Memory {
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn memory() -> Result<Memory, Error> {
-    let path = Path::new(PATH);
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.into(), source })?;
-    parse(&text).map_err(|detail| Error::Malformed { path: path.into(), detail })
+    proc_file::read(PATH, parse)
 }
 
 fn parse(text: &str) -> Result<Memory, String> {

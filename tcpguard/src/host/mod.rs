@@ -7,9 +7,11 @@
 //! All of it refers to the network namespace of the calling thread, and sockets that are kept
 //! open stay in the namespace in which they were opened.
 
+pub mod accounts;
 pub mod attachments;
 pub mod btf;
 pub mod cable;
+pub mod capabilities;
 pub mod clock;
 pub mod conntrack;
 pub mod device;
@@ -24,6 +26,7 @@ pub mod memory;
 mod netlink;
 pub mod netns;
 pub mod netstat;
+mod proc_file;
 pub mod processes;
 pub mod protected;
 pub mod release;
@@ -45,7 +48,7 @@ pub use link_watch::{LinkEvent, LinkWatch};
 pub use losses::lost;
 pub use memory::{Memory, memory};
 pub use netlink::ANSWER_TIMEOUT;
-pub use netstat::tcp_ext;
+pub use netstat::{tcp_ext, tcp_ext_counter};
 pub use processes::{DescriptorUse, Owners, PROC, Process};
 pub use protected::{Protected, protected_set};
 pub use release::KernelRelease;

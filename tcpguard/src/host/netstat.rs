@@ -1,10 +1,8 @@
 //! The kernel's `TcpExt` counters, from `/proc/thread-self/net/netstat`.
 
-use std::path::Path;
-
 use tcpguard_engine::TcpExt;
 
-use super::Error;
+use super::{Error, proc_file};
 
 /// Of the network namespace of this thread; `/proc/self` would show that of the main thread.
 const PATH: &str = "/proc/thread-self/net/netstat";
@@ -14,27 +12,28 @@ const PATH: &str = "/proc/thread-self/net/netstat";
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn tcp_ext() -> Result<TcpExt, Error> {
-    let path = Path::new(PATH);
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.into(), source })?;
-    parse(&text).map_err(|detail| Error::Malformed { path: path.into(), detail })
+    proc_file::read(PATH, parse)
 }
 
-/// Parses pairs of lines `Group: names…` and `Group: values…`.
+/// One more of these counters, by the name that the kernel has for it; `None` where it has none of
+/// that name.
 ///
+/// # Errors
+/// As for [`tcp_ext`].
+pub fn tcp_ext_counter(name: &str) -> Result<Option<u64>, Error> {
+    proc_file::read(PATH, |text| one(text, name))
+}
+
+fn one(text: &str, name: &str) -> Result<Option<u64>, String> {
+    let found = pairs(text)?.find(|(counter, _)| *counter == name);
+    found.map(|(name, value)| count(name, value)).transpose()
+}
+
 /// A counter that the kernel does not have is 0: it counts since boot and only differences are
 /// used, so that an event which this kernel does not report is one that never happens.
 fn parse(text: &str) -> Result<TcpExt, String> {
-    const GROUP: &str = "TcpExt:";
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(GROUP));
-    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
-        return Err(format!("no pair of lines that starts with {GROUP}"));
-    };
-    if names.split_whitespace().count() != values.split_whitespace().count() {
-        return Err(format!("{GROUP} has not as many values as names"));
-    }
     let mut counters = TcpExt::default();
-    for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
+    for (name, value) in pairs(text)? {
         let counter = match name {
             "ListenOverflows" => &mut counters.listen_overflows,
             "ListenDrops" => &mut counters.listen_drops,
@@ -45,9 +44,26 @@ fn parse(text: &str) -> Result<TcpExt, String> {
             "SyncookiesFailed" => &mut counters.syncookies_failed,
             _ => continue,
         };
-        *counter = value.parse().map_err(|_| format!("{name} is {value:?}, not a count"))?;
+        *counter = count(name, value)?;
     }
     Ok(counters)
+}
+
+/// Names and values, from a pair of lines `Group: names…` and `Group: values…`.
+fn pairs(text: &str) -> Result<impl Iterator<Item = (&str, &str)>, String> {
+    const GROUP: &str = "TcpExt:";
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(GROUP));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return Err(format!("no pair of lines that starts with {GROUP}"));
+    };
+    if names.split_whitespace().count() != values.split_whitespace().count() {
+        return Err(format!("{GROUP} has not as many values as names"));
+    }
+    Ok(names.split_whitespace().zip(values.split_whitespace()))
+}
+
+fn count(name: &str, value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("{name} is {value:?}, not a count"))
 }
 
 #[cfg(test)]
@@ -82,6 +98,13 @@ IpExt: 1 2
     fn a_counter_that_the_kernel_lacks_is_zero() {
         let found = parse("TcpExt: ListenDrops\nTcpExt: 5\n");
         assert_eq!(found, Ok(TcpExt { listen_drops: 5, ..TcpExt::default() }));
+    }
+
+    #[test]
+    fn a_counter_is_found_by_its_name() {
+        assert_eq!(one(NETSTAT, "EmbryonicRsts"), Ok(Some(14)));
+        assert_eq!(one(NETSTAT, "InNoRoutes"), Ok(None), "of another group");
+        assert!(one("TcpExt: A\nTcpExt: x\n", "A").is_err());
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Which kernel is running.
 
 use std::fmt;
-use std::path::Path;
 
-use super::Error;
+use super::{Error, proc_file};
 
 const PATH: &str = "/proc/sys/kernel/osrelease";
 
@@ -24,13 +23,9 @@ impl KernelRelease {
     /// # Errors
     /// [`Error::Read`] or [`Error::Malformed`], naming the file.
     pub fn running() -> Result<Self, Error> {
-        let path = Path::new(PATH);
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Read { path: path.into(), source })?;
-        let name = text.trim_end();
-        Self::parse(name).ok_or_else(|| Error::Malformed {
-            path: path.into(),
-            detail: format!("{name:?} does not start with two numbers"),
+        proc_file::read(PATH, |text| {
+            let name = text.trim_end();
+            Self::parse(name).ok_or_else(|| format!("{name:?} does not start with two numbers"))
         })
     }
 

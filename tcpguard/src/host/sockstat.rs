@@ -1,9 +1,7 @@
 //! How many TCP sockets there are of the kinds that have limits of their own, from
 //! `/proc/thread-self/net/sockstat`.
 
-use std::path::Path;
-
-use super::Error;
+use super::{Error, proc_file};
 
 /// Of the network namespace of this thread; `/proc/self` would show that of the main thread.
 const PATH: &str = "/proc/thread-self/net/sockstat";
@@ -27,10 +25,7 @@ pub struct SockStat {
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn sockstat() -> Result<SockStat, Error> {
-    let path = Path::new(PATH);
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.into(), source })?;
-    parse(&text).map_err(|detail| Error::Malformed { path: path.into(), detail })
+    proc_file::read(PATH, parse)
 }
 
 /// Parses `TCP: inuse 20 orphan 0 tw 12 alloc 25 mem 3`, a word before each number.

@@ -1,9 +1,7 @@
 //! What each CPU received and lost between the network card and the stack, from
 //! `/proc/net/softnet_stat`.
 
-use std::path::Path;
-
-use super::Error;
+use super::{Error, proc_file};
 
 /// One line per CPU that is online (net/core/net-procfs.c, `softnet_seq_show`).
 const PATH: &str = "/proc/net/softnet_stat";
@@ -29,10 +27,7 @@ pub struct SoftnetCpu {
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn softnet() -> Result<Vec<SoftnetCpu>, Error> {
-    let path = Path::new(PATH);
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.into(), source })?;
-    parse(&text).map_err(|detail| Error::Malformed { path: path.into(), detail })
+    proc_file::read(PATH, parse)
 }
 
 /// Each line is columns of 32-bit numbers in hexadecimal.

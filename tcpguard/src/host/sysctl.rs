@@ -1,6 +1,7 @@
 //! The sysctls that decide how this network namespace takes connections.
 
 use std::io::{self, Write as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -96,6 +97,27 @@ impl Sysctls {
         }
     }
 
+    /// The ports that connections of this host are given, both ends included
+    /// (`net.ipv4.ip_local_port_range`).
+    ///
+    /// # Errors
+    /// As [`Sysctls::read_number`].
+    pub fn local_ports(&self) -> Result<Option<RangeInclusive<u16>>, Error> {
+        const NAME: &str = "net.ipv4.ip_local_port_range";
+        let Some(text) = self.read(NAME)? else { return Ok(None) };
+        let range = || {
+            let (first, last) = text.split_once(char::is_whitespace)?;
+            Some(first.parse().ok()?..=last.trim().parse().ok()?)
+        };
+        match range() {
+            Some(range) => Ok(Some(range)),
+            None => Err(Error::Malformed {
+                path: self.path(NAME),
+                detail: format!("{text:?} is not two ports"),
+            }),
+        }
+    }
+
     /// Sets it. A service needs `CAP_NET_ADMIN` for what is below `net`, and systemd must leave the
     /// file writable to it.
     ///
@@ -174,6 +196,23 @@ mod tests {
                 ..TcpSettings::default()
             }
         );
+    }
+
+    #[test]
+    fn the_local_ports_are_what_the_kernel_says() {
+        for (text, expected) in [
+            ("32768\t60999\n", Some(32_768..=60_999)),
+            ("1024 65535\n", Some(1_024..=65_535)),
+            ("32768\n", None),
+            ("\n", None),
+            ("1 x\n", None),
+            ("1 65536\n", None),
+        ] {
+            let (_root, sysctls) = fixture(&[("net/ipv4/ip_local_port_range", text)]);
+            assert_eq!(sysctls.local_ports().ok().flatten(), expected, "{text:?}");
+        }
+        let (_root, sysctls) = fixture(&[]);
+        assert_eq!(sysctls.local_ports().expect("no such setting"), None);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::host::capabilities;
+
 /// Each message names the situation and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -134,18 +136,12 @@ pub enum KernelError {
     Mismatch(String),
 }
 
-/// CAP_SYS_ADMIN stands in for the two capabilities that were split from it in Linux 5.8.
-const SYS_ADMIN: u32 = 21;
-/// Bits of the capabilities that are wanted, from the kernel's `capability.h`, and their names.
-const WANTED: [(u32, bool, &str); 3] =
-    [(12, false, "CAP_NET_ADMIN"), (38, true, "CAP_PERFMON"), (39, true, "CAP_BPF")];
-
 /// Refuses at once what would only fail halfway, and names all that is missing.
 ///
 /// # Errors
 /// When this process lacks a capability.
 pub(super) fn require_capabilities() -> Result<(), KernelError> {
-    let missing = missing(effective_capabilities());
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -157,7 +153,7 @@ pub(super) fn require_capabilities() -> Result<(), KernelError> {
 
 /// Why something was not permitted, as far as capabilities tell.
 pub(super) fn missing_capabilities() -> String {
-    let missing = missing(effective_capabilities());
+    let missing = missing();
     if missing.is_empty() {
         "a privilege beyond capabilities (lockdown, seccomp or an LSM)".to_owned()
     } else {
@@ -165,33 +161,7 @@ pub(super) fn missing_capabilities() -> String {
     }
 }
 
-fn missing(effective: u64) -> Vec<&'static str> {
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    let lacks = |&&(bit, split, _): &&(u32, bool, &str)| !(has(bit) || split && has(SYS_ADMIN));
-    WANTED.iter().filter(lacks).map(|(_, _, name)| *name).collect()
-}
-
-/// The effective set of this process; all when it cannot be read, so that the kernel decides.
-fn effective_capabilities() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-            u64::from_str_radix(mask.trim(), 16).ok()
-        })
-        .unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_missing_capability_is_named_and_sys_admin_stands_in_for_two() {
-        let bit = |bit: u32| 1u64 << bit;
-        assert_eq!(missing(0), ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"]);
-        assert_eq!(missing(bit(SYS_ADMIN)), ["CAP_NET_ADMIN"]);
-        assert_eq!(missing(bit(12) | bit(39)), ["CAP_PERFMON"]);
-        assert!(missing(bit(12) | bit(38) | bit(39)).is_empty());
-    }
+/// What of this thread's set is missing; nothing when it cannot be read, so that the kernel decides.
+fn missing() -> Vec<&'static str> {
+    capabilities::missing(capabilities::effective().unwrap_or(u64::MAX))
 }

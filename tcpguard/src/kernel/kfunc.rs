@@ -28,11 +28,11 @@ const CALL: u8 = 0x85;
 /// `BPF_PSEUDO_KFUNC_CALL` as source register, the upper half of the byte.
 const KFUNC_CALL: u8 = 2 << 4;
 
-/// A copy of `object` with every call of a kernel function linked to the running kernel.
+/// `object` with every call of a kernel function linked to the running kernel.
 ///
 /// # Errors
 /// [`KernelError::MissingFunction`] when this kernel has no such function, or no BTF to find it in.
-pub fn link_kfuncs(object: &[u8]) -> Result<Vec<u8>, KernelError> {
+pub fn link_kfuncs(object: Vec<u8>) -> Result<Vec<u8>, KernelError> {
     let names: Vec<&str> = KFUNCS.iter().map(|kfunc| kfunc.name).collect();
     let missing = |function: &str, reason: String| KernelError::MissingFunction {
         release: KernelRelease::running().map_or_else(|_| "unknown".to_owned(), |r| r.to_string()),
@@ -51,12 +51,11 @@ pub fn link_kfuncs(object: &[u8]) -> Result<Vec<u8>, KernelError> {
 
 /// As [`link_kfuncs`], with ids from `id_of`.
 fn link(
-    object: &[u8],
+    mut object: Vec<u8>,
     id_of: impl Fn(&'static str) -> Result<u32, KernelError>,
 ) -> Result<Vec<u8>, KernelError> {
-    let mut linked = object.to_vec();
-    for range in code(object)? {
-        for instruction in linked[range].chunks_exact_mut(INSTRUCTION) {
+    for range in code(&object)? {
+        for instruction in object[range].chunks_exact_mut(INSTRUCTION) {
             let &mut [CALL, registers, _, _, a, b, c, d] = instruction else { continue };
             let number = u32::from_le_bytes([a, b, c, d]);
             let Some(kfunc) = KFUNCS.iter().find(|kfunc| kfunc.placeholder == number) else {
@@ -69,7 +68,7 @@ fn link(
             instruction[4..].copy_from_slice(&id_of(kfunc.name)?.to_le_bytes());
         }
     }
-    Ok(linked)
+    Ok(object)
 }
 
 /// Where the object holds instructions.
@@ -106,8 +105,7 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::object::OBJECT;
-    use crate::kernel::redeem::COOKIE_OBJECT;
+    use crate::kernel::carried::{COOKIE, MAIN};
 
     fn calls(object: &[u8], registers: u8, number: u32) -> usize {
         let code = code(object).unwrap();
@@ -120,18 +118,20 @@ mod tests {
     #[test]
     fn every_call_of_a_placeholder_becomes_one_of_the_kernels_function() {
         let [kfunc] = KFUNCS;
-        assert_eq!(calls(COOKIE_OBJECT, 0, kfunc.placeholder), 1);
-        let linked = link(COOKIE_OBJECT, |_| Ok(0x0001_2345)).unwrap();
+        let object = COOKIE.unpack().unwrap();
+        assert_eq!(calls(&object, 0, kfunc.placeholder), 1);
+        let linked = link(object.clone(), |_| Ok(0x0001_2345)).unwrap();
         assert_eq!(calls(&linked, 0, kfunc.placeholder), 0);
         assert_eq!(calls(&linked, KFUNC_CALL, 0x0001_2345), 1);
-        let differing = linked.iter().zip(COOKIE_OBJECT).filter(|(new, old)| new != old).count();
+        let differing = linked.iter().zip(&object).filter(|(new, old)| new != old).count();
         assert!(differing <= 5, "{differing} bytes changed");
     }
 
     #[test]
     fn the_main_object_calls_none_and_loads_on_kernels_without_them() {
-        let linked = link(OBJECT, |name| panic!("{name} is called")).unwrap();
-        assert!(linked == OBJECT);
+        let object = MAIN.unpack().unwrap();
+        let linked = link(object.clone(), |name| panic!("{name} is called")).unwrap();
+        assert!(linked == object);
     }
 
     #[test]
@@ -141,16 +141,18 @@ mod tests {
             function: function.to_owned(),
             reason: "it is not in the kernel's BTF".to_owned(),
         };
-        let error = link(COOKIE_OBJECT, |name| Err(missing(name))).unwrap_err().to_string();
+        let object = COOKIE.unpack().unwrap();
+        let error = link(object, |name| Err(missing(name))).unwrap_err().to_string();
         assert!(error.contains("6.1.0") && error.contains("bpf_sk_assign_tcp_reqsk"), "{error}");
     }
 
     #[test]
     fn what_is_no_object_is_refused_at_any_length() {
-        for length in 0..COOKIE_OBJECT.len().min(200) {
-            let cut = &COOKIE_OBJECT[..length];
+        let object = COOKIE.unpack().unwrap();
+        for length in 0..object.len().min(200) {
+            let cut = object[..length].to_vec();
             assert!(matches!(link(cut, |_| Ok(1)), Err(KernelError::Mismatch(_))), "{length}");
         }
-        assert!(link(b"#!/bin/sh", |_| Ok(1)).is_err());
+        assert!(link(b"#!/bin/sh".to_vec(), |_| Ok(1)).is_err());
     }
 }

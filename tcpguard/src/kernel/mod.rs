@@ -3,6 +3,7 @@
 //! The only module that names aya, so that the next version of it touches one folder.
 
 mod attach;
+mod carried;
 pub mod census;
 mod convert;
 mod dataplane;
@@ -19,13 +20,14 @@ mod syscall;
 mod table;
 
 pub use attach::{Attachment, Receiving, attach, attach_tracepoint, receive_natively};
+pub use carried::objects_digest;
 pub use convert::{RECENT, addr, flow, ip, listener_counters, listener_keys, probe};
 pub use dataplane::{Dataplane, FlowRecord, KernelMatcher, KernelRule, signature_key};
 pub use error::KernelError;
 pub use grace::wait_for_programs;
 pub use kfunc::link_kfuncs;
-pub use object::{Load, Object, ProgramCost, objects_digest};
-pub use pins::{Pins, detach, pinned};
+pub use object::{Load, Object, ProgramCost};
+pub use pins::{Layout, Pins, detach, is_bpffs, layouts, pinned};
 pub use redeem::{Redeemer, Redemption};
 pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
 pub use stats::{Counting, count_runs};

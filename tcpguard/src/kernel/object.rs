@@ -1,4 +1,4 @@
-//! The BPF object: what the binary carries, and how it is loaded.
+//! The BPF object: how it is loaded, and what is asked of it then.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -10,27 +10,15 @@ use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tcpguard_common::abi::maps;
 
 use super::KernelError;
+use super::carried;
 use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
 use crate::host::{KernelRelease, SocketOffsets};
-
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_OBJECT"));
-/// The same programs with debug lines; see `tcpguard-ebpf/src/main.rs`.
-static LOGGING_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPGUARD_BPF_LOG_OBJECT"));
 
 /// Names of the programs.
 pub(super) const INGRESS: &str = "tcpguard_ingress";
 pub(super) const EGRESS: &str = "tcpguard_egress";
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
-
-/// A number that differs between the BPF objects of two versions of this binary: FNV-1a of what it
-/// carries.
-pub fn objects_digest() -> u64 {
-    let bytes = [OBJECT, super::redeem::COOKIE_OBJECT].into_iter().flatten();
-    bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
-        (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
 
 /// How to load the object.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,8 +82,10 @@ impl Object {
                 loader.map_pin_path(name, dir.join(name));
             }
         }
-        let bytes = if load.log.is_some() { LOGGING_OBJECT } else { OBJECT };
-        let mut ebpf = loader.load(bytes).map_err(|error| refused("its maps", &error))?;
+        let packed = if load.log.is_some() { &carried::LOGGING } else { &carried::MAIN };
+        let object = packed.unpack()?;
+        let mut ebpf = loader.load(&object).map_err(|error| refused("its maps", &error))?;
+        drop(object);
         for (name, program) in ebpf.programs_mut() {
             let loaded = match program {
                 Program::Xdp(program) => program.load(),

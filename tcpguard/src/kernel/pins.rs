@@ -27,6 +27,17 @@ const TRACEPOINTS: &str = "tracepoints";
 /// Directory of the maps.
 const MAPS: &str = "maps";
 
+/// What agents of one version of the layout have pinned in one network namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Layout {
+    /// Version of the layout.
+    pub version: u32,
+    /// Cookie of the network namespace.
+    pub netns: u64,
+    /// Interfaces with a link pinned, by name.
+    pub interfaces: Vec<String>,
+}
+
 /// The pins of one agent, and the lock that keeps a second one off them.
 #[derive(Debug)]
 pub struct Pins {
@@ -46,9 +57,7 @@ impl Pins {
             move |error| KernelError::Pin { what, path, error }
         };
         let parent = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
-        let stat = rustix::fs::statfs(parent)
-            .map_err(|error| pin("look at", parent)(io::Error::from(error)))?;
-        if stat.f_type as u64 != BPF_FS_MAGIC {
+        if !is_bpffs(parent).map_err(pin("look at", parent))? {
             return Err(KernelError::NoBpffs { path: dir.to_owned() });
         }
         let root = dir.join(format!("v{ABI_VERSION}-{}", netns::cookie()?));
@@ -115,9 +124,9 @@ pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelEr
     }
     if pins(dir, cookie).is_empty() {
         // Nothing uses them any more.
-        for layout in layouts(dir, cookie) {
-            remove_all(&layout.join(TRACEPOINTS))?;
-            remove_all(&layout.join(MAPS))?;
+        for layout in layouts(dir).into_iter().filter(|layout| layout.netns == cookie) {
+            remove_all(&layout.below(dir).join(TRACEPOINTS))?;
+            remove_all(&layout.below(dir).join(MAPS))?;
         }
     }
     Ok(names)
@@ -147,31 +156,50 @@ fn detach_pin(pin: &Path) -> Result<(), KernelError> {
     fs::remove_file(pin).map_err(failed("remove"))
 }
 
-/// Interface name and path of each pin below `dir` of the namespace with this cookie.
-fn pins(dir: &Path, cookie: u64) -> Vec<(String, PathBuf)> {
-    let mut found = Vec::new();
-    for layout in layouts(dir, cookie) {
-        for pin in KINDS.iter().flat_map(|kind| entries(&layout.join(kind))) {
-            let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if let Some((_, name)) = name.split_once('-') {
-                found.push((name.to_owned(), pin));
-            }
-        }
-    }
+/// Whether this is on a BPF file system.
+///
+/// # Errors
+/// When it may not be looked at.
+pub fn is_bpffs(path: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statfs(path)?.f_type as u64 == BPF_FS_MAGIC)
+}
+
+/// What is pinned below `dir`, as far as can be seen, by version of the layout and network namespace.
+pub fn layouts(dir: &Path) -> Vec<Layout> {
+    let mut found: Vec<Layout> = entries(dir).iter().filter_map(|path| Layout::at(path)).collect();
+    found.sort_by_key(|layout| (layout.version, layout.netns));
     found
 }
 
-/// The directories of the namespace with this cookie, one for each layout version.
-fn layouts(dir: &Path, cookie: u64) -> Vec<PathBuf> {
-    let ours = |layout: &PathBuf| {
-        let name = layout.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.strip_prefix('v').and_then(|name| name.split_once('-')).is_some_and(
-            |(version, namespace)| {
-                version.parse::<u32>().is_ok() && namespace == cookie.to_string()
-            },
-        )
-    };
-    entries(dir).into_iter().filter(ours).collect()
+impl Layout {
+    fn at(path: &Path) -> Option<Self> {
+        let (version, netns) = path.file_name()?.to_str()?.strip_prefix('v')?.split_once('-')?;
+        let (version, netns) = (version.parse().ok()?, netns.parse().ok()?);
+        let mut interfaces: Vec<String> = links(path).into_iter().map(|(name, _)| name).collect();
+        interfaces.sort();
+        interfaces.dedup();
+        Some(Self { version, netns, interfaces })
+    }
+
+    fn below(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("v{}-{}", self.version, self.netns))
+    }
+}
+
+/// Interface name and path of each pin below `dir` of the namespace with this cookie.
+fn pins(dir: &Path, cookie: u64) -> Vec<(String, PathBuf)> {
+    let ours = layouts(dir).into_iter().filter(|layout| layout.netns == cookie);
+    ours.flat_map(|layout| links(&layout.below(dir))).collect()
+}
+
+/// Interface name and path of each pin in the directory of a layout.
+fn links(layout: &Path) -> Vec<(String, PathBuf)> {
+    let pins = KINDS.iter().flat_map(|kind| entries(&layout.join(kind)));
+    pins.filter_map(|pin| {
+        let (_, name) = pin.file_name()?.to_str()?.split_once('-')?;
+        Some((name.to_owned(), pin))
+    })
+    .collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
@@ -185,21 +213,51 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    /// A directory with these pins.
+    fn with(pins: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for pin in pins {
+            let path = dir.path().join(pin);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            fs::write(path, "").expect("file");
+        }
+        dir
+    }
+
+    #[test]
+    fn pins_are_known_by_version_and_namespace() {
+        let dir = with(&[
+            "v1-7/links/2-eth0",
+            "v1-7/egress/2-eth0",
+            "v0-7/links/3-eth-1",
+            "v1-8/maps/X",
+            "other/links/2-eth9",
+            "v-7/links/2-eth9",
+            "vx-7/links/2-eth9",
+            "v1-/links/2-eth9",
+        ]);
+        let layout = |version, netns, interfaces: &[&str]| Layout {
+            version,
+            netns,
+            interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(
+            layouts(dir.path()),
+            [layout(0, 7, &["eth-1"]), layout(1, 7, &["eth0"]), layout(1, 8, &[])]
+        );
+        assert_eq!(layouts(&dir.path().join("not/there")), []);
+    }
+
     #[test]
     fn pins_of_other_network_namespaces_are_not_ours() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        for pin in [
+        let dir = with(&[
             "v1-7/links/2-eth0",
             "v1-7/egress/2-eth0",
             "v2-7/links/3-eth-1",
             "v1-8/links/2-eth9",
             "v1-77/links/2-eth9",
             "other-7/links/2-eth9",
-        ] {
-            let path = dir.path().join(pin);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
-            fs::write(path, "").expect("file");
-        }
+        ]);
         let found: Vec<_> = pins(dir.path(), 7)
             .into_iter()
             .map(|(name, pin)| {

@@ -12,13 +12,11 @@ use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tcpguard_common::abi::maps;
 
 use super::attach::{fd, pin_link, take_over, unpin};
+use super::carried;
 use super::kfunc::link_kfuncs;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
 use super::{KernelError, Pins, syscall};
 use crate::host::{Interface, QueueOffsets};
-
-pub(super) static COOKIE_OBJECT: &[u8] =
-    aya::include_bytes_aligned!(env!("TCPGUARD_BPF_COOKIE_OBJECT"));
 
 /// Name of its program.
 pub(super) const REDEEM: &str = "tcpguard_redeem";
@@ -39,7 +37,7 @@ impl Redeemer {
     /// [`super::Object::load`].
     pub fn load(maps: &Path, fixed_clock: bool) -> Result<Self, KernelError> {
         super::error::require_capabilities()?;
-        let object = link_kfuncs(COOKIE_OBJECT)?;
+        let object = link_kfuncs(carried::COOKIE.unpack()?)?;
         let offsets = QueueOffsets::of_running_kernel()?;
         let mut queue = [0; 8];
         queue[..4].copy_from_slice(&offsets.queued.to_ne_bytes());
@@ -53,6 +51,7 @@ impl Redeemer {
             loader.map_pin_path(name, maps.join(name));
         }
         let ebpf = loader.load(&object).map_err(|error| refused("maps of cookies", &error))?;
+        drop(object);
         let mut redeemer = Self { ebpf };
         redeemer
             .program()?

@@ -59,12 +59,7 @@ pub(super) fn notes(
         if *number > TOLD {
             continue;
         }
-        let sign = match finding.severity {
-            Severity::Critical => "✗",
-            Severity::Warning => "!",
-            Severity::Notice => "-",
-        };
-        paragraph(out, view, heading, &format!("{sign} {} → {}", finding.text, finding.hint))?;
+        note(out, view, heading, finding.severity, &finding.text, &finding.hint)?;
         heading = "";
     }
     let left_out: usize = told.values().map(|number| number.saturating_sub(TOLD)).sum();
@@ -72,6 +67,23 @@ pub(super) fn notes(
         0 => Ok(()),
         some => paragraph(out, view, heading, &format!("- {some} more of these kinds → {more}")),
     }
+}
+
+/// What is not as it should be, and what to do about it.
+pub(super) fn note(
+    out: &mut impl Write,
+    view: &View,
+    heading: &str,
+    severity: Severity,
+    text: &str,
+    hint: &str,
+) -> fmt::Result {
+    let sign = match severity {
+        Severity::Critical => "✗",
+        Severity::Warning => "!",
+        Severity::Notice => "-",
+    };
+    paragraph(out, view, heading, &format!("{sign} {text} → {hint}"))
 }
 
 /// What could not be read, and why.

@@ -39,4 +39,4 @@ pub use status::{
 };
 pub use steps::of_listener as steps;
 pub use tune::{tune, tuned};
-pub use view::{Tone, View, wrap};
+pub use view::{Tone, View, cut, wrap};

@@ -33,6 +33,15 @@ pub fn bytes(value: u64) -> String {
     if text.contains(' ') { text + "B" } else { text + " B" }
 }
 
+/// Memory, as it is built in: `512 MiB`, `23.5 GiB`.
+pub fn memory(bytes: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    match bytes {
+        less if less < GIB => format!("{} MiB", less >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+    }
+}
+
 /// A count in full, its thousands apart: `19 912 345`.
 pub fn exact(value: u64) -> String {
     let digits = value.to_string();
@@ -108,6 +117,15 @@ mod tests {
             [(0, "0 B"), (312, "312 B"), (65_536, "65.5 kB"), (1 << 30, "1.07 GB")]
         {
             assert_eq!(bytes(value), expected);
+        }
+    }
+
+    #[test]
+    fn memory_is_told_in_powers_of_two() {
+        for (value, expected) in
+            [(0, "0 MiB"), (512 << 20, "512 MiB"), (1 << 30, "1.0 GiB"), (47 << 29, "23.5 GiB")]
+        {
+            assert_eq!(memory(value), expected);
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::attack::{self, between, paragraph, severity_word};
+use super::findings::note;
 use super::losses;
 use super::mode::mode_end;
 use super::number::{exact, percent, short, span};
@@ -13,8 +14,8 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::status::{
-    AlertEntry, AttachMode, Hook, Interface, Listener, ListenerState, Mode, Program, Rules,
-    Severity, State, Status,
+    AlertEntry, AttachMode, Hook, Interface, Listener, ListenerState, Mode, Program, Rules, State,
+    Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -358,13 +359,8 @@ fn alert_counts(status: &Status) -> Option<String> {
 
 fn notes(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     for (number, finding) in status.health.iter().enumerate() {
-        let sign = match finding.severity {
-            Severity::Critical => "✗",
-            Severity::Warning => "!",
-            Severity::Notice => "-",
-        };
         let heading = if number == 0 { "Notes" } else { "" };
-        paragraph(out, view, heading, &format!("{sign} {} → {}", finding.text, finding.hint))?;
+        note(out, view, heading, finding.severity, &finding.text, &finding.hint)?;
     }
     Ok(())
 }

@@ -29,15 +29,23 @@ impl<T: Into<String>> From<T> for Cell {
 
 /// A table with as many columns as headings.
 pub(super) struct Table<const N: usize> {
+    headings: [&'static str; N],
     rows: Vec<[Cell; N]>,
 }
 
-/// The lines of each cell of a row.
-type Lines<const N: usize> = [Vec<String>; N];
+/// How a table goes into a width.
+struct Fit<const N: usize> {
+    /// The lines of each heading.
+    headings: [Vec<&'static str>; N],
+    /// Characters of each column.
+    widths: [usize; N],
+    /// Characters of a line of the last column, where it is broken.
+    last: Option<usize>,
+}
 
 impl<const N: usize> Table<N> {
-    pub(super) fn new(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.map(|heading| Cell::toned(heading, Tone::Heading))] }
+    pub(super) fn new(headings: [&'static str; N]) -> Self {
+        Self { headings, rows: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: [Cell; N]) {
@@ -46,86 +54,111 @@ impl<const N: usize> Table<N> {
 
     /// Writes the rows, each column as wide as its widest cell.
     pub(super) fn write(&self, out: &mut impl Write, view: &View) -> fmt::Result {
-        let rows = self.fitted(view.width);
-        let widths = widths(&rows);
-        for (number, (row, cells)) in rows.iter().zip(&self.rows).enumerate() {
-            let height = row.iter().map(Vec::len).max().unwrap_or_default();
-            for line in 0..height {
-                // Headings stand at the foot of their row, other cells at its head.
-                let text = |column: usize| {
-                    let above = if number == 0 { height - row[column].len() } else { 0 };
-                    let line = line.checked_sub(above).and_then(|line| row[column].get(line));
-                    line.map_or("", String::as_str)
-                };
-                // Nothing follows the last cell that has text, not even blanks.
-                let last = (0..N).rposition(|column| !text(column).is_empty()).unwrap_or(0);
-                for (column, cell) in cells.iter().enumerate().take(last + 1) {
-                    let text = text(column);
-                    if !text.is_empty() {
-                        out.write_str(&view.paint(cell.tone, text))?;
-                    }
-                    if column < last {
-                        let blanks = widths[column] - text.chars().count() + GAP;
-                        write!(out, "{:blanks$}", "")?;
-                    }
-                }
-                out.write_char('\n')?;
+        let Fit { headings, widths, last } = self.fitted(view.width);
+        let height = headings.iter().map(Vec::len).max().unwrap_or_default();
+        for number in 0..height {
+            line(out, view, &widths, |column| {
+                // Headings stand at the foot of their row.
+                let lines = &headings[column];
+                let line = (number + lines.len()).checked_sub(height);
+                (line.and_then(|line| lines.get(line)).copied().unwrap_or_default(), Tone::Heading)
+            })?;
+        }
+        for row in &self.rows {
+            let broken = last.map(|room| wrap(&row[N - 1].text, room));
+            let height = broken.as_ref().map_or(1, Vec::len);
+            for number in 0..height {
+                line(out, view, &widths, |column| {
+                    let text = match &broken {
+                        Some(lines) if column == N - 1 => lines[number].as_str(),
+                        _ if number == 0 => row[column].text.as_str(),
+                        _ => "",
+                    };
+                    (text, row[column].tone)
+                })?;
             }
         }
         Ok(())
     }
 
-    /// The rows within `width` columns. Where they are wider, headings that are wider than what
-    /// stands below them take two lines; where that is not enough, the last column is broken.
-    fn fitted(&self, width: usize) -> Vec<Lines<N>> {
-        let whole = |row: &[Cell; N]| row.each_ref().map(|cell| vec![cell.text.clone()]);
-        let mut rows: Vec<Lines<N>> = self.rows.iter().map(whole).collect();
-        if excess(&rows, width) > 0 {
-            let below = widths(&rows[1..]);
-            for (heading, below) in rows[0].iter_mut().zip(below) {
-                if heading[0].chars().count() > below {
-                    *heading = halves(&heading[0]);
+    /// Where the rows are wider than `width` columns, headings that are wider than what stands below
+    /// them take two lines; where that is not enough, the last column is broken.
+    fn fitted(&self, width: usize) -> Fit<N> {
+        let below = self.widths_below();
+        let mut headings = self.headings.map(|heading| vec![heading]);
+        let mut widths = widest(&headings, below);
+        if excess(&widths, width) > 0 {
+            for (lines, below) in headings.iter_mut().zip(below) {
+                if lines[0].chars().count() > below {
+                    *lines = halves(lines[0]);
                 }
             }
+            widths = widest(&headings, below);
         }
-        let excess = excess(&rows, width);
-        if excess > 0
-            && let Some(last) = widths(&rows).last()
-        {
-            let room = last.saturating_sub(excess).max(LAST);
-            for cell in rows[1..].iter_mut().filter_map(|row| row.last_mut()) {
-                *cell = wrap(&cell[0], room);
+        let excess = excess(&widths, width);
+        let last = widths.last().filter(|_| excess > 0);
+        let last = last.map(|last| last.saturating_sub(excess).max(LAST));
+        Fit { headings, widths, last }
+    }
+
+    /// Characters of the widest cell of each column.
+    fn widths_below(&self) -> [usize; N] {
+        let mut widths = [0; N];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.text.chars().count());
             }
         }
-        rows
+        widths
     }
 }
 
-fn widths<const N: usize>(rows: &[Lines<N>]) -> [usize; N] {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, lines) in widths.iter_mut().zip(row) {
-            let widest = lines.iter().map(|line| line.chars().count()).max();
-            *width = (*width).max(widest.unwrap_or_default());
+/// Writes one line of a row, whose cells are in their columns what `cell` says.
+fn line<'c, const N: usize>(
+    out: &mut impl Write,
+    view: &View,
+    widths: &[usize; N],
+    cell: impl Fn(usize) -> (&'c str, Tone),
+) -> fmt::Result {
+    // Nothing follows the last cell that has text, not even blanks.
+    let last = (0..N).rposition(|column| !cell(column).0.is_empty()).unwrap_or(0);
+    for (column, width) in widths.iter().enumerate().take(last + 1) {
+        let (text, tone) = cell(column);
+        if !text.is_empty() {
+            out.write_str(&view.paint(tone, text))?;
         }
+        if column < last {
+            let blanks = width - text.chars().count() + GAP;
+            write!(out, "{:blanks$}", "")?;
+        }
+    }
+    out.write_char('\n')
+}
+
+/// Widths of columns with these headings, and with cells so wide below them.
+fn widest<const N: usize>(headings: &[Vec<&str>; N], below: [usize; N]) -> [usize; N] {
+    let mut widths = below;
+    for (width, lines) in widths.iter_mut().zip(headings) {
+        let widest = lines.iter().map(|line| line.chars().count()).max();
+        *width = (*width).max(widest.unwrap_or_default());
     }
     widths
 }
 
-/// By how much the rows are wider than `width`.
-fn excess<const N: usize>(rows: &[Lines<N>], width: usize) -> usize {
-    let whole = widths(rows).iter().sum::<usize>() + GAP * N.saturating_sub(1);
+/// By how much columns so wide are together wider than `width`.
+fn excess<const N: usize>(widths: &[usize; N], width: usize) -> usize {
+    let whole = widths.iter().sum::<usize>() + GAP * N.saturating_sub(1);
     whole.saturating_sub(width)
 }
 
 /// A heading on two lines, broken at a blank or before a slash so that the longer one is as short
 /// as can be; on one where it has neither.
-fn halves(heading: &str) -> Vec<String> {
+fn halves(heading: &str) -> Vec<&str> {
     let places = heading.match_indices([' ', '/']).map(|(at, _)| heading.split_at(at));
     let best = places.min_by_key(|(above, below)| above.len().max(below.trim_start().len()));
     match best {
-        Some((above, below)) => vec![above.to_owned(), below.trim_start().to_owned()],
-        None => vec![heading.to_owned()],
+        Some((above, below)) => vec![above, below.trim_start()],
+        None => vec![heading],
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt::{self, Write};
 
 use super::attack::paragraph;
+use super::number::memory;
 use super::table::{Cell, Table};
-use super::view::{Tone, View, wrap};
+use super::view::{Tone, View, cut, wrap};
 use crate::checkup::tune::change::{Changed, Outcome};
 use crate::checkup::tune::{Refused, Row, Tune, Word};
 
@@ -91,14 +92,6 @@ fn headline(tune: &Tune) -> String {
     }
 }
 
-fn memory(bytes: u64) -> String {
-    const GIB: u64 = 1 << 30;
-    match bytes {
-        less if less < GIB => format!("{} MiB", less >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
-    }
-}
-
 fn sign_of(tune: &Tune) -> (&'static str, Tone) {
     match tune.to_change().first().map(|row| row.verdict) {
         None => ("●", Tone::Good),
@@ -180,14 +173,4 @@ fn value(row: &Row) -> String {
 /// With a blank where the kernel has a tab.
 fn plain(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// At most so many characters.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut text: String = text.chars().take(width.saturating_sub(1)).collect();
-    text.push('…');
-    text
 }

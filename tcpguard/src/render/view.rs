@@ -130,6 +130,15 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// At most `width` characters of `text`; one that is cut off ends in `…`.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain("…".chars().take(width)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +153,19 @@ mod tests {
     fn a_terminal_is_used_as_far_as_lines_can_be_read() {
         for (told, columns) in [(0, 100), (20, 40), (80, 80), (132, 132), (400, 140)] {
             assert_eq!(View::columns(told), columns, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_says_so() {
+        for (text, width, expected) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "ab…"),
+            ("abcd", 1, "…"),
+            ("abcd", 0, ""),
+            ("äöü", 3, "äöü"),
+        ] {
+            assert_eq!(cut(text, width), expected, "{text} in {width}");
         }
     }
 

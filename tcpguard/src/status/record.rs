@@ -7,6 +7,7 @@ use tcpguard_engine::{IncidentReport, Report};
 
 use super::build::{attack, evidence, number};
 use super::{Attack, AttackKind, Clock, Evidence, SynHeader, Time};
+use crate::json;
 
 /// The value of [`AttackInFull::schema`].
 pub const ATTACK_SCHEMA: &str = "tcpguard.attack/1";
@@ -276,8 +277,7 @@ impl AttackInFull {
     /// Bytes of its evidence as JSON.
     pub fn evidence_bytes(&self) -> usize {
         let bytes = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
-        bytes(serde_json::to_vec(&self.attack.evidence))
-            .saturating_add(bytes(serde_json::to_vec(&self.record)))
+        bytes(json::bytes(&self.attack.evidence)).saturating_add(bytes(json::bytes(&self.record)))
     }
 
     /// The same with lists as long as there is room for. The numbers stay; the sentences, which say

@@ -1,5 +1,7 @@
-//! Without an agent, or without the right to ask it.
+//! Without an agent, without the right to ask it, or with one of another version.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -65,6 +67,30 @@ fn without_permission_the_code_is_4() {
     };
     let stderr = format!("tcpguard: permission denied on {}; use sudo\n", socket.display());
     Outcome::of(&line, output).is(4, "", &stderr);
+}
+
+#[test]
+fn an_agent_of_another_version_is_told_from_a_broken_one() {
+    let old = "{\"result\":\"refused\",\"parameters\":{\"kind\":\"version\",\"message\":\"this agent \
+               speaks protocol version 1, the client 2; or: systemctl restart tcpguard\"}}\0";
+    let new = "{\"forecast\":{}}\0";
+    for (answer, said) in [
+        (old, "tcpguard: this agent speaks protocol version 1, the client 2;"),
+        (new, "tcpguard: the agent's answer cannot be read (unknown variant `forecast`"),
+    ] {
+        let host = Host::without_agent();
+        let listener = UnixListener::bind(host.path().join("status.sock")).unwrap();
+        let agent = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            BufReader::new(&stream).read_until(0, &mut Vec::new()).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let outcome = host.run(&["status"]);
+        agent.join().unwrap();
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{outcome:#?}");
+        assert!(outcome.stderr.starts_with(said), "{outcome:#?}");
+        assert!(outcome.stderr.ends_with("systemctl restart tcpguard\n"), "{outcome:#?}");
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn files(dir: &Path) {
 }
 
 /// `verb` and what is below it: `status`, `rules list`, …
-fn verbs(command: &Command, above: &str, found: &mut Vec<String>) {
+pub fn verbs(command: &Command, above: &str, found: &mut Vec<String>) {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("{above} {}", verb.get_name()).trim().to_owned();
         match verb.has_subcommands() {

@@ -52,6 +52,21 @@ fn a_reader_that_has_gone_is_no_error() {
 }
 
 #[test]
+fn output_that_finds_no_room_is_an_error_with_a_way_on() {
+    let host = Host::with(status(calm()));
+    for line in [&["status"][..], &["status", "--json"], &["version"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = host.command(line).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        Outcome::of(line, child.wait_with_output().unwrap()).is(
+            1,
+            "",
+            "tcpguard: cannot write the output: No space left on device (os error 28); write it \
+             elsewhere, or make room: df -h\n",
+        );
+    }
+}
+
+#[test]
 fn waiting_ends_with_the_state_or_with_the_time() {
     let healthy = Host::with(status(calm()));
     let waited = healthy.run(&["status", "--wait", "healthy", "--brief"]);

@@ -1,5 +1,9 @@
 //! What is typed wrong, and what explains itself.
 
+use clap::CommandFactory;
+use tcpguard::cli::Args;
+
+use super::documents::verbs;
 use super::host::Host;
 
 #[test]
@@ -27,20 +31,39 @@ fn a_line_that_makes_no_sense_has_code_2() {
 }
 
 #[test]
+fn every_verb_refuses_what_it_does_not_know_and_names_its_help() {
+    let host = Host::without_agent();
+    let mut known = Vec::new();
+    verbs(&Args::command(), "", &mut known);
+    for verb in known {
+        let outcome = host.run(&verb.split(' ').chain(["--sideways"]).collect::<Vec<_>>());
+        // To monitoring a 2 would be an alarm.
+        let code = if verb == "check" { 3 } else { 2 };
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(code), ""), "{outcome:#?}");
+        let help = format!("see: tcpguard {verb} --help\n");
+        assert!(outcome.stderr.contains("--sideways"), "{outcome:#?}");
+        assert!(outcome.stderr.ends_with(&help), "{outcome:#?}");
+    }
+}
+
+#[test]
 fn help_and_version_are_data() {
     let host = Host::without_agent();
     let help = host.run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for verb in [
-        "run", "status", "block", "unblock", "rules", "mode", "reload", "detach", "config",
-        "version",
-    ] {
-        assert!(help.stdout.contains(&format!("\n  {verb} ")), "{verb} in {}", help.stdout);
+    let all = Args::command();
+    let mut hidden = Vec::new();
+    for verb in all.get_subcommands() {
+        let told = help.stdout.contains(&format!("\n  {} ", verb.get_name()));
+        assert_eq!(told, !verb.is_hide_set(), "{} in {}", verb.get_name(), help.stdout);
+        hidden.extend(verb.is_hide_set().then(|| verb.get_name()));
     }
+    assert_eq!(hidden, ["manual", "restore-sysctls"], "what operators need is told");
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
-        "tcpguard {version} (kernel layout {}, control protocol 1, tcpguard.status/1)\n",
-        tcpguard_common::ABI_VERSION
+        "tcpguard {version} (kernel layout {}, control protocol {}, tcpguard.status/1)\n",
+        tcpguard_common::ABI_VERSION,
+        tcpguard::control::proto::VERSION
     );
     host.run(&["version"]).is(0, &text, "");
     assert_eq!(host.run(&["version", "--json"]).json()["version"], version);

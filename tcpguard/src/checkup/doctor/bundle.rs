@@ -15,7 +15,9 @@ use std::process::{Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde::Serialize;
 
+use crate::json;
 use crate::status::Time;
 use archive::Archive;
 use pseudonyms::Pseudonyms;
@@ -65,6 +67,16 @@ impl Member {
     /// A file of this name.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into() }
+    }
+
+    /// A document, as `--json` prints it.
+    ///
+    /// # Errors
+    /// When it has no form in JSON.
+    pub fn document(name: &str, document: &impl Serialize) -> serde_json::Result<Self> {
+        let mut json = json::bytes(document)?;
+        json.push(b'\n');
+        Ok(Self::new(name, String::from_utf8_lossy(&json)))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::checkup::tune::{Device, HostFacts, Tune};
 use crate::host::KernelRelease;
 use crate::host::device::XdpFeatures;
 use crate::host::interfaces::OperState;
+use crate::kernel::Layout;
 use crate::kernel::census::Attached;
 use crate::kernel::features::Feature;
 use crate::status::Status;
@@ -99,17 +100,6 @@ pub struct Owner {
     pub uid: u32,
     /// Permissions.
     pub mode: u32,
-}
-
-/// The pins of one version of the layout in one network namespace.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Layout {
-    /// Version of the layout.
-    pub version: u32,
-    /// Cookie of the network namespace.
-    pub netns: u64,
-    /// Interfaces with a link pinned.
-    pub interfaces: Vec<String>,
 }
 
 /// One interface.

@@ -3,26 +3,21 @@
 mod interfaces;
 mod service;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::facts::{
-    Agent, ConfigFacts, Facts, Filesystem, Kernel, Layout, Owner, Pins, Privileges, Probed,
+    Agent, ConfigFacts, Facts, Filesystem, Kernel, Owner, Pins, Privileges, Probed,
 };
 use crate::checkup::tune::{HostFacts, Tune};
 use crate::config::{self, ConfigError, Overrides};
 use crate::control::{Client, ClientError, Request, Response};
-use crate::host::{KernelRelease, Sysctls, netns};
+use crate::host::{KernelRelease, Sysctls, accounts, capabilities, netns};
 use crate::kernel::features::features;
+use crate::kernel::{is_bpffs, layouts};
 use crate::probe::{self, CookieBackend, Hook, Host};
-
-/// `BPF_FS_MAGIC` of the kernel's `magic.h`.
-const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-/// Directories of a layout in which links of interfaces are pinned.
-const LINKS: [&str; 3] = ["links", "egress", "redeem"];
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -76,17 +71,10 @@ fn chosen(lockdown: &str) -> Option<&str> {
 }
 
 fn privileges() -> Privileges {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     Privileges {
         root: rustix::process::geteuid().is_root(),
-        effective: effective(&status).unwrap_or(0),
+        effective: capabilities::effective().unwrap_or(0),
     }
-}
-
-/// The effective capabilities of `/proc/PID/status`.
-fn effective(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 fn pins(dir: &Path) -> Pins {
@@ -95,7 +83,7 @@ fn pins(dir: &Path) -> Pins {
         dir: dir.to_owned(),
         filesystem: filesystem(dir),
         owner: owner.map(|owner| Owner { uid: owner.uid(), mode: owner.mode() & 0o7777 }),
-        service_uid: user(&fs::read_to_string("/etc/passwd").unwrap_or_default(), "tcpguard"),
+        service_uid: accounts::user_id("tcpguard"),
         layouts: layouts(dir),
         netns: netns::cookie().ok(),
     }
@@ -107,50 +95,19 @@ fn filesystem(dir: &Path) -> Filesystem {
         return Filesystem::Unknown;
     };
     let Ok(stat) = rustix::fs::statvfs(there) else { return Filesystem::Unknown };
-    let Ok(kind) = rustix::fs::statfs(there) else { return Filesystem::Unknown };
-    if kind.f_type as u64 == BPF_FS_MAGIC {
-        let read_only = stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-        return Filesystem::Bpf { read_only };
+    match is_bpffs(there) {
+        Ok(true) => {
+            let read_only = stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+            return Filesystem::Bpf { read_only };
+        }
+        Ok(false) => {}
+        Err(_) => return Filesystem::Unknown,
     }
     // Below a directory that may not be entered nothing seems to exist.
     match fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Filesystem::Unknown,
         _ => Filesystem::Other,
     }
-}
-
-/// The number of a user in the text of a passwd file (`name:password:number:…`).
-fn user(passwd: &str, wanted: &str) -> Option<u32> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, number) = (fields.next()?, fields.nth(1)?);
-        (name == wanted).then(|| number.parse().ok())?
-    })
-}
-
-/// The pins below `dir`, by version of their layout and network namespace.
-fn layouts(dir: &Path) -> Vec<Layout> {
-    let mut found: Vec<Layout> = names(dir)
-        .iter()
-        .filter_map(|name| {
-            let (version, netns) = name.strip_prefix('v')?.split_once('-')?;
-            let (version, netns) = (version.parse().ok()?, netns.parse().ok()?);
-            let links = LINKS.iter().flat_map(|kind| names(&dir.join(name).join(kind)));
-            let mut interfaces: Vec<String> =
-                links.filter_map(|link| Some(link.split_once('-')?.1.to_owned())).collect();
-            interfaces.sort();
-            interfaces.dedup();
-            Some(Layout { version, netns, interfaces })
-        })
-        .collect();
-    found.sort_by_key(|layout| (layout.version, layout.netns));
-    found
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let name = |name: &OsStr| name.to_str().map(str::to_owned);
-    entries.flatten().filter_map(|entry| name(&entry.file_name())).collect()
 }
 
 fn configuration(named: Option<&Path>) -> ConfigFacts {
@@ -221,37 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_and_users_are_read_by_their_names() {
-        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(effective(status), Some(0x1ff_ffff_ffff));
-        assert_eq!(effective("CapEff:\tnone\n"), None);
-        let passwd = "root:x:0:0::/root:/bin/sh\nbroken\ntcpguard:x:997:996::/:/usr/sbin/nologin\n";
-        assert_eq!(user(passwd, "tcpguard"), Some(997));
-        assert_eq!(user(passwd, "nobody"), None);
-        assert_eq!(user("tcpguard:x:many:1\n", "tcpguard"), None);
-    }
-
-    #[test]
-    fn pins_are_known_by_version_and_namespace() {
+    fn a_directory_that_is_not_there_yet_is_on_what_is_above_it() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        for pin in ["v1-7/links/2-eth0", "v1-7/egress/2-eth0", "v0-7/links/3-eth-1", "v1-8/maps/X"]
-        {
-            let path = dir.path().join(pin);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
-            fs::write(path, "").expect("pin");
-        }
-        for other in ["other", "v-7", "vx-7", "v1-"] {
-            fs::create_dir(dir.path().join(other)).expect("directory");
-        }
-        let layout = |version, netns, interfaces: &[&str]| Layout {
-            version,
-            netns,
-            interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        assert_eq!(
-            layouts(dir.path()),
-            [layout(0, 7, &["eth-1"]), layout(1, 7, &["eth0"]), layout(1, 8, &[])]
-        );
         assert_eq!(filesystem(&dir.path().join("not/there")), Filesystem::Other);
     }
 

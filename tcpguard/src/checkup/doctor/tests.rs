@@ -9,14 +9,15 @@ use serde_json::json;
 use tcpguard_common::ABI_VERSION;
 
 use super::facts::{
-    Agent, ConfigFacts, Filesystem, InterfaceFacts, Kernel, Layout, Link, Owner, Pins, Privileges,
-    Probed, Service,
+    Agent, ConfigFacts, Filesystem, InterfaceFacts, Kernel, Link, Owner, Pins, Privileges, Probed,
+    Service,
 };
 use super::*;
 use crate::checkup::tune::{self, Device, HostFacts, Listening, Load, Span, Values, sysctl_files};
 use crate::host::KernelRelease;
 use crate::host::device::XdpFeatures;
 use crate::host::interfaces::OperState;
+use crate::kernel::Layout;
 use crate::kernel::census::{Attached, Hook};
 use crate::kernel::features::{Feature, Support};
 use crate::status::Status;

@@ -11,7 +11,6 @@ pub use queues::QueueTally;
 pub use tally::{Counts, Destination, Tally};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::{Owner, or_unread, owners};
@@ -27,8 +26,7 @@ use crate::status::Time;
 pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
     let mut unread = Vec::new();
     let sysctls = Sysctls::default();
-    let range = sysctls.read("net.ipv4.ip_local_port_range");
-    let range = or_unread(range, &mut unread).and_then(|text| ports(&text));
+    let range = or_unread(sysctls.local_ports(), &mut unread);
 
     let mut sockets = SockDiag::open()?;
     let mut listening = BTreeSet::new();
@@ -57,12 +55,6 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
     })
 }
 
-/// `32768 60999`, both included; a tab between them.
-fn ports(text: &str) -> Option<RangeInclusive<u16>> {
-    let (first, last) = text.split_once(char::is_whitespace)?;
-    Some(first.parse().ok()?..=last.trim().parse().ok()?)
-}
-
 /// How many of these sockets each process holds, the most first. Of several that share one the
 /// first counts.
 fn holders(inodes: &[u32], owners: &Owners) -> Vec<Holder> {
@@ -86,20 +78,6 @@ fn holders(inodes: &[u32], owners: &Owners) -> Vec<Holder> {
 mod tests {
     use super::*;
     use crate::host::Process;
-
-    #[test]
-    fn the_local_ports_are_what_the_kernel_says() {
-        for (text, expected) in [
-            ("32768\t60999", Some(32_768..=60_999)),
-            ("1024 65535", Some(1_024..=65_535)),
-            ("32768", None),
-            ("", None),
-            ("1 x", None),
-            ("1 65536", None),
-        ] {
-            assert_eq!(ports(text), expected, "{text:?}");
-        }
-    }
 
     #[test]
     fn whoever_has_the_most_comes_first_and_the_unseen_are_together() {

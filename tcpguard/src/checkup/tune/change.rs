@@ -7,7 +7,6 @@
 
 mod file;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use super::document::{Kind, Tune};
 use super::sysctl_files;
 use crate::durable;
 use crate::host::{self, Sysctls, netns};
+use crate::json;
 use file::{Entry, text};
 
 /// The value of [`Changed::schema`].
@@ -347,7 +347,7 @@ impl Tuner {
             entries: entries.to_vec(),
         };
         let path = self.record();
-        let text = serde_json::to_vec(&record).map_err(io::Error::from);
+        let text = json::bytes(&record).map_err(io::Error::from);
         text.and_then(|text| durable::replace(&path, 0o600, &text))
             .map_err(|error| refused(&path, error))
     }
@@ -373,16 +373,16 @@ fn same(one: &str, other: &str) -> bool {
 
 fn read(path: &Path) -> Result<Option<String>, ChangeError> {
     let unreadable = |reason: String| ChangeError::Unreadable { path: path.to_owned(), reason };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_BYTES => {
-            Err(unreadable(format!("it has {} bytes", metadata.len())))
-        }
-        Ok(_) => fs::read_to_string(path).map(Some).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => ChangeError::Denied { path: path.to_owned() },
-            _ => unreadable(error.to_string()),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(error.to_string())),
+    match durable::read(path, MAX_BYTES) {
+        Ok(text) => match String::from_utf8(text) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(unreadable(error.to_string())),
+        },
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            io::ErrorKind::PermissionDenied => Err(ChangeError::Denied { path: path.to_owned() }),
+            _ => Err(unreadable(error.to_string())),
+        },
     }
 }
 

@@ -4,7 +4,6 @@
 //! back to what holds for every host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -17,8 +16,6 @@ use crate::host::{
     interfaces, rtnetlink,
 };
 
-/// Of the network namespace of this thread.
-const NETSTAT: &str = "/proc/thread-self/net/netstat";
 /// States in which a connection keeps its port.
 const OWN: [TcpState; 8] = [
     TcpState::SynSent,
@@ -157,7 +154,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
     let cpus = host::softnet().unwrap_or_default();
     let tcp = host::tcp_ext().unwrap_or_default();
     let sockets = host::sockstat().unwrap_or_default();
-    let netstat = fs::read_to_string(NETSTAT).unwrap_or_default();
+    let time_wait_overflows = host::tcp_ext_counter("TCPTimeWaitOverflow").ok().flatten();
     let links = interfaces::list().unwrap_or_default();
     let listeners = listeners();
     let facts = HostFacts {
@@ -178,7 +175,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
             queue_full_cookies: tcp.req_q_full_do_cookies,
             queue_full_drops: tcp.req_q_full_drop,
             time_wait: sockets.time_wait.unwrap_or(0),
-            time_wait_overflows: counter(&netstat, "TCPTimeWaitOverflow").unwrap_or(0),
+            time_wait_overflows: time_wait_overflows.unwrap_or(0),
             orphans: sockets.orphans.unwrap_or(0),
             max_orphans: number("net.ipv4.tcp_max_orphans").unwrap_or(0),
             received: cpus.iter().map(|cpu| cpu.processed).sum(),
@@ -229,8 +226,8 @@ fn listeners() -> Vec<Listening> {
 }
 
 fn devices(links: &[Interface]) -> Vec<Device> {
-    // A virtual interface has a kind, and neither ring nor queues worth an advice.
-    links.iter().filter(|link| !link.loopback && link.kind.is_none()).map(device).collect()
+    // A virtual interface has neither ring nor queues worth an advice.
+    links.iter().filter(|link| link.is_hardware()).map(device).collect()
 }
 
 /// What can be told of one interface.
@@ -250,19 +247,17 @@ pub fn device(link: &Interface) -> Device {
 /// Whether more than half of the ports for own connections are in use towards one peer. `None` where
 /// the connections or the range cannot be read.
 fn ports_short(sysctls: &Sysctls, listeners: &[Listening]) -> Option<bool> {
-    let range = sysctls.read("net.ipv4.ip_local_port_range").ok()??;
-    let (first, last) = range.split_once(char::is_whitespace)?;
-    let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let range = sysctls.local_ports().ok()??;
     let listening: BTreeSet<u16> = listeners.iter().map(|listener| listener.at.port()).collect();
     let mut used: BTreeMap<SocketAddr, u32> = BTreeMap::new();
     let count = |connection: Connection| {
         let port = connection.local.port();
-        if (first..=last).contains(&port) && !listening.contains(&port) {
+        if range.contains(&port) && !listening.contains(&port) {
             *used.entry(connection.remote).or_default() += 1;
         }
     };
     SockDiag::open().ok()?.each_connection(&OWN, count).ok()?;
-    let half = u32::from(last.saturating_sub(first)) / 2;
+    let half = range.len() as u32 / 2;
     Some(used.values().any(|ports| *ports > half))
 }
 
@@ -277,14 +272,6 @@ fn hash_entries(text: &str) -> Option<u64> {
 /// of two, at most 512 Ki (`tcp_init`, net/ipv4/tcp.c; measured: 262,144 at 23.5 GiB).
 pub(super) fn default_hash_entries(memory: u64) -> u64 {
     (memory >> 17).clamp(1, 512 * 1024).next_power_of_two()
-}
-
-/// A counter of `TcpExt` in `/proc/net/netstat`: a line of names and a line of values.
-fn counter(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let place = names.split_whitespace().position(|word| word == name)?;
-    values.split_whitespace().nth(place)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -309,17 +296,6 @@ mod tests {
         assert_eq!(hash_entries("-262144"), Some(262_144), "a namespace that shares it");
         assert_eq!(hash_entries("0"), None);
         assert_eq!(hash_entries("many"), None);
-    }
-
-    #[test]
-    fn a_counter_is_found_by_its_name() {
-        let counters = "TcpExt: A TCPTimeWaitOverflow B\nTcpExt: 1 5 3\nIpExt: X\nIpExt: 9\n";
-        assert_eq!(counter(counters, "TCPTimeWaitOverflow"), Some(5));
-        for text in
-            ["", "TcpExt: TCPTimeWaitOverflow", "TcpExt: A\nTcpExt: 1", "IpExt: X\nIpExt: 9"]
-        {
-            assert_eq!(counter(text, "TCPTimeWaitOverflow"), None, "{text:?}");
-        }
     }
 
     #[test]

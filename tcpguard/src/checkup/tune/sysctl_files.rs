@@ -1,9 +1,10 @@
 //! What the files of sysctl.d(5) and sysctl.conf(5) set, in the order in which they are applied.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::checkup::drop_ins;
+use crate::durable;
 
 /// Where files are looked for; of two with one name the first directory's counts (sysctl.d(5)).
 const DIRECTORIES: [&str; 5] =
@@ -35,24 +36,9 @@ impl fmt::Display for Assignment {
 /// Every assignment below `root`, in the order in which they are applied: the last of a name holds.
 /// What cannot be read sets nothing.
 pub fn read(root: &Path) -> Vec<Assignment> {
-    let mut files = BTreeMap::new();
-    for directory in DIRECTORIES {
-        let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_some_and(|extension| extension == "conf")
-                && let Some(name) = path.file_name()
-            {
-                files.entry(name.to_owned()).or_insert(path);
-            }
-        }
-    }
-    let files = files.into_values().chain([root.join(LAST)]);
     let mut found = Vec::new();
-    for path in files {
-        let size = fs::metadata(&path).map(|metadata| metadata.len());
-        if size.is_ok_and(|size| size <= MAX_BYTES)
-            && let Ok(bytes) = fs::read(&path)
-        {
+    for path in drop_ins::files(root, &DIRECTORIES).into_iter().chain([root.join(LAST)]) {
+        if let Ok(bytes) = durable::read(&path, MAX_BYTES) {
             found.extend(parse(&path, &String::from_utf8_lossy(&bytes)));
         }
     }
@@ -91,6 +77,8 @@ fn with_dots(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;

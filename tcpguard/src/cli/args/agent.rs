@@ -125,25 +125,6 @@ fn subject(text: &str) -> Result<Subject, String> {
     }
 }
 
-/// From which severity on `tcpguard events` tells
-#[derive(Debug, clap::Args)]
-pub struct AlertsArgs {
-    /// Only these and worse
-    #[arg(long, value_name = "SEVERITY", default_value = "notice")]
-    pub severity: Threshold,
-}
-
-/// From which severity on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Threshold {
-    /// Everything
-    Notice,
-    /// What needs attention
-    Warning,
-    /// Attacks
-    Critical,
-}
-
 /// `tcpguard mode`
 #[derive(Debug, clap::Args)]
 #[command(after_help = MODE)]
@@ -151,9 +132,16 @@ pub struct ModeArgs {
     /// The new mode; without it the mode is shown
     #[arg(value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// For how long.
-    #[command(flatten)]
-    pub terms: crate::cli::mode::Terms,
+    /// Go back to the mode before after this time, such as 90s, 10m or 1h30m
+    #[arg(long = "for", value_name = "TIME", requires = "mode", value_parser = duration::parse)]
+    pub lasts: Option<Duration>,
+    /// Go back after this time unless `tcpguard mode MODE --yes` comes before, also if the agent is
+    /// killed or the host starts again
+    #[arg(long, value_name = "TIME", requires = "mode", value_parser = duration::parse)]
+    pub confirm: Option<Duration>,
+    /// Let the mode stay that was set with --confirm
+    #[arg(long, requires = "mode", conflicts_with_all = ["lasts", "confirm"])]
+    pub yes: bool,
 }
 
 const MODE: &str = "\

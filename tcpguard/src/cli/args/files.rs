@@ -17,7 +17,7 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// What happens when a rule matches
-    #[arg(long, default_value = "observe", value_parser = replay_mode_parser())]
+    #[arg(long, default_value = "observe", value_parser = capture_mode_parser())]
     pub mode: Mode,
     /// Where the decision about each packet runs
     #[arg(long, value_enum, default_value_t)]
@@ -44,6 +44,52 @@ pub enum ReplayBackend {
     Host,
     /// In the loaded BPF programs, by test runs: needs root, touches no interface
     Kernel,
+}
+
+/// `tcpguard report`
+#[derive(Debug, clap::Args)]
+#[command(after_help = REPORT)]
+pub struct ReportArgs {
+    /// Number of an attack; or a capture: pcap or pcapng, also compressed with gzip; - for standard
+    /// input
+    #[arg(value_name = "ATTACK|CAPTURE", value_parser = report_subject)]
+    pub subject: ReportSubject,
+    /// File to write the page to, in place of one that is there; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Of a capture: what happens when a rule matches [default: observe]
+    #[arg(long, value_parser = capture_mode_parser())]
+    pub mode: Option<Mode>,
+    /// Of a capture: configuration file whose thresholds to judge by, in place of the defaults
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+const REPORT: &str = "\
+The page needs no network: it can be mailed, opened anywhere and printed. With --json the counts
+that it draws are printed, a line for each attack (tcpguard.timeline/1).
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running or the capture
+cannot be read, 4 permission denied, 5 no such attack.
+
+Examples:
+  tcpguard report 7 --html attack-7.html
+  tcpguard report flood.pcap.gz --html flood.html
+  tcpguard report 7 --json | jq '.points[].syn_pps'";
+
+/// What a report is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ReportSubject {
+    /// The attack with this number.
+    Attack(u64),
+    /// What is in this file.
+    Capture(PathBuf),
+}
+
+/// A number is an attack; a file of such a name is `./7`.
+fn report_subject(text: &str) -> Result<ReportSubject, String> {
+    let number = text.strip_prefix('#').unwrap_or(text).parse().ok();
+    Ok(number.map_or_else(|| ReportSubject::Capture(text.into()), ReportSubject::Attack))
 }
 
 pub(super) const CONFIG: &str = "\
@@ -93,6 +139,63 @@ Examples:
   tcpguard config init                            # never over a file that is there
   tcpguard config init - | less";
 
-fn replay_mode_parser() -> impl TypedValueParser<Value = Mode> {
+/// `tcpguard completions`
+#[derive(Debug, clap::Args)]
+#[command(after_help = COMPLETIONS)]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+const COMPLETIONS: &str = "\
+The packages bring the files. Without one:
+
+Examples:
+  tcpguard completions bash > /etc/bash_completion.d/tcpguard
+  tcpguard completions zsh > /usr/local/share/zsh/site-functions/_tcpguard
+  tcpguard completions fish > /etc/fish/completions/tcpguard.fish";
+
+/// A shell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash, with bash-completion
+    Bash,
+    /// Z shell
+    Zsh,
+    /// Friendly interactive shell
+    Fish,
+}
+
+/// `tcpguard manual`
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct ManualArgs {
+    /// Where the pages are written
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+const MANUAL: &str = "\
+Examples:
+  tcpguard manual /tmp/manual
+  man /tmp/manual/tcpguard.8";
+
+fn capture_mode_parser() -> impl TypedValueParser<Value = Mode> {
     one_of(&[("observe", Mode::Observe), ("enforce", Mode::Enforce)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_an_attack_and_anything_else_a_file() {
+        let file = |name: &str| Ok(ReportSubject::Capture(name.into()));
+        assert_eq!(report_subject("7"), Ok(ReportSubject::Attack(7)));
+        assert_eq!(report_subject("#7"), Ok(ReportSubject::Attack(7)));
+        assert_eq!(report_subject("./7"), file("./7"));
+        assert_eq!(report_subject("flood.pcap"), file("flood.pcap"));
+        assert_eq!(report_subject("-"), file("-"));
+    }
 }

@@ -2,9 +2,11 @@
 //! verbs; the options of each stand with those of its kind, and end in examples.
 
 mod agent;
+mod alerts;
+mod checkup;
 mod files;
 mod host;
-mod metrics;
+mod monitoring;
 mod rules;
 
 use std::path::PathBuf;
@@ -13,15 +15,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
-use crate::cli::listeners::ListenersArgs;
-use crate::cli::report::ReportArgs;
-use crate::cli::states::StatesArgs;
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
 
 pub use agent::*;
+pub use alerts::*;
+pub use checkup::*;
 pub use files::*;
 pub use host::*;
-pub use metrics::{MetricsArgs, MetricsFormat};
+pub use monitoring::*;
 pub use rules::*;
 
 /// Detects and stops SYN floods in the kernel.
@@ -99,9 +100,9 @@ pub enum Verb {
     Status(StatusArgs),
     /// Look at all of it live, in the terminal
     #[cfg(feature = "tui")]
-    Top(crate::cli::top::TopArgs),
+    Top(TopArgs),
     /// Say in one line, for monitoring, whether all is well
-    Check(crate::cli::check::CheckArgs),
+    Check(CheckArgs),
     /// Drop SYNs from an address or prefix
     Block(BlockArgs),
     /// Take back rules on an address or prefix
@@ -114,9 +115,9 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Show what was told of attacks, rules and changes
     #[command(visible_alias = "history")]
-    Alerts(crate::cli::alerts::ListArgs),
+    Alerts(AlertsArgs),
     /// Follow what is told, as it happens
-    Events(crate::cli::alerts::FollowArgs),
+    Events(EventsArgs),
     /// Look at the rules
     #[command(after_help = RULES)]
     Rules {
@@ -139,9 +140,9 @@ pub enum Verb {
     Probe(ProbeArgs),
     /// Look for what stands in the way of the guard, and say what to do about it
     #[command(visible_alias = "diagnose")]
-    Doctor(super::doctor::DoctorArgs),
+    Doctor(DoctorArgs),
     /// Say which sysctls help on this host and which do harm; set them, and take that back
-    Tune(super::tune::TuneArgs),
+    Tune(TuneArgs),
     /// Take the filter off, also when the agent is dead
     Detach(DetachArgs),
     /// Look at the configuration
@@ -158,13 +159,13 @@ pub enum Verb {
     /// Print the status as numbers for a monitoring system
     Metrics(MetricsArgs),
     /// Print what a shell needs to complete verbs and options
-    Completions(super::completions::CompletionsArgs),
+    Completions(CompletionsArgs),
     /// Show the versions
     #[command(after_help = VERSION)]
     Version,
     /// Write the manual pages, for packages
     #[command(hide = true)]
-    Manual(super::manual::ManualArgs),
+    Manual(ManualArgs),
     /// Put back the sysctls that an agent changed and that ended without doing so
     #[command(hide = true)]
     RestoreSysctls(RestoreSysctlsArgs),

@@ -1,9 +1,10 @@
 //! What rules are asked for, and what is to become of them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::cli::duration;
@@ -49,9 +50,12 @@ pub struct UnblockArgs {
     /// Remove every rule
     #[arg(long, group = "what")]
     pub all: bool,
-    /// Which of these, and whether at all.
-    #[command(flatten)]
-    pub which: crate::cli::unblock::Which,
+    /// Only rules of this origin
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<Origin>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 const UNBLOCK: &str = "\
@@ -108,7 +112,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
     /// Show every rule with its origin, reason, end and hits, and the allow-list
-    List(crate::cli::rules::ListArgs),
+    List(ListArgs),
     /// Write the rules that operators made, one JSON object a line, for `rules import`
     Export(ExportArgs),
     /// Put the rules of a file in the place of those that operators made, all at once or not at all
@@ -124,6 +128,34 @@ The allow-list stays as it is, and rules of an attack that goes on come back.
 Examples:
   tcpguard rules export > rules.json              # keep them first
   tcpguard rules flush";
+
+/// `tcpguard rules list`
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = LIST)]
+pub struct ListArgs {
+    /// Only what covers this address
+    #[arg(long, value_name = "IP")]
+    pub contains: Option<IpAddr>,
+    /// Only what lies within this prefix
+    #[arg(long, value_name = "NET", value_parser = parse_prefix)]
+    pub within: Option<IpNet>,
+    /// Only rules of this origin
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<Origin>,
+    /// Print the prefixes that are dropped, one a line, and nothing else
+    #[arg(long)]
+    pub raw: bool,
+}
+
+const LIST: &str = "\
+A rule that drops a signature has no prefix: --contains, --within and --raw leave it out.
+
+Examples:
+  tcpguard rules list
+  tcpguard rules list --contains 203.0.113.7      # what touches this address
+  tcpguard rules list --within 203.0.113.0/24 --origin manual
+  tcpguard rules list --origin auto --raw         # for another program
+  tcpguard rules list --json | jq .rules";
 
 /// `tcpguard rules export`
 #[derive(Debug, clap::Args)]
@@ -172,3 +204,12 @@ Examples:
   tcpguard rules import rules.json --dry-run      # only say what would happen
   tcpguard rules import bad-hosts.txt --merge --for 6h --reason \"today's list\"
   tcpguard rules import - < rules.json";
+
+/// On whose word a rule exists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Origin {
+    /// The guard's own
+    Auto,
+    /// An operator's
+    Manual,
+}

@@ -53,6 +53,21 @@ fn a_call_survives_the_wire() {
 }
 
 #[test]
+fn an_answer_has_one_key_which_is_its_word() {
+    let refused = Response::refused(RefusalKind::Busy, "try again");
+    for (response, word) in [
+        (Response::Mode { mode: Mode::Off, ends: None }, "mode"),
+        (Response::Alerts { alerts: Vec::new() }, "alerts"),
+        (refused, "refused"),
+    ] {
+        let written = serde_json::to_value(&response).unwrap();
+        let keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!((keys, response.word().as_str()), (vec![word], word));
+        assert_eq!(serde_json::from_value::<Response>(written).unwrap(), response);
+    }
+}
+
+#[test]
 fn only_the_control_socket_takes_the_filter_off() {
     assert!(Request::Detach { interfaces: Vec::new() }.is_change());
 }
@@ -94,11 +109,11 @@ fn what_is_not_known_is_refused() {
         "",
         "GET / HTTP/1.1",
         "{}",
-        r#"{"version":1}"#,
-        r#"{"version":1,"request":{"method":"shutdown"}}"#,
-        r#"{"version":1,"request":{"method":"status"},"extra":1}"#,
-        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
-        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
+        r#"{"version":2}"#,
+        r#"{"version":2,"request":{"method":"shutdown"}}"#,
+        r#"{"version":2,"request":{"method":"status"},"extra":1}"#,
+        r#"{"version":2,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
+        r#"{"version":2,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
     ] {
         assert_eq!(refusal(message).0, RefusalKind::BadRequest, "{message}");
     }
@@ -106,10 +121,10 @@ fn what_is_not_known_is_refused() {
 
 #[test]
 fn another_version_is_named_before_anything_else() {
-    let (kind, message) = refusal(r#"{"version":2,"request":{"method":"new","x":1}}"#);
+    let (kind, message) = refusal(r#"{"version":3,"request":{"method":"new","x":1}}"#);
     assert_eq!(kind, RefusalKind::Version);
     assert!(
-        message.starts_with("this agent speaks protocol version 1, the client 2;"),
+        message.starts_with("this agent speaks protocol version 2, the client 3;"),
         "{message}"
     );
 }

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
-use crate::render::{Tone, View, wrap};
+use crate::render::{Tone, View, cut, wrap};
 use crate::top::panes::Note;
 
 /// Columns of a note's heading.
@@ -135,15 +135,6 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// At most `width` characters of `text`; one that is cut off ends in `…`.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept = text.chars().take(width.saturating_sub(1));
-    kept.chain("…".chars().take(width)).collect()
-}
-
 /// The character that looks most like it.
 const fn ascii(symbol: char) -> char {
     match symbol {
@@ -158,23 +149,5 @@ const fn ascii(symbol: char) -> char {
         '─' => '-',
         '…' => '~',
         _ => '?',
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_cut_off_says_so() {
-        for (text, width, expected) in [
-            ("abc", 3, "abc"),
-            ("abcd", 3, "ab…"),
-            ("abcd", 1, "…"),
-            ("abcd", 0, ""),
-            ("äöü", 3, "äöü"),
-        ] {
-            assert_eq!(cut(text, width), expected, "{text} in {width}");
-        }
     }
 }

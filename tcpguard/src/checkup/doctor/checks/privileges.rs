@@ -4,26 +4,17 @@ use tcpguard_common::ABI_VERSION;
 
 use super::super::document::Finding;
 use super::super::facts::{Agent, Facts, Filesystem};
+use crate::host::capabilities::{SYS_ADMIN, missing};
 
-/// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, from the kernel's `capability.h`. The last two were split
-/// from CAP_SYS_ADMIN in Linux 5.8, which stands in for them.
-const WANTED: [(u32, bool, &str); 3] =
-    [(12, false, "CAP_NET_ADMIN"), (38, true, "CAP_PERFMON"), (39, true, "CAP_BPF")];
-const SYS_ADMIN: u32 = 21;
 /// Bits with which others than the owner can reach what is in a directory.
 const OTHERS: u32 = 0o077;
 
 pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "capabilities";
     let privileges = facts.privileges;
-    let has = |bit: u32| privileges.effective & (1 << bit) != 0;
-    let missing: Vec<&str> = WANTED
-        .iter()
-        .filter(|(bit, split, _)| !(has(*bit) || *split && has(SYS_ADMIN)))
-        .map(|(_, _, name)| *name)
-        .collect();
+    let missing = missing(privileges.effective);
     vec![match (missing.is_empty(), privileges.root) {
-        (true, true) if !has(SYS_ADMIN) => Finding::note(
+        (true, true) if privileges.effective & SYS_ADMIN == 0 => Finding::note(
             ID,
             "root without CAP_SYS_ADMIN: enough to guard, but other programs cannot be named here",
         ),

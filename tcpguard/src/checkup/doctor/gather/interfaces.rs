@@ -28,8 +28,8 @@ pub(super) fn of(names: &[String]) -> Vec<InterfaceFacts> {
 /// The hardware interfaces, where none is named.
 pub(super) fn hardware() -> Vec<String> {
     let all = interfaces::list().unwrap_or_default();
-    let hardware = all.iter().filter(|link| !link.loopback && link.kind.is_none());
-    hardware.filter(|link| link.has_ethernet_header()).map(|link| link.name.clone()).collect()
+    let cards = all.iter().filter(|link| link.is_hardware() && link.has_ethernet_header());
+    cards.map(|link| link.name.clone()).collect()
 }
 
 fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {

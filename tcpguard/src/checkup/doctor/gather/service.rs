@@ -1,12 +1,13 @@
 //! What systemd and the journal are told.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::super::checks::service::PROPERTIES;
 use super::super::facts::Service;
+use crate::checkup::drop_ins;
+use crate::durable;
 use crate::host::time_sync;
 
 /// Where drop-ins of journald.conf are; of two with one name the first directory's counts.
@@ -55,23 +56,10 @@ fn properties(text: &str) -> BTreeMap<String, String> {
 
 /// Every setting of journald, and `file:line` where it is set last.
 fn journald(root: &Path) -> BTreeMap<String, (String, String)> {
-    let mut drop_ins = BTreeMap::new();
-    for directory in DROP_INS {
-        let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_some_and(|extension| extension == "conf")
-                && let Some(name) = path.file_name()
-            {
-                drop_ins.entry(name.to_owned()).or_insert(path);
-            }
-        }
-    }
     let main = MAIN.iter().map(|path| root.join(path)).find(|path| path.is_file());
-    let files: Vec<PathBuf> = main.into_iter().chain(drop_ins.into_values()).collect();
     let mut settings = BTreeMap::new();
-    for path in files {
-        let small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= MAX_BYTES);
-        if small && let Ok(bytes) = fs::read(&path) {
+    for path in main.into_iter().chain(drop_ins::files(root, &DROP_INS)) {
+        if let Ok(bytes) = durable::read(&path, MAX_BYTES) {
             let text = String::from_utf8_lossy(&bytes);
             for (line, key, value) in assignments(&text) {
                 let place = format!("{}:{line}", path.display());
@@ -96,6 +84,8 @@ fn assignments(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

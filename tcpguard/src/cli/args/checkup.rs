@@ -1,0 +1,111 @@
+//! What is looked at on this host, with an agent or without.
+
+use std::path::PathBuf;
+
+use crate::config::{DEFAULT_PATH, DEFAULT_STATE_DIR};
+
+/// `tcpguard doctor`
+#[derive(Debug, clap::Args)]
+#[command(after_help = DOCTOR)]
+pub struct DoctorArgs {
+    /// Only what concerns this interface
+    #[arg(value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Only what to do, a command a line
+    #[arg(long, conflicts_with = "bundle")]
+    pub fix_hints: bool,
+    /// Write all that somebody who helps would ask for into a new archive
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    /// Replace addresses and the host's name in the archive by pseudonyms
+    #[arg(long, requires = "bundle")]
+    pub anonymous: bool,
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", help = format!("Configuration file [default: {DEFAULT_PATH} if it exists]"))]
+    pub config: Option<PathBuf>,
+    /// Directory in which the agent keeps what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+}
+
+const DOCTOR: &str = "\
+Examples:
+  sudo tcpguard doctor                     everything
+  sudo tcpguard doctor eth0                what concerns eth0
+  sudo tcpguard doctor --fix-hints         only what to do
+  sudo tcpguard doctor --bundle b.tar.gz   for somebody who helps; --anonymous hides addresses
+
+It changes nothing, and works without the agent.
+Exit codes: 0 all is well, 1 warnings, 2 usage, 3 something keeps the guard from working,
+4 not everything could be looked at without root.";
+
+/// `tcpguard tune`
+#[derive(Debug, clap::Args)]
+#[command(after_help = TUNE)]
+pub struct TuneArgs {
+    /// Print a file for /etc/sysctl.d, and change nothing
+    #[arg(long, conflicts_with_all = ["apply", "undo"])]
+    pub sysctl: bool,
+    /// Set the sysctls as advised, until the next boot
+    #[arg(long, conflicts_with = "undo")]
+    pub apply: bool,
+    /// Also after each boot, by a file in /etc/sysctl.d
+    #[arg(long, requires = "apply")]
+    pub persist: bool,
+    /// Give every sysctl back what it was before --apply, and remove the file
+    #[arg(long)]
+    pub undo: bool,
+    /// Directory in which the agent keeps what must survive a restart
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
+}
+
+const TUNE: &str = "\
+Examples:
+  tcpguard tune                            what should change on this host, and why
+  tcpguard tune --json | jq .settings      the same for programs
+  tcpguard tune --sysctl                   as a file for /etc/sysctl.d
+  sudo tcpguard tune --apply               set it, until the next boot
+  sudo tcpguard tune --apply --persist     set it for good
+  sudo tcpguard tune --undo                take it back
+
+Nothing is changed without --apply, and then only sysctls. Network cards are left to you.";
+
+/// `tcpguard states`
+#[derive(Debug, clap::Args)]
+#[command(after_help = STATES)]
+pub struct StatesArgs {
+    /// Also what waits in connections: data that applications have not read, and that clients have
+    /// not acknowledged
+    #[arg(long)]
+    pub queues: bool,
+}
+
+const STATES: &str = "\
+Needs no running tcpguard. Processes of other users are shown to root only.
+
+Examples:
+  tcpguard states                                 # is any number unusual, is anything used up?
+  sudo tcpguard states --queues                   # whose connections are stuck?
+  tcpguard states --json | jq '.states[] | select(.state == \"time_wait\")'";
+
+/// `tcpguard listeners`
+#[derive(Debug, clap::Args)]
+#[command(after_help = LISTENERS)]
+pub struct ListenersArgs {
+    /// Every listener, not only the most interesting
+    #[arg(long)]
+    pub all: bool,
+    /// Again and again, every SEC seconds, with drops per second
+    #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
+}
+
+const LISTENERS: &str = "\
+Needs no running tcpguard. Processes of other users are shown to root only.
+
+Examples:
+  sudo tcpguard listeners                         # whose queues are full, and what limits them?
+  tcpguard listeners --watch=5                    # does a listener still drop clients?
+  tcpguard listeners --json | jq '.listeners[] | select(.accept.waiting > .accept.limit)'";

@@ -1,0 +1,79 @@
+//! How the guard is watched, by people and by monitoring systems.
+
+use clap::ValueEnum;
+
+use crate::monitoring::Threshold;
+
+/// `tcpguard top`
+#[cfg(feature = "tui")]
+#[derive(Debug, clap::Args)]
+#[command(after_help = TOP)]
+pub struct TopArgs {
+    /// Count only the packets of this interface
+    #[arg(short, long, value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Seconds between two looks
+    #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub delay: u64,
+}
+
+#[cfg(feature = "tui")]
+const TOP: &str = "\
+Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Enter details,
+? all keys, q leave. It needs a terminal of 80 columns and 24 lines.
+
+Examples:
+  tcpguard top
+  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
+  tcpguard status --watch                         # without a terminal";
+
+/// `tcpguard check`
+#[derive(Debug, clap::Args)]
+#[command(after_help = CHECK)]
+pub struct CheckArgs {
+    /// Warn when a number is outside of its range; may be repeated
+    #[arg(long, value_name = "NAME=RANGE")]
+    pub warn: Vec<Threshold>,
+    /// Raise an alarm when a number is outside of its range; may be repeated
+    #[arg(long, value_name = "NAME=RANGE")]
+    pub crit: Vec<Threshold>,
+}
+
+const CHECK: &str = "\
+Names: syn_pps, drop_pps, half_open (%), handshake_ok (%), rules, attacks.
+Ranges as monitoring plugins have them: 10 is 0 to 10, 10: is 10 and more, ~:10 is 10 and less,
+10:20, and @10:20 is everything else.
+Exit codes: 0 OK, 1 WARNING (elevated, degraded, off, an attack that is stopped), 2 CRITICAL (an
+attack that nothing stops, filter or rules gone), 3 UNKNOWN (not running, denied, usage).
+
+Examples:
+  tcpguard check
+  tcpguard check --warn half_open=50 --crit half_open=90 --crit handshake_ok=80:
+  tcpguard check --quiet                          # the exit code alone";
+
+/// `tcpguard metrics`
+#[derive(Debug, clap::Args)]
+#[command(after_help = METRICS)]
+pub struct MetricsArgs {
+    /// In which form
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    pub format: MetricsFormat,
+}
+
+/// Forms of metrics.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum MetricsFormat {
+    /// OpenMetrics 1.0
+    #[default]
+    Openmetrics,
+    /// Prometheus 0.0.4, as promtool and the textfile collector of node_exporter read it
+    Prometheus,
+}
+
+const METRICS: &str = "\
+Examples:
+  tcpguard metrics
+  tcpguard metrics --format prometheus | promtool check metrics
+  curl --unix-socket /run/tcpguard/metrics.sock http://localhost/metrics
+
+Without an agent only tcpguard_up 0 is printed, and the exit code is 3.";
