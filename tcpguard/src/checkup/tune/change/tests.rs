@@ -100,6 +100,32 @@ fn the_file_of_sysctl_d_has_the_old_values_and_goes_with_them() {
 }
 
 #[test]
+fn what_was_set_until_the_next_boot_can_be_kept_for_good_afterwards() {
+    let host = Fixture::new();
+    host.apply(&[(SOMAXCONN, "4096"), (RETRIES, "3")], false);
+    host.set(RETRIES, "4");
+    // Nothing is advised any more.
+    let kept = host.apply(&[], true);
+    assert_eq!(outcomes(&kept), [(SOMAXCONN, Outcome::Unchanged)], "the other is somebody else's");
+    let text = host.file().expect("a file");
+    assert!(text.contains("#before net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n"), "{text}");
+    assert_eq!(kept.file, Some(host.path(FILE).display().to_string()));
+    assert_eq!(host.apply(&[], true).changes, [], "once is enough");
+    host.undo();
+    assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_every_sysctl_as_it_was() {
+    let host = Fixture::new();
+    // Where it is written to first.
+    fs::create_dir(host.path(&format!("{FILE}.new"))).expect("directory");
+    let error = host.tuner().apply(&wants(&[(SOMAXCONN, "4096")]), true).expect_err("in the way");
+    assert!(matches!(error, ChangeError::Store { .. }), "{error}");
+    assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
+}
+
+#[test]
 fn what_outlived_a_boot_is_taken_back_from_the_file() {
     let host = Fixture::new();
     host.apply(&[(SOMAXCONN, "4096")], true);
