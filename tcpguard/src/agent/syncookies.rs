@@ -9,7 +9,6 @@
 //! (Only an administrator who sets it to 2 meanwhile cannot be told from the guard.)
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -314,15 +313,9 @@ pub fn lent_from(state_dir: &Path) -> Option<u64> {
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {
-    let length = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+    let Some(text) = durable::read(path, MAX_BYTES).map_err(|error| error.to_string())? else {
+        return Ok(None);
     };
-    if length > MAX_BYTES {
-        return Err(format!("it has {length} bytes"));
-    }
-    let text = fs::read(path).map_err(|error| error.to_string())?;
     let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     if saved.schema != SCHEMA {
         return Err(format!("its schema is {:?}, not {SCHEMA}", saved.schema));

@@ -1,6 +1,5 @@
 //! Keeps a result until something changes that it depends on.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -14,11 +13,8 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The result in `state_dir`, if it is of this host. What cannot be read or understood is none: a
 /// new one costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
-    let path = state_dir.join(NAME);
-    if fs::metadata(&path).ok()?.len() > MAX_BYTES {
-        return None;
-    }
-    let probe: Probe = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    let text = durable::read(&state_dir.join(NAME), MAX_BYTES).ok()??;
+    let probe: Probe = serde_json::from_slice(&text).ok()?;
     (probe.schema == SCHEMA && probe.host == *host).then_some(probe)
 }
 
@@ -36,6 +32,8 @@ pub fn store(state_dir: &Path, probe: &Probe) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::document::NO_TIME;
     use super::super::document::tests::probe;
     use super::*;

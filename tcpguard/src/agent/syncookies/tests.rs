@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 /// A namespace with this value, and a state directory.
