@@ -14,8 +14,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
 use crate::cli::listeners::ListenersArgs;
-use crate::cli::states::StatesArgs;
 use crate::cli::report::ReportArgs;
+use crate::cli::states::StatesArgs;
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
 
 pub use agent::*;
