@@ -9,10 +9,11 @@ use clap::CommandFactory;
 use crate::cli::Args;
 
 /// Programs that are named besides tcpguard's own verbs.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "bpftool",
     "cargo",
     "df",
+    "groupadd",
     "ip",
     "journalctl",
     "ls",
