@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use crate::cli::Args;
 
 /// Programs that are named besides tcpguard's own verbs.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "bpftool",
     "cargo",
     "df",
@@ -22,6 +22,7 @@ const PROGRAMS: [&str; 13] = [
     "sudo",
     "sysctl",
     "systemctl",
+    "tcpdump",
     "uname",
 ];
 
