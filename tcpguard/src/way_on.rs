@@ -9,10 +9,11 @@ use clap::CommandFactory;
 use crate::cli::Args;
 
 /// Programs that are named besides tcpguard's own verbs.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "bpftool",
     "cargo",
     "df",
+    "ethtool",
     "groupadd",
     "ip",
     "journalctl",
