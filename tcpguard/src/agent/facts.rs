@@ -160,7 +160,8 @@ impl Guard {
                 severity: Severity::Warning,
                 subject: Some("LISTENERS".to_owned()),
                 text: format!("{unfollowed} listeners are not followed: the table is full"),
-                hint: "leave ports out with [listeners] ignore_ports".to_owned(),
+                hint: "leave out ports with [listeners] ignore_ports, then: tcpguard reload"
+                    .to_owned(),
             });
         }
         health

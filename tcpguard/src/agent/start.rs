@@ -338,6 +338,6 @@ fn no_tracepoint(why: &str) -> Health {
         severity: crate::status::Severity::Warning,
         subject: None,
         text: format!("completed handshakes are only seen in a sample: {why}"),
-        hint: "see whether this kernel has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
+        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
     }
 }

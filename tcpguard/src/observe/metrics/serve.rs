@@ -117,7 +117,9 @@ fn not_served(address: SocketAddr, error: &io::Error) -> Health {
             "systemctl edit tcpguard: [Service] RestrictAddressFamilies=AF_INET AF_INET6 \
              IPAddressAllow=localhost; then: systemctl restart tcpguard"
         }
-        Some(libc::EADDRINUSE) => "see who has it: ss -ltnp; or change [metrics] listen",
+        Some(libc::EADDRINUSE) => {
+            "change [metrics] listen, or see who has it: ss -ltnp; then: systemctl restart tcpguard"
+        }
         _ => "change [metrics] listen, then: systemctl restart tcpguard",
     };
     Health {
@@ -223,7 +225,7 @@ async fn respond(
             plain(StatusCode::SERVICE_UNAVAILABLE, refusal.message + "\n")
         }
         _ => {
-            let text = "the agent answered another question; try again\n";
+            let text = "the agent answered another question; look at its log: journalctl -u tcpguard\n";
             plain(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned())
         }
     }
@@ -240,6 +242,7 @@ fn plain(status: StatusCode, text: String) -> HttpResponse<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::way_on;
 
     fn asked(method: &str, uri: &str, accept: &[&str]) -> Asked {
         let mut request = HttpRequest::builder().method(method).uri(uri);
@@ -275,6 +278,7 @@ mod tests {
         ] {
             let finding = not_served(address, &io::Error::from_raw_os_error(errno));
             assert!(finding.hint.contains(hint), "{finding:?}");
+            assert!(way_on::is_named(&finding.hint), "{finding:?}");
             assert!(finding.text.contains("127.0.0.1:9469"), "{finding:?}");
         }
     }
