@@ -1,4 +1,5 @@
 use super::*;
+use crate::way_on;
 
 const NETNS: u64 = 7;
 const SOMAXCONN: &str = "net.core.somaxconn";
@@ -263,12 +264,25 @@ fn damaged_or_foreign_files_are_refused_before_anything_is_changed() {
 #[test]
 fn every_error_says_what_to_do_next() {
     let path = PathBuf::from("/etc/sysctl.d/90-tcpguard.conf");
+    let full = io::Error::from_raw_os_error(libc::ENOSPC);
     for (error, next) in [
         (ChangeError::Denied { path: path.clone() }, "use sudo"),
+        (ChangeError::Store { path: path.clone(), error: full }, "ls -ld /etc/"),
         (ChangeError::Foreign { path: path.clone(), line: 3 }, "/etc/sysctl.d"),
         (ChangeError::Elsewhere { path: path.clone() }, "tcpguard tune --undo"),
         (ChangeError::Unreadable { path, reason: "odd".to_owned() }, "rm /etc/"),
+        (ChangeError::Host(host::Error::NoNetnsCookie), "uname -r"),
     ] {
-        assert!(error.to_string().contains(next), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(next) && way_on::is_named(&said), "{error}");
+        // Every one there is stands above.
+        match error {
+            ChangeError::Denied { .. }
+            | ChangeError::Store { .. }
+            | ChangeError::Unreadable { .. }
+            | ChangeError::Foreign { .. }
+            | ChangeError::Elsewhere { .. }
+            | ChangeError::Host(_) => {}
+        }
     }
 }
