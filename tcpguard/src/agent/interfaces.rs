@@ -197,8 +197,7 @@ impl Interfaces {
                 continue;
             }
             if let Some(lost) = guarded.attachment.take() {
-                let text =
-                    "is no longer protected: the filter is not whole; see: bpftool net show";
+                let text = "is no longer protected: the filter is not whole; see: bpftool net show";
                 news.push(guarded.news(text));
                 // On the same interface what is left of it is taken over, which opens no gap.
                 if lost.ifindex != index {

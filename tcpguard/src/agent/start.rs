@@ -317,9 +317,7 @@ fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
         };
         if let Err(error) = engine.handle_request(clock.now, request) {
             let net = allow.net;
-            log::warn!(
-                "{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}"
-            );
+            log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }
     }
     let age = clock.wall.duration_since(state.written.0);

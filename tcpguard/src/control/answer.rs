@@ -227,8 +227,8 @@ mod tests {
             RequestError::Full { limit: 4096 },
         ] {
             let refusal = refusal(&error);
-            let said = refusal.rules.iter().map(|rule| &rule.message).chain([&refusal.message]);
-            for said in said {
+            let words = refusal.rules.iter().map(|rule| &rule.message).chain([&refusal.message]);
+            for said in words {
                 assert!(way_on::is_named(said), "{said}");
             }
             // Every one there is stands above.

@@ -525,7 +525,9 @@ pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), Str
 /// What is wrong with them, and what mends it.
 pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-        return Err(format!("a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"));
+        return Err(format!(
+            "a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"
+        ));
     }
     if for_s == 0 {
         return Err("nothing lives for less than a second; give --for 1h".to_owned());

@@ -54,7 +54,8 @@ impl Attachment {
             // Others may hold it as well: then closing and unpinning it here would not be enough.
             if let Err(error) = syscall::detach_link(link.as_fd()) {
                 log::warn!(
-                    "cannot take a program off {0}: {error}; see what is left: bpftool net show dev {0}",
+                    "cannot take a program off {0}: {error}; see what is left: bpftool net show dev \
+                     {0}",
                     self.name
                 );
             }

@@ -225,7 +225,8 @@ async fn respond(
             plain(StatusCode::SERVICE_UNAVAILABLE, refusal.message + "\n")
         }
         _ => {
-            let text = "the agent answered another question; look at its log: journalctl -u tcpguard\n";
+            let text =
+                "the agent answered another question; look at its log: journalctl -u tcpguard\n";
             plain(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned())
         }
     }

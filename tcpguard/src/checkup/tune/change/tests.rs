@@ -109,7 +109,10 @@ fn what_was_set_until_the_next_boot_can_be_kept_for_good_afterwards() {
     let kept = host.apply(&[], true);
     assert_eq!(outcomes(&kept), [(SOMAXCONN, Outcome::Unchanged)], "the other is somebody else's");
     let text = host.file().expect("a file");
-    assert!(text.contains("#before net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n"), "{text}");
+    assert!(
+        text.contains("#before net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n"),
+        "{text}"
+    );
     assert_eq!(kept.file, Some(host.path(FILE).display().to_string()));
     assert_eq!(host.apply(&[], true).changes, [], "once is enough");
     host.undo();
