@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 pub enum ProbeError {
     /// Not allowed.
     #[error(
-        "cannot make temporary network namespaces to try cookies in: {0}; run it as root: sudo \
-         tcpguard probe"
+        "cannot make temporary network namespaces to try cookies in: {0}; run as root: sudo tcpguard \
+         probe"
     )]
     Namespace(std::io::Error),
     /// Two namespaces are there and cannot talk, even without any cookie.
