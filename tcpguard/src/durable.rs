@@ -1,7 +1,11 @@
 //! Files that are read and replaced as a whole, and are on the disk when that is done.
+//!
+//! Their directories may belong to the service's user while root reads or writes in them (`tcpguard
+//! probe`, `restore-sysctls`, `doctor`, `tune`). So no link is followed, and what is no file is not
+//! opened as one.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +19,13 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
+    // What a crash has left, or somebody to be written through.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&new)?;
+    let mut file = options.write(true).create_new(true).mode(mode).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -24,17 +33,27 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 }
 
 /// The content of the file at `path`, if it has at most `most` bytes: a longer one is not what it
-/// should be, and need not be in memory to be told from it.
+/// should be, and need not be in memory to be told from it. A named pipe is not waited for.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] when it is longer; otherwise as for [`fs::read`].
+/// [`io::ErrorKind::FileTooLarge`] when it is longer; when it is no regular file; otherwise as for
+/// [`fs::read`].
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(path)?.len();
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let length = metadata.len();
     if length > most {
         let why = format!("it has {length} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
-    fs::read(path)
+    let mut content = Vec::new();
+    file.take(most).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// A name for what is wrong in the file at `path`, beside it: the first free of `path.bad`,
@@ -84,5 +103,36 @@ mod tests {
         assert_eq!(read(&path, 5).expect_err("gone").kind(), io::ErrorKind::NotFound);
         remove(&path).expect("nothing to remove");
         assert_eq!(fs::read_dir(dir.path().join("below")).expect("directory").count(), 0);
+    }
+
+    #[test]
+    fn nothing_is_written_or_read_through_a_link() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (other, path) = (dir.path().join("other"), dir.path().join("file"));
+        fs::write(&other, "somebody's").expect("file");
+        std::os::unix::fs::symlink(&other, dir.path().join("file.new")).expect("link");
+        replace(&path, 0o600, b"ours").expect("written");
+        assert_eq!(fs::read(&other).expect("readable"), b"somebody's");
+        assert_eq!(read(&path, 4).expect("ours"), b"ours");
+
+        fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink(&other, &path).expect("link");
+        assert!(read(&path, 100).is_err());
+        replace(&path, 0o600, b"ours").expect("in the place of the link");
+        assert_eq!(fs::read(&other).expect("readable"), b"somebody's");
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_is_not_read() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("pipe");
+        let error = read(&path, 100).expect_err("nobody writes into it").to_string();
+        assert_eq!(error, "it is no regular file");
+        assert!(read(dir.path(), 100).is_err());
+        let path = dir.path().join("file");
+        fs::write(&path, "four").expect("file");
+        assert_eq!(read(&path, 3).expect_err("too long").to_string(), "it has 4 bytes");
     }
 }

@@ -19,3 +19,5 @@ pub mod report;
 pub mod status;
 #[cfg(feature = "tui")]
 pub mod top;
+#[cfg(test)]
+mod way_on;

@@ -431,6 +431,6 @@ fn a_file_that_cannot_be_read_is_an_error_when_it_was_named() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "cannot read the configuration /nonexistent/x.toml: No such file or directory (os error 2); \
-         name another file with -c"
+         name another file with -c, or write one: tcpguard config init"
     );
 }

@@ -181,7 +181,10 @@ async fn an_idle_connection_is_closed() {
     let mut client = guard.connect(STATUS_SOCKET).await;
     assert_eq!(
         client.refusal().await,
-        (RefusalKind::BadRequest, "no request within 5 s".to_owned())
+        (
+            RefusalKind::BadRequest,
+            "no request within 5 s, so the connection ends; ask again: tcpguard status".to_owned()
+        )
     );
     client.assert_closed().await;
     assert!(start.elapsed() >= DEADLINE);
@@ -210,7 +213,10 @@ async fn a_request_of_more_than_64_kib_is_refused() {
     let _ = client.stream.write_all(&vec![b' '; 2 * MAX_REQUEST]).await;
     assert_eq!(
         client.refusal().await,
-        (RefusalKind::BadRequest, "a request has at most 65536 bytes".to_owned())
+        (
+            RefusalKind::BadRequest,
+            "a request has at most 65536 bytes; only root may send more: sudo".to_owned()
+        )
     );
     assert!(guard.requests.try_recv().is_err());
 }
@@ -268,7 +274,10 @@ async fn a_full_queue_refuses_at_once() {
     second.send(Request::Mode).await;
     assert_eq!(
         second.refusal().await,
-        (RefusalKind::Busy, "the agent is busy; try again".to_owned())
+        (
+            RefusalKind::Busy,
+            "the agent is busy; try again, or look at its log: journalctl -u tcpguard".to_owned()
+        )
     );
 }
 

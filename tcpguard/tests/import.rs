@@ -175,14 +175,16 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
         "192.0.2.1\nmallory\n\n192.0.2.1\n",
         "tcpguard: - has 2 mistakes, and nothing was changed:\n  \
          line 2: \"mallory\" is not a prefix; write one such as 192.0.2.0/24 or 2001:db8::1\n  \
-         line 4: 192.0.2.1/32 is there twice, first in line 1; leave one\n",
+         line 4: 192.0.2.1/32 is there twice, first in line 1; leave one\n\
+         mend them, then try: tcpguard rules import - --dry-run\n",
     );
     refused(
         &["rules", "import", "-"],
         "192.0.2.1\n203.0.113.0/25\n",
         "tcpguard: - has 1 mistake, and nothing was changed:\n  \
          line 2: 203.0.113.0/25 covers 203.0.113.5, from where you are logged in over SSH: you would \
-         lock yourself out; leave it out, or add --force if you are sure\n",
+         lock yourself out; leave it out, or add --force if you are sure\n\
+         mend them, then try: tcpguard rules import - --dry-run\n",
     );
     refused(
         &["rules", "import", "-"],
@@ -194,7 +196,8 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     refused(
         &["rules", "import", "-"],
         "# list\n192.0.2.1\n\n203.0.113.200\n",
-        "tcpguard: - has 1 mistake, and nothing was changed:\n  line 4: protected; leave it\n",
+        "tcpguard: - has 1 mistake, and nothing was changed:\n  line 4: protected; leave it\n\
+         mend them, then try: tcpguard rules import - --dry-run\n",
     );
     let (code, said, _) = agent.run(&["rules", "import", "-", "--force"], "203.0.113.0/25\n");
     assert_eq!(code, Some(0), "{said}");

@@ -6,16 +6,20 @@
 #[path = "support/schema.rs"]
 mod schema;
 mod support;
+#[path = "../src/way_on.rs"]
+mod way_on;
 
 use std::path::{Path, PathBuf};
 
 use schema::check;
 use serde_json::Value;
-use support::{calm, degraded, flooded, losing, status};
+use support::{calm, clock, degraded, flooded, losing, status};
+use tcpguard::cli;
 use tcpguard::host::Conntrack;
 use tcpguard::render::{self, View};
 use tcpguard::status::{State, Status};
-use tcpguard_engine::Mode;
+use tcpguard_common::abi::maps::MAX_LISTENERS;
+use tcpguard_engine::{Egress, Mode};
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
@@ -224,6 +228,34 @@ fn a_connection_table_is_told_of_before_it_is_full() {
     assert!(!told(taken(899)));
     assert!(told(taken(900)));
     assert!(!told(Some(Conntrack { count: 900, max: 0 })), "without a limit");
+}
+
+/// Everything is the matter at once.
+#[test]
+fn every_finding_says_how_to_go_on() {
+    let (mut report, mut facts) = degraded();
+    facts.losses = losing().1.losses;
+    facts.heartbeat = Some(clock().now - std::time::Duration::from_secs(60));
+    facts.conntrack = Some(Conntrack { count: 999, max: 1_000 });
+    report.listeners[0].egress = Egress::Unseen;
+    let one = report.listeners[0].clone();
+    report.listeners.resize(MAX_LISTENERS as usize, one);
+    let health = Status::build(&report, &facts).health;
+    for code in [
+        "agent_late",
+        "config_refused",
+        "conntrack_full",
+        "detached",
+        "egress_unseen",
+        "listeners_full",
+        "lost_before_guard",
+        "no_tracepoint",
+        "rule_drift",
+        "xdp_generic",
+    ] {
+        let finding = health.iter().find(|finding| finding.code == code).expect(code);
+        assert!(way_on::is_named(&finding.hint), "{finding:?}");
+    }
 }
 
 /// An agent that is newer than the command may say more than the command knows.

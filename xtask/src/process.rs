@@ -1,18 +1,19 @@
 //! Child processes whose failure names the command.
 
 use std::{
+    io,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 
 /// Runs `command` to its end, its output going where ours goes.
 ///
 /// # Errors
 /// When it cannot be started or ends unsuccessfully; the message holds the command line.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
+    let status = command.status().map_err(|error| not_started(&line(command), error))?;
     if !status.success() {
         bail!("`{}` failed: {status}", line(command));
     }
@@ -27,7 +28,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("cannot start `{}`", line(command)))?;
+        .map_err(|error| not_started(&line(command), error))?;
     if !output.status.success() {
         bail!("`{}` failed: {}", line(command), output.status);
     }
@@ -41,6 +42,11 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn probe(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Why `line` could not be started, and what tells more: mostly its program is not there.
+pub fn not_started(line: &str, error: io::Error) -> Error {
+    anyhow!("cannot start `{line}`: {error}; see what is missing here: cargo xtask setup --check")
 }
 
 /// The command as a person would type it, without the environment.
@@ -77,6 +83,14 @@ mod tests {
     fn a_failing_command_is_named_with_its_arguments() {
         let error = run(Command::new("false").arg("--really")).unwrap_err();
         assert_eq!(error.to_string(), "`false --really` failed: exit status: 1");
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_what_tells_how_to_get_it() {
+        let error = run(Command::new("tcpguard-no-such-program").arg("now")).unwrap_err();
+        let said = error.to_string();
+        assert!(said.starts_with("cannot start `tcpguard-no-such-program now`: "), "{said}");
+        assert!(said.ends_with("cargo xtask setup --check"), "{said}");
     }
 
     #[test]

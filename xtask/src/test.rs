@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
     build::{self, Profile},
@@ -60,7 +60,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
         found |= ran_any(&mut privileged, arguments)?;
     }
     if !found {
-        bail!("no test matches `{}`", arguments.join(" "));
+        bail!("no test matches `{}`; see which there are: cargo nextest list", arguments.join(" "));
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ fn nextest(workspace: &Workspace, arguments: &[String]) -> Command {
 /// Whether any test ran. Only a run that was given arguments may find none.
 fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
     let line = process::line(command);
-    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    let status = command.status().map_err(|error| process::not_started(&line, error))?;
     match status.code() {
         Some(0) => Ok(true),
         Some(NO_TESTS) if !arguments.is_empty() => Ok(false),

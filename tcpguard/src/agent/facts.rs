@@ -4,6 +4,7 @@ use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::TcpExt;
 
 use super::guard::{Guard, Snapshot, clock};
+use super::obstacles::Obstacle;
 use super::steps::Maker;
 use crate::control::{Request, Response};
 use crate::host::{Sysctls, conntrack};
@@ -102,10 +103,10 @@ impl Guard {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
         let cookies = &self.steps.cookies;
         let (backend, reason) = match (syncookies, cookies.maker()) {
-            (Some(0), _) => (
-                CookieBackend::None,
-                Some("net.ipv4.tcp_syncookies is 0: the kernel takes no cookie back".to_owned()),
-            ),
+            (Some(0), _) => {
+                let obstacle = Obstacle::NoCookies { switched_off: true };
+                (CookieBackend::None, Some(obstacle.to_string()))
+            }
             (_, Maker::Own) => (CookieBackend::Own, None),
             (_, Maker::Helper) => {
                 (CookieBackend::KernelHelper, cookies.reason().map(str::to_owned))
@@ -160,7 +161,8 @@ impl Guard {
                 severity: Severity::Warning,
                 subject: Some("LISTENERS".to_owned()),
                 text: format!("{unfollowed} listeners are not followed: the table is full"),
-                hint: "leave ports out with [listeners] ignore_ports".to_owned(),
+                hint: "leave out ports with [listeners] ignore_ports, then: tcpguard reload"
+                    .to_owned(),
             });
         }
         health

@@ -185,14 +185,19 @@ impl Interfaces {
         let Ok(now) = interfaces::list() else { return Vec::new() };
         let mut news = Vec::new();
         let mut moved = false;
+        // Whoever reconfigures an interface keeps questions about all of them waiting: one that waited
+        // in vain is enough for this time.
+        let mut answers = true;
         for guarded in &mut self.guarded {
             let present = now.iter().find(|interface| interface.name == guarded.name).cloned();
             let index = present.as_ref().map_or(0, |interface| interface.index);
             moved |= guarded.present.as_ref().map_or(0, |interface| interface.index) != index;
             guarded.present = present;
             // Of one that has gone the last ones stay; when it comes again it counts from zero.
-            if let Ok(Some(stats)) = host::link_stats(&guarded.name) {
-                guarded.stats = stats;
+            match answers.then(|| host::link_stats(&guarded.name)) {
+                Some(Ok(Some(stats))) => guarded.stats = stats,
+                Some(Err(_)) => answers = false,
+                Some(Ok(None)) | None => {}
             }
             if guarded.detached {
                 continue;

@@ -28,7 +28,9 @@ pub mod syncookies;
 pub mod timeline;
 mod writer;
 
-use anyhow::Context as _;
+use std::fmt::Display;
+
+use anyhow::anyhow;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +45,7 @@ use guard::Guard;
 use notify::Notifier;
 pub use reload::Provenance;
 
+const INTERFACE_CHANGES: &str = "interface changes";
 /// Requests that may wait for the loop.
 const WAITING_REQUESTS: usize = 32;
 
@@ -53,9 +56,10 @@ const WAITING_REQUESTS: usize = 32;
 /// # Errors
 /// When it cannot start. Then nothing is attached that was not before.
 pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let signal = |name, kind| signal(kind).map_err(|error| deaf(name, error));
+    let mut terminate = signal("SIGTERM", SignalKind::terminate())?;
+    let mut interrupt = signal("SIGINT", SignalKind::interrupt())?;
+    let mut hangup = signal("SIGHUP", SignalKind::hangup())?;
     raise_priority();
     // The sockets first: they tell whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
@@ -68,7 +72,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let links = LinkWatch::open()?;
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
-    let mut links = links.context("cannot wait for interface changes")?;
+    let mut links = links.map_err(|error| deaf(INTERFACE_CHANGES, error))?;
     let mut guard = Guard::start(config, provenance)?;
     guard.health.extend(unserved);
     guard.check_interfaces();
@@ -95,7 +99,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                 reload(&mut guard, &mut notifier, None);
             }
             changed = links.readable_mut() => {
-                let mut changed = changed.context("cannot wait for interface changes")?;
+                let mut changed = changed.map_err(|error| deaf(INTERFACE_CHANGES, error))?;
                 let events = changed.get_inner_mut().drain();
                 changed.clear_ready();
                 match events {
@@ -126,6 +130,11 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
         log::info!("{}", guard.stopped());
     }
     Ok(())
+}
+
+/// The agent would not notice `what`, and what tells why.
+fn deaf(what: &str, error: impl Display) -> anyhow::Error {
+    anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
 }
 
 /// Reads the configuration again and tells the service manager when that begins and ends.

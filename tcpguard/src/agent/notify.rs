@@ -52,7 +52,11 @@ impl Notifier {
         let manager = socket.and_then(|name| match open(name) {
             Ok(manager) => Some(manager),
             Err(error) => {
-                log::warn!("cannot reach the service manager at {}: {error}", name.display());
+                log::warn!(
+                    "cannot reach the service manager at {}: {error}; see what it knows: systemctl \
+                     status tcpguard",
+                    name.display()
+                );
                 None
             }
         });
@@ -99,7 +103,10 @@ impl Notifier {
         let Some((socket, manager)) = &self.manager else { return };
         if let Err(error) = socket.send_to_addr(message.as_bytes(), manager) {
             let first = message.lines().next().unwrap_or_default();
-            log::warn!("the service manager did not take {first}: {error}");
+            log::warn!(
+                "the service manager did not take {first}: {error}; see what it knows: systemctl status \
+                 tcpguard"
+            );
         }
     }
 }

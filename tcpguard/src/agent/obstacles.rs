@@ -41,7 +41,7 @@ pub struct Way<'a> {
     pub strips_vlan: Option<bool>,
 }
 
-/// One thing that forbids it. Its words end with the way out, where there is one.
+/// One thing that forbids it. Its words end with the way out, or with what tells more.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Obstacle {
     /// `tcp_syncookies` is 0, or the kernel has none.
@@ -83,9 +83,10 @@ impl fmt::Display for Obstacle {
                 "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow them: \
                  sysctl -w net.ipv4.tcp_syncookies=1",
             ),
-            Self::NoCookies { switched_off: false } => {
-                f.write_str("this kernel was built without CONFIG_SYN_COOKIES and takes no cookie")
-            }
+            Self::NoCookies { switched_off: false } => f.write_str(
+                "this kernel was built without CONFIG_SYN_COOKIES and takes no cookie; see what else is \
+                 missing: tcpguard doctor",
+            ),
             Self::SwitchedOff(options) => {
                 let names: Vec<&str> = NAMES
                     .iter()
@@ -95,26 +96,31 @@ impl fmt::Display for Obstacle {
                 write!(
                     f,
                     "its SYN-ACKs had what is switched off since ({}), and the kernel takes no \
-                     connection with it",
+                     connection with it; switch it on again with sysctl, or wait until it has answered \
+                     without",
                     names.join(", ")
                 )
             }
             Self::Mptcp => f.write_str(
-                "it speaks MPTCP, and the kernel takes connections of programs for plain TCP only",
+                "it speaks MPTCP, and the kernel takes connections of programs for plain TCP only; see \
+                 its sockets: ss -lntM",
             ),
-            Self::NotLocal => f.write_str("its sockets are not on this host"),
+            Self::NotLocal => f.write_str(
+                "its sockets are not on this host; see what is known of it: tcpguard status --listeners",
+            ),
             Self::NeverAnswered => f.write_str(
-                "no SYN-ACK of it was seen yet, from which the guard learns how it answers",
+                "no SYN-ACK of it was seen yet, from which the guard learns how it answers; see whether \
+                 it listens: ss -lnt",
             ),
             Self::Elsewhere { ifindex } => write!(
                 f,
                 "its SYN-ACKs leave by interface {ifindex}, which is not guarded; name it under \
-                 [interfaces]"
+                 [interfaces], see which it is: ip link"
             ),
             Self::NoTransmit { interface } => write!(
                 f,
                 "the driver of {interface} cannot send packets back from XDP (XDP_TX); attach in \
-                 generic mode: xdp_mode = \"generic\""
+                 generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
             ),
             Self::TagTakenOff { interface, vlan } => write!(
                 f,
@@ -188,6 +194,7 @@ mod tests {
     use tcpguard_common::wire::tagged;
 
     use super::*;
+    use crate::way_on;
 
     const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
     const RECORD: SynAckRecord = SynAckRecord {
@@ -294,5 +301,34 @@ mod tests {
         let kind = ListenerKind::Forwarded;
         let found = of(Situation { settings, kind, mptcp: true, interface: None, ..FREE });
         assert_eq!(found.len(), 5, "{found:?}");
+    }
+
+    #[test]
+    fn every_obstacle_says_how_to_go_on() {
+        let interface = || "eth0".to_owned();
+        for obstacle in [
+            Obstacle::NoCookies { switched_off: true },
+            Obstacle::NoCookies { switched_off: false },
+            Obstacle::SwitchedOff(ALL),
+            Obstacle::Mptcp,
+            Obstacle::NotLocal,
+            Obstacle::NeverAnswered,
+            Obstacle::Elsewhere { ifindex: 2 },
+            Obstacle::NoTransmit { interface: interface() },
+            Obstacle::TagTakenOff { interface: interface(), vlan: 42 },
+        ] {
+            assert!(way_on::is_named(&obstacle.to_string()), "{obstacle}");
+            // Every one there is stands above.
+            match obstacle {
+                Obstacle::NoCookies { .. }
+                | Obstacle::SwitchedOff(_)
+                | Obstacle::Mptcp
+                | Obstacle::NotLocal
+                | Obstacle::NeverAnswered
+                | Obstacle::Elsewhere { .. }
+                | Obstacle::NoTransmit { .. }
+                | Obstacle::TagTakenOff { .. } => {}
+            }
+        }
     }
 }

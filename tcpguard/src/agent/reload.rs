@@ -190,7 +190,9 @@ impl Guard {
     fn take_over(&mut self, new: Config) -> Response {
         let (merged, changes) = merge(&self.config, new);
         if let Err(error) = self.engine.set_settings(merged.settings.clone()) {
-            let text = format!("the thresholds contradict each other: {error}");
+            let text = format!(
+                "the thresholds contradict each other: {error}; mend them, then: tcpguard config check"
+            );
             return self.refuse(text.clone(), text);
         }
         self.config = merged;
@@ -233,7 +235,10 @@ impl Guard {
 
     /// Keeps the configuration that holds. `first` is one line, `all` may be several.
     fn refuse(&mut self, first: String, all: String) -> Response {
-        let message = format!("the configuration was refused, the one before holds: {first}");
+        let message = format!(
+            "the configuration was refused, the one before holds: {first}; see all that is wrong: \
+             tcpguard config check"
+        );
         self.provenance.refused = Some(first);
         self.tell(Severity::Warning, "config_refused", message);
         Response::refused(RefusalKind::Invalid, all)

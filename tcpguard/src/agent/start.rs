@@ -4,8 +4,9 @@
 //! is brought in line, and only then the programs on the interfaces are replaced.
 
 use std::collections::VecDeque;
+use std::io;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
 use tcpguard_common::fastpath::Mask;
@@ -31,9 +32,6 @@ use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protec
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
 use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
-
-/// What was not possible.
-const NO_RANDOM: &str = "cannot read random numbers from the kernel";
 
 impl Guard {
     /// Loads and attaches everything, taking over what an earlier agent left in the kernel.
@@ -87,7 +85,7 @@ impl Guard {
         let hash_key = match &before {
             // The tables in the kernel are made with it.
             Some(before) => before.hash_key,
-            None => secrets::hash_key().context(NO_RANDOM)?,
+            None => secrets::hash_key().map_err(no_random)?,
         };
         let counting = before.map(|before| before.rule_set);
         let mut kernel_config = KernelConfig {
@@ -102,7 +100,7 @@ impl Guard {
         };
         apply_policy(&mut kernel_config, &config);
         dataplane.set_config(&kernel_config)?;
-        let secret = secrets::cookie_secret(dataplane.cookie_secret()?).context(NO_RANDOM)?;
+        let secret = secrets::cookie_secret(dataplane.cookie_secret()?).map_err(no_random)?;
         dataplane.set_cookie_secret(&secret)?;
         // What an agent left that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
@@ -119,7 +117,7 @@ impl Guard {
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         executor.protect(nets)?;
         let mut engine = Engine::new(config.settings.clone(), mode)?;
-        engine.set_secret(secrets::network_secret().context(NO_RANDOM)?);
+        engine.set_secret(secrets::network_secret().map_err(no_random)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         let listeners = &executor.listeners;
         let all = reconcile(
@@ -143,10 +141,9 @@ impl Guard {
         adopt(&mut engine, &mut executor, now, all)?;
         let lost = "rules, mode and what is learned";
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
-            .context("cannot start a thread")?;
-        let (alert_file, told) =
-            AlertFile::load(&config.state_dir).context("cannot start a thread")?;
-        let incidents = Incidents::load(&config.state_dir).context("cannot start a thread")?;
+            .map_err(no_thread)?;
+        let (alert_file, told) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
+        let incidents = Incidents::load(&config.state_dir).map_err(no_thread)?;
         engine.number_after(incidents.last_number());
         let mut interfaces = Interfaces::attach(
             &config.interfaces,
@@ -222,6 +219,19 @@ impl Guard {
         guard.tell_of_fallbacks();
         Ok(guard)
     }
+}
+
+fn no_random(error: io::Error) -> anyhow::Error {
+    anyhow!(
+        "cannot read random numbers from the kernel: {error}; see what forbids it: tcpguard doctor"
+    )
+}
+
+fn no_thread(error: io::Error) -> anyhow::Error {
+    anyhow!(
+        "cannot start a thread: {error}; let the service have more, with TasksMax=: systemctl edit \
+         tcpguard"
+    )
 }
 
 /// The object over the maps that are pinned. Maps of another layout (of a build whose version was not
@@ -309,13 +319,17 @@ fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
             force: true,
         };
         if let Err(error) = engine.handle_request(clock.now, request) {
-            log::warn!("{} is no longer allowed: {error}", allow.net);
+            let net = allow.net;
+            log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }
     }
     let age = clock.wall.duration_since(state.written.0);
     let age = std::time::Duration::try_from(age).unwrap_or_default();
     if let Err(error) = engine.teach(state.learned.clone(), age) {
-        log::warn!("what an earlier agent learned is left out: {error}");
+        log::warn!(
+            "what an earlier agent learned is left out: {error}; it is learned anew, see how far: \
+             tcpguard status"
+        );
     }
 }
 
@@ -325,6 +339,6 @@ fn no_tracepoint(why: &str) -> Health {
         severity: crate::status::Severity::Warning,
         subject: None,
         text: format!("completed handshakes are only seen in a sample: {why}"),
-        hint: "use a kernel with BTF (CONFIG_DEBUG_INFO_BTF)".to_owned(),
+        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
     }
 }

@@ -76,14 +76,19 @@ pub enum Returned {
 impl fmt::Display for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => write!(f, "{SYSCTL} was not changed by tcpguard"),
-            Self::To(value) => write!(f, "{SYSCTL} is {value} again"),
-            Self::LeftAt(value) => {
-                write!(f, "{SYSCTL} stays {value}: it was changed since tcpguard had set it to 2")
+            Self::Nothing => {
+                write!(f, "{SYSCTL} was not changed by tcpguard; see what it is: sysctl {SYSCTL}")
             }
+            Self::To(value) => write!(f, "{SYSCTL} is {value} again; see: sysctl {SYSCTL}"),
+            Self::LeftAt(value) => write!(
+                f,
+                "{SYSCTL} stays {value}: it was changed since tcpguard had set it to 2; if nobody at this \
+                 host has, look into /etc/sysctl.d"
+            ),
             Self::Elsewhere => write!(
                 f,
-                "{SYSCTL} was changed in another network namespace, and is restored by the agent there"
+                "{SYSCTL} was changed in another network namespace; restore it there: tcpguard \
+                 restore-sysctls"
             ),
         }
     }
@@ -93,7 +98,10 @@ impl fmt::Display for Returned {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// There is no such sysctl.
-    #[error("this kernel has no {SYSCTL}: it was built without CONFIG_SYN_COOKIES")]
+    #[error(
+        "this kernel has no {SYSCTL}: it was built without CONFIG_SYN_COOKIES; see what else is missing: \
+         tcpguard doctor"
+    )]
     Missing,
     /// The administrator wants no cookies.
     #[error("{SYSCTL} is 0, which forbids SYN cookies; allow them: sysctl -w {SYSCTL}=1")]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The `*.conf` files of these directories below `root`, in the order in which they are applied, that
@@ -19,4 +20,12 @@ pub(super) fn files(root: &Path, directories: &[&str]) -> Vec<PathBuf> {
         }
     }
     files.into_values().collect()
+}
+
+/// The text of one of them, up to `most` bytes; `None` where it cannot be read. Links are followed:
+/// these directories are root's, and systemd links files in them to elsewhere.
+pub(super) fn text(path: &Path, most: u64) -> Option<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

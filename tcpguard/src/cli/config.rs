@@ -146,7 +146,10 @@ fn refused(path: &Path, error: &std::io::Error) -> CliError {
         std::io::ErrorKind::PermissionDenied => {
             CliError::Denied(format!("permission denied on {}; use sudo", path.display()))
         }
-        _ => CliError::Refused(format!("cannot write {}: {error}", path.display())),
+        _ => CliError::Refused(format!(
+            "cannot write {}: {error}; name another file: tcpguard config init FILE",
+            path.display()
+        )),
     }
 }
 

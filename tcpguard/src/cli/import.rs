@@ -4,7 +4,6 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use tcpguard_engine::Limits;
 
@@ -89,12 +88,17 @@ fn read(file: &Path) -> anyhow::Result<String> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text))
     };
-    read.with_context(|| format!("cannot read {}", file.display()))?;
+    read.map_err(|error| {
+        CliError::Refused(format!(
+            "cannot read {}: {error}; see what may be in it: tcpguard rules import --help",
+            file.display()
+        ))
+    })?;
     if text.len() > MAX_CHANGE {
         let rules = Limits::RULES;
         return Err(CliError::Refused(format!(
             "{} has more than {} MiB, which is more than {rules} rules need, and there can be no more; \
-             shorten it",
+             shorten it, and see what it takes: tcpguard rules import --help",
             file.display(),
             MAX_CHANGE >> 20
         ))
@@ -125,5 +129,7 @@ fn refusal(file: &Path, problems: &[Problem]) -> CliError {
     for Problem { place, message } in problems {
         text.push_str(&format!("\n  {place}: {message}"));
     }
+    let name = file.display();
+    text.push_str(&format!("\nmend them, then try: tcpguard rules import {name} --dry-run"));
     CliError::Refused(text)
 }

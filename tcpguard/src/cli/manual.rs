@@ -2,9 +2,9 @@
 //! program and each of its verbs, from the same definition as `--help`, and one of section 5 for the
 //! configuration, from the same list as the file that `config init` writes.
 
-use std::fs;
+use std::{fs, io};
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -73,17 +73,20 @@ struct Page {
 
 pub(super) fn run(args: &ManualArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let directory = &args.directory;
-    let cannot = || format!("cannot write to {}; name another directory", directory.display());
-    fs::create_dir_all(directory).with_context(cannot)?;
+    let cannot = |error: io::Error| {
+        let directory = directory.display();
+        anyhow!("cannot write to {directory}: {error}; name another one: tcpguard manual DIR")
+    };
+    fs::create_dir_all(directory).map_err(cannot)?;
     for page in pages()? {
         let path = directory.join(page.name);
-        fs::write(&path, page.text).with_context(cannot)?;
+        fs::write(&path, page.text).map_err(cannot)?;
         session.print(&format!("{}\n", path.display()))?;
     }
     Ok(())
 }
 
-fn pages() -> std::io::Result<Vec<Page>> {
+fn pages() -> io::Result<Vec<Page>> {
     let mut pages = vec![of_program()?, of_configuration()?];
     let program = Args::command();
     for verb in program.get_subcommands().filter(|verb| !verb.is_hide_set()) {
@@ -92,7 +95,7 @@ fn pages() -> std::io::Result<Vec<Page>> {
     Ok(pages)
 }
 
-fn of_program() -> std::io::Result<Page> {
+fn of_program() -> io::Result<Page> {
     let program = Args::command()
         .disable_help_subcommand(true)
         .subcommand_help_heading("VERBS")
@@ -123,7 +126,7 @@ fn of_program() -> std::io::Result<Page> {
 }
 
 /// Adds the page of `verb`, and those of its own verbs. `before` is what is typed in front of it.
-fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> std::io::Result<()> {
+fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> io::Result<()> {
     let typed = format!("{before} {}", verb.get_name());
     let name = typed.replace(' ', "-");
     // On its own, so that the options of every verb are told once, in tcpguard(8).
@@ -150,7 +153,7 @@ fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> std::io::Res
 }
 
 /// A page of section 8 as far as its synopsis.
-fn head(command: Command) -> std::io::Result<(Man, Vec<u8>)> {
+fn head(command: Command) -> io::Result<(Man, Vec<u8>)> {
     let man = Man::new(command).section("8").date(NO_DATE).source(SOURCE).manual(TITLE);
     let mut text = Vec::new();
     man.render_title(&mut text)?;
@@ -206,7 +209,7 @@ fn marked(text: &str) -> Vec<Inline> {
     parts.map(|(at, part)| if at % 2 == 0 { roman(part) } else { bold(part) }).collect()
 }
 
-fn of_configuration() -> std::io::Result<Page> {
+fn of_configuration() -> io::Result<Page> {
     let mut roff = Roff::new();
     roff.control("TH", ["tcpguard.toml", "5", NO_DATE, SOURCE, TITLE]);
     roff.control("SH", ["NAME"]).text([roman("tcpguard.toml - configuration of tcpguard")]);

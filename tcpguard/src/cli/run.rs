@@ -1,6 +1,6 @@
 //! `tcpguard run`
 
-use anyhow::Context;
+use anyhow::anyhow;
 
 use super::args::{Global, RunArgs};
 use super::exit::CliError;
@@ -32,7 +32,9 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the event loop")?
+        .map_err(|error| {
+            anyhow!("cannot start the event loop: {error}; see what forbids it: tcpguard doctor")
+        })?
         .block_on(agent::run(config, provenance))
 }
 

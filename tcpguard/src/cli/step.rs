@@ -75,9 +75,10 @@ fn find(name: &ListenerName, status: &Status) -> Result<Listener, CliError> {
             let names: Vec<String> =
                 several.iter().map(|one| SocketAddr::new(one.addr, one.port).to_string()).collect();
             Err(CliError::Usage(format!(
-                "several listen on port {}; name one: {}",
+                "several listen on port {}: {}; name one: tcpguard step {} …",
                 several[0].port,
-                names.join(", ")
+                names.join(", "),
+                names[0]
             )))
         }
     }

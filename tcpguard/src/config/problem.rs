@@ -36,7 +36,8 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Unreadable { path, source } => write!(
                 out,
-                "cannot read the configuration {}: {source}; name another file with -c",
+                "cannot read the configuration {}: {source}; name another file with -c, or write one: \
+                 tcpguard config init",
                 path.display()
             ),
             Self::Invalid { path, problems } => {
@@ -57,3 +58,25 @@ impl fmt::Display for ConfigError {
 
 // The message already holds what the system said, so there is no `source` to print a second time.
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let path = || PathBuf::from("tcpguard.toml");
+        let problem = || Problem { line: 3, text: "unknown key policy.mod".to_owned() };
+        for error in [
+            ConfigError::Unreadable { path: path(), source: std::io::ErrorKind::NotFound.into() },
+            ConfigError::Invalid { path: path(), problems: vec![problem(), problem()] },
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {}
+            }
+        }
+    }
+}

@@ -31,11 +31,13 @@ impl Admission {
         let own = open.get(&uid).copied().unwrap_or(0);
         let room = if uid == 0 { TOTAL } else { TOTAL - RESERVED_FOR_ROOT };
         if total >= room {
-            return Err(format!("{total} connections are open, no more are taken; try again"));
+            return Err(format!(
+                "{total} connections are open, no more are taken; see whose they are: ss -xp"
+            ));
         }
         if uid != 0 && own >= PER_USER {
             return Err(format!(
-                "user {uid} holds {own} connections, no more are taken; try again"
+                "user {uid} holds {own} connections, no more are taken; see which: ss -xp"
             ));
         }
         *open.entry(uid).or_default() += 1;
@@ -58,6 +60,7 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::way_on;
 
     /// As many connections of `uid` as are admitted.
     fn fill(admission: &Admission, uid: u32) -> Vec<Permit> {
@@ -71,6 +74,19 @@ mod tests {
         let held = fill(&admission, 1000);
         assert_eq!(held.len(), PER_USER);
         assert!(admission.admit(1001).is_ok());
+    }
+
+    #[test]
+    fn who_is_turned_away_is_told_how_to_find_out_who_is_in() {
+        let admission = Admission::default();
+        let held = fill(&admission, 1000);
+        let of_user = admission.admit(1000).map(drop).expect_err("no more of this one");
+        let others: Vec<_> = (1001..1010).flat_map(|uid| fill(&admission, uid)).collect();
+        let of_all = admission.admit(2000).map(drop).expect_err("no more of anybody");
+        for (why, said) in [(of_user, "user 1000 holds 8"), (of_all, "31 connections are open")] {
+            assert!(why.starts_with(said) && way_on::is_named(&why), "{why}");
+        }
+        drop((held, others));
     }
 
     #[test]

@@ -169,9 +169,15 @@ fn words(error: &RequestError) -> String {
             "{net} is wider than a rule may be; block smaller prefixes, or add --force if you are sure"
         ),
         RequestError::Import { refused } => {
-            format!("{} of the rules cannot be imported, so none was", refused.len())
+            format!(
+                "{} of the rules cannot be imported, so none was; try it without a change: tcpguard \
+                 rules import FILE --dry-run",
+                refused.len()
+            )
         }
-        RequestError::Twice { net, .. } => format!("{net} is there twice; leave one"),
+        RequestError::Twice { net, .. } => {
+            format!("{net} is there twice; leave one, or see what is there: tcpguard rules list")
+        }
         RequestError::NoListener { listener } => format!(
             "nothing that the guard follows listens at {listener}; see what does: \
              tcpguard status --listeners"
@@ -194,5 +200,54 @@ fn words(error: &RequestError) -> String {
         RequestError::Full { limit } => format!(
             "all {limit} rules are taken; make room: tcpguard rules list, tcpguard unblock PREFIX"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_refusal_says_how_to_go_on() {
+        let net: IpNet = "192.0.2.0/24".parse().expect("a prefix");
+        let listener =
+            engine::Listener { addr: "192.0.2.1".parse().expect("an address"), port: 443 };
+        let twice = || RequestError::Twice { net, first: 0 };
+        for error in [
+            RequestError::Protected { net, covers: net, what: "own address".to_owned() },
+            RequestError::TooWide { net },
+            RequestError::Import { refused: vec![(1, twice())] },
+            twice(),
+            RequestError::NotFound { net },
+            RequestError::NotAllowed { net },
+            RequestError::NoListener { listener },
+            RequestError::DoneByRules { step: engine::Step::Source },
+            RequestError::AllowListFull { limit: 1024 },
+            RequestError::Full { limit: 4096 },
+        ] {
+            let refusal = refusal(&error);
+            let words = refusal.rules.iter().map(|rule| &rule.message).chain([&refusal.message]);
+            for said in words {
+                assert!(way_on::is_named(said), "{said}");
+            }
+            // Every one there is stands above.
+            match error {
+                RequestError::Protected { .. }
+                | RequestError::TooWide { .. }
+                | RequestError::Import { .. }
+                | RequestError::Twice { .. }
+                | RequestError::NotFound { .. }
+                | RequestError::NotAllowed { .. }
+                | RequestError::NoListener { .. }
+                | RequestError::DoneByRules { .. }
+                | RequestError::AllowListFull { .. }
+                | RequestError::Full { .. } => {}
+            }
+        }
+        for prefix in [Some(net), None] {
+            let said = none_of_origin(prefix, RuleOrigin::Auto);
+            assert!(way_on::is_named(&said), "{said}");
+        }
     }
 }

@@ -163,3 +163,35 @@ fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::RefusalKind;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let socket = || PathBuf::from("/run/tcpguard/status.sock");
+        let message = "the agent is stopping; see: systemctl status tcpguard";
+        for error in [
+            ClientError::NotRunning { socket: socket(), attached: Vec::new() },
+            ClientError::NotRunning { socket: socket(), attached: vec!["eth0".to_owned()] },
+            ClientError::Denied { socket: socket(), group: None },
+            ClientError::Denied { socket: socket(), group: Some("adm".to_owned()) },
+            ClientError::Broken { socket: socket(), error: io::ErrorKind::UnexpectedEof.into() },
+            ClientError::Foreign { why: "missing field `schema`".to_owned() },
+            ClientError::Refused(Refusal::new(RefusalKind::Stopping, message)),
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                ClientError::NotRunning { .. }
+                | ClientError::Denied { .. }
+                | ClientError::Broken { .. }
+                | ClientError::Foreign { .. }
+                | ClientError::Refused(_) => {}
+            }
+        }
+    }
+}

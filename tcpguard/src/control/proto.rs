@@ -471,7 +471,11 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
     let call: Call = match serde_json::from_slice(message) {
         Ok(call) => call,
         Err(error) => {
-            return refuse(RefusalKind::BadRequest, format!("the request cannot be read: {error}"));
+            let why = format!(
+                "the request cannot be read: {error}; use the tcpguard command of the same release, or: \
+                 systemctl restart tcpguard"
+            );
+            return refuse(RefusalKind::BadRequest, why);
         }
     };
     match &call.request {
@@ -492,7 +496,11 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
             });
             let rules: Vec<RefusedRule> = wrong.collect();
             if !rules.is_empty() {
-                let message = format!("{} of the rules cannot be imported", rules.len());
+                let message = format!(
+                    "{} of the rules cannot be imported; try it without a change: tcpguard rules import \
+                     FILE --dry-run",
+                    rules.len()
+                );
                 return Err(Refusal { rules, ..Refusal::new(RefusalKind::BadRequest, message) });
             }
         }
@@ -535,7 +543,9 @@ pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), Str
 /// What is wrong with them, and what mends it.
 pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-        return Err(format!("a reason is one line of at most {MAX_REASON} bytes; shorten it"));
+        return Err(format!(
+            "a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"
+        ));
     }
     if for_s == 0 {
         return Err("nothing lives for less than a second; give --for 1h".to_owned());

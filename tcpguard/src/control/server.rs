@@ -90,7 +90,11 @@ impl Server {
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this would spin.
-                    log::warn!("cannot accept a control connection: {error}");
+                    log::warn!(
+                        "cannot accept a control connection: {error}; see what the agent has open: \
+                         ls -l /proc/{}/fd",
+                        std::process::id()
+                    );
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -124,11 +128,19 @@ async fn connection(
             Ok(Ok(Some(message))) => (answer(&message, may_change, peer, &requests).await, false),
             Ok(Ok(None)) | Ok(Err(FrameError::Broken)) => break,
             Ok(Err(FrameError::TooLong)) => {
-                let why = format!("a request has at most {longest} bytes");
+                let way_on = if may_change {
+                    "import fewer rules at a time: tcpguard rules import FILE --merge"
+                } else {
+                    "only root may send more: sudo"
+                };
+                let why = format!("a request has at most {longest} bytes; {way_on}");
                 (Response::refused(RefusalKind::BadRequest, why), true)
             }
             Err(_) => {
-                let why = format!("no request within {} s", DEADLINE.as_secs());
+                let why = format!(
+                    "no request within {} s, so the connection ends; ask again: tcpguard status",
+                    DEADLINE.as_secs()
+                );
                 (Response::refused(RefusalKind::BadRequest, why), true)
             }
         };
@@ -183,7 +195,8 @@ pub(crate) async fn ask(
     match requests.try_send(Incoming { request, peer, reply }) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(_)) => {
-            return Response::refused(RefusalKind::Busy, "the agent is busy; try again");
+            let why = "the agent is busy; try again, or look at its log: journalctl -u tcpguard";
+            return Response::refused(RefusalKind::Busy, why);
         }
         Err(mpsc::error::TrySendError::Closed(_)) => return stopping(),
     }

@@ -151,3 +151,35 @@ impl Socket {
         Ok(Self { listener, path })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let path = || PathBuf::from("/run/tcpguard/status.sock");
+        for error in [
+            BindError::AlreadyRunning { pid: Some(7), socket: path() },
+            BindError::NoSuchGroup { group: "operators".to_owned() },
+            BindError::NotInGroup { group: "operators".to_owned() },
+            BindError::NotASocket { path: path() },
+            BindError::Io {
+                what: "make the socket",
+                path: path(),
+                error: io::ErrorKind::PermissionDenied.into(),
+            },
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                BindError::AlreadyRunning { .. }
+                | BindError::NoSuchGroup { .. }
+                | BindError::NotInGroup { .. }
+                | BindError::NotASocket { .. }
+                | BindError::Io { .. } => {}
+            }
+        }
+    }
+}

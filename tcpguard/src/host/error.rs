@@ -5,18 +5,17 @@ use std::path::PathBuf;
 
 use netlink_packet_core::DecodeError;
 
-/// A question to the kernel that was not answered. Each message names the situation and, where
-/// there is one, the way out.
+/// A question to the kernel that was not answered. Each message names the situation and the way on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No netlink socket could be opened.
     #[error(
-        "cannot open a netlink socket: {0}. Let this process use AF_NETLINK \
-         (systemd: RestrictAddressFamilies=AF_UNIX AF_NETLINK)"
+        "cannot open a netlink socket: {0}; let the service use AF_NETLINK, with \
+         RestrictAddressFamilies=AF_UNIX AF_NETLINK: systemctl edit tcpguard"
     )]
     Open(#[source] io::Error),
     /// The kernel refused a request, or the request could not be exchanged.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {source}; see what is in the way: tcpguard doctor")]
     Refused {
         /// What was asked, as a verb phrase.
         what: &'static str,
@@ -24,19 +23,28 @@ pub enum Error {
         source: io::Error,
     },
     /// The right to do it is missing.
-    #[error("cannot {what}: run as root, or with CAP_NET_ADMIN")]
+    #[error(
+        "cannot {what}: permission denied; use sudo, or give the service CAP_NET_ADMIN: systemctl edit \
+         tcpguard"
+    )]
     NotPermitted {
         /// What was asked, as a verb phrase.
         what: &'static str,
     },
     /// The kernel has not answered within [`super::ANSWER_TIMEOUT`].
-    #[error("cannot {what}: the kernel has not answered for {} s", super::ANSWER_TIMEOUT.as_secs())]
+    #[error(
+        "cannot {what}: the kernel has not answered for {} s; see what keeps it: journalctl -k",
+        super::ANSWER_TIMEOUT.as_secs()
+    )]
     NoAnswer {
         /// What was asked, as a verb phrase.
         what: &'static str,
     },
     /// The kernel's answer makes no sense.
-    #[error("cannot {what}: the kernel's answer is garbled: {detail}")]
+    #[error(
+        "cannot {what}: the kernel's answer is garbled: {detail}; collect what helps to find out why: \
+         tcpguard doctor --bundle FILE"
+    )]
     Garbled {
         /// What was asked, as a verb phrase.
         what: &'static str,
@@ -44,25 +52,31 @@ pub enum Error {
         detail: DecodeError,
     },
     /// A list changed each time while it was being read.
-    #[error("cannot {what}: it changed each time while it was being read; try again")]
+    #[error(
+        "cannot {what}: it changed each time while it was being read; try again when it is calmer: \
+         ip monitor link"
+    )]
     Unstable {
         /// What was asked, as a verb phrase.
         what: &'static str,
     },
     /// The kernel cannot list TCP sockets.
     #[error(
-        "the kernel cannot list TCP sockets: load the module tcp_diag (modprobe tcp_diag), \
-         or use a kernel with CONFIG_INET_DIAG"
+        "the kernel cannot list TCP sockets; use one with CONFIG_INET_DIAG, or load the module: \
+         modprobe tcp_diag"
     )]
     NoSockDiag,
     /// The kernel cannot remove sockets.
     #[error(
         "kernel without CONFIG_INET_DIAG_DESTROY: half-open entries of a flood stay until they \
-         time out (lower net.ipv4.tcp_synack_retries to shorten that)"
+         time out; to shorten that: sysctl -w net.ipv4.tcp_synack_retries=3"
     )]
     NoSockDestroy,
     /// The kernel does not tell namespaces apart by cookie.
-    #[error("the kernel does not know SO_NETNS_COOKIE; Linux 5.14 or newer is needed")]
+    #[error(
+        "the kernel does not know SO_NETNS_COOKIE; Linux 5.14 or newer is needed, see which this is: \
+         uname -r"
+    )]
     NoNetnsCookie,
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
@@ -89,7 +103,7 @@ pub enum Error {
         detail: String,
     },
     /// There is no interface of that name.
-    #[error("there is no interface {name}; this host has: {existing}")]
+    #[error("there is no interface {name}; this host has: {existing}; see more of them: ip link")]
     NoInterface {
         /// What was asked for.
         name: String,
@@ -107,6 +121,52 @@ impl Error {
             | Self::Read { source, .. }
             | Self::Write { source, .. } => source.raw_os_error(),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let what = "read it";
+        let source = || io::Error::from_raw_os_error(libc::EIO);
+        let path = || PathBuf::from("/proc/net/netstat");
+        for error in [
+            Error::Open(source()),
+            Error::Refused { what, source: source() },
+            Error::NotPermitted { what },
+            Error::NoAnswer { what },
+            Error::Garbled { what, detail: "a word of 3 bytes".to_owned().into() },
+            Error::Unstable { what },
+            Error::NoSockDiag,
+            Error::NoSockDestroy,
+            Error::NoNetnsCookie,
+            Error::Read { path: path(), source: source() },
+            Error::Write { path: path(), source: source() },
+            Error::Malformed { path: path(), detail: "a line without a number".to_owned() },
+            Error::NoInterface { name: "eth9".to_owned(), existing: "lo, eth0".to_owned() },
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                Error::Open(_)
+                | Error::Refused { .. }
+                | Error::NotPermitted { .. }
+                | Error::NoAnswer { .. }
+                | Error::Garbled { .. }
+                | Error::Unstable { .. }
+                | Error::NoSockDiag
+                | Error::NoSockDestroy
+                | Error::NoNetnsCookie
+                | Error::Read { .. }
+                | Error::Write { .. }
+                | Error::Malformed { .. }
+                | Error::NoInterface { .. } => {}
+            }
         }
     }
 }

@@ -53,7 +53,11 @@ impl Attachment {
         for link in self.egress.iter().chain([&self.link]) {
             // Others may hold it as well: then closing and unpinning it here would not be enough.
             if let Err(error) = syscall::detach_link(link.as_fd()) {
-                log::warn!("cannot take a program off {}: {error}", self.name);
+                log::warn!(
+                    "cannot take a program off {0}: {error}; see what is left: bpftool net show dev \
+                     {0}",
+                    self.name
+                );
             }
         }
         unpin(&self.egress_pin);

@@ -11,7 +11,7 @@ pub enum KernelError {
     /// Not allowed.
     #[error(
         "the kernel refuses {what}: missing {missing}; run as root, or give the service \
-         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see what takes them away: tcpguard doctor"
     )]
     Permission {
         /// What was tried.
@@ -20,7 +20,10 @@ pub enum KernelError {
         missing: String,
     },
     /// The verifier or the loader refused the object.
-    #[error("this kernel ({release}) does not accept the BPF program {program}: {reason}")]
+    #[error(
+        "this kernel ({release}) does not accept the BPF program {program}: {reason}; see what it \
+         lacks: tcpguard doctor"
+    )]
     Refused {
         /// Running kernel.
         release: String,
@@ -32,7 +35,7 @@ pub enum KernelError {
     /// Cookies need a function that this kernel lacks.
     #[error(
         "this kernel ({release}) has no {function} ({reason}), which taking SYN cookies back needs; \
-         it came with Linux 6.9"
+         it came with Linux 6.9; see what else is missing: tcpguard doctor"
     )]
     MissingFunction {
         /// Running kernel.
@@ -45,7 +48,7 @@ pub enum KernelError {
     /// Another program is there.
     #[error(
         "another XDP program is attached to {interface}; see which: bpftool net show dev {interface}; \
-         take it off, then start tcpguard again"
+         take it off, then: systemctl start tcpguard"
     )]
     Occupied {
         /// The interface.
@@ -64,7 +67,7 @@ pub enum KernelError {
     /// Its packets do not begin with what the programs read first.
     #[error(
         "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
-         protect the Ethernet interface below it instead"
+         protect the Ethernet interface below it instead, see which: ip -details link"
     )]
     NoEthernet {
         /// The interface.
@@ -73,7 +76,10 @@ pub enum KernelError {
         link_type: u16,
     },
     /// The counters have no room.
-    #[error("{wanted} interfaces are named and at most {limit} can be protected; name fewer")]
+    #[error(
+        "{wanted} interfaces are named and at most {limit} can be protected; name fewer, under \
+         [interfaces] in the configuration or with --interface"
+    )]
     TooManyInterfaces {
         /// How many are named.
         wanted: usize,
@@ -81,11 +87,13 @@ pub enum KernelError {
         limit: usize,
     },
     /// Attaching failed for another reason.
-    #[error("cannot attach {program} to {interface}: {reason}")]
+    #[error(
+        "cannot attach {program} to {interface}: {reason}; see what is in the way: tcpguard doctor"
+    )]
     Attach {
         /// The program.
         program: &'static str,
-        /// The interface.
+        /// The interface, or the tracepoint.
         interface: String,
         /// The kernel's words.
         reason: String,
@@ -122,7 +130,7 @@ pub enum KernelError {
     #[error(transparent)]
     Host(#[from] crate::host::Error),
     /// A map operation failed.
-    #[error("cannot {what} the BPF map {map}: {error}")]
+    #[error("cannot {what} the BPF map {map}: {error}; see what is in the way: tcpguard doctor")]
     Map {
         /// What was tried.
         what: &'static str,
@@ -132,7 +140,10 @@ pub enum KernelError {
         error: io::Error,
     },
     /// The object lacks something, or has it with another layout.
-    #[error("the BPF object does not fit this binary: {0}; rebuild both: cargo xtask build")]
+    #[error(
+        "the BPF object does not fit this binary: {0}; install the package again, or rebuild both: \
+         cargo xtask build"
+    )]
     Mismatch(String),
 }
 
@@ -164,4 +175,54 @@ pub(super) fn missing_capabilities() -> String {
 /// What of this thread's set is missing; nothing when it cannot be read, so that the kernel decides.
 fn missing() -> Vec<&'static str> {
     capabilities::missing(capabilities::effective().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let name = || "eth0".to_owned();
+        let reason = || "Operation not permitted (os error 1)".to_owned();
+        let release = || "6.1.0".to_owned();
+        let path = || PathBuf::from("/sys/fs/bpf/tcpguard");
+        let error = || io::Error::from_raw_os_error(1);
+        for error in [
+            KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
+            KernelError::Refused { release: release(), program: name(), reason: reason() },
+            KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
+            KernelError::Occupied { interface: name() },
+            KernelError::NotNative { interface: name(), reason: reason() },
+            KernelError::NoEthernet { interface: name(), link_type: 65534 },
+            KernelError::TooManyInterfaces { wanted: 65, limit: 64 },
+            KernelError::Attach { program: "ingress", interface: name(), reason: reason() },
+            KernelError::NoBpffs { path: path() },
+            KernelError::Locked { path: path() },
+            KernelError::Pin { what: "make", path: path(), error: error() },
+            KernelError::Host(crate::host::Error::NoNetnsCookie),
+            KernelError::Map { what: "read", map: "sources", error: error() },
+            KernelError::Mismatch("no map sources".to_owned()),
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                KernelError::Permission { .. }
+                | KernelError::Refused { .. }
+                | KernelError::MissingFunction { .. }
+                | KernelError::Occupied { .. }
+                | KernelError::NotNative { .. }
+                | KernelError::NoEthernet { .. }
+                | KernelError::TooManyInterfaces { .. }
+                | KernelError::Attach { .. }
+                | KernelError::NoBpffs { .. }
+                | KernelError::Locked { .. }
+                | KernelError::Pin { .. }
+                | KernelError::Host(_)
+                | KernelError::Map { .. }
+                | KernelError::Mismatch(_) => {}
+            }
+        }
+    }
 }

@@ -50,22 +50,29 @@ pub struct Timing {
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
     /// How it answers is not known.
-    #[error("no SYN-ACK of it was seen yet")]
+    #[error("no SYN-ACK of it was seen yet; see whether it listens: ss -lnt")]
     NoRecord,
     /// What is known cannot be.
-    #[error("its SYN-ACK is recorded with {0}, which no host sends; the record is damaged")]
+    #[error(
+        "its SYN-ACK is recorded with {0}, which no host sends; the record is damaged, begin a new one: \
+         systemctl restart tcpguard"
+    )]
     Implausible(String),
     /// There is no secret.
-    #[error("no secret for cookies is drawn")]
+    #[error("no secret for cookies is drawn; draw one: systemctl restart tcpguard")]
     NoSecret,
     /// The programs answer nobody, whatever listener it is.
-    #[error("the programs answer no SYN: {0}")]
+    #[error("the programs answer no SYN: {0}; see how the guard is: tcpguard status")]
     Idle(&'static str),
     /// The SYN was not answered.
-    #[error("a test SYN was not answered: the program {0}")]
+    #[error(
+        "a test SYN was not answered: the program {0}; see which cookies work here: tcpguard probe"
+    )]
     NotAnswered(&'static str),
     /// The answer is not the listener's.
-    #[error("the answer to a test SYN {client} has {what}")]
+    #[error(
+        "the answer to a test SYN {client} has {what}; see which cookies work here: tcpguard probe"
+    )]
     Differs {
         /// With which options the SYN came.
         client: &'static str,
@@ -73,7 +80,10 @@ pub enum SelfTestError {
         what: String,
     },
     /// The cookie is not taken back.
-    #[error("the cookie in the answer to a test SYN {client} is not taken back: {why}")]
+    #[error(
+        "the cookie in the answer to a test SYN {client} is not taken back: {why}; see which cookies work \
+         here: tcpguard probe"
+    )]
     NotTaken {
         /// With which options the SYN came.
         client: &'static str,
@@ -310,5 +320,39 @@ fn fate(action: u32) -> &'static str {
         XDP_PASS => "passed it to the stack",
         XDP_DROP => "dropped it",
         _ => "gave up",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let client = "with timestamps";
+        for error in [
+            SelfTestError::NoRecord,
+            SelfTestError::Implausible("window scale 15".to_owned()),
+            SelfTestError::NoSecret,
+            SelfTestError::Idle("the mode is not enforce"),
+            SelfTestError::NotAnswered(fate(XDP_PASS)),
+            SelfTestError::Differs { client, what: "no timestamps".to_owned() },
+            SelfTestError::NotTaken { client, why: "it does not hold what was agreed" },
+            SelfTestError::Kernel(KernelError::Occupied { interface: "eth0".to_owned() }),
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                SelfTestError::NoRecord
+                | SelfTestError::Implausible(_)
+                | SelfTestError::NoSecret
+                | SelfTestError::Idle(_)
+                | SelfTestError::NotAnswered(_)
+                | SelfTestError::Differs { .. }
+                | SelfTestError::NotTaken { .. }
+                | SelfTestError::Kernel(_) => {}
+            }
+        }
     }
 }

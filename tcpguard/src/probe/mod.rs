@@ -33,10 +33,16 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// Not allowed.
-    #[error("cannot make temporary network namespaces to try cookies in: {0}; run as root")]
+    #[error(
+        "cannot make temporary network namespaces to try cookies in: {0}; run as root: sudo tcpguard \
+         probe"
+    )]
     Namespace(std::io::Error),
     /// Two namespaces are there and cannot talk, even without any cookie.
-    #[error("no connection between two temporary network namespaces: {0}")]
+    #[error(
+        "no connection between two temporary network namespaces: {0}; see what the kernel says: \
+         journalctl -k"
+    )]
     Silent(String),
     /// The host could not be asked or changed.
     #[error(transparent)]
@@ -77,4 +83,27 @@ pub fn run() -> Result<Probe, ProbeError> {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        for error in [
+            ProbeError::Namespace(io::Error::from_raw_os_error(libc::EPERM)),
+            ProbeError::Silent("the handshake failed: timed out".to_owned()),
+            ProbeError::Host(host::Error::NoNetnsCookie),
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                ProbeError::Namespace(_) | ProbeError::Silent(_) | ProbeError::Host(_) => {}
+            }
+        }
+    }
 }

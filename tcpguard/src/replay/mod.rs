@@ -286,7 +286,7 @@ impl Reading {
             notes.push(format!("{} further reports of incidents are left out.", guard.left_out));
         }
         if let Some(Err(cut @ CaptureError::Cut { .. })) = &self.end {
-            notes.push(format!("{cut}; what came before is judged."));
+            notes.push(cut.to_string());
         }
         notes
     }

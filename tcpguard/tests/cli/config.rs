@@ -49,7 +49,7 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
     assert_eq!(json["problems"][1]["line"], 3);
 
     let run = host.run(&["run", "-c", path, "-i", "lo"]);
-    run.is(1, "", &mistakes);
+    run.is(2, "", &mistakes);
     assert!(!host.path().join("status.sock").exists());
 }
 

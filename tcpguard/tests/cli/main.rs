@@ -17,4 +17,8 @@ mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;
+#[path = "../../src/way_on.rs"]
 mod way_on;
+
+// Where `way_on` looks for the verbs, here as in the library.
+use tcpguard::cli;

@@ -496,7 +496,7 @@ pub fn degraded() -> (Report, Facts) {
         subject: None,
         text: "the kernel does not report completed handshakes; third ACKs are counted instead"
             .to_owned(),
-        hint: "use a kernel with BTF".to_owned(),
+        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
     }];
     (report, facts)
 }

@@ -230,7 +230,10 @@ fn epoch(workspace: &Workspace) -> Result<String> {
     };
     match given.or_else(of_commit) {
         Some(epoch) if epoch.parse::<u64>().is_ok() => Ok(epoch),
-        Some(other) => bail!("SOURCE_DATE_EPOCH={other} is no number of seconds since 1970"),
+        Some(other) => bail!(
+            "SOURCE_DATE_EPOCH={other} is no number of seconds since 1970; set it to one, such as \
+             $(date +%s)"
+        ),
         None => bail!(
             "{} is no git checkout, so its date is not known: set SOURCE_DATE_EPOCH to a number of \
              seconds since 1970, such as $(date +%s)",

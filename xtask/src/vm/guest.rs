@@ -139,7 +139,7 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, image: &Path, log: &Path) -> R
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("cannot start `{}`", process::line(&command)))?;
+        .map_err(|error| process::not_started(&process::line(&command), error))?;
     let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     fs::write(log, &console).with_context(|| format!("cannot write {}", log.display()))?;
     if !console.lines().any(|line| line == END) {
@@ -163,7 +163,7 @@ fn module(path: &Path) -> Result<Vec<u8>> {
         .arg(&compressed)
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot start `xz`")?;
+        .map_err(|error| process::not_started("xz", error))?;
     if !output.status.success() {
         bail!("cannot unpack {}", compressed.display());
     }

@@ -43,7 +43,10 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// When something cannot be built, downloaded or booted, or any kernel refuses a program.
 pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
-        bail!("the guests are x86_64, and emulating them here has not been tried");
+        bail!(
+            "the guests are x86_64, and emulating them here has not been tried; on this kernel alone: \
+             cargo xtask test -- object"
+        );
     }
     let purposes = [Purpose::Build, Purpose::Guests, Purpose::Lab];
     setup::ensure(if setup::is_root() { &purposes } else { &purposes[..2] })?;
@@ -62,7 +65,11 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
             let directory = store.join(version);
             let kernel = debian::kernel(&directory, suite)?;
             if !kernel.release.starts_with(&format!("{version}.")) {
-                bail!("{suite} has moved on from {version} to {}", kernel.release);
+                bail!(
+                    "{suite} has moved on from {version} to {}; name a suite that has it, in \
+                     xtask/src/vm/mod.rs",
+                    kernel.release
+                );
             }
             let emulator = debian::emulator(&store.join("qemu"))?;
             let image = directory.join("initramfs");
@@ -100,7 +107,8 @@ fn here(store: &Path, loader: &Path, objects: &[PathBuf]) -> Result<Kernel> {
     let script = format!("ip link add {0} type veth && exec \"$@\"", guest::INTERFACE);
     let mut command = Command::new("unshare");
     command.args(["--net", "sh", "-c", &script, "sh"]).arg(loader).arg(guest::INTERFACE);
-    let output = command.args(objects).stderr(log).output().context("cannot start `unshare`")?;
+    command.args(objects).stderr(log);
+    let output = command.output().map_err(|error| process::not_started("unshare", error))?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Kernel::new(&format!("{} here", release.trim()), &String::from_utf8_lossy(&output.stdout))
 }

@@ -92,7 +92,10 @@ impl Guard {
         self.steps.cookies.take_off(|ifindex| gone.contains(&ifindex));
         if !detached.is_empty() {
             let names = detached.join(", ");
-            let message = format!("uid {} took the filter off {names}", peer.uid);
+            let message = format!(
+                "uid {} took the filter off {names}; put it on again: systemctl restart tcpguard",
+                peer.uid
+            );
             let all = detached.clone();
             self.tell_of_interfaces(Severity::Warning, "filter_detached", message, all);
         }
@@ -118,7 +121,5 @@ fn note(request: &Request, peer: Peer) {
 }
 
 fn not_replaced(why: &str) -> String {
-    format!(
-        "the kernel did not take the rules ({why}), and those of before are still there; try again"
-    )
+    format!("the kernel did not take the rules, and those of before are still there: {why}")
 }

@@ -40,7 +40,10 @@ impl Guard {
         } else {
             (
                 Severity::Notice,
-                format!("the time of mode {mode} is over: the mode is {back_to} again"),
+                format!(
+                    "the time of mode {mode} is over: the mode is {back_to} again; to set it for good: \
+                     tcpguard mode {mode}"
+                ),
             )
         };
         self.tell(severity, "mode_reverted", message);
@@ -87,7 +90,12 @@ impl Guard {
         let state = self.state(now);
         self.writer.write_and_wait(state, STORE_LIMIT);
         let message = match self.mode_clock.pending() {
-            Some(pending) => format!("{did}; it goes {}", back(pending, now)),
+            Some(pending) => {
+                let mode = mode_name(pending.mode);
+                let word = if pending.word_by.is_some() { " --yes" } else { "" };
+                let back = back(pending, now);
+                format!("{did}; it goes {back}; to let it stay: tcpguard mode {mode}{word}")
+            }
             None => did,
         };
         self.tell(Severity::Notice, event, message);

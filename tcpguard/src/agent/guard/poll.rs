@@ -144,7 +144,9 @@ impl Guard {
             }
             (false, Some(_)) => {
                 self.drift_since = None;
-                let message = format!("the {count} rules wanted are in the kernel again");
+                let message = format!(
+                    "the {count} rules wanted are in the kernel again; see them: tcpguard rules list"
+                );
                 self.tell(Severity::Notice, "rule_drift_over", message);
             }
             _ => {}

@@ -113,7 +113,8 @@ impl Cookies {
         interfaces: &[Interface],
     ) -> Result<(), Refusal> {
         if self.maker == Maker::Kernel {
-            return Err(Refusal::NoMaker(self.reason.clone().unwrap_or_default()));
+            let wanted = || "the configuration leaves cookies to the kernel".to_owned();
+            return Err(Refusal::NoMaker(self.reason.clone().unwrap_or_else(wanted)));
         }
         let settings = Sysctls::default().cookies()?;
         let records: Vec<(ListenerKey, SynAckRecord)> = executor

@@ -26,10 +26,10 @@ const ACCEPT: Duration =
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Nobody but the kernel makes cookies here.
-    #[error("{0}")]
+    #[error("{0}; see which cookies work here: tcpguard probe")]
     NoMaker(String),
     /// There is no such listener any more.
-    #[error("nothing listens there any more")]
+    #[error("nothing listens there any more; see what does: tcpguard status --listeners")]
     Gone,
     /// What forbids it.
     #[error("{0}")]
@@ -37,7 +37,7 @@ pub enum Refusal {
     /// Not all of what answers there is of this host.
     #[error(
         "a forwarded or translated service answers at the same address and port, whose connections \
-         the guard must not touch"
+         the guard must not touch; see what is known of it: tcpguard status --listeners"
     )]
     Shared,
     /// The test run failed.
@@ -324,6 +324,34 @@ fn steps_of(bits: u8) -> impl Iterator<Item = Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_refusal_says_how_to_go_on() {
+        for refusal in [
+            Refusal::NoMaker("this kernel is too old".to_owned()),
+            Refusal::Gone,
+            Refusal::Obstacle(Obstacle::Mptcp),
+            Refusal::Shared,
+            Refusal::Test(SelfTestError::NoRecord),
+            Refusal::Lease(LeaseError::Forbidden),
+            Refusal::Host(host::Error::NoSockDiag),
+            Refusal::Kernel(KernelError::Occupied { interface: "eth0".to_owned() }),
+        ] {
+            assert!(way_on::is_named(&refusal.to_string()), "{refusal}");
+            // Every one there is stands above.
+            match refusal {
+                Refusal::NoMaker(_)
+                | Refusal::Gone
+                | Refusal::Obstacle(_)
+                | Refusal::Shared
+                | Refusal::Test(_)
+                | Refusal::Lease(_)
+                | Refusal::Host(_)
+                | Refusal::Kernel(_) => {}
+            }
+        }
+    }
 
     #[test]
     fn what_is_set_for_a_step_is_that_step() {

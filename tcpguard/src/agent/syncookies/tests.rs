@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::way_on;
 
 /// A namespace with this value, and a state directory.
 struct Host {
@@ -243,4 +244,34 @@ fn what_cannot_be_given_back_now_is_given_back_later() {
     assert_eq!(agent.give_back().expect("given back"), Returned::To(1));
     assert!(!agent.is_held() && !host.file().exists());
     assert_eq!(host.value(), "1");
+}
+
+#[test]
+fn every_error_and_what_became_of_the_sysctl_say_how_to_go_on() {
+    let path = || PathBuf::from("/var/lib/tcpguard").join(NAME);
+    for error in [
+        LeaseError::Missing,
+        LeaseError::Forbidden,
+        LeaseError::Elsewhere { path: path() },
+        LeaseError::Unreadable { path: path(), reason: "it has 5000 bytes".to_owned() },
+        LeaseError::Store { path: path(), error: io::Error::from_raw_os_error(libc::ENOSPC) },
+        LeaseError::Host(host::Error::NoNetnsCookie),
+    ] {
+        assert!(way_on::is_named(&error.to_string()), "{error}");
+        // Every one there is stands above.
+        match error {
+            LeaseError::Missing
+            | LeaseError::Forbidden
+            | LeaseError::Elsewhere { .. }
+            | LeaseError::Unreadable { .. }
+            | LeaseError::Store { .. }
+            | LeaseError::Host(_) => {}
+        }
+    }
+    for returned in [Returned::Nothing, Returned::To(1), Returned::LeftAt(0), Returned::Elsewhere] {
+        assert!(way_on::is_named(&returned.to_string()), "{returned}");
+        match returned {
+            Returned::Nothing | Returned::To(_) | Returned::LeftAt(_) | Returned::Elsewhere => {}
+        }
+    }
 }

@@ -99,10 +99,15 @@ fn status() -> Status {
             "req_q_full_drop": 0, "rates": null
         },
         "rules": {
-            "wanted": 3, "in_kernel": 3, "block_auto": 0, "block_manual": 3, "next_expiry_s": null,
-            "drift_since": null, "list": []
+            "wanted": 3, "in_kernel": 3, "block_auto": 0, "block_manual": 3, "allow": 0,
+            "next_expiry_s": null, "drift_since": null, "list": []
         },
         "maps": [], "sampling": { "shift": 0, "one_in": 1 }, "sources": [],
+        "losses": {
+            "state": "none", "lost_pps": null, "lost_ratio": null, "interfaces": [], "cpus": [],
+            "skew": null
+        },
+        "programs": [], "counts": { "attacks": [], "reloads_applied": 0, "reloads_refused": 0 },
         "alerts_24h": { "critical": 0, "warning": 0, "notice": 0 }, "alerts": []
     });
     serde_json::from_value(status).expect("a status")

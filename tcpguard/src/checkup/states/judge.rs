@@ -337,6 +337,7 @@ fn stuck(queues: &ProcessQueues, limits: &Limits) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::way_on;
 
     fn calm() -> StateFacts {
         StateFacts {
@@ -528,6 +529,8 @@ mod tests {
         assert_eq!(report.findings.len(), 5);
         let order: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
         assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
-        assert!(report.findings.iter().all(|finding| !finding.hint.is_empty()));
+        for finding in &report.findings {
+            assert!(way_on::is_named(&finding.hint), "{finding:?}");
+        }
     }
 }

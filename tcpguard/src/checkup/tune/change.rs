@@ -190,10 +190,11 @@ impl Tuner {
         Self { sysctls, root: root.to_owned(), netns }
     }
 
-    /// Sets every one of them, and with `persist` also after each boot. What was before is kept.
+    /// Sets every one of them, and with `persist` also after each boot, those included that were set
+    /// until the next boot only. What was before is kept.
     ///
     /// # Errors
-    /// When nothing was done. A sysctl that the kernel refuses to change is told in the result.
+    /// When nothing was set. A sysctl that the kernel refuses to change is told in the result.
     pub fn apply(&self, wanted: &[Wanted], persist: bool) -> Result<Changed, ChangeError> {
         let kept = if persist { self.read_file()? } else { Vec::new() };
         let mut record = self.read_record()?;
@@ -202,27 +203,61 @@ impl Tuner {
             let Some(before) = self.sysctls.read(name)? else { continue };
             now.push(Entry { name: name.clone(), before, after: to.clone(), why: why.clone() });
         }
+        let set_already = if persist { self.until_boot(&record, &kept, &now)? } else { Vec::new() };
         for entry in &now {
             merge(&mut record, entry);
         }
         if !now.is_empty() {
             self.write_record(&record)?;
         }
-        let mut changes: Vec<Change> = now.iter().map(|entry| self.set(entry)).collect();
         let path = self.file();
-        if persist && !now.is_empty() {
+        let mut file = None;
+        if persist && !(now.is_empty() && set_already.is_empty()) {
             let mut entries = kept;
-            for entry in &now {
+            for entry in now.iter().chain(&set_already) {
                 merge(&mut entries, entry);
             }
             durable::replace(&path, 0o644, text(&entries).as_bytes())
                 .map_err(|error| refused(&path, error))?;
+            file = Some(path.display().to_string());
+        }
+        let mut changes: Vec<Change> = now.iter().map(|entry| self.set(entry)).collect();
+        changes.extend(set_already.into_iter().map(|entry| Change {
+            name: entry.name,
+            before: entry.after.clone(),
+            to: entry.after,
+            outcome: Outcome::Unchanged,
+            note: None,
+        }));
+        if file.is_some() {
             for change in &mut changes {
                 change.note = change.note.take().or_else(|| self.overridden(&change.name));
             }
         }
-        let file = (persist && !now.is_empty()).then(|| path.display().to_string());
         Ok(Changed { schema: SCHEMA.to_owned(), changes, file })
+    }
+
+    /// What of the record still holds, is not set `now`, and would be gone after a boot, as the file
+    /// does not have it.
+    fn until_boot(
+        &self,
+        record: &[Entry],
+        kept: &[Entry],
+        now: &[Entry],
+    ) -> Result<Vec<Entry>, ChangeError> {
+        let mut found = Vec::new();
+        for entry in record {
+            let is_kept =
+                kept.iter().any(|it| it.name == entry.name && same(&it.after, &entry.after));
+            if is_kept || now.iter().any(|it| it.name == entry.name) {
+                continue;
+            }
+            let value = self.sysctls.read(&entry.name)?;
+            if value.is_some_and(|value| same(&value, &entry.after)) {
+                found.push(entry.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// Gives every sysctl back what it was before, and removes the file.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::checkup::drop_ins;
-use crate::durable;
 
 /// Where files are looked for; of two with one name the first directory's counts (sysctl.d(5)).
 const DIRECTORIES: [&str; 5] =
@@ -38,8 +37,8 @@ impl fmt::Display for Assignment {
 pub fn read(root: &Path) -> Vec<Assignment> {
     let mut found = Vec::new();
     for path in drop_ins::files(root, &DIRECTORIES).into_iter().chain([root.join(LAST)]) {
-        if let Ok(bytes) = durable::read(&path, MAX_BYTES) {
-            found.extend(parse(&path, &String::from_utf8_lossy(&bytes)));
+        if let Some(text) = drop_ins::text(&path, MAX_BYTES) {
+            found.extend(parse(&path, &text));
         }
     }
     found

@@ -1,7 +1,9 @@
 use super::*;
+use crate::way_on;
 
 fn refusal(message: &str) -> (RefusalKind, String) {
     let refusal = parse(message.as_bytes()).expect_err(message);
+    assert!(way_on::is_named(&refusal.message), "{refusal:?}");
     (refusal.kind, refusal.message)
 }
 

@@ -90,7 +90,11 @@ impl MetricsServer {
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this would spin.
-                    log::warn!("cannot accept a connection for metrics: {error}");
+                    log::warn!(
+                        "cannot accept a connection for metrics: {error}; see what the agent has open: \
+                         ls -l /proc/{}/fd",
+                        std::process::id()
+                    );
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -113,7 +117,9 @@ fn not_served(address: SocketAddr, error: &io::Error) -> Health {
             "systemctl edit tcpguard: [Service] RestrictAddressFamilies=AF_INET AF_INET6 \
              IPAddressAllow=localhost; then: systemctl restart tcpguard"
         }
-        Some(libc::EADDRINUSE) => "see who has it: ss -ltnp; or change [metrics] listen",
+        Some(libc::EADDRINUSE) => {
+            "change [metrics] listen, or see who has it: ss -ltnp; then: systemctl restart tcpguard"
+        }
         _ => "change [metrics] listen, then: systemctl restart tcpguard",
     };
     Health {
@@ -219,7 +225,8 @@ async fn respond(
             plain(StatusCode::SERVICE_UNAVAILABLE, refusal.message + "\n")
         }
         _ => {
-            let text = "the agent answered another question; try again\n";
+            let text =
+                "the agent answered another question; look at its log: journalctl -u tcpguard\n";
             plain(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned())
         }
     }
@@ -236,6 +243,7 @@ fn plain(status: StatusCode, text: String) -> HttpResponse<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::way_on;
 
     fn asked(method: &str, uri: &str, accept: &[&str]) -> Asked {
         let mut request = HttpRequest::builder().method(method).uri(uri);
@@ -271,6 +279,7 @@ mod tests {
         ] {
             let finding = not_served(address, &io::Error::from_raw_os_error(errno));
             assert!(finding.hint.contains(hint), "{finding:?}");
+            assert!(way_on::is_named(&finding.hint), "{finding:?}");
             assert!(finding.text.contains("127.0.0.1:9469"), "{finding:?}");
         }
     }

@@ -42,7 +42,10 @@ pub enum CaptureError {
         error: io::Error,
     },
     /// It ends within a record: what came before has been read.
-    #[error("The capture is cut off at byte {end}{of}, within the record at byte {record}")]
+    #[error(
+        "The capture is cut off at byte {end}{of}, within the record at byte {record}; what came before \
+         is judged. All of it takes another recording: tcpdump -w FILE"
+    )]
     Cut {
         /// Where the record begins.
         record: u64,
@@ -52,7 +55,10 @@ pub enum CaptureError {
         of: &'static str,
     },
     /// It contradicts its format.
-    #[error("the capture cannot be read at byte {record}{of}: {reason}")]
+    #[error(
+        "the capture cannot be read at byte {record}{of}: {reason}; name another one: tcpguard replay \
+         FILE"
+    )]
     Damaged {
         /// Where the record begins.
         record: u64,
@@ -205,5 +211,32 @@ impl Fault {
             Self::Io(error) => error.to_string(),
         };
         CaptureError::Damaged { record, of, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::way_on;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let of = " of what is compressed";
+        for error in [
+            CaptureError::Open {
+                file: "none.pcap".to_owned(),
+                error: io::ErrorKind::NotFound.into(),
+            },
+            CaptureError::Cut { record: 24, end: 30, of },
+            CaptureError::Damaged { record: 24, of, reason: "a packet of 4 GiB".to_owned() },
+        ] {
+            assert!(way_on::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                CaptureError::Open { .. }
+                | CaptureError::Cut { .. }
+                | CaptureError::Damaged { .. } => {}
+            }
+        }
     }
 }

@@ -41,8 +41,8 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
                 None => String::new(),
             };
             let text = format!("{name} runs in generic mode{why}: expect lower capacity");
-            let hint = "use a driver with native XDP, or accept it with xdp_mode = \"generic\"";
-            add(Severity::Warning, "xdp_generic", Some(name), text, hint);
+            let hint = format!("see what native XDP lacks there: tcpguard doctor {name}");
+            add(Severity::Warning, "xdp_generic", Some(name), text, &hint);
         }
     }
     if let (Some(_), Some(in_kernel)) = (facts.drift_since, facts.rules_in_kernel) {
@@ -53,7 +53,8 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
         && age > HEARTBEAT_LATE
     {
         let text = format!("the agent is late: its last sign of life is {} old", span(age));
-        add(Severity::Critical, "agent_late", None, text, "look for CPU starvation: top");
+        let hint = "see what takes the CPU: ps -eo pid,comm,pcpu --sort=-pcpu";
+        add(Severity::Critical, "agent_late", None, text, hint);
     }
     if let Some(error) = &facts.config.error {
         let text = format!("the configuration was refused, the one before holds: {error}");
@@ -86,7 +87,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     }
     if report.listeners.len() >= abi::maps::MAX_LISTENERS as usize {
         let text = format!("{} listeners are followed, more are not", report.listeners.len());
-        let hint = "leave out ports with [listeners] ignore_ports";
+        let hint = "leave out ports with [listeners] ignore_ports, then: tcpguard reload";
         add(Severity::Warning, "listeners_full", None, text, hint);
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

@@ -23,6 +23,13 @@ impl<S: BuildHasher> Pseudonyms<S> {
         let mut rest = text;
         while let Some(begin) = rest.find(is_of_address) {
             let (before, from) = rest.split_at(begin);
+            // A single colon ends a name, as in src:192.0.2.7, and begins no address.
+            if let Some(after) = from.strip_prefix(':').filter(|after| !after.starts_with(':')) {
+                out.push_str(before);
+                out.push(':');
+                rest = after;
+                continue;
+            }
             let length = from.find(|char: char| !is_of_address(char)).unwrap_or(from.len());
             let (word, after) = from.split_at(length);
             out.push_str(before);
@@ -113,7 +120,7 @@ mod tests {
             "192.0.2.7:443 and [2001:db8::7]:443",
             "\"addr\":\"2001:db8::7\",\"port\":443",
             "via 2001:db8:1:2:3:4:5:6 dev eth0",
-            "src=198.51.100.0/24",
+            "src=198.51.100.0/24 dst:198.51.100.7 peer:2001:db8::7",
             "link/ether 52:54:00:12:34:56 brd ff:ff:ff:ff:ff:ff",
             "on edge-fra-1 since 14:02:11",
         ] {

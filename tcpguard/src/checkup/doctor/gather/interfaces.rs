@@ -3,7 +3,7 @@
 use super::super::facts::{InterfaceFacts, Link};
 use crate::checkup::tune::facts;
 use crate::host::attachments::{Place, place};
-use crate::host::{Interface, device, interfaces};
+use crate::host::{Error, Interface, device, interfaces};
 use crate::kernel::census;
 
 /// What is known of those names.
@@ -67,7 +67,11 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
             .filter(|(_, place)| place.master == Some(link.index))
             .map(|(member, _)| member.name.clone())
             .collect(),
-        programs: census::attached(link, place.xdp).map_err(|error| error.to_string()),
+        programs: census::attached(link, place.xdp).map_err(|error| match error {
+            // It would send to the doctor who is there already.
+            Error::Refused { what, source } => format!("cannot {what}: {source}"),
+            other => other.to_string(),
+        }),
         device: facts::device(link),
     }
 }

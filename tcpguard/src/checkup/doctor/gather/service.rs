@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use super::super::checks::service::PROPERTIES;
 use super::super::facts::Service;
 use crate::checkup::drop_ins;
-use crate::durable;
 use crate::host::time_sync;
 
 /// Where drop-ins of journald.conf are; of two with one name the first directory's counts.
@@ -59,8 +58,7 @@ fn journald(root: &Path) -> BTreeMap<String, (String, String)> {
     let main = MAIN.iter().map(|path| root.join(path)).find(|path| path.is_file());
     let mut settings = BTreeMap::new();
     for path in main.into_iter().chain(drop_ins::files(root, &DROP_INS)) {
-        if let Ok(bytes) = durable::read(&path, MAX_BYTES) {
-            let text = String::from_utf8_lossy(&bytes);
+        if let Some(text) = drop_ins::text(&path, MAX_BYTES) {
             for (line, key, value) in assignments(&text) {
                 let place = format!("{}:{line}", path.display());
                 settings.insert(key.to_owned(), (place, value.to_owned()));

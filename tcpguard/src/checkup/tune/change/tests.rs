@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::way_on;
 
 const NETNS: u64 = 7;
 const SOMAXCONN: &str = "net.core.somaxconn";
@@ -99,6 +100,35 @@ fn the_file_of_sysctl_d_has_the_old_values_and_goes_with_them() {
     assert_eq!(outcomes(&undone), [(SOMAXCONN, Outcome::Changed)], "told once");
     assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
     assert_eq!(undone.file, Some(host.path(FILE).display().to_string()));
+}
+
+#[test]
+fn what_was_set_until_the_next_boot_can_be_kept_for_good_afterwards() {
+    let host = Fixture::new();
+    host.apply(&[(SOMAXCONN, "4096"), (RETRIES, "3")], false);
+    host.set(RETRIES, "4");
+    // Nothing is advised any more.
+    let kept = host.apply(&[], true);
+    assert_eq!(outcomes(&kept), [(SOMAXCONN, Outcome::Unchanged)], "the other is somebody else's");
+    let text = host.file().expect("a file");
+    assert!(
+        text.contains("#before net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n"),
+        "{text}"
+    );
+    assert_eq!(kept.file, Some(host.path(FILE).display().to_string()));
+    assert_eq!(host.apply(&[], true).changes, [], "once is enough");
+    host.undo();
+    assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_every_sysctl_as_it_was() {
+    let host = Fixture::new();
+    // Where it is written to first.
+    fs::create_dir(host.path(&format!("{FILE}.new"))).expect("directory");
+    let error = host.tuner().apply(&wants(&[(SOMAXCONN, "4096")]), true).expect_err("in the way");
+    assert!(matches!(error, ChangeError::Store { .. }), "{error}");
+    assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
 }
 
 #[test]
@@ -239,12 +269,25 @@ fn damaged_or_foreign_files_are_refused_before_anything_is_changed() {
 #[test]
 fn every_error_says_what_to_do_next() {
     let path = PathBuf::from("/etc/sysctl.d/90-tcpguard.conf");
+    let full = io::Error::from_raw_os_error(libc::ENOSPC);
     for (error, next) in [
         (ChangeError::Denied { path: path.clone() }, "use sudo"),
+        (ChangeError::Store { path: path.clone(), error: full }, "ls -ld /etc/"),
         (ChangeError::Foreign { path: path.clone(), line: 3 }, "/etc/sysctl.d"),
         (ChangeError::Elsewhere { path: path.clone() }, "tcpguard tune --undo"),
         (ChangeError::Unreadable { path, reason: "odd".to_owned() }, "rm /etc/"),
+        (ChangeError::Host(host::Error::NoNetnsCookie), "uname -r"),
     ] {
-        assert!(error.to_string().contains(next), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(next) && way_on::is_named(&said), "{error}");
+        // Every one there is stands above.
+        match error {
+            ChangeError::Denied { .. }
+            | ChangeError::Store { .. }
+            | ChangeError::Unreadable { .. }
+            | ChangeError::Foreign { .. }
+            | ChangeError::Elsewhere { .. }
+            | ChangeError::Host(_) => {}
+        }
     }
 }

@@ -1,11 +1,31 @@
 //! What somebody who was just woken up does next: the last line that is told names a command or a
 //! file.
+//!
+//! Errors are held to that one by one, where they are defined, and the command line as a whole, in
+//! `tests/cli`, which includes this file.
 
 use clap::CommandFactory;
-use tcpguard::cli::Args;
+
+use crate::cli::Args;
 
 /// Programs that are named besides tcpguard's own verbs.
-const PROGRAMS: [&str; 6] = ["df", "journalctl", "ls", "sudo", "sysctl", "systemctl"];
+const PROGRAMS: [&str; 15] = [
+    "bpftool",
+    "cargo",
+    "df",
+    "ethtool",
+    "groupadd",
+    "ip",
+    "journalctl",
+    "ls",
+    "modprobe",
+    "ss",
+    "sudo",
+    "sysctl",
+    "systemctl",
+    "tcpdump",
+    "uname",
+];
 
 /// What may stand around a word.
 const PUNCTUATION: [char; 6] = ['(', ')', ',', ';', ':', '"'];
@@ -37,6 +57,7 @@ fn a_command_an_option_or_a_file_is_a_way_on() {
         ("tcpguard: no attack #99\n", false),
         ("tcpguard: tcpguard is not running\n", false),
         ("tcpguard: it failed; try again/later\n", false),
+        ("tcpguard: the IP stack lets it slip\n", false),
         ("tcpguard: tcpguard is not running; start it: systemctl start tcpguard\n", true),
         ("tcpguard: not healthy after 1 s; tcpguard status says why\n", true),
         ("tcpguard: too wide; add --force if you are sure\n", true),
