@@ -38,15 +38,16 @@ pub struct DoctorArgs {
 }
 
 const HELP: &str = "\
-Examples:
-  sudo tcpguard doctor                     everything
-  sudo tcpguard doctor eth0                what concerns eth0
-  sudo tcpguard doctor --fix-hints         only what to do
-  sudo tcpguard doctor --bundle b.tar.gz   for somebody who helps; --anonymous hides addresses
-
 It changes nothing, and works without the agent.
 Exit codes: 0 all is well, 1 warnings, 2 usage, 3 something keeps the guard from working,
-4 not everything could be looked at without root.";
+4 not everything could be looked at without root.
+
+Examples:
+  sudo tcpguard doctor                            # everything
+  sudo tcpguard doctor eth0                       # what concerns eth0
+  sudo tcpguard doctor --fix-hints                # only what to do
+  sudo tcpguard doctor --bundle help.tar.gz       # for somebody who helps, with addresses
+  sudo tcpguard doctor --bundle help.tar.gz --anonymous";
 
 pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.fix_hints && session.json {

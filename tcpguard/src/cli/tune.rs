@@ -36,15 +36,15 @@ pub struct TuneArgs {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  tcpguard tune                            what should change on this host, and why
-  tcpguard tune --json | jq .settings      the same for programs
-  tcpguard tune --sysctl                   as a file for /etc/sysctl.d
-  sudo tcpguard tune --apply               set it, until the next boot
-  sudo tcpguard tune --apply --persist     set it for good
-  sudo tcpguard tune --undo                take it back
+Nothing is changed without --apply, and then only sysctls. Network cards are left to you.
 
-Nothing is changed without --apply, and then only sysctls. Network cards are left to you.";
+Examples:
+  tcpguard tune                                   # what should change on this host, and why
+  tcpguard tune --json | jq .settings             # the same for programs
+  tcpguard tune --sysctl                          # as a file for /etc/sysctl.d
+  sudo tcpguard tune --apply                      # set it, until the next boot
+  sudo tcpguard tune --apply --persist            # set it for good
+  sudo tcpguard tune --undo                       # take it back";
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {
