@@ -2,6 +2,9 @@
 //! pages is read by the command line itself. What is marked as runnable is also run:
 //! `tcpguard-e2e/tests/docs_live.rs`.
 
+// The pages know of `tcpguard top`.
+#![cfg(feature = "tui")]
+
 mod blocks;
 mod commands;
 mod pages;
@@ -49,11 +52,23 @@ fn every_command_in_a_block_of_code_can_be_typed() {
 
 #[test]
 fn every_verb_and_option_that_is_mentioned_exists() {
-    let spans = markdown().iter().flat_map(Page::spans).filter_map(|span| {
+    let pages = markdown();
+    let spans = pages.iter().flat_map(Page::spans).filter_map(|span| {
         let text = span.text.trim().trim_start_matches("sudo ").to_owned();
         text.starts_with("tcpguard ").then_some(Placed { text, ..span })
     });
     hold(&spans.collect::<Vec<_>>(), 80, misnamed);
+}
+
+#[test]
+fn every_verb_has_its_line_among_the_commands() {
+    let pages = markdown();
+    let page = pages.iter().find(|page| page.path.ends_with("docs/commands.md")).unwrap();
+    let program = Args::command();
+    for verb in program.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let line = format!("| `tcpguard {}` |", verb.get_name());
+        assert!(page.text.contains(&line), "{line} is missing");
+    }
 }
 
 /// What alert rules, the journal's catalog, the packages and the agent's own pages name as the next
