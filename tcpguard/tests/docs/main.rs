@@ -15,6 +15,8 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use tcpguard::cli::Args;
+use tcpguard::render::headline;
+use tcpguard::status::State;
 
 use commands::{calls, mentioned, typed};
 use pages::{Page, Placed, advice, files, markdown, root};
@@ -68,6 +70,26 @@ fn every_verb_has_its_line_among_the_commands() {
     for verb in program.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         let line = format!("| `tcpguard {}` |", verb.get_name());
         assert!(page.text.contains(&line), "{line} is missing");
+    }
+}
+
+#[test]
+fn every_headline_of_the_status_is_explained() {
+    let pages = markdown();
+    let page = pages.iter().find(|page| page.path.ends_with("docs/operations.md")).unwrap();
+    for state in [
+        State::Protecting,
+        State::Observing,
+        State::Elevated,
+        State::AttackMitigated,
+        State::AttackUnmitigated,
+        State::LostBeforeGuard,
+        State::Degraded,
+        State::Off,
+    ] {
+        let (sign, words, _) = headline(state);
+        let line = format!("\n| {sign} {words} | ");
+        assert!(page.text.contains(&line), "{line:?} is missing");
     }
 }
 
