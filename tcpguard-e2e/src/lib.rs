@@ -15,10 +15,10 @@
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
-//!   [`contents`], [`package`]: the packages it comes in; [`prometheus`]: what a monitoring system
-//!   makes of its numbers; [`browser`]: how a page looks; [`terminal`]: a
-//!   terminal, for what is drawn on one.
-//! - [`measure`]: CPU time per packet; [`peak`]: memory of a call of the command line.
+//!   [`contents`], [`package`]: the packages it comes in; [`first_use`]: how soon they answer;
+//!   [`prometheus`]: what a monitoring system makes of its numbers; [`browser`]: how a page looks;
+//!   [`terminal`]: a terminal, for what is drawn on one.
+//! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line.
 
 pub mod agreed;
 pub mod armed;
@@ -31,6 +31,7 @@ pub mod clock;
 pub mod contents;
 pub mod delay;
 pub mod echo;
+pub mod first_use;
 pub mod flood;
 pub mod foreign;
 pub mod guard;

@@ -1,4 +1,4 @@
-//! How much memory a call of the command line takes.
+//! How much memory the agent and calls of the command line take.
 
 use std::io::{PipeWriter, Write};
 use std::process::{Child, Stdio};
@@ -62,8 +62,21 @@ fn at_its_output(child: &mut Child) -> Result<u64> {
         waited = if waits { waited + 1 } else { 0 };
         sleep(LOOK);
     }
-    let peak = field(child.id(), "VmHWM")?;
-    let kibibytes: u64 = peak.trim_end_matches(" kB").parse().context(peak)?;
+    bytes(child.id(), "VmHWM")
+}
+
+/// The bytes of memory of a process that are resident now (`VmRSS`), pages of its program included.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident(pid: u32) -> Result<u64> {
+    bytes(pid, "VmRSS")
+}
+
+/// An amount of memory in `/proc/PID/status`, where they are in KiB.
+fn bytes(pid: u32, name: &str) -> Result<u64> {
+    let amount = field(pid, name)?;
+    let kibibytes: u64 = amount.trim_end_matches(" kB").parse().context(amount)?;
     Ok(kibibytes * 1024)
 }
 

@@ -1,6 +1,10 @@
 //! A real flood drawn by `tcpguard report`, and the page looked at in a real browser that has no
-//! network. What it looked like is left in `target/looked-at`, for a person to look too. Needs root,
-//! `TCPGUARD_BIN` and chromium.
+//! network. What it looked like is left in `target/looked-at`, for a person to look too; `cargo xtask
+//! picture target/looked-at/attack.html` puts its plots into the README. Needs root, `TCPGUARD_BIN` and
+//! chromium.
+
+#[path = "../../xtask/src/picture/cut.rs"]
+mod cut;
 
 use std::fs;
 use std::path::Path;
@@ -64,38 +68,8 @@ fn a_real_flood_is_drawn_and_looked_at() {
 
     let page = report(&lab, number, &["--html", "-"]);
     keep("attack.html", page.as_bytes());
-    keep("attack.svg", picture(&page).as_bytes());
+    keep("attack.svg", cut::cut(&page).unwrap().as_bytes());
     look(&page);
-}
-
-/// The plots of a page as one drawing that stands alone, such as that in the README.
-fn picture(page: &str) -> String {
-    const SIZE: &str = "viewBox=\"0 0 780 200\"";
-    let (style, _) = inside(page, "<style>", "</style>").expect("a style");
-    let mut rest = page;
-    let (mut plots, mut top) = (String::new(), 0);
-    while let Some((title, figure)) = inside(rest, "<p class=\"title\">", "</p>") {
-        let (svg, after) = inside(figure, "<svg class=\"plot wide\"", "</svg>").expect("a plot");
-        let placed = svg.replace(SIZE, &format!("y=\"{}\" {SIZE}", top + 24));
-        plots.push_str(&format!(
-            "<text class=\"title\" x=\"2\" y=\"{}\">{title}</text><svg class=\"plot \
-             wide\"{placed}</svg>\n",
-            top + 18
-        ));
-        (rest, top) = (after, top + 236);
-    }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"picture\" width=\"780\" height=\"{top}\" \
-         viewBox=\"0 0 780 {top}\">\n<style>{style}.picture {{ font-family: system-ui, sans-serif; }} \
-         .plot.wide {{ display: block; width: 780px; height: 200px; }} .picture .title {{ font-size: \
-         15px; font-weight: 600; fill: var(--ink); }} .sheet {{ fill: var(--paper); }}</style>\n<rect \
-         class=\"sheet\" width=\"780\" height=\"{top}\"/>\n{plots}</svg>\n"
-    )
-}
-
-/// What stands between two marks in `text`, and what comes after.
-fn inside<'t>(text: &'t str, begin: &str, end: &str) -> Option<(&'t str, &'t str)> {
-    text.split_once(begin)?.1.split_once(end)
 }
 
 /// Looks at a page in every way.

@@ -7,7 +7,9 @@ mod debug_info;
 mod dist;
 mod environment;
 mod eval;
+mod first_use;
 mod lab;
+mod picture;
 mod process;
 mod setup;
 mod test;
@@ -15,7 +17,7 @@ mod toolchain;
 mod vm;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -76,6 +78,16 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Draws the picture in the README anew, from a report
+    Picture {
+        /// A page of `tcpguard report` (.html), or a capture; without it a capture that is made
+        source: Option<PathBuf>,
+    },
+    /// Measures how long somebody new waits for something to see
+    FirstUse {
+        /// From where on; without it from both
+        begin: Option<first_use::Begin>,
+    },
     /// Loads the BPF objects on this kernel and, under QEMU, on others
     Vm {
         /// Kernel versions to boot; all that are known if none is given
@@ -107,6 +119,57 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
         Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
+        Verb::Picture { source } => picture::run(&workspace, source.as_deref()),
+        Verb::FirstUse { begin } => first_use::run(&workspace, begin),
         Verb::Vm { kernels } => vm::run(&workspace, &kernels),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The verbs that follow `cargo xtask` in `text`.
+    fn named(text: &str) -> Vec<&str> {
+        let after = text.split("cargo xtask ").skip(1);
+        let words = after.filter_map(|rest| {
+            let end = rest.find(|char: char| !(char.is_ascii_lowercase() || char == '-'));
+            let word = &rest[..end.unwrap_or(rest.len())];
+            (!word.is_empty()).then_some(word)
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn every_verb_that_the_documentation_names_exists() {
+        let root = Workspace::locate().unwrap().root;
+        let arguments = Arguments::command();
+        let mut found = 0;
+        for directory in ["", "docs", "docs/decisions", "packaging"] {
+            for entry in fs::read_dir(root.join(directory)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_none_or(|extension| extension != "md") {
+                    continue;
+                }
+                let text = fs::read_to_string(&path).unwrap();
+                for verb in named(&text) {
+                    let known = arguments.find_subcommand(verb).is_some();
+                    assert!(known, "{}: cargo xtask {verb}", path.display());
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 20, "{found}");
+    }
+
+    #[test]
+    fn a_verb_that_does_not_exist_is_found() {
+        let text = "`cargo xtask fly`, and\n    cargo xtask first-use clone\n`cargo xtask …`";
+        assert_eq!(named(text), ["fly", "first-use"]);
+        assert!(Arguments::command().find_subcommand("fly").is_none());
     }
 }

@@ -304,6 +304,12 @@ pub fn report() -> Result<()> {
     Ok(())
 }
 
+/// What `purposes` need and this machine has.
+pub fn present(purposes: &[Purpose]) -> Vec<&'static str> {
+    let wanted = NEEDS.iter().filter(|need| purposes.contains(&need.purpose));
+    wanted.filter(|need| (need.present)()).map(|need| need.what).collect()
+}
+
 /// Whether we may do what root may.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -45,7 +45,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ),
 ];
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     (DEFAULT_PATH, "The configuration, which tcpguard.toml(5) describes."),
     (
         DEFAULT_RUNTIME_DIR,
@@ -58,6 +58,10 @@ const FILES: [(&str, &str); 5] = [
          the filter off.",
     ),
     ("/usr/share/tcpguard/schema", "JSON Schemas of what `--json` prints."),
+    (
+        "/usr/share/doc/tcpguard/operations.md",
+        "What to look at and what to do: during an attack, afterwards, and by symptom.",
+    ),
 ];
 
 const SIGNALS: [(&str, &str); 2] = [

@@ -117,6 +117,8 @@ pub const ITEMS: &[Item] = &[
         "/usr/share/tcpguard/grafana/tcpguard.json",
     ),
     // To read.
+    item(Source::File("docs/operations.md"), "/usr/share/doc/tcpguard/operations.md"),
+    item(Source::File("docs/commands.md"), "/usr/share/doc/tcpguard/commands.md"),
     item(Source::File("docs/detection.md"), "/usr/share/doc/tcpguard/detection.md"),
     item(Source::File("docs/journal.md"), "/usr/share/doc/tcpguard/journal.md"),
     item(Source::File("docs/losses.md"), "/usr/share/doc/tcpguard/losses.md"),

@@ -29,15 +29,16 @@ pub struct DoctorArgs {
 }
 
 const DOCTOR: &str = "\
-Examples:
-  sudo tcpguard doctor                     everything
-  sudo tcpguard doctor eth0                what concerns eth0
-  sudo tcpguard doctor --fix-hints         only what to do
-  sudo tcpguard doctor --bundle b.tar.gz   for somebody who helps; --anonymous hides addresses
-
 It changes nothing, and works without the agent.
 Exit codes: 0 all is well, 1 warnings, 2 usage, 3 something keeps the guard from working,
-4 not everything could be looked at without root.";
+4 not everything could be looked at without root.
+
+Examples:
+  sudo tcpguard doctor                            # everything
+  sudo tcpguard doctor eth0                       # what concerns eth0
+  sudo tcpguard doctor --fix-hints                # only what to do
+  sudo tcpguard doctor --bundle help.tar.gz       # for somebody who helps, with addresses
+  sudo tcpguard doctor --bundle help.tar.gz --anonymous";
 
 /// `tcpguard tune`
 #[derive(Debug, clap::Args)]
@@ -61,15 +62,15 @@ pub struct TuneArgs {
 }
 
 const TUNE: &str = "\
-Examples:
-  tcpguard tune                            what should change on this host, and why
-  tcpguard tune --json | jq .settings      the same for programs
-  tcpguard tune --sysctl                   as a file for /etc/sysctl.d
-  sudo tcpguard tune --apply               set it, until the next boot
-  sudo tcpguard tune --apply --persist     set it for good
-  sudo tcpguard tune --undo                take it back
+Nothing is changed without --apply, and then only sysctls. Network cards are left to you.
 
-Nothing is changed without --apply, and then only sysctls. Network cards are left to you.";
+Examples:
+  tcpguard tune                                   # what should change on this host, and why
+  tcpguard tune --json | jq .settings             # the same for programs
+  tcpguard tune --sysctl                          # as a file for /etc/sysctl.d
+  sudo tcpguard tune --apply                      # set it, until the next boot
+  sudo tcpguard tune --apply --persist            # set it for good
+  sudo tcpguard tune --undo                       # take it back";
 
 /// `tcpguard states`
 #[derive(Debug, clap::Args)]

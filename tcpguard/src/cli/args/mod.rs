@@ -221,7 +221,8 @@ mod tests {
     /// program's.
     fn words(line: &str) -> Option<Vec<String>> {
         let command = line.split(" # ").next()?.split(" | ").map(str::trim);
-        let own = command.into_iter().find(|part| part.starts_with("tcpguard "))?;
+        let mut plain = command.map(|part| part.strip_prefix("sudo ").unwrap_or(part));
+        let own = plain.find(|part| part.starts_with("tcpguard "))?;
         let own = own.split(['<', '>']).next()?;
         let mut words = Vec::new();
         for (number, part) in own.split('"').enumerate() {

@@ -71,9 +71,9 @@ pub enum MetricsFormat {
 }
 
 const METRICS: &str = "\
+Without an agent only tcpguard_up 0 is printed, and the exit code is 3.
+
 Examples:
   tcpguard metrics
   tcpguard metrics --format prometheus | promtool check metrics
-  curl --unix-socket /run/tcpguard/metrics.sock http://localhost/metrics
-
-Without an agent only tcpguard_up 0 is printed, and the exit code is 3.";
+  curl --unix-socket /run/tcpguard/metrics.sock http://localhost/metrics";
