@@ -15,6 +15,9 @@ use crate::{Matcher, Settings, Timestamp};
 /// The steps that are taken here; rules do the others.
 const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
 
+/// Why a step is barred.
+const BARRED: &str = "the configuration forbids it";
+
 /// What was added last.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Newest {
@@ -35,6 +38,8 @@ pub(crate) struct Ladder {
 
 #[derive(Clone, Debug, Default)]
 struct Rung {
+    /// The configuration says that it is not taken here.
+    barred: bool,
     taken: Option<Taken>,
     refused: Option<Refused>,
     ordered: Option<Ordered>,
@@ -111,6 +116,19 @@ impl Ladder {
     /// Whether an operator forbids it.
     pub fn forbidden(&self, now: Timestamp, step: Step) -> bool {
         self.rung(step).ordered.is_some_and(|order| !order.on && now < order.until)
+    }
+
+    /// From now on the configuration forbids these steps, and no others. An operator's word stands
+    /// over it, for its time.
+    pub fn bar(&mut self, barred: &[Step]) {
+        for step in Step::ALL {
+            self.rungs[place(step)].barred = barred.contains(&step);
+        }
+    }
+
+    /// Whether the configuration forbids it.
+    pub fn bars(&self, step: Step) -> bool {
+        self.rung(step).barred
     }
 
     /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
@@ -222,6 +240,7 @@ impl Rung {
             (Some((false, uid)), _) => {
                 return self.leave(step, format!("uid {uid} forbids it"));
             }
+            (None, _) if self.barred => return self.leave(step, BARRED.to_owned()),
             (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
             (None, None) => None,
         };
@@ -277,6 +296,7 @@ impl Rung {
             (None, Some(order), _) if !order.on => {
                 (StepState::Forbidden, None, format!("uid {} forbids it", order.uid))
             }
+            (None, None, _) if self.barred => (StepState::Forbidden, None, BARRED.to_owned()),
             (None, _, Some(refused)) => (StepState::Refused, None, refused.why.clone()),
             (None, Some(order), None) => {
                 (StepState::Waiting, None, format!("uid {} asked for it", order.uid))
@@ -374,6 +394,27 @@ mod tests {
         assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Step::Overload]);
         assert_eq!(poll(&mut ladder, 9_750, &[], true), []);
         assert_eq!(poll(&mut ladder, 10_000, &[], true).len(), 1);
+    }
+
+    #[test]
+    fn what_the_configuration_forbids_is_left_at_once_and_only_an_operators_word_stands_over_it() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Step::Cookies), need(Step::Overload)];
+        assert_eq!(poll(&mut ladder, 1000, &needs, false).len(), 2);
+        ladder.bar(&[Step::Cookies]);
+        let left = poll(&mut ladder, 1250, &needs, false);
+        assert!(matches!(&left[..], [Move::Leave { step: Step::Cookies, .. }]), "{left:?}");
+        let told = |ladder: &Ladder, ms| {
+            let mut told = ladder.report(at(ms)).filter(|report| report.step == Step::Cookies);
+            told.next().map(|report| (report.state, report.until))
+        };
+        assert_eq!(told(&ladder, 1250), Some((StepState::Forbidden, None)));
+
+        ladder.order(Step::Cookies, Order::On, 0, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1500, &needs, false)), [Step::Cookies]);
+        assert_eq!(poll(&mut ladder, 10_000, &needs, false).len(), 1, "its time is over");
+        ladder.bar(&[]);
+        assert_eq!(takes(&poll(&mut ladder, 10_250, &needs, false)), [Step::Cookies]);
     }
 
     #[test]
