@@ -39,6 +39,7 @@ impl Guard {
                     .map(|alert| AlertEntry::build(alert, clock))
                     .collect(),
             },
+            Request::Effective => self.effective(),
             Request::Mode => Response::Mode { mode: report.mode.into() },
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }

@@ -77,7 +77,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Config { verb: ConfigVerb::Check { file } } => {
             config::check(file.as_deref(), session)
         }
-        Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
+        Verb::Config { verb: ConfigVerb::Show(show) } => config::show(&show, session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),

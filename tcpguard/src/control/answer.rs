@@ -18,6 +18,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::Alerts
         | Request::Explain { .. }
         | Request::ExplainAttack { .. }
+        | Request::Effective
         | Request::Reload
         | Request::Detach { .. } => None,
         Request::Block { prefix, for_s, reason, force, dry_run: _ } => {

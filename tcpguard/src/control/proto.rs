@@ -1,10 +1,13 @@
 //! The messages. A client sends a [`Call`] and receives one [`Response`]; it may send more calls
 //! on the same connection, one at a time.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
+use crate::config::Held;
 use crate::status::{AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, Rule, Status};
 
 /// Version of these messages; a server refuses every other.
@@ -50,6 +53,8 @@ pub enum Request {
         /// Its number.
         id: u64,
     },
+    /// The settings that hold, and where each comes from. Always legal.
+    Effective,
     /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
     Block {
         /// Which sources.
@@ -132,7 +137,8 @@ impl Request {
             | Self::Mode
             | Self::Alerts
             | Self::Explain { .. }
-            | Self::ExplainAttack { .. } => false,
+            | Self::ExplainAttack { .. }
+            | Self::Effective => false,
             Self::Block { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
@@ -212,6 +218,15 @@ pub enum Response {
     Explained(Box<Explanation>),
     /// To [`Request::ExplainAttack`].
     AttackExplained(Box<AttackInFull>),
+    /// To [`Request::Effective`].
+    Effective {
+        /// The main file of the configuration, if there is one.
+        path: Option<PathBuf>,
+        /// The files of the configuration, in the order in which they were read.
+        files: Vec<PathBuf>,
+        /// Every setting, in the order of the file.
+        settings: Vec<Held>,
+    },
     /// To [`Request::Block`].
     Blocked {
         /// The rule that now exists, or would.
@@ -426,6 +441,7 @@ mod tests {
             },
             Request::SetMode { mode: Mode::Enforce },
             Request::Reload,
+            Request::Effective,
             Request::Detach { interfaces: vec!["eth0".to_owned()] },
         ] {
             let call = Call { version: VERSION, request: request.clone() };

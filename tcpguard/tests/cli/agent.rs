@@ -1,5 +1,9 @@
 //! What the agent of these tests answers.
 
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tcpguard::config::{Held, Origin};
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Rule, Severity, Status, Step,
@@ -19,6 +23,29 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Status => Response::Status(Box::new(status.clone())),
         Request::Rules => Response::Rules { rules, allowed: Vec::new() },
         Request::Mode => Response::Mode { mode: status.daemon.mode },
+        Request::Effective => {
+            let held = |key: &str, value: Value, default, origin| Held {
+                key: key.to_owned(),
+                value,
+                default,
+                origin,
+            };
+            let path: PathBuf = "/etc/tcpguard/tcpguard.toml".into();
+            let part: PathBuf = "/etc/tcpguard/conf.d/10-web.toml".into();
+            let at = |path: &PathBuf, line| Origin::File { path: path.clone(), line, column: 1 };
+            let option = "-i".to_owned();
+            Response::Effective {
+                settings: vec![
+                    held("mode", json!("enforce"), false, Origin::ModeCommand),
+                    held("interfaces.names", json!(["eth0"]), false, Origin::CommandLine { option }),
+                    held("detection.poll_ms", json!(250), true, Origin::Default),
+                    held("gate.drop_items", json!(4), false, at(&path, 12)),
+                    held("listener[\":443\"].mode", json!("observe"), false, at(&part, 3)),
+                ],
+                files: vec![path.clone(), part],
+                path: Some(path),
+            }
+        }
         Request::Explain { prefix } => Response::Explained(Box::new(Explanation {
             prefix: prefix.to_string(),
             mode: status.daemon.mode,

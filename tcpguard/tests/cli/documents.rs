@@ -20,7 +20,7 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 24] = [
+const LINES: [(&str, &str); 25] = [
     ("status", "tcpguard.status/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.attack/1"),
@@ -43,6 +43,7 @@ const LINES: [(&str, &str); 24] = [
     ("config check DIR/good.toml", "tcpguard.config-check/1"),
     ("config check DIR/bad.toml", "tcpguard.config-check/1"),
     ("config show DIR/good.toml", "tcpguard.config-show/1"),
+    ("config show --effective", "tcpguard.config-show/1"),
     ("config init DIR/new.toml", "tcpguard.config-init/1"),
     ("version", "tcpguard.version/1"),
 ];
