@@ -231,22 +231,24 @@ fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Setting
 /// `common`.
 fn faults_at(own: &ListenerBlock, all: &[ListenerBlock], common: &Settings) -> Vec<Problem> {
     let port = Place { addr: None, ..own.at.value };
-    let of_port = all.iter().filter(|other| other.at.value == port);
+    let of_port = all.iter().find(|other| other.at.value == port);
     let mut settings = common.clone();
-    for (name, written) in of_port.chain([own]).flat_map(|block| &block.thresholds) {
+    for (name, written) in of_port.into_iter().chain([own]).flat_map(|block| &block.thresholds) {
         if let Some(threshold) = threshold(name) {
             threshold.set(&mut settings, written.value.number);
         }
     }
-    let key = |name: &'static str| match blocks::key(name) {
-        Some(local) if own.thresholds.contains_key(name) => {
-            format!("listener[\"{}\"].{local}", own.at.value)
+    let key = |name: &'static str| {
+        let mut nearest_first = [own].into_iter().chain(of_port);
+        let block = nearest_first.find(|block| block.thresholds.contains_key(name));
+        match block.zip(blocks::key(name)) {
+            Some((block, local)) => format!("listener[\"{}\"].{local}", block.at.value),
+            None => key(name),
         }
-        _ => key(name),
     };
     // What is wrong without them is told elsewhere.
     let faults = settings.faults();
-    faults.iter().filter_map(|error| problem(error, &own.thresholds, key)).collect()
+    faults.iter().filter_map(|error| problem(error, &own.thresholds, &key)).collect()
 }
 
 /// The key of a threshold.
