@@ -510,6 +510,8 @@ between which a value lies; the scenarios of `tcpguard-engine/tests` play both s
 
 Keys are those of `/etc/tcpguard/tcpguard.toml`, where the name of the section stands before the point;
 the field is that of the engine's `Settings`. What stands under *fixed* bounds memory and has no key.
+`fast_min`, `failure_floor`, `probe_rate`, `occupancy_on`, `occupancy_off` and `occupancy_min` may be
+others at one listener: [configuration.md](configuration.md).
 "
     .to_owned();
     let mut section = None;
