@@ -206,7 +206,10 @@ fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
     let document = status(&machine);
     let config = &document["daemon"]["config"];
     assert_eq!(config["valid"], false, "{config:#}");
-    assert!(config["error"].as_str().unwrap().starts_with(&format!("{CONFIG}:1:8: ")), "{config:#}");
+    assert!(
+        config["error"].as_str().unwrap().starts_with(&format!("{CONFIG}:1:8: ")),
+        "{config:#}"
+    );
 
     write(GUARDED);
     machine.exec(&format!("kill -HUP {pid}")).unwrap();

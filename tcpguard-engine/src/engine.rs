@@ -30,8 +30,8 @@ use crate::signal::Saturation;
 use crate::tally::Circumstances;
 use crate::watch::Watch;
 use crate::{
-    Command, IncidentReport, Listener, ListenerId, Matcher, Mode, Sample, SettingsError, Step, TcpExt,
-    Timestamp, Tuning,
+    Command, IncidentReport, Listener, ListenerId, Matcher, Mode, Sample, SettingsError, Step,
+    TcpExt, Timestamp, Tuning,
 };
 
 /// The state machine: what was seen goes in, what must be done comes out.
@@ -228,7 +228,8 @@ impl Engine {
         }
         self.settle_steps();
         self.book.read(now, &sample.rules, &self.settings.common);
-        let elsewhere = self.host.observe(sample, elapsed, first || restarted, &self.settings.common);
+        let elsewhere =
+            self.host.observe(sample, elapsed, first || restarted, &self.settings.common);
         if !first && !restarted {
             // Whatever is followed takes a place in the same table.
             let syns = self.syns().saturating_sub(before) + elsewhere;

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard::config::{
-    self, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
-};
+use tcpguard::config::{self, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode};
 use tcpguard_engine::{Mode, Place, Settings, Step, Threshold, thresholds};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
@@ -348,9 +346,20 @@ const MISTAKES: &[(&str, &[&str])] = &[
             "4:2: unknown key contrl; did you mean control?",
         ],
     ),
-    ("[[listeners]]", &["1:1: listeners is a section; write [listeners] on a line of its own, or [[listener]] for one"]),
-    ("[listener]\nat = \":1\"", &["1:1: listener is one of several; write [[listener]] on a line of its own"]),
-    ("listener = [3]", &["1:13: listener is one of several; write [[listener]] on a line of its own"]),
+    (
+        "[[listeners]]",
+        &[
+            "1:1: listeners is a section; write [listeners] on a line of its own, or [[listener]] for one",
+        ],
+    ),
+    (
+        "[listener]\nat = \":1\"",
+        &["1:1: listener is one of several; write [[listener]] on a line of its own"],
+    ),
+    (
+        "listener = [3]",
+        &["1:13: listener is one of several; write [[listener]] on a line of its own"],
+    ),
     (
         "\n  [[listener]]\nmode = \"on\"\n[[interface]]",
         &[

@@ -87,8 +87,7 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     );
     let loaded = etc.read().unwrap();
     assert_eq!(loaded.config.xdp_mode_of("eth0"), XdpMode::Generic);
-    let places: Vec<_> =
-        loaded.config.listeners.iter().map(|own| own.at.to_string()).collect();
+    let places: Vec<_> = loaded.config.listeners.iter().map(|own| own.at.to_string()).collect();
     assert_eq!(places, [":443", ":25"]);
     let own = &loaded.config.tuning().overrides[0];
     assert_eq!((own.mode, own.barred.as_slice()), (Some(Mode::Observe), &[Step::Cookies][..]));

@@ -484,9 +484,8 @@ impl World {
 
     /// What is made for a listener drops nothing there.
     fn check_held_back(&self) {
-        let signature = |(rule, _): &&(Rule, RuleCounters)| {
-            matches!(rule.matcher, Matcher::Signature { .. })
-        };
+        let signature =
+            |(rule, _): &&(Rule, RuleCounters)| matches!(rule.matcher, Matcher::Signature { .. });
         assert_eq!(self.rules.values().filter(signature).count(), 0, "{:?}", self.rules);
         let taken: Vec<_> = self.steps.iter().filter(|(_, step)| step.keeps_syns_away()).collect();
         assert!(taken.is_empty(), "{taken:?}");

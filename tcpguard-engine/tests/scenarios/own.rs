@@ -51,8 +51,8 @@ fn step(lab: &Lab, listener: usize, step: Step) -> Option<StepReport> {
 #[test]
 fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done() {
     let observed = Override { mode: Some(Mode::Observe), ..own() };
-    let mut lab = flooded(two(Server::default(), 100.0), Flood::random(20_000.0, 10.1..40.1))
-        .own(observed);
+    let mut lab =
+        flooded(two(Server::default(), 100.0), Flood::random(20_000.0, 10.1..40.1)).own(observed);
     lab.run_until(30.0);
     let story = lab.story();
     assert_eq!(lab.installed.len(), 1, "only of the first: {story}");
@@ -176,12 +176,7 @@ fn each_threshold_holds_at_its_listener_and_at_no_other() {
             &[("fast_failures", 100_000.0)][..],
             [told("fast"), told("slow")],
         ),
-        (
-            large,
-            Flood::random(10.0, 10.1..60.1),
-            &[("failure_floor", 200.0)],
-            [told("slow"), None],
-        ),
+        (large, Flood::random(10.0, 10.1..60.1), &[("failure_floor", 200.0)], [told("slow"), None]),
         (
             Server::default(),
             Flood::random(3.0, 10.1..90.1),

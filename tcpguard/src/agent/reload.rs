@@ -29,15 +29,12 @@ pub struct Provenance {
     /// Where the settings that hold come from.
     origins: Origins,
     /// The files that were read last, applied or refused, and when they had been written.
-    written: Written,
+    written: Vec<(PathBuf, Option<SystemTime>)>,
     /// The first mistake of newer files.
     refused: Option<String>,
     /// Keys whose new values wait for a restart.
     waiting: Vec<&'static str>,
 }
-
-/// Files, and when each was written.
-type Written = Vec<(PathBuf, Option<SystemTime>)>;
 
 impl Provenance {
     /// The file named on the command line, if one is, and what else is said there.
@@ -77,7 +74,7 @@ impl Provenance {
         self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
-    fn last_written(&self) -> Written {
+    fn last_written(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
         let when = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
         // A directory that cannot be read is told when it is.
         let parts = fragments::list(self.path()).unwrap_or_default();
@@ -426,9 +423,8 @@ mod tests {
 
     #[test]
     fn a_file_written_after_it_was_read_is_noticed_wherever_it_is() {
-        let changed = |path: PathBuf| {
-            vec![("config_changed".to_owned(), Some(path.display().to_string()))]
-        };
+        let changed =
+            |path: PathBuf| vec![("config_changed".to_owned(), Some(path.display().to_string()))];
         for name in ["tcpguard.toml", "conf.d/10-web.toml"] {
             let etc = Etc::new("", "");
             assert_eq!(etc.notes(), []);
@@ -463,7 +459,8 @@ mod tests {
         assert_eq!(etc.origin("gate.drop_items"), "conf.d/10-web.toml:4");
         assert_eq!(etc.origin("listener[\":25\"].mode"), "conf.d/10-web.toml:7");
         assert_eq!(etc.origin("mode"), "tcpguard.toml:1", "the new one waits");
-        let waits = ("config_waits".to_owned(), Some(etc.path("tcpguard.toml").display().to_string()));
+        let waits =
+            ("config_waits".to_owned(), Some(etc.path("tcpguard.toml").display().to_string()));
         assert_eq!(etc.notes(), [waits]);
     }
 

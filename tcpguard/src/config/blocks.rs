@@ -123,7 +123,8 @@ impl ListenerBlock {
     /// What it means.
     pub(super) fn resolve(&self) -> ListenerConfig {
         let value = |(step, allowed): (&Step, &Written<bool>)| (*step, allowed.value);
-        let number = |(name, amount): (&&'static str, &Written<Amount>)| (*name, amount.value.number);
+        let number =
+            |(name, amount): (&&'static str, &Written<Amount>)| (*name, amount.value.number);
         ListenerConfig {
             at: self.at.value,
             ignore: self.ignore.as_ref().map(|written| written.value),

@@ -53,7 +53,8 @@ mod tests {
         let parts = directory(&main);
         assert_eq!(parts, dir.path().join("conf.d"));
         std::fs::create_dir(&parts).unwrap();
-        for name in ["20-web.toml", "10-base.toml", "100-z.toml", ".swp.toml", "README", "x.toml~"] {
+        for name in ["20-web.toml", "10-base.toml", "100-z.toml", ".swp.toml", "README", "x.toml~"]
+        {
             std::fs::write(parts.join(name), "").unwrap();
         }
         std::fs::create_dir(parts.join("dir.toml")).unwrap();

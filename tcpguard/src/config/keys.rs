@@ -259,7 +259,8 @@ pub(super) fn is_block(name: &str) -> bool {
 impl Block {
     /// Its keys: name, explanation, and a value that it may have.
     pub(super) fn keys(&self) -> Vec<(&'static str, String, String)> {
-        let own = self.keys.iter().map(|key| (key.name, key.doc.to_owned(), key.example.to_owned()));
+        let own =
+            self.keys.iter().map(|key| (key.name, key.doc.to_owned(), key.example.to_owned()));
         let local = PER_LISTENER.iter().filter(|_| self.thresholds).filter_map(|name| {
             let threshold = threshold(name)?;
             let doc = format!("As {}, for this listener alone.", threshold.key?);

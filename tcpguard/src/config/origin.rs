@@ -131,8 +131,9 @@ impl Origins {
     /// Of `key` and what belongs to it (of `interface` also `interface["eth0"].xdp_mode`) the origins
     /// are those of `before`.
     pub fn keep(&mut self, key: &str, before: &Self) {
-        let belongs =
-            |of: &String| of == key || of.strip_prefix(key).is_some_and(|rest| rest.starts_with('['));
+        let belongs = |of: &String| {
+            of == key || of.strip_prefix(key).is_some_and(|rest| rest.starts_with('['))
+        };
         self.0.retain(|of, _| !belongs(of));
         let kept = before.0.iter().filter(|(of, _)| belongs(of));
         self.0.extend(kept.map(|(of, origin)| (of.clone(), origin.clone())));
@@ -175,11 +176,8 @@ mod tests {
             origins(&[("interface[\"eth1\"].xdp_mode", 5), ("mode", 6), ("interfaces.names", 7)]);
         after.keep("interface", &before);
         after.keep("mode", &before);
-        let expected = origins(&[
-            ("interface[\"eth0\"].xdp_mode", 1),
-            ("mode", 2),
-            ("interfaces.names", 7),
-        ]);
+        let expected =
+            origins(&[("interface[\"eth0\"].xdp_mode", 1), ("mode", 2), ("interfaces.names", 7)]);
         assert_eq!(after, expected);
         assert_eq!(after.get("gate.x"), Origin::Default);
     }

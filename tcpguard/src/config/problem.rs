@@ -74,7 +74,11 @@ impl fmt::Display for ConfigError {
                 } else {
                     "name another file with -c"
                 };
-                write!(out, "cannot read the configuration {}: {source}; {advice}", path.display())?;
+                write!(
+                    out,
+                    "cannot read the configuration {}: {source}; {advice}",
+                    path.display()
+                )?;
                 let directory = path.parent().filter(|_| *part);
                 directory.map_or(Ok(()), |directory| write!(out, " {}", directory.display()))
             }

@@ -5,15 +5,11 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::{
-    Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold,
-};
+use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
 
 use super::blocks::{self, ListenerConfig};
 use super::file::{Amount, File, ListenerBlock, Written};
-use super::{
-    DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value,
-};
+use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 
 /// Everything that `tcpguard run` needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,8 +218,7 @@ fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Setting
         }
     }
     let faults = settings.faults();
-    let problems: Vec<_> =
-        faults.iter().filter_map(|error| problem(error, written, key)).collect();
+    let problems: Vec<_> = faults.iter().filter_map(|error| problem(error, written, key)).collect();
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 

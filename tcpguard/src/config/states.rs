@@ -21,12 +21,7 @@ pub struct StateLimits {
 
 impl Default for StateLimits {
     fn default() -> Self {
-        Self {
-            syn_recv: 15,
-            established_warning: 600,
-            established_critical: 800,
-            close_wait: 100,
-        }
+        Self { syn_recv: 15, established_warning: 600, established_critical: 800, close_wait: 100 }
     }
 }
 

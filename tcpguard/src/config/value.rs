@@ -135,10 +135,10 @@ pub(super) fn place(value: &DeValue<'_>) -> Result<Place, String> {
         // The standard library takes a sign too.
         Some(port) if port.starts_with('+') => None,
         Some(port) => port.parse().ok().map(|port| Place { addr: None, port }),
-        None => text.parse::<SocketAddr>().ok().map(|place| Place {
-            addr: Some(place.ip().to_canonical()),
-            port: place.port(),
-        }),
+        None => text
+            .parse::<SocketAddr>()
+            .ok()
+            .map(|place| Place { addr: Some(place.ip().to_canonical()), port: place.port() }),
     };
     let place = place.filter(|place| place.port != 0).ok_or_else(|| {
         format!(

@@ -90,11 +90,7 @@ impl<'a> Guard<'a> {
     ///
     /// # Errors
     /// When the settings contradict themselves, or the backend refuses.
-    pub fn new(
-        backend: &'a mut dyn Backend,
-        tuning: Tuning,
-        mode: Mode,
-    ) -> anyhow::Result<Self> {
+    pub fn new(backend: &'a mut dyn Backend, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
         let poll = tuning.common.poll;
         let config = Config {
             abi_version: ABI_VERSION,

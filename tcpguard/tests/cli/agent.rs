@@ -37,7 +37,12 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             Response::Effective {
                 settings: vec![
                     held("mode", json!("enforce"), false, Origin::ModeCommand),
-                    held("interfaces.names", json!(["eth0"]), false, Origin::CommandLine { option }),
+                    held(
+                        "interfaces.names",
+                        json!(["eth0"]),
+                        false,
+                        Origin::CommandLine { option },
+                    ),
                     held("detection.poll_ms", json!(250), true, Origin::Default),
                     held("gate.drop_items", json!(4), false, at(&path, 12)),
                     held("listener[\":443\"].mode", json!("observe"), false, at(&part, 3)),

@@ -46,7 +46,10 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
     let json = host.run(&["config", "check", path, "--json"]);
     assert_eq!(json.code, Some(1));
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!((&json["problems"][1]["line"], &json["problems"][1]["column"]), (&3.into(), &1.into()));
+    assert_eq!(
+        (&json["problems"][1]["line"], &json["problems"][1]["column"]),
+        (&3.into(), &1.into())
+    );
     assert_eq!(json["problems"][1]["path"], path);
 
     let run = host.run(&["run", "-c", path, "-i", "lo"]);
