@@ -1,7 +1,7 @@
 //! Listeners at which the guard does less than elsewhere, because the configuration says so.
 
 use super::Engine;
-use crate::{Listener, Mode};
+use crate::{Listener, Mode, Step};
 
 impl Engine {
     /// Why rules are not made for a listener's incidents although the guard's mode would have them;
@@ -32,9 +32,12 @@ pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
     }
 }
 
-/// Why no step that keeps SYNs away is taken at a listener where `mode` holds; `None` where they are.
-pub(super) fn idle(mode: Mode, guard: Mode) -> Option<&'static str> {
+/// Why a step is not taken at a listener where `mode` holds; `None` where it is. To look for segments
+/// that belong to no connection does no harm while the kernel only counts: where it would drop them,
+/// and the listener is to be spared, that is left out too.
+pub(super) fn idle(step: Step, mode: Mode, guard: Mode) -> Option<&'static str> {
     why(mode, guard).or(match mode {
+        _ if !step.keeps_syns_away() => None,
         Mode::Off => Some("the guard is off"),
         Mode::Observe => Some("the guard only observes"),
         Mode::Enforce => None,
@@ -47,24 +50,21 @@ mod tests {
 
     #[test]
     fn what_is_said_names_the_listener_where_only_it_is_spared() {
-        for (mode, guard, rules, steps) in [
-            (Mode::Enforce, Mode::Enforce, None, None),
-            (Mode::Observe, Mode::Observe, None, Some("the guard only observes")),
-            (Mode::Off, Mode::Off, None, Some("the guard is off")),
-            (
-                Mode::Observe,
-                Mode::Enforce,
-                Some("the guard only observes this listener"),
-                Some("the guard only observes this listener"),
-            ),
-            (
-                Mode::Off,
-                Mode::Observe,
-                Some("the guard is off at this listener"),
-                Some("the guard is off at this listener"),
-            ),
+        let (observed, off) = (
+            Some("the guard only observes this listener"),
+            Some("the guard is off at this listener"),
+        );
+        for (mode, guard, rules, cookies, strays) in [
+            (Mode::Enforce, Mode::Enforce, None, None, None),
+            (Mode::Observe, Mode::Observe, None, Some("the guard only observes"), None),
+            (Mode::Off, Mode::Off, None, Some("the guard is off"), None),
+            (Mode::Observe, Mode::Enforce, observed, observed, observed),
+            (Mode::Off, Mode::Enforce, off, off, off),
+            (Mode::Off, Mode::Observe, off, off, off),
         ] {
-            assert_eq!((why(mode, guard), idle(mode, guard)), (rules, steps), "{mode:?} {guard:?}");
+            assert_eq!(why(mode, guard), rules, "{mode:?} {guard:?}");
+            assert_eq!(idle(Step::Cookies, mode, guard), cookies, "{mode:?} {guard:?}");
+            assert_eq!(idle(Step::Strays, mode, guard), strays, "{mode:?} {guard:?}");
         }
     }
 }

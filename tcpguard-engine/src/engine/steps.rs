@@ -41,9 +41,10 @@ impl Engine {
             if mode == Mode::Off {
                 needs.clear();
             }
-            let idle = idle(mode, self.mode);
+            let guard = self.mode;
             let ended = watch.flood_ended(now);
-            let changes = watch.ladder.poll(now, &needs, ended, idle, settings);
+            let changes =
+                watch.ladder.poll(now, &needs, ended, |step| idle(step, mode, guard), settings);
             moves.extend(changes.into_iter().map(|change| (watch.id, change)));
         }
         for (id, hint) in hints {

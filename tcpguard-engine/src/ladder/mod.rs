@@ -133,19 +133,19 @@ impl Ladder {
 
     /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
     /// no longer called for is held for a while, and one that keeps SYNs away goes at
-    /// once when the flood that called for it last has `ended`. Where the guard may not act, for the
-    /// reason given, none that keeps SYNs away is taken, whoever asks for it.
+    /// once when the flood that called for it last has `ended`. A step for which there is a reason to be
+    /// `idle` is not taken, whoever asks for it.
     pub fn poll(
         &mut self,
         now: Timestamp,
         needs: &[Need],
         ended: Option<Timestamp>,
-        idle: Option<&str>,
+        idle: impl Fn(Step) -> Option<&'static str>,
         settings: &Settings,
     ) -> Vec<Move> {
         OWN.into_iter()
             .filter_map(|step| {
-                if let Some(why) = idle.filter(|_| step.keeps_syns_away()) {
+                if let Some(why) = idle(step) {
                     return self.rungs[place(step)].leave(step, why.to_owned());
                 }
                 let need = needs.iter().find(|need| need.step == step);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
-        ladder.poll(at(ms), needs, over.then(|| at(ms)), None, &Settings::default())
+        ladder.poll(at(ms), needs, over.then(|| at(ms)), |_| None, &Settings::default())
     }
 
     fn takes(moves: &[Move]) -> Vec<Step> {
@@ -424,7 +424,8 @@ mod tests {
         let settings = Settings::default();
         for ms in [1000, 1250, 1500] {
             let needs = [need(Step::Overload), need(Step::Strays)];
-            let moves = ladder.poll(at(ms), &needs, None, Some("it only observes"), &settings);
+            let idle = |step: Step| step.keeps_syns_away().then_some("it only observes");
+            let moves = ladder.poll(at(ms), &needs, None, idle, &settings);
             assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
         }
         assert!(ladder.has(Step::Strays) && !ladder.has(Step::Cookies));

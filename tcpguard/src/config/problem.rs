@@ -15,13 +15,6 @@ pub struct Spot {
     pub column: usize,
 }
 
-impl Spot {
-    /// Where a file begins.
-    pub fn start(path: &Path) -> Self {
-        Self { path: path.into(), line: 1, column: 1 }
-    }
-}
-
 impl fmt::Display for Spot {
     /// As editors and compilers take it: `/etc/tcpguard/tcpguard.toml:12:8`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
