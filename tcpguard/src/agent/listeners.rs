@@ -181,7 +181,8 @@ impl Listeners {
         self.write(dataplane)
     }
 
-    /// Follows the local listeners in `groups`, but for those that are `ignored`.
+    /// Follows the local listeners in `groups`, but for those that are `ignored`. One that was
+    /// followed until now is forgotten at once.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -237,6 +238,8 @@ impl Listeners {
                 None => self.unfollowed += 1,
             }
         }
+        // Last, so that nobody gets its place before the rules for it are gone.
+        self.forget(|followed| ignored(&followed.listener));
         self.write(dataplane)
     }
 
