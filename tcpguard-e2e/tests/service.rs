@@ -199,14 +199,17 @@ fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
     assert_eq!(machine.main_pid().unwrap(), Some(pid));
     let log = machine.log().unwrap();
     for mistake in
-        [format!("{CONFIG}:1: mode: \"enforced\""), format!("{CONFIG}:3: detection.fast_min")]
+        [format!("{CONFIG}:1:8: mode: \"enforced\""), format!("{CONFIG}:3:12: detection.fast_min")]
     {
         assert!(log.contains(&mistake), "{mistake} in {log}");
     }
     let document = status(&machine);
     let config = &document["daemon"]["config"];
     assert_eq!(config["valid"], false, "{config:#}");
-    assert!(config["error"].as_str().unwrap().starts_with(&format!("{CONFIG}:1: ")), "{config:#}");
+    assert!(
+        config["error"].as_str().unwrap().starts_with(&format!("{CONFIG}:1:8: ")),
+        "{config:#}"
+    );
 
     write(GUARDED);
     machine.exec(&format!("kill -HUP {pid}")).unwrap();

@@ -3,6 +3,7 @@
 mod adopt;
 mod flows;
 mod headers;
+mod held_back;
 mod import;
 mod lifecycle;
 mod pressure;
@@ -24,12 +25,13 @@ use crate::learned::{LearnedListener, Networks};
 use crate::refusals::{Refusals, Suspect};
 use crate::rules::{Book, Exempt, Recurrence};
 use crate::sampling::Sampling;
+use crate::settings::Tuned;
 use crate::signal::Saturation;
 use crate::tally::Circumstances;
 use crate::watch::Watch;
 use crate::{
-    Command, IncidentReport, Listener, ListenerId, Matcher, Mode, Sample, Settings, SettingsError,
-    Step, TcpExt, Timestamp,
+    Command, IncidentReport, Listener, ListenerId, Matcher, Mode, Sample, SettingsError, Step,
+    TcpExt, Timestamp, Tuning,
 };
 
 /// The state machine: what was seen goes in, what must be done comes out.
@@ -38,7 +40,7 @@ use crate::{
 /// [`Command::InspectFlows`] is answered by [`Engine::handle_flows`]. Cloning it is a dry run.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    settings: Settings,
+    settings: Tuned,
     mode: Mode,
     /// Since when matches are dropped.
     enforced: Timestamp,
@@ -85,10 +87,9 @@ impl Engine {
     ///
     /// # Errors
     /// When the settings contradict themselves.
-    pub fn new(settings: Settings, mode: Mode) -> Result<Self, SettingsError> {
-        settings.validate()?;
+    pub fn new(tuning: impl Into<Tuning>, mode: Mode) -> Result<Self, SettingsError> {
         Ok(Self {
-            settings,
+            settings: Tuned::new(tuning.into())?,
             mode,
             enforced: Timestamp::default(),
             now: Timestamp::default(),
@@ -122,13 +123,16 @@ impl Engine {
         })
     }
 
-    /// Goes on with other settings. The poll must stay as it is: windows are counted in polls.
+    /// Goes on with other settings. The poll must stay as it is: windows are counted in polls. Rules
+    /// and steps that a listener's own settings no longer let be end with the next poll.
     ///
     /// # Errors
     /// When the settings contradict themselves; then nothing changes.
-    pub fn set_settings(&mut self, settings: Settings) -> Result<(), SettingsError> {
-        settings.validate()?;
-        self.settings = settings;
+    pub fn set_settings(&mut self, tuning: impl Into<Tuning>) -> Result<(), SettingsError> {
+        self.settings = Tuned::new(tuning.into())?;
+        for watch in self.watches.values_mut() {
+            watch.ladder.bar(self.settings.barred(watch.listener));
+        }
         Ok(())
     }
 
@@ -173,11 +177,11 @@ impl Engine {
         self.replaced = None;
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
-        self.saturated = self.saturation.poll(sample, &self.settings);
+        self.saturated = self.saturation.poll(sample, &self.settings.common);
         let around = Circumstances {
             at: now,
             elapsed,
-            poll: self.settings.poll,
+            poll: self.settings.common.poll,
             mode: self.mode,
             queue_drops: Some(0),
             unseen_cookies: self.unseen_cookies(sample),
@@ -193,7 +197,7 @@ impl Engine {
         self.now = now;
         self.epoch = Some(sample.epoch);
         self.tcp_ext = sample.tcp_ext;
-        let grown = self.growth.over(now, self.settings.evidence_window, sample.tcp_ext);
+        let grown = self.growth.over(now, self.settings.common.evidence_window, sample.tcp_ext);
         self.one_sided = sample.one_sided;
 
         let before = self.syns();
@@ -203,6 +207,7 @@ impl Engine {
             match self.watches.get_mut(&listener.id) {
                 None => {
                     let mut watch = Watch::new(listener);
+                    watch.ladder.bar(self.settings.barred(listener.listener));
                     if let Some((learned, age)) = self.taught.remove(&listener.listener) {
                         watch.teach(now, &learned, age);
                     }
@@ -216,13 +221,15 @@ impl Engine {
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = Circumstances { queue_drops, ..around };
                     watch.tcp_ext = grown;
-                    watch.observe(listener, &around, mitigating, &self.settings);
+                    let settings = self.settings.of(listener.listener);
+                    watch.observe(listener, &around, mitigating, settings);
                 }
             }
         }
         self.settle_steps();
-        self.book.read(now, &sample.rules, &self.settings);
-        let elsewhere = self.host.observe(sample, elapsed, first || restarted, &self.settings);
+        self.book.read(now, &sample.rules, &self.settings.common);
+        let elsewhere =
+            self.host.observe(sample, elapsed, first || restarted, &self.settings.common);
         if !first && !restarted {
             // Whatever is followed takes a place in the same table.
             let syns = self.syns().saturating_sub(before) + elsewhere;

@@ -55,6 +55,7 @@ pub use sample::{
     ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,
 };
 pub use settings::{
-    Fault, Limits, Settings, SettingsError, Threshold, Unit, threshold, thresholds,
+    Fault, Limits, Override, PER_LISTENER, Place, Settings, SettingsError, Threshold, Tuning, Unit,
+    threshold, thresholds,
 };
 pub use time::Timestamp;

@@ -9,8 +9,19 @@ use crate::{
     Step, Timestamp,
 };
 
-/// What happens when a rule matches.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+/// What happens when a rule matches. The milder mode is the lesser.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Deserialize,
+    serde::Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Nothing is matched.
@@ -96,7 +107,7 @@ pub enum StepState {
     Taken,
     /// It could not be taken, or did harm.
     Refused,
-    /// An operator forbids it.
+    /// An operator forbids it, or the configuration.
     Forbidden,
     /// An operator asked for it, and it is not taken yet.
     Waiting,

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard::config::{self, Config, CookieChoice, ModeSource, Overrides, XdpMode};
-use tcpguard_engine::{Mode, Settings, Threshold, thresholds};
+use tcpguard::config::{self, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode};
+use tcpguard_engine::{Mode, Place, Settings, Step, Threshold, thresholds};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 
@@ -41,6 +41,8 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.settings, Settings::default());
     assert_eq!(config.ssh_ports, [22]);
     assert!(config.protect_prefixes.is_empty() && config.ignore_ports.is_empty());
+    assert!(config.interface_modes.is_empty() && config.listeners.is_empty());
+    assert_eq!(config.states, StateLimits::default());
     assert!(!config.drop_illegal_flags && !config.drop_strays);
     assert_eq!((config.answers_per_network, config.answers_total), (256, 2_000_000));
     assert_eq!(config.group, None);
@@ -52,25 +54,50 @@ fn the_shipped_file_changes_nothing() {
     assert_eq!(parse(SHIPPED).unwrap(), parse("").unwrap());
 }
 
+/// Whether a line of the shipped file is a key or the head of a block, both commented out.
+fn is_key(line: &str) -> bool {
+    line.starts_with('#') && !line.starts_with("# ") && line != "#"
+}
+
+/// What the shipped file says once these lines of it count.
+fn uncommented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<_> = lines.map(|line| if is_key(line) { &line[1..] } else { line }).collect();
+    lines.join("\n")
+}
+
 #[test]
 fn the_shipped_file_shows_every_key_with_its_default() {
-    let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
-    let shown: Vec<_> = SHIPPED
-        .lines()
-        .filter(is_key)
+    let everywhere = || SHIPPED.lines().take_while(|line| !line.starts_with("#[["));
+    let shown: Vec<_> = everywhere()
+        .filter(|line| is_key(line))
         .map(|line| line[1..].split_once(" = ").expect(line).0.to_owned())
         .collect();
     let settings = config::show::settings(&parse("").unwrap());
     let known: Vec<_> =
         settings.iter().map(|setting| setting.key.rsplit('.').next().unwrap()).collect();
     assert_eq!(shown, known);
-    let written: Vec<_> =
-        SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line }).collect();
-    let mut shown = parse(&written.join("\n")).unwrap();
+    let mut shown = parse(&uncommented(everywhere())).unwrap();
     assert_eq!(shown.group.take().as_deref(), Some("adm"), "a key without a default");
     let listen = shown.metrics_listen.take().map(|address| address.to_string());
     assert_eq!(listen.as_deref(), Some("127.0.0.1:9469"), "the other one");
     assert_eq!(shown, parse("").unwrap());
+}
+
+#[test]
+fn the_blocks_of_the_shipped_file_can_be_used_as_they_stand() {
+    let mut config = parse(&uncommented(SHIPPED.lines())).unwrap();
+    assert_eq!(config.xdp_mode_of("eth1"), XdpMode::Generic);
+    assert_eq!(config.xdp_mode_of("eth0"), XdpMode::Auto);
+    let own = config.listeners.pop().expect("one");
+    assert_eq!((own.at.to_string().as_str(), own.mode), (":443", Some(Mode::Observe)));
+    assert_eq!(own.ignore, Some(false));
+    // But for the mode nothing is different.
+    assert!(own.steps.len() == 3 && own.steps.values().all(|allowed| *allowed), "{own:?}");
+    assert_eq!(own.thresholds.len(), 6);
+    let default = |name| thresholds().find(|one| one.name == name).unwrap();
+    for (name, value) in own.thresholds {
+        assert_eq!(value, default(name).get(&Settings::default()), "{name}");
+    }
 }
 
 #[test]
@@ -108,10 +135,31 @@ fn every_key_has_its_meaning() {
         ssh_ports = [22, 2222]
         [listeners]
         ignore_ports = [9100]
+        [states]
+        syn_recv = 30
+        established_warning = 6_000
+        established_critical = 8_000
+        close_wait = 50
         [control]
         group = "adm"
         [metrics]
         listen = "[::1]:9469"
+        [[interface]]
+        name = "eth1"
+        xdp_mode = "generic"
+        [[listener]]
+        at = ":443"
+        ignore = false
+        mode = "observe"
+        cookies = false
+        overload = true
+        budget = false
+        fast_min = 128
+        failure_floor = 10
+        probe_rate = 0.5
+        occupancy_on = 0.5
+        occupancy_off = 0.3
+        occupancy_min = 64
         "#,
     )
     .unwrap();
@@ -142,6 +190,25 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.ignore_ports, [9100]);
     assert_eq!(config.group.as_deref(), Some("adm"));
     assert_eq!(config.metrics_listen, Some("[::1]:9469".parse().unwrap()));
+    let (established_warning, established_critical) = (6000, 8000);
+    let states =
+        StateLimits { syn_recv: 30, established_warning, established_critical, close_wait: 50 };
+    assert_eq!(config.states, states);
+    assert_eq!(config.xdp_mode_of("eth0"), XdpMode::Native);
+    assert_eq!(config.xdp_mode_of("eth1"), XdpMode::Generic);
+    let own = config.tuning().overrides.pop().expect("one");
+    assert_eq!((own.at, own.mode), (Place { addr: None, port: 443 }, Some(Mode::Observe)));
+    assert_eq!(own.barred, [Step::Cookies, Step::Budget]);
+    let expected = Settings {
+        fast_failures: 128,
+        failure_floor: 10.0,
+        probe_rate: 0.5,
+        occupancy_on: 0.5,
+        occupancy_off: 0.3,
+        occupancy_min: 64,
+        ..config.settings.clone()
+    };
+    assert_eq!(own.settings(&config.settings), expected);
 }
 
 #[test]
@@ -153,154 +220,219 @@ fn the_command_line_wins_over_the_file() {
         runtime_dir: Some("/tmp/run".into()),
         ..Overrides::default()
     };
-    let text = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\nxdp_mode = \"native\"";
+    let text = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\nxdp_mode = \"native\"\n\
+                [[interface]]\nname = \"lo\"\nxdp_mode = \"native\"";
     let config = config::parse(Path::new("guard.toml"), text, overrides).unwrap();
     assert_eq!(config.interfaces, ["lo"]);
     assert_eq!((config.mode, config.mode_source), (Mode::Off, ModeSource::CommandLine));
-    assert_eq!(config.xdp_mode, XdpMode::Generic);
+    assert_eq!(config.xdp_mode_of("lo"), XdpMode::Generic);
     assert_eq!(config.runtime_dir, Path::new("/tmp/run"));
 }
 
-/// File, and its errors in the order of the lines.
+/// File, and its errors in the order of their places.
 const MISTAKES: &[(&str, &[&str])] = &[
     (
         "mode = \"on\"",
-        &["1: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\""],
+        &["1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\""],
     ),
     (
         "mode = true",
-        &["1: mode: true is not known; write one of \"observe\", \"enforce\", \"off\""],
+        &["1:8: mode: true is not known; write one of \"observe\", \"enforce\", \"off\""],
     ),
-    ("mod = \"off\"", &["1: unknown key mod; did you mean mode?"]),
+    ("mod = \"off\"", &["1:1: unknown key mod; did you mean mode?"]),
     (
         "[detection]\npol_ms = 100",
-        &["2: unknown key detection.pol_ms; did you mean detection.poll_ms?"],
+        &["2:1: unknown key detection.pol_ms; did you mean detection.poll_ms?"],
     ),
-    ("[listeners]\ncolour = 1", &["2: unknown key listeners.colour; known here: ignore_ports"]),
+    ("[listeners]\ncolour = 1", &["2:1: unknown key listeners.colour; known here: ignore_ports"]),
     (
         "[detection]\ndrop_items = 3\nquiet = 3\n[gate]\ncolour = 1",
         &[
-            "2: unknown key detection.drop_items; did you mean gate.drop_items?",
-            "3: unknown key detection.quiet; did you mean detection.clear_s?",
-            "5: unknown key gate.colour; every key is explained by: tcpguard config init -",
+            "2:1: unknown key detection.drop_items; did you mean gate.drop_items?",
+            "3:1: unknown key detection.quiet; did you mean detection.clear_s?",
+            "5:1: unknown key gate.colour; every key is explained by: tcpguard config init -",
         ],
     ),
-    ("[detecton]\npoll_ms = 1", &["1: unknown key detecton; did you mean detection?"]),
-    ("detection = 3", &["1: detection is a section; write [detection] on a line of its own"]),
+    ("[detecton]\npoll_ms = 1", &["1:2: unknown key detecton; did you mean detection?"]),
+    ("detection = 3", &["1:13: detection is a section; write [detection] on a line of its own"]),
     (
         "[detection]\npoll_ms = 5",
         &[
-            "2: detection.poll_ms: 5 does not fit; write a whole number of milliseconds from 50 to 1000",
+            "2:11: detection.poll_ms: 5 does not fit; write a whole number of milliseconds from 50 to 1000",
         ],
     ),
     (
         "[detection]\npoll_ms = -1",
         &[
-            "2: detection.poll_ms: -1 does not fit; write a whole number of milliseconds from 50 to 1000",
+            "2:11: detection.poll_ms: -1 does not fit; write a whole number of milliseconds from 50 to 1000",
         ],
     ),
     (
         "[detection]\npoll_ms = 99999999999999999999",
         &[
-            "2: detection.poll_ms: 99999999999999999999 does not fit; write a whole number of milliseconds from 50 to 1000",
+            "2:11: detection.poll_ms: 99999999999999999999 does not fit; write a whole number of milliseconds from 50 to 1000",
         ],
     ),
     (
         "[detection]\npoll_ms = \"250\"",
         &[
-            "2: detection.poll_ms: \"250\" does not fit; write a whole number of milliseconds from 50 to 1000",
+            "2:11: detection.poll_ms: \"250\" does not fit; write a whole number of milliseconds from 50 to 1000",
         ],
     ),
     (
         "[detection]\nfast_ratio = 75",
-        &["2: detection.fast_ratio: 75 does not fit; write a share from 0.1 to 1"],
+        &["2:14: detection.fast_ratio: 75 does not fit; write a share from 0.1 to 1"],
     ),
     (
         "[detection]\nfast_ratio = nan",
-        &["2: detection.fast_ratio: nan does not fit; write a share from 0.1 to 1"],
+        &["2:14: detection.fast_ratio: nan does not fit; write a share from 0.1 to 1"],
     ),
     (
         "[detection]\noccupancy_on = 0.2\noccupancy_off = 0.3",
         &[
-            "3: detection.occupancy_off (0.3) must be below detection.occupancy_on (0.2), or the alarm flaps",
+            "3:17: detection.occupancy_off (0.3) must be below detection.occupancy_on (0.2), or the alarm flaps",
         ],
     ),
     (
         "[detection]\noccupancy_on = 0.1",
         &[
-            "2: detection.occupancy_off (0.12) must be below detection.occupancy_on (0.1), or the alarm flaps",
+            "2:16: detection.occupancy_off (0.12) must be below detection.occupancy_on (0.1), or the alarm flaps",
         ],
     ),
     (
         "[detection]\nslow_limit = 1\n[gate]\nattack_items = 0\ndrop_items = 9\n[scan]\nports = 4",
         &[
-            "2: detection.slow_limit: 1 does not fit; write a number from 4 to 1000",
-            "4: gate.attack_items: 0 does not fit; write a whole number from 1 to 6",
-            "5: gate.drop_items: 9 does not fit; write a whole number from 1 to 6",
-            "7: scan.ports_likely (8) must be at most scan.ports (4), or the likelihood is never asked",
+            "2:14: detection.slow_limit: 1 does not fit; write a number from 4 to 1000",
+            "4:16: gate.attack_items: 0 does not fit; write a whole number from 1 to 6",
+            "5:14: gate.drop_items: 9 does not fit; write a whole number from 1 to 6",
+            "7:9: scan.ports_likely (8) must be at most scan.ports (4), or the likelihood is never asked",
         ],
     ),
     (
         "[policy]\ndrop_illegal_flags = \"yes\"",
-        &["2: policy.drop_illegal_flags: \"yes\" is neither true nor false; write one of them"],
+        &["2:22: policy.drop_illegal_flags: \"yes\" is neither true nor false; write one of them"],
     ),
     (
         "[interfaces]\nnames = \"eth0\"",
-        &["2: interfaces.names: not a list; write [ … ] around the value"],
+        &["2:9: interfaces.names: not a list; write [ … ] around the value"],
     ),
     (
         "[interfaces]\nnames = [\n  \"eth0\",\n  \"a/b\",\n  \"\",\n  \"sixteen-bytes-xx\",\n  7,\n]",
         &[
-            "4: interfaces.names: \"a/b\" is not an interface name; `ip -br link` lists them",
-            "5: interfaces.names: \"\" is not an interface name; `ip -br link` lists them",
-            "6: interfaces.names: \"sixteen-bytes-xx\" is not an interface name; `ip -br link` lists them",
-            "7: interfaces.names: 7 is not an interface name; `ip -br link` lists them",
+            "4:3: interfaces.names: \"a/b\" is not an interface name; `ip -br link` lists them",
+            "5:3: interfaces.names: \"\" is not an interface name; `ip -br link` lists them",
+            "6:3: interfaces.names: \"sixteen-bytes-xx\" is not an interface name; `ip -br link` lists them",
+            "7:3: interfaces.names: 7 is not an interface name; `ip -br link` lists them",
         ],
     ),
     (
         "[protect]\nprefixes = [\"10.0.0.1/8\", \"ten\"]",
         &[
-            "2: protect.prefixes: 10.0.0.1/8 has bits set right of the prefix; write 10.0.0.0/8 or 10.0.0.1",
-            "2: protect.prefixes: \"ten\" is not a prefix; write one such as 192.0.2.0/24 or 2001:db8::1",
+            "2:13: protect.prefixes: 10.0.0.1/8 has bits set right of the prefix; write 10.0.0.0/8 or 10.0.0.1",
+            "2:27: protect.prefixes: \"ten\" is not a prefix; write one such as 192.0.2.0/24 or 2001:db8::1",
         ],
     ),
     (
         "[protect]\nssh_ports = [0]",
-        &["2: protect.ssh_ports: 0 does not fit; write a whole number from 1 to 65535"],
+        &["2:14: protect.ssh_ports: 0 does not fit; write a whole number from 1 to 65535"],
     ),
     (
         "[control]\ngroup = \"\"",
-        &["2: control.group: \"\" is not a group; write the name of one, such as \"adm\""],
+        &["2:9: control.group: \"\" is not a group; write the name of one, such as \"adm\""],
     ),
     (
         "[metrics]\nlisten = \"0.0.0.0:9469\"",
         &[
-            "2: metrics.listen: \"0.0.0.0:9469\" is no loopback address with a port; write one such as \
+            "2:10: metrics.listen: \"0.0.0.0:9469\" is no loopback address with a port; write one such as \
            \"127.0.0.1:9469\" or \"[::1]:9469\"",
         ],
     ),
     (
         "[metrics]\nlisten = \"127.0.0.1:0\"",
         &[
-            "2: metrics.listen: \"127.0.0.1:0\" is no loopback address with a port; write one such as \
+            "2:10: metrics.listen: \"127.0.0.1:0\" is no loopback address with a port; write one such as \
            \"127.0.0.1:9469\" or \"[::1]:9469\"",
         ],
     ),
-    ("mode = \"off\"\nmode = \"observe\"", &["2: not TOML: duplicate key"]),
-    ("[policy", &["1: not TOML: unclosed table, expected `]`"]),
+    ("mode = \"off\"\nmode = \"observe\"", &["2:1: not TOML: duplicate key"]),
+    ("[policy", &["1:8: not TOML: unclosed table, expected `]`"]),
     // A line that is not TOML hides no other mistake.
     (
         "mode = observe\n[detection]\nfast_min = 1\n[contrl]",
         &[
-            "1: not TOML: string values must be quoted, expected literal string",
-            "3: detection.fast_min: 1 does not fit; write a whole number from 8 to 1000000",
-            "4: unknown key contrl; did you mean control?",
+            "1:8: not TOML: string values must be quoted, expected literal string",
+            "3:12: detection.fast_min: 1 does not fit; write a whole number from 8 to 1000000",
+            "4:2: unknown key contrl; did you mean control?",
+        ],
+    ),
+    (
+        "[[listeners]]",
+        &[
+            "1:1: listeners is a section; write [listeners] on a line of its own, or [[listener]] for one",
+        ],
+    ),
+    (
+        "[listener]\nat = \":1\"",
+        &["1:1: listener is one of several; write [[listener]] on a line of its own"],
+    ),
+    (
+        "listener = [3]",
+        &["1:13: listener is one of several; write [[listener]] on a line of its own"],
+    ),
+    (
+        "\n  [[listener]]\nmode = \"on\"\n[[interface]]",
+        &[
+            "2:3: [[listener]] needs the key at; write at = \":443\"",
+            "3:8: listener.mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"",
+            "4:1: [[interface]] needs the key name; write name = \"eth0\"",
+        ],
+    ),
+    (
+        "[[listener]]\nat = \"443\"\n[[listener]]\nat = \":0\"\n[[listener]]\nat = \"[::]:443\"",
+        &[
+            "2:6: listener.at: \"443\" is no address with a port; write one such as \":443\", \"203.0.113.10:443\" or \"[2001:db8::1]:443\"",
+            "4:6: listener.at: \":0\" is no address with a port; write one such as \":443\", \"203.0.113.10:443\" or \"[2001:db8::1]:443\"",
+            "6:6: listener.at: \"[::]:443\" is written \":443\", which is every listener on the port",
+        ],
+    ),
+    (
+        "[[listener]]\nat = \":443\"\ncookie = false\nfast_ratio = 0.9\noccupancy_min = 0\ncookies = 1",
+        &[
+            "3:1: unknown key listener[\":443\"].cookie; did you mean listener[\":443\"].cookies?",
+            "4:1: unknown key listener[\":443\"].fast_ratio; did you mean detection.fast_ratio?",
+            "5:17: listener[\":443\"].occupancy_min: 0 does not fit; write a whole number from 1 to 65536",
+            "6:11: listener[\":443\"].cookies: 1 is neither true nor false; write one of them",
+        ],
+    ),
+    (
+        "[[listener]]\nat = \":443\"\n\n[[listener]]\nat = \":443\"\n\n[[listener]]\nat = \"192.0.2.1:443\"",
+        &["5:6: listener[\":443\"] stands on line 2 already; put both together"],
+    ),
+    (
+        "[detection]\noccupancy_off = 0.2\n[[listener]]\nat = \":443\"\noccupancy_on = 0.15\n\
+         [[listener]]\nat = \"192.0.2.1:443\"\nmode = \"off\"",
+        &[
+            "5:16: detection.occupancy_off (0.2) must be below listener[\":443\"].occupancy_on (0.15), or the alarm flaps",
+        ],
+    ),
+    (
+        "[[listener]]\nat = \":443\"\noccupancy_on = 0.5\n\
+         [[listener]]\nat = \"192.0.2.1:443\"\noccupancy_off = 0.5",
+        &[
+            "6:17: listener[\"192.0.2.1:443\"].occupancy_off (0.5) must be below listener[\":443\"].occupancy_on (0.5), or the alarm flaps",
+        ],
+    ),
+    (
+        "[states]\nestablished_warning = 900\nclose_wait = 0",
+        &[
+            "2:23: states.established_warning (900) must be at most states.established_critical (800), or nothing is ever a mere warning",
+            "3:14: states.close_wait: 0 does not fit; write a whole number from 1 to 100000000",
         ],
     ),
 ];
 
 #[test]
-fn every_mistake_is_named_with_its_line_and_the_way_out() {
+fn every_mistake_is_named_with_its_place_and_the_way_out() {
     for (text, expected) in MISTAKES {
         assert_eq!(errors(text), *expected, "in the file:\n{text}");
     }
@@ -347,25 +479,26 @@ fn every_threshold_is_read_from_its_key_and_shown_under_it() {
         let changed: Vec<_> = shown
             .iter()
             .filter(|setting| !setting.is_default)
-            .map(|setting| (setting.key, setting.value.to_string()))
+            .map(|setting| (setting.key.as_str(), setting.value.to_string()))
             .collect();
         assert_eq!(changed, [(key, text)]);
     }
 }
 
 #[test]
-fn every_threshold_out_of_range_is_named_with_its_line_and_what_it_must_be() {
+fn every_threshold_out_of_range_is_named_with_its_place_and_what_it_must_be() {
     for threshold in thresholds() {
         let Some(key) = threshold.key else { continue };
         let step = if threshold.unit.is_whole() { 1.0 } else { 0.001 };
         let beyond = [threshold.least - step, threshold.most + step];
         let mut wrong: Vec<_> = beyond.into_iter().map(|value| written(threshold, value)).collect();
         wrong.push("\"much\"".to_owned());
+        let column = key.rsplit('.').next().map_or(0, str::len) + " = ".len() + 1;
         for text in wrong {
             let must_be = threshold.must_be();
             assert_eq!(
                 errors(&file_with(key, &text)),
-                [format!("2: {key}: {text} does not fit; write {must_be}")]
+                [format!("2:{column}: {key}: {text} does not fit; write {must_be}")]
             );
         }
     }
@@ -405,6 +538,8 @@ between which a value lies; the scenarios of `tcpguard-engine/tests` play both s
 
 Keys are those of `/etc/tcpguard/tcpguard.toml`, where the name of the section stands before the point;
 the field is that of the engine's `Settings`. What stands under *fixed* bounds memory and has no key.
+`fast_min`, `failure_floor`, `probe_rate`, `occupancy_on`, `occupancy_off` and `occupancy_min` may be
+others at one listener: [configuration.md](configuration.md).
 "
     .to_owned();
     let mut section = None;

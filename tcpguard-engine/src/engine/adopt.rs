@@ -31,7 +31,7 @@ impl Engine {
                 Some((_, what)) => Some((rule, format!("the source is protected now ({what})"))),
                 None => {
                     let why = "it has ended, or another rule stands in its place";
-                    let adopted = self.book.adopt(now, rule, &self.settings);
+                    let adopted = self.book.adopt(now, rule, &self.settings.common);
                     adopted.err().map(|rule| (rule, why.to_owned()))
                 }
             };
@@ -101,7 +101,7 @@ impl Engine {
 
     /// The incident of a listener under attack takes over the signature rules of an earlier run.
     pub(super) fn hand_over(&mut self, id: crate::ListenerId) {
-        let ttl = self.settings.rule_ttl;
+        let ttl = self.settings.common.rule_ttl;
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(incident) = watch.incident.as_mut().filter(|open| open.class().is_flood()) else {
             return;
@@ -116,15 +116,21 @@ impl Engine {
     }
 
     /// The rules of an earlier run become those of the incidents that ask for them. Nobody asks for
-    /// them while the guard is off.
+    /// them while the guard is off, nor for those of a listener at which it is held back.
     pub(super) fn settle_orphans(&mut self) {
-        if self.mode == Mode::Off {
-            let orphans: Vec<Matcher> =
-                self.book.orphans().map(|entry| entry.rule.matcher).collect();
-            for matcher in orphans {
-                self.book.disown(&matcher);
-                self.farewells.insert(matcher, "the guard is off".to_owned());
+        let unwanted = |matcher: &Matcher| match matcher {
+            _ if self.mode == Mode::Off => Some("the guard is off"),
+            Matcher::Signature { listener, .. } => {
+                self.watches.get(listener).and_then(|watch| self.held_back(watch.listener))
             }
+            Matcher::Source(_) => None,
+        };
+        let orphans = self.book.orphans().map(|entry| entry.rule.matcher);
+        let orphans: Vec<(Matcher, &str)> =
+            orphans.filter_map(|matcher| Some((matcher, unwanted(&matcher)?))).collect();
+        for (matcher, why) in orphans {
+            self.book.disown(&matcher);
+            self.farewells.insert(matcher, why.to_owned());
         }
         let incidents = self.watches.values().filter_map(|watch| watch.incident.as_ref());
         let wanted = incidents.flat_map(|incident| incident.wanted());

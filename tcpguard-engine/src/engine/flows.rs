@@ -20,8 +20,10 @@ impl Engine {
     /// others need a look: there is nothing urgent to be learned from them, unless nothing has been
     /// learned yet.
     pub fn handle_flows(&mut self, now: Timestamp, flows: &[Flow], known: &dyn KnownClients) {
-        let all = due(now, self.surveyed, CALM, self.settings.poll);
-        let urgent = |watch: &&Watch| watch.is_suspicious() || watch.is_strange(&self.settings);
+        let all = due(now, self.surveyed, CALM, self.settings.common.poll);
+        let urgent = |watch: &&Watch| {
+            watch.is_suspicious() || watch.is_strange(self.settings.of(watch.listener))
+        };
         let looked_at = self.watches.values().filter(|watch| all || urgent(watch));
         let parts = Parts::of(looked_at.map(|watch| watch.id).collect(), flows);
         if all {
@@ -32,9 +34,11 @@ impl Engine {
                 calm.then_some((flows, watch.listener.port))
             });
             let calm = calm.flat_map(|(flows, port)| flows.iter().map(move |flow| (*flow, port)));
-            self.host.inspect(now, calm, &self.settings);
-            let learns =
-                |id| self.watches.get(id).is_some_and(|watch| watch.learns(&self.settings));
+            self.host.inspect(now, calm, &self.settings.common);
+            let learns = |id| {
+                let watch = self.watches.get(id);
+                watch.is_some_and(|watch| watch.learns(self.settings.of(watch.listener)))
+            };
             let learned = parts.ids.iter().zip(&parts.flows).filter(|(id, _)| learns(*id));
             self.networks.learn(now, learned.flat_map(|(_, flows)| flows.iter().copied()));
         }

@@ -23,7 +23,7 @@ impl Engine {
 
     /// Has headers kept for the incidents that lack some, and for no others.
     pub(super) fn ask_for_headers(&mut self) {
-        let poll = self.settings.poll.as_secs_f64();
+        let poll = self.settings.common.poll.as_secs_f64();
         let wanted: BTreeMap<ListenerId, u8> = self
             .watches
             .values_mut()

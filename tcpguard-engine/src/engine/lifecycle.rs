@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Engine;
+use super::held_back::{self, idle};
 use super::steps::without_step;
 use crate::evidence::{
     Answer, Assessment, Background, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
@@ -42,14 +43,15 @@ impl Engine {
         if watch.suspect.is_none() && !failed {
             return;
         }
-        let rtt = watch.rtt(&self.settings);
+        let settings = self.settings.of(watch.listener);
+        let rtt = watch.rtt(settings);
         let mature = watch.clients.patience(now, flows, rtt);
         if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
-            let outcomes = Outcomes::gather(now, flows, suspect.from, mature, &self.settings);
-            let patience = match outcomes.answer(watch.natural_share(), &self.settings) {
+            let outcomes = Outcomes::gather(now, flows, suspect.from, mature, settings);
+            let patience = match outcomes.answer(watch.natural_share(), settings) {
                 Answer::Confirmed => None,
-                Answer::TooFew => Some(patience(suspect.signal, &self.settings)),
-                Answer::Refuted => Some(self.settings.evidence_patience * 2),
+                Answer::TooFew => Some(patience(suspect.signal, settings)),
+                Answer::Refuted => Some(settings.evidence_patience * 2),
             };
             if let Some(patience) = patience {
                 if now.since(suspect.since) >= patience {
@@ -58,12 +60,12 @@ impl Engine {
                 return;
             }
         }
-        let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, &self.settings);
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, settings);
         if let Some(incident) = &mut watch.incident {
             incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&incident.admitted);
         }
-        let enough = cohort.failing.len() >= self.settings.evidence_flows;
+        let enough = cohort.failing.len() >= settings.evidence_flows;
         if failed {
             if !enough || watch.quiet(now) > DISTURBED {
                 return;
@@ -75,7 +77,9 @@ impl Engine {
         self.open_or_refine(now, id, &assessment);
         self.hand_over(id);
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let unsure = watch.is_unsure();
+        let settings = self.settings.of(watch.listener);
+        let mode = self.settings.mode(watch.listener, self.mode);
+        let (held_back, unsure) = (held_back::why(mode, self.mode), watch.is_unsure());
         let Some(incident) = &mut watch.incident else { return };
         let grounds = Grounds {
             now,
@@ -85,13 +89,14 @@ impl Engine {
             clients: &watch.clients,
             known,
             exempt: &self.exempt,
+            held_back,
             unsure,
             recurrence: &self.recurrence,
             unanswering: watch.window.last(DISTURBED).is_unanswered(),
             source_forbidden: watch.ladder.forbidden(now, Step::Source),
             signature_forbidden: watch.ladder.forbidden(now, Step::Signature),
             remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
-            settings: &self.settings,
+            settings,
         };
         consider(incident, &grounds);
         let rest = cohort.without(|flow| incident.covers(flow)).weight();
@@ -100,24 +105,27 @@ impl Engine {
         let class = incident.class();
         let no_rule = incident.wanted().is_empty().then(|| {
             let (candidate, known) = (assessment.signature.as_ref(), watch.clients.completions());
-            without_rule(class, assessment.gate, candidate, known, &self.settings)
+            without_rule(class, assessment.gate, candidate, known, settings)
         });
-        let no_step = without_step(class, watch, now, self.mode, &self.settings);
+        let no_step =
+            without_step(class, watch, now, idle(Step::Cookies, mode, self.mode), settings);
         if let Some(incident) = &mut watch.incident {
-            incident.note_restraint(no_rule.flatten(), no_step);
+            let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
+            incident.note_restraint(no_rule.flatten().or(held_back), no_step);
         }
     }
 
     /// The verdict on a cohort, completed by what the counters say.
     fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
         let watch = &self.watches[&id];
-        let sums = watch.recent(self.now, &self.settings);
+        let settings = self.settings.of(watch.listener);
+        let sums = watch.recent(self.now, settings);
         let known = watch.incident.is_some() && sums.span >= COUNTED;
         let failing_share = known.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
         let natural_share = watch.natural_share();
-        let novelty = Novelty::of(cohort, &self.networks, natural_share, &self.settings);
+        let novelty = Novelty::of(cohort, &self.networks, natural_share, settings);
         let background = Background { natural_share, failing_share, novelty };
-        let mut assessment = assess(cohort, &watch.clients, background, &self.settings);
+        let mut assessment = assess(cohort, &watch.clients, background, settings);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
@@ -128,11 +136,10 @@ impl Engine {
         }
         evidence.half_open = watch.half_open();
         // Handshakes that the application does not take up fail as if the path were broken.
-        if assessment.class == IncidentClass::HandshakeDegraded && watch.overloaded(&self.settings)
-        {
+        if assessment.class == IncidentClass::HandshakeDegraded && watch.overloaded(settings) {
             assessment.overrule(overload_line());
         }
-        assessment.moment = Some(watch.moment(self.now, &self.settings));
+        assessment.moment = Some(watch.moment(self.now, settings));
         if self.one_sided || watch.is_unsure() {
             assessment.doubt();
         }
@@ -149,19 +156,20 @@ impl Engine {
     /// Whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
-        suspect.is_some_and(|suspect| now.since(suspect.since) >= self.settings.evidence_patience)
+        let patience = self.settings.common.evidence_patience;
+        suspect.is_some_and(|suspect| now.since(suspect.since) >= patience)
     }
 
     /// Opens incidents for alarms for which no flows have come: with what is known, which is that
     /// handshakes fail. That of the slow path is not even known without flows.
     pub(super) fn open_overdue(&mut self, now: Timestamp) {
+        let settings = &self.settings.common;
         let overdue: Vec<(ListenerId, Signal)> = self
             .watches
             .values()
             .filter_map(|watch| watch.suspect.map(|suspect| (watch.id, suspect)))
             .filter(|(_, suspect)| {
-                now.since(suspect.since)
-                    > patience(suspect.signal, &self.settings) + self.settings.poll
+                now.since(suspect.since) > patience(suspect.signal, settings) + settings.poll
             })
             .map(|(id, suspect)| (id, suspect.signal))
             .collect();
@@ -194,7 +202,8 @@ impl Engine {
             return;
         };
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let opening = watch.opening(number, &suspect, &assessment.evidence, &self.settings);
+        let settings = self.settings.of(watch.listener);
+        let opening = watch.opening(number, &suspect, &assessment.evidence, settings);
         watch.calm = watch.window.calm_before(opening.started);
         watch.incident = Some(Incident::open(now, opening, assessment));
         self.tell_of_incident(id, None);
@@ -204,7 +213,7 @@ impl Engine {
     /// host is one of each class at most, and always told.
     pub(super) fn next_incident(&mut self) -> Option<u64> {
         let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
-        if open >= self.settings.incidents {
+        if open >= self.settings.common.incidents {
             return None;
         }
         self.incidents += 1;
@@ -243,14 +252,15 @@ impl Engine {
 
     /// Ends the incidents that have been quiet for long enough.
     pub(super) fn end_quiet_incidents(&mut self, now: Timestamp) {
+        let long = self.settings.common.quiet;
         let quiet: Vec<ListenerId> = self
             .watches
             .values()
-            .filter(|watch| watch.incident.is_some() && watch.over_for(now) >= self.settings.quiet)
+            .filter(|watch| watch.incident.is_some() && watch.over_for(now) >= long)
             .map(|watch| watch.id)
             .collect();
         for id in quiet {
-            let why = format!("quiet for {}", span(self.settings.quiet));
+            let why = format!("quiet for {}", span(long));
             self.end(now, id, &why);
         }
     }
@@ -272,7 +282,7 @@ impl Engine {
             let signatures = incident.signatures().filter(|&(mask, fingerprint)| {
                 harmless(&Matcher::Signature { listener: id, mask, fingerprint })
             });
-            watch.arm(now + self.settings.armed, signatures.collect());
+            watch.arm(now + self.settings.common.armed, signatures.collect());
             watch.flood_over = Some(now);
             watch.ladder.forgive();
         }

@@ -35,8 +35,9 @@ impl Engine {
                 continue;
             };
             let Some(watch) = self.watches.get_mut(&id) else { continue };
+            let settings = self.settings.of(watch.listener);
             let opening =
-                watch.opening_of_strain(now, number, strain, &assessment.evidence, &self.settings);
+                watch.opening_of_strain(now, number, strain, &assessment.evidence, settings);
             watch.incident = Some(Incident::open(now, opening, &assessment));
             self.tell_of_incident(id, None);
         }
@@ -44,7 +45,8 @@ impl Engine {
 
     fn assess_strain(&self, id: ListenerId, strain: Strain) -> Assessment {
         let watch = &self.watches[&id];
-        let completion = watch.completion(&self.settings).unwrap_or(0.0);
+        let settings = self.settings.of(watch.listener);
+        let completion = watch.completion(settings).unwrap_or(0.0);
         let (sources_estimate, syns_per_source) = watch.sources().unwrap_or_default();
         let evidence = Evidence {
             completion,
@@ -60,18 +62,18 @@ impl Engine {
         };
         // As sure as it is that these are real clients.
         let mut assessment = Assessment::of_counters(line, completion, evidence);
-        assessment.moment = Some(watch.moment(self.now, &self.settings));
+        assessment.moment = Some(watch.moment(self.now, settings));
         assessment
     }
 
     /// Opens, refines and ends what concerns the whole host.
     pub(super) fn follow_host(&mut self, now: Timestamp) {
-        let quiet = self.settings.quiet;
+        let quiet = self.settings.common.quiet;
         for report in self.host.end_quiet(now, quiet) {
             self.tell_of_end(&report, &format!("quiet for {}", span(quiet)));
             self.keep(report);
         }
-        for finding in self.host.findings(now, &self.settings) {
+        for finding in self.host.findings(now, &self.settings.common) {
             let number = match self.host.is_open(finding.class()) {
                 true => None,
                 false => {

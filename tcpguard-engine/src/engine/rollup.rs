@@ -65,7 +65,8 @@ impl Engine {
         let (class, strained) = (assessment.class, assessment.class.is_pressure());
         if let Some(rolled) = &mut self.rolled {
             if !rolled.members.contains_key(&id) {
-                let opening = opening(watch, self.incidents, &self.settings);
+                let settings = self.settings.of(watch.listener);
+                let opening = opening(watch, self.incidents, settings);
                 rolled.incident.count_syns(opening.syns);
             }
             rolled.add(now, watch, class.in_words(), strained);
@@ -75,7 +76,7 @@ impl Engine {
         let opening = Opening {
             listener_id: ListenerId::HOST,
             listener: Listener::HOST,
-            ..opening(watch, self.incidents, &self.settings)
+            ..opening(watch, self.incidents, self.settings.of(watch.listener))
         };
         let mut rolled = RollUp {
             incident: Incident::open(now, opening, assessment),
@@ -93,7 +94,7 @@ impl Engine {
                 "{} incidents are open: what happens at further listeners is told together, as \
                  incident {}, and no rule is made for them: look at the whole host's SYN rate: \
                  tcpguard status",
-                self.settings.incidents, report.id
+                self.settings.common.incidents, report.id
             ),
             prefix: None,
             incident: Some(Box::new(report)),
@@ -105,7 +106,8 @@ impl Engine {
     pub(super) fn follow_rolled(&mut self, now: Timestamp) {
         let Some(rolled) = &mut self.rolled else { return };
         let mut rate = 0.0;
-        let (watches, incident, quiet) = (&self.watches, &mut rolled.incident, self.settings.quiet);
+        let quiet = self.settings.common.quiet;
+        let (watches, incident) = (&self.watches, &mut rolled.incident);
         rolled.members.retain(|id, member| {
             let Some(watch) = watches.get(id) else { return false };
             let grown = |count: fn(&ListenerCounters) -> u64| {

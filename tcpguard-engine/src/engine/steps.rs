@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Engine;
+use super::held_back::idle;
 use crate::ladder::{Harm, Move, Need, Newest};
 use crate::watch::Watch;
 use crate::words::{percent, short, span};
@@ -31,16 +32,19 @@ impl Engine {
         for watch in self.watches.values_mut() {
             let situation =
                 Situation { now, enforced: self.enforced, mean, saturated: self.saturated };
-            let mut needs = needs(watch, &situation, &self.settings);
-            if self.mode != Mode::Enforce {
+            let settings = self.settings.of(watch.listener);
+            let mode = self.settings.mode(watch.listener, self.mode);
+            let mut needs = needs(watch, &situation, settings);
+            if mode != Mode::Enforce {
                 hints.extend(needs.iter().map(|need| (watch.id, would(need))));
             }
-            if self.mode == Mode::Off {
+            if mode == Mode::Off {
                 needs.clear();
             }
-            let idle = (self.mode != Mode::Enforce).then(|| mode_in_words(self.mode));
+            let guard = self.mode;
             let ended = watch.flood_ended(now);
-            let changes = watch.ladder.poll(now, &needs, ended, idle, &self.settings);
+            let changes =
+                watch.ladder.poll(now, &needs, ended, |step| idle(step, mode, guard), settings);
             moves.extend(changes.into_iter().map(|change| (watch.id, change)));
         }
         for (id, hint) in hints {
@@ -65,7 +69,7 @@ impl Engine {
         let (command, event, text) = match change {
             Move::Take { step, rate, why } => {
                 if step.keeps_syns_away() && watch.ladder.since(step) == Some(now) {
-                    watch.try_out(now, Newest::Step(step), &self.settings);
+                    watch.try_out(now, Newest::Step(step), self.settings.of(watch.listener));
                 }
                 watch.incident.iter_mut().for_each(|incident| incident.keep_step(step));
                 let limit = match step {
@@ -94,7 +98,8 @@ impl Engine {
             .watches
             .values_mut()
             .filter_map(|watch| {
-                let (newest, harm) = watch.judge_newest(now, elapsed, &self.settings)?;
+                let settings = self.settings.of(watch.listener);
+                let (newest, harm) = watch.judge_newest(now, elapsed, settings)?;
                 Some((watch.id, newest, harm))
             })
             .collect();
@@ -112,9 +117,9 @@ impl Engine {
             "{}: the guard no longer {}: {why}; it is tried again in {}",
             watch.listener,
             step.in_words(),
-            span(watch.ladder.pause(step, &self.settings)),
+            span(watch.ladder.pause(step, &self.settings.common)),
         );
-        if watch.ladder.refuse(now, step, why, &self.settings) {
+        if watch.ladder.refuse(now, step, why, &self.settings.common) {
             self.commands.push_back(Command::LeaveStep { listener: id, step });
             self.tell_of_step(now, id, Severity::Warning, "step_withdrawn", text);
         }
@@ -122,8 +127,9 @@ impl Engine {
 
     fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, why: &str) {
         let Some(rule) = self.book.find(matcher).map(|entry| entry.rule.id) else { return };
-        self.postpone(matcher, now + self.settings.step_retry, why);
-        let pause = span(self.settings.step_retry);
+        let retry = self.settings.common.step_retry;
+        self.postpone(matcher, now + retry, why);
+        let pause = span(retry);
         let text = format!("rule {} withdrawn: {why}; it may come again in {pause}", rule.0);
         self.note_at(now, id, text.clone());
         let incident = self.watches.get(&id).and_then(|watch| watch.incident.as_ref());
@@ -144,13 +150,13 @@ impl Engine {
     ) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         if soon {
-            watch.ladder.defer(now, step, why, &self.settings);
+            watch.ladder.defer(now, step, why, &self.settings.common);
             let text = format!("{}: no {} yet: {why}", watch.listener, step.name());
             self.note_at(now, id, text);
             return;
         }
-        let pause = span(watch.ladder.pause(step, &self.settings));
-        watch.ladder.refuse(now, step, why, &self.settings);
+        let pause = span(watch.ladder.pause(step, &self.settings.common));
+        watch.ladder.refuse(now, step, why, &self.settings.common);
         let text =
             format!("{}: no {}: {why}; it is tried again in {pause}", watch.listener, step.name());
         self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
@@ -166,7 +172,7 @@ impl Engine {
     pub(super) fn settle_steps(&mut self) {
         for (at, id, step, rate) in std::mem::take(&mut self.inherited) {
             match self.watches.get_mut(&id) {
-                Some(watch) => watch.ladder.adopt(at, step, rate, self.settings.quiet),
+                Some(watch) => watch.ladder.adopt(at, step, rate, self.settings.common.quiet),
                 None => self.commands.push_back(Command::LeaveStep { listener: id, step }),
             }
         }
@@ -305,7 +311,11 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
         needs.push(Need { step: Step::Overload, why, rate: 0, hold });
     }
-    let tried = watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE);
+    // What is barred is no use waiting for.
+    let tried = match watch.ladder.bars(Step::Overload) {
+        true => needs.iter().any(|need| need.step == Step::Overload),
+        false => watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE),
+    };
     if (tried && full) || watch.ladder.has(Step::Budget) && watch.ladder.has(Step::Overload) {
         let backlog = watch.queues.map_or(0, |queues| queues.backlog);
         let rate = (f64::from(backlog) / 4.0 / settings.budget_fill.as_secs_f64()) as u32;
@@ -316,12 +326,12 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
 }
 
 /// Why no step that keeps SYNs away is taken against an incident of this class, where that can be
-/// said.
+/// said. `idle`: why the guard takes none there at all.
 pub(super) fn without_step(
     class: IncidentClass,
     watch: &Watch,
     now: Timestamp,
-    mode: Mode,
+    idle: Option<&str>,
     settings: &Settings,
 ) -> Option<String> {
     if !class.is_flood() || watch.ladder.keeps_syns_away() {
@@ -337,8 +347,8 @@ pub(super) fn without_step(
             percent(settings.rest_share),
         ));
     }
-    if mode != Mode::Enforce {
-        return Some(mode_in_words(mode).to_owned());
+    if let Some(idle) = idle {
+        return Some(idle.to_owned());
     }
     if watch.kind != ListenerKind::Local {
         return Some("cookies are for listeners of this host only".to_owned());
@@ -356,12 +366,4 @@ fn would(need: &Need) -> Option<String> {
         Step::Strays | Step::Source | Step::Signature => return None,
     };
     Some(format!("in enforce mode the guard would {would}: {}", need.why))
-}
-
-const fn mode_in_words(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "the guard is off",
-        Mode::Observe => "the guard only observes",
-        Mode::Enforce => "",
-    }
 }

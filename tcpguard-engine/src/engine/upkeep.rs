@@ -29,6 +29,7 @@ impl Engine {
     /// Brings the kernel's rules to what is wanted.
     pub(super) fn carry_out_plan(&mut self, now: Timestamp) {
         self.forget_expired(now);
+        self.hold_back();
         for watch in self.watches.values_mut() {
             if let Some(incident) = &mut watch.incident {
                 self.farewells.append(&mut incident.farewells);
@@ -78,7 +79,8 @@ impl Engine {
                 watch.incident.as_ref().is_some_and(|open| open.id() == wanted.incident)
             };
             if let Some(watch) = self.watches.values_mut().find(with_it) {
-                watch.try_out(now, Newest::Rule(wanted.matcher), &self.settings);
+                let settings = self.settings.of(watch.listener);
+                watch.try_out(now, Newest::Rule(wanted.matcher), settings);
             }
         }
         let Some(rule) = entry.map(|entry| entry.rule.clone()) else {
@@ -132,7 +134,7 @@ impl Engine {
             .book
             .iter()
             .filter(|entry| matches!(entry.rule.matcher, Matcher::Signature { .. }))
-            .filter(|entry| entry.meter.hurts(now, &self.settings))
+            .filter(|entry| entry.meter.hurts(now, &self.settings.common))
             .cloned()
             .collect();
         for entry in hurting {
@@ -208,7 +210,7 @@ impl Engine {
 
     /// Follows as many flows as can be followed.
     pub(super) fn adapt_sampling(&mut self, now: Timestamp, syn_rate: f64, shift: u8) {
-        if let Some(shift) = self.sampling.poll(now, syn_rate, shift, &self.settings) {
+        if let Some(shift) = self.sampling.poll(now, syn_rate, shift, &self.settings.common) {
             self.command_once(Command::SetSampling { shift });
         }
     }
@@ -245,10 +247,11 @@ impl Engine {
             let since = newest.max(self.enforced);
             let empty = watch.half_open().is_some_and(|(half_open, _)| half_open == 0)
                 && watch.counted > since;
-            let pace = if now.since(since) < URGENT { self.settings.poll } else { BUSY };
+            let settings = self.settings.of(watch.listener);
+            let pace = if now.since(since) < URGENT { settings.poll } else { BUSY };
             if watch.kind != ListenerKind::Local
                 || empty
-                || !due(now, watch.cleaned, pace, self.settings.poll)
+                || !due(now, watch.cleaned, pace, settings.poll)
             {
                 continue;
             }
@@ -262,7 +265,7 @@ impl Engine {
                 signatures: incident.signatures().collect(),
                 sources: sources.collect(),
                 answered_before: since,
-                older_than: clean_age(watch.rtt(&self.settings)),
+                older_than: clean_age(watch.rtt(settings)),
                 everybody: steps.is_some(),
                 limit: CLEAN_LIMIT,
             });
@@ -278,8 +281,9 @@ impl Engine {
             false => self.pace(now, watch),
         };
         let Some(pace) = local.map(pace).min() else { return };
-        let pace = if self.uncounted { self.settings.poll } else { pace };
-        if due(now, self.counted, pace, self.settings.poll) {
+        let poll = self.settings.common.poll;
+        let pace = if self.uncounted { poll } else { pace };
+        if due(now, self.counted, pace, poll) {
             self.counted = now;
             self.command_once(Command::CountHalfOpen);
         }
@@ -289,7 +293,7 @@ impl Engine {
     pub(super) fn ask_for_flows(&mut self, now: Timestamp) {
         let watches = self.watches.values();
         let Some(pace) = watches.map(|watch| self.pace(now, watch)).min() else { return };
-        if due(now, self.inspected, pace, self.settings.poll) {
+        if due(now, self.inspected, pace, self.settings.common.poll) {
             self.inspected = now;
             self.command_once(Command::InspectFlows);
         }
@@ -297,11 +301,12 @@ impl Engine {
 
     /// How often a listener's situation needs another look. A young incident does at every poll.
     fn pace(&self, now: Timestamp, watch: &Watch) -> Duration {
+        let settings = self.settings.of(watch.listener);
         match &watch.incident {
-            Some(incident) if now.since(incident.detected()) < URGENT => self.settings.poll,
+            Some(incident) if now.since(incident.detected()) < URGENT => settings.poll,
             Some(_) => BUSY,
-            None if watch.is_suspicious() => self.settings.poll,
-            None if watch.is_strange(&self.settings) => BUSY,
+            None if watch.is_suspicious() => settings.poll,
+            None if watch.is_strange(settings) => BUSY,
             None => CALM,
         }
     }

@@ -82,7 +82,7 @@ impl Engine {
             completed_rate,
             dropped_rate,
             cookie_rate,
-            completion: watch.completion(&self.settings),
+            completion: watch.completion(self.settings.of(watch.listener)),
             state,
             egress: watch.egress(),
             steps: watch.ladder.report(self.now).collect(),

@@ -15,6 +15,9 @@ use crate::{Matcher, Settings, Timestamp};
 /// The steps that are taken here; rules do the others.
 const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
 
+/// Why a step is barred.
+const BARRED: &str = "the configuration forbids it";
+
 /// What was added last.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Newest {
@@ -35,6 +38,8 @@ pub(crate) struct Ladder {
 
 #[derive(Clone, Debug, Default)]
 struct Rung {
+    /// The configuration says that it is not taken here.
+    barred: bool,
     taken: Option<Taken>,
     refused: Option<Refused>,
     ordered: Option<Ordered>,
@@ -113,21 +118,34 @@ impl Ladder {
         self.rung(step).ordered.is_some_and(|order| !order.on && now < order.until)
     }
 
+    /// From now on the configuration forbids these steps, and no others. An operator's word stands
+    /// over it, for its time.
+    pub fn bar(&mut self, barred: &[Step]) {
+        for step in Step::ALL {
+            self.rungs[place(step)].barred = barred.contains(&step);
+        }
+    }
+
+    /// Whether the configuration forbids it.
+    pub fn bars(&self, step: Step) -> bool {
+        self.rung(step).barred
+    }
+
     /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
     /// no longer called for is held for a while, and one that keeps SYNs away goes at
-    /// once when the flood that called for it last has `ended`. Where the guard may not act, for the
-    /// reason given, none that keeps SYNs away is taken, whoever asks for it.
+    /// once when the flood that called for it last has `ended`. A step for which there is a reason to be
+    /// `idle` is not taken, whoever asks for it.
     pub fn poll(
         &mut self,
         now: Timestamp,
         needs: &[Need],
         ended: Option<Timestamp>,
-        idle: Option<&str>,
+        idle: impl Fn(Step) -> Option<&'static str>,
         settings: &Settings,
     ) -> Vec<Move> {
         OWN.into_iter()
             .filter_map(|step| {
-                if let Some(why) = idle.filter(|_| step.keeps_syns_away()) {
+                if let Some(why) = idle(step) {
                     return self.rungs[place(step)].leave(step, why.to_owned());
                 }
                 let need = needs.iter().find(|need| need.step == step);
@@ -222,6 +240,7 @@ impl Rung {
             (Some((false, uid)), _) => {
                 return self.leave(step, format!("uid {uid} forbids it"));
             }
+            (None, _) if self.barred => return self.leave(step, BARRED.to_owned()),
             (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
             (None, None) => None,
         };
@@ -277,6 +296,7 @@ impl Rung {
             (None, Some(order), _) if !order.on => {
                 (StepState::Forbidden, None, format!("uid {} forbids it", order.uid))
             }
+            (None, None, _) if self.barred => (StepState::Forbidden, None, BARRED.to_owned()),
             (None, _, Some(refused)) => (StepState::Refused, None, refused.why.clone()),
             (None, Some(order), None) => {
                 (StepState::Waiting, None, format!("uid {} asked for it", order.uid))
@@ -316,7 +336,7 @@ mod tests {
     }
 
     fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
-        ladder.poll(at(ms), needs, over.then(|| at(ms)), None, &Settings::default())
+        ladder.poll(at(ms), needs, over.then(|| at(ms)), |_| None, &Settings::default())
     }
 
     fn takes(moves: &[Move]) -> Vec<Step> {
@@ -377,13 +397,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_configuration_forbids_is_left_at_once_and_only_an_operators_word_stands_over_it() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Step::Cookies), need(Step::Overload)];
+        assert_eq!(poll(&mut ladder, 1000, &needs, false).len(), 2);
+        ladder.bar(&[Step::Cookies]);
+        let left = poll(&mut ladder, 1250, &needs, false);
+        assert!(matches!(&left[..], [Move::Leave { step: Step::Cookies, .. }]), "{left:?}");
+        let told = |ladder: &Ladder, ms| {
+            let mut told = ladder.report(at(ms)).filter(|report| report.step == Step::Cookies);
+            told.next().map(|report| (report.state, report.until))
+        };
+        assert_eq!(told(&ladder, 1250), Some((StepState::Forbidden, None)));
+
+        ladder.order(Step::Cookies, Order::On, 0, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1500, &needs, false)), [Step::Cookies]);
+        assert_eq!(poll(&mut ladder, 10_000, &needs, false).len(), 1, "its time is over");
+        ladder.bar(&[]);
+        assert_eq!(takes(&poll(&mut ladder, 10_250, &needs, false)), [Step::Cookies]);
+    }
+
+    #[test]
     fn where_the_guard_may_not_act_nothing_that_keeps_syns_away_is_taken_on_anybodys_word() {
         let mut ladder = Ladder::default();
         ladder.order(Step::Cookies, Order::On, 0, at(60_000));
         let settings = Settings::default();
         for ms in [1000, 1250, 1500] {
             let needs = [need(Step::Overload), need(Step::Strays)];
-            let moves = ladder.poll(at(ms), &needs, None, Some("it only observes"), &settings);
+            let idle = |step: Step| step.keeps_syns_away().then_some("it only observes");
+            let moves = ladder.poll(at(ms), &needs, None, idle, &settings);
             assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
         }
         assert!(ladder.has(Step::Strays) && !ladder.has(Step::Cookies));

@@ -13,6 +13,7 @@ use crate::learned::Clients;
 use crate::rules::{Exempt, Recurrence};
 use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestamp};
 
+const UNSURE: &str = "no SYN-ACK of this listener is seen";
 const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
 /// What there is beside signatures.
 pub(crate) const COOKIES_LEFT: &str = "that is for SYN cookies";
@@ -36,6 +37,8 @@ pub(crate) struct Grounds<'a> {
     pub exempt: &'a Exempt,
     /// No answer of the listener was seen: rules are only advised.
     pub unsure: bool,
+    /// Why rules are only advised although it may be sure.
+    pub held_back: Option<&'static str>,
     pub recurrence: &'a Recurrence,
     /// An operator forbids rules against sources here.
     pub source_forbidden: bool,
@@ -48,17 +51,15 @@ pub(crate) struct Grounds<'a> {
     pub settings: &'a Settings,
 }
 
-/// Asks for the rules that the incident's class calls for and its evidence allows; where no answer of
-/// the listener was seen, only says what they would be. Those that are asked for already stay.
+/// Asks for the rules that the incident's class calls for and its evidence allows; where they are only
+/// advised, says what they would be. Those that are asked for already stay.
 pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     let asked = incident.wanted().len();
     decide(incident, grounds);
-    if !grounds.unsure {
-        return;
-    }
+    let Some(why) = grounds.held_back.or(grounds.unsure.then_some(UNSURE)) else { return };
     for advised in incident.take_wanted(asked) {
         let text = format!(
-            "advised, not installed, because no SYN-ACK of this listener is seen: a rule against {}",
+            "advised, not installed, because {why}: a rule against {}",
             in_words(&advised.matcher)
         );
         incident.note(grounds.now, text);

@@ -5,7 +5,10 @@ mod ops;
 mod world;
 
 use proptest::prelude::*;
-use tcpguard_engine::{Origin, Rule, RuleCounters};
+use tcpguard_engine::{
+    Mode, Origin, Override, PER_LISTENER, Place, Rule, RuleCounters, Settings, Step, Tuning,
+    threshold,
+};
 
 use ops::{Op, Shape, Traffic, op};
 use world::World;
@@ -57,6 +60,62 @@ proptest! {
             world.log
         };
         prop_assert_eq!(log(), log());
+    }
+}
+
+/// Nothing else than everywhere at `at`, but said.
+fn said(at: Place) -> Override {
+    let default = |name: &'static str| {
+        let threshold = threshold(name).expect(name);
+        (name, threshold.get(&Settings::default()))
+    };
+    let thresholds = PER_LISTENER.map(default).to_vec();
+    Override { at, mode: Some(Mode::Enforce), barred: Vec::new(), thresholds }
+}
+
+/// The listeners of the world.
+const HERE: Place = Place { addr: None, port: 443 };
+
+/// All that can be different at a listener, where there is none.
+fn elsewhere() -> Override {
+    Override {
+        mode: Some(Mode::Off),
+        barred: vec![Step::Cookies, Step::Overload, Step::Budget],
+        thresholds: vec![("fast_failures", 8.0), ("occupancy_on", 1.0), ("probe_rate", 0.0)],
+        ..said(Place { addr: None, port: 444 })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// What is measured without settings of a listener's own holds with those of any other.
+    #[test]
+    fn what_is_said_of_other_listeners_or_is_so_anyway_changes_no_command(
+        ops in prop::collection::vec(op(), 1..15),
+    ) {
+        let log = |overrides| {
+            let mut world = World::tuned(Tuning { overrides, ..Tuning::default() });
+            for op in &ops {
+                world.play(op);
+            }
+            world.log
+        };
+        let plain = log(Vec::new());
+        prop_assert_eq!(&log(vec![elsewhere()]), &plain);
+        prop_assert_eq!(&log(vec![said(HERE)]), &plain);
+    }
+
+    #[test]
+    fn where_the_guard_only_observes_nothing_is_made_that_drops(
+        ops in prop::collection::vec(op(), 1..20),
+    ) {
+        let observed = Override { mode: Some(Mode::Observe), ..said(HERE) };
+        let mut world = World::tuned(Tuning { overrides: vec![observed], ..Tuning::default() });
+        world.held_back = true;
+        for op in &ops {
+            world.play(op);
+        }
     }
 }
 

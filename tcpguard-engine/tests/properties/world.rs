@@ -9,8 +9,8 @@ use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
     Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
     ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Probe,
-    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Settings, Step, TcpExt,
-    Timestamp,
+    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt, Timestamp,
+    Tuning,
 };
 
 use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
@@ -20,6 +20,9 @@ const POLL: Duration = Duration::from_millis(250);
 /// The kernel's rules, and everything that was ever ordered.
 pub struct World {
     pub engine: Engine,
+    tuning: Tuning,
+    /// The configuration lets the guard only observe every listener.
+    pub held_back: bool,
     pub now: Timestamp,
     epoch: u64,
     mode: Mode,
@@ -58,8 +61,14 @@ impl KnownClients for NobodyKnown {
 
 impl World {
     pub fn new() -> Self {
+        Self::tuned(Tuning::default())
+    }
+
+    pub fn tuned(tuning: Tuning) -> Self {
         let mut world = Self {
-            engine: Engine::new(Settings::default(), Mode::Enforce).expect("the default settings"),
+            engine: Engine::new(tuning.clone(), Mode::Enforce).expect("settings that agree"),
+            tuning,
+            held_back: false,
             now: Timestamp::from_millis(1_000_000),
             epoch: 1,
             mode: Mode::Off,
@@ -173,7 +182,7 @@ impl World {
     fn start_agent_again(&mut self) {
         let learned = self.engine.learned();
         self.sampled.clear();
-        self.engine = Engine::new(Settings::default(), self.mode).expect("the default settings");
+        self.engine = Engine::new(self.tuning.clone(), self.mode).expect("settings that agree");
         self.engine.teach(learned, Duration::from_secs(1)).expect("what was learned is valid");
         self.name_protected();
         for (net, until) in self.allowed.clone() {
@@ -275,6 +284,9 @@ impl World {
         self.obey();
         let ended: Vec<_> = self.rules.values().filter(|(r, _)| r.expires <= self.now).collect();
         assert!(ended.is_empty(), "rules past their end: {ended:?}");
+        if self.held_back && self.mode == Mode::Enforce {
+            self.check_held_back();
+        }
     }
 
     fn listener(&self, id: u32, traffic: &Traffic) -> ListenerSample {
@@ -468,6 +480,14 @@ impl World {
             let clients: IpNet = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 16).into();
             assert!(!clients.contains(&net), "{net} is where clients are");
         }
+    }
+
+    /// What is made for a listener drops nothing there.
+    fn check_held_back(&self) {
+        let signature =
+            |(rule, _): &&(Rule, RuleCounters)| matches!(rule.matcher, Matcher::Signature { .. });
+        assert_eq!(self.rules.values().filter(signature).count(), 0, "{:?}", self.rules);
+        assert!(self.steps.is_empty(), "{:?}", self.steps);
     }
 
     fn check(&self) {

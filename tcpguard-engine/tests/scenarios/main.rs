@@ -13,6 +13,7 @@ mod imports;
 mod ladder;
 mod novelty;
 mod operator;
+mod own;
 mod record;
 mod release;
 mod restart;

@@ -130,7 +130,7 @@ impl Lab {
     pub fn restart(&mut self) {
         let mode = self.engine.mode();
         self.kernel.samples.clear();
-        self.engine = Engine::new(self.settings.clone(), mode).expect("settings that agree");
+        self.engine = Engine::new(self.tuning.clone(), mode).expect("settings that agree");
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();
         self.engine.adopt(self.kernel.now, adopted.collect());

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_engine::{Engine, IncidentReport, Mode, Rule, Settings, Severity, Step, Timestamp};
+use tcpguard_engine::{
+    Engine, IncidentReport, Mode, Override, Rule, Settings, Severity, Step, Timestamp, Tuning,
+};
 
 use self::play::{Checker, Event, Group, Wave};
 use crate::calendar::Calendar;
@@ -106,7 +108,7 @@ pub struct Lab {
     pub steps: Vec<(f64, Step)>,
     /// Measures the engine.
     pub meter: Option<Meter>,
-    settings: Settings,
+    tuning: Tuning,
     seed: u64,
     groups: Vec<Group>,
     waves: Vec<Wave>,
@@ -139,9 +141,10 @@ impl Lab {
     /// # Panics
     /// When the settings contradict themselves.
     pub fn seeded(settings: Settings, mode: Mode, seed: u64) -> Self {
+        let tuning = Tuning::from(settings);
         Self {
             kernel: Kernel::default(),
-            engine: Engine::new(settings.clone(), mode).expect("settings that agree"),
+            engine: Engine::new(tuning.clone(), mode).expect("settings that agree"),
             told: Vec::new(),
             installed: Vec::new(),
             removed: Vec::new(),
@@ -151,7 +154,7 @@ impl Lab {
             refuse_steps: Vec::new(),
             steps: Vec::new(),
             meter: None,
-            settings,
+            tuning,
             seed,
             groups: Vec::new(),
             waves: Vec::new(),
@@ -193,6 +196,22 @@ impl Lab {
     pub fn health_checks(mut self, checks: HealthChecks) -> Self {
         self.checkers.push(Checker::new(checks, self.seed, self.checkers.len()));
         self
+    }
+
+    /// Tells the engine what is different at a listener.
+    pub fn own(mut self, own: Override) -> Self {
+        self.tuning.overrides.push(own);
+        self.tune(self.tuning.clone());
+        self
+    }
+
+    /// Has the engine go on with other settings.
+    ///
+    /// # Panics
+    /// When they contradict themselves.
+    pub fn tune(&mut self, tuning: Tuning) {
+        self.engine.set_settings(tuning.clone()).expect("settings that agree");
+        self.tuning = tuning;
     }
 
     /// Tells the engine of a prefix that it must not touch, and what it is.

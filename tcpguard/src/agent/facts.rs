@@ -33,6 +33,7 @@ impl Guard {
             }
             Request::ExplainAttack { id } => self.explain_attack(*id),
             Request::Timeline { id } => self.timeline(*id),
+            Request::Effective => self.effective(),
             Request::Alerts => {
                 Response::Alerts { alerts: self.alerts.history().of_a_day(clock.wall) }
             }

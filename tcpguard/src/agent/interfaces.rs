@@ -21,6 +21,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Guarded {
     name: String,
+    /// How to attach to it.
+    xdp_mode: XdpMode,
     slot: u8,
     attachment: Option<Attachment>,
     /// As it was when last looked at; `None`: it does not exist.
@@ -60,18 +62,17 @@ pub struct News {
 #[derive(Debug)]
 pub struct Interfaces {
     pins: Pins,
-    mode: XdpMode,
     guarded: Vec<Guarded>,
 }
 
 impl Interfaces {
-    /// Attaches to every interface of `names`, or to none.
+    /// Attaches to every interface of `names`, each in its mode, or to none.
     ///
     /// # Errors
     /// An interface does not exist or cannot be attached to, or there are too many.
     pub fn attach(
         names: &[String],
-        mode: XdpMode,
+        mode: impl Fn(&str) -> XdpMode,
         pins: Pins,
         object: &mut Object,
         dataplane: &Dataplane,
@@ -81,7 +82,7 @@ impl Interfaces {
         if names.len() > limit {
             return Err(KernelError::TooManyInterfaces { wanted: names.len(), limit }.into());
         }
-        let mut all = Self { pins, mode, guarded: Vec::new() };
+        let mut all = Self { pins, guarded: Vec::new() };
         let mut found = Vec::new();
         for name in names {
             found.push(interfaces::by_name(name)?);
@@ -90,6 +91,7 @@ impl Interfaces {
         for (interface, slot) in found.into_iter().zip(slots) {
             let guarded = Guarded {
                 name: interface.name.clone(),
+                xdp_mode: mode(&interface.name),
                 slot,
                 attachment: None,
                 present: Some(interface),
@@ -101,8 +103,9 @@ impl Interfaces {
         }
         all.write_slots(dataplane)?;
         for place in 0..all.guarded.len() {
-            let Some(interface) = all.guarded[place].present.clone() else { continue };
-            match attach(object, &all.pins, &interface, mode) {
+            let guarded = &all.guarded[place];
+            let Some(interface) = guarded.present.clone() else { continue };
+            match attach(object, &all.pins, &interface, guarded.xdp_mode) {
                 Ok(attachment) => all.guarded[place].attachment = Some(attachment),
                 Err(error) => {
                     all.undo();
@@ -219,7 +222,7 @@ impl Interfaces {
             }
             let due = guarded.failed.as_ref().is_none_or(|(at, _)| at.elapsed() >= RETRY);
             let Some(interface) = guarded.present.clone().filter(|_| due) else { continue };
-            match attach(object, &self.pins, &interface, self.mode) {
+            match attach(object, &self.pins, &interface, guarded.xdp_mode) {
                 Ok(attachment) => {
                     guarded.attachment = Some(attachment);
                     guarded.failed = None;

@@ -181,7 +181,8 @@ impl Listeners {
         self.write(dataplane)
     }
 
-    /// Follows the local listeners in `groups`, but for those on `ignored` ports.
+    /// Follows the local listeners in `groups`, but for those that are `ignored`. One that was
+    /// followed until now is forgotten at once.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -189,12 +190,12 @@ impl Listeners {
         &mut self,
         now: Timestamp,
         groups: &[ListenerGroup],
-        ignored: &[u16],
+        ignored: impl Fn(&Listener) -> bool,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
         let wanted: BTreeMap<Listener, &ListenerGroup> = groups
             .iter()
-            .filter(|group| !ignored.contains(&group.listener.port))
+            .filter(|group| !ignored(&group.listener))
             .map(|group| (group.listener, group))
             .collect();
         for followed in self.followed.values_mut() {
@@ -237,6 +238,8 @@ impl Listeners {
                 None => self.unfollowed += 1,
             }
         }
+        // Last, so that nobody gets its place before the rules for it are gone.
+        self.forget(|followed| ignored(&followed.listener));
         self.write(dataplane)
     }
 
@@ -248,7 +251,7 @@ impl Listeners {
         &mut self,
         now: Timestamp,
         keys: &[ListenerKey],
-        ignored: &[u16],
+        ignored: impl Fn(&Listener) -> bool,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
         for followed in self.followed.values_mut() {
@@ -263,7 +266,7 @@ impl Listeners {
             self.iter().filter(|followed| followed.kind == ListenerKind::Forwarded).count();
         for key in keys {
             let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
-            if ignored.contains(&listener.port)
+            if ignored(&listener)
                 || forwarded >= MAX_FORWARDED
                 || self.of(listener.addr, listener.port).is_some()
             {

@@ -6,7 +6,10 @@ use std::time::SystemTime;
 use tcpguard_engine::{Severity, Timestamp, thresholds};
 
 use super::guard::Guard;
-use crate::config::{self, Config, ConfigError, DEFAULT_PATH, Overrides};
+use crate::config::{
+    self, Config, ConfigError, DEFAULT_PATH, Held, Loaded, ModeSource, Origin, Origins, Overrides,
+    fragments,
+};
 use crate::control::{Peer, RefusalKind, Response};
 use crate::host::boot_time;
 use crate::observe::Alert;
@@ -21,9 +24,13 @@ pub struct Provenance {
     overrides: Overrides,
     /// When what holds was read.
     loaded: Timestamp,
-    /// When the file that was read last, applied or refused, had been written.
-    written: Option<SystemTime>,
-    /// The first mistake of a newer file.
+    /// The files that what holds was read from.
+    files: Vec<PathBuf>,
+    /// Where the settings that hold come from.
+    origins: Origins,
+    /// The files that were read last, applied or refused, and when they had been written.
+    written: Vec<(PathBuf, Option<SystemTime>)>,
+    /// The first mistake of newer files.
     refused: Option<String>,
     /// Keys whose new values wait for a restart.
     waiting: Vec<&'static str>,
@@ -35,24 +42,52 @@ impl Provenance {
         Self { file, overrides, ..Self::default() }
     }
 
-    /// Reads the configuration.
+    /// Reads the configuration that is to hold from the start.
     ///
     /// # Errors
     /// It cannot be read or contains mistakes.
     pub fn load(&mut self) -> Result<Config, ConfigError> {
+        let loaded = self.read()?;
+        (self.files, self.origins) = (loaded.files, loaded.origins);
+        Ok(loaded.config)
+    }
+
+    fn read(&mut self) -> Result<Loaded, ConfigError> {
         // Before it is read: what is written meanwhile counts as newer.
         self.written = self.last_written();
-        let config = config::load(self.file.as_deref(), self.overrides.clone())?;
+        let loaded = config::read(self.file.as_deref(), self.overrides.clone())?;
         self.loaded = boot_time();
-        Ok(config)
+        Ok(loaded)
+    }
+
+    /// What was read from these files holds from now on, but for what is `waiting` for a restart.
+    fn take_over(&mut self, files: Vec<PathBuf>, mut origins: Origins, waiting: &[&'static str]) {
+        for key in waiting {
+            origins.keep(key, &self.origins);
+        }
+        (self.files, self.origins) = (files, origins);
+        self.refused = None;
+        self.waiting = waiting.to_vec();
     }
 
     fn path(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
-    fn last_written(&self) -> Option<SystemTime> {
-        std::fs::metadata(self.path()).and_then(|file| file.modified()).ok()
+    fn last_written(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
+        let when = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+        // A directory that cannot be read is told when it is.
+        let parts = fragments::list(self.path()).unwrap_or_default();
+        let all = std::iter::once(self.path().to_path_buf()).chain(parts);
+        all.map(|path| (path.clone(), when(&path))).collect()
+    }
+
+    /// The first file that is not as it was when it was read.
+    fn changed(&self) -> Option<PathBuf> {
+        let now = self.last_written();
+        let news = now.iter().find(|file| !self.written.contains(file));
+        let gone = || self.written.iter().find(|file| !now.contains(file));
+        news.or_else(gone).map(|(path, _)| path.clone())
     }
 
     /// What the status says about it.
@@ -62,22 +97,23 @@ impl Provenance {
 
     /// What is to be done about it. A refused file is among the [`Self::facts`].
     pub fn health(&self) -> Vec<Health> {
-        let path = self.path().display().to_string();
-        let note = |code: &str, text: String, hint: &str| Health {
+        let note = |path: &Path, code: &str, text: String, hint: &str| Health {
             code: code.to_owned(),
             severity: crate::status::Severity::Notice,
-            subject: Some(path.clone()),
+            subject: Some(path.display().to_string()),
             text,
             hint: hint.to_owned(),
         };
         let mut notes = Vec::new();
-        if self.last_written() != self.written {
-            let text = format!("{path} was changed after it was read: an older one holds");
-            notes.push(note("config_changed", text, "tcpguard reload"));
+        if let Some(path) = self.changed() {
+            let file = path.display();
+            let text = format!("{file} was changed after it was read: an older one holds");
+            notes.push(note(&path, "config_changed", text, "tcpguard reload"));
         }
         if !self.waiting.is_empty() {
-            let text = format!("only a restart applies {} of {path}", self.waiting.join(", "));
-            notes.push(note("config_waits", text, "systemctl restart tcpguard"));
+            let (keys, path) = (self.waiting.join(", "), self.path());
+            let text = format!("only a restart applies {keys} of {}", path.display());
+            notes.push(note(path, "config_waits", text, "systemctl restart tcpguard"));
         }
         notes
     }
@@ -125,6 +161,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         path,
         interfaces,
         xdp_mode,
+        interface_modes,
         mode,
         mode_source: _,
         mut settings,
@@ -136,6 +173,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         protect_prefixes,
         ssh_ports,
         ignore_ports,
+        listeners,
+        states,
         group,
         metrics_listen,
         runtime_dir: _,
@@ -149,6 +188,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.wait("mode", &running.mode, &mode);
     changes.wait("interfaces.names", &running.interfaces, &interfaces);
     changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
+    changes.wait("interface", &running.interface_modes, &interface_modes);
     // The detector's windows are counted in polls.
     changes.wait("detection.poll_ms", &running.settings.poll, &settings.poll);
     settings.poll = running.settings.poll;
@@ -168,6 +208,9 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.apply("protect.prefixes", &mut merged.protect_prefixes, protect_prefixes);
     changes.apply("protect.ssh_ports", &mut merged.ssh_ports, ssh_ports);
     changes.apply("listeners.ignore_ports", &mut merged.ignore_ports, ignore_ports);
+    changes.apply("listener", &mut merged.listeners, listeners);
+    // The agent does nothing with them; `tcpguard states` reads them.
+    changes.apply("states", &mut merged.states, states);
     changes.wait("control.group", &running.group, &group);
     changes.wait("metrics.listen", &running.metrics_listen, &metrics_listen);
     (merged, changes)
@@ -181,15 +224,29 @@ impl Guard {
             Some(peer) => log::info!("uid {} asks for the configuration to be read", peer.uid),
             None => log::info!("SIGHUP: the configuration is read"),
         }
-        match self.provenance.load() {
+        match self.provenance.read() {
             Ok(new) => self.take_over(new),
             Err(error) => self.refuse_config(&error),
         }
     }
 
-    fn take_over(&mut self, new: Config) -> Response {
-        let (merged, changes) = merge(&self.config, new);
-        if let Err(error) = self.engine.set_settings(merged.settings.clone()) {
+    /// What holds, and where each setting comes from.
+    pub(super) fn effective(&self) -> Response {
+        let mode = self.engine.mode();
+        let held = Config { mode, ..self.config.clone() };
+        let mut origins = self.provenance.origins.clone();
+        let by_command = self.set_mode == Some(mode) && held.mode_source == ModeSource::File;
+        if by_command || mode != self.config.mode {
+            origins.set("mode", Origin::ModeCommand);
+        }
+        let (files, settings) = (self.provenance.files.clone(), Held::all(&held, &origins));
+        Response::Effective { path: held.path, files, settings }
+    }
+
+    fn take_over(&mut self, new: Loaded) -> Response {
+        let Loaded { config, files, origins } = new;
+        let (merged, changes) = merge(&self.config, config);
+        if let Err(error) = self.engine.set_settings(merged.tuning()) {
             let text = format!(
                 "the thresholds contradict each other: {error}; mend them, then: tcpguard config check"
             );
@@ -198,13 +255,12 @@ impl Guard {
         self.config = merged;
         super::guard::apply_policy(&mut self.executor.config, &self.config);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
-        // Ignored ports are looked at in each poll.
+        // What is ignored is looked at in each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect()) {
             // Both are tried again: at the next poll, and when the protected set is read again.
             log::error!("{error:#}");
         }
-        self.provenance.refused = None;
-        self.provenance.waiting.clone_from(&changes.waiting);
+        self.provenance.take_over(files, origins, &changes.waiting);
         let path = self.provenance.path().display();
         let message = format!("configuration {path} read: {}", changes.in_words());
         self.tell(Severity::Notice, "config_reloaded", message);
@@ -215,18 +271,15 @@ impl Guard {
     fn refuse_config(&mut self, error: &ConfigError) -> Response {
         let first = match error {
             ConfigError::Unreadable { .. } => error.to_string(),
-            ConfigError::Invalid { path, problems } => {
-                let place = path.display();
+            ConfigError::Invalid { problems, .. } => {
                 for problem in problems {
-                    log::error!("{place}:{}: {}", problem.line, problem.text);
+                    log::error!("{problem}");
                 }
                 let more = match problems.len() {
                     0 | 1 => String::new(),
                     count => format!(" (and {} more)", count - 1),
                 };
-                let first = problems.first().map_or_else(String::new, |problem| {
-                    format!("{place}:{}: {}", problem.line, problem.text)
-                });
+                let first = problems.first().map_or_else(String::new, ToString::to_string);
                 first + &more
             }
         };
@@ -284,8 +337,11 @@ mod tests {
              [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
+             [states]\nsyn_recv = 30\n\
              [control]\ngroup = \"adm\"\n\
-             [metrics]\nlisten = \"127.0.0.1:9469\"\n",
+             [metrics]\nlisten = \"127.0.0.1:9469\"\n\
+             [[interface]]\nname = \"eth9\"\nxdp_mode = \"native\"\n\
+             [[listener]]\nat = \":25\"\nmode = \"observe\"\n",
         );
         let (merged, changes) = merge(&running, new.clone());
         assert_eq!(
@@ -299,7 +355,9 @@ mod tests {
                 "cookies.answers_total",
                 "protect.prefixes",
                 "protect.ssh_ports",
-                "listeners.ignore_ports"
+                "listeners.ignore_ports",
+                "listener",
+                "states"
             ]
         );
         assert_eq!(
@@ -308,6 +366,7 @@ mod tests {
                 "mode",
                 "interfaces.names",
                 "interfaces.xdp_mode",
+                "interface",
                 "detection.poll_ms",
                 "control.group",
                 "metrics.listen"
@@ -317,6 +376,7 @@ mod tests {
             mode: running.mode,
             interfaces: running.interfaces.clone(),
             xdp_mode: running.xdp_mode,
+            interface_modes: running.interface_modes.clone(),
             group: running.group.clone(),
             metrics_listen: running.metrics_listen,
             settings: Settings { poll: running.settings.poll, ..new.settings },
@@ -332,17 +392,98 @@ mod tests {
         assert_eq!((merged, changes.in_words().as_str()), (running, "nothing changed"));
     }
 
+    /// A directory with a configuration and one file beside it, read once.
+    struct Etc {
+        dir: tempfile::TempDir,
+        provenance: Provenance,
+    }
+
+    impl Etc {
+        fn new(main: &str, part: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("tcpguard.toml");
+            std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+            std::fs::write(&file, main).unwrap();
+            let provenance = Provenance::new(Some(file), Overrides::default());
+            let mut etc = Self { dir, provenance };
+            etc.write("conf.d/10-web.toml", part);
+            etc.provenance.load().unwrap();
+            etc
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.path(name), text).unwrap();
+        }
+
+        /// Where a setting comes from, without the directory.
+        fn origin(&self, key: &str) -> String {
+            let origin = self.provenance.origins.get(key).to_string();
+            origin.replace(&format!("{}/", self.dir.path().display()), "")
+        }
+
+        fn notes(&self) -> Vec<(String, Option<String>)> {
+            let health = self.provenance.health().into_iter();
+            health.map(|note| (note.code, note.subject)).collect()
+        }
+    }
+
     #[test]
-    fn a_file_written_after_it_was_read_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("tcpguard.toml");
-        std::fs::write(&file, "").unwrap();
-        let mut provenance = Provenance::new(Some(file.clone()), Overrides::default());
-        provenance.load().unwrap();
-        assert_eq!(provenance.health(), []);
-        let later = SystemTime::now() + std::time::Duration::from_secs(1);
-        std::fs::File::open(&file).unwrap().set_modified(later).unwrap();
-        let codes: Vec<_> = provenance.health().into_iter().map(|note| note.code).collect();
-        assert_eq!(codes, ["config_changed"]);
+    fn a_file_written_after_it_was_read_is_noticed_wherever_it_is() {
+        let changed =
+            |path: PathBuf| vec![("config_changed".to_owned(), Some(path.display().to_string()))];
+        for name in ["tcpguard.toml", "conf.d/10-web.toml"] {
+            let etc = Etc::new("", "");
+            assert_eq!(etc.notes(), []);
+            let later = SystemTime::now() + std::time::Duration::from_secs(1);
+            std::fs::File::open(etc.path(name)).unwrap().set_modified(later).unwrap();
+            assert_eq!(etc.notes(), changed(etc.path(name)));
+        }
+        let etc = Etc::new("", "");
+        etc.write("conf.d/20-more.toml", "");
+        assert_eq!(etc.notes(), changed(etc.path("conf.d/20-more.toml")), "a new one");
+        let etc = Etc::new("", "");
+        std::fs::remove_file(etc.path("conf.d/10-web.toml")).unwrap();
+        assert_eq!(etc.notes(), changed(etc.path("conf.d/10-web.toml")), "one that has gone");
+    }
+
+    #[test]
+    fn what_is_read_again_takes_the_place_of_what_was_but_for_what_waits() {
+        let main = "mode = \"observe\"\n[interfaces]\nnames = [\"eth0\"]\n";
+        let mut etc = Etc::new(main, "[gate]\ndrop_items = 4\n");
+        let running = etc.provenance.load().unwrap();
+        assert_eq!(etc.origin("gate.drop_items"), "conf.d/10-web.toml:2");
+
+        let part = "mode = \"enforce\"\n\n[gate]\ndrop_items = 5\n\
+                    [[listener]]\nat = \":25\"\nmode = \"off\"\n";
+        etc.write("conf.d/10-web.toml", part);
+        let Loaded { config, files, origins } = etc.provenance.read().unwrap();
+        let (merged, changes) = merge(&running, config);
+        etc.provenance.take_over(files, origins, &changes.waiting);
+        assert_eq!(changes.applied, ["gate.drop_items", "listener"]);
+        assert_eq!(changes.waiting, ["mode"]);
+        assert_eq!((merged.settings.gate_drop, merged.mode), (5, running.mode));
+        assert_eq!(etc.origin("gate.drop_items"), "conf.d/10-web.toml:4");
+        assert_eq!(etc.origin("listener[\":25\"].mode"), "conf.d/10-web.toml:7");
+        assert_eq!(etc.origin("mode"), "tcpguard.toml:1", "the new one waits");
+        let waits =
+            ("config_waits".to_owned(), Some(etc.path("tcpguard.toml").display().to_string()));
+        assert_eq!(etc.notes(), [waits]);
+    }
+
+    #[test]
+    fn a_mistake_beside_the_main_file_leaves_everything_as_it_was() {
+        let mut etc = Etc::new("mode = \"observe\"\n", "[gate]\ndrop_items = 4\n");
+        let (files, origins) = (etc.provenance.files.clone(), etc.provenance.origins.clone());
+        etc.write("conf.d/10-web.toml", "[gate]\ndrop_items = 40\n");
+        let error = etc.provenance.read().unwrap_err().to_string();
+        let place = format!("{}:2:14: gate.drop_items: ", etc.path("conf.d/10-web.toml").display());
+        assert!(error.starts_with(&place), "{error}");
+        assert_eq!((&etc.provenance.files, &etc.provenance.origins), (&files, &origins));
+        assert_eq!(etc.notes(), [], "that it was refused is said, not that it was changed");
+        assert_eq!(files.len(), 2);
     }
 }

@@ -112,11 +112,12 @@ impl Guard {
         let rules = executor.dataplane.rules(kernel_config.rule_set)?;
         executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
         let groups = ListenerGroup::merge(&sockets.listeners()?);
-        executor.listeners.update(now, &groups, &config.ignore_ports, &executor.dataplane)?;
+        let ignored = |listener: &Listener| config.ignores(listener);
+        executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
         let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         executor.protect(nets)?;
-        let mut engine = Engine::new(config.settings.clone(), mode)?;
+        let mut engine = Engine::new(config.tuning(), mode)?;
         engine.set_secret(secrets::network_secret().map_err(no_random)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         let listeners = &executor.listeners;
@@ -147,7 +148,7 @@ impl Guard {
         engine.number_after(incidents.last_number());
         let mut interfaces = Interfaces::attach(
             &config.interfaces,
-            config.xdp_mode,
+            |name| config.xdp_mode_of(name),
             pins,
             &mut object,
             &executor.dataplane,

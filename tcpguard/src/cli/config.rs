@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::args::ShowArgs;
 use super::exit::CliError;
 use super::session::Session;
-use crate::config::{self, Config, ConfigError, Overrides, mode_name};
+use super::status::foreign;
+use crate::config::{self, ConfigError, Held, Loaded, Origin, Overrides, fragments, mode_name};
+use crate::control::{Request, Response};
 use crate::documents::Printed;
 
 /// What `tcpguard config check --json` prints.
@@ -18,9 +21,11 @@ pub(crate) struct Check {
     schema: &'static str,
     /// Whether it would be applied.
     valid: bool,
-    /// The file; `null` where there is none and the defaults hold.
+    /// The main file; `null` where there is none, or where a file beside it cannot be read.
     path: Option<PathBuf>,
-    /// All its mistakes, in the order of their lines.
+    /// Every file that was read, in that order; none where it is not valid.
+    files: Vec<PathBuf>,
+    /// All mistakes, in the order in which the files are read.
     problems: Vec<Mistake>,
 }
 
@@ -28,8 +33,12 @@ pub(crate) struct Check {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Mistake {
+    /// The file that it is in.
+    path: PathBuf,
     /// The line, counted from 1; `null` for the file as a whole.
     line: Option<usize>,
+    /// The column, counted from 1 in characters; `null` for the file as a whole.
+    column: Option<usize>,
     /// What is wrong and what to write instead.
     text: String,
 }
@@ -40,10 +49,14 @@ pub(crate) struct Mistake {
 pub(crate) struct Settings {
     /// Name and version of this document: `tcpguard.config-show/1`.
     schema: &'static str,
-    /// The file; `null` where there is none and the defaults hold.
+    /// Whether it is what the running agent holds, rather than what a start would take.
+    effective: bool,
+    /// The main file; `null` where there is none.
     path: Option<PathBuf>,
-    /// Every setting by its key, with its section.
-    settings: BTreeMap<&'static str, Setting>,
+    /// Every file that was read, in that order.
+    files: Vec<PathBuf>,
+    /// Every setting by its key, with its section; of a block `listener[":443"].mode`.
+    settings: BTreeMap<String, Setting>,
 }
 
 /// One setting.
@@ -54,6 +67,8 @@ pub(crate) struct Setting {
     value: serde_json::Value,
     /// Whether it is the default.
     default: bool,
+    /// Where it comes from.
+    origin: Origin,
 }
 
 /// What `tcpguard config init --json` prints.
@@ -67,43 +82,57 @@ pub(crate) struct Written {
 }
 
 pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let loaded = config::load(file, Overrides::default());
+    let loaded = config::read(file, Overrides::default());
     if session.json {
         session.print_document(&report(&loaded))?;
     }
-    let config = loaded?;
+    let loaded = loaded?;
     if !session.json {
-        session.print(&format!("{}\n", valid(&config)))?;
+        session.print(&format!("{}\n", valid(&loaded)))?;
         session.say("apply it: tcpguard reload");
     }
     Ok(())
 }
 
-/// Every setting with the value that a start would take.
-pub(super) fn show(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let config = config::load(file, Overrides::default())?;
-    let settings = config::show::settings(&config);
+/// Every setting with the value that a start would take, or that the running agent holds.
+pub(super) fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let (path, files, held) = match args.effective {
+        true => match session.client.call(Request::Effective)? {
+            Response::Effective { path, files, settings } => (path, files, settings),
+            other => return Err(foreign(&other).into()),
+        },
+        false => {
+            let loaded = config::read(args.file.as_deref(), Overrides::default())?;
+            let held = Held::all(&loaded.config, &loaded.origins);
+            (loaded.config.path, loaded.files, held)
+        }
+    };
     if session.json {
-        let shown = settings.into_iter().map(|setting| {
-            (setting.key, Setting { value: setting.value, default: setting.is_default })
-        });
-        let settings = shown.collect();
+        let setting = |held: Held| {
+            let Held { key, value, default, origin } = held;
+            (key, Setting { value, default, origin })
+        };
         return session.print_document(&Settings {
             schema: Settings::ID,
-            path: config.path,
-            settings,
+            effective: args.effective,
+            path,
+            files,
+            settings: held.into_iter().map(setting).collect(),
         });
     }
     let mut text = String::new();
-    for setting in settings {
-        let from = if setting.is_default { "default" } else { "file" };
-        let line = format!("{} = {}", setting.key, setting.value);
+    for Held { key, value, origin, .. } in held {
+        let from = if args.origin { origin.to_string() } else { origin.in_brief().to_owned() };
+        let line = format!("{key} = {value}");
         text.push_str(&format!("{line:<40} # {from}\n"));
     }
     session.print(&text)?;
-    session.say(match config.path {
-        Some(_) => "what the running agent holds may be older: tcpguard status",
-        None => "there is no file; write one: tcpguard config init",
+    session.say(match (args.effective, files.is_empty()) {
+        (true, _) => "what the files say by now may be newer: tcpguard config show",
+        (false, true) => "there is no file; write one: tcpguard config init",
+        (false, false) => {
+            "what the running agent holds may be older: tcpguard config show --effective"
+        }
     });
     Ok(())
 }
@@ -153,32 +182,45 @@ fn refused(path: &Path, error: &std::io::Error) -> CliError {
     }
 }
 
-fn valid(config: &Config) -> String {
-    let path = match &config.path {
-        Some(path) => format!("{}: valid", path.display()),
-        None => format!("{} does not exist, the defaults hold", config::DEFAULT_PATH),
+fn valid(loaded: &Loaded) -> String {
+    let Loaded { config, files, .. } = loaded;
+    let parts = files.len() - usize::from(config.path.is_some());
+    let main = config.path.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+    let beside = match parts {
+        0 => String::new(),
+        1 => format!(" and one file of {}", fragments::directory(main).display()),
+        _ => format!(" and {parts} files of {}", fragments::directory(main).display()),
+    };
+    let files = match (&config.path, parts) {
+        (Some(path), _) => format!("{}{beside}: valid", path.display()),
+        (None, 0) => format!("{} does not exist, the defaults hold", main.display()),
+        (None, _) => format!("no {}{beside}: valid", main.display()),
     };
     let interfaces = if config.interfaces.is_empty() {
         "no interface named (give -i to tcpguard run)".to_owned()
     } else {
         config.interfaces.join(" ")
     };
-    format!("{path}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
+    format!("{files}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
 }
 
-fn report(loaded: &Result<Config, ConfigError>) -> Check {
-    let (path, problems) = match loaded {
-        Ok(config) => (config.path.clone(), Vec::new()),
-        Err(error @ ConfigError::Unreadable { path, .. }) => {
-            (Some(path.clone()), vec![Mistake { line: None, text: error.to_string() }])
+fn report(loaded: &Result<Loaded, ConfigError>) -> Check {
+    let (path, files, problems) = match loaded {
+        Ok(loaded) => (loaded.config.path.clone(), loaded.files.clone(), Vec::new()),
+        Err(error @ ConfigError::Unreadable { path, part, .. }) => {
+            let text = error.to_string();
+            let mistake = Mistake { path: path.clone(), line: None, column: None, text };
+            ((!part).then(|| path.clone()), Vec::new(), vec![mistake])
         }
         Err(ConfigError::Invalid { path, problems }) => {
             let mistake = |found: &config::Problem| Mistake {
-                line: Some(found.line),
+                path: found.at.path.to_path_buf(),
+                line: Some(found.at.line),
+                column: Some(found.at.column),
                 text: found.text.clone(),
             };
-            (Some(path.clone()), problems.iter().map(mistake).collect())
+            (Some(path.clone()), Vec::new(), problems.iter().map(mistake).collect())
         }
     };
-    Check { schema: Check::ID, valid: loaded.is_ok(), path, problems }
+    Check { schema: Check::ID, valid: loaded.is_ok(), path, files, problems }
 }

@@ -94,7 +94,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Config { verb: ConfigVerb::Check { file } } => {
             config::check(file.as_deref(), session)
         }
-        Verb::Config { verb: ConfigVerb::Show { file } } => config::show(file.as_deref(), session),
+        Verb::Config { verb: ConfigVerb::Show(show) } => config::show(&show, session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
         Verb::States(states) => states::run(&states, session),
         Verb::Listeners(listeners) => listeners::run(&listeners, session),

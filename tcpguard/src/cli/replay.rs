@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use tcpguard_common::model::Model;
-use tcpguard_engine::Settings;
+use tcpguard_engine::Tuning;
 
 use super::args::{ReplayArgs, ReplayBackend};
 use super::exit::{CliError, Exit};
@@ -39,10 +39,10 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
 
 /// The thresholds that `file` has; the defaults where none is named, so that a capture has the same
 /// verdict on every host. Its mistakes are no verdict: 1 would say that there are incidents.
-pub(super) fn settings(file: Option<&Path>) -> Result<Settings, CliError> {
-    let Some(file) = file else { return Ok(Settings::default()) };
+pub(super) fn settings(file: Option<&Path>) -> Result<Tuning, CliError> {
+    let Some(file) = file else { return Ok(Tuning::default()) };
     config::load(Some(file), Overrides::default())
-        .map(|config| config.settings)
+        .map(|config| config.tuning())
         .map_err(|error| CliError::Usage(error.to_string()))
 }
 

@@ -1,17 +1,19 @@
-//! The configuration file as it was written: what is absent is `None`.
+//! A configuration file as it was written: what is absent is `None`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use tcpguard_engine::{Mode, thresholds};
 use toml::de::DeTable;
 
+pub use super::blocks::{InterfaceBlock, ListenerBlock};
 pub use super::reader::Written;
-use super::reader::{Section, line_of};
+use super::reader::{Section, Source};
 pub use super::value::Amount;
 use super::value::{self, COOKIE_BACKENDS, MODES, XDP_MODES};
-use super::{CookieChoice, Problem, XdpMode};
+use super::{CookieChoice, Problem, Spot, StateLimits, XdpMode};
 
 /// The sections in which there are thresholds.
 const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];
@@ -43,34 +45,94 @@ pub struct File {
     pub ssh_ports: Option<Written<Vec<u16>>>,
     /// `listeners.ignore_ports`
     pub ignore_ports: Option<Written<Vec<u16>>>,
+    /// Limits of `tcpguard states`, by their names under `states`.
+    pub states: BTreeMap<&'static str, Written<u64>>,
     /// `control.group`
     pub group: Option<Written<String>>,
     /// `metrics.listen`
     pub metrics_listen: Option<Written<SocketAddr>>,
+    /// `[[interface]]`
+    pub interface: Vec<InterfaceBlock>,
+    /// `[[listener]]`
+    pub listener: Vec<ListenerBlock>,
+    /// Where each key stands that has a value, under its name with its section.
+    pub written: BTreeMap<String, Spot>,
 }
 
-/// Reads a file; the problems are empty when it is valid.
-pub fn parse(text: &str) -> (File, Vec<Problem>) {
+impl File {
+    /// Adds a file that was read after this one: what it says takes the place of what was said, key by
+    /// key. A list is one value.
+    pub fn merge(&mut self, later: Self) {
+        // Without `..`: whoever adds a key decides here.
+        let Self {
+            mode,
+            interfaces,
+            xdp_mode,
+            thresholds,
+            drop_illegal_flags,
+            drop_strays,
+            cookie_backend,
+            answers_per_network,
+            answers_total,
+            protect_prefixes,
+            ssh_ports,
+            ignore_ports,
+            states,
+            group,
+            interface,
+            listener,
+            written,
+        } = later;
+        replace(&mut self.mode, mode);
+        replace(&mut self.interfaces, interfaces);
+        replace(&mut self.xdp_mode, xdp_mode);
+        self.thresholds.extend(thresholds);
+        replace(&mut self.drop_illegal_flags, drop_illegal_flags);
+        replace(&mut self.drop_strays, drop_strays);
+        replace(&mut self.cookie_backend, cookie_backend);
+        replace(&mut self.answers_per_network, answers_per_network);
+        replace(&mut self.answers_total, answers_total);
+        replace(&mut self.protect_prefixes, protect_prefixes);
+        replace(&mut self.ssh_ports, ssh_ports);
+        replace(&mut self.ignore_ports, ignore_ports);
+        self.states.extend(states);
+        replace(&mut self.group, group);
+        InterfaceBlock::merge(&mut self.interface, interface);
+        ListenerBlock::merge(&mut self.listener, listener);
+        self.written.extend(written);
+    }
+}
+
+fn replace<T>(value: &mut Option<T>, later: Option<T>) {
+    if later.is_some() {
+        *value = later;
+    }
+}
+
+/// Reads the `text` of the file `path`; the problems are empty when it is valid.
+pub fn parse(path: &Path, text: &str) -> (File, Vec<Problem>) {
+    let source = Source::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = errors
         .iter()
         .map(|error| Problem {
-            line: line_of(text, error.span().map_or(0, |span| span.start)),
+            at: source.spot(error.span().map_or(0, |span| span.start)),
             text: format!("not TOML: {}", error.message().lines().collect::<Vec<_>>().join(", ")),
         })
         .collect();
-    let broken: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+    let broken: Vec<usize> = problems.iter().map(|problem| problem.at.line).collect();
 
     let mut found = Vec::new();
-    let file = read(text, table.get_ref(), &mut found);
+    let mut file = read(&source, table.get_ref(), &mut found);
+    file.written = source.into_written();
     // What the parser made of a line that is not TOML says nothing about the operator's intent.
-    found.retain(|problem| !broken.contains(&problem.line));
+    found.retain(|problem| !broken.contains(&problem.at.line));
     problems.append(&mut found);
     (file, problems)
 }
 
-fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
-    let mut root = Section::root(text, table);
+fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
+    let mut root = Section::root(source, table);
     let mode = root.value("mode", problems, |value| value::choice(value, &MODES));
 
     let mut interfaces = root.section("interfaces", problems);
@@ -78,7 +140,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
     let xdp_mode = interfaces.value("xdp_mode", problems, |value| value::choice(value, &XDP_MODES));
     interfaces.finish(problems);
 
-    let mut written = BTreeMap::new();
+    let mut amounts = BTreeMap::new();
     let (mut drop_illegal_flags, mut drop_strays) = (None, None);
     for name in THRESHOLD_SECTIONS {
         let mut section = root.section(name, problems);
@@ -92,7 +154,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
             };
             if of == name {
                 let amount = section.value(key, problems, |value| value::amount(value, threshold));
-                written.extend(amount.map(|amount| (threshold.name, amount)));
+                amounts.extend(amount.map(|amount| (threshold.name, amount)));
             }
         }
         section.finish(problems);
@@ -116,6 +178,14 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
     let ignore_ports = listeners.list("ignore_ports", problems, value::port);
     listeners.finish(problems);
 
+    let mut limits = root.section("states", problems);
+    let mut states = BTreeMap::new();
+    for limit in StateLimits::NAMES {
+        let written = limits.value(limit, problems, |value| value::integer(value, 1, 100_000_000));
+        states.extend(written.map(|written| (limit, written)));
+    }
+    limits.finish(problems);
+
     let mut control = root.section("control", problems);
     let group = control.value("group", problems, value::group);
     control.finish(problems);
@@ -124,12 +194,14 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
     let metrics_listen = metrics.value("listen", problems, value::loopback);
     metrics.finish(problems);
 
+    let interface = InterfaceBlock::read_all(&mut root, problems);
+    let listener = ListenerBlock::read_all(&mut root, problems);
     root.finish(problems);
     File {
         mode,
         interfaces: names,
         xdp_mode,
-        thresholds: written,
+        thresholds: amounts,
         drop_illegal_flags,
         drop_strays,
         cookie_backend,
@@ -138,7 +210,11 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) -> File {
         protect_prefixes,
         ssh_ports,
         ignore_ports,
+        states,
         group,
         metrics_listen,
+        interface,
+        listener,
+        written: BTreeMap::new(),
     }
 }

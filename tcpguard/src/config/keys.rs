@@ -2,9 +2,10 @@
 //! and the few other ones.
 
 use serde_json::{Value, json};
-use tcpguard_engine::{Threshold, thresholds};
+use tcpguard_engine::{PER_LISTENER, Settings, Threshold, threshold, thresholds};
 
 use super::Config;
+use super::blocks;
 use super::value::{COOKIE_BACKENDS, MODES, XDP_MODES};
 
 /// A key of the configuration file.
@@ -27,7 +28,7 @@ pub(super) struct Other {
 }
 
 /// Sections in the order of the file, with what is said above them. The first is the top level.
-pub(super) const SECTIONS: [(&str, &str); 12] = [
+pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("", ""),
     ("interfaces", ""),
     (
@@ -44,11 +45,12 @@ pub(super) const SECTIONS: [(&str, &str); 12] = [
     ("cookies", ""),
     ("protect", ""),
     ("listeners", ""),
+    ("states", "From when on `tcpguard states` finds numbers of connections unusual."),
     ("control", ""),
     ("metrics", ""),
 ];
 
-const OTHERS: [Other; 13] = [
+const OTHERS: &[Other] = &[
     Other {
         name: "mode",
         doc: "What happens when a rule matches:\n\
@@ -136,6 +138,32 @@ const OTHERS: [Other; 13] = [
         value: |config| json!(config.ignore_ports),
     },
     Other {
+        name: "states.syn_recv",
+        doc: "Half-open connections up to which nothing is unusual. A host whose clients answer within \
+              a tenth of a second has as many at 150 new connections a second. (1 to 100000000)",
+        example: None,
+        value: |config| json!(config.states.syn_recv),
+    },
+    Other {
+        name: "states.established_warning",
+        doc: "Open connections from which on it is a warning. (1 to 100000000)",
+        example: None,
+        value: |config| json!(config.states.established_warning),
+    },
+    Other {
+        name: "states.established_critical",
+        doc: "Open connections from which on it is critical; never fewer. (1 to 100000000)",
+        example: None,
+        value: |config| json!(config.states.established_critical),
+    },
+    Other {
+        name: "states.close_wait",
+        doc: "Connections that one process has left in CLOSE_WAIT, from which on it is a warning. (1 \
+              to 100000000)",
+        example: None,
+        value: |config| json!(config.states.close_wait),
+    },
+    Other {
         name: "control.group",
         doc: "Unix group whose members may read the status without being root, such as \"adm\". \
               Changes always need root. Default: none.",
@@ -152,13 +180,118 @@ const OTHERS: [Other; 13] = [
     },
 ];
 
-fn named<T: PartialEq>(names: &[(&str, T)], value: T) -> Value {
+/// A block that may stand several times, each time for another one.
+pub(super) struct Block {
+    /// Its name as that of a section, between brackets of its own: `[listener]`.
+    pub name: &'static str,
+    /// What is said above it.
+    pub intro: &'static str,
+    keys: &'static [BlockKey],
+    /// Whether it has those of [`PER_LISTENER`].
+    thresholds: bool,
+}
+
+/// A key in a block that is no threshold.
+struct BlockKey {
+    name: &'static str,
+    doc: &'static str,
+    example: &'static str,
+}
+
+/// Blocks in the order of the file, after all sections.
+pub(super) const BLOCKS: &[Block] = &[
+    Block {
+        name: "[interface]",
+        intro: "What is different at one interface. Such a block may stand several times, once for each \
+                interface; it does not make the guard protect one that is not named above.",
+        keys: &[
+            BlockKey { name: "name", doc: "Which interface. Not optional.", example: "\"eth1\"" },
+            BlockKey {
+                name: "xdp_mode",
+                doc: "How to attach to it, in place of interfaces.xdp_mode.",
+                example: "\"generic\"",
+            },
+        ],
+        thresholds: false,
+    },
+    Block {
+        name: "[listener]",
+        intro: "What is different at one listener. Such a block may stand several times, once for each \
+                place. What it does not say is as everywhere.",
+        keys: &[
+            BlockKey {
+                name: "at",
+                doc: "Which: a port, or an address that a socket is bound to and a port, such as \
+                      \"203.0.113.10:443\". What is said of an address goes before what is said of its \
+                      port alone, key by key. Not optional.",
+                example: "\":443\"",
+            },
+            BlockKey {
+                name: "ignore",
+                doc: "Do not follow it at all: nothing is found there, and nothing done. With false it is \
+                      followed although listeners.ignore_ports has its port.",
+                example: "false",
+            },
+            BlockKey {
+                name: "mode",
+                doc: "The mode there, if it is milder than the guard's own: \"observe\" tells what would \
+                      be done, \"off\" only that there is an attack. Sources that are blocked for the \
+                      whole host are blocked there too.",
+                example: "\"observe\"",
+            },
+            BlockKey {
+                name: "cookies",
+                doc: "false: never answer SYNs with cookies in its place, but on an operator's word \
+                      (`tcpguard step`). The same holds for the two that follow.",
+                example: "true",
+            },
+            BlockKey {
+                name: "overload",
+                doc: "false: never let only validated clients and repeated SYNs through.",
+                example: "true",
+            },
+            BlockKey {
+                name: "budget",
+                doc: "false: never limit the SYNs of clients that are not validated.",
+                example: "true",
+            },
+        ],
+        thresholds: true,
+    },
+];
+
+/// Whether blocks have this name.
+pub(super) fn is_block(name: &str) -> bool {
+    BLOCKS.iter().any(|block| block.name.trim_matches(['[', ']']) == name)
+}
+
+impl Block {
+    /// Its keys: name, explanation, and a value that it may have.
+    pub(super) fn keys(&self) -> Vec<(&'static str, String, String)> {
+        let own =
+            self.keys.iter().map(|key| (key.name, key.doc.to_owned(), key.example.to_owned()));
+        let local = PER_LISTENER.iter().filter(|_| self.thresholds).filter_map(|name| {
+            let threshold = threshold(name)?;
+            let doc = format!("As {}, for this listener alone.", threshold.key?);
+            let default = number(threshold, threshold.get(&Settings::default()));
+            Some((blocks::key(name)?, doc, default.to_string()))
+        });
+        own.chain(local).collect()
+    }
+}
+
+/// The value of a threshold, as the file writes it.
+pub(super) fn number(threshold: &Threshold, value: f64) -> Value {
+    if threshold.unit.is_whole() { json!(value as u64) } else { json!(value) }
+}
+
+pub(super) fn named<T: PartialEq>(names: &[(&str, T)], value: T) -> Value {
     json!(names.iter().find(|(_, named)| *named == value).map(|(name, _)| *name))
 }
 
 /// Every key, section by section.
 pub(super) fn keys() -> impl Iterator<Item = Key> {
-    SECTIONS.into_iter().flat_map(|(section, _)| keys_of(section))
+    SECTIONS.iter().flat_map(|(section, _)| keys_of(section))
 }
 
 /// The keys of one section: those that are no thresholds first.
@@ -200,10 +333,7 @@ impl Key {
     /// What it is in `config`, as the file writes it.
     pub(super) fn value(self, config: &Config) -> Value {
         match self {
-            Self::Threshold(threshold) => {
-                let value = threshold.get(&config.settings);
-                if threshold.unit.is_whole() { json!(value as u64) } else { json!(value) }
-            }
+            Self::Threshold(threshold) => number(threshold, threshold.get(&config.settings)),
             Self::Other(other) => (other.value)(config),
         }
     }

@@ -1,24 +1,32 @@
-//! What the operator decided: the configuration file and the command line of `tcpguard run`.
+//! What the operator decided: the configuration files and the command line of `tcpguard run`.
 //!
-//! [`mod@file`] is what was written, [`resolved`] is what it means together with the defaults and the
-//! command line. Every mistake in a file is reported at once, each with its line.
+//! [`mod@file`] is what was written, [`fragments`] are the files beside the main one, [`resolved`] is
+//! what all of it means together with the defaults and the command line, and [`origin`] where each
+//! setting comes from. Every mistake is reported at once, each with its file, line and column.
 //!
 //! Thresholds are listed once, in the engine ([`tcpguard_engine::thresholds`]), which also judges them.
 //! Their keys, what `tcpguard config show` prints and the file of `tcpguard config init` come from
 //! there.
 
+mod blocks;
 pub mod file;
+pub mod fragments;
 mod keys;
+pub mod origin;
 mod prefix;
 mod problem;
 mod reader;
 pub mod resolved;
 pub mod show;
+mod states;
 mod value;
 
+pub use blocks::ListenerConfig;
+pub use origin::{Held, Origin, Origins};
 pub use prefix::parse_prefix;
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, Problem, Spot};
 pub use resolved::{Config, CookieChoice, ModeSource, Overrides, XdpMode};
+pub use states::StateLimits;
 pub(crate) use value::XDP_MODES;
 pub use value::{MODES, mode_name};
 
@@ -34,37 +42,87 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard";
 /// Where links are pinned when the command line names no other directory.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
-/// Reads the file `named` on the command line, or the default file if there is one, and puts
-/// `overrides` on top.
+/// A configuration, and what it was made of.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// The files, in the order in which they were read.
+    pub files: Vec<PathBuf>,
+    /// Where its settings come from.
+    pub origins: Origins,
+}
+
+/// [`read`] without what it was made of.
 ///
 /// # Errors
 ///
-/// The file cannot be read, or it contains mistakes: then all of them.
+/// Those of [`read`].
 pub fn load(named: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
-    let path = named.unwrap_or(Path::new(DEFAULT_PATH));
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text, overrides),
-        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {
-            Ok(resolved::resolve(file::File::default(), None, overrides)
-                .expect("an empty file is valid"))
-        }
-        Err(source) => Err(ConfigError::Unreadable { path: path.to_path_buf(), source }),
-    }
+    read(named, overrides).map(|loaded| loaded.config)
 }
 
-/// Resolves the configuration `text` that was read from `path`.
+/// Reads the file `named` on the command line, or the default file if there is one, then the files of
+/// the directory beside it ([`fragments::list`]), and puts `overrides` on top.
+///
+/// # Errors
+///
+/// A file cannot be read, or some contain mistakes: then all of them.
+pub fn read(named: Option<&Path>, overrides: Overrides) -> Result<Loaded, ConfigError> {
+    let main = named.unwrap_or(Path::new(DEFAULT_PATH));
+    let mut texts = Vec::new();
+    match std::fs::read_to_string(main) {
+        Ok(text) => texts.push((main.to_path_buf(), text)),
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {}
+        Err(source) => {
+            let path = main.to_path_buf();
+            return Err(ConfigError::Unreadable { path, part: false, source });
+        }
+    }
+    for path in fragments::list(main)? {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => texts.push((path, text)),
+            Err(source) => return Err(ConfigError::Unreadable { path, part: true, source }),
+        }
+    }
+    put_together(main, &texts, overrides)
+}
+
+/// Resolves the configuration `text` that was read from `path`, and nothing beside it.
 ///
 /// # Errors
 ///
 /// All mistakes in it.
 pub fn parse(path: &Path, text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
-    let (file, mut problems) = file::parse(text);
-    let resolved = resolved::resolve(file, Some(PathBuf::from(path)), overrides);
-    match resolved {
-        Ok(config) if problems.is_empty() => return Ok(config),
+    put_together(path, &[(path.to_path_buf(), text.to_owned())], overrides)
+        .map(|loaded| loaded.config)
+}
+
+/// `texts` are those of the files in the order in which they count.
+fn put_together(
+    main: &Path,
+    texts: &[(PathBuf, String)],
+    overrides: Overrides,
+) -> Result<Loaded, ConfigError> {
+    let mut all = file::File::default();
+    let mut problems = Vec::new();
+    for (path, text) in texts {
+        let (file, found) = file::parse(path, text);
+        all.merge(file);
+        problems.extend(found);
+    }
+    let origins = Origins::of(&all, &overrides);
+    let files: Vec<PathBuf> = texts.iter().map(|(path, _)| path.clone()).collect();
+    let path = files.first().filter(|first| *first == main).cloned();
+    match resolved::resolve(all, path, overrides) {
+        Ok(config) if problems.is_empty() => return Ok(Loaded { config, files, origins }),
         Ok(_) => {}
         Err(contradictions) => problems.extend(contradictions),
     }
-    problems.sort_by_key(|problem| problem.line);
-    Err(ConfigError::Invalid { path: path.to_path_buf(), problems })
+    let order = |problem: &Problem| {
+        let file = files.iter().position(|path| **path == *problem.at.path);
+        (file, problem.at.line, problem.at.column)
+    };
+    problems.sort_by_key(order);
+    Err(ConfigError::Invalid { path: main.to_path_buf(), problems })
 }

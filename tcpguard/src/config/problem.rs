@@ -1,32 +1,59 @@
 //! Mistakes in a configuration, as an operator wants to read them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place in a file of the configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spot {
+    /// The file.
+    pub path: Arc<Path>,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column, counted from 1 in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Spot {
+    /// As editors and compilers take it: `/etc/tcpguard/tcpguard.toml:12:8`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}", self.path.display(), self.line, self.column)
+    }
+}
 
 /// One mistake in a configuration file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// The line, counted from 1.
-    pub line: usize,
+    /// Where it is.
+    pub at: Spot,
     /// What is wrong and what to write instead.
     pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.at, self.text)
+    }
 }
 
 /// Why there is no configuration.
 #[derive(Debug)]
 pub enum ConfigError {
-    /// The file could not be read.
+    /// A file could not be read.
     Unreadable {
         /// Which file.
         path: PathBuf,
+        /// It is a file of the directory beside the configuration, or that directory.
+        part: bool,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file contains mistakes.
+    /// The files contain mistakes.
     Invalid {
-        /// Which file.
+        /// The main file, whether or not the mistakes are in it.
         path: PathBuf,
-        /// All of them, in the order of their lines.
+        /// All of them, in the order in which the files are read.
         problems: Vec<Problem>,
     },
 }
@@ -34,22 +61,32 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { path, source } => write!(
-                out,
-                "cannot read the configuration {}: {source}; name another file with -c, or write one: \
-                 tcpguard config init",
-                path.display()
-            ),
+            Self::Unreadable { path, part, source } => {
+                let advice = if *part {
+                    "every file there is a part of it: make it readable, or take it out: ls -l"
+                } else {
+                    "name another file with -c, or write one: tcpguard config init"
+                };
+                write!(
+                    out,
+                    "cannot read the configuration {}: {source}; {advice}",
+                    path.display()
+                )?;
+                let directory = path.parent().filter(|_| *part);
+                directory.map_or(Ok(()), |directory| write!(out, " {}", directory.display()))
+            }
             Self::Invalid { path, problems } => {
                 for problem in problems {
-                    writeln!(out, "{}:{}: {}", path.display(), problem.line, problem.text)?;
+                    writeln!(out, "{problem}")?;
                 }
                 let count = problems.len();
                 let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+                let one = problems.iter().all(|problem| problem.at.path == problems[0].at.path);
+                let files = if one { "file" } else { "files" };
                 let path = path.display();
                 write!(
                     out,
-                    "{count} {mistakes}, nothing was applied; edit the file, then: tcpguard config check {path}"
+                    "{count} {mistakes}, nothing was applied; edit the {files}, then: tcpguard config check {path}"
                 )
             }
         }
@@ -67,9 +104,19 @@ mod tests {
     #[test]
     fn every_error_says_how_to_go_on() {
         let path = || PathBuf::from("tcpguard.toml");
-        let problem = || Problem { line: 3, text: "unknown key policy.mod".to_owned() };
+        let at = || Spot { path: Path::new("tcpguard.toml").into(), line: 3, column: 1 };
+        let problem = || Problem { at: at(), text: "unknown key policy.mod".to_owned() };
         for error in [
-            ConfigError::Unreadable { path: path(), source: std::io::ErrorKind::NotFound.into() },
+            ConfigError::Unreadable {
+                path: path(),
+                part: false,
+                source: std::io::ErrorKind::NotFound.into(),
+            },
+            ConfigError::Unreadable {
+                path: "/etc/tcpguard/conf.d/10-web.toml".into(),
+                part: true,
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            },
             ConfigError::Invalid { path: path(), problems: vec![problem(), problem()] },
         ] {
             assert!(way_on::is_named(&error.to_string()), "{error}");

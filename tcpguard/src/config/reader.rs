@@ -1,38 +1,68 @@
 //! Reads a section key by key, so that one pass finds every mistake.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Problem;
 use super::keys::{self, Key};
+use super::{Problem, Spot};
 
-/// A value together with the line on which it was written.
+/// A value together with where it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written<T> {
-    /// The line, counted from 1.
-    pub line: usize,
+    /// Where.
+    pub at: Spot,
     /// What was written there.
     pub value: T,
+}
+
+/// A file while it is being read.
+pub(super) struct Source<'a> {
+    path: Arc<Path>,
+    text: &'a str,
+    /// Where each key with a value was found, for `tcpguard config show --origin`.
+    written: RefCell<BTreeMap<String, Spot>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(path: &Path, text: &'a str) -> Self {
+        Self { path: path.into(), text, written: RefCell::default() }
+    }
+
+    /// The place of the byte at `offset`.
+    pub(super) fn spot(&self, offset: usize) -> Spot {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = 1 + before.matches('\n').count();
+        let of_line = before.rsplit('\n').next().unwrap_or_default();
+        Spot { path: self.path.clone(), line, column: 1 + of_line.chars().count() }
+    }
+
+    /// Where each key was found.
+    pub(super) fn into_written(self) -> BTreeMap<String, Spot> {
+        self.written.into_inner()
+    }
 }
 
 /// One section of a file while it is being read. [`Section::finish`] reports the keys that nobody
 /// asked for.
 pub(super) struct Section<'a> {
-    text: &'a str,
+    source: &'a Source<'a>,
+    /// Where it begins, in bytes; 0 for one that was not written.
+    start: usize,
     /// Dotted name with a trailing dot, empty for the top level.
     prefix: String,
     table: Option<&'a DeTable<'a>>,
     known: Vec<&'static str>,
 }
 
-/// The line of the byte at `offset`.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
-}
-
 impl<'a> Section<'a> {
-    pub(super) fn root(text: &'a str, table: &'a DeTable<'a>) -> Self {
-        Self { text, prefix: String::new(), table: Some(table), known: Vec::new() }
+    pub(super) fn root(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
+        Self { source, start: 0, prefix: String::new(), table: Some(table), known: Vec::new() }
     }
 
     fn look_up(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -45,12 +75,74 @@ impl<'a> Section<'a> {
         let found = self.look_up(key);
         let table = found.and_then(|value| value.get_ref().as_table());
         if let (Some(value), None) = (found, table) {
+            let singular = key.strip_suffix('s').filter(|name| keys::is_block(name));
+            let one = singular.map_or_else(String::new, |name| format!(", or [[{name}]] for one"));
             problems.push(Problem {
-                line: line_of(self.text, value.span().start),
-                text: format!("{key} is a section; write [{key}] on a line of its own"),
+                at: self.source.spot(value.span().start),
+                text: format!("{key} is a section; write [{key}] on a line of its own{one}"),
             });
         }
-        Self { text: self.text, prefix: format!("{}{key}.", self.prefix), table, known: Vec::new() }
+        let start = found.map_or(0, |value| value.span().start);
+        let prefix = format!("{}{key}.", self.prefix);
+        Self { source: self.source, start, prefix, table, known: Vec::new() }
+    }
+
+    /// Every `[[key]]`.
+    pub(super) fn blocks(&mut self, key: &'static str, problems: &mut Vec<Problem>) -> Vec<Self> {
+        let Some(value) = self.look_up(key) else { return Vec::new() };
+        let elements = match value.get_ref().as_array() {
+            Some(elements) => &elements[..],
+            None => std::slice::from_ref(value),
+        };
+        let is_array = value.get_ref().is_array();
+        let mut blocks = Vec::new();
+        for element in elements {
+            let start = element.span().start;
+            match element.get_ref().as_table().filter(|_| is_array) {
+                Some(table) => blocks.push(Self {
+                    source: self.source,
+                    start,
+                    prefix: format!("{key}."),
+                    table: Some(table),
+                    known: Vec::new(),
+                }),
+                None => problems.push(Problem {
+                    at: self.source.spot(start),
+                    text: format!("{key} is one of several; write [[{key}]] on a line of its own"),
+                }),
+            }
+        }
+        blocks
+    }
+
+    /// The value of the key by which a block is told from others of its kind. Its other keys are
+    /// named after it: `listener[":443"].mode`.
+    pub(super) fn name<T: fmt::Display>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        problems: &mut Vec<Problem>,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<Written<T>> {
+        let kind = self.prefix.trim_end_matches('.').to_owned();
+        let Some(value) = self.look_up(key) else {
+            problems.push(Problem {
+                at: self.source.spot(self.start),
+                text: format!("[[{kind}]] needs the key {key}; write {key} = {example}"),
+            });
+            return None;
+        };
+        let at = self.source.spot(value.span().start);
+        match read(value.get_ref()) {
+            Ok(value) => {
+                self.prefix = format!("{kind}[\"{value}\"].");
+                Some(Written { at, value })
+            }
+            Err(why) => {
+                problems.push(Problem { at, text: format!("{kind}.{key}: {why}") });
+                None
+            }
+        }
     }
 
     /// The value of `key`, if it was written and `read` takes it.
@@ -72,10 +164,10 @@ impl<'a> Section<'a> {
         read: impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> Option<Written<Vec<T>>> {
         let value = self.look_up(key)?;
-        let line = line_of(self.text, value.span().start);
+        let at = self.source.spot(value.span().start);
         let Some(elements) = value.get_ref().as_array() else {
             let text = format!("{}{key}: not a list; write [ … ] around the value", self.prefix);
-            problems.push(Problem { line, text });
+            problems.push(Problem { at, text });
             return None;
         };
         let read = elements
@@ -83,7 +175,13 @@ impl<'a> Section<'a> {
             .filter_map(|element| self.read(key, element, problems, &read))
             .map(|written| written.value)
             .collect();
-        Some(Written { line, value: read })
+        // Of the list rather than of its last element.
+        self.note(key, &at);
+        Some(Written { at, value: read })
+    }
+
+    fn note(&self, key: &str, at: &Spot) {
+        self.source.written.borrow_mut().insert(format!("{}{key}", self.prefix), at.clone());
     }
 
     fn read<T>(
@@ -93,11 +191,14 @@ impl<'a> Section<'a> {
         problems: &mut Vec<Problem>,
         read: &impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> Option<Written<T>> {
-        let line = line_of(self.text, value.span().start);
+        let at = self.source.spot(value.span().start);
         match read(value.get_ref()) {
-            Ok(value) => Some(Written { line, value }),
+            Ok(value) => {
+                self.note(key, &at);
+                Some(Written { at, value })
+            }
             Err(why) => {
-                problems.push(Problem { line, text: format!("{}{key}: {why}", self.prefix) });
+                problems.push(Problem { at, text: format!("{}{key}: {why}", self.prefix) });
                 None
             }
         }
@@ -112,7 +213,7 @@ impl<'a> Section<'a> {
             }
             let advice = self.advice(name);
             problems.push(Problem {
-                line: line_of(self.text, key.span().start),
+                at: self.source.spot(key.span().start),
                 text: format!("unknown key {}{name}; {advice}", self.prefix),
             });
         }
@@ -165,7 +266,18 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{distance, nearest};
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_by_line_and_column_in_characters() {
+        let source = Source::new(Path::new("x.toml"), "ab\nÄö = 1\n");
+        let spot = |offset| source.spot(offset).to_string();
+        assert_eq!(spot(0), "x.toml:1:1");
+        assert_eq!(spot(3), "x.toml:2:1");
+        // Two bytes each.
+        assert_eq!(spot(10), "x.toml:2:6");
+        assert_eq!(spot(99), "x.toml:3:1", "beyond the end is the end");
+    }
 
     #[test]
     fn distance_counts_insertions_deletions_and_replacements() {

@@ -6,21 +6,24 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::{Fault, Mode, Settings, SettingsError, threshold};
+use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
 
-use super::file::{Amount, File, Written};
-use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, value};
+use super::blocks::{self, ListenerConfig};
+use super::file::{Amount, File, ListenerBlock, Written};
+use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 
 /// Everything that `tcpguard run` needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file that was read; `None` when there is none and the defaults hold.
+    /// The main file that was read; `None` when there is none.
     pub path: Option<PathBuf>,
     /// Interfaces to protect, in the operator's order, none twice. May be empty in a valid file;
     /// `tcpguard run` refuses that.
     pub interfaces: Vec<String>,
     /// How to attach to them.
     pub xdp_mode: XdpMode,
+    /// How to attach to those to which it is to be done in another way.
+    pub interface_modes: BTreeMap<String, XdpMode>,
     /// The mode to start in.
     pub mode: Mode,
     /// Where `mode` comes from: one set by `tcpguard mode` before gives way only to the command line.
@@ -43,6 +46,10 @@ pub struct Config {
     pub ssh_ports: Vec<u16>,
     /// Ports on which listeners are not followed.
     pub ignore_ports: Vec<u16>,
+    /// What is different at some listeners, none of which is there twice.
+    pub listeners: Vec<ListenerConfig>,
+    /// Limits of `tcpguard states`.
+    pub states: StateLimits,
     /// Unix group (name or number) that may read the status; `None`: root only.
     pub group: Option<String>,
     /// Loopback address on which metrics are served over TCP; `None`: on none.
@@ -55,6 +62,29 @@ pub struct Config {
     pub pin_dir: PathBuf,
     /// Which log lines of the BPF programs to print.
     pub bpf_log: LevelFilter,
+}
+
+impl Config {
+    /// How to attach to an interface.
+    pub fn xdp_mode_of(&self, interface: &str) -> XdpMode {
+        self.interface_modes.get(interface).copied().unwrap_or(self.xdp_mode)
+    }
+
+    /// The thresholds, and what is different at some listeners.
+    pub fn tuning(&self) -> Tuning {
+        let overrides = ListenerConfig::overrides(&self.listeners);
+        Tuning { common: self.settings.clone(), overrides }
+    }
+
+    /// Whether a listener is not followed.
+    pub fn ignores(&self, listener: &Listener) -> bool {
+        let said = |addr| {
+            let at = Place { addr, port: listener.port };
+            self.listeners.iter().find(|own| own.at == at)?.ignore
+        };
+        let said = said(Some(listener.addr)).or_else(|| said(None));
+        said.unwrap_or_else(|| self.ignore_ports.contains(&listener.port))
+    }
 }
 
 /// How to attach XDP programs.
@@ -121,7 +151,19 @@ pub fn resolve(
     path: Option<PathBuf>,
     overrides: Overrides,
 ) -> Result<Config, Vec<Problem>> {
-    let settings = settings(&file.thresholds)?;
+    let mut problems = Vec::new();
+    let settings = settings(&file.thresholds).unwrap_or_else(|faults| {
+        problems.extend(faults);
+        Settings::default()
+    });
+    problems.extend(file.listener.iter().flat_map(|own| faults_at(own, &file.listener, &settings)));
+    let states = StateLimits::resolve(&file.states).unwrap_or_else(|fault| {
+        problems.push(fault);
+        StateLimits::default()
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let or_file = |line: Vec<String>, file| {
         if line.is_empty() { value_or(file, line) } else { line }
     };
@@ -129,9 +171,18 @@ pub fn resolve(
     let mut seen = std::collections::HashSet::new();
     interfaces.retain(|name| seen.insert(name.clone()));
 
+    let mut interface_modes = BTreeMap::new();
+    // The command line speaks of all of them.
+    if overrides.xdp_mode.is_none() {
+        let modes = file.interface.into_iter();
+        interface_modes
+            .extend(modes.filter_map(|block| Some((block.name.value, block.xdp_mode?.value))));
+    }
+
     Ok(Config {
         path,
         interfaces,
+        interface_modes,
         xdp_mode: overrides.xdp_mode.unwrap_or_else(|| value_or(file.xdp_mode, XdpMode::Auto)),
         mode: overrides.mode.unwrap_or_else(|| value_or(file.mode, Mode::Observe)),
         mode_source: match overrides.mode {
@@ -147,6 +198,8 @@ pub fn resolve(
         protect_prefixes: value_or(file.protect_prefixes, Vec::new()),
         ssh_ports: value_or(file.ssh_ports, vec![22]),
         ignore_ports: value_or(file.ignore_ports, Vec::new()),
+        listeners: file.listener.iter().map(ListenerBlock::resolve).collect(),
+        states,
         group: file.group.map(|written| written.value),
         metrics_listen: file.metrics_listen.map(|written| written.value),
         runtime_dir: overrides.runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
@@ -168,12 +221,46 @@ fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Setting
             threshold.set(&mut settings, written.value.number);
         }
     }
-    let problems: Vec<_> = settings.faults().iter().map(|error| problem(error, written)).collect();
+    let faults = settings.faults();
+    let problems: Vec<_> = faults.iter().filter_map(|error| problem(error, written, key)).collect();
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
-fn problem(error: &SettingsError, written: &BTreeMap<&'static str, Written<Amount>>) -> Problem {
-    let key = |name| threshold(name).and_then(|threshold| threshold.key).unwrap_or(name);
+/// What the engine finds fault with in the thresholds of one listener, where elsewhere those are
+/// `common`.
+fn faults_at(own: &ListenerBlock, all: &[ListenerBlock], common: &Settings) -> Vec<Problem> {
+    let port = Place { addr: None, ..own.at.value };
+    let of_port = all.iter().find(|other| other.at.value == port);
+    let mut settings = common.clone();
+    for (name, written) in of_port.into_iter().chain([own]).flat_map(|block| &block.thresholds) {
+        if let Some(threshold) = threshold(name) {
+            threshold.set(&mut settings, written.value.number);
+        }
+    }
+    let key = |name: &'static str| {
+        let mut nearest_first = [own].into_iter().chain(of_port);
+        let block = nearest_first.find(|block| block.thresholds.contains_key(name));
+        match block.zip(blocks::key(name)) {
+            Some((block, local)) => format!("listener[\"{}\"].{local}", block.at.value),
+            None => key(name),
+        }
+    };
+    // What is wrong without them is told elsewhere.
+    let faults = settings.faults();
+    faults.iter().filter_map(|error| problem(error, &own.thresholds, &key)).collect()
+}
+
+/// The key of a threshold.
+fn key(name: &'static str) -> String {
+    threshold(name).and_then(|threshold| threshold.key).unwrap_or(name).to_owned()
+}
+
+/// A fault in what was `written`; `None` where nothing of it is at fault.
+fn problem(
+    error: &SettingsError,
+    written: &BTreeMap<&'static str, Written<Amount>>,
+    key: impl Fn(&'static str) -> String,
+) -> Option<Problem> {
     let own = written.get(error.name);
     let (place, text) = match &error.fault {
         Fault::Range { must_be } => {
@@ -189,5 +276,5 @@ fn problem(error: &SettingsError, written: &BTreeMap<&'static str, Written<Amoun
             (own.or(written.get(other)), text)
         }
     };
-    Problem { line: place.map_or(1, |written| written.line), text }
+    Some(Problem { at: place?.at.clone(), text })
 }

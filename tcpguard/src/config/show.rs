@@ -1,16 +1,19 @@
 //! Every setting: with the value that holds, or explained.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
-use super::keys::{self, SECTIONS};
-use super::{Config, Overrides, file, resolved};
+use super::keys::{self, BLOCKS, SECTIONS};
+use super::{Config, Overrides, XDP_MODES, file, resolved};
 
 /// Explanations are broken before this column.
 const WIDTH: usize = 100;
 
 const HEADER: &str = "\
 # tcpguard configuration. Every key is optional; each line that starts with \"#\" and a key shows
-# the default. Check a change before applying it:
+# the default. Files that end in .toml in the directory conf.d beside this one are read after it, in
+# the order of their names, and stand over it key by key. Check a change before applying it:
 #
 #     tcpguard config check /etc/tcpguard/tcpguard.toml
 ";
@@ -18,35 +21,56 @@ const HEADER: &str = "\
 /// One setting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// Its key as in the file, with its section.
-    pub key: &'static str,
+    /// Its key as in the file, with its section; of a block `listener[":443"].mode`.
+    pub key: String,
     /// The value that holds; as JSON it is written as in the file.
     pub value: Value,
     /// Whether it is the default.
     pub is_default: bool,
 }
 
-/// Every setting of `config`, in the order of the file.
+/// Every setting of `config`, in the order of the file. Of interfaces and listeners for which something
+/// else holds, what that is.
 pub fn settings(config: &Config) -> Vec<Setting> {
     let defaults = defaults();
-    keys::keys()
-        .filter_map(|key| {
-            let value = key.value(config);
-            let is_default = value == key.value(&defaults);
-            Some(Setting { key: key.name()?, value, is_default })
-        })
-        .collect()
+    let everywhere = keys::keys().filter_map(|key| {
+        let value = key.value(config);
+        let is_default = value == key.value(&defaults);
+        Some(Setting { key: key.name()?.to_owned(), value, is_default })
+    });
+    let interfaces = config.interface_modes.iter().map(|(name, mode)| {
+        let value = keys::named(&XDP_MODES, *mode);
+        own("interface", name, "xdp_mode", value)
+    });
+    let listeners = config.listeners.iter().flat_map(|listener| {
+        let settings = listener.settings().into_iter();
+        settings.map(move |(key, value)| own("listener", listener.at, key, value))
+    });
+    everywhere.chain(interfaces).chain(listeners).collect()
+}
+
+/// What one of several has of its own.
+fn own(kind: &str, of: impl Display, key: &str, value: Value) -> Setting {
+    Setting { key: format!("{kind}[\"{of}\"].{key}"), value, is_default: false }
 }
 
 /// A section of the file, explained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Section {
-    /// Its name; empty at the top level.
+    /// Its name; empty at the top level. That of a block, which may stand several times, is in brackets:
+    /// `[listener]`.
     pub name: &'static str,
     /// What is said above its keys; may be empty.
     pub intro: &'static str,
     /// Its keys, in the order of the file.
     pub keys: Vec<Explained>,
+}
+
+impl Section {
+    /// Whether it may stand several times.
+    pub fn is_block(&self) -> bool {
+        self.name.starts_with('[')
+    }
 }
 
 /// A key, explained.
@@ -67,24 +91,33 @@ pub fn sections() -> Vec<Section> {
         let name = key.name()?.rsplit('.').next()?;
         Some(Explained { name, doc: key.doc(), example: key.example(&key.value(&defaults)) })
     };
-    let section = |(name, intro): (&'static str, &'static str)| {
+    let section = |&(name, intro): &(&'static str, &'static str)| {
         let keys = keys::keys_of(name).filter_map(explained).collect();
         Section { name, intro, keys }
     };
-    SECTIONS.into_iter().map(section).collect()
+    let block = |block: &keys::Block| {
+        let keys = block.keys().into_iter();
+        let keys = keys.map(|(name, doc, example)| Explained { name, doc, example });
+        Section { name: block.name, intro: block.intro, keys: keys.collect() }
+    };
+    SECTIONS.iter().map(section).chain(BLOCKS.iter().map(block)).collect()
 }
 
 /// A file that explains every setting and changes none: what `tcpguard config init` writes, and
 /// `packaging/tcpguard.toml`.
 pub fn explained() -> String {
     let mut text = HEADER.to_owned();
-    for Section { name, intro, keys } in sections() {
+    for section in sections() {
         text.push('\n');
-        text.push_str(&comment(intro));
-        if !name.is_empty() {
-            text.push_str(&format!("[{name}]\n"));
+        text.push_str(&comment(section.intro));
+        match section.name {
+            "" => {}
+            // Without the sign it would be one of something.
+            name if section.is_block() => text.push_str(&format!("#[{name}]\n")),
+            name => text.push_str(&format!("[{name}]\n")),
         }
-        let entries = keys
+        let entries = section
+            .keys
             .iter()
             .map(|key| format!("{}#{} = {}\n", comment(&key.doc), key.name, key.example));
         text.push_str(&entries.collect::<Vec<_>>().join("\n"));
@@ -135,6 +168,27 @@ mod tests {
             .map(|setting| format!("{} = {}", setting.key, setting.value))
             .collect();
         assert_eq!(changed, ["mode = \"enforce\"", "interfaces.names = [\"eth0\"]"]);
+    }
+
+    #[test]
+    fn what_one_listener_has_of_its_own_is_shown_under_its_name() {
+        let text = "[[interface]]\nname = \"eth1\"\nxdp_mode = \"generic\"\n\
+                    [[listener]]\nat = \":443\"\nfast_min = 128\ncookies = false\n\
+                    [[listener]]\nat = \"[2001:db8::1]:25\"\nmode = \"observe\"\nignore = false\n";
+        let config = crate::config::parse(Path::new("file"), text, Overrides::default()).unwrap();
+        let own = settings(&config).into_iter().filter(|setting| !setting.is_default);
+        let shown: Vec<_> =
+            own.map(|setting| format!("{} = {}", setting.key, setting.value)).collect();
+        assert_eq!(
+            shown,
+            [
+                "interface[\"eth1\"].xdp_mode = \"generic\"",
+                "listener[\":443\"].cookies = false",
+                "listener[\":443\"].fast_min = 128",
+                "listener[\"[2001:db8::1]:25\"].ignore = false",
+                "listener[\"[2001:db8::1]:25\"].mode = \"observe\"",
+            ]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use tcpguard_engine::{Mode, Threshold};
+use tcpguard_engine::{Mode, Place, Threshold};
 use toml::de::DeValue;
 
 use super::{CookieChoice, XdpMode};
@@ -126,6 +126,35 @@ pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
 
 pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
     integer(value, 1, 65_535).map(|port| port as u16)
+}
+
+/// Where listeners are: on a port, or on an address and a port.
+pub(super) fn place(value: &DeValue<'_>) -> Result<Place, String> {
+    let text = value.as_str().unwrap_or_default();
+    let place = match text.strip_prefix(':') {
+        // The standard library takes a sign too.
+        Some(port) if port.starts_with('+') => None,
+        Some(port) => port.parse().ok().map(|port| Place { addr: None, port }),
+        None => text
+            .parse::<SocketAddr>()
+            .ok()
+            .map(|place| Place { addr: Some(place.ip().to_canonical()), port: place.port() }),
+    };
+    let place = place.filter(|place| place.port != 0).ok_or_else(|| {
+        format!(
+            "{} is no address with a port; write one such as \":443\", \"203.0.113.10:443\" or \
+             \"[2001:db8::1]:443\"",
+            found(value)
+        )
+    })?;
+    match place.addr {
+        Some(addr) if addr.is_unspecified() => Err(format!(
+            "{} is written \":{}\", which is every listener on the port",
+            found(value),
+            place.port
+        )),
+        _ => Ok(place),
+    }
 }
 
 /// A name of a Unix group, or its number.

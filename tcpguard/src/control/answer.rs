@@ -22,6 +22,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::Explain { .. }
         | Request::ExplainAttack { .. }
         | Request::Timeline { .. }
+        | Request::Effective
         | Request::Reload
         | Request::Detach { .. }
         | Request::AlertsSince { .. }

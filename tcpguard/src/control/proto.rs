@@ -1,10 +1,13 @@
 //! The messages. A client sends a [`Call`] and receives one [`Response`]; it may send more calls
 //! on the same connection, one at a time.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Order, Step};
 
+use crate::config::Held;
 use crate::json;
 use crate::report::Timeline;
 use crate::status::{
@@ -61,6 +64,8 @@ pub enum Request {
         /// Its number.
         id: u64,
     },
+    /// The settings that hold, and where each comes from. Always legal.
+    Effective,
     /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
     Block {
         /// Which sources.
@@ -182,6 +187,7 @@ impl Request {
             | Self::Explain { .. }
             | Self::ExplainAttack { .. }
             | Self::Timeline { .. }
+            | Self::Effective
             | Self::AlertsSince { .. }
             | Self::ExplainPort { .. } => false,
             Self::Block { dry_run, .. } | Self::UnblockSome { dry_run, .. } => !*dry_run,
@@ -307,6 +313,15 @@ pub enum Response {
     AttackExplained(Box<AttackInFull>),
     /// To [`Request::Timeline`].
     Timeline(Box<Timeline>),
+    /// To [`Request::Effective`].
+    Effective {
+        /// The main file of the configuration, if there is one.
+        path: Option<PathBuf>,
+        /// The files of the configuration, in the order in which they were read.
+        files: Vec<PathBuf>,
+        /// Every setting, in the order of the file.
+        settings: Vec<Held>,
+    },
     /// To [`Request::Block`].
     Blocked {
         /// The rule that now exists, or would.

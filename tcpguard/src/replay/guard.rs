@@ -11,7 +11,7 @@ use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
     Command, Engine, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
     ListenerCounters, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule, RuleCounters,
-    RuleId, Sample, Settings, TcpExt, Timestamp,
+    RuleId, Sample, TcpExt, Timestamp, Tuning,
 };
 
 use super::ahead::Waiting;
@@ -96,12 +96,8 @@ impl<'a> Guard<'a> {
     ///
     /// # Errors
     /// When the settings contradict themselves, or the backend refuses.
-    pub fn new(
-        backend: &'a mut dyn Backend,
-        settings: Settings,
-        mode: Mode,
-    ) -> anyhow::Result<Self> {
-        let poll = settings.poll;
+    pub fn new(backend: &'a mut dyn Backend, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
+        let poll = tuning.common.poll;
         let config = Config {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
@@ -113,7 +109,7 @@ impl<'a> Guard<'a> {
         backend.set_config(&config)?;
         Ok(Self {
             backend,
-            engine: Engine::new(settings, mode)?,
+            engine: Engine::new(tuning, mode)?,
             config,
             poll,
             next_poll: START,

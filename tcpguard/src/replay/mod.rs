@@ -23,7 +23,7 @@ use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
-use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Settings, Timestamp};
+use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Timestamp, Tuning};
 
 use crate::agent::timeline::Line;
 use crate::kernel::KernelError;
@@ -110,10 +110,10 @@ pub fn replay(
     backend: &mut dyn Backend,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
-    replay_with(file, source, backend, mode, Settings::default())
+    replay_with(file, source, backend, mode, Tuning::default())
 }
 
-/// The same with other thresholds.
+/// The same with other thresholds, and with some of listeners' own.
 ///
 /// # Errors
 /// Those of [`replay`], and when the thresholds contradict each other.
@@ -122,9 +122,9 @@ pub fn replay_with(
     source: Box<dyn Read>,
     backend: &mut dyn Backend,
     mode: Mode,
-    settings: Settings,
+    tuning: impl Into<Tuning>,
 ) -> anyhow::Result<Outcome> {
-    replay_beside(file, source, backend, mode, settings, &mut |_| {})
+    replay_beside(file, source, backend, mode, tuning, &mut |_| {})
 }
 
 /// The same, with every TCP segment shown to `beside` too: for another detector over the same reading.
@@ -136,7 +136,7 @@ pub fn replay_beside(
     source: Box<dyn Read>,
     backend: &mut dyn Backend,
     mode: Mode,
-    settings: Settings,
+    tuning: impl Into<Tuning>,
     beside: &mut dyn FnMut(&Seen),
 ) -> anyhow::Result<Outcome> {
     let mut reading = Reading {
@@ -150,7 +150,7 @@ pub fn replay_beside(
         began_ns: None,
         end: None,
     };
-    let mut guard = Guard::new(backend, settings, mode)?;
+    let mut guard = Guard::new(backend, tuning.into(), mode)?;
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
         let Waiting { at, class, direction, flow, .. } = packet;

@@ -74,7 +74,7 @@ pub enum StepState {
     Taken,
     /// It could not be taken, or did harm.
     Refused,
-    /// An operator forbids it.
+    /// An operator forbids it, or the configuration.
     Forbidden,
     /// An operator asked for it, and it is not taken yet.
     Waiting,

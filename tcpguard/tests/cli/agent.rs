@@ -1,5 +1,9 @@
 //! What the agent of these tests answers.
 
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tcpguard::config::{Held, Origin};
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
@@ -35,6 +39,34 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 source: None,
                 steps: Vec::new(),
             }))
+        }
+        Request::Effective => {
+            let held = |key: &str, value: Value, default, origin| Held {
+                key: key.to_owned(),
+                value,
+                default,
+                origin,
+            };
+            let path: PathBuf = "/etc/tcpguard/tcpguard.toml".into();
+            let part: PathBuf = "/etc/tcpguard/conf.d/10-web.toml".into();
+            let at = |path: &PathBuf, line| Origin::File { path: path.clone(), line, column: 1 };
+            let option = "-i".to_owned();
+            Response::Effective {
+                settings: vec![
+                    held("mode", json!("enforce"), false, Origin::ModeCommand),
+                    held(
+                        "interfaces.names",
+                        json!(["eth0"]),
+                        false,
+                        Origin::CommandLine { option },
+                    ),
+                    held("detection.poll_ms", json!(250), true, Origin::Default),
+                    held("gate.drop_items", json!(4), false, at(&path, 12)),
+                    held("listener[\":443\"].mode", json!("observe"), false, at(&part, 3)),
+                ],
+                files: vec![path.clone(), part],
+                path: Some(path),
+            }
         }
         Request::ExplainAttack { id } => {
             let (report, facts) = support::flooded(status.daemon.mode.into());

@@ -38,19 +38,102 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
 
     std::fs::write(&file, "mode = \"on\"\n[detection]\npol_ms = 1\n").unwrap();
     let mistakes = format!(
-        "tcpguard: {path}:1: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
-         {path}:3: unknown key detection.pol_ms; did you mean detection.poll_ms?\n\
+        "tcpguard: {path}:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
+         {path}:3:1: unknown key detection.pol_ms; did you mean detection.poll_ms?\n\
          2 mistakes, nothing was applied; edit the file, then: tcpguard config check {path}\n"
     );
     host.run(&["config", "check", path]).is(1, "", &mistakes);
     let json = host.run(&["config", "check", path, "--json"]);
     assert_eq!(json.code, Some(1));
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(json["problems"][1]["line"], 3);
+    assert_eq!(
+        (&json["problems"][1]["line"], &json["problems"][1]["column"]),
+        (&3.into(), &1.into())
+    );
+    assert_eq!(json["problems"][1]["path"], path);
 
     let run = host.run(&["run", "-c", path, "-i", "lo"]);
     run.is(2, "", &mistakes);
     assert!(!host.path().join("status.sock").exists());
+}
+
+#[test]
+fn files_beside_the_main_one_are_checked_and_shown_with_it() {
+    let host = Host::without_agent();
+    let file = host.path().join("guard.toml");
+    let parts = host.path().join("conf.d");
+    let (path, directory) = (file.to_str().unwrap(), parts.to_str().unwrap());
+    std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n").unwrap();
+    std::fs::create_dir(&parts).unwrap();
+    std::fs::write(parts.join("10-gate.toml"), "[gate]\ndrop_items = 4\n").unwrap();
+    std::fs::write(
+        parts.join("20-mail.toml"),
+        "mode = \"observe\"\n[[listener]]\nat = \":25\"\ncookies = false\n",
+    )
+    .unwrap();
+    host.run(&["config", "check", path]).is(
+        0,
+        &format!("{path} and 2 files of {directory}: valid; mode observe, interfaces: eth0\n"),
+        "apply it: tcpguard reload\n",
+    );
+    let shown = host.run(&["config", "show", path, "--origin"]).stdout;
+    for (setting, origin) in [
+        ("mode = \"observe\"", format!("{directory}/20-mail.toml:1")),
+        ("interfaces.names = [\"eth0\"]", format!("{path}:3")),
+        ("gate.drop_items = 4", format!("{directory}/10-gate.toml:2")),
+        ("gate.attack_items = 2", "default".to_owned()),
+        ("listener[\":25\"].cookies = false", format!("{directory}/20-mail.toml:4")),
+    ] {
+        let line = format!("{setting:<40} # {origin}");
+        assert!(shown.lines().any(|shown| shown == line), "{line} is not in {shown}");
+    }
+    let json = host.run(&["config", "show", path, "--json"]).json();
+    assert_eq!(json["files"].as_array().map(Vec::len), Some(3));
+    assert_eq!(json["settings"]["gate.drop_items"]["origin"]["line"], 2);
+
+    std::fs::write(parts.join("20-mail.toml"), "\n[[listener]]\nat = \"25\"\nmod = \"off\"\n")
+        .unwrap();
+    let wrong = host.run(&["config", "check", path]);
+    assert_eq!(wrong.code, Some(1));
+    let mistakes = format!(
+        "tcpguard: {directory}/20-mail.toml:3:6: listener.at: \"25\" is no address with a port; write \
+         one such as \":443\", \"203.0.113.10:443\" or \"[2001:db8::1]:443\"\n\
+         {directory}/20-mail.toml:4:1: unknown key listener.mod; did you mean listener.mode?\n\
+         2 mistakes, nothing was applied; edit the file, then: tcpguard config check {path}\n"
+    );
+    assert_eq!(wrong.stderr, mistakes);
+}
+
+#[test]
+fn what_the_agent_holds_is_shown_with_its_origins() {
+    let host = Host::with(status(calm()));
+    host.run(&["config", "show", "--effective"]).is(
+        0,
+        "mode = \"enforce\"                         # tcpguard mode\n\
+         interfaces.names = [\"eth0\"]              # command line\n\
+         detection.poll_ms = 250                  # default\n\
+         gate.drop_items = 4                      # file\n\
+         listener[\":443\"].mode = \"observe\"        # file\n",
+        "what the files say by now may be newer: tcpguard config show\n",
+    );
+    let exact = host.run(&["config", "show", "--effective", "--origin"]).stdout;
+    let origins: Vec<_> = exact.lines().filter_map(|line| line.split_once(" # ")).collect();
+    let origins: Vec<_> = origins.into_iter().map(|(_, origin)| origin).collect();
+    assert_eq!(
+        origins,
+        [
+            "tcpguard mode",
+            "tcpguard run -i",
+            "default",
+            "/etc/tcpguard/tcpguard.toml:12",
+            "/etc/tcpguard/conf.d/10-web.toml:3",
+        ]
+    );
+    let json = host.run(&["config", "show", "--effective", "--json"]).json();
+    assert_eq!(json["effective"], true);
+    assert_eq!(json["settings"]["mode"]["origin"]["kind"], "mode_command");
+    assert_eq!(host.run(&["config", "show", "x.toml", "--effective"]).code, Some(2));
+    assert_eq!(Host::without_agent().run(&["config", "show", "--effective"]).code, Some(3));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 33] = [
+const LINES: [(&str, &str); 34] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
@@ -52,6 +52,7 @@ const LINES: [(&str, &str); 33] = [
     ("config check DIR/good.toml", "tcpguard.config-check/1"),
     ("config check DIR/bad.toml", "tcpguard.config-check/1"),
     ("config show DIR/good.toml", "tcpguard.config-show/1"),
+    ("config show --effective", "tcpguard.config-show/1"),
     ("config init DIR/new.toml", "tcpguard.config-init/1"),
     ("version", "tcpguard.version/1"),
 ];

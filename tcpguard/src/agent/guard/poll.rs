@@ -44,8 +44,9 @@ impl Guard {
         self.executor.dataplane.set_config(&self.executor.config)?;
         // Sockets before what was only seen to answer: a service that has just started is local.
         let groups = ListenerGroup::merge(&self.sockets.listeners()?);
-        let executor = &mut self.executor;
-        executor.listeners.update(now, &groups, &self.config.ignore_ports, &executor.dataplane)?;
+        let (executor, config) = (&mut self.executor, &self.config);
+        let ignored = |listener: &_| config.ignores(listener);
+        executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
         self.housekeeping(now)?;
         let received = self.interfaces.received(&self.executor.dataplane)?;
         let sample = self.sample(now, &received)?;
@@ -68,9 +69,9 @@ impl Guard {
         if due(&mut self.last_second, now, SECOND) {
             self.check_interfaces();
             self.check_losses(now);
-            let executor = &mut self.executor;
+            let (executor, config) = (&mut self.executor, &self.config);
             let unknown = executor.dataplane.take_unknown_listeners()?;
-            let ignored = &self.config.ignore_ports;
+            let ignored = |listener: &_| config.ignores(listener);
             executor.listeners.add_forwarded(now, &unknown, ignored, &executor.dataplane)?;
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {

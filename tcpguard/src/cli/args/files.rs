@@ -96,12 +96,13 @@ pub(super) const CONFIG: &str = "\
 Examples:
   tcpguard config init                            # once
   tcpguard config check                           # after each change
-  tcpguard config show                            # what a start would take";
+  tcpguard config show                            # what a start would take
+  tcpguard config show --effective                # what the running agent holds";
 
 /// `tcpguard config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
-    /// Report every mistake in a configuration file
+    /// Report every mistake in a configuration file and those of conf.d beside it
     #[command(after_help = CHECK)]
     Check {
         /// The file
@@ -109,12 +110,7 @@ pub enum ConfigVerb {
         file: Option<PathBuf>,
     },
     /// Show every setting with the value that holds and where it comes from
-    #[command(after_help = SHOW)]
-    Show {
-        /// The file
-        #[arg(help = format!("The file [default: {DEFAULT_PATH}]"))]
-        file: Option<PathBuf>,
-    },
+    Show(ShowArgs),
     /// Write a file with every setting, explained and commented out
     #[command(after_help = INIT)]
     Init {
@@ -129,9 +125,26 @@ Examples:
   tcpguard config check
   tcpguard config check /tmp/guard.toml --json | jq .problems";
 
+/// `tcpguard config show`
+#[derive(Debug, clap::Args)]
+#[command(after_help = SHOW)]
+pub struct ShowArgs {
+    /// The file; those of conf.d beside it count too
+    #[arg(help = format!("The file; those of conf.d beside it count too [default: {DEFAULT_PATH}]"))]
+    pub file: Option<PathBuf>,
+    /// What the running agent holds, rather than what a start would take from the files
+    #[arg(long, conflicts_with = "file")]
+    pub effective: bool,
+    /// Where exactly each value comes from: file and line, command line, or tcpguard mode
+    #[arg(long)]
+    pub origin: bool,
+}
+
 const SHOW: &str = "\
 Examples:
   tcpguard config show
+  tcpguard config show --origin                   # which file says it, and where
+  tcpguard config show --effective --origin       # what the running agent holds, and why
   tcpguard config show /tmp/guard.toml --json | jq .settings";
 
 const INIT: &str = "\

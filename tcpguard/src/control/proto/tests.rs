@@ -13,6 +13,7 @@ fn a_call_survives_the_wire() {
         Request::Status,
         Request::ExplainAttack { id: 7 },
         Request::Timeline { id: 7 },
+        Request::Effective,
         Request::Block {
             prefix: "192.0.2.0/24".parse().unwrap(),
             for_s: 60,

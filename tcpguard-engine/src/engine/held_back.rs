@@ -1,0 +1,70 @@
+//! Listeners at which the guard does less than elsewhere, because the configuration says so.
+
+use super::Engine;
+use crate::{Listener, Mode, Step};
+
+impl Engine {
+    /// Why rules are not made for a listener's incidents although the guard's mode would have them;
+    /// `None` where it does there what it does everywhere.
+    pub(super) fn held_back(&self, listener: Listener) -> Option<&'static str> {
+        why(self.settings.mode(listener, self.mode), self.mode)
+    }
+
+    /// Lets incidents ask for no rules where the guard is held back. What is in the kernel drops,
+    /// whatever the mode of the listener, and so it must not be there.
+    pub(super) fn hold_back(&mut self) {
+        for watch in self.watches.values_mut() {
+            let mode = self.settings.mode(watch.listener, self.mode);
+            if let (Some(why), Some(incident)) = (why(mode, self.mode), &mut watch.incident) {
+                incident.release_rules(why);
+            }
+        }
+    }
+}
+
+/// Why rules are not made at a listener where `mode` holds, though elsewhere the guard is in mode
+/// `guard`.
+pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
+    match mode {
+        _ if mode >= guard => None,
+        Mode::Off => Some("the guard is off at this listener"),
+        Mode::Observe | Mode::Enforce => Some("the guard only observes this listener"),
+    }
+}
+
+/// Why a step is not taken at a listener where `mode` holds; `None` where it is. To look for segments
+/// that belong to no connection does no harm while the kernel only counts: where it would drop them,
+/// and the listener is to be spared, that is left out too.
+pub(super) fn idle(step: Step, mode: Mode, guard: Mode) -> Option<&'static str> {
+    why(mode, guard).or(match mode {
+        _ if !step.keeps_syns_away() => None,
+        Mode::Off => Some("the guard is off"),
+        Mode::Observe => Some("the guard only observes"),
+        Mode::Enforce => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_names_the_listener_where_only_it_is_spared() {
+        let (observed, off) = (
+            Some("the guard only observes this listener"),
+            Some("the guard is off at this listener"),
+        );
+        for (mode, guard, rules, cookies, strays) in [
+            (Mode::Enforce, Mode::Enforce, None, None, None),
+            (Mode::Observe, Mode::Observe, None, Some("the guard only observes"), None),
+            (Mode::Off, Mode::Off, None, Some("the guard is off"), None),
+            (Mode::Observe, Mode::Enforce, observed, observed, observed),
+            (Mode::Off, Mode::Enforce, off, off, off),
+            (Mode::Off, Mode::Observe, off, off, off),
+        ] {
+            assert_eq!(why(mode, guard), rules, "{mode:?} {guard:?}");
+            assert_eq!(idle(Step::Cookies, mode, guard), cookies, "{mode:?} {guard:?}");
+            assert_eq!(idle(Step::Strays, mode, guard), strays, "{mode:?} {guard:?}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Settings of a listener's own. In each scenario two listeners see the same; the second, at port 444,
+//! is the one that is different.
+
+use std::time::Duration;
+
+use tcpguard_engine::{
+    IncidentReport, Listener, Mode, Order, Override, Place, Request, Step, StepReport, StepState,
+    Tuning,
+};
+
+use crate::sim::*;
+
+const SECOND: Place = Place { addr: None, port: 444 };
+const WITHOUT_COOKIES: Server =
+    Server { backlog: 128, cookies: false, traced: true, accepting: true, dead: false };
+
+/// As everywhere.
+fn own() -> Override {
+    Override { at: SECOND, mode: None, barred: Vec::new(), thresholds: Vec::new() }
+}
+
+/// Two such listeners with as many clients each.
+fn two(server: Server, rate: f64) -> Lab {
+    Lab::new(Mode::Enforce)
+        .listener(server)
+        .listener(server)
+        .clients(Clients::steady(rate))
+        .clients(Clients { to: 1, ..Clients::steady(rate) })
+}
+
+/// The same flood against both.
+fn flooded(lab: Lab, flood: Flood) -> Lab {
+    lab.flood(flood.clone()).flood(Flood { to: 1, ..flood })
+}
+
+/// A flood that looks exactly as the clients do.
+fn mimic(rate: f64, from: f64, until: f64) -> Flood {
+    Flood { shape: Shape::Mix, ..Flood::random(rate, from..until) }
+}
+
+/// The first incident told of each port.
+fn incident(lab: &Lab, port: u16) -> Option<IncidentReport> {
+    let mut told = lab.told.iter().filter_map(|told| told.incident.clone());
+    told.find(|incident| incident.listener.port == port)
+}
+
+fn step(lab: &Lab, listener: usize, step: Step) -> Option<StepReport> {
+    lab.listener_report(listener).steps.into_iter().find(|report| report.step == step)
+}
+
+#[test]
+fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done() {
+    let observed = Override { mode: Some(Mode::Observe), ..own() };
+    let mut lab =
+        flooded(two(Server::default(), 100.0), Flood::random(20_000.0, 10.1..40.1)).own(observed);
+    lab.run_until(30.0);
+    let story = lab.story();
+    assert_eq!(lab.installed.len(), 1, "only of the first: {story}");
+    assert_eq!(lab.kernel.steps(1), [], "{story}");
+    assert_eq!(lab.listener_report(1).counters.dropped_signature, 0, "{story}");
+    let open = lab.report().incidents.into_iter().find(|open| open.listener.port == 444);
+    let open = open.expect(&story);
+    let why = "the guard only observes this listener";
+    let advised = format!("advised, not installed, because {why}: a rule against SYNs like ");
+    let told = |begin: &str| open.actions.iter().any(|action| action.text.starts_with(begin));
+    assert!(told(&advised), "{:?}", open.actions);
+    assert!(told("in enforce mode the guard would answer SYNs with cookies"), "{:?}", open.actions);
+    assert_eq!(open.record.no_rule.as_deref(), Some(why));
+    assert_eq!(open.record.no_step.as_deref(), Some(why));
+}
+
+#[test]
+fn what_was_done_ends_with_a_milder_mode_and_comes_again_with_the_stricter_one() {
+    let flood = Flood::random(20_000.0, 10.1..60.1);
+    let mut lab = flooded(two(Server::default(), 100.0), flood);
+    lab.run_until(20.0);
+    assert_eq!(lab.kernel.rules().count(), 2, "{}", lab.story());
+    let observed = Override { mode: Some(Mode::Observe), ..own() };
+    lab.tune(Tuning { overrides: vec![observed], ..Tuning::default() });
+    lab.run_until(20.5);
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    assert_eq!(lab.kernel.steps(1), [], "at once: {}", lab.story());
+    assert_eq!(lab.removed[0].2, "the guard only observes this listener");
+    lab.run_until(30.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    assert_eq!(lab.kernel.steps(1), [], "{}", lab.story());
+    lab.tune(Tuning::default());
+    lab.run_until(40.0);
+    assert_eq!(lab.kernel.rules().count(), 2, "{}", lab.story());
+}
+
+#[test]
+fn a_restart_leaves_no_rule_where_the_guard_only_observes_by_now() {
+    let flood = Flood::random(20_000.0, 10.1..60.1);
+    let mut lab = flooded(two(Server::default(), 100.0), flood);
+    lab.run_until(20.0);
+    assert_eq!(lab.kernel.rules().count(), 2, "{}", lab.story());
+    let mut lab = lab.own(Override { mode: Some(Mode::Off), ..own() });
+    lab.restart();
+    lab.run_until(21.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    assert_eq!(lab.removed[0].2, "the guard is off at this listener");
+}
+
+#[test]
+fn without_cookies_the_harder_steps_do_their_work() {
+    let barred = Override { barred: vec![Step::Cookies], ..own() };
+    let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimic(5000.0, 10.1, 60.1)).own(barred);
+    lab.run_until(60.0);
+    let story = lab.story();
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
+    assert!(!lab.kernel.steps(1).contains(&Step::Cookies), "{story}");
+    assert!(lab.kernel.steps(1).contains(&Step::Overload), "{story}");
+    assert!(lab.group_connected(1, 4.0, 20.0, 55.0) >= 0.95, "{story}");
+    let cookies = step(&lab, 1, Step::Cookies).expect(&story);
+    assert_eq!(cookies.state, StepState::Forbidden);
+    assert_eq!(cookies.why, "the configuration forbids it");
+    assert_eq!(step(&lab, 1, Step::Budget).map(|step| step.state), Some(StepState::Taken));
+}
+
+#[test]
+fn without_the_overload_rung_the_budget_comes_first_and_without_the_budget_none() {
+    for (barred, taken) in [
+        (vec![Step::Cookies, Step::Overload], vec![Step::Strays, Step::Budget]),
+        (vec![Step::Cookies, Step::Budget], vec![Step::Strays, Step::Overload]),
+        (vec![Step::Cookies, Step::Overload, Step::Budget], vec![Step::Strays]),
+    ] {
+        let own = Override { barred: barred.clone(), ..own() };
+        let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimic(5000.0, 10.1, 40.1)).own(own);
+        lab.run_until(40.0);
+        assert_eq!(lab.kernel.steps(1), taken, "{barred:?} {}", lab.story());
+    }
+}
+
+#[test]
+fn a_step_that_is_barred_is_left_at_once_and_an_operators_word_stands_over_the_file() {
+    let mut lab = flooded(two(Server::default(), 100.0), mimic(5000.0, 10.1, 60.1));
+    lab.run_until(20.0);
+    assert!(lab.kernel.steps(1).contains(&Step::Cookies), "{}", lab.story());
+    let barred = Override { barred: vec![Step::Cookies], ..own() };
+    lab.tune(Tuning { overrides: vec![barred], ..Tuning::default() });
+    lab.run_until(20.3);
+    assert!(!lab.kernel.steps(1).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    let listener = Listener { addr: [203, 0, 113, 10].into(), port: 444 };
+    let (step, order, lifetime) = (Step::Cookies, Order::On, Duration::from_secs(10));
+    let ordered = Request::OrderStep { listener, step, order, lifetime, uid: 1000 };
+    lab.request(ordered).expect("taken");
+    assert!(lab.kernel.steps(1).contains(&Step::Cookies), "{}", lab.story());
+    lab.run_until(31.0);
+    assert!(!lab.kernel.steps(1).contains(&Step::Cookies), "for its time: {}", lab.story());
+}
+
+/// What is told of two listeners that see the same, where the second has these thresholds: the signal
+/// of the first incident of each.
+fn signals(
+    server: Server,
+    flood: Flood,
+    thresholds: &[(&'static str, f64)],
+) -> [Option<String>; 2] {
+    let until = flood.until;
+    let own = Override { thresholds: thresholds.to_vec(), ..own() };
+    let mut lab = flooded(two(server, 20.0), flood).own(own);
+    lab.run_until(until);
+    [443, 444].map(|port| incident(&lab, port).map(|incident| incident.signal))
+}
+
+#[test]
+fn each_threshold_holds_at_its_listener_and_at_no_other() {
+    let large = Server { backlog: 4096, ..Server::default() };
+    let told = |signal: &str| Some(signal.to_owned());
+    for (server, flood, thresholds, expected) in [
+        // Found by the slow path all the same.
+        (
+            large,
+            Flood::random(300.0, 10.1..20.1),
+            &[("fast_failures", 100_000.0)][..],
+            [told("fast"), told("slow")],
+        ),
+        (large, Flood::random(10.0, 10.1..60.1), &[("failure_floor", 200.0)], [told("slow"), None]),
+        (
+            Server::default(),
+            Flood::random(3.0, 10.1..90.1),
+            &[("occupancy_min", 1000.0)],
+            [told("occupancy"), None],
+        ),
+        (
+            large,
+            Flood::random(3.0, 10.1..90.1),
+            &[("occupancy_on", 0.02), ("occupancy_off", 0.01)],
+            [None, told("occupancy")],
+        ),
+        (
+            large,
+            Flood { resets: true, ..Flood::random(90.0, 10.1..60.1) },
+            &[("probe_rate", 200.0)],
+            [told("slow"), None],
+        ),
+    ] {
+        assert_eq!(signals(server, flood, thresholds), expected, "{thresholds:?}");
+    }
+}

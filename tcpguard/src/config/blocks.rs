@@ -1,0 +1,202 @@
+//! The blocks `[[interface]]` and `[[listener]]`: what is different at one of several.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Value, json};
+use tcpguard_engine::{Mode, Override, PER_LISTENER, Place, Step, threshold};
+
+use super::file::Amount;
+use super::reader::{Section, Written};
+use super::value::{self, MODES, XDP_MODES};
+use super::{Problem, XdpMode, keys, mode_name};
+
+/// The steps that a listener can be spared; their names are the keys.
+pub(super) const STEPS: [Step; 3] = [Step::Cookies, Step::Overload, Step::Budget];
+
+/// `[[interface]]` as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InterfaceBlock {
+    /// `name`
+    pub name: Written<String>,
+    /// `xdp_mode`
+    pub xdp_mode: Option<Written<XdpMode>>,
+}
+
+/// `[[listener]]` as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerBlock {
+    /// `at`
+    pub at: Written<Place>,
+    /// `ignore`
+    pub ignore: Option<Written<bool>>,
+    /// `mode`
+    pub mode: Option<Written<Mode>>,
+    /// `cookies`, `overload` and `budget`: whether the step may be taken.
+    pub steps: BTreeMap<Step, Written<bool>>,
+    /// Thresholds by their field of [`tcpguard_engine::Settings`].
+    pub thresholds: BTreeMap<&'static str, Written<Amount>>,
+}
+
+/// What is different at one place; what is not said is as everywhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerConfig {
+    /// Which listeners.
+    pub at: Place,
+    /// Whether they are not followed.
+    pub ignore: Option<bool>,
+    /// The mode there, if it is the milder one.
+    pub mode: Option<Mode>,
+    /// Whether these steps may be taken.
+    pub steps: BTreeMap<Step, bool>,
+    /// Thresholds by their field of [`tcpguard_engine::Settings`], each in its unit.
+    pub thresholds: BTreeMap<&'static str, f64>,
+}
+
+impl InterfaceBlock {
+    pub(super) fn read_all(root: &mut Section<'_>, problems: &mut Vec<Problem>) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        for mut block in root.blocks("interface", problems) {
+            let name = block.name("name", "\"eth0\"", problems, value::interface);
+            let xdp_mode =
+                block.value("xdp_mode", problems, |value| value::choice(value, &XDP_MODES));
+            block.finish(problems);
+            blocks.extend(name.map(|name| Self { name, xdp_mode }));
+        }
+        tell_apart("interface", blocks.iter().map(|block| &block.name), problems);
+        blocks
+    }
+
+    /// Adds what a later file says.
+    pub(super) fn merge(all: &mut Vec<Self>, later: Vec<Self>) {
+        for block in later {
+            match all.iter_mut().find(|known| known.name.value == block.name.value) {
+                Some(known) => known.xdp_mode = block.xdp_mode.or(known.xdp_mode.take()),
+                None => all.push(block),
+            }
+        }
+    }
+}
+
+impl ListenerBlock {
+    pub(super) fn read_all(root: &mut Section<'_>, problems: &mut Vec<Problem>) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        for mut block in root.blocks("listener", problems) {
+            let at = block.name("at", "\":443\"", problems, value::place);
+            let ignore = block.value("ignore", problems, value::boolean);
+            let mode = block.value("mode", problems, |value| value::choice(value, &MODES));
+            let mut steps = BTreeMap::new();
+            for step in STEPS {
+                let allowed = block.value(step.name(), problems, value::boolean);
+                steps.extend(allowed.map(|allowed| (step, allowed)));
+            }
+            let mut thresholds = BTreeMap::new();
+            for name in PER_LISTENER {
+                if let (Some(threshold), Some(key)) = (threshold(name), key(name)) {
+                    let amount =
+                        block.value(key, problems, |value| value::amount(value, threshold));
+                    thresholds.extend(amount.map(|amount| (name, amount)));
+                }
+            }
+            block.finish(problems);
+            blocks.extend(at.map(|at| Self { at, ignore, mode, steps, thresholds }));
+        }
+        tell_apart("listener", blocks.iter().map(|block| &block.at), problems);
+        blocks
+    }
+
+    /// Adds what a later file says.
+    pub(super) fn merge(all: &mut Vec<Self>, later: Vec<Self>) {
+        for block in later {
+            match all.iter_mut().find(|known| known.at.value == block.at.value) {
+                Some(known) => {
+                    known.ignore = block.ignore.or(known.ignore.take());
+                    known.mode = block.mode.or(known.mode.take());
+                    known.steps.extend(block.steps);
+                    known.thresholds.extend(block.thresholds);
+                }
+                None => all.push(block),
+            }
+        }
+    }
+
+    /// What it means.
+    pub(super) fn resolve(&self) -> ListenerConfig {
+        let value = |(step, allowed): (&Step, &Written<bool>)| (*step, allowed.value);
+        let number =
+            |(name, amount): (&&'static str, &Written<Amount>)| (*name, amount.value.number);
+        ListenerConfig {
+            at: self.at.value,
+            ignore: self.ignore.as_ref().map(|written| written.value),
+            mode: self.mode.as_ref().map(|written| written.value),
+            steps: self.steps.iter().map(value).collect(),
+            thresholds: self.thresholds.iter().map(number).collect(),
+        }
+    }
+}
+
+impl ListenerConfig {
+    /// What it says, by the names of the keys.
+    pub(super) fn settings(&self) -> Vec<(&'static str, Value)> {
+        let mut settings = Vec::new();
+        settings.extend(self.ignore.map(|ignore| ("ignore", json!(ignore))));
+        settings.extend(self.mode.map(|mode| ("mode", json!(mode_name(mode)))));
+        settings.extend(self.steps.iter().map(|(step, allowed)| (step.name(), json!(allowed))));
+        for (name, value) in &self.thresholds {
+            if let (Some(threshold), Some(key)) = (threshold(name), key(name)) {
+                settings.push((key, keys::number(threshold, *value)));
+            }
+        }
+        settings
+    }
+
+    /// What the engine is told: of a listener that is named by its address, what is said of its port
+    /// too, but for what is said of the address.
+    pub(super) fn overrides(all: &[Self]) -> Vec<Override> {
+        let of_port = |at: Place| {
+            let port = Place { addr: None, ..at };
+            all.iter().find(|other| at != port && other.at == port)
+        };
+        let one = |own: &Self| {
+            let port = of_port(own.at);
+            let mut steps = port.map_or_else(BTreeMap::new, |port| port.steps.clone());
+            let mut thresholds = port.map_or_else(BTreeMap::new, |port| port.thresholds.clone());
+            steps.extend(&own.steps);
+            thresholds.extend(&own.thresholds);
+            let barred = steps.into_iter().filter(|(_, allowed)| !allowed);
+            Override {
+                at: own.at,
+                mode: own.mode.or(port.and_then(|port| port.mode)),
+                barred: barred.map(|(step, _)| step).collect(),
+                thresholds: thresholds.into_iter().collect(),
+            }
+        };
+        all.iter().map(one).collect()
+    }
+}
+
+/// The key of a threshold in `[[listener]]`: that in its section.
+pub(super) fn key(name: &str) -> Option<&'static str> {
+    threshold(name)?.key?.rsplit('.').next()
+}
+
+/// Reports blocks of one file that are about the same.
+fn tell_apart<'a, T: fmt::Display + PartialEq + 'a>(
+    kind: &str,
+    names: impl Iterator<Item = &'a Written<T>>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut seen: Vec<&Written<T>> = Vec::new();
+    for name in names {
+        match seen.iter().find(|first| first.value == name.value) {
+            Some(first) => problems.push(Problem {
+                at: name.at.clone(),
+                text: format!(
+                    "{kind}[\"{}\"] stands on line {} already; put both together",
+                    name.value, first.at.line
+                ),
+            }),
+            None => seen.push(name),
+        }
+    }
+}

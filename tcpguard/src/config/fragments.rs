@@ -1,0 +1,77 @@
+//! The directory beside the configuration file with further ones, each for a purpose of its own:
+//! what a package or a tool for configurations adds needs no change of the file that people edit.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+
+/// Its name.
+pub const DIRECTORY: &str = "conf.d";
+
+/// The directory that belongs to the configuration file `main`.
+pub fn directory(main: &Path) -> PathBuf {
+    main.with_file_name(DIRECTORY)
+}
+
+/// Its files in the order in which they are read after `main`, that of their names; none where there is
+/// no such directory. Files are those whose names end in `.toml` and do not begin with a dot.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn list(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let directory = directory(main);
+    let unreadable =
+        |source| ConfigError::Unreadable { path: directory.clone(), part: true, source };
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        // A link to nowhere is a mistake that reading it tells.
+        if !hidden && path.extension().is_some_and(|end| end == "toml") && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_in_the_order_of_their_names_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("tcpguard.toml");
+        assert_eq!(list(&main).unwrap(), [""; 0].map(PathBuf::from), "no directory");
+        let parts = directory(&main);
+        assert_eq!(parts, dir.path().join("conf.d"));
+        std::fs::create_dir(&parts).unwrap();
+        for name in ["20-web.toml", "10-base.toml", "100-z.toml", ".swp.toml", "README", "x.toml~"]
+        {
+            std::fs::write(parts.join(name), "").unwrap();
+        }
+        std::fs::create_dir(parts.join("dir.toml")).unwrap();
+        std::os::unix::fs::symlink("nowhere", parts.join("30-gone.toml")).unwrap();
+        let names: Vec<_> = list(&main)
+            .unwrap()
+            .into_iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(names, ["10-base.toml", "100-z.toml", "20-web.toml", "30-gone.toml"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_none_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("conf.d"), "").unwrap();
+        let error = list(&dir.path().join("tcpguard.toml")).unwrap_err().to_string();
+        assert!(error.contains("conf.d: Not a directory"), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! The limits by which `tcpguard states` judges.
+
+use std::collections::BTreeMap;
+
+use super::Problem;
+use super::reader::Written;
+
+/// From when on numbers of connections are unusual.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StateLimits {
+    /// Half-open connections up to which nothing is unusual. A host whose clients answer within a
+    /// tenth of a second has as many at 150 new connections a second.
+    pub syn_recv: u64,
+    /// Open connections from which on it is a warning.
+    pub established_warning: u64,
+    /// Open connections from which on it is critical.
+    pub established_critical: u64,
+    /// Connections that one process has left in CLOSE_WAIT, from which on it is a warning.
+    pub close_wait: u64,
+}
+
+impl Default for StateLimits {
+    fn default() -> Self {
+        Self { syn_recv: 15, established_warning: 600, established_critical: 800, close_wait: 100 }
+    }
+}
+
+impl StateLimits {
+    /// Their keys.
+    pub(super) const NAMES: [&'static str; 4] =
+        ["syn_recv", "established_warning", "established_critical", "close_wait"];
+
+    /// Those that were written, and the defaults.
+    ///
+    /// # Errors
+    /// A warning that never comes.
+    pub(super) fn resolve(written: &BTreeMap<&'static str, Written<u64>>) -> Result<Self, Problem> {
+        let default = Self::default();
+        let or = |name, default| written.get(name).map_or(default, |written| written.value);
+        let limits = Self {
+            syn_recv: or("syn_recv", default.syn_recv),
+            established_warning: or("established_warning", default.established_warning),
+            established_critical: or("established_critical", default.established_critical),
+            close_wait: or("close_wait", default.close_wait),
+        };
+        let places = ["established_warning", "established_critical"];
+        let place = places.into_iter().find_map(|name| written.get(name));
+        match place.filter(|_| limits.established_warning > limits.established_critical) {
+            Some(place) => Err(Problem {
+                at: place.at.clone(),
+                text: format!(
+                    "states.established_warning ({}) must be at most states.established_critical ({}), \
+                     or nothing is ever a mere warning",
+                    limits.established_warning, limits.established_critical
+                ),
+            }),
+            None => Ok(limits),
+        }
+    }
+}
