@@ -2,13 +2,23 @@
 
 use super::args::StatesArgs;
 use super::session::Session;
-use crate::checkup::states::{Limits, gather, judge};
+use crate::checkup::states::{gather, judge};
+use crate::config::{self, Overrides, StateLimits};
 use crate::render;
 use crate::status::Time;
 
 pub(super) fn run(args: &StatesArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let facts = gather(Time(jiff::Timestamp::now()), args.queues)?;
-    let report = judge(&facts, &Limits::default());
+    let mut facts = gather(Time(jiff::Timestamp::now()), args.queues)?;
+    let limits = match config::load(args.config.as_deref(), Overrides::default()) {
+        Ok(config) => config.states,
+        Err(error) if args.config.is_some() => return Err(error.into()),
+        // Who asks this has enough to mend; what is wrong with the file is another question.
+        Err(_) => {
+            facts.unread.push("limits of your own: tcpguard config check".to_owned());
+            StateLimits::default()
+        }
+    };
+    let report = judge(&facts, &limits.into());
     if session.json {
         return session.print_document(&report);
     }

@@ -5,6 +5,7 @@ use super::{
     StateCount, StatesReport,
 };
 use crate::checkup::{Finding, Owner, worst_first};
+use crate::config::StateLimits;
 use crate::host::{DescriptorUse, TcpState};
 use crate::render::number::{bytes, exact, percent};
 use crate::status::{Severity, Time};
@@ -33,18 +34,27 @@ pub struct Limits {
     pub unacknowledged: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl From<StateLimits> for Limits {
+    /// Those that can be configured, with the rest as it is.
+    fn from(limits: StateLimits) -> Self {
+        let StateLimits { syn_recv, established_warning, established_critical, close_wait } =
+            limits;
         Self {
-            syn_recv: 15,
-            established_warning: 600,
-            established_critical: 800,
-            close_wait: 100,
+            syn_recv,
+            established_warning,
+            established_critical,
+            close_wait,
             nearly_used_up: 0.8,
             used_up: 0.95,
             unread: 64 * 1024,
             unacknowledged: 1024 * 1024,
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        StateLimits::default().into()
     }
 }
 

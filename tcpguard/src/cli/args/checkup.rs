@@ -80,6 +80,9 @@ pub struct StatesArgs {
     /// not acknowledged
     #[arg(long)]
     pub queues: bool,
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", help = format!("Configuration file with limits of your own [default: {DEFAULT_PATH} if it exists]"))]
+    pub config: Option<PathBuf>,
 }
 
 const STATES: &str = "\
