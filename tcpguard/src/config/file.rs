@@ -79,6 +79,7 @@ impl File {
             ignore_ports,
             states,
             group,
+            metrics_listen,
             interface,
             listener,
             written,
@@ -97,6 +98,7 @@ impl File {
         replace(&mut self.ignore_ports, ignore_ports);
         self.states.extend(states);
         replace(&mut self.group, group);
+        replace(&mut self.metrics_listen, metrics_listen);
         InterfaceBlock::merge(&mut self.interface, interface);
         ListenerBlock::merge(&mut self.listener, listener);
         self.written.extend(written);

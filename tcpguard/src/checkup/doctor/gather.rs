@@ -116,9 +116,7 @@ fn configuration(named: Option<&Path>) -> ConfigFacts {
         Ok(config) if config.path.is_none() => ConfigFacts::Absent { path },
         Ok(config) => ConfigFacts::Valid { path, interfaces: config.interfaces },
         Err(ConfigError::Invalid { problems, .. }) => {
-            let problem =
-                |problem: &config::Problem| format!("line {}: {}", problem.line, problem.text);
-            ConfigFacts::Invalid { path, problems: problems.iter().map(problem).collect() }
+            ConfigFacts::Invalid { path, problems: problems.iter().map(ToString::to_string).collect() }
         }
         Err(ConfigError::Unreadable { source, .. }) => {
             ConfigFacts::Unreadable { path, reason: source.to_string() }
