@@ -198,7 +198,7 @@ mod tests {
             panic!("two mistakes")
         };
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].starts_with("line 1: ") && problems[1].starts_with("line 2: "));
+        assert!(problems[0].contains(":1:8: ") && problems[1].contains(":2:1: "), "{problems:?}");
         let missing = configuration(Some(Path::new("/no/such/file")));
         assert!(matches!(missing, ConfigFacts::Unreadable { .. }), "{missing:?}");
     }

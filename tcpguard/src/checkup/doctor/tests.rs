@@ -372,7 +372,7 @@ fn rings_and_queues_are_told_with_the_command() {
     let findings = checks::interface::queues(&facts);
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].result, Outcome::Note);
-    assert_eq!(findings[0].fix.as_deref(), Some("ethtool -G eth0 rx 512"));
+    assert_eq!(findings[0].fix.as_deref(), Some("ethtool -L eth0 combined 4"));
     assert!(findings[0].evidence.contains("eth0 queues"), "{:?}", findings[0]);
     facts.interfaces[0].name = "eth1".to_owned();
     assert_eq!(checks::interface::queues(&facts), []);
