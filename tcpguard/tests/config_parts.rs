@@ -95,7 +95,7 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     for (key, origin) in [
         ("listener[\":443\"].cookies", "tcpguard.toml:3"),
         ("listener[\":443\"].fast_min", "conf.d/50-web.toml:3"),
-        ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:9"),
+        ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:10"),
     ] {
         assert_eq!(etc.origin(&loaded, key), origin, "{key}");
     }
