@@ -107,7 +107,8 @@ impl Engine {
             let (candidate, known) = (assessment.signature.as_ref(), watch.clients.completions());
             without_rule(class, assessment.gate, candidate, known, settings)
         });
-        let no_step = without_step(class, watch, now, idle(Step::Cookies, mode, self.mode), settings);
+        let no_step =
+            without_step(class, watch, now, idle(Step::Cookies, mode, self.mode), settings);
         if let Some(incident) = &mut watch.incident {
             let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
             incident.note_restraint(no_rule.flatten().or(held_back), no_step);
