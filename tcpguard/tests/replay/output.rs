@@ -193,5 +193,5 @@ fn a_configuration_judges_by_its_own_thresholds_and_its_mistakes_are_no_verdict(
     let output = tcpguard(&["-", "-c", path], &flooded());
     assert_eq!(output.status.code(), Some(2));
     let complaint = line(&output.stderr);
-    assert!(complaint.contains(&format!("{path}:2: gate.attack_items: 7 does")), "{complaint}");
+    assert!(complaint.contains(&format!("{path}:2:16: gate.attack_items: 7 does")), "{complaint}");
 }
