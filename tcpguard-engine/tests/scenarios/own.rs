@@ -115,7 +115,6 @@ fn without_cookies_the_harder_steps_do_their_work() {
     let cookies = step(&lab, 1, Step::Cookies).expect(&story);
     assert_eq!(cookies.state, StepState::Forbidden);
     assert_eq!(cookies.why, "the configuration forbids it");
-    assert_eq!(step(&lab, 1, Step::Budget).map(|step| step.state), Some(StepState::Taken));
 }
 
 #[test]
@@ -173,7 +172,7 @@ fn each_threshold_holds_at_its_listener_and_at_no_other() {
         // Found by the slow path all the same.
         (
             large,
-            Flood::random(300.0, 10.1..20.1),
+            Flood::random(2000.0, 10.1..20.1),
             &[("fast_failures", 100_000.0)][..],
             [told("fast"), told("slow")],
         ),

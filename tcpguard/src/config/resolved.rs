@@ -247,7 +247,7 @@ fn faults_at(own: &ListenerBlock, all: &[ListenerBlock], common: &Settings) -> V
     };
     // What is wrong without them is told elsewhere.
     let faults = settings.faults();
-    faults.iter().filter_map(|error| problem(error, &own.thresholds, &key)).collect()
+    faults.iter().filter_map(|error| problem(error, &own.thresholds, key)).collect()
 }
 
 /// The key of a threshold.
