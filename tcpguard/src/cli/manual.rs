@@ -222,8 +222,15 @@ fn of_configuration() -> io::Result<Page> {
     roff.text(marked(
         "The file is TOML: sections in brackets, and in each of them keys with a value. Every key is \
          optional, and so is the file; below, each key is shown with its default. `tcpguard config show` \
-         prints what holds, `tcpguard config check` names every mistake with its line. A file with \
-         mistakes is refused as a whole: a running agent keeps the configuration that it has.",
+         prints what holds, `tcpguard config check` names every mistake with its line and column. A file \
+         with mistakes is refused as a whole: a running agent keeps the configuration that it has.",
+    ));
+    roff.control("PP", []).text(marked(
+        "Files that end in .toml in the directory `conf.d` beside the file are read after it, in the order \
+         of their names. What a later one says takes the place of what was said before, key by key; a list \
+         is one value. `tcpguard config show --origin` tells which line holds. Sections in two pairs of \
+         brackets may stand several times; the same one in several files is one, with the later keys on \
+         top.",
     ));
     roff.control("PP", []).text(marked(
         "`systemctl reload tcpguard` applies a change. What only a restart applies, it names.",

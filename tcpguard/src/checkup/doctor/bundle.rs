@@ -17,6 +17,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
+use crate::config::fragments;
 use crate::json;
 use crate::status::Time;
 use archive::Archive;
@@ -81,12 +82,17 @@ impl Member {
 }
 
 /// What this host says of itself beside the documents of tcpguard: files, commands, and the
-/// configuration at `config`. What is not there is left out.
+/// configuration at `config` with the files beside it. What is not there is left out.
 pub fn of_host(config: &Path) -> Vec<Member> {
     let mut members = Vec::new();
+    let beside = fragments::list(config).unwrap_or_default();
+    let beside = beside.iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        Some((format!("{}/{name}", fragments::DIRECTORY), path.to_str()?))
+    });
     let config = config.to_str().map(|path| ("tcpguard.toml".to_owned(), path));
     let files = FILES.iter().map(|path| (path.trim_start_matches('/').to_owned(), *path));
-    for (name, path) in files.chain(config) {
+    for (name, path) in files.chain(config).chain(beside) {
         if let Ok(bytes) = fs::read(path) {
             members.push(Member::new(name, first(&bytes)));
         }
@@ -177,9 +183,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let config = dir.path().join("tcpguard.toml");
         fs::write(&config, "mode = \"observe\"\n").expect("file");
+        fs::create_dir(dir.path().join("conf.d")).expect("directory");
+        fs::write(dir.path().join("conf.d/10-web.toml"), "").expect("file");
         let members = of_host(&config);
         let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
-        for name in ["proc/meminfo", "proc/net/softnet_stat", "tcpguard.toml"] {
+        for name in ["proc/meminfo", "proc/net/softnet_stat", "tcpguard.toml", "conf.d/10-web.toml"]
+        {
             assert!(names.contains(&name), "{names:?}");
         }
         for secret in ["state", "cmdline", "environ", "shadow"] {

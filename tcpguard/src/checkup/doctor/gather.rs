@@ -112,13 +112,14 @@ fn filesystem(dir: &Path) -> Filesystem {
 
 fn configuration(named: Option<&Path>) -> ConfigFacts {
     let path = named.unwrap_or(Path::new(config::DEFAULT_PATH)).to_owned();
-    match config::load(named, Overrides::default()) {
-        Ok(config) if config.path.is_none() => ConfigFacts::Absent { path },
-        Ok(config) => ConfigFacts::Valid { path, interfaces: config.interfaces },
-        Err(ConfigError::Invalid { problems, .. }) => {
-            ConfigFacts::Invalid { path, problems: problems.iter().map(ToString::to_string).collect() }
-        }
-        Err(ConfigError::Unreadable { source, .. }) => {
+    match config::read(named, Overrides::default()) {
+        Ok(loaded) if loaded.files.is_empty() => ConfigFacts::Absent { path },
+        Ok(loaded) => ConfigFacts::Valid { path, interfaces: loaded.config.interfaces },
+        Err(ConfigError::Invalid { problems, .. }) => ConfigFacts::Invalid {
+            path,
+            problems: problems.iter().map(ToString::to_string).collect(),
+        },
+        Err(ConfigError::Unreadable { path, source, .. }) => {
             ConfigFacts::Unreadable { path, reason: source.to_string() }
         }
     }
