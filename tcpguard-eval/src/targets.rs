@@ -217,8 +217,8 @@ pub fn summary(blocks: &[Block]) -> Block {
                 value is within the limit, but what was simulated is too little to exclude, at 95 %, \
                 that the true one is not. Delays of floods are those to the first alert, at 1,000 \
                 SYN/s and more, and at a tenth of the clients' rate; the lowest rate is found in 90 % \
-                of the runs; false floods are those of 30 listener-days, classes are judged 2 s after \
-                the first alert, and engine CPU and memory are those of this program's own thread.";
+                of the runs; false floods are those of 30 listener-days; classes are judged 2 s after \
+                the first alert.";
     let columns = ["target", "limit", "worst row", "where", "rows", "verdict"];
     let mut summary = Block::new(TITLE, note, &columns);
     for target in Target::ALL {
