@@ -86,7 +86,7 @@ mod tests {
             severity: Severity::Warning,
             event: "rule_withdrawn".to_owned(),
             message: format!("rule {seq} hit \"clients\"\n"),
-            attack: (seq % 2 == 0).then_some(seq),
+            attack: seq.is_multiple_of(2).then_some(seq),
         }
     }
 

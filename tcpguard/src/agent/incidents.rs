@@ -54,7 +54,12 @@ impl Incidents {
         Ok(Self {
             past,
             own: 0,
-            writer: Writer::start("incidents", dir.to_owned(), store, lost)?,
+            writer: Writer::start(
+                "incidents",
+                dir.to_owned(),
+                |dir, all: &Vec<_>| store(dir, all),
+                lost,
+            )?,
             changed: false,
             written: Timestamp::default(),
             open: false,
@@ -131,7 +136,7 @@ impl Incidents {
 }
 
 /// Replaces the file in `dir`.
-fn store(dir: &Path, attacks: &Vec<Arc<AttackInFull>>) -> io::Result<()> {
+fn store(dir: &Path, attacks: &[Arc<AttackInFull>]) -> io::Result<()> {
     lines::store(&dir.join(NAME), attacks.iter().map(|attack| &**attack))
 }
 
@@ -308,7 +313,7 @@ mod tests {
     #[test]
     fn one_that_was_open_when_its_agent_ended_is_over_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        store(dir.path(), &vec![Arc::new(full(5, None))]).unwrap();
+        store(dir.path(), &[Arc::new(full(5, None))]).unwrap();
         let incidents = Incidents::load(dir.path()).unwrap();
         let attack = &incidents.find(5).unwrap().attack;
         assert_eq!(attack.ended_at, Some(attack.detected_at));

@@ -31,7 +31,7 @@ pub fn draw(model: &Model, now: Duration, frame: &mut Frame<'_>) {
         cursor = page(model, now, &mut canvas, area);
     }
     if !model.view().utf8 {
-        canvas.to_ascii();
+        canvas.make_ascii();
     }
     if let Some(cursor) = cursor {
         frame.set_cursor_position(cursor);

@@ -111,7 +111,7 @@ impl<'a> Canvas<'a> {
     }
 
     /// Puts an ASCII character in the place of every other one, for terminals that show no others.
-    pub(super) fn to_ascii(&mut self) {
+    pub(super) fn make_ascii(&mut self) {
         for cell in &mut self.buffer.content {
             if !cell.symbol().is_ascii() {
                 let symbol = cell.symbol().chars().next().unwrap_or(' ');

@@ -13,10 +13,10 @@ fn named(program: &Attached) -> String {
 }
 
 /// The programs on an interface that `wanted` accepts, or what stands in the way of knowing them.
-fn of<'a>(
-    interface: &'a InterfaceFacts,
+fn of(
+    interface: &InterfaceFacts,
     wanted: fn(&Attached) -> bool,
-) -> Option<Result<Vec<&'a Attached>, &'a str>> {
+) -> Option<Result<Vec<&Attached>, &str>> {
     let programs = &interface.link.as_ref()?.programs;
     Some(match programs {
         Ok(programs) => Ok(programs.iter().filter(|program| wanted(program)).collect()),
