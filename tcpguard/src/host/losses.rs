@@ -8,7 +8,7 @@ use super::{Error, softnet};
 const OF_INTERFACE: [&str; 2] = ["rx_missed_errors", "rx_fifo_errors"];
 
 /// What was lost on its way to `interfaces` since boot. Read several times a second: unlike
-/// [`super::link_stats`], sysfs takes no lock for it that a driver may hold for long.
+/// [`super::link_stats()`], sysfs takes no lock for it that a driver may hold for long.
 ///
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.

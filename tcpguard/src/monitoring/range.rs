@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Values that are as they should be, or with [`Range::inside`] those that are not.
+/// Values that are as they should be, or with `Range::inside` those that are not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The smallest value within.
