@@ -35,6 +35,28 @@ pub enum Profile {
     Debug,
     /// `target/release/tcpguard`.
     Release,
+    /// `target/packaged/tcpguard`: as small as can be, and slow to link.
+    Packaged,
+}
+
+impl Profile {
+    /// For cargo.
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Debug => "--profile=dev",
+            Self::Release => "--profile=release",
+            Self::Packaged => "--profile=packaged",
+        }
+    }
+
+    /// Cargo's name of the directory that it goes to.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+            Self::Packaged => "packaged",
+        }
+    }
 }
 
 /// Builds the BPF objects and the `tcpguard` binary.
@@ -44,10 +66,7 @@ pub enum Profile {
 pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
     bpf_objects(workspace)?;
     let mut command = environment::host_cargo(workspace);
-    command.args(["build", "--package", "tcpguard"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    command.args(["build", "--package", "tcpguard", profile.argument()]);
     process::run(&mut command)
 }
 

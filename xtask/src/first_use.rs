@@ -48,7 +48,7 @@ pub fn run(workspace: &Workspace, begin: Option<Begin>) -> Result<()> {
     }
     if begin != Some(Begin::Clone) {
         setup::ensure(&[Purpose::Build, Purpose::Lab, Purpose::Package])?;
-        build::everything(workspace, Profile::Release)?;
+        build::everything(workspace, Profile::Packaged)?;
         dist::packages(workspace)?;
         lab::become_program(workspace, "tcpguard-e2e", "first_use", &[])?;
     }

@@ -42,14 +42,14 @@ pub fn become_program(
     let path = workspace.target.join("release").join(program);
     let mut command = Command::new(&path);
     command.args(arguments);
-    for_tests(&mut command, workspace);
+    for_tests(&mut command, workspace, Profile::Release);
     Err(command.exec()).with_context(|| format!("cannot start {}", path.display()))
 }
 
-/// Tells a program of the test kit what it is to test.
-pub fn for_tests(command: &mut Command, workspace: &Workspace) {
+/// Tells a program of the test kit what it is to test: `tcpguard` as it was built by `profile`.
+pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile) {
     command
-        .env("TCPGUARD_BIN", workspace.release_binary())
+        .env("TCPGUARD_BIN", workspace.binary(profile))
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
         .env("TCPGUARD_DIST", workspace.packages());
 }

@@ -37,7 +37,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
         Purpose::Terminal,
     ];
     setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
-    build::everything(workspace, Profile::Release)?;
+    build::everything(workspace, Profile::Packaged)?;
 
     process::announce("tests that need no privilege");
     let mut unprivileged = nextest(workspace, arguments);
@@ -69,7 +69,7 @@ fn nextest(workspace: &Workspace, arguments: &[String]) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
     command.args(arguments);
-    lab::for_tests(&mut command, workspace);
+    lab::for_tests(&mut command, workspace, Profile::Packaged);
     command
 }
 

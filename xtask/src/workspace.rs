@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{environment, process};
+use crate::{build::Profile, environment, process};
 
 /// The directories of this checkout.
 pub struct Workspace {
@@ -48,9 +48,9 @@ impl Workspace {
         self.root.join("tcpguard-ebpf")
     }
 
-    /// The optimised `tcpguard`.
-    pub fn release_binary(&self) -> PathBuf {
-        self.target.join("release/tcpguard")
+    /// Where `tcpguard` is, built as `profile` says.
+    pub fn binary(&self, profile: Profile) -> PathBuf {
+        self.target.join(profile.directory()).join("tcpguard")
     }
 
     /// Where packages are put.

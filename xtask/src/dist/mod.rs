@@ -50,7 +50,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// When set-up, the build or one of the packaging tools fails.
 pub fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Package])?;
-    build::everything(workspace, Profile::Release)?;
+    build::everything(workspace, Profile::Packaged)?;
     for package in packages(workspace)? {
         println!("{}", package.display());
     }
@@ -109,7 +109,10 @@ impl<'a> Release<'a> {
         fs::create_dir_all(&release.manual)?;
         let strip = ["--strip-all", "--remove-section=.comment", "-o"];
         process::run(
-            Command::new("strip").args(strip).arg(&release.program).arg(workspace.release_binary()),
+            Command::new("strip")
+                .args(strip)
+                .arg(&release.program)
+                .arg(workspace.binary(Profile::Packaged)),
         )?;
         release.ask_program(&[OsStr::new("manual"), release.manual.as_os_str()])?;
         Ok(release)

@@ -49,7 +49,7 @@ fn report(workspace: &Workspace, capture: Option<&Path>) -> Result<String> {
         Some(capture) => capture.to_owned(),
         None => made(workspace)?,
     };
-    let mut report = Command::new(workspace.release_binary());
+    let mut report = Command::new(workspace.binary(Profile::Release));
     report.arg("report").arg(&capture).args(["--mode", "enforce", "--html", "-"]);
     process::output(report.env("LC_ALL", "C.UTF-8"))
 }
