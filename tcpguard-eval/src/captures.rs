@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use tcpguard::replay::{Direction, Outcome, Seen, Told, replay_beside};
+use tcpguard::replay::{Direction, Outcome, Seen, Step, Told, replay_beside};
 use tcpguard_common::abi::{Addr, Class};
 use tcpguard_common::model::Model;
 use tcpguard_engine::{IncidentClass, Mode, Settings};
@@ -246,7 +246,11 @@ fn judge(path: &Path) -> Result<Judged> {
     let file = Box::new(File::open(path)?);
     let name = path.display().to_string();
     let mut backend = Model::default();
-    let see = &mut |seen: &Seen| watched.see(seen);
+    let see = &mut |step: Step<'_>| {
+        if let Step::Segment(seen) = step {
+            watched.see(seen);
+        }
+    };
     let Outcome { replay, damage, told, kept: _ } =
         replay_beside(&name, file, &mut backend, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {

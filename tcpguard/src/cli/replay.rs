@@ -3,17 +3,18 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tcpguard_common::model::Model;
-use tcpguard_engine::Tuning;
+use tcpguard_engine::{Severity, Tuning};
 
-use super::args::{ReplayArgs, ReplayBackend};
+use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use crate::config::{self, Overrides};
 use crate::render;
 use crate::replay::capture::CaptureError;
-use crate::replay::{Backend, Kernel, replay_with};
+use crate::replay::{Backend, Kernel, Step, replay_beside};
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;
@@ -22,7 +23,21 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         ReplayBackend::Kernel => Box::new(Kernel::load()?),
     };
     let file = args.file.display().to_string();
-    let outcome = replay_with(&file, open(&args.file)?, backend.as_mut(), args.mode, settings)?;
+    let source = open(&args.file)?;
+    let begun = Instant::now();
+    let watch = &mut |step: Step<'_>| {
+        let Speed::Times(times) = args.speed else { return };
+        match step {
+            Step::Segment(seen) => {
+                std::thread::sleep(due(seen.after, times).saturating_sub(begun.elapsed()));
+            }
+            Step::Alert(alert) => {
+                let after = alert.after.as_secs_f64();
+                session.say(&format!("{after:>9.3} s  {}", alert.message));
+            }
+        }
+    };
+    let outcome = replay_beside(&file, source, backend.as_mut(), args.mode, settings, watch)?;
     if session.json {
         for note in &outcome.replay.notes {
             session.say(note);
@@ -34,7 +49,26 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     if let Some(damage) = outcome.damage {
         return Err(damage.into());
     }
-    Ok(if outcome.replay.incidents.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(match (outcome.worst(), least(args.fail_on)) {
+        (Some(worst), Some(least)) if worst >= least => Exit::Failed,
+        _ => Exit::Done,
+    })
+}
+
+/// How long after the start a packet is due that was captured `after` the first one.
+fn due(after: Duration, times: f64) -> Duration {
+    // What is too long for a Duration is a capture of centuries, which nobody waits for.
+    Duration::try_from_secs_f64(after.as_secs_f64() / times).unwrap_or(Duration::MAX)
+}
+
+/// From which severity on an incident makes the exit code 1; `None` where none does.
+fn least(fail_on: FailOn) -> Option<Severity> {
+    match fail_on {
+        FailOn::Notice => Some(Severity::Notice),
+        FailOn::Warning => Some(Severity::Warning),
+        FailOn::Critical => Some(Severity::Critical),
+        FailOn::Never => None,
+    }
 }
 
 /// The thresholds that `file` has; the defaults where none is named, so that a capture has the same
@@ -57,4 +91,17 @@ pub(super) fn open(file: &Path) -> Result<Box<dyn Read>, CaptureError> {
         return Err(refused(std::io::ErrorKind::IsADirectory.into()));
     }
     Ok(Box::new(opened))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_due_at_the_pace_that_was_asked_for() {
+        for (times, seconds) in [(1.0, 90.0), (10.0, 9.0), (0.5, 180.0), (1000.0, 0.09)] {
+            assert_eq!(due(Duration::from_secs(90), times), Duration::from_secs_f64(seconds));
+        }
+        assert_eq!(due(Duration::MAX, 0.01), Duration::MAX);
+    }
 }

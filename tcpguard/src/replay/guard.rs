@@ -11,7 +11,7 @@ use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
     Command, Engine, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
     ListenerCounters, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule, RuleCounters,
-    RuleId, Sample, TcpExt, Timestamp, Tuning,
+    RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
 };
 
 use super::ahead::Waiting;
@@ -65,6 +65,17 @@ pub struct Told {
     pub listener: Listener,
 }
 
+/// What the guard would have told somebody who watches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alert {
+    /// When, after the first packet.
+    pub after: Duration,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What happened, for people.
+    pub message: String,
+}
+
 /// A guard over one capture.
 pub struct Guard<'a> {
     backend: &'a mut dyn Backend,
@@ -80,6 +91,8 @@ pub struct Guard<'a> {
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was told, oldest first.
     pub told: Vec<Told>,
+    /// What was told since this was last emptied, oldest first.
+    pub alerts: Vec<Alert>,
     recorder: Recorder,
     /// What was counted over time, by the incident's number.
     pub lines: BTreeMap<u64, Line>,
@@ -120,6 +133,7 @@ impl<'a> Guard<'a> {
             dropped: Recent::default(),
             incidents: BTreeMap::new(),
             told: Vec::new(),
+            alerts: Vec::new(),
             recorder: Recorder::default(),
             lines: BTreeMap::new(),
             answers: Answers::All,
@@ -373,7 +387,8 @@ impl<'a> Guard<'a> {
                 self.listeners.sample_syns(listener, shift, self.backend)
             }
             Command::InspectFlows => self.inspect_flows(now),
-            Command::Alert { incident, .. } => {
+            Command::Alert { severity, message, incident, .. } => {
+                self.alerts.push(Alert { after: now.since(START), severity, message });
                 if let Some(incident) = incident {
                     self.keep(now, *incident);
                 }

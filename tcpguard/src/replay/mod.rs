@@ -23,7 +23,7 @@ use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
-use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Timestamp, Tuning};
+use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
 
 use crate::agent::timeline::Line;
 use crate::kernel::KernelError;
@@ -35,7 +35,7 @@ use capture::{Capture, CaptureError, Packet};
 use clock::{Clock, START};
 pub use document::{Action, Grounds, Incident, Replay, SCHEMA};
 use guard::Guard;
-pub use guard::Told;
+pub use guard::{Alert, Told};
 pub use handshakes::Direction;
 use handshakes::Handshakes;
 use link::Unreadable;
@@ -68,6 +68,11 @@ pub struct Kept {
 }
 
 impl Outcome {
+    /// How bad the worst of its incidents is; `None` where there is none.
+    pub fn worst(&self) -> Option<Severity> {
+        self.kept.incidents.iter().map(|incident| incident.class.severity()).max()
+    }
+
     /// The time of the first packet; 1970 where the capture does not tell it.
     pub fn began(&self) -> jiff::Timestamp {
         self.kept.began
@@ -85,6 +90,15 @@ impl Outcome {
             (AttackInFull::build(incident, &report, clock), line)
         })
     }
+}
+
+/// What a replay comes by, in the capture's order of time.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// A TCP segment, before the guard sees it.
+    Segment(&'a Seen),
+    /// Something that the guard tells.
+    Alert(&'a Alert),
 }
 
 /// A TCP segment of a capture, as the guard takes it.
@@ -127,7 +141,8 @@ pub fn replay_with(
     replay_beside(file, source, backend, mode, tuning, &mut |_| {})
 }
 
-/// The same, with every TCP segment shown to `beside` too: for another detector over the same reading.
+/// The same, with every step of it shown to `beside`: for another detector over the same reading, or
+/// for somebody who watches.
 ///
 /// # Errors
 /// Those of [`replay_with`].
@@ -137,7 +152,7 @@ pub fn replay_beside(
     backend: &mut dyn Backend,
     mode: Mode,
     tuning: impl Into<Tuning>,
-    beside: &mut dyn FnMut(&Seen),
+    beside: &mut dyn FnMut(Step<'_>),
 ) -> anyhow::Result<Outcome> {
     let mut reading = Reading {
         capture: Capture::new(source)?,
@@ -154,12 +169,15 @@ pub fn replay_beside(
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
         let Waiting { at, class, direction, flow, .. } = packet;
-        beside(&Seen { after: at.since(START), class, direction, flow });
+        let seen = Seen { after: at.since(START), class, direction, flow };
+        beside(Step::Segment(&seen));
         guard.packet(&packet, reading.handshakes.seen())?;
+        guard.alerts.drain(..).for_each(|alert| beside(Step::Alert(&alert)));
         reading.ahead.give_back(packet.frame);
         reading.read_ahead(&mut guard)?;
     }
     let mut incidents = guard.finish()?;
+    guard.alerts.drain(..).for_each(|alert| beside(Step::Alert(&alert)));
     for report in &mut incidents {
         if report.class == IncidentClass::Reflection {
             report.evidence.sources_estimate = reading.handshakes.strangers.estimate();

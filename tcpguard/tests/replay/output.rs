@@ -1,8 +1,10 @@
 //! What is printed, and what the exit code says.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard::render::{self, View};
@@ -131,6 +133,44 @@ fn the_exit_code_tells_calm_from_trouble_from_no_capture() {
     assert_eq!(output.status.code(), Some(3));
     assert!(output.stdout.is_empty());
     assert!(line(&output.stderr).contains("at byte 0"), "{}", line(&output.stderr));
+}
+
+#[test]
+fn which_incidents_count_is_the_callers_to_say() {
+    let flooded = flooded();
+    for (counts, code) in [("notice", 1), ("critical", 1), ("never", 0)] {
+        let output = tcpguard(&["-", "--fail-on", counts], &flooded);
+        assert_eq!(output.status.code(), Some(code), "{counts}: {}", line(&output.stderr));
+        assert!(line(&output.stdout).contains("random_spoofed"));
+    }
+    // Whoever scans is worth a notice.
+    let probes = (0..300u16).flat_map(|n| {
+        let (from, to) = (client(1), SocketAddr::new(addr(SERVER).ip(), 1000 + n));
+        let at = BEGIN + u64::from(n) * 20 * MS;
+        [
+            (at, Tcp::new(from, to, SYN, 7, 0).packet()),
+            (at + MS, Tcp::new(to, from, RST | ACK, 0, 8).packet()),
+        ]
+    });
+    let scan = PCAP.write(&probes.collect::<Vec<_>>());
+    let told = |arguments: &[&str]| tcpguard(arguments, &scan).status.code();
+    assert_eq!(told(&["-"]), Some(1));
+    assert_eq!(told(&["-", "--fail-on", "warning"]), Some(0));
+}
+
+#[test]
+fn at_a_pace_it_is_told_as_it_happens() {
+    let flooded = flooded();
+    let begun = Instant::now();
+    let output = tcpguard(&["-", "--speed", "10x"], &flooded);
+    assert!(begun.elapsed() >= Duration::from_millis(480), "{:?}", begun.elapsed());
+    let alerts = line(&output.stderr);
+    let started = alerts.lines().find(|line| line.contains("random-source SYN flood")).unwrap();
+    assert!(started.trim_start().starts_with("1."), "{started}");
+    assert!(tcpguard(&["-"], &flooded).stderr.is_empty());
+    for wrong in ["0x", "-1", "fast", "nan", "1e9"] {
+        assert_eq!(tcpguard(&["-", &format!("--speed={wrong}")], &flooded).status.code(), Some(2));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is read from files and written to them.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::TypedValueParser;
 use clap::{Subcommand, ValueEnum};
@@ -25,16 +26,63 @@ pub struct ReplayArgs {
     /// Configuration file whose thresholds to judge by, in place of the defaults
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How fast packets come: max, or in times of the pace at which they were captured, such as 1x; then
+    /// what is told is told on stderr as it happens
+    #[arg(long, value_name = "SPEED", default_value = "max")]
+    pub speed: Speed,
+    /// Which incidents make the exit code 1
+    #[arg(long, value_name = "SEVERITY", value_enum, default_value_t)]
+    pub fail_on: FailOn,
 }
 
 const REPLAY: &str = "\
-Exit codes: 0 no incident, 1 incidents, 2 usage, 3 the capture cannot be read,
-4 permission denied.
+Exit codes: 0 no incident, 1 incidents (--fail-on says which count), 2 usage,
+3 the capture cannot be read, 4 permission denied.
 
 Examples:
   tcpguard replay flood.pcap.gz
   tcpguard replay flood.pcap --mode enforce -c /etc/tcpguard/tcpguard.toml
+  tcpguard replay flood.pcap --speed 1x           # what would be told, and when
+  tcpguard replay flood.pcap --fail-on critical   # exit code 1 for floods only
   tcpdump -i eth0 -c 100000 -w - tcp | tcpguard replay -";
+
+/// How fast a capture is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as this machine can.
+    Max,
+    /// So many times as fast as it was captured.
+    Times(f64),
+}
+
+impl FromStr for Speed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let times = text.strip_suffix('x').unwrap_or(text).parse();
+        match times {
+            Ok(times) if (0.01..=1000.0).contains(&times) => Ok(Self::Times(times)),
+            _ => Err("max, or a factor from 0.01x to 1000x, such as 1x"),
+        }
+    }
+}
+
+/// Which incidents of a capture are told by the exit code.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum FailOn {
+    /// Every incident
+    #[default]
+    Notice,
+    /// Floods, and what else clients suffer from
+    Warning,
+    /// Floods
+    Critical,
+    /// None
+    Never,
+}
 
 /// Where the decision about each replayed packet runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
