@@ -312,7 +312,8 @@ fn mistakes_in_the_configuration_are_told_with_their_lines() {
     let said = doctor(&host, &[]);
     assert_eq!(said.code, Some(3));
     let (evidence, fix) = said.is("configuration", "blocking");
-    assert!(evidence.starts_with("line 1: ") && fix.contains(CONFIG), "{evidence} {fix}");
+    let place = format!("{CONFIG}:1:8: mode: ");
+    assert!(evidence.starts_with(&place) && fix.contains(CONFIG), "{evidence} {fix}");
 }
 
 #[test]
