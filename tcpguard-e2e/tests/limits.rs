@@ -146,6 +146,8 @@ fn every_question_takes_little_memory() {
     let flood = flood.start(&lab).unwrap();
     guard.wait_for_rule(10 * SECOND).unwrap();
     assert_eq!(guard.status().unwrap().attacks()[0].id(), 1, "the questions are about it");
+    let block = guard::cli(&lab.edge, &["block", "198.51.100.0/24"]).unwrap();
+    assert!(block.status.success(), "something to export: {block:?}");
 
     let mut greedy = Vec::new();
     for question in QUESTIONS {

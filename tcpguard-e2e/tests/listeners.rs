@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tcpguard::checkup::listeners::limits;
@@ -45,7 +45,9 @@ fn codes(report: &Value) -> Vec<(&str, &str)> {
 /// Binds and listens with this backlog.
 fn listen(at: SocketAddr, backlog: i32) -> Result<OwnedFd> {
     let family = if at.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    // Whatever is started meanwhile is not to have it too.
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &at)?;
     rustix::net::listen(&socket, backlog)?;
@@ -161,7 +163,6 @@ fn half_open(host: &Netns, port: u16) -> u32 {
 /// The rule of `checkup::listeners::limits`: the kernel takes one more than the limit.
 #[test]
 fn the_syn_queue_holds_what_the_rule_says() {
-    let lab = Lab::new(LabOptions::default()).unwrap();
     let cases = [
         // Cookies, tcp_max_syn_backlog, backlog.
         ("0", "4096", 16, 16),
@@ -170,6 +171,8 @@ fn the_syn_queue_holds_what_the_rule_says() {
         ("1", "256", 512, 512),
     ];
     for family in Family::BOTH {
+        // What is half-open stays so for a minute, also when its listener has gone.
+        let lab = Lab::new(LabOptions::default()).unwrap();
         for (number, (cookies, max_syn_backlog, backlog, expected)) in cases.into_iter().enumerate()
         {
             lab.edge.sysctl("net.ipv4.tcp_syncookies", cookies).unwrap();
@@ -234,8 +237,8 @@ fn the_setting_of_a_known_application_is_named() {
 
 #[test]
 fn half_open_connections_are_those_of_the_listener_that_answered() {
-    let lab = Lab::new(LabOptions::default()).unwrap();
     for family in Family::BOTH {
+        let lab = Lab::new(LabOptions::default()).unwrap();
         let any: IpAddr = match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
