@@ -75,6 +75,7 @@ fn handshakes(full: &AttackInFull, line: &Timeline) -> Panel {
     let most = completed.iter().copied().fold(0.0, f64::max);
     let says = match completed.is_empty() {
         true => "Clients that got in.".to_owned(),
+        false if most <= 0.0 => "No client got in meanwhile.".to_owned(),
         false => format!(
             "Between {} and {} clients a second got in meanwhile.",
             short(least),
