@@ -9,34 +9,23 @@ use crate::render;
 use crate::status::Time;
 
 pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let mut looked = Instant::now();
-    let mut facts = look()?;
-    show(&facts, args, session)?;
-    while let Some(seconds) = args.watch {
+    let mut earlier = None;
+    loop {
+        let looked = Instant::now();
+        let facts = ListenerFacts { earlier, ..gather(Time(jiff::Timestamp::now()))? };
+        let report = judge(&facts);
+        let next = args.watch.map(|seconds| (seconds, Earlier::new(&facts, Duration::ZERO)));
+        // Of ten thousand sockets they take as much memory as the page about them.
+        drop(facts);
+        match session.json {
+            true => session.print_document(&report)?,
+            false => session.render(|out, view| render::listeners(out, &report, view, args.all))?,
+        }
+        let Some((seconds, seen)) = next else { return Ok(()) };
         std::thread::sleep(Duration::from_secs(seconds));
-        let earlier = Some(Earlier::new(&facts, looked.elapsed()));
-        looked = Instant::now();
-        facts = ListenerFacts { earlier, ..look()? };
+        earlier = Some(Earlier { ago: looked.elapsed(), ..seen });
         if !session.json {
             session.begin_again()?;
         }
-        show(&facts, args, session)?;
     }
-    Ok(())
-}
-
-fn look() -> anyhow::Result<ListenerFacts> {
-    Ok(gather(Time(jiff::Timestamp::now()))?)
-}
-
-fn show(
-    facts: &ListenerFacts,
-    args: &ListenersArgs,
-    session: &mut Session<'_>,
-) -> anyhow::Result<()> {
-    let report = judge(facts);
-    if session.json {
-        return session.print_document(&report);
-    }
-    session.render(|out, view| render::listeners(out, &report, view, args.all))
 }

@@ -27,10 +27,19 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// A table with as many columns as headings.
+/// A table with as many columns as headings. Ten thousand rows are not rare: cells are kept one behind
+/// the other in one text.
 pub(super) struct Table<const N: usize> {
     headings: [&'static str; N],
-    rows: Vec<[Cell; N]>,
+    text: String,
+    rows: Vec<[Kept; N]>,
+}
+
+/// A cell that is kept: where it ends in the text. It begins where the one before it ends.
+#[derive(Clone, Copy)]
+struct Kept {
+    end: usize,
+    tone: Tone,
 }
 
 /// How a table goes into a width.
@@ -45,11 +54,26 @@ struct Fit<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(headings: [&'static str; N]) -> Self {
-        Self { headings, rows: Vec::new() }
+        Self { headings, text: String::new(), rows: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: [Cell; N]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(|Cell { text, tone }| {
+            self.text.push_str(&text);
+            Kept { end: self.text.len(), tone }
+        }));
+    }
+
+    /// Every row, as its cells.
+    fn cells(&self) -> impl Iterator<Item = [(&str, Tone); N]> {
+        let mut begin = 0;
+        self.rows.iter().map(move |row| {
+            row.map(|Kept { end, tone }| {
+                let text = &self.text[begin..end];
+                begin = end;
+                (text, tone)
+            })
+        })
     }
 
     /// Writes the rows, each column as wide as its widest cell.
@@ -64,17 +88,17 @@ impl<const N: usize> Table<N> {
                 (line.and_then(|line| lines.get(line)).copied().unwrap_or_default(), Tone::Heading)
             })?;
         }
-        for row in &self.rows {
-            let broken = last.map(|room| wrap(&row[N - 1].text, room));
+        for row in self.cells() {
+            let broken = last.map(|room| wrap(row[N - 1].0, room));
             let height = broken.as_ref().map_or(1, Vec::len);
             for number in 0..height {
                 line(out, view, &widths, |column| {
                     let text = match &broken {
                         Some(lines) if column == N - 1 => lines[number].as_str(),
-                        _ if number == 0 => row[column].text.as_str(),
+                        _ if number == 0 => row[column].0,
                         _ => "",
                     };
-                    (text, row[column].tone)
+                    (text, row[column].1)
                 })?;
             }
         }
@@ -104,9 +128,9 @@ impl<const N: usize> Table<N> {
     /// Characters of the widest cell of each column.
     fn widths_below(&self) -> [usize; N] {
         let mut widths = [0; N];
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.text.chars().count());
+        for row in self.cells() {
+            for (width, (text, _)) in widths.iter_mut().zip(row) {
+                *width = (*width).max(text.chars().count());
             }
         }
         widths
