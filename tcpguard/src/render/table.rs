@@ -35,10 +35,10 @@ pub(super) struct Table<const N: usize> {
     rows: Vec<[Kept; N]>,
 }
 
-/// A cell that is kept: where it ends in the text. It begins where the one before it ends.
+/// A cell that is kept: how many bytes of the text it is.
 #[derive(Clone, Copy)]
 struct Kept {
-    end: usize,
+    length: u32,
     tone: Tone,
 }
 
@@ -60,17 +60,18 @@ impl<const N: usize> Table<N> {
     pub(super) fn row(&mut self, cells: [Cell; N]) {
         self.rows.push(cells.map(|Cell { text, tone }| {
             self.text.push_str(&text);
-            Kept { end: self.text.len(), tone }
+            // No cell has 4 GiB.
+            Kept { length: text.len() as u32, tone }
         }));
     }
 
     /// Every row, as its cells.
     fn cells(&self) -> impl Iterator<Item = [(&str, Tone); N]> {
-        let mut begin = 0;
+        let mut rest = self.text.as_str();
         self.rows.iter().map(move |row| {
-            row.map(|Kept { end, tone }| {
-                let text = &self.text[begin..end];
-                begin = end;
+            row.map(|Kept { length, tone }| {
+                let (text, behind) = rest.split_at(length as usize);
+                rest = behind;
                 (text, tone)
             })
         })

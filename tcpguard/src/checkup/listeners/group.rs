@@ -26,8 +26,9 @@ pub fn groups<'a>(
     let mut groups: BTreeMap<Place, Group<'_>> = BTreeMap::new();
     for socket in sockets {
         let place = (socket.addr, socket.port, socket.interface);
-        let group =
-            groups.entry(place).or_insert_with(|| Group { sockets: Vec::new(), half_open: 0 });
+        // Most listeners are one socket.
+        let one = || Group { sockets: Vec::with_capacity(1), half_open: 0 };
+        let group = groups.entry(place).or_insert_with(one);
         group.sockets.push(socket);
     }
     for (place, count) in half_open {
