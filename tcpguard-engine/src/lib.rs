@@ -21,6 +21,7 @@ mod incident;
 mod ladder;
 mod learned;
 mod policy;
+mod ports;
 mod refusals;
 mod report;
 mod request;
@@ -47,6 +48,7 @@ pub use ladder::{Order, Step};
 pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
+pub use ports::{Ports, PortsError};
 pub use report::*;
 pub use request::{ImportReport, Request, RequestError, Response, RuleToImport};
 pub use rule::{Matcher, Origin, Rule, RuleId};

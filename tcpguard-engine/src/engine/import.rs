@@ -80,8 +80,8 @@ impl Engine {
             self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);
         } else {
             for (matcher, report) in &all {
-                let text =
-                    format!("rule {} {why}: {} {}", report.id.0, report.kind, report.matches);
+                let RuleReport { id, kind, matches, ports, .. } = report;
+                let text = format!("rule {} {why}: {kind} {matches}{ports}", id.0);
                 let (prefix, incident) = (matcher.prefix(), report.incident);
                 self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, incident);
             }

@@ -27,6 +27,7 @@ pub enum Op {
     Block {
         host: u8,
         bits: u8,
+        ports: Vec<u16>,
         seconds: u64,
         force: bool,
     },
@@ -36,7 +37,7 @@ pub enum Op {
     },
     UnblockAll,
     Import {
-        hosts: Vec<(u8, u8)>,
+        hosts: Vec<(u8, u8, Vec<u16>)>,
         seconds: u64,
         merge: bool,
         force: bool,
@@ -122,6 +123,11 @@ pub fn traffic() -> impl Strategy<Value = Traffic> {
     )
 }
 
+/// Mostly every port.
+fn ports() -> impl Strategy<Value = Vec<u16>> {
+    prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(80..84_u16, 1..4)]
+}
+
 pub fn op() -> impl Strategy<Value = Op> {
     let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Enforce)];
     prop_oneof![
@@ -132,11 +138,12 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (0..LISTENERS).prop_map(Op::Toggle),
         2 => proptest::option::of(any::<u8>()).prop_map(Op::Protect),
         2 => mode.prop_map(Op::Mode),
-        3 => (any::<u8>(), 0..=32_u8, 0..200_000_u64, any::<bool>())
-            .prop_map(|(host, bits, seconds, force)| Op::Block { host, bits, seconds, force }),
+        3 => (any::<u8>(), 0..=32_u8, ports(), 0..200_000_u64, any::<bool>()).prop_map(
+            |(host, bits, ports, seconds, force)| Op::Block { host, bits, ports, seconds, force }
+        ),
         2 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Unblock { host, bits }),
         1 => Just(Op::UnblockAll),
-        3 => (prop::collection::vec((any::<u8>(), 14..=32_u8), 0..6), 1..200_000_u64, any::<bool>(), any::<bool>())
+        3 => (prop::collection::vec((any::<u8>(), 14..=32_u8, ports()), 0..6), 1..200_000_u64, any::<bool>(), any::<bool>())
             .prop_map(|(hosts, seconds, merge, force)| Op::Import { hosts, seconds, merge, force }),
         1 => (any::<u8>(), 0..=32_u8, 0..200_u64)
             .prop_map(|(host, bits, seconds)| Op::Allow { host, bits, seconds }),

@@ -8,9 +8,9 @@ use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
     Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
-    ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Probe,
-    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt, Timestamp,
-    Tuning,
+    ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Ports,
+    Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
+    Timestamp, Tuning,
 };
 
 use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
@@ -129,8 +129,9 @@ impl World {
                 self.name_protected();
             }
             Op::Mode(mode) => self.request(Request::SetMode { mode: *mode, uid: 0 }),
-            Op::Block { host, bits, seconds, force } => self.request(Request::Block {
+            Op::Block { host, bits, ports, seconds, force } => self.request(Request::Block {
                 net: net(*host, *bits),
+                ports: Ports::new(ports).expect("up to four"),
                 lifetime: Duration::from_secs(*seconds),
                 reason: "test".to_owned(),
                 uid: 0,
@@ -139,8 +140,9 @@ impl World {
             Op::Unblock { host, bits } => self.request(Request::Unblock { net: net(*host, *bits) }),
             Op::UnblockAll => self.request(Request::UnblockAll),
             Op::Import { hosts, seconds, merge, force } => {
-                let rule = |(host, bits): &(u8, u8)| RuleToImport {
+                let rule = |(host, bits, ports): &(u8, u8, Vec<u16>)| RuleToImport {
                     net: net(*host, *bits),
+                    ports: Ports::new(ports).expect("up to four"),
                     lifetime: Duration::from_secs(*seconds),
                     reason: "test".to_owned(),
                 };
@@ -472,7 +474,8 @@ impl World {
     }
 
     fn check_automatic(&self, rule: &Rule) {
-        if let Matcher::Source(net) = rule.matcher {
+        if let Matcher::Source(net, ports) = rule.matcher {
+            assert!(ports.is_every(), "only operators name ports");
             let touches = |p: &IpNet| p.contains(&net) || net.contains(p);
             assert!(!self.protected.iter().any(touches), "{net} is protected");
             assert!(!self.allowed.iter().any(|(p, _)| touches(p)), "{net} is allowed");
@@ -497,6 +500,14 @@ impl World {
         let kernel: Vec<RuleId> = alive.map(|(rule, _)| rule.id).collect();
         assert_eq!(wanted, kernel, "status and kernel agree");
         assert_eq!(self.installed - self.removed, self.rules.len() as u64);
+        let operators: Vec<IpNet> = report
+            .rules
+            .iter()
+            .filter(|rule| rule.origin == "operator")
+            .map(|rule| rule.matches.parse().expect("a prefix"))
+            .collect();
+        let prefixes: BTreeSet<&IpNet> = operators.iter().collect();
+        assert_eq!(prefixes.len(), operators.len(), "one word of operators a prefix");
         for (rule, _) in self.rules.values() {
             if matches!(rule.origin, Origin::Incident(_)) {
                 self.check_automatic(rule);
