@@ -11,6 +11,7 @@ use tcpguard::control::{
     BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
 };
 use tcpguard::status::Mode;
+use tcpguard_engine::Ports;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -123,6 +124,7 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
     let prefix = "192.0.2.0/24".parse().unwrap();
     let block = |dry_run| Request::Block {
         prefix,
+        ports: Ports::EVERY,
         for_s: 60,
         reason: "x".to_owned(),
         force: false,

@@ -1,5 +1,6 @@
 //! The only place where commands become effects.
 
+mod lookups;
 mod replacement;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use tcpguard_engine::{
     RuleId, Step, Timestamp,
 };
 
+use self::lookups::Lookups;
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
 use crate::kernel::{Dataplane, KernelError, addr};
@@ -32,8 +34,8 @@ pub struct Executor {
     /// The configuration record in them.
     pub config: Config,
     rules: BTreeMap<RuleId, Matcher>,
-    /// How many of them match by source.
-    sources: u32,
+    /// What they make SYNs look up.
+    lookups: Lookups,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
 }
@@ -86,7 +88,7 @@ impl Executor {
             listeners: Listeners::default(),
             config,
             rules: BTreeMap::new(),
-            sources: 0,
+            lookups: Lookups::default(),
             protected: Vec::new(),
             allowed: Vec::new(),
         }
@@ -209,9 +211,10 @@ impl Executor {
             .collect()
     }
 
-    /// Number of rules that should be in the kernel.
-    pub fn rule_count(&self) -> usize {
-        self.rules.len()
+    /// Places that the rules take that should be in the kernel: one for certain ports takes one for
+    /// each.
+    pub fn rule_places(&self) -> usize {
+        self.rules.values().map(Matcher::entries).sum()
     }
 
     /// Knows of rules that are in the kernel already.
@@ -223,7 +226,7 @@ impl Executor {
         rules: impl IntoIterator<Item = (RuleId, Matcher)>,
     ) -> Result<(), KernelError> {
         self.know(rules.into_iter().collect());
-        self.write_source_rules(self.sources)
+        self.write_lookups(self.lookups)
     }
 
     /// Puts a rule into the kernel.
@@ -254,25 +257,29 @@ impl Executor {
         }
         self.dataplane.set_rule_expiry(id, rule.expires.as_nanos())?;
         self.rules.insert(rule.id, rule.matcher);
-        self.sources += u32::from(!again && is_source(&rule.matcher));
-        self.write_key(self.config.rule_set, rule)?;
+        if !again {
+            self.lookups.add(&rule.matcher);
+        }
+        self.write_keys(self.config.rule_set, rule)?;
         if let Matcher::Signature { listener, mask, .. } = rule.matcher
             && !again
         {
             self.listeners.add_rule(listener, mask, &self.dataplane)?;
         }
-        self.write_source_rules(self.sources)
+        self.write_lookups(self.lookups)
     }
 
-    /// Writes the key of a rule into `set`, which is all that a packet is compared with.
-    fn write_key(&self, set: u64, rule: &Rule) -> Result<(), KernelError> {
+    /// Writes the keys of a rule into `set`, which are all that a packet is compared with.
+    fn write_keys(&self, set: u64, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
         match &rule.matcher {
-            Matcher::Source(net) => {
+            Matcher::Source(net, ports) => {
                 let by_operator = matches!(rule.origin, Origin::Operator { .. });
                 // Without force no block touches a protected prefix, so one that does was forced.
                 let forced = by_operator && self.protected.iter().any(|own| touches(own, net));
-                self.dataplane.set_source_rule(set, net, id, by_operator, forced)
+                ports.entries().try_for_each(|port| {
+                    self.dataplane.set_source_rule(set, net, port, id, by_operator, forced)
+                })
             }
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id)
@@ -286,29 +293,32 @@ impl Executor {
         self.dataplane.set_rule_expiry(rule.id.0, 0)?;
         let set = self.config.rule_set;
         match matcher {
-            Matcher::Source(net) => self.dataplane.remove_source_rule(set, &net)?,
+            Matcher::Source(net, ports) => {
+                for port in ports.entries() {
+                    self.dataplane.remove_source_rule(set, &net, port, rule.id.0)?;
+                }
+            }
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.dataplane.remove_signature(set, slot(listener), mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, &self.dataplane)?;
             }
         }
         self.rules.remove(&rule.id);
-        self.sources -= u32::from(is_source(&matcher));
-        self.write_source_rules(self.sources)
+        self.lookups.take(&matcher);
+        self.write_lookups(self.lookups)
     }
 
     /// Takes `rules` for what is in the kernel.
     fn know(&mut self, rules: BTreeMap<RuleId, Matcher>) -> BTreeMap<RuleId, Matcher> {
-        self.sources = rules.values().filter(|matcher| is_source(matcher)).count() as u32;
+        self.lookups = Lookups::of(rules.values());
         std::mem::replace(&mut self.rules, rules)
     }
 
-    fn write_source_rules(&mut self, count: u32) -> Result<(), KernelError> {
-        if self.config.source_rules == count {
-            return Ok(());
+    fn write_lookups(&mut self, lookups: Lookups) -> Result<(), KernelError> {
+        if lookups.write_to(&mut self.config) {
+            self.dataplane.set_config(&self.config)?;
         }
-        self.config.source_rules = count;
-        self.dataplane.set_config(&self.config)
+        Ok(())
     }
 
     /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
@@ -406,10 +416,6 @@ fn flow_key(entry: &HalfOpen) -> FlowKey {
 /// Boot time in whole seconds, as the kernel keeps ends of exemptions; not before `at`.
 fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
-}
-
-fn is_source(matcher: &Matcher) -> bool {
-    matches!(matcher, Matcher::Source(_))
 }
 
 /// Whether two prefixes have addresses in common.

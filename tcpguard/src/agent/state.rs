@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
+use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule};
 
 use super::confirm::PendingMode;
 use super::writer::Writer;
@@ -104,6 +104,13 @@ pub struct Records<'a> {
 pub enum StoredMatcher {
     /// From these sources.
     Source(IpNet),
+    /// From these sources to certain ports.
+    SourceToPorts {
+        /// Which sources.
+        net: IpNet,
+        /// Which ports.
+        ports: Ports,
+    },
     /// To this listener, looking like this.
     Signature {
         /// Its address: numbers of listeners do not outlive the agent.
@@ -154,7 +161,7 @@ impl StoredRule {
         Some(Self {
             slot: rule.id.0,
             matches: match rule.matcher {
-                Matcher::Source(net) => StoredMatcher::Source(net),
+                Matcher::Source(net, ports) => StoredMatcher::source(net, ports),
                 Matcher::Signature { listener: id, mask, fingerprint } => {
                     let (mask, words) = (mask.code(), fingerprint.words());
                     StoredMatcher::Signature { listener: listener(id)?, mask, words }
@@ -169,10 +176,15 @@ impl StoredRule {
 }
 
 impl StoredMatcher {
+    /// That of a rule on sources.
+    pub fn source(net: IpNet, ports: Ports) -> Self {
+        if ports.is_every() { Self::Source(net) } else { Self::SourceToPorts { net, ports } }
+    }
+
     /// The mask and fingerprint of a signature, if there is such a mask.
     pub fn signature(&self) -> Option<(Listener, Mask, Fingerprint)> {
         match self {
-            Self::Source(_) => None,
+            Self::Source(_) | Self::SourceToPorts { .. } => None,
             Self::Signature { listener, mask, words } => {
                 Some((*listener, Mask::from_code(*mask)?, Fingerprint::from_words(*words)))
             }

@@ -5,15 +5,15 @@
 //! counts. Whatever ends the agent meanwhile, one of the two is whole and counts; the next agent
 //! takes the other one out.
 //!
-//! What both sets share, masks of listeners, the number of source rules and the ends of rules that
-//! stay, is at any time what the more demanding of the two needs.
+//! What both sets share, masks of listeners, the look-ups that SYNs cannot skip and the ends of rules
+//! that stay, is at any time what the more demanding of the two needs.
 
 use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{Config, RuleRef};
 use tcpguard_engine::{Matcher, Rule, RuleId};
 
-use super::{Executor, is_source};
+use super::{Executor, Lookups};
 use crate::kernel::{KernelError, wait_for_programs};
 
 /// What a replacement that cannot be finished must take back.
@@ -77,23 +77,27 @@ impl Executor {
             }
             // The key last: it leads to the rest.
             match (unchanged, rule.matcher) {
-                (Some(flags), Matcher::Source(net)) => {
+                (Some(flags), Matcher::Source(net, ports)) => {
                     let is = |flag| flags & flag != 0;
                     let (by_operator, forced) = (is(RuleRef::BY_OPERATOR), is(RuleRef::FORCED));
-                    self.dataplane.set_source_rule(set, &net, id, by_operator, forced)?;
+                    for port in ports.entries() {
+                        self.dataplane.set_source_rule(set, &net, port, id, by_operator, forced)?;
+                    }
                 }
-                _ => self.write_key(set, rule)?,
+                _ => self.write_keys(set, rule)?,
             }
         }
-        let sources = rules.iter().filter(|rule| is_source(&rule.matcher)).count() as u32;
-        self.write_source_rules(sources.max(self.config.source_rules))
+        let needed = Lookups::of(rules.iter().map(|rule| &rule.matcher));
+        self.write_lookups(needed.with(self.lookups))
     }
 
     /// The flags of a source rule as it counts now. One that nobody asked for anew keeps them: what
     /// has become protected since it was made was never forced.
     fn flags_of(&self, rule: &Rule) -> Result<Option<u32>, KernelError> {
-        let Matcher::Source(net) = &rule.matcher else { return Ok(None) };
-        let found = self.dataplane.source_rule(self.config.rule_set, net)?;
+        let Matcher::Source(net, ports) = &rule.matcher else { return Ok(None) };
+        // Those of its other ports are the same.
+        let Some(port) = ports.entries().next() else { return Ok(None) };
+        let found = self.dataplane.source_rule(self.config.rule_set, net, port)?;
         Ok(found.filter(|found| found.slot == rule.id.0).map(|found| found.flags))
     }
 
@@ -114,7 +118,7 @@ impl Executor {
         for matcher in staged.masks {
             self.forget_mask(&matcher)?;
         }
-        self.write_source_rules(self.sources)?;
+        self.write_lookups(self.lookups)?;
         cleared
     }
 
@@ -134,13 +138,13 @@ impl Executor {
             self.dataplane.set_rule_expiry(id.0, 0)?;
             self.forget_mask(matcher)?;
         }
-        self.write_source_rules(self.sources)?;
+        self.write_lookups(self.lookups)?;
         self.dataplane.remove_other_sets(self.config.rule_set).map(drop)
     }
 
     fn forget_mask(&mut self, matcher: &Matcher) -> Result<(), KernelError> {
         match matcher {
-            Matcher::Source(_) => Ok(()),
+            Matcher::Source(..) => Ok(()),
             Matcher::Signature { listener, mask, .. } => {
                 self.listeners.remove_rule(*listener, *mask, &self.dataplane)
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
+use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp};
 
 use super::{State, StoredMatcher, StoredRule};
 use crate::kernel::{KernelMatcher, KernelRule};
@@ -47,8 +47,9 @@ pub fn reconcile(
             all.dead.push(rule);
             continue;
         };
-        let record = by_slot.get(&rule.slot).copied();
-        let record = record.filter(|place| stored[*place].matches == matches);
+        let there = by_slot.get(&rule.slot).copied();
+        let is_part = there.is_some_and(|place| is_part(&matches, &stored[place].matches));
+        let record = there.filter(|place| stored[*place].matches == matches);
         explained.extend(record);
         let record = record.map(|place| &stored[place]);
         let expires = match record {
@@ -57,14 +58,14 @@ pub fn reconcile(
             }
             _ => Timestamp::from_nanos(rule.expires_ns),
         };
-        if expires <= now {
+        if expires <= now || is_part {
             all.dead.push(rule);
             continue;
         }
         all.kept.push(Rule {
             id: RuleId(rule.slot),
             matcher,
-            origin: record.map_or(Origin::Incident(0), |record| (&record.origin).into()),
+            origin: record.map_or(unrecorded(&matcher), |record| (&record.origin).into()),
             reason: record.map_or_else(
                 || "found in the kernel at start, without a record".to_owned(),
                 |record| record.reason.clone(),
@@ -104,7 +105,9 @@ fn understand(
     at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
 ) -> Option<(Matcher, StoredMatcher)> {
     match matcher {
-        KernelMatcher::Source(net) => Some((Matcher::Source(*net), StoredMatcher::Source(*net))),
+        KernelMatcher::Source(net, ports) => {
+            Some((Matcher::Source(*net, *ports), StoredMatcher::source(*net, *ports)))
+        }
         KernelMatcher::Signature(key) => {
             let (id, listener) = at_slot(key.listener)?;
             let mask = Mask::from_code(u8::try_from(key.mask).ok()?)?;
@@ -122,11 +125,33 @@ fn matcher_of(
     at: impl Fn(&Listener) -> Option<ListenerId>,
 ) -> Option<Matcher> {
     match record.matches {
-        StoredMatcher::Source(net) => Some(Matcher::Source(net)),
+        StoredMatcher::Source(net) => Some(Matcher::Source(net, Ports::EVERY)),
+        StoredMatcher::SourceToPorts { net, ports } => Some(Matcher::Source(net, ports)),
         StoredMatcher::Signature { .. } => {
             let (listener, mask, fingerprint) = record.matches.signature()?;
             Some(Matcher::Signature { listener: at(&listener)?, mask, fingerprint })
         }
+    }
+}
+
+/// Whether the kernel has some of a record's ports only: the agent ended while it wrote or removed
+/// them. What is left goes, and the whole rule is made again.
+fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
+    match (found, record) {
+        (
+            StoredMatcher::SourceToPorts { net, ports },
+            StoredMatcher::SourceToPorts { net: whole, ports: all },
+        ) => net == whole && ports != all,
+        _ => false,
+    }
+}
+
+/// On whose word a rule without a record exists: only operators name ports, and whose incident any
+/// other was for is lost.
+fn unrecorded(matcher: &Matcher) -> Origin {
+    match matcher {
+        Matcher::Source(_, ports) if !ports.is_every() => Origin::Operator { uid: 0 },
+        _ => Origin::Incident(0),
     }
 }
 
@@ -181,7 +206,8 @@ mod tests {
 
     fn in_kernel(slot: u32, matches: &StoredMatcher, left: u64) -> KernelRule {
         let matcher = match matches {
-            StoredMatcher::Source(net) => KernelMatcher::Source(*net),
+            StoredMatcher::Source(net) => KernelMatcher::Source(*net, Ports::EVERY),
+            StoredMatcher::SourceToPorts { net, ports } => KernelMatcher::Source(*net, *ports),
             StoredMatcher::Signature { mask, words, .. } => {
                 KernelMatcher::Signature(SignatureKey {
                     listener: WEB,
@@ -229,6 +255,28 @@ mod tests {
         let all = run("this boot", Vec::new(), vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
         assert_eq!(all.kept.len(), 1);
         assert_eq!(all.kept[0].origin, Origin::Incident(0));
+    }
+
+    fn to_ports(text: &str, ports: &[u16]) -> StoredMatcher {
+        StoredMatcher::source(text.parse().unwrap(), Ports::new(ports).unwrap())
+    }
+
+    #[test]
+    fn a_rule_for_certain_ports_is_known_by_all_of_them() {
+        let (whole, part) = (to_ports("192.0.2.0/24", &[80, 443]), to_ports("192.0.2.0/24", &[80]));
+        let record = || vec![stored(5, whole, StoredOrigin::Operator(7), 600)];
+        let all = run("this boot", record(), vec![in_kernel(5, &whole, 42)]);
+        assert_eq!(all.kept[0].origin, Origin::Operator { uid: 7 });
+        assert_eq!((all.kept.len(), all.lost.len(), all.dead.len()), (1, 0, 0));
+
+        let all = run("this boot", record(), vec![in_kernel(5, &part, 42)]);
+        assert_eq!((all.kept.len(), all.dead.len()), (0, 1), "what is left of it goes");
+        let matchers: Vec<_> = all.lost.iter().map(|rule| rule.matcher).collect();
+        let ports = Ports::new(&[80, 443]).unwrap();
+        assert_eq!(matchers, [Matcher::Source("192.0.2.0/24".parse().unwrap(), ports)]);
+
+        let all = run("this boot", Vec::new(), vec![in_kernel(5, &part, 42)]);
+        assert_eq!(all.kept[0].origin, Origin::Operator { uid: 0 }, "nobody else names ports");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The maps that hold rules.
 
+use std::collections::{BTreeMap, HashSet};
+
 use ipnet::IpNet;
-use tcpguard_common::abi::{RuleHits, RuleRef, SignatureKey};
+use tcpguard_common::abi::{EVERY_PORT, RuleHits, RuleRef, SignatureKey};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_engine::Ports;
 
 use super::Dataplane;
 use crate::kernel::convert::{Source, net, source};
@@ -23,15 +26,16 @@ pub struct KernelRule {
 /// Which SYNs a [`KernelRule`] drops.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KernelMatcher {
-    /// From these sources.
-    Source(IpNet),
+    /// From these sources, to these ports.
+    Source(IpNet, Ports),
     /// Those with this signature.
     Signature(SignatureKey),
 }
 
 impl Dataplane {
-    /// Lets SYNs from `net` be dropped by rule `slot` while `set` is the set that counts (see
-    /// [`tcpguard_common::abi::Config::rule_set`]); the flags are those of [`RuleRef`].
+    /// Lets SYNs from `net` to `port`, or to every port, be dropped by rule `slot` while `set` is the
+    /// set that counts (see [`tcpguard_common::abi::Config::rule_set`]); the flags are those of
+    /// [`RuleRef`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -39,6 +43,7 @@ impl Dataplane {
         &self,
         set: u64,
         net: &IpNet,
+        port: Option<u16>,
         slot: u32,
         by_operator: bool,
         forced: bool,
@@ -46,31 +51,46 @@ impl Dataplane {
         let flag = |set, flag| if set { flag } else { 0 };
         let flags = flag(by_operator, RuleRef::BY_OPERATOR) | flag(forced, RuleRef::FORCED);
         let rule = RuleRef { slot, flags };
-        match source(set, net) {
+        match source(set, net, port) {
             Source::V4(key) => self.source_rules_v4.set(&key, &rule),
             Source::V6(key) => self.source_rules_v6.set(&key, &rule),
         }
     }
 
-    /// The source rule of `set` over exactly `net`.
+    /// The source rule of `set` over exactly `net`, for `port` or for every port.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn source_rule(&self, set: u64, net: &IpNet) -> Result<Option<RuleRef>, KernelError> {
+    pub fn source_rule(
+        &self,
+        set: u64,
+        net: &IpNet,
+        port: Option<u16>,
+    ) -> Result<Option<RuleRef>, KernelError> {
         // A trie answers with the longest prefix that contains the one asked for, so this may be
         // the rule over a wider one; the caller knows which slot it looks for.
-        match source(set, net) {
+        match source(set, net, port) {
             Source::V4(key) => self.source_rules_v4.get(&key),
             Source::V6(key) => self.source_rules_v6.get(&key),
         }
     }
 
-    /// Takes the source rule of `set` over exactly `net` away.
+    /// Takes the source rule of `set` over exactly `net`, for `port` or for every port, away, unless
+    /// another rule than `slot` stands there by now.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn remove_source_rule(&self, set: u64, net: &IpNet) -> Result<(), KernelError> {
-        match source(set, net) {
+    pub fn remove_source_rule(
+        &self,
+        set: u64,
+        net: &IpNet,
+        port: Option<u16>,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        if self.source_rule(set, net, port)?.is_none_or(|found| found.slot != slot) {
+            return Ok(());
+        }
+        match source(set, net, port) {
             Source::V4(key) => self.source_rules_v4.remove(&key).map(drop),
             Source::V6(key) => self.source_rules_v6.remove(&key).map(drop),
         }
@@ -123,19 +143,20 @@ impl Dataplane {
                 rules.push((rule, Source::V6(key)));
             }
         }
-        let mut rules: Vec<_> = rules
-            .into_iter()
-            .filter_map(|(rule, source)| Some((rule, KernelMatcher::Source(net(&source)?))))
-            .collect();
+        let entries = rules.into_iter().filter_map(|(rule, source)| {
+            let (net, port) = net(&source)?;
+            Some((rule.slot, net, port))
+        });
+        let mut rules = with_ports(entries);
         for (key, rule) in self.signatures.entries()?.into_iter().filter(|(key, _)| key.is_of(set))
         {
-            rules.push((rule, KernelMatcher::Signature(key)));
+            rules.push((rule.slot, KernelMatcher::Signature(key)));
         }
         rules
             .into_iter()
-            .map(|(rule, matcher)| {
-                let expires_ns = self.rule_expiry(rule.slot)?;
-                Ok(KernelRule { slot: rule.slot, matcher, expires_ns })
+            .map(|(slot, matcher)| {
+                let expires_ns = self.rule_expiry(slot)?;
+                Ok(KernelRule { slot, matcher, expires_ns })
             })
             .collect()
     }
@@ -146,7 +167,9 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn remove_rule(&self, set: u64, rule: &KernelRule) -> Result<(), KernelError> {
         match &rule.matcher {
-            KernelMatcher::Source(net) => self.remove_source_rule(set, net),
+            KernelMatcher::Source(net, ports) => ports
+                .entries()
+                .try_for_each(|port| self.remove_source_rule(set, net, port, rule.slot)),
             KernelMatcher::Signature(key) => self.signatures.remove(key).map(drop),
         }
     }
@@ -156,8 +179,12 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn rule_count(&self, set: u64) -> Result<u32, KernelError> {
-        let v4 = self.source_rules_v4.keys()?.iter().filter(|key| key.data.is_of(set)).count();
-        let v6 = self.source_rules_v6.keys()?.iter().filter(|key| key.data.is_of(set)).count();
+        // Over one prefix there is one rule for every port and one for certain ports at most.
+        let v4 = self.source_rules_v4.keys()?.into_iter().filter(|key| key.data.is_of(set));
+        let v4 = v4.map(|key| (key.bits, key.data.addr, key.data.port == EVERY_PORT));
+        let v6 = self.source_rules_v6.keys()?.into_iter().filter(|key| key.data.is_of(set));
+        let v6 = v6.map(|key| (key.bits, key.data.addr, key.data.port == EVERY_PORT));
+        let (v4, v6) = (v4.collect::<HashSet<_>>().len(), v6.collect::<HashSet<_>>().len());
         let signatures = self.signatures.entries()?;
         let signatures = signatures.iter().filter(|(key, _)| key.is_of(set)).count();
         Ok((v4 + v6 + signatures) as u32)
@@ -226,6 +253,26 @@ fn remove_all_but<K: Plain>(
         removed += u32::from(table.remove(key)?);
     }
     Ok(removed)
+}
+
+/// The rules behind the entries of source rules, each of a slot, a prefix, and one port or every port.
+fn with_ports(
+    entries: impl Iterator<Item = (u32, IpNet, Option<u16>)>,
+) -> Vec<(u32, KernelMatcher)> {
+    let mut rules: BTreeMap<(u32, IpNet, bool), Vec<u16>> = BTreeMap::new();
+    for (slot, net, port) in entries {
+        rules.entry((slot, net, port.is_none())).or_default().extend(port);
+    }
+    let mut all = Vec::new();
+    for ((slot, net, every), ports) in rules {
+        let mut add = |ports| all.push((slot, KernelMatcher::Source(net, ports)));
+        if every {
+            add(Ports::EVERY);
+        }
+        // Not more than one rule names, unless something else wrote them.
+        ports.chunks(Ports::MOST).filter_map(|ports| Ports::new(ports).ok()).for_each(add);
+    }
+    all
 }
 
 /// The key of a signature rule in `set`.
