@@ -1,4 +1,5 @@
 //! Small BPF programs written instruction by instruction, and the calls of `bpf(2)` that they take.
+#![expect(unsafe_code, reason = "bpf(2) has no safe form in any crate that is used here")]
 
 use std::io;
 use std::mem::size_of;

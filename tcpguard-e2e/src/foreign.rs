@@ -1,4 +1,5 @@
 //! Somebody else's XDP program, to see what the guard does when an interface is taken.
+#![expect(unsafe_code, reason = "if_nametoindex(3)")]
 
 use std::ffi::CString;
 use std::io;

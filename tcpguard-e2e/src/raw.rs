@@ -1,4 +1,5 @@
 //! Whole Ethernet frames in and out of one interface (`AF_PACKET`).
+#![expect(unsafe_code, reason = "packet sockets have no safe form in rustix")]
 
 use std::ffi::CString;
 use std::io;

@@ -1,5 +1,6 @@
 //! Start, refusal and end of the daemon: whatever is wrong is said in one line with its remedy, and
 //! nothing is left half-attached. Needs root and `TCPGUARD_BIN`.
+#![expect(unsafe_code, reason = "what a child gives up before it becomes the program")]
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};

@@ -11,6 +11,7 @@
 //! (`signal`), an alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict
 //! calls for rules (`policy`), and the plan says which of them the kernel lacks (`rules`). What
 //! concerns no single listener goes its own way (`host`).
+#![forbid(unsafe_code)]
 
 mod command;
 mod egress;

@@ -3,6 +3,7 @@
 //! calm day a few more.
 //!
 //! The same seed gives the same traffic, and the same alerts, on every machine.
+#![forbid(unsafe_code)]
 
 mod arrivals;
 mod calendar;

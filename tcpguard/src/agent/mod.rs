@@ -70,6 +70,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut notifier = Notifier::from_environment(poll);
     // Before anything is attached: what fails from there on would leave the filter on.
     let links = LinkWatch::open()?;
+    #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.map_err(|error| deaf(INTERFACE_CHANGES, error))?;

@@ -1,5 +1,6 @@
 //! The `bpf` system call, as far as aya has no interface for it: typed access by any key and value
 //! layout, whole-map reads in batches, and what a link is attached to.
+#![expect(unsafe_code, reason = "bpf(2) has no safe form in any crate that is used here")]
 
 use std::ffi::CString;
 use std::io;

@@ -1,4 +1,5 @@
 //! Maps as typed tables.
+#![expect(unsafe_code, reason = "keys and values cross to the kernel as bytes")]
 
 use std::io;
 use std::marker::PhantomData;
