@@ -1,16 +1,19 @@
 //! An agent that ends, in whatever way, opens no gap: the programs go on with the same maps, and the
 //! next agent takes both over. Needs root and `TCPGUARD_BIN`.
 
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::clock::boot_ns;
-use tcpguard_e2e::flood::Flood;
-use tcpguard_e2e::guard::{Guard, Mode, binary, cli};
+use tcpguard_e2e::flood::{Flood, MAX_DURATION};
+use tcpguard_e2e::guard::{self, Guard, Mode, binary, cli};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -122,6 +125,74 @@ fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
     assert!(leaked > 10_000, "{leaked}");
 }
 
+/// What holds the filter on the interface while there is no agent.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    ByPins,
+    /// The naive variant: by the agent's descriptors alone.
+    ByTheProcess,
+}
+
+/// Kills agents `kills` times at moments that `seed` says, every other time one that is about to start.
+fn kill_again_and_again(lab: &Lab, guard: &mut Guard<'_>, kills: u64, held: Held) {
+    let mut random = Random::new(seed());
+    let mut moment = || Duration::from_millis(random.between(0, 400));
+    for kill in 0..kills {
+        sleep(moment());
+        if held == Held::ByTheProcess {
+            lab.edge.exec("find /sys/fs/bpf -path */links/* -delete").unwrap();
+        }
+        guard.kill().unwrap();
+        if kill % 2 == 1 {
+            let mut starting = guard::daemon(&lab.edge, Mode::Enforce).unwrap();
+            let mut starting = starting.stderr(Stdio::null()).spawn().unwrap();
+            sleep(moment());
+            starting.kill().unwrap();
+            starting.wait().unwrap();
+        }
+        guard.start_again(Mode::Enforce).unwrap();
+    }
+}
+
+/// SYNs of a flood while agents are killed, and how many of them got in by either count.
+fn leaked_over(kills: u64, held: Held) -> (u64, u64) {
+    let lab = stage();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flood = Flood::random(Family::V4.service(), MAX_DURATION).start(&lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    let (before, queue_before, sent) =
+        (guard.status().unwrap(), met_full_queue(&lab), flood.sent());
+    kill_again_and_again(&lab, &mut guard, kills, held);
+    let (after, queue_after, sent) =
+        (guard.status().unwrap(), met_full_queue(&lab), flood.sent() - sent);
+    flood.stop().unwrap();
+    let filter = let_in(&after) - let_in(&before);
+    let kernel = queue_after - queue_before;
+    println!(
+        "{kills} kills, {sent} SYNs: {filter} leaked by the filter's count, {kernel} by the kernel's"
+    );
+    let returned = after.reason("syn_returned") - before.reason("syn_returned");
+    (sent, filter + kernel.saturating_sub(returned))
+}
+
+#[test]
+fn g1_kills_let_nothing_of_a_flood_in() {
+    let row = Row::new(Goal::G1);
+    let (kills, naive_kills) = (size(10, 500), size(3, 20));
+    let (sent, leaked) = leaked_over(kills, Held::ByPins);
+    let (naive_sent, naive) = leaked_over(naive_kills, Held::ByTheProcess);
+    row.result(kills, format!("kills: {leaked} of {sent} SYNs let in"), leaked == 0)
+        .naive(
+            naive_kills,
+            format!(
+                "kills with the links held by the process alone: {naive} of {naive_sent} let in"
+            ),
+            naive > 1_000,
+        )
+        .finish();
+}
+
 /// Clients connect all the while, and no connection is lost.
 #[test]
 fn no_client_notices_the_end_of_an_agent() {
@@ -213,7 +284,7 @@ fn a_damaged_state_file_costs_the_reasons_and_not_the_rules() {
     let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
     assert!(cli(&lab.edge, &block).unwrap().status.success());
     guard.stop().unwrap();
-    let file = format!("{}/state.json", tcpguard_e2e::guard::STATE_DIR);
+    let file = format!("{}/state.json", guard::STATE_DIR);
     lab.edge.write(&file, "{\"schema\":\"tcpguard.state/1\",\"rules\":[{").unwrap();
     guard.start_again(Mode::Observe).unwrap();
     let status = guard.status().unwrap();

@@ -17,6 +17,7 @@ use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptio
 use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Rules of a set.
@@ -342,48 +343,101 @@ fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
     line.and_then(number).unwrap_or(0)
 }
 
-/// Killed at forty moments of an import: what is there then is the whole of one set with all that
-/// belongs to it, and members of both are kept out from beginning to end.
-#[test]
-fn an_agent_killed_during_an_import_leaves_one_set_whole() {
-    const KILLS: u32 = 40;
+/// How one set takes the place of another.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Import,
+    /// The naive variant: all rules taken out, and then the new ones put in.
+    FlushThenImport,
+}
+
+/// What kills during replacements left.
+#[derive(Default)]
+struct Left {
+    old: u32,
+    new: u32,
+    /// Kills after which there was neither set.
+    neither: u32,
+    /// Of a set that did not count, keys that a start found, where there were any.
+    halves: Vec<u32>,
+}
+
+/// Kills the agent at `kills` moments of a replacement, while members of both sets send: what is there
+/// then, and what became of their SYNs.
+fn killed_while_replacing(kills: u32, way: Way) -> (Left, Fate, u64) {
     let lab = stage();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
     let before = Fate::now(&lab, &guard);
     let sender = Sender::start(&lab, SHARED.map(member));
-    let (mut old, mut outcomes, mut halves) = ("a", Vec::new(), Vec::new());
-    for kill in 0..KILLS {
+    let (mut old, mut left) = ("a", Left::default());
+    for kill in 0..kills {
         let new = if old == "a" { "b" } else { "a" };
         let path = file(new);
         std::thread::scope(|scope| {
-            // It fails when the agent is gone.
-            scope.spawn(|| drop(cli(&lab.edge, &["rules", "import", &path])));
-            sleep(whole * kill / KILLS);
+            // They fail when the agent is gone.
+            scope.spawn(|| {
+                if way == Way::FlushThenImport {
+                    drop(cli(&lab.edge, &["rules", "flush"]));
+                }
+                drop(cli(&lab.edge, &["rules", "import", &path]));
+            });
+            sleep(whole * kill / kills);
             guard.kill().unwrap();
         });
         guard.start_again(Mode::Enforce).unwrap();
         let found = exported(&lab);
-        let now = if found == expected(new) { new } else { old };
-        assert!(found == expected(now), "kill {kill}: neither set, but {} rules", found.len());
+        if found == expected(new) {
+            left.new += 1;
+            old = new;
+        } else if found == expected(old) {
+            left.old += 1;
+        } else {
+            println!("kill {kill}: neither set, but {} rules", found.len());
+            left.neither += 1;
+            import(&lab, old);
+        }
         let all =
             |status: &tcpguard_e2e::status::Status| status.rules_in_kernel() == Some(RULES.into());
         guard.wait_until("all rules in the kernel", 5 * SECOND, all).unwrap();
-        let left = leavings(&guard, kill as usize + 1);
-        halves.extend((left > 0).then_some(left));
-        outcomes.push(if now == new { "new" } else { "old" });
-        old = now;
+        let keys = leavings(&guard, kill as usize + 1);
+        left.halves.extend((keys > 0).then_some(keys));
     }
     let sent = sender.finish();
     let fate = Fate::now(&lab, &guard).since(before);
-    let new = outcomes.iter().filter(|outcome| **outcome == "new").count();
-    println!(
-        "{KILLS} kills over {whole:?}: {new} left the new set, {} the old one; keys of the other found \
-         after {} of them: {halves:?}; {sent} SYNs of members of both: {fate:?}",
-        outcomes.len() - new,
-        halves.len()
-    );
-    assert_eq!((fate.passed, fate.answered), (0, 0), "let in");
-    assert!(outcomes.contains(&"old") && outcomes.contains(&"new"), "{outcomes:?}");
-    assert!(!halves.is_empty(), "no kill met an import half-way");
+    println!("{kills} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}");
+    println!("keys of the other set found after {} of them: {:?}", left.halves.len(), left.halves);
+    (left, fate, sent)
+}
+
+/// What is there after a kill is the whole of one set with all that belongs to it, and members of both
+/// are kept out from beginning to end.
+#[test]
+fn g2_a_kill_leaves_one_set_whole() {
+    let row = Row::new(Goal::G2);
+    let (kills, naive_kills) = (size(40, 500), size(6, 40));
+    let (left, fate, sent) = killed_while_replacing(kills, Way::Import);
+    // Else the kills met no import half-way, and the row would prove nothing.
+    assert!(left.old > 0 && left.new > 0, "{} old, {} new", left.old, left.new);
+    assert!(!left.halves.is_empty(), "no kill met an import half-way");
+    let (naive_left, naive_fate, naive_sent) =
+        killed_while_replacing(naive_kills, Way::FlushThenImport);
+    row.result(
+        kills.into(),
+        format!(
+            "kills in imports of {RULES} rules: {} left the new set, {} the old, {} neither; {} of \
+             {sent} SYNs of members let in",
+            left.new, left.old, left.neither, fate.passed
+        ),
+        left.neither == 0 && (fate.passed, fate.answered) == (0, 0),
+    )
+    .naive(
+        naive_kills.into(),
+        format!(
+            "kills between flush and import: {} left neither set, {} of {naive_sent} SYNs let in",
+            naive_left.neither, naive_fate.passed
+        ),
+        naive_left.neither > 0 && naive_fate.passed > 0,
+    )
+    .finish();
 }

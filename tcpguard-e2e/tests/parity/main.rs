@@ -4,6 +4,7 @@ mod connections;
 mod cookies;
 mod handshakes;
 mod ladder;
+mod rows;
 mod samples;
 mod strays;
 mod traffic;
@@ -15,7 +16,7 @@ use ipnet::IpNet;
 use tcpguard::kernel::{Dataplane, Load, Object, addr, signature_key};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+    Action, Config, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_common::model::{Model, Packet, hash_key};
@@ -42,6 +43,8 @@ struct Pair {
     model: Model,
     reasons: BTreeMap<Reason, u64>,
     frames: u64,
+    /// Frames that a naive parser takes for something else than the guard does.
+    misread: u64,
 }
 
 /// The SYN of a crude flood tool: no options, fixed window.
@@ -70,7 +73,8 @@ impl Pair {
             ..Config::default()
         };
         let model = Model::new(config);
-        let mut pair = Self { object, dataplane, model, reasons: BTreeMap::new(), frames: 0 };
+        let mut pair =
+            Self { object, dataplane, model, reasons: BTreeMap::new(), frames: 0, misread: 0 };
         pair.dataplane.set_config(&config).unwrap();
         pair.set_clock(START_NS);
         pair.add_listener(v4(2, 1), 80, 0);
@@ -177,6 +181,7 @@ impl Pair {
         assert_eq!(hex(&after), hex(&packet.0), "what became of {}", hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
         self.frames += 1;
+        self.misread += u64::from(rows::naive_sees_syn(frame) != rows::is_of_syn(reason));
         packet.0
     }
 
@@ -294,41 +299,6 @@ fn show(pair: &mut Pair, seed: u64, frames: u64) {
         }
     }
     pair.assert_same_state();
-}
-
-#[test]
-fn a_hundred_thousand_frames_are_judged_and_counted_alike() {
-    let mut frames = 0;
-    let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
-    for (seed, mode, shift, illegal) in [
-        (1, Mode::Enforce, 0, true),
-        (2, Mode::Enforce, 2, false),
-        (3, Mode::Observe, 0, true),
-        (4, Mode::Off, 1, false),
-    ] {
-        let pair = run(seed, 30_000, mode, shift, illegal);
-        frames += pair.frames;
-        for (reason, count) in pair.reasons {
-            *reasons.entry(reason).or_default() += count;
-        }
-    }
-    println!("{frames} frames: {reasons:?}");
-    assert!(frames >= 100_000, "only {frames} frames were long enough to run");
-    // A generator that never reaches a path proves nothing about it.
-    let unreachable = [
-        Reason::Unconfigured,
-        Reason::AgentGone,
-        Reason::SynReturned,
-        Reason::Cookie,
-        Reason::DropOverload,
-        Reason::DropBudget,
-        Reason::DropReflection,
-        Reason::Stray,
-        Reason::DropStray,
-    ];
-    for reason in Reason::ALL.iter().filter(|reason| !unreachable.contains(reason)) {
-        assert!(reasons.contains_key(reason), "no frame was {}", reason.name());
-    }
 }
 
 #[test]
@@ -519,27 +489,4 @@ fn another_rule_set_judges_from_the_packet_on_that_meets_its_number() {
     assert_eq!(pair.dataplane.rule_count(SET + 1).unwrap(), 0);
     assert_eq!(pair.dataplane.rule_count(SET).unwrap(), own);
     assert_eq!(pair.dataplane.rules(SET).unwrap().len() as u32, own);
-}
-
-#[test]
-fn a_flood_evicts_no_validated_client() {
-    let mut pair = Pair::new(Mode::Observe, 0, false);
-    let (client, server) = (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 80));
-    pair.complete_handshake(client, server);
-    let flow = pair.dataplane.flows().unwrap()[0].1;
-    assert_eq!(FlowState::from_code(flow.state), Some(FlowState::Completed));
-    let bystander = SocketAddr::new(v4(9, 10), 4000);
-    pair.ingress(&Segment::new(bystander, server, flags::SYN).to_frame());
-    // Three times as many sources as the table of unknown sources holds.
-    for source in 0..200_000u32 {
-        let from = SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + source).into(), 1);
-        let frame = Segment::new(from, server, flags::SYN).to_frame();
-        pair.object.test_ingress(&frame, 1).expect("a test run");
-    }
-    let kept = pair.dataplane.client(client.ip()).unwrap();
-    assert!(kept.is_some(), "the client was evicted");
-    let sources = pair.dataplane.sources().unwrap();
-    let there = |wanted: Addr| sources.iter().any(|(source, _)| *source == wanted);
-    // The naive variant is one table for all sources: who was only there is gone.
-    assert!(!there(addr(bystander.ip())), "the flood did not turn its own table over");
 }
