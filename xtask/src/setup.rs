@@ -33,6 +33,8 @@ pub enum Purpose {
     Terminal,
     /// Other kernels under QEMU.
     Guests,
+    /// Licences and sources of what is depended on.
+    Supply,
 }
 
 /// What a day's work needs; the rest is for those who ask for it.
@@ -253,6 +255,18 @@ const NEEDS: &[Need] = &[
         present: || installed("xz"),
         debian: Mend::Packages(&["xz-utils"]),
         elsewhere: "install xz",
+    },
+    Need {
+        purpose: Purpose::Supply,
+        what: "cargo-deny",
+        why: "knows the licences and sources of what is depended on",
+        present: || installed("cargo-deny"),
+        debian: Mend::Cargo {
+            packages: &[],
+            environment: &[],
+            arguments: &["cargo-deny", "--version", "0.20.2", "--locked"],
+        },
+        elsewhere: "cargo install cargo-deny --version 0.20.2 --locked",
     },
 ];
 
