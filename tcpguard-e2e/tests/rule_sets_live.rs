@@ -382,7 +382,8 @@ fn killed_while_replacing(kills: u32, way: Way) -> (Left, Fate, u64) {
                 }
                 drop(cli(&lab.edge, &["rules", "import", &path]));
             });
-            sleep(whole * kill / kills);
+            // Half as long again as the shortest took: some take longer.
+            sleep(whole * 3 * kill / (2 * kills));
             guard.kill().unwrap();
         });
         guard.start_again(Mode::Enforce).unwrap();
