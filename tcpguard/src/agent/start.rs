@@ -39,6 +39,7 @@ impl Guard {
     /// # Errors
     /// When any part cannot start. Then nothing is attached that was not before.
     pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
+        kernel::require_release()?;
         let pins = Pins::open(&config.pin_dir)?;
         let maps = pins.maps();
         let was_attached = !kernel::pinned(&config.pin_dir).is_empty();

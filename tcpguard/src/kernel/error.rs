@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::floor::OLDEST;
 use crate::host::capabilities;
 
 /// Each message names the situation and the way out.
@@ -18,6 +19,15 @@ pub enum KernelError {
         what: String,
         /// The capabilities that this process lacks.
         missing: String,
+    },
+    /// Nothing was tried on it.
+    #[error(
+        "Linux {release} is too old: tcpguard needs {}.{} or newer; install a newer kernel, see \
+         which there are: apt-cache search linux-image", OLDEST.0, OLDEST.1
+    )]
+    TooOld {
+        /// Running kernel.
+        release: String,
     },
     /// The verifier or the loader refused the object.
     #[error(
@@ -191,6 +201,7 @@ mod tests {
         let error = || io::Error::from_raw_os_error(1);
         for error in [
             KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
+            KernelError::TooOld { release: "5.10.0".to_owned() },
             KernelError::Refused { release: release(), program: name(), reason: reason() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
             KernelError::Occupied { interface: name() },
@@ -209,6 +220,7 @@ mod tests {
             // Every one there is stands above.
             match error {
                 KernelError::Permission { .. }
+                | KernelError::TooOld { .. }
                 | KernelError::Refused { .. }
                 | KernelError::MissingFunction { .. }
                 | KernelError::Occupied { .. }

@@ -12,9 +12,9 @@ pub(super) const CASES: &[Case] = &[
         "apt-cache",
     ),
     (
-        |f| f.kernel.release = Some(release(5, 15)),
+        |f| f.kernel.release = Some(release(6, 0)),
         "kernel_release",
-        Outcome::Warning,
+        Outcome::Blocking,
         "below 6.1",
         "apt-cache",
     ),
