@@ -93,6 +93,9 @@ enum Verb {
         /// Kernel versions to boot; all that are known if none is given
         #[arg(value_name = "KERNEL", value_parser = vm::KERNEL_VERSIONS)]
         kernels: Vec<String>,
+        /// Make this run the record that later ones are held to, docs/kernel-support.json
+        #[arg(long)]
+        update: bool,
     },
 }
 
@@ -121,7 +124,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
         Verb::Picture { source } => picture::run(&workspace, source.as_deref()),
         Verb::FirstUse { begin } => first_use::run(&workspace, begin),
-        Verb::Vm { kernels } => vm::run(&workspace, &kernels),
+        Verb::Vm { kernels, update } => vm::run(&workspace, &kernels, update),
     }
 }
 
