@@ -32,7 +32,7 @@ impl Guard {
         let server = Server::bind(dir.path(), None).unwrap();
         let (sender, requests) = mpsc::channel(queue);
         let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(server.serve(sender));
+        serving.spawn(server.serve(sender.clone(), sender));
         Self { dir, requests, _serving: serving }
     }
 

@@ -38,15 +38,15 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
-use crate::control::{Peer, Request, Response, Server};
+use crate::control::{Incoming, Peer, Request, Response, Server};
 use crate::host::LinkWatch;
-use crate::observe::metrics::MetricsServer;
+use crate::observe::{self, metrics::MetricsServer};
 use guard::Guard;
 use notify::Notifier;
 pub use reload::Provenance;
 
 const INTERFACE_CHANGES: &str = "interface changes";
-/// Requests that may wait for the loop.
+/// Requests of one kind that may wait for the loop.
 const WAITING_REQUESTS: usize = 32;
 
 /// Protects the host until SIGTERM or SIGINT. The programs then stay attached and drop by their
@@ -76,9 +76,10 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut guard = Guard::start(config, provenance)?;
     guard.health.extend(unserved);
     guard.check_interfaces();
-    let (requests, mut incoming) = mpsc::channel(WAITING_REQUESTS);
-    let server = tokio::spawn(server.serve(requests.clone()));
-    let metrics = tokio::spawn(metrics.serve(requests));
+    let (change, mut changes) = mpsc::channel(WAITING_REQUESTS);
+    let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
+    let server = tokio::spawn(server.serve(change, question.clone()));
+    let metrics = tokio::spawn(metrics.serve(question));
     let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", guard.started());
@@ -110,14 +111,9 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                     }
                 }
             }
-            Some(incoming) = incoming.recv() => {
-                let response = match incoming.request {
-                    Request::Reload => reload(&mut guard, &mut notifier, Some(incoming.peer)),
-                    request => guard.answer(&request, incoming.peer),
-                };
-                // A client that has gone needs no answer.
-                let _ = incoming.reply.send(response);
-            }
+            // Whoever may change something does not wait for those who ask.
+            Some(incoming) = changes.recv() => serve(&mut guard, &mut notifier, incoming),
+            Some(incoming) = questions.recv() => serve(&mut guard, &mut notifier, incoming),
         }
     }
     notifier.stopping();
@@ -135,6 +131,19 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
 /// The agent would not notice `what`, and what tells why.
 fn deaf(what: &str, error: impl Display) -> anyhow::Error {
     anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
+}
+
+fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
+    let Incoming { request, peer, reply } = incoming;
+    let response = match &request {
+        Request::Reload => reload(guard, notifier, Some(peer)),
+        request => guard.answer(request, peer),
+    };
+    if request.is_change() {
+        observe::audit(peer, &request, &response);
+    }
+    // A client that has gone needs no answer.
+    let _ = reply.send(response);
 }
 
 /// Reads the configuration again and tells the service manager when that begins and ends.

@@ -220,9 +220,8 @@ impl Guard {
     /// Reads the configuration again, as `peer` or a signal asks for, and applies what can be
     /// applied. With a mistake in it, nothing is.
     pub fn reload(&mut self, peer: Option<Peer>) -> Response {
-        match peer {
-            Some(peer) => log::info!("uid {} asks for the configuration to be read", peer.uid),
-            None => log::info!("SIGHUP: the configuration is read"),
+        if peer.is_none() {
+            log::info!("SIGHUP: the configuration is read");
         }
         match self.provenance.read() {
             Ok(new) => self.take_over(new),

@@ -21,13 +21,11 @@ impl Guard {
         match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer),
             Request::SetModeFor { mode, for_s, confirm_s } => {
-                note(request, peer);
                 let lasts = for_s.map(Duration::from_secs);
                 let terms = Terms { lasts, word_within: confirm_s.map(Duration::from_secs) };
                 return self.set_mode_for(now, (*mode).into(), terms, peer);
             }
             Request::ConfirmMode { mode } => {
-                note(request, peer);
                 return self.confirm_mode(now, (*mode).into(), peer);
             }
             Request::AlertsSince { seq } => return self.alerts_since(*seq),
@@ -43,7 +41,6 @@ impl Guard {
         let result = if dry_run {
             self.engine.clone().handle_request(now, asked)
         } else {
-            note(request, peer);
             let before = request.replaces_rules().then(|| self.state(now));
             let result = self.engine.handle_request(now, asked);
             if let (Some(before), Ok(_)) = (before, &result) {
@@ -112,12 +109,6 @@ impl Guard {
             alerts: history.since(seq),
         }
     }
-}
-
-/// Who asked for what, in the log.
-fn note(request: &Request, peer: Peer) {
-    let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-    log::info!("uid {} (pid {pid}): {}", peer.uid, request.in_brief());
 }
 
 fn not_replaced(why: &str) -> String {
