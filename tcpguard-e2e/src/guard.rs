@@ -254,6 +254,11 @@ impl<'host> Guard<'host> {
         })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()

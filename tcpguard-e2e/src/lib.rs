@@ -12,6 +12,7 @@
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
+//!   [`hostile`]: users who keep its administrator from it;
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
@@ -36,6 +37,7 @@ pub mod flood;
 pub mod foreign;
 pub mod guard;
 pub mod health;
+pub mod hostile;
 pub mod journald;
 pub mod lab;
 pub mod lab_filter;
