@@ -262,7 +262,7 @@ impl Steps for HostSteps<'_> {
     }
 
     fn illegal(&mut self) -> Reason {
-        self.with(|_, config, model, _| step::illegal(config, model))
+        self.with(|_, config, model, work| step::illegal(config, model, work))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which rule matches a SYN, and what may keep it from being dropped.
 
+use super::exempt::is_exempt;
 use super::{Mask, Tables, VALIDATED_RATE, Work, clients, hash, seen};
 use crate::abi::{Config, Reason, RuleRef, SignatureKey};
 
@@ -57,9 +58,7 @@ pub(super) fn spared<T: Tables>(
     flags: u32,
 ) -> Option<Reason> {
     let source = &work.segment.flow.client;
-    if flags & RuleRef::FORCED == 0
-        && u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > work.now
-    {
+    if flags & RuleRef::FORCED == 0 && is_exempt(tables, source, work.now) {
         return Some(Reason::SynExempt);
     }
     if flags & RuleRef::BY_OPERATOR != 0 {
