@@ -14,6 +14,7 @@ mod population;
 mod random;
 mod ticks;
 mod traffic;
+pub mod world;
 
 pub use arrivals::Arrivals;
 pub use kernel::{Kernel, Server};

@@ -1,90 +1,8 @@
 //! Random operations.
 
-use std::net::Ipv4Addr;
-
-use ipnet::{IpNet, Ipv4Net};
 use proptest::prelude::*;
 use tcpguard_engine::Mode;
-
-/// Listeners in play.
-pub const LISTENERS: u32 = 3;
-
-/// One thing that happens.
-#[derive(Clone, Debug)]
-pub enum Op {
-    /// Some polls with this traffic at one listener.
-    Traffic(Traffic),
-    /// Time passes without polls.
-    Gap(u64),
-    /// The kernel's counters start again.
-    Restart,
-    /// One listener's counters go backwards.
-    Backwards(u32),
-    /// A listener appears or goes.
-    Toggle(u32),
-    Protect(Option<u8>),
-    Mode(Mode),
-    Block {
-        host: u8,
-        bits: u8,
-        seconds: u64,
-        force: bool,
-    },
-    Unblock {
-        host: u8,
-        bits: u8,
-    },
-    UnblockAll,
-    Import {
-        hosts: Vec<(u8, u8)>,
-        seconds: u64,
-        merge: bool,
-        force: bool,
-    },
-    Allow {
-        host: u8,
-        bits: u8,
-        seconds: u64,
-    },
-    Disallow {
-        host: u8,
-        bits: u8,
-    },
-    /// The agent is started again; the kernel keeps its rules.
-    NewAgent,
-    /// The kernel takes no rules from now on, or does again.
-    Refuse(bool),
-    /// Answers that nobody asked for, a poll, and closed ports tried by one source.
-    Host {
-        unasked: u64,
-        ports: u32,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub struct Traffic {
-    pub listener: u32,
-    pub polls: u32,
-    /// SYNs a poll that never complete, and connects that do.
-    pub forged: u64,
-    pub real: u64,
-    /// From this many sources.
-    pub sources: u32,
-    pub shape: Shape,
-    /// Of the hits of a rule, one in so many comes back.
-    pub returning: u64,
-    pub half_open: Option<u32>,
-    pub queue_drops: u64,
-    pub overflows: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum Shape {
-    Constant,
-    RandomTtl,
-    RandomWindow,
-    Clients,
-}
+use tcpguard_sim::world::{LISTENERS, Op, Shape, Traffic};
 
 pub fn traffic() -> impl Strategy<Value = Traffic> {
     let volumes = (prop_oneof![Just(0_u64), 1..100_u64, 1000..30_000_u64], 0..500_u64);
@@ -146,13 +64,4 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (prop_oneof![Just(0_u64), 1..1000_u64], 0..60_u32)
             .prop_map(|(unasked, ports)| Op::Host { unasked, ports }),
     ]
-}
-
-/// Addresses of operators' blocks, protected prefixes and one-source floods meet in this network.
-pub fn host(host: u8) -> Ipv4Addr {
-    Ipv4Addr::new(198, 51, 100, host)
-}
-
-pub fn net(at: u8, bits: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(host(at), bits)).trunc()
 }

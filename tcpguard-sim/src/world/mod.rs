@@ -1,4 +1,7 @@
-//! A model of the kernel that objects to every command that does not fit.
+//! Whatever can happen to an engine, and a model of the kernel that objects to every command that does
+//! not fit. Properties and fuzzing draw what happens; the judge is the same.
+
+mod op;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,16 +16,18 @@ use tcpguard_engine::{
     Tuning,
 };
 
-use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
+use crate::POLL;
 
-const POLL: Duration = Duration::from_millis(250);
+pub use op::{LISTENERS, Op, Shape, Traffic, host, net};
 
 /// The kernel's rules, and everything that was ever ordered.
 pub struct World {
+    /// The engine that is judged.
     pub engine: Engine,
     tuning: Tuning,
     /// The configuration lets the guard only observe every listener.
     pub held_back: bool,
+    /// The time.
     pub now: Timestamp,
     epoch: u64,
     mode: Mode,
@@ -33,6 +38,7 @@ pub struct World {
     next_id: u32,
     counters: BTreeMap<u32, ListenerCounters>,
     tcp_ext: TcpExt,
+    /// The rules in force, and how often each was hit.
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
     /// The steps that are taken.
     pub steps: BTreeSet<(ListenerId, Step)>,
@@ -45,13 +51,15 @@ pub struct World {
     ports: u32,
     host: HostCounters,
     flows: Vec<Flow>,
+    /// Every command, as it came.
     pub log: Vec<String>,
     installed: u64,
     removed: u64,
     seed: u64,
 }
 
-pub struct NobodyKnown;
+/// Nobody ever completed a handshake.
+struct NobodyKnown;
 
 impl KnownClients for NobodyKnown {
     fn completed_within(&self, _net: &IpNet) -> bool {
@@ -59,11 +67,22 @@ impl KnownClients for NobodyKnown {
     }
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl World {
+    /// A host with the default settings, in enforce mode.
     pub fn new() -> Self {
         Self::tuned(Tuning::default())
     }
 
+    /// A host with other settings.
+    ///
+    /// # Panics
+    /// When they contradict each other.
     pub fn tuned(tuning: Tuning) -> Self {
         let mut world = Self {
             engine: Engine::new(tuning.clone(), Mode::Enforce).expect("settings that agree"),
@@ -103,6 +122,10 @@ impl World {
         mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
     }
 
+    /// Lets something happen, and carries out what the engine makes of it.
+    ///
+    /// # Panics
+    /// When a command does not fit, or what the engine says is not what is.
     pub fn play(&mut self, op: &Op) {
         match op {
             Op::Traffic(traffic) => {
