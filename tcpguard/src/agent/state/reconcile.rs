@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
+use tcpguard_engine::{Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
 
 use super::{State, StoredMatcher, StoredRule};
 use crate::kernel::{KernelMatcher, KernelRule};
@@ -52,9 +52,7 @@ pub fn reconcile(
         explained.extend(record);
         let record = record.map(|place| &stored[place]);
         let expires = match record {
-            Some(record) if records.interrupted && record.is_operators() => {
-                since_boot(clock, record.expires.0)
-            }
+            Some(record) if records.interrupted && record.is_operators() => end(clock, record),
             _ => Timestamp::from_nanos(rule.expires_ns),
         };
         if expires <= now {
@@ -76,7 +74,7 @@ pub fn reconcile(
     let same_boot = state.is_some_and(|state| state.boot == boot);
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
     for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
-        let expires = since_boot(clock, record.expires.0);
+        let expires = end(clock, record);
         let by_operator = record.is_operators();
         if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
             continue;
@@ -128,6 +126,12 @@ fn matcher_of(
             Some(Matcher::Signature { listener: at(&listener)?, mask, fingerprint })
         }
     }
+}
+
+/// When a rule of the record ends: no later than if it were made now, whatever the file or the clock
+/// says.
+fn end(clock: &Clock, record: &StoredRule) -> Timestamp {
+    since_boot(clock, record.expires.0).min(clock.now + Limits::MAX_MANUAL_RULE)
 }
 
 /// A time of day as time since boot; what was before the boot is at it.
@@ -295,6 +299,15 @@ mod tests {
         let other = vec![in_kernel(1, &source("203.0.113.0/24"), 100)];
         let all = run_with("this boot", &state, Some(1), other);
         assert_eq!((all.kept.len(), all.lost.len()), (1, 0), "{all:?}");
+    }
+
+    /// A clock that was set back, or a file that somebody wrote by hand.
+    #[test]
+    fn no_rule_is_made_again_for_longer_than_it_could_be_made() {
+        let year = 365 * 86_400;
+        let rule = stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), year);
+        let all = run("another boot", vec![rule], Vec::new());
+        assert_eq!(all.lost[0].expires, NOW + Limits::MAX_MANUAL_RULE);
     }
 
     #[test]
