@@ -21,6 +21,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     timed("architecture", || architecture::check(workspace))?;
     timed("formatting", || {
         cargo(workspace, &["fmt", "--check"])?;
+        cargo(workspace, &["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])?;
         cargo(workspace, &["fmt", "--check", "--manifest-path", "tcpguard-ebpf/Cargo.toml"])
     })?;
     // User space embeds the objects, so its lints need them.

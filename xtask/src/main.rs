@@ -8,6 +8,7 @@ mod dist;
 mod environment;
 mod eval;
 mod first_use;
+mod fuzz;
 mod lab;
 mod picture;
 mod process;
@@ -88,6 +89,8 @@ enum Verb {
         /// From where on; without it from both
         begin: Option<first_use::Begin>,
     },
+    /// Looks for input that breaks a reader of frames, messages, files or captures, by coverage
+    Fuzz(fuzz::Arguments),
     /// Loads the BPF objects on this kernel and, under QEMU, on others
     Vm {
         /// Kernel versions to boot; all that are known if none is given
@@ -121,6 +124,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
         Verb::Picture { source } => picture::run(&workspace, source.as_deref()),
         Verb::FirstUse { begin } => first_use::run(&workspace, begin),
+        Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Verb::Vm { kernels } => vm::run(&workspace, &kernels),
     }
 }

@@ -33,6 +33,8 @@ pub enum Purpose {
     Terminal,
     /// Other kernels under QEMU.
     Guests,
+    /// Looking for input that breaks something.
+    Fuzz,
 }
 
 /// What a day's work needs; the rest is for those who ask for it.
@@ -94,6 +96,14 @@ const NEEDS: &[Need] = &[
             ],
         },
         elsewhere: "cargo install bpf-linker --version 0.13.0 --locked",
+    },
+    Need {
+        purpose: Purpose::Fuzz,
+        what: "g++",
+        why: "compiles libFuzzer, which comes as C++",
+        present: || installed("g++"),
+        debian: Mend::Packages(&["g++"]),
+        elsewhere: "install g++",
     },
     Need {
         purpose: Purpose::Lint,

@@ -58,7 +58,7 @@ fn store(dir: &Path, lines: &Vec<Event>) -> io::Result<()> {
     lines::store(&dir.join(NAME), lines)
 }
 
-fn load(dir: &Path) -> Vec<AlertEntry> {
+pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
     let lines: Vec<Event> = lines::load(&dir.join(NAME));
     lines.into_iter().map(|line| line.alert).collect()
 }

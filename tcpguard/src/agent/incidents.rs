@@ -141,7 +141,7 @@ fn store(dir: &Path, attacks: &[Arc<AttackInFull>]) -> io::Result<()> {
 }
 
 /// What is on record in `dir`, the newest first.
-fn load(dir: &Path) -> Vec<AttackInFull> {
+pub(super) fn load(dir: &Path) -> Vec<AttackInFull> {
     let mut attacks: Vec<_> = lines::load(&dir.join(NAME)).into_iter().map(closed).collect();
     attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
     attacks

@@ -24,6 +24,7 @@ pub(crate) mod secrets;
 mod start;
 mod state;
 mod steps;
+pub mod stored;
 pub mod syncookies;
 pub mod timeline;
 mod writer;

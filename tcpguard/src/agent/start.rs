@@ -305,7 +305,7 @@ fn adopt(
 }
 
 /// The allow-list and what was learned.
-fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
+pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
     for allow in &state.allowed {
         let Ok(lifetime) =
             std::time::Duration::try_from(allow.expires.0.duration_since(clock.wall))

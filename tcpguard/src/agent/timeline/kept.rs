@@ -17,7 +17,7 @@ use crate::report::{TIMELINE_SCHEMA, Timeline};
 use crate::status::Clock;
 
 /// The directory of the files, in that of what survives a restart.
-const DIRECTORY: &str = "timelines";
+pub(in crate::agent) const DIRECTORY: &str = "timelines";
 /// Lines kept of incidents that are over.
 const KEPT: usize = 32;
 /// Far longer than the file of any line: 480 steps of at most 250 bytes.
@@ -162,7 +162,7 @@ fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// What is in `dir`. A picture less is no reason to keep an agent from its work: files that cannot
 /// be read are named in the log and left to be replaced.
-fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
+pub(in crate::agent) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
     let paths = paths(dir).unwrap_or_else(|error| {
         log::warn!("cannot read {}: {error}; starting without time lines", dir.display());
         Vec::new()
