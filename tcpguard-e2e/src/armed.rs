@@ -45,7 +45,7 @@ impl Armed {
     /// # Errors
     /// Without root, or on kernels before 6.9.
     pub fn attach(lab: &Lab, mode: XdpMode) -> Result<Self> {
-        Self::attach_with(lab, mode, true)
+        Self::attach_with(&lab.edge, mode, true)
     }
 
     /// As on kernels that cannot be handed connections.
@@ -53,11 +53,19 @@ impl Armed {
     /// # Errors
     /// Without root.
     pub fn attach_without_redeemer(lab: &Lab, mode: XdpMode) -> Result<Self> {
-        Self::attach_with(lab, mode, false)
+        Self::on(&lab.edge, mode)
     }
 
-    fn attach_with(lab: &Lab, mode: XdpMode, redeems: bool) -> Result<Self> {
-        lab.edge.run(|| {
+    /// Likewise, on the interface `eth0` of a host outside a lab.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn on(host: &Netns, mode: XdpMode) -> Result<Self> {
+        Self::attach_with(host, mode, false)
+    }
+
+    fn attach_with(host: &Netns, mode: XdpMode, redeems: bool) -> Result<Self> {
+        host.run(|| {
             let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
             let offsets = Some(SocketOffsets::of_running_kernel()?);
             let maps = pins.maps();

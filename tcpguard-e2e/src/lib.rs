@@ -8,6 +8,7 @@
 //! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
 //! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
 //!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
+//! - [`frames`], [`oracle`]: SYNs that are odd in every way, and a host that says which it answers.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
@@ -34,6 +35,7 @@ pub mod echo;
 pub mod first_use;
 pub mod flood;
 pub mod foreign;
+pub mod frames;
 pub mod guard;
 pub mod health;
 pub mod journald;
@@ -44,6 +46,7 @@ pub mod live_frames;
 pub mod machine;
 pub mod measure;
 pub mod netns;
+pub mod oracle;
 pub mod package;
 pub mod packet;
 pub mod peak;

@@ -4,6 +4,8 @@ mod connections;
 mod cookies;
 mod handshakes;
 mod ladder;
+mod pieces;
+mod rows;
 mod samples;
 mod strays;
 mod traffic;
