@@ -140,6 +140,20 @@ impl<'host> Guard<'host> {
         Self::launch(host, config, &mut daemon_by_file(host)?)
     }
 
+    /// Like [`Self::start`], in a time namespace whose boot clock shows `ahead_s` seconds more than the
+    /// host's.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_ahead(host: &'host Netns, mode: Mode, ahead_s: u32) -> Result<Self> {
+        let daemon = daemon(host, mode)?;
+        let mut shifted = host.command("unshare")?;
+        shifted.args(["--time", "--boottime", &ahead_s.to_string(), "--"]);
+        shifted.arg(daemon.get_program()).args(daemon.get_args());
+        shifted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::launch(host, "", &mut shifted)
+    }
+
     fn launch(host: &'host Netns, config: &str, command: &mut Command) -> Result<Self> {
         host.write(CONFIG, config)?;
         let log = Arc::new(Mutex::new(String::new()));

@@ -35,6 +35,7 @@ pub mod sock_diag;
 pub mod sockstat;
 pub mod softnet;
 pub mod sysctl;
+mod time_namespace;
 pub mod time_sync;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
