@@ -32,6 +32,16 @@ pub enum KernelError {
         /// The kernel's words, one line.
         reason: String,
     },
+    /// There is no memory, or the service may not have more.
+    #[error(
+        "the kernel has no memory for {what}: the guard's maps take some 60 MiB, which count as the \
+         service's own (MemoryMax=); let it have more: systemctl edit tcpguard, or see what takes it: \
+         free -m"
+    )]
+    Memory {
+        /// Program or map.
+        what: String,
+    },
     /// Cookies need a function that this kernel lacks.
     #[error(
         "this kernel ({release}) has no {function} ({reason}), which taking SYN cookies back needs; \
@@ -192,6 +202,7 @@ mod tests {
         for error in [
             KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
             KernelError::Refused { release: release(), program: name(), reason: reason() },
+            KernelError::Memory { what: name() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
             KernelError::Occupied { interface: name() },
             KernelError::NotNative { interface: name(), reason: reason() },
@@ -210,6 +221,7 @@ mod tests {
             match error {
                 KernelError::Permission { .. }
                 | KernelError::Refused { .. }
+                | KernelError::Memory { .. }
                 | KernelError::MissingFunction { .. }
                 | KernelError::Occupied { .. }
                 | KernelError::NotNative { .. }
