@@ -155,6 +155,15 @@ impl Guard {
                 hint: "look at it: systemctl status systemd-journald".to_owned(),
             });
         }
+        if let Some(why) = self.writer.trouble() {
+            health.push(Health {
+                code: "state_unwritten".to_owned(),
+                severity: Severity::Warning,
+                subject: None,
+                text: format!("rules and mode may be forgotten when the agent starts again: {why}"),
+                hint: format!("make room: df -h {}", self.config.state_dir.display()),
+            });
+        }
         let unfollowed = self.executor.listeners.unfollowed;
         if unfollowed > 0 {
             health.push(Health {

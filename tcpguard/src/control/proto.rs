@@ -437,6 +437,8 @@ pub enum RefusalKind {
     Stopping,
     /// The kernel refused.
     Failed,
+    /// It is done, and may be forgotten with this agent: it is not on the disk.
+    Unstored,
 }
 
 impl Refusal {

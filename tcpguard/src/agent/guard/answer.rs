@@ -6,6 +6,7 @@ use tcpguard_engine::{Severity, Timestamp};
 
 use super::{Guard, STORE_LIMIT, clock};
 use crate::agent::confirm::Terms;
+use crate::agent::writer::Unwritten;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
 use crate::host::{self, boot_time};
 use crate::status::{Listener, Time};
@@ -50,7 +51,8 @@ impl Guard {
                 // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
                 // on the disk.
                 let after = self.state(now);
-                self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
+                // If it cannot be, the answer says so of what comes after.
+                let _ = self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
             }
             result
         };
@@ -72,7 +74,9 @@ impl Guard {
         }
         if !dry_run && result.is_ok() {
             let state = self.state(now);
-            self.writer.write_and_wait(state, STORE_LIMIT);
+            if let Err(why) = self.writer.write_and_wait(state, STORE_LIMIT) {
+                return not_stored(&why);
+            }
         }
         response(request, result, clock())
     }
@@ -118,6 +122,15 @@ impl Guard {
 fn note(request: &Request, peer: Peer) {
     let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
     log::info!("uid {} (pid {pid}): {}", peer.uid, request.in_brief());
+}
+
+/// What was asked for holds, and may be forgotten.
+pub(super) fn not_stored(why: &Unwritten) -> Response {
+    let message = format!(
+        "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \
+         soon as that can be: df -h"
+    );
+    Response::refused(RefusalKind::Unstored, message)
 }
 
 fn not_replaced(why: &str) -> String {
