@@ -20,6 +20,9 @@ pub struct Rule {
     pub matcher: Matcher,
     /// On whose word.
     pub origin: Origin,
+    /// Made in spite of a protected address that it covers, which is not spared either. What has
+    /// become protected since a rule was made was never forced.
+    pub forced: bool,
     /// Why, in words.
     pub reason: String,
     /// When it was made.

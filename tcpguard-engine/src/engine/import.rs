@@ -29,7 +29,8 @@ impl Engine {
             return Err(RequestError::Import { refused });
         }
         let staying = |entry: &Entry| merge || entry.incident().is_some();
-        let book = self.book.with_rules_of(now, uid, rules, staying);
+        let forced = |net: &IpNet| force && self.exempt.is_protected(net);
+        let book = self.book.with_rules_of(now, uid, rules, forced, staying);
         let book = book.ok_or(RequestError::Full { limit: Limits::RULES })?;
         let added = book.missing_before(&self.book);
         let report = ImportReport {

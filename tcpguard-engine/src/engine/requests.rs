@@ -61,6 +61,7 @@ impl Engine {
         if !force {
             self.check_harmless(net)?;
         }
+        let forced = force && self.exempt.is_protected(&net);
         let lifetime = lifetime.min(Limits::MAX_MANUAL_RULE);
         let expires = now + lifetime;
         let origin = Origin::Operator { uid };
@@ -68,7 +69,7 @@ impl Engine {
         let existing = self.book.find(&matcher).map(|entry| entry.rule.id);
         let id = match existing {
             Some(id) => {
-                self.take_over(id, origin, &reason, expires);
+                self.take_over(id, origin, forced, &reason, expires);
                 id
             }
             None => {
@@ -77,6 +78,7 @@ impl Engine {
                     .book
                     .add(now, matcher, origin, reason.clone(), life)
                     .ok_or(RequestError::Full { limit: Limits::RULES })?;
+                entry.rule.forced = forced;
                 let rule = entry.rule.clone();
                 let id = rule.id;
                 self.commands.push_back(Command::InstallRule(rule));
@@ -90,16 +92,24 @@ impl Engine {
         report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
     }
 
-    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one: an
-    /// operator's block spares nobody.
-    fn take_over(&mut self, id: RuleId, origin: Origin, reason: &str, expires: Timestamp) {
+    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one, which spares
+    /// clients, and of one that is forced now or no longer.
+    fn take_over(
+        &mut self,
+        id: RuleId,
+        origin: Origin,
+        forced: bool,
+        reason: &str,
+        expires: Timestamp,
+    ) {
         let Some(entry) = self.book.entry_mut(id) else { return };
-        let automatic = entry.incident().is_some();
+        let anew = entry.incident().is_some() || entry.rule.forced != forced;
         entry.rule.origin = origin;
+        entry.rule.forced = forced;
         entry.rule.reason = reason.to_owned();
         entry.ttl = None;
         entry.orphan = false;
-        if automatic {
+        if anew {
             entry.rule.expires = expires;
             let rule = entry.rule.clone();
             self.commands.push_back(Command::InstallRule(rule));

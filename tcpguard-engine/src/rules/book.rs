@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::meter::Meter;
 use crate::evidence::describe;
 use crate::{
@@ -38,7 +40,7 @@ impl Entry {
             Life::WhileNeeded(ttl) => (Some(ttl), now + ttl),
             Life::Until(end) => (None, end),
         };
-        let rule = Rule { id, matcher, origin, reason, created: now, expires };
+        let rule = Rule { id, matcher, origin, forced: false, reason, created: now, expires };
         Self { rule, ttl, needed: now, meter: Meter::default(), orphan: false }
     }
 
@@ -99,7 +101,7 @@ impl Book {
         origin: Origin,
         reason: String,
         life: Life,
-    ) -> Option<&Entry> {
+    ) -> Option<&mut Entry> {
         let is_signature = |entry: &&Entry| matches!(entry.rule.matcher, Matcher::Signature { .. });
         if matches!(matcher, Matcher::Signature { .. })
             && self.entries.values().filter(is_signature).count() >= Limits::SIGNATURES as usize
@@ -117,7 +119,7 @@ impl Book {
     }
 
     /// The book with `staying` and, by operator `uid`, these rules, which are over different
-    /// prefixes; `None` when those are too many. A rule over a prefix that there was a rule for keeps
+    /// prefixes, `forced` or not; `None` when those are too many. A rule over a prefix that there was a rule for keeps
     /// its slot and its counts, and becomes the operator's. Any other gets a slot that none had, so
     /// that the rules of both books can be in the kernel at a time.
     pub fn with_rules_of(
@@ -125,6 +127,7 @@ impl Book {
         now: Timestamp,
         uid: u32,
         rules: &[RuleToImport],
+        forced: impl Fn(&IpNet) -> bool,
         staying: impl Fn(&Entry) -> bool,
     ) -> Option<Self> {
         let known: BTreeMap<Matcher, &Entry> =
@@ -138,7 +141,7 @@ impl Book {
             let origin = Origin::Operator { uid };
             let end = Life::Until(now + (*lifetime).min(Limits::MAX_MANUAL_RULE));
             let reason = reason.clone();
-            let entry = match known.get(&matcher) {
+            let mut entry = match known.get(&matcher) {
                 Some(known) => {
                     let id = known.rule.id;
                     let entry = Entry::new(id, now, matcher, origin, reason, end);
@@ -147,6 +150,7 @@ impl Book {
                 }
                 None => Entry::new(free.next()?, now, matcher, origin, reason, end),
             };
+            entry.rule.forced = forced(net);
             entries.insert(entry.rule.id, entry);
         }
         (entries.len() <= Limits::RULES as usize).then_some(Self { entries })

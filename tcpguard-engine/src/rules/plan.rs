@@ -155,6 +155,7 @@ mod tests {
             id: RuleId(slot),
             matcher: wanted(host, 7).matcher,
             origin: origin.clone(),
+            forced: false,
             reason: String::new(),
             created: Timestamp::default(),
             expires: Timestamp::from_millis(60_000),

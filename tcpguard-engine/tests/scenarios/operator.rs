@@ -59,6 +59,26 @@ fn a_block_lives_as_long_as_asked_and_no_longer() {
     assert_eq!(rule.expires.since(rule.created), Limits::MAX_MANUAL_RULE);
 }
 
+/// Only over what is protected then, and only if it was asked for: what becomes protected later was
+/// never forced.
+#[test]
+fn a_block_is_forced_by_the_word_that_made_it() {
+    let forced = |lab: &Lab, prefix: &str| {
+        let matcher = tcpguard_engine::Matcher::Source(net(prefix));
+        lab.kernel.rules().find(|rule| rule.matcher == matcher).expect(prefix).forced
+    };
+    let mut lab = lab();
+    block(&mut lab, "203.0.113.7/32", 600, true).expect("forced");
+    block(&mut lab, "192.0.2.0/24", 600, false).expect("harmless");
+    block(&mut lab, "198.51.100.0/24", 600, true).expect("harmless, too");
+    assert!(forced(&lab, "203.0.113.7/32"));
+    assert!(!forced(&lab, "192.0.2.0/24") && !forced(&lab, "198.51.100.0/24"));
+    let mut lab = lab.protect("192.0.2.0/24", "SSH client");
+    assert!(!forced(&lab, "192.0.2.0/24"), "nobody asked");
+    block(&mut lab, "192.0.2.0/24", 600, true).expect("forced");
+    assert!(forced(&lab, "192.0.2.0/24"), "the kernel learns it");
+}
+
 #[test]
 fn blocking_again_changes_the_rule_without_a_gap() {
     let mut lab = lab();

@@ -61,6 +61,7 @@ fn what_cannot_be_kept_is_taken_out() {
         id: RuleId(slot),
         matcher: tcpguard_engine::Matcher::Source(net.parse().expect("prefix")),
         origin,
+        forced: false,
         reason: "found".to_owned(),
         created: at(1.0),
         expires: at(expires),

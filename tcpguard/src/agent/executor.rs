@@ -270,9 +270,7 @@ impl Executor {
         match &rule.matcher {
             Matcher::Source(net) => {
                 let by_operator = matches!(rule.origin, Origin::Operator { .. });
-                // Without force no block touches a protected prefix, so one that does was forced.
-                let forced = by_operator && self.protected.iter().any(|own| touches(own, net));
-                self.dataplane.set_source_rule(set, net, id, by_operator, forced)
+                self.dataplane.set_source_rule(set, net, id, by_operator, rule.forced)
             }
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id)
@@ -410,11 +408,6 @@ fn seconds(at: Timestamp) -> u32 {
 
 fn is_source(matcher: &Matcher) -> bool {
     matches!(matcher, Matcher::Source(_))
-}
-
-/// Whether two prefixes have addresses in common.
-fn touches(one: &IpNet, other: &IpNet) -> bool {
-    one.contains(other) || other.contains(one)
 }
 
 fn entry_name(listener: tcpguard_engine::Listener) -> SocketAddr {

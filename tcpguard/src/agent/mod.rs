@@ -5,6 +5,8 @@ mod alerts;
 mod client_filter;
 mod confirm;
 mod counts;
+#[cfg(test)]
+mod damage;
 pub mod distinct;
 mod executor;
 mod explain;

@@ -25,7 +25,7 @@ use super::interfaces::Interfaces;
 use super::loss_watch::LossWatch;
 use super::reload::Provenance;
 use super::secrets;
-use super::state::{Reconciled, State, StateWriter, reconcile, store};
+use super::state::{Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protected_set};
@@ -137,7 +137,7 @@ impl Guard {
             },
         );
         if let Some(state) = &state {
-            take_over(&mut engine, &clock, state);
+            take_over(&mut engine, &clock, state, &boot);
         }
         adopt(&mut engine, &mut executor, now, all)?;
         let lost = "rules, mode and what is learned";
@@ -305,13 +305,13 @@ fn adopt(
 }
 
 /// The allow-list and what was learned.
-fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
+fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
+    let times = Times::of(state, clock, boot);
     for allow in &state.allowed {
-        let Ok(lifetime) =
-            std::time::Duration::try_from(allow.expires.0.duration_since(clock.wall))
-        else {
+        let lifetime = times.at(allow.expires, allow.expires_ns).since(clock.now);
+        if lifetime.is_zero() {
             continue;
-        };
+        }
         let request = Request::Allow {
             net: allow.net,
             lifetime,
@@ -324,9 +324,7 @@ fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
             log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }
     }
-    let age = clock.wall.duration_since(state.written.0);
-    let age = std::time::Duration::try_from(age).unwrap_or_default();
-    if let Err(error) = engine.teach(state.learned.clone(), age) {
+    if let Err(error) = engine.teach(state.learned.clone(), times.age()) {
         log::warn!(
             "what an earlier agent learned is left out: {error}; it is learned anew, see how far: \
              tcpguard status"

@@ -89,8 +89,8 @@ impl Executor {
         self.write_source_rules(sources.max(self.config.source_rules))
     }
 
-    /// The flags of a source rule as it counts now. One that nobody asked for anew keeps them: what
-    /// has become protected since it was made was never forced.
+    /// The flags of a source rule as it counts now. One that nobody asked for anew keeps them: it may
+    /// have been found in the kernel without a record that says whose it is.
     fn flags_of(&self, rule: &Rule) -> Result<Option<u32>, KernelError> {
         let Matcher::Source(net) = &rule.matcher else { return Ok(None) };
         let found = self.dataplane.source_rule(self.config.rule_set, net)?;

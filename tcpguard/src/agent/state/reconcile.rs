@@ -7,9 +7,9 @@ use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
 
-use super::{State, StoredMatcher, StoredRule};
+use super::{State, StoredMatcher, StoredRule, Times};
 use crate::kernel::{KernelMatcher, KernelRule};
-use crate::status::Clock;
+use crate::status::{Clock, Time};
 
 /// What is to be done about each rule.
 #[derive(Debug, Default, PartialEq)]
@@ -37,7 +37,12 @@ pub fn reconcile(
 ) -> Reconciled {
     let now = clock.now;
     let mut all = Reconciled::default();
-    let records = state.map(|state| state.records(counting)).unwrap_or_default();
+    let empty = State::new(String::new(), Time(clock.wall));
+    let state = state.unwrap_or(&empty);
+    let times = Times::of(state, clock, boot);
+    let created = |record: &StoredRule| times.at(record.created, record.created_ns);
+    let ends = |record: &StoredRule| times.at(record.expires, record.expires_ns);
+    let records = state.records(counting);
     let stored = records.rules;
     let by_slot: BTreeMap<u32, usize> =
         stored.iter().enumerate().map(|(place, stored)| (stored.slot, place)).collect();
@@ -52,9 +57,7 @@ pub fn reconcile(
         explained.extend(record);
         let record = record.map(|place| &stored[place]);
         let expires = match record {
-            Some(record) if records.interrupted && record.is_operators() => {
-                since_boot(clock, record.expires.0)
-            }
+            Some(record) if records.interrupted && record.is_operators() => ends(record),
             _ => Timestamp::from_nanos(rule.expires_ns),
         };
         if expires <= now {
@@ -65,18 +68,19 @@ pub fn reconcile(
             id: RuleId(rule.slot),
             matcher,
             origin: record.map_or(Origin::Incident(0), |record| (&record.origin).into()),
+            forced: record.is_some_and(|record| record.forced),
             reason: record.map_or_else(
                 || "found in the kernel at start, without a record".to_owned(),
                 |record| record.reason.clone(),
             ),
-            created: record.map_or(now, |record| since_boot(clock, record.created.0)),
+            created: record.map_or(now, created),
             expires,
         });
     }
-    let same_boot = state.is_some_and(|state| state.boot == boot);
+    let same_boot = state.is_of(boot);
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
     for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
-        let expires = since_boot(clock, record.expires.0);
+        let expires = ends(record);
         let by_operator = record.is_operators();
         if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
             continue;
@@ -91,8 +95,9 @@ pub fn reconcile(
             id: RuleId(slot),
             matcher,
             origin: (&record.origin).into(),
+            forced: record.forced,
             reason: record.reason.clone(),
-            created: since_boot(clock, record.created.0),
+            created: created(record),
             expires,
         });
     }
@@ -130,16 +135,6 @@ fn matcher_of(
     }
 }
 
-/// A time of day as time since boot; what was before the boot is at it.
-fn since_boot(clock: &Clock, at: jiff::Timestamp) -> Timestamp {
-    let ahead = at.duration_since(clock.wall);
-    if ahead.is_negative() {
-        clock.now - ahead.unsigned_abs()
-    } else {
-        clock.now + ahead.unsigned_abs()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -148,7 +143,6 @@ mod tests {
 
     use super::*;
     use crate::agent::state::StoredOrigin;
-    use crate::status::Time;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const WEB: u32 = 3;
@@ -163,7 +157,17 @@ mod tests {
 
     fn stored(slot: u32, matches: StoredMatcher, origin: StoredOrigin, left: i64) -> StoredRule {
         let reason = format!("rule {slot}");
-        StoredRule { slot, matches, origin, reason, created: wall(-30), expires: wall(left) }
+        StoredRule {
+            slot,
+            matches,
+            origin,
+            forced: false,
+            reason,
+            created: wall(-30),
+            created_ns: None,
+            expires: wall(left),
+            expires_ns: None,
+        }
     }
 
     fn source(text: &str) -> StoredMatcher {
@@ -295,6 +299,37 @@ mod tests {
         let other = vec![in_kernel(1, &source("203.0.113.0/24"), 100)];
         let all = run_with("this boot", &state, Some(1), other);
         assert_eq!((all.kept.len(), all.lost.len()), (1, 0), "{all:?}");
+    }
+
+    /// What was made without force is not forced because somebody is protected since.
+    #[test]
+    fn a_rule_is_forced_if_its_record_says_so() {
+        let (blocked, forced) = (source("192.0.2.0/24"), source("198.51.100.0/24"));
+        let mut rules: Vec<StoredRule> = [(1, blocked), (2, forced)]
+            .map(|(slot, matches)| stored(slot, matches, StoredOrigin::Operator(7), 600))
+            .into();
+        rules[1].forced = true;
+        for kernel in [Vec::new(), vec![in_kernel(1, &blocked, 60), in_kernel(2, &forced, 60)]] {
+            let all = run("this boot", rules.clone(), kernel);
+            let found: Vec<bool> =
+                all.kept.iter().chain(&all.lost).map(|rule| rule.forced).collect();
+            assert_eq!(found, [false, true]);
+        }
+    }
+
+    /// The time of day was a year off when the file was written, or is now.
+    #[test]
+    fn within_a_boot_a_rule_made_again_ends_when_it_was_to() {
+        const YEAR: i64 = 365 * 86_400;
+        for wrong in [-YEAR, 0, YEAR] {
+            let mut rule =
+                stored(1, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600 + wrong);
+            rule.expires_ns = Some(NOW + Duration::from_secs(600));
+            let all = run("this boot", vec![rule], Vec::new());
+            let ends: Vec<u64> =
+                all.lost.iter().map(|rule| rule.expires.since(NOW).as_secs()).collect();
+            assert_eq!(ends, [600], "{wrong}");
+        }
     }
 
     #[test]

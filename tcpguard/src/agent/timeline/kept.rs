@@ -12,6 +12,7 @@ use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
 use super::Recorder;
 use crate::agent::writer::Writer;
 use crate::durable;
+use crate::durable::seal;
 use crate::json;
 use crate::report::{TIMELINE_SCHEMA, Timeline};
 use crate::status::Clock;
@@ -149,7 +150,7 @@ fn store(dir: &Path, files: &Files) -> io::Result<()> {
 }
 
 fn write(path: &Path, line: &Timeline) -> io::Result<()> {
-    durable::replace(path, 0o600, &json::bytes(line)?)
+    seal::replace(path, 0o600, &json::bytes(line)?)
 }
 
 fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -181,7 +182,8 @@ fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
 }
 
 fn read(path: &Path, id: u64) -> Result<Timeline, String> {
-    let content = durable::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    let content = seal::read(path, MAX_BYTES)
+        .map_err(|damage| damage.reason().unwrap_or_else(|| "it has just gone".to_owned()))?;
     let line: Timeline = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
     match (line.schema.as_str(), line.id == id) {
         (TIMELINE_SCHEMA, true) => Ok(line),
