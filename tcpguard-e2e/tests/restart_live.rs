@@ -9,6 +9,7 @@ use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{Guard, Mode, binary, cli};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::pins::pretend_layout;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
@@ -19,7 +20,10 @@ const SECOND: Duration = Duration::from_secs(1);
 enum End {
     Killed,
     Stopped,
-    /// Stopped, and the maps are of no use to the next one, as after an upgrade to another layout.
+    /// Stopped, and what it left is of a layout so many versions later: the maps are of no use to the
+    /// next one, whose links are pinned elsewhere.
+    OtherLayout(i32),
+    /// Stopped, and its maps are gone.
     Upgraded,
     /// What a program would do that takes its filter off at its end.
     Naive,
@@ -33,6 +37,10 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     match end {
         End::Killed => guard.kill().unwrap(),
         End::Stopped => drop(guard.stop().unwrap()),
+        End::OtherLayout(step) => {
+            guard.stop().unwrap();
+            pretend_layout(&lab.edge, step).unwrap();
+        }
         End::Upgraded => {
             guard.stop().unwrap();
             lab.edge.exec("find /sys/fs/bpf -path */maps/* -delete").unwrap();
@@ -80,7 +88,7 @@ fn leaked(end: End) -> u64 {
     let filter = match end {
         End::Killed | End::Stopped => let_in(&after) - let_in(&before),
         // The counters began anew.
-        End::Upgraded | End::Naive => let_in(&after),
+        End::OtherLayout(_) | End::Upgraded | End::Naive => let_in(&after),
     };
     let kernel = queue_after - queue_before;
     println!(
@@ -111,6 +119,16 @@ fn a_restarted_agent_lets_nothing_of_the_flood_in() {
 }
 
 #[test]
+fn an_upgrade_to_another_layout_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::OtherLayout(-1)), 0);
+}
+
+#[test]
+fn a_downgrade_to_another_layout_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::OtherLayout(1)), 0);
+}
+
+#[test]
 fn an_upgrade_to_other_maps_lets_nothing_of_the_flood_in() {
     assert_eq!(leaked(End::Upgraded), 0);
 }
@@ -125,7 +143,7 @@ fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
 /// Clients connect all the while, and no connection is lost.
 #[test]
 fn no_client_notices_the_end_of_an_agent() {
-    for end in [End::Killed, End::Stopped] {
+    for end in [End::Killed, End::Stopped, End::OtherLayout(-1), End::OtherLayout(1)] {
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
@@ -178,7 +196,7 @@ fn blocks_and_mode_outlive_the_agent() {
     let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
     assert!(cli(&lab.edge, &block).unwrap().status.success());
     let before = guard.status().unwrap();
-    for end in [End::Killed, End::Stopped, End::Upgraded] {
+    for end in [End::Killed, End::Stopped, End::Upgraded, End::OtherLayout(1)] {
         restart(&lab, &mut guard, end);
         let after = guard.status().unwrap();
         let rules = after.rules();

@@ -15,6 +15,7 @@ use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{CONFIG, Guard, Mode, cli};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::packet::{Segment, flags};
+use tcpguard_e2e::pins::pretend_layout;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
 
@@ -311,9 +312,9 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
 /// A rule that nobody asked for anew is what it was: what became protected after it was made was
 /// never forced, and is spared by it in the new set as in the old one.
 #[test]
-fn a_replacement_forces_no_rule_that_was_not_forced() {
+fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() {
     let lab = stage();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let done = |line: &[&str]| {
         let output = cli(&lab.edge, line).unwrap();
         assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -321,16 +322,21 @@ fn a_replacement_forces_no_rule_that_was_not_forced() {
     done(&["block", "198.51.100.0/24"]);
     lab.edge.write(CONFIG, "[protect]\nprefixes = [\"198.51.100.7\"]\n").unwrap();
     done(&["reload"]);
-    let fate = || {
+    let assert_spared = |guard: &Guard<'_>| {
         let friend = std::iter::once("198.51.100.7".parse().unwrap());
-        fate_while(&lab, &guard, friend, || sleep(SECOND / 5)).0
+        let spared = fate_while(&lab, guard, friend, || sleep(SECOND / 5)).0;
+        assert!(spared.dropped == 0 && spared.passed > 100, "{spared:?}");
     };
-    let spared = fate();
-    assert!(spared.dropped == 0 && spared.passed > 100, "{spared:?}");
+    assert_spared(&guard);
+    // Made again from the state file.
+    guard.stop().unwrap();
+    pretend_layout(&lab.edge, -1).unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    assert_eq!(guard.status().unwrap().rules().len(), 1);
+    assert_spared(&guard);
     done(&["rules", "import", "--merge", &file("a")]);
     assert_eq!(guard.status().unwrap().rules().len(), RULES as usize + 1);
-    let spared = fate();
-    assert!(spared.dropped == 0 && spared.passed > 100, "{spared:?}");
+    assert_spared(&guard);
 }
 
 /// What the last start of the agent found of a set that did not count.

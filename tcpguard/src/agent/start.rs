@@ -41,12 +41,9 @@ impl Guard {
     pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
         let pins = Pins::open(&config.pin_dir)?;
         let maps = pins.maps();
-        let was_attached = !kernel::pinned(&config.pin_dir).is_empty();
-        let pin_dir = config.pin_dir.clone();
         let started = Self::start_with(config, provenance, pins);
-        if started.is_err() && !was_attached && kernel::pinned(&pin_dir).is_empty() {
-            // Nobody else uses them.
-            Pins::forget_maps(&maps)?;
+        if started.is_err() {
+            Pins::forget_unused_maps(&maps)?;
         }
         started
     }
@@ -178,6 +175,10 @@ impl Guard {
                 return Err(error.into());
             }
         }
+        // From here on theirs are no longer what holds.
+        if let Err(error) = interfaces.pins().forget_maps_of_others() {
+            log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
+        }
         let mut guard = Self {
             config,
             provenance,
@@ -210,6 +211,7 @@ impl Guard {
             hot_sources: HotSources::default(),
             counts: Counts::default(),
             loss_watch: LossWatch::default(),
+            has_predecessors: true,
             stored_at: now,
             unstored: true,
             unreplaced: None,

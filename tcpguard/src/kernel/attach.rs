@@ -11,6 +11,7 @@ use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{LinkOrder, Program, ProgramError, RawTracePoint, SchedClassifier, Xdp};
 
 use super::object::{EGRESS, ESTABLISHED, INGRESS, Object, one_line};
+use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::config::XdpMode;
 use crate::host::{Interface, KernelRelease};
@@ -69,7 +70,7 @@ impl Attachment {
 }
 
 /// Attaches both programs to `interface` and pins their links, taking over those that an earlier
-/// agent left.
+/// agent left, of whatever layout.
 ///
 /// # Errors
 /// When either cannot be attached; then neither is, unless it was before.
@@ -85,18 +86,19 @@ pub fn attach(
             link_type: interface.link_type,
         });
     }
-    let pin = pins.ingress(interface.index, &interface.name);
-    let egress_pin = pins.egress(interface.index, &interface.name);
+    let pin = pins.link(Kind::Ingress, interface.index, &interface.name);
+    let egress_pin = pins.link(Kind::Egress, interface.index, &interface.name);
     let mut fallback = None;
     let program = xdp(object)?;
-    let (link, made) = match take_over(&pin, interface, fd(program.fd(), INGRESS)?)? {
+    let (link, made) = match take_over(pins, Kind::Ingress, interface, fd(program.fd(), INGRESS)?)?
+    {
         Some(link) => (link, false),
         None => {
             let link = attach_xdp(program, interface, mode, &mut fallback)?;
             (pin_link(link, &pin)?, true)
         }
     };
-    match attach_egress(object, &egress_pin, interface) {
+    match attach_egress(object, pins, interface) {
         Ok(egress) => Ok(Attachment {
             name: interface.name.clone(),
             ifindex: interface.index,
@@ -150,7 +152,8 @@ pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<(), KernelE
         reason: one_line(&error),
     };
     // Such a link cannot be given another program. Off first: to miss the handshakes of a moment
-    // does less harm than to count some twice.
+    // does less harm than to count some twice. (That of another layout counts in maps of its own, and
+    // goes with them.)
     let pin = pins.tracepoint();
     unpin(&pin);
     let id = program.attach("inet_sock_set_state").map_err(failed)?;
@@ -158,27 +161,46 @@ pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<(), KernelE
     pin_link(link.into(), &pin).map(drop)
 }
 
-/// The link pinned at `pin`, with its program replaced, if it still hangs on `interface`.
+/// The link that an earlier agent, of whatever layout, left on `interface`: from one packet to the
+/// next it runs `program`, and then its pin is where this layout has it.
 pub(super) fn take_over(
-    pin: &Path,
+    pins: &Pins,
+    kind: Kind,
     interface: &Interface,
     program: BorrowedFd<'_>,
 ) -> Result<Option<OwnedFd>, KernelError> {
-    let link = match syscall::open_pin(pin) {
-        Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(pin_error("open", pin)(error)),
-    };
-    let (_, target) =
-        syscall::link_target(link.as_fd()).map_err(pin_error("look at the link pinned at", pin))?;
-    if target != interface.index {
-        // Its interface was deleted; one with the same name and index came later.
-        unpin(pin);
-        return Ok(None);
+    let own = pins.link(kind, interface.index, &interface.name);
+    let mut taken: Option<(u32, OwnedFd)> = None;
+    for pin in pins.inherited(kind, interface.index) {
+        let link = match syscall::open_pin(&pin) {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(pin_error("open", &pin)(error)),
+        };
+        let (id, target) = syscall::link_target(link.as_fd())
+            .map_err(pin_error("look at the link pinned at", &pin))?;
+        match &taken {
+            // Its interface was deleted; one with the same index came later.
+            _ if target != interface.index => unpin(&pin),
+            None => {
+                syscall::update_link(link.as_fd(), program)
+                    .map_err(pin_error("replace the program of the link pinned at", &pin))?;
+                if pin != own {
+                    fs::rename(&pin, &own).map_err(pin_error("give its new name to", &pin))?;
+                }
+                taken = Some((id, link));
+            }
+            Some((known, _)) => {
+                // At TCX there may be a second one, which would count everything again.
+                if *known != id {
+                    syscall::detach_link(link.as_fd())
+                        .map_err(pin_error("detach the link pinned at", &pin))?;
+                }
+                unpin(&pin);
+            }
+        }
     }
-    syscall::update_link(link.as_fd(), program)
-        .map_err(pin_error("replace the program of the link pinned at", pin))?;
-    Ok(Some(link))
+    Ok(taken.map(|(_, link)| link))
 }
 
 fn attach_xdp(
@@ -220,7 +242,7 @@ fn attach_as(program: &mut Xdp, interface: &Interface, mode: Mode) -> Result<FdL
 /// The link at TCX, or `None` when the program hangs at clsact.
 fn attach_egress(
     object: &mut Object,
-    pin: &Path,
+    pins: &Pins,
     interface: &Interface,
 ) -> Result<Option<OwnedFd>, KernelError> {
     let failed = |reason: String| KernelError::Attach {
@@ -229,7 +251,7 @@ fn attach_egress(
         reason,
     };
     let program = classifier(object)?;
-    if let Some(link) = take_over(pin, interface, fd(program.fd(), EGRESS)?)? {
+    if let Some(link) = take_over(pins, Kind::Egress, interface, fd(program.fd(), EGRESS)?)? {
         return Ok(Some(link));
     }
     // TCX came with 6.6; before it there is only the clsact qdisc.
@@ -241,7 +263,7 @@ fn attach_egress(
             .map_err(|error| failed(one_line(&error)))?;
         let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
         let link = FdLink::try_from(link).map_err(|error| failed(one_line(&error)))?;
-        pin_link(link, pin).map(Some)
+        pin_link(link, &pins.link(Kind::Egress, interface.index, &interface.name)).map(Some)
     } else {
         // An earlier agent's filter has no pin to take over; it is replaced.
         remove_filter(&interface.name);

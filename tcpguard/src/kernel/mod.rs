@@ -27,7 +27,7 @@ pub use error::KernelError;
 pub use grace::wait_for_programs;
 pub use kfunc::link_kfuncs;
 pub use object::{Load, Object, ProgramCost};
-pub use pins::{Layout, Pins, detach, is_bpffs, layouts, pinned};
+pub use pins::{Detached, Layout, Pins, detach, is_bpffs, layouts, pinned};
 pub use redeem::{Redeemer, Redemption};
 pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
 pub use stats::{Counting, count_runs};

@@ -15,6 +15,7 @@ use super::attach::{fd, pin_link, take_over, unpin};
 use super::carried;
 use super::kfunc::link_kfuncs;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
+use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::host::{Interface, QueueOffsets};
 
@@ -75,9 +76,9 @@ impl Redeemer {
             interface: interface.name.clone(),
             reason,
         };
-        let pin = pins.redeem(interface.index, &interface.name);
+        let pin = pins.link(Kind::Redeem, interface.index, &interface.name);
         let program = self.program()?;
-        if let Some(link) = take_over(&pin, interface, fd(program.fd(), REDEEM)?)? {
+        if let Some(link) = take_over(pins, Kind::Redeem, interface, fd(program.fd(), REDEEM)?)? {
             return Ok(Redemption { link, pin });
         }
         // Every kernel with the function has TCX (6.6).

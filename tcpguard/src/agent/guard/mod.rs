@@ -38,6 +38,8 @@ use crate::status::{Clock, Health, LossCounters, Losses};
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// What is learned is stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// Who sent a cookie of an agent of another layout has that long to bring it back.
+const SUCCESSION: Duration = Duration::from_secs(10);
 /// An answer waits no longer for the disk: polls wait for it.
 const STORE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -86,6 +88,8 @@ pub struct Guard {
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
     pub(super) loss_watch: LossWatch,
+    /// Whether links of agents of other layouts may still be there.
+    pub(super) has_predecessors: bool,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -120,6 +124,23 @@ impl Guard {
     pub fn check_interfaces(&mut self) {
         for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
             self.pass_on(news);
+        }
+    }
+
+    /// Takes off what agents of other layouts left, once nobody needs it: what takes their cookies
+    /// back, and programs on interfaces that are not to be protected any more.
+    fn succeed(&mut self, now: Timestamp) {
+        if !self.has_predecessors || now.since(self.started_at) < SUCCESSION {
+            return;
+        }
+        self.has_predecessors = false;
+        let taken_off = self.interfaces.pins().take_off_others();
+        if !taken_off.interfaces.is_empty() {
+            let names = taken_off.interfaces.join(", ");
+            log::info!("what another version left on {names} is taken off");
+        }
+        for error in taken_off.left {
+            log::warn!("{error}; take it off: tcpguard detach --all && systemctl restart tcpguard");
         }
     }
 

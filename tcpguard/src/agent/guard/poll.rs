@@ -76,6 +76,7 @@ impl Guard {
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {
             self.protect()?;
+            self.succeed(now);
             self.count_rules = true;
         }
         if self.count_rules {

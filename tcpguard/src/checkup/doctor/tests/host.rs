@@ -144,8 +144,8 @@ pub(super) const CASES: &[Case] = &[
         |f| f.pins.layouts = vec![layout(ABI_VERSION - 1, NETNS)],
         "stale_pins",
         Outcome::Warning,
-        "cannot take it over",
-        "tcpguard detach --all",
+        "takes it over",
+        "systemctl restart tcpguard",
     ),
     (
         |f| f.pins.layouts = vec![layout(ABI_VERSION, NETNS + 1)],
