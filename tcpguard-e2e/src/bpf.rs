@@ -63,12 +63,12 @@ struct MapCreate {
 
 #[repr(C)]
 #[derive(Default)]
-struct MapElement {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+pub(crate) struct MapElement {
+    pub(crate) map_fd: u32,
+    pub(crate) pad: u32,
+    pub(crate) key: u64,
+    pub(crate) value: u64,
+    pub(crate) flags: u64,
 }
 
 #[repr(C)]
@@ -163,16 +163,8 @@ pub(crate) fn program_array(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         value: &raw const value as u64,
         ..MapElement::default()
     };
-    // SAFETY: pointer and length describe `element`; key and value live through the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_UPDATE_ELEM,
-            &raw const element,
-            size_of::<MapElement>(),
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(array) }
+    command(BPF_MAP_UPDATE_ELEM, &element)?;
+    Ok(array)
 }
 
 /// What test runs of a program came to.
@@ -224,4 +216,11 @@ pub(crate) fn bpf<T>(command: u32, attributes: &T) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just opened this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The same for one that returns nothing.
+pub(crate) fn command<T>(command: u32, attributes: &T) -> io::Result<()> {
+    // SAFETY: pointer and length describe `attributes`; whatever it points to lives in the caller.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -181,6 +181,22 @@ impl<'host> Guard<'host> {
         Ok(())
     }
 
+    /// Lets it stand still, as a process that hangs does.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.daemon), Signal::STOP)?)
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.daemon), Signal::CONT)?)
+    }
+
     fn ready(&mut self) -> Result<()> {
         let begun = Instant::now();
         loop {

@@ -47,6 +47,7 @@ pub mod netns;
 pub mod package;
 pub mod packet;
 pub mod peak;
+pub mod pinned;
 pub mod prometheus;
 pub mod random;
 pub mod raw;
