@@ -11,8 +11,7 @@ use anyhow::{Context, Result, ensure};
 use tcpguard::config::XdpMode;
 use tcpguard::host::{SocketOffsets, interfaces, netns};
 use tcpguard::kernel::{
-    Attachment, Dataplane, Load, Object, Pins, Redeemer, Redemption, addr, attach,
-    attach_tracepoint,
+    Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
 };
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode};
@@ -30,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The programs. They are taken off when this is dropped.
 pub struct Armed {
     // First, so that it is gone before the programs are taken off.
-    redemption: Option<Redemption>,
+    redemption: Option<HeldLink>,
     _redeemer: Option<Redeemer>,
     /// The maps.
     pub dataplane: Dataplane,
@@ -81,7 +80,7 @@ impl Armed {
             dataplane.set_cookie_secret(&cookie_secret(1))?;
             let interface = interfaces::by_name(INTERFACE)?;
             attach_tracepoint(&mut object, &pins)?;
-            let attachment = attach(&mut object, &pins, &interface, mode)?;
+            let attachment = attach(&mut object, &pins, &interface, INTERFACE, mode)?;
             let mut redeemer = if redeems { Some(Redeemer::load(&maps, false)?) } else { None };
             let redemption = match &mut redeemer {
                 Some(redeemer) => Some(redeemer.attach(&pins, &interface)?),

@@ -1,5 +1,6 @@
 //! The only place where commands become effects.
 
+mod mend;
 mod replacement;
 
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
+use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode, RuleRef};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
     Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
@@ -16,7 +17,7 @@ use tcpguard_engine::{
 
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
-use crate::kernel::{Dataplane, KernelError, addr};
+use crate::kernel::{Dataplane, KernelError, KernelMatcher, KernelRule, addr, signature_key};
 use crate::observe::Alert;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
@@ -31,11 +32,26 @@ pub struct Executor {
     pub listeners: Listeners,
     /// The configuration record in them.
     pub config: Config,
-    rules: BTreeMap<RuleId, Matcher>,
+    rules: BTreeMap<RuleId, Wanted>,
+    /// How often they have changed.
+    changes: u64,
     /// How many of them match by source.
     sources: u32,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
+    /// What was exempted last, each until its boot time in seconds.
+    exempt: Vec<(IpNet, u32)>,
+    /// Whether somebody else had changed that.
+    exempt_mended: bool,
+}
+
+/// A rule as it should be in the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    matcher: Matcher,
+    /// Those of [`RuleRef`].
+    flags: u32,
+    ends: Timestamp,
 }
 
 /// How a flood's half-open entries are recognised.
@@ -86,9 +102,12 @@ impl Executor {
             listeners: Listeners::default(),
             config,
             rules: BTreeMap::new(),
+            changes: 0,
             sources: 0,
             protected: Vec::new(),
             allowed: Vec::new(),
+            exempt: Vec::new(),
+            exempt_mended: false,
         }
     }
 
@@ -104,7 +123,8 @@ impl Executor {
         match command {
             Command::InstallRule(rule) => self.install(&rule)?,
             Command::RenewRule { id, expires } => {
-                if self.rules.contains_key(&id) {
+                if let Some(wanted) = self.rules.get_mut(&id) {
+                    wanted.ends = expires;
                     self.dataplane.set_rule_expiry(id.0, expires.as_nanos())?;
                 }
             }
@@ -187,12 +207,16 @@ impl Executor {
         self.write_exempt()
     }
 
-    fn write_exempt(&self) -> Result<(), KernelError> {
+    fn write_exempt(&mut self) -> Result<(), KernelError> {
         // A prefix that is both stays for good.
         let allowed = self.allowed.iter().filter(|(net, _)| !self.protected.contains(net));
         let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));
         let protected = self.protected.iter().map(|net| (*net, u32::MAX));
-        self.dataplane.set_exempt(&protected.chain(allowed).collect::<Vec<_>>())
+        let wanted: Vec<_> = protected.chain(allowed).collect();
+        let changed = self.dataplane.set_exempt(&wanted)?;
+        self.exempt_mended |= changed && wanted == self.exempt;
+        self.exempt = wanted;
+        Ok(())
     }
 
     /// Hit counters of every rule in the kernel.
@@ -218,11 +242,17 @@ impl Executor {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn adopt(
-        &mut self,
-        rules: impl IntoIterator<Item = (RuleId, Matcher)>,
-    ) -> Result<(), KernelError> {
-        self.know(rules.into_iter().collect());
+    pub fn adopt(&mut self, rules: &[Rule]) -> Result<(), KernelError> {
+        let set = self.config.rule_set;
+        let mut known = BTreeMap::new();
+        for rule in rules {
+            let mut wanted = Wanted { matcher: rule.matcher, flags: 0, ends: rule.expires };
+            let found = self.dataplane.rule(set, &wanted.in_kernel(set, rule.id).matcher)?;
+            wanted.flags =
+                found.filter(|found| found.slot == rule.id.0).map_or(0, |found| found.flags);
+            known.insert(rule.id, wanted);
+        }
+        self.know(known);
         self.write_source_rules(self.sources)
     }
 
@@ -243,7 +273,7 @@ impl Executor {
     fn try_install(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
         log::info!("rule {id} installed: {}", rule.reason);
-        if self.rules.get(&rule.id).is_some_and(|matcher| *matcher != rule.matcher) {
+        if self.rules.get(&rule.id).is_some_and(|wanted| wanted.matcher != rule.matcher) {
             // What could not be removed before this number was given again.
             self.remove(rule)?;
         }
@@ -253,9 +283,12 @@ impl Executor {
             self.dataplane.reset_rule_hits(id)?;
         }
         self.dataplane.set_rule_expiry(id, rule.expires.as_nanos())?;
-        self.rules.insert(rule.id, rule.matcher);
+        let flags = self.flags(rule);
+        let wanted = Wanted { matcher: rule.matcher, flags, ends: rule.expires };
+        self.rules.insert(rule.id, wanted);
+        self.changes += 1;
         self.sources += u32::from(!again && is_source(&rule.matcher));
-        self.write_key(self.config.rule_set, rule)?;
+        self.write_key(self.config.rule_set, rule.id, &wanted)?;
         if let Matcher::Signature { listener, mask, .. } = rule.matcher
             && !again
         {
@@ -264,25 +297,37 @@ impl Executor {
         self.write_source_rules(self.sources)
     }
 
+    /// The flags of a rule that is made now; see [`RuleRef`].
+    fn flags(&self, rule: &Rule) -> u32 {
+        let Matcher::Source(net) = &rule.matcher else { return 0 };
+        if !matches!(rule.origin, Origin::Operator { .. }) {
+            return 0;
+        }
+        // Without force no block touches a protected prefix, so one that does was forced.
+        let forced = self.protected.iter().any(|own| touches(own, net));
+        RuleRef::BY_OPERATOR | if forced { RuleRef::FORCED } else { 0 }
+    }
+
     /// Writes the key of a rule into `set`, which is all that a packet is compared with.
-    fn write_key(&self, set: u64, rule: &Rule) -> Result<(), KernelError> {
-        let id = rule.id.0;
-        match &rule.matcher {
+    fn write_key(&self, set: u64, id: RuleId, wanted: &Wanted) -> Result<(), KernelError> {
+        let is = |flag| wanted.flags & flag != 0;
+        match &wanted.matcher {
             Matcher::Source(net) => {
-                let by_operator = matches!(rule.origin, Origin::Operator { .. });
-                // Without force no block touches a protected prefix, so one that does was forced.
-                let forced = by_operator && self.protected.iter().any(|own| touches(own, net));
-                self.dataplane.set_source_rule(set, net, id, by_operator, forced)
+                let (by_operator, forced) = (is(RuleRef::BY_OPERATOR), is(RuleRef::FORCED));
+                self.dataplane.set_source_rule(set, net, id.0, by_operator, forced)
             }
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id)
+                self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id.0)
             }
         }
     }
 
     fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
-        let Some(matcher) = self.rules.get(&rule.id).copied() else { return Ok(()) };
+        let Some(wanted) = self.rules.get_mut(&rule.id) else { return Ok(()) };
+        let matcher = wanted.matcher;
         // The end first: from then on the rule drops nothing, whatever else fails.
+        wanted.ends = Timestamp::default();
+        self.changes += 1;
         self.dataplane.set_rule_expiry(rule.id.0, 0)?;
         let set = self.config.rule_set;
         match matcher {
@@ -298,8 +343,9 @@ impl Executor {
     }
 
     /// Takes `rules` for what is in the kernel.
-    fn know(&mut self, rules: BTreeMap<RuleId, Matcher>) -> BTreeMap<RuleId, Matcher> {
-        self.sources = rules.values().filter(|matcher| is_source(matcher)).count() as u32;
+    fn know(&mut self, rules: BTreeMap<RuleId, Wanted>) -> BTreeMap<RuleId, Wanted> {
+        self.sources = rules.values().filter(|wanted| is_source(&wanted.matcher)).count() as u32;
+        self.changes += 1;
         std::mem::replace(&mut self.rules, rules)
     }
 
@@ -364,6 +410,19 @@ impl Executor {
         flow.state != FlowState::Completed as u8
             && Timestamp::from_nanos(flow.syn_ack_ns) < flood.answered_before
             && (from_source || old || flood.signatures.iter().any(matches))
+    }
+}
+
+impl Wanted {
+    /// How the kernel holds it in `set` under the number `id`.
+    fn in_kernel(&self, set: u64, id: RuleId) -> KernelRule {
+        let matcher = match &self.matcher {
+            Matcher::Source(net) => KernelMatcher::Source(net.trunc()),
+            Matcher::Signature { listener, mask, fingerprint } => {
+                KernelMatcher::Signature(signature_key(set, slot(*listener), *mask, fingerprint))
+            }
+        };
+        KernelRule { slot: id.0, matcher, flags: self.flags, expires_ns: self.ends.as_nanos() }
     }
 }
 

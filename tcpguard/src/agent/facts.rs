@@ -7,7 +7,7 @@ use super::guard::{Guard, Snapshot, clock};
 use super::obstacles::Obstacle;
 use super::steps::Maker;
 use crate::control::{Request, Response};
-use crate::host::{Sysctls, conntrack};
+use crate::host::{Sysctls, boot_time, conntrack};
 use crate::kernel::ProgramCost;
 use crate::observe::stderr;
 use crate::status::{
@@ -145,6 +145,7 @@ impl Guard {
     fn health(&self) -> Vec<Health> {
         let mut health = self.health.clone();
         health.extend(self.provenance.health());
+        health.extend(self.host.health(boot_time()));
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
             health.push(Health {

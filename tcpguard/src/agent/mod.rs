@@ -2,6 +2,7 @@
 //! wants.
 
 mod alerts;
+mod audit;
 mod client_filter;
 mod confirm;
 mod counts;
@@ -11,6 +12,7 @@ mod explain;
 mod facts;
 mod guard;
 pub mod headers;
+mod host_view;
 mod hot_sources;
 mod incidents;
 mod interfaces;

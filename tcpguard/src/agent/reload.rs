@@ -256,7 +256,7 @@ impl Guard {
         super::guard::apply_policy(&mut self.executor.config, &self.config);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
         // What is ignored is looked at in each poll.
-        if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect()) {
+        if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
             // Both are tried again: at the next poll, and when the protected set is read again.
             log::error!("{error:#}");
         }

@@ -13,12 +13,14 @@ use tcpguard_common::fastpath::Mask;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
 use super::alerts::AlertFile;
+use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
 use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
+use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
@@ -28,7 +30,7 @@ use super::secrets;
 use super::state::{Reconciled, State, StateWriter, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
-use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protected_set};
+use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
 use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
@@ -114,7 +116,8 @@ impl Guard {
         let groups = ListenerGroup::merge(&sockets.listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
-        let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
+        let mut host = HostView::default();
+        let protected = host.protected(now, &mut sockets, &config);
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         executor.protect(nets)?;
         let mut engine = Engine::new(config.tuning(), mode)?;
@@ -166,16 +169,18 @@ impl Guard {
         for (id, step) in steps.adopt(now, &mut means)? {
             engine.adopt_step(now, id, step, 0);
         }
-        let mut tracepoint = offsets.is_some();
         let attached =
-            tracepoint.then(|| kernel::attach_tracepoint(&mut object, interfaces.pins()));
-        if let Some(Err(error)) = attached {
-            health.push(no_tracepoint(&error.to_string()));
-            tracepoint = false;
-            executor.config.established_seen = 0;
-            if let Err(error) = executor.dataplane.set_config(&executor.config) {
-                interfaces.undo();
-                return Err(error.into());
+            offsets.map(|_| kernel::attach_tracepoint(&mut object, interfaces.pins())).transpose();
+        let mut tracepoint = None;
+        match attached {
+            Ok(link) => tracepoint = link,
+            Err(error) => {
+                health.push(no_tracepoint(&error.to_string()));
+                executor.config.established_seen = 0;
+                if let Err(error) = executor.dataplane.set_config(&executor.config) {
+                    interfaces.undo();
+                    return Err(error.into());
+                }
             }
         }
         let mut guard = Self {
@@ -190,9 +195,12 @@ impl Guard {
             started_at: now,
             rules_in_kernel: None,
             drift_since: None,
+            audit: Audit::default(),
+            mended: Vec::new(),
             health,
             object,
             sockets,
+            host,
             tracepoint,
             client_filter: ClientFilter::default(),
             steps,
@@ -217,7 +225,7 @@ impl Guard {
         if let Some(lapsed) = lapsed {
             guard.tell_of_lapse(&lapsed);
         }
-        guard.tell_of_fallbacks();
+        guard.tell_of_shortcomings();
         Ok(guard)
     }
 }
@@ -285,7 +293,7 @@ fn adopt(
         executor.dataplane.set_rule_expiry(rule.slot, 0)?;
         executor.dataplane.remove_rule(executor.config.rule_set, rule)?;
     }
-    executor.adopt(kept.iter().map(|rule| (rule.id, rule.matcher)))?;
+    executor.adopt(&kept)?;
     for rule in &kept {
         executor.dataplane.set_rule_expiry(rule.id.0, rule.expires.as_nanos())?;
     }

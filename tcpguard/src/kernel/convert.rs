@@ -45,9 +45,22 @@ pub(super) fn prefix(net: &IpNet) -> Prefix {
 }
 
 /// The map form of a prefix in a rule set.
-pub(super) enum Source {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// Of IPv4.
     V4(SourceKey<SourceV4>),
+    /// Of IPv6.
     V6(SourceKey<SourceV6>),
+}
+
+impl Source {
+    /// How many bits count, those of the set among them.
+    pub(super) const fn bits(&self) -> u32 {
+        match self {
+            Self::V4(key) => key.bits,
+            Self::V6(key) => key.bits,
+        }
+    }
 }
 
 pub(super) fn source(set: u64, net: &IpNet) -> Source {

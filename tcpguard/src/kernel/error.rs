@@ -47,12 +47,15 @@ pub enum KernelError {
     },
     /// Another program is there.
     #[error(
-        "another XDP program is attached to {interface}; see which: bpftool net show dev {interface}; \
-         take it off, then: systemctl start tcpguard"
+        "another XDP program is attached to {interface}{by}; {way_out}, then: systemctl start tcpguard"
     )]
     Occupied {
         /// The interface.
         interface: String,
+        /// Where and what it is, in brackets, as far as that can be seen.
+        by: String,
+        /// What takes it off, or tells what would.
+        way_out: String,
     },
     /// The driver has no native XDP and native was asked for.
     #[error(
@@ -193,7 +196,7 @@ mod tests {
             KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
             KernelError::Refused { release: release(), program: name(), reason: reason() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
-            KernelError::Occupied { interface: name() },
+            KernelError::Occupied { interface: name(), by: String::new(), way_out: name() },
             KernelError::NotNative { interface: name(), reason: reason() },
             KernelError::NoEthernet { interface: name(), link_type: 65534 },
             KernelError::TooManyInterfaces { wanted: 65, limit: 64 },

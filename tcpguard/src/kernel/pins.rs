@@ -15,7 +15,7 @@ use tcpguard_common::ABI_VERSION;
 
 use super::attach::remove_filter;
 use super::{KernelError, syscall};
-use crate::host::netns;
+use crate::host::{interfaces, netns};
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -86,6 +86,17 @@ impl Pins {
         remove_all(maps)
     }
 
+    /// Index of each interface on which a filter of an earlier agent still hangs, and what the
+    /// configuration called it then. It may be called otherwise by now.
+    pub fn followed(&self) -> Vec<(u32, String)> {
+        let pins = entries(&self.root.join("links")).into_iter();
+        let index_and_name = |pin: PathBuf| {
+            let (_, name) = pin.file_name()?.to_str()?.split_once('-')?;
+            Some((hangs_on(&pin)?, name.to_owned()))
+        };
+        pins.filter_map(index_and_name).collect()
+    }
+
     pub(super) fn ingress(&self, ifindex: u32, name: &str) -> PathBuf {
         self.root.join("links").join(format!("{ifindex}-{name}"))
     }
@@ -103,17 +114,22 @@ impl Pins {
     }
 }
 
-/// Takes the programs off `interfaces` (off all when empty) of this network namespace, whatever
+/// Takes the programs off the interfaces that are `wanted` (off all when empty) of this network namespace, whatever
 /// layout version pinned them below `dir`, and removes their pins. Returns the names of the
 /// interfaces. An agent that still runs attaches them again unless it has been told.
 ///
 /// # Errors
 /// When a link cannot be detached or a pin cannot be removed.
-pub fn detach(dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelError> {
+pub fn detach(dir: &Path, wanted: &[String]) -> Result<Vec<String>, KernelError> {
     let mut names: Vec<String> = Vec::new();
     let cookie = netns::cookie()?;
-    for (name, pin) in pins(dir, cookie) {
-        if !interfaces.is_empty() && !interfaces.contains(&name) {
+    let all = interfaces::list().unwrap_or_default();
+    for (pinned_as, pin) in pins(dir, cookie) {
+        let index = hangs_on(&pin);
+        let now = all.iter().find(|one| Some(one.index) == index).map(|one| one.name.clone());
+        let name = now.unwrap_or_else(|| pinned_as.clone());
+        // By either name: it may have been renamed since it was pinned.
+        if !wanted.is_empty() && !wanted.contains(&name) && !wanted.contains(&pinned_as) {
             continue;
         }
         detach_pin(&pin)?;
@@ -146,6 +162,13 @@ pub fn pinned(dir: &Path) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Index of the interface on which a pinned link hangs, if it does.
+fn hangs_on(pin: &Path) -> Option<u32> {
+    let link = syscall::open_pin(pin).ok()?;
+    let state = syscall::link_state(link.as_fd()).ok()?;
+    Some(state.ifindex).filter(|index| *index != 0)
 }
 
 fn detach_pin(pin: &Path) -> Result<(), KernelError> {

@@ -7,7 +7,7 @@ use tcpguard_engine::{Severity, Timestamp};
 use super::{Guard, STORE_LIMIT, clock};
 use crate::agent::confirm::Terms;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
-use crate::host::{self, boot_time};
+use crate::host::boot_time;
 use crate::status::{Listener, Time};
 
 impl Guard {
@@ -79,17 +79,15 @@ impl Guard {
 
     /// Does what was decided, and looks whether the kernel did it.
     pub(super) fn carry_out(&mut self, now: Timestamp) {
-        if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
+        if let Err(error) = self.act(now).and_then(|()| Ok(self.count_rules()?)) {
             log::error!("{error:#}");
         }
     }
 
     fn detach(&mut self, interfaces: &[String], peer: Peer) -> Response {
-        let before = self.interfaces.guarded();
-        let detached = self.interfaces.detach(interfaces);
-        let gone = |one: &&host::Interface| detached.contains(&one.name);
-        let gone: Vec<u32> = before.iter().filter(gone).map(|one| one.index).collect();
-        self.steps.cookies.take_off(|ifindex| gone.contains(&ifindex));
+        let bare = self.interfaces.detach(interfaces);
+        self.steps.cookies.take_off(|ifindex| bare.iter().any(|one| one.index == ifindex));
+        let detached: Vec<String> = bare.into_iter().map(|interface| interface.name).collect();
         if !detached.is_empty() {
             let names = detached.join(", ");
             let message = format!(

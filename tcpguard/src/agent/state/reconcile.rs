@@ -192,7 +192,7 @@ mod tests {
             }
         };
         let expires_ns = (NOW + Duration::from_secs(left)).as_nanos();
-        KernelRule { slot, matcher, expires_ns }
+        KernelRule { slot, matcher, flags: 0, expires_ns }
     }
 
     fn run(boot: &str, rules: Vec<StoredRule>, kernel: Vec<KernelRule>) -> Reconciled {

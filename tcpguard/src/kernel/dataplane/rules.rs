@@ -1,6 +1,7 @@
 //! The maps that hold rules.
 
 use ipnet::IpNet;
+use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::abi::{RuleHits, RuleRef, SignatureKey};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
@@ -16,6 +17,8 @@ pub struct KernelRule {
     pub slot: u32,
     /// Which SYNs it drops.
     pub matcher: KernelMatcher,
+    /// Those of [`RuleRef`].
+    pub flags: u32,
     /// Boot time in ns at which it ends.
     pub expires_ns: u64,
 }
@@ -113,12 +116,16 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn rules(&self, set: u64) -> Result<Vec<KernelRule>, KernelError> {
         let mut rules = Vec::new();
-        for key in self.source_rules_v4.keys()?.into_iter().filter(|key| key.data.is_of(set)) {
+        for key in
+            self.source_rules_v4.keys(MAX_RULE_SLOTS)?.into_iter().filter(|key| key.data.is_of(set))
+        {
             if let Some(rule) = self.source_rules_v4.get(&key)? {
                 rules.push((rule, Source::V4(key)));
             }
         }
-        for key in self.source_rules_v6.keys()?.into_iter().filter(|key| key.data.is_of(set)) {
+        for key in
+            self.source_rules_v6.keys(MAX_RULE_SLOTS)?.into_iter().filter(|key| key.data.is_of(set))
+        {
             if let Some(rule) = self.source_rules_v6.get(&key)? {
                 rules.push((rule, Source::V6(key)));
             }
@@ -131,13 +138,17 @@ impl Dataplane {
         {
             rules.push((rule, KernelMatcher::Signature(key)));
         }
-        rules
-            .into_iter()
-            .map(|(rule, matcher)| {
-                let expires_ns = self.rule_expiry(rule.slot)?;
-                Ok(KernelRule { slot: rule.slot, matcher, expires_ns })
-            })
-            .collect()
+        rules.into_iter().map(|(rule, matcher)| self.kernel_rule(rule, matcher)).collect()
+    }
+
+    /// A rule with all that belongs to it.
+    pub(super) fn kernel_rule(
+        &self,
+        rule: RuleRef,
+        matcher: KernelMatcher,
+    ) -> Result<KernelRule, KernelError> {
+        let RuleRef { slot, flags } = rule;
+        Ok(KernelRule { slot, matcher, flags, expires_ns: self.rule_expiry(slot)? })
     }
 
     /// Takes a rule of `set` away, whatever it matches.
@@ -156,8 +167,18 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn rule_count(&self, set: u64) -> Result<u32, KernelError> {
-        let v4 = self.source_rules_v4.keys()?.iter().filter(|key| key.data.is_of(set)).count();
-        let v6 = self.source_rules_v6.keys()?.iter().filter(|key| key.data.is_of(set)).count();
+        let v4 = self
+            .source_rules_v4
+            .keys(MAX_RULE_SLOTS)?
+            .iter()
+            .filter(|key| key.data.is_of(set))
+            .count();
+        let v6 = self
+            .source_rules_v6
+            .keys(MAX_RULE_SLOTS)?
+            .iter()
+            .filter(|key| key.data.is_of(set))
+            .count();
         let signatures = self.signatures.entries()?;
         let signatures = signatures.iter().filter(|(key, _)| key.is_of(set)).count();
         Ok((v4 + v6 + signatures) as u32)
@@ -171,11 +192,15 @@ impl Dataplane {
     pub fn remove_other_sets(&self, set: u64) -> Result<u32, KernelError> {
         let is_signature_of = |key: &SignatureKey| key.is_of(set);
         let signatures = self.signatures.entries()?.into_iter().map(|(key, _)| key).collect();
-        Ok(remove_all_but(&self.source_rules_v4, self.source_rules_v4.keys()?, |key| {
-            key.data.is_of(set)
-        })? + remove_all_but(&self.source_rules_v6, self.source_rules_v6.keys()?, |key| {
-            key.data.is_of(set)
-        })? + remove_all_but(&self.signatures, signatures, is_signature_of)?)
+        Ok(remove_all_but(
+            &self.source_rules_v4,
+            self.source_rules_v4.keys(MAX_RULE_SLOTS)?,
+            |key| key.data.is_of(set),
+        )? + remove_all_but(
+            &self.source_rules_v6,
+            self.source_rules_v6.keys(MAX_RULE_SLOTS)?,
+            |key| key.data.is_of(set),
+        )? + remove_all_but(&self.signatures, signatures, is_signature_of)?)
     }
 
     /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
