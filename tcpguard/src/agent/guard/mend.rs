@@ -4,7 +4,7 @@ use tcpguard_engine::{Severity, Timestamp};
 
 use super::Guard;
 use crate::agent::audit::Outcome;
-use crate::kernel::KernelError;
+use crate::kernel::{HeldLink, KernelError};
 
 /// Most changes that are named in one alert.
 const NAMED: usize = 4;
@@ -82,7 +82,9 @@ impl Guard {
         for interface in self.steps.cookies.take_rehung() {
             self.mended.push(format!("nothing took cookies back on {interface}"));
         }
-        match self.tracepoint.as_ref().map(|link| link.keep_pinned()) {
+        // Where the operator had all taken off, the pins went as well.
+        let tracepoint = self.tracepoint.as_ref().filter(|_| !self.interfaces.all_detached());
+        match tracepoint.map(HeldLink::keep_pinned) {
             None | Some(Ok(false)) => {}
             Some(Ok(true)) => self.mended.push("the tracepoint's pin was gone".to_owned()),
             Some(Err(error)) => log::error!("{error}"),
