@@ -35,6 +35,9 @@ use crate::wire::Segment;
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
 
+/// The source rules of one rule set for one port.
+pub type SourceRules = Vec<(Net, RuleRef)>;
+
 /// All tables of one host.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -68,8 +71,8 @@ pub struct Model {
     pub clients: Recent<Addr, Client, { MAX_CLIENTS as usize }>,
     /// Marks of the client filters: both are the same here, because nothing is ever forgotten.
     pub client_filter: BTreeSet<usize>,
-    /// Source rules by rule set.
-    pub source_rules: BTreeMap<u64, Vec<(Net, RuleRef)>>,
+    /// Source rules by rule set and port in network byte order.
+    pub source_rules: BTreeMap<(u64, [u8; 2]), SourceRules>,
     /// Signature rules.
     pub signatures: Vec<(SignatureKey, RuleRef)>,
     /// Ends of rules by slot, boot time in ns.
@@ -262,7 +265,7 @@ impl Steps for HostSteps<'_> {
     }
 
     fn illegal(&mut self) -> Reason {
-        self.with(|_, config, model, _| step::illegal(config, model))
+        self.with(|_, config, model, work| step::illegal(config, model, work))
     }
 }
 
@@ -408,8 +411,8 @@ impl Tables for Model {
         self.client_filter.insert(mark);
     }
 
-    fn source_rule(&self, set: u64, addr: &Addr) -> Option<RuleRef> {
-        longest(self.source_rules.get(&set)?, addr).copied()
+    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> Option<RuleRef> {
+        longest(self.source_rules.get(&(set, port))?, addr).copied()
     }
 
     fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {

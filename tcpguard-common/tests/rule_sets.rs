@@ -3,18 +3,19 @@
 use proptest::prelude::*;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, Config, Mode, Reason, RuleRef, SET_BITS, SourceKey, SourceV4, SourceV6,
+    Addr, Config, EVERY_PORT, Mode, Reason, RuleRef, SCOPE_BITS, SourceKey, SourceV4, SourceV6,
 };
 use tcpguard_common::fastpath::Tables;
 use tcpguard_common::model::Model;
 
 /// A key's bits and data as they lie in memory, which is all that the kernel's trie sees of it.
 fn in_memory_v4(key: &SourceKey<SourceV4>) -> (u32, Vec<u8>) {
-    (key.bits, [&key.data.set.to_ne_bytes()[..], &key.data.addr].concat())
+    (key.bits, [&key.data.set.to_ne_bytes()[..], &key.data.port, &key.data.addr].concat())
 }
 
 fn in_memory_v6(key: &SourceKey<SourceV6>) -> (u32, Vec<u8>) {
-    (key.bits, [&key.data.set.to_ne_bytes()[..], &key.data.addr.octets()].concat())
+    let SourceV6 { set, port, addr } = &key.data;
+    (key.bits, [&set.to_ne_bytes()[..], port, &addr.octets()].concat())
 }
 
 /// `trie_lookup_elem` of kernel/bpf/lpm_trie.c: the longest key of which all bits that count are
@@ -35,11 +36,14 @@ fn truncated(addr: u32, length: u32) -> u32 {
 }
 
 #[test]
-fn the_set_lies_before_the_address_without_a_gap() {
-    let key = SourceKey { bits: SET_BITS + 24, data: SourceV4::new(0x0102_0304, [192, 0, 2, 0]) };
+fn set_and_port_lie_before_the_address_without_a_gap() {
+    let (bits, port) = (SCOPE_BITS + 24, 443_u16.to_be_bytes());
+    let key = SourceKey { bits, data: SourceV4::new(0x0102_0304, port, [192, 0, 2, 0]) };
+    assert!(key.data.is_of(0x0304) && !key.data.is_of(0x0102));
     assert_eq!(size_of_val(&key), 4 + 4 + 4);
     assert_eq!(SourceV4::BITS as usize, 8 * size_of::<SourceV4>());
-    let key = SourceKey { bits: SET_BITS + 48, data: SourceV6::new(1, Addr::from_v6([7; 16])) };
+    let data = SourceV6::new(1, port, Addr::from_v6([7; 16]));
+    let key = SourceKey { bits: SCOPE_BITS + 48, data };
     assert_eq!(size_of_val(&key), 4 + 4 + 16);
     assert_eq!(SourceV6::BITS as usize, 8 * size_of::<SourceV6>());
 }
@@ -48,19 +52,20 @@ fn the_set_lies_before_the_address_without_a_gap() {
 /// even a rule over everything reaches into another set.
 #[test]
 fn a_rule_over_everything_stays_in_its_set() {
-    let everything = [in_memory_v4(&SourceKey { bits: SET_BITS, data: SourceV4::new(1, [0; 4]) })];
+    let data = SourceV4::new(1, EVERY_PORT, [0; 4]);
+    let everything = [in_memory_v4(&SourceKey { bits: SCOPE_BITS, data })];
     let look = |set| longest_match(&everything, &in_memory_v4(&host(set, [203, 0, 113, 9])).1);
     assert_eq!((look(0), look(1), look(2), look(u64::MAX)), (None, Some(0), None, None));
-    let everything =
-        [in_memory_v6(&SourceKey { bits: SET_BITS, data: SourceV6::new(1, Addr::ANY_V6) })];
+    let data = SourceV6::new(1, EVERY_PORT, Addr::ANY_V6);
+    let everything = [in_memory_v6(&SourceKey { bits: SCOPE_BITS, data })];
     let addr = Addr::from_v6([0x20; 16]);
-    let key = |set| SourceKey { bits: SourceV6::BITS, data: SourceV6::new(set, addr) };
+    let key = |set| SourceKey { bits: SourceV6::BITS, data: SourceV6::new(set, EVERY_PORT, addr) };
     let look = |set| longest_match(&everything, &in_memory_v6(&key(set)).1);
     assert_eq!((look(0), look(1)), (None, Some(0)));
 }
 
 fn host(set: u64, addr: [u8; 4]) -> SourceKey<SourceV4> {
-    SourceKey { bits: SourceV4::BITS, data: SourceV4::new(set, addr) }
+    SourceKey { bits: SourceV4::BITS, data: SourceV4::new(set, EVERY_PORT, addr) }
 }
 
 proptest! {
@@ -69,7 +74,7 @@ proptest! {
     fn the_longest_prefix_wins_within_one_set(
         rules in prop::collection::vec((0..3_u64, any::<u8>(), 0..=32_u32), 0..40),
         asked in prop::collection::vec(any::<u8>(), 1..20),
-        first in prop_oneof![Just(0_u64), Just(u64::from(u32::MAX) - 1), any::<u64>()],
+        first in prop_oneof![Just(0_u64), Just(u64::from(u16::MAX) - 1), any::<u64>()],
     ) {
         // Few addresses, so that prefixes meet.
         let addr = |byte: u8| u32::from_be_bytes([10, byte & 3, byte >> 4, byte]);
@@ -79,21 +84,23 @@ proptest! {
         for (slot, (set, byte, length)) in (0..).zip(rules) {
             let set = first.wrapping_add(set);
             let network = truncated(addr(byte), length).to_be_bytes();
-            let bits = SET_BITS + length;
-            let key = in_memory_v4(&SourceKey { bits, data: SourceV4::new(set, network) });
+            let bits = SCOPE_BITS + length;
+            let data = SourceV4::new(set, EVERY_PORT, network);
+            let key = in_memory_v4(&SourceKey { bits, data });
             if keys.contains(&key) {
                 continue;
             }
             keys.push(key);
             slots.push(slot);
             let rule = (((Addr::from_v4(network)), 96 + length), RuleRef { slot, flags: 0 });
-            model.source_rules.entry(set).or_default().push(rule);
+            model.source_rules.entry((set, EVERY_PORT)).or_default().push(rule);
         }
         for byte in asked {
             let addr = addr(byte).to_be_bytes();
             for set in (0..4).map(|set| first.wrapping_add(set)) {
                 let found = longest_match(&keys, &in_memory_v4(&host(set, addr)).1);
-                let expected = model.source_rule(set, &Addr::from_v4(addr)).map(|rule| rule.slot);
+                let found_by_model = model.source_rule(set, EVERY_PORT, &Addr::from_v4(addr));
+                let expected = found_by_model.map(|rule| rule.slot);
                 prop_assert_eq!(found.map(|place| slots[place]), expected);
             }
         }
@@ -135,7 +142,8 @@ fn changing_one_number_replaces_every_rule() {
     let mut model = Model::new(config);
     let net = |third| ((Addr::from_v4([203, 0, third, 0])), 96 + 24);
     for (set, slot, third) in [(7, 0, 1), (7, 1, 2), (8, 1, 2), (8, 2, 3)] {
-        model.source_rules.entry(set).or_default().push((net(third), RuleRef { slot, flags: 0 }));
+        let rules = model.source_rules.entry((set, EVERY_PORT)).or_default();
+        rules.push((net(third), RuleRef { slot, flags: 0 }));
         model.rule_expiry.insert(slot, u64::MAX);
     }
     let judged =

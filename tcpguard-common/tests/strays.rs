@@ -256,6 +256,32 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
     assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropStray);
 }
 
+/// Nor is what no TCP sends. Only guesses at cookies are limited whoever's name is on them: a good
+/// guess in a trusted name would be worth more.
+#[test]
+fn nothing_of_a_protected_address_is_dropped_but_syns_and_guesses() {
+    let null = arriving(8, 0, [7, 7]);
+    for (net, expected) in [
+        ([CLIENT, [203, 0, 113, 10]], [Reason::Illegal, Reason::Stray]),
+        ([[203, 0, 113, 10]; 2], [Reason::DropIllegal, Reason::DropStray]),
+    ] {
+        let mut host = Host::new(STRAYS);
+        host.0.config.drop_illegal = 1;
+        host.0.exempt = net.map(|addr| ((Addr::from_v4(addr), 128), (NOW / S) as u32 + 1)).into();
+        assert_eq!([host.0.ingress(&null), host.sees(8, ACK)], expected);
+        // An exemption ends.
+        host.0.now_ns += 2 * S;
+        let ended = [host.0.ingress(&null), host.sees(9, ACK)];
+        assert_eq!(ended, [Reason::DropIllegal, Reason::DropStray]);
+    }
+    let mut host = Host::new(COOKIES);
+    host.0.config.sample_shift = 31;
+    host.0.exempt = vec![((Addr::from_v4(CLIENT), 128), u32::MAX)];
+    let guesses: Vec<_> =
+        (0..20_000).map(|guess| host.0.ingress(&arriving(7, ACK, [guess, 7]))).collect();
+    assert_eq!((guesses[0], guesses[19_999]), (Reason::Stray, Reason::DropStray));
+}
+
 /// Beyond the limit nothing is checked for strangers, so that a forger's chances do not grow with
 /// his rate; whoever completed a handshake before still gets in.
 #[test]

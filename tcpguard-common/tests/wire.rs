@@ -3,7 +3,8 @@
 use tcpguard_common::abi::Addr;
 use tcpguard_common::fastpath::{Fingerprint, Mask, layout, quirk};
 use tcpguard_common::wire::{
-    MAX_EXTENSION_HEADERS, MAX_HEADER_BYTES, MAX_OPTIONS, Segment, Skip, fingerprint, flag, parse,
+    Frame, MAX_EXTENSION_HEADERS, MAX_HEADER_BYTES, MAX_OPTIONS, Segment, Skip, fingerprint, flag,
+    parse,
 };
 
 const CLIENT: [u8; 4] = [203, 0, 113, 9];
@@ -186,6 +187,64 @@ fn headers_beyond_the_reach_of_the_parser_are_counted_as_such() {
     let frame = v6_frame(&ipv6(60, &payload));
     assert!(frame.len() > MAX_HEADER_BYTES);
     assert_eq!(parse(&frame[..]), Err(Skip::HeaderDepth));
+}
+
+/// A frame of which only the first piece can be read, as the kernel has those of drivers that split
+/// off what they take for headers.
+struct Pieces<'a> {
+    whole: &'a [u8],
+    first: usize,
+}
+
+impl Frame for Pieces<'_> {
+    type Window<'a, const N: usize>
+        = &'a [u8; N]
+    where
+        Self: 'a;
+
+    fn window<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+        self.whole[..self.first].window(at)
+    }
+
+    fn holds(&self, length: usize) -> bool {
+        self.whole.holds(length)
+    }
+
+    fn u8(&self, at: usize) -> Option<u8> {
+        self.whole[..self.first].u8(at)
+    }
+
+    fn u16(&self, at: usize) -> Option<u16> {
+        self.whole[..self.first].u16(at)
+    }
+
+    fn u32(&self, at: usize) -> Option<u32> {
+        self.whole[..self.first].u32(at)
+    }
+}
+
+/// They are not the sender's fault, and a SYN is not taken for one without its options.
+#[test]
+fn headers_that_lie_in_another_piece_of_the_frame_are_beyond_reach_and_not_malformed() {
+    let segment = [&syn()[..], b"data"].concat();
+    let extended = [&[6, 0, 1, 4, 0, 0, 0, 0][..], &segment].concat();
+    for whole in [
+        v4_frame(&ipv4(&[], 0, &segment)),
+        v4_frame(&ipv4(&[1; 40], 0, &segment)),
+        ethernet(&[0x88a8, 0x8100], 0x86dd, &ipv6(6, &segment)),
+        v6_frame(&ipv6(60, &extended)),
+        v6_frame(&ipv6(44, &[&[6, 0, 0, 0, 0, 0, 0, 0][..], &segment].concat())),
+    ] {
+        let expected = seen(&whole);
+        for first in 0..=whole.len() {
+            let read = parse(&Pieces { whole: &whole, first });
+            if first < usize::from(expected.options_end) {
+                assert_eq!(read, Err(Skip::HeaderDepth), "{first} of {} bytes", whole.len());
+            } else {
+                assert_eq!(read, Ok(expected), "{first} of {} bytes", whole.len());
+            }
+        }
+    }
 }
 
 #[test]

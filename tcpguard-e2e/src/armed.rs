@@ -11,8 +11,7 @@ use anyhow::{Context, Result, ensure};
 use tcpguard::config::XdpMode;
 use tcpguard::host::{SocketOffsets, interfaces, netns};
 use tcpguard::kernel::{
-    Attachment, Dataplane, Load, Object, Pins, Redeemer, Redemption, addr, attach,
-    attach_tracepoint,
+    Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
 };
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode};
@@ -30,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The programs. They are taken off when this is dropped.
 pub struct Armed {
     // First, so that it is gone before the programs are taken off.
-    redemption: Option<Redemption>,
+    redemption: Option<HeldLink>,
     _redeemer: Option<Redeemer>,
     /// The maps.
     pub dataplane: Dataplane,
@@ -45,7 +44,7 @@ impl Armed {
     /// # Errors
     /// Without root, or on kernels before 6.9.
     pub fn attach(lab: &Lab, mode: XdpMode) -> Result<Self> {
-        Self::attach_with(lab, mode, true)
+        Self::attach_with(&lab.edge, mode, true)
     }
 
     /// As on kernels that cannot be handed connections.
@@ -53,11 +52,19 @@ impl Armed {
     /// # Errors
     /// Without root.
     pub fn attach_without_redeemer(lab: &Lab, mode: XdpMode) -> Result<Self> {
-        Self::attach_with(lab, mode, false)
+        Self::on(&lab.edge, mode)
     }
 
-    fn attach_with(lab: &Lab, mode: XdpMode, redeems: bool) -> Result<Self> {
-        lab.edge.run(|| {
+    /// Likewise, on the interface `eth0` of a host outside a lab.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn on(host: &Netns, mode: XdpMode) -> Result<Self> {
+        Self::attach_with(host, mode, false)
+    }
+
+    fn attach_with(host: &Netns, mode: XdpMode, redeems: bool) -> Result<Self> {
+        host.run(|| {
             let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
             let offsets = Some(SocketOffsets::of_running_kernel()?);
             let maps = pins.maps();
@@ -81,7 +88,7 @@ impl Armed {
             dataplane.set_cookie_secret(&cookie_secret(1))?;
             let interface = interfaces::by_name(INTERFACE)?;
             attach_tracepoint(&mut object, &pins)?;
-            let attachment = attach(&mut object, &pins, &interface, mode)?;
+            let attachment = attach(&mut object, &pins, &interface, INTERFACE, mode)?;
             let mut redeemer = if redeems { Some(Redeemer::load(&maps, false)?) } else { None };
             let redemption = match &mut redeemer {
                 Some(redeemer) => Some(redeemer.attach(&pins, &interface)?),

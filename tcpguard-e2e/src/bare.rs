@@ -8,7 +8,7 @@ use tcpguard::host::functions;
 
 use crate::bpf::{
     EXIT, Hook, Instruction, add, copy, helper, insn, kfunc, load_number, load_program, mov,
-    program_array, tail_call, test_run,
+    program_array, tail_call, test_run, test_run_in_pieces,
 };
 use crate::foreign::{self, Verdict};
 
@@ -28,6 +28,15 @@ const TCP: i32 = 6;
 const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
 const IPV4_CHECKSUM: usize = 24;
+
+/// Runs an XDP program once on `frame` as drivers hand it on that split frames: the first piece holds
+/// `first` bytes, at least 14. Returns what the program returned.
+///
+/// # Errors
+/// When the kernel refuses; before 6.18 it takes such frames in one piece only.
+pub fn run_in_pieces(program: &OwnedFd, frame: &[u8], first: usize) -> Result<u32> {
+    test_run_in_pieces(program, frame, first).context("a test run in two pieces failed")
+}
 
 /// A program of our own making, attached nowhere.
 #[derive(Debug)]

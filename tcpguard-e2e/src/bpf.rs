@@ -1,4 +1,5 @@
 //! Small BPF programs written instruction by instruction, and the calls of `bpf(2)` that they take.
+#![expect(unsafe_code, reason = "bpf(2) has no safe form in any crate that is used here")]
 
 use std::io;
 use std::mem::size_of;
@@ -63,12 +64,12 @@ struct MapCreate {
 
 #[repr(C)]
 #[derive(Default)]
-struct MapElement {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+pub(crate) struct MapElement {
+    pub(crate) map_fd: u32,
+    pub(crate) pad: u32,
+    pub(crate) key: u64,
+    pub(crate) value: u64,
+    pub(crate) flags: u64,
 }
 
 #[repr(C)]
@@ -82,6 +83,10 @@ struct TestRun {
     data_out: u64,
     repeat: u32,
     duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
 }
 
 pub(crate) const EXIT: Instruction = insn(0x95, 0, 0, 0, 0);
@@ -163,16 +168,8 @@ pub(crate) fn program_array(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         value: &raw const value as u64,
         ..MapElement::default()
     };
-    // SAFETY: pointer and length describe `element`; key and value live through the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_UPDATE_ELEM,
-            &raw const element,
-            size_of::<MapElement>(),
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(array) }
+    command(BPF_MAP_UPDATE_ELEM, &element)?;
+    Ok(array)
 }
 
 /// What test runs of a program came to.
@@ -202,16 +199,36 @@ pub(crate) fn test_run(
         repeat,
         ..TestRun::default()
     };
-    // SAFETY: pointer and length describe `run`, which the kernel fills in; `frame` and `out` live
-    // through the call and are as long as it says.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of::<TestRun>())
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    tested(&mut run)?;
     let length = out.len().min(run.data_size_out as usize);
     Ok(Tested { time: run.duration, result: run.retval, length })
+}
+
+/// Runs an XDP program once on `frame` in two pieces, the first of `first` bytes, and returns what it
+/// returned.
+pub(crate) fn test_run_in_pieces(program: &OwnedFd, frame: &[u8], first: usize) -> io::Result<u32> {
+    // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context = [0, first as u32, 0, 0, 0, 0];
+    let mut run = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        repeat: 1,
+        ctx_size_in: size_of_val(&context) as u32,
+        ctx_in: context.as_ptr() as u64,
+        ..TestRun::default()
+    };
+    tested(&mut run)?;
+    Ok(run.retval)
+}
+
+/// Carries out `run`, whose pointers lead to what lives through the call and is as long as it says.
+fn tested(run: &mut TestRun) -> io::Result<()> {
+    // SAFETY: pointer and length describe `run`, which the kernel fills in.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut *run, size_of::<TestRun>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A `bpf(2)` command that returns a descriptor. `attributes` is the beginning of the command's
@@ -224,4 +241,11 @@ pub(crate) fn bpf<T>(command: u32, attributes: &T) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just opened this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The same for one that returns nothing.
+pub(crate) fn command<T>(command: u32, attributes: &T) -> io::Result<()> {
+    // SAFETY: pointer and length describe `attributes`; whatever it points to lives in the caller.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

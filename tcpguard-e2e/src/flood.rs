@@ -1,4 +1,5 @@
 //! SYN floods, always bounded in rate, number and time.
+#![expect(unsafe_code, reason = "prctl(PR_SET_TIMERSLACK) of the sending thread")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

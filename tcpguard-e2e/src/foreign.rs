@@ -1,4 +1,5 @@
 //! Somebody else's XDP program, to see what the guard does when an interface is taken.
+#![expect(unsafe_code, reason = "if_nametoindex(3)")]
 
 use std::ffi::CString;
 use std::io;
@@ -6,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
-use crate::bpf::{EXIT, Hook, bpf, load_program, mov};
+use crate::bpf::{EXIT, Hook, bpf, command, load_program, mov};
 use crate::netns::Netns;
 
 /// What the program does with every packet; values of `enum xdp_action`.
@@ -26,10 +27,18 @@ pub struct ForeignXdp {
 }
 
 // include/uapi/linux/bpf.h
+const BPF_OBJ_PIN: u32 = 6;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_XDP: u32 = 37;
 // include/uapi/linux/if_link.h
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+#[repr(C)]
+struct ObjPin {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
 
 #[repr(C)]
 struct LinkCreate {
@@ -53,6 +62,29 @@ impl ForeignXdp {
         });
         Ok(Self { _link: link.context("cannot attach a foreign XDP program")? })
     }
+}
+
+/// Attaches one as programs did before there were links: natively, by netlink, for everybody to take
+/// off.
+///
+/// # Errors
+/// When the interface is taken already.
+pub fn attach_by_netlink(host: &Netns, interface: &str, verdict: Verdict) -> Result<()> {
+    const PIN: &str = "/sys/fs/bpf/by-netlink";
+    host.run(|| pin(&load(verdict)?, PIN))?;
+    let attached = host.exec(&format!("ip link set dev {interface} xdpdrv pinned {PIN}"));
+    host.exec(&format!("rm {PIN}"))?;
+    attached.map(drop)
+}
+
+fn pin(program: &OwnedFd, path: &str) -> Result<()> {
+    let path = CString::new(path)?;
+    let attributes = ObjPin {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: program.as_raw_fd() as u32,
+        file_flags: 0,
+    };
+    Ok(command(BPF_OBJ_PIN, &attributes)?)
 }
 
 /// A program that does nothing but return `verdict`.

@@ -140,6 +140,20 @@ impl<'host> Guard<'host> {
         Self::launch(host, config, &mut daemon_by_file(host)?)
     }
 
+    /// Like [`Self::start`], in a time namespace whose boot clock shows `ahead_s` seconds more than the
+    /// host's.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_ahead(host: &'host Netns, mode: Mode, ahead_s: u32) -> Result<Self> {
+        let daemon = daemon(host, mode)?;
+        let mut shifted = host.command("unshare")?;
+        shifted.args(["--time", "--boottime", &ahead_s.to_string(), "--"]);
+        shifted.arg(daemon.get_program()).args(daemon.get_args());
+        shifted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::launch(host, "", &mut shifted)
+    }
+
     fn launch(host: &'host Netns, config: &str, command: &mut Command) -> Result<Self> {
         host.write(CONFIG, config)?;
         let log = Arc::new(Mutex::new(String::new()));
@@ -179,6 +193,22 @@ impl<'host> Guard<'host> {
         self.daemon.kill()?;
         self.daemon.wait()?;
         Ok(())
+    }
+
+    /// Lets it stand still, as a process that hangs does.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.daemon), Signal::STOP)?)
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.daemon), Signal::CONT)?)
     }
 
     fn ready(&mut self) -> Result<()> {
@@ -252,6 +282,11 @@ impl<'host> Guard<'host> {
         self.wait_until("a rule in the kernel", limit, |status| {
             !status.rules().is_empty() && status.rules_in_kernel() >= Some(1)
         })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// What it has logged so far.

@@ -280,7 +280,13 @@ fn netem(wire: &Netns, client: &Netns, delay: Delay) -> Result<bool> {
 
 /// A cable between `port` in `wire` and `eth0` in `host`, with frames as on a real wire: complete
 /// checksums, no segmentation left to the receiver.
-fn connect(wire: &Netns, port: &str, host: &Netns, mac: Mac, bridge: Option<&str>) -> Result<()> {
+pub(crate) fn connect(
+    wire: &Netns,
+    port: &str,
+    host: &Netns,
+    mac: Mac,
+    bridge: Option<&str>,
+) -> Result<()> {
     let mac = in_words(mac);
     let path = host.path();
     wire.ip(&[
@@ -354,6 +360,6 @@ fn address(edge: &Netns, client: &Netns, out: &str) -> Result<()> {
     ])
 }
 
-fn in_words(mac: Mac) -> String {
+pub(crate) fn in_words(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }

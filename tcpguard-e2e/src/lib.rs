@@ -8,10 +8,12 @@
 //! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
 //! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
 //!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
+//! - [`frames`], [`oracle`]: SYNs that are odd in every way, and a host that says which it answers.
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
+//!   [`hostile`]: users who keep its administrator from it;
 //!   [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
@@ -34,8 +36,10 @@ pub mod echo;
 pub mod first_use;
 pub mod flood;
 pub mod foreign;
+pub mod frames;
 pub mod guard;
 pub mod health;
+pub mod hostile;
 pub mod journald;
 pub mod lab;
 pub mod lab_filter;
@@ -44,9 +48,12 @@ pub mod live_frames;
 pub mod machine;
 pub mod measure;
 pub mod netns;
+pub mod oracle;
 pub mod package;
 pub mod packet;
 pub mod peak;
+pub mod pinned;
+pub mod pins;
 pub mod prometheus;
 pub mod random;
 pub mod raw;

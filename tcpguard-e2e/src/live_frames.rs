@@ -5,6 +5,7 @@
 //! work. Here the kernel makes the frames itself (BPF_PROG_TEST_RUN on live frames), the program
 //! `flood` of the BPF crate gives each another sender, and a whole burst lies in the receiver's
 //! ring when it wakes up.
+#![expect(unsafe_code, reason = "a value of a map crosses to the kernel as bytes")]
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -4,6 +4,7 @@
 //! so that what is written inside vanishes with it. Nothing that is enabled here is started there.
 //! It ends with the process that booted it, however that ends; only an empty control group may then
 //! be left, which the next machine removes.
+#![expect(unsafe_code, reason = "namespaces, and what a child does before it becomes systemd")]
 
 use std::ffi::CStr;
 use std::fs::{self, File};

@@ -2,6 +2,7 @@
 //!
 //! On a host that receives in a kernel thread of its own, that thread's run time is exact, where
 //! the softirq share of `/proc/stat` is sampled and has shown a tenth of the truth.
+#![expect(unsafe_code, reason = "sched_setscheduler(2) has no safe form in rustix")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! refers to it. Each comes with a mount namespace in which `/sys` shows its interfaces,
 //! `/sys/fs/bpf` is a BPF file system of its own and `/run` an empty tmpfs, so that pins, sockets
 //! and state files of what runs there vanish with it, even after `kill -9`.
+#![expect(unsafe_code, reason = "namespaces, and what a child does before it becomes a program")]
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -234,14 +234,14 @@ pub fn mss_option(mss: u16) -> Vec<u8> {
 }
 
 /// Sum of 16-bit words, an odd last byte as if followed by zero (RFC 1071).
-fn sum(bytes: &[u8]) -> u64 {
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(2);
     let sum: u64 = words.by_ref().map(|w| u64::from(u16::from_be_bytes([w[0], w[1]]))).sum();
     sum + words.remainder().first().map_or(0, |&last| u64::from(last) << 8)
 }
 
 /// The checksum that belongs to a sum: carries added in, complemented.
-fn fold(mut sum: u64) -> u16 {
+pub(crate) fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -1,4 +1,5 @@
 //! Whole Ethernet frames in and out of one interface (`AF_PACKET`).
+#![expect(unsafe_code, reason = "packet sockets have no safe form in rustix")]
 
 use std::ffi::CString;
 use std::io;
@@ -63,12 +64,24 @@ impl PacketSocket {
         Ok(socket)
     }
 
+    /// Lets frames wait to be received that take `bytes` of the kernel's memory.
+    ///
+    /// # Errors
+    /// Without CAP_NET_ADMIN.
+    pub fn hold(&self, bytes: i32) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+    }
+
     fn set_option(&self, option: i32, value: i32) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, option, value)
+    }
+
+    fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
         // SAFETY: pointer and length describe `value`, which lives through the call.
         check(unsafe {
             libc::setsockopt(
                 self.0.as_raw_fd(),
-                libc::SOL_PACKET,
+                level,
                 option,
                 (&raw const value).cast(),
                 size_of::<i32>() as u32,

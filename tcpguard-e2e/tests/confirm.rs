@@ -9,6 +9,7 @@ use serde_json::Value;
 use tcpguard_e2e::guard::{Guard, cli};
 use tcpguard_e2e::lab::{Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How exactly a mode goes back: the agent looks every 250 ms.
@@ -194,4 +195,41 @@ fn an_address_is_explained_at_one_port() {
         (&4711.into(), &Value::Array(vec![]))
     );
     assert_eq!(explained["decisions"][0]["by"], "source");
+}
+
+/// When the mode was `observe` again that was changed to `enforce` by `line`, if it was a second after
+/// `limit`; the agent is killed in between.
+fn back_after(line: &[&str], limit: Duration) -> Option<Duration> {
+    let lab = stage();
+    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let begun = Instant::now();
+    json(&lab.edge, line);
+    sleep(limit / 4);
+    guard.kill().unwrap();
+    guard.start_again_by_file().unwrap();
+    while begun.elapsed() <= limit + EXACT {
+        if mode(&lab.edge) == "observe" {
+            return Some(begun.elapsed());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    None
+}
+
+#[test]
+fn g14_a_mode_that_nobody_confirms_goes_back() {
+    let row = Row::new(Goal::G14);
+    let (trials, limit) = (size(2, 10), 4 * SECOND);
+    let back: Vec<_> =
+        (0..trials).map(|_| back_after(&["mode", "enforce", "--confirm", "4s"], limit)).collect();
+    let in_time = |back: &&Option<Duration>| back.is_some_and(|it| it.abs_diff(limit) <= EXACT);
+    let exact = back.iter().filter(in_time).count() as u64;
+    let naive = back_after(&["mode", "enforce"], limit);
+    row.result(
+        trials,
+        format!("modes, an agent killed meanwhile: {exact} back at 4 s ± {EXACT:?}, {back:.2?}"),
+        exact == trials,
+    )
+    .naive(1, format!("mode without --confirm: back at {naive:?}"), naive.is_none())
+    .finish();
 }

@@ -1,5 +1,9 @@
 //! `tcpguard doctor` on hosts that are broken on purpose, each in one way. Needs root and
 //! `TCPGUARD_BIN`, and systemd for the service.
+#![expect(
+    unsafe_code,
+    reason = "what a child gives up before it becomes the program, and sockets as nobody makes them"
+)]
 
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;

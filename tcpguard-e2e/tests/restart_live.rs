@@ -1,16 +1,20 @@
 //! An agent that ends, in whatever way, opens no gap: the programs go on with the same maps, and the
 //! next agent takes both over. Needs root and `TCPGUARD_BIN`.
 
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::clock::boot_ns;
-use tcpguard_e2e::flood::Flood;
-use tcpguard_e2e::guard::{Guard, Mode, binary, cli};
+use tcpguard_e2e::flood::{Flood, MAX_DURATION};
+use tcpguard_e2e::guard::{self, Guard, Mode, binary, cli};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::pins::pretend_layout;
+use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,7 +23,10 @@ const SECOND: Duration = Duration::from_secs(1);
 enum End {
     Killed,
     Stopped,
-    /// Stopped, and the maps are of no use to the next one, as after an upgrade to another layout.
+    /// Stopped, and what it left is of a layout so many versions later: the maps are of no use to the
+    /// next one, whose links are pinned elsewhere.
+    OtherLayout(i32),
+    /// Stopped, and its maps are gone.
     Upgraded,
     /// What a program would do that takes its filter off at its end.
     Naive,
@@ -33,6 +40,10 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     match end {
         End::Killed => guard.kill().unwrap(),
         End::Stopped => drop(guard.stop().unwrap()),
+        End::OtherLayout(step) => {
+            guard.stop().unwrap();
+            pretend_layout(&lab.edge, step).unwrap();
+        }
         End::Upgraded => {
             guard.stop().unwrap();
             lab.edge.exec("find /sys/fs/bpf -path */maps/* -delete").unwrap();
@@ -80,7 +91,7 @@ fn leaked(end: End) -> u64 {
     let filter = match end {
         End::Killed | End::Stopped => let_in(&after) - let_in(&before),
         // The counters began anew.
-        End::Upgraded | End::Naive => let_in(&after),
+        End::OtherLayout(_) | End::Upgraded | End::Naive => let_in(&after),
     };
     let kernel = queue_after - queue_before;
     println!(
@@ -111,6 +122,16 @@ fn a_restarted_agent_lets_nothing_of_the_flood_in() {
 }
 
 #[test]
+fn an_upgrade_to_another_layout_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::OtherLayout(-1)), 0);
+}
+
+#[test]
+fn a_downgrade_to_another_layout_lets_nothing_of_the_flood_in() {
+    assert_eq!(leaked(End::OtherLayout(1)), 0);
+}
+
+#[test]
 fn an_upgrade_to_other_maps_lets_nothing_of_the_flood_in() {
     assert_eq!(leaked(End::Upgraded), 0);
 }
@@ -122,10 +143,78 @@ fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
     assert!(leaked > 10_000, "{leaked}");
 }
 
+/// What holds the filter on the interface while there is no agent.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    ByPins,
+    /// The naive variant: by the agent's descriptors alone.
+    ByTheProcess,
+}
+
+/// Kills agents `kills` times at moments that `seed` says, every other time one that is about to start.
+fn kill_again_and_again(lab: &Lab, guard: &mut Guard<'_>, kills: u64, held: Held) {
+    let mut random = Random::new(seed());
+    let mut moment = || Duration::from_millis(random.between(0, 400));
+    for kill in 0..kills {
+        sleep(moment());
+        if held == Held::ByTheProcess {
+            lab.edge.exec("find /sys/fs/bpf -path */links/* -delete").unwrap();
+        }
+        guard.kill().unwrap();
+        if kill % 2 == 1 {
+            let mut starting = guard::daemon(&lab.edge, Mode::Enforce).unwrap();
+            let mut starting = starting.stderr(Stdio::null()).spawn().unwrap();
+            sleep(moment());
+            starting.kill().unwrap();
+            starting.wait().unwrap();
+        }
+        guard.start_again(Mode::Enforce).unwrap();
+    }
+}
+
+/// SYNs of a flood while agents are killed, and how many of them got in by either count.
+fn leaked_over(kills: u64, held: Held) -> (u64, u64) {
+    let lab = stage();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flood = Flood::random(Family::V4.service(), MAX_DURATION).start(&lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    let (before, queue_before, sent) =
+        (guard.status().unwrap(), met_full_queue(&lab), flood.sent());
+    kill_again_and_again(&lab, &mut guard, kills, held);
+    let (after, queue_after, sent) =
+        (guard.status().unwrap(), met_full_queue(&lab), flood.sent() - sent);
+    flood.stop().unwrap();
+    let filter = let_in(&after) - let_in(&before);
+    let kernel = queue_after - queue_before;
+    println!(
+        "{kills} kills, {sent} SYNs: {filter} leaked by the filter's count, {kernel} by the kernel's"
+    );
+    let returned = after.reason("syn_returned") - before.reason("syn_returned");
+    (sent, filter + kernel.saturating_sub(returned))
+}
+
+#[test]
+fn g1_kills_let_nothing_of_a_flood_in() {
+    let row = Row::new(Goal::G1);
+    let (kills, naive_kills) = (size(10, 500), size(3, 20));
+    let (sent, leaked) = leaked_over(kills, Held::ByPins);
+    let (naive_sent, naive) = leaked_over(naive_kills, Held::ByTheProcess);
+    row.result(kills, format!("kills: {leaked} of {sent} SYNs let in"), leaked == 0)
+        .naive(
+            naive_kills,
+            format!(
+                "kills with the links held by the process alone: {naive} of {naive_sent} let in"
+            ),
+            naive > 1_000,
+        )
+        .finish();
+}
+
 /// Clients connect all the while, and no connection is lost.
 #[test]
 fn no_client_notices_the_end_of_an_agent() {
-    for end in [End::Killed, End::Stopped] {
+    for end in [End::Killed, End::Stopped, End::OtherLayout(-1), End::OtherLayout(1)] {
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
@@ -178,7 +267,7 @@ fn blocks_and_mode_outlive_the_agent() {
     let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
     assert!(cli(&lab.edge, &block).unwrap().status.success());
     let before = guard.status().unwrap();
-    for end in [End::Killed, End::Stopped, End::Upgraded] {
+    for end in [End::Killed, End::Stopped, End::Upgraded, End::OtherLayout(1)] {
         restart(&lab, &mut guard, end);
         let after = guard.status().unwrap();
         let rules = after.rules();
@@ -213,7 +302,7 @@ fn a_damaged_state_file_costs_the_reasons_and_not_the_rules() {
     let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
     assert!(cli(&lab.edge, &block).unwrap().status.success());
     guard.stop().unwrap();
-    let file = format!("{}/state.json", tcpguard_e2e::guard::STATE_DIR);
+    let file = format!("{}/state.json", guard::STATE_DIR);
     lab.edge.write(&file, "{\"schema\":\"tcpguard.state/1\",\"rules\":[{").unwrap();
     guard.start_again(Mode::Observe).unwrap();
     let status = guard.status().unwrap();

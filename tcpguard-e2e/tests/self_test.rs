@@ -229,7 +229,7 @@ fn a_rule_on_an_address_for_documentation_does_not_spoil_the_test() {
         for (slot, net) in (1..).zip(["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"]) {
             loaded.test(&key)?;
             loaded.dataplane.set_rule_expiry(slot, u64::MAX)?;
-            loaded.dataplane.set_source_rule(0, &net.parse()?, slot, true, true)?;
+            loaded.dataplane.set_source_rule(0, &net.parse()?, None, slot, true, true)?;
         }
         let refusal = loaded.refusal(&key)?;
         assert!(refusal.contains("dropped it, from three addresses"), "{refusal}");

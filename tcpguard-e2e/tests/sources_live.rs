@@ -1,7 +1,7 @@
 //! Rules by source, live: one that the guard makes against a single flooding address, and one that
 //! an operator makes by hand. Needs root and `TCPGUARD_BIN`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -92,4 +92,62 @@ fn what_would_cut_the_host_off_is_refused() {
         assert!(said.contains(&net) && said.contains("--force"), "{said}");
     }
     assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(0));
+}
+
+fn told(lab: &Lab, arguments: &[&str]) -> String {
+    let output = cli(&lab.edge, arguments).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// A client whose network is blocked from one port gets in at another, also after a restart of the
+/// guard; and what is blocked is changed without a moment in which nothing is.
+fn one_port_is_blocked(family: Family) {
+    const OTHER: u16 = PORT + 1;
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _servers =
+        [PORT, OTHER].map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let client = family.client().to_string();
+    let block = |ports: &[u16]| {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let mut arguments = vec!["block", &client];
+        arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
+        told(&lab, &arguments)
+    };
+    let explain = |port: u16| told(&lab, &["explain", &client, "--port", &port.to_string()]);
+    let other = SocketAddr::new(family.service().ip(), OTHER);
+    let said = block(&[PORT]);
+    assert!(said.contains(&format!("to port {PORT} for 1h")), "{said}");
+
+    let from = boot_ns();
+    let loads = [family.service(), other].map(|to| Load::start(&lab.client, to, 20).unwrap());
+    sleep(SECOND);
+    guard.stop().unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    let said = block(&[22, PORT]);
+    assert!(said.contains(&format!("to ports 22, {PORT}")), "{said}");
+    sleep(SECOND);
+    let until = boot_ns();
+    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(1));
+    assert!(explain(PORT).contains("drops its SYNs"), "{}", explain(PORT));
+    assert!(explain(OTHER).contains("its SYNs pass"), "{}", explain(OTHER));
+
+    block(&[OTHER]);
+    assert!(explain(PORT).contains("its SYNs pass"), "{}", explain(PORT));
+    assert!(explain(OTHER).contains("drops its SYNs"), "{}", explain(OTHER));
+    let [blocked, free] = loads.map(|load| load.finish().unwrap().begun(from, until));
+    assert_eq!(blocked.share_within(SECOND / 2), 0.0, "{}", blocked.summary());
+    assert!(free.share_within(SECOND / 2) > 0.95, "{}", free.summary());
+}
+
+#[test]
+fn a_block_of_one_port_leaves_the_others_ipv4() {
+    one_port_is_blocked(Family::V4);
+}
+
+#[test]
+fn a_block_of_one_port_leaves_the_others_ipv6() {
+    one_port_is_blocked(Family::V6);
 }

@@ -155,6 +155,13 @@ macro_rules! reads {
     };
 }
 
+/// Bytes of a packet at the XDP hook, in all its pieces.
+#[inline(always)]
+pub fn length(ctx: &XdpContext) -> u64 {
+    // SAFETY: the context that the program was called with.
+    unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) }
+}
+
 /// A frame at the XDP hook.
 pub struct XdpFrame {
     buffer: Buffer,

@@ -22,8 +22,13 @@ const RECORD: u32 = 2;
 const SAMPLE: u32 = 4;
 /// Above these, the steps of the ladder in an [`Interest`].
 const STEPS: u32 = 8;
-/// Returned by a step whose maps could not be found, which cannot be: their sizes are constants.
-const NO_MAPS: u32 = Reason::Unconfigured as u32;
+/// Returned by a step whose maps could not be found, which cannot be: their sizes are constants. The
+/// packet passes, as it does without a configuration.
+const NO_MAPS: u32 = GAVE_UP + Reason::Unconfigured as u32;
+/// As an [`Interest`]: none.
+const NO_INTEREST: u32 = 0;
+// Below it, [`Steps::parse`] would take the number for a class, and some classes may be dropped.
+const _: () = assert!(NO_MAPS >= GAVE_UP);
 
 /// Everything a step works on.
 pub(crate) struct Bench {
@@ -50,13 +55,17 @@ impl Bench {
 
 /// Makes a step a global function. One that reads the frame is handed the context; another must not
 /// be, because the compiler leaves an argument that is not used undefined, and the verifier minds.
+/// `else`: what it returns without its maps, if not `NO_MAPS`.
 macro_rules! step {
     ($name:ident($($argument:ident: $type:ty),*), |$bench:ident| $body:block) => {
+        step!($name($($argument: $type),*) else NO_MAPS, |$bench| $body);
+    };
+    ($name:ident($($argument:ident: $type:ty),*) else $without:ident, |$bench:ident| $body:block) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name($($argument: $type),*) -> u32 {
             let mut bench = Bench::new();
-            let Some($bench) = &mut bench else { return NO_MAPS };
+            let Some($bench) = &mut bench else { return $without };
             $body
         }
     };
@@ -75,7 +84,7 @@ step!(step_parse(ctx: *mut xdp_md), |bench| {
     }
 });
 
-step!(step_count_syn(), |bench| {
+step!(step_count_syn() else NO_INTEREST, |bench| {
     let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
     (u32::from(interest.fingerprint) * FINGERPRINT)
         | (u32::from(interest.record) * RECORD)
@@ -150,10 +159,13 @@ step!(step_follow(reset: u32), |bench| {
     step::follow(bench.config, &mut bench.tables, &bench.work.segment, reset != 0) as u32
 });
 
+step!(step_illegal(), |bench| {
+    step::illegal(bench.config, &mut bench.tables, bench.work) as u32
+});
+
 /// Calls the functions above.
 pub struct KernelSteps<'a> {
     pub ctx: &'a XdpContext,
-    pub config: &'static Config,
 }
 
 impl KernelSteps<'_> {
@@ -268,9 +280,6 @@ impl Steps for KernelSteps<'_> {
 
     #[inline(always)]
     fn illegal(&mut self) -> Reason {
-        match KernelTables::new() {
-            Some(mut tables) => step::illegal(self.config, &mut tables),
-            None => Reason::Illegal,
-        }
+        reason(step_illegal())
     }
 }

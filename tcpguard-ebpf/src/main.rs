@@ -34,8 +34,8 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_PASS;
     };
     packets.entry += 1;
-    packets.bytes += (ctx.data_end() - ctx.data()) as u64;
-    let reason = fastpath::ingress(config, &mut KernelSteps { ctx: &ctx, config });
+    packets.bytes += frame::length(&ctx);
+    let reason = fastpath::ingress(config, &mut KernelSteps { ctx: &ctx });
     packets.reasons[opaque(reason as usize) & (REASON_SLOTS - 1)] += 1;
     logging::verdict(&ctx, reason);
     match reason.action() {

@@ -233,14 +233,14 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn source_rule(&self, set: u64, addr: &Addr) -> Option<RuleRef> {
+    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> Option<RuleRef> {
         match addr.as_v4() {
             Some(v4) => {
-                let key = Key::new(SourceV4::BITS, SourceV4::new(set, v4));
+                let key = Key::new(SourceV4::BITS, SourceV4::new(set, port, v4));
                 maps::SOURCE_RULES_V4.get(&key).copied()
             }
             None => {
-                let key = Key::new(SourceV6::BITS, SourceV6::new(set, *addr));
+                let key = Key::new(SourceV6::BITS, SourceV6::new(set, port, *addr));
                 maps::SOURCE_RULES_V6.get(&key).copied()
             }
         }

@@ -153,7 +153,7 @@ impl Engine {
         let touching: BTreeMap<Matcher, String> = matchers
             .chain(wanted.map(|wanted| wanted.matcher))
             .filter_map(|matcher| {
-                let Matcher::Source(net) = matcher else { return None };
+                let Matcher::Source(net, _) = matcher else { return None };
                 let (_, what) = self.exempt.touched_by(&net)?;
                 Some((matcher, format!("the source is protected now ({what})")))
             })

@@ -321,14 +321,14 @@ impl Incident {
     pub fn signatures(&self) -> impl Iterator<Item = (Mask, Fingerprint)> {
         self.wanted.iter().filter_map(|wanted| match wanted.matcher {
             Matcher::Signature { mask, fingerprint, .. } => Some((mask, fingerprint)),
-            Matcher::Source(_) => None,
+            Matcher::Source(..) => None,
         })
     }
 
     /// Whether a rule that is asked for covers a flow.
     pub fn covers(&self, flow: &Failing) -> bool {
         self.wanted.iter().any(|wanted| match wanted.matcher {
-            Matcher::Source(net) => net.contains(&flow.addr),
+            Matcher::Source(net, _) => net.contains(&flow.addr),
             Matcher::Signature { mask, fingerprint, .. } => flow.print.masked(mask) == fingerprint,
         })
     }

@@ -11,6 +11,7 @@
 //! (`signal`), an alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict
 //! calls for rules (`policy`), and the plan says which of them the kernel lacks (`rules`). What
 //! concerns no single listener goes its own way (`host`).
+#![forbid(unsafe_code)]
 
 mod command;
 mod egress;
@@ -21,6 +22,7 @@ mod incident;
 mod ladder;
 mod learned;
 mod policy;
+mod ports;
 mod refusals;
 mod report;
 mod request;
@@ -47,6 +49,7 @@ pub use ladder::{Order, Step};
 pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
+pub use ports::{Ports, PortsError};
 pub use report::*;
 pub use request::{ImportReport, Request, RequestError, Response, RuleToImport};
 pub use rule::{Matcher, Origin, Rule, RuleId};

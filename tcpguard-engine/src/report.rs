@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Queues, Record, RuleId, Severity,
-    Step, Timestamp,
+    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Ports, Queues, Record, RuleId,
+    Severity, Step, Timestamp,
 };
 
 /// What happens when a rule matches. The milder mode is the lesser.
@@ -368,6 +368,8 @@ pub struct RuleReport {
     pub kind: String,
     /// What it matches, in words: a prefix, or a signature and its listener.
     pub matches: String,
+    /// To which local ports; a signature's listener has its own.
+    pub ports: Ports,
     /// `incident` or `operator`.
     pub origin: String,
     /// The incident it was made for.

@@ -5,16 +5,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::report::{AllowReport, ListenerReport, Mode, RuleReport};
-use crate::{Listener, Order, Step};
+use crate::{Listener, Order, Ports, Step};
 
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Drop SYNs from `net` for `lifetime` from now. If it is blocked already, that rule becomes
-    /// this one.
+    /// Drop SYNs from `net` to `ports` for `lifetime` from now. If just that is blocked already, that
+    /// rule becomes this one; if an operator blocks other ports of the same prefix, this takes the
+    /// place of that rule. Rules of the guard's own stay beside one for certain ports.
     Block {
         /// Which sources.
         net: IpNet,
+        /// To which local ports.
+        ports: Ports,
         /// For how long; cut to [`crate::Limits::MAX_MANUAL_RULE`].
         lifetime: Duration,
         /// Why, in the operator's words.
@@ -41,7 +44,8 @@ pub enum Request {
         automatic: bool,
     },
     /// Put these rules in the place of all that operators made, all at once or not at all. Rules of
-    /// the guard's own stay, but for those over exactly the same prefix, which become the operator's.
+    /// the guard's own stay, but for those over exactly the same prefix and ports, which become the
+    /// operator's.
     ImportRules {
         /// The rules.
         rules: Vec<RuleToImport>,
@@ -96,11 +100,13 @@ pub enum Request {
     },
 }
 
-/// One rule of [`Request::ImportRules`].
+/// One rule of [`Request::ImportRules`], or that of [`Request::Block`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleToImport {
     /// Which sources.
     pub net: IpNet,
+    /// To which local ports.
+    pub ports: Ports,
     /// For how long from now; cut to [`crate::Limits::MAX_MANUAL_RULE`].
     pub lifetime: Duration,
     /// Why, in the operator's words.
@@ -112,7 +118,8 @@ pub struct RuleToImport {
 pub struct ImportReport {
     /// Rules that were not there before.
     pub added: u32,
-    /// Rules over a prefix that was blocked before, with what was asked for now. Their hits go on.
+    /// Rules over a prefix that was blocked to the same ports before, with what was asked for now.
+    /// Their hits go on.
     pub kept: u32,
     /// Rules that are there no longer.
     pub removed: u32,
@@ -215,7 +222,10 @@ pub enum RequestError {
         limit: u32,
     },
     /// All rule slots are taken.
-    #[error("all {limit} rules are taken: take some back first")]
+    #[error(
+        "all {limit} rules are taken, of which one for certain ports counts once for each: take some \
+         back first"
+    )]
     Full {
         /// How many there are.
         limit: u32,

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
-use crate::{ListenerId, Timestamp};
+use crate::{ListenerId, Ports, Timestamp};
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
 #[derive(
@@ -20,6 +20,9 @@ pub struct Rule {
     pub matcher: Matcher,
     /// On whose word.
     pub origin: Origin,
+    /// Made in spite of a protected address that it covers, which is not spared either. What has
+    /// become protected since a rule was made was never forced.
+    pub forced: bool,
     /// Why, in words.
     pub reason: String,
     /// When it was made.
@@ -35,8 +38,8 @@ pub struct Rule {
 /// chose to forge.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Matcher {
-    /// From these sources, to any listener.
-    Source(IpNet),
+    /// From these sources to these local ports. Rules of the guard's own are for every port.
+    Source(IpNet, Ports),
     /// To this listener, looking like this under this mask.
     Signature {
         /// The listener under attack.
@@ -49,10 +52,18 @@ pub enum Matcher {
 }
 
 impl Matcher {
+    /// How many of the kernel's entries it takes.
+    pub fn entries(&self) -> usize {
+        match self {
+            Self::Source(_, ports) => ports.entries().count(),
+            Self::Signature { .. } => 1,
+        }
+    }
+
     /// The sources that it names; a signature names none.
     pub const fn prefix(&self) -> Option<IpNet> {
         match self {
-            Self::Source(net) => Some(*net),
+            Self::Source(net, _) => Some(*net),
             Self::Signature { .. } => None,
         }
     }

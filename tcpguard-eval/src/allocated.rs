@@ -1,4 +1,5 @@
 //! Heap memory that this thread holds, counted.
+#![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

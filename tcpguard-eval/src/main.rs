@@ -1,4 +1,5 @@
 //! The evaluation of the detector as one command.
+#![forbid(unsafe_code)]
 
 use std::{
     env, fs,

@@ -3,6 +3,7 @@
 //! calm day a few more.
 //!
 //! The same seed gives the same traffic, and the same alerts, on every machine.
+#![forbid(unsafe_code)]
 
 mod arrivals;
 mod calendar;
@@ -14,6 +15,7 @@ mod population;
 mod random;
 mod ticks;
 mod traffic;
+pub mod world;
 
 pub use arrivals::Arrivals;
 pub use kernel::{Kernel, Server};

@@ -1,4 +1,5 @@
 //! The `tcpguard` binary.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

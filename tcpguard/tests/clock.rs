@@ -419,6 +419,17 @@ fn rules_are_listed_by_address_network_and_origin() {
     assert_eq!(raw(&["--origin", "auto"]), "192.0.2.7/32\n");
     assert_eq!(raw(&["--contains", "192.0.2.9"]), "192.0.2.0/24\n");
     assert_eq!(raw(&["--within", "192.0.2.0/25"]), "192.0.2.7/32\n");
+    let ports = |request: &Request| match with_rules(request) {
+        Response::Rules { mut rules, allowed } => {
+            rules[0].ports = engine::Ports::new(&[443]).unwrap();
+            Response::Rules { rules, allowed }
+        }
+        other => other,
+    };
+    let outcome = run(&["rules", "list", "--within", "192.0.2.0/24"], ports);
+    assert!(outcome.stdout.contains("192.0.2.0/24 to port 443\n"), "{}", outcome.stdout);
+    let outcome = run(&["rules", "list", "--within", "192.0.2.0/24", "--raw"], ports);
+    assert_eq!(outcome.stdout, "192.0.2.7/32\n", "a prefix alone is all that it sends");
     let json = run(&["rules", "list", "--origin", "auto", "--json"], with_rules).json();
     let ids: Vec<_> = json["rules"].as_array().unwrap().iter().map(|rule| &rule["id"]).collect();
     assert_eq!(ids, [2, 7]);
@@ -475,7 +486,7 @@ fn an_address_is_explained_at_one_port() {
     };
     let line = ["explain", "198.51.100.7", "--port", "443"];
     let verdict = "198.51.100.7/32 to port 443: no rule and no step concerns it: its SYNs pass\n";
-    let way_on = "drop it: tcpguard block 198.51.100.7/32\n";
+    let way_on = "drop it: tcpguard block 198.51.100.7/32 --port 443\n";
     run(&line, explained(&["0.0.0.0:443"])).is(
         0,
         &format!("{verdict}they go to 0.0.0.0:443\n"),

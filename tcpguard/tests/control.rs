@@ -11,6 +11,7 @@ use tcpguard::control::{
     BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
 };
 use tcpguard::status::Mode;
+use tcpguard_engine::Ports;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ impl Guard {
         let server = Server::bind(dir.path(), None).unwrap();
         let (sender, requests) = mpsc::channel(queue);
         let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(server.serve(sender));
+        serving.spawn(server.serve(sender.clone(), sender));
         Self { dir, requests, _serving: serving }
     }
 
@@ -123,6 +124,7 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
     let prefix = "192.0.2.0/24".parse().unwrap();
     let block = |dry_run| Request::Block {
         prefix,
+        ports: Ports::EVERY,
         for_s: 60,
         reason: "x".to_owned(),
         force: false,
@@ -234,9 +236,14 @@ async fn connections_are_limited_and_come_free_again() {
         client.receive().await;
         held.push(client);
     }
-    let mut one_too_many = guard.connect(CONTROL_SOCKET).await;
+    let mut one_too_many = guard.connect(STATUS_SOCKET).await;
     assert_eq!(one_too_many.refusal().await.0, RefusalKind::Busy);
     one_too_many.assert_closed().await;
+    // Who may change something has places of its own.
+    let mut change = guard.connect(CONTROL_SOCKET).await;
+    change.send(Request::SetMode { mode: Mode::Off }).await;
+    guard.answer(Mode::Off).await;
+    change.receive().await;
 
     held.pop();
     tokio::task::yield_now().await;

@@ -105,6 +105,21 @@ const LINE: &str = "{\"prefix\":\"192.0.2.0/24\",\"for_s\":3590,\"reason\":\"blo
                     \"origin\":\"operator\"}\n";
 
 #[test]
+fn ports_are_exported_and_read_again() {
+    let ports = engine::Ports::new(&[443, 80]).unwrap();
+    let [mut rule, ..] = <[Rule; 3]>::try_from(rules()).unwrap();
+    rule.ports = ports;
+    let agent = Agent::with(vec![rule]);
+    let (_, line, _) = agent.run(&["rules", "export"], "");
+    assert!(
+        line.starts_with("{\"prefix\":\"192.0.2.0/24\",\"ports\":[80,443],\"for_s\""),
+        "{line}"
+    );
+    assert_eq!(agent.run(&["rules", "import", "-"], &line).0, Some(0));
+    assert_eq!(agent.imports()[0].0[0].ports, ports);
+}
+
+#[test]
 fn what_operators_made_is_exported_line_by_line() {
     let agent = Agent::with(rules());
     assert_eq!(agent.run(&["rules", "export"], ""), (Some(0), LINE.to_owned(), String::new()));

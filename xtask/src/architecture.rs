@@ -17,7 +17,7 @@ struct Ban {
     why: &'static str,
 }
 
-const BANS: [Ban; 2] = [
+const BANS: [Ban; 3] = [
     Ban {
         within: "tcpguard/src",
         except: "tcpguard/src/kernel",
@@ -29,6 +29,12 @@ const BANS: [Ban; 2] = [
         except: "",
         names: &["aya", "tokio", "libc", "rustix", "Instant", "SystemTime", "fs", "io"],
         why: "the engine performs no I/O and reads no clock: live and replay must decide alike",
+    },
+    Ban {
+        within: "tcpguard-fuzz",
+        except: "",
+        names: &["libfuzzer_sys"],
+        why: "targets are plain functions: every run of the tests plays what was found",
     },
 ];
 
@@ -123,6 +129,13 @@ mod tests {
         for line in ["use std::net::IpAddr;", "// as tokio::time would", "let io = 1;", "Ratios"] {
             assert_eq!(broken("tcpguard-engine/src/engine.rs", line), [""; 0], "{line}");
         }
+    }
+
+    #[test]
+    fn targets_know_of_no_fuzzer() {
+        let line = "libfuzzer_sys::fuzz_target!(|input: &[u8]| frame(input));";
+        assert_eq!(broken("tcpguard-fuzz/src/frame.rs", line).len(), 1);
+        assert_eq!(broken("fuzz/fuzz_targets/frame.rs", line), [""; 0]);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use crate::{
     build::{self, BpfCrate},
     environment,
     process::{self, timed},
-    setup,
+    promises, setup,
     setup::Purpose,
+    supply::edges,
     workspace::Workspace,
 };
 
@@ -18,9 +19,15 @@ use crate::{
 /// When set-up fails or a check does not hold; its own output says where.
 pub fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Lint])?;
-    timed("architecture", || architecture::check(workspace))?;
+    timed("architecture", || {
+        architecture::check(workspace)?;
+        promises::check(workspace)?;
+        println!("{}", edges::check(workspace)?);
+        Ok(())
+    })?;
     timed("formatting", || {
         cargo(workspace, &["fmt", "--check"])?;
+        cargo(workspace, &["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])?;
         cargo(workspace, &["fmt", "--check", "--manifest-path", "tcpguard-ebpf/Cargo.toml"])
     })?;
     // User space embeds the objects, so its lints need them.

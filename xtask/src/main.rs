@@ -1,4 +1,5 @@
 //! Every step of CI and of a developer's day as one verb: `cargo xtask VERB`.
+#![forbid(unsafe_code)]
 
 mod architecture;
 mod build;
@@ -7,11 +8,15 @@ mod debug_info;
 mod dist;
 mod environment;
 mod eval;
+mod faults;
 mod first_use;
+mod fuzz;
 mod lab;
 mod picture;
 mod process;
+mod promises;
 mod setup;
+mod supply;
 mod test;
 mod toolchain;
 mod vm;
@@ -20,6 +25,7 @@ mod workspace;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use tcpguard_goals::Goal;
 
 use crate::{build::Profile, workspace::Workspace};
 
@@ -55,6 +61,18 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Tries what the guard promises, each beside a naive variant that fails, and prints the table
+    Faults {
+        /// As often and as long as the promises say; otherwise in the short form of `test`
+        #[arg(long)]
+        full: bool,
+        /// What the tests draw from
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Goals to try, for example G5; all if none is given
+        #[arg(value_name = "GOAL")]
+        goals: Vec<Goal>,
+    },
     /// Makes the .deb and the .rpm in target/dist
     Dist,
     /// Shows a live flood, its detection and its end, in network namespaces of its own
@@ -88,11 +106,18 @@ enum Verb {
         /// From where on; without it from both
         begin: Option<first_use::Begin>,
     },
+    /// Looks for input that breaks a reader of frames, messages, files or captures, by coverage
+    Fuzz(fuzz::Arguments),
+    /// Holds licences, sources and bans of dependencies (cargo-deny), and counts unsafe code
+    Supply,
     /// Loads the BPF objects on this kernel and, under QEMU, on others
     Vm {
         /// Kernel versions to boot; all that are known if none is given
         #[arg(value_name = "KERNEL", value_parser = vm::KERNEL_VERSIONS)]
         kernels: Vec<String>,
+        /// Make this run the record that later ones are held to, docs/kernel-support.json
+        #[arg(long)]
+        update: bool,
     },
 }
 
@@ -115,13 +140,16 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
         Verb::Test { no_root, arguments } => test::run(&workspace, no_root, &arguments),
+        Verb::Faults { full, seed, goals } => faults::run(&workspace, full, seed, &goals),
         Verb::Dist => dist::run(&workspace),
         Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
         Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
         Verb::Picture { source } => picture::run(&workspace, source.as_deref()),
         Verb::FirstUse { begin } => first_use::run(&workspace, begin),
-        Verb::Vm { kernels } => vm::run(&workspace, &kernels),
+        Verb::Supply => supply::run(&workspace),
+        Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Verb::Vm { kernels, update } => vm::run(&workspace, &kernels, update),
     }
 }
 

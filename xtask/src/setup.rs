@@ -33,6 +33,10 @@ pub enum Purpose {
     Terminal,
     /// Other kernels under QEMU.
     Guests,
+    /// Licences and sources of what is depended on.
+    Supply,
+    /// Looking for input that breaks something.
+    Fuzz,
 }
 
 /// What a day's work needs; the rest is for those who ask for it.
@@ -94,6 +98,14 @@ const NEEDS: &[Need] = &[
             ],
         },
         elsewhere: "cargo install bpf-linker --version 0.13.0 --locked",
+    },
+    Need {
+        purpose: Purpose::Fuzz,
+        what: "g++",
+        why: "compiles libFuzzer, which comes as C++",
+        present: || installed("g++"),
+        debian: Mend::Packages(&["g++"]),
+        elsewhere: "install g++",
     },
     Need {
         purpose: Purpose::Lint,
@@ -253,6 +265,18 @@ const NEEDS: &[Need] = &[
         present: || installed("xz"),
         debian: Mend::Packages(&["xz-utils"]),
         elsewhere: "install xz",
+    },
+    Need {
+        purpose: Purpose::Supply,
+        what: "cargo-deny",
+        why: "knows the licences and sources of what is depended on",
+        present: || installed("cargo-deny"),
+        debian: Mend::Cargo {
+            packages: &[],
+            environment: &[],
+            arguments: &["cargo-deny", "--version", "0.20.2", "--locked"],
+        },
+        elsewhere: "cargo install cargo-deny --version 0.20.2 --locked",
     },
 ];
 

@@ -6,27 +6,56 @@ use anyhow::{Result, bail};
 
 use crate::{
     build::{self, Profile},
-    dist, environment, lab, process, setup,
+    dist, environment,
+    faults::{self, Sheet},
+    lab, process, setup,
     setup::Purpose,
     workspace::Workspace,
 };
 
-const ROOT_TESTS: &str = "tcpguard-e2e";
+/// The package whose tests need root.
+pub const ROOT_TESTS: &str = "tcpguard-e2e";
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
 
-/// Builds everything and runs the tests, `arguments` going to each run of cargo-nextest.
+/// Builds everything and runs the tests, `arguments` going to each run of cargo-nextest. The rows of
+/// promises are printed at the end.
 ///
 /// With arguments, which may select tests of one run only, another may come out empty; nothing
 /// at all is a failure as it is without.
 ///
 /// # Errors
-/// When set-up, build or a test fails, no test was found, or root is missing where it is needed.
+/// When set-up, build or a test fails, no test was found, a test of a promise wrote no row, or root
+/// is missing where it is needed.
 pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result<()> {
     if !no_root && !setup::is_root() {
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
+    prepare(workspace, no_root)?;
+    let sheet = Sheet::begin(workspace, false, None)?;
+    let passed = run_tests(workspace, no_root, arguments, &sheet);
+
+    let mut promised = faults::row_tests(workspace)?;
+    promised.retain(|test| arguments.is_empty() && !(no_root && test.needs_root));
+    let kept = sheet.close(&promised);
+    if arguments.is_empty() && !faults::NOT_YET.is_empty() {
+        let goals: Vec<_> = faults::NOT_YET.iter().map(|goal| goal.id()).collect();
+        println!("no row yet: {}", goals.join(", "));
+    }
+    if kept.is_err()
+        && let Err(error) = &passed
+    {
+        eprintln!("xtask: {error:#}");
+    }
+    kept.and(passed)
+}
+
+/// Everything that tests run and look at.
+///
+/// # Errors
+/// When set-up or a build fails.
+pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     let purposes = [
         Purpose::Build,
         Purpose::Test,
@@ -38,10 +67,21 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     ];
     setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
     build::everything(workspace, Profile::Packaged)?;
+    if !no_root {
+        dist::packages(workspace)?;
+    }
+    Ok(())
+}
 
+fn run_tests(
+    workspace: &Workspace,
+    no_root: bool,
+    arguments: &[String],
+    sheet: &Sheet,
+) -> Result<()> {
     process::announce("tests that need no privilege");
-    let mut unprivileged = nextest(workspace, arguments);
-    unprivileged.args(["--workspace", "--exclude", ROOT_TESTS]);
+    let mut unprivileged = nextest(workspace, sheet);
+    unprivileged.args(arguments).args(["--workspace", "--exclude", ROOT_TESTS]);
     let mut found = ran_any(&mut unprivileged, arguments)?;
 
     if arguments.is_empty() {
@@ -52,11 +92,10 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     }
 
     if !no_root {
-        dist::packages(workspace)?;
         process::announce("tests in network namespaces");
-        let mut privileged = nextest(workspace, arguments);
+        let mut privileged = nextest(workspace, sheet);
         // Floods measure rates: two at once would measure each other.
-        privileged.args(["--package", ROOT_TESTS, "--test-threads", "1"]);
+        privileged.args(arguments).args(["--package", ROOT_TESTS, "--test-threads", "1"]);
         found |= ran_any(&mut privileged, arguments)?;
     }
     if !found {
@@ -65,11 +104,12 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     Ok(())
 }
 
-fn nextest(workspace: &Workspace, arguments: &[String]) -> Command {
+/// A run of cargo-nextest whose tests know what to try and where to write their rows.
+pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
-    command.args(arguments);
     lab::for_tests(&mut command, workspace, Profile::Packaged);
+    sheet.hand_to(&mut command);
     command
 }
 

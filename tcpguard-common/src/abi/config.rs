@@ -30,7 +30,8 @@ pub struct Config {
     pub hash_key: HashKey,
     /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
-    /// Number of source rules; 0 lets every SYN skip their look-up.
+    /// Number of source rules for every port; 0 lets every SYN skip their look-up. For those for
+    /// certain ports see [`Self::port_rules`].
     pub source_rules: u32,
     /// 1: the tracepoint counts completed handshakes, so that third ACKs do not count them again.
     pub established_seen: u32,
@@ -55,8 +56,8 @@ pub struct Config {
     /// [`super::ListenerEntry::KERNEL_COOKIES`] keep window scale, SACK and timestamps of clients
     /// that send timestamps. With any other value of it the kernel would read them back wrong.
     pub kernel_timestamps: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// 1: some source rule is for certain ports; 0 lets every SYN skip their look-up.
+    pub port_rules: u8,
     /// Nanoseconds in which each listener may check one cookie that turns out to be wrong:
     /// [`crate::fastpath::FAILED_COOKIE_NS`]. 0: there is no limit.
     pub failed_cookie_ns: u32,

@@ -13,7 +13,7 @@ pub const CLASS_SLOTS: usize = 16;
 pub struct PacketCounters {
     /// Packets counted on entry, before anything is decided: `entry == sum(reasons)`.
     pub entry: u64,
-    /// Bytes of these packets, as far as they lie in the first buffer (all, but for jumbo frames).
+    /// Bytes of these packets.
     pub bytes: u64,
     /// Packets by [`super::Reason`].
     pub reasons: [u64; REASON_SLOTS],

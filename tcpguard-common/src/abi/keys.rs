@@ -70,31 +70,37 @@ impl SignatureKey {
     }
 }
 
-/// What the IPv4 trie of source rules compares: first the rule set, which a prefix always holds as a
-/// whole, then the address. So the longest prefix wins among the rules of one set, and one number in
+/// The port of a source rule that is for every port. No SYN that a host answers goes to it.
+pub const EVERY_PORT: [u8; 2] = [0; 2];
+
+/// What the IPv4 trie of source rules compares: first the rule set and the port, which a prefix always
+/// holds as a whole, then the address. So the longest prefix wins among the rules of one set that are
+/// for one port, none hides a wider one for other ports, and one number in
 /// [`super::Config::rule_set`] replaces all of them at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceV4 {
     /// The low bits of [`super::Config::rule_set`].
-    pub set: u32,
+    pub set: u16,
+    /// The local port that the SYNs go to, network byte order, or [`EVERY_PORT`].
+    pub port: [u8; 2],
     /// Network address, network byte order.
     pub addr: [u8; 4],
 }
 
 impl SourceV4 {
     /// Bits of the trie's data.
-    pub const BITS: u32 = SET_BITS + 32;
+    pub const BITS: u32 = SCOPE_BITS + 32;
 
-    /// An address of set `set`.
+    /// An address, and a port in network byte order, of set `set`.
     #[inline(always)]
-    pub const fn new(set: u64, addr: [u8; 4]) -> Self {
-        Self { set: set as u32, addr }
+    pub const fn new(set: u64, port: [u8; 2], addr: [u8; 4]) -> Self {
+        Self { set: set as u16, port, addr }
     }
 
     /// Whether it belongs to this set.
     pub const fn is_of(&self, set: u64) -> bool {
-        self.set == set as u32
+        self.set == set as u16
     }
 }
 
@@ -103,38 +109,40 @@ impl SourceV4 {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceV6 {
     /// The low bits of [`super::Config::rule_set`].
-    pub set: u32,
+    pub set: u16,
+    /// The local port that the SYNs go to, network byte order, or [`EVERY_PORT`].
+    pub port: [u8; 2],
     /// Network address.
     pub addr: Addr,
 }
 
 impl SourceV6 {
     /// Bits of the trie's data.
-    pub const BITS: u32 = SET_BITS + 128;
+    pub const BITS: u32 = SCOPE_BITS + 128;
 
-    /// An address of set `set`.
+    /// An address, and a port in network byte order, of set `set`.
     #[inline(always)]
-    pub const fn new(set: u64, addr: Addr) -> Self {
-        Self { set: set as u32, addr }
+    pub const fn new(set: u64, port: [u8; 2], addr: Addr) -> Self {
+        Self { set: set as u16, port, addr }
     }
 
     /// Whether it belongs to this set.
     pub const fn is_of(&self, set: u64) -> bool {
-        self.set == set as u32
+        self.set == set as u16
     }
 }
 
-/// Bits of the rule set in front of the address in a key of a source rule.
-pub const SET_BITS: u32 = u32::BITS;
+/// Bits of the rule set and of the port in front of the address in a key of a source rule.
+pub const SCOPE_BITS: u32 = 2 * u16::BITS;
 
 /// Key of a source-rule trie: [`SourceV4`] or [`SourceV6`] behind the number of bits that count, in
 /// the layout that the kernel's LPM trie prescribes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceKey<T> {
-    /// [`SET_BITS`] and the prefix length.
+    /// [`SCOPE_BITS`] and the prefix length.
     pub bits: u32,
-    /// The set and the network address.
+    /// The set, the port and the network address.
     pub data: T,
 }
 

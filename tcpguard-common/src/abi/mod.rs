@@ -27,7 +27,8 @@ pub use counters::{
     RuleHits, SourceCounters,
 };
 pub use keys::{
-    FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SignatureKey, SourceKey, SourceV4, SourceV6,
+    EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS, SignatureKey, SourceKey,
+    SourceV4, SourceV6,
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};

@@ -25,6 +25,7 @@
 //! repeated. Only what is dropped for the sake of a network is not: its victim cannot ask twice.
 
 use super::count::count;
+use super::exempt::is_exempt;
 use super::{COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries};
 use crate::abi::{Config, FlowState, ListenerEntry, Mode, Reason};
 
@@ -177,8 +178,7 @@ fn came_again<T: Tables>(tables: &mut T, work: &Work) -> bool {
 
 #[inline(always)]
 fn exempt<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    let until_s = tables.exempt_until_s(&work.segment.flow.client);
-    u64::from(until_s) * 1_000_000_000 > work.now
+    is_exempt(tables, &work.segment.flow.client, work.now)
         && tables.exempt_of_cpu().take(work.now, EXEMPT_RATE)
 }
 

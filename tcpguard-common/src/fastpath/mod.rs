@@ -7,6 +7,7 @@ mod cookies;
 mod count;
 mod decide;
 pub mod distinct;
+mod exempt;
 mod fingerprint;
 pub mod hash;
 mod kernel_cookies;

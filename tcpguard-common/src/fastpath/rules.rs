@@ -1,7 +1,8 @@
 //! Which rule matches a SYN, and what may keep it from being dropped.
 
+use super::exempt::is_exempt;
 use super::{Mask, Tables, VALIDATED_RATE, Work, clients, hash, seen};
-use crate::abi::{Config, Reason, RuleRef, SignatureKey};
+use crate::abi::{Config, EVERY_PORT, Reason, RuleRef, SignatureKey};
 
 /// Which rule matches a SYN.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,8 +20,16 @@ pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
 #[inline(always)]
 pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<Match> {
     let set = work.rule_set;
+    let flow = &work.segment.flow;
+    // The rule for this port first: it is always an operator's word, which spares fewer.
+    if config.port_rules != 0
+        && let Some(rule) = tables.source_rule(set, flow.server_port, &flow.client)
+        && tables.rule_expiry_ns(rule.slot) > work.now
+    {
+        return Some(Match { rule, by_signature: false });
+    }
     if config.source_rules != 0
-        && let Some(rule) = tables.source_rule(set, &work.segment.flow.client)
+        && let Some(rule) = tables.source_rule(set, EVERY_PORT, &flow.client)
         && tables.rule_expiry_ns(rule.slot) > work.now
     {
         return Some(Match { rule, by_signature: false });
@@ -57,9 +66,7 @@ pub(super) fn spared<T: Tables>(
     flags: u32,
 ) -> Option<Reason> {
     let source = &work.segment.flow.client;
-    if flags & RuleRef::FORCED == 0
-        && u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > work.now
-    {
+    if flags & RuleRef::FORCED == 0 && is_exempt(tables, source, work.now) {
         return Some(Reason::SynExempt);
     }
     if flags & RuleRef::BY_OPERATOR != 0 {

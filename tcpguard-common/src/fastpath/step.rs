@@ -4,6 +4,7 @@ use super::clients::validate;
 use super::count::{
     Seen, count, count_acknowledged, count_listener, count_source, find_listener, follows, weight,
 };
+use super::exempt::is_exempt;
 use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{
@@ -364,9 +365,14 @@ pub fn follow<T: Tables>(
 
 /// A flag combination that no TCP sends.
 #[inline(always)]
-pub fn illegal<T: Tables>(config: &Config, tables: &mut T) -> Reason {
+pub fn illegal<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reason {
     if config.drop_illegal == 0 || config.mode != Mode::Enforce as u8 {
         return Reason::Illegal;
     }
-    if agent_gone(config, tables.now_ns()) { Reason::Illegal } else { Reason::DropIllegal }
+    let now = tables.now_ns();
+    if agent_gone(config, now) || is_exempt(tables, &work.segment.flow.client, now) {
+        Reason::Illegal
+    } else {
+        Reason::DropIllegal
+    }
 }

@@ -12,6 +12,7 @@
 //! was found to be of a connection in the table.
 
 use super::count::{count, find_listener};
+use super::exempt::is_exempt;
 use super::rules::agent_gone;
 use super::{HandedOver, Rate, Steps, Tables, Work, classify, clients, cookies, hash};
 use crate::abi::{
@@ -185,7 +186,9 @@ pub fn judge<T: Tables>(
     let unchecked = failed && !work.checked;
     let dropped = (unchecked || config.drop_strays != 0)
         && config.mode == Mode::Enforce as u8
-        && !agent_gone(config, work.now);
+        && !agent_gone(config, work.now)
+        // Whose name is on a guess at a cookie says nothing: the limit of guesses knows no names.
+        && (unchecked || !is_exempt(tables, &work.segment.flow.client, work.now));
     if !dropped {
         return Some(Reason::Stray);
     }

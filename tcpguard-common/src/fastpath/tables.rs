@@ -71,8 +71,9 @@ pub trait Tables {
     /// Sets a mark of both client filters.
     fn mark_client(&mut self, mark: usize);
 
-    /// The rule of this set with the longest prefix over an address.
-    fn source_rule(&self, set: u64, addr: &Addr) -> Option<RuleRef>;
+    /// The rule of this set with the longest prefix over an address, among those for this port (in
+    /// network byte order) or for [`crate::abi::EVERY_PORT`].
+    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> Option<RuleRef>;
     /// The rule for a signature, of the set that the key names.
     fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef>;
     /// Boot time in ns at which a rule ends; 0 when there is none.

@@ -38,14 +38,14 @@ pub fn vlan<F: Frame + ?Sized>(frame: &F) -> u32 {
 /// The network protocol and where its header starts.
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Skip> {
-    let mut protocol = frame.u16(12).ok_or(Skip::Malformed)?;
+    let mut protocol = ethertype(frame, 12)?;
     let mut at = 14;
     // Written out rather than looped: most frames have no tag, and each further tag is rarer.
     if is_vlan(protocol) {
-        protocol = frame.u16(at + 2).ok_or(Skip::Malformed)?;
+        protocol = ethertype(frame, at + 2)?;
         at += 4;
         if is_vlan(protocol) {
-            protocol = frame.u16(at + 2).ok_or(Skip::Malformed)?;
+            protocol = ethertype(frame, at + 2)?;
             at += 4;
             if is_vlan(protocol) {
                 return Err(Skip::VlanDepth);
@@ -53,4 +53,9 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Skip> {
         }
     }
     Ok((protocol, at))
+}
+
+#[inline(always)]
+fn ethertype<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<u16, Skip> {
+    frame.u16(at).ok_or_else(|| Skip::unread(frame, at + 2))
 }

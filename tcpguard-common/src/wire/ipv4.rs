@@ -11,7 +11,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
-    let ip = frame.window::<20>(at).ok_or(Skip::Malformed)?;
+    let ip = frame.window::<20>(at).ok_or_else(|| Skip::unread(frame, at + 20))?;
     let first = ip.u8::<0>();
     let header = usize::from(first & 0x0f) * 4;
     if first >> 4 != 4 || header < 20 {

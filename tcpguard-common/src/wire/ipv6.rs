@@ -20,7 +20,7 @@ const MORE_FRAGMENTS: u16 = 1;
 
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
-    let ip = frame.window::<40>(at).ok_or(Skip::Malformed)?;
+    let ip = frame.window::<40>(at).ok_or_else(|| Skip::unread(frame, at + 40))?;
     let src = [ip.u32::<8>(), ip.u32::<12>(), ip.u32::<16>(), ip.u32::<20>()];
     let dst = [ip.u32::<24>(), ip.u32::<28>(), ip.u32::<32>(), ip.u32::<36>()];
     let (src, dst) = (Addr::from_v6_words(src), Addr::from_v6_words(dst));
@@ -63,16 +63,18 @@ fn extension_headers<F: Frame + ?Sized>(
     for _ in 0..MAX_EXTENSION_HEADERS {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION => {
-                let length = frame.u8(at + 1).ok_or(Skip::Malformed)?;
-                next = frame.u8(at).ok_or(Skip::Malformed)?;
+                let header = extension(frame, at)?;
+                let length = header.u8::<1>();
+                next = header.u8::<0>();
                 at += (usize::from(length) + 1) * 8;
             }
             FRAGMENT => {
-                let field = frame.u16(at + 2).ok_or(Skip::Malformed)?;
+                let header = extension(frame, at)?;
+                let field = header.u16::<2>();
                 if field & FRAGMENT_OFFSET != 0 {
                     return Err(Skip::Fragment);
                 }
-                next = frame.u8(at).ok_or(Skip::Malformed)?;
+                next = header.u8::<0>();
                 first_fragment |= field & MORE_FRAGMENTS != 0;
                 at += 8;
             }
@@ -92,4 +94,10 @@ fn extension_headers<F: Frame + ?Sized>(
         HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT => Err(Skip::Ipv6Depth),
         _ => Ok(Chain { next, at, first_fragment }),
     }
+}
+
+/// The beginning of an extension header, of which none is shorter than eight bytes.
+#[inline(always)]
+fn extension<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<F::Window<'_, 8>, Skip> {
+    frame.window::<8>(at).ok_or_else(|| Skip::unread(frame, at + 8))
 }

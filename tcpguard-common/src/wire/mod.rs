@@ -36,7 +36,7 @@ pub enum Skip {
     VlanDepth,
     /// More than [`MAX_EXTENSION_HEADERS`] extension headers.
     Ipv6Depth,
-    /// Headers that reach beyond [`MAX_HEADER_BYTES`].
+    /// Headers that reach beyond [`MAX_HEADER_BYTES`], or beyond the first piece of a frame in several.
     HeaderDepth,
     /// A fragment other than the first.
     Fragment,
@@ -44,6 +44,15 @@ pub enum Skip {
     FragmentShort,
     /// The headers contradict the frame or themselves.
     Malformed,
+}
+
+impl Skip {
+    /// Why bytes that end at `end` could not be read: either the frame ends before, or it goes on in
+    /// another piece than its first.
+    #[inline(always)]
+    fn unread<F: Frame + ?Sized>(frame: &F, end: usize) -> Self {
+        if frame.holds(end) { Self::HeaderDepth } else { Self::Malformed }
+    }
 }
 
 /// Lets a step give up with `?`.
@@ -78,7 +87,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
 /// See [`parse`].
 #[inline(always)]
 pub fn parse_packet<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
-    let protocol = match frame.u8(0).ok_or(Skip::Malformed)? >> 4 {
+    let protocol = match frame.u8(0).ok_or_else(|| Skip::unread(frame, 1))? >> 4 {
         4 => ethernet::IPV4,
         6 => ethernet::IPV6,
         _ => return Err(Skip::NotTcp),

@@ -84,7 +84,8 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
     if at + 20 > packet.end {
         return Err(short);
     }
-    let tcp = frame.window::<20>(at).ok_or(short)?;
+    // The packet goes on to its end: what cannot be read of it lies in another piece of the frame.
+    let tcp = frame.window::<20>(at).ok_or(Skip::HeaderDepth)?;
     let offset_and_flags = tcp.u16::<12>();
     let header = usize::from(offset_and_flags >> 12) * 4;
     let mut options_end = at + header;
@@ -99,6 +100,10 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
         options_end = packet.end;
     }
     options_end = frame.forget(options_end as u64) as usize;
+    // A SYN whose options lie elsewhere would look as if it had none, as only floods' do.
+    if frame.u8(options_end - 1).is_none() {
+        return Err(Skip::HeaderDepth);
+    }
     Ok(Segment {
         flow: FlowKey {
             client: packet.src,

@@ -7,8 +7,8 @@ use std::mem;
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Client, Config, FlowKey, FlowState, ListenerCounters, ListenerEntry, ListenerKey,
-    Mode, Reason, RuleRef, SignatureKey, SynAckRecord, maps,
+    Action, Addr, Client, Config, EVERY_PORT, FlowKey, FlowState, ListenerCounters, ListenerEntry,
+    ListenerKey, Mode, Reason, RuleRef, SignatureKey, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::{self, Bucket, COOKIE_HEARTBEAT_NS, Mask, Rate, hash};
 use tcpguard_common::model::{Model, Packet, Recent, cookie_secret, hash_key};
@@ -434,7 +434,7 @@ fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
     host.config.source_rules = 1;
     let rule = |slot| RuleRef { slot, flags: 0 };
     let blocked = v4(203, 0, 113, 9);
-    host.source_rules.entry(0).or_default().push(((blocked, 128), rule(0)));
+    host.source_rules.entry((0, EVERY_PORT)).or_default().push(((blocked, 128), rule(0)));
     for slot in [0, 1] {
         host.rule_expiry.insert(slot, u64::MAX);
     }

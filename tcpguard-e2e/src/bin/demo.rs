@@ -2,6 +2,7 @@
 //!
 //! Everything happens between network namespaces that vanish with this process, also after Ctrl-C.
 //! Each claim is checked; the exit code is not 0 when one does not hold.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use std::thread::sleep;

@@ -1,5 +1,6 @@
 //! `cargo xtask first-use package`: the seconds from `dpkg -i` to the first answers, in a machine that
 //! vanishes with this process.
+#![forbid(unsafe_code)]
 
 use anyhow::Result;
 use tcpguard_e2e::first_use::FirstUse;

@@ -5,6 +5,7 @@
 //! the interface in native mode, tracepoint programs to their tracepoint. Everything is let go at
 //! the end. Exit status 1 if anything was refused. Linked statically, it is all that a virtual
 //! machine with another kernel needs.
+#![forbid(unsafe_code)]
 
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
 

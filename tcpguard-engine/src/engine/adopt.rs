@@ -24,7 +24,7 @@ impl Engine {
                 self.incidents = self.incidents.max(incident);
             }
             let exempt = match (&rule.matcher, &rule.origin) {
-                (Matcher::Source(net), Origin::Incident(_)) => self.exempt.touched_by(net),
+                (Matcher::Source(net, _), Origin::Incident(_)) => self.exempt.touched_by(net),
                 _ => None,
             };
             let refused = match exempt {
@@ -123,7 +123,7 @@ impl Engine {
             Matcher::Signature { listener, .. } => {
                 self.watches.get(listener).and_then(|watch| self.held_back(watch.listener))
             }
-            Matcher::Source(_) => None,
+            Matcher::Source(..) => None,
         };
         let orphans = self.book.orphans().map(|entry| entry.rule.matcher);
         let orphans: Vec<(Matcher, &str)> =

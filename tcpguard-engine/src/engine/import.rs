@@ -29,7 +29,8 @@ impl Engine {
             return Err(RequestError::Import { refused });
         }
         let staying = |entry: &Entry| merge || entry.incident().is_some();
-        let book = self.book.with_rules_of(now, uid, rules, staying);
+        let forced = |net: &IpNet| force && self.exempt.is_protected(net);
+        let book = self.book.with_rules_of(now, uid, rules, forced, staying);
         let book = book.ok_or(RequestError::Full { limit: Limits::RULES })?;
         let added = book.missing_before(&self.book);
         let report = ImportReport {
@@ -80,8 +81,8 @@ impl Engine {
             self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);
         } else {
             for (matcher, report) in &all {
-                let text =
-                    format!("rule {} {why}: {} {}", report.id.0, report.kind, report.matches);
+                let RuleReport { id, kind, matches, ports, .. } = report;
+                let text = format!("rule {} {why}: {kind} {matches}{ports}", id.0);
                 let (prefix, incident) = (matcher.prefix(), report.incident);
                 self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, incident);
             }

@@ -9,7 +9,7 @@ use crate::rules::{Entry, Life};
 use crate::words::span;
 use crate::{
     AllowReport, Command, Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId,
-    RuleReport, Severity, Timestamp,
+    RuleReport, RuleToImport, Severity, Timestamp,
 };
 
 impl Engine {
@@ -23,8 +23,9 @@ impl Engine {
         request: Request,
     ) -> Result<Response, RequestError> {
         match request {
-            Request::Block { net, lifetime, reason, uid, force } => {
-                self.block(now, net.trunc(), lifetime, reason, uid, force)
+            Request::Block { net, ports, lifetime, reason, uid, force } => {
+                let rule = RuleToImport { net: net.trunc(), ports, lifetime, reason };
+                self.block(now, rule, uid, force)
             }
             Request::Unblock { net } => self.take_back(now, net, |entry| lies_within(&net, entry)),
             Request::UnblockAll => self.take_all_back(now),
@@ -52,23 +53,23 @@ impl Engine {
     fn block(
         &mut self,
         now: Timestamp,
-        net: IpNet,
-        lifetime: Duration,
-        reason: String,
+        rule: RuleToImport,
         uid: u32,
         force: bool,
     ) -> Result<Response, RequestError> {
+        let RuleToImport { net, ports, lifetime, reason } = rule;
         if !force {
             self.check_harmless(net)?;
         }
+        let matcher = Matcher::Source(net, ports);
+        let forced = force && self.exempt.is_protected(&net);
         let lifetime = lifetime.min(Limits::MAX_MANUAL_RULE);
         let expires = now + lifetime;
         let origin = Origin::Operator { uid };
-        let matcher = Matcher::Source(net);
         let existing = self.book.find(&matcher).map(|entry| entry.rule.id);
         let id = match existing {
             Some(id) => {
-                self.take_over(id, origin, &reason, expires);
+                self.take_over(id, origin, forced, &reason, expires);
                 id
             }
             None => {
@@ -77,29 +78,46 @@ impl Engine {
                     .book
                     .add(now, matcher, origin, reason.clone(), life)
                     .ok_or(RequestError::Full { limit: Limits::RULES })?;
+                entry.rule.forced = forced;
                 let rule = entry.rule.clone();
                 let id = rule.id;
                 self.commands.push_back(Command::InstallRule(rule));
                 id
             }
         };
-        let text =
-            format!("rule {}: uid {uid} blocks {net} for {}: {reason}", id.0, span(lifetime));
+        let mut text = format!(
+            "rule {}: uid {uid} blocks {net}{ports} for {}: {reason}",
+            id.0,
+            span(lifetime)
+        );
+        // The new one is in the kernel before the old one goes.
+        if let Some(old) = self.book.for_other_ports(&matcher).map(|entry| entry.rule.id) {
+            self.remove_rule(now, old, format!("rule {} takes its place", id.0));
+            text.push_str(&format!("; it takes the place of rule {}", old.0));
+        }
         self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(net), None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
         report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
     }
 
-    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one: an
-    /// operator's block spares nobody.
-    fn take_over(&mut self, id: RuleId, origin: Origin, reason: &str, expires: Timestamp) {
+    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one, which spares
+    /// clients, and of one that is forced now or no longer.
+    fn take_over(
+        &mut self,
+        id: RuleId,
+        origin: Origin,
+        forced: bool,
+        reason: &str,
+        expires: Timestamp,
+    ) {
         let Some(entry) = self.book.entry_mut(id) else { return };
-        let automatic = entry.incident().is_some();
+        let anew = entry.incident().is_some() || entry.rule.forced != forced;
         entry.rule.origin = origin;
+        entry.rule.forced = forced;
         entry.rule.reason = reason.to_owned();
         entry.ttl = None;
         entry.orphan = false;
-        if automatic {
+        if anew {
             entry.rule.expires = expires;
             let rule = entry.rule.clone();
             self.commands.push_back(Command::InstallRule(rule));
@@ -200,7 +218,8 @@ impl Engine {
         for (id, matcher, report) in &removed {
             self.refuse(matcher, why);
             self.remove_rule(now, *id, why.to_owned());
-            let text = format!("rule {} {why}: {} {}", id.0, report.kind, report.matches);
+            let text =
+                format!("rule {} {why}: {} {}{}", id.0, report.kind, report.matches, report.ports);
             let prefix = matcher.prefix();
             self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, report.incident);
         }
@@ -247,7 +266,7 @@ impl Engine {
 /// Whether it is a rule on sources that all lie within `net`.
 fn lies_within(net: &IpNet, entry: &Entry) -> bool {
     match &entry.rule.matcher {
-        Matcher::Source(source) => net.contains(source),
+        Matcher::Source(source, _) => net.contains(source),
         Matcher::Signature { .. } => false,
     }
 }

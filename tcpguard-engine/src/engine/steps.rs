@@ -224,7 +224,7 @@ impl Engine {
             return;
         };
         let of_kind = |matcher: &Matcher| match matcher {
-            Matcher::Source(_) => step == Step::Source,
+            Matcher::Source(..) => step == Step::Source,
             Matcher::Signature { .. } => step == Step::Signature,
         };
         let forbidden: Vec<Matcher> =

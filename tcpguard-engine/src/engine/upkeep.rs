@@ -109,7 +109,7 @@ impl Engine {
 
     /// Remembers that a rule has ended, where that matters later.
     pub(super) fn note_end(&mut self, now: Timestamp, entry: &Entry, why: &str) {
-        if let (Matcher::Source(net), Some(ttl)) = (entry.rule.matcher, entry.ttl) {
+        if let (Matcher::Source(net, _), Some(ttl)) = (entry.rule.matcher, entry.ttl) {
             self.recurrence.ended(now, net, ttl);
         }
         if let Some(incident) = entry.incident() {
@@ -219,7 +219,7 @@ impl Engine {
     pub(super) fn mitigated(&self) -> BTreeSet<ListenerId> {
         let inherited = |watch: &Watch| {
             self.book.orphans().any(|entry| match entry.rule.matcher {
-                Matcher::Source(_) => true,
+                Matcher::Source(..) => true,
                 Matcher::Signature { listener, .. } => listener == watch.id,
             })
         };
@@ -257,7 +257,7 @@ impl Engine {
             }
             let sources =
                 active_rules(watch, &self.book).filter_map(|entry| match entry.rule.matcher {
-                    Matcher::Source(net) => Some(net),
+                    Matcher::Source(net, _) => Some(net),
                     Matcher::Signature { .. } => None,
                 });
             self.commands.push_back(Command::CleanHalfOpen {

@@ -300,6 +300,7 @@ mod tests {
             id: RuleId(id),
             kind: "source".to_owned(),
             matches: String::new(),
+            ports: crate::Ports::EVERY,
             origin: "incident".to_owned(),
             incident: Some(1),
             reason: String::new(),

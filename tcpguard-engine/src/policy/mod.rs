@@ -69,7 +69,7 @@ pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
 /// Which SYNs a rule drops, for people.
 pub(crate) fn in_words(matcher: &Matcher) -> String {
     match matcher {
-        Matcher::Source(net) => format!("SYNs from {net}"),
+        Matcher::Source(net, ports) => format!("SYNs from {net}{ports}"),
         Matcher::Signature { mask, fingerprint, .. } => {
             format!("SYNs like {}", describe(*mask, fingerprint))
         }

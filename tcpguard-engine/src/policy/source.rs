@@ -3,10 +3,10 @@
 use ipnet::IpNet;
 
 use super::{Grounds, REPEATED};
-use crate::Matcher;
 use crate::evidence::{Culprit, culprits};
 use crate::incident::Incident;
 use crate::words::percent;
+use crate::{Matcher, Ports};
 
 /// A rule against the source that dominates, unless clients stand behind it. Whether the source is
 /// dealt with.
@@ -15,7 +15,7 @@ pub(super) fn consider_top(incident: &mut Incident, grounds: &Grounds<'_>) -> bo
         return false;
     }
     let Some(net) = grounds.assessment.top_source else { return false };
-    let matcher = Matcher::Source(net);
+    let matcher = Matcher::Source(net, Ports::EVERY);
     if grounds.assessment.top_source_repeated && incident.wants(&matcher) {
         // Dropping its SYNs would keep it from ever showing that it can complete a handshake.
         incident.refuse(&matcher, REPEATED);
@@ -49,8 +49,8 @@ pub(super) fn consider_few(incident: &mut Incident, grounds: &Grounds<'_>) -> bo
     let culprits = culprits(&uncovered, settings);
     let mut left = false;
     for culprit in &culprits {
-        let matcher = Matcher::Source(culprit.net);
-        let blocked = incident.wanted().iter().filter(|w| matches!(w.matcher, Matcher::Source(_)));
+        let matcher = Matcher::Source(culprit.net, Ports::EVERY);
+        let blocked = incident.wanted().iter().filter(|w| matches!(w.matcher, Matcher::Source(..)));
         if blocked.count() >= settings.sources_per_incident {
             incident.note(
                 grounds.now,
@@ -75,7 +75,7 @@ pub(super) fn consider_few(incident: &mut Incident, grounds: &Grounds<'_>) -> bo
         };
         left |= nets.is_empty();
         for net in nets {
-            if !incident.wants(&Matcher::Source(net)) {
+            if !incident.wants(&Matcher::Source(net, Ports::EVERY)) {
                 want(incident, net, culprit.share, grounds);
             }
         }
@@ -92,7 +92,7 @@ fn harmful(members: &[Culprit], grounds: &Grounds<'_>) -> Vec<IpNet> {
 fn want(incident: &mut Incident, net: IpNet, share: f64, grounds: &Grounds<'_>) {
     let ttl = grounds.recurrence.ttl(grounds.now, &net, grounds.settings);
     let reason = format!("{} of the failing SYNs come from it", percent(share));
-    incident.want(Matcher::Source(net), reason, ttl);
+    incident.want(Matcher::Source(net, Ports::EVERY), reason, ttl);
 }
 
 fn objection(net: &IpNet, repeated: bool, grounds: &Grounds<'_>) -> Option<String> {

@@ -1,12 +1,14 @@
 //! Every rule that should be in the kernel now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::meter::Meter;
 use crate::evidence::describe;
 use crate::{
-    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId, RuleReport,
+    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleCounters, RuleId, RuleReport,
     RuleToImport, Settings, Timestamp,
 };
 
@@ -38,7 +40,7 @@ impl Entry {
             Life::WhileNeeded(ttl) => (Some(ttl), now + ttl),
             Life::Until(end) => (None, end),
         };
-        let rule = Rule { id, matcher, origin, reason, created: now, expires };
+        let rule = Rule { id, matcher, origin, forced: false, reason, created: now, expires };
         Self { rule, ttl, needed: now, meter: Meter::default(), orphan: false }
     }
 
@@ -55,14 +57,20 @@ impl Entry {
         }
     }
 
+    /// Whether it stands on an operator's word.
+    pub fn is_operators(&self) -> bool {
+        matches!(self.rule.origin, Origin::Operator { .. })
+    }
+
     /// Its report. `listener` tells the address behind a listener's id.
     pub fn report(&self, listener: impl Fn(ListenerId) -> Option<Listener>) -> RuleReport {
-        let (kind, matches) = match &self.rule.matcher {
-            Matcher::Source(net) => ("source", net.to_string()),
+        let (kind, matches, ports) = match &self.rule.matcher {
+            Matcher::Source(net, ports) => ("source", net.to_string(), *ports),
             Matcher::Signature { listener: id, mask, fingerprint } => {
                 let place = listener(*id)
                     .map_or_else(|| format!("listener {}", id.0), |listener| listener.to_string());
-                ("signature", format!("{} to {place}", describe(*mask, fingerprint)))
+                let matches = format!("{} to {place}", describe(*mask, fingerprint));
+                ("signature", matches, Ports::EVERY)
             }
         };
         let origin = if self.incident().is_some() { "incident" } else { "operator" };
@@ -70,6 +78,7 @@ impl Entry {
             id: self.rule.id,
             kind: kind.to_owned(),
             matches,
+            ports,
             origin: origin.to_owned(),
             incident: self.incident(),
             reason: self.rule.reason.clone(),
@@ -99,7 +108,7 @@ impl Book {
         origin: Origin,
         reason: String,
         life: Life,
-    ) -> Option<&Entry> {
+    ) -> Option<&mut Entry> {
         let is_signature = |entry: &&Entry| matches!(entry.rule.matcher, Matcher::Signature { .. });
         if matches!(matcher, Matcher::Signature { .. })
             && self.entries.values().filter(is_signature).count() >= Limits::SIGNATURES as usize
@@ -109,7 +118,7 @@ impl Book {
         let taken = self.entries.keys().map(|id| id.0);
         let free = (0..Limits::SLOTS).zip(taken).find(|(slot, taken)| slot != taken);
         let slot = free.map_or(self.entries.len() as u32, |(slot, _)| slot);
-        if self.entries.len() >= Limits::RULES as usize {
+        if self.places() + matcher.entries() > Limits::RULES as usize {
             return None;
         }
         let entry = Entry::new(RuleId(slot), now, matcher, origin, reason, life);
@@ -117,28 +126,35 @@ impl Book {
     }
 
     /// The book with `staying` and, by operator `uid`, these rules, which are over different
-    /// prefixes; `None` when those are too many. A rule over a prefix that there was a rule for keeps
-    /// its slot and its counts, and becomes the operator's. Any other gets a slot that none had, so
-    /// that the rules of both books can be in the kernel at a time.
+    /// prefixes, `forced` or not; `None` when those are too many. A rule over a prefix and ports that there was a rule
+    /// for keeps its slot and its counts, and becomes the operator's. Any other gets a slot that none
+    /// had, so that the rules of both books can be in the kernel at a time, and an operator's over
+    /// other ports of the prefix goes.
     pub fn with_rules_of(
         &self,
         now: Timestamp,
         uid: u32,
         rules: &[RuleToImport],
+        forced: impl Fn(&IpNet) -> bool,
         staying: impl Fn(&Entry) -> bool,
     ) -> Option<Self> {
         let known: BTreeMap<Matcher, &Entry> =
             self.iter().map(|entry| (entry.rule.matcher, entry)).collect();
         let mut free = (0..Limits::SLOTS).map(RuleId).filter(|id| !self.entries.contains_key(id));
-        let stays = self.entries.iter().filter(|(_, entry)| staying(entry));
+        let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
+        let is_named = |entry: &Entry| {
+            entry.is_operators()
+                && entry.rule.matcher.prefix().is_some_and(|net| named.contains(&net))
+        };
+        let stays = self.entries.iter().filter(|(_, entry)| staying(entry) && !is_named(entry));
         let mut entries: BTreeMap<RuleId, Entry> =
             stays.map(|(id, entry)| (*id, entry.clone())).collect();
-        for RuleToImport { net, lifetime, reason } in rules {
-            let matcher = Matcher::Source(net.trunc());
+        for RuleToImport { net, ports, lifetime, reason } in rules {
+            let matcher = Matcher::Source(net.trunc(), *ports);
             let origin = Origin::Operator { uid };
             let end = Life::Until(now + (*lifetime).min(Limits::MAX_MANUAL_RULE));
             let reason = reason.clone();
-            let entry = match known.get(&matcher) {
+            let mut entry = match known.get(&matcher) {
                 Some(known) => {
                     let id = known.rule.id;
                     let entry = Entry::new(id, now, matcher, origin, reason, end);
@@ -147,9 +163,11 @@ impl Book {
                 }
                 None => Entry::new(free.next()?, now, matcher, origin, reason, end),
             };
+            entry.rule.forced = forced(net);
             entries.insert(entry.rule.id, entry);
         }
-        (entries.len() <= Limits::RULES as usize).then_some(Self { entries })
+        let book = Self { entries };
+        (book.places() <= Limits::RULES as usize).then_some(book)
     }
 
     /// How many rules there are here that `before` does not have.
@@ -162,6 +180,11 @@ impl Book {
     pub fn missing_of(&self, other: &Self) -> Vec<Entry> {
         let gone = other.entries.iter().filter(|(id, _)| !self.entries.contains_key(id));
         gone.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// How many of the kernel's entries they take: a rule for certain ports one for each.
+    fn places(&self) -> usize {
+        self.iter().map(|entry| entry.rule.matcher.entries()).sum()
     }
 
     /// How many there are.
@@ -218,6 +241,14 @@ impl Book {
         self.iter().find(|entry| entry.rule.matcher == *matcher)
     }
 
+    /// The operator's rule over the same prefix as this matcher, but for other ports.
+    pub fn for_other_ports(&self, matcher: &Matcher) -> Option<&Entry> {
+        let prefix = matcher.prefix()?;
+        self.iter().filter(|entry| entry.is_operators()).find(|entry| {
+            entry.rule.matcher.prefix() == Some(prefix) && entry.rule.matcher != *matcher
+        })
+    }
+
     /// A rule by its slot.
     pub fn entry_mut(&mut self, id: RuleId) -> Option<&mut Entry> {
         self.entries.get_mut(&id)
@@ -255,7 +286,12 @@ mod tests {
     use super::*;
 
     fn source(host: u8) -> Matcher {
-        Matcher::Source(ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into())
+        to_ports(host, &[])
+    }
+
+    fn to_ports(host: u8, ports: &[u16]) -> Matcher {
+        let net = ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into();
+        Matcher::Source(net, Ports::new(ports).expect("ports"))
     }
 
     fn add(book: &mut Book, matcher: Matcher) -> Option<RuleId> {
@@ -273,6 +309,34 @@ mod tests {
         book.remove(RuleId(1));
         assert_eq!(add(&mut book, source(9)), Some(RuleId(1)));
         assert_eq!(add(&mut book, source(10)), Some(RuleId(4)));
+    }
+
+    #[test]
+    fn a_rule_for_certain_ports_takes_a_place_for_each() {
+        let mut book = Book::default();
+        let origin = Origin::Operator { uid: 0 };
+        let rule = |n: u32| {
+            Entry::new(
+                RuleId(n),
+                Timestamp::default(),
+                Matcher::Source(
+                    IpNet::from(std::net::IpAddr::from(std::net::Ipv4Addr::from_bits(n))),
+                    Ports::new(&[22, 80, 443]).expect("ports"),
+                ),
+                origin.clone(),
+                String::new(),
+                Life::Until(Timestamp::from_millis(1)),
+            )
+        };
+        let fit = Limits::RULES / 3;
+        book.entries = (0..fit).map(|n| (RuleId(n), rule(n))).collect();
+        let left = Limits::RULES - 3 * fit;
+        assert!(left < 3);
+        assert_eq!(add(&mut book, to_ports(1, &[22, 80, 443])), None);
+        for host in 0..left as u8 {
+            assert!(add(&mut book, source(host)).is_some());
+        }
+        assert_eq!(add(&mut book, source(9)), None);
     }
 
     #[test]

@@ -51,16 +51,24 @@ impl Exempt {
         self.allowed.values()
     }
 
+    /// Whether `net` has an address in common with a protected prefix.
+    pub fn is_protected(&self, net: &IpNet) -> bool {
+        self.protected.iter().any(|(prefix, _)| touch(prefix, net))
+    }
+
     /// The first protected or allowed prefix that `net` has an address in common with, and why no
     /// rule may touch it. Prefixes have one only if one contains the other.
     pub fn touched_by(&self, net: &IpNet) -> Option<(IpNet, String)> {
-        let touches = |prefix: &IpNet| prefix.contains(net) || net.contains(prefix);
-        let protected = self.protected.iter().find(|(prefix, _)| touches(prefix));
+        let protected = self.protected.iter().find(|(prefix, _)| touch(prefix, net));
         protected.cloned().or_else(|| {
-            let allowed = self.allowed.values().find(|entry| touches(&entry.net))?;
+            let allowed = self.allowed.values().find(|entry| touch(&entry.net, net))?;
             Some((allowed.net, format!("allow-listed: {}", allowed.reason)))
         })
     }
+}
+
+fn touch(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(crate) fn plan(
     let mut served = BTreeMap::new();
     for wanted in wanted {
         let (kind, limit) = match wanted.matcher {
-            Matcher::Source(_) => ("source", SOURCES_AT_ONCE),
+            Matcher::Source(..) => ("source", SOURCES_AT_ONCE),
             Matcher::Signature { .. } => ("signature", SIGNATURES_AT_ONCE),
         };
         let installed: &mut usize = served.entry((wanted.incident, kind)).or_default();
@@ -93,7 +93,12 @@ mod tests {
     fn wanted(host: u8, incident: u64) -> Wanted {
         let net = ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into();
         let ttl = Duration::from_secs(60);
-        Wanted { matcher: Matcher::Source(net), incident, reason: String::new(), ttl }
+        Wanted {
+            matcher: Matcher::Source(net, crate::Ports::EVERY),
+            incident,
+            reason: String::new(),
+            ttl,
+        }
     }
 
     fn book(rules: &[Wanted]) -> Book {
@@ -155,6 +160,7 @@ mod tests {
             id: RuleId(slot),
             matcher: wanted(host, 7).matcher,
             origin: origin.clone(),
+            forced: false,
             reason: String::new(),
             created: Timestamp::default(),
             expires: Timestamp::from_millis(60_000),

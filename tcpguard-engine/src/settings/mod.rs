@@ -333,7 +333,7 @@ impl Limits {
     pub const MIN_PREFIX_V4: u8 = 16;
     /// Shortest IPv6 prefix that may be blocked without force: what one provider is given.
     pub const MIN_PREFIX_V6: u8 = 32;
-    /// Rules of all kinds.
+    /// Rules of all kinds; one for certain ports counts once for each of them.
     pub const RULES: u32 = maps::MAX_RULES;
     /// Numbers for rules: while one set takes the place of another, both have numbers.
     pub const SLOTS: u32 = maps::MAX_RULE_SLOTS;

@@ -2,7 +2,6 @@
 //! rules that objects to every command that does not fit.
 
 mod ops;
-mod world;
 
 use proptest::prelude::*;
 use tcpguard_engine::{
@@ -10,24 +9,8 @@ use tcpguard_engine::{
     threshold,
 };
 
-use ops::{Op, Shape, Traffic, op};
-use world::World;
-
-/// Enough polls without traffic for every attack to end.
-fn calm() -> Op {
-    Op::Traffic(Traffic {
-        listener: 0,
-        polls: 160,
-        forged: 0,
-        real: 0,
-        sources: 1,
-        shape: Shape::Clients,
-        returning: u64::MAX,
-        half_open: Some(0),
-        queue_drops: 0,
-        overflows: 0,
-    })
-}
+use ops::op;
+use tcpguard_sim::world::{Op, Shape, Traffic, World};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
@@ -39,12 +22,12 @@ proptest! {
             world.play(op);
         }
         world.play(&Op::Host { unasked: 0, ports: 0 });
-        world.play(&calm());
+        world.play(&Op::calm());
         let report = world.engine.report(world.now);
         prop_assert_eq!(report.incidents.len(), 0, "everything ends");
         // Rules of an earlier agent that nobody asked for again have their time to the end.
         world.play(&Op::Gap(3700));
-        world.play(&calm());
+        world.play(&Op::calm());
         let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
         prop_assert_eq!(world.rules.values().filter(automatic).count(), 0);
         prop_assert!(world.steps.is_empty(), "{:?}", world.steps);
@@ -142,7 +125,7 @@ fn it_ends_in_time_where_the_last_failures_come_to_light_late() {
         world.play(&op);
     }
     assert_eq!(world.engine.report(world.now).incidents.len(), 1);
-    world.play(&calm());
+    world.play(&Op::calm());
     assert_eq!(world.engine.report(world.now).incidents.len(), 0, "after 40 s");
 }
 

@@ -10,7 +10,7 @@ fn lab(clients: Clients, flood: Flood) -> Lab {
 
 fn blocked(lab: &Lab) -> Vec<String> {
     let nets = lab.installed.iter().filter_map(|(_, rule)| match rule.matcher {
-        Matcher::Source(net) => Some(net.to_string()),
+        Matcher::Source(net, _) => Some(net.to_string()),
         Matcher::Signature { .. } => None,
     });
     let mut nets: Vec<String> = nets.collect();

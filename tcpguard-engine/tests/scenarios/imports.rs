@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{
-    ImportReport, Limits, Mode, Request, RequestError, Response, RuleReport, RuleToImport,
+    ImportReport, Limits, Mode, Ports, Request, RequestError, Response, RuleReport, RuleToImport,
 };
 
 use crate::sim::*;
@@ -13,9 +13,14 @@ use crate::sim::*;
 fn rule(prefix: &str, seconds: u64) -> RuleToImport {
     RuleToImport {
         net: prefix.parse().expect("prefix"),
+        ports: Ports::EVERY,
         lifetime: Duration::from_secs(seconds),
         reason: "a list".to_owned(),
     }
+}
+
+fn to_ports(prefix: &str, ports: &[u16]) -> RuleToImport {
+    RuleToImport { ports: Ports::new(ports).expect("up to four"), ..rule(prefix, 600) }
 }
 
 fn import(
@@ -85,6 +90,32 @@ fn an_import_replaces_what_operators_made_and_nothing_of_the_guards() {
     assert_eq!(found(&lab).len(), 3, "each has its own end");
     lab.run_until(59.0);
     assert!(lab.connected(20.0, 58.0) > 0.99, "the guard's own rule acts all the while");
+}
+
+#[test]
+fn imported_ports_take_the_place_of_other_ports_of_the_prefix() {
+    let mut lab = lab();
+    lab.run_until(1.0);
+    let ports = |lab: &Lab| -> Vec<(String, Vec<u16>)> {
+        let rules = lab.report().rules.into_iter();
+        rules.map(|rule| (rule.matches, rule.ports.certain().to_vec())).collect()
+    };
+    let (web, all) = ("192.0.2.0/24".to_owned(), "198.51.100.0/24".to_owned());
+    let set = || vec![to_ports(&web, &[443]), rule(&all, 600)];
+    assert_eq!(import(&mut lab, set(), false, false), Ok(report(2, 0, 0, 2)));
+    assert_eq!(import(&mut lab, set(), false, false), Ok(report(0, 2, 0, 2)));
+    for merge in [true, false] {
+        import(&mut lab, set(), false, false).expect("imported");
+        let other = vec![to_ports(&web, &[80, 22])];
+        let left = if merge { 2 } else { 1 };
+        assert_eq!(import(&mut lab, other, merge, false), Ok(report(1, 0, 3 - left, left)));
+        assert!(ports(&lab).contains(&(web.clone(), vec![22, 80])), "{:?}", ports(&lab));
+        assert_eq!(found(&lab).len(), left as usize);
+    }
+    let net = web.parse().expect("a prefix");
+    let refused = vec![(1, RequestError::Twice { net, first: 0 })];
+    let twice = vec![to_ports(&web, &[80]), to_ports(&web, &[443])];
+    assert_eq!(import(&mut lab, twice, true, false), Err(RequestError::Import { refused }));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Limits, ListenerState, Mode, Origin, Request, RequestError, Response, RuleId,
-    RuleReport,
+    Command, Limits, ListenerState, Matcher, Mode, Origin, Ports, Request, RequestError, Response,
+    Rule, RuleId, RuleReport,
 };
 
 use crate::sim::*;
@@ -20,8 +20,19 @@ fn block(
     seconds: u64,
     force: bool,
 ) -> Result<RuleReport, RequestError> {
+    block_ports(lab, prefix, &[], seconds, force)
+}
+
+fn block_ports(
+    lab: &mut Lab,
+    prefix: &str,
+    ports: &[u16],
+    seconds: u64,
+    force: bool,
+) -> Result<RuleReport, RequestError> {
     let request = Request::Block {
         net: net(prefix),
+        ports: Ports::new(ports).expect("up to four"),
         lifetime: Duration::from_secs(seconds),
         reason: "abuse report".to_owned(),
         uid: 1000,
@@ -59,6 +70,26 @@ fn a_block_lives_as_long_as_asked_and_no_longer() {
     assert_eq!(rule.expires.since(rule.created), Limits::MAX_MANUAL_RULE);
 }
 
+/// Only over what is protected then, and only if it was asked for: what becomes protected later was
+/// never forced.
+#[test]
+fn a_block_is_forced_by_the_word_that_made_it() {
+    let forced = |lab: &Lab, prefix: &str| {
+        let matcher = Matcher::Source(net(prefix), Ports::EVERY);
+        lab.kernel.rules().find(|rule| rule.matcher == matcher).expect(prefix).forced
+    };
+    let mut lab = lab();
+    block(&mut lab, "203.0.113.7/32", 600, true).expect("forced");
+    block(&mut lab, "192.0.2.0/24", 600, false).expect("harmless");
+    block(&mut lab, "198.51.100.0/24", 600, true).expect("harmless, too");
+    assert!(forced(&lab, "203.0.113.7/32"));
+    assert!(!forced(&lab, "192.0.2.0/24") && !forced(&lab, "198.51.100.0/24"));
+    let mut lab = lab.protect("192.0.2.0/24", "SSH client");
+    assert!(!forced(&lab, "192.0.2.0/24"), "nobody asked");
+    block(&mut lab, "192.0.2.0/24", 600, true).expect("forced");
+    assert!(forced(&lab, "192.0.2.0/24"), "the kernel learns it");
+}
+
 #[test]
 fn blocking_again_changes_the_rule_without_a_gap() {
     let mut lab = lab();
@@ -68,6 +99,77 @@ fn blocking_again_changes_the_rule_without_a_gap() {
     assert_eq!((lab.installed.len(), lab.removed.len()), (1, 0));
     lab.run_until(100.0);
     assert_eq!(lab.kernel.rules().count(), 1);
+}
+
+/// What the kernel has: sources, ports and whether an operator said so.
+fn in_kernel(lab: &Lab) -> Vec<(String, Vec<u16>, bool)> {
+    let plain = |rule: &Rule| match rule.matcher {
+        Matcher::Source(net, ports) => {
+            let by_operator = matches!(rule.origin, Origin::Operator { .. });
+            Some((net.to_string(), ports.certain().to_vec(), by_operator))
+        }
+        Matcher::Signature { .. } => None,
+    };
+    lab.kernel.rules().filter_map(plain).collect()
+}
+
+#[test]
+fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() {
+    let mut lab = lab();
+    let first = block_ports(&mut lab, "192.0.2.0/24", &[443], 600, false).expect("blocked");
+    assert_eq!((first.matches.as_str(), first.ports.certain()), ("192.0.2.0/24", &[443][..]));
+    let again = block_ports(&mut lab, "192.0.2.0/24", &[443], 700, false).expect("blocked");
+    assert_eq!((again.id, lab.removed.len()), (first.id, 0), "the same rule, with another end");
+
+    let other = block_ports(&mut lab, "192.0.2.0/24", &[80, 8080], 600, false).expect("blocked");
+    assert_ne!(other.id, first.id, "it is in the kernel before the other one goes");
+    assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![80, 8080], true)]);
+    assert_eq!(lab.removed.last().map(|(.., why)| why.as_str()), Some("rule 1 takes its place"));
+
+    block(&mut lab, "192.0.2.0/24", 600, false).expect("blocked");
+    assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![], true)]);
+    block(&mut lab, "192.0.2.7/32", 600, false).expect("blocked");
+    let Ok(Response::Unblocked(removed)) =
+        lab.request(Request::Unblock { net: net("192.0.2.0/24") })
+    else {
+        panic!("unblocked");
+    };
+    assert_eq!(removed.len(), 2);
+}
+
+/// An operator's word about a port neither weakens what the guard does about the source, nor is
+/// weakened by it.
+#[test]
+fn a_rule_of_the_guards_own_stands_beside_an_operators_for_certain_ports() {
+    let attacker = Sources::One([198, 51, 100, 7].into());
+    let mut lab = lab().flood(Flood { sources: attacker, ..Flood::random(2000.0, 10.1..60.1) });
+    let source = "198.51.100.7/32".to_owned();
+    block_ports(&mut lab, &source, &[22], 600, false).expect("blocked");
+    lab.run_until(15.0);
+    let both = [(source.clone(), vec![22], true), (source.clone(), vec![], false)];
+    assert_eq!(in_kernel(&lab), both, "{}", lab.story());
+
+    block_ports(&mut lab, &source, &[22, 25], 600, false).expect("blocked");
+    let both = [(source.clone(), vec![], false), (source.clone(), vec![22, 25], true)];
+    assert_eq!(in_kernel(&lab), both, "the guard's own stays");
+
+    block(&mut lab, &source, 600, false).expect("blocked");
+    assert_eq!(in_kernel(&lab), [(source.clone(), vec![], true)], "that says it all");
+
+    block_ports(&mut lab, &source, &[443], 600, false).expect("blocked");
+    lab.run_until(25.0);
+    let both = [(source.clone(), vec![443], true), (source, vec![], false)];
+    assert_eq!(in_kernel(&lab), both, "the rest is the guard's again: {}", lab.story());
+}
+
+#[test]
+fn certain_ports_of_what_is_protected_are_refused_like_all_of_it() {
+    let mut lab = lab();
+    let ssh = block_ports(&mut lab, "203.0.113.10/32", &[22], 60, false);
+    assert!(matches!(ssh, Err(RequestError::Protected { .. })), "{ssh:?}");
+    let wide = block_ports(&mut lab, "10.0.0.0/8", &[22], 60, false);
+    assert_eq!(wide, Err(RequestError::TooWide { net: net("10.0.0.0/8") }));
+    assert!(block_ports(&mut lab, "203.0.113.10/32", &[22], 60, true).is_ok());
 }
 
 #[test]

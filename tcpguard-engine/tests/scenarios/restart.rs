@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Engine, LearnedError, Mode, Origin, Request, RequestError, Response, Rule, RuleId, Settings,
-    Timestamp,
+    Engine, LearnedError, Mode, Origin, Ports, Request, RequestError, Response, Rule, RuleId,
+    Settings, Timestamp,
 };
 
 use crate::sim::*;
@@ -59,8 +59,9 @@ fn what_cannot_be_kept_is_taken_out() {
     let mut engine = lab.engine.clone();
     let rule = |slot, net: &str, expires, origin| Rule {
         id: RuleId(slot),
-        matcher: tcpguard_engine::Matcher::Source(net.parse().expect("prefix")),
+        matcher: tcpguard_engine::Matcher::Source(net.parse().expect("prefix"), Ports::EVERY),
         origin,
+        forced: false,
         reason: "found".to_owned(),
         created: at(1.0),
         expires: at(expires),
@@ -112,6 +113,7 @@ fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
     lab.refuse_rules = true;
     let request = Request::Block {
         net: "192.0.2.0/24".parse().expect("prefix"),
+        ports: Ports::EVERY,
         lifetime: Duration::from_secs(60),
         reason: "abuse".to_owned(),
         uid: 0,
@@ -205,6 +207,7 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
     let net = attacker.parse().expect("prefix");
     let block = Request::Block {
         net,
+        ports: Ports::EVERY,
         lifetime: Duration::from_secs(60),
         reason: String::new(),
         uid: 0,

@@ -14,7 +14,7 @@ fn flood(sources: Sources) -> Flood {
 
 fn sources(lab: &Lab) -> Vec<String> {
     let source = |matcher| match matcher {
-        Matcher::Source(net) => Some(net.to_string()),
+        Matcher::Source(net, _) => Some(net.to_string()),
         Matcher::Signature { .. } => None,
     };
     lab.installed.iter().filter_map(|(_, rule)| source(rule.matcher)).collect()
@@ -146,6 +146,6 @@ fn a_source_that_becomes_protected_is_let_go() {
     let mut lab = lab.protect("198.51.100.7/32", "SSH peer");
     lab.run_until(30.0);
     assert_eq!(lab.removed[0].2, "the source is protected now (SSH peer)");
-    let blocks = |matcher| matches!(matcher, Matcher::Source(_));
+    let blocks = |matcher| matches!(matcher, Matcher::Source(..));
     assert!(!lab.kernel.rules().any(|rule| blocks(rule.matcher)));
 }

@@ -1,5 +1,6 @@
 //! `flood FILE`: writes a capture of a flood among clients, for the picture in the README (`cargo xtask
 //! picture`). It is the same each time.
+#![forbid(unsafe_code)]
 
 use std::fs;
 use std::net::SocketAddrV4;

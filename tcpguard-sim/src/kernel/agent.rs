@@ -8,7 +8,7 @@ use tcpguard_engine::{
     Queues, Rule, RuleCounters, RuleId, Sample, Step, Timestamp,
 };
 
-use super::{HalfOpen, InKernel, Kernel, Wire, address};
+use super::{HalfOpen, InKernel, Kernel, Wire, address, port};
 
 impl Kernel {
     /// What the agent reads in one poll.
@@ -18,7 +18,7 @@ impl Kernel {
         self.polled[0] = self.now;
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
             id: ListenerId(index as u32),
-            listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 + index as u16 },
+            listener: Listener { addr: [203, 0, 113, 10].into(), port: port(index) },
             kind: ListenerKind::Local,
             counters: socket.counters,
             queues: Some(Queues {

@@ -410,7 +410,9 @@ impl Kernel {
         }
         let now = self.now;
         let matches = |rule: &Rule| match rule.matcher {
-            Matcher::Source(net) => net.contains(&syn.client),
+            Matcher::Source(net, ports) => {
+                net.contains(&syn.client) && ports.contains(port(syn.to))
+            }
             Matcher::Signature { listener, mask, fingerprint } => {
                 listener.0 as usize == syn.to && syn.print.masked(mask) == fingerprint
             }
@@ -483,6 +485,11 @@ impl Kernel {
 }
 
 /// An address as a number: that of IPv6, where IPv4 has its place, too.
+/// The port of a listener, by its number.
+fn port(index: usize) -> u16 {
+    443 + index as u16
+}
+
 fn number(addr: IpAddr) -> u128 {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),

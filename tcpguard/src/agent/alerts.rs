@@ -58,7 +58,7 @@ fn store(dir: &Path, lines: &Vec<Event>) -> io::Result<()> {
     lines::store(&dir.join(NAME), lines)
 }
 
-fn load(dir: &Path) -> Vec<AlertEntry> {
+pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
     let lines: Vec<Event> = lines::load(&dir.join(NAME));
     lines.into_iter().map(|line| line.alert).collect()
 }
@@ -77,6 +77,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::durable::seal;
     use crate::status::{Severity, Time};
 
     fn alert(seq: u64) -> AlertEntry {
@@ -97,7 +98,19 @@ mod tests {
     fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let lines = numbers.into_iter().map(|seq| Event::of(alert(seq))).collect();
         store(dir, &lines).unwrap();
-        fs::read(dir.join(NAME)).unwrap()
+        seal::read(&dir.join(NAME), lines::MAX_BYTES).unwrap()
+    }
+
+    #[test]
+    fn of_a_file_that_was_changed_nothing_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        stored(dir.path(), [1, 2, 3]);
+        let path = dir.path().join(NAME);
+        let changed = fs::read_to_string(&path).unwrap().replace("rule 2 hit", "rule 7 hit");
+        fs::write(&path, &changed).unwrap();
+        assert_eq!(numbers(&AlertFile::load(dir.path()).unwrap().1), [0; 0]);
+        let aside = fs::read_to_string(dir.path().join("alerts.jsonl.bad")).unwrap();
+        assert_eq!(aside, changed);
     }
 
     fn numbers(history: &History) -> Vec<u64> {
@@ -140,7 +153,8 @@ mod tests {
         assert_eq!(numbers(&AlertFile::load(dir.path()).unwrap().1), [1, 2, 3]);
     }
 
-    /// Wherever the file is cut, whole lines count and the rest of a line is kept beside it.
+    /// One of before files were sealed: wherever it is cut, whole lines count and the rest of a line is
+    /// kept beside it.
     #[test]
     fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();

@@ -148,7 +148,6 @@ impl ModeClock {
 
 /// [`Pending`] in the state file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct PendingMode {
     /// The mode that holds.
     mode: Mode,
@@ -160,7 +159,6 @@ pub struct PendingMode {
 
 /// A moment that the next agent must find again, in the same boot or in another.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct Deadline {
     /// On the clock of the boot in which this was written, in ns.
     boot_ns: Timestamp,

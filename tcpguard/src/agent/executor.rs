@@ -1,5 +1,7 @@
 //! The only place where commands become effects.
 
+mod lookups;
+mod mend;
 mod replacement;
 
 use std::collections::BTreeMap;
@@ -7,16 +9,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode};
+use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode, RuleRef};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
     Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
     RuleId, Step, Timestamp,
 };
 
+use self::lookups::Lookups;
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
-use crate::kernel::{Dataplane, KernelError, addr};
+use crate::kernel::{Dataplane, KernelError, KernelMatcher, KernelRule, addr, signature_key};
 use crate::observe::Alert;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
@@ -31,11 +34,26 @@ pub struct Executor {
     pub listeners: Listeners,
     /// The configuration record in them.
     pub config: Config,
-    rules: BTreeMap<RuleId, Matcher>,
-    /// How many of them match by source.
-    sources: u32,
+    rules: BTreeMap<RuleId, Wanted>,
+    /// How often they have changed.
+    changes: u64,
+    /// What they make SYNs look up.
+    lookups: Lookups,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
+    /// What was exempted last, each until its boot time in seconds.
+    exempt: Vec<(IpNet, u32)>,
+    /// Whether somebody else had changed that.
+    exempt_mended: bool,
+}
+
+/// A rule as it should be in the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    matcher: Matcher,
+    /// Those of [`RuleRef`].
+    flags: u32,
+    ends: Timestamp,
 }
 
 /// How a flood's half-open entries are recognised.
@@ -86,9 +104,12 @@ impl Executor {
             listeners: Listeners::default(),
             config,
             rules: BTreeMap::new(),
-            sources: 0,
+            changes: 0,
+            lookups: Lookups::default(),
             protected: Vec::new(),
             allowed: Vec::new(),
+            exempt: Vec::new(),
+            exempt_mended: false,
         }
     }
 
@@ -104,7 +125,8 @@ impl Executor {
         match command {
             Command::InstallRule(rule) => self.install(&rule)?,
             Command::RenewRule { id, expires } => {
-                if self.rules.contains_key(&id) {
+                if let Some(wanted) = self.rules.get_mut(&id) {
+                    wanted.ends = expires;
                     self.dataplane.set_rule_expiry(id.0, expires.as_nanos())?;
                 }
             }
@@ -187,12 +209,16 @@ impl Executor {
         self.write_exempt()
     }
 
-    fn write_exempt(&self) -> Result<(), KernelError> {
+    fn write_exempt(&mut self) -> Result<(), KernelError> {
         // A prefix that is both stays for good.
         let allowed = self.allowed.iter().filter(|(net, _)| !self.protected.contains(net));
         let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));
         let protected = self.protected.iter().map(|net| (*net, u32::MAX));
-        self.dataplane.set_exempt(&protected.chain(allowed).collect::<Vec<_>>())
+        let wanted: Vec<_> = protected.chain(allowed).collect();
+        let changed = self.dataplane.set_exempt(&wanted)?;
+        self.exempt_mended |= changed && wanted == self.exempt;
+        self.exempt = wanted;
+        Ok(())
     }
 
     /// Hit counters of every rule in the kernel.
@@ -209,21 +235,31 @@ impl Executor {
             .collect()
     }
 
-    /// Number of rules that should be in the kernel.
-    pub fn rule_count(&self) -> usize {
-        self.rules.len()
+    /// Places that the rules take that should be in the kernel: one for certain ports takes one for
+    /// each.
+    pub fn rule_places(&self) -> usize {
+        self.rules.values().map(|wanted| wanted.matcher.entries()).sum()
     }
 
     /// Knows of rules that are in the kernel already.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn adopt(
-        &mut self,
-        rules: impl IntoIterator<Item = (RuleId, Matcher)>,
-    ) -> Result<(), KernelError> {
-        self.know(rules.into_iter().collect());
-        self.write_source_rules(self.sources)
+    pub fn adopt(&mut self, rules: &[Rule]) -> Result<(), KernelError> {
+        let set = self.config.rule_set;
+        let mut known = BTreeMap::new();
+        for rule in rules {
+            let mut wanted = Wanted { matcher: rule.matcher, flags: 0, ends: rule.expires };
+            // Those of its other entries are the same.
+            if let Some(entry) = wanted.in_kernel(set, rule.id).matcher.entries().first() {
+                let found = self.dataplane.rule(set, entry)?;
+                let own = found.filter(|found| found.slot == rule.id.0);
+                wanted.flags = own.map_or(0, |found| found.flags);
+            }
+            known.insert(rule.id, wanted);
+        }
+        self.know(known);
+        self.write_lookups(self.lookups)
     }
 
     /// Puts a rule into the kernel.
@@ -243,7 +279,7 @@ impl Executor {
     fn try_install(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
         log::info!("rule {id} installed: {}", rule.reason);
-        if self.rules.get(&rule.id).is_some_and(|matcher| *matcher != rule.matcher) {
+        if self.rules.get(&rule.id).is_some_and(|wanted| wanted.matcher != rule.matcher) {
             // What could not be removed before this number was given again.
             self.remove(rule)?;
         }
@@ -253,62 +289,73 @@ impl Executor {
             self.dataplane.reset_rule_hits(id)?;
         }
         self.dataplane.set_rule_expiry(id, rule.expires.as_nanos())?;
-        self.rules.insert(rule.id, rule.matcher);
-        self.sources += u32::from(!again && is_source(&rule.matcher));
-        self.write_key(self.config.rule_set, rule)?;
+        let wanted = Wanted { matcher: rule.matcher, flags: flags(rule), ends: rule.expires };
+        self.rules.insert(rule.id, wanted);
+        self.changes += 1;
+        if !again {
+            self.lookups.add(&rule.matcher);
+        }
+        self.write_keys(self.config.rule_set, rule.id, &wanted)?;
         if let Matcher::Signature { listener, mask, .. } = rule.matcher
             && !again
         {
             self.listeners.add_rule(listener, mask, &self.dataplane)?;
         }
-        self.write_source_rules(self.sources)
+        self.write_lookups(self.lookups)
     }
 
-    /// Writes the key of a rule into `set`, which is all that a packet is compared with.
-    fn write_key(&self, set: u64, rule: &Rule) -> Result<(), KernelError> {
-        let id = rule.id.0;
-        match &rule.matcher {
-            Matcher::Source(net) => {
-                let by_operator = matches!(rule.origin, Origin::Operator { .. });
-                // Without force no block touches a protected prefix, so one that does was forced.
-                let forced = by_operator && self.protected.iter().any(|own| touches(own, net));
-                self.dataplane.set_source_rule(set, net, id, by_operator, forced)
+    /// Writes the keys of a rule into `set`, which are all that a packet is compared with.
+    fn write_keys(&self, set: u64, id: RuleId, wanted: &Wanted) -> Result<(), KernelError> {
+        let is = |flag| wanted.flags & flag != 0;
+        match &wanted.matcher {
+            Matcher::Source(net, ports) => {
+                let (by_operator, forced) = (is(RuleRef::BY_OPERATOR), is(RuleRef::FORCED));
+                ports.entries().try_for_each(|port| {
+                    self.dataplane.set_source_rule(set, net, port, id.0, by_operator, forced)
+                })
             }
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id)
+                self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id.0)
             }
         }
     }
 
     fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
-        let Some(matcher) = self.rules.get(&rule.id).copied() else { return Ok(()) };
+        let Some(wanted) = self.rules.get_mut(&rule.id) else { return Ok(()) };
+        let matcher = wanted.matcher;
         // The end first: from then on the rule drops nothing, whatever else fails.
+        wanted.ends = Timestamp::default();
+        self.changes += 1;
         self.dataplane.set_rule_expiry(rule.id.0, 0)?;
         let set = self.config.rule_set;
         match matcher {
-            Matcher::Source(net) => self.dataplane.remove_source_rule(set, &net)?,
+            Matcher::Source(net, ports) => {
+                for port in ports.entries() {
+                    self.dataplane.remove_source_rule(set, &net, port, rule.id.0)?;
+                }
+            }
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.dataplane.remove_signature(set, slot(listener), mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, &self.dataplane)?;
             }
         }
         self.rules.remove(&rule.id);
-        self.sources -= u32::from(is_source(&matcher));
-        self.write_source_rules(self.sources)
+        self.lookups.take(&matcher);
+        self.write_lookups(self.lookups)
     }
 
     /// Takes `rules` for what is in the kernel.
-    fn know(&mut self, rules: BTreeMap<RuleId, Matcher>) -> BTreeMap<RuleId, Matcher> {
-        self.sources = rules.values().filter(|matcher| is_source(matcher)).count() as u32;
+    fn know(&mut self, rules: BTreeMap<RuleId, Wanted>) -> BTreeMap<RuleId, Wanted> {
+        self.lookups = Lookups::of(rules.values().map(|wanted| &wanted.matcher));
+        self.changes += 1;
         std::mem::replace(&mut self.rules, rules)
     }
 
-    fn write_source_rules(&mut self, count: u32) -> Result<(), KernelError> {
-        if self.config.source_rules == count {
-            return Ok(());
+    fn write_lookups(&mut self, lookups: Lookups) -> Result<(), KernelError> {
+        if lookups.write_to(&mut self.config) {
+            self.dataplane.set_config(&self.config)?;
         }
-        self.config.source_rules = count;
-        self.dataplane.set_config(&self.config)
+        Ok(())
     }
 
     /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
@@ -367,6 +414,19 @@ impl Executor {
     }
 }
 
+impl Wanted {
+    /// How the kernel holds it in `set` under the number `id`.
+    fn in_kernel(&self, set: u64, id: RuleId) -> KernelRule {
+        let matcher = match &self.matcher {
+            Matcher::Source(net, ports) => KernelMatcher::Source(net.trunc(), *ports),
+            Matcher::Signature { listener, mask, fingerprint } => {
+                KernelMatcher::Signature(signature_key(set, slot(*listener), *mask, fingerprint))
+            }
+        };
+        KernelRule { slot: id.0, matcher, flags: self.flags, expires_ns: self.ends.as_nanos() }
+    }
+}
+
 impl KnownClients for Executor {
     fn completed_within(&self, net: &IpNet) -> bool {
         let now = crate::host::boot_time();
@@ -408,13 +468,14 @@ fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
-fn is_source(matcher: &Matcher) -> bool {
-    matches!(matcher, Matcher::Source(_))
-}
-
-/// Whether two prefixes have addresses in common.
-fn touches(one: &IpNet, other: &IpNet) -> bool {
-    one.contains(other) || other.contains(one)
+/// The flags of a rule that is made now; see [`RuleRef`].
+fn flags(rule: &Rule) -> u32 {
+    match (&rule.matcher, &rule.origin) {
+        (Matcher::Source(..), Origin::Operator { .. }) => {
+            RuleRef::BY_OPERATOR | if rule.forced { RuleRef::FORCED } else { 0 }
+        }
+        _ => 0,
+    }
 }
 
 fn entry_name(listener: tcpguard_engine::Listener) -> SocketAddr {

@@ -48,10 +48,15 @@ impl Guard {
             forced: self.forced(&touches, clock.now),
             prefix: net.to_string(),
             mode: report.mode.into(),
-            rules: rules(&|rule| matches!(&rule.matcher, Matcher::Source(other) if touches(other))),
+            rules: rules(&|rule| match &rule.matcher {
+                Matcher::Source(other, ports) => {
+                    touches(other) && port.is_none_or(|port| ports.contains(port))
+                }
+                Matcher::Signature { .. } => false,
+            }),
             signatures: rules(&|rule| match &rule.matcher {
                 Matcher::Signature { listener, .. } => port.is_none() || at(listener),
-                Matcher::Source(_) => false,
+                Matcher::Source(..) => false,
             }),
             allowed: report
                 .allowed
@@ -77,9 +82,13 @@ impl Guard {
     /// The rules on sources, by number, that the kernel holds to be forced.
     fn forced(&self, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
         let (dataplane, set) = (&self.executor.dataplane, self.executor.config.rule_set);
-        let flags = |net: &IpNet| dataplane.source_rule(set, net).ok().flatten();
         let rules = self.engine.rules(now).filter_map(|rule| match &rule.matcher {
-            Matcher::Source(net) if touches(net) => Some((rule.id.0, flags(net)?)),
+            Matcher::Source(net, ports) if touches(net) => {
+                // Those of its other ports are the same.
+                let port = ports.entries().next()?;
+                let found = dataplane.source_rule(set, net, port).ok().flatten()?;
+                Some((rule.id.0, found))
+            }
             _ => None,
         });
         rules.filter(|(_, found)| found.flags & RuleRef::FORCED != 0).map(|(id, _)| id).collect()

@@ -7,7 +7,7 @@ use super::guard::{Guard, Snapshot, clock};
 use super::obstacles::Obstacle;
 use super::steps::Maker;
 use crate::control::{Request, Response};
-use crate::host::{Sysctls, conntrack};
+use crate::host::{Sysctls, boot_time, conntrack};
 use crate::kernel::ProgramCost;
 use crate::observe::stderr;
 use crate::status::{
@@ -64,7 +64,7 @@ impl Guard {
             count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
             count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
             fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
-            fill("RULES", self.executor.rule_count(), maps::MAX_RULES),
+            fill("RULES", self.executor.rule_places(), maps::MAX_RULES),
         ];
         Facts {
             clock,
@@ -145,6 +145,7 @@ impl Guard {
     fn health(&self) -> Vec<Health> {
         let mut health = self.health.clone();
         health.extend(self.provenance.health());
+        health.extend(self.host.health(boot_time()));
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
             health.push(Health {
@@ -153,6 +154,15 @@ impl Guard {
                 subject: None,
                 text: format!("{lost} alerts and log lines did not reach the journal"),
                 hint: "look at it: systemctl status systemd-journald".to_owned(),
+            });
+        }
+        if let Some(why) = self.writer.trouble() {
+            health.push(Health {
+                code: "state_unwritten".to_owned(),
+                severity: Severity::Warning,
+                subject: None,
+                text: format!("rules and mode may be forgotten when the agent starts again: {why}"),
+                hint: format!("make room: df -h {}", self.config.state_dir.display()),
             });
         }
         let unfollowed = self.executor.listeners.unfollowed;

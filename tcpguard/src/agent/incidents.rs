@@ -141,7 +141,7 @@ fn store(dir: &Path, attacks: &[Arc<AttackInFull>]) -> io::Result<()> {
 }
 
 /// What is on record in `dir`, the newest first.
-fn load(dir: &Path) -> Vec<AttackInFull> {
+pub(super) fn load(dir: &Path) -> Vec<AttackInFull> {
     let mut attacks: Vec<_> = lines::load(&dir.join(NAME)).into_iter().map(closed).collect();
     attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
     attacks
@@ -180,6 +180,7 @@ mod tests {
     use tcpguard_engine::{Mode, Settings};
 
     use super::*;
+    use crate::durable::seal;
 
     fn evidence() -> Value {
         json!({
@@ -225,7 +226,7 @@ mod tests {
     fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let attacks: Vec<_> = numbers.into_iter().map(|id| Arc::new(full(id, ENDED))).collect();
         store(dir, &attacks).unwrap();
-        fs::read(dir.join(NAME)).unwrap()
+        seal::read(&dir.join(NAME), lines::MAX_BYTES).unwrap()
     }
 
     fn numbers(attacks: &[AttackInFull]) -> Vec<u64> {
@@ -253,7 +254,8 @@ mod tests {
         assert_eq!(permissions.mode() & 0o777, 0o600);
     }
 
-    /// Wherever a file is cut, the whole lines count and the rest of a line is kept beside it.
+    /// One of before files were sealed: wherever it is cut, the whole lines count and the rest of a line
+    /// is kept beside it.
     #[test]
     fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();

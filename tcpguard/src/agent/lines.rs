@@ -1,13 +1,14 @@
-//! Files of one JSON object a line, replaced as a whole. Every whole line counts by itself; what cannot
-//! be understood is kept beside the file and named, and what is known without it goes on.
+//! Files of one JSON object a line, sealed and replaced as a whole. A file that is not what was written
+//! is set aside. In one that is, every line counts by itself: what cannot be understood, as of a later
+//! version, is kept beside the file and named, and what is known without it goes on.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::durable::seal::{self, Damage};
 use crate::{durable, json};
 
 /// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
@@ -39,18 +40,27 @@ pub fn store<'a, T: Line + 'a>(
         json::write(&mut lines, one)?;
         lines.push(b'\n');
     }
-    durable::replace(path, 0o600, &lines)
+    seal::replace(path, 0o600, &lines)
 }
 
-/// What is in the file at `path`, in its order; nothing when there is none. Lines that cannot be
-/// understood are set aside with one line in the log, and the others count.
+/// What is in the file at `path`, in its order; nothing when there is none. What cannot be believed or
+/// understood is set aside with one line in the log.
 pub fn load<T: Line>(path: &Path) -> Vec<T> {
-    let content = match read(path) {
+    let what = T::WHAT;
+    let content = match seal::read(path, MAX_BYTES) {
         Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            let (path, what) = (path.display(), T::WHAT);
-            log::warn!("cannot read {path}: {error}; starting without the past {what}");
+        Err(Damage::Missing) => return Vec::new(),
+        Err(Damage::Refused(error)) => {
+            log::warn!("cannot read {}: {error}; starting without the past {what}", path.display());
+            return Vec::new();
+        }
+        Err(Damage::Bad(why)) => {
+            let aside = durable::set_aside(path);
+            log::warn!(
+                "{} is not what was written ({why}); it is kept as {}, and the past {what} are not known",
+                path.display(),
+                aside.display()
+            );
             return Vec::new();
         }
     };
@@ -66,17 +76,6 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
         set_aside::<T>(path, &wrong);
     }
     all
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    match durable::read(path, MAX_BYTES) {
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            let aside = durable::aside(path);
-            fs::rename(path, &aside)?;
-            Err(io::Error::other(format!("{error}, and is kept as {}", aside.display())))
-        }
-        read => read,
-    }
 }
 
 fn parse<T: Line>(line: &[u8]) -> Result<T, String> {

@@ -84,6 +84,9 @@ pub fn slot(id: ListenerId) -> u32 {
     id.0 % maps::MAX_LISTENERS
 }
 
+/// The listener of a key that somebody else has written.
+const NOBODY: ListenerId = ListenerId(u32::MAX);
+
 /// Every followed listener.
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -139,7 +142,7 @@ impl Listeners {
     ) -> Result<(), KernelError> {
         let mut places: BTreeMap<u32, (ListenerEntry, Vec<ListenerKey>)> = BTreeMap::new();
         for (key, entry) in dataplane.listeners()? {
-            if entry.id == TEST_LISTENER {
+            if is_test(&entry) {
                 dataplane.remove_listener(&key)?;
                 continue;
             }
@@ -404,6 +407,34 @@ impl Listeners {
         }
     }
 
+    /// Compares the kernel's tables with what was written there, and writes again what somebody has
+    /// changed. Returns how many listeners that were.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn mend(&mut self, dataplane: &Dataplane) -> Result<usize, KernelError> {
+        let found: BTreeMap<ListenerKey, ListenerEntry> =
+            dataplane.listeners()?.into_iter().filter(|(_, entry)| !is_test(entry)).collect();
+        let differs = |(key, (_, entry)): (&ListenerKey, &(ListenerId, ListenerEntry))| {
+            (found.get(key) != Some(entry)).then_some(*key)
+        };
+        let wrong: Vec<ListenerKey> = self.keys.iter().filter_map(differs).collect();
+        let foreign: Vec<_> =
+            found.into_iter().filter(|(key, _)| !self.keys.contains_key(key)).collect();
+        let mended = wrong.len() + foreign.len();
+        // What is not known to be there is written, and what is not wanted there is removed.
+        for key in wrong {
+            self.keys.remove(&key);
+        }
+        for (key, entry) in foreign {
+            self.keys.insert(key, (NOBODY, entry));
+        }
+        if mended > 0 {
+            self.write(dataplane)?;
+        }
+        Ok(mended)
+    }
+
     /// Brings the kernel's table in line with the listeners. What did not get there is tried again
     /// with the next call, because `keys` only ever says what is there.
     fn write(&mut self, dataplane: &Dataplane) -> Result<(), KernelError> {
@@ -439,6 +470,11 @@ impl Listeners {
         self.keys = wanted;
         Ok(())
     }
+}
+
+/// Whether this is the listener of test runs, which is nobody's.
+fn is_test(entry: &ListenerEntry) -> bool {
+    entry.id == TEST_LISTENER
 }
 
 /// So many a second, and so many at once.

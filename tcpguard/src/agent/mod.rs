@@ -2,15 +2,19 @@
 //! wants.
 
 mod alerts;
+mod audit;
 mod client_filter;
 mod confirm;
 mod counts;
+#[cfg(test)]
+mod damage;
 pub mod distinct;
 mod executor;
 mod explain;
 mod facts;
 mod guard;
 pub mod headers;
+mod host_view;
 mod hot_sources;
 mod incidents;
 mod interfaces;
@@ -24,6 +28,7 @@ pub(crate) mod secrets;
 mod start;
 mod state;
 mod steps;
+pub mod stored;
 pub mod syncookies;
 pub mod timeline;
 mod writer;
@@ -38,15 +43,15 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
-use crate::control::{Peer, Request, Response, Server};
+use crate::control::{Incoming, Peer, Request, Response, Server};
 use crate::host::LinkWatch;
-use crate::observe::metrics::MetricsServer;
+use crate::observe::{self, metrics::MetricsServer};
 use guard::Guard;
 use notify::Notifier;
 pub use reload::Provenance;
 
 const INTERFACE_CHANGES: &str = "interface changes";
-/// Requests that may wait for the loop.
+/// Requests of one kind that may wait for the loop.
 const WAITING_REQUESTS: usize = 32;
 
 /// Protects the host until SIGTERM or SIGINT. The programs then stay attached and drop by their
@@ -70,15 +75,17 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut notifier = Notifier::from_environment(poll);
     // Before anything is attached: what fails from there on would leave the filter on.
     let links = LinkWatch::open()?;
+    #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.map_err(|error| deaf(INTERFACE_CHANGES, error))?;
     let mut guard = Guard::start(config, provenance)?;
     guard.health.extend(unserved);
     guard.check_interfaces();
-    let (requests, mut incoming) = mpsc::channel(WAITING_REQUESTS);
-    let server = tokio::spawn(server.serve(requests.clone()));
-    let metrics = tokio::spawn(metrics.serve(requests));
+    let (change, mut changes) = mpsc::channel(WAITING_REQUESTS);
+    let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
+    let server = tokio::spawn(server.serve(change, question.clone()));
+    let metrics = tokio::spawn(metrics.serve(question));
     let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", guard.started());
@@ -110,14 +117,9 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                     }
                 }
             }
-            Some(incoming) = incoming.recv() => {
-                let response = match incoming.request {
-                    Request::Reload => reload(&mut guard, &mut notifier, Some(incoming.peer)),
-                    request => guard.answer(&request, incoming.peer),
-                };
-                // A client that has gone needs no answer.
-                let _ = incoming.reply.send(response);
-            }
+            // Whoever may change something does not wait for those who ask.
+            Some(incoming) = changes.recv() => serve(&mut guard, &mut notifier, incoming),
+            Some(incoming) = questions.recv() => serve(&mut guard, &mut notifier, incoming),
         }
     }
     notifier.stopping();
@@ -135,6 +137,19 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
 /// The agent would not notice `what`, and what tells why.
 fn deaf(what: &str, error: impl Display) -> anyhow::Error {
     anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
+}
+
+fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
+    let Incoming { request, peer, reply } = incoming;
+    let response = match &request {
+        Request::Reload => reload(guard, notifier, Some(peer)),
+        request => guard.answer(request, peer),
+    };
+    if request.is_change() {
+        observe::audit(peer, &request, &response);
+    }
+    // A client that has gone needs no answer.
+    let _ = reply.send(response);
 }
 
 /// Reads the configuration again and tells the service manager when that begins and ends.

@@ -220,9 +220,8 @@ impl Guard {
     /// Reads the configuration again, as `peer` or a signal asks for, and applies what can be
     /// applied. With a mistake in it, nothing is.
     pub fn reload(&mut self, peer: Option<Peer>) -> Response {
-        match peer {
-            Some(peer) => log::info!("uid {} asks for the configuration to be read", peer.uid),
-            None => log::info!("SIGHUP: the configuration is read"),
+        if peer.is_none() {
+            log::info!("SIGHUP: the configuration is read");
         }
         match self.provenance.read() {
             Ok(new) => self.take_over(new),
@@ -256,7 +255,7 @@ impl Guard {
         super::guard::apply_policy(&mut self.executor.config, &self.config);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
         // What is ignored is looked at in each poll.
-        if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect()) {
+        if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
             // Both are tried again: at the next poll, and when the protected set is read again.
             log::error!("{error:#}");
         }

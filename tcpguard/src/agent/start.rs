@@ -13,22 +13,24 @@ use tcpguard_common::fastpath::Mask;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
 use super::alerts::AlertFile;
+use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
 use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
+use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::loss_watch::LossWatch;
 use super::reload::Provenance;
 use super::secrets;
-use super::state::{Reconciled, State, StateWriter, reconcile, store};
+use super::state::{Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
-use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, protected_set};
+use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
 use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
@@ -39,14 +41,12 @@ impl Guard {
     /// # Errors
     /// When any part cannot start. Then nothing is attached that was not before.
     pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
+        kernel::require_release()?;
         let pins = Pins::open(&config.pin_dir)?;
         let maps = pins.maps();
-        let was_attached = !kernel::pinned(&config.pin_dir).is_empty();
-        let pin_dir = config.pin_dir.clone();
         let started = Self::start_with(config, provenance, pins);
-        if started.is_err() && !was_attached && kernel::pinned(&pin_dir).is_empty() {
-            // Nobody else uses them.
-            Pins::forget_maps(&maps)?;
+        if started.is_err() {
+            Pins::forget_unused_maps(&maps)?;
         }
         started
     }
@@ -114,7 +114,8 @@ impl Guard {
         let groups = ListenerGroup::merge(&sockets.listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
-        let protected = protected_set(&mut sockets, &config.ssh_ports, &config.protect_prefixes)?;
+        let mut host = HostView::default();
+        let protected = host.protected(now, &mut sockets, &config);
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         executor.protect(nets)?;
         let mut engine = Engine::new(config.tuning(), mode)?;
@@ -137,7 +138,7 @@ impl Guard {
             },
         );
         if let Some(state) = &state {
-            take_over(&mut engine, &clock, state);
+            take_over(&mut engine, &clock, state, &boot);
         }
         adopt(&mut engine, &mut executor, now, all)?;
         let lost = "rules, mode and what is learned";
@@ -166,17 +167,23 @@ impl Guard {
         for (id, step) in steps.adopt(now, &mut means)? {
             engine.adopt_step(now, id, step, 0);
         }
-        let mut tracepoint = offsets.is_some();
         let attached =
-            tracepoint.then(|| kernel::attach_tracepoint(&mut object, interfaces.pins()));
-        if let Some(Err(error)) = attached {
-            health.push(no_tracepoint(&error.to_string()));
-            tracepoint = false;
-            executor.config.established_seen = 0;
-            if let Err(error) = executor.dataplane.set_config(&executor.config) {
-                interfaces.undo();
-                return Err(error.into());
+            offsets.map(|_| kernel::attach_tracepoint(&mut object, interfaces.pins())).transpose();
+        let mut tracepoint = None;
+        match attached {
+            Ok(link) => tracepoint = link,
+            Err(error) => {
+                health.push(no_tracepoint(&error.to_string()));
+                executor.config.established_seen = 0;
+                if let Err(error) = executor.dataplane.set_config(&executor.config) {
+                    interfaces.undo();
+                    return Err(error.into());
+                }
             }
+        }
+        // From here on theirs are no longer what holds.
+        if let Err(error) = interfaces.pins().forget_maps_of_others() {
+            log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
         }
         let mut guard = Self {
             config,
@@ -190,9 +197,12 @@ impl Guard {
             started_at: now,
             rules_in_kernel: None,
             drift_since: None,
+            audit: Audit::default(),
+            mended: Vec::new(),
             health,
             object,
             sockets,
+            host,
             tracepoint,
             client_filter: ClientFilter::default(),
             steps,
@@ -210,6 +220,7 @@ impl Guard {
             hot_sources: HotSources::default(),
             counts: Counts::default(),
             loss_watch: LossWatch::default(),
+            has_predecessors: true,
             stored_at: now,
             unstored: true,
             unreplaced: None,
@@ -217,7 +228,7 @@ impl Guard {
         if let Some(lapsed) = lapsed {
             guard.tell_of_lapse(&lapsed);
         }
-        guard.tell_of_fallbacks();
+        guard.tell_of_shortcomings();
         Ok(guard)
     }
 }
@@ -285,7 +296,7 @@ fn adopt(
         executor.dataplane.set_rule_expiry(rule.slot, 0)?;
         executor.dataplane.remove_rule(executor.config.rule_set, rule)?;
     }
-    executor.adopt(kept.iter().map(|rule| (rule.id, rule.matcher)))?;
+    executor.adopt(&kept)?;
     for rule in &kept {
         executor.dataplane.set_rule_expiry(rule.id.0, rule.expires.as_nanos())?;
     }
@@ -305,13 +316,13 @@ fn adopt(
 }
 
 /// The allow-list and what was learned.
-fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
+pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
+    let times = Times::of(state, clock, boot);
     for allow in &state.allowed {
-        let Ok(lifetime) =
-            std::time::Duration::try_from(allow.expires.0.duration_since(clock.wall))
-        else {
+        let lifetime = times.at(allow.expires, allow.expires_ns).since(clock.now);
+        if lifetime.is_zero() {
             continue;
-        };
+        }
         let request = Request::Allow {
             net: allow.net,
             lifetime,
@@ -324,9 +335,7 @@ fn take_over(engine: &mut Engine, clock: &Clock, state: &State) {
             log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }
     }
-    let age = clock.wall.duration_since(state.written.0);
-    let age = std::time::Duration::try_from(age).unwrap_or_default();
-    if let Err(error) = engine.teach(state.learned.clone(), age) {
+    if let Err(error) = engine.teach(state.learned.clone(), times.age()) {
         log::warn!(
             "what an earlier agent learned is left out: {error}; it is learned anew, see how far: \
              tcpguard status"

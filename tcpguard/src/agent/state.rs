@@ -1,25 +1,32 @@
 //! What outlives the agent and is not in the kernel: why there are which rules, the allow-list, the
-//! mode, and what was learned. One JSON file, replaced as a whole.
+//! mode, and what was learned. One JSON file, sealed and replaced as a whole.
+//!
+//! Keys that this version does not know are left out, so that after a downgrade the rest of what a
+//! later one wrote still holds.
 
 mod reconcile;
+mod times;
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Rule};
+use tcpguard_engine::{
+    Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule, Timestamp,
+};
 
 use super::confirm::PendingMode;
 use super::writer::Writer;
 use crate::durable;
+use crate::durable::seal::{self, Damage};
 use crate::json;
 use crate::status::{Clock, Time};
 
 pub use reconcile::{Reconciled, reconcile};
+pub use times::Times;
 
 /// Writes the state.
 pub type StateWriter = Writer<State>;
@@ -31,13 +38,15 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct State {
     schema: String,
     /// `/proc/sys/kernel/random/boot_id` of the writer: rules for incidents do not outlive a boot.
     pub boot: String,
     /// When it was written.
     pub written: Time,
+    /// The same by the clock of that boot. (Files of before have only times of day.)
+    #[serde(default)]
+    pub written_ns: Option<Timestamp>,
     /// The mode that an operator set for good; `None`: the configured one holds.
     pub mode: Option<Mode>,
     /// The mode that holds in place of that, and goes back by itself.
@@ -59,7 +68,6 @@ pub struct State {
 
 /// A rule set that may have come to count, or may not: the kernel says.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct StagedRules {
     /// Its number in the kernel.
     pub rule_set: u64,
@@ -67,9 +75,8 @@ pub struct StagedRules {
     pub rules: Vec<StoredRule>,
 }
 
-/// A rule, with times of day: boot time means nothing after a boot.
+/// A rule, with its times by both clocks: that of the boot means nothing after one.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct StoredRule {
     /// Its place in the kernel's tables.
     pub slot: u32,
@@ -77,12 +84,21 @@ pub struct StoredRule {
     pub matches: StoredMatcher,
     /// On whose word.
     pub origin: StoredOrigin,
+    /// Whether it was made in spite of a protected address.
+    #[serde(default)]
+    pub forced: bool,
     /// Why.
     pub reason: String,
     /// When it was made.
     pub created: Time,
+    /// The same by the clock of the writer's boot.
+    #[serde(default)]
+    pub created_ns: Option<Timestamp>,
     /// When it ends.
     pub expires: Time,
+    /// The same by the clock of the writer's boot.
+    #[serde(default)]
+    pub expires_ns: Option<Timestamp>,
 }
 
 /// What the file says of the rules that count.
@@ -100,10 +116,17 @@ pub struct Records<'a> {
 
 /// Which SYNs a rule drops.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum StoredMatcher {
     /// From these sources.
     Source(IpNet),
+    /// From these sources to certain ports.
+    SourceToPorts {
+        /// Which sources.
+        net: IpNet,
+        /// Which ports.
+        ports: Ports,
+    },
     /// To this listener, looking like this.
     Signature {
         /// Its address: numbers of listeners do not outlive the agent.
@@ -127,7 +150,6 @@ pub enum StoredOrigin {
 
 /// A prefix of the allow-list.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct StoredAllow {
     /// Which sources.
     pub net: IpNet,
@@ -137,6 +159,9 @@ pub struct StoredAllow {
     pub uid: u32,
     /// When it ends.
     pub expires: Time,
+    /// The same by the clock of the writer's boot.
+    #[serde(default)]
+    pub expires_ns: Option<Timestamp>,
 }
 
 impl StoredRule {
@@ -154,25 +179,33 @@ impl StoredRule {
         Some(Self {
             slot: rule.id.0,
             matches: match rule.matcher {
-                Matcher::Source(net) => StoredMatcher::Source(net),
+                Matcher::Source(net, ports) => StoredMatcher::source(net, ports),
                 Matcher::Signature { listener: id, mask, fingerprint } => {
                     let (mask, words) = (mask.code(), fingerprint.words());
                     StoredMatcher::Signature { listener: listener(id)?, mask, words }
                 }
             },
             origin: (&rule.origin).into(),
+            forced: rule.forced,
             reason: rule.reason.clone(),
             created: clock.time_at(rule.created),
+            created_ns: Some(rule.created),
             expires: clock.time_at(rule.expires),
+            expires_ns: Some(rule.expires),
         })
     }
 }
 
 impl StoredMatcher {
+    /// That of a rule on sources.
+    pub fn source(net: IpNet, ports: Ports) -> Self {
+        if ports.is_every() { Self::Source(net) } else { Self::SourceToPorts { net, ports } }
+    }
+
     /// The mask and fingerprint of a signature, if there is such a mask.
     pub fn signature(&self) -> Option<(Listener, Mask, Fingerprint)> {
         match self {
-            Self::Source(_) => None,
+            Self::Source(_) | Self::SourceToPorts { .. } => None,
             Self::Signature { listener, mask, words } => {
                 Some((*listener, Mask::from_code(*mask)?, Fingerprint::from_words(*words)))
             }
@@ -205,6 +238,7 @@ impl State {
             schema: SCHEMA.to_owned(),
             boot,
             written,
+            written_ns: None,
             mode: None,
             pending_mode: None,
             rule_set: 0,
@@ -228,11 +262,13 @@ impl State {
             reason: allowed.reason.clone(),
             uid: allowed.uid,
             expires: clock.time_at(allowed.expires),
+            expires_ns: Some(allowed.expires),
         });
         Self {
             rules,
             allowed: allowed.collect(),
             learned: engine.learned(),
+            written_ns: Some(clock.now),
             ..Self::new(boot, clock.time_at(clock.now))
         }
     }
@@ -270,8 +306,8 @@ impl State {
         let path = dir.join(NAME);
         match read(&path) {
             Ok(state) => Some(state),
-            Err(Unreadable::Missing) => None,
-            Err(Unreadable::Refused(error)) => {
+            Err(Damage::Missing) => None,
+            Err(Damage::Refused(error)) => {
                 log::warn!(
                     "cannot read {}: {error}; starting without the rules' records, the allow-list, the \
                      mode and what was learned",
@@ -279,8 +315,8 @@ impl State {
                 );
                 None
             }
-            Err(Unreadable::Bad(why)) => {
-                let aside = set_aside(&path);
+            Err(Damage::Bad(why)) => {
+                let aside = durable::set_aside(&path);
                 log::warn!(
                     "{} is no state of tcpguard ({why}); it is kept as {}, and the agent starts without \
                      the rules' records, the allow-list, the mode and what was learned",
@@ -293,33 +329,14 @@ impl State {
     }
 }
 
-enum Unreadable {
-    Missing,
-    Refused(io::Error),
-    Bad(String),
-}
-
-fn read(path: &Path) -> Result<State, Unreadable> {
-    let text = durable::read(path, MAX_BYTES).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unreadable::Missing,
-        io::ErrorKind::FileTooLarge => Unreadable::Bad(error.to_string()),
-        _ => Unreadable::Refused(error),
-    })?;
+fn read(path: &Path) -> Result<State, Damage> {
+    let text = seal::read(path, MAX_BYTES)?;
     let state: State =
-        serde_json::from_slice(&text).map_err(|error| Unreadable::Bad(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| Damage::Bad(error.to_string()))?;
     if state.schema != SCHEMA {
-        return Err(Unreadable::Bad(format!("its schema is {:?}, not {SCHEMA}", state.schema)));
+        return Err(Damage::Bad(format!("its schema is {:?}, not {SCHEMA}", state.schema)));
     }
     Ok(state)
-}
-
-/// Renames the file, so that nothing that could explain the mishap is lost.
-fn set_aside(path: &Path) -> PathBuf {
-    let free = durable::aside(path);
-    if let Err(error) = fs::rename(path, &free) {
-        log::warn!("cannot rename {}: {error}", path.display());
-    }
-    free
 }
 
 /// Replaces the file in `dir`: written beside it, then put in its place.
@@ -327,12 +344,12 @@ fn set_aside(path: &Path) -> PathBuf {
 /// # Errors
 /// When the directory cannot be written to.
 pub fn store(dir: &Path, state: &State) -> io::Result<()> {
-    durable::replace(&dir.join(NAME), 0o600, &json::bytes(state)?)
+    seal::replace(&dir.join(NAME), 0o600, &json::bytes(state)?)
 }
 
 #[cfg(test)]
-mod tests {
-    use tcpguard_engine::Timestamp;
+pub(super) mod tests {
+    use std::fs;
 
     use super::super::confirm::Pending;
     use super::*;
@@ -341,7 +358,7 @@ mod tests {
         Time(text.parse().unwrap())
     }
 
-    fn state() -> State {
+    pub(in crate::agent) fn state() -> State {
         let signature = StoredMatcher::Signature {
             listener: Listener { addr: "::".parse().unwrap(), port: 443 },
             mask: Mask::NoTtl.code(),
@@ -351,9 +368,12 @@ mod tests {
             slot,
             matches,
             origin,
+            forced: slot == 9,
             reason: "covers \"all\"".to_owned(),
             created: time("2026-01-02T03:04:05Z"),
+            created_ns: Some(Timestamp::from_millis(9_000)),
             expires: time("2026-01-02T03:05:05Z"),
+            expires_ns: Some(Timestamp::from_millis(69_000)),
         };
         let net = "203.0.113.0/24".parse().unwrap();
         let pending = Pending {
@@ -376,6 +396,7 @@ mod tests {
                 reason: "our monitoring".to_owned(),
                 uid: 0,
                 expires: time("2026-02-02T03:05:05Z"),
+                expires_ns: None,
             }],
             ..State::new("b0".to_owned(), time("2026-01-02T03:04:06Z"))
         }
@@ -432,6 +453,7 @@ mod tests {
         assert!(dir.path().join("state.json.bad.9").exists());
 
         let text = String::from_utf8(whole).unwrap();
+        let (_, text) = text.split_once('\n').unwrap();
         for (good, bad) in [
             ("tcpguard.state/1", "tcpguard.state/9"),
             ("203.0.113.0/24", "203.0.113.0/33"),
@@ -444,6 +466,30 @@ mod tests {
             fs::write(dir.path().join(NAME), text.replace(good, bad)).unwrap();
             assert_eq!(State::load(dir.path()), None, "{bad}");
         }
+    }
+
+    /// An older agent reads what a newer one wrote: what it does not know is left out.
+    #[test]
+    fn a_file_of_a_newer_agent_is_loaded_without_what_is_new_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state().staging(state().rules);
+        let mut newer = serde_json::to_value(&state).unwrap();
+        for place in [
+            "",
+            "/pending_mode",
+            "/pending_mode/word_by",
+            "/rules/0",
+            "/staged",
+            "/staged/rules/0",
+            "/rules/0/matches/signature",
+            "/allowed/0",
+            "/learned",
+        ] {
+            let object = newer.pointer_mut(place).and_then(|value| value.as_object_mut());
+            object.expect(place).insert("of_a_later_version".to_owned(), [1, 2].into());
+        }
+        seal::replace(&dir.path().join(NAME), 0o600, &json::bytes(&newer).unwrap()).unwrap();
+        assert_eq!(State::load(dir.path()), Some(state));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
+use crate::durable::seal;
 use crate::host::{self, Sysctls, boot_id, netns};
 use crate::json;
 
@@ -193,7 +194,7 @@ impl SyncookiesLease {
             value: before,
         };
         let text = json::bytes(&saved).map_err(io::Error::from);
-        text.and_then(|text| durable::replace(&self.path, 0o600, &text))
+        text.and_then(|text| seal::replace(&self.path, 0o600, &text))
             .map_err(|error| self.store_error(error))?;
         if let Err(error) = self.sysctls.write(SYSCTL, &ALWAYS.to_string()) {
             self.forget()?;
@@ -322,14 +323,17 @@ pub fn lent_from(state_dir: &Path) -> Option<u64> {
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {
-    let text = match durable::read(path, MAX_BYTES) {
+    let text = match seal::read(path, MAX_BYTES) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+        Err(damage) => return damage.reason().map_or(Ok(None), Err),
     };
     let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     if saved.schema != SCHEMA {
         return Err(format!("its schema is {:?}, not {SCHEMA}", saved.schema));
+    }
+    // 0 forbids cookies, and 2 needs no change: neither is ever borrowed.
+    if matches!(saved.value, 0 | ALWAYS) {
+        return Err(format!("it says that {SYSCTL} was {}, which is never borrowed", saved.value));
     }
     Ok(Some(saved))
 }

@@ -3,20 +3,60 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is to be written, and who waits for it.
-type Job<T> = (T, Option<Sender<()>>);
+/// The end of an agent waits no longer for the disk.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How something is written into a directory.
 type Store<T> = fn(&Path, &T) -> io::Result<()>;
 
-/// A thread that writes the newest of what it was given. Dropping this waits until that is done.
+/// Why something is not on the disk.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unwritten {
+    /// The system refuses.
+    #[error("cannot write to {}: {why}", dir.display())]
+    Refused {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// It may still come to it.
+    #[error("the disk has not taken it within {} ms", waited.as_millis())]
+    Slow {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+/// A thread that writes the newest of what it was given; what comes while the disk is busy takes the
+/// place of what waits. Dropping this waits until that is done, but for a second at most.
 #[derive(Debug)]
 pub struct Writer<T> {
-    jobs: Option<Sender<Job<T>>>,
-    thread: Option<JoinHandle<()>>,
+    desk: Arc<Desk<T>>,
+    /// Hangs up when the thread ends.
+    ended: Receiver<()>,
+}
+
+/// What the loop and the thread share.
+#[derive(Debug)]
+struct Desk<T> {
+    tray: Mutex<Tray<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Tray<T> {
+    /// What is to be written next.
+    content: Option<T>,
+    /// Who waits for it.
+    waiting: Vec<Sender<Result<(), Unwritten>>>,
+    /// Nothing more will come.
+    closed: bool,
+    /// Why what was written last is not on the disk.
+    trouble: Option<Unwritten>,
 }
 
 impl<T: Send + 'static> Writer<T> {
@@ -30,66 +70,86 @@ impl<T: Send + 'static> Writer<T> {
         store: Store<T>,
         lost: &'static str,
     ) -> io::Result<Self> {
-        let (jobs, incoming) = channel();
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || write_newest(&dir, store, lost, &incoming))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        let tray = Tray { content: None, waiting: Vec::new(), closed: false, trouble: None };
+        let desk = Arc::new(Desk { tray: Mutex::new(tray), changed: Condvar::new() });
+        let (hangs_up, ended) = channel();
+        let its = Arc::clone(&desk);
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _hangs_up: Sender<()> = hangs_up;
+            its.write_newest(&dir, store, lost);
+        })?;
+        Ok(Self { desk, ended })
     }
 
     /// Has `content` written in place of what was there.
     pub fn write(&self, content: T) {
-        if let Some(jobs) = &self.jobs {
-            // The thread ends only when the sender has gone.
-            let _ = jobs.send((content, None));
-        }
+        self.desk.tray().content = Some(content);
+        self.desk.changed.notify_one();
     }
 
     /// The same, and waits until it is on the disk, or for `limit`: what an operator was told is done
     /// is not to be lost.
-    pub fn write_and_wait(&self, content: T, limit: Duration) {
+    ///
+    /// # Errors
+    /// When it is not, then.
+    pub fn write_and_wait(&self, content: T, limit: Duration) -> Result<(), Unwritten> {
         let (written, done) = channel();
-        if let Some(jobs) = &self.jobs
-            && jobs.send((content, Some(written))).is_ok()
         {
-            // Whether it could be written is told by the thread.
-            let _ = done.recv_timeout(limit);
+            let mut tray = self.desk.tray();
+            tray.content = Some(content);
+            tray.waiting.push(written);
         }
+        self.desk.changed.notify_one();
+        done.recv_timeout(limit).unwrap_or(Err(Unwritten::Slow { waited: limit }))
+    }
+
+    /// Why what was to be written last is not on the disk; `None`: it is, or is being written.
+    pub fn trouble(&self) -> Option<Unwritten> {
+        self.desk.tray().trouble.clone()
     }
 }
 
 impl<T> Drop for Writer<T> {
     fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was reported by itself.
-            let _ = thread.join();
-        }
+        self.desk.tray().closed = true;
+        self.desk.changed.notify_one();
+        // A thread that is stuck in the system is left to it.
+        let _ = self.ended.recv_timeout(PATIENCE);
     }
 }
 
-fn write_newest<T>(dir: &Path, store: Store<T>, lost: &str, incoming: &Receiver<Job<T>>) {
-    let mut told = false;
-    while let Ok((mut content, waiting)) = incoming.recv() {
-        let mut waiting = Vec::from_iter(waiting);
-        while let Ok((newer, waits)) = incoming.try_recv() {
-            content = newer;
-            waiting.extend(waits);
-        }
-        match store(dir, &content) {
-            Ok(()) => told = false,
-            Err(error) if !told => {
-                told = true;
+impl<T> Desk<T> {
+    fn tray(&self) -> MutexGuard<'_, Tray<T>> {
+        // Nothing panics while it holds it.
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_newest(&self, dir: &Path, store: Store<T>, lost: &str) {
+        let idle = |tray: &mut Tray<T>| tray.content.is_none() && !tray.closed;
+        loop {
+            let waited = self.changed.wait_while(self.tray(), idle);
+            let mut tray = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(content) = tray.content.take() else { return };
+            let waiting = std::mem::take(&mut tray.waiting);
+            let told = tray.trouble.is_some();
+            drop(tray);
+            let refused = |error: io::Error| Unwritten::Refused {
+                dir: dir.to_owned(),
+                why: error.to_string(),
+            };
+            let written = store(dir, &content).map_err(refused);
+            if let (Err(why), false) = (&written, told) {
                 log::warn!(
-                    "{lost} last until the next start only: cannot write to {}: {error}",
+                    "{lost} last until the next start only: {why}; it is tried again with every change \
+                     and each minute, make room: df -h {}",
                     dir.display()
                 );
             }
-            Err(_) => {}
-        }
-        for written in waiting {
-            // Who has stopped waiting needs no word.
-            let _ = written.send(());
+            self.tray().trouble = written.as_ref().err().cloned();
+            for asked in waiting {
+                // Who has stopped waiting needs no word.
+                let _ = asked.send(written.clone());
+            }
         }
     }
 }
@@ -98,6 +158,10 @@ fn write_newest<T>(dir: &Path, store: Store<T>, lost: &str, incoming: &Receiver<
 mod tests {
     use super::*;
     use std::fs;
+    use std::sync::mpsc::sync_channel;
+    use std::time::Instant;
+
+    const LONG: Duration = Duration::from_secs(10);
 
     fn writer(dir: PathBuf) -> Writer<u32> {
         let store = |dir: &Path, number: &u32| {
@@ -105,6 +169,38 @@ mod tests {
             fs::write(dir.join("number"), number.to_string())
         };
         Writer::start("test", dir, store, "numbers").unwrap()
+    }
+
+    /// Lets one number pass for each word.
+    type Gate = Arc<Mutex<Receiver<()>>>;
+    /// A number, what holds it up, and who is told when it is begun.
+    type Job = (u32, Gate, Sender<u32>);
+
+    /// Numbers that take as long to be written as the test likes.
+    struct Slow {
+        writer: Writer<Job>,
+        gate: Gate,
+        words: std::sync::mpsc::SyncSender<()>,
+        numbers: Sender<u32>,
+        written: Receiver<u32>,
+    }
+
+    impl Slow {
+        fn new() -> Self {
+            let (words, gate) = sync_channel(100);
+            let (numbers, written) = channel();
+            let store = |_: &Path, (number, gate, begun): &Job| {
+                begun.send(*number).unwrap();
+                let _ = gate.lock().unwrap().recv();
+                Ok(())
+            };
+            let writer = Writer::start("slow", PathBuf::new(), store, "numbers").unwrap();
+            Self { writer, gate: Arc::new(Mutex::new(gate)), words, numbers, written }
+        }
+
+        fn job(&self, number: u32) -> Job {
+            (number, Arc::clone(&self.gate), self.numbers.clone())
+        }
     }
 
     #[test]
@@ -123,8 +219,50 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let writer = writer(dir.path().to_owned());
         for number in 0..20 {
-            writer.write_and_wait(number, Duration::from_secs(10));
+            assert_eq!(writer.write_and_wait(number, LONG), Ok(()));
             assert_eq!(fs::read_to_string(dir.path().join("number")).unwrap(), number.to_string());
         }
+    }
+
+    #[test]
+    fn who_waits_is_told_why_it_is_not_there_and_trouble_ends_with_its_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("number")).unwrap();
+        let writer = writer(dir.path().to_owned());
+        let refused = writer.write_and_wait(1, LONG).expect_err("a directory is in the way");
+        assert!(matches!(refused, Unwritten::Refused { .. }), "{refused}");
+        assert_eq!(writer.trouble(), Some(refused));
+        fs::remove_dir(dir.path().join("number")).unwrap();
+        assert_eq!(writer.write_and_wait(2, LONG), Ok(()));
+        assert_eq!(writer.trouble(), None);
+    }
+
+    #[test]
+    fn behind_a_disk_that_hangs_only_the_newest_waits() {
+        let slow = Slow::new();
+        slow.writer.write(slow.job(0));
+        assert_eq!(slow.written.recv_timeout(LONG), Ok(0));
+        for number in 1..1000 {
+            slow.writer.write(slow.job(number));
+            // The gate is held by what is being written, by this, and by what waits.
+            assert!(Arc::strong_count(&slow.gate) <= 3, "{number}");
+        }
+        let limit = Duration::from_millis(10);
+        let asked = slow.writer.write_and_wait(slow.job(1000), limit);
+        assert_eq!(asked, Err(Unwritten::Slow { waited: limit }));
+        slow.words.send(()).unwrap();
+        assert_eq!(slow.written.recv_timeout(LONG), Ok(1000), "and nothing in between");
+        slow.words.send(()).unwrap();
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_a_disk_that_hangs() {
+        let slow = Slow::new();
+        slow.writer.write(slow.job(0));
+        assert_eq!(slow.written.recv_timeout(LONG), Ok(0));
+        let begun = Instant::now();
+        drop(slow.writer);
+        let took = begun.elapsed();
+        assert!(took >= PATIENCE && took < 2 * PATIENCE, "{took:?}");
     }
 }

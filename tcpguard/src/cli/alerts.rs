@@ -21,7 +21,7 @@ impl EventKind {
     fn of(event: &str) -> Option<Self> {
         match event.split('_').next()? {
             "attack" | "handshakes" | "incident" | "too" => Some(Self::Alert),
-            "rule" | "rules" | "allow" => Some(Self::Rule),
+            "rule" | "rules" | "allow" | "drift" => Some(Self::Rule),
             "step" => Some(Self::Step),
             "mode" => Some(Self::Mode),
             "config" => Some(Self::Config),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
+use tcpguard_engine::Ports;
 
 use super::args::BlockArgs;
 use super::caller;
@@ -32,8 +33,11 @@ pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<
     {
         refuse_own_address(&args, peer)?;
     }
+    let ports = Ports::new(&args.ports)
+        .map_err(|error| CliError::Usage(format!("{error}; see: tcpguard block --help")))?;
     let request = Request::Block {
         prefix: args.prefix,
+        ports,
         for_s: args.lifetime.as_secs(),
         reason: args.reason,
         force: args.force,

@@ -8,6 +8,7 @@ use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::Printed;
+use crate::kernel;
 
 /// What `tcpguard detach --json` prints.
 #[derive(Debug, Serialize)]
@@ -33,7 +34,8 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         agent => agent,
     };
     // What an agent left that has gone, or that does not answer.
-    let mut detached = crate::kernel::detach(&session.pin_dir, &interfaces)?;
+    let kernel::Detached { interfaces: mut detached, left } =
+        kernel::detach(&session.pin_dir, &interfaces)?;
     if let Ok(Some(by_agent)) = &agent {
         detached.extend(by_agent.iter().cloned());
     }
@@ -46,6 +48,9 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         for interface in &detached {
             session.print(&format!("detached {interface}\n"))?;
         }
+    }
+    if !left.is_empty() {
+        return Err(CliError::Refused(still_there(&left)).into());
     }
     let agent_lives = match agent {
         Ok(agent) => agent.is_some(),
@@ -80,6 +85,15 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         ));
     }
     Ok(())
+}
+
+fn still_there(left: &[kernel::KernelError]) -> String {
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    format!(
+        "not everything could be taken off: {}; stop the agent, and take off what is left by hand: \
+         bpftool link detach pinned PATH",
+        left.join("; ")
+    )
 }
 
 /// The interfaces that the agent took its filter off; `None` when there is no agent.

@@ -37,7 +37,10 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     session.render(|out, view| render::explanation(out, &judged, view))?;
     match judged.about.rules.first() {
         Some(_) => session.say(&format!("take the rule back: tcpguard unblock {prefix}")),
-        None => session.say(&format!("drop it: tcpguard block {prefix}")),
+        None => {
+            let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
+            session.say(&format!("drop it: tcpguard block {prefix}{port}"));
+        }
     }
     Ok(())
 }

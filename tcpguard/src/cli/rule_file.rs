@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
+use tcpguard_engine::Ports;
 
 use crate::config::parse_prefix;
 use crate::control::proto::{ImportedRule, check};
@@ -42,6 +43,8 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct Line {
     prefix: String,
+    #[serde(default)]
+    ports: Ports,
     for_s: Option<u64>,
     reason: Option<String>,
     /// An imported rule is the importer's, whoever made it.
@@ -110,7 +113,7 @@ fn of_lines(text: &str, defaults: &Defaults<'_>) -> Read {
             serde_json::from_str(bare).map_err(|error| of_one_line(&error))
         } else {
             let prefix = bare.to_owned();
-            Ok(Line { prefix, for_s: None, reason: None, _origin: None })
+            Ok(Line { prefix, ports: Ports::EVERY, for_s: None, reason: None, _origin: None })
         };
         read.push((format!("line {number}"), line.and_then(|line| rule(line, defaults))));
     }
@@ -136,7 +139,7 @@ fn rule(line: Line, defaults: &Defaults<'_>) -> Result<ImportedRule, String> {
     }
     let reason = line.reason.unwrap_or_else(|| defaults.reason.to_owned());
     check(&reason, for_s)?;
-    Ok(ImportedRule { prefix, for_s, reason })
+    Ok(ImportedRule { prefix, ports: line.ports, for_s, reason })
 }
 
 #[cfg(test)]
@@ -191,6 +194,24 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_read_where_a_line_names_them() {
+        let text = "{\"prefix\":\"192.0.2.0/24\",\"ports\":[443,80]}\n198.51.100.0/24\n";
+        let rules = parse(text, &DEFAULTS).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let ports: Vec<&[u16]> = rules.iter().map(|(_, rule)| rule.ports.certain()).collect();
+        assert_eq!(ports, [&[80, 443][..], &[]]);
+        let line = |ports: &str| format!("{{\"prefix\":\"192.0.2.0/24\",\"ports\":{ports}}}\n");
+        let problems = problems(&[line("[1,2,3,4,5]"), line("[0]"), line("[65536]")].concat());
+        for (problem, start) in problems.iter().zip([
+            "line 1: a rule is for 4 ports at most; name fewer, or none for every port (column",
+            "line 2: 0 is no port; name ports from 1 to 65535 (column",
+            "line 3: invalid value: integer `65536`, expected u16 (column",
+        ]) {
+            assert!(problem.starts_with(start), "{problem}\n{start}");
+        }
+        assert_eq!(problems.len(), 3);
+    }
+
+    #[test]
     fn every_bad_line_is_named_with_what_mends_it() {
         let text = "192.0.2.0/24\n192.0.2.7/24\nmallory\n{\"prefix\":\"192.0.2.9\",\"ttl\":5}\n\
                     {\"prefix\":\"192.0.2.9\",\"for_s\":0}\n192.0.2.0/24\n\
@@ -199,7 +220,7 @@ mod tests {
         let starts = [
             "line 2: 192.0.2.7/24 has bits set right of the prefix; write 192.0.2.0/24 or 192.0.2.7",
             "line 3: \"mallory\" is not a prefix; write one such as",
-            "line 4: unknown field `ttl`, expected one of `prefix`, `for_s`, `reason`, `origin` (column",
+            "line 4: unknown field `ttl`, expected one of `prefix`, `ports`, `for_s`, `reason`, `origin` (column",
             "line 5: for_s is 0, and nothing lives for less than a second; write 1 or more",
             "line 6: 192.0.2.0/24 is there twice, first in line 1; leave one",
             "line 7: a reason is one line of at most 200 bytes; shorten it",

@@ -72,6 +72,8 @@ impl ListArgs {
         let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
             && match prefix {
+                // Whoever reads prefixes alone would take it for all that they send.
+                Some(_) if self.raw && !rule.ports.is_every() => false,
                 Some(prefix) => self.fits(prefix),
                 None => self.contains.is_none() && self.within.is_none() && !self.raw,
             }
@@ -115,6 +117,8 @@ pub(super) fn flush(session: &mut Session<'_>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::Ports;
+
     use super::*;
     use crate::status::Time;
 
@@ -124,6 +128,7 @@ mod tests {
             id: 0,
             kind: if matches.contains('/') { "source" } else { "signature" }.to_owned(),
             matches: matches.to_owned(),
+            ports: Ports::EVERY,
             origin: if attack.is_some() { "incident" } else { "operator" }.to_owned(),
             attack,
             reason: String::new(),
@@ -164,6 +169,14 @@ mod tests {
             let listed = all.iter().enumerate().filter(|(_, rule)| args.lists(rule));
             assert_eq!(listed.map(|(place, _)| place).collect::<Vec<_>>(), expected, "{args:?}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_to_certain_ports_only_is_no_prefix_that_is_dropped() {
+        let ports = Ports::new(&[443]).unwrap();
+        let rule = Rule { ports, ..rule("203.0.113.0/24", None) };
+        assert!(ListArgs::default().lists(&rule));
+        assert!(!ListArgs { raw: true, ..ListArgs::default() }.lists(&rule));
     }
 
     #[test]

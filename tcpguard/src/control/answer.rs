@@ -29,9 +29,10 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::ExplainPort { .. }
         | Request::SetModeFor { .. }
         | Request::ConfirmMode { .. } => None,
-        Request::Block { prefix, for_s, reason, force, dry_run: _ } => {
+        Request::Block { prefix, ports, for_s, reason, force, dry_run: _ } => {
             Some(engine::Request::Block {
                 net: *prefix,
+                ports: *ports,
                 lifetime: Duration::from_secs(*for_s),
                 reason: reason.clone(),
                 uid,
@@ -58,6 +59,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         Request::ImportRules { rules, merge, force, dry_run: _ } => {
             let rule = |rule: &ImportedRule| engine::RuleToImport {
                 net: rule.prefix,
+                ports: rule.ports,
                 lifetime: Duration::from_secs(rule.for_s),
                 reason: rule.reason.clone(),
             };
@@ -199,7 +201,8 @@ fn words(error: &RequestError) -> String {
              wider prefixes"
         ),
         RequestError::Full { limit } => format!(
-            "all {limit} rules are taken; make room: tcpguard rules list, tcpguard unblock PREFIX"
+            "all {limit} rules are taken, of which one for certain ports counts once for each; make room: \
+             tcpguard rules list, tcpguard unblock PREFIX"
         ),
     }
 }

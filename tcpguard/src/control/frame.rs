@@ -6,8 +6,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::json;
 
 /// Why no message was read.
-#[derive(Debug)]
-pub(super) enum FrameError {
+#[derive(Debug, Eq, PartialEq)]
+pub enum FrameError {
     /// Longer than the limit.
     TooLong,
     /// The stream broke, or ended inside a message.
@@ -15,7 +15,7 @@ pub(super) enum FrameError {
 }
 
 /// Splits a stream into messages of at most `limit` bytes.
-pub(super) struct FrameReader<R> {
+pub struct FrameReader<R> {
     stream: R,
     /// What was read of the next message, and possibly more behind it.
     buffer: Vec<u8>,
@@ -23,12 +23,16 @@ pub(super) struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(stream: R, limit: usize) -> Self {
+    /// A reader at the beginning of `stream`.
+    pub fn new(stream: R, limit: usize) -> Self {
         Self { stream, buffer: Vec::new(), limit }
     }
 
-    /// The next message, `None` at a clean end. May be cancelled and called again.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
+    /// The next message, without its end; `None` at a clean end. May be cancelled and called again.
+    ///
+    /// # Errors
+    /// Then there is no next message.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let mut searched = 0;
         loop {
             if let Some(found) = self.buffer[searched..].iter().position(|byte| *byte == 0) {

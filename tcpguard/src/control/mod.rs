@@ -16,6 +16,7 @@ mod socket;
 pub(crate) use admission::Admission;
 pub use answer::{engine_request, response};
 pub use client::{Client, ClientError};
+pub use frame::{FrameError, FrameReader};
 pub use proto::{Refusal, RefusalKind, Request, Response};
 pub(crate) use server::ask;
 pub use server::{DEADLINE, Incoming, Peer, Server};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Listener, Order, Step};
+use tcpguard_engine::{Listener, Order, Ports, Step};
 
 use crate::config::Held;
 use crate::json;
@@ -70,6 +70,9 @@ pub enum Request {
     Block {
         /// Which sources.
         prefix: IpNet,
+        /// To which local ports; none: to every port.
+        #[serde(default, skip_serializing_if = "Ports::is_every")]
+        ports: Ports,
         /// For how long, in seconds; at least 1.
         for_s: u64,
         /// Why; at most [`MAX_REASON`] bytes without control characters.
@@ -263,6 +266,9 @@ impl RuleOrigin {
 pub struct ImportedRule {
     /// Which sources.
     pub prefix: IpNet,
+    /// To which local ports; none: to every port.
+    #[serde(default, skip_serializing_if = "Ports::is_every")]
+    pub ports: Ports,
     /// For how long, in seconds; at least 1.
     pub for_s: u64,
     /// Why; at most [`MAX_REASON`] bytes without control characters.
@@ -437,6 +443,8 @@ pub enum RefusalKind {
     Stopping,
     /// The kernel refused.
     Failed,
+    /// It is done, and may be forgotten with this agent: it is not on the disk.
+    Unstored,
 }
 
 impl Refusal {

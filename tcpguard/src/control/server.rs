@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::admission::Admission;
+use super::admission::{Admission, Permit};
 use super::frame::{self, FrameError, FrameReader};
-use super::proto::{self, MAX_CHANGE, MAX_REQUEST, RefusalKind, Request, Response, ToAnyVersion};
+use super::proto::{
+    self, MAX_CHANGE, MAX_REQUEST, Refusal, RefusalKind, Request, Response, ToAnyVersion,
+};
 use super::socket::{BindError, Socket, group_number, refuse_if_alive};
 use super::{CONTROL_SOCKET, STATUS_SOCKET};
 
@@ -73,20 +75,24 @@ impl Server {
         })
     }
 
-    /// Serves until it is dropped; every request goes to `requests`.
-    pub async fn serve(self, requests: mpsc::Sender<Incoming>) {
-        let admission = Admission::default();
+    /// Serves until it is dropped. What comes over the control socket goes to `changes`, and what
+    /// comes over the status socket to `questions`: places for connections and in the queue are each
+    /// socket's own, so that nobody who may only ask is in the way of who may change.
+    pub async fn serve(self, changes: mpsc::Sender<Incoming>, questions: mpsc::Sender<Incoming>) {
+        let status =
+            Entrance { may_change: false, admission: Admission::default(), requests: questions };
+        let control =
+            Entrance { may_change: true, admission: Admission::default(), requests: changes };
         let mut connections = JoinSet::new();
         loop {
-            let (accepted, may_change) = tokio::select! {
-                accepted = self.status.listener.accept() => (accepted, false),
-                accepted = self.control.listener.accept() => (accepted, true),
+            let (accepted, entrance) = tokio::select! {
+                accepted = self.status.listener.accept() => (accepted, &status),
+                accepted = self.control.listener.accept() => (accepted, &control),
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (admission, requests) = (admission.clone(), requests.clone());
-                    connections.spawn(connection(stream, may_change, admission, requests));
+                    connections.spawn(entrance.clone().connection(stream));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this would spin.
@@ -102,59 +108,94 @@ impl Server {
     }
 }
 
-async fn connection(
-    mut stream: UnixStream,
+/// What lies behind one of the sockets.
+#[derive(Clone)]
+struct Entrance {
     may_change: bool,
     admission: Admission,
     requests: mpsc::Sender<Incoming>,
-) {
-    let Ok(credentials) = stream.peer_cred() else {
-        return;
-    };
-    let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
-    let permit = match admission.admit(peer.uid) {
-        Ok(permit) => permit,
-        Err(why) => {
-            // A refusal is a courtesy: it fits the socket's buffer or is not sent at all.
-            let _ = stream.try_write(&refusal_bytes(&why));
-            return;
-        }
-    };
-    let (read, mut write) = stream.split();
-    let longest = if may_change { MAX_CHANGE } else { MAX_REQUEST };
-    let mut messages = FrameReader::new(read, longest);
-    loop {
-        let (response, last) = match timeout(DEADLINE, messages.next()).await {
-            Ok(Ok(Some(message))) => (answer(&message, may_change, peer, &requests).await, false),
-            Ok(Ok(None)) | Ok(Err(FrameError::Broken)) => break,
-            Ok(Err(FrameError::TooLong)) => {
-                let way_on = if may_change {
-                    "import fewer rules at a time: tcpguard rules import FILE --merge"
-                } else {
-                    "only root may send more: sudo"
-                };
-                let why = format!("a request has at most {longest} bytes; {way_on}");
-                (Response::refused(RefusalKind::BadRequest, why), true)
-            }
-            Err(_) => {
-                let why = format!(
-                    "no request within {} s, so the connection ends; ask again: tcpguard status",
-                    DEADLINE.as_secs()
-                );
-                (Response::refused(RefusalKind::BadRequest, why), true)
-            }
-        };
-        let Ok(bytes) = bytes(&response) else { break };
-        let written = timeout(DEADLINE, write.write_all(&bytes)).await;
-        if last || !matches!(written, Ok(Ok(()))) {
-            break;
-        }
-    }
-    drop(permit);
 }
 
-fn refusal_bytes(why: &str) -> Vec<u8> {
-    bytes(&Response::refused(RefusalKind::Busy, why)).unwrap_or_default()
+impl Entrance {
+    async fn connection(self, mut stream: UnixStream) {
+        let Ok(credentials) = stream.peer_cred() else {
+            return;
+        };
+        let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
+        let permit = match self.enter(peer) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                // A refusal is a courtesy: it fits the socket's buffer or is not sent at all.
+                let refusal = Response::Refused(refusal);
+                let _ = stream.try_write(&bytes(&refusal).unwrap_or_default());
+                return;
+            }
+        };
+        let (read, mut write) = stream.split();
+        let longest = if self.may_change { MAX_CHANGE } else { MAX_REQUEST };
+        let mut messages = FrameReader::new(read, longest);
+        loop {
+            let (response, last) = match timeout(DEADLINE, messages.next()).await {
+                Ok(Ok(Some(message))) => (self.answer(&message, peer).await, false),
+                Ok(Ok(None)) | Ok(Err(FrameError::Broken)) => break,
+                Ok(Err(FrameError::TooLong)) => (self.too_long(longest), true),
+                Err(_) => {
+                    let why = format!(
+                        "no request within {} s, so the connection ends; ask again: tcpguard status",
+                        DEADLINE.as_secs()
+                    );
+                    (Response::refused(RefusalKind::BadRequest, why), true)
+                }
+            };
+            let Ok(bytes) = bytes(&response) else { break };
+            let written = timeout(DEADLINE, write.write_all(&bytes)).await;
+            if last || !matches!(written, Ok(Ok(()))) {
+                break;
+            }
+        }
+        drop(permit);
+    }
+
+    /// A place for one more connection, if `peer` may have one. The mode of the control socket keeps
+    /// others off already; but a mode can be changed, and a descriptor be handed on.
+    fn enter(&self, peer: Peer) -> Result<Permit, Refusal> {
+        if self.may_change && !changes_are_for(peer.uid) {
+            let why = format!("user {} may not change anything here; as root: sudo", peer.uid);
+            return Err(Refusal::new(RefusalKind::ReadOnly, why));
+        }
+        let busy = |why| Refusal::new(RefusalKind::Busy, why);
+        self.admission.admit(peer.uid).map_err(busy)
+    }
+
+    fn too_long(&self, longest: usize) -> Response {
+        let way_on = if self.may_change {
+            "import fewer rules at a time: tcpguard rules import FILE --merge"
+        } else {
+            "only root may send more: sudo"
+        };
+        let why = format!("a request has at most {longest} bytes; {way_on}");
+        Response::refused(RefusalKind::BadRequest, why)
+    }
+
+    async fn answer(&self, message: &[u8], peer: Peer) -> Response {
+        let request = match proto::parse(message) {
+            Ok(request) => request,
+            Err(refusal) => return Response::Refused(refusal),
+        };
+        if request.is_change() && !self.may_change {
+            let why = format!(
+                "{STATUS_SOCKET} only reads; changes go to {CONTROL_SOCKET}, as root: sudo"
+            );
+            return Response::refused(RefusalKind::ReadOnly, why);
+        }
+        ask(request, peer, &self.requests).await
+    }
+}
+
+/// Whether `uid` may change what the guard does: root, and whoever the agent runs as, who could put
+/// another program in its place anyway.
+fn changes_are_for(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
 /// An answer as it is written; a client of another version reads it as well.
@@ -165,24 +206,6 @@ fn bytes(response: &Response) -> serde_json::Result<Vec<u8>> {
         }
         response => frame::bytes(response),
     }
-}
-
-async fn answer(
-    message: &[u8],
-    may_change: bool,
-    peer: Peer,
-    requests: &mpsc::Sender<Incoming>,
-) -> Response {
-    let request = match proto::parse(message) {
-        Ok(request) => request,
-        Err(refusal) => return Response::Refused(refusal),
-    };
-    if request.is_change() && !may_change {
-        let why =
-            format!("{STATUS_SOCKET} only reads; changes go to {CONTROL_SOCKET}, as root: sudo");
-        return Response::refused(RefusalKind::ReadOnly, why);
-    }
-    ask(request, peer, requests).await
 }
 
 /// Has the agent's loop answer, within [`DEADLINE`].
@@ -218,4 +241,33 @@ fn stopping() -> Response {
         RefusalKind::Stopping,
         "the agent is stopping; see: systemctl status tcpguard",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_for_root_and_for_the_agents_own_user() {
+        let own = rustix::process::geteuid().as_raw();
+        assert!(changes_are_for(0) && changes_are_for(own));
+        assert!(!changes_are_for(own + 1) && !changes_are_for(65_534));
+    }
+
+    #[test]
+    fn others_are_refused_at_the_control_socket_before_they_take_a_place() {
+        let (requests, _) = mpsc::channel(1);
+        let entrance = |may_change| Entrance {
+            may_change,
+            admission: Admission::default(),
+            requests: requests.clone(),
+        };
+        let other = Peer { uid: 65_534, pid: None };
+        let Err(refusal) = entrance(true).enter(other) else {
+            panic!("a stranger got in");
+        };
+        assert_eq!(refusal.kind, RefusalKind::ReadOnly);
+        assert!(refusal.message.contains("65534") && crate::way_on::is_named(&refusal.message));
+        assert!(entrance(false).enter(other).is_ok());
+    }
 }

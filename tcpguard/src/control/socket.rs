@@ -1,10 +1,11 @@
 //! A Unix socket with exactly the rights that it is to have.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Gid;
+use rustix::fs::{AtFlags, Gid, OFlags};
 use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -129,17 +130,21 @@ impl Socket {
         }
         let listener = UnixListener::bind(&new).map_err(refused("make the socket"))?;
         let finish = || {
+            // Whoever may write in the directory could put a link in its place meanwhile: rights are
+            // set on what was opened, and only on a socket.
+            let node = open_socket(&new).map_err(refused("open"))?;
             if let Some(gid) = gid {
-                rustix::fs::chown(&new, None, Some(Gid::from_raw(gid))).map_err(
-                    |error| match error {
+                rustix::fs::chownat(&node, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+                    .map_err(|error| match error {
                         Errno::PERM => BindError::NotInGroup {
                             group: accounts::group_name(gid).unwrap_or_else(|| gid.to_string()),
                         },
                         error => refused("give to its group")(error.into()),
-                    },
-                )?;
+                    })?;
             }
-            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
+            // Only by this name can the rights of a descriptor be set that cannot be read or written.
+            let name = format!("/proc/self/fd/{}", node.as_raw_fd());
+            std::fs::set_permissions(name, std::fs::Permissions::from_mode(mode))
                 .map_err(refused("set the rights of"))?;
             std::fs::rename(&new, &path).map_err(refused("put in place"))
         };
@@ -152,10 +157,32 @@ impl Socket {
     }
 }
 
+/// The socket at `path` itself, for its rights; neither a link nor what that leads to.
+fn open_socket(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&node)?.st_mode);
+    if !kind.is_socket() {
+        return Err(io::Error::other("somebody has put something else in its place"));
+    }
+    Ok(node)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::way_on;
+
+    #[test]
+    fn rights_are_set_on_a_socket_and_on_nothing_that_a_link_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, link) = (dir.path().join("socket"), dir.path().join("link"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        open_socket(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        let error = open_socket(&link).unwrap_err();
+        assert!(error.to_string().contains("something else"), "{error}");
+    }
 
     #[test]
     fn every_error_says_how_to_go_on() {

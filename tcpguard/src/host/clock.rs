@@ -1,14 +1,20 @@
 //! The clock that everything is timed by, and what it means on a calendar.
 
+use std::sync::LazyLock;
+
 use rustix::time::{ClockId, clock_gettime};
 use tcpguard_engine::Timestamp;
 
-/// Now, since boot (`CLOCK_BOOTTIME`, which the kernel side uses too).
+use super::time_namespace;
+
+/// A process stays in the time namespace in which it was started.
+static OFFSET: LazyLock<i128> = LazyLock::new(time_namespace::boottime_offset);
+
+/// Now, since boot, as the kernel side counts it (`CLOCK_BOOTTIME` outside any time namespace).
 pub fn boot_time() -> Timestamp {
     let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
-    Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    let shown = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
+    Timestamp::from_nanos(u64::try_from(shown - *OFFSET).unwrap_or(0))
 }
 
 /// Which boot this is; empty where the kernel does not say, which is then no boot known before.

@@ -1,4 +1,5 @@
 //! What an interface's driver does with packets that an XDP program sees.
+#![expect(unsafe_code, reason = "SIOCETHTOOL takes a pointer in a request")]
 
 use std::io;
 use std::os::fd::AsRawFd;

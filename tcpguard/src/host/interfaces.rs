@@ -28,6 +28,8 @@ mod ifla {
     pub(super) const INFO_KIND: u16 = 1;
     pub(super) const XDP: u16 = 43;
     pub(super) const XDP_ATTACHED: u16 = 2;
+    pub(super) const XDP_PROG_ID: u16 = 4;
+    pub(super) const XDP_DRV_PROG_ID: u16 = 5;
 }
 
 /// A network interface.
@@ -49,6 +51,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// Whether an XDP program is attached, and where.
     pub xdp: Xdp,
+    /// Kernel id of that program; the driver's where the hardware runs another.
+    pub xdp_program: Option<u32>,
 }
 
 /// Where an interface's XDP program runs.
@@ -189,6 +193,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
         state: OperState::Unknown,
         kind: None,
         xdp: Xdp::None,
+        xdp_program: None,
     };
     for attribute in attributes(payload, IFINFOMSG_LEN) {
         let attribute = attribute?;
@@ -203,9 +208,17 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
             ifla::XDP => {
                 for xdp in attributes(value, 0) {
                     let xdp = xdp?;
-                    if xdp.kind() == ifla::XDP_ATTACHED {
-                        let [code] = field(xdp.value(), 0)?;
-                        interface.xdp = Xdp::from_code(code);
+                    match xdp.kind() {
+                        ifla::XDP_ATTACHED => {
+                            let [code] = field(xdp.value(), 0)?;
+                            interface.xdp = Xdp::from_code(code);
+                        }
+                        // The first is there where only one place has a program.
+                        ifla::XDP_PROG_ID | ifla::XDP_DRV_PROG_ID => {
+                            let id = u32::from_ne_bytes(field(xdp.value(), 0)?);
+                            interface.xdp_program = Some(id).filter(|id| *id != 0);
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -269,6 +282,7 @@ pub(super) mod tests {
                 state: OperState::Up,
                 kind: Some("veth".into()),
                 xdp: Xdp::None,
+                xdp_program: None,
             })
         );
     }

@@ -35,6 +35,7 @@ pub mod sock_diag;
 pub mod sockstat;
 pub mod softnet;
 pub mod sysctl;
+mod time_namespace;
 pub mod time_sync;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
@@ -50,7 +51,7 @@ pub use memory::{Memory, memory};
 pub use netlink::ANSWER_TIMEOUT;
 pub use netstat::{tcp_ext, tcp_ext_counter};
 pub use processes::{DescriptorUse, Owners, PROC, Process};
-pub use protected::{Protected, protected_set};
+pub use protected::{Addresses, Protected};
 pub use release::KernelRelease;
 pub use sock_diag::{Connection, HalfOpen, ListenerGroup, ListeningSocket, SockDiag, TcpState};
 pub use sockstat::{SockStat, sockstat};

@@ -1,4 +1,5 @@
 //! Which network namespace this is.
+#![expect(unsafe_code, reason = "SO_NETNS_COOKIE has no safe form in rustix")]
 
 use std::io;
 use std::mem::size_of;

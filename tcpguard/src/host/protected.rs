@@ -24,29 +24,48 @@ pub struct Protected {
     pub what: String,
 }
 
-/// The protected set as it is now, in the order of the prefixes, each prefix once.
-///
-/// `ssh_ports` are the local ports on which sshd listens: who has a connection to one is an
-/// administrator. `configured` comes from the configuration.
-///
-/// # Errors
-/// The first source that could not be read. A missing resolv.conf is none.
-pub fn protected_set(
-    sockets: &mut SockDiag,
-    ssh_ports: &[u16],
-    configured: &[IpNet],
-) -> Result<Vec<Protected>, Error> {
-    let mut set = ProtectedSet::new();
-    set.add_all(rtnetlink::own_addresses()?, "own address");
-    set.add_all(rtnetlink::default_gateways()?, "default gateway");
-    for path in RESOLV_CONF {
-        set.add_all(resolvers(Path::new(path))?, "resolver");
+/// The addresses that the host needs, by where they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    own: Vec<IpAddr>,
+    gateways: Vec<IpAddr>,
+    /// Of each of [`RESOLV_CONF`].
+    resolvers: [Vec<IpAddr>; 2],
+    ssh_clients: Vec<IpAddr>,
+}
+
+impl Addresses {
+    /// Reads all again. `ssh_ports` are the local ports on which sshd listens: who has a connection
+    /// to one is an administrator. `take` gets each source's name, what was read of it (a missing
+    /// resolv.conf is no error), and where to put it.
+    pub fn read(
+        &mut self,
+        sockets: &mut SockDiag,
+        ssh_ports: &[u16],
+        mut take: impl FnMut(&'static str, Result<Vec<IpAddr>, Error>, &mut Vec<IpAddr>),
+    ) {
+        take("own addresses", rtnetlink::own_addresses(), &mut self.own);
+        take("default gateways", rtnetlink::default_gateways(), &mut self.gateways);
+        for (path, last) in RESOLV_CONF.iter().zip(&mut self.resolvers) {
+            take(path, resolvers(Path::new(path)), last);
+        }
+        let clients = sockets.peers(ssh_ports).map(|clients| clients.into_iter().collect());
+        take("connections to sshd", clients, &mut self.ssh_clients);
     }
-    set.add_all(sockets.peers(ssh_ports)?, "SSH client");
-    for net in configured {
-        set.add(net.trunc(), "configured");
+
+    /// The protected set, in the order of the prefixes, each prefix once. `configured` comes from the
+    /// configuration.
+    pub fn protected(&self, configured: &[IpNet]) -> Vec<Protected> {
+        let mut set = ProtectedSet::new();
+        set.add_all(self.own.iter().copied(), "own address");
+        set.add_all(self.gateways.iter().copied(), "default gateway");
+        set.add_all(self.resolvers.iter().flatten().copied(), "resolver");
+        set.add_all(self.ssh_clients.iter().copied(), "SSH client");
+        for net in configured {
+            set.add(net.trunc(), "configured");
+        }
+        set.into_vec()
     }
-    Ok(set.into_vec())
 }
 
 fn resolvers(path: &Path) -> Result<Vec<IpAddr>, Error> {
@@ -187,7 +206,11 @@ options edns0";
         assert_eq!(peers.into_iter().collect::<Vec<_>>(), [ip("127.0.0.1")]);
 
         let configured = net("198.51.100.77/24");
-        let set = protected_set(&mut sockets, &[address.port()], &[configured]).expect("the set");
+        let mut addresses = Addresses::default();
+        addresses.read(&mut sockets, &[address.port()], |source, read, last| {
+            *last = read.unwrap_or_else(|error| panic!("{source}: {error}"));
+        });
+        let set = addresses.protected(&[configured]);
         let found = set.iter().find(|it| it.net == net("198.51.100.0/24"));
         assert_eq!(found.map(|it| it.what.as_str()), Some("configured"));
         assert!(set.iter().any(|it| it.what == "loopback"));

@@ -1,4 +1,5 @@
 //! Whether the calendar of this host is right.
+#![expect(unsafe_code, reason = "adjtimex(2) has no safe form in rustix")]
 
 /// Whether somebody keeps the clock in step with the world's, as the kernel was told (`adjtimex(2)`);
 /// `None` where it does not say.

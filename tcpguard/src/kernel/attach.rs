@@ -3,73 +3,113 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::XdpMode as Mode;
-use aya::programs::{LinkOrder, Program, ProgramError, RawTracePoint, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
+use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
 
+use super::census;
+use super::links::{HeldLink, unpin};
 use super::object::{EGRESS, ESTABLISHED, INGRESS, Object, one_line};
+use super::occupied::occupied_by;
+use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::config::XdpMode;
-use crate::host::{Interface, KernelRelease};
+use crate::host::attachments::{Direction, filters};
+use crate::host::{Interface, KernelRelease, interfaces};
 
 /// How the programs hang on an interface. Dropping this leaves them there.
 #[derive(Debug)]
 pub struct Attachment {
-    /// Name when it was attached.
-    pub name: String,
-    /// Index when it was attached.
+    /// Index of the interface.
     pub ifindex: u32,
     /// Why the program is not native although that was tried.
     pub fallback: Option<String>,
     /// Whether this agent made the attachment, rather than take it over from an earlier one.
     pub made: bool,
-    link: OwnedFd,
-    /// The link at TCX; `None`: the program hangs at clsact, which has no links.
-    egress: Option<OwnedFd>,
-    pin: PathBuf,
-    egress_pin: PathBuf,
+    ingress: HeldLink,
+    egress: Egress,
+}
+
+/// How the program for what leaves hangs.
+#[derive(Debug)]
+enum Egress {
+    /// At TCX.
+    Tcx(HeldLink),
+    /// At clsact, which has no links: a filter with the program of this kernel id.
+    Clsact(u32),
 }
 
 impl Attachment {
-    /// Kernel id of the XDP link, and whether it and the TCX link still hang on the interface with
-    /// index `ifindex`.
+    /// Kernel id of the XDP link.
+    pub fn link_id(&self) -> Option<u32> {
+        self.ingress.state().ok().map(|state| state.id)
+    }
+
+    /// Whether both programs are this agent's and hang on `interface`. Both the links are asked and
+    /// the interface itself: what a link says may be of an interface in another namespace.
+    pub fn is_whole(&self, interface: &Interface) -> bool {
+        let index = interface.index;
+        let egress = match &self.egress {
+            Egress::Tcx(link) => link.is_on(index),
+            Egress::Clsact(program) => filters(index, Direction::Egress)
+                .is_ok_and(|filters| filters.iter().any(|one| one.id == Some(*program))),
+        };
+        egress && self.ingress.is_on(index) && interface.xdp_program == Some(self.ingress.program())
+    }
+
+    /// Whether all of it outlives the agent.
+    pub fn is_pinned(&self) -> bool {
+        self.links().all(HeldLink::is_pinned)
+    }
+
+    /// Pins again what somebody has unpinned. Returns whether there was something.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn check(&self, ifindex: u32) -> io::Result<(u32, bool)> {
-        let (id, target) = syscall::link_target(self.link.as_fd())?;
-        let egress = match &self.egress {
-            Some(link) => syscall::link_target(link.as_fd())?.1,
-            None => target,
-        };
-        Ok((id, ifindex != 0 && target == ifindex && egress == ifindex))
+    /// When it cannot be pinned.
+    pub fn keep_pinned(&self) -> Result<bool, KernelError> {
+        self.links().try_fold(false, |any, link| Ok(link.keep_pinned()? || any))
     }
 
     /// Takes the programs off the interface.
     pub fn remove(self) {
-        for link in self.egress.iter().chain([&self.link]) {
+        let links = match self.egress {
+            Egress::Tcx(egress) => vec![egress, self.ingress],
+            Egress::Clsact(_) => {
+                let all = interfaces::list().unwrap_or_default();
+                if let Some(interface) = all.iter().find(|one| one.index == self.ifindex) {
+                    remove_filter(&interface.name);
+                }
+                vec![self.ingress]
+            }
+        };
+        for link in links {
             // Others may hold it as well: then closing and unpinning it here would not be enough.
-            if let Err(error) = syscall::detach_link(link.as_fd()) {
+            if let Err(error) = link.remove() {
                 log::warn!(
-                    "cannot take a program off {0}: {error}; see what is left: bpftool net show dev \
-                     {0}",
-                    self.name
+                    "cannot take a program off the interface with index {}: {error}; see what is \
+                     left: bpftool net show",
+                    self.ifindex
                 );
             }
         }
-        unpin(&self.egress_pin);
-        unpin(&self.pin);
-        if self.egress.is_none() {
-            remove_filter(&self.name);
-        }
+    }
+
+    fn links(&self) -> impl Iterator<Item = &HeldLink> {
+        let egress = match &self.egress {
+            Egress::Tcx(link) => Some(link),
+            Egress::Clsact(_) => None,
+        };
+        egress.into_iter().chain([&self.ingress])
     }
 }
 
 /// Attaches both programs to `interface` and pins their links, taking over those that an earlier
-/// agent left.
+/// agent left, of whatever layout. `name` is what the configuration calls the interface, under which a later agent finds
+/// it whatever it is called by then.
 ///
 /// # Errors
 /// When either cannot be attached; then neither is, unless it was before.
@@ -77,6 +117,7 @@ pub fn attach(
     object: &mut Object,
     pins: &Pins,
     interface: &Interface,
+    name: &str,
     mode: XdpMode,
 ) -> Result<Attachment, KernelError> {
     if !interface.has_ethernet_header() {
@@ -85,32 +126,23 @@ pub fn attach(
             link_type: interface.link_type,
         });
     }
-    let pin = pins.ingress(interface.index, &interface.name);
-    let egress_pin = pins.egress(interface.index, &interface.name);
+    let pin = pins.link(Kind::Ingress, interface.index, name);
     let mut fallback = None;
     let program = xdp(object)?;
-    let (link, made) = match take_over(&pin, interface, fd(program.fd(), INGRESS)?)? {
-        Some(link) => (link, false),
-        None => {
-            let link = attach_xdp(program, interface, mode, &mut fallback)?;
-            (pin_link(link, &pin)?, true)
-        }
-    };
-    match attach_egress(object, &egress_pin, interface) {
-        Ok(egress) => Ok(Attachment {
-            name: interface.name.clone(),
-            ifindex: interface.index,
-            fallback,
-            made,
-            link,
-            egress,
-            pin,
-            egress_pin,
-        }),
+    let id = program_id(program.info(), INGRESS)?;
+    let (ingress, made) =
+        match take_over(pins, Kind::Ingress, interface, name, fd(program.fd(), INGRESS)?)? {
+            Some(link) => (HeldLink::new(link, pin, id), false),
+            None => {
+                let link = attach_xdp(program, interface, mode, &mut fallback)?;
+                (HeldLink::new(pin_link(link, &pin)?, pin, id), true)
+            }
+        };
+    match attach_egress(object, pins, interface, name) {
+        Ok(egress) => Ok(Attachment { ifindex: interface.index, fallback, made, ingress, egress }),
         Err(error) => {
             if made {
-                // Nobody else holds it: closed and unpinned it is off.
-                unpin(&pin);
+                ingress.abandon();
             }
             Err(error)
         }
@@ -139,7 +171,7 @@ pub fn receive_natively(
 ///
 /// # Errors
 /// When the kernel has no such tracepoint or refuses.
-pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<(), KernelError> {
+pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<HeldLink, KernelError> {
     let program: &mut RawTracePoint = match object.ebpf.program_mut(ESTABLISHED) {
         Some(Program::RawTracePoint(program)) => program,
         _ => return Err(KernelError::Mismatch(format!("no tracepoint program {ESTABLISHED}"))),
@@ -150,35 +182,57 @@ pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<(), KernelE
         reason: one_line(&error),
     };
     // Such a link cannot be given another program. Off first: to miss the handshakes of a moment
-    // does less harm than to count some twice.
+    // does less harm than to count some twice. (That of another layout counts in maps of its own, and
+    // goes with them.)
     let pin = pins.tracepoint();
     unpin(&pin);
     let id = program.attach("inet_sock_set_state").map_err(failed)?;
     let link = program.take_link(id).map_err(failed)?;
-    pin_link(link.into(), &pin).map(drop)
+    let program = program_id(program.info(), ESTABLISHED)?;
+    Ok(HeldLink::new(pin_link(link.into(), &pin)?, pin, program))
 }
 
-/// The link pinned at `pin`, with its program replaced, if it still hangs on `interface`.
+/// The link that an earlier agent, of whatever layout, left on `interface`: from one packet to the
+/// next it runs `program`, and then its pin is where this layout has it under `name`.
 pub(super) fn take_over(
-    pin: &Path,
+    pins: &Pins,
+    kind: Kind,
     interface: &Interface,
+    name: &str,
     program: BorrowedFd<'_>,
 ) -> Result<Option<OwnedFd>, KernelError> {
-    let link = match syscall::open_pin(pin) {
-        Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(pin_error("open", pin)(error)),
-    };
-    let (_, target) =
-        syscall::link_target(link.as_fd()).map_err(pin_error("look at the link pinned at", pin))?;
-    if target != interface.index {
-        // Its interface was deleted; one with the same name and index came later.
-        unpin(pin);
-        return Ok(None);
+    let own = pins.link(kind, interface.index, name);
+    let mut taken: Option<(u32, OwnedFd)> = None;
+    for pin in pins.inherited(kind, interface.index) {
+        let link = match syscall::open_pin(&pin) {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(pin_error("open", &pin)(error)),
+        };
+        let state = syscall::link_state(link.as_fd())
+            .map_err(pin_error("look at the link pinned at", &pin))?;
+        match &taken {
+            // Its interface was deleted, or it was detached; another link takes its place.
+            _ if state.ifindex != interface.index => unpin(&pin),
+            None => {
+                syscall::update_link(link.as_fd(), program)
+                    .map_err(pin_error("replace the program of the link pinned at", &pin))?;
+                if pin != own {
+                    fs::rename(&pin, &own).map_err(pin_error("give its new name to", &pin))?;
+                }
+                taken = Some((state.id, link));
+            }
+            Some((known, _)) => {
+                // At TCX there may be a second one, which would count everything again.
+                if *known != state.id {
+                    syscall::detach_link(link.as_fd())
+                        .map_err(pin_error("detach the link pinned at", &pin))?;
+                }
+                unpin(&pin);
+            }
+        }
     }
-    syscall::update_link(link.as_fd(), program)
-        .map_err(pin_error("replace the program of the link pinned at", pin))?;
-    Ok(Some(link))
+    Ok(taken.map(|(_, link)| link))
 }
 
 fn attach_xdp(
@@ -217,49 +271,58 @@ fn attach_as(program: &mut Xdp, interface: &Interface, mode: Mode) -> Result<FdL
     })
 }
 
-/// The link at TCX, or `None` when the program hangs at clsact.
 fn attach_egress(
     object: &mut Object,
-    pin: &Path,
+    pins: &Pins,
     interface: &Interface,
-) -> Result<Option<OwnedFd>, KernelError> {
+    name: &str,
+) -> Result<Egress, KernelError> {
+    let pin = pins.link(Kind::Egress, interface.index, name);
     let failed = |reason: String| KernelError::Attach {
         program: EGRESS,
         interface: interface.name.clone(),
         reason,
     };
     let program = classifier(object)?;
-    if let Some(link) = take_over(pin, interface, fd(program.fd(), EGRESS)?)? {
-        return Ok(Some(link));
+    let id = program_id(program.info(), EGRESS)?;
+    let program_fd = fd(program.fd(), EGRESS)?;
+    if let Some(link) = take_over(pins, Kind::Egress, interface, name, program_fd)? {
+        return Ok(Egress::Tcx(HeldLink::new(link, pin, id)));
     }
     // TCX came with 6.6; before it there is only the clsact qdisc.
-    let tcx = KernelRelease::running().is_ok_and(|release| release.at_least(6, 6));
-    if tcx {
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let id = program
-            .attach_with_options(&interface.name, TcAttachType::Egress, order)
-            .map_err(|error| failed(one_line(&error)))?;
-        let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
-        let link = FdLink::try_from(link).map_err(|error| failed(one_line(&error)))?;
-        pin_link(link, pin).map(Some)
-    } else {
-        // An earlier agent's filter has no pin to take over; it is replaced.
-        remove_filter(&interface.name);
-        match tc::qdisc_add_clsact(&interface.name) {
-            Ok(()) => {}
-            // It is there since an earlier agent, or somebody else's.
-            Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
-            }
-            Err(error) => return Err(failed(one_line(&error))),
+    if KernelRelease::running().is_ok_and(|release| release.at_least(6, 6)) {
+        let link = syscall::link_tcx(program_fd, interface.index, BPF_TCX_EGRESS)
+            .map_err(|error| failed(error.to_string()))?;
+        return HeldLink::pin(link, pin, id).map(Egress::Tcx);
+    }
+    attach_at_clsact(program, interface).map_err(failed)?;
+    Ok(Egress::Clsact(id))
+}
+
+/// For what leaves on kernels without TCX. The error is a reason in words.
+fn attach_at_clsact(program: &mut SchedClassifier, interface: &Interface) -> Result<(), String> {
+    // An earlier agent's filter has no pin to take over; it is replaced.
+    remove_filter(&interface.name);
+    match tc::qdisc_add_clsact(&interface.name) {
+        Ok(()) => {}
+        // It is there since an earlier agent, or somebody else's.
+        Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        Err(error) => return Err(one_line(&error)),
+    }
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let id = program
+        .attach_with_options(&interface.name, TcAttachType::Egress, options)
+        .map_err(|error| one_line(&error))?;
+    let link = program.take_link(id).map_err(|error| one_line(&error))?;
+    // It stays until it is detached by name, as a pinned link would.
+    std::mem::forget(link);
+    // By name: another interface may have been given it meanwhile.
+    match interfaces::by_name(&interface.name) {
+        Ok(now) if now.index == interface.index => Ok(()),
+        _ => {
+            remove_filter(&interface.name);
+            Err("it was renamed just then".to_owned())
         }
-        let options = TcAttachOptions::Netlink(NlOptions::default());
-        let id = program
-            .attach_with_options(&interface.name, TcAttachType::Egress, options)
-            .map_err(|error| failed(one_line(&error)))?;
-        let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
-        // It stays until it is detached by name, as a pinned link would.
-        std::mem::forget(link);
-        Ok(None)
     }
 }
 
@@ -291,6 +354,15 @@ pub(super) fn fd<'a>(
     fd.map(AsFd::as_fd).map_err(|error| KernelError::Mismatch(format!("{program}: {error}")))
 }
 
+/// Kernel id of a loaded program.
+pub(super) fn program_id(
+    info: Result<ProgramInfo, ProgramError>,
+    program: &str,
+) -> Result<u32, KernelError> {
+    info.map(|info| info.id())
+        .map_err(|error| KernelError::Mismatch(format!("{program}: {}", one_line(&error))))
+}
+
 fn errno(error: &ProgramError) -> Option<i32> {
     match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
@@ -304,9 +376,9 @@ fn occupied(error: &ProgramError) -> bool {
 }
 
 fn refusal(interface: &Interface, error: &ProgramError, native: bool) -> KernelError {
-    let interface = interface.name.clone();
+    let (index, interface) = (interface.index, interface.name.clone());
     if occupied(error) {
-        return KernelError::Occupied { interface };
+        return occupied_by(interface, &census::xdp(index));
     }
     if errno(error) == Some(libc::EPERM) {
         return KernelError::Permission {
@@ -338,12 +410,4 @@ pub(super) fn pin_link(link: FdLink, path: &Path) -> Result<OwnedFd, KernelError
 fn pin_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KernelError {
     let path = path.to_owned();
     move |error| KernelError::Pin { what, path, error }
-}
-
-pub(super) fn unpin(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log::warn!("cannot remove {}: {error}", path.display());
-    }
 }

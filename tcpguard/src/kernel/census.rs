@@ -7,7 +7,7 @@ use aya::programs::{ProgramInfo, SchedClassifier, loaded_programs};
 
 use super::object::{EGRESS, INGRESS};
 use super::redeem::REDEEM;
-use crate::host::attachments::{Direction, XdpPrograms, filters};
+use crate::host::attachments::{self, Direction, XdpPrograms, filters};
 use crate::host::{self, Interface};
 
 /// Where a program hangs.
@@ -76,6 +76,26 @@ impl Attached {
     }
 }
 
+/// The XDP programs on the interface with this index; none where it cannot be asked. Names are
+/// missing where they cannot be.
+pub fn xdp(index: u32) -> Vec<Attached> {
+    let Ok(place) = attachments::place(index) else { return Vec::new() };
+    let names = names();
+    of_xdp(place.xdp, |id| names.get(&id).cloned())
+}
+
+fn of_xdp(xdp: XdpPrograms, name: impl Fn(u32) -> Option<String>) -> Vec<Attached> {
+    let places = [
+        (Hook::XdpNative, xdp.native),
+        (Hook::XdpGeneric, xdp.generic),
+        (Hook::XdpHardware, xdp.hardware),
+    ];
+    let program = |(hook, id): (Hook, Option<u32>)| {
+        id.map(|id| Attached { hook, id: Some(id), name: name(id) })
+    };
+    places.into_iter().filter_map(program).collect()
+}
+
 /// Every program on an interface whose XDP programs are these.
 ///
 /// # Errors
@@ -83,14 +103,7 @@ impl Attached {
 pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>, host::Error> {
     let names = names();
     let name = |id: u32| names.get(&id).cloned();
-    let mut found = Vec::new();
-    for (hook, id) in [
-        (Hook::XdpNative, xdp.native),
-        (Hook::XdpGeneric, xdp.generic),
-        (Hook::XdpHardware, xdp.hardware),
-    ] {
-        found.extend(id.map(|id| Attached { hook, id: Some(id), name: name(id) }));
-    }
+    let mut found = of_xdp(xdp, name);
     for (hook, direction) in
         [(Hook::TcxIngress, TcAttachType::Ingress), (Hook::TcxEgress, TcAttachType::Egress)]
     {

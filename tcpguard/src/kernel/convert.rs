@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    self, Addr, Config, FlowKey, ListenerKey, PrefixV4, PrefixV6, SET_BITS, SourceKey, SourceV4,
-    SourceV6,
+    self, Addr, Config, EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS,
+    SourceKey, SourceV4, SourceV6,
 };
 use tcpguard_common::fastpath::hash;
 use tcpguard_engine as engine;
@@ -44,33 +44,48 @@ pub(super) fn prefix(net: &IpNet) -> Prefix {
     }
 }
 
-/// The map form of a prefix in a rule set.
-pub(super) enum Source {
+/// The map form of a prefix, and of one port or every port, in a rule set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// Of IPv4.
     V4(SourceKey<SourceV4>),
+    /// Of IPv6.
     V6(SourceKey<SourceV6>),
 }
 
-pub(super) fn source(set: u64, net: &IpNet) -> Source {
-    let bits = SET_BITS + u32::from(net.prefix_len());
+impl Source {
+    /// How many bits count, those of the set and the port among them.
+    pub(super) const fn bits(&self) -> u32 {
+        match self {
+            Self::V4(key) => key.bits,
+            Self::V6(key) => key.bits,
+        }
+    }
+}
+
+pub(super) fn source(set: u64, net: &IpNet, port: Option<u16>) -> Source {
+    let port = port.map_or(EVERY_PORT, u16::to_be_bytes);
+    let bits = SCOPE_BITS + u32::from(net.prefix_len());
     match net {
         IpNet::V4(net) => {
-            let data = SourceV4::new(set, net.network().octets());
+            let data = SourceV4::new(set, port, net.network().octets());
             Source::V4(SourceKey { bits, data })
         }
         IpNet::V6(net) => {
-            let data = SourceV6::new(set, Addr::from_v6(net.network().octets()));
+            let data = SourceV6::new(set, port, Addr::from_v6(net.network().octets()));
             Source::V6(SourceKey { bits, data })
         }
     }
 }
 
-/// The prefix of a map key.
-pub(super) fn net(source: &Source) -> Option<IpNet> {
-    let (addr, bits) = match source {
-        Source::V4(key) => (IpAddr::from(key.data.addr), key.bits),
-        Source::V6(key) => (IpAddr::from(key.data.addr.octets()), key.bits),
+/// The prefix of a map key, and its port.
+pub(super) fn net(source: &Source) -> Option<(IpNet, Option<u16>)> {
+    let (addr, port, bits) = match source {
+        Source::V4(key) => (IpAddr::from(key.data.addr), key.data.port, key.bits),
+        Source::V6(key) => (IpAddr::from(key.data.addr.octets()), key.data.port, key.bits),
     };
-    IpNet::new(addr, u8::try_from(bits.checked_sub(SET_BITS)?).ok()?).ok()
+    let net = IpNet::new(addr, u8::try_from(bits.checked_sub(SCOPE_BITS)?).ok()?).ok()?;
+    Some((net, (port != EVERY_PORT).then_some(u16::from_be_bytes(port))))
 }
 
 /// The keys under which the programs find a listener; two for a dual-stack wildcard.

@@ -17,8 +17,10 @@ mod ladder;
 mod rules;
 mod samples;
 mod test_listener;
+mod walk;
 
 pub use rules::{KernelMatcher, KernelRule, signature_key};
+pub use walk::{RuleWalk, Walked};
 
 use super::convert::{Prefix, addr, prefix};
 use super::table::{PerCpu, Position, Table};
@@ -419,11 +421,11 @@ impl Dataplane {
 
     /// Exempts exactly these prefixes from drops by source or signature, each until its boot time in
     /// seconds (`u32::MAX`: as long as it is in the list). An unchanged list changes nothing in the
-    /// kernel.
+    /// kernel. Returns whether anything had to be changed.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<(), KernelError> {
+    pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<bool, KernelError> {
         let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
         for (net, until_s) in nets {
             let entry = ExemptEntry { until_s: *until_s };
@@ -432,8 +434,8 @@ impl Dataplane {
                 Prefix::V6(key) => drop(v6.insert(key, entry)),
             }
         }
-        replace(&self.exempt_v4, &v4)?;
-        replace(&self.exempt_v6, &v6)
+        // Both, whatever the first has changed.
+        Ok(replace(&self.exempt_v4, &v4)? | replace(&self.exempt_v6, &v6)?)
     }
 
     /// Addresses that sent SYN-ACKs without being a known listener, and forgets them.
@@ -496,20 +498,23 @@ fn is_exact(key: &ListenerKey) -> bool {
 fn replace<K>(
     table: &Table<K, ExemptEntry>,
     wanted: &BTreeMap<K, ExemptEntry>,
-) -> Result<(), KernelError>
+) -> Result<bool, KernelError>
 where
     K: super::Plain + Ord,
 {
-    let present = table.keys()?;
+    let present = table.keys(maps::MAX_EXEMPT)?;
+    let mut changed = false;
     for (key, entry) in wanted {
         if !present.contains(key) || table.get(key)? != Some(*entry) {
             table.set(key, entry)?;
+            changed = true;
         }
     }
     for key in present {
         if !wanted.contains_key(&key) {
             table.remove(&key)?;
+            changed = true;
         }
     }
-    Ok(())
+    Ok(changed)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::floor::OLDEST;
 use crate::host::capabilities;
 
 /// Each message names the situation and the way out.
@@ -19,6 +20,15 @@ pub enum KernelError {
         /// The capabilities that this process lacks.
         missing: String,
     },
+    /// Nothing was tried on it.
+    #[error(
+        "Linux {release} is too old: tcpguard needs {}.{} or newer; boot a newer kernel, see what else \
+         is in the way: tcpguard doctor", OLDEST.0, OLDEST.1
+    )]
+    TooOld {
+        /// Running kernel.
+        release: String,
+    },
     /// The verifier or the loader refused the object.
     #[error(
         "this kernel ({release}) does not accept the BPF program {program}: {reason}; see what it \
@@ -31,6 +41,16 @@ pub enum KernelError {
         program: String,
         /// The kernel's words, one line.
         reason: String,
+    },
+    /// There is no memory, or the service may not have more.
+    #[error(
+        "the kernel has no memory for {what}: the guard's maps take some 60 MiB, which count as the \
+         service's own (MemoryMax=); let it have more: systemctl edit tcpguard, or see what takes it: \
+         free -m"
+    )]
+    Memory {
+        /// Program or map.
+        what: String,
     },
     /// Cookies need a function that this kernel lacks.
     #[error(
@@ -47,12 +67,15 @@ pub enum KernelError {
     },
     /// Another program is there.
     #[error(
-        "another XDP program is attached to {interface}; see which: bpftool net show dev {interface}; \
-         take it off, then: systemctl start tcpguard"
+        "another XDP program is attached to {interface}{by}; {way_out}, then: systemctl start tcpguard"
     )]
     Occupied {
         /// The interface.
         interface: String,
+        /// Where and what it is, in brackets, as far as that can be seen.
+        by: String,
+        /// What takes it off, or tells what would.
+        way_out: String,
     },
     /// The driver has no native XDP and native was asked for.
     #[error(
@@ -191,9 +214,11 @@ mod tests {
         let error = || io::Error::from_raw_os_error(1);
         for error in [
             KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
+            KernelError::TooOld { release: "5.10.0".to_owned() },
             KernelError::Refused { release: release(), program: name(), reason: reason() },
+            KernelError::Memory { what: name() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
-            KernelError::Occupied { interface: name() },
+            KernelError::Occupied { interface: name(), by: String::new(), way_out: name() },
             KernelError::NotNative { interface: name(), reason: reason() },
             KernelError::NoEthernet { interface: name(), link_type: 65534 },
             KernelError::TooManyInterfaces { wanted: 65, limit: 64 },
@@ -209,7 +234,9 @@ mod tests {
             // Every one there is stands above.
             match error {
                 KernelError::Permission { .. }
+                | KernelError::TooOld { .. }
                 | KernelError::Refused { .. }
+                | KernelError::Memory { .. }
                 | KernelError::MissingFunction { .. }
                 | KernelError::Occupied { .. }
                 | KernelError::NotNative { .. }

@@ -1,4 +1,5 @@
 //! Waiting for the runs of programs that are under way.
+#![expect(unsafe_code, reason = "membarrier(2) has no safe form in rustix")]
 
 use std::time::Duration;
 

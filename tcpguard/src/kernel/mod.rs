@@ -9,9 +9,12 @@ mod convert;
 mod dataplane;
 mod error;
 pub mod features;
+mod floor;
 mod grace;
 mod kfunc;
+mod links;
 mod object;
+mod occupied;
 mod pins;
 mod redeem;
 mod self_test;
@@ -21,14 +24,18 @@ mod table;
 
 pub use attach::{Attachment, Receiving, attach, attach_tracepoint, receive_natively};
 pub use carried::objects_digest;
-pub use convert::{RECENT, addr, flow, ip, listener_counters, listener_keys, probe};
-pub use dataplane::{Dataplane, FlowRecord, KernelMatcher, KernelRule, signature_key};
+pub use convert::{RECENT, Source, addr, flow, ip, listener_counters, listener_keys, probe};
+pub use dataplane::{
+    Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,
+};
 pub use error::KernelError;
+pub use floor::{OLDEST, require_release};
 pub use grace::wait_for_programs;
 pub use kfunc::link_kfuncs;
+pub use links::HeldLink;
 pub use object::{Load, Object, ProgramCost};
-pub use pins::{Layout, Pins, detach, is_bpffs, layouts, pinned};
-pub use redeem::{Redeemer, Redemption};
+pub use pins::{Detached, Layout, Pins, detach, is_bpffs, layouts, pinned};
+pub use redeem::Redeemer;
 pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
 pub use stats::{Counting, count_runs};
 pub use table::{BATCH, Plain, Position};

@@ -275,10 +275,15 @@ fn global(offsets: SocketOffsets) -> [u8; 36] {
 }
 
 pub(super) fn refused(program: &str, error: &EbpfError) -> KernelError {
-    let permission = chain(error)
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.raw_os_error() == Some(libc::EPERM));
-    if permission {
+    let says = |errno| {
+        chain(error)
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|cause| cause.raw_os_error() == Some(errno))
+    };
+    if says(libc::ENOMEM) {
+        return KernelError::Memory { what: program.to_owned() };
+    }
+    if says(libc::EPERM) {
         return KernelError::Permission {
             what: "BPF programs and maps".to_owned(),
             missing: missing_capabilities(),

@@ -1,20 +1,21 @@
 //! Taking cookies back: the object that calls a function of newer kernels, and where it hangs.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::Map;
-use aya::programs::links::FdLink;
-use aya::programs::tc::{TcAttachOptions, TcAttachType};
-use aya::programs::{LinkOrder, Program, SchedClassifier};
+use aya::programs::{Program, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use aya_obj::generated::bpf_attach_type::BPF_TCX_INGRESS;
 use tcpguard_common::abi::maps;
 
-use super::attach::{fd, pin_link, take_over, unpin};
+use super::attach::{fd, program_id, take_over};
 use super::carried;
 use super::kfunc::link_kfuncs;
+use super::links::HeldLink;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
+use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::host::{Interface, QueueOffsets};
 
@@ -61,33 +62,27 @@ impl Redeemer {
     }
 
     /// Hangs the program on what arrives at `interface`, or takes over where an earlier agent hung
-    /// it. It stays, also when this process ends, until [`Redemption::remove`].
+    /// it. It stays, also when this process ends, until [`HeldLink::remove`].
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn attach(
-        &mut self,
-        pins: &Pins,
-        interface: &Interface,
-    ) -> Result<Redemption, KernelError> {
-        let failed = |reason: String| KernelError::Attach {
-            program: REDEEM,
-            interface: interface.name.clone(),
-            reason,
-        };
-        let pin = pins.redeem(interface.index, &interface.name);
+    pub fn attach(&mut self, pins: &Pins, interface: &Interface) -> Result<HeldLink, KernelError> {
+        let name = &interface.name;
+        let pin = pins.link(Kind::Redeem, interface.index, name);
         let program = self.program()?;
-        if let Some(link) = take_over(&pin, interface, fd(program.fd(), REDEEM)?)? {
-            return Ok(Redemption { link, pin });
+        let id = program_id(program.info(), REDEEM)?;
+        let program = fd(program.fd(), REDEEM)?;
+        if let Some(link) = take_over(pins, Kind::Redeem, interface, name, program)? {
+            return Ok(HeldLink::new(link, pin, id));
         }
         // Every kernel with the function has TCX (6.6).
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let id = program
-            .attach_with_options(&interface.name, TcAttachType::Ingress, order)
-            .map_err(|error| failed(one_line(&error)))?;
-        let link = program.take_link(id).map_err(|error| failed(one_line(&error)))?;
-        let link = FdLink::try_from(link).map_err(|error| failed(one_line(&error)))?;
-        Ok(Redemption { link: pin_link(link, &pin)?, pin })
+        let link = syscall::link_tcx(program, interface.index, BPF_TCX_INGRESS);
+        let link = link.map_err(|error| KernelError::Attach {
+            program: REDEEM,
+            interface: interface.name.clone(),
+            reason: error.to_string(),
+        })?;
+        HeldLink::pin(link, pin, id)
     }
 
     /// What the program costs.
@@ -141,28 +136,5 @@ impl Redeemer {
             Some(Program::SchedClassifier(program)) => Ok(program),
             _ => Err(KernelError::Mismatch(format!("no classifier {REDEEM}"))),
         }
-    }
-}
-
-/// Where the program hangs. Dropping this leaves it there.
-#[derive(Debug)]
-pub struct Redemption {
-    link: OwnedFd,
-    pin: PathBuf,
-}
-
-impl Redemption {
-    /// Takes the program off.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn remove(self) -> Result<(), KernelError> {
-        syscall::detach_link(self.link.as_fd()).map_err(|error| KernelError::Pin {
-            what: "detach the link pinned at",
-            path: self.pin.clone(),
-            error,
-        })?;
-        unpin(&self.pin);
-        Ok(())
     }
 }

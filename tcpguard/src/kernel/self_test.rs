@@ -339,7 +339,7 @@ mod tests {
             SelfTestError::NotAnswered(fate(XDP_PASS)),
             SelfTestError::Differs { client, what: "no timestamps".to_owned() },
             SelfTestError::NotTaken { client, why: "it does not hold what was agreed" },
-            SelfTestError::Kernel(KernelError::Occupied { interface: "eth0".to_owned() }),
+            SelfTestError::Kernel(KernelError::Mismatch("no map sources".to_owned())),
         ] {
             assert!(way_on::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.

@@ -1,5 +1,6 @@
 //! The `bpf` system call, as far as aya has no interface for it: typed access by any key and value
 //! layout, whole-map reads in batches, and what a link is attached to.
+#![expect(unsafe_code, reason = "bpf(2) has no safe form in any crate that is used here")]
 
 use std::ffi::CString;
 use std::io;
@@ -7,15 +8,23 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
+/// The kernel's answer, which is 0 or a descriptor.
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a whole, initialised attribute; every pointer in it was made from a slice
     // or reference that its caller holds for the duration of the call.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>())
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A command whose answer is a descriptor.
+fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attr)?;
+    // SAFETY: the kernel has just given this descriptor to this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 fn zeroed() -> bpf_attr {
@@ -45,6 +54,7 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
 /// Creates or overwrites one element.
 pub(super) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut element(map, key, value.as_ptr().cast_mut(), 0))
+        .map(drop)
 }
 
 /// Removes one element; `false` when there is none.
@@ -65,9 +75,9 @@ pub(super) fn next_key(
     found(bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr))
 }
 
-fn found(result: io::Result<()>) -> io::Result<bool> {
+fn found<T>(result: io::Result<T>) -> io::Result<bool> {
     match result {
-        Ok(()) => Ok(true),
+        Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
@@ -100,9 +110,20 @@ pub(super) fn lookup_batch(
     Ok((unsafe { attr.batch.count }, more))
 }
 
-/// Id of a link and the index of the interface that it is attached to; index 0 when the interface
-/// has gone. For XDP and TCX links.
-pub(super) fn link_target(link: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+/// What the kernel says of a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LinkState {
+    /// Its kernel id.
+    pub id: u32,
+    /// Kernel id of the program behind it.
+    pub program: u32,
+    /// Index of the interface that it hangs on, in that one's own namespace; 0 when the interface
+    /// has gone or the link was detached. For XDP and TCX links only.
+    pub ifindex: u32,
+}
+
+/// Asks what a link runs, and where.
+pub(super) fn link_state(link: BorrowedFd<'_>) -> io::Result<LinkState> {
     // SAFETY: plain integers; all-zero is valid.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut attr = zeroed();
@@ -113,7 +134,35 @@ pub(super) fn link_target(link: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     fields.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     // SAFETY: XDP and TCX variants both start with the interface index.
-    Ok((info.id, unsafe { info.__bindgen_anon_1.xdp.ifindex }))
+    let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
+    Ok(LinkState { id: info.id, program: info.prog_id, ifindex })
+}
+
+/// Hangs a program last at a TCX hook of the interface with this index. aya does it by name, which
+/// may be another interface's by then.
+pub(super) fn link_tcx(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory.
+    let fields = unsafe { &mut attr.link_create };
+    fields.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    fields.__bindgen_anon_2.target_ifindex = ifindex;
+    fields.attach_type = hook as u32;
+    new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Pins a link or a program at `path`.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory; `path` outlives the call.
+    let fields = unsafe { &mut attr.__bindgen_anon_4 };
+    fields.pathname = path.as_ptr() as u64;
+    fields.bpf_fd = object.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
 /// Opens what is pinned at `path`.
@@ -121,20 +170,8 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = zeroed();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
-    // SAFETY: as in `bpf`; `path` outlives the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_OBJ_GET as libc::c_long,
-            &raw mut attr,
-            size_of::<bpf_attr>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given this descriptor to this call.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    // `path` outlives the call.
+    new_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
 }
 
 /// Takes a link off what it is attached to, whoever else still holds it. A link that is off already
@@ -142,7 +179,7 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;
-    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr)
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
 /// Replaces the program behind a link atomically: no packet passes in between.
@@ -152,5 +189,5 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     let fields = unsafe { &mut attr.link_update };
     fields.link_fd = link.as_raw_fd() as u32;
     fields.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
-    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr)
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
 }

@@ -1,4 +1,5 @@
 //! Maps as typed tables.
+#![expect(unsafe_code, reason = "keys and values cross to the kernel as bytes")]
 
 use std::io;
 use std::marker::PhantomData;
@@ -179,19 +180,30 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(more)
     }
 
-    /// Every key, one by one: for tries, which have no batches.
+    /// Every key, one by one: for tries, which have no batches. No more than the `limit` of the map:
+    /// where the last key that was read is removed meanwhile, the kernel begins again.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn keys(&self) -> Result<Vec<K>, KernelError> {
+    pub fn keys(&self, limit: u32) -> Result<Vec<K>, KernelError> {
         let mut keys: Vec<K> = Vec::new();
-        let mut next = vec![0; size_of::<K>()];
-        while syscall::next_key(self.fd.as_fd(), keys.last().map(bytes), &mut next)
-            .map_err(self.error("read"))?
+        while keys.len() < limit as usize
+            && let Some(next) = self.next_key(keys.last())?
         {
-            keys.push(from_bytes(&next));
+            keys.push(next);
         }
         Ok(keys)
+    }
+
+    /// The key after `key`, or the first one; `None` at the end.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn next_key(&self, key: Option<&K>) -> Result<Option<K>, KernelError> {
+        let mut next = vec![0; size_of::<K>()];
+        let more = syscall::next_key(self.fd.as_fd(), key.map(bytes), &mut next)
+            .map_err(self.error("read"))?;
+        Ok(more.then(|| from_bytes(&next)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Alerts: told to people once, and remembered for the status.
 
 use std::io::{Stderr, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use tcpguard_engine::{IncidentReport, Mode, Severity};
@@ -48,6 +48,8 @@ impl Alert {
 /// Where alerts go: the journal if there is one, a stream of lines, and the memory that
 /// `tcpguard status` shows.
 pub struct AlertSink<W> {
+    /// Where the journal listens, if it does.
+    socket: PathBuf,
     journal: Option<Journal>,
     lines: Option<W>,
     history: History,
@@ -65,14 +67,19 @@ impl AlertSink<Stderr> {
 }
 
 impl<W: Write> AlertSink<W> {
-    /// A sink for the journal at `journal` (normally [`super::journal::SOCKET`]), if somebody
+    /// A sink for the journal at `socket` (normally [`super::journal::SOCKET`]), as soon as somebody
     /// listens there, and for `lines`; it goes on from `history`.
-    pub fn new(journal: &Path, lines: W, history: History) -> Self {
-        Self { journal: Journal::open(journal).ok(), lines: Some(lines), history }
+    pub fn new(socket: &Path, lines: W, history: History) -> Self {
+        let (socket, journal) = (socket.to_owned(), Journal::open(socket).ok());
+        Self { socket, journal, lines: Some(lines), history }
     }
 
     /// Tells `alert`, which was raised now and in `mode`.
     pub fn raise(&mut self, alert: &Alert, mode: Mode, clock: Clock) {
+        if self.journal.is_none() {
+            // It may have started since.
+            self.journal = Journal::open(&self.socket).ok();
+        }
         if let Some(journal) = &mut self.journal {
             journal.send(alert, mode);
         }
@@ -154,6 +161,21 @@ mod tests {
             "2026-11-20T14:00:11.000Z WARN rule 7 withdrawn\n\
              2026-11-20T14:00:12.000Z WARN a\\nb\\u{1b}[2J\n"
         );
+    }
+
+    #[test]
+    fn a_journal_that_starts_after_the_agent_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let mut sink = AlertSink::new(&socket, std::io::sink(), History::default());
+        sink.raise(&alert("rule 7 withdrawn"), Mode::Enforce, clock(11));
+        let journal = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+        journal.set_nonblocking(true).unwrap();
+        sink.raise(&alert("rule 8 withdrawn"), Mode::Enforce, clock(12));
+        let mut entry = [0; 4096];
+        let length = journal.recv(&mut entry).expect("the second alert");
+        let entry = String::from_utf8_lossy(&entry[..length]);
+        assert!(entry.contains("rule 8 withdrawn"), "{entry}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// Message ids by event, for `journalctl MESSAGE_ID=…` and the message catalog
 /// (`packaging/tcpguard.catalog`). Never change or reuse one.
-pub const MESSAGE_IDS: [(&str, &str); 35] = [
+pub const MESSAGE_IDS: [(&str, &str); 36] = [
     ("attack_started", "2c148cbf00504400bdd7c0796b76735d"),
     ("attack_updated", "c43dd6257d4d41e4a86cb9b6ad7d8d90"),
     ("attack_ended", "8cab5c467a374584a5eb7da10182c002"),
@@ -32,6 +32,7 @@ pub const MESSAGE_IDS: [(&str, &str); 35] = [
     ("filter_detached", "35a96f10232e4cd29f301e6b30f4af55"),
     ("rule_drift", "093a15b0bcdc44ebbb0a4f6a8e138c22"),
     ("rule_drift_over", "da21572392994365bc860f1ab6977f71"),
+    ("drift_mended", "0daaa47439ba4b2698c5e62cdf20e502"),
     ("mode_reverted", "9505a4449d464f3f82b65259ff3983b3"),
     ("mode_confirmed", "a753463469c543fca107bb9cf69b37a3"),
     ("attach_failed", "92fcefcda50540d38ea3278c1eb4d552"),

@@ -1,6 +1,8 @@
-//! What leaves the guard by itself: alerts to the journal and to stderr, the log, and metrics.
+//! What leaves the guard by itself: alerts to the journal and to stderr, the log, who changed
+//! what, and metrics.
 
 pub mod alert;
+mod audit;
 pub mod events;
 pub mod history;
 pub mod journal;
@@ -9,5 +11,6 @@ pub mod metrics;
 pub mod stderr;
 
 pub use alert::{Alert, AlertSink};
+pub(crate) use audit::audit;
 pub use history::History;
 pub use journal::Journal;

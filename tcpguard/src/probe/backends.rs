@@ -17,8 +17,8 @@ use crate::agent::secrets;
 use crate::config::XdpMode;
 use crate::host::{netns, tcp_ext};
 use crate::kernel::{
-    Attachment, Dataplane, KernelError, Load, Object, Pins, Receiving, Redeemer, Redemption,
-    attach, receive_natively,
+    Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, attach,
+    receive_natively,
 };
 
 /// Connections that may wait at the service: one is open at a time.
@@ -201,7 +201,7 @@ struct Programs {
 /// The programs where packets pass, until this is dropped.
 struct Attached {
     attachment: Option<Attachment>,
-    redemption: Option<Redemption>,
+    redemption: Option<HeldLink>,
     /// At the client's end.
     _receiving: Option<Receiving>,
 }
@@ -329,7 +329,8 @@ impl Programs {
             Hook::Native => XdpMode::Native,
             Hook::Generic => XdpMode::Generic,
         };
-        let attachment = attach(&mut self.object, &self.pins, &stage.interface, mode)?;
+        let attachment =
+            attach(&mut self.object, &self.pins, &stage.interface, &stage.interface.name, mode)?;
         let mut attached =
             Attached { attachment: Some(attachment), redemption: None, _receiving: receiving };
         if let Ok(redeemer) = &mut self.redeemer {

@@ -1,4 +1,5 @@
 //! One connection on the stage: handshake, transfer, and what both ends say of it.
+#![expect(unsafe_code, reason = "TCP_INFO has no safe form in rustix")]
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

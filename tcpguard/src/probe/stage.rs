@@ -1,4 +1,5 @@
 //! The two namespaces of a probe and the cable between them.
+#![expect(unsafe_code, reason = "unshare(2) affects what other code of the thread sees")]
 
 use std::collections::BTreeMap;
 use std::fs::File;

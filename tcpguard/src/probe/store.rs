@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 
 use super::document::{Host, Probe, SCHEMA};
-use crate::{durable, json};
+use crate::durable::seal;
+use crate::json;
 
 const NAME: &str = "probe.json";
 /// Longer than any result.
@@ -13,7 +14,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The result in `state_dir`, if it is of this host. What cannot be read or understood is none: a
 /// new one costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
-    let text = durable::read(&state_dir.join(NAME), MAX_BYTES).ok()?;
+    let text = seal::read(&state_dir.join(NAME), MAX_BYTES).ok()?;
     let probe: Probe = serde_json::from_slice(&text).ok()?;
     (probe.schema == SCHEMA && probe.host == *host).then_some(probe)
 }
@@ -27,7 +28,7 @@ pub fn store(state_dir: &Path, probe: &Probe) -> io::Result<()> {
     if !probe.is_complete() {
         return Err(io::Error::other("the host was too slow to try everything"));
     }
-    durable::replace(&state_dir.join(NAME), 0o644, &json::bytes(probe)?)
+    seal::replace(&state_dir.join(NAME), 0o644, &json::bytes(probe)?)
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             span(Duration::from_secs(rule.expires_in_s)).into(),
             short(rule.hits as f64).into(),
             short(rule.returned as f64).into(),
-            // A prefix fits; a signature follows on lines of its own.
-            if rule.kind == "source" { rule.matches.as_str() } else { "(below)" }.into(),
+            // A prefix fits, with its ports; a signature follows on lines of its own.
+            if rule.kind == "source" { rule.subject() } else { "(below)".to_owned() }.into(),
         ]);
     }
     table.write(out, view)?;
@@ -51,9 +51,9 @@ pub fn blocked(out: &mut impl Write, rule: &Rule, dry_run: bool, view: &View) ->
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
     let ends = view.time(rule.expires_at);
     if dry_run {
-        writeln!(out, "would block {} for {lifetime}, until {ends}", rule.matches)
+        writeln!(out, "would block {} for {lifetime}, until {ends}", rule.subject())
     } else {
-        writeln!(out, "blocked {} for {lifetime}, until {ends} (rule {})", rule.matches, rule.id)
+        writeln!(out, "blocked {} for {lifetime}, until {ends} (rule {})", rule.subject(), rule.id)
     }
 }
 
@@ -160,7 +160,7 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
             out,
             "{did} rule {} on {} ({}; {} hits; {had} {} left)",
             rule.id,
-            rule.matches,
+            rule.subject(),
             origin(rule),
             short(rule.hits as f64),
             span(Duration::from_secs(rule.expires_in_s)),

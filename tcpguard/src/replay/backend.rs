@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Action, Addr, Client, Config, Flow, FlowKey, HostCounters, Late, ListenerCounters,
+    Action, Addr, Client, Config, EVERY_PORT, Flow, FlowKey, HostCounters, Late, ListenerCounters,
     ListenerEntry, ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, SynSamples,
     maps::HLL_REGISTERS,
 };
@@ -65,10 +65,11 @@ pub trait Backend {
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
     /// Whether a client within `net` has been validated at or after this time, in ns.
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError>;
-    /// Lets SYNs from `net` be dropped by rule `slot`.
+    /// Lets SYNs from `net` be dropped by rule `slot`, which like all that the guard makes by itself is
+    /// for every port.
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError>;
-    /// Takes the rule over exactly `net` away.
-    fn remove_source_rule(&mut self, net: &IpNet) -> Result<(), KernelError>;
+    /// Takes rule `slot` over exactly `net` away.
+    fn remove_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError>;
     /// Lets SYNs to a listener that look like `print` under `mask` be dropped by rule `slot`.
     fn set_signature(
         &mut self,
@@ -188,15 +189,16 @@ impl Backend for Model {
 
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
         let net = model_net(net);
-        let rules = self.source_rules.entry(SET).or_default();
+        let rules = self.source_rules.entry((SET, EVERY_PORT)).or_default();
         rules.retain(|(present, _)| *present != net);
         rules.push((net, RuleRef { slot, flags: 0 }));
         Ok(())
     }
 
-    fn remove_source_rule(&mut self, net: &IpNet) -> Result<(), KernelError> {
+    fn remove_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
         let net = model_net(net);
-        self.source_rules.entry(SET).or_default().retain(|(present, _)| *present != net);
+        let rules = self.source_rules.entry((SET, EVERY_PORT)).or_default();
+        rules.retain(|(present, rule)| *present != net || rule.slot != slot);
         Ok(())
     }
 
@@ -412,11 +414,11 @@ impl Backend for Kernel {
     }
 
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
-        self.dataplane.set_source_rule(SET, net, slot, false, false)
+        self.dataplane.set_source_rule(SET, net, None, slot, false, false)
     }
 
-    fn remove_source_rule(&mut self, net: &IpNet) -> Result<(), KernelError> {
-        self.dataplane.remove_source_rule(SET, net)
+    fn remove_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
+        self.dataplane.remove_source_rule(SET, net, None, slot)
     }
 
     fn set_signature(

@@ -442,7 +442,7 @@ impl<'a> Guard<'a> {
         }
         self.backend.set_rule_expiry(slot_of_rule, rule.expires.as_nanos())?;
         match &rule.matcher {
-            Matcher::Source(net) => self.backend.set_source_rule(net, slot_of_rule)?,
+            Matcher::Source(net, _) => self.backend.set_source_rule(net, slot_of_rule)?,
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.backend.set_signature(slot(*listener), *mask, fingerprint, slot_of_rule)?;
                 if !again {
@@ -457,7 +457,7 @@ impl<'a> Guard<'a> {
         let Some(matcher) = self.rules.remove(&rule.id) else { return Ok(()) };
         self.backend.set_rule_expiry(rule.id.0, 0)?;
         match matcher {
-            Matcher::Source(net) => self.backend.remove_source_rule(&net)?,
+            Matcher::Source(net, _) => self.backend.remove_source_rule(&net, rule.id.0)?,
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.backend.remove_signature(slot(listener), mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, self.backend)?;
@@ -467,7 +467,7 @@ impl<'a> Guard<'a> {
     }
 
     fn count_source_rules(&mut self) -> Result<(), KernelError> {
-        let count = self.rules.values().filter(|m| matches!(m, Matcher::Source(_))).count();
+        let count = self.rules.values().filter(|m| matches!(m, Matcher::Source(..))).count();
         self.config.source_rules = count as u32;
         self.backend.set_config(&self.config)
     }

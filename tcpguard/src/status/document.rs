@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::Ports;
 
 use super::{AlertEntry, Attack, Counts, Listener, Losses, Program, Time};
 
@@ -409,6 +410,11 @@ pub struct Rule {
     pub kind: String,
     /// What it matches, in words.
     pub matches: String,
+    /// The local ports to which it drops SYNs, ascending; empty: every port, or those of a signature's
+    /// listener.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    pub ports: Ports,
     /// `incident` or `operator`.
     pub origin: String,
     /// The attack it was made for.
@@ -425,6 +431,13 @@ pub struct Rule {
     pub hits: u64,
     /// SYNs that matched and passed because they came back: real clients.
     pub returned: u64,
+}
+
+impl Rule {
+    /// What it matches, with its ports: `192.0.2.0/24 to port 443`.
+    pub fn subject(&self) -> String {
+        format!("{}{}", self.matches, self.ports)
+    }
 }
 
 /// One kernel table.

@@ -146,8 +146,8 @@ impl Explanation {
         Judged { schema, verdict: self.verdict(), decisions: self.decisions(), about: self }
     }
 
-    /// What decides about its SYNs, in the order in which the kernel asks: rules on sources (of
-    /// several the most specific), what spares an address from rules, signatures, and the steps of
+    /// What decides about its SYNs, in the order in which the kernel asks: rules on sources (those for
+    /// the port before those for every port, and of several the most specific), what spares an address from rules, signatures, and the steps of
     /// the listener that they are for.
     pub fn decisions(&self) -> Vec<Decision> {
         if self.mode == Mode::Off {
@@ -157,7 +157,7 @@ impl Explanation {
         let mut decisions = Vec::new();
         let (whole, parts) = self.by_source();
         decisions.extend(parts.map(|rule| {
-            let then = format!("{} on {} {}", named(rule), rule.matches, self.drops());
+            let then = format!("{} on {} {}", named(rule), rule.subject(), self.drops());
             Decision::by_rule("source", rule, then)
         }));
         let spared_from = |rule: Option<&Rule>| match rule {
@@ -168,7 +168,7 @@ impl Explanation {
         let spared = spared_from(whole);
         match (whole, &spared) {
             (Some(rule), None) => {
-                let then = format!("{} on {} {}", named(rule), rule.matches, self.drops());
+                let then = format!("{} on {} {}", named(rule), rule.subject(), self.drops());
                 let decided = Decision::by_rule("source", rule, then);
                 decisions.push(if self.mode == Mode::Enforce {
                     decided.finally()
@@ -198,10 +198,15 @@ impl Explanation {
         let net = |text: &str| text.parse::<IpNet>().ok();
         let about = net(&self.prefix);
         let covers = move |rule: &&Rule| {
-            about.zip(net(&rule.matches)).is_some_and(|(about, rule)| rule.contains(&about))
+            // Where it is about any port, a rule for certain ports decides about a part of it.
+            (self.port.is_some() || rule.ports.is_every())
+                && about.zip(net(&rule.matches)).is_some_and(|(about, rule)| rule.contains(&about))
         };
-        let length = |rule: &&Rule| net(&rule.matches).map_or(0, |net| net.prefix_len());
-        let whole = self.rules.iter().filter(covers).max_by_key(length);
+        let asked = |rule: &&Rule| {
+            let length = net(&rule.matches).map_or(0, |net| net.prefix_len());
+            (!rule.ports.is_every(), length)
+        };
+        let whole = self.rules.iter().filter(covers).max_by_key(asked);
         (whole, self.rules.iter().filter(move |rule| !covers(rule)))
     }
 
@@ -306,6 +311,8 @@ fn to_listener(step: Name, listener: &str, spared: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::Ports;
+
     use super::super::StepState;
     use super::*;
 
@@ -318,6 +325,7 @@ mod tests {
             id,
             kind: String::new(),
             matches: matches.to_owned(),
+            ports: Ports::EVERY,
             origin: String::new(),
             attack,
             reason: "why not".to_owned(),
@@ -437,6 +445,21 @@ mod tests {
         about.prefix = "203.0.113.0/25".to_owned();
         about.completed_at = None;
         assert_eq!(by(&about), ["source 2", "source 1"]);
+    }
+
+    #[test]
+    fn a_rule_for_the_port_is_asked_before_a_narrower_one_for_every_port() {
+        let mut about = nothing();
+        let web = Ports::new(&[443]).unwrap();
+        about.rules = vec![
+            Rule { ports: web, ..rule(1, "203.0.113.0/24", None) },
+            rule(2, "203.0.113.7/32", Some(7)),
+        ];
+        assert_eq!(by(&about), ["source 1", "source 2"], "of any port the first takes a part");
+        assert!(about.verdict().contains("on 203.0.113.0/24 to port 443 drops"), "{about:?}");
+        about.port = Some(443);
+        about.completed_at = Some(time("03:00:00"));
+        assert_eq!(by(&about), ["source 1"], "an operator's word spares no client");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rules on their way out of one guard and into another.
 
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::ImportReport;
+use tcpguard_engine::{ImportReport, Ports};
 
 use super::Rule;
 
@@ -24,6 +24,10 @@ pub struct ExportedRules {
 pub struct ExportedRule {
     /// Which sources.
     pub prefix: String,
+    /// To which local ports; left out: to every port.
+    #[serde(skip_serializing_if = "Ports::is_every")]
+    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    pub ports: Ports,
     /// Seconds until it ends; at least 1.
     pub for_s: u64,
     /// Why it exists.
@@ -38,6 +42,7 @@ impl ExportedRule {
     pub fn of(rule: &Rule) -> Option<Self> {
         (rule.kind == "source").then(|| Self {
             prefix: rule.matches.clone(),
+            ports: rule.ports,
             for_s: rule.expires_in_s.max(1),
             reason: rule.reason.clone(),
             origin: rule.origin.clone(),
@@ -51,7 +56,7 @@ impl ExportedRule {
 pub struct Imported {
     /// Rules that were not there before.
     pub added: u32,
-    /// Rules over a prefix that was blocked before. Their hits go on.
+    /// Rules over a prefix and ports that were blocked before. Their hits go on.
     pub kept: u32,
     /// Rules that are there no longer.
     pub removed: u32,

@@ -141,8 +141,8 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
         }
-        Request::Block { prefix, for_s, reason, dry_run, .. } => Response::Blocked {
-            rule: manual_rule(&prefix.to_string(), *for_s, reason),
+        Request::Block { prefix, ports, for_s, reason, dry_run, .. } => Response::Blocked {
+            rule: Rule { ports: *ports, ..manual_rule(&prefix.to_string(), *for_s, reason) },
             dry_run: *dry_run,
         },
     }
@@ -196,6 +196,7 @@ fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
         id: engine::RuleId(12),
         kind: "source".to_owned(),
         matches: matches.to_owned(),
+        ports: engine::Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
         reason: reason.to_owned(),

@@ -23,10 +23,42 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
         "would block 192.0.2.0/24 for 1h 00m, until 15:05:31\n",
         "nothing was changed; do it: the same command without --dry-run\n",
     );
+    host.run(&["block", "192.0.2.0/24", "--port", "443"]).is(
+        0,
+        "blocked 192.0.2.0/24 to port 443 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "take it back: tcpguard unblock 192.0.2.0/24\n",
+    );
+    let four = ["--port", "587", "--port", "25", "--port", "465", "--port", "143", "--port", "25"];
+    let line = [&["block", "192.0.2.0/24", "--dry-run"][..], &four].concat();
+    host.run(&line).is(
+        0,
+        "would block 192.0.2.0/24 to ports 25, 143, 465, 587 for 1h 00m, until 15:05:31\n",
+        "nothing was changed; do it: the same command without --dry-run\n",
+    );
+    let json = host.run(&[&line[..], &["--json"]].concat()).json();
+    assert_eq!(json["rule"]["ports"], serde_json::json!([25, 143, 465, 587]));
     let json = host.run(&["block", "2001:db8::7", "--reason", "scan", "--json"]).json();
+    assert_eq!(json["rule"]["ports"], serde_json::json!([]), "every port");
     assert_eq!(json["rule"]["matches"], "2001:db8::7/128");
     assert_eq!(json["rule"]["reason"], "scan");
     assert_eq!(json["dry_run"], false);
+}
+
+#[test]
+fn ports_that_cannot_be_are_refused_before_anybody_is_asked() {
+    let host = Host::without_agent();
+    let five: Vec<&str> = "1 2 3 4 5".split(' ').flat_map(|port| ["--port", port]).collect();
+    host.run(&[&["block", "192.0.2.1"][..], &five].concat()).is(
+        2,
+        "",
+        "tcpguard: a rule is for 4 ports at most; name fewer, or none for every port; see: \
+         tcpguard block --help\n",
+    );
+    for port in ["0", "65536", "https"] {
+        let outcome = host.run(&["block", "192.0.2.1", "--port", port]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains("--port") && outcome.stderr.contains(port), "{outcome:#?}");
+    }
 }
 
 #[test]

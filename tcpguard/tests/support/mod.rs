@@ -13,7 +13,7 @@ use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
     self as engine, ActionReport, Counts, Egress, Evidence, FirstVerdict, GateItem, IncidentClass,
     IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerReport,
-    ListenerState, Mode, Moment, NetworkShare, Queues, Record, Report, RuleId, RuleRecord,
+    ListenerState, Mode, Moment, NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord,
     RuleReport, SignatureShare, SourceShare, Statistics, Step, StepReport, StepState, TcpExt,
     Timestamp, VerdictLine,
 };
@@ -283,6 +283,7 @@ fn signature_rule() -> RuleReport {
         id: RuleId(7),
         kind: "signature".to_owned(),
         matches: "opts=none win=512 ttl=64 at :443".to_owned(),
+        ports: Ports::EVERY,
         origin: "incident".to_owned(),
         incident: Some(3),
         reason: "covers 100 % of the failing handshakes and no client".to_owned(),
@@ -480,6 +481,7 @@ pub fn degraded() -> (Report, Facts) {
         id: RuleId(9),
         kind: "source".to_owned(),
         matches: "192.0.2.0/24".to_owned(),
+        ports: Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
         reason: "blocked by hand".to_owned(),

@@ -36,7 +36,7 @@ impl StandIn {
                     }
                 };
                 tokio::select! {
-                    () = server.serve(sender) => {}
+                    () = server.serve(sender.clone(), sender) => {}
                     () = answers => {}
                     _ = stopped => {}
                 }

@@ -121,6 +121,7 @@ pub const ITEMS: &[Item] = &[
     item(Source::File("docs/commands.md"), "/usr/share/doc/tcpguard/commands.md"),
     item(Source::File("docs/detection.md"), "/usr/share/doc/tcpguard/detection.md"),
     item(Source::File("docs/journal.md"), "/usr/share/doc/tcpguard/journal.md"),
+    item(Source::File("docs/kernel-support.md"), "/usr/share/doc/tcpguard/kernel-support.md"),
     item(Source::File("docs/losses.md"), "/usr/share/doc/tcpguard/losses.md"),
     item(Source::File("docs/metrics.md"), "/usr/share/doc/tcpguard/metrics.md"),
     item(Source::File("docs/thresholds.md"), "/usr/share/doc/tcpguard/thresholds.md"),

@@ -31,15 +31,17 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 insmod /veth.ko
 ip link add guarded type veth
-/load guarded /objects/*.o
-. /live
+mount -t bpf bpf /sys/fs/bpf
+mkdir -p /run /var/lib
+. /job
 echo 'guest: end'
 poweroff -f
 ";
 
+const VETH: &str = "drivers/net/veth.ko";
+
 /// Below the kernel's modules. Nothing in the guest loads one by itself.
-const MODULES: [&str; 5] = [
-    "drivers/net/veth.ko",
+const MODULES: [&str; 4] = [
     "net/sched/sch_ingress.ko",
     "net/sched/cls_bpf.ko",
     "net/ipv4/inet_diag.ko",
@@ -48,14 +50,53 @@ const MODULES: [&str; 5] = [
 
 /// What precedes the agent's status, as JSON on one line.
 pub const STATUS: &str = "guest: status ";
+/// What precedes a line that the agent wrote on a kernel that is too old.
+pub const SAID: &str = "guest: said ";
+/// What precedes the exit code of that agent.
+pub const EXIT: &str = "guest: exit ";
+/// What precedes the number of pins that it left.
+pub const PINS: &str = "guest: pins ";
+/// What precedes the number of programs that it left on the interface.
+pub const LEFT: &str = "guest: left ";
+
+/// What a guest has to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Job {
+    /// All programs are loaded, and an agent sees a handshake.
+    Work,
+    /// The kernel is too old: an agent must say so and leave nothing.
+    Refuse,
+}
+
+impl Job {
+    fn script(self) -> String {
+        match self {
+            Self::Work => format!("/load {INTERFACE} /objects/*.o\n{LIVE}"),
+            Self::Refuse => TOO_OLD.to_owned(),
+        }
+    }
+
+    fn modules(self) -> impl Iterator<Item = &'static str> {
+        let more: &[&str] = if self == Self::Work { &MODULES } else { &[] };
+        [VETH].into_iter().chain(more.iter().copied())
+    }
+}
+
+/// An agent that must not start: its words, its exit code, and what it left.
+const TOO_OLD: &str = "ip link set guarded up
+/tcpguard run --interface guarded --mode enforce > /words 2>&1
+code=$?
+sed 's/^/guest: said /' /words
+echo \"guest: exit $code\"
+echo \"guest: pins $(find /sys/fs/bpf -type f | wc -l)\"
+echo \"guest: left $(ip link show guarded | grep -c xdp)\"
+";
 
 /// The agent itself between two network namespaces: a client completes a handshake with a listener
 /// behind the guarded interface, `status` says what was seen, and nothing stays attached. It is the
 /// second agent, which takes over what the first has left. The modules are for clsact, which kernels
 /// without TCX attach to.
-const LIVE: &str = "mkdir -p /run /var/lib
-mount -t bpf bpf /sys/fs/bpf
-for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
+const LIVE: &str = "for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
 unshare -n sleep 600 &
 peer=$!
 until [ \"$(readlink /proc/$peer/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do usleep 50000; done
@@ -77,7 +118,7 @@ echo \"guest: status $(/tcpguard status --json | tr -d '\n')\"
 kill $agent
 wait $agent
 /tcpguard detach --all
-echo \"guest: left $(ip link show guarded | grep -c xdp) programs\"
+echo \"guest: left $(ip link show guarded | grep -c xdp)\"
 ";
 
 /// Writes the initramfs of a guest to `path`.
@@ -86,6 +127,7 @@ echo \"guest: left $(ip link show guarded | grep -c xdp) programs\"
 /// When a part cannot be read or the result not be written.
 pub fn image(
     path: &Path,
+    job: Job,
     emulator: &Emulator,
     kernel: &Kernel,
     programs: &Programs,
@@ -97,10 +139,10 @@ pub fn image(
     }
     archive.file("init", INIT.as_bytes());
     archive.file("bin/busybox", &read(&emulator.busybox())?);
-    archive.file("live", LIVE.as_bytes());
+    archive.file("job", job.script().as_bytes());
     archive.file("load", &read(&programs.loader)?);
     archive.file("tcpguard", &read(&programs.agent)?);
-    for path in MODULES {
+    for path in job.modules() {
         let (_, name) = path.rsplit_once('/').context("a module without a folder")?;
         archive.file(name, &module(&kernel.modules.join(path))?);
     }
@@ -178,6 +220,9 @@ mod tests {
     fn the_guests_script_and_the_host_speak_of_the_same_things() {
         assert!(INIT.contains(&format!("echo '{END}'")));
         assert!(INIT.contains(&format!("ip link add {INTERFACE} type veth")));
-        assert!(INIT.contains(&format!("/load {INTERFACE} /objects/*.o")));
+        assert!(LIVE.contains(&format!("echo \"{STATUS}$(")));
+        for line in [SAID, EXIT, PINS, LEFT] {
+            assert!(TOO_OLD.contains(line), "{line}");
+        }
     }
 }

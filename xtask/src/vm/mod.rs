@@ -2,12 +2,15 @@
 //!
 //! A program that one kernel's verifier accepts another's may refuse, in either direction. Each
 //! kernel gets an initramfs of busybox, some modules, the statically linked `load` of the test kit
-//! and tcpguard, which has to see one handshake; and is off again after a few seconds. Packages are unpacked below `<target>/vm`; nothing is
-//! installed on the machine.
+//! and tcpguard, which has to see one handshake, or to refuse a kernel that is too old; and is off
+//! again after a few seconds. Packages are unpacked below `<target>/vm`; nothing is installed on the
+//! machine.
 
 mod debian;
 mod guest;
 mod initramfs;
+mod kernel;
+mod record;
 mod table;
 
 use std::{
@@ -24,24 +27,36 @@ use crate::{
     setup::{self, Purpose},
     workspace::Workspace,
 };
-use guest::Programs;
-use table::Kernel;
+use guest::{Job, Programs};
+use kernel::Kernel;
+use record::Record;
 
 /// The versions that can be asked for, oldest first.
-pub const KERNEL_VERSIONS: [&str; 3] = ["6.1", "6.12", "7.2"];
+pub const KERNEL_VERSIONS: [&str; 5] = ["5.10", "6.1", "6.12", "7.2", "7.3"];
 
-/// Where Debian keeps the kernel of each version.
-const SUITES: [&str; 3] = ["bookworm", "bookworm-backports", "trixie-backports"];
+/// Where Debian keeps the kernel of each version, and what is expected on it.
+const SUITES: [(&str, Job); 5] = [
+    ("bullseye", Job::Refuse),
+    ("bookworm", Job::Work),
+    ("bookworm-backports", Job::Work),
+    ("forky", Job::Work),
+    ("trixie-backports", Job::Work),
+];
 
 /// Debian's architecture, the kernels' and QEMU's; rustc's triple.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Loads every BPF object on the running kernel and on `kernels` (all that are known if empty),
-/// and prints what each program's verification took and what the agent saw.
+/// and prints what each program's verification took and what the agent saw; with `update` that
+/// becomes the record which later runs are held to.
 ///
 /// # Errors
-/// When something cannot be built, downloaded or booted, or any kernel refuses a program.
-pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
+/// When something cannot be built, downloaded or booted, any kernel refuses a program or takes longer
+/// to verify it than its budget allows, or the agent does not do on it what is expected.
+pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()> {
+    if update && !(kernels.is_empty() && setup::is_root()) {
+        bail!("only a run of all kernels, as root, can be recorded: cargo xtask vm --update");
+    }
     if std::env::consts::ARCH != "x86_64" {
         bail!(
             "the guests are x86_64, and emulating them here has not been tried; on this kernel alone: \
@@ -60,7 +75,7 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
     } else {
         process::announce("not root: the running kernel is left out");
     }
-    for (version, suite) in KERNEL_VERSIONS.into_iter().zip(SUITES) {
+    for (version, (suite, job)) in KERNEL_VERSIONS.into_iter().zip(SUITES) {
         if kernels.is_empty() || kernels.iter().any(|wanted| wanted == version) {
             let directory = store.join(version);
             let kernel = debian::kernel(&directory, suite)?;
@@ -73,17 +88,31 @@ pub fn run(workspace: &Workspace, kernels: &[String]) -> Result<()> {
             }
             let emulator = debian::emulator(&store.join("qemu"))?;
             let image = directory.join("initramfs");
-            guest::image(&image, &emulator, &kernel, &programs, &objects)?;
+            guest::image(&image, job, &emulator, &kernel, &programs, &objects)?;
             let console = timed(&format!("Linux {}", kernel.release), || {
                 guest::boot(&emulator, &kernel, &image, &directory.join("console.log"))
             })?;
-            columns.push(Kernel::new(debian::short(&kernel.release), &console)?);
+            let name = debian::short(&kernel.release);
+            columns.push(match job {
+                Job::Work => Kernel::loaded(name, &console)?,
+                Job::Refuse => Kernel::too_old(name, &console),
+            });
         }
     }
     print!("{}", table::render(&columns));
     let failures: usize = columns.iter().map(Kernel::failures).sum();
     if failures > 0 {
         bail!("{failures} refused or failed; the kernels' words are in {}", store.display());
+    }
+    if update {
+        record::update(workspace, &columns)?;
+    }
+    let exceeded = Record::read(workspace)?.exceeded(&columns);
+    for program in &exceeded {
+        println!("BUDGET {program}");
+    }
+    if !exceeded.is_empty() {
+        bail!("{} programs take longer to verify than they may", exceeded.len());
     }
     Ok(())
 }
@@ -110,5 +139,5 @@ fn here(store: &Path, loader: &Path, objects: &[PathBuf]) -> Result<Kernel> {
     command.args(objects).stderr(log);
     let output = command.output().map_err(|error| process::not_started("unshare", error))?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Kernel::new(&format!("{} here", release.trim()), &String::from_utf8_lossy(&output.stdout))
+    Kernel::loaded(&format!("{} here", release.trim()), &String::from_utf8_lossy(&output.stdout))
 }

@@ -1,4 +1,5 @@
 //! What the guard costs, a packet in the kernel and a packet of a capture, and what it is worth.
+#![forbid(unsafe_code)]
 
 mod capture;
 mod comparison;

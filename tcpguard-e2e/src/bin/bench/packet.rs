@@ -80,7 +80,14 @@ fn ingress() -> Result<()> {
     }
     dataplane.set_ports(any.iter().map(|key| (key, 0)))?;
     dataplane.set_signature(config.rule_set, 0, Mask::NoTtl, &crude, 1)?;
-    dataplane.set_source_rule(config.rule_set, &"203.0.113.66/32".parse()?, 2, false, false)?;
+    dataplane.set_source_rule(
+        config.rule_set,
+        &"203.0.113.66/32".parse()?,
+        None,
+        2,
+        false,
+        false,
+    )?;
     for slot in 1..=2 {
         dataplane.set_rule_expiry(slot, u64::MAX)?;
     }

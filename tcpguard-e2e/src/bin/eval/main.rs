@@ -2,6 +2,7 @@
 //!
 //! Everything happens between network namespaces that vanish with this process, also after Ctrl-C.
 //! Floods are bounded in number and time, whatever becomes of this process.
+#![forbid(unsafe_code)]
 
 mod entry;
 mod meter;

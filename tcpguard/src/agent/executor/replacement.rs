@@ -5,15 +5,15 @@
 //! counts. Whatever ends the agent meanwhile, one of the two is whole and counts; the next agent
 //! takes the other one out.
 //!
-//! What both sets share, masks of listeners, the number of source rules and the ends of rules that
-//! stay, is at any time what the more demanding of the two needs.
+//! What both sets share, masks of listeners, the look-ups that SYNs cannot skip and the ends of rules
+//! that stay, is at any time what the more demanding of the two needs.
 
 use std::collections::BTreeMap;
 
-use tcpguard_common::abi::{Config, RuleRef};
+use tcpguard_common::abi::Config;
 use tcpguard_engine::{Matcher, Rule, RuleId};
 
-use super::{Executor, is_source};
+use super::{Executor, Lookups, Wanted, flags};
 use crate::kernel::{KernelError, wait_for_programs};
 
 /// What a replacement that cannot be finished must take back.
@@ -36,25 +36,37 @@ impl Executor {
         // An earlier replacement may have failed, also at taking its traces out.
         self.dataplane.remove_other_sets(before)?;
         let mut staged = Staged::default();
-        let counting = self.stage(next, rules, &mut staged).and_then(|()| self.let_count(next));
-        if let Err(error) = counting {
-            if let Err(error) = self.unstage(staged) {
-                log::warn!("rules that do not count are still in the kernel: {error}");
+        let counting = self.stage(next, rules, &mut staged).and_then(|wanted| {
+            self.let_count(next)?;
+            Ok(wanted)
+        });
+        let wanted = match counting {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                if let Err(error) = self.unstage(staged) {
+                    log::warn!("rules that do not count are still in the kernel: {error}");
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         // From here on the new rules count, and what fails only leaves something behind.
-        if let Err(error) = self.clear_up(rules) {
+        if let Err(error) = self.clear_up(wanted) {
             log::warn!("rules that no longer count are still in the kernel: {error}");
         }
         Ok(())
     }
 
     /// Writes a set that does not count yet, and makes what it shares with the other fit for both.
-    fn stage(&mut self, set: u64, rules: &[Rule], staged: &mut Staged) -> Result<(), KernelError> {
+    fn stage(
+        &mut self,
+        set: u64,
+        rules: &[Rule],
+        staged: &mut Staged,
+    ) -> Result<BTreeMap<RuleId, Wanted>, KernelError> {
+        let mut all = BTreeMap::new();
         for rule in rules {
             let (id, end) = (rule.id.0, rule.expires.as_nanos());
-            let mut unchanged = None;
+            let mut flags = flags(rule);
             match self.rules.contains_key(&rule.id) {
                 false => {
                     self.dataplane.reset_rule_hits(id)?;
@@ -70,31 +82,21 @@ impl Executor {
                         staged.ends.push((rule.id, was));
                         self.dataplane.set_rule_expiry(id, end)?;
                     }
-                    if end == was {
-                        unchanged = self.flags_of(rule)?;
+                    // One that nobody asked for anew keeps its flags: what has become protected since
+                    // it was made was never forced.
+                    if let (true, Some(before)) = (end == was, self.rules.get(&rule.id)) {
+                        flags = before.flags;
                     }
                 }
             }
             // The key last: it leads to the rest.
-            match (unchanged, rule.matcher) {
-                (Some(flags), Matcher::Source(net)) => {
-                    let is = |flag| flags & flag != 0;
-                    let (by_operator, forced) = (is(RuleRef::BY_OPERATOR), is(RuleRef::FORCED));
-                    self.dataplane.set_source_rule(set, &net, id, by_operator, forced)?;
-                }
-                _ => self.write_key(set, rule)?,
-            }
+            let wanted = Wanted { matcher: rule.matcher, flags, ends: rule.expires };
+            self.write_keys(set, rule.id, &wanted)?;
+            all.insert(rule.id, wanted);
         }
-        let sources = rules.iter().filter(|rule| is_source(&rule.matcher)).count() as u32;
-        self.write_source_rules(sources.max(self.config.source_rules))
-    }
-
-    /// The flags of a source rule as it counts now. One that nobody asked for anew keeps them: what
-    /// has become protected since it was made was never forced.
-    fn flags_of(&self, rule: &Rule) -> Result<Option<u32>, KernelError> {
-        let Matcher::Source(net) = &rule.matcher else { return Ok(None) };
-        let found = self.dataplane.source_rule(self.config.rule_set, net)?;
-        Ok(found.filter(|found| found.slot == rule.id.0).map(|found| found.flags))
+        let needed = Lookups::of(rules.iter().map(|rule| &rule.matcher));
+        self.write_lookups(needed.with(self.lookups))?;
+        Ok(all)
     }
 
     fn let_count(&mut self, set: u64) -> Result<(), KernelError> {
@@ -114,33 +116,31 @@ impl Executor {
         for matcher in staged.masks {
             self.forget_mask(&matcher)?;
         }
-        self.write_source_rules(self.sources)?;
+        self.write_lookups(self.lookups)?;
         cleared
     }
 
-    fn clear_up(&mut self, rules: &[Rule]) -> Result<(), KernelError> {
-        let now: BTreeMap<RuleId, Matcher> =
-            rules.iter().map(|rule| (rule.id, rule.matcher)).collect();
-        let before = self.know(now);
+    fn clear_up(&mut self, wanted: BTreeMap<RuleId, Wanted>) -> Result<(), KernelError> {
+        let before = self.know(wanted);
         // A run that began before the change may still look for a rule of before.
         wait_for_programs();
-        for rule in rules.iter().filter(|rule| before.contains_key(&rule.id)) {
-            self.dataplane.set_rule_expiry(rule.id.0, rule.expires.as_nanos())?;
+        for (id, wanted) in self.rules.iter().filter(|(id, _)| before.contains_key(id)) {
+            self.dataplane.set_rule_expiry(id.0, wanted.ends.as_nanos())?;
         }
-        for (id, matcher) in &before {
+        for (id, gone) in &before {
             if self.rules.contains_key(id) {
                 continue;
             }
             self.dataplane.set_rule_expiry(id.0, 0)?;
-            self.forget_mask(matcher)?;
+            self.forget_mask(&gone.matcher)?;
         }
-        self.write_source_rules(self.sources)?;
+        self.write_lookups(self.lookups)?;
         self.dataplane.remove_other_sets(self.config.rule_set).map(drop)
     }
 
     fn forget_mask(&mut self, matcher: &Matcher) -> Result<(), KernelError> {
         match matcher {
-            Matcher::Source(_) => Ok(()),
+            Matcher::Source(..) => Ok(()),
             Matcher::Signature { listener, mask, .. } => {
                 self.listeners.remove_rule(*listener, *mask, &self.dataplane)
             }

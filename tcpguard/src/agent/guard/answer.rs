@@ -6,8 +6,9 @@ use tcpguard_engine::{Severity, Timestamp};
 
 use super::{Guard, STORE_LIMIT, clock};
 use crate::agent::confirm::Terms;
+use crate::agent::writer::Unwritten;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
-use crate::host::{self, boot_time};
+use crate::host::boot_time;
 use crate::status::{Listener, Time};
 
 impl Guard {
@@ -21,13 +22,11 @@ impl Guard {
         match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer),
             Request::SetModeFor { mode, for_s, confirm_s } => {
-                note(request, peer);
                 let lasts = for_s.map(Duration::from_secs);
                 let terms = Terms { lasts, word_within: confirm_s.map(Duration::from_secs) };
                 return self.set_mode_for(now, (*mode).into(), terms, peer);
             }
             Request::ConfirmMode { mode } => {
-                note(request, peer);
                 return self.confirm_mode(now, (*mode).into(), peer);
             }
             Request::AlertsSince { seq } => return self.alerts_since(*seq),
@@ -43,14 +42,14 @@ impl Guard {
         let result = if dry_run {
             self.engine.clone().handle_request(now, asked)
         } else {
-            note(request, peer);
             let before = request.replaces_rules().then(|| self.state(now));
             let result = self.engine.handle_request(now, asked);
             if let (Some(before), Ok(_)) = (before, &result) {
                 // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
                 // on the disk.
                 let after = self.state(now);
-                self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
+                // If it cannot be, the answer says so of what comes after.
+                let _ = self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
             }
             result
         };
@@ -72,24 +71,24 @@ impl Guard {
         }
         if !dry_run && result.is_ok() {
             let state = self.state(now);
-            self.writer.write_and_wait(state, STORE_LIMIT);
+            if let Err(why) = self.writer.write_and_wait(state, STORE_LIMIT) {
+                return not_stored(&why);
+            }
         }
         response(request, result, clock())
     }
 
     /// Does what was decided, and looks whether the kernel did it.
     pub(super) fn carry_out(&mut self, now: Timestamp) {
-        if let Err(error) = self.act(now).and_then(|()| self.compare_rules(now)) {
+        if let Err(error) = self.act(now).and_then(|()| Ok(self.count_rules()?)) {
             log::error!("{error:#}");
         }
     }
 
     fn detach(&mut self, interfaces: &[String], peer: Peer) -> Response {
-        let before = self.interfaces.guarded();
-        let detached = self.interfaces.detach(interfaces);
-        let gone = |one: &&host::Interface| detached.contains(&one.name);
-        let gone: Vec<u32> = before.iter().filter(gone).map(|one| one.index).collect();
-        self.steps.cookies.take_off(|ifindex| gone.contains(&ifindex));
+        let bare = self.interfaces.detach(interfaces);
+        self.steps.cookies.take_off(|ifindex| bare.iter().any(|one| one.index == ifindex));
+        let detached: Vec<String> = bare.into_iter().map(|interface| interface.name).collect();
         if !detached.is_empty() {
             let names = detached.join(", ");
             let message = format!(
@@ -114,10 +113,13 @@ impl Guard {
     }
 }
 
-/// Who asked for what, in the log.
-fn note(request: &Request, peer: Peer) {
-    let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-    log::info!("uid {} (pid {pid}): {}", peer.uid, request.in_brief());
+/// What was asked for holds, and may be forgotten.
+pub(super) fn not_stored(why: &Unwritten) -> Response {
+    let message = format!(
+        "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \
+         soon as that can be: df -h"
+    );
+    Response::refused(RefusalKind::Unstored, message)
 }
 
 fn not_replaced(why: &str) -> String {

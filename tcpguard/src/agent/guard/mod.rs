@@ -2,6 +2,7 @@
 //! system calls.
 
 mod answer;
+mod mend;
 mod mode;
 mod poll;
 
@@ -14,11 +15,13 @@ use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
 
 use super::alerts::AlertFile;
+use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::{ModeClock, PendingMode};
 use super::counts::Counts;
 use super::executor::Executor;
 use super::headers::Headers;
+use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::{Interfaces, News, Received};
@@ -29,7 +32,7 @@ use super::state::{State, StateWriter};
 use super::steps::Steps;
 use crate::config::{Config, mode_name};
 use crate::host::{SockDiag, boot_time};
-use crate::kernel::Object;
+use crate::kernel::{HeldLink, Object};
 use crate::observe::{Alert, AlertSink};
 use crate::render::number::{short, span};
 use crate::status::{Clock, Health, LossCounters, Losses};
@@ -38,6 +41,8 @@ use crate::status::{Clock, Health, LossCounters, Losses};
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// What is learned is stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// Who sent a cookie of an agent of another layout has that long to bring it back.
+const SUCCESSION: Duration = Duration::from_secs(10);
 /// An answer waits no longer for the disk: polls wait for it.
 const STORE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -61,11 +66,17 @@ pub struct Guard {
     pub(super) snapshots: VecDeque<Snapshot>,
     pub(super) started_at: Timestamp,
     pub(super) rules_in_kernel: Option<u32>,
+    /// Since when the kernel differs from what is wanted and cannot be mended.
     pub(super) drift_since: Option<Timestamp>,
+    pub(super) audit: Audit,
+    /// What was mended and not told of yet, in words.
+    pub(super) mended: Vec<String>,
     pub(super) health: Vec<Health>,
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
-    pub(super) tracepoint: bool,
+    pub(super) host: HostView,
+    /// The link at the tracepoint; `None`: completions are seen in a sample only.
+    pub(super) tracepoint: Option<HeldLink>,
     pub(super) client_filter: ClientFilter,
     pub(super) steps: Steps,
     pub(super) count_half_open: bool,
@@ -86,6 +97,8 @@ pub struct Guard {
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
     pub(super) loss_watch: LossWatch,
+    /// Whether links of agents of other layouts may still be there.
+    pub(super) has_predecessors: bool,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -118,14 +131,36 @@ impl Guard {
 
     /// Notices interfaces that came, went or changed.
     pub fn check_interfaces(&mut self) {
+        let places = self.interfaces.names().count();
         for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
             self.pass_on(news);
+        }
+        if self.interfaces.names().count() < places {
+            // The counters are remembered by place.
+            self.snapshots.clear();
+        }
+    }
+
+    /// Takes off what agents of other layouts left, once nobody needs it: what takes their cookies
+    /// back, and programs on interfaces that are not to be protected any more.
+    fn succeed(&mut self, now: Timestamp) {
+        if !self.has_predecessors || now.since(self.started_at) < SUCCESSION {
+            return;
+        }
+        self.has_predecessors = false;
+        let taken_off = self.interfaces.pins().take_off_others();
+        if !taken_off.interfaces.is_empty() {
+            let names = taken_off.interfaces.join(", ");
+            log::info!("what another version left on {names} is taken off");
+        }
+        for error in taken_off.left {
+            log::warn!("{error}; take it off: tcpguard detach --all && systemctl restart tcpguard");
         }
     }
 
     /// Tells of interfaces that are protected less well than they could be from the start.
-    pub(super) fn tell_of_fallbacks(&mut self) {
-        for news in self.interfaces.fallbacks() {
+    pub(super) fn tell_of_shortcomings(&mut self) {
+        for news in self.interfaces.shortcomings() {
             self.pass_on(news);
         }
     }
@@ -170,7 +205,7 @@ impl Guard {
     pub fn in_brief(&self) -> String {
         format!(
             "guards {}, mode {}; see: tcpguard status",
-            self.config.interfaces.join(", "),
+            self.interfaces.names().collect::<Vec<_>>().join(", "),
             mode_name(self.engine.mode())
         )
     }

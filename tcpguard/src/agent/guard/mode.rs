@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tcpguard_engine::{Mode, Severity, Timestamp};
 
+use super::answer::not_stored;
 use super::{Guard, STORE_LIMIT, clock};
 use crate::agent::confirm::{Lapsed, NoWord, Pending, Terms};
+use crate::agent::writer::Unwritten;
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::render::number::span;
@@ -60,11 +62,13 @@ impl Guard {
         let was = self.engine.change_mode(now, mode);
         self.mode_clock.set(now, mode, terms, was);
         let (uid, to) = (peer.uid, mode_name(mode));
-        if was != mode {
-            let did = format!("uid {uid} changed the mode from {} to {to}", mode_name(was));
-            self.tell_of_mode(now, "mode_changed", did);
-        } else if self.mode_clock.pending().is_some() {
-            self.tell_of_mode(now, "mode_changed", format!("uid {uid} keeps mode {to}"));
+        let did = if was != mode {
+            Some(format!("uid {uid} changed the mode from {} to {to}", mode_name(was)))
+        } else {
+            self.mode_clock.pending().map(|_| format!("uid {uid} keeps mode {to}"))
+        };
+        if let Some(Err(why)) = did.map(|did| self.tell_of_mode(now, "mode_changed", did)) {
+            return not_stored(&why);
         }
         Response::ModeSet { was: was.into(), mode: mode.into(), ends: self.mode_ends(clock()) }
     }
@@ -80,15 +84,20 @@ impl Guard {
             }
         }
         let did = format!("uid {} confirmed mode {}", peer.uid, mode_name(mode));
-        self.tell_of_mode(now, "mode_confirmed", did);
+        if let Err(why) = self.tell_of_mode(now, "mode_confirmed", did) {
+            return not_stored(&why);
+        }
         Response::ModeSet { was: mode.into(), mode: mode.into(), ends: self.mode_ends(clock()) }
     }
 
     /// Carries out what was done about the mode, has it on the disk, and tells it.
-    fn tell_of_mode(&mut self, now: Timestamp, event: &str, did: String) {
+    ///
+    /// # Errors
+    /// When it is done and told, and not on the disk.
+    fn tell_of_mode(&mut self, now: Timestamp, event: &str, did: String) -> Result<(), Unwritten> {
         self.carry_out(now);
         let state = self.state(now);
-        self.writer.write_and_wait(state, STORE_LIMIT);
+        let stored = self.writer.write_and_wait(state, STORE_LIMIT);
         let message = match self.mode_clock.pending() {
             Some(pending) => {
                 let mode = mode_name(pending.mode);
@@ -99,6 +108,7 @@ impl Guard {
             None => did,
         };
         self.tell(Severity::Notice, event, message);
+        stored
     }
 }
 

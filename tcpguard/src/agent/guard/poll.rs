@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use tcpguard_common::abi::{Class, PacketCounters};
-use tcpguard_engine::{
-    Command, HostCounters, ListenerId, ListenerSample, Sample, Severity, Step, Timestamp,
-};
+use tcpguard_engine::{Command, HostCounters, ListenerId, ListenerSample, Sample, Step, Timestamp};
 
 use super::{Guard, Snapshot, clock};
-use crate::agent::distinct;
 use crate::agent::executor::{Executor, Followup};
 use crate::agent::interfaces::Received;
 use crate::agent::steps::{Means, Steps};
-use crate::host::{self, ListenerGroup, boot_time, protected_set, tcp_ext};
+use crate::agent::{audit, distinct};
+use crate::host::{self, boot_time};
 use crate::kernel;
 
-/// The protected set is read again this often, and rules in the kernel are counted.
+/// The protected set is read again this often, and listeners in the kernel are compared.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
 /// Services seen only by their SYN-ACKs are looked for this often, and interfaces checked.
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,17 +36,17 @@ impl Guard {
     }
 
     fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.mend_config()?;
         self.expire_mode(now)?;
-        self.executor.config.heartbeat_ns = now.as_nanos();
         self.executor.config.segment_shift = self.segment_shift();
-        self.executor.dataplane.set_config(&self.executor.config)?;
         // Sockets before what was only seen to answer: a service that has just started is local.
-        let groups = ListenerGroup::merge(&self.sockets.listeners()?);
+        let groups = self.host.listeners(now, &mut self.sockets);
         let (executor, config) = (&mut self.executor, &self.config);
         let ignored = |listener: &_| config.ignores(listener);
-        executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
+        executor.listeners.update(now, groups, ignored, &executor.dataplane)?;
         self.housekeeping(now)?;
-        let received = self.interfaces.received(&self.executor.dataplane)?;
+        let mut received = self.interfaces.received(&self.executor.dataplane)?;
+        received.losses.softnet = self.host.softnet(now).to_vec();
         let sample = self.sample(now, &received)?;
         self.take_headers()?;
         self.engine.handle_sample(&sample);
@@ -62,12 +60,16 @@ impl Guard {
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
             self.snapshots.pop_front();
         }
+        // Last: an agent whose polls fail does not look after what it has done, and is as good as gone.
+        self.executor.config.heartbeat_ns = boot_time().as_nanos();
+        self.executor.dataplane.set_config(&self.executor.config)?;
         Ok(())
     }
 
     fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if due(&mut self.last_second, now, SECOND) {
             self.check_interfaces();
+            self.mend_hooks();
             self.check_losses(now);
             let (executor, config) = (&mut self.executor, &self.config);
             let unknown = executor.dataplane.take_unknown_listeners()?;
@@ -75,12 +77,15 @@ impl Guard {
             executor.listeners.add_forwarded(now, &unknown, ignored, &executor.dataplane)?;
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {
-            self.protect()?;
-            self.count_rules = true;
+            self.protect(now)?;
+            self.succeed(now);
+            self.mend_listeners();
         }
-        if self.count_rules {
-            self.compare_rules(now)?;
+        // Thousands are counted by the audit, a part in each poll.
+        if self.count_rules && self.executor.rule_places() <= audit::KEYS {
+            self.count_rules()?;
         }
+        self.audit(now);
         self.tend_client_filter(now)?;
         let (poll, dataplane) = (self.config.settings.poll, &self.executor.dataplane);
         if let Err(error) = self.hot_sources.read(now, poll, dataplane) {
@@ -107,10 +112,8 @@ impl Guard {
     }
 
     /// Reads the protected set and exempts it.
-    pub(in crate::agent) fn protect(&mut self) -> anyhow::Result<()> {
-        let config = &self.config;
-        let protected =
-            protected_set(&mut self.sockets, &config.ssh_ports, &config.protect_prefixes)?;
+    pub(in crate::agent) fn protect(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let protected = self.host.protected(now, &mut self.sockets, &self.config);
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
         self.executor.protect(nets)?;
         self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
@@ -127,40 +130,13 @@ impl Guard {
         Ok(())
     }
 
-    /// Compares the rules in the kernel with those that should be there.
-    pub(super) fn compare_rules(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        self.count_rules = false;
-        let count = self.executor.dataplane.rule_count(self.executor.config.rule_set)?;
-        self.rules_in_kernel = Some(count);
-        let wanted = self.engine.report(now).rules.len();
-        let drifts = count as usize != wanted;
-        match (drifts, self.drift_since) {
-            (true, None) => {
-                self.drift_since = Some(now);
-                let message = format!(
-                    "{wanted} rules are wanted and {count} are in the kernel; if it stays so: \
-                     systemctl restart tcpguard"
-                );
-                self.tell(Severity::Warning, "rule_drift", message);
-            }
-            (false, Some(_)) => {
-                self.drift_since = None;
-                let message = format!(
-                    "the {count} rules wanted are in the kernel again; see them: tcpguard rules list"
-                );
-                self.tell(Severity::Notice, "rule_drift_over", message);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn sample(&mut self, now: Timestamp, received: &Received) -> anyhow::Result<Sample> {
-        let half_open = if std::mem::take(&mut self.count_half_open) {
-            Some(self.sockets.half_open(None)?)
-        } else {
-            None
+        let half_open = match std::mem::take(&mut self.count_half_open) {
+            true => self.host.half_open(now, &mut self.sockets),
+            false => None,
         };
+        let tcp_ext = self.host.tcp_ext(now);
+        let lost = self.host.lost(now, self.interfaces.names());
         // Whatever is seen from now on is for the next sample.
         self.executor.config.note_poll(boot_time().as_nanos());
         self.executor.dataplane.set_config(&self.executor.config)?;
@@ -182,7 +158,7 @@ impl Guard {
                 id: followed.id,
                 listener: followed.listener,
                 kind: followed.kind,
-                counters: kernel::listener_counters(&counters, late, self.tracepoint),
+                counters: kernel::listener_counters(&counters, late, self.tracepoint.is_some()),
                 queues,
                 distinct_sources: distinct::estimate(&registers),
             });
@@ -194,7 +170,7 @@ impl Guard {
             // The maps are made at start: nothing starts again from zero while an agent runs.
             epoch: self.started_at.as_nanos(),
             listeners,
-            tcp_ext: tcp_ext()?,
+            tcp_ext,
             rules: executor.rule_counters()?,
             sample_shift: executor.config.sample_shift,
             host: self.host_counters(&received.packets)?,
@@ -205,7 +181,7 @@ impl Guard {
                 .filter_map(|(_, cell)| kernel::probe(cell, now, client))
                 .collect(),
             syns_by_cpu: received.syns_by_cpu.clone(),
-            lost: host::lost(self.config.interfaces.iter().map(String::as_str))?,
+            lost,
             one_sided: false,
         })
     }
@@ -326,7 +302,8 @@ impl Guard {
             snapshot.received.packets.iter().map(|packets| packets.entry).sum()
         };
         let elapsed = last.at.since(first.at).as_millis().max(1) as u64;
-        let rate = (entered(last) - entered(first)) * 1000 / elapsed;
+        // Somebody may have zeroed the counters.
+        let rate = entered(last).saturating_sub(entered(first)) * 1000 / elapsed;
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
         let per_cpu = rate / cpus;
         (0..16).find(|shift| per_cpu >> shift <= SEGMENTS_PER_CPU).unwrap_or(16)

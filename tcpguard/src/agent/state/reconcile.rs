@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{Listener, ListenerId, Matcher, Origin, Rule, RuleId, Timestamp};
+use tcpguard_engine::{
+    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp,
+};
 
-use super::{State, StoredMatcher, StoredRule};
+use super::{State, StoredMatcher, StoredRule, Times};
 use crate::kernel::{KernelMatcher, KernelRule};
-use crate::status::Clock;
+use crate::status::{Clock, Time};
 
 /// What is to be done about each rule.
 #[derive(Debug, Default, PartialEq)]
@@ -37,7 +39,14 @@ pub fn reconcile(
 ) -> Reconciled {
     let now = clock.now;
     let mut all = Reconciled::default();
-    let records = state.map(|state| state.records(counting)).unwrap_or_default();
+    let empty = State::new(String::new(), Time(clock.wall));
+    let state = state.unwrap_or(&empty);
+    let times = Times::of(state, clock, boot);
+    let created = |record: &StoredRule| times.at(record.created, record.created_ns);
+    // No later than if it were made now, whatever the file or the clock says.
+    let latest = clock.now + Limits::MAX_MANUAL_RULE;
+    let ends = |record: &StoredRule| times.at(record.expires, record.expires_ns).min(latest);
+    let records = state.records(counting);
     let stored = records.rules;
     let by_slot: BTreeMap<u32, usize> =
         stored.iter().enumerate().map(|(place, stored)| (stored.slot, place)).collect();
@@ -47,36 +56,36 @@ pub fn reconcile(
             all.dead.push(rule);
             continue;
         };
-        let record = by_slot.get(&rule.slot).copied();
-        let record = record.filter(|place| stored[*place].matches == matches);
+        let there = by_slot.get(&rule.slot).copied();
+        let is_part = there.is_some_and(|place| is_part(&matches, &stored[place].matches));
+        let record = there.filter(|place| stored[*place].matches == matches);
         explained.extend(record);
         let record = record.map(|place| &stored[place]);
         let expires = match record {
-            Some(record) if records.interrupted && record.is_operators() => {
-                since_boot(clock, record.expires.0)
-            }
+            Some(record) if records.interrupted && record.is_operators() => ends(record),
             _ => Timestamp::from_nanos(rule.expires_ns),
         };
-        if expires <= now {
+        if expires <= now || is_part {
             all.dead.push(rule);
             continue;
         }
         all.kept.push(Rule {
             id: RuleId(rule.slot),
             matcher,
-            origin: record.map_or(Origin::Incident(0), |record| (&record.origin).into()),
+            origin: record.map_or(unrecorded(&matcher), |record| (&record.origin).into()),
+            forced: record.is_some_and(|record| record.forced),
             reason: record.map_or_else(
                 || "found in the kernel at start, without a record".to_owned(),
                 |record| record.reason.clone(),
             ),
-            created: record.map_or(now, |record| since_boot(clock, record.created.0)),
+            created: record.map_or(now, created),
             expires,
         });
     }
-    let same_boot = state.is_some_and(|state| state.boot == boot);
+    let same_boot = state.is_of(boot);
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
     for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
-        let expires = since_boot(clock, record.expires.0);
+        let expires = ends(record);
         let by_operator = record.is_operators();
         if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
             continue;
@@ -91,8 +100,9 @@ pub fn reconcile(
             id: RuleId(slot),
             matcher,
             origin: (&record.origin).into(),
+            forced: record.forced,
             reason: record.reason.clone(),
-            created: since_boot(clock, record.created.0),
+            created: created(record),
             expires,
         });
     }
@@ -104,7 +114,9 @@ fn understand(
     at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
 ) -> Option<(Matcher, StoredMatcher)> {
     match matcher {
-        KernelMatcher::Source(net) => Some((Matcher::Source(*net), StoredMatcher::Source(*net))),
+        KernelMatcher::Source(net, ports) => {
+            Some((Matcher::Source(*net, *ports), StoredMatcher::source(*net, *ports)))
+        }
         KernelMatcher::Signature(key) => {
             let (id, listener) = at_slot(key.listener)?;
             let mask = Mask::from_code(u8::try_from(key.mask).ok()?)?;
@@ -122,7 +134,8 @@ fn matcher_of(
     at: impl Fn(&Listener) -> Option<ListenerId>,
 ) -> Option<Matcher> {
     match record.matches {
-        StoredMatcher::Source(net) => Some(Matcher::Source(net)),
+        StoredMatcher::Source(net) => Some(Matcher::Source(net, Ports::EVERY)),
+        StoredMatcher::SourceToPorts { net, ports } => Some(Matcher::Source(net, ports)),
         StoredMatcher::Signature { .. } => {
             let (listener, mask, fingerprint) = record.matches.signature()?;
             Some(Matcher::Signature { listener: at(&listener)?, mask, fingerprint })
@@ -130,13 +143,24 @@ fn matcher_of(
     }
 }
 
-/// A time of day as time since boot; what was before the boot is at it.
-fn since_boot(clock: &Clock, at: jiff::Timestamp) -> Timestamp {
-    let ahead = at.duration_since(clock.wall);
-    if ahead.is_negative() {
-        clock.now - ahead.unsigned_abs()
-    } else {
-        clock.now + ahead.unsigned_abs()
+/// Whether the kernel has some of a record's ports only: the agent ended while it wrote or removed
+/// them. What is left goes, and the whole rule is made again.
+fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
+    match (found, record) {
+        (
+            StoredMatcher::SourceToPorts { net, ports },
+            StoredMatcher::SourceToPorts { net: whole, ports: all },
+        ) => net == whole && ports != all,
+        _ => false,
+    }
+}
+
+/// On whose word a rule without a record exists: only operators name ports, and whose incident any
+/// other was for is lost.
+fn unrecorded(matcher: &Matcher) -> Origin {
+    match matcher {
+        Matcher::Source(_, ports) if !ports.is_every() => Origin::Operator { uid: 0 },
+        _ => Origin::Incident(0),
     }
 }
 
@@ -148,7 +172,6 @@ mod tests {
 
     use super::*;
     use crate::agent::state::StoredOrigin;
-    use crate::status::Time;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const WEB: u32 = 3;
@@ -163,7 +186,17 @@ mod tests {
 
     fn stored(slot: u32, matches: StoredMatcher, origin: StoredOrigin, left: i64) -> StoredRule {
         let reason = format!("rule {slot}");
-        StoredRule { slot, matches, origin, reason, created: wall(-30), expires: wall(left) }
+        StoredRule {
+            slot,
+            matches,
+            origin,
+            forced: false,
+            reason,
+            created: wall(-30),
+            created_ns: None,
+            expires: wall(left),
+            expires_ns: None,
+        }
     }
 
     fn source(text: &str) -> StoredMatcher {
@@ -181,7 +214,8 @@ mod tests {
 
     fn in_kernel(slot: u32, matches: &StoredMatcher, left: u64) -> KernelRule {
         let matcher = match matches {
-            StoredMatcher::Source(net) => KernelMatcher::Source(*net),
+            StoredMatcher::Source(net) => KernelMatcher::Source(*net, Ports::EVERY),
+            StoredMatcher::SourceToPorts { net, ports } => KernelMatcher::Source(*net, *ports),
             StoredMatcher::Signature { mask, words, .. } => {
                 KernelMatcher::Signature(SignatureKey {
                     listener: WEB,
@@ -192,7 +226,7 @@ mod tests {
             }
         };
         let expires_ns = (NOW + Duration::from_secs(left)).as_nanos();
-        KernelRule { slot, matcher, expires_ns }
+        KernelRule { slot, matcher, flags: 0, expires_ns }
     }
 
     fn run(boot: &str, rules: Vec<StoredRule>, kernel: Vec<KernelRule>) -> Reconciled {
@@ -229,6 +263,28 @@ mod tests {
         let all = run("this boot", Vec::new(), vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
         assert_eq!(all.kept.len(), 1);
         assert_eq!(all.kept[0].origin, Origin::Incident(0));
+    }
+
+    fn to_ports(text: &str, ports: &[u16]) -> StoredMatcher {
+        StoredMatcher::source(text.parse().unwrap(), Ports::new(ports).unwrap())
+    }
+
+    #[test]
+    fn a_rule_for_certain_ports_is_known_by_all_of_them() {
+        let (whole, part) = (to_ports("192.0.2.0/24", &[80, 443]), to_ports("192.0.2.0/24", &[80]));
+        let record = || vec![stored(5, whole, StoredOrigin::Operator(7), 600)];
+        let all = run("this boot", record(), vec![in_kernel(5, &whole, 42)]);
+        assert_eq!(all.kept[0].origin, Origin::Operator { uid: 7 });
+        assert_eq!((all.kept.len(), all.lost.len(), all.dead.len()), (1, 0, 0));
+
+        let all = run("this boot", record(), vec![in_kernel(5, &part, 42)]);
+        assert_eq!((all.kept.len(), all.dead.len()), (0, 1), "what is left of it goes");
+        let matchers: Vec<_> = all.lost.iter().map(|rule| rule.matcher).collect();
+        let ports = Ports::new(&[80, 443]).unwrap();
+        assert_eq!(matchers, [Matcher::Source("192.0.2.0/24".parse().unwrap(), ports)]);
+
+        let all = run("this boot", Vec::new(), vec![in_kernel(5, &part, 42)]);
+        assert_eq!(all.kept[0].origin, Origin::Operator { uid: 0 }, "nobody else names ports");
     }
 
     #[test]
@@ -295,6 +351,46 @@ mod tests {
         let other = vec![in_kernel(1, &source("203.0.113.0/24"), 100)];
         let all = run_with("this boot", &state, Some(1), other);
         assert_eq!((all.kept.len(), all.lost.len()), (1, 0), "{all:?}");
+    }
+
+    /// What was made without force is not forced because somebody is protected since.
+    #[test]
+    fn a_rule_is_forced_if_its_record_says_so() {
+        let (blocked, forced) = (source("192.0.2.0/24"), source("198.51.100.0/24"));
+        let mut rules: Vec<StoredRule> = [(1, blocked), (2, forced)]
+            .map(|(slot, matches)| stored(slot, matches, StoredOrigin::Operator(7), 600))
+            .into();
+        rules[1].forced = true;
+        for kernel in [Vec::new(), vec![in_kernel(1, &blocked, 60), in_kernel(2, &forced, 60)]] {
+            let all = run("this boot", rules.clone(), kernel);
+            let found: Vec<bool> =
+                all.kept.iter().chain(&all.lost).map(|rule| rule.forced).collect();
+            assert_eq!(found, [false, true]);
+        }
+    }
+
+    /// The time of day was a year off when the file was written, or is now.
+    #[test]
+    fn within_a_boot_a_rule_made_again_ends_when_it_was_to() {
+        const YEAR: i64 = 365 * 86_400;
+        for wrong in [-YEAR, 0, YEAR] {
+            let mut rule =
+                stored(1, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600 + wrong);
+            rule.expires_ns = Some(NOW + Duration::from_secs(600));
+            let all = run("this boot", vec![rule], Vec::new());
+            let ends: Vec<u64> =
+                all.lost.iter().map(|rule| rule.expires.since(NOW).as_secs()).collect();
+            assert_eq!(ends, [600], "{wrong}");
+        }
+    }
+
+    /// A clock that was set back, or a file that somebody wrote by hand.
+    #[test]
+    fn no_rule_is_made_again_for_longer_than_it_could_be_made() {
+        let year = 365 * 86_400;
+        let rule = stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), year);
+        let all = run("another boot", vec![rule], Vec::new());
+        assert_eq!(all.lost[0].expires, NOW + Limits::MAX_MANUAL_RULE);
     }
 
     #[test]

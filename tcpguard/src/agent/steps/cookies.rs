@@ -14,7 +14,7 @@ use crate::agent::obstacles::{Obstacle, Situation, Way, obstacles, without_switc
 use crate::agent::syncookies::{Returned, SyncookiesLease};
 use crate::config::CookieChoice;
 use crate::host::{CookieSettings, Interface, Sysctls, Xdp, device};
-use crate::kernel::{KernelError, Object, Pins, ProgramCost, Redeemer, Redemption, self_test};
+use crate::kernel::{HeldLink, KernelError, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::probe::{self, Hook, Host, Probe};
 
 /// Looks of one listener, which may answer from many addresses, that are tried before it is armed.
@@ -37,7 +37,9 @@ pub struct Cookies {
     /// Why nobody better does.
     reason: Option<String>,
     redeemer: Option<Redeemer>,
-    redemptions: BTreeMap<u32, Redemption>,
+    redemptions: BTreeMap<u32, HeldLink>,
+    /// Interfaces on which somebody had taken the program off, and it hangs again.
+    rehung: Vec<String>,
     lease: SyncookiesLease,
     /// Whether it has been said that it cannot be given back.
     told: bool,
@@ -79,6 +81,7 @@ impl Cookies {
             reason,
             redeemer: loaded.ok(),
             redemptions: BTreeMap::new(),
+            rehung: Vec::new(),
             lease,
             told: false,
             tried: BTreeMap::new(),
@@ -187,12 +190,26 @@ impl Cookies {
     pub fn hang(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), KernelError> {
         let Some(redeemer) = &mut self.redeemer else { return Ok(()) };
         for interface in interfaces {
-            if let Entry::Vacant(place) = self.redemptions.entry(interface.index) {
+            let index = interface.index;
+            let hangs = |link: &HeldLink| link.is_on(index) && link.keep_pinned().is_ok();
+            let lost = self.redemptions.get(&index).is_some_and(|link| !hangs(link));
+            if lost {
+                self.redemptions.remove(&index);
+            }
+            if let Entry::Vacant(place) = self.redemptions.entry(index) {
                 place.insert(redeemer.attach(pins, interface)?);
+            }
+            if lost {
+                self.rehung.push(interface.name.clone());
             }
         }
         self.take_off(|ifindex| !interfaces.iter().any(|one| one.index == ifindex));
         Ok(())
+    }
+
+    /// The interfaces on which somebody had taken that program off, and it hangs again.
+    pub fn take_rehung(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.rehung)
     }
 
     /// Takes that program off the interfaces that `which` names.

@@ -336,7 +336,7 @@ mod tests {
             Refusal::Test(SelfTestError::NoRecord),
             Refusal::Lease(LeaseError::Forbidden),
             Refusal::Host(host::Error::NoSockDiag),
-            Refusal::Kernel(KernelError::Occupied { interface: "eth0".to_owned() }),
+            Refusal::Kernel(KernelError::Mismatch("no map sources".to_owned())),
         ] {
             assert!(way_on::is_named(&refusal.to_string()), "{refusal}");
             // Every one there is stands above.

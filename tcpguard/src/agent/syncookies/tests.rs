@@ -191,10 +191,25 @@ fn a_file_that_cannot_be_understood_changes_nothing_and_is_named() {
     }
     let host = Host::with("1");
     host.borrowed_by_one_that_was_killed();
-    let newer = fs::read_to_string(host.file()).expect("file").replace("/1", "/2");
-    fs::write(host.file(), newer).expect("file");
-    let error = host.agent().give_back().expect_err("another version's").to_string();
-    assert!(error.contains("tcpguard.syncookies/2"), "{error}");
+    let sealed = fs::read_to_string(host.file()).expect("file");
+    let (_, text) = sealed.split_once('\n').expect("the line of the seal");
+    // Cookies would be forbidden for good.
+    for (from, to, why) in [
+        ("syncookies/1", "syncookies/2", "tcpguard.syncookies/2"),
+        ("\"value\":1", "\"value\":0", "never borrowed"),
+        ("\"value\":1", "\"value\":2", "never borrowed"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        fs::write(host.file(), text.replace(from, to)).expect("file");
+        let error = host.agent().give_back().expect_err("not believed").to_string();
+        assert!(error.contains(why), "{error}");
+        fs::write(host.file(), sealed.replace(from, to)).expect("file");
+        let error = host.agent().give_back().expect_err("not believed").to_string();
+        assert!(error.contains("checksum"), "{error}");
+        assert_eq!(host.value(), "2");
+    }
+    fs::write(host.file(), text).expect("as agents wrote it before files were sealed");
+    assert_eq!(host.agent().give_back().expect("given back"), Returned::To(1));
 }
 
 #[test]

@@ -12,12 +12,13 @@ use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
 use super::Recorder;
 use crate::agent::writer::Writer;
 use crate::durable;
+use crate::durable::seal;
 use crate::json;
 use crate::report::{TIMELINE_SCHEMA, Timeline};
 use crate::status::Clock;
 
 /// The directory of the files, in that of what survives a restart.
-const DIRECTORY: &str = "timelines";
+pub(in crate::agent) const DIRECTORY: &str = "timelines";
 /// Lines kept of incidents that are over.
 const KEPT: usize = 32;
 /// Far longer than the file of any line: 480 steps of at most 250 bytes.
@@ -149,7 +150,7 @@ fn store(dir: &Path, files: &Files) -> io::Result<()> {
 }
 
 fn write(path: &Path, line: &Timeline) -> io::Result<()> {
-    durable::replace(path, 0o600, &json::bytes(line)?)
+    seal::replace(path, 0o600, &json::bytes(line)?)
 }
 
 fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -162,7 +163,7 @@ fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// What is in `dir`. A picture less is no reason to keep an agent from its work: files that cannot
 /// be read are named in the log and left to be replaced.
-fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
+pub(in crate::agent) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
     let paths = paths(dir).unwrap_or_else(|error| {
         log::warn!("cannot read {}: {error}; starting without time lines", dir.display());
         Vec::new()
@@ -181,7 +182,8 @@ fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
 }
 
 fn read(path: &Path, id: u64) -> Result<Timeline, String> {
-    let content = durable::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    let content = seal::read(path, MAX_BYTES)
+        .map_err(|damage| damage.reason().unwrap_or_else(|| "it has just gone".to_owned()))?;
     let line: Timeline = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
     match (line.schema.as_str(), line.id == id) {
         (TIMELINE_SCHEMA, true) => Ok(line),

@@ -52,6 +52,8 @@ const COMMANDS: [(&str, &[&str]); 5] = [
         ],
     ),
 ];
+/// How long each command may take, in seconds.
+const LIMIT_SECONDS: u32 = 10;
 /// The most that is taken of one file or command, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -82,7 +84,8 @@ impl Member {
 }
 
 /// What this host says of itself beside the documents of tcpguard: files, commands, and the
-/// configuration at `config` with the files beside it. What is not there is left out.
+/// configuration at `config` with the files beside it. What is not there, or says nothing in time, is left
+/// out.
 pub fn of_host(config: &Path) -> Vec<Member> {
     let mut members = Vec::new();
     let beside = fragments::list(config).unwrap_or_default();
@@ -98,17 +101,22 @@ pub fn of_host(config: &Path) -> Vec<Member> {
         }
     }
     for (name, line) in COMMANDS {
-        let Some((program, arguments)) = line.split_first() else { continue };
-        let output = Command::new(program)
-            .args(arguments)
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::null())
-            .output();
-        if let Ok(output) = output {
-            members.push(Member::new(name, first(&output.stdout)));
-        }
+        members.extend(said(line, LIMIT_SECONDS).map(|text| Member::new(name, text)));
     }
     members
+}
+
+/// What a command prints, within `limit` seconds: on a host in trouble any of them may hang, and the
+/// archive is wanted all the same. Nothing if it is not there or prints nothing.
+fn said(line: &[&str], limit: u32) -> Option<String> {
+    let output = Command::new("timeout")
+        .args(["--kill-after=1", &limit.to_string()])
+        .args(line)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    (!output.stdout.is_empty()).then(|| first(&output.stdout))
 }
 
 fn first(bytes: &[u8]) -> String {
@@ -176,6 +184,15 @@ mod tests {
         let text = String::from_utf8_lossy(&unpacked);
         assert!(text.contains("tcpguard-doctor/doctor.json") && text.contains("proc/meminfo"));
         assert!(write(&dir.path().join("no/where"), &members, now()).is_err());
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_given_up_and_one_that_is_not_there_is_left_out() {
+        assert_eq!(said(&["echo", "here"], LIMIT_SECONDS), Some("here\n".to_owned()));
+        assert_eq!(said(&["no-such-command-as-this"], LIMIT_SECONDS), None);
+        let start = std::time::Instant::now();
+        assert_eq!(said(&["sleep", "60"], 1), None);
+        assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
     }
 
     #[test]

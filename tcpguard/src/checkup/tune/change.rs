@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::document::{Kind, Tune};
 use super::sysctl_files;
 use crate::durable;
+use crate::durable::seal::{self, Damage};
 use crate::host::{self, Sysctls, netns};
 use crate::json;
 use file::{Entry, text};
@@ -358,8 +359,13 @@ impl Tuner {
 
     fn read_record(&self) -> Result<Vec<Entry>, ChangeError> {
         let path = self.record();
-        let Some(text) = read(&path)? else { return Ok(Vec::new()) };
-        let record: Record = match serde_json::from_str(&text) {
+        let text = match seal::read(&path, MAX_BYTES) {
+            Ok(text) => text,
+            Err(Damage::Missing) => return Ok(Vec::new()),
+            Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
+            Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
+        };
+        let record: Record = match serde_json::from_slice(&text) {
             Ok(record) => record,
             Err(error) => {
                 return Err(ChangeError::Unreadable { path, reason: error.to_string() });
@@ -383,7 +389,7 @@ impl Tuner {
         };
         let path = self.record();
         let text = json::bytes(&record).map_err(io::Error::from);
-        text.and_then(|text| durable::replace(&path, 0o600, &text))
+        text.and_then(|text| seal::replace(&path, 0o600, &text))
             .map_err(|error| refused(&path, error))
     }
 }
@@ -407,17 +413,21 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<Option<String>, ChangeError> {
-    let unreadable = |reason: String| ChangeError::Unreadable { path: path.to_owned(), reason };
     match durable::read(path, MAX_BYTES) {
         Ok(text) => match String::from_utf8(text) {
             Ok(text) => Ok(Some(text)),
-            Err(error) => Err(unreadable(error.to_string())),
+            Err(error) => Err(unreadable(path, &io::Error::other(error))),
         },
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => Ok(None),
-            io::ErrorKind::PermissionDenied => Err(ChangeError::Denied { path: path.to_owned() }),
-            _ => Err(unreadable(error.to_string())),
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ChangeError {
+    let path = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ChangeError::Denied { path },
+        _ => ChangeError::Unreadable { path, reason: error.to_string() },
     }
 }
 

@@ -20,6 +20,9 @@ pub struct BlockArgs {
     /// For how long, such as 90s, 10m, 1h30m or 2d
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
     pub lifetime: Duration,
+    /// Only SYNs to this port of this host; up to four times [default: every port]
+    #[arg(long = "port", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub ports: Vec<u16>,
     /// Why, for whoever finds the rule
     #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
     pub reason: String,
@@ -32,11 +35,13 @@ pub struct BlockArgs {
 }
 
 const BLOCK: &str = "\
-A rule ends by itself; no rule lives longer than 24 h.
+A rule ends by itself; no rule lives longer than 24 h. A second block of the same prefix takes the
+place of the first, with its own end and ports.
 
 Examples:
   tcpguard block 192.0.2.7                        # for an hour
   tcpguard block 198.51.100.0/24 --for 12h --reason \"abuse report 4711\"
+  tcpguard block 192.0.2.0/24 --port 25 --port 587   # mail only; all else goes on
   tcpguard block 2001:db8::/48 --dry-run          # only say what would happen";
 
 /// `tcpguard unblock`
@@ -142,13 +147,14 @@ pub struct ListArgs {
     /// Only rules of this origin
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<Origin>,
-    /// Print the prefixes that are dropped, one a line, and nothing else
+    /// Print the prefixes that are dropped to every port, one a line, and nothing else
     #[arg(long)]
     pub raw: bool,
 }
 
 const LIST: &str = "\
-A rule that drops a signature has no prefix: --contains, --within and --raw leave it out.
+A rule that drops a signature has no prefix: --contains, --within and --raw leave it out. So does
+--raw with a rule for certain ports.
 
 Examples:
   tcpguard rules list
@@ -197,7 +203,8 @@ pub struct ImportArgs {
 
 const IMPORT: &str = "\
 Each line of FILE is an address or prefix, or an object as `rules export` writes it:
-{\"prefix\":\"192.0.2.0/24\",\"for_s\":3600,\"reason\":\"abuse report\"}, where only the prefix must be.
+{\"prefix\":\"192.0.2.0/24\",\"ports\":[443],\"for_s\":3600,\"reason\":\"abuse report\"}, where only the
+prefix must be, and without ports every port is meant.
 Empty lines and what follows a # are skipped. No rule lives longer than 24 h.
 
 Examples:

@@ -16,6 +16,7 @@ fn a_call_survives_the_wire() {
         Request::Effective,
         Request::Block {
             prefix: "192.0.2.0/24".parse().unwrap(),
+            ports: Ports::new(&[443, 80]).unwrap(),
             for_s: 60,
             reason: "scan".to_owned(),
             force: false,
@@ -33,6 +34,7 @@ fn a_call_survives_the_wire() {
         Request::ImportRules {
             rules: vec![ImportedRule {
                 prefix: "192.0.2.0/24".parse().unwrap(),
+                ports: Ports::new(&[25]).unwrap(),
                 for_s: 60,
                 reason: "scan".to_owned(),
             }],
@@ -52,6 +54,30 @@ fn a_call_survives_the_wire() {
         let call = Call { version: VERSION, request: request.clone() };
         let message = serde_json::to_vec(&call).unwrap();
         assert_eq!(parse(&message), Ok(request));
+    }
+}
+
+/// A client of the release before, and one that speaks to it, say nothing of ports.
+#[test]
+fn a_block_of_every_port_is_what_it_was_before_there_were_others() {
+    let before = r#"{"method":"block","parameters":{"prefix":"192.0.2.0/24","for_s":60,"reason":"scan","force":false,"dry_run":false}}"#;
+    let request: Request = serde_json::from_str(before).unwrap();
+    assert!(matches!(request, Request::Block { ports: Ports::EVERY, .. }), "{request:?}");
+    assert_eq!(serde_json::to_string(&request).unwrap(), before);
+}
+
+#[test]
+fn ports_that_cannot_be_are_refused_with_the_reason() {
+    let call = |ports: &str| {
+        format!(
+            r#"{{"version":{VERSION},"request":{{"method":"block","parameters":{{"prefix":"192.0.2.0/24","ports":{ports},"for_s":60,"reason":"","force":false,"dry_run":false}}}}}}"#
+        )
+    };
+    assert!(parse(call("[65535,1]").as_bytes()).is_ok());
+    for (ports, why) in [("[0]", "0 is no port"), ("[1,2,3,4,5]", "4 ports at most")] {
+        let (kind, message) = refusal(&call(ports));
+        assert_eq!(kind, RefusalKind::BadRequest);
+        assert!(message.contains(why), "{message}");
     }
 }
 
@@ -137,6 +163,7 @@ fn a_reason_cannot_forge_log_lines() {
     let call = |reason: &str, for_s| {
         let request = Request::Block {
             prefix: "192.0.2.1/32".parse().unwrap(),
+            ports: Ports::EVERY,
             for_s,
             reason: reason.to_owned(),
             force: false,
@@ -150,6 +177,7 @@ fn a_reason_cannot_forge_log_lines() {
     assert_eq!(refusal(&call("fine", 0)).0, RefusalKind::BadRequest);
     let rule = |reason: &str| ImportedRule {
         prefix: "192.0.2.1/32".parse().unwrap(),
+        ports: Ports::EVERY,
         for_s: 1,
         reason: reason.to_owned(),
     };

@@ -1,8 +1,12 @@
 //! The maps that hold rules.
 
+use std::collections::{BTreeMap, HashSet};
+
 use ipnet::IpNet;
-use tcpguard_common::abi::{RuleHits, RuleRef, SignatureKey};
+use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
+use tcpguard_common::abi::{EVERY_PORT, RuleHits, RuleRef, SignatureKey};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_engine::Ports;
 
 use super::Dataplane;
 use crate::kernel::convert::{Source, net, source};
@@ -16,6 +20,8 @@ pub struct KernelRule {
     pub slot: u32,
     /// Which SYNs it drops.
     pub matcher: KernelMatcher,
+    /// Those of [`RuleRef`].
+    pub flags: u32,
     /// Boot time in ns at which it ends.
     pub expires_ns: u64,
 }
@@ -23,15 +29,33 @@ pub struct KernelRule {
 /// Which SYNs a [`KernelRule`] drops.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KernelMatcher {
-    /// From these sources.
-    Source(IpNet),
+    /// From these sources, to these ports.
+    Source(IpNet, Ports),
     /// Those with this signature.
     Signature(SignatureKey),
 }
 
+impl KernelMatcher {
+    /// The entries that it takes, each as a matcher of its own: one for each port.
+    pub fn entries(&self) -> Vec<Self> {
+        match self {
+            Self::Source(net, ports) => {
+                let one = |port: Option<u16>| match port {
+                    Some(port) => Ports::new(&[port]).ok(),
+                    None => Some(Ports::EVERY),
+                };
+                let each = ports.entries().filter_map(one);
+                each.map(|ports| Self::Source(*net, ports)).collect()
+            }
+            Self::Signature(key) => vec![Self::Signature(*key)],
+        }
+    }
+}
+
 impl Dataplane {
-    /// Lets SYNs from `net` be dropped by rule `slot` while `set` is the set that counts (see
-    /// [`tcpguard_common::abi::Config::rule_set`]); the flags are those of [`RuleRef`].
+    /// Lets SYNs from `net` to `port`, or to every port, be dropped by rule `slot` while `set` is the
+    /// set that counts (see [`tcpguard_common::abi::Config::rule_set`]); the flags are those of
+    /// [`RuleRef`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -39,6 +63,7 @@ impl Dataplane {
         &self,
         set: u64,
         net: &IpNet,
+        port: Option<u16>,
         slot: u32,
         by_operator: bool,
         forced: bool,
@@ -46,31 +71,46 @@ impl Dataplane {
         let flag = |set, flag| if set { flag } else { 0 };
         let flags = flag(by_operator, RuleRef::BY_OPERATOR) | flag(forced, RuleRef::FORCED);
         let rule = RuleRef { slot, flags };
-        match source(set, net) {
+        match source(set, net, port) {
             Source::V4(key) => self.source_rules_v4.set(&key, &rule),
             Source::V6(key) => self.source_rules_v6.set(&key, &rule),
         }
     }
 
-    /// The source rule of `set` over exactly `net`.
+    /// The source rule of `set` over exactly `net`, for `port` or for every port.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn source_rule(&self, set: u64, net: &IpNet) -> Result<Option<RuleRef>, KernelError> {
+    pub fn source_rule(
+        &self,
+        set: u64,
+        net: &IpNet,
+        port: Option<u16>,
+    ) -> Result<Option<RuleRef>, KernelError> {
         // A trie answers with the longest prefix that contains the one asked for, so this may be
         // the rule over a wider one; the caller knows which slot it looks for.
-        match source(set, net) {
+        match source(set, net, port) {
             Source::V4(key) => self.source_rules_v4.get(&key),
             Source::V6(key) => self.source_rules_v6.get(&key),
         }
     }
 
-    /// Takes the source rule of `set` over exactly `net` away.
+    /// Takes the source rule of `set` over exactly `net`, for `port` or for every port, away, unless
+    /// another rule than `slot` stands there by now.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn remove_source_rule(&self, set: u64, net: &IpNet) -> Result<(), KernelError> {
-        match source(set, net) {
+    pub fn remove_source_rule(
+        &self,
+        set: u64,
+        net: &IpNet,
+        port: Option<u16>,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        if self.source_rule(set, net, port)?.is_none_or(|found| found.slot != slot) {
+            return Ok(());
+        }
+        match source(set, net, port) {
             Source::V4(key) => self.source_rules_v4.remove(&key).map(drop),
             Source::V6(key) => self.source_rules_v6.remove(&key).map(drop),
         }
@@ -113,31 +153,40 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn rules(&self, set: u64) -> Result<Vec<KernelRule>, KernelError> {
         let mut rules = Vec::new();
-        for key in self.source_rules_v4.keys()?.into_iter().filter(|key| key.data.is_of(set)) {
+        for key in
+            self.source_rules_v4.keys(MAX_RULE_SLOTS)?.into_iter().filter(|key| key.data.is_of(set))
+        {
             if let Some(rule) = self.source_rules_v4.get(&key)? {
                 rules.push((rule, Source::V4(key)));
             }
         }
-        for key in self.source_rules_v6.keys()?.into_iter().filter(|key| key.data.is_of(set)) {
+        for key in
+            self.source_rules_v6.keys(MAX_RULE_SLOTS)?.into_iter().filter(|key| key.data.is_of(set))
+        {
             if let Some(rule) = self.source_rules_v6.get(&key)? {
                 rules.push((rule, Source::V6(key)));
             }
         }
-        let mut rules: Vec<_> = rules
-            .into_iter()
-            .filter_map(|(rule, source)| Some((rule, KernelMatcher::Source(net(&source)?))))
-            .collect();
+        let entries = rules.into_iter().filter_map(|(rule, source)| {
+            let (net, port) = net(&source)?;
+            Some((rule, net, port))
+        });
+        let mut rules = with_ports(entries);
         for (key, rule) in self.signatures.entries()?.into_iter().filter(|(key, _)| key.is_of(set))
         {
             rules.push((rule, KernelMatcher::Signature(key)));
         }
-        rules
-            .into_iter()
-            .map(|(rule, matcher)| {
-                let expires_ns = self.rule_expiry(rule.slot)?;
-                Ok(KernelRule { slot: rule.slot, matcher, expires_ns })
-            })
-            .collect()
+        rules.into_iter().map(|(rule, matcher)| self.kernel_rule(rule, matcher)).collect()
+    }
+
+    /// A rule with all that belongs to it.
+    pub(super) fn kernel_rule(
+        &self,
+        rule: RuleRef,
+        matcher: KernelMatcher,
+    ) -> Result<KernelRule, KernelError> {
+        let RuleRef { slot, flags } = rule;
+        Ok(KernelRule { slot, matcher, flags, expires_ns: self.rule_expiry(slot)? })
     }
 
     /// Takes a rule of `set` away, whatever it matches.
@@ -146,7 +195,9 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn remove_rule(&self, set: u64, rule: &KernelRule) -> Result<(), KernelError> {
         match &rule.matcher {
-            KernelMatcher::Source(net) => self.remove_source_rule(set, net),
+            KernelMatcher::Source(net, ports) => ports
+                .entries()
+                .try_for_each(|port| self.remove_source_rule(set, net, port, rule.slot)),
             KernelMatcher::Signature(key) => self.signatures.remove(key).map(drop),
         }
     }
@@ -156,8 +207,20 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn rule_count(&self, set: u64) -> Result<u32, KernelError> {
-        let v4 = self.source_rules_v4.keys()?.iter().filter(|key| key.data.is_of(set)).count();
-        let v6 = self.source_rules_v6.keys()?.iter().filter(|key| key.data.is_of(set)).count();
+        // Over one prefix there is one rule for every port and one for certain ports at most.
+        let v4 = self
+            .source_rules_v4
+            .keys(MAX_RULE_SLOTS)?
+            .into_iter()
+            .filter(|key| key.data.is_of(set));
+        let v4 = v4.map(|key| (key.bits, key.data.addr, key.data.port == EVERY_PORT));
+        let v6 = self
+            .source_rules_v6
+            .keys(MAX_RULE_SLOTS)?
+            .into_iter()
+            .filter(|key| key.data.is_of(set));
+        let v6 = v6.map(|key| (key.bits, key.data.addr, key.data.port == EVERY_PORT));
+        let (v4, v6) = (v4.collect::<HashSet<_>>().len(), v6.collect::<HashSet<_>>().len());
         let signatures = self.signatures.entries()?;
         let signatures = signatures.iter().filter(|(key, _)| key.is_of(set)).count();
         Ok((v4 + v6 + signatures) as u32)
@@ -171,11 +234,15 @@ impl Dataplane {
     pub fn remove_other_sets(&self, set: u64) -> Result<u32, KernelError> {
         let is_signature_of = |key: &SignatureKey| key.is_of(set);
         let signatures = self.signatures.entries()?.into_iter().map(|(key, _)| key).collect();
-        Ok(remove_all_but(&self.source_rules_v4, self.source_rules_v4.keys()?, |key| {
-            key.data.is_of(set)
-        })? + remove_all_but(&self.source_rules_v6, self.source_rules_v6.keys()?, |key| {
-            key.data.is_of(set)
-        })? + remove_all_but(&self.signatures, signatures, is_signature_of)?)
+        Ok(remove_all_but(
+            &self.source_rules_v4,
+            self.source_rules_v4.keys(MAX_RULE_SLOTS)?,
+            |key| key.data.is_of(set),
+        )? + remove_all_but(
+            &self.source_rules_v6,
+            self.source_rules_v6.keys(MAX_RULE_SLOTS)?,
+            |key| key.data.is_of(set),
+        )? + remove_all_but(&self.signatures, signatures, is_signature_of)?)
     }
 
     /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
@@ -226,6 +293,29 @@ fn remove_all_but<K: Plain>(
         removed += u32::from(table.remove(key)?);
     }
     Ok(removed)
+}
+
+/// The rules behind the entries of source rules, each of a rule, a prefix, and one port or every port.
+fn with_ports(
+    entries: impl Iterator<Item = (RuleRef, IpNet, Option<u16>)>,
+) -> Vec<(RuleRef, KernelMatcher)> {
+    let mut rules: BTreeMap<(u32, IpNet, bool), (RuleRef, Vec<u16>)> = BTreeMap::new();
+    for (rule, net, port) in entries {
+        // The flags of its entries are the same, unless something else wrote them.
+        let (_, ports) =
+            rules.entry((rule.slot, net, port.is_none())).or_insert((rule, Vec::new()));
+        ports.extend(port);
+    }
+    let mut all = Vec::new();
+    for ((_, net, every), (rule, ports)) in rules {
+        let mut add = |ports| all.push((rule, KernelMatcher::Source(net, ports)));
+        if every {
+            add(Ports::EVERY);
+        }
+        // Not more than one rule names, unless something else wrote them.
+        ports.chunks(Ports::MOST).filter_map(|ports| Ports::new(ports).ok()).for_each(add);
+    }
+    all
 }
 
 /// The key of a signature rule in `set`.

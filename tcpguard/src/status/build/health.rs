@@ -32,7 +32,11 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     };
     for interface in &facts.interfaces {
         let name = &interface.name;
-        if !interface.attached {
+        if interface.ifindex == 0 {
+            let text = format!("{name} is not protected: there is no such interface");
+            let hint = "it will be as soon as it is there; see which are: ip link";
+            add(Severity::Critical, "detached", Some(name), text, hint);
+        } else if !interface.attached {
             let text = format!("{name} is not protected: the filter is not attached to it");
             add(Severity::Critical, "detached", Some(name), text, "systemctl restart tcpguard");
         } else if interface.mode == AttachMode::Generic {

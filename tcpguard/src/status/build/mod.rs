@@ -71,6 +71,7 @@ impl Rule {
             id: rule.id.0,
             kind: rule.kind.clone(),
             matches: rule.matches.clone(),
+            ports: rule.ports,
             origin: rule.origin.clone(),
             attack: rule.incident,
             reason: rule.reason.clone(),

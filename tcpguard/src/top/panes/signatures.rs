@@ -33,7 +33,7 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
                 Cell::number(Some(rule.returned as f64), short),
                 Cell::number(Some(rule.expires_in_s as f64), |_| ends),
                 Cell::text(owner(rule)),
-                Cell::text(&rule.matches),
+                Cell::text(rule.subject()),
             ],
         }
     };
@@ -54,7 +54,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
             Mode::Enforce => "drops",
             Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce)",
         };
-        let text = format!("{} {effect} {}: {}", rule.id, rule.matches, rule.reason);
+        let text = format!("{} {effect} {}: {}", rule.id, rule.subject(), rule.reason);
         notes.push(Note::new("Rule", text));
         let text =
             format!("{} SYNs matched and passed as they came back: real clients", rule.returned);

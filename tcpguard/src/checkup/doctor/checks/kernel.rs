@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use super::super::document::Finding;
 use super::super::errno;
 use super::super::facts::Facts;
+use crate::kernel::OLDEST;
 use crate::kernel::features::{Feature, Support};
 
-/// Older kernels lack what the guard cannot do without (SO_NETNS_COOKIE came with 5.14), and were
-/// never tried.
-const OLDEST: (u32, u32) = (5, 15);
-/// What each later release adds.
-const STEPS: [(u32, u32, &str); 3] = [
-    (6, 1, "everything but cookies of the guard's own"),
+/// What each later release than the oldest adds.
+const STEPS: [(u32, u32, &str); 2] = [
     (6, 6, "TCX, so that others' tc programs do not matter"),
     (6, 9, "SYN cookies of the guard's own"),
 ];
@@ -35,10 +32,7 @@ pub(in super::super) fn release(facts: &Facts) -> Vec<Finding> {
     };
     let (major, minor) = OLDEST;
     let finding = if !release.at_least(major, minor) {
-        Finding::blocking(ID, format!("{evidence}; below {major}.{minor} the guard does not run"))
-            .fix("apt-cache search linux-image")
-    } else if !release.at_least(6, 1) {
-        Finding::warning(ID, format!("{evidence}; below 6.1 it runs reduced and untested"))
+        Finding::blocking(ID, format!("{evidence}; below {major}.{minor} the guard does not start"))
             .fix("apt-cache search linux-image")
     } else if lacks.is_empty() {
         Finding::passed(ID, evidence)

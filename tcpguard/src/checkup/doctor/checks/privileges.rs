@@ -122,12 +122,12 @@ pub(in super::super) fn stale_pins(facts: &Facts) -> Vec<Finding> {
             (true, false, false) => Finding::warning(
                 ID,
                 format!(
-                    "left on {on} by a version of tcpguard with layout {}; this one has {ABI_VERSION} \
-                     and cannot take it over",
+                    "left on {on} by a version of tcpguard with layout {}; an agent of this one, which has \
+                     {ABI_VERSION}, takes it over",
                     layout.version
                 ),
             )
-            .fix("tcpguard detach --all && systemctl restart tcpguard"),
+            .fix("systemctl restart tcpguard"),
             (false, _, _) => Finding::note(
                 ID,
                 "of another network namespace: of a container that runs, or of one that is gone",

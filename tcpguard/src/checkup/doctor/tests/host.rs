@@ -12,9 +12,9 @@ pub(super) const CASES: &[Case] = &[
         "apt-cache",
     ),
     (
-        |f| f.kernel.release = Some(release(5, 15)),
+        |f| f.kernel.release = Some(release(6, 0)),
         "kernel_release",
-        Outcome::Warning,
+        Outcome::Blocking,
         "below 6.1",
         "apt-cache",
     ),
@@ -144,8 +144,8 @@ pub(super) const CASES: &[Case] = &[
         |f| f.pins.layouts = vec![layout(ABI_VERSION - 1, NETNS)],
         "stale_pins",
         Outcome::Warning,
-        "cannot take it over",
-        "tcpguard detach --all",
+        "takes it over",
+        "systemctl restart tcpguard",
     ),
     (
         |f| f.pins.layouts = vec![layout(ABI_VERSION, NETNS + 1)],

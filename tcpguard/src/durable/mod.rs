@@ -4,6 +4,8 @@
 //! probe`, `restore-sysctls`, `doctor`, `tune`). So no link is followed, and what is no file is not
 //! opened as one.
 
+pub mod seal;
+
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -69,6 +71,16 @@ pub fn aside(path: &Path) -> PathBuf {
         PathBuf::from(name)
     };
     (0..9).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(9))
+}
+
+/// Renames the file at `path` to such a name, which is returned: what could explain a mishap is not
+/// to be replaced.
+pub fn set_aside(path: &Path) -> PathBuf {
+    let free = aside(path);
+    if let Err(error) = fs::rename(path, &free) {
+        log::warn!("cannot rename {}: {error}", path.display());
+    }
+    free
 }
 
 /// Removes the file at `path`, if it is there.

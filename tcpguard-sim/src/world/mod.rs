@@ -1,4 +1,7 @@
-//! A model of the kernel that objects to every command that does not fit.
+//! Whatever can happen to an engine, and a model of the kernel that objects to every command that does
+//! not fit. Properties and fuzzing draw what happens; the judge is the same.
+
+mod op;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,21 +11,23 @@ use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
     Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
-    ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Probe,
-    Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt, Timestamp,
-    Tuning,
+    ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Ports,
+    Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
+    Timestamp, Tuning,
 };
 
-use crate::ops::{LISTENERS, Op, Shape, Traffic, host, net};
+use crate::POLL;
 
-const POLL: Duration = Duration::from_millis(250);
+pub use op::{LISTENERS, Op, Shape, Traffic, host, net};
 
 /// The kernel's rules, and everything that was ever ordered.
 pub struct World {
+    /// The engine that is judged.
     pub engine: Engine,
     tuning: Tuning,
     /// The configuration lets the guard only observe every listener.
     pub held_back: bool,
+    /// The time.
     pub now: Timestamp,
     epoch: u64,
     mode: Mode,
@@ -33,6 +38,7 @@ pub struct World {
     next_id: u32,
     counters: BTreeMap<u32, ListenerCounters>,
     tcp_ext: TcpExt,
+    /// The rules in force, and how often each was hit.
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
     /// The steps that are taken.
     pub steps: BTreeSet<(ListenerId, Step)>,
@@ -45,13 +51,15 @@ pub struct World {
     ports: u32,
     host: HostCounters,
     flows: Vec<Flow>,
+    /// Every command, as it came.
     pub log: Vec<String>,
     installed: u64,
     removed: u64,
     seed: u64,
 }
 
-pub struct NobodyKnown;
+/// Nobody ever completed a handshake.
+struct NobodyKnown;
 
 impl KnownClients for NobodyKnown {
     fn completed_within(&self, _net: &IpNet) -> bool {
@@ -59,11 +67,22 @@ impl KnownClients for NobodyKnown {
     }
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl World {
+    /// A host with the default settings, in enforce mode.
     pub fn new() -> Self {
         Self::tuned(Tuning::default())
     }
 
+    /// A host with other settings.
+    ///
+    /// # Panics
+    /// When they contradict each other.
     pub fn tuned(tuning: Tuning) -> Self {
         let mut world = Self {
             engine: Engine::new(tuning.clone(), Mode::Enforce).expect("settings that agree"),
@@ -103,6 +122,10 @@ impl World {
         mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
     }
 
+    /// Lets something happen, and carries out what the engine makes of it.
+    ///
+    /// # Panics
+    /// When a command does not fit, or what the engine says is not what is.
     pub fn play(&mut self, op: &Op) {
         match op {
             Op::Traffic(traffic) => {
@@ -129,8 +152,9 @@ impl World {
                 self.name_protected();
             }
             Op::Mode(mode) => self.request(Request::SetMode { mode: *mode, uid: 0 }),
-            Op::Block { host, bits, seconds, force } => self.request(Request::Block {
+            Op::Block { host, bits, ports, seconds, force } => self.request(Request::Block {
                 net: net(*host, *bits),
+                ports: Ports::new(ports).expect("up to four"),
                 lifetime: Duration::from_secs(*seconds),
                 reason: "test".to_owned(),
                 uid: 0,
@@ -139,8 +163,9 @@ impl World {
             Op::Unblock { host, bits } => self.request(Request::Unblock { net: net(*host, *bits) }),
             Op::UnblockAll => self.request(Request::UnblockAll),
             Op::Import { hosts, seconds, merge, force } => {
-                let rule = |(host, bits): &(u8, u8)| RuleToImport {
+                let rule = |(host, bits, ports): &(u8, u8, Vec<u16>)| RuleToImport {
                     net: net(*host, *bits),
+                    ports: Ports::new(ports).expect("up to four"),
                     lifetime: Duration::from_secs(*seconds),
                     reason: "test".to_owned(),
                 };
@@ -472,7 +497,8 @@ impl World {
     }
 
     fn check_automatic(&self, rule: &Rule) {
-        if let Matcher::Source(net) = rule.matcher {
+        if let Matcher::Source(net, ports) = rule.matcher {
+            assert!(ports.is_every(), "only operators name ports");
             let touches = |p: &IpNet| p.contains(&net) || net.contains(p);
             assert!(!self.protected.iter().any(touches), "{net} is protected");
             assert!(!self.allowed.iter().any(|(p, _)| touches(p)), "{net} is allowed");
@@ -497,6 +523,14 @@ impl World {
         let kernel: Vec<RuleId> = alive.map(|(rule, _)| rule.id).collect();
         assert_eq!(wanted, kernel, "status and kernel agree");
         assert_eq!(self.installed - self.removed, self.rules.len() as u64);
+        let operators: Vec<IpNet> = report
+            .rules
+            .iter()
+            .filter(|rule| rule.origin == "operator")
+            .map(|rule| rule.matches.parse().expect("a prefix"))
+            .collect();
+        let prefixes: BTreeSet<&IpNet> = operators.iter().collect();
+        assert_eq!(prefixes.len(), operators.len(), "one word of operators a prefix");
         for (rule, _) in self.rules.values() {
             if matches!(rule.origin, Origin::Incident(_)) {
                 self.check_automatic(rule);

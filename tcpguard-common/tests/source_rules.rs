@@ -1,0 +1,174 @@
+//! Rules on sources: for every port, and for certain ones.
+
+use proptest::prelude::*;
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{Addr, Client, Config, EVERY_PORT, Mode, Reason, RuleRef};
+use tcpguard_common::model::Model;
+
+const NOW_NS: u64 = 1_000_000_000;
+
+/// A host that nothing listens on, and that drops by the rules it is given.
+struct Host(Model);
+
+impl Host {
+    fn new() -> Self {
+        let mut model = Model::new(Config {
+            abi_version: ABI_VERSION,
+            mode: Mode::Enforce as u8,
+            heartbeat_limit_ns: u64::MAX,
+            ..Config::default()
+        });
+        model.now_ns = NOW_NS;
+        Self(model)
+    }
+
+    /// What the agent does for a rule; no ports: every port.
+    fn rule(&mut self, slot: u32, addr: Addr, bits: u32, ports: &[u16], flags: u32) {
+        let mut keys: Vec<[u8; 2]> = ports.iter().map(|port| port.to_be_bytes()).collect();
+        if keys.is_empty() {
+            self.0.config.source_rules += 1;
+            keys.push(EVERY_PORT);
+        } else {
+            self.0.config.port_rules = 1;
+        }
+        for port in keys {
+            let rules = self.0.source_rules.entry((0, port)).or_default();
+            rules.push(((addr, bits), RuleRef { slot, flags }));
+        }
+        self.0.rule_expiry.insert(slot, u64::MAX);
+    }
+
+    fn syn(&mut self, from: Addr, port: u16) -> Reason {
+        self.0.ingress(&syn(from, port))
+    }
+
+    fn drops(&mut self, from: Addr, port: u16) -> bool {
+        self.syn(from, port) == Reason::DropSource
+    }
+
+    fn hits(&self, slot: u32) -> u64 {
+        self.0.rule_hits.get(&slot).map_or(0, |hits| hits.hits)
+    }
+}
+
+fn v4(last: u8) -> Addr {
+    Addr::from_v4([203, 0, 113, last])
+}
+
+fn v6(last: u8) -> Addr {
+    let mut octets = [0; 16];
+    (octets[..4]).copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+    octets[15] = last;
+    Addr::from_v6(octets)
+}
+
+fn syn(from: Addr, port: u16) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    match from.as_v4() {
+        Some(from) => {
+            frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]);
+            frame.extend(from);
+            frame.extend([192, 0, 2, 1]);
+        }
+        None => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+            frame.extend(from.octets());
+            frame.extend(v6(200).octets());
+        }
+    }
+    frame.extend([0x10, 0]);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 2, 0, 0, 0, 0, 0]);
+    frame
+}
+
+#[test]
+fn a_rule_for_certain_ports_drops_syns_to_these_and_to_no_other() {
+    let networks = [(v4(0), 120, v4(9), v4(9)), (v6(0), 64, v6(9), v6(9))];
+    for (net, bits, client, other) in networks {
+        for ports in [&[443][..], &[22, 25, 80, 443]] {
+            let mut host = Host::new();
+            host.rule(0, net, bits, ports, RuleRef::BY_OPERATOR);
+            for port in [22, 25, 80, 443, 8080, 1, 65535] {
+                assert_eq!(host.drops(client, port), ports.contains(&port), "{port}, {ports:?}");
+            }
+            assert_eq!(host.hits(0), ports.len() as u64, "one rule, whatever the port");
+            host.0.rule_expiry.insert(0, NOW_NS);
+            assert!(!host.drops(other, 443), "it has ended");
+        }
+    }
+}
+
+#[test]
+fn a_rule_for_every_port_needs_no_look_at_the_port() {
+    let mut host = Host::new();
+    host.rule(0, v4(0), 120, &[], 0);
+    assert!([1, 443, 65535].into_iter().all(|port| host.drops(v4(9), port)));
+    assert_eq!(host.0.config.port_rules, 0);
+}
+
+/// Of two tries the longest prefix of either counts by itself.
+#[test]
+fn a_narrow_rule_for_a_port_hides_no_wide_one_for_others() {
+    let mut host = Host::new();
+    host.rule(0, v4(0), 120, &[], 0);
+    host.rule(1, v4(9), 128, &[443], RuleRef::BY_OPERATOR);
+    host.rule(2, v4(8), 125, &[22], RuleRef::BY_OPERATOR);
+    for port in [443, 22, 80] {
+        assert!(host.drops(v4(9), port), "{port}");
+    }
+    assert_eq!([0, 1, 2].map(|slot| host.hits(slot)), [1, 1, 1], "each by the rule for its port");
+    host.0.rule_expiry.insert(1, 0);
+    assert!(host.drops(v4(9), 443), "the wide one goes on where the narrow one has ended");
+    host.0.rule_expiry.insert(0, 0);
+    assert_eq!([443, 22, 80].map(|port| host.drops(v4(9), port)), [false, true, false]);
+}
+
+/// The guard's own rules spare whoever completed a handshake; an operator's word does not, also
+/// where both are about the same source.
+#[test]
+fn an_operators_word_about_a_port_is_not_softened_by_a_rule_of_the_guards_own() {
+    let mut host = Host::new();
+    host.rule(0, v4(9), 128, &[], 0);
+    host.rule(1, v4(0), 120, &[443], RuleRef::BY_OPERATOR);
+    let client = Client { completed_ns: NOW_NS, ..Client::default() };
+    host.0.clients.insert(v4(9).client(), client);
+    host.0.client_filter.extend(0..tcpguard_common::abi::maps::CLIENT_MARKS);
+    assert_eq!(host.syn(v4(9), 443), Reason::DropSource);
+    assert_eq!(host.syn(v4(9), 80), Reason::SynValidated);
+}
+
+proptest! {
+    /// Whatever rules there are, none keeps another one for other ports from dropping.
+    #[test]
+    fn a_syn_is_dropped_exactly_if_some_rule_covers_its_source_and_port(
+        rules in prop::collection::vec(
+            (any::<u8>(), 24..=32_u32, prop::collection::vec(20..24_u16, 0..4), any::<bool>()),
+            0..20,
+        ),
+        asked in prop::collection::vec((any::<u8>(), 20..26_u16), 1..40),
+    ) {
+        let mut host = Host::new();
+        let mut known: Vec<(u8, u32, Vec<u16>)> = Vec::new();
+        for (slot, (byte, bits, ports, by_operator)) in (0..).zip(rules) {
+            let network = (u32::from(byte) & (u32::MAX << (32 - bits))) as u8;
+            // Over one prefix there is one rule for a port.
+            let taken = known.iter().any(|(other, length, named)| {
+                (*other, *length) == (network, bits) && named.is_empty() == ports.is_empty()
+            });
+            if taken {
+                continue;
+            }
+            let flags = if by_operator { RuleRef::BY_OPERATOR } else { 0 };
+            host.rule(slot, v4(network), 96 + bits, &ports, flags);
+            known.push((network, bits, ports));
+        }
+        for (byte, port) in asked {
+            let expected = known.iter().any(|(network, bits, ports)| {
+                u32::from(byte) & (u32::MAX << (32 - bits)) & 0xff == u32::from(*network)
+                    && (ports.is_empty() || ports.contains(&port))
+            });
+            prop_assert_eq!(host.drops(v4(byte), port), expected, "{} to {}", byte, port);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Users of the host who mean to keep its administrator from the agent.
+
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use ipnet::IpNet;
+use rustix::fs::Uid;
+use rustix::thread::set_thread_res_uid;
+
+use tcpguard::control::Request;
+use tcpguard::control::proto::{Call, VERSION};
+use tcpguard_engine::Ports;
+
+use crate::netns::Netns;
+use crate::random::Random;
+
+/// Whose connections they are.
+const USERS: [u32; 6] = [60_001, 60_002, 60_003, 60_004, 60_005, 60_006];
+/// How long one waits before it comes again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long one that was let in stays, unless it is put out before.
+const STAY: Duration = Duration::from_secs(3);
+
+/// What one of them does with a connection.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    /// Nothing.
+    Idle,
+    /// A byte of a request a second.
+    Trickle,
+    /// A request that does not end.
+    Endless,
+    /// Bytes that are no request.
+    Garbage,
+    /// The longest question there is, again and again.
+    Ask,
+    /// Changes that are only to be tried.
+    Try,
+}
+
+const MANNERS: [Manner; 6] =
+    [Manner::Idle, Manner::Trickle, Manner::Endless, Manner::Garbage, Manner::Ask, Manner::Try];
+
+/// Many of them at once, until it is dropped.
+pub struct Crowd {
+    over: Arc<AtomicBool>,
+    connections: Arc<AtomicU64>,
+    keeper: Option<JoinHandle<Result<()>>>,
+}
+
+impl Crowd {
+    /// `count` clients of six users that come to `socket` again and again.
+    ///
+    /// # Errors
+    /// When their threads cannot be made.
+    pub fn gather(host: &Netns, socket: &Path, count: usize, seed: u64) -> Result<Self> {
+        let (over, connections) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
+        let (ended, made, socket) = (over.clone(), connections.clone(), socket.to_owned());
+        let keeper = host.spawn("crowd", move || {
+            let clients: Vec<_> = (0..count)
+                .map(|number| {
+                    let client = Client {
+                        user: USERS[number % USERS.len()],
+                        manner: MANNERS[number / USERS.len() % MANNERS.len()],
+                        socket: socket.clone(),
+                        random: Random::new(seed.wrapping_add(number as u64)),
+                    };
+                    let (over, made) = (ended.clone(), made.clone());
+                    // A small stack: there are a thousand of them.
+                    thread::Builder::new()
+                        .stack_size(128 << 10)
+                        .spawn(move || client.run(&over, &made))
+                })
+                .collect::<std::io::Result<_>>()?;
+            for client in clients {
+                client.join().map_err(|_| anyhow!("a hostile client has panicked"))??;
+            }
+            Ok(())
+        })?;
+        Ok(Self { over, connections, keeper: Some(keeper) })
+    }
+
+    /// How many connections they have made so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Has them go.
+    ///
+    /// # Errors
+    /// When one of them could not become the user that it was to be.
+    pub fn leave(mut self) -> Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        let keeper = self.keeper.take().ok_or_else(|| anyhow!("they have gone already"))?;
+        keeper.join().map_err(|_| anyhow!("their keeper has panicked"))?
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Client {
+    user: u32,
+    manner: Manner,
+    socket: PathBuf,
+    random: Random,
+}
+
+impl Client {
+    fn run(mut self, over: &AtomicBool, made: &AtomicU64) -> Result<()> {
+        let user = Uid::from_raw(self.user);
+        set_thread_res_uid(user, user, user)?;
+        while !over.load(Ordering::Relaxed) {
+            if let Ok(stream) = UnixStream::connect(&self.socket) {
+                made.fetch_add(1, Ordering::Relaxed);
+                // Whatever ends the connection, the next one comes.
+                let _ = self.annoy(stream, over);
+            }
+            thread::sleep(PAUSE.mul_f64(0.5 + self.random.share()));
+        }
+        Ok(())
+    }
+
+    fn annoy(&mut self, mut stream: UnixStream, over: &AtomicBool) -> std::io::Result<()> {
+        stream.set_read_timeout(Some(PAUSE))?;
+        stream.set_write_timeout(Some(PAUSE))?;
+        let begun = Instant::now();
+        while begun.elapsed() < STAY && !over.load(Ordering::Relaxed) {
+            match self.manner {
+                Manner::Idle => {}
+                Manner::Trickle => {
+                    stream.write_all(b"{")?;
+                    thread::sleep(Duration::from_secs(1));
+                }
+                Manner::Endless => stream.write_all(&[b' '; 4096])?,
+                Manner::Garbage => {
+                    let bytes: Vec<u8> =
+                        (0..64).map(|_| self.random.between(0, 255) as u8).collect();
+                    stream.write_all(&bytes)?;
+                }
+                Manner::Ask => stream.write_all(&call(Request::Status)?)?,
+                Manner::Try => stream.write_all(&call(tried())?)?,
+            }
+            // The answer, as far as it has come; an end of the connection is an error.
+            match stream.read(&mut [0; 16 << 10]) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tried() -> Request {
+    Request::Block {
+        prefix: IpNet::from(IpAddr::from([198, 51, 100, 7])),
+        ports: Ports::EVERY,
+        for_s: 60,
+        reason: "tried".to_owned(),
+        force: false,
+        dry_run: true,
+    }
+}
+
+fn call(request: Request) -> std::io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&Call { version: VERSION, request })?;
+    bytes.push(0);
+    Ok(bytes)
+}

@@ -1,0 +1,300 @@
+//! What somebody changes behind the guard's back is found, told and mended within ten seconds. Needs
+//! root and `TCPGUARD_BIN`.
+
+use std::net::TcpListener;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use aya::programs::SchedClassifier;
+use aya::programs::tc::TcAttachType;
+use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_LISTENERS};
+use tcpguard_common::abi::{
+    Config, ExemptEntry, ListenerEntry, PrefixV4, RuleRef, SourceKey, SourceV4, SourceV6,
+};
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::pinned::{PinnedLink, PinnedMap};
+use tcpguard_e2e::random::Random;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_goals::{Goal, Row, seed, size};
+
+/// So soon it is found, told and mended.
+const LIMIT: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(50);
+
+type Elements = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A host with one interface, one listener and three rules.
+fn stage() -> (Netns, TcpListener) {
+    let host = Netns::new("edge").unwrap();
+    host.ip(&[
+        "link add eth0 type veth peer name wire0",
+        "link set eth0 up",
+        "link set wire0 up",
+        "address add 10.77.0.1/24 dev eth0",
+    ])
+    .unwrap();
+    let listener = host.run(|| Ok(TcpListener::bind("10.77.0.1:443")?)).unwrap();
+    (host, listener)
+}
+
+fn guarded(host: &Netns) -> Guard<'_> {
+    let guard = Guard::start(host, Mode::Enforce).unwrap();
+    for net in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64"] {
+        assert!(cli(host, &["block", net, "--for", "1h"]).unwrap().status.success());
+    }
+    guard
+}
+
+/// The rules of IPv4.
+fn rules_v4(host: &Netns) -> PinnedMap {
+    let key = size_of::<SourceKey<SourceV4>>();
+    PinnedMap::open(host, "SOURCE_RULES_V4", key, size_of::<RuleRef>()).unwrap()
+}
+
+/// Does what `tamper` does to `map`, and waits until the map is as it was and that was told.
+#[track_caller]
+fn is_mended(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
+    let before = map.entries().unwrap();
+    let told = guard.status().unwrap().alerts("drift_mended");
+    tamper(&before);
+    assert_ne!(map.entries().unwrap(), before, "{what}: nothing was changed");
+    let begun = Instant::now();
+    let mended = || map.entries().unwrap() == before;
+    let told = || guard.status().unwrap().alerts("drift_mended") > told;
+    while !mended() || !told() {
+        assert!(begun.elapsed() < LIMIT, "{what} is not mended: {}", guard.log());
+        sleep(STEP);
+    }
+    assert!(mended(), "{what}: mended for good");
+    println!("{what}: found, told and mended after {:.1?}", begun.elapsed());
+}
+
+#[test]
+fn audit_one_rule_deleted_and_one_added_is_mended_although_their_number_is_the_same() {
+    let row = Row::new(Goal::Audit);
+    let times = size(5, 100);
+    let (host, _listener) = stage();
+    let guard = guarded(&host);
+    let map = rules_v4(&host);
+    let mut random = Random::new(seed());
+    let (mut longest, mut unseen_by_count) = (Duration::ZERO, 0);
+    for _ in 0..times {
+        let begun = Instant::now();
+        is_mended(&guard, "one deleted, one added", &map, |before| {
+            let (key, value) = &before[random.between(0, 1) as usize];
+            let mut foreign = key.clone();
+            // The address is what a key ends with.
+            let byte = key.len() - 2;
+            foreign[byte] ^= random.between(1, 255) as u8;
+            map.remove(key).unwrap();
+            map.set(&foreign, value).unwrap();
+            // What an audit sees that compares numbers.
+            unseen_by_count += u64::from(map.entries().unwrap().len() == before.len());
+        });
+        longest = longest.max(begun.elapsed());
+    }
+    let status = guard.status().unwrap();
+    assert_eq!((status.rules_in_kernel(), status.rules().len()), (Some(3), 3));
+    assert_eq!(status.health(), []);
+    row.result(times, format!("all told and mended within {longest:.1?}"), longest < LIMIT)
+        .naive(
+            times,
+            format!("{unseen_by_count} of {times} leave the number of rules as it was"),
+            unseen_by_count == times,
+        )
+        .finish();
+}
+
+#[test]
+fn each_way_to_change_a_rule_is_mended() {
+    let (host, _listener) = stage();
+    let guard = guarded(&host);
+    let map = rules_v4(&host);
+    is_mended(&guard, "flags", &map, |before| {
+        let (key, value) = &before[0];
+        let mut other = value.clone();
+        *other.last_mut().unwrap() ^= 0x80;
+        map.set(key, &other).unwrap();
+    });
+    is_mended(&guard, "another rule's number", &map, |before| {
+        map.set(&before[0].0, &before[1].1).unwrap();
+    });
+    is_mended(&guard, "a rule over everybody in every set", &map, |before| {
+        map.set(&vec![0; before[0].0.len()], &before[0].1).unwrap();
+    });
+    let ends = PinnedMap::open(&host, "RULE_EXPIRY", 4, 8).unwrap();
+    is_mended(&guard, "an end", &ends, |before| {
+        let (slot, _) = before.iter().find(|(_, end)| end.iter().any(|byte| *byte != 0)).unwrap();
+        ends.set(slot, &u64::MAX.to_ne_bytes()).unwrap();
+    });
+    let v6 = size_of::<SourceKey<SourceV6>>();
+    let v6 = PinnedMap::open(&host, "SOURCE_RULES_V6", v6, size_of::<RuleRef>()).unwrap();
+    is_mended(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
+}
+
+#[test]
+fn listeners_exemptions_slots_and_the_configuration_are_mended() {
+    let (host, _listener) = stage();
+    let guard = guarded(&host);
+    guard.wait_until("the listener", LIMIT, |status| status.follows(443)).unwrap();
+    // After the next look at the protected set, which has the own address by then.
+    sleep(Duration::from_secs(6));
+    let entries = size_of::<ListenerEntry>();
+    let entries = PinnedMap::open(&host, "LISTENER_ENTRIES", 4, entries).unwrap();
+    assert_eq!(entries.entries().unwrap().len(), MAX_LISTENERS as usize);
+    is_mended(&guard, "an entry of a listener", &entries, |before| {
+        let (key, value) = &before[0];
+        entries.set(key, &vec![0xff; value.len()]).unwrap();
+    });
+    let exempt =
+        PinnedMap::open(&host, "EXEMPT_V4", size_of::<PrefixV4>(), size_of::<ExemptEntry>())
+            .unwrap();
+    is_mended(&guard, "an exemption", &exempt, |before| exempt.remove(&before[0].0).unwrap());
+    let slots = PinnedMap::open(&host, "INTERFACES", 4, MAX_IFINDEX).unwrap();
+    is_mended(&guard, "the interfaces' slots", &slots, |before| {
+        slots.set(&before[0].0, &vec![0; MAX_IFINDEX]).unwrap();
+    });
+
+    // The heartbeat in it changes with every poll.
+    let config = PinnedMap::open(&host, "CONFIG", 4, size_of::<Config>()).unwrap();
+    let place = std::mem::offset_of!(Config, mode);
+    let mode = || config.get(&[0; 4]).unwrap()[place];
+    let (before, told) = (mode(), guard.status().unwrap().alerts("drift_mended"));
+    let mut changed = config.get(&[0; 4]).unwrap();
+    changed[place] = 0;
+    config.set(&[0; 4], &changed).unwrap();
+    let begun = Instant::now();
+    while mode() != before || guard.status().unwrap().alerts("drift_mended") == told {
+        assert!(begun.elapsed() < LIMIT, "the mode is not mended: {}", guard.log());
+        sleep(STEP);
+    }
+}
+
+#[test]
+fn links_that_were_detached_replaced_or_unpinned_are_mended() {
+    let (host, _listener) = stage();
+    let guard = guarded(&host);
+    let program = || {
+        let link = host.exec("ip -details link show dev eth0").unwrap();
+        link.split_once("prog/xdp id ").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
+    };
+    let own = program().expect("the guard's program");
+    let link = || PinnedLink::open(&host, "*/links/*").unwrap();
+    let tampered: [(&str, &dyn Fn()); 4] = [
+        ("the program is another's", &|| link().replace().unwrap()),
+        ("the link is detached", &|| link().detach().unwrap()),
+        ("the pins are gone", &|| {
+            host.exec("find /sys/fs/bpf -path */links/* -delete").unwrap();
+            host.exec("find /sys/fs/bpf -path */egress/* -delete").unwrap();
+        }),
+        ("the tracepoint's pin is gone", &|| {
+            host.exec("find /sys/fs/bpf -path */tracepoints/* -delete").unwrap();
+        }),
+    ];
+    let pins =
+        || host.exec("find /sys/fs/bpf -type f -not -path */maps/*").unwrap().lines().count();
+    let pinned = pins();
+    for (what, tamper) in tampered {
+        let alerts = || {
+            let status = guard.status().unwrap();
+            status.alerts("drift_mended") + status.alerts("interface_changed")
+        };
+        let told = alerts();
+        tamper();
+        let begun = Instant::now();
+        let attached = || guard.status().unwrap().document()["interfaces"][0]["attached"] == true;
+        while program().as_ref() != Some(&own)
+            || pins() != pinned
+            || alerts() == told
+            || !attached()
+        {
+            assert!(begun.elapsed() < LIMIT, "{what}: {}", guard.log());
+            sleep(STEP);
+        }
+        println!("{what}: found, told and mended after {:.1?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn the_program_that_takes_cookies_back_is_hung_again() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    sleep(Duration::from_secs(1));
+    let armed = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    assert!(armed.status.success(), "{armed:?}");
+    let hangs = || {
+        let query = || Ok(SchedClassifier::query_tcx(INTERFACE, TcAttachType::Ingress)?);
+        let (_, programs) = lab.edge.run(query).unwrap();
+        programs.iter().any(|program| program.name_as_str() == Some("tcpguard_redeem"))
+    };
+    assert!(hangs(), "{}", guard.log());
+    PinnedLink::open(&lab.edge, "*/redeem/*").unwrap().detach().unwrap();
+    assert!(!hangs());
+    let begun = Instant::now();
+    while !hangs() || guard.status().unwrap().alerts("drift_mended") == 0 {
+        assert!(begun.elapsed() < LIMIT, "it is gone for good: {}", guard.log());
+        sleep(STEP);
+    }
+    assert!(guard.log().contains("nothing took cookies back on eth0"), "{}", guard.log());
+    load.finish().unwrap();
+}
+
+/// Ten thousand rules, of which a hundred are changed at random, in each of three ways.
+#[test]
+fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
+    const RULES: u32 = 10_000;
+    const TIMES: usize = 34;
+    let (host, _listener) = stage();
+    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    let net = |number: u32| {
+        format!("198.{}.{}.{}\n", 18 + (number >> 16), number >> 8 & 255, number & 255)
+    };
+    let list: String = (0..RULES).map(net).collect();
+    host.write("/run/rules", &list).unwrap();
+    let import = cli(&host, &["rules", "import", "/run/rules"]).unwrap();
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    let map = rules_v4(&host);
+    let ends = PinnedMap::open(&host, "RULE_EXPIRY", 4, 8).unwrap();
+    let both = || (map.entries().unwrap(), ends.entries().unwrap());
+    let before = both();
+    assert_eq!(before.0.len(), RULES as usize);
+    let mut random = Random::new(7);
+    let mut any = || before.0[random.between(0, u64::from(RULES) - 1) as usize].clone();
+    for _ in 0..TIMES {
+        let _ = map.remove(&any().0);
+        let (mut foreign, value) = any();
+        let last = foreign.len() - 4;
+        foreign[last] ^= 0x08;
+        map.set(&foreign, &value).unwrap();
+        let (_, value) = any();
+        ends.set(&value[..4], &u64::MAX.to_ne_bytes()).unwrap();
+    }
+    let begun = Instant::now();
+    let mut oldest = Duration::ZERO;
+    // Read where the programs read it: a status with as many rules keeps the agent busy itself.
+    let config = PinnedMap::open(&host, "CONFIG", 4, size_of::<Config>()).unwrap();
+    let heartbeat = || {
+        let place = std::mem::offset_of!(Config, heartbeat_ns);
+        let value = config.get(&[0; 4]).unwrap();
+        u64::from_ne_bytes(value[place..place + 8].try_into().unwrap())
+    };
+    while both() != before {
+        assert!(begun.elapsed() < LIMIT, "not mended: {}", guard.log());
+        oldest = oldest.max(Duration::from_nanos(boot_ns().saturating_sub(heartbeat())));
+        sleep(STEP);
+    }
+    println!(
+        "{} changes among {RULES} rules mended after {:.1?}; the oldest heartbeat seen {oldest:.0?}",
+        3 * TIMES,
+        begun.elapsed()
+    );
+    // A poll each 250 ms.
+    assert!(oldest < Duration::from_millis(400), "{oldest:?}");
+    assert!(guard.status().unwrap().alerts("drift_mended") > 0);
+}

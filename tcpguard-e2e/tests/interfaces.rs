@@ -1,0 +1,354 @@
+//! Interfaces that are renamed, moved, missing, made anew: what is guarded stays guarded, and the
+//! status never says more than is true. Needs root and `TCPGUARD_BIN`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use aya::maps::{Map, MapData, PerCpuArray};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::Value;
+use tcpguard::host::{LinkEvent, LinkWatch, interfaces};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::random::Random;
+use tcpguard_e2e::raw::PacketSocket;
+use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row, seed, size};
+
+/// The agent looks at its interfaces each second at the latest.
+const LOOKED: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(10);
+
+/// A host with `eth0`, which is the other end of `wire0`.
+fn host() -> Netns {
+    let host = Netns::new("edge").unwrap();
+    make(&host, "eth0", "wire0");
+    host
+}
+
+fn make(host: &Netns, name: &str, peer: &str) {
+    host.ip(&[
+        &format!("link add {name} type veth peer name {peer}"),
+        &format!("link set {name} up"),
+        &format!("link set {peer} up"),
+    ])
+    .unwrap();
+}
+
+/// As udev does it: not every kernel renames an interface that is up.
+fn rename(host: &Netns, name: &str, to: &str) {
+    host.ip(&[
+        &format!("link set {name} down"),
+        &format!("link set {name} name {to}"),
+        &format!("link set {to} up"),
+    ])
+    .unwrap();
+}
+
+/// Whether the kernel says that a program of the guard's is on the interface.
+fn filtered(host: &Netns, name: &str) -> bool {
+    host.exec(&format!("ip -details link show dev {name}")).unwrap().contains("tcpguard")
+}
+
+/// What the status says of the interface with this name.
+fn told(status: &Status, name: &str) -> Option<Value> {
+    let interfaces = status.document()["interfaces"].as_array().unwrap();
+    interfaces.iter().find(|interface| interface["name"] == name).cloned()
+}
+
+fn attached(status: &Status, name: &str) -> bool {
+    told(status, name).is_some_and(|interface| interface["attached"] == true)
+}
+
+/// Waits until the agent says that exactly these are protected, which must be true.
+#[track_caller]
+fn protected(guard: &Guard<'_>, host: &Netns, names: &[&str]) {
+    let all = |status: &Status| names.iter().all(|name| attached(status, name));
+    guard.wait_until(&format!("{names:?} protected"), LOOKED, all).unwrap();
+    for name in names {
+        assert!(filtered(host, name), "{name} is bare: {}", guard.log());
+    }
+}
+
+#[test]
+fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
+    let host = host();
+    let mut guard = Guard::start(&host, Mode::Enforce).unwrap();
+    protected(&guard, &host, &["eth0"]);
+    let link = told(&guard.status().unwrap(), "eth0").unwrap()["link_id"].clone();
+    for (name, to) in [("eth0", "wan0"), ("wan0", "eth0"), ("eth0", "wan0")] {
+        rename(&host, name, to);
+        let begun = Instant::now();
+        while begun.elapsed() < LOOKED {
+            assert!(filtered(&host, to), "bare after {:?}: {}", begun.elapsed(), guard.log());
+            sleep(STEP);
+        }
+        let status = guard.status().unwrap();
+        assert_eq!(told(&status, to).unwrap()["link_id"], link, "it was never taken off");
+        assert!(attached(&status, to));
+        assert_eq!(status.health(), [], "all is well");
+    }
+    assert!(guard.log().contains("eth0 is called wan0 now"), "{}", guard.log());
+
+    // The next agent is told of eth0, and finds it by what the last one left.
+    guard.kill().unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    protected(&guard, &host, &["wan0"]);
+    assert_eq!(told(&guard.status().unwrap(), "wan0").unwrap()["link_id"], link);
+
+    // And the way out knows it by the name that it has.
+    let detached = cli(&host, &["detach", "wan0"]).unwrap();
+    assert_eq!(String::from_utf8_lossy(&detached.stdout), "detached wan0\n");
+    assert!(!filtered(&host, "wan0"));
+}
+
+#[test]
+fn who_gets_the_name_of_a_guarded_interface_is_guarded_as_well() {
+    let host = host();
+    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    rename(&host, "eth0", "old0");
+    make(&host, "eth0", "wire1");
+    protected(&guard, &host, &["old0", "eth0"]);
+
+    host.ip(&["link delete old0"]).unwrap();
+    let only_eth0 = |status: &Status| told(status, "old0").is_none() && attached(status, "eth0");
+    guard.wait_until("only eth0 left", LOOKED, only_eth0).unwrap();
+    assert_eq!(guard.status().unwrap().health(), []);
+}
+
+#[test]
+fn an_interface_in_another_namespace_is_not_filtered_there_and_is_again_when_it_comes_back() {
+    let host = host();
+    let elsewhere = Netns::new("elsewhere").unwrap();
+    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    host.ip(&[&format!("link set eth0 netns {}", elsewhere.path())]).unwrap();
+    let gone = |status: &Status| !attached(status, "eth0");
+    let status = guard.wait_until("eth0 gone", LOOKED, gone).unwrap();
+    let text = "eth0 is not protected: there is no such interface".to_owned();
+    assert_eq!(status.health(), [("detached".to_owned(), text)]);
+    let begun = Instant::now();
+    while filtered(&elsewhere, "eth0") {
+        assert!(begun.elapsed() < LOOKED, "it filters a namespace that it does not guard");
+        sleep(STEP);
+    }
+
+    elsewhere.ip(&[&format!("link set eth0 netns {}", host.path())]).unwrap();
+    protected(&guard, &host, &["eth0"]);
+}
+
+#[test]
+fn a_missing_interface_keeps_the_others_from_nothing_and_is_taken_when_it_appears() {
+    let host = host();
+    let guard = Guard::start_with(&host, Mode::Enforce, "", &["-i", "eth1"]).unwrap();
+    protected(&guard, &host, &["eth0"]);
+    let status = guard.status().unwrap();
+    assert_eq!(told(&status, "eth1").unwrap()["attached"], false);
+    let text = "eth1 is not protected: there is no such interface".to_owned();
+    assert_eq!(status.health(), [("detached".to_owned(), text)]);
+    assert!(guard.log().contains("eth1 does not exist and is not protected"), "{}", guard.log());
+
+    make(&host, "eth1", "wire1");
+    protected(&guard, &host, &["eth0", "eth1"]);
+    assert_eq!(guard.status().unwrap().health(), []);
+}
+
+#[test]
+fn what_arrives_at_an_interface_that_is_made_anew_is_counted_as_its_own() {
+    const TIMES: usize = 20;
+    let host = host();
+    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    protected(&guard, &host, &["eth0"]);
+    let over = AtomicBool::new(false);
+    scope(|scope| {
+        // Whatever the wire is at the moment: frames from the first one on.
+        scope.spawn(|| {
+            let send = || {
+                let frame = [0xff; 64];
+                while !over.load(Ordering::Relaxed) {
+                    let Ok(wire) = PacketSocket::open("wire0") else { continue };
+                    while !over.load(Ordering::Relaxed) {
+                        // The wire is another one from now on.
+                        if wire.send(&frame).is_err() {
+                            break;
+                        }
+                    }
+                }
+                Ok(())
+            };
+            host.run(send).unwrap();
+        });
+        for _ in 0..TIMES {
+            host.ip(&["link delete eth0"]).unwrap();
+            make(&host, "eth0", "wire0");
+            protected(&guard, &host, &["eth0"]);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let counted = || Ok(unguarded_packets());
+    assert_eq!(host.run(counted).unwrap(), 0, "counted as those of unguarded interfaces");
+    assert!(guard.status().unwrap().total("rx_packets") > 0);
+}
+
+/// One thing that happens to `eth0`, which is up again afterwards.
+fn churn(host: &Netns, elsewhere: &Netns, random: &mut Random) {
+    let away = format!("link set eth0 netns {}", elsewhere.path());
+    let back = format!("link set eth0 netns {}", host.path());
+    match random.between(0, 5) {
+        0 => {
+            host.ip(&["link delete eth0"]).unwrap();
+            make(host, "eth0", "wire0");
+        }
+        1 => {
+            rename(host, "eth0", "wan0");
+            rename(host, "wan0", "eth0");
+        }
+        2 => {
+            host.ip(&[&away]).unwrap();
+            elsewhere.ip(&[&back]).unwrap();
+            host.ip(&["link set eth0 up"]).unwrap();
+        }
+        3 => {
+            for _ in 0..10 {
+                host.ip(&["link set eth0 down", "link set eth0 up"]).unwrap();
+            }
+        }
+        4 => host.ip(&["link set eth0 mtu 9000", "link set eth0 mtu 1500"]).unwrap(),
+        // The same index again.
+        _ => {
+            let index = index(host).expect("eth0");
+            let again = format!("link add eth0 index {index} type veth peer name wire0");
+            host.ip(&["link delete eth0", &again, "link set eth0 up", "link set wire0 up"])
+                .unwrap();
+        }
+    }
+}
+
+fn index(host: &Netns) -> Option<u32> {
+    let found = host.run(|| Ok(interfaces::list()?)).unwrap();
+    found.iter().find(|one| one.name == "eth0").map(|one| one.index)
+}
+
+/// From the message that an interface is there without a program until it has one, for each time.
+fn latencies(over: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
+    let mut watch = LinkWatch::open()?;
+    let mut all = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&wait))?;
+        let told = Instant::now();
+        let events = watch.drain()?;
+        let bare = events.iter().rev().find_map(|event| match event {
+            LinkEvent::Changed(one) if one.name == "eth0" => Some(one.xdp_program.is_none()),
+            _ => None,
+        });
+        if bare != Some(true) {
+            continue;
+        }
+        loop {
+            let found = interfaces::list()?;
+            match found.iter().find(|one| one.name == "eth0") {
+                Some(one) if one.xdp_program.is_some() => {
+                    all.push(told.elapsed());
+                    break;
+                }
+                // Gone again before it could be protected.
+                None => break,
+                Some(_) if told.elapsed() > LOOKED => {
+                    all.push(told.elapsed());
+                    break;
+                }
+                Some(_) => sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// How often the status says that an interface is protected which has no program, of how many times.
+fn lies(guard: &Guard<'_>, over: &AtomicBool) -> anyhow::Result<(u64, u64)> {
+    let with_program = || -> anyhow::Result<Vec<u32>> {
+        let found = interfaces::list()?;
+        Ok(found.iter().filter(|one| one.xdp_program.is_some()).map(|one| one.index).collect())
+    };
+    let (mut lies, mut samples) = (0, 0);
+    while !over.load(Ordering::Relaxed) {
+        let before = with_program()?;
+        let status = guard.status()?;
+        let after = with_program()?;
+        let interfaces = status.document()["interfaces"].as_array().unwrap();
+        let told = interfaces.iter().filter(|interface| interface["attached"] == true);
+        for index in told.map(|interface| interface["ifindex"].as_u64().unwrap() as u32) {
+            lies += u64::from(!before.contains(&index) && !after.contains(&index));
+        }
+        samples += 1;
+        sleep(Duration::from_millis(20));
+    }
+    Ok((lies, samples))
+}
+
+#[test]
+fn g5_interfaces_that_come_and_go_are_protected_at_once_and_never_said_to_be_before() {
+    const SOON: Duration = Duration::from_millis(200);
+    let row = Row::new(Goal::G5);
+    let times = size(20, 200);
+    let (host, elsewhere) = (host(), Netns::new("elsewhere").unwrap());
+    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    protected(&guard, &host, &["eth0"]);
+    let mut random = Random::new(seed());
+    let over = AtomicBool::new(false);
+    let (late, lies) = scope(|scope| {
+        let watch = scope.spawn(|| host.run(|| latencies(&over)).unwrap());
+        let sampler = scope.spawn(|| host.run(|| lies(&guard, &over)).unwrap());
+        for _ in 0..times {
+            churn(&host, &elsewhere, &mut random);
+            // Protected, and known to be, before the next thing happens.
+            protected(&guard, &host, &["eth0"]);
+        }
+        over.store(true, Ordering::Relaxed);
+        (watch.join().unwrap(), sampler.join().unwrap())
+    });
+    let longest = late.iter().max().copied().unwrap_or_default();
+    let bare = late.iter().filter(|late| **late > SOON).count();
+    let (lies, samples) = lies;
+
+    // Whoever takes the pin for the filter, which is there whatever became of the interface: the
+    // agent stands still meanwhile, and so does what it pinned.
+    let naive_times = size(5, 20);
+    let mut deceived = 0;
+    for _ in 0..naive_times {
+        guard.pause().unwrap();
+        host.ip(&["link delete eth0"]).unwrap();
+        make(&host, "eth0", "wire0");
+        sleep(SOON);
+        let pin = host.exec("find /sys/fs/bpf -path */links/*-eth0").unwrap();
+        deceived += u64::from(!pin.is_empty() && !filtered(&host, "eth0"));
+        guard.resume().unwrap();
+        protected(&guard, &host, &["eth0"]);
+    }
+    row.result(
+        times,
+        format!(
+            "{bare} of {} bare for more than 200 ms, at most {longest:.0?}; {lies} of {samples} \
+             statuses wrong",
+            late.len()
+        ),
+        bare == 0 && lies == 0 && !late.is_empty(),
+    )
+    .naive(
+        naive_times,
+        format!("{deceived} of {naive_times} bare interfaces have a pin"),
+        deceived == naive_times,
+    )
+    .finish();
+}
+
+/// Packets that the programs have counted for interfaces that have no counters of their own.
+fn unguarded_packets() -> u64 {
+    let layout = std::fs::read_dir("/sys/fs/bpf/tcpguard").unwrap().next().unwrap().unwrap();
+    let map = MapData::from_pin(layout.path().join("maps/PACKETS")).unwrap();
+    // The counter at entry comes first; see `PacketCounters`.
+    const WORDS: usize = size_of::<tcpguard_common::abi::PacketCounters>() / 8;
+    let map: PerCpuArray<_, [u64; WORDS]> = Map::PerCpuArray(map).try_into().unwrap();
+    map.get(&0, 0).unwrap().iter().map(|counters| counters[0]).sum()
+}

@@ -1,0 +1,127 @@
+//! What an agent of another version left in the kernel is found: its links are taken over, it keeps a
+//! second agent off, and `detach` takes it off. Needs root and `TCPGUARD_BIN`.
+
+use std::time::{Duration, Instant};
+
+use aya::programs::SchedClassifier;
+use aya::programs::tc::TcAttachType;
+use tcpguard_e2e::guard::{Guard, Mode, binary, cli};
+use tcpguard_e2e::lab::{INTERFACE, Lab, LabOptions};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::pins::{PIN_DIR, pins, pretend_layout};
+
+/// The agent waits so long before it takes off what it has no use for.
+const SUCCESSION: Duration = Duration::from_secs(10);
+
+/// Programs that see what leaves by the interface.
+fn egress_programs(host: &Netns) -> usize {
+    let query = || Ok(SchedClassifier::query_tcx(INTERFACE, TcAttachType::Egress)?.1.len());
+    host.run(query).unwrap()
+}
+
+/// Kernel id of the link at XDP.
+fn xdp_link(guard: &Guard<'_>) -> u64 {
+    let status = guard.status().unwrap();
+    status.document()["interfaces"][0]["link_id"].as_u64().expect("attached")
+}
+
+/// The directories of layouts in which something is pinned.
+fn layouts_in_use(host: &Netns) -> Vec<String> {
+    let mut names: Vec<String> =
+        pins(host).unwrap().iter().map(|pin| pin.split('/').next().unwrap().to_owned()).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn links_of_another_layout_are_taken_over_and_nothing_else_of_it_stays() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let (link, own) = (xdp_link(&guard), layouts_in_use(&lab.edge));
+    for step in [-1, 1] {
+        guard.stop().unwrap();
+        pretend_layout(&lab.edge, step).unwrap();
+        assert_ne!(layouts_in_use(&lab.edge), own);
+        guard.start_again(Mode::Enforce).unwrap();
+        assert_eq!(xdp_link(&guard), link, "the same link: it was never off");
+        assert_eq!(egress_programs(&lab.edge), 1, "nothing is counted twice");
+        assert_eq!(layouts_in_use(&lab.edge), own, "{:?}", pins(&lab.edge).unwrap());
+        assert_eq!(guard.status().unwrap().state(), "protecting");
+    }
+}
+
+/// An interface that the new version is not told of: its program would run for nobody.
+#[test]
+fn what_another_layout_left_elsewhere_is_taken_off() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    lab.edge.ip(&["link add spare type veth peer name spare-peer", "link set spare up"]).unwrap();
+    let with_spare = ["-i", "spare"];
+    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &with_spare).unwrap();
+    guard.stop().unwrap();
+    pretend_layout(&lab.edge, -1).unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    let begun = Instant::now();
+    let left = || pins(&lab.edge).unwrap().iter().any(|pin| pin.contains("spare"));
+    assert!(left(), "not before cookies that are on their way are back");
+    while left() {
+        assert!(begun.elapsed() < 2 * SUCCESSION, "{}", guard.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!lab.edge.exec("ip link show dev spare").unwrap().contains("xdp"));
+    assert!(guard.log().contains("left on spare"), "{}", guard.log());
+}
+
+/// Wherever its sockets are: two versions would fight over the same links.
+#[test]
+fn an_agent_of_another_layout_keeps_a_second_one_off() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    for step in [-1, 2] {
+        pretend_layout(&lab.edge, step).unwrap();
+        let mut second = lab.edge.command(binary().unwrap()).unwrap();
+        second.args(["run", "-i", INTERFACE]);
+        second.args(["--runtime-dir", "/run/other", "--state-dir", "/run/other-state"]);
+        let output = second.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("another tcpguard agent"), "{said}");
+        lab.edge.exec(&format!("find {PIN_DIR} -depth -type d -empty -delete")).unwrap();
+    }
+    assert_eq!(guard.status().unwrap().state(), "observing");
+}
+
+/// A pin that is no link any more is no reason to leave the others on.
+#[test]
+fn detach_takes_off_what_it_can_and_names_the_rest() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    guard.stop().unwrap();
+    pretend_layout(&lab.edge, -1).unwrap();
+    let layout = format!("{PIN_DIR}/{}", layouts_in_use(&lab.edge)[0]);
+    let broken = format!("{layout}/links/1-aaa");
+    lab.edge
+        .exec(&format!("bpftool map create {broken} type array key 4 value 4 entries 1 name none"))
+        .unwrap();
+    let output = cli(&lab.edge, &["detach", "--all"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&broken) && said.contains("by hand"), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("detached {INTERFACE}\n"));
+    assert!(!lab.edge.exec(&format!("ip link show dev {INTERFACE}")).unwrap().contains("xdp"));
+    assert_eq!(egress_programs(&lab.edge), 0);
+    lab.edge.exec(&format!("rm {broken}")).unwrap();
+    assert!(cli(&lab.edge, &["detach", "--all"]).unwrap().status.success());
+    assert_eq!(pins(&lab.edge).unwrap(), [""; 0]);
+}
+
+/// A BPF file system refuses names with a dot, and such interfaces have one.
+#[test]
+fn an_interface_of_a_vlan_is_protected() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    lab.edge.ip(&["link add eth0.5 type veth peer name far", "link set eth0.5 up"]).unwrap();
+    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &["-i", "eth0.5"]).unwrap();
+    guard.stop().unwrap();
+    let output = cli(&lab.edge, &["detach", "eth0.5"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "detached eth0.5\n", "{said}");
+}

@@ -1,0 +1,53 @@
+//! What an earlier agent left: whatever is in its files, a start understands it or does without.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tcpguard::agent::stored::Stored;
+use tcpguard::probe::Host;
+use tcpguard::status::Clock;
+use tcpguard_engine::{Limits, Timestamp};
+use tempfile::TempDir;
+
+/// Names of the files in the state directory; the first byte of an input chooses one.
+const FILES: [&str; 6] = [
+    "state.json",
+    "incidents.jsonl",
+    "alerts.jsonl",
+    "timelines/7.json",
+    "syncookies.json",
+    "probe.json",
+];
+
+/// The input after its first byte is the file.
+///
+/// # Panics
+/// When a start would, or would take over what no agent can have left.
+pub fn state(input: &[u8]) {
+    let Some((file, content)) = input.split_first() else { return };
+    let name = FILES[usize::from(*file) % FILES.len()];
+    let dir = directory();
+    let path = dir.path().join(name);
+    fs::create_dir_all(path.parent().unwrap_or(dir.path())).expect("a directory");
+    fs::write(&path, content).expect("a file");
+    // In the year in which the files of the corpus were written.
+    let wall = jiff::Timestamp::from_second(1_790_000_000).expect("a time");
+    let clock = Clock { now: Timestamp::from_millis(1_000_000), wall };
+    let host = Host { kernel: String::new(), objects: String::new(), sysctls: Default::default() };
+    let stored = Stored::read(dir.path(), &clock, &host);
+    let report = stored.engine.report(clock.now);
+    assert!(stored.state || (report.rules.is_empty() && report.allowed.is_empty()), "{stored:?}");
+    for rule in stored.engine.rules(clock.now) {
+        assert!(rule.expires.since(clock.now) <= Limits::MAX_MANUAL_RULE, "{rule:?}");
+    }
+    if stored.state {
+        assert!(path.exists(), "what was understood is there for the next start");
+    }
+}
+
+/// On a file system in memory where there is one: a run writes a file or two.
+fn directory() -> TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
+}

@@ -1,0 +1,89 @@
+//! What the guard promises, and how a test says that it is so: with a number, and with a naive
+//! variant, measured by the same code, that does not keep the promise. A test that cannot fail
+//! proves nothing.
+//!
+//! ```no_run
+//! use tcpguard_goals::{Goal, Row, size};
+//!
+//! let row = Row::new(Goal::G1);
+//! let kills = size(10, 500);
+//! # let (leaked, let_in) = (0, 1);
+//! row.result(kills, format!("{leaked} frames let in"), leaked == 0)
+//!     .naive(kills, format!("{let_in} let in by a link that no pin holds"), let_in > 0)
+//!     .finish();
+//! ```
+//!
+//! The name of a test that writes rows begins with its goal, `g1_…` or `audit_…`: by that
+//! `cargo xtask test` and `cargo xtask faults` find it, know that it is to write a row, and try it
+//! once only.
+#![forbid(unsafe_code)]
+
+mod goal;
+mod row;
+
+pub use goal::{Goal, Unknown};
+pub use row::{Line, Outcome, Row};
+
+/// The file to which rows are appended, if it is set.
+pub const ROWS: &str = "TCPGUARD_ROWS";
+
+/// `short`, as everywhere without it, or `full`: which of two sizes a test has.
+pub const SIZE: &str = "TCPGUARD_FAULTS";
+
+/// The seed of whatever a test draws; [`seed`] without it is 1.
+pub const SEED: &str = "TCPGUARD_SEED";
+
+/// `short` or `full`, as [`SIZE`] says.
+///
+/// # Panics
+/// When it says something else: a misspelt `full` must not pass for one.
+pub fn size<T>(short: T, full: T) -> T {
+    if is_full(std::env::var(SIZE).ok().as_deref()) { full } else { short }
+}
+
+/// What the run draws from, as [`SEED`] says.
+///
+/// # Panics
+/// When that is no number.
+pub fn seed() -> u64 {
+    parsed_seed(std::env::var(SEED).ok().as_deref())
+}
+
+fn is_full(value: Option<&str>) -> bool {
+    match value {
+        None | Some("short") => false,
+        Some("full") => true,
+        Some(other) => panic!("{SIZE} is `{other}`: short or full"),
+    }
+}
+
+fn parsed_seed(value: Option<&str>) -> u64 {
+    value.map_or(1, |text| text.parse().unwrap_or_else(|_| panic!("{SEED} is `{text}`: a number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_short_unless_it_is_told() {
+        assert!(!is_full(None) && !is_full(Some("short")) && is_full(Some("full")));
+    }
+
+    #[test]
+    #[should_panic(expected = "TCPGUARD_FAULTS is `ful`")]
+    fn a_misspelt_size_is_no_size() {
+        is_full(Some("ful"));
+    }
+
+    #[test]
+    fn the_seed_is_the_same_unless_another_is_asked_for() {
+        assert_eq!((parsed_seed(None), parsed_seed(Some("77"))), (1, 77));
+    }
+
+    #[test]
+    #[should_panic(expected = "TCPGUARD_SEED is `x`")]
+    fn a_seed_is_a_number() {
+        parsed_seed(Some("x"));
+    }
+}

@@ -1,0 +1,154 @@
+//! What can happen.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+use tcpguard_engine::Mode;
+
+/// Listeners in play.
+pub const LISTENERS: u32 = 3;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Some polls with this traffic at one listener.
+    Traffic(Traffic),
+    /// Time passes without polls, in seconds.
+    Gap(u64),
+    /// The kernel's counters start again.
+    Restart,
+    /// One listener's counters go backwards.
+    Backwards(u32),
+    /// A listener appears or goes.
+    Toggle(u32),
+    /// The /28 of this host is protected and nothing else, or nothing is.
+    Protect(Option<u8>),
+    /// An operator sets the mode.
+    Mode(Mode),
+    /// An operator blocks a prefix.
+    Block {
+        /// See [`net`].
+        host: u8,
+        /// Length of the prefix, at most 32.
+        bits: u8,
+        /// At most four; none for every port.
+        ports: Vec<u16>,
+        /// For how long.
+        seconds: u64,
+        /// Even what is protected or very wide.
+        force: bool,
+    },
+    /// An operator takes back what he blocked.
+    Unblock {
+        /// See [`net`].
+        host: u8,
+        /// Length of the prefix, at most 32.
+        bits: u8,
+    },
+    /// An operator takes back every rule.
+    UnblockAll,
+    /// An operator puts rules in the place of his others.
+    Import {
+        /// Host, length and ports of each prefix.
+        hosts: Vec<(u8, u8, Vec<u16>)>,
+        /// For how long.
+        seconds: u64,
+        /// The others stay.
+        merge: bool,
+        /// Even what is protected or very wide.
+        force: bool,
+    },
+    /// An operator exempts a prefix.
+    Allow {
+        /// See [`net`].
+        host: u8,
+        /// Length of the prefix, at most 32.
+        bits: u8,
+        /// For how long.
+        seconds: u64,
+    },
+    /// An operator takes an exemption back.
+    Disallow {
+        /// See [`net`].
+        host: u8,
+        /// Length of the prefix, at most 32.
+        bits: u8,
+    },
+    /// The agent is started again; the kernel keeps its rules.
+    NewAgent,
+    /// The kernel takes no rules from now on, or does again.
+    Refuse(bool),
+    /// Answers that nobody asked for, a poll, and closed ports tried by one source.
+    Host {
+        /// Such answers.
+        unasked: u64,
+        /// Such ports.
+        ports: u32,
+    },
+}
+
+impl Op {
+    /// Enough polls without traffic for every attack to end.
+    pub fn calm() -> Self {
+        Self::Traffic(Traffic {
+            listener: 0,
+            polls: 160,
+            forged: 0,
+            real: 0,
+            sources: 1,
+            shape: Shape::Clients,
+            returning: u64::MAX,
+            half_open: Some(0),
+            queue_drops: 0,
+            overflows: 0,
+        })
+    }
+}
+
+/// What comes to one listener.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// Which one, below [`LISTENERS`].
+    pub listener: u32,
+    /// For so many polls.
+    pub polls: u32,
+    /// SYNs a poll that never complete.
+    pub forged: u64,
+    /// Connects a poll that do.
+    pub real: u64,
+    /// From this many sources.
+    pub sources: u32,
+    /// What the forged ones look like.
+    pub shape: Shape,
+    /// Of the hits of a rule, one in so many comes back; not 0.
+    pub returning: u64,
+    /// Entries in the SYN queue, where it can be seen.
+    pub half_open: Option<u32>,
+    /// SYNs a poll that the kernel drops because that queue is full.
+    pub queue_drops: u64,
+    /// Handshakes a poll for which there is no room in the accept queue.
+    pub overflows: u64,
+}
+
+/// What forged SYNs look like.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// All alike.
+    Constant,
+    /// With a random TTL.
+    RandomTtl,
+    /// With a random window.
+    RandomWindow,
+    /// As those of clients, repeated like theirs.
+    Clients,
+}
+
+/// Addresses of operators' blocks, protected prefixes and one-source floods meet in this network.
+pub fn host(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, host)
+}
+
+/// The prefix of `bits` bits, at most 32, around that host.
+pub fn net(at: u8, bits: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(host(at), bits)).trunc()
+}

@@ -1,0 +1,64 @@
+//! What the audit needs of the executor: what should be in the kernel, and how it gets there again.
+
+use std::ops::Bound;
+
+use tcpguard_engine::RuleId;
+
+use super::Executor;
+use crate::agent::audit::Deviation;
+use crate::kernel::{KernelError, KernelRule};
+
+impl Executor {
+    /// How often the rules have been changed on purpose.
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The rules as they should be in the kernel, from the one after `after` on.
+    pub fn wanted(&self, after: Option<RuleId>) -> impl Iterator<Item = (RuleId, KernelRule)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let set = self.config.rule_set;
+        self.rules
+            .range((from, Bound::Unbounded))
+            .map(move |(id, wanted)| (*id, wanted.in_kernel(set, *id)))
+    }
+
+    /// The rule with this number as it should be in the kernel.
+    pub fn wanted_rule(&self, id: RuleId) -> Option<KernelRule> {
+        Some(self.rules.get(&id)?.in_kernel(self.config.rule_set, id))
+    }
+
+    /// Makes the kernel what it should be.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mend(&self, deviation: &Deviation) -> Result<(), KernelError> {
+        let set = self.config.rule_set;
+        match deviation {
+            Deviation::Missing(id) | Deviation::OtherEnd(id) | Deviation::Altered(id) => {
+                let Some(wanted) = self.rules.get(id) else { return Ok(()) };
+                // The end first: from the moment the key is there, packets use it.
+                self.dataplane.set_rule_expiry(id.0, wanted.ends.as_nanos())?;
+                self.write_keys(set, *id, wanted)
+            }
+            Deviation::Foreign(walked) => self.dataplane.remove_walked(set, walked),
+        }
+    }
+
+    /// Writes the configuration record again if somebody else has. Returns whether that was so.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mend_config(&self) -> Result<bool, KernelError> {
+        let differs = self.dataplane.config()? != self.config;
+        if differs {
+            self.dataplane.set_config(&self.config)?;
+        }
+        Ok(differs)
+    }
+
+    /// Whether somebody else had changed what is exempt, which was mended when it was written last.
+    pub fn take_exempt_mended(&mut self) -> bool {
+        std::mem::take(&mut self.exempt_mended)
+    }
+}

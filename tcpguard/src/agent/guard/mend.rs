@@ -1,0 +1,121 @@
+//! What somebody changed in the kernel behind the guard's back: found, mended and told.
+
+use tcpguard_engine::{Severity, Timestamp};
+
+use super::Guard;
+use crate::agent::audit::Outcome;
+use crate::kernel::{HeldLink, KernelError};
+
+/// Most changes that are named in one alert.
+const NAMED: usize = 4;
+
+impl Guard {
+    /// The next step of the audit of the rules. What was mended, there and elsewhere, is told once a
+    /// round.
+    pub(super) fn audit(&mut self, now: Timestamp) {
+        let Some(outcome) = self.audit.step(now, &self.executor) else { return };
+        let Outcome { mended, failed, counted } = outcome;
+        self.mended.extend(mended);
+        if let Some(counted) = counted {
+            self.rules_in_kernel = Some(counted);
+        }
+        if !self.mended.is_empty() {
+            let message = in_words(&std::mem::take(&mut self.mended));
+            self.tell(Severity::Warning, "drift_mended", message);
+        }
+        match (failed, self.drift_since) {
+            (Some(why), None) => {
+                self.drift_since = Some(now);
+                let message = format!(
+                    "the rules in the kernel are not those that should be there, and cannot be mended \
+                     ({why}); if it stays so: systemctl restart tcpguard"
+                );
+                self.tell(Severity::Warning, "rule_drift", message);
+            }
+            (None, Some(_)) => {
+                self.drift_since = None;
+                let message = "the rules in the kernel are those that should be there again; see \
+                               them: tcpguard rules list";
+                self.tell(Severity::Notice, "rule_drift_over", message.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the rules in the kernel.
+    pub(super) fn count_rules(&mut self) -> Result<(), KernelError> {
+        self.count_rules = false;
+        let set = self.executor.config.rule_set;
+        self.rules_in_kernel = Some(self.executor.dataplane.rule_count(set)?);
+        Ok(())
+    }
+
+    /// Sees to it that the programs are configured as they should be.
+    pub(super) fn mend_config(&mut self) -> Result<(), KernelError> {
+        if self.executor.mend_config()? {
+            self.mended.push("the configuration record was changed".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the programs know the listeners, and exempt whom they should. What cannot be
+    /// mended now is tried again.
+    pub(super) fn mend_listeners(&mut self) {
+        match self.executor.listeners.mend(&self.executor.dataplane) {
+            Ok(0) => {}
+            Ok(count) => self.mended.push(format!("{count} entries of listeners were changed")),
+            Err(error) => log::error!("{error}"),
+        }
+        if self.executor.take_exempt_mended() {
+            self.mended.push("the exempt prefixes were changed".to_owned());
+        }
+    }
+
+    /// Sees to it that packets are counted where they should be, and that nobody has taken off what
+    /// belongs to no interface's filter: the program that takes cookies back, and the tracepoint.
+    pub(super) fn mend_hooks(&mut self) {
+        match self.interfaces.mend_slots(&self.executor.dataplane) {
+            Ok(false) => {}
+            Ok(true) => self.mended.push("interfaces were counted elsewhere".to_owned()),
+            Err(error) => log::error!("{error}"),
+        }
+        for interface in self.steps.cookies.take_rehung() {
+            self.mended.push(format!("nothing took cookies back on {interface}"));
+        }
+        // Where the operator had all taken off, the pins went as well.
+        let tracepoint = self.tracepoint.as_ref().filter(|_| !self.interfaces.all_detached());
+        match tracepoint.map(HeldLink::keep_pinned) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => self.mended.push("the tracepoint's pin was gone".to_owned()),
+            Some(Err(error)) => log::error!("{error}"),
+        }
+    }
+}
+
+/// What was mended, in one line.
+fn in_words(mended: &[String]) -> String {
+    let named = mended.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = match mended.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "somebody changed what the guard keeps in the kernel, and it is as it was again: \
+         {named}{more}; see who may: tcpguard doctor"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_names_four_changes_and_counts_the_rest() {
+        let all: Vec<String> = (1..=6).map(|number| format!("rule {number} was gone")).collect();
+        let one = in_words(&all[..1]);
+        assert!(one.contains(": rule 1 was gone; "), "{one}");
+        let six = in_words(&all);
+        assert!(six.contains("rule 4 was gone and 2 more; "), "{six}");
+        assert!(!six.contains("rule 5"), "{six}");
+    }
+}

@@ -1,0 +1,59 @@
+//! What an earlier agent left on the disk, read as a start reads it: for whoever tries what damaged
+//! files do.
+
+use std::path::Path;
+
+use tcpguard_engine::{Engine, ListenerId, Mode, Tuning};
+
+use super::state::{State, reconcile};
+use super::timeline::kept;
+use super::{alerts, incidents, start, syncookies};
+use crate::probe::{self, Host, Probe};
+use crate::status::Clock;
+
+/// What was understood.
+#[derive(Debug)]
+pub struct Stored {
+    /// An engine that has taken over what a start gives it, after a boot.
+    pub engine: Engine,
+    /// Whether there was a state.
+    pub state: bool,
+    /// Past incidents.
+    pub incidents: usize,
+    /// Alerts.
+    pub alerts: usize,
+    /// Lines of incidents over time.
+    pub timelines: usize,
+    /// The value of a sysctl that is to be given back.
+    pub lent: Option<u64>,
+    /// Which cookies work.
+    pub probe: Option<Probe>,
+}
+
+impl Stored {
+    /// Reads everything in the state directory `dir` of `host`. What cannot be understood is set aside
+    /// there.
+    ///
+    /// # Panics
+    /// When the default settings contradict each other.
+    pub fn read(dir: &Path, clock: &Clock, host: &Host) -> Self {
+        let state = State::load(dir);
+        let tuning = Tuning::default();
+        let mut engine = Engine::new(tuning, Mode::Observe).expect("the defaults agree");
+        let here = |_: &_| Some(ListenerId(0));
+        let rules = reconcile(clock, "", state.as_ref(), None, Vec::new(), |_| None, here);
+        if let Some(state) = &state {
+            start::take_over(&mut engine, clock, state, "");
+        }
+        engine.adopt(clock.now, rules.kept.into_iter().chain(rules.lost).collect());
+        Self {
+            engine,
+            state: state.is_some(),
+            incidents: incidents::load(dir).len(),
+            alerts: alerts::load(dir).len(),
+            timelines: kept::load(&dir.join(kept::DIRECTORY)).len(),
+            lent: syncookies::lent_from(dir),
+            probe: probe::load(dir, host),
+        }
+    }
+}

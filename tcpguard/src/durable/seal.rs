@@ -1,0 +1,155 @@
+//! State files with a first line that says what the rest must be: `tcpguard 1 <bytes> <CRC-32C>`.
+//!
+//! JSON alone does not tell a file that was written from one that a disk has changed: most flipped
+//! bits leave it valid, with another address or another end of a rule. A sealed file is believed whole
+//! or not at all. Files of before the line was there begin with `{`, and are read as they are.
+
+use std::io;
+use std::path::Path;
+
+/// What the first line begins with: the name, and the version of the seal.
+const MARK: &[u8] = b"tcpguard 1 ";
+/// The line is never longer.
+const LONGEST_LINE: usize = 48;
+
+/// Why nothing can be believed of a file.
+#[derive(Debug)]
+pub enum Damage {
+    /// There is none.
+    Missing,
+    /// It cannot be read.
+    Refused(io::Error),
+    /// It is not what was written, and why.
+    Bad(String),
+}
+
+impl Damage {
+    /// One line for people; `None` when there is simply no file.
+    pub fn reason(self) -> Option<String> {
+        match self {
+            Self::Missing => None,
+            Self::Refused(error) => Some(error.to_string()),
+            Self::Bad(why) => Some(why),
+        }
+    }
+}
+
+/// As [`super::replace`], with the line in front.
+///
+/// # Errors
+/// See [`super::replace`].
+pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    super::replace(path, mode, &sealed(content))
+}
+
+/// What was given to [`replace`], of at most `most` bytes.
+///
+/// # Errors
+/// When there is no file, it cannot be read, or it is not what was written.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Damage> {
+    let file =
+        super::read(path, most + LONGEST_LINE as u64).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Damage::Missing,
+            io::ErrorKind::FileTooLarge => Damage::Bad(error.to_string()),
+            _ => Damage::Refused(error),
+        })?;
+    opened(file).map_err(Damage::Bad)
+}
+
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let mut file = MARK.to_vec();
+    file.extend_from_slice(format!("{} {:08x}\n", content.len(), crc32c(content)).as_bytes());
+    file.extend_from_slice(content);
+    file
+}
+
+fn opened(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
+    if file.first() == Some(&b'{') {
+        return Ok(file);
+    }
+    let end = file.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
+    let line = end.and_then(|end| file[..end].strip_prefix(MARK));
+    let line = line.and_then(|line| std::str::from_utf8(line).ok()?.split_once(' '));
+    let (Some(end), Some((length, sum))) = (end, line) else {
+        return Err("its first line does not say what it is".to_owned());
+    };
+    let content = &file[end + 1..];
+    let (has, adds_up) = (content.len().to_string(), format!("{:08x}", crc32c(content)));
+    if has != length {
+        return Err(format!("it has {has} bytes and says that it has {length}"));
+    }
+    if adds_up != sum {
+        return Err(format!("its checksum is {adds_up} and it says that it is {sum}"));
+    }
+    file.drain(..=end);
+    Ok(file)
+}
+
+/// CRC-32C (Castagnoli; RFC 3720, appendix B.4), bit by bit: the longest file takes some
+/// milliseconds, in a thread that waits for the disk anyway.
+fn crc32c(bytes: &[u8]) -> u32 {
+    const REVERSED: u32 = 0x82f6_3b78;
+    let next = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (REVERSED & (crc & 1).wrapping_neg())
+        })
+    };
+    !bytes.iter().fold(!0, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_castagnolis() {
+        // The check value of the catalogue of CRCs, and two of RFC 3720.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        assert_eq!(crc32c(b""), 0);
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_the_line_says_what_it_is() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("file");
+        assert!(matches!(read(&path, 100), Err(Damage::Missing)));
+        for content in [&b"{\"a\":1}"[..], b"", b"two\nlines\n"] {
+            replace(&path, 0o600, content).expect("written");
+            assert_eq!(read(&path, 10).expect("readable"), content);
+        }
+        replace(&path, 0o600, b"{}").expect("written");
+        let line = format!("tcpguard 1 2 {:08x}\n{{}}", crc32c(b"{}"));
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), line);
+        assert!(matches!(read(dir.path(), 100), Err(Damage::Refused(_))));
+    }
+
+    #[test]
+    fn a_file_of_before_is_read_as_it_is() {
+        assert_eq!(opened(b"{\"a\":1}".to_vec()).expect("as it is"), b"{\"a\":1}");
+    }
+
+    #[test]
+    fn the_longest_line_fits() {
+        let line = format!("tcpguard 1 {} ffffffff\n", u64::MAX);
+        assert!(line.len() <= LONGEST_LINE, "{}", line.len());
+    }
+
+    /// Every length and every bit.
+    #[test]
+    fn nothing_that_was_cut_or_changed_is_believed() {
+        let whole = sealed(b"{\"prefix\":\"203.0.113.0/24\"}");
+        for length in 0..whole.len() {
+            opened(whole[..length].to_vec()).expect_err("cut");
+        }
+        for bit in 0..8 * whole.len() {
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            opened(changed).expect_err("changed");
+        }
+        let mut longer = whole;
+        longer.push(b'\n');
+        opened(longer).expect_err("longer");
+    }
+}

@@ -1,0 +1,169 @@
+//! Rules in the kernel, looked at one by one or a few at a time: there may be thousands, and whoever
+//! compares them with what should be there has other things to do as well.
+
+use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
+use tcpguard_common::abi::{RuleRef, SCOPE_BITS, SourceKey, SourceV4, SourceV6};
+use tcpguard_engine::Ports;
+
+use super::{Dataplane, KernelMatcher, KernelRule};
+use crate::kernel::convert::{Source, net};
+use crate::kernel::table::Position;
+use crate::kernel::table::Table;
+use crate::kernel::{KernelError, Plain};
+
+/// How far the rules have been walked; by default not at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RuleWalk {
+    place: Place,
+    /// Keys seen in the table that is being walked. A key that is removed by others just then makes
+    /// a trie begin again, which must not go on for ever.
+    seen: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    V4(Option<SourceKey<SourceV4>>),
+    V6(Option<SourceKey<SourceV6>>),
+    Signatures(Position),
+    End,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::V4(None)
+    }
+}
+
+/// What a walk comes across.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Walked {
+    /// A rule of the set, as far as one key goes: of several ports one.
+    Rule(KernelRule),
+    /// A key that is of no set or no port, because fewer bits count than name both: it matches sources
+    /// whatever set counts, or to many ports, and the guard never writes such.
+    Setless(Source),
+}
+
+impl Dataplane {
+    /// The rule of `set` that one of [`KernelMatcher::entries`] leads to, or, of source rules, the one
+    /// over the narrowest prefix that contains it: its slot tells.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn rule(
+        &self,
+        set: u64,
+        matcher: &KernelMatcher,
+    ) -> Result<Option<KernelRule>, KernelError> {
+        let found = match matcher {
+            KernelMatcher::Source(net, ports) => {
+                self.source_rule(set, net, ports.entries().next().flatten())?
+            }
+            KernelMatcher::Signature(key) => self.signatures.get(key)?,
+        };
+        found.map(|found| self.kernel_rule(found, matcher.clone())).transpose()
+    }
+
+    /// Looks at the next keys, some `limit` at most, and gives those of `set` to `each`. Returns how
+    /// many were looked at; fewer than `limit` were the last.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn walk_rules(
+        &self,
+        set: u64,
+        walk: &mut RuleWalk,
+        limit: usize,
+        mut each: impl FnMut(Walked),
+    ) -> Result<usize, KernelError> {
+        let mut looked_at = 0;
+        while looked_at < limit {
+            match walk.place {
+                Place::V4(after) => match next(&self.source_rules_v4, after, &mut walk.seen)? {
+                    Some(key) => {
+                        walk.place = Place::V4(Some(key));
+                        // It may have gone since.
+                        if let Some(found) = self.source_rules_v4.get(&key)? {
+                            let of_set = key.data.is_of(set);
+                            self.come_across(Source::V4(key), of_set, found)?.map(&mut each);
+                        }
+                    }
+                    None => *walk = RuleWalk { place: Place::V6(None), seen: 0 },
+                },
+                Place::V6(after) => match next(&self.source_rules_v6, after, &mut walk.seen)? {
+                    Some(key) => {
+                        walk.place = Place::V6(Some(key));
+                        if let Some(found) = self.source_rules_v6.get(&key)? {
+                            let of_set = key.data.is_of(set);
+                            self.come_across(Source::V6(key), of_set, found)?.map(&mut each);
+                        }
+                    }
+                    None => {
+                        *walk = RuleWalk { place: Place::Signatures(Position::default()), seen: 0 };
+                    }
+                },
+                Place::Signatures(mut position) => {
+                    let mut batch = Vec::new();
+                    let more = self.signatures.batch(&mut position, |key, found| {
+                        if key.is_of(set) {
+                            batch.push((key, found));
+                        }
+                    })?;
+                    looked_at += batch.len();
+                    for (key, found) in batch {
+                        let matcher = KernelMatcher::Signature(key);
+                        each(Walked::Rule(self.kernel_rule(found, matcher)?));
+                    }
+                    walk.place = if more { Place::Signatures(position) } else { Place::End };
+                }
+                Place::End => return Ok(looked_at),
+            }
+            looked_at += 1;
+        }
+        Ok(looked_at)
+    }
+
+    /// What a source rule is to a walk; nothing if it is of another set.
+    fn come_across(
+        &self,
+        key: Source,
+        of_set: bool,
+        found: RuleRef,
+    ) -> Result<Option<Walked>, KernelError> {
+        if key.bits() < SCOPE_BITS {
+            return Ok(Some(Walked::Setless(key)));
+        }
+        let ports =
+            |port: Option<u16>| port.map_or(Some(Ports::EVERY), |port| Ports::new(&[port]).ok());
+        let matcher = net(&key)
+            .filter(|_| of_set)
+            .and_then(|(net, port)| Some(KernelMatcher::Source(net, ports(port)?)));
+        let rule = matcher.map(|matcher| self.kernel_rule(found, matcher));
+        Ok(rule.transpose()?.map(Walked::Rule))
+    }
+
+    /// Takes away what a walk came across.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
+        match walked {
+            Walked::Rule(rule) => self.remove_rule(set, rule),
+            Walked::Setless(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
+            Walked::Setless(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
+        }
+    }
+}
+
+/// The key after `after`, unless more were seen than the table holds.
+fn next<K: Plain>(
+    table: &Table<K, RuleRef>,
+    after: Option<K>,
+    seen: &mut u32,
+) -> Result<Option<K>, KernelError> {
+    if *seen > MAX_RULE_SLOTS {
+        return Ok(None);
+    }
+    *seen += 1;
+    table.next_key(after.as_ref())
+}

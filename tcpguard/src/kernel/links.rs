@@ -1,0 +1,106 @@
+//! Links that are held open and pinned, and whether they still do what they are for.
+//!
+//! Whoever may attach programs may also detach a link, put another program behind it or remove its
+//! pin. So each knows what it should run, and is asked whether it does.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::KernelError;
+use super::syscall::{self, LinkState};
+
+/// A link of the guard's. Dropping it leaves it where it hangs, as long as it is pinned.
+#[derive(Debug)]
+pub struct HeldLink {
+    fd: OwnedFd,
+    pin: PathBuf,
+    /// Kernel id of the program that it runs.
+    program: u32,
+}
+
+impl HeldLink {
+    /// Holds a link that is pinned at `pin` and runs `program`.
+    pub(super) const fn new(fd: OwnedFd, pin: PathBuf, program: u32) -> Self {
+        Self { fd, pin, program }
+    }
+
+    /// Pins a link that was just made.
+    ///
+    /// # Errors
+    /// When it cannot be pinned; it ends when it is closed, which it is then.
+    pub(super) fn pin(fd: OwnedFd, pin: PathBuf, program: u32) -> Result<Self, KernelError> {
+        match syscall::pin(fd.as_fd(), &pin) {
+            Ok(()) => Ok(Self::new(fd, pin, program)),
+            Err(error) => Err(KernelError::Pin { what: "pin a link at", path: pin, error }),
+        }
+    }
+
+    /// Kernel id of the program that it should run.
+    pub(super) const fn program(&self) -> u32 {
+        self.program
+    }
+
+    /// What the kernel says of it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn state(&self) -> io::Result<LinkState> {
+        syscall::link_state(self.fd.as_fd())
+    }
+
+    /// Whether it hangs on the interface with this index and runs its own program there.
+    pub fn is_on(&self, ifindex: u32) -> bool {
+        let own = |state: LinkState| state.ifindex == ifindex && state.program == self.program;
+        ifindex != 0 && self.state().is_ok_and(own)
+    }
+
+    /// Whether it would outlive the agent.
+    pub fn is_pinned(&self) -> bool {
+        self.pin.exists()
+    }
+
+    /// Pins it again if somebody removed its pin. Returns whether that was so.
+    ///
+    /// # Errors
+    /// When it cannot be pinned.
+    pub fn keep_pinned(&self) -> Result<bool, KernelError> {
+        if self.is_pinned() {
+            return Ok(false);
+        }
+        if let Some(dir) = self.pin.parent() {
+            // The directory may have gone with it; pinning says so if it cannot be made.
+            let _ = fs::create_dir_all(dir);
+        }
+        let pinned = syscall::pin(self.fd.as_fd(), &self.pin);
+        pinned.map(|()| true).map_err(|error| KernelError::Pin {
+            what: "pin a link again at",
+            path: self.pin.clone(),
+            error,
+        })
+    }
+
+    /// Takes the program off, whoever else still holds the link, and removes the pin.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then the pin stays.
+    pub fn remove(self) -> io::Result<()> {
+        syscall::detach_link(self.fd.as_fd())?;
+        unpin(&self.pin);
+        Ok(())
+    }
+
+    /// Closes and unpins it, which ends it unless somebody else holds it.
+    pub(super) fn abandon(self) {
+        unpin(&self.pin);
+    }
+}
+
+pub(super) fn unpin(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot remove {}: {error}", path.display());
+    }
+}

@@ -1,0 +1,101 @@
+//! The way out: programs are taken off, whichever agent put them on.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::layouts::{LinkPin, MAPS, TRACEPOINTS, links, of_namespace};
+use super::{Pins, remove_all};
+use crate::host::{interfaces, netns};
+use crate::kernel::attach::remove_filter;
+use crate::kernel::{KernelError, syscall};
+
+/// What was taken off.
+#[derive(Debug, Default)]
+pub struct Detached {
+    /// Names of the interfaces.
+    pub interfaces: Vec<String>,
+    /// What could not be, or its pin not be removed; each says where it is.
+    pub left: Vec<KernelError>,
+}
+
+impl Detached {
+    /// What became of a link on this interface.
+    fn note(&mut self, outcome: Result<(), KernelError>, interface: String) {
+        match outcome {
+            Ok(()) if self.interfaces.contains(&interface) => {}
+            Ok(()) => self.interfaces.push(interface),
+            Err(error) => self.left.push(error),
+        }
+    }
+}
+
+/// Takes the programs off the interfaces that are `wanted` (off all when empty) of this network
+/// namespace, whatever layout version pinned them below `dir`, and removes their pins. An interface goes
+/// by the name that it has and by the one that it was pinned under. What fails is no reason to leave
+/// the rest. An agent that still runs attaches them again unless it has been told.
+///
+/// # Errors
+/// When the kernel does not tell which namespace this is.
+pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
+    let mut all = Detached::default();
+    let layouts = of_namespace(dir, netns::cookie()?);
+    let there = interfaces::list().unwrap_or_default();
+    for pin in layouts.iter().flat_map(|layout| links(layout)) {
+        let index = pin.hangs_on();
+        let now = there.iter().find(|one| Some(one.index) == index).map(|one| one.name.clone());
+        let name = now.unwrap_or_else(|| pin.name.clone());
+        if !wanted.is_empty() && !wanted.contains(&name) && !wanted.contains(&pin.name) {
+            continue;
+        }
+        all.note(take_off(&pin), name);
+    }
+    all.interfaces.iter().for_each(|name| remove_filter(name));
+    if layouts.iter().all(|layout| links(layout).is_empty()) {
+        // Nothing uses them any more.
+        for directory in
+            layouts.iter().flat_map(|layout| [TRACEPOINTS, MAPS].map(|at| layout.join(at)))
+        {
+            all.left.extend(remove_all(&directory).err());
+        }
+    }
+    Ok(all)
+}
+
+/// Interfaces of this network namespace with a link pinned below `dir`, as far as can be seen.
+pub fn pinned(dir: &Path) -> Vec<String> {
+    let Ok(cookie) = netns::cookie() else { return Vec::new() };
+    let layouts = of_namespace(dir, cookie);
+    let mut names: Vec<String> =
+        layouts.iter().flat_map(|layout| links(layout)).map(|pin| pin.name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+impl Pins {
+    /// Takes off what agents of other layouts left that this one has no use for, and removes its
+    /// pins. Everything is tried.
+    pub fn take_off_others(&self) -> Detached {
+        let mut all = Detached::default();
+        for pin in self.others().iter().flat_map(|layout| links(layout)) {
+            all.note(take_off(&pin), pin.name);
+        }
+        all
+    }
+}
+
+fn take_off(pin: &LinkPin) -> Result<(), KernelError> {
+    let failed = |what| move |error| KernelError::Pin { what, path: pin.path.clone(), error };
+    // Unpinning alone would not do: an agent may hold the link as well.
+    match syscall::open_pin(&pin.path) {
+        Ok(link) => {
+            syscall::detach_link(link.as_fd()).map_err(failed("detach the link pinned at"))?
+        }
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("open")(error)),
+    }
+    fs::remove_file(&pin.path).map_err(failed("remove"))
+}

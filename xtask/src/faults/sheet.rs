@@ -1,0 +1,192 @@
+//! The file to which the tests of one run append their rows, and the table that is made of it.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail};
+use tcpguard_goals::{Goal, Line, ROWS, SEED, SIZE};
+
+use super::RowTest;
+use crate::{process, workspace::Workspace};
+
+/// Where the tests of one run write.
+pub struct Sheet {
+    path: PathBuf,
+    full: bool,
+    seed: Option<u64>,
+}
+
+impl Sheet {
+    /// An empty one; what a run before left is gone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(workspace: &Workspace, full: bool, seed: Option<u64>) -> Result<Self> {
+        let path = workspace.target.join("rows.jsonl");
+        fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, full, seed })
+    }
+
+    /// Tells the tests that `command` runs where to write, how large to be and what to draw from.
+    pub fn hand_to(&self, command: &mut Command) {
+        command.env(ROWS, &self.path).env(SIZE, if self.full { "full" } else { "short" });
+        if let Some(seed) = self.seed {
+            command.env(SEED, seed.to_string());
+        }
+    }
+
+    /// What was written.
+    ///
+    /// # Errors
+    /// When a line is no row.
+    pub fn read(&self) -> Result<Vec<Line>> {
+        let what = || format!("cannot read {}", self.path.display());
+        parse(&fs::read_to_string(&self.path).with_context(what)?).with_context(what)
+    }
+
+    /// Prints the rows; `promised` are the tests that had to write one.
+    ///
+    /// # Errors
+    /// When one of them did not, or a row does not hold.
+    pub fn close(&self, promised: &[RowTest]) -> Result<()> {
+        let lines = self.read()?;
+        let goals: BTreeSet<Goal> =
+            lines.iter().map(|line| line.goal).chain(promised.iter().map(|t| t.goal)).collect();
+        if !goals.is_empty() {
+            process::announce("what is promised, and what naive variants do");
+            print!("{}", table(&lines, &goals.into_iter().collect::<Vec<_>>()));
+        }
+        judge(&faults(&lines, promised))
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Line>> {
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// What is wrong with `lines`, of which each test of `promised` must have written one.
+pub fn faults(lines: &[Line], promised: &[RowTest]) -> Vec<String> {
+    let broken = lines.iter().filter_map(|line| Some(format!("{}: {line}", line.fault()?)));
+    let wrote = |test: &&RowTest| lines.iter().any(|line| function(line) == test.name);
+    let silent = promised.iter().filter(|test| !wrote(test));
+    let silent = silent.map(|test| format!("{}: {} wrote no row", test.goal, test.name));
+    broken.chain(silent).collect()
+}
+
+/// # Errors
+/// When there are faults; it names all.
+pub fn judge(faults: &[String]) -> Result<()> {
+    if !faults.is_empty() {
+        bail!("promises:\n  {}", faults.join("\n  "));
+    }
+    Ok(())
+}
+
+/// The row's test without its modules.
+fn function(line: &Line) -> &str {
+    line.test.rsplit("::").next().unwrap_or(&line.test)
+}
+
+/// Two lines a row, the guard's and the naive variant's; a goal without one is named.
+pub fn table(lines: &[Line], goals: &[Goal]) -> String {
+    let width = lines.iter().map(|line| line.row.chars().count()).max().unwrap_or(0).max(5);
+    let mut text = format!("{:<12} {:<width$} {:>11}  result\n", "goal", "row", "N");
+    for goal in goals {
+        let mut of_goal = lines.iter().filter(|line| line.goal == *goal).peekable();
+        if of_goal.peek().is_none() {
+            let _ = writeln!(text, "{goal:<12} no row");
+        }
+        for line in of_goal {
+            let size = if line.full { "full" } else { "short" };
+            let fault = line.fault().map_or_else(String::new, |fault| format!(" ({fault})"));
+            let how = format!("; {size}, seed {}, {:.1} s{fault}", line.seed, line.seconds);
+            let naive = line.naive.as_ref().map(|naive| ("naive", naive, ""));
+            let guard = line.result.as_ref().map(|result| (line.row.as_str(), result, &*how));
+            for (row, outcome, how) in guard.into_iter().chain(naive) {
+                let goal = if how.is_empty() { "" } else { goal.id() };
+                let (n, said) = (grouped(outcome.n), &outcome.said);
+                let _ = writeln!(text, "{goal:<12} {row:<width$} {n:>11}  {said}{how}");
+            }
+        }
+    }
+    text
+}
+
+/// Thousands apart, as in the documentation.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_goals::Outcome;
+
+    use super::*;
+
+    fn outcome(n: u64, said: &str, expected: bool) -> Option<Outcome> {
+        Some(Outcome { n, said: said.into(), expected })
+    }
+
+    fn line(holds: bool, fails: bool) -> Line {
+        Line {
+            goal: Goal::G1,
+            row: "kills".into(),
+            test: "rows::g1_kills".into(),
+            full: true,
+            result: outcome(1_234_567, "0 let in", holds),
+            naive: outcome(500, "9 let in", fails),
+            seed: 7,
+            seconds: 1.25,
+        }
+    }
+
+    fn promised(goal: Goal, name: &str) -> RowTest {
+        RowTest { goal, name: name.into(), needs_root: true }
+    }
+
+    #[test]
+    fn what_was_written_is_what_is_read() {
+        let lines = [line(true, true), Line { naive: None, ..line(false, true) }];
+        let text: String =
+            lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+        assert_eq!(parse(&text).unwrap(), lines);
+        assert!(parse("{}\n").is_err());
+    }
+
+    #[test]
+    fn a_table_holds_both_variants_and_names_goals_without_a_row() {
+        let text = table(&[line(true, true)], &[Goal::G1, Goal::Audit]);
+        let rows = [
+            "goal         row             N  result",
+            "G1           kills   1,234,567  0 let in; full, seed 7, 1.2 s",
+            "             naive         500  9 let in",
+            "Audit        no row",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), rows);
+    }
+
+    #[test]
+    fn a_row_must_hold_its_naive_variant_must_fail_and_each_test_must_write() {
+        let written = promised(Goal::G1, "g1_kills");
+        assert_eq!(faults(&[line(true, true)], std::slice::from_ref(&written)), [""; 0]);
+        for (broken, fault) in [
+            (line(false, true), "the promise does not hold"),
+            (line(true, false), "the naive variant did not fail"),
+            (Line { naive: None, ..line(true, true) }, "no naive variant"),
+        ] {
+            let found = faults(&[broken], std::slice::from_ref(&written));
+            assert!(found.len() == 1 && found[0].starts_with(fault), "{found:?}");
+        }
+        let silent = promised(Goal::G2, "g2_skipped");
+        let found = faults(&[line(true, true)], &[written, silent]);
+        assert_eq!(found, ["G2: g2_skipped wrote no row"]);
+        assert!(judge(&found).is_err() && judge(&[]).is_ok());
+    }
+}
