@@ -371,8 +371,8 @@ fn killed_while_replacing(kills: u32) -> (Left, Fate, u64) {
         std::thread::scope(|scope| {
             // It fails when the agent is gone.
             scope.spawn(|| drop(cli(&lab.edge, &["rules", "import", &file(new)])));
-            // Half as long again as the shortest took: some take longer.
-            sleep(whole * 3 * kill / (2 * kills));
+            // Up to twice as long as the shortest took: some take longer.
+            sleep(whole * 2 * kill / kills);
             guard.kill().unwrap();
         });
         guard.start_again(Mode::Enforce).unwrap();
