@@ -24,6 +24,7 @@ use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_engine::Ports;
+use tcpguard_fuzz::naive;
 
 use traffic::{Frame, Traffic, v4};
 
@@ -201,7 +202,8 @@ impl Pair {
         assert_eq!(hex(&after), hex(&packet.0), "what became of {}", hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
         self.frames += 1;
-        self.misread += u64::from(rows::naive_sees_syn(frame) != rows::is_of_syn(reason));
+        let naive = naive::parse(frame).is_some_and(|segment| segment.is_syn());
+        self.misread += u64::from(naive != rows::is_of_syn(reason));
         packet.0
     }
 

@@ -11,17 +11,6 @@ use tcpguard_goals::{Goal, Row, seed, size};
 use crate::traffic::v4;
 use crate::{Pair, run};
 
-/// The naive parser: Ethernet, IPv4 without options or IPv6 without further headers, the flags of TCP.
-pub fn naive_sees_syn(frame: &[u8]) -> bool {
-    let (protocol, tcp_flags) = match frame.get(12..14) {
-        Some([0x08, 0x00]) => (frame.get(23), frame.get(47)),
-        Some([0x86, 0xdd]) => (frame.get(20), frame.get(67)),
-        _ => return false,
-    };
-    let of_interest = flags::SYN | flags::ACK | flags::RST | flags::FIN;
-    protocol == Some(&6) && tcp_flags.is_some_and(|set| set & of_interest == flags::SYN)
-}
-
 /// Whether the guard took for a SYN what it has this reason for.
 pub fn is_of_syn(reason: Reason) -> bool {
     matches!(
