@@ -7,7 +7,8 @@ use tcpguard_engine::{TcpExt, Timestamp};
 
 use crate::config::Config;
 use crate::host::{
-    self, Addresses, HalfOpen, ListenerGroup, Protected, SockDiag, SoftnetCpu, tcp_ext,
+    self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
+    ProtectedSet, SockDiag, SoftnetCpu, tcp_ext,
 };
 use crate::render::number::span;
 use crate::status::{Health, Severity};
@@ -20,6 +21,8 @@ pub struct HostView {
     softnet: Vec<SoftnetCpu>,
     lost: u64,
     addresses: Addresses,
+    /// Protected prefixes that there is no room for, by what they are.
+    left_out: BTreeMap<&'static str, usize>,
     unread: Unread,
 }
 
@@ -78,12 +81,26 @@ impl HostView {
         self.addresses.read(sockets, &config.ssh_ports, |source, read, last| {
             unread.take(now, source, read, last);
         });
-        self.addresses.protected(&config.protect_prefixes)
+        let ProtectedSet { prefixes, left_out } =
+            self.addresses.protected(&config.protect_prefixes);
+        for (what, count) in left_out.iter().filter(|_| self.left_out.is_empty()) {
+            log::warn!("{}", no_room(what, *count));
+        }
+        self.left_out = left_out;
+        prefixes
     }
 
-    /// What cannot be read at the moment.
+    /// What cannot be read at the moment, and what there is no room for.
     pub fn health(&self, now: Timestamp) -> Vec<Health> {
-        self.unread.health(now)
+        let left_out = self.left_out.iter().map(|(what, count)| Health {
+            code: "exempt_full".to_owned(),
+            severity: Severity::Warning,
+            subject: Some((*what).to_owned()),
+            text: no_room(what, *count),
+            hint: "name the networks that matter (protect.prefixes), then: tcpguard reload"
+                .to_owned(),
+        });
+        self.unread.health(now).into_iter().chain(left_out).collect()
     }
 }
 
@@ -127,6 +144,13 @@ impl Unread {
         };
         self.0.iter().map(finding).collect()
     }
+}
+
+fn no_room(what: &str, count: usize) -> String {
+    format!(
+        "{count} prefixes of the kind \"{what}\" are not spared by rules: there is room for \
+         {MOST_PROTECTED} protected prefixes of each IP version, {MOST_SSH_CLIENTS} of them for SSH clients"
+    )
 }
 
 #[cfg(test)]

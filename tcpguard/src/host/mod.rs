@@ -51,7 +51,7 @@ pub use memory::{Memory, memory};
 pub use netlink::ANSWER_TIMEOUT;
 pub use netstat::{tcp_ext, tcp_ext_counter};
 pub use processes::{DescriptorUse, Owners, PROC, Process};
-pub use protected::{Addresses, Protected};
+pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected, ProtectedSet};
 pub use release::KernelRelease;
 pub use sock_diag::{Connection, HalfOpen, ListenerGroup, ListeningSocket, SockDiag, TcpState};
 pub use sockstat::{SockStat, sockstat};

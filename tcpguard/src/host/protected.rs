@@ -1,14 +1,21 @@
 //! The protected set: addresses that no rule may cover, because dropping their SYNs would cut the
 //! host off, and anybody can write them into a SYN.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tcpguard_common::abi::maps;
 
 use super::{Error, SockDiag, rtnetlink};
+
+/// Room for protected prefixes of each family: the other half of the kernel's places is the
+/// allow-list's.
+pub const MOST_PROTECTED: usize = maps::MAX_EXEMPT as usize / 2;
+/// Of these, at most so many for SSH clients: whoever may talk to sshd can add to them.
+pub const MOST_SSH_CLIENTS: usize = MOST_PROTECTED / 2;
 
 /// Where resolvers are configured. The second is what systemd-resolved asks when the first only
 /// names its own loopback address.
@@ -22,6 +29,15 @@ pub struct Protected {
     /// What they are: `own address`, `default gateway`, `resolver`, `SSH client`, `configured`,
     /// `loopback`; several separated by ", ".
     pub what: String,
+}
+
+/// The protected set.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ProtectedSet {
+    /// In the order of the prefixes, each prefix once.
+    pub prefixes: Vec<Protected>,
+    /// How many there was no room for, by what they are.
+    pub left_out: BTreeMap<&'static str, usize>,
 }
 
 /// The addresses that the host needs, by where they were read.
@@ -53,18 +69,28 @@ impl Addresses {
         take("connections to sshd", clients, &mut self.ssh_clients);
     }
 
-    /// The protected set, in the order of the prefixes, each prefix once. `configured` comes from the
-    /// configuration.
-    pub fn protected(&self, configured: &[IpNet]) -> Vec<Protected> {
-        let mut set = ProtectedSet::new();
-        set.add_all(self.own.iter().copied(), "own address");
-        set.add_all(self.gateways.iter().copied(), "default gateway");
-        set.add_all(self.resolvers.iter().flatten().copied(), "resolver");
-        set.add_all(self.ssh_clients.iter().copied(), "SSH client");
+    /// The protected set. `configured` comes from the configuration. Where there are more than there is
+    /// room for, those come first of which the host has few, and that nobody outside can add to.
+    pub fn protected(&self, configured: &[IpNet]) -> ProtectedSet {
+        let mut set = Collected::new();
         for net in configured {
             set.add(net.trunc(), "configured");
         }
-        set.into_vec()
+        set.add_all(self.gateways.iter().copied(), "default gateway");
+        set.add_all(self.resolvers.iter().flatten().copied(), "resolver");
+        set.add_all(self.own.iter().copied(), "own address");
+        let mut room = [MOST_SSH_CLIENTS; 2];
+        for client in one_of_each_network_first(&self.ssh_clients) {
+            let room = &mut room[usize::from(client.is_ipv6())];
+            match room.checked_sub(1) {
+                Some(left) => {
+                    *room = left;
+                    set.add_all([client], "SSH client");
+                }
+                None => set.leave_out("SSH client"),
+            }
+        }
+        set.finish()
     }
 }
 
@@ -91,18 +117,41 @@ fn parse_resolv_conf(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-struct ProtectedSet {
-    nets: BTreeMap<IpNet, Vec<&'static str>>,
+/// Addresses so that those of a network, of which one person may hold any number, come after the first
+/// of every other.
+fn one_of_each_network_first(addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
+    let mut before: BTreeMap<IpNet, usize> = BTreeMap::new();
+    let ranked: BTreeSet<(usize, IpAddr)> = addresses
+        .iter()
+        .map(|address| {
+            let address = address.to_canonical();
+            let bits = if address.is_ipv4() { 24 } else { 64 };
+            let network = IpNet::new(address, bits).map_or(address.into(), |net| net.trunc());
+            let rank = before.entry(network).or_default();
+            *rank += 1;
+            (*rank, address)
+        })
+        .collect();
+    ranked.into_iter().map(|(_, address)| address)
 }
 
-impl ProtectedSet {
+/// The set while it is put together.
+struct Collected {
+    nets: BTreeMap<IpNet, Vec<&'static str>>,
+    /// Of each family, IPv4 first.
+    count: [usize; 2],
+    left_out: BTreeMap<&'static str, usize>,
+}
+
+impl Collected {
     const LOOPBACK: [IpNet; 2] = [
         IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8)),
         IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128)),
     ];
 
     fn new() -> Self {
-        Self { nets: Self::LOOPBACK.into_iter().map(|net| (net, vec!["loopback"])).collect() }
+        let nets = Self::LOOPBACK.into_iter().map(|net| (net, vec!["loopback"])).collect();
+        Self { nets, count: [1, 1], left_out: BTreeMap::new() }
     }
 
     fn add_all(&mut self, addresses: impl IntoIterator<Item = IpAddr>, what: &'static str) {
@@ -115,15 +164,29 @@ impl ProtectedSet {
     }
 
     fn add(&mut self, net: IpNet, what: &'static str) {
-        let names = self.nets.entry(net).or_default();
-        if !names.contains(&what) {
-            names.push(what);
+        if let Some(names) = self.nets.get_mut(&net) {
+            if !names.contains(&what) {
+                names.push(what);
+            }
+            return;
+        }
+        let count = &mut self.count[usize::from(matches!(net, IpNet::V6(_)))];
+        if *count == MOST_PROTECTED {
+            self.leave_out(what);
+        } else {
+            *count += 1;
+            self.nets.insert(net, vec![what]);
         }
     }
 
-    fn into_vec(self) -> Vec<Protected> {
+    fn leave_out(&mut self, what: &'static str) {
+        *self.left_out.entry(what).or_default() += 1;
+    }
+
+    fn finish(self) -> ProtectedSet {
         let protected = |(net, what): (IpNet, Vec<_>)| Protected { net, what: what.join(", ") };
-        self.nets.into_iter().map(protected).collect()
+        let prefixes = self.nets.into_iter().map(protected).collect();
+        ProtectedSet { prefixes, left_out: self.left_out }
     }
 }
 
@@ -143,11 +206,11 @@ mod tests {
 
     #[test]
     fn a_prefix_appears_once_with_all_its_roles() {
-        let mut set = ProtectedSet::new();
+        let mut set = Collected::new();
         set.add_all([ip("192.0.2.1"), ip("fe80::1")], "default gateway");
         set.add_all([ip("192.0.2.1"), ip("192.0.2.1")], "resolver");
         let found: Vec<_> =
-            set.into_vec().into_iter().map(|it| (it.net.to_string(), it.what)).collect();
+            set.finish().prefixes.into_iter().map(|it| (it.net.to_string(), it.what)).collect();
         let expected = [
             ("127.0.0.0/8", "loopback"),
             ("192.0.2.1/32", "default gateway, resolver"),
@@ -159,16 +222,54 @@ mod tests {
 
     #[test]
     fn addresses_within_loopback_add_nothing() {
-        let mut set = ProtectedSet::new();
+        let mut set = Collected::new();
         set.add_all([ip("127.0.0.53"), ip("::1"), ip("::ffff:127.0.0.1")], "resolver");
-        assert_eq!(set.into_vec().len(), 2);
+        assert_eq!(set.finish().prefixes.len(), 2);
     }
 
     #[test]
     fn an_ipv4_mapped_address_is_protected_as_ipv4() {
-        let mut set = ProtectedSet::new();
+        let mut set = Collected::new();
         set.add_all([ip("::ffff:192.0.2.9")], "SSH client");
-        assert!(set.into_vec().iter().any(|it| it.net == net("192.0.2.9/32")));
+        assert!(set.finish().prefixes.iter().any(|it| it.net == net("192.0.2.9/32")));
+    }
+
+    /// A host for git, and an attacker who opens connections to sshd from all over his own /64.
+    #[test]
+    fn ssh_clients_take_nobody_elses_room_and_a_network_takes_no_other_networks() {
+        let attacker = 0x2001_0db8_0000_0000_0000_0000_0000_0000_u128;
+        let theirs = (1..=100_000).map(|n| IpAddr::V6((attacker | n).into()));
+        let administrators: Vec<IpAddr> =
+            (1..=900).map(|n: u128| IpAddr::V6((attacker | n << 64 | 7).into())).collect();
+        let developers = (0..5_000_u32).map(|n| IpAddr::V4((0x0a00_0000 | n << 8).into()));
+        let ssh_clients = theirs.chain(developers).chain(administrators.clone()).collect();
+        let gateways = vec![ip("192.0.2.1"), ip("fe80::1")];
+        let addresses = Addresses { gateways, ssh_clients, ..Addresses::default() };
+        let set = addresses.protected(&[net("203.0.113.0/24")]);
+        let protects =
+            |address: &IpAddr| set.prefixes.iter().any(|protected| protected.net.contains(address));
+        assert!(administrators.iter().all(protects));
+        assert!([ip("192.0.2.1"), ip("fe80::1"), ip("203.0.113.9")].iter().all(protects));
+        assert_eq!(set.prefixes.len(), 2 + 3 + 2 * MOST_SSH_CLIENTS);
+        let left_out = 105_900 - 2 * MOST_SSH_CLIENTS;
+        assert_eq!(set.left_out, BTreeMap::from([("SSH client", left_out)]));
+    }
+
+    #[test]
+    fn own_addresses_without_number_leave_room_for_the_gateway_and_what_is_configured() {
+        let own: Vec<IpAddr> =
+            (0..3_000_u32).map(|n| IpAddr::V4((0x0a00_0000 | n).into())).collect();
+        let gateways = vec![ip("192.0.2.1")];
+        let ssh_clients = vec![ip("198.51.100.7"), ip("2001:db8::7")];
+        let addresses = Addresses { own, gateways, ssh_clients, ..Addresses::default() };
+        let set = addresses.protected(&[net("203.0.113.0/24")]);
+        assert_eq!(
+            set.prefixes.len(),
+            MOST_PROTECTED + 2,
+            "loopback and an SSH client are of the other family"
+        );
+        let expected = [("SSH client", 1), ("own address", 3_000 - (MOST_PROTECTED - 3))];
+        assert_eq!(set.left_out, BTreeMap::from(expected));
     }
 
     #[test]
@@ -210,7 +311,7 @@ options edns0";
         addresses.read(&mut sockets, &[address.port()], |source, read, last| {
             *last = read.unwrap_or_else(|error| panic!("{source}: {error}"));
         });
-        let set = addresses.protected(&[configured]);
+        let set = addresses.protected(&[configured]).prefixes;
         let found = set.iter().find(|it| it.net == net("198.51.100.0/24"));
         assert_eq!(found.map(|it| it.what.as_str()), Some("configured"));
         assert!(set.iter().any(|it| it.what == "loopback"));

@@ -1,6 +1,6 @@
 //! The maps of the loaded programs, by what they mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -494,7 +494,7 @@ fn is_exact(key: &ListenerKey) -> bool {
 }
 
 /// Adds what is missing first and removes what is too much then, so that nothing that stays is ever
-/// without its exemption.
+/// without its exemption. Where there is no room for both at a time, it is the other way round.
 fn replace<K>(
     table: &Table<K, ExemptEntry>,
     wanted: &BTreeMap<K, ExemptEntry>,
@@ -502,19 +502,22 @@ fn replace<K>(
 where
     K: super::Plain + Ord,
 {
-    let present = table.keys(maps::MAX_EXEMPT)?;
-    let mut changed = false;
+    let present: BTreeSet<K> = table.keys(maps::MAX_EXEMPT)?.into_iter().collect();
+    let gone: Vec<&K> = present.iter().filter(|key| !wanted.contains_key(key)).collect();
+    let crowded = wanted.len() + gone.len() > maps::MAX_EXEMPT as usize;
+    let remove = || gone.iter().try_for_each(|key| table.remove(key).map(drop));
+    if crowded {
+        remove()?;
+    }
+    let mut changed = !gone.is_empty();
     for (key, entry) in wanted {
         if !present.contains(key) || table.get(key)? != Some(*entry) {
             table.set(key, entry)?;
             changed = true;
         }
     }
-    for key in present {
-        if !wanted.contains_key(&key) {
-            table.remove(&key)?;
-            changed = true;
-        }
+    if !crowded {
+        remove()?;
     }
     Ok(changed)
 }
