@@ -170,6 +170,7 @@ fn tried() -> Request {
         for_s: 60,
         reason: "tried".to_owned(),
         force: false,
+        on_trial: None,
         dry_run: true,
     }
 }

@@ -40,6 +40,7 @@ fn changes(host: &Netns, rounds: u32) -> Result<Vec<Duration>> {
             for_s: 60,
             reason: "from the administrator".to_owned(),
             force: false,
+            on_trial: None,
             dry_run: false,
         };
         let mut took = Vec::new();

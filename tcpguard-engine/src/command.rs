@@ -111,6 +111,7 @@ pub enum Command {
         /// `attack_ended`, `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`,
         /// `incident_started`, `incident_updated`, `incident_ended` (the other classes),
         /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `rule_failed`, `rules_imported`,
+        /// `rule_confirmed`, `rule_reverted`,
         /// `step_taken`, `step_left`, `step_withdrawn`, `step_failed`, `step_ordered`,
         /// `allow_added`, `allow_removed`, `mode_changed`, `too_many_incidents`.
         event: &'static str,

@@ -10,6 +10,7 @@ mod pressure;
 mod requests;
 mod rollup;
 mod steps;
+mod trial;
 mod upkeep;
 mod view;
 

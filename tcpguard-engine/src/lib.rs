@@ -51,8 +51,8 @@ pub use learned::{
 };
 pub use ports::{Ports, PortsError};
 pub use report::*;
-pub use request::{ImportReport, Request, RequestError, Response, RuleToImport};
-pub use rule::{Matcher, Origin, Rule, RuleId};
+pub use request::{Force, ImportReport, Request, RequestError, Response, RuleToImport};
+pub use rule::{Matcher, Origin, Rule, RuleId, Trial};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,

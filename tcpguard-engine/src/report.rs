@@ -380,6 +380,9 @@ pub struct RuleReport {
     pub created: Timestamp,
     /// Ends at, unless renewed.
     pub expires: Timestamp,
+    /// Ends at if an operator confirms it before that; `None`: it waits for nobody's word.
+    #[serde(default)]
+    pub confirmed_until: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
     /// SYNs that matched and passed because they came back.

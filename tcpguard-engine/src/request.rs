@@ -1,5 +1,6 @@
 //! What an operator may ask of the engine, and what it answers.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -24,8 +25,8 @@ pub enum Request {
         reason: String,
         /// Who asked.
         uid: u32,
-        /// Block even what is protected or very wide.
-        force: bool,
+        /// Whether also what is protected or very wide.
+        force: Force,
     },
     /// Take back every rule within `net` (source rules only), of either origin. An open incident
     /// does not make it again.
@@ -53,8 +54,15 @@ pub enum Request {
         merge: bool,
         /// Who asked.
         uid: u32,
-        /// Also what is protected or very wide.
-        force: bool,
+        /// Whether also what is protected or very wide.
+        force: Force,
+    },
+    /// Let rules stay that wait for this word.
+    ConfirmRules {
+        /// Those within; without it all of them.
+        net: Option<IpNet>,
+        /// Who asked.
+        uid: u32,
     },
     /// Exempt sources from drops by source or signature for `lifetime` from now. Automatic rules
     /// that touch them are taken back; if they are allowed already, this replaces it.
@@ -100,6 +108,23 @@ pub enum Request {
     },
 }
 
+/// Whether a rule may be that would cut off what the host or its operator needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Force {
+    /// What touches a protected or allowed prefix, or is very wide, is refused.
+    No,
+    /// It may be, but unless [`Request::ConfirmRules`] comes in time it ends, and what it replaced is
+    /// there again. A rule that could be without force stays as it was asked for.
+    OnTrial {
+        /// In what time.
+        within: Duration,
+        /// From where the operator is logged in: who is cut off cannot say so.
+        caller: Option<IpAddr>,
+    },
+    /// It may be.
+    ForGood,
+}
+
 /// One rule of [`Request::ImportRules`], or that of [`Request::Block`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleToImport {
@@ -125,6 +150,8 @@ pub struct ImportReport {
     pub removed: u32,
     /// Rules that are there now, of any origin.
     pub total: u32,
+    /// Of those imported, how many wait for an operator's word.
+    pub on_trial: u32,
 }
 
 /// What came of a [`Request`].
@@ -136,6 +163,8 @@ pub enum Response {
     Unblocked(Vec<RuleReport>),
     /// What became of the operators' rules.
     Imported(ImportReport),
+    /// The rules that stay now; never empty.
+    Confirmed(Vec<RuleReport>),
     /// The exemption that now exists.
     Allowed(AllowReport),
     /// The exemptions that were removed; never empty.
@@ -189,6 +218,12 @@ pub enum RequestError {
     NotFound {
         /// What was asked for.
         net: IpNet,
+    },
+    /// No rule waits for an operator's word.
+    #[error("no rule waits to be confirmed: see which exist")]
+    NotOnTrial {
+        /// Within what; `None`: anywhere.
+        net: Option<IpNet>,
     },
     /// Nothing within `net` is on the allow-list.
     #[error("nothing within {net} is on the allow-list: see what is")]

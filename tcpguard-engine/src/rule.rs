@@ -29,6 +29,25 @@ pub struct Rule {
     pub created: Timestamp,
     /// When the kernel stops applying it, unless it is renewed.
     pub expires: Timestamp,
+    /// There while nobody has said that it may stay; [`Rule::expires`] is then the moment by which
+    /// somebody must have.
+    pub trial: Option<Trial>,
+}
+
+/// What becomes of a rule that waits for an operator's word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// When it ends if it may stay.
+    pub until: Timestamp,
+    /// The operator's rule in whose place it came, which comes back if nobody says so in time.
+    pub instead_of: Option<Box<Rule>>,
+}
+
+impl Trial {
+    /// What comes back at `now`.
+    pub fn comes_back(self, now: Timestamp) -> Option<Rule> {
+        self.instead_of.map(|rule| *rule).filter(|rule| rule.expires > now)
+    }
 }
 
 /// Which SYNs a rule drops.

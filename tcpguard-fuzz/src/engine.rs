@@ -1,8 +1,8 @@
 //! The engine, with the judge of its properties: whatever happens, its commands fit, and everything
 //! ends.
 
-use tcpguard_engine::Mode;
-use tcpguard_sim::world::{LISTENERS, Op, Shape, Traffic, World};
+use tcpguard_engine::{Force, Mode};
+use tcpguard_sim::world::{LISTENERS, ON_TRIAL, Op, Shape, Traffic, World};
 
 use crate::bytes::Bytes;
 
@@ -46,7 +46,7 @@ fn op(bytes: &mut Bytes<'_>) -> Op {
             let (host, bits) = prefix(bytes, 0);
             let ports = ports(bytes);
             let seconds = u64::from(bytes.u16()) * 4;
-            Op::Block { host, bits, ports, seconds, force: bytes.bit() }
+            Op::Block { host, bits, ports, seconds, force: force(bytes) }
         }
         7 => {
             let (host, bits) = prefix(bytes, 0);
@@ -62,7 +62,7 @@ fn op(bytes: &mut Bytes<'_>) -> Op {
                 .collect(),
             seconds: 1 + u64::from(bytes.u16()) * 4,
             merge: bytes.bit(),
-            force: bytes.bit(),
+            force: force(bytes),
         },
         10 => {
             let (host, bits) = prefix(bytes, 0);
@@ -75,7 +75,19 @@ fn op(bytes: &mut Bytes<'_>) -> Op {
         12 => Op::NewAgent,
         13 => Op::Refuse(bytes.bit()),
         14 => Op::Host { unasked: bytes.below(1000).into(), ports: bytes.below(60).into() },
+        15 => {
+            let (host, bits) = prefix(bytes, 0);
+            Op::Confirm { host, bits }
+        }
         _ => Op::Traffic(traffic(bytes)),
+    }
+}
+
+fn force(bytes: &mut Bytes<'_>) -> Force {
+    match bytes.u8() & 3 {
+        0 | 2 => Force::No,
+        1 => Force::ForGood,
+        _ => ON_TRIAL,
     }
 }
 

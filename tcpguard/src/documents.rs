@@ -73,6 +73,7 @@ documents! {
     "tcpguard.unallow/1" => allow::Unallowed,
     "tcpguard.rule-list/1" => rules::RuleList,
     "tcpguard.import/1" => import::Import,
+    "tcpguard.rules-confirm/1" => rules::Confirmed,
     "tcpguard.mode/1" => mode::ModeShown,
     "tcpguard.step/1" => step::Ordered,
     "tcpguard.reload/1" => reload::Reloaded,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use stand_in::StandIn;
 use support::{degraded, flooded, status};
-use tcpguard::control::proto::{ImportedRule, RefusedRule};
+use tcpguard::control::proto::{ImportedRule, OnTrial, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
 use tcpguard::status::{Imported, Mode, Rule};
 use tcpguard_engine as engine;
@@ -60,7 +60,7 @@ impl Agent {
     fn imports(&self) -> Vec<(Vec<ImportedRule>, [bool; 3])> {
         let asked = self.asked.lock().unwrap();
         let import = |request: &Request| match request {
-            Request::ImportRules { rules, merge, force, dry_run } => {
+            Request::ImportRules { rules, merge, force, dry_run, .. } => {
                 Some((rules.clone(), [*merge, *force, *dry_run]))
             }
             _ => None,
@@ -77,15 +77,15 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
             let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
             let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.prefix));
             let bad: Vec<RefusedRule> = bad
-                .filter(|_| !force)
                 .map(|(index, _)| RefusedRule { index, message: "protected; leave it".to_owned() })
                 .collect();
-            if !bad.is_empty() {
+            if !bad.is_empty() && !force {
                 let refusal = Refusal::new(RefusalKind::Protected, "not all of them");
                 return Response::Refused(Refusal { rules: bad, ..refusal });
             }
             let added = rules.len() as u32;
-            let imported = Imported { added, kept: 0, removed: 4, total: added + 1 };
+            let on_trial = bad.len() as u32;
+            let imported = Imported { added, kept: 0, removed: 4, total: added + 1, on_trial };
             Response::Imported { imported, dry_run: *dry_run }
         }
         other => panic!("{other:?}"),
@@ -173,7 +173,7 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(talk, "nothing was changed; do it: the same command without --dry-run\n");
     let (_, json, _) = agent.run(&["rules", "import", "-", "--json"], list);
-    let imported = r#""imported":{"added":2,"kept":0,"removed":4,"total":3}"#;
+    let imported = r#""imported":{"added":2,"kept":0,"removed":4,"total":3,"on_trial":0}"#;
     let expected = format!(r#"{{"schema":"tcpguard.import/1",{imported},"dry_run":false}}"#);
     assert_eq!(json.trim(), expected);
 }
@@ -214,8 +214,27 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
         "tcpguard: - has 1 mistake, and nothing was changed:\n  line 4: protected; leave it\n\
          mend them, then try: tcpguard rules import - --dry-run\n",
     );
-    let (code, said, _) = agent.run(&["rules", "import", "-", "--force"], "203.0.113.0/25\n");
+    let risky = "192.0.2.1\n203.0.113.0/25\n";
+    let (code, _, said) = agent.run(&["rules", "import", "-", "--force"], risky);
     assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.starts_with(
+            "1 of them for 1m 00s only, then all is as before, unless you confirm: tcpguard rules \
+             confirm\n"
+        ),
+        "{said}"
+    );
+    agent.run(&["rules", "import", "-", "--force", "--no-rollback"], risky);
+    agent.run(&["rules", "import", "-"], "192.0.2.1\n");
+    let asked = agent.asked.lock().unwrap();
+    let on_trial = |request: &Request| match request {
+        Request::ImportRules { on_trial, .. } => Some(*on_trial),
+        _ => None,
+    };
+    let minute = OnTrial { within_s: 60, caller: "203.0.113.5".parse().ok() };
+    let terms: Vec<_> = asked.iter().filter_map(on_trial).collect();
+    assert_eq!(terms[terms.len() - 3..], [Some(minute), None, None]);
+    drop(asked);
     let (code, _, said) = agent.run(&["rules", "import", "no-such-file"], "");
     assert_eq!(code, Some(1));
     assert!(said.starts_with("tcpguard: cannot read no-such-file: "), "{said}");

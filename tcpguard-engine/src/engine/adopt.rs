@@ -63,6 +63,9 @@ impl Engine {
         }
         let prefix = entry.rule.matcher.prefix();
         self.tell_of_rule(Severity::Warning, "rule_failed", text, prefix, entry.incident());
+        if let Some(before) = entry.rule.trial.and_then(|trial| trial.comes_back(now)) {
+            self.put_back(now, before);
+        }
     }
 
     /// What was learned of the listeners, for [`Engine::teach`] of a later run.

@@ -1,18 +1,19 @@
 //! Rules replaced as a whole: never half of what an operator asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Engine;
 use crate::rules::{Book, Entry};
+use crate::words::span;
 use crate::{
-    Command, ImportReport, Limits, Matcher, RequestError, Response, Rule, RuleReport, RuleToImport,
-    Severity, Timestamp,
+    Command, Force, ImportReport, Limits, Matcher, RequestError, Response, Rule, RuleReport,
+    RuleToImport, Severity, Timestamp,
 };
 
 /// Rules taken back together that are told of one by one; more are told of in one line.
-const TOLD_SINGLY: usize = 8;
+pub(super) const TOLD_SINGLY: usize = 8;
 
 impl Engine {
     /// Puts `rules` in the place of those that operators made, or with `merge` beside them.
@@ -22,29 +23,42 @@ impl Engine {
         rules: &[RuleToImport],
         merge: bool,
         uid: u32,
-        force: bool,
+        force: Force,
     ) -> Result<Response, RequestError> {
-        let refused = self.refused(rules, force);
+        let refused = self.refused(rules, force != Force::No);
         if !refused.is_empty() {
             return Err(RequestError::Import { refused });
         }
         let staying = |entry: &Entry| merge || entry.incident().is_some();
-        let forced = |net: &IpNet| force && self.exempt.is_protected(net);
-        let book = self.book.with_rules_of(now, uid, rules, forced, staying);
+        let terms =
+            |rule: &RuleToImport, before: Option<&Rule>| self.terms(now, rule, force, before);
+        let book = self.book.with_rules_of(now, uid, rules, terms, staying);
         let book = book.ok_or(RequestError::Full { limit: Limits::RULES })?;
         let added = book.missing_before(&self.book);
+        let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
+        let waits = |entry: &&Entry| {
+            let prefix = entry.rule.matcher.prefix();
+            entry.rule.trial.is_some() && prefix.is_some_and(|net| named.contains(&net))
+        };
         let report = ImportReport {
             added,
             kept: rules.len() as u32 - added,
             removed: book.missing_of(&self.book).len() as u32,
             total: book.len() as u32,
+            on_trial: book.iter().filter(waits).count() as u32,
         };
-        let ImportReport { added, kept, removed, total } = report;
-        let text = format!(
+        let ImportReport { added, kept, removed, total, on_trial } = report;
+        let mut text = format!(
             "uid {uid} imports {} rules: {added} new, {kept} of before, {removed} others removed; there \
              are {total} now",
             rules.len()
         );
+        if let (1.., Force::OnTrial { within, .. }) = (on_trial, force) {
+            let within = span(within);
+            text.push_str(&format!(
+                "; {on_trial} of them end in {within} unless they are confirmed"
+            ));
+        }
         self.replace_rules(now, book, format!("not among the rules that uid {uid} imports"));
         self.tell_of_rule(Severity::Notice, "rules_imported", text, None, None);
         Ok(Response::Imported(report))

@@ -5,11 +5,11 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Engine;
-use crate::rules::{Entry, Life};
+use crate::rules::{Entry, Terms};
 use crate::words::span;
 use crate::{
-    AllowReport, Command, Limits, Matcher, Mode, Origin, Request, RequestError, Response, RuleId,
-    RuleReport, RuleToImport, Severity, Timestamp,
+    AllowReport, Command, Force, Limits, Matcher, Mode, Origin, Request, RequestError, Response,
+    Rule, RuleId, RuleReport, RuleToImport, Severity, Timestamp,
 };
 
 impl Engine {
@@ -39,6 +39,7 @@ impl Engine {
             Request::ImportRules { rules, merge, uid, force } => {
                 self.import(now, &rules, merge, uid, force)
             }
+            Request::ConfirmRules { net, uid } => self.confirm(now, net, uid),
             Request::Allow { net, lifetime, reason, uid, force } => {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
@@ -55,41 +56,38 @@ impl Engine {
         now: Timestamp,
         rule: RuleToImport,
         uid: u32,
-        force: bool,
+        force: Force,
     ) -> Result<Response, RequestError> {
-        let RuleToImport { net, ports, lifetime, reason } = rule;
-        if !force {
+        let RuleToImport { net, ports, .. } = rule;
+        if force == Force::No {
             self.check_harmless(net)?;
         }
+        let Terms { forced, expires, trial } =
+            self.terms(now, &rule, force, self.book.operators_over(&net));
         let matcher = Matcher::Source(net, ports);
-        let forced = force && self.exempt.is_protected(&net);
-        let lifetime = lifetime.min(Limits::MAX_MANUAL_RULE);
-        let expires = now + lifetime;
-        let origin = Origin::Operator { uid };
-        let existing = self.book.find(&matcher).map(|entry| entry.rule.id);
-        let id = match existing {
-            Some(id) => {
-                self.take_over(id, origin, forced, &reason, expires);
-                id
-            }
-            None => {
-                let life = Life::Until(expires);
-                let entry = self
-                    .book
-                    .add(now, matcher, origin, reason.clone(), life)
-                    .ok_or(RequestError::Full { limit: Limits::RULES })?;
-                entry.rule.forced = forced;
-                let rule = entry.rule.clone();
-                let id = rule.id;
-                self.commands.push_back(Command::InstallRule(rule));
-                id
-            }
+        let lasts = match &trial {
+            Some(trial) => format!(
+                "{}, if that is confirmed within {}",
+                span(trial.until.since(now)),
+                span(expires.since(now))
+            ),
+            None => span(expires.since(now)),
         };
-        let mut text = format!(
-            "rule {}: uid {uid} blocks {net}{ports} for {}: {reason}",
-            id.0,
-            span(lifetime)
-        );
+        let mut text = format!("uid {uid} blocks {net}{ports} for {lasts}: {}", rule.reason);
+        let made = Rule {
+            // Its number is found with its place.
+            id: RuleId(0),
+            matcher,
+            origin: Origin::Operator { uid },
+            forced,
+            reason: rule.reason,
+            created: now,
+            expires,
+            trial,
+        };
+        let id =
+            self.install_operators(now, made).ok_or(RequestError::Full { limit: Limits::RULES })?;
+        text.insert_str(0, &format!("rule {}: ", id.0));
         // The new one is in the kernel before the old one goes.
         if let Some(old) = self.book.for_other_ports(&matcher).map(|entry| entry.rule.id) {
             self.remove_rule(now, old, format!("rule {} takes its place", id.0));
@@ -98,32 +96,6 @@ impl Engine {
         self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(net), None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
         report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
-    }
-
-    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one, which spares
-    /// clients, and of one that is forced now or no longer.
-    fn take_over(
-        &mut self,
-        id: RuleId,
-        origin: Origin,
-        forced: bool,
-        reason: &str,
-        expires: Timestamp,
-    ) {
-        let Some(entry) = self.book.entry_mut(id) else { return };
-        let anew = entry.incident().is_some() || entry.rule.forced != forced;
-        entry.rule.origin = origin;
-        entry.rule.forced = forced;
-        entry.rule.reason = reason.to_owned();
-        entry.ttl = None;
-        entry.orphan = false;
-        if anew {
-            entry.rule.expires = expires;
-            let rule = entry.rule.clone();
-            self.commands.push_back(Command::InstallRule(rule));
-        } else {
-            self.renew_rule(id, expires);
-        }
     }
 
     pub(super) fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
@@ -264,7 +236,7 @@ impl Engine {
 }
 
 /// Whether it is a rule on sources that all lie within `net`.
-fn lies_within(net: &IpNet, entry: &Entry) -> bool {
+pub(super) fn lies_within(net: &IpNet, entry: &Entry) -> bool {
     match &entry.rule.matcher {
         Matcher::Source(source, _) => net.contains(source),
         Matcher::Signature { .. } => false,

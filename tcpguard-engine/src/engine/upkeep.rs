@@ -41,6 +41,7 @@ impl Engine {
                 Change::Remove(id, why) => self.remove_rule(now, id, why),
                 Change::Install(wanted) => self.install_rule(now, wanted),
                 Change::Renew(id, expires) => self.renew_rule(id, expires),
+                Change::RollBack(id) => self.roll_back(now, id),
             }
         }
         self.farewells.clear();

@@ -306,6 +306,7 @@ mod tests {
             reason: String::new(),
             created: Timestamp::default(),
             expires: Timestamp::default(),
+            confirmed_until: None,
             hits,
             returned: 0,
         }

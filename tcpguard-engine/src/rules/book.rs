@@ -9,7 +9,7 @@ use super::meter::Meter;
 use crate::evidence::describe;
 use crate::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleCounters, RuleId, RuleReport,
-    RuleToImport, Settings, Timestamp,
+    RuleToImport, Settings, Timestamp, Trial,
 };
 
 /// A rule and its life.
@@ -40,7 +40,8 @@ impl Entry {
             Life::WhileNeeded(ttl) => (Some(ttl), now + ttl),
             Life::Until(end) => (None, end),
         };
-        let rule = Rule { id, matcher, origin, forced: false, reason, created: now, expires };
+        let rule =
+            Rule { id, matcher, origin, forced: false, reason, created: now, expires, trial: None };
         Self { rule, ttl, needed: now, meter: Meter::default(), orphan: false }
     }
 
@@ -84,6 +85,7 @@ impl Entry {
             reason: self.rule.reason.clone(),
             created: self.rule.created,
             expires: self.rule.expires,
+            confirmed_until: self.rule.trial.as_ref().map(|trial| trial.until),
             hits: self.meter.hits(),
             returned: self.meter.returned(),
         }
@@ -125,22 +127,27 @@ impl Book {
         Some(self.entries.entry(entry.rule.id).insert_entry(entry).into_mut())
     }
 
-    /// The book with `staying` and, by operator `uid`, these rules, which are over different
-    /// prefixes, `forced` or not; `None` when those are too many. A rule over a prefix and ports that there was a rule
-    /// for keeps its slot and its counts, and becomes the operator's. Any other gets a slot that none
-    /// had, so that the rules of both books can be in the kernel at a time, and an operator's over
-    /// other ports of the prefix goes.
+    /// The book with `staying` and, by operator `uid`, these rules, which are over different prefixes,
+    /// each on its `terms`, which may depend on the operator's rule over the same prefix; `None` when
+    /// those are too many. A rule over a prefix and ports that there was a rule for keeps its slot and
+    /// its counts, and becomes the operator's. Any other gets a slot that none had, so that the rules of
+    /// both books can be in the kernel at a time, and an operator's over other ports of the prefix goes.
     pub fn with_rules_of(
         &self,
         now: Timestamp,
         uid: u32,
         rules: &[RuleToImport],
-        forced: impl Fn(&IpNet) -> bool,
+        terms: impl Fn(&RuleToImport, Option<&Rule>) -> Terms,
         staying: impl Fn(&Entry) -> bool,
     ) -> Option<Self> {
         let known: BTreeMap<Matcher, &Entry> =
             self.iter().map(|entry| (entry.rule.matcher, entry)).collect();
         let mut free = (0..Limits::SLOTS).map(RuleId).filter(|id| !self.entries.contains_key(id));
+        let operators: BTreeMap<IpNet, &Rule> = self
+            .iter()
+            .filter(|entry| entry.is_operators())
+            .filter_map(|entry| Some((entry.rule.matcher.prefix()?, &entry.rule)))
+            .collect();
         let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
         let is_named = |entry: &Entry| {
             entry.is_operators()
@@ -149,11 +156,13 @@ impl Book {
         let stays = self.entries.iter().filter(|(_, entry)| staying(entry) && !is_named(entry));
         let mut entries: BTreeMap<RuleId, Entry> =
             stays.map(|(id, entry)| (*id, entry.clone())).collect();
-        for RuleToImport { net, ports, lifetime, reason } in rules {
-            let matcher = Matcher::Source(net.trunc(), *ports);
+        for rule in rules {
+            let net = rule.net.trunc();
+            let matcher = Matcher::Source(net, rule.ports);
             let origin = Origin::Operator { uid };
-            let end = Life::Until(now + (*lifetime).min(Limits::MAX_MANUAL_RULE));
-            let reason = reason.clone();
+            let Terms { forced, expires, trial } = terms(rule, operators.get(&net).copied());
+            let end = Life::Until(expires);
+            let reason = rule.reason.clone();
             let mut entry = match known.get(&matcher) {
                 Some(known) => {
                     let id = known.rule.id;
@@ -163,7 +172,7 @@ impl Book {
                 }
                 None => Entry::new(free.next()?, now, matcher, origin, reason, end),
             };
-            entry.rule.forced = forced(net);
+            (entry.rule.forced, entry.rule.trial) = (forced, trial);
             entries.insert(entry.rule.id, entry);
         }
         let book = Self { entries };
@@ -249,6 +258,12 @@ impl Book {
         })
     }
 
+    /// The operator's rule over a prefix, for whatever ports.
+    pub fn operators_over(&self, net: &IpNet) -> Option<&Rule> {
+        let mut own = self.iter().filter(|entry| entry.is_operators()).map(|entry| &entry.rule);
+        own.find(|rule| rule.matcher.prefix().as_ref() == Some(net))
+    }
+
     /// A rule by its slot.
     pub fn entry_mut(&mut self, id: RuleId) -> Option<&mut Entry> {
         self.entries.get_mut(&id)
@@ -270,6 +285,17 @@ impl Book {
             }
         }
     }
+}
+
+/// On which terms an operator's rule is made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Terms {
+    /// See [`Rule::forced`].
+    pub forced: bool,
+    /// See [`Rule::expires`].
+    pub expires: Timestamp,
+    /// See [`Rule::trial`].
+    pub trial: Option<Trial>,
 }
 
 /// How long a rule lives.

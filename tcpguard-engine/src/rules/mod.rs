@@ -6,7 +6,7 @@ mod meter;
 mod plan;
 mod recurrence;
 
-pub(crate) use book::{Book, Entry, Life};
+pub(crate) use book::{Book, Entry, Life, Terms};
 pub(crate) use exempt::Exempt;
 pub(crate) use plan::{Change, Wanted, plan};
 pub(crate) use recurrence::Recurrence;

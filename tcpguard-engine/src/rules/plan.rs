@@ -32,6 +32,8 @@ pub(crate) enum Change {
     Remove(RuleId, String),
     /// Lives longer.
     Renew(RuleId, Timestamp),
+    /// Out of the kernel, for want of an operator's word, and back with what it replaced.
+    RollBack(RuleId),
 }
 
 /// Signature rules installed at a time for one incident: the effect of one shows whether the next is
@@ -53,9 +55,13 @@ pub(crate) fn plan(
     let matchers: BTreeSet<Matcher> = wanted.iter().map(|wanted| wanted.matcher).collect();
     let mut steps = Vec::new();
     let mut staying = BTreeSet::new();
+    let mut unconfirmed = Vec::new();
     for entry in book.iter() {
         let rule = &entry.rule;
-        if rule.expires <= now {
+        if let (Some(trial), true) = (&rule.trial, rule.expires <= now) {
+            unconfirmed.push(Change::RollBack(rule.id));
+            staying.extend(trial.clone().comes_back(now).map(|back| back.matcher));
+        } else if rule.expires <= now {
             let why =
                 if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
             steps.push(Change::Remove(rule.id, why.to_owned()));
@@ -69,6 +75,8 @@ pub(crate) fn plan(
             }
         }
     }
+    // After the removals, as what comes back needs a slot too.
+    steps.append(&mut unconfirmed);
     let mut served = BTreeMap::new();
     for wanted in wanted {
         let (kind, limit) = match wanted.matcher {
@@ -164,6 +172,7 @@ mod tests {
             reason: String::new(),
             created: Timestamp::default(),
             expires: Timestamp::from_millis(60_000),
+            trial: None,
         };
         let settings = Settings::default();
         for (host, slot) in [(1, 5), (2, 9)] {

@@ -1,8 +1,8 @@
 //! Random operations.
 
 use proptest::prelude::*;
-use tcpguard_engine::Mode;
-use tcpguard_sim::world::{LISTENERS, Op, Shape, Traffic};
+use tcpguard_engine::{Force, Mode};
+use tcpguard_sim::world::{LISTENERS, ON_TRIAL, Op, Shape, Traffic};
 
 pub fn traffic() -> impl Strategy<Value = Traffic> {
     let volumes = (prop_oneof![Just(0_u64), 1..100_u64, 1000..30_000_u64], 0..500_u64);
@@ -45,6 +45,10 @@ fn ports() -> impl Strategy<Value = Vec<u16>> {
     prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(80..84_u16, 1..4)]
 }
 
+fn force() -> impl Strategy<Value = Force> {
+    prop_oneof![Just(Force::No), Just(ON_TRIAL), Just(Force::ForGood)]
+}
+
 pub fn op() -> impl Strategy<Value = Op> {
     let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Enforce)];
     prop_oneof![
@@ -55,13 +59,14 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (0..LISTENERS).prop_map(Op::Toggle),
         2 => proptest::option::of(any::<u8>()).prop_map(Op::Protect),
         2 => mode.prop_map(Op::Mode),
-        3 => (any::<u8>(), 0..=32_u8, ports(), 0..200_000_u64, any::<bool>()).prop_map(
+        3 => (any::<u8>(), 0..=32_u8, ports(), 0..200_000_u64, force()).prop_map(
             |(host, bits, ports, seconds, force)| Op::Block { host, bits, ports, seconds, force }
         ),
         2 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Unblock { host, bits }),
         1 => Just(Op::UnblockAll),
-        3 => (prop::collection::vec((any::<u8>(), 14..=32_u8, ports()), 0..6), 1..200_000_u64, any::<bool>(), any::<bool>())
+        3 => (prop::collection::vec((any::<u8>(), 14..=32_u8, ports()), 0..6), 1..200_000_u64, any::<bool>(), force())
             .prop_map(|(hosts, seconds, merge, force)| Op::Import { hosts, seconds, merge, force }),
+        1 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Confirm { host, bits }),
         1 => (any::<u8>(), 0..=32_u8, 0..200_u64)
             .prop_map(|(host, bits, seconds)| Op::Allow { host, bits, seconds }),
         1 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Disallow { host, bits }),

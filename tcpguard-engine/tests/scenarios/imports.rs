@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{
-    ImportReport, Limits, Mode, Ports, Request, RequestError, Response, RuleReport, RuleToImport,
+    Force, ImportReport, Limits, Mode, Ports, Request, RequestError, Response, RuleReport,
+    RuleToImport,
 };
 
 use crate::sim::*;
@@ -29,6 +30,7 @@ fn import(
     merge: bool,
     force: bool,
 ) -> Result<ImportReport, RequestError> {
+    let force = if force { Force::ForGood } else { Force::No };
     let request = Request::ImportRules { rules, merge, uid: 1000, force };
     lab.request(request).map(|response| match response {
         Response::Imported(report) => report,
@@ -37,7 +39,7 @@ fn import(
 }
 
 fn report(added: u32, kept: u32, removed: u32, total: u32) -> ImportReport {
-    ImportReport { added, kept, removed, total }
+    ImportReport { added, kept, removed, total, on_trial: 0 }
 }
 
 /// Rules by what they match, in the order of their numbers.

@@ -20,5 +20,6 @@ mod restart;
 mod returning;
 mod single;
 mod slow;
+mod trials;
 
 use tcpguard_sim as sim;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Limits, ListenerState, Matcher, Mode, Origin, Ports, Request, RequestError, Response,
-    Rule, RuleId, RuleReport,
+    Command, Force, Limits, ListenerState, Matcher, Mode, Origin, Ports, Request, RequestError,
+    Response, Rule, RuleId, RuleReport,
 };
 
 use crate::sim::*;
@@ -36,7 +36,7 @@ fn block_ports(
         lifetime: Duration::from_secs(seconds),
         reason: "abuse report".to_owned(),
         uid: 1000,
-        force,
+        force: if force { Force::ForGood } else { Force::No },
     };
     lab.request(request).map(|response| match response {
         Response::Blocked(rule) => rule,

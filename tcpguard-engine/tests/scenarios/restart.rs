@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Engine, LearnedError, Mode, Origin, Ports, Request, RequestError, Response, Rule, RuleId,
-    Settings, Timestamp,
+    Engine, Force, LearnedError, Mode, Origin, Ports, Request, RequestError, Response, Rule,
+    RuleId, Settings, Timestamp,
 };
 
 use crate::sim::*;
@@ -65,6 +65,7 @@ fn what_cannot_be_kept_is_taken_out() {
         reason: "found".to_owned(),
         created: at(1.0),
         expires: at(expires),
+        trial: None,
     };
     let operator = Origin::Operator { uid: 0 };
     engine.adopt(
@@ -117,7 +118,7 @@ fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
         lifetime: Duration::from_secs(60),
         reason: "abuse".to_owned(),
         uid: 0,
-        force: false,
+        force: Force::No,
     };
     lab.request(request).expect("accepted");
     assert_eq!(lab.report().rules.len(), 0);
@@ -211,7 +212,7 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
         lifetime: Duration::from_secs(60),
         reason: String::new(),
         uid: 0,
-        force: false,
+        force: Force::No,
     };
     assert!(matches!(lab.request(block), Err(RequestError::Protected { .. })));
     lab.run_until(34.0);

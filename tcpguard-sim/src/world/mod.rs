@@ -10,15 +10,15 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
-    Command, Engine, Flow, FlowState, HostCounters, IncidentReport, KnownClients, Limits, Listener,
-    ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin, Ports,
-    Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
+    Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport, KnownClients, Limits,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin,
+    Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
     Timestamp, Tuning,
 };
 
 use crate::POLL;
 
-pub use op::{LISTENERS, Op, Shape, Traffic, host, net};
+pub use op::{LISTENERS, ON_TRIAL, Op, Shape, Traffic, host, net};
 
 /// The kernel's rules, and everything that was ever ordered.
 pub struct World {
@@ -176,6 +176,9 @@ impl World {
                     force: *force,
                 });
             }
+            Op::Confirm { host, bits } => {
+                self.request(Request::ConfirmRules { net: Some(net(*host, *bits)), uid: 0 });
+            }
             Op::Allow { host, bits, seconds } => self.allow(net(*host, *bits), *seconds),
             Op::Disallow { host, bits } => {
                 self.request(Request::Disallow { net: net(*host, *bits), uid: 0 });
@@ -206,6 +209,9 @@ impl World {
     /// What the agent does at start: it adopts what is in the kernel, and allows again what was.
     fn start_agent_again(&mut self) {
         let learned = self.engine.learned();
+        // The kernel does not know of any that they wait for a word, nor what they replaced.
+        let records: BTreeMap<RuleId, Rule> =
+            self.engine.rules(Timestamp::default()).map(|rule| (rule.id, rule.clone())).collect();
         self.sampled.clear();
         self.engine = Engine::new(self.tuning.clone(), self.mode).expect("settings that agree");
         self.engine.teach(learned, Duration::from_secs(1)).expect("what was learned is valid");
@@ -213,8 +219,13 @@ impl World {
         for (net, until) in self.allowed.clone() {
             self.allow(net, until.since(self.now).as_secs());
         }
-        let found = self.rules.values().map(|(rule, _)| rule.clone());
+        let found = self.rules.values().map(|(rule, _)| {
+            let trial = records.get(&rule.id).and_then(|record| record.trial.clone());
+            Rule { trial, ..rule.clone() }
+        });
         self.engine.adopt(self.now, found.collect());
+        let over = |rule: &Rule| rule.trial.is_some() && rule.expires <= self.now;
+        self.engine.revert(self.now, records.into_values().filter(over).collect());
         for (listener, step) in self.steps.clone() {
             self.engine.adopt_step(self.now, listener, step, 100);
         }
@@ -226,8 +237,8 @@ impl World {
             net.prefix_len() < Limits::MIN_PREFIX_V4 || self.protected.iter().any(touches)
         };
         let refused = match &request {
-            Request::Block { net, force: false, .. } => harms(net),
-            Request::ImportRules { rules, force: false, .. } => {
+            Request::Block { net, force: Force::No, .. } => harms(net),
+            Request::ImportRules { rules, force: Force::No, .. } => {
                 rules.iter().any(|rule| harms(&rule.net))
             }
             _ => false,
@@ -238,9 +249,26 @@ impl World {
             }
             _ => None,
         };
+        let tried: BTreeSet<String> = match &request {
+            Request::Block { net, force: Force::OnTrial { .. }, .. } => vec![*net],
+            Request::ImportRules { rules, force: Force::OnTrial { .. }, .. } => {
+                rules.iter().map(|rule| rule.net).collect()
+            }
+            _ => Vec::new(),
+        }
+        .iter()
+        .filter(|net| harms(net))
+        .map(IpNet::to_string)
+        .collect();
         let before = self.engine.report(self.now).rules;
         let result = self.engine.handle_request(self.now, request);
         assert!(!(refused && result.is_ok()), "{result:?}");
+        if result.is_ok() {
+            for rule in self.engine.report(self.now).rules {
+                let ends = rule.expires.since(self.now);
+                assert!(!tried.contains(&rule.matches) || ends <= Duration::from_secs(60));
+            }
+        }
         let Some((imported, merge)) = imported else { return };
         let failed = result.is_err() || self.refusing;
         self.obey();
@@ -457,9 +485,10 @@ impl World {
         if let Some((existing, _)) = self.rules.get_mut(&rule.id) {
             assert_eq!(existing.matcher, rule.matcher, "the slot is taken");
             assert!(
-                matches!(existing.origin, Origin::Incident(_))
-                    && matches!(rule.origin, Origin::Operator { .. }),
-                "again only when an operator takes it over"
+                matches!(rule.origin, Origin::Operator { .. })
+                    && (matches!(existing.origin, Origin::Incident(_))
+                        || existing.forced != rule.forced),
+                "again only when an operator takes it over, or forces it"
             );
             *existing = rule;
             return;

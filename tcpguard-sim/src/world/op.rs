@@ -1,9 +1,10 @@
 //! What can happen.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Force, Mode};
 
 /// Listeners in play.
 pub const LISTENERS: u32 = 3;
@@ -35,8 +36,8 @@ pub enum Op {
         ports: Vec<u16>,
         /// For how long.
         seconds: u64,
-        /// Even what is protected or very wide.
-        force: bool,
+        /// Whether also what is protected or very wide.
+        force: Force,
     },
     /// An operator takes back what he blocked.
     Unblock {
@@ -55,8 +56,15 @@ pub enum Op {
         seconds: u64,
         /// The others stay.
         merge: bool,
-        /// Even what is protected or very wide.
-        force: bool,
+        /// Whether also what is protected or very wide.
+        force: Force,
+    },
+    /// An operator lets rules stay that wait for it.
+    Confirm {
+        /// See [`net`].
+        host: u8,
+        /// Length of the prefix, at most 32.
+        bits: u8,
     },
     /// An operator exempts a prefix.
     Allow {
@@ -142,6 +150,9 @@ pub enum Shape {
     /// As those of clients, repeated like theirs.
     Clients,
 }
+
+/// Risky rules end after a minute unless they are confirmed.
+pub const ON_TRIAL: Force = Force::OnTrial { within: Duration::from_secs(60), caller: None };
 
 /// Addresses of operators' blocks, protected prefixes and one-source floods meet in this network.
 pub fn host(host: u8) -> Ipv4Addr {

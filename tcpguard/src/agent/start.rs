@@ -291,7 +291,7 @@ fn adopt(
     now: Timestamp,
     rules: Reconciled,
 ) -> anyhow::Result<()> {
-    let Reconciled { kept, lost, dead } = rules;
+    let Reconciled { kept, lost, dead, reverted } = rules;
     for rule in &dead {
         executor.dataplane.set_rule_expiry(rule.slot, 0)?;
         executor.dataplane.remove_rule(executor.config.rule_set, rule)?;
@@ -312,6 +312,7 @@ fn adopt(
         );
     }
     engine.adopt(now, rules);
+    engine.revert(now, reverted);
     Ok(())
 }
 

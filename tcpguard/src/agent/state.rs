@@ -99,6 +99,20 @@ pub struct StoredRule {
     /// The same by the clock of the writer's boot.
     #[serde(default)]
     pub expires_ns: Option<Timestamp>,
+    /// There while it waits for an operator's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<StoredTrial>,
+}
+
+/// [`tcpguard_engine::Trial`] in the file.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct StoredTrial {
+    /// When the rule ends if it may stay.
+    pub until: Time,
+    /// The same by the clock of the writer's boot.
+    pub until_ns: Timestamp,
+    /// What comes back otherwise.
+    pub instead_of: Option<Box<StoredRule>>,
 }
 
 /// What the file says of the rules that count.
@@ -173,9 +187,17 @@ impl StoredRule {
     /// `None` for a rule of a listener that has gone: nobody will know it again.
     fn of(
         rule: &Rule,
-        listener: impl Fn(ListenerId) -> Option<Listener>,
+        listener: &impl Fn(ListenerId) -> Option<Listener>,
         clock: &Clock,
     ) -> Option<Self> {
+        let trial = rule.trial.as_ref().map(|trial| StoredTrial {
+            until: clock.time_at(trial.until),
+            until_ns: trial.until,
+            instead_of: trial
+                .instead_of
+                .as_ref()
+                .and_then(|before| Self::of(before, listener, clock).map(Box::new)),
+        });
         Some(Self {
             slot: rule.id.0,
             matches: match rule.matcher {
@@ -192,6 +214,7 @@ impl StoredRule {
             created_ns: Some(rule.created),
             expires: clock.time_at(rule.expires),
             expires_ns: Some(rule.expires),
+            trial,
         })
     }
 }
@@ -256,7 +279,7 @@ impl State {
             report.listeners.iter().find(|known| known.id == id).map(|known| known.listener)
         };
         let rules = engine.rules(clock.now);
-        let rules = rules.filter_map(|rule| StoredRule::of(rule, listener, clock)).collect();
+        let rules = rules.filter_map(|rule| StoredRule::of(rule, &listener, clock)).collect();
         let allowed = report.allowed.iter().map(|allowed| StoredAllow {
             net: allowed.net,
             reason: allowed.reason.clone(),
@@ -374,8 +397,10 @@ pub(super) mod tests {
             created_ns: Some(Timestamp::from_millis(9_000)),
             expires: time("2026-01-02T03:05:05Z"),
             expires_ns: Some(Timestamp::from_millis(69_000)),
+            trial: None,
         };
         let net = "203.0.113.0/24".parse().unwrap();
+        let source = StoredMatcher::Source(net);
         let pending = Pending {
             mode: Mode::Off,
             back_to: Mode::Enforce,
@@ -389,7 +414,14 @@ pub(super) mod tests {
             pending_mode: Some(PendingMode::of(&pending, &clock)),
             rules: vec![
                 rule(0, signature, StoredOrigin::Incident(7)),
-                rule(9, StoredMatcher::Source(net), StoredOrigin::Operator(1000)),
+                StoredRule {
+                    trial: Some(StoredTrial {
+                        until: time("2026-01-02T04:04:05Z"),
+                        until_ns: Timestamp::from_millis(3_609_000),
+                        instead_of: Some(Box::new(rule(3, source, StoredOrigin::Operator(0)))),
+                    }),
+                    ..rule(9, source, StoredOrigin::Operator(1000))
+                },
             ],
             allowed: vec![StoredAllow {
                 net,

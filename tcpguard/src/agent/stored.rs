@@ -46,6 +46,7 @@ impl Stored {
             start::take_over(&mut engine, clock, state, "");
         }
         engine.adopt(clock.now, rules.kept.into_iter().chain(rules.lost).collect());
+        engine.revert(clock.now, rules.reverted);
         Self {
             engine,
             state: state.is_some(),

@@ -1,6 +1,7 @@
 //! `tcpguard block`
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 use tcpguard_engine::Ports;
@@ -10,6 +11,7 @@ use super::caller;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::control::proto::OnTrial;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
@@ -28,8 +30,9 @@ pub(crate) struct Blocked {
 }
 
 pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let caller = caller::ssh_peer();
     if !args.force
-        && let Some(peer) = caller::ssh_peer()
+        && let Some(peer) = caller
     {
         refuse_own_address(&args, peer)?;
     }
@@ -41,6 +44,7 @@ pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<
         for_s: args.lifetime.as_secs(),
         reason: args.reason,
         force: args.force,
+        on_trial: on_trial(args.trial.within(args.force), caller),
         dry_run: args.dry_run,
     };
     let blocked = match session.client.call(request)? {
@@ -55,9 +59,18 @@ pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<
         session.say("nothing was changed; do it: the same command without --dry-run");
         return Ok(());
     }
+    if let Some(until) = blocked.rule.confirmed_until {
+        let until = session.view.time(until);
+        session.say(&format!("let it stay until {until}: tcpguard rules confirm {}", args.prefix));
+    }
     session.say(&format!("take it back: tcpguard unblock {}", args.prefix));
     say_unless_enforced("the rule drops", session);
     Ok(())
+}
+
+/// What the agent is told of how long rules wait for a word.
+pub(super) fn on_trial(within: Option<Duration>, caller: Option<IpAddr>) -> Option<OnTrial> {
+    within.map(|within| OnTrial { within_s: within.as_secs(), caller })
 }
 
 /// Says that a new rule does nothing yet in the mode that holds.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tcpguard_engine::Limits;
 
 use super::args::ImportArgs;
-use super::block::say_unless_enforced;
+use super::block::{on_trial, say_unless_enforced};
 use super::caller;
 use super::exit::CliError;
 use super::rule_file::{Defaults, Placed, Problem, parse};
@@ -18,6 +18,7 @@ use crate::control::proto::MAX_CHANGE;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::Printed;
 use crate::render;
+use crate::render::number::span;
 use crate::status::Imported;
 
 /// What `tcpguard rules import --json` prints.
@@ -43,16 +44,23 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
         ))
         .into());
     }
+    let caller = caller::ssh_peer();
     if !args.force
-        && let Some(peer) = caller::ssh_peer()
+        && let Some(peer) = caller
     {
         refuse_own_address(&args.file, &rules, peer)?;
     }
     let longest = Limits::MAX_MANUAL_RULE.as_secs();
     let cut = rules.iter().filter(|(_, rule)| rule.for_s > longest).count();
     let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
-    let request =
-        Request::ImportRules { rules, merge: args.merge, force: args.force, dry_run: args.dry_run };
+    let within = args.trial.within(args.force);
+    let request = Request::ImportRules {
+        rules,
+        merge: args.merge,
+        force: args.force,
+        on_trial: on_trial(within, caller),
+        dry_run: args.dry_run,
+    };
     let (imported, dry_run) = match session.client.call(request) {
         Ok(Response::Imported { imported, dry_run }) => (imported, dry_run),
         Ok(other) => return Err(foreign(&other).into()),
@@ -71,6 +79,13 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     session.render(|out, _| render::imported(out, &imported, dry_run))?;
     if cut > 0 {
         session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list"));
+    }
+    if let (1.., Some(within)) = (imported.on_trial, within) {
+        session.say(&format!(
+            "{} of them for {} only, then all is as before, unless you confirm: tcpguard rules confirm",
+            imported.on_trial,
+            span(within)
+        ));
     }
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");

@@ -86,6 +86,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Rules { verb: RulesVerb::List(list) } => rules::list(&list, session),
         Verb::Rules { verb: RulesVerb::Export(export) } => rules::export(&export, session),
         Verb::Rules { verb: RulesVerb::Import(import) } => import::run(&import, session),
+        Verb::Rules { verb: RulesVerb::Confirm(confirm) } => rules::confirm(&confirm, session),
         Verb::Rules { verb: RulesVerb::Flush } => rules::flush(session),
         Verb::Mode(mode) => mode::run(&mode, session),
         Verb::Step(step) => step::run(&step, session),

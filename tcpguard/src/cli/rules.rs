@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::args::{ExportArgs, ListArgs, Origin, UnblockArgs};
+use super::args::{ConfirmArgs, ExportArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
@@ -24,6 +24,16 @@ pub(crate) struct RuleList {
     rules: Vec<Rule>,
     /// The allow-list, likewise.
     allowed: Vec<Allowed>,
+}
+
+/// What `tcpguard rules confirm --json` prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Confirmed {
+    /// Name and version of this document: `tcpguard.rules-confirm/1`.
+    schema: &'static str,
+    /// The rules that stay now.
+    confirmed: Vec<Rule>,
 }
 
 impl From<Origin> for RuleOrigin {
@@ -109,6 +119,18 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
     session.print_lines(&rules)
 }
 
+/// Lets rules stay that wait for it.
+pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let confirmed = match session.client.call(Request::ConfirmRules { prefix: args.prefix })? {
+        Response::Confirmed { rules } => rules,
+        other => return Err(foreign(&other).into()),
+    };
+    if session.json {
+        return session.print_document(&Confirmed { schema: Confirmed::ID, confirmed });
+    }
+    session.render(|out, view| render::confirmed(out, &confirmed, view))
+}
+
 /// Removes every rule, of either origin.
 pub(super) fn flush(session: &mut Session<'_>) -> anyhow::Result<()> {
     let all = UnblockArgs { prefix: None, all: true, origin: None, dry_run: false };
@@ -135,6 +157,7 @@ mod tests {
             created_at: at,
             expires_at: at,
             expires_in_s: 0,
+            confirmed_until: None,
             hits: 0,
             returned: 0,
         }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine as engine;
-use tcpguard_engine::RequestError;
+use tcpguard_engine::{Force, RequestError};
 
 use super::proto::{
-    ImportedRule, Refusal, RefusalKind, RefusedRule, Request, Response, RuleOrigin,
+    ImportedRule, OnTrial, Refusal, RefusalKind, RefusedRule, Request, Response, RuleOrigin,
 };
 use crate::status::{Allowed, Clock, Listener, Rule};
 
@@ -29,14 +29,14 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::ExplainPort { .. }
         | Request::SetModeFor { .. }
         | Request::ConfirmMode { .. } => None,
-        Request::Block { prefix, ports, for_s, reason, force, dry_run: _ } => {
+        Request::Block { prefix, ports, for_s, reason, force, on_trial, dry_run: _ } => {
             Some(engine::Request::Block {
                 net: *prefix,
                 ports: *ports,
                 lifetime: Duration::from_secs(*for_s),
                 reason: reason.clone(),
                 uid,
-                force: *force,
+                force: forced(*force, *on_trial),
             })
         }
         Request::Allow { prefix, for_s, reason, force } => Some(engine::Request::Allow {
@@ -56,7 +56,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 engine::Request::UnblockOrigin { net, automatic: origin == RuleOrigin::Auto }
             }
         }),
-        Request::ImportRules { rules, merge, force, dry_run: _ } => {
+        Request::ImportRules { rules, merge, force, on_trial, dry_run: _ } => {
             let rule = |rule: &ImportedRule| engine::RuleToImport {
                 net: rule.prefix,
                 ports: rule.ports,
@@ -67,8 +67,11 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 rules: rules.iter().map(rule).collect(),
                 merge: *merge,
                 uid,
-                force: *force,
+                force: forced(*force, *on_trial),
             })
+        }
+        Request::ConfirmRules { prefix } => {
+            Some(engine::Request::ConfirmRules { net: *prefix, uid })
         }
         Request::OrderStep { listener, step, order, for_s } => Some(engine::Request::OrderStep {
             listener: *listener,
@@ -78,6 +81,16 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
             uid,
         }),
         Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
+    }
+}
+
+fn forced(force: bool, on_trial: Option<OnTrial>) -> Force {
+    match (force, on_trial) {
+        (false, _) => Force::No,
+        (true, None) => Force::ForGood,
+        (true, Some(OnTrial { within_s, caller })) => {
+            Force::OnTrial { within: Duration::from_secs(within_s), caller }
+        }
     }
 }
 
@@ -95,6 +108,7 @@ pub fn response(
             rule: Rule::build(&rule, clock),
             dry_run: matches!(request, Request::Block { dry_run: true, .. }),
         },
+        Ok(engine::Response::Confirmed(stay)) => Response::Confirmed { rules: rules(stay) },
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
         Ok(engine::Response::Imported(report)) => Response::Imported {
             imported: report.into(),
@@ -156,6 +170,7 @@ fn kind(error: &RequestError) -> RefusalKind {
         | RequestError::Twice { .. } => RefusalKind::Protected,
         RequestError::NotFound { .. }
         | RequestError::NotAllowed { .. }
+        | RequestError::NotOnTrial { .. }
         | RequestError::NoListener { .. } => RefusalKind::NotFound,
         RequestError::DoneByRules { .. } => RefusalKind::Invalid,
         RequestError::Full { .. } | RequestError::AllowListFull { .. } => RefusalKind::Full,
@@ -193,6 +208,13 @@ fn words(error: &RequestError) -> String {
         RequestError::NotFound { net } => {
             format!("no rule lies within {net}; see what exists: tcpguard rules list")
         }
+        RequestError::NotOnTrial { net } => {
+            let within = net.map_or_else(String::new, |net| format!(" within {net}"));
+            format!(
+                "no rule{within} waits to be confirmed, and what nobody confirmed in time has gone back; \
+                 see what exists: tcpguard rules list"
+            )
+        }
         RequestError::NotAllowed { net } => {
             format!("nothing within {net} is on the allow-list; see what is: tcpguard rules list")
         }
@@ -225,6 +247,8 @@ mod tests {
             twice(),
             RequestError::NotFound { net },
             RequestError::NotAllowed { net },
+            RequestError::NotOnTrial { net: None },
+            RequestError::NotOnTrial { net: Some(net) },
             RequestError::NoListener { listener },
             RequestError::DoneByRules { step: engine::Step::Source },
             RequestError::AllowListFull { limit: 1024 },
@@ -243,6 +267,7 @@ mod tests {
                 | RequestError::Twice { .. }
                 | RequestError::NotFound { .. }
                 | RequestError::NotAllowed { .. }
+                | RequestError::NotOnTrial { .. }
                 | RequestError::NoListener { .. }
                 | RequestError::DoneByRules { .. }
                 | RequestError::AllowListFull { .. }

@@ -1,6 +1,9 @@
 //! The messages. A client sends a [`Call`] and receives one [`Response`]; it may send more calls
 //! on the same connection, one at a time.
 
+mod parse;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -13,6 +16,8 @@ use crate::report::Timeline;
 use crate::status::{
     AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
 };
+
+pub use parse::{check, check_terms, parse};
 
 /// Version of these messages; a server refuses every other, by a [`ToAnyVersion`].
 pub const VERSION: u32 = 2;
@@ -79,6 +84,9 @@ pub enum Request {
         reason: String,
         /// Block even what is protected or very wide.
         force: bool,
+        /// If so, take it back unless it is confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_trial: Option<OnTrial>,
         /// Only say what would happen.
         dry_run: bool,
     },
@@ -114,6 +122,9 @@ pub enum Request {
         merge: bool,
         /// Also what is protected or very wide.
         force: bool,
+        /// If so, take that back unless it is confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_trial: Option<OnTrial>,
         /// Only say what would happen.
         dry_run: bool,
     },
@@ -172,6 +183,11 @@ pub enum Request {
         /// shorter than `for_s`.
         confirm_s: Option<u64>,
     },
+    /// Let the rules stay that wait for this word. A change.
+    ConfirmRules {
+        /// Those within; `null`: all.
+        prefix: Option<IpNet>,
+    },
     /// Let the mode stay that waits for this word. A change.
     ConfirmMode {
         /// The mode; if another one holds, nothing is changed.
@@ -204,7 +220,8 @@ impl Request {
             | Self::Reload
             | Self::Detach { .. }
             | Self::SetModeFor { .. }
-            | Self::ConfirmMode { .. } => true,
+            | Self::ConfirmMode { .. }
+            | Self::ConfirmRules { .. } => true,
         }
     }
 
@@ -231,13 +248,24 @@ impl Request {
     /// The request on one line of a log.
     pub fn in_brief(&self) -> String {
         match self {
-            Self::ImportRules { rules, merge, force, dry_run } => format!(
+            Self::ImportRules { rules, merge, force, on_trial: _, dry_run } => format!(
                 "ImportRules {{ {} rules, merge: {merge}, force: {force}, dry_run: {dry_run} }}",
                 rules.len()
             ),
             other => format!("{other:?}"),
         }
     }
+}
+
+/// How long a rule that is possible with force only waits for [`Request::ConfirmRules`].
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnTrial {
+    /// In seconds. Then the rule ends, and what it replaced is there again.
+    pub within_s: u64,
+    /// From where the client is logged in: a rule over that is one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<IpAddr>,
 }
 
 /// On whose word a rule exists.
@@ -338,6 +366,11 @@ pub enum Response {
     /// To [`Request::Unblock`], [`Request::UnblockAll`] and [`Request::UnblockSome`].
     Unblocked {
         /// The rules that were removed, or would be.
+        rules: Vec<Rule>,
+    },
+    /// To [`Request::ConfirmRules`].
+    Confirmed {
+        /// The rules that stay now.
         rules: Vec<Rule>,
     },
     /// To [`Request::ImportRules`].
@@ -465,115 +498,6 @@ impl Response {
         let message = json::bytes(self).unwrap_or_default();
         String::from_utf8_lossy(&message).split('"').nth(1).unwrap_or_default().to_owned()
     }
-}
-
-/// Reads a call.
-///
-/// # Errors
-///
-/// A refusal that says what is wrong with it.
-pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
-    let refuse = |kind, message: String| Err(Refusal::new(kind, message));
-    /// Only the version, so that the answer to a newer client names it rather than a new field.
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    match serde_json::from_slice::<Version>(message) {
-        Ok(Version { version }) if version != VERSION => {
-            return refuse(
-                RefusalKind::Version,
-                format!(
-                    "this agent speaks protocol version {VERSION}, the client {version}; use the \
-                     tcpguard command of the same release, or: systemctl restart tcpguard"
-                ),
-            );
-        }
-        _ => {}
-    }
-    let call: Call = match serde_json::from_slice(message) {
-        Ok(call) => call,
-        Err(error) => {
-            let why = format!(
-                "the request cannot be read: {error}; use the tcpguard command of the same release, or: \
-                 systemctl restart tcpguard"
-            );
-            return refuse(RefusalKind::BadRequest, why);
-        }
-    };
-    match &call.request {
-        Request::Block { reason, for_s, .. } | Request::Allow { reason, for_s, .. } => {
-            if let Err(message) = check(reason, *for_s) {
-                return refuse(RefusalKind::BadRequest, message);
-            }
-        }
-        Request::SetModeFor { for_s, confirm_s, .. } => {
-            if let Err(message) = check_terms(*for_s, *confirm_s) {
-                return refuse(RefusalKind::BadRequest, message);
-            }
-        }
-        Request::ImportRules { rules, .. } => {
-            let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
-                let message = check(&rule.reason, rule.for_s).err()?;
-                Some(RefusedRule { index, message })
-            });
-            let rules: Vec<RefusedRule> = wrong.collect();
-            if !rules.is_empty() {
-                let message = format!(
-                    "{} of the rules cannot be imported; try it without a change: tcpguard rules import \
-                     FILE --dry-run",
-                    rules.len()
-                );
-                return Err(Refusal { rules, ..Refusal::new(RefusalKind::BadRequest, message) });
-            }
-        }
-        _ => {}
-    }
-    Ok(call.request)
-}
-
-/// What the times of a mode that goes back by itself must be.
-///
-/// # Errors
-///
-/// What is wrong with them, and what mends it.
-pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
-    let Some(longest) = for_s.max(confirm_s) else {
-        return Err(
-            "a mode that goes back needs a time; give --for 10m or --confirm 60s".to_owned()
-        );
-    };
-    if for_s == Some(0) || confirm_s == Some(0) {
-        return Err("no mode holds for less than a second; give --for 10m".to_owned());
-    }
-    if longest > MAX_MODE_S {
-        return Err("a mode goes back within 30 days; without --for it stays".to_owned());
-    }
-    match (for_s, confirm_s) {
-        (Some(lasts), Some(word)) if word >= lasts => Err(
-            "the mode would go back before it must be confirmed; give a shorter --confirm, or a \
-                 longer --for"
-                .to_owned(),
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// What a rule's or exemption's reason and lifetime in seconds must be.
-///
-/// # Errors
-///
-/// What is wrong with them, and what mends it.
-pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
-    if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-        return Err(format!(
-            "a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"
-        ));
-    }
-    if for_s == 0 {
-        return Err("nothing lives for less than a second; give --for 1h".to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 /// Message ids by event, for `journalctl MESSAGE_ID=…` and the message catalog
 /// (`packaging/tcpguard.catalog`). Never change or reuse one.
-pub const MESSAGE_IDS: [(&str, &str); 36] = [
+pub const MESSAGE_IDS: [(&str, &str); 38] = [
     ("attack_started", "2c148cbf00504400bdd7c0796b76735d"),
     ("attack_updated", "c43dd6257d4d41e4a86cb9b6ad7d8d90"),
     ("attack_ended", "8cab5c467a374584a5eb7da10182c002"),
@@ -18,6 +18,8 @@ pub const MESSAGE_IDS: [(&str, &str); 36] = [
     ("rule_withdrawn", "169e0f6be4044ac4bb52a3528648a50c"),
     ("rule_failed", "b9c8bad10a144dcf9da0c34a8d2c68ef"),
     ("rules_imported", "239440cd0fbe4ffab613802a48b4fe94"),
+    ("rule_confirmed", "dde4a9ed0bb94aeaac81c2cbbb917527"),
+    ("rule_reverted", "c06fda072615407eaea2ad530b30665c"),
     ("step_taken", "401828aa83cc44ff95181da8d595e272"),
     ("step_left", "9cc7d57fceac458dbcf3925adec1c41e"),
     ("step_withdrawn", "89d33dcb58094bab8e0437f6472b9569"),

@@ -31,7 +31,9 @@ pub use listeners::listeners;
 pub use mode::mode_end;
 pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
-pub use rules::{allow_list, allowed, blocked, disallowed, explanation, imported, removed, rules};
+pub use rules::{
+    allow_list, allowed, blocked, confirmed, disallowed, explanation, imported, removed, rules,
+};
 pub use states::states;
 pub use status::{
     alerts, brief, event, headline, kernel as kernel_in_words, listener_state,

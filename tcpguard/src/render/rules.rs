@@ -32,6 +32,10 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             "source" => format!("rule {}: {}", rule.id, rule.reason),
             _ => format!("rule {}: {} — {}", rule.id, rule.matches, rule.reason),
         };
+        let text = match goes_back(rule, view) {
+            Some(back) => format!("{text}; {back}"),
+            None => text,
+        };
         for (number, line) in wrap(&text, view.width.saturating_sub(2)).iter().enumerate() {
             writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
         }
@@ -50,16 +54,61 @@ fn origin(rule: &Rule) -> String {
 pub fn blocked(out: &mut impl Write, rule: &Rule, dry_run: bool, view: &View) -> fmt::Result {
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
     let ends = view.time(rule.expires_at);
+    let unless = if rule.confirmed_until.is_some() { " unless you confirm it" } else { "" };
     if dry_run {
-        writeln!(out, "would block {} for {lifetime}, until {ends}", rule.subject())
+        writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())
     } else {
-        writeln!(out, "blocked {} for {lifetime}, until {ends} (rule {})", rule.subject(), rule.id)
+        let (subject, id) = (rule.subject(), rule.id);
+        writeln!(out, "blocked {subject} for {lifetime}, until {ends}{unless} (rule {id})")
     }
+}
+
+/// When a rule goes back that waits for a word, and what to type.
+fn goes_back(rule: &Rule, view: &View) -> Option<String> {
+    let until = view.time(rule.confirmed_until?);
+    let (left, ends) = (span(Duration::from_secs(rule.expires_in_s)), view.time(rule.expires_at));
+    let prefix = &rule.matches;
+    Some(format!(
+        "it goes back in {left}, at {ends}, or at {until} if somebody confirms it: tcpguard rules \
+         confirm {prefix}"
+    ))
+}
+
+/// The same of all that wait, in a sentence; `None` where none does.
+pub fn on_trial(rules: &[Rule], view: &View) -> Option<String> {
+    let waiting: Vec<&Rule> = rules.iter().filter(|rule| rule.confirmed_until.is_some()).collect();
+    match waiting.as_slice() {
+        [] => None,
+        [rule] => {
+            let back = goes_back(rule, view)?;
+            Some(format!("rule {} on {} waits: {back}", rule.id, rule.subject()))
+        }
+        several => {
+            let first = several.iter().min_by_key(|rule| rule.expires_in_s)?;
+            Some(format!(
+                "{} rules go back, the first in {}, at {}, unless somebody confirms them: tcpguard rules \
+                 confirm",
+                several.len(),
+                span(Duration::from_secs(first.expires_in_s)),
+                view.time(first.expires_at)
+            ))
+        }
+    }
+}
+
+/// What `tcpguard rules confirm` did.
+pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
+    for rule in rules {
+        let lifetime = span(Duration::from_secs(rule.expires_in_s));
+        let (subject, id, ends) = (rule.subject(), rule.id, view.time(rule.expires_at));
+        writeln!(out, "confirmed {subject} for {lifetime}, until {ends} (rule {id})")?;
+    }
+    Ok(())
 }
 
 /// What `tcpguard rules import` did or would do.
 pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt::Result {
-    let Imported { added, kept, removed, total } = imported;
+    let Imported { added, kept, removed, total, .. } = imported;
     let (did, now) =
         if dry_run { ("would import", "there would be") } else { ("imported", "there are") };
     let rules = added + kept;
@@ -167,4 +216,57 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_engine::Ports;
+
+    use super::*;
+    use crate::status::Time;
+
+    fn rule(id: u32, expires_in_s: u64, confirmed_until: Option<&str>) -> Rule {
+        let at = |text: &str| Time(format!("2026-11-20T{text}Z").parse().unwrap());
+        Rule {
+            id,
+            kind: "source".to_owned(),
+            matches: "10.0.0.0/8".to_owned(),
+            ports: Ports::EVERY,
+            origin: "operator".to_owned(),
+            attack: None,
+            reason: "abuse".to_owned(),
+            created_at: at("14:05:31"),
+            expires_at: at("14:06:31"),
+            expires_in_s,
+            confirmed_until: confirmed_until.map(at),
+            hits: 0,
+            returned: 0,
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_word_says_until_when_and_what_to_type() {
+        let view =
+            View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
+        let waiting = |rules: &[Rule]| on_trial(rules, &view);
+        let (settled, first) = (rule(1, 3600, None), rule(2, 58, Some("15:05:31")));
+        assert_eq!(waiting(std::slice::from_ref(&settled)), None);
+        assert_eq!(
+            waiting(&[settled.clone(), first.clone()]).as_deref(),
+            Some(
+                "rule 2 on 10.0.0.0/8 waits: it goes back in 58 s, at 14:06:31, or at 15:05:31 if \
+                 somebody confirms it: tcpguard rules confirm 10.0.0.0/8"
+            )
+        );
+        assert_eq!(
+            waiting(&[rule(3, 90, Some("15:05:31")), settled, first.clone()]).as_deref(),
+            Some(
+                "2 rules go back, the first in 58 s, at 14:06:31, unless somebody confirms them: \
+                 tcpguard rules confirm"
+            )
+        );
+        let mut page = String::new();
+        rules(&mut page, &[first], &view).unwrap();
+        assert!(page.contains("it goes back in 58 s"), "{page}");
+    }
 }

@@ -9,6 +9,7 @@ use super::findings::note;
 use super::losses;
 use super::mode::mode_end;
 use super::number::{exact, percent, short, span};
+use super::rules::on_trial;
 use super::steps;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
@@ -70,6 +71,9 @@ pub fn status(
     paragraph(out, view, "Config", &config(status, view))?;
     if let Some(end) = &status.daemon.mode_ends {
         paragraph(out, view, "Mode", &mode_end(status.daemon.mode, end, view))?;
+    }
+    if let Some(waiting) = on_trial(&status.rules.list, view) {
+        paragraph(out, view, "Trial", &waiting)?;
     }
     for attack in &status.attacks {
         attack::open(out, attack, status, view)?;

@@ -427,6 +427,9 @@ pub struct Rule {
     pub expires_at: Time,
     /// Seconds until then.
     pub expires_in_s: u64,
+    /// When it ends if an operator confirms it before that; `null`: it waits for no word.
+    #[serde(default)]
+    pub confirmed_until: Option<Time>,
     /// SYNs dropped; in observe mode: that would have been.
     pub hits: u64,
     /// SYNs that matched and passed because they came back: real clients.

@@ -88,6 +88,9 @@ pub struct Decision {
     pub until: Option<Time>,
     /// Whether it goes on beyond that while it is needed.
     pub renewed: bool,
+    /// Until when it goes on if an operator confirms it; `null`: it waits for no word.
+    #[serde(default)]
+    pub confirmed_until: Option<Time>,
     /// Whether nothing below is asked about these SYNs any more.
     pub last: bool,
 }
@@ -103,6 +106,7 @@ impl Decision {
             since: None,
             until: None,
             renewed: false,
+            confirmed_until: None,
             last: false,
         }
     }
@@ -113,6 +117,7 @@ impl Decision {
             since: Some(rule.created_at),
             until: Some(rule.expires_at),
             renewed: rule.attack.is_some(),
+            confirmed_until: rule.confirmed_until,
             ..Self::new(by, then, &rule.reason)
         }
     }
@@ -134,6 +139,10 @@ impl Decision {
             (_, false) => {}
             (Some(_), true) => text.push_str(", longer while it hits"),
             (None, true) => text.push_str(", until it is no longer needed"),
+        }
+        if let Some(until) = self.confirmed_until {
+            let until = time(until);
+            text.push_str(&format!(", or {until} if it is confirmed: tcpguard rules confirm"));
         }
         text
     }
@@ -332,6 +341,7 @@ mod tests {
             created_at: time("03:04:05"),
             expires_at: time("04:04:05"),
             expires_in_s: 0,
+            confirmed_until: None,
             hits: 0,
             returned: 0,
         }

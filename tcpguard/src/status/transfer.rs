@@ -62,11 +62,14 @@ pub struct Imported {
     pub removed: u32,
     /// Rules that are there now, of any origin.
     pub total: u32,
+    /// Of those imported, how many end soon unless they are confirmed.
+    #[serde(default)]
+    pub on_trial: u32,
 }
 
 impl From<ImportReport> for Imported {
     fn from(report: ImportReport) -> Self {
-        let ImportReport { added, kept, removed, total } = report;
-        Self { added, kept, removed, total }
+        let ImportReport { added, kept, removed, total, on_trial } = report;
+        Self { added, kept, removed, total, on_trial }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
+use tcpguard::control::proto::OnTrial;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
@@ -126,7 +127,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::UnblockAll | Request::UnblockSome { .. } => Response::Unblocked { rules },
         Request::ImportRules { rules, dry_run, .. } => {
             let added = rules.len() as u32;
-            let imported = Imported { added, kept: 0, removed: 0, total: added };
+            let imported = Imported { added, kept: 0, removed: 0, total: added, on_trial: 0 };
             Response::Imported { imported, dry_run: *dry_run }
         }
         Request::Unblock { prefix } => Response::refused(
@@ -141,10 +142,24 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
         }
-        Request::Block { prefix, ports, for_s, reason, dry_run, .. } => Response::Blocked {
-            rule: Rule { ports: *ports, ..manual_rule(&prefix.to_string(), *for_s, reason) },
-            dry_run: *dry_run,
-        },
+        Request::Block { prefix, ports, for_s, reason, on_trial, dry_run, .. } => {
+            let rule = manual_rule(&prefix.to_string(), *for_s, reason);
+            let rule = match on_trial {
+                Some(OnTrial { within_s, .. }) => Rule {
+                    confirmed_until: Some(rule.expires_at),
+                    ..manual_rule(&prefix.to_string(), *within_s, reason)
+                },
+                None => rule,
+            };
+            Response::Blocked { rule: Rule { ports: *ports, ..rule }, dry_run: *dry_run }
+        }
+        Request::ConfirmRules { prefix: Some(prefix) } => {
+            Response::Confirmed { rules: vec![manual_rule(&prefix.to_string(), 3600, "")] }
+        }
+        Request::ConfirmRules { prefix: None } => Response::refused(
+            RefusalKind::NotFound,
+            "no rule waits to be confirmed; see what exists: tcpguard rules list",
+        ),
     }
 }
 
@@ -202,6 +217,7 @@ fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
         reason: reason.to_owned(),
         created: clock.now,
         expires: clock.now + std::time::Duration::from_secs(for_s),
+        confirmed_until: None,
         hits: 0,
         returned: 0,
     };

@@ -20,7 +20,7 @@ use super::support::{flooded, status};
 
 /// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
 /// [`files`].
-const LINES: [(&str, &str); 34] = [
+const LINES: [(&str, &str); 35] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
@@ -36,6 +36,7 @@ const LINES: [(&str, &str); 34] = [
     ("rules list", "tcpguard.rule-list/1"),
     ("rules export --all", "tcpguard.rules/1"),
     ("rules import DIR/rules.txt", "tcpguard.import/1"),
+    ("rules confirm 192.0.2.7", "tcpguard.rules-confirm/1"),
     ("rules flush", "tcpguard.unblock/1"),
     ("mode", "tcpguard.mode/1"),
     ("mode observe", "tcpguard.mode/1"),

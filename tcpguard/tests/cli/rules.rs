@@ -81,13 +81,45 @@ fn nobody_blocks_himself_by_accident() {
         "tcpguard: 203.0.113.0/24 covers 203.0.113.5, from where you are logged in over SSH: you \
          would lock yourself out; block a smaller prefix, or add --force if you are sure\n",
     );
-    assert_eq!(host.run(&["block", "203.0.113.0/24", "--force"]).code, Some(0));
+    host.run(&["block", "203.0.113.0/24", "--force"]).is(
+        0,
+        "blocked 203.0.113.0/24 for 1m 00s, until 14:06:31 unless you confirm it (rule 12)\n",
+        "let it stay until 15:05:31: tcpguard rules confirm 203.0.113.0/24\n\
+         take it back: tcpguard unblock 203.0.113.0/24\n",
+    );
+    host.run(&["block", "203.0.113.0/24", "--force", "--confirm", "5m", "--dry-run"]).is(
+        0,
+        "would block 203.0.113.0/24 for 5m 00s, until 14:10:31 unless you confirm it\n",
+        "nothing was changed; do it: the same command without --dry-run\n",
+    );
+    host.run(&["block", "203.0.113.0/24", "--force", "--no-rollback", "--quiet"]).is(
+        0,
+        "blocked 203.0.113.0/24 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "",
+    );
+    for wrong in [&["--confirm", "60s"][..], &["--no-rollback"]] {
+        let outcome = host.run(&[&["block", "192.0.2.1"], wrong].concat());
+        assert_eq!(outcome.code, Some(2), "without --force there is nothing to confirm");
+    }
     assert_eq!(host.run(&["block", "203.0.113.64/26"]).code, Some(0));
     host.run(&["block", "10.0.0.0/8"]).is(
         1,
         "",
         "tcpguard: too wide; add --force if you are sure\n",
     );
+}
+
+#[test]
+fn a_confirmed_rule_is_named_with_its_end() {
+    let host = Host::with(status(calm()));
+    host.run(&["rules", "confirm", "203.0.113.0/24"]).is(
+        0,
+        "confirmed 203.0.113.0/24 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "",
+    );
+    let json = host.run(&["rules", "confirm", "203.0.113.0/24", "--json"]).json();
+    assert_eq!(json["confirmed"][0]["confirmed_until"], serde_json::Value::Null);
+    assert_eq!(host.run(&["rules", "confirm"]).code, Some(5), "none waits");
 }
 
 #[test]

@@ -289,6 +289,7 @@ fn signature_rule() -> RuleReport {
         reason: "covers 100 % of the failing handshakes and no client".to_owned(),
         created: ago(199_250),
         expires: ago(0) + Duration::from_secs(54),
+        confirmed_until: None,
         hits: 19_740_000,
         returned: 2,
     }
@@ -487,6 +488,7 @@ pub fn degraded() -> (Report, Facts) {
         reason: "blocked by hand".to_owned(),
         created: ago(10_000),
         expires: ago(0) + Duration::from_secs(3590),
+        confirmed_until: None,
         hits: 0,
         returned: 0,
     }];

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tcpguard_common::abi::RuleRef;
 use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
-    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp,
+    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp, Trial,
 };
 
-use super::{State, StoredMatcher, StoredRule, Times};
+use super::{State, StoredMatcher, StoredRule, StoredTrial, Times};
 use crate::kernel::{KernelMatcher, KernelRule};
 use crate::status::{Clock, Time};
 
@@ -23,6 +24,8 @@ pub struct Reconciled {
     pub lost: Vec<Rule>,
     /// To be taken out of the kernel: it has ended, or nothing here understands it.
     pub dead: Vec<KernelRule>,
+    /// Nobody confirmed them in time, or before the host went down; what they replaced comes back.
+    pub reverted: Vec<Rule>,
 }
 
 /// Compares the rules of the kernel's set with their records. `at_slot` and `at` name the listener of a place in the kernel and of an address.
@@ -48,9 +51,28 @@ pub fn reconcile(
     let ends = |record: &StoredRule| times.at(record.expires, record.expires_ns).min(latest);
     let records = state.records(counting);
     let stored = records.rules;
+    let same_boot = state.is_of(boot);
+    let rule_of = |record: &StoredRule, id: RuleId, matcher: Matcher, expires: Timestamp| Rule {
+        id,
+        matcher,
+        origin: (&record.origin).into(),
+        forced: record.forced,
+        reason: record.reason.clone(),
+        created: created(record),
+        expires,
+        trial: None,
+    };
+    let trial_of = |trial: &StoredTrial| Trial {
+        until: times.at(trial.until, Some(trial.until_ns)).min(latest),
+        instead_of: trial.instead_of.as_ref().and_then(|before| {
+            let matcher = matcher_of(before, &at)?;
+            Some(Box::new(rule_of(before, RuleId(before.slot), matcher, ends(before))))
+        }),
+    };
     let by_slot: BTreeMap<u32, usize> =
         stored.iter().enumerate().map(|(place, stored)| (stored.slot, place)).collect();
     let mut explained = BTreeSet::new();
+    let mut kept = BTreeSet::new();
     for rule in kernel {
         let Some((matcher, matches)) = understand(&rule.matcher, &at_slot) else {
             all.dead.push(rule);
@@ -60,6 +82,7 @@ pub fn reconcile(
         let is_part = there.is_some_and(|place| is_part(&matches, &stored[place].matches));
         let record = there.filter(|place| stored[*place].matches == matches);
         explained.extend(record);
+        let place = record;
         let record = record.map(|place| &stored[place]);
         let expires = match record {
             Some(record) if records.interrupted && record.is_operators() => ends(record),
@@ -69,23 +92,39 @@ pub fn reconcile(
             all.dead.push(rule);
             continue;
         }
-        all.kept.push(Rule {
-            id: RuleId(rule.slot),
-            matcher,
-            origin: record.map_or(unrecorded(&matcher), |record| (&record.origin).into()),
-            forced: record.is_some_and(|record| record.forced),
-            reason: record.map_or_else(
-                || "found in the kernel at start, without a record".to_owned(),
-                |record| record.reason.clone(),
-            ),
-            created: record.map_or(now, created),
-            expires,
+        kept.extend(place);
+        let id = RuleId(rule.slot);
+        all.kept.push(match record {
+            Some(record) => {
+                // One that lives longer was confirmed, and the agent ended before it had written so.
+                let waits = record.trial.as_ref().filter(|_| expires <= ends(record));
+                Rule { trial: waits.map(trial_of), ..rule_of(record, id, matcher, expires) }
+            }
+            None => Rule {
+                id,
+                matcher,
+                origin: unrecorded(rule.flags),
+                forced: rule.flags & RuleRef::FORCED != 0,
+                reason: "found in the kernel at start, without a record".to_owned(),
+                created: now,
+                expires,
+                trial: None,
+            },
         });
     }
-    let same_boot = state.is_of(boot);
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
     for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
         let expires = ends(record);
+        if let Some(trial) = record.trial.as_ref().filter(|_| !kept.contains(&place))
+            && (expires <= now || !same_boot)
+        {
+            // Who starts the host again may have done so because nobody could log in.
+            if let Some(matcher) = matcher_of(record, &at) {
+                let rule = rule_of(record, RuleId(record.slot), matcher, expires);
+                all.reverted.push(Rule { trial: Some(trial_of(trial)), ..rule });
+            }
+            continue;
+        }
         let by_operator = record.is_operators();
         if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
             continue;
@@ -96,15 +135,8 @@ pub fn reconcile(
             .or_else(|| (0..MAX_RULE_SLOTS).find(|slot| !taken.contains(slot)));
         let Some(slot) = slot else { break };
         taken.insert(slot);
-        all.lost.push(Rule {
-            id: RuleId(slot),
-            matcher,
-            origin: (&record.origin).into(),
-            forced: record.forced,
-            reason: record.reason.clone(),
-            created: created(record),
-            expires,
-        });
+        let trial = record.trial.as_ref().map(trial_of);
+        all.lost.push(Rule { trial, ..rule_of(record, RuleId(slot), matcher, expires) });
     }
     all
 }
@@ -155,12 +187,12 @@ fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
     }
 }
 
-/// On whose word a rule without a record exists: only operators name ports, and whose incident any
-/// other was for is lost.
-fn unrecorded(matcher: &Matcher) -> Origin {
-    match matcher {
-        Matcher::Source(_, ports) if !ports.is_every() => Origin::Operator { uid: 0 },
-        _ => Origin::Incident(0),
+/// On whose word a rule without a record exists: the kernel knows whether an operator's, and whose or
+/// for which incident is lost.
+fn unrecorded(flags: u32) -> Origin {
+    match flags & RuleRef::BY_OPERATOR {
+        0 => Origin::Incident(0),
+        _ => Origin::Operator { uid: 0 },
     }
 }
 
@@ -196,6 +228,7 @@ mod tests {
             created_ns: None,
             expires: wall(left),
             expires_ns: None,
+            trial: None,
         }
     }
 
@@ -283,8 +316,11 @@ mod tests {
         let ports = Ports::new(&[80, 443]).unwrap();
         assert_eq!(matchers, [Matcher::Source("192.0.2.0/24".parse().unwrap(), ports)]);
 
-        let all = run("this boot", Vec::new(), vec![in_kernel(5, &part, 42)]);
-        assert_eq!(all.kept[0].origin, Origin::Operator { uid: 0 }, "nobody else names ports");
+        let flags = RuleRef::BY_OPERATOR | RuleRef::FORCED;
+        let unknown = KernelRule { flags, ..in_kernel(5, &part, 42) };
+        let all = run("this boot", Vec::new(), vec![unknown]);
+        assert_eq!(all.kept[0].origin, Origin::Operator { uid: 0 }, "the kernel knows that much");
+        assert!(all.kept[0].forced);
     }
 
     #[test]
@@ -366,6 +402,53 @@ mod tests {
             let found: Vec<bool> =
                 all.kept.iter().chain(&all.lost).map(|rule| rule.forced).collect();
             assert_eq!(found, [false, true]);
+        }
+    }
+
+    fn on_trial(left: i64) -> (StoredRule, StoredMatcher) {
+        let (wide, before) = (source("10.0.0.0/8"), to_ports("10.0.0.0/8", &[25]));
+        let before = stored(1, before, StoredOrigin::Operator(7), 600);
+        let trial = StoredTrial {
+            until: wall(3600),
+            until_ns: NOW + Duration::from_secs(3600),
+            instead_of: Some(Box::new(before)),
+        };
+        let expires_ns = match left {
+            0.. => NOW + Duration::from_secs(left as u64),
+            _ => NOW - Duration::from_secs(left.unsigned_abs()),
+        };
+        let rule = stored(2, wide, StoredOrigin::Operator(7), left);
+        (StoredRule { expires_ns: Some(expires_ns), trial: Some(trial), ..rule }, wide)
+    }
+
+    #[test]
+    fn a_rule_that_waits_for_a_word_waits_on_and_one_that_lives_longer_had_it() {
+        let (rule, wide) = on_trial(42);
+        let all = run("this boot", vec![rule.clone()], vec![in_kernel(2, &wide, 42)]);
+        let trial = all.kept[0].trial.clone().expect("it waits");
+        assert_eq!(trial.until, NOW + Duration::from_secs(3600));
+        assert_eq!(trial.comes_back(NOW).map(|rule| rule.id), Some(RuleId(1)));
+        let all = run("this boot", vec![rule], vec![in_kernel(2, &wide, 3600)]);
+        assert_eq!(all.kept[0].trial, None, "confirmed, and the agent ended before it wrote so");
+        assert_eq!(all.reverted, []);
+    }
+
+    /// Its time was over while there was no agent, or somebody has started the host again, perhaps for
+    /// want of another way in.
+    #[test]
+    fn a_rule_that_nobody_confirmed_is_not_made_again_and_what_it_replaced_is() {
+        for (boot, left, kernel) in [
+            ("this boot", -5, vec![]),
+            ("this boot", -5, vec![in_kernel(2, &source("10.0.0.0/8"), 0)]),
+            ("another boot", 30, vec![]),
+        ] {
+            let (rule, _) = on_trial(left);
+            let dead = kernel.len();
+            let all = run(boot, vec![rule], kernel);
+            assert_eq!((all.kept.len(), all.lost.len(), all.dead.len()), (0, 0, dead), "{boot}");
+            let [reverted] = &all.reverted[..] else { panic!("{all:?}") };
+            let back = reverted.trial.clone().and_then(|trial| trial.comes_back(NOW));
+            assert_eq!(back.map(|rule| rule.expires), Some(NOW + Duration::from_secs(600)));
         }
     }
 

@@ -26,9 +26,13 @@ pub struct BlockArgs {
     /// Why, for whoever finds the rule
     #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
     pub reason: String,
-    /// Block even what is protected, very wide, or your own address
+    /// Block even what is protected, very wide, or your own address; unless you confirm it in time it
+    /// goes back
     #[arg(long)]
     pub force: bool,
+    /// What becomes of it then.
+    #[command(flatten)]
+    pub trial: TrialArgs,
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,
@@ -37,12 +41,37 @@ pub struct BlockArgs {
 const BLOCK: &str = "\
 A rule ends by itself; no rule lives longer than 24 h. A second block of the same prefix takes the
 place of the first, with its own end and ports.
+What needs --force may lock you out. So it ends after a minute, also if the agent is killed, and what
+it replaced is there again, unless you type: tcpguard rules confirm PREFIX
 
 Examples:
   tcpguard block 192.0.2.7                        # for an hour
   tcpguard block 198.51.100.0/24 --for 12h --reason \"abuse report 4711\"
   tcpguard block 192.0.2.0/24 --port 25 --port 587   # mail only; all else goes on
-  tcpguard block 2001:db8::/48 --dry-run          # only say what would happen";
+  tcpguard block 2001:db8::/48 --dry-run          # only say what would happen
+  tcpguard block 10.0.0.0/8 --force --confirm 5m  # gone in five minutes, unless:
+  tcpguard rules confirm 10.0.0.0/8";
+
+/// What becomes of rules that are possible with --force only.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct TrialArgs {
+    /// With --force: go back after this time unless `tcpguard rules confirm` comes before [default: 60s]
+    #[arg(long, value_name = "TIME", requires = "force", value_parser = duration::parse)]
+    pub confirm: Option<Duration>,
+    /// With --force: stay without confirmation, for scripts that nobody can lock out
+    #[arg(long, requires = "force", conflicts_with = "confirm")]
+    pub no_rollback: bool,
+}
+
+impl TrialArgs {
+    /// Long enough to try whether one is still in, and to type one line; short enough to wait for.
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    /// For how long a rule that is made with this `force` waits for a word, if it does.
+    pub fn within(&self, force: bool) -> Option<Duration> {
+        (force && !self.no_rollback).then(|| self.confirm.unwrap_or(Self::WITHIN))
+    }
+}
 
 /// `tcpguard unblock`
 #[derive(Debug, clap::Args)]
@@ -122,10 +151,29 @@ pub enum RulesVerb {
     Export(ExportArgs),
     /// Put the rules of a file in the place of those that operators made, all at once or not at all
     Import(ImportArgs),
+    /// Let rules stay that were made with --force and end soon otherwise
+    Confirm(ConfirmArgs),
     /// Remove every rule, of either origin, all at once
     #[command(after_help = FLUSH)]
     Flush,
 }
+
+/// `tcpguard rules confirm`
+#[derive(Debug, clap::Args)]
+#[command(after_help = CONFIRM)]
+pub struct ConfirmArgs {
+    /// Only those within this address or prefix [default: all that wait]
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: Option<IpNet>,
+}
+
+const CONFIRM: &str = "\
+Try first whether you can still log in: open a second connection.
+
+Examples:
+  tcpguard rules list                             # which rules wait, and until when
+  tcpguard rules confirm
+  tcpguard rules confirm 10.0.0.0/8";
 
 const FLUSH: &str = "\
 The allow-list stays as it is, and rules of an attack that goes on come back.
@@ -193,9 +241,13 @@ pub struct ImportArgs {
     /// Why, where the file does not say
     #[arg(long, value_name = "TEXT", default_value = "imported by hand")]
     pub reason: String,
-    /// Also what is protected, very wide, or your own address
+    /// Also what is protected, very wide, or your own address; unless you confirm that in time it goes
+    /// back
     #[arg(long)]
     pub force: bool,
+    /// What becomes of them then.
+    #[command(flatten)]
+    pub trial: TrialArgs,
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,
@@ -206,6 +258,8 @@ Each line of FILE is an address or prefix, or an object as `rules export` writes
 {\"prefix\":\"192.0.2.0/24\",\"ports\":[443],\"for_s\":3600,\"reason\":\"abuse report\"}, where only the
 prefix must be, and without ports every port is meant.
 Empty lines and what follows a # are skipped. No rule lives longer than 24 h.
+What needs --force may lock you out. So those rules of the file end after a minute, also if the agent
+is killed, and what they replaced is there again, unless you type: tcpguard rules confirm
 
 Examples:
   tcpguard rules import rules.json --dry-run      # only say what would happen

@@ -19,7 +19,8 @@ fn a_call_survives_the_wire() {
             ports: Ports::new(&[443, 80]).unwrap(),
             for_s: 60,
             reason: "scan".to_owned(),
-            force: false,
+            force: true,
+            on_trial: Some(OnTrial { within_s: 60, caller: "192.0.2.7".parse().ok() }),
             dry_run: true,
         },
         Request::Unblock { prefix: "2001:db8::/32".parse().unwrap() },
@@ -40,6 +41,7 @@ fn a_call_survives_the_wire() {
             }],
             merge: true,
             force: false,
+            on_trial: None,
             dry_run: false,
         },
         Request::SetMode { mode: Mode::Enforce },
@@ -50,6 +52,8 @@ fn a_call_survives_the_wire() {
         Request::UnblockSome { prefix: None, origin: Some(RuleOrigin::Manual), dry_run: true },
         Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: None },
         Request::ConfirmMode { mode: Mode::Enforce },
+        Request::ConfirmRules { prefix: None },
+        Request::ConfirmRules { prefix: "192.0.2.0/24".parse().ok() },
     ] {
         let call = Call { version: VERSION, request: request.clone() };
         let message = serde_json::to_vec(&call).unwrap();
@@ -57,12 +61,13 @@ fn a_call_survives_the_wire() {
     }
 }
 
-/// A client of the release before, and one that speaks to it, say nothing of ports.
+/// A client of the release before, and one that speaks to it, say nothing of ports nor of trials.
 #[test]
 fn a_block_of_every_port_is_what_it_was_before_there_were_others() {
     let before = r#"{"method":"block","parameters":{"prefix":"192.0.2.0/24","for_s":60,"reason":"scan","force":false,"dry_run":false}}"#;
     let request: Request = serde_json::from_str(before).unwrap();
-    assert!(matches!(request, Request::Block { ports: Ports::EVERY, .. }), "{request:?}");
+    let for_good = matches!(request, Request::Block { ports: Ports::EVERY, on_trial: None, .. });
+    assert!(for_good, "{request:?}");
     assert_eq!(serde_json::to_string(&request).unwrap(), before);
 }
 
@@ -167,6 +172,7 @@ fn a_reason_cannot_forge_log_lines() {
             for_s,
             reason: reason.to_owned(),
             force: false,
+            on_trial: None,
             dry_run: false,
         };
         serde_json::to_string(&Call { version: VERSION, request }).unwrap()
@@ -182,7 +188,8 @@ fn a_reason_cannot_forge_log_lines() {
         reason: reason.to_owned(),
     };
     let rules = vec![rule("fine"), rule("a\nb"), rule("fine"), rule("\u{7f}")];
-    let request = Request::ImportRules { rules, merge: false, force: false, dry_run: false };
+    let request =
+        Request::ImportRules { rules, merge: false, force: false, on_trial: None, dry_run: false };
     let message = serde_json::to_vec(&Call { version: VERSION, request }).unwrap();
     let wrong = parse(&message).expect_err("two reasons").rules;
     assert_eq!(wrong.iter().map(|rule| rule.index).collect::<Vec<_>>(), [1, 3]);

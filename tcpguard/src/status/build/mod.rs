@@ -79,6 +79,7 @@ impl Rule {
             expires_at: clock.time_at(rule.expires),
             // Rounded up: what was asked for an hour ends in an hour, not in 59m 59s.
             expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
+            confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,
             returned: rule.returned,
         }

@@ -1,0 +1,173 @@
+//! A rule that cuts its operator off ends in time, whatever becomes of the agent, and what it replaced
+//! is there again. Asked of the kernel, by a client that wants in. Needs root and `TCPGUARD_BIN`.
+
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tcpguard_e2e::guard::{Guard, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row, size};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a rule of these tests waits for a word.
+const LIMIT: Duration = Duration::from_secs(4);
+const WITHIN: &str = "4s";
+/// How exactly it goes back.
+const EXACT: Duration = SECOND;
+const FILE: &str = "/run/risky.rules";
+/// Too short for a SYN to be repeated, so the answer is about this moment.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A verb that must succeed, and its JSON.
+#[track_caller]
+fn json(host: &Netns, line: &[&str]) -> Value {
+    let output = cli(host, &[line, &["--json"]].concat()).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn gets_in(lab: &Lab, family: Family) -> bool {
+    let service = family.service();
+    lab.client.run(|| Ok(TcpStream::connect_timeout(&service, PATIENCE).is_ok())).unwrap()
+}
+
+/// What becomes of the agent while the rule waits.
+#[derive(Clone, Copy, Debug)]
+enum Agent {
+    Lives,
+    IsKilled,
+    IsKilledAndStartsAgain,
+}
+
+const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsKilled, Agent::IsKilledAndStartsAgain];
+
+/// When a client got in again that the rule of `line` cut off, if it was a second after the limit;
+/// `{everybody}` stands for all addresses, and [`FILE`] names them among others.
+fn back_after(line: &[&str], family: Family, agent: Agent) -> Option<Duration> {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    assert!(gets_in(&lab, family));
+    let everybody = match family {
+        Family::V4 => "0.0.0.0/0",
+        Family::V6 => "::/0",
+    };
+    lab.edge.write(FILE, &format!("192.0.2.0/24\n{everybody}\n")).unwrap();
+    let line: Vec<&str> = line
+        .iter()
+        .map(|word| match *word {
+            "{everybody}" => everybody,
+            word => word,
+        })
+        .collect();
+    let begun = Instant::now();
+    json(&lab.edge, &line);
+    assert!(!gets_in(&lab, family), "{line:?} cuts everybody off");
+    if !matches!(agent, Agent::Lives) {
+        guard.kill().unwrap();
+    }
+    if matches!(agent, Agent::IsKilledAndStartsAgain) {
+        guard.start_again_by_file().unwrap();
+    }
+    while begun.elapsed() <= LIMIT + EXACT {
+        if gets_in(&lab, family) {
+            return Some(begun.elapsed());
+        }
+        sleep(PATIENCE / 4);
+    }
+    None
+}
+
+fn goes_back(name: &str, line: &[&str], for_good: &[&str]) {
+    let row = Row::new(Goal::G14).named(name);
+    let trials = size(2, 10);
+    let back: Vec<_> = (0..trials)
+        .map(|trial| {
+            let family = [Family::V4, Family::V6][trial % 2];
+            // In the short form, whatever is hardest.
+            back_after(line, family, AGENTS[(trial + 1) % AGENTS.len()])
+        })
+        .collect();
+    let in_time = |back: &&Option<Duration>| back.is_some_and(|it| it.abs_diff(LIMIT) <= EXACT);
+    let exact = back.iter().filter(in_time).count();
+    let naive = back_after(for_good, Family::V4, Agent::IsKilledAndStartsAgain);
+    row.result(
+        trials as u64,
+        format!("cut off, the agent killed: {exact} in again at 4 s ± {EXACT:?}, {back:.2?}"),
+        exact == trials,
+    )
+    .naive(1, format!("without a roll-back: in again at {naive:?}"), naive.is_none())
+    .finish();
+}
+
+#[test]
+fn g14_a_risky_block_that_nobody_confirms_goes_back() {
+    let line = ["block", "{everybody}", "--force", "--confirm", WITHIN];
+    goes_back("block", &line, &["block", "{everybody}", "--force", "--no-rollback"]);
+}
+
+#[test]
+fn g14_a_risky_import_that_nobody_confirms_goes_back() {
+    let line = ["rules", "import", FILE, "--force", "--confirm", WITHIN];
+    goes_back("import", &line, &["rules", "import", FILE, "--force", "--no-rollback"]);
+}
+
+/// What is blocked, and until when if it is confirmed.
+fn rules(host: &Netns) -> Vec<(String, Value)> {
+    let list = json(host, &["rules", "list"])["rules"].as_array().unwrap().clone();
+    let rule = |rule: &Value| {
+        let subject = format!("{} {}", rule["matches"].as_str().unwrap(), rule["ports"]);
+        (subject, rule["confirmed_until"].clone())
+    };
+    list.iter().map(rule).collect()
+}
+
+/// Its time is over while no agent lives: the next one brings back what was there before, and tells.
+#[test]
+fn what_a_risky_block_replaced_is_back_after_a_kill() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    json(&lab.edge, &["block", "0.0.0.0/0", "--port", "25", "--force", "--no-rollback"]);
+    let before = rules(&lab.edge);
+    let begun = Instant::now();
+    json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--confirm", "2s"]);
+    let page = guard.status_text().unwrap();
+    assert!(page.contains("tcpguard rules confirm 0.0.0.0/0"), "{page}");
+    guard.kill().unwrap();
+    sleep((3 * SECOND).saturating_sub(begun.elapsed()));
+    assert!(gets_in(&lab, Family::V4), "the kernel has ended it");
+    guard.start_again_by_file().unwrap();
+    assert_eq!(rules(&lab.edge), before);
+    let is_back = |status: &Status| {
+        status.alerts("rule_reverted") == 1 && status.rules_in_kernel() == Some(1)
+    };
+    guard.wait_until("it is told, and in the kernel", SECOND, is_back).unwrap();
+    let late = cli(&lab.edge, &["rules", "confirm"]).unwrap();
+    assert_eq!(late.status.code(), Some(5));
+}
+
+#[test]
+fn a_confirmed_block_stays_over_a_kill_and_its_time() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--confirm", "3s"]);
+    guard.kill().unwrap();
+    guard.start_again_by_file().unwrap();
+    let confirmed = json(&lab.edge, &["rules", "confirm", "0.0.0.0/0"]);
+    assert_eq!(confirmed["confirmed"][0]["confirmed_until"], Value::Null);
+    guard.kill().unwrap();
+    sleep(3 * SECOND);
+    assert!(!gets_in(&lab, Family::V4), "the kernel knows the new end");
+    guard.start_again_by_file().unwrap();
+    sleep(SECOND);
+    assert!(!gets_in(&lab, Family::V4));
+    assert_eq!(rules(&lab.edge), [("0.0.0.0/0 []".to_owned(), Value::Null)]);
+}

@@ -1,0 +1,164 @@
+//! Rules that could cut off what the host or its operator needs, until somebody says that they may stay.
+//!
+//! Such a rule is in the kernel with the moment by which that must be said as its end, so it ends then,
+//! whatever has become of the agent. What is left to do here is to bring back what it had replaced.
+
+use ipnet::IpNet;
+
+use super::Engine;
+use super::import::TOLD_SINGLY;
+use super::requests::lies_within;
+use crate::rules::{Entry, Life, Terms};
+use crate::words::span;
+use crate::{
+    Command, Force, Limits, Matcher, RequestError, Response, Rule, RuleId, RuleReport,
+    RuleToImport, Severity, Timestamp, Trial,
+};
+
+impl Engine {
+    /// Tells of operators' rules that nobody confirmed in time, which ended while there was no agent,
+    /// and brings back what they had replaced. To be called after [`Engine::adopt`].
+    pub fn revert(&mut self, now: Timestamp, rules: Vec<Rule>) {
+        for rule in rules {
+            self.reverted(now, rule);
+        }
+    }
+
+    /// On which terms a rule is made that takes the place of `before`, the operator's over the same
+    /// prefix.
+    pub(super) fn terms(
+        &self,
+        now: Timestamp,
+        rule: &RuleToImport,
+        force: Force,
+        before: Option<&Rule>,
+    ) -> Terms {
+        let net = rule.net.trunc();
+        let until = now + rule.lifetime.min(Limits::MAX_MANUAL_RULE);
+        let forced = force != Force::No && self.exempt.is_protected(&net);
+        let for_good = Terms { forced, expires: until, trial: None };
+        let Force::OnTrial { within, caller } = force else { return for_good };
+        let risky =
+            self.check_harmless(net).is_err() || caller.is_some_and(|caller| net.contains(&caller));
+        let expires = now + within;
+        if !risky || expires >= until {
+            return for_good;
+        }
+        // A second trial does not make the first one last.
+        let instead_of = before.and_then(|before| match &before.trial {
+            Some(trial) => trial.instead_of.clone(),
+            None => Some(Box::new(before.clone())),
+        });
+        Terms { forced, expires, trial: Some(Trial { until, instead_of }) }
+    }
+
+    /// Lets rules stay that wait for an operator's word.
+    pub(super) fn confirm(
+        &mut self,
+        now: Timestamp,
+        net: Option<IpNet>,
+        uid: u32,
+    ) -> Result<Response, RequestError> {
+        let waits = |entry: &&Entry| {
+            let asked = net.is_none_or(|net| lies_within(&net, entry));
+            entry.rule.trial.is_some() && entry.rule.expires > now && asked
+        };
+        let waiting: Vec<RuleId> =
+            self.book.iter().filter(waits).map(|entry| entry.rule.id).collect();
+        if waiting.is_empty() {
+            return Err(RequestError::NotOnTrial { net });
+        }
+        for id in &waiting {
+            let trial = self.book.entry_mut(*id).and_then(|entry| entry.rule.trial.take());
+            if let Some(trial) = trial {
+                self.renew_rule(*id, trial.until);
+            }
+        }
+        let stays = |entry: &&Entry| waiting.binary_search(&entry.rule.id).is_ok();
+        let reports: Vec<RuleReport> =
+            self.book.iter().filter(stays).map(|entry| self.rule_report(entry)).collect();
+        if reports.len() > TOLD_SINGLY {
+            let text = format!("uid {uid} confirmed {} rules", reports.len());
+            self.tell_of_rule(Severity::Notice, "rule_confirmed", text, None, None);
+        } else {
+            for RuleReport { id, matches, ports, expires, .. } in &reports {
+                let left = span(expires.since(now));
+                let text = format!(
+                    "uid {uid} confirmed rule {}: {matches}{ports} is blocked for {left}",
+                    id.0
+                );
+                let prefix = matches.parse().ok();
+                self.tell_of_rule(Severity::Notice, "rule_confirmed", text, prefix, None);
+            }
+        }
+        Ok(Response::Confirmed(reports))
+    }
+
+    /// Takes a rule out that nobody confirmed in time.
+    pub(super) fn roll_back(&mut self, now: Timestamp, id: RuleId) {
+        let Some(rule) = self.book.entry_mut(id).map(|entry| entry.rule.clone()) else { return };
+        self.remove_rule(now, id, "nobody confirmed it in time".to_owned());
+        self.reverted(now, rule);
+    }
+
+    fn reverted(&mut self, now: Timestamp, rule: Rule) {
+        let Matcher::Source(net, ports) = rule.matcher else { return };
+        let mut text = format!(
+            "nobody confirmed rule {} in time, so {net}{ports} is no longer blocked",
+            rule.id.0
+        );
+        let back = rule.trial.and_then(|trial| trial.comes_back(now));
+        if let Some(before) = back {
+            let words = self.put_back(now, before);
+            text.push_str(&format!("; {words}"));
+        }
+        text.push_str("; to try it once more: tcpguard block PREFIX --force");
+        self.tell_of_rule(Severity::Warning, "rule_reverted", text, Some(net), None);
+    }
+
+    /// Makes an operator's rule once more, under whatever number; says what came of it.
+    pub(super) fn put_back(&mut self, now: Timestamp, before: Rule) -> String {
+        let what = match before.matcher {
+            Matcher::Source(net, ports) => format!("{net}{ports}"),
+            Matcher::Signature { .. } => format!("rule {}", before.id.0),
+        };
+        match self.install_operators(now, before) {
+            Some(id) => format!("{what} is blocked as before (rule {})", id.0),
+            None => format!("{what} cannot be blocked as before: all rules are taken"),
+        }
+    }
+
+    /// Puts an operator's rule into the kernel, in the place of one with the same matcher or under a
+    /// number of its own, which is returned; `None` when all are taken.
+    pub(super) fn install_operators(&mut self, now: Timestamp, rule: Rule) -> Option<RuleId> {
+        if let Some(id) = self.book.find(&rule.matcher).map(|entry| entry.rule.id) {
+            self.take_over(id, rule);
+            return Some(id);
+        }
+        let Rule { matcher, origin, reason, expires, .. } = rule;
+        let entry = self.book.add(now, matcher, origin, reason, Life::Until(expires))?;
+        let made = &mut entry.rule;
+        (made.forced, made.created, made.trial) = (rule.forced, rule.created, rule.trial);
+        let made = made.clone();
+        let id = made.id;
+        self.commands.push_back(Command::InstallRule(made));
+        Some(id)
+    }
+
+    /// Makes an existing rule the operator's. The kernel must learn it of an automatic one, which spares
+    /// clients, and of one that is forced now or no longer.
+    fn take_over(&mut self, id: RuleId, rule: Rule) {
+        let Some(entry) = self.book.entry_mut(id) else { return };
+        let anew = entry.incident().is_some() || entry.rule.forced != rule.forced;
+        let expires = rule.expires;
+        entry.rule = Rule { id, created: entry.rule.created, ..rule };
+        entry.ttl = None;
+        entry.orphan = false;
+        if anew {
+            let rule = entry.rule.clone();
+            self.commands.push_back(Command::InstallRule(rule));
+        } else {
+            self.renew_rule(id, expires);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A message as a call, and what a call may say.
+
+use serde::Deserialize;
+
+use super::{Call, MAX_MODE_S, MAX_REASON, Refusal, RefusalKind, RefusedRule, Request, VERSION};
+
+/// Reads a call.
+///
+/// # Errors
+///
+/// A refusal that says what is wrong with it.
+pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
+    let refuse = |kind, message: String| Err(Refusal::new(kind, message));
+    /// Only the version, so that the answer to a newer client names it rather than a new field.
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    match serde_json::from_slice::<Version>(message) {
+        Ok(Version { version }) if version != VERSION => {
+            return refuse(
+                RefusalKind::Version,
+                format!(
+                    "this agent speaks protocol version {VERSION}, the client {version}; use the \
+                     tcpguard command of the same release, or: systemctl restart tcpguard"
+                ),
+            );
+        }
+        _ => {}
+    }
+    let call: Call = match serde_json::from_slice(message) {
+        Ok(call) => call,
+        Err(error) => {
+            let why = format!(
+                "the request cannot be read: {error}; use the tcpguard command of the same release, or: \
+                 systemctl restart tcpguard"
+            );
+            return refuse(RefusalKind::BadRequest, why);
+        }
+    };
+    match &call.request {
+        Request::Block { reason, for_s, .. } | Request::Allow { reason, for_s, .. } => {
+            if let Err(message) = check(reason, *for_s) {
+                return refuse(RefusalKind::BadRequest, message);
+            }
+        }
+        Request::SetModeFor { for_s, confirm_s, .. } => {
+            if let Err(message) = check_terms(*for_s, *confirm_s) {
+                return refuse(RefusalKind::BadRequest, message);
+            }
+        }
+        Request::ImportRules { rules, .. } => {
+            let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
+                let message = check(&rule.reason, rule.for_s).err()?;
+                Some(RefusedRule { index, message })
+            });
+            let rules: Vec<RefusedRule> = wrong.collect();
+            if !rules.is_empty() {
+                let message = format!(
+                    "{} of the rules cannot be imported; try it without a change: tcpguard rules import \
+                     FILE --dry-run",
+                    rules.len()
+                );
+                return Err(Refusal { rules, ..Refusal::new(RefusalKind::BadRequest, message) });
+            }
+        }
+        _ => {}
+    }
+    Ok(call.request)
+}
+
+/// What the times of a mode that goes back by itself must be.
+///
+/// # Errors
+///
+/// What is wrong with them, and what mends it.
+pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
+    let Some(longest) = for_s.max(confirm_s) else {
+        return Err(
+            "a mode that goes back needs a time; give --for 10m or --confirm 60s".to_owned()
+        );
+    };
+    if for_s == Some(0) || confirm_s == Some(0) {
+        return Err("no mode holds for less than a second; give --for 10m".to_owned());
+    }
+    if longest > MAX_MODE_S {
+        return Err("a mode goes back within 30 days; without --for it stays".to_owned());
+    }
+    match (for_s, confirm_s) {
+        (Some(lasts), Some(word)) if word >= lasts => Err(
+            "the mode would go back before it must be confirmed; give a shorter --confirm, or a \
+                 longer --for"
+                .to_owned(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// What a rule's or exemption's reason and lifetime in seconds must be.
+///
+/// # Errors
+///
+/// What is wrong with them, and what mends it.
+pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
+    if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+        return Err(format!(
+            "a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"
+        ));
+    }
+    if for_s == 0 {
+        return Err("nothing lives for less than a second; give --for 1h".to_owned());
+    }
+    Ok(())
+}
