@@ -267,6 +267,10 @@ impl Steps for HostSteps<'_> {
     fn illegal(&mut self) -> Reason {
         self.with(|_, config, model, work| step::illegal(config, model, work))
     }
+
+    fn drops_unread(&mut self) -> bool {
+        self.with(|_, config, model, _| step::drops_unread(config, model))
+    }
 }
 
 impl StraySteps for HostSteps<'_> {

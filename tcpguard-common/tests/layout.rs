@@ -14,8 +14,8 @@ use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_9() {
-    assert_eq!(ABI_VERSION, 9);
+fn sizes_of_abi_version_10() {
+    assert_eq!(ABI_VERSION, 10);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
@@ -60,6 +60,7 @@ fn offsets_that_other_tools_may_read() {
     assert_eq!(offset_of!(Config, polled_ns), 24);
     assert_eq!(offset_of!(Config, hash_key), 40);
     assert_eq!(offset_of!(Config, netns_cookie), 120);
+    assert_eq!(offset_of!(Config, client_filter), 136);
     assert_eq!(offset_of!(Config, rule_set), 144);
     assert_eq!(offset_of!(Flow, syn_seq), 24);
     assert_eq!(offset_of!(Flow, fingerprint), 40);

@@ -1,7 +1,9 @@
 //! What the parser sees in frames, written out byte by byte.
 
-use tcpguard_common::abi::Addr;
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{Addr, Config, Mode, Reason};
 use tcpguard_common::fastpath::{Fingerprint, Mask, layout, quirk};
+use tcpguard_common::model::Model;
 use tcpguard_common::wire::{
     Frame, MAX_EXTENSION_HEADERS, MAX_HEADER_BYTES, MAX_OPTIONS, Segment, Skip, fingerprint, flag,
     parse,
@@ -348,5 +350,60 @@ fn each_mask_leaves_out_its_fields_and_no_other() {
         );
         let window = same(mask, Fingerprint { window: 513, ..one });
         assert_eq!(window, !matches!(mask, Mask::Full | Mask::NoTtl), "{name} and window");
+    }
+}
+
+/// What a host with this policy, mode and age of the last sign of life makes of a frame.
+fn fate(frame: &[u8], drop_beyond_bounds: u8, mode: Mode, silent_s: u64) -> Reason {
+    let now = 1000 * 1_000_000_000;
+    let mut host = Model::new(Config {
+        abi_version: ABI_VERSION,
+        mode: mode as u8,
+        drop_beyond_bounds,
+        heartbeat_ns: now - silent_s * 1_000_000_000,
+        heartbeat_limit_ns: 30 * 1_000_000_000,
+        ..Config::default()
+    });
+    host.now_ns = now;
+    host.ingress(frame)
+}
+
+/// Only where the operator wants it, in enforce mode, while an agent lives; and never what is no TCP, a
+/// later fragment, or what the stack refuses by itself.
+#[test]
+fn what_lies_beyond_a_bound_is_dropped_where_that_is_wanted() {
+    let tags = ethernet(&[0x8100; 3], 0x0800, &ipv4(&[], 0, &syn()));
+    let short = v4_frame(&ipv4(&[], 0x2000, &syn()[..8]));
+    let mut headers: Vec<u8> = (0..=MAX_EXTENSION_HEADERS as u8)
+        .flat_map(|place| {
+            let next = if place == MAX_EXTENSION_HEADERS as u8 { 6 } else { 60 };
+            [next, 0, 1, 4, 0, 0, 0, 0]
+        })
+        .collect();
+    headers.extend(syn());
+    let headers = v6_frame(&ipv6(60, &headers));
+    let mut far = vec![6, 255];
+    far.resize(2048, 0);
+    far.extend(syn());
+    let far = v6_frame(&ipv6(60, &far));
+    for (frame, bound) in [
+        (&tags, Reason::VlanDepth),
+        (&short, Reason::FragmentShort),
+        (&headers, Reason::Ipv6Depth),
+        (&far, Reason::HeaderDepth),
+    ] {
+        assert_eq!(fate(frame, 0, Mode::Enforce, 0), bound);
+        assert_eq!(fate(frame, 1, Mode::Enforce, 0), Reason::DropBeyondBounds, "{bound:?}");
+        assert_eq!(fate(frame, 1, Mode::Enforce, 31), bound, "no agent answers for it");
+        assert_eq!(fate(frame, 1, Mode::Observe, 0), bound);
+        assert_eq!(fate(frame, 1, Mode::Off, 0), bound);
+    }
+    for (frame, reason) in [
+        (v4_frame(&ipv4(&[], 0x2001, &syn())), Reason::Fragment),
+        (ethernet(&[], 0x0806, &[0; 28]), Reason::NotTcp),
+        (v4_frame(&ipv4(&[], 0, &syn())[..30]), Reason::Malformed),
+        (v4_frame(&ipv4(&[], 0, &syn())), Reason::NoListener),
+    ] {
+        assert_eq!(fate(&frame, 1, Mode::Enforce, 0), reason);
     }
 }

@@ -92,6 +92,10 @@ step!(step_count_syn() else NO_INTEREST, |bench| {
         | (u32::from(interest.steps) << STEPS)
 });
 
+step!(step_drops_unread() else NO_INTEREST, |bench| {
+    step::drops_unread(bench.config, &mut bench.tables).into()
+});
+
 step!(step_sample_syn(ctx: *mut xdp_md), |bench| {
     let ctx = XdpContext::new(ctx.cast());
     let frame = bench.frame(&ctx);
@@ -281,5 +285,10 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn illegal(&mut self) -> Reason {
         reason(step_illegal())
+    }
+
+    #[inline(always)]
+    fn drops_unread(&mut self) -> bool {
+        step_drops_unread() != 0
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard::config::{self, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode};
+use tcpguard::config::{
+    self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
+};
 use tcpguard_engine::{Mode, Place, Settings, Step, Threshold, thresholds};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
@@ -44,6 +46,7 @@ fn an_empty_file_means_the_defaults() {
     assert!(config.interface_modes.is_empty() && config.listeners.is_empty());
     assert_eq!(config.states, StateLimits::default());
     assert!(!config.drop_illegal_flags && !config.drop_strays);
+    assert_eq!(config.beyond_bounds, BeyondBounds::Pass);
     assert_eq!((config.answers_per_network, config.answers_total), (256, 2_000_000));
     assert_eq!(config.group, None);
     assert_eq!(config.runtime_dir, Path::new("/run/tcpguard"));
@@ -126,6 +129,7 @@ fn every_key_has_its_meaning() {
         answer_cost_ns = 1500
         drop_illegal_flags = true
         drop_strays = true
+        beyond_bounds = "drop"
         [cookies]
         backend = "kernel"
         answers_per_network = 1000
@@ -182,6 +186,7 @@ fn every_key_has_its_meaning() {
     };
     assert_eq!(config.settings, expected);
     assert!(config.drop_illegal_flags && config.drop_strays);
+    assert_eq!(config.beyond_bounds, BeyondBounds::Drop);
     assert_eq!(config.cookie_backend, CookieChoice::Kernel);
     assert_eq!((config.answers_per_network, config.answers_total), (1000, 5_000_000));
     let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();

@@ -18,6 +18,7 @@ use tcpguard::cli;
 use tcpguard::host::Conntrack;
 use tcpguard::render::{self, View};
 use tcpguard::status::{State, Status};
+use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, Mode};
 
@@ -228,6 +229,34 @@ fn a_connection_table_is_told_of_before_it_is_full() {
     assert!(!told(taken(899)));
     assert!(told(taken(900)));
     assert!(!told(Some(Conntrack { count: 900, max: 0 })), "without a limit");
+}
+
+/// Frames beyond the bounds are nothing to worry about, however many, as long as nobody answers them.
+#[test]
+fn listeners_that_answer_what_was_not_read_are_named() {
+    let told = |frames: u64, answers: u64| {
+        let (mut report, mut facts) = calm();
+        let earlier = facts.interfaces[0].packets.now;
+        let now = &mut facts.interfaces[0].packets.now;
+        now.reasons[Reason::Ipv6Depth as usize] += frames;
+        now.reasons[Reason::VlanDepth as usize] += 1;
+        facts.interfaces[0].packets.earlier = Some((earlier, std::time::Duration::from_secs(1)));
+        let counters = &mut report.listeners[0].counters;
+        counters.syn_ack = counters.syn + answers;
+        counters.syn_ack_retransmit = 10;
+        let finding = status((report, facts)).health;
+        finding.into_iter().find(|finding| finding.code == "unread_syns")
+    };
+    assert_eq!(told(5_000, 10), None, "each answers a SYN, or is a repetition");
+    assert_eq!(told(99, 11), None, "too few");
+    let finding = told(5_000, 11).expect("a note");
+    assert!(
+        finding.text.contains("/s frames go on beyond what the guard reads"),
+        "{}",
+        finding.text
+    );
+    assert!(finding.hint.contains("beyond_bounds = \"drop\""), "{}", finding.hint);
+    assert!(way_on::is_named(&finding.hint), "{finding:?}");
 }
 
 /// Everything is the matter at once.

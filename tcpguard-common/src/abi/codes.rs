@@ -90,6 +90,8 @@ codes! {
         Stray = 28, "stray";
         /// Dropped: a segment that belongs to no connection.
         DropStray = 29, "drop_stray";
+        /// Dropped: a frame whose headers go on beyond one of the parser's bounds.
+        DropBeyondBounds = 30, "drop_beyond_bounds";
     }
 }
 
@@ -115,10 +117,18 @@ impl Reason {
             | Self::DropOverload
             | Self::DropBudget
             | Self::DropReflection
-            | Self::DropStray => Action::Drop,
+            | Self::DropStray
+            | Self::DropBeyondBounds => Action::Drop,
             Self::Cookie => Action::Answer,
             _ => Action::Pass,
         }
+    }
+
+    /// Whether the parser gave up at one of its bounds: there may be a SYN behind it that the stack
+    /// answers. What is no TCP, or what the stack refuses too, is not among these.
+    #[inline(always)]
+    pub const fn is_beyond_bounds(self) -> bool {
+        matches!(self, Self::VlanDepth | Self::Ipv6Depth | Self::HeaderDepth | Self::FragmentShort)
     }
 }
 

@@ -34,7 +34,12 @@ pub struct Config {
     /// certain ports see [`Self::port_rules`].
     pub source_rules: u32,
     /// 1: the tracepoint counts completed handshakes, so that third ACKs do not count them again.
-    pub established_seen: u32,
+    pub established_seen: u8,
+    /// 1: frames beyond one of the parser's bounds ([`super::Reason::is_beyond_bounds`]) are dropped in
+    /// enforce mode; 0: count them only.
+    pub drop_beyond_bounds: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
     /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For

@@ -120,6 +120,8 @@ pub trait Steps: StraySteps {
     fn follow(&mut self, reset: bool) -> Reason;
     /// See [`super::step::illegal`].
     fn illegal(&mut self) -> Reason;
+    /// See [`super::step::drops_unread`].
+    fn drops_unread(&mut self) -> bool;
 }
 
 /// Decides about a frame that arrived, and counts it. Counting comes before dropping, so that a
@@ -130,6 +132,13 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
         return Reason::Unconfigured;
     }
     match steps.parse() {
+        Err(reason)
+            if config.drop_beyond_bounds != 0
+                && reason.is_beyond_bounds()
+                && steps.drops_unread() =>
+        {
+            Reason::DropBeyondBounds
+        }
         Err(reason) => reason,
         Ok(Class::Syn) => {
             let interest = steps.count_syn();

@@ -376,3 +376,10 @@ pub fn illegal<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reaso
         Reason::DropIllegal
     }
 }
+
+/// Whether a frame that could not be read may be dropped for it. Nobody can be exempt, since nobody
+/// knows whom it is from.
+#[inline(always)]
+pub fn drops_unread<T: Tables>(config: &Config, tables: &mut T) -> bool {
+    config.mode == Mode::Enforce as u8 && !agent_gone(config, tables.now_ns())
+}

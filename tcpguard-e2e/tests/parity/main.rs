@@ -69,6 +69,8 @@ impl Pair {
             sample_shift,
             segment_shift: 1,
             drop_illegal: drop_illegal.into(),
+            // What else an operator may want dropped.
+            drop_beyond_bounds: drop_illegal.into(),
             heartbeat_ns: START_NS,
             heartbeat_limit_ns: 30_000 * MS,
             hash_key: hash_key(0x0123_4567_89ab_cdef),

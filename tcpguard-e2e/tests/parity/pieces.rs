@@ -8,7 +8,7 @@ use tcpguard_e2e::bare::run_in_pieces;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use super::traffic::v4;
-use super::{Pair, SHORTEST, XDP_PASS};
+use super::{Pair, SHORTEST, XDP_DROP, XDP_PASS};
 
 /// What was counted since `before`: packets, bytes, and those of one reason.
 fn since(before: &PacketCounters, now: &PacketCounters, reason: Reason) -> [u64; 3] {
@@ -20,7 +20,12 @@ fn since(before: &PacketCounters, now: &PacketCounters, reason: Reason) -> [u64;
 
 #[test]
 fn bytes_in_every_piece_count_and_headers_beyond_the_first_are_out_of_reach() {
-    let pair = Pair::new(Mode::Enforce, 0, true);
+    headers_in_pieces(false, Reason::HeaderDepth, XDP_PASS);
+    headers_in_pieces(true, Reason::DropBeyondBounds, XDP_DROP);
+}
+
+fn headers_in_pieces(drops: bool, beyond: Reason, fate: u32) {
+    let pair = Pair::new(Mode::Enforce, 0, drops);
     let program = pair.object.ingress_fd().expect("a descriptor");
     let client = SocketAddr::new(Ipv4Addr::new(198, 51, 100, 9).into(), 4000);
     let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
@@ -29,9 +34,9 @@ fn bytes_in_every_piece_count_and_headers_beyond_the_first_are_out_of_reach() {
     let frame = syn.to_frame();
     let headers = usize::from(wire::parse(&frame[..]).expect("a SYN").options_end);
     for first in SHORTEST..frame.len() {
-        let reason = if first < headers { Reason::HeaderDepth } else { Reason::Syn };
+        let (reason, fate) = if first < headers { (beyond, fate) } else { (Reason::Syn, XDP_PASS) };
         let before = pair.dataplane.packets(0).expect("counters");
-        assert_eq!(run_in_pieces(&program, &frame, first).expect("Linux 6.18"), XDP_PASS);
+        assert_eq!(run_in_pieces(&program, &frame, first).expect("Linux 6.18"), fate);
         let counted = since(&before, &pair.dataplane.packets(0).expect("counters"), reason);
         assert_eq!(counted, [1, frame.len() as u64, 1], "{first} of {} bytes", frame.len());
     }

@@ -167,6 +167,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         mut settings,
         drop_illegal_flags,
         drop_strays,
+        beyond_bounds,
         cookie_backend,
         answers_per_network,
         answers_total,
@@ -201,6 +202,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     let drop_illegal = &mut merged.drop_illegal_flags;
     changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
     changes.apply("policy.drop_strays", &mut merged.drop_strays, drop_strays);
+    changes.apply("policy.beyond_bounds", &mut merged.beyond_bounds, beyond_bounds);
     changes.wait("cookies.backend", &running.cookie_backend, &cookie_backend);
     let per_network = &mut merged.answers_per_network;
     changes.apply("cookies.answers_per_network", per_network, answers_per_network);
@@ -333,6 +335,7 @@ mod tests {
              [detection]\npoll_ms = 100\nfast_min = 128\n\
              [gate]\ndrop_items = 4\n\
              [policy]\ndrop_illegal_flags = true\ndrop_strays = true\n\
+             beyond_bounds = \"drop\"\n\
              [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
@@ -350,6 +353,7 @@ mod tests {
                 "gate.drop_items",
                 "policy.drop_illegal_flags",
                 "policy.drop_strays",
+                "policy.beyond_bounds",
                 "cookies.answers_per_network",
                 "cookies.answers_total",
                 "protect.prefixes",

@@ -12,8 +12,8 @@ pub use super::blocks::{InterfaceBlock, ListenerBlock};
 pub use super::reader::Written;
 use super::reader::{Section, Source};
 pub use super::value::Amount;
-use super::value::{self, COOKIE_BACKENDS, MODES, XDP_MODES};
-use super::{CookieChoice, Problem, Spot, StateLimits, XdpMode};
+use super::value::{self, BEYOND_BOUNDS, COOKIE_BACKENDS, MODES, XDP_MODES};
+use super::{BeyondBounds, CookieChoice, Problem, Spot, StateLimits, XdpMode};
 
 /// The sections in which there are thresholds.
 const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];
@@ -33,6 +33,8 @@ pub struct File {
     pub drop_illegal_flags: Option<Written<bool>>,
     /// `policy.drop_strays`
     pub drop_strays: Option<Written<bool>>,
+    /// `policy.beyond_bounds`
+    pub beyond_bounds: Option<Written<BeyondBounds>>,
     /// `cookies.backend`
     pub cookie_backend: Option<Written<CookieChoice>>,
     /// `cookies.answers_per_network`
@@ -71,6 +73,7 @@ impl File {
             thresholds,
             drop_illegal_flags,
             drop_strays,
+            beyond_bounds,
             cookie_backend,
             answers_per_network,
             answers_total,
@@ -90,6 +93,7 @@ impl File {
         self.thresholds.extend(thresholds);
         replace(&mut self.drop_illegal_flags, drop_illegal_flags);
         replace(&mut self.drop_strays, drop_strays);
+        replace(&mut self.beyond_bounds, beyond_bounds);
         replace(&mut self.cookie_backend, cookie_backend);
         replace(&mut self.answers_per_network, answers_per_network);
         replace(&mut self.answers_total, answers_total);
@@ -143,12 +147,14 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
     interfaces.finish(problems);
 
     let mut amounts = BTreeMap::new();
-    let (mut drop_illegal_flags, mut drop_strays) = (None, None);
+    let (mut drop_illegal_flags, mut drop_strays, mut beyond_bounds) = (None, None, None);
     for name in THRESHOLD_SECTIONS {
         let mut section = root.section(name, problems);
         if name == "policy" {
             drop_illegal_flags = section.value("drop_illegal_flags", problems, value::boolean);
             drop_strays = section.value("drop_strays", problems, value::boolean);
+            beyond_bounds = section
+                .value("beyond_bounds", problems, |value| value::choice(value, &BEYOND_BOUNDS));
         }
         for threshold in thresholds() {
             let Some((of, key)) = threshold.key.and_then(|key| key.split_once('.')) else {
@@ -206,6 +212,7 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
         thresholds: amounts,
         drop_illegal_flags,
         drop_strays,
+        beyond_bounds,
         cookie_backend,
         answers_per_network,
         answers_total,

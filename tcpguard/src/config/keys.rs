@@ -6,7 +6,7 @@ use tcpguard_engine::{PER_LISTENER, Settings, Threshold, threshold, thresholds};
 
 use super::Config;
 use super::blocks;
-use super::value::{COOKIE_BACKENDS, MODES, XDP_MODES};
+use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, MODES, XDP_MODES};
 
 /// A key of the configuration file.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,16 @@ const OTHERS: &[Other] = &[
               told by the kernel's own table of connections; false: count them only.",
         example: None,
         value: |config| json!(config.drop_strays),
+    },
+    Other {
+        name: "policy.beyond_bounds",
+        doc: "Frames whose headers go on beyond what the guard reads, and in which the kernel may find \
+              a SYN: three VLAN tags, nine IPv6 extension headers, a TCP header in a second fragment \
+              or far into the frame. Hosts rarely get such frames.\n\
+              \u{20} \"pass\"     count them, by reason\n\
+              \u{20} \"drop\"     drop them in enforce mode, whoever they are from",
+        example: None,
+        value: |config| named(&BEYOND_BOUNDS, config.beyond_bounds),
     },
     Other {
         name: "cookies.backend",

@@ -34,6 +34,8 @@ pub struct Config {
     pub drop_illegal_flags: bool,
     /// Drop segments that belong to no connection, in enforce mode and while they are looked for.
     pub drop_strays: bool,
+    /// What becomes of frames whose headers go on beyond the parser's bounds.
+    pub beyond_bounds: BeyondBounds,
     /// Who makes cookies.
     pub cookie_backend: CookieChoice,
     /// SYNs a second that are answered with cookies to one network (IPv4 /24, IPv6 /48).
@@ -97,6 +99,16 @@ pub enum XdpMode {
     Native,
     /// In the network stack: works everywhere, costs more per packet.
     Generic,
+}
+
+/// What becomes of a frame whose headers go on beyond what the parser reads.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum BeyondBounds {
+    /// It passes, and is counted by the bound.
+    #[default]
+    Pass,
+    /// It is dropped in enforce mode.
+    Drop,
 }
 
 /// Who makes cookies.
@@ -192,6 +204,7 @@ pub fn resolve(
         settings,
         drop_illegal_flags: value_or(file.drop_illegal_flags, false),
         drop_strays: value_or(file.drop_strays, false),
+        beyond_bounds: value_or(file.beyond_bounds, BeyondBounds::Pass),
         cookie_backend: value_or(file.cookie_backend, CookieChoice::Auto),
         answers_per_network: value_or(file.answers_per_network, 256),
         answers_total: value_or(file.answers_total, 2_000_000),

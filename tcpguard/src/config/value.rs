@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tcpguard_engine::{Mode, Place, Threshold};
 use toml::de::DeValue;
 
-use super::{CookieChoice, XdpMode};
+use super::{BeyondBounds, CookieChoice, XdpMode};
 
 /// A threshold as it was written, in its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,10 @@ pub(crate) const COOKIE_BACKENDS: [(&str, CookieChoice); 4] = [
     ("kernel_helper", CookieChoice::KernelHelper),
     ("kernel", CookieChoice::Kernel),
 ];
+
+/// Names of [`BeyondBounds`].
+pub(crate) const BEYOND_BOUNDS: [(&str, BeyondBounds); 2] =
+    [("pass", BeyondBounds::Pass), ("drop", BeyondBounds::Drop)];
 
 /// Names of [`XdpMode`].
 pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =

@@ -30,7 +30,7 @@ use super::loss_watch::{Change, LossWatch};
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
-use crate::config::{Config, mode_name};
+use crate::config::{BeyondBounds, Config, mode_name};
 use crate::host::{SockDiag, boot_time};
 use crate::kernel::{HeldLink, Object};
 use crate::observe::{Alert, AlertSink};
@@ -245,6 +245,7 @@ pub(super) fn clock() -> Clock {
 pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
     kernel.drop_illegal = config.drop_illegal_flags.into();
     kernel.drop_strays = config.drop_strays.into();
+    kernel.drop_beyond_bounds = u8::from(config.beyond_bounds == BeyondBounds::Drop);
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     let per_network = config.answers_per_network;
     kernel.answers_per_network = per_second_of(per_network, 2 * per_network);

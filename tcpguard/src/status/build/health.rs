@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tcpguard_common::abi;
-use tcpguard_engine::{Egress, Report};
+use tcpguard_engine::{Egress, ListenerReport, Report};
 
 use super::super::losses::{LossState, Losses};
 use super::super::{AttachMode, Facts, Health, Severity};
@@ -12,6 +12,8 @@ use crate::render::number::{percent, short, span};
 /// Share of the places for tracked connections from which new ones are in danger: conntrack counts the
 /// half-open ones of a flood too.
 const CONNTRACK_FULL: f64 = 0.9;
+/// Frames a second that the guard cannot read from which on they may be somebody's way past it.
+const UNREAD_PPS: f64 = 100.0;
 /// Most listeners named in one line.
 const NAMED: usize = 4;
 /// Without a sign of life for this long the kernel is about to stop trusting the agent: half of
@@ -89,6 +91,11 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     if let Some((text, hint)) = unseen_answers(report, facts) {
         add(Severity::Warning, "egress_unseen", None, text, hint);
     }
+    if let Some(text) = unread_syns(report, facts) {
+        let hint =
+            "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
+        add(Severity::Warning, "unread_syns", None, text, hint);
+    }
     if report.listeners.len() >= abi::maps::MAX_LISTENERS as usize {
         let text = format!("{} listeners are followed, more are not", report.listeners.len());
         let hint = "leave out ports with [listeners] ignore_ports, then: tcpguard reload";
@@ -96,6 +103,28 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
+}
+
+/// Says that listeners answer SYNs in frames that the guard does not read. A SYN-ACK that is no
+/// repetition answers a SYN, so there are no more of them than SYNs that were seen.
+fn unread_syns(report: &Report, facts: &Facts) -> Option<String> {
+    let beyond = |counters: &abi::PacketCounters| -> u64 {
+        let bounds = abi::Reason::ALL.iter().filter(|reason| reason.is_beyond_bounds());
+        bounds.map(|reason| counters.reasons[*reason as usize]).sum()
+    };
+    let rates = facts.interfaces.iter().filter_map(|interface| interface.packets.rate(beyond));
+    let rate: f64 = rates.sum();
+    let answers_unseen = |one: &&ListenerReport| {
+        let counters = &one.counters;
+        counters.syn_ack.saturating_sub(counters.syn_ack_retransmit) > counters.syn
+    };
+    let listener = report.listeners.iter().find(answers_unseen).filter(|_| rate > UNREAD_PPS)?;
+    Some(format!(
+        "{}/s frames go on beyond what the guard reads, and {} answers more SYNs than it saw: they pass \
+         the guard",
+        short(rate),
+        listener.listener
+    ))
 }
 
 /// Says of which listeners no answer is seen, and what to do about it. Without the tracepoint nothing
