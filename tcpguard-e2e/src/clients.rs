@@ -1,7 +1,7 @@
 //! Legitimate load: new connections at a steady rate, and what became of each.
 
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -42,6 +43,8 @@ pub enum Home {
     One,
     /// From [`REGULARS`] addresses in turn, as the regular visitors of a service.
     Regulars,
+    /// From [`RESIDENTS`] addresses of a network in turn, which the client's kernel has to own.
+    Residents(IpNet),
     /// Each from another address that was never heard of, at most 65,471 in all.
     Strangers,
     /// Each from one of all these addresses and at a moment of its own, both drawn from this seed:
@@ -51,6 +54,19 @@ pub enum Home {
 
 /// Addresses of [`Home::Regulars`]: so many that each opens a few connections a second, as clients do.
 pub const REGULARS: u16 = 64;
+
+/// Addresses of [`Home::Residents`].
+pub const RESIDENTS: u16 = 200;
+
+/// The `number`th address in `net`; over IPv6 each is in a /64 of its own.
+pub fn resident(net: IpNet, number: u16) -> IpAddr {
+    match net.network() {
+        IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + u32::from(number)).into(),
+        IpAddr::V6(first) => {
+            Ipv6Addr::from_bits(first.to_bits() | u128::from(number) << 64 | 1).into()
+        }
+    }
+}
 
 /// People who want to connect.
 #[derive(Clone, Copy, Debug)]
@@ -244,6 +260,7 @@ fn run(
     let family = if service.is_ipv4() { Family::V4 } else { Family::V6 };
     let mut strangers = (1..=u16::MAX - REGULARS).map(|number| family.stranger(number));
     let mut regulars = (u16::MAX - REGULARS + 1..=u16::MAX).cycle();
+    let mut residents = (1..=RESIDENTS).cycle();
     let mut open: Vec<Connection> = Vec::new();
     let mut next = Instant::now();
     loop {
@@ -255,6 +272,7 @@ fn run(
             let from = match visitors.home {
                 Home::One => None,
                 Home::Regulars => regulars.next().map(|number| family.stranger(number)),
+                Home::Residents(net) => residents.next().map(|number| resident(net, number)),
                 Home::Strangers => Some(strangers.next().context("no stranger is left")?),
                 Home::Anywhere(_) => {
                     let number = random.between(1, u64::from(u16::MAX - REGULARS));

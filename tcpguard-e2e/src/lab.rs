@@ -17,7 +17,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::delay::{Delay, DelayLine};
 use crate::foreign::{ForeignXdp, Verdict};
@@ -142,7 +142,8 @@ pub struct Lab {
     /// The edge's receive thread, in a measured lab.
     pub receiver: Option<Receiver>,
     // Before the wire on which it is.
-    _answers: Answers,
+    answers: Mutex<Answers>,
+    options: LabOptions,
     pub(crate) wire: Netns,
     // Last: the next lab begins when this one is gone.
     _turn: MutexGuard<'static, ()>,
@@ -152,10 +153,18 @@ pub struct Lab {
 /// from a network card: a virtual interface takes them only where there is a program as well.
 #[derive(Debug)]
 enum Answers {
+    /// None, while the program is changed.
+    None,
     /// All of them.
     All { _pass: ForeignXdp },
     /// But for those to forged sources.
     ToClients { _filter: LabFilter },
+}
+
+impl Answers {
+    fn all(wire: &Netns) -> Result<Self> {
+        Ok(Self::All { _pass: ForeignXdp::attach(wire, EDGE_PORT, Verdict::Pass)? })
+    }
 }
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -225,15 +234,17 @@ impl Lab {
         if options.asymmetric {
             second_cable(&wire, &edge)?;
         }
-        address(&edge, &client, out)?;
-        let answers = Answers::All { _pass: ForeignXdp::attach(&wire, EDGE_PORT, Verdict::Pass)? };
+        address_edge(&edge, out)?;
+        address_client(&client)?;
+        let answers = Answers::all(&wire)?;
         Ok(Self {
             _slow_link: slow_link,
             edge,
             client,
             attacker,
             receiver,
-            _answers: answers,
+            answers: Mutex::new(answers),
+            options,
             wire,
             _turn: turn,
         })
@@ -245,12 +256,36 @@ impl Lab {
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN.
     pub fn drop_backscatter(self) -> Result<Self> {
-        let Self { _slow_link, edge, client, attacker, receiver, _answers, wire, _turn } = self;
         // There is one program to an interface.
-        drop(_answers);
-        let _filter = LabFilter::attach(&wire, EDGE_PORT, Filter::NoBackscatter, true)?;
-        let _answers = Answers::ToClients { _filter };
-        Ok(Self { _slow_link, edge, client, attacker, receiver, _answers, wire, _turn })
+        self.swap_answers(|wire| {
+            let _filter = LabFilter::attach(wire, EDGE_PORT, Filter::NoBackscatter, true)?;
+            Ok(Answers::ToClients { _filter })
+        })?;
+        Ok(self)
+    }
+
+    /// Takes the edge's cable away and lays another: [`INTERFACE`] is a new one from then on, with
+    /// the same addresses and routes. All answers cross it.
+    ///
+    /// # Errors
+    /// In a lab that is measured or asymmetric.
+    pub fn renew_cable(&self) -> Result<()> {
+        let plain = !self.options.measured && !self.options.asymmetric;
+        ensure!(plain, "only a lab with one plain cable gets another");
+        self.swap_answers(|wire| {
+            self.edge.ip(&[&format!("link delete {INTERFACE}")])?;
+            connect(wire, EDGE_PORT, &self.edge, EDGE_MAC, Some("br0"))?;
+            address_edge(&self.edge, INTERFACE)?;
+            Answers::all(wire)
+        })
+    }
+
+    /// Lets the program on the edge's port go and puts another there.
+    fn swap_answers(&self, next: impl FnOnce(&Netns) -> Result<Answers>) -> Result<()> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers = Answers::None;
+        *answers = next(&self.wire)?;
+        Ok(())
     }
 
     /// Frames that the wire lost because the edge was too busy to take them.
@@ -324,10 +359,9 @@ fn second_cable(wire: &Netns, edge: &Netns) -> Result<()> {
     edge.ip(&[&format!("link set {BACK_INTERFACE} up")])
 }
 
-/// Gives both hosts their addresses and routes; what the edge sends leaves by `out`.
-fn address(edge: &Netns, client: &Netns, out: &str) -> Result<()> {
-    let (edge_mac, client_mac) = (in_words(EDGE_MAC), in_words(CLIENT_MAC));
-    let gateway_mac = in_words(ATTACKER_MAC);
+/// Gives the edge its addresses and routes; what it sends leaves by `out`.
+fn address_edge(edge: &Netns, out: &str) -> Result<()> {
+    let (client_mac, gateway_mac) = (in_words(CLIENT_MAC), in_words(ATTACKER_MAC));
     edge.ip(&[
         &format!("address add {EDGE_V4}/24 dev {INTERFACE}"),
         &format!("address add {EDGE_V6}/64 dev {INTERFACE} nodad"),
@@ -345,7 +379,12 @@ fn address(edge: &Netns, client: &Netns, out: &str) -> Result<()> {
         &format!("neighbour add {RAW_CLIENT_V6} lladdr {client_mac} dev {out}"),
         &format!("route add 10.79.0.0/16 via {CLIENT_V4}"),
         &format!("route add fd79::/32 via {CLIENT_V6}"),
-    ])?;
+    ])
+}
+
+/// Gives the client its addresses and routes.
+fn address_client(client: &Netns) -> Result<()> {
+    let edge_mac = in_words(EDGE_MAC);
     client.sysctl("net.ipv6.ip_nonlocal_bind", "1")?;
     client.ip(&[
         &format!("address add {CLIENT_V4}/24 dev {INTERFACE}"),

@@ -20,6 +20,7 @@
 //!   [`contents`], [`package`]: the packages it comes in; [`first_use`]: how soon they answer;
 //!   [`prometheus`]: what a monitoring system makes of its numbers; [`browser`]: how a page looks;
 //!   [`terminal`]: a terminal, for what is drawn on one.
+//! - [`soak`]: all of it for an hour, and whether it cost the agent anything.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line.
 
 pub mod agreed;
@@ -63,6 +64,7 @@ pub mod recipe;
 pub mod server;
 mod service;
 pub mod shape;
+pub mod soak;
 pub mod status;
 pub mod terminal;
 pub mod transfer;

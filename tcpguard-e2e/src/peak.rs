@@ -1,5 +1,6 @@
-//! How much memory the agent and calls of the command line take.
+//! How much memory the agent and calls of the command line take, and what else a process holds.
 
+use std::collections::BTreeMap;
 use std::io::{PipeWriter, Write};
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -73,8 +74,52 @@ pub fn resident(pid: u32) -> Result<u64> {
     bytes(pid, "VmRSS")
 }
 
+/// Files that a process has open.
+///
+/// # Errors
+/// When there is no such process.
+pub fn descriptors(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| path.clone())?.count() as u64)
+}
+
+/// Threads of a process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn threads(pid: u32) -> Result<u64> {
+    Ok(field(pid, "Threads")?.parse()?)
+}
+
+/// Bytes that the kernel accounts for each BPF map that a process has open, by the map's number.
+///
+/// # Errors
+/// When there is no such process.
+pub fn map_bytes(pid: u32) -> Result<BTreeMap<u64, u64>> {
+    let path = format!("/proc/{pid}/fdinfo");
+    let mut maps = BTreeMap::new();
+    for entry in fs::read_dir(&path).with_context(|| path.clone())? {
+        // What was closed meanwhile, the listing's own descriptor among them, is no map.
+        let Ok(text) = fs::read_to_string(entry?.path()) else {
+            continue;
+        };
+        if let (Some(id), Some(bytes)) =
+            (of_descriptor(&text, "map_id"), of_descriptor(&text, "memlock"))
+        {
+            maps.insert(id, bytes);
+        }
+    }
+    Ok(maps)
+}
+
+/// A number in the kernel's description of a descriptor.
+fn of_descriptor(fdinfo: &str, name: &str) -> Option<u64> {
+    let mut fields = fdinfo.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| *key == name)?.1.trim().parse().ok()
+}
+
 /// An amount of memory in `/proc/PID/status`, where they are in KiB.
-fn bytes(pid: u32, name: &str) -> Result<u64> {
+pub(crate) fn bytes(pid: u32, name: &str) -> Result<u64> {
     let amount = field(pid, name)?;
     let kibibytes: u64 = amount.trim_end_matches(" kB").parse().context(amount)?;
     Ok(kibibytes * 1024)
@@ -85,4 +130,17 @@ fn field(pid: u32, name: &str) -> Result<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     Ok(line.with_context(|| format!("no {name} in the status of {pid}"))?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_map_is_read_from_the_kernels_description_of_its_descriptor() {
+        let fdinfo = "pos:\t0\nmap_type:\t2\nmap_id:\t17\nmemlock:\t8640\nfrozen:\t0\n";
+        assert_eq!(of_descriptor(fdinfo, "map_id"), Some(17));
+        assert_eq!(of_descriptor(fdinfo, "memlock"), Some(8640));
+        assert_eq!(of_descriptor("pos:\t0\nflags:\t02\n", "map_id"), None);
+    }
 }

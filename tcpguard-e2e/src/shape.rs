@@ -41,6 +41,8 @@ pub enum Sources {
     One(IpAddr),
     /// Any address of a network.
     Net(IpNet),
+    /// One address and port: every SYN is of the same connection. One by one only.
+    Socket(SocketAddr),
 }
 
 impl Shape {
@@ -87,12 +89,17 @@ impl Writer {
         let (random, segment) = (&mut self.random, &mut self.segment);
         let source = match (self.sources, segment.dst.ip()) {
             (Sources::One(source), _) => source,
+            (Sources::Socket(source), _) => source.ip(),
             (Sources::Net(net), _) => random_of(net, random),
             (Sources::Random, IpAddr::V4(_)) => random_v4(random).into(),
             (Sources::Random, IpAddr::V6(_)) => random_v6(random).into(),
         };
         let bits = random.bits();
-        segment.src = SocketAddr::new(source, 1024 | bits as u16);
+        let port = match self.sources {
+            Sources::Socket(source) => source.port(),
+            _ => 1024 | bits as u16,
+        };
+        segment.src = SocketAddr::new(source, port);
         segment.seq = (bits >> 16) as u32;
         let bits = random.bits();
         (segment.window, segment.ttl, segment.ip_id, segment.dont_fragment) = (512, 64, 0, false);
@@ -131,6 +138,7 @@ pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Res
     let recipe = |part: Shape| {
         let mut frame = Vec::new();
         ensure!(!matches!(part, Shape::Stray(_)), "the generator makes SYNs only");
+        ensure!(!matches!(sources, Sources::Socket(_)), "the generator varies the port");
         Writer::new(target, part, sources).write(&mut frame);
         write_recipe(frame, part.varies(), sources)
     };
@@ -177,6 +185,7 @@ fn write_recipe(mut frame: Vec<u8>, vary: u32, sources: Sources) -> Result<Recip
     }
     let (source, drawn) = match (sources, ipv6) {
         (Sources::One(source), _) => (octets(source), vec![0; 16]),
+        (Sources::Socket(source), _) => (octets(source.ip()), vec![0; 16]),
         (Sources::Net(net), _) => (octets(net.network()), octets(net.hostmask())),
         (Sources::Random, true) => {
             let host: IpAddr = Ipv6Addr::from(u128::MAX >> 3).into();
@@ -305,6 +314,19 @@ mod tests {
             );
             assert!(syns.iter().any(|syn| syn.src.ip() != syns[0].src.ip()), "{shape:?}: sources");
         }
+    }
+
+    #[test]
+    fn the_syns_of_one_connection_have_one_address_and_port() {
+        let source = "198.51.100.7:1023".parse().unwrap();
+        let target = "192.0.2.1:443".parse().unwrap();
+        let mut writer = Writer::new(target, Shape::Bare, Sources::Socket(source));
+        let mut frame = Vec::new();
+        for _ in 0..100 {
+            writer.write(&mut frame);
+            assert_eq!(Segment::parse(&frame).unwrap().src, source);
+        }
+        assert!(recipes(target, Shape::Bare, Sources::Socket(source)).is_err());
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Attack {
         text(&self.0, "/kind")
     }
 
+    /// Port of its listener.
+    pub fn port(&self) -> u16 {
+        number(&self.0, "/port") as u16
+    }
+
     /// The story in one sentence.
     pub fn summary(&self) -> &str {
         text(&self.0, "/summary")

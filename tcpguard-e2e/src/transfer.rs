@@ -1,11 +1,12 @@
 //! Long connections: bytes that both ends know, so that each one can be checked as it arrives.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::netns::Netns;
 use crate::random::Random;
@@ -57,8 +58,37 @@ impl Transfer {
     /// # Errors
     /// When there is no connection within 10 s.
     pub fn begin(host: &Netns, service: SocketAddr, order: Order) -> Result<Self> {
+        Self::begin_by(host, service, order, || {
+            Ok(TcpStream::connect_timeout(&service, Duration::from_secs(10))?)
+        })
+    }
+
+    /// The same from an address that `host` owns.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub fn begin_from(
+        host: &Netns,
+        address: IpAddr,
+        service: SocketAddr,
+        order: Order,
+    ) -> Result<Self> {
+        Self::begin_by(host, service, order, || {
+            let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            bind(&socket, &SocketAddr::new(address, 0))?;
+            connect(&socket, &service)?;
+            Ok(TcpStream::from(socket))
+        })
+    }
+
+    fn begin_by(
+        host: &Netns,
+        service: SocketAddr,
+        order: Order,
+        connect: impl FnOnce() -> Result<TcpStream> + Send,
+    ) -> Result<Self> {
         let begun = Instant::now();
-        let connect = || Ok(TcpStream::connect_timeout(&service, Duration::from_secs(10))?);
         let stream = host.run(connect).with_context(|| format!("no connection to {service}"))?;
         let (client, connected) = (stream.local_addr()?, begun.elapsed());
         let thread = host.spawn("transfer", move || carry_out(stream, order))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tcpguard::control::{Client, Request, STATUS_SOCKET};
 use tcpguard_e2e::guard::{Guard, Mode, RUNTIME_DIR};
 use tcpguard_e2e::hostile::Crowd;
@@ -110,7 +110,7 @@ fn g12_a_thousand_hostile_clients_keep_nobody_from_the_agent() {
     changes(&lab.edge, 20).unwrap();
     let calm = p99(&ages(&guard, 50));
     let before = peak::resident(pid).unwrap();
-    let files = descriptors(pid).unwrap();
+    let files = peak::descriptors(pid).unwrap();
 
     let socket = Path::new(RUNTIME_DIR).join(STATUS_SOCKET);
     let count = size(300, 1_000);
@@ -122,7 +122,7 @@ fn g12_a_thousand_hostile_clients_keep_nobody_from_the_agent() {
     let made = crowd.connections();
     crowd.leave().unwrap();
     thread::sleep(Duration::from_secs(6));
-    let left = descriptors(pid).unwrap().saturating_sub(files);
+    let left = peak::descriptors(pid).unwrap().saturating_sub(files);
 
     took.sort();
     let slowest = p99(&took);
@@ -187,10 +187,4 @@ fn who_changed_what_is_on_record_though_the_agent_is_told_to_be_quiet() {
         let line = log.lines().find(|line| line.contains(&format!("{own}{deed}")));
         assert!(line.is_some_and(|line| line.ends_with(": done")), "{deed} in:\n{log}");
     }
-}
-
-/// How many files a process has open.
-fn descriptors(pid: u32) -> Result<usize> {
-    let path = format!("/proc/{pid}/fd");
-    Ok(std::fs::read_dir(&path).with_context(|| path.clone())?.count())
 }

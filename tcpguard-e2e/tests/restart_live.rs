@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, MAX_DURATION};
 use tcpguard_e2e::guard::{self, Guard, Mode, binary, cli};
@@ -207,6 +207,49 @@ fn g1_kills_let_nothing_of_a_flood_in() {
                 "kills with the links held by the process alone: {naive} of {naive_sent} let in"
             ),
             naive > 1_000,
+        )
+        .finish();
+}
+
+/// What became of the clients, 100 a second, that came while agents were killed in a flood.
+fn clients_over(kills: u64, held: Held) -> Attempts {
+    let lab = stage();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 100).unwrap();
+    sleep(2 * SECOND);
+    let flood = Flood::random(Family::V4.service(), MAX_DURATION).start(&lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    sleep(SECOND);
+    let from = boot_ns();
+    kill_again_and_again(&lab, &mut guard, kills, held);
+    let to = boot_ns();
+    // Whoever came last has his time, in the flood.
+    let attempts = load.finish().unwrap().begun(from, to);
+    flood.stop().unwrap();
+    println!("{kills} kills: {}", attempts.summary());
+    attempts
+}
+
+#[test]
+fn g1_kills_lose_no_client() {
+    let row = Row::new(Goal::G1);
+    let (kills, naive_kills) = (size(10, 100), size(3, 20));
+    let clients = clients_over(kills, Held::ByPins);
+    let naive = clients_over(naive_kills, Held::ByTheProcess);
+    let lost = |attempts: &Attempts| attempts.0.iter().filter(|one| one.took.is_none()).count();
+    let said = |attempts: &Attempts, how: &str| {
+        let (all, late) = (attempts.0.len(), attempts.0.len() - attempts.within(SECOND));
+        format!(
+            "kills{how}: {} of {all} clients lost, {late} waited longer than 1 s",
+            lost(attempts)
+        )
+    };
+    row.result(kills, said(&clients, ""), lost(&clients) == 0 && !clients.0.is_empty())
+        .naive(
+            naive_kills,
+            said(&naive, " with the links held by the process alone"),
+            lost(&naive) > 0,
         )
         .finish();
 }

@@ -33,6 +33,9 @@ pub const SIZE: &str = "TCPGUARD_FAULTS";
 /// The seed of whatever a test draws; [`seed`] without it is 1.
 pub const SEED: &str = "TCPGUARD_SEED";
 
+/// How many minutes a test lasts that can last any number of them.
+pub const MINUTES: &str = "TCPGUARD_MINUTES";
+
 /// `short` or `full`, as [`SIZE`] says.
 ///
 /// # Panics
@@ -47,6 +50,21 @@ pub fn size<T>(short: T, full: T) -> T {
 /// When that is no number.
 pub fn seed() -> u64 {
     parsed_seed(std::env::var(SEED).ok().as_deref())
+}
+
+/// Minutes, as [`MINUTES`] says, or `short` or `full` as [`SIZE`] does.
+///
+/// # Panics
+/// When one of the two says nothing that is known.
+pub fn minutes(short: u32, full: u32) -> u32 {
+    parsed_minutes(std::env::var(MINUTES).ok().as_deref()).unwrap_or_else(|| size(short, full))
+}
+
+fn parsed_minutes(value: Option<&str>) -> Option<u32> {
+    let parse = |text: &str| {
+        text.parse().unwrap_or_else(|_| panic!("{MINUTES} is `{text}`: a number of minutes"))
+    };
+    value.map(parse)
 }
 
 fn is_full(value: Option<&str>) -> bool {
@@ -79,6 +97,18 @@ mod tests {
     #[test]
     fn the_seed_is_the_same_unless_another_is_asked_for() {
         assert_eq!((parsed_seed(None), parsed_seed(Some("77"))), (1, 77));
+    }
+
+    #[test]
+    fn minutes_are_those_of_the_size_unless_others_are_asked_for() {
+        assert_eq!((parsed_minutes(None), parsed_minutes(Some("45"))), (None, Some(45)));
+        assert_eq!(minutes(3, 60), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "TCPGUARD_MINUTES is `1h`")]
+    fn minutes_are_a_number() {
+        parsed_minutes(Some("1h"));
     }
 
     #[test]

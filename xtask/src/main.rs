@@ -27,7 +27,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tcpguard_goals::Goal;
 
-use crate::{build::Profile, workspace::Workspace};
+use crate::{build::Profile, faults::Scale, workspace::Workspace};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
@@ -72,6 +72,16 @@ enum Verb {
         /// Goals to try, for example G5; all if none is given
         #[arg(value_name = "GOAL")]
         goals: Vec<Goal>,
+    },
+    /// Mixed traffic, attacks and changes for an hour, in network namespaces: they cost the agent no
+    /// memory and no descriptors, and each attack is told once
+    Soak {
+        /// How long
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..))]
+        minutes: u32,
+        /// What the schedule is drawn from
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
     },
     /// Makes the .deb and the .rpm in target/dist
     Dist,
@@ -140,7 +150,13 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
         Verb::Test { no_root, arguments } => test::run(&workspace, no_root, &arguments),
-        Verb::Faults { full, seed, goals } => faults::run(&workspace, full, seed, &goals),
+        Verb::Faults { full, seed, goals } => {
+            faults::run(&workspace, Scale { full, minutes: None, seed }, &goals)
+        }
+        Verb::Soak { minutes, seed } => {
+            let scale = Scale { full: true, minutes: Some(minutes), seed };
+            faults::run(&workspace, scale, &[Goal::Soak])
+        }
         Verb::Dist => dist::run(&workspace),
         Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
         Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),

@@ -146,7 +146,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "nft",
-        why: "sets the defences up that the benchmark compares the guard with",
+        why: "sets the defences up that the guard is compared with",
         present: || installed("nft"),
         debian: Mend::Packages(&["nftables"]),
         elsewhere: "install nftables",

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     build::{self, Profile},
     dist, environment,
-    faults::{self, Sheet},
+    faults::{self, Scale, Sheet},
     lab, process, setup,
     setup::Purpose,
     workspace::Workspace,
@@ -33,7 +33,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
     prepare(workspace, no_root)?;
-    let sheet = Sheet::begin(workspace, false, None)?;
+    let sheet = Sheet::begin(workspace, Scale::default())?;
     let passed = run_tests(workspace, no_root, arguments, &sheet);
 
     let mut promised = faults::row_tests(workspace)?;

@@ -3,16 +3,26 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
-use tcpguard_goals::{Goal, Line, ROWS, SEED, SIZE};
+use tcpguard_goals::{Goal, Line, MINUTES, ROWS, SEED, SIZE};
 
 use super::RowTest;
 use crate::{process, workspace::Workspace};
 
+/// How much the tests of one run try.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scale {
+    /// In the size of the promise.
+    pub full: bool,
+    /// How long those last that can last any time; otherwise as `full` says.
+    pub minutes: Option<u32>,
+    /// What they draw from; the same each time if it is not said.
+    pub seed: Option<u64>,
+}
+
 /// Where the tests of one run write.
 pub struct Sheet {
     path: PathBuf,
-    full: bool,
-    seed: Option<u64>,
+    scale: Scale,
 }
 
 impl Sheet {
@@ -20,16 +30,20 @@ impl Sheet {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn begin(workspace: &Workspace, full: bool, seed: Option<u64>) -> Result<Self> {
+    pub fn begin(workspace: &Workspace, scale: Scale) -> Result<Self> {
         let path = workspace.target.join("rows.jsonl");
         fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path, full, seed })
+        Ok(Self { path, scale })
     }
 
     /// Tells the tests that `command` runs where to write, how large to be and what to draw from.
     pub fn hand_to(&self, command: &mut Command) {
-        command.env(ROWS, &self.path).env(SIZE, if self.full { "full" } else { "short" });
-        if let Some(seed) = self.seed {
+        let Scale { full, minutes, seed } = self.scale;
+        command.env(ROWS, &self.path).env(SIZE, if full { "full" } else { "short" });
+        if let Some(minutes) = minutes {
+            command.env(MINUTES, minutes.to_string());
+        }
+        if let Some(seed) = seed {
             command.env(SEED, seed.to_string());
         }
     }

@@ -1,0 +1,381 @@
+//! Whether a soak went as it should: from what was looked at, without a clock or a process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::samples::Sample;
+use super::schedule::{Event, Phase, What};
+
+/// What an hour may cost an agent in memory, in bytes; a shorter soak may cost as much in all.
+const HOURLY: f64 = 65_536.0;
+/// Looks at an agent count after this time of its life, or after a quarter of it if it is short.
+const WARM_UP: f64 = 300.0;
+/// A flood that an agent saw for so long, in seconds, it has to tell of.
+const NOTICED: f64 = 3.0;
+/// An incident is opened at most so long after the end of what it is about.
+const AFTERWARDS: f64 = 1.0;
+/// Fewer looks say nothing about what is usual.
+const USUAL: usize = 3;
+/// Bytes by which maps may differ: only tries of rules change, by some tens of KiB a thousand rules.
+const MAPS: u64 = 1 << 20;
+/// The oldest that a poll may be.
+const POLL_AGE: Duration = Duration::from_secs(2);
+/// Quantile of the normal distribution for an interval of 95 %.
+const Z: f64 = 1.959_964;
+
+/// A flood or a rush as it was, in seconds since the soak began.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// As it was planned.
+    pub event: Event,
+    /// From its first SYN to its last.
+    pub time: Range<f64>,
+}
+
+/// An incident that an agent told of.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Told {
+    /// Its number.
+    pub id: u64,
+    /// Where.
+    pub port: u16,
+    /// What it was called last.
+    pub class: String,
+    /// When it was opened, in milliseconds since the soak began.
+    pub at_ms: u64,
+}
+
+/// How fast something grows, by Theil and Sen: the median of the slopes between any two samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slope {
+    /// In an hour.
+    pub hourly: f64,
+    /// The interval of 95 % around it.
+    pub interval: [f64; 2],
+    /// Seconds between the first and the last sample that are compared.
+    pub span: f64,
+}
+
+impl Slope {
+    /// Of `value` over samples of which only those of one process in one phase are compared (Sen 1968;
+    /// for several groups Hirsch, Slack and Smith 1982). `None` if there are no two of them.
+    pub fn of(samples: &[Sample], value: impl Fn(&Sample) -> u64) -> Option<Self> {
+        let (mut slopes, mut variance, mut span) = (Vec::new(), 0.0, 0.0_f64);
+        for group in groups(samples).values() {
+            let n = group.len() as f64;
+            variance += n * (n - 1.0) * (2.0 * n + 5.0) / 18.0;
+            for (index, later) in group.iter().enumerate() {
+                for earlier in &group[..index] {
+                    let seconds = later.at - earlier.at;
+                    slopes.push((value(later) as f64 - value(earlier) as f64) * 3600.0 / seconds);
+                    span = span.max(seconds);
+                }
+            }
+        }
+        slopes.sort_by(f64::total_cmp);
+        let last = slopes.len().checked_sub(1)? as f64;
+        let spread = Z * variance.sqrt() / 2.0;
+        let at = |place: f64| slopes[place.clamp(0.0, last).round() as usize];
+        let middle = last / 2.0;
+        Some(Self {
+            hourly: at(middle),
+            interval: [at((middle - spread).floor()), at((middle + spread).ceil())],
+            span,
+        })
+    }
+
+    /// Whether it may be chance, or too little to matter.
+    pub fn is_harmless(&self) -> bool {
+        let allowed = HOURLY / (self.span / 3600.0).min(1.0);
+        self.interval[0] <= 0.0 || self.hourly <= allowed
+    }
+}
+
+impl fmt::Display for Slope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.interval.map(|end| end / 1024.0);
+        write!(f, "{:.0} KiB an hour ({low:.0} to {high:.0})", self.hourly / 1024.0)
+    }
+}
+
+/// Samples by the process that was looked at and by what went on.
+fn groups(samples: &[Sample]) -> BTreeMap<(usize, Phase, bool), Vec<&Sample>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for sample in samples {
+        groups.entry((sample.life, sample.phase, sample.cookies)).or_default().push(sample);
+    }
+    groups
+}
+
+/// Those of each process but for its warm-up.
+fn warmed(samples: &[Sample]) -> Vec<Sample> {
+    let mut lives: BTreeMap<usize, Range<f64>> = BTreeMap::new();
+    for sample in samples {
+        lives.entry(sample.life).or_insert(sample.at..sample.at).end = sample.at;
+    }
+    let is_warm = |sample: &&Sample| {
+        let life = &lives[&sample.life];
+        sample.at - life.start >= WARM_UP.min((life.end - life.start) / 4.0)
+    };
+    samples.iter().filter(is_warm).copied().collect()
+}
+
+/// How fast the memory of an agent grows once it is warm. `None` without two looks to compare.
+pub fn growth(samples: &[Sample]) -> Option<Slope> {
+    Slope::of(&warmed(samples), |sample| sample.held.anonymous)
+}
+
+/// What is lost with time: memory, descriptors, threads, the kernel's memory for maps.
+pub fn leaks(samples: &[Sample]) -> Vec<String> {
+    let memory = growth(samples).filter(|slope| !slope.is_harmless());
+    let memory = memory.map(|slope| format!("memory grows: {slope}"));
+    let warmed = warmed(samples);
+    let descriptors = changed(&warmed, "descriptors", |sample| sample.held.descriptors);
+    let threads = changed(&warmed, "threads", |sample| sample.held.threads);
+    let maps = samples.iter().map(|sample| sample.held.maps);
+    let maps = maps.clone().min().zip(maps.max()).filter(|(least, most)| most - least > MAPS);
+    let maps = maps.map(|(least, most)| format!("maps take {least} to {most} bytes"));
+    memory.into_iter().chain(descriptors).chain(threads).chain(maps).collect()
+}
+
+/// A poll that was late, if one was.
+pub fn polls(ages: &[Duration]) -> Option<String> {
+    let oldest = ages.iter().max()?;
+    (*oldest > POLL_AGE).then(|| format!("the last poll was {oldest:.1?} ago"))
+}
+
+/// Where the usual number of `what` is not the same in the second half of a life as in the first, at
+/// equal phases. A connection of somebody who asks is not usual.
+fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec<String> {
+    let usual = |half: &[&Sample]| {
+        let mut values: Vec<_> = half.iter().map(|sample| value(sample)).collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    let fault = |((life, phase, _), group): (&(usize, Phase, bool), &Vec<&Sample>)| {
+        let (early, late) = group.split_at(group.len() / 2);
+        if early.len() < USUAL {
+            return None;
+        }
+        let (early, late) = (usual(early), usual(late));
+        (early != late).then(|| format!("{late} {what} after {early}, agent {life}, {phase:?}"))
+    };
+    groups(warmed).iter().filter_map(fault).collect()
+}
+
+/// Where floods and incidents do not meet one to one: every flood that an agent saw long enough is an
+/// incident of its class, and only floods are; a rush may be one. `lives` are the times in which
+/// there was an agent, in seconds.
+pub fn incidents(played: &[Played], lives: &[Range<f64>], told: &BTreeSet<Told>) -> Vec<String> {
+    let mut invented: BTreeSet<&Told> = told.iter().collect();
+    let mut faults = Vec::new();
+    for Played { event, time } in played {
+        for life in lives {
+            let seen = time.start.max(life.start)..time.end.min(life.end);
+            let is_here = |told: &&&Told| {
+                let at = told.at_ms as f64 / 1000.0;
+                told.port == event.port && (seen.start..=seen.end + AFTERWARDS).contains(&at)
+            };
+            if seen.is_empty() {
+                continue;
+            }
+            let found: Vec<&Told> = invented.iter().filter(is_here).copied().collect();
+            let (class, needed) = match event.what {
+                What::Flood(kind) => (kind.class(), seen.end - seen.start >= NOTICED),
+                _ => ("flash_crowd", false),
+            };
+            let what = format!("{:?} at {} after {:.0} s", event.what, event.port, seen.start);
+            match found.as_slice() {
+                [] if needed => faults.push(format!("missed: {what}")),
+                [one] if one.class != class => faults.push(format!("{what}: {}", one.class)),
+                [_, _, ..] => faults.push(format!("{what} is {} incidents", found.len())),
+                _ => {}
+            }
+            invented.retain(|told| !found.contains(told));
+        }
+    }
+    let text = |told: &&Told| {
+        format!("invented: {} at {} after {:.0} s", told.class, told.port, told.at_ms as f64 / 1e3)
+    };
+    faults.extend(invented.iter().map(text));
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{Family, PORT};
+    use crate::random::Random;
+    use crate::soak::{samples::Held, schedule::Kind};
+
+    const KIB: f64 = 1024.0;
+
+    /// A look each two seconds for so long, with what is held at each time.
+    fn series(seconds: u32, anonymous: impl Fn(f64) -> f64) -> Vec<Sample> {
+        let sample = |look: u32| {
+            let at = f64::from(2 * look);
+            Sample {
+                at,
+                life: 0,
+                phase: if (look / 6).is_multiple_of(2) { Phase::Calm } else { Phase::Flood },
+                cookies: false,
+                held: Held {
+                    anonymous: anonymous(at) as u64,
+                    descriptors: 60,
+                    threads: 5,
+                    ..Held::default()
+                },
+            }
+        };
+        (0..seconds / 2).map(sample).collect()
+    }
+
+    /// Up and down by a hundred KiB, and in floods by as much more.
+    fn noise(at: f64) -> f64 {
+        let noise = Random::new(at as u64).share() * 100.0;
+        let flood = if (at as u64 / 12).is_multiple_of(2) { 0.0 } else { 100.0 };
+        (8_000.0 + noise + flood) * KIB
+    }
+
+    fn memory(samples: &[Sample]) -> Option<Slope> {
+        Slope::of(samples, |sample| sample.held.anonymous).filter(|slope| !slope.is_harmless())
+    }
+
+    #[test]
+    fn noise_is_no_growth_and_a_kib_a_second_is_however_short_the_time() {
+        for seconds in [170, 3_600] {
+            let quiet = series(seconds, noise);
+            assert_eq!(memory(&quiet), None, "{:?}", Slope::of(&quiet, |s| s.held.anonymous));
+            let leaky = series(seconds, |at| 8_000.0 * KIB + at * KIB);
+            assert_eq!(memory(&leaky).unwrap().to_string(), "3600 KiB an hour (3600 to 3600)");
+        }
+        let leaky = series(3_600, |at| noise(at) + at * KIB);
+        assert!(memory(&leaky).is_some());
+    }
+
+    #[test]
+    fn an_hour_may_cost_what_is_allowed_and_no_more() {
+        let growing = |hourly: f64| series(7_200, |at| 1e7 + at * hourly / 3_600.0);
+        assert_eq!(memory(&growing(0.9 * HOURLY)), None);
+        assert!(memory(&growing(1.1 * HOURLY)).is_some());
+    }
+
+    #[test]
+    fn another_process_is_not_compared_with_the_one_before() {
+        let mut samples = series(180, |_| 8e6);
+        samples.extend(series(180, |_| 9e6).iter().map(|s| Sample {
+            at: s.at + 180.0,
+            life: 1,
+            ..*s
+        }));
+        assert_eq!(Slope::of(&samples, |s| s.held.anonymous).unwrap().hourly, 0.0);
+        assert_eq!(Slope::of(&samples[..1], |s| s.held.anonymous), None);
+    }
+
+    #[test]
+    fn the_first_minutes_of_a_process_do_not_count_and_of_a_short_one_the_first_quarter() {
+        assert_eq!(warmed(&series(3_602, |_| 0.0))[0].at, 300.0);
+        assert_eq!(warmed(&series(82, |_| 0.0))[0].at, 20.0);
+        assert!(warmed(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_descriptor_that_stays_is_found_and_one_that_comes_and_goes_is_not() {
+        let descriptors =
+            |samples: &[Sample]| changed(samples, "descriptors", |s| s.held.descriptors);
+        let mut samples = series(180, |_| 0.0);
+        for sample in samples.iter_mut().step_by(3) {
+            sample.held.descriptors += 2;
+        }
+        assert_eq!(descriptors(&samples), [""; 0]);
+        let in_floods = samples.iter_mut().filter(|sample| sample.phase == Phase::Flood);
+        in_floods.for_each(|sample| sample.held.descriptors += 4);
+        assert_eq!(descriptors(&samples), [""; 0], "more of them in floods is no leak");
+        let armed = samples.iter_mut().filter(|sample| (100.0..140.0).contains(&sample.at));
+        armed.for_each(|sample| (sample.cookies, sample.held.descriptors) = (true, 70));
+        assert_eq!(descriptors(&samples), [""; 0], "nor are those that cookies take");
+        let late = samples.iter_mut().filter(|sample| sample.at > 80.0);
+        late.for_each(|sample| sample.held.descriptors += 1);
+        let found =
+            ["61 descriptors after 60, agent 0, Calm", "65 descriptors after 64, agent 0, Flood"];
+        assert_eq!(descriptors(&samples), found);
+        assert_eq!(descriptors(&samples[38..42]), [""; 0], "too few to say");
+    }
+
+    #[test]
+    fn all_kinds_of_leaks_are_named_and_a_steady_process_has_none() {
+        let mut samples = series(180, noise);
+        assert_eq!(leaks(&samples), [""; 0]);
+        for sample in &mut samples {
+            let since = (sample.at / 10.0) as u64;
+            sample.held.anonymous += since << 17;
+            sample.held.threads += since;
+            sample.held.descriptors += since;
+            sample.held.maps += since << 17;
+        }
+        let found = leaks(&samples);
+        for what in ["memory grows", "descriptors after", "threads after", "maps take"] {
+            assert!(found.iter().any(|leak| leak.contains(what)), "{what}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_poll_is_late_after_two_seconds() {
+        let ages = [250, 2_000, 2_001].map(Duration::from_millis);
+        assert_eq!((polls(&ages[..2]), polls(&[])), (None, None));
+        assert_eq!(polls(&ages).unwrap(), "the last poll was 2.0s ago");
+    }
+
+    fn played(what: What, port: u16, time: Range<f64>) -> Played {
+        let event = Event { at: Duration::ZERO, what, port, family: Family::V4 };
+        Played { event, time }
+    }
+
+    fn told(id: u64, port: u16, class: &str, at: f64) -> Told {
+        Told { id, port, class: class.to_owned(), at_ms: (at * 1000.0) as u64 }
+    }
+
+    #[test]
+    fn each_flood_is_one_incident_of_its_class_in_each_life_that_saw_it() {
+        let played = [
+            played(What::Flood(Kind::Crude), PORT, 10.0..18.0),
+            played(What::Flood(Kind::Single), PORT + 1, 34.0..42.0),
+            played(What::Rush, PORT + 2, 60.0..66.0),
+        ];
+        let lives = [0.0..14.0, 14.8..40.0, 40.8..100.0];
+        let all = [
+            told(1, PORT, "random_spoofed", 10.6),
+            told(2, PORT, "random_spoofed", 15.6),
+            told(3, PORT + 1, "single_source", 34.5),
+            told(4, PORT + 2, "flash_crowd", 61.0),
+        ];
+        let judged = |told: &[&Told]| {
+            let told = told.iter().copied().cloned().collect();
+            incidents(&played, &lives, &told)
+        };
+        let [a, b, c, d] = &all;
+        assert_eq!(judged(&[a, b, c, d]), [""; 0]);
+        assert_eq!(judged(&[a, b, c]), [""; 0], "a rush need be none");
+        // The last life saw the second flood for a second only.
+        let late = told(5, PORT + 1, "single_source", 41.5);
+        assert_eq!(judged(&[a, b, c, &late]), [""; 0]);
+
+        assert_eq!(judged(&[a, c]), ["missed: Flood(Crude) at 443 after 15 s"]);
+        let again = told(6, PORT, "random_spoofed", 17.0);
+        assert_eq!(judged(&[a, b, c, &again]), ["Flood(Crude) at 443 after 15 s is 2 incidents"]);
+        let wrong = told(3, PORT + 1, "handshake_degraded", 34.5);
+        assert_eq!(
+            judged(&[a, b, &wrong]),
+            ["Flood(Single) at 444 after 34 s: handshake_degraded"]
+        );
+        let elsewhere = told(7, PORT + 3, "random_spoofed", 12.0);
+        assert_eq!(judged(&[a, b, c, &elsewhere]), ["invented: random_spoofed at 446 after 12 s"]);
+        let in_peace = told(8, PORT, "handshake_degraded", 80.0);
+        assert_eq!(
+            judged(&[a, b, c, &in_peace]),
+            ["invented: handshake_degraded at 443 after 80 s"]
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! A soak in a lab: clients, floods and changes as the schedule says, and looks at the agent meanwhile.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::judge::{Played, Told};
+use super::samples::{Held, Sample};
+use super::schedule::{End, Event, Kind, SERVICES, Schedule, What};
+use crate::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use crate::clock::boot_ns;
+use crate::flood::{Flood, Pulses, RunningFlood, Shape, Sources};
+use crate::guard::{CONFIG, Guard, Mode, cli};
+use crate::lab::{Family, Lab, LabOptions, PORT};
+use crate::likeness::Likeness;
+use crate::server::{Behaviour, Server};
+
+/// SYNs a second of each flood.
+const RATE: u32 = 20_000;
+/// Clients a second over each family, at all services together.
+const CLIENTS: u32 = 52;
+/// Clients a second of a rush, beside these.
+const RUSH: u32 = 300;
+/// From one look at the agent to the next.
+const LOOK: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(20);
+/// Two configurations that are in force in turn.
+const CONFIGS: [&str; 2] = ["", "[protect]\nprefixes = [\"192.0.2.0/24\"]\n"];
+const PULSES: Pulses = Pulses { on: Duration::from_millis(500), off: Duration::from_millis(2750) };
+/// Rules of a set that is imported.
+const RULES: u32 = 1_000;
+/// A program that leaks a descriptor and a KiB of memory each second.
+const LEAKY: &str = "ulimit -n $(ulimit -Hn); held=; while :; do exec {kept}</dev/null; \
+                     printf -v piece %1024s; held+=$piece; sleep 1; done";
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Floods and rushes.
+    pub played: Vec<Played>,
+    /// When there was an agent that answered, in seconds since the soak began.
+    pub lives: Vec<Range<f64>>,
+    /// Looks at the agent.
+    pub samples: Vec<Sample>,
+    /// Looks at a program that leaks, at the same moments.
+    pub leaky: Vec<Sample>,
+    /// How long ago the last poll was at each look.
+    pub polls: Vec<Duration>,
+    /// Incidents that the agents told of.
+    pub told: BTreeSet<Told>,
+    /// What became of clients, but for those that came while there was no cable.
+    pub attempts: Attempts,
+    /// SYNs of all floods.
+    pub syns: u64,
+}
+
+/// Plays `schedule` in a lab of its own.
+///
+/// # Errors
+/// When the lab, the agent or one of the things that happen fails.
+pub fn play(schedule: &Schedule) -> Result<Record> {
+    let lab = Lab::new(LabOptions::default())?;
+    let _servers = (PORT..PORT + SERVICES)
+        .map(|port| Server::start(&lab.edge, port, Behaviour::Answer))
+        .collect::<Result<Vec<_>>>()?;
+    let likenesses = [Likeness::capture(&lab, Family::V4)?, Likeness::capture(&lab, Family::V6)?];
+    for (number, file) in sets().enumerate() {
+        lab.edge.write(&rules_file(number), &file)?;
+    }
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, CONFIGS[0], &[])?;
+    let mut soak = Soak {
+        lab: &lab,
+        schedule,
+        guard,
+        likenesses,
+        leaky: Leaky::start(&lab)?,
+        floods: Vec::new(),
+        rushes: Vec::new(),
+        cuts: Vec::new(),
+        changes: 0,
+        begun_ns: boot_ns(),
+        begun: Instant::now(),
+        record: Record::default(),
+    };
+    soak.record.lives.push(0.0..f64::INFINITY);
+    soak.run()?;
+    soak.finish()
+}
+
+/// A soak under way.
+struct Soak<'lab> {
+    lab: &'lab Lab,
+    schedule: &'lab Schedule,
+    guard: Guard<'lab>,
+    /// Of clients over IPv4 and IPv6.
+    likenesses: [Likeness; 2],
+    leaky: Leaky,
+    floods: Vec<(Event, RunningFlood)>,
+    rushes: Vec<(Event, f64, Load)>,
+    /// When there was no cable, in nanoseconds since boot.
+    cuts: Vec<Range<u64>>,
+    /// Imports and reloads so far.
+    changes: usize,
+    begun_ns: u64,
+    begun: Instant,
+    record: Record,
+}
+
+impl Soak<'_> {
+    fn run(&mut self) -> Result<()> {
+        let mut loads = Vec::new();
+        for port in PORT..PORT + SERVICES {
+            for family in Family::BOTH {
+                let rate = CLIENTS / u32::from(SERVICES);
+                let visitors = Visitors { rate, home: Home::Regulars, patience: PATIENCE };
+                let service = (family.edge(), port).into();
+                loads.push(Load::of(&self.lab.client, service, visitors)?);
+            }
+        }
+        let schedule = self.schedule;
+        let mut events = schedule.events.iter().peekable();
+        let mut look = Duration::ZERO;
+        while self.begun.elapsed() < schedule.length {
+            while let Some(event) = events.next_if(|event| event.at <= self.begun.elapsed()) {
+                self.carry_out(*event).with_context(|| format!("{event:?}"))?;
+            }
+            self.end_rushes()?;
+            if look <= self.begun.elapsed() {
+                self.look()?;
+                look += LOOK;
+            }
+            sleep(STEP);
+        }
+        for load in loads {
+            self.record.attempts.0.extend(load.finish()?.0);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, event: Event) -> Result<()> {
+        match event.what {
+            What::Flood(kind) => {
+                let flood = self.flood(kind, event)?.start(self.lab)?;
+                self.floods.push((event, flood));
+            }
+            What::Rush => {
+                let home = Home::Anywhere(self.changes as u64);
+                let visitors = Visitors { rate: RUSH, home, patience: PATIENCE };
+                let service = (event.family.edge(), event.port).into();
+                let load = Load::of(&self.lab.client, service, visitors)?;
+                self.rushes.push((event, self.now(), load));
+            }
+            What::Import => {
+                self.changes += 1;
+                self.told(&["rules", "import", &rules_file(self.changes % 2)])?;
+            }
+            What::Reload => {
+                self.changes += 1;
+                self.lab.edge.write(CONFIG, CONFIGS[self.changes % 2])?;
+                self.told(&["reload"])?;
+            }
+            What::Renew => {
+                let from = boot_ns();
+                self.lab.renew_cable()?;
+                self.cuts.push(from..boot_ns());
+            }
+            What::End(end) => {
+                self.end_life();
+                match end {
+                    End::Kill | End::KillInFlood => self.guard.kill()?,
+                    End::Stop => drop(self.guard.stop()?),
+                }
+                self.guard.start_again(Mode::Enforce)?;
+                let now = self.now();
+                self.record.lives.push(now..f64::INFINITY);
+            }
+        }
+        Ok(())
+    }
+
+    fn flood(&self, kind: Kind, event: Event) -> Result<Flood> {
+        let v4 = event.family == Family::V4;
+        let flood = Flood::random((event.family.edge(), event.port).into(), event.lasts());
+        let flood = Flood { rate: RATE, ..flood };
+        let (source, net) = if v4 {
+            ("198.51.100.7", "198.51.100.0/24")
+        } else {
+            ("2001:db8::7", "2001:db8:7::/56")
+        };
+        Ok(match kind {
+            Kind::Crude => flood,
+            Kind::Mimic => Flood { shape: Shape::Copy(self.likenesses[usize::from(!v4)]), ..flood },
+            Kind::Single => Flood { sources: Sources::One(source.parse()?), ..flood },
+            Kind::Net => Flood { sources: Sources::Net(net.parse()?), ..flood },
+            Kind::Pulses => Flood { pulses: Some(PULSES), ..flood },
+        })
+    }
+
+    /// Has an operator do something.
+    fn told(&self, arguments: &[&str]) -> Result<()> {
+        let output = cli(&self.lab.edge, arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {said}");
+        Ok(())
+    }
+
+    /// Looks at the agent, and hears what it says.
+    fn look(&mut self) -> Result<()> {
+        let (at, life) = (self.now(), self.record.lives.len() - 1);
+        let phase = self.schedule.phase(self.begun.elapsed());
+        let (held, leaky) = (Held::by(self.guard.pid())?, Held::by(self.leaky.0.id())?);
+        let cookies = !self.lab.edge.exec("find /sys/fs/bpf -path */redeem/*")?.is_empty();
+        let status = self.guard.status()?;
+        let sample = Sample { at, life, phase, cookies, held };
+        self.record.samples.push(sample);
+        self.record.leaky.push(Sample { life: 0, held: leaky, ..sample });
+        self.record.polls.push(status.heartbeat_age());
+        for attack in status.attacks().into_iter().chain(status.past_attacks()) {
+            let (id, port) = (attack.id(), attack.port());
+            let known = self.record.told.iter().find(|told| (told.id, told.port) == (id, port));
+            // The time of day and the boot clock drift apart.
+            let at_ms = known.map_or_else(
+                || attack.detected().saturating_sub(self.begun_ns) / 1_000_000,
+                |known| known.at_ms,
+            );
+            self.record.told.retain(|told| (told.id, told.port) != (id, port));
+            self.record.told.insert(Told { id, port, class: attack.kind().to_owned(), at_ms });
+        }
+        Ok(())
+    }
+
+    fn end_rushes(&mut self) -> Result<()> {
+        let now = self.now();
+        let over =
+            |(event, from, _): &mut (Event, f64, Load)| now >= *from + event.lasts().as_secs_f64();
+        let over: Vec<_> = self.rushes.extract_if(.., over).collect();
+        for (event, from, load) in over {
+            self.record.attempts.0.extend(load.finish()?.0);
+            self.record.played.push(Played { event, time: from..now });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Record> {
+        self.look()?;
+        self.end_life();
+        let since = |at: u64| at.saturating_sub(self.begun_ns) as f64 / 1e9;
+        for (event, flood) in self.floods {
+            let report = flood.wait()?;
+            let time = since(report.started)..since(report.ended);
+            self.record.played.push(Played { event, time });
+            self.record.syns += report.sent;
+        }
+        let missed = |at: u64| self.cuts.iter().any(|cut| cut.contains(&at));
+        self.record.attempts.0.retain(|attempt| !missed(attempt.at));
+        Ok(self.record)
+    }
+
+    fn end_life(&mut self) {
+        let now = self.now();
+        if let Some(life) = self.record.lives.last_mut() {
+            life.end = now;
+        }
+    }
+
+    /// Seconds since the soak began.
+    fn now(&self) -> f64 {
+        (boot_ns() - self.begun_ns) as f64 / 1e9
+    }
+}
+
+/// A program that leaks, until it is dropped.
+struct Leaky(Child);
+
+impl Leaky {
+    fn start(lab: &Lab) -> Result<Self> {
+        let mut command = lab.edge.command("bash")?;
+        command.args(["-c", LEAKY]).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Self(command.spawn().context("cannot start bash")?))
+    }
+}
+
+impl Drop for Leaky {
+    fn drop(&mut self) {
+        let ended = self.0.kill().and_then(|()| self.0.wait());
+        if let Err(error) = ended {
+            eprintln!("the program that leaks cannot be ended: {error}");
+        }
+    }
+}
+
+/// Two sets that have half of their rules in common; none is about anybody in the lab.
+fn sets() -> impl Iterator<Item = String> {
+    [0, RULES / 2].into_iter().map(|first| {
+        (first..first + RULES).fold(String::new(), |mut file, number| {
+            let address = Ipv4Addr::from_bits(0x6440_0000 + number);
+            let _ = writeln!(file, "{{\"prefix\":\"{address}\",\"for_s\":3600}}");
+            file
+        })
+    })
+}
+
+fn rules_file(number: usize) -> String {
+    format!("/run/{number}.rules")
+}

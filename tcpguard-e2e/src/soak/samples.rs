@@ -1,0 +1,53 @@
+//! What a process holds, looked at again and again.
+
+use anyhow::Result;
+
+use super::schedule::Phase;
+use crate::peak;
+
+/// One look at a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Seconds since the soak began.
+    pub at: f64,
+    /// Which process of those that came one after the other: only looks at the same are compared.
+    pub life: usize,
+    /// What went on.
+    pub phase: Phase,
+    /// Whether the hook that takes cookies back was there: it is from the first to a minute after the
+    /// last, and has a descriptor.
+    pub cookies: bool,
+    /// What the process held.
+    pub held: Held,
+}
+
+/// What a process holds at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// Bytes of memory of its own that are resident (`RssAnon`).
+    pub anonymous: u64,
+    /// Bytes of files that are mapped and resident (`RssFile`).
+    pub file: u64,
+    /// Open files.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Bytes that the kernel accounts for its BPF maps.
+    pub maps: u64,
+}
+
+impl Held {
+    /// By process `pid`.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn by(pid: u32) -> Result<Self> {
+        Ok(Self {
+            anonymous: peak::bytes(pid, "RssAnon")?,
+            file: peak::bytes(pid, "RssFile")?,
+            descriptors: peak::descriptors(pid)?,
+            threads: peak::threads(pid)?,
+            maps: peak::map_bytes(pid)?.values().sum(),
+        })
+    }
+}

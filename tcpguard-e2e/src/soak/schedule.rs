@@ -1,0 +1,243 @@
+//! What happens in a soak, and when: drawn from a seed, known before it begins.
+
+use std::time::Duration;
+
+use crate::lab::{Family, PORT};
+use crate::random::Random;
+
+/// Services of the guarded host, one port each: an incident is over half a minute after its flood,
+/// and by then the next flood is at another one.
+pub const SERVICES: u16 = 4;
+/// From one flood to the next.
+const SLOT: Duration = Duration::from_secs(24);
+/// Nothing happens before.
+const PEACE: Duration = Duration::from_secs(10);
+/// How long a flood lasts.
+const FLOOD: Duration = Duration::from_secs(8);
+/// How long a rush of clients lasts.
+const RUSH: Duration = Duration::from_secs(6);
+/// From the beginning of a slot to what else happens in it.
+const AFTERWARDS: Duration = Duration::from_secs(13);
+/// What an event makes an agent do is done so long after its end.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// What a flood looks like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// No options, random sources.
+    Crude,
+    /// As a client's SYNs look, random sources.
+    Mimic,
+    /// One source.
+    Single,
+    /// A /24, over IPv6 a /56.
+    Net,
+    /// As crude, coming and going.
+    Pulses,
+}
+
+impl Kind {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Crude, Self::Mimic, Self::Single, Self::Net, Self::Pulses];
+
+    /// What the guard has to call it.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Crude | Self::Mimic | Self::Pulses => "random_spoofed",
+            Self::Single => "single_source",
+            Self::Net => "few_source",
+        }
+    }
+}
+
+/// An end of an agent, and another start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// By SIGKILL, in peace.
+    Kill,
+    /// By SIGKILL, in a flood.
+    KillInFlood,
+    /// By SIGTERM, in peace.
+    Stop,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum What {
+    /// A flood.
+    Flood(Kind),
+    /// Many more clients than usual.
+    Rush,
+    /// One set of rules takes the place of another.
+    Import,
+    /// The agent reads its configuration again.
+    Reload,
+    /// The agent ends.
+    End(End),
+    /// The guarded interface is made anew.
+    Renew,
+}
+
+/// When, where and what.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// From the beginning of the soak.
+    pub at: Duration,
+    /// What happens.
+    pub what: What,
+    /// To which service, of a flood or a rush.
+    pub port: u16,
+    /// Over which family, of a flood or a rush.
+    pub family: Family,
+}
+
+impl Event {
+    /// How long it lasts, if it is not over at once.
+    pub fn lasts(&self) -> Duration {
+        match self.what {
+            What::Flood(_) => FLOOD,
+            What::Rush => RUSH,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// What the guarded host is going through.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Phase {
+    /// Usual clients and nothing else.
+    Calm,
+    /// A flood, or the seconds after it.
+    Flood,
+    /// Something else that happens, and the seconds after it.
+    Change,
+}
+
+/// All that happens, in order.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// From beginning to end.
+    pub length: Duration,
+    /// The earliest first.
+    pub events: Vec<Event>,
+}
+
+impl Schedule {
+    /// Each slot has a flood, every kind over either family in turn, and something else. In the first
+    /// third agents end again and again; the last one then has to live.
+    pub fn draw(seed: u64, length: Duration) -> Self {
+        const ENDS: [What; 3] =
+            [What::End(End::Kill), What::End(End::KillInFlood), What::End(End::Stop)];
+        const CHANGES: [What; 4] = [What::Rush, What::Import, What::Reload, What::Renew];
+        let mut random = Random::new(seed);
+        let (mut kinds, mut ends, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        let slots = (length.saturating_sub(PEACE).as_secs() / SLOT.as_secs()) as u32;
+        let mut events = Vec::new();
+        for slot in 0..slots {
+            let begins = PEACE + SLOT * slot;
+            let at = begins + Duration::from_millis(random.between(0, 1_000));
+            // Five kinds and two families: in ten slots each meets each.
+            let family = Family::BOTH[(u64::from(slot) + seed) as usize % 2];
+            let port = PORT + slot as u16 % SERVICES;
+            let kind = next(&mut kinds, &Kind::ALL, &mut random);
+            events.push(Event { at, what: What::Flood(kind), port, family });
+            let what = match slot * 3 < slots {
+                true => next(&mut ends, &ENDS, &mut random),
+                false => next(&mut changes, &CHANGES, &mut random),
+            };
+            let at = match what {
+                What::End(End::KillInFlood) => at + FLOOD / 2,
+                _ => begins + AFTERWARDS,
+            };
+            // A rush is as far as can be from the floods at its service.
+            let port = PORT + (slot as u16 + SERVICES / 2) % SERVICES;
+            events.push(Event { at, what, port, family });
+        }
+        Self { length, events }
+    }
+
+    /// What it goes through at a time.
+    pub fn phase(&self, at: Duration) -> Phase {
+        let is_on = |event: &&Event| event.at <= at && at < event.at + event.lasts() + SETTLED;
+        let mut on = self.events.iter().filter(is_on).peekable();
+        if on.peek().is_none() {
+            return Phase::Calm;
+        }
+        let flood = on.any(|event| matches!(event.what, What::Flood(_)));
+        if flood { Phase::Flood } else { Phase::Change }
+    }
+}
+
+/// One after the other in an order that is drawn anew each time all have been.
+fn next<T: Copy>(bag: &mut Vec<T>, all: &[T], random: &mut Random) -> T {
+    if bag.is_empty() {
+        bag.extend(all);
+    }
+    let index = random.between(0, bag.len() as u64 - 1) as usize;
+    bag.swap_remove(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_secs(180);
+
+    #[test]
+    fn a_seed_gives_the_same_schedule_again_and_another_seed_another() {
+        let drawn = |seed| format!("{:?}", Schedule::draw(seed, SHORT));
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+    }
+
+    #[test]
+    fn three_minutes_hold_a_flood_of_each_kind_each_end_and_each_change() {
+        for seed in 0..50 {
+            let schedule = Schedule::draw(seed, SHORT);
+            let all: BTreeSet<String> =
+                schedule.events.iter().map(|event| format!("{:?}", event.what)).collect();
+            assert_eq!(all.len(), 5 + 3 + 4, "{all:?}");
+            let families: Vec<_> = schedule.events.iter().map(|event| event.family).collect();
+            assert!(Family::BOTH.iter().all(|family| families.contains(family)));
+            assert!(schedule.events.iter().all(|event| event.at + event.lasts() < SHORT));
+        }
+    }
+
+    #[test]
+    fn an_hour_has_a_flood_of_each_kind_over_each_family_and_an_agent_that_lives_for_40_minutes() {
+        let schedule = Schedule::draw(1, SHORT * 20);
+        let floods = schedule.events.iter().filter(|event| matches!(event.what, What::Flood(_)));
+        let kinds: BTreeSet<_> = floods.map(|e| format!("{:?} {:?}", e.what, e.family)).collect();
+        assert_eq!(kinds.len(), 10, "{kinds:?}");
+        let ends = schedule.events.iter().filter(|event| matches!(event.what, What::End(_)));
+        let (count, last) = (ends.clone().count(), ends.map(|event| event.at).max().unwrap());
+        assert!(count > 40 && last < SHORT * 7, "{count} ends, the last after {last:?}");
+    }
+
+    #[test]
+    fn floods_at_one_service_are_so_far_apart_that_the_incident_is_over() {
+        let schedule = Schedule::draw(7, SHORT * 20);
+        for port in PORT..PORT + SERVICES {
+            let here = schedule.events.iter().filter(|event| event.port == port);
+            let floods: Vec<_> =
+                here.filter(|event| matches!(event.what, What::Flood(_))).collect();
+            let apart = floods.windows(2).map(|pair| pair[1].at - (pair[0].at + pair[0].lasts()));
+            assert!(apart.min().unwrap() > Duration::from_secs(80));
+        }
+    }
+
+    #[test]
+    fn each_slot_ends_in_calm() {
+        let schedule = Schedule::draw(1, SHORT);
+        let phase = |seconds| schedule.phase(Duration::from_secs_f64(seconds));
+        assert_eq!(phase(1.0), Phase::Calm);
+        assert_eq!(phase(11.5), Phase::Flood);
+        assert_eq!(phase(10.0 + 12.0), Phase::Flood);
+        assert!((1..7).all(|slot| phase(10.0 + 24.0 * f64::from(slot) - 0.5) == Phase::Calm));
+        let changes = schedule.events.iter().filter(|event| event.what == What::Import);
+        assert!(changes.clone().count() > 0);
+        changes.for_each(|event| assert_eq!(schedule.phase(event.at), Phase::Change));
+    }
+}

@@ -1,0 +1,379 @@
+//! Floods in the name of somebody whom the host cannot do without: he is not blocked, his connections
+//! lose nothing, and others get in. Needs root, `TCPGUARD_BIN` and nft.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors, resident};
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::{Flood, Sources};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{CLIENT_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::packet::Mac;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::transfer::{Direction, Order, Transfer};
+use tcpguard_goals::{Goal, Row, seed, size};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Where administrators come in.
+const SSH: u16 = 22;
+/// SYNs a second of one address.
+const RATE: u32 = 5_000;
+/// SYNs a second of a subnet, whose 256 addresses have more than [`NAIVE_LIMIT`] each.
+const SUBNET_RATE: u32 = 30_000;
+const FLOOD: Duration = Duration::from_secs(6);
+/// SYNs a second for which the naive variant shuts a source out.
+const NAIVE_LIMIT: u32 = 100;
+/// Clients a second, of each kind.
+const CLIENTS: u32 = 50;
+/// Share of them that must be answered within a second.
+const SERVED: f64 = 0.999;
+/// Bytes a second of a session in either direction: 2 MB a minute, as of somebody who works.
+const PACE: u64 = 33_000;
+/// How long a session sends.
+const SESSION: Duration = Duration::from_secs(14);
+
+/// In whose name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Victim {
+    /// The default gateway.
+    Gateway,
+    /// Somebody who is logged in by SSH.
+    Admin,
+    /// The guarded host itself.
+    Own,
+    /// One of the machines of a CDN, from which many clients come. Nobody told the guard.
+    Cdn,
+    /// The resolver of resolv.conf.
+    Resolver,
+}
+
+/// What varies from SYN to SYN.
+#[derive(Clone, Copy, Debug)]
+enum Pattern {
+    /// Nothing: one address, one port.
+    Fixed,
+    /// The port.
+    Ports,
+    /// Port and address, of the 256 around the victim's.
+    Subnet,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    victim: Victim,
+    pattern: Pattern,
+    family: Family,
+}
+
+impl Case {
+    /// Each victim, pattern and family with each other.
+    const COUNT: u64 = 30;
+
+    /// Three in a row have three victims, all patterns and both families.
+    fn nth(number: u64) -> Self {
+        const VICTIMS: [Victim; 5] =
+            [Victim::Gateway, Victim::Admin, Victim::Own, Victim::Cdn, Victim::Resolver];
+        const PATTERNS: [Pattern; 3] = [Pattern::Fixed, Pattern::Ports, Pattern::Subnet];
+        let of = |count: usize| (number % count as u64) as usize;
+        Self { victim: VICTIMS[of(5)], pattern: PATTERNS[of(3)], family: Family::BOTH[of(2)] }
+    }
+
+    /// The victim's address.
+    fn address(self) -> IpAddr {
+        let v4 = self.family == Family::V4;
+        match self.victim {
+            Victim::Gateway => if v4 { "10.77.0.254" } else { "fd77::fe" }.parse().unwrap(),
+            Victim::Admin => self.family.client(),
+            Victim::Own => self.family.edge(),
+            Victim::Cdn => resident(cdn(self.family), 7),
+            Victim::Resolver => resolver(self.family),
+        }
+    }
+
+    fn flood(self) -> Flood {
+        let address = self.address();
+        let sources = match (self.pattern, address) {
+            // No client's own: those are above.
+            (Pattern::Fixed, _) => Sources::Socket(SocketAddr::new(address, 1_023)),
+            (Pattern::Ports, _) => Sources::One(address),
+            (Pattern::Subnet, IpAddr::V4(_)) => Sources::Net(IpNet::new(address, 24).unwrap()),
+            (Pattern::Subnet, IpAddr::V6(_)) => Sources::Net(IpNet::new(address, 120).unwrap()),
+        };
+        let rate = if matches!(self.pattern, Pattern::Subnet) { SUBNET_RATE } else { RATE };
+        Flood { sources, rate, ..Flood::random(self.service(), FLOOD) }
+    }
+
+    /// What is flooded: where the victim comes in, if he does.
+    fn service(self) -> SocketAddr {
+        let port = if self.victim == Victim::Admin { SSH } else { PORT };
+        SocketAddr::new(self.family.edge(), port)
+    }
+
+    /// Whether it comes in the names of all clients in the CDN.
+    fn names_clients(self) -> bool {
+        matches!((self.victim, self.pattern), (Victim::Cdn, Pattern::Subnet))
+    }
+
+    /// Whether there are connections from his address.
+    fn connects(self) -> bool {
+        matches!(self.victim, Victim::Admin | Victim::Cdn | Victim::Resolver)
+    }
+}
+
+fn cdn(family: Family) -> IpNet {
+    match family {
+        Family::V4 => "198.51.100.0/24",
+        Family::V6 => "2001:db8:c::/48",
+    }
+    .parse()
+    .unwrap()
+}
+
+fn resolver(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => "10.78.0.53",
+        Family::V6 => "fd78::53",
+    }
+    .parse()
+    .unwrap()
+}
+
+/// Whom no rule may touch.
+fn protected() -> Vec<IpAddr> {
+    let of = |family| {
+        [Victim::Gateway, Victim::Admin, Victim::Own, Victim::Resolver]
+            .map(|victim| Case { victim, pattern: Pattern::Fixed, family }.address())
+    };
+    Family::BOTH.into_iter().flat_map(of).collect()
+}
+
+/// A host with a resolver, and a CDN in which the clients' machine has all addresses.
+fn stage() -> Lab {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let mac = in_words(CLIENT_MAC);
+    let mut resolv_conf = String::new();
+    for family in Family::BOTH {
+        let (resolver, cdn, client) = (resolver(family), cdn(family), family.client());
+        lab.client
+            .ip(&[
+                &format!("route add local {cdn} dev lo"),
+                &format!("route add local {resolver} dev lo"),
+            ])
+            .unwrap();
+        lab.edge
+            .ip(&[
+                &format!("route add {cdn} via {client}"),
+                &format!("neighbour add {resolver} lladdr {mac} dev {INTERFACE}"),
+            ])
+            .unwrap();
+        resolv_conf += &format!("nameserver {resolver}\n");
+    }
+    lab.edge.write("/run/resolv.conf", &resolv_conf).unwrap();
+    lab.edge.exec("mount --bind /run/resolv.conf /etc/resolv.conf").unwrap();
+    lab
+}
+
+fn in_words(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// What keeps floods off.
+enum Defence<'lab> {
+    Guard(Guard<'lab>),
+    /// The naive variant: whoever sends more than [`NAIVE_LIMIT`] SYNs a second is shut out.
+    Nft(&'lab Netns),
+}
+
+impl<'lab> Defence<'lab> {
+    fn nft(host: &'lab Netns) -> Self {
+        const FILE: &str = "/run/naive.nft";
+        let family = |version: &str, ip: &str| {
+            format!(
+                "set {version} {{ type {version}_addr; size 65536; flags dynamic,timeout; timeout 1m; }}
+                 set {version}_rate {{ type {version}_addr; size 65536; flags dynamic; timeout 10s; }}
+                 chain {version}_in {{
+                     type filter hook prerouting priority raw; policy accept;
+                     {ip} saddr @{version} drop
+                     tcp flags & (fin|syn|rst|ack) == syn \
+                         update @{version}_rate {{ {ip} saddr limit rate over {NAIVE_LIMIT}/second }} \
+                         add @{version} {{ {ip} saddr }} drop
+                 }}"
+            )
+        };
+        let table = format!(
+            "table inet naive {{\n{}\n{}\n}}\n",
+            family("ipv4", "ip"),
+            family("ipv6", "ip6")
+        );
+        host.write(FILE, &table).unwrap();
+        host.exec(&format!("nft -f {FILE}")).unwrap();
+        Self::Nft(host)
+    }
+
+    /// Sources that are shut out.
+    fn blocked(&self, host: &Netns) -> Vec<IpNet> {
+        match self {
+            Self::Guard(_) => {
+                let output = cli(host, &["rules", "export", "--all", "--json"]).unwrap();
+                let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+                let rules = document["rules"].as_array().unwrap();
+                rules.iter().map(|rule| rule["prefix"].as_str().unwrap().parse().unwrap()).collect()
+            }
+            Self::Nft(host) => {
+                let set = |version: &str| {
+                    let said = host.exec(&format!("nft -j list set inet naive {version}")).unwrap();
+                    let document: Value = serde_json::from_str(&said).unwrap();
+                    let elements = document["nftables"][1]["set"]["elem"].as_array().cloned();
+                    elements.unwrap_or_default().into_iter().map(|element| {
+                        let address = element["elem"]["val"].as_str().unwrap_or_default();
+                        IpNet::from(address.parse::<IpAddr>().unwrap())
+                    })
+                };
+                set("ipv4").chain(set("ipv6")).collect()
+            }
+        }
+    }
+}
+
+/// What a flood in somebody's name did.
+struct Seen {
+    /// Rules over addresses that are protected.
+    blocked: Vec<IpNet>,
+    /// Sessions, and those that lost a byte or were reset.
+    sessions: usize,
+    broken: usize,
+    /// What became of others who came in the flood.
+    others: Attempts,
+    /// What became of clients in whose own names it came.
+    named: Attempts,
+    /// Share of all frames that the wire lost in front of the guard.
+    lost: f64,
+}
+
+fn play(case: Case, naive: bool) -> Seen {
+    let lab = stage();
+    let _servers =
+        [SSH, PORT].map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
+    let admin = Family::BOTH.map(|family| (family.client(), SocketAddr::new(family.edge(), SSH)));
+    let mut sessions = Vec::new();
+    for (from, service) in
+        admin.into_iter().chain(case.connects().then_some((case.address(), case.service())))
+    {
+        for direction in [Direction::Pull, Direction::Push] {
+            let order = Order { direction, bytes: PACE * SESSION.as_secs(), pace: PACE };
+            sessions.push(Transfer::begin_from(&lab.client, from, service, order).unwrap());
+        }
+    }
+    let defence = match naive {
+        false => Defence::Guard(Guard::start(&lab.edge, Mode::Enforce).unwrap()),
+        true => Defence::nft(&lab.edge),
+    };
+    let [outside, inside] = [Home::Regulars, Home::Residents(cdn(case.family))].map(|home| {
+        let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
+        Load::of(&lab.client, case.service(), visitors).unwrap()
+    });
+    sleep(2 * SECOND);
+    let (from, lost) = (boot_ns(), lab.lost().unwrap());
+    let flood = case.flood().start(&lab).unwrap();
+    sleep(FLOOD - SECOND / 2);
+    let mut blocked = defence.blocked(&lab.edge);
+    let report = flood.wait().unwrap();
+    let (to, lost) = (boot_ns(), lab.lost().unwrap() - lost);
+    if let Defence::Guard(guard) = &defence {
+        let seen = guard.status().unwrap().listener_total(case.service().port(), "syn");
+        assert!(seen > report.sent / 2, "{case:?}: {seen} of {} SYNs came", report.sent);
+    }
+    blocked.retain(|net| protected().iter().any(|address| net.contains(address)));
+    let count = sessions.len();
+    let ended: Vec<_> = sessions.into_iter().map(Transfer::finish).collect();
+    let [mut others, mut named] =
+        [outside, inside].map(|load| load.finish().unwrap().begun(from, to));
+    if !case.names_clients() {
+        others.0.append(&mut named.0);
+    }
+    let broken: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
+    println!(
+        "{case:?}, naive: {naive}: {}; {}; {blocked:?} blocked, {broken:?}",
+        others.summary(),
+        named.summary()
+    );
+    let lost = lost as f64 / (report.sent + lost) as f64;
+    Seen { blocked, sessions: count, broken: broken.len(), others, named, lost }
+}
+
+/// Several cases together.
+struct Sum {
+    blocked: usize,
+    sessions: usize,
+    broken: usize,
+    others: usize,
+    late: usize,
+    named: usize,
+    named_served: usize,
+    /// Of the others, those whose frames the wire may have lost: a handshake and its request are three.
+    forgiven: f64,
+}
+
+impl Sum {
+    fn of(cases: &[Seen]) -> Self {
+        let sum = |of: fn(&Seen) -> usize| cases.iter().map(of).sum();
+        Self {
+            blocked: sum(|case| case.blocked.len()),
+            sessions: sum(|case| case.sessions),
+            broken: sum(|case| case.broken),
+            others: sum(|case| case.others.0.len()),
+            late: sum(|case| case.others.0.len() - case.others.within(SECOND)),
+            named: sum(|case| case.named.0.len()),
+            named_served: sum(|case| case.named.within(PATIENCE)),
+            forgiven: cases.iter().map(|case| 3.0 * case.lost * case.others.0.len() as f64).sum(),
+        }
+    }
+
+    /// Whether somebody is shut out, a session broken, too few of the others served, or most of the
+    /// clients in whose names it came are not: they share a limit with it.
+    fn harm(&self) -> [bool; 4] {
+        let allowed = (1.0 - SERVED) * self.others as f64 + self.forgiven;
+        let shut_out = self.named_served * 2 < self.named;
+        [self.blocked > 0, self.broken > 0, self.late as f64 > allowed, shut_out]
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "names: {} rules over protected addresses, {} of {} sessions broken, {} of {} others served \
+             later than 1 s ({:.1} forgiven to the wire), {} of {} clients served in whose names it came",
+            self.blocked,
+            self.broken,
+            self.sessions,
+            self.late,
+            self.others,
+            self.forgiven,
+            self.named_served,
+            self.named,
+        )
+    }
+}
+
+#[test]
+fn g13_a_flood_in_somebodys_name_blocks_nobody_and_cuts_no_session() {
+    let row = Row::new(Goal::G13);
+    let (count, naive_count) = (size(3, Case::COUNT), size(1, 9_usize));
+    let cases = (0..Case::COUNT).map(|number| Case::nth(seed() * 3 + number));
+    let guarded: Vec<Seen> =
+        cases.clone().take(count as usize).map(|case| play(case, false)).collect();
+    let naive = cases.filter(|case| case.connects()).take(naive_count).map(|case| play(case, true));
+    let naive: Vec<Seen> = naive.collect();
+
+    let [guarded, naive] = [guarded, naive].map(|cases| Sum::of(&cases));
+    row.result(count, guarded.to_string(), guarded.harm() == [false; 4])
+        .naive(naive_count as u64, naive.to_string(), naive.harm()[1])
+        .finish();
+}
