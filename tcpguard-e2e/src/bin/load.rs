@@ -7,15 +7,16 @@
 //! machine with another kernel needs.
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use aya::{
-    Btf, Ebpf,
+    Btf, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError, XdpMode},
 };
 use serde_json::{Value, json};
 use tcpguard::kernel::{KernelError, link_kfuncs};
+use tcpguard_e2e::peak::map_bytes;
 
 /// The one tracepoint that the programs use; the object's program type does not name it.
 const TRACEPOINT: &str = "inet_sock_set_state";
@@ -45,8 +46,12 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
         }
         Err(error) => return vec![refusal(&object, "(object)", &error)],
     };
-    let loaded = Ebpf::load(&linked).map_err(anyhow::Error::from).and_then(|programs| {
-        let maps = map_bytes()?;
+    // Verbose logs of a refused program are megabytes, for which it is verified again and again; its
+    // last lines say why.
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    let loaded = loader.load(&linked).map_err(anyhow::Error::from).and_then(|programs| {
+        let maps = map_bytes(std::process::id())?;
         Ok((programs, maps))
     });
     let (mut programs, maps) = match loaded {
@@ -118,26 +123,6 @@ fn last_words(log: &str) -> Option<&str> {
     lines.find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)))
 }
 
-/// Bytes the kernel accounts for each BPF map that this process holds, by map id.
-fn map_bytes() -> Result<BTreeMap<u64, u64>> {
-    let mut maps = BTreeMap::new();
-    for entry in fs::read_dir("/proc/self/fdinfo").context("cannot list open files")? {
-        // The listing's own descriptor is gone by the time it is read.
-        let Ok(text) = fs::read_to_string(entry?.path()) else {
-            continue;
-        };
-        if let (Some(id), Some(bytes)) = (field(&text, "map_id"), field(&text, "memlock")) {
-            maps.insert(id, bytes);
-        }
-    }
-    Ok(maps)
-}
-
-fn field(fdinfo: &str, name: &str) -> Option<u64> {
-    let mut fields = fdinfo.lines().filter_map(|line| line.split_once(':'));
-    fields.find(|(key, _)| *key == name)?.1.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,13 +134,5 @@ mod tests {
                    insns processed 1000001\nprocessed 1000001 insns (limit 1000000)\n\n";
         assert_eq!(last_words(log), Some("BPF program is too large. Processed 1000001 insn"));
         assert_eq!(last_words(""), None);
-    }
-
-    #[test]
-    fn the_size_of_a_map_is_read_from_the_kernels_description_of_its_descriptor() {
-        let fdinfo = "pos:\t0\nmap_type:\t2\nmap_id:\t17\nmemlock:\t8640\nfrozen:\t0\n";
-        assert_eq!(field(fdinfo, "map_id"), Some(17));
-        assert_eq!(field(fdinfo, "memlock"), Some(8640));
-        assert_eq!(field("pos:\t0\nflags:\t02\n", "map_id"), None);
     }
 }
