@@ -144,7 +144,7 @@ fn map_bytes(cpus: usize) -> usize {
 #[test]
 fn all_maps_together_stay_within_their_budget() {
     const MIB: usize = 1 << 20;
-    for (cpus, budget) in [(2, 60 * MIB), (16, 75 * MIB), (128, 192 * MIB)] {
+    for (cpus, budget) in [(2, 51 * MIB), (16, 66 * MIB), (128, 183 * MIB)] {
         let bytes = map_bytes(cpus);
         println!("{cpus} CPUs: {:.1} MiB", bytes as f64 / MIB as f64);
         assert!(bytes <= budget, "{cpus} CPUs: {bytes} bytes of maps, budget {budget}");

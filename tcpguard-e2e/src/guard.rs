@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::INTERFACE;
@@ -98,6 +98,20 @@ pub fn daemon_by_file(host: &Netns) -> Result<Command> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// What a second agent on `host`'s interface says, with sockets and state of its own, which must not
+/// start beside the first.
+///
+/// # Errors
+/// When it ends well, or cannot be started.
+pub fn refused_second(host: &Netns) -> Result<String> {
+    let mut second = host.command(binary()?)?;
+    second.args(["run", "-i", INTERFACE]);
+    second.args(["--runtime-dir", "/run/other", "--state-dir", "/run/other-state"]);
+    let output = second.stdin(Stdio::null()).output().context("cannot start tcpguard")?;
+    ensure!(!output.status.success(), "a second agent ended well: {output:?}");
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// A running daemon. When dropped it is stopped and detached; when dropped by a failing test it

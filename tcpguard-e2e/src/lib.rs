@@ -13,8 +13,8 @@
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
-//!   [`hostile`]: users who keep its administrator from it;
-//!   [`bare`]: programs to be timed.
+//!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
+//!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
 //!   [`contents`], [`package`]: the packages it comes in; [`first_use`]: how soon they answer;
@@ -53,7 +53,6 @@ pub mod oracle;
 pub mod package;
 pub mod packet;
 pub mod peak;
-pub mod pinned;
 pub mod pins;
 pub mod prometheus;
 pub mod random;
@@ -66,5 +65,6 @@ mod service;
 pub mod shape;
 pub mod soak;
 pub mod status;
+pub mod tamper;
 pub mod terminal;
 pub mod transfer;

@@ -16,9 +16,9 @@ use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
-use tcpguard_e2e::pinned::{PinnedLink, PinnedMap};
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::tamper::{PinnedLink, PinnedMap};
 use tcpguard_goals::{Goal, Row, seed, size};
 
 /// So soon it is found, told and mended.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tcpguard_common::abi::{Config, ListenerEntry};
 use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::netns::Netns;
-use tcpguard_e2e::pinned::PinnedMap;
+use tcpguard_e2e::tamper::PinnedMap;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
-use tcpguard_e2e::guard::{Guard, Mode, binary, cli};
+use tcpguard_e2e::guard::{self, Guard, Mode, cli};
 use tcpguard_e2e::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::pins::{PIN_DIR, pins, pretend_layout};
@@ -78,12 +78,7 @@ fn an_agent_of_another_layout_keeps_a_second_one_off() {
     let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
     for step in [-1, 2] {
         pretend_layout(&lab.edge, step).unwrap();
-        let mut second = lab.edge.command(binary().unwrap()).unwrap();
-        second.args(["run", "-i", INTERFACE]);
-        second.args(["--runtime-dir", "/run/other", "--state-dir", "/run/other-state"]);
-        let output = second.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{said}");
+        let said = guard::refused_second(&lab.edge).unwrap();
         assert!(said.contains("another tcpguard agent"), "{said}");
         lab.edge.exec(&format!("find {PIN_DIR} -depth -type d -empty -delete")).unwrap();
     }

@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of the program without symbols, which is what a package holds.
 const BINARY: u64 = 8 << 20;
 /// Bytes of memory of an agent that has nothing to do.
-const AGENT: u64 = 32 << 20;
+const AGENT: u64 = 16 << 20;
 /// Bytes of memory of any question.
 const QUESTION: u64 = 12 << 20;
 /// From `dpkg -i` to the first status page.

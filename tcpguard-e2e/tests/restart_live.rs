@@ -8,8 +8,8 @@ use std::time::Duration;
 use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, MAX_DURATION};
-use tcpguard_e2e::guard::{self, Guard, Mode, binary, cli};
-use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::guard::{self, Guard, Mode, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::pins::pretend_layout;
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
@@ -328,12 +328,7 @@ fn blocks_and_mode_outlive_the_agent() {
 fn a_second_agent_with_other_directories_is_refused() {
     let lab = stage();
     let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let mut second = lab.edge.command(binary().unwrap()).unwrap();
-    second.args(["run", "-i", INTERFACE]);
-    second.args(["--runtime-dir", "/run/other", "--state-dir", "/run/other-state"]);
-    let output = second.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{said}");
+    let said = guard::refused_second(&lab.edge).unwrap();
     assert!(said.contains("another tcpguard agent"), "{said}");
 }
 

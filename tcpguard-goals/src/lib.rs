@@ -20,6 +20,7 @@
 
 mod goal;
 mod row;
+pub mod verifier;
 
 pub use goal::{Goal, Unknown};
 pub use row::{Line, Outcome, Row};

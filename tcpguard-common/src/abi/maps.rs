@@ -19,7 +19,7 @@ pub const MAX_FLOWS: u32 = 65_536;
 /// Sources remembered (LRU). A flood turns this table over, so nothing that protects depends on it.
 pub const MAX_SOURCES: u32 = 16_384;
 /// Validated clients remembered (LRU). Only a completed handshake adds one.
-pub const MAX_CLIENTS: u32 = 131_072;
+pub const MAX_CLIENTS: u32 = 65_536;
 /// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
 pub const CLIENT_MARKS: usize = 65_536;
 /// Sets of the table of dropped SYNs, 8 places each; a power of two.

@@ -7,20 +7,16 @@
 //! machine with another kernel needs.
 #![forbid(unsafe_code)]
 
-use std::{
-    fs,
-    path::Path,
-    process::{self, ExitCode},
-};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use aya::{
-    Btf, Ebpf,
+    Btf, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError, XdpMode},
 };
 use serde_json::{Value, json};
 use tcpguard::kernel::{KernelError, link_kfuncs};
-use tcpguard_e2e::peak;
+use tcpguard_e2e::peak::map_bytes;
 
 /// The one tracepoint that the programs use; the object's program type does not name it.
 const TRACEPOINT: &str = "inet_sock_set_state";
@@ -50,8 +46,12 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
         }
         Err(error) => return vec![refusal(&object, "(object)", &error)],
     };
-    let loaded = Ebpf::load(&linked).map_err(anyhow::Error::from).and_then(|programs| {
-        let maps = peak::map_bytes(process::id())?;
+    // Verbose logs of a refused program are megabytes, for which it is verified again and again; its
+    // last lines say why.
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    let loaded = loader.load(&linked).map_err(anyhow::Error::from).and_then(|programs| {
+        let maps = map_bytes(std::process::id())?;
         Ok((programs, maps))
     });
     let (mut programs, maps) = match loaded {

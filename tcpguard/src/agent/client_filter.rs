@@ -11,7 +11,7 @@ use tcpguard_common::abi::maps::CLIENT_MARKS;
 use tcpguard_common::fastpath::clients;
 use tcpguard_engine::Timestamp;
 
-use crate::kernel::{Dataplane, KernelError};
+use crate::kernel::{Dataplane, KernelError, Position};
 
 /// How often the filter is looked at.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -44,7 +44,9 @@ impl Filters for Dataplane {
     }
 
     fn clients(&self) -> Result<Vec<Addr>, KernelError> {
-        Ok(Self::clients(self)?.into_iter().map(|(addr, _)| addr).collect())
+        let (mut clients, mut position) = (Vec::new(), Position::default());
+        while self.clients_from(&mut position, |addr, _| clients.push(addr))? {}
+        Ok(clients)
     }
 }
 

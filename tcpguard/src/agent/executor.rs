@@ -19,7 +19,9 @@ use tcpguard_engine::{
 use self::lookups::Lookups;
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
-use crate::kernel::{Dataplane, KernelError, KernelMatcher, KernelRule, addr, signature_key};
+use crate::kernel::{
+    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, signature_key,
+};
 use crate::observe::Alert;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
@@ -443,11 +445,16 @@ impl KnownClients for Executor {
                 Err(_) => true,
             };
         }
-        match self.dataplane.clients() {
-            Ok(clients) => clients.iter().any(|(addr, client)| {
-                net.contains(&crate::kernel::ip(addr)) && recent(client.completed_ns)
-            }),
-            Err(_) => true,
+        let (mut found, mut position) = (false, Position::default());
+        loop {
+            let more = self.dataplane.clients_from(&mut position, |addr, client| {
+                found |= net.contains(&crate::kernel::ip(&addr)) && recent(client.completed_ns);
+            });
+            match more {
+                Ok(true) if !found => {}
+                Ok(_) => return found,
+                Err(_) => return true,
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Who sends the most SYNs, and how many addresses are known: read off the two largest tables a piece
-//! at a time, so that neither a poll nor an answer waits for 147,456 elements.
+//! at a time, so that neither a poll nor an answer waits for 81,920 elements.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod explain;
 mod facts;
 mod guard;
 pub mod headers;
+mod heap;
 mod host_view;
 mod hot_sources;
 mod incidents;
@@ -80,6 +81,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.map_err(|error| deaf(INTERFACE_CHANGES, error))?;
     let mut guard = Guard::start(config, provenance)?;
+    heap::give_back();
     guard.health.extend(unserved);
     guard.check_interfaces();
     let (change, mut changes) = mpsc::channel(WAITING_REQUESTS);

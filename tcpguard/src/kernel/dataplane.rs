@@ -334,6 +334,18 @@ impl Dataplane {
         self.flows.entries()
     }
 
+    /// A batch of them from `position` on, and whether there are more.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn flows_from(
+        &self,
+        position: &mut Position,
+        each: impl FnMut(FlowKey, Flow),
+    ) -> Result<bool, KernelError> {
+        self.flows.batch(position, each)
+    }
+
     /// One sampled flow.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ pub fn calm() -> (Report, Facts) {
         drift_since: None,
         maps: vec![
             MapFacts { name: "FLOWS".to_owned(), entries: Some(120), max_entries: 65_536 },
-            MapFacts { name: "CLIENTS".to_owned(), entries: Some(9_000), max_entries: 131_072 },
+            MapFacts { name: "CLIENTS".to_owned(), entries: Some(9_000), max_entries: 65_536 },
             MapFacts { name: "SEEN".to_owned(), entries: None, max_entries: 1_048_576 },
         ],
         sources: vec![SourceFacts {

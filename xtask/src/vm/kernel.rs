@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
+use tcpguard_goals::verifier::{self, Costs};
 
 use super::guest::{EXIT, LEFT, PINS, SAID, STATUS};
 
@@ -16,7 +17,7 @@ pub struct Kernel {
     /// The part of its release that tells it from others.
     pub name: String,
     /// By "object/program": instructions verified, or why it was refused.
-    pub programs: BTreeMap<String, Result<u64, String>>,
+    pub programs: Costs,
     /// By object: why the agent does without it on such a kernel.
     pub left_out: BTreeMap<String, String>,
     /// By object: bytes of kernel memory that its maps take.
@@ -46,10 +47,7 @@ impl Kernel {
     /// When there is none: the loader did not run.
     pub fn loaded(name: &str, output: &str) -> Result<Self> {
         let mut kernel = Self { name: name.into(), ..Self::default() };
-        for line in output.lines().filter(|line| line.starts_with('{')) {
-            let Ok(answer) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
+        for answer in verifier::answers(output) {
             kernel.heard(&answer);
         }
         if kernel.programs.is_empty() {
@@ -73,14 +71,7 @@ impl Kernel {
         if let Some(why) = answer["left_out"].as_str() {
             self.left_out.insert(object.to_owned(), why.to_owned());
         }
-        let Some(program) = answer["program"].as_str() else {
-            return;
-        };
-        let result = match (answer["instructions"].as_u64(), answer["refused"].as_str()) {
-            (Some(instructions), None) => Ok(instructions),
-            (_, refused) => Err(refused.unwrap_or("no answer").to_owned()),
-        };
-        self.programs.insert(format!("{object}/{program}"), result);
+        self.programs.extend(verifier::cost(answer));
     }
 
     /// How many programs this kernel refused, and whether the agent failed on it.
@@ -112,7 +103,9 @@ impl Kernel {
         })
     }
 
-    /// What [`Self::to_json`] made. What is missing counts as not there.
+    /// What [`Self::to_json`] made, for the test that compares the page with the record. What is
+    /// missing counts as not there.
+    #[cfg(test)]
     pub fn from_json(value: &Value) -> Self {
         let entries = |name: &str| value[name].as_object().into_iter().flatten();
         let text = |value: &Value| value.as_str().map(str::to_owned);

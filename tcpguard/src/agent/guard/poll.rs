@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, PacketCounters};
+use tcpguard_common::abi::{Class, Flow, FlowKey, PacketCounters};
 use tcpguard_engine::{Command, HostCounters, ListenerId, ListenerSample, Sample, Step, Timestamp};
 
 use super::{Guard, Snapshot, clock};
@@ -11,7 +11,7 @@ use crate::agent::interfaces::Received;
 use crate::agent::steps::{Means, Steps};
 use crate::agent::{audit, distinct};
 use crate::host::{self, boot_time};
-use crate::kernel;
+use crate::kernel::{self, Position};
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
@@ -280,17 +280,17 @@ impl Guard {
 
     fn flows(&self) -> anyhow::Result<Vec<tcpguard_engine::Flow>> {
         let executor = &self.executor;
-        let flows = executor.dataplane.flows()?;
-        Ok(flows
-            .iter()
-            .filter_map(|(key, flow)| {
-                let listener = executor.listeners.at_slot(flow.listener)?;
-                Some(tcpguard_engine::Flow {
-                    listener,
-                    ..kernel::flow(&executor.config, key, flow)?
-                })
-            })
-            .collect())
+        let read = |key: &FlowKey, flow: &Flow| {
+            let listener = executor.listeners.at_slot(flow.listener)?;
+            Some(tcpguard_engine::Flow { listener, ..kernel::flow(&executor.config, key, flow)? })
+        };
+        // A piece at a time: in a flood they are 65,536, and once is enough to hold them.
+        let (mut flows, mut position) = (Vec::new(), Position::default());
+        while executor
+            .dataplane
+            .flows_from(&mut position, |key, flow| flows.extend(read(&key, &flow)))?
+        {}
+        Ok(flows)
     }
 
     /// Per-source counts of segments other than SYNs are sampled so that they cost little.

@@ -1,0 +1,144 @@
+//! However many sources a flood has, the guard takes the memory that it took before: the agent's and
+//! its maps', looked at while the flood is on. Needs root and `TCPGUARD_BIN`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{fmt, process};
+
+use tcpguard_common::abi::{Addr, Client, maps};
+use tcpguard_e2e::clients::{Home, Load, PATIENCE, Visitors};
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::peak::{Footprint, forget_peak};
+use tcpguard_e2e::random::Random;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::tamper::PinnedMap;
+use tcpguard_goals::{Goal, Row, seed, size};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Bytes of the agent's own pages and its maps together, on 2 CPUs.
+const PROMISED: u64 = 68 << 20;
+/// What may be added in the last two thirds of a flood, in bytes: what was read before may be read
+/// again beside a record that is just written.
+const FLAT: u64 = 8 << 20;
+/// Between two looks at the status.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The most that somebody took while there were more and more sources.
+struct Course {
+    /// In the first third.
+    early: Footprint,
+    /// In all.
+    most: Footprint,
+}
+
+impl Course {
+    /// What three times as many sources took on top, in bytes.
+    fn growth(&self) -> u64 {
+        self.most.sum() - self.early.sum()
+    }
+
+    fn keeps_the_promise(&self) -> bool {
+        self.most.sum() <= PROMISED && self.growth() <= FLAT
+    }
+}
+
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let growth = self.growth() as f64 / f64::from(1 << 20);
+        write!(f, "{} at most, {growth:.1} MiB more than in the first third", self.most)
+    }
+}
+
+fn known_clients(lab: &Lab) -> BTreeSet<Vec<u8>> {
+    let map = PinnedMap::open(&lab.edge, maps::CLIENTS, size_of::<Addr>(), size_of::<Client>());
+    map.unwrap().entries().unwrap().into_iter().map(|(addr, _)| addr).collect()
+}
+
+fn visitors(lab: &Lab, rate: u32, home: Home) -> [Load; 2] {
+    let visitors = Visitors { rate, home, patience: PATIENCE };
+    Family::BOTH.map(|family| Load::of(&lab.client, family.service(), visitors).unwrap())
+}
+
+/// A counter for each source, as one would write it, in this process.
+fn counted_by_source(sources: u64) -> Course {
+    let mut random = Random::new(seed());
+    let mut counts: HashMap<IpAddr, u64> = HashMap::new();
+    let mut count = |sources| {
+        for _ in 0..sources / 2 {
+            let bits = random.bits();
+            let v4 = Ipv4Addr::from_bits(bits as u32);
+            let v6 = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits) << 32);
+            *counts.entry(v4.into()).or_default() += 1;
+            *counts.entry(v6.into()).or_default() += 1;
+        }
+        Footprint::of(process::id()).unwrap()
+    };
+    forget_peak(process::id()).unwrap();
+    let early = count(sources / 3);
+    let most = count(sources - sources / 3);
+    Course { early, most }
+}
+
+#[test]
+fn g6_a_flood_from_everywhere_takes_no_memory() {
+    let row = Row::new(Goal::G6);
+    // Of so many SYNs at least 10,000 flows a second are followed: in a third of the time there is no
+    // room for more.
+    let (rate, time) = size((20_000, 24 * SECOND), (50_000, 100 * SECOND));
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let thousand = visitors(&lab, 250, Home::Strangers);
+    sleep(2 * SECOND + SECOND / 4);
+    thousand.into_iter().for_each(|load| drop(load.finish().unwrap()));
+    let known = known_clients(&lab);
+    assert!(known.len() >= 1000, "{} validated", known.len());
+    let regulars = visitors(&lab, 50, Home::Regulars);
+    sleep(3 * SECOND);
+
+    let pid = guard.pid();
+    forget_peak(pid).unwrap();
+    let before = Footprint::of(pid).unwrap();
+    let floods = Family::BOTH.map(|family| {
+        let flood = Flood { rate, ..Flood::random(family.service(), time) };
+        flood.start(&lab).unwrap()
+    });
+    let (begun, started) = (Instant::now(), boot_ns());
+    let mut early = before;
+    while begun.elapsed() < time {
+        // As somebody does who watches it.
+        guard.status().unwrap();
+        if begun.elapsed() < time / 3 {
+            early = Footprint::of(pid).unwrap();
+        }
+        sleep(LOOK);
+    }
+    let course = Course { early, most: Footprint::of(pid).unwrap() };
+    let ended = boot_ns();
+    let sources: u64 = floods.map(|flood| flood.wait().unwrap().sent).iter().sum();
+    let lost = known.difference(&known_clients(&lab)).count();
+    sleep(PATIENCE);
+    forget_peak(pid).unwrap();
+    println!("before {before}; afterwards {}", Footprint::of(pid).unwrap());
+    let attempts = regulars.map(|load| load.finish().unwrap().begun(started, ended));
+    let asked: usize = attempts.iter().map(|attempts| attempts.0.len()).sum();
+    let served: usize = attempts.iter().map(|attempts| attempts.within(PATIENCE)).sum();
+
+    let naive = counted_by_source(sources);
+    row.result(
+        sources,
+        format!(
+            "sources of both families: {course}; {lost} of {} validated clients lost, {served} of \
+             {asked} served",
+            known.len(),
+        ),
+        course.keeps_the_promise() && lost == 0 && served * 1000 >= asked * 999,
+    )
+    .naive(sources, format!("sources, a counter for each: {naive}"), !naive.keeps_the_promise())
+    .finish();
+}

@@ -1,0 +1,165 @@
+//! What the BPF programs may take a kernel's verifier, and what they took when that was recorded
+//! last. `cargo xtask vm` tries other kernels by it, the row of G10 the running one.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Instructions that no program of ours may exceed on any kernel: a tenth of what verifiers allow, so
+/// that a newer kernel that walks more paths still takes it.
+pub const LIMIT: u64 = 100_000;
+
+/// How much more than recorded a program may take before that has to be said by recording it anew,
+/// in percent. Compilers and kernels of another patch level move it by a few.
+pub const GROWTH: u64 = 20;
+
+/// By "object/program": instructions verified, or why it was refused.
+pub type Costs = BTreeMap<String, Result<u64, String>>;
+
+/// The lines of the test kit's `load` in `output`, which may hold a kernel's console too.
+pub fn answers(output: &str) -> impl Iterator<Item = Value> {
+    let lines = output.lines().filter(|line| line.starts_with('{'));
+    lines.filter_map(|line| serde_json::from_str(line).ok())
+}
+
+/// What became of the program that an answer is about; `None`: it is about none.
+pub fn cost(answer: &Value) -> Option<(String, Result<u64, String>)> {
+    let (object, program) = (answer["object"].as_str()?, answer["program"].as_str()?);
+    let cost = match (answer["instructions"].as_u64(), answer["refused"].as_str()) {
+        (Some(instructions), None) => Ok(instructions),
+        (_, refused) => Err(refused.unwrap_or("no answer").to_owned()),
+    };
+    Some((format!("{object}/{program}"), cost))
+}
+
+/// What programs took on each kernel that was tried, `docs/kernel-support.json`.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Kernels by name, each with what was verified there; nothing on one that is too old.
+    pub kernels: Vec<(String, Costs)>,
+}
+
+impl Record {
+    /// Reads it. What is missing counts as not there.
+    ///
+    /// # Errors
+    /// When `text` is not JSON.
+    pub fn parse(text: &str) -> serde_json::Result<Self> {
+        let record: Value = serde_json::from_str(text)?;
+        let kernels = record["kernels"].as_array().into_iter().flatten();
+        let costs = |kernel: &Value| {
+            let programs = kernel["programs"].as_object().into_iter().flatten();
+            programs.filter_map(|(name, cost)| Some((name.clone(), Ok(cost.as_u64()?)))).collect()
+        };
+        let name = |kernel: &Value| kernel["name"].as_str().unwrap_or_default().to_owned();
+        Ok(Self { kernels: kernels.map(|kernel| (name(kernel), costs(kernel))).collect() })
+    }
+
+    /// What was recorded of the kernel `name`, of whatever patch level.
+    pub fn of(&self, name: &str) -> Option<&Costs> {
+        let found = self.kernels.iter().find(|(recorded, _)| version(recorded) == version(name));
+        found.map(|(_, costs)| costs)
+    }
+
+    /// Every program of `costs` that the kernel `name` refused, or that took it longer than it may:
+    /// a sentence each.
+    pub fn exceeded(&self, name: &str, costs: &Costs) -> Vec<String> {
+        let recorded = self.of(name);
+        let mut found = Vec::new();
+        for (program, cost) in costs {
+            let place = format!("{program} on Linux {name}");
+            let cost = match cost {
+                Ok(cost) => *cost,
+                Err(reason) => {
+                    found.push(format!("{place}: refused, {reason}"));
+                    continue;
+                }
+            };
+            if cost > LIMIT {
+                found.push(format!("{place}: {cost} instructions, more than {LIMIT}"));
+            }
+            let before = recorded.and_then(|recorded| recorded.get(program));
+            if let Some(Ok(before)) = before
+                && cost * 100 > before * (100 + GROWTH)
+            {
+                found.push(format!(
+                    "{place}: {before} instructions have become {cost}, more than {GROWTH} % on \
+                     top; say so by: cargo xtask vm --update"
+                ));
+            }
+        }
+        found
+    }
+
+    /// The same for every kernel of the record itself, which nobody may have written by hand.
+    pub fn beyond(&self) -> Vec<String> {
+        self.kernels.iter().flat_map(|(name, costs)| self.exceeded(name, costs)).collect()
+    }
+}
+
+/// Patch levels come and go; the first two numbers tell kernels apart.
+fn version(name: &str) -> Vec<&str> {
+    name.split(|c: char| !c.is_ascii_digit()).take(2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn took(cost: u64) -> Costs {
+        [("guard/ingress".to_owned(), Ok(cost))].into()
+    }
+
+    fn record() -> Record {
+        let text = r#"{"kernels": [
+            {"name": "5.10.0-32", "programs": {}},
+            {"name": "6.1.0-50", "programs": {"guard/ingress": 60000}},
+            {"name": "7.2.12", "programs": {"guard/ingress": 70000}}]}"#;
+        Record::parse(text).unwrap()
+    }
+
+    #[test]
+    fn growth_beyond_the_budget_is_told_with_both_numbers() {
+        let record = record();
+        for (name, cost) in [("6.1.0-51", 72_000), ("7.2.13", 84_000), ("6.18.1", 99_000)] {
+            assert_eq!(record.exceeded(name, &took(cost)), Vec::<String>::new());
+        }
+        let grown = record.exceeded("6.1.0-51", &took(72_100));
+        assert_eq!(grown.len(), 1);
+        for part in ["guard/ingress on Linux 6.1.0-51", "60000", "72100", "--update"] {
+            assert!(grown[0].contains(part), "{grown:?}");
+        }
+        let endless = record.exceeded("6.18.1", &took(100_001));
+        assert!(endless[0].contains("more than 100000"), "{endless:?}");
+    }
+
+    #[test]
+    fn a_refusal_is_beyond_any_budget() {
+        let refused: Costs = [("guard/ingress".to_owned(), Err("too large".to_owned()))].into();
+        let found = record().exceeded("6.1.0-50", &refused);
+        assert_eq!(found, ["guard/ingress on Linux 6.1.0-50: refused, too large"]);
+    }
+
+    #[test]
+    fn a_record_beyond_the_limit_is_no_excuse() {
+        let mut record = record();
+        assert_eq!(record.beyond(), Vec::<String>::new());
+        record.kernels[1].1 = took(100_001);
+        assert_eq!(record.beyond().len(), 1);
+    }
+
+    #[test]
+    fn the_loaders_lines_are_told_from_the_console() {
+        let output = "[    1.0] veth: loading\n{\"object\":\"guard\",\"program\":\"ingress\",\
+                      \"instructions\":1940}\n{\"object\":\"guard\",\"program\":\"egress\",\
+                      \"refused\":\"too large\"}\n{\"object\":\"guard\",\"maps\":3,\"bytes\":9}\n\
+                      {no JSON\n";
+        assert_eq!(answers(output).count(), 3);
+        let costs: Costs = answers(output).filter_map(|answer| cost(&answer)).collect();
+        let wanted = [
+            ("guard/egress".to_owned(), Err("too large".to_owned())),
+            ("guard/ingress".to_owned(), Ok(1940)),
+        ];
+        assert_eq!(costs, wanted.into());
+    }
+}
