@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     build::{self, Profile},
     dist, environment,
-    faults::{self, Sheet},
+    faults::{self, Sheet, other_build},
     lab, process, setup,
     setup::Purpose,
     workspace::Workspace,
@@ -69,6 +69,7 @@ pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     build::everything(workspace, Profile::Packaged)?;
     if !no_root {
         dist::packages(workspace)?;
+        other_build::build(workspace)?;
     }
     Ok(())
 }
@@ -109,6 +110,7 @@ pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
     lab::for_tests(&mut command, workspace, Profile::Packaged);
+    command.env(other_build::VARIABLE, other_build::binary(workspace));
     sheet.hand_to(&mut command);
     command
 }

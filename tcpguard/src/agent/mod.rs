@@ -14,6 +14,7 @@ mod explain;
 mod facts;
 mod guard;
 pub mod headers;
+mod heirloom;
 mod host_view;
 mod hot_sources;
 mod incidents;

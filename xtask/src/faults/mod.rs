@@ -4,6 +4,7 @@
 //! runs them alone, with `--full` in the size that the promise speaks of. Either way each has to
 //! write a row, and the rows are printed as a table.
 
+pub mod other_build;
 mod row_tests;
 mod sheet;
 
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// Goals that no test holds yet. A goal that has one may not stand here, and one that has none must.
-pub const NOT_YET: &[Goal] = &[Goal::G3, Goal::G10, Goal::G13, Goal::Soak];
+pub const NOT_YET: &[Goal] = &[Goal::G10, Goal::G13, Goal::Soak];
 
 /// Runs the tests of `goals`, or of all if there are none, and prints their rows.
 ///
