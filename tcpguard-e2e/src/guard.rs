@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, sleep};
@@ -51,13 +51,29 @@ impl fmt::Display for Mode {
 /// # Errors
 /// When the variable is missing or does not lead to a file.
 pub fn binary() -> Result<PathBuf> {
-    const HOW: &str = "build it with `cargo xtask build` and set \
-                       TCPGUARD_BIN=target/release/tcpguard (`cargo xtask test` does both)";
-    let path =
-        env::var_os("TCPGUARD_BIN").with_context(|| format!("TCPGUARD_BIN is not set: {HOW}"))?;
+    program(
+        "TCPGUARD_BIN",
+        "build it with `cargo xtask build` and set TCPGUARD_BIN=target/release/tcpguard (`cargo xtask \
+         test` does both)",
+    )
+}
+
+/// Another version of it, with other layouts in the kernel, from `TCPGUARD_OTHER_BIN`.
+///
+/// # Errors
+/// When the variable is missing or does not lead to a file.
+pub fn other_binary() -> Result<PathBuf> {
+    program(
+        "TCPGUARD_OTHER_BIN",
+        "`cargo xtask test` and `cargo xtask faults` make it and set this",
+    )
+}
+
+fn program(variable: &str, how: &str) -> Result<PathBuf> {
+    let path = env::var_os(variable).with_context(|| format!("{variable} is not set: {how}"))?;
     let path = PathBuf::from(path);
     path.canonicalize()
-        .with_context(|| format!("TCPGUARD_BIN={} is no program: {HOW}", path.display()))
+        .with_context(|| format!("{variable}={} is no program: {how}", path.display()))
 }
 
 /// Runs one verb of the program in `host`, as an operator there would.
@@ -80,7 +96,12 @@ pub fn cli(host: &Netns, arguments: &[&str]) -> Result<Output> {
 /// # Errors
 /// Without `TCPGUARD_BIN`.
 pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
-    let mut command = daemon_by_file(host)?;
+    daemon_of(&binary()?, host, mode)
+}
+
+/// The same of another program.
+fn daemon_of(program: &Path, host: &Netns, mode: Mode) -> Result<Command> {
+    let mut command = run(program, host)?;
     command.args(["--mode", &mode.to_string()]);
     Ok(command)
 }
@@ -90,7 +111,11 @@ pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
 /// # Errors
 /// Without `TCPGUARD_BIN`.
 pub fn daemon_by_file(host: &Netns) -> Result<Command> {
-    let mut command = host.command(binary()?)?;
+    run(&binary()?, host)
+}
+
+fn run(program: &Path, host: &Netns) -> Result<Command> {
+    let mut command = host.command(program)?;
     command
         .args(["run", "-c", CONFIG, "-i", INTERFACE])
         .args(["--runtime-dir", RUNTIME_DIR, "--state-dir", STATE_DIR])
@@ -183,6 +208,14 @@ impl<'host> Guard<'host> {
     /// As for [`Self::start`].
     pub fn start_again(&mut self, mode: Mode) -> Result<()> {
         self.launch_again(daemon(self.host, mode)?)
+    }
+
+    /// The same by another version of the program, over what the one before left.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_again_as(&mut self, program: &Path, mode: Mode) -> Result<()> {
+        self.launch_again(daemon_of(program, self.host, mode)?)
     }
 
     /// The same, in the mode that its configuration says, or that an operator set.

@@ -44,6 +44,7 @@ pub mod hostile;
 pub mod journald;
 pub mod lab;
 pub mod lab_filter;
+pub mod leak;
 pub mod likeness;
 pub mod live_frames;
 pub mod machine;

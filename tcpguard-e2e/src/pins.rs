@@ -11,8 +11,8 @@ use crate::netns::Netns;
 pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
 /// Lets everything that is pinned in `host` be that of the layout `step` versions later (earlier
-/// where it is negative): what the next agent finds after an upgrade or downgrade. Links, programs
-/// and maps are not touched.
+/// where it is negative): what the next agent finds after an upgrade or downgrade from a version that
+/// left it no record. Links, programs and maps are not touched.
 ///
 /// # Errors
 /// When nothing is pinned, or something that is no layout.
@@ -20,7 +20,7 @@ pub fn pretend_layout(host: &Netns, step: i32) -> Result<()> {
     host.run(|| {
         let layouts: Vec<PathBuf> =
             fs::read_dir(PIN_DIR)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-        for path in layouts {
+        for path in layouts.into_iter().filter(|path| path.is_dir()) {
             let name = path.file_name().and_then(|name| name.to_str()).context("a name")?;
             let (version, netns) = name
                 .strip_prefix('v')

@@ -345,7 +345,8 @@ fn g5_interfaces_that_come_and_go_are_protected_at_once_and_never_said_to_be_bef
 
 /// Packets that the programs have counted for interfaces that have no counters of their own.
 fn unguarded_packets() -> u64 {
-    let layout = std::fs::read_dir("/sys/fs/bpf/tcpguard").unwrap().next().unwrap().unwrap();
+    let mut all = std::fs::read_dir("/sys/fs/bpf/tcpguard").unwrap().map(Result::unwrap);
+    let layout = all.find(|entry| entry.path().is_dir()).unwrap();
     let map = MapData::from_pin(layout.path().join("maps/PACKETS")).unwrap();
     // The counter at entry comes first; see `PacketCounters`.
     const WORDS: usize = size_of::<tcpguard_common::abi::PacketCounters>() / 8;

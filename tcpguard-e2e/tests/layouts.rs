@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
+use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::guard::{self, Guard, Mode, cli};
-use tcpguard_e2e::lab::{INTERFACE, Lab, LabOptions};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::pins::{PIN_DIR, pins, pretend_layout};
+use tcpguard_e2e::server::{Behaviour, Server};
 
 /// The agent waits so long before it takes off what it has no use for.
 const SUCCESSION: Duration = Duration::from_secs(10);
@@ -29,6 +31,7 @@ fn xdp_link(guard: &Guard<'_>) -> u64 {
 fn layouts_in_use(host: &Netns) -> Vec<String> {
     let mut names: Vec<String> =
         pins(host).unwrap().iter().map(|pin| pin.split('/').next().unwrap().to_owned()).collect();
+    names.retain(|name| name.starts_with('v'));
     names.dedup();
     names
 }
@@ -119,4 +122,62 @@ fn an_interface_of_a_vlan_is_protected() {
     let output = cli(&lab.edge, &["detach", "eth0.5"]).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "detached eth0.5\n", "{said}");
+}
+
+/// A lab whose service answers SYNs with cookies on an operator's word, and its guard.
+fn armed(lab: &Lab) -> Guard<'_> {
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    load.finish().unwrap();
+    cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    let limit = Duration::from_secs(2);
+    guard.wait_until("cookies", limit, |now| now.step("cookies") == Some("taken")).unwrap();
+    guard
+}
+
+/// Where agents leave to the next one what is theirs.
+fn record(host: &Netns) -> String {
+    let found = pins(host).unwrap();
+    format!("{PIN_DIR}/{}", found.iter().find(|pin| pin.starts_with("heirloom-")).expect("left"))
+}
+
+/// An agent of a version that leaves none was there in between: what it says is long over.
+#[test]
+fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = armed(&lab);
+    let maps = format!("find {PIN_DIR} -path */maps/* -delete");
+    guard.stop().unwrap();
+    lab.edge.exec(&maps).unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    assert_eq!(guard.status().unwrap().step("cookies"), Some("taken"), "its own links hang");
+
+    guard.stop().unwrap();
+    pretend_layout(&lab.edge, -1).unwrap();
+    assert!(!record(&lab.edge).is_empty());
+    guard.start_again(Mode::Enforce).unwrap();
+    assert_eq!(guard.status().unwrap().step("cookies"), None, "{}", guard.log());
+}
+
+/// The start goes on, and says what it goes on without.
+#[test]
+fn a_record_that_cannot_be_understood_is_named_and_replaced() {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = armed(&lab);
+    guard.stop().unwrap();
+    let record = record(&lab.edge);
+    lab.edge.exec(&format!("rm {record}")).unwrap();
+    let maps = format!("find {PIN_DIR} -path */maps/* -delete");
+    lab.edge.exec(&maps).unwrap();
+    let kind = "type array key 4 value 64 entries 1 name none";
+    lab.edge.exec(&format!("bpftool map create {record} {kind}")).unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    assert_eq!(guard.status().unwrap().step("cookies"), None);
+    let why = "is not taken over (its first line does not say what it is)";
+    assert!(guard.log().contains(why), "{}", guard.log());
+    let size = lab.edge.exec(&format!("bpftool map show pinned {record}")).unwrap();
+    assert!(size.contains("heirloom") && !size.contains("value 64B"), "{size}");
 }

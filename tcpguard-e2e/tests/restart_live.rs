@@ -10,10 +10,10 @@ use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, MAX_DURATION};
 use tcpguard_e2e::guard::{self, Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::leak::{let_in, met_full_queue};
 use tcpguard_e2e::pins::pretend_layout;
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
-use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,24 +57,6 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     guard.start_again(Mode::Enforce).unwrap();
 }
 
-/// SYNs that the filter let through, by its own count. Of dropped ones some two in a million are
-/// taken for another that comes again (20 bits of each are remembered), agent or not: these are no leak.
-fn let_in(status: &Status) -> u64 {
-    let mistaken = 8 + status.total("rx_packets") / 100_000;
-    assert!(status.reason("syn_returned") <= mistaken, "{}", status.reason("syn_returned"));
-    ["syn", "agent_gone", "unconfigured"].iter().map(|reason| status.reason(reason)).sum()
-}
-
-/// SYNs that met a full queue, by the kernel's count: the flood fills the queue of 128 before there
-/// is a rule, and everything that gets in after that is counted here.
-fn met_full_queue(lab: &Lab) -> u64 {
-    let text = lab.edge.exec("cat /proc/net/netstat").unwrap();
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let mut all = names.split(' ').zip(values.split(' '));
-    all.find(|(name, _)| *name == "TCPReqQFullDrop").unwrap().1.parse().unwrap()
-}
-
 /// A flood alone, so that every SYN that gets in while the agent ends and starts is the flood's: by
 /// the filter's count where the same maps go on, and by the kernel's.
 fn leaked(end: End) -> u64 {
@@ -84,14 +66,14 @@ fn leaked(end: End) -> u64 {
     let flood = Flood::random(Family::V4.service(), 20 * SECOND).start(&lab).unwrap();
     let ruled = guard.wait_for_rule(5 * SECOND).unwrap();
     let incident = ruled.attacks()[0].id();
-    let (before, queue_before) = (guard.status().unwrap(), met_full_queue(&lab));
+    let (before, queue_before) = (guard.status().unwrap(), met_full_queue(&lab).unwrap());
     restart(&lab, &mut guard, end);
     sleep(2 * SECOND);
-    let (after, queue_after) = (guard.status().unwrap(), met_full_queue(&lab));
+    let (after, queue_after) = (guard.status().unwrap(), met_full_queue(&lab).unwrap());
     let filter = match end {
-        End::Killed | End::Stopped => let_in(&after) - let_in(&before),
+        End::Killed | End::Stopped => let_in(&after).unwrap() - let_in(&before).unwrap(),
         // The counters began anew.
-        End::OtherLayout(_) | End::Upgraded | End::Naive => let_in(&after),
+        End::OtherLayout(_) | End::Upgraded | End::Naive => let_in(&after).unwrap(),
     };
     let kernel = queue_after - queue_before;
     println!(
@@ -180,12 +162,12 @@ fn leaked_over(kills: u64, held: Held) -> (u64, u64) {
     let flood = Flood::random(Family::V4.service(), MAX_DURATION).start(&lab).unwrap();
     guard.wait_for_rule(5 * SECOND).unwrap();
     let (before, queue_before, sent) =
-        (guard.status().unwrap(), met_full_queue(&lab), flood.sent());
+        (guard.status().unwrap(), met_full_queue(&lab).unwrap(), flood.sent());
     kill_again_and_again(&lab, &mut guard, kills, held);
     let (after, queue_after, sent) =
-        (guard.status().unwrap(), met_full_queue(&lab), flood.sent() - sent);
+        (guard.status().unwrap(), met_full_queue(&lab).unwrap(), flood.sent() - sent);
     flood.stop().unwrap();
-    let filter = let_in(&after) - let_in(&before);
+    let filter = let_in(&after).unwrap() - let_in(&before).unwrap();
     let kernel = queue_after - queue_before;
     println!(
         "{kills} kills, {sent} SYNs: {filter} leaked by the filter's count, {kernel} by the kernel's"

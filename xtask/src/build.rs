@@ -73,6 +73,8 @@ pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
 /// The BPF crate with the compiler it is built by.
 pub struct BpfCrate<'a> {
     workspace: &'a Workspace,
+    /// Where its source is.
+    directory: PathBuf,
     toolchain: BpfToolchain,
     linker: String,
 }
@@ -83,12 +85,21 @@ impl<'a> BpfCrate<'a> {
     /// # Errors
     /// When no compiler is fit or bpf-linker does not run; the message says what would mend it.
     pub fn new(workspace: &'a Workspace) -> Result<Self> {
+        Self::beside(workspace, workspace.bpf_crate())
+    }
+
+    /// Another one in `directory`, compiled as this workspace's is and beside it: what both have in common
+    /// is compiled once.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn beside(workspace: &'a Workspace, directory: PathBuf) -> Result<Self> {
         let toolchain = BpfToolchain::find().map_err(|none| {
             anyhow!("no compiler for the BPF programs ({none}); `cargo xtask setup` gets one")
         })?;
         let linker = toolchain::bpf_linker()
             .context("bpf-linker does not run; `cargo xtask setup` gets one that does")?;
-        Ok(Self { workspace, toolchain, linker })
+        Ok(Self { workspace, directory, toolchain, linker })
     }
 
     /// `cargo SUBCOMMAND` on the BPF crate for its target.
@@ -103,7 +114,7 @@ impl<'a> BpfCrate<'a> {
 
     fn target(&self, mut command: Command) -> Command {
         command
-            .current_dir(self.workspace.bpf_crate())
+            .current_dir(&self.directory)
             .args(["--locked", "--release", "--target", "bpfel-unknown-none"])
             .args(["-Z", "build-std=core", "--target-dir"])
             .arg(self.workspace.bpf_objects().join("cargo"))
@@ -152,18 +163,26 @@ impl<'a> BpfCrate<'a> {
 /// # Errors
 /// When the BPF toolchain is missing or a compilation fails.
 pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let bpf = BpfCrate::new(workspace)?;
+    objects(&BpfCrate::new(workspace)?, &workspace.bpf_objects())
+}
+
+/// The same of any `bpf` crate, at `<to>/<name>.o`.
+///
+/// # Errors
+/// When a compilation fails.
+pub fn objects(bpf: &BpfCrate<'_>, to: &Path) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut objects = Vec::new();
     for variant in VARIANTS {
         let mut command = bpf.cargo("build");
         command.args(["--message-format", "json-render-diagnostics"]).args(variant.arguments);
         let programs = executables(&process::output(&mut command)?)?;
         if programs.is_empty() {
-            bail!("{} has no binaries", workspace.bpf_crate().display());
+            bail!("{} has no binaries", bpf.directory.display());
         }
         for program in programs {
             let name = program.file_name().context("a program without a name")?.to_string_lossy();
-            let object = workspace.bpf_objects().join(format!("{name}{}.o", variant.suffix));
+            let object = to.join(format!("{name}{}.o", variant.suffix));
             let linked =
                 fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
             let stripped = debug_info::strip(&linked)
@@ -176,7 +195,10 @@ pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 }
 
 /// The binaries among cargo's `--message-format json` lines.
-fn executables(messages: &str) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// When a line is no JSON.
+pub fn executables(messages: &str) -> Result<Vec<PathBuf>> {
     let mut executables = Vec::new();
     for line in messages.lines() {
         let message: serde_json::Value =
@@ -186,7 +208,11 @@ fn executables(messages: &str) -> Result<Vec<PathBuf>> {
     Ok(executables)
 }
 
-fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
+/// Writes a file, unless it holds just that: then its time stays, and cargo compiles nothing anew.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     build::{self, Profile},
     dist, environment,
-    faults::{self, Scale, Sheet},
+    faults::{self, Scale, Sheet, other_build},
     lab, process, setup,
     setup::Purpose,
     workspace::Workspace,
@@ -39,10 +39,6 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     let mut promised = faults::row_tests(workspace)?;
     promised.retain(|test| arguments.is_empty() && !(no_root && test.needs_root));
     let kept = sheet.close(&promised);
-    if arguments.is_empty() && !faults::NOT_YET.is_empty() {
-        let goals: Vec<_> = faults::NOT_YET.iter().map(|goal| goal.id()).collect();
-        println!("no row yet: {}", goals.join(", "));
-    }
     if kept.is_err()
         && let Err(error) = &passed
     {
@@ -69,6 +65,7 @@ pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     build::everything(workspace, Profile::Packaged)?;
     if !no_root {
         dist::packages(workspace)?;
+        other_build::build(workspace)?;
     }
     Ok(())
 }
@@ -109,6 +106,7 @@ pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
     lab::for_tests(&mut command, workspace, Profile::Packaged);
+    command.env(other_build::VARIABLE, other_build::binary(workspace));
     sheet.hand_to(&mut command);
     command
 }

@@ -26,6 +26,11 @@ use crate::abi::{CookieKey, CookieSecret, FlowKey};
 use crate::wire::option;
 use siphash::SipHash;
 
+/// Number of what cookies are: raised with every change of what they hold, what the tables say, what
+/// the MAC is over, or what [`crate::wire::option`]s mean. An agent takes over what an earlier version's
+/// were made with only if that made the same.
+pub const FORMAT: u32 = 1;
+
 /// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
 const TICK_SHIFT: u32 = 20;
 /// A time slot is `2^15` ticks.

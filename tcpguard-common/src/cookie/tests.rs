@@ -245,3 +245,26 @@ fn no_bit_of_a_cookie_depends_on_what_an_attacker_can_count_up() {
         }
     }
 }
+
+/// A change here is a change of what cookies are: raise `FORMAT` with it, and agents of another version
+/// do not take their secret for their own.
+#[test]
+fn cookies_of_format_1() {
+    assert_eq!(FORMAT, 1);
+    let secret = cookie_secret(1);
+    let made = |flow: &FlowKey, offer| {
+        let Cookie { isn, timestamp } = make(&secret, &of(flow), TICK, &offer);
+        (isn, timestamp)
+    };
+    let cookies = both().map(|flow| [made(&flow, windows()), made(&flow, linux())]);
+    let expected = [
+        [(522_810_030, 0), (989_916_596, 3_312_481_235)],
+        [(106_408_564, 0), (396_311_154, 3_312_481_235)],
+    ];
+    assert_eq!(cookies, expected);
+    assert_eq!(
+        [option::WSCALE, option::SACK, option::TIMESTAMPS, option::ECN],
+        [1, 2, 4, 8],
+        "what looks of SYN-ACKs hold"
+    );
+}

@@ -56,6 +56,8 @@ struct Taken {
     rate: u32,
     /// For how long it is held when it is needed no longer.
     hold: Duration,
+    /// An earlier run took it, and this one has not seen yet what for.
+    inherited: bool,
 }
 
 /// A step that could not be taken, or did harm.
@@ -162,7 +164,8 @@ impl Ladder {
     /// A step of an earlier run is in the kernel.
     pub fn adopt(&mut self, now: Timestamp, step: Step, rate: u32, hold: Duration) {
         let why = "taken over from an earlier agent".to_owned();
-        self.rungs[place(step)].taken = Some(Taken { since: now, needed: now, why, rate, hold });
+        let taken = Taken { since: now, needed: now, why, rate, hold, inherited: true };
+        self.rungs[place(step)].taken = Some(taken);
     }
 
     /// A step could not be taken, or did harm: it is not tried again for a while, longer each time.
@@ -246,7 +249,7 @@ impl Rung {
         };
         match (&mut self.taken, wanted) {
             (Some(taken), Some((why, rate, hold))) => {
-                (taken.needed, taken.hold) = (now, hold);
+                (taken.needed, taken.hold, taken.inherited) = (now, hold, false);
                 let changed = step == Step::Budget && rate != taken.rate;
                 if !changed {
                     return None;
@@ -256,7 +259,9 @@ impl Rung {
             }
             (Some(taken), None) => {
                 let idle = now.since(taken.needed);
-                let over = ended.is_some_and(|ended| taken.needed <= ended);
+                // What is said of the first moments, in which little was counted, is no end of the flood
+                // that an earlier run has seen.
+                let over = !taken.inherited && ended.is_some_and(|ended| taken.needed <= ended);
                 let why = if over && step.keeps_syns_away() {
                     "the attack is over".to_owned()
                 } else if idle >= taken.hold {
@@ -271,7 +276,8 @@ impl Rung {
             }
             (None, Some(_)) if refused => None,
             (None, Some((why, rate, hold))) => {
-                self.taken = Some(Taken { since: now, needed: now, why: why.clone(), rate, hold });
+                let (since, needed, inherited) = (now, now, false);
+                self.taken = Some(Taken { since, needed, why: why.clone(), rate, hold, inherited });
                 Some(Move::Take { step, rate, why })
             }
             (None, None) => None,
@@ -365,6 +371,23 @@ mod tests {
         let mut ladder = Ladder::default();
         poll(&mut ladder, 1000, &[need(Step::Cookies), need(Step::Overload)], false);
         assert_eq!(poll(&mut ladder, 1250, &[], true).len(), 2);
+    }
+
+    /// A new agent may take a flood for failing handshakes at first.
+    #[test]
+    fn a_step_that_was_taken_over_is_held_until_its_flood_is_seen_again() {
+        let inherited = || {
+            let mut ladder = Ladder::default();
+            ladder.adopt(at(1000), Step::Cookies, 0, Duration::from_secs(30));
+            ladder
+        };
+        let mut ladder = inherited();
+        assert_eq!(poll(&mut ladder, 1250, &[], true), []);
+        assert_eq!(poll(&mut ladder, 1500, &[need(Step::Cookies)], false), []);
+        assert_eq!(poll(&mut ladder, 1750, &[], true).len(), 1, "now it has ended");
+        let mut ladder = inherited();
+        assert_eq!(poll(&mut ladder, 30_900, &[], true), []);
+        assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was not needed any more");
     }
 
     #[test]

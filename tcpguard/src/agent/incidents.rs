@@ -173,7 +173,7 @@ fn closed(mut full: AttackInFull) -> AttackInFull {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
 
     use serde_json::{Value, json};
@@ -223,7 +223,7 @@ mod tests {
 
     const ENDED: Option<&str> = Some("2026-01-02T03:05:05Z");
 
-    fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    pub(in crate::agent) fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let attacks: Vec<_> = numbers.into_iter().map(|id| Arc::new(full(id, ENDED))).collect();
         store(dir, &attacks).unwrap();
         seal::read(&dir.join(NAME), lines::MAX_BYTES).unwrap()

@@ -79,6 +79,28 @@ impl Followed {
     }
 }
 
+/// What is taken over of a listener from an agent of another layout.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    /// Where clients connect to.
+    pub listener: Listener,
+    /// Where its sockets are.
+    pub kind: ListenerKind,
+    /// Whether IPv4 clients connect to it too, though it is an IPv6 one.
+    pub dual_stack: bool,
+    /// Bits of [`ListenerEntry::steps`].
+    pub steps: u8,
+    /// SYNs of strangers that it is given while its budget counts.
+    pub budget: Rate,
+}
+
+impl From<&Followed> for Inherited {
+    fn from(followed: &Followed) -> Self {
+        let Followed { listener, kind, dual_stack, steps, budget, .. } = *followed;
+        Self { listener, kind, dual_stack, steps, budget }
+    }
+}
+
 /// The engine never sees a number again, the kernel has 4,096 places: the low bits are the place.
 pub fn slot(id: ListenerId) -> u32 {
     id.0 % maps::MAX_LISTENERS
@@ -181,6 +203,30 @@ impl Listeners {
             self.next = self.next.max(slot + 1);
         }
         self.free = (0..self.next).filter(|slot| !self.uses.contains_key(slot)).collect();
+        self.write(dataplane)
+    }
+
+    /// Follows listeners as an agent of another layout did, which stand in no table of this one; until
+    /// they are found again as if they had just been seen.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn inherit(
+        &mut self,
+        now: Timestamp,
+        all: impl Iterator<Item = Inherited>,
+        dataplane: &Dataplane,
+    ) -> Result<(), KernelError> {
+        for Inherited { listener, kind, dual_stack, steps, budget } in all {
+            let known = self.iter().find(|followed| followed.listener == listener);
+            let id = match known.map(|followed| followed.id) {
+                Some(id) => Some(id),
+                None => self.add(now, listener, kind, dual_stack, dataplane)?,
+            };
+            if let Some(followed) = id.and_then(|id| self.followed.get_mut(&id)) {
+                (followed.steps, followed.budget) = (steps, budget);
+            }
+        }
         self.write(dataplane)
     }
 

@@ -15,6 +15,7 @@ mod facts;
 mod guard;
 pub mod headers;
 mod heap;
+mod heirloom;
 mod host_view;
 mod hot_sources;
 mod incidents;

@@ -20,6 +20,7 @@ use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
+use super::heirloom::{Heirloom, Legacy};
 use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
@@ -82,6 +83,7 @@ impl Guard {
         let lapsed = mode_clock.expire(now);
         let mode = mode_clock.pending().map_or(mode, |pending| pending.mode);
         let before = Some(dataplane.config()?).filter(|before| before.abi_version == ABI_VERSION);
+        let heirloom = Heirloom::found(&pins, before.is_some());
         let hash_key = match &before {
             // The tables in the kernel are made with it.
             Some(before) => before.hash_key,
@@ -100,7 +102,11 @@ impl Guard {
         };
         apply_policy(&mut kernel_config, &config);
         dataplane.set_config(&kernel_config)?;
-        let secret = secrets::cookie_secret(dataplane.cookie_secret()?).map_err(no_random)?;
+        let secret = match &heirloom {
+            Some(heirloom) => heirloom.secret(),
+            None => dataplane.cookie_secret()?,
+        };
+        let secret = secrets::cookie_secret(secret).map_err(no_random)?;
         dataplane.set_cookie_secret(&secret)?;
         // What an agent left that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
@@ -111,6 +117,9 @@ impl Guard {
         let mut executor = Executor::new(dataplane, kernel_config);
         let rules = executor.dataplane.rules(kernel_config.rule_set)?;
         executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
+        if let Some(heirloom) = &heirloom {
+            heirloom.take_over(now, &mut executor)?;
+        }
         let groups = ListenerGroup::merge(&sockets.listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
@@ -181,6 +190,8 @@ impl Guard {
                 }
             }
         }
+        let mut legacy = Legacy::default();
+        legacy.keep(interfaces.pins(), &executor);
         // From here on theirs are no longer what holds.
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
             log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
@@ -221,6 +232,7 @@ impl Guard {
             counts: Counts::default(),
             loss_watch: LossWatch::default(),
             has_predecessors: true,
+            legacy,
             stored_at: now,
             unstored: true,
             unreplaced: None,

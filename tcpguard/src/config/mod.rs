@@ -71,8 +71,8 @@ pub fn load(named: Option<&Path>, overrides: Overrides) -> Result<Config, Config
 pub fn read(named: Option<&Path>, overrides: Overrides) -> Result<Loaded, ConfigError> {
     let main = named.unwrap_or(Path::new(DEFAULT_PATH));
     let mut texts = Vec::new();
-    match std::fs::read_to_string(main) {
-        Ok(text) => texts.push((main.to_path_buf(), text)),
+    match std::fs::read(main) {
+        Ok(bytes) => texts.push((main.to_path_buf(), bytes)),
         Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {}
         Err(source) => {
             let path = main.to_path_buf();
@@ -80,12 +80,12 @@ pub fn read(named: Option<&Path>, overrides: Overrides) -> Result<Loaded, Config
         }
     }
     for path in fragments::list(main)? {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => texts.push((path, text)),
+        match std::fs::read(&path) {
+            Ok(bytes) => texts.push((path, bytes)),
             Err(source) => return Err(ConfigError::Unreadable { path, part: true, source }),
         }
     }
-    put_together(main, &texts, overrides)
+    put_together(main, texts, overrides)
 }
 
 /// Resolves the configuration `text` that was read from `path`, and nothing beside it.
@@ -94,25 +94,31 @@ pub fn read(named: Option<&Path>, overrides: Overrides) -> Result<Loaded, Config
 ///
 /// All mistakes in it.
 pub fn parse(path: &Path, text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
-    put_together(path, &[(path.to_path_buf(), text.to_owned())], overrides)
+    put_together(path, vec![(path.to_path_buf(), text.into())], overrides)
         .map(|loaded| loaded.config)
 }
 
 /// `texts` are those of the files in the order in which they count.
 fn put_together(
     main: &Path,
-    texts: &[(PathBuf, String)],
+    texts: Vec<(PathBuf, Vec<u8>)>,
     overrides: Overrides,
 ) -> Result<Loaded, ConfigError> {
     let mut all = file::File::default();
     let mut problems = Vec::new();
-    for (path, text) in texts {
-        let (file, found) = file::parse(path, text);
-        all.merge(file);
-        problems.extend(found);
+    let mut files = Vec::new();
+    for (path, bytes) in texts {
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                let (file, found) = file::parse(&path, &text);
+                all.merge(file);
+                problems.extend(found);
+            }
+            Err(error) => problems.push(Problem::no_text(&path, &error)),
+        }
+        files.push(path);
     }
     let origins = Origins::of(&all, &overrides);
-    let files: Vec<PathBuf> = texts.iter().map(|(path, _)| path.clone()).collect();
     let path = files.first().filter(|first| *first == main).cloned();
     match resolved::resolve(all, path, overrides) {
         Ok(config) if problems.is_empty() => return Ok(Loaded { config, files, origins }),

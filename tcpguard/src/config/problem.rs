@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 /// A place in a file of the configuration.
@@ -29,6 +30,21 @@ pub struct Problem {
     pub at: Spot,
     /// What is wrong and what to write instead.
     pub text: String,
+}
+
+impl Problem {
+    /// A file holds bytes that are no text.
+    pub(super) fn no_text(path: &Path, error: &FromUtf8Error) -> Self {
+        let good = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let at = Spot {
+            path: path.into(),
+            line: 1 + before.matches('\n').count(),
+            column: 1 + line.chars().count(),
+        };
+        Self { at, text: "here begins what is no UTF-8; write the file as UTF-8 text".to_owned() }
+    }
 }
 
 impl fmt::Display for Problem {

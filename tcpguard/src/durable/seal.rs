@@ -56,14 +56,19 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Damage> {
     opened(file).map_err(Damage::Bad)
 }
 
-fn sealed(content: &[u8]) -> Vec<u8> {
+/// `content` with the line in front.
+pub fn sealed(content: &[u8]) -> Vec<u8> {
     let mut file = MARK.to_vec();
     file.extend_from_slice(format!("{} {:08x}\n", content.len(), crc32c(content)).as_bytes());
     file.extend_from_slice(content);
     file
 }
 
-fn opened(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
+/// What was given to [`sealed`].
+///
+/// # Errors
+/// Why it is not what it was.
+pub fn opened(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
     if file.first() == Some(&b'{') {
         return Ok(file);
     }

@@ -229,7 +229,7 @@ impl fmt::Display for End {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(in crate::probe) fn end() -> End {
@@ -256,7 +256,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::probe) fn probe() -> Probe {
+    pub(crate) fn probe() -> Probe {
         let (native, generic) = (Some(Hook::Native), Some(Hook::Generic));
         let sysctls = [("net.ipv4.tcp_syncookies".to_owned(), "1".to_owned())];
         let no_function = "this kernel has no such function".to_owned();

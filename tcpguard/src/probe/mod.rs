@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use crate::host::{self, KernelRelease};
 use crate::kernel::objects_digest;
 
+#[cfg(test)]
+pub(crate) use document::tests::probe as example;
 pub use document::{Backend, CookieBackend, End, Family, Hook, Host, Probe, SCHEMA, Trial};
 pub use store::{load, store};
 

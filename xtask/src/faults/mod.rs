@@ -5,6 +5,7 @@
 //! guests of `cargo xtask vm`. Either way each has to write a row, and the rows are printed as a
 //! table. `cargo xtask soak` is the one that lasts.
 
+pub mod other_build;
 mod row_tests;
 mod sheet;
 
@@ -21,9 +22,6 @@ use crate::{
     vm,
     workspace::Workspace,
 };
-
-/// Goals that no test holds yet. A goal that has one may not stand here, and one that has none must.
-pub const NOT_YET: &[Goal] = &[Goal::G3];
 
 /// Runs the tests of `goals`, or of all if there are none, and prints their rows.
 ///
@@ -94,12 +92,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_goals_without_a_test_is_exact() {
+    fn every_goal_has_a_test() {
         let tests = row_tests(&Workspace::locate().unwrap()).unwrap();
         let held: BTreeSet<Goal> = tests.iter().map(|test| test.goal).collect();
-        let missing: Vec<Goal> =
-            Goal::ALL.iter().copied().filter(|goal| !held.contains(goal)).collect();
-        assert_eq!(missing, NOT_YET);
+        let missing = Goal::ALL.iter().filter(|goal| !held.contains(goal));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<&Goal>::new());
     }
 
     #[test]

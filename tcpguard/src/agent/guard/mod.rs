@@ -21,6 +21,7 @@ use super::confirm::{ModeClock, PendingMode};
 use super::counts::Counts;
 use super::executor::Executor;
 use super::headers::Headers;
+use super::heirloom::Legacy;
 use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
@@ -99,6 +100,8 @@ pub struct Guard {
     pub(super) loss_watch: LossWatch,
     /// Whether links of agents of other layouts may still be there.
     pub(super) has_predecessors: bool,
+    /// What is left to an agent of another layout.
+    pub(super) legacy: Legacy,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.

@@ -260,6 +260,11 @@ impl Guard {
                 }
             }
         }
+        // At once: the next version may be started before the next poll. Where the operator had all
+        // taken off, what was left went as well.
+        if !self.interfaces.all_detached() {
+            self.legacy.keep(self.interfaces.pins(), &self.executor);
+        }
         Ok(())
     }
 

@@ -116,11 +116,13 @@ impl Steps {
             }
             adopted.extend(steps_of(bits).map(|step| (id, step)));
         }
+        // An agent of another layout could not leave it in the configuration record.
+        self.tell_of_strays(means.executor)?;
         Ok(adopted)
     }
 
     /// Goes on with cookies that an earlier agent made.
-    fn resume(&mut self, bits: u8, means: &Means<'_>) -> Result<(), Refusal> {
+    fn resume(&mut self, bits: u8, means: &mut Means<'_>) -> Result<(), Refusal> {
         let made_by = match bits & ListenerEntry::ANSWER {
             0 => Maker::Helper,
             _ => Maker::Own,
@@ -128,7 +130,11 @@ impl Steps {
         if made_by != self.cookies.maker() {
             return Err(Refusal::NoMaker("others make them now".to_owned()));
         }
-        self.cookies.accept(means.pins, means.interfaces)
+        self.cookies.accept(means.pins, means.interfaces)?;
+        if made_by == Maker::Helper {
+            tell_of_timestamps(means.executor)?;
+        }
+        Ok(())
     }
 
     /// Takes a step for a listener; `rate` is that of a budget.
@@ -182,10 +188,7 @@ impl Steps {
                 self.accepting.remove(&id);
                 bits = match self.cookies.maker() {
                     Maker::Helper => {
-                        // At any other value the kernel would read options back wrong.
-                        let timestamps = Sysctls::default().cookies()?.timestamps;
-                        means.executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
-                        means.executor.dataplane.set_config(&means.executor.config)?;
+                        tell_of_timestamps(means.executor)?;
                         ListenerEntry::KERNEL_COOKIES | ListenerEntry::STRAYS
                     }
                     _ => ListenerEntry::ANSWER | ListenerEntry::ACCEPT | ListenerEntry::STRAYS,
@@ -285,6 +288,14 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// Tells the programs what cookies of the kernel's making can hold: at any other value of the sysctl it
+/// would read options back wrong.
+fn tell_of_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
+    let timestamps = Sysctls::default().cookies()?.timestamps;
+    executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
+    Ok(executor.dataplane.set_config(&executor.config)?)
 }
 
 fn is_armed(followed: &Followed) -> bool {

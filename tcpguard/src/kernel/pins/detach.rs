@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::layouts::{LinkPin, MAPS, TRACEPOINTS, links, of_namespace};
-use super::{Pins, remove_all};
+use super::{Pins, heirloom, remove_all};
 use crate::host::{interfaces, netns};
 use crate::kernel::attach::remove_filter;
 use crate::kernel::{KernelError, syscall};
@@ -40,7 +40,8 @@ impl Detached {
 /// When the kernel does not tell which namespace this is.
 pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
     let mut all = Detached::default();
-    let layouts = of_namespace(dir, netns::cookie()?);
+    let netns = netns::cookie()?;
+    let layouts = of_namespace(dir, netns);
     let there = interfaces::list().unwrap_or_default();
     for pin in layouts.iter().flat_map(|layout| links(layout)) {
         let index = pin.hangs_on();
@@ -59,6 +60,7 @@ pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
         {
             all.left.extend(remove_all(&directory).err());
         }
+        all.left.extend(heirloom::remove(dir, netns).err());
     }
     Ok(all)
 }

@@ -1,7 +1,8 @@
 //! Where links are pinned, so that the filter outlives the agent, and how the next agent finds them:
-//! one of the same layout, or of an earlier or a later one.
+//! one of the same layout, or of an earlier or a later one, to which a record is left as well.
 
 mod detach;
+mod heirloom;
 mod layouts;
 
 use std::fs;

@@ -1,0 +1,150 @@
+//! A disk that is full, or has become read-only, in a flood: the filter does not need it, and what is on
+//! it stays whole. Needs root and `TCPGUARD_BIN`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{Guard, Mode, STATE_DIR, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::leak::{let_in, met_full_queue};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// What cannot be written is tried again each minute.
+const AGAIN_WITHIN: Duration = Duration::from_secs(75);
+/// What takes all the room.
+const FILLER: &str = "/run/tcpguard-state/filler";
+
+/// What is wrong with the disk.
+#[derive(Clone, Copy, Debug)]
+enum Disk {
+    Full,
+    ReadOnly,
+}
+
+impl Disk {
+    /// What the system says of it.
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Full => "No space left on device",
+            Self::ReadOnly => "Read-only file system",
+        }
+    }
+
+    fn fail(self, host: &Netns) {
+        match self {
+            // It ends when nothing fits any more.
+            Self::Full => drop(host.exec(&format!("cp /dev/zero {FILLER}")).unwrap_err()),
+            Self::ReadOnly => drop(host.exec(&format!("mount -o remount,ro {STATE_DIR}")).unwrap()),
+        }
+    }
+
+    fn recover(self, host: &Netns) {
+        let line = match self {
+            Self::Full => format!("rm {FILLER}"),
+            Self::ReadOnly => format!("mount -o remount,rw {STATE_DIR}"),
+        };
+        host.exec(&line).unwrap();
+    }
+}
+
+/// A disk of 64 KiB for what the agent keeps.
+fn small_disk(host: &Netns) {
+    host.exec(&format!("mkdir -p {STATE_DIR}")).unwrap();
+    host.exec(&format!("mount -t tmpfs -o size=64k tmpfs {STATE_DIR}")).unwrap();
+}
+
+/// The files of the agent's that are not what somebody wrote: cut off, or empty.
+fn torn(host: &Netns) -> Vec<String> {
+    let found = host.exec(&format!("find {STATE_DIR} -name *.json -o -name *.jsonl")).unwrap();
+    let is_torn = |path: &&str| {
+        let text = host.read(path).unwrap();
+        let (line, content) = text.split_once('\n').unwrap_or_default();
+        // `tcpguard 1 <bytes> <checksum>`
+        line.split(' ').nth(2) != Some(content.len().to_string().as_str())
+    };
+    found.lines().filter(is_torn).map(str::to_owned).collect()
+}
+
+/// A flood while the disk takes nothing, and the disk again.
+fn survived(disk: Disk) -> (u64, u64, usize) {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    small_disk(&lab.edge);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let block = |net| cli(&lab.edge, &["block", net, "--for", "1h"]).unwrap();
+    assert!(block("198.51.100.0/24").status.success());
+    disk.fail(&lab.edge);
+    let flood = Flood::random(Family::V4.service(), 120 * SECOND).start(&lab).unwrap();
+    let flooded = |status: &Status| status.rules_in_kernel() == Some(2);
+    guard.wait_until("a rule for the flood", 5 * SECOND, flooded).unwrap();
+    // Counters may be those of the poll that made it.
+    sleep(SECOND);
+    let ruled = guard.status().unwrap();
+    let (sent, queue) = (flood.sent(), met_full_queue(&lab).unwrap());
+    let answer = block("203.0.113.0/24");
+    let said = String::from_utf8_lossy(&answer.stderr) + String::from_utf8_lossy(&answer.stdout);
+    assert!(said.contains(disk.cause()), "who asked is told: {said}");
+    sleep(3 * SECOND);
+
+    let status = guard.status().unwrap();
+    let found = status.health();
+    let found: Vec<_> = found.iter().filter(|(code, _)| code == "state_unwritten").collect();
+    assert!(found.len() == 1 && found[0].1.contains(disk.cause()), "{found:?}");
+    let told = guard.log().matches("rules, mode and what is learned last").count();
+    assert_eq!(told, 1, "{}", guard.log());
+    let leaked = let_in(&status).unwrap() - let_in(&ruled).unwrap()
+        + (met_full_queue(&lab).unwrap() - queue).saturating_sub(status.reason("syn_returned"));
+    let sent = flood.sent() - sent;
+    let torn = torn(&lab.edge);
+    println!("{disk:?}: {leaked} of {sent} SYNs let in, {torn:?} torn");
+
+    disk.recover(&lab.edge);
+    let stored =
+        |status: &Status| status.health().iter().all(|(code, _)| code != "state_unwritten");
+    guard.wait_until("the state on the disk again", AGAIN_WITHIN, stored).unwrap();
+    let state = lab.edge.read(&format!("{STATE_DIR}/state.json")).unwrap();
+    assert!(state.contains("203.0.113.0/24"), "what was made meanwhile as well: {state}");
+    flood.stop().unwrap();
+    (sent, leaked, torn.len())
+}
+
+/// The naive variant: the new content is written where the old one is.
+fn torn_in_place() -> usize {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    small_disk(&lab.edge);
+    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    guard.stop().unwrap();
+    assert_eq!(torn(&lab.edge), [""; 0]);
+    let state = format!("{STATE_DIR}/state.json");
+    let content = lab.edge.read(&state).unwrap().repeat(2);
+    Disk::Full.fail(&lab.edge);
+    lab.edge.exec(&format!("truncate -s 0 {state}")).unwrap();
+    // The room that this made is somebody else's at once.
+    lab.edge.exec(&format!("cp /dev/zero {FILLER}.more")).unwrap_err();
+    lab.edge.write(&state, &content).unwrap_err();
+    torn(&lab.edge).len()
+}
+
+#[test]
+fn g15_a_disk_that_takes_nothing_lets_nothing_in_and_tears_no_file() {
+    let row = Row::new(Goal::G15).named("disk");
+    let (mut syns, mut leaked, mut torn) = (0, 0, 0);
+    let disks = [Disk::Full, Disk::ReadOnly];
+    for disk in disks {
+        let seen = survived(disk);
+        (syns, leaked, torn) = (syns + seen.0, leaked + seen.1, torn + seen.2);
+    }
+    let naive = torn_in_place();
+    row.result(
+        disks.len() as u64,
+        format!("disks that take nothing: {leaked} of {syns} SYNs let in, {torn} files torn"),
+        leaked == 0 && torn == 0,
+    )
+    .naive(1, format!("full disk, written in place: {naive} files torn"), naive > 0)
+    .finish();
+}

@@ -1,0 +1,205 @@
+//! Upgrades and downgrades in a flood, between two builds of which neither can make anything of the
+//! other's maps. Needs root, `TCPGUARD_BIN`, and `TCPGUARD_OTHER_BIN`.
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::{Flood, MAX_DURATION, Shape};
+use tcpguard_e2e::guard::{Guard, Mode, binary, cli, other_binary};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::leak::{let_in, met_full_queue};
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::pins::PIN_DIR;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::{Rule, Status};
+use tcpguard_goals::{Goal, Row, size};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second.
+const CLIENT_RATE: u32 = 100;
+
+/// What the SYNs of the flood look like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flooding {
+    /// Alike, from random sources: a rule drops them.
+    Crude,
+    /// Like those of clients: they are answered with cookies.
+    LikeClients,
+}
+
+/// How one version follows the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Change {
+    /// As a package does it: the one is stopped, the other started.
+    Upgrade,
+    /// The naive variant of a filter: what the one put on is taken off before the other starts.
+    Anew,
+    /// The naive variant of cookies: the other is left nothing.
+    Disinherited,
+}
+
+/// What there is to be seen of a number of changes.
+#[derive(Debug, Default)]
+struct Seen {
+    /// SYNs of the flood meanwhile.
+    syns: u64,
+    /// Those that got in, by the filter's count of each version.
+    by_filter: u64,
+    /// And by the kernel's.
+    by_kernel: u64,
+    /// Those that were taken for SYNs that come again.
+    returned: u64,
+    handshakes: usize,
+    failed: usize,
+}
+
+impl Seen {
+    /// Adds what the version that runs has let in since it was `then`. Of clients' SYNs nobody could tell
+    /// the flood's.
+    fn count(&mut self, then: Life, guard: &Guard<'_>, clients: bool) {
+        if !clients {
+            let now = Life::of(&guard.status().unwrap());
+            self.by_filter += now.let_in - then.let_in;
+            self.returned += now.returned - then.returned;
+        }
+    }
+}
+
+/// Whether the rules are the same.
+fn has_rules_of(now: &Status, then: &Status) -> bool {
+    let (rules, others) = (now.rules(), then.rules());
+    // Times of day are kept in milliseconds.
+    let same = |(one, other): (&Rule, &Rule)| {
+        one.matches() == other.matches() && one.created().abs_diff(other.created()) < 50_000_000
+    };
+    rules.len() == others.len()
+        && rules.iter().zip(&others).all(same)
+        && now.rules_in_kernel() == then.rules_in_kernel()
+}
+
+/// What the filter of one version has let in: its counters begin anew with the next one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    let_in: u64,
+    returned: u64,
+}
+
+impl Life {
+    fn of(status: &Status) -> Self {
+        Self { let_in: let_in(status).unwrap(), returned: status.reason("syn_returned") }
+    }
+}
+
+/// There and back so many times in a flood, with clients or without: where there are none, all that
+/// gets in is the flood's.
+fn changed(times: u64, flooding: Flooding, clients: bool, change: Change) -> Seen {
+    let syncookies = u8::from(flooding == Flooding::LikeClients);
+    let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
+    let service = Family::V4.service();
+    let flood = Flood::random(service, MAX_DURATION);
+    let flood = match flooding {
+        Flooding::Crude => flood,
+        Flooding::LikeClients => {
+            let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+            Flood { shape: Shape::Copy(likeness), rate: 20_000, ..flood }
+        }
+    };
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, service, CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let load = if clients { Some(load) } else { load.finish().map(|_| None).unwrap() };
+    let flood = flood.start(&lab).unwrap();
+    guard
+        .wait_until("a defence", 6 * SECOND, |status| match flooding {
+            Flooding::Crude => status.rules_in_kernel() >= Some(1),
+            Flooding::LikeClients => status.step("cookies") == Some("taken"),
+        })
+        .unwrap();
+    sleep(SECOND);
+    let versions: [PathBuf; 2] = [other_binary().unwrap(), binary().unwrap()];
+    let (begun, sent, queue) = (boot_ns(), flood.sent(), met_full_queue(&lab).unwrap());
+    let held = guard.status().unwrap();
+    let mut life = if clients { Life::default() } else { Life::of(&held) };
+    let mut seen = Seen::default();
+    for version in (0..times).flat_map(|_| &versions) {
+        seen.count(life, &guard, clients);
+        guard.stop().unwrap();
+        match change {
+            Change::Upgrade => {}
+            Change::Anew => drop(cli(&lab.edge, &["detach", "--all"]).unwrap()),
+            Change::Disinherited => {
+                lab.edge.exec(&format!("find {PIN_DIR} -name heirloom-* -delete")).unwrap();
+            }
+        }
+        guard.start_again_as(version, Mode::Enforce).unwrap();
+        life = Life::default();
+        sleep(SECOND);
+        if change == Change::Upgrade {
+            let status = guard.status().unwrap();
+            assert_eq!(status.step("cookies"), held.step("cookies"));
+            // A flood like clients where no client comes any more is a rule's sooner or later.
+            let settled = clients || flooding == Flooding::Crude;
+            assert!(!settled || has_rules_of(&status, &held), "{:#}", status.document());
+        }
+    }
+    seen.count(life, &guard, clients);
+    // What was taken for another that comes again meets the full queue as well.
+    seen.by_kernel = (met_full_queue(&lab).unwrap() - queue).saturating_sub(seen.returned);
+    seen.syns = flood.sent() - sent;
+    let ended = boot_ns();
+    sleep(3 * SECOND);
+    flood.stop().unwrap();
+    if let Some(load) = load {
+        let attempts = load.finish().unwrap().begun(begun, ended);
+        println!("  {}", attempts.summary());
+        seen.handshakes = attempts.0.len();
+        seen.failed = attempts.0.iter().filter(|attempt| attempt.took.is_none()).count();
+    }
+    println!("{flooding:?}, {change:?}, {times} times there and back: {seen:?}");
+    seen
+}
+
+/// The row of a kind of flood, whose naive variant is `naive`.
+fn row(name: &'static str, flooding: Flooding, naive: Change) {
+    let row = Row::new(Goal::G3).named(name);
+    let times = size(3, 50);
+    let flood = changed(times, flooding, false, Change::Upgrade);
+    let clients = changed(times, flooding, true, Change::Upgrade);
+    let leaks = changed(1, flooding, false, naive);
+    let let_in = flood.by_filter.max(flood.by_kernel);
+    let result = format!(
+        "changes of version: {let_in} of {} SYNs let in, {} of {} handshakes failed",
+        flood.syns, clients.failed, clients.handshakes
+    );
+    let leaked = leaks.by_filter.max(leaks.by_kernel);
+    row.result(2 * 2 * times, result, let_in == 0 && clients.failed == 0)
+        .naive(2, format!("{naive:?}: {leaked} of {} SYNs let in", leaks.syns), leaked > 1_000)
+        .finish();
+}
+
+#[test]
+fn g3_upgrades_in_a_flood_let_nothing_in_and_no_handshake_fails() {
+    row("rules", Flooding::Crude, Change::Anew);
+}
+
+#[test]
+fn g3_upgrades_while_cookies_answer_let_nothing_in_and_no_handshake_fails() {
+    row("cookies", Flooding::LikeClients, Change::Disinherited);
+}
+
+/// Each says which it is, and neither can use the other's maps.
+#[test]
+fn the_two_versions_differ_in_their_layouts() {
+    let version = |program: PathBuf| {
+        let output =
+            std::process::Command::new(program).args(["version", "--json"]).output().unwrap();
+        let version: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (version["version"].as_str().unwrap().to_owned(), version["abi"].as_u64().unwrap())
+    };
+    let (own, other) = (version(binary().unwrap()), version(other_binary().unwrap()));
+    assert_eq!(other, (format!("{}-other", own.0), own.1 + 1));
+}

@@ -1,0 +1,409 @@
+//! What an agent leaves to the next one of another layout, so that an upgrade under attack costs no
+//! handshake: what cookies are made with, which steps are taken for which listeners, and how those
+//! listeners answer SYNs. (Rules, the mode and what was learned are in the state file.)
+//!
+//! The record has a version of its own, which no change of the maps' layout touches. It is JSON, sealed
+//! as state files are: it is believed whole or not at all, and keys that a later version added are
+//! passed over. It counts only if the filter that hangs is that of the agent that wrote it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{
+    CookieKey, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, maps,
+};
+use tcpguard_common::cookie::{self, MAX_WSCALE};
+use tcpguard_common::fastpath::Rate;
+use tcpguard_engine::{Listener, ListenerKind, Timestamp};
+
+use super::executor::Executor;
+use super::listeners::{Followed, Inherited};
+use crate::durable::seal;
+use crate::json;
+use crate::kernel::{KernelError, Pins, addr, ip};
+
+/// Raised only when the record means something else than before.
+const SCHEMA: &str = "tcpguard.heirloom/1";
+
+/// What the steps of a listener are called here, whatever their bits are.
+const STEPS: [(&str, u8); 6] = [
+    ("answer", ListenerEntry::ANSWER),
+    ("accept", ListenerEntry::ACCEPT),
+    ("kernel_cookies", ListenerEntry::KERNEL_COOKIES),
+    ("overload", ListenerEntry::OVERLOAD),
+    ("budget", ListenerEntry::BUDGET),
+    ("strays", ListenerEntry::STRAYS),
+];
+/// Those that mean nothing without the secret, or without the looks.
+const OF_COOKIES: u8 =
+    ListenerEntry::ANSWER | ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES;
+
+/// The record. (No `Debug`: there is a secret in it.)
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
+pub struct Heirloom {
+    schema: String,
+    /// Version of the layout of whoever wrote it.
+    layout: u32,
+    /// [`cookie::FORMAT`] of whoever wrote it.
+    cookie_format: u32,
+    /// [`CookieSecret::key`].
+    cookie_key: [u64; 2],
+    /// [`CookieSecret::timestamp_offset`].
+    timestamp_offset: u32,
+    /// Those for which a step is taken.
+    listeners: Vec<Taken>,
+}
+
+/// A listener for which steps are taken.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+struct Taken {
+    listener: Listener,
+    forwarded: bool,
+    dual_stack: bool,
+    /// Names of [`STEPS`].
+    steps: Vec<String>,
+    /// [`Rate::interval_ns`] and [`Rate::burst`] of its budget.
+    budget: [u32; 2],
+    looks: Vec<Look>,
+}
+
+/// How its SYN-ACKs leave from one address; see [`SynAckRecord`].
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+struct Look {
+    addr: IpAddr,
+    ifindex: u32,
+    mss: u16,
+    window: u16,
+    mac: [u8; 6],
+    ttl: u8,
+    wscale: u8,
+    options: u32,
+    vlan: u32,
+}
+
+impl Heirloom {
+    /// What there is to leave now.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn of(executor: &Executor) -> Result<Self, KernelError> {
+        let CookieSecret { key: CookieKey(cookie_key), timestamp_offset, .. } =
+            executor.dataplane.cookie_secret()?;
+        let mut listeners: Vec<Taken> = executor
+            .listeners
+            .iter()
+            .filter(|one| one.steps() != 0)
+            .map(|one| one.into())
+            .collect();
+        if !listeners.is_empty() {
+            for (key, record) in executor.dataplane.syn_acks()? {
+                let port = u16::from_be_bytes(key.port);
+                let of = executor.listeners.of(ip(&key.addr), port);
+                let of = of.and_then(|id| executor.listeners.get(id));
+                let taken = listeners
+                    .iter_mut()
+                    .find(|taken| of.is_some_and(|followed| followed.listener == taken.listener));
+                taken.into_iter().for_each(|taken| taken.looks.push(Look::of(&key, &record)));
+            }
+        }
+        for taken in &mut listeners {
+            // As the kernel lists them, another order is no other record.
+            taken.looks.sort_by_key(|look| look.addr);
+        }
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            layout: ABI_VERSION,
+            cookie_format: cookie::FORMAT,
+            cookie_key,
+            timestamp_offset,
+            listeners,
+        })
+    }
+
+    /// What the last agent left, if its filter still hangs: in its own layout, whose maps this one goes
+    /// on with, nothing is needed.
+    pub fn found(pins: &Pins, has_maps: bool) -> Option<Self> {
+        let found = match pins.left() {
+            Ok(found) => Self::read(&found?),
+            Err(error) => Err(error.to_string()),
+        };
+        match found {
+            Ok(found) if found.layout == ABI_VERSION && has_maps => None,
+            Ok(found) => pins.has_filter_of(found.layout).then_some(found),
+            Err(why) => {
+                log::warn!(
+                    "what the agent before left is not taken over ({why}): cookies that are out are void, \
+                     and steps are taken when they are needed again; see: tcpguard status"
+                );
+                None
+            }
+        }
+    }
+
+    /// What the record says; the error is why nothing of it is believed.
+    fn read(record: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Kind {
+            schema: String,
+        }
+        let text = seal::opened(record.to_vec())?;
+        // First, so that what is told of one of another kind is not what is missing in it.
+        let kind: Kind = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        if kind.schema != SCHEMA {
+            return Err(format!("its schema is {:?}, not {SCHEMA}", kind.schema));
+        }
+        let found: Self = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let most = maps::MAX_LISTENERS as usize;
+        if found.listeners.len() > most {
+            return Err(format!("it has {} listeners of {most}", found.listeners.len()));
+        }
+        let looks = || found.listeners.iter().flat_map(|taken| &taken.looks);
+        if looks().count() > maps::MAX_SYN_ACKS as usize {
+            return Err(format!("it has {} looks of {}", looks().count(), maps::MAX_SYN_ACKS));
+        }
+        if let Some(look) = looks().find(|look| look.wscale > MAX_WSCALE) {
+            return Err(format!("{} has a window scale of {}", look.addr, look.wscale));
+        }
+        Ok(found)
+    }
+
+    /// Whether cookies are made as this version makes them.
+    const fn knows_cookies(&self) -> bool {
+        self.cookie_format == cookie::FORMAT
+    }
+
+    /// What cookies that are out were made with; [`CookieSecret::NONE`] where this version makes others.
+    pub const fn secret(&self) -> CookieSecret {
+        if !self.knows_cookies() {
+            return CookieSecret::NONE;
+        }
+        let key = CookieKey(self.cookie_key);
+        CookieSecret { key, timestamp_offset: self.timestamp_offset, drawn: 1 }
+    }
+
+    /// Has the programs, which are not in their place yet, know the listeners as the agent before had
+    /// them know.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take_over(&self, now: Timestamp, executor: &mut Executor) -> Result<(), KernelError> {
+        if !self.knows_cookies() {
+            log::warn!(
+                "the version before made cookies of format {}, this one of {}: those that are out are \
+                 void, and clients whom they were sent to have to connect again; see: tcpguard status",
+                self.cookie_format,
+                cookie::FORMAT
+            );
+        }
+        let inherited = self.listeners.iter().map(|taken| taken.inherited(self.knows_cookies()));
+        executor.listeners.inherit(now, inherited, &executor.dataplane)?;
+        for taken in self.listeners.iter().filter(|_| self.knows_cookies()) {
+            for look in &taken.looks {
+                let (key, record) = look.record(taken.listener.port);
+                executor.dataplane.set_syn_ack(&key, &record)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<&Followed> for Taken {
+    fn from(followed: &Followed) -> Self {
+        let Inherited { listener, kind, dual_stack, steps, budget } = followed.into();
+        let names = STEPS.iter().filter(|(_, bit)| steps & bit != 0);
+        Self {
+            listener,
+            forwarded: kind == ListenerKind::Forwarded,
+            dual_stack,
+            steps: names.map(|(name, _)| (*name).to_owned()).collect(),
+            budget: [budget.interval_ns, budget.burst],
+            looks: Vec::new(),
+        }
+    }
+}
+
+impl Taken {
+    /// Steps that this version does not know are not taken.
+    fn inherited(&self, with_cookies: bool) -> Inherited {
+        let bit = |name: &String| STEPS.iter().find(|(known, _)| known == name);
+        let steps = self.steps.iter().filter_map(bit).fold(0, |steps, (_, bit)| steps | bit);
+        let [interval_ns, burst] = self.budget;
+        Inherited {
+            listener: self.listener,
+            kind: if self.forwarded { ListenerKind::Forwarded } else { ListenerKind::Local },
+            dual_stack: self.dual_stack,
+            steps: if with_cookies { steps } else { steps & !OF_COOKIES },
+            budget: Rate { interval_ns, burst },
+        }
+    }
+}
+
+impl Look {
+    fn of(key: &ListenerKey, record: &SynAckRecord) -> Self {
+        let SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan } = *record;
+        Self { addr: ip(&key.addr), ifindex, mss, window, mac, ttl, wscale, options, vlan }
+    }
+
+    fn record(&self, port: u16) -> (ListenerKey, SynAckRecord) {
+        let Self { addr: local, ifindex, mss, window, mac, ttl, wscale, options, vlan } = *self;
+        let record = SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan };
+        (ListenerKey::new(addr(local), port.to_be_bytes()), record)
+    }
+}
+
+/// Keeps the record as things are.
+#[derive(Default)]
+pub struct Legacy {
+    left: Option<Heirloom>,
+    /// Whether it has been said that it cannot be kept.
+    told: bool,
+}
+
+impl Legacy {
+    /// Leaves what there is to leave now, if it is not what is there. What cannot be left now is
+    /// tried again with each call.
+    pub fn keep(&mut self, pins: &Pins, executor: &Executor) {
+        match self.leave(pins, executor) {
+            Ok(()) => self.told = false,
+            Err(error) if self.told => log::debug!("{error}"),
+            Err(error) => {
+                self.told = true;
+                log::warn!(
+                    "{error}; until that is mended, an upgrade makes cookies void that are out: \
+                     tcpguard doctor"
+                );
+            }
+        }
+    }
+
+    fn leave(&mut self, pins: &Pins, executor: &Executor) -> Result<(), KernelError> {
+        let heirloom = Heirloom::of(executor)?;
+        if self.left.as_ref() == Some(&heirloom) && pins.has_left() {
+            return Ok(());
+        }
+        pins.leave(&seal::sealed(&json::bytes(&heirloom).unwrap_or_default()))?;
+        self.left = Some(heirloom);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u64; 2] = [u64::MAX, 0x0123_4567_89ab_cdef];
+
+    fn heirloom() -> Heirloom {
+        let look = Look {
+            addr: "192.0.2.1".parse().unwrap(),
+            ifindex: 2,
+            mss: 1460,
+            window: 64_240,
+            mac: [2, 0, 0, 0, 0, 1],
+            ttl: 64,
+            wscale: 7,
+            options: 1 << 31 | 7,
+            vlan: 0,
+        };
+        let taken = Taken {
+            listener: Listener { addr: "::".parse().unwrap(), port: 443 },
+            forwarded: false,
+            dual_stack: true,
+            steps: ["answer", "accept", "budget", "strays"].map(str::to_owned).to_vec(),
+            budget: [1_000_000, 250],
+            looks: vec![look],
+        };
+        Heirloom {
+            schema: SCHEMA.to_owned(),
+            layout: 9,
+            cookie_format: cookie::FORMAT,
+            cookie_key: KEY,
+            timestamp_offset: 77,
+            listeners: vec![taken],
+        }
+    }
+
+    fn sealed(heirloom: &impl Serialize) -> Vec<u8> {
+        seal::sealed(&json::bytes(heirloom).unwrap())
+    }
+
+    fn refusal(heirloom: &impl Serialize) -> String {
+        Heirloom::read(&sealed(heirloom)).err().expect("refused")
+    }
+
+    /// This text never changes: every version reads it.
+    #[test]
+    fn a_record_of_the_first_version_is_read() {
+        let text = r#"{"schema":"tcpguard.heirloom/1","layout":9,"cookie_format":1,
+            "cookie_key":[18446744073709551615,81985529216486895],"timestamp_offset":77,
+            "listeners":[{"listener":{"addr":"::","port":443},"forwarded":false,"dual_stack":true,
+            "steps":["answer","accept","budget","strays"],"budget":[1000000,250],
+            "looks":[{"addr":"192.0.2.1","ifindex":2,"mss":1460,"window":64240,
+            "mac":[2,0,0,0,0,1],"ttl":64,"wscale":7,"options":2147483655,"vlan":0}]}]}"#;
+        let found = Heirloom::read(&seal::sealed(text.as_bytes())).unwrap();
+        assert!(found == Heirloom { cookie_format: 1, ..heirloom() });
+        let mut steps = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+        steps |= ListenerEntry::BUDGET | ListenerEntry::STRAYS;
+        let taken = &found.listeners[0];
+        let inherited = taken.inherited(true);
+        assert_eq!((inherited.steps, inherited.budget.burst), (steps, 250));
+        assert_eq!(taken.inherited(false).steps, ListenerEntry::BUDGET | ListenerEntry::STRAYS);
+        let (key, record) = taken.looks[0].record(taken.listener.port);
+        assert_eq!((key.port, record.wscale, record.is_own()), ([1, 187], 7, false));
+        assert_eq!(Look::of(&key, &record), taken.looks[0]);
+    }
+
+    #[test]
+    fn cookies_of_another_format_are_not_believed() {
+        let other = Heirloom { cookie_format: cookie::FORMAT + 1, ..heirloom() };
+        let found = Heirloom::read(&sealed(&other)).unwrap();
+        assert_eq!((found.secret(), found.knows_cookies()), (CookieSecret::NONE, false));
+        let secret = heirloom().secret();
+        assert_eq!((secret.key, secret.timestamp_offset, secret.drawn), (CookieKey(KEY), 77, 1));
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let mut later = serde_json::to_value(heirloom()).unwrap();
+        for place in ["", "/listeners/0", "/listeners/0/looks/0"] {
+            let object = later.pointer_mut(place).and_then(|value| value.as_object_mut());
+            object.unwrap().insert("of_a_later_version".to_owned(), [1, 2].into());
+        }
+        let steps = later.pointer_mut("/listeners/0/steps").unwrap().as_array_mut().unwrap();
+        steps.push("of_a_later_version".into());
+        let found = Heirloom::read(&sealed(&later)).unwrap();
+        let steps = |heirloom: &Heirloom| heirloom.listeners[0].inherited(true).steps;
+        assert_eq!(steps(&found), steps(&heirloom()));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_a_reason() {
+        let of = |listeners| refusal(&Heirloom { listeners, ..heirloom() });
+        let taken = heirloom().listeners.remove(0);
+        let looks = |looks| of(vec![Taken { looks, ..taken.clone() }]);
+        let look = taken.looks[0].clone();
+        assert_eq!(of(vec![taken.clone(); 4097]), "it has 4097 listeners of 4096");
+        assert_eq!(looks(vec![look.clone(); 4097]), "it has 4097 looks of 4096");
+        assert_eq!(looks(vec![Look { wscale: 15, ..look }]), "192.0.2.1 has a window scale of 15");
+        let schema = r#"its schema is "tcpguard.heirloom/2", not tcpguard.heirloom/1"#;
+        assert_eq!(refusal(&serde_json::json!({ "schema": "tcpguard.heirloom/2" })), schema);
+        let missing = refusal(&serde_json::json!({ "schema": SCHEMA, "layout": 9 }));
+        assert!(missing.starts_with("missing field `cookie_format`"), "{missing}");
+    }
+
+    /// Every length, every byte changed, and what a map of zeroes holds.
+    #[test]
+    fn nothing_of_a_damaged_record_is_believed() {
+        let whole = sealed(&heirloom());
+        for length in 0..whole.len() {
+            assert!(Heirloom::read(&whole[..length]).is_err(), "{length} bytes");
+        }
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            assert!(Heirloom::read(&changed).is_err(), "byte {place}");
+        }
+        assert!(Heirloom::read(&vec![0; whole.len()]).is_err());
+    }
+}

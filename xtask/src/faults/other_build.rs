@@ -1,0 +1,235 @@
+//! Another version of the guard, for tests of upgrades: this source with other layouts of what is in
+//! the kernel, so that neither build can make anything of the other's maps.
+//!
+//! It is a copy below `target/other`, since a switch for it in the product would be one more way to
+//! build it wrong. Its own version number keeps cargo from taking its crates for ours, so that both
+//! share the target directory and nothing from a registry is compiled twice.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    fs,
+    hash::Hasher as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    build::{self, BpfCrate},
+    environment, process,
+    workspace::Workspace,
+};
+
+/// How a test finds it.
+pub const VARIABLE: &str = "TCPGUARD_OTHER_BIN";
+
+/// It is built again when one of these has changed, and not for every other change: two versions differ
+/// in more than layouts.
+const MATTERS: [&str; 8] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "tcpguard-common/",
+    "tcpguard-ebpf/",
+    "tcpguard-engine/src/",
+    "tcpguard/src/agent/",
+    "tcpguard/src/durable/",
+    "tcpguard/src/kernel/",
+];
+/// The version number of ours, and of the other one.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const OTHER: &str = concat!(env!("CARGO_PKG_VERSION"), "-other");
+
+/// Where it is.
+pub fn binary(workspace: &Workspace) -> PathBuf {
+    directory(workspace).join("tcpguard")
+}
+
+/// Builds it, unless it is there and nothing that matters has changed.
+///
+/// # Errors
+/// When the source is no git checkout, is not as it is expected here, or does not compile.
+pub fn build(workspace: &Workspace) -> Result<()> {
+    let directory = directory(workspace);
+    let (source, built_from) = (directory.join("src"), directory.join("digest"));
+    let mut digest = DefaultHasher::new();
+    digest.write(include_bytes!("other_build.rs"));
+    let mut files = Vec::new();
+    for name in tracked(workspace)? {
+        let Ok(content) = fs::read(workspace.root.join(&name)) else { continue };
+        if MATTERS.iter().any(|part| name.starts_with(part)) {
+            digest.write(name.as_bytes());
+            digest.write(&content);
+        }
+        files.push((name, content));
+    }
+    let digest = digest.finish().to_string();
+    let binary = binary(workspace);
+    if binary.is_file() && fs::read_to_string(&built_from).is_ok_and(|built| built == digest) {
+        return Ok(());
+    }
+    process::timed("another version, for tests of upgrades", || {
+        for (name, content) in files {
+            let content = match String::from_utf8(content) {
+                Ok(text) => edited(&name, text)?.into_bytes(),
+                Err(picture) => picture.into_bytes(),
+            };
+            put(&source.join(&name), &content)?;
+        }
+        let objects = directory.join("bpf");
+        build::objects(&BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?, &objects)?;
+        fs::copy(compile(workspace, &source, &objects)?, &binary)
+            .with_context(|| format!("cannot write {}", binary.display()))?;
+        fs::write(&built_from, digest)
+            .with_context(|| format!("cannot write {}", built_from.display()))
+    })
+}
+
+fn directory(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("other")
+}
+
+/// The files of the checkout, also those that nobody has committed yet.
+fn tracked(workspace: &Workspace) -> Result<Vec<String>> {
+    let trusted = format!("safe.directory={}", workspace.root.display());
+    let mut git = Command::new("git");
+    git.args(["-c", &trusted, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
+    let names = process::output(git.current_dir(&workspace.root))?;
+    Ok(names.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// Writes a file whose content is another, so that cargo compiles what has changed.
+fn put(path: &Path, content: &[u8]) -> Result<()> {
+    let parent = path.parent().context("a file without a directory")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    build::write_if_changed(content, path)
+}
+
+/// Unoptimised where it takes long: the programs, and the crates that meet every packet's sums, are not.
+fn compile(workspace: &Workspace, source: &Path, objects: &Path) -> Result<PathBuf> {
+    let mut command = environment::plain_cargo();
+    command
+        .current_dir(source)
+        .env("TCPGUARD_BPF_DIR", objects)
+        .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
+        .args(["--config", "profile.dev.package.tcpguard.opt-level=0"])
+        // Named beside it for its features: what the tests are built with, this is.
+        .args(["--package", "tcpguard", "--package", "tcpguard-e2e", "--bin", "tcpguard"])
+        .arg("--target-dir")
+        .arg(&workspace.target);
+    let binaries = build::executables(&process::output(&mut command)?)?;
+    binaries.into_iter().next().context("cargo named no binary")
+}
+
+/// The file as the other version has it: fields of equal size change places, which no size tells, and
+/// one is added in front of all others.
+fn edited(name: &str, text: String) -> Result<String> {
+    let edited = match name {
+        "Cargo.toml" | "tcpguard-ebpf/Cargo.toml" => replaced(
+            &text,
+            &format!("\nversion = \"{VERSION}\"\n"),
+            &format!("\nversion = \"{OTHER}\"\n"),
+        ),
+        "Cargo.lock" | "tcpguard-ebpf/Cargo.lock" => Some(renumbered(&text)),
+        "tcpguard-common/src/lib.rs" => next_abi(&text),
+        "tcpguard-common/src/abi/config.rs" => {
+            let head = "pub struct Config {\n";
+            replaced(&text, head, &format!("{head}    /// Nothing.\n    pub other: u64,\n"))
+        }
+        "tcpguard-common/src/abi/cookie.rs" => {
+            swapped(&text, "pub timestamp_offset: u32", "pub drawn: u32")
+        }
+        "tcpguard-common/src/abi/values.rs" => swapped(&text, "pub masks: u8", "pub steps: u8"),
+        _ => Some(text),
+    };
+    edited.with_context(|| format!("{name} is not as {} expects it", file!()))
+}
+
+/// `text` with the one `from` replaced.
+fn replaced(text: &str, from: &str, to: &str) -> Option<String> {
+    (text.matches(from).count() == 1).then(|| text.replace(from, to))
+}
+
+/// `text` with the one `a` where the one `b` was, and the other way round.
+fn swapped(text: &str, a: &str, b: &str) -> Option<String> {
+    let (first, second) = (text.find(a)?, text.find(b)?);
+    let marked = replaced(text, a, "\0").filter(|_| first != second)?;
+    Some(replaced(&marked, b, a)?.replace('\0', b))
+}
+
+/// The next version of the layouts.
+fn next_abi(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once("pub const ABI_VERSION: u32 = ")?;
+    let (number, after) = rest.split_once(';')?;
+    let next = number.parse::<u32>().ok()? + 1;
+    Some(format!("{before}pub const ABI_VERSION: u32 = {next};{after}"))
+}
+
+/// A lock file with the other number for the crates of this repository.
+fn renumbered(lock: &str) -> String {
+    let own = ["name = \"tcpguard", "name = \"xtask\""];
+    let mut is_own = false;
+    let mut text = String::new();
+    for line in lock.lines() {
+        let is_version = line.starts_with("version = ");
+        if is_own && is_version {
+            text.push_str(&line.replace(VERSION, OTHER));
+        } else {
+            text.push_str(line);
+        }
+        text.push('\n');
+        is_own = own.iter().any(|name| line.starts_with(name));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The source as it is now can be edited: every anchor is there, once.
+    #[test]
+    fn every_edit_finds_its_place() {
+        let workspace = Workspace::locate().unwrap();
+        let mut changed = Vec::new();
+        for name in tracked(&workspace).unwrap() {
+            let Ok(text) = fs::read_to_string(workspace.root.join(&name)) else { continue };
+            if edited(&name, text.clone()).unwrap() != text {
+                changed.push(name);
+            }
+        }
+        changed.sort();
+        let expected = [
+            "Cargo.lock",
+            "Cargo.toml",
+            "tcpguard-common/src/abi/config.rs",
+            "tcpguard-common/src/abi/cookie.rs",
+            "tcpguard-common/src/abi/values.rs",
+            "tcpguard-common/src/lib.rs",
+            "tcpguard-ebpf/Cargo.lock",
+            "tcpguard-ebpf/Cargo.toml",
+        ];
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_once_is_an_error() {
+        assert_eq!(swapped("a: u8, b: u8", "a", "b").as_deref(), Some("b: u8, a: u8"));
+        assert_eq!(swapped("a: u8, b: u8", "a", "c"), None);
+        assert_eq!(swapped("a, a, b", "a", "b"), None);
+        assert_eq!(replaced("x x", "x", "y"), None);
+        assert_eq!(next_abi("pub const ABI_VERSION: u32 = nine;"), None);
+        let error = edited("tcpguard-common/src/lib.rs", String::new()).unwrap_err().to_string();
+        assert!(error.starts_with("tcpguard-common/src/lib.rs is not as "), "{error}");
+    }
+
+    #[test]
+    fn crates_of_others_keep_their_number() {
+        let lock = |own: &str| {
+            format!(
+                "name = \"xtask\"\nversion = \"{own}\"\n\nname = \"x\"\nversion = \"{VERSION}\"\n"
+            )
+        };
+        assert_eq!(renumbered(&lock(VERSION)), lock(OTHER));
+    }
+}
