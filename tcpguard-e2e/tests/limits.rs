@@ -88,7 +88,7 @@ const QUESTIONS: [&str; 24] = [
 ];
 
 /// What is no question, or not about this host.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     // The agent.
     "run",
     // A terminal's.
@@ -99,6 +99,7 @@ const OTHERS: [&str; 16] = [
     "allow",
     "unallow",
     "rules import",
+    "rules confirm",
     "rules flush",
     "step",
     "reload",

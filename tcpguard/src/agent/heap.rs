@@ -9,7 +9,7 @@ const LARGE: libc::c_int = 1 << 20;
 /// Returns what is free, for good.
 ///
 /// A start reads the kernel's types and unpacks the objects, which leaves some 7 MiB of free memory
-/// behind. And glibc takes the largest piece that was ever freed for usual, up to 32 MiB, and keeps as
+/// behind, and a look at the flows of a flood about as much. And glibc takes the largest piece that was ever freed for usual, up to 32 MiB, and keeps as
 /// much from then on; no other C library does.
 #[cfg(target_env = "gnu")]
 pub(super) fn give_back() {
