@@ -9,7 +9,7 @@ use serde_json::Value;
 use tcpguard_e2e::guard::{Guard, cli};
 use tcpguard_e2e::lab::{Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
-use tcpguard_goals::{Goal, Row, size};
+use tcpguard_goals::{Goal, Row, size, when};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How exactly a mode goes back: the agent looks every 250 ms.
@@ -225,11 +225,8 @@ fn g14_a_mode_that_nobody_confirms_goes_back() {
     let in_time = |back: &&Option<Duration>| back.is_some_and(|it| it.abs_diff(limit) <= EXACT);
     let exact = back.iter().filter(in_time).count() as u64;
     let naive = back_after(&["mode", "enforce"], limit);
-    let when = |back: &Option<Duration>| match back {
-        Some(after) => format!("after {:.2} s", after.as_secs_f64()),
-        None => format!("not within {:?}", limit + EXACT),
-    };
-    let all = back.iter().map(when).collect::<Vec<_>>().join(", ");
+    let when = |back| when(back, limit + EXACT);
+    let all = back.iter().copied().map(when).collect::<Vec<_>>().join(", ");
     row.result(
         trials,
         format!(
@@ -237,6 +234,6 @@ fn g14_a_mode_that_nobody_confirms_goes_back() {
         ),
         exact == trials,
     )
-    .naive(1, format!("mode without --confirm: back {}", when(&naive)), naive.is_none())
+    .naive(1, format!("mode without --confirm: back {}", when(naive)), naive.is_none())
     .finish();
 }

@@ -18,6 +18,8 @@
 //! once only.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 mod goal;
 mod row;
 pub mod verifier;
@@ -59,6 +61,14 @@ pub fn seed() -> u64 {
 /// When one of the two says nothing that is known.
 pub fn minutes(short: u32, full: u32) -> u32 {
     parsed_minutes(std::env::var(MINUTES).ok().as_deref()).unwrap_or_else(|| size(short, full))
+}
+
+/// When something happened that was looked for until `end`, in words for a row.
+pub fn when(took: Option<Duration>, end: Duration) -> String {
+    match took {
+        Some(took) => format!("after {:.2} s", took.as_secs_f64()),
+        None => format!("not within {end:?}"),
+    }
 }
 
 fn parsed_minutes(value: Option<&str>) -> Option<u32> {
