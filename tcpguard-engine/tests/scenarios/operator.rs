@@ -10,7 +10,7 @@ use tcpguard_engine::{
 
 use crate::sim::*;
 
-fn net(text: &str) -> IpNet {
+pub fn net(text: &str) -> IpNet {
     text.parse().expect("prefix")
 }
 
@@ -44,7 +44,8 @@ fn block_ports(
     })
 }
 
-fn lab() -> Lab {
+/// A host with a protected network, after ten seconds of calm.
+pub fn lab() -> Lab {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(Clients::steady(50.0))

@@ -3,19 +3,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tcpguard_engine::{
     Engine, Force, ImportReport, Matcher, Mode, Ports, Request, RequestError, Response, Rule,
     RuleReport, RuleToImport, Settings, Severity,
 };
 
+use crate::operator::{lab, net};
 use crate::sim::*;
 
 const HOUR: u64 = 3600;
-
-fn net(text: &str) -> IpNet {
-    text.parse().expect("prefix")
-}
 
 fn on_trial() -> Force {
     Force::OnTrial { within: Duration::from_secs(60), caller: None }
@@ -51,15 +47,6 @@ fn import(lab: &mut Lab, rules: Vec<RuleToImport>, force: Force) -> ImportReport
         Ok(Response::Imported(report)) => report,
         other => panic!("{other:?}"),
     }
-}
-
-fn lab() -> Lab {
-    let mut lab = Lab::new(Mode::Enforce)
-        .listener(Server::default())
-        .clients(Clients::steady(50.0))
-        .protect("203.0.113.0/24", "own address");
-    lab.run_until(10.0);
-    lab
 }
 
 /// What the kernel holds: prefix, ports, whether forced, and the end in seconds.
