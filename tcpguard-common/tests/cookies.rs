@@ -6,7 +6,8 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
 };
-use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS};
+use tcpguard_common::cookie;
+use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS, HandedOver, Tables};
 use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
 use tcpguard_common::wire::TAGGED;
 use tcpguard_common::wire::option::{ECN, SACK, TIMESTAMPS, WSCALE};
@@ -492,6 +493,19 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     host.listener_entries.get_mut(&0).unwrap().steps = 0;
     host.now_ns += S;
     assert_eq!(complete(&mut host, &path, &answer), None);
+}
+
+/// Cookies have 32 bits, and where 100,000 connections come a second, two of one moment will be equal.
+#[test]
+fn a_connection_whose_cookie_is_by_chance_anothers_is_handed_over_too() {
+    let path = plain(false);
+    let mut host = host(ALL);
+    let answer = answer(&mut host, &path, SYN, &LINUX, &[]);
+    let other = u64::from(answer.isn) | u64::from(CLIENT_ISN ^ 1) << 32;
+    let handed_over = HandedOver::new(other, cookie::ticks(host.now_ns));
+    *host.handed_over(answer.isn).unwrap() = handed_over;
+    assert!(complete(&mut host, &path, &answer).is_some());
+    assert_eq!(complete(&mut host, &path, &answer), None, "and then it is known");
 }
 
 /// A SYN-ACK that leaves, as a listener's stack sends it.

@@ -98,7 +98,8 @@ fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
     let (lab, _service, armed) = armed_lab();
     let passed = || armed.dataplane.packets(0).unwrap().reasons[Reason::Syn as usize];
     let passed_before = passed();
-    let ListenerCounters { syn: syns, established, .. } = armed.counters();
+    let ListenerCounters { syn: syns, syn_retransmit: repeated, established, .. } =
+        armed.counters();
     let before = [&lab.client, &lab.edge].map(tcp_counters);
     let begun = Instant::now();
     let mut through = 0;
@@ -131,8 +132,10 @@ fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
     );
     let mishaps = [mishaps(&before[0], &lab.client), mishaps(&before[1], &lab.edge)];
     assert!(mishaps.iter().all(BTreeMap::is_empty), "client and server: {mishaps:?}");
-    // Each that came again found what was left of its last connection, and no other did.
-    assert_eq!((sent >= 100_000, to_the_stack), (true, u64::from(4 * AGAIN)), "{now:?}");
+    // Each that came again found what was left of its last connection, and no other did. A full ring
+    // may have swallowed the stack's answer to some: these sent their SYN once more.
+    let again = u64::from(4 * AGAIN)..=u64::from(4 * AGAIN) + now.syn_retransmit - repeated;
+    assert!(sent >= 100_000 && again.contains(&to_the_stack), "{again:?}: {now:?}");
     // (A request that comes long after its third ACK, while the socket is still to be made, counts as
     // another cookie that came back, but makes no other connection.)
     assert!(redeemed >= u64::from(4 * EACH), "{now:?}");

@@ -30,7 +30,7 @@ const FAILED_COOKIE_BURST: u32 = 16_384;
 /// For this many ticks of [`cookie::ticks`], 0.27 s, whatever belongs to a flow that brought a good
 /// cookie passes: the stack may still have to make the socket. The packets of one poll of the driver
 /// all pass here before it sees the first, and then they may wait for another CPU.
-const OPENED_TICKS: u32 = 256;
+const OPENED_TICKS: u16 = 256;
 
 /// What a segment finds in the host's own socket table.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -206,22 +206,19 @@ const fn note_failed(failed: &mut FailedCookies, now_ns: u64, rate: Rate) {
 /// Remembers that a flow has just become a connection.
 #[inline(always)]
 fn note_opened<T: Tables>(tables: &mut T, work: &Work) {
-    let [place, mark] = words(work.flow_hash);
-    if let Some(opened) = tables.handed_over(place) {
-        *opened = HandedOver { isn: mark, tick: cookie::ticks(work.now) as u32 };
+    if let Some(place) = tables.handed_over(work.flow_hash as u32) {
+        *place = opened(work);
     }
 }
 
 #[inline(always)]
 fn was_opened<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    let [place, mark] = words(work.flow_hash);
-    let tick = cookie::ticks(work.now) as u32;
-    tables
-        .handed_over(place)
-        .is_some_and(|opened| opened.isn == mark && tick.wrapping_sub(opened.tick) < OPENED_TICKS)
+    let place = tables.handed_over(work.flow_hash as u32);
+    place.is_some_and(|place| opened(work).follows(*place, OPENED_TICKS))
 }
 
+/// The hash's low bits say the place.
 #[inline(always)]
-const fn words(hash: u64) -> [u32; 2] {
-    [hash as u32, (hash >> 32) as u32]
+const fn opened(work: &Work) -> HandedOver {
+    HandedOver::new(work.flow_hash >> 16, cookie::ticks(work.now))
 }
