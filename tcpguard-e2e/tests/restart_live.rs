@@ -193,24 +193,65 @@ fn g1_kills_let_nothing_of_a_flood_in() {
         .finish();
 }
 
-/// What became of the clients, 100 a second, that came while agents were killed in a flood.
-fn clients_over(kills: u64, held: Held) -> Attempts {
+/// SYNs a second of a flood that clients come through: many times what shuts them out of an unguarded
+/// host, and no more than a slow machine carries, so that its cables lose no client's packets.
+const CARRIED: u32 = 20_000;
+/// A SYN, an ACK and a request, of which the cable may lose each.
+const FRAMES_OF_A_CLIENT: f64 = 3.0;
+
+/// What became of clients, 100 a second, that came in a flood.
+struct Clients {
+    attempts: Attempts,
+    /// Share of the frames that the cables to the guarded host lost meanwhile, 0 to 1.
+    lost: f64,
+}
+
+impl Clients {
+    /// Those that come while `happens` goes on, and for two seconds more.
+    fn while_it<'a>(
+        lab: &'a Lab,
+        guard: &mut Guard<'a>,
+        happens: impl FnOnce(&mut Guard<'a>),
+    ) -> Self {
+        let load = Load::start(&lab.client, Family::V4.service(), 100).unwrap();
+        sleep(2 * SECOND);
+        let flood = Flood::random(Family::V4.service(), MAX_DURATION);
+        let flood = Flood { rate: CARRIED, ..flood }.start(lab).unwrap();
+        guard.wait_for_rule(5 * SECOND).unwrap();
+        sleep(SECOND);
+        let (from, sent, lost) = (boot_ns(), flood.sent(), lab.lost().unwrap());
+        happens(guard);
+        sleep(2 * SECOND);
+        let to = boot_ns();
+        // Whoever came last has his time, in the flood.
+        let attempts = load.finish().unwrap().begun(from, to);
+        let (sent, lost) = (flood.sent() - sent, lab.lost().unwrap() - lost);
+        flood.stop().unwrap();
+        println!("{}; the cables lost {lost} of {sent} frames", attempts.summary());
+        Self { attempts, lost: lost as f64 / sent as f64 }
+    }
+
+    /// How many waited for more than a second, beyond those whose packets the cables may have lost.
+    fn late(&self) -> usize {
+        let all = self.attempts.0.len();
+        let forgiven = FRAMES_OF_A_CLIENT * self.lost * all as f64;
+        (all - self.attempts.within(SECOND)).saturating_sub(forgiven as usize)
+    }
+
+    /// How many were never served. The cables may lose a packet of all three tries as well.
+    fn never(&self) -> usize {
+        let never = self.attempts.0.iter().filter(|one| one.took.is_none()).count();
+        let forgiven = (FRAMES_OF_A_CLIENT * self.lost).powi(3) * self.attempts.0.len() as f64;
+        never.saturating_sub(forgiven as usize)
+    }
+}
+
+/// Those that come while agents are killed.
+fn clients_over(kills: u64, held: Held) -> Clients {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let load = Load::start(&lab.client, Family::V4.service(), 100).unwrap();
-    sleep(2 * SECOND);
-    let flood = Flood::random(Family::V4.service(), MAX_DURATION).start(&lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
-    sleep(SECOND);
-    let from = boot_ns();
-    kill_again_and_again(&lab, &mut guard, kills, held);
-    let to = boot_ns();
-    // Whoever came last has his time, in the flood.
-    let attempts = load.finish().unwrap().begun(from, to);
-    flood.stop().unwrap();
-    println!("{kills} kills: {}", attempts.summary());
-    attempts
+    Clients::while_it(&lab, &mut guard, |guard| kill_again_and_again(&lab, guard, kills, held))
 }
 
 #[test]
@@ -219,19 +260,18 @@ fn g1_kills_lose_no_client() {
     let (kills, naive_kills) = (size(10, 100), size(3, 20));
     let clients = clients_over(kills, Held::ByPins);
     let naive = clients_over(naive_kills, Held::ByTheProcess);
-    let lost = |attempts: &Attempts| attempts.0.iter().filter(|one| one.took.is_none()).count();
-    let said = |attempts: &Attempts, how: &str| {
-        let (all, late) = (attempts.0.len(), attempts.0.len() - attempts.within(SECOND));
+    let said = |clients: &Clients, how: &str| {
+        let (all, late) = (clients.attempts.0.len(), clients.late());
         format!(
             "kills{how}: {} of {all} clients lost, {late} waited longer than 1 s",
-            lost(attempts)
+            clients.never()
         )
     };
-    row.result(kills, said(&clients, ""), lost(&clients) == 0 && !clients.0.is_empty())
+    row.result(kills, said(&clients, ""), clients.never() == 0)
         .naive(
             naive_kills,
             said(&naive, " with the links held by the process alone"),
-            lost(&naive) > 0,
+            naive.never() > 0,
         )
         .finish();
 }
@@ -243,20 +283,9 @@ fn no_client_notices_the_end_of_an_agent() {
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let load = Load::start(&lab.client, Family::V4.service(), 100).unwrap();
-        sleep(2 * SECOND);
-        let flood = Flood::random(Family::V4.service(), 20 * SECOND).start(&lab).unwrap();
-        guard.wait_for_rule(5 * SECOND).unwrap();
-        sleep(SECOND);
-        let from = boot_ns();
-        restart(&lab, &mut guard, end);
-        sleep(2 * SECOND);
-        let to = boot_ns();
-        sleep(3 * SECOND);
-        flood.stop().unwrap();
-        let attempts = load.finish().unwrap().begun(from, to);
-        println!("{end:?}: {}", attempts.summary());
-        assert!(attempts.share_within(SECOND) >= 1.0, "{end:?}: {}", attempts.summary());
+        let clients = Clients::while_it(&lab, &mut guard, |guard| restart(&lab, guard, end));
+        assert!(clients.attempts.0.len() > 100, "{end:?}: they came");
+        assert_eq!(clients.late(), 0, "{end:?}: {}", clients.attempts.summary());
     }
 }
 
