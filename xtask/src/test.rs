@@ -1,6 +1,6 @@
 //! Every test: those that anybody can run, documentation tests, and those that need root.
 
-use std::process::Command;
+use std::{process::Command, thread};
 
 use anyhow::{Result, bail};
 
@@ -47,26 +47,30 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     kept.and(passed)
 }
 
+/// What only tests that need root look at or run.
+const PRIVILEGED: [Purpose; 5] =
+    [Purpose::Lab, Purpose::Scrape, Purpose::Package, Purpose::Browser, Purpose::Terminal];
+
 /// Everything that tests run and look at.
 ///
 /// # Errors
 /// When set-up or a build fails.
 pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
-    let purposes = [
-        Purpose::Build,
-        Purpose::Test,
-        Purpose::Lab,
-        Purpose::Scrape,
-        Purpose::Package,
-        Purpose::Browser,
-        Purpose::Terminal,
-    ];
-    setup::ensure(if no_root { &purposes[..2] } else { &purposes })?;
-    build::everything(workspace, Profile::Packaged)?;
-    if !no_root {
-        dist::packages(workspace)?;
-        other_build::build(workspace)?;
+    setup::ensure(&[Purpose::Build, Purpose::Test])?;
+    if no_root {
+        return build::everything(workspace, Profile::Packaged);
     }
+    // On a fresh machine packages take as long to come as the compiler does, and neither waits for the
+    // other.
+    let (built, set_up) = thread::scope(|scope| {
+        let set_up = scope.spawn(|| setup::ensure(&PRIVILEGED));
+        let built = build::everything(workspace, Profile::Packaged)
+            .and_then(|()| other_build::build(workspace));
+        (built, set_up.join().expect("a set-up that does not panic"))
+    });
+    built?;
+    set_up?;
+    dist::packages(workspace)?;
     Ok(())
 }
 
