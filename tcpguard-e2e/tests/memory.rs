@@ -21,10 +21,10 @@ use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of the agent's own pages and its maps together, on 2 CPUs.
-const PROMISED: u64 = 68 << 20;
+const PROMISED: u64 = 64 << 20;
 /// What may be added in the last two thirds of a flood, in bytes: what was read before may be read
 /// again beside a record that is just written.
-const FLAT: u64 = 8 << 20;
+const FLAT: u64 = 4 << 20;
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -144,13 +144,13 @@ impl Host {
     /// Looks for scanners among the sampled flows of listeners that nothing is the matter with: who is
     /// flooded sees many handshakes that are left open, from addresses that may be forged. Flows come
     /// with their listener's port.
-    pub fn inspect<'a>(
+    pub fn inspect(
         &mut self,
         now: Timestamp,
-        flows: impl Iterator<Item = (&'a Flow, u16)>,
+        flows: impl Iterator<Item = (Flow, u16)>,
         settings: &Settings,
     ) {
-        self.half_open = scan::half_open(now, flows, settings);
+        self.half_open = scan::half_open(now, flows, INSPECTED, settings);
     }
 
     /// What is the matter now.

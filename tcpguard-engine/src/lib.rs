@@ -17,6 +17,7 @@ mod command;
 mod egress;
 mod engine;
 mod evidence;
+mod flows;
 mod host;
 mod incident;
 mod ladder;
@@ -45,6 +46,7 @@ pub use evidence::{
     Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics, SynHeader,
     VerdictLine, describe,
 };
+pub use flows::Flows;
 pub use ladder::{Order, Step};
 pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,

@@ -254,14 +254,12 @@ pub enum FlowState {
 }
 
 /// One sampled connection attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
     /// At which listener.
     pub listener: ListenerId,
     /// From which address.
     pub client: IpAddr,
-    /// From which port.
-    pub client_port: u16,
     /// To which local address (the listener's may be a wildcard).
     pub server: IpAddr,
     /// First SYN.
@@ -274,10 +272,17 @@ pub struct Flow {
     pub state: FlowState,
     /// Repetitions of the SYN.
     pub syn_retransmits: u8,
-    /// It stands for this many flows.
-    pub weight: u32,
+    /// It stands for `2^sample_shift` flows.
+    pub sample_shift: u8,
     /// What the SYN looked like.
     pub fingerprint: Fingerprint,
+}
+
+impl Flow {
+    /// How many flows it stands for.
+    pub const fn weight(&self) -> u64 {
+        1 << self.sample_shift
+    }
 }
 
 /// What is known of clients that completed handshakes, for checks before a rule is made.

@@ -31,7 +31,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         id: ListenerId,
-        flows: &[&Flow],
+        flows: impl Iterator<Item = Flow> + Clone,
         known: &dyn KnownClients,
     ) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
@@ -45,9 +45,9 @@ impl Engine {
         }
         let settings = self.settings.of(watch.listener);
         let rtt = watch.rtt(settings);
-        let mature = watch.clients.patience(now, flows, rtt);
+        let mature = watch.clients.patience(now, flows.clone(), rtt);
         if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
-            let outcomes = Outcomes::gather(now, flows, suspect.from, mature, settings);
+            let outcomes = Outcomes::gather(now, flows.clone(), suspect.from, mature, settings);
             let patience = match outcomes.answer(watch.natural_share(), settings) {
                 Answer::Confirmed => None,
                 Answer::TooFew => Some(patience(suspect.signal, settings)),

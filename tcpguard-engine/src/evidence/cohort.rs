@@ -55,22 +55,22 @@ impl Cohort {
     /// repeated their SYNs, if they came before `onset`: who vanishes does not.
     pub fn gather(
         now: Timestamp,
-        flows: &[&Flow],
+        flows: impl Iterator<Item = Flow> + Clone,
         rtt: Duration,
         mature: Duration,
         onset: Timestamp,
         settings: &Settings,
     ) -> Self {
         let age = |flow: &Flow| now.since(flow.syn_at);
-        let failed = |flow: &&&Flow| flow.state != FlowState::Completed;
-        let within = |window| move |flow: &&&Flow| age(flow) <= window;
-        let dense = flows.iter().filter(within(settings.evidence_window)).filter(failed).count();
+        let failed = |flow: &Flow| flow.state != FlowState::Completed;
+        let within = |window| move |flow: &Flow| age(flow) <= window;
+        let dense = flows.clone().filter(within(settings.evidence_window)).filter(failed).count();
         let slow = dense < 2 * settings.distinct_min;
         // Fifty SYNs would be lost among the lost clients of a minute.
         let slowly = SLOW.min(now.since(onset)).max(settings.evidence_window);
         let recent = within(if slow { slowly } else { settings.evidence_window });
-        let older = |limit| move |flow: &&&Flow| age(flow) >= limit;
-        let all = || flows.iter().filter(recent).filter(failed);
+        let older = |limit| move |flow: &Flow| age(flow) >= limit;
+        let all = || flows.clone().filter(recent).filter(failed);
 
         let old = all().filter(older(mature)).count();
         let any = all().filter(older(settings.poll)).count();
@@ -81,13 +81,13 @@ impl Cohort {
         let failing = all()
             .filter(older(limit))
             .step_by(step)
-            .map(|flow| Failing::new(now, flow, rtt, step as u64, judged(flow)))
+            .map(|flow| Failing::new(now, &flow, rtt, step as u64, judged(&flow)))
             .collect();
         let completed = flows
-            .iter()
+            .clone()
             .filter(recent)
             .filter(|flow| flow.state == FlowState::Completed)
-            .map(|flow| (flow.client, flow.fingerprint, u64::from(flow.weight)))
+            .map(|flow| (flow.client, flow.fingerprint, flow.weight()))
             .collect();
         Self { failing, completed, admitted: Admitted::default() }
     }
@@ -124,7 +124,7 @@ impl Failing {
             addr: flow.client,
             source: source(flow.client),
             print: flow.fingerprint,
-            weight: u64::from(flow.weight.max(1)) * scale,
+            weight: flow.weight() * scale,
             repeated: judged.then_some(flow.syn_retransmits > 0),
             unfinished: flow.state == FlowState::SynAck
                 && flow.syn_ack_at.is_some_and(|at| now.since(at) >= rtt * 4),
@@ -155,14 +155,13 @@ mod tests {
         Flow {
             listener: ListenerId(0),
             client: Ipv4Addr::new(192, 0, 2, 1).into(),
-            client_port: 1,
             server: Ipv4Addr::new(203, 0, 113, 10).into(),
             syn_at,
             syn_ack_at: Some(syn_at),
             done_at: None,
             state: FlowState::SynAck,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: Fingerprint::default(),
         }
     }
@@ -171,12 +170,13 @@ mod tests {
     fn lost_clients_of_before_do_not_say_that_nobody_tries_again() {
         let lost: Vec<Flow> = (0..20).map(|n| half_open(2000 + 300 * n)).collect();
         let outage: Vec<Flow> = (0..60).map(|n| half_open(300 + 10 * n)).collect();
-        let flows: Vec<&Flow> = lost.iter().chain(&outage).collect();
+        let flows = lost.iter().chain(&outage).copied();
         let judged = |onset_ms: u64| {
             let onset = NOW - Duration::from_millis(onset_ms);
             let rtt = Duration::from_millis(50);
             let mature = Duration::from_millis(500);
-            let cohort = Cohort::gather(NOW, &flows, rtt, mature, onset, &Settings::default());
+            let cohort =
+                Cohort::gather(NOW, flows.clone(), rtt, mature, onset, &Settings::default());
             cohort.failing.iter().filter(|flow| flow.repeated.is_some()).count()
         };
         assert_eq!(judged(1000), 0, "too early to say");
@@ -187,12 +187,12 @@ mod tests {
     fn a_pulse_of_fifty_is_not_lost_among_the_lost_clients_of_a_minute() {
         let lost: Vec<Flow> = (0..120).map(|n| half_open(1000 + 500 * n)).collect();
         let pulse: Vec<Flow> = (0..50).map(|n| half_open(500 + 10 * n)).collect();
-        let flows: Vec<&Flow> = lost.iter().chain(&pulse).collect();
+        let flows = lost.iter().chain(&pulse).copied();
         let failing = |onset| {
             let rtt = Duration::from_millis(50);
             let mature = Duration::from_millis(500);
             let settings = Settings::default();
-            Cohort::gather(NOW, &flows, rtt, mature, onset, &settings).failing.len()
+            Cohort::gather(NOW, flows.clone(), rtt, mature, onset, &settings).failing.len()
         };
         assert_eq!(failing(NOW - Duration::from_secs(1)), 50 + 15, "those of 8 s");
         assert_eq!(failing(NOW - Duration::from_secs(30)), 50 + 59, "it has been on for so long");

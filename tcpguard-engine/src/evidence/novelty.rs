@@ -157,14 +157,13 @@ mod tests {
         Flow {
             listener: ListenerId(0),
             client: host(number),
-            client_port: 1024,
             server: [203, 0, 113, 10].into(),
             syn_at: done,
             syn_ack_at: Some(done),
             done_at: Some(done),
             state: FlowState::Completed,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: Fingerprint::default(),
         }
     }
@@ -172,7 +171,7 @@ mod tests {
     fn networks(known: u32) -> Networks {
         let mut networks = Networks::default();
         let flows: Vec<Flow> = (0..known).map(completed).collect();
-        networks.learn(Timestamp::from_millis(2000), flows.iter());
+        networks.learn(Timestamp::from_millis(2000), flows.into_iter());
         networks
     }
 

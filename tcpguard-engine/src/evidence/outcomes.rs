@@ -32,20 +32,20 @@ impl Outcomes {
     /// Those of the attempts made since `from` that have had their time, which is `mature`.
     pub fn gather(
         now: Timestamp,
-        flows: &[&Flow],
+        flows: impl Iterator<Item = Flow>,
         from: Timestamp,
         mature: Duration,
         settings: &Settings,
     ) -> Self {
         let until = now - mature;
         let (mut failed, mut completed, mut reset) = (0, 0, 0);
-        for flow in flows.iter().filter(|flow| (from..=until).contains(&flow.syn_at)) {
+        for flow in flows.filter(|flow| (from..=until).contains(&flow.syn_at)) {
             let outcome = match flow.state {
                 FlowState::Completed => &mut completed,
                 FlowState::Reset => &mut reset,
                 FlowState::Syn | FlowState::SynAck | FlowState::Dropped => &mut failed,
             };
-            *outcome += u64::from(flow.weight.max(1));
+            *outcome += flow.weight();
         }
         let probes = settings.probe_rate * until.since(from).as_secs_f64().max(1.0);
         Self { failed: failed + reset.saturating_sub(probes as u64), completed }
@@ -82,27 +82,24 @@ mod tests {
         Flow {
             listener: ListenerId(0),
             client: Ipv4Addr::LOCALHOST.into(),
-            client_port: 1,
             server: Ipv4Addr::LOCALHOST.into(),
             syn_at,
             syn_ack_at: Some(syn_at),
             done_at: (state == FlowState::Completed).then_some(syn_at),
             state,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: Fingerprint::default(),
         }
     }
 
     /// What is made of (number, age in ms, state) when it is suspected since 8 s ago.
     fn outcomes(flows: &[(usize, u64, FlowState)]) -> Outcomes {
-        let flows: Vec<Flow> = flows
+        let flows = flows
             .iter()
-            .flat_map(|&(count, age, state)| std::iter::repeat_n(flow(age, state), count))
-            .collect();
+            .flat_map(|&(count, age, state)| std::iter::repeat_n(flow(age, state), count));
         let from = NOW - Duration::from_secs(8);
-        let flows: Vec<&Flow> = flows.iter().collect();
-        Outcomes::gather(NOW, &flows, from, MATURE, &Settings::default())
+        Outcomes::gather(NOW, flows, from, MATURE, &Settings::default())
     }
 
     #[test]

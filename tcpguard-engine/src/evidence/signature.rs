@@ -236,18 +236,17 @@ mod tests {
         let flow = Flow {
             listener: ListenerId(0),
             client: [198, 51, 100, 1].into(),
-            client_port: 1,
             server: [203, 0, 113, 10].into(),
             syn_at: at - Duration::from_millis(10),
             syn_ack_at: Some(at),
             done_at: Some(at),
             state: FlowState::Completed,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: print,
         };
         let mut clients = Clients::default();
-        clients.learn(at, &[&flow]);
+        clients.learn(at, [flow].into_iter());
         clients
     }
 

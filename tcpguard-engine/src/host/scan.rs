@@ -1,7 +1,8 @@
 //! Who scans: the tries that led nowhere, source by source.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::evidence::source;
 use crate::{Flow, FlowState, Probe, Settings, Timestamp};
@@ -34,18 +35,34 @@ fn likelihood(failures: u32, successes: u64) -> f64 {
 }
 
 /// Sources that leave handshakes half-open at many listeners, once at each: they look who listens.
-/// Flows come with their listener's port.
-pub(super) fn half_open<'a>(
+/// Flows come with their listener's port; who has tried nothing within `recent` is left out.
+pub(super) fn half_open(
     now: Timestamp,
-    flows: impl Iterator<Item = (&'a Flow, u16)>,
+    flows: impl Iterator<Item = (Flow, u16)>,
+    recent: Duration,
     settings: &Settings,
 ) -> Vec<Probe> {
-    let mut by_source = BTreeMap::<IpAddr, Vec<(&Flow, u16)>>::new();
-    for (flow, port) in flows.filter(|(flow, _)| is_left_open(now, flow, settings)) {
-        by_source.entry(source(flow.client)).or_default().push((flow, port));
+    let left_open = flows.filter(|(flow, _)| is_left_open(now, flow, settings));
+    let mut tries: Vec<Try> = left_open.map(|(flow, port)| Try::new(&flow, port)).collect();
+    tries.sort_unstable_by_key(|one| (one.source, one.at));
+    let tried = tries.chunk_by(|one, next| one.source == next.source).filter_map(tried);
+    tried.filter(|probe| now.since(probe.last) <= recent).collect()
+}
+
+/// One handshake that was left half-open. After a flood there may be tens of thousands.
+struct Try {
+    source: IpAddr,
+    server: IpAddr,
+    port: u16,
+    weight: u32,
+    at: Timestamp,
+}
+
+impl Try {
+    fn new(flow: &Flow, port: u16) -> Self {
+        let weight = flow.weight().try_into().unwrap_or(u32::MAX);
+        Self { source: source(flow.client), server: flow.server, port, weight, at: flow.syn_at }
     }
-    let tried = by_source.into_iter().filter_map(|(source, flows)| tried(source, &flows));
-    tried.collect()
 }
 
 /// A client that has no path back repeats its SYN; a scanner has seen what it wanted.
@@ -58,22 +75,22 @@ fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
         }
 }
 
-fn tried(source: IpAddr, flows: &[(&Flow, u16)]) -> Option<Probe> {
-    let (last, port) = flows.iter().max_by_key(|(flow, _)| flow.syn_at)?;
-    let places: BTreeSet<(IpAddr, u16)> =
-        flows.iter().map(|(flow, port)| (flow.server, *port)).collect();
+/// What one source tried, in the order of time.
+fn tried(tries: &[Try]) -> Option<Probe> {
+    let (first, last) = (tries.first()?, tries.last()?);
+    let places: BTreeSet<(IpAddr, u16)> = tries.iter().map(|one| (one.server, one.port)).collect();
     let servers: BTreeSet<IpAddr> = places.iter().map(|(server, _)| *server).collect();
     let ports: BTreeSet<u16> = places.iter().map(|(_, port)| *port).collect();
-    (flows.len() <= TRIES_PER_PLACE * places.len()).then(|| Probe {
-        source,
+    (tries.len() <= TRIES_PER_PLACE * places.len()).then(|| Probe {
+        source: last.source,
         server: last.server,
-        port: *port,
+        port: last.port,
         ports: ports.len() as u32,
         servers: servers.len() as u32,
-        syns: flows.iter().map(|(flow, _)| flow.weight.max(1)).sum(),
+        syns: tries.iter().fold(0, |syns: u32, one| syns.saturating_add(one.weight)),
         completed: 0,
-        since: flows.iter().map(|(flow, _)| flow.syn_at).min().unwrap_or(last.syn_at),
-        last: last.syn_at,
+        since: first.at,
+        last: last.at,
     })
 }
 

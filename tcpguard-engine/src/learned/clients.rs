@@ -48,15 +48,15 @@ pub(crate) struct Clients {
 impl Clients {
     /// Learns from the flows of the listener that completed since the last look; to be called only
     /// in calm.
-    pub fn learn(&mut self, now: Timestamp, flows: &[&Flow]) {
-        let fresh = |flow: &&&Flow| {
+    pub fn learn(&mut self, now: Timestamp, flows: impl Iterator<Item = Flow>) {
+        let fresh = |flow: &Flow| {
             flow.state == FlowState::Completed && flow.done_at.is_some_and(|at| at > self.learned)
         };
         let mut added = BTreeMap::<Fingerprint, u64>::new();
         let mut trips = Vec::new();
-        for flow in flows.iter().filter(fresh) {
+        for flow in flows.filter(fresh) {
             *added.entry(memorable(&flow.fingerprint)).or_default() += 1;
-            trips.extend(trip(flow));
+            trips.extend(trip(&flow));
         }
         self.learned = now;
         self.prints.retain(|_, known| now.since(known.seen) < REMEMBERED);
@@ -134,15 +134,20 @@ impl Clients {
 
     /// After how long a handshake that has not completed counts as failed: twice what nearly all
     /// took, those learned of and those of `flows` that have just completed. Clients are `rtt` away.
-    pub fn patience(&self, now: Timestamp, flows: &[&Flow], rtt: Duration) -> Duration {
+    pub fn patience(
+        &self,
+        now: Timestamp,
+        flows: impl Iterator<Item = Flow>,
+        rtt: Duration,
+    ) -> Duration {
         let most = (*PATIENCE.end()).max(rtt * 4);
         let Some(usual) = self.trips.slowest() else { return most };
-        let just = |flow: &&&Flow| {
+        let just = |flow: &Flow| {
             flow.state == FlowState::Completed
                 && flow.done_at.is_some_and(|at| now.since(at) <= JUST)
         };
         let mut trips = Trips::default();
-        trips.extend(flows.iter().filter(just).filter_map(|flow| trip(flow)));
+        trips.extend(flows.filter(just).filter_map(|flow| trip(&flow)));
         let now = trips.slowest().unwrap_or_default();
         (usual.max(now) * 2).clamp(*PATIENCE.start(), most)
     }
@@ -179,14 +184,13 @@ mod tests {
         Flow {
             listener: ListenerId(0),
             client: [192, 0, 2, 1].into(),
-            client_port: 1024,
             server: [203, 0, 113, 10].into(),
             syn_at: Timestamp::from_millis(done_ms - 101),
             syn_ack_at: Some(Timestamp::from_millis(done_ms - 100)),
             done_at: Some(Timestamp::from_millis(done_ms)),
             state: FlowState::Completed,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: Fingerprint { window, ip_id, ttl: 57, ..Fingerprint::default() },
         }
     }
@@ -194,7 +198,7 @@ mod tests {
     fn learned(looks: &[(u64, &[Flow])]) -> Clients {
         let mut clients = Clients::default();
         for (now, flows) in looks {
-            clients.learn(Timestamp::from_millis(*now), &flows.iter().collect::<Vec<_>>());
+            clients.learn(Timestamp::from_millis(*now), flows.iter().copied());
         }
         clients
     }
@@ -261,9 +265,8 @@ mod tests {
                 let syn_ack_at = Some(Timestamp::from_millis(done - took));
                 Flow { syn_ack_at, ..completed(1, 1, done) }
             };
-            let flows: Vec<Flow> = (9000..9060).map(flow).collect();
-            let flows: Vec<&Flow> = flows.iter().collect();
-            clients.patience(Timestamp::from_millis(9100), &flows, rtt).as_millis()
+            let flows = (9000..9060).map(flow);
+            clients.patience(Timestamp::from_millis(9100), flows, rtt).as_millis()
         };
         let known = learned(&[(1000, &vec![completed(1, 1, 900); 60])]);
         assert_eq!(given(&Clients::default(), 10), 1000, "nothing is known");

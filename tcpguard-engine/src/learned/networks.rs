@@ -55,10 +55,10 @@ impl Networks {
     }
 
     /// Learns from the flows that completed since the last look, of listeners in calm.
-    pub fn learn<'a>(&mut self, now: Timestamp, calm: impl Iterator<Item = &'a Flow>) {
+    pub fn learn(&mut self, now: Timestamp, calm: impl Iterator<Item = Flow>) {
         let before = self.looked.replace(now);
         self.go_by(now.since(before.unwrap_or(now)));
-        let fresh = |flow: &&Flow| {
+        let fresh = |flow: &Flow| {
             flow.state == FlowState::Completed && flow.done_at.is_some_and(|at| Some(at) > before)
         };
         for flow in calm.filter(fresh) {
@@ -205,14 +205,13 @@ mod tests {
         Flow {
             listener: ListenerId(0),
             client,
-            client_port: 1024,
             server: [203, 0, 113, 10].into(),
             syn_at: done,
             syn_ack_at: Some(done),
             done_at: Some(done),
             state,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: Fingerprint::default(),
         }
     }
@@ -225,7 +224,7 @@ mod tests {
     fn look(networks: &mut Networks, second: u64, clients: impl Iterator<Item = IpAddr>) {
         let flows: Vec<Flow> =
             clients.map(|client| flow(client, FlowState::Completed, second)).collect();
-        networks.learn(Timestamp::from_millis(1000 * second + 1), flows.iter());
+        networks.learn(Timestamp::from_millis(1000 * second + 1), flows.into_iter());
     }
 
     #[test]
@@ -234,15 +233,15 @@ mod tests {
         let at = |second: u64| Timestamp::from_millis(1000 * second);
         let others = [FlowState::Syn, FlowState::SynAck, FlowState::Reset, FlowState::Dropped];
         let flows: Vec<Flow> = (0..4).map(|n| flow(host(n as u32), others[n], 5)).collect();
-        networks.learn(at(6), flows.iter());
+        networks.learn(at(6), flows.into_iter());
         assert_eq!((networks.completions(), networks.learned()), (0, None));
 
         let flows = [flow(host(9), FlowState::Completed, 8)];
-        networks.learn(at(10), flows.iter());
-        networks.learn(at(15), flows.iter());
+        networks.learn(at(10), flows.into_iter());
+        networks.learn(at(15), flows.into_iter());
         assert_eq!((networks.completions(), networks.count()), (1, 1), "seen twice");
         let late = [flow(host(10), FlowState::Completed, 12)];
-        networks.learn(at(20), late.iter());
+        networks.learn(at(20), late.into_iter());
         assert!(!networks.contains(host(10)), "it was not calm at the look before");
     }
 

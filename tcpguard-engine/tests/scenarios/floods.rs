@@ -294,7 +294,7 @@ fn flows_are_followed_within_the_limit_and_fewer_of_those_that_are_dropped() {
         assert_eq!(lab.report().sample_shift, 3);
         let flows = lab.kernel.flows();
         let recent = flows.iter().filter(|flow| flow.syn_at >= at(13.0));
-        recent.map(|flow| (flow.state, flow.weight)).collect::<Vec<_>>()
+        recent.map(|flow| (flow.state, flow.weight())).collect::<Vec<_>>()
     };
     let answered = followed(Mode::Observe);
     assert!((10_000..=20_000).contains(&answered.len()), "{}", answered.len());

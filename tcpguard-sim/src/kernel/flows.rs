@@ -87,14 +87,13 @@ mod tests {
         Flow {
             listener: ListenerId(0),
             client: [192, 0, 2, 1].into(),
-            client_port: 1,
             server: [192, 0, 2, 2].into(),
             syn_at: Timestamp::from_millis(millis),
             syn_ack_at: None,
             done_at: None,
             state: FlowState::Syn,
             syn_retransmits: 0,
-            weight: 1,
+            sample_shift: 0,
             fingerprint: Fingerprint::default(),
         }
     }

@@ -277,7 +277,7 @@ impl Kernel {
         if let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) {
             flow.state = FlowState::Completed;
             flow.done_at = Some(self.now);
-            let weight = weight.max(u64::from(flow.weight));
+            let weight = weight.max(flow.weight());
             socket.counters.acknowledged += weight;
             let polls = self.polled.iter().filter(|polled| flow.syn_at < **polled).count();
             if let Some(late) = polls.checked_sub(1) {
@@ -310,7 +310,7 @@ impl Kernel {
         if let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) {
             flow.state = FlowState::Reset;
             flow.done_at = Some(self.now);
-            socket.counters.reset += weight.max(u64::from(flow.weight));
+            socket.counters.reset += weight.max(flow.weight());
         }
     }
 
@@ -341,7 +341,7 @@ impl Kernel {
             return;
         };
         if flow.state == FlowState::SynAck {
-            socket.counters.syn_ack_retransmit += (1 << self.shift).max(u64::from(flow.weight));
+            socket.counters.syn_ack_retransmit += (1 << self.shift).max(flow.weight());
         } else {
             flow.state = FlowState::SynAck;
             flow.syn_ack_at = Some(self.now);
@@ -454,14 +454,13 @@ impl Kernel {
         let mut flow = Flow {
             listener: ListenerId(syn.to as u32),
             client: syn.client,
-            client_port: syn.key as u16,
             server: [203, 0, 113, 10].into(),
             syn_at: now,
             syn_ack_at: None,
             done_at: None,
             state: if passed { FlowState::Syn } else { FlowState::Dropped },
             syn_retransmits: 0,
-            weight: weight as u32,
+            sample_shift: shift,
             fingerprint: syn.print,
         };
         let Some((known, seq)) = self.flows.named_mut(syn.key) else {
@@ -471,9 +470,9 @@ impl Kernel {
         let again = std::mem::replace(seq, syn.seq) == syn.seq;
         if again && known.done_at.is_none() {
             known.syn_retransmits += 1;
-            self.sockets[syn.to].counters.syn_retransmit += weight.max(u64::from(known.weight));
+            self.sockets[syn.to].counters.syn_retransmit += weight.max(known.weight());
             if known.state == FlowState::Dropped && passed {
-                (known.state, known.weight) = (FlowState::Syn, weight as u32);
+                (known.state, known.sample_shift) = (FlowState::Syn, shift);
             }
             return;
         }

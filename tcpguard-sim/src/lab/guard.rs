@@ -80,9 +80,10 @@ impl Lab {
                     Some(shift) => self.kernel.samples.insert(listener, shift),
                     None => self.kernel.samples.remove(&listener),
                 }),
-                Command::InspectFlows => self.metered(|engine, kernel| {
-                    engine.handle_flows(kernel.now, kernel.flows(), kernel);
-                }),
+                Command::InspectFlows => {
+                    let flows = self.kernel.flows().iter().copied().collect();
+                    self.metered(|engine, kernel| engine.handle_flows(kernel.now, &flows, kernel));
+                }
                 Command::CountHalfOpen => self.kernel.count_half_open = true,
                 Command::CleanHalfOpen {
                     listener,

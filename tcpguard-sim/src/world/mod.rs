@@ -376,14 +376,13 @@ impl World {
             self.flows.push(Flow {
                 listener: ListenerId(target),
                 client,
-                client_port: bits as u16,
                 server: [203, 0, 113, 1].into(),
                 syn_at: self.now - Duration::from_millis(bits % 250),
                 syn_ack_at: Some(self.now),
                 done_at: real.then_some(self.now),
                 state: if real { FlowState::Completed } else { FlowState::SynAck },
                 syn_retransmits: u8::from(matches!(traffic.shape, Shape::Clients)),
-                weight: 1 << self.shift,
+                sample_shift: self.shift,
                 fingerprint,
             });
         }
@@ -438,9 +437,8 @@ impl World {
                 }
                 Command::InspectFlows => {
                     inspected += 1;
-                    let flows = std::mem::take(&mut self.flows);
+                    let flows = self.flows.iter().copied().collect();
                     self.engine.handle_flows(self.now, &flows, &NobodyKnown);
-                    self.flows = flows;
                 }
                 Command::CountHalfOpen => counted += 1,
                 Command::CleanHalfOpen { listener, limit, .. } => {

@@ -1,16 +1,17 @@
 //! Memory that is taken for a moment is given back to the host.
 #![expect(unsafe_code, reason = "mallopt(3) and malloc_trim(3) have no safe form in any crate")]
 
-/// A piece this large, in bytes, is returned as soon as it is freed. What a poll of a flood reads is
-/// larger, what every poll reads smaller: to map memory anew costs a microsecond for each 4 KiB.
+/// A piece this large, in bytes, is mapped by itself and returned as soon as it is freed. Whatever grows
+/// with the traffic is larger; to map memory anew costs a microsecond for each 4 KiB.
 #[cfg(target_env = "gnu")]
-const LARGE: libc::c_int = 1 << 20;
+const LARGE: libc::c_int = 32 << 10;
 
-/// Returns what is free, for good.
+/// Returns what is free, and keeps large pieces out of the heap from now on; to be called before there
+/// are any, and after much was freed.
 ///
-/// A start reads the kernel's types and unpacks the objects, which leaves some 7 MiB of free memory
-/// behind, and a look at the flows of a flood about as much. And glibc takes the largest piece that was ever freed for usual, up to 32 MiB, and keeps as
-/// much from then on; no other C library does.
+/// glibc takes the largest piece that was ever freed for usual, up to 32 MiB. From then on such pieces
+/// lie in the heap, with what stays between them, and the heap stays as large as all of them together.
+/// No other C library does so.
 #[cfg(target_env = "gnu")]
 pub(super) fn give_back() {
     // SAFETY: neither call touches memory that is in use.

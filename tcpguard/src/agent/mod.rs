@@ -63,6 +63,8 @@ const WAITING_REQUESTS: usize = 32;
 /// # Errors
 /// When it cannot start. Then nothing is attached that was not before.
 pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
+    // Before anything large is read.
+    heap::give_back();
     let signal = |name, kind| signal(kind).map_err(|error| deaf(name, error));
     let mut terminate = signal("SIGTERM", SignalKind::terminate())?;
     let mut interrupt = signal("SIGINT", SignalKind::interrupt())?;

@@ -191,7 +191,6 @@ pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::
     Some(engine::Flow {
         listener: engine::ListenerId(flow.listener),
         client: ip(&key.client),
-        client_port: u16::from_be_bytes(key.client_port),
         server: ip(&key.server),
         syn_at: engine::Timestamp::from_nanos(flow.syn_ns),
         syn_ack_at: time(flow.syn_ack_ns),
@@ -205,7 +204,7 @@ pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::
             abi::FlowState::Own => return None,
         },
         syn_retransmits: flow.syn_retransmits,
-        weight: 1 << flow.sample_shift.max(config.sample_shift).min(31),
+        sample_shift: flow.sample_shift.max(config.sample_shift).min(31),
         fingerprint: flow.fingerprint,
     })
 }

@@ -9,7 +9,7 @@ use tcpguard_common::abi::{self, Action, Class, Config, FlowKey, ListenerKey};
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
-    Command, Engine, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
+    Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
     ListenerCounters, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule, RuleCounters,
     RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
 };
@@ -410,7 +410,7 @@ impl<'a> Guard<'a> {
         let config =
             Config { sample_shift: self.config.sample_shift.max(self.thinned), ..self.config };
         let listeners = &self.listeners;
-        let mut flows = Vec::new();
+        let mut flows = Flows::default();
         self.backend.flows(
             &|key, flow| {
                 flow.syn_ns >= oldest
@@ -420,7 +420,7 @@ impl<'a> Guard<'a> {
                 let listener = listeners.at(flow.listener);
                 let flow = listener.and_then(|_| kernel::flow(&config, key, flow));
                 if let (Some(listener), Some(flow)) = (listener, flow) {
-                    flows.push(tcpguard_engine::Flow { listener, ..flow });
+                    flows.extend([tcpguard_engine::Flow { listener, ..flow }]);
                 }
             },
         )?;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tcpguard_common::abi::{Class, Flow, FlowKey, PacketCounters};
-use tcpguard_engine::{Command, HostCounters, ListenerId, ListenerSample, Sample, Step, Timestamp};
+use tcpguard_engine::{
+    Command, Flows, HostCounters, ListenerId, ListenerSample, Sample, Step, Timestamp,
+};
 
 use super::{Guard, Snapshot, clock};
 use crate::agent::executor::{Executor, Followup};
@@ -19,7 +21,7 @@ const SLOW_PERIOD: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
-/// A look at so many flows leaves megabytes of free memory between what is kept.
+/// A look at so many flows leaves free memory between what is kept.
 const MANY_FLOWS: usize = 16_384;
 /// Per-source ACK counts are exact below this many segments per second and CPU.
 const SEGMENTS_PER_CPU: u64 = 50_000;
@@ -289,14 +291,14 @@ impl Guard {
         (steps, Means { executor, object, pins: all.pins(), interfaces })
     }
 
-    fn flows(&self) -> anyhow::Result<Vec<tcpguard_engine::Flow>> {
+    fn flows(&self) -> anyhow::Result<Flows> {
         let executor = &self.executor;
         let read = |key: &FlowKey, flow: &Flow| {
             let listener = executor.listeners.at_slot(flow.listener)?;
             Some(tcpguard_engine::Flow { listener, ..kernel::flow(&executor.config, key, flow)? })
         };
         // A piece at a time: in a flood they are 65,536, and once is enough to hold them.
-        let (mut flows, mut position) = (Vec::new(), Position::default());
+        let (mut flows, mut position) = (Flows::default(), Position::default());
         while executor
             .dataplane
             .flows_from(&mut position, |key, flow| flows.extend(read(&key, &flow)))?
