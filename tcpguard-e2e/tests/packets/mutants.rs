@@ -6,6 +6,9 @@ use tcpguard_e2e::random::Random;
 
 use super::cases::plain;
 
+/// Bytes of an Ethernet frame at most, without its check sequence.
+const LONGEST: usize = 1514;
+
 /// The mutant with this number, and what it would be without the changes.
 pub fn mutant(random: &mut Random, number: u32) -> (Odd, Vec<u8>) {
     let family = Family::BOTH[usize::from(one_in(random, 2))];
@@ -19,6 +22,8 @@ pub fn mutant(random: &mut Random, number: u32) -> (Odd, Vec<u8>) {
     if one_in(random, 8) {
         damage(random, &mut frame);
     }
+    // What a wire takes.
+    frame.truncate(LONGEST);
     (whole, frame)
 }
 
