@@ -15,6 +15,8 @@
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
 //!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
 //!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed.
+//! - [`leak`]: what of a flood got in, by three books; [`gap`]: a filter that is off for a moment, which
+//!   they must show.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
 //!   [`contents`], [`package`]: the packages it comes in; [`first_use`]: how soon they answer;
@@ -38,6 +40,7 @@ pub mod first_use;
 pub mod flood;
 pub mod foreign;
 pub mod frames;
+pub mod gap;
 pub mod guard;
 pub mod health;
 pub mod hostile;
