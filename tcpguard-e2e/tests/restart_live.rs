@@ -11,8 +11,9 @@ use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, MAX_DURATION, RunningFlood};
 use tcpguard_e2e::gap;
 use tcpguard_e2e::guard::{self, Guard, Mode, cli};
-use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::leak::{Books, Fate};
+use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::pins::pretend_layout;
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
@@ -239,12 +240,17 @@ const FRAMES_OF_A_CLIENT: f64 = 3.0;
 /// With a greater share of frames lost by the cables, from 0 to 1, a machine does not carry the flood:
 /// nobody could say who lost a client. With this one, 3 of 1,000 clients may be late by it.
 const MOST_LOST: f64 = 0.001;
+/// Nor does one that takes longer for the middle one of the clients: half a millisecond is usual, and
+/// where others keep the CPUs for so long, a packet of a client may wait for a second.
+const MEDIAN: Duration = Duration::from_millis(5);
 
 /// What became of clients, 100 a second, that came in a flood.
 struct Clients {
     attempts: Attempts,
     /// Share of the frames that the cables to the guarded host lost meanwhile, 0 to 1.
     lost: f64,
+    /// Frames that clients and host lost where they send them, each one's of another client.
+    unsent: u64,
 }
 
 impl Clients {
@@ -254,9 +260,10 @@ impl Clients {
         let mut tried = RATES.into_iter().map(|rate| (rate, come(rate)));
         tried
             .find(|(rate, clients)| {
-                let carried = clients.lost <= MOST_LOST;
+                let carried = clients.lost <= MOST_LOST
+                    && clients.attempts.quantile(0.5).is_some_and(|median| median <= MEDIAN);
                 if !carried {
-                    println!("  {:.2} % lost: {rate} SYN/s are too many", 100.0 * clients.lost);
+                    println!("  this machine does not carry {rate} SYN/s and clients");
                 }
                 carried
             })
@@ -275,7 +282,12 @@ impl Clients {
         let flood = Flood::random(Family::V4.service(), MAX_DURATION);
         let flood = Flood { rate, ..flood }.start(lab).unwrap();
         ruled(guard).unwrap();
-        let (from, sent, lost) = (boot_ns(), flood.sent(), lab.lost().unwrap());
+        let unsent = || {
+            let of = |host: &Netns| host.interface_counter(INTERFACE, "tx_dropped").unwrap();
+            of(&lab.client) + of(&lab.edge)
+        };
+        let (from, sent, lost, unsent_before) =
+            (boot_ns(), flood.sent(), lab.lost().unwrap(), unsent());
         happens(guard, &flood);
         sleep(2 * SECOND);
         let to = boot_ns();
@@ -284,21 +296,27 @@ impl Clients {
         flood.goes_on().unwrap();
         let (sent, lost) = (flood.sent() - sent, lab.lost().unwrap() - lost);
         flood.stop().unwrap();
-        println!("{}; the cables lost {lost} of {sent} frames", attempts.summary());
-        for late in attempts.0.iter().filter(|one| one.took.is_none_or(|took| took > SECOND)) {
-            println!(
-                "  late: connected after {:.1?}, served after {:.1?}",
-                late.connected, late.took
-            );
+        let unsent = unsent() - unsent_before;
+        println!(
+            "{}; the cables lost {lost} of {sent} frames, and {unsent} of clients",
+            attempts.summary()
+        );
+        for late in attempts.0.iter().filter(|one| one.took.is_none_or(|it| it > SECOND)).take(5) {
+            println!("  late: open after {:.1?}, served after {:.1?}", late.connected, late.took);
         }
-        Self { attempts, lost: lost as f64 / sent as f64 }
+        Self { attempts, lost: lost as f64 / sent as f64, unsent }
     }
 
-    /// How many waited for more than a second, beyond those whose packets the cables may have lost.
+    /// How many may have waited because the cables lost packets of theirs.
+    fn forgiven(&self) -> usize {
+        let all = self.attempts.0.len() as f64;
+        (FRAMES_OF_A_CLIENT * self.lost * all + self.unsent as f64) as usize
+    }
+
+    /// How many waited for more than a second, beyond those.
     fn late(&self) -> usize {
-        let all = self.attempts.0.len();
-        let forgiven = FRAMES_OF_A_CLIENT * self.lost * all as f64;
-        (all - self.attempts.within(SECOND)).saturating_sub(forgiven as usize)
+        let late = self.attempts.0.len() - self.attempts.within(SECOND);
+        late.saturating_sub(self.forgiven())
     }
 
     /// How many were never served: the cables do not lose a packet of each of three tries.
@@ -325,10 +343,13 @@ fn g1_kills_lose_no_client() {
     let (rate, clients) = Clients::carried(|rate| clients_over(kills, Held::ByPins, rate));
     let naive = clients_over(naive_kills, Held::ByTheProcess, rate);
     let said = |clients: &Clients, how: &str| {
-        let (all, late) = (clients.attempts.0.len(), clients.late());
         format!(
-            "kills{how} in {rate} SYN/s: {} of {all} clients lost, {late} waited longer than 1 s",
-            clients.never()
+            "kills{how} in {rate} SYN/s: {} of {} clients lost, {} waited longer than 1 s beyond the \
+             {} whose packets the cables may have lost",
+            clients.never(),
+            clients.attempts.0.len(),
+            clients.late(),
+            clients.forgiven()
         )
     };
     row.result(kills, said(&clients, ""), (clients.never(), clients.late()) == (0, 0))
