@@ -122,8 +122,8 @@ fn flooded(lab: &Lab, guard: &Guard<'_>, rules: u64, happens: impl FnOnce()) -> 
     books.close(flood.stop().unwrap().sent).unwrap()
 }
 
-/// The least that would be a leak: the filter is off for a millisecond.
-fn off_for_a_millisecond() -> Fate {
+/// The least that would be a leak: the filter is off for a moment.
+fn off_for_a_moment() -> Fate {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
@@ -162,7 +162,7 @@ fn g15_a_disk_that_takes_nothing_lets_nothing_in_and_tears_no_file() {
         let (fate, files) = survived(disk);
         (syns, leaked, torn) = (syns + fate.sent, leaked + fate.leaked(), torn + files);
     }
-    let (naive, brief) = (torn_in_place(), off_for_a_millisecond());
+    let (naive, brief) = (torn_in_place(), off_for_a_moment());
     row.result(
         disks.len() as u64,
         format!("disks that take nothing: {leaked} of {syns} SYNs let in, {torn} files torn"),
@@ -171,7 +171,7 @@ fn g15_a_disk_that_takes_nothing_lets_nothing_in_and_tears_no_file() {
     .naive(
         1,
         format!(
-            "full disk, written in place: {naive} files torn; filter off for 1 ms: {} SYNs let in by \
+            "full disk, written in place: {naive} files torn; filter off for a moment: {} SYNs let in by \
              the kernel's count, {} seen by no filter",
             brief.by_kernel(),
             brief.unseen()

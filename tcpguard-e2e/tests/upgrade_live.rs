@@ -40,8 +40,8 @@ enum Change {
     Anew,
     /// The naive variant of cookies: the other is left nothing.
     Disinherited,
-    /// The least of all gaps: the filter is off for a millisecond before the other starts.
-    ButForAMillisecond,
+    /// The least of all gaps: the filter is off for a moment before the other starts.
+    ButForAMoment,
 }
 
 /// What there is to be seen of a number of changes.
@@ -108,7 +108,7 @@ fn changed(times: u64, flooding: Flooding, clients: bool, change: Change) -> See
             Change::Disinherited => {
                 lab.edge.exec(&format!("find {PIN_DIR} -name heirloom-* -delete")).unwrap();
             }
-            Change::ButForAMillisecond => {
+            Change::ButForAMoment => {
                 let off = gap::off_for(&lab.edge, Duration::from_millis(1)).unwrap();
                 println!("  off for {off:.1?}");
             }
@@ -151,7 +151,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let Seen { fate, .. } = changed(times, flooding, false, Change::Upgrade);
     let clients = changed(times, flooding, true, Change::Upgrade);
     let leaks = changed(1, flooding, false, naive).fate;
-    let brief = changed(1, flooding, false, Change::ButForAMillisecond).fate;
+    let brief = changed(1, flooding, false, Change::ButForAMoment).fate;
     let result = format!(
         "changes of version: {} of {} SYNs let in, {} of {} handshakes failed",
         fate.leaked(),
@@ -163,7 +163,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
         .naive(
             2,
             format!(
-                "{naive:?}: {} of {} SYNs let in; with the filter off for 1 ms at each: {} by the \
+                "{naive:?}: {} of {} SYNs let in; with the filter off for a moment at each: {} by the \
                  kernel's count, {} seen by no filter",
                 leaks.leaked(),
                 leaks.sent,
