@@ -93,7 +93,7 @@ fn changed(times: u64, flooding: Flooding, clients: bool, change: Change) -> See
         Ok(())
     };
     // Beside clients nobody could tell the flood's.
-    let mut books = (!clients).then(|| Books::open(&lab, &flood, &defended).unwrap());
+    let mut books = (!clients).then(|| Books::open(&lab, &flood, defended).unwrap());
     let flood = flood.start(&lab).unwrap();
     defended().unwrap();
     let held = guard.status().unwrap();
