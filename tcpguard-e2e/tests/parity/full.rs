@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tcpguard::kernel::addr;
 use tcpguard_common::abi::maps::{MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_SYN_ACKS, MAX_UNKNOWN};
-use tcpguard_common::abi::{Action, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason};
+use tcpguard_common::abi::{Action, EVERY_PORT, Mode, Reason};
 use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_goals::{Goal, Row, seed, size};
 
 use super::traffic::{Frame, Traffic, v4};
-use super::{MS, Pair, SET, SHORTEST, START_NS, XDP_DROP, XDP_TX, hex};
+use super::{MS, Pair, SET, SHORTEST, START_NS, XDP_DROP, hex};
 
 /// Frames between two steps of the clock, each of which is a system call.
 const TICK: u64 = 64;
@@ -39,20 +38,8 @@ fn fill(pair: &mut Pair) {
         let source = SocketAddr::new(one_of_many(12, number), 1024);
         ingress(pair, &Segment::new(source, server, flags::SYN));
     }
-    answer_from_everywhere(pair, 2);
-    // An LRU keeps a few places free.
-    let full = |entries: usize, size: u32| assert!(entries * 10 > size as usize * 9, "{entries}");
-    let tables = &pair.dataplane;
-    full(tables.flows().expect("flows").len(), MAX_FLOWS);
-    full(tables.sources().expect("sources").len(), MAX_SOURCES);
-    full(tables.clients().expect("clients").len(), MAX_CLIENTS);
-    full(tables.syn_acks().expect("SYN-ACKs").len(), MAX_SYN_ACKS);
-}
-
-/// SYN-ACKs from addresses on which a known listener listens, and from listeners that nobody knows:
-/// as many of each as the tables hold, so many times.
-fn answer_from_everywhere(pair: &mut Pair, times: u32) {
-    for number in 0..times * MAX_SYN_ACKS.max(MAX_UNKNOWN) {
+    for number in 0..2 * MAX_SYN_ACKS.max(MAX_UNKNOWN) {
+        // Of a listener on every address, and of none that is known.
         for port in [443, 8443] {
             let from = SocketAddr::new(one_of_many(13, number), port);
             let to = SocketAddr::new(one_of_many(14, number), 1024);
@@ -61,43 +48,13 @@ fn answer_from_everywhere(pair: &mut Pair, times: u32) {
             pair.object.test_egress(&reply.to_frame()).expect("a test run");
         }
     }
-}
-
-/// Whoever fell out of a full table of SYN-ACKs is back with the next one.
-#[test]
-fn of_full_tables_of_syn_acks_the_latest_are_known() {
-    let mut pair = Pair::new(Mode::Enforce, 0, false);
-    pair.arm_with(ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
-    let client = SocketAddr::new(v4(9, 9), 4000);
-    let (known, unknown) = (SocketAddr::new(v4(2, 50), 443), SocketAddr::new(v4(2, 60), 8443));
-    let syn = Segment::new(client, known, flags::SYN).to_frame();
-    let is_answered = |pair: &mut Pair| {
-        let (action, ..) = pair.object.test_ingress_frame(&syn, 1).expect("a test run");
-        action == XDP_TX
-    };
-    let noted = |pair: &Pair| pair.dataplane.take_unknown_listeners().expect("a table");
-    let key = |at: SocketAddr| ListenerKey::new(addr(at.ip()), at.port().to_be_bytes());
-    assert!(!is_answered(&mut pair), "before it has ever answered");
-    for server in [known, unknown] {
-        pair.teach(server, client);
-    }
-    assert!(is_answered(&mut pair));
-    answer_from_everywhere(&mut pair, 4);
-    assert!(!is_answered(&mut pair) && !noted(&pair).contains(&key(unknown)));
-    answer_from_everywhere(&mut pair, 4);
-    // A SYN makes none.
-    let closed = SocketAddr::new(v4(2, 61), 8443);
-    pair.ingress(&Segment::new(client, closed, flags::SYN).to_frame());
-    for server in [known, unknown] {
-        pair.teach(server, client);
-    }
-    assert!(is_answered(&mut pair));
-    let noted = noted(&pair);
-    assert!(
-        noted.contains(&key(unknown)) && !noted.contains(&key(closed)),
-        "{} noted",
-        noted.len()
-    );
+    // An LRU keeps a few places free.
+    let full = |entries: usize, size: u32| assert!(entries * 10 > size as usize * 9, "{entries}");
+    let tables = &pair.dataplane;
+    full(tables.flows().expect("flows").len(), MAX_FLOWS);
+    full(tables.sources().expect("sources").len(), MAX_SOURCES);
+    full(tables.clients().expect("clients").len(), MAX_CLIENTS);
+    full(tables.syn_acks().expect("SYN-ACKs").len(), MAX_SYN_ACKS);
 }
 
 /// What became of frames at full tables, beside the word of one model.
