@@ -22,7 +22,8 @@ pub const MAX_RATE: u32 = 1_000_000;
 /// The longest time a flood may ask for.
 pub const MAX_DURATION: Duration = Duration::from_secs(600);
 
-/// A flood to be.
+/// A flood to be. What is random in it is drawn from the run's seed, and another flood of the process
+/// draws other numbers; but for bursts, whose addresses, ports and numbers the kernel draws.
 #[derive(Clone, Debug)]
 pub struct Flood {
     /// Where to.
@@ -262,6 +263,22 @@ impl RunningFlood {
     /// SYNs sent so far.
     pub fn sent(&self) -> u64 {
         self.progress.sent.load(Ordering::Relaxed)
+    }
+
+    /// Makes sure that it is going on: waits for another SYN of it.
+    ///
+    /// # Errors
+    /// When there is none within a second, as when its time is over.
+    pub fn goes_on(&self) -> Result<()> {
+        let (sent, begun) = (self.sent(), Instant::now());
+        while self.sent() == sent {
+            ensure!(
+                begun.elapsed() < Duration::from_secs(1),
+                "the flood is over after {sent} SYNs"
+            );
+            sleep(Duration::from_micros(100));
+        }
+        Ok(())
     }
 
     /// Waits for its end.

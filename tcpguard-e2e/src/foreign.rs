@@ -77,6 +77,25 @@ pub fn attach_by_netlink(host: &Netns, interface: &str, verdict: Verdict) -> Res
     attached.map(drop)
 }
 
+/// Attaches one that passes everything to what leaves, as programs did before there was TCX: at the clsact
+/// qdisc, for everybody to take off.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn attach_at_clsact(host: &Netns, interface: &str) -> Result<()> {
+    const PIN: &str = "/sys/fs/bpf/at-clsact";
+    // TC_ACT_OK
+    host.run(|| pin(&load_program(Hook::Tc, &[mov(0, 0), EXIT])?, PIN))?;
+    let attached = host.exec(&format!("tc qdisc replace dev {interface} clsact")).and_then(|_| {
+        host.exec(&format!(
+            "tc filter replace dev {interface} egress pref 1 handle 1 bpf direct-action \
+             object-pinned {PIN}"
+        ))
+    });
+    host.exec(&format!("rm {PIN}"))?;
+    attached.map(drop)
+}
+
 fn pin(program: &OwnedFd, path: &str) -> Result<()> {
     let path = CString::new(path)?;
     let attributes = ObjPin {

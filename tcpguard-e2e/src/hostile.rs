@@ -1,9 +1,9 @@
 //! Users of the host who mean to keep its administrator from the agent.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -51,32 +51,40 @@ const MANNERS: [Manner; 6] =
 /// Many of them at once, until it is dropped.
 pub struct Crowd {
     over: Arc<AtomicBool>,
-    connections: Arc<AtomicU64>,
+    came: Arc<Came>,
     keeper: Option<JoinHandle<Result<()>>>,
 }
 
+/// How often they came.
+#[derive(Debug, Default)]
+struct Came {
+    connected: AtomicU64,
+    /// Times that the system let one of them not even connect.
+    kept_out: AtomicU64,
+}
+
 impl Crowd {
-    /// `count` clients of six users that come to `socket` again and again.
+    /// `count` clients of six users that come again and again, each time to one of the `sockets`.
     ///
     /// # Errors
     /// When their threads cannot be made.
-    pub fn gather(host: &Netns, socket: &Path, count: usize, seed: u64) -> Result<Self> {
-        let (over, connections) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
-        let (ended, made, socket) = (over.clone(), connections.clone(), socket.to_owned());
+    pub fn gather(host: &Netns, sockets: &[PathBuf], count: usize, seed: u64) -> Result<Self> {
+        let (over, came) = <(Arc<AtomicBool>, Arc<Came>)>::default();
+        let (ended, all, sockets) = (over.clone(), came.clone(), sockets.to_owned());
         let keeper = host.spawn("crowd", move || {
             let clients: Vec<_> = (0..count)
                 .map(|number| {
                     let client = Client {
                         user: USERS[number % USERS.len()],
                         manner: MANNERS[number / USERS.len() % MANNERS.len()],
-                        socket: socket.clone(),
+                        sockets: sockets.clone(),
                         random: Random::new(seed.wrapping_add(number as u64)),
                     };
-                    let (over, made) = (ended.clone(), made.clone());
+                    let (over, came) = (ended.clone(), all.clone());
                     // A small stack: there are a thousand of them.
                     thread::Builder::new()
                         .stack_size(128 << 10)
-                        .spawn(move || client.run(&over, &made))
+                        .spawn(move || client.run(&over, &came))
                 })
                 .collect::<std::io::Result<_>>()?;
             for client in clients {
@@ -84,12 +92,17 @@ impl Crowd {
             }
             Ok(())
         })?;
-        Ok(Self { over, connections, keeper: Some(keeper) })
+        Ok(Self { over, came, keeper: Some(keeper) })
     }
 
     /// How many connections they have made so far.
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+        self.came.connected.load(Ordering::Relaxed)
+    }
+
+    /// How often the system has let one of them not even connect so far.
+    pub fn kept_out(&self) -> u64 {
+        self.came.kept_out.load(Ordering::Relaxed)
     }
 
     /// Has them go.
@@ -112,19 +125,26 @@ impl Drop for Crowd {
 struct Client {
     user: u32,
     manner: Manner,
-    socket: PathBuf,
+    sockets: Vec<PathBuf>,
     random: Random,
 }
 
 impl Client {
-    fn run(mut self, over: &AtomicBool, made: &AtomicU64) -> Result<()> {
+    fn run(mut self, over: &AtomicBool, came: &Came) -> Result<()> {
         let user = Uid::from_raw(self.user);
         set_thread_res_uid(user, user, user)?;
         while !over.load(Ordering::Relaxed) {
-            if let Ok(stream) = UnixStream::connect(&self.socket) {
-                made.fetch_add(1, Ordering::Relaxed);
-                // Whatever ends the connection, the next one comes.
-                let _ = self.annoy(stream, over);
+            let which = self.random.between(0, self.sockets.len() as u64 - 1) as usize;
+            match UnixStream::connect(&self.sockets[which]) {
+                Ok(stream) => {
+                    came.connected.fetch_add(1, Ordering::Relaxed);
+                    // Whatever ends the connection, the next one comes.
+                    let _ = self.annoy(stream, over);
+                }
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    came.kept_out.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(_) => {}
             }
             thread::sleep(PAUSE.mul_f64(0.5 + self.random.share()));
         }
@@ -155,7 +175,7 @@ impl Client {
             match stream.read(&mut [0; 16 << 10]) {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }

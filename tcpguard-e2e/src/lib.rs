@@ -12,9 +12,14 @@
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
+//! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half.
 //! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
 //!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
 //!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed.
+//! - [`leak`]: what of a flood got in, by three books; [`gap`]: a filter that is off for a moment, which
+//!   they must show.
+//! - [`source_rules`]: rules as the kernel has them, whoever lives.
+//! - [`timer`]: a change taken back by a process that waits, and can be killed.
 //! - [`armed`]: the programs alone, with the steps that a test wants taken.
 //! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
 //!   [`contents`], [`package`]: the packages it comes in; [`first_use`]: how soon they answer;
@@ -38,6 +43,7 @@ pub mod first_use;
 pub mod flood;
 pub mod foreign;
 pub mod frames;
+pub mod gap;
 pub mod guard;
 pub mod health;
 pub mod hostile;
@@ -65,7 +71,10 @@ pub mod server;
 mod service;
 pub mod shape;
 pub mod soak;
+pub mod source_rules;
 pub mod status;
 pub mod tamper;
 pub mod terminal;
+pub mod timer;
 pub mod transfer;
+pub mod trickle;

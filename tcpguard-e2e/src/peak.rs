@@ -122,17 +122,30 @@ pub fn forget_peak(pid: u32) -> Result<()> {
 /// # Errors
 /// When there is no such process.
 pub fn map_bytes(pid: u32) -> Result<BTreeMap<u64, u64>> {
-    let mut maps = BTreeMap::new();
+    of_descriptors(pid, |text| Some((number(text, "map_id")?, number(text, "memlock")?)))
+}
+
+/// The interface's index for each BPF link to an interface of which a process holds a descriptor, by
+/// the link's id. It is 0 where the interface has gone.
+///
+/// # Errors
+/// When there is no such process.
+pub fn links(pid: u32) -> Result<BTreeMap<u64, u64>> {
+    of_descriptors(pid, |text| Some((number(text, "link_id")?, number(text, "ifindex")?)))
+}
+
+/// What the kernel's descriptions of a process's descriptors say.
+fn of_descriptors(
+    pid: u32,
+    said: impl Fn(&str) -> Option<(u64, u64)>,
+) -> Result<BTreeMap<u64, u64>> {
+    let mut all = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("cannot list open files")? {
         // A descriptor may be gone by the time it is read, that of the own listing always is.
-        let Ok(text) = fs::read_to_string(entry?.path()) else {
-            continue;
-        };
-        if let (Some(id), Some(bytes)) = (number(&text, "map_id"), number(&text, "memlock")) {
-            maps.insert(id, bytes);
-        }
+        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+        all.extend(said(&text));
     }
-    Ok(maps)
+    Ok(all)
 }
 
 fn number(fdinfo: &str, name: &str) -> Option<u64> {
@@ -184,10 +197,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_size_of_a_map_is_read_from_the_kernels_description_of_its_descriptor() {
+    fn maps_and_links_are_read_from_the_kernels_descriptions_of_descriptors() {
         let fdinfo = "pos:\t0\nmap_type:\t2\nmap_id:\t17\nmemlock:\t8640\nfrozen:\t0\n";
         assert_eq!(number(fdinfo, "map_id"), Some(17));
         assert_eq!(number(fdinfo, "memlock"), Some(8640));
         assert_eq!(number("pos:\t0\nflags:\t02\n", "map_id"), None);
+        let fdinfo = "link_type:\txdp\nlink_id:\t5\nprog_id:\t91\nifindex:\t3\n";
+        assert_eq!((number(fdinfo, "link_id"), number(fdinfo, "ifindex")), (Some(5), Some(3)));
     }
 }

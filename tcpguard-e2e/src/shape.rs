@@ -1,11 +1,12 @@
 //! What the SYNs of a flood look like: written one by one, or as a recipe for the generator.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
+use tcpguard_goals::seed;
 
-use crate::clock::boot_ns;
 use crate::lab::{ATTACKER_MAC, EDGE_MAC};
 use crate::likeness::{Likeness, option_at};
 use crate::packet::{Segment, flags, linux_syn_options, mss_option};
@@ -80,7 +81,9 @@ impl Writer {
         let mut segment = Segment::new(target, target, flags::SYN);
         segment.src_mac = ATTACKER_MAC;
         segment.dst_mac = EDGE_MAC;
-        let random = Random::new(boot_ns());
+        // No two floods of a process are the same: the second's SYNs would be ones that come again.
+        static WRITERS: AtomicU64 = AtomicU64::new(0);
+        let random = draws_of(seed(), WRITERS.fetch_add(1, Ordering::Relaxed));
         Self { segment, shapes: shape.parts(), sources, random, written: 0 }
     }
 
@@ -128,6 +131,11 @@ impl Writer {
         self.written += 1;
         segment.write_frame(frame);
     }
+}
+
+/// What the `number`th flood of a run draws from: each from its own, and the same again for the same seed.
+fn draws_of(seed: u64, number: u64) -> Random {
+    Random::new(Random::new(seed).bits().wrapping_add(number))
 }
 
 /// The recipes by which the generator makes the same SYNs, to be used in turn.
@@ -273,6 +281,21 @@ mod tests {
             let v6 = random_v6(&mut random);
             assert_eq!(v6.octets()[0] & 0xe0, 0x20, "{v6} is not global unicast");
         }
+    }
+
+    #[test]
+    fn floods_of_a_run_differ_and_are_the_same_in_the_next() {
+        let first = |seed, number| draws_of(seed, number).bits();
+        assert_eq!(first(7, 3), first(7, 3));
+        let all = [first(7, 3), first(7, 4), first(3, 7), first(8, 3)];
+        assert!((1..all.len()).all(|n| !all[..n].contains(&all[n])), "{all:?}");
+        let target = "192.0.2.1:443".parse().unwrap();
+        let [one, other] = [(); 2].map(|()| {
+            let mut frame = Vec::new();
+            Writer::new(target, Shape::Bare, Sources::Random).write(&mut frame);
+            frame
+        });
+        assert_ne!(one, other);
     }
 
     fn likeness() -> Likeness {

@@ -5,13 +5,19 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tcpguard_e2e::foreign::{Verdict, attach_by_netlink};
+use aya::programs::SchedClassifier;
+use aya::programs::tc::TcAttachType;
+use tcpguard_e2e::foreign::{Verdict, attach_at_clsact, attach_by_netlink};
 use tcpguard_e2e::guard::{self, Guard, Mode, cli};
+use tcpguard_e2e::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::trickle::{DROPPED, Trickle};
 use tcpguard_goals::{Goal, Row};
 
-/// So soon whatever was knocked off is back.
-const LIMIT: Duration = Duration::from_secs(10);
+/// So soon a rule is in the kernel.
+const LIMIT: Duration = Duration::from_secs(5);
+/// So long it is looked what something has done; the agent looks at its interfaces each second.
+const AFTER: Duration = Duration::from_millis(1500);
 const STEP: Duration = Duration::from_millis(50);
 
 /// What an administrator may type who has forgotten that there is a guard, or never knew.
@@ -31,6 +37,10 @@ fn host() -> Netns {
         .unwrap();
     host.write(guard::CONFIG, "").unwrap();
     host
+}
+
+fn lab() -> Lab {
+    Lab::new(LabOptions::default()).unwrap()
 }
 
 /// The id of the XDP program on the interface, and its name.
@@ -98,54 +108,223 @@ fn a_program_attached_by_netlink_that_came_first_is_named_with_what_takes_it_off
     drop(Guard::start(&host, Mode::Observe).unwrap());
 }
 
-/// Those of [`ACCIDENTS`] that took the program off for longer than `limit`.
-fn knocked_off(host: &Netns, limit: Duration, put_back: impl Fn()) -> Vec<&'static str> {
-    let mut off = Vec::new();
+/// Ids of the programs on the interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Programs {
+    xdp: Option<u32>,
+    /// At TCX or clsact, for what leaves.
+    egress: Option<u32>,
+}
+
+fn programs(host: &Netns) -> Programs {
+    let query = || Ok(SchedClassifier::query_tcx(INTERFACE, TcAttachType::Egress));
+    let at_tcx = host.run(query).unwrap().ok();
+    let at_tcx = at_tcx.and_then(|(_, programs)| Some(programs.first()?.id()));
+    let at_clsact = || {
+        let filters = host.exec(&format!("tc filter show dev {INTERFACE} egress")).unwrap();
+        let (_, rest) = filters.split_once(" id ")?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    Programs { xdp: program(host).map(|(id, _)| id), egress: at_tcx.or_else(at_clsact) }
+}
+
+/// What accidents did to programs that are to drop what [`Trickle`] has dropped.
+struct Damage {
+    /// Those after which the programs were not the same, in one look or more.
+    knocked_off: Vec<&'static str>,
+    looks: u64,
+    /// SYNs let in that were to be dropped, and how many there were.
+    let_in: u64,
+    sent: u64,
+}
+
+/// Lets all accidents happen, and looks for [`AFTER`] what each does. Where something was taken off,
+/// `put_back` does its work before the next.
+fn damage(lab: &Lab, put_back: impl Fn()) -> Damage {
+    let mut damage = Damage { knocked_off: Vec::new(), looks: 0, let_in: 0, sent: 0 };
     for accident in ACCIDENTS {
-        let own = program(host).expect("a program");
+        let before = programs(&lab.edge);
+        assert!(before.xdp.is_some() && before.egress.is_some(), "{before:?}");
+        let traffic = Trickle::start(lab).unwrap();
         // Mostly refused.
-        let _ = host.exec(accident);
-        let begun = Instant::now();
-        while program(host).as_ref() != Some(&own) && begun.elapsed() < limit {
-            sleep(STEP);
+        let refused = lab.edge.exec(accident).err().map(|error| error.to_string());
+        let (begun, mut different) = (Instant::now(), 0);
+        while begun.elapsed() < AFTER {
+            different += u32::from(programs(&lab.edge) != before);
+            damage.looks += 1;
         }
-        println!("{accident}: {:?} after {:.1?}", program(host), begun.elapsed());
-        if program(host).as_ref() != Some(&own) {
-            off.push(accident);
-            let _ = host.exec("xdp-loader unload eth0 --all");
+        let pairs = traffic.finish().unwrap();
+        println!("{accident}: others in {different} looks, {pairs:?}, {refused:?}");
+        (damage.let_in, damage.sent) = (damage.let_in + pairs.let_in, damage.sent + pairs.sent);
+        if different > 0 || pairs.let_in > 0 {
+            damage.knocked_off.push(accident);
             put_back();
         }
     }
-    off
+    damage
+}
+
+impl Damage {
+    fn told(&self) -> String {
+        let Self { knocked_off, looks, let_in, sent } = self;
+        format!(
+            "{} took it off in one of {looks} looks ({}), {let_in} of {sent} SYNs let in",
+            knocked_off.len(),
+            knocked_off.join(", ")
+        )
+    }
 }
 
 #[test]
 fn coexistence_ours_is_not_knocked_off_by_accident() {
     let row = Row::new(Goal::Coexistence);
-    let guarded = host();
-    let guard = Guard::start(&guarded, Mode::Enforce).unwrap();
-    let off = knocked_off(&guarded, LIMIT, || {});
+    let lab = lab();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    assert!(cli(&lab.edge, &["block", DROPPED]).unwrap().status.success());
+    guard.wait_for_rule(LIMIT).unwrap();
+    let own = damage(&lab, || {});
     let status = guard.status().unwrap();
     assert_eq!(status.document()["interfaces"][0]["attached"], true, "{}", guard.log());
+    drop(guard);
+    drop(lab);
 
-    // Whoever attaches without a link.
-    let naive = host();
-    let attach = || attach_by_netlink(&naive, "eth0", Verdict::Pass).unwrap();
+    // Whoever attaches without links, natively: what is for generic programs does him nothing.
+    let lab = self::lab();
+    let attach = || {
+        attach_by_netlink(&lab.edge, INTERFACE, Verdict::Drop).unwrap();
+        attach_at_clsact(&lab.edge, INTERFACE).unwrap();
+    };
     attach();
-    // Nobody is there who would put it back.
-    let naive_off = knocked_off(&naive, LIMIT / 10, attach);
+    let naive = damage(&lab, || {
+        // Refused where it is off.
+        for line in ["xdp-loader unload eth0 --all", "ip link set dev eth0 xdp off"] {
+            let _ = lab.edge.exec(line);
+        }
+        attach();
+    });
     let n = ACCIDENTS.len() as u64;
-    row.result(n, format!("{} of {n} took it off", off.len()), off.is_empty())
-        .naive(
-            n,
-            format!(
-                "{} of {n} took one off that has no link: {}",
-                naive_off.len(),
-                naive_off.join(", ")
-            ),
-            naive_off.contains(&ACCIDENTS[0]),
-        )
-        .finish();
+    let off = |accident| naive.knocked_off.contains(&accident);
+    row.result(
+        n,
+        format!("accidents: {}", own.told()),
+        own.knocked_off.is_empty() && own.let_in == 0,
+    )
+    .naive(
+        n,
+        format!("accidents to programs without links: {}", naive.told()),
+        off(ACCIDENTS[0]) && off(ACCIDENTS[6]) && naive.let_in > 0,
+    )
+    .finish();
+}
+
+/// Who is on an interface before the guard.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    XdpFilter(&'static str),
+    ByNetlink,
+}
+
+const FIRST: [First; 3] = [First::XdpFilter("native"), First::XdpFilter("skb"), First::ByNetlink];
+
+/// Whether what `start` starts names who came first and what takes him off, and leaves him alone.
+fn is_respected(first: First, start: impl Fn(&Netns) -> Output) -> bool {
+    let host = host();
+    match first {
+        First::XdpFilter(mode) => {
+            host.exec(&format!("xdp-filter load --mode {mode} eth0")).map(drop).unwrap();
+        }
+        First::ByNetlink => attach_by_netlink(&host, INTERFACE, Verdict::Pass).unwrap(),
+    }
+    let before = program(&host).expect("the other's program");
+    let said = String::from_utf8_lossy(&start(&host).stderr).into_owned();
+    let alone = program(&host) == Some(before.clone());
+    let way_out = said.split_once(" off: ").map(|(_, rest)| rest.split(", ").next().unwrap());
+    // By its id: not every one has a name.
+    let named = said.contains(&format!("id {},", before.0));
+    println!("{first:?}: left alone {alone}, named {named}, {said}");
+    let goes = way_out.is_some_and(|line| host.exec(line).is_ok() && program(&host).is_none());
+    alone && named && goes
+}
+
+#[test]
+fn coexistence_who_came_first_is_named_and_left_alone() {
+    let row = Row::new(Goal::Coexistence);
+    let count = |start: fn(&Netns) -> Output| {
+        FIRST.into_iter().filter(|first| is_respected(*first, start)).count()
+    };
+    let own = count(|host| ended(guard::daemon(host, Mode::Observe).unwrap()));
+    let naive = count(|host| {
+        let attached = attach_by_netlink(host, INTERFACE, Verdict::Drop);
+        if attached.is_err() {
+            let _ = host.exec("ip link set dev eth0 xdp off");
+            let _ = host.exec("ip link set dev eth0 xdpgeneric off");
+            attach_by_netlink(host, INTERFACE, Verdict::Drop).unwrap();
+        }
+        ended(host.command("true").unwrap())
+    });
+    let n = FIRST.len() as u64;
+    row.result(
+        n,
+        format!("programs that came first: {own} left alone and named with what takes them off"),
+        own == FIRST.len(),
+    )
+    .naive(
+        n,
+        format!("programs, by one that makes room for itself: {naive} left alone"),
+        naive == 0,
+    )
+    .finish();
+}
+
+/// What the agent does while the filter is to go.
+#[derive(Clone, Copy, Debug)]
+enum Agent {
+    Lives,
+    IsDead,
+    Hangs,
+}
+
+const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsDead, Agent::Hangs];
+
+/// Whether the filter is gone when `line` has ended, and stays so for [`AFTER`], its egress program too.
+fn goes(agent: Agent, line: &[&str]) -> bool {
+    let host = host();
+    let mut guard = Guard::start(&host, Mode::Enforce).unwrap();
+    match agent {
+        Agent::Lives => {}
+        Agent::IsDead => guard.kill().unwrap(),
+        Agent::Hangs => guard.pause().unwrap(),
+    }
+    assert!(is_ours(&host));
+    let output = cli(&host, line).unwrap();
+    let gone = Programs { xdp: None, egress: None };
+    let (begun, mut stays) = (Instant::now(), true);
+    while begun.elapsed() < AFTER {
+        stays &= programs(&host) == gone;
+        sleep(STEP);
+    }
+    println!("{agent:?}: {stays}, {output:?}");
+    if matches!(agent, Agent::Hangs) {
+        guard.resume().unwrap();
+    }
+    stays
+}
+
+#[test]
+fn coexistence_it_goes_when_it_is_told_to() {
+    let row = Row::new(Goal::Coexistence);
+    let count = |line: &[&str]| AGENTS.into_iter().filter(|agent| goes(*agent, line)).count();
+    let own = count(&["detach", "--all"]);
+    // It finds no pins, so all that it can do is to ask the agent.
+    let asked = count(&["detach", "--all", "--pin-dir", "/run/nowhere"]);
+    let n = AGENTS.len() as u64;
+    row.result(
+        n,
+        format!("agents, alive, dead and hanging: from {own} the filter goes and stays off"),
+        own == AGENTS.len(),
+    )
+    .naive(n, format!("agents that are only asked: from {asked}"), asked < AGENTS.len())
+    .finish();
 }
 
 #[test]

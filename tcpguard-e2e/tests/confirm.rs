@@ -9,6 +9,7 @@ use serde_json::Value;
 use tcpguard_e2e::guard::{Guard, cli};
 use tcpguard_e2e::lab::{Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::timer::Timer;
 use tcpguard_goals::{Goal, Row, size, when};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -198,15 +199,27 @@ fn an_address_is_explained_at_one_port() {
 }
 
 /// When the mode was `observe` again that was changed to `enforce` by `line`, if it was a second after
-/// `limit`; the agent is killed in between.
-fn back_after(line: &[&str], limit: Duration) -> Option<Duration> {
+/// `limit`. With `undo` a process of its own is to do that; whoever is to do it is killed in between, if
+/// `killed` says so.
+fn back_after(
+    line: &[&str],
+    undo: Option<&[&str]>,
+    killed: bool,
+    limit: Duration,
+) -> Option<Duration> {
     let lab = stage();
     let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
     json(&lab.edge, line);
+    let mut timer = undo.map(|undo| Timer::start(&lab.edge, limit, undo).unwrap());
     sleep(limit / 4);
-    guard.kill().unwrap();
-    guard.start_again_by_file().unwrap();
+    if killed {
+        guard.kill().unwrap();
+        if let Some(timer) = &mut timer {
+            timer.kill().unwrap();
+        }
+        guard.start_again_by_file().unwrap();
+    }
     while begun.elapsed() <= limit + EXACT {
         if mode(&lab.edge) == "observe" {
             return Some(begun.elapsed());
@@ -220,13 +233,14 @@ fn back_after(line: &[&str], limit: Duration) -> Option<Duration> {
 fn g14_a_mode_that_nobody_confirms_goes_back() {
     let row = Row::new(Goal::G14);
     let (trials, limit) = (size(2, 10), 4 * SECOND);
-    let back: Vec<_> =
-        (0..trials).map(|_| back_after(&["mode", "enforce", "--confirm", "4s"], limit)).collect();
+    let own = ["mode", "enforce", "--confirm", "4s"];
+    let back: Vec<_> = (0..trials).map(|_| back_after(&own, None, true, limit)).collect();
     let in_time = |back: &&Option<Duration>| back.is_some_and(|it| it.abs_diff(limit) <= EXACT);
     let exact = back.iter().filter(in_time).count() as u64;
-    let naive = back_after(&["mode", "enforce"], limit);
     let when = |back| when(back, limit + EXACT);
     let all = back.iter().copied().map(when).collect::<Vec<_>>().join(", ");
+    let [lives, killed] = [false, true]
+        .map(|killed| back_after(&["mode", "enforce"], Some(&["mode", "observe"]), killed, limit));
     row.result(
         trials,
         format!(
@@ -234,6 +248,14 @@ fn g14_a_mode_that_nobody_confirms_goes_back() {
         ),
         exact == trials,
     )
-    .naive(1, format!("mode without --confirm: back {}", when(naive)), naive.is_none())
+    .naive(
+        2,
+        format!(
+            "taken back by a timer in a process: back {} if it lives, {} if it is killed",
+            when(lives),
+            when(killed)
+        ),
+        in_time(&&lives) && killed.is_none(),
+    )
     .finish();
 }

@@ -1,16 +1,22 @@
 //! Interfaces that are renamed, moved, missing, made anew: what is guarded stays guarded, and the
 //! status never says more than is true. Needs root and `TCPGUARD_BIN`.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use aya::maps::{Map, MapData, PerCpuArray};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
+use tcpguard::control::{Client, Request, Response};
 use tcpguard::host::{LinkEvent, LinkWatch, interfaces};
-use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard::status::Interface;
+use tcpguard_e2e::guard::{Guard, Mode, RUNTIME_DIR, cli};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::peak;
+use tcpguard_e2e::pins::PIN_DIR;
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::status::Status;
@@ -190,36 +196,55 @@ fn what_arrives_at_an_interface_that_is_made_anew_is_counted_as_its_own() {
     assert!(guard.status().unwrap().total("rx_packets") > 0);
 }
 
-/// One thing that happens to `eth0`, which is up again afterwards.
-fn churn(host: &Netns, elsewhere: &Netns, random: &mut Random) {
-    let away = format!("link set eth0 netns {}", elsewhere.path());
-    let back = format!("link set eth0 netns {}", host.path());
-    match random.between(0, 5) {
-        0 => {
-            host.ip(&["link delete eth0"]).unwrap();
-            make(host, "eth0", "wire0");
-        }
-        1 => {
-            rename(host, "eth0", "wan0");
-            rename(host, "wan0", "eth0");
-        }
-        2 => {
-            host.ip(&[&away]).unwrap();
-            elsewhere.ip(&[&back]).unwrap();
-            host.ip(&["link set eth0 up"]).unwrap();
-        }
-        3 => {
-            for _ in 0..10 {
-                host.ip(&["link set eth0 down", "link set eth0 up"]).unwrap();
+/// What happens to `eth0`, which is up again afterwards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Churn {
+    Anew,
+    Renamed,
+    Moved,
+    Flapping,
+    Resized,
+    /// Made anew with the same index.
+    AnewAsBefore,
+}
+
+impl Churn {
+    const ALL: [Self; 6] =
+        [Self::Anew, Self::Renamed, Self::Moved, Self::Flapping, Self::Resized, Self::AnewAsBefore];
+    /// After which it is another interface, without a program.
+    const ANEW: [Self; 2] = [Self::Anew, Self::AnewAsBefore];
+
+    fn happen(self, host: &Netns, elsewhere: &Netns) {
+        let away = format!("link set eth0 netns {}", elsewhere.path());
+        let back = format!("link set eth0 netns {}", host.path());
+        match self {
+            Self::Anew => {
+                host.ip(&["link delete eth0"]).unwrap();
+                make(host, "eth0", "wire0");
             }
-        }
-        4 => host.ip(&["link set eth0 mtu 9000", "link set eth0 mtu 1500"]).unwrap(),
-        // The same index again.
-        _ => {
-            let index = index(host).expect("eth0");
-            let again = format!("link add eth0 index {index} type veth peer name wire0");
-            host.ip(&["link delete eth0", &again, "link set eth0 up", "link set wire0 up"])
-                .unwrap();
+            Self::Renamed => {
+                rename(host, "eth0", "wan0");
+                rename(host, "wan0", "eth0");
+            }
+            Self::Moved => {
+                host.ip(&[&away]).unwrap();
+                elsewhere.ip(&[&back]).unwrap();
+                host.ip(&["link set eth0 up"]).unwrap();
+            }
+            Self::Flapping => {
+                for _ in 0..10 {
+                    host.ip(&["link set eth0 down", "link set eth0 up"]).unwrap();
+                }
+            }
+            Self::Resized => {
+                host.ip(&["link set eth0 mtu 9000", "link set eth0 mtu 1500"]).unwrap();
+            }
+            Self::AnewAsBefore => {
+                let index = index(host).expect("eth0");
+                let again = format!("link add eth0 index {index} type veth peer name wire0");
+                host.ip(&["link delete eth0", &again, "link set eth0 up", "link set wire0 up"])
+                    .unwrap();
+            }
         }
     }
 }
@@ -265,80 +290,189 @@ fn latencies(over: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
     Ok(all)
 }
 
-/// How often the status says that an interface is protected which has no program, of how many times.
-fn lies(guard: &Guard<'_>, over: &AtomicBool) -> anyhow::Result<(u64, u64)> {
-    let with_program = || -> anyhow::Result<Vec<u32>> {
+/// That an interface is protected.
+struct Claim {
+    index: u32,
+    /// By which link, as far as that is said. An index may be another interface's by now; the kernel
+    /// gives the ids of links in order, so that none comes twice.
+    link: Option<u64>,
+}
+
+/// What the kernel says of that.
+struct Truth {
+    /// Index of each interface with a program, and the id of its link.
+    on: Vec<(u32, u64)>,
+    /// The latest link.
+    newest: u64,
+}
+
+impl Truth {
+    /// About the links of the process `pid`.
+    fn now(pid: u32) -> anyhow::Result<Self> {
+        // First, since a link that is still on an interface after that was on it then as well.
         let found = interfaces::list()?;
-        Ok(found.iter().filter(|one| one.xdp_program.is_some()).map(|one| one.index).collect())
-    };
+        let links = peak::links(pid)?;
+        let bare = |index: u64| {
+            found.iter().all(|one| u64::from(one.index) != index || one.xdp_program.is_none())
+        };
+        let on = links.iter().filter(|(_, index)| !bare(**index));
+        Ok(Self {
+            on: on.map(|(link, index)| (*index as u32, *link)).collect(),
+            newest: links.keys().max().copied().unwrap_or_default(),
+        })
+    }
+
+    fn bears_out(&self, claim: &Claim) -> bool {
+        let same = |(index, link): &(u32, u64)| {
+            *index == claim.index && claim.link.is_none_or(|told| told == *link)
+        };
+        self.on.iter().any(same)
+    }
+}
+
+/// Whether it is not so: neither before nor afterwards, nor by a link that came meanwhile.
+fn is_lie(claim: &Claim, before: &Truth, after: &Truth) -> bool {
+    let came = claim.link.is_some_and(|link| link > before.newest);
+    !came && !before.bears_out(claim) && !after.bears_out(claim)
+}
+
+#[test]
+fn what_is_made_anew_with_the_same_index_bears_out_nothing_that_is_said_of_the_one_before() {
+    let truth = |on: &[(u32, u64)], newest| Truth { on: on.to_vec(), newest };
+    let (old, bare, new) = (truth(&[(7, 3)], 4), truth(&[], 4), truth(&[(7, 5)], 6));
+    let (of_old, of_new) = (Claim { index: 7, link: Some(3) }, Claim { index: 7, link: Some(5) });
+    assert!(is_lie(&of_old, &bare, &new), "it was bare when that was said");
+    assert!(is_lie(&of_old, &bare, &bare) && is_lie(&of_old, &new, &new));
+    assert!(!is_lie(&of_old, &old, &bare), "gone just after");
+    assert!(!is_lie(&of_new, &bare, &new) && !is_lie(&of_new, &bare, &bare), "it came meanwhile");
+    assert!(is_lie(&Claim { index: 7, link: None }, &bare, &bare), "whatever the link");
+}
+
+/// How often it is `told` that an interface is protected which is not, of how many times.
+fn lies(
+    pid: u32,
+    over: &AtomicBool,
+    told: impl Fn() -> anyhow::Result<Vec<Claim>>,
+) -> anyhow::Result<(u64, u64)> {
     let (mut lies, mut samples) = (0, 0);
     while !over.load(Ordering::Relaxed) {
-        let before = with_program()?;
-        let status = guard.status()?;
-        let after = with_program()?;
-        let interfaces = status.document()["interfaces"].as_array().unwrap();
-        let told = interfaces.iter().filter(|interface| interface["attached"] == true);
-        for index in told.map(|interface| interface["ifindex"].as_u64().unwrap() as u32) {
-            lies += u64::from(!before.contains(&index) && !after.contains(&index));
-        }
+        let before = Truth::now(pid)?;
+        let claims = told()?;
+        let after = Truth::now(pid)?;
+        lies += claims.iter().filter(|claim| is_lie(claim, &before, &after)).count() as u64;
         samples += 1;
-        sleep(Duration::from_millis(20));
+        sleep(STEP);
     }
     Ok((lies, samples))
 }
 
+/// What the status says.
+fn by_status() -> anyhow::Result<Vec<Claim>> {
+    let agent = Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
+    let Response::Status(status) = agent.call(Request::Status)? else { bail!("no status") };
+    let told = status.interfaces.iter().filter(|interface| interface.attached);
+    let claim = |interface: &Interface| Claim {
+        index: interface.ifindex,
+        link: Some(interface.link_id.expect("a link, where there is a program").into()),
+    };
+    Ok(told.map(claim).collect())
+}
+
+/// What somebody says who takes a pin for the filter: it is there whatever became of the interface.
+fn by_pin(host: &Netns) -> anyhow::Result<Vec<Claim>> {
+    let pins = host.exec("find /sys/fs/bpf -path */links/*-eth0 -printf %f\\n")?;
+    let index = |pin: &str| pin.split_once('-').and_then(|(index, _)| index.parse().ok());
+    Ok(pins.lines().filter_map(index).map(|index| Claim { index, link: None }).collect())
+}
+
+/// What came of interfaces that came and went.
+struct Seen {
+    times: u64,
+    /// From each message that an interface is bare until it was not.
+    late: Vec<Duration>,
+    lies: u64,
+    samples: u64,
+}
+
+impl Seen {
+    const SOON: Duration = Duration::from_millis(200);
+
+    /// While all of `churns` happen in turn. An agent that is `slow` looks at its interfaces a second
+    /// later.
+    fn of(
+        guard: &Guard<'_>,
+        [host, elsewhere]: [&Netns; 2],
+        churns: &[Churn],
+        slow: bool,
+        told: impl Fn() -> anyhow::Result<Vec<Claim>> + Send,
+    ) -> Self {
+        let over = AtomicBool::new(false);
+        scope(|scope| {
+            let watch = scope.spawn(|| host.run(|| latencies(&over)).unwrap());
+            let sampler = scope.spawn(|| host.run(|| lies(guard.pid(), &over, told)).unwrap());
+            for churn in churns {
+                if slow {
+                    guard.pause().unwrap();
+                }
+                churn.happen(host, elsewhere);
+                if slow {
+                    sleep(Duration::from_secs(1));
+                    guard.resume().unwrap();
+                }
+                // Protected, and known to be, before the next thing happens.
+                protected(guard, host, &["eth0"]);
+            }
+            over.store(true, Ordering::Relaxed);
+            let (late, (lies, samples)) = (watch.join().unwrap(), sampler.join().unwrap());
+            Self { times: churns.len() as u64, late, lies, samples }
+        })
+    }
+
+    /// How many were bare for too long.
+    fn bare(&self) -> usize {
+        self.late.iter().filter(|late| **late > Self::SOON).count()
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = self.late.iter().max().copied().unwrap_or_default();
+        write!(
+            f,
+            "{} of {} bare for more than 200 ms, at most {longest:.0?}; {} of {} times wrongly said to \
+             be protected",
+            self.bare(),
+            self.late.len(),
+            self.lies,
+            self.samples,
+        )
+    }
+}
+
 #[test]
 fn g5_interfaces_that_come_and_go_are_protected_at_once_and_never_said_to_be_before() {
-    const SOON: Duration = Duration::from_millis(200);
     let row = Row::new(Goal::G5);
-    let times = size(20, 200);
     let (host, elsewhere) = (host(), Netns::new("elsewhere").unwrap());
+    let places = [&host, &elsewhere];
     let guard = Guard::start(&host, Mode::Enforce).unwrap();
     protected(&guard, &host, &["eth0"]);
     let mut random = Random::new(seed());
-    let over = AtomicBool::new(false);
-    let (late, lies) = scope(|scope| {
-        let watch = scope.spawn(|| host.run(|| latencies(&over)).unwrap());
-        let sampler = scope.spawn(|| host.run(|| lies(&guard, &over)).unwrap());
-        for _ in 0..times {
-            churn(&host, &elsewhere, &mut random);
-            // Protected, and known to be, before the next thing happens.
-            protected(&guard, &host, &["eth0"]);
-        }
-        over.store(true, Ordering::Relaxed);
-        (watch.join().unwrap(), sampler.join().unwrap())
-    });
-    let longest = late.iter().max().copied().unwrap_or_default();
-    let bare = late.iter().filter(|late| **late > SOON).count();
-    let (lies, samples) = lies;
+    let churns: Vec<Churn> =
+        (0..size(20, 200)).map(|_| Churn::ALL[random.between(0, 5) as usize]).collect();
+    let seen = Seen::of(&guard, places, &churns, false, by_status);
+    let anew = churns.iter().filter(|churn| Churn::ANEW.contains(churn)).count();
 
-    // Whoever takes the pin for the filter, which is there whatever became of the interface: the
-    // agent stands still meanwhile, and so does what it pinned.
-    let naive_times = size(5, 20);
-    let mut deceived = 0;
-    for _ in 0..naive_times {
-        guard.pause().unwrap();
-        host.ip(&["link delete eth0"]).unwrap();
-        make(&host, "eth0", "wire0");
-        sleep(SOON);
-        let pin = host.exec("find /sys/fs/bpf -path */links/*-eth0").unwrap();
-        deceived += u64::from(!pin.is_empty() && !filtered(&host, "eth0"));
-        guard.resume().unwrap();
-        protected(&guard, &host, &["eth0"]);
-    }
+    let churns: Vec<Churn> = Churn::ANEW.into_iter().cycle().take(size(6, 20)).collect();
+    let naive = Seen::of(&guard, places, &churns, true, || by_pin(&host));
     row.result(
-        times,
-        format!(
-            "{bare} of {} bare for more than 200 ms, at most {longest:.0?}; {lies} of {samples} \
-             statuses wrong",
-            late.len()
-        ),
-        bare == 0 && lies == 0 && !late.is_empty(),
+        seen.times,
+        format!("changes, {anew} of them for another interface: {seen}"),
+        seen.bare() == 0 && seen.lies == 0 && seen.late.len() >= anew.div_ceil(2),
     )
     .naive(
-        naive_times,
-        format!("{deceived} of {naive_times} bare interfaces have a pin"),
-        deceived == naive_times,
+        naive.times,
+        format!("of an agent that looks a second later, by its pins: {naive}"),
+        naive.bare() as u64 >= naive.times && naive.lies >= naive.times,
     )
     .finish();
 }

@@ -1,6 +1,7 @@
 //! The ladder, live: floods that no rule can tell from clients, answered with cookies by a real
 //! agent over a real kernel. Needs root and `TCPGUARD_BIN`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::{after, boot_ns};
 use tcpguard_e2e::flood::{Flood, Shape};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
-use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::measure::lower_bound;
+use tcpguard_e2e::packet::{Segment, flags};
+use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
@@ -120,6 +123,43 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     step("auto");
     let attempts = load.finish().unwrap();
     served(&attempts.begun(since, until));
+}
+
+/// What a rule drops: that many SYNs of sources that it is about.
+fn send_blocked(lab: &Lab, count: u8) {
+    let send = || {
+        let socket = PacketSocket::open(INTERFACE)?;
+        for number in 0..count {
+            let from = SocketAddr::new(Ipv4Addr::new(203, 0, 113, number).into(), 4000);
+            let mut syn = Segment::new(from, Family::V4.service(), flags::SYN);
+            (syn.src_mac, syn.dst_mac) = (ATTACKER_MAC, EDGE_MAC);
+            socket.send(&syn.to_frame())?;
+        }
+        Ok(())
+    };
+    lab.attacker.run(send).unwrap();
+}
+
+#[test]
+fn without_an_agent_rules_go_on_for_thirty_seconds_and_drop_nothing_from_then_on() {
+    const SYNS: u8 = 100;
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    assert!(cli(&lab.edge, &["block", "203.0.113.0/24", "--for", "10m"]).unwrap().status.success());
+    sleep(SECOND);
+    guard.kill().unwrap();
+    for seconds in [7, 20] {
+        sleep(seconds * SECOND);
+        send_blocked(&lab, SYNS);
+    }
+    // 31 s after the last poll.
+    sleep(4 * SECOND);
+    send_blocked(&lab, SYNS);
+    guard.start_again(Mode::Enforce).unwrap();
+    let status = guard.status().unwrap();
+    let of = |reason: &str| status.reason(reason);
+    assert_eq!((of("drop_source"), of("agent_gone")), (2 * u64::from(SYNS), u64::from(SYNS)));
 }
 
 #[test]

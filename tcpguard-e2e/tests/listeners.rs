@@ -14,12 +14,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tcpguard::checkup::listeners::limits;
 use tcpguard::host::{SockDiag, Sysctls, TcpState};
-use tcpguard_e2e::guard::cli;
+use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::peak;
 use tcpguard_e2e::raw::PacketSocket;
+use tcpguard_e2e::status::Status;
 
 /// How long a client tries that is not to get in.
 const BRIEFLY: Duration = Duration::from_millis(300);
@@ -310,4 +311,30 @@ fn ten_thousand_sockets_take_little_time_and_memory() {
         assert!(memory <= MEMORY, "{line:?}: {memory} bytes");
     }
     drop(crowd);
+}
+
+/// One place of 4,096 is for the guard's own test of its cookies.
+#[test]
+fn of_more_listeners_than_there_is_room_for_the_rest_is_named() {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let listen = || {
+        let ports = 10_000..14_200_u16;
+        Ok(ports
+            .map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+            .collect::<Result<Vec<_>, _>>()?)
+    };
+    let listeners = lab.edge.run(listen).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let told = |status: &Status| {
+        let full = status.health().into_iter().find(|(code, _)| code == "listeners_full");
+        full.map(|(_, text)| text)
+    };
+    let status = guard
+        .wait_until("the rest is named", Duration::from_secs(5), |status| told(status).is_some())
+        .unwrap();
+    assert_eq!(told(&status).unwrap(), "105 listeners are not followed: the table is full");
+    let followed = status.document()["listeners"].as_array().unwrap();
+    assert_eq!((followed.len(), listeners.len()), (4_095, 4_200));
 }

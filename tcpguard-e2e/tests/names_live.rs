@@ -1,10 +1,11 @@
 //! Floods in the name of somebody whom the host cannot do without: he is not blocked, his connections
 //! lose nothing, and others get in. Needs root, `TCPGUARD_BIN` and nft.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -27,12 +28,22 @@ const RATE: u32 = 5_000;
 /// SYNs a second of a subnet, whose 256 addresses have more than [`NAIVE_LIMIT`] each.
 const SUBNET_RATE: u32 = 30_000;
 const FLOOD: Duration = Duration::from_secs(6);
-/// SYNs a second for which the naive variant shuts a source out.
+/// SYNs a second for which the naive variant shuts a source out, as long as floods have their full rate.
 const NAIVE_LIMIT: u32 = 100;
 /// Clients a second, of each kind.
 const CLIENTS: u32 = 50;
 /// Share of them that must be answered within a second.
 const SERVED: f64 = 0.999;
+/// Share of all frames that the wire may lose in front of the guard. Where it loses more, the machine
+/// does not carry the flood, and a slower one comes.
+const LOST: f64 = 0.001;
+/// By what the rates are divided, of which the least is taken that the machine carries.
+const SLOWER: [u32; 3] = [1, 2, 4];
+/// How often one looks who is shut out.
+const LOOK: Duration = Duration::from_millis(100);
+/// Looks there must be at least in a flood: half of those that there should be, since a busy machine may
+/// take longer for one.
+const LOOKS: u64 = FLOOD.as_millis() as u64 / LOOK.as_millis() as u64 / 2;
 /// Bytes a second of a session in either direction: 2 MB a minute, as of somebody who works.
 const PACE: u64 = 33_000;
 /// How long a session sends.
@@ -96,7 +107,8 @@ impl Case {
         }
     }
 
-    fn flood(self) -> Flood {
+    /// At a rate that is divided by `slower`.
+    fn flood(self, slower: u32) -> Flood {
         let address = self.address();
         let sources = match (self.pattern, address) {
             // No client's own: those are above.
@@ -106,7 +118,7 @@ impl Case {
             (Pattern::Subnet, IpAddr::V6(_)) => Sources::Net(IpNet::new(address, 120).unwrap()),
         };
         let rate = if matches!(self.pattern, Pattern::Subnet) { SUBNET_RATE } else { RATE };
-        Flood { sources, rate, ..Flood::random(self.service(), FLOOD) }
+        Flood { sources, rate: rate / slower, ..Flood::random(self.service(), FLOOD) }
     }
 
     /// What is flooded: where the victim comes in, if he does.
@@ -186,12 +198,12 @@ fn in_words(mac: Mac) -> String {
 /// What keeps floods off.
 enum Defence<'lab> {
     Guard(Guard<'lab>),
-    /// The naive variant: whoever sends more than [`NAIVE_LIMIT`] SYNs a second is shut out.
+    /// The naive variant: whoever sends more SYNs a second than a limit is shut out.
     Nft(&'lab Netns),
 }
 
 impl<'lab> Defence<'lab> {
-    fn nft(host: &'lab Netns) -> Self {
+    fn nft(host: &'lab Netns, limit: u32) -> Self {
         const FILE: &str = "/run/naive.nft";
         let family = |version: &str, ip: &str| {
             format!(
@@ -201,7 +213,7 @@ impl<'lab> Defence<'lab> {
                      type filter hook prerouting priority raw; policy accept;
                      {ip} saddr @{version} drop
                      tcp flags & (fin|syn|rst|ack) == syn \
-                         update @{version}_rate {{ {ip} saddr limit rate over {NAIVE_LIMIT}/second }} \
+                         update @{version}_rate {{ {ip} saddr limit rate over {limit}/second }} \
                          add @{version} {{ {ip} saddr }} drop
                  }}"
             )
@@ -243,8 +255,10 @@ impl<'lab> Defence<'lab> {
 
 /// What a flood in somebody's name did.
 struct Seen {
-    /// Rules over addresses that are protected.
-    blocked: Vec<IpNet>,
+    /// Rules over addresses that are protected, at whatever moment.
+    blocked: BTreeSet<IpNet>,
+    /// How often it was looked for them.
+    looks: u64,
     /// Sessions, and those that lost a byte or were reset.
     sessions: usize,
     broken: usize,
@@ -254,9 +268,18 @@ struct Seen {
     named: Attempts,
     /// Share of all frames that the wire lost in front of the guard.
     lost: f64,
+    /// By what the flood's rate was divided.
+    slower: u32,
 }
 
+/// The fastest flood that the machine carries.
 fn play(case: Case, naive: bool) -> Seen {
+    let mut floods = SLOWER.into_iter().map(|slower| play_at(slower, case, naive));
+    let carried = floods.find(|seen| seen.lost <= LOST);
+    carried.unwrap_or_else(|| panic!("{case:?}: this machine carries none of the floods"))
+}
+
+fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
     let lab = stage();
     let _servers =
         [SSH, PORT].map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
@@ -272,7 +295,7 @@ fn play(case: Case, naive: bool) -> Seen {
     }
     let defence = match naive {
         false => Defence::Guard(Guard::start(&lab.edge, Mode::Enforce).unwrap()),
-        true => Defence::nft(&lab.edge),
+        true => Defence::nft(&lab.edge, NAIVE_LIMIT / slower),
     };
     let [outside, inside] = [Home::Regulars, Home::Residents(cdn(case.family))].map(|home| {
         let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
@@ -280,9 +303,17 @@ fn play(case: Case, naive: bool) -> Seen {
     });
     sleep(2 * SECOND);
     let (from, lost) = (boot_ns(), lab.lost().unwrap());
-    let flood = case.flood().start(&lab).unwrap();
-    sleep(FLOOD - SECOND / 2);
-    let mut blocked = defence.blocked(&lab.edge);
+    let flood = case.flood(slower).start(&lab).unwrap();
+    let (mut next, mut blocked, mut looks) = (Instant::now(), BTreeSet::new(), 0);
+    let end = next + FLOOD;
+    while next < end {
+        blocked.extend(defence.blocked(&lab.edge));
+        looks += 1;
+        // One that took too long is followed by the next at once, but not by several.
+        let now = Instant::now();
+        next = (next + LOOK).max(now);
+        sleep(next - now);
+    }
     let report = flood.wait().unwrap();
     let (to, lost) = (boot_ns(), lab.lost().unwrap() - lost);
     if let Defence::Guard(guard) = &defence {
@@ -299,17 +330,22 @@ fn play(case: Case, naive: bool) -> Seen {
     }
     let broken: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
     println!(
-        "{case:?}, naive: {naive}: {}; {}; {blocked:?} blocked, {broken:?}",
+        "{case:?}, naive: {naive}, rate / {slower}: {lost} of {} frames lost, {looks} looks; {}; {}; \
+         {blocked:?} blocked, {broken:?}",
+        report.sent + lost,
         others.summary(),
         named.summary()
     );
     let lost = lost as f64 / (report.sent + lost) as f64;
-    Seen { blocked, sessions: count, broken: broken.len(), others, named, lost }
+    let (sessions, broken) = (count, broken.len());
+    Seen { blocked, looks, sessions, broken, others, named, lost, slower }
 }
 
 /// Several cases together.
 struct Sum {
     blocked: usize,
+    /// The fewest looks at any of them.
+    looks: u64,
     sessions: usize,
     broken: usize,
     others: usize,
@@ -318,6 +354,8 @@ struct Sum {
     named_served: usize,
     /// Of the others, those whose frames the wire may have lost: a handshake and its request are three.
     forgiven: f64,
+    /// Of the cases, those with a slower flood.
+    slowed: usize,
 }
 
 impl Sum {
@@ -325,6 +363,7 @@ impl Sum {
         let sum = |of: fn(&Seen) -> usize| cases.iter().map(of).sum();
         Self {
             blocked: sum(|case| case.blocked.len()),
+            looks: cases.iter().map(|case| case.looks).min().unwrap_or_default(),
             sessions: sum(|case| case.sessions),
             broken: sum(|case| case.broken),
             others: sum(|case| case.others.0.len()),
@@ -332,6 +371,7 @@ impl Sum {
             named: sum(|case| case.named.0.len()),
             named_served: sum(|case| case.named.within(PATIENCE)),
             forgiven: cases.iter().map(|case| 3.0 * case.lost * case.others.0.len() as f64).sum(),
+            slowed: sum(|case| usize::from(case.slower > 1)),
         }
     }
 
@@ -348,14 +388,17 @@ impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "names: {} rules over protected addresses, {} of {} sessions broken, {} of {} others served \
-             later than 1 s ({:.1} forgiven to the wire), {} of {} clients served in whose names it came",
+            "names: {} rules over protected addresses in {} looks or more at each, {} of {} sessions \
+             broken, {} of {} others served later than 1 s ({:.1} forgiven to the wire, {} floods slowed \
+             down), {} of {} clients served in whose names it came",
             self.blocked,
+            self.looks,
             self.broken,
             self.sessions,
             self.late,
             self.others,
             self.forgiven,
+            self.slowed,
             self.named_served,
             self.named,
         )
@@ -373,7 +416,8 @@ fn g13_a_flood_in_somebodys_name_blocks_nobody_and_cuts_no_session() {
     let naive: Vec<Seen> = naive.collect();
 
     let [guarded, naive] = [guarded, naive].map(|cases| Sum::of(&cases));
-    row.result(count, guarded.to_string(), guarded.harm() == [false; 4])
+    let holds = guarded.harm() == [false; 4] && guarded.looks >= LOOKS;
+    row.result(count, guarded.to_string(), holds)
         .naive(naive_count as u64, naive.to_string(), naive.harm()[1])
         .finish();
 }

@@ -1,17 +1,18 @@
 //! A rule set takes the place of another from one packet to the next, also when the agent is killed
 //! meanwhile. Needs root and `TCPGUARD_BIN`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ipnet::IpNet;
 use serde_json::Value;
-use tcpguard_common::abi::{RuleRef, SourceKey, SourceV4, SourceV6, maps};
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{CONFIG, Guard, Mode, cli};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
@@ -19,7 +20,7 @@ use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_e2e::pins::pretend_layout;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
-use tcpguard_e2e::tamper::PinnedMap;
+use tcpguard_e2e::source_rules::SourceRules;
 use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -265,19 +266,6 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
     assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(RULES.into()));
 }
 
-/// The naive variant: all rules taken out, and then the new ones put in, so many times.
-fn flushed_and_imported(times: usize) -> (Fate, u64) {
-    let lab = stage();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    import(&lab, "a");
-    fate_while(&lab, &guard, SHARED.map(member), || {
-        for name in ["b", "a"].into_iter().cycle().take(times) {
-            assert!(cli(&lab.edge, &["rules", "flush"]).unwrap().status.success());
-            import(&lab, name);
-        }
-    })
-}
-
 /// The guard's own rule against a flood is in each set, and drops all of it throughout.
 #[test]
 fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
@@ -339,19 +327,6 @@ fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() 
     assert_spared(&guard);
 }
 
-/// Rules in the kernel, counted there: the agent's own count of so many takes it some seconds.
-fn keys_in_kernel(lab: &Lab) -> usize {
-    let tries = [
-        (maps::SOURCE_RULES_V4, size_of::<SourceKey<SourceV4>>()),
-        (maps::SOURCE_RULES_V6, size_of::<SourceKey<SourceV6>>()),
-    ];
-    let keys = tries.map(|(name, key)| {
-        let trie = PinnedMap::open(&lab.edge, name, key, size_of::<RuleRef>()).unwrap();
-        trie.entries().unwrap().len()
-    });
-    keys.iter().sum()
-}
-
 /// What the last start of the agent found of a set that did not count.
 fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
     let log = guard.log();
@@ -361,85 +336,218 @@ fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
     line.and_then(number).unwrap_or(0)
 }
 
-/// What kills during replacements left.
+/// What kills during replacements left, as the kernel had it before anybody came back.
 #[derive(Default)]
 struct Left {
     old: u32,
     new: u32,
     /// Kills after which there was neither set.
     neither: u32,
+}
+
+/// Whoever replaces rules, and is killed at it.
+trait Replacer {
+    /// Begins to put a set in place, and is killed after so long.
+    fn replace(&mut self, new: &'static str, killed_after: Duration);
+
+    /// Comes back. `found` is the set that it left whole, if there is one, `old` the one that was there
+    /// before; returns the one that is there now.
+    fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str;
+}
+
+/// The guard, told to import.
+struct Own<'a, 'host> {
+    lab: &'host Lab,
+    guard: &'a mut Guard<'host>,
+    rules: &'a SourceRules,
+    starts: usize,
     /// Of a set that did not count, keys that a start found, where there were any.
     halves: Vec<u32>,
 }
 
-/// Kills the agent at `kills` moments of a replacement, while members of both sets send: what is there
-/// then, and what became of their SYNs.
-fn killed_while_replacing(kills: u32) -> (Left, Fate, u64) {
-    let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
-    let before = Fate::now(&lab, &guard);
-    let sender = Sender::start(&lab, SHARED.map(member));
+impl Replacer for Own<'_, '_> {
+    fn replace(&mut self, new: &'static str, killed_after: Duration) {
+        std::thread::scope(|scope| {
+            // It fails when the agent is gone.
+            scope.spawn(|| drop(cli(&self.lab.edge, &["rules", "import", &file(new)])));
+            sleep(killed_after);
+            self.guard.kill().unwrap();
+        });
+    }
+
+    fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str {
+        self.guard.start_again(Mode::Enforce).unwrap();
+        self.starts += 1;
+        let keys = leavings(self.guard, self.starts);
+        self.halves.extend((keys > 0).then_some(keys));
+        if found.is_none() {
+            import(self.lab, old);
+            return old;
+        }
+        // It may have had the new set on the disk and the old one in the kernel.
+        let told = exported(self.lab);
+        let now = SETS.map(|(name, _)| name).into_iter().find(|name| told == expected(name));
+        let now = now.unwrap_or_else(|| panic!("neither set, but {} rules", told.len()));
+        assert_eq!(self.rules.count().unwrap(), RULES as usize, "after start {}", self.starts);
+        assert_eq!(in_force(self.rules), Some(now), "what is told is what is there");
+        now
+    }
+}
+
+/// The naive variant: all rules taken out of the maps and the others put in, by a program that has no
+/// second set.
+struct InPlace<'a> {
+    lab: &'a Lab,
+    rules: &'a SourceRules,
+    references: Vec<Vec<u8>>,
+}
+
+impl InPlace<'_> {
+    const BATCH: &'static str = "/run/batch";
+
+    fn start(&self, new: &str) -> Child {
+        let lines = self.rules.in_place(&prefixes(new), &self.references).unwrap();
+        self.lab.edge.write(Self::BATCH, &lines).unwrap();
+        let mut bpftool = self.lab.edge.command("bpftool").unwrap();
+        bpftool.args(["batch", "file", Self::BATCH]).stdout(Stdio::null()).stderr(Stdio::null());
+        bpftool.spawn().unwrap()
+    }
+
+    /// The whole replacement, and how long it took.
+    fn whole(&self, new: &str) -> Duration {
+        let mut bpftool = self.start(new);
+        let begun = Instant::now();
+        assert!(bpftool.wait().unwrap().success());
+        begun.elapsed()
+    }
+}
+
+impl Replacer for InPlace<'_> {
+    fn replace(&mut self, new: &'static str, killed_after: Duration) {
+        // No agent lives that would.
+        self.rules.beat().unwrap();
+        let mut bpftool = self.start(new);
+        sleep(killed_after);
+        bpftool.kill().unwrap();
+        bpftool.wait().unwrap();
+    }
+
+    fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str {
+        found.unwrap_or_else(|| {
+            self.whole(old);
+            old
+        })
+    }
+}
+
+/// The prefixes of a set.
+fn prefixes(name: &str) -> BTreeSet<IpNet> {
+    expected(name).keys().map(|prefix| prefix.parse().unwrap()).collect()
+}
+
+/// Which of the sets the kernel acts by, rule by rule and with none beside it; `None`: by neither.
+fn in_force(rules: &SourceRules) -> Option<&'static str> {
+    let found = rules.in_force().unwrap();
+    let name = SETS.map(|(name, _)| name).into_iter().find(|name| found == prefixes(name));
+    if name.is_none() {
+        println!("neither set, but {} rules", found.len());
+    }
+    name
+}
+
+/// Kills `replacer` at `kills` moments of a replacement that takes `whole` at least. Set "a" is there
+/// before.
+fn killed_while_replacing(
+    rules: &SourceRules,
+    replacer: &mut impl Replacer,
+    kills: u32,
+    whole: Duration,
+) -> Left {
     let (mut old, mut left) = ("a", Left::default());
     for kill in 0..kills {
         let new = if old == "a" { "b" } else { "a" };
-        std::thread::scope(|scope| {
-            // It fails when the agent is gone.
-            scope.spawn(|| drop(cli(&lab.edge, &["rules", "import", &file(new)])));
-            // Up to twice as long as the shortest took: some take longer.
-            sleep(whole * 2 * kill / kills);
-            guard.kill().unwrap();
-        });
-        guard.start_again(Mode::Enforce).unwrap();
-        let found = exported(&lab);
-        if found == expected(new) {
-            left.new += 1;
-            old = new;
-        } else if found == expected(old) {
-            left.old += 1;
-        } else {
-            println!("kill {kill}: neither set, but {} rules", found.len());
-            left.neither += 1;
-            import(&lab, old);
+        // Up to twice as long as the shortest took: some take longer.
+        replacer.replace(new, whole * 2 * kill / kills);
+        let found = in_force(rules);
+        match found {
+            Some(name) if name == new => left.new += 1,
+            Some(_) => left.old += 1,
+            None => left.neither += 1,
         }
-        assert_eq!(keys_in_kernel(&lab), RULES as usize, "after kill {kill}");
-        let keys = leavings(&guard, kill as usize + 1);
-        left.halves.extend((keys > 0).then_some(keys));
+        old = replacer.come_back(found, old);
     }
+    left
+}
+
+/// What a replacement by the guard, killed so often, left in the kernel, and what became of SYNs of
+/// members of both sets.
+fn own(kills: u32) -> (Left, Fate, u64) {
+    let lab = stage();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
+    let rules = SourceRules::open(&lab.edge).unwrap();
+    let before = Fate::now(&lab, &guard);
+    let sender = Sender::start(&lab, SHARED.map(member));
+    let mut own =
+        Own { lab: &lab, guard: &mut guard, rules: &rules, starts: 0, halves: Vec::new() };
+    let left = killed_while_replacing(&rules, &mut own, kills, whole);
+    let halves = own.halves;
     let sent = sender.finish();
     let fate = Fate::now(&lab, &guard).since(before);
     println!("{kills} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}");
-    println!("keys of the other set found after {} of them: {:?}", left.halves.len(), left.halves);
+    println!("keys of the other set found after {} of them: {halves:?}", halves.len());
+    assert!(!halves.is_empty(), "no kill met an import half-way");
     (left, fate, sent)
 }
 
-/// What is there after a kill is the whole of one set with all that belongs to it, and members of both
-/// are kept out from beginning to end.
+/// The same of a replacement in place.
+fn in_place(kills: u32) -> (Left, Fate, u64) {
+    let lab = stage();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    import(&lab, "a");
+    let rules = SourceRules::open(&lab.edge).unwrap();
+    let before = Fate::now(&lab, &guard);
+    // It would mend what another program does to its rules.
+    guard.kill().unwrap();
+    let references = rules.references().unwrap();
+    let mut in_place = InPlace { lab: &lab, rules: &rules, references };
+    let whole = ["b", "a"].map(|name| in_place.whole(name)).into_iter().min().unwrap();
+    assert_eq!(in_force(&rules), Some("a"), "unless it is killed it does what it should");
+    let sender = Sender::start(&lab, SHARED.map(member));
+    let left = killed_while_replacing(&rules, &mut in_place, kills, whole);
+    guard.start_again(Mode::Enforce).unwrap();
+    let sent = sender.finish();
+    let fate = Fate::now(&lab, &guard).since(before);
+    println!("{kills} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}");
+    (left, fate, sent)
+}
+
+/// What is in the kernel after a kill, before anybody mends it, is the whole of one set and nothing else,
+/// and members of both are kept out from beginning to end.
 #[test]
 fn g2_a_kill_leaves_one_set_whole() {
     let row = Row::new(Goal::G2);
-    let (kills, naive) = size((10, 2), (500, 6));
-    let (left, fate, sent) = killed_while_replacing(kills);
+    let (kills, naive) = size((10, 6), (500, 20));
+    let (left, fate, sent) = own(kills);
     // Else the kills met no import half-way, and the row would prove nothing.
     assert!(left.old > 0 && left.new > 0, "{} old, {} new", left.old, left.new);
-    assert!(!left.halves.is_empty(), "no kill met an import half-way");
-    let (naive_fate, naive_sent) = flushed_and_imported(naive);
+    let (naive_left, naive_fate, naive_sent) = in_place(naive);
+    let told = |left: &Left, fate: Fate, sent: u64| {
+        format!(
+            "{} left the new set in the kernel, {} the old, {} neither; {} of {sent} SYNs of \
+             members of both let in",
+            left.new, left.old, left.neither, fate.answered
+        )
+    };
     row.result(
         kills.into(),
-        format!(
-            "kills in imports of {RULES} rules: {} left the new set, {} the old, {} neither; {} of \
-             {sent} SYNs of members let in",
-            left.new, left.old, left.neither, fate.passed
-        ),
+        format!("kills in imports of {RULES} rules: {}", told(&left, fate, sent)),
         left.neither == 0 && (fate.passed, fate.answered) == (0, 0),
     )
     .naive(
-        naive as u64,
-        format!(
-            "times flushed and imported: {} of {naive_sent} SYNs of members let in",
-            naive_fate.passed
-        ),
-        naive_fate.passed > 100 && naive_fate.answered > 100,
+        naive.into(),
+        format!("kills in replacements in place: {}", told(&naive_left, naive_fate, naive_sent)),
+        naive_left.neither > 0 && naive_fate.answered > 100,
     )
     .finish();
 }

@@ -13,6 +13,8 @@
 //!     .finish();
 //! ```
 //!
+//! In full size N must be that of [`least`].
+//!
 //! The name of a test that writes rows begins with its goal, `g1_…` or `audit_…`: by that
 //! `cargo xtask test` and `cargo xtask faults` find it, know that it is to write a row, and try it
 //! once only.
@@ -21,6 +23,7 @@
 use std::time::Duration;
 
 mod goal;
+pub mod least;
 mod row;
 pub mod verifier;
 

@@ -4,7 +4,7 @@ use std::{fmt, fs::OpenOptions, io, io::Write as _, path::Path, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Goal, ROWS, seed, size};
+use crate::{Goal, ROWS, least, seed, size};
 
 /// What one variant did.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -46,8 +46,18 @@ impl Line {
             (Some(Outcome { expected: false, .. }), _) => Some("the promise does not hold"),
             (_, None) => Some("no naive variant"),
             (_, Some(Outcome { expected: false, .. })) => Some("the naive variant did not fail"),
+            (Some(Outcome { n, .. }), _) if self.full => match self.least() {
+                None => Some("nobody says how large its full size is"),
+                Some(least) if *n < least => Some("its N is too small for its full size"),
+                Some(_) => None,
+            },
             _ => None,
         }
+    }
+
+    /// The least N in full size.
+    pub fn least(&self) -> Option<u64> {
+        least::of(&self.test)
     }
 }
 
@@ -195,6 +205,22 @@ mod tests {
     fn a_naive_variant_that_keeps_the_promise_fails_the_test() {
         let (_, failed) = finished(kept(Goal::G1).naive(500, "0 leaked", false));
         assert!(failed.unwrap().starts_with("the naive variant did not fail: "));
+    }
+
+    #[test]
+    fn a_row_in_full_size_has_its_whole_n() {
+        let row = Row::new(Goal::G1).naive(1, "9 leaked", true);
+        let of = |test: &str, n| Line {
+            test: test.to_owned(),
+            full: true,
+            result: Some(Outcome { n, said: String::new(), expected: true }),
+            ..row.line.clone()
+        };
+        let kills = "g2_a_kill_leaves_one_set_whole";
+        assert_eq!(of(kills, 500).fault(), None);
+        assert_eq!(Line { full: false, ..of(kills, 1) }.fault(), None);
+        assert_eq!(of(kills, 499).fault(), Some("its N is too small for its full size"));
+        assert_eq!(of("g1_x", 100).fault(), Some("nobody says how large its full size is"));
     }
 
     #[test]

@@ -65,6 +65,13 @@ pub struct Arguments {
     save: bool,
 }
 
+impl Arguments {
+    /// Every target for a minute, and nothing is kept.
+    pub fn everything() -> Self {
+        Self { target: ALL.to_owned(), time: 60, save: false }
+    }
+}
+
 fn names() -> PossibleValuesParser {
     TARGETS.iter().map(|(name, _)| *name).chain([ALL]).collect::<Vec<_>>().into()
 }

@@ -73,6 +73,13 @@ fn threat_model(text: &str, tree: &Tree) -> Vec<String> {
     broken
 }
 
+/// The tests that `document` names.
+#[cfg(test)]
+pub fn cited(document: &str) -> impl Iterator<Item = &str> {
+    let rows = rows(document).filter(|row| row.names_tests);
+    rows.filter_map(|row| row.cells.last().copied()).flat_map(quoted)
+}
+
 /// Of every table whose last column holds tests, that each row names some and that they exist.
 fn tests_exist(document: &str, text: &str, tree: &Tree) -> Vec<String> {
     let mut broken = Vec::new();

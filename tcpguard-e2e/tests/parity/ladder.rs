@@ -8,6 +8,7 @@ use tcpguard_common::abi::{ListenerEntry, Mode, Reason, RetryLine};
 use tcpguard_common::fastpath::{Bucket, Rate};
 use tcpguard_e2e::packet::{Segment, flags};
 
+use super::state::Differences;
 use super::traffic::v4;
 use super::{MS, Pair, START_NS, show, sorted};
 
@@ -16,14 +17,16 @@ const ANSWER: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
 const BUDGET: u8 = ListenerEntry::BUDGET;
 
 impl Pair {
-    /// Both remember the same dropped SYNs and gave out the same tokens.
-    pub fn assert_same_ladder(&self) {
+    /// Whether both remember the same dropped SYNs and gave out the same tokens.
+    pub fn compare_ladder(&self, found: &mut Differences) {
         let (kernel, model) = (&self.dataplane, &self.model);
-        let lines: Vec<_> = touched(kernel.retries().unwrap());
+        let lines = touched(kernel.retries().unwrap());
         let expected = touched((0..).zip(model.retries.iter().copied()).collect());
-        assert_eq!(lines, expected, "retries");
-        assert_eq!(given(kernel.answers().unwrap()), given_by(&model.answers), "answers");
-        assert_eq!(given(kernel.budgets().unwrap()), given_by(&model.budgets), "budgets");
+        found.compare("retries", &lines, &expected);
+        let answers = given(kernel.answers().unwrap());
+        found.compare("answers", &answers, &given_by(&model.answers));
+        let budgets = given(kernel.budgets().unwrap());
+        found.compare("budgets", &budgets, &given_by(&model.budgets));
     }
 }
 
@@ -67,14 +70,14 @@ fn a_hundred_thousand_frames_meet_every_step_alike() {
             let burst = [20, 3, 0][id as usize];
             pair.take_steps(id, steps, Rate::per_second(10 + 10 * u64::from(id), burst));
         }
-        show(&mut pair, seed, 30_000);
-        frames += pair.frames;
+        show(&mut pair, seed, 36_000);
+        frames += pair.judged;
         for (reason, count) in pair.reasons {
             *reasons.entry(reason).or_default() += count;
         }
     }
     println!("{frames} frames: {reasons:?}");
-    assert!(frames >= 100_000, "only {frames} frames were long enough to run");
+    assert!(frames >= 100_000, "only {frames} frames arrived");
     for reason in [
         Reason::DropOverload,
         Reason::DropBudget,

@@ -2,16 +2,17 @@
 
 mod connections;
 mod cookies;
+mod full;
 mod handshakes;
 mod ladder;
-mod many;
 mod pieces;
 mod rows;
 mod samples;
+mod state;
 mod strays;
 mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -24,7 +25,6 @@ use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_engine::Ports;
-use tcpguard_fuzz::naive;
 
 use traffic::{Frame, Traffic, v4};
 
@@ -46,9 +46,8 @@ struct Pair {
     dataplane: Dataplane,
     model: Model,
     reasons: BTreeMap<Reason, u64>,
-    frames: u64,
-    /// Frames that a naive parser takes for something else than the guard does.
-    misread: u64,
+    /// Frames that arrived and that both judged.
+    judged: u64,
 }
 
 /// The SYN of a crude flood tool: no options, fixed window.
@@ -80,8 +79,7 @@ impl Pair {
             ..Config::default()
         };
         let model = Model::new(config);
-        let mut pair =
-            Self { object, dataplane, model, reasons: BTreeMap::new(), frames: 0, misread: 0 };
+        let mut pair = Self { object, dataplane, model, reasons: BTreeMap::new(), judged: 0 };
         pair.dataplane.set_config(&config).unwrap();
         pair.set_clock(START_NS);
         pair.add_listener(v4(2, 1), 80, 0);
@@ -189,8 +187,13 @@ impl Pair {
 
     /// Shows both sides a frame that arrives, and returns what became of it.
     fn ingress(&mut self, frame: &[u8]) -> Vec<u8> {
+        self.judge(frame).unwrap_or_else(|difference| panic!("{difference}"))
+    }
+
+    /// The same; where they do not judge alike, who says what.
+    fn judge(&mut self, frame: &[u8]) -> Result<Vec<u8>, String> {
         if frame.len() < SHORTEST {
-            return frame.to_vec();
+            return Ok(frame.to_vec());
         }
         let mut packet = Packet(frame.to_vec());
         let reason = self.model.ingress_packet(&mut packet);
@@ -200,13 +203,17 @@ impl Pair {
             Action::Drop => XDP_DROP,
             Action::Answer => XDP_TX,
         };
-        assert_eq!(action, expected, "host says {}, frame {}", reason.name(), hex(frame));
-        assert_eq!(hex(&after), hex(&packet.0), "what became of {}", hex(frame));
         *self.reasons.entry(reason).or_default() += 1;
-        self.frames += 1;
-        let naive = naive::parse(frame).is_some_and(|segment| segment.is_syn());
-        self.misread += u64::from(naive != rows::is_of_syn(reason));
-        packet.0
+        self.judged += 1;
+        if action != expected {
+            let frame = hex(frame);
+            return Err(format!("host says {}, kernel {action}, frame {frame}", reason.name()));
+        }
+        if after != packet.0 {
+            let (kernel, host) = (hex(&after), hex(&packet.0));
+            return Err(format!("kernel makes {kernel}, host {host} of {}", hex(frame)));
+        }
+        Ok(packet.0)
     }
 
     fn egress(&mut self, frame: &[u8]) {
@@ -221,7 +228,6 @@ impl Pair {
         }
         self.model.egress(frame);
         self.object.test_egress(frame).expect("a test run");
-        self.frames += 1;
     }
 
     fn complete_handshake(&mut self, client: SocketAddr, server: SocketAddr) {
@@ -235,56 +241,10 @@ impl Pair {
         self.egress(&reply.to_frame());
         self.ingress(&ack.to_frame());
     }
-
-    /// Every counter and every table, the unexpected ones as well.
-    fn assert_same_state(&self) {
-        let kernel = &self.dataplane;
-        let model = &self.model;
-        assert_eq!(kernel.packets(0).unwrap(), model.packets);
-        let reasons: u64 = model.packets.reasons.iter().sum();
-        assert_eq!(reasons, model.packets.entry, "each packet has one reason");
-        for id in 0..LISTENERS {
-            let expected = model.listener_counters.get(&id).copied().unwrap_or_default();
-            assert_eq!(kernel.listener_counters(id).unwrap(), expected, "listener {id}");
-            let late = model.late.get(&id).copied().unwrap_or_default();
-            assert_eq!(kernel.late(id).unwrap(), late, "listener {id}");
-            let failed = model.failed_cookies.get(&id).copied().unwrap_or_default();
-            assert_eq!(kernel.failed_cookies(id).unwrap(), failed, "listener {id}");
-            let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);
-            assert_eq!(kernel.distinct_sources(id).unwrap(), registers, "listener {id}");
-        }
-        for slot in 0..RULES {
-            let expected = model.rule_hits.get(&slot).copied().unwrap_or_default();
-            assert_eq!(kernel.rule_hits(slot).unwrap(), expected, "rule {slot}");
-        }
-        assert_eq!(sorted(kernel.flows().unwrap()), model.flows, "flows");
-        assert_eq!(sorted(kernel.sources().unwrap()), model.sources, "sources");
-        assert_eq!(sorted(kernel.clients().unwrap()), model.clients, "clients");
-        for filter in 0..2 {
-            assert_eq!(
-                marks(kernel.client_filter(filter).unwrap().as_slice()),
-                model.client_filter
-            );
-        }
-        assert_eq!(kernel.host_counters().unwrap(), model.host);
-        let cells = kernel.probes().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
-        assert_eq!(sorted(cells.collect()), model.probes, "probes");
-        assert_eq!(sorted(kernel.syn_acks().unwrap()), model.syn_acks, "SYN-ACKs");
-        self.assert_same_ladder();
-        self.assert_same_samples();
-        let unknown: Vec<ListenerKey> = model.unknown_listeners.keys().copied().collect();
-        let mut seen = kernel.take_unknown_listeners().unwrap();
-        seen.sort();
-        assert_eq!(seen, unknown, "unknown listeners");
-    }
 }
 
 fn sorted<K: Ord, V>(entries: Vec<(K, V)>) -> BTreeMap<K, V> {
     entries.into_iter().collect()
-}
-
-fn marks(filter: &[u8]) -> BTreeSet<usize> {
-    (0..filter.len()).filter(|at| filter[*at] != 0).collect()
 }
 
 fn hex(frame: &[u8]) -> String {
@@ -298,22 +258,26 @@ fn pin_to_one_cpu() {
     rustix::thread::sched_setaffinity(None, &cpus).expect("CPU 0 is there");
 }
 
-fn run(seed: u64, frames: u64, mode: Mode, sample_shift: u8, drop_illegal: bool) -> Pair {
-    println!("seed {seed}, {frames} frames, {}, shift {sample_shift}", mode.name());
-    let mut pair = Pair::new(mode, sample_shift, drop_illegal);
-    show(&mut pair, seed, frames);
-    pair
+/// Shows both sides random traffic, which they judge alike.
+fn show(pair: &mut Pair, seed: u64, frames: u64) {
+    let apart = play(pair, seed, frames, 1);
+    assert!(apart.is_empty(), "{}", apart.join("\n"));
+    pair.assert_same_state();
 }
 
-/// Shows both sides random traffic.
-fn show(pair: &mut Pair, seed: u64, frames: u64) {
+/// Shows both sides random traffic, of which each `tick`th frame finds the clock moved on; a line for
+/// each frame that they judged differently.
+fn play(pair: &mut Pair, seed: u64, frames: u64, tick: u64) -> Vec<String> {
     let mut traffic = Traffic::new(seed);
     let mut now = START_NS;
-    for _ in 0..frames {
+    let mut apart = Vec::new();
+    for number in 0..frames {
         now += traffic.below(3) * MS;
-        pair.set_clock(now);
+        if number % tick == 0 {
+            pair.set_clock(now);
+        }
         match traffic.next() {
-            Frame::In(frame) => drop(pair.ingress(&frame)),
+            Frame::In(frame) => apart.extend(pair.judge(&frame).err()),
             Frame::Out(frame) => pair.egress(&frame),
         }
         // What was long ago no longer meets what comes; the flow table stays far from full.
@@ -322,7 +286,7 @@ fn show(pair: &mut Pair, seed: u64, frames: u64) {
             traffic.answered.clear();
         }
     }
-    pair.assert_same_state();
+    apart
 }
 
 #[test]
@@ -374,6 +338,25 @@ fn every_truncation_of_every_fixture_is_judged_alike() {
             pair.egress(&frame[..length]);
         }
     }
+    pair.assert_same_state();
+}
+
+/// Nobody verifies it before the stack does.
+#[test]
+fn a_syn_with_a_wrong_checksum_is_counted_as_one_with_a_right_one() {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    // Where IPv4 and TCP have theirs.
+    for (number, wrong) in [&[][..], &[24], &[50], &[24, 50]].into_iter().enumerate() {
+        let client = SocketAddr::new(v4(7, 7), 5000 + number as u16);
+        let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
+        syn.options = linux_syn_options(1460, 1);
+        let mut frame = syn.to_frame();
+        for at in wrong {
+            frame[*at] ^= 0xff;
+        }
+        pair.ingress(&frame);
+    }
+    assert_eq!(pair.reasons, BTreeMap::from([(Reason::Syn, 4)]));
     pair.assert_same_state();
 }
 

@@ -2,15 +2,17 @@
 
 use tcpguard_common::abi::Mode;
 
+use super::state::Differences;
 use super::{LISTENERS, Pair, show};
 
 impl Pair {
-    /// Both kept the same headers, in the same places.
-    pub fn assert_same_samples(&self) {
+    /// Whether both kept the same headers, in the same places.
+    pub fn compare_samples(&self, found: &mut Differences) {
         let here = self.dataplane.syn_samples().unwrap().swap_remove(0);
-        assert_eq!(here.written, self.model.syn_samples.written, "headers kept");
-        for (place, expected) in self.model.syn_samples.places.iter().enumerate() {
-            assert_eq!(here.places[place], *expected, "place {place}");
+        let model = &self.model.syn_samples;
+        found.compare("headers kept", &here.written, &model.written);
+        for (place, expected) in model.places.iter().enumerate() {
+            found.compare(&format!("header {place}"), &here.places[place], expected);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The unit under a real systemd: what it may, how it comes back, what it leaves. Needs root,
 //! systemd and `TCPGUARD_BIN`.
 
+mod hang;
 mod privilege;
 
 use std::fs;
@@ -12,7 +13,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 use tcpguard::host::{boot_id, netns};
 use tcpguard_e2e::machine::Machine;
-use tcpguard_goals::{Goal, Row, size, when};
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
@@ -24,9 +24,6 @@ const RESTART: Duration = Duration::from_millis(100);
 const SLACK: Duration = Duration::from_millis(500);
 /// What a start may take, from the process to its readiness.
 const START: Duration = Duration::from_secs(2);
-
-/// Until one that hangs is another: the watchdog's time, and systemd's to start it.
-const HANG_LIMIT: Duration = WATCHDOG.saturating_add(SLACK).saturating_add(RESTART);
 
 /// A machine with one interface and this configuration; nothing is started.
 fn machine(config: &str) -> Machine {
@@ -126,59 +123,6 @@ fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
     }
     assert_eq!(status(&machine)["health"].as_array().unwrap().len(), 0);
     assert_eq!(machine.property("ActiveState").unwrap(), "active", "no longer reloading");
-}
-
-/// Stops the guard's process and looks until it is another, or for twice the limit; how long that
-/// took, and how often the filter was there and how often it was not.
-fn hung(machine: &Machine, pid: u32) -> (Option<Duration>, [u32; 2]) {
-    let mut looks = [0, 0];
-    machine.exec(&format!("kill -STOP {pid}")).unwrap();
-    let begun = Instant::now();
-    while begun.elapsed() < 2 * HANG_LIMIT {
-        looks[usize::from(!filtered(machine))] += 1;
-        if machine.main_pid().unwrap().is_some_and(|now| now != pid) {
-            return (Some(begun.elapsed()), looks);
-        }
-    }
-    (None, looks)
-}
-
-#[test]
-fn g4_an_agent_that_hangs_is_replaced_and_the_filter_stays() {
-    let row = Row::new(Goal::G4);
-    let hangs = size(1, 5);
-    let (machine, mut pid) = guarded();
-    let (mut longest, mut bare, mut seen) = (Duration::ZERO, 0, 0);
-    for _ in 0..hangs {
-        let (took, looks) = hung(&machine, pid);
-        longest = longest.max(took.unwrap_or(Duration::MAX));
-        (seen, bare) = (seen + looks[0], bare + looks[1]);
-        // How soon a start is ready is for the test of kills to say.
-        pid = machine.replaced(pid, 5 * START).unwrap();
-        assert!(filtered(&machine));
-    }
-    assert_eq!(machine.property("NRestarts").unwrap(), hangs.to_string());
-    assert_eq!(status(&machine)["daemon"]["state"], "observing");
-    sleep(WATCHDOG + SLACK);
-    assert_eq!(machine.main_pid().unwrap(), Some(pid), "one that works is left alone");
-
-    let drop_in =
-        ("/etc/systemd/system/tcpguard.service.d/none.conf", "[Service]\nWatchdogSec=0\n");
-    let (unwatched, pid) = guarded_by(&[(CONFIG, GUARDED), drop_in]);
-    let (naive, _) = hung(&unwatched, pid);
-    row.result(
-        hangs,
-        format!(
-            "hangs: replaced after {longest:.2?} at most, filter in {seen} looks, gone in {bare}"
-        ),
-        longest <= HANG_LIMIT && bare == 0,
-    )
-    .naive(
-        1,
-        format!("hang without a watchdog: replaced {}", when(naive, 2 * HANG_LIMIT)),
-        naive.is_none(),
-    )
-    .finish();
 }
 
 #[test]

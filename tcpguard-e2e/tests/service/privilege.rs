@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
 use tcpguard_e2e::machine::Machine;
-use tcpguard_goals::{Goal, Row};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_goals::{Goal, Row, verifier};
 
 use crate::{CONFIG, GUARDED, as_user, filtered, guarded, guarded_by, status};
 
@@ -103,30 +105,113 @@ fn strangers_reach_neither_sockets_nor_pins() {
     assert_eq!(mine, "", "pins are for their owner alone");
 }
 
-/// Of the pinned maps, how many nobody can open by their paths.
-fn opened_by_nobody(machine: &Machine) -> (u64, u64) {
-    let maps = "( -path */maps/* -o -name heirloom-* )";
-    let pins = machine.exec(&format!("find /sys/fs/bpf/tcpguard -type f {maps}")).unwrap();
-    let open = |pin: &&str| {
-        let line = format!("bpftool map show pinned {pin}");
-        as_user(machine, "--clear-groups", &line).0 == Some(0)
-    };
-    (pins.lines().count() as u64, pins.lines().filter(open).count() as u64)
+/// Of all pins, which are maps and links (at the interface, at the tracepoint), how many nobody can open
+/// by their paths.
+fn opened_by_nobody(machine: &Machine) -> [(u64, u64); 2] {
+    const MAPS: &str = "( -path */maps/* -o -name heirloom-* )";
+    [("map", MAPS.to_owned()), ("link", format!("! {MAPS}"))].map(|(kind, which)| {
+        let pins = machine.exec(&format!("find /sys/fs/bpf/tcpguard -type f {which}")).unwrap();
+        let open = |pin: &&str| {
+            let line = format!("bpftool {kind} show pinned {pin}");
+            as_user(machine, "--clear-groups", &line).0 == Some(0)
+        };
+        (pins.lines().count() as u64, pins.lines().filter(open).count() as u64)
+    })
 }
 
 #[test]
 fn g11_nobody_opens_a_pin() {
     let row = Row::new(Goal::G11);
     let (machine, _) = guarded();
-    let (pins, opened) = opened_by_nobody(&machine);
-    assert!(pins >= 20, "{pins} pinned maps");
+    let [(maps, opened_maps), (links, opened_links)] = opened_by_nobody(&machine);
+    assert!(maps >= 20 && links >= 2, "{maps} pinned maps, {links} pinned links");
     machine.exec("chmod 0755 /sys/fs/bpf").unwrap();
     machine.exec("find /sys/fs/bpf/tcpguard -type d -exec chmod 0755 {} +").unwrap();
     machine.exec("find /sys/fs/bpf/tcpguard -type f -exec chmod 0666 {} +").unwrap();
-    let (_, naive) = opened_by_nobody(&machine);
-    row.result(pins, format!("pinned maps: nobody opens {opened}"), opened == 0)
-        .naive(pins, format!("pinned maps of mode 0666 below 0755: {naive} opened"), naive == pins)
-        .finish();
+    let [(_, naive_maps), (_, naive_links)] = opened_by_nobody(&machine);
+    row.result(
+        maps + links,
+        format!("pins: nobody opens {opened_maps} of {maps} maps, {opened_links} of {links} links"),
+        opened_maps + opened_links == 0,
+    )
+    .naive(
+        maps + links,
+        format!("pins of mode 0666 below 0755: {naive_maps} maps and {naive_links} links opened"),
+        (naive_maps, naive_links) == (maps, links),
+    )
+    .finish();
+}
+
+/// What the kernel answers to user nobody with these capabilities alone, who makes the maps, loads the
+/// filter and attaches it: nothing, or why it refuses. The program that tries does not look at its
+/// capabilities itself. (It tries the tracepoint as well, which the agent can do without.)
+fn refusal(host: &Netns, capabilities: &[&str]) -> Option<String> {
+    let only = capabilities.iter().fold("-all".to_owned(), |only, name| only + ",+" + name);
+    let mut load = host.command("setpriv").unwrap();
+    load.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    load.args(["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={only}")));
+    let output = load.args(["/run/load", "guarded", "/run/object"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let mut answers = verifier::answers(&told).peekable();
+    assert!(answers.peek().is_some(), "{only}: {output:?}");
+    answers.filter(|answer| answer["program"] != "tcpguard_established").find_map(|answer| {
+        let reason = answer["refused"].as_str()?;
+        // What was tried comes before what the kernel said.
+        let said = reason.rsplit("`: ").next().unwrap_or(reason);
+        Some(format!("{}: {said}", answer["program"].as_str().unwrap_or_default()))
+    })
+}
+
+/// Of a service's capabilities, those without which nothing is refused; and every refusal, in words.
+fn unneeded<'a>(host: &Netns, held: &[&'a str]) -> (Vec<&'a str>, Vec<String>) {
+    let (mut unneeded, mut refusals) = (Vec::new(), Vec::new());
+    for missing in held {
+        let others: Vec<&str> = held.iter().copied().filter(|name| name != missing).collect();
+        match refusal(host, &others) {
+            Some(said) => refusals.push(format!("without {missing} \"{said}\"")),
+            None => unneeded.push(*missing),
+        }
+    }
+    (unneeded, refusals)
+}
+
+#[test]
+fn g11_the_kernel_refuses_the_filter_without_any_of_three_capabilities() {
+    let row = Row::new(Goal::G11);
+    let held = ["bpf", "net_admin", "perfmon"];
+    let host = Netns::new("kernel").unwrap();
+    host.ip(&["link add guarded type veth"]).unwrap();
+    let objects = env::var("TCPGUARD_BPF_DIR").expect("cargo xtask test sets TCPGUARD_BPF_DIR");
+    let object = fs::canonicalize(Path::new(&objects).join("tcpguard-ebpf.o")).unwrap();
+    // To be read by user nobody, whoever's directory they are in.
+    for (file, name) in [(Path::new(env!("CARGO_BIN_EXE_load")), "load"), (&object, "object")] {
+        host.write(&format!("/run/{name}"), "").unwrap();
+        host.exec(&format!("mount --bind {} /run/{name}", file.display())).unwrap();
+    }
+    assert_eq!(refusal(&host, &held), None, "the three are enough");
+    let (unneeded_of_three, refusals) = unneeded(&host, &held);
+    let fewer = [&held[..1], &held[1..2], &held[2..], &[]];
+    let taken = fewer.iter().filter(|few| refusal(&host, few).is_none()).count();
+
+    let more = ["bpf", "net_admin", "perfmon", "net_raw"];
+    let (unneeded_of_four, _) = unneeded(&host, &more);
+    row.result(
+        (held.len() + fewer.len()) as u64,
+        format!(
+            "subsets of the capabilities: {} of 3 that lack one and {taken} of {} that lack more are \
+             enough; {}",
+            unneeded_of_three.len(),
+            fewer.len(),
+            refusals.join(", "),
+        ),
+        unneeded_of_three.is_empty() && taken == 0,
+    )
+    .naive(
+        more.len() as u64,
+        format!("of a service with CAP_NET_RAW on top: {unneeded_of_four:?} is not needed"),
+        unneeded_of_four == ["net_raw"],
+    )
+    .finish();
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn cookies_that_nobody_brings_back_are_withdrawn_within_three_seconds() {
     let armed = taken(&lab, Step::Cookies).expect(&story);
     let withdrawn = lab.times("step_withdrawn");
     assert_eq!(withdrawn.len(), 1, "{story}");
-    assert!((1.0..=3.5).contains(&(withdrawn[0] - armed)), "{story}");
+    assert!((1.0..=3.0).contains(&(withdrawn[0] - armed)), "{story}");
     assert!(lab.connected(withdrawn[0] + 1.0, 39.0) >= 0.999, "the kernel's own serve: {story}");
     assert_eq!(lab.times("attack_started").len(), 1, "{story}");
 }
@@ -190,6 +190,16 @@ fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
     assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
 }
 
+/// That something was told, with advice, and nothing else done.
+#[track_caller]
+fn only_advised(lab: &Lab) {
+    let story = lab.story();
+    assert_eq!(lab.steps, [], "{story}");
+    assert!(lab.installed.is_empty(), "{story}");
+    let advised = |told: &Told| told.message.contains("nothing is dropped: ");
+    assert!(lab.told.iter().any(advised), "{story}");
+}
+
 #[test]
 fn nothing_is_done_about_crowds_overload_and_broken_paths() {
     let crowd = Clients { from: 60.0, ..Clients::steady(2000.0) };
@@ -198,18 +208,18 @@ fn nothing_is_done_about_crowds_overload_and_broken_paths() {
         .clients(Clients::steady(100.0))
         .clients(crowd);
     lab.run_until(90.0);
-    assert_eq!(lab.steps, [], "{}", lab.story());
+    only_advised(&lab);
 
     let server = Server { accepting: false, ..Server::default() };
     let mut lab = Lab::new(Mode::Enforce).listener(server).clients(Clients::steady(100.0));
     lab.run_until(40.0);
-    assert_eq!(lab.steps, [], "{}", lab.story());
+    only_advised(&lab);
 
     let outage = Outage::of(10.0..40.0, 0.6);
     let cut = Clients { outage: Some(outage), ..Clients::steady(200.0) };
     let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(cut);
     lab.run_until(60.0);
-    assert_eq!(lab.steps, [], "{}", lab.story());
+    only_advised(&lab);
 }
 
 fn order(step: Step, order: Order, seconds: u64) -> Request {

@@ -1,6 +1,8 @@
 //! What a failing disk makes of the files: every length to which they can be cut, and bytes changed at
 //! random. Nothing of it is believed, nothing panics, and what is wrong is named.
 
+use std::cell::RefCell;
+use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
 
@@ -8,6 +10,7 @@ use tcpguard_goals::{Goal, Row, seed, size};
 
 use super::lines;
 use super::state::{self, State};
+use super::timeline::kept;
 use super::{incidents, syncookies};
 use crate::config::{self, ConfigError, Overrides};
 use crate::durable::seal;
@@ -35,25 +38,94 @@ impl Random {
     }
 }
 
-/// A file of the agent, and whether anything is believed of it that was not written.
+/// A file of the agent, and what is believed of it, as text. Why something is not goes to the log.
 struct File {
     name: &'static str,
-    believed: fn(&Path) -> bool,
+    read: fn(&Path) -> Vec<String>,
 }
 
-const FILES: [File; 5] = [
-    File { name: "state.json", believed: |dir| State::load(dir).is_some() },
+const FILES: [File; 6] = [
+    File { name: "state.json", read: |dir| told(State::load(dir)) },
     File {
         name: "alerts.jsonl",
-        believed: |dir| {
-            let found: Vec<Event> = lines::load(&dir.join("alerts.jsonl"));
-            found.iter().any(|event| !alerts().contains(event))
-        },
+        read: |dir| told(lines::load::<Event>(&dir.join("alerts.jsonl"))),
     },
-    File { name: "incidents.jsonl", believed: |dir| !incidents::load(dir).is_empty() },
-    File { name: "syncookies.json", believed: |dir| syncookies::lent_from(dir).is_some() },
-    File { name: "probe.json", believed: |dir| probe::load(dir, &probe::example().host).is_some() },
+    File { name: "incidents.jsonl", read: |dir| told(incidents::load(dir)) },
+    File { name: "timelines/1.json", read: |dir| told(kept::load(&dir.join(kept::DIRECTORY))) },
+    File { name: "syncookies.json", read: |dir| told(syncookies::tests::given_back(dir)) },
+    File { name: "probe.json", read: |dir| told(probe::load(dir, &probe::example().host)) },
 ];
+
+/// The state to a reader that has no more than JSON.
+const BY_JSON: File = File {
+    name: "state.json",
+    read: |dir| {
+        let whole = fs::read(dir.join("state.json")).unwrap();
+        told(serde_json::from_slice::<State>(&whole).ok())
+    },
+};
+
+fn told<T: Debug>(found: impl IntoIterator<Item = T>) -> Vec<String> {
+    found.into_iter().map(|one| format!("{one:?}")).collect()
+}
+
+/// Keeps what the thread writes into the log.
+struct Log;
+
+thread_local! {
+    static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LOG.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// What became of damaged files.
+#[derive(Default)]
+struct Damaged {
+    tried: u64,
+    /// Of which something was believed that was not written.
+    believed: u64,
+    /// About which there was not one line that names the file.
+    unnamed: u64,
+    /// The first of these.
+    first: Option<String>,
+}
+
+impl Damaged {
+    /// Reads the file in `dir` cut to each length, and with one byte changed `flips` times.
+    fn read(&mut self, file: &File, dir: &Path, flips: u64, random: &mut Random) {
+        let path = dir.join(file.name);
+        let whole = fs::read(&path).unwrap();
+        let written = (file.read)(dir);
+        assert!(!written.is_empty(), "{}: nothing is read of the whole file", file.name);
+        let cuts = (0..whole.len()).map(|length| whole[..length].to_vec()).collect::<Vec<_>>();
+        let flipped = (0..flips).map(|_| random.flipped(&whole)).collect::<Vec<_>>();
+        for damaged in cuts.into_iter().chain(flipped) {
+            fs::write(&path, damaged).unwrap();
+            LOG.take();
+            let found = (file.read)(dir);
+            let log = LOG.take();
+            self.tried += 1;
+            self.believed += u64::from(found.iter().any(|one| !written.contains(one)));
+            let path = path.to_str().unwrap();
+            if !matches!(log.as_slice(), [line] if line.contains(path)) {
+                self.unnamed += 1;
+                self.first.get_or_insert_with(|| format!("{path}: {log:?}"));
+            }
+        }
+    }
+}
 
 fn alerts() -> Vec<Event> {
     let alert = |seq| AlertEntry {
@@ -72,6 +144,7 @@ fn write_all(dir: &Path) {
     state::store(dir, &state::tests::state()).unwrap();
     lines::store(&dir.join("alerts.jsonl"), &alerts()).unwrap();
     incidents::tests::stored(dir, [1, 2]);
+    kept::tests::stored(&dir.join(kept::DIRECTORY), 1);
     probe::store(dir, &probe::example()).unwrap();
     let saved = format!(
         r#"{{"schema":"tcpguard.syncookies/1","boot":"{}","netns":{},"value":1}}"#,
@@ -81,16 +154,6 @@ fn write_all(dir: &Path) {
     seal::replace(&dir.join("syncookies.json"), 0o600, saved.as_bytes()).unwrap();
 }
 
-/// How many of `flips` of the state are another state to a reader that has no more than JSON.
-fn believed_by_json(state: &State, flips: u64, random: &mut Random) -> u64 {
-    let whole = serde_json::to_vec(state).unwrap();
-    let believed = |_: &u64| {
-        let found = serde_json::from_slice::<State>(&random.flipped(&whole));
-        found.is_ok_and(|found| found != *state)
-    };
-    (0..flips).filter(believed).count() as u64
-}
-
 #[test]
 fn g15_nothing_of_a_damaged_file_is_believed() {
     let row = Row::new(Goal::G15);
@@ -98,31 +161,39 @@ fn g15_nothing_of_a_damaged_file_is_believed() {
     let dir = dir.path();
     let flips: u64 = size(300, 10_000);
     let mut random = Random(seed());
-    let (mut tried, mut believed) = (0, 0);
+    // Another test of the same process may have done so.
+    let _ = log::set_logger(&Log);
+    log::set_max_level(log::LevelFilter::Warn);
     write_all(dir);
-    for File { name, believed: believes } in FILES {
-        let path = dir.join(name);
-        let whole = fs::read(&path).unwrap();
-        let cuts = (0..whole.len()).map(|length| whole[..length].to_vec()).collect::<Vec<_>>();
-        let flipped = (0..flips).map(|_| random.flipped(&whole)).collect::<Vec<_>>();
-        for damaged in cuts.into_iter().chain(flipped) {
-            fs::write(&path, damaged).unwrap();
-            tried += 1;
-            believed += u64::from(believes(dir));
-        }
+    let mut ours = Damaged::default();
+    for file in &FILES {
+        ours.read(file, dir, flips, &mut random);
     }
-    let naive = believed_by_json(&state::tests::state(), flips, &mut random);
+    println!("{:?}", ours.first);
+    fs::write(dir.join(BY_JSON.name), serde_json::to_vec(&state::tests::state()).unwrap()).unwrap();
+    let mut naive = Damaged::default();
+    naive.read(&BY_JSON, dir, flips, &mut random);
     row.result(
-        tried,
-        format!("{believed} believed, of {} files cut or changed", FILES.len()),
-        believed == 0,
+        ours.tried,
+        format!(
+            "{} believed, {} without one line that names the file, of {} files cut or changed",
+            ours.believed,
+            ours.unnamed,
+            FILES.len()
+        ),
+        ours.believed == 0 && ours.unnamed == 0,
     )
-    .naive(flips, format!("{naive} changed states believed by JSON alone"), naive > 0)
+    .naive(
+        naive.tried,
+        format!("states, to JSON alone: {} believed", naive.believed),
+        naive.believed > 0,
+    )
     .finish();
 }
 
 /// Where a reader says that the mistakes are, by line and column; `None` for one that it does not place.
 type Mistakes = Vec<Option<(usize, usize)>>;
+type Reader = fn(&Path) -> Result<(), Mistakes>;
 
 fn by_ours(path: &Path) -> Result<(), Mistakes> {
     match config::read(Some(path), Overrides::default()) {
@@ -141,13 +212,32 @@ fn by_toml_alone(path: &Path) -> Result<(), Mistakes> {
     read.map(drop).map_err(|error| vec![error.span().map(|_| (1, 1))])
 }
 
-/// How many of `files` a reader refuses, and how many of these without a place within the file.
-fn refused(files: &[Vec<u8>], path: &Path, read: fn(&Path) -> Result<(), Mistakes>) -> (u64, u64) {
-    let (mut refused, mut nowhere) = (0, 0);
-    for file in files {
+/// What a reader makes of damaged files.
+#[derive(Default)]
+struct Read {
+    tried: u64,
+    refused: u64,
+    /// Refused with a mistake that has no place within the file, or with none at all.
+    nowhere: u64,
+}
+
+impl Read {
+    /// Has `whole` read cut to every so many lengths, and with one byte changed.
+    fn damaged(&mut self, read: Reader, path: &Path, whole: &[u8]) {
+        let mut random = Random(seed());
+        for length in (0..whole.len()).step_by(size(97, 7).min(1 + whole.len() / 200)) {
+            self.one(read, path, &whole[..length]);
+        }
+        for _ in 0..size(300, 10_000) {
+            self.one(read, path, &random.flipped(whole));
+        }
+    }
+
+    fn one(&mut self, read: Reader, path: &Path, file: &[u8]) {
         fs::write(path, file).unwrap();
-        let Err(mistakes) = read(path) else { continue };
-        refused += 1;
+        self.tried += 1;
+        let Err(mistakes) = read(path) else { return };
+        self.refused += 1;
         let lines: Vec<_> = file.split(|byte| *byte == b'\n').collect();
         let is_there = |(line, column): &(usize, usize)| {
             let line = line.checked_sub(1).and_then(|line| lines.get(line));
@@ -155,36 +245,45 @@ fn refused(files: &[Vec<u8>], path: &Path, read: fn(&Path) -> Result<(), Mistake
             line.is_some_and(|line| (1..=line.len() + 1).contains(column))
         };
         let all = mistakes.iter().all(|place| place.as_ref().is_some_and(is_there));
-        nowhere += u64::from(mistakes.is_empty() || !all);
+        self.nowhere += u64::from(mistakes.is_empty() || !all);
     }
-    (refused, nowhere)
+}
+
+/// The file of the package, and the same with every key and block that it shows.
+fn packaged() -> [String; 2] {
+    const SHIPPED: &str = include_str!("../../../packaging/tcpguard.toml");
+    let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
+    let shown = SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line });
+    [SHIPPED.to_owned(), shown.collect::<Vec<_>>().join("\n")]
 }
 
 /// People write this one, so it has no seal: it is understood, or what is wrong with it is said, and
 /// where.
 #[test]
 fn g15_a_damaged_configuration_is_understood_or_its_mistakes_have_a_place() {
-    const CONFIG: &str = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\", \"eth1\"]\n\
+    const SHORT: &str = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\", \"eth1\"]\n\
         [detection]\npoll_ms = 250\n[protect]\nprefixes = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n\
         # Größe\n[[listener]]\nat = \"192.0.2.1:443\"\nmode = \"observe\"\n";
     let row = Row::new(Goal::G15).named("configuration");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tcpguard.toml");
-    fs::write(&path, CONFIG).unwrap();
-    assert_eq!(by_ours(&path), Ok(()));
-    let mut random = Random(seed());
-    let cuts = (0..CONFIG.len()).map(|length| CONFIG.as_bytes()[..length].to_vec());
-    let flipped = (0..size(300, 10_000)).map(|_| random.flipped(CONFIG.as_bytes()));
-    let damaged: Vec<Vec<u8>> = cuts.collect::<Vec<_>>().into_iter().chain(flipped).collect();
-    let tried = damaged.len() as u64;
-    let (ours, nowhere) = refused(&damaged, &path, by_ours);
-    let (theirs, naive) = refused(&damaged, &path, by_toml_alone);
-    assert!(ours > 100, "{ours}");
-    row.result(tried, format!("files: {ours} refused, {nowhere} without a place"), nowhere == 0)
+    let (mut ours, mut theirs) = (Read::default(), Read::default());
+    for whole in packaged().iter().map(String::as_str).chain([SHORT]) {
+        fs::write(&path, whole).unwrap();
+        assert_eq!(by_ours(&path), Ok(()));
+        ours.damaged(by_ours, &path, whole.as_bytes());
+        theirs.damaged(by_toml_alone, &path, whole.as_bytes());
+    }
+    assert!(ours.refused > 300, "{}", ours.refused);
+    let Read { tried, refused, nowhere } = ours;
+    row.result(tried, format!("files: {refused} refused, {nowhere} without a place"), nowhere == 0)
         .naive(
-            tried,
-            format!("files as text of TOML: {theirs} refused, {naive} without a place"),
-            naive > 0,
+            theirs.tried,
+            format!(
+                "files as text of TOML: {} refused, {} without a place",
+                theirs.refused, theirs.nowhere
+            ),
+            theirs.nowhere > 0,
         )
         .finish();
 }

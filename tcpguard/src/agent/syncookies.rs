@@ -339,4 +339,4 @@ fn read(path: &Path) -> Result<Option<Saved>, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,19 +4,39 @@ use std::io;
 use std::path::Path;
 
 use super::document::{Host, Probe, SCHEMA};
-use crate::durable::seal;
+use crate::durable::seal::{self, Damage};
 use crate::json;
 
 const NAME: &str = "probe.json";
 /// Longer than any result.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The result in `state_dir`, if it is of this host. What cannot be read or understood is none: a
-/// new one costs two seconds.
+/// The result in `state_dir`, if it is of this host. What cannot be read or understood is none, which
+/// is said in one line: a new one costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
-    let text = seal::read(&state_dir.join(NAME), MAX_BYTES).ok()?;
-    let probe: Probe = serde_json::from_slice(&text).ok()?;
-    (probe.schema == SCHEMA && probe.host == *host).then_some(probe)
+    let path = state_dir.join(NAME);
+    match read(&path) {
+        Ok(probe) => Some(probe).filter(|probe| probe.host == *host),
+        Err(damage) => {
+            if let Some(why) = damage.reason() {
+                let path = path.display();
+                log::warn!(
+                    "{path} is no result of tcpguard ({why}); make a new one: tcpguard probe"
+                );
+            }
+            None
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Probe, Damage> {
+    let text = seal::read(path, MAX_BYTES)?;
+    let probe: Probe =
+        serde_json::from_slice(&text).map_err(|error| Damage::Bad(error.to_string()))?;
+    if probe.schema != SCHEMA {
+        return Err(Damage::Bad(format!("its schema is {:?}, not {SCHEMA}", probe.schema)));
+    }
+    Ok(probe)
 }
 
 /// Keeps a result in `state_dir`, for whoever may read the directory. One that lacks something for

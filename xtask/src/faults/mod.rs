@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask test` runs those tests in their short form among all others, `cargo xtask faults`
 //! runs them alone, with `--full` in the size that the promise speaks of, which for G10 takes the
-//! guests of `cargo xtask vm`. Either way each has to write a row, and the rows are printed as a
+//! guests of `cargo xtask vm`, and for G9 a minute of `cargo xtask fuzz` for each target. Either way each has to write a row, and the rows are printed as a
 //! table. `cargo xtask soak` is the one that lasts.
 
 pub mod other_build;
@@ -17,7 +17,7 @@ pub use self::{
     sheet::{Scale, Sheet},
 };
 use crate::{
-    process, setup,
+    fuzz, process, setup,
     test::{self, ROOT_TESTS},
     vm,
     workspace::Workspace,
@@ -43,13 +43,17 @@ pub fn run(workspace: &Workspace, scale: Scale, goals: &[Goal]) -> Result<()> {
         true => vm::run(workspace, &[], false).context("G10, on other kernels"),
         false => Ok(()),
     };
+    let fuzzed = match scale.full && goals.contains(&Goal::G9) {
+        true => fuzz::run(workspace, &fuzz::Arguments::everything()).context("G9, further inputs"),
+        false => Ok(()),
+    };
     let lines = sheet.read()?;
     print!("{}", sheet::table(&lines, goals));
     let mut missing = sheet::faults(&lines, &promised);
     let without = goals.iter().filter(|goal| lines.iter().all(|line| line.goal != **goal));
     missing.extend(without.map(|goal| format!("{goal}: no row: {}", goal.promise())));
     sheet::judge(&missing)?;
-    ran.and(booted)
+    ran.and(booted).and(fuzzed)
 }
 
 fn run_tests(
@@ -87,9 +91,12 @@ fn filter(goals: &[Goal]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs};
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use tcpguard_goals::least;
 
     use super::*;
+    use crate::promises;
 
     #[test]
     fn every_goal_has_a_test() {
@@ -100,18 +107,43 @@ mod tests {
     }
 
     #[test]
+    fn every_row_has_a_least_n() {
+        let tests = row_tests(&Workspace::locate().unwrap()).unwrap();
+        let written: BTreeSet<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(least::tests().collect::<BTreeSet<_>>(), written);
+    }
+
+    #[test]
     fn the_filter_names_tests_as_they_are_found_in_the_source() {
         assert_eq!(filter(&[Goal::G1, Goal::Audit]), r"test(/(^|::)(g1|audit)_\w+$/)");
     }
 
-    /// A zero at the second try is no zero, and a filter that forgets a goal would retry it.
+    /// A zero at the second try is no zero, and a filter that forgets a goal would retry it. So is what
+    /// else the specification promises of a kernel, but for what is measured live, against real time.
     #[test]
     fn no_test_of_a_promise_is_tried_again() {
-        let root = Workspace::locate().unwrap().root;
-        let config = fs::read_to_string(root.join(".config/nextest.toml")).unwrap();
-        let once = format!("filter = '{}'\nretries = 0\n", filter(Goal::ALL));
-        let first = config.split("[[profile.default.overrides]]").nth(1).unwrap_or_default();
-        assert!(first.contains(&once), "the first override must be\n{once}and is\n{first}");
+        let workspace = Workspace::locate().unwrap();
+        let read = |path: &str| fs::read_to_string(workspace.root.join(path)).unwrap();
+        let config = read(".config/nextest.toml");
+        let tests = test_functions(&workspace).unwrap();
+        let of_a_kernel = |name: &&str| {
+            Goal::of_test(name).is_none()
+                && tests[*name].iter().any(|file| {
+                    Path::new(file).starts_with(ROOT_TESTS) && !file.ends_with("_live.rs")
+                })
+        };
+        let specification = read("SPECIFICATION.md");
+        let cited: BTreeSet<&str> = promises::cited(&specification).filter(of_a_kernel).collect();
+        let names = cited.into_iter().collect::<Vec<_>>().join("|\n");
+        let mut overrides = config.split("[[profile.default.overrides]]").skip(1);
+        for wanted in [
+            format!("'{}'", filter(Goal::ALL)),
+            format!("'''\ntest(/(?x)(^|::)(\n{names}\n)$/)\n'''"),
+        ] {
+            let once = format!("filter = {wanted}\nretries = 0\n");
+            let found = overrides.next().unwrap_or_default();
+            assert!(found.contains(&once), "the next override must be\n{once}and is\n{found}");
+        }
         assert!(config.contains("[[profile.faults.overrides]]\nfilter = 'all()'\nretries = 0\n"));
     }
 }

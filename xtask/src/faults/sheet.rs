@@ -100,10 +100,12 @@ fn function(line: &Line) -> &str {
     line.test.rsplit("::").next().unwrap_or(&line.test)
 }
 
-/// Two lines a row, the guard's and the naive variant's; a goal without one is named.
+/// Two lines a row, the guard's and the naive variant's, with the least N of the full size; a goal
+/// without a row is named.
 pub fn table(lines: &[Line], goals: &[Goal]) -> String {
     let width = lines.iter().map(|line| line.row.chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:<12} {:<width$} {:>11}  result\n", "goal", "row", "N");
+    let mut text =
+        format!("{:<12} {:<width$} {:>11} {:>11}  result\n", "goal", "row", "N", "full size");
     for goal in goals {
         let mut of_goal = lines.iter().filter(|line| line.goal == *goal).peekable();
         if of_goal.peek().is_none() {
@@ -118,7 +120,9 @@ pub fn table(lines: &[Line], goals: &[Goal]) -> String {
             for (row, outcome, how) in guard.into_iter().chain(naive) {
                 let goal = if how.is_empty() { "" } else { goal.id() };
                 let (n, said) = (grouped(outcome.n), &outcome.said);
-                let _ = writeln!(text, "{goal:<12} {row:<width$} {n:>11}  {said}{how}");
+                let least =
+                    line.least().filter(|_| !how.is_empty()).map_or_else(String::new, grouped);
+                let _ = writeln!(text, "{goal:<12} {row:<width$} {n:>11} {least:>11}  {said}{how}");
             }
         }
     }
@@ -152,7 +156,7 @@ mod tests {
         Line {
             goal: Goal::G1,
             row: "kills".into(),
-            test: "rows::g1_kills".into(),
+            test: "rows::g2_a_kill_leaves_one_set_whole".into(),
             full: true,
             result: outcome(1_234_567, "0 let in", holds),
             naive: outcome(500, "9 let in", fails),
@@ -178,9 +182,9 @@ mod tests {
     fn a_table_holds_both_variants_and_names_goals_without_a_row() {
         let text = table(&[line(true, true)], &[Goal::G1, Goal::Audit]);
         let rows = [
-            "goal         row             N  result",
-            "G1           kills   1,234,567  0 let in; full, seed 7, 1.2 s",
-            "             naive         500  9 let in",
+            "goal         row             N   full size  result",
+            "G1           kills   1,234,567         500  0 let in; full, seed 7, 1.2 s",
+            "             naive         500              9 let in",
             "Audit        no row",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), rows);
@@ -188,12 +192,16 @@ mod tests {
 
     #[test]
     fn a_row_must_hold_its_naive_variant_must_fail_and_each_test_must_write() {
-        let written = promised(Goal::G1, "g1_kills");
+        let written = promised(Goal::G1, "g2_a_kill_leaves_one_set_whole");
         assert_eq!(faults(&[line(true, true)], std::slice::from_ref(&written)), [""; 0]);
         for (broken, fault) in [
             (line(false, true), "the promise does not hold"),
             (line(true, false), "the naive variant did not fail"),
             (Line { naive: None, ..line(true, true) }, "no naive variant"),
+            (
+                Line { result: outcome(99, "0 let in", true), ..line(true, true) },
+                "its N is too small",
+            ),
         ] {
             let found = faults(&[broken], std::slice::from_ref(&written));
             assert!(found.len() == 1 && found[0].starts_with(fault), "{found:?}");

@@ -53,6 +53,22 @@ impl Host {
     }
 }
 
+/// What a start gives back of the file in `dir` where the sysctl is 2, and says otherwise.
+pub(in crate::agent) fn given_back(dir: &Path) -> Option<u64> {
+    fs::create_dir_all(dir.join("sys/net/ipv4")).expect("directory");
+    fs::write(dir.join("sys/net/ipv4/tcp_syncookies"), "2").expect("the sysctl");
+    let netns = netns::cookie().expect("a namespace");
+    let mut lease = SyncookiesLease::at(Sysctls::below(dir.join("sys")), dir, boot_id(), netns);
+    match lease.give_back() {
+        Ok(Returned::To(value)) => Some(value),
+        Ok(_) => None,
+        Err(error) => {
+            log::error!("{error}");
+            None
+        }
+    }
+}
+
 #[test]
 fn others_can_see_what_it_was() {
     let host = Host::with("1\n");

@@ -193,7 +193,7 @@ fn read(path: &Path, id: u64) -> Result<Timeline, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::agent) mod tests {
     use super::*;
     use crate::report::Point;
     use crate::status::Time;
@@ -214,6 +214,11 @@ mod tests {
             past: past.iter().map(|id| Arc::new(line(*id, 3))).collect(),
             open: open.iter().map(|id| line(*id, 2)).collect(),
         }
+    }
+
+    /// The line of a past incident in `dir`.
+    pub(in crate::agent) fn stored(dir: &Path, id: u64) {
+        store(dir, &files(&[id], &[])).unwrap();
     }
 
     fn names_in(dir: &Path) -> Vec<String> {

@@ -1,69 +1,17 @@
-//! Very many frames, and tables that are full.
+//! Tables that are full.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tcpguard_common::abi::maps::{MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_SYN_ACKS, MAX_UNKNOWN};
-use tcpguard_common::abi::{Action, Mode, Reason};
-use tcpguard_common::wire;
+use tcpguard_common::abi::{Action, EVERY_PORT, Mode, Reason};
 use tcpguard_e2e::packet::{Segment, flags};
-use tcpguard_fuzz::naive;
 use tcpguard_goals::{Goal, Row, seed, size};
 
 use super::traffic::{Frame, Traffic, v4};
-use super::{MS, Pair, SHORTEST, START_NS, XDP_DROP, hex};
+use super::{MS, Pair, SET, SHORTEST, START_NS, XDP_DROP, hex};
 
-/// Frames between two sets of empty tables: up to half of their size no table loses anything, and
-/// host and kernel may lose different things.
-const ROUND: u64 = 20_000;
 /// Frames between two steps of the clock, each of which is a system call.
 const TICK: u64 = 64;
-
-/// Whether the parser that everybody writes first sees something else in `frame` than the guard's.
-fn naive_differs(frame: &[u8]) -> bool {
-    let seen = wire::parse(frame).ok().map(|segment| (segment.flow, segment.flags as u8));
-    seen != naive::parse(frame).map(|segment| (segment.flow, segment.flags))
-}
-
-#[test]
-fn g8_random_frames_are_judged_alike() {
-    let row = Row::new(Goal::G8);
-    let rounds = size(15, 500);
-    let modes = [
-        (Mode::Enforce, 0, true),
-        (Mode::Enforce, 2, false),
-        (Mode::Observe, 0, true),
-        (Mode::Off, 1, false),
-    ];
-    let (mut frames, mut differ) = (0, 0);
-    for round in 0..rounds {
-        let (mode, shift, illegal) = modes[(round % 4) as usize];
-        let mut pair = Pair::new(mode, shift, illegal);
-        let mut traffic = Traffic::new(seed().wrapping_mul(1000) + round);
-        let mut now = START_NS;
-        for number in 0..ROUND {
-            now += traffic.below(3) * MS;
-            if number % TICK == 0 {
-                pair.set_clock(now);
-            }
-            match traffic.next() {
-                Frame::In(frame) => {
-                    pair.ingress(&frame);
-                    differ += u64::from(frame.len() >= SHORTEST && naive_differs(&frame));
-                }
-                Frame::Out(frame) => pair.egress(&frame),
-            }
-            if traffic.sent.len() > 4000 {
-                traffic.sent.drain(..2000);
-                traffic.answered.clear();
-            }
-        }
-        pair.assert_same_state();
-        frames += pair.frames;
-    }
-    row.result(frames, format!("0 differences, tables and counters equal, {rounds} times"), true)
-        .naive(frames, format!("{differ} frames seen as something else"), differ > 0)
-        .finish();
-}
 
 /// The `number`th of many addresses.
 fn one_of_many(net: u8, number: u32) -> IpAddr {
@@ -109,42 +57,76 @@ fn fill(pair: &mut Pair) {
     full(tables.syn_acks().expect("SYN-ACKs").len(), MAX_SYN_ACKS);
 }
 
+/// What became of frames at full tables, beside the word of one model.
+#[derive(Default)]
+struct Against {
+    /// Dropped though the model has no rule that says so.
+    unfounded: u64,
+    /// Dropped by a rule, of clients that the model knows and the kernel has forgotten.
+    forgotten: u64,
+    first: Option<String>,
+}
+
+impl Against {
+    fn note(&mut self, frame: &[u8], reason: Reason) {
+        let known = reason == Reason::SynValidated;
+        self.forgotten += u64::from(known);
+        if !known && reason.action() != Action::Drop {
+            self.unfounded += 1;
+            self.first.get_or_insert_with(|| format!("{}: {}", reason.name(), hex(frame)));
+        }
+    }
+}
+
 /// The model knows nothing of what fills the kernel's tables: it judges as if they were empty. Where
 /// more clients complete handshakes than are remembered, some are forgotten, and what a rule says holds
-/// for them again; nothing else may be dropped for want of a place.
+/// for them again; nothing else may be dropped for want of a place. The naive variant is the word of a
+/// model that has one rule less.
 #[test]
 fn g8_full_tables_drop_only_what_a_rule_matches() {
     let row = Row::new(Goal::G8);
     let mut pair = Pair::new(Mode::Enforce, 0, true);
     fill(&mut pair);
+    let mut lacking = pair.model.clone();
+    lacking.source_rules.get_mut(&(SET, EVERY_PORT)).expect("rules for every port").remove(0);
     let mut traffic = Traffic::new(seed());
-    let (mut frames, mut dropped, mut forgotten, mut differ) = (0, 0, 0, 0);
-    for number in 0..size(10_000, 100_000) {
+    let (mut judged, mut dropped, mut number) = (0, 0, 0);
+    let (mut ours, mut naive) = (Against::default(), Against::default());
+    while judged < size(10_000, 100_000) {
         if number % TICK == 0 {
             pair.set_clock(START_NS + number * MS);
+            lacking.now_ns = pair.model.now_ns;
         }
+        number += 1;
         match traffic.next() {
             Frame::In(frame) if frame.len() >= SHORTEST => {
-                let reason = pair.model.ingress(&frame);
+                let reasons = [pair.model.ingress(&frame), lacking.ingress(&frame)];
                 let (action, _) = pair.object.test_ingress(&frame, 1).expect("a test run");
-                let drops = action == XDP_DROP;
-                let empty = matches!(reason.action(), Action::Drop);
-                let known = reason == Reason::SynValidated;
-                assert!(!drops || empty || known, "{}: {}", reason.name(), hex(&frame));
-                frames += 1;
-                forgotten += u64::from(drops && known);
-                dropped += u64::from(drops);
-                differ += u64::from(naive_differs(&frame));
+                judged += 1;
+                if action == XDP_DROP {
+                    dropped += 1;
+                    ours.note(&frame, reasons[0]);
+                    naive.note(&frame, reasons[1]);
+                }
             }
             Frame::In(_) => {}
-            Frame::Out(frame) => pair.egress(&frame),
+            Frame::Out(frame) => {
+                lacking.egress(&frame);
+                pair.egress(&frame);
+            }
         }
     }
-    assert!(dropped > frames / 20, "{dropped} of {frames}");
+    println!("{:?}", ours.first);
+    assert!(dropped > judged / 20, "{dropped} of {judged}");
+    let Against { unfounded, forgotten, .. } = ours;
     let said = format!(
-        "{dropped} dropped, all by rules; {forgotten} of them from clients that were forgotten"
+        "{dropped} dropped, {unfounded} of them by no rule, {forgotten} from clients that were forgotten"
     );
-    row.result(frames, said, true)
-        .naive(frames, format!("{differ} frames seen as something else"), differ > 0)
+    row.result(judged, said, unfounded == 0)
+        .naive(
+            judged,
+            format!("{} dropped that a host with one rule less knows no rule for", naive.unfounded),
+            naive.unfounded > 0,
+        )
         .finish();
 }

@@ -1,0 +1,159 @@
+//! Every packet is counted once, with one fate: the filter's numbers add up, and are those of the
+//! attacker and of the kernel. Needs root and `TCPGUARD_BIN`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tcpguard_e2e::flood::{Flood, Shape};
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::leak::segments;
+use tcpguard_e2e::packet::flags;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row, size};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Both are flooded.
+const SERVICES: [u16; 2] = [PORT, 8443];
+/// Nothing listens there.
+const CLOSED: u16 = 9;
+/// Flags of segments of no connection, legal and not, and what they are counted as.
+const STRAYS: [(u8, &str); 3] =
+    [(flags::ACK, "ack"), (flags::RST, "rst"), (flags::SYN | flags::FIN, "syn_fin")];
+/// What is sent to be counted: SYNs of several looks to both services and to none, and segments of no
+/// connection. The first flood is long enough for a rule.
+const MIX: [(u16, Shape); 8] = [
+    (PORT, Shape::Bare),
+    (PORT, Shape::RandomWindowMss),
+    (SERVICES[1], Shape::Linux),
+    (SERVICES[1], Shape::RandomTtl),
+    (CLOSED, Shape::Bare),
+    (PORT, Shape::Stray(STRAYS[0].0)),
+    (PORT, Shape::Stray(STRAYS[1].0)),
+    (SERVICES[1], Shape::Stray(STRAYS[2].0)),
+];
+
+/// Packets that arrived at a guarded host, by those who sent them.
+struct Arrived<'a> {
+    lab: &'a Lab,
+    guard: &'a Guard<'a>,
+    /// What the guard and the stack had counted before.
+    before: (Status, u64),
+    all: u64,
+    /// SYNs, by port.
+    syns: BTreeMap<u16, u64>,
+}
+
+impl<'a> Arrived<'a> {
+    fn none(lab: &'a Lab, guard: &'a Guard<'a>) -> Self {
+        let before = (guard.status().unwrap(), segments(&lab.edge).unwrap());
+        for port in SERVICES {
+            assert!(before.0.follows(port), "{port} is known before the first SYN");
+        }
+        Self { lab, guard, before, all: 0, syns: BTreeMap::new() }
+    }
+
+    /// Floods a port for so long, and returns how many packets were sent and how many arrived.
+    fn send(&mut self, to: SocketAddr, shape: Shape, time: Duration) -> (u64, u64) {
+        let lost = self.lab.lost().unwrap();
+        let flood = Flood { shape, ..Flood::random(to, time) };
+        let sent = flood.start(self.lab).unwrap().wait().unwrap().sent;
+        let lost = self.lab.lost().unwrap() - lost;
+        assert!(lost <= sent / 100, "a machine that carries the flood: {lost} of {sent} lost");
+        let arrived = sent - lost;
+        self.all += arrived;
+        if !matches!(shape, Shape::Stray(_)) {
+            *self.syns.entry(to.port()).or_default() += arrived;
+        }
+        (sent, arrived)
+    }
+
+    fn syns_to(&self, port: u16) -> u64 {
+        self.syns.get(&port).copied().unwrap_or(0)
+    }
+
+    /// Asserts that each has been counted once, with one fate, and where it belongs.
+    fn assert_counted(&self, what: &str) -> Status {
+        let (before, stack_before) = &self.before;
+        let counted = |status: &Status| status.total("rx_packets") - before.total("rx_packets");
+        // A status in mid-flood has its counters from a few packets before and after each other.
+        let status = self
+            .guard
+            .wait_until("every packet is counted", 3 * SECOND, |now| {
+                let all_at = |port| now.listener_total(port, "syn") >= self.syns_to(port);
+                counted(now) >= self.all && SERVICES.into_iter().all(all_at)
+            })
+            .unwrap();
+
+        assert_eq!(counted(&status), self.all, "{what}: entry = sent, but for what the wire lost");
+        let (passed, dropped) = (status.total("pass"), status.total("drop_total"));
+        // Until there is a rule, cookies.
+        let answered = status.total("answered");
+        assert_eq!(passed + dropped + answered, status.total("rx_packets"), "{what}");
+        assert_eq!(status.total("unaccounted"), 0, "{what}");
+        let stack = segments(&self.lab.edge).unwrap() - stack_before;
+        assert_eq!(stack, passed - before.total("pass"), "{what}: the stack was given what passed");
+        assert_eq!(status.total("syn"), self.syns.values().sum::<u64>(), "{what}");
+        for port in SERVICES {
+            let syns = status.listener_total(port, "syn");
+            assert_eq!(syns, self.syns_to(port), "{what}: SYNs to port {port}");
+        }
+        assert_eq!(of_services(&status, "cookies_sent"), answered, "{what}");
+        status
+    }
+}
+
+fn of_services(status: &Status, counter: &str) -> u64 {
+    SERVICES.into_iter().map(|port| status.listener_total(port, counter)).sum()
+}
+
+/// Sends each of [`MIX`] and asserts after each that all is counted. Returns how many packets were
+/// sent, and how many of them the stack was given.
+fn each_is_counted(family: Family) -> (u64, u64) {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _servers = SERVICES.map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let (mut arrived, mut all_sent) = (Arrived::none(&lab, &guard), 0);
+    for (number, (port, shape)) in MIX.into_iter().enumerate() {
+        let (first, others) = size((3 * SECOND, SECOND / 5), (15 * SECOND, 5 * SECOND));
+        let time = if number == 0 { first } else { others };
+        let to = SocketAddr::new(family.edge(), port);
+        let (sent, came) = arrived.send(to, shape, time);
+        let what = format!("{family:?}, {shape:?} to port {port}");
+        let status = arrived.assert_counted(&what);
+        let dropped = status.total("drop_total");
+        println!("{what}: {came} of {sent} arrived, {dropped} dropped so far");
+        if number == 0 {
+            assert_eq!(dropped, status.reason("drop_signature"), "nothing else is dropped");
+            assert_eq!(of_services(&status, "dropped_signature"), dropped, "{what}");
+            assert_eq!(status.attacks()[0].dropped(), dropped, "{what}");
+            assert!(dropped >= sent / 3, "{what}: {dropped} dropped");
+        }
+        if let Shape::Stray(flags) = shape {
+            let (_, class) = STRAYS.into_iter().find(|(known, _)| *known == flags).unwrap();
+            assert_eq!(status.total(&format!("classes/{class}")), came, "{what}");
+        }
+        all_sent += sent;
+    }
+    (all_sent, segments(&lab.edge).unwrap() - arrived.before.1)
+}
+
+/// `entry = passed + dropped + answered = sent`, and what passed is what the stack was given.
+#[test]
+fn g17_the_numbers_add_up() {
+    let row = Row::new(Goal::G17);
+    let counts = Family::BOTH.map(each_is_counted);
+    let sent: u64 = counts.iter().map(|(sent, _)| sent).sum();
+    let stack: u64 = counts.iter().map(|(_, stack)| stack).sum();
+    // The first number that is another would have ended the test.
+    let said = format!(
+        "packets of {} kinds sent: all counted at entry, entry = passed + dropped + answered, and the \
+         stack was given the {stack} that passed",
+        MIX.len()
+    );
+    row.result(sent, said, true)
+        .naive(sent, format!("packets sent, by the stack's own count: {stack}"), stack < sent)
+        .finish();
+}
