@@ -1,15 +1,17 @@
 //! The tables on the host: the reference that the kernel's maps are compared with, and the state
-//! behind replay. Like the kernel's they do not grow with the traffic; up to half of the kernel's
-//! sizes they lose nothing, and comparisons stay there.
+//! behind replay. Like the kernel's they do not grow with the traffic. Where the kernel has an LRU hash
+//! they lose nothing up to half of its size, and comparisons stay there.
 
 extern crate std;
 
 mod packet;
 mod recent;
+mod sets;
 mod sockets;
 
 pub use packet::Packet;
 pub use recent::Recent;
+pub use sets::Sets;
 pub use sockets::Sockets;
 
 use std::boxed::Box;
@@ -17,14 +19,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    ALLOWANCES, ANSWER_BUCKETS, HANDED_OVER_PLACES, HLL_REGISTERS, MAX_CLIENTS, MAX_FLOWS,
-    MAX_SOURCES, MAX_UNKNOWN, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS,
+    ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, MAX_CLIENTS,
+    MAX_UNKNOWN, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS,
 };
 use crate::abi::{
-    Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, HashKey,
-    HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
-    Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SynAckRecord, SynSamples,
+    Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, FlowSet,
+    HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, KernelCookie, Pace,
@@ -64,9 +66,9 @@ pub struct Model {
     /// Distinct-source registers by listener id.
     pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
     /// Sampled flows.
-    pub flows: Recent<FlowKey, Flow, { MAX_FLOWS as usize }>,
+    pub flows: Sets<FlowKey, Flow, { FLOW_SETS as usize }>,
     /// Sources.
-    pub sources: Recent<Addr, SourceCounters, { MAX_SOURCES as usize }>,
+    pub sources: Sets<Addr, SourceCounters, { SOURCE_SETS as usize }>,
     /// Validated clients.
     pub clients: Recent<Addr, Client, { MAX_CLIENTS as usize }>,
     /// Marks of the client filters: both are the same here, because nothing is ever forgotten.
@@ -383,20 +385,16 @@ impl Tables for Model {
         }
     }
 
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
-        self.flows.get_mut(key)
+    fn flow_set(&mut self, index: u64) -> Option<&mut FlowSet> {
+        Some(self.flows.set(index))
     }
 
-    fn insert_flow(&mut self, key: &FlowKey, flow: &Flow) {
-        self.flows.insert(*key, *flow);
+    fn source_set(&mut self, index: u64) -> Option<&mut SourceSet> {
+        Some(self.sources.set(index))
     }
 
-    fn source(&mut self, addr: &Addr) -> Option<&mut SourceCounters> {
-        self.sources.get_mut(addr)
-    }
-
-    fn insert_source(&mut self, addr: &Addr, counters: &SourceCounters) {
-        self.sources.insert(*addr, *counters);
+    fn opaque(number: u64) -> u64 {
+        number
     }
 
     fn client(&mut self, addr: &Addr) -> Option<&mut Client> {

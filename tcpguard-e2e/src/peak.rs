@@ -70,14 +70,13 @@ fn at_its_output(child: &mut Child) -> Result<u64> {
 /// What a process takes of a host's memory, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
-    /// The most pages of its own that were resident at once since [`forget_peak`]: heap and stacks
-    /// (`VmHWM` without `RssFile`).
-    pub own: u64,
+    /// The most that was resident at once since [`forget_peak`] (`VmHWM`).
+    pub resident: u64,
+    /// What of it are pages of its program and libraries (`RssFile`). The host has them once, however
+    /// many processes map them, and takes them back when it is short of memory.
+    pub file: u64,
     /// The maps whose descriptors it holds, as the kernel accounts for them.
     pub maps: u64,
-    /// Resident pages of its program and libraries (`RssFile`). The host has them once, however many
-    /// processes map them, and takes them back when it is short of memory.
-    pub file: u64,
 }
 
 impl Footprint {
@@ -86,24 +85,31 @@ impl Footprint {
     /// # Errors
     /// When there is no such process.
     pub fn of(pid: u32) -> Result<Self> {
-        let file = bytes(pid, "RssFile")?;
-        let own = bytes(pid, "VmHWM")?.saturating_sub(file);
-        Ok(Self { own, maps: map_bytes(pid)?.values().sum(), file })
+        let (resident, file) = (bytes(pid, "VmHWM")?, bytes(pid, "RssFile")?);
+        Ok(Self { resident, file, maps: map_bytes(pid)?.values().sum() })
     }
 
-    /// What nobody else has any use of, and what only its end gives back.
+    /// Heap and stacks: what nobody else has any use of, and only its end gives back.
+    pub const fn own(&self) -> u64 {
+        self.resident.saturating_sub(self.file)
+    }
+
+    /// All of it.
     pub const fn sum(&self) -> u64 {
-        self.own + self.maps
+        self.resident + self.maps
     }
 }
 
-/// `58.9 MiB (7.7 + 51.2 of maps), 7.8 of its program`.
+/// `61.5 MiB (15.2 resident, 8.2 of its program, + 46.3 of maps)`.
 impl fmt::Display for Footprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let (sum, own, maps, file) =
-            (mib(self.sum()), mib(self.own), mib(self.maps), mib(self.file));
-        write!(f, "{sum:.1} MiB ({own:.1} + {maps:.1} of maps), {file:.1} of its program")
+        let (sum, resident) = (mib(self.sum()), mib(self.resident));
+        let (file, maps) = (mib(self.file), mib(self.maps));
+        write!(
+            f,
+            "{sum:.1} MiB ({resident:.1} resident, {file:.1} of its program, + {maps:.1} of maps)"
+        )
     }
 }
 

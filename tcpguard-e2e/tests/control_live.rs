@@ -123,14 +123,14 @@ impl Siege<'_> {
         let calm = p99(&ages(guard, 50));
         let files = descriptors(pid)?;
         forget_peak(pid)?;
-        let before = Footprint::of(pid)?.own;
+        let before = Footprint::of(pid)?.own();
 
         let sockets = SOCKETS.map(|socket| Path::new(dir).join(socket));
         let crowd = Crowd::gather(host, &sockets, clients, seed())?;
         sleep(Duration::from_secs(3));
         let changes = changes(host, dir, rounds)?;
         let disturbed = p99(&ages(guard, size(50, 300)));
-        let grown = Footprint::of(pid)?.own.saturating_sub(before);
+        let grown = Footprint::of(pid)?.own().saturating_sub(before);
         let (connections, kept_out) = (crowd.connections(), crowd.kept_out());
         crowd.leave()?;
         sleep(Duration::from_secs(6));

@@ -20,7 +20,7 @@ use tcpguard_e2e::tamper::PinnedMap;
 use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Bytes of the agent's own pages and its maps together, on 2 CPUs.
+/// Bytes that are resident of the agent and its maps together, on 2 CPUs.
 const PROMISED: u64 = 64 << 20;
 /// What may be added in the last two thirds of a flood, in bytes: what was read before may be read
 /// again beside a record that is just written.

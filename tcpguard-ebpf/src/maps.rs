@@ -5,9 +5,9 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowKey, FlowSet, HostCounters,
     Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6,
+    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6,
     SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Work};
@@ -65,10 +65,9 @@ pub static LISTENER_COUNTERS: PerCpuArray<ListenerCounters, { size::MAX_LISTENER
 pub static DISTINCT_SOURCES: Array<[u8; size::HLL_REGISTERS], { size::MAX_LISTENERS as usize }> =
     Array::new();
 #[btf_map]
-pub static FLOWS: LruHashMap<FlowKey, Flow, { size::MAX_FLOWS as usize }> = LruHashMap::new();
+pub static FLOWS: Array<FlowSet, { size::FLOW_SETS as usize }> = Array::new();
 #[btf_map]
-pub static SOURCES: LruHashMap<Addr, SourceCounters, { size::MAX_SOURCES as usize }> =
-    LruHashMap::new();
+pub static SOURCES: Array<SourceSet, { size::SOURCE_SETS as usize }> = Array::new();
 #[btf_map]
 pub static CLIENTS: LruHashMap<Addr, Client, { size::MAX_CLIENTS as usize }> = LruHashMap::new();
 #[btf_map]

@@ -11,9 +11,9 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters,
+    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters,
     Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceV4, SourceV6,
+    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6,
     SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
@@ -183,24 +183,18 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow> {
-        deref!(maps::FLOWS.get_ptr_mut(key))
+    fn flow_set(&mut self, index: u64) -> Option<&mut FlowSet> {
+        deref!(maps::FLOWS.get_ptr_mut(index as u32 & (size::FLOW_SETS - 1)))
     }
 
     #[inline(always)]
-    fn insert_flow(&mut self, key: &FlowKey, flow: &Flow) {
-        // A lost insertion costs one flow of the sample.
-        let _ = maps::FLOWS.insert(key, flow, ANY);
+    fn source_set(&mut self, index: u64) -> Option<&mut SourceSet> {
+        deref!(maps::SOURCES.get_ptr_mut(index as u32 & (size::SOURCE_SETS - 1)))
     }
 
     #[inline(always)]
-    fn source(&mut self, addr: &Addr) -> Option<&mut SourceCounters> {
-        deref!(maps::SOURCES.get_ptr_mut(addr))
-    }
-
-    #[inline(always)]
-    fn insert_source(&mut self, addr: &Addr, counters: &SourceCounters) {
-        let _ = maps::SOURCES.insert(addr, counters, ANY);
+    fn opaque(number: u64) -> u64 {
+        opaque(number as usize) as u64
     }
 
     #[inline(always)]

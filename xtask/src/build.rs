@@ -128,6 +128,8 @@ impl<'a> BpfCrate<'a> {
             // BTF is made from debug information.
             "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
+            // Copies are stores where they stand, never a call of a loop over bytes.
+            "-Clink-arg=--disable-expand-memcpy-in-order".into(),
             // 32-bit jumps (5.1) and atomics that return the old value (5.12): fewer instructions
             // to verify. v4 would gain nothing more and lose kernel 6.1.
             "-Ctarget-cpu=v3".into(),

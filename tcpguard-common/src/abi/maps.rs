@@ -3,6 +3,8 @@
 //! Constant memory: nothing here grows with the traffic. `tests/layout.rs` asserts what all maps
 //! together cost on 2, 16 and 128 CPUs.
 
+use super::WAYS;
+
 /// Listeners followed at most; more are not protected and `status` says so.
 pub const MAX_LISTENERS: u32 = 4096;
 /// Rules (of all kinds) in force at most.
@@ -14,10 +16,14 @@ pub const MAX_RULE_SLOTS: u32 = 2 * MAX_RULES;
 pub const MAX_SIGNATURES: u32 = 1024;
 /// Prefixes in each exempt trie at most.
 pub const MAX_EXEMPT: u32 = 4096;
-/// Sampled connection attempts remembered (LRU).
-pub const MAX_FLOWS: u32 = 65_536;
-/// Sources remembered (LRU). A flood turns this table over, so nothing that protects depends on it.
-pub const MAX_SOURCES: u32 = 16_384;
+/// Sampled connection attempts remembered.
+pub const MAX_FLOWS: u32 = FLOW_SETS * WAYS as u32;
+/// Sets of the table of sampled connection attempts; a power of two.
+pub const FLOW_SETS: u32 = 4096;
+/// Sources remembered. A flood turns this table over, so nothing that protects depends on it.
+pub const MAX_SOURCES: u32 = SOURCE_SETS * WAYS as u32;
+/// Sets of the table of sources; a power of two.
+pub const SOURCE_SETS: u32 = 1024;
 /// Validated clients remembered (LRU). Only a completed handshake adds one.
 pub const MAX_CLIENTS: u32 = 65_536;
 /// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
@@ -70,9 +76,9 @@ pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 pub const LATE: &str = "LATE";
 /// Array by listener id: `[u8; HLL_REGISTERS]`.
 pub const DISTINCT_SOURCES: &str = "DISTINCT_SOURCES";
-/// LRU hash: [`super::FlowKey`] to [`super::Flow`].
+/// Array by keyed hash of the connection: [`super::FlowSet`]; see [`crate::fastpath::sets`].
 pub const FLOWS: &str = "FLOWS";
-/// LRU hash: [`super::Addr`] to [`super::SourceCounters`].
+/// Array by keyed hash of the source: [`super::SourceSet`], likewise.
 pub const SOURCES: &str = "SOURCES";
 /// LRU hash: [`super::Addr`] to [`super::Client`].
 pub const CLIENTS: &str = "CLIENTS";

@@ -16,6 +16,7 @@ mod keys;
 mod kfuncs;
 pub mod maps;
 mod samples;
+mod set;
 mod values;
 
 pub use addr::Addr;
@@ -32,6 +33,7 @@ pub use keys::{
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
+pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{
     Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RetryLine, RuleRef, SeenBucket,
 };

@@ -89,7 +89,7 @@ pub struct ExemptEntry {
     pub until_s: u32,
 }
 
-/// Value of `FLOWS`: what is known of one sampled connection attempt.
+/// What `FLOWS` holds: what is known of one sampled connection attempt.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flow {

@@ -8,7 +8,7 @@
 //! the other one of two filters from the clients still known and changes over to it. Both get the
 //! marks of new clients at all times. A mark is a byte, so that CPUs that set two at once lose none.
 
-use super::Tables;
+use super::{Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
 use crate::abi::{Addr, Client, Config};
 
@@ -43,7 +43,13 @@ pub(super) fn find<'a, T: Tables>(
 
 /// Records that the owner of an address completed a handshake. Only this makes a client.
 #[inline(never)]
-pub(super) fn validate<T: Tables>(tables: &mut T, addr: &Addr, now: u64, completed: u64) {
+pub(super) fn validate<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    addr: &Addr,
+    now: u64,
+    completed: u64,
+) {
     let addr = addr.client();
     if let Some(client) = tables.client(&addr) {
         client.completed_ns = now;
@@ -51,7 +57,8 @@ pub(super) fn validate<T: Tables>(tables: &mut T, addr: &Addr, now: u64, complet
         return;
     }
     let mut client = Client { completed_ns: now, ..Client::default() };
-    if let Some(counters) = tables.source(&addr) {
+    let hash = hash::source(&config.hash_key, &addr);
+    if let Some(counters) = sets::source(tables, hash, &addr) {
         client.counters = *counters;
     }
     client.counters.completed += completed;

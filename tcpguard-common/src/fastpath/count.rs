@@ -1,6 +1,6 @@
 //! Whose a packet is, and what it adds to whose counters.
 
-use super::{Tables, Work, clients, quirk};
+use super::{Tables, Work, clients, hash, quirk, sets};
 use crate::abi::{
     Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
 };
@@ -111,11 +111,12 @@ pub(super) fn count_source<T: Tables>(
         seen.add(&mut client.counters, now);
         return;
     }
-    if let Some(counters) = tables.source(&addr) {
+    let hash = hash::source(&config.hash_key, &addr);
+    if let Some(counters) = sets::source(tables, hash, &addr) {
         seen.add(counters, now);
         return;
     }
     let mut counters = SourceCounters::default();
     seen.add(&mut counters, now);
-    tables.insert_source(&addr, &counters);
+    sets::insert_source(tables, hash, &addr, &counters);
 }

@@ -5,7 +5,9 @@ use super::count::{Seen, count, count_acknowledged, count_source, find_listener,
 use super::kernel_cookies::Given;
 use super::ladder::{ANSWERED, JUDGED, Standing};
 use super::rules::Match;
-use super::{Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, strays};
+use super::{
+    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, sets, strays,
+};
 use crate::ABI_VERSION;
 use crate::abi::{
     Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
@@ -242,18 +244,26 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     };
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
-    if hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift) {
-        complete_unanswered(config, tables, key, now);
+    let hash = hash::flow(&config.hash_key, key);
+    if hash::sampled(hash, config.sample_shift) {
+        complete_unanswered(config, tables, hash, key, now);
     }
-    validate(tables, &key.client, now, 1);
+    validate(config, tables, &key.client, now, 1);
 }
 
 /// A handshake of the sample that the kernel completed although no SYN-ACK was seen: the answer left
 /// by an interface that is not guarded. The third ACK, which passed just before, could not be checked;
 /// the kernel has done so.
 #[inline(always)]
-fn complete_unanswered<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey, now: u64) {
-    let Some(flow) = tables.flow(key).filter(|flow| flow.state == FlowState::Syn as u8) else {
+fn complete_unanswered<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    hash: u64,
+    key: &FlowKey,
+    now: u64,
+) {
+    let flow = sets::flow(tables, hash, key);
+    let Some(flow) = flow.filter(|flow| flow.state == FlowState::Syn as u8) else {
         return;
     };
     flow.state = FlowState::Completed as u8;
@@ -272,10 +282,11 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -
         return false;
     };
     count(tables, listener.id, |counters| counters.syn_ack += 1);
-    if !hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
+    let hash = hash::flow(&config.hash_key, &key);
+    if !hash::sampled(hash, config.sample_shift) {
         return listener.steps != 0;
     }
-    syn_ack_of_sample(config, tables, segment, &key, &listener);
+    syn_ack_of_sample(config, tables, segment, hash, &listener);
     true
 }
 
@@ -284,13 +295,14 @@ fn syn_ack_of_sample<T: Tables>(
     config: &Config,
     tables: &mut T,
     segment: &Segment,
-    key: &FlowKey,
+    hash: u64,
     listener: &ListenerEntry,
 ) {
     let now = tables.now_ns();
+    let key = segment.flow.reversed();
     let syn_ack = 1 << (config.sample_shift & 31);
     count_source(config, tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
-    let Some(flow) = tables.flow(key) else {
+    let Some(flow) = sets::flow(tables, hash, &key) else {
         return;
     };
     if !follows(flow, segment.ack) {
@@ -322,7 +334,8 @@ fn own_syn<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     if let Some(counters) = tables.host_counters() {
         counters.own_syn += 1;
     }
-    if !hash::sampled(hash::flow(&config.hash_key, &segment.flow), config.sample_shift) {
+    let hash = hash::flow(&config.hash_key, &segment.flow);
+    if !hash::sampled(hash, config.sample_shift) {
         return;
     }
     let flow = Flow {
@@ -333,5 +346,8 @@ fn own_syn<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
         sample_shift: config.sample_shift,
         ..Flow::default()
     };
-    tables.insert_flow(&segment.flow, &flow);
+    match sets::flow(tables, hash, &segment.flow) {
+        Some(known) => *known = flow,
+        None => sets::insert_flow(tables, hash, &segment.flow, &flow),
+    }
 }

@@ -19,7 +19,7 @@ pub fn add(registers: &mut [u8; HLL_REGISTERS], hash: u64) {
 /// Position of the lowest set bit, 1 to 33. BPF has no instruction for it; this one has no loop
 /// and no branch on the value's bits.
 #[inline(always)]
-const fn first_bit(word: u32) -> u8 {
+pub(super) const fn first_bit(word: u32) -> u8 {
     if word == 0 {
         return 33;
     }

@@ -26,7 +26,9 @@
 
 use super::count::count;
 use super::exempt::is_exempt;
-use super::{COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries};
+use super::{
+    COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries, sets,
+};
 use crate::abi::{Config, FlowState, ListenerEntry, Mode, Reason};
 
 /// SYNs are answered with cookies, whoever makes them.
@@ -112,7 +114,7 @@ pub(super) fn recognise<T: Tables>(
 /// Whether this very SYN was answered before, by the stack or with a cookie.
 #[inline(always)]
 fn was_answered<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    tables.flow(&work.segment.flow).is_some_and(|flow| {
+    sets::flow(tables, work.flow_hash, &work.segment.flow).is_some_and(|flow| {
         flow.state == FlowState::SynAck as u8 && flow.syn_seq == work.segment.seq
     })
 }

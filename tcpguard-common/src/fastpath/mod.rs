@@ -18,6 +18,7 @@ pub mod retries;
 mod rules;
 mod samples;
 mod seen;
+pub mod sets;
 pub mod step;
 pub mod strays;
 mod tables;

@@ -9,7 +9,7 @@ use super::ladder::{self, Standing};
 use super::rules::{agent_gone, came_back, matching_rule, spared};
 use super::{
     HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
-    kernel_cookies, probes, samples,
+    kernel_cookies, probes, samples, sets,
 };
 use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
@@ -201,37 +201,36 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         return;
     }
     count_syn_source(config, tables, work, shift);
-    let listener = &work.listener;
-    let mut since = work.now;
-    if let Some(flow) = tables.flow(&work.segment.flow) {
-        if flow.syn_seq == work.segment.seq && flow.done_ns == 0 {
-            let weight = weight(config, flow.sample_shift);
-            flow.syn_retransmits = flow.syn_retransmits.saturating_add(1);
-            if flow.state == FlowState::Dropped as u8 && !dropped {
-                flow.state = FlowState::Syn as u8;
-                // From now on it is one of those that were let in, recorded before or not.
-                flow.sample_shift = shift;
-            }
-            answered(flow, work);
-            count(tables, listener.id, |counters| counters.syn_retransmit += weight);
-            return;
-        }
-        if is_same_attempt(flow, work) {
-            since = flow.syn_ns;
-        }
-    }
     let state = if dropped { FlowState::Dropped } else { FlowState::Syn };
     let mut flow = Flow {
-        syn_ns: since,
+        syn_ns: work.now,
         syn_seq: work.segment.seq,
-        listener: listener.id,
+        listener: work.listener.id,
         state: state as u8,
         sample_shift: shift,
         fingerprint: work.print,
         ..Flow::default()
     };
     answered(&mut flow, work);
-    tables.insert_flow(&work.segment.flow, &flow);
+    let Some(known) = sets::flow(tables, work.flow_hash, &work.segment.flow) else {
+        return sets::insert_flow(tables, work.flow_hash, &work.segment.flow, &flow);
+    };
+    if known.syn_seq != work.segment.seq || known.done_ns != 0 {
+        if is_same_attempt(known, work) {
+            flow.syn_ns = known.syn_ns;
+        }
+        *known = flow;
+        return;
+    }
+    let weight = weight(config, known.sample_shift);
+    known.syn_retransmits = known.syn_retransmits.saturating_add(1);
+    if known.state == FlowState::Dropped as u8 && !dropped {
+        known.state = FlowState::Syn as u8;
+        // From now on it is one of those that were let in, recorded before or not.
+        known.sample_shift = shift;
+    }
+    answered(known, work);
+    count(tables, work.listener.id, |counters| counters.syn_retransmit += weight);
 }
 
 /// Whether a SYN with another sequence number than the recorded one goes on with that attempt.
@@ -288,8 +287,9 @@ pub fn answer<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
         return;
     }
     let key = segment.flow.reversed();
-    let unsolicited = if hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift) {
-        match tables.flow(&key) {
+    let hash = hash::flow(&config.hash_key, &key);
+    let unsolicited = if hash::sampled(hash, config.sample_shift) {
+        match sets::flow(tables, hash, &key) {
             Some(flow) if flow.state == FlowState::Own as u8 => 0,
             _ => 1 << (config.sample_shift & 31),
         }
@@ -329,10 +329,11 @@ pub fn follow<T: Tables>(
     if tables.port(segment.flow.server_port) == PortEntry::default() {
         return passed;
     }
-    if !hash::sampled(hash::flow(&config.hash_key, &segment.flow), config.sample_shift) {
+    let hash = hash::flow(&config.hash_key, &segment.flow);
+    if !hash::sampled(hash, config.sample_shift) {
         return passed;
     }
-    let Some(flow) = tables.flow(&segment.flow) else {
+    let Some(flow) = sets::flow(tables, hash, &segment.flow) else {
         return passed;
     };
     let answered = flow.state == FlowState::SynAck as u8;
@@ -359,7 +360,7 @@ pub fn follow<T: Tables>(
     }
     // Where the tracepoint counts completions, it counts this one too.
     let completed = if config.established_seen != 0 { 0 } else { weight };
-    validate(tables, &segment.flow.client, now, completed);
+    validate(config, tables, &segment.flow.client, now, completed);
     Reason::HandshakeAck
 }
 

@@ -3,9 +3,9 @@
 use super::{Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, CookieSecret, FailedCookies, Flow, FlowKey, HostCounters, Late,
+    Addr, Class, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceCounters, SynAckRecord, SynSamples,
+    SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -52,15 +52,12 @@ pub trait Tables {
     /// Notes a SYN-ACK that left from an address that is no known listener.
     fn note_unknown_listener(&mut self, key: &ListenerKey);
 
-    /// A sampled connection attempt.
-    fn flow(&mut self, key: &FlowKey) -> Option<&mut Flow>;
-    /// Records a connection attempt, over any earlier one with this key.
-    fn insert_flow(&mut self, key: &FlowKey, flow: &Flow);
-
-    /// Counters of a source that never completed a handshake.
-    fn source(&mut self, addr: &Addr) -> Option<&mut SourceCounters>;
-    /// Records such a source.
-    fn insert_source(&mut self, addr: &Addr, counters: &SourceCounters);
+    /// A set of sampled connection attempts; `index` is taken modulo the size.
+    fn flow_set(&mut self, index: u64) -> Option<&mut FlowSet>;
+    /// A set of sources that never completed a handshake; `index` is taken modulo the size.
+    fn source_set(&mut self, index: u64) -> Option<&mut SourceSet>;
+    /// A number as it is, of which the compiler is to know nothing.
+    fn opaque(number: u64) -> u64;
     /// A validated client.
     fn client(&mut self, addr: &Addr) -> Option<&mut Client>;
     /// Records a validated client.

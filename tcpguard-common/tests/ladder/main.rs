@@ -471,7 +471,7 @@ fn while_many_are_answered_or_dropped_few_flows_are_followed_and_stand_for_all()
         let mut host = host(steps);
         budget(&mut host, Rate::per_second(1, 1));
         flood(&mut host, SYNS, S / 10, anybody);
-        let flows: Vec<_> = host.flows.iter().map(|(_, flow)| *flow).collect();
+        let flows: Vec<_> = host.flows.iter().map(|(_, flow)| flow).collect();
         let followed = flows.iter().filter(|flow| flow.state == state as u8).count();
         assert!((600..1400).contains(&followed), "a tick's worth and one in 64: {followed}");
         let estimate: u64 = flows.iter().map(|flow| 1 << flow.sample_shift).sum();
@@ -483,7 +483,7 @@ fn while_many_are_answered_or_dropped_few_flows_are_followed_and_stand_for_all()
 fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     let mut host = host(OVERLOAD | ANSWER);
     let client = v4(198, 51, 100, 7);
-    let flow = |host: &Model| host.flows.iter().map(|(_, flow)| *flow).next().unwrap();
+    let flow = |host: &Model| host.flows.iter().map(|(_, flow)| flow).next().unwrap();
     assert_eq!(send(&mut host, client, 1), Reason::DropOverload);
     assert_eq!(flow(&host).state, FlowState::Dropped as u8);
     host.now_ns += S;
@@ -505,7 +505,7 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
 fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_last() {
     let mut host = host(ANSWER);
     let client = v4(198, 51, 100, 7);
-    let flow = |host: &Model| host.flows.iter().map(|(_, flow)| *flow).next().unwrap();
+    let flow = |host: &Model| host.flows.iter().map(|(_, flow)| flow).next().unwrap();
     for number in 0..30 {
         host.now_ns = START + u64::from(number) * S / 10;
         send(&mut host, client, number);

@@ -395,7 +395,7 @@ fn of_a_flood_that_is_dropped_few_flows_are_followed_and_one_that_returns_counts
     }
     assert_eq!(pair.reasons[&Reason::DropSignature], u64::from(SYNS));
     let flows =
-        |pair: &Pair| -> Vec<Flow> { pair.model.flows.iter().map(|(_, flow)| *flow).collect() };
+        |pair: &Pair| -> Vec<Flow> { pair.model.flows.iter().map(|(_, flow)| flow).collect() };
     let first = flows(&pair);
     let followed = first.len();
     assert!((335..500).contains(&followed), "a tick's worth and one in 64 of the rest: {followed}");

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use tcpguard_common::abi::maps;
 use tcpguard_engine::{Flow, Timestamp};
 
 use super::Key;
 use crate::hash::Map;
 
 /// Remembered at most, as in the kernel.
-const MAX_FLOWS: usize = 65_536;
+const MAX_FLOWS: usize = maps::MAX_FLOWS as usize;
 /// Nobody asks for older ones: a half-open handshake lives for 63 s.
 const FOLLOWED: Duration = Duration::from_secs(75);
 

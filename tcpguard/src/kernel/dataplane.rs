@@ -10,7 +10,7 @@ use tcpguard_common::abi::{
     PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
     SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
-use tcpguard_common::fastpath::Bucket;
+use tcpguard_common::fastpath::{Bucket, hash};
 
 mod cookies;
 mod ladder;
@@ -23,6 +23,7 @@ pub use rules::{KernelMatcher, KernelRule, signature_key};
 pub use walk::{RuleWalk, Walked};
 
 use super::convert::{Prefix, addr, prefix};
+use super::sets::Sets;
 use super::table::{PerCpu, Position, Table};
 use super::{KernelError, Object};
 
@@ -41,8 +42,8 @@ pub struct Dataplane {
     listener_counters: PerCpu<ListenerCounters>,
     late: Table<u32, Late>,
     distinct_sources: Table<u32, [u8; maps::HLL_REGISTERS]>,
-    flows: Table<FlowKey, Flow>,
-    sources: Table<Addr, SourceCounters>,
+    flows: Sets<FlowKey, Flow>,
+    sources: Sets<Addr, SourceCounters>,
     clients: Table<Addr, Client>,
     client_filters: Table<u32, [u8; maps::CLIENT_MARKS]>,
     source_rules_v4: Table<SourceKey<SourceV4>, RuleRef>,
@@ -82,8 +83,8 @@ impl Dataplane {
             listener_counters: object.per_cpu(maps::LISTENER_COUNTERS)?,
             late: object.table(maps::LATE)?,
             distinct_sources: object.table(maps::DISTINCT_SOURCES)?,
-            flows: object.table(maps::FLOWS)?,
-            sources: object.table(maps::SOURCES)?,
+            flows: Sets::new(object.table(maps::FLOWS)?, maps::FLOW_SETS),
+            sources: Sets::new(object.table(maps::SOURCES)?, maps::SOURCE_SETS),
             clients: object.table(maps::CLIENTS)?,
             client_filters: object.table(maps::CLIENT_FILTERS)?,
             source_rules_v4: object.table(maps::SOURCE_RULES_V4)?,
@@ -351,7 +352,7 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, KernelError> {
-        self.flows.get(key)
+        self.flows.get(hash::flow(&self.config()?.hash_key, key), key)
     }
 
     /// Counters of sources that never completed a handshake: up to [`maps::MAX_SOURCES`].
@@ -379,7 +380,8 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn source(&self, ip: IpAddr) -> Result<Option<SourceCounters>, KernelError> {
-        self.sources.get(&addr(ip).client())
+        let addr = addr(ip).client();
+        self.sources.get(hash::source(&self.config()?.hash_key, &addr), &addr)
     }
 
     /// Validated clients: up to [`maps::MAX_CLIENTS`].
@@ -468,12 +470,8 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn forget_traffic(&self) -> Result<(), KernelError> {
-        for (key, _) in self.flows.entries()? {
-            self.flows.remove(&key)?;
-        }
-        for (key, _) in self.sources.entries()? {
-            self.sources.remove(&key)?;
-        }
+        self.flows.clear()?;
+        self.sources.clear()?;
         for (key, _) in self.clients.entries()? {
             self.clients.remove(&key)?;
         }

@@ -18,6 +18,7 @@ mod occupied;
 mod pins;
 mod redeem;
 mod self_test;
+mod sets;
 mod stats;
 mod syscall;
 mod table;

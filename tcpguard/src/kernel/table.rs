@@ -35,6 +35,7 @@ plain!(
     abi::FailedCookies,
     abi::Flow,
     abi::FlowKey,
+    abi::FlowSet,
     abi::HostCounters,
     abi::Late,
     abi::ListenerCounters,
@@ -52,6 +53,7 @@ plain!(
     abi::SourceCounters,
     abi::SourceKey<abi::SourceV4>,
     abi::SourceKey<abi::SourceV6>,
+    abi::SourceSet,
     abi::SynAckRecord,
     abi::SynSamples,
     fastpath::Bucket,
@@ -71,12 +73,12 @@ fn from_bytes<T: Plain>(bytes: &[u8]) -> T {
     unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
 
-/// How many elements one batch reads. A batch is one system call, and on a kernel without
+/// How many elements one batch reads of a hash map. A batch is one system call, and on a kernel without
 /// preemption the thread that receives packets (threaded NAPI) waits for its end: at half a
 /// microsecond an element this is less than a ring of 256 frames holds at a million a second.
 pub const BATCH: usize = 256;
 
-/// How far a hash map has been read; by default not at all.
+/// How far a map has been read; by default not at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Position(Option<u32>);
 
@@ -141,7 +143,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         syscall::delete(self.fd.as_fd(), bytes(key)).map_err(self.error("write"))
     }
 
-    /// Every element of a hash map. Elements that change meanwhile may be missed or appear twice.
+    /// Every element of a map. Elements of a hash map that change meanwhile may be missed or appear twice.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -152,29 +154,42 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(entries)
     }
 
-    /// The next [`BATCH`] elements of a hash map from `position` on, which is moved behind them.
-    /// Returns whether there are more.
+    /// The next [`BATCH`] elements of a map from `position` on, which is moved behind them. Returns
+    /// whether there are more.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn batch(
         &self,
         position: &mut Position,
+        each: impl FnMut(K, V),
+    ) -> Result<bool, KernelError> {
+        self.batch_of(BATCH, position, each)
+    }
+
+    /// As [`Self::batch`], for `count` elements.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn batch_of(
+        &self,
+        count: usize,
+        position: &mut Position,
         mut each: impl FnMut(K, V),
     ) -> Result<bool, KernelError> {
-        let mut keys = vec![0; BATCH * size_of::<K>()];
-        let mut values = vec![0; BATCH * size_of::<V>()];
-        let (count, more) = syscall::lookup_batch(
+        let mut keys = vec![0; count * size_of::<K>()];
+        let mut values = vec![0; count * size_of::<V>()];
+        let (read, more) = syscall::lookup_batch(
             self.fd.as_fd(),
             &mut position.0,
             &mut keys,
             &mut values,
-            BATCH as u32,
+            count as u32,
         )
         .map_err(self.error("read"))?;
         let keys = keys.chunks_exact(size_of::<K>());
         let values = values.chunks_exact(size_of::<V>());
-        for (key, value) in keys.zip(values).take(count as usize) {
+        for (key, value) in keys.zip(values).take(read as usize) {
             each(from_bytes(key), from_bytes(value));
         }
         Ok(more)

@@ -241,16 +241,16 @@ impl Backend for Model {
     }
 }
 
-fn in_order<'a>(
-    flows: impl Iterator<Item = (&'a FlowKey, &'a Flow)>,
+fn in_order(
+    flows: impl Iterator<Item = (FlowKey, Flow)>,
     keep: &dyn Fn(&FlowKey, &Flow) -> bool,
     take: &mut dyn FnMut(&FlowKey, &Flow),
 ) {
     let kept = flows.filter(|(key, flow)| keep(key, flow));
-    let mut order: Vec<_> = kept.map(|(key, flow)| (flow.syn_ns, key, flow)).collect();
-    order.sort_unstable_by_key(|(at, key, _)| (*at, *key));
-    for (_, key, flow) in order {
-        take(key, flow);
+    let mut order: Vec<_> = kept.collect();
+    order.sort_unstable_by_key(|(key, flow)| (flow.syn_ns, *key));
+    for (key, flow) in order {
+        take(&key, &flow);
     }
 }
 
@@ -392,7 +392,7 @@ impl Backend for Kernel {
         take: &mut dyn FnMut(&FlowKey, &Flow),
     ) -> Result<(), KernelError> {
         let flows = self.dataplane.flows()?;
-        in_order(flows.iter().map(|(key, flow)| (key, flow)), keep, take);
+        in_order(flows.into_iter(), keep, take);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The listener of a self-test, which no packet of a client is for.
 
 use tcpguard_common::abi::{FlowKey, ListenerEntry, ListenerKey, PortEntry, SynAckRecord};
+use tcpguard_common::fastpath::hash;
 
 use super::Dataplane;
 use crate::kernel::KernelError;
@@ -27,9 +28,11 @@ impl Dataplane {
         self.change_port(key, PortEntry::default())?;
         self.remove_listener(key)?;
         self.syn_acks.remove(key)?;
+        let key = self.config()?.hash_key;
         for flow in flows {
-            self.flows.remove(flow)?;
-            self.sources.remove(&flow.client.client())?;
+            self.flows.remove(hash::flow(&key, flow), flow)?;
+            let source = flow.client.client();
+            self.sources.remove(hash::source(&key, &source), &source)?;
         }
         Ok(())
     }

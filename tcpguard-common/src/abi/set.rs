@@ -1,0 +1,34 @@
+//! What tables of bounded size that every packet may fill are made of.
+
+use super::{Addr, Flow, FlowKey, SourceCounters};
+
+/// Places of a set.
+pub const WAYS: usize = 16;
+
+/// One set of a table: whatever has the same hash but for the bits of the tag has one of these places,
+/// or none. Searching a set reads the tags, and one key at most.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Set<K, V> {
+    /// Bits of the hash of each place's key; 0: the place is empty.
+    pub tags: [u32; WAYS],
+    /// A bit for each place that was used since all of them had been.
+    pub used: u64,
+    /// Whose the places are.
+    pub keys: [K; WAYS],
+    /// What they hold.
+    pub values: [V; WAYS],
+}
+
+/// Element of `FLOWS`: sampled connection attempts.
+pub type FlowSet = Set<FlowKey, Flow>;
+/// Element of `SOURCES`: sources that never completed a handshake.
+pub type SourceSet = Set<Addr, SourceCounters>;
+
+impl<K: Copy, V: Copy> Set<K, V> {
+    /// What is there, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (K, V)> {
+        let places = self.tags.into_iter().zip(self.keys.into_iter().zip(self.values));
+        places.filter(|(tag, _)| *tag != 0).map(|(_, entry)| entry)
+    }
+}

@@ -1,0 +1,91 @@
+//! Tables of sets ([`tcpguard_common::fastpath::sets`]) as tables of what is in them.
+
+use tcpguard_common::abi::{Set, WAYS};
+use tcpguard_common::fastpath::sets::{Key, index, tag};
+
+use super::KernelError;
+use super::table::{BATCH, Plain, Position, Table};
+
+/// A table of `number` sets, a power of two.
+#[derive(Debug)]
+pub struct Sets<K, V> {
+    sets: Table<u32, Set<K, V>>,
+    number: u32,
+}
+
+impl<K: Key + Default, V: Copy + Default> Sets<K, V>
+where
+    Set<K, V>: Plain,
+{
+    pub(super) const fn new(sets: Table<u32, Set<K, V>>, number: u32) -> Self {
+        Self { sets, number }
+    }
+
+    /// The set of a key with this hash, and where it stands.
+    fn set_of(&self, hash: u64) -> Result<(u32, Set<K, V>), KernelError> {
+        let at = index(hash) as u32 & (self.number - 1);
+        Ok((at, self.sets.get(&at)?.unwrap_or_default()))
+    }
+
+    /// The value of `key`, given its hash.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as for every method below.
+    pub fn get(&self, hash: u64, key: &K) -> Result<Option<V>, KernelError> {
+        let (_, set) = self.set_of(hash)?;
+        Ok(place(&set, hash, key).map(|place| set.values[place]))
+    }
+
+    /// Empties the place of `key`. What packets change in its set at this moment is lost: for what no
+    /// packet of a client shares, and for tests.
+    ///
+    /// # Errors
+    /// See [`Self::get`].
+    pub fn remove(&self, hash: u64, key: &K) -> Result<(), KernelError> {
+        let (at, mut set) = self.set_of(hash)?;
+        let Some(place) = place(&set, hash, key) else { return Ok(()) };
+        set.tags[place] = 0;
+        set.used &= !(1 << place);
+        set.keys[place] = K::default();
+        set.values[place] = V::default();
+        self.sets.set(&at, &set)
+    }
+
+    /// Empties all places, for tests.
+    ///
+    /// # Errors
+    /// See [`Self::get`].
+    pub fn clear(&self) -> Result<(), KernelError> {
+        (0..self.number).try_for_each(|at| self.sets.set(&at, &Set::default()))
+    }
+
+    /// Every entry.
+    ///
+    /// # Errors
+    /// See [`Self::get`].
+    pub fn entries(&self) -> Result<Vec<(K, V)>, KernelError> {
+        let mut entries = Vec::new();
+        let mut position = Position::default();
+        while self.batch(&mut position, |key, value| entries.push((key, value)))? {}
+        Ok(entries)
+    }
+
+    /// The entries of the next sets from `position` on, [`BATCH`] at most. Returns whether there are
+    /// more sets.
+    ///
+    /// # Errors
+    /// See [`Self::get`].
+    pub fn batch(
+        &self,
+        position: &mut Position,
+        mut each: impl FnMut(K, V),
+    ) -> Result<bool, KernelError> {
+        self.sets.batch_of(BATCH / WAYS, position, |_, set| {
+            set.entries().for_each(|(key, value)| each(key, value));
+        })
+    }
+}
+
+fn place<K: Key, V>(set: &Set<K, V>, hash: u64, key: &K) -> Option<usize> {
+    (0..WAYS).find(|at| set.tags[*at] == tag(hash) && set.keys[*at].difference(key) == 0)
+}
