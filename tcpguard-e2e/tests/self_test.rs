@@ -1,7 +1,8 @@
 //! The test that a listener passes before it is answered for. Needs root, and a kernel with
 //! `bpf_sk_assign_tcp_reqsk` (6.9).
 
-use std::net::{IpAddr, TcpListener};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Result;
@@ -10,10 +11,13 @@ use tcpguard::kernel::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config, CookieSecret, ListenerEntry, ListenerKey, Mode, SynAckRecord};
+use tcpguard_common::abi::{
+    Config, CookieSecret, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
+};
 use tcpguard_common::model::{cookie_secret, hash_key};
 use tcpguard_common::wire::{option, tagged};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::packet::{Segment, flags};
 
 const PORT: u16 = 443;
 const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
@@ -137,6 +141,35 @@ fn listeners_of_every_kind_pass_and_nothing_is_left_of_the_test() {
         let own = loaded.dataplane.listener_counters(TEST_LISTENER)?;
         assert_eq!(own.cookies_sent, own.syn, "its own counters say what it did: {own:?}");
         assert_eq!(own.cookies_redeemed, 0, "no socket was made: {own:?}");
+        Ok(())
+    });
+}
+
+/// In a flood its flows and sources share their sets with others.
+#[test]
+fn a_test_among_full_tables_costs_a_few_entries_at_most() {
+    on_a_host(|loaded| {
+        let server = SocketAddr::new("10.7.0.1".parse()?, PORT);
+        for number in 0..2 * maps::MAX_FLOWS {
+            let client = Ipv4Addr::from_bits(0x0b00_0000 + number).into();
+            let syn = Segment::new(SocketAddr::new(client, 1024), server, flags::SYN);
+            loaded.object.test_ingress(&syn.to_frame(), 1)?;
+        }
+        loaded.dataplane.set_syn_ack(&key("10.7.0.1"), &RECORD)?;
+        let flows =
+            || -> Result<BTreeMap<_, _>> { Ok(loaded.dataplane.flows()?.into_iter().collect()) };
+        let before = flows()?;
+        assert!(before.len() as u32 > maps::MAX_FLOWS / 100 * 99, "{}", before.len());
+        self_test(
+            &mut loaded.object,
+            &mut loaded.redeemer,
+            &loaded.dataplane,
+            &key("10.7.0.1"),
+            boot_time().as_nanos(),
+        )?;
+        let after = flows()?;
+        assert!(after.iter().all(|(key, flow)| before.get(key) == Some(flow)), "others changed");
+        assert!(before.len() - after.len() <= 16, "{} of {}", after.len(), before.len());
         Ok(())
     });
 }

@@ -7,15 +7,15 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use aya::maps::{HashMap, Map, MapData};
+use anyhow::Result;
 use serde_json::Value;
-use tcpguard_common::abi::{Addr, Client, SourceCounters, maps};
+use tcpguard_common::abi::{Addr, Client, SourceSet, WAYS, maps};
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{self, Guard, Mode, RUNTIME_DIR};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::tamper::PinnedMap;
 use tcpguard_e2e::terminal::Terminal;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -160,18 +160,27 @@ fn costs_are_measured_and_nothing_stays_switched_on() {
     drop(running);
 }
 
-/// Puts an element into the pinned table `name` for each of `count` addresses.
-fn fill<const VALUE: usize>(host: &Netns, name: &str, count: u32) -> Result<()> {
-    let path = host.exec(&format!("find /sys/fs/bpf -name {name}"))?;
-    host.run(|| {
-        let map = Map::LruHashMap(MapData::from_pin(path.trim())?);
-        let mut map = HashMap::<_, [u8; 16], [u8; VALUE]>::try_from(map).context("its layout")?;
-        for number in 0..count {
-            let addr = Addr::from_v4(Ipv4Addr::from_bits((100 << 24) + number).octets());
-            map.insert(addr.octets(), [0; VALUE], 0)?;
-        }
-        Ok(())
-    })
+/// The `number`th of many sources.
+fn one_of_many(number: u32) -> Addr {
+    Addr::from_v4(Ipv4Addr::from_bits((100 << 24) + number).octets())
+}
+
+/// Fills both tables of sources.
+fn fill(host: &Netns) {
+    let sets = PinnedMap::open(host, maps::SOURCES, size_of::<u32>(), size_of::<SourceSet>());
+    let sets = sets.unwrap();
+    let set = SourceSet { tags: [7; WAYS], ..SourceSet::default() };
+    let bytes: Vec<u8> = set.tags.iter().flat_map(|tag| tag.to_ne_bytes()).collect();
+    let rest = vec![0; size_of::<SourceSet>() - bytes.len()];
+    for at in 0..maps::SOURCE_SETS {
+        sets.set(&at.to_ne_bytes(), &[bytes.clone(), rest.clone()].concat()).unwrap();
+    }
+    let clients = PinnedMap::open(host, maps::CLIENTS, size_of::<Addr>(), size_of::<Client>());
+    let clients = clients.unwrap();
+    // More than there is room for: a table that evicts is a full one.
+    for number in 0..2 * maps::MAX_CLIENTS {
+        clients.set(&one_of_many(number).octets(), &[0; size_of::<Client>()]).unwrap();
+    }
 }
 
 /// Entries of a table, as the status tells it.
@@ -195,10 +204,7 @@ fn a_status_takes_20_ms_however_full_the_tables_are() {
     };
     let _listeners = lab.edge.run(listen).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    // More than there is room for: a table that evicts is a full one.
-    fill::<{ size_of::<SourceCounters>() }>(&lab.edge, maps::SOURCES, 2 * maps::MAX_SOURCES)
-        .unwrap();
-    fill::<{ size_of::<Client>() }>(&lab.edge, maps::CLIENTS, 2 * maps::MAX_CLIENTS).unwrap();
+    fill(&lab.edge);
     guard
         .wait_until("the agent has seen them", 15 * SECOND, |status| {
             let document = status.document();

@@ -1,8 +1,8 @@
 //! The decision's state, over maps.
 //!
 //! References handed out point into map values. Several CPUs may write the shared ones at once;
-//! what that can lose is a count or a mark, never memory safety: values are plain integers, and the
-//! kernel keeps an element's memory valid while a program runs.
+//! what that can lose is a count, a mark or an entry of a set (`fastpath::sets`), never memory safety:
+//! values are plain integers, and the kernel keeps an element's memory valid while a program runs.
 
 use core::arch::asm;
 

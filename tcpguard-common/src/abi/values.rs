@@ -101,7 +101,8 @@ pub struct Flow {
     pub done_ns: u64,
     /// Sequence number of the latest SYN, host byte order.
     pub syn_seq: u32,
-    /// Sequence number of the SYN-ACK, host byte order; the third ACK acknowledges this + 1.
+    /// Sequence number of the SYN-ACK, host byte order, [`crate::fastpath::sets::bound`] to this flow;
+    /// the third ACK acknowledges the next one.
     pub isn: u32,
     /// [`ListenerEntry::id`].
     pub listener: u32,

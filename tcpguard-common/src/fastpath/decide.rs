@@ -308,15 +308,16 @@ fn syn_ack_of_sample<T: Tables>(
     if !follows(flow, segment.ack) {
         return;
     }
+    let isn = sets::bound(hash, segment.seq);
     if flow.done_ns != 0 {
-        if flow.state == FlowState::Completed as u8 && segment.seq == flow.isn {
+        if flow.state == FlowState::Completed as u8 && isn == flow.isn {
             let weight = weight(config, flow.sample_shift);
             count(tables, listener.id, |counters| counters.ack_ignored += weight);
         }
         return;
     }
     // With cookies a repeated SYN is answered with another sequence number: keep the last.
-    flow.isn = segment.seq;
+    flow.isn = isn;
     if flow.state == FlowState::SynAck as u8 {
         flow.syn_ack_retransmits = flow.syn_ack_retransmits.saturating_add(1);
         let weight = weight(config, flow.sample_shift);

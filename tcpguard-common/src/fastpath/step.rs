@@ -246,7 +246,7 @@ const fn is_same_attempt(flow: &Flow, work: &Work) -> bool {
 #[inline(always)]
 const fn answered(flow: &mut Flow, work: &Work) {
     if work.answered {
-        flow.isn = work.isn;
+        flow.isn = sets::bound(work.flow_hash, work.isn);
         flow.state = FlowState::SynAck as u8;
         flow.syn_ack_ns = work.now;
     }
@@ -341,7 +341,8 @@ pub fn follow<T: Tables>(
     if !(answered || unseen) || !follows(flow, segment.seq) {
         return passed;
     }
-    if !reset && answered && segment.ack != flow.isn.wrapping_add(1) {
+    let isn = sets::bound(hash, flow.isn);
+    if !reset && answered && segment.ack != isn.wrapping_add(1) {
         return passed;
     }
     let listener = flow.listener;

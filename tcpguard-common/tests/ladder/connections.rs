@@ -1,7 +1,7 @@
 //! SYNs of clients of whose connection something is left at the host.
 
 use tcpguard_common::abi::{Action, Addr, FlowState, ListenerEntry, Reason};
-use tcpguard_common::fastpath::Rate;
+use tcpguard_common::fastpath::{Rate, hash, sets};
 use tcpguard_common::model::{Model, Packet};
 
 use super::{
@@ -119,6 +119,32 @@ fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
             host.now_ns += S;
             assert_eq!(send(&mut host, client, 1), Reason::Cookie, "the answer was lost");
             assert_eq!(host.sockets.searches, searches + u64::from(followed));
+        }
+    }
+}
+
+/// What two CPUs may leave that record two SYNs in one place at once: the key of one with the rest of the
+/// other. Who sent both knows what his own was answered with.
+#[test]
+fn a_mixed_entry_validates_nobody() {
+    let others = [v4(198, 51, 100, 8), Addr::from_v6_words([0x2001_0db8, 8, 8, 8])];
+    for (own, forged) in BOTH.into_iter().zip(others) {
+        for unbound in [false, true] {
+            let mut host = host(0);
+            send(&mut host, own, 7);
+            let answer = syn_ack(own, 7);
+            host.egress(&answer);
+            let (_, mut mixed) = host.flows.iter().next().expect("it was recorded");
+            assert_eq!(mixed.state, FlowState::SynAck as u8);
+            let [mine, others] =
+                [own, forged].map(|of| hash::flow(&host.config.hash_key, &flow(of)));
+            if unbound {
+                mixed.isn = sets::bound(others, sets::bound(mine, mixed.isn));
+            }
+            let set = host.flows.set(sets::index(others));
+            (set.tags[0], set.keys[0], set.values[0]) = (sets::tag(others), flow(forged), mixed);
+            host.ingress(&third_ack(forged, 7, &answer));
+            assert_eq!(host.clients.peek(&forged.client()).is_some(), unbound);
         }
     }
 }

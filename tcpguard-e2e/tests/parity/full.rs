@@ -48,7 +48,7 @@ fn fill(pair: &mut Pair) {
             pair.object.test_egress(&reply.to_frame()).expect("a test run");
         }
     }
-    // An LRU keeps a few places free.
+    // An LRU keeps a few places free, and sets fill one by one.
     let full = |entries: usize, size: u32| assert!(entries * 10 > size as usize * 9, "{entries}");
     let tables = &pair.dataplane;
     full(tables.flows().expect("flows").len(), MAX_FLOWS);

@@ -8,6 +8,7 @@ mod ladder;
 mod pieces;
 mod rows;
 mod samples;
+mod sets;
 mod state;
 mod strays;
 mod traffic;

@@ -12,8 +12,8 @@ use tcpguard_goals::{Goal, Row, seed, size};
 use crate::traffic::v4;
 use crate::{Pair, SET, play};
 
-/// Up to half of their size no table loses anything, and full ones forget by other rules in the kernel
-/// than on the host: each round has tables of its own, of so many frames.
+/// Up to half of their size the kernel's LRU hashes lose nothing, and full ones forget by other rules
+/// than those of the host: each round has tables of its own, of so many frames.
 const ROUND: u64 = 30_000;
 /// Frames between two steps of the clock, each of which is a system call, but in the first cycle of
 /// modes and in every eighth from there.

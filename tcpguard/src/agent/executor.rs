@@ -401,7 +401,7 @@ impl Executor {
 
     fn is_floods(&self, entry: &HalfOpen, flood: &Flood) -> bool {
         let from_source = flood.sources.iter().any(|net| net.contains(&entry.client.ip()));
-        let flow = match self.dataplane.flow(&flow_key(entry)) {
+        let flow = match self.dataplane.flow(&self.config.hash_key, &flow_key(entry)) {
             Ok(Some(flow)) => flow,
             Ok(None) => return from_source || entry.age_at_least() >= flood.older_than,
             Err(_) => return false,

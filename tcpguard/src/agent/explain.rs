@@ -31,11 +31,11 @@ impl Guard {
             listed.map(|rule| Rule::build(rule, clock)).collect()
         };
         let single = net.prefix_len() == net.max_prefix_len();
-        let dataplane = &self.executor.dataplane;
+        let (dataplane, key) = (&self.executor.dataplane, &self.executor.config.hash_key);
         let client = single.then(|| dataplane.client(net.addr()).ok().flatten()).flatten();
         let counters = match (&client, single) {
             (Some(client), _) => Some(client.counters),
-            (None, true) => dataplane.source(net.addr()).ok().flatten(),
+            (None, true) => dataplane.source(key, net.addr()).ok().flatten(),
             (None, false) => None,
         };
         let at = |id: &ListenerId| {

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HostCounters,
-    Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4,
-    PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HashKey,
+    HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
+    PrefixV4, PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Bucket, hash};
 
@@ -347,12 +347,12 @@ impl Dataplane {
         self.flows.batch(position, each)
     }
 
-    /// One sampled flow.
+    /// One sampled flow, under the key of [`Config::hash_key`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, KernelError> {
-        self.flows.get(hash::flow(&self.config()?.hash_key, key), key)
+    pub fn flow(&self, key: &HashKey, flow: &FlowKey) -> Result<Option<Flow>, KernelError> {
+        self.flows.get(hash::flow(key, flow), flow)
     }
 
     /// Counters of sources that never completed a handshake: up to [`maps::MAX_SOURCES`].
@@ -375,13 +375,13 @@ impl Dataplane {
         self.sources.batch(position, each)
     }
 
-    /// The counters of one of these sources.
+    /// The counters of one of these sources, under the key of [`Config::hash_key`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn source(&self, ip: IpAddr) -> Result<Option<SourceCounters>, KernelError> {
+    pub fn source(&self, key: &HashKey, ip: IpAddr) -> Result<Option<SourceCounters>, KernelError> {
         let addr = addr(ip).client();
-        self.sources.get(hash::source(&self.config()?.hash_key, &addr), &addr)
+        self.sources.get(hash::source(key, &addr), &addr)
     }
 
     /// Validated clients: up to [`maps::MAX_CLIENTS`].

@@ -56,7 +56,7 @@ pub fn features() -> Vec<Feature> {
             false,
         ),
         map("hash maps", MapType::Hash, "rules", true),
-        map("LRU hash maps", MapType::LruHash, "sources and clients", true),
+        map("LRU hash maps", MapType::LruHash, "clients", true),
         map("per-CPU arrays", MapType::PerCpuArray, "counters", true),
         map("prefix maps", MapType::LpmTrie, "rules by prefix", true),
         Feature {

@@ -36,8 +36,8 @@ where
         Ok(place(&set, hash, key).map(|place| set.values[place]))
     }
 
-    /// Empties the place of `key`. What packets change in its set at this moment is lost: for what no
-    /// packet of a client shares, and for tests.
+    /// Empties the place of `key`. The set is written as it was read, so that what packets change in it
+    /// within these microseconds is lost: as when two CPUs write it at once.
     ///
     /// # Errors
     /// See [`Self::get`].
