@@ -86,6 +86,11 @@ impl Slope {
         })
     }
 
+    /// What that comes to between the first and the last sample, in bytes.
+    fn total(&self) -> f64 {
+        self.hourly * self.span / 3600.0
+    }
+
     /// Whether it may be chance, or too little to matter.
     pub fn is_harmless(&self) -> bool {
         let allowed = HOURLY / (self.span / 3600.0).min(1.0);
@@ -128,8 +133,11 @@ pub fn growth(samples: &[Sample]) -> Option<Slope> {
 }
 
 /// What is lost with time: memory, descriptors, threads, the kernel's memory for maps.
-pub fn leaks(samples: &[Sample]) -> Vec<String> {
-    let memory = growth(samples).filter(|slope| !slope.is_harmless());
+///
+/// A process may take as many bytes as `young` while it lives no longer than a warm-up, five minutes.
+pub fn leaks(samples: &[Sample], young: f64) -> Vec<String> {
+    let is_young = |slope: &Slope| slope.span < WARM_UP && slope.total() <= young;
+    let memory = growth(samples).filter(|slope| !slope.is_harmless() && !is_young(slope));
     let memory = memory.map(|slope| format!("memory grows: {slope}"));
     let warmed = warmed(samples);
     let descriptors = changed(&warmed, "descriptors", |sample| sample.held.descriptors);
@@ -307,7 +315,7 @@ mod tests {
     #[test]
     fn all_kinds_of_leaks_are_named_and_a_steady_process_has_none() {
         let mut samples = series(180, noise);
-        assert_eq!(leaks(&samples), [""; 0]);
+        assert_eq!(leaks(&samples, 0.0), [""; 0]);
         for sample in &mut samples {
             let since = (sample.at / 10.0) as u64;
             sample.held.anonymous += since << 17;
@@ -315,7 +323,7 @@ mod tests {
             sample.held.descriptors += since;
             sample.held.maps += since << 17;
         }
-        let found = leaks(&samples);
+        let found = leaks(&samples, 0.0);
         for what in ["memory grows", "descriptors after", "threads after", "maps take"] {
             assert!(found.iter().any(|leak| leak.contains(what)), "{what}: {found:?}");
         }
