@@ -363,7 +363,8 @@ fn g1_kills_lose_no_client() {
         .naive(
             naive_kills,
             said(&naive, " with the links held by the process alone"),
-            naive.never() > 0 && naive.late() > 0,
+            // Among them who was never served: how many that are is a matter of luck, 0 to 20 of 400.
+            naive.late() >= 20,
         )
         .finish();
 }
