@@ -35,9 +35,9 @@ const CONFIGS: [&str; 2] = ["", "[protect]\nprefixes = [\"192.0.2.0/24\"]\n"];
 const PULSES: Pulses = Pulses { on: Duration::from_millis(500), off: Duration::from_millis(2750) };
 /// Rules of a set that is imported.
 const RULES: u32 = 1_000;
-/// A program that leaks a descriptor and a KiB of memory each second.
+/// A program that leaks a descriptor and 32 KiB of memory each second.
 const LEAKY: &str = "ulimit -n $(ulimit -Hn); held=; while :; do exec {kept}</dev/null; \
-                     printf -v piece %1024s; held+=$piece; sleep 1; done";
+                     printf -v piece %32768s; held+=$piece; sleep 1; done";
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -88,6 +88,8 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
         begun: Instant::now(),
         record: Record::default(),
     };
+    // From the first look on there are as many rules as there will be: each takes memory, rightly.
+    soak.import()?;
     soak.record.lives.push(0.0..f64::INFINITY);
     soak.run()?;
     soak.finish()
@@ -156,10 +158,7 @@ impl Soak<'_> {
                 let load = Load::of(&self.lab.client, service, visitors)?;
                 self.rushes.push((event, self.now(), load));
             }
-            What::Import => {
-                self.changes += 1;
-                self.told(&["rules", "import", &rules_file(self.changes % 2)])?;
-            }
+            What::Import => self.import()?,
             What::Reload => {
                 self.changes += 1;
                 self.lab.edge.write(CONFIG, CONFIGS[self.changes % 2])?;
@@ -200,6 +199,11 @@ impl Soak<'_> {
             Kind::Net => Flood { sources: Sources::Net(net.parse()?), ..flood },
             Kind::Pulses => Flood { pulses: Some(PULSES), ..flood },
         })
+    }
+
+    fn import(&mut self) -> Result<()> {
+        self.changes += 1;
+        self.told(&["rules", "import", &rules_file(self.changes % 2)])
     }
 
     /// Has an operator do something.
