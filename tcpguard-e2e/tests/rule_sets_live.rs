@@ -274,20 +274,26 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood::random(Family::V4.service(), 30 * SECOND).start(&lab).unwrap();
     guard.wait_for_rule(5 * SECOND).unwrap();
-    let let_in = || {
+    let book = || {
         let status = guard.status().unwrap();
-        let reasons = ["syn", "syn_returned", "agent_gone", "unconfigured"];
-        let let_in: u64 = reasons.iter().map(|reason| status.reason(reason)).sum();
-        (let_in, status.reason("drop_signature"))
+        let leaked = ["syn", "agent_gone", "unconfigured"].map(|reason| status.reason(reason));
+        let [returned, dropped] =
+            ["syn_returned", "drop_signature"].map(|reason| status.reason(reason));
+        [leaked.into_iter().sum(), returned, dropped]
     };
-    let (let_in_before, dropped_before) = let_in();
+    let before: [u64; 3] = book();
     for name in ["a", "b"].repeat(4) {
         import(&lab, name);
     }
-    let (let_in, dropped) = let_in();
-    let (leaked, dropped) = (let_in - let_in_before, dropped - dropped_before);
-    println!("8 replacements under a flood: {dropped} SYNs of it dropped, {leaked} let in");
+    let after = book();
+    let [leaked, returned, dropped] = std::array::from_fn(|i| after[i] - before[i]);
+    println!(
+        "8 replacements under a flood: {dropped} SYNs of it dropped, {leaked} let in, {returned} taken \
+         for SYNs that came again"
+    );
     assert_eq!(leaked, 0);
+    // Some two in a million are taken for SYNs that came again, agent or not: see `Fate::returned`.
+    assert!(returned <= 8 + dropped / 100_000, "{returned} came again, {dropped} dropped");
     assert!(dropped > 10_000, "{dropped}");
     assert!(guard.status().unwrap().rules_in_kernel() > Some(RULES.into()), "it is there");
     // Taking all rules back takes this one back too.
