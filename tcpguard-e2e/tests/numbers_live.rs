@@ -61,7 +61,8 @@ impl<'a> Arrived<'a> {
         let flood = Flood { shape, ..Flood::random(to, time) };
         let sent = flood.start(self.lab).unwrap().wait().unwrap().sent;
         let lost = self.lab.lost().unwrap() - lost;
-        assert!(lost <= sent / 100, "a machine that carries the flood: {lost} of {sent} lost");
+        // Each lost one is subtracted. With fewer than half of them it would be another flood.
+        assert!(lost <= sent / 2, "the wire lost {lost} of {sent}: this machine carries no flood");
         let arrived = sent - lost;
         self.all += arrived;
         if !matches!(shape, Shape::Stray(_)) {
@@ -129,7 +130,7 @@ fn each_is_counted(family: Family) -> (u64, u64) {
             assert_eq!(dropped, status.reason("drop_signature"), "nothing else is dropped");
             assert_eq!(of_services(&status, "dropped_signature"), dropped, "{what}");
             assert_eq!(status.attacks()[0].dropped(), dropped, "{what}");
-            assert!(dropped >= sent / 3, "{what}: {dropped} dropped");
+            assert!(dropped >= came / 3, "{what}: {dropped} dropped");
         }
         if let Shape::Stray(flags) = shape {
             let (_, class) = STRAYS.into_iter().find(|(known, _)| *known == flags).unwrap();
