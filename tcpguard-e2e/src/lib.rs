@@ -26,7 +26,8 @@
 //!   [`prometheus`]: what a monitoring system makes of its numbers; [`browser`]: how a page looks;
 //!   [`terminal`]: a terminal, for what is drawn on one.
 //! - [`soak`]: all of it for an hour, and whether it cost the agent anything.
-//! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line.
+//! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line; [`stall`]:
+//!   whether the machine itself stood still.
 
 pub mod agreed;
 pub mod armed;
@@ -72,6 +73,7 @@ mod service;
 pub mod shape;
 pub mod soak;
 pub mod source_rules;
+pub mod stall;
 pub mod status;
 pub mod tamper;
 pub mod terminal;
