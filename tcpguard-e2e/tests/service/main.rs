@@ -19,6 +19,7 @@ const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 
 /// As in the unit.
 const WATCHDOG: Duration = Duration::from_secs(3);
+/// It is started again at once.
 const RESTART: Duration = Duration::from_millis(100);
 /// What systemd may add to the watchdog's time.
 const SLACK: Duration = Duration::from_millis(500);
@@ -278,6 +279,18 @@ fn what_another_start_would_not_mend_is_not_tried_again_and_again() {
         let log = machine.log().unwrap();
         assert!(log.contains(told), "{log}");
     }
+}
+
+/// Without a pause of its own it would keep a CPU busy at the highest priority.
+#[test]
+fn an_agent_that_cannot_start_is_tried_once_a_second() {
+    let machine = machine(&format!("{GUARDED}[control]\ngroup = \"adm\"\n"));
+    assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
+    let tries = || machine.property("NRestarts").unwrap().parse::<u32>().unwrap();
+    let before = tries();
+    sleep(Duration::from_secs(3));
+    let tries = tries() - before;
+    assert!((1..=3).contains(&tries), "{tries} tries in 3 s");
 }
 
 #[test]

@@ -1,15 +1,35 @@
 //! `tcpguard run`
 
+use std::env;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use anyhow::anyhow;
 
 use super::args::{Global, RunArgs};
-use super::exit::CliError;
+use super::exit::{CliError, Exit};
 use crate::agent::{self, Provenance};
 use crate::config::{self, ConfigError, Overrides};
 use crate::observe::log;
 
+/// A service that cannot start ends no sooner: systemd starts another one at once.
+const TRY: Duration = Duration::from_secs(1);
+
 pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     log::start(log::level(global.verbose, global.quiet));
+    let begun = Instant::now();
+    let ended = guard(args, global);
+    if let Err(error) = &ended
+        && env::var_os("NOTIFY_SOCKET").is_some()
+        && Exit::of(error) == Exit::Failed
+    {
+        sleep(TRY.saturating_sub(begun.elapsed()));
+    }
+    ended
+}
+
+/// Until the agent ends.
+fn guard(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     let overrides = Overrides {
         interfaces: args.interfaces,
         xdp_mode: args.xdp_mode,
