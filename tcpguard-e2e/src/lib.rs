@@ -13,9 +13,11 @@
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
 //! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half.
-//! - [`guard`], [`status`]: the daemon under test and what it says; [`foreign`]: a program in its way;
+//! - [`guard`], [`status`]: the daemon under test and what it says; [`heartbeat`]: when it last polled;
+//!   [`foreign`]: a program in its way;
 //!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
-//!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed.
+//!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed;
+//!   [`digest`]: which programs an object holds.
 //! - [`leak`]: what of a flood got in, by three books; [`gap`]: a filter that is off for a moment, which
 //!   they must show.
 //! - [`source_rules`]: rules as the kernel has them, whoever lives.
@@ -39,6 +41,7 @@ pub mod clock;
 #[path = "../../xtask/src/dist/contents.rs"]
 pub mod contents;
 pub mod delay;
+pub mod digest;
 pub mod echo;
 pub mod first_use;
 pub mod flood;
@@ -47,6 +50,7 @@ pub mod frames;
 pub mod gap;
 pub mod guard;
 pub mod health;
+pub mod heartbeat;
 pub mod hostile;
 pub mod journald;
 pub mod lab;

@@ -32,11 +32,25 @@ pub fn cost(answer: &Value) -> Option<(String, Result<u64, String>)> {
     Some((format!("{object}/{program}"), cost))
 }
 
+/// By object: which instructions it held.
+pub type Digests = BTreeMap<String, String>;
+
 /// What programs took on each kernel that was tried, `docs/kernel-support.json`.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// Kernels by name, each with what was verified there; nothing on one that is too old.
-    pub kernels: Vec<(String, Costs)>,
+    /// One for each kernel.
+    pub kernels: Vec<Tried>,
+}
+
+/// What was tried on one kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    /// Its name.
+    pub name: String,
+    /// What was verified there; nothing on one that is too old.
+    pub costs: Costs,
+    /// Of what objects that was.
+    pub digests: Digests,
 }
 
 impl Record {
@@ -51,14 +65,22 @@ impl Record {
             let programs = kernel["programs"].as_object().into_iter().flatten();
             programs.filter_map(|(name, cost)| Some((name.clone(), Ok(cost.as_u64()?)))).collect()
         };
-        let name = |kernel: &Value| kernel["name"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { kernels: kernels.map(|kernel| (name(kernel), costs(kernel))).collect() })
+        let digests = |kernel: &Value| {
+            let objects = kernel["digests"].as_object().into_iter().flatten();
+            objects.filter_map(|(name, it)| Some((name.clone(), it.as_str()?.to_owned()))).collect()
+        };
+        let tried = |kernel: &Value| Tried {
+            name: kernel["name"].as_str().unwrap_or_default().to_owned(),
+            costs: costs(kernel),
+            digests: digests(kernel),
+        };
+        Ok(Self { kernels: kernels.map(tried).collect() })
     }
 
     /// What was recorded of the kernel `name`, of whatever patch level.
     pub fn of(&self, name: &str) -> Option<&Costs> {
-        let found = self.kernels.iter().find(|(recorded, _)| version(recorded) == version(name));
-        found.map(|(_, costs)| costs)
+        let found = self.kernels.iter().find(|tried| version(&tried.name) == version(name));
+        found.map(|tried| &tried.costs)
     }
 
     /// Every program of `costs` that the kernel `name` refused, or that took it longer than it may:
@@ -93,7 +115,25 @@ impl Record {
 
     /// The same for every kernel of the record itself, which nobody may have written by hand.
     pub fn beyond(&self) -> Vec<String> {
-        self.kernels.iter().flat_map(|(name, costs)| self.exceeded(name, costs)).collect()
+        self.kernels.iter().flat_map(|tried| self.exceeded(&tried.name, &tried.costs)).collect()
+    }
+
+    /// Every one of `objects` that is no longer what was tried on a kernel of the record that takes any:
+    /// a sentence each.
+    pub fn untried(&self, objects: &Digests) -> Vec<String> {
+        let kernels = self.kernels.iter().filter(|tried| !tried.costs.is_empty());
+        let changed = kernels.flat_map(|tried| {
+            let other = move |(object, digest): &(&String, &String)| {
+                tried.digests.get(*object) != Some(*digest)
+            };
+            objects.iter().filter(other).map(move |(object, _)| {
+                format!(
+                    "{object} has changed since it was tried on Linux {}; try it: cargo xtask vm --update",
+                    tried.name
+                )
+            })
+        });
+        changed.collect()
     }
 }
 
@@ -113,8 +153,8 @@ mod tests {
     fn record() -> Record {
         let text = r#"{"kernels": [
             {"name": "5.10.0-32", "programs": {}},
-            {"name": "6.1.0-50", "programs": {"guard/ingress": 60000}},
-            {"name": "7.2.12", "programs": {"guard/ingress": 70000}}]}"#;
+            {"name": "6.1.0-50", "programs": {"guard/ingress": 60000}, "digests": {"guard": "1a"}},
+            {"name": "7.2.12", "programs": {"guard/ingress": 70000}, "digests": {"guard": "1a"}}]}"#;
         Record::parse(text).unwrap()
     }
 
@@ -144,8 +184,19 @@ mod tests {
     fn a_record_beyond_the_limit_is_no_excuse() {
         let mut record = record();
         assert_eq!(record.beyond(), Vec::<String>::new());
-        record.kernels[1].1 = took(100_001);
+        record.kernels[1].costs = took(100_001);
         assert_eq!(record.beyond().len(), 1);
+    }
+
+    #[test]
+    fn an_object_that_has_changed_is_to_be_tried_on_each_kernel_that_takes_it() {
+        let digests = |digest: &str| [("guard".to_owned(), digest.to_owned())].into();
+        assert_eq!(record().untried(&digests("1a")), Vec::<String>::new());
+        let changed = record().untried(&digests("1b"));
+        assert_eq!(changed.len(), 2, "not on the one that is too old: {changed:?}");
+        for part in ["guard", "6.1.0-50", "--update"] {
+            assert!(changed[0].contains(part), "{changed:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `load INTERFACE OBJECT…`: loads every program of BPF objects on the running kernel.
 //!
 //! Writes one line of JSON for each program, with the instructions its verification took or the
-//! reason of its refusal, and one for the maps of each object. XDP programs are also attached to
+//! reason of its refusal, and one for the maps of each object and its digest. XDP programs are also attached to
 //! the interface in native mode, tracepoint programs to their tracepoint. Everything is let go at
 //! the end. Exit status 1 if anything was refused. Linked statically, it is all that a virtual
 //! machine with another kernel needs.
@@ -16,7 +16,7 @@ use aya::{
 };
 use serde_json::{Value, json};
 use tcpguard::kernel::{KernelError, link_kfuncs};
-use tcpguard_e2e::peak::map_bytes;
+use tcpguard_e2e::{digest, peak::map_bytes};
 
 /// The one tracepoint that the programs use; the object's program type does not name it.
 const TRACEPOINT: &str = "inet_sock_set_state";
@@ -37,12 +37,17 @@ fn main() -> Result<ExitCode> {
 /// What became of each program of an object, then what its maps take.
 fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     let object = path.file_stem().unwrap_or_default().to_string_lossy();
+    let digest = match digest::of(path) {
+        Ok(digest) => digest,
+        Err(error) => return vec![refusal(&object, "(object)", &error)],
+    };
     let linked = match linked(path) {
         Ok(linked) => linked,
         // The agent does without on such a kernel, and says so.
         Err(error) if matches!(error.downcast_ref(), Some(KernelError::MissingFunction { .. })) => {
             eprintln!("{object}: {error:#}");
-            return vec![json!({ "object": object, "left_out": format!("{error:#}") })];
+            let why = format!("{error:#}");
+            return vec![json!({ "object": object, "left_out": why, "digest": digest })];
         }
         Err(error) => return vec![refusal(&object, "(object)", &error)],
     };
@@ -68,7 +73,7 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
         })
         .collect();
     let bytes: u64 = maps.values().sum();
-    lines.push(json!({ "object": object, "maps": maps.len(), "bytes": bytes }));
+    lines.push(json!({ "object": object, "maps": maps.len(), "bytes": bytes, "digest": digest }));
     lines
 }
 

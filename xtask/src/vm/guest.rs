@@ -50,6 +50,12 @@ const MODULES: [&str; 4] = [
 
 /// What precedes the agent's status, as JSON on one line.
 pub const STATUS: &str = "guest: status ";
+/// What precedes two times of the boot's clock, in seconds: just before the administrator blocked the
+/// client for [`BLOCK_S`], and when it got in again.
+pub const BLOCK: &str = "guest: block ";
+/// For how long the client is blocked, in seconds. Meanwhile the time of day is set a year ahead and
+/// then two years back, and after each the agent is killed and another starts.
+pub const BLOCK_S: u32 = 40;
 /// What precedes a line that the agent wrote on a kernel that is too old.
 pub const SAID: &str = "guest: said ";
 /// What precedes the exit code of that agent.
@@ -94,7 +100,8 @@ echo \"guest: left $(ip link show guarded | grep -c xdp)\"
 
 /// The agent itself between two network namespaces: a client completes a handshake with a listener
 /// behind the guarded interface, `status` says what was seen, and nothing stays attached. It is the
-/// second agent, which takes over what the first has left. The modules are for clsact, which kernels
+/// second agent, which takes over what the first has left. Then a block has to end when it is to, however
+/// the clock is set. The modules are for clsact, which kernels
 /// without TCX attach to.
 const LIVE: &str = "for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
 unshare -n sleep 600 &
@@ -115,6 +122,19 @@ done
 nsenter -t $peer -n timeout 10 nc 192.0.2.1 443 < /dev/null
 sleep 1
 echo \"guest: status $(/tcpguard status --json | tr -d '\n')\"
+boot_clock() { cut -d ' ' -f 1 /proc/uptime; }
+blocked=$(boot_clock)
+/tcpguard block 192.0.2.2 --for 40s --force
+for seconds in 31536000 -63072000; do
+    date -s @$(($(date +%s) + seconds))
+    kill -9 $agent
+    wait $agent
+    /tcpguard run --interface guarded --mode enforce &
+    agent=$!
+    timeout 60 /tcpguard status --wait healthy --brief
+done
+until nsenter -t $peer -n timeout 1 nc 192.0.2.1 443 < /dev/null | grep -q served; do :; done
+echo \"guest: block $blocked $(boot_clock)\"
 kill $agent
 wait $agent
 /tcpguard detach --all
@@ -221,6 +241,8 @@ mod tests {
         assert!(INIT.contains(&format!("echo '{END}'")));
         assert!(INIT.contains(&format!("ip link add {INTERFACE} type veth")));
         assert!(LIVE.contains(&format!("echo \"{STATUS}$(")));
+        assert!(LIVE.contains(&format!("echo \"{BLOCK}$blocked")));
+        assert!(LIVE.contains(&format!("--for {BLOCK_S}s ")));
         for line in [SAID, EXIT, PINS, LEFT] {
             assert!(TOO_OLD.contains(line), "{line}");
         }

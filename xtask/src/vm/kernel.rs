@@ -6,8 +6,11 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tcpguard_goals::verifier::{self, Costs};
 
-use super::guest::{EXIT, LEFT, PINS, SAID, STATUS};
+use super::guest::{BLOCK, BLOCK_S, EXIT, LEFT, PINS, SAID, STATUS};
 
+/// So much later, in seconds, the client may get in again whose block has ended: it tries once a second,
+/// and programs start slowly in a guest.
+const LATE_S: f64 = 4.0;
 /// The exit code of an agent that another start would not help (`RestartPreventExitStatus=`).
 const REFUSED: &str = "4";
 
@@ -22,6 +25,8 @@ pub struct Kernel {
     pub left_out: BTreeMap<String, String>,
     /// By object: bytes of kernel memory that its maps take.
     pub maps: BTreeMap<String, u64>,
+    /// By object: which instructions it held (`tcpguard_e2e::digest`).
+    pub digests: BTreeMap<String, String>,
     /// What became of the agent, or why that is too little; `None` where it did not run.
     pub agent: Option<Result<Agent, String>>,
 }
@@ -35,6 +40,9 @@ pub enum Agent {
         handshake: String,
         /// Who makes its SYN cookies: a `backend` of the status.
         cookies: String,
+        /// After how many seconds a client got in again that was blocked for [`BLOCK_S`], while the time
+        /// of day was set and agents were killed.
+        block: String,
     },
     /// It said this, ended, and left nothing behind.
     Refuses(String),
@@ -53,8 +61,9 @@ impl Kernel {
         if kernel.programs.is_empty() {
             bail!("on Linux {name} the loader said nothing");
         }
-        let status = output.lines().find_map(|line| line.split_once(STATUS));
-        kernel.agent = status.map(|(_, status)| worked(status));
+        let after = |what: &str| output.lines().find_map(|line| Some(line.split_once(what)?.1));
+        let block = after(BLOCK).unwrap_or_default();
+        kernel.agent = after(STATUS).map(|status| worked(status, block));
         Ok(kernel)
     }
 
@@ -67,6 +76,9 @@ impl Kernel {
         let object = answer["object"].as_str().unwrap_or_default();
         if let Some(bytes) = answer["bytes"].as_u64() {
             self.maps.insert(object.to_owned(), bytes);
+        }
+        if let Some(digest) = answer["digest"].as_str() {
+            self.digests.insert(object.to_owned(), digest.to_owned());
         }
         if let Some(why) = answer["left_out"].as_str() {
             self.left_out.insert(object.to_owned(), why.to_owned());
@@ -87,18 +99,22 @@ impl Kernel {
             .iter()
             .filter_map(|(name, cost)| Some((name, *cost.as_ref().ok()?)))
             .collect();
-        let (handshake, cookies, refuses) = match &self.agent {
-            Some(Ok(Agent::Works { handshake, cookies })) => (Some(handshake), Some(cookies), None),
-            Some(Ok(Agent::Refuses(said))) => (None, None, Some(said)),
-            Some(Err(_)) | None => (None, None, None),
+        let (handshake, cookies, block, refuses) = match &self.agent {
+            Some(Ok(Agent::Works { handshake, cookies, block })) => {
+                (Some(handshake), Some(cookies), Some(block), None)
+            }
+            Some(Ok(Agent::Refuses(said))) => (None, None, None, Some(said)),
+            Some(Err(_)) | None => (None, None, None, None),
         };
         json!({
             "name": self.name,
             "programs": programs,
             "maps": self.maps,
+            "digests": self.digests,
             "left_out": self.left_out,
             "handshake": handshake,
             "cookies": cookies,
+            "block": block,
             "refuses": refuses,
         })
     }
@@ -113,6 +129,7 @@ impl Kernel {
             (Some(handshake), _) => Some(Agent::Works {
                 handshake,
                 cookies: text(&value["cookies"]).unwrap_or_default(),
+                block: text(&value["block"]).unwrap_or_default(),
             }),
             (None, refuses) => refuses.map(Agent::Refuses),
         };
@@ -127,14 +144,17 @@ impl Kernel {
             maps: entries("maps")
                 .filter_map(|(object, bytes)| Some((object.clone(), bytes.as_u64()?)))
                 .collect(),
+            digests: entries("digests")
+                .filter_map(|(object, digest)| Some((object.clone(), text(digest)?)))
+                .collect(),
             agent: agent.map(Ok),
         }
     }
 }
 
 /// What `tcpguard status` says of the handshake: the arriving SYN proves the ingress program, the
-/// SYN-ACK that left the egress one, the completion the tracepoint.
-fn worked(status: &str) -> Result<Agent, String> {
+/// SYN-ACK that left the egress one, the completion the tracepoint. `block` is what follows [`BLOCK`].
+fn worked(status: &str, block: &str) -> Result<Agent, String> {
     let Ok(status) = serde_json::from_str::<Value>(status) else {
         return Err("it gave no status; see the console".to_owned());
     };
@@ -143,11 +163,21 @@ fn worked(status: &str) -> Result<Agent, String> {
     let count = |name: &str| totals[name].as_u64().unwrap_or(0);
     let seen = ["syn", "syn_ack", "established"].map(count);
     let handshake = seen.map(|count| count.to_string()).join("/");
-    if state == "protecting" && seen.iter().all(|count| *count > 0) {
-        let cookies = status["cookies"]["backend"].as_str().unwrap_or_default().to_owned();
-        Ok(Agent::Works { handshake, cookies })
-    } else {
-        Err(format!("it is \"{state}\" and saw {handshake} of one handshake"))
+    if state != "protecting" || seen.contains(&0) {
+        return Err(format!("it is \"{state}\" and saw {handshake} of one handshake"));
+    }
+    let cookies = status["cookies"]["backend"].as_str().unwrap_or_default().to_owned();
+    Ok(Agent::Works { handshake, cookies, block: block_held(block)? })
+}
+
+/// After how many seconds the client got in again: not before its time, and not long after it.
+fn block_held(times: &str) -> Result<String, String> {
+    let times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
+    let [set, open] = times[..] else { return Err("nobody got in after a block".to_owned()) };
+    let (held, wanted) = (open - set, f64::from(BLOCK_S));
+    match (wanted..=wanted + LATE_S).contains(&held) {
+        true => Ok(format!("{held:.1}")),
+        false => Err(format!("a block of {BLOCK_S} s ended after {held:.1} s")),
     }
 }
 
@@ -187,12 +217,24 @@ mod tests {
 
     #[test]
     fn an_agent_that_missed_a_part_of_the_handshake_has_failed() {
-        let whole = worked(&status("{\"syn\":1,\"syn_ack\":2,\"established\":1}"));
-        let works = Agent::Works { handshake: "1/2/1".to_owned(), cookies: "own".to_owned() };
-        assert_eq!(whole, Ok(works));
-        let blind = worked(&status("{\"syn\":1,\"syn_ack\":0,\"established\":1}"));
+        let whole = worked(&status("{\"syn\":1,\"syn_ack\":2,\"established\":1}"), "9.5 50.1");
+        let [handshake, cookies, block] = ["1/2/1", "own", "40.6"].map(str::to_owned);
+        assert_eq!(whole, Ok(Agent::Works { handshake, cookies, block }));
+        let blind = worked(&status("{\"syn\":1,\"syn_ack\":0,\"established\":1}"), "9.5 50.1");
         assert_eq!(blind, Err("it is \"protecting\" and saw 1/0/1 of one handshake".to_owned()));
-        assert!(worked("").is_err());
+        assert!(worked("", "9.5 50.1").is_err());
+    }
+
+    #[test]
+    fn a_block_that_ends_by_the_time_of_day_has_failed() {
+        assert_eq!(block_held("9.5 49.5"), Ok("40.0".to_owned()));
+        for (times, why) in [
+            ("9.5 12.5", "a block of 40 s ended after 3.0 s"),
+            ("9.5 60.0", "a block of 40 s ended after 50.5 s"),
+            ("", "nobody got in after a block"),
+        ] {
+            assert_eq!(block_held(times), Err(why.to_owned()));
+        }
     }
 
     #[test]
@@ -225,7 +267,7 @@ mod tests {
             "{{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}}\n\
              {{\"object\":\"cookie\",\"left_out\":\"no such function\"}}\n\
              {{\"object\":\"guard\",\"maps\":3,\"bytes\":2097152}}\n\
-             {STATUS}{}\n",
+             {STATUS}{}\n{BLOCK}9.5 50.1\n",
             status("{\"syn\":1,\"syn_ack\":1,\"established\":1}")
         );
         let works = Kernel::loaded("6.1.0-50", &console).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::guest::BLOCK_S;
 use super::kernel::{Agent, Kernel};
 
 /// Programs down, kernels across: instructions verified, or REFUSED with the reason below.
@@ -20,6 +21,7 @@ pub fn render(kernels: &[Kernel]) -> String {
     );
     lines.push(line("agent: SYN/SYN-ACK/completed", &handshake));
     lines.push(line("agent: cookies made by", &cookies));
+    lines.push(line(&format!("agent: a block of {BLOCK_S} s ended after"), &block));
     let mut text = align(&lines);
     for kernel in kernels {
         match &kernel.agent {
@@ -72,6 +74,13 @@ fn cookies(kernel: &Kernel) -> String {
     }
 }
 
+fn block(kernel: &Kernel) -> String {
+    match &kernel.agent {
+        Some(Ok(Agent::Works { block, .. })) => format!("{block} s"),
+        _ => "-".to_owned(),
+    }
+}
+
 /// First column to the left, the others, which hold numbers, to the right.
 fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
@@ -110,18 +119,19 @@ mod tests {
              {\"object\":\"guard\",\"maps\":3,\"bytes\":2097152}\n\
              [    3.0] noise guest: status {\"daemon\":{\"state\":\"protecting\"},\
              \"cookies\":{\"backend\":\"own\"},\"listeners\":[{\"totals\":\
-             {\"syn\":1,\"syn_ack\":1,\"established\":1}}]}\n",
+             {\"syn\":1,\"syn_ack\":1,\"established\":1}}]}\nguest: block 9.5 50.1\n",
         )
         .unwrap();
         assert_eq!((old.failures(), new.failures()), (1, 0));
         assert_eq!(
             render(&[old, new]),
-            "instructions verified             6.1   7.2.12\n\
-             guard/egress                        -       20\n\
-             guard/ingress                 REFUSED     1940\n\
-             maps of guard                 1.0 MiB  2.0 MiB\n\
-             agent: SYN/SYN-ACK/completed        -    1/1/1\n\
-             agent: cookies made by              -      own\n\
+            "instructions verified                   6.1   7.2.12\n\
+             guard/egress                              -       20\n\
+             guard/ingress                       REFUSED     1940\n\
+             maps of guard                       1.0 MiB  2.0 MiB\n\
+             agent: SYN/SYN-ACK/completed              -    1/1/1\n\
+             agent: cookies made by                    -      own\n\
+             agent: a block of 40 s ended after        -   40.6 s\n\
              LEFT OUT cookie on Linux 6.1: no such function\n\
              REFUSED guard/ingress on Linux 6.1: unbounded min value\n"
         );

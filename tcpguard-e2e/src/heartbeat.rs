@@ -1,0 +1,37 @@
+//! How long ago the agent polled, read where the programs read it: without asking the agent, who may be
+//! kept from an answer by what is tried.
+
+use std::mem::offset_of;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tcpguard_common::abi::Config;
+
+use crate::clock::boot_ns;
+use crate::netns::Netns;
+use crate::tamper::PinnedMap;
+
+/// The configuration in the kernel, in which an agent leaves the time of each poll that succeeded.
+#[derive(Debug)]
+pub struct Heartbeat(PinnedMap);
+
+impl Heartbeat {
+    /// That of the agent on `host`.
+    ///
+    /// # Errors
+    /// When none has pinned its maps there.
+    pub fn open(host: &Netns) -> Result<Self> {
+        PinnedMap::open(host, "CONFIG", 4, size_of::<Config>()).map(Self)
+    }
+
+    /// How old it is.
+    ///
+    /// # Errors
+    /// When the kernel does not show it.
+    pub fn age(&self) -> Result<Duration> {
+        let place = offset_of!(Config, heartbeat_ns);
+        let config = self.0.get(&[0; 4])?;
+        let at = config.get(place..place + 8).context("a configuration of another layout")?;
+        Ok(Duration::from_nanos(boot_ns().saturating_sub(u64::from_ne_bytes(at.try_into()?))))
+    }
+}
