@@ -2,8 +2,9 @@
 //!
 //! `cargo xtask test` runs those tests in their short form among all others, `cargo xtask faults`
 //! runs them alone, with `--full` in the size that the promise speaks of, which for G10 takes the
-//! guests of `cargo xtask vm`, and for G9 a minute of `cargo xtask fuzz` for each target. Either way each has to write a row, and the rows are printed as a
-//! table. `cargo xtask soak` is the one that lasts.
+//! guests of `cargo xtask vm`, for G9 a minute of `cargo xtask fuzz` for each target and for G18 the
+//! licences and sources of `cargo xtask supply`. Either way each has to write a row, and the rows are
+//! printed as a table. `cargo xtask soak` is the one that lasts.
 
 pub mod other_build;
 mod row_tests;
@@ -17,7 +18,7 @@ pub use self::{
     sheet::{Scale, Sheet},
 };
 use crate::{
-    fuzz, process, setup,
+    fuzz, process, setup, supply,
     test::{self, ROOT_TESTS},
     vm,
     workspace::Workspace,
@@ -47,13 +48,17 @@ pub fn run(workspace: &Workspace, scale: Scale, goals: &[Goal]) -> Result<()> {
         true => fuzz::run(workspace, &fuzz::Arguments::everything()).context("G9, further inputs"),
         false => Ok(()),
     };
+    let supplied = match scale.full && goals.contains(&Goal::G18) {
+        true => supply::run(workspace).context("G18, by cargo-deny"),
+        false => Ok(()),
+    };
     let lines = sheet.read()?;
     print!("{}", sheet::table(&lines, goals));
     let mut missing = sheet::faults(&lines, &promised);
     let without = goals.iter().filter(|goal| lines.iter().all(|line| line.goal != **goal));
     missing.extend(without.map(|goal| format!("{goal}: no row: {}", goal.promise())));
     sheet::judge(&missing)?;
-    ran.and(booted).and(fuzzed)
+    ran.and(booted).and(fuzzed).and(supplied)
 }
 
 fn run_tests(
