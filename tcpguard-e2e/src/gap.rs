@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::hint::spin_loop;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -29,6 +30,9 @@ struct GetInfo {
     info: u64,
 }
 
+/// Of a longer gap, what is slept.
+const AWAKE: Duration = Duration::from_millis(50);
+
 /// Takes the guard's program off the interface `eth0` of `host`, and puts it on again after `time`.
 /// Meanwhile everything passes. The link stays, as do its pin and the interface's state, so that the
 /// gap is as short as the machine can make it. Returns how long it was.
@@ -48,6 +52,7 @@ pub fn off_for(host: &Netns, time: Duration) -> Result<Duration> {
         setpriority_process(None, -20)?;
         let begun = Instant::now();
         update(&link, &nothing)?;
+        sleep(time.saturating_sub(AWAKE));
         while begun.elapsed() < time {
             spin_loop();
         }

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use tcpguard_e2e::clients::{Attempts, Load};
+use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, MAX_DURATION, RunningFlood};
 use tcpguard_e2e::gap;
@@ -260,11 +260,16 @@ const MEDIAN: Duration = Duration::from_millis(5);
 /// late by that.
 const MOST_STALLED: Duration = Duration::from_millis(250);
 
-/// What became of clients, 100 a second, that came in a flood.
+/// Kills while clients come in one flood: so many take some five minutes.
+const KILLS_AMONG_CLIENTS: u64 = 100;
+
+/// What became of clients, 100 a second, that came in a flood. Half of them come again and again, and half
+/// have never been there.
 struct Clients {
     attempts: Attempts,
-    /// Share of the frames that the cables to the guarded host lost meanwhile, 0 to 1.
-    lost: f64,
+    /// Frames that were sent to the guarded host meanwhile, and how many of them the cables lost.
+    sent: u64,
+    lost: u64,
     /// Frames that clients and host lost where they send them, each one's of another client.
     unsent: u64,
     /// The longest time for which a CPU kept everybody waiting.
@@ -278,7 +283,7 @@ impl Clients {
         let mut tried = RATES.into_iter().map(|rate| (rate, come(rate)));
         tried
             .find(|(rate, clients)| {
-                let carried = clients.lost <= MOST_LOST
+                let carried = clients.share_lost() <= MOST_LOST
                     && (clients.stalled <= MOST_STALLED || clients.in_time())
                     && clients.attempts.quantile(0.5).is_some_and(|median| median <= MEDIAN);
                 if !carried {
@@ -296,7 +301,10 @@ impl Clients {
         rate: u32,
         happens: impl FnOnce(&mut Guard<'a>, &RunningFlood),
     ) -> Self {
-        let load = Load::start(&lab.client, Family::V4.service(), 100).unwrap();
+        let loads = [Home::Regulars, Home::Strangers].map(|home| {
+            let visitors = Visitors { rate: 50, home, patience: PATIENCE };
+            Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
+        });
         sleep(2 * SECOND);
         let flood = Flood::random(Family::V4.service(), MAX_DURATION);
         let flood = Flood { rate, ..flood }.start(lab).unwrap();
@@ -312,7 +320,8 @@ impl Clients {
         sleep(2 * SECOND);
         let to = boot_ns();
         // Whoever came last has his time, in the flood.
-        let attempts = load.finish().unwrap().begun(from, to);
+        let came = loads.map(|load| load.finish().unwrap().begun(from, to).0);
+        let attempts = Attempts(came.into_iter().flatten().collect());
         let stalled = stall.finish().unwrap();
         flood.goes_on().unwrap();
         let (sent, lost) = (flood.sent() - sent, lab.lost().unwrap() - lost);
@@ -326,13 +335,28 @@ impl Clients {
         for late in attempts.0.iter().filter(|one| one.took.is_none_or(|it| it > SECOND)).take(5) {
             println!("  late: open after {:.1?}, served after {:.1?}", late.connected, late.took);
         }
-        Self { attempts, lost: lost as f64 / sent as f64, unsent, stalled }
+        Self { attempts, sent, lost, unsent, stalled }
+    }
+
+    /// These, and others in another flood.
+    fn and(mut self, others: Self) -> Self {
+        self.attempts.0.extend(others.attempts.0);
+        self.sent += others.sent;
+        self.lost += others.lost;
+        self.unsent += others.unsent;
+        self.stalled = self.stalled.max(others.stalled);
+        self
+    }
+
+    /// Share of the frames that the cables lost, 0 to 1.
+    fn share_lost(&self) -> f64 {
+        self.lost as f64 / self.sent as f64
     }
 
     /// How many may have waited because the cables lost packets of theirs.
     fn forgiven(&self) -> usize {
         let all = self.attempts.0.len() as f64;
-        (FRAMES_OF_A_CLIENT * self.lost * all + self.unsent as f64) as usize
+        (FRAMES_OF_A_CLIENT * self.share_lost() * all + self.unsent as f64) as usize
     }
 
     /// How many waited for more than a second, beyond those.
@@ -353,25 +377,32 @@ impl Clients {
 
 /// Those that come while agents are killed.
 fn clients_over(kills: u64, held: Held, rate: u32) -> Clients {
-    let lab = stage();
-    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let mut random = Random::new(seed());
-    Clients::while_it(&lab, &mut guard, rate, |guard, flood| {
-        kill_again_and_again(&lab, guard, flood, &mut random, (kills, held));
-    })
+    let floods = (0..kills).step_by(KILLS_AMONG_CLIENTS as usize).map(|done| {
+        // Another host each time, to which strangers are strangers.
+        let lab = stage();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let some = KILLS_AMONG_CLIENTS.min(kills - done);
+        Clients::while_it(&lab, &mut guard, rate, |guard, flood| {
+            kill_again_and_again(&lab, guard, flood, &mut random, (some, held));
+        })
+    });
+    floods.reduce(Clients::and).expect("a kill")
 }
 
 #[test]
 fn g1_kills_lose_no_client() {
     let row = Row::new(Goal::G1);
-    let (kills, naive_kills) = (size(10, 200), size(3, 20));
+    let (kills, naive_kills) = (size(10, 500), size(3, 20));
     let (rate, clients) = Clients::carried(|rate| clients_over(kills, Held::ByPins, rate));
     let naive = clients_over(naive_kills, Held::ByTheProcess, rate);
     let said = |clients: &Clients, how: &str| {
         format!(
-            "kills{how} in {rate} SYN/s: {} of {} clients lost, {} waited longer than 1 s beyond the \
-             {} whose packets the cables may have lost",
+            "kills{how} in {rate} SYN/s ({} rates were more than this machine carries): {} of {} \
+             clients lost, {} waited longer than 1 s beyond the {} whose packets the cables may have \
+             lost",
+            RATES.iter().filter(|higher| **higher > rate).count(),
             clients.never(),
             clients.attempts.0.len(),
             clients.late(),

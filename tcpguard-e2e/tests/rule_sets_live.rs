@@ -379,15 +379,22 @@ struct Own<'a, 'host> {
     starts: usize,
     /// Of a set that did not count, keys that a start found, where there were any.
     halves: Vec<u32>,
+    /// The set that the last import was about, if it was said to be in place before the kill.
+    acknowledged: Option<&'static str>,
+    /// Kills after which a set was in place that had been said to be.
+    kept: u32,
 }
 
 impl Replacer for Own<'_, '_> {
     fn replace(&mut self, new: &'static str, killed_after: Duration) {
-        std::thread::scope(|scope| {
+        let lab = self.lab;
+        self.acknowledged = std::thread::scope(|scope| {
             // It fails when the agent is gone.
-            scope.spawn(|| drop(cli(&self.lab.edge, &["rules", "import", &file(new)])));
+            let import = scope.spawn(|| cli(&lab.edge, &["rules", "import", &file(new)]));
             sleep(killed_after);
             self.guard.kill().unwrap();
+            let done = import.join().unwrap().is_ok_and(|output| output.status.success());
+            done.then_some(new)
         });
     }
 
@@ -396,6 +403,10 @@ impl Replacer for Own<'_, '_> {
         self.starts += 1;
         let keys = leavings(self.guard, self.starts);
         self.halves.extend((keys > 0).then_some(keys));
+        if let Some(new) = self.acknowledged {
+            assert_eq!(found, Some(new), "an import that was done is in the kernel");
+            self.kept += 1;
+        }
         if found.is_none() {
             import(self.lab, old);
             return old;
@@ -406,6 +417,9 @@ impl Replacer for Own<'_, '_> {
         let now = now.unwrap_or_else(|| panic!("neither set, but {} rules", told.len()));
         assert_eq!(self.rules.count().unwrap(), RULES as usize, "after start {}", self.starts);
         assert_eq!(in_force(self.rules), Some(now), "what is told is what is there");
+        if let Some(new) = self.acknowledged {
+            assert_eq!(now, new, "an import that was done stays");
+        }
         now
     }
 }
@@ -500,27 +514,33 @@ fn killed_while_replacing<R: Replacer>(
     left
 }
 
-/// What a replacement by the guard, killed so often at least, left in the kernel, and what became of SYNs
-/// of members of both sets.
-fn own(kills: u32) -> (Left, Fate, u64) {
+/// What a replacement by the guard, killed so often at least, left in the kernel, what became of SYNs
+/// of members of both sets, and how many replacements were said to be done before the kill, and stayed.
+fn own(kills: u32) -> (Left, Fate, u64, u32) {
     let lab = stage();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
     let rules = SourceRules::open(&lab.edge).unwrap();
     let before = Fate::now(&lab, &guard);
     let sender = Sender::start(&lab, SHARED.map(member));
-    let mut own =
-        Own { lab: &lab, guard: &mut guard, rules: &rules, starts: 0, halves: Vec::new() };
+    let mut own = Own {
+        lab: &lab,
+        guard: &mut guard,
+        rules: &rules,
+        starts: 0,
+        halves: Vec::new(),
+        acknowledged: None,
+        kept: 0,
+    };
     let left = killed_while_replacing(&rules, &mut own, kills, whole, |own, left| {
-        left.old > 0 && left.new > 0 && !own.halves.is_empty()
+        left.old > 0 && left.new > 0 && !own.halves.is_empty() && own.kept > 0
     });
-    let halves = own.halves;
-    let sent = sender.finish();
+    let (halves, kept, sent) = (own.halves, own.kept, sender.finish());
     let fate = Fate::now(&lab, &guard).since(before);
     println!("{} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}", left.all());
     println!("keys of the other set found after {} of them: {halves:?}", halves.len());
-    assert!(!halves.is_empty(), "no kill met an import half-way");
-    (left, fate, sent)
+    assert!(!halves.is_empty() && kept > 0, "no kill met an import half-way, or after its end");
+    (left, fate, sent, kept)
 }
 
 /// The same of a replacement in place.
@@ -552,7 +572,7 @@ fn in_place(kills: u32) -> (Left, Fate, u64) {
 fn g2_a_kill_leaves_one_set_whole() {
     let row = Row::new(Goal::G2);
     let (kills, naive) = size((10, 6), (500, 20));
-    let (left, fate, sent) = own(kills);
+    let (left, fate, sent, kept) = own(kills);
     // Else the kills met no import half-way, and the row would prove nothing.
     assert!(left.old > 0 && left.new > 0, "{} old, {} new", left.old, left.new);
     let (naive_left, naive_fate, naive_sent) = in_place(naive);
@@ -565,7 +585,10 @@ fn g2_a_kill_leaves_one_set_whole() {
     };
     row.result(
         left.all().into(),
-        format!("kills in imports of {RULES} rules: {}", told(&left, fate, sent)),
+        format!(
+            "kills in imports of {RULES} rules: {}; 0 lost of {kept} that were said to be done",
+            told(&left, fate, sent)
+        ),
         left.neither == 0 && (fate.passed, fate.answered) == (0, 0),
     )
     .naive(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clients::{Load, PATIENCE};
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, MAX_DURATION, Shape};
 use tcpguard_e2e::gap;
@@ -25,6 +25,9 @@ const CLIENT_RATE: u32 = 100;
 const MOST_LOST: f64 = 0.001;
 /// How long the filter is off that is off for a moment: long enough that some SYN gets in on any machine.
 const MOMENT: Duration = Duration::from_millis(10);
+/// How long it is off for clients to notice.
+const WHILE: Duration = Duration::from_secs(6);
+const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "whoever comes first has given up");
 
 /// What the SYNs of the flood look like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +59,8 @@ enum Change {
     Disinherited,
     /// The least of all gaps: the filter is off for a moment before the other starts.
     ButForAMoment,
+    /// A gap that clients notice: the filter is off until the last of their tries is over.
+    ButForAWhile,
 }
 
 /// What there is to be seen of a number of changes.
@@ -124,8 +129,9 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
             Change::Disinherited => {
                 lab.edge.exec(&format!("find {PIN_DIR} -name heirloom-* -delete")).unwrap();
             }
-            Change::ButForAMoment => {
-                let off = gap::off_for(&lab.edge, MOMENT).unwrap();
+            Change::ButForAMoment | Change::ButForAWhile => {
+                let time = if change == Change::ButForAWhile { WHILE } else { MOMENT };
+                let off = gap::off_for(&lab.edge, time).unwrap();
                 println!("  off for {off:.1?}");
             }
         }
@@ -185,6 +191,10 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let fate = alone(times, Change::Upgrade);
     let (clients_rate, clients) = with_clients(times, flooding);
     let (leaks, brief) = (alone(1, naive), alone(1, Change::ButForAMoment));
+    // What looks like clients is answered with cookies of the kernel as well.
+    let unguarded = (flooding == Flooding::Crude)
+        .then(|| changed(1, flooding, clients_rate, true, Change::ButForAWhile));
+    let shut_out = unguarded.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
         "changes of version: {} of {} SYNs let in, {} of {} handshakes in \
          {clients_rate} SYN/s failed",
@@ -198,13 +208,19 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
             2,
             format!(
                 "{naive:?}: {} of {} SYNs let in; with the filter off for some 10 ms at each: {} by the \
-                 kernel's count, {} seen by no filter",
+                 kernel's count, {} seen by no filter{}",
                 leaks.leaked(),
                 leaks.sent,
                 brief.by_kernel(),
-                brief.unseen()
+                brief.unseen(),
+                unguarded.map_or_else(String::new, |seen| format!(
+                    "; off for {} s: {} of {} handshakes failed",
+                    WHILE.as_secs(),
+                    seen.failed,
+                    seen.handshakes
+                ))
             ),
-            leaks.leaked() > 1_000 && brief.by_kernel() > 0 && brief.unseen() > 0,
+            leaks.leaked() > 1_000 && brief.by_kernel() > 0 && brief.unseen() > 0 && shut_out,
         )
         .finish();
 }
