@@ -341,6 +341,13 @@ fn make_root() -> Result<Cgroup> {
             }
         }
     }
+    // A guard that ran on this machine is nothing to that one.
+    for directory in ["/etc/tcpguard", "/var/lib/tcpguard"] {
+        match fs::remove_dir_all(on(directory)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
     fresh("sysfs", &on("/sys"), None)?;
     // As systemd mounts it on a real machine: for root alone.
     fresh("bpf", &on("/sys/fs/bpf"), Some(c"mode=0700"))?;

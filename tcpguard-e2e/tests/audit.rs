@@ -1,6 +1,7 @@
 //! What somebody changes behind the guard's back is found, told and mended within ten seconds. Needs
 //! root and `TCPGUARD_BIN`.
 
+use std::mem::offset_of;
 use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,11 +10,13 @@ use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_LISTENERS};
 use tcpguard_common::abi::{
-    Config, ExemptEntry, ListenerEntry, PrefixV4, RuleRef, SourceKey, SourceV4, SourceV6,
+    Config, ExemptEntry, ListenerEntry, PrefixV4, RuleRef, SignatureKey, SourceKey, SourceV4,
+    SourceV6,
 };
 use tcpguard_e2e::clients::Load;
-use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::heartbeat::Heartbeat;
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::random::Random;
@@ -137,6 +140,33 @@ fn each_way_to_change_a_rule_is_mended() {
 }
 
 #[test]
+fn a_rule_against_a_flood_is_mended() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flood = Flood::random(Family::V4.service(), LIMIT).start(&lab).unwrap();
+    guard.wait_for_rule(LIMIT).unwrap();
+    // It outlives the flood by more than it takes to look.
+    flood.stop().unwrap();
+    let key = size_of::<SignatureKey>();
+    let map = PinnedMap::open(&lab.edge, "SIGNATURES", key, size_of::<RuleRef>()).unwrap();
+    is_mended(&guard, "it is gone", &map, |before| map.remove(&before[0].0).unwrap());
+    is_mended(&guard, "it is for another listener", &map, |before| {
+        let (key, value) = &before[0];
+        let mut foreign = key.clone();
+        foreign[offset_of!(SignatureKey, listener)] ^= 1;
+        map.remove(key).unwrap();
+        map.set(&foreign, value).unwrap();
+    });
+    is_mended(&guard, "it is another rule", &map, |before| {
+        let (key, value) = &before[0];
+        let mut other = value.clone();
+        other[0] ^= 1;
+        map.set(key, &other).unwrap();
+    });
+}
+
+#[test]
 fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let (host, _listener) = stage();
     let guard = guarded(&host);
@@ -161,7 +191,7 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
 
     // The heartbeat in it changes with every poll.
     let config = PinnedMap::open(&host, "CONFIG", 4, size_of::<Config>()).unwrap();
-    let place = std::mem::offset_of!(Config, mode);
+    let place = offset_of!(Config, mode);
     let mode = || config.get(&[0; 4]).unwrap()[place];
     let (before, told) = (mode(), guard.status().unwrap().alerts("drift_mended"));
     let mut changed = config.get(&[0; 4]).unwrap();
@@ -264,14 +294,9 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
     let both = || (map.entries().unwrap(), ends.entries().unwrap());
     let before = both();
     assert_eq!(before.0.len(), RULES as usize);
-    // Read where the programs read it: a status with as many rules keeps the agent busy itself.
-    let config = PinnedMap::open(&host, "CONFIG", 4, size_of::<Config>()).unwrap();
-    let age = || {
-        let place = std::mem::offset_of!(Config, heartbeat_ns);
-        let value = config.get(&[0; 4]).unwrap();
-        let heartbeat = u64::from_ne_bytes(value[place..place + 8].try_into().unwrap());
-        Duration::from_nanos(boot_ns().saturating_sub(heartbeat))
-    };
+    // A status with as many rules keeps the agent busy itself.
+    let heartbeat = Heartbeat::open(&host).unwrap();
+    let age = || heartbeat.age().unwrap();
     // How late polls are on this machine without any change, looked at as often.
     let (begun, mut calm) = (Instant::now(), Duration::ZERO);
     while begun.elapsed() < Duration::from_secs(2) {

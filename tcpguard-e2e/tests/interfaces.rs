@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use tcpguard::control::{Client, Request, Response};
 use tcpguard::host::{LinkEvent, LinkWatch, interfaces};
-use tcpguard::status::Interface;
+use tcpguard::status::{Interface, State};
 use tcpguard_e2e::guard::{Guard, Mode, RUNTIME_DIR, cli};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::peak;
@@ -370,14 +370,20 @@ fn lies(
     Ok((lies, samples))
 }
 
-/// What the status says.
+/// What the status says: of each interface, and in one word of the whole host, which has no other than
+/// that one.
 fn by_status() -> anyhow::Result<Vec<Claim>> {
     let agent = Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
     let Response::Status(status) = agent.call(Request::Status)? else { bail!("no status") };
-    let told = status.interfaces.iter().filter(|interface| interface.attached);
+    let whole = status.daemon.state == State::Protecting;
+    if whole && status.interfaces.is_empty() {
+        return Ok(vec![Claim { index: 0, link: None }]);
+    }
+    let told = status.interfaces.iter().filter(|interface| whole || interface.attached);
     let claim = |interface: &Interface| Claim {
         index: interface.ifindex,
-        link: Some(interface.link_id.expect("a link, where there is a program").into()),
+        // Where there is a program there is a link.
+        link: interface.link_id.map(u64::from),
     };
     Ok(told.map(claim).collect())
 }

@@ -107,6 +107,7 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     assert!(known.len() >= 1000, "{} validated", known.len());
     let regulars = visitors(&lab, 50, Home::Regulars);
     sleep(3 * SECOND);
+    let strangers = visitors(&lab, 10, Home::Anywhere(seed()));
 
     let pid = guard.pid();
     forget_peak(pid).unwrap();
@@ -132,19 +133,29 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     sleep(PATIENCE);
     forget_peak(pid).unwrap();
     println!("before {before}; afterwards {}", Footprint::of(pid).unwrap());
-    let attempts = regulars.map(|load| load.finish().unwrap().begun(started, ended));
-    let asked: usize = attempts.iter().map(|attempts| attempts.0.len()).sum();
-    let served: usize = attempts.iter().map(|attempts| attempts.within(PATIENCE)).sum();
+    let served = |loads: [Load; 2]| {
+        let attempts = loads.map(|load| load.finish().unwrap().begun(started, ended));
+        let asked: usize = attempts.iter().map(|attempts| attempts.0.len()).sum();
+        let served: usize = attempts.iter().map(|attempts| attempts.within(PATIENCE)).sum();
+        (served, asked)
+    };
+    let (regulars, strangers) = (served(regulars), served(strangers));
 
     let naive = counted_by_source(sources);
     row.result(
         sources,
         format!(
-            "sources of both families: {course}; {lost} of {} validated clients lost, {served} of \
-             {asked} served",
+            "sources of both families: {course}; {lost} of {} validated clients lost; {} of {} \
+             connections of regulars and {} of {} of strangers served",
             known.len(),
+            regulars.0,
+            regulars.1,
+            strangers.0,
+            strangers.1,
         ),
-        course.keeps_the_promise() && lost == 0 && served * 1000 >= asked * 999,
+        course.keeps_the_promise()
+            && lost == 0
+            && [regulars, strangers].iter().all(|(served, asked)| served * 1000 >= asked * 999),
     )
     .naive(sources, format!("sources, a counter for each: {naive}"), !naive.keeps_the_promise())
     .finish();

@@ -412,12 +412,15 @@ fn g13_a_flood_in_somebodys_name_blocks_nobody_and_cuts_no_session() {
     let cases = (0..Case::COUNT).map(|number| Case::nth(seed() * 3 + number));
     let guarded: Vec<Seen> =
         cases.clone().take(count as usize).map(|case| play(case, false)).collect();
-    let naive = cases.filter(|case| case.connects()).take(naive_count).map(|case| play(case, true));
+    // Who is protected and has sessions.
+    let named = |case: &Case| matches!(case.victim, Victim::Admin | Victim::Resolver);
+    let naive = cases.filter(named).take(naive_count).map(|case| play(case, true));
     let naive: Vec<Seen> = naive.collect();
 
     let [guarded, naive] = [guarded, naive].map(|cases| Sum::of(&cases));
     let holds = guarded.harm() == [false; 4] && guarded.looks >= LOOKS;
     row.result(count, guarded.to_string(), holds)
-        .naive(naive_count as u64, naive.to_string(), naive.harm()[1])
+        // It shuts out who is protected, and so breaks his sessions.
+        .naive(naive_count as u64, naive.to_string(), naive.harm()[..2] == [true; 2])
         .finish();
 }

@@ -1,9 +1,11 @@
 //! Mixed traffic, attacks and changes for minutes, or an hour: they cost the agent nothing, and each
 //! attack is told once. Needs root, `TCPGUARD_BIN` and bash.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tcpguard_e2e::soak::judge;
+use tcpguard_e2e::lab::PORT;
+use tcpguard_e2e::soak::judge::{self, Told};
 use tcpguard_e2e::soak::play::play;
 use tcpguard_e2e::soak::samples::Held;
 use tcpguard_e2e::soak::schedule::{Schedule, What};
@@ -45,12 +47,28 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
         faults.iter().fold(String::new(), |all, fault| all + "; " + fault),
     );
     let leaks = judge::leaks(&record.leaky);
-    let found = ["memory", "descriptors"].map(|what| leaks.iter().any(|leak| leak.contains(what)));
+    let mistakes = judge::incidents(&record.played, &record.lives, &mistaken(&record.told));
+    let told = |all: &[String], what: &str| all.iter().any(|one| one.contains(what));
     row.result(floods as u64, said, faults.is_empty())
         .naive(
             schedule.length.as_secs(),
-            format!("seconds with 32 KiB and a descriptor leaked in each: {}", leaks.join("; ")),
-            found == [true; 2],
+            format!(
+                "seconds with 32 KiB and a descriptor leaked in each: {}; of somebody who keeps the last \
+                 flood for himself and tells of one in the first second: {}",
+                leaks.join("; "),
+                mistakes.join("; ")
+            ),
+            ["memory", "descriptors"].iter().all(|what| told(&leaks, what))
+                && ["missed", "invented"].iter().all(|what| told(&mistakes, what)),
         )
         .finish();
+}
+
+/// What somebody would have told who missed the last flood, and saw one in peace.
+fn mistaken(told: &BTreeSet<Told>) -> BTreeSet<Told> {
+    let floods = told.iter().filter(|told| told.class != "flash_crowd");
+    let last = floods.max_by_key(|told| told.at_ms);
+    let class = "random_spoofed".to_owned();
+    let invented = Told { id: u64::MAX, port: PORT, class, at_ms: 1_000 };
+    told.iter().filter(|told| Some(*told) != last).cloned().chain([invented]).collect()
 }

@@ -285,7 +285,12 @@ struct Leaky(Child);
 impl Leaky {
     fn start(lab: &Lab) -> Result<Self> {
         let mut command = lab.edge.command("bash")?;
-        command.args(["-c", LEAKY]).stdin(Stdio::null()).stdout(Stdio::null());
+        // Its last sleep outlives it.
+        command
+            .args(["-c", LEAKY])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Ok(Self(command.spawn().context("cannot start bash")?))
     }
 }
