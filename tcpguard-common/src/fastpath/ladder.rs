@@ -16,8 +16,9 @@
 //!
 //! 1. On the overload rung only the SYNs of those go on who have something to show ([`Standing`]).
 //! 2. Answers of the guard's own making are limited for each network that they go to, and on each CPU:
-//!    their addresses may be forged, and then they hit somebody who never asked. Beyond the limit of
-//!    the CPU a SYN is treated as on the overload rung.
+//!    their addresses may be forged, and then they hit somebody who never asked. The last half of what
+//!    a network may get is shared among its addresses, so that whoever forges one of them leaves the
+//!    others theirs. Beyond the limit of the CPU a SYN is treated as on the overload rung.
 //! 3. What is not answered with a cookie goes to the stack. Strangers' SYNs take a token of the
 //!    listener's budget each.
 //!
@@ -38,6 +39,8 @@ pub(super) const JUDGED: u8 = ANSWERED | ListenerEntry::OVERLOAD | ListenerEntry
 /// First SYNs of protected and allow-listed addresses that go on in an overload, on each CPU. Their
 /// addresses can be forged; beyond this they are strangers.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
+/// The part of the answers to a network that go to one address of it, where less than half are left.
+const ADDRESSES: u32 = 8;
 /// Tokens of a listener's budget that a CPU takes at once.
 ///
 /// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. A
@@ -131,17 +134,34 @@ pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work)
     if work.steps & ANSWERED == 0 {
         return None;
     }
-    let network = hash::source(&config.hash_key, &work.segment.flow.client.network());
-    if let Some(bucket) = tables.answers(network)
-        && !bucket.take(work.now, config.answers_per_network)
-        && !exempt(tables, work)
-    {
+    if !may_get_answer(config, tables, work) && !exempt(tables, work) {
         return dropped(tables, work, Reason::DropReflection);
     }
     if !tables.answers_of_cpu().take(work.now, config.answers_per_cpu) && !admit(tables, work) {
         return dropped(tables, work, Reason::DropOverload);
     }
     None
+}
+
+/// Whether the network that an answer goes to may get another one, and takes it.
+#[inline(always)]
+fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
+    let (client, rate) = (&work.segment.flow.client, config.answers_per_network);
+    let network = hash::source(&config.hash_key, &client.network());
+    let Some(bucket) = tables.answers(network) else {
+        return true;
+    };
+    if bucket.after(work.now, rate, rate.burst / 2).is_some() {
+        return bucket.take(work.now, rate);
+    }
+    // Other bits than those by which networks are told apart: an address may be its network's first.
+    let address = hash::source(&config.hash_key, &client.client()) >> 32;
+    let share = Rate {
+        interval_ns: rate.interval_ns.saturating_mul(ADDRESSES),
+        burst: rate.burst.div_ceil(ADDRESSES),
+    };
+    let has_share = tables.answers(address).is_none_or(|bucket| bucket.take(work.now, share));
+    has_share && tables.answers(network).is_none_or(|bucket| bucket.take(work.now, rate))
 }
 
 /// The fate of a SYN that goes to the stack: `None`, it does.

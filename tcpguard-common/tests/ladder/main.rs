@@ -312,6 +312,30 @@ fn answers_to_one_network_are_limited_and_those_to_all_others_are_not() {
     }
 }
 
+/// A second of it: a rule comes later, and whoever else is in that network does not wait for one.
+#[test]
+fn a_flood_in_the_name_of_one_address_leaves_its_network_answers() {
+    for (v6, first) in [(false, 0), (true, 0), (false, 9)] {
+        let mut host = host(ANSWER);
+        host.config.answers_per_network = Rate::per_second(256, 512);
+        let at = |number: u64| match v6 {
+            true => Addr::from_v6_words([0x2001_0db8, 0x0007_0000 | number as u32, 7, 7]),
+            false => v4(203, 0, 113, number as u8),
+        };
+        let mut answered = 0;
+        for neighbour in 1..=50 {
+            let forged = flood(&mut host, 5_000, S / 50, |_| at(first));
+            answered += forged.answered;
+            assert_eq!(send(&mut host, at(100 + neighbour), 1), Reason::Cookie, "{neighbour}");
+        }
+        // Half of the burst, and of the rest an eighth.
+        assert!((256..=256 + 64 + 32 + 260).contains(&answered), "{answered}");
+        // Those of the whole network are limited as before.
+        let all = flood(&mut host, 100_000, S / 5, |number| at(number & 0xff));
+        assert!(all.answered <= 512 + 256 / 5 + 1, "{all:?}");
+    }
+}
+
 /// 5 M SYN/s from all of IPv4, of which one bucket in 256 is looked at.
 #[test]
 fn a_flood_from_everywhere_exhausts_no_network() {
