@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_e2e::clients::{Load, PATIENCE};
-use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::clock::{between, boot_ns};
 use tcpguard_e2e::flood::{Flood, MAX_DURATION, Shape};
 use tcpguard_e2e::gap;
 use tcpguard_e2e::guard::{Guard, Mode, binary, cli, other_binary};
@@ -120,8 +120,10 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
     let held = guard.status().unwrap();
     let versions: [PathBuf; 2] = [other_binary().unwrap(), binary().unwrap()];
     let (begun, sent_before, lost_before) = (boot_ns(), flood.sent(), lab.lost().unwrap());
+    let mut changes = Vec::new();
     for version in (0..times).flat_map(|_| &versions) {
         flood.goes_on().unwrap();
+        changes.push(boot_ns());
         guard.stop().unwrap();
         match change {
             Change::Upgrade => {}
@@ -161,7 +163,16 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
         let attempts = load.finish().unwrap().begun(begun, ended);
         println!("  {}", attempts.summary());
         seen.handshakes = attempts.0.len();
-        seen.failed = attempts.0.iter().filter(|attempt| attempt.took.is_none()).count();
+        let failed: Vec<_> = attempts.0.iter().filter(|attempt| attempt.took.is_none()).collect();
+        for attempt in failed.iter().take(40) {
+            let last = changes.iter().rposition(|change| *change <= attempt.at);
+            let since = last.map(|last| between(changes[last], attempt.at));
+            println!(
+                "  failed: begun {since:.2?} after change {last:?}, open after {:.2?}",
+                attempt.connected
+            );
+        }
+        seen.failed = failed.len();
     }
     println!("{flooding:?}, {change:?}, {times} times there and back: {seen:?}");
     seen

@@ -38,8 +38,11 @@ pub struct Config {
     /// 1: frames beyond one of the parser's bounds ([`super::Reason::is_beyond_bounds`]) are dropped in
     /// enforce mode; 0: count them only.
     pub drop_beyond_bounds: u8,
+    /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
+    /// so the socket table is asked about whoever's SYN is to be answered with a cookie.
+    pub predated: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
     /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For

@@ -8,9 +8,10 @@
 //! client would hang: after TIME_WAIT, because it uses a port again; after a restart, because the host
 //! does not know of it; half-open, because it came before the listener was armed. So the socket table
 //! is asked, but only for those who can have a connection, or a flood would pay for it with each SYN:
-//! known clients, and the SYNs of which the flow table says that they were answered. What is missed: a
-//! stranger's half-open connection beyond the sample, and whatever is left of clients that connected
-//! before the programs were attached or were forgotten since.
+//! known clients, and the SYNs of which the flow table says that they were answered; and, for as long
+//! as connections may be left that are older than the tables ([`PREDATED_NS`]), for all. What is missed:
+//! a stranger's half-open connection beyond the sample, and whatever is left of clients that were
+//! forgotten since, or of connections that both ends still had after that time.
 //!
 //! The others, in the order of the steps:
 //!
@@ -41,6 +42,10 @@ pub(super) const JUDGED: u8 = ANSWERED | ListenerEntry::OVERLOAD | ListenerEntry
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
 /// The part of the answers to a network that go to one address of it, where less than half are left.
 const ADDRESSES: u32 = 8;
+/// For so long after the tables began empty a client may come back to a connection of before that the
+/// host still remembers: TIME_WAIT lasts 60 s (`TCP_TIMEWAIT_LEN`, include/net/tcp.h), and a little longer
+/// for those that end meanwhile.
+pub const PREDATED_NS: u64 = 65_000_000_000;
 /// Tokens of a listener's budget that a CPU takes at once.
 ///
 /// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. A
@@ -111,7 +116,8 @@ pub(super) fn recognise<T: Tables>(
         }
         None => false,
     };
-    work.steps & ANSWERED != 0 && (known || recorded && was_answered(tables, work))
+    work.steps & ANSWERED != 0
+        && (known || config.predated != 0 || recorded && was_answered(tables, work))
 }
 
 /// Whether this very SYN was answered before, by the stack or with a cookie.

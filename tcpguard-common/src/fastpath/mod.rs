@@ -34,7 +34,7 @@ pub use decide::{
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use kernel_cookies::KernelCookie;
-pub use ladder::{Allowance, EXEMPT_RATE};
+pub use ladder::{Allowance, EXEMPT_RATE, PREDATED_NS};
 pub use pace::Pace;
 pub use strays::{FAILED_COOKIE_NS, Socket, StraySteps};
 pub use tables::Tables;

@@ -75,6 +75,21 @@ fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie(
     }
 }
 
+/// After an upgrade, or where the guard is started in a flood, nobody is known yet.
+#[test]
+fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() {
+    for client in BOTH {
+        let mut host = host(COOKIES);
+        host.config.predated = 1;
+        host.sockets.connections.insert(flow(client));
+        assert!(gets_in(&mut host, client, 1));
+        assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "strangers have none");
+        assert_eq!(host.sockets.searches, 1_001);
+        host.config.predated = 0;
+        assert!(!gets_in(&mut host, client, 2), "it would not have hung");
+    }
+}
+
 /// The socket table is asked for those who can be in it, at any rate, and for no stranger.
 #[test]
 fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {

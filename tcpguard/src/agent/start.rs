@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::fastpath::{Mask, PREDATED_NS};
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 
 use super::alerts::AlertFile;
@@ -31,7 +32,7 @@ use super::secrets;
 use super::state::{Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
-use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns};
+use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
 use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
@@ -90,6 +91,7 @@ impl Guard {
             None => secrets::hash_key().map_err(no_random)?,
         };
         let counting = before.map(|before| before.rule_set);
+        let predated = before.is_none_or(|before| before.predated != 0) && has_connections_left();
         let mut kernel_config = KernelConfig {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
@@ -98,6 +100,7 @@ impl Guard {
             hash_key,
             netns_cookie: netns::cookie()?,
             established_seen: offsets.is_some().into(),
+            predated: predated.into(),
             ..before.unwrap_or_default()
         };
         apply_policy(&mut kernel_config, &config);
@@ -233,6 +236,7 @@ impl Guard {
             loss_watch: LossWatch::default(),
             has_predecessors: true,
             legacy,
+            predated_until: if predated { now + PREDATED } else { now },
             stored_at: now,
             unstored: true,
             unreplaced: None,
@@ -243,6 +247,15 @@ impl Guard {
         guard.tell_of_shortcomings();
         Ok(guard)
     }
+}
+
+/// How long what is left of a connection may be older than the tables.
+const PREDATED: Duration = Duration::from_nanos(PREDATED_NS);
+
+/// Whether clients may come back to a connection of which something is left at this host: hardly any host
+/// has connections and none in TIME_WAIT. What cannot be read may be.
+fn has_connections_left() -> bool {
+    sockstat().map_or(true, |sockets| sockets.time_wait != Some(0))
 }
 
 fn no_random(error: io::Error) -> anyhow::Error {

@@ -102,6 +102,8 @@ pub struct Guard {
     pub(super) has_predecessors: bool,
     /// What is left to an agent of another layout.
     pub(super) legacy: Legacy,
+    /// Until when the host may have connections that are older than the tables.
+    pub(super) predated_until: Timestamp,
     /// When the state was written last.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.

@@ -41,6 +41,7 @@ impl Guard {
         self.mend_config()?;
         self.expire_mode(now)?;
         self.executor.config.segment_shift = self.segment_shift();
+        self.executor.config.predated = (now < self.predated_until).into();
         // Sockets before what was only seen to answer: a service that has just started is local.
         let groups = self.host.listeners(now, &mut self.sockets);
         let (executor, config) = (&mut self.executor, &self.config);
