@@ -380,10 +380,10 @@ fn by_status() -> anyhow::Result<Vec<Claim>> {
         return Ok(vec![Claim { index: 0, link: None }]);
     }
     let told = status.interfaces.iter().filter(|interface| whole || interface.attached);
-    let claim = |interface: &Interface| Claim {
-        index: interface.ifindex,
-        // Where there is a program there is a link.
-        link: interface.link_id.map(u64::from),
+    let claim = |interface: &Interface| {
+        let link = interface.link_id.map(u64::from);
+        assert!(link.is_some() || !interface.attached, "a program without a link: {interface:?}");
+        Claim { index: interface.ifindex, link }
     };
     Ok(told.map(claim).collect())
 }
