@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tcpguard_e2e::lab::PORT;
-use tcpguard_e2e::soak::judge::{self, Told};
+use tcpguard_e2e::soak::judge::{self, Growth, Told};
 use tcpguard_e2e::soak::play::play;
 use tcpguard_e2e::soak::samples::Held;
 use tcpguard_e2e::soak::schedule::{Schedule, What};
@@ -30,7 +30,7 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
     }
     let floods =
         schedule.events.iter().filter(|event| matches!(event.what, What::Flood(_))).count();
-    let growth = judge::growth(&record.samples).expect("looks at the agent");
+    let growth = Growth::of(&record.samples);
     let most = |of: fn(&Held) -> u64| record.samples.iter().map(|s| of(&s.held)).max().unwrap_or(0);
     let said = format!(
         "floods, {} agents: {growth}, at most {} KiB, {} of files, {} of maps, {} descriptors and {} \

@@ -8,14 +8,15 @@ use std::time::Duration;
 use super::samples::Sample;
 use super::schedule::{Event, Phase, What};
 
-/// What an hour may cost an agent in memory, in bytes.
+/// What an hour may cost an agent in memory that is older than [`GROWN`], in bytes.
 const HOURLY: f64 = 65_536.0;
-/// What less than [`GROWN`] may cost it in all, in bytes. Each incident that an agent remembers takes some
-/// 20 KiB, and it takes a minute until the free pieces between what it keeps are as many as they will be:
-/// 500 KiB in the three minutes of a short soak, of which 50 are in use.
+/// What it may take more until then, in bytes, however soon: it takes a minute until the free pieces between
+/// what it keeps are as many as they will be, 500 KiB in the three minutes of a short soak, of which 50 are
+/// in use.
 const YOUNG: f64 = 1_048_576.0;
-/// After so long, in seconds, an agent remembers as many incidents as it ever will: 64, one in a
-/// [slot](super::schedule) of 24 s.
+/// And by and by: each incident that an agent remembers takes some 20 KiB, and it remembers 64.
+const REMEMBERED: f64 = 64.0 * 20_480.0;
+/// After so long, in seconds, it remembers as many as it ever will: one in a [slot](super::schedule) of 24 s.
 const GROWN: f64 = 1_800.0;
 /// Looks at an agent count after this time of its life, or after a quarter of it if it is short.
 const WARM_UP: f64 = 300.0;
@@ -93,11 +94,20 @@ impl Slope {
         })
     }
 
-    /// Whether it may be chance, or too little to matter.
-    pub fn is_harmless(&self) -> bool {
-        let allowed = if self.span < GROWN { YOUNG } else { HOURLY };
+    /// Whether it may be chance, or no more than so many bytes in all.
+    fn is_within(&self, allowed: f64) -> bool {
         let hours = (self.span / 3600.0).min(1.0);
         self.interval[0] <= 0.0 || self.hourly * hours <= allowed
+    }
+
+    /// Whether an agent may grow like this that is not older than [`GROWN`].
+    fn suits_the_young(&self) -> bool {
+        self.is_within(YOUNG + REMEMBERED * (self.span / GROWN).min(1.0))
+    }
+
+    /// Whether one may that is.
+    fn suits_the_grown(&self) -> bool {
+        self.is_within(HOURLY)
     }
 }
 
@@ -117,29 +127,63 @@ fn groups(samples: &[Sample]) -> BTreeMap<(usize, Phase, bool), Vec<&Sample>> {
     groups
 }
 
-/// Those of each process but for its warm-up.
-fn warmed(samples: &[Sample]) -> Vec<Sample> {
+/// Those of each process that are chosen by its age at that time and by how long it lived, in seconds.
+fn aged(samples: &[Sample], is_chosen: impl Fn(f64, f64) -> bool) -> Vec<Sample> {
     let mut lives: BTreeMap<usize, Range<f64>> = BTreeMap::new();
     for sample in samples {
         lives.entry(sample.life).or_insert(sample.at..sample.at).end = sample.at;
     }
-    let is_warm = |sample: &&Sample| {
+    let is_chosen = |sample: &&Sample| {
         let life = &lives[&sample.life];
-        sample.at - life.start >= WARM_UP.min((life.end - life.start) / 4.0)
+        is_chosen(sample.at - life.start, life.end - life.start)
     };
-    samples.iter().filter(is_warm).copied().collect()
+    samples.iter().filter(is_chosen).copied().collect()
 }
 
-/// How fast the memory of an agent grows once it is warm. `None` without two looks to compare.
-pub fn growth(samples: &[Sample]) -> Option<Slope> {
-    Slope::of(&warmed(samples), |sample| sample.held.anonymous)
+fn is_warm(age: f64, life: f64) -> bool {
+    age >= WARM_UP.min(life / 4.0)
+}
+
+/// How fast the memory of agents grows.
+#[derive(Clone, Copy, Debug)]
+pub struct Growth {
+    /// Of those that are warm and not yet older than [`GROWN`]. `None` without two looks to compare.
+    young: Option<Slope>,
+    /// Of older ones.
+    grown: Option<Slope>,
+}
+
+impl Growth {
+    /// Of the processes that were looked at.
+    pub fn of(samples: &[Sample]) -> Self {
+        let slope = |samples: &[Sample]| Slope::of(samples, |sample| sample.held.anonymous);
+        let young = aged(samples, |age, life| is_warm(age, life) && age < GROWN);
+        Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
+    }
+
+    fn is_harmless(&self) -> bool {
+        self.young.is_none_or(|slope| slope.suits_the_young())
+            && self.grown.is_none_or(|slope| slope.suits_the_grown())
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.young, &self.grown) {
+            (None, None) => f.write_str("unknown"),
+            (Some(slope), None) | (None, Some(slope)) => slope.fmt(f),
+            (Some(young), Some(grown)) => {
+                write!(f, "{young} in the first {:.0} minutes, then {grown}", GROWN / 60.0)
+            }
+        }
+    }
 }
 
 /// What is lost with time: memory, descriptors, threads, the kernel's memory for maps.
 pub fn leaks(samples: &[Sample]) -> Vec<String> {
-    let memory = growth(samples).filter(|slope| !slope.is_harmless());
-    let memory = memory.map(|slope| format!("memory grows: {slope}"));
-    let warmed = warmed(samples);
+    let growth = Growth::of(samples);
+    let memory = (!growth.is_harmless()).then(|| format!("memory grows: {growth}"));
+    let warmed = aged(samples, is_warm);
     let descriptors = changed(&warmed, "descriptors", |sample| sample.held.descriptors);
     let threads = changed(&warmed, "threads", |sample| sample.held.threads);
     let maps = samples.iter().map(|sample| sample.held.maps);
@@ -247,36 +291,49 @@ mod tests {
         (8_000.0 + noise + flood) * KIB
     }
 
-    fn memory(samples: &[Sample]) -> Option<Slope> {
-        Slope::of(samples, |sample| sample.held.anonymous).filter(|slope| !slope.is_harmless())
+    fn slope(samples: &[Sample]) -> Slope {
+        Slope::of(samples, |sample| sample.held.anonymous).unwrap()
     }
 
     #[test]
-    fn noise_is_no_growth_and_a_leak_is_16_kib_a_second_in_minutes_and_one_in_an_hour() {
-        for (seconds, rate) in [(170, 16.0), (3_600, 1.0)] {
+    fn noise_is_no_growth_and_a_leak_is_19_kib_a_second_in_minutes_and_one_in_an_hour() {
+        for (seconds, rate) in [(170, 19.0), (3_600, 1.0)] {
             let quiet = series(seconds, noise);
-            assert_eq!(memory(&quiet), None, "{:?}", Slope::of(&quiet, |s| s.held.anonymous));
+            assert!(Growth::of(&quiet).is_harmless(), "{}", Growth::of(&quiet));
             let leaky = series(seconds, |at| 8_000.0 * KIB + at * rate * KIB);
+            assert!(!Growth::of(&leaky).is_harmless(), "{}", Growth::of(&leaky));
             let hourly = 3_600.0 * rate;
             let said = format!("{hourly} KiB an hour ({hourly} to {hourly})");
-            assert_eq!(memory(&leaky).unwrap().to_string(), said);
+            assert_eq!(slope(&leaky).to_string(), said);
         }
         let leaky = series(3_600, |at| noise(at) + at * KIB);
-        assert!(memory(&leaky).is_some());
+        assert!(!Growth::of(&leaky).is_harmless());
     }
 
     #[test]
-    fn an_hour_may_cost_what_is_allowed_and_no_more() {
-        let growing = |hourly: f64| series(7_200, |at| 1e7 + at * hourly / 3_600.0);
-        assert_eq!(memory(&growing(0.9 * HOURLY)), None);
-        assert!(memory(&growing(1.1 * HOURLY)).is_some());
+    fn an_old_agent_may_cost_what_is_allowed_and_no_more() {
+        let growing = |hourly: f64| slope(&series(3_602, |at| 1e7 + at * hourly / 3_600.0));
+        assert!(growing(0.9 * HOURLY).suits_the_grown());
+        assert!(!growing(1.1 * HOURLY).suits_the_grown());
     }
 
     #[test]
-    fn minutes_may_cost_what_incidents_take_and_no_more() {
-        let growing = |all: f64| series(182, |at| 1e7 + at * all / 180.0);
-        assert_eq!(memory(&growing(0.9 * YOUNG)), None);
-        assert!(memory(&growing(1.1 * YOUNG)).is_some());
+    fn a_young_one_may_cost_what_incidents_take_and_no_more() {
+        let growing = |all: f64| slope(&series(182, |at| 1e7 + at * all / 180.0));
+        let allowed = YOUNG + REMEMBERED / 10.0;
+        assert!(growing(0.9 * allowed).suits_the_young());
+        assert!(!growing(1.1 * allowed).suits_the_young());
+    }
+
+    #[test]
+    fn what_it_remembers_is_no_leak_and_what_goes_on_growing_afterwards_is_one() {
+        let remembering = |at: f64| 8_000.0 * KIB + at.min(1_536.0) * 20.0 / 24.0 * KIB;
+        let quiet = series(3_000, remembering);
+        assert!(Growth::of(&quiet).is_harmless(), "{}", Growth::of(&quiet));
+        let said = Growth::of(&quiet).to_string();
+        assert!(said.ends_with("in the first 30 minutes, then 0 KiB an hour (0 to 0)"), "{said}");
+        let leaky = series(3_000, |at| remembering(at) + at * KIB / 3.0);
+        assert!(!Growth::of(&leaky).is_harmless(), "{}", Growth::of(&leaky));
     }
 
     #[test]
@@ -293,9 +350,9 @@ mod tests {
 
     #[test]
     fn the_first_minutes_of_a_process_do_not_count_and_of_a_short_one_the_first_quarter() {
-        assert_eq!(warmed(&series(3_602, |_| 0.0))[0].at, 300.0);
-        assert_eq!(warmed(&series(82, |_| 0.0))[0].at, 20.0);
-        assert!(warmed(&[]).is_empty());
+        assert_eq!(aged(&series(3_602, |_| 0.0), is_warm)[0].at, 300.0);
+        assert_eq!(aged(&series(82, |_| 0.0), is_warm)[0].at, 20.0);
+        assert!(aged(&[], is_warm).is_empty());
     }
 
     #[test]
