@@ -8,9 +8,10 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use tcpguard::observe::history::REMEMBERED;
 
-use super::judge::{Played, Told};
+use super::judge::{self, Played, Told};
 use super::samples::{Held, Sample};
 use super::schedule::{End, Event, Kind, SERVICES, Schedule, What};
 use crate::clients::{Attempts, Home, Load, PATIENCE, Visitors};
@@ -90,6 +91,10 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
     };
     // From the first look on there are as many rules as there will be: each takes memory, rightly.
     soak.import()?;
+    if schedule.length.as_secs_f64() > judge::GROWN {
+        soak.tell()?;
+    }
+    (soak.begun_ns, soak.begun) = (boot_ns(), Instant::now());
     soak.record.lives.push(0.0..f64::INFINITY);
     soak.run()?;
     soak.finish()
@@ -271,6 +276,34 @@ impl Soak<'_> {
         if let Some(life) = self.record.lives.last_mut() {
             life.end = now;
         }
+    }
+
+    /// Lets the agent have as many alerts to remember as it ever will, which floods alone take longer
+    /// for than an hour: a thousand take most of a MiB.
+    fn tell(&self) -> Result<()> {
+        /// Changes, of which nearly each is told.
+        const MOST: usize = 4 * REMEMBERED;
+        for number in 0..MOST {
+            let (verb, address) =
+                (["block", "unblock"][number % 2], format!("198.18.{}.1", number / 2 % 250));
+            let done = cli(&self.lab.edge, &[verb, &address])?;
+            ensure!(
+                done.status.success(),
+                "{verb} {address}: {}",
+                String::from_utf8_lossy(&done.stderr)
+            );
+            if number % 100 == 99 && self.alerts()? >= REMEMBERED {
+                return Ok(());
+            }
+        }
+        bail!("after {MOST} changes the agent knows of {} alerts, not {REMEMBERED}", self.alerts()?)
+    }
+
+    /// How many alerts the agent knows of.
+    fn alerts(&self) -> Result<usize> {
+        let list = cli(&self.lab.edge, &["alerts", "list", "--json"])?;
+        let list: serde_json::Value = serde_json::from_slice(&list.stdout)?;
+        list["alerts"].as_array().map(Vec::len).context("no list of alerts")
     }
 
     /// Seconds since the soak began.
