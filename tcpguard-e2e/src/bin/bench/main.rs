@@ -4,10 +4,15 @@
 mod capture;
 mod comparison;
 mod cookies;
+mod drawing;
 mod e2e;
+mod machine;
 mod packet;
+mod part;
 mod reference;
 mod replay;
+mod scale;
+mod verdict;
 
 use anyhow::{Result, bail};
 
