@@ -8,29 +8,41 @@ mod drawing;
 mod e2e;
 mod machine;
 mod packet;
+mod page;
 mod part;
+mod record;
 mod reference;
 mod replay;
 mod scale;
 mod verdict;
+mod whole;
+
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
 use capture::Kind;
+use part::Part as _;
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [] => packet::run(),
-        ["e2e", words @ ..] => e2e::bench(words),
-        ["replay"] => replay::run(),
-        ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?),
+        [] => return whole::bench(&words),
+        [first, ..] if first.starts_with('-') => return whole::bench(&words),
+        ["packets"] => packet::run()?,
+        ["e2e", words @ ..] => e2e::bench(words)?,
+        ["replay"] => println!("{}", replay::measure(false)?.tables()),
+        ["page"] => whole::page()?,
+        ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
         _ => bail!(
-            "usage: bench                          what a packet costs in the kernel\n\
+            "usage: bench [--help]                 everything in turn, and what came of each target\n\
+             \x20      bench packets                  what a packet costs in the kernel\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
+             \x20      bench page                     writes docs/performance.md anew, from its record\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"
         ),
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -58,3 +58,45 @@ pub trait Part {
     /// Its plots.
     fn figures(&self) -> Vec<Figure>;
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A part that is made up: one number.
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    pub struct Made {
+        pub cost: f64,
+    }
+
+    impl Part for Made {
+        fn tables(&self) -> String {
+            format!("| rules | ns |\n|---|---|\n| 1 | {} |\n", self.cost)
+        }
+
+        fn goals(&self) -> Vec<Goal> {
+            vec![Goal {
+                name: "made cost".to_owned(),
+                unit: "ns".to_owned(),
+                limit: 50.0,
+                at_least: false,
+                value: Some(self.cost),
+                range: None,
+                rounds: 3,
+                note: String::new(),
+            }]
+        }
+
+        fn figures(&self) -> Vec<Figure> {
+            let axis = |title: &str| Axis { title: title.to_owned(), logarithmic: false };
+            let points = vec![(1.0, [self.cost; 3])];
+            vec![Figure {
+                file: "made-rules",
+                title: "Cost of rules".to_owned(),
+                x: axis("rules"),
+                y: axis("ns"),
+                series: vec![Series { name: "made".to_owned(), points }],
+            }]
+        }
+    }
+}
