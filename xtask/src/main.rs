@@ -99,8 +99,8 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Measures what a packet costs; `bench replay`: what one of a capture does; `bench e2e`: what
-    /// clients get under floods
+    /// Measures everything in turn and holds it to its targets; `bench --help` has the parts
+    #[command(disable_help_flag = true)]
     Bench {
         /// Passed to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
