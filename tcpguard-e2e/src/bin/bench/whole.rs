@@ -19,9 +19,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Of a run that has measured everything and missed a target.
 const MISSED: u8 = 3;
 
-/// Everything that is measured, in turn; one part with `bench packets`, `bench e2e` or `bench
-/// replay`. Ends with 0 if all targets that
-/// could be measured are met, with 3 if one is missed, with 1 if a part failed
+/// Everything that is measured, in turn; `bench help` names what can be measured alone. Ends with 0 if
+/// all targets that could be measured are met, with 3 if one is missed, with 1 if a part failed
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", max_term_width = 100)]
 struct Options {
