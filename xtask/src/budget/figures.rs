@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use object::{File, Object as _, ObjectSection as _, SectionKind};
+use object::{File, Object as _, ObjectSection as _, ObjectSegment as _, SectionKind};
 use tcpguard_common::footprint;
 
 use super::stack;
@@ -24,7 +24,7 @@ pub enum Kind {
     Object,
     /// Bytes of all maps.
     Maps,
-    /// Bytes of the packaged program.
+    /// Bytes that are loaded of the packaged program.
     Program,
 }
 
@@ -91,9 +91,13 @@ pub fn of_objects(workspace: &Workspace, objects: &[PathBuf]) -> Result<Figures>
 /// Of the packaged program.
 ///
 /// # Errors
-/// When it is not there.
+/// When it is not there, or no program.
 pub fn of_program(path: &Path) -> Result<Figures> {
-    let bytes = read(path)?.len() as u64;
+    let bytes = read(path)?;
+    let program = File::parse(bytes.as_slice())
+        .with_context(|| format!("cannot weigh {}", path.display()))?;
+    // Symbols are taken out when it is packed.
+    let bytes = program.segments().map(|segment| segment.file_range().1).sum();
     Ok(Figures::from([("tcpguard, packaged".to_owned(), (Kind::Program, bytes))]))
 }
 

@@ -155,7 +155,7 @@ mod tests {
         let store = instruction(0x7b, R10, 1, -40, 0);
         let load = instruction(0x79, 1, R10, -16, 0);
         let elsewhere = instruction(0x7b, 2, 1, -400, 0);
-        assert_eq!(read(&[load.clone()]).frame, 16);
+        assert_eq!(read(std::slice::from_ref(&load)).frame, 16);
         assert_eq!(read(&[store, load, elsewhere]).frame, 40);
         assert_eq!(read(&[]).frame, 0);
     }
