@@ -1,11 +1,14 @@
-//! What the guard costs, a packet in the kernel and a packet of a capture, and what it is worth.
+//! What the guard costs, a packet in the kernel, a packet of a capture and the agent, and what it is
+//! worth.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod capture;
 mod comparison;
 mod cookies;
 mod e2e;
 mod packet;
+mod part;
 mod reference;
 mod replay;
 
@@ -19,11 +22,13 @@ fn main() -> Result<()> {
     match words.as_slice() {
         [] => packet::run(),
         ["e2e", words @ ..] => e2e::bench(words),
+        ["agent", words @ ..] => agent::bench(words),
         ["replay"] => replay::run(),
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?),
         _ => bail!(
             "usage: bench                          what a packet costs in the kernel\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
+             \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"
         ),

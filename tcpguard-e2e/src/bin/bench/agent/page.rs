@@ -1,0 +1,273 @@
+//! The agent's costs as tables, goals and plots.
+
+use std::fmt::Write as _;
+
+use crate::part::{Axis, Figure, Goal, Part, Series};
+
+use super::polls::Case;
+use super::samples::Samples;
+use super::{AgentCosts, MIB};
+
+/// CPUs of the machines whose maps are computed, and what all maps may take on each in MiB: 64 on two
+/// CPUs, and 1 more for each further one.
+const MACHINES: [(u64, f64); 3] = [(2, 64.0), (16, 78.0), (128, 190.0)];
+/// % of one core.
+const IDLE: f64 = 1.0;
+const FLOODED: f64 = 5.0;
+/// MiB.
+const RESIDENT: f64 = 32.0;
+const FLAT: f64 = 1.0;
+
+impl Part for AgentCosts {
+    fn tables(&self) -> String {
+        let mut text = format!(
+            "## Agent\n\n{} round(s); medians, in brackets the least and the greatest.\n",
+            self.rounds
+        );
+        self.load_table(&mut text);
+        self.call_table(&mut text);
+        self.poll_table(&mut text);
+        self.rule_table(&mut text);
+        self.start_table(&mut text);
+        self.map_table(&mut text);
+        self.growth_table(&mut text);
+        if !self.missing.is_empty() {
+            text.push_str("\nNot measured here:\n\n");
+            self.missing.iter().for_each(|line| _ = writeln!(text, "- {line}"));
+        }
+        text
+    }
+
+    fn goals(&self) -> Vec<Goal> {
+        let mut goals = Vec::new();
+        for cost in &self.load {
+            let title = cost.situation.title();
+            let idle = cost.situation == super::load::Situation::Idle;
+            let limit = if idle { IDLE } else { FLOODED };
+            goals.push(goal(format!("agent, CPU, {title}"), "% of one core", limit, &cost.cpu));
+            goals.push(goal(
+                format!("agent, memory, {title}"),
+                "MiB (VmHWM)",
+                RESIDENT,
+                &cost.peak,
+            ));
+        }
+        for (cpus, limit) in MACHINES {
+            goals.push(self.map_goal(cpus, limit));
+        }
+        if let Some(cost) = self.growth.last() {
+            let name = "agent, memory after the first third of a flood from everywhere".to_owned();
+            let sources = cost.sources.median().unwrap_or(0.0) / 1e6;
+            let note = format!("{sources:.1} M sources");
+            goals.push(Goal { note, ..goal(name, "MiB more", FLAT, &cost.growth) });
+        }
+        goals
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let by_listeners = self.polls.iter().filter_map(|cost| match cost.case {
+            Case::Listeners(count) => Some((f64::from(count), cost.cpu.point()?)),
+            _ => None,
+        });
+        let by_sources = |of: fn(&super::GrowthCost) -> &Samples| {
+            let points = self.growth.iter();
+            points.filter_map(|cost| Some((cost.sources.median()?, of(cost).point()?))).collect()
+        };
+        let sources = || axis("distinct sources of the flood", true);
+        vec![
+            Figure {
+                file: "agent-polls",
+                title: "CPU time of a poll against listeners".to_owned(),
+                x: axis("listeners", true),
+                y: axis("ms", false),
+                series: vec![series("agent", by_listeners.collect())],
+            },
+            Figure {
+                file: "agent-memory",
+                title: "Memory of the agent against sources".to_owned(),
+                x: sources(),
+                y: axis("VmRSS, MiB", false),
+                series: vec![series("agent", by_sources(|cost| &cost.resident))],
+            },
+            Figure {
+                file: "agent-cpu",
+                title: "CPU time of the agent against sources".to_owned(),
+                x: sources(),
+                y: axis("% of one core", false),
+                series: vec![series("agent", by_sources(|cost| &cost.cpu))],
+            },
+        ]
+    }
+}
+
+impl AgentCosts {
+    fn load_table(&self, text: &mut String) {
+        text.push_str(
+            "\n| | CPU, % of one core | VmRSS, MiB | VmHWM, MiB | packets taken, million/s | N |\n\
+             |---|---|---|---|---|---|\n",
+        );
+        for cost in &self.load {
+            let taken = cost.taken.scaled(1e-6);
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                cost.situation.title(),
+                cost.cpu.cell(2),
+                cost.resident.cell(1),
+                cost.peak.cell(1),
+                taken.cell(2),
+                cost.cpu.count()
+            );
+        }
+    }
+
+    fn call_table(&self, text: &mut String) {
+        text.push_str(
+            "\n| call | | p50, ms | p99, ms | max, ms | N |\n|---|---|---|---|---|---|\n",
+        );
+        for cost in &self.load {
+            for calls in &cost.calls {
+                let quantile = |q| calls.took.quantile(q).map_or("–".to_owned(), in_ms);
+                let _ = writeln!(
+                    text,
+                    "| `tcpguard {}` | {} | {} | {} | {} | {} |",
+                    calls.command,
+                    cost.situation.title(),
+                    quantile(0.5),
+                    quantile(0.99),
+                    quantile(1.0),
+                    calls.took.count()
+                );
+            }
+        }
+    }
+
+    fn poll_table(&self, text: &mut String) {
+        text.push_str("\n| poll | CPU, ms | | N |\n|---|---|---|---|\n");
+        for cost in &self.polls {
+            let (title, remark) = (cost.title(), cost.remark());
+            let _ = writeln!(
+                text,
+                "| {title} | {} | {remark} | {} |",
+                cost.cpu.cell(2),
+                cost.cpu.count()
+            );
+        }
+    }
+
+    fn rule_table(&self, text: &mut String) {
+        text.push_str("\n| rules | install, ms | replace, ms | N |\n|---|---|---|---|\n");
+        for cost in &self.rules {
+            let _ = match &cost.refused {
+                Some(why) => writeln!(text, "| {} | refused: {why} | – | 0 |", cost.rules),
+                None => writeln!(
+                    text,
+                    "| {} | {} | {} | {} |",
+                    cost.rules,
+                    cost.install.cell(0),
+                    cost.replace.cell(0),
+                    cost.install.count()
+                ),
+            };
+        }
+    }
+
+    fn start_table(&self, text: &mut String) {
+        text.push_str("\n| start | to READY=1, ms | N |\n|---|---|---|\n");
+        let (fresh, adoption) = (&self.starts.fresh, &self.starts.adoption);
+        for (title, took) in [("with nothing in the kernel", fresh), ("over pins", adoption)] {
+            let _ = writeln!(text, "| {title} | {} | {} |", took.cell(0), took.count());
+        }
+    }
+
+    fn map_table(&self, text: &mut String) {
+        let Some(maps) = &self.maps else { return };
+        let _ = write!(
+            text,
+            "\n{} maps, {:.1} MiB here ({} CPUs); computed from their definitions:\n\n\
+             | CPUs | MiB |\n|---|---|\n",
+            maps.count,
+            maps.here as f64 / MIB,
+            maps.cpus
+        );
+        for (cpus, _) in MACHINES {
+            let _ = writeln!(text, "| {cpus} | {:.1} |", maps.on(cpus) as f64 / MIB);
+        }
+    }
+
+    fn growth_table(&self, text: &mut String) {
+        text.push_str(
+            "\n| flood of 500,000 SYN/s from | distinct sources | VmRSS, MiB | after the first third, \
+             MiB | CPU, % of one core | N |\n|---|---|---|---|---|---|\n",
+        );
+        for cost in &self.growth {
+            let _ = writeln!(
+                text,
+                "| {} | {:.0} | {} | {} | {} | {} |",
+                cost.title(),
+                cost.sources.median().unwrap_or(0.0),
+                cost.resident.cell(1),
+                cost.growth.cell(2),
+                cost.cpu.cell(2),
+                cost.cpu.count()
+            );
+        }
+    }
+
+    fn map_goal(&self, cpus: u64, limit: f64) -> Goal {
+        let taken: Samples = self.maps.iter().map(|maps| maps.on(cpus) as f64 / MIB).collect();
+        let here = self.maps.as_ref().is_some_and(|maps| maps.cpus == cpus);
+        let note = if here { "as the kernel accounts for them" } else { "computed" };
+        let name = format!("maps on {cpus} CPUs");
+        Goal { note: note.to_owned(), ..goal(name, "MiB", limit, &taken) }
+    }
+}
+
+fn goal(name: String, unit: &str, limit: f64, samples: &Samples) -> Goal {
+    let value = samples.median();
+    let note = if value.is_none() { "see what was not measured here" } else { "" };
+    Goal {
+        name,
+        unit: unit.to_owned(),
+        limit,
+        at_least: false,
+        value,
+        range: samples.range(),
+        rounds: samples.count(),
+        note: note.to_owned(),
+    }
+}
+
+fn axis(title: &str, logarithmic: bool) -> Axis {
+    Axis { title: title.to_owned(), logarithmic }
+}
+
+fn series(name: &str, points: Vec<(f64, [f64; 3])>) -> Series {
+    Series { name: name.to_owned(), points }
+}
+
+fn in_ms(value: f64) -> String {
+    format!("{value:.1}")
+}
+
+/// What was promised, and what came of it, a line each.
+pub fn verdicts(goals: &[Goal]) -> String {
+    let mut text =
+        "| goal | unit | at most | median (min–max) | |\n|---|---|---|---|---|\n".to_owned();
+    for goal in goals {
+        let (measured, verdict) = match (goal.value, goal.range) {
+            (Some(value), Some((least, most))) => {
+                let verdict = if value <= goal.limit { "met" } else { "missed" };
+                (format!("{value:.2} ({least:.2}–{most:.2})"), verdict)
+            }
+            _ => ("–".to_owned(), "not measured"),
+        };
+        let note = if goal.note.is_empty() { String::new() } else { format!(": {}", goal.note) };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {measured} | {verdict}{note} |",
+            goal.name, goal.unit, goal.limit
+        );
+    }
+    text
+}
