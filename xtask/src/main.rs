@@ -92,7 +92,7 @@ enum Verb {
         arguments: Vec<String>,
     },
     /// Measures what a packet costs; `bench replay`: what one of a capture does; `bench e2e`: what
-    /// clients get under floods
+    /// clients get under floods; `bench agent`: what the daemon costs
     Bench {
         /// Passed to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -57,8 +57,7 @@ impl Maps {
 fn per_cpu(map: &MapMemory) -> u64 {
     let value = map.value_size.next_multiple_of(8);
     match map.kind {
-        PERCPU_ARRAY | LRU_PERCPU_HASH => map.max_entries * value,
-        PERCPU_HASH => map.max_entries * value,
+        PERCPU_ARRAY | PERCPU_HASH | LRU_PERCPU_HASH => map.max_entries * value,
         HASH if map.flags & BPF_F_NO_PREALLOC == 0 => {
             ELEMENT + map.key_size.next_multiple_of(8) + value + size_of::<u64>() as u64
         }

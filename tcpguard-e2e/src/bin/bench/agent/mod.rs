@@ -112,34 +112,37 @@ impl AgentCosts {
     }
 
     fn round(&mut self, options: &Options) {
-        for cost in &mut self.load {
+        let Self { load, polls, rules, starts, growth, maps, missing, .. } = self;
+        for cost in load {
             let title = format!("the agent's load, {}", cost.situation.title());
-            match cost.round(options) {
-                Ok(maps) => self.maps = Some(maps),
-                Err(error) => self.missing.push(absent(&title, &error)),
-            }
+            *maps = note(missing, &title, cost.round(options)).or(maps.take());
         }
-        for cost in &mut self.polls {
+        for cost in polls {
             let title = format!("polls, {}", cost.title());
-            self.missing.extend(cost.round(options).err().map(|error| absent(&title, &error)));
+            note(missing, &title, cost.round(options));
         }
-        let rules = rules::round(&mut self.rules);
-        self.missing.extend(rules.err().map(|error| absent("rule sets", &error)));
-        let starts = self.starts.round();
-        self.missing.extend(starts.err().map(|error| absent("starts", &error)));
-        for cost in &mut self.growth {
+        note(missing, "rule sets", rules::round(rules));
+        note(missing, "starts", starts.round());
+        for cost in growth {
             let title = format!("growth, sources of {}", cost.title());
-            self.missing.extend(cost.round(options).err().map(|error| absent(&title, &error)));
+            note(missing, &title, cost.round(options));
         }
         self.rounds += 1;
     }
 }
 
-/// One line for what failed: what other measurements have shown must not be lost for it.
-fn absent(what: &str, error: &anyhow::Error) -> String {
+/// Keeps a line on what failed: what other measurements have shown must not be lost for it.
+fn note<T>(missing: &mut Vec<String>, what: &str, outcome: Result<T>) -> Option<T> {
+    let error = match outcome {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
     let line = format!("{what}: {error:#}");
     println!("  {line}");
-    line
+    if !missing.contains(&line) {
+        missing.push(line);
+    }
+    None
 }
 
 /// Measures all of it; the time it takes is bounded by its rounds.
