@@ -114,30 +114,30 @@ impl AgentCosts {
     fn round(&mut self, options: &Options) {
         let Self { load, polls, rules, starts, growth, maps, missing, .. } = self;
         for cost in load {
-            let title = format!("the agent's load, {}", cost.situation.title());
-            *maps = note(missing, &title, cost.round(options)).or(maps.take());
+            let outcome = cost.round(options);
+            *maps = note(missing, cost.situation.title(), outcome).or(maps.take());
         }
         for cost in polls {
-            let title = format!("polls, {}", cost.title());
-            note(missing, &title, cost.round(options));
+            let outcome = cost.round(options);
+            note(missing, &cost.title(), outcome);
         }
         note(missing, "rule sets", rules::round(rules));
         note(missing, "starts", starts.round());
         for cost in growth {
-            let title = format!("growth, sources of {}", cost.title());
-            note(missing, &title, cost.round(options));
+            let outcome = cost.round(options);
+            note(missing, &cost.title(), outcome);
         }
         self.rounds += 1;
     }
 }
 
-/// Keeps a line on what failed: what other measurements have shown must not be lost for it.
-fn note<T>(missing: &mut Vec<String>, what: &str, outcome: Result<T>) -> Option<T> {
+/// Keeps a line on a row of the tables that failed: what other measurements have shown must not be lost for it.
+fn note<T>(missing: &mut Vec<String>, row: &str, outcome: Result<T>) -> Option<T> {
     let error = match outcome {
         Ok(value) => return Some(value),
         Err(error) => error,
     };
-    let line = format!("{what}: {error:#}");
+    let line = format!("{row}: {error:#}");
     println!("  {line}");
     if !missing.contains(&line) {
         missing.push(line);

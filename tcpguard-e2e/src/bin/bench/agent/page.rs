@@ -44,13 +44,11 @@ impl Part for AgentCosts {
             let title = cost.situation.title();
             let idle = cost.situation == super::load::Situation::Idle;
             let limit = if idle { IDLE } else { FLOODED };
-            goals.push(goal(format!("agent, CPU, {title}"), "% of one core", limit, &cost.cpu));
-            goals.push(goal(
-                format!("agent, memory, {title}"),
-                "MiB (VmHWM)",
-                RESIDENT,
-                &cost.peak,
-            ));
+            let why = self.why(title);
+            let cpu = goal(format!("agent, CPU, {title}"), "% of one core", limit, &cost.cpu);
+            let name = format!("agent, memory, {title}");
+            let memory = goal(name, "MiB (VmHWM)", RESIDENT, &cost.peak);
+            goals.extend([cpu, memory].map(|goal| Goal { note: why.clone(), ..goal }));
         }
         for (cpus, limit) in MACHINES {
             goals.push(self.map_goal(cpus, limit));
@@ -58,8 +56,12 @@ impl Part for AgentCosts {
         if let Some(cost) = self.growth.last() {
             let name = "agent, memory after the first third of a flood from everywhere".to_owned();
             let sources = cost.sources.median().unwrap_or(0.0) / 1e6;
-            let note = format!("{sources:.1} M sources");
-            goals.push(Goal { note, ..goal(name, "MiB more", FLAT, &cost.growth) });
+            let goal = goal(name, "MiB more", FLAT, &cost.growth);
+            let note = match goal.value {
+                Some(_) => format!("{sources:.1} M sources"),
+                None => self.why(&cost.title()),
+            };
+            goals.push(Goal { note, ..goal });
         }
         goals
     }
@@ -101,6 +103,12 @@ impl Part for AgentCosts {
 }
 
 impl AgentCosts {
+    /// What kept a row of the tables from being measured, if anything did.
+    fn why(&self, row: &str) -> String {
+        let lines = self.missing.iter().filter(|line| line.starts_with(row));
+        lines.map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+
     fn load_table(&self, text: &mut String) {
         text.push_str(
             "\n| | CPU, % of one core | VmRSS, MiB | VmHWM, MiB | packets taken, million/s | N |\n\
@@ -216,25 +224,25 @@ impl AgentCosts {
 
     fn map_goal(&self, cpus: u64, limit: f64) -> Goal {
         let taken: Samples = self.maps.iter().map(|maps| maps.on(cpus) as f64 / MIB).collect();
-        let here = self.maps.as_ref().is_some_and(|maps| maps.cpus == cpus);
-        let note = if here { "as the kernel accounts for them" } else { "computed" };
-        let name = format!("maps on {cpus} CPUs");
-        Goal { note: note.to_owned(), ..goal(name, "MiB", limit, &taken) }
+        let note = match &self.maps {
+            None => self.why(""),
+            Some(maps) if maps.cpus == cpus => "as the kernel accounts for them".to_owned(),
+            Some(_) => "computed".to_owned(),
+        };
+        Goal { note, ..goal(format!("maps on {cpus} CPUs"), "MiB", limit, &taken) }
     }
 }
 
 fn goal(name: String, unit: &str, limit: f64, samples: &Samples) -> Goal {
-    let value = samples.median();
-    let note = if value.is_none() { "see what was not measured here" } else { "" };
     Goal {
         name,
         unit: unit.to_owned(),
         limit,
         at_least: false,
-        value,
+        value: samples.median(),
         range: samples.range(),
         rounds: samples.count(),
-        note: note.to_owned(),
+        note: String::new(),
     }
 }
 
@@ -270,4 +278,73 @@ pub fn verdicts(goals: &[Goal]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Options;
+    use super::super::maps::Maps;
+    use super::*;
+
+    /// Nothing measured but what the test is about.
+    fn costs() -> AgentCosts {
+        AgentCosts::new(&Options { quick: true, json: None })
+    }
+
+    fn named<'a>(goals: &'a [Goal], name: &str) -> &'a Goal {
+        goals.iter().find(|goal| goal.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_goal_is_judged_by_the_median_of_its_rounds() {
+        let mut costs = costs();
+        costs.load[0].cpu = [0.4, 3.0, 0.5].into_iter().collect();
+        costs.load[2].cpu = [5.1].into_iter().collect();
+        let goals = costs.goals();
+        let idle = named(&goals, "agent, CPU, idle");
+        assert_eq!((idle.value, idle.range, idle.rounds), (Some(0.5), Some((0.4, 3.0)), 3));
+        assert_eq!((idle.limit, idle.at_least), (1.0, false));
+        let verdicts = verdicts(&goals);
+        assert!(verdicts.contains("CPU, idle | % of one core | 1 | 0.50 (0.40–3.00) | met |"));
+        assert!(verdicts.contains("| 5 | 5.10 (5.10–5.10) | missed |"), "{verdicts}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_named_with_the_reason() {
+        let mut costs = costs();
+        let line = "crude flood at maximum: no threaded NAPI";
+        costs.missing.push(line.to_owned());
+        costs.rules[1].refused = Some("there is room for 16384".to_owned());
+        let goals = costs.goals();
+        let crude = named(&goals, "agent, CPU, crude flood at maximum");
+        assert_eq!((crude.value, &*crude.note), (None, line));
+        assert_eq!(named(&goals, "maps on 16 CPUs").note, line);
+        assert_eq!(named(&goals, "agent, CPU, idle").note, "");
+        let tables = costs.tables();
+        assert!(tables.contains(&format!("- {line}\n")), "{tables}");
+        assert!(tables.contains("| 100000 | refused: there is room for 16384 |"), "{tables}");
+    }
+
+    #[test]
+    fn maps_of_other_machines_are_said_to_be_computed() {
+        let mut costs = costs();
+        let (here, per_cpu) = (46 << 20, 1 << 20);
+        costs.maps = Some(Maps { count: 29, cpus: 2, here, per_cpu });
+        let goals = costs.goals();
+        let of = |cpus| named(&goals, &format!("maps on {cpus} CPUs"));
+        assert_eq!((of(2).value, of(16).value), (Some(46.0), Some(60.0)));
+        assert_eq!(of(2).note, "as the kernel accounts for them");
+        assert_eq!(of(128).note, "computed");
+    }
+
+    #[test]
+    fn plots_hold_what_was_measured_only() {
+        let mut costs = costs();
+        costs.polls[1].cpu = [2.0, 1.0, 4.0].into_iter().collect();
+        // Of connections, which are no listeners.
+        costs.polls[4].cpu = [9.0].into_iter().collect();
+        let figures = costs.figures();
+        assert_eq!(figures[0].series[0].points, [(256.0, [2.0, 1.0, 4.0])]);
+        assert!(figures[1].series[0].points.is_empty());
+    }
 }
