@@ -1,6 +1,8 @@
-//! What the guard costs, a packet in the kernel and a packet of a capture, and what it is worth.
+//! What the guard costs, a packet in the kernel, a packet of a capture and the agent, and what it is
+//! worth.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod capture;
 mod comparison;
 mod cookies;
@@ -32,6 +34,7 @@ fn main() -> Result<ExitCode> {
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["packets"] => packet::run()?,
         ["e2e", words @ ..] => e2e::bench(words)?,
+        ["agent", words @ ..] => agent::bench(words)?,
         ["replay"] => println!("{}", replay::measure(false)?.tables()),
         ["page"] => whole::page()?,
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
@@ -39,6 +42,7 @@ fn main() -> Result<ExitCode> {
             "usage: bench [--help]                 everything in turn, and what came of each target\n\
              \x20      bench packets                  what a packet costs in the kernel\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
+             \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench page                     writes docs/performance.md anew, from its record\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::machine::Machine;
 use crate::part::{Goal, Part};
 use crate::record::Record;
-use crate::{replay, verdict};
+use crate::{agent, replay, verdict};
 
 /// Where `docs` is.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -39,7 +39,8 @@ struct Options {
 /// The parts, in the order in which they are measured and shown. Minutes of a full and of a quick run
 /// stand beside each.
 fn entries() -> Vec<Entry> {
-    vec![Entry::new("replay", [4, 1], replay::measure)]
+    let agent = |quick| agent::measure(&agent::Options { quick, json: None });
+    vec![Entry::new("agent", [9, 2], agent), Entry::new("replay", [4, 1], replay::measure)]
 }
 
 /// What a part found, and the same as it is recorded.
