@@ -4,8 +4,10 @@
 mod capture;
 mod comparison;
 mod cookies;
+mod document;
 mod e2e;
 mod packet;
+mod part;
 mod reference;
 mod replay;
 
