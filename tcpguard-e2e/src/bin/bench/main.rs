@@ -6,6 +6,7 @@ mod agent;
 mod capture;
 mod comparison;
 mod cookies;
+mod document;
 mod drawing;
 mod e2e;
 mod machine;
