@@ -24,7 +24,7 @@ pub struct Goal {
 }
 
 /// A plot: lines or points over a number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
     /// Name of its file, without folder and ending.
     pub file: &'static str,
@@ -34,7 +34,7 @@ pub struct Figure {
     pub series: Vec<Series>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Axis {
     /// With its unit.
     pub title: String,
@@ -42,7 +42,7 @@ pub struct Axis {
 }
 
 /// One line of a plot.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
     pub name: String,
     /// Median, least and greatest at each `x`; `(x, [median, least, greatest])`.

@@ -11,7 +11,7 @@ use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 
 use crate::capture::{Kind, Traffic};
-use crate::packet::median;
+use crate::samples::Samples;
 
 /// Packets of a capture whose replay is timed: it must fit into memory, so that making it costs
 /// nothing.
@@ -27,7 +27,7 @@ pub fn run() -> Result<()> {
     for kind in Kind::ALL {
         let mut capture = Vec::new();
         Traffic::new(kind, TIMED).read_to_end(&mut capture)?;
-        let mut rates = Vec::new();
+        let mut rates = Samples::default();
         for _ in 0..ROUNDS {
             let source = Box::new(Cursor::new(capture.clone()));
             let started = processor_time();
@@ -36,8 +36,7 @@ pub fn run() -> Result<()> {
             let floods = usize::from(kind == Kind::Flood);
             ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);
         }
-        let median = median(&mut rates);
-        let (least, most) = (rates[0], rates[rates.len() - 1]);
+        let [median, least, most] = rates.point().context("no rounds")?;
         println!("{:<36} {median:>12.0} {least:>12.0} {most:>12.0}", kind.in_words());
     }
     println!("\npeak resident memory of `tcpguard replay -`, MiB");
