@@ -4,18 +4,16 @@
 
 mod agent;
 mod capture;
-mod comparison;
-mod cookies;
 mod document;
 mod drawing;
 mod e2e;
 mod machine;
-mod packet;
 mod page;
 mod part;
+mod programs;
 mod record;
-mod reference;
 mod replay;
+mod samples;
 mod scale;
 mod verdict;
 mod whole;
@@ -33,7 +31,7 @@ fn main() -> Result<ExitCode> {
     match words.as_slice() {
         [] => return whole::bench(&words),
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
-        ["packets"] => packet::run()?,
+        ["programs", words @ ..] => programs::bench(words)?,
         ["e2e", words @ ..] => e2e::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
         ["replay"] => println!("{}", replay::measure(false)?.tables()),
@@ -41,7 +39,7 @@ fn main() -> Result<ExitCode> {
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
         _ => bail!(
             "usage: bench [--help]                 everything in turn, and what came of each target\n\
-             \x20      bench packets                  what a packet costs in the kernel\n\
+             \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\

@@ -12,8 +12,8 @@ use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 
 use crate::capture::{Kind, Traffic};
-use crate::packet::median;
 use crate::part::{Figure, Goal, Part};
+use crate::samples::Samples;
 
 /// How much is measured: all, or what shows that it works.
 struct Amount {
@@ -69,7 +69,7 @@ pub fn measure(quick: bool) -> Result<Replay> {
 fn rate(kind: Kind, packets: u64, rounds: usize) -> Result<[f64; 3]> {
     let mut capture = Vec::new();
     Traffic::new(kind, packets).read_to_end(&mut capture)?;
-    let mut rates = Vec::new();
+    let mut rates = Samples::default();
     for _ in 0..rounds {
         let source = Box::new(Cursor::new(capture.clone()));
         let started = processor_time();
@@ -78,8 +78,7 @@ fn rate(kind: Kind, packets: u64, rounds: usize) -> Result<[f64; 3]> {
         let floods = usize::from(kind == Kind::Flood);
         ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);
     }
-    let median = median(&mut rates);
-    Ok([median, rates[0], rates[rates.len() - 1]])
+    rates.point().context("no rounds")
 }
 
 impl Part for Replay {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tcpguard_e2e::guard::cli;
 use tcpguard_e2e::netns::Netns;
 
-use super::samples::Samples;
+use crate::samples::Samples;
 
 const QUESTIONS: [&str; 3] = ["status", "status --json", "rules list"];
 /// All calls of a situation end within this time: under a flood a machine may be slow.

@@ -12,9 +12,9 @@ use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::peak::resident;
 
 use super::process::Watch;
-use super::samples::Samples;
 use super::stage::Stage;
 use super::{MIB, Options};
+use crate::samples::Samples;
 
 /// SYNs per second: enough for ten million in 20 s.
 const RATE: u32 = 500_000;

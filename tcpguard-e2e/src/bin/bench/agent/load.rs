@@ -13,9 +13,9 @@ use tcpguard_e2e::peak::{Footprint, forget_peak, resident};
 use super::calls::{self, Calls};
 use super::maps::Maps;
 use super::process::Watch;
-use super::samples::Samples;
 use super::stage::Stage;
 use super::{MIB, Options};
+use crate::samples::Samples;
 use tcpguard_e2e::flood::Shape;
 
 /// By then rules and steps are in place, and an idle agent has forgotten its start.

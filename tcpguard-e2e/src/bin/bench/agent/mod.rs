@@ -11,22 +11,19 @@ mod page;
 mod polls;
 mod process;
 mod rules;
-mod samples;
 mod sockets;
 mod stage;
 mod starts;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tcpguard_e2e::guard;
 
-use crate::part::Part;
+use crate::document;
 use growth::GrowthCost;
 use load::LoadCost;
 use maps::Maps;
@@ -174,18 +171,9 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Err(error) => error.exit(),
     };
     let costs = measure(&options)?;
-    println!("\n{}", costs.tables());
-    println!("{}", page::verdicts(&costs.goals()));
-    let Some(path) = &options.json else { return Ok(()) };
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let document = json!({
-        "schema": "tcpguard.bench.agent/1",
-        "kernel": kernel.trim(),
-        "quick": options.quick,
-        "costs": costs,
-        "goals": costs.goals(),
-        "figures": costs.figures(),
-    });
-    fs::write(path, serde_json::to_string_pretty(&document)?)
-        .with_context(|| format!("cannot write {}", path.display()))
+    println!("\n{}", document::text(&costs));
+    options
+        .json
+        .as_ref()
+        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.agent/1", &costs))
 }

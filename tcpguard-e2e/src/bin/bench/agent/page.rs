@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use crate::part::{Axis, Figure, Goal, Part, Series};
 
 use super::polls::Case;
-use super::samples::Samples;
 use super::{AgentCosts, MIB};
+use crate::samples::Samples;
 
 /// CPUs of the machines whose maps are computed, and what all maps may take on each in MiB: 64 on two
 /// CPUs, and 1 more for each further one.
@@ -258,28 +258,6 @@ fn in_ms(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// What was promised, and what came of it, a line each.
-pub fn verdicts(goals: &[Goal]) -> String {
-    let mut text =
-        "| goal | unit | at most | median (min–max) | |\n|---|---|---|---|---|\n".to_owned();
-    for goal in goals {
-        let (measured, verdict) = match (goal.value, goal.range) {
-            (Some(value), Some((least, most))) => {
-                let verdict = if value <= goal.limit { "met" } else { "missed" };
-                (format!("{value:.2} ({least:.2}–{most:.2})"), verdict)
-            }
-            _ => ("–".to_owned(), "not measured"),
-        };
-        let note = if goal.note.is_empty() { String::new() } else { format!(": {}", goal.note) };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {measured} | {verdict}{note} |",
-            goal.name, goal.unit, goal.limit
-        );
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Options;
@@ -304,9 +282,6 @@ mod tests {
         let idle = named(&goals, "agent, CPU, idle");
         assert_eq!((idle.value, idle.range, idle.rounds), (Some(0.5), Some((0.4, 3.0)), 3));
         assert_eq!((idle.limit, idle.at_least), (1.0, false));
-        let verdicts = verdicts(&goals);
-        assert!(verdicts.contains("CPU, idle | % of one core | 1 | 0.50 (0.40–3.00) | met |"));
-        assert!(verdicts.contains("| 5 | 5.10 (5.10–5.10) | missed |"), "{verdicts}");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use tcpguard_engine::Settings;
 
 use super::Options;
 use super::process::Watch;
-use super::samples::Samples;
 use super::sockets::{self, Crowd};
+use crate::samples::Samples;
 
 /// By then a start is over, and so is the question how it went.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
 
-use super::samples::Samples;
+use crate::samples::Samples;
 
 const SIZES: [u32; 2] = [10_000, 100_000];
 /// Of each size, in one round.

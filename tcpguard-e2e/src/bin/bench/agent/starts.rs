@@ -14,7 +14,7 @@ use tcpguard_e2e::lab::{Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::server::{Behaviour, Server};
 
-use super::samples::Samples;
+use crate::samples::Samples;
 
 const SOCKET: &str = "/run/notify";
 /// In one round.

@@ -148,7 +148,7 @@ pub fn bench(words: &[&str]) -> Result<()> {
 
 fn show(options: &Options) -> Result<()> {
     let found = measure(options)?;
-    println!("{}\n{}", found.tables(), document::goals(&found.goals()));
+    println!("{}", document::text(&found));
     Ok(())
 }
 

@@ -45,11 +45,22 @@ impl Samples {
         self.0.iter().map(|value| value * factor).collect()
     }
 
+    /// Each as a multiple of the other's of the same round.
+    pub fn over(&self, other: &Self) -> Self {
+        self.0.iter().zip(&other.0).map(|(value, other)| value / other).collect()
+    }
+
     /// `1.25 (1.20–1.31)`, as in tables; `–` without any.
     pub fn cell(&self, digits: usize) -> String {
         self.point().map_or("–".to_owned(), |[median, least, most]| {
             format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
         })
+    }
+}
+
+impl Extend<f64> for Samples {
+    fn extend<I: IntoIterator<Item = f64>>(&mut self, values: I) {
+        self.0.extend(values);
     }
 }
 
@@ -78,6 +89,13 @@ mod tests {
         let samples: Samples = [3.0, 1000.0, 2.0].into_iter().collect();
         assert_eq!(samples.point(), Some([3.0, 2.0, 1000.0]));
         assert_eq!(samples.cell(1), "3.0 (2.0–1000.0)");
+    }
+
+    #[test]
+    fn ratios_are_those_of_a_round() {
+        let [above, below]: [Samples; 2] =
+            [[8.0, 90.0, 10.0], [10.0, 30.0, 5.0]].map(|values| values.into_iter().collect());
+        assert_eq!(above.over(&below).point(), Some([2.0, 0.8, 3.0]));
     }
 
     #[test]
