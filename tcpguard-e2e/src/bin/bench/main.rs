@@ -15,6 +15,7 @@ mod record;
 mod replay;
 mod samples;
 mod scale;
+mod timeline;
 mod verdict;
 mod whole;
 
@@ -33,6 +34,7 @@ fn main() -> Result<ExitCode> {
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["programs", words @ ..] => programs::bench(words)?,
         ["e2e", words @ ..] => e2e::bench(words)?,
+        ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
         ["replay"] => println!("{}", replay::measure(false)?.tables()),
         ["page"] => whole::page()?,
@@ -41,6 +43,7 @@ fn main() -> Result<ExitCode> {
             "usage: bench [--help]                 everything in turn, and what came of each target\n\
              \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
+             \x20      bench timeline [--help]        how soon the guard notices a flood, acts and lets go\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench page                     writes docs/performance.md anew, from its record\n\

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::machine::Machine;
 use crate::part::{Goal, Part};
 use crate::record::Record;
-use crate::{agent, e2e, programs, replay, verdict};
+use crate::{agent, e2e, programs, replay, timeline, verdict};
 
 /// Where `docs` is.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -42,9 +42,11 @@ fn entries() -> Vec<Entry> {
     let agent = |quick| agent::measure(&agent::Options { quick, json: None });
     let programs = |quick| programs::measure(&programs::Options { quick, json: None });
     let e2e = |quick| e2e::measure(&e2e::Options::of_targets(quick));
+    let timeline = |quick| timeline::measure(&timeline::Options { quick, json: None });
     vec![
         Entry::new("programs", [5, 1], programs),
         Entry::new("e2e", [22, 2], e2e),
+        Entry::new("timeline", [6, 1], timeline),
         Entry::new("agent", [9, 2], agent),
         Entry::new("replay", [4, 1], replay::measure),
     ]
