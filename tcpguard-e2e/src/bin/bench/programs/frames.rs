@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn drawn_sources_lie_in_the_network_of_the_one_source() {
-        let drawn = |family| (0..1000).map(move |number| super::drawn(family, number));
+        let drawn = |family| (0..1000).map(move |number| drawn(family, number));
         assert_eq!(drawn(Family::V6).collect::<BTreeSet<_>>().len(), 1000);
         assert!(drawn(Family::V6).all(|it| it.to_string().starts_with("2001:db8:")));
         assert!(drawn(Family::V6).all(|it| it.to_string().ends_with("::9")));
