@@ -125,7 +125,11 @@ pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
 impl Moments {
     /// Reads them from what was told until everything was taken back, or so far if it was not waited for.
     pub fn of(alerts: &[Alert], flood: &FloodReport, is_released: bool) -> Self {
-        let first = |events: &[&str]| since(flood.started, alerts, events).next();
+        // What is done about something else than an attack, such as stray segments, keeps no SYN away.
+        let attack: Vec<Alert> =
+            alerts.iter().filter(|alert| alert.attack.is_some()).cloned().collect();
+        let first = |events: &[&str]| since(flood.started, &attack, events).next();
+        // A step may be left when its attack is over.
         let released = since(flood.ended, alerts, &["attack_ended", "step_left"]).last();
         Self {
             detected: first(&["attack_started"]),
@@ -160,9 +164,10 @@ mod tests {
         Attempts((-1000..7000).step_by(2).map(attempt).collect())
     }
 
-    fn alerts(told: &[(u64, &str)]) -> Vec<Alert> {
-        let alert = |(ms, event): &(u64, &str)| Alert { at: ms * MS, event: (*event).to_owned() };
-        told.iter().map(alert).collect()
+    fn alerts(told: &[(u64, &str, Option<u64>)]) -> Vec<Alert> {
+        let told = told.iter();
+        told.map(|&(ms, event, attack)| Alert { at: ms * MS, event: event.to_owned(), attack })
+            .collect()
     }
 
     #[test]
@@ -210,13 +215,14 @@ mod tests {
     #[test]
     fn moments_are_what_was_told_first_and_the_last_that_was_taken_back() {
         let told = alerts(&[
-            (9_000, "rule_installed"),
-            (10_600, "attack_started"),
-            (10_850, "step_taken"),
-            (11_100, "rule_installed"),
-            (14_000, "step_left"),
-            (46_000, "attack_ended"),
-            (46_001, "step_left"),
+            (9_000, "rule_installed", Some(1)),
+            (10_300, "step_taken", None),
+            (10_600, "attack_started", Some(2)),
+            (10_850, "step_taken", Some(2)),
+            (11_100, "rule_installed", Some(2)),
+            (14_000, "step_left", Some(2)),
+            (46_000, "attack_ended", Some(2)),
+            (46_001, "step_left", None),
         ]);
         let moments = Moments::of(&told, &FLOOD, true);
         let expected = Moments { detected: Some(0.6), armed: Some(0.85), released: Some(30.001) };

@@ -10,10 +10,28 @@ use crate::samples::Samples;
 use super::course::{Course, FULL, SLOT};
 use super::{Record, Timeline, run};
 
-/// In seconds from the flood's first SYN.
-const DETECTED: f64 = 1.0;
-const ARMED: f64 = 1.5;
-const FULL_SUCCESS: f64 = 2.0;
+/// A moment that must come in time.
+struct Promise {
+    what: &'static str,
+    /// In seconds from the flood's first SYN.
+    limit: f64,
+    of: fn(&Course) -> Option<f64>,
+    /// Others do not tell theirs.
+    guards_only: bool,
+}
+
+const PROMISES: [Promise; 3] = [
+    Promise { what: "detected", limit: 1.0, of: |course| course.told.detected, guards_only: true },
+    Promise { what: "armed", limit: 1.5, of: |course| course.told.armed, guards_only: true },
+    Promise {
+        what: "full success",
+        limit: 2.0,
+        of: |course| course.full_success,
+        guards_only: false,
+    },
+];
+
+const PLOTS: [(Kind, &str); 2] = [(Kind::Crude, "timeline-crude"), (Kind::Mimic, "timeline-mimic")];
 
 const HEAD: &str = "\
 | defence | before % | 1st second % | 2nd % | 3rd % | until its end % | after % | detected, s | armed, s | full success, s | released, s | offered, SYN/s | N |
@@ -49,7 +67,8 @@ impl Part for Timeline {
              all were who began before the flood's last SYN, {FULL} or more. Each is counted from the \
              flood's first SYN; one that did not come counts as {seconds} s, the length of the flood. \
              Released: the last rule and step taken back, counted from the flood's last SYN, of which \
-             {hold} s of quiet are configured (`detection.clear_s`).\n"
+             {hold} s of quiet are configured (`detection.clear_s`); waited for in the first of several \
+             rounds only.\n"
         );
         let failures = self.records.iter().flat_map(|record| {
             let title = format!("{} flood, {}", record.flood.title(), record.arm.title());
@@ -64,20 +83,11 @@ impl Part for Timeline {
 
     fn goals(&self) -> Vec<Goal> {
         let ours = self.records.iter().filter(|record| record.arm == Arm::Ours);
-        ours.flat_map(|record| {
-            let goal =
-                |what, limit, of: fn(&Course) -> Option<f64>| self.goal(record, what, limit, of);
-            [
-                goal("detected", DETECTED, |course| course.told.detected),
-                goal("armed", ARMED, |course| course.told.armed),
-                goal("full success", FULL_SUCCESS, |course| course.full_success),
-            ]
-        })
-        .collect()
+        ours.flat_map(|record| PROMISES.iter().map(|promise| self.goal(record, promise))).collect()
     }
 
     fn figures(&self) -> Vec<Figure> {
-        self.floods().into_iter().filter_map(|kind| self.figure(kind)).collect()
+        PLOTS.iter().filter_map(|&(kind, file)| self.figure(kind, file)).collect()
     }
 }
 
@@ -97,47 +107,38 @@ impl Timeline {
         let ends = [f64::NEG_INFINITY, 0.0, 1.0, 2.0, 3.0, self.flood_s, f64::INFINITY];
         let spans = ends.windows(2);
         let shares = spans.map(|span| record.samples(|course| course.percent(span[0], span[1])));
-        let shares: Vec<_> = shares.map(|share| share.cell(2)).collect();
-        let guard = record.arm == Arm::Ours;
-        let told = |of: fn(&Course) -> Option<f64>| match guard {
-            true => self.moment(record, of).cell(),
+        let moments = PROMISES.iter().map(|promise| match promise.is_told_by(record.arm) {
+            true => self.moment(record, promise).cell(),
             false => "–".to_owned(),
-        };
+        });
+        let cells: Vec<_> = shares.map(|share| share.cell(2)).chain(moments).collect();
         format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} |\n",
             record.arm.title(),
-            shares.join(" | "),
-            told(|course| course.told.detected),
-            told(|course| course.told.armed),
-            self.moment(record, |course| course.full_success).cell(),
+            cells.join(" | "),
             record.samples(|course| course.told.released).cell(1),
             record.samples(|course| Some(course.offered)).cell(0),
             record.courses.len()
         )
     }
 
-    fn moment(&self, record: &Record, of: impl Fn(&Course) -> Option<f64>) -> Moment {
-        let times = record.samples(|course| Some(of(course).unwrap_or(self.flood_s)));
-        let never = record.courses.iter().filter(|course| of(course).is_none()).count();
-        Moment { times, never }
+    fn moment(&self, record: &Record, promise: &Promise) -> Moment {
+        let times = record.samples(|course| Some((promise.of)(course).unwrap_or(self.flood_s)));
+        let came = record.samples(promise.of).count();
+        Moment { never: times.count() - came, times }
     }
 
-    fn goal(
-        &self,
-        record: &Record,
-        what: &str,
-        limit: f64,
-        of: fn(&Course) -> Option<f64>,
-    ) -> Goal {
-        let Moment { times, never } = self.moment(record, of);
+    fn goal(&self, record: &Record, promise: &Promise) -> Goal {
+        let Moment { times, never } = self.moment(record, promise);
         let mut notes = record.failures.clone();
         if never > 0 {
             notes.push(format!("did not come in {never} of {} runs", times.count()));
         }
+        let rate = run::RATE.title();
         Goal {
-            name: format!("{} flood of {}, {what}", record.flood.title(), run::RATE.title()),
+            name: format!("{} flood of {rate}, {}", record.flood.title(), promise.what),
             unit: "s from its first SYN".to_owned(),
-            limit,
+            limit: promise.limit,
             at_least: false,
             value: times.median(),
             range: times.range(),
@@ -146,14 +147,10 @@ impl Timeline {
         }
     }
 
-    fn figure(&self, kind: Kind) -> Option<Figure> {
+    fn figure(&self, kind: Kind, file: &'static str) -> Option<Figure> {
         let axis = |title: &str| Axis { title: title.to_owned(), logarithmic: false };
-        let file = match kind {
-            Kind::Crude => "timeline-crude",
-            _ => "timeline-mimic",
-        };
         let mut series: Vec<Series> = self.of(kind).filter_map(Record::line).collect();
-        series.extend(self.of(kind).filter_map(|record| self.marks(record)));
+        series.extend(self.of(kind).filter_map(Record::marks));
         (!series.is_empty()).then(|| Figure {
             file,
             title: format!("New clients answered within 1 s, {} flood", kind.title()),
@@ -161,19 +158,6 @@ impl Timeline {
             y: axis("%"),
             series,
         })
-    }
-
-    /// The guard's moments, below the lines.
-    fn marks(&self, record: &Record) -> Option<Series> {
-        let of: [fn(&Course) -> Option<f64>; 3] = [
-            |course| course.told.detected,
-            |course| course.told.armed,
-            |course| course.full_success,
-        ];
-        let moments = of.iter().filter_map(|of| self.moment(record, of).times.median());
-        let points: Vec<_> = moments.map(|at| (at, [0.0; 3])).collect();
-        let name = "detected, armed, full".to_owned();
-        (record.arm == Arm::Ours && !points.is_empty()).then_some(Series { name, points })
     }
 }
 
@@ -190,6 +174,20 @@ impl Record {
             Some((slot.at_s + SLOT.as_secs_f64() / 2.0, shares.point()?))
         });
         Some(Series { name: self.arm.title().to_owned(), points: points.collect() })
+    }
+
+    /// The guard's moments, below the lines.
+    fn marks(&self) -> Option<Series> {
+        let moments = PROMISES.iter().filter_map(|promise| self.samples(promise.of).median());
+        let points: Vec<_> = moments.map(|at| (at, [0.0; 3])).collect();
+        let name = "detected, armed, full".to_owned();
+        (self.arm == Arm::Ours && !points.is_empty()).then_some(Series { name, points })
+    }
+}
+
+impl Promise {
+    fn is_told_by(&self, arm: Arm) -> bool {
+        arm == Arm::Ours || !self.guards_only
     }
 }
 
