@@ -17,6 +17,9 @@
 pub mod abi;
 pub mod cookie;
 pub mod fastpath;
+/// Host only.
+#[cfg(not(target_arch = "bpf"))]
+pub mod footprint;
 /// Host only: the tables as plain collections.
 #[cfg(not(target_arch = "bpf"))]
 pub mod model;

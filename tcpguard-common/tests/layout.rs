@@ -2,15 +2,15 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow,
-    FlowKey, FlowSet, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceSet, SourceV4,
-    SourceV6, SynAckRecord, SynSample, SynSamples, maps,
+    FlowKey, FlowSet, HostCounters, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceCounters, SourceKey, SourceSet, SourceV4, SourceV6,
+    SynAckRecord, SynSample, SynSamples,
 };
-use tcpguard_common::fastpath::{Allowance, Bucket, Fingerprint, HandedOver, Rate, Work};
+use tcpguard_common::fastpath::{Bucket, Fingerprint, Rate};
+use tcpguard_common::{ABI_VERSION, footprint};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
@@ -95,59 +95,12 @@ fn every_code_has_a_place_in_the_counters_and_a_name_of_its_own() {
     assert_eq!(names.len(), Reason::ALL.len());
 }
 
-/// Bytes of all maps on a host with `cpus` CPUs, with the kernel's own overhead per element of a
-/// hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
-/// a bucket 16, and a trie node, made when needed, 40 and its key and value.
-fn map_bytes(cpus: usize) -> usize {
-    let hash = |key: usize, value: usize, entries: u32| {
-        let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
-        entries as usize * element + (entries as usize).next_power_of_two() * 16
-    };
-    let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
-    let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 56
-        + size_of::<FlowKey>().next_multiple_of(8)
-        + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
-        + maps::ALLOWANCES as usize * size_of::<Allowance>()
-        + size_of::<Work>();
-    array(size_of::<Config>(), 1)
-        // The program that takes cookies back has a state of its own.
-        + 2 * per_cpu(cpu_state, 1)
-        + array(maps::MAX_IFINDEX, 1)
-        + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
-        + array(65_536 * size_of::<PortEntry>(), 1)
-        + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)
-        + array(size_of::<ListenerEntry>(), maps::MAX_LISTENERS)
-        + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
-        + array(size_of::<Late>(), maps::MAX_LISTENERS)
-        + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
-        + array(size_of::<FlowSet>(), maps::FLOW_SETS)
-        + array(size_of::<SourceSet>(), maps::SOURCE_SETS)
-        + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
-        + array(maps::CLIENT_MARKS, 2)
-        + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
-        + array(8, maps::MAX_RULE_SLOTS)
-        + per_cpu(size_of::<RuleHits>(), maps::MAX_RULE_SLOTS)
-        + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
-        + array(size_of::<RetryLine>(), maps::RETRY_LINES)
-        + array(size_of::<Bucket>(), maps::ANSWER_BUCKETS)
-        + array(size_of::<Bucket>(), maps::MAX_LISTENERS)
-        + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
-        + per_cpu(size_of::<HostCounters>(), 1)
-        + array(size_of::<Probe>(), maps::PROBE_CELLS)
-        + array(size_of::<CookieSecret>(), 1)
-        + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
-        + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
-        + per_cpu(size_of::<SynSamples>(), 1)
-        + array(8, 1)
-}
-
 /// Memory is a function of the number of CPUs and of nothing else.
 #[test]
 fn all_maps_together_stay_within_their_budget() {
     const MIB: usize = 1 << 20;
     for (cpus, budget) in [(2, 47 * MIB), (16, 61 * MIB), (128, 178 * MIB)] {
-        let bytes = map_bytes(cpus);
+        let bytes = footprint::map_bytes(cpus);
         println!("{cpus} CPUs: {:.1} MiB", bytes as f64 / MIB as f64);
         assert!(bytes <= budget, "{cpus} CPUs: {bytes} bytes of maps, budget {budget}");
     }

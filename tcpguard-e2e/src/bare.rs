@@ -4,13 +4,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use tcpguard::host::functions;
 
 use crate::bpf::{
     EXIT, Hook, Instruction, add, copy, helper, insn, kfunc, load_number, load_program, mov,
     program_array, tail_call, test_run, test_run_in_pieces,
 };
-use crate::foreign::{self, Verdict};
+use crate::foreign::Verdict;
 
 // include/uapi/linux/bpf.h
 const BPF_FUNC_GET_PRANDOM_U32: i32 = 7;
@@ -28,6 +29,13 @@ const TCP: i32 = 6;
 const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
 const IPV4_CHECKSUM: usize = 24;
+
+/// Odd, so that numbers below `2^29` stay apart when they are multiplied by it, modulo `2^29`.
+const SPREAD: u32 = 0x1e37_79b1;
+/// The first bits of a drawn source, so that an IPv4 address is one that a host can have ...
+const DRAWN_NET: u32 = 0x8000_0000;
+/// ... and those that are drawn.
+const DRAWN: u32 = 0x1fff_ffff;
 
 /// Runs an XDP program once on `frame` as drivers hand it on that split frames: the first piece holds
 /// `first` bytes, at least 14. Returns what the program returned.
@@ -51,8 +59,9 @@ impl BareProgram {
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN.
-    pub fn load(verdict: Verdict) -> Result<Self> {
-        let program = foreign::load(verdict).context("cannot load an XDP program")?;
+    pub fn load(verdict: Verdict, frames: Frames) -> Result<Self> {
+        let program = load_program(frames.hook(), &[mov(0, verdict as i32), EXIT])
+            .context("cannot load an XDP program")?;
         Ok(Self { program, _next: None })
     }
 
@@ -95,15 +104,47 @@ impl AsFd for BareProgram {
     }
 }
 
-/// Who sends the packets.
+/// Which frames an XDP program takes. The kernel lets none go on as one of the other kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Frames {
+    /// In one piece only.
+    Whole,
+    /// In many pieces too (`xdp.frags`).
+    Pieces,
+}
+
+impl Frames {
+    const fn hook(self) -> Hook {
+        match self {
+            Self::Whole => Hook::Xdp,
+            Self::Pieces => Hook::XdpFrags,
+        }
+    }
+}
+
+/// Who sends the packets.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Sources {
     /// Always the same host from the same port.
     One,
-    /// Every time another address, of half a thousand million (an IPv4 address from 128.0.0.0/3; an IPv6
-    /// address whose network differs beyond the first 32 bits), and another port, as in a flood. IPv4
+    /// Every time one of `2^bits` addresses, at most `2^29`, and another port, as in a flood: an IPv4
+    /// address from 128.0.0.0/3, or an IPv6 address whose network differs beyond the first 32 bits. IPv4
     /// identification and sequence number make up for them, so that the checksums stay right.
-    Random,
+    Among {
+        /// See [`Sources::drawn`].
+        bits: u8,
+    },
+}
+
+impl Sources {
+    /// As many as can be drawn.
+    pub const EVERYWHERE: Self = Self::Among { bits: 29 };
+
+    /// Source `number` of those that are drawn: an IPv4 address, or bits 32 to 63 of an IPv6 address.
+    /// Those of fewer bits are the first of those of more.
+    pub const fn drawn(number: u32) -> u32 {
+        DRAWN_NET | number.wrapping_mul(SPREAD) & DRAWN
+    }
 }
 
 /// The kernel's look-up in the connection tracking of netfilter, for programs at XDP.
@@ -175,19 +216,21 @@ pub struct Wrapper {
 }
 
 impl Wrapper {
-    /// For `frame`: untagged Ethernet, IPv4 without options or IPv6 without extension headers, TCP.
+    /// For `frame`, of 14 bytes at least. Sources are drawn for untagged Ethernet, IPv4 without options
+    /// or IPv6 without extension headers, TCP.
     ///
     /// # Errors
-    /// For any other frame.
+    /// When sources are to be drawn for any other frame.
     pub fn new(frame: &[u8], sources: Sources) -> Result<Self> {
         let v6 = match (frame.get(12..15), frame.get(20), frame.get(23)) {
             (Some([0x08, 0x00, 0x45]), _, Some(6)) if frame.len() >= 54 => false,
             (Some([0x86, 0xdd, _]), Some(6), _) if frame.len() >= 74 => true,
-            _ => bail!("not a TCP segment that a wrapper can make"),
+            _ if sources == Sources::One => false,
+            _ => bail!("not a TCP segment for which a wrapper can draw sources"),
         };
         let length = i16::try_from(frame.len())?;
         let mut frame = frame.to_vec();
-        if sources == Sources::Random {
+        if let Sources::Among { .. } = sources {
             leave_room(&mut frame, v6);
         }
         let mut stores = Vec::new();
@@ -200,30 +243,35 @@ impl Wrapper {
         for (at, byte) in (length - rest.len() as i16..).zip(rest) {
             stores.push(insn(0x72, 7, 0, at, i32::from(*byte)));
         }
-        if sources == Sources::Random {
-            stores.extend(randomise(v6));
+        if let Sources::Among { bits } = sources {
+            stores.extend(randomise(v6, bits));
         }
         Ok(Self { length, v6, stores })
     }
 
-    /// Before the XDP program `next`; without one the packet ends there.
+    /// Before the XDP program `next`, which takes `frames`; without one the packet ends there.
     ///
     /// # Errors
     /// As for [`BareProgram::load`].
-    pub fn xdp(&self, next: Option<BorrowedFd<'_>>) -> Result<BareProgram> {
-        self.before(next, &[])
+    pub fn xdp(&self, frames: Frames, next: Option<BorrowedFd<'_>>) -> Result<BareProgram> {
+        self.before(frames, next, &[])
     }
 
-    /// Likewise, and looks the packet up in the connection tracking first, as the kernel's own example
-    /// of a SYN proxy does.
+    /// Before one that takes frames in pieces, and looks the TCP segment up in the connection tracking
+    /// first, as the kernel's own example of a SYN proxy does.
     ///
     /// # Errors
     /// As for [`BareProgram::load`].
     pub fn tracked(&self, conntrack: Conntrack, next: BorrowedFd<'_>) -> Result<BareProgram> {
-        self.before(Some(next), &conntrack.instructions(self.v6))
+        self.before(Frames::Pieces, Some(next), &conntrack.instructions(self.v6))
     }
 
-    fn before(&self, next: Option<BorrowedFd<'_>>, first: &[Instruction]) -> Result<BareProgram> {
+    fn before(
+        &self,
+        frames: Frames,
+        next: Option<BorrowedFd<'_>>,
+        first: &[Instruction],
+    ) -> Result<BareProgram> {
         let length = i32::from(self.length);
         // r4 = what the packet lacks of its length
         let code = vec![
@@ -237,7 +285,7 @@ impl Wrapper {
             insn(0x61, 7, 6, 0, 0),
             insn(0x61, 3, 6, 4, 0),
         ];
-        self.load(Hook::XdpFrags, code, first, next, ABORTED)
+        self.load(frames.hook(), code, first, next, ABORTED)
     }
 
     /// Before the tc program `next`; without one the packet ends there. The packet keeps its length,
@@ -278,32 +326,31 @@ const fn tcp(v6: bool) -> usize {
     if v6 { 54 } else { 34 }
 }
 
-/// The upper half of a source is drawn with these bits out of 16, in the order of the frame's bytes ...
-const DRAWN: [u8; 2] = [0x1f, 0xff];
-/// ... and these set, so that an IPv4 address is one that a host can have.
-const SET: [u8; 2] = [0x80, 0];
-
 /// Draws what tells sources apart, in a packet with room for it at r7.
-fn randomise(v6: bool) -> Vec<Instruction> {
+fn randomise(v6: bool, bits: u8) -> Vec<Instruction> {
     let store = |register, at: usize| insn(0x6b, 7, register, at as i16, 0);
     let complement = |register| insn(0xa7, register, 0, 0, -1);
     let half = |register| insn(0x77, register, 0, 0, 16);
-    let and = |register, bits| insn(0x57, register, 0, 0, bits);
+    let and = |register, bits: u32| insn(0x57, register, 0, 0, bits as i32);
     let tcp = tcp(v6);
-    // r0: the lower half of the source; r3: the port, and then the upper half.
+    // r0: the source; r3: the port, and then the upper half of the source.
     let mut code = vec![
         helper(BPF_FUNC_GET_PRANDOM_U32),
-        store(0, SOURCE + 2),
         copy(3, 0),
         half(3),
         store(3, tcp),
-        copy(4, 3),
-        complement(4),
-        store(4, tcp + 4),
-        and(3, u16::from_ne_bytes(DRAWN).into()),
-        insn(0x47, 3, 0, 0, u16::from_ne_bytes(SET).into()),
-        store(3, SOURCE),
+        complement(3),
+        store(3, tcp + 4),
+        and(0, !(u32::MAX << bits)),
+        // As in `Sources::drawn`, on 32 bits, and then in the order of the network.
+        insn(0x24, 0, 0, 0, SPREAD as i32),
+        and(0, DRAWN),
+        insn(0x44, 0, 0, 0, DRAWN_NET as i32),
+        insn(0xdc, 0, 0, 0, 32),
+        insn(0x63, 7, 0, SOURCE as i16, 0),
         // r0: the sum of both halves, a carry added in, and its complement.
+        copy(3, 0),
+        half(3),
         and(0, 0xffff),
         insn(0x0f, 0, 3, 0, 0),
         copy(4, 0),
@@ -344,6 +391,8 @@ fn take_over(frame: &mut [u8], checksum: usize, words: &[usize]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::packet::{Segment, flags, linux_syn_options};
 
@@ -361,21 +410,31 @@ mod tests {
 
     /// What the program will do to the packet.
     fn draw(frame: &mut [u8], v6: bool, number: u32) {
-        let [high, low] = [(number >> 16) as u16, number as u16];
-        let upper = high & u16::from_ne_bytes(DRAWN) | u16::from_ne_bytes(SET);
-        let sum = u32::from(low) + u32::from(upper);
+        let source = Sources::drawn(number & !(u32::MAX << 20)).to_be_bytes();
+        let halves = [[source[0], source[1]], [source[2], source[3]]].map(u16::from_ne_bytes);
+        let sum = u32::from(halves[0]) + u32::from(halves[1]);
         let sum = (sum + (sum >> 16)) as u16;
+        let port = (number >> 16) as u16;
         let mut store = |at: usize, word: u16| {
             frame[at..at + 2].copy_from_slice(&word.to_ne_bytes());
         };
-        store(SOURCE, upper);
-        store(SOURCE + 2, low);
-        store(tcp(v6), high);
-        store(tcp(v6) + 4, !high);
+        store(SOURCE, halves[0]);
+        store(SOURCE + 2, halves[1]);
+        store(tcp(v6), port);
+        store(tcp(v6) + 4, !port);
         store(tcp(v6) + 6, !sum);
         if !v6 {
             store(IPV4_ID, !sum);
         }
+    }
+
+    #[test]
+    fn drawn_sources_differ_and_lie_far_apart() {
+        let sources: BTreeSet<_> = (0..1 << 16).map(Sources::drawn).collect();
+        let networks: BTreeSet<_> = sources.iter().map(|source| source >> 13).collect();
+        assert_eq!(sources.len(), 1 << 16);
+        assert!(networks.len() > 1 << 15, "{} networks", networks.len());
+        assert!(sources.iter().all(|source| source >> 29 == 0b100));
     }
 
     #[test]
@@ -409,17 +468,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_segment_has_no_wrapper() {
+    fn sources_are_drawn_for_segments_only() {
+        let drawn = |frame: &[u8]| Wrapper::new(frame, Sources::EVERYWHERE);
         for segment in segments() {
             let frame = segment.to_frame();
-            assert!(Wrapper::new(&frame, Sources::Random).is_ok());
-            assert!(Wrapper::new(&frame[..50], Sources::Random).is_err());
-            let mut other = frame.clone();
-            other[12] = 0x81;
-            assert!(Wrapper::new(&other, Sources::One).is_err());
+            assert!(drawn(&frame).is_ok());
+            assert!(drawn(&frame[..50]).is_err());
+            let mut tagged = frame.clone();
+            tagged[12] = 0x81;
+            assert!(drawn(&tagged).is_err());
             let mut udp = frame;
             udp[if segment.src.is_ipv6() { 20 } else { 23 }] = 17;
-            assert!(Wrapper::new(&udp, Sources::One).is_err());
+            assert!(drawn(&udp).is_err());
+            assert!(Wrapper::new(&udp, Sources::One).is_ok());
         }
     }
 }

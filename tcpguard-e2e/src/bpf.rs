@@ -140,7 +140,7 @@ const fn wide(register: u8, source: u8, number: u64) -> [Instruction; 2] {
 /// Loads `code` as a GPL-compatible program.
 pub(crate) fn load_program(hook: Hook, code: &[Instruction]) -> io::Result<OwnedFd> {
     let (prog_type, expected_attach_type, prog_flags) = match hook {
-        Hook::Xdp => (BPF_PROG_TYPE_XDP, 0, 0),
+        Hook::Xdp => (BPF_PROG_TYPE_XDP, BPF_XDP, 0),
         Hook::XdpFrags => (BPF_PROG_TYPE_XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS),
         Hook::Tc => (BPF_PROG_TYPE_SCHED_CLS, 0, 0),
     };

@@ -107,7 +107,7 @@ fn pin(program: &OwnedFd, path: &str) -> Result<()> {
 }
 
 /// A program that does nothing but return `verdict`.
-pub(crate) fn load(verdict: Verdict) -> io::Result<OwnedFd> {
+fn load(verdict: Verdict) -> io::Result<OwnedFd> {
     load_program(Hook::Xdp, &[mov(0, verdict as i32), EXIT])
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::alerts::{self, Alert};
 use crate::lab::INTERFACE;
 use crate::netns::Netns;
 use crate::status::Status;
@@ -296,6 +297,18 @@ impl<'host> Guard<'host> {
             bail!("status: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What it has told in the last day, oldest first.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn alerts(&self) -> Result<Vec<Alert>> {
+        let output = cli(self.host, &["alerts", "--json"])?;
+        if !output.status.success() {
+            bail!("alerts: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        alerts::parse(&output.stdout)
     }
 
     /// Waits until the status fulfils `condition` and returns it.

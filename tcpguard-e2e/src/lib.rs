@@ -13,8 +13,8 @@
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
 //! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half.
-//! - [`guard`], [`status`]: the daemon under test and what it says; [`heartbeat`]: when it last polled;
-//!   [`foreign`]: a program in its way;
+//! - [`guard`], [`status`], [`alerts`]: the daemon under test, what it says and what it has told;
+//!   [`heartbeat`]: when it last polled; [`foreign`]: a program in its way;
 //!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
 //!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed;
 //!   [`digest`]: which programs an object holds.
@@ -32,6 +32,7 @@
 //!   whether the machine itself stood still.
 
 pub mod agreed;
+pub mod alerts;
 pub mod armed;
 pub mod bare;
 mod bpf;

@@ -122,13 +122,52 @@ pub fn forget_peak(pid: u32) -> Result<()> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset a peak of memory")
 }
 
-/// Bytes that the kernel accounts for each BPF map of which a process holds a descriptor, by the map's
-/// id.
+/// What a BPF map is made of, and what it takes: as the kernel describes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MapMemory {
+    /// Its type's number (`enum bpf_map_type`).
+    pub kind: u64,
+    /// Bytes of a key.
+    pub key_size: u64,
+    /// Bytes of a value, of one CPU's in a per-CPU map.
+    pub value_size: u64,
+    /// Elements at most.
+    pub max_entries: u64,
+    /// Flags that it was made with (`BPF_F_NO_PREALLOC`, …).
+    pub flags: u64,
+    /// Bytes that the kernel accounts for it.
+    pub memlock: u64,
+}
+
+impl MapMemory {
+    /// The map's id and the rest of it, if the description is of a map.
+    fn parse(fdinfo: &str) -> Option<(u64, Self)> {
+        let map = Self {
+            kind: number(fdinfo, "map_type")?,
+            key_size: number(fdinfo, "key_size")?,
+            value_size: number(fdinfo, "value_size")?,
+            max_entries: number(fdinfo, "max_entries")?,
+            flags: number(fdinfo, "map_flags")?,
+            memlock: number(fdinfo, "memlock")?,
+        };
+        Some((number(fdinfo, "map_id")?, map))
+    }
+}
+
+/// The BPF maps of which a process holds a descriptor, by id.
+///
+/// # Errors
+/// When there is no such process.
+pub fn maps(pid: u32) -> Result<BTreeMap<u64, MapMemory>> {
+    of_descriptors(pid, MapMemory::parse)
+}
+
+/// Bytes that the kernel accounts for each of them, by id.
 ///
 /// # Errors
 /// When there is no such process.
 pub fn map_bytes(pid: u32) -> Result<BTreeMap<u64, u64>> {
-    of_descriptors(pid, |text| Some((number(text, "map_id")?, number(text, "memlock")?)))
+    Ok(maps(pid)?.into_iter().map(|(id, map)| (id, map.memlock)).collect())
 }
 
 /// The interface's index for each BPF link to an interface of which a process holds a descriptor, by
@@ -141,10 +180,10 @@ pub fn links(pid: u32) -> Result<BTreeMap<u64, u64>> {
 }
 
 /// What the kernel's descriptions of a process's descriptors say.
-fn of_descriptors(
+fn of_descriptors<T>(
     pid: u32,
-    said: impl Fn(&str) -> Option<(u64, u64)>,
-) -> Result<BTreeMap<u64, u64>> {
+    said: impl Fn(&str) -> Option<(u64, T)>,
+) -> Result<BTreeMap<u64, T>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("cannot list open files")? {
         // A descriptor may be gone by the time it is read, that of the own listing always is.
@@ -154,9 +193,14 @@ fn of_descriptors(
     Ok(all)
 }
 
+/// Decimal, or hexadecimal as flags are.
 fn number(fdinfo: &str, name: &str) -> Option<u64> {
     let mut fields = fdinfo.lines().filter_map(|line| line.split_once(':'));
-    fields.find(|(key, _)| *key == name)?.1.trim().parse().ok()
+    let value = fields.find(|(key, _)| *key == name)?.1.trim();
+    match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => value.parse().ok(),
+    }
 }
 
 /// The bytes of memory of a process that are resident now (`VmRSS`), pages of its program included.
@@ -204,10 +248,13 @@ mod tests {
 
     #[test]
     fn maps_and_links_are_read_from_the_kernels_descriptions_of_descriptors() {
-        let fdinfo = "pos:\t0\nmap_type:\t2\nmap_id:\t17\nmemlock:\t8640\nfrozen:\t0\n";
-        assert_eq!(number(fdinfo, "map_id"), Some(17));
-        assert_eq!(number(fdinfo, "memlock"), Some(8640));
-        assert_eq!(number("pos:\t0\nflags:\t02\n", "map_id"), None);
+        let fdinfo = "pos:\t0\nmap_type:\t6\nkey_size:\t4\nvalue_size:\t16\nmax_entries:\t64\n\
+                      map_flags:\t0x81\nmap_extra:\t0x0\nmemlock:\t8640\nmap_id:\t17\nfrozen:\t0\n";
+        let (key_size, value_size, max_entries) = (4, 16, 64);
+        let (flags, memlock) = (0x81, 8640);
+        let map = MapMemory { kind: 6, key_size, value_size, max_entries, flags, memlock };
+        assert_eq!(MapMemory::parse(fdinfo), Some((17, map)));
+        assert_eq!(MapMemory::parse("pos:\t0\nflags:\t02\n"), None);
         let fdinfo = "link_type:\txdp\nlink_id:\t5\nprog_id:\t91\nifindex:\t3\n";
         assert_eq!((number(fdinfo, "link_id"), number(fdinfo, "ifindex")), (Some(5), Some(3)));
     }

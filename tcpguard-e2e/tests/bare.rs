@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 use tcpguard::kernel::{Load, Object};
-use tcpguard_e2e::bare::{BareProgram, Conntrack, Sources, Wrapper};
+use tcpguard_e2e::bare::{BareProgram, Conntrack, Frames, Sources, Wrapper};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
@@ -49,7 +49,8 @@ fn one_flow_is_the_same_frame_again_whatever_came() {
         let frame = syn.to_frame();
         let wrapper = Wrapper::new(&frame, Sources::One).unwrap();
         for length in [frame.len() - 20, frame.len(), frame.len() + 20] {
-            let out = wrapper.xdp(None).unwrap().output(&spoilt(&frame, length)).unwrap();
+            let out =
+                wrapper.xdp(Frames::Pieces, None).unwrap().output(&spoilt(&frame, length)).unwrap();
             assert_eq!(out, frame, "{length} bytes at XDP");
         }
         let out = wrapper.tc(None).unwrap().output(&spoilt(&frame, frame.len())).unwrap();
@@ -61,8 +62,10 @@ fn one_flow_is_the_same_frame_again_whatever_came() {
 fn random_sources_are_many_and_their_checksums_right() {
     for syn in syns() {
         let frame = syn.to_frame();
-        let wrapper = Wrapper::new(&frame, Sources::Random).unwrap();
-        for (program, extra) in [(wrapper.xdp(None).unwrap(), 20), (wrapper.tc(None).unwrap(), 0)] {
+        let wrapper = Wrapper::new(&frame, Sources::EVERYWHERE).unwrap();
+        for (program, extra) in
+            [(wrapper.xdp(Frames::Pieces, None).unwrap(), 20), (wrapper.tc(None).unwrap(), 0)]
+        {
             let (mut networks, mut ports) = (BTreeSet::new(), BTreeSet::new());
             for _ in 0..DRAWN {
                 let out = program.output(&spoilt(&frame, frame.len() + extra)).unwrap();
@@ -86,11 +89,14 @@ fn what_a_wrapper_makes_reaches_the_next_program() {
     let ingress = object.ingress_fd().unwrap();
     for syn in syns() {
         let frame = syn.to_frame();
-        for sources in [Sources::One, Sources::Random] {
+        for sources in [Sources::One, Sources::EVERYWHERE] {
             let wrapper = Wrapper::new(&frame, sources).unwrap();
             let result = |program: BareProgram| program.test_run(&frame, 100).unwrap().1;
-            assert_eq!(result(wrapper.xdp(None).unwrap()), XDP_ABORTED);
-            assert_eq!(result(wrapper.xdp(Some(ingress.as_fd())).unwrap()), XDP_PASS);
+            assert_eq!(result(wrapper.xdp(Frames::Pieces, None).unwrap()), XDP_ABORTED);
+            assert_eq!(
+                result(wrapper.xdp(Frames::Pieces, Some(ingress.as_fd())).unwrap()),
+                XDP_PASS
+            );
         }
     }
 }
@@ -119,7 +125,7 @@ fn packets_of_followed_connections_pass_before_the_next_program() {
             for (segment, expected) in [(ack, XDP_PASS), (other, XDP_ABORTED)] {
                 let frame = segment.to_frame();
                 let wrapper = Wrapper::new(&frame, Sources::One)?;
-                let next = wrapper.xdp(None)?;
+                let next = wrapper.xdp(Frames::Pieces, None)?;
                 let tracked = wrapper.tracked(conntrack, next.as_fd())?;
                 assert_eq!(tracked.test_run(&frame, 2)?.1, expected, "from {}", segment.src);
             }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    architecture,
+    architecture, budget,
     build::{self, BpfCrate},
     environment,
     process::{self, timed},
@@ -31,7 +31,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         cargo(workspace, &["fmt", "--check", "--manifest-path", "tcpguard-ebpf/Cargo.toml"])
     })?;
     // User space embeds the objects, so its lints need them.
-    timed("BPF objects", || build::bpf_objects(workspace))?;
+    let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
+    timed("budgets", || budget::check(workspace, &objects))?;
     timed("lints of the BPF programs", || {
         let bpf = BpfCrate::new(workspace)?;
         build::VARIANTS.iter().try_for_each(|variant| {

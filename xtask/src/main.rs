@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod budget;
 mod build;
 mod check;
 mod debug_info;
@@ -52,6 +53,13 @@ enum Verb {
     },
     /// Formatting, lints of host and BPF code, documentation, architecture rules
     Check,
+    /// Holds what the guard weighs to docs/budgets.json: instructions that a verifier walks, stack, bytes
+    /// of its programs and its maps. `check` does so too, but for the packaged program
+    Budget {
+        /// Make today's figures the budget, and keep what each may grow by
+        #[arg(long)]
+        update: bool,
+    },
     /// Runs every test; those in network namespaces need root
     Test {
         /// Leave out the tests that need root
@@ -91,8 +99,8 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Measures what a packet costs; `bench replay`: what one of a capture does; `bench e2e`: what
-    /// clients get under floods
+    /// Measures everything in turn and holds it to its targets; `bench --help` has the parts
+    #[command(disable_help_flag = true)]
     Bench {
         /// Passed to the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -149,6 +157,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: true } => build::everything(&workspace, Profile::Debug),
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
+        Verb::Budget { update } => budget::run(&workspace, update),
         Verb::Test { no_root, arguments } => test::run(&workspace, no_root, &arguments),
         Verb::Faults { full, seed, goals } => {
             faults::run(&workspace, Scale { full, minutes: None, seed }, &goals)

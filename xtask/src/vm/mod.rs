@@ -10,7 +10,7 @@ mod debian;
 mod guest;
 mod initramfs;
 mod kernel;
-mod record;
+pub mod record;
 mod table;
 
 use std::{

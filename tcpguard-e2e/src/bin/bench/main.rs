@@ -1,31 +1,54 @@
-//! What the guard costs, a packet in the kernel and a packet of a capture, and what it is worth.
+//! What the guard costs, a packet in the kernel, a packet of a capture and the agent, and what it is
+//! worth.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod capture;
-mod comparison;
-mod cookies;
+mod document;
+mod drawing;
 mod e2e;
-mod packet;
-mod reference;
+mod machine;
+mod page;
+mod part;
+mod programs;
+mod record;
 mod replay;
+mod samples;
+mod scale;
+mod timeline;
+mod verdict;
+mod whole;
+
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
 use capture::Kind;
+use part::Part as _;
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [] => packet::run(),
-        ["e2e", words @ ..] => e2e::bench(words),
-        ["replay"] => replay::run(),
-        ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?),
+        [] => return whole::bench(&words),
+        [first, ..] if first.starts_with('-') => return whole::bench(&words),
+        ["programs", words @ ..] => programs::bench(words)?,
+        ["e2e", words @ ..] => e2e::bench(words)?,
+        ["timeline", words @ ..] => timeline::bench(words)?,
+        ["agent", words @ ..] => agent::bench(words)?,
+        ["replay"] => println!("{}", replay::measure(false)?.tables()),
+        ["page"] => whole::page()?,
+        ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
         _ => bail!(
-            "usage: bench                          what a packet costs in the kernel\n\
+            "usage: bench [--help]                 everything in turn, and what came of each target\n\
+             \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
+             \x20      bench timeline [--help]        how soon the guard notices a flood, acts and lets go\n\
+             \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
+             \x20      bench page                     writes docs/performance.md anew, from its record\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"
         ),
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -6,49 +6,109 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use tcpguard::replay::replay;
 use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 
 use crate::capture::{Kind, Traffic};
-use crate::packet::median;
+use crate::part::{Figure, Goal, Part};
+use crate::samples::Samples;
 
-/// Packets of a capture whose replay is timed: it must fit into memory, so that making it costs
-/// nothing.
-const TIMED: u64 = 4_000_000;
-const ROUNDS: usize = 7;
-/// Packets of a capture whose replay is weighed, and of one ten times as long.
-const WEIGHED: [u64; 2] = [4_000_000, 40_000_000];
+/// How much is measured: all, or what shows that it works.
+struct Amount {
+    rounds: usize,
+    /// Packets of a capture whose replay is timed: it must fit into memory, so that making it costs
+    /// nothing.
+    timed: u64,
+    /// Packets of a capture whose replay is weighed; another is ten times as long.
+    weighed: u64,
+}
 
-/// Prints both.
-pub fn run() -> Result<()> {
-    println!("packets/s on one core, {ROUNDS} rounds of {TIMED} packets, host backend");
-    println!("{:<36} {:>12} {:>12} {:>12}", "", "median", "min", "max");
+const FULL: Amount = Amount { rounds: 7, timed: 4_000_000, weighed: 4_000_000 };
+const QUICK: Amount = Amount { rounds: 3, timed: 400_000, weighed: 1_000_000 };
+
+/// What replaying captures takes.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Replay {
+    rounds: usize,
+    /// Packets of each round.
+    timed: u64,
+    /// Packets of the shorter capture that was weighed.
+    weighed: u64,
+    costs: Vec<Costs>,
+}
+
+/// Of one kind of capture.
+#[derive(Debug, Deserialize, Serialize)]
+struct Costs {
+    kind: String,
+    /// Packets per second of computing on one core: median, least and greatest of the rounds.
+    rate: [f64; 3],
+    /// Peak resident memory of `tcpguard replay -` in MiB: of a capture, and of one ten times as long.
+    memory: [f64; 2],
+}
+
+/// Measures both kinds of capture.
+///
+/// # Errors
+/// When a capture is not judged as it was made, or a longer one takes more memory.
+pub fn measure(quick: bool) -> Result<Replay> {
+    let Amount { rounds, timed, weighed } = if quick { QUICK } else { FULL };
+    let mut costs = Vec::new();
     for kind in Kind::ALL {
-        let mut capture = Vec::new();
-        Traffic::new(kind, TIMED).read_to_end(&mut capture)?;
-        let mut rates = Vec::new();
-        for _ in 0..ROUNDS {
-            let source = Box::new(Cursor::new(capture.clone()));
-            let started = processor_time();
-            let outcome = replay("capture", source, &mut Model::default(), Mode::Observe)?;
-            rates.push(outcome.replay.packets as f64 / (processor_time() - started));
-            let floods = usize::from(kind == Kind::Flood);
-            ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);
-        }
-        let median = median(&mut rates);
-        let (least, most) = (rates[0], rates[rates.len() - 1]);
-        println!("{:<36} {median:>12.0} {least:>12.0} {most:>12.0}", kind.in_words());
-    }
-    println!("\npeak resident memory of `tcpguard replay -`, MiB");
-    println!("{:<36} {:>12} {:>12}", "", "4 M packets", "40 M packets");
-    for kind in Kind::ALL {
-        let [short, long] = WEIGHED.map(|packets| weigh(kind, packets));
-        let (short, long) = (short?, long?);
-        println!("{:<36} {short:>12.1} {long:>12.1}", kind.in_words());
+        let rate = rate(kind, timed, rounds)?;
+        let (short, long) = (weigh(kind, weighed)?, weigh(kind, 10 * weighed)?);
         ensure!(long < 1.1 * short + 4.0, "memory grows with the length of a capture");
+        costs.push(Costs { kind: kind.in_words().to_owned(), rate, memory: [short, long] });
     }
-    Ok(())
+    Ok(Replay { rounds, timed, weighed, costs })
+}
+
+/// Packets per second, by the host backend.
+fn rate(kind: Kind, packets: u64, rounds: usize) -> Result<[f64; 3]> {
+    let mut capture = Vec::new();
+    Traffic::new(kind, packets).read_to_end(&mut capture)?;
+    let mut rates = Samples::default();
+    for _ in 0..rounds {
+        let source = Box::new(Cursor::new(capture.clone()));
+        let started = processor_time();
+        let outcome = replay("capture", source, &mut Model::default(), Mode::Observe)?;
+        rates.push(outcome.replay.packets as f64 / (processor_time() - started));
+        let floods = usize::from(kind == Kind::Flood);
+        ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);
+    }
+    rates.point().context("no rounds")
+}
+
+impl Part for Replay {
+    fn tables(&self) -> String {
+        let millions = |packets: u64| packets as f64 / 1e6;
+        let mut text = format!(
+            "Captures replayed: thousand packets a second on one core, {} rounds of {} M packets; peak \
+             resident memory by packets.\n\n\
+             | capture | 1000 packets/s (min–max) | MiB, {} M | MiB, {} M |\n|---|---|---|---|\n",
+            self.rounds,
+            millions(self.timed),
+            millions(self.weighed),
+            millions(10 * self.weighed),
+        );
+        for Costs { kind, rate, memory: [short, long] } in &self.costs {
+            let [median, least, greatest] = rate.map(|rate| (rate / 1e3).round());
+            text +=
+                &format!("| {kind} | {median} ({least}–{greatest}) | {short:.1} | {long:.1} |\n");
+        }
+        text
+    }
+
+    /// None but that memory does not grow, without which there is nothing to show.
+    fn goals(&self) -> Vec<Goal> {
+        Vec::new()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
 }
 
 /// Writes a capture to standard output.
@@ -103,4 +163,23 @@ fn high_water_mark(process: u32) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
     Ok(kib.parse::<f64>()? / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_for_each_capture() {
+        let costs = Costs {
+            kind: "benign".to_owned(),
+            rate: [2_400_400.0, 2_300_000.0, 2_500_000.0],
+            memory: [18.25, 18.5],
+        };
+        let replay = Replay { rounds: 7, timed: 4_000_000, weighed: 4_000_000, costs: vec![costs] };
+        let tables = replay.tables();
+        assert!(tables.contains("7 rounds of 4 M packets"), "{tables}");
+        assert!(tables.contains("| MiB, 4 M | MiB, 40 M |"), "{tables}");
+        assert!(tables.ends_with("| benign | 2400 (2300–2500) | 18.2 | 18.5 |\n"), "{tables}");
+    }
 }

@@ -1,14 +1,18 @@
 //! The defences that are compared.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tcpguard_e2e::guard::{Guard, Mode};
-use tcpguard_e2e::lab::{INTERFACE, Lab, PORT};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, PORT};
 use tcpguard_e2e::lab_filter::{Filter, LabFilter};
 use tcpguard_e2e::status::Status;
 
+use super::{netfilter, xdp_filter};
+
 /// One defence.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Arm {
     /// tcp_syncookies=0
     None,
@@ -18,6 +22,16 @@ pub enum Arm {
     Cookies2,
     /// netfilter's SYNPROXY by nft, with tcp_syncookies=1
     Synproxy,
+    /// iptables hashlimit for each source, with tcp_syncookies=1
+    Hashlimit,
+    /// The same with tcp_syncookies=0
+    HashlimitOnly,
+    /// nft meter for each source, with tcp_syncookies=1
+    Meter,
+    /// The same with tcp_syncookies=0
+    MeterOnly,
+    /// xdp-filter of xdp-tools, which was given the clients' addresses and drops all others
+    XdpFilter,
     /// An XDP program that knows the clients' addresses and drops all others: the upper bound
     Drop,
     /// The same in the network stack
@@ -26,13 +40,16 @@ pub enum Arm {
     Ours,
     /// The same with --xdp-mode generic
     OursGeneric,
+    /// The same with `overload` and `budget` forbidden at the listener: all SYNs that it takes are
+    /// answered
+    OursAnswering,
     /// tcpguard against copies of the clients' own SYN, whatever --flood says: only cookies are left
     OursCookies,
 }
 
 /// A defence in place; it goes when this is dropped.
 pub enum Defence<'lab> {
-    /// A setting of the kernel.
+    /// A setting of the kernel, or what goes with the lab.
     Kernel,
     /// The lab's filter.
     Filter { _filter: LabFilter },
@@ -48,10 +65,16 @@ impl Arm {
             Self::Cookies1 => "kernel cookies (=1)",
             Self::Cookies2 => "kernel cookies (=2)",
             Self::Synproxy => "nft synproxy",
+            Self::Hashlimit => "iptables hashlimit, cookies on",
+            Self::HashlimitOnly => "iptables hashlimit, cookies off",
+            Self::Meter => "nft meter, cookies on",
+            Self::MeterOnly => "nft meter, cookies off",
+            Self::XdpFilter => "xdp-filter, clients listed",
             Self::Drop => "perfect drop, native",
             Self::DropGeneric => "perfect drop, generic",
             Self::Ours => "tcpguard",
             Self::OursGeneric => "tcpguard, generic",
+            Self::OursAnswering => "tcpguard, no overload rung",
             Self::OursCookies => "tcpguard (cookies only)",
         }
     }
@@ -59,84 +82,62 @@ impl Arm {
     /// `tcp_syncookies` on the guarded host.
     pub const fn syncookies(self) -> u8 {
         match self {
-            Self::None => 0,
+            Self::None | Self::HashlimitOnly | Self::MeterOnly => 0,
             Self::Cookies2 => 2,
             _ => 1,
         }
     }
 
-    /// Puts the defence in place.
+    /// Puts the defence in place. `strangers` is how many addresses of clients there will be that were
+    /// never heard of, for a defence that has to be told.
     ///
     /// # Errors
     /// When it cannot be had on this machine; the message says why.
-    pub fn defend(self, lab: &Lab) -> Result<Defence<'_>> {
+    pub fn defend(self, lab: &Lab, family: Family, strangers: u32) -> Result<Defence<'_>> {
         let filter = |native| {
             let filter = LabFilter::attach(&lab.edge, INTERFACE, Filter::OnlyClients, native)?;
             Ok(Defence::Filter { _filter: filter })
         };
-        let guard = |arguments: &[&str]| {
-            let guard = Guard::start_with(&lab.edge, Mode::Enforce, "", arguments)?;
+        let guard = |config: &str, arguments: &[&str]| {
+            let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, arguments)?;
             Ok(Defence::Guard(Box::new(guard)))
         };
         match self {
             Self::None | Self::Cookies1 | Self::Cookies2 => Ok(Defence::Kernel),
-            Self::Synproxy => synproxy(lab).map(|()| Defence::Kernel),
+            Self::Synproxy => netfilter::synproxy(lab).map(|()| Defence::Kernel),
+            Self::Hashlimit | Self::HashlimitOnly => {
+                netfilter::hashlimit(lab, family).map(|()| Defence::Kernel)
+            }
+            Self::Meter | Self::MeterOnly => {
+                netfilter::meter(lab, family).map(|()| Defence::Kernel)
+            }
+            Self::XdpFilter => xdp_filter::load(lab, family, strangers).map(|()| Defence::Kernel),
             Self::Drop => filter(true),
             Self::DropGeneric => filter(false),
-            Self::Ours | Self::OursCookies => guard(&[]),
-            Self::OursGeneric => guard(&["--xdp-mode", "generic"]),
+            Self::Ours | Self::OursCookies => guard("", &[]),
+            Self::OursGeneric => guard("", &["--xdp-mode", "generic"]),
+            Self::OursAnswering => {
+                let at = format!("[[listener]]\nat = \":{PORT}\"\n");
+                guard(&format!("{at}overload = false\nbudget = false\n"), &[])
+            }
         }
     }
 }
 
 impl Defence<'_> {
+    /// The daemon, if this is one.
+    pub fn guard(&self) -> Option<&Guard<'_>> {
+        match self {
+            Self::Guard(guard) => Some(guard),
+            _ => None,
+        }
+    }
+
     /// What the daemon says of itself, if this is one.
     ///
     /// # Errors
     /// When it does not answer.
     pub fn status(&self) -> Result<Option<Status>> {
-        match self {
-            Self::Guard(guard) => guard.status().map(Some),
-            _ => Ok(None),
-        }
+        self.guard().map(Guard::status).transpose()
     }
-}
-
-/// As nft(8) has it: SYNs go untracked, and what is no connection's goes to the proxy. It promises
-/// what the lab's server would.
-fn synproxy(lab: &Lab) -> Result<()> {
-    const RULES: &str = "/run/synproxy.nft";
-    let wscale = window_scale(&lab.edge.read("/proc/sys/net/ipv4/tcp_rmem")?)?;
-    let rules = format!(
-        "table inet bench {{
-            chain early {{
-                type filter hook prerouting priority raw; policy accept;
-                tcp dport {PORT} tcp flags syn notrack
-            }}
-            chain in {{
-                type filter hook input priority filter; policy accept;
-                tcp dport {PORT} ct state invalid,untracked \
-                    synproxy mss 1460 wscale {wscale} timestamp sack-perm
-                ct state invalid drop
-            }}
-        }}\n"
-    );
-    lab.edge.write(RULES, &rules)?;
-    let output = lab.edge.command("nft")?.args(["-f", RULES]).output();
-    let output = output.context("cannot run nft: `cargo xtask setup` installs it")?;
-    ensure!(
-        output.status.success(),
-        "nft: {}",
-        String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("failed")
-    );
-    lab.edge
-        .sysctl("net.netfilter.nf_conntrack_tcp_loose", "0")
-        .context("connection tracking takes up connections in the middle")
-}
-
-/// The window scale that Linux offers for the largest receive buffer, the third number of `tcp_rmem`.
-fn window_scale(rmem: &str) -> Result<u32> {
-    let largest = rmem.split_whitespace().nth(2).context("tcp_rmem has three numbers")?;
-    let largest: u64 = largest.parse()?;
-    Ok((0..14).find(|scale| largest >> scale <= 65_535).unwrap_or(14))
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use tcpguard_e2e::flood::{Delivery, Flood, MAX_DURATION, Pulses, Shape, Sources};
+use serde::{Deserialize, Serialize};
+use tcpguard_e2e::flood::{self, Flood, MAX_DURATION, MAX_RATE, Pulses, Shape, Sources};
 use tcpguard_e2e::lab::{Family, Lab};
 use tcpguard_e2e::likeness::Likeness;
 
 /// What a flood looks like.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// No options, one TTL, random sources: a signature tells it
     Crude,
@@ -30,11 +32,22 @@ pub enum Kind {
 }
 
 /// SYNs per second.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rate {
     Paced(u32),
     /// All that the machine can make.
     Maximum,
+}
+
+/// How a flood's SYNs get to the guarded host.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Straight into its ring, as a network card's driver has them
+    Frames,
+    /// As socket buffers, from a packet socket (AF_PACKET): a tenth as many at most
+    Sockets,
 }
 
 pub const PULSES: Pulses =
@@ -45,11 +58,25 @@ impl Kind {
         matches!(self, Self::Pulses | Self::MimicPulses)
     }
 
+    /// As in tables.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Crude => "crude",
+            Self::Mimic => "mimic",
+            Self::Mirai => "mirai",
+            Self::Mixed => "mixed",
+            Self::Single => "single",
+            Self::Net => "net",
+            Self::Pulses => "pulses",
+            Self::MimicPulses => "mimic-pulses",
+        }
+    }
+
     /// The flood, not started yet. It lasts until it is stopped.
     ///
     /// # Errors
     /// When a client's SYN is to be copied and none is seen.
-    pub fn flood(self, lab: &Lab, family: Family, rate: Rate) -> Result<Flood> {
+    pub fn flood(self, lab: &Lab, family: Family, rate: Rate, delivery: Delivery) -> Result<Flood> {
         let likeness = || Likeness::capture(lab, family);
         let shape = match self {
             Self::Crude | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
@@ -66,16 +93,23 @@ impl Kind {
             _ => Sources::Random,
         };
         let flood = Flood { shape, sources, ..Flood::random(family.service(), MAX_DURATION) };
-        Ok(Flood { pulses: self.is_pulsed().then_some(PULSES), ..rate.applied_to(flood) })
+        let flood = rate.applied_to(flood, delivery);
+        Ok(Flood { pulses: self.is_pulsed().then_some(PULSES), ..flood })
     }
 }
 
 impl Rate {
-    /// `flood` at this rate, straight into the guarded host's ring.
-    pub fn applied_to(self, flood: Flood) -> Flood {
-        match self {
-            Self::Paced(rate) => Flood { rate, delivery: Delivery::Bursts, ..flood },
-            Self::Maximum => Flood { delivery: Delivery::Unpaced, ..flood },
+    /// `flood` at this rate.
+    pub fn applied_to(self, flood: Flood, delivery: Delivery) -> Flood {
+        use flood::Delivery::{Bursts, OneByOne, Unpaced};
+        match (self, delivery) {
+            (Self::Paced(rate), Delivery::Frames) => Flood { rate, delivery: Bursts, ..flood },
+            (Self::Paced(rate), Delivery::Sockets) => Flood { rate, delivery: OneByOne, ..flood },
+            (Self::Maximum, Delivery::Frames) => Flood { delivery: Unpaced, ..flood },
+            // A packet socket does not come to so many.
+            (Self::Maximum, Delivery::Sockets) => {
+                Flood { rate: MAX_RATE, delivery: OneByOne, ..flood }
+            }
         }
     }
 

@@ -5,27 +5,33 @@
 //! Each run has a lab of its own, and stands between two short ones of the perfect drop, so that a
 //! change of the machine's mood shows. All arms of a round are run before the next round.
 
-mod arm;
-mod attack;
+pub mod arm;
+pub mod attack;
 mod claims;
+mod goals;
 mod names;
+mod netfilter;
+mod plan;
+mod plots;
 mod record;
-mod run;
+pub mod run;
 mod table;
 mod transfers;
+mod xdp_filter;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand, ValueEnum};
-use serde_json::json;
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 use tcpguard_e2e::guard;
 use tcpguard_e2e::lab::Family;
 
+use crate::document;
+use crate::part::{Figure, Goal, Part};
 use arm::Arm;
-use attack::{Kind, PULSES, Rate};
+use attack::{Delivery, Kind, PULSES, Rate};
 use record::{Record, Run};
 use run::{Setting, Timing};
 
@@ -36,9 +42,12 @@ use run::{Setting, Timing};
     max_term_width = 100,
     args_conflicts_with_subcommands = true
 )]
-struct Options {
+pub struct Options {
     #[command(subcommand)]
     scenario: Option<Scenario>,
+    /// Of the targets, instead of a comparison
+    #[arg(skip)]
+    targets: bool,
     /// A few minutes: one round, short windows, near clients only. Shows that all works; proves
     /// nothing about percentages
     #[arg(long)]
@@ -50,14 +59,18 @@ struct Options {
     #[arg(long, value_enum, value_delimiter = ',')]
     arms: Vec<Arm>,
     /// SYNs per second, separated by commas
-    #[arg(long, value_parser = attack::parse_rate, value_delimiter = ',', default_value = "100k,500k,max")]
+    #[arg(long, value_parser = attack::parse_rate, value_delimiter = ',', default_value = "10k,100k,500k,max")]
     rates: Vec<Rate>,
+    /// How the flood arrives
+    #[arg(long, value_enum, default_value = "frames")]
+    delivery: Delivery,
     /// Where clients are: near, far (100 ms ± 20 ms) or both [default: both, near with --quick]
     #[arg(long, value_enum)]
     clients_at: Option<Distance>,
-    /// Connections per second from strangers, and as many from a client known before the flood
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
-    clients: u32,
+    /// Connections per second from strangers, and as many from clients known before the flood
+    /// [default: 50]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=500))]
+    clients: Option<u32>,
     /// Rounds through all arms [default: 5, 1 with --quick]
     #[arg(long)]
     rounds: Option<usize>,
@@ -78,8 +91,21 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
+    Targets(Targets),
     Names(names::Names),
     Transfers(transfers::Transfers),
+}
+
+/// What the targets need, in 22 minutes: the cells that they are judged by three times, and each defence
+/// at each rate once
+#[derive(Debug, Args)]
+struct Targets {
+    /// Those cells once, in 2 minutes
+    #[arg(long)]
+    quick: bool,
+    /// Writes every run to FILE, and again after each round
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -92,70 +118,146 @@ enum Distance {
 /// Attempts from strangers of which a percentage is claimed.
 const ATTEMPTS: f64 = 10_000.0;
 
-/// Runs the comparison.
+/// What became of clients under floods, with each defence.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct E2e {
+    /// In which attempts count, in seconds.
+    window_s: f64,
+    records: Vec<Record>,
+}
+
+/// `bench e2e`: runs the comparison, or one of the other scenarios.
 ///
 /// # Errors
-/// Without root or the guard's binary, or when the lab fails.
+/// As of [`measure`], when a claim of a scenario does not hold, or the file cannot be written.
 pub fn bench(words: &[&str]) -> Result<()> {
     let words = std::iter::once("cargo xtask bench e2e").chain(words.iter().copied());
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
+    match &options.scenario {
+        None => show(&options),
+        Some(Scenario::Targets(Targets { quick, json })) => {
+            show(&Options { json: json.clone(), ..Options::of_targets(*quick) })
+        }
+        Some(Scenario::Names(names)) => able().and_then(|()| names.bench()),
+        Some(Scenario::Transfers(transfers)) => able().and_then(|()| transfers.bench()),
+    }
+}
+
+fn show(options: &Options) -> Result<()> {
+    let found = measure(options)?;
+    println!("{}", document::text(&found));
+    Ok(())
+}
+
+/// Whether labs can be measured here.
+///
+/// # Errors
+/// Without root, two CPUs or the guard's binary.
+pub fn able() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");
-    guard::binary()?;
-    match &options.scenario {
-        None => options.compare(),
-        Some(Scenario::Names(names)) => names.bench(),
-        Some(Scenario::Transfers(transfers)) => transfers.bench(),
+    guard::binary().map(drop)
+}
+
+/// Runs every defence in every setting, round by round. A run that fails is counted and the others go on.
+///
+/// # Errors
+/// Without root, two CPUs or the guard's binary, when the perfect drop cannot be measured, or the file
+/// cannot be written.
+pub fn measure(options: &Options) -> Result<E2e> {
+    able()?;
+    let timing = options.timing();
+    let window_s = timing.window.as_secs_f64();
+    let mut found = E2e { window_s, records: options.records() };
+    let rounds = found.records.iter().map(|record| record.rounds).max().unwrap_or(0);
+    let runs: usize = found.records.iter().map(|record| record.rounds).sum();
+    let expected = runs as u32 * (timing.total() + Duration::from_secs(3));
+    println!(
+        "{} defences and settings, {runs} runs in {rounds} round(s), {window_s:.1} s windows: about {} \
+         minutes",
+        found.records.len(),
+        expected.as_secs().div_ceil(60)
+    );
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
+        run_round(&mut found.records, round, &timing)?;
+        if let Some(path) = &options.json {
+            document::write(path, "tcpguard.bench.e2e/2", &found)?;
+        }
+    }
+    Ok(found)
+}
+
+impl Part for E2e {
+    fn tables(&self) -> String {
+        format!(
+            "## End to end\n{}\n\
+             Attempts of {:.1} s in each run. New: each from another address; known: from 64 that had \
+             connected before the flood. (≥): lower end of the 95 % interval (Wilson). p50, p99: until \
+             the connection is open, failures counted as 3.5 s, medians of the runs'. × drop: CPU time \
+             per packet by that of the perfect drop around the run; a marked run stands between two \
+             that differ by more than 10 %.\n",
+            table::render(&self.records),
+            self.window_s
+        )
+    }
+
+    fn goals(&self) -> Vec<Goal> {
+        goals::goals(&self.records)
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        plots::figures(&self.records)
     }
 }
 
 impl Options {
-    fn compare(&self) -> Result<()> {
-        let (timing, rounds, settings) = (self.timing(), self.rounds(), self.settings());
-        let mut records = Vec::new();
-        for setting in &settings {
-            let arms = if setting.rate.is_none() { vec![Arm::Cookies1] } else { self.arms() };
-            records.extend(arms.into_iter().map(|arm| Record::new(arm, *setting)));
+    /// What the targets need.
+    pub fn of_targets(quick: bool) -> Self {
+        Self {
+            scenario: None,
+            targets: true,
+            quick,
+            flood: Kind::Crude,
+            arms: Vec::new(),
+            rates: Vec::new(),
+            delivery: Delivery::Frames,
+            clients_at: None,
+            clients: None,
+            rounds: None,
+            window: None,
+            linear: Vec::new(),
+            ipv6: false,
+            json: None,
         }
-        let runs = (rounds * records.len()) as u32;
-        let expected = runs * (timing.total() + Duration::from_secs(3));
-        println!(
-            "{} defences and settings, {rounds} round(s), {:.1} s windows: about {} minutes",
-            records.len(),
-            timing.window.as_secs_f64(),
-            expected.as_secs().div_ceil(60)
-        );
-        for round in 1..=rounds {
-            println!("round {round} of {rounds}");
-            run_round(&mut records, &timing)?;
-            self.write(&records)?;
-        }
-        println!("{}", table::render(&records));
-        println!(
-            "new: each from another address; known: from 64 that had connected before the flood. \
-             (≥): lower end of the 95 % interval (Wilson). p50, p99: until the connection is open, \
-             failures counted as 4.5 s. × drop: CPU time per packet by that of the perfect drop \
-             around the run; a marked run stands between two that differ by more than 10 %."
-        );
-        Ok(())
     }
 
-    fn write(&self, records: &[Record]) -> Result<()> {
-        let Some(path) = &self.json else { return Ok(()) };
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let records: Vec<_> = records.iter().map(Record::to_json).collect();
-        let document = json!({
-            "schema": "tcpguard.bench.e2e/1",
-            "kernel": kernel.trim(),
-            "clients_per_s": self.clients,
-            "window_s": self.timing().window.as_secs_f64(),
-            "records": records,
-        });
-        fs::write(path, serde_json::to_string_pretty(&document)?)
-            .with_context(|| format!("cannot write {}", path.display()))
+    /// What is run, in the order in which a round goes through it.
+    fn records(&self) -> Vec<Record> {
+        if self.targets {
+            return plan::of_targets(self.base(), self.quick);
+        }
+        let mut records = Vec::new();
+        for setting in self.settings() {
+            let arms = if setting.rate.is_none() { vec![Arm::Cookies1] } else { self.arms() };
+            let rounds = self.rounds();
+            records.extend(arms.into_iter().map(|arm| Record::new(arm, setting, rounds)));
+        }
+        records
+    }
+
+    fn clients(&self) -> u32 {
+        self.clients.unwrap_or(if self.targets { plan::CLIENTS } else { 50 })
+    }
+
+    /// Without a flood, with near clients.
+    fn base(&self) -> Setting {
+        let family = if self.ipv6 { Family::V6 } else { Family::V4 };
+        let (clients, flood, delivery) = (self.clients(), self.flood, self.delivery);
+        Setting { clients, flood, delivery, ..Setting::near(family) }
     }
 
     fn rounds(&self) -> usize {
@@ -163,8 +265,12 @@ impl Options {
     }
 
     fn timing(&self) -> Timing {
-        let enough = ATTEMPTS / (f64::from(self.clients) * self.rounds() as f64);
-        let window = self.window.unwrap_or(if self.quick { 2.0 } else { enough });
+        let enough = ATTEMPTS / (f64::from(self.clients()) * self.rounds() as f64);
+        let window = self.window.unwrap_or(match (self.quick, self.targets) {
+            (true, _) => 2.0,
+            (false, true) => 3.0,
+            (false, false) => enough,
+        });
         // Whole pulses.
         let pulse = (PULSES.on + PULSES.off).as_secs_f64();
         let window = if self.flood.is_pulsed() { (window / pulse).ceil() * pulse } else { window };
@@ -178,11 +284,17 @@ impl Options {
             return self.arms.clone();
         }
         let all = Arm::value_variants().iter().copied();
-        // Against copies of the clients the guard has cookies only anyway.
-        all.filter(|arm| *arm != Arm::OursCookies || self.flood != Kind::Mimic).collect()
+        // Against copies of the clients the guard has cookies only anyway, and against others it has
+        // rules.
+        all.filter(|arm| match arm {
+            Arm::OursCookies => self.flood != Kind::Mimic,
+            Arm::OursAnswering => self.flood == Kind::Mimic,
+            _ => true,
+        })
+        .collect()
     }
 
-    /// In the order in which a round goes through them.
+    /// Likewise.
     fn settings(&self) -> Vec<Setting> {
         let default = if self.quick { Distance::Near } else { Distance::Both };
         let far: &[bool] = match self.clients_at.unwrap_or(default) {
@@ -190,17 +302,9 @@ impl Options {
             Distance::Far => &[true],
             Distance::Both => &[false, true],
         };
-        let family = if self.ipv6 { Family::V6 } else { Family::V4 };
         let mut settings = Vec::new();
         for &far in far {
-            let setting = |rate, linear| Setting {
-                family,
-                far,
-                linear,
-                flood: self.flood,
-                rate,
-                clients: self.clients,
-            };
+            let setting = |rate, linear| Setting { far, linear, rate, ..self.base() };
             settings.push(setting(None, None));
             for &rate in &self.rates {
                 let linear = if rate == Rate::Maximum { self.linear() } else { vec![None] };
@@ -222,9 +326,10 @@ impl Options {
 
 /// Each defence in each setting once. Where one run follows another in the same setting, the perfect
 /// drop between them belongs to both.
-fn run_round(records: &mut [Record], timing: &Timing) -> Result<()> {
+fn run_round(records: &mut [Record], round: usize, timing: &Timing) -> Result<()> {
     let mut last: Option<(Setting, f64)> = None;
-    for record in records.iter_mut().filter(|record| record.unavailable.is_none()) {
+    let due = |record: &&mut Record| record.unavailable.is_none() && record.rounds >= round;
+    for record in records.iter_mut().filter(due) {
         let setting = record.setting;
         let flooded = setting.rate.is_some();
         let before = match last {
@@ -251,7 +356,7 @@ fn run_round(records: &mut [Record], timing: &Timing) -> Result<()> {
         let after = if flooded { Some(run::floor(&setting)?) } else { None };
         last = after.map(|floor| (setting, floor));
         let brackets = before.zip(after).map(|(before, after)| [before, after]);
-        let run = Run { outcome, brackets };
+        let run = Run::new(round, &outcome, brackets);
         println!("  {}", one_line(record, &run));
         record.runs.push(run);
     }
@@ -260,10 +365,8 @@ fn run_round(records: &mut [Record], timing: &Timing) -> Result<()> {
 
 /// How a run went.
 fn one_line(record: &Record, run: &Run) -> String {
-    let outcome = &run.outcome;
     let rate = record.setting.rate.map_or("idle".to_owned(), Rate::title);
-    let state = outcome.status.as_ref().and_then(|status| status["daemon"]["state"].as_str());
-    let state = state.map_or(String::new(), |state| format!(", {state}"));
+    let state = run.state.as_ref().map_or(String::new(), |state| format!(", {state}"));
     let brackets = run.brackets.map_or(String::new(), |[before, after]| {
         let mark = if run.is_marked() { ", MARKED" } else { "" };
         format!(", perfect drop {before:.0} and {after:.0} ns{mark}")
@@ -271,9 +374,9 @@ fn one_line(record: &Record, run: &Run) -> String {
     format!(
         "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} taken/s{brackets}{state}",
         record.arm.title(),
-        outcome.strangers.summary(),
-        outcome.regulars.summary(),
-        outcome.offered,
-        outcome.load.rate(),
+        run.strangers.summary(),
+        run.regulars.summary(),
+        run.offered,
+        run.taken,
     )
 }

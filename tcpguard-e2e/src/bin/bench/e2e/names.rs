@@ -16,7 +16,7 @@ use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::measure::lower_bound;
 use tcpguard_e2e::transfer::{Direction, Order, Transfer};
 
-use super::attack::{Kind, Rate, parse_rate};
+use super::attack::{Delivery, Kind, Rate, parse_rate};
 use super::claims::Claims;
 use super::run::{PATIENCE, Setting, Stage};
 
@@ -98,12 +98,10 @@ impl Names {
     fn play(&self, name: Name, claims: &mut Claims) -> Result<()> {
         let family = if self.ipv6 { Family::V6 } else { Family::V4 };
         let setting = Setting {
-            family,
-            far: false,
-            linear: None,
             flood: Kind::Mimic,
             rate: Some(self.rate),
             clients: self.clients,
+            ..Setting::near(family)
         };
         let stage = Stage::new(&setting, 1)?;
         let lab = &stage.lab;
@@ -130,7 +128,7 @@ impl Names {
             })
             .collect::<Result<_>>()?;
         sleep(2 * SECOND);
-        let flood = self.rate.applied_to(flood).start(lab)?;
+        let flood = self.rate.applied_to(flood, Delivery::Frames).start(lab)?;
         sleep(settle);
         let (from, missed) = (boot_ns(), lab.lost()?);
         let load = stage.watch(window)?;

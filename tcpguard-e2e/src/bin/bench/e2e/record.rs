@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tcpguard_e2e::clients::Attempts;
-use tcpguard_e2e::measure::{lower_bound, median};
+use tcpguard_e2e::measure::median;
 
 use super::arm::Arm;
 use super::run::{Outcome, PATIENCE, Setting};
@@ -12,19 +12,49 @@ use super::run::{Outcome, PATIENCE, Setting};
 /// Brackets further apart than this share are marked.
 const AGREEMENT: f64 = 0.10;
 /// Within which clients want their answer.
-pub const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// One run between two of the perfect drop.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Run {
-    pub outcome: Outcome,
+    /// In which round, from 1.
+    pub round: usize,
+    /// Each from an address that was never heard of.
+    pub strangers: Clients,
+    /// From addresses that had connected before the flood.
+    pub regulars: Clients,
+    /// SYNs made per second.
+    pub offered: f64,
+    /// Packets taken from the ring per second.
+    pub taken: f64,
+    /// CPU time in ns; `None` without packets.
+    pub ns_per_packet: Option<f64>,
+    /// Of the receiving CPU, 0 to 1.
+    pub load: f64,
     /// CPU ns per packet of the perfect drop before and after it.
     pub brackets: Option<[f64; 2]>,
+    /// The daemon's own word for the situation at the end, if there is a daemon.
+    pub state: Option<String>,
+}
+
+/// What became of a window's clients.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Clients {
+    pub attempts: usize,
+    pub within_1s: usize,
+    pub within_3s: usize,
+    /// Until half of them and 99 % had an open connection, in ms, failures counted as [`PATIENCE`];
+    /// `None` without attempts.
+    pub connect_ms: Option<[f64; 2]>,
 }
 
 /// All runs of a defence in one setting.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Record {
     pub arm: Arm,
     pub setting: Setting,
+    /// Runs that it is to have.
+    pub rounds: usize,
     pub runs: Vec<Run>,
     /// Runs that the lab broke off.
     pub failed: usize,
@@ -47,133 +77,169 @@ impl Spread {
         Some(Self { median: median(values), least, most })
     }
 
-    fn to_json(self) -> Value {
-        json!({ "median": self.median, "min": self.least, "max": self.most })
+    /// As a plot shows it.
+    pub const fn point(self) -> [f64; 3] {
+        [self.median, self.least, self.most]
+    }
+}
+
+impl Clients {
+    pub fn of(attempts: &Attempts) -> Self {
+        let ms = |share| attempts.connect_quantile(share, PATIENCE).map(|t| t.as_secs_f64() * 1e3);
+        Self {
+            attempts: attempts.0.len(),
+            within_1s: attempts.within(LIMITS[0]),
+            within_3s: attempts.within(LIMITS[1]),
+            connect_ms: ms(0.5).zip(ms(0.99)).map(<[f64; 2]>::from),
+        }
+    }
+
+    /// All of several runs; their times to connect are the medians of the runs'.
+    pub fn pooled<'a>(runs: impl Iterator<Item = &'a Self>) -> Self {
+        let (mut all, mut times) = (Self::default(), [Vec::new(), Vec::new()]);
+        for clients in runs {
+            all.attempts += clients.attempts;
+            all.within_1s += clients.within_1s;
+            all.within_3s += clients.within_3s;
+            for (times, ms) in times.iter_mut().zip(clients.connect_ms.into_iter().flatten()) {
+                times.push(ms);
+            }
+        }
+        all.connect_ms = (!times[0].is_empty()).then(|| times.map(median));
+        all
+    }
+
+    /// One line.
+    pub fn summary(&self) -> String {
+        self.percent().map_or("none".to_owned(), |[soon, late]| {
+            format!("{} clients, {soon:.1} % within 1 s, {late:.1} % within 3 s", self.attempts)
+        })
+    }
+
+    /// % that had their answer within 1 s and within 3 s; `None` without attempts.
+    pub fn percent(&self) -> Option<[f64; 2]> {
+        let percent = |count| 100.0 * count as f64 / self.attempts as f64;
+        (self.attempts > 0).then(|| [percent(self.within_1s), percent(self.within_3s)])
     }
 }
 
 impl Run {
+    pub fn new(round: usize, outcome: &Outcome, brackets: Option<[f64; 2]>) -> Self {
+        let (cost, time) = (outcome.load.cost, outcome.load.time);
+        Self {
+            round,
+            strangers: Clients::of(&outcome.strangers),
+            regulars: Clients::of(&outcome.regulars),
+            offered: outcome.offered,
+            taken: outcome.load.rate(),
+            ns_per_packet: (cost.packets > 0).then(|| cost.ns_per_packet()),
+            load: cost.load(time),
+            brackets,
+            state: outcome.state.clone(),
+        }
+    }
+
     /// Whether the machine was in another mood before than after it.
     pub fn is_marked(&self) -> bool {
         self.brackets
             .is_some_and(|[before, after]| (before - after).abs() > AGREEMENT * before.min(after))
     }
 
+    /// New and known.
+    pub fn clients(&self) -> Clients {
+        Clients::pooled([&self.strangers, &self.regulars].into_iter())
+    }
+
     /// What a packet cost as a multiple of what the perfect drop takes around it.
     fn times_drop(&self) -> Option<f64> {
         let [before, after] = self.brackets?;
-        Some(self.ns_per_packet()? / ((before + after) / 2.0))
-    }
-
-    fn ns_per_packet(&self) -> Option<f64> {
-        let cost = self.outcome.load.cost;
-        (cost.packets > 0).then(|| cost.ns_per_packet())
+        Some(self.ns_per_packet? / ((before + after) / 2.0))
     }
 }
 
 impl Record {
-    pub fn new(arm: Arm, setting: Setting) -> Self {
-        Self { arm, setting, runs: Vec::new(), failed: 0, unavailable: None }
+    pub fn new(arm: Arm, setting: Setting, rounds: usize) -> Self {
+        Self { arm, setting, rounds, runs: Vec::new(), failed: 0, unavailable: None }
     }
 
     /// Clients of all runs.
-    pub fn strangers(&self) -> Attempts {
-        pooled(self.runs.iter().map(|run| &run.outcome.strangers))
+    pub fn strangers(&self) -> Clients {
+        Clients::pooled(self.runs.iter().map(|run| &run.strangers))
     }
 
     /// Likewise.
-    pub fn regulars(&self) -> Attempts {
-        pooled(self.runs.iter().map(|run| &run.outcome.regulars))
+    pub fn regulars(&self) -> Clients {
+        Clients::pooled(self.runs.iter().map(|run| &run.regulars))
     }
 
     pub fn taken(&self) -> Option<Spread> {
-        Spread::of(self.runs.iter().map(|run| run.outcome.load.rate()).collect())
+        self.spread(|run| Some(run.taken))
     }
 
     pub fn ns_per_packet(&self) -> Option<Spread> {
-        Spread::of(self.runs.iter().filter_map(Run::ns_per_packet).collect())
+        self.spread(|run| run.ns_per_packet)
     }
 
     pub fn times_drop(&self) -> Option<Spread> {
-        Spread::of(self.runs.iter().filter_map(Run::times_drop).collect())
+        self.spread(Run::times_drop)
+    }
+
+    /// Of what its runs have shown.
+    pub fn spread(&self, of: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(of).collect())
     }
 
     /// Runs whose brackets do not agree.
     pub fn marked(&self) -> usize {
         self.runs.iter().filter(|run| run.is_marked()).count()
     }
-
-    pub fn to_json(&self) -> Value {
-        let setting = &self.setting;
-        let runs: Vec<_> = self.runs.iter().map(run_to_json).collect();
-        let spread = |spread: Option<Spread>| spread.map(Spread::to_json);
-        json!({
-            "arm": self.arm.title(),
-            "far": setting.far,
-            "syn_linear_timeouts": setting.linear,
-            "flood": format!("{:?}", setting.flood).to_lowercase(),
-            "rate": setting.rate.map(super::attack::Rate::title),
-            "unavailable": self.unavailable,
-            "strangers": clients_to_json(&self.strangers()),
-            "regulars": clients_to_json(&self.regulars()),
-            "packets_taken_per_s": spread(self.taken()),
-            "cpu_ns_per_packet": spread(self.ns_per_packet()),
-            "times_perfect_drop": spread(self.times_drop()),
-            "marked_runs": self.marked(),
-            "failed_runs": self.failed,
-            "runs": runs,
-        })
-    }
-}
-
-fn pooled<'a>(runs: impl Iterator<Item = &'a Attempts>) -> Attempts {
-    Attempts(runs.flat_map(|attempts| attempts.0.iter().copied()).collect())
-}
-
-fn run_to_json(run: &Run) -> Value {
-    let outcome = &run.outcome;
-    json!({
-        "strangers": clients_to_json(&outcome.strangers),
-        "regulars": clients_to_json(&outcome.regulars),
-        "packets_taken_per_s": outcome.load.rate(),
-        "cpu_ns_per_packet": run.ns_per_packet(),
-        "cpu_load": outcome.load.cost.load(outcome.load.time),
-        "offered_per_s": outcome.offered,
-        "perfect_drop_ns": run.brackets,
-        "marked": run.is_marked(),
-        "status": outcome.status,
-    })
-}
-
-fn clients_to_json(attempts: &Attempts) -> Value {
-    let count = attempts.0.len();
-    let share = |limit| {
-        let successes = attempts.within(limit);
-        json!({
-            "successes": successes,
-            "share": (count > 0).then(|| successes as f64 / count as f64),
-            "lower_bound_95": lower_bound(successes, count),
-        })
-    };
-    let quantile =
-        |share| attempts.connect_quantile(share, PATIENCE).map(|t| t.as_secs_f64() * 1e3);
-    json!({
-        "attempts": count,
-        "within_1s": share(LIMITS[0]),
-        "within_4s": share(LIMITS[1]),
-        "connect_p50_ms": quantile(0.5),
-        "connect_p99_ms": quantile(0.99),
-    })
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// A run of which nothing was lost.
+    pub fn run(round: usize, taken: f64, ns_per_packet: f64) -> Run {
+        let clients =
+            Clients { attempts: 200, within_1s: 200, within_3s: 200, connect_ms: Some([0.1, 0.5]) };
+        Run {
+            round,
+            strangers: clients,
+            regulars: clients,
+            offered: taken,
+            taken,
+            ns_per_packet: Some(ns_per_packet),
+            load: 0.5,
+            brackets: Some([100.0, 105.0]),
+            state: None,
+        }
+    }
 
     #[test]
     fn a_spread_has_the_middle_and_both_ends() {
         let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
-        assert_eq!((spread.median, spread.least, spread.most), (2.0, 1.0, 3.0));
+        assert_eq!(spread.point(), [2.0, 1.0, 3.0]);
         assert!(Spread::of(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn clients_of_several_runs_are_counted_together() {
+        let [few, many] = [
+            Clients { attempts: 10, within_1s: 5, within_3s: 10, connect_ms: Some([1.0, 9.0]) },
+            Clients { attempts: 90, within_1s: 90, within_3s: 90, connect_ms: Some([3.0, 7.0]) },
+        ];
+        let all = Clients::pooled([&few, &many, &Clients::default()].into_iter());
+        assert_eq!(all.percent(), Some([95.0, 100.0]));
+        assert_eq!(all.connect_ms, Some([3.0, 9.0]));
+        assert_eq!(Clients::default().percent(), None);
+    }
+
+    #[test]
+    fn a_run_is_marked_when_the_drops_around_it_differ_by_more_than_a_tenth() {
+        let of = |brackets| Run { brackets, ..run(1, 1e6, 210.0) };
+        assert!(of(Some([100.0, 110.5])).is_marked() && of(Some([110.5, 100.0])).is_marked());
+        assert!(!of(Some([100.0, 109.5])).is_marked() && !of(None).is_marked());
+        assert_eq!(of(Some([100.0, 110.0])).times_drop(), Some(2.0));
     }
 }

@@ -4,35 +4,64 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
-use tcpguard_e2e::clients::{Attempts, Home, Load, Visitors};
+use serde::{Deserialize, Serialize};
+use tcpguard_e2e::clients::{self, Attempts, Home, Load, Visitors};
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::delay::Delay;
-use tcpguard_e2e::flood::RunningFlood;
+use tcpguard_e2e::flood::{Flood, RunningFlood};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::lab_filter::{Filter, LabFilter};
 use tcpguard_e2e::measure::Cost;
 use tcpguard_e2e::server::{Behaviour, Server};
 
 use super::arm::Arm;
-use super::attack::{Kind, Rate};
+use super::attack::{Delivery, Kind, Rate};
 
-/// When a client gives up: after the last limit that is reported, 4 s.
-pub const PATIENCE: Duration = Duration::from_millis(4500);
+/// When a client gives up: after the last limit that is reported, 3 s.
+pub const PATIENCE: Duration = clients::PATIENCE;
 
 /// What all defences of one comparison meet.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Setting {
-    pub family: Family,
+    pub ipv6: bool,
     /// Clients on another continent.
     pub far: bool,
     /// `tcp_syn_linear_timeouts` of the clients; `None` leaves it as it is (4 since Linux 6.5).
     pub linear: Option<u8>,
     pub flood: Kind,
+    pub delivery: Delivery,
     /// `None`: no flood at all.
     pub rate: Option<Rate>,
     /// Connections per second from strangers, and as many from a client that was there before.
     pub clients: u32,
+}
+
+impl Setting {
+    /// Without a flood, near, one client a second.
+    pub const fn near(family: Family) -> Self {
+        Self {
+            ipv6: matches!(family, Family::V6),
+            far: false,
+            linear: None,
+            flood: Kind::Crude,
+            delivery: Delivery::Frames,
+            rate: None,
+            clients: 1,
+        }
+    }
+
+    pub const fn family(&self) -> Family {
+        if self.ipv6 { Family::V6 } else { Family::V4 }
+    }
+
+    /// Its flood, if it has one, not started yet.
+    ///
+    /// # Errors
+    /// When a client's SYN is to be copied and none is seen.
+    pub fn flood(&self, lab: &Lab) -> Result<Option<Flood>> {
+        let flood = |rate| self.flood.flood(lab, self.family(), rate, self.delivery);
+        self.rate.map(flood).transpose()
+    }
 }
 
 /// Times of a run.
@@ -49,12 +78,17 @@ pub struct Timing {
 impl Timing {
     /// How long a run takes, set-up included.
     pub fn total(&self) -> Duration {
-        self.warm_up + self.settle + self.window + PATIENCE + Duration::from_secs(2)
+        self.with_clients() + Duration::from_secs(2)
+    }
+
+    /// How long clients come.
+    fn with_clients(&self) -> Duration {
+        self.warm_up + self.settle + self.window + PATIENCE
     }
 }
 
 /// What a window showed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Outcome {
     /// Each from an address that was never heard of.
     pub strangers: Attempts,
@@ -63,8 +97,8 @@ pub struct Outcome {
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
-    /// The daemon's own word, if there is one.
-    pub status: Option<Value>,
+    /// The daemon's own word for the situation, if there is a daemon.
+    pub state: Option<String>,
 }
 
 /// What the guarded host's receive thread did in a window.
@@ -131,12 +165,14 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let stage = Stage::new(setting, arm.syncookies())?;
     let lab = &stage.lab;
     let kind = if arm == Arm::OursCookies { Kind::Mimic } else { setting.flood };
-    let flood = setting.rate.map(|rate| kind.flood(lab, setting.family, rate)).transpose()?;
-    let defence = match arm.defend(lab) {
+    let flood = Setting { flood: kind, ..*setting }.flood(lab)?;
+    let (family, service) = (setting.family(), setting.family().service());
+    // What a run takes beyond its phases stays well within a second.
+    let seconds = timing.with_clients().as_secs() as u32 + 2;
+    let defence = match arm.defend(lab, family, setting.clients * seconds) {
         Ok(defence) => defence,
         Err(error) => return Ok(Err(Unavailable(format!("{error:#}")))),
     };
-    let service = setting.family.service();
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
     let regulars = Load::of(&lab.client, service, visitors(Home::Regulars))?;
     // Between the others, or they would wait for each other.
@@ -150,7 +186,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let (from, sent) = (boot_ns(), sent(flood.as_ref()));
     let load = stage.watch(timing.window)?;
     let (to, offered) = (boot_ns(), self::sent(flood.as_ref()) - sent);
-    let status = defence.status()?.map(|status| status.document().clone());
+    let state = defence.status()?.map(|status| status.state().to_owned());
     // The flood goes on until the last of the window's clients has got in or given up.
     sleep(PATIENCE);
     if let Some(flood) = flood {
@@ -161,7 +197,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         regulars: regulars.finish()?.begun(from, to),
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
-        status,
+        state,
     }))
 }
 
@@ -177,11 +213,11 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
 pub fn floor(setting: &Setting) -> Result<f64> {
     const SETTLE: Duration = Duration::from_millis(300);
     const WINDOW: Duration = Duration::from_millis(1000);
-    let near = Setting { far: false, linear: None, ..*setting };
+    let near = Setting { far: false, linear: None, flood: Kind::Crude, ..*setting };
     let stage = Stage::new(&near, 1)?;
     let _filter = LabFilter::attach(&stage.lab.edge, INTERFACE, Filter::OnlyClients, true)?;
-    let rate = near.rate.context("without a flood there is nothing to drop")?;
-    let flood = Kind::Crude.flood(&stage.lab, near.family, rate)?.start(&stage.lab)?;
+    let flood = near.flood(&stage.lab)?.context("without a flood there is nothing to drop")?;
+    let flood = flood.start(&stage.lab)?;
     sleep(SETTLE);
     let load = stage.watch(WINDOW)?;
     flood.stop()?;

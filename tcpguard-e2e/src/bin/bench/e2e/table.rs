@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use tcpguard_e2e::clients::Attempts;
 use tcpguard_e2e::measure::lower_bound;
 
-use super::record::{LIMITS, Record, Spread};
+use super::attack::{Delivery, Rate};
+use super::record::{Clients, Record, Spread};
 use super::run::{PATIENCE, Setting};
 
 const HEAD: &str = "\
-| defence | new ≤ 1 s % (≥) | new ≤ 4 s % (≥) | known ≤ 1 s % (≥) | known ≤ 4 s % (≥) | new p50 / p99 ms | known p50 / p99 ms | × idle p50 / p99 | taken/s (min–max) | CPU ns/packet (min–max) | × drop (min–max) | clients, runs |
+| defence | new ≤ 1 s % (≥) | new ≤ 3 s % (≥) | known ≤ 1 s % (≥) | known ≤ 3 s % (≥) | new p50 / p99 ms | known p50 / p99 ms | × idle p50 / p99 | taken/s (min–max) | CPU ns/packet (min–max) | × drop (min–max) | clients, runs |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
@@ -36,10 +36,17 @@ fn idle<'a>(records: &'a [Record], setting: &Setting) -> Option<&'a Record> {
 }
 
 fn title(setting: &Setting) -> String {
-    let rate = setting.rate.map_or("idle".to_owned(), super::attack::Rate::title);
+    let rate = setting.rate.map_or("idle".to_owned(), |rate| {
+        format!("{} flood, {}", setting.flood.title(), Rate::title(rate))
+    });
+    let delivery = match setting.delivery {
+        Delivery::Sockets if setting.rate.is_some() => ", as socket buffers",
+        _ => "",
+    };
+    let family = if setting.ipv6 { ", IPv6" } else { "" };
     let link = if setting.far { ", clients at 100 ms ± 20 ms" } else { "" };
     let linear = setting.linear.map_or(String::new(), |n| format!(", tcp_syn_linear_timeouts={n}"));
-    format!("**{rate}{link}{linear}**")
+    format!("**{rate}{delivery}{family}{link}{linear}**")
 }
 
 fn line(record: &Record, idle: Option<&Record>) -> String {
@@ -48,7 +55,6 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
         return format!("| {title} | not available: {reason} |\n");
     }
     let (strangers, regulars) = (record.strangers(), record.regulars());
-    let shares = |attempts: &Attempts| LIMITS.map(|limit| share(attempts, limit)).join(" | ");
     let flaw = |count: usize, word: &str| match count {
         0 => String::new(),
         count => format!(", {count} {word}"),
@@ -71,42 +77,74 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
         spread(record.taken(), 0),
         spread(record.ns_per_packet(), 0),
         spread(record.times_drop(), 2),
-        strangers.0.len(),
+        strangers.attempts,
         record.runs.len(),
     )
 }
 
-fn share(attempts: &Attempts, limit: std::time::Duration) -> String {
-    let (successes, count) = (attempts.within(limit), attempts.0.len());
-    if count == 0 {
-        return "–".to_owned();
-    }
-    let percent = 100.0 * successes as f64 / count as f64;
-    format!("{percent:.2} ({:.2})", 100.0 * lower_bound(successes, count))
+fn shares(clients: &Clients) -> String {
+    let share = |successes| match clients.attempts {
+        0 => "–".to_owned(),
+        count => format!(
+            "{:.2} ({:.2})",
+            100.0 * successes as f64 / count as f64,
+            100.0 * lower_bound(successes, count)
+        ),
+    };
+    [clients.within_1s, clients.within_3s].map(share).join(" | ")
 }
 
-/// p50 and p99 of the time until the connection was open, in ms.
-fn connect_times(attempts: &Attempts) -> Option<[f64; 2]> {
-    let ms = |share| attempts.connect_quantile(share, PATIENCE).map(|t| t.as_secs_f64() * 1e3);
-    Some([ms(0.5)?, ms(0.99)?])
-}
-
-fn quantiles(attempts: &Attempts) -> String {
+fn quantiles(clients: &Clients) -> String {
     let shown = |ms: f64| match ms >= PATIENCE.as_secs_f64() * 1e3 {
         true => "never".to_owned(),
         false => format!("{ms:.2}"),
     };
-    match connect_times(attempts) {
+    match clients.connect_ms {
         None => "–".to_owned(),
         Some([half, most]) => format!("{} / {}", shown(half), shown(most)),
     }
 }
 
-fn times(attempts: &Attempts, idle: &Attempts) -> String {
-    match (connect_times(attempts), connect_times(idle)) {
+fn times(clients: &Clients, idle: &Clients) -> String {
+    match (clients.connect_ms, idle.connect_ms) {
         (Some(these), Some(idle)) => {
             format!("{:.2} / {:.2}", these[0] / idle[0], these[1] / idle[1])
         }
         _ => "–".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_e2e::lab::Family;
+
+    use super::super::arm::Arm;
+    use super::super::record::tests::run;
+    use super::*;
+
+    fn record(arm: Arm) -> Record {
+        let setting = Setting { rate: Some(Rate::Maximum), ..Setting::near(Family::V4) };
+        Record::new(arm, setting, 2)
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_a_row_with_the_reason() {
+        let unavailable = Some("no iptables".to_owned());
+        let records = [Record { unavailable, ..record(Arm::Hashlimit) }];
+        let text = render(&records);
+        assert!(text.contains("**crude flood, maximum**"), "{text}");
+        assert!(text.contains("| iptables hashlimit, cookies on | not available: no iptables |"));
+    }
+
+    #[test]
+    fn a_row_has_the_median_of_its_runs_and_says_which_are_doubtful() {
+        let mut ours = record(Arm::Ours);
+        ours.runs = vec![run(1, 9e6, 80.0), run(2, 7e6, 120.0), run(3, 8e6, 100.0)];
+        ours.runs[1].brackets = Some([100.0, 120.0]);
+        ours.failed = 1;
+        let text = render(&[ours]);
+        assert!(text.contains("| 8000000 (7000000–9000000) | 100 (80–120) |"), "{text}");
+        assert!(text.contains("| 600, 3, 1 marked, 1 failed |"), "{text}");
+        assert!(text.contains("100.00 (99.36)"), "{text}");
     }
 }

@@ -107,28 +107,20 @@ impl Transfers {
         timestamps: bool,
         direction: Direction,
     ) -> Result<Seen> {
-        let setting = Setting {
-            family: if self.ipv6 { Family::V6 } else { Family::V4 },
-            far: false,
-            linear: None,
-            flood: Kind::Mimic,
-            rate: Some(self.rate),
-            clients: 1,
-        };
+        let family = if self.ipv6 { Family::V6 } else { Family::V4 };
+        let rate = flooded.then_some(self.rate);
+        let setting = Setting { flood: Kind::Mimic, rate, ..Setting::near(family) };
         let stage = Stage::new(&setting, arm.syncookies())?;
         let lab = &stage.lab;
         lab.client.sysctl("net.ipv4.tcp_timestamps", if timestamps { "1" } else { "0" })?;
-        let flood = match flooded {
-            true => Some(setting.flood.flood(lab, setting.family, self.rate)?),
-            false => None,
-        };
-        let _defence = arm.defend(lab)?;
+        let flood = setting.flood(lab)?;
+        let _defence = arm.defend(lab, family, 0)?;
         let flood = flood.map(|flood| flood.start(lab)).transpose()?;
         // Until the guard has done what it does.
         sleep(Duration::from_secs(if flooded { 4 } else { 0 }));
         let (bytes, pace) = (self.megabytes * 1_000_000, self.pace * 125_000);
         let order = Order { direction, bytes, pace };
-        let transfer = Transfer::begin(&lab.client, setting.family.service(), order)?;
+        let transfer = Transfer::begin(&lab.client, family.service(), order)?;
         sleep(Duration::from_millis(300));
         let port = transfer.client.port();
         let agreed =

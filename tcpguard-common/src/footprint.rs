@@ -1,0 +1,58 @@
+//! What the maps cost a host: a function of the number of its CPUs and of nothing else.
+
+use core::mem::size_of;
+
+use crate::abi::{
+    Addr, Client, Config, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters, Late,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
+};
+use crate::fastpath::{Allowance, Bucket, HandedOver, Work};
+
+/// Bytes of all maps on a host with `cpus` CPUs, with the kernel's own overhead per element of a
+/// hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
+/// a bucket 16, and a trie node, made when needed, 40 and its key and value.
+#[must_use]
+pub fn map_bytes(cpus: usize) -> usize {
+    let hash = |key: usize, value: usize, entries: u32| {
+        let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
+        entries as usize * element + (entries as usize).next_power_of_two() * 16
+    };
+    let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
+    let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
+    let cpu_state = 56
+        + size_of::<FlowKey>().next_multiple_of(8)
+        + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
+        + maps::ALLOWANCES as usize * size_of::<Allowance>()
+        + size_of::<Work>();
+    array(size_of::<Config>(), 1)
+        // The program that takes cookies back has a state of its own.
+        + 2 * per_cpu(cpu_state, 1)
+        + array(maps::MAX_IFINDEX, 1)
+        + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
+        + array(65_536 * size_of::<PortEntry>(), 1)
+        + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)
+        + array(size_of::<ListenerEntry>(), maps::MAX_LISTENERS)
+        + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
+        + array(size_of::<Late>(), maps::MAX_LISTENERS)
+        + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
+        + array(size_of::<FlowSet>(), maps::FLOW_SETS)
+        + array(size_of::<SourceSet>(), maps::SOURCE_SETS)
+        + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
+        + array(maps::CLIENT_MARKS, 2)
+        + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
+        + array(8, maps::MAX_RULE_SLOTS)
+        + per_cpu(size_of::<RuleHits>(), maps::MAX_RULE_SLOTS)
+        + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
+        + array(size_of::<RetryLine>(), maps::RETRY_LINES)
+        + array(size_of::<Bucket>(), maps::ANSWER_BUCKETS)
+        + array(size_of::<Bucket>(), maps::MAX_LISTENERS)
+        + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
+        + per_cpu(size_of::<HostCounters>(), 1)
+        + array(size_of::<Probe>(), maps::PROBE_CELLS)
+        + array(size_of::<CookieSecret>(), 1)
+        + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
+        + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
+        + per_cpu(size_of::<SynSamples>(), 1)
+        + array(8, 1)
+}

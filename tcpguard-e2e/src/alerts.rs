@@ -1,0 +1,70 @@
+//! What the daemon has told, and when: the JSON document `tcpguard.alerts/1`, read as any other program
+//! would read it.
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::clock::since_boot;
+
+/// Something that was told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alert {
+    /// When, in nanoseconds since boot.
+    pub at: u64,
+    /// The event's name, such as `attack_started`.
+    pub event: String,
+    /// The number of the attack it belongs to, if it does to one.
+    pub attack: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    schema: String,
+    alerts: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    at: String,
+    event: String,
+    attack: Option<u64>,
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// When it is not JSON, not of this version, or has a time that is none.
+pub fn parse(json: &[u8]) -> Result<Vec<Alert>> {
+    let document: Document = serde_json::from_slice(json).context("these are no alerts")?;
+    ensure!(document.schema == "tcpguard.alerts/1", "not alerts: {}", document.schema);
+    let alert = |Entry { at, event, attack }| {
+        let time = at.parse().with_context(|| format!("{event}: {at:?} is no time"))?;
+        Ok(Alert { at: since_boot(time), event, attack })
+    };
+    document.alerts.into_iter().map(alert).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::boot_ns;
+
+    #[test]
+    fn alerts_have_their_times_by_the_boot_clock() {
+        let at = jiff::Timestamp::now();
+        let json = format!(
+            r#"{{"schema":"tcpguard.alerts/1","alerts":[{{"at":"{at}","severity":"critical",
+                "event":"attack_started","message":"a flood","attack":7}}]}}"#
+        );
+        let [alert] = &parse(json.as_bytes()).unwrap()[..] else { panic!("one alert") };
+        assert_eq!((&*alert.event, alert.attack), ("attack_started", Some(7)));
+        assert!(boot_ns().abs_diff(alert.at) < 1_000_000_000, "{alert:?}");
+    }
+
+    #[test]
+    fn another_document_is_refused() {
+        assert!(parse(br#"{"schema":"tcpguard.alerts/2","alerts":[]}"#).is_err());
+        let no_time = br#"{"schema":"tcpguard.alerts/1","alerts":[{"at":"noon","event":"x"}]}"#;
+        assert!(format!("{:#}", parse(no_time).unwrap_err()).contains("noon"));
+    }
+}

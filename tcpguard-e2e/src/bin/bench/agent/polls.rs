@@ -1,0 +1,166 @@
+//! What a poll costs the agent, by what it has to read.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tcpguard_common::abi::maps::MAX_LISTENERS;
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
+use tcpguard_engine::Settings;
+
+use super::Options;
+use super::process::Watch;
+use super::sockets::{self, Crowd};
+use crate::samples::Samples;
+
+/// By then a start is over, and so is the question how it went.
+const SETTLE: Duration = Duration::from_secs(2);
+/// By then the flood has turned its tables over, at [`FOLLOWED`] SYNs a second.
+const FILL: Duration = Duration::from_secs(6);
+/// So few SYNs a second are followed each (`docs/costs.md`), from one source each.
+const FOLLOWED: u32 = 19_000;
+/// Places that connect a crowd in this time, or it is smaller.
+const GATHER: Duration = Duration::from_secs(60);
+
+/// What a poll reads.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Case {
+    /// So many sockets that listen.
+    Listeners(u16),
+    /// Tables of followed flows and of sources in a flood in which every SYN is followed.
+    FullTables,
+    /// One socket that listens, and so many connections.
+    Established(u32),
+}
+
+/// What a poll took in one case.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PollCost {
+    pub case: Case,
+    /// CPU time of a poll in ms, with its share of what is done every second and every five.
+    pub cpu: Samples,
+    /// What there was of what was wanted: listeners followed, share of the table of sources in use,
+    /// connections established.
+    pub found: Samples,
+}
+
+impl PollCost {
+    /// All cases, not measured yet.
+    pub fn all(options: &Options) -> Vec<Self> {
+        let cases = [
+            Case::Listeners(1),
+            Case::Listeners(256),
+            Case::Listeners(MAX_LISTENERS as u16),
+            Case::FullTables,
+            Case::Established(options.established()),
+        ];
+        let cost = |case| Self { case, cpu: Samples::default(), found: Samples::default() };
+        cases.map(cost).into()
+    }
+
+    /// As in tables.
+    pub fn title(&self) -> String {
+        match self.case {
+            Case::Listeners(1) => "1 listener".to_owned(),
+            Case::Listeners(count) => format!("{count} listeners"),
+            Case::FullTables => format!("1 listener, {FOLLOWED} SYN/s followed"),
+            Case::Established(count) => format!("1 listener, {count} connections"),
+        }
+    }
+
+    /// What was found of what was wanted, in words.
+    pub fn remark(&self) -> String {
+        let Some(found) = self.found.median() else { return String::new() };
+        match self.case {
+            Case::Listeners(_) => format!("{found:.0} followed"),
+            Case::FullTables => format!("table of sources {:.0} % full", 100.0 * found),
+            Case::Established(_) => format!("{found:.0} established"),
+        }
+    }
+
+    /// One more round of it.
+    ///
+    /// # Errors
+    /// When the lab or the agent fails.
+    pub fn round(&mut self, options: &Options) -> Result<()> {
+        let lab = Lab::new(LabOptions::default())?;
+        let window = options.poll_window();
+        match self.case {
+            Case::Listeners(count) => {
+                let _listeners = sockets::listeners(&lab.edge, count)?;
+                let guard = Guard::start(&lab.edge, Mode::Enforce)?;
+                // A place is for the guard's own test of its cookies.
+                let places = usize::from(count).min(MAX_LISTENERS as usize - 1);
+                let status = guard.wait_until(
+                    "all listeners are followed",
+                    Duration::from_secs(10),
+                    |status| followed(status) >= places,
+                )?;
+                self.found.push(followed(&status) as f64);
+                sleep(SETTLE);
+                self.cpu.push(poll_time(&guard, window)?);
+            }
+            Case::FullTables => {
+                let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
+                // A rule would spare the tables what comes after it.
+                let guard = Guard::start(&lab.edge, Mode::Observe)?;
+                let time = FILL + window + SETTLE;
+                let flood = Flood::random(Family::V4.service(), time);
+                let flood = Flood { rate: FOLLOWED, ..flood }.start(&lab)?;
+                sleep(FILL);
+                self.cpu.push(poll_time(&guard, window)?);
+                if let Some(share) = fill(guard.status()?.document(), "SOURCES") {
+                    self.found.push(share);
+                }
+                flood.stop()?;
+            }
+            Case::Established(count) => {
+                let crowd = Crowd::gather(&lab, count, GATHER)?;
+                self.found.push(f64::from(crowd.established));
+                let guard = Guard::start(&lab.edge, Mode::Enforce)?;
+                sleep(SETTLE);
+                self.cpu.push(poll_time(&guard, window)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// CPU time of a poll in ms, by what the agent takes in a window in which it does nothing else.
+fn poll_time(guard: &Guard<'_>, window: Duration) -> Result<f64> {
+    let watch = Watch::start(guard.pid())?;
+    sleep(window);
+    let polls = watch.elapsed().as_secs_f64() / Settings::default().poll.as_secs_f64();
+    Ok(watch.cpu()?.as_secs_f64() * 1e3 / polls)
+}
+
+fn followed(status: &Status) -> usize {
+    status.document()["listeners"].as_array().map_or(0, Vec::len)
+}
+
+/// How full the status says that a table is, 0 to 1.
+fn fill(status: &Value, table: &str) -> Option<f64> {
+    let mut maps = status["maps"].as_array()?.iter();
+    maps.find(|map| map["name"] == table)?["fill_ratio"].as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_a_table_is_read_from_the_status() {
+        let maps = r#"{"maps":[{"name":"RULES","fill_ratio":0.1},
+            {"name":"SOURCES","fill_ratio":0.5},{"name":"CLIENTS","fill_ratio":null}]}"#;
+        let status = serde_json::from_str(maps).unwrap();
+        assert_eq!(fill(&status, "SOURCES"), Some(0.5));
+        assert_eq!((fill(&status, "CLIENTS"), fill(&status, "FLOWS")), (None, None));
+    }
+}

@@ -1,0 +1,34 @@
+//! What one part found, as a file for programs and as text for people.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::part::Part;
+use crate::verdict;
+
+/// Writes `part` with its goals and plots to `path`, as a document of this name and version.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: &Path, schema: &str, part: &(impl Part + Serialize)) -> Result<()> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let document = json!({
+        "schema": schema,
+        "kernel": kernel.trim(),
+        "found": part,
+        "goals": part.goals(),
+        "figures": part.figures(),
+    });
+    fs::write(path, serde_json::to_string_pretty(&document)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Its tables, and what came of each target.
+pub fn text(part: &impl Part) -> String {
+    let goals = part.goals();
+    format!("{}\n{}\n{}", part.tables(), verdict::table(&goals), verdict::summary(&goals))
+}

@@ -1,0 +1,239 @@
+//! What was promised of clients under floods, judged by rounds: each compares runs of one round, so that
+//! a change of the machine's mood between rounds counts for nothing.
+
+use crate::part::Goal;
+
+use super::arm::Arm;
+use super::attack::{Delivery, Kind, Rate};
+use super::record::{Record, Run, Spread};
+
+const HALF_A_MILLION: Rate = Rate::Paced(500_000);
+
+/// All of them, measured or not.
+pub fn goals(records: &[Record]) -> Vec<Goal> {
+    let crude = |arm| Cell::of(records, Kind::Crude, Rate::Maximum, arm);
+    let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
+    let most = |arm| Cell::of(records, Kind::Mimic, Rate::Maximum, arm);
+    let (cost, taken) = (|run: &Run| run.ns_per_packet, |run: &Run| Some(run.taken));
+    let served = |run: &Run| run.clients().percent().map(|[within_1s, _]| within_1s);
+    let (at_least, at_most) = (true, false);
+    vec![
+        crude(Arm::Ours).against(&crude(Arm::Drop), cost, ratio).goal(
+            "crude flood at maximum, CPU per packet",
+            "× the perfect drop",
+            (at_most, 1.5),
+        ),
+        crude(Arm::Ours).against(&crude(Arm::Drop), taken, ratio).goal(
+            "crude flood at maximum, packets taken",
+            "× the perfect drop",
+            (at_least, 0.65),
+        ),
+        crude(Arm::Drop).against(&crude(Arm::Ours), served, |drop, ours| drop - ours).goal(
+            "crude flood at maximum, clients within 1 s",
+            "points fewer than with the perfect drop",
+            (at_most, 1.0),
+        ),
+        half(Arm::Ours).alone(served).goal(
+            "mimic flood of 500,000 SYN/s, clients within 1 s",
+            "%",
+            (at_least, 99.9),
+        ),
+        half(Arm::Ours).against(&half(Arm::Cookies1), cost, ratio).goal(
+            "mimic flood of 500,000 SYN/s, CPU per packet",
+            "× kernel cookies",
+            (at_most, 0.25),
+        ),
+        most(Arm::OursAnswering).against(&most(Arm::Cookies1), taken, ratio).goal(
+            "mimic flood at maximum, packets taken, all answered",
+            "× kernel cookies",
+            (at_least, 6.0),
+        ),
+        most(Arm::Ours).against(&most(Arm::Cookies1), taken, ratio).goal(
+            "mimic flood at maximum, packets taken, overload rung",
+            "× kernel cookies",
+            (at_least, 12.0),
+        ),
+        most(Arm::Ours).alone(|run| Some(run.regulars.percent()?[0])).goal(
+            "mimic flood at maximum, known clients within 1 s",
+            "%",
+            (at_least, 99.0),
+        ),
+        most(Arm::Ours).alone(|run| Some(run.strangers.percent()?[1])).goal(
+            "mimic flood at maximum, new clients within 3 s",
+            "%",
+            (at_least, 95.0),
+        ),
+    ]
+}
+
+fn ratio(these: f64, those: f64) -> f64 {
+    these / those
+}
+
+/// A defence under a flood of live frames, near clients, whose SYNs are repeated as Linux does.
+struct Cell<'a> {
+    arm: Arm,
+    record: Option<&'a Record>,
+}
+
+/// What rounds have shown, and what the reader has to know of it.
+struct Judged {
+    values: Vec<f64>,
+    note: String,
+}
+
+impl<'a> Cell<'a> {
+    fn of(records: &'a [Record], flood: Kind, rate: Rate, arm: Arm) -> Self {
+        let record = records.iter().find(|record| {
+            let setting = &record.setting;
+            record.arm == arm
+                && (setting.flood, setting.rate) == (flood, Some(rate))
+                && setting.delivery == Delivery::Frames
+                && !setting.far
+                && setting.linear != Some(0)
+        });
+        Self { arm, record }
+    }
+
+    fn alone(&self, of: impl Fn(&Run) -> Option<f64>) -> Judged {
+        let values = self.runs().iter().filter_map(of).collect();
+        Judged { values, note: self.doubts() }
+    }
+
+    /// Compares the runs of each round.
+    fn against(
+        &self,
+        other: &Self,
+        of: impl Fn(&Run) -> Option<f64>,
+        compare: fn(f64, f64) -> f64,
+    ) -> Judged {
+        let values = self.runs().iter().filter_map(|run| {
+            let beside = other.runs().iter().find(|beside| beside.round == run.round)?;
+            Some(compare(of(run)?, of(beside)?))
+        });
+        let doubts = [self.doubts(), other.doubts()].into_iter().filter(|doubt| !doubt.is_empty());
+        Judged { values: values.collect(), note: doubts.collect::<Vec<_>>().join("; ") }
+    }
+
+    fn runs(&self) -> &[Run] {
+        self.record.map_or(&[], |record| &record.runs)
+    }
+
+    /// Why it was not measured, or may not be relied on.
+    fn doubts(&self) -> String {
+        let title = self.arm.title();
+        let Some(record) = self.record else { return format!("{title}: not part of this run") };
+        if let Some(reason) = &record.unavailable {
+            return format!("{title}: {reason}");
+        }
+        let (runs, mut doubts) = (record.runs.len(), Vec::new());
+        match record.marked() {
+            0 => {}
+            marked => doubts.push(format!(
+                "{title}: {marked} of {runs} runs between perfect drops that differ by more than 10 %"
+            )),
+        }
+        match record.failed {
+            0 => {}
+            failed => doubts.push(format!("{title}: {failed} of {} runs failed", runs + failed)),
+        }
+        doubts.join("; ")
+    }
+}
+
+impl Judged {
+    fn goal(self, name: &str, unit: &str, (at_least, limit): (bool, f64)) -> Goal {
+        let rounds = self.values.len();
+        let spread = Spread::of(self.values);
+        Goal {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            limit,
+            at_least,
+            value: spread.map(|spread| spread.median),
+            range: spread.map(|spread| (spread.least, spread.most)),
+            rounds,
+            note: self.note,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_e2e::lab::Family;
+
+    use super::super::record::tests::run;
+    use super::super::run::Setting;
+    use super::*;
+
+    fn record(arm: Arm, flood: Kind, runs: Vec<Run>) -> Record {
+        let setting = Setting { flood, rate: Some(Rate::Maximum), ..Setting::near(Family::V4) };
+        Record { runs, ..Record::new(arm, setting, 3) }
+    }
+
+    fn named(goals: &[Goal], name: &str) -> Goal {
+        goals.iter().find(|goal| goal.name == name).unwrap().clone()
+    }
+
+    #[test]
+    fn runs_are_compared_with_those_of_their_own_round() {
+        // The machine is twice as fast in the second round, and has no third of the drop.
+        let drop = vec![run(1, 8e6, 100.0), run(2, 16e6, 50.0)];
+        let ours = vec![run(1, 4e6, 140.0), run(2, 12e6, 70.0), run(3, 1e6, 900.0)];
+        let records = [record(Arm::Drop, Kind::Crude, drop), record(Arm::Ours, Kind::Crude, ours)];
+        let goals = goals(&records);
+        let cost = named(&goals, "crude flood at maximum, CPU per packet");
+        assert_eq!((cost.value, cost.range, cost.rounds), (Some(1.4), Some((1.4, 1.4)), 2));
+        let taken = named(&goals, "crude flood at maximum, packets taken");
+        assert_eq!((taken.range, taken.at_least), (Some((0.5, 0.75)), true));
+        assert_eq!(cost.note, "");
+    }
+
+    #[test]
+    fn clients_that_only_the_perfect_drop_lets_in_are_counted_in_points() {
+        let mut ours = run(1, 4e6, 140.0);
+        (ours.strangers.within_1s, ours.regulars.within_1s) = (194, 200);
+        let records = [
+            record(Arm::Drop, Kind::Crude, vec![run(1, 8e6, 100.0)]),
+            record(Arm::Ours, Kind::Crude, vec![ours]),
+        ];
+        let goal = named(&goals(&records), "crude flood at maximum, clients within 1 s");
+        assert!((goal.value.unwrap() - 1.5).abs() < 1e-9 && goal.limit == 1.0, "{goal:?}");
+    }
+
+    #[test]
+    fn known_and_new_clients_are_judged_apart() {
+        let mut ours = run(1, 4e6, 140.0);
+        (ours.strangers.within_1s, ours.strangers.within_3s) = (2, 190);
+        ours.regulars.within_1s = 198;
+        let goals = goals(&[record(Arm::Ours, Kind::Mimic, vec![ours])]);
+        let known = named(&goals, "mimic flood at maximum, known clients within 1 s");
+        let new = named(&goals, "mimic flood at maximum, new clients within 3 s");
+        assert_eq!((known.value, new.value), (Some(99.0), Some(95.0)));
+    }
+
+    #[test]
+    fn what_was_not_measured_or_is_in_doubt_is_said_with_the_reason() {
+        let mut doubtful = run(1, 4e6, 140.0);
+        doubtful.brackets = Some([100.0, 120.0]);
+        let missing = Record {
+            unavailable: Some("no nft".to_owned()),
+            ..record(Arm::Cookies1, Kind::Mimic, Vec::new())
+        };
+        let mut ours = record(Arm::Ours, Kind::Mimic, vec![doubtful]);
+        ours.failed = 2;
+        let goals = goals(&[missing, ours]);
+        let taken = named(&goals, "mimic flood at maximum, packets taken, overload rung");
+        assert_eq!((taken.value, taken.rounds), (None, 0));
+        assert_eq!(
+            taken.note,
+            "tcpguard: 1 of 1 runs between perfect drops that differ by more than 10 %; tcpguard: 2 of \
+             3 runs failed; kernel cookies (=1): no nft"
+        );
+        let crude = named(&goals, "crude flood at maximum, CPU per packet");
+        assert!(
+            crude.note.starts_with("tcpguard: not part of this run; perfect drop"),
+            "{crude:?}"
+        );
+    }
+}

@@ -1,0 +1,333 @@
+//! What is measured: which packet goes through which program, and what has to become of it.
+
+use serde::{Deserialize, Serialize};
+use tcpguard_e2e::bare::Sources;
+
+// `enum xdp_action`
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+
+/// About a million, as a flood has them.
+pub const MILLION: Sources = Sources::Among { bits: 20 };
+/// As many as xdp-filter has room for beside the one source.
+pub const LISTED: Sources = Sources::Among { bits: 13 };
+/// From how many sources the cost of a counted SYN is followed, beside one and a million; in bits.
+const GROWTH: [u8; 4] = [10, 14, 17, 24];
+/// Rules about sources that drop one in force, beside none.
+pub const RULES: [u32; 3] = [1, 1_000, 10_000];
+/// Signatures in force.
+pub const SIGNATURES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Packet {
+    Arp,
+    Udp,
+    /// Of an open connection, or with a cookie that is none.
+    Ack,
+    /// Likewise, with an echoed timestamp, where cookies keep a part of what they say.
+    AckTimestamps,
+    /// With a cookie of the guard's.
+    CookieAck,
+    /// A SYN without options, as crude floods have them.
+    Bare,
+    Windows,
+    Linux,
+}
+
+impl Packet {
+    /// A SYN, without and with options.
+    pub const SYNS: [Self; 3] = [Self::Bare, Self::Windows, Self::Linux];
+    /// An ACK that has to be looked at for a cookie.
+    pub const ACKS: [Self; 2] = [Self::Ack, Self::AckTimestamps];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Arp => "ARP",
+            Self::Udp => "UDP",
+            Self::Ack => "ACK",
+            Self::AckTimestamps => "ACK, timestamps",
+            Self::CookieAck => "ACK, good cookie",
+            Self::Bare => "SYN, no options",
+            Self::Windows => "SYN, Windows",
+            Self::Linux => "SYN, Linux",
+        }
+    }
+
+    pub const fn is_ack(self) -> bool {
+        matches!(self, Self::Ack | Self::AckTimestamps | Self::CookieAck)
+    }
+}
+
+/// What the guard is about.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Situation {
+    /// It looks on.
+    Observe,
+    /// So many source rules are in force; with any of them the packet's source is among them.
+    Rules(u32),
+    /// So many signatures are in force, one of them the packet's. Under one mask, or spread over all of
+    /// them: then the packet's is under the last mask that random sources leave alone.
+    Signatures { count: u32, spread: bool },
+    /// SYNs are answered with cookies, and cookies taken.
+    Cookies,
+}
+
+impl Situation {
+    pub fn title(self) -> String {
+        match self {
+            Self::Observe => "observe".to_owned(),
+            Self::Rules(0) => "enforce, no rule".to_owned(),
+            Self::Rules(count) => format!("{count} source rules"),
+            Self::Signatures { count, spread: false } => format!("{count} signatures, one mask"),
+            Self::Signatures { count, spread: true } => format!("{count} signatures, all masks"),
+            Self::Cookies => "cookies".to_owned(),
+        }
+    }
+}
+
+/// Of how many flows the guard keeps track.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Mode {
+    /// All of them.
+    Exact,
+    /// The share that the agent chooses under a flood.
+    Flood,
+}
+
+impl Mode {
+    pub const ALL: [Self; 2] = [Self::Exact, Self::Flood];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Flood => "flood",
+        }
+    }
+}
+
+/// How xdp-filter was told to work.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Filter {
+    /// Policy deny: what is not listed is dropped, and what is listed passes. Else the other way round.
+    pub deny: bool,
+    /// With all features, not those of IPv4 and IPv6 only.
+    pub all: bool,
+    /// 10,000 addresses are listed, not none.
+    pub full: bool,
+    /// The packet's source is among them.
+    pub hit: bool,
+}
+
+impl Filter {
+    /// What packets of open connections go through.
+    pub const ALLOW_MISS: Self = Self { deny: false, all: false, full: false, hit: false };
+    /// A listed source is denied.
+    pub const DENIED: Self = Self { full: true, hit: true, ..Self::ALLOW_MISS };
+
+    /// Every way to use it that is measured, of those in which the source is listed or is not.
+    pub fn each(hit: bool) -> impl Iterator<Item = Self> {
+        let flags = [false, true];
+        let policies = flags.into_iter().flat_map(move |deny| flags.map(|all| (deny, all)));
+        policies.flat_map(move |(deny, all)| {
+            let fills = flags.into_iter().filter(move |&full| full || !hit);
+            fills.map(move |full| Self { deny, all, full, hit })
+        })
+    }
+
+    pub fn title(self) -> String {
+        let policy = if self.deny { "deny" } else { "allow" };
+        let features = if self.all { "all features" } else { "ipv4,ipv6" };
+        let listed = if self.full { "10,000" } else { "0" };
+        let found = if self.hit { "hit" } else { "miss" };
+        format!("xdp-filter {policy}, {features}, {listed} listed, {found}")
+    }
+}
+
+/// Which program it is that takes the packet.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Subject {
+    /// Nothing behind the wrapper, not even the program that drops: the cost of the jump, negated.
+    Wrapper,
+    Guard(Situation, Mode),
+    Filter(Filter),
+    /// The SYN proxy with the kernel's helpers, or the same after a look-up in connection tracking.
+    Reference {
+        conntrack: bool,
+    },
+}
+
+impl Subject {
+    pub fn title(self) -> String {
+        match self {
+            Self::Wrapper => "wrapper alone".to_owned(),
+            Self::Guard(situation, mode) => {
+                format!("tcpguard, {}, {}", situation.title(), mode.title())
+            }
+            Self::Filter(filter) => filter.title(),
+            Self::Reference { conntrack: false } => "SYN proxy, helpers".to_owned(),
+            Self::Reference { conntrack: true } => "SYN proxy, conntrack".to_owned(),
+        }
+    }
+}
+
+/// Packets of one kind from the same sources.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Stream {
+    pub packet: Packet,
+    pub family: Family,
+    pub sources: Sources,
+}
+
+impl Stream {
+    pub fn title(self) -> String {
+        let (packet, family) = (self.packet.title(), self.family.title());
+        match self.packet {
+            Packet::Arp => packet.to_owned(),
+            _ => format!("{packet}, {family}, {}", sources(self.sources)),
+        }
+    }
+
+    /// Everything that is measured.
+    pub fn all() -> Vec<Self> {
+        let mut streams =
+            vec![Self { packet: Packet::Arp, family: Family::V4, sources: Sources::One }];
+        for family in Family::ALL {
+            let mut add = |packet, sources| streams.push(Self { packet, family, sources });
+            add(Packet::Udp, Sources::One);
+            add(Packet::CookieAck, Sources::One);
+            for packet in Packet::ACKS.into_iter().chain(Packet::SYNS) {
+                add(packet, Sources::One);
+                add(packet, MILLION);
+            }
+            add(Packet::Bare, LISTED);
+            GROWTH.into_iter().for_each(|bits| add(Packet::Linux, Sources::Among { bits }));
+        }
+        streams
+    }
+
+    /// The programs that these packets go through.
+    pub fn subjects(self) -> Vec<Subject> {
+        let guard = |situation| Mode::ALL.map(|mode| Subject::Guard(situation, mode));
+        let proxies = [false, true].map(|conntrack| Subject::Reference { conntrack });
+        let filters = |hit| Filter::each(hit).map(Subject::Filter);
+        let allow = Subject::Filter(Filter::ALLOW_MISS);
+        let counted = |subjects: &mut Vec<_>| {
+            subjects.extend(guard(Situation::Observe));
+            subjects.push(allow);
+        };
+        let mut subjects = vec![Subject::Wrapper];
+        match (self.packet, self.sources) {
+            (Packet::Arp | Packet::Udp, _) => subjects.extend(guard(Situation::Observe)),
+            (Packet::CookieAck, _) => subjects.extend(guard(Situation::Cookies)),
+            (Packet::Ack, _) => {
+                counted(&mut subjects);
+                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(proxies);
+            }
+            (Packet::AckTimestamps | Packet::Windows, _) => {
+                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(proxies);
+            }
+            (Packet::Bare, LISTED) => subjects.extend(filters(true)),
+            (Packet::Bare, sources) => {
+                let each = |spread| {
+                    let least = usize::from(spread);
+                    let counts = SIGNATURES.into_iter().skip(least);
+                    counts.map(move |count| Situation::Signatures { count, spread })
+                };
+                subjects.extend(each(false).chain(each(true)).flat_map(guard));
+                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(proxies);
+                subjects.extend(filters(true).filter(|_| sources == Sources::One));
+            }
+            (Packet::Linux, Sources::One | MILLION) => {
+                counted(&mut subjects);
+                subjects.extend([0].into_iter().chain(RULES).map(Situation::Rules).flat_map(guard));
+                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(proxies);
+                subjects.extend(filters(false).filter(|&filter| filter != allow));
+            }
+            (Packet::Linux, _) => counted(&mut subjects),
+        }
+        subjects
+    }
+
+    /// What has to become of a packet at XDP.
+    pub const fn verdict(self, subject: Subject) -> u32 {
+        match subject {
+            // `XDP_ABORTED`: there is nothing to go on as.
+            Subject::Wrapper => 0,
+            Subject::Guard(Situation::Rules(1..) | Situation::Signatures { .. }, _) => XDP_DROP,
+            Subject::Guard(Situation::Cookies, _) if !self.packet.is_ack() => XDP_TX,
+            Subject::Guard(..) => XDP_PASS,
+            Subject::Filter(filter) if filter.hit == filter.deny => XDP_PASS,
+            Subject::Filter(_) => XDP_DROP,
+            Subject::Reference { .. } if self.packet.is_ack() => XDP_DROP,
+            Subject::Reference { .. } => XDP_TX,
+        }
+    }
+}
+
+/// How many there are, in words.
+pub fn sources(sources: Sources) -> String {
+    match sources {
+        Sources::One => "1 source".to_owned(),
+        MILLION => "1 M sources".to_owned(),
+        Sources::Among { bits } => format!("{} sources", 1_u32 << bits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_measured_twice() {
+        let streams = Stream::all();
+        for (at, stream) in streams.iter().enumerate() {
+            assert!(!streams[..at].contains(stream), "{stream:?}");
+            let subjects = stream.subjects();
+            for (at, subject) in subjects.iter().enumerate() {
+                assert!(!subjects[..at].contains(subject), "{stream:?}: {subject:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_drops_what_its_policy_says() {
+        let stream = Stream { packet: Packet::Bare, family: Family::V4, sources: Sources::One };
+        let verdict = |deny, hit| {
+            let filter = Filter { deny, all: false, full: true, hit };
+            stream.verdict(Subject::Filter(filter))
+        };
+        assert_eq!([verdict(false, false), verdict(true, true)], [XDP_PASS; 2]);
+        assert_eq!([verdict(false, true), verdict(true, false)], [XDP_DROP; 2]);
+    }
+
+    #[test]
+    fn acks_are_answered_by_nobody() {
+        let stream = |packet| Stream { packet, family: Family::V6, sources: MILLION };
+        let cookies = Subject::Guard(Situation::Cookies, Mode::Flood);
+        assert_eq!(stream(Packet::Windows).verdict(cookies), XDP_TX);
+        assert_eq!(stream(Packet::Ack).verdict(cookies), XDP_PASS);
+        assert_eq!(stream(Packet::Ack).verdict(Subject::Reference { conntrack: true }), XDP_DROP);
+    }
+}

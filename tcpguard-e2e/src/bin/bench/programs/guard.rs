@@ -1,0 +1,169 @@
+//! The guard's programs, attached nowhere, with one listener on every address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tcpguard::kernel::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::{self, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord};
+use tcpguard_common::model::{Model, cookie_secret, hash_key};
+use tcpguard_common::wire::option;
+use tcpguard_engine::Settings;
+
+use super::case::{Family, Mode, Situation};
+use super::frames::{PORT, server};
+use super::rules;
+
+/// SYNs per second of the flood by which the agent chooses the shares of flood mode: about as many as
+/// this kit's floods reach.
+const FLOOD: u64 = 5_000_000;
+/// Segments of one CPU of which each is counted by its source, per second: as in the agent.
+const SEGMENTS_PER_CPU: u64 = 50_000;
+/// The agent goes no further.
+const MOST_SHIFT: u8 = 16;
+
+pub struct Guard {
+    dataplane: Dataplane,
+    ingress: OwnedFd,
+    /// At tc, for cookies; `None` on kernels that have no such function.
+    redeem: Option<OwnedFd>,
+    pub secret: CookieSecret,
+    pub programs: Vec<ProgramCost>,
+    /// Why there are no cookies.
+    pub without_cookies: Option<String>,
+    /// Where good cookies lead to.
+    _listener: TcpListener,
+    _object: Object,
+    _redeemer: Option<Redeemer>,
+}
+
+impl Guard {
+    /// # Errors
+    /// Without root; outside a namespace with a BPF file system of its own.
+    pub fn load() -> Result<Self> {
+        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
+        let maps = pins.maps();
+        let object = Object::load(Load { maps: Some(&maps), ..Load::default() })
+            .context("the guard's programs do not load")?;
+        let dataplane = Dataplane::of(&object)?;
+        let secret = cookie_secret(1);
+        dataplane.set_cookie_secret(&secret)?;
+        set_listener(&dataplane)?;
+        rules::install(&dataplane)?;
+        let mut programs = object.costs();
+        let loaded =
+            Redeemer::load(&maps, false).and_then(|mut redeemer| Ok((redeemer.fd()?, redeemer)));
+        let (redeem, redeemer, without_cookies) = match loaded {
+            Ok((fd, redeemer)) => {
+                programs.extend(redeemer.costs());
+                (Some(fd), Some(redeemer), None)
+            }
+            Err(error) => (None, None, Some(format!("cookies: {error}"))),
+        };
+        Ok(Self {
+            ingress: object.ingress_fd()?,
+            dataplane,
+            redeem,
+            secret,
+            programs,
+            without_cookies,
+            _listener: TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))?,
+            _object: object,
+            _redeemer: redeemer,
+        })
+    }
+
+    /// The program at XDP.
+    pub fn ingress(&self) -> BorrowedFd<'_> {
+        self.ingress.as_fd()
+    }
+
+    /// The program at tc that takes cookies.
+    pub fn redeem(&self) -> Option<BorrowedFd<'_>> {
+        self.redeem.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Has the programs do what they do in a situation.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn arm(&self, situation: Situation, mode: Mode, family: Family) -> Result<()> {
+        let watching = situation == Situation::Observe;
+        let settings = Settings::default();
+        let cpus = std::thread::available_parallelism()?.get() as u64;
+        let (sample_shift, segment_shift) = match mode {
+            Mode::Exact => (0, 0),
+            Mode::Flood => {
+                (shift(FLOOD, settings.followed_per_second), shift(FLOOD / cpus, SEGMENTS_PER_CPU))
+            }
+        };
+        self.dataplane.set_config(&Config {
+            abi_version: ABI_VERSION,
+            mode: if watching { abi::Mode::Observe } else { abi::Mode::Enforce } as u8,
+            // There is no agent whose absence would matter.
+            heartbeat_ns: u64::MAX,
+            heartbeat_limit_ns: u64::MAX,
+            hash_key: hash_key(1),
+            sample_shift,
+            segment_shift,
+            established_seen: 1,
+            rule_set: rules::set(situation, family),
+            source_rules: match situation {
+                Situation::Rules(count) => count,
+                _ => 0,
+            },
+            ..Config::default()
+        })?;
+        let steps = match situation {
+            Situation::Cookies => ListenerEntry::ANSWER | ListenerEntry::ACCEPT,
+            _ => 0,
+        };
+        let masks = rules::masks(situation);
+        let entry = ListenerEntry { steps, masks, ..ListenerEntry::default() };
+        Ok(self.dataplane.set_listener(&every_address()[0], &entry)?)
+    }
+}
+
+/// The least share, as a power of two, of which no more than `limit` of `rate` are left.
+fn shift(rate: u64, limit: u64) -> u8 {
+    (0..MOST_SHIFT).find(|shift| rate >> shift <= limit).unwrap_or(MOST_SHIFT)
+}
+
+/// Keys of the one listener.
+fn every_address() -> [ListenerKey; 2] {
+    let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    every.map(|ip| ListenerKey::new(addr(ip), PORT.to_be_bytes()))
+}
+
+/// Makes the listener known, and how it answers.
+fn set_listener(dataplane: &Dataplane) -> Result<()> {
+    dataplane.set_ports(every_address().iter().map(|key| (key, 0)))?;
+    for family in Family::ALL {
+        let record = SynAckRecord {
+            ifindex: Model::DEPARTURE.ifindex,
+            mss: 1460,
+            window: 65_160,
+            ttl: 64,
+            wscale: 7,
+            options: option::WSCALE | option::SACK | option::TIMESTAMPS,
+            ..SynAckRecord::default()
+        };
+        let key = ListenerKey::new(addr(server(family)), PORT.to_be_bytes());
+        dataplane.set_syn_ack(&key, &record)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_followed_as_the_agent_has_it() {
+        assert_eq!(shift(5_000_000, Settings::default().followed_per_second), 8);
+        assert_eq!(shift(2_500_000, SEGMENTS_PER_CPU), 6);
+        assert_eq!(shift(0, SEGMENTS_PER_CPU), 0);
+    }
+}

@@ -1,0 +1,210 @@
+//! What a packet costs in each program: the guard's, xdp-filter's, and a SYN proxy's.
+//!
+//! Each case runs by BPF_PROG_TEST_RUN, in rounds that go through all cases in turn, so that a change of
+//! the machine's mood meets all of them. A wrapper in front makes the packet again for each run and draws
+//! its source; "net" is what a case costs above a program that only drops, behind the same wrapper, run
+//! right before and after.
+
+mod case;
+mod filter;
+mod frames;
+mod goals;
+mod guard;
+mod page;
+mod reference;
+mod rules;
+mod stand;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use tcpguard_e2e::netns::Netns;
+
+use crate::document;
+use crate::samples::Samples;
+use case::{Stream, Subject};
+use stand::Stand;
+
+/// What the kernel takes for a measurement beside running it, about: it lets every program end that runs.
+const OVERHEAD: Duration = Duration::from_millis(25);
+
+/// What a packet costs in each program, by BPF_PROG_TEST_RUN; needs root
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench programs", max_term_width = 100)]
+pub struct Options {
+    /// One round of short runs, under a minute. Shows that all works; its figures prove little
+    #[arg(long)]
+    pub quick: bool,
+    /// Writes every measurement, goals and plots to FILE
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl Options {
+    const fn rounds(&self) -> usize {
+        if self.quick { 1 } else { 9 }
+    }
+
+    const fn run(&self) -> Duration {
+        Duration::from_millis(if self.quick { 4 } else { 12 })
+    }
+}
+
+/// What all rounds have shown.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Programs {
+    rounds: usize,
+    /// Names of the guard's programs, and how many instructions the verifier walked.
+    verified: Vec<(String, Option<u32>)>,
+    cases: Vec<Case>,
+    /// What the wrapper and the program that drops cost, in ns.
+    floors: Samples,
+    /// Pairs of floors, and those that differ by more than a tenth.
+    brackets: [usize; 2],
+    /// What could not be measured here, and why.
+    missing: Vec<String>,
+}
+
+/// A packet in a program.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Case {
+    stream: Stream,
+    subject: Subject,
+    /// ns above the floor, one of each round.
+    net: Samples,
+}
+
+impl Programs {
+    fn round(&mut self, stand: &Stand, streams: &[(Stream, Vec<Subject>)]) -> Result<()> {
+        for (stream, subjects) in streams {
+            let round = stand.round(*stream, subjects).with_context(|| stream.title())?;
+            for (subject, net) in round.net {
+                self.note(*stream, subject, net);
+            }
+            self.floors.extend(round.floors);
+            for (all, more) in self.brackets.iter_mut().zip(round.brackets) {
+                *all += more;
+            }
+        }
+        self.rounds += 1;
+        Ok(())
+    }
+
+    /// A case that fails once is listed as missing: ratios need all of its rounds.
+    fn note(&mut self, stream: Stream, subject: Subject, net: Result<f64>) {
+        let at =
+            self.cases.iter().position(|case| case.stream == stream && case.subject == subject);
+        match (net, at) {
+            (Ok(net), Some(at)) => self.cases[at].net.push(net),
+            (Ok(net), None) if self.rounds == 0 => {
+                self.cases.push(Case { stream, subject, net: [net].into_iter().collect() });
+            }
+            (Ok(_), None) => {}
+            (Err(error), at) => {
+                at.map(|at| self.cases.remove(at));
+                let line = format!("{}, {}: {error:#}", subject.title(), stream.title());
+                if !self.missing.contains(&line) {
+                    self.missing.push(line);
+                }
+            }
+        }
+    }
+
+    /// The net cost of a case.
+    fn net(&self, stream: Stream, subject: Subject) -> Option<&Samples> {
+        let same = |case: &&Case| case.stream == stream && case.subject == subject;
+        self.cases.iter().find(same).map(|case| &case.net)
+    }
+}
+
+/// Measures everything, in a namespace of its own that is gone afterwards.
+///
+/// # Errors
+/// Without root, or when the guard's programs do not load.
+pub fn measure(options: &Options) -> Result<Programs> {
+    ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
+    // A BPF file system of its own, on which programs can share maps.
+    Netns::new("programs")?.run(|| all_rounds(options))
+}
+
+fn all_rounds(options: &Options) -> Result<Programs> {
+    let stand = Stand::load(options.run())?;
+    let streams: Vec<_> =
+        Stream::all().into_iter().map(|stream| (stream, stand.subjects(stream))).collect();
+    let cases = streams.iter().map(|(_, subjects)| subjects.len()).sum::<usize>();
+    // A floor for every four cases, and a short run before each.
+    let runs = (cases * 5 / 4 * options.rounds()) as u32;
+    let time = (options.run() + 2 * OVERHEAD) * runs;
+    eprintln!(
+        "programs: {cases} cases, {} round(s), about {:.1} minutes",
+        options.rounds(),
+        time.as_secs_f64() / 60.0
+    );
+    let verified = stand.guard.programs.iter().map(|cost| (cost.name.clone(), cost.verified));
+    let mut missing = stand.missing();
+    missing.push(rules::too_many());
+    let mut programs = Programs {
+        rounds: 0,
+        verified: verified.collect(),
+        cases: Vec::new(),
+        floors: Samples::default(),
+        brackets: [0; 2],
+        missing,
+    };
+    let started = Instant::now();
+    for round in 1..=options.rounds() {
+        programs.round(&stand, &streams)?;
+        let (rounds, seconds) = (options.rounds(), started.elapsed().as_secs());
+        eprintln!("programs: round {round} of {rounds}, {seconds} s");
+    }
+    Ok(programs)
+}
+
+/// `bench programs`.
+///
+/// # Errors
+/// As of [`measure`], and when the file cannot be written.
+pub fn bench(words: &[&str]) -> Result<()> {
+    let words = std::iter::once("cargo xtask bench programs").chain(words.iter().copied());
+    let options = match Options::try_parse_from(words) {
+        Ok(options) => options,
+        Err(error) => error.exit(),
+    };
+    let programs = measure(&options)?;
+    println!("{}", document::text(&programs));
+    options
+        .json
+        .as_ref()
+        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.programs/1", &programs))
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_e2e::bare::Sources;
+
+    use super::case::{Family, Packet};
+    use super::*;
+
+    #[test]
+    fn a_case_that_fails_once_is_no_case() {
+        let mut programs = Programs {
+            rounds: 0,
+            verified: Vec::new(),
+            cases: Vec::new(),
+            floors: Samples::default(),
+            brackets: [0; 2],
+            missing: Vec::new(),
+        };
+        let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
+        programs.note(stream, Subject::Wrapper, Ok(1.0));
+        assert!(programs.net(stream, Subject::Wrapper).is_some());
+        programs.rounds = 1;
+        programs.note(stream, Subject::Wrapper, Err(anyhow::anyhow!("gone")));
+        programs.note(stream, Subject::Wrapper, Ok(1.0));
+        assert!(programs.net(stream, Subject::Wrapper).is_none());
+        assert_eq!(programs.missing, ["wrapper alone, ACK, IPv4, 1 source: gone"]);
+    }
+}

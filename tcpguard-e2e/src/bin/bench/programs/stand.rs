@@ -1,0 +1,196 @@
+//! Where programs are run: all of them behind the same wrapper, between runs of one that only drops.
+
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tcpguard_e2e::bare::{BareProgram, Conntrack, Frames, Wrapper};
+use tcpguard_e2e::foreign::Verdict;
+
+use super::case::{Packet, Situation, Stream, Subject};
+use super::filter::Filters;
+use super::frames::frame;
+use super::guard::Guard;
+use super::reference::Reference;
+
+/// What runs before a measurement: it warms caches, and says how many runs fill the time.
+const WARM: u32 = 500;
+/// Bounds of the runs of a measurement. The kernel says how long one takes in whole nanoseconds.
+const RUNS: [u64; 2] = [2_000, 1_000_000];
+/// Subjects between two floors.
+const BETWEEN: usize = 8;
+/// Two floors that differ by more than this share do not agree.
+const AGREEMENT: f64 = 0.1;
+/// `TC_ACT_UNSPEC`.
+const TC_UNSPEC: u32 = u32::MAX;
+
+/// All programs, loaded.
+pub struct Stand {
+    pub guard: Guard,
+    filters: Result<Filters>,
+    reference: Result<Reference>,
+    conntrack: Option<Conntrack>,
+    /// How long a measurement takes, about.
+    pub run: Duration,
+}
+
+/// What a packet cost, in ns.
+pub struct Round {
+    /// Above the floors around it, or why it could not be measured.
+    pub net: Vec<(Subject, Result<f64>)>,
+    /// Means of two floors of XDP programs.
+    pub floors: Vec<f64>,
+    /// Pairs of floors, and those that do not agree.
+    pub brackets: [usize; 2],
+}
+
+impl Stand {
+    /// # Errors
+    /// Without root, or when the guard's own programs do not load.
+    pub fn load(run: Duration) -> Result<Self> {
+        Ok(Self {
+            guard: Guard::load()?,
+            filters: Filters::load(),
+            reference: Reference::load(),
+            conntrack: Conntrack::of_running_kernel()?,
+            run,
+        })
+    }
+
+    /// What there is not on this machine, and why.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<_> = self.guard.without_cookies.clone().into_iter().collect();
+        if let Err(error) = &self.filters {
+            missing.push(format!("xdp-filter: {error:#}"));
+        }
+        match &self.reference {
+            Err(error) => missing.push(format!("SYN proxy: {error:#}")),
+            Ok(_) if self.conntrack.is_none() => missing.push(
+                "SYN proxy after a look-up in conntrack: a module, or not in this kernel"
+                    .to_owned(),
+            ),
+            Ok(_) => {}
+        }
+        missing
+    }
+
+    /// Those of a stream's subjects that are there.
+    pub fn subjects(&self, stream: Stream) -> Vec<Subject> {
+        let mut subjects = stream.subjects();
+        subjects.retain(|subject| match subject {
+            Subject::Wrapper => true,
+            Subject::Guard(Situation::Cookies, _) => self.guard.redeem().is_some(),
+            Subject::Guard(..) => true,
+            Subject::Filter(_) => self.filters.is_ok(),
+            Subject::Reference { conntrack } => {
+                self.reference.is_ok() && (!conntrack || self.conntrack.is_some())
+            }
+        });
+        subjects
+    }
+
+    /// Every subject once.
+    ///
+    /// # Errors
+    /// When the wrapper or a floor cannot be run.
+    pub fn round(&self, stream: Stream, subjects: &[Subject]) -> Result<Round> {
+        let frame = frame(stream.packet, stream.family, &self.guard.secret);
+        let wrapper = Wrapper::new(&frame, stream.sources)?;
+        let mut round = Round { net: Vec::new(), floors: Vec::new(), brackets: [0; 2] };
+        let (whole, pieces): (Vec<_>, Vec<_>) =
+            subjects.iter().partition(|subject| matches!(subject, Subject::Filter(_)));
+        for (frames, subjects) in [(Frames::Pieces, pieces), (Frames::Whole, whole)] {
+            let drop = BareProgram::load(Verdict::Drop, frames)?;
+            // Loaded for each round: where the kernel puts a program is a matter of luck too.
+            let floor = wrapper.xdp(frames, Some(drop.as_fd()))?;
+            for some in subjects.chunks(BETWEEN) {
+                let before = self.time(&floor, &frame, None)?;
+                let times: Vec<_> = some
+                    .iter()
+                    .map(|&subject| self.subject(stream, subject, &wrapper, &frame))
+                    .collect();
+                let after = self.time(&floor, &frame, None)?;
+                let floor = f64::midpoint(before, after);
+                for (&subject, time) in some.iter().zip(times) {
+                    round.net.push((subject, time.map(|time| time - floor)));
+                }
+                round.floors.push(floor);
+                round.brackets[0] += 1;
+                round.brackets[1] += usize::from((before - after).abs() > AGREEMENT * floor);
+            }
+        }
+        self.redeem(stream, &wrapper, &frame, &mut round)?;
+        Ok(round)
+    }
+
+    /// One run of a subject at XDP.
+    fn subject(
+        &self,
+        stream: Stream,
+        subject: Subject,
+        wrapper: &Wrapper,
+        frame: &[u8],
+    ) -> Result<f64> {
+        let lacking = "not on this machine";
+        let program = match subject {
+            Subject::Wrapper => wrapper.xdp(Frames::Pieces, None)?,
+            Subject::Guard(situation, mode) => {
+                self.guard.arm(situation, mode, stream.family)?;
+                wrapper.xdp(Frames::Pieces, Some(self.guard.ingress()))?
+            }
+            Subject::Filter(filter) => {
+                let filters = self.filters.as_ref().ok().context(lacking)?;
+                wrapper.xdp(Frames::Whole, Some(filters.program(filter)?))?
+            }
+            Subject::Reference { conntrack } => {
+                let reference = self.reference.as_ref().ok().context(lacking)?.program()?;
+                match conntrack {
+                    true => wrapper.tracked(self.conntrack.context(lacking)?, reference)?,
+                    false => wrapper.xdp(Frames::Pieces, Some(reference))?,
+                }
+            }
+        };
+        self.time(&program, frame, Some(stream.verdict(subject)))
+    }
+
+    /// Adds what an ACK costs at tc to those subjects of `round` that look at it there: it passes the
+    /// guard at XDP.
+    fn redeem(
+        &self,
+        stream: Stream,
+        wrapper: &Wrapper,
+        frame: &[u8],
+        round: &mut Round,
+    ) -> Result<()> {
+        let redeem = self.guard.redeem().filter(|_| stream.packet.is_ack());
+        let Some(redeem) = redeem else { return Ok(()) };
+        let nothing = BareProgram::classifier()?;
+        let floor = wrapper.tc(Some(nothing.as_fd()))?;
+        let redeem = wrapper.tc(Some(redeem))?;
+        // A good one has found its listener and goes on as what that says.
+        let expected = (stream.packet != Packet::CookieAck).then_some(TC_UNSPEC);
+        for (subject, net) in &mut round.net {
+            let Subject::Guard(situation @ Situation::Cookies, mode) = *subject else { continue };
+            let Ok(at_xdp) = net else { continue };
+            self.guard.arm(situation, mode, stream.family)?;
+            let before = self.time(&floor, frame, None)?;
+            let time = self.time(&redeem, frame, expected);
+            let floor = f64::midpoint(before, self.time(&floor, frame, None)?);
+            *net = time.map(|time| *at_xdp + time - floor);
+        }
+        Ok(())
+    }
+
+    /// Mean time of a run in ns. What the last one came to must be `expected`.
+    fn time(&self, program: &BareProgram, frame: &[u8], expected: Option<u32>) -> Result<f64> {
+        let (guess, _) = program.test_run(frame, WARM)?;
+        let fill = self.run.as_nanos() as u64 / u64::from(guess.max(1));
+        let runs = fill.clamp(RUNS[0], RUNS[1]) as u32;
+        let (time, result) = program.test_run(frame, runs)?;
+        ensure!(
+            expected.is_none_or(|expected| result == expected),
+            "the program returned {result}"
+        );
+        Ok(f64::from(time))
+    }
+}

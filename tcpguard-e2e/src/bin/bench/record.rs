@@ -1,0 +1,126 @@
+//! What a full run found, as it is kept: `docs/performance.json`, and all that is written from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::drawing;
+use crate::machine::Machine;
+use crate::page::{self, Measured};
+use crate::part::Part;
+use crate::whole::Entry;
+
+/// Below the root of the repository.
+const RECORD: &str = "docs/performance.json";
+const PAGE: &str = "docs/performance.md";
+const PLOTS: &str = "docs/performance";
+/// A record of another one is of another program.
+const SCHEMA: &str = "tcpguard.bench/1";
+
+/// A run: what it was made on, and by name what each part found.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Record {
+    schema: String,
+    machine: Machine,
+    parts: BTreeMap<String, Value>,
+}
+
+impl Record {
+    /// Of `machine`, without parts.
+    pub fn of(machine: Machine) -> Self {
+        Self { schema: SCHEMA.to_owned(), machine, parts: BTreeMap::new() }
+    }
+
+    /// Adds what the part `name` found.
+    pub fn add(&mut self, name: &str, part: Value) {
+        self.parts.insert(name.to_owned(), part);
+    }
+
+    /// The committed one, below `root`.
+    ///
+    /// # Errors
+    /// When there is none, or it is of another version of this program.
+    pub fn read(root: &Path) -> Result<Self> {
+        let path = root.join(RECORD);
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}; `cargo xtask bench --update` writes it", path.display())
+        })?;
+        let record: Self =
+            serde_json::from_str(&text).with_context(|| format!("{RECORD} is damaged"))?;
+        let of = &record.schema;
+        ensure!(of == SCHEMA, "{RECORD} is of {of}: `cargo xtask bench --update` writes {SCHEMA}");
+        Ok(record)
+    }
+
+    /// # Errors
+    /// When `path` cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write(path, &(serde_json::to_string_pretty(self)? + "\n"))
+    }
+
+    /// Writes the record, the plots and the page below `root`.
+    ///
+    /// # Errors
+    /// When one of `entries` is not in the record or cannot be drawn, the page has no place for it, or
+    /// a file cannot be written.
+    pub fn publish(&self, root: &Path, entries: &[Entry]) -> Result<()> {
+        let parts = self.parts(entries)?;
+        // Drawn and filled before anything is written: half a page is worse than an old one.
+        let (plots, page) = (plots(&parts)?, self.page(root, &parts)?);
+        self.write(&root.join(RECORD))?;
+        let directory = root.join(PLOTS);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("cannot remove {}", directory.display()))?;
+        }
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        for (file, plot) in plots {
+            write(&directory.join(file).with_extension("svg"), &plot)?;
+        }
+        write(&root.join(PAGE), &page)
+    }
+
+    /// As they were measured, in the order of `entries`.
+    fn parts<'a>(&self, entries: &'a [Entry]) -> Result<Vec<(&'a str, Box<dyn Part>)>> {
+        let part = |entry: &'a Entry| {
+            let Some(value) = self.parts.get(entry.name) else {
+                bail!("the record has no {}: it is not of a full run", entry.name);
+            };
+            let part = entry.read(value.clone());
+            let read = part.with_context(|| format!("the record of {} is damaged", entry.name))?;
+            Ok((entry.name, read))
+        };
+        entries.iter().map(part).collect()
+    }
+
+    /// The page that is below `root`, filled from this record.
+    fn page(&self, root: &Path, parts: &[(&str, Box<dyn Part>)]) -> Result<String> {
+        let path = root.join(PAGE);
+        let page =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        page::filled(&page, &self.measured(parts))
+    }
+
+    fn measured(&self, parts: &[(&str, Box<dyn Part>)]) -> Measured {
+        let parts: Vec<(&str, &dyn Part)> =
+            parts.iter().map(|(name, part)| (*name, part.as_ref())).collect();
+        page::measured(&self.machine.list(), &parts)
+    }
+}
+
+/// By the name of its file.
+fn plots(parts: &[(&str, Box<dyn Part>)]) -> Result<BTreeMap<&'static str, String>> {
+    let figures: Vec<_> = parts.iter().flat_map(|(_, part)| part.figures()).collect();
+    let names: BTreeSet<_> = figures.iter().map(|figure| figure.file).collect();
+    ensure!(names.len() == figures.len(), "two plots go to one file, of {names:?}");
+    figures.iter().map(|figure| Ok((figure.file, drawing::svg(figure)?))).collect()
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,233 @@
+//! What one run has shown over time, counted from the flood's first SYN.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tcpguard_e2e::alerts::Alert;
+use tcpguard_e2e::clients::Attempts;
+use tcpguard_e2e::clock::between;
+use tcpguard_e2e::flood::FloodReport;
+
+/// Attempts are counted by the slot in which they began.
+pub const SLOT: Duration = Duration::from_millis(250);
+/// Within which clients want their answer.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Where one attempt in so many fails at most, success is full; of fewer that cannot be said.
+pub const FULL: usize = 1000;
+
+/// New clients who began in one slot.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Slot {
+    /// When it began, in seconds; negative before the flood.
+    pub at_s: f64,
+    pub attempts: usize,
+    /// Within 1 s.
+    pub answered: usize,
+}
+
+/// One run of one defence. Moments are in seconds, `None` if they did not come.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Course {
+    /// In which round, from 1.
+    pub round: usize,
+    /// SYNs made per second.
+    pub offered: f64,
+    pub slots: Vec<Slot>,
+    /// From which on new clients were answered as if there were no flood.
+    pub full_success: Option<f64>,
+    /// What the guard told of itself; nothing for another defence.
+    pub told: Moments,
+}
+
+/// When the guard did what, by its own alerts.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Moments {
+    /// It told of the attack.
+    pub detected: Option<f64>,
+    /// Its first rule was in the kernel, or its first step taken, such as cookies.
+    pub armed: Option<f64>,
+    /// Its last rule and step were taken back, counted from the flood's last SYN.
+    pub released: Option<f64>,
+}
+
+impl Course {
+    /// One line.
+    pub fn summary(&self) -> String {
+        let moments = [
+            ("detected", self.told.detected),
+            ("armed", self.told.armed),
+            ("full success", self.full_success),
+            ("released", self.told.released),
+        ];
+        let came = |(what, at): (&str, Option<f64>)| Some(format!(", {what} after {:.2} s", at?));
+        let moments: String = moments.into_iter().filter_map(came).collect();
+        format!("{:.0} SYN/s{moments}", self.offered)
+    }
+
+    /// % of those answered within 1 s who began in `from..to`, in seconds; `None` of nobody.
+    pub fn percent(&self, from: f64, to: f64) -> Option<f64> {
+        let slots = self.slots.iter().filter(|slot| (from..to).contains(&slot.at_s));
+        let add = |sum: Slot, slot: &Slot| Slot {
+            attempts: sum.attempts + slot.attempts,
+            answered: sum.answered + slot.answered,
+            ..sum
+        };
+        slots.fold(Slot { at_s: from, attempts: 0, answered: 0 }, add).percent()
+    }
+}
+
+impl Slot {
+    /// % answered within 1 s; `None` of nobody.
+    pub fn percent(&self) -> Option<f64> {
+        (self.attempts > 0).then(|| 100.0 * self.answered as f64 / self.attempts as f64)
+    }
+
+    /// The slots of `attempts` from `before` the first SYN until `after` it.
+    pub fn all(
+        attempts: &Attempts,
+        first_syn: u64,
+        before: Duration,
+        after: Duration,
+    ) -> Vec<Self> {
+        let slots = |span: Duration| (span.as_nanos() / SLOT.as_nanos()) as i64;
+        let slot = SLOT.as_nanos() as i64;
+        let slots = -slots(before)..slots(after);
+        let of = |number: i64| {
+            let from = first_syn.saturating_add_signed(number * slot);
+            let begun = attempts.begun(from, from + slot as u64);
+            Self {
+                at_s: number as f64 * SLOT.as_secs_f64(),
+                attempts: begun.0.len(),
+                answered: begun.within(LIMIT),
+            }
+        };
+        slots.map(of).collect()
+    }
+}
+
+/// The earliest attempt with an answer within 1 s from which on at least 99.9 % of all that began before
+/// the flood's last SYN were answered so, [`FULL`] or more. In seconds from the flood's first SYN.
+pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
+    let mut during = attempts.begun(flood.started, flood.ended).0;
+    during.sort_by_key(|attempt| attempt.at);
+    let (mut failed, mut since) = (0, None);
+    for (begun, attempt) in during.iter().rev().enumerate() {
+        let answered = attempt.took.is_some_and(|took| took <= LIMIT);
+        failed += usize::from(!answered);
+        let count = begun + 1;
+        if answered && count >= FULL && failed * FULL <= count {
+            since = Some(attempt.at);
+        }
+    }
+    since.map(|at| between(flood.started, at).as_secs_f64())
+}
+
+impl Moments {
+    /// Reads them from what was told until everything was taken back, or so far if it was not waited for.
+    pub fn of(alerts: &[Alert], flood: &FloodReport, is_released: bool) -> Self {
+        // What is done about something else than an attack, such as stray segments, keeps no SYN away.
+        let attack: Vec<Alert> =
+            alerts.iter().filter(|alert| alert.attack.is_some()).cloned().collect();
+        let first = |events: &[&str]| since(flood.started, &attack, events).next();
+        // A step may be left when its attack is over.
+        let released = since(flood.ended, alerts, &["attack_ended", "step_left"]).last();
+        Self {
+            detected: first(&["attack_started"]),
+            armed: first(&["rule_installed", "step_taken"]),
+            released: released.filter(|_| is_released),
+        }
+    }
+}
+
+/// When any of `events` was told, in seconds since `from`, the earliest first.
+fn since(from: u64, alerts: &[Alert], events: &[&str]) -> impl Iterator<Item = f64> {
+    let told = move |alert: &&Alert| alert.at >= from && events.contains(&&*alert.event);
+    alerts.iter().filter(told).map(move |alert| between(from, alert.at).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_e2e::clients::Attempt;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const FLOOD: FloodReport = FloodReport { sent: 1000, started: 10_000 * MS, ended: 16_000 * MS };
+
+    /// One every 2 ms from 1 s before the flood until 1 s after it; those fail of which `fails` says so
+    /// by their ms from the first SYN.
+    fn attempts(fails: impl Fn(i64) -> bool) -> Attempts {
+        let attempt = |ms: i64| {
+            let took = (!fails(ms)).then_some(Duration::from_millis(3));
+            Attempt { at: (10_000 + ms) as u64 * MS, connected: took, took }
+        };
+        Attempts((-1000..7000).step_by(2).map(attempt).collect())
+    }
+
+    fn alerts(told: &[(u64, &str, Option<u64>)]) -> Vec<Alert> {
+        let told = told.iter();
+        told.map(|&(ms, event, attack)| Alert { at: ms * MS, event: event.to_owned(), attack })
+            .collect()
+    }
+
+    #[test]
+    fn slots_hold_who_began_in_them_and_begin_before_the_flood() {
+        let second = Duration::from_secs(1);
+        let slots =
+            Slot::all(&attempts(|ms| (0..125).contains(&ms)), FLOOD.started, second, second);
+        let starts: Vec<_> = slots.iter().map(|slot| slot.at_s).collect();
+        assert_eq!(starts, [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75]);
+        assert!(slots.iter().all(|slot| slot.attempts == 125));
+        let percent: Vec<_> = slots[3..6].iter().filter_map(Slot::percent).collect();
+        assert_eq!(percent, [100.0, 100.0 * 62.0 / 125.0, 100.0]);
+        let nobody = Slot { at_s: 0.0, attempts: 0, answered: 0 };
+        assert_eq!(nobody.percent(), None);
+    }
+
+    #[test]
+    fn full_success_begins_behind_the_last_of_the_failures() {
+        let early = attempts(|ms| (100..1500).contains(&ms) && ms % 4 == 0);
+        // All but two: so many may fail among the 2,255 from there on.
+        assert_eq!(full_success(&early, &FLOOD), Some(1.490));
+        assert_eq!(full_success(&attempts(|_| false), &FLOOD), Some(0.0));
+        // What is lost before and after the flood says nothing of it.
+        assert_eq!(full_success(&attempts(|ms| !(0..6000).contains(&ms)), &FLOOD), Some(0.0));
+    }
+
+    #[test]
+    fn full_success_is_claimed_of_a_thousand_attempts_at_least() {
+        assert_eq!(full_success(&attempts(|ms| ms < 4000), &FLOOD), Some(4.0));
+        assert_eq!(full_success(&attempts(|ms| ms < 4100), &FLOOD), None);
+        assert_eq!(full_success(&attempts(|ms| ms % 100 == 0), &FLOOD), None);
+        assert_eq!(full_success(&Attempts::default(), &FLOOD), None);
+    }
+
+    #[test]
+    fn an_answer_after_more_than_a_second_is_no_success() {
+        let mut late = attempts(|_| false);
+        for attempt in late.0.iter_mut().filter(|attempt| attempt.at < 12_000 * MS) {
+            attempt.took = Some(Duration::from_millis(1016));
+        }
+        let since = full_success(&late, &FLOOD).unwrap();
+        assert!((1.99..=2.0).contains(&since), "{since}");
+    }
+
+    #[test]
+    fn moments_are_what_was_told_first_and_the_last_that_was_taken_back() {
+        let told = alerts(&[
+            (9_000, "rule_installed", Some(1)),
+            (10_300, "step_taken", None),
+            (10_600, "attack_started", Some(2)),
+            (10_850, "step_taken", Some(2)),
+            (11_100, "rule_installed", Some(2)),
+            (14_000, "step_left", Some(2)),
+            (46_000, "attack_ended", Some(2)),
+            (46_001, "step_left", None),
+        ]);
+        let moments = Moments::of(&told, &FLOOD, true);
+        let expected = Moments { detected: Some(0.6), armed: Some(0.85), released: Some(30.001) };
+        assert_eq!(moments, expected);
+        assert_eq!(Moments::of(&told, &FLOOD, false), Moments { released: None, ..expected });
+        assert_eq!(Moments::of(&[], &FLOOD, true), Moments::default());
+    }
+}

@@ -1,0 +1,300 @@
+//! The time line as tables, goals and plots.
+
+use std::fmt::Write as _;
+
+use crate::e2e::arm::Arm;
+use crate::e2e::attack::Kind;
+use crate::part::{Axis, Figure, Goal, Part, Series};
+use crate::samples::Samples;
+
+use super::course::{Course, FULL, SLOT};
+use super::{Record, Timeline, run};
+
+/// A moment that must come in time.
+struct Promise {
+    what: &'static str,
+    /// In seconds from the flood's first SYN.
+    limit: f64,
+    of: fn(&Course) -> Option<f64>,
+    /// Others do not tell theirs.
+    guards_only: bool,
+}
+
+const PROMISES: [Promise; 3] = [
+    Promise { what: "detected", limit: 1.0, of: |course| course.told.detected, guards_only: true },
+    Promise { what: "armed", limit: 1.5, of: |course| course.told.armed, guards_only: true },
+    Promise {
+        what: "full success",
+        limit: 2.0,
+        of: |course| course.full_success,
+        guards_only: false,
+    },
+];
+
+const PLOTS: [(Kind, &str); 2] = [(Kind::Crude, "timeline-crude"), (Kind::Mimic, "timeline-mimic")];
+
+const HEAD: &str = "\
+| defence | before % | 1st second % | 2nd % | 3rd % | until its end % | after % | detected, s | armed, s | full success, s | released, s | offered, SYN/s | N |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+/// A moment in all runs of a record.
+struct Moment {
+    /// Seconds; those in which it did not come count as the flood's length.
+    times: Samples,
+    /// In how many it did not come.
+    never: usize,
+}
+
+impl Part for Timeline {
+    fn tables(&self) -> String {
+        let (rounds, seconds, hold) = (self.rounds, self.flood_s, self.hold_s);
+        let mut text = format!(
+            "## Time line\n\n{rounds} round(s), floods of {} for {seconds} s, {} new clients a second; \
+             medians, in brackets the least and the greatest. Each percentage is of the clients who began \
+             in that time: those answered within 1 s.\n",
+            run::RATE.title(),
+            run::CLIENTS
+        );
+        for kind in self.floods() {
+            let _ = write!(text, "\n**{} flood**\n\n{HEAD}", kind.title());
+            self.of(kind).for_each(|record| text.push_str(&self.row(record)));
+        }
+        let _ = write!(
+            text,
+            "\nDetected: the alert. Armed: the first rule in the kernel, or the first step taken, such as \
+             cookies. Full success: the first client answered within 1 s from whom on at least 99.9 % of \
+             all were who began before the flood's last SYN, {FULL} or more. Each is counted from the \
+             flood's first SYN; one that did not come counts as {seconds} s, the length of the flood. \
+             Released: the last rule and step taken back, counted from the flood's last SYN, of which \
+             {hold} s of quiet are configured (`detection.clear_s`); waited for in the first of several \
+             rounds only.\n"
+        );
+        let failures = self.records.iter().flat_map(|record| {
+            let title = format!("{} flood, {}", record.flood.title(), record.arm.title());
+            record.failures.iter().map(move |why| format!("- {title}, {why}\n"))
+        });
+        let failures: String = failures.collect();
+        if !failures.is_empty() {
+            let _ = write!(text, "\nNot measured here:\n\n{failures}");
+        }
+        text
+    }
+
+    fn goals(&self) -> Vec<Goal> {
+        let ours = self.records.iter().filter(|record| record.arm == Arm::Ours);
+        ours.flat_map(|record| PROMISES.iter().map(|promise| self.goal(record, promise))).collect()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        PLOTS.iter().filter_map(|&(kind, file)| self.figure(kind, file)).collect()
+    }
+}
+
+impl Timeline {
+    /// In the order in which they were measured.
+    fn floods(&self) -> Vec<Kind> {
+        let mut floods: Vec<Kind> = self.records.iter().map(|record| record.flood).collect();
+        floods.dedup();
+        floods
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(move |record| record.flood == kind)
+    }
+
+    fn row(&self, record: &Record) -> String {
+        let ends = [f64::NEG_INFINITY, 0.0, 1.0, 2.0, 3.0, self.flood_s, f64::INFINITY];
+        let spans = ends.windows(2);
+        let shares = spans.map(|span| record.samples(|course| course.percent(span[0], span[1])));
+        let moments = PROMISES.iter().map(|promise| match promise.is_told_by(record.arm) {
+            true => self.moment(record, promise).cell(),
+            false => "–".to_owned(),
+        });
+        let cells: Vec<_> = shares.map(|share| share.cell(2)).chain(moments).collect();
+        format!(
+            "| {} | {} | {} | {} | {} |\n",
+            record.arm.title(),
+            cells.join(" | "),
+            record.samples(|course| course.told.released).cell(1),
+            record.samples(|course| Some(course.offered)).cell(0),
+            record.courses.len()
+        )
+    }
+
+    fn moment(&self, record: &Record, promise: &Promise) -> Moment {
+        let times = record.samples(|course| Some((promise.of)(course).unwrap_or(self.flood_s)));
+        let came = record.samples(promise.of).count();
+        Moment { never: times.count() - came, times }
+    }
+
+    fn goal(&self, record: &Record, promise: &Promise) -> Goal {
+        let Moment { times, never } = self.moment(record, promise);
+        let mut notes = record.failures.clone();
+        if never > 0 {
+            notes.push(format!("did not come in {never} of {} runs", times.count()));
+        }
+        let rate = run::RATE.title();
+        Goal {
+            name: format!("{} flood of {rate}, {}", record.flood.title(), promise.what),
+            unit: "s from its first SYN".to_owned(),
+            limit: promise.limit,
+            at_least: false,
+            value: times.median(),
+            range: times.range(),
+            rounds: times.count(),
+            note: notes.join("; "),
+        }
+    }
+
+    fn figure(&self, kind: Kind, file: &'static str) -> Option<Figure> {
+        let axis = |title: &str| Axis { title: title.to_owned(), logarithmic: false };
+        let mut series: Vec<Series> = self.of(kind).filter_map(Record::line).collect();
+        series.extend(self.of(kind).filter_map(Record::marks));
+        (!series.is_empty()).then(|| Figure {
+            file,
+            title: format!("New clients answered within 1 s, {} flood", kind.title()),
+            x: axis("s from the flood's first SYN, when they began"),
+            y: axis("%"),
+            series,
+        })
+    }
+}
+
+impl Record {
+    fn samples(&self, of: impl Fn(&Course) -> Option<f64>) -> Samples {
+        self.courses.iter().filter_map(of).collect()
+    }
+
+    /// Success by slots, each shown at its middle.
+    fn line(&self) -> Option<Series> {
+        let slots = self.courses.first()?.slots.iter().enumerate();
+        let points = slots.filter_map(|(number, slot)| {
+            let shares = self.samples(|course| course.slots.get(number)?.percent());
+            Some((slot.at_s + SLOT.as_secs_f64() / 2.0, shares.point()?))
+        });
+        Some(Series { name: self.arm.title().to_owned(), points: points.collect() })
+    }
+
+    /// The guard's moments, below the lines.
+    fn marks(&self) -> Option<Series> {
+        let moments = PROMISES.iter().filter_map(|promise| self.samples(promise.of).median());
+        let points: Vec<_> = moments.map(|at| (at, [0.0; 3])).collect();
+        let name = "detected, armed, full".to_owned();
+        (self.arm == Arm::Ours && !points.is_empty()).then_some(Series { name, points })
+    }
+}
+
+impl Promise {
+    fn is_told_by(&self, arm: Arm) -> bool {
+        arm == Arm::Ours || !self.guards_only
+    }
+}
+
+impl Moment {
+    fn cell(&self) -> String {
+        match self.never {
+            0 => self.times.cell(2),
+            never => format!("{}, {never} never", self.times.cell(2)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Options;
+    use super::super::course::{Moments, Slot};
+    use super::*;
+
+    fn timeline() -> Timeline {
+        Timeline::new(&Options { quick: false, json: None })
+    }
+
+    /// A run with a success of `percent` from 1 s before the flood until 8 s after its first SYN, but
+    /// none in its first half second.
+    fn course(round: usize, percent: usize, full_success: Option<f64>) -> Course {
+        let slot = |number: i32| {
+            let answered = if (0..2).contains(&number) { 0 } else { percent };
+            Slot { at_s: f64::from(number) / 4.0, attempts: 100, answered }
+        };
+        let told = Moments { detected: Some(0.5), armed: Some(0.75), released: None };
+        Course {
+            round,
+            offered: 499_000.0,
+            slots: (-4..32).map(slot).collect(),
+            full_success,
+            told,
+        }
+    }
+
+    fn ours(timeline: &mut Timeline) -> &mut Record {
+        timeline.records.iter_mut().find(|record| record.arm == Arm::Ours).unwrap()
+    }
+
+    #[test]
+    fn a_row_has_success_by_seconds_and_the_moments() {
+        let mut timeline = timeline();
+        let record = ours(&mut timeline);
+        record.courses =
+            vec![course(1, 100, Some(0.8)), course(2, 98, None), course(3, 99, Some(1.0))];
+        record.courses[0].told.released = Some(30.25);
+        let text = timeline.tables();
+        let row = text.lines().find(|line| line.starts_with("| tcpguard |")).unwrap();
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        assert_eq!(cells[2..4], ["99.00 (98.00–100.00)", "49.50 (49.00–50.00)"], "{row}");
+        assert_eq!(cells[7], "99.00 (98.00–100.00)", "{row}");
+        assert_eq!(cells[8..10], ["0.50 (0.50–0.50)", "0.75 (0.75–0.75)"], "{row}");
+        assert_eq!(cells[10..12], ["1.00 (0.80–6.00), 1 never", "30.2 (30.2–30.2)"], "{row}");
+        assert_eq!(cells[13], "3", "{row}");
+    }
+
+    #[test]
+    fn a_defence_that_tells_nothing_has_no_moments_of_its_own() {
+        let mut timeline = timeline();
+        timeline.records[0].courses = vec![course(1, 97, None)];
+        timeline.records[0].failures = vec!["round 2: no veth".to_owned()];
+        let text = timeline.tables();
+        assert!(text.contains("| – | – | 6.00 (6.00–6.00), 1 never | – |"), "{text}");
+        assert!(text.contains("- crude flood, kernel cookies (=1), round 2: no veth\n"), "{text}");
+    }
+
+    #[test]
+    fn a_moment_that_did_not_come_misses_its_goal_and_one_not_measured_says_why() {
+        let mut timeline = timeline();
+        ours(&mut timeline).courses = vec![course(1, 90, None)];
+        for record in timeline.records.iter_mut().filter(|record| record.flood == Kind::Mimic) {
+            record.failures.push("round 1: no root".to_owned());
+        }
+        let goals = timeline.goals();
+        let found: Vec<_> = goals.iter().map(|goal| (goal.value, goal.limit)).collect();
+        assert_eq!(found[..3], [(Some(0.5), 1.0), (Some(0.75), 1.5), (Some(6.0), 2.0)]);
+        assert_eq!(goals[2].note, "did not come in 1 of 1 runs");
+        assert!(goals[2].name.starts_with("crude flood of 500000 SYN/s, full success"));
+        assert!(found[3..].iter().all(|(value, _)| value.is_none()));
+        assert_eq!((goals.len(), &*goals[5].note), (6, "round 1: no root"));
+    }
+
+    #[test]
+    fn a_plot_has_a_line_for_each_defence_and_the_guards_moments() {
+        let mut timeline = timeline();
+        timeline.records[0].courses = vec![course(1, 97, None)];
+        ours(&mut timeline).courses = vec![course(1, 100, Some(0.8)), course(2, 98, Some(0.9))];
+        let figures = timeline.figures();
+        assert_eq!(figures.len(), 1, "of mimic floods there is nothing to show");
+        let names: Vec<_> = figures[0].series.iter().map(|series| &*series.name).collect();
+        assert_eq!(names, ["kernel cookies (=1)", "tcpguard", "detected, armed, full"]);
+        let [cookies, guard, marks] = &figures[0].series[..] else { panic!("three lines") };
+        assert_eq!(cookies.points[4], (0.125, [0.0; 3]));
+        assert_eq!(guard.points[6], (0.625, [98.0, 98.0, 100.0]));
+        assert_eq!(marks.points, [(0.5, [0.0; 3]), (0.75, [0.0; 3]), (0.8, [0.0; 3])]);
+    }
+
+    #[test]
+    fn what_is_recorded_can_be_read_again() {
+        let mut timeline = timeline();
+        ours(&mut timeline).courses = vec![course(1, 100, None)];
+        let value = serde_json::to_value(&timeline).unwrap();
+        let read: Timeline = serde_json::from_value(value).unwrap();
+        assert_eq!(read.tables(), timeline.tables());
+    }
+}

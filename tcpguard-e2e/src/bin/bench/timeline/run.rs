@@ -1,0 +1,103 @@
+//! One defence, from before the flood's first SYN until after its last one.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tcpguard_e2e::clients::{Home, Load, PATIENCE, Visitors};
+use tcpguard_e2e::clock::wall_ahead_ns;
+use tcpguard_e2e::flood::{Flood, FloodReport};
+use tcpguard_e2e::guard::Guard;
+use tcpguard_e2e::lab::Family;
+use tcpguard_e2e::status::Status;
+use tcpguard_engine::Settings;
+
+use super::course::{Course, Moments, Slot, full_success};
+use crate::e2e::arm::Arm;
+use crate::e2e::attack::{Delivery, Kind, Rate};
+use crate::e2e::run::{Setting, Stage};
+
+/// What clients have to be answered under (`e2e`). Beyond what can be answered, new clients' first SYNs
+/// are dropped, so that nobody new gets in within a second.
+pub const RATE: Rate = Rate::Paced(500_000);
+/// Connections per second: a hundred to a slot, and enough for full success in 2.5 s.
+pub const CLIENTS: u32 = 400;
+/// Clients come so long before the first slot: it must not be half empty.
+const LEAD: Duration = Duration::from_millis(500);
+/// What a release may take beyond the time of quiet that is configured.
+const GRACE: Duration = Duration::from_secs(15);
+/// Steps by which SYNs are kept away from a listener.
+const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
+/// Two clocks cannot be read at one moment; this far apart they have not been set.
+const READ: i128 = 10_000_000;
+
+/// Times of a run, whole slots each.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub before: Duration,
+    pub flood: Duration,
+    pub after: Duration,
+}
+
+/// How long everything must be quiet before the guard takes rules and steps back, by default.
+pub fn hold() -> Duration {
+    Settings::default().quiet
+}
+
+/// Runs `arm` under `kind`. If `to_release`, waits until the guard has taken everything back.
+///
+/// # Errors
+/// When the lab fails, the defence cannot be had here, the guard does not let go in time, or somebody set
+/// the clock meanwhile.
+pub fn run(
+    round: usize,
+    (kind, arm): (Kind, Arm),
+    timing: &Timing,
+    to_release: bool,
+) -> Result<Course> {
+    let family = Family::V4;
+    let stage = Stage::new(&Setting::near(family), arm.syncookies())?;
+    let lab = &stage.lab;
+    let flood = kind.flood(lab, family, RATE, Delivery::Frames)?;
+    let flood = Flood { duration: timing.flood, ..flood };
+    let seconds = (LEAD + timing.before + timing.flood + timing.after).as_secs() as u32 + 2;
+    let defence = arm.defend(lab, family, CLIENTS * seconds)?;
+    let ahead = wall_ahead_ns();
+    let visitors = Visitors { rate: CLIENTS, home: Home::Strangers, patience: PATIENCE };
+    let clients = Load::of(&lab.client, family.service(), visitors)?;
+    sleep(LEAD + timing.before);
+    let flood = flood.start(lab)?.wait()?;
+    sleep(timing.after);
+    let attempts = clients.finish()?;
+    let told = match defence.guard() {
+        Some(guard) => moments(guard, &flood, to_release)?,
+        None => Moments::default(),
+    };
+    let drift = wall_ahead_ns() - ahead;
+    ensure!(
+        drift.abs() < READ,
+        "the time of day was set by {} ms meanwhile, and the guard tells its moments by it: stop what \
+         sets it, and measure again",
+        drift / 1_000_000
+    );
+    Ok(Course {
+        round,
+        offered: flood.rate(),
+        slots: Slot::all(&attempts, flood.started, timing.before, timing.flood + timing.after),
+        full_success: full_success(&attempts, &flood),
+        told,
+    })
+}
+
+fn moments(guard: &Guard<'_>, flood: &FloodReport, to_release: bool) -> Result<Moments> {
+    if to_release {
+        guard.wait_until("all rules and steps are taken back", hold() + GRACE, is_released)?;
+    }
+    Ok(Moments::of(&guard.alerts()?, flood, to_release))
+}
+
+fn is_released(status: &Status) -> bool {
+    let taken = |step: &&str| status.step(step) == Some("taken");
+    let rules = !status.rules().is_empty() || status.rules_in_kernel() != Some(0);
+    status.attacks().is_empty() && !rules && !STEPS.iter().any(taken)
+}

@@ -1,0 +1,176 @@
+//! What came of each target, as a table and in a sentence.
+
+use std::fmt::Write as _;
+
+use crate::part::Goal;
+
+/// What came of a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    Met,
+    Missed(f64),
+    Unmeasured,
+}
+
+impl Outcome {
+    fn of(goal: &Goal) -> Self {
+        match goal.value {
+            Some(value) if !value.is_finite() => Self::Unmeasured,
+            Some(value) if goal.at_least && value < goal.limit => Self::Missed(value),
+            Some(value) if !goal.at_least && value > goal.limit => Self::Missed(value),
+            Some(_) => Self::Met,
+            None => Self::Unmeasured,
+        }
+    }
+
+    fn in_words(self, goal: &Goal) -> String {
+        let value = match self {
+            Self::Met => return "met".to_owned(),
+            Self::Unmeasured if goal.note.is_empty() => return "not measured".to_owned(),
+            Self::Unmeasured => return format!("not measured: {}", goal.note),
+            Self::Missed(value) => value,
+        };
+        let times = if goal.at_least { goal.limit / value } else { value / goal.limit };
+        // Of 99.9 % wanted and 99.8 % had, a ratio says nothing.
+        if times.is_finite() && times >= 1.05 {
+            format!("**missed** by ×{times:.1}")
+        } else {
+            format!("**missed** by {}", number((value - goal.limit).abs()))
+        }
+    }
+}
+
+/// A Markdown table of `goals`, a row each.
+pub fn table(goals: &[Goal]) -> String {
+    let mut text = "| target | limit | measured (min–max, N) | |\n|---|---|---|---|\n".to_owned();
+    for goal in goals {
+        let outcome = Outcome::of(goal);
+        let bound = if goal.at_least { '≥' } else { '≤' };
+        let note = match outcome {
+            Outcome::Met | Outcome::Missed(_) if !goal.note.is_empty() => {
+                format!("; {}", goal.note)
+            }
+            _ => String::new(),
+        };
+        let cells = [
+            goal.name.clone(),
+            format!("{bound} {} {}", goal.limit, goal.unit),
+            measured(goal, outcome),
+            outcome.in_words(goal) + &note,
+        ];
+        // A bar would end the cell.
+        let cells = cells.map(|cell| cell.replace('|', "\\|"));
+        writeln!(text, "| {} |", cells.join(" | ")).expect("a string takes all");
+    }
+    text
+}
+
+/// How many of `goals` are met, missed and not measured.
+pub fn summary(goals: &[Goal]) -> String {
+    let count = |is: fn(Outcome) -> bool| goals.iter().filter(|goal| is(Outcome::of(goal))).count();
+    let met = count(|outcome| outcome == Outcome::Met);
+    let missed = count(|outcome| matches!(outcome, Outcome::Missed(_)));
+    let unmeasured = count(|outcome| outcome == Outcome::Unmeasured);
+    format!("{met} of {} targets met, {missed} missed, {unmeasured} not measured", goals.len())
+}
+
+/// Whether any of `goals` was measured and not met.
+pub fn any_missed(goals: &[Goal]) -> bool {
+    goals.iter().any(|goal| matches!(Outcome::of(goal), Outcome::Missed(_)))
+}
+
+fn measured(goal: &Goal, outcome: Outcome) -> String {
+    let (Some(value), false) = (goal.value, outcome == Outcome::Unmeasured) else {
+        return "–".to_owned();
+    };
+    let rounds = goal.rounds;
+    match goal.range {
+        Some((least, greatest)) => {
+            format!("{} ({}–{}, {rounds})", number(value), number(least), number(greatest))
+        }
+        None => format!("{} ({rounds})", number(value)),
+    }
+}
+
+/// As many digits as a measurement bears; one more for shares close to 100 %.
+fn number(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 1000.0 => 0,
+        size if size >= 100.0 => 1,
+        size if size >= 0.1 || size == 0.0 => 2,
+        _ => 4,
+    };
+    format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn goal(limit: f64, at_least: bool, value: Option<f64>) -> Goal {
+        Goal {
+            name: "signature drop".to_owned(),
+            unit: "× xdp-filter".to_owned(),
+            limit,
+            at_least,
+            value,
+            range: value.map(|value| (0.9 * value, 1.1 * value)),
+            rounds: 21,
+            note: String::new(),
+        }
+    }
+
+    fn row(goal: Goal) -> String {
+        table(&[goal]).lines().last().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_row_tells_what_was_wanted_what_came_of_it_and_by_how_much() {
+        assert_eq!(
+            row(goal(1.0, false, Some(0.8))),
+            "| signature drop | ≤ 1 × xdp-filter | 0.80 (0.72–0.88, 21) | met |"
+        );
+        assert_eq!(
+            row(goal(1.0, false, Some(1.2))),
+            "| signature drop | ≤ 1 × xdp-filter | 1.20 (1.08–1.32, 21) | **missed** by ×1.2 |"
+        );
+        assert!(row(goal(6.0, true, Some(3.0))).ends_with("| **missed** by ×2.0 |"));
+        assert!(row(goal(99.9, true, Some(99.75))).ends_with("| **missed** by 0.15 |"));
+        assert!(row(goal(1.0, false, Some(1.004))).ends_with("| **missed** by 0.0040 |"));
+        assert!(row(goal(6.0, true, Some(0.0))).ends_with("| **missed** by 6.00 |"));
+    }
+
+    #[test]
+    fn the_limit_itself_is_met_on_either_side() {
+        for at_least in [true, false] {
+            assert_eq!(Outcome::of(&goal(1.5, at_least, Some(1.5))), Outcome::Met);
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_says_why_and_is_not_met() {
+        let mut without = goal(1.0, false, None);
+        without.note = "no xdp-filter | here".to_owned();
+        assert!(row(without).ends_with("| – | not measured: no xdp-filter \\| here |"));
+        assert!(row(goal(1.0, true, Some(f64::NAN))).ends_with("| – | not measured |"));
+    }
+
+    #[test]
+    fn a_note_stands_beside_a_measurement() {
+        let mut marked = goal(1.0, false, Some(0.5));
+        marked.note = "drop runs differ by 14 %".to_owned();
+        assert!(row(marked).ends_with("| met; drop runs differ by 14 % |"));
+    }
+
+    #[test]
+    fn the_summary_counts_each_goal_once() {
+        let goals = [
+            goal(1.0, false, Some(0.5)),
+            goal(1.0, false, Some(2.0)),
+            goal(1.0, false, None),
+            goal(1.0, true, Some(2.0)),
+        ];
+        assert_eq!(summary(&goals), "2 of 4 targets met, 1 missed, 1 not measured");
+        assert!(any_missed(&goals) && !any_missed(&goals[2..]));
+    }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask budget`: what the guard weighs, held to `docs/budgets.json`. A program grows by a little
+//! with each change, and by a lot before anybody looks.
+
+mod figures;
+mod record;
+mod stack;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{
+    build::{self, Profile},
+    process::timed,
+    setup,
+    setup::Purpose,
+    workspace::Workspace,
+};
+
+use self::{
+    figures::Figures,
+    record::{Budgets, Scope},
+};
+
+/// Builds everything as it is packaged, and compares, or makes that the budget.
+///
+/// # Errors
+/// When the build fails, something has grown beyond its budget, or `docs/budgets.json` cannot be read or
+/// written.
+pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
+    setup::ensure(&[Purpose::Build])?;
+    let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
+    timed("the program as it is packaged", || build::everything(workspace, Profile::Packaged))?;
+    let mut figures = figures::of_objects(workspace, &objects)?;
+    figures.extend(figures::of_program(&workspace.binary(Profile::Packaged))?);
+    if update {
+        let budgets = Budgets::read(workspace).unwrap_or_default();
+        return budgets.updated(&figures).write(workspace);
+    }
+    hold(workspace, &figures, Scope::All)
+}
+
+/// Compares all but the packaged program, which takes minutes to link.
+///
+/// # Errors
+/// As for [`run`].
+pub fn check(workspace: &Workspace, objects: &[PathBuf]) -> Result<()> {
+    hold(workspace, &figures::of_objects(workspace, objects)?, Scope::Objects)
+}
+
+fn hold(workspace: &Workspace, figures: &Figures, scope: Scope) -> Result<()> {
+    Budgets::read(workspace)?.hold(figures, scope)?;
+    println!("budgets: {} figures within docs/budgets.json", figures.len());
+    Ok(())
+}
