@@ -7,7 +7,7 @@ use crate::abi::{
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{Allowance, Bucket, HandedOver, Work};
+use crate::fastpath::{Allowance, Bucket, HandedOver, Look, Work};
 
 /// Bytes of all maps on a host with `cpus` CPUs, with the kernel's own overhead per element of a
 /// hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
@@ -24,6 +24,7 @@ pub fn map_bytes(cpus: usize) -> usize {
         + size_of::<FlowKey>().next_multiple_of(8)
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
+        + maps::LOOKS * size_of::<Look>()
         + size_of::<Work>();
     array(size_of::<Config>(), 1)
         // The program that takes cookies back has a state of its own.
@@ -38,6 +39,7 @@ pub fn map_bytes(cpus: usize) -> usize {
         + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
         + array(size_of::<FlowSet>(), maps::FLOW_SETS)
         + array(size_of::<SourceSet>(), maps::SOURCE_SETS)
+        + array(maps::PENDING_MARKS, 1)
         + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
         + array(maps::CLIENT_MARKS, 2)
         + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)

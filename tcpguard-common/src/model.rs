@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, MAX_CLIENTS,
-    MAX_UNKNOWN, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS,
+    ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, LOOKS, MAX_CLIENTS,
+    MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS,
 };
 use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, FlowSet,
@@ -29,8 +29,8 @@ use crate::abi::{
     SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, Interest, KernelCookie, Pace,
-    RedeemSteps, Socket, Steps, StraySteps, Tables, Work, step, strays,
+    self, Accepted, Allowance, Bucket, Claim, Course, Departure, HandedOver, Interest,
+    KernelCookie, Look, Pace, RedeemSteps, Socket, Steps, StraySteps, Tables, Work, step, strays,
 };
 use crate::wire::Segment;
 
@@ -67,6 +67,8 @@ pub struct Model {
     pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
     /// Sampled flows.
     pub flows: Sets<FlowKey, Flow, { FLOW_SETS as usize }>,
+    /// Marks of flows that may have a handshake under way, by place.
+    pub pending: BTreeMap<usize, u8>,
     /// Sources.
     pub sources: Sets<Addr, SourceCounters, { SOURCE_SETS as usize }>,
     /// Validated clients.
@@ -105,6 +107,7 @@ pub struct Model {
     pub syn_samples: Box<SynSamples>,
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
+    looks: BTreeMap<usize, Look>,
     handed_over: BTreeMap<u32, HandedOver>,
     allowances: BTreeMap<u32, Allowance>,
     answers_of_cpu: Bucket,
@@ -213,32 +216,28 @@ impl Steps for HostSteps<'_> {
         self.with(|_, config, model, work| step::count_syn(config, model, work))
     }
 
+    fn unwanted(&mut self) {
+        self.with(|_, config, model, work| step::unwanted(config, model, work));
+    }
+
     fn sample_syn(&mut self) {
         self.with(|frame, _, model, work| step::sample_syn(&*frame, model, work));
     }
 
-    fn fingerprint(&mut self) {
-        self.with(|frame, _, _, work| step::fingerprint(&*frame, work));
+    fn judge_source(&mut self) -> Option<Reason> {
+        self.with(|_, config, model, work| step::judge_source(config, model, work))
     }
 
-    fn match_rule(&mut self) -> Result<(), Reason> {
-        self.with(|_, config, model, work| step::match_rule(config, model, work))
+    fn look(&mut self, judged: bool) -> Option<Reason> {
+        self.with(|frame, config, model, work| step::look(&*frame, config, model, work, judged))
     }
 
-    fn judge_match(&mut self) -> Reason {
-        self.with(|_, config, model, work| step::judge_match(config, model, work))
-    }
-
-    fn recognise(&mut self, recorded: bool) -> bool {
-        self.with(|_, config, model, work| step::recognise(config, model, work, recorded))
+    fn course(&mut self, recorded: bool, asked: bool) -> Course {
+        self.with(|_, config, model, work| step::course(config, model, work, recorded, asked))
     }
 
     fn socket(&mut self) -> Socket {
         self.with(|_, _, model, work| step::socket(model, work))
-    }
-
-    fn limit(&mut self) -> Option<Reason> {
-        self.with(|_, config, model, work| step::limit(config, model, work))
     }
 
     fn budget(&mut self) -> Option<Reason> {
@@ -262,8 +261,12 @@ impl Steps for HostSteps<'_> {
         self.with(|_, config, model, work| step::answer(config, model, &work.segment));
     }
 
+    fn is_followed(&mut self) -> bool {
+        self.with(|_, config, model, work| step::is_followed(config, model, work))
+    }
+
     fn follow(&mut self, reset: bool) -> Reason {
-        self.with(|_, config, model, work| step::follow(config, model, &work.segment, reset))
+        self.with(|_, config, model, work| step::follow(config, model, work, reset))
     }
 
     fn illegal(&mut self) -> Reason {
@@ -393,6 +396,10 @@ impl Tables for Model {
         Some(self.sources.set(index))
     }
 
+    fn pending(&mut self, place: usize) -> Option<&mut u8> {
+        Some(self.pending.entry(place & (PENDING_MARKS - 1)).or_default())
+    }
+
     fn opaque(number: u64) -> u64 {
         number
     }
@@ -413,12 +420,18 @@ impl Tables for Model {
         self.client_filter.insert(mark);
     }
 
-    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> Option<RuleRef> {
-        longest(self.source_rules.get(&(set, port))?, addr).copied()
+    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef {
+        let rules = self.source_rules.get(&(set, port));
+        rules.and_then(|rules| longest(rules, addr)).copied().unwrap_or(RuleRef::NONE)
     }
 
-    fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {
-        self.signatures.iter().find(|(rule, _)| rule == key).map(|(_, rule)| *rule)
+    fn signature_rule(&self, key: &SignatureKey) -> RuleRef {
+        let found = self.signatures.iter().find(|(rule, _)| rule == key);
+        found.map_or(RuleRef::NONE, |(_, rule)| *rule)
+    }
+
+    fn look(&mut self, place: usize) -> Option<&mut Look> {
+        Some(self.looks.entry(place & (LOOKS - 1)).or_default())
     }
 
     fn rule_expiry_ns(&self, slot: u32) -> u64 {

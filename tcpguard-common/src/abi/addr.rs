@@ -41,12 +41,6 @@ impl Addr {
         Self([words[0].to_be(), words[1].to_be(), words[2].to_be(), words[3].to_be()])
     }
 
-    /// The same address with each word passed through `change`.
-    #[inline(always)]
-    pub(crate) fn map(self, change: impl Fn(u32) -> u32) -> Self {
-        Self([change(self.0[0]), change(self.0[1]), change(self.0[2]), change(self.0[3])])
-    }
-
     /// The bytes in network byte order.
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {

@@ -54,6 +54,11 @@ pub const MAX_SYN_ACKS: u32 = 4096;
 /// Places of each CPU for connections that were handed to the kernel a moment ago; a power of two.
 /// Several times a NAPI budget (64): what comes in one poll should not meet at a place.
 pub const HANDED_OVER_PLACES: u32 = 512;
+/// Marks of flows that may have a handshake under way, a byte each; a power of two. See
+/// [`crate::fastpath::pending`].
+pub const PENDING_MARKS: usize = 65_536;
+/// Looks of SYNs of which each CPU remembers the signature rule, 64 bytes each; a power of two.
+pub const LOOKS: usize = 256;
 /// Headers of SYNs that each CPU keeps; a power of two. While an incident is young, one poll finds
 /// about 8 of each listener that has one.
 pub const SYN_SAMPLES_KEPT: u32 = 64;
@@ -80,6 +85,8 @@ pub const DISTINCT_SOURCES: &str = "DISTINCT_SOURCES";
 pub const FLOWS: &str = "FLOWS";
 /// Array by keyed hash of the source: [`super::SourceSet`], likewise.
 pub const SOURCES: &str = "SOURCES";
+/// Array of 1: marks (u8) by keyed hash of the connection; see [`crate::fastpath::pending`].
+pub const PENDING: &str = "PENDING";
 /// LRU hash: [`super::Addr`] to [`super::Client`].
 pub const CLIENTS: &str = "CLIENTS";
 /// Array of 2: marks (u8) by prefix; see [`crate::fastpath::clients`].
@@ -126,7 +133,7 @@ pub const CLOCK: &str = "CLOCK";
 
 /// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
 /// of use for a moment only.
-pub const PINNED: [&str; 29] = [
+pub const PINNED: [&str; 30] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -137,6 +144,7 @@ pub const PINNED: [&str; 29] = [
     LATE,
     DISTINCT_SOURCES,
     FLOWS,
+    PENDING,
     SOURCES,
     CLIENTS,
     CLIENT_FILTERS,

@@ -78,6 +78,16 @@ impl RuleRef {
     pub const BY_OPERATOR: u32 = 1;
     /// Made in spite of a protected address: those are not spared either.
     pub const FORCED: u32 = 2;
+
+    /// No rule. (No `Option`: what a `None` leaves undefined the compiler may copy, and Linux 6.1
+    /// refuses to read it.)
+    pub const NONE: Self = Self { slot: u32::MAX, flags: 0 };
+
+    /// Whether it is one.
+    #[inline(always)]
+    pub const fn is_rule(self) -> bool {
+        self.slot != Self::NONE.slot
+    }
 }
 
 /// Value of the exempt tries: why SYNs from a prefix may not be dropped by source or signature.

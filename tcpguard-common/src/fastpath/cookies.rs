@@ -287,15 +287,13 @@ pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
     tables: &mut T,
     work: &mut Work,
 ) -> bool {
-    work.segment = match wire::parse(frame) {
-        Ok(segment) => segment,
-        // Behind generic XDP the kernel (seen on 6.18) forgets how long the Ethernet header is when
-        // it has to copy a packet, and the tc hook shows the packet from its IP header on.
-        Err(_) => match wire::parse_packet(frame) {
-            Ok(segment) => segment,
-            Err(_) => return false,
-        },
-    };
+    // Behind generic XDP the kernel (seen on 6.18) forgets how long the Ethernet header is when it has
+    // to copy a packet, and the tc hook shows the packet from its IP header on.
+    if wire::parse_into(frame, &mut work.segment).is_err()
+        && wire::parse_packet_into(frame, &mut work.segment).is_err()
+    {
+        return false;
+    }
     let segment = &work.segment;
     if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
         return false;

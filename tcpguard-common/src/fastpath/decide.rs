@@ -4,7 +4,6 @@ use super::clients::validate;
 use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
 use super::kernel_cookies::Given;
 use super::ladder::{ANSWERED, JUDGED, Standing};
-use super::rules::Match;
 use super::{
     Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, sets, strays,
 };
@@ -33,6 +32,10 @@ pub struct Work {
     pub(super) known: bool,
     /// Whether its flow belongs to the sample.
     pub(super) sampled: bool,
+    /// Whether it is to be counted for its source, if it is no SYN.
+    pub(super) counted: bool,
+    /// Whether a handshake of its flow may be under way, if it is no SYN.
+    pub(super) pending: bool,
     /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
     pub(super) steps: u8,
     /// What speaks for its sender.
@@ -50,8 +53,6 @@ pub struct Work {
     pub(super) rule_set: u64,
     /// What it looks like, if it is a SYN and anybody wants to know.
     pub(super) print: Fingerprint,
-    /// The rule that matches it.
-    pub(super) matched: Match,
     /// Its options, if it may be answered.
     pub(super) options: SynOptions,
     /// The cookie that the kernel made for it, if it was asked for one.
@@ -67,6 +68,10 @@ pub struct Work {
 /// What else is to be done about a SYN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interest {
+    /// Somebody listens where it goes to.
+    pub known: bool,
+    /// There are rules that its source may match.
+    pub sources: bool,
     /// Take its fingerprint: a rule or the sample needs it.
     pub fingerprint: bool,
     /// Record it among the flows: it belongs to the sample.
@@ -84,30 +89,40 @@ impl Interest {
     }
 }
 
+/// Where a SYN goes that the rules let pass, while steps of the ladder are taken for its listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Course {
+    /// On, to be answered or to the stack.
+    On,
+    /// Not known before the host's own socket table is asked: there may be a connection with its sender.
+    AskSockets,
+    /// Nowhere, for this reason.
+    Drop(Reason),
+}
+
 /// The steps of the decision about an arriving frame, which [`ingress`] puts together.
 ///
-/// On the host each is a call of the function of the same name in [`super::step`]. In the kernel each is a
-/// BPF function of its own around the same call, so that the verifier's work for the steps adds up
-/// rather than multiplies, and so that a call chain stays below 512 bytes of stack.
+/// On the host each is a call of the function of the same name in [`super::step`]. In the kernel those
+/// that every packet takes are the same, and each of the others is a BPF function of its own around that
+/// call, so that the verifier's work for the steps adds up rather than multiplies, and so that a call
+/// chain stays below 512 bytes of stack.
 pub trait Steps: StraySteps {
     /// See [`super::step::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
     /// See [`super::step::count_syn`].
     fn count_syn(&mut self) -> Interest;
+    /// See [`super::step::unwanted`].
+    fn unwanted(&mut self);
     /// See [`super::step::sample_syn`].
     fn sample_syn(&mut self);
-    /// See [`super::step::fingerprint`].
-    fn fingerprint(&mut self);
-    /// See [`super::step::match_rule`].
-    fn match_rule(&mut self) -> Result<(), Reason>;
-    /// See [`super::step::judge_match`].
-    fn judge_match(&mut self) -> Reason;
-    /// See [`super::step::recognise`].
-    fn recognise(&mut self, recorded: bool) -> bool;
+    /// See [`super::step::judge_source`].
+    fn judge_source(&mut self) -> Option<Reason>;
+    /// See [`super::step::look`].
+    fn look(&mut self, judged: bool) -> Option<Reason>;
+    /// See [`super::step::course`].
+    fn course(&mut self, recorded: bool, asked: bool) -> Course;
     /// See [`super::step::socket`].
     fn socket(&mut self) -> Socket;
-    /// See [`super::step::limit`].
-    fn limit(&mut self) -> Option<Reason>;
     /// See [`super::step::options`].
     fn options(&mut self);
     /// See [`super::step::reply`].
@@ -118,6 +133,8 @@ pub trait Steps: StraySteps {
     fn record_syn(&mut self, dropped: bool);
     /// See [`super::step::answer`].
     fn answer(&mut self);
+    /// See [`super::step::is_followed`].
+    fn is_followed(&mut self) -> bool;
     /// See [`super::step::follow`].
     fn follow(&mut self, reset: bool) -> Reason;
     /// See [`super::step::illegal`].
@@ -142,56 +159,69 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
             Reason::DropBeyondBounds
         }
         Err(reason) => reason,
-        Ok(Class::Syn) => {
-            let interest = steps.count_syn();
-            if interest.sample {
-                steps.sample_syn();
-            }
-            if interest.fingerprint {
-                steps.fingerprint();
-            }
-            let mut reason = match steps.match_rule() {
-                Ok(()) => steps.judge_match(),
-                Err(passed) => passed,
-            };
-            if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
-                reason = climb(steps, interest).unwrap_or(reason);
-            }
-            if interest.record {
-                steps.record_syn(matches!(reason.action(), Action::Drop));
-            }
-            reason
-        }
+        Ok(Class::Syn) => syn(steps),
         Ok(Class::SynAck) => {
             steps.answer();
             Reason::SynAck
         }
         Ok(Class::Ack | Class::Fin) => {
-            let reason = steps.follow(false);
+            let followed = steps.is_followed();
+            let reason = if followed { steps.follow(false) } else { Reason::Segment };
             strays::judged(config, steps, reason)
         }
         Ok(Class::Rst) => {
             steps.answer();
-            let reason = steps.follow(true);
+            let followed = steps.is_followed();
+            let reason = if followed { steps.follow(true) } else { Reason::Rst };
             strays::judged(config, steps, reason)
         }
         Ok(_) => steps.illegal(),
     }
 }
 
+#[inline(always)]
+fn syn<S: Steps>(steps: &mut S) -> Reason {
+    let interest = steps.count_syn();
+    if !interest.known {
+        steps.unwanted();
+    }
+    if interest.sample {
+        steps.sample_syn();
+    }
+    let mut reason = if interest.known { Reason::Syn } else { Reason::NoListener };
+    let by_source = if interest.sources { steps.judge_source() } else { None };
+    // What is dropped for its source is looked at only if it is recorded.
+    let judged = by_source.is_some();
+    let looks = interest.fingerprint && (interest.record || !judged);
+    let by_look = if looks { steps.look(judged) } else { None };
+    if let Some(judged) = by_source.or(by_look) {
+        reason = judged;
+    }
+    if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
+        reason = climb(steps, interest).unwrap_or(reason);
+    }
+    if interest.record {
+        steps.record_syn(matches!(reason.action(), Action::Drop));
+    }
+    reason
+}
+
 /// What becomes of a SYN that the rules let pass, while steps of the ladder are taken for its
 /// listener. `None`: it goes to the stack.
 #[inline(always)]
 fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
-    if !interest.wants(JUDGED)
-        || steps.recognise(interest.record) && matches!(steps.socket(), Socket::Connection)
-    {
+    if !interest.wants(JUDGED) {
         return None;
     }
-    if interest.wants(ANSWERED | ListenerEntry::OVERLOAD)
-        && let Some(dropped) = steps.limit()
-    {
-        return Some(dropped);
+    let mut course = steps.course(interest.record, false);
+    if course == Course::AskSockets {
+        if matches!(steps.socket(), Socket::Connection) {
+            return None;
+        }
+        course = steps.course(interest.record, true);
+    }
+    if let Course::Drop(reason) = course {
+        return Some(reason);
     }
     if interest.wants(ANSWERED) {
         steps.options();

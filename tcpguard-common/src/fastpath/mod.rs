@@ -13,12 +13,14 @@ pub mod hash;
 mod kernel_cookies;
 mod ladder;
 mod pace;
+pub mod pending;
 pub mod probes;
 pub mod retries;
 mod rules;
 mod samples;
 mod seen;
 pub mod sets;
+mod signatures;
 pub mod step;
 pub mod strays;
 mod tables;
@@ -30,11 +32,12 @@ pub use cookies::{
     redeem, redeem_check, redeem_read, redeem_times, redeemed,
 };
 pub use decide::{
-    HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
+    Course, HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, EXEMPT_RATE, PREDATED_NS};
 pub use pace::Pace;
+pub use signatures::Look;
 pub use strays::{FAILED_COOKIE_NS, Socket, StraySteps};
 pub use tables::Tables;

@@ -1,15 +1,10 @@
-//! Which rule matches a SYN, and what may keep it from being dropped.
+//! Which source rule matches a SYN, and what may keep a SYN that a rule matches from being dropped.
 
+use super::count::count_listener;
 use super::exempt::is_exempt;
-use super::{Mask, Tables, VALIDATED_RATE, Work, clients, hash, seen};
-use crate::abi::{Config, EVERY_PORT, Reason, RuleRef, SignatureKey};
-
-/// Which rule matches a SYN.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Match {
-    pub rule: RuleRef,
-    pub by_signature: bool,
-}
+use super::ladder::Standing;
+use super::{Tables, VALIDATED_RATE, Work, clients, hash, seen};
+use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
 
 /// Without an agent nobody answers for the rules: they drop nothing any more.
 #[inline(always)]
@@ -17,54 +12,80 @@ pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
     now.saturating_sub(config.heartbeat_ns) > config.heartbeat_limit_ns
 }
 
+/// The source rule that matches a SYN, or none.
 #[inline(always)]
-pub(super) fn matching_rule<T: Tables>(config: &Config, tables: &T, work: &Work) -> Option<Match> {
+pub(super) fn of_source<T: Tables>(config: &Config, tables: &T, work: &Work) -> RuleRef {
     let set = work.rule_set;
     let flow = &work.segment.flow;
     // The rule for this port first: it is always an operator's word, which spares fewer.
-    if config.port_rules != 0
-        && let Some(rule) = tables.source_rule(set, flow.server_port, &flow.client)
-        && tables.rule_expiry_ns(rule.slot) > work.now
-    {
-        return Some(Match { rule, by_signature: false });
-    }
-    if config.source_rules != 0
-        && let Some(rule) = tables.source_rule(set, EVERY_PORT, &flow.client)
-        && tables.rule_expiry_ns(rule.slot) > work.now
-    {
-        return Some(Match { rule, by_signature: false });
-    }
-    let listener = &work.listener;
-    if listener.masks == 0 {
-        return None;
-    }
-    // One body for every mask: the verifier would follow eight of them through all their branches.
-    let print = work.print.words();
-    for (code, compared) in Mask::WORDS.iter().enumerate() {
-        if listener.masks >> code & 1 == 0 {
-            continue;
-        }
-        let fingerprint = [print[0] & compared[0], print[1] & compared[1], print[2] & compared[2]];
-        let (mask, set) = (code as u16, set as u16);
-        let key = SignatureKey { listener: listener.id, mask, set, fingerprint };
-        if let Some(rule) = tables.signature_rule(&key)
-            && tables.rule_expiry_ns(rule.slot) > work.now
-        {
-            return Some(Match { rule, by_signature: true });
+    if config.port_rules != 0 {
+        let rule = tables.source_rule(set, flow.server_port, &flow.client);
+        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > work.now {
+            return rule;
         }
     }
-    None
+    if config.source_rules != 0 {
+        let rule = tables.source_rule(set, EVERY_PORT, &flow.client);
+        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > work.now {
+            return rule;
+        }
+    }
+    RuleRef::NONE
+}
+
+/// What a rule matches a SYN by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum By {
+    Source,
+    Signature,
+}
+
+/// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it came back.
+#[inline(always)]
+pub(super) fn judge<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+    rule: RuleRef,
+    by: By,
+) -> Reason {
+    if agent_gone(config, work.now) {
+        return Reason::AgentGone;
+    }
+    if let Some(reason) = spared(config, tables, work, rule.flags) {
+        count_listener(tables, work, |counters| counters.spared += 1);
+        if matches!(reason, Reason::SynValidated) {
+            work.standing = Standing::Validated;
+        }
+        return reason;
+    }
+    let by_signature = matches!(by, By::Signature);
+    // A source rule means the source, however often it tries.
+    if by_signature && came_back(tables, work) {
+        if let Some(hits) = tables.rule_hits(rule.slot) {
+            hits.returned += 1;
+        }
+        count_listener(tables, work, |counters| counters.returned += 1);
+        work.standing = Standing::Admitted;
+        return Reason::SynReturned;
+    }
+    if let Some(hits) = tables.rule_hits(rule.slot) {
+        hits.hits += 1;
+    }
+    let enforced = config.mode == Mode::Enforce as u8;
+    if by_signature {
+        count_listener(tables, work, |counters| counters.dropped_signature += 1);
+        if enforced { Reason::DropSignature } else { Reason::WouldDropSignature }
+    } else {
+        count_listener(tables, work, |counters| counters.dropped_source += 1);
+        if enforced { Reason::DropSource } else { Reason::WouldDropSource }
+    }
 }
 
 /// Why a SYN may not be dropped by its source or signature: the address is protected, or its owner
 /// completed a handshake before and is not sending more SYNs than a client does.
 #[inline(always)]
-pub(super) fn spared<T: Tables>(
-    config: &Config,
-    tables: &mut T,
-    work: &Work,
-    flags: u32,
-) -> Option<Reason> {
+fn spared<T: Tables>(config: &Config, tables: &mut T, work: &Work, flags: u32) -> Option<Reason> {
     let source = &work.segment.flow.client;
     if flags & RuleRef::FORCED == 0 && is_exempt(tables, source, work.now) {
         return Some(Reason::SynExempt);
@@ -77,7 +98,7 @@ pub(super) fn spared<T: Tables>(
 }
 
 #[inline(always)]
-pub(super) fn came_back<T: Tables>(tables: &mut T, work: &Work) -> bool {
+fn came_back<T: Tables>(tables: &mut T, work: &Work) -> bool {
     let hash = hash::syn(work.flow_hash, work.segment.seq);
     match tables.seen_bucket(hash) {
         Some(bucket) => seen::returned(bucket, hash, work.now),

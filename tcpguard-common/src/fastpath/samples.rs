@@ -5,13 +5,13 @@ use crate::abi::maps::SYN_SAMPLES_KEPT;
 use crate::abi::{ListenerEntry, SYN_SAMPLE_WORDS};
 use crate::wire::Frame;
 
-/// Whether the SYN at hand, which has been counted, is the one in `2^(samples - 1)` of its listener
-/// on this CPU whose header is kept. They are counted rather than hashed, so that a flood of one
-/// address and port is in the sample as well.
+/// Whether a SYN is the one in `2^(samples - 1)` of its listener on this CPU whose header is kept, given
+/// its number. They are counted rather than hashed, so that a flood of one address and port is in the
+/// sample as well.
 #[inline(always)]
-pub(super) fn is_due<T: Tables>(tables: &mut T, listener: &ListenerEntry) -> bool {
+pub(super) const fn is_due(listener: &ListenerEntry, number: u64) -> bool {
     let others = (1 << (listener.samples.wrapping_sub(1) & 31)) - 1;
-    tables.listener_counters(listener.id).is_some_and(|counters| counters.syn & others == 0)
+    number & others == 0
 }
 
 /// Keeps the header of a SYN, in the place of the oldest.

@@ -1,17 +1,15 @@
 //! The steps of the decision about an arriving frame; see [`super::Steps`].
 
 use super::clients::validate;
-use super::count::{
-    Seen, count, count_acknowledged, count_listener, count_source, find_listener, follows, weight,
-};
+use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
 use super::exempt::is_exempt;
 use super::ladder::{self, Standing};
-use super::rules::{agent_gone, came_back, matching_rule, spared};
+use super::rules::{self, By, agent_gone};
 use super::{
-    HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
-    kernel_cookies, probes, samples, sets,
+    Course, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
+    kernel_cookies, pending, probes, samples, sets, signatures,
 };
-use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, PortEntry, Reason};
+use crate::abi::{Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
 /// Reads the segment into [`Work::segment`] and counts its class.
@@ -24,7 +22,8 @@ pub fn parse<F: Frame + ?Sized, T: Tables>(
     tables: &mut T,
     work: &mut Work,
 ) -> Result<Class, Reason> {
-    work.segment = wire::parse(frame)?;
+    wire::parse_into(frame, &mut work.segment)?;
+    frame.settle();
     let class = classify(work.segment.flags);
     tables.count_class(class);
     Ok(class)
@@ -42,23 +41,28 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     work.standing = Standing::Stranger;
     work.answered = false;
     work.steps = 0;
+    let judged = config.mode != Mode::Off as u8;
+    let sources = judged && (config.source_rules != 0 || config.port_rules != 0);
     let Some(listener) = find_listener(tables, flow) else {
         work.known = false;
-        work.listener = ListenerEntry::default();
-        unwanted(config, tables, work);
-        return Interest::default();
+        return Interest { sources, ..Interest::default() };
     };
     work.known = true;
     work.listener = listener;
     *tables.last_syn_ns() = work.now;
-    count(tables, listener.id, |counters| counters.syn += 1);
+    let mut syns = 0;
+    count(tables, listener.id, |counters| {
+        counters.syn += 1;
+        syns = counters.syn;
+    });
     if let Some(registers) = tables.distinct_sources(listener.id) {
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
     work.steps = ladder::steps_in_force(config, &listener, work.now);
     let record = work.sampled && hash::sampled(work.flow_hash, shift(config, tables, work, false));
-    let sample = listener.samples != 0 && samples::is_due(tables, &listener);
-    Interest { fingerprint: record || listener.masks != 0, record, sample, steps: work.steps }
+    let sample = listener.samples != 0 && samples::is_due(&listener, syns);
+    let fingerprint = record || judged && listener.masks != 0;
+    Interest { known: true, sources, fingerprint, record, sample, steps: work.steps }
 }
 
 /// Keeps the header of a SYN as it came.
@@ -69,7 +73,8 @@ pub fn sample_syn<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, work:
 
 /// Counts a SYN to where nothing listens, and its source.
 #[inline(always)]
-fn unwanted<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
+pub fn unwanted<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
+    work.listener = ListenerEntry::default();
     if work.sampled {
         count_syn_source(config, tables, work, config.sample_shift);
     }
@@ -89,56 +94,33 @@ fn count_syn_source<T: Tables>(config: &Config, tables: &mut T, work: &Work, shi
     count_source(config, tables, &work.segment.flow.client, work.now, seen);
 }
 
-/// Takes the fingerprint of a SYN.
+/// The fate of a SYN whose source a rule matches; `None`: none does.
 #[inline(always)]
-pub fn fingerprint<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
+pub fn judge_source<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
+    let rule = rules::of_source(config, tables, work);
+    if rule.is_rule() { Some(rules::judge(config, tables, work, rule, By::Source)) } else { None }
+}
+
+/// Takes the fingerprint of a SYN and, unless it is judged already, looks for the rule that matches it.
+/// The fate of one for which there is such a rule; else `None`.
+#[inline(always)]
+pub fn look<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+    judged: bool,
+) -> Option<Reason> {
     work.print = wire::fingerprint(frame, &work.segment);
-}
-
-/// Looks for a rule that matches a SYN and keeps it in `work`.
-///
-/// # Errors
-/// The fate of a SYN that no rule may drop.
-#[inline(always)]
-pub fn match_rule<T: Tables>(config: &Config, tables: &T, work: &mut Work) -> Result<(), Reason> {
-    let passed = if work.known { Reason::Syn } else { Reason::NoListener };
-    if config.mode == Mode::Off as u8 {
-        return Err(passed);
+    frame.settle();
+    if judged || work.listener.masks == 0 || config.mode == Mode::Off as u8 {
+        return None;
     }
-    work.matched = matching_rule(config, tables, work).ok_or(passed)?;
-    if agent_gone(config, work.now) { Err(Reason::AgentGone) } else { Ok(()) }
-}
-
-/// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it came back.
-#[inline(always)]
-pub fn judge_match<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Reason {
-    let matched = work.matched;
-    if let Some(reason) = spared(config, tables, work, matched.rule.flags) {
-        count_listener(tables, work, |counters| counters.spared += 1);
-        if matches!(reason, Reason::SynValidated) {
-            work.standing = Standing::Validated;
-        }
-        return reason;
-    }
-    // A source rule means the source, however often it tries.
-    if matched.by_signature && came_back(tables, work) {
-        if let Some(hits) = tables.rule_hits(matched.rule.slot) {
-            hits.returned += 1;
-        }
-        count_listener(tables, work, |counters| counters.returned += 1);
-        work.standing = Standing::Admitted;
-        return Reason::SynReturned;
-    }
-    if let Some(hits) = tables.rule_hits(matched.rule.slot) {
-        hits.hits += 1;
-    }
-    let enforced = config.mode == Mode::Enforce as u8;
-    if matched.by_signature {
-        count_listener(tables, work, |counters| counters.dropped_signature += 1);
-        if enforced { Reason::DropSignature } else { Reason::WouldDropSignature }
+    let rule = signatures::find(tables, work);
+    if rule.is_rule() {
+        Some(rules::judge(config, tables, work, rule, By::Signature))
     } else {
-        count_listener(tables, work, |counters| counters.dropped_source += 1);
-        if enforced { Reason::DropSource } else { Reason::WouldDropSource }
+        None
     }
 }
 
@@ -155,29 +137,30 @@ fn shift<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool)
     }
 }
 
-/// Finds out whether the sender of a SYN is known, and returns whether [`socket`] is to be asked for a
-/// connection with it. `recorded`: the SYN belongs to the sample.
+/// Where a SYN goes that the rules let pass: whether its sender is known, whether the host may have a
+/// connection with it, and whether it may be answered. `recorded`: the SYN belongs to the sample.
+/// `asked`: [`socket`] was asked, and knows of no connection.
 #[inline(always)]
-pub fn recognise<T: Tables>(
+pub fn course<T: Tables>(
     config: &Config,
     tables: &mut T,
     work: &mut Work,
     recorded: bool,
-) -> bool {
-    ladder::recognise(config, tables, work, recorded)
+    asked: bool,
+) -> Course {
+    if !asked && ladder::recognise(config, tables, work, recorded) {
+        return Course::AskSockets;
+    }
+    match ladder::limit(config, tables, work) {
+        Some(reason) => Course::Drop(reason),
+        None => Course::On,
+    }
 }
 
 /// What the segment finds in the host's own socket table.
 #[inline(always)]
 pub fn socket<T: Tables>(tables: &mut T, work: &Work) -> Socket {
     tables.socket(&work.segment, work.checked)
-}
-
-/// The fate of a SYN that the rules let pass, before it is answered: dropped on the overload rung or
-/// for its answer; `None`, it goes on.
-#[inline(always)]
-pub fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
-    ladder::limit(config, tables, work)
 }
 
 /// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it does.
@@ -212,6 +195,9 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         ..Flow::default()
     };
     answered(&mut flow, work);
+    if let Some(mark) = tables.pending(pending::place(work.flow_hash)) {
+        *mark = pending::mark(work.now);
+    }
     let Some(known) = sets::flow(tables, work.flow_hash, &work.segment.flow) else {
         return sets::insert_flow(tables, work.flow_hash, &work.segment.flow, &flow);
     };
@@ -302,18 +288,40 @@ pub fn answer<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     }
 }
 
-/// A segment that only a peer with a connection (or a half-open one) sends: third ACKs and
-/// resets are compared with the sampled handshakes.
+/// Whether there is anything to [`follow`] in a segment that only a peer with a connection (or a
+/// half-open one) sends. Most have their handshake long behind them.
 #[inline(always)]
-pub fn follow<T: Tables>(
-    config: &Config,
-    tables: &mut T,
-    segment: &Segment,
-    reset: bool,
-) -> Reason {
+pub fn is_followed<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> bool {
+    work.counted = tables.segment_sampled(config.segment_shift);
+    work.pending = is_pending(config, tables, work);
+    work.counted || work.pending
+}
+
+/// Whether a handshake of the segment's flow may be under way.
+#[inline(always)]
+fn is_pending<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> bool {
+    let last_syn = *tables.last_syn_ns();
+    if last_syn == 0 {
+        return false;
+    }
+    work.now = tables.now_ns();
+    if work.now.saturating_sub(last_syn) > HANDSHAKE_NS {
+        return false;
+    }
+    work.flow_hash = hash::flow(&config.hash_key, &work.segment.flow);
+    hash::sampled(work.flow_hash, config.sample_shift)
+        && tables
+            .pending(pending::place(work.flow_hash))
+            .is_some_and(|mark| pending::is_fresh(*mark, work.now))
+}
+
+/// Counts a segment for its source, and compares third ACKs and resets with the sampled handshakes.
+#[inline(always)]
+pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bool) -> Reason {
     let passed = if reset { Reason::Rst } else { Reason::Segment };
+    let (segment, hash) = (&work.segment, work.flow_hash);
     let now = tables.now_ns();
-    if tables.segment_sampled(config.segment_shift) {
+    if work.counted {
         let weight = 1 << (config.segment_shift & 31);
         let seen = if reset {
             Seen { rst: weight, ..Seen::default() }
@@ -322,15 +330,7 @@ pub fn follow<T: Tables>(
         };
         count_source(config, tables, &segment.flow.client, now, seen);
     }
-    let last_syn = *tables.last_syn_ns();
-    if last_syn == 0 || now.saturating_sub(last_syn) > HANDSHAKE_NS {
-        return passed;
-    }
-    if tables.port(segment.flow.server_port) == PortEntry::default() {
-        return passed;
-    }
-    let hash = hash::flow(&config.hash_key, &segment.flow);
-    if !hash::sampled(hash, config.sample_shift) {
+    if !work.pending {
         return passed;
     }
     let Some(flow) = sets::flow(tables, hash, &segment.flow) else {

@@ -1,6 +1,6 @@
 //! What the decision reads and writes beside the frame.
 
-use super::{Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket};
+use super::{Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Class, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late,
@@ -56,6 +56,8 @@ pub trait Tables {
     fn flow_set(&mut self, index: u64) -> Option<&mut FlowSet>;
     /// A set of sources that never completed a handshake; `index` is taken modulo the size.
     fn source_set(&mut self, index: u64) -> Option<&mut SourceSet>;
+    /// A mark of the flows that may have a handshake under way; `place` is taken modulo the size.
+    fn pending(&mut self, place: usize) -> Option<&mut u8>;
     /// A number as it is, of which the compiler is to know nothing.
     fn opaque(number: u64) -> u64;
     /// A validated client.
@@ -69,10 +71,12 @@ pub trait Tables {
     fn mark_client(&mut self, mark: usize);
 
     /// The rule of this set with the longest prefix over an address, among those for this port (in
-    /// network byte order) or for [`crate::abi::EVERY_PORT`].
-    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> Option<RuleRef>;
-    /// The rule for a signature, of the set that the key names.
-    fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef>;
+    /// network byte order) or for [`crate::abi::EVERY_PORT`]; [`RuleRef::NONE`] without one.
+    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef;
+    /// The rule for a signature, of the set that the key names; [`RuleRef::NONE`] without one.
+    fn signature_rule(&self, key: &SignatureKey) -> RuleRef;
+    /// This CPU's memory of a look; `place` is taken modulo the size.
+    fn look(&mut self, place: usize) -> Option<&mut Look>;
     /// Boot time in ns at which a rule ends; 0 when there is none.
     fn rule_expiry_ns(&self, slot: u32) -> u64;
     /// Hit counters of a rule.

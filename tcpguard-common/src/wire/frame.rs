@@ -34,6 +34,11 @@ pub trait Frame {
     fn forget(&self, value: u64) -> u64 {
         value
     }
+
+    /// What was written to memory before this is read from there after it, rather than kept in registers
+    /// in which the verifier would go on telling the ways apart that led here.
+    #[inline(always)]
+    fn settle(&self) {}
 }
 
 /// Bytes of a frame that are there: reading them takes no further check. Reads beyond its end are

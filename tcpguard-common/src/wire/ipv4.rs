@@ -1,6 +1,6 @@
 //! IPv4 with options and fragments.
 
-use super::tcp::{PROTOCOL, Packet};
+use super::tcp::{PROTOCOL, Packet, Segment};
 use super::{Frame, Skip, Window};
 use crate::abi::Addr;
 use crate::fastpath::quirk;
@@ -10,7 +10,11 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
-pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(
+    frame: &F,
+    at: usize,
+    segment: &mut Segment,
+) -> Result<Packet, Skip> {
     let ip = frame.window::<20>(at).ok_or_else(|| Skip::unread(frame, at + 20))?;
     let first = ip.u8::<0>();
     let header = usize::from(first & 0x0f) * 4;
@@ -35,15 +39,12 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Sk
     if header > 20 {
         quirks |= quirk::IP_OPTIONS;
     }
-    Ok(Packet {
-        src: Addr::from_v4(ip.u32::<12>().to_be_bytes()),
-        dst: Addr::from_v4(ip.u32::<16>().to_be_bytes()),
-        ttl: ip.u8::<8>(),
-        ip_id: ip.u16::<4>(),
-        quirks,
-        first_fragment: fragment & MORE_FRAGMENTS != 0,
-        at,
-        tcp_at: at + header,
-        end: at + total,
-    })
+    segment.flow.client = Addr::from_v4(ip.u32::<12>().to_be_bytes());
+    segment.flow.server = Addr::from_v4(ip.u32::<16>().to_be_bytes());
+    segment.ttl = ip.u8::<8>();
+    segment.ip_id = ip.u16::<4>();
+    segment.quirks = quirks;
+    segment.fragment = fragment & MORE_FRAGMENTS != 0;
+    segment.ip_at = at as u16;
+    Ok(Packet { tcp_at: at + header, end: at + total })
 }

@@ -1,7 +1,7 @@
 //! IPv6 with extension headers and fragments.
 
 use super::frame::MAX_HEADER_BYTES;
-use super::tcp::{PROTOCOL, Packet};
+use super::tcp::{PROTOCOL, Packet, Segment};
 use super::{Frame, Skip, Window};
 use crate::abi::Addr;
 use crate::fastpath::quirk;
@@ -19,11 +19,16 @@ const FRAGMENT_OFFSET: u16 = 0xfff8;
 const MORE_FRAGMENTS: u16 = 1;
 
 #[inline(always)]
-pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(
+    frame: &F,
+    at: usize,
+    segment: &mut Segment,
+) -> Result<Packet, Skip> {
     let ip = frame.window::<40>(at).ok_or_else(|| Skip::unread(frame, at + 40))?;
     let src = [ip.u32::<8>(), ip.u32::<12>(), ip.u32::<16>(), ip.u32::<20>()];
     let dst = [ip.u32::<24>(), ip.u32::<28>(), ip.u32::<32>(), ip.u32::<36>()];
-    let (src, dst) = (Addr::from_v6_words(src), Addr::from_v6_words(dst));
+    segment.flow.client = Addr::from_v6_words(src);
+    segment.flow.server = Addr::from_v6_words(dst);
     if ip.u8::<0>() >> 4 != 6 {
         return Err(Skip::Malformed);
     }
@@ -31,7 +36,8 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Sk
     if !frame.holds(end) {
         return Err(Skip::Malformed);
     }
-    let (ttl, mut next) = (ip.u8::<7>(), ip.u8::<6>());
+    segment.ttl = ip.u8::<7>();
+    let mut next = ip.u8::<6>();
     let mut header = at + 40;
     let mut quirks = quirk::IPV6;
     let mut first_fragment = false;
@@ -43,7 +49,11 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<Packet, Sk
     if next != PROTOCOL {
         return Err(Skip::NotTcp);
     }
-    Ok(Packet { src, dst, ttl, ip_id: 0, quirks, first_fragment, at, tcp_at: header, end })
+    segment.ip_id = 0;
+    segment.quirks = quirks;
+    segment.fragment = first_fragment;
+    segment.ip_at = at as u16;
+    Ok(Packet { tcp_at: header, end })
 }
 
 struct Chain {

@@ -25,6 +25,8 @@ pub use options::{
 pub use syn_ack::SynAck;
 pub use tcp::{Segment, flag};
 
+use tcp::Packet;
+
 use crate::abi::Reason;
 
 /// Why a frame holds no TCP segment that could be read. Each maps to one [`Reason`].
@@ -77,8 +79,21 @@ impl From<Skip> for Reason {
 /// The reason why there is none to be read.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
+    let mut segment = Segment::default();
+    parse_into(frame, &mut segment)?;
+    Ok(segment)
+}
+
+/// As [`parse`], into a record that is there: field by field, each written once. Where the kernel keeps
+/// the record in a map, copying one that was made on the stack would cost as much as the rest of the
+/// walk.
+///
+/// # Errors
+/// See [`parse`]. Then the record is worth nothing.
+#[inline(always)]
+pub fn parse_into<F: Frame + ?Sized>(frame: &F, segment: &mut Segment) -> Result<(), Skip> {
     let (protocol, at) = ethernet::walk(frame)?;
-    network(frame, protocol, at)
+    network(frame, protocol, at, segment)
 }
 
 /// As [`parse`], of a frame that begins with its IP header.
@@ -87,27 +102,41 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
 /// See [`parse`].
 #[inline(always)]
 pub fn parse_packet<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
+    let mut segment = Segment::default();
+    parse_packet_into(frame, &mut segment)?;
+    Ok(segment)
+}
+
+/// As [`parse_into`], of a frame that begins with its IP header.
+///
+/// # Errors
+/// See [`parse`].
+#[inline(always)]
+pub fn parse_packet_into<F: Frame + ?Sized>(frame: &F, segment: &mut Segment) -> Result<(), Skip> {
     let protocol = match frame.u8(0).ok_or_else(|| Skip::unread(frame, 1))? >> 4 {
         4 => ethernet::IPV4,
         6 => ethernet::IPV6,
         _ => return Err(Skip::NotTcp),
     };
-    network(frame, protocol, 0)
+    network(frame, protocol, 0, segment)
 }
 
 #[inline(always)]
-fn network<F: Frame + ?Sized>(frame: &F, protocol: u16, at: usize) -> Result<Segment, Skip> {
+fn network<F: Frame + ?Sized>(
+    frame: &F,
+    protocol: u16,
+    at: usize,
+    segment: &mut Segment,
+) -> Result<(), Skip> {
     let at = frame.forget(at as u64) as usize;
-    let mut packet = match protocol {
-        ethernet::IPV4 => ipv4::walk(frame, at)?,
-        ethernet::IPV6 => ipv6::walk(frame, at)?,
+    let packet = match protocol {
+        ethernet::IPV4 => ipv4::walk(frame, at, segment)?,
+        ethernet::IPV6 => ipv6::walk(frame, at, segment)?,
         _ => return Err(Skip::NotTcp),
     };
     // From here on all ways through the lower layers look the same to the verifier.
-    packet.tcp_at = frame.forget(packet.tcp_at as u64) as usize;
-    packet.end = frame.forget(packet.end as u64) as usize;
-    packet.quirks = frame.forget(packet.quirks.into()) as u16;
-    packet.src = packet.src.map(|word| frame.forget(word.into()) as u32);
-    packet.dst = packet.dst.map(|word| frame.forget(word.into()) as u32);
-    tcp::walk(frame, &packet)
+    frame.settle();
+    let tcp_at = frame.forget(packet.tcp_at as u64) as usize;
+    let end = frame.forget(packet.end as u64) as usize;
+    tcp::walk(frame, &Packet { tcp_at, end }, segment)
 }

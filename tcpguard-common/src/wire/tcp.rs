@@ -1,7 +1,7 @@
 //! The TCP header.
 
 use super::{Frame, Skip, Window};
-use crate::abi::{Addr, FlowKey};
+use crate::abi::FlowKey;
 
 /// IP protocol number of TCP.
 pub(super) const PROTOCOL: u8 = 6;
@@ -28,15 +28,8 @@ pub mod flag {
     pub const RESERVED: u16 = 0xf00;
 }
 
-/// What the IP layer says about the segment.
+/// Where the IP layer says that the segment is.
 pub(super) struct Packet {
-    pub src: Addr,
-    pub dst: Addr,
-    pub ttl: u8,
-    pub ip_id: u16,
-    pub quirks: u16,
-    pub first_fragment: bool,
-    pub at: usize,
     pub tcp_at: usize,
     /// End of the IP payload, at most the frame's.
     pub end: usize,
@@ -77,12 +70,16 @@ pub struct Segment {
     pub fragment: bool,
 }
 
+/// Adds what the TCP header says to what the IP layer has written.
 #[inline(always)]
-pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segment, Skip> {
+pub(super) fn walk<F: Frame + ?Sized>(
+    frame: &F,
+    packet: &Packet,
+    segment: &mut Segment,
+) -> Result<(), Skip> {
     let at = packet.tcp_at;
-    let short = if packet.first_fragment { Skip::FragmentShort } else { Skip::Malformed };
     if at + 20 > packet.end {
-        return Err(short);
+        return Err(if segment.fragment { Skip::FragmentShort } else { Skip::Malformed });
     }
     // The packet goes on to its end: what cannot be read of it lies in another piece of the frame.
     let tcp = frame.window::<20>(at).ok_or(Skip::HeaderDepth)?;
@@ -93,7 +90,7 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
         return Err(Skip::Malformed);
     }
     if options_end > packet.end {
-        if !packet.first_fragment {
+        if !segment.fragment {
             return Err(Skip::Malformed);
         }
         // The options go on in the next fragment; read what is here.
@@ -104,25 +101,15 @@ pub(super) fn walk<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Result<Segm
     if frame.u8(options_end - 1).is_none() {
         return Err(Skip::HeaderDepth);
     }
-    Ok(Segment {
-        flow: FlowKey {
-            client: packet.src,
-            server: packet.dst,
-            client_port: tcp.u16::<0>().to_be_bytes(),
-            server_port: tcp.u16::<2>().to_be_bytes(),
-        },
-        seq: tcp.u32::<4>(),
-        ack: tcp.u32::<8>(),
-        flags: offset_and_flags & 0x0fff,
-        window: tcp.u16::<14>(),
-        urgent: tcp.u16::<18>(),
-        ttl: packet.ttl,
-        ip_id: packet.ip_id,
-        quirks: packet.quirks,
-        ip_at: packet.at as u16,
-        options_at: (at + 20) as u16,
-        options_end: options_end as u16,
-        payload: packet.end > options_end,
-        fragment: packet.first_fragment,
-    })
+    segment.flow.client_port = tcp.u16::<0>().to_be_bytes();
+    segment.flow.server_port = tcp.u16::<2>().to_be_bytes();
+    segment.seq = tcp.u32::<4>();
+    segment.ack = tcp.u32::<8>();
+    segment.flags = offset_and_flags & 0x0fff;
+    segment.window = tcp.u16::<14>();
+    segment.urgent = tcp.u16::<18>();
+    segment.options_at = (at + 20) as u16;
+    segment.options_end = options_end as u16;
+    segment.payload = packet.end > options_end;
+    Ok(())
 }
