@@ -209,7 +209,9 @@ impl HostSteps<'_> {
 
 impl Steps for HostSteps<'_> {
     fn parse(&mut self) -> Result<Class, Reason> {
-        self.with(|frame, _, model, work| step::parse(&*frame, model, work))
+        self.with(|frame, _, model, work| {
+            step::parse::<_, Model>(&*frame, &mut model.packets.classes, work)
+        })
     }
 
     fn count_syn(&mut self) -> Interest {
@@ -331,10 +333,6 @@ impl Tables for Model {
 
     fn pace(&mut self) -> &mut Pace {
         &mut self.pace
-    }
-
-    fn count_class(&mut self, class: Class) {
-        self.packets.classes[class as usize] += 1;
     }
 
     fn host_counters(&mut self) -> Option<&mut HostCounters> {

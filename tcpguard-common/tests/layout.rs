@@ -14,8 +14,8 @@ use tcpguard_common::{ABI_VERSION, footprint};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_11() {
-    assert_eq!(ABI_VERSION, 11);
+fn sizes_of_abi_version_12() {
+    assert_eq!(ABI_VERSION, 12);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
@@ -99,7 +99,7 @@ fn every_code_has_a_place_in_the_counters_and_a_name_of_its_own() {
 #[test]
 fn all_maps_together_stay_within_their_budget() {
     const MIB: usize = 1 << 20;
-    for (cpus, budget) in [(2, 47 * MIB), (16, 61 * MIB), (128, 178 * MIB)] {
+    for (cpus, budget) in [(2, 47 * MIB), (16, 62 * MIB), (128, 183 * MIB)] {
         let bytes = footprint::map_bytes(cpus);
         println!("{cpus} CPUs: {:.1} MiB", bytes as f64 / MIB as f64);
         assert!(bytes <= budget, "{cpus} CPUs: {bytes} bytes of maps, budget {budget}");

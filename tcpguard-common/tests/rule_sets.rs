@@ -100,7 +100,7 @@ proptest! {
             for set in (0..4).map(|set| first.wrapping_add(set)) {
                 let found = longest_match(&keys, &in_memory_v4(&host(set, addr)).1);
                 let found_by_model = model.source_rule(set, EVERY_PORT, &Addr::from_v4(addr));
-                let expected = found_by_model.map(|rule| rule.slot);
+                let expected = found_by_model.is_rule().then_some(found_by_model.slot);
                 prop_assert_eq!(found.map(|place| slots[place]), expected);
             }
         }

@@ -152,20 +152,26 @@ macro_rules! reads {
         fn forget(&self, value: u64) -> u64 {
             self.buffer.forget(value)
         }
-    };
-}
 
-/// Bytes of a packet at the XDP hook, in all its pieces.
-#[inline(always)]
-pub fn length(ctx: &XdpContext) -> u64 {
-    // SAFETY: the context that the program was called with.
-    unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) }
+        #[inline(always)]
+        fn settle(&self) {
+            // SAFETY: changes nothing, but for the compiler it may read and write all memory.
+            unsafe { asm!("", options(nostack)) };
+        }
+    };
 }
 
 /// A frame at the XDP hook.
 pub struct XdpFrame {
     buffer: Buffer,
     ctx: *mut xdp_md,
+    counted: Option<Counted>,
+}
+
+/// Where the bytes of a frame are counted, and what stood there before.
+struct Counted {
+    bytes: *mut u64,
+    before: u64,
 }
 
 impl XdpFrame {
@@ -174,7 +180,36 @@ impl XdpFrame {
         Self {
             buffer: Buffer { start: ctx.data(), end: ctx.data_end(), scratch },
             ctx: ctx.as_ptr().cast(),
+            counted: None,
         }
+    }
+
+    /// Adds the frame's length to `bytes`. How long a frame in several pieces is only a helper knows, and
+    /// it costs every frame a tenth of all that is done about it; so it is asked when the headers say that
+    /// the packet goes on behind the first piece. What the parser does not read as IP counts with that.
+    #[inline(always)]
+    pub fn counted(ctx: &XdpContext, scratch: *mut u64, bytes: *mut u64) -> Self {
+        let mut frame = Self::new(ctx, scratch);
+        // SAFETY: by the caller a counter of this CPU's, in a map.
+        let before = unsafe { *bytes };
+        frame.counted = Some(Counted { bytes, before });
+        frame.count((frame.buffer.end - frame.buffer.start) as u64);
+        frame
+    }
+
+    #[inline(always)]
+    fn count(&self, length: u64) {
+        if let Some(Counted { bytes, before }) = self.counted {
+            // SAFETY: as in `counted`.
+            unsafe { *bytes = before + length };
+        }
+    }
+
+    /// Bytes of the frame in all its pieces.
+    #[inline(always)]
+    fn whole(&self) -> u64 {
+        // SAFETY: `ctx` is the context that this program was called with.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) }
     }
 }
 
@@ -182,9 +217,12 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
         // Only frames in several pieces pay for the helper.
-        length <= self.buffer.end - self.buffer.start
-            // SAFETY: `ctx` is the context that this program was called with.
-            || length as u64 <= unsafe { bpf_xdp_get_buff_len(self.ctx) }
+        if length <= self.buffer.end - self.buffer.start {
+            return true;
+        }
+        let whole = self.whole();
+        self.count(whole);
+        length as u64 <= whole
     }
 
     reads!();
@@ -195,8 +233,7 @@ impl FrameMut for XdpFrame {
 
     #[inline(always)]
     fn length(&self) -> usize {
-        // SAFETY: `ctx` is the context that this program was called with.
-        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+        self.whole() as usize
     }
 
     #[inline(always)]
@@ -212,7 +249,7 @@ impl FrameMut for XdpFrame {
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
         let by = length as i64 - self.length() as i64;
-        // SAFETY: as in `length`. Whoever calls this holds no other pointer into the packet.
+        // SAFETY: as in `whole`. Whoever calls this holds no other pointer into the packet.
         if by > 0 || unsafe { bpf_xdp_adjust_tail(self.ctx, by as i32) } != 0 {
             return None;
         }

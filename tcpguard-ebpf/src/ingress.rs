@@ -1,34 +1,30 @@
-//! The steps of the decision as BPF functions.
+//! The steps of the decision.
 //!
-//! Each is a *global* function: the verifier checks it once, for any caller, where an inlined one
-//! would be checked again for every path that leads to it. They take the context at most and find all
-//! else in maps, because a global function may trust no other pointer that it is handed.
+//! Those that every packet takes stand in the program itself; a call and the look-ups behind it would
+//! cost as much as they do. Each of the others is a *global* function: the verifier checks it once, for
+//! any caller, where an inlined one would be checked again for every path that leads to it. They take the
+//! context at most and find all else in maps, because a global function may trust no other pointer that
+//! it is handed.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use tcpguard_common::abi::{Class, Config, Reason};
-use tcpguard_common::fastpath::{Interest, Socket, Steps, Work, step};
+use tcpguard_common::abi::{Class, Config, PacketCounters, Reason};
+use tcpguard_common::fastpath::{Course, Interest, Socket, Steps, Work, step};
 
 use crate::frame::XdpFrame;
 use crate::maps;
 use crate::tables::KernelTables;
 
-/// Added to a [`Reason`] code where a function returns either that or a [`Class`].
-pub(crate) const GAVE_UP: u32 = 0x100;
-/// Bits for an [`Interest`].
-const FINGERPRINT: u32 = 1;
-const RECORD: u32 = 2;
-const SAMPLE: u32 = 4;
-/// Above these, the steps of the ladder in an [`Interest`].
-const STEPS: u32 = 8;
-/// Returned by a step whose maps could not be found, which cannot be: their sizes are constants. The
-/// packet passes, as it does without a configuration.
-const NO_MAPS: u32 = GAVE_UP + Reason::Unconfigured as u32;
-/// As an [`Interest`]: none.
-const NO_INTEREST: u32 = 0;
-// Below it, [`Steps::parse`] would take the number for a class, and some classes may be dropped.
-const _: () = assert!(NO_MAPS >= GAVE_UP);
+/// Added to a [`Reason`] code where a function may also return another number.
+const GAVE_UP: u32 = 0x100;
+/// As an `Option<Reason>`: none. Also of a step whose maps could not be found, which cannot be: their
+/// sizes are constants.
+const NONE: u32 = 0;
+/// As a [`Course`].
+const ASK_SOCKETS: u32 = 1;
+/// As a [`Reason`], where the maps could not be found: the packet passes, as without a configuration.
+const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
 /// Everything a step works on.
 pub(crate) struct Bench {
@@ -41,8 +37,9 @@ impl Bench {
     #[inline(always)]
     pub fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
-        // SAFETY: this CPU's value, of which the tables use other fields; XDP programs do not
-        // preempt each other, and one step at a time holds the reference.
+        // SAFETY: this CPU's value, of which the tables use other fields. XDP programs do not preempt each
+        // other; a step that is a function of its own has its own reference to the same record, and
+        // whoever called it uses none of what it read there before.
         let work = unsafe { &mut (*cpu).work };
         Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), work })
     }
@@ -55,12 +52,12 @@ impl Bench {
 
 /// Makes a step a global function. One that reads the frame is handed the context; another must not
 /// be, because the compiler leaves an argument that is not used undefined, and the verifier minds.
-/// `else`: what it returns without its maps, if not `NO_MAPS`.
+/// `else`: what it returns without its maps, if not `NONE`.
 macro_rules! step {
     ($name:ident($($argument:ident: $type:ty),*), |$bench:ident| $body:block) => {
-        step!($name($($argument: $type),*) else NO_MAPS, |$bench| $body);
+        step!($name($($argument: $type),*) else 0, |$bench| $body);
     };
-    ($name:ident($($argument:ident: $type:ty),*) else $without:ident, |$bench:ident| $body:block) => {
+    ($name:ident($($argument:ident: $type:ty),*) else $without:expr, |$bench:ident| $body:block) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name($($argument: $type),*) -> u32 {
@@ -71,29 +68,11 @@ macro_rules! step {
     };
 }
 
-step!(step_parse(ctx: *mut xdp_md), |bench| {
-    let ctx = XdpContext::new(ctx.cast());
-    let Some(packets) = maps::packet_counters(ctx.ingress_ifindex() as u32) else {
-        return NO_MAPS;
-    };
-    bench.tables.packets = packets;
-    let frame = bench.frame(&ctx);
-    match step::parse(&frame, &mut bench.tables, bench.work) {
-        Ok(class) => class as u32,
-        Err(reason) => GAVE_UP + reason as u32,
-    }
-});
+step!(step_drops_unread(), |bench| { step::drops_unread(bench.config, &mut bench.tables).into() });
 
-step!(step_count_syn() else NO_INTEREST, |bench| {
-    let interest = step::count_syn(bench.config, &mut bench.tables, bench.work);
-    (u32::from(interest.fingerprint) * FINGERPRINT)
-        | (u32::from(interest.record) * RECORD)
-        | (u32::from(interest.sample) * SAMPLE)
-        | (u32::from(interest.steps) << STEPS)
-});
-
-step!(step_drops_unread() else NO_INTEREST, |bench| {
-    step::drops_unread(bench.config, &mut bench.tables).into()
+step!(step_unwanted(), |bench| {
+    step::unwanted(bench.config, &mut bench.tables, bench.work);
+    0
 });
 
 step!(step_sample_syn(ctx: *mut xdp_md), |bench| {
@@ -103,22 +82,14 @@ step!(step_sample_syn(ctx: *mut xdp_md), |bench| {
     0
 });
 
-step!(step_fingerprint(ctx: *mut xdp_md), |bench| {
+step!(step_judge_source(), |bench| {
+    gave_up(step::judge_source(bench.config, &mut bench.tables, bench.work))
+});
+
+step!(step_look(ctx: *mut xdp_md, judged: u32), |bench| {
     let ctx = XdpContext::new(ctx.cast());
     let frame = bench.frame(&ctx);
-    step::fingerprint(&frame, bench.work);
-    0
-});
-
-step!(step_match_rule(), |bench| {
-    match step::match_rule(bench.config, &bench.tables, bench.work) {
-        Ok(()) => 0,
-        Err(reason) => GAVE_UP + reason as u32,
-    }
-});
-
-step!(step_judge_match(), |bench| {
-    step::judge_match(bench.config, &mut bench.tables, bench.work) as u32
+    gave_up(step::look(&frame, bench.config, &mut bench.tables, bench.work, judged != 0))
 });
 
 step!(step_record_syn(dropped: u32), |bench| {
@@ -141,16 +112,19 @@ step!(step_reply(ctx: *mut xdp_md), |bench| {
     gave_up(step::reply(&mut frame, &mut bench.tables, bench.work, ifindex))
 });
 
-step!(step_recognise(recorded: u32), |bench| {
-    step::recognise(bench.config, &mut bench.tables, bench.work, recorded != 0).into()
+step!(step_course(recorded: u32, asked: u32), |bench| {
+    let (config, tables) = (bench.config, &mut bench.tables);
+    match step::course(config, tables, bench.work, recorded != 0, asked != 0) {
+        Course::On => NONE,
+        Course::AskSockets => ASK_SOCKETS,
+        Course::Drop(reason) => GAVE_UP + reason as u32,
+    }
 });
 
-step!(step_socket(ctx: *mut xdp_md), |bench| {
+step!(step_socket(ctx: *mut xdp_md) else Socket::Connection as u32, |bench| {
     bench.tables.context = ctx.cast();
     step::socket(&mut bench.tables, bench.work) as u32
 });
-
-step!(step_limit(), |bench| { gave_up(step::limit(bench.config, &mut bench.tables, bench.work)) });
 
 step!(step_budget(), |bench| { gave_up(step::budget(&mut bench.tables, bench.work)) });
 
@@ -159,20 +133,33 @@ step!(step_answer(), |bench| {
     0
 });
 
-step!(step_follow(reset: u32), |bench| {
-    step::follow(bench.config, &mut bench.tables, &bench.work.segment, reset != 0) as u32
+step!(step_follow(reset: u32) else NO_MAPS, |bench| {
+    step::follow(bench.config, &mut bench.tables, bench.work, reset != 0) as u32
 });
 
-step!(step_illegal(), |bench| {
+step!(step_illegal() else NO_MAPS, |bench| {
     step::illegal(bench.config, &mut bench.tables, bench.work) as u32
 });
 
-/// Calls the functions above.
+/// Takes the first steps itself and calls the functions above for the others.
 pub struct KernelSteps<'a> {
     pub ctx: &'a XdpContext,
+    bench: Bench,
+    packets: &'static mut PacketCounters,
 }
 
-impl KernelSteps<'_> {
+impl<'a> KernelSteps<'a> {
+    /// For a frame that came in on the interface with these counters.
+    #[inline(always)]
+    pub fn new(ctx: &'a XdpContext, packets: &'static mut PacketCounters) -> Option<Self> {
+        Some(Self { ctx, bench: Bench::new()?, packets })
+    }
+
+    #[inline(always)]
+    pub fn config(&self) -> &'static Config {
+        self.bench.config
+    }
+
     #[inline(always)]
     pub fn raw(&self) -> *mut xdp_md {
         self.ctx.as_ptr().cast()
@@ -180,37 +167,40 @@ impl KernelSteps<'_> {
 }
 
 #[inline(always)]
-fn gave_up(reason: Option<Reason>) -> u32 {
+pub(crate) fn gave_up(reason: Option<Reason>) -> u32 {
     match reason {
         Some(reason) => GAVE_UP + reason as u32,
-        None => 0,
+        None => NONE,
     }
 }
 
 #[inline(always)]
-pub(crate) fn reason(code: u32) -> Reason {
+fn reason(code: u32) -> Reason {
     Reason::from_code(code as u8).unwrap_or(Reason::Unconfigured)
+}
+
+/// The other way round.
+#[inline(always)]
+pub(crate) fn gave_up_for(code: u32) -> Option<Reason> {
+    if code == NONE { None } else { Some(reason(code)) }
 }
 
 impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn parse(&mut self) -> Result<Class, Reason> {
-        let code = step_parse(self.raw());
-        if code >= GAVE_UP {
-            return Err(reason(code));
-        }
-        Class::from_code(code as u8).ok_or(Reason::Unconfigured)
+        let scratch = self.bench.tables.scratch();
+        let frame = XdpFrame::counted(self.ctx, scratch, &raw mut self.packets.bytes);
+        step::parse::<_, KernelTables>(&frame, &mut self.packets.classes, self.bench.work)
     }
 
     #[inline(always)]
     fn count_syn(&mut self) -> Interest {
-        let bits = step_count_syn();
-        Interest {
-            fingerprint: bits & FINGERPRINT != 0,
-            record: bits & RECORD != 0,
-            sample: bits & SAMPLE != 0,
-            steps: (bits >> STEPS) as u8,
-        }
+        step::count_syn(self.bench.config, &mut self.bench.tables, self.bench.work)
+    }
+
+    #[inline(always)]
+    fn unwanted(&mut self) {
+        step_unwanted();
     }
 
     #[inline(always)]
@@ -219,46 +209,27 @@ impl Steps for KernelSteps<'_> {
     }
 
     #[inline(always)]
-    fn fingerprint(&mut self) {
-        step_fingerprint(self.raw());
+    fn judge_source(&mut self) -> Option<Reason> {
+        gave_up_for(step_judge_source())
     }
 
     #[inline(always)]
-    fn match_rule(&mut self) -> Result<(), Reason> {
-        let code = step_match_rule();
-        if code == 0 { Ok(()) } else { Err(reason(code)) }
+    fn look(&mut self, judged: bool) -> Option<Reason> {
+        gave_up_for(step_look(self.raw(), judged.into()))
     }
 
     #[inline(always)]
-    fn judge_match(&mut self) -> Reason {
-        reason(step_judge_match())
-    }
-
-    #[inline(always)]
-    fn record_syn(&mut self, dropped: bool) {
-        step_record_syn(dropped.into());
-    }
-
-    #[inline(always)]
-    fn recognise(&mut self, recorded: bool) -> bool {
-        step_recognise(recorded.into()) != 0
+    fn course(&mut self, recorded: bool, asked: bool) -> Course {
+        match step_course(recorded.into(), asked.into()) {
+            NONE => Course::On,
+            ASK_SOCKETS => Course::AskSockets,
+            code => Course::Drop(reason(code)),
+        }
     }
 
     #[inline(always)]
     fn socket(&mut self) -> Socket {
         Socket::from_code(step_socket(self.raw()))
-    }
-
-    #[inline(always)]
-    fn limit(&mut self) -> Option<Reason> {
-        let code = step_limit();
-        if code == 0 { None } else { Some(reason(code)) }
-    }
-
-    #[inline(always)]
-    fn budget(&mut self) -> Option<Reason> {
-        let code = step_budget();
-        if code == 0 { None } else { Some(reason(code)) }
     }
 
     #[inline(always)]
@@ -268,13 +239,27 @@ impl Steps for KernelSteps<'_> {
 
     #[inline(always)]
     fn reply(&mut self) -> Option<Reason> {
-        let code = step_reply(self.raw());
-        if code == 0 { None } else { Some(reason(code)) }
+        gave_up_for(step_reply(self.raw()))
+    }
+
+    #[inline(always)]
+    fn budget(&mut self) -> Option<Reason> {
+        gave_up_for(step_budget())
+    }
+
+    #[inline(always)]
+    fn record_syn(&mut self, dropped: bool) {
+        step_record_syn(dropped.into());
     }
 
     #[inline(always)]
     fn answer(&mut self) {
         step_answer();
+    }
+
+    #[inline(always)]
+    fn is_followed(&mut self) -> bool {
+        step::is_followed(self.bench.config, &mut self.bench.tables, self.bench.work)
     }
 
     #[inline(always)]

@@ -28,15 +28,18 @@ use crate::tables::KernelTables;
 /// Every packet that arrives. `frags`: also attaches where the MTU exceeds a page.
 #[xdp(frags)]
 pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
-    let (Some(config), Some(packets)) =
-        (maps::CONFIG.get(0), maps::packet_counters(ctx.ingress_ifindex() as u32))
-    else {
+    let Some(packets) = maps::packet_counters(ctx.ingress_ifindex() as u32) else {
         return xdp_action::XDP_PASS;
     };
     packets.entry += 1;
-    packets.bytes += frame::length(&ctx);
-    let reason = fastpath::ingress(config, &mut KernelSteps { ctx: &ctx });
-    packets.reasons[opaque(reason as usize) & (REASON_SLOTS - 1)] += 1;
+    let reasons = &raw mut packets.reasons;
+    let Some(mut steps) = KernelSteps::new(&ctx, packets) else {
+        return xdp_action::XDP_PASS;
+    };
+    let reason = fastpath::ingress(steps.config(), &mut steps);
+    let place = opaque(reason as usize) & (REASON_SLOTS - 1);
+    // SAFETY: this CPU's counters.
+    unsafe { (*reasons)[place] += 1 };
     logging::verdict(&ctx, reason);
     match reason.action() {
         Action::Pass => xdp_action::XDP_PASS,

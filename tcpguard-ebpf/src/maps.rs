@@ -10,7 +10,7 @@ use tcpguard_common::abi::{
     RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6,
     SynAckRecord, SynSamples,
 };
-use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Pace, Work};
+use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, Work};
 
 /// What a CPU remembers between packets.
 #[repr(C)]
@@ -36,6 +36,8 @@ pub struct CpuState {
     pub exempt: Bucket,
     /// Tokens of listeners' budgets.
     pub allowances: [Allowance; size::ALLOWANCES as usize],
+    /// Signature rules of the looks that SYNs had a moment ago.
+    pub looks: [Look; size::LOOKS],
     /// The flow of the SYN-ACK that is about to leave.
     pub sent: FlowKey,
     /// What the steps of one decision hand to each other.
@@ -66,6 +68,8 @@ pub static DISTINCT_SOURCES: Array<[u8; size::HLL_REGISTERS], { size::MAX_LISTEN
     Array::new();
 #[btf_map]
 pub static FLOWS: Array<FlowSet, { size::FLOW_SETS as usize }> = Array::new();
+#[btf_map]
+pub static PENDING: Array<[u8; size::PENDING_MARKS], 1> = Array::new();
 #[btf_map]
 pub static SOURCES: Array<SourceSet, { size::SOURCE_SETS as usize }> = Array::new();
 #[btf_map]

@@ -5,10 +5,7 @@ use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::Reason;
 use tcpguard_common::fastpath::{Socket, StraySteps, strays};
 
-use crate::ingress::{Bench, GAVE_UP, KernelSteps, reason};
-
-/// Where a step has no maps, which cannot be: no segment is a stray.
-const NO_MAPS: u32 = 0;
+use crate::ingress::{Bench, KernelSteps, gave_up, gave_up_for};
 
 step!(stray_watched(ctx: *mut xdp_md, completes: u32), |bench| {
     let ctx = XdpContext::new(ctx.cast());
@@ -20,10 +17,7 @@ step!(stray_watched(ctx: *mut xdp_md, completes: u32), |bench| {
 
 step!(stray_judge(socket: u32), |bench| {
     let socket = Socket::from_code(socket);
-    match strays::judge(bench.config, &mut bench.tables, bench.work, socket) {
-        Some(reason) => GAVE_UP + reason as u32,
-        None => 0,
-    }
+    gave_up(strays::judge(bench.config, &mut bench.tables, bench.work, socket))
 });
 
 impl StraySteps for KernelSteps<'_> {
@@ -34,7 +28,6 @@ impl StraySteps for KernelSteps<'_> {
 
     #[inline(always)]
     fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {
-        let code = stray_judge(socket as u32);
-        if code == 0 { None } else { Some(reason(code)) }
+        gave_up_for(stray_judge(socket as u32))
     }
 }

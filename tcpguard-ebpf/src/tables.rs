@@ -11,13 +11,12 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters,
-    Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6,
-    SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters, Late,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, KernelCookie, Pace, Socket, Tables,
+    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket, Tables,
 };
 use tcpguard_common::wire::Segment;
 
@@ -30,8 +29,6 @@ const ANY: u64 = 0;
 
 pub struct KernelTables {
     cpu: *mut CpuState,
-    /// This interface's counters; null on egress, where classes are not counted.
-    pub packets: *mut PacketCounters,
     /// The program's context, where a step asks about sockets; else null.
     pub context: *mut c_void,
 }
@@ -45,7 +42,7 @@ impl KernelTables {
     /// With what this CPU remembers.
     #[inline(always)]
     pub const fn on(cpu: *mut CpuState) -> Self {
-        Self { cpu, packets: core::ptr::null_mut(), context: core::ptr::null_mut() }
+        Self { cpu, context: core::ptr::null_mut() }
     }
 
     /// The flow of the SYN-ACK at hand on egress.
@@ -100,14 +97,6 @@ impl Tables for KernelTables {
     fn pace(&mut self) -> &mut Pace {
         // SAFETY: this CPU's state.
         unsafe { &mut (*self.cpu).pace }
-    }
-
-    #[inline(always)]
-    fn count_class(&mut self, class: Class) {
-        if !self.packets.is_null() {
-            // SAFETY: points to this CPU's counters, set before the decision.
-            unsafe { (*self.packets).classes[class as usize & (CLASS_SLOTS - 1)] += 1 };
-        }
     }
 
     #[inline(always)]
@@ -193,6 +182,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn pending(&mut self, place: usize) -> Option<&mut u8> {
+        let marks = maps::PENDING.get_ptr_mut(0)?;
+        // SAFETY: a map value that was looked up in this run of the program.
+        Some(unsafe { &mut (*marks)[opaque(place) & (size::PENDING_MARKS - 1)] })
+    }
+
+    #[inline(always)]
     fn opaque(number: u64) -> u64 {
         opaque(number as usize) as u64
     }
@@ -227,23 +223,30 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> Option<RuleRef> {
-        match addr.as_v4() {
+    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef {
+        let rule = match addr.as_v4() {
             Some(v4) => {
                 let key = Key::new(SourceV4::BITS, SourceV4::new(set, port, v4));
-                maps::SOURCE_RULES_V4.get(&key).copied()
+                maps::SOURCE_RULES_V4.get(&key)
             }
             None => {
                 let key = Key::new(SourceV6::BITS, SourceV6::new(set, port, *addr));
-                maps::SOURCE_RULES_V6.get(&key).copied()
+                maps::SOURCE_RULES_V6.get(&key)
             }
-        }
+        };
+        rule.copied().unwrap_or(RuleRef::NONE)
     }
 
     #[inline(always)]
-    fn signature_rule(&self, key: &SignatureKey) -> Option<RuleRef> {
+    fn signature_rule(&self, key: &SignatureKey) -> RuleRef {
         // SAFETY: copied at once; only the agent changes entries.
-        unsafe { maps::SIGNATURES.get(key).copied() }
+        unsafe { maps::SIGNATURES.get(key) }.copied().unwrap_or(RuleRef::NONE)
+    }
+
+    #[inline(always)]
+    fn look(&mut self, place: usize) -> Option<&mut Look> {
+        // SAFETY: this CPU's state.
+        Some(unsafe { &mut (*self.cpu).looks[opaque(place) & (size::LOOKS - 1)] })
     }
 
     #[inline(always)]

@@ -3,9 +3,9 @@
 use super::{Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Class, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
+    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -21,8 +21,6 @@ pub trait Tables {
     fn last_syn_ns(&mut self) -> &mut u64;
     /// The SYNs that this CPU saw lately.
     fn pace(&mut self) -> &mut Pace;
-    /// Counts a segment's class.
-    fn count_class(&mut self, class: Class);
     /// Counters of what belongs to no listener.
     fn host_counters(&mut self) -> Option<&mut HostCounters>;
     /// The cell of a source that sends SYNs to where nothing listens; `index` is taken modulo the

@@ -1,7 +1,7 @@
 //! SYNs of clients of whose connection something is left at the host.
 
 use tcpguard_common::abi::{Action, Addr, FlowState, ListenerEntry, Reason};
-use tcpguard_common::fastpath::{Rate, hash, sets};
+use tcpguard_common::fastpath::{Rate, hash, pending, sets};
 use tcpguard_common::model::{Model, Packet};
 
 use super::{
@@ -158,6 +158,7 @@ fn a_mixed_entry_validates_nobody() {
             }
             let set = host.flows.set(sets::index(others));
             (set.tags[0], set.keys[0], set.values[0]) = (sets::tag(others), flow(forged), mixed);
+            host.pending.insert(pending::place(others), pending::mark(host.now_ns));
             host.ingress(&third_ack(forged, 7, &answer));
             assert_eq!(host.clients.peek(&forged.client()).is_some(), unbound);
         }

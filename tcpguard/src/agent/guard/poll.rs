@@ -22,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
 /// Per-source ACK counts are exact below this many segments per second and CPU.
-const SEGMENTS_PER_CPU: u64 = 50_000;
+const SEGMENTS_PER_CPU: u64 = 4_000;
 
 impl Guard {
     /// One round: read everything, think, act. Returns when, if all of it succeeded.

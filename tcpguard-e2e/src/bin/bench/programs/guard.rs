@@ -20,7 +20,7 @@ use super::rules;
 /// this kit's floods reach.
 const FLOOD: u64 = 5_000_000;
 /// Segments of one CPU of which each is counted by its source, per second: as in the agent.
-const SEGMENTS_PER_CPU: u64 = 50_000;
+const SEGMENTS_PER_CPU: u64 = 4_000;
 /// The agent goes no further.
 const MOST_SHIFT: u8 = 16;
 
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_flood_is_followed_as_the_agent_has_it() {
         assert_eq!(shift(5_000_000, Settings::default().followed_per_second), 8);
-        assert_eq!(shift(2_500_000, SEGMENTS_PER_CPU), 6);
+        assert_eq!(shift(2_500_000, SEGMENTS_PER_CPU), 10);
         assert_eq!(shift(0, SEGMENTS_PER_CPU), 0);
     }
 }
