@@ -168,10 +168,16 @@ pub struct XdpFrame {
     counted: Option<Counted>,
 }
 
-/// Where the bytes of a frame are counted, and what stood there before.
+/// Where the bytes of a frame are counted, and what stands there with those of its first piece.
 struct Counted {
     bytes: *mut u64,
     before: u64,
+}
+
+/// Bytes of a frame's first piece, which is mostly all of it.
+#[inline(always)]
+pub fn first_piece(ctx: &XdpContext) -> u64 {
+    (ctx.data_end() - ctx.data()) as u64
 }
 
 impl XdpFrame {
@@ -184,25 +190,16 @@ impl XdpFrame {
         }
     }
 
-    /// Adds the frame's length to `bytes`. How long a frame in several pieces is only a helper knows, and
-    /// it costs every frame a tenth of all that is done about it; so it is asked when the headers say that
-    /// the packet goes on behind the first piece. What the parser does not read as IP counts with that.
+    /// A frame whose other pieces are still to be added to `bytes`. How long they are only a helper knows,
+    /// and it costs every frame a tenth of all that is done about it; so it is asked when the headers say
+    /// that the packet goes on behind the first piece. Of a frame that is not IP only that is counted.
+    ///
+    /// `bytes` must be a counter of this CPU's, in a map.
     #[inline(always)]
     pub fn counted(ctx: &XdpContext, scratch: *mut u64, bytes: *mut u64) -> Self {
-        let mut frame = Self::new(ctx, scratch);
-        // SAFETY: by the caller a counter of this CPU's, in a map.
+        // SAFETY: by the caller.
         let before = unsafe { *bytes };
-        frame.counted = Some(Counted { bytes, before });
-        frame.count((frame.buffer.end - frame.buffer.start) as u64);
-        frame
-    }
-
-    #[inline(always)]
-    fn count(&self, length: u64) {
-        if let Some(Counted { bytes, before }) = self.counted {
-            // SAFETY: as in `counted`.
-            unsafe { *bytes = before + length };
-        }
+        Self { counted: Some(Counted { bytes, before }), ..Self::new(ctx, scratch) }
     }
 
     /// Bytes of the frame in all its pieces.
@@ -217,11 +214,15 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
         // Only frames in several pieces pay for the helper.
-        if length <= self.buffer.end - self.buffer.start {
+        let first = self.buffer.end - self.buffer.start;
+        if length <= first {
             return true;
         }
         let whole = self.whole();
-        self.count(whole);
+        if let Some(Counted { bytes, before }) = self.counted {
+            // SAFETY: as in `counted`.
+            unsafe { *bytes = before + (whole - first as u64) };
+        }
         length as u64 <= whole
     }
 

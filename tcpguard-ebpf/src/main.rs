@@ -32,6 +32,7 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_PASS;
     };
     packets.entry += 1;
+    packets.bytes += frame::first_piece(&ctx);
     let reasons = &raw mut packets.reasons;
     let Some(mut steps) = KernelSteps::new(&ctx, packets) else {
         return xdp_action::XDP_PASS;
