@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn another_set_listener_or_mask_is_asked_for_at_once() {
         let full = 1 << Mask::Full.code();
-        let changes: [(fn(&mut Work), bool); 3] = [
+        type Change = fn(&mut Work);
+        let changes: [(Change, bool); 3] = [
             (|work| work.rule_set += 1 << 16, true),
             (|work| work.listener.masks |= 1 << Mask::Shape.code(), true),
             (|_| (), false),
