@@ -166,10 +166,11 @@ impl Model {
     /// Looks at a frame that leaves.
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
-        if fastpath::egress(frame, &config, self, &mut FlowKey::default())
+        let mut sent = Segment::default();
+        if fastpath::egress(frame, &config, self, &mut sent)
             && let Some(marks) = self.sockets.origin.marks()
         {
-            fastpath::learn(frame, &Departure { marks, ..Self::DEPARTURE }, self);
+            fastpath::learn(frame, &sent, &Departure { marks, ..Self::DEPARTURE }, self);
         }
     }
 

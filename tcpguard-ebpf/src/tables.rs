@@ -11,9 +11,9 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
+    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket, Tables,
@@ -45,9 +45,9 @@ impl KernelTables {
         Self { cpu, context: core::ptr::null_mut() }
     }
 
-    /// The flow of the SYN-ACK at hand on egress.
+    /// The segment at hand on egress.
     #[inline(always)]
-    pub fn sent(&self) -> *mut FlowKey {
+    pub fn sent(&self) -> *mut Segment {
         // SAFETY: `cpu` points to a whole `CpuState` of this CPU.
         unsafe { &raw mut (*self.cpu).sent }
     }

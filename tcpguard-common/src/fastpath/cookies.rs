@@ -145,18 +145,21 @@ pub struct Accepted {
     pub options: u32,
 }
 
-/// Remembers what a SYN-ACK looks like, and whether it is the host's own. `frame` must hold one.
+/// Remembers what a SYN-ACK looks like, and whether it is the host's own. `segment` is what
+/// [`super::egress`] has read in `frame`.
 #[inline(always)]
-pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tables: &mut T) {
-    let Ok(segment) = &wire::parse(frame) else {
-        return;
-    };
-    let (Some(mac), Some(mac_end)) = (frame.u32(6), frame.u16(10)) else {
+pub fn learn<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    segment: &Segment,
+    departure: &Departure,
+    tables: &mut T,
+) {
+    let Some(from) = frame.window::<6>(6) else {
         return;
     };
     let sent = wire::syn_options(frame, segment);
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
-    let ([a, b, c, d], [e, f]) = (mac.to_be_bytes(), mac_end.to_be_bytes());
+    let ([a, b, c, d], [e, f]) = (from.u32::<0>().to_be_bytes(), from.u16::<4>().to_be_bytes());
     let seen = SynAckRecord {
         ifindex: departure.ifindex,
         mss: sent.mss,
