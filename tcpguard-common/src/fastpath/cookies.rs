@@ -177,7 +177,11 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
             let scaled = sent.options & option::WSCALE != 0;
             let wscale = if scaled { sent.wscale } else { record.wscale };
             let options = seen.options | record.options;
-            *record = SynAckRecord { wscale, options, ..seen };
+            let seen = SynAckRecord { wscale, options, ..seen };
+            // Most look like the last. What is not written stays in every CPU's cache.
+            if *record != seen {
+                *record = seen;
+            }
         }
         None => tables.insert_syn_ack_record(&key, &seen),
     }
