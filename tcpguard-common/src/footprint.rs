@@ -7,7 +7,7 @@ use crate::abi::{
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{Allowance, Bucket, HandedOver, Look, Work};
+use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Work};
 use crate::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs, with the kernel's own overhead per element of a
@@ -26,6 +26,7 @@ pub fn map_bytes(cpus: usize) -> usize {
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
         + maps::LOOKS * size_of::<Look>()
+        + maps::RECENT_ANSWERS * size_of::<RecentAnswer>()
         + size_of::<Work>();
     array(size_of::<Config>(), 1)
         // The program that takes cookies back has a state of its own.

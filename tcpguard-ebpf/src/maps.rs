@@ -10,7 +10,7 @@ use tcpguard_common::abi::{
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord,
     SynSamples,
 };
-use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, Work};
+use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Work};
 use tcpguard_common::wire::Segment;
 
 /// What a CPU remembers between packets.
@@ -39,6 +39,8 @@ pub struct CpuState {
     pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// Signature rules of the looks that SYNs had a moment ago.
     pub looks: [Look; size::LOOKS],
+    /// How listeners answered a moment ago.
+    pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
     /// The segment that is about to leave.
     pub sent: Segment,
     /// What the steps of one decision hand to each other.

@@ -16,7 +16,7 @@ use tcpguard_common::abi::{
     SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket, Tables,
+    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables,
 };
 use tcpguard_common::wire::Segment;
 
@@ -333,6 +333,13 @@ impl Tables for KernelTables {
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord) {
         // A lost one is recorded with the next SYN-ACK.
         let _ = maps::SYN_ACKS.insert(key, record, ANY);
+    }
+
+    #[inline(always)]
+    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer> {
+        let place = opaque(place) & (size::RECENT_ANSWERS - 1);
+        // SAFETY: this CPU's state.
+        Some(unsafe { &mut (*self.cpu).recent_answers[place] })
     }
 
     #[inline(always)]

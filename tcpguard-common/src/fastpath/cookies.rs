@@ -2,7 +2,7 @@
 //! recognising who returns.
 
 use super::count::{count, find_listener};
-use super::{Tables, Work, classify, kernel_cookies, quirk};
+use super::{Tables, Work, answers, classify, kernel_cookies, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
@@ -202,7 +202,8 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     if is_mixed(syn) || flow.client.is_no_source() {
         return None;
     }
-    let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let record = *answers::record(tables, &key, work.now)?;
     // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
     // listener's own do not, the network may not carry it.
     if !same_way(frame, &record, ifindex) {
@@ -332,7 +333,8 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     };
     let isn = segment.ack.wrapping_sub(1);
     let host_timestamp = if times.present { clock } else { 0 };
-    // What was promised, but for the sizes of the host's end, which are the listener's.
+    // What was promised, but for the sizes of the host's end, which are the listener's. By the latest:
+    // another CPU may have promised what this one does not remember.
     let key = ListenerKey::new(flow.server, flow.server_port);
     let Some(record) = tables.syn_ack_record(&key).copied() else {
         return Claim::None;
