@@ -11,12 +11,12 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
+    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket, Tables,
+    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables,
 };
 use tcpguard_common::wire::Segment;
 
@@ -45,9 +45,9 @@ impl KernelTables {
         Self { cpu, context: core::ptr::null_mut() }
     }
 
-    /// The flow of the SYN-ACK at hand on egress.
+    /// The segment at hand on egress.
     #[inline(always)]
-    pub fn sent(&self) -> *mut FlowKey {
+    pub fn sent(&self) -> *mut Segment {
         // SAFETY: `cpu` points to a whole `CpuState` of this CPU.
         unsafe { &raw mut (*self.cpu).sent }
     }
@@ -333,6 +333,13 @@ impl Tables for KernelTables {
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord) {
         // A lost one is recorded with the next SYN-ACK.
         let _ = maps::SYN_ACKS.insert(key, record, ANY);
+    }
+
+    #[inline(always)]
+    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer> {
+        let place = opaque(place) & (size::RECENT_ANSWERS - 1);
+        // SAFETY: this CPU's state.
+        Some(unsafe { &mut (*self.cpu).recent_answers[place] })
     }
 
     #[inline(always)]
