@@ -226,15 +226,15 @@ mod tests {
 
     #[test]
     fn parts_are_chosen_by_name() {
-        let choose = |only: &[&str]| {
+        let chosen = |only: &[&str]| {
             let mut entries = vec![made("rules", 1.0), broken()];
             let only: Vec<_> = only.iter().map(|&name| name.to_owned()).collect();
-            super::choose(&mut entries, &only)?;
+            choose(&mut entries, &only)?;
             Ok::<_, anyhow::Error>(entries.iter().map(|entry| entry.name).collect::<Vec<_>>())
         };
-        assert_eq!(choose(&[]).unwrap(), ["rules", "broken"]);
-        assert_eq!(choose(&["broken"]).unwrap(), ["broken"]);
-        let error = choose(&["rules", "teapot"]).unwrap_err();
+        assert_eq!(chosen(&[]).unwrap(), ["rules", "broken"]);
+        assert_eq!(chosen(&["broken"]).unwrap(), ["broken"]);
+        let error = chosen(&["rules", "teapot"]).unwrap_err();
         assert_eq!(error.to_string(), "teapot is no part: there are rules, broken");
     }
 

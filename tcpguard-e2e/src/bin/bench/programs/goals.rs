@@ -257,6 +257,7 @@ fn each_signatures(least: u32) -> impl Iterator<Item = Situation> {
 pub mod tests {
     use super::super::Case;
     use super::*;
+    use crate::part::Part as _;
 
     fn samples(values: &[f64]) -> Samples {
         values.iter().copied().collect()
