@@ -87,26 +87,36 @@ const TARGETS: [Target; 8] = [
 ];
 
 /// One of several ratios of which the worst is judged.
-struct Ratio {
-    case: String,
+#[derive(Clone, Debug)]
+pub(super) struct Ratio {
+    pub case: String,
     /// `None` where either side could not be measured.
-    found: Option<Found>,
+    pub found: Option<Found>,
 }
 
-#[derive(Default)]
-struct Found {
+#[derive(Clone, Debug)]
+pub(super) struct Found {
     /// One of each round.
     ratio: Samples,
+    pub median: f64,
     /// What the guard is measured by, in ns: the median.
-    unit_ns: f64,
+    pub unit_ns: f64,
 }
 
 /// What came of a target, in one mode and for one family.
+#[derive(Clone, Debug)]
 pub(super) struct Judged {
     pub goal: Goal,
     pub meaning: &'static str,
-    /// What the guard is measured by, in ns; zero where it was not measured.
-    pub unit_ns: f64,
+    pub ratios: Vec<Ratio>,
+}
+
+impl Found {
+    /// What one has cost, by what the other has in the same rounds.
+    fn new(one: &Samples, other: &Samples) -> Option<Self> {
+        let ratio = one.over(other);
+        Some(Self { median: ratio.median()?, ratio, unit_ns: other.median()? })
+    }
 }
 
 impl Programs {
@@ -123,8 +133,7 @@ impl Programs {
     }
 
     fn ratio(&self, one: (Stream, Subject), other: (Stream, Subject)) -> Option<Found> {
-        let unit = self.net(other.0, other.1)?;
-        Some(Found { ratio: self.net(one.0, one.1)?.over(unit), unit_ns: unit.median()? })
+        Found::new(self.net(one.0, one.1)?, self.net(other.0, other.1)?)
     }
 
     fn against_allowed(&self, packet: Packet, mode: Mode, family: Family) -> Vec<Ratio> {
@@ -222,24 +231,31 @@ impl Programs {
     /// By the greatest of the ratios' medians. Where one is missing, the target is not measured: it may
     /// have been the worst.
     fn judge(&self, target: &Target, name: String, mode: Mode, ratios: Vec<Ratio>) -> Judged {
-        let lacking = ratios.iter().find(|ratio| ratio.found.is_none());
-        let lacking = lacking.map(|ratio| format!("{} ({})", ratio.case, self.missing.join("; ")));
-        let found = ratios.into_iter().map(|ratio| (ratio.case, ratio.found.unwrap_or_default()));
-        let median = |found: &Found| found.ratio.median().unwrap_or(0.0);
-        let worst = found.max_by(|one, other| median(&one.1).total_cmp(&median(&other.1)));
-        let (case, found) = worst.unwrap_or_default();
-        let Found { ratio, unit_ns } = if lacking.is_none() { found } else { Found::default() };
+        let found: Option<Vec<_>> =
+            ratios.iter().map(|ratio| Some((&ratio.case, ratio.found.as_ref()?))).collect();
+        let worst = found.and_then(|found| {
+            found.into_iter().max_by(|one, other| one.1.median.total_cmp(&other.1.median))
+        });
+        let note = match worst {
+            Some((case, _)) => format!("worst: {case}"),
+            None => {
+                let lacking = ratios.iter().find(|ratio| ratio.found.is_none());
+                let case = lacking.map_or("nothing", |ratio| &ratio.case);
+                format!("{case} ({})", self.missing.join("; "))
+            }
+        };
+        let worst = worst.map(|(_, found)| &found.ratio);
         let goal = Goal {
             name,
             unit: target.unit.to_owned(),
             limit: (target.limit)(mode),
             at_least: false,
-            value: ratio.median(),
-            range: ratio.range(),
-            rounds: ratio.count(),
-            note: lacking.unwrap_or_else(|| format!("worst: {case}")),
+            value: worst.and_then(Samples::median),
+            range: worst.and_then(Samples::range),
+            rounds: worst.map_or(0, Samples::count),
+            note,
         };
-        Judged { goal, meaning: target.meaning, unit_ns }
+        Judged { goal, meaning: target.meaning, ratios }
     }
 }
 
@@ -304,20 +320,19 @@ pub mod tests {
 
     #[test]
     fn the_worst_case_counts() {
-        let ratio = |case: &str, ratios: &[f64], unit_ns| {
-            let found = Found { ratio: samples(ratios), unit_ns };
-            Ratio { case: case.to_owned(), found: Some(found) }
+        let ratio = |case: &str, ratios: &[f64]| {
+            let found = Found::new(&samples(ratios), &samples(&[1.0; 3]));
+            Ratio { case: case.to_owned(), found }
         };
         let ratios = vec![
-            ratio("good", &[0.5, 9.0, 0.5], 10.0),
-            ratio("bad", &[0.8, 0.9, 0.7], 20.0),
-            ratio("fair", &[0.6, 0.6, 0.6], 30.0),
+            ratio("good", &[0.5, 9.0, 0.5]),
+            ratio("bad", &[0.8, 0.9, 0.7]),
+            ratio("fair", &[0.6, 0.6, 0.6]),
         ];
-        let name = "x".to_owned();
-        let Judged { goal, unit_ns, .. } =
-            programs(1.0, None).judge(&TARGETS[0], name, Mode::Exact, ratios);
+        let judged = programs(1.0, None).judge(&TARGETS[0], "x".to_owned(), Mode::Exact, ratios);
+        let goal = judged.goal;
         assert_eq!((goal.value, goal.range), (Some(0.8), Some((0.7, 0.9))));
-        assert_eq!((&*goal.note, unit_ns), ("worst: bad", 20.0));
+        assert_eq!(goal.note, "worst: bad");
     }
 
     #[test]
