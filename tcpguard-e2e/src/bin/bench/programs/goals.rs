@@ -97,8 +97,8 @@ pub(super) struct Ratio {
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// One of each round.
-    ratio: Samples,
-    pub median: f64,
+    pub ratio: Samples,
+    median: f64,
     /// What the guard is measured by, in ns: the median.
     pub unit_ns: f64,
 }

@@ -202,7 +202,7 @@ pub fn bench(words: &[&str]) -> Result<()> {
     let Some((record, recorded)) = record.zip(recorded) else { return Ok(()) };
     let comparison = Comparison::new(&recorded.judged(), &programs.judged());
     println!("\n{}", comparison.table());
-    comparison.verdict(&Machine::here()?, record.machine())
+    comparison.verdict(&Machine::here()?, record.machine(), programs.brackets)
 }
 
 #[cfg(test)]
