@@ -110,10 +110,7 @@ impl Guard {
             segment_shift,
             established_seen: 1,
             rule_set: rules::set(situation, family),
-            source_rules: match situation {
-                Situation::Rules(count) => count,
-                _ => 0,
-            },
+            source_rules: rules::source_rules(situation),
             ..Config::default()
         })?;
         let steps = match situation {
