@@ -36,9 +36,8 @@ pub const fn place(addr: &Addr) -> usize {
 pub fn places(network: &Addr, bits: u32) -> impl Iterator<Item = usize> {
     let is_v4 = network.as_v4().is_some();
     let first = network.octets();
-    let first = u64::from_be_bytes([
-        0, 0, first[0], first[1], first[2], first[3], first[4], first[5],
-    ]);
+    let first =
+        u64::from_be_bytes([0, 0, first[0], first[1], first[2], first[3], first[4], first[5]]);
     let shared = if is_v4 { V4_BITS } else { V6_BITS }.saturating_sub(bits);
     // Beyond this an IPv6 prefix is taken for all of IPv6: of the places few are left.
     let all = !is_v4 && shared >= CLIENT_MARKS.ilog2();

@@ -43,7 +43,7 @@ impl Guard {
     /// # Errors
     /// Without root; outside a namespace with a BPF file system of its own.
     pub fn load() -> Result<Self> {
-        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
+        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), abi::maps::RULES)?;
         let maps = pins.maps();
         let object = Object::load(Load { maps: Some(&maps), ..Load::default() })
             .context("the guard's programs do not load")?;
@@ -111,7 +111,7 @@ impl Guard {
             established_seen: 1,
             rule_set: rules::set(situation, family),
             source_rules: match situation {
-                Situation::Rules(count) => count,
+                Situation::Rules(_) => Config::HOSTS | Config::NETS,
                 _ => 0,
             },
             ..Config::default()

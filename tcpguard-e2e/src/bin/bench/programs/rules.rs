@@ -58,7 +58,8 @@ pub fn install(dataplane: &Dataplane) -> Result<()> {
         for count in RULES {
             let set = set(Situation::Rules(count), family);
             for net in sources(family, count) {
-                dataplane.set_source_rule(set, &net, None, slot()?, false, false)?;
+                let rule = RuleRef { slot: slot()?, flags: 0 };
+                dataplane.set_source_rule(set, &net, None, rule)?;
             }
         }
         for (spread, count) in [false, true].into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n)))
@@ -74,7 +75,7 @@ pub fn install(dataplane: &Dataplane) -> Result<()> {
 
 /// Why there are no more of them.
 pub fn too_many() -> String {
-    format!("100,000 source rules: the guard holds {} rules at most", maps::MAX_RULES)
+    format!("100,000 source rules: the guard holds {} rules at most", maps::RULES)
 }
 
 /// `count` prefixes: the one source itself, as many networks as hold all drawn sources, and for the rest
