@@ -1,4 +1,5 @@
-//! What the maps cost a host: a function of the number of its CPUs and of nothing else.
+//! What the maps cost a host: a function of the number of its CPUs and of the room for rules, and of
+//! nothing else.
 
 use core::mem::size_of;
 
@@ -10,14 +11,16 @@ use crate::abi::{
 use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Work};
 use crate::wire::Segment;
 
-/// Bytes of all maps on a host with `cpus` CPUs, with the kernel's own overhead per element of a
-/// hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
-/// a bucket 16, and a trie node, made when needed, 40 and its key and value.
+/// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's
+/// own overhead per element of a hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
+/// a bucket 16, and a trie node 40 and its key and value. What is made when needed is not counted: nodes
+/// of tries, and the elements of the hash of source rules.
 #[must_use]
-pub fn map_bytes(cpus: usize) -> usize {
+pub fn map_bytes(cpus: usize, rules: u32) -> usize {
+    let buckets = |entries: u32| entries.next_power_of_two() as usize * 16;
     let hash = |key: usize, value: usize, entries: u32| {
         let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
-        entries as usize * element + (entries as usize).next_power_of_two() * 16
+        entries as usize * element + buckets(entries)
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
@@ -45,8 +48,10 @@ pub fn map_bytes(cpus: usize) -> usize {
         + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
         + array(maps::CLIENT_MARKS, 2)
         + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
-        + array(8, maps::MAX_RULE_SLOTS)
-        + per_cpu(size_of::<RuleHits>(), maps::MAX_RULE_SLOTS)
+        + buckets(maps::rule_slots(rules))
+        + array(8, maps::rule_slots(rules))
+        + per_cpu(size_of::<RuleHits>(), maps::rule_slots(rules))
+        + array(maps::EXEMPT_FILTER_BYTES, 1)
         + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
         + array(size_of::<RetryLine>(), maps::RETRY_LINES)
         + array(size_of::<Bucket>(), maps::ANSWER_BUCKETS)

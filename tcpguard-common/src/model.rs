@@ -32,14 +32,14 @@ use crate::abi::{
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Course, Departure, HandedOver, Interest,
     KernelCookie, Look, Pace, RecentAnswer, RedeemSteps, Socket, Steps, StraySteps, Tables, Work,
-    step, strays,
+    exempt, step, strays,
 };
 use crate::wire::Segment;
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
 
-/// The source rules of one rule set for one port.
+/// The source rules of one rule set for one port, whichever of the kernel's tables they are in.
 pub type SourceRules = Vec<(Net, RuleRef)>;
 
 /// All tables of one host.
@@ -324,9 +324,22 @@ fn contains(net: &Net, addr: &Addr) -> bool {
         && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0)
 }
 
-fn longest<'a, T>(nets: &'a [(Net, T)], addr: &Addr) -> Option<&'a T> {
-    let matching = nets.iter().filter(|(net, _)| contains(net, addr));
-    matching.max_by_key(|((_, bits), _)| *bits).map(|(_, value)| value)
+fn longest<'a, T>(nets: impl Iterator<Item = &'a (Net, T)>, addr: &Addr) -> Option<&'a (Net, T)> {
+    nets.filter(|(net, _)| contains(net, addr)).max_by_key(|((_, bits), _)| *bits)
+}
+
+/// Whether a prefix is that of one client.
+fn is_host((addr, bits): &Net) -> bool {
+    *bits == addr.client_bits()
+}
+
+/// Whether it is longer.
+fn is_narrow((addr, bits): &Net) -> bool {
+    *bits > addr.client_bits()
+}
+
+fn with_narrow(rule: RuleRef, narrow: bool) -> RuleRef {
+    RuleRef { flags: rule.flags | if narrow { RuleRef::NARROW } else { 0 }, ..rule }
 }
 
 impl Tables for Model {
@@ -425,9 +438,19 @@ impl Tables for Model {
         self.client_filter.insert(mark);
     }
 
-    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef {
-        let rules = self.source_rules.get(&(set, port));
-        rules.and_then(|rules| longest(rules, addr)).copied().unwrap_or(RuleRef::NONE)
+    fn source_host(&self, set: u64, port: [u8; 2], client: &Addr) -> RuleRef {
+        let Some(rules) = self.source_rules.get(&(set, port)) else { return RuleRef::NONE };
+        let found = rules.iter().find(|(net, _)| is_host(net) && net.0 == *client);
+        found.map_or(RuleRef::NONE, |(host, rule)| {
+            let beneath = |net: &Net| is_narrow(net) && contains(host, &net.0);
+            with_narrow(*rule, rules.iter().any(|(net, _)| beneath(net)))
+        })
+    }
+
+    fn source_net(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef {
+        let rules = self.source_rules.get(&(set, port)).into_iter().flatten();
+        let found = longest(rules.filter(|(net, _)| !is_host(net)), addr);
+        found.map_or(RuleRef::NONE, |(net, rule)| with_narrow(*rule, is_narrow(net)))
     }
 
     fn signature_rule(&self, key: &SignatureKey) -> RuleRef {
@@ -447,8 +470,13 @@ impl Tables for Model {
         Some(self.rule_hits.entry(slot).or_default())
     }
 
+    fn is_nobody_exempt(&self, place: usize) -> bool {
+        let mut exempt = self.exempt.iter().flat_map(|((net, bits), _)| exempt::places(net, *bits));
+        !exempt.any(|of_exempt| of_exempt == place)
+    }
+
     fn exempt_until_s(&self, addr: &Addr) -> u32 {
-        longest(&self.exempt, addr).copied().unwrap_or(0)
+        longest(self.exempt.iter(), addr).map_or(0, |(_, until_s)| *until_s)
     }
 
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Addr, Client, Config, EVERY_PORT, Mode, Reason, RuleRef};
+use tcpguard_common::fastpath::{Tables, exempt};
 use tcpguard_common::model::Model;
 
 const NOW_NS: u64 = 1_000_000_000;
@@ -24,12 +25,13 @@ impl Host {
 
     /// What the agent does for a rule; no ports: every port.
     fn rule(&mut self, slot: u32, addr: Addr, bits: u32, ports: &[u16], flags: u32) {
+        let table = if bits == addr.client_bits() { Config::HOSTS } else { Config::NETS };
         let mut keys: Vec<[u8; 2]> = ports.iter().map(|port| port.to_be_bytes()).collect();
         if keys.is_empty() {
-            self.0.config.source_rules += 1;
+            self.0.config.source_rules |= table;
             keys.push(EVERY_PORT);
         } else {
-            self.0.config.port_rules = 1;
+            self.0.config.port_rules |= table;
         }
         for port in keys {
             let rules = self.0.source_rules.entry((0, port)).or_default();
@@ -138,6 +140,38 @@ fn an_operators_word_about_a_port_is_not_softened_by_a_rule_of_the_guards_own() 
     assert_eq!(host.syn(v4(9), 80), Reason::SynValidated);
 }
 
+/// A /64 of the hash is not the last word where there are longer prefixes beneath it.
+#[test]
+fn a_longer_prefix_than_a_64_goes_before_it_and_a_shorter_one_does_not() {
+    let (client, neighbour) = (v6(9), v6(2));
+    for ports in [&[][..], &[443]] {
+        let mut host = Host::new();
+        host.rule(0, v6(0), 48, ports, RuleRef::BY_OPERATOR);
+        host.rule(1, v6(0), 64, ports, RuleRef::BY_OPERATOR);
+        assert!(host.drops(client, 443));
+        assert_eq!([0, 1].map(|slot| host.hits(slot)), [0, 1]);
+        host.rule(2, v6(8), 125, ports, RuleRef::BY_OPERATOR);
+        assert!(host.drops(client, 443) && host.drops(neighbour, 443));
+        assert_eq!([0, 1, 2].map(|slot| host.hits(slot)), [0, 2, 1]);
+        host.0.rule_expiry.insert(2, NOW_NS);
+        assert!(!host.drops(client, 443), "one that has ended hides the others until it goes");
+    }
+}
+
+/// A table that has no rules is not asked, so what lies in it is as good as not there.
+#[test]
+fn only_the_tables_in_use_are_asked() {
+    let mut host = Host::new();
+    host.rule(0, v4(9), 128, &[], RuleRef::BY_OPERATOR);
+    host.rule(1, v4(0), 120, &[], RuleRef::BY_OPERATOR);
+    let dropped = [(Config::HOSTS, [true, false]), (Config::NETS, [true, true]), (0, [false; 2])];
+    for (in_use, expected) in dropped {
+        host.0.config.source_rules = in_use;
+        assert_eq!([9, 8].map(|last| host.drops(v4(last), 80)), expected, "{in_use}");
+    }
+    assert_eq!([0, 1].map(|slot| host.hits(slot)), [1, 2]);
+}
+
 proptest! {
     /// Whatever rules there are, none keeps another one for other ports from dropping.
     #[test]
@@ -171,4 +205,87 @@ proptest! {
             prop_assert_eq!(host.drops(v4(byte), port), expected, "{} to {}", byte, port);
         }
     }
+
+    /// Of either family, with lengths around that of a client: the rule that drops is the one with the
+    /// longest prefix for the port, or else for every port, as a search through all of them finds it.
+    #[test]
+    fn the_rule_that_drops_is_the_one_with_the_longest_prefix(
+        rules in prop::collection::vec(
+            (
+                prop_oneof![(0..8_u8, 96..=128_u32), (8..24_u8, Just(64_u32)), (8..24_u8, 48..=128_u32)],
+                prop::option::of(Just(443_u16)),
+                prop::bool::weighted(0.9),
+            ),
+            0..24,
+        ),
+        asked in prop::collection::vec((0..24_u8, prop_oneof![Just(443_u16), Just(80)]), 1..40),
+    ) {
+        let addr = |number: u8| match number {
+            0..8 => v4(number * 32),
+            _ => Addr::from_v6_words([0x2001_0db8, u32::from(number) & 3, 0, u32::from(number >> 2)]),
+        };
+        let mut host = Host::new();
+        let mut known: Vec<(Addr, u32, Option<u16>)> = Vec::new();
+        for ((number, bits), port, lasts) in rules {
+            let net = truncated(addr(number), bits);
+            if known.contains(&(net, bits, port)) {
+                continue;
+            }
+            let slot = known.len() as u32;
+            known.push((net, bits, port));
+            host.rule(slot, net, bits, port.as_slice(), RuleRef::BY_OPERATOR);
+            host.0.rule_expiry.insert(slot, if lasts { u64::MAX } else { NOW_NS });
+        }
+        for (number, port) in asked {
+            let client = addr(number);
+            let of_port = |named: Option<u16>| {
+                let over = |(net, bits, of): &&(Addr, u32, Option<u16>)| {
+                    *of == named
+                        && net.as_v4().is_some() == client.as_v4().is_some()
+                        && truncated(client, *bits) == *net
+                };
+                let longest = known.iter().filter(over).max_by_key(|(_, bits, _)| *bits)?;
+                let slot = known.iter().position(|rule| rule == longest)? as u32;
+                (host.0.rule_expiry[&slot] > NOW_NS).then_some(slot)
+            };
+            let expected = of_port(Some(port)).or_else(|| of_port(None));
+            let before: Vec<u64> = (0..known.len() as u32).map(|slot| host.hits(slot)).collect();
+            let dropped = host.drops(client, port);
+            let hit = (0..).zip(before).find(|(slot, before)| host.hits(*slot) > *before);
+            prop_assert_eq!(hit.map(|(slot, _)| slot), expected, "{:?} to {}", client, port);
+            prop_assert_eq!(dropped, expected.is_some());
+        }
+    }
+
+    /// The filter says "nobody" of no address that the trie has.
+    #[test]
+    fn nobody_is_exempt_where_the_filter_says_so(
+        exempt in prop::collection::vec((any::<u64>(), any::<bool>(), 0..=128_u32), 0..8),
+        asked in prop::collection::vec((any::<u64>(), any::<bool>()), 0..40),
+    ) {
+        let addr = |number: u64, is_v4| {
+            // Few networks, so that addresses and prefixes meet.
+            let words = [0x2001_0db8, number as u32 & 0x3_0003, 0, (number >> 32) as u32];
+            let [.., a, b] = (number >> 16).to_be_bytes();
+            if is_v4 { Addr::from_v4([10, a & 3, b, 1]) } else { Addr::from_v6_words(words) }
+        };
+        let mut model = Model::default();
+        for (number, is_v4, bits) in exempt {
+            let bits = if is_v4 { 96 + bits / 4 } else { bits };
+            let net = truncated(addr(number, is_v4), bits);
+            model.exempt.push(((net, bits), u32::MAX));
+        }
+        let members = model.exempt.iter().map(|((net, _), _)| *net).collect::<Vec<_>>();
+        for addr in asked.into_iter().map(|(number, is_v4)| addr(number, is_v4)).chain(members) {
+            if model.is_nobody_exempt(exempt::place(&addr)) {
+                prop_assert_eq!(model.exempt_until_s(&addr), 0, "{:?}", addr);
+            }
+        }
+    }
+}
+
+/// The network of an address, `bits` long as counted for IPv6.
+fn truncated(addr: Addr, bits: u32) -> Addr {
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    Addr::from_v6((u128::from_be_bytes(addr.octets()) & mask).to_be_bytes())
 }

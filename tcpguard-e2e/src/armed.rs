@@ -14,7 +14,7 @@ use tcpguard::kernel::{
     Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
 };
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode};
+use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, maps};
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, Fingerprint, Mask};
 use tcpguard_common::model::{cookie_secret, hash_key};
 
@@ -65,7 +65,7 @@ impl Armed {
 
     fn attach_with(host: &Netns, mode: XdpMode, redeems: bool) -> Result<Self> {
         host.run(|| {
-            let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
+            let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), maps::RULES)?;
             let offsets = Some(SocketOffsets::of_running_kernel()?);
             let maps = pins.maps();
             let mut object = Object::load(Load { maps: Some(&maps), offsets, ..Load::default() })?;

@@ -4,34 +4,47 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::mem::offset_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Config, EVERY_PORT, RuleRef, SCOPE_BITS, SourceKey, SourceV4, SourceV6, maps,
+    Addr, Config, EVERY_PORT, RuleRef, SCOPE_BITS, SourceHost, SourceKey, SourceV4, SourceV6, maps,
 };
 
 use crate::clock::boot_ns;
 use crate::netns::Netns;
 use crate::tamper::PinnedMap;
 
-/// One trie of rules: its pin, and how long its keys are.
-const TRIES: [(&str, usize); 2] = [
-    (maps::SOURCE_RULES_V4, size_of::<SourceKey<SourceV4>>()),
-    (maps::SOURCE_RULES_V6, size_of::<SourceKey<SourceV6>>()),
+/// One table of rules: its pin, how long its keys are, and where in them the set stands, which port and
+/// address follow.
+type Layout = (&'static str, usize, usize);
+
+const TABLES: [Layout; 3] = [
+    (maps::SOURCE_HOSTS, size_of::<SourceHost>(), 0),
+    (
+        maps::SOURCE_RULES_V4,
+        size_of::<SourceKey<SourceV4>>(),
+        offset_of!(SourceKey<SourceV4>, data),
+    ),
+    (
+        maps::SOURCE_RULES_V6,
+        size_of::<SourceKey<SourceV6>>(),
+        offset_of!(SourceKey<SourceV6>, data),
+    ),
 ];
-const SET: usize = offset_of!(SourceKey<SourceV4>, data) + offset_of!(SourceV4, set);
-const PORT: usize = offset_of!(SourceKey<SourceV4>, data) + offset_of!(SourceV4, port);
-const ADDR: usize = offset_of!(SourceKey<SourceV4>, data) + offset_of!(SourceV4, addr);
+/// The places of tables.
+const HOSTS: usize = 0;
+const V4: usize = 1;
+const V6: usize = 2;
 
 /// The maps in which they are.
 #[derive(Debug)]
 pub struct SourceRules {
     config: PinnedMap,
     ends: PinnedMap,
-    tries: [PinnedMap; 2],
-    paths: [String; 2],
+    tables: [PinnedMap; 3],
+    paths: [String; 3],
 }
 
 impl SourceRules {
@@ -41,16 +54,16 @@ impl SourceRules {
     /// When there are none.
     pub fn open(host: &Netns) -> Result<Self> {
         let open = |name: &str, key, value| PinnedMap::open(host, name, key, value);
-        let trie = |(name, key): (&str, usize)| open(name, key, size_of::<RuleRef>());
-        let path = |(name, _): (&str, usize)| -> Result<String> {
+        let table = |(name, key, _): Layout| open(name, key, size_of::<RuleRef>());
+        let path = |(name, _, _): Layout| -> Result<String> {
             let found = host.exec(&format!("find /sys/fs/bpf -path */maps/{name} -type f"))?;
             Ok(found.lines().next().context("no pin of rules")?.to_owned())
         };
         Ok(Self {
             config: open(maps::CONFIG, size_of::<u32>(), size_of::<Config>())?,
             ends: open(maps::RULE_EXPIRY, size_of::<u32>(), size_of::<u64>())?,
-            tries: [trie(TRIES[0])?, trie(TRIES[1])?],
-            paths: [path(TRIES[0])?, path(TRIES[1])?],
+            tables: [table(TABLES[HOSTS])?, table(TABLES[V4])?, table(TABLES[V6])?],
+            paths: [path(TABLES[HOSTS])?, path(TABLES[V4])?, path(TABLES[V6])?],
         })
     }
 
@@ -59,7 +72,7 @@ impl SourceRules {
     /// # Errors
     /// When the kernel refuses.
     pub fn count(&self) -> io::Result<usize> {
-        Ok(self.tries[0].entries()?.len() + self.tries[1].entries()?.len())
+        self.tables.iter().map(|table| Ok(table.entries()?.len())).sum()
     }
 
     /// What is dropped from at this moment: prefixes of the rule set that counts, for every port, whose
@@ -70,16 +83,20 @@ impl SourceRules {
     pub fn in_force(&self) -> io::Result<BTreeSet<IpNet>> {
         let mut prefixes = BTreeSet::new();
         let (config, now) = (self.config.get(&[0; 4])?, boot_ns());
-        if number::<4>(&config, offset_of!(Config, source_rules)) == 0 {
-            return Ok(prefixes);
-        }
+        let in_use = config[offset_of!(Config, source_rules)];
         let set = number::<2>(&config, offset_of!(Config, rule_set));
-        for trie in &self.tries {
-            for (key, rule) in trie.entries()? {
+        for (place, table) in self.tables.iter().enumerate() {
+            let kind = if place == HOSTS { Config::HOSTS } else { Config::NETS };
+            if in_use & kind == 0 {
+                continue;
+            }
+            let (_, _, scope) = TABLES[place];
+            for (key, rule) in table.entries()? {
                 let end = self.ends.get(&rule[..4])?;
-                let counts = number::<2>(&key, SET) == set && key[PORT..ADDR] == EVERY_PORT;
+                let of_every_port = key[scope + 2..scope + 4] == EVERY_PORT;
+                let counts = number::<2>(&key, scope) == set && of_every_port;
                 if counts && number::<8>(&end, 0) > now {
-                    prefixes.insert(prefix(&key));
+                    prefixes.insert(prefix(place, &key));
                 }
             }
         }
@@ -91,7 +108,7 @@ impl SourceRules {
     /// # Errors
     /// When the kernel refuses.
     pub fn references(&self) -> io::Result<Vec<Vec<u8>>> {
-        let entries = self.tries.iter().map(PinnedMap::entries).collect::<io::Result<Vec<_>>>()?;
+        let entries = self.tables.iter().map(PinnedMap::entries).collect::<io::Result<Vec<_>>>()?;
         Ok(entries.into_iter().flatten().map(|(_, rule)| rule).collect())
     }
 
@@ -107,14 +124,14 @@ impl SourceRules {
     ) -> io::Result<String> {
         let mut lines = String::new();
         let set = number::<2>(&self.config.get(&[0; 4])?, offset_of!(Config, rule_set)) as u16;
-        for (trie, path) in self.tries.iter().zip(&self.paths) {
-            for (key, _) in trie.entries()? {
+        for (table, path) in self.tables.iter().zip(&self.paths) {
+            for (key, _) in table.entries()? {
                 let _ = writeln!(lines, "map delete pinned {path} key hex{}", hex(&key));
             }
         }
         for (prefix, rule) in prefixes.iter().zip(references) {
-            let path = &self.paths[usize::from(prefix.addr().is_ipv6())];
-            let (key, rule) = (hex(&key(prefix, set)), hex(rule));
+            let (place, key) = key(prefix, set);
+            let (path, key, rule) = (&self.paths[place], hex(&key), hex(rule));
             let _ = writeln!(lines, "map update pinned {path} key hex{key} value hex{rule}");
         }
         Ok(lines)
@@ -139,24 +156,38 @@ fn number<const N: usize>(bytes: &[u8], place: usize) -> u64 {
     u64::from_le_bytes(number)
 }
 
-fn prefix(key: &[u8]) -> IpNet {
-    let (bits, addr) = (number::<4>(key, 0) as u32 - SCOPE_BITS, &key[ADDR..]);
+/// The prefix that a key of the table at `place` is about.
+fn prefix(place: usize, key: &[u8]) -> IpNet {
+    let (_, _, scope) = TABLES[place];
+    let addr = &key[scope + 4..];
     let addr = match <[u8; 16]>::try_from(addr) {
-        Ok(v6) => IpAddr::from(Ipv6Addr::from(v6)),
+        Ok(v6) => match Addr::from_v6(v6).as_v4().filter(|_| place == HOSTS) {
+            Some(v4) => IpAddr::from(v4),
+            None => IpAddr::from(v6),
+        },
         Err(_) => Ipv4Addr::new(addr[0], addr[1], addr[2], addr[3]).into(),
+    };
+    let bits = match (place, addr) {
+        (HOSTS, IpAddr::V4(_)) => 32,
+        (HOSTS, IpAddr::V6(_)) => 64,
+        _ => number::<4>(key, 0) as u32 - SCOPE_BITS,
     };
     // The kernel takes no longer one.
     IpNet::new_assert(addr, bits as u8)
 }
 
-fn key(prefix: &IpNet, set: u16) -> Vec<u8> {
-    let bits = SCOPE_BITS + u32::from(prefix.prefix_len());
-    let mut key = [&bits.to_le_bytes()[..], &set.to_ne_bytes(), &EVERY_PORT].concat();
-    match prefix.network() {
-        IpAddr::V4(addr) => key.extend(addr.octets()),
-        IpAddr::V6(addr) => key.extend(addr.octets()),
+/// In which table a prefix stands, and its key there.
+fn key(prefix: &IpNet, set: u16) -> (usize, Vec<u8>) {
+    let scope = [set.to_ne_bytes(), EVERY_PORT].concat();
+    let bits = (SCOPE_BITS + u32::from(prefix.prefix_len())).to_le_bytes();
+    match (prefix.network(), prefix.prefix_len()) {
+        (IpAddr::V4(addr), 32) => {
+            (HOSTS, [&scope[..], &Addr::from_v4(addr.octets()).octets()].concat())
+        }
+        (IpAddr::V6(addr), 64) => (HOSTS, [&scope[..], &addr.octets()].concat()),
+        (IpAddr::V4(addr), _) => (V4, [&bits[..], &scope, &addr.octets()].concat()),
+        (IpAddr::V6(addr), _) => (V6, [&bits[..], &scope, &addr.octets()].concat()),
     }
-    key
 }
 
 fn hex(bytes: &[u8]) -> String {

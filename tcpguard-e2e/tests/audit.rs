@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
-use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_LISTENERS};
+use tcpguard_common::abi::maps::{EXEMPT_FILTER_BYTES, MAX_IFINDEX, MAX_LISTENERS};
 use tcpguard_common::abi::{
-    Config, ExemptEntry, ListenerEntry, PrefixV4, RuleRef, SignatureKey, SourceKey, SourceV4,
-    SourceV6,
+    Config, ExemptEntry, ListenerEntry, PrefixV4, RuleRef, SignatureKey, SourceHost, SourceKey,
+    SourceV4, SourceV6,
 };
 use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::flood::Flood;
@@ -137,9 +137,32 @@ fn each_way_to_change_a_rule_is_mended() {
         let (slot, _) = before.iter().find(|(_, end)| end.iter().any(|byte| *byte != 0)).unwrap();
         ends.set(slot, &u64::MAX.to_ne_bytes()).unwrap();
     });
+    for net in ["2001:db8::8/125", "203.0.113.9"] {
+        assert!(cli(&host, &["block", net, "--for", "1h"]).unwrap().status.success());
+    }
     let v6 = size_of::<SourceKey<SourceV6>>();
     let v6 = PinnedMap::open(&host, "SOURCE_RULES_V6", v6, size_of::<RuleRef>()).unwrap();
     is_mended(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
+    let hosts = size_of::<SourceHost>();
+    let hosts = PinnedMap::open(&host, "SOURCE_HOSTS", hosts, size_of::<RuleRef>()).unwrap();
+    is_mended(&guard, "rules for one client each", &hosts, |before| {
+        assert_eq!(before.len(), 2);
+        before.iter().for_each(|(key, _)| hosts.remove(key).unwrap());
+    });
+    is_mended(&guard, "that there is a longer prefix beneath one", &hosts, |before| {
+        let (key, rule) = before
+            .iter()
+            .find(|(_, rule)| rule[4] & RuleRef::NARROW as u8 != 0)
+            .expect("one that has it");
+        let mut other = rule.clone();
+        other[4] ^= RuleRef::NARROW as u8;
+        hosts.set(key, &other).unwrap();
+    });
+    is_mended(&guard, "a rule for one client more", &hosts, |before| {
+        let (mut key, rule) = before[0].clone();
+        *key.last_mut().unwrap() ^= 1;
+        hosts.set(&key, &rule).unwrap();
+    });
 }
 
 #[test]
@@ -186,6 +209,10 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let exempt =
         PinnedMap::open(&host, "EXEMPT_V4", size_of::<PrefixV4>(), size_of::<ExemptEntry>())
             .unwrap();
+    let filter = PinnedMap::open(&host, "EXEMPT_FILTER", 4, EXEMPT_FILTER_BYTES).unwrap();
+    is_mended(&guard, "nobody is exempt, says the filter", &filter, |before| {
+        filter.set(&before[0].0, &vec![0xff; EXEMPT_FILTER_BYTES]).unwrap();
+    });
     is_mended(&guard, "an exemption", &exempt, |before| exempt.remove(&before[0].0).unwrap());
     let slots = PinnedMap::open(&host, "INTERFACES", 4, MAX_IFINDEX).unwrap();
     is_mended(&guard, "the interfaces' slots", &slots, |before| {

@@ -12,7 +12,7 @@ use tcpguard::kernel::{
 };
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Config, CookieSecret, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
+    Config, CookieSecret, ListenerEntry, ListenerKey, Mode, RuleRef, SynAckRecord, maps,
 };
 use tcpguard_common::model::{cookie_secret, hash_key};
 use tcpguard_common::wire::{option, tagged};
@@ -45,7 +45,7 @@ struct Loaded {
 
 impl Loaded {
     fn new() -> Result<Self> {
-        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"))?;
+        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), maps::RULES)?;
         let maps = pins.maps();
         let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
         let redeemer = Redeemer::load(&maps, false)?;
@@ -97,7 +97,7 @@ fn config() -> Config {
         heartbeat_ns: boot_time().as_nanos(),
         heartbeat_limit_ns: u64::MAX,
         hash_key: hash_key(1),
-        source_rules: 3,
+        source_rules: Config::NETS,
         netns_cookie: netns::cookie().unwrap(),
         ..Config::default()
     }
@@ -208,7 +208,7 @@ fn a_missing_secret_and_a_foreign_one_are_refused() {
         loaded.dataplane.set_cookie_secret(&CookieSecret::NONE)?;
         assert!(loaded.refusal(&key)?.contains("no secret"));
         // The program that takes cookies back has those of another agent.
-        let elsewhere = Pins::open(Path::new("/sys/fs/bpf/elsewhere"))?;
+        let elsewhere = Pins::open(Path::new("/sys/fs/bpf/elsewhere"), maps::RULES)?;
         let maps = elsewhere.maps();
         let other = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
         let dataplane = Dataplane::of(&other)?;
@@ -262,7 +262,8 @@ fn a_rule_on_an_address_for_documentation_does_not_spoil_the_test() {
         for (slot, net) in (1..).zip(["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"]) {
             loaded.test(&key)?;
             loaded.dataplane.set_rule_expiry(slot, u64::MAX)?;
-            loaded.dataplane.set_source_rule(0, &net.parse()?, None, slot, true, true)?;
+            let flags = RuleRef::BY_OPERATOR | RuleRef::FORCED;
+            loaded.dataplane.set_source_rule(0, &net.parse()?, None, RuleRef { slot, flags })?;
         }
         let refusal = loaded.refusal(&key)?;
         assert!(refusal.contains("dropped it, from three addresses"), "{refusal}");

@@ -1,14 +1,15 @@
 //! Every map. Layouts and sizes come from `tcpguard_common::abi`.
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowSet, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord,
-    SynSamples,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
+    SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Work};
 use tcpguard_common::wire::Segment;
@@ -47,6 +48,9 @@ pub struct CpuState {
     pub work: Work,
 }
 
+/// Of the maps of [`size::SIZED_BY_RULES`], unless who loads the object says otherwise.
+const RULE_SLOTS: usize = size::rule_slots(size::RULES) as usize;
+
 #[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
@@ -80,23 +84,26 @@ pub static CLIENTS: LruHashMap<Addr, Client, { size::MAX_CLIENTS as usize }> = L
 #[btf_map]
 pub static CLIENT_FILTERS: Array<[u8; size::CLIENT_MARKS], 2> = Array::new();
 #[btf_map]
-pub static SOURCE_RULES_V4: LpmTrie<SourceV4, RuleRef, { 2 * size::MAX_RULES as usize }> =
-    LpmTrie::new();
+pub static SOURCE_HOSTS: HashMap<SourceHost, RuleRef, RULE_SLOTS, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 #[btf_map]
-pub static SOURCE_RULES_V6: LpmTrie<SourceV6, RuleRef, { 2 * size::MAX_RULES as usize }> =
-    LpmTrie::new();
+pub static SOURCE_RULES_V4: LpmTrie<SourceV4, RuleRef, RULE_SLOTS> = LpmTrie::new();
+#[btf_map]
+pub static SOURCE_RULES_V6: LpmTrie<SourceV6, RuleRef, RULE_SLOTS> = LpmTrie::new();
 #[btf_map]
 pub static SIGNATURES: HashMap<SignatureKey, RuleRef, { 2 * size::MAX_SIGNATURES as usize }> =
     HashMap::new();
 #[btf_map]
-pub static RULE_EXPIRY: Array<u64, { size::MAX_RULE_SLOTS as usize }> = Array::new();
+pub static RULE_EXPIRY: Array<u64, RULE_SLOTS> = Array::new();
 #[btf_map]
-pub static RULE_HITS: PerCpuArray<RuleHits, { size::MAX_RULE_SLOTS as usize }> = PerCpuArray::new();
+pub static RULE_HITS: PerCpuArray<RuleHits, RULE_SLOTS> = PerCpuArray::new();
 #[btf_map]
 pub static EXEMPT_V4: LpmTrie<[u8; 4], ExemptEntry, { size::MAX_EXEMPT as usize }> = LpmTrie::new();
 #[btf_map]
 pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize }> =
     LpmTrie::new();
+#[btf_map]
+pub static EXEMPT_FILTER: Array<[u8; size::EXEMPT_FILTER_BYTES], 1> = Array::new();
 #[btf_map]
 pub static SEEN: Array<SeenBucket, { size::SEEN_BUCKETS as usize }> = Array::new();
 #[btf_map]

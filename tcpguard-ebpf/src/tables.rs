@@ -13,7 +13,7 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
     ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables,
@@ -223,7 +223,14 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef {
+    fn source_host(&self, set: u64, port: [u8; 2], client: &Addr) -> RuleRef {
+        // SAFETY: copied at once; only the agent changes entries.
+        let rule = unsafe { maps::SOURCE_HOSTS.get(&SourceHost::new(set, port, *client)) };
+        rule.copied().unwrap_or(RuleRef::NONE)
+    }
+
+    #[inline(always)]
+    fn source_net(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef {
         let rule = match addr.as_v4() {
             Some(v4) => {
                 let key = Key::new(SourceV4::BITS, SourceV4::new(set, port, v4));
@@ -257,6 +264,18 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits> {
         deref!(maps::RULE_HITS.get_ptr_mut(slot))
+    }
+
+    #[inline(always)]
+    fn is_nobody_exempt(&self, place: usize) -> bool {
+        match maps::EXEMPT_FILTER.get(0) {
+            Some(bits) => {
+                let byte = bits[opaque(place >> 3) & (size::EXEMPT_FILTER_BYTES - 1)];
+                byte >> (place & 7) & 1 != 0
+            }
+            // Without a filter: look the address up.
+            None => false,
+        }
     }
 
     #[inline(always)]

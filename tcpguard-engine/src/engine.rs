@@ -89,8 +89,10 @@ impl Engine {
     /// # Errors
     /// When the settings contradict themselves.
     pub fn new(tuning: impl Into<Tuning>, mode: Mode) -> Result<Self, SettingsError> {
+        let settings = Tuned::new(tuning.into())?;
+        let book = Book::new(settings.common.rules);
         Ok(Self {
-            settings: Tuned::new(tuning.into())?,
+            settings,
             mode,
             enforced: Timestamp::default(),
             now: Timestamp::default(),
@@ -99,7 +101,7 @@ impl Engine {
             growth: Growth::default(),
             sample_shift: 0,
             watches: BTreeMap::new(),
-            book: Book::default(),
+            book,
             exempt: Exempt::default(),
             taught: BTreeMap::new(),
             networks: Networks::default(),
@@ -124,7 +126,8 @@ impl Engine {
         })
     }
 
-    /// Goes on with other settings. The poll must stay as it is: windows are counted in polls. Rules
+    /// Goes on with other settings. The poll must stay as it is: windows are counted in polls. The room
+    /// for rules stays what it was. Rules
     /// and steps that a listener's own settings no longer let be end with the next poll.
     ///
     /// # Errors

@@ -256,10 +256,10 @@ pub enum RequestError {
         /// How many there are.
         limit: u32,
     },
-    /// All rule slots are taken.
+    /// There are as many rules as there can be.
     #[error(
-        "all {limit} rules are taken, of which one for certain ports counts once for each: take some \
-         back first"
+        "there is room for {limit} rules, of which one for certain ports counts once for each: take some \
+         back first, or make more room (policy.rules)"
     )]
     Full {
         /// How many there are.

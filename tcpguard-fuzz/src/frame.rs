@@ -63,7 +63,7 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         heartbeat_ns: NOW,
         heartbeat_limit_ns: 8 * S,
         hash_key: hash_key(1),
-        source_rules: 1,
+        source_rules: Config::HOSTS | Config::NETS,
         rule_set: SET,
         failed_cookie_ns: FAILED_COOKIE_NS,
         answers_per_network: Rate::per_second(40, 2),

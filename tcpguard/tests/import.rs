@@ -14,6 +14,7 @@ use support::{degraded, flooded, status};
 use tcpguard::control::proto::{ImportedRule, OnTrial, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
 use tcpguard::status::{Imported, Mode, Rule};
+use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
 
 /// An agent with these rules. It takes every import but of what is within 203.0.113.0/24.
@@ -249,13 +250,13 @@ fn a_full_set_fits_into_a_request() {
         let reason = "\u{e9}".repeat(100);
         format!("{{\"prefix\":\"{addr}\",\"for_s\":86400,\"reason\":\"{reason}\"}}\n")
     };
-    let text: String = (0..u128::from(engine::Limits::RULES)).map(rule).collect();
+    let text: String = (0..u128::from(maps::MAX_RULES)).map(rule).collect();
     for (line, did) in [
         (&["rules", "import", "-"][..], "imported"),
         (&["rules", "import", "-", "--dry-run"], "would import"),
     ] {
         let (code, said, talk) = agent.run(line, &text);
         assert_eq!(code, Some(0), "{said}{talk}");
-        assert!(said.starts_with(&format!("{did} 16384 rules: ")), "{said}");
+        assert!(said.starts_with(&format!("{did} 131072 rules: ")), "{said}");
     }
 }

@@ -69,6 +69,12 @@ impl Addr {
         if self.as_v4().is_some() { *self } else { Self([self.0[0], self.0[1], 0, 0]) }
     }
 
+    /// Bits of the prefix that is one client, counted as for IPv6.
+    #[inline(always)]
+    pub const fn client_bits(&self) -> u32 {
+        if self.as_v4().is_some() { 128 } else { 64 }
+    }
+
     /// The network that answers to an address are counted under: IPv4 /24, IPv6 /48. Hardly anybody
     /// announces less.
     #[inline(always)]

@@ -30,9 +30,9 @@ pub struct Config {
     pub hash_key: HashKey,
     /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
-    /// Number of source rules for every port; 0 lets every SYN skip their look-up. For those for
-    /// certain ports see [`Self::port_rules`].
-    pub source_rules: u32,
+    /// Where there are source rules for every port: [`Self::HOSTS`] and [`Self::NETS`]. SYNs skip the
+    /// other look-ups. For the rules for certain ports see [`Self::port_rules`].
+    pub source_rules: u8,
     /// 1: the tracepoint counts completed handshakes, so that third ACKs do not count them again.
     pub established_seen: u8,
     /// 1: frames beyond one of the parser's bounds ([`super::Reason::is_beyond_bounds`]) are dropped in
@@ -42,7 +42,7 @@ pub struct Config {
     /// so the socket table is asked about whoever's SYN is to be answered with a cookie.
     pub predated: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: [u8; 4],
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
     /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For
@@ -64,7 +64,7 @@ pub struct Config {
     /// [`super::ListenerEntry::KERNEL_COOKIES`] keep window scale, SACK and timestamps of clients
     /// that send timestamps. With any other value of it the kernel would read them back wrong.
     pub kernel_timestamps: u8,
-    /// 1: some source rule is for certain ports; 0 lets every SYN skip their look-up.
+    /// As [`Self::source_rules`], of source rules for certain ports.
     pub port_rules: u8,
     /// Nanoseconds in which each listener may check one cookie that turns out to be wrong:
     /// [`crate::fastpath::FAILED_COOKIE_NS`]. 0: there is no limit.
@@ -72,6 +72,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// There are source rules in `SOURCE_HOSTS`.
+    pub const HOSTS: u8 = 1;
+    /// There are source rules in a trie.
+    pub const NETS: u8 = 2;
+
     /// The number of the set that takes the place of `set`. It differs in one byte, so that whatever
     /// copies the record, a program reads the one or the other and no mixture.
     pub const fn rule_set_after(set: u64) -> u64 {

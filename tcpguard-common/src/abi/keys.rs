@@ -132,6 +132,31 @@ impl SourceV6 {
     }
 }
 
+/// Key of `SOURCE_HOSTS`: the same for the rules that cover one client as a whole.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SourceHost {
+    /// The low bits of [`super::Config::rule_set`].
+    pub set: u16,
+    /// The local port that the SYNs go to, network byte order, or [`EVERY_PORT`].
+    pub port: [u8; 2],
+    /// An [`Addr::client`]: an IPv4 address, or the network of an IPv6 /64.
+    pub client: Addr,
+}
+
+impl SourceHost {
+    /// A client, and a port in network byte order, of set `set`.
+    #[inline(always)]
+    pub const fn new(set: u64, port: [u8; 2], client: Addr) -> Self {
+        Self { set: set as u16, port, client }
+    }
+
+    /// Whether it belongs to this set.
+    pub const fn is_of(&self, set: u64) -> bool {
+        self.set == set as u16
+    }
+}
+
 /// Bits of the rule set and of the port in front of the address in a key of a source rule.
 pub const SCOPE_BITS: u32 = 2 * u16::BITS;
 

@@ -7,15 +7,26 @@ use super::WAYS;
 
 /// Listeners followed at most; more are not protected and `status` says so.
 pub const MAX_LISTENERS: u32 = 4096;
-/// Rules (of all kinds) in force at most.
-pub const MAX_RULES: u32 = 16_384;
-/// Places for the ends and hits of rules. While one rule set takes the place of another both are in
-/// the kernel, and a rule shares its place with no rule but itself.
-pub const MAX_RULE_SLOTS: u32 = 2 * MAX_RULES;
+/// Rules (of all kinds) in force at most, where the configuration gives them no other room. One for
+/// certain ports counts once for each.
+pub const RULES: u32 = 16_384;
+/// The least room for rules that there may be.
+pub const MIN_RULES: u32 = 2048;
+/// The most.
+pub const MAX_RULES: u32 = 131_072;
+
+/// Places for the ends and hits of rules, of which `rules` may be in force. While one rule set takes the
+/// place of another both are in the kernel, and a rule shares its place with no rule but itself.
+pub const fn rule_slots(rules: u32) -> u32 {
+    2 * rules
+}
+
 /// Signature rules at most.
 pub const MAX_SIGNATURES: u32 = 1024;
 /// Prefixes in each exempt trie at most.
 pub const MAX_EXEMPT: u32 = 4096;
+/// Bytes of the filter in front of the exempt tries, a bit for every 16 bits of a prefix of each family.
+pub const EXEMPT_FILTER_BYTES: usize = 16_384;
 /// Sampled connection attempts remembered.
 pub const MAX_FLOWS: u32 = FLOW_SETS * WAYS as u32;
 /// Sets of the table of sampled connection attempts; a power of two.
@@ -94,6 +105,9 @@ pub const PENDING: &str = "PENDING";
 pub const CLIENTS: &str = "CLIENTS";
 /// Array of 2: marks (u8) by prefix; see [`crate::fastpath::clients`].
 pub const CLIENT_FILTERS: &str = "CLIENT_FILTERS";
+/// Hash: [`super::SourceHost`] to [`super::RuleRef`], with room for two rule sets. Its elements are made
+/// when they are needed.
+pub const SOURCE_HOSTS: &str = "SOURCE_HOSTS";
 /// LPM trie: [`super::SourceKey`] of [`super::SourceV4`] to [`super::RuleRef`], with room for two
 /// rule sets.
 pub const SOURCE_RULES_V4: &str = "SOURCE_RULES_V4";
@@ -109,6 +123,8 @@ pub const RULE_HITS: &str = "RULE_HITS";
 pub const EXEMPT_V4: &str = "EXEMPT_V4";
 /// LPM trie: [`super::PrefixV6`] to [`super::ExemptEntry`].
 pub const EXEMPT_V6: &str = "EXEMPT_V6";
+/// Array of 1: bits by prefix; see [`crate::fastpath::exempt`].
+pub const EXEMPT_FILTER: &str = "EXEMPT_FILTER";
 /// Array by bucket: [`super::SeenBucket`].
 pub const SEEN: &str = "SEEN";
 /// Array by line: [`super::RetryLine`].
@@ -134,9 +150,13 @@ pub const SYN_SAMPLES: &str = "SYN_SAMPLES";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
 pub const CLOCK: &str = "CLOCK";
 
+/// The maps whose room is [`rule_slots`]: whoever loads the programs says how much that is.
+pub const SIZED_BY_RULES: [&str; 5] =
+    [SOURCE_HOSTS, SOURCE_RULES_V4, SOURCE_RULES_V6, RULE_EXPIRY, RULE_HITS];
+
 /// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
 /// of use for a moment only.
-pub const PINNED: [&str; 30] = [
+pub const PINNED: [&str; 32] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -151,6 +171,7 @@ pub const PINNED: [&str; 30] = [
     SOURCES,
     CLIENTS,
     CLIENT_FILTERS,
+    SOURCE_HOSTS,
     SOURCE_RULES_V4,
     SOURCE_RULES_V6,
     SIGNATURES,
@@ -158,6 +179,7 @@ pub const PINNED: [&str; 30] = [
     RULE_HITS,
     EXEMPT_V4,
     EXEMPT_V6,
+    EXEMPT_FILTER,
     SEEN,
     RETRIES,
     ANSWERS,

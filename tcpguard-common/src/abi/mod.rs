@@ -28,8 +28,8 @@ pub use counters::{
     RuleHits, SourceCounters,
 };
 pub use keys::{
-    EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS, SignatureKey, SourceKey,
-    SourceV4, SourceV6,
+    EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS, SignatureKey, SourceHost,
+    SourceKey, SourceV4, SourceV6,
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};

@@ -63,13 +63,13 @@ impl ListenerEntry {
     pub const KERNEL_COOKIES: u8 = 32;
 }
 
-/// Value of the source-rule tries and of `SIGNATURES`: which rule it is.
+/// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: which rule it is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RuleRef {
-    /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::MAX_RULE_SLOTS`].
+    /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::rule_slots`].
     pub slot: u32,
-    /// Bits of [`RuleRef::BY_OPERATOR`] and [`RuleRef::FORCED`].
+    /// Bits of [`RuleRef::BY_OPERATOR`] and those after it.
     pub flags: u32,
 }
 
@@ -78,6 +78,9 @@ impl RuleRef {
     pub const BY_OPERATOR: u32 = 1;
     /// Made in spite of a protected address: those are not spared either.
     pub const FORCED: u32 = 2;
+    /// In a trie: its prefix is longer than an IPv6 /64. In `SOURCE_HOSTS`: a trie may have such rules
+    /// beneath it, for the same port and of the same set.
+    pub const NARROW: u32 = 4;
 
     /// No rule. (No `Option`: what a `None` leaves undefined the compiler may copy, and Linux 6.1
     /// refuses to read it.)

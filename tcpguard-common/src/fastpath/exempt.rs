@@ -1,10 +1,53 @@
 //! Whose segments are not dropped for where they come from or how they look.
+//!
+//! A trie says so, and a filter in front of it spares most segments that look-up: a bit for each prefix,
+//! by [`clients::mark`], IPv4 in the first half and IPv6 in the second. A bit that is set says that
+//! nobody there is exempt; so a filter of zeroes is right, whoever is exempt. The agent clears bits
+//! before it exempts a prefix and sets them when the prefix has gone from the trie.
 
-use super::Tables;
+use super::{Tables, clients};
 use crate::abi::Addr;
+use crate::abi::maps::{CLIENT_MARKS, EXEMPT_FILTER_BYTES};
+
+const _: () = assert!(8 * EXEMPT_FILTER_BYTES == 2 * CLIENT_MARKS);
+
+/// Bits of the prefix that has a place to itself, counted as for IPv6: an IPv4 /16, an IPv6 /48.
+const V4_BITS: u32 = 96 + 16;
+const V6_BITS: u32 = 48;
 
 /// Whether `source` is protected or allow-listed at `now_ns` of boot time.
 #[inline(always)]
 pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bool {
+    if tables.is_nobody_exempt(place(source)) {
+        return false;
+    }
     u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > now_ns
+}
+
+/// The bit that an address belongs to: bit `place % 8` of byte `place / 8`.
+#[inline(always)]
+pub const fn place(addr: &Addr) -> usize {
+    let half = if addr.as_v4().is_some() { 0 } else { CLIENT_MARKS };
+    half + clients::mark(addr)
+}
+
+/// The bits that the addresses of a prefix belong to. `bits` are counted as for IPv6 (an IPv4 /24 is 120),
+/// and all others of `network` are zero.
+pub fn places(network: &Addr, bits: u32) -> impl Iterator<Item = usize> {
+    let is_v4 = network.as_v4().is_some();
+    let first = network.octets();
+    let first =
+        u64::from_be_bytes([0, 0, first[0], first[1], first[2], first[3], first[4], first[5]]);
+    let shared = if is_v4 { V4_BITS } else { V6_BITS }.saturating_sub(bits);
+    // Beyond this an IPv6 prefix is taken for all of IPv6: of the places few are left.
+    let all = !is_v4 && shared >= CLIENT_MARKS.ilog2();
+    let count = if all { CLIENT_MARKS } else { 1 << shared };
+    let start = if all { CLIENT_MARKS } else { place(network) };
+    (0..count).map(move |number| {
+        if is_v4 || all {
+            return start + number;
+        }
+        let [.., a, b, c, d, e, f] = (first + number as u64).to_be_bytes();
+        place(&Addr::from_v6([a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+    })
 }

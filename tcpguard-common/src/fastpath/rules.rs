@@ -3,7 +3,7 @@
 use super::count::count_listener;
 use super::exempt::is_exempt;
 use super::ladder::Standing;
-use super::{Tables, VALIDATED_RATE, Work, clients, hash, seen};
+use super::{Tables, VALIDATED_RATE, Work, clients, hash, seen, source_rules};
 use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
 
 /// Without an agent nobody answers for the rules: they drop nothing any more.
@@ -19,13 +19,15 @@ pub(super) fn of_source<T: Tables>(config: &Config, tables: &T, work: &Work) -> 
     let flow = &work.segment.flow;
     // The rule for this port first: it is always an operator's word, which spares fewer.
     if config.port_rules != 0 {
-        let rule = tables.source_rule(set, flow.server_port, &flow.client);
+        let port = flow.server_port;
+        let rule = source_rules::over(config.port_rules, tables, set, port, &flow.client);
         if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > work.now {
             return rule;
         }
     }
     if config.source_rules != 0 {
-        let rule = tables.source_rule(set, EVERY_PORT, &flow.client);
+        let in_use = config.source_rules;
+        let rule = source_rules::over(in_use, tables, set, EVERY_PORT, &flow.client);
         if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > work.now {
             return rule;
         }

@@ -68,9 +68,12 @@ pub trait Tables {
     /// Sets a mark of both client filters.
     fn mark_client(&mut self, mark: usize);
 
-    /// The rule of this set with the longest prefix over an address, among those for this port (in
-    /// network byte order) or for [`crate::abi::EVERY_PORT`]; [`RuleRef::NONE`] without one.
-    fn source_rule(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef;
+    /// The rule of this set for exactly this [`Addr::client`], and this port (in network byte order) or
+    /// [`crate::abi::EVERY_PORT`]; [`RuleRef::NONE`] without one.
+    fn source_host(&self, set: u64, port: [u8; 2], client: &Addr) -> RuleRef;
+    /// The rule of this set with the longest prefix over an address, among all others for this port;
+    /// [`RuleRef::NONE`] without one.
+    fn source_net(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef;
     /// The rule for a signature, of the set that the key names; [`RuleRef::NONE`] without one.
     fn signature_rule(&self, key: &SignatureKey) -> RuleRef;
     /// This CPU's memory of a look; `place` is taken modulo the size.
@@ -79,6 +82,9 @@ pub trait Tables {
     fn rule_expiry_ns(&self, slot: u32) -> u64;
     /// Hit counters of a rule.
     fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits>;
+    /// Whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
+    /// size.
+    fn is_nobody_exempt(&self, place: usize) -> bool;
     /// Boot time in seconds until which an address is protected or allow-listed; 0 when it is not.
     fn exempt_until_s(&self, addr: &Addr) -> u32;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.

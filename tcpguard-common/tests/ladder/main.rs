@@ -457,7 +457,7 @@ fn without_an_agent_or_in_another_mode_no_step_is_taken() {
 #[test]
 fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
     let mut host = host(OVERLOAD | ANSWER);
-    host.config.source_rules = 1;
+    host.config.source_rules = Config::HOSTS;
     let rule = |slot| RuleRef { slot, flags: 0 };
     let blocked = v4(203, 0, 113, 9);
     host.source_rules.entry((0, EVERY_PORT)).or_default().push(((blocked, 128), rule(0)));

@@ -9,6 +9,7 @@ mod pieces;
 mod rows;
 mod samples;
 mod sets;
+mod source_rules;
 mod state;
 mod strays;
 mod traffic;
@@ -17,7 +18,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
-use tcpguard::kernel::{Dataplane, KernelMatcher, KernelRule, Load, Object, addr, signature_key};
+use tcpguard::kernel::{
+    Dataplane, KernelMatcher, KernelRule, Load, Object, addr, client_around, signature_key,
+};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Config, EVERY_PORT, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
@@ -36,7 +39,7 @@ const XDP_TX: u32 = 3;
 const MS: u64 = 1_000_000;
 const START_NS: u64 = 1_000_000 * MS;
 const LISTENERS: u32 = 3;
-const RULES: u32 = 7;
+const RULES: u32 = 12;
 /// The rule set in force; another one lies beside it.
 const SET: u64 = 0x1_0002_0003;
 /// BPF_PROG_TEST_RUN takes no shorter frames.
@@ -74,8 +77,8 @@ impl Pair {
             heartbeat_ns: START_NS,
             heartbeat_limit_ns: 30_000 * MS,
             hash_key: hash_key(0x0123_4567_89ab_cdef),
-            source_rules: 1,
-            port_rules: 1,
+            source_rules: Config::HOSTS | Config::NETS,
+            port_rules: Config::HOSTS | Config::NETS,
             rule_set: SET,
             ..Config::default()
         };
@@ -146,11 +149,17 @@ impl Pair {
 
     fn add_entry(&mut self, set: u64, net: &str, port: Option<u16>, slot: u32, by_operator: bool) {
         let net: IpNet = net.parse().unwrap();
-        let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
         let rule = RuleRef { slot, flags: if by_operator { RuleRef::BY_OPERATOR } else { 0 } };
         let key = (set, port.map_or(EVERY_PORT, u16::to_be_bytes));
-        self.model.source_rules.entry(key).or_default().push(((addr(net.network()), bits), rule));
-        self.dataplane.set_source_rule(set, &net, port, slot, by_operator, false).unwrap();
+        self.model
+            .source_rules
+            .entry(key)
+            .or_default()
+            .push(((addr(net.network()), bits(&net)), rule));
+        self.dataplane.set_source_rule(set, &net, port, rule).unwrap();
+        if let Some(client) = client_around(&net) {
+            self.dataplane.set_narrow(set, &client, port, true).unwrap();
+        }
         self.set_expiry(slot, u64::MAX);
     }
 
@@ -180,10 +189,14 @@ impl Pair {
     }
 
     fn exempt(&mut self, net: &str) {
-        let net: IpNet = net.parse().unwrap();
-        let bits = u32::from(net.prefix_len()) + 96;
-        self.model.exempt.push(((addr(net.network()), bits), u32::MAX));
-        self.dataplane.set_exempt(&[(net, u32::MAX)]).unwrap();
+        self.exempt_all(&[(net.parse().unwrap(), u32::MAX)]);
+    }
+
+    /// Exempts these and no others.
+    fn exempt_all(&mut self, nets: &[(IpNet, u32)]) {
+        let of_model = |(net, until_s): &(IpNet, u32)| ((addr(net.network()), bits(net)), *until_s);
+        self.model.exempt = nets.iter().map(of_model).collect();
+        self.dataplane.set_exempt(nets).unwrap();
     }
 
     /// Shows both sides a frame that arrives, and returns what became of it.
@@ -242,6 +255,11 @@ impl Pair {
         self.egress(&reply.to_frame());
         self.ingress(&ack.to_frame());
     }
+}
+
+/// Length of a prefix as the model counts it.
+fn bits(net: &IpNet) -> u32 {
+    u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 }
 }
 
 fn sorted<K: Ord, V>(entries: Vec<(K, V)>) -> BTreeMap<K, V> {
@@ -514,7 +532,8 @@ fn a_rule_for_certain_ports_goes_port_by_port_and_leaves_what_took_its_place() {
     };
     assert_eq!(ports(6), Some(vec![22, 80, 443, 65535]));
     // Another rule takes one of the ports; then the first one goes.
-    pair.dataplane.set_source_rule(SET, &net, Some(443), 3, true, false).unwrap();
+    let other = RuleRef { slot: 3, flags: RuleRef::BY_OPERATOR };
+    pair.dataplane.set_source_rule(SET, &net, Some(443), other).unwrap();
     let first = rules().into_iter().find(|rule| rule.slot == 6).expect("the first one");
     let all = Ports::new(&[22, 80, 443, 65535]).unwrap();
     let first = KernelRule { matcher: KernelMatcher::Source(net, all), ..first };

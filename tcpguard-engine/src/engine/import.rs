@@ -8,8 +8,8 @@ use super::Engine;
 use crate::rules::{Book, Entry};
 use crate::words::span;
 use crate::{
-    Command, Force, ImportReport, Limits, Matcher, RequestError, Response, Rule, RuleReport,
-    RuleToImport, Severity, Timestamp,
+    Command, Force, ImportReport, Matcher, RequestError, Response, Rule, RuleReport, RuleToImport,
+    Severity, Timestamp,
 };
 
 /// Rules taken back together that are told of one by one; more are told of in one line.
@@ -33,7 +33,7 @@ impl Engine {
         let terms =
             |rule: &RuleToImport, before: Option<&Rule>| self.terms(now, rule, force, before);
         let book = self.book.with_rules_of(now, uid, rules, terms, staying);
-        let book = book.ok_or(RequestError::Full { limit: Limits::RULES })?;
+        let book = book.ok_or(RequestError::Full { limit: self.book.room() })?;
         let added = book.missing_before(&self.book);
         let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
         let waits = |entry: &&Entry| {
@@ -89,7 +89,7 @@ impl Engine {
         for (matcher, _) in &all {
             self.refuse(matcher, why);
         }
-        self.replace_rules(now, Book::default(), why.to_owned());
+        self.replace_rules(now, Book::new(self.book.room()), why.to_owned());
         if all.len() > TOLD_SINGLY {
             let text = format!("all {} rules {why}", all.len());
             self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);

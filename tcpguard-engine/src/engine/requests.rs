@@ -85,8 +85,8 @@ impl Engine {
             expires,
             trial,
         };
-        let id =
-            self.install_operators(now, made).ok_or(RequestError::Full { limit: Limits::RULES })?;
+        let full = RequestError::Full { limit: self.book.room() };
+        let id = self.install_operators(now, made).ok_or(full)?;
         text.insert_str(0, &format!("rule {}: ", id.0));
         // The new one is in the kernel before the old one goes.
         if let Some(old) = self.book.for_other_ports(&matcher).map(|entry| entry.rule.id) {

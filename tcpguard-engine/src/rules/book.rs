@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tcpguard_common::abi::maps;
 
 use super::meter::Meter;
 use crate::evidence::describe;
@@ -93,12 +94,29 @@ impl Entry {
 }
 
 /// The rules by their slot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Book {
     entries: BTreeMap<RuleId, Entry>,
+    /// See [`Settings::rules`].
+    room: u32,
 }
 
 impl Book {
+    /// One without rules and with room for so many.
+    pub const fn new(room: u32) -> Self {
+        Self { entries: BTreeMap::new(), room }
+    }
+
+    /// How many rules there can be.
+    pub const fn room(&self) -> u32 {
+        self.room
+    }
+
+    /// Numbers for rules.
+    const fn slots(&self) -> std::ops::Range<u32> {
+        0..maps::rule_slots(self.room)
+    }
+
     /// Adds a rule in the smallest free slot; `None` when there is none.
     ///
     /// A slot is free as soon as the removal of its rule has been ordered: commands are carried out
@@ -118,9 +136,9 @@ impl Book {
             return None;
         }
         let taken = self.entries.keys().map(|id| id.0);
-        let free = (0..Limits::SLOTS).zip(taken).find(|(slot, taken)| slot != taken);
+        let free = self.slots().zip(taken).find(|(slot, taken)| slot != taken);
         let slot = free.map_or(self.entries.len() as u32, |(slot, _)| slot);
-        if self.places() + matcher.entries() > Limits::RULES as usize {
+        if self.places() + matcher.entries() > self.room as usize {
             return None;
         }
         let entry = Entry::new(RuleId(slot), now, matcher, origin, reason, life);
@@ -142,7 +160,7 @@ impl Book {
     ) -> Option<Self> {
         let known: BTreeMap<Matcher, &Entry> =
             self.iter().map(|entry| (entry.rule.matcher, entry)).collect();
-        let mut free = (0..Limits::SLOTS).map(RuleId).filter(|id| !self.entries.contains_key(id));
+        let mut free = self.slots().map(RuleId).filter(|id| !self.entries.contains_key(id));
         let operators: BTreeMap<IpNet, &Rule> = self
             .iter()
             .filter(|entry| entry.is_operators())
@@ -175,8 +193,8 @@ impl Book {
             (entry.rule.forced, entry.rule.trial) = (forced, trial);
             entries.insert(entry.rule.id, entry);
         }
-        let book = Self { entries };
-        (book.places() <= Limits::RULES as usize).then_some(book)
+        let book = Self { entries, room: self.room };
+        (book.places() <= self.room as usize).then_some(book)
     }
 
     /// How many rules there are here that `before` does not have.
@@ -205,7 +223,7 @@ impl Book {
     /// or it cannot be.
     pub fn adopt(&mut self, now: Timestamp, rule: Rule, settings: &Settings) -> Result<(), Rule> {
         let taken = self.entries.contains_key(&rule.id) || self.find(&rule.matcher).is_some();
-        if taken || rule.id.0 >= Limits::SLOTS || rule.expires <= now {
+        if taken || !self.slots().contains(&rule.id.0) || rule.expires <= now {
             return Err(rule);
         }
         let orphan = matches!(rule.origin, Origin::Incident(_));
@@ -311,6 +329,8 @@ pub(crate) enum Life {
 mod tests {
     use super::*;
 
+    const ROOM: u32 = maps::MIN_RULES;
+
     fn source(host: u8) -> Matcher {
         to_ports(host, &[])
     }
@@ -328,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_smallest_free_slot_is_used() {
-        let mut book = Book::default();
+        let mut book = Book::new(ROOM);
         for host in 0..4 {
             assert_eq!(add(&mut book, source(host)), Some(RuleId(host.into())));
         }
@@ -339,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_rule_for_certain_ports_takes_a_place_for_each() {
-        let mut book = Book::default();
+        let mut book = Book::new(ROOM);
         let origin = Origin::Operator { uid: 0 };
         let rule = |n: u32| {
             Entry::new(
@@ -354,9 +374,9 @@ mod tests {
                 Life::Until(Timestamp::from_millis(1)),
             )
         };
-        let fit = Limits::RULES / 3;
+        let fit = ROOM / 3;
         book.entries = (0..fit).map(|n| (RuleId(n), rule(n))).collect();
-        let left = Limits::RULES - 3 * fit;
+        let left = ROOM - 3 * fit;
         assert!(left < 3);
         assert_eq!(add(&mut book, to_ports(1, &[22, 80, 443])), None);
         for host in 0..left as u8 {
@@ -367,7 +387,7 @@ mod tests {
 
     #[test]
     fn signatures_have_a_limit_of_their_own() {
-        let mut book = Book::default();
+        let mut book = Book::new(ROOM);
         let signature = |listener| Matcher::Signature {
             listener: ListenerId(listener),
             mask: tcpguard_common::fastpath::Mask::Full,

@@ -109,8 +109,10 @@ mod tests {
         }
     }
 
+    const ROOM: u32 = tcpguard_common::abi::maps::MIN_RULES;
+
     fn book(rules: &[Wanted]) -> Book {
-        let mut book = Book::default();
+        let mut book = Book::new(ROOM);
         for rule in rules {
             let origin = Origin::Incident(rule.incident);
             let life = Life::WhileNeeded(rule.ttl);
@@ -154,7 +156,7 @@ mod tests {
         };
         let mut all = vec![signature(1), signature(2)];
         all.extend((0..20).map(|host| wanted(host, 1)));
-        let installed = steps(1000, &all, &Book::default());
+        let installed = steps(1000, &all, &Book::new(ROOM));
         assert_eq!(installed.len(), 1 + SOURCES_AT_ONCE);
         assert_eq!(installed[0], Change::Install(all[0].clone()));
         assert_eq!(installed[1], Change::Install(all[2].clone()));
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn a_rule_of_an_earlier_run_stays_to_its_end_or_until_somebody_disowns_it() {
         let origin = Origin::Incident(7);
-        let mut book = Book::default();
+        let mut book = Book::new(ROOM);
         let found = |host, slot| crate::Rule {
             id: RuleId(slot),
             matcher: wanted(host, 7).matcher,
@@ -196,7 +198,7 @@ mod tests {
         let (mine, theirs) = (wanted(1, 1), wanted(1, 2));
         let existing = book(std::slice::from_ref(&mine));
         assert_eq!(steps(1000, std::slice::from_ref(&theirs), &existing), []);
-        assert_eq!(steps(1000, &[mine.clone(), theirs], &Book::default()), [Change::Install(mine)]);
+        assert_eq!(steps(1000, &[mine.clone(), theirs], &Book::new(ROOM)), [Change::Install(mine)]);
     }
 
     #[test]

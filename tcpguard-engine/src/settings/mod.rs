@@ -213,6 +213,9 @@ pub struct Settings {
     pub budget_min: u32,
     /// SYN budget: SYNs a second where an operator asks for one that the situation does not call for.
     pub ordered_budget: u32,
+    /// Room for rules of all kinds; one for certain ports counts once for each of them. A running engine
+    /// keeps what it was made with.
+    pub rules: u32,
     /// Strays: segments a second that belong to no connection from which they are looked for. A server
     /// that closes with data unread sends resets of its own.
     pub stray_rate: f64,
@@ -303,6 +306,7 @@ impl Default for Settings {
             budget_fill: Duration::from_secs(3),
             budget_min: 16,
             ordered_budget: 1000,
+            rules: maps::RULES,
             stray_rate: 256.0,
             followed_per_second: 20_000,
             sampling_hold: Duration::from_secs(10),
@@ -333,11 +337,7 @@ impl Limits {
     pub const MIN_PREFIX_V4: u8 = 16;
     /// Shortest IPv6 prefix that may be blocked without force: what one provider is given.
     pub const MIN_PREFIX_V6: u8 = 32;
-    /// Rules of all kinds; one for certain ports counts once for each of them.
-    pub const RULES: u32 = maps::MAX_RULES;
-    /// Numbers for rules: while one set takes the place of another, both have numbers.
-    pub const SLOTS: u32 = maps::MAX_RULE_SLOTS;
-    /// Signature rules among them.
+    /// Signature rules.
     pub const SIGNATURES: u32 = maps::MAX_SIGNATURES;
     /// Closed incidents kept for [`crate::Report::past`].
     pub const PAST_INCIDENTS: usize = 64;

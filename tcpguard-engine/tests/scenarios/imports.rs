@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{
-    Force, ImportReport, Limits, Mode, Ports, Request, RequestError, Response, RuleReport,
-    RuleToImport,
+    Force, ImportReport, Mode, Ports, Request, RequestError, Response, RuleReport, RuleToImport,
+    Settings,
 };
 
 use crate::sim::*;
@@ -196,7 +196,7 @@ fn as_many_rules_as_there_can_be_are_replaced_by_as_many_others() {
         let rule = |n| RuleToImport { net: net(n).into(), ..rule("::/128", 600) };
         (first..first + count).map(rule).collect()
     };
-    let full = Limits::RULES;
+    let full = Settings::default().rules;
     assert_eq!(import(&mut lab, set(0, full), false, false), Ok(report(full, 0, 0, full)));
     for first in [full, 0] {
         assert_eq!(

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use tcpguard_common::abi::maps;
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
     Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport, KnownClients, Limits,
@@ -467,7 +468,7 @@ impl World {
     }
 
     fn install(&mut self, rule: Rule) {
-        assert!(rule.id.0 < Limits::SLOTS);
+        assert!(rule.id.0 < maps::rule_slots(maps::RULES));
         assert!(rule.expires >= self.now, "every rule ends, none in the past");
         assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
         assert!(!rule.reason.is_empty());
@@ -498,7 +499,7 @@ impl World {
 
     /// All rules at once: what is named as removed goes, what has the id of a rule is that rule.
     fn replace(&mut self, rules: Vec<Rule>, removed: &[Rule]) {
-        assert!(rules.len() <= Limits::RULES as usize);
+        assert!(rules.len() <= maps::RULES as usize);
         let before = std::mem::take(&mut self.rules);
         let mut gone: Vec<RuleId> = before.keys().copied().collect();
         gone.retain(|id| rules.iter().all(|rule| rule.id != *id));
@@ -517,7 +518,7 @@ impl World {
                     RuleCounters { id: rule.id, hits: 0, returned: 0 }
                 }
             };
-            assert!(rule.id.0 < Limits::SLOTS);
+            assert!(rule.id.0 < maps::rule_slots(maps::RULES));
             assert!(self.rules.values().all(|(other, _)| other.matcher != rule.matcher));
             self.rules.insert(rule.id, (rule, counted));
         }

@@ -135,7 +135,7 @@ impl Audit {
                     let mut judged = None;
                     for matcher in wanted.matcher.entries() {
                         let found = dataplane.rule(set, &matcher)?;
-                        let entry = KernelRule { matcher, ..wanted.clone() };
+                        let entry = executor.entry(&wanted, matcher);
                         judged = judged.or(judge(id, &entry, found.as_ref()));
                     }
                     // Mending writes all of its entries.

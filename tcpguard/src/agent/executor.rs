@@ -16,11 +16,11 @@ use tcpguard_engine::{
     RuleId, Step, Timestamp,
 };
 
-use self::lookups::Lookups;
+use self::lookups::{InUse, Lookups, narrow_entries};
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
 use crate::kernel::{
-    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, signature_key,
+    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, signature_key, source_table,
 };
 use crate::observe::Alert;
 
@@ -256,12 +256,24 @@ impl Executor {
             if let Some(entry) = wanted.in_kernel(set, rule.id).matcher.entries().first() {
                 let found = self.dataplane.rule(set, entry)?;
                 let own = found.filter(|found| found.slot == rule.id.0);
-                wanted.flags = own.map_or(0, |found| found.flags);
+                wanted.flags = own.map_or(0, |found| found.flags & !RuleRef::NARROW);
             }
             known.insert(rule.id, wanted);
         }
         self.know(known);
-        self.write_lookups(self.lookups)
+        for wanted in self.rules.values() {
+            // What was beneath it may have ended while there was no agent.
+            if let Matcher::Source(net, ports) = &wanted.matcher
+                && net.addr().is_ipv6()
+                && source_table(net) == Config::HOSTS
+            {
+                for port in ports.entries() {
+                    let narrow = self.lookups.has_narrow(net.trunc(), port);
+                    self.dataplane.set_narrow(set, net, port, narrow)?;
+                }
+            }
+        }
+        self.write_lookups(self.lookups.in_use())
     }
 
     /// Puts a rule into the kernel.
@@ -297,29 +309,43 @@ impl Executor {
         if !again {
             self.lookups.add(&rule.matcher);
         }
-        self.write_keys(self.config.rule_set, rule.id, &wanted)?;
+        self.write_keys(self.config.rule_set, rule.id, &wanted, &self.lookups)?;
+        self.tell_around(&rule.matcher)?;
         if let Matcher::Signature { listener, mask, .. } = rule.matcher
             && !again
         {
             self.listeners.add_rule(listener, mask, &self.dataplane)?;
         }
-        self.write_lookups(self.lookups)
+        self.write_lookups(self.lookups.in_use())
     }
 
-    /// Writes the keys of a rule into `set`, which are all that a packet is compared with.
-    fn write_keys(&self, set: u64, id: RuleId, wanted: &Wanted) -> Result<(), KernelError> {
-        let is = |flag| wanted.flags & flag != 0;
+    /// Writes the keys of a rule into `set`, which are all that a packet is compared with. `lookups` are
+    /// those of the rules of that set.
+    fn write_keys(
+        &self,
+        set: u64,
+        id: RuleId,
+        wanted: &Wanted,
+        lookups: &Lookups,
+    ) -> Result<(), KernelError> {
         match &wanted.matcher {
-            Matcher::Source(net, ports) => {
-                let (by_operator, forced) = (is(RuleRef::BY_OPERATOR), is(RuleRef::FORCED));
-                ports.entries().try_for_each(|port| {
-                    self.dataplane.set_source_rule(set, net, port, id.0, by_operator, forced)
-                })
-            }
+            Matcher::Source(net, ports) => ports.entries().try_for_each(|port| {
+                let flags = wanted.flags | lookups.narrow_flag(net, port);
+                self.dataplane.set_source_rule(set, net, port, RuleRef { slot: id.0, flags })
+            }),
             Matcher::Signature { listener, mask, fingerprint } => {
                 self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id.0)
             }
         }
+    }
+
+    /// Tells the rule over the client around a longer prefix, if there is one, whether there are longer
+    /// ones.
+    fn tell_around(&self, matcher: &Matcher) -> Result<(), KernelError> {
+        narrow_entries(matcher).try_for_each(|(client, port)| {
+            let narrow = self.lookups.has_narrow(client, port);
+            self.dataplane.set_narrow(self.config.rule_set, &client, port, narrow)
+        })
     }
 
     fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
@@ -343,7 +369,8 @@ impl Executor {
         }
         self.rules.remove(&rule.id);
         self.lookups.take(&matcher);
-        self.write_lookups(self.lookups)
+        self.tell_around(&matcher)?;
+        self.write_lookups(self.lookups.in_use())
     }
 
     /// Takes `rules` for what is in the kernel.
@@ -353,8 +380,8 @@ impl Executor {
         std::mem::replace(&mut self.rules, rules)
     }
 
-    fn write_lookups(&mut self, lookups: Lookups) -> Result<(), KernelError> {
-        if lookups.write_to(&mut self.config) {
+    fn write_lookups(&mut self, in_use: InUse) -> Result<(), KernelError> {
+        if in_use.write_to(&mut self.config) {
             self.dataplane.set_config(&self.config)?;
         }
         Ok(())

@@ -64,7 +64,7 @@ impl Guard {
             count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
             count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
             fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
-            fill("RULES", self.executor.rule_places(), maps::MAX_RULES),
+            fill("RULES", self.executor.rule_places(), self.config.settings.rules),
         ];
         Facts {
             clock,

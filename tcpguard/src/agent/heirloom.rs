@@ -9,7 +9,6 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     CookieKey, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, maps,
 };
@@ -83,11 +82,11 @@ struct Look {
 }
 
 impl Heirloom {
-    /// What there is to leave now.
+    /// What there is to leave now for whoever has another layout than this one.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn of(executor: &Executor) -> Result<Self, KernelError> {
+    fn of(layout: u32, executor: &Executor) -> Result<Self, KernelError> {
         let CookieSecret { key: CookieKey(cookie_key), timestamp_offset, .. } =
             executor.dataplane.cookie_secret()?;
         let mut listeners: Vec<Taken> = executor
@@ -113,7 +112,7 @@ impl Heirloom {
         }
         Ok(Self {
             schema: SCHEMA.to_owned(),
-            layout: ABI_VERSION,
+            layout,
             cookie_format: cookie::FORMAT,
             cookie_key,
             timestamp_offset,
@@ -129,7 +128,7 @@ impl Heirloom {
             Err(error) => Err(error.to_string()),
         };
         match found {
-            Ok(found) if found.layout == ABI_VERSION && has_maps => None,
+            Ok(found) if found.layout == pins.version() && has_maps => None,
             Ok(found) => pins.has_filter_of(found.layout).then_some(found),
             Err(why) => {
                 log::warn!(
@@ -278,7 +277,7 @@ impl Legacy {
     }
 
     fn leave(&mut self, pins: &Pins, executor: &Executor) -> Result<(), KernelError> {
-        let heirloom = Heirloom::of(executor)?;
+        let heirloom = Heirloom::of(pins.version(), executor)?;
         if self.left.as_ref() == Some(&heirloom) && pins.has_left() {
             return Ok(());
         }

@@ -193,6 +193,9 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     // The detector's windows are counted in polls.
     changes.wait("detection.poll_ms", &running.settings.poll, &settings.poll);
     settings.poll = running.settings.poll;
+    // The maps are made for so many.
+    changes.wait("policy.rules", &running.settings.rules, &settings.rules);
+    settings.rules = running.settings.rules;
     for threshold in thresholds() {
         if threshold.get(&running.settings) != threshold.get(&settings) {
             changes.applied.extend(threshold.key);
@@ -334,7 +337,7 @@ mod tests {
              [interfaces]\nnames = [\"eth9\"]\nxdp_mode = \"generic\"\n\
              [detection]\npoll_ms = 100\nfast_min = 128\n\
              [gate]\ndrop_items = 4\n\
-             [policy]\ndrop_illegal_flags = true\ndrop_strays = true\n\
+             [policy]\ndrop_illegal_flags = true\ndrop_strays = true\nrules = 4096\n\
              beyond_bounds = \"drop\"\n\
              [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
@@ -371,6 +374,7 @@ mod tests {
                 "interfaces.xdp_mode",
                 "interface",
                 "detection.poll_ms",
+                "policy.rules",
                 "control.group",
                 "metrics.listen"
             ]
@@ -382,7 +386,11 @@ mod tests {
             interface_modes: running.interface_modes.clone(),
             group: running.group.clone(),
             metrics_listen: running.metrics_listen,
-            settings: Settings { poll: running.settings.poll, ..new.settings },
+            settings: Settings {
+                poll: running.settings.poll,
+                rules: running.settings.rules,
+                ..new.settings
+            },
             ..new
         };
         assert_eq!(merged, expected);

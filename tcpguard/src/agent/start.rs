@@ -29,7 +29,7 @@ use super::interfaces::Interfaces;
 use super::loss_watch::LossWatch;
 use super::reload::Provenance;
 use super::secrets;
-use super::state::{Reconciled, State, StateWriter, Times, reconcile, store};
+use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
@@ -44,7 +44,7 @@ impl Guard {
     /// When any part cannot start. Then nothing is attached that was not before.
     pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
         kernel::require_release()?;
-        let pins = Pins::open(&config.pin_dir)?;
+        let pins = Pins::open(&config.pin_dir, config.settings.rules)?;
         let maps = pins.maps();
         let started = Self::start_with(config, provenance, pins);
         if started.is_err() {
@@ -138,8 +138,7 @@ impl Guard {
             &clock,
             &boot,
             state.as_ref(),
-            counting,
-            rules,
+            InKernel { counting, rules, room: config.settings.rules },
             |slot| {
                 let id = listeners.at_slot(slot)?;
                 Some((id, listeners.get(id)?.listener))
@@ -281,7 +280,8 @@ fn load(
     let maps = pins.maps();
     let log = config.bpf_log.to_level();
     let load = || -> Result<_, KernelError> {
-        let load = Load { maps: Some(&maps), offsets, log, fixed_clock: false };
+        let rules = config.settings.rules;
+        let load = Load { maps: Some(&maps), offsets, log, fixed_clock: false, rules };
         let object = Object::load(load)?;
         let dataplane = Dataplane::of(&object)?;
         Ok((object, dataplane))
@@ -316,7 +316,7 @@ fn adopt(
     now: Timestamp,
     rules: Reconciled,
 ) -> anyhow::Result<()> {
-    let Reconciled { kept, lost, dead, reverted } = rules;
+    let Reconciled { kept, lost, dead, without_room, reverted } = rules;
     for rule in &dead {
         executor.dataplane.set_rule_expiry(rule.slot, 0)?;
         executor.dataplane.remove_rule(executor.config.rule_set, rule)?;
@@ -334,6 +334,12 @@ fn adopt(
         log::info!(
             "{kept_count} rules taken over from the kernel, {lost_count} made again, {} ended ones removed",
             dead.len()
+        );
+    }
+    if without_room > 0 {
+        log::warn!(
+            "{without_room} rules are not made again: there is no room; raise policy.rules, then: systemctl \
+             restart tcpguard"
         );
     }
     engine.adopt(now, rules);

@@ -25,7 +25,7 @@ use crate::durable::seal::{self, Damage};
 use crate::json;
 use crate::status::{Clock, Time};
 
-pub use reconcile::{Reconciled, reconcile};
+pub use reconcile::{InKernel, Reconciled, reconcile};
 pub use times::Times;
 
 /// Writes the state.
@@ -33,8 +33,9 @@ pub type StateWriter = Writer<State>;
 
 const NAME: &str = "state.json";
 const SCHEMA: &str = "tcpguard.state/1";
-/// Longer than any state file: 16,384 rules of some 300 bytes and 4,096 listeners' fingerprints.
-const MAX_BYTES: u64 = 64 << 20;
+/// Longer than any state file: two sets of 131,072 rules, each of which has some 300 bytes and the longest
+/// reason, and 4,096 listeners' fingerprints.
+const MAX_BYTES: u64 = 512 << 20;
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use tcpguard_engine::{Engine, ListenerId, Mode, Tuning};
+use tcpguard_common::abi::maps;
+use tcpguard_engine::{Engine, ListenerId, Mode, Settings};
 
-use super::state::{State, reconcile};
+use super::state::{InKernel, State, reconcile};
 use super::timeline::kept;
 use super::{alerts, incidents, start, syncookies};
 use crate::probe::{self, Host, Probe};
@@ -38,10 +39,13 @@ impl Stored {
     /// When the default settings contradict each other.
     pub fn read(dir: &Path, clock: &Clock, host: &Host) -> Self {
         let state = State::load(dir);
-        let tuning = Tuning::default();
-        let mut engine = Engine::new(tuning, Mode::Observe).expect("the defaults agree");
+        // Whatever room the agent had that wrote it.
+        let settings = Settings { rules: maps::MAX_RULES, ..Settings::default() };
+        let room = settings.rules;
+        let mut engine = Engine::new(settings, Mode::Observe).expect("the defaults agree");
         let here = |_: &_| Some(ListenerId(0));
-        let rules = reconcile(clock, "", state.as_ref(), None, Vec::new(), |_| None, here);
+        let kernel = InKernel { counting: None, rules: Vec::new(), room };
+        let rules = reconcile(clock, "", state.as_ref(), kernel, |_| None, here);
         if let Some(state) = &state {
             start::take_over(&mut engine, clock, state, "");
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Serialize;
+use tcpguard_common::abi::maps;
 use tcpguard_engine::Limits;
 
 use super::args::ImportArgs;
@@ -110,7 +111,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
         ))
     })?;
     if text.len() > MAX_CHANGE {
-        let rules = Limits::RULES;
+        let rules = maps::MAX_RULES;
         return Err(CliError::Refused(format!(
             "{} has more than {} MiB, which is more than {rules} rules need, and there can be no more; \
              shorten it, and see what it takes: tcpguard rules import --help",

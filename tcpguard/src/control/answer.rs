@@ -223,8 +223,8 @@ fn words(error: &RequestError) -> String {
              wider prefixes"
         ),
         RequestError::Full { limit } => format!(
-            "all {limit} rules are taken, of which one for certain ports counts once for each; make room: \
-             tcpguard rules list, tcpguard unblock PREFIX"
+            "there is room for {limit} rules, of which one for certain ports counts once for each; take some \
+             back: tcpguard unblock PREFIX, or raise policy.rules, then: systemctl restart tcpguard"
         ),
     }
 }

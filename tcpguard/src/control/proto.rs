@@ -25,7 +25,7 @@ pub const VERSION: u32 = 2;
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Longest request on the control socket, which only root reaches: as many rules as there can be,
 /// each with a long reason.
-pub const MAX_CHANGE: usize = 8 << 20;
+pub const MAX_CHANGE: usize = 64 << 20;
 /// Longest time for which a mode can be set, in seconds: 30 days.
 pub const MAX_MODE_S: u64 = 30 * 86_400;
 /// Longest reason of a rule, in bytes.

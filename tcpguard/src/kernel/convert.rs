@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use tcpguard_common::abi::{
     self, Addr, Config, EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS,
-    SourceKey, SourceV4, SourceV6,
+    SourceHost, SourceKey, SourceV4, SourceV6,
 };
 use tcpguard_common::fastpath::hash;
 use tcpguard_engine as engine;
@@ -47,6 +47,8 @@ pub(super) fn prefix(net: &IpNet) -> Prefix {
 /// The map form of a prefix, and of one port or every port, in a rule set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
+    /// Of one client.
+    Host(SourceHost),
     /// Of IPv4.
     V4(SourceKey<SourceV4>),
     /// Of IPv6.
@@ -54,17 +56,52 @@ pub enum Source {
 }
 
 impl Source {
-    /// How many bits count, those of the set and the port among them.
-    pub(super) const fn bits(&self) -> u32 {
+    /// Whether fewer bits count than name the set and the port.
+    pub(super) const fn is_setless(&self) -> bool {
         match self {
-            Self::V4(key) => key.bits,
-            Self::V6(key) => key.bits,
+            Self::Host(_) => false,
+            Self::V4(key) => key.bits < SCOPE_BITS,
+            Self::V6(key) => key.bits < SCOPE_BITS,
         }
+    }
+
+    /// Whether it belongs to this set.
+    pub(super) const fn is_of(&self, set: u64) -> bool {
+        match self {
+            Self::Host(key) => key.is_of(set),
+            Self::V4(key) => key.data.is_of(set),
+            Self::V6(key) => key.data.is_of(set),
+        }
+    }
+}
+
+/// Bits of an IPv6 prefix that is one client.
+const V6_CLIENT: u8 = 64;
+
+/// Which table a source rule over this prefix stands in: [`Config::HOSTS`] or [`Config::NETS`].
+pub fn source_table(net: &IpNet) -> u8 {
+    let is_client = match net {
+        IpNet::V4(net) => net.prefix_len() == 32,
+        IpNet::V6(net) => net.prefix_len() == V6_CLIENT,
+    };
+    if is_client { Config::HOSTS } else { Config::NETS }
+}
+
+/// The client in which a longer prefix than a client's is.
+pub fn client_around(net: &IpNet) -> Option<IpNet> {
+    match net {
+        IpNet::V6(net) if net.prefix_len() > V6_CLIENT => {
+            Some(Ipv6Net::new_assert(net.addr(), V6_CLIENT).trunc().into())
+        }
+        _ => None,
     }
 }
 
 pub(super) fn source(set: u64, net: &IpNet, port: Option<u16>) -> Source {
     let port = port.map_or(EVERY_PORT, u16::to_be_bytes);
+    if source_table(net) == Config::HOSTS {
+        return Source::Host(SourceHost::new(set, port, addr(net.network())));
+    }
     let bits = SCOPE_BITS + u32::from(net.prefix_len());
     match net {
         IpNet::V4(net) => {
@@ -81,6 +118,11 @@ pub(super) fn source(set: u64, net: &IpNet, port: Option<u16>) -> Source {
 /// The prefix of a map key, and its port.
 pub(super) fn net(source: &Source) -> Option<(IpNet, Option<u16>)> {
     let (addr, port, bits) = match source {
+        Source::Host(key) => {
+            let addr = ip(&key.client);
+            let bits = if addr.is_ipv4() { 32 } else { V6_CLIENT.into() };
+            (addr, key.port, SCOPE_BITS + bits)
+        }
         Source::V4(key) => (IpAddr::from(key.data.addr), key.data.port, key.bits),
         Source::V6(key) => (IpAddr::from(key.data.addr.octets()), key.data.port, key.bits),
     };

@@ -1,18 +1,18 @@
 //! The maps of the loaded programs, by what they mean.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HashKey,
     HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
     PrefixV4, PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
+    SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Bucket, hash};
 
 mod cookies;
+mod exempt;
 mod ladder;
 mod rules;
 mod samples;
@@ -22,7 +22,7 @@ mod walk;
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 pub use walk::{RuleWalk, Walked};
 
-use super::convert::{Prefix, addr, prefix};
+use super::convert::addr;
 use super::sets::Sets;
 use super::table::{PerCpu, Position, Table};
 use super::{KernelError, Object};
@@ -46,13 +46,17 @@ pub struct Dataplane {
     sources: Sets<Addr, SourceCounters>,
     clients: Table<Addr, Client>,
     client_filters: Table<u32, [u8; maps::CLIENT_MARKS]>,
+    source_hosts: Table<SourceHost, RuleRef>,
     source_rules_v4: Table<SourceKey<SourceV4>, RuleRef>,
     source_rules_v6: Table<SourceKey<SourceV6>, RuleRef>,
     signatures: Table<SignatureKey, RuleRef>,
+    /// Places in each of the maps of rules on sources, and of all rules.
+    rule_slots: u32,
     rule_expiry: Table<u32, u64>,
     rule_hits: PerCpu<RuleHits>,
     exempt_v4: Table<PrefixV4, ExemptEntry>,
     exempt_v6: Table<PrefixV6, ExemptEntry>,
+    exempt_filter: Table<u32, [u8; maps::EXEMPT_FILTER_BYTES]>,
     seen: Table<u32, SeenBucket>,
     retries: Table<u32, RetryLine>,
     answers: Table<u32, Bucket>,
@@ -87,13 +91,16 @@ impl Dataplane {
             sources: Sets::new(object.table(maps::SOURCES)?, maps::SOURCE_SETS),
             clients: object.table(maps::CLIENTS)?,
             client_filters: object.table(maps::CLIENT_FILTERS)?,
+            source_hosts: object.table(maps::SOURCE_HOSTS)?,
             source_rules_v4: object.table(maps::SOURCE_RULES_V4)?,
             source_rules_v6: object.table(maps::SOURCE_RULES_V6)?,
             signatures: object.table(maps::SIGNATURES)?,
+            rule_slots: object.rule_slots,
             rule_expiry: object.table(maps::RULE_EXPIRY)?,
             rule_hits: object.per_cpu(maps::RULE_HITS)?,
             exempt_v4: object.table(maps::EXEMPT_V4)?,
             exempt_v6: object.table(maps::EXEMPT_V6)?,
+            exempt_filter: object.table(maps::EXEMPT_FILTER)?,
             seen: object.table(maps::SEEN)?,
             retries: object.table(maps::RETRIES)?,
             answers: object.table(maps::ANSWERS)?,
@@ -433,25 +440,6 @@ impl Dataplane {
         self.client_filters.set(&filter, marks)
     }
 
-    /// Exempts exactly these prefixes from drops by source or signature, each until its boot time in
-    /// seconds (`u32::MAX`: as long as it is in the list). An unchanged list changes nothing in the
-    /// kernel. Returns whether anything had to be changed.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
-    pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<bool, KernelError> {
-        let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
-        for (net, until_s) in nets {
-            let entry = ExemptEntry { until_s: *until_s };
-            match prefix(net) {
-                Prefix::V4(key) => drop(v4.insert(key, entry)),
-                Prefix::V6(key) => drop(v6.insert(key, entry)),
-            }
-        }
-        // Both, whatever the first has changed.
-        Ok(replace(&self.exempt_v4, &v4)? | replace(&self.exempt_v6, &v6)?)
-    }
-
     /// Addresses that sent SYN-ACKs without being a known listener, and forgets them.
     ///
     /// # Errors
@@ -501,33 +489,4 @@ impl Dataplane {
 /// Whether a listener is bound to one address, rather than to all.
 fn is_exact(key: &ListenerKey) -> bool {
     !matches!(key.addr, Addr::ANY_V4 | Addr::ANY_V6)
-}
-
-/// Adds what is missing first and removes what is too much then, so that nothing that stays is ever
-/// without its exemption. Where there is no room for both at a time, it is the other way round.
-fn replace<K>(
-    table: &Table<K, ExemptEntry>,
-    wanted: &BTreeMap<K, ExemptEntry>,
-) -> Result<bool, KernelError>
-where
-    K: super::Plain + Ord,
-{
-    let present: BTreeSet<K> = table.keys(maps::MAX_EXEMPT)?.into_iter().collect();
-    let gone: Vec<&K> = present.iter().filter(|key| !wanted.contains_key(key)).collect();
-    let crowded = wanted.len() + gone.len() > maps::MAX_EXEMPT as usize;
-    let remove = || gone.iter().try_for_each(|key| table.remove(key).map(drop));
-    if crowded {
-        remove()?;
-    }
-    let mut changed = !gone.is_empty();
-    for (key, entry) in wanted {
-        if !present.contains(key) || table.get(key)? != Some(*entry) {
-            table.set(key, entry)?;
-            changed = true;
-        }
-    }
-    if !crowded {
-        remove()?;
-    }
-    Ok(changed)
 }

@@ -25,7 +25,10 @@ mod table;
 
 pub use attach::{Attachment, Receiving, attach, attach_tracepoint, receive_natively};
 pub use carried::objects_digest;
-pub use convert::{RECENT, Source, addr, flow, ip, listener_counters, listener_keys, probe};
+pub use convert::{
+    RECENT, Source, addr, client_around, flow, ip, listener_counters, listener_keys, probe,
+    source_table,
+};
 pub use dataplane::{
     Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,
 };

@@ -21,7 +21,7 @@ pub(super) const EGRESS: &str = "tcpguard_egress";
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
 
 /// How to load the object.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// Where the maps of [`maps::PINNED`] are pinned, or are to be pinned; `None`: nowhere.
     pub maps: Option<&'a Path>,
@@ -32,6 +32,14 @@ pub struct Load<'a> {
     /// Take the time from the `CLOCK` map instead of the kernel's clock: for tests that compare
     /// with the host.
     pub fixed_clock: bool,
+    /// How many rules there can be in force.
+    pub rules: u32,
+}
+
+impl Default for Load<'_> {
+    fn default() -> Self {
+        Self { maps: None, offsets: None, log: None, fixed_clock: false, rules: maps::RULES }
+    }
 }
 
 /// The reader of debug lines from the programs.
@@ -54,6 +62,8 @@ pub struct ProgramCost {
 /// The loaded object. Nothing is attached by loading.
 pub struct Object {
     pub(super) ebpf: Ebpf,
+    /// Places in each of the maps of [`maps::SIZED_BY_RULES`].
+    pub(super) rule_slots: u32,
     pub(super) logger: Option<Logger>,
 }
 
@@ -77,6 +87,10 @@ impl Object {
         if load.log.is_some() {
             loader.override_global("AYA_LOG_LEVEL", &log, true);
         }
+        let rule_slots = maps::rule_slots(load.rules);
+        for name in maps::SIZED_BY_RULES {
+            loader.map_max_entries(name, rule_slots);
+        }
         for name in maps::PINNED {
             if let Some(dir) = load.maps {
                 loader.map_pin_path(name, dir.join(name));
@@ -99,7 +113,7 @@ impl Object {
             Some(_) => aya_log::EbpfLogger::init(&mut ebpf).ok(),
             None => None,
         };
-        Ok(Self { ebpf, logger })
+        Ok(Self { ebpf, rule_slots, logger })
     }
 
     /// Hands the debug lines that have come meanwhile to the log.

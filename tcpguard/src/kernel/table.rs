@@ -51,6 +51,7 @@ plain!(
     abi::SeenBucket,
     abi::SignatureKey,
     abi::SourceCounters,
+    abi::SourceHost,
     abi::SourceKey<abi::SourceV4>,
     abi::SourceKey<abi::SourceV6>,
     abi::SourceSet,
@@ -58,6 +59,7 @@ plain!(
     abi::SynSamples,
     fastpath::Bucket,
     [u8; abi::maps::HLL_REGISTERS],
+    [u8; abi::maps::EXEMPT_FILTER_BYTES],
     [u8; 65_536],
     [abi::PortEntry; 65_536],
 );

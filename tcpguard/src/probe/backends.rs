@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode};
+use tcpguard_common::abi::{Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, maps};
 use tcpguard_common::cookie::{Choice, Offer};
 use tcpguard_common::wire::option;
 
@@ -208,7 +208,7 @@ struct Attached {
 
 impl Programs {
     fn load(plain_timestamps: bool) -> Result<Self, Failure> {
-        let pins = Pins::open(&Path::new(BPFFS).join("tcpguard"))?;
+        let pins = Pins::open(&Path::new(BPFFS).join("tcpguard"), maps::RULES)?;
         let maps = pins.maps();
         let object = Object::load(Load { maps: Some(&maps), ..Load::default() })?;
         let dataplane = Dataplane::of(&object)?;

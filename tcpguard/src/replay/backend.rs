@@ -414,7 +414,7 @@ impl Backend for Kernel {
     }
 
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {
-        self.dataplane.set_source_rule(SET, net, None, slot, false, false)
+        self.dataplane.set_source_rule(SET, net, None, RuleRef { slot, flags: 0 })
     }
 
     fn remove_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError> {

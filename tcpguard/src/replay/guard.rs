@@ -22,7 +22,7 @@ use super::listeners::{self, Listeners, slot};
 use crate::agent::distinct;
 use crate::agent::headers::Headers;
 use crate::agent::timeline::{Line, Recorder};
-use crate::kernel::{self, KernelError};
+use crate::kernel::{self, KernelError, source_table};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
@@ -450,7 +450,7 @@ impl<'a> Guard<'a> {
                 }
             }
         }
-        self.count_source_rules()
+        self.write_tables_in_use()
     }
 
     fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
@@ -463,12 +463,15 @@ impl<'a> Guard<'a> {
                 self.listeners.remove_rule(listener, mask, self.backend)?;
             }
         }
-        self.count_source_rules()
+        self.write_tables_in_use()
     }
 
-    fn count_source_rules(&mut self) -> Result<(), KernelError> {
-        let count = self.rules.values().filter(|m| matches!(m, Matcher::Source(..))).count();
-        self.config.source_rules = count as u32;
+    fn write_tables_in_use(&mut self) -> Result<(), KernelError> {
+        let tables = self.rules.values().map(|matcher| match matcher {
+            Matcher::Source(net, _) => source_table(net),
+            Matcher::Signature { .. } => 0,
+        });
+        self.config.source_rules = tables.fold(0, |in_use, table| in_use | table);
         self.backend.set_config(&self.config)
     }
 

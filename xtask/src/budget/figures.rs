@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use object::{File, Object as _, ObjectSection as _, ObjectSegment as _, SectionKind};
-use tcpguard_common::footprint;
+use tcpguard_common::{abi::maps, footprint};
 
 use super::stack;
 use crate::{vm, workspace::Workspace};
@@ -82,7 +82,7 @@ pub fn of_objects(workspace: &Workspace, objects: &[PathBuf]) -> Result<Figures>
         }
     }
     for cpus in HOSTS {
-        let bytes = footprint::map_bytes(cpus) as u64;
+        let bytes = footprint::map_bytes(cpus, maps::RULES) as u64;
         figures.insert(format!("all maps, {cpus} CPUs"), (Kind::Maps, bytes));
     }
     Ok(figures)

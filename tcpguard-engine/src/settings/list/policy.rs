@@ -1,9 +1,11 @@
 //! What is dropped, and what else is done about a flood.
 
+use tcpguard_common::abi::maps;
+
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};
 
-pub(super) const THRESHOLDS: [Threshold; 15] = [
+pub(super) const THRESHOLDS: [Threshold; 16] = [
     Threshold {
         name: "source_flows",
         key: Some("policy.source_flows"),
@@ -174,5 +176,18 @@ pub(super) const THRESHOLDS: [Threshold; 15] = [
         source: "Weighed against an operator who tries it on a live host: most hosts have fewer \
                  connects.",
         field: |settings| Field::U32(&mut settings.ordered_budget),
+    },
+    Threshold {
+        name: "rules",
+        key: Some("policy.rules"),
+        unit: Unit::Count,
+        least: maps::MIN_RULES as f64,
+        most: maps::MAX_RULES as f64,
+        doc: "Room for rules of all kinds; one for certain ports counts once for each of them. More room \
+              takes memory: for each 10,000 rules about 0.5 MiB, 0.3 MiB for each CPU, and 1 MiB for \
+              those that are made. A restart applies it and keeps the rules.",
+        source: "Weighed against memory that most hosts do not need: published lists of addresses have \
+                 1,000 to 100,000 entries.",
+        field: |settings| Field::U32(&mut settings.rules),
     },
 ];

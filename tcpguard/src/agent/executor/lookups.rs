@@ -1,15 +1,35 @@
 //! Which look-ups of source rules a SYN cannot skip.
 
-use tcpguard_common::abi::Config;
+use std::collections::BTreeMap;
+use std::mem;
+
+use ipnet::IpNet;
+use tcpguard_common::abi::{Config, RuleRef};
 use tcpguard_engine::Matcher;
 
-/// How many rules there are on sources.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+use crate::kernel::{client_around, source_table};
+
+/// How many rules there are on sources, by what a SYN has to ask for them.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Lookups {
-    /// For every port.
-    every_port: u32,
-    /// For certain ports.
-    certain_ports: u32,
+    every_port: Counts,
+    certain_ports: Counts,
+    /// Entries over longer prefixes than a client's, by the client around them and their port.
+    narrow: BTreeMap<(IpNet, Option<u16>), u32>,
+}
+
+/// How many rules stand in each kind of table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    hosts: u32,
+    nets: u32,
+}
+
+/// Which tables are in use: the bits of [`Config::source_rules`] and [`Config::port_rules`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct InUse {
+    every_port: u8,
+    certain_ports: u8,
 }
 
 impl Lookups {
@@ -25,6 +45,9 @@ impl Lookups {
         if let Some(count) = self.count_of(matcher) {
             *count += 1;
         }
+        for entry in narrow_entries(matcher) {
+            *self.narrow.entry(entry).or_default() += 1;
+        }
     }
 
     /// Counts a rule less.
@@ -32,29 +55,119 @@ impl Lookups {
         if let Some(count) = self.count_of(matcher) {
             *count -= 1;
         }
+        for entry in narrow_entries(matcher) {
+            if let Some(count) = self.narrow.get_mut(&entry) {
+                *count -= 1;
+                if *count == 0 {
+                    self.narrow.remove(&entry);
+                }
+            }
+        }
     }
 
+    /// Whether a rule over `client`, for `port` or for every port, has others beneath it.
+    pub fn has_narrow(&self, client: IpNet, port: Option<u16>) -> bool {
+        self.narrow.contains_key(&(client, port))
+    }
+
+    /// [`RuleRef::NARROW`], if the entry of a rule over `net` is to have it.
+    pub fn narrow_flag(&self, net: &IpNet, port: Option<u16>) -> u32 {
+        let narrow = client_around(net).is_some() || self.has_narrow(net.trunc(), port);
+        if narrow { RuleRef::NARROW } else { 0 }
+    }
+
+    /// Which tables they make SYNs ask.
+    pub const fn in_use(&self) -> InUse {
+        InUse { every_port: self.every_port.bits(), certain_ports: self.certain_ports.bits() }
+    }
+
+    fn count_of(&mut self, matcher: &Matcher) -> Option<&mut u32> {
+        let Matcher::Source(net, ports) = matcher else { return None };
+        let counts = if ports.is_every() { &mut self.every_port } else { &mut self.certain_ports };
+        let in_hosts = source_table(net) == Config::HOSTS;
+        Some(if in_hosts { &mut counts.hosts } else { &mut counts.nets })
+    }
+}
+
+impl Counts {
+    const fn bits(self) -> u8 {
+        let hosts = if self.hosts > 0 { Config::HOSTS } else { 0 };
+        hosts | if self.nets > 0 { Config::NETS } else { 0 }
+    }
+}
+
+impl InUse {
     /// What two rule sets need that are in the kernel at a time.
-    pub fn with(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self {
-            every_port: self.every_port.max(other.every_port),
-            certain_ports: self.certain_ports.max(other.certain_ports),
+            every_port: self.every_port | other.every_port,
+            certain_ports: self.certain_ports | other.certain_ports,
         }
     }
 
     /// Says it in a configuration record; whether that is news.
     pub fn write_to(self, config: &mut Config) -> bool {
-        let port_rules = u8::from(self.certain_ports > 0);
-        let before = std::mem::replace(&mut config.source_rules, self.every_port);
-        let had_ports = std::mem::replace(&mut config.port_rules, port_rules);
-        (before, had_ports) != (self.every_port, port_rules)
+        let every_port = mem::replace(&mut config.source_rules, self.every_port);
+        let certain_ports = mem::replace(&mut config.port_rules, self.certain_ports);
+        Self { every_port, certain_ports } != self
+    }
+}
+
+/// The client around a longer prefix, with each of the ports of its rule.
+pub(super) fn narrow_entries(matcher: &Matcher) -> impl Iterator<Item = (IpNet, Option<u16>)> {
+    let of_source = match matcher {
+        Matcher::Source(net, ports) => client_around(net).map(|client| (client, *ports)),
+        Matcher::Signature { .. } => None,
+    };
+    of_source.into_iter().flat_map(|(client, ports)| {
+        ports.entries().map(move |port| (client, port)).collect::<Vec<_>>()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_engine::Ports;
+
+    use super::*;
+
+    fn rule(net: &str, ports: &[u16]) -> Matcher {
+        Matcher::Source(net.parse().expect("a prefix"), Ports::new(ports).expect("up to four"))
     }
 
-    fn count_of(&mut self, matcher: &Matcher) -> Option<&mut u32> {
-        match matcher {
-            Matcher::Source(_, ports) if ports.is_every() => Some(&mut self.every_port),
-            Matcher::Source(..) => Some(&mut self.certain_ports),
-            Matcher::Signature { .. } => None,
+    #[test]
+    fn only_the_tables_with_rules_are_in_use() {
+        let mut lookups = Lookups::default();
+        let in_use = |lookups: &Lookups| {
+            let mut config = Config::default();
+            lookups.in_use().write_to(&mut config);
+            (config.source_rules, config.port_rules)
+        };
+        let (hosts, nets) = (Config::HOSTS, Config::NETS);
+        for (matcher, expected) in [
+            (rule("192.0.2.1/32", &[]), (hosts, 0)),
+            (rule("2001:db8::/64", &[443]), (hosts, hosts)),
+            (rule("192.0.2.0/24", &[22, 80]), (hosts, hosts | nets)),
+            (rule("2001:db8::1/128", &[]), (hosts | nets, hosts | nets)),
+        ] {
+            lookups.add(&matcher);
+            assert_eq!(in_use(&lookups), expected, "{matcher:?}");
         }
+        lookups.take(&rule("192.0.2.1/32", &[]));
+        assert_eq!(in_use(&lookups), (nets, hosts | nets));
+    }
+
+    #[test]
+    fn a_64_knows_of_longer_prefixes_beneath_it_for_its_port_until_the_last_has_gone() {
+        let mut lookups = Lookups::default();
+        let client: IpNet = "2001:db8::/64".parse().expect("a prefix");
+        let narrow = [rule("2001:db8::8/125", &[443]), rule("2001:db8::1/128", &[80, 443])];
+        narrow.iter().for_each(|matcher| lookups.add(matcher));
+        let known =
+            |lookups: &Lookups| [None, Some(80), Some(443)].map(|p| lookups.has_narrow(client, p));
+        assert_eq!(known(&lookups), [false, true, true]);
+        lookups.take(&narrow[1]);
+        assert_eq!(known(&lookups), [false, false, true]);
+        lookups.take(&narrow[0]);
+        assert_eq!(known(&lookups), [false; 3]);
     }
 }

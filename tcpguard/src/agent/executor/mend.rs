@@ -6,7 +6,7 @@ use tcpguard_engine::RuleId;
 
 use super::Executor;
 use crate::agent::audit::Deviation;
-use crate::kernel::{KernelError, KernelRule};
+use crate::kernel::{KernelError, KernelMatcher, KernelRule};
 
 impl Executor {
     /// How often the rules have been changed on purpose.
@@ -21,6 +21,18 @@ impl Executor {
         self.rules
             .range((from, Bound::Unbounded))
             .map(move |(id, wanted)| (*id, wanted.in_kernel(set, *id)))
+    }
+
+    /// One of the entries of such a rule, as it should be in the kernel.
+    pub fn entry(&self, rule: &KernelRule, entry: KernelMatcher) -> KernelRule {
+        let narrow = match &entry {
+            KernelMatcher::Source(net, ports) => {
+                let port = ports.entries().next().flatten();
+                self.lookups.narrow_flag(net, port)
+            }
+            KernelMatcher::Signature(_) => 0,
+        };
+        KernelRule { matcher: entry, flags: rule.flags | narrow, ..rule.clone() }
     }
 
     /// The rule with this number as it should be in the kernel.
@@ -39,7 +51,7 @@ impl Executor {
                 let Some(wanted) = self.rules.get(id) else { return Ok(()) };
                 // The end first: from the moment the key is there, packets use it.
                 self.dataplane.set_rule_expiry(id.0, wanted.ends.as_nanos())?;
-                self.write_keys(set, *id, wanted)
+                self.write_keys(set, *id, wanted, &self.lookups)
             }
             Deviation::Foreign(walked) => self.dataplane.remove_walked(set, walked),
         }

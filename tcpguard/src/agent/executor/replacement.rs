@@ -64,6 +64,7 @@ impl Executor {
         staged: &mut Staged,
     ) -> Result<BTreeMap<RuleId, Wanted>, KernelError> {
         let mut all = BTreeMap::new();
+        let lookups = Lookups::of(rules.iter().map(|rule| &rule.matcher));
         for rule in rules {
             let (id, end) = (rule.id.0, rule.expires.as_nanos());
             let mut flags = flags(rule);
@@ -91,11 +92,10 @@ impl Executor {
             }
             // The key last: it leads to the rest.
             let wanted = Wanted { matcher: rule.matcher, flags, ends: rule.expires };
-            self.write_keys(set, rule.id, &wanted)?;
+            self.write_keys(set, rule.id, &wanted, &lookups)?;
             all.insert(rule.id, wanted);
         }
-        let needed = Lookups::of(rules.iter().map(|rule| &rule.matcher));
-        self.write_lookups(needed.with(self.lookups))?;
+        self.write_lookups(lookups.in_use().with(self.lookups.in_use()))?;
         Ok(all)
     }
 
@@ -116,7 +116,7 @@ impl Executor {
         for matcher in staged.masks {
             self.forget_mask(&matcher)?;
         }
-        self.write_lookups(self.lookups)?;
+        self.write_lookups(self.lookups.in_use())?;
         cleared
     }
 
@@ -134,7 +134,7 @@ impl Executor {
             self.dataplane.set_rule_expiry(id.0, 0)?;
             self.forget_mask(&gone.matcher)?;
         }
-        self.write_lookups(self.lookups)?;
+        self.write_lookups(self.lookups.in_use())?;
         self.dataplane.remove_other_sets(self.config.rule_set).map(drop)
     }
 

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tcpguard_common::abi::RuleRef;
-use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
+use tcpguard_common::abi::{RuleRef, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp, Trial,
@@ -24,19 +23,30 @@ pub struct Reconciled {
     pub lost: Vec<Rule>,
     /// To be taken out of the kernel: it has ended, or nothing here understands it.
     pub dead: Vec<KernelRule>,
+    /// How many were lost for which there is no room any more.
+    pub without_room: usize,
     /// Nobody confirmed them in time, or before the host went down; what they replaced comes back.
     pub reverted: Vec<Rule>,
 }
 
+/// What there is in the kernel.
+#[derive(Debug)]
+pub struct InKernel {
+    /// The set that counts, if an earlier agent left one there.
+    pub counting: Option<u64>,
+    /// Its rules.
+    pub rules: Vec<KernelRule>,
+    /// How many rules there can be: of those that were lost the first are made again.
+    pub room: u32,
+}
+
 /// Compares the rules of the kernel's set with their records. `at_slot` and `at` name the listener of a place in the kernel and of an address.
 /// A rule for an incident survives only within the boot `boot`; an operator's until its time of day.
-/// `counting` is the set that counts in the kernel, if an earlier agent left one there.
 pub fn reconcile(
     clock: &Clock,
     boot: &str,
     state: Option<&State>,
-    counting: Option<u64>,
-    kernel: Vec<KernelRule>,
+    kernel: InKernel,
     at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
     at: impl Fn(&Listener) -> Option<ListenerId>,
 ) -> Reconciled {
@@ -49,7 +59,7 @@ pub fn reconcile(
     // No later than if it were made now, whatever the file or the clock says.
     let latest = clock.now + Limits::MAX_MANUAL_RULE;
     let ends = |record: &StoredRule| times.at(record.expires, record.expires_ns).min(latest);
-    let records = state.records(counting);
+    let records = state.records(kernel.counting);
     let stored = records.rules;
     let same_boot = state.is_of(boot);
     let rule_of = |record: &StoredRule, id: RuleId, matcher: Matcher, expires: Timestamp| Rule {
@@ -73,7 +83,7 @@ pub fn reconcile(
         stored.iter().enumerate().map(|(place, stored)| (stored.slot, place)).collect();
     let mut explained = BTreeSet::new();
     let mut kept = BTreeSet::new();
-    for rule in kernel {
+    for rule in kernel.rules {
         let Some((matcher, matches)) = understand(&rule.matcher, &at_slot) else {
             all.dead.push(rule);
             continue;
@@ -112,6 +122,10 @@ pub fn reconcile(
             },
         });
     }
+    let places = |rule: &Rule| rule.matcher.entries();
+    let mut left = (kernel.room as usize).saturating_sub(all.kept.iter().map(places).sum());
+    let slots = maps::rule_slots(kernel.room);
+    let mut free = 0..slots;
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
     for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
         let expires = ends(record);
@@ -131,9 +145,13 @@ pub fn reconcile(
         }
         let Some(matcher) = matcher_of(record, &at) else { continue };
         let slot = Some(record.slot)
-            .filter(|slot| *slot < MAX_RULE_SLOTS && !taken.contains(slot))
-            .or_else(|| (0..MAX_RULE_SLOTS).find(|slot| !taken.contains(slot)));
-        let Some(slot) = slot else { break };
+            .filter(|slot| *slot < slots && !taken.contains(slot))
+            .or_else(|| free.find(|slot| !taken.contains(slot)));
+        let Some(slot) = slot.filter(|_| matcher.entries() <= left) else {
+            all.without_room += 1;
+            continue;
+        };
+        left -= matcher.entries();
         taken.insert(slot);
         let trial = record.trial.as_ref().map(trial_of);
         all.lost.push(Rule { trial, ..rule_of(record, RuleId(slot), matcher, expires) });
@@ -207,6 +225,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const WEB: u32 = 3;
+    const ROOM: u32 = 8;
 
     fn wall(ahead: i64) -> Time {
         Time(jiff::Timestamp::from_second(1_800_000_000 + ahead).unwrap())
@@ -276,7 +295,8 @@ mod tests {
         let clock = Clock { now: NOW, wall: wall(0).0 };
         let at_slot = |slot| (slot == WEB).then(|| (ListenerId(WEB), web()));
         let at = |listener: &Listener| (*listener == web()).then_some(ListenerId(WEB));
-        reconcile(&clock, boot, Some(state), counting, kernel, at_slot, at)
+        let kernel = InKernel { counting, rules: kernel, room: ROOM };
+        reconcile(&clock, boot, Some(state), kernel, at_slot, at)
     }
 
     #[test]
@@ -345,6 +365,27 @@ mod tests {
         let all = run("this boot", Vec::new(), kernel.clone());
         assert_eq!(all.dead, kernel);
         assert!(all.kept.is_empty());
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_made_again_but_counted() {
+        let record = |slot: u32, ports: &[u16]| {
+            stored(
+                slot,
+                to_ports(&format!("10.0.{slot}.0/24"), ports),
+                StoredOrigin::Operator(7),
+                600,
+            )
+        };
+        let mut rules: Vec<StoredRule> =
+            (0..ROOM - 1).map(|slot| record(100 + slot, &[])).collect();
+        rules.push(record(200, &[80, 443]));
+        rules.push(record(201, &[]));
+        rules.push(record(202, &[]));
+        let kept = in_kernel(100, &rules[0].matches, 60);
+        let all = run("this boot", rules, vec![kept]);
+        assert_eq!((all.kept.len(), all.lost.len(), all.without_room), (1, 7, 2), "{all:?}");
+        assert!(all.lost.iter().all(|rule| rule.id.0 < maps::rule_slots(ROOM)));
     }
 
     /// Whatever set counts when the agent ended in the middle of a replacement: it is that one, with

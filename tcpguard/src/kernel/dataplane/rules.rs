@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
-use tcpguard_common::abi::{EVERY_PORT, RuleHits, RuleRef, SignatureKey};
+use tcpguard_common::abi::{RuleHits, RuleRef, SignatureKey};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::Ports;
 
 use super::Dataplane;
-use crate::kernel::convert::{Source, net, source};
+use crate::kernel::convert::{Source, client_around, net, source};
 use crate::kernel::table::Table;
 use crate::kernel::{KernelError, Plain};
 
@@ -53,9 +52,9 @@ impl KernelMatcher {
 }
 
 impl Dataplane {
-    /// Lets SYNs from `net` to `port`, or to every port, be dropped by rule `slot` while `set` is the
-    /// set that counts (see [`tcpguard_common::abi::Config::rule_set`]); the flags are those of
-    /// [`RuleRef`].
+    /// Lets SYNs from `net` to `port`, or to every port, be dropped by `rule` while `set` is the set that
+    /// counts (see [`tcpguard_common::abi::Config::rule_set`]). A rule over an IPv6 /64 under which there
+    /// are others has [`RuleRef::NARROW`]; see [`Self::set_narrow`].
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -64,17 +63,37 @@ impl Dataplane {
         set: u64,
         net: &IpNet,
         port: Option<u16>,
-        slot: u32,
-        by_operator: bool,
-        forced: bool,
+        mut rule: RuleRef,
     ) -> Result<(), KernelError> {
-        let flag = |set, flag| if set { flag } else { 0 };
-        let flags = flag(by_operator, RuleRef::BY_OPERATOR) | flag(forced, RuleRef::FORCED);
-        let rule = RuleRef { slot, flags };
+        if client_around(net).is_some() {
+            rule.flags |= RuleRef::NARROW;
+        }
         match source(set, net, port) {
+            Source::Host(key) => self.source_hosts.set(&key, &rule),
             Source::V4(key) => self.source_rules_v4.set(&key, &rule),
             Source::V6(key) => self.source_rules_v6.set(&key, &rule),
         }
+    }
+
+    /// Lets the source rule of `set` over exactly `client`, for `port` or for every port, know whether
+    /// there are `narrow` ones beneath it. Without such a rule nothing is to be known.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_narrow(
+        &self,
+        set: u64,
+        client: &IpNet,
+        port: Option<u16>,
+        narrow: bool,
+    ) -> Result<(), KernelError> {
+        let Some(rule) = self.source_rule(set, client, port)? else { return Ok(()) };
+        let flag = if narrow { RuleRef::NARROW } else { 0 };
+        let flags = rule.flags & !RuleRef::NARROW | flag;
+        if flags == rule.flags {
+            return Ok(());
+        }
+        self.set_source_rule(set, client, port, RuleRef { flags, ..rule })
     }
 
     /// The source rule of `set` over exactly `net`, for `port` or for every port.
@@ -90,6 +109,7 @@ impl Dataplane {
         // A trie answers with the longest prefix that contains the one asked for, so this may be
         // the rule over a wider one; the caller knows which slot it looks for.
         match source(set, net, port) {
+            Source::Host(key) => self.source_hosts.get(&key),
             Source::V4(key) => self.source_rules_v4.get(&key),
             Source::V6(key) => self.source_rules_v6.get(&key),
         }
@@ -111,6 +131,7 @@ impl Dataplane {
             return Ok(());
         }
         match source(set, net, port) {
+            Source::Host(key) => self.source_hosts.remove(&key).map(drop),
             Source::V4(key) => self.source_rules_v4.remove(&key).map(drop),
             Source::V6(key) => self.source_rules_v6.remove(&key).map(drop),
         }
@@ -152,22 +173,7 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn rules(&self, set: u64) -> Result<Vec<KernelRule>, KernelError> {
-        let mut rules = Vec::new();
-        for key in
-            self.source_rules_v4.keys(MAX_RULE_SLOTS)?.into_iter().filter(|key| key.data.is_of(set))
-        {
-            if let Some(rule) = self.source_rules_v4.get(&key)? {
-                rules.push((rule, Source::V4(key)));
-            }
-        }
-        for key in
-            self.source_rules_v6.keys(MAX_RULE_SLOTS)?.into_iter().filter(|key| key.data.is_of(set))
-        {
-            if let Some(rule) = self.source_rules_v6.get(&key)? {
-                rules.push((rule, Source::V6(key)));
-            }
-        }
-        let entries = rules.into_iter().filter_map(|(rule, source)| {
+        let entries = self.source_entries(set)?.into_iter().filter_map(|(source, rule)| {
             let (net, port) = net(&source)?;
             Some((rule, net, port))
         });
@@ -177,6 +183,20 @@ impl Dataplane {
             rules.push((rule, KernelMatcher::Signature(key)));
         }
         rules.into_iter().map(|(rule, matcher)| self.kernel_rule(rule, matcher)).collect()
+    }
+
+    /// What the tables of source rules have of `set`.
+    fn source_entries(&self, set: u64) -> Result<Vec<(Source, RuleRef)>, KernelError> {
+        let hosts = self.source_hosts.entries()?.into_iter();
+        let mut all: Vec<_> = hosts.map(|(key, rule)| (Source::Host(key), rule)).collect();
+        for key in self.source_rules_v4.keys(self.rule_slots)? {
+            all.extend(self.source_rules_v4.get(&key)?.map(|rule| (Source::V4(key), rule)));
+        }
+        for key in self.source_rules_v6.keys(self.rule_slots)? {
+            all.extend(self.source_rules_v6.get(&key)?.map(|rule| (Source::V6(key), rule)));
+        }
+        all.retain(|(source, _)| source.is_of(set));
+        Ok(all)
     }
 
     /// A rule with all that belongs to it.
@@ -208,22 +228,12 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn rule_count(&self, set: u64) -> Result<u32, KernelError> {
         // Over one prefix there is one rule for every port and one for certain ports at most.
-        let v4 = self
-            .source_rules_v4
-            .keys(MAX_RULE_SLOTS)?
-            .into_iter()
-            .filter(|key| key.data.is_of(set));
-        let v4 = v4.map(|key| (key.bits, key.data.addr, key.data.port == EVERY_PORT));
-        let v6 = self
-            .source_rules_v6
-            .keys(MAX_RULE_SLOTS)?
-            .into_iter()
-            .filter(|key| key.data.is_of(set));
-        let v6 = v6.map(|key| (key.bits, key.data.addr, key.data.port == EVERY_PORT));
-        let (v4, v6) = (v4.collect::<HashSet<_>>().len(), v6.collect::<HashSet<_>>().len());
+        let sources = self.source_entries(set)?.into_iter();
+        let sources = sources.filter_map(|(source, _)| net(&source));
+        let sources: HashSet<_> = sources.map(|(net, port)| (net, port.is_none())).collect();
         let signatures = self.signatures.entries()?;
         let signatures = signatures.iter().filter(|(key, _)| key.is_of(set)).count();
-        Ok((v4 + v6 + signatures) as u32)
+        Ok((sources.len() + signatures) as u32)
     }
 
     /// Takes every rule out that is of no other set than `set`: what is left of a set that was
@@ -232,17 +242,14 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn remove_other_sets(&self, set: u64) -> Result<u32, KernelError> {
-        let is_signature_of = |key: &SignatureKey| key.is_of(set);
-        let signatures = self.signatures.entries()?.into_iter().map(|(key, _)| key).collect();
-        Ok(remove_all_but(
-            &self.source_rules_v4,
-            self.source_rules_v4.keys(MAX_RULE_SLOTS)?,
-            |key| key.data.is_of(set),
-        )? + remove_all_but(
-            &self.source_rules_v6,
-            self.source_rules_v6.keys(MAX_RULE_SLOTS)?,
-            |key| key.data.is_of(set),
-        )? + remove_all_but(&self.signatures, signatures, is_signature_of)?)
+        let hosts = keys(&self.source_hosts)?;
+        let v4 = self.source_rules_v4.keys(self.rule_slots)?;
+        let v6 = self.source_rules_v6.keys(self.rule_slots)?;
+        let signatures = keys(&self.signatures)?;
+        Ok(remove_all_but(&self.source_hosts, hosts, |key| key.is_of(set))?
+            + remove_all_but(&self.source_rules_v4, v4, |key| key.data.is_of(set))?
+            + remove_all_but(&self.source_rules_v6, v6, |key| key.data.is_of(set))?
+            + remove_all_but(&self.signatures, signatures, |key| key.is_of(set))?)
     }
 
     /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
@@ -281,6 +288,10 @@ impl Dataplane {
     pub fn reset_rule_hits(&self, slot: u32) -> Result<(), KernelError> {
         self.rule_hits.fill(slot, &RuleHits::default())
     }
+}
+
+fn keys<K: Plain>(table: &Table<K, RuleRef>) -> Result<Vec<K>, KernelError> {
+    Ok(table.entries()?.into_iter().map(|(key, _)| key).collect())
 }
 
 fn remove_all_but<K: Plain>(

@@ -1,8 +1,7 @@
 //! Rules in the kernel, looked at one by one or a few at a time: there may be thousands, and whoever
 //! compares them with what should be there has other things to do as well.
 
-use tcpguard_common::abi::maps::MAX_RULE_SLOTS;
-use tcpguard_common::abi::{RuleRef, SCOPE_BITS, SourceKey, SourceV4, SourceV6};
+use tcpguard_common::abi::{RuleRef, SourceKey, SourceV4, SourceV6};
 use tcpguard_engine::Ports;
 
 use super::{Dataplane, KernelMatcher, KernelRule};
@@ -22,6 +21,7 @@ pub struct RuleWalk {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
+    Hosts(Position),
     V4(Option<SourceKey<SourceV4>>),
     V6(Option<SourceKey<SourceV6>>),
     Signatures(Position),
@@ -30,7 +30,7 @@ enum Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self::V4(None)
+        Self::Hosts(Position::default())
     }
 }
 
@@ -79,29 +79,43 @@ impl Dataplane {
         let mut looked_at = 0;
         while looked_at < limit {
             match walk.place {
-                Place::V4(after) => match next(&self.source_rules_v4, after, &mut walk.seen)? {
-                    Some(key) => {
-                        walk.place = Place::V4(Some(key));
-                        // It may have gone since.
-                        if let Some(found) = self.source_rules_v4.get(&key)? {
-                            let of_set = key.data.is_of(set);
-                            self.come_across(Source::V4(key), of_set, found)?.map(&mut each);
+                Place::Hosts(mut position) => {
+                    let mut batch = Vec::new();
+                    let more = self.source_hosts.batch(&mut position, |key, found| {
+                        batch.push((Source::Host(key), found));
+                    })?;
+                    looked_at += batch.len();
+                    for (key, found) in batch {
+                        self.come_across(set, key, found)?.map(&mut each);
+                    }
+                    walk.place = if more { Place::Hosts(position) } else { Place::V4(None) };
+                }
+                Place::V4(after) => {
+                    match self.next(&self.source_rules_v4, after, &mut walk.seen)? {
+                        Some(key) => {
+                            walk.place = Place::V4(Some(key));
+                            // It may have gone since.
+                            if let Some(found) = self.source_rules_v4.get(&key)? {
+                                self.come_across(set, Source::V4(key), found)?.map(&mut each);
+                            }
+                        }
+                        None => *walk = RuleWalk { place: Place::V6(None), seen: 0 },
+                    }
+                }
+                Place::V6(after) => {
+                    match self.next(&self.source_rules_v6, after, &mut walk.seen)? {
+                        Some(key) => {
+                            walk.place = Place::V6(Some(key));
+                            if let Some(found) = self.source_rules_v6.get(&key)? {
+                                self.come_across(set, Source::V6(key), found)?.map(&mut each);
+                            }
+                        }
+                        None => {
+                            *walk =
+                                RuleWalk { place: Place::Signatures(Position::default()), seen: 0 };
                         }
                     }
-                    None => *walk = RuleWalk { place: Place::V6(None), seen: 0 },
-                },
-                Place::V6(after) => match next(&self.source_rules_v6, after, &mut walk.seen)? {
-                    Some(key) => {
-                        walk.place = Place::V6(Some(key));
-                        if let Some(found) = self.source_rules_v6.get(&key)? {
-                            let of_set = key.data.is_of(set);
-                            self.come_across(Source::V6(key), of_set, found)?.map(&mut each);
-                        }
-                    }
-                    None => {
-                        *walk = RuleWalk { place: Place::Signatures(Position::default()), seen: 0 };
-                    }
-                },
+                }
                 Place::Signatures(mut position) => {
                     let mut batch = Vec::new();
                     let more = self.signatures.batch(&mut position, |key, found| {
@@ -126,17 +140,17 @@ impl Dataplane {
     /// What a source rule is to a walk; nothing if it is of another set.
     fn come_across(
         &self,
+        set: u64,
         key: Source,
-        of_set: bool,
         found: RuleRef,
     ) -> Result<Option<Walked>, KernelError> {
-        if key.bits() < SCOPE_BITS {
+        if key.is_setless() {
             return Ok(Some(Walked::Setless(key)));
         }
         let ports =
             |port: Option<u16>| port.map_or(Some(Ports::EVERY), |port| Ports::new(&[port]).ok());
         let matcher = net(&key)
-            .filter(|_| of_set)
+            .filter(|_| key.is_of(set))
             .and_then(|(net, port)| Some(KernelMatcher::Source(net, ports(port)?)));
         let rule = matcher.map(|matcher| self.kernel_rule(found, matcher));
         Ok(rule.transpose()?.map(Walked::Rule))
@@ -149,21 +163,23 @@ impl Dataplane {
     pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
         match walked {
             Walked::Rule(rule) => self.remove_rule(set, rule),
+            Walked::Setless(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
             Walked::Setless(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
             Walked::Setless(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
         }
     }
-}
 
-/// The key after `after`, unless more were seen than the table holds.
-fn next<K: Plain>(
-    table: &Table<K, RuleRef>,
-    after: Option<K>,
-    seen: &mut u32,
-) -> Result<Option<K>, KernelError> {
-    if *seen > MAX_RULE_SLOTS {
-        return Ok(None);
+    /// The key after `after`, unless more were seen than the table holds.
+    fn next<K: Plain>(
+        &self,
+        table: &Table<K, RuleRef>,
+        after: Option<K>,
+        seen: &mut u32,
+    ) -> Result<Option<K>, KernelError> {
+        if *seen > self.rule_slots {
+            return Ok(None);
+        }
+        *seen += 1;
+        table.next_key(after.as_ref())
     }
-    *seen += 1;
-    table.next_key(after.as_ref())
 }

@@ -1,6 +1,6 @@
 //! What is pinned where: one directory for each version of the layout and network namespace.
 //!
-//! `<pin dir>/v<ABI version>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
+//! `<pin dir>/v<version of the layout>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
 //! interface, `…/egress/<ifindex>-<name>` its TCX link, `…/redeem/<ifindex>-<name>` that of the
 //! program that takes cookies back, `…/tracepoints/<name>` the link at the tracepoint, and
 //! `…/maps/<name>` the maps that all programs and the next agent share. The cookie is there because
@@ -10,6 +10,9 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::maps;
 
 use crate::kernel::syscall;
 
@@ -65,12 +68,27 @@ pub(super) fn of_namespace(dir: &Path, netns: u64) -> Vec<PathBuf> {
     ours.map(|layout| directory(dir, layout.version, netns)).collect()
 }
 
+/// The version of the layout of maps with room for `rules` rules: that of the ABI, behind the room where
+/// it is not the usual one. So an agent with other room makes maps of its own, and takes the rules over
+/// as after an upgrade.
+pub(super) const fn version(rules: u32) -> u32 {
+    if rules == maps::RULES { ABI_VERSION } else { rules * PER_ROOM + ABI_VERSION }
+}
+
+/// More than there will be versions of the ABI.
+const PER_ROOM: u32 = 1000;
+
 /// The directory of a layout.
 pub(super) fn directory(dir: &Path, version: u32, netns: u64) -> PathBuf {
     dir.join(format!("v{version}-{netns}"))
 }
 
 impl Layout {
+    /// Whether it is of this version of the ABI, whatever its room for rules.
+    pub const fn is_of_this_abi(&self) -> bool {
+        self.version % PER_ROOM == ABI_VERSION
+    }
+
     fn at(path: &Path) -> Option<Self> {
         let (version, netns) = path.file_name()?.to_str()?.strip_prefix('v')?.split_once('-')?;
         let (version, netns) = (version.parse().ok()?, netns.parse().ok()?);
@@ -168,6 +186,15 @@ pub(super) mod tests {
             [layout(0, 7, &["eth-1"]), layout(1, 7, &["eth0"]), layout(1, 8, &[])]
         );
         assert_eq!(layouts(&dir.path().join("not/there")), []);
+    }
+
+    #[test]
+    fn another_room_for_rules_is_another_layout_of_the_same_abi() {
+        assert_eq!(version(maps::RULES), ABI_VERSION);
+        let most = Layout { version: version(maps::MAX_RULES), netns: 7, interfaces: Vec::new() };
+        assert_eq!(most.version, 131_072_000 + ABI_VERSION);
+        assert!(most.is_of_this_abi());
+        assert!(!Layout { version: ABI_VERSION - 1, ..most }.is_of_this_abi());
     }
 
     #[test]

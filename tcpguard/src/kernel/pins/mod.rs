@@ -9,8 +9,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tcpguard_common::ABI_VERSION;
-
 use super::KernelError;
 use crate::host::netns;
 
@@ -29,17 +27,18 @@ const ESTABLISHED: &str = "inet_sock_set_state";
 pub struct Pins {
     dir: PathBuf,
     root: PathBuf,
+    version: u32,
     netns: u64,
     _locks: Vec<fs::File>,
 }
 
 impl Pins {
-    /// Pins below `dir`, which is created if need be.
+    /// Pins of maps with room for `rules` rules below `dir`, which is created if need be.
     ///
     /// # Errors
     /// When it cannot be, is not on a bpffs, another agent protects this network namespace, or the
     /// kernel does not tell which one this is.
-    pub fn open(dir: &Path) -> Result<Self, KernelError> {
+    pub fn open(dir: &Path, rules: u32) -> Result<Self, KernelError> {
         let pin = |what, path: &Path| {
             let path = path.to_owned();
             move |error| KernelError::Pin { what, path, error }
@@ -49,7 +48,8 @@ impl Pins {
             return Err(KernelError::NoBpffs { path: dir.to_owned() });
         }
         let netns = netns::cookie()?;
-        let root = layouts::directory(dir, ABI_VERSION, netns);
+        let version = layouts::version(rules);
+        let root = layouts::directory(dir, version, netns);
         let kinds = Kind::ALL.iter().map(|kind| kind.directory());
         for name in kinds.chain([TRACEPOINTS, MAPS]) {
             let path = root.join(name);
@@ -60,7 +60,12 @@ impl Pins {
         for other in others(dir, netns, &root) {
             locks.push(lock(&other)?);
         }
-        Ok(Self { dir: dir.to_owned(), root, netns, _locks: locks })
+        Ok(Self { dir: dir.to_owned(), root, version, netns, _locks: locks })
+    }
+
+    /// Version of the layout.
+    pub const fn version(&self) -> u32 {
+        self.version
     }
 
     /// Where the maps are pinned.

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(per_cpu(&map(LRU_PERCPU_HASH, 8, 10)), 80);
         // The hits of all rules are most of what a CPU adds: 512 KiB.
         let hits = size_of::<RuleHits>() as u64;
-        let rules = u64::from(abi::MAX_RULE_SLOTS);
+        let rules = u64::from(abi::rule_slots(abi::RULES));
         assert_eq!(per_cpu(&map(PERCPU_ARRAY, hits, rules)), hits * rules);
     }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use ipnet::IpNet;
 use tcpguard::kernel::Dataplane;
-use tcpguard_common::abi::maps;
+use tcpguard_common::abi::{Config, RuleRef, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_e2e::bare::Sources;
 
@@ -18,8 +18,8 @@ use super::frames::{CRUDE_WINDOW, drawn, source};
 
 /// Under which signatures are that share a mask.
 const ONE_MASK: Mask = Mask::NoTtl;
-/// Rules that the guard has room for.
-const ROOM: u32 = maps::MAX_RULES;
+/// Rules that the guard is given room for, in `policy.rules`.
+pub const ROOM: u32 = maps::MAX_RULES;
 
 /// The number of the set that counts in a situation. Set 0 is empty.
 pub fn set(situation: Situation, family: Family) -> u64 {
@@ -45,28 +45,36 @@ pub fn masks(situation: Situation) -> u8 {
     }
 }
 
-/// [`tcpguard_common::abi::Config::source_rules`] in a situation.
-pub const fn source_rules(situation: Situation) -> u32 {
+/// [`Config::source_rules`] in a situation.
+pub const fn kinds(situation: Situation) -> u8 {
+    match situation {
+        Situation::Listed(count) if count != 0 => Config::HOSTS,
+        Situation::Nets(_) => Config::NETS,
+        _ => 0,
+    }
+}
+
+/// Rules about sources in a situation.
+const fn source_rules(situation: Situation) -> u32 {
     match situation {
         Situation::Listed(count) | Situation::Nets(count) => count,
         _ => 0,
     }
 }
 
-/// Puts all sets that there is room for into the kernel, for ever.
+/// Puts all sets into the kernel, for ever.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn install(dataplane: &Dataplane) -> Result<()> {
-    let lists = each_list().filter(|&situation| has_room(situation));
     // Each set has the first places, as if there were no other.
-    let places = lists.clone().map(source_rules).max().unwrap_or(0);
+    let places = each_list().map(source_rules).max().unwrap_or(0);
     (0..places).try_for_each(|place| dataplane.set_rule_expiry(place, u64::MAX))?;
     for family in Family::ALL {
-        for situation in lists.clone() {
+        for situation in each_list() {
             let set = set(situation, family);
-            for (place, net) in (0..).zip(sources(situation, family)) {
-                dataplane.set_source_rule(set, &net, None, place, false, false)?;
+            for (slot, net) in (0..).zip(sources(situation, family)) {
+                dataplane.set_source_rule(set, &net, None, RuleRef { slot, flags: 0 })?;
             }
         }
         for (spread, count) in [false, true].into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n)))
@@ -78,17 +86,6 @@ pub fn install(dataplane: &Dataplane) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether as many rules fit as a situation needs.
-pub const fn has_room(situation: Situation) -> bool {
-    source_rules(situation) <= ROOM
-}
-
-/// What there is no room for, a line each.
-pub fn without_room() -> impl Iterator<Item = String> {
-    let without = each_list().filter(|&situation| !has_room(situation));
-    without.map(|situation| format!("{}: the room for rules is {ROOM}", situation.title()))
 }
 
 /// Situations with rules about sources.
@@ -221,14 +218,6 @@ mod tests {
             assert_eq!(lengths(Situation::Listed(1_000), family), [listed].into());
             assert_eq!(lengths(Situation::Nets(1_000), family), nets.collect());
         }
-    }
-
-    #[test]
-    fn what_has_no_room_is_named_with_the_room() {
-        let without: Vec<_> = without_room().collect();
-        assert_eq!(without.len(), each_list().filter(|it| source_rules(*it) > ROOM).count());
-        assert!(without.iter().all(|line| line.contains(&ROOM.to_string())), "{without:?}");
-        assert!(has_room(Situation::Listed(10_000)) && has_room(Situation::Observe));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use super::filter::Filters;
 use super::frames::frame;
 use super::guard::Guard;
 use super::reference::Reference;
-use super::rules;
 
 /// What runs before a measurement: it warms caches, and says how many runs fill the time.
 const WARM: u32 = 500;
@@ -60,9 +59,7 @@ impl Stand {
 
     /// What there is not on this machine, and why.
     pub fn missing(&self) -> Vec<String> {
-        let without_cookies = self.guard.without_cookies.clone();
-        let mut missing: Vec<_> =
-            without_cookies.into_iter().chain(rules::without_room()).collect();
+        let mut missing: Vec<_> = self.guard.without_cookies.clone().into_iter().collect();
         if let Err(error) = &self.filters {
             missing.push(format!("xdp-filter: {error:#}"));
         }
@@ -83,7 +80,7 @@ impl Stand {
         subjects.retain(|subject| match subject {
             Subject::Wrapper => true,
             Subject::Guard(Situation::Cookies, _) => self.guard.redeem().is_some(),
-            Subject::Guard(situation, _) => rules::has_room(*situation),
+            Subject::Guard(..) => true,
             Subject::Filter(_) => self.filters.is_ok(),
             Subject::Reference { conntrack } => {
                 self.reference.is_ok() && (!conntrack || self.conntrack.is_some())

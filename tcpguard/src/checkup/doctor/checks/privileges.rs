@@ -111,7 +111,7 @@ pub(in super::super) fn stale_pins(facts: &Facts) -> Vec<Finding> {
         let on = layout.interfaces.join(", ");
         let name = format!("{}/v{}-{}", pins.dir.display(), layout.version, layout.netns);
         let here = pins.netns == Some(layout.netns);
-        let finding = match (here, layout.version == ABI_VERSION, layout.interfaces.is_empty()) {
+        let finding = match (here, layout.is_of_this_abi(), layout.interfaces.is_empty()) {
             (true, _, true) => continue,
             (true, true, false) if running => continue,
             (true, true, false) => Finding::warning(
