@@ -228,13 +228,13 @@ impl Executor {
     /// # Errors
     /// When the kernel refuses.
     pub fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
-        self.rules
-            .keys()
-            .map(|id| {
-                let hits = self.dataplane.rule_hits(id.0)?;
-                Ok(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })
-            })
-            .collect()
+        let slots = self.rules.last_key_value().map_or(0, |(id, _)| id.0 + 1);
+        let all = self.dataplane.first_rule_hits(slots)?;
+        let counted = |id: &RuleId| {
+            let hits = all.get(id.0 as usize)?;
+            Some(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })
+        };
+        Ok(self.rules.keys().filter_map(counted).collect())
     }
 
     /// Places that the rules take that should be in the kernel: one for certain ports takes one for

@@ -83,7 +83,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<bool> {
     }
 }
 
-/// Reads up to `count` elements of a hash map from `position` on into the buffers. Returns how
+/// Reads up to `count` elements of a hash map or an array from `position` on into the buffers. Returns how
 /// many there were and whether more follow; `position` is advanced.
 pub(super) fn lookup_batch(
     map: BorrowedFd<'_>,

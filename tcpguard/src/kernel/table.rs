@@ -250,6 +250,27 @@ impl<V: Plain> PerCpu<V> {
         Ok(values.chunks_exact(size_of::<V>()).map(from_bytes).collect())
     }
 
+    /// The values of all CPUs of the next [`BATCH`] elements from `position` on, which is moved behind
+    /// them. Returns whether there are more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn batch(
+        &self,
+        position: &mut Position,
+        each: impl FnMut(&[V]),
+    ) -> Result<bool, KernelError> {
+        let mut keys = vec![0; BATCH * size_of::<u32>()];
+        let mut values = vec![0; BATCH * size_of::<V>() * self.cpus];
+        let fd = self.fd.as_fd();
+        let (read, more) =
+            syscall::lookup_batch(fd, &mut position.0, &mut keys, &mut values, BATCH as u32)
+                .map_err(|error| KernelError::Map { what: "read", map: self.name, error })?;
+        let values: Vec<V> = values.chunks_exact(size_of::<V>()).map(from_bytes).collect();
+        values.chunks_exact(self.cpus).take(read as usize).for_each(each);
+        Ok(more)
+    }
+
     /// Sets the values of all CPUs.
     ///
     /// # Errors

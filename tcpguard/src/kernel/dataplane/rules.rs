@@ -9,7 +9,7 @@ use tcpguard_engine::Ports;
 
 use super::Dataplane;
 use crate::kernel::convert::{Source, client_around, net, source};
-use crate::kernel::table::Table;
+use crate::kernel::table::{Position, Table};
 use crate::kernel::{KernelError, Plain};
 
 /// A rule as the kernel holds it.
@@ -273,12 +273,19 @@ impl Dataplane {
     /// # Errors
     /// See [`Self::set_config`].
     pub fn rule_hits(&self, slot: u32) -> Result<RuleHits, KernelError> {
-        let mut sum = RuleHits::default();
-        for cpu in self.rule_hits.get(slot)? {
-            sum.hits += cpu.hits;
-            sum.returned += cpu.returned;
-        }
-        Ok(sum)
+        Ok(sum(&self.rule_hits.get(slot)?))
+    }
+
+    /// Hits of the rules in the first `slots` places, and perhaps of more, by their places.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn first_rule_hits(&self, slots: u32) -> Result<Vec<RuleHits>, KernelError> {
+        let (mut all, mut position) = (Vec::new(), Position::default());
+        while all.len() < slots as usize
+            && self.rule_hits.batch(&mut position, |cpus| all.push(sum(cpus)))?
+        {}
+        Ok(all)
     }
 
     /// Starts the hits of rule `slot` from zero.
@@ -288,6 +295,14 @@ impl Dataplane {
     pub fn reset_rule_hits(&self, slot: u32) -> Result<(), KernelError> {
         self.rule_hits.fill(slot, &RuleHits::default())
     }
+}
+
+/// Hits of a rule on all CPUs.
+fn sum(cpus: &[RuleHits]) -> RuleHits {
+    cpus.iter().fold(RuleHits::default(), |sum, cpu| RuleHits {
+        hits: sum.hits + cpu.hits,
+        returned: sum.returned + cpu.returned,
+    })
 }
 
 fn keys<K: Plain>(table: &Table<K, RuleRef>) -> Result<Vec<K>, KernelError> {
