@@ -66,7 +66,8 @@ fn configuration(rules: u32) -> String {
 
 fn stage() -> Lab {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let line = |n| format!("{{\"prefix\":\"{}\",\"for_s\":3600,\"reason\":\"a list\"}}\n", prefix(n));
+    let line =
+        |n| format!("{{\"prefix\":\"{}\",\"for_s\":3600,\"reason\":\"a list\"}}\n", prefix(n));
     lab.edge.write(FILE, &(0..RULES).map(line).collect::<String>()).unwrap();
     lab
 }
@@ -117,7 +118,8 @@ fn room(guard: &Guard<'_>) -> (u64, u64) {
 
 /// The agent has looked at all of its rules and found them in the kernel, and nothing else.
 fn all_are_there(guard: &Guard<'_>, rules: u32) {
-    let there = |status: &tcpguard_e2e::status::Status| status.rules_in_kernel() == Some(rules.into());
+    let there =
+        |status: &tcpguard_e2e::status::Status| status.rules_in_kernel() == Some(rules.into());
     let status = guard.wait_until("its rules in the kernel", LIMIT, there).unwrap();
     assert_eq!(status.alerts("drift_mended"), 0, "{}", guard.log());
 }
