@@ -4,11 +4,12 @@
 use core::mem::size_of;
 
 use crate::abi::{
-    Addr, Client, Config, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters, Late,
+    Addr, Client, Config, CookieSecret, FailedCookies, FlowSet, HostCounters, Late,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{Allowance, Bucket, HandedOver, Look, Work};
+use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Work};
+use crate::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's
 /// own overhead per element of a hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
@@ -24,10 +25,11 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
     let cpu_state = 56
-        + size_of::<FlowKey>().next_multiple_of(8)
+        + size_of::<Segment>().next_multiple_of(8)
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
         + maps::LOOKS * size_of::<Look>()
+        + maps::RECENT_ANSWERS * size_of::<RecentAnswer>()
         + size_of::<Work>();
     array(size_of::<Config>(), 1)
         // The program that takes cookies back has a state of its own.

@@ -20,7 +20,8 @@ use std::vec::Vec;
 
 use crate::abi::maps::{
     ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, LOOKS, MAX_CLIENTS,
-    MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS,
+    MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS,
+    SOURCE_SETS,
 };
 use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, FlowSet,
@@ -30,8 +31,8 @@ use crate::abi::{
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Course, Departure, HandedOver, Interest,
-    KernelCookie, Look, Pace, RedeemSteps, Socket, Steps, StraySteps, Tables, Work, exempt, step,
-    strays,
+    KernelCookie, Look, Pace, RecentAnswer, RedeemSteps, Socket, Steps, StraySteps, Tables, Work,
+    exempt, step, strays,
 };
 use crate::wire::Segment;
 
@@ -109,6 +110,7 @@ pub struct Model {
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
     looks: BTreeMap<usize, Look>,
+    recent_answers: [RecentAnswer; RECENT_ANSWERS],
     handed_over: BTreeMap<u32, HandedOver>,
     allowances: BTreeMap<u32, Allowance>,
     answers_of_cpu: Bucket,
@@ -167,10 +169,11 @@ impl Model {
     /// Looks at a frame that leaves.
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
-        if fastpath::egress(frame, &config, self, &mut FlowKey::default())
+        let mut sent = Segment::default();
+        if fastpath::egress(frame, &config, self, &mut sent)
             && let Some(marks) = self.sockets.origin.marks()
         {
-            fastpath::learn(frame, &Departure { marks, ..Self::DEPARTURE }, self);
+            fastpath::learn(frame, &sent, &Departure { marks, ..Self::DEPARTURE }, self);
         }
     }
 
@@ -290,7 +293,10 @@ impl StraySteps for HostSteps<'_> {
     }
 
     fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {
-        self.with(|_, config, model, work| strays::judge(config, model, work, socket))
+        let ifindex = Model::DEPARTURE.ifindex;
+        self.with(|frame, config, model, work| {
+            strays::judge(&*frame, config, model, work, ifindex, socket)
+        })
     }
 }
 
@@ -525,6 +531,10 @@ impl Tables for Model {
 
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord) {
         self.syn_acks.insert(*key, *record);
+    }
+
+    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer> {
+        Some(&mut self.recent_answers[place & (RECENT_ANSWERS - 1)])
     }
 
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {

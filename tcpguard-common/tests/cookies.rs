@@ -495,6 +495,24 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     assert_eq!(complete(&mut host, &path, &answer), None);
 }
 
+/// How the listener answers is remembered by each CPU for a tick: one may know less of it than the one
+/// that made the cookie.
+#[test]
+fn a_cookie_is_taken_back_whoever_remembers_less_than_it_promised() {
+    let path = plain(false);
+    let (mut one, mut other) = (host(SACK), host(ALL));
+    let mut of_one = answer(&mut one, &path, SYN, &LINUX, &[]);
+    let of_other = answer(&mut other, &path, SYN, &LINUX, &[]);
+    one.syn_acks = other.syn_acks;
+    let remembered = answer(&mut one, &path, SYN, &LINUX, &[]);
+    assert_eq!(remembered.options, of_one.options);
+    let accepted = complete(&mut one, &path, &of_other).expect("a good cookie");
+    assert_eq!(accepted.options, WSCALE | SACK | TIMESTAMPS);
+    one.now_ns += S;
+    of_one = answer(&mut one, &path, SYN, &LINUX, &[]);
+    assert_eq!(of_one.options.len(), of_other.options.len(), "and then it is learned");
+}
+
 /// Cookies have 32 bits, and where 100,000 connections come a second, two of one moment will be equal.
 #[test]
 fn a_connection_whose_cookie_is_by_chance_anothers_is_handed_over_too() {

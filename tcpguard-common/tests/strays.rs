@@ -212,6 +212,28 @@ fn what_comes_another_way_than_answers_leave_is_left_alone() {
     assert!(!host.drops(8));
 }
 
+/// How the host answers is remembered for a tick. The naive variant, which believes that, would cut
+/// connections off until then.
+#[test]
+fn nothing_is_dropped_by_what_was_right_a_moment_before() {
+    let changes: [fn(&mut Host); 2] =
+        [|host| host.syn_ack(Origin::Foreign), |host| host.0.syn_acks.clear()];
+    for change in changes {
+        let mut host = Host::new(COOKIES);
+        host.0.config.sample_shift = 31;
+        assert!(host.drops(8));
+        let dropped = (host.refused(), host.0.failed_cookies[&0]);
+        change(&mut host);
+        let syn = arriving(9, SYN, [1, 0]);
+        assert_eq!(host.0.ingress(&syn), Reason::Cookie, "it is remembered");
+        assert!(!host.drops(8), "but nobody is dropped for it");
+        assert_eq!((host.refused(), host.0.failed_cookies[&0]), dropped, "nor is a guess counted");
+        host.0.now_ns += S;
+        assert_eq!(host.0.ingress(&syn), Reason::Syn);
+        assert!(!host.drops(8));
+    }
+}
+
 #[test]
 fn the_third_ack_of_a_cookie_and_what_follows_it_passes() {
     let mut host = Host::new(COOKIES);

@@ -145,7 +145,8 @@ step!(step_illegal() else NO_MAPS, |bench| {
 pub struct KernelSteps<'a> {
     pub ctx: &'a XdpContext,
     bench: Bench,
-    packets: &'static mut PacketCounters,
+    /// The interface's counters.
+    pub packets: &'static mut PacketCounters,
 }
 
 impl<'a> KernelSteps<'a> {

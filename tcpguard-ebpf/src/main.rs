@@ -33,14 +33,12 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
     };
     packets.entry += 1;
     packets.bytes += frame::first_piece(&ctx);
-    let reasons = &raw mut packets.reasons;
     let Some(mut steps) = KernelSteps::new(&ctx, packets) else {
         return xdp_action::XDP_PASS;
     };
     let reason = fastpath::ingress(steps.config(), &mut steps);
     let place = opaque(reason as usize) & (REASON_SLOTS - 1);
-    // SAFETY: this CPU's counters.
-    unsafe { (*reasons)[place] += 1 };
+    steps.packets.reasons[place] += 1;
     logging::verdict(&ctx, reason);
     match reason.action() {
         Action::Pass => xdp_action::XDP_PASS,

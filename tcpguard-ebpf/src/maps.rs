@@ -6,12 +6,13 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowKey, FlowSet, HostCounters,
-    Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4,
-    SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowSet, HostCounters, Late,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
+    SynAckRecord, SynSamples,
 };
-use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, Work};
+use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Work};
+use tcpguard_common::wire::Segment;
 
 /// What a CPU remembers between packets.
 #[repr(C)]
@@ -39,8 +40,10 @@ pub struct CpuState {
     pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// Signature rules of the looks that SYNs had a moment ago.
     pub looks: [Look; size::LOOKS],
-    /// The flow of the SYN-ACK that is about to leave.
-    pub sent: FlowKey,
+    /// How listeners answered a moment ago.
+    pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
+    /// The segment that is about to leave.
+    pub sent: Segment,
     /// What the steps of one decision hand to each other.
     pub work: Work,
 }

@@ -15,9 +15,12 @@ step!(stray_watched(ctx: *mut xdp_md, completes: u32), |bench| {
     strays::watched(&frame, config, tables, work, ifindex, completes != 0).into()
 });
 
-step!(stray_judge(socket: u32), |bench| {
-    let socket = Socket::from_code(socket);
-    gave_up(strays::judge(bench.config, &mut bench.tables, bench.work, socket))
+step!(stray_judge(ctx: *mut xdp_md, socket: u32), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let ifindex = ctx.ingress_ifindex() as u32;
+    let frame = bench.frame(&ctx);
+    let (config, tables, work) = (bench.config, &mut bench.tables, &*bench.work);
+    gave_up(strays::judge(&frame, config, tables, work, ifindex, Socket::from_code(socket)))
 });
 
 impl StraySteps for KernelSteps<'_> {
@@ -28,6 +31,6 @@ impl StraySteps for KernelSteps<'_> {
 
     #[inline(always)]
     fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {
-        gave_up_for(stray_judge(socket as u32))
+        gave_up_for(stray_judge(self.raw(), socket as u32))
     }
 }

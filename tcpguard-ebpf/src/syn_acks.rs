@@ -25,14 +25,14 @@ extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
     let Some(tables) = KernelTables::new() else { return Origin::Unknown as u32 };
     // SAFETY: the context that this program was called with, whose fields are readable at this hook,
     // and this CPU's state.
-    let (came_in, sender, flow) =
+    let (came_in, sender, sent) =
         unsafe { ((*skb).ingress_ifindex, (*skb).__bindgen_anon_2.sk, &*tables.sent()) };
     let origin = if maps::FIXED_CLOCK.load() != 0 {
         Origin::Own
     } else if came_in != 0 {
         Origin::Foreign
     // SAFETY: the context that this program was called with.
-    } else if unsafe { sockets::is_connected(skb.cast(), flow) } {
+    } else if unsafe { sockets::is_connected(skb.cast(), &sent.flow.reversed()) } {
         Origin::Own
     } else if sender.is_null() {
         Origin::Unknown
@@ -48,11 +48,12 @@ extern "C" fn learn_syn_ack(skb: *mut __sk_buff, marks: u32) -> u32 {
     let ctx = TcContext::new(skb);
     if let Some(mut tables) = KernelTables::new() {
         let frame = SkbFrame::new(&ctx, tables.scratch());
-        // SAFETY: the context that this program was called with; all fields are readable at this hook.
-        let (ifindex, tagged_later, control) =
-            unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci) };
+        // SAFETY: the context that this program was called with, whose fields are readable at this hook,
+        // and this CPU's state, of which the tables use other fields.
+        let (ifindex, tagged_later, control, sent) =
+            unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, &*tables.sent()) };
         let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
-        fastpath::learn(&frame, &Departure { ifindex, vlan, marks }, &mut tables);
+        fastpath::learn(&frame, sent, &Departure { ifindex, vlan, marks }, &mut tables);
     }
     0
 }

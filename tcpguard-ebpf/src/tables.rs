@@ -11,12 +11,12 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowKey, FlowSet, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
+    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket, Tables,
+    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables,
 };
 use tcpguard_common::wire::Segment;
 
@@ -26,6 +26,14 @@ use crate::sockets;
 
 /// Update flags: create or overwrite.
 const ANY: u64 = 0;
+
+/// A field of what this CPU remembers.
+macro_rules! own {
+    ($tables:ident.$field:ident) => {
+        // SAFETY: `cpu` points to a whole `CpuState` of this CPU, and nobody else holds this field.
+        unsafe { &mut (*$tables.cpu).$field }
+    };
+}
 
 pub struct KernelTables {
     cpu: *mut CpuState,
@@ -45,18 +53,16 @@ impl KernelTables {
         Self { cpu, context: core::ptr::null_mut() }
     }
 
-    /// The flow of the SYN-ACK at hand on egress.
+    /// The segment at hand on egress.
     #[inline(always)]
-    pub fn sent(&self) -> *mut FlowKey {
-        // SAFETY: `cpu` points to a whole `CpuState` of this CPU.
-        unsafe { &raw mut (*self.cpu).sent }
+    pub fn sent(&self) -> *mut Segment {
+        own!(self.sent)
     }
 
     /// The word for `Frame::forget`.
     #[inline(always)]
     pub fn scratch(&self) -> *mut u64 {
-        // SAFETY: `cpu` points to a whole `CpuState` of this CPU.
-        unsafe { &raw mut (*self.cpu).scratch }
+        own!(self.scratch)
     }
 }
 
@@ -89,14 +95,12 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn last_syn_ns(&mut self) -> &mut u64 {
-        // SAFETY: this CPU's state.
-        unsafe { &mut (*self.cpu).last_syn_ns }
+        own!(self.last_syn_ns)
     }
 
     #[inline(always)]
     fn pace(&mut self) -> &mut Pace {
-        // SAFETY: this CPU's state.
-        unsafe { &mut (*self.cpu).pace }
+        own!(self.pace)
     }
 
     #[inline(always)]
@@ -183,9 +187,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn pending(&mut self, place: usize) -> Option<&mut u8> {
-        let marks = maps::PENDING.get_ptr_mut(0)?;
-        // SAFETY: a map value that was looked up in this run of the program.
-        Some(unsafe { &mut (*marks)[opaque(place) & (size::PENDING_MARKS - 1)] })
+        let marks = deref!(maps::PENDING.get_ptr_mut(0))?;
+        Some(&mut marks[opaque(place) & (size::PENDING_MARKS - 1)])
     }
 
     #[inline(always)]
@@ -252,8 +255,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn look(&mut self, place: usize) -> Option<&mut Look> {
-        // SAFETY: this CPU's state.
-        Some(unsafe { &mut (*self.cpu).looks[opaque(place) & (size::LOOKS - 1)] })
+        Some(&mut own!(self.looks)[opaque(place) & (size::LOOKS - 1)])
     }
 
     #[inline(always)]
@@ -304,14 +306,12 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn answers_of_cpu(&mut self) -> &mut Bucket {
-        // SAFETY: this CPU's state.
-        unsafe { &mut (*self.cpu).answers }
+        own!(self.answers)
     }
 
     #[inline(always)]
     fn exempt_of_cpu(&mut self) -> &mut Bucket {
-        // SAFETY: this CPU's state.
-        unsafe { &mut (*self.cpu).exempt }
+        own!(self.exempt)
     }
 
     #[inline(always)]
@@ -322,8 +322,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance> {
         let place = opaque(index as usize) & (size::ALLOWANCES as usize - 1);
-        // SAFETY: this CPU's state.
-        Some(unsafe { &mut (*self.cpu).allowances[place] })
+        Some(&mut own!(self.allowances)[place])
     }
 
     #[inline(always)]
@@ -355,10 +354,15 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer> {
+        let place = opaque(place) & (size::RECENT_ANSWERS - 1);
+        Some(&mut own!(self.recent_answers)[place])
+    }
+
+    #[inline(always)]
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {
         let place = opaque(index as usize) & (size::HANDED_OVER_PLACES as usize - 1);
-        // SAFETY: this CPU's state.
-        Some(unsafe { &mut (*self.cpu).handed_over[place] })
+        Some(&mut own!(self.handed_over)[place])
     }
 
     #[inline(always)]

@@ -153,6 +153,14 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Lab,
+        what: "iptables",
+        why: "limits SYNs by source, as many hosts do: the guard is compared with that too",
+        present: || installed("iptables") && installed("ip6tables"),
+        debian: Mend::Packages(&["iptables"]),
+        elsewhere: "install iptables",
+    },
+    Need {
+        purpose: Purpose::Lab,
         what: "ethtool",
         why: "turns offloads of test interfaces off",
         present: || installed("ethtool"),
@@ -169,9 +177,9 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Lab,
-        what: "xdp-loader",
-        why: "puts another XDP program in the way",
-        present: || installed("xdp-loader"),
+        what: "xdp-loader and xdp-filter",
+        why: "put other XDP programs in the way, and beside the guard's",
+        present: || installed("xdp-loader") && installed("xdp-filter"),
         debian: Mend::Packages(&["xdp-tools"]),
         elsewhere: "install xdp-tools",
     },

@@ -13,7 +13,7 @@ pub const CLASS_SLOTS: usize = 16;
 pub struct PacketCounters {
     /// Packets counted on entry, before anything is decided: `entry == sum(reasons)`.
     pub entry: u64,
-    /// Bytes of these packets.
+    /// Bytes of these packets; of one that is not IP and came in several pieces, those of the first.
     pub bytes: u64,
     /// Packets by [`super::Reason`].
     pub reasons: [u64; REASON_SLOTS],

@@ -70,6 +70,9 @@ pub const HANDED_OVER_PLACES: u32 = 512;
 pub const PENDING_MARKS: usize = 65_536;
 /// Looks of SYNs of which each CPU remembers the signature rule, 64 bytes each; a power of two.
 pub const LOOKS: usize = 256;
+/// Local addresses and ports of which each CPU remembers how they answer SYNs, 56 bytes each; a power
+/// of two.
+pub const RECENT_ANSWERS: usize = 16;
 /// Headers of SYNs that each CPU keeps; a power of two. While an incident is young, one poll finds
 /// about 8 of each listener that has one.
 pub const SYN_SAMPLES_KEPT: u32 = 64;

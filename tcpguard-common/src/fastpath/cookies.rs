@@ -2,7 +2,7 @@
 //! recognising who returns.
 
 use super::count::{count, find_listener};
-use super::{Tables, Work, classify, kernel_cookies, quirk};
+use super::{Tables, Work, answers, classify, kernel_cookies, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
@@ -145,18 +145,21 @@ pub struct Accepted {
     pub options: u32,
 }
 
-/// Remembers what a SYN-ACK looks like, and whether it is the host's own. `frame` must hold one.
+/// Remembers what a SYN-ACK looks like, and whether it is the host's own. `segment` is what
+/// [`super::egress`] has read in `frame`.
 #[inline(always)]
-pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tables: &mut T) {
-    let Ok(segment) = &wire::parse(frame) else {
-        return;
-    };
-    let (Some(mac), Some(mac_end)) = (frame.u32(6), frame.u16(10)) else {
+pub fn learn<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    segment: &Segment,
+    departure: &Departure,
+    tables: &mut T,
+) {
+    let Some(from) = frame.window::<6>(6) else {
         return;
     };
     let sent = wire::syn_options(frame, segment);
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
-    let ([a, b, c, d], [e, f]) = (mac.to_be_bytes(), mac_end.to_be_bytes());
+    let ([a, b, c, d], [e, f]) = (from.u32::<0>().to_be_bytes(), from.u16::<4>().to_be_bytes());
     let seen = SynAckRecord {
         ifindex: departure.ifindex,
         mss: sent.mss,
@@ -174,7 +177,11 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(frame: &F, departure: &Departure, tab
             let scaled = sent.options & option::WSCALE != 0;
             let wscale = if scaled { sent.wscale } else { record.wscale };
             let options = seen.options | record.options;
-            *record = SynAckRecord { wscale, options, ..seen };
+            let seen = SynAckRecord { wscale, options, ..seen };
+            // Most look like the last. What is not written stays in every CPU's cache.
+            if *record != seen {
+                *record = seen;
+            }
         }
         None => tables.insert_syn_ack_record(&key, &seen),
     }
@@ -195,7 +202,8 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     if is_mixed(syn) || flow.client.is_no_source() {
         return None;
     }
-    let record = *tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))?;
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let record = *answers::record(tables, &key, work.now)?;
     // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
     // listener's own do not, the network may not carry it.
     if !same_way(frame, &record, ifindex) {
@@ -325,7 +333,8 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     };
     let isn = segment.ack.wrapping_sub(1);
     let host_timestamp = if times.present { clock } else { 0 };
-    // What was promised, but for the sizes of the host's end, which are the listener's.
+    // What was promised, but for the sizes of the host's end, which are the listener's. By the latest:
+    // another CPU may have promised what this one does not remember.
     let key = ListenerKey::new(flow.server, flow.server_port);
     let Some(record) = tables.syn_ack_record(&key).copied() else {
         return Claim::None;

@@ -233,28 +233,25 @@ fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
 }
 
 /// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. Returns whether
-/// [`super::learn`] can learn from it; then `sent` is the flow whose SYN it answers.
+/// [`super::learn`] can learn from it; then `sent` is the SYN-ACK.
 #[inline(always)]
 pub fn egress<F: Frame + ?Sized, T: Tables>(
     frame: &F,
     config: &Config,
     tables: &mut T,
-    sent: &mut FlowKey,
+    sent: &mut Segment,
 ) -> bool {
     if config.abi_version != ABI_VERSION {
         return false;
     }
-    let Ok(segment) = wire::parse(frame) else {
+    if wire::parse_into(frame, sent).is_err() {
         return false;
-    };
-    match classify(segment.flags) {
-        Class::SynAck => {
-            *sent = segment.flow.reversed();
-            return syn_ack_sent(config, tables, &segment);
-        }
-        Class::Syn => own_syn(config, tables, &segment),
+    }
+    match classify(sent.flags) {
+        Class::SynAck => return syn_ack_sent(config, tables, sent),
+        Class::Syn => own_syn(config, tables, sent),
         Class::Rst => {
-            if let Some(listener) = find_listener(tables, &segment.flow.reversed()) {
+            if let Some(listener) = find_listener(tables, &sent.flow.reversed()) {
                 count(tables, listener.id, |counters| counters.refused += 1);
             }
         }

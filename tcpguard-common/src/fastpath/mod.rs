@@ -1,5 +1,6 @@
 //! The decision about one packet, and the parts it is made of.
 
+mod answers;
 mod bucket;
 mod classify;
 pub mod clients;
@@ -26,6 +27,7 @@ pub mod step;
 pub mod strays;
 mod tables;
 
+pub use answers::RecentAnswer;
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
 pub use cookies::{

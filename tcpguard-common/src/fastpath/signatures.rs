@@ -145,3 +145,128 @@ fn under<T: Tables>(tables: &T, work: &Work, code: usize) -> (RuleRef, u64) {
     let ends_ns = tables.rule_expiry_ns(rule.slot);
     if ends_ns > work.now { (rule, ends_ns) } else { (RuleRef::NONE, 0) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::ListenerEntry;
+    use crate::fastpath::Fingerprint;
+    use crate::model::Model;
+
+    const TICK_NS: u64 = 1 << TICK;
+    const HOUR_NS: u64 = 3_600_000_000_000;
+
+    fn print() -> Fingerprint {
+        Fingerprint { options: 0x653, mss: 1460, window: 29_200, ttl: 64, ..Fingerprint::default() }
+    }
+
+    fn syn(print: Fingerprint, masks: u8) -> Work {
+        let listener = ListenerEntry { id: 3, masks, ..ListenerEntry::default() };
+        Work { print, listener, known: true, rule_set: 7, now: 1000 * TICK_NS, ..Work::default() }
+    }
+
+    /// Makes a rule in `slot` for what looks like `print` under a mask.
+    fn add(model: &mut Model, slot: u32, print: &Fingerprint, mask: Mask) {
+        let (listener, fingerprint) = (3, print.masked(mask).words());
+        let key = SignatureKey { listener, mask: mask.code().into(), set: 7, fingerprint };
+        model.signatures.push((key, RuleRef { slot, flags: 0 }));
+        model.rule_expiry.insert(slot, HOUR_NS);
+    }
+
+    fn slot(model: &mut Model, work: &Work) -> Option<u32> {
+        let rule = find(model, work);
+        rule.is_rule().then_some(rule.slot)
+    }
+
+    #[test]
+    fn what_came_of_a_look_is_remembered_for_the_rest_of_a_tick() {
+        let (mut model, mut work) = (Model::default(), syn(print(), 1 << Mask::NoTtl.code()));
+        assert_eq!(slot(&mut model, &work), None);
+        add(&mut model, 5, &print(), Mask::NoTtl);
+        work.now += TICK_NS - 1;
+        assert_eq!(slot(&mut model, &work), None, "that there was none");
+        work.now += 1;
+        assert_eq!(slot(&mut model, &work), Some(5));
+        model.signatures.clear();
+        assert_eq!(slot(&mut model, &work), Some(5), "that there was one");
+        work.now += TICK_NS;
+        assert_eq!(slot(&mut model, &work), None);
+    }
+
+    #[test]
+    fn another_set_listener_or_mask_is_asked_for_at_once() {
+        let full = 1 << Mask::Full.code();
+        type Change = fn(&mut Work);
+        let changes: [(Change, bool); 3] = [
+            (|work| work.rule_set += 1 << 16, true),
+            (|work| work.listener.masks |= 1 << Mask::Shape.code(), true),
+            (|_| (), false),
+        ];
+        for (change, asks) in changes {
+            let (mut model, mut work) = (Model::default(), syn(print(), full));
+            assert_eq!(slot(&mut model, &work), None);
+            add(&mut model, 5, &print(), Mask::Full);
+            change(&mut work);
+            assert_eq!(slot(&mut model, &work).is_some(), asks);
+        }
+        let (mut model, mut work) = (Model::default(), syn(print(), full));
+        add(&mut model, 5, &print(), Mask::Full);
+        assert_eq!(slot(&mut model, &work), Some(5));
+        work.listener.id = 4;
+        assert_eq!(slot(&mut model, &work), None, "the rule is the other listener's");
+    }
+
+    #[test]
+    fn a_remembered_rule_ends_when_it_ends() {
+        let (mut model, mut work) = (Model::default(), syn(print(), 1 << Mask::Full.code()));
+        add(&mut model, 5, &print(), Mask::Full);
+        model.rule_expiry.insert(5, work.now + 1);
+        assert_eq!(slot(&mut model, &work), Some(5));
+        work.now += 1;
+        assert_eq!(slot(&mut model, &work), None);
+    }
+
+    #[test]
+    fn the_most_specific_rule_counts_and_the_ip_identification_is_asked_for_last() {
+        let (mut model, mut work) =
+            (Model::default(), syn(Fingerprint { ip_id: 9, ..print() }, 0xff));
+        add(&mut model, 7, &work.print, Mask::IpId);
+        assert_eq!(slot(&mut model, &work), Some(7));
+        work.print.ip_id = 10;
+        assert_eq!(slot(&mut model, &work), None, "it is not remembered for others");
+        work.print.ip_id = 9;
+        for (slot_of, mask) in [(6, Mask::Shape), (5, Mask::NoWindow), (4, Mask::Full)] {
+            add(&mut model, slot_of, &work.print, mask);
+            work.now += TICK_NS;
+            assert_eq!(slot(&mut model, &work), Some(slot_of), "{mask:?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// As by asking for each mask every time, whatever meets at a place.
+        #[test]
+        fn it_finds_what_asking_under_each_mask_finds(
+            rules in proptest::collection::vec((0u8..8, 0u16..3, 0u8..3), 0..12),
+            syns in proptest::collection::vec((0u16..3, 0u8..3, 0u16..2, 0u64..3), 1..60),
+        ) {
+            let mut model = Model::default();
+            let look = |window, ttl, ip_id| Fingerprint { window, ttl, ip_id, ..print() };
+            let mut masks = 0;
+            for (slot, (mask, window, ttl)) in (0..).zip(&rules) {
+                let mask = Mask::ALL[usize::from(*mask)];
+                masks |= 1 << mask.code();
+                add(&mut model, slot, &look(*window, *ttl, 1), mask);
+            }
+            let mut work = syn(print(), masks);
+            for (window, ttl, ip_id, ticks) in syns {
+                work.print = look(window, ttl, ip_id);
+                work.now += ticks * TICK_NS / 2;
+                let expected = Mask::ALL.iter().find_map(|mask| {
+                    let (rule, _) = under(&model, &work, *mask as usize);
+                    rule.is_rule().then_some(rule.slot)
+                });
+                proptest::prop_assert_eq!(slot(&mut model, &work), expected);
+            }
+        }
+    }
+}

@@ -14,9 +14,9 @@
 use super::count::{count, find_listener};
 use super::exempt::is_exempt;
 use super::rules::agent_gone;
-use super::{HandedOver, Rate, Steps, Tables, Work, classify, clients, cookies, hash};
+use super::{HandedOver, Rate, Steps, Tables, Work, answers, classify, clients, cookies, hash};
 use crate::abi::{
-    Class, Config, FailedCookies, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
+    Class, Config, FailedCookies, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
 };
 use crate::cookie;
 use crate::wire::Frame;
@@ -104,14 +104,14 @@ pub fn watched<F: Frame + ?Sized, T: Tables>(
         return false;
     }
     let key = ListenerKey::new(flow.server, flow.server_port);
-    let Some(record) = tables.syn_ack_record(&key).copied() else {
+    work.now = tables.now_ns();
+    let Some(record) = answers::record(tables, &key, work.now) else {
         return false;
     };
-    if cookies::is_mixed(&work.segment) || !cookies::same_way(frame, &record, ifindex) {
+    if cookies::is_mixed(&work.segment) || !cookies::same_way(frame, record, ifindex) {
         return false;
     }
     work.listener = listener;
-    work.now = tables.now_ns();
     work.flow_hash = hash::flow(&config.hash_key, flow);
     if completes {
         note_opened(tables, work);
@@ -155,12 +155,15 @@ fn may_check<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
     }
 }
 
-/// The fate of a segment that found this and no connection. `None`: it belongs to one all the same.
+/// The fate of a segment that found this and no connection. `None`: it belongs to one all the same, or
+/// may.
 #[inline(always)]
-pub fn judge<T: Tables>(
+pub fn judge<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
     config: &Config,
     tables: &mut T,
     work: &Work,
+    ifindex: u32,
     socket: Socket,
 ) -> Option<Reason> {
     let takes = work.listener.steps & ListenerEntry::ACCEPT != 0;
@@ -177,23 +180,40 @@ pub fn judge<T: Tables>(
     let failed = matches!(socket, Socket::Listening)
         && brings_cookie(work)
         && is_limited(config, &work.listener);
-    if failed
-        && work.checked
-        && let Some(failed) = tables.failed_cookies(work.listener.id)
-    {
-        note_failed(failed, work.now, rate(config));
-    }
     let unchecked = failed && !work.checked;
     let dropped = (unchecked || config.drop_strays != 0)
         && config.mode == Mode::Enforce as u8
         && !agent_gone(config, work.now)
         // Whose name is on a guess at a cookie says nothing: the limit of guesses knows no names.
         && (unchecked || !is_exempt(tables, &work.segment.flow.client, work.now));
+    if dropped && !answers_this_way(frame, tables, &work.segment.flow, ifindex) {
+        return None;
+    }
+    if failed
+        && work.checked
+        && let Some(failed) = tables.failed_cookies(work.listener.id)
+    {
+        note_failed(failed, work.now, rate(config));
+    }
     if !dropped {
         return Some(Reason::Stray);
     }
     count(tables, work.listener.id, |counters| counters.refused += 1);
     Some(Reason::DropStray)
+}
+
+/// Whether SYN-ACKs leave where a frame came in, and are all the host's own, by the latest: [`watched`]
+/// may remember how it was before somebody else's was seen.
+#[inline(always)]
+fn answers_this_way<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    flow: &FlowKey,
+    ifindex: u32,
+) -> bool {
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let record = tables.syn_ack_record(&key);
+    record.is_some_and(|record| cookies::same_way(frame, record, ifindex))
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! What the decision reads and writes beside the frame.
 
-use super::{Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, Socket};
+use super::{Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
@@ -112,6 +112,8 @@ pub trait Tables {
     fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord>;
     /// Records it for the first time.
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
+    /// This CPU's memory of such a record; `place` is taken modulo the size.
+    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer>;
     /// This CPU's place for a connection that the kernel was told of; `index` is taken modulo the
     /// size.
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;

@@ -62,28 +62,30 @@ fn syns_are_answered_alike_whatever_they_look_like() {
         (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 443)),
         (client_v6, SocketAddr::new(v6(2, 1), 443)),
     ];
-    for (client, server) in ends {
-        pair.teach(server, client);
-    }
     let parts: [&[u8]; 6] =
         [&[2, 4, 5, 120], &[3, 3, 9], &[4, 2], &[8, 10, 0, 0, 0, 9, 0, 0, 0, 0], &[34, 2], &[1, 1]];
-    for chosen in 0..1usize << parts.len() {
-        let chosen_parts = parts.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
-        let options: Vec<u8> = chosen_parts.flat_map(|(_, part)| part.to_vec()).collect();
-        for (place, (client, server)) in ends.into_iter().enumerate() {
-            for ecn in [0, flags::ECE | flags::CWR] {
-                let mut syn = Segment::new(client, server, flags::SYN | ecn);
-                (syn.seq, syn.window, syn.dont_fragment) = (chosen as u32, 64_240, true);
-                syn.options.clone_from(&options);
-                for tags in 0..=2 {
-                    syn.vlans = vec![(0x8100, 7); tags];
-                    pair.teach_tagged(server, client, &syn.vlans);
+    let layouts = 1 << parts.len();
+    for tags in 0..=2 {
+        let vlans = vec![(0x8100, 7); tags];
+        for (client, server) in ends {
+            pair.teach_tagged(server, client, &vlans);
+        }
+        for chosen in 0..layouts {
+            // What was learned counts from the next tick on.
+            pair.set_clock(START_NS + (tags * layouts + chosen + 1) as u64 * 29 * MS);
+            let chosen_parts = parts.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
+            let options: Vec<u8> = chosen_parts.flat_map(|(_, part)| part.to_vec()).collect();
+            for (place, (client, server)) in ends.into_iter().enumerate() {
+                for ecn in [0, flags::ECE | flags::CWR] {
+                    let mut syn = Segment::new(client, server, flags::SYN | ecn);
+                    (syn.seq, syn.window, syn.dont_fragment) = (chosen as u32, 64_240, true);
+                    syn.options.clone_from(&options);
+                    syn.vlans.clone_from(&vlans);
                     syn.payload = vec![9; (chosen % 3) * 400 * place];
                     pair.ingress(&syn.to_frame());
                 }
             }
         }
-        pair.set_clock(START_NS + chosen as u64 * 37 * MS);
     }
     let answered = pair.reasons[&Reason::Cookie];
     assert_eq!(answered, 64 * 2 * 2 * 3);

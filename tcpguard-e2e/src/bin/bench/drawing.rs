@@ -124,7 +124,8 @@ fn label(canvas: &Canvas<'_>, chart: &Chart<'_, '_>, series: &[Series]) -> Resul
     for (&(number, end), height) in ends.iter().zip(apart(&heights, NAME_GAP, rows.end)) {
         let color = PALETTE[number % PALETTE.len()];
         let leader = vec![end, (columns.end + LEADER, height)];
-        canvas.draw(&PathElement::new(leader, color.stroke_width(2)))?;
+        // Thin and pale: nobody may take it for a part of the line.
+        canvas.draw(&PathElement::new(leader, color.mix(0.4).stroke_width(1)))?;
         let style = (FONT, TEXT).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
         canvas.draw(&Text::new(
             series[number].name.as_str(),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -46,14 +47,44 @@ impl Record {
     /// When there is none, or it is of another version of this program.
     pub fn read(root: &Path) -> Result<Self> {
         let path = root.join(RECORD);
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!("cannot read {}; `cargo xtask bench --update` writes it", path.display())
-        })?;
+        ensure!(
+            path.exists(),
+            "no run is recorded: `cargo xtask bench --update` writes {}",
+            path.display()
+        );
+        Self::load(&path)
+    }
+
+    /// The one in a file.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
         let record: Self =
-            serde_json::from_str(&text).with_context(|| format!("{RECORD} is damaged"))?;
+            serde_json::from_str(&text).with_context(|| format!("{name} is damaged"))?;
         let of = &record.schema;
-        ensure!(of == SCHEMA, "{RECORD} is of {of}: `cargo xtask bench --update` writes {SCHEMA}");
+        ensure!(of == SCHEMA, "{name} is of {of}, not of {SCHEMA}");
         Ok(record)
+    }
+
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What the part `name` found.
+    ///
+    /// # Errors
+    /// When the run did not measure it, or another version of this program did.
+    pub fn part<P: DeserializeOwned>(&self, name: &str) -> Result<P> {
+        serde_json::from_value(self.value(name)?)
+            .with_context(|| format!("the record of {name} is damaged"))
+    }
+
+    fn value(&self, name: &str) -> Result<Value> {
+        let value = self.parts.get(name).cloned();
+        value.with_context(|| format!("the record has no {name}: it is not of a full run"))
     }
 
     /// # Errors
@@ -88,10 +119,7 @@ impl Record {
     /// As they were measured, in the order of `entries`.
     fn parts<'a>(&self, entries: &'a [Entry]) -> Result<Vec<(&'a str, Box<dyn Part>)>> {
         let part = |entry: &'a Entry| {
-            let Some(value) = self.parts.get(entry.name) else {
-                bail!("the record has no {}: it is not of a full run", entry.name);
-            };
-            let part = entry.read(value.clone());
+            let part = entry.read(self.value(entry.name)?);
             let read = part.with_context(|| format!("the record of {} is damaged", entry.name))?;
             Ok((entry.name, read))
         };

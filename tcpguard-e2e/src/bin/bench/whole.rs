@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +31,9 @@ struct Options {
     /// docs/performance.md
     #[arg(long, conflicts_with = "quick")]
     update: bool,
+    /// Measures these parts only, separated by commas
+    #[arg(long, value_name = "PART", value_delimiter = ',', conflicts_with = "update")]
+    only: Vec<String>,
     /// Writes what was found to FILE, and again after each part
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -40,11 +43,11 @@ struct Options {
 /// stand beside each.
 fn entries() -> Vec<Entry> {
     let agent = |quick| agent::measure(&agent::Options { quick, json: None });
-    let programs = |quick| programs::measure(&programs::Options { quick, json: None });
+    let programs = |quick| programs::measure(&programs::Options::of_record(quick));
     let e2e = |quick| e2e::measure(&e2e::Options::of_targets(quick));
     let timeline = |quick| timeline::measure(&timeline::Options { quick, json: None });
     vec![
-        Entry::new("programs", [5, 1], programs),
+        Entry::new(programs::NAME, [5, 1], programs),
         Entry::new("e2e", [22, 2], e2e),
         Entry::new("timeline", [6, 1], timeline),
         Entry::new("agent", [9, 2], agent),
@@ -106,7 +109,8 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    let entries = entries();
+    let mut entries = entries();
+    choose(&mut entries, &options.only)?;
     println!("{}", announcement(&entries, options.quick));
     let outcome = run(&entries, Machine::here()?, &options)?;
     println!("{}", outcome.verdict());
@@ -118,6 +122,14 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     Ok(if verdict::any_missed(&outcome.goals) { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
 }
 
+/// What a full run found last, or the one that `file` is of.
+///
+/// # Errors
+/// When there is none, or it is of another version of this program.
+pub fn recorded(file: Option<&Path>) -> Result<Record> {
+    file.map_or_else(|| Record::read(Path::new(ROOT)), Record::load)
+}
+
 /// Writes plots and tables of `docs/performance.md` anew, from the record.
 ///
 /// # Errors
@@ -125,6 +137,17 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
 pub fn page() -> Result<()> {
     let root = Path::new(ROOT);
     Record::read(root)?.publish(root, &entries())
+}
+
+/// Leaves those of these names; all if there is none.
+fn choose(entries: &mut Vec<Entry>, only: &[String]) -> Result<()> {
+    let known = |name: &String| entries.iter().any(|entry| entry.name == name);
+    if let Some(unknown) = only.iter().find(|name| !known(name)) {
+        let names: Vec<_> = entries.iter().map(|entry| entry.name).collect();
+        bail!("{unknown} is no part: there are {}", names.join(", "));
+    }
+    entries.retain(|entry| only.is_empty() || only.iter().any(|name| name == entry.name));
+    Ok(())
 }
 
 /// How long it will take.
@@ -175,8 +198,6 @@ fn run(entries: &[Entry], machine: Machine, options: &Options) -> Result<Outcome
 mod tests {
     use std::fs;
 
-    use anyhow::bail;
-
     use super::*;
     use crate::part::tests::Made;
 
@@ -189,7 +210,7 @@ mod tests {
     }
 
     fn options(json: Option<PathBuf>) -> Options {
-        Options { quick: false, update: false, json }
+        Options { quick: false, update: false, only: Vec::new(), json }
     }
 
     fn machine() -> Machine {
@@ -201,6 +222,20 @@ mod tests {
         let entries = [made("rules", 1.0), broken()];
         assert_eq!(announcement(&entries, false), "about 25 minutes: rules 20, broken 5");
         assert_eq!(announcement(&entries, true), "about 3 minutes: rules 2, broken 1");
+    }
+
+    #[test]
+    fn parts_are_chosen_by_name() {
+        let chosen = |only: &[&str]| {
+            let mut entries = vec![made("rules", 1.0), broken()];
+            let only: Vec<_> = only.iter().map(|&name| name.to_owned()).collect();
+            choose(&mut entries, &only)?;
+            Ok::<_, anyhow::Error>(entries.iter().map(|entry| entry.name).collect::<Vec<_>>())
+        };
+        assert_eq!(chosen(&[]).unwrap(), ["rules", "broken"]);
+        assert_eq!(chosen(&["broken"]).unwrap(), ["broken"]);
+        let error = chosen(&["rules", "teapot"]).unwrap_err();
+        assert_eq!(error.to_string(), "teapot is no part: there are rules, broken");
     }
 
     #[test]
@@ -230,6 +265,9 @@ mod tests {
         assert!(docs.join("performance/made-rules.svg").exists());
         assert!(!docs.join("performance/old.svg").exists());
         let read = Record::read(root.path()).unwrap();
+        assert_eq!(read.part::<Made>("rules").unwrap(), Made { cost: 40.0 });
+        assert!(read.part::<Made>("agent").unwrap_err().to_string().contains("no agent"));
+        assert_eq!(Record::load(&json).unwrap(), read);
         read.publish(root.path(), &entries).unwrap();
         assert_eq!(fs::read_to_string(docs.join("performance.md")).unwrap(), page);
 

@@ -73,7 +73,8 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
         shares(&regulars),
         quantiles(&strangers),
         quantiles(&regulars),
-        idle.map_or("–".to_owned(), |idle| times(&strangers, &idle.strangers())),
+        idle.and_then(|idle| idle.strangers().connect_ms)
+            .map_or("–".to_owned(), |idle| times(&strangers, idle)),
         spread(record.taken(), 0),
         spread(record.ns_per_packet(), 0),
         spread(record.times_drop(), 2),
@@ -95,23 +96,17 @@ fn shares(clients: &Clients) -> String {
 }
 
 fn quantiles(clients: &Clients) -> String {
-    let shown = |ms: f64| match ms >= PATIENCE.as_secs_f64() * 1e3 {
-        true => "never".to_owned(),
-        false => format!("{ms:.2}"),
-    };
-    match clients.connect_ms {
-        None => "–".to_owned(),
-        Some([half, most]) => format!("{} / {}", shown(half), shown(most)),
-    }
+    times(clients, [1.0; 2])
 }
 
-fn times(clients: &Clients, idle: &Clients) -> String {
-    match (clients.connect_ms, idle.connect_ms) {
-        (Some(these), Some(idle)) => {
-            format!("{:.2} / {:.2}", these[0] / idle[0], these[1] / idle[1])
-        }
-        _ => "–".to_owned(),
-    }
+/// Times to connect as multiples of `units`, in ms.
+fn times(clients: &Clients, units: [f64; 2]) -> String {
+    let Some(connect_ms) = clients.connect_ms else { return "–".to_owned() };
+    let shown = |at: usize| match connect_ms[at] >= PATIENCE.as_secs_f64() * 1e3 {
+        true => "never".to_owned(),
+        false => format!("{:.2}", connect_ms[at] / units[at]),
+    };
+    format!("{} / {}", shown(0), shown(1))
 }
 
 #[cfg(test)]
@@ -134,6 +129,20 @@ mod tests {
         let text = render(&records);
         assert!(text.contains("**crude flood, maximum**"), "{text}");
         assert!(text.contains("| iptables hashlimit, cookies on | not available: no iptables |"));
+    }
+
+    #[test]
+    fn who_never_connects_is_no_multiple_of_who_does() {
+        let idle = Record { setting: Setting::near(Family::V4), ..record(Arm::Cookies1) };
+        let mut none = record(Arm::None);
+        let of = |connect_ms| {
+            let mut run = run(1, 1e5, 900.0);
+            run.strangers.connect_ms = Some(connect_ms);
+            vec![run]
+        };
+        none.runs = of([0.3, 3500.0]);
+        let text = render(&[Record { runs: of([0.1, 0.5]), ..idle }, none]);
+        assert!(text.contains("| 0.30 / never | 0.10 / 0.50 | 3.00 / never |"), "{text}");
     }
 
     #[test]

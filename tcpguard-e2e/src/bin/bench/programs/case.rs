@@ -10,12 +10,16 @@ const XDP_TX: u32 = 3;
 
 /// About a million, as a flood has them.
 pub const MILLION: Sources = Sources::Among { bits: 20 };
-/// As many as xdp-filter has room for beside the one source.
-pub const LISTED: Sources = Sources::Among { bits: 13 };
+/// What most packets are measured from.
+pub const BOTH: [Sources; 2] = [Sources::One, MILLION];
 /// From how many sources the cost of a counted SYN is followed, beside one and a million; in bits.
 const GROWTH: [u8; 4] = [10, 14, 17, 24];
-/// Rules about sources that drop one in force, beside none.
-pub const RULES: [u32; 3] = [1, 1_000, 10_000];
+/// Addresses that are listed, as by a blocklist.
+pub const LISTS: [u32; 4] = [1, 1_000, 10_000, 100_000];
+/// The list that targets are about: as many as xdp-filter has room for.
+pub const LIST: u32 = 10_000;
+/// Networks that are listed.
+pub const NETS: [u32; 3] = [1_000, 10_000, 100_000];
 /// Signatures in force.
 pub const SIGNATURES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
@@ -81,8 +85,10 @@ impl Packet {
 pub enum Situation {
     /// It looks on.
     Observe,
-    /// So many source rules are in force; with any of them the packet's source is among them.
-    Rules(u32),
+    /// So many addresses are listed (/32, /64), the packet's among them, or none.
+    Listed(u32),
+    /// So many networks are, of mixed lengths (/16 to /28, /32 to /56), and the packet's is in one of them.
+    Nets(u32),
     /// So many signatures are in force, one of them the packet's. Under one mask, or spread over all of
     /// them: then the packet's is under the last mask that random sources leave alone.
     Signatures { count: u32, spread: bool },
@@ -94,8 +100,10 @@ impl Situation {
     pub fn title(self) -> String {
         match self {
             Self::Observe => "observe".to_owned(),
-            Self::Rules(0) => "enforce, no rule".to_owned(),
-            Self::Rules(count) => format!("{count} source rules"),
+            Self::Listed(0) => "enforce, no rule".to_owned(),
+            Self::Listed(1) => "1 address listed".to_owned(),
+            Self::Listed(count) => format!("{count} addresses listed"),
+            Self::Nets(count) => format!("{count} networks listed"),
             Self::Signatures { count, spread: false } => format!("{count} signatures, one mask"),
             Self::Signatures { count, spread: true } => format!("{count} signatures, all masks"),
             Self::Cookies => "cookies".to_owned(),
@@ -130,34 +138,42 @@ pub struct Filter {
     pub deny: bool,
     /// With all features, not those of IPv4 and IPv6 only.
     pub all: bool,
-    /// 10,000 addresses are listed, not none.
-    pub full: bool,
+    /// Addresses that are listed.
+    pub listed: u32,
     /// The packet's source is among them.
     pub hit: bool,
 }
 
 impl Filter {
     /// What packets of open connections go through.
-    pub const ALLOW_MISS: Self = Self { deny: false, all: false, full: false, hit: false };
-    /// A listed source is denied.
-    pub const DENIED: Self = Self { full: true, hit: true, ..Self::ALLOW_MISS };
+    pub const ALLOW_MISS: Self = Self { deny: false, all: false, listed: 0, hit: false };
 
-    /// Every way to use it that is measured, of those in which the source is listed or is not.
+    /// A source is denied that is one of so many listed ones.
+    pub const fn denied(listed: u32) -> Self {
+        Self { listed, hit: true, ..Self::ALLOW_MISS }
+    }
+
+    /// Every way to use it with a list, or none, of those in which the source is listed or is not.
     pub fn each(hit: bool) -> impl Iterator<Item = Self> {
         let flags = [false, true];
         let policies = flags.into_iter().flat_map(move |deny| flags.map(|all| (deny, all)));
         policies.flat_map(move |(deny, all)| {
-            let fills = flags.into_iter().filter(move |&full| full || !hit);
-            fills.map(move |full| Self { deny, all, full, hit })
+            let lists = [0, LIST].into_iter().filter(move |&listed| listed > 0 || !hit);
+            lists.map(move |listed| Self { deny, all, listed, hit })
         })
+    }
+
+    /// Likewise, and with lists of other lengths.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let others = LISTS.into_iter().filter(|&count| count != LIST).map(Self::denied);
+        Self::each(false).chain(Self::each(true)).chain(others)
     }
 
     pub fn title(self) -> String {
         let policy = if self.deny { "deny" } else { "allow" };
         let features = if self.all { "all features" } else { "ipv4,ipv6" };
-        let listed = if self.full { "10,000" } else { "0" };
         let found = if self.hit { "hit" } else { "miss" };
-        format!("xdp-filter {policy}, {features}, {listed} listed, {found}")
+        format!("xdp-filter {policy}, {features}, {} listed, {found}", self.listed)
     }
 }
 
@@ -175,6 +191,15 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// How long the list is that the packet's source is on, or in, if it is.
+    pub const fn list(self) -> Option<u32> {
+        match self {
+            Self::Guard(Situation::Listed(count @ 1..) | Situation::Nets(count), _)
+            | Self::Filter(Filter { hit: true, listed: count, .. }) => Some(count),
+            _ => None,
+        }
+    }
+
     pub fn title(self) -> String {
         match self {
             Self::Wrapper => "wrapper alone".to_owned(),
@@ -214,10 +239,9 @@ impl Stream {
             add(Packet::Udp, Sources::One);
             add(Packet::CookieAck, Sources::One);
             for packet in Packet::ACKS.into_iter().chain(Packet::SYNS) {
-                add(packet, Sources::One);
-                add(packet, MILLION);
+                BOTH.into_iter().for_each(|sources| add(packet, sources));
             }
-            add(Packet::Bare, LISTED);
+            NETS.into_iter().for_each(|count| add(Packet::Bare, among(count)));
             GROWTH.into_iter().for_each(|bits| add(Packet::Linux, Sources::Among { bits }));
         }
         streams
@@ -246,21 +270,30 @@ impl Stream {
                 subjects.extend(guard(Situation::Cookies));
                 subjects.extend(proxies);
             }
-            (Packet::Bare, LISTED) => subjects.extend(filters(true)),
             (Packet::Bare, sources) => {
-                let each = |spread| {
-                    let least = usize::from(spread);
-                    let counts = SIGNATURES.into_iter().skip(least);
-                    counts.map(move |count| Situation::Signatures { count, spread })
-                };
-                subjects.extend(each(false).chain(each(true)).flat_map(guard));
-                subjects.extend(guard(Situation::Cookies));
-                subjects.extend(proxies);
-                subjects.extend(filters(true).filter(|_| sources == Sources::One));
+                let listed = LISTS.into_iter().filter(|&count| is_within(sources, count));
+                let nets = NETS.into_iter().filter(|&count| is_within(sources, count));
+                subjects.extend(listed.clone().map(Situation::Listed).flat_map(guard));
+                subjects.extend(nets.map(Situation::Nets).flat_map(guard));
+                let denied = |count| Subject::Filter(Filter::denied(count));
+                subjects.extend(listed.map(denied));
+                if [Sources::One, among(LIST)].contains(&sources) {
+                    subjects.extend(filters(true).filter(|&filter| filter != denied(LIST)));
+                }
+                if BOTH.contains(&sources) {
+                    let each = |spread| {
+                        let least = usize::from(spread);
+                        let counts = SIGNATURES.into_iter().skip(least);
+                        counts.map(move |count| Situation::Signatures { count, spread })
+                    };
+                    subjects.extend(each(false).chain(each(true)).flat_map(guard));
+                    subjects.extend(guard(Situation::Cookies));
+                    subjects.extend(proxies);
+                }
             }
             (Packet::Linux, Sources::One | MILLION) => {
                 counted(&mut subjects);
-                subjects.extend([0].into_iter().chain(RULES).map(Situation::Rules).flat_map(guard));
+                subjects.extend(guard(Situation::Listed(0)));
                 subjects.extend(guard(Situation::Cookies));
                 subjects.extend(proxies);
                 subjects.extend(filters(false).filter(|&filter| filter != allow));
@@ -275,7 +308,10 @@ impl Stream {
         match subject {
             // `XDP_ABORTED`: there is nothing to go on as.
             Subject::Wrapper => 0,
-            Subject::Guard(Situation::Rules(1..) | Situation::Signatures { .. }, _) => XDP_DROP,
+            Subject::Guard(
+                Situation::Listed(1..) | Situation::Nets(_) | Situation::Signatures { .. },
+                _,
+            ) => XDP_DROP,
             Subject::Guard(Situation::Cookies, _) if !self.packet.is_ack() => XDP_TX,
             Subject::Guard(..) => XDP_PASS,
             Subject::Filter(filter) if filter.hit == filter.deny => XDP_PASS,
@@ -284,6 +320,19 @@ impl Stream {
             Subject::Reference { .. } => XDP_TX,
         }
     }
+}
+
+/// Who sends a flood that a list of `count` is to stop: one of them, or as many as can be drawn of fewer.
+pub const fn among(count: u32) -> Sources {
+    match count {
+        0 | 1 => Sources::One,
+        _ => Sources::Among { bits: (count - 1).ilog2() as u8 },
+    }
+}
+
+/// Whether a list of `count` holds all of `sources`.
+fn is_within(sources: Sources, count: u32) -> bool {
+    sources == Sources::One || sources == among(count)
 }
 
 /// How many there are, in words.
@@ -315,7 +364,7 @@ mod tests {
     fn a_filter_drops_what_its_policy_says() {
         let stream = Stream { packet: Packet::Bare, family: Family::V4, sources: Sources::One };
         let verdict = |deny, hit| {
-            let filter = Filter { deny, all: false, full: true, hit };
+            let filter = Filter { deny, all: false, listed: LIST, hit };
             stream.verdict(Subject::Filter(filter))
         };
         assert_eq!([verdict(false, false), verdict(true, true)], [XDP_PASS; 2]);

@@ -15,13 +15,9 @@ use aya::programs::Xdp;
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, Pod};
 
-use super::case::{Family, Filter, LISTED};
-use super::frames::{drawn, source};
-use super::rules::other;
-use tcpguard_e2e::bare::Sources;
+use super::case::{Family, Filter, LIST};
+use super::rules::{self, other};
 
-/// As many as its tables hold.
-const FULL: usize = 10_000;
 /// `MAP_FLAG_SRC` of its `common_kern_user.h`, as `xdp-filter ip ADDRESS --mode src` sets it.
 const LISTED_AS_SOURCE: u64 = 1;
 /// The only place of a BPF file system; in a namespace of our own.
@@ -35,13 +31,12 @@ impl Filters {
     /// When xdp-tools are not installed, or the kernel refuses the programs.
     pub fn load() -> Result<Self> {
         let directory = directory()?;
-        let each = Filter::each(false).chain(Filter::each(true));
         let load = |(number, filter)| {
             let pins = format!("{PINS}/{number}");
             let object = load(&directory, Path::new(&pins), filter);
             Ok((filter, object.with_context(|| filter.title())?))
         };
-        each.enumerate().map(load).collect::<Result<_>>().map(Self)
+        Filter::all().enumerate().map(load).collect::<Result<_>>().map(Self)
     }
 
     /// # Errors
@@ -72,23 +67,35 @@ fn stem(filter: Filter) -> String {
     format!("xdpfilt_{policy}_{features}")
 }
 
+/// Name of its table of addresses.
+const fn table(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "filter_ipv4",
+        Family::V6 => "filter_ipv6",
+    }
+}
+
 fn load(directory: &Path, pins: &Path, filter: Filter) -> Result<Ebpf> {
     let stem = stem(filter);
     // It asks for its tables to be pinned, where the next one would find and share them.
     fs::create_dir_all(pins)?;
-    let mut object = EbpfLoader::new()
-        .default_map_pin_directory(pins)
-        .load_file(directory.join(format!("{stem}.o")))?;
+    let mut loader = EbpfLoader::new();
+    loader.default_map_pin_directory(pins);
+    // A longer list than it has room for is in tables that are made larger.
+    if filter.listed > LIST {
+        Family::ALL.into_iter().for_each(|it| _ = loader.map_max_entries(table(it), filter.listed));
+    }
+    let mut object = loader.load_file(directory.join(format!("{stem}.o")))?;
     let program: &mut Xdp = object.program_mut(&stem).context("no program")?.try_into()?;
     program.load()?;
     for family in Family::ALL {
         let addresses = listed(filter, family);
         match family {
-            Family::V4 => fill(&mut object, "filter_ipv4", addresses, |ip| match ip {
+            Family::V4 => fill(&mut object, table(family), addresses, |ip| match ip {
                 IpAddr::V4(v4) => Some(v4.octets()),
                 IpAddr::V6(_) => None,
             })?,
-            Family::V6 => fill(&mut object, "filter_ipv6", addresses, |ip| match ip {
+            Family::V6 => fill(&mut object, table(family), addresses, |ip| match ip {
                 IpAddr::V4(_) => None,
                 IpAddr::V6(v6) => Some(v6.octets()),
             })?,
@@ -112,37 +119,35 @@ fn fill<K: Pod>(
     Ok(())
 }
 
-/// What its table of a family holds: with a hit the one source and all of [`LISTED`].
+/// What its table of a family holds: with a hit the guard's list, else hosts that send nothing.
 fn listed(filter: Filter, family: Family) -> Vec<IpAddr> {
-    let Sources::Among { bits } = LISTED else { return Vec::new() };
-    let known = [source(family)].into_iter().chain((0..1 << bits).map(|it| drawn(family, it)));
-    let others = (0..).map(|number| other(family, number));
-    let known = known.take(if filter.hit { FULL } else { 0 });
-    known.chain(others).take(if filter.full { FULL } else { 0 }).collect()
+    match filter.hit {
+        true => rules::addresses(family, filter.listed),
+        false => (0..filter.listed).map(|number| other(family, number)).collect(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::frames::source;
     use super::*;
 
     #[test]
-    fn tables_are_full_or_empty_and_hold_the_source_with_a_hit() {
-        for (filter, family) in Filter::each(false)
-            .chain(Filter::each(true))
-            .flat_map(|filter| Family::ALL.map(|family| (filter, family)))
+    fn tables_hold_as_many_as_are_listed_and_the_source_with_a_hit() {
+        for (filter, family) in
+            Filter::all().flat_map(|filter| Family::ALL.map(|family| (filter, family)))
         {
             let listed: BTreeSet<_> = listed(filter, family).into_iter().collect();
-            assert_eq!(listed.len(), if filter.full { FULL } else { 0 }, "{}", filter.title());
+            assert_eq!(listed.len(), filter.listed as usize, "{}", filter.title());
             assert_eq!(listed.contains(&source(family)), filter.hit);
-            assert_eq!(listed.contains(&drawn(family, 8_191)), filter.hit);
         }
     }
 
     #[test]
     fn objects_are_named_by_policy_and_features() {
         assert_eq!(stem(Filter::ALLOW_MISS), "xdpfilt_alw_ip");
-        assert_eq!(stem(Filter { deny: true, all: true, ..Filter::DENIED }), "xdpfilt_dny_all");
+        assert_eq!(stem(Filter { deny: true, all: true, ..Filter::denied(1) }), "xdpfilt_dny_all");
     }
 }

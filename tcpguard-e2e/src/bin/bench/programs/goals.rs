@@ -3,65 +3,154 @@
 use tcpguard_e2e::bare::Sources;
 
 use super::case::{
-    Family, Filter, LISTED, MILLION, Mode, Packet, SIGNATURES, Situation, Stream, Subject, sources,
+    BOTH, Family, Filter, LIST, Mode, Packet, SIGNATURES, Situation, Stream, Subject, among,
+    sources,
 };
 use super::{Programs, Samples};
 use crate::part::Goal;
 
-const BOTH: [Sources; 2] = [Sources::One, MILLION];
 /// What the costs of one signature and of many may differ by.
 const FLAT: f64 = 1.1;
 
-/// One of several ratios of which the worst is judged, and its name.
-type Ratio = (String, Option<Samples>);
+const ALLOWED: &str = "× xdp-filter, not listed, passed";
+const DENIED: &str = "× xdp-filter, listed, dropped";
+const PROXY: &str = "× SYN proxy";
+
+/// What is promised in both modes and for both families.
+struct Target {
+    name: &'static str,
+    unit: &'static str,
+    /// What has become dearer when it grows.
+    meaning: &'static str,
+    limit: fn(Mode) -> f64,
+    /// All that it is about, of which the worst counts.
+    ratios: fn(&Programs, Mode, Family) -> Vec<Ratio>,
+}
+
+const TARGETS: [Target; 8] = [
+    Target {
+        name: "established ACK, idle",
+        unit: ALLOWED,
+        meaning: "what every packet of a connection pays",
+        limit: |_| 1.0,
+        ratios: |programs, mode, family| programs.against_allowed(Packet::Ack, mode, family),
+    },
+    Target {
+        name: "SYN counted",
+        unit: ALLOWED,
+        meaning: "what every SYN pays",
+        limit: |mode| if mode == Mode::Exact { 4.0 } else { 1.5 },
+        ratios: |programs, mode, family| programs.against_allowed(Packet::Linux, mode, family),
+    },
+    Target {
+        name: "signature drop",
+        unit: DENIED,
+        meaning: "what dropping a SYN by its signature costs",
+        limit: |_| 1.0,
+        ratios: Programs::signatures_against_denied,
+    },
+    Target {
+        name: "2 to 64 signatures",
+        unit: "× 1 signature",
+        meaning: "what further signatures cost",
+        limit: |_| FLAT,
+        ratios: Programs::many_signatures,
+    },
+    Target {
+        name: "10,000 source rules",
+        unit: DENIED,
+        meaning: "what dropping a SYN by its source costs",
+        limit: |_| 1.5,
+        ratios: Programs::listed_against_denied,
+    },
+    Target {
+        name: "cookie SYN",
+        unit: PROXY,
+        meaning: "what answering a SYN with a cookie costs",
+        limit: |_| 0.6,
+        ratios: |programs, mode, family| programs.cookies(&Packet::SYNS, mode, family),
+    },
+    Target {
+        name: "cookie ACK",
+        unit: PROXY,
+        meaning: "what looking for a cookie in an ACK costs",
+        limit: |_| 0.8,
+        ratios: |programs, mode, family| programs.cookies(&Packet::ACKS, mode, family),
+    },
+    Target {
+        name: "1 M sources",
+        unit: "× 1 source",
+        meaning: "what a packet costs more when its source is one of many",
+        limit: |_| 1.3,
+        ratios: Programs::many_sources,
+    },
+];
+
+/// One of several ratios of which the worst is judged.
+#[derive(Clone, Debug)]
+pub(super) struct Ratio {
+    pub case: String,
+    /// `None` where either side could not be measured.
+    pub found: Option<Found>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// One of each round.
+    pub ratio: Samples,
+    median: f64,
+    /// What the guard is measured by, in ns: the median.
+    pub unit_ns: f64,
+}
+
+/// What came of a target, in one mode and for one family.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    pub goal: Goal,
+    pub meaning: &'static str,
+    pub ratios: Vec<Ratio>,
+}
+
+impl Found {
+    /// What one has cost, by what the other has in the same rounds.
+    fn new(one: &Samples, other: &Samples) -> Option<Self> {
+        let ratio = one.over(other);
+        Some(Self { median: ratio.median()?, ratio, unit_ns: other.median()? })
+    }
+}
 
 impl Programs {
-    /// Each in both modes and for both families. Where it is about several cases, the worst counts.
-    pub(super) fn promised(&self) -> Vec<Goal> {
-        let mut goals = Vec::new();
-        for (mode, family) in
-            Mode::ALL.into_iter().flat_map(|mode| Family::ALL.map(|it| (mode, it)))
-        {
-            let mut goal = |name: &str, unit: &str, limit, ratios: Vec<Ratio>| {
-                let name = format!("{name}, {}, {}", mode.title(), family.title());
-                goals.push(self.worst(name, unit, limit, ratios));
-            };
-            let allowed = "× xdp-filter, not listed, passed";
-            let denied = "× xdp-filter, listed, dropped";
-            let observed = self.against_allowed(mode, family);
-            goal("established ACK, idle", allowed, 1.0, observed(Packet::Ack));
-            let most = if mode == Mode::Exact { 4.0 } else { 1.5 };
-            goal("SYN counted", allowed, most, observed(Packet::Linux));
-            goal("signature drop", denied, 1.0, self.signatures_against_denied(mode, family));
-            goal("2 to 64 signatures", "× 1 signature", FLAT, self.many_signatures(mode, family));
-            goal("10,000 source rules", denied, 1.5, self.rules_against_denied(mode, family));
-            goal("cookie SYN", "× SYN proxy", 0.6, self.cookies(mode, family, &Packet::SYNS));
-            goal("cookie ACK", "× SYN proxy", 0.8, self.cookies(mode, family, &Packet::ACKS));
-            goal("1 M sources", "× 1 source", 1.3, self.many_sources(mode, family));
-        }
-        goals
+    /// What came of all targets.
+    pub(super) fn judged(&self) -> Vec<Judged> {
+        let each = Mode::ALL.into_iter().flat_map(|mode| Family::ALL.map(|it| (mode, it)));
+        let judged = |(mode, family): (Mode, Family)| {
+            TARGETS.iter().map(move |target| {
+                let name = format!("{}, {}, {}", target.name, mode.title(), family.title());
+                self.judge(target, name, mode, (target.ratios)(self, mode, family))
+            })
+        };
+        each.flat_map(judged).collect()
     }
 
-    fn ratio(&self, one: (Stream, Subject), other: (Stream, Subject)) -> Option<Samples> {
-        Some(self.net(one.0, one.1)?.over(self.net(other.0, other.1)?))
+    fn ratio(&self, one: (Stream, Subject), other: (Stream, Subject)) -> Option<Found> {
+        Found::new(self.net(one.0, one.1)?, self.net(other.0, other.1)?)
     }
 
-    fn against_allowed(&self, mode: Mode, family: Family) -> impl Fn(Packet) -> Vec<Ratio> {
-        move |packet| {
-            let against = |from| {
-                let stream = Stream { packet, family, sources: from };
-                let guard = Subject::Guard(Situation::Observe, mode);
-                let other = Subject::Filter(Filter::ALLOW_MISS);
-                (sources(from), self.ratio((stream, guard), (stream, other)))
-            };
-            BOTH.map(against).into()
-        }
+    fn against_allowed(&self, packet: Packet, mode: Mode, family: Family) -> Vec<Ratio> {
+        let against = |from| {
+            let stream = Stream { packet, family, sources: from };
+            let guard = Subject::Guard(Situation::Observe, mode);
+            let other = Subject::Filter(Filter::ALLOW_MISS);
+            Ratio { case: sources(from), found: self.ratio((stream, guard), (stream, other)) }
+        };
+        BOTH.map(against).into()
     }
 
     /// What a listed source costs xdp-filter: the one, or one of as many as it can list.
     fn denied(family: Family, from: Sources) -> (Stream, Subject) {
-        let sources = if from == Sources::One { from } else { LISTED };
-        (Stream { packet: Packet::Bare, family, sources }, Subject::Filter(Filter::DENIED))
+        let sources = if from == Sources::One { from } else { among(LIST) };
+        let stream = Stream { packet: Packet::Bare, family, sources };
+        (stream, Subject::Filter(Filter::denied(LIST)))
     }
 
     fn signatures_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
@@ -69,8 +158,8 @@ impl Programs {
         let ratio = |(situation, from): (Situation, _)| {
             let stream = Stream { packet: Packet::Bare, family, sources: from };
             let guard = (stream, Subject::Guard(situation, mode));
-            let name = format!("{}, {}", situation.title(), sources(from));
-            (name, self.ratio(guard, Self::denied(family, from)))
+            let case = format!("{}, {}", situation.title(), sources(from));
+            Ratio { case, found: self.ratio(guard, Self::denied(family, from)) }
         };
         each.map(ratio).collect()
     }
@@ -81,23 +170,25 @@ impl Programs {
         let ratio = |(situation, from): (Situation, _)| {
             let stream = Stream { packet: Packet::Bare, family, sources: from };
             let many = Subject::Guard(situation, mode);
-            let name = format!("{}, {}", situation.title(), sources(from));
-            (name, self.ratio((stream, many), (stream, one)))
+            let case = format!("{}, {}", situation.title(), sources(from));
+            Ratio { case, found: self.ratio((stream, many), (stream, one)) }
         };
         each.map(ratio).collect()
     }
 
-    fn rules_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
+    /// The same packets through lists of the same addresses.
+    fn listed_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
         let ratio = |from| {
-            let stream = Stream { packet: Packet::Linux, family, sources: from };
-            let guard = (stream, Subject::Guard(Situation::Rules(10_000), mode));
-            (sources(from), self.ratio(guard, Self::denied(family, from)))
+            let (stream, denied) = Self::denied(family, from);
+            let guard = Subject::Guard(Situation::Listed(LIST), mode);
+            let case = sources(stream.sources);
+            Ratio { case, found: self.ratio((stream, guard), (stream, denied)) }
         };
         BOTH.map(ratio).into()
     }
 
     /// Against the proxy with connection tracking where there is one.
-    fn cookies(&self, mode: Mode, family: Family, packets: &[Packet]) -> Vec<Ratio> {
+    fn cookies(&self, packets: &[Packet], mode: Mode, family: Family) -> Vec<Ratio> {
         let each = packets.iter().flat_map(|&packet| BOTH.map(|from| (packet, from)));
         let ratio = |(packet, from): (Packet, _)| {
             let stream = Stream { packet, family, sources: from };
@@ -105,55 +196,66 @@ impl Programs {
             let against = |conntrack| {
                 let proxy = (stream, Subject::Reference { conntrack });
                 let beside = if conntrack { "conntrack" } else { "helpers alone" };
-                let name = format!("{}, {}, {beside}", packet.title(), sources(from));
-                Some((name, Some(self.ratio(guard, proxy)?)))
+                let case = format!("{}, {}, {beside}", packet.title(), sources(from));
+                Some(Ratio { case, found: Some(self.ratio(guard, proxy)?) })
             };
-            let none = || (format!("{}, {}", packet.title(), sources(from)), None);
+            let case = || format!("{}, {}", packet.title(), sources(from));
+            let none = || Ratio { case: case(), found: None };
             against(true).or_else(|| against(false)).unwrap_or_else(none)
         };
         each.map(ratio).collect()
     }
 
+    /// A million, or as many as a list holds.
     fn many_sources(&self, mode: Mode, family: Family) -> Vec<Ratio> {
+        let [one, million] = BOTH;
         let spread = [false, true].map(|spread| Situation::Signatures { count: 64, spread });
         let mut each = vec![
-            (Packet::Ack, Situation::Observe),
-            (Packet::Linux, Situation::Observe),
-            (Packet::Linux, Situation::Rules(10_000)),
+            (Packet::Ack, Situation::Observe, million),
+            (Packet::Linux, Situation::Observe, million),
+            (Packet::Bare, Situation::Listed(LIST), among(LIST)),
         ];
-        each.extend(spread.map(|situation| (Packet::Bare, situation)));
+        each.extend(spread.map(|situation| (Packet::Bare, situation, million)));
         let cookies = Packet::ACKS.into_iter().chain(Packet::SYNS);
-        each.extend(cookies.map(|packet| (packet, Situation::Cookies)));
-        let ratio = |(packet, situation): (Packet, Situation)| {
+        each.extend(cookies.map(|packet| (packet, Situation::Cookies, million)));
+        let ratio = |(packet, situation, from): (Packet, Situation, _)| {
             let subject = Subject::Guard(situation, mode);
-            let [one, many] = BOTH.map(|sources| (Stream { packet, family, sources }, subject));
-            (format!("{}, {}", packet.title(), situation.title()), self.ratio(many, one))
+            let [one, many] =
+                [one, from].map(|sources| (Stream { packet, family, sources }, subject));
+            let case = format!("{}, {}, {}", packet.title(), situation.title(), sources(from));
+            Ratio { case, found: self.ratio(many, one) }
         };
         each.into_iter().map(ratio).collect()
     }
 
-    /// The goal that the greatest of the ratios' medians has to meet. Where one is missing, the goal is
-    /// not measured: it may have been the worst.
-    fn worst(&self, name: String, unit: &str, limit: f64, ratios: Vec<Ratio>) -> Goal {
-        let lacking = ratios.iter().find(|(_, ratio)| ratio.is_none());
-        let lacking = lacking.map(|(case, _)| {
-            let why = self.missing.join("; ");
-            format!("not measured: {case} ({why})")
+    /// By the greatest of the ratios' medians. Where one is missing, the target is not measured: it may
+    /// have been the worst.
+    fn judge(&self, target: &Target, name: String, mode: Mode, ratios: Vec<Ratio>) -> Judged {
+        let found: Option<Vec<_>> =
+            ratios.iter().map(|ratio| Some((&ratio.case, ratio.found.as_ref()?))).collect();
+        let worst = found.and_then(|found| {
+            found.into_iter().max_by(|one, other| one.1.median.total_cmp(&other.1.median))
         });
-        let key = |ratio: &Ratio| ratio.1.as_ref().and_then(Samples::median).unwrap_or(0.0);
-        let worst = ratios.into_iter().max_by(|one, other| key(one).total_cmp(&key(other)));
-        let (case, ratio) = worst.unwrap_or_default();
-        let ratio = ratio.filter(|_| lacking.is_none()).unwrap_or_default();
-        Goal {
+        let note = match worst {
+            Some((case, _)) => format!("worst: {case}"),
+            None => {
+                let lacking = ratios.iter().find(|ratio| ratio.found.is_none());
+                let case = lacking.map_or("nothing", |ratio| &ratio.case);
+                format!("{case} ({})", self.missing.join("; "))
+            }
+        };
+        let worst = worst.map(|(_, found)| &found.ratio);
+        let goal = Goal {
             name,
-            unit: unit.to_owned(),
-            limit,
+            unit: target.unit.to_owned(),
+            limit: (target.limit)(mode),
             at_least: false,
-            value: ratio.median(),
-            range: ratio.range(),
-            rounds: ratio.count(),
-            note: lacking.unwrap_or_else(|| format!("worst: {case}")),
-        }
+            value: worst.and_then(Samples::median),
+            range: worst.and_then(Samples::range),
+            rounds: worst.map_or(0, Samples::count),
+            note,
+        };
+        Judged { goal, meaning: target.meaning, ratios }
     }
 }
 
@@ -168,15 +270,16 @@ fn each_signatures(least: u32) -> impl Iterator<Item = Situation> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::Case;
     use super::*;
+    use crate::part::Part as _;
 
     fn samples(values: &[f64]) -> Samples {
         values.iter().copied().collect()
     }
 
-    fn programs(factor: f64, without: Option<Subject>) -> Programs {
+    pub fn programs(factor: f64, without: Option<Subject>) -> Programs {
         let mut cases = Vec::new();
         for stream in Stream::all() {
             for subject in stream.subjects().into_iter().filter(|&it| Some(it) != without) {
@@ -198,7 +301,7 @@ mod tests {
 
     #[test]
     fn everything_that_was_promised_can_be_judged() {
-        let goals = programs(0.5, None).promised();
+        let goals = programs(0.5, None).goals();
         assert_eq!(goals.len(), 4 * 8);
         for goal in &goals {
             let itself = ["× 1 source", "× 1 signature"].contains(&goal.unit.as_str());
@@ -209,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_a_counted_syn_depends_on_the_mode() {
-        let goals = programs(1.0, None).promised();
+        let goals = programs(1.0, None).goals();
         let limit = |name: &str| goals.iter().find(|goal| goal.name == name).map(|goal| goal.limit);
         assert_eq!(limit("SYN counted, exact, IPv4"), Some(4.0));
         assert_eq!(limit("SYN counted, flood, IPv6"), Some(1.5));
@@ -217,19 +320,25 @@ mod tests {
 
     #[test]
     fn the_worst_case_counts() {
+        let ratio = |case: &str, ratios: &[f64]| {
+            let found = Found::new(&samples(ratios), &samples(&[1.0; 3]));
+            Ratio { case: case.to_owned(), found }
+        };
         let ratios = vec![
-            ("good".to_owned(), Some(samples(&[0.5, 9.0, 0.5]))),
-            ("bad".to_owned(), Some(samples(&[0.8, 0.9, 0.7]))),
+            ratio("good", &[0.5, 9.0, 0.5]),
+            ratio("bad", &[0.8, 0.9, 0.7]),
+            ratio("fair", &[0.6, 0.6, 0.6]),
         ];
-        let goal = programs(1.0, None).worst("x".to_owned(), "×", 1.0, ratios);
+        let judged = programs(1.0, None).judge(&TARGETS[0], "x".to_owned(), Mode::Exact, ratios);
+        let goal = judged.goal;
         assert_eq!((goal.value, goal.range), (Some(0.8), Some((0.7, 0.9))));
         assert_eq!(goal.note, "worst: bad");
     }
 
     #[test]
     fn what_is_missing_is_not_met() {
-        let without = Subject::Filter(Filter::DENIED);
-        let goals = programs(1.0, Some(without)).promised();
+        let without = Subject::Filter(Filter::denied(LIST));
+        let goals = programs(1.0, Some(without)).goals();
         let goal = goals.iter().find(|goal| goal.name == "signature drop, exact, IPv4").unwrap();
         assert_eq!(goal.value, None);
         assert!(goal.note.contains("why"), "{}", goal.note);
@@ -238,7 +347,7 @@ mod tests {
     #[test]
     fn without_conntrack_cookies_are_held_to_the_helpers() {
         let without = Subject::Reference { conntrack: true };
-        let goals = programs(0.5, Some(without)).promised();
+        let goals = programs(0.5, Some(without)).goals();
         let goal = goals.iter().find(|goal| goal.name == "cookie SYN, flood, IPv6").unwrap();
         assert_eq!(goal.value, Some(0.5));
         assert!(goal.note.contains("helpers alone"), "{}", goal.note);

@@ -43,10 +43,11 @@ impl Guard {
     /// # Errors
     /// Without root; outside a namespace with a BPF file system of its own.
     pub fn load() -> Result<Self> {
-        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), abi::maps::RULES)?;
+        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), rules::ROOM)?;
         let maps = pins.maps();
-        let object = Object::load(Load { maps: Some(&maps), ..Load::default() })
-            .context("the guard's programs do not load")?;
+        let object =
+            Object::load(Load { maps: Some(&maps), rules: rules::ROOM, ..Load::default() })
+                .context("the guard's programs do not load")?;
         let dataplane = Dataplane::of(&object)?;
         let secret = cookie_secret(1);
         dataplane.set_cookie_secret(&secret)?;
@@ -110,10 +111,7 @@ impl Guard {
             segment_shift,
             established_seen: 1,
             rule_set: rules::set(situation, family),
-            source_rules: match situation {
-                Situation::Rules(_) => Config::HOSTS | Config::NETS,
-                _ => 0,
-            },
+            source_rules: rules::kinds(situation),
             ..Config::default()
         })?;
         let steps = match situation {

@@ -10,6 +10,7 @@ mod filter;
 mod frames;
 mod goals;
 mod guard;
+mod held;
 mod page;
 mod reference;
 mod rules;
@@ -23,11 +24,15 @@ use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tcpguard_e2e::netns::Netns;
 
-use crate::document;
+use crate::machine::Machine;
 use crate::samples::Samples;
+use crate::{document, whole};
 use case::{Stream, Subject};
+use held::Comparison;
 use stand::Stand;
 
+/// In records.
+pub const NAME: &str = "programs";
 /// What the kernel takes for a measurement beside running it, about: it lets every program end that runs.
 const OVERHEAD: Duration = Duration::from_millis(25);
 
@@ -37,15 +42,29 @@ const OVERHEAD: Duration = Duration::from_millis(25);
 pub struct Options {
     /// One round of short runs, under a minute. Shows that all works; its figures prove little
     #[arg(long)]
-    pub quick: bool,
+    quick: bool,
+    /// Rounds through all cases [default: 9, 1 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Fails if a ratio that targets are judged by is well above what docs/performance.json has
+    #[arg(long)]
+    held: bool,
+    /// Holds to FILE instead, which `cargo xtask bench --json FILE` has written
+    #[arg(long, value_name = "FILE", requires = "held")]
+    record: Option<PathBuf>,
     /// Writes every measurement, goals and plots to FILE
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    json: Option<PathBuf>,
 }
 
 impl Options {
-    const fn rounds(&self) -> usize {
-        if self.quick { 1 } else { 9 }
+    /// As much as is recorded, or what shows that it works.
+    pub const fn of_record(quick: bool) -> Self {
+        Self { quick, rounds: None, held: false, record: None, json: None }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 9 })
     }
 
     const fn run(&self) -> Duration {
@@ -136,7 +155,7 @@ fn all_rounds(options: &Options) -> Result<Programs> {
         Stream::all().into_iter().map(|stream| (stream, stand.subjects(stream))).collect();
     let cases = streams.iter().map(|(_, subjects)| subjects.len()).sum::<usize>();
     // A floor for every four cases, and a short run before each.
-    let runs = (cases * 5 / 4 * options.rounds()) as u32;
+    let runs = (cases * 5 / 4) as u32 * options.rounds();
     let time = (options.run() + 2 * OVERHEAD) * runs;
     eprintln!(
         "programs: {cases} cases, {} round(s), about {:.1} minutes",
@@ -144,15 +163,13 @@ fn all_rounds(options: &Options) -> Result<Programs> {
         time.as_secs_f64() / 60.0
     );
     let verified = stand.guard.programs.iter().map(|cost| (cost.name.clone(), cost.verified));
-    let mut missing = stand.missing();
-    missing.push(rules::too_many());
     let mut programs = Programs {
         rounds: 0,
         verified: verified.collect(),
         cases: Vec::new(),
         floors: Samples::default(),
         brackets: [0; 2],
-        missing,
+        missing: stand.missing(),
     };
     let started = Instant::now();
     for round in 1..=options.rounds() {
@@ -166,19 +183,26 @@ fn all_rounds(options: &Options) -> Result<Programs> {
 /// `bench programs`.
 ///
 /// # Errors
-/// As of [`measure`], and when the file cannot be written.
+/// As of [`measure`], when there is no record to hold to or something has grown beyond it, and when the
+/// file cannot be written.
 pub fn bench(words: &[&str]) -> Result<()> {
     let words = std::iter::once("cargo xtask bench programs").chain(words.iter().copied());
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
+    // Without a record nobody has to wait for the rest.
+    let record = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
+    let recorded: Option<Programs> = record.as_ref().map(|it| it.part(NAME)).transpose()?;
     let programs = measure(&options)?;
     println!("{}", document::text(&programs));
-    options
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.programs/1", &programs))
+    if let Some(path) = &options.json {
+        document::write(path, "tcpguard.bench.programs/1", &programs)?;
+    }
+    let Some((record, recorded)) = record.zip(recorded) else { return Ok(()) };
+    let comparison = Comparison::new(&recorded.judged(), &programs.judged());
+    println!("\n{}", comparison.table());
+    comparison.verdict(&Machine::here()?, record.machine(), programs.brackets)
 }
 
 #[cfg(test)]

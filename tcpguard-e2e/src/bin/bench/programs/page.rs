@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use tcpguard_e2e::bare::Sources;
 
+use super::Programs;
 use super::case::{
-    Family, Filter, LISTED, MILLION, Mode, Packet, RULES, SIGNATURES, Situation, Stream, Subject,
-    sources,
+    BOTH, Family, Filter, LISTS, MILLION, Mode, NETS, Packet, SIGNATURES, Situation, Stream,
+    Subject, among, sources,
 };
-use super::{Programs, Samples};
 use crate::part::{Axis, Figure, Goal, Part, Series};
 
 /// Columns of a table.
@@ -43,25 +43,10 @@ impl Part for Programs {
     }
 
     fn goals(&self) -> Vec<Goal> {
-        self.promised()
+        self.judged().into_iter().map(|judged| judged.goal).collect()
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let rules = RULES.map(|count| (count, Situation::Rules(count)));
-        let signatures = |spread| SIGNATURES.map(|count| (count, signatures(count, spread)));
-        let line = |name: &str, packet, mode: Mode, from, of: &[(u32, Situation)]| {
-            let name = format!("{name}{}, {}", mode.title(), sources(from));
-            self.line(name, packet, mode, from, of)
-        };
-        let each =
-            Mode::ALL.into_iter().flat_map(|mode| [Sources::One, MILLION].map(|it| (mode, it)));
-        let by_rules = each.clone().map(|(mode, from)| line("", Packet::Linux, mode, from, &rules));
-        let by_signatures = [(false, "one mask, "), (true, "all masks, ")].into_iter().flat_map(
-            |(spread, name)| {
-                [Sources::One, MILLION]
-                    .map(|from| line(name, Packet::Bare, Mode::Flood, from, &signatures(spread)))
-            },
-        );
         let figure = |file, title: &str, x: &str, series| Figure {
             file,
             title: title.to_owned(),
@@ -78,15 +63,15 @@ impl Part for Programs {
             ),
             figure(
                 "programs-rules",
-                "Cost of a SYN dropped by its source against rules, IPv4",
+                "Cost of a SYN dropped by its source against rules, IPv4, flood mode",
                 "source rules",
-                by_rules.collect(),
+                self.by_rules(),
             ),
             figure(
                 "programs-signatures",
                 "Cost of a SYN dropped by signature against signatures, IPv4, flood mode",
                 "signatures",
-                by_signatures.collect(),
+                self.by_signatures(),
             ),
         ]
     }
@@ -99,8 +84,14 @@ impl Programs {
 
     /// A row with the costs of a packet in a program, in all columns.
     fn row(&self, text: &mut String, title: &str, packet: Packet, subject: Subject) {
-        let cells =
-            COLUMNS.map(|(family, sources)| self.cell(Stream { packet, family, sources }, subject));
+        let cells = COLUMNS.map(|(family, sources)| match (sources, subject.list()) {
+            // Of a list no more can send than are listed.
+            (MILLION, Some(1)) => "–".to_owned(),
+            (MILLION, Some(count)) => {
+                self.cell(Stream { packet, family, sources: among(count) }, subject)
+            }
+            _ => self.cell(Stream { packet, family, sources }, subject),
+        });
         if cells.iter().any(|cell| cell != "–") {
             let _ = writeln!(text, "| {title} | {} |", cells.join(" | "));
         }
@@ -126,20 +117,14 @@ impl Programs {
 
     fn filter_table(&self, text: &mut String) {
         let _ = write!(text, "\n| xdp-filter | {HEAD}\n");
-        for filter in Filter::each(false).chain(Filter::each(true)) {
-            let subject = Subject::Filter(filter);
-            let cells = COLUMNS.map(|(family, sources)| {
-                // Of a million no more can be listed.
-                let (packet, sources) = match (filter.hit, sources) {
-                    (true, Sources::One) => (Packet::Bare, sources),
-                    (true, Sources::Among { .. }) => (Packet::Bare, LISTED),
-                    (false, _) => (Packet::Linux, sources),
-                };
-                self.cell(Stream { packet, family, sources }, subject)
-            });
-            let _ = writeln!(text, "| {} | {} |", filter.title(), cells.join(" | "));
+        for filter in Filter::all() {
+            let packet = if filter.hit { Packet::Bare } else { Packet::Linux };
+            self.row(text, &filter.title(), packet, Subject::Filter(filter));
         }
-        text.push_str("\nHits of more than one source are from 8,192 of the listed ones.\n");
+        text.push_str(
+            "\nFor 1 M stand, where the source is listed, 512 of 1000, 8192 of 10000 and 65536 of \
+             100000; xdp-filter as it is shipped has room for 10000.\n",
+        );
     }
 
     fn proxy_table(&self, text: &mut String) {
@@ -188,20 +173,49 @@ impl Programs {
         each.map(line).collect()
     }
 
-    fn line(
-        &self,
-        name: String,
-        packet: Packet,
-        mode: Mode,
-        sources: Sources,
-        of: &[(u32, Situation)],
-    ) -> Series {
-        let stream = Stream { packet, family: Family::V4, sources };
-        let point = |&(count, situation): &(u32, Situation)| {
-            let net = self.net(stream, Subject::Guard(situation, mode));
-            Some((f64::from(count), net.and_then(Samples::point)?))
+    /// Lists of addresses and of networks, and what xdp-filter does with the former.
+    fn by_rules(&self) -> Vec<Series> {
+        let guard = |situation| Subject::Guard(situation, Mode::Flood);
+        let listed = LISTS.map(|count| (count, guard(Situation::Listed(count))));
+        let nets = NETS.map(|count| (count, guard(Situation::Nets(count))));
+        let denied = LISTS.map(|count| (count, Subject::Filter(Filter::denied(count))));
+        let line = |name: &str, one: bool, of: &[(u32, Subject)]| {
+            let name = format!("{name}, {}", if one { "1 source" } else { "many listed" });
+            let from = |count| if one { Sources::One } else { among(count) };
+            // Of a list of one there are not many.
+            let of = of.iter().filter(|(count, _)| one || *count > 1);
+            self.line(name, of.map(|&(count, subject)| (count, from(count), subject)))
         };
-        Series { name, points: of.iter().filter_map(point).collect() }
+        [true, false]
+            .into_iter()
+            .flat_map(|one| {
+                [
+                    line("addresses", one, &listed),
+                    line("networks", one, &nets),
+                    line("xdp-filter", one, &denied),
+                ]
+            })
+            .collect()
+    }
+
+    fn by_signatures(&self) -> Vec<Series> {
+        let lines = [(false, "one mask"), (true, "all masks")].into_iter();
+        let lines = lines.flat_map(|(spread, name)| BOTH.map(|from| (spread, name, from)));
+        let line = |(spread, name, from): (bool, &str, Sources)| {
+            let guard = |count| Subject::Guard(signatures(count, spread), Mode::Flood);
+            let of = SIGNATURES.into_iter().map(|count| (count, from, guard(count)));
+            self.line(format!("{name}, {}", sources(from)), of)
+        };
+        lines.map(line).collect()
+    }
+
+    /// What a SYN without options costs over IPv4, against a number.
+    fn line(&self, name: String, of: impl Iterator<Item = (u32, Sources, Subject)>) -> Series {
+        let point = |(count, sources, subject): (u32, Sources, Subject)| {
+            let stream = Stream { packet: Packet::Bare, family: Family::V4, sources };
+            Some((f64::from(count), self.net(stream, subject)?.point()?))
+        };
+        Series { name, points: of.filter_map(point).collect() }
     }
 }
 
@@ -209,8 +223,10 @@ impl Programs {
 fn rows() -> Vec<(Packet, Situation)> {
     let observed = [Packet::Arp, Packet::Udp, Packet::Ack, Packet::Linux];
     let mut rows: Vec<_> = observed.map(|packet| (packet, Situation::Observe)).into();
-    let rules = [0].into_iter().chain(RULES).map(Situation::Rules);
-    rows.extend(rules.map(|situation| (Packet::Linux, situation)));
+    rows.push((Packet::Linux, Situation::Listed(0)));
+    let lists = LISTS.into_iter().map(Situation::Listed);
+    let lists = lists.chain(NETS.into_iter().map(Situation::Nets));
+    rows.extend(lists.map(|situation| (Packet::Bare, situation)));
     for spread in [false, true] {
         rows.extend(SIGNATURES.map(|count| (Packet::Bare, signatures(count, spread))));
     }
@@ -276,18 +292,33 @@ mod tests {
     fn tables_hold_medians_ranges_and_what_is_missing() {
         let text = programs().tables();
         assert!(
-            text.contains("| SYN, Linux: 10000 source rules | 41 (40–43) | 41 (40–43) |"),
+            text.contains("| SYN, no options: 1000 addresses listed | 41 (40–43) | 41 (40–43) |"),
             "{text}"
         );
         assert!(text.contains("| UDP: observe | 41 (40–43) | – | 41 (40–43) | – |"), "{text}");
         assert!(text.contains("| tcpguard_ingress | 1234 |"));
         assert!(text.contains("- 100,000 source rules: no room"));
         let cells = text.lines().filter(|line| line.starts_with("| xdp-filter ")).skip(1);
-        assert!(
-            cells.clone().count() == 12
-                && cells
-                    .clone()
-                    .all(|line| !line.contains('–') || line.matches("(40–43)").count() == 4)
+        let cells: Vec<_> = cells.map(|line| line.matches("(40–43)").count()).collect();
+        assert_eq!(cells.iter().filter(|&&count| count == 4).count(), 14, "{text}");
+        assert_eq!(cells.len(), 15, "a list of one has no many sources");
+    }
+
+    #[test]
+    fn lists_are_drawn_with_what_xdp_filter_does_and_from_many_where_there_are() {
+        let plot = &programs().figures()[1];
+        let lines: Vec<_> =
+            plot.series.iter().map(|line| (&*line.name, line.points.len())).collect();
+        assert_eq!(
+            lines,
+            [
+                ("addresses, 1 source", 4),
+                ("networks, 1 source", 3),
+                ("xdp-filter, 1 source", 4),
+                ("addresses, many listed", 3),
+                ("networks, many listed", 3),
+                ("xdp-filter, many listed", 3),
+            ]
         );
     }
 

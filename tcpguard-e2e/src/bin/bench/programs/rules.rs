@@ -3,29 +3,31 @@
 //! All of them are in the kernel at once, as when one takes the place of another: the programs look up
 //! no rule of any set but the one that counts.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use ipnet::IpNet;
 use tcpguard::kernel::Dataplane;
-use tcpguard_common::abi::{RuleRef, maps};
+use tcpguard_common::abi::{Config, RuleRef, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
+use tcpguard_e2e::bare::Sources;
 
-use super::case::{Family, RULES, SIGNATURES, Situation};
+use super::case::{Family, LISTS, NETS, SIGNATURES, Situation, among};
 use super::frames::{CRUDE_WINDOW, drawn, source};
 
 /// Under which signatures are that share a mask.
 const ONE_MASK: Mask = Mask::NoTtl;
-/// Bits of an address that are the same in all drawn ones: of an IPv4 address, and after the first 32 of
-/// an IPv6 address.
-const DRAWN: u8 = 3;
+/// Rules that the guard is given room for, in `policy.rules`.
+pub const ROOM: u32 = maps::MAX_RULES;
 
 /// The number of the set that counts in a situation. Set 0 is empty.
 pub fn set(situation: Situation, family: Family) -> u64 {
     let at = |counts: &[u32], count| counts.iter().position(|&it| it == count).unwrap_or(0) as u64;
     match situation {
-        Situation::Observe | Situation::Cookies | Situation::Rules(0) => 0,
-        Situation::Rules(count) => 1 + at(&RULES, count),
+        Situation::Observe | Situation::Cookies | Situation::Listed(0) => 0,
+        Situation::Listed(count) => 1 + at(&LISTS, count),
+        Situation::Nets(count) => 1 + LISTS.len() as u64 + at(&NETS, count),
         Situation::Signatures { count, spread } => {
             let v6 = family == Family::V6;
             16 * (1 + u64::from(spread) + 2 * u64::from(v6)) + at(&SIGNATURES, count)
@@ -43,77 +45,106 @@ pub fn masks(situation: Situation) -> u8 {
     }
 }
 
+/// [`Config::source_rules`] in a situation.
+pub const fn kinds(situation: Situation) -> u8 {
+    match situation {
+        Situation::Listed(count) if count != 0 => Config::HOSTS,
+        Situation::Nets(_) => Config::NETS,
+        _ => 0,
+    }
+}
+
+/// Rules about sources in a situation.
+const fn source_rules(situation: Situation) -> u32 {
+    match situation {
+        Situation::Listed(count) | Situation::Nets(count) => count,
+        _ => 0,
+    }
+}
+
 /// Puts all sets into the kernel, for ever.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn install(dataplane: &Dataplane) -> Result<()> {
-    let mut slots = 0..;
-    let mut slot = || -> Result<u32> {
-        let slot = slots.next().unwrap_or(u32::MAX);
-        dataplane.set_rule_expiry(slot, u64::MAX)?;
-        Ok(slot)
-    };
+    // Each set has the first places, as if there were no other.
+    let places = each_list().map(source_rules).max().unwrap_or(0);
+    (0..places).try_for_each(|place| dataplane.set_rule_expiry(place, u64::MAX))?;
     for family in Family::ALL {
-        for count in RULES {
-            let set = set(Situation::Rules(count), family);
-            for net in sources(family, count) {
-                let rule = RuleRef { slot: slot()?, flags: 0 };
-                dataplane.set_source_rule(set, &net, None, rule)?;
+        for situation in each_list() {
+            let set = set(situation, family);
+            for (slot, net) in (0..).zip(sources(situation, family)) {
+                dataplane.set_source_rule(set, &net, None, RuleRef { slot, flags: 0 })?;
             }
         }
         for (spread, count) in [false, true].into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n)))
         {
             let set = set(Situation::Signatures { count, spread }, family);
-            for (mask, fingerprint) in signatures(family, count, spread) {
-                dataplane.set_signature(set, 0, mask, &fingerprint, slot()?)?;
+            for (place, (mask, fingerprint)) in (0..).zip(signatures(family, count, spread)) {
+                dataplane.set_signature(set, 0, mask, &fingerprint, place)?;
             }
         }
     }
     Ok(())
 }
 
-/// Why there are no more of them.
-pub fn too_many() -> String {
-    format!("100,000 source rules: the guard holds {} rules at most", maps::RULES)
+/// Situations with rules about sources.
+fn each_list() -> impl Iterator<Item = Situation> + Clone {
+    let listed = LISTS.into_iter().map(Situation::Listed);
+    listed.chain(NETS.into_iter().map(Situation::Nets))
 }
 
-/// `count` prefixes: the one source itself, as many networks as hold all drawn sources, and for the rest
-/// hosts that send nothing. A single one holds everybody.
-fn sources(family: Family, count: u32) -> Vec<IpNet> {
-    let (everybody, from, host) = match family {
-        Family::V4 => (1, DRAWN, 32),
-        Family::V6 => (32, 32 + DRAWN, 128),
-    };
-    let net = |address, length| IpNet::new_assert(address, length).trunc();
-    if count == 1 {
-        return vec![net(drawn(family, 0), everybody)];
-    }
-    let bits = (count - 1).ilog2();
-    let networks = (0..1 << bits).map(|number: u32| {
-        let address = match drawn(family, 0) {
-            IpAddr::V4(v4) => {
-                Ipv4Addr::from_bits(v4.to_bits() | number << (32 - u32::from(from) - bits)).into()
-            }
-            IpAddr::V6(v6) => {
-                let number = u128::from(number) << (128 - u32::from(from) - bits);
-                Ipv6Addr::from_bits(v6.to_bits() | number).into()
-            }
-        };
-        net(address, from + bits as u8)
-    });
-    let others = (0..).map(|number| net(other(family, number), host));
-    let first = [net(source(family), host)];
-    first.into_iter().chain(networks).chain(others).take(count as usize).collect()
-}
-
-/// A host that sends nothing.
-pub fn other(family: Family, number: u32) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from_bits(0x0a00_0000 | number).into(),
-        Family::V6 => {
-            Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(number.wrapping_mul(0x9e37_79b1))).into()
+/// What the rules of a situation are about.
+fn sources(situation: Situation, family: Family) -> Vec<IpNet> {
+    match situation {
+        Situation::Listed(count) => {
+            let length = if family == Family::V4 { 32 } else { 64 };
+            let addresses = addresses(family, count).into_iter();
+            addresses.map(|address| IpNet::new_assert(address, length).trunc()).collect()
         }
+        Situation::Nets(count) => nets(family, count),
+        _ => Vec::new(),
+    }
+}
+
+/// A list of `count`: the one source, all that are drawn when it is measured, and hosts that send nothing.
+pub fn addresses(family: Family, count: u32) -> Vec<IpAddr> {
+    senders(family, count).take(count as usize).collect()
+}
+
+/// Networks of all lengths, around the same hosts; where one holds two of them it counts once.
+fn nets(family: Family, count: u32) -> Vec<IpNet> {
+    let lengths = match family {
+        Family::V4 => 16..=28_u8,
+        Family::V6 => 32..=56,
+    };
+    let hosts = senders(family, count).zip(lengths.cycle());
+    let mut seen = BTreeSet::new();
+    hosts
+        .map(|(host, length)| IpNet::new_assert(host, length).trunc())
+        .filter(|net| seen.insert(*net))
+        .take(count as usize)
+        .collect()
+}
+
+/// The one source, all that are drawn from a list of `count`, and hosts that send nothing, without end.
+fn senders(family: Family, count: u32) -> impl Iterator<Item = IpAddr> {
+    let drawn_from = match among(count) {
+        Sources::One => 0,
+        Sources::Among { bits } => 1 << bits,
+    };
+    let drawn = (0..drawn_from).map(move |number| drawn(family, number));
+    let others = (0..).map(move |number| other(family, number));
+    [source(family)].into_iter().chain(drawn).chain(others)
+}
+
+/// A host that sends nothing. They lie far apart, each in a network of its own.
+pub fn other(family: Family, number: u32) -> IpAddr {
+    // Odd, so that no two are the same.
+    let apart = number.wrapping_mul(0x9e37_79b1);
+    match family {
+        Family::V4 => Ipv4Addr::from_bits(0x0a00_0000 | apart & 0xff_ffff).into(),
+        Family::V6 => Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(apart) << 80).into(),
     }
 }
 
@@ -151,8 +182,8 @@ mod tests {
     #[test]
     fn sets_have_numbers_of_their_own() {
         let mut sets = BTreeSet::new();
-        for count in RULES {
-            assert!(sets.insert(set(Situation::Rules(count), Family::V4)));
+        for situation in each_list() {
+            assert!(sets.insert(set(situation, Family::V4)));
         }
         for (family, count) in Family::ALL.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
             for spread in [false, true] {
@@ -164,13 +195,28 @@ mod tests {
     }
 
     #[test]
-    fn every_source_is_among_the_rules() {
-        for (family, count) in Family::ALL.into_iter().flat_map(|it| RULES.map(|n| (it, n))) {
-            let rules = sources(family, count);
+    fn rules_are_as_many_as_there_shall_be_and_about_all_who_send() {
+        for (family, situation) in
+            Family::ALL.into_iter().flat_map(|family| each_list().map(move |it| (family, it)))
+        {
+            let (count, rules) = (source_rules(situation), sources(situation, family));
             assert_eq!(rules.iter().collect::<BTreeSet<_>>().len(), count as usize);
             let listed = |address: IpAddr| rules.iter().any(|rule| rule.contains(&address));
-            assert!(listed(source(family)));
-            assert!((0..200).map(|number| drawn(family, number)).all(listed), "{count} rules");
+            assert!(listed(source(family)), "{situation:?}");
+            let drawn_from = if count == 1 { 0 } else { 1 << (count - 1).ilog2() };
+            let some = (0..drawn_from).step_by(1 + drawn_from as usize / 50);
+            assert!(some.map(|number| drawn(family, number)).all(listed), "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_of_addresses_and_networks_are_of_all_lengths() {
+        let lengths = |situation, family| -> BTreeSet<u8> {
+            sources(situation, family).iter().map(IpNet::prefix_len).collect()
+        };
+        for (family, listed, nets) in [(Family::V4, 32, 16..=28), (Family::V6, 64, 32..=56)] {
+            assert_eq!(lengths(Situation::Listed(1_000), family), [listed].into());
+            assert_eq!(lengths(Situation::Nets(1_000), family), nets.collect());
         }
     }
 

@@ -1,0 +1,350 @@
+//! The ratios that targets are judged by, held to those on record: what a change has made dearer shows
+//! before it misses a target.
+//!
+//! Only ratios are compared, never times: those of another day are of another machine, even where it is
+//! the same one. Each case is held to its own, so that none can grow behind a worse one.
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+
+use super::goals::{Judged, Ratio};
+use crate::machine::Machine;
+
+/// In each of its rounds a ratio may be so many times the median that is on record, or more in some:
+/// noise comes and goes, and what has grown has grown in all rounds. On two CPUs beside two compilers the
+/// least of three quick rounds was at most 1.35 times the median of another such run, in all 432 cases of
+/// ten pairs of runs either way; on a quiet machine nine rounds agree within 16 %.
+const FACTOR: f64 = 1.5;
+/// And the guard so many ns dearer: the kernel says in whole ones what a run took, of the case, of what
+/// it is compared with, and of the floors below both.
+const SLACK_NS: f64 = 3.0;
+/// Of pairs of the same empty program so many differ at most where figures are worth something: 2 to 8 %
+/// did beside two compilers, a third beside floods on both CPUs.
+const UNQUIET: f64 = 0.2;
+
+/// All targets, now and on record.
+pub struct Comparison(Vec<Target>);
+
+/// The cases of a target, in one mode and for one family.
+struct Target {
+    name: String,
+    unit: String,
+    meaning: &'static str,
+    /// Why cases may be missing.
+    note: String,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    case: String,
+    recorded: Option<f64>,
+    /// Of what is on record.
+    limit: Option<f64>,
+    /// The least of its rounds.
+    now: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    /// Neither on record nor measured.
+    Unmeasured,
+    /// Measured, and not on record.
+    New,
+    Held,
+    Grew,
+    /// On record, and not measured.
+    Missing,
+}
+
+impl Comparison {
+    /// Compares what was found `now` with what is on record.
+    pub fn new(recorded: &[Judged], now: &[Judged]) -> Self {
+        let find = |all: &[Judged], name: &str| {
+            all.iter().find(|judged| judged.goal.name == name).cloned()
+        };
+        let here = now.iter().map(|now| Target::new(find(recorded, &now.goal.name), now));
+        let gone = recorded.iter().filter(|it| find(now, &it.goal.name).is_none());
+        let gone = gone.map(|recorded| {
+            let mut nothing = Judged { ratios: Vec::new(), ..recorded.clone() };
+            nothing.goal.note = "no target is called so any more".to_owned();
+            Target::new(Some(recorded.clone()), &nothing)
+        });
+        Self(here.chain(gone).collect())
+    }
+
+    /// A row for each target: the case that is nearest to its limit, or furthest beyond it.
+    pub fn table(&self) -> String {
+        let mut text = "| what | recorded | now | at most | |\n|---|---|---|---|---|\n".to_owned();
+        for target in &self.0 {
+            let Some(row) = target.foremost() else { continue };
+            let outcome = match row.outcome() {
+                Outcome::Unmeasured => "not measured",
+                Outcome::New => "not on record",
+                Outcome::Held => "held",
+                Outcome::Grew => "GREW",
+                Outcome::Missing => "MISSING",
+            };
+            let _ = writeln!(
+                text,
+                "| {}: {} | {} | {} | {} | {outcome} |",
+                target.name,
+                row.case,
+                in_words(row.recorded),
+                in_words(row.now),
+                in_words(row.limit)
+            );
+        }
+        text
+    }
+
+    /// Whether everything is held, of the machine `on` now and of `recorded_on` then. `brackets` are pairs
+    /// of runs of the same program now, and those that differ.
+    ///
+    /// # Errors
+    /// Names all targets of which something has grown or was not measured, a sentence each.
+    pub fn verdict(&self, on: &Machine, recorded_on: &Machine, brackets: [usize; 2]) -> Result<()> {
+        let broken: Vec<_> = self.0.iter().filter_map(Target::complaint).collect();
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let mut advice = "make it cheaper, or accept it: `cargo xtask bench --update` on a quiet \
+                          machine, and say in the commit what it is worth"
+            .to_owned();
+        if on.cpu != recorded_on.cpu {
+            let _ = write!(
+                advice,
+                "\nthe record is of another processor ({}, and this is {}), on which others' programs cost \
+                 less or more beside the guard: --record FILE holds it to a run of this one",
+                recorded_on.cpu, on.cpu
+            );
+        }
+        let [pairs, unlike] = brackets;
+        if unlike as f64 > UNQUIET * pairs as f64 {
+            let _ = write!(
+                advice,
+                "\n{unlike} of {pairs} pairs of runs of the same empty program differed by more than a \
+                 tenth: something else runs here, so measure again when it does not"
+            );
+        }
+        bail!("a packet costs more than on record:\n  {}\n{advice}", broken.join("\n  "))
+    }
+}
+
+impl Target {
+    fn new(recorded: Option<Judged>, now: &Judged) -> Self {
+        let before = recorded.map(|recorded| recorded.ratios).unwrap_or_default();
+        let find = |all: &[Ratio], case: &str| all.iter().find(|it| it.case == case).cloned();
+        let mut rows: Vec<_> =
+            now.ratios.iter().map(|it| Row::new(find(&before, &it.case), it)).collect();
+        let gone = before.iter().filter(|it| find(&now.ratios, &it.case).is_none());
+        rows.extend(gone.map(|it| {
+            let nothing = Ratio { found: None, ..it.clone() };
+            Row::new(Some(it.clone()), &nothing)
+        }));
+        Self {
+            name: now.goal.name.clone(),
+            unit: now.goal.unit.clone(),
+            meaning: now.meaning,
+            note: now.goal.note.clone(),
+            rows,
+        }
+    }
+
+    fn foremost(&self) -> Option<&Row> {
+        self.rows.iter().max_by(|one, other| one.strain().total_cmp(&other.strain()))
+    }
+
+    fn complaint(&self) -> Option<String> {
+        let Self { name, unit, meaning, note, .. } = self;
+        let row = self.foremost()?;
+        let (case, recorded) = (&row.case, in_words(row.recorded));
+        let of = |outcome| self.rows.iter().filter(|row| row.outcome() == outcome).count();
+        let cases = self.rows.len();
+        match row.outcome() {
+            Outcome::Grew => Some(format!(
+                "{name}: {} {unit}, {recorded} on record, at most {}: {meaning} has grown ({case}; {} of \
+                 {cases} cases)",
+                in_words(row.now),
+                in_words(row.limit),
+                of(Outcome::Grew)
+            )),
+            Outcome::Missing => Some(format!(
+                "{name}: {recorded} {unit} on record, and not measured now ({case}; {} of {cases} cases): \
+                 {note}",
+                of(Outcome::Missing)
+            )),
+            Outcome::Unmeasured | Outcome::New | Outcome::Held => None,
+        }
+    }
+}
+
+impl Row {
+    fn new(recorded: Option<Ratio>, now: &Ratio) -> Self {
+        let before = recorded.and_then(|ratio| ratio.found);
+        let median = before.as_ref().and_then(|found| found.ratio.median());
+        let unit_ns = before.map(|found| found.unit_ns);
+        let least = now.found.as_ref().and_then(|found| Some(found.ratio.range()?.0));
+        Self {
+            case: now.case.clone(),
+            recorded: median,
+            limit: median.zip(unit_ns).map(|(median, unit_ns)| limit(median, unit_ns)),
+            // What is compared with nothing at all has no ratio.
+            now: least.filter(|least| least.is_finite()),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (self.limit, self.now) {
+            (None, None) => Outcome::Unmeasured,
+            (None, Some(_)) => Outcome::New,
+            (Some(limit), Some(now)) if now <= limit => Outcome::Held,
+            (Some(_), Some(_)) => Outcome::Grew,
+            (Some(_), None) => Outcome::Missing,
+        }
+    }
+
+    /// How much of what is allowed it takes up: above 1 it must not be.
+    fn strain(&self) -> f64 {
+        match (self.limit, self.now) {
+            (None, None) => f64::NEG_INFINITY,
+            (None, Some(_)) => 0.0,
+            (Some(limit), Some(now)) => now / limit,
+            (Some(_), None) => f64::INFINITY,
+        }
+    }
+}
+
+/// Up to where a ratio is no news, of something that is measured by `unit_ns`.
+fn limit(recorded: f64, unit_ns: f64) -> f64 {
+    FACTOR * recorded + SLACK_NS / unit_ns
+}
+
+fn in_words(ratio: Option<f64>) -> String {
+    ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{Filter, LIST, Subject};
+    use super::super::goals::tests::programs;
+    use super::*;
+
+    fn machine(cpu: &str) -> Machine {
+        Machine {
+            cpu: cpu.to_owned(),
+            cpus: 2,
+            is_virtual: true,
+            mitigations: Vec::new(),
+            kernel: "6.18.44".to_owned(),
+            jit: "on".to_owned(),
+            date: "23 November 2026".to_owned(),
+            guard: "0.1.0".to_owned(),
+        }
+    }
+
+    fn said(comparison: &Comparison, recorded_on: &str) -> String {
+        let refused = comparison.verdict(&machine("Xeon"), &machine(recorded_on), [100, 20]);
+        refused.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn noise_is_held() {
+        let recorded = programs(1.0, None).judged();
+        for factor in [0.1, 1.0, 1.4] {
+            let comparison = Comparison::new(&recorded, &programs(factor, None).judged());
+            comparison.verdict(&machine("Xeon"), &machine("EPYC"), [9, 9]).unwrap();
+            assert_eq!(comparison.table().matches("| held |").count(), 32);
+        }
+    }
+
+    #[test]
+    fn what_has_grown_is_refused_in_a_sentence_each() {
+        let comparison =
+            Comparison::new(&programs(0.5, None).judged(), &programs(1.0, None).judged());
+        // What the guard is compared with itself for stays as it is.
+        assert_eq!(comparison.table().matches("| GREW |").count(), 32 - 2 * 4);
+        let text = said(&comparison, "Xeon");
+        assert_eq!(text.lines().count(), 1 + 24 + 1, "{text}");
+        assert!(
+            text.contains(
+                "\n  established ACK, idle, exact, IPv4: 1.00 × xdp-filter, not listed, passed, 0.50 on \
+                 record, at most 0.78: what every packet of a connection pays has grown (1 M sources; 2 \
+                 of 2 cases)\n"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("another processor") && !text.contains("something else"), "{text}");
+    }
+
+    #[test]
+    fn what_may_be_the_machines_fault_is_said() {
+        let comparison =
+            Comparison::new(&programs(0.5, None).judged(), &programs(1.0, None).judged());
+        assert!(said(&comparison, "EPYC").contains("another processor (EPYC, and this is Xeon)"));
+        let refused = comparison.verdict(&machine("Xeon"), &machine("Xeon"), [100, 21]);
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("21 of 100 pairs of runs of the same empty program"), "{text}");
+    }
+
+    #[test]
+    fn one_round_below_the_limit_is_enough() {
+        let recorded = programs(1.0, None).judged();
+        let mut now = recorded.clone();
+        now[0].ratios[0].found.as_mut().unwrap().ratio = [9.0, 9.0, 1.5].into_iter().collect();
+        let held = Comparison::new(&recorded, &now);
+        held.verdict(&machine("Xeon"), &machine("Xeon"), [9, 0]).unwrap();
+        now[0].ratios[0].found.as_mut().unwrap().ratio = [9.0, 9.0, 1.6].into_iter().collect();
+        let text = said(&Comparison::new(&recorded, &now), "Xeon");
+        assert!(text.contains("1.60 × xdp-filter"), "{text}");
+    }
+
+    #[test]
+    fn a_case_cannot_grow_behind_a_worse_one() {
+        let recorded = programs(1.0, None).judged();
+        let mut now = recorded.clone();
+        let mut before = recorded.clone();
+        let of_first = |all: &mut [Judged], factor| {
+            let found = all[0].ratios[0].found.as_mut().unwrap();
+            found.ratio = found.ratio.scaled(factor);
+        };
+        of_first(&mut before, 0.3);
+        of_first(&mut now, 0.9);
+        let text = said(&Comparison::new(&before, &now), "Xeon");
+        assert!(text.contains("0.90 × xdp-filter, not listed, passed, 0.30 on record"), "{text}");
+        assert!(text.contains("(1 source; 1 of 2 cases)"), "{text}");
+    }
+
+    #[test]
+    fn a_ratio_that_is_no_longer_measured_is_refused_by_name() {
+        let without = programs(1.0, Some(Subject::Filter(Filter::denied(LIST)))).judged();
+        let mut recorded = programs(1.0, None).judged();
+        recorded[0].goal.name = "teapot".to_owned();
+        let comparison = Comparison::new(&recorded, &without);
+        assert_eq!(comparison.table().matches("| MISSING |").count(), 2 * 4 + 1);
+        let text = said(&comparison, "Xeon");
+        let source = "10,000 source rules, flood, IPv6: 1.00 × xdp-filter, listed, dropped on record, \
+                      and not measured now (8192 sources; 2 of 2 cases): 1 source (why)";
+        assert!(text.contains(source), "{text}");
+        assert!(text.contains("teapot: 1.00") && text.contains("called so any more"), "{text}");
+    }
+
+    #[test]
+    fn a_ratio_that_is_new_is_only_named() {
+        let without = programs(1.0, Some(Subject::Filter(Filter::denied(LIST)))).judged();
+        let now = programs(1.0, None).judged();
+        let table = Comparison::new(&without, &now).table();
+        assert_eq!(table.matches("| – | 1.00 | – | not on record |").count(), 2 * 4);
+        let neither = Comparison::new(&without, &without);
+        assert_eq!(neither.table().matches("| – | – | – | not measured |").count(), 2 * 4);
+        for comparison in [neither, Comparison::new(&without, &now)] {
+            comparison.verdict(&machine("Xeon"), &machine("Xeon"), [9, 0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_few_ns_are_no_news_where_nothing_takes_more() {
+        assert_eq!(limit(0.5, 100.0), 0.78);
+        assert_eq!(limit(0.5, 10.0), 1.05);
+    }
+}
