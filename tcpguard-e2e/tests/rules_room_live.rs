@@ -152,7 +152,7 @@ fn rules_beyond_the_usual_room_drop_and_outlive_a_restart_with_other_room() {
 
     lab.edge.write(CONFIG, &configuration(50_000)).unwrap();
     let reloaded = cli(&lab.edge, &["reload"]).unwrap();
-    let said = String::from_utf8_lossy(&reloaded.stdout).into_owned();
+    let said = String::from_utf8(reloaded.stderr).unwrap();
     assert!(said.contains("restart") && said.contains("policy.rules"), "{said}");
     assert_eq!(room(&guard), (40_000, RULES.into()));
 

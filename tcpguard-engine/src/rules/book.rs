@@ -97,6 +97,8 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Book {
     entries: BTreeMap<RuleId, Entry>,
+    /// Which of them has a matcher: no two have the same.
+    by_matcher: BTreeMap<Matcher, RuleId>,
     /// See [`Settings::rules`].
     room: u32,
 }
@@ -104,7 +106,7 @@ pub(crate) struct Book {
 impl Book {
     /// One without rules and with room for so many.
     pub const fn new(room: u32) -> Self {
-        Self { entries: BTreeMap::new(), room }
+        Self { entries: BTreeMap::new(), by_matcher: BTreeMap::new(), room }
     }
 
     /// How many rules there can be.
@@ -142,7 +144,7 @@ impl Book {
             return None;
         }
         let entry = Entry::new(RuleId(slot), now, matcher, origin, reason, life);
-        Some(self.entries.entry(entry.rule.id).insert_entry(entry).into_mut())
+        Some(self.insert(entry))
     }
 
     /// The book with `staying` and, by operator `uid`, these rules, which are over different prefixes,
@@ -158,8 +160,6 @@ impl Book {
         terms: impl Fn(&RuleToImport, Option<&Rule>) -> Terms,
         staying: impl Fn(&Entry) -> bool,
     ) -> Option<Self> {
-        let known: BTreeMap<Matcher, &Entry> =
-            self.iter().map(|entry| (entry.rule.matcher, entry)).collect();
         let mut free = self.slots().map(RuleId).filter(|id| !self.entries.contains_key(id));
         let operators: BTreeMap<IpNet, &Rule> = self
             .iter()
@@ -172,8 +172,10 @@ impl Book {
                 && entry.rule.matcher.prefix().is_some_and(|net| named.contains(&net))
         };
         let stays = self.entries.iter().filter(|(_, entry)| staying(entry) && !is_named(entry));
-        let mut entries: BTreeMap<RuleId, Entry> =
-            stays.map(|(id, entry)| (*id, entry.clone())).collect();
+        let mut book = Self::new(self.room);
+        for (_, entry) in stays {
+            book.insert(entry.clone());
+        }
         for rule in rules {
             let net = rule.net.trunc();
             let matcher = Matcher::Source(net, rule.ports);
@@ -181,7 +183,7 @@ impl Book {
             let Terms { forced, expires, trial } = terms(rule, operators.get(&net).copied());
             let end = Life::Until(expires);
             let reason = rule.reason.clone();
-            let mut entry = match known.get(&matcher) {
+            let mut entry = match self.find(&matcher) {
                 Some(known) => {
                     let id = known.rule.id;
                     let entry = Entry::new(id, now, matcher, origin, reason, end);
@@ -191,9 +193,8 @@ impl Book {
                 None => Entry::new(free.next()?, now, matcher, origin, reason, end),
             };
             (entry.rule.forced, entry.rule.trial) = (forced, trial);
-            entries.insert(entry.rule.id, entry);
+            book.insert(entry);
         }
-        let book = Self { entries, room: self.room };
         (book.places() <= self.room as usize).then_some(book)
     }
 
@@ -231,7 +232,7 @@ impl Book {
         // Not needed until it is seen to hit: it ends when the kernel says, or is renewed.
         let needed = rule.created.min(now);
         let entry = Entry { rule, ttl, needed, meter: Meter::unread(), orphan };
-        self.entries.insert(entry.rule.id, entry);
+        self.insert(entry);
         Ok(())
     }
 
@@ -260,12 +261,19 @@ impl Book {
 
     /// Takes a rule out.
     pub fn remove(&mut self, id: RuleId) -> Option<Entry> {
-        self.entries.remove(&id)
+        let entry = self.entries.remove(&id)?;
+        self.by_matcher.remove(&entry.rule.matcher);
+        Some(entry)
     }
 
     /// The rule with exactly this matcher.
     pub fn find(&self, matcher: &Matcher) -> Option<&Entry> {
-        self.iter().find(|entry| entry.rule.matcher == *matcher)
+        self.entries.get(self.by_matcher.get(matcher)?)
+    }
+
+    fn insert(&mut self, entry: Entry) -> &mut Entry {
+        self.by_matcher.insert(entry.rule.matcher, entry.rule.id);
+        self.entries.entry(entry.rule.id).insert_entry(entry).into_mut()
     }
 
     /// The operator's rule over the same prefix as this matcher, but for other ports.
@@ -375,7 +383,9 @@ mod tests {
             )
         };
         let fit = ROOM / 3;
-        book.entries = (0..fit).map(|n| (RuleId(n), rule(n))).collect();
+        for n in 0..fit {
+            book.insert(rule(n));
+        }
         let left = ROOM - 3 * fit;
         assert!(left < 3);
         assert_eq!(add(&mut book, to_ports(1, &[22, 80, 443])), None);
