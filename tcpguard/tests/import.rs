@@ -246,7 +246,7 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
 fn a_full_set_fits_into_a_request() {
     let agent = Agent::with(Vec::new());
     let rule = |n: u128| {
-        let addr = std::net::Ipv6Addr::from_bits(0x2001_0db8_ffff_ffff_ffff_ffff_ffff_0000 | n);
+        let addr = std::net::Ipv6Addr::from_bits(0x2001_0db8_ffff_ffff_ffff_ffff_fff0_0000 + n);
         let reason = "\u{e9}".repeat(100);
         format!("{{\"prefix\":\"{addr}\",\"for_s\":86400,\"reason\":\"{reason}\"}}\n")
     };
