@@ -60,6 +60,10 @@ fn rules_v4(host: &Netns) -> PinnedMap {
     PinnedMap::open(host, "SOURCE_RULES_V4", key, size_of::<RuleRef>()).unwrap()
 }
 
+fn rules_for_one(host: &Netns) -> PinnedMap {
+    PinnedMap::open(host, "SOURCE_HOSTS", size_of::<SourceHost>(), size_of::<RuleRef>()).unwrap()
+}
+
 /// Does what `tamper` does to `map`, and waits until the map is as it was and that was told.
 #[track_caller]
 fn is_mended(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
@@ -143,8 +147,7 @@ fn each_way_to_change_a_rule_is_mended() {
     let v6 = size_of::<SourceKey<SourceV6>>();
     let v6 = PinnedMap::open(&host, "SOURCE_RULES_V6", v6, size_of::<RuleRef>()).unwrap();
     is_mended(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
-    let hosts = size_of::<SourceHost>();
-    let hosts = PinnedMap::open(&host, "SOURCE_HOSTS", hosts, size_of::<RuleRef>()).unwrap();
+    let hosts = rules_for_one(&host);
     is_mended(&guard, "rules for one client each", &hosts, |before| {
         assert_eq!(before.len(), 2);
         before.iter().for_each(|(key, _)| hosts.remove(key).unwrap());
@@ -319,7 +322,7 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
     host.write("/run/rules", &list).unwrap();
     let import = cli(&host, &["rules", "import", "/run/rules"]).unwrap();
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-    let map = rules_v4(&host);
+    let map = rules_for_one(&host);
     let ends = PinnedMap::open(&host, "RULE_EXPIRY", 4, 8).unwrap();
     let both = || (map.entries().unwrap(), ends.entries().unwrap());
     let before = both();
