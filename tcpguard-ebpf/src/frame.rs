@@ -191,7 +191,7 @@ impl XdpFrame {
     }
 
     /// A frame whose other pieces are still to be added to `bytes`. How long they are only a helper knows,
-    /// and it costs every frame a tenth of all that is done about it; so it is asked when the headers say
+    /// and every frame would pay for the call; so it is asked when the headers say
     /// that the packet goes on behind the first piece. Of a frame that is not IP only that is counted.
     ///
     /// `bytes` must be a counter of this CPU's, in a map.
