@@ -42,6 +42,17 @@ pub struct Played {
     pub time: Range<f64>,
 }
 
+/// An agent as it was, in seconds since the soak began.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Whatever is told of from here until the next agent's is this one's: the one before was gone.
+    pub from: f64,
+    /// It said that it was ready. Under load it tells of a flood before it is seen to have said so.
+    pub ready: f64,
+    /// It was told to end, or killed.
+    pub end: f64,
+}
+
 /// An incident that an agent told of.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Told {
@@ -218,31 +229,33 @@ fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec
 }
 
 /// Where floods and incidents do not meet one to one: every flood that an agent saw long enough is an
-/// incident of its class, and only floods are; a rush may be one. `lives` are the times in which
-/// there was an agent, in seconds.
-pub fn incidents(played: &[Played], lives: &[Range<f64>], told: &BTreeSet<Told>) -> Vec<String> {
+/// incident of its class, and only floods are; a rush may be one. `lives` are the agents in their order.
+pub fn incidents(played: &[Played], lives: &[Life], told: &BTreeSet<Told>) -> Vec<String> {
     let mut invented: BTreeSet<&Told> = told.iter().collect();
     let mut faults = Vec::new();
     for Played { event, time } in played {
-        for life in lives {
-            let seen = time.start.max(life.start)..time.end.min(life.end);
+        for (index, life) in lives.iter().enumerate() {
+            let next = lives.get(index + 1).map_or(f64::INFINITY, |next| next.from);
+            let its_own = time.start.max(life.from)..next.min(time.end + AFTERWARDS);
             let is_here = |told: &&&Told| {
                 let at = told.at_ms as f64 / 1000.0;
-                told.port == event.port && (seen.start..=seen.end + AFTERWARDS).contains(&at)
+                told.port == event.port && its_own.contains(&at)
             };
-            if seen.is_empty() {
-                continue;
-            }
             let found: Vec<&Told> = invented.iter().filter(is_here).copied().collect();
+            let seen = time.start.max(life.ready)..time.end.min(life.end);
             let (class, needed) = match event.what {
                 What::Flood(kind) => (kind.class(), seen.end - seen.start >= NOTICED),
                 _ => ("flash_crowd", false),
             };
-            let what = format!("{:?} at {} after {:.0} s", event.what, event.port, seen.start);
+            let what = format!("{:?} at {} after {:.0} s", event.what, event.port, its_own.start);
             match found.as_slice() {
                 [] if needed => faults.push(format!("missed: {what}")),
                 [one] if one.class != class => faults.push(format!("{what}: {}", one.class)),
-                [_, _, ..] => faults.push(format!("{what} is {} incidents", found.len())),
+                [_, _, ..] => {
+                    let at = found.iter().map(|told| format!("{:.1}", told.at_ms as f64 / 1e3));
+                    let at = at.collect::<Vec<_>>().join(" and ");
+                    faults.push(format!("{what} is {} incidents, at {at} s", found.len()));
+                }
                 _ => {}
             }
             invented.retain(|told| !found.contains(told));
@@ -418,10 +431,12 @@ mod tests {
             played(What::Flood(Kind::Single), PORT + 1, 34.0..42.0),
             played(What::Rush, PORT + 2, 60.0..66.0),
         ];
-        let lives = [0.0..14.0, 14.8..40.0, 40.8..100.0];
+        let life = |from, ready, end| Life { from, ready, end };
+        let lives = [life(0.0, 0.0, 14.0), life(14.1, 15.0, 40.0), life(40.1, 40.8, 100.0)];
         let all = [
             told(1, PORT, "random_spoofed", 10.6),
-            told(2, PORT, "random_spoofed", 15.6),
+            // Sooner than it was seen to be ready, within a second after the end of the one before.
+            told(2, PORT, "random_spoofed", 14.9),
             told(3, PORT + 1, "single_source", 34.5),
             told(4, PORT + 2, "flash_crowd", 61.0),
         ];
@@ -436,9 +451,10 @@ mod tests {
         let late = told(5, PORT + 1, "single_source", 41.5);
         assert_eq!(judged(&[a, b, c, &late]), [""; 0]);
 
-        assert_eq!(judged(&[a, c]), ["missed: Flood(Crude) at 443 after 15 s"]);
+        assert_eq!(judged(&[a, c]), ["missed: Flood(Crude) at 443 after 14 s"]);
         let again = told(6, PORT, "random_spoofed", 17.0);
-        assert_eq!(judged(&[a, b, c, &again]), ["Flood(Crude) at 443 after 15 s is 2 incidents"]);
+        let twice = "Flood(Crude) at 443 after 14 s is 2 incidents, at 14.9 and 17.0 s";
+        assert_eq!(judged(&[a, b, c, &again]), [twice]);
         let wrong = told(3, PORT + 1, "handshake_degraded", 34.5);
         assert_eq!(
             judged(&[a, b, &wrong]),

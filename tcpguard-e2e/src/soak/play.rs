@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tcpguard::observe::history::REMEMBERED;
 
-use super::judge::{self, Played, Told};
+use super::judge::{self, Life, Played, Told};
 use super::samples::{Held, Sample};
 use super::schedule::{End, Event, Kind, SERVICES, Schedule, What};
 use crate::clients::{Attempts, Home, Load, PATIENCE, Visitors};
@@ -45,8 +45,8 @@ const LEAKY: &str = "ulimit -n $(ulimit -Hn); held=; while :; do exec {kept}</de
 pub struct Record {
     /// Floods and rushes.
     pub played: Vec<Played>,
-    /// When there was an agent that answered, in seconds since the soak began.
-    pub lives: Vec<Range<f64>>,
+    /// The agents, one after the other.
+    pub lives: Vec<Life>,
     /// Looks at the agent.
     pub samples: Vec<Sample>,
     /// Looks at a program that leaks, at the same moments.
@@ -95,7 +95,7 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
         soak.tell()?;
     }
     (soak.begun_ns, soak.begun) = (boot_ns(), Instant::now());
-    soak.record.lives.push(0.0..f64::INFINITY);
+    soak.record.lives.push(Life { from: 0.0, ready: 0.0, end: f64::INFINITY });
     soak.run()?;
     soak.finish()
 }
@@ -180,9 +180,9 @@ impl Soak<'_> {
                     End::Kill | End::KillInFlood => self.guard.kill()?,
                     End::Stop => drop(self.guard.stop()?),
                 }
+                let from = self.now();
                 self.guard.start_again(Mode::Enforce)?;
-                let now = self.now();
-                self.record.lives.push(now..f64::INFINITY);
+                self.record.lives.push(Life { from, ready: self.now(), end: f64::INFINITY });
             }
         }
         Ok(())
