@@ -534,9 +534,7 @@ fn a_rule_for_certain_ports_goes_port_by_port_and_leaves_what_took_its_place() {
     // Another rule takes one of the ports; then the first one goes.
     let other = RuleRef { slot: 3, flags: RuleRef::BY_OPERATOR };
     pair.dataplane.set_source_rule(SET, &net, Some(443), other).unwrap();
-    let first = rules().into_iter().find(|rule| rule.slot == 6).expect("the first one");
     let all = Ports::new(&[22, 80, 443, 65535]).unwrap();
-    let first = KernelRule { matcher: KernelMatcher::Source(net, all), ..first };
-    pair.dataplane.remove_rule(SET, &first).unwrap();
+    pair.dataplane.remove_rule(SET, 6, &KernelMatcher::Source(net, all)).unwrap();
     assert_eq!((ports(6), ports(3)), (None, Some(vec![443])));
 }

@@ -1,22 +1,30 @@
 //! Whether the kernel holds exactly the rules that it should: those of the guard with their numbers,
 //! flags and ends, and no others. Whoever may write maps may also change them behind the guard's back.
 //!
-//! A round looks up each rule that is wanted, and then at each that is there, a bounded number at each
-//! step, so that thousands hold up no poll. What differs is mended at once.
+//! A round reads where rules end and then which entries there are, hundreds with each system call, and notes
+//! what is as it should be; a rule of which something was not found is then looked at on its own. Each step
+//! takes so much of it that the round is over in [`ROUND`], so that thousands of rules hold up no poll and a
+//! hundred thousand are not looked at too seldom. What differs is mended at once.
 
 use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-use tcpguard_engine::{RuleId, Timestamp};
+use tcpguard_engine::{Ports, RuleId, Timestamp};
 
 use super::executor::Executor;
-use crate::kernel::{KernelError, KernelMatcher, KernelRule, RuleWalk, Walked};
+use crate::kernel::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, Walked};
 
-/// Rules looked at in one step: some 5 ms of system calls.
+/// Looked at in one step at least: a millisecond of system calls.
 pub const KEYS: usize = 2000;
 /// A round begins so long after the one before began, at the soonest.
 const PERIOD: Duration = Duration::from_secs(1);
+/// And is over after so long, however many rules there are: what is changed right behind a round is found by
+/// the end of the next, well within ten seconds.
+const ROUND: Duration = Duration::from_secs(3);
+/// Of the marks of a rule: it ends when it should. The others are those of its entries.
+const END: u8 = 1 << 7;
+const _: () = assert!(Ports::MOST < 7, "an entry for each port, and a mark for each entry");
 
 /// How the kernel differs from what is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,10 +55,16 @@ pub struct Outcome {
 pub struct Audit {
     /// When the round began, or the last one.
     begun: Option<Timestamp>,
+    /// When the last step was asked for.
+    stepped: Option<Timestamp>,
     running: bool,
     pass: Pass,
     outcome: Outcome,
-    /// Wanted rules found in this round.
+    /// How much there was to look at when the round began.
+    all: usize,
+    /// What of each rule was found in this round, by its number: [`END`], and a bit for each entry.
+    marks: Vec<u8>,
+    /// Wanted rules that are there.
     found: u32,
     /// [`Executor::changes`] when it began.
     changes: u64,
@@ -58,56 +72,71 @@ pub struct Audit {
 
 #[derive(Clone, Copy, Debug)]
 enum Pass {
+    /// Over where rules end.
+    Ends(Position),
+    /// Over the entries that there are.
+    Entries(RuleWalk),
     /// Over what is wanted, from the rule after this one on.
     Wanted(Option<RuleId>),
-    /// Over what is there.
-    Found(RuleWalk),
 }
 
 impl Default for Pass {
     fn default() -> Self {
-        Self::Wanted(None)
+        Self::Ends(Position::default())
     }
+}
+
+/// What a look came to.
+struct Looked {
+    /// So much was looked at.
+    seen: usize,
+    /// It was the last of its pass.
+    ended: bool,
 }
 
 impl Audit {
     /// The next step. Returns what came of the round that ended with it, if one did.
     pub fn step(&mut self, now: Timestamp, executor: &Executor) -> Option<Outcome> {
+        let since = self.stepped.replace(now).map_or(Duration::ZERO, |last| now.since(last));
         if !self.running {
             if self.begun.is_some_and(|begun| now.since(begun) < PERIOD) {
                 return None;
             }
-            (self.begun, self.running) = (Some(now), true);
-            self.changes = executor.changes();
+            self.begin(now, executor);
         }
-        let mut keys = KEYS;
+        let mut keys = share(self.all, since);
         while keys > 0 {
             let mut deviations = Vec::new();
             let looked = self.look(executor, keys, &mut deviations);
             for deviation in deviations {
                 match executor.mend(&deviation) {
-                    Ok(()) => self.outcome.mended.push(deviation.to_string()),
+                    Ok(()) => {
+                        self.found += u32::from(!matches!(deviation, Deviation::Foreign(_)));
+                        self.outcome.mended.push(deviation.to_string());
+                    }
                     Err(error) => self.outcome.failed = Some(format!("{deviation}: {error}")),
                 }
             }
-            let ended = match looked {
-                Ok(seen) => {
-                    let ended = seen < keys;
-                    keys = keys.saturating_sub(seen);
-                    ended
-                }
-                Err(error) => {
-                    self.outcome.failed = Some(error.to_string());
-                    true
-                }
-            };
+            let Looked { seen, ended } = looked.unwrap_or_else(|error| {
+                self.outcome.failed = Some(error.to_string());
+                Looked { seen: 0, ended: true }
+            });
+            keys = keys.saturating_sub(seen);
             match self.pass {
                 _ if !ended => {}
-                Pass::Wanted(_) => self.pass = Pass::Found(RuleWalk::default()),
-                Pass::Found(_) => return Some(self.end(executor)),
+                Pass::Ends(_) => self.pass = Pass::Entries(RuleWalk::default()),
+                Pass::Entries(_) => self.pass = Pass::Wanted(None),
+                Pass::Wanted(_) => return Some(self.end(executor)),
             }
         }
         None
+    }
+
+    fn begin(&mut self, now: Timestamp, executor: &Executor) {
+        (self.begun, self.running) = (Some(now), true);
+        self.changes = executor.changes();
+        self.marks = vec![0; executor.rule_numbers()];
+        self.all = executor.rule_numbers() + 2 * executor.rule_places();
     }
 
     fn end(&mut self, executor: &Executor) -> Outcome {
@@ -119,52 +148,93 @@ impl Audit {
         outcome
     }
 
-    /// Looks at the next rules, some `limit` at most. Returns how many that were; fewer are the last
-    /// of the pass.
+    /// Looks at what comes next, some `limit` at most.
     fn look(
         &mut self,
         executor: &Executor,
         limit: usize,
         deviations: &mut Vec<Deviation>,
-    ) -> Result<usize, KernelError> {
+    ) -> Result<Looked, KernelError> {
         let (dataplane, set) = (&executor.dataplane, executor.config.rule_set);
-        match &mut self.pass {
-            Pass::Wanted(after) => {
-                let mut seen = 0;
-                for (id, wanted) in executor.wanted(*after).take(limit) {
-                    let mut judged = None;
-                    for matcher in wanted.matcher.entries() {
-                        let found = dataplane.rule(set, &matcher)?;
-                        let entry = executor.entry(&wanted, matcher);
-                        judged = judged.or(judge(id, &entry, found.as_ref()));
-                    }
-                    // Mending writes all of its entries.
-                    deviations.extend(judged);
-                    *after = Some(id);
-                    seen += 1;
+        let Self { pass, marks, found, .. } = self;
+        match pass {
+            Pass::Ends(position) => {
+                let (mut seen, mut ended) = (0, marks.is_empty());
+                while seen < limit && !ended {
+                    let more = dataplane.rule_ends(position, |slot, end| {
+                        seen += 1;
+                        ended |= slot as usize + 1 >= marks.len();
+                        if executor.rule_end(RuleId(slot)) == Some(end) {
+                            mark(marks, slot, END);
+                        }
+                    })?;
+                    ended |= !more;
                 }
-                Ok(seen)
+                Ok(Looked { seen, ended })
             }
-            Pass::Found(walk) => {
+            Pass::Entries(walk) => {
                 let mut all = Vec::new();
                 let seen = dataplane.walk_rules(set, walk, limit, |walked| all.push(walked))?;
                 for walked in all {
-                    let place = match &walked {
-                        Walked::Rule(rule) => {
-                            place_in(executor.wanted_rule(RuleId(rule.slot)).as_ref(), rule)
-                        }
-                        Walked::Setless(_) => None,
+                    let Walked::Entry(entry, found) = &walked else {
+                        deviations.push(Deviation::Foreign(walked));
+                        continue;
                     };
-                    match place {
-                        // A rule counts once, however many ports it names.
-                        Some(place) => self.found += u32::from(place == 0),
+                    let wanted = executor.wanted_rule(RuleId(found.slot));
+                    match wanted.and_then(|wanted| Some((place_in(&wanted, entry)?, wanted))) {
+                        Some((place, wanted)) => {
+                            if executor.entry(&wanted, entry.clone()).flags == found.flags {
+                                mark(marks, found.slot, 1 << place);
+                            }
+                        }
                         None => deviations.push(Deviation::Foreign(walked)),
                     }
                 }
-                Ok(seen)
+                Ok(Looked { seen, ended: seen < limit })
+            }
+            Pass::Wanted(after) => {
+                let mut seen = 0;
+                for (id, wanted) in executor.wanted(*after).take(limit) {
+                    (seen, *after) = (seen + 1, Some(id));
+                    let entries = wanted.matcher.entries();
+                    if marks.get(id.0 as usize) == Some(&complete(entries.len())) {
+                        *found += 1;
+                        continue;
+                    }
+                    // It may have come since the round began.
+                    let mut judged = None;
+                    for entry in entries {
+                        let there = dataplane.rule(set, &entry)?;
+                        let entry = executor.entry(&wanted, entry);
+                        judged = judged.or(judge(id, &entry, there.as_ref()));
+                    }
+                    *found += u32::from(judged.is_none());
+                    // Mending writes all of its entries.
+                    deviations.extend(judged);
+                }
+                Ok(Looked { seen, ended: seen < limit })
             }
         }
     }
+}
+
+/// How much of `all` is for a step that comes `since` the one before.
+fn share(all: usize, since: Duration) -> usize {
+    let part = all as f64 * since.min(ROUND).as_secs_f64() / ROUND.as_secs_f64();
+    KEYS.max(part.ceil() as usize)
+}
+
+/// Notes that something of the rule with this number was found as it should be.
+fn mark(marks: &mut [u8], slot: u32, what: u8) {
+    // A rule that came since the round began has none, and is looked at on its own.
+    if let Some(marks) = marks.get_mut(slot as usize) {
+        *marks |= what;
+    }
+}
+
+/// The marks of a rule with so many entries of which everything was found.
+const fn complete(entries: usize) -> u8 {
+    END | ((1 << entries) - 1)
 }
 
 /// How a rule that is wanted differs from what was found in its place.
@@ -179,9 +249,9 @@ fn judge(id: RuleId, wanted: &KernelRule, found: Option<&KernelRule>) -> Option<
     }
 }
 
-/// Which of the entries of the rule with its number was found; nothing if it is none of the guard's.
-fn place_in(wanted: Option<&KernelRule>, found: &KernelRule) -> Option<usize> {
-    wanted?.matcher.entries().iter().position(|entry| *entry == found.matcher)
+/// Which of the entries of a rule was found; nothing if it is none of them.
+fn place_in(wanted: &KernelRule, found: &KernelMatcher) -> Option<usize> {
+    wanted.matcher.entries().iter().position(|entry| entry == found)
 }
 
 impl fmt::Display for Deviation {
@@ -190,10 +260,12 @@ impl fmt::Display for Deviation {
             Self::Missing(id) => write!(f, "rule {} was gone", id.0),
             Self::OtherEnd(id) => write!(f, "rule {} had another end", id.0),
             Self::Altered(id) => write!(f, "rule {} had other flags", id.0),
-            Self::Foreign(Walked::Rule(rule)) => match &rule.matcher {
-                KernelMatcher::Source(net, _) => write!(f, "a rule over {net} was not the guard's"),
-                KernelMatcher::Signature(_) => f.write_str("a signature rule was not the guard's"),
-            },
+            Self::Foreign(Walked::Entry(KernelMatcher::Source(net, _), _)) => {
+                write!(f, "a rule over {net} was not the guard's")
+            }
+            Self::Foreign(Walked::Entry(KernelMatcher::Signature(_), _)) => {
+                f.write_str("a signature rule was not the guard's")
+            }
             Self::Foreign(Walked::Setless(_)) => {
                 f.write_str("a rule over all sources was not the guard's")
             }
@@ -231,18 +303,44 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_under_the_number_of_another_is_foreign() {
+    fn what_stands_under_the_number_of_another_rule_is_none_of_its_entries() {
         let wanted = rule(7, "192.0.2.0/24");
-        assert_eq!(place_in(Some(&wanted), &wanted), Some(0));
-        assert_eq!(place_in(Some(&wanted), &rule(7, "198.51.100.0/24")), None);
-        assert_eq!(place_in(None, &wanted), None, "nobody has that number");
+        assert_eq!(place_in(&wanted, &wanted.matcher), Some(0));
+        assert_eq!(place_in(&wanted, &rule(7, "198.51.100.0/24").matcher), None);
     }
 
     #[test]
     fn of_a_rule_for_certain_ports_each_is_an_entry_and_no_other_is() {
         let wanted = to_ports(7, "192.0.2.0/24", &[25, 443]);
-        let place = |ports: &[u16]| place_in(Some(&wanted), &to_ports(7, "192.0.2.0/24", ports));
+        let place = |ports: &[u16]| place_in(&wanted, &to_ports(7, "192.0.2.0/24", ports).matcher);
         assert_eq!([place(&[25]), place(&[443])], [Some(0), Some(1)]);
         assert_eq!([place(&[80]), place(&[])], [None, None]);
+    }
+
+    #[test]
+    fn a_rule_is_found_once_its_end_and_all_of_its_entries_are() {
+        let mut marks = [0; 2];
+        mark(&mut marks, 1, END);
+        mark(&mut marks, 1, 1);
+        assert_eq!((marks[1], marks[0]), (complete(1), 0));
+        assert_ne!(marks[1], complete(2), "one of two ports");
+        mark(&mut marks, 1, 1);
+        assert_ne!(marks[1], complete(2), "the same port twice");
+        mark(&mut marks, 1, 2);
+        assert_eq!(marks[1], complete(2));
+        mark(&mut marks, 2, END);
+        assert_eq!(complete(Ports::MOST) & !END, 0b1111);
+    }
+
+    #[test]
+    fn a_round_is_over_in_its_time_however_many_rules_there_are() {
+        let poll = Duration::from_millis(250);
+        assert_eq!(share(3, poll), KEYS);
+        // As many places as there can be, each with an end, an entry and a rule.
+        let all = 3 * 131_072_usize;
+        let steps = all.div_ceil(share(all, poll)) as u32;
+        assert_eq!(steps * poll, ROUND);
+        assert_eq!(share(all, Duration::ZERO), KEYS);
+        assert_eq!(share(all, 100 * ROUND), all, "after a pause no more than there is");
     }
 }

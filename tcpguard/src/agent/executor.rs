@@ -228,8 +228,7 @@ impl Executor {
     /// # Errors
     /// When the kernel refuses.
     pub fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
-        let slots = self.rules.last_key_value().map_or(0, |(id, _)| id.0 + 1);
-        let all = self.dataplane.first_rule_hits(slots)?;
+        let all = self.dataplane.first_rule_hits(self.rule_numbers() as u32)?;
         let counted = |id: &RuleId| {
             let hits = all.get(id.0 as usize)?;
             Some(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })

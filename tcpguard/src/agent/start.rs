@@ -319,7 +319,7 @@ fn adopt(
     let Reconciled { kept, lost, dead, without_room, reverted } = rules;
     for rule in &dead {
         executor.dataplane.set_rule_expiry(rule.slot, 0)?;
-        executor.dataplane.remove_rule(executor.config.rule_set, rule)?;
+        executor.dataplane.remove_rule(executor.config.rule_set, rule.slot, &rule.matcher)?;
     }
     executor.adopt(&kept)?;
     for rule in &kept {

@@ -35,6 +35,16 @@ impl Executor {
         KernelRule { matcher: entry, flags: rule.flags | narrow, ..rule.clone() }
     }
 
+    /// When the rule with this number ends, in ns of boot time, if there should be one.
+    pub fn rule_end(&self, id: RuleId) -> Option<u64> {
+        Some(self.rules.get(&id)?.ends.as_nanos())
+    }
+
+    /// No rule has this number, or a higher one.
+    pub fn rule_numbers(&self) -> usize {
+        self.rules.last_key_value().map_or(0, |(id, _)| id.0 as usize + 1)
+    }
+
     /// The rule with this number as it should be in the kernel.
     pub fn wanted_rule(&self, id: RuleId) -> Option<KernelRule> {
         Some(self.rules.get(&id)?.in_kernel(self.config.rule_set, id))

@@ -209,15 +209,20 @@ impl Dataplane {
         Ok(KernelRule { slot, matcher, flags, expires_ns: self.rule_expiry(slot)? })
     }
 
-    /// Takes a rule of `set` away, whatever it matches.
+    /// Takes rule `slot` of `set` away, whatever it matches.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn remove_rule(&self, set: u64, rule: &KernelRule) -> Result<(), KernelError> {
-        match &rule.matcher {
-            KernelMatcher::Source(net, ports) => ports
-                .entries()
-                .try_for_each(|port| self.remove_source_rule(set, net, port, rule.slot)),
+    pub fn remove_rule(
+        &self,
+        set: u64,
+        slot: u32,
+        matcher: &KernelMatcher,
+    ) -> Result<(), KernelError> {
+        match matcher {
+            KernelMatcher::Source(net, ports) => {
+                ports.entries().try_for_each(|port| self.remove_source_rule(set, net, port, slot))
+            }
             KernelMatcher::Signature(key) => self.signatures.remove(key).map(drop),
         }
     }
@@ -266,6 +271,19 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn rule_expiry(&self, slot: u32) -> Result<u64, KernelError> {
         Ok(self.rule_expiry.get(&slot)?.unwrap_or(0))
+    }
+
+    /// Where the next rules end, in their places from `position` on, which is moved behind them. Returns
+    /// whether there are more places.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn rule_ends(
+        &self,
+        position: &mut Position,
+        each: impl FnMut(u32, u64),
+    ) -> Result<bool, KernelError> {
+        self.rule_expiry.batch(position, each)
     }
 
     /// Hits of rule `slot`, summed over CPUs.

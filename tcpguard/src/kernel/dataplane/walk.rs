@@ -37,8 +37,8 @@ impl Default for Place {
 /// What a walk comes across.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Walked {
-    /// A rule of the set, as far as one key goes: of several ports one.
-    Rule(KernelRule),
+    /// An entry of the set, one of [`KernelMatcher::entries`], and what it leads to.
+    Entry(KernelMatcher, RuleRef),
     /// A key that is of no set or no port, because fewer bits count than name both: it matches sources
     /// whatever set counts, or to many ports, and the guard never writes such.
     Setless(Source),
@@ -85,9 +85,10 @@ impl Dataplane {
                         batch.push((Source::Host(key), found));
                     })?;
                     looked_at += batch.len();
-                    for (key, found) in batch {
-                        self.come_across(set, key, found)?.map(&mut each);
-                    }
+                    batch
+                        .into_iter()
+                        .filter_map(|(key, found)| come_across(set, key, found))
+                        .for_each(&mut each);
                     walk.place = if more { Place::Hosts(position) } else { Place::V4(None) };
                 }
                 Place::V4(after) => {
@@ -96,7 +97,7 @@ impl Dataplane {
                             walk.place = Place::V4(Some(key));
                             // It may have gone since.
                             if let Some(found) = self.source_rules_v4.get(&key)? {
-                                self.come_across(set, Source::V4(key), found)?.map(&mut each);
+                                come_across(set, Source::V4(key), found).map(&mut each);
                             }
                         }
                         None => *walk = RuleWalk { place: Place::V6(None), seen: 0 },
@@ -107,7 +108,7 @@ impl Dataplane {
                         Some(key) => {
                             walk.place = Place::V6(Some(key));
                             if let Some(found) = self.source_rules_v6.get(&key)? {
-                                self.come_across(set, Source::V6(key), found)?.map(&mut each);
+                                come_across(set, Source::V6(key), found).map(&mut each);
                             }
                         }
                         None => {
@@ -117,17 +118,12 @@ impl Dataplane {
                     }
                 }
                 Place::Signatures(mut position) => {
-                    let mut batch = Vec::new();
                     let more = self.signatures.batch(&mut position, |key, found| {
+                        looked_at += 1;
                         if key.is_of(set) {
-                            batch.push((key, found));
+                            each(Walked::Entry(KernelMatcher::Signature(key), found));
                         }
                     })?;
-                    looked_at += batch.len();
-                    for (key, found) in batch {
-                        let matcher = KernelMatcher::Signature(key);
-                        each(Walked::Rule(self.kernel_rule(found, matcher)?));
-                    }
                     walk.place = if more { Place::Signatures(position) } else { Place::End };
                 }
                 Place::End => return Ok(looked_at),
@@ -137,32 +133,13 @@ impl Dataplane {
         Ok(looked_at)
     }
 
-    /// What a source rule is to a walk; nothing if it is of another set.
-    fn come_across(
-        &self,
-        set: u64,
-        key: Source,
-        found: RuleRef,
-    ) -> Result<Option<Walked>, KernelError> {
-        if key.is_setless() {
-            return Ok(Some(Walked::Setless(key)));
-        }
-        let ports =
-            |port: Option<u16>| port.map_or(Some(Ports::EVERY), |port| Ports::new(&[port]).ok());
-        let matcher = net(&key)
-            .filter(|_| key.is_of(set))
-            .and_then(|(net, port)| Some(KernelMatcher::Source(net, ports(port)?)));
-        let rule = matcher.map(|matcher| self.kernel_rule(found, matcher));
-        Ok(rule.transpose()?.map(Walked::Rule))
-    }
-
     /// Takes away what a walk came across.
     ///
     /// # Errors
     /// See [`Self::set_config`].
     pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
         match walked {
-            Walked::Rule(rule) => self.remove_rule(set, rule),
+            Walked::Entry(matcher, found) => self.remove_rule(set, found.slot, matcher),
             Walked::Setless(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
             Walked::Setless(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
             Walked::Setless(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
@@ -182,4 +159,17 @@ impl Dataplane {
         *seen += 1;
         table.next_key(after.as_ref())
     }
+}
+
+/// What an entry of a table of source rules is to a walk; nothing if it is of another set.
+fn come_across(set: u64, key: Source, found: RuleRef) -> Option<Walked> {
+    if key.is_setless() {
+        return Some(Walked::Setless(key));
+    }
+    let (net, port) = net(&key).filter(|_| key.is_of(set))?;
+    let ports = match port {
+        Some(port) => Ports::new(&[port]).ok()?,
+        None => Ports::EVERY,
+    };
+    Some(Walked::Entry(KernelMatcher::Source(net, ports), found))
 }
