@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use tcpguard::kernel::{
-    Dataplane, KernelMatcher, KernelRule, Load, Object, addr, client_around, signature_key,
+    Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key,
 };
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{

@@ -48,7 +48,7 @@ use crate::config::Config;
 use crate::control::{Incoming, Peer, Request, Response, Server};
 use crate::host::LinkWatch;
 use crate::observe::{self, metrics::MetricsServer};
-use guard::Guard;
+use guard::{Answer, Guard};
 use notify::Notifier;
 pub use reload::Provenance;
 
@@ -146,15 +146,22 @@ fn deaf(what: &str, error: impl Display) -> anyhow::Error {
 
 fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
     let Incoming { request, peer, reply } = incoming;
-    let response = match &request {
-        Request::Reload => reload(guard, notifier, Some(peer)),
+    let answer = match &request {
+        Request::Reload => reload(guard, notifier, Some(peer)).into(),
         request => guard.answer(request, peer),
     };
-    if request.is_change() {
-        observe::audit(peer, &request, &response);
+    let give = move |response: Response| {
+        if request.is_change() {
+            observe::audit(peer, &request, &response);
+        }
+        // A client that has gone needs no answer.
+        let _ = reply.send(response);
+    };
+    match answer {
+        Answer::AtOnce(response) => give(response),
+        // The loop does not wait for the disk.
+        answer => drop(tokio::spawn(async move { give(answer.when_due().await) })),
     }
-    // A client that has gone needs no answer.
-    let _ = reply.send(response);
 }
 
 /// Reads the configuration again and tells the service manager when that begins and ends.

@@ -1,5 +1,6 @@
 //! Writes to the disk without ever holding up the detection loop, which a disk under load would.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,6 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How something is written into a directory.
 type Store<T> = fn(&Path, &T) -> io::Result<()>;
+
+/// Is told what came of it.
+type Told = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
 
 /// Why something is not on the disk.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -33,7 +37,6 @@ pub enum Unwritten {
 
 /// A thread that writes the newest of what it was given; what comes while the disk is busy takes the
 /// place of what waits. Dropping this waits until that is done, but for a second at most.
-#[derive(Debug)]
 pub struct Writer<T> {
     desk: Arc<Desk<T>>,
     /// Hangs up when the thread ends.
@@ -41,18 +44,16 @@ pub struct Writer<T> {
 }
 
 /// What the loop and the thread share.
-#[derive(Debug)]
 struct Desk<T> {
     tray: Mutex<Tray<T>>,
     changed: Condvar,
 }
 
-#[derive(Debug)]
 struct Tray<T> {
     /// What is to be written next.
     content: Option<T>,
     /// Who waits for it.
-    waiting: Vec<Sender<Result<(), Unwritten>>>,
+    waiting: Vec<Told>,
     /// Nothing more will come.
     closed: bool,
     /// Why what was written last is not on the disk.
@@ -87,25 +88,42 @@ impl<T: Send + 'static> Writer<T> {
         self.desk.changed.notify_one();
     }
 
-    /// The same, and waits until it is on the disk, or for `limit`: what an operator was told is done
-    /// is not to be lost.
+    /// The same, and has `told` called by the thread that writes once it is on the disk, or cannot be.
+    pub fn write_and_tell(
+        &self,
+        content: T,
+        told: impl FnOnce(Result<(), Unwritten>) + Send + 'static,
+    ) {
+        {
+            let mut tray = self.desk.tray();
+            tray.content = Some(content);
+            tray.waiting.push(Box::new(told));
+        }
+        self.desk.changed.notify_one();
+    }
+
+    /// The same, and waits until it is on the disk, or for `limit`.
     ///
     /// # Errors
     /// When it is not, then.
     pub fn write_and_wait(&self, content: T, limit: Duration) -> Result<(), Unwritten> {
         let (written, done) = channel();
-        {
-            let mut tray = self.desk.tray();
-            tray.content = Some(content);
-            tray.waiting.push(written);
-        }
-        self.desk.changed.notify_one();
+        self.write_and_tell(content, move |result| {
+            // Who has stopped waiting needs no word.
+            let _ = written.send(result);
+        });
         done.recv_timeout(limit).unwrap_or(Err(Unwritten::Slow { waited: limit }))
     }
 
     /// Why what was to be written last is not on the disk; `None`: it is, or is being written.
     pub fn trouble(&self) -> Option<Unwritten> {
         self.desk.tray().trouble.clone()
+    }
+}
+
+impl<T> fmt::Debug for Writer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
     }
 }
 
@@ -146,10 +164,7 @@ impl<T> Desk<T> {
                 );
             }
             self.tray().trouble = written.as_ref().err().cloned();
-            for asked in waiting {
-                // Who has stopped waiting needs no word.
-                let _ = asked.send(written.clone());
-            }
+            waiting.into_iter().for_each(|told| told(written.clone()));
         }
     }
 }

@@ -3,24 +3,67 @@
 use std::time::Duration;
 
 use tcpguard_engine::{Severity, Timestamp};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::{Guard, STORE_LIMIT, clock};
+use super::{Guard, clock};
 use crate::agent::confirm::Terms;
 use crate::agent::writer::Unwritten;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
 use crate::host::boot_time;
 use crate::status::{Listener, Time};
 
+/// An answer waits no longer for the disk; who asked waits five seconds.
+const DISK_LIMIT: Duration = Duration::from_secs(3);
+/// The rules of a set are put in the place of those of another when the disk has both, or after so long:
+/// polls wait for it.
+const STAGING_LIMIT: Duration = Duration::from_millis(500);
+/// And so much longer for each rule, which takes 300 bytes.
+const STAGING_RULE: Duration = Duration::from_micros(5);
+
+/// What is answered, and when.
+#[derive(Debug)]
+pub enum Answer {
+    /// Now.
+    AtOnce(Response),
+    /// As soon as the disk has what was done: what an operator was told is done is not to be lost.
+    OnceWritten(Response, Written),
+}
+
+/// What comes of a write.
+pub(super) type Written = oneshot::Receiver<Result<(), Unwritten>>;
+
+impl Answer {
+    /// The answer, when it is time. Without the disk's word in time it says that.
+    pub async fn when_due(self) -> Response {
+        let (response, written) = match self {
+            Self::AtOnce(response) => return response,
+            Self::OnceWritten(response, written) => (response, written),
+        };
+        match timeout(DISK_LIMIT, written).await.ok().and_then(Result::ok) {
+            Some(Ok(())) => response,
+            Some(Err(why)) => not_stored(&why),
+            None => not_stored(&Unwritten::Slow { waited: DISK_LIMIT }),
+        }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self::AtOnce(response)
+    }
+}
+
 impl Guard {
     /// Answers a request of the control socket.
-    pub fn answer(&mut self, request: &Request, peer: Peer) -> Response {
+    pub fn answer(&mut self, request: &Request, peer: Peer) -> Answer {
         let now = boot_time();
         // First, so that nothing is told of or built upon a mode whose time is over.
         if let Err(error) = self.expire_mode(now) {
             log::error!("{error:#}");
         }
         match request {
-            Request::Detach { interfaces } => return self.detach(interfaces, peer),
+            Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
             Request::SetModeFor { mode, for_s, confirm_s } => {
                 let lasts = for_s.map(Duration::from_secs);
                 let terms = Terms { lasts, word_within: confirm_s.map(Duration::from_secs) };
@@ -29,14 +72,15 @@ impl Guard {
             Request::ConfirmMode { mode } => {
                 return self.confirm_mode(now, (*mode).into(), peer);
             }
-            Request::AlertsSince { seq } => return self.alerts_since(*seq),
+            Request::AlertsSince { seq } => return self.alerts_since(*seq).into(),
             Request::ExplainPort { prefix, port } => {
-                return Response::Explained(Box::new(self.explain(prefix, Some(*port))));
+                let explained = self.explain(prefix, Some(*port));
+                return Response::Explained(Box::new(explained)).into();
             }
             _ => {}
         }
         let Some(asked) = engine_request(request, peer.uid) else {
-            return self.read(request);
+            return self.read(request).into();
         };
         let dry_run = request.is_dry_run();
         let result = if dry_run {
@@ -48,8 +92,10 @@ impl Guard {
                 // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
                 // on the disk.
                 let after = self.state(now);
+                let rules = before.rules.len() + after.rules.len();
+                let limit = STAGING_LIMIT + STAGING_RULE * rules as u32;
                 // If it cannot be, the answer says so of what comes after.
-                let _ = self.writer.write_and_wait(before.staging(after.rules), STORE_LIMIT);
+                let _ = self.writer.write_and_wait(before.staging(after.rules), limit);
             }
             result
         };
@@ -62,20 +108,30 @@ impl Guard {
         if let (Request::OrderStep { listener, .. }, Ok(_)) = (request, &result) {
             // The kernel may have refused it since.
             if let Some(listener) = self.engine.listener(listener) {
-                return Response::StepOrdered(Box::new(Listener::build(&listener, clock())));
+                return Response::StepOrdered(Box::new(Listener::build(&listener, clock()))).into();
             }
         }
         if let Some(why) = self.unreplaced.take() {
             self.unstored = true;
-            return Response::refused(RefusalKind::Failed, not_replaced(&why));
+            return Response::refused(RefusalKind::Failed, not_replaced(&why)).into();
         }
-        if !dry_run && result.is_ok() {
-            let state = self.state(now);
-            if let Err(why) = self.writer.write_and_wait(state, STORE_LIMIT) {
-                return not_stored(&why);
-            }
+        let written = (!dry_run && result.is_ok()).then(|| self.written(now));
+        let response = response(request, result, clock());
+        match written {
+            Some(written) => Answer::OnceWritten(response, written),
+            None => response.into(),
         }
-        response(request, result, clock())
+    }
+
+    /// Has the state written.
+    pub(super) fn written(&mut self, now: Timestamp) -> Written {
+        let (told, written) = oneshot::channel();
+        let state = self.state(now);
+        self.writer.write_and_tell(state, |result| {
+            // Who has stopped waiting needs no word.
+            let _ = told.send(result);
+        });
+        written
     }
 
     /// Does what was decided, and looks whether the kernel did it.
@@ -114,7 +170,7 @@ impl Guard {
 }
 
 /// What was asked for holds, and may be forgotten.
-pub(super) fn not_stored(why: &Unwritten) -> Response {
+fn not_stored(why: &Unwritten) -> Response {
     let message = format!(
         "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \
          soon as that can be: df -h"

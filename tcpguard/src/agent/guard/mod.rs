@@ -6,6 +6,8 @@ mod mend;
 mod mode;
 mod poll;
 
+pub use answer::Answer;
+
 use std::collections::VecDeque;
 use std::io::Stderr;
 use std::time::Duration;
@@ -44,8 +46,6 @@ pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 const STORE_PERIOD: Duration = Duration::from_secs(60);
 /// Who sent a cookie of an agent of another layout has that long to bring it back.
 const SUCCESSION: Duration = Duration::from_secs(10);
-/// An answer waits no longer for the disk: polls wait for it.
-const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Counters as they were at one poll.
 #[derive(Clone, Debug)]

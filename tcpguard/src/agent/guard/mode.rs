@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tcpguard_engine::{Mode, Severity, Timestamp};
 
-use super::answer::not_stored;
-use super::{Guard, STORE_LIMIT, clock};
+use super::answer::{Answer, Written};
+use super::{Guard, clock};
 use crate::agent::confirm::{Lapsed, NoWord, Pending, Terms};
-use crate::agent::writer::Unwritten;
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::render::number::span;
@@ -58,7 +57,7 @@ impl Guard {
         mode: Mode,
         terms: Terms,
         peer: Peer,
-    ) -> Response {
+    ) -> Answer {
         let was = self.engine.change_mode(now, mode);
         self.mode_clock.set(now, mode, terms, was);
         let (uid, to) = (peer.uid, mode_name(mode));
@@ -67,37 +66,36 @@ impl Guard {
         } else {
             self.mode_clock.pending().map(|_| format!("uid {uid} keeps mode {to}"))
         };
-        if let Some(Err(why)) = did.map(|did| self.tell_of_mode(now, "mode_changed", did)) {
-            return not_stored(&why);
+        let written = did.map(|did| self.tell_of_mode(now, "mode_changed", did));
+        let ends = self.mode_ends(clock());
+        let response = Response::ModeSet { was: was.into(), mode: mode.into(), ends };
+        match written {
+            Some(written) => Answer::OnceWritten(response, written),
+            None => response.into(),
         }
-        Response::ModeSet { was: was.into(), mode: mode.into(), ends: self.mode_ends(clock()) }
     }
 
     /// Lets the mode stay that waits for an operator's word.
-    pub(super) fn confirm_mode(&mut self, now: Timestamp, mode: Mode, peer: Peer) -> Response {
+    pub(super) fn confirm_mode(&mut self, now: Timestamp, mode: Mode, peer: Peer) -> Answer {
         match self.mode_clock.confirm(mode) {
             Ok(Some(_)) => {}
             Ok(None) => self.set_mode = Some(mode),
             Err(why) => {
                 let message = refusal(&why, self.engine.mode(), mode, now);
-                return Response::refused(RefusalKind::NotFound, message);
+                return Response::refused(RefusalKind::NotFound, message).into();
             }
         }
         let did = format!("uid {} confirmed mode {}", peer.uid, mode_name(mode));
-        if let Err(why) = self.tell_of_mode(now, "mode_confirmed", did) {
-            return not_stored(&why);
-        }
-        Response::ModeSet { was: mode.into(), mode: mode.into(), ends: self.mode_ends(clock()) }
+        let written = self.tell_of_mode(now, "mode_confirmed", did);
+        let ends = self.mode_ends(clock());
+        let response = Response::ModeSet { was: mode.into(), mode: mode.into(), ends };
+        Answer::OnceWritten(response, written)
     }
 
-    /// Carries out what was done about the mode, has it on the disk, and tells it.
-    ///
-    /// # Errors
-    /// When it is done and told, and not on the disk.
-    fn tell_of_mode(&mut self, now: Timestamp, event: &str, did: String) -> Result<(), Unwritten> {
+    /// Carries out what was done about the mode, has it written, and tells it.
+    fn tell_of_mode(&mut self, now: Timestamp, event: &str, did: String) -> Written {
         self.carry_out(now);
-        let state = self.state(now);
-        let stored = self.writer.write_and_wait(state, STORE_LIMIT);
+        let written = self.written(now);
         let message = match self.mode_clock.pending() {
             Some(pending) => {
                 let mode = mode_name(pending.mode);
@@ -108,7 +106,7 @@ impl Guard {
             None => did,
         };
         self.tell(Severity::Notice, event, message);
-        stored
+        written
     }
 }
 
