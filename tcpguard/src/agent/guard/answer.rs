@@ -13,8 +13,8 @@ use crate::control::{Peer, RefusalKind, Request, Response, engine_request, respo
 use crate::host::boot_time;
 use crate::status::{Listener, Time};
 
-/// An answer waits no longer for the disk; who asked waits five seconds.
-const DISK_LIMIT: Duration = Duration::from_secs(3);
+/// An answer waits no longer for the disk: who asked waits five seconds for all of it.
+const DISK_LIMIT: Duration = Duration::from_secs(2);
 /// The rules of a set are put in the place of those of another when the disk has both, or after so long:
 /// polls wait for it.
 const STAGING_LIMIT: Duration = Duration::from_millis(500);
