@@ -319,7 +319,7 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
 
 /// As many as there can ever be, half of them over networks.
 #[test]
-fn audit_among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
+fn among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
     let (host, _listener) = stage();
     let config = format!("[policy]\nrules = {MAX_RULES}\n");
     let guard = Guard::start_with(&host, Mode::Enforce, &config, &[]).unwrap();
