@@ -28,6 +28,9 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
     if served < SERVED {
         faults.push(record.attempts.summary());
     }
+    if !faults.is_empty() {
+        faults.push(format!("KiB by the minute: {}", judge::minutes(&record.samples)));
+    }
     let floods =
         schedule.events.iter().filter(|event| matches!(event.what, What::Flood(_))).count();
     let growth = Growth::of(&record.samples);

@@ -203,6 +203,23 @@ pub fn leaks(samples: &[Sample]) -> Vec<String> {
     memory.into_iter().chain(descriptors).chain(threads).chain(maps).collect()
 }
 
+/// The least that the agent that lived longest held in each of its minutes, in KiB: what grows and what
+/// only moved once look alike as a slope.
+pub fn minutes(samples: &[Sample]) -> String {
+    let mut lives: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        lives.entry(sample.life).or_default().push(sample);
+    }
+    let Some(life) = lives.values().max_by_key(|life| life.len()) else { return String::new() };
+    let mut least: BTreeMap<u64, u64> = BTreeMap::new();
+    for sample in life {
+        let held = least.entry((sample.at - life[0].at) as u64 / 60).or_insert(u64::MAX);
+        *held = sample.held.anonymous.min(*held);
+    }
+    let said: Vec<String> = least.values().map(|held| (held >> 10).to_string()).collect();
+    said.join(" ")
+}
+
 /// A poll that was late, if one was.
 pub fn polls(ages: &[Duration]) -> Option<String> {
     let oldest = ages.iter().max()?;
@@ -406,6 +423,15 @@ mod tests {
         for what in ["memory grows", "descriptors after", "threads after", "maps take"] {
             assert!(found.iter().any(|leak| leak.contains(what)), "{what}: {found:?}");
         }
+    }
+
+    #[test]
+    fn of_the_oldest_agent_the_least_of_each_minute_is_said() {
+        let mut samples = series(50, |_| 3e6);
+        let grown = series(180, |at| (1_000.0 + at) * KIB);
+        samples.extend(grown.iter().map(|s| Sample { at: s.at + 50.0, life: 1, ..*s }));
+        assert_eq!(minutes(&samples), "1000 1060 1120");
+        assert_eq!(minutes(&[]), "");
     }
 
     #[test]

@@ -279,19 +279,20 @@ impl Soak<'_> {
     }
 
     /// Lets the agent have as many alerts to remember as it ever will, which floods alone take longer
-    /// for than an hour: a thousand take most of a MiB.
+    /// for than an hour: a thousand take most of a MiB. Each two of them are as long as two of a
+    /// flood's, some 120 letters each, or those would take more memory than what they push out.
     fn tell(&self) -> Result<()> {
         /// Changes, of which nearly each is told.
         const MOST: usize = 4 * REMEMBERED;
+        let reason = "as long as what a flood has the agent tell of itself, ".repeat(2);
         for number in 0..MOST {
-            let (verb, address) =
-                (["block", "unblock"][number % 2], format!("198.18.{}.1", number / 2 % 250));
-            let done = cli(&self.lab.edge, &[verb, &address])?;
-            ensure!(
-                done.status.success(),
-                "{verb} {address}: {}",
-                String::from_utf8_lossy(&done.stderr)
-            );
+            let address = format!("198.18.{}.1", number / 2 % 250);
+            let change: &[&str] = match number % 2 {
+                0 => &["block", &address, "--reason", &reason],
+                _ => &["unblock", &address],
+            };
+            let done = cli(&self.lab.edge, change)?;
+            ensure!(done.status.success(), "{change:?}: {}", String::from_utf8_lossy(&done.stderr));
             if number % 100 == 99 && self.alerts()? >= REMEMBERED {
                 return Ok(());
             }
