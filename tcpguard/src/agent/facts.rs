@@ -11,8 +11,8 @@ use crate::host::{Sysctls, boot_time, conntrack};
 use crate::kernel::ProgramCost;
 use crate::observe::stderr;
 use crate::status::{
-    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, MapFacts, Program, Reading,
-    Rule, Severity, Status,
+    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, Program,
+    Reading, Rule, Severity, Status,
 };
 
 /// Rates are taken over about this long.
@@ -64,7 +64,7 @@ impl Guard {
             count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
             count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
             fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
-            fill("RULES", self.executor.rule_places(), self.config.settings.rules),
+            fill(Map::RULES, self.executor.rule_places(), self.config.settings.rules),
         ];
         Facts {
             clock,

@@ -76,6 +76,12 @@ impl Status {
         }
         known
     }
+
+    /// For how many rules the kernel tables have room; `None` if the agent does not say.
+    pub fn room_for_rules(&self) -> Option<u32> {
+        let rules = self.maps.iter().find(|map| map.name == Map::RULES)?;
+        rules.max_entries.try_into().ok()
+    }
 }
 
 /// The agent.
@@ -455,6 +461,11 @@ pub struct Map {
     pub max_entries: u64,
     /// Share in use.
     pub fill_ratio: Option<f64>,
+}
+
+impl Map {
+    /// What the table of rules is called.
+    pub const RULES: &str = "RULES";
 }
 
 /// How much of the traffic is followed flow by flow.

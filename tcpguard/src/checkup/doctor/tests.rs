@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::maps;
 
 use super::facts::{
     Agent, ConfigFacts, Filesystem, InterfaceFacts, Kernel, Link, Owner, Pins, Privileges, Probed,
@@ -102,7 +103,10 @@ fn status() -> Status {
             "wanted": 3, "in_kernel": 3, "block_auto": 0, "block_manual": 3, "allow": 0,
             "next_expiry_s": null, "drift_since": null, "list": []
         },
-        "maps": [], "sampling": { "shift": 0, "one_in": 1 }, "sources": [],
+        "maps": [
+            { "name": "RULES", "entries": 3, "max_entries": maps::RULES, "fill_ratio": null }
+        ],
+        "sampling": { "shift": 0, "one_in": 1 }, "sources": [],
         "losses": {
             "state": "none", "lost_pps": null, "lost_ratio": null, "interfaces": [], "cpus": [],
             "skew": null

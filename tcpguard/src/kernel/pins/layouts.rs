@@ -89,6 +89,14 @@ impl Layout {
         self.version % PER_ROOM == ABI_VERSION
     }
 
+    /// For how many rules its maps have room.
+    pub const fn room(&self) -> u32 {
+        match self.version / PER_ROOM {
+            0 => maps::RULES,
+            rules => rules,
+        }
+    }
+
     fn at(path: &Path) -> Option<Self> {
         let (version, netns) = path.file_name()?.to_str()?.strip_prefix('v')?.split_once('-')?;
         let (version, netns) = (version.parse().ok()?, netns.parse().ok()?);
@@ -194,7 +202,10 @@ pub(super) mod tests {
         let most = Layout { version: version(maps::MAX_RULES), netns: 7, interfaces: Vec::new() };
         assert_eq!(most.version, 131_072_000 + ABI_VERSION);
         assert!(most.is_of_this_abi());
-        assert!(!Layout { version: ABI_VERSION - 1, ..most }.is_of_this_abi());
+        assert_eq!(most.room(), maps::MAX_RULES);
+        let former = Layout { version: ABI_VERSION - 1, ..most };
+        assert!(!former.is_of_this_abi());
+        assert_eq!(former.room(), maps::RULES);
     }
 
     #[test]

@@ -105,7 +105,12 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
 
 pub(in super::super) fn stale_pins(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "stale_pins";
-    let (pins, running) = (&facts.pins, matches!(facts.agent, Agent::Running(_)));
+    let pins = &facts.pins;
+    let status = match &facts.agent {
+        Agent::Running(status) => Some(status),
+        _ => None,
+    };
+    let room = status.and_then(|status| status.room_for_rules());
     let mut findings = Vec::new();
     for layout in &pins.layouts {
         let on = layout.interfaces.join(", ");
@@ -113,7 +118,16 @@ pub(in super::super) fn stale_pins(facts: &Facts) -> Vec<Finding> {
         let here = pins.netns == Some(layout.netns);
         let finding = match (here, layout.is_of_this_abi(), layout.interfaces.is_empty()) {
             (true, _, true) => continue,
-            (true, true, false) if running => continue,
+            (true, true, false) if room.is_some_and(|room| room != layout.room()) => Finding::warning(
+                ID,
+                format!(
+                    "left on {on} by an agent with room for {} rules; the one that runs takes such things off \
+                     in its first seconds, and has not",
+                    layout.room()
+                ),
+            )
+            .fix("systemctl restart tcpguard"),
+            (true, true, false) if status.is_some() => continue,
             (true, true, false) => Finding::warning(
                 ID,
                 format!("no agent runs, and its filter is still on {on}; after 30 s it passes everything"),

@@ -148,6 +148,16 @@ pub(super) const CASES: &[Case] = &[
         "systemctl restart tcpguard",
     ),
     (
+        |f| {
+            f.pins.layouts =
+                vec![layout(ABI_VERSION, NETNS), layout(1024 * 1000 + ABI_VERSION, NETNS)]
+        },
+        "stale_pins",
+        Outcome::Warning,
+        "room for 1024 rules",
+        "systemctl restart tcpguard",
+    ),
+    (
         |f| f.pins.layouts = vec![layout(ABI_VERSION, NETNS + 1)],
         "stale_pins",
         Outcome::Note,
