@@ -17,7 +17,7 @@ const YOUNG: f64 = 1_048_576.0;
 /// And by and by: each incident that an agent remembers takes some 20 KiB, and it remembers 64.
 const REMEMBERED: f64 = 64.0 * 20_480.0;
 /// After so long, in seconds, it remembers as many as it ever will: one in a [slot](super::schedule) of 24 s.
-pub const GROWN: f64 = 1_800.0;
+const GROWN: f64 = 1_800.0;
 /// Looks at an agent count after this time of its life, or after a quarter of it if it is short.
 const WARM_UP: f64 = 300.0;
 /// A flood that an agent saw for so long, in seconds, it has to tell of.

@@ -8,16 +8,17 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tcpguard::observe::history::REMEMBERED;
 
-use super::judge::{self, Life, Played, Told};
+use super::judge::{Life, Played, Told};
+use super::past;
 use super::samples::{Held, Sample};
 use super::schedule::{End, Event, Kind, SERVICES, Schedule, What};
 use crate::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use crate::clock::boot_ns;
 use crate::flood::{Flood, Pulses, RunningFlood, Shape, Sources};
-use crate::guard::{CONFIG, Guard, Mode, cli};
+use crate::guard::{CONFIG, Guard, Mode, STATE_DIR, cli};
 use crate::lab::{Family, Lab, LabOptions, PORT};
 use crate::likeness::Likeness;
 use crate::server::{Behaviour, Server};
@@ -91,9 +92,6 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
     };
     // From the first look on there are as many rules as there will be: each takes memory, rightly.
     soak.import()?;
-    if schedule.length.as_secs_f64() > judge::GROWN {
-        soak.tell()?;
-    }
     (soak.begun_ns, soak.begun) = (boot_ns(), Instant::now());
     soak.record.lives.push(Life { from: 0.0, ready: 0.0, end: f64::INFINITY });
     soak.run()?;
@@ -180,8 +178,13 @@ impl Soak<'_> {
                     End::Kill | End::KillInFlood => self.guard.kill()?,
                     End::Stop => drop(self.guard.stop()?),
                 }
+                let is_last = event.at == self.schedule.last_end();
+                if is_last {
+                    self.fill_past()?;
+                }
                 let from = self.now();
                 self.guard.start_again(Mode::Enforce)?;
+                ensure!(!is_last || self.alerts()? == REMEMBERED, "the past was not believed");
                 self.record.lives.push(Life { from, ready: self.now(), end: f64::INFINITY });
             }
         }
@@ -278,26 +281,11 @@ impl Soak<'_> {
         }
     }
 
-    /// Lets the agent have as many alerts to remember as it ever will, which floods alone take longer
-    /// for than an hour: a thousand take most of a MiB. Each two of them are as long as two of a
-    /// flood's, some 120 letters each, or those would take more memory than what they push out.
-    fn tell(&self) -> Result<()> {
-        /// Changes, of which nearly each is told.
-        const MOST: usize = 4 * REMEMBERED;
-        let reason = "as long as what a flood has the agent tell of itself, ".repeat(2);
-        for number in 0..MOST {
-            let address = format!("198.18.{}.1", number / 2 % 250);
-            let change: &[&str] = match number % 2 {
-                0 => &["block", &address, "--reason", &reason],
-                _ => &["unblock", &address],
-            };
-            let done = cli(&self.lab.edge, change)?;
-            ensure!(done.status.success(), "{change:?}: {}", String::from_utf8_lossy(&done.stderr));
-            if number % 100 == 99 && self.alerts()? >= REMEMBERED {
-                return Ok(());
-            }
-        }
-        bail!("after {MOST} changes the agent knows of {} alerts, not {REMEMBERED}", self.alerts()?)
+    /// Leaves as many alerts to the next agent as it will ever remember.
+    fn fill_past(&self) -> Result<()> {
+        let file = format!("{STATE_DIR}/alerts.jsonl");
+        let filled = past::filled(&self.lab.edge.read(&file)?, REMEMBERED)?;
+        self.lab.edge.write(&file, &filled)
     }
 
     /// How many alerts the agent knows of.

@@ -156,6 +156,12 @@ impl Schedule {
         Self { length, events }
     }
 
+    /// When the last agent takes the place of the one before.
+    pub fn last_end(&self) -> Duration {
+        let ends = self.events.iter().filter(|event| matches!(event.what, What::End(_)));
+        ends.map(|event| event.at).max().unwrap_or_default()
+    }
+
     /// What it goes through at a time.
     pub fn phase(&self, at: Duration) -> Phase {
         let is_on = |event: &&Event| event.at <= at && at < event.at + event.lasts() + SETTLED;
@@ -212,7 +218,7 @@ mod tests {
         let kinds: BTreeSet<_> = floods.map(|e| format!("{:?} {:?}", e.what, e.family)).collect();
         assert_eq!(kinds.len(), 10, "{kinds:?}");
         let ends = schedule.events.iter().filter(|event| matches!(event.what, What::End(_)));
-        let (count, last) = (ends.clone().count(), ends.map(|event| event.at).max().unwrap());
+        let (count, last) = (ends.count(), schedule.last_end());
         assert!(
             count > 20 && last < Duration::from_secs(600),
             "{count} ends, the last after {last:?}"

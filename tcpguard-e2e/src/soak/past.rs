@@ -1,0 +1,66 @@
+//! A past as full as an agent's ever gets, for an agent that is about to start.
+//!
+//! It remembers a thousand alerts. Floods take hours to tell so many, and until then each one takes memory,
+//! rightly: a soak could not tell that from a leak. With as many from the beginning each new one takes the
+//! place of another, and they need the same memory if they are of the same kind.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The file of alerts that an agent left, with `most` of them: those of attacks, again and again, under
+/// numbers of their own up to the last one's. Without a seal, so that it is read as it is.
+///
+/// # Errors
+/// When no attack was told of.
+pub fn filled(alerts: &str, most: usize) -> Result<String> {
+    let told: Vec<Value> =
+        alerts.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let number = |alert: &Value| alert["seq"].as_u64();
+    let last = told.iter().filter_map(number).max().unwrap_or(0).max(most as u64);
+    let mut of_attacks =
+        told.into_iter().filter(|alert| alert["attack"].is_u64()).collect::<Vec<_>>();
+    of_attacks.sort_by_key(number);
+    let lines = of_attacks.into_iter().cycle().zip(last + 1 - most as u64..=last);
+    let filled = lines.map(|(mut alert, number)| {
+        alert["seq"] = number.into();
+        format!("{alert}\n")
+    });
+    let filled: String = filled.collect();
+    (!filled.is_empty()).then_some(filled).context("the agents before have told of no attack")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEFT: &str = "tcpguard 1 99 0badc0de\n\
+        {\"seq\":7,\"message\":\"mode\",\"attack\":null}\n\
+        {\"seq\":8,\"message\":\"started\",\"attack\":3}\n\
+        {\"seq\":9,\"message\":\"ended\",\"attack\":3}\n";
+
+    fn told(file: &str) -> Vec<(u64, String)> {
+        let alerts = file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let told = |alert: Value| {
+            (alert["seq"].as_u64().unwrap(), alert["message"].as_str().unwrap().to_owned())
+        };
+        alerts.map(told).collect()
+    }
+
+    #[test]
+    fn what_was_told_of_attacks_is_repeated_until_there_are_enough() {
+        let expected = |numbers: &[(u64, &str)]| -> Vec<(u64, String)> {
+            numbers.iter().map(|(number, message)| (*number, (*message).to_owned())).collect()
+        };
+        let five = [(5, "started"), (6, "ended"), (7, "started"), (8, "ended"), (9, "started")];
+        assert_eq!(told(&filled(LEFT, 5).unwrap()), expected(&five));
+        assert_eq!(told(&filled(LEFT, 1).unwrap()), expected(&[(9, "started")]));
+        let many = filled(LEFT, 1_000).unwrap();
+        assert_eq!((many.lines().count(), told(&many)[0].0), (1_000, 1));
+    }
+
+    #[test]
+    fn of_no_attack_there_is_nothing_to_repeat() {
+        assert!(filled("", 1_000).is_err());
+        assert!(filled(LEFT.lines().nth(1).unwrap(), 1_000).is_err());
+    }
+}
