@@ -95,9 +95,7 @@ fn syns_are_answered_alike_whatever_they_look_like() {
 #[test]
 fn random_traffic_is_answered_alike() {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
-    // The agent would be gone before the traffic ends.
-    pair.model.config.heartbeat_ns = u64::MAX;
-    pair.dataplane.set_config(&pair.model.config).unwrap();
+    pair.keep_agent();
     pair.arm();
     show(&mut pair, 77, 20_000);
     let answered = pair.reasons.get(&Reason::Cookie).copied().unwrap_or(0);

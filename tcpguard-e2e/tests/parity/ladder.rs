@@ -10,11 +10,19 @@ use tcpguard_e2e::packet::{Segment, flags};
 
 use super::state::Differences;
 use super::traffic::v4;
-use super::{MS, Pair, START_NS, show, sorted};
+use super::{LISTENERS, MS, Pair, START_NS, show, sorted};
 
 const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
 const ANSWER: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
 const BUDGET: u8 = ListenerEntry::BUDGET;
+
+/// Steps of all listeners, in such mixtures that each step is met alone and behind the others.
+pub const STEPS: [[u8; LISTENERS as usize]; 4] = [
+    [BUDGET, ANSWER, OVERLOAD],
+    [OVERLOAD | BUDGET, ANSWER | BUDGET, OVERLOAD | ANSWER],
+    [OVERLOAD | ANSWER | BUDGET, OVERLOAD | ANSWER | BUDGET, BUDGET],
+    [ANSWER, OVERLOAD | ANSWER | BUDGET, 0],
+];
 
 impl Pair {
     /// Whether both remember the same dropped SYNs and gave out the same tokens.
@@ -47,11 +55,22 @@ fn given_by(buckets: &BTreeMap<u32, Bucket>) -> BTreeMap<u32, Bucket> {
 
 fn pair() -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
-    // The agent would be gone before the traffic ends.
-    pair.model.config.heartbeat_ns = u64::MAX;
-    pair.model.config.answers_per_network = Rate::per_second(40, 60);
-    pair.model.config.answers_per_cpu = Rate::per_second(60, 20);
-    pair.dataplane.set_config(&pair.model.config).unwrap();
+    pair.keep_agent();
+    // Less than the random traffic asks for until most of its clients are known.
+    pair.configure(|config| {
+        config.answers_per_network = Rate::per_second(20, 16);
+        config.answers_per_cpu = Rate::per_second(25, 8);
+    });
+    pair
+}
+
+/// A host that takes these steps for its listeners, with limits that random traffic exceeds.
+pub fn climbing(steps: [u8; LISTENERS as usize]) -> Pair {
+    let mut pair = pair();
+    for (id, steps) in (0..).zip(steps) {
+        let burst = [20, 3, 0][id as usize];
+        pair.take_steps(id, steps, Rate::per_second(5 + 10 * u64::from(id), burst));
+    }
     pair
 }
 
@@ -59,17 +78,8 @@ fn pair() -> Pair {
 fn a_hundred_thousand_frames_meet_every_step_alike() {
     let mut frames = 0;
     let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
-    for (seed, steps) in [
-        (11, [BUDGET, ANSWER, OVERLOAD]),
-        (12, [OVERLOAD | BUDGET, ANSWER | BUDGET, OVERLOAD | ANSWER]),
-        (13, [OVERLOAD | ANSWER | BUDGET, OVERLOAD | ANSWER | BUDGET, BUDGET]),
-        (14, [ANSWER, OVERLOAD | ANSWER | BUDGET, 0]),
-    ] {
-        let mut pair = pair();
-        for (id, steps) in (0..).zip(steps) {
-            let burst = [20, 3, 0][id as usize];
-            pair.take_steps(id, steps, Rate::per_second(10 + 10 * u64::from(id), burst));
-        }
+    for (seed, steps) in (11..).zip(STEPS) {
+        let mut pair = climbing(steps);
         show(&mut pair, seed, 36_000);
         frames += pair.judged;
         for (reason, count) in pair.reasons {

@@ -17,7 +17,7 @@ impl Pair {
     }
 
     /// Has headers of one SYN in `2^(samples - 1)` kept.
-    fn sample_syns(&mut self, id: u32, samples: u8) {
+    pub fn sample_syns(&mut self, id: u32, samples: u8) {
         let entry = self.model.listener_entries.get_mut(&id).unwrap();
         entry.samples = samples;
         for (key, _) in self.model.listeners.iter().filter(|(_, of)| **of == id) {

@@ -84,27 +84,23 @@ impl Sockets {
     }
 }
 
-/// Runs `test` in a namespace with sockets, on a host that drops strays.
-pub fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
+/// Runs `test` in a namespace with sockets.
+pub fn among<T: Send>(test: impl FnOnce(&Netns, &Sockets) -> T + Send) -> T {
     let host = Netns::new("parity").unwrap();
     let there = Sockets::open(&host).unwrap();
-    let run = || {
+    host.run(|| Ok(test(&host, &there))).unwrap()
+}
+
+/// Runs `test` there, on a host that drops strays.
+pub fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
+    among(|host, there| {
         let mut pair = Pair::new(Mode::Enforce, 0, true);
-        pair.model.sockets.listening.clone_from(&there.listening);
-        pair.model.sockets.connections = there.flows();
-        let config = &mut pair.model.config;
-        (config.strays, config.drop_strays) = (1, 1);
-        config.failed_cookie_ns = FAILED_COOKIE_NS;
-        // The agent would be gone before the traffic ends.
-        config.heartbeat_ns = u64::MAX;
-        pair.dataplane.set_config(config).unwrap();
+        pair.watch_strays(there);
         for [client, server] in strangers() {
             pair.teach(server, client);
         }
-        test(&host, &there, &mut pair);
-        Ok(())
-    };
-    host.run(run).unwrap();
+        test(host, there, &mut pair);
+    });
 }
 
 pub fn segment([client, server]: [SocketAddr; 2], flags: u8, [seq, ack]: [u32; 2]) -> Segment {
@@ -261,6 +257,17 @@ fn answers_with_the_kernels_cookies_are_alike_but_for_the_cookie() {
 }
 
 impl Pair {
+    /// Has strays dropped on a host that has these sockets, where a listener's steps say so.
+    pub fn watch_strays(&mut self, sockets: &Sockets) {
+        self.model.sockets.listening.clone_from(&sockets.listening);
+        self.model.sockets.connections = sockets.flows();
+        self.keep_agent();
+        self.configure(|config| {
+            (config.strays, config.drop_strays) = (1, 1);
+            config.failed_cookie_ns = FAILED_COOKIE_NS;
+        });
+    }
+
     /// As [`Pair::ingress`], of a SYN that is answered: the host is told what the kernel made of it.
     /// Returns the sequence number of the answer.
     fn answered_by_the_kernel(&mut self, frame: &[u8]) -> u32 {
