@@ -9,7 +9,7 @@ use tcpguard_e2e::soak::judge::{self, Growth, Told};
 use tcpguard_e2e::soak::play::play;
 use tcpguard_e2e::soak::samples::Held;
 use tcpguard_e2e::soak::schedule::{Schedule, What};
-use tcpguard_goals::{Goal, Row, minutes, seed};
+use tcpguard_goals::{Goal, Row, minutes, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Share of the clients that must be answered within a second, floods' first second included.
@@ -28,12 +28,15 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
     if served < SERVED {
         faults.push(record.attempts.summary());
     }
+    let growth = Growth::of(&record.samples);
+    if size(false, true) && !growth.saw_the_grown() {
+        faults.push("no agent got old enough to judge its memory by an hour".to_owned());
+    }
     if !faults.is_empty() {
         faults.push(format!("KiB by the minute: {}", judge::minutes(&record.samples)));
     }
     let floods =
         schedule.events.iter().filter(|event| matches!(event.what, What::Flood(_))).count();
-    let growth = Growth::of(&record.samples);
     let most = |of: fn(&Held) -> u64| record.samples.iter().map(|s| of(&s.held)).max().unwrap_or(0);
     let said = format!(
         "floods, {} agents: {growth}, at most {} KiB, {} of files, {} of maps, {} descriptors and {} \

@@ -172,6 +172,11 @@ impl Growth {
         Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
     }
 
+    /// Whether an agent got older than [`GROWN`], of which nothing may grow any more.
+    pub const fn saw_the_grown(&self) -> bool {
+        self.grown.is_some()
+    }
+
     fn is_harmless(&self) -> bool {
         self.young.is_none_or(|slope| slope.suits_the_young())
             && self.grown.is_none_or(|slope| slope.suits_the_grown())
