@@ -75,6 +75,18 @@ impl SourceRules {
         self.tables.iter().map(|table| Ok(table.entries()?.len())).sum()
     }
 
+    /// What all rules there are about, of whatever set, for whatever port and until when.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or a rule goes while they are read.
+    pub fn all(&self) -> io::Result<BTreeSet<IpNet>> {
+        let mut prefixes = BTreeSet::new();
+        for (place, table) in self.tables.iter().enumerate() {
+            prefixes.extend(table.entries()?.iter().map(|(key, _)| prefix(place, key)));
+        }
+        Ok(prefixes)
+    }
+
     /// What is dropped from at this moment: prefixes of the rule set that counts, for every port, whose
     /// time has not ended. Nothing where the record says that there is none to look for.
     ///
