@@ -24,6 +24,13 @@ impl Random {
         low + self.bits() % (high - low + 1)
     }
 
+    /// Puts `all` into another order, each as likely as any (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            all.swap(last, self.between(0, last as u64) as usize);
+        }
+    }
+
     /// A number from 0 to below 1.
     pub fn share(&mut self) -> f64 {
         // As many bits as a double holds.
