@@ -12,7 +12,8 @@
 //! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
 //!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
 //!   short ones; [`health`]: balancers that never mean to connect.
-//! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half.
+//! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half; [`sender`]: more of them, from
+//!   the same sources again and again.
 //! - [`guard`], [`status`], [`alerts`]: the daemon under test, what it says and what it has told;
 //!   [`heartbeat`]: when it last polled; [`foreign`]: a program in its way;
 //!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
@@ -73,6 +74,7 @@ pub mod raw;
 pub mod raw_client;
 #[path = "../../tcpguard-ebpf/src/recipe.rs"]
 pub mod recipe;
+pub mod sender;
 pub mod server;
 mod service;
 pub mod shape;

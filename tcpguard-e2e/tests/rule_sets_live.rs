@@ -2,26 +2,23 @@
 //! meanwhile. Needs root and `TCPGUARD_BIN`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::process::{Child, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{JoinHandle, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use ipnet::IpNet;
 use serde_json::Value;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{CONFIG, Guard, Mode, cli};
-use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
-use tcpguard_e2e::packet::{Segment, flags};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::pins::pretend_layout;
-use tcpguard_e2e::raw::PacketSocket;
+use tcpguard_e2e::random::Random;
+use tcpguard_e2e::sender::Sender;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::source_rules::SourceRules;
-use tcpguard_goals::{Goal, Row, size};
+use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Rules of a set.
@@ -29,12 +26,7 @@ const RULES: u32 = 10_000;
 /// Two sets that have half of their rules in common.
 const SETS: [(&str, Range<u32>); 2] = [("a", 0..RULES), ("b", RULES / 2..RULES + RULES / 2)];
 const SHARED: Range<u32> = RULES / 2..RULES;
-/// Nothing listens there: no flood, and so no rule but those imported.
-const CLOSED: u16 = 9;
-/// SYNs per second, a handful at a time: far below what could be lost on the way.
-const RATE: u32 = 20_000;
-const HANDFUL: u32 = 16;
-/// So often at most a replacement is killed at all moments: which of them meet it half-way is a matter of
+/// So often at most a replacement is killed as often as it should be: what each kill meets is a matter of
 /// luck.
 const ROUNDS: u32 = 4;
 
@@ -115,62 +107,6 @@ fn expected(name: &str) -> BTreeMap<String, String> {
     rules.map(|n| (whole(prefix(n)), format!("set {name}"))).collect()
 }
 
-/// SYNs to a closed port, again and again from the same sources. It ends when dropped.
-struct Sender {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
-
-impl Sender {
-    fn start(lab: &Lab, sources: impl Iterator<Item = IpAddr>) -> Self {
-        let frame = |source: IpAddr| {
-            let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
-            let to = SocketAddr::new(family.edge(), CLOSED);
-            let mut syn = Segment::new(SocketAddr::new(source, 40_000), to, flags::SYN);
-            (syn.src_mac, syn.dst_mac, syn.window) = (ATTACKER_MAC, EDGE_MAC, 64_240);
-            syn.to_frame()
-        };
-        let frames: Vec<Vec<u8>> = sources.map(frame).collect();
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (ended, counted) = (Arc::clone(&stop), Arc::clone(&sent));
-        let send = move || {
-            let socket = PacketSocket::send_only(INTERFACE)?;
-            let mut due = Instant::now();
-            for handful in frames.chunks(HANDFUL as usize).cycle() {
-                if ended.load(Ordering::Relaxed) {
-                    break;
-                }
-                let mut unsent = handful;
-                while !unsent.is_empty() {
-                    unsent = &unsent[socket.send_batch(unsent)?..];
-                }
-                counted.fetch_add(handful.len() as u64, Ordering::Relaxed);
-                due += SECOND * HANDFUL / RATE;
-                sleep(due.saturating_duration_since(Instant::now()));
-            }
-            Ok(())
-        };
-        let thread = lab.attacker.spawn("sender", send).unwrap();
-        Self { stop, sent, thread: Some(thread) }
-    }
-
-    /// Ends it and returns how many SYNs it sent.
-    fn finish(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap().unwrap();
-        // The status tells what the last poll counted.
-        sleep(SECOND);
-        self.sent.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What became of SYNs: let through and dropped by the filter's count, and answered with a reset by
 /// the kernel's, which is what becomes of each that is let through.
 #[derive(Clone, Copy, Debug)]
@@ -216,10 +152,10 @@ fn fate_while(
     replace: impl FnOnce(),
 ) -> (Fate, u64) {
     let before = Fate::now(lab, guard);
-    let sender = Sender::start(lab, sources);
+    let sender = Sender::start(lab, sources).unwrap();
     sleep(SECOND / 5);
     replace();
-    let sent = sender.finish();
+    let sent = sender.finish().unwrap();
     (Fate::now(lab, guard).since(before), sent)
 }
 
@@ -352,12 +288,19 @@ struct Left {
     new: u32,
     /// Kills after which there was neither set.
     neither: u32,
+    /// Kills in the middle of a replacement: there were rules of both sets, or not all of one.
+    halfway: u32,
 }
 
 impl Left {
     /// The kills.
     const fn all(&self) -> u32 {
         self.old + self.new + self.neither
+    }
+
+    /// Whether a fifth of them came in the middle, where it is hardest to leave one set whole.
+    const fn is_hard(&self) -> bool {
+        self.halfway * 5 >= self.all()
     }
 }
 
@@ -485,8 +428,9 @@ fn in_force(rules: &SourceRules) -> Option<&'static str> {
     name
 }
 
-/// Kills `replacer` at `kills` moments of a replacement that takes `whole` at least, and again at others
-/// until they `met` what they are to meet. Set "a" is there before.
+/// Kills `replacer` so often at a replacement that takes `whole` at least, and again until the `kills` have
+/// `met` what they are to meet: a third of them at any moment, the others where those before found the
+/// middle of it. Set "a" is there before.
 fn killed_while_replacing<R: Replacer>(
     rules: &SourceRules,
     replacer: &mut R,
@@ -495,15 +439,28 @@ fn killed_while_replacing<R: Replacer>(
     met: impl Fn(&R, &Left) -> bool,
 ) -> Left {
     let (mut old, mut left) = ("a", Left::default());
+    let (mut random, mut middle, step) = (Random::new(seed()), whole / 2, whole / 10);
     for (round, kill) in (0..ROUNDS).flat_map(|round| (0..kills).map(move |kill| (round, kill))) {
         if kill == 0 && met(replacer, &left) {
             break;
         }
         let new = if old == "a" { "b" } else { "a" };
-        // Up to twice as long as the shortest took, since some take longer, and wider each round.
-        let moment = whole * 2 * (round + 1) * (ROUNDS * kill + round) / (ROUNDS * kills);
+        let aimed = kill % 3 > 0;
+        let moment = if aimed {
+            middle + (2 * step).mul_f64(random.share())
+        } else {
+            // Up to twice as long as the shortest took, since some take longer, and wider each round.
+            let share = (f64::from(kill) + 3.0 * random.share()) / f64::from(kills);
+            (whole * 2 * (round + 1)).mul_f64(share)
+        };
         replacer.replace(new, moment);
         let found = in_force(rules);
+        let halfway = rules.count().unwrap() != RULES as usize;
+        left.halfway += u32::from(halfway);
+        if aimed && !halfway {
+            let too_late = found == Some(new);
+            middle = if too_late { middle.saturating_sub(step) } else { middle + step };
+        }
         match found {
             Some(name) if name == new => left.new += 1,
             Some(_) => left.old += 1,
@@ -522,7 +479,7 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
     let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
     let rules = SourceRules::open(&lab.edge).unwrap();
     let before = Fate::now(&lab, &guard);
-    let sender = Sender::start(&lab, SHARED.map(member));
+    let sender = Sender::start(&lab, SHARED.map(member)).unwrap();
     let mut own = Own {
         lab: &lab,
         guard: &mut guard,
@@ -533,9 +490,9 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
         kept: 0,
     };
     let left = killed_while_replacing(&rules, &mut own, kills, whole, |own, left| {
-        left.old > 0 && left.new > 0 && !own.halves.is_empty() && own.kept > 0
+        left.old > 0 && left.new > 0 && left.is_hard() && !own.halves.is_empty() && own.kept > 0
     });
-    let (halves, kept, sent) = (own.halves, own.kept, sender.finish());
+    let (halves, kept, sent) = (own.halves, own.kept, sender.finish().unwrap());
     let fate = Fate::now(&lab, &guard).since(before);
     println!("{} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}", left.all());
     println!("keys of the other set found after {} of them: {halves:?}", halves.len());
@@ -556,11 +513,11 @@ fn in_place(kills: u32) -> (Left, Fate, u64) {
     let mut in_place = InPlace { lab: &lab, rules: &rules, references };
     let whole = ["b", "a"].map(|name| in_place.whole(name)).into_iter().min().unwrap();
     assert_eq!(in_force(&rules), Some("a"), "unless it is killed it does what it should");
-    let sender = Sender::start(&lab, SHARED.map(member));
+    let sender = Sender::start(&lab, SHARED.map(member)).unwrap();
     let left =
         killed_while_replacing(&rules, &mut in_place, kills, whole, |_, left| left.neither > 0);
     guard.start_again(Mode::Enforce).unwrap();
-    let sent = sender.finish();
+    let sent = sender.finish().unwrap();
     let fate = Fate::now(&lab, &guard).since(before);
     println!("{} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}", left.all());
     (left, fate, sent)
@@ -575,12 +532,13 @@ fn g2_a_kill_leaves_one_set_whole() {
     let (left, fate, sent, kept) = own(kills);
     // Else the kills met no import half-way, and the row would prove nothing.
     assert!(left.old > 0 && left.new > 0, "{} old, {} new", left.old, left.new);
+    assert!(left.is_hard(), "{} of {} in the middle", left.halfway, left.all());
     let (naive_left, naive_fate, naive_sent) = in_place(naive);
     let told = |left: &Left, fate: Fate, sent: u64| {
         format!(
-            "{} left the new set in the kernel, {} the old, {} neither; {} of {sent} SYNs of \
-             members of both let in",
-            left.new, left.old, left.neither, fate.answered
+            "{} in the middle of one; {} left the new set in the kernel, {} the old, {} neither; {} of \
+             {sent} SYNs of members of both let in",
+            left.halfway, left.new, left.old, left.neither, fate.answered
         )
     };
     row.result(
