@@ -222,9 +222,10 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     row.result(
         kills,
         format!(
-            "kills: {} of {} SYNs let in, {} seen by no filter",
+            "kills: {} of {} SYNs let in ({}), {} seen by no filter",
             fate.leaked(),
             fate.sent,
+            fate.forgiven(),
             fate.unseen()
         ),
         fate.leaked() == 0,

@@ -207,10 +207,11 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
         .then(|| changed(1, flooding, clients_rate, true, Change::ButForAWhile));
     let shut_out = unguarded.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
-        "changes of version: {} of {} SYNs let in, {} of {} handshakes in \
+        "changes of version: {} of {} SYNs let in ({}), {} of {} handshakes in \
          {clients_rate} SYN/s failed",
         fate.leaked(),
         fate.sent,
+        fate.forgiven(),
         clients.failed,
         clients.handshakes
     );
