@@ -2,7 +2,7 @@
 //! root and `TCPGUARD_BIN`.
 
 use std::mem::offset_of;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,12 @@ fn guarded(host: &Netns) -> Guard<'_> {
 fn rules_v4(host: &Netns) -> PinnedMap {
     let key = size_of::<SourceKey<SourceV4>>();
     PinnedMap::open(host, "SOURCE_RULES_V4", key, size_of::<RuleRef>()).unwrap()
+}
+
+/// Those of IPv6 over other than a /64.
+fn rules_v6(host: &Netns) -> PinnedMap {
+    let key = size_of::<SourceKey<SourceV6>>();
+    PinnedMap::open(host, "SOURCE_RULES_V6", key, size_of::<RuleRef>()).unwrap()
 }
 
 fn rules_for_one(host: &Netns) -> PinnedMap {
@@ -144,8 +150,7 @@ fn each_way_to_change_a_rule_is_mended() {
     for net in ["2001:db8::8/125", "203.0.113.9"] {
         assert!(cli(&host, &["block", net, "--for", "1h"]).unwrap().status.success());
     }
-    let v6 = size_of::<SourceKey<SourceV6>>();
-    let v6 = PinnedMap::open(&host, "SOURCE_RULES_V6", v6, size_of::<RuleRef>()).unwrap();
+    let v6 = rules_v6(&host);
     is_mended(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
     let hosts = rules_for_one(&host);
     is_mended(&guard, "rules for one client each", &hosts, |before| {
@@ -317,19 +322,32 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
     each_change_is_found_and_no_poll_takes_long(&guard, &host, &[rules_for_one(&host)]);
 }
 
-/// As many as there can ever be, half of them over networks.
+/// As many as there can ever be, half of them of IPv6 and half of each family over networks.
 #[test]
 fn among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
     let (host, _listener) = stage();
     let config = format!("[policy]\nrules = {MAX_RULES}\n");
     let guard = Guard::start_with(&host, Mode::Enforce, &config, &[]).unwrap();
     let net = |n: u32| {
-        let length = if n.is_multiple_of(2) { 32 } else { 28 };
-        format!("{}/{length}\n", Ipv4Addr::from_bits(0x6440_0000 + 16 * n))
+        let v4 = Ipv4Addr::from_bits(0x6440_0000 + 16 * n);
+        let v6 = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(n) << 68);
+        match n % 4 {
+            0 => format!("{v4}/32\n"),
+            1 => format!("{v4}/28\n"),
+            2 => format!("{v6}/64\n"),
+            _ => format!("{v6}/60\n"),
+        }
     };
     import(&host, (0..MAX_RULES).map(net).collect());
-    let tables = [rules_for_one(&host), rules_v4(&host)];
+    let tables = [rules_for_one(&host), rules_v4(&host), rules_v6(&host)];
     each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
+}
+
+/// Where in a key the second byte of its address stands.
+fn second_byte(key: &[u8]) -> usize {
+    // The hash has an IPv4 address at the end of sixteen bytes, behind zeros.
+    let is_v6 = key.len() >= size_of::<SourceHost>() && key[key.len() - 16] != 0;
+    key.len() - if is_v6 { 15 } else { 3 }
 }
 
 fn import(host: &Netns, list: String) {
@@ -361,7 +379,7 @@ fn each_change_is_found_and_no_poll_takes_long(
         calm = calm.max(age());
         sleep(STEP);
     }
-    let mut random = Random::new(7);
+    let mut random = Random::new(seed());
     let mut any = || {
         let table = random.between(0, tables.len() as u64 - 1) as usize;
         let entry = random.between(0, before[table].len() as u64 - 1) as usize;
@@ -371,8 +389,8 @@ fn each_change_is_found_and_no_poll_takes_long(
         let (table, (key, _)) = any();
         let _ = table.remove(&key);
         let (table, (mut foreign, value)) = any();
-        // Elsewhere, in the second byte of its address.
-        let byte = foreign.len() - 3;
+        // Elsewhere: no rule has this bit.
+        let byte = second_byte(&foreign);
         foreign[byte] ^= 0x80;
         table.set(&foreign, &value).unwrap();
         let (_, (_, value)) = any();
