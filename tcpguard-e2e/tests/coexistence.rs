@@ -286,8 +286,31 @@ enum Agent {
 
 const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsDead, Agent::Hangs];
 
-/// Whether the filter is gone when `line` has ended, and stays so for [`AFTER`], its egress program too.
-fn goes(agent: Agent, line: &[&str]) -> bool {
+/// What `detach` says where it could not tell the agent.
+const MAY_COME_BACK: &str = "the agent may attach the filter again";
+
+/// Whether the filter is off in each look for [`AFTER`], its egress program too.
+fn stays_off(host: &Netns) -> bool {
+    let gone = Programs { xdp: None, egress: None };
+    let (begun, mut stays) = (Instant::now(), true);
+    while begun.elapsed() < AFTER {
+        stays &= programs(host) == gone;
+        sleep(STEP);
+    }
+    stays
+}
+
+/// What became of the filter.
+struct Fate {
+    /// It is gone when the line has ended, and stays so; and where an agent that hung could put it on again
+    /// when it went on, that was said, and what was named as the way out took it off for good.
+    gone: bool,
+    /// An agent that went on did put it on again.
+    came_back: bool,
+}
+
+/// What `line` does to the filter.
+fn fate(agent: Agent, line: &[&str]) -> Fate {
     let host = host();
     let mut guard = Guard::start(&host, Mode::Enforce).unwrap();
     match agent {
@@ -297,30 +320,38 @@ fn goes(agent: Agent, line: &[&str]) -> bool {
     }
     assert!(is_ours(&host));
     let output = cli(&host, line).unwrap();
-    let gone = Programs { xdp: None, egress: None };
-    let (begun, mut stays) = (Instant::now(), true);
-    while begun.elapsed() < AFTER {
-        stays &= programs(&host) == gone;
-        sleep(STEP);
-    }
-    println!("{agent:?}: {stays}, {output:?}");
+    let mut fate = Fate { gone: stays_off(&host), came_back: false };
+    println!("{agent:?}: {}, {output:?}", fate.gone);
     if matches!(agent, Agent::Hangs) {
         guard.resume().unwrap();
+        fate.came_back = !stays_off(&host);
+        let said = String::from_utf8_lossy(&output.stderr);
+        fate.gone &= !output.status.success() && said.contains(MAY_COME_BACK);
+        // As it said: stop it, then detach again.
+        guard.stop().unwrap();
+        cli(&host, line).unwrap();
+        fate.gone &= stays_off(&host);
     }
-    stays
+    fate
 }
 
 #[test]
 fn coexistence_it_goes_when_it_is_told_to() {
     let row = Row::new(Goal::Coexistence);
-    let count = |line: &[&str]| AGENTS.into_iter().filter(|agent| goes(*agent, line)).count();
-    let own = count(&["detach", "--all"]);
+    let fates = |line: &[&str]| AGENTS.map(|agent| fate(agent, line));
+    let count = |fates: &[Fate]| fates.iter().filter(|fate| fate.gone).count();
+    let detached = fates(&["detach", "--all"]);
+    let own = count(&detached);
+    let came_back = detached.iter().filter(|fate| fate.came_back).count();
     // It finds no pins, so all that it can do is to ask the agent.
-    let asked = count(&["detach", "--all", "--pin-dir", "/run/nowhere"]);
+    let asked = count(&fates(&["detach", "--all", "--pin-dir", "/run/nowhere"]));
     let n = AGENTS.len() as u64;
     row.result(
         n,
-        format!("agents, alive, dead and hanging: from {own} the filter goes and stays off"),
+        format!(
+            "agents, alive, dead and hanging: from {own} the filter goes and stays off; {came_back} of 1 \
+             that went on put it on again, of which was warned, until it was stopped"
+        ),
         own == AGENTS.len(),
     )
     .naive(n, format!("agents that are only asked: from {asked}"), asked < AGENTS.len())
@@ -346,6 +377,6 @@ fn the_way_out_needs_no_agent_that_answers() {
     assert_eq!(program(&host), None, "{said}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(!detached.status.success(), "it may come back, which is no success");
-    assert!(said.contains("the agent may attach the filter again"), "{said}");
+    assert!(said.contains(MAY_COME_BACK), "{said}");
     guard.resume().unwrap();
 }
