@@ -181,7 +181,7 @@ fn g8_full_tables_drop_only_what_a_rule_matches() {
     let mut reasons = BTreeSet::new();
     let (mut ours, mut naive) = (Against::default(), Against::default());
     while judged < size(10_000, 100_000) {
-        if number % TICK == 0 {
+        if number.is_multiple_of(TICK) {
             pair.set_clock(START_NS + number * MS);
             elsewhere.now_ns = pair.model.now_ns;
         }
