@@ -172,7 +172,7 @@ impl Growth {
         Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
     }
 
-    /// Whether an agent got older than [`GROWN`], of which nothing may grow any more.
+    /// Whether an agent got so old that nothing of it may grow any more.
     pub const fn saw_the_grown(&self) -> bool {
         self.grown.is_some()
     }
