@@ -76,6 +76,8 @@ pub struct Engine {
     incidents: u64,
     rolled: Option<RollUp>,
     past: VecDeque<IncidentReport>,
+    /// Whether closed incidents are kept there.
+    keeps_past: bool,
     /// Why rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
     commands: VecDeque<Command>,
@@ -120,6 +122,7 @@ impl Engine {
             incidents: 0,
             rolled: None,
             past: VecDeque::new(),
+            keeps_past: true,
             farewells: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
             replaced: None,

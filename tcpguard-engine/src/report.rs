@@ -40,7 +40,8 @@ pub struct Report {
     pub mode: Mode,
     /// Open incidents, oldest first.
     pub incidents: Vec<IncidentReport>,
-    /// Recently closed incidents, newest first (at most 64).
+    /// Recently closed incidents, newest first (at most 64); none where [`crate::Engine::leave_past`] says
+    /// that somebody else keeps them.
     pub past: Vec<IncidentReport>,
     /// Every listener followed.
     pub listeners: Vec<ListenerReport>,

@@ -41,6 +41,13 @@ impl Engine {
         }
     }
 
+    /// Leaves closed incidents to whoever calls this, who is told of each with all that is known of it:
+    /// [`crate::Report::past`] is empty from now on.
+    pub fn leave_past(&mut self) {
+        self.keeps_past = false;
+        self.past.clear();
+    }
+
     /// Numbers new incidents from after `last` on: those up to it are on record from earlier runs.
     pub fn number_after(&mut self, last: u64) {
         self.incidents = self.incidents.max(last);

@@ -293,10 +293,12 @@ impl Engine {
         self.keep(report);
     }
 
-    /// Keeps a closed incident for reports.
+    /// Keeps a closed incident for reports, unless somebody else does.
     pub(super) fn keep(&mut self, report: IncidentReport) {
-        self.past.push_front(report);
-        self.past.truncate(Limits::PAST_INCIDENTS);
+        if self.keeps_past {
+            self.past.push_front(report);
+            self.past.truncate(Limits::PAST_INCIDENTS);
+        }
     }
 
     pub(super) fn tell_of_end(&mut self, report: &IncidentReport, why: &str) {

@@ -98,9 +98,8 @@ impl Guard {
     pub(super) fn explain_attack(&self, id: u64) -> Response {
         let clock = clock();
         let report = self.engine.report(clock.now);
-        let mut known = report.incidents.iter().chain(&report.past);
-        let here = known.find(|incident| incident.id == id);
-        let found = here
+        let open = report.incidents.iter().find(|incident| incident.id == id);
+        let found = open
             .map(|incident| AttackInFull::build(incident, &report, clock))
             .or_else(|| self.incidents.find(id).cloned());
         match found {

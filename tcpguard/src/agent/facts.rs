@@ -11,8 +11,8 @@ use crate::host::{Sysctls, boot_time, conntrack};
 use crate::kernel::ProgramCost;
 use crate::observe::stderr;
 use crate::status::{
-    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, Program,
-    Reading, Rule, Severity, Status,
+    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
+    Program, Reading, Rule, Severity, Status,
 };
 
 /// Rates are taken over about this long.
@@ -96,7 +96,7 @@ impl Guard {
             counts: self.counts.document(),
             health: self.health(),
             alerts: self.alerts.history().of_a_day(clock.wall),
-            earlier: self.incidents.earlier().cloned().collect(),
+            past: self.incidents.past().take(PAST_LISTED).cloned().collect(),
         }
     }
 

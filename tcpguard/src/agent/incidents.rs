@@ -28,8 +28,6 @@ const OPEN_PACE: Duration = Duration::from_secs(60);
 pub struct Incidents {
     /// The newest first.
     past: VecDeque<Arc<AttackInFull>>,
-    /// Of these, those of this run.
-    own: usize,
     writer: Writer<Vec<Arc<AttackInFull>>>,
     /// Something was told of one since it was written.
     changed: bool,
@@ -53,7 +51,6 @@ impl Incidents {
         let timelines = Timelines::load(dir, known)?;
         Ok(Self {
             past,
-            own: 0,
             writer: Writer::start(
                 "incidents",
                 dir.to_owned(),
@@ -72,9 +69,9 @@ impl Incidents {
         self.past.iter().map(|attack| attack.attack.id).max().unwrap_or(0)
     }
 
-    /// Those of earlier runs, newest first.
-    pub fn earlier(&self) -> impl Iterator<Item = &Attack> {
-        self.past.iter().skip(self.own).map(|past| &past.attack)
+    /// All of them, newest first.
+    pub fn past(&self) -> impl Iterator<Item = &Attack> {
+        self.past.iter().map(|past| &past.attack)
     }
 
     /// The past incident with this number.
@@ -102,7 +99,6 @@ impl Incidents {
         let report = engine.report(clock.now);
         self.past.retain(|past| past.attack.id != incident.id);
         self.past.push_front(Arc::new(AttackInFull::build(incident, &report, clock)));
-        self.own = (self.own + 1).min(KEPT);
         self.past.truncate(KEPT);
     }
 
@@ -303,7 +299,7 @@ pub(super) mod tests {
         stored(dir.path(), 1..=200);
         let mut incidents = Incidents::load(dir.path()).unwrap();
         assert_eq!(incidents.last_number(), 200);
-        assert_eq!(incidents.earlier().count(), KEPT);
+        assert_eq!(incidents.past().count(), KEPT);
         assert!(incidents.find(137).is_some() && incidents.find(136).is_none());
         incidents.keep(&engine(), at(1));
         drop(incidents);
@@ -347,7 +343,7 @@ pub(super) mod tests {
             incidents.tend(&lab.engine, clock);
         };
         play(&mut incidents, &mut lab, 13.0);
-        assert_eq!(incidents.earlier().map(|attack| attack.id).collect::<Vec<_>>(), [6]);
+        assert_eq!(incidents.past().map(|attack| attack.id).collect::<Vec<_>>(), [6]);
         drop(incidents);
         let mut incidents = Incidents::load(dir.path()).unwrap();
         let cut_off = incidents.find(7).unwrap();
@@ -361,6 +357,6 @@ pub(super) mod tests {
         drop(incidents);
         let next = Incidents::load(dir.path()).unwrap();
         assert_eq!(next.find(7), Some(&expected));
-        assert_eq!(next.earlier().map(|attack| attack.id).collect::<Vec<_>>(), [7, 6]);
+        assert_eq!(next.past().map(|attack| attack.id).collect::<Vec<_>>(), [7, 6]);
     }
 }

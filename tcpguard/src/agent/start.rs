@@ -158,6 +158,7 @@ impl Guard {
         let (alert_file, told) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
         let incidents = Incidents::load(&config.state_dir).map_err(no_thread)?;
         engine.number_after(incidents.last_number());
+        engine.leave_past();
         let mut interfaces = Interfaces::attach(
             &config.interfaces,
             |name| config.xdp_mode_of(name),

@@ -61,8 +61,8 @@ pub struct Facts {
     pub health: Vec<Health>,
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertEntry>,
-    /// Closed attacks on record from earlier runs of the agent, newest first.
-    pub earlier: Vec<Attack>,
+    /// Closed attacks on record, of earlier runs too, newest first.
+    pub past: Vec<Attack>,
 }
 
 /// Cumulative counters now and a little earlier, from which rates are computed.

@@ -26,7 +26,7 @@ mod transfer;
 pub use alerts::*;
 pub use allowed::Allowed;
 pub use attack::*;
-pub(crate) use build::evidence;
+pub(crate) use build::{PAST_LISTED, evidence};
 pub use counts::{AttackCount, Counts};
 pub use document::*;
 pub use explanation::*;

@@ -158,7 +158,7 @@ pub fn calm() -> (Report, Facts) {
         counts: EventCounts::default(),
         health: Vec::new(),
         alerts: Vec::new(),
-        earlier: Vec::new(),
+        past: Vec::new(),
     };
     (report, facts)
 }

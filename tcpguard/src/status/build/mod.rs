@@ -16,7 +16,7 @@ use crate::host::Conntrack;
 /// Most alerts listed.
 const ALERTS_LISTED: usize = 20;
 /// Most closed incidents listed.
-const PAST_LISTED: usize = 16;
+pub(crate) const PAST_LISTED: usize = 16;
 
 impl Status {
     /// The document for what is known now.
@@ -40,7 +40,7 @@ impl Status {
                 .past
                 .iter()
                 .map(|incident| attack(incident, report, clock))
-                .chain(facts.earlier.iter().cloned())
+                .chain(facts.past.iter().cloned())
                 .take(PAST_LISTED)
                 .collect(),
             interfaces: facts.interfaces.iter().map(interface::interface).collect(),
