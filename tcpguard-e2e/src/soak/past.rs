@@ -1,29 +1,56 @@
 //! A past as full as an agent's ever gets, for an agent that is about to start.
 //!
-//! It remembers a thousand alerts. Floods take hours to tell so many, and until then each one takes memory,
-//! rightly: a soak could not tell that from a leak. With as many from the beginning each new one takes the
-//! place of another, and they need the same memory if they are of the same kind.
+//! It remembers a thousand alerts and 64 incidents. Floods take hours to tell so many, and until then each
+//! one takes memory, rightly: a soak could not tell that from a leak. With as many from the beginning each
+//! new one takes the place of another, and they need the same memory if they are of the same kind, once
+//! all of the first have made room: until then those lie side by side, and others in the places between.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// The file of alerts that an agent left, with `most` of them: those of attacks, again and again, under
-/// numbers of their own up to the last one's. Without a seal, so that it is read as it is.
+/// What an agent left a file of, a line each.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// What was told.
+    Alerts,
+    /// What is known of attacks.
+    Incidents,
+}
+
+impl Kind {
+    /// In which field of a line its number stands.
+    const fn number(self) -> &'static str {
+        match self {
+            Self::Alerts => "seq",
+            Self::Incidents => "id",
+        }
+    }
+
+    /// Whether floods make more of the kind.
+    fn is_of_attack(self, line: &Value) -> bool {
+        match self {
+            Self::Alerts => line["attack"].is_u64(),
+            Self::Incidents => line["id"].is_u64(),
+        }
+    }
+}
+
+/// The file of alerts or incidents that an agent left, with `most` of them: those of attacks, again and
+/// again, under numbers of their own up to the last one's. Without a seal, so that it is read as it is.
 ///
 /// # Errors
 /// When no attack was told of.
-pub fn filled(alerts: &str, most: usize) -> Result<String> {
+pub fn filled(kind: Kind, left: &str, most: usize) -> Result<String> {
     let told: Vec<Value> =
-        alerts.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let number = |alert: &Value| alert["seq"].as_u64();
+        left.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let number = |line: &Value| line[kind.number()].as_u64();
     let last = told.iter().filter_map(number).max().unwrap_or(0).max(most as u64);
-    let mut of_attacks =
-        told.into_iter().filter(|alert| alert["attack"].is_u64()).collect::<Vec<_>>();
+    let mut of_attacks: Vec<_> = told.into_iter().filter(|line| kind.is_of_attack(line)).collect();
     of_attacks.sort_by_key(number);
     let lines = of_attacks.into_iter().cycle().zip(last + 1 - most as u64..=last);
-    let filled = lines.map(|(mut alert, number)| {
-        alert["seq"] = number.into();
-        format!("{alert}\n")
+    let filled = lines.map(|(mut line, number)| {
+        line[kind.number()] = number.into();
+        format!("{line}\n")
     });
     let filled: String = filled.collect();
     (!filled.is_empty()).then_some(filled).context("the agents before have told of no attack")
@@ -52,15 +79,24 @@ mod tests {
             numbers.iter().map(|(number, message)| (*number, (*message).to_owned())).collect()
         };
         let five = [(5, "started"), (6, "ended"), (7, "started"), (8, "ended"), (9, "started")];
-        assert_eq!(told(&filled(LEFT, 5).unwrap()), expected(&five));
-        assert_eq!(told(&filled(LEFT, 1).unwrap()), expected(&[(9, "started")]));
-        let many = filled(LEFT, 1_000).unwrap();
+        let filled = |most| filled(Kind::Alerts, LEFT, most).unwrap();
+        assert_eq!(told(&filled(5)), expected(&five));
+        assert_eq!(told(&filled(1)), expected(&[(9, "started")]));
+        let many = filled(1_000);
         assert_eq!((many.lines().count(), told(&many)[0].0), (1_000, 1));
     }
 
     #[test]
     fn of_no_attack_there_is_nothing_to_repeat() {
-        assert!(filled("", 1_000).is_err());
-        assert!(filled(LEFT.lines().nth(1).unwrap(), 1_000).is_err());
+        assert!(filled(Kind::Incidents, "", 1_000).is_err());
+        assert!(filled(Kind::Alerts, LEFT.lines().nth(1).unwrap(), 1_000).is_err());
+    }
+
+    #[test]
+    fn incidents_have_numbers_of_their_own_too() {
+        let left = "{\"id\":70,\"port\":443}\n{\"id\":71,\"port\":444}\n";
+        let expected = "{\"id\":69,\"port\":443}\n{\"id\":70,\"port\":444}\n\
+                        {\"id\":71,\"port\":443}\n";
+        assert_eq!(filled(Kind::Incidents, left, 3).unwrap(), expected);
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tcpguard::observe::history::REMEMBERED;
+use tcpguard_engine::Limits;
 
 use super::judge::{Life, Played, Told};
 use super::past;
@@ -86,6 +87,7 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
         rushes: Vec::new(),
         cuts: Vec::new(),
         changes: 0,
+        made_up: 0,
         begun_ns: boot_ns(),
         begun: Instant::now(),
         record: Record::default(),
@@ -112,6 +114,8 @@ struct Soak<'lab> {
     cuts: Vec<Range<u64>>,
     /// Imports and reloads so far.
     changes: usize,
+    /// Incidents up to this number are made up.
+    made_up: u64,
     begun_ns: u64,
     begun: Instant,
     record: Record,
@@ -173,12 +177,16 @@ impl Soak<'_> {
                 self.cuts.push(from..boot_ns());
             }
             What::End(end) => {
+                let is_last = event.at == self.schedule.last_end();
+                if is_last {
+                    // What it has told of is behind what is made up afterwards.
+                    self.look()?;
+                }
                 self.end_life();
                 match end {
                     End::Kill | End::KillInFlood => self.guard.kill()?,
                     End::Stop => drop(self.guard.stop()?),
                 }
-                let is_last = event.at == self.schedule.last_end();
                 if is_last {
                     self.fill_past()?;
                 }
@@ -235,6 +243,9 @@ impl Soak<'_> {
         self.record.polls.push(status.heartbeat_age());
         for attack in status.attacks().into_iter().chain(status.past_attacks()) {
             let (id, port) = (attack.id(), attack.port());
+            if id <= self.made_up {
+                continue;
+            }
             let known = self.record.told.iter().find(|told| (told.id, told.port) == (id, port));
             // The time of day and the boot clock drift apart.
             let at_ms = known.map_or_else(
@@ -281,11 +292,19 @@ impl Soak<'_> {
         }
     }
 
-    /// Leaves as many alerts to the next agent as it will ever remember.
-    fn fill_past(&self) -> Result<()> {
-        let file = format!("{STATE_DIR}/alerts.jsonl");
-        let filled = past::filled(&self.lab.edge.read(&file)?, REMEMBERED)?;
-        self.lab.edge.write(&file, &filled)
+    /// Leaves as many alerts and incidents to the next agent as it will ever remember.
+    fn fill_past(&mut self) -> Result<()> {
+        for (kind, name, most) in [
+            (past::Kind::Alerts, "alerts", REMEMBERED),
+            (past::Kind::Incidents, "incidents", Limits::PAST_INCIDENTS),
+        ] {
+            let file = format!("{STATE_DIR}/{name}.jsonl");
+            let filled = past::filled(kind, &self.lab.edge.read(&file)?, most)?;
+            self.lab.edge.write(&file, &filled)?;
+        }
+        let told = self.record.told.iter().map(|told| told.id).max().unwrap_or(0);
+        self.made_up = told.max(Limits::PAST_INCIDENTS as u64);
+        Ok(())
     }
 
     /// How many alerts the agent knows of.
