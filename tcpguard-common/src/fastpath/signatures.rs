@@ -3,8 +3,9 @@
 //! A listener may have rules under each of eight masks, and each mask is a look-up of its own in a hash
 //! that other CPUs read as well. But what a flood repeats is what a rule can be made of: its SYNs look
 //! alike in all that any mask compares, or in most of it. So each CPU remembers for a moment what came
-//! of a look, under everything that masks compare together, and the next SYN of that look costs the same
-//! under one rule or sixty-four. Those that vary too much to be remembered cost what they did before.
+//! of a look, under everything that the listener's masks compare together, and the next SYN of that look
+//! costs the same under one rule or sixty-four. What no mask of the listener compares may vary, as a
+//! window does that is drawn for each SYN; those that vary in more cost what they did before.
 //!
 //! The IP identification stands apart: it differs from SYN to SYN, and only one mask compares it. It is
 //! asked for by itself, and by listeners that have such a rule.
@@ -16,27 +17,30 @@ use crate::abi::{RuleRef, SignatureKey};
 /// A look is remembered for the rest of a tick of 2^23 ns (8.4 ms): no rule that is made or taken back
 /// counts later than that.
 const TICK: u32 = 23;
-/// What all masks but [`Mask::IpId`] compare.
-const TOGETHER: [u64; 3] = Mask::WORDS[Mask::Full as usize];
-
-// Or a rule would be remembered for SYNs that it does not match.
-const _: () = {
-    let mut code = 0;
-    while code < Mask::IpId as usize {
+/// Sets of masks that are looked up together: all but [`Mask::IpId`].
+const SETS: usize = 1 << Mask::IpId as usize;
+/// What the masks of each set compare together.
+const TOGETHER: [[u64; 3]; SETS] = {
+    let mut together = [[0; 3]; SETS];
+    let mut set = 1;
+    while set < SETS {
+        // One mask, and the set without it.
+        let (first, rest) = (set.trailing_zeros() as usize, set & (set - 1));
         let mut word = 0;
         while word < 3 {
-            assert!(Mask::WORDS[code][word] & !TOGETHER[word] == 0);
+            together[set][word] = together[rest][word] | Mask::WORDS[first][word];
             word += 1;
         }
-        code += 1;
+        set += 1;
     }
+    together
 };
 
 /// What came of looking for the rule of a SYN. All-zero is none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Look {
-    /// What was looked for: the fingerprint's words, as far as masks compare them.
+    /// What was looked for: the fingerprint's words, as far as the listener's masks compare them.
     words: [u64; 3],
     /// [`Self::stamp`] of when and under which masks; never 0.
     stamp: u64,
@@ -62,8 +66,9 @@ impl Look {
     /// Nothing has come of it yet.
     #[inline(always)]
     const fn of(work: &Work) -> Self {
-        let words = masked(&work.print.words(), &TOGETHER);
         let listener = &work.listener;
+        let together = &TOGETHER[listener.masks as usize & (SETS - 1)];
+        let words = masked(&work.print.words(), together);
         let (stamp, set) = (Self::stamp(work.now, listener.masks), work.rule_set);
         Self { words, stamp, set, ends_ns: 0, rule: RuleRef::NONE, listener: listener.id, pad: 0 }
     }
@@ -191,6 +196,20 @@ mod tests {
         assert_eq!(slot(&mut model, &work), Some(5), "that there was one");
         work.now += TICK_NS;
         assert_eq!(slot(&mut model, &work), None);
+    }
+
+    #[test]
+    fn what_no_mask_of_the_listener_compares_may_vary() {
+        let (mut model, mut work) = (Model::default(), syn(print(), 1 << Mask::NoWindow.code()));
+        add(&mut model, 5, &print(), Mask::NoWindow);
+        assert_eq!(slot(&mut model, &work), Some(5));
+        model.signatures.clear();
+        work.print.window ^= 77;
+        assert_eq!(slot(&mut model, &work), Some(5), "it is remembered for any window");
+        work.print.ttl += 1;
+        assert_eq!(slot(&mut model, &work), None, "and for one TTL");
+        assert_eq!(TOGETHER[1 << Mask::Full as usize], Mask::WORDS[Mask::Full as usize]);
+        assert_eq!(TOGETHER[SETS - 1], Mask::WORDS[Mask::Full as usize], "no mask compares more");
     }
 
     #[test]
