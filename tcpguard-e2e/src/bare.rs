@@ -29,6 +29,9 @@ const TCP: i32 = 6;
 const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
 const IPV4_CHECKSUM: usize = 24;
+/// In a TCP header.
+const SEQUENCE: usize = 4;
+const WINDOW: usize = 14;
 
 /// Odd, so that numbers below `2^29` stay apart when they are multiplied by it, modulo `2^29`.
 const SPREAD: u32 = 0x1e37_79b1;
@@ -222,6 +225,20 @@ impl Wrapper {
     /// # Errors
     /// When sources are to be drawn for any other frame.
     pub fn new(frame: &[u8], sources: Sources) -> Result<Self> {
+        Self::making_up(frame, sources, SEQUENCE)
+    }
+
+    /// Likewise, and where sources are drawn each packet has another window as well, as the SYNs of many
+    /// flood tools have: it makes up for the port.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with_windows(frame: &[u8], sources: Sources) -> Result<Self> {
+        Self::making_up(frame, sources, WINDOW)
+    }
+
+    /// `for_port`: where in the TCP header the complement of the port goes.
+    fn making_up(frame: &[u8], sources: Sources, for_port: usize) -> Result<Self> {
         let v6 = match (frame.get(12..15), frame.get(20), frame.get(23)) {
             (Some([0x08, 0x00, 0x45]), _, Some(6)) if frame.len() >= 54 => false,
             (Some([0x86, 0xdd, _]), Some(6), _) if frame.len() >= 74 => true,
@@ -231,7 +248,7 @@ impl Wrapper {
         let length = i16::try_from(frame.len())?;
         let mut frame = frame.to_vec();
         if let Sources::Among { .. } = sources {
-            leave_room(&mut frame, v6);
+            leave_room(&mut frame, v6, for_port);
         }
         let mut stores = Vec::new();
         let whole = frame.chunks_exact(8);
@@ -244,7 +261,7 @@ impl Wrapper {
             stores.push(insn(0x72, 7, 0, at, i32::from(*byte)));
         }
         if let Sources::Among { bits } = sources {
-            stores.extend(randomise(v6, bits));
+            stores.extend(randomise(v6, bits, for_port));
         }
         Ok(Self { length, v6, stores })
     }
@@ -327,7 +344,7 @@ const fn tcp(v6: bool) -> usize {
 }
 
 /// Draws what tells sources apart, in a packet with room for it at r7.
-fn randomise(v6: bool, bits: u8) -> Vec<Instruction> {
+fn randomise(v6: bool, bits: u8, for_port: usize) -> Vec<Instruction> {
     let store = |register, at: usize| insn(0x6b, 7, register, at as i16, 0);
     let complement = |register| insn(0xa7, register, 0, 0, -1);
     let half = |register| insn(0x77, register, 0, 0, 16);
@@ -340,7 +357,7 @@ fn randomise(v6: bool, bits: u8) -> Vec<Instruction> {
         half(3),
         store(3, tcp),
         complement(3),
-        store(3, tcp + 4),
+        store(3, tcp + for_port),
         and(0, !(u32::MAX << bits)),
         // As in `Sources::drawn`, on 32 bits, and then in the order of the network.
         insn(0x24, 0, 0, 0, SPREAD as i32),
@@ -357,7 +374,7 @@ fn randomise(v6: bool, bits: u8) -> Vec<Instruction> {
         half(4),
         insn(0x0f, 0, 4, 0, 0),
         complement(0),
-        store(0, tcp + 6),
+        store(0, tcp + SEQUENCE + 2),
     ];
     code.extend((!v6).then_some(store(0, IPV4_ID)));
     code
@@ -365,10 +382,11 @@ fn randomise(v6: bool, bits: u8) -> Vec<Instruction> {
 
 /// Sets to nothing what will be drawn, and to ones what will be its complement: in a sum of ones'
 /// complement (RFC 1071) both are nothing, now and then. The checksums take over what they were.
-fn leave_room(frame: &mut [u8], v6: bool) {
+fn leave_room(frame: &mut [u8], v6: bool, for_port: usize) {
     let tcp = tcp(v6);
     let drawn = [SOURCE, SOURCE + 2, tcp];
-    let complements = [tcp + 4, tcp + 6, if v6 { tcp + 4 } else { IPV4_ID }];
+    let for_port = tcp + for_port;
+    let complements = [for_port, tcp + SEQUENCE + 2, if v6 { for_port } else { IPV4_ID }];
     if !v6 {
         take_over(frame, IPV4_CHECKSUM, &[SOURCE, SOURCE + 2, IPV4_ID]);
     }
@@ -409,7 +427,7 @@ mod tests {
     }
 
     /// What the program will do to the packet.
-    fn draw(frame: &mut [u8], v6: bool, number: u32) {
+    fn draw(frame: &mut [u8], v6: bool, for_port: usize, number: u32) {
         let source = Sources::drawn(number & !(u32::MAX << 20)).to_be_bytes();
         let halves = [[source[0], source[1]], [source[2], source[3]]].map(u16::from_ne_bytes);
         let sum = u32::from(halves[0]) + u32::from(halves[1]);
@@ -421,8 +439,8 @@ mod tests {
         store(SOURCE, halves[0]);
         store(SOURCE + 2, halves[1]);
         store(tcp(v6), port);
-        store(tcp(v6) + 4, !port);
-        store(tcp(v6) + 6, !sum);
+        store(tcp(v6) + for_port, !port);
+        store(tcp(v6) + SEQUENCE + 2, !sum);
         if !v6 {
             store(IPV4_ID, !sum);
         }
@@ -439,15 +457,17 @@ mod tests {
 
     #[test]
     fn checksums_are_right_with_any_source_in_the_room() {
-        for mut segment in segments() {
+        let each =
+            segments().into_iter().flat_map(|it| [SEQUENCE, WINDOW].map(|at| (it.clone(), at)));
+        for (mut segment, for_port) in each {
             let v6 = segment.src.is_ipv6();
             for seq in 0..2_000_u32 {
                 segment.seq = seq.wrapping_mul(0x0101_0101);
                 segment.ip_id = if v6 { 0 } else { seq as u16 };
                 let mut frame = segment.to_frame();
-                leave_room(&mut frame, v6);
+                leave_room(&mut frame, v6, for_port);
                 assert_eq!(Segment::parse(&frame).unwrap().to_frame(), frame, "sequence {seq}");
-                draw(&mut frame, v6, seq.wrapping_mul(0x9e37_79b9));
+                draw(&mut frame, v6, for_port, seq.wrapping_mul(0x9e37_79b9));
                 assert_eq!(Segment::parse(&frame).unwrap().to_frame(), frame, "sequence {seq}");
             }
         }
@@ -457,13 +477,17 @@ mod tests {
     fn only_sources_and_what_makes_up_for_them_change() {
         for segment in segments() {
             let v6 = segment.src.is_ipv6();
-            let mut frame = segment.to_frame();
-            leave_room(&mut frame, v6);
-            draw(&mut frame, v6, 0xfeed_beef);
-            let mut drawn = Segment::parse(&frame).unwrap();
-            assert_ne!((drawn.src.ip(), drawn.src.port()), (segment.src.ip(), 4000));
-            (drawn.src, drawn.seq, drawn.ip_id) = (segment.src, segment.seq, segment.ip_id);
-            assert_eq!(drawn, segment);
+            for for_port in [SEQUENCE, WINDOW] {
+                let mut frame = segment.to_frame();
+                leave_room(&mut frame, v6, for_port);
+                draw(&mut frame, v6, for_port, 0xfeed_beef);
+                let mut drawn = Segment::parse(&frame).unwrap();
+                assert_ne!((drawn.src.ip(), drawn.src.port()), (segment.src.ip(), 4000));
+                assert_eq!(drawn.window != segment.window, for_port == WINDOW);
+                (drawn.src, drawn.seq, drawn.ip_id) = (segment.src, segment.seq, segment.ip_id);
+                drawn.window = segment.window;
+                assert_eq!(drawn, segment);
+            }
         }
     }
 
