@@ -25,6 +25,7 @@ use anyhow::{Result, bail};
 
 use capture::Kind;
 use part::Part as _;
+use programs::profile;
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +34,7 @@ fn main() -> Result<ExitCode> {
         [] => return whole::bench(&words),
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["programs", words @ ..] => programs::bench(words)?,
+        ["profile"] => println!("{}", profile::measure(false)?.tables()),
         ["e2e", words @ ..] => e2e::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
@@ -42,6 +44,7 @@ fn main() -> Result<ExitCode> {
         _ => bail!(
             "usage: bench [--help]                 everything in turn, and what came of each target\n\
              \x20      bench programs [--help]        what a packet costs in each program\n\
+             \x20      bench profile                  in which functions a packet's time goes\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
              \x20      bench timeline [--help]        how soon the guard notices a flood, acts and lets go\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\

@@ -74,9 +74,27 @@ pub fn summary(goals: &[Goal]) -> String {
     format!("{met} of {} targets met, {missed} missed, {unmeasured} not measured", goals.len())
 }
 
-/// Whether any of `goals` was measured and not met.
-pub fn any_missed(goals: &[Goal]) -> bool {
-    goals.iter().any(|goal| matches!(Outcome::of(goal), Outcome::Missed(_)))
+/// What came of all targets together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outlook {
+    /// All are met.
+    Met,
+    /// One is missed, whatever became of others.
+    Missed,
+    /// None is missed, and one was not measured.
+    Unmeasured,
+}
+
+/// The worst that can be said of `goals`.
+pub fn worst(goals: &[Goal]) -> Outlook {
+    let outcomes = || goals.iter().map(Outcome::of);
+    if outcomes().any(|outcome| matches!(outcome, Outcome::Missed(_))) {
+        Outlook::Missed
+    } else if outcomes().any(|outcome| outcome == Outcome::Unmeasured) {
+        Outlook::Unmeasured
+    } else {
+        Outlook::Met
+    }
 }
 
 fn measured(goal: &Goal, outcome: Outcome) -> String {
@@ -171,6 +189,8 @@ mod tests {
             goal(1.0, true, Some(2.0)),
         ];
         assert_eq!(summary(&goals), "2 of 4 targets met, 1 missed, 1 not measured");
-        assert!(any_missed(&goals) && !any_missed(&goals[2..]));
+        assert_eq!(worst(&goals), Outlook::Missed);
+        assert_eq!(worst(&goals[2..]), Outlook::Unmeasured);
+        assert_eq!(worst(&goals[..1]), Outlook::Met);
     }
 }

@@ -11,16 +11,21 @@ use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::part::{Goal, Part};
+use crate::programs::profile;
 use crate::record::Record;
-use crate::{agent, e2e, programs, replay, timeline, verdict};
+use crate::verdict::{self, Outlook};
+use crate::{agent, e2e, programs, replay, timeline};
 
 /// Where `docs` is.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Of a run that has measured everything and missed a target.
 const MISSED: u8 = 3;
+/// Of one that has missed none, and could not measure what some are about.
+const UNMEASURED: u8 = 4;
 
 /// Everything that is measured, in turn; `bench help` names what can be measured alone. Ends with 0 if
-/// all targets that could be measured are met, with 3 if one is missed, with 1 if a part failed
+/// all targets are met, with 3 if one is missed, with 4 if the machine lacks what one is about, with 1 if
+/// a part failed
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", max_term_width = 100)]
 struct Options {
@@ -47,10 +52,11 @@ fn entries() -> Vec<Entry> {
     let e2e = |quick| e2e::measure(&e2e::Options::of_targets(quick));
     let timeline = |quick| timeline::measure(&timeline::Options { quick, json: None });
     vec![
-        Entry::new(programs::NAME, [5, 1], programs),
-        Entry::new("e2e", [22, 2], e2e),
+        Entry::new(programs::NAME, [7, 1], programs),
+        Entry::new(profile::NAME, [1, 1], profile::measure),
+        Entry::new("e2e", [70, 2], e2e),
         Entry::new("timeline", [6, 1], timeline),
-        Entry::new("agent", [9, 2], agent),
+        Entry::new("agent", [11, 2], agent),
         Entry::new("replay", [4, 1], replay::measure),
     ]
 }
@@ -119,7 +125,11 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     if options.update {
         outcome.record.publish(Path::new(ROOT), &entries)?;
     }
-    Ok(if verdict::any_missed(&outcome.goals) { ExitCode::from(MISSED) } else { ExitCode::SUCCESS })
+    Ok(match verdict::worst(&outcome.goals) {
+        Outlook::Met => ExitCode::SUCCESS,
+        Outlook::Missed => ExitCode::from(MISSED),
+        Outlook::Unmeasured => ExitCode::from(UNMEASURED),
+    })
 }
 
 /// What a full run found last, or the one that `file` is of.
@@ -243,7 +253,7 @@ mod tests {
         let outcome = run(&[broken(), made("rules", 80.0)], machine(), &options(None)).unwrap();
         assert_eq!(outcome.failed, ["broken"]);
         assert!(outcome.verdict().contains("**missed** by ×1.6"), "{}", outcome.verdict());
-        assert!(verdict::any_missed(&outcome.goals));
+        assert_eq!(verdict::worst(&outcome.goals), Outlook::Missed);
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Part for AgentCosts {
             let memory = goal(name, "MiB (VmHWM)", RESIDENT, &cost.peak);
             goals.extend([cpu, memory].map(|goal| Goal { note: why.clone(), ..goal }));
         }
+        for cost in &self.polls {
+            let name = format!("agent, memory, {}", cost.title());
+            let goal = goal(name, "MiB (VmHWM)", RESIDENT, &cost.peak);
+            goals.push(Goal { note: self.why(&cost.title()), ..goal });
+        }
         for (cpus, limit) in MACHINES {
             goals.push(self.map_goal(cpus, limit));
         }
@@ -63,12 +68,21 @@ impl Part for AgentCosts {
             };
             goals.push(Goal { note, ..goal });
         }
+        for cost in &self.growth {
+            let name = format!("agent, memory, flood from {}", cost.title());
+            let goal = goal(name, "MiB (VmRSS)", RESIDENT, &cost.resident);
+            goals.push(Goal { note: self.why(&cost.title()), ..goal });
+        }
         goals
     }
 
     fn figures(&self) -> Vec<Figure> {
         let by_listeners = self.polls.iter().filter_map(|cost| match cost.case {
             Case::Listeners(count) => Some((f64::from(count), cost.cpu.point()?)),
+            _ => None,
+        });
+        let by_connections = self.polls.iter().filter_map(|cost| match cost.case {
+            Case::Established(_) => Some((cost.found.median()?, cost.cpu.point()?)),
             _ => None,
         });
         let by_sources = |of: fn(&super::GrowthCost) -> &Samples| {
@@ -83,6 +97,13 @@ impl Part for AgentCosts {
                 x: axis("listeners", true),
                 y: axis("ms", false),
                 series: vec![series("agent", by_listeners.collect())],
+            },
+            Figure {
+                file: "agent-connections",
+                title: "CPU time of a poll against established connections".to_owned(),
+                x: axis("established connections", true),
+                y: axis("ms", false),
+                series: vec![series("agent", by_connections.collect())],
             },
             Figure {
                 file: "agent-memory",
@@ -151,13 +172,14 @@ impl AgentCosts {
     }
 
     fn poll_table(&self, text: &mut String) {
-        text.push_str("\n| poll | CPU, ms | | N |\n|---|---|---|---|\n");
+        text.push_str("\n| poll | CPU, ms | VmHWM, MiB | | N |\n|---|---|---|---|---|\n");
         for cost in &self.polls {
             let (title, remark) = (cost.title(), cost.remark());
             let _ = writeln!(
                 text,
-                "| {title} | {} | {remark} | {} |",
+                "| {title} | {} | {} | {remark} | {} |",
                 cost.cpu.cell(2),
+                cost.peak.cell(1),
                 cost.cpu.count()
             );
         }
@@ -320,6 +342,7 @@ mod tests {
         costs.polls[4].cpu = [9.0].into_iter().collect();
         let figures = costs.figures();
         assert_eq!(figures[0].series[0].points, [(256.0, [2.0, 1.0, 4.0])]);
-        assert!(figures[1].series[0].points.is_empty());
+        assert!(figures[1].series[0].points.is_empty(), "how many there were is not known");
+        assert!(figures[2].series[0].points.is_empty());
     }
 }

@@ -3,20 +3,21 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::peak::{Footprint, forget_peak};
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 use tcpguard_engine::Settings;
 
-use super::Options;
 use super::process::Watch;
 use super::sockets::{self, Crowd};
+use super::{MIB, Options};
 use crate::samples::Samples;
 
 /// By then a start is over, and so is the question how it went.
@@ -25,6 +26,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 const FILL: Duration = Duration::from_secs(6);
 /// So few SYNs a second are followed each (`docs/costs.md`), from one source each.
 const FOLLOWED: u32 = 19_000;
+/// Fuller than this, a table of sets is full: some of them are before others.
+const FULL: f64 = 0.9;
 /// Places that connect a crowd in this time, or it is smaller.
 const GATHER: Duration = Duration::from_secs(60);
 
@@ -46,6 +49,8 @@ pub struct PollCost {
     pub case: Case,
     /// CPU time of a poll in ms, with its share of what is done every second and every five.
     pub cpu: Samples,
+    /// The most memory at once in the window, in MiB (`VmHWM`).
+    pub peak: Samples,
     /// What there was of what was wanted: listeners followed, share of the table of sources in use,
     /// connections established.
     pub found: Samples,
@@ -54,15 +59,18 @@ pub struct PollCost {
 impl PollCost {
     /// All cases, not measured yet.
     pub fn all(options: &Options) -> Vec<Self> {
-        let cases = [
-            Case::Listeners(1),
-            Case::Listeners(256),
-            Case::Listeners(MAX_LISTENERS as u16),
-            Case::FullTables,
-            Case::Established(options.established()),
-        ];
-        let cost = |case| Self { case, cpu: Samples::default(), found: Samples::default() };
-        cases.map(cost).into()
+        let listeners = [1, 256, MAX_LISTENERS as u16].map(Case::Listeners);
+        let cases = listeners.into_iter().chain([Case::FullTables]);
+        let cost = |case| Self {
+            case,
+            cpu: Samples::default(),
+            peak: Samples::default(),
+            found: Samples::default(),
+        };
+        cases
+            .chain(options.established().iter().copied().map(Case::Established))
+            .map(cost)
+            .collect()
     }
 
     /// As in tables.
@@ -105,7 +113,7 @@ impl PollCost {
                 )?;
                 self.found.push(followed(&status) as f64);
                 sleep(SETTLE);
-                self.cpu.push(poll_time(&guard, window)?);
+                self.watch(&guard, window)?;
             }
             Case::FullTables => {
                 let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
@@ -115,10 +123,10 @@ impl PollCost {
                 let flood = Flood::random(Family::V4.service(), time);
                 let flood = Flood { rate: FOLLOWED, ..flood }.start(&lab)?;
                 sleep(FILL);
-                self.cpu.push(poll_time(&guard, window)?);
-                if let Some(share) = fill(guard.status()?.document(), "SOURCES") {
-                    self.found.push(share);
-                }
+                self.watch(&guard, window)?;
+                let share = fill(guard.status()?.document(), "SOURCES").unwrap_or(0.0);
+                ensure!(share > FULL, "the table of sources is {:.0} % full", 100.0 * share);
+                self.found.push(share);
                 flood.stop()?;
             }
             Case::Established(count) => {
@@ -126,19 +134,23 @@ impl PollCost {
                 self.found.push(f64::from(crowd.established));
                 let guard = Guard::start(&lab.edge, Mode::Enforce)?;
                 sleep(SETTLE);
-                self.cpu.push(poll_time(&guard, window)?);
+                self.watch(&guard, window)?;
             }
         }
         Ok(())
     }
-}
 
-/// CPU time of a poll in ms, by what the agent takes in a window in which it does nothing else.
-fn poll_time(guard: &Guard<'_>, window: Duration) -> Result<f64> {
-    let watch = Watch::start(guard.pid())?;
-    sleep(window);
-    let polls = watch.elapsed().as_secs_f64() / Settings::default().poll.as_secs_f64();
-    Ok(watch.cpu()?.as_secs_f64() * 1e3 / polls)
+    /// CPU time of a poll, by what the agent takes in a window in which it does nothing else, and its
+    /// memory.
+    fn watch(&mut self, guard: &Guard<'_>, window: Duration) -> Result<()> {
+        forget_peak(guard.pid())?;
+        let watch = Watch::start(guard.pid())?;
+        sleep(window);
+        let polls = watch.elapsed().as_secs_f64() / Settings::default().poll.as_secs_f64();
+        self.cpu.push(watch.cpu()?.as_secs_f64() * 1e3 / polls);
+        self.peak.push(Footprint::of(guard.pid())?.resident as f64 / MIB);
+        Ok(())
+    }
 }
 
 fn followed(status: &Status) -> usize {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+use tcpguard_common::abi::maps::MAX_RULES;
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
@@ -66,13 +67,14 @@ impl RuleCost {
     }
 }
 
-/// One more round of all sizes.
+/// One more round of all sizes, by an agent that has room for all of them.
 ///
 /// # Errors
 /// When the lab or the agent fails. That it refuses a set is no error.
 pub fn round(costs: &mut [RuleCost]) -> Result<()> {
     let lab = Lab::new(LabOptions::default())?;
-    let _guard = Guard::start(&lab.edge, Mode::Enforce)?;
+    let room = format!("[policy]\nrules = {MAX_RULES}\n");
+    let _guard = Guard::start_with(&lab.edge, Mode::Enforce, &room, &[])?;
     costs.iter_mut().filter(|cost| cost.refused.is_none()).try_for_each(|it| it.time(&lab.edge))
 }
 

@@ -35,6 +35,8 @@ pub struct Run {
     pub brackets: Option<[f64; 2]>,
     /// The daemon's own word for the situation at the end, if there is a daemon.
     pub state: Option<String>,
+    /// The steps that it takes then.
+    pub steps: Vec<String>,
 }
 
 /// What became of a window's clients.
@@ -55,7 +57,11 @@ pub struct Record {
     pub setting: Setting,
     /// Runs that it is to have.
     pub rounds: usize,
+    /// Whether a target is judged by it.
+    pub is_judged: bool,
     pub runs: Vec<Run>,
+    /// Runs that were made once more, since they were marked.
+    pub repeated: usize,
     /// Runs that the lab broke off.
     pub failed: usize,
     /// Why there are no runs.
@@ -136,18 +142,18 @@ impl Run {
             load: cost.load(time),
             brackets,
             state: outcome.state.clone(),
+            steps: outcome.steps.clone(),
         }
+    }
+
+    /// By which share of the lesser the perfect drops around it differ; nothing without any.
+    pub fn disagreement(&self) -> f64 {
+        self.brackets.map_or(0.0, |[before, after]| (before - after).abs() / before.min(after))
     }
 
     /// Whether the machine was in another mood before than after it.
     pub fn is_marked(&self) -> bool {
-        self.brackets
-            .is_some_and(|[before, after]| (before - after).abs() > AGREEMENT * before.min(after))
-    }
-
-    /// New and known.
-    pub fn clients(&self) -> Clients {
-        Clients::pooled([&self.strangers, &self.regulars].into_iter())
+        self.disagreement() > AGREEMENT
     }
 
     /// What a packet cost as a multiple of what the perfect drop takes around it.
@@ -159,7 +165,16 @@ impl Run {
 
 impl Record {
     pub fn new(arm: Arm, setting: Setting, rounds: usize) -> Self {
-        Self { arm, setting, rounds, runs: Vec::new(), failed: 0, unavailable: None }
+        Self {
+            arm,
+            setting,
+            rounds,
+            is_judged: false,
+            runs: Vec::new(),
+            repeated: 0,
+            failed: 0,
+            unavailable: None,
+        }
     }
 
     /// Clients of all runs.
@@ -213,6 +228,7 @@ pub mod tests {
             load: 0.5,
             brackets: Some([100.0, 105.0]),
             state: None,
+            steps: Vec::new(),
         }
     }
 

@@ -17,6 +17,8 @@ use tcpguard_e2e::server::{Behaviour, Server};
 use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
 
+/// Steps by which SYNs are kept away from a listener.
+pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
 /// When a client gives up: after the last limit that is reported, 3 s.
 pub const PATIENCE: Duration = clients::PATIENCE;
 
@@ -99,6 +101,8 @@ pub struct Outcome {
     pub offered: f64,
     /// The daemon's own word for the situation, if there is a daemon.
     pub state: Option<String>,
+    /// The steps that it takes.
+    pub steps: Vec<String>,
 }
 
 /// What the guarded host's receive thread did in a window.
@@ -186,7 +190,10 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let (from, sent) = (boot_ns(), sent(flood.as_ref()));
     let load = stage.watch(timing.window)?;
     let (to, offered) = (boot_ns(), self::sent(flood.as_ref()) - sent);
-    let state = defence.status()?.map(|status| status.state().to_owned());
+    let status = defence.status()?;
+    let state = status.as_ref().map(|status| status.state().to_owned());
+    let taken = |step: &&str| status.as_ref().and_then(|it| it.step(step)) == Some("taken");
+    let steps = STEPS.into_iter().filter(taken).map(str::to_owned).collect();
     // The flood goes on until the last of the window's clients has got in or given up.
     sleep(PATIENCE);
     if let Some(flood) = flood {
@@ -198,6 +205,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
         state,
+        steps,
     }))
 }
 

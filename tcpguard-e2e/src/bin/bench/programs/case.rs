@@ -20,6 +20,8 @@ pub const LISTS: [u32; 4] = [1, 1_000, 10_000, 100_000];
 pub const LIST: u32 = 10_000;
 /// Networks that are listed.
 pub const NETS: [u32; 3] = [1_000, 10_000, 100_000];
+/// Listeners on addresses of their own.
+pub const LISTENERS: [u32; 3] = [1, 256, 4096];
 /// Signatures in force.
 pub const SIGNATURES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
@@ -52,6 +54,8 @@ pub enum Packet {
     CookieAck,
     /// A SYN without options, as crude floods have them.
     Bare,
+    /// The same with another window each time, where its source is drawn.
+    AnyWindow,
     Windows,
     Linux,
 }
@@ -70,6 +74,7 @@ impl Packet {
             Self::AckTimestamps => "ACK, timestamps",
             Self::CookieAck => "ACK, good cookie",
             Self::Bare => "SYN, no options",
+            Self::AnyWindow => "SYN, no options, any window",
             Self::Windows => "SYN, Windows",
             Self::Linux => "SYN, Linux",
         }
@@ -85,30 +90,85 @@ impl Packet {
 pub enum Situation {
     /// It looks on.
     Observe,
+    /// Likewise, with so many listeners on this port, the packet's among them, each on an address of its
+    /// own.
+    Listeners(u32),
     /// So many addresses are listed (/32, /64), the packet's among them, or none.
     Listed(u32),
+    /// So many addresses are listed, and the packet's is not.
+    Unlisted(u32),
     /// So many networks are, of mixed lengths (/16 to /28, /32 to /56), and the packet's is in one of them.
     Nets(u32),
-    /// So many signatures are in force, one of them the packet's. Under one mask, or spread over all of
-    /// them: then the packet's is under the last mask that random sources leave alone.
-    Signatures { count: u32, spread: bool },
+    /// So many signatures are in force, one of them the packet's.
+    Signatures { count: u32, masks: Masks },
     /// SYNs are answered with cookies, and cookies taken.
     Cookies,
+    /// More come than can be answered: first SYNs are dropped.
+    Overload,
 }
 
 impl Situation {
     pub fn title(self) -> String {
         match self {
             Self::Observe => "observe".to_owned(),
+            Self::Listeners(1) => "observe, 1 address listens".to_owned(),
+            Self::Listeners(count) => format!("observe, {count} addresses listen"),
             Self::Listed(0) => "enforce, no rule".to_owned(),
             Self::Listed(1) => "1 address listed".to_owned(),
             Self::Listed(count) => format!("{count} addresses listed"),
+            Self::Unlisted(count) => format!("{count} other addresses listed"),
             Self::Nets(count) => format!("{count} networks listed"),
-            Self::Signatures { count, spread: false } => format!("{count} signatures, one mask"),
-            Self::Signatures { count, spread: true } => format!("{count} signatures, all masks"),
+            Self::Signatures { count, masks } => format!("{count} signatures, {}", masks.title()),
             Self::Cookies => "cookies".to_owned(),
+            Self::Overload => "overload".to_owned(),
         }
     }
+}
+
+/// What signatures compare.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Masks {
+    /// All of them the same, the window with it.
+    One,
+    /// All of them the same, without the window.
+    NoWindow,
+    /// As many things as there are masks. The packet's is under the last mask that random sources leave
+    /// alone.
+    All,
+}
+
+impl Masks {
+    pub const EACH: [Self; 3] = [Self::One, Self::NoWindow, Self::All];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::One => "one mask",
+            Self::NoWindow => "one mask without window",
+            Self::All => "all masks",
+        }
+    }
+
+    /// The numbers of signatures with which `packet` is measured.
+    pub fn counts(self, packet: Packet) -> impl Iterator<Item = u32> + Clone {
+        let least = match (self, packet) {
+            (Self::One, Packet::AnyWindow) | (Self::NoWindow, Packet::Bare) => u32::MAX,
+            // Fewer are all under masks that compare the window.
+            (Self::All, Packet::AnyWindow) => 4,
+            // One signature has one mask.
+            (Self::All, _) => 2,
+            _ => 1,
+        };
+        SIGNATURES.into_iter().filter(move |&count| count >= least)
+    }
+}
+
+/// All signatures with which a packet is measured, from `least` on.
+pub fn signatures(packet: Packet, least: u32) -> impl Iterator<Item = Situation> {
+    let counts = move |masks: Masks| {
+        let counts = masks.counts(packet).filter(move |&count| count >= least);
+        counts.map(move |count| Situation::Signatures { count, masks })
+    };
+    Masks::EACH.into_iter().flat_map(counts)
 }
 
 /// Of how many flows the guard keeps track.
@@ -237,7 +297,9 @@ impl Stream {
         for family in Family::ALL {
             let mut add = |packet, sources| streams.push(Self { packet, family, sources });
             add(Packet::Udp, Sources::One);
+            // A cookie is its source's.
             add(Packet::CookieAck, Sources::One);
+            add(Packet::AnyWindow, MILLION);
             for packet in Packet::ACKS.into_iter().chain(Packet::SYNS) {
                 BOTH.into_iter().for_each(|sources| add(packet, sources));
             }
@@ -261,6 +323,9 @@ impl Stream {
         match (self.packet, self.sources) {
             (Packet::Arp | Packet::Udp, _) => subjects.extend(guard(Situation::Observe)),
             (Packet::CookieAck, _) => subjects.extend(guard(Situation::Cookies)),
+            (Packet::AnyWindow, _) => {
+                subjects.extend(signatures(self.packet, 1).flat_map(guard));
+            }
             (Packet::Ack, _) => {
                 counted(&mut subjects);
                 subjects.extend(guard(Situation::Cookies));
@@ -281,19 +346,17 @@ impl Stream {
                     subjects.extend(filters(true).filter(|&filter| filter != denied(LIST)));
                 }
                 if BOTH.contains(&sources) {
-                    let each = |spread| {
-                        let least = usize::from(spread);
-                        let counts = SIGNATURES.into_iter().skip(least);
-                        counts.map(move |count| Situation::Signatures { count, spread })
-                    };
-                    subjects.extend(each(false).chain(each(true)).flat_map(guard));
+                    subjects.extend(signatures(self.packet, 1).flat_map(guard));
                     subjects.extend(guard(Situation::Cookies));
                     subjects.extend(proxies);
                 }
             }
             (Packet::Linux, Sources::One | MILLION) => {
                 counted(&mut subjects);
+                subjects.extend(LISTENERS.map(Situation::Listeners).into_iter().flat_map(guard));
                 subjects.extend(guard(Situation::Listed(0)));
+                subjects.extend(guard(Situation::Unlisted(LIST)));
+                subjects.extend(guard(Situation::Overload));
                 subjects.extend(guard(Situation::Cookies));
                 subjects.extend(proxies);
                 subjects.extend(filters(false).filter(|&filter| filter != allow));
@@ -303,11 +366,13 @@ impl Stream {
         subjects
     }
 
-    /// What has to become of a packet at XDP.
-    pub const fn verdict(self, subject: Subject) -> u32 {
-        match subject {
+    /// What has to become of a packet at XDP; `None` where chance decides.
+    pub const fn verdict(self, subject: Subject) -> Option<u32> {
+        Some(match subject {
             // `XDP_ABORTED`: there is nothing to go on as.
             Subject::Wrapper => 0,
+            // A first SYN is taken for a repeated one now and then, and answered.
+            Subject::Guard(Situation::Overload, _) => return None,
             Subject::Guard(
                 Situation::Listed(1..) | Situation::Nets(_) | Situation::Signatures { .. },
                 _,
@@ -318,7 +383,7 @@ impl Stream {
             Subject::Filter(_) => XDP_DROP,
             Subject::Reference { .. } if self.packet.is_ack() => XDP_DROP,
             Subject::Reference { .. } => XDP_TX,
-        }
+        })
     }
 }
 
@@ -367,16 +432,17 @@ mod tests {
             let filter = Filter { deny, all: false, listed: LIST, hit };
             stream.verdict(Subject::Filter(filter))
         };
-        assert_eq!([verdict(false, false), verdict(true, true)], [XDP_PASS; 2]);
-        assert_eq!([verdict(false, true), verdict(true, false)], [XDP_DROP; 2]);
+        assert_eq!([verdict(false, false), verdict(true, true)], [Some(XDP_PASS); 2]);
+        assert_eq!([verdict(false, true), verdict(true, false)], [Some(XDP_DROP); 2]);
     }
 
     #[test]
     fn acks_are_answered_by_nobody() {
         let stream = |packet| Stream { packet, family: Family::V6, sources: MILLION };
         let cookies = Subject::Guard(Situation::Cookies, Mode::Flood);
-        assert_eq!(stream(Packet::Windows).verdict(cookies), XDP_TX);
-        assert_eq!(stream(Packet::Ack).verdict(cookies), XDP_PASS);
-        assert_eq!(stream(Packet::Ack).verdict(Subject::Reference { conntrack: true }), XDP_DROP);
+        let proxy = Subject::Reference { conntrack: true };
+        assert_eq!(stream(Packet::Windows).verdict(cookies), Some(XDP_TX));
+        assert_eq!(stream(Packet::Ack).verdict(cookies), Some(XDP_PASS));
+        assert_eq!(stream(Packet::Ack).verdict(proxy), Some(XDP_DROP));
     }
 }

@@ -65,7 +65,7 @@ pub fn frame(packet: Packet, family: Family, secret: &CookieSecret) -> Vec<u8> {
             segment(family, flags::ACK, &echo).to_frame()
         }
         Packet::CookieAck => cookie_ack(secret, segment(family, flags::ACK, &TIMESTAMPS)),
-        Packet::Bare => {
+        Packet::Bare | Packet::AnyWindow => {
             let mut syn = segment(family, flags::SYN, &[]);
             (syn.window, syn.dont_fragment) = (CRUDE_WINDOW, false);
             syn.to_frame()

@@ -3,8 +3,8 @@
 use tcpguard_e2e::bare::Sources;
 
 use super::case::{
-    BOTH, Family, Filter, LIST, Mode, Packet, SIGNATURES, Situation, Stream, Subject, among,
-    sources,
+    BOTH, Family, Filter, LIST, MILLION, Masks, Mode, Packet, Situation, Stream, Subject, among,
+    signatures, sources,
 };
 use super::{Programs, Samples};
 use crate::part::Goal;
@@ -14,7 +14,7 @@ const FLAT: f64 = 1.1;
 
 const ALLOWED: &str = "× xdp-filter, not listed, passed";
 const DENIED: &str = "× xdp-filter, listed, dropped";
-const PROXY: &str = "× SYN proxy";
+const PROXY: &str = "× SYN proxy, helpers";
 
 /// What is promised in both modes and for both families.
 struct Target {
@@ -154,26 +154,31 @@ impl Programs {
     }
 
     fn signatures_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
-        let each = each_signatures(1).flat_map(|situation| BOTH.map(|from| (situation, from)));
-        let ratio = |(situation, from): (Situation, _)| {
-            let stream = Stream { packet: Packet::Bare, family, sources: from };
+        let ratio = |(stream, situation): (Stream, Situation)| {
             let guard = (stream, Subject::Guard(situation, mode));
-            let case = format!("{}, {}", situation.title(), sources(from));
-            Ratio { case, found: self.ratio(guard, Self::denied(family, from)) }
+            Ratio {
+                case: signature_case(stream, situation),
+                found: self.ratio(guard, Self::denied(family, stream.sources)),
+            }
         };
-        each.map(ratio).collect()
+        judged_signatures(family, 1).map(ratio).collect()
     }
 
+    /// Against one signature, of which the same packets are.
     fn many_signatures(&self, mode: Mode, family: Family) -> Vec<Ratio> {
-        let each = each_signatures(2).flat_map(|situation| BOTH.map(|from| (situation, from)));
-        let one = Subject::Guard(Situation::Signatures { count: 1, spread: false }, mode);
-        let ratio = |(situation, from): (Situation, _)| {
-            let stream = Stream { packet: Packet::Bare, family, sources: from };
+        let ratio = |(stream, situation): (Stream, Situation)| {
+            let masks = match stream.packet {
+                Packet::AnyWindow => Masks::NoWindow,
+                _ => Masks::One,
+            };
+            let one = Subject::Guard(Situation::Signatures { count: 1, masks }, mode);
             let many = Subject::Guard(situation, mode);
-            let case = format!("{}, {}", situation.title(), sources(from));
-            Ratio { case, found: self.ratio((stream, many), (stream, one)) }
+            Ratio {
+                case: signature_case(stream, situation),
+                found: self.ratio((stream, many), (stream, one)),
+            }
         };
-        each.map(ratio).collect()
+        judged_signatures(family, 2).map(ratio).collect()
     }
 
     /// The same packets through lists of the same addresses.
@@ -187,21 +192,15 @@ impl Programs {
         BOTH.map(ratio).into()
     }
 
-    /// Against the proxy with connection tracking where there is one.
+    /// Against the proxy without connection tracking, which is what the targets' figures were measured of.
     fn cookies(&self, packets: &[Packet], mode: Mode, family: Family) -> Vec<Ratio> {
         let each = packets.iter().flat_map(|&packet| BOTH.map(|from| (packet, from)));
         let ratio = |(packet, from): (Packet, _)| {
             let stream = Stream { packet, family, sources: from };
             let guard = (stream, Subject::Guard(Situation::Cookies, mode));
-            let against = |conntrack| {
-                let proxy = (stream, Subject::Reference { conntrack });
-                let beside = if conntrack { "conntrack" } else { "helpers alone" };
-                let case = format!("{}, {}, {beside}", packet.title(), sources(from));
-                Some(Ratio { case, found: Some(self.ratio(guard, proxy)?) })
-            };
-            let case = || format!("{}, {}", packet.title(), sources(from));
-            let none = || Ratio { case: case(), found: None };
-            against(true).or_else(|| against(false)).unwrap_or_else(none)
+            let proxy = (stream, Subject::Reference { conntrack: false });
+            let case = format!("{}, {}", packet.title(), sources(from));
+            Ratio { case, found: self.ratio(guard, proxy) }
         };
         each.map(ratio).collect()
     }
@@ -209,13 +208,13 @@ impl Programs {
     /// A million, or as many as a list holds.
     fn many_sources(&self, mode: Mode, family: Family) -> Vec<Ratio> {
         let [one, million] = BOTH;
-        let spread = [false, true].map(|spread| Situation::Signatures { count: 64, spread });
+        let many = [Masks::One, Masks::All].map(|masks| Situation::Signatures { count: 64, masks });
         let mut each = vec![
             (Packet::Ack, Situation::Observe, million),
             (Packet::Linux, Situation::Observe, million),
             (Packet::Bare, Situation::Listed(LIST), among(LIST)),
         ];
-        each.extend(spread.map(|situation| (Packet::Bare, situation, million)));
+        each.extend(many.map(|situation| (Packet::Bare, situation, million)));
         let cookies = Packet::ACKS.into_iter().chain(Packet::SYNS);
         each.extend(cookies.map(|packet| (packet, Situation::Cookies, million)));
         let ratio = |(packet, situation, from): (Packet, Situation, _)| {
@@ -259,14 +258,24 @@ impl Programs {
     }
 }
 
-/// Signatures of all kinds, from `least` on.
-fn each_signatures(least: u32) -> impl Iterator<Item = Situation> {
-    let counts = SIGNATURES.into_iter().filter(move |&count| count >= least);
-    counts.flat_map(|count| {
-        // One signature has one mask.
-        let kinds = [false, true].into_iter().filter(move |spread| !spread || count > 1);
-        kinds.map(move |spread| Situation::Signatures { count, spread })
-    })
+/// SYNs that a signature drops, from `least` signatures on. Those whose window differs each time are held
+/// to what masks without it cost: with others beside these each new window is looked up under them.
+fn judged_signatures(family: Family, least: u32) -> impl Iterator<Item = (Stream, Situation)> {
+    let alike = BOTH.into_iter().flat_map(move |from| {
+        signatures(Packet::Bare, least).map(move |situation| (Packet::Bare, from, situation))
+    });
+    let any_window = Masks::NoWindow.counts(Packet::AnyWindow).filter(move |&count| count >= least);
+    let any_window = any_window.map(|count| {
+        let situation = Situation::Signatures { count, masks: Masks::NoWindow };
+        (Packet::AnyWindow, MILLION, situation)
+    });
+    alike
+        .chain(any_window)
+        .map(move |(packet, sources, situation)| (Stream { packet, family, sources }, situation))
+}
+
+fn signature_case(stream: Stream, situation: Situation) -> String {
+    format!("{}, {}", situation.title(), sources(stream.sources))
 }
 
 #[cfg(test)]
@@ -345,11 +354,12 @@ pub mod tests {
     }
 
     #[test]
-    fn without_conntrack_cookies_are_held_to_the_helpers() {
-        let without = Subject::Reference { conntrack: true };
-        let goals = programs(0.5, Some(without)).goals();
-        let goal = goals.iter().find(|goal| goal.name == "cookie SYN, flood, IPv6").unwrap();
-        assert_eq!(goal.value, Some(0.5));
-        assert!(goal.note.contains("helpers alone"), "{}", goal.note);
+    fn cookies_are_held_to_the_helpers_and_not_to_connection_tracking() {
+        let of = |conntrack| {
+            let without = Subject::Reference { conntrack };
+            let goals = programs(0.5, Some(without)).goals();
+            goals.iter().find(|goal| goal.name == "cookie SYN, flood, IPv6").unwrap().value
+        };
+        assert_eq!([of(true), of(false)], [Some(0.5), None]);
     }
 }

@@ -1,15 +1,21 @@
 //! The guard's programs, attached nowhere, with one listener on every address.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use aya::maps::{Array, Map, MapData};
+use ipnet::IpNet;
 use tcpguard::kernel::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
 use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::maps::PENDING_MARKS;
 use tcpguard_common::abi::{self, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord};
+use tcpguard_common::fastpath::pending;
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
 use tcpguard_common::wire::option;
+use tcpguard_e2e::clock;
 use tcpguard_engine::Settings;
 
 use super::case::{Family, Mode, Situation};
@@ -24,8 +30,16 @@ const SEGMENTS_PER_CPU: u64 = 4_000;
 /// The agent goes no further.
 const MOST_SHIFT: u8 = 16;
 
+/// In one of so many places a handshake is under way: those of 100 clients a second, whose marks last
+/// for some 65 s.
+const PENDING_IN: usize = 10;
+
 pub struct Guard {
     dataplane: Dataplane,
+    /// Where handshakes may be under way.
+    pending: Array<MapData, [u8; PENDING_MARKS]>,
+    /// How many addresses of each family have a listener of their own.
+    addresses: Cell<u32>,
     ingress: OwnedFd,
     /// At tc, for cookies; `None` on kernels that have no such function.
     redeem: Option<OwnedFd>,
@@ -49,10 +63,14 @@ impl Guard {
             Object::load(Load { maps: Some(&maps), rules: rules::ROOM, ..Load::default() })
                 .context("the guard's programs do not load")?;
         let dataplane = Dataplane::of(&object)?;
+        let pending = Map::Array(MapData::from_pin(maps.join(abi::maps::PENDING))?);
         let secret = cookie_secret(1);
         dataplane.set_cookie_secret(&secret)?;
         set_listener(&dataplane)?;
         rules::install(&dataplane)?;
+        // As an agent exempts the addresses of its own host, at least.
+        let own = Family::ALL.map(|family| (IpNet::from(server(family)), u32::MAX));
+        dataplane.set_exempt(&own)?;
         let mut programs = object.costs();
         let loaded =
             Redeemer::load(&maps, false).and_then(|mut redeemer| Ok((redeemer.fd()?, redeemer)));
@@ -66,6 +84,8 @@ impl Guard {
         Ok(Self {
             ingress: object.ingress_fd()?,
             dataplane,
+            pending: pending.try_into()?,
+            addresses: Cell::new(0),
             redeem,
             secret,
             programs,
@@ -86,12 +106,41 @@ impl Guard {
         self.redeem.as_ref().map(AsFd::as_fd)
     }
 
+    /// Has as many handshakes be under way as on a host with 100 clients a second, whatever was measured
+    /// before: of an ACK that may belong to one more is asked.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_handshakes(&mut self) -> Result<()> {
+        let (mut marks, mark) = ([0; PENDING_MARKS], pending::mark(clock::boot_ns()));
+        marks.iter_mut().step_by(PENDING_IN).for_each(|place| *place = mark);
+        Ok(self.pending.set(0, marks, 0)?)
+    }
+
+    /// Has so many addresses have listeners of their own, beside the one on every address. They share its
+    /// number.
+    fn listen_on(&self, count: u32) -> Result<()> {
+        let before = self.addresses.replace(count);
+        if before == count {
+            return Ok(());
+        }
+        addresses(before).try_for_each(|key| self.dataplane.remove_listener(&key))?;
+        let entry = ListenerEntry::default();
+        addresses(count).try_for_each(|key| self.dataplane.set_listener(&key, &entry))?;
+        let keys: Vec<_> = every_address().into_iter().chain(addresses(count)).collect();
+        Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
+    }
+
     /// Has the programs do what they do in a situation.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn arm(&self, situation: Situation, mode: Mode, family: Family) -> Result<()> {
-        let watching = situation == Situation::Observe;
+        let watching = matches!(situation, Situation::Observe | Situation::Listeners(_));
+        self.listen_on(match situation {
+            Situation::Listeners(count) => count,
+            _ => 0,
+        })?;
         let settings = Settings::default();
         let cpus = std::thread::available_parallelism()?.get() as u64;
         let (sample_shift, segment_shift) = match mode {
@@ -116,12 +165,24 @@ impl Guard {
         })?;
         let steps = match situation {
             Situation::Cookies => ListenerEntry::ANSWER | ListenerEntry::ACCEPT,
+            Situation::Overload => {
+                ListenerEntry::ANSWER | ListenerEntry::ACCEPT | ListenerEntry::OVERLOAD
+            }
             _ => 0,
         };
         let masks = rules::masks(situation);
         let entry = ListenerEntry { steps, masks, ..ListenerEntry::default() };
         Ok(self.dataplane.set_listener(&every_address()[0], &entry)?)
     }
+}
+
+/// Keys of listeners on `count` addresses, half of each family, those of the packets first.
+fn addresses(count: u32) -> impl Iterator<Item = ListenerKey> {
+    let each = (0..count.div_ceil(2)).flat_map(|number| Family::ALL.map(|it| (number, it)));
+    each.map(|(number, family)| {
+        let ip = if number == 0 { server(family) } else { rules::other(family, number) };
+        ListenerKey::new(addr(ip), PORT.to_be_bytes())
+    })
 }
 
 /// The least share, as a power of two, of which no more than `limit` of `rate` are left.

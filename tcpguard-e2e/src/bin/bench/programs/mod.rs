@@ -12,6 +12,7 @@ mod goals;
 mod guard;
 mod held;
 mod page;
+pub mod profile;
 mod reference;
 mod rules;
 mod stand;
@@ -97,7 +98,7 @@ struct Case {
 }
 
 impl Programs {
-    fn round(&mut self, stand: &Stand, streams: &[(Stream, Vec<Subject>)]) -> Result<()> {
+    fn round(&mut self, stand: &mut Stand, streams: &[(Stream, Vec<Subject>)]) -> Result<()> {
         for (stream, subjects) in streams {
             let round = stand.round(*stream, subjects).with_context(|| stream.title())?;
             for (subject, net) in round.net {
@@ -150,7 +151,7 @@ pub fn measure(options: &Options) -> Result<Programs> {
 }
 
 fn all_rounds(options: &Options) -> Result<Programs> {
-    let stand = Stand::load(options.run())?;
+    let mut stand = Stand::load(options.run())?;
     let streams: Vec<_> =
         Stream::all().into_iter().map(|stream| (stream, stand.subjects(stream))).collect();
     let cases = streams.iter().map(|(_, subjects)| subjects.len()).sum::<usize>();
@@ -173,7 +174,7 @@ fn all_rounds(options: &Options) -> Result<Programs> {
     };
     let started = Instant::now();
     for round in 1..=options.rounds() {
-        programs.round(&stand, &streams)?;
+        programs.round(&mut stand, &streams)?;
         let (rounds, seconds) = (options.rounds(), started.elapsed().as_secs());
         eprintln!("programs: round {round} of {rounds}, {seconds} s");
     }

@@ -6,8 +6,8 @@ use tcpguard_e2e::bare::Sources;
 
 use super::Programs;
 use super::case::{
-    BOTH, Family, Filter, LISTS, MILLION, Mode, NETS, Packet, SIGNATURES, Situation, Stream,
-    Subject, among, sources,
+    Family, Filter, LIST, LISTENERS, LISTS, MILLION, Masks, Mode, NETS, Packet, Situation, Stream,
+    Subject, among, signatures, sources,
 };
 use crate::part::{Axis, Figure, Goal, Part, Series};
 
@@ -60,6 +60,12 @@ impl Part for Programs {
                 "Cost of a counted SYN against sources",
                 "sources",
                 self.by_sources(),
+            ),
+            figure(
+                "programs-listeners",
+                "Cost of a counted SYN against listeners on addresses of their own, IPv4",
+                "listeners",
+                self.by_listeners(),
             ),
             figure(
                 "programs-rules",
@@ -173,6 +179,18 @@ impl Programs {
         each.map(line).collect()
     }
 
+    fn by_listeners(&self) -> Vec<Series> {
+        let each =
+            Mode::ALL.into_iter().flat_map(|mode| [Sources::One, MILLION].map(|it| (mode, it)));
+        let line = |(mode, from): (Mode, Sources)| {
+            let of = LISTENERS
+                .into_iter()
+                .map(|count| (count, from, Subject::Guard(Situation::Listeners(count), mode)));
+            self.line(Packet::Linux, format!("{}, {}", mode.title(), sources(from)), of)
+        };
+        each.map(line).collect()
+    }
+
     /// Lists of addresses and of networks, and what xdp-filter does with the former.
     fn by_rules(&self) -> Vec<Series> {
         let guard = |situation| Subject::Guard(situation, Mode::Flood);
@@ -184,7 +202,8 @@ impl Programs {
             let from = |count| if one { Sources::One } else { among(count) };
             // Of a list of one there are not many.
             let of = of.iter().filter(|(count, _)| one || *count > 1);
-            self.line(name, of.map(|&(count, subject)| (count, from(count), subject)))
+            let of = of.map(|&(count, subject)| (count, from(count), subject));
+            self.line(Packet::Bare, name, of)
         };
         [true, false]
             .into_iter()
@@ -199,20 +218,32 @@ impl Programs {
     }
 
     fn by_signatures(&self) -> Vec<Series> {
-        let lines = [(false, "one mask"), (true, "all masks")].into_iter();
-        let lines = lines.flat_map(|(spread, name)| BOTH.map(|from| (spread, name, from)));
-        let line = |(spread, name, from): (bool, &str, Sources)| {
-            let guard = |count| Subject::Guard(signatures(count, spread), Mode::Flood);
-            let of = SIGNATURES.into_iter().map(|count| (count, from, guard(count)));
-            self.line(format!("{name}, {}", sources(from)), of)
+        let lines = [
+            (Packet::Bare, Masks::One, Sources::One),
+            (Packet::Bare, Masks::One, MILLION),
+            (Packet::Bare, Masks::All, Sources::One),
+            (Packet::Bare, Masks::All, MILLION),
+            (Packet::AnyWindow, Masks::NoWindow, MILLION),
+            (Packet::AnyWindow, Masks::All, MILLION),
+        ];
+        let line = |(packet, masks, from): (Packet, Masks, Sources)| {
+            let guard = |count| Subject::Guard(Situation::Signatures { count, masks }, Mode::Flood);
+            let of = masks.counts(packet).map(|count| (count, from, guard(count)));
+            let any = if packet == Packet::AnyWindow { ", any window" } else { "" };
+            self.line(packet, format!("{}{any}, {}", masks.title(), sources(from)), of)
         };
-        lines.map(line).collect()
+        lines.into_iter().map(line).collect()
     }
 
-    /// What a SYN without options costs over IPv4, against a number.
-    fn line(&self, name: String, of: impl Iterator<Item = (u32, Sources, Subject)>) -> Series {
+    /// What a packet costs over IPv4, against a number.
+    fn line(
+        &self,
+        packet: Packet,
+        name: String,
+        of: impl Iterator<Item = (u32, Sources, Subject)>,
+    ) -> Series {
         let point = |(count, sources, subject): (u32, Sources, Subject)| {
-            let stream = Stream { packet: Packet::Bare, family: Family::V4, sources };
+            let stream = Stream { packet, family: Family::V4, sources };
             Some((f64::from(count), self.net(stream, subject)?.point()?))
         };
         Series { name, points: of.filter_map(point).collect() }
@@ -223,20 +254,19 @@ impl Programs {
 fn rows() -> Vec<(Packet, Situation)> {
     let observed = [Packet::Arp, Packet::Udp, Packet::Ack, Packet::Linux];
     let mut rows: Vec<_> = observed.map(|packet| (packet, Situation::Observe)).into();
-    rows.push((Packet::Linux, Situation::Listed(0)));
+    rows.extend(LISTENERS.map(|count| (Packet::Linux, Situation::Listeners(count))));
+    let passing = [Situation::Listed(0), Situation::Unlisted(LIST)];
+    rows.extend(passing.map(|situation| (Packet::Linux, situation)));
     let lists = LISTS.into_iter().map(Situation::Listed);
     let lists = lists.chain(NETS.into_iter().map(Situation::Nets));
     rows.extend(lists.map(|situation| (Packet::Bare, situation)));
-    for spread in [false, true] {
-        rows.extend(SIGNATURES.map(|count| (Packet::Bare, signatures(count, spread))));
+    for packet in [Packet::Bare, Packet::AnyWindow] {
+        rows.extend(signatures(packet, 1).map(|situation| (packet, situation)));
     }
     let cookies = Packet::SYNS.into_iter().chain(Packet::ACKS).chain([Packet::CookieAck]);
     rows.extend(cookies.map(|packet| (packet, Situation::Cookies)));
+    rows.push((Packet::Linux, Situation::Overload));
     rows
-}
-
-fn signatures(count: u32, spread: bool) -> Situation {
-    Situation::Signatures { count, spread }
 }
 
 /// Those from which counted SYNs are sent, the fewest first.
@@ -306,7 +336,7 @@ mod tests {
 
     #[test]
     fn lists_are_drawn_with_what_xdp_filter_does_and_from_many_where_there_are() {
-        let plot = &programs().figures()[1];
+        let plot = &programs().figures()[2];
         let lines: Vec<_> =
             plot.series.iter().map(|line| (&*line.name, line.points.len())).collect();
         assert_eq!(

@@ -13,11 +13,13 @@ use tcpguard_common::abi::{Config, RuleRef, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_e2e::bare::Sources;
 
-use super::case::{Family, LISTS, NETS, SIGNATURES, Situation, among};
+use super::case::{Family, LIST, LISTS, Masks, NETS, SIGNATURES, Situation, among};
 use super::frames::{CRUDE_WINDOW, drawn, source};
 
-/// Under which signatures are that share a mask.
+/// Under which signatures are that share a mask ...
 const ONE_MASK: Mask = Mask::NoTtl;
+/// ... and under which those are for which the window does not matter.
+const NO_WINDOW: Mask = Mask::NoWindowTtl;
 /// Rules that the guard is given room for, in `policy.rules`.
 pub const ROOM: u32 = maps::MAX_RULES;
 
@@ -25,12 +27,17 @@ pub const ROOM: u32 = maps::MAX_RULES;
 pub fn set(situation: Situation, family: Family) -> u64 {
     let at = |counts: &[u32], count| counts.iter().position(|&it| it == count).unwrap_or(0) as u64;
     match situation {
-        Situation::Observe | Situation::Cookies | Situation::Listed(0) => 0,
+        Situation::Observe
+        | Situation::Listeners(_)
+        | Situation::Cookies
+        | Situation::Overload
+        | Situation::Listed(0) => 0,
         Situation::Listed(count) => 1 + at(&LISTS, count),
         Situation::Nets(count) => 1 + LISTS.len() as u64 + at(&NETS, count),
-        Situation::Signatures { count, spread } => {
-            let v6 = family == Family::V6;
-            16 * (1 + u64::from(spread) + 2 * u64::from(v6)) + at(&SIGNATURES, count)
+        Situation::Unlisted(_) => 1 + (LISTS.len() + NETS.len()) as u64,
+        Situation::Signatures { count, masks } => {
+            let v6 = u64::from(family == Family::V6);
+            16 * (1 + masks as u64 + Masks::EACH.len() as u64 * v6) + at(&SIGNATURES, count)
         }
     }
 }
@@ -38,8 +45,8 @@ pub fn set(situation: Situation, family: Family) -> u64 {
 /// [`tcpguard_common::abi::ListenerEntry::masks`] in a situation.
 pub fn masks(situation: Situation) -> u8 {
     match situation {
-        Situation::Signatures { count, spread } => {
-            (0..count).map(|number| mask(number, spread)).fold(0, |all, one| all | 1 << one.code())
+        Situation::Signatures { count, masks } => {
+            (0..count).map(|number| mask(number, masks)).fold(0, |all, one| all | 1 << one.code())
         }
         _ => 0,
     }
@@ -48,7 +55,7 @@ pub fn masks(situation: Situation) -> u8 {
 /// [`Config::source_rules`] in a situation.
 pub const fn kinds(situation: Situation) -> u8 {
     match situation {
-        Situation::Listed(count) if count != 0 => Config::HOSTS,
+        Situation::Listed(count) | Situation::Unlisted(count) if count != 0 => Config::HOSTS,
         Situation::Nets(_) => Config::NETS,
         _ => 0,
     }
@@ -57,7 +64,7 @@ pub const fn kinds(situation: Situation) -> u8 {
 /// Rules about sources in a situation.
 const fn source_rules(situation: Situation) -> u32 {
     match situation {
-        Situation::Listed(count) | Situation::Nets(count) => count,
+        Situation::Listed(count) | Situation::Unlisted(count) | Situation::Nets(count) => count,
         _ => 0,
     }
 }
@@ -77,10 +84,9 @@ pub fn install(dataplane: &Dataplane) -> Result<()> {
                 dataplane.set_source_rule(set, &net, None, RuleRef { slot, flags: 0 })?;
             }
         }
-        for (spread, count) in [false, true].into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n)))
-        {
-            let set = set(Situation::Signatures { count, spread }, family);
-            for (place, (mask, fingerprint)) in (0..).zip(signatures(family, count, spread)) {
+        for (masks, count) in Masks::EACH.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
+            let set = set(Situation::Signatures { count, masks }, family);
+            for (place, (mask, fingerprint)) in (0..).zip(signatures(family, count, masks)) {
                 dataplane.set_signature(set, 0, mask, &fingerprint, place)?;
             }
         }
@@ -91,20 +97,27 @@ pub fn install(dataplane: &Dataplane) -> Result<()> {
 /// Situations with rules about sources.
 fn each_list() -> impl Iterator<Item = Situation> + Clone {
     let listed = LISTS.into_iter().map(Situation::Listed);
-    listed.chain(NETS.into_iter().map(Situation::Nets))
+    listed.chain(NETS.into_iter().map(Situation::Nets)).chain([Situation::Unlisted(LIST)])
 }
 
 /// What the rules of a situation are about.
 fn sources(situation: Situation, family: Family) -> Vec<IpNet> {
     match situation {
         Situation::Listed(count) => {
-            let length = if family == Family::V4 { 32 } else { 64 };
-            let addresses = addresses(family, count).into_iter();
-            addresses.map(|address| IpNet::new_assert(address, length).trunc()).collect()
+            addresses(family, count).into_iter().map(|it| one_client(family, it)).collect()
+        }
+        Situation::Unlisted(count) => {
+            (0..count).map(|number| one_client(family, other(family, number))).collect()
         }
         Situation::Nets(count) => nets(family, count),
         _ => Vec::new(),
     }
+}
+
+/// A rule about one client.
+fn one_client(family: Family, address: IpAddr) -> IpNet {
+    let length = if family == Family::V4 { 32 } else { 64 };
+    IpNet::new_assert(address, length).trunc()
 }
 
 /// A list of `count`: the one source, all that are drawn when it is measured, and hosts that send nothing.
@@ -149,13 +162,17 @@ pub fn other(family: Family, number: u32) -> IpAddr {
 }
 
 /// The mask of a signature.
-fn mask(number: u32, spread: bool) -> Mask {
-    if spread { Mask::ALL[number as usize % Mask::ALL.len()] } else { ONE_MASK }
+const fn mask(number: u32, masks: Masks) -> Mask {
+    match masks {
+        Masks::One => ONE_MASK,
+        Masks::NoWindow => NO_WINDOW,
+        Masks::All => Mask::ALL[number as usize % Mask::ALL.len()],
+    }
 }
 
 /// `count` signatures, one of them that of the crude SYN. Random sources change the IP identification of
 /// IPv4, so it is not under the mask that compares that.
-fn signatures(family: Family, count: u32, spread: bool) -> Vec<(Mask, Fingerprint)> {
+fn signatures(family: Family, count: u32, masks: Masks) -> Vec<(Mask, Fingerprint)> {
     let v6 = family == Family::V6;
     let crude = Fingerprint {
         window: CRUDE_WINDOW,
@@ -168,7 +185,7 @@ fn signatures(family: Family, count: u32, spread: bool) -> Vec<(Mask, Fingerprin
     let signature = |number| {
         // No SYN is like the others under any mask: that many options are not in one.
         let options = if number == hit { 0 } else { u64::MAX - u64::from(number) };
-        (mask(number, spread), Fingerprint { options, ..crude })
+        (mask(number, masks), Fingerprint { options, ..crude })
     };
     (0..count).map(signature).collect()
 }
@@ -186,8 +203,8 @@ mod tests {
             assert!(sets.insert(set(situation, Family::V4)));
         }
         for (family, count) in Family::ALL.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
-            for spread in [false, true] {
-                assert!(sets.insert(set(Situation::Signatures { count, spread }, family)));
+            for masks in Masks::EACH {
+                assert!(sets.insert(set(Situation::Signatures { count, masks }, family)));
             }
         }
         assert!(!sets.contains(&set(Situation::Observe, Family::V6)));
@@ -202,10 +219,12 @@ mod tests {
             let (count, rules) = (source_rules(situation), sources(situation, family));
             assert_eq!(rules.iter().collect::<BTreeSet<_>>().len(), count as usize);
             let listed = |address: IpAddr| rules.iter().any(|rule| rule.contains(&address));
-            assert!(listed(source(family)), "{situation:?}");
+            let is_about_others = matches!(situation, Situation::Unlisted(_));
+            assert_eq!(listed(source(family)), !is_about_others, "{situation:?}");
             let drawn_from = if count == 1 { 0 } else { 1 << (count - 1).ilog2() };
             let some = (0..drawn_from).step_by(1 + drawn_from as usize / 50);
-            assert!(some.map(|number| drawn(family, number)).all(listed), "{situation:?}");
+            let drawn = |number| drawn(family, number);
+            assert!(some.map(drawn).all(|it| listed(it) != is_about_others), "{situation:?}");
         }
     }
 
@@ -222,9 +241,8 @@ mod tests {
 
     #[test]
     fn one_signature_is_that_of_the_packet() {
-        for (spread, count) in [false, true].into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n)))
-        {
-            let all = signatures(Family::V4, count, spread);
+        for (masks, count) in Masks::EACH.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
+            let all = signatures(Family::V4, count, masks);
             let keys: BTreeSet<_> = all
                 .iter()
                 .map(|(mask, print)| (mask.code(), print.masked(*mask).words()))
@@ -233,8 +251,8 @@ mod tests {
             let hits: Vec<_> = all.iter().filter(|(_, print)| print.options == 0).collect();
             assert_eq!(hits.len(), 1);
             assert_ne!(hits[0].0, Mask::IpId);
-            let masks = masks(Situation::Signatures { count, spread });
-            assert_eq!(masks.count_ones(), if spread { count.min(8) } else { 1 });
+            let in_use = super::masks(Situation::Signatures { count, masks });
+            assert_eq!(in_use.count_ones(), if masks == Masks::All { count.min(8) } else { 1 });
         }
     }
 }

@@ -4,10 +4,10 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tcpguard_e2e::bare::{BareProgram, Conntrack, Frames, Wrapper};
+use tcpguard_e2e::bare::{BareProgram, Conntrack, Frames, Sources, Wrapper};
 use tcpguard_e2e::foreign::Verdict;
 
-use super::case::{Packet, Situation, Stream, Subject};
+use super::case::{Family, Mode, Packet, Situation, Stream, Subject};
 use super::filter::Filters;
 use super::frames::frame;
 use super::guard::Guard;
@@ -79,7 +79,9 @@ impl Stand {
         let mut subjects = stream.subjects();
         subjects.retain(|subject| match subject {
             Subject::Wrapper => true,
-            Subject::Guard(Situation::Cookies, _) => self.guard.redeem().is_some(),
+            Subject::Guard(Situation::Cookies | Situation::Overload, _) => {
+                self.guard.redeem().is_some()
+            }
             Subject::Guard(..) => true,
             Subject::Filter(_) => self.filters.is_ok(),
             Subject::Reference { conntrack } => {
@@ -93,9 +95,11 @@ impl Stand {
     ///
     /// # Errors
     /// When the wrapper or a floor cannot be run.
-    pub fn round(&self, stream: Stream, subjects: &[Subject]) -> Result<Round> {
-        let frame = frame(stream.packet, stream.family, &self.guard.secret);
-        let wrapper = Wrapper::new(&frame, stream.sources)?;
+    pub fn round(&mut self, stream: Stream, subjects: &[Subject]) -> Result<Round> {
+        if stream.packet.is_ack() {
+            self.has_clients(stream.family)?;
+        }
+        let (frame, wrapper) = self.packets(stream)?;
         let mut round = Round { net: Vec::new(), floors: Vec::new(), brackets: [0; 2] };
         let (whole, pieces): (Vec<_>, Vec<_>) =
             subjects.iter().partition(|subject| matches!(subject, Subject::Filter(_)));
@@ -123,6 +127,71 @@ impl Stand {
         Ok(round)
     }
 
+    /// Packets of a stream, and what makes them again and again.
+    fn packets(&self, stream: Stream) -> Result<(Vec<u8>, Wrapper)> {
+        let frame = frame(stream.packet, stream.family, &self.guard.secret);
+        let wrapper = match stream.packet {
+            Packet::AnyWindow => Wrapper::with_windows(&frame, stream.sources)?,
+            _ => Wrapper::new(&frame, stream.sources)?,
+        };
+        Ok((frame, wrapper))
+    }
+
+    /// A subject behind its wrapper, and the frame to run it on, to be looked at while it runs. `at_tc`:
+    /// what looks at ACKs there.
+    ///
+    /// # Errors
+    /// When it is not on this machine.
+    pub fn looked_at(
+        &mut self,
+        stream: Stream,
+        subject: Subject,
+        at_tc: bool,
+    ) -> Result<(BareProgram, Vec<u8>)> {
+        if stream.packet.is_ack() {
+            self.has_clients(stream.family)?;
+        }
+        let (frame, wrapper) = self.packets(stream)?;
+        let at_xdp = self.behind(stream, subject, &wrapper)?;
+        let program = match at_tc {
+            true => wrapper.tc(Some(self.guard.redeem().context("no cookies here")?))?,
+            false => at_xdp,
+        };
+        Ok((program, frame))
+    }
+
+    /// Has the guard be on a host to which clients come: a SYN a moment ago, and handshakes under way.
+    fn has_clients(&mut self, family: Family) -> Result<()> {
+        self.guard.arm(Situation::Observe, Mode::Exact, family)?;
+        let syn = frame(Packet::Linux, family, &self.guard.secret);
+        let somebody = Wrapper::new(&syn, Sources::EVERYWHERE)?;
+        somebody.xdp(Frames::Pieces, Some(self.guard.ingress()))?.test_run(&syn, 1)?;
+        self.guard.set_handshakes()
+    }
+
+    /// A subject at XDP, made ready for a run.
+    fn behind(&self, stream: Stream, subject: Subject, wrapper: &Wrapper) -> Result<BareProgram> {
+        let lacking = "not on this machine";
+        match subject {
+            Subject::Wrapper => wrapper.xdp(Frames::Pieces, None),
+            Subject::Guard(situation, mode) => {
+                self.guard.arm(situation, mode, stream.family)?;
+                wrapper.xdp(Frames::Pieces, Some(self.guard.ingress()))
+            }
+            Subject::Filter(filter) => {
+                let filters = self.filters.as_ref().ok().context(lacking)?;
+                wrapper.xdp(Frames::Whole, Some(filters.program(filter)?))
+            }
+            Subject::Reference { conntrack } => {
+                let reference = self.reference.as_ref().ok().context(lacking)?.program()?;
+                match conntrack {
+                    true => wrapper.tracked(self.conntrack.context(lacking)?, reference),
+                    false => wrapper.xdp(Frames::Pieces, Some(reference)),
+                }
+            }
+        }
+    }
+
     /// One run of a subject at XDP.
     fn subject(
         &self,
@@ -131,26 +200,8 @@ impl Stand {
         wrapper: &Wrapper,
         frame: &[u8],
     ) -> Result<f64> {
-        let lacking = "not on this machine";
-        let program = match subject {
-            Subject::Wrapper => wrapper.xdp(Frames::Pieces, None)?,
-            Subject::Guard(situation, mode) => {
-                self.guard.arm(situation, mode, stream.family)?;
-                wrapper.xdp(Frames::Pieces, Some(self.guard.ingress()))?
-            }
-            Subject::Filter(filter) => {
-                let filters = self.filters.as_ref().ok().context(lacking)?;
-                wrapper.xdp(Frames::Whole, Some(filters.program(filter)?))?
-            }
-            Subject::Reference { conntrack } => {
-                let reference = self.reference.as_ref().ok().context(lacking)?.program()?;
-                match conntrack {
-                    true => wrapper.tracked(self.conntrack.context(lacking)?, reference)?,
-                    false => wrapper.xdp(Frames::Pieces, Some(reference))?,
-                }
-            }
-        };
-        self.time(&program, frame, Some(stream.verdict(subject)))
+        let program = self.behind(stream, subject, wrapper)?;
+        self.time(&program, frame, stream.verdict(subject))
     }
 
     /// Adds what an ACK costs at tc to those subjects of `round` that look at it there: it passes the

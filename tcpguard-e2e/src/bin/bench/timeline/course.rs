@@ -44,7 +44,7 @@ pub struct Course {
 pub struct Moments {
     /// It told of the attack.
     pub detected: Option<f64>,
-    /// Its first rule was in the kernel, or its first step taken, such as cookies.
+    /// What stops this flood was in the kernel: its first rule, or its first step, such as cookies.
     pub armed: Option<f64>,
     /// Its last rule and step were taken back, counted from the flood's last SYN.
     pub released: Option<f64>,
@@ -124,7 +124,8 @@ pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
 
 impl Moments {
     /// Reads them from what was told until everything was taken back, or so far if it was not waited for.
-    pub fn of(alerts: &[Alert], flood: &FloodReport, is_released: bool) -> Self {
+    /// `armed`: the event that says that what stops the flood is in the kernel.
+    pub fn of(alerts: &[Alert], flood: &FloodReport, armed: &str, is_released: bool) -> Self {
         // What is done about something else than an attack, such as stray segments, keeps no SYN away.
         let attack: Vec<Alert> =
             alerts.iter().filter(|alert| alert.attack.is_some()).cloned().collect();
@@ -133,7 +134,7 @@ impl Moments {
         let released = since(flood.ended, alerts, &["attack_ended", "step_left"]).last();
         Self {
             detected: first(&["attack_started"]),
-            armed: first(&["rule_installed", "step_taken"]),
+            armed: first(&[armed]),
             released: released.filter(|_| is_released),
         }
     }
@@ -224,10 +225,11 @@ mod tests {
             (46_000, "attack_ended", Some(2)),
             (46_001, "step_left", None),
         ]);
-        let moments = Moments::of(&told, &FLOOD, true);
+        let moments = |armed, is_released| Moments::of(&told, &FLOOD, armed, is_released);
         let expected = Moments { detected: Some(0.6), armed: Some(0.85), released: Some(30.001) };
-        assert_eq!(moments, expected);
-        assert_eq!(Moments::of(&told, &FLOOD, false), Moments { released: None, ..expected });
-        assert_eq!(Moments::of(&[], &FLOOD, true), Moments::default());
+        assert_eq!(moments("step_taken", true), expected);
+        assert_eq!(moments("step_taken", false), Moments { released: None, ..expected });
+        assert_eq!(moments("rule_installed", true), Moments { armed: Some(1.1), ..expected });
+        assert_eq!(Moments::of(&[], &FLOOD, "step_taken", true), Moments::default());
     }
 }

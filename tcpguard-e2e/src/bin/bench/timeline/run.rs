@@ -15,7 +15,7 @@ use tcpguard_engine::Settings;
 use super::course::{Course, Moments, Slot, full_success};
 use crate::e2e::arm::Arm;
 use crate::e2e::attack::{Delivery, Kind, Rate};
-use crate::e2e::run::{Setting, Stage};
+use crate::e2e::run::{STEPS, Setting, Stage};
 
 /// What clients have to be answered under (`e2e`). Beyond what can be answered, new clients' first SYNs
 /// are dropped, so that nobody new gets in within a second.
@@ -26,8 +26,6 @@ pub const CLIENTS: u32 = 400;
 const LEAD: Duration = Duration::from_millis(500);
 /// What a release may take beyond the time of quiet that is configured.
 const GRACE: Duration = Duration::from_secs(15);
-/// Steps by which SYNs are kept away from a listener.
-const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
 /// Two clocks cannot be read at one moment; this far apart they have not been set.
 const READ: i128 = 10_000_000;
 
@@ -70,7 +68,7 @@ pub fn run(
     sleep(timing.after);
     let attempts = clients.finish()?;
     let told = match defence.guard() {
-        Some(guard) => moments(guard, &flood, to_release)?,
+        Some(guard) => moments(guard, &flood, stopped_by(kind), to_release)?,
         None => Moments::default(),
     };
     let drift = wall_ahead_ns() - ahead;
@@ -89,11 +87,24 @@ pub fn run(
     })
 }
 
-fn moments(guard: &Guard<'_>, flood: &FloodReport, to_release: bool) -> Result<Moments> {
+/// What is told when a flood's end is in the kernel: of copies of clients' SYNs there is no rule.
+const fn stopped_by(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Mimic | Kind::MimicPulses | Kind::Mixed => "step_taken",
+        _ => "rule_installed",
+    }
+}
+
+fn moments(
+    guard: &Guard<'_>,
+    flood: &FloodReport,
+    armed: &str,
+    to_release: bool,
+) -> Result<Moments> {
     if to_release {
         guard.wait_until("all rules and steps are taken back", hold() + GRACE, is_released)?;
     }
-    Ok(Moments::of(&guard.alerts()?, flood, to_release))
+    Ok(Moments::of(&guard.alerts()?, flood, armed, to_release))
 }
 
 fn is_released(status: &Status) -> bool {

@@ -1,0 +1,246 @@
+//! Where a packet's time goes: in which functions of the guard's programs and of the kernel.
+//!
+//! `perf` looks at this thread while a case is repeated, some thousand times a second by a timer, which needs
+//! no counters of the processor. Each step that does not stand in the program itself is a function of its
+//! own there, and so is what the kernel does for it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tcpguard_e2e::bare::BareProgram;
+use tcpguard_e2e::netns::Netns;
+
+use super::case::{
+    Family, Filter, LIST, MILLION, Masks, Mode, Packet, Situation, Stream, Subject, among,
+};
+use super::stand::Stand;
+use crate::part::{Figure, Goal, Part};
+
+/// In records.
+pub const NAME: &str = "profile";
+/// Looks a second.
+const LOOKS: u32 = 4_000;
+/// Runs of a packet between two looks at the clock.
+const RUNS: u32 = 50_000;
+/// By then perf looks.
+const START: Duration = Duration::from_millis(300);
+/// What takes less of a packet's time than this share has no row.
+const LEAST: f64 = 0.015;
+
+/// Where the time goes of what targets are about.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Profiles {
+    cases: Vec<Profile>,
+    /// What could not be looked at here, and why.
+    missing: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Profile {
+    stream: Stream,
+    subject: Subject,
+    /// What looks at ACKs at tc, not the program at XDP.
+    at_tc: bool,
+    /// Of a packet, wrapper and all, in ns.
+    total_ns: f64,
+    looks: u64,
+    /// Shares of it by function, the greatest first.
+    functions: Vec<(String, f64)>,
+}
+
+/// What is looked at: that by which targets are judged, IPv4, many sources.
+fn cases() -> Vec<(Stream, Subject, bool)> {
+    let from = |packet, sources| Stream { packet, family: Family::V4, sources };
+    let guard = |situation, mode| Subject::Guard(situation, mode);
+    let one_signature = Situation::Signatures { count: 1, masks: Masks::One };
+    let syn = from(Packet::Linux, MILLION);
+    let bare = from(Packet::Bare, MILLION);
+    let ack = from(Packet::Ack, MILLION);
+    vec![
+        (ack, guard(Situation::Observe, Mode::Exact), false),
+        (ack, Subject::Filter(Filter::ALLOW_MISS), false),
+        (syn, guard(Situation::Observe, Mode::Exact), false),
+        (syn, guard(Situation::Observe, Mode::Flood), false),
+        (bare, guard(one_signature, Mode::Flood), false),
+        (from(Packet::Bare, among(LIST)), guard(Situation::Listed(LIST), Mode::Flood), false),
+        (from(Packet::Bare, among(LIST)), Subject::Filter(Filter::denied(LIST)), false),
+        (syn, guard(Situation::Overload, Mode::Flood), false),
+        (syn, guard(Situation::Cookies, Mode::Flood), false),
+        (syn, Subject::Reference { conntrack: false }, false),
+        (ack, guard(Situation::Cookies, Mode::Flood), false),
+        (ack, guard(Situation::Cookies, Mode::Flood), true),
+        (ack, Subject::Reference { conntrack: false }, false),
+    ]
+}
+
+/// Looks at all of it, in a namespace of its own that is gone afterwards.
+///
+/// # Errors
+/// Without root, or when the guard's programs do not load.
+pub fn measure(quick: bool) -> Result<Profiles> {
+    ensure!(rustix::process::geteuid().is_root(), "looking at the kernel needs root: run as root");
+    let time = Duration::from_secs(if quick { 1 } else { 4 });
+    Netns::new(NAME)?.run(|| {
+        let mut stand = Stand::load(time)?;
+        let directory = tempfile::tempdir()?;
+        let mut profiles = Profiles { cases: Vec::new(), missing: Vec::new() };
+        for (stream, subject, at_tc) in cases() {
+            let title = title(stream, subject, at_tc);
+            eprintln!("profile: {title}");
+            let file = directory.path().join("perf.data");
+            match profile(&mut stand, (stream, subject, at_tc), time, &file) {
+                Ok(profile) => profiles.cases.push(profile),
+                Err(error) => profiles.missing.push(format!("{title}: {error:#}")),
+            }
+        }
+        Ok(profiles)
+    })
+}
+
+fn profile(
+    stand: &mut Stand,
+    (stream, subject, at_tc): (Stream, Subject, bool),
+    time: Duration,
+    file: &Path,
+) -> Result<Profile> {
+    let (program, frame) = stand.looked_at(stream, subject, at_tc)?;
+    let perf = Perf::start(file)?;
+    let total_ns = repeat(&program, &frame, time + START)?;
+    perf.stop()?;
+    let (looks, functions) = shares(&samples(file)?);
+    ensure!(looks > u64::from(LOOKS) / 4, "perf looked {looks} times only");
+    Ok(Profile { stream, subject, at_tc, total_ns, looks, functions })
+}
+
+/// Runs a program for `time`; the mean time of a packet, in ns.
+fn repeat(program: &BareProgram, frame: &[u8], time: Duration) -> Result<f64> {
+    let (begun, mut sum, mut count) = (Instant::now(), 0_u64, 0_u64);
+    while begun.elapsed() < time {
+        sum += u64::from(program.test_run(frame, RUNS)?.0);
+        count += 1;
+    }
+    Ok(sum as f64 / count as f64)
+}
+
+/// perf, which looks at this thread.
+struct Perf(Child);
+
+impl Perf {
+    fn start(file: &Path) -> Result<Self> {
+        let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+        let mut command = Command::new("perf");
+        command.args(["record", "--quiet", "--event", "cpu-clock", "--freq", &LOOKS.to_string()]);
+        command.args(["--tid", &thread, "--output"]).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().context("no perf: install linux-perf").map(Self)
+    }
+
+    fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.0), Signal::INT)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+/// The name of the function in which each look found the thread, a line each.
+fn samples(file: &Path) -> Result<String> {
+    let mut command = Command::new("perf");
+    command.args(["script", "--fields", "sym", "--input"]).arg(file);
+    let output = command.output().context("no perf: install linux-perf")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "perf script: {}", said.lines().next().unwrap_or_default());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// How many looks there were, and the share of each function.
+fn shares(samples: &str) -> (u64, Vec<(String, f64)>) {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for line in samples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        *counts.entry(function(line)).or_default() += 1;
+    }
+    let looks: u64 = counts.values().sum();
+    let share = |(name, count)| (name, count as f64 / looks as f64);
+    let mut shares: Vec<_> = counts.into_iter().map(share).collect();
+    shares.sort_by(|one, other| other.1.total_cmp(&one.1));
+    (looks, shares)
+}
+
+/// A function's name without what tells builds of BPF programs apart: `bpf_prog_6deef7357e7b4530_look`.
+fn function(symbol: &str) -> String {
+    let program = symbol.strip_prefix("bpf_prog_").map(|rest| rest.split_once('_'));
+    match program {
+        Some(Some((_, name))) => format!("BPF: {name}"),
+        // Those of the kit's own making have no name.
+        Some(None) => "BPF: the wrapper".to_owned(),
+        None => symbol.to_owned(),
+    }
+}
+
+fn title(stream: Stream, subject: Subject, at_tc: bool) -> String {
+    let hook = if at_tc { ", at tc" } else { "" };
+    format!("{}: {}{hook}", stream.title(), subject.title())
+}
+
+impl Part for Profiles {
+    fn tables(&self) -> String {
+        let mut text = "## Profile\n\nBy function, its share and the ns of a packet that it stands for; what takes \
+                        less than a share of 1.5 % is left out.\n"
+            .to_owned();
+        for case in &self.cases {
+            let title = title(case.stream, case.subject, case.at_tc);
+            let _ = write!(
+                text,
+                "\n| {title}: {:.0} ns with the wrapper, {} looks | % | ns |\n|---|---|---|\n",
+                case.total_ns, case.looks
+            );
+            for (name, share) in case.functions.iter().filter(|(_, share)| *share >= LEAST) {
+                let (percent, ns) = (100.0 * share, share * case.total_ns);
+                let _ = writeln!(text, "| `{name}` | {percent:.1} | {ns:.1} |");
+            }
+        }
+        if !self.missing.is_empty() {
+            text.push_str("\nNot looked at here:\n\n");
+            self.missing.iter().for_each(|line| _ = writeln!(text, "- {line}"));
+        }
+        text
+    }
+
+    fn goals(&self) -> Vec<Goal> {
+        Vec::new()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_counted_by_function_whatever_its_build() {
+        let samples = "  bpf_prog_6deef7357e7b4530_look\n\n bpf_prog_0123456789abcdef_look \n\
+                       bpf_prog_0123456789abcdef\n  htab_map_hash\n";
+        let (looks, shares) = shares(samples);
+        let expected = [("BPF: look", 0.5), ("BPF: the wrapper", 0.25), ("htab_map_hash", 0.25)];
+        assert_eq!(looks, 4);
+        assert_eq!(shares, expected.map(|(name, share)| (name.to_owned(), share)));
+    }
+
+    #[test]
+    fn a_row_says_how_many_ns_of_a_packet_a_function_takes() {
+        let (stream, subject, at_tc) = cases().remove(0);
+        let functions = vec![("BPF: look".to_owned(), 0.5), ("rare".to_owned(), 0.01)];
+        let case = Profile { stream, subject, at_tc, total_ns: 80.0, looks: 4000, functions };
+        let text = Profiles { cases: vec![case], missing: vec!["x: no perf".to_owned()] }.tables();
+        assert!(text.contains("| `BPF: look` | 50.0 | 40.0 |"), "{text}");
+        assert!(!text.contains("rare") && text.contains("- x: no perf"), "{text}");
+    }
+}
