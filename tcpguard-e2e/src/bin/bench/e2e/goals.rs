@@ -91,7 +91,7 @@ struct Judged {
     /// What is judged, if not the median.
     pooled: Option<f64>,
     values: Vec<f64>,
-    /// Of the runs of the first of the defences, those in which each step was taken at the end.
+    /// The steps that were taken at the end of each run.
     steps: Vec<Vec<String>>,
     note: String,
 }
