@@ -115,8 +115,9 @@ pub struct Model {
     allowances: BTreeMap<u32, Allowance>,
     answers_of_cpu: Bucket,
     exempt_of_cpu: Bucket,
-    segments: u64,
-    pace: Pace,
+    syns: Pace,
+    segments: Pace,
+    segments_so_far: u64,
     work: Work,
 }
 
@@ -351,8 +352,12 @@ impl Tables for Model {
         &mut self.last_syn_ns
     }
 
-    fn pace(&mut self) -> &mut Pace {
-        &mut self.pace
+    fn syns(&mut self) -> &mut Pace {
+        &mut self.syns
+    }
+
+    fn segments(&mut self) -> &mut Pace {
+        &mut self.segments
     }
 
     fn host_counters(&mut self) -> Option<&mut HostCounters> {
@@ -364,8 +369,8 @@ impl Tables for Model {
     }
 
     fn segment_sampled(&mut self, shift: u8) -> bool {
-        self.segments += 1;
-        self.segments & ((1 << shift) - 1) == 0
+        self.segments_so_far += 1;
+        self.segments_so_far & ((1 << shift) - 1) == 0
     }
 
     fn syn_samples(&mut self) -> Option<&mut SynSamples> {

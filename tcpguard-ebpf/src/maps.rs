@@ -25,11 +25,15 @@ pub struct CpuState {
     /// Boot time in ns of the last SYN for a listener.
     pub last_syn_ns: u64,
     /// The SYNs of the last moments.
-    pub pace: Pace,
-    /// Segments other than SYNs so far.
-    pub segments: u64,
+    pub syns: Pace,
+    /// The segments of connections of the last moments,
+    pub segments: Pace,
+    /// and all of them so far.
+    pub segments_so_far: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
+    /// Of what was read so that it is in the cache when it is needed.
+    pub read_ahead: u64,
     /// Connections that the kernel was told of, or is about to make, since a moment ago.
     pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
     /// Answers of the guard's own making to strangers.

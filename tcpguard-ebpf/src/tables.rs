@@ -99,8 +99,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn pace(&mut self) -> &mut Pace {
-        own!(self.pace)
+    fn syns(&mut self) -> &mut Pace {
+        own!(self.syns)
+    }
+
+    #[inline(always)]
+    fn segments(&mut self) -> &mut Pace {
+        own!(self.segments)
     }
 
     #[inline(always)]
@@ -117,8 +122,8 @@ impl Tables for KernelTables {
     fn segment_sampled(&mut self, shift: u8) -> bool {
         // SAFETY: this CPU's state.
         unsafe {
-            (*self.cpu).segments += 1;
-            (*self.cpu).segments & ((1 << (shift & 31)) - 1) == 0
+            (*self.cpu).segments_so_far += 1;
+            (*self.cpu).segments_so_far & ((1 << (shift & 31)) - 1) == 0
         }
     }
 
@@ -297,6 +302,13 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
         deref!(maps::RETRIES.get_ptr_mut(index as u32 & (size::RETRY_LINES - 1)))
+    }
+
+    #[inline(always)]
+    fn expect_retry_line(&mut self, index: u64) {
+        let word = self.retry_line(index).map_or(0, |line| line.words[0]);
+        // The processor goes on until somebody needs it.
+        *own!(self.read_ahead) = word;
     }
 
     #[inline(always)]

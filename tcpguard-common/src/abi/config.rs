@@ -1,7 +1,7 @@
 //! The one configuration record that the programs read per packet.
 
 use super::LATE_POLLS;
-use crate::fastpath::Rate;
+use crate::fastpath::{Pace, Rate};
 
 /// The single entry of the `CONFIG` map. All-zero means "not configured": everything passes.
 #[repr(C)]
@@ -14,9 +14,9 @@ pub struct Config {
     /// Flows, sources and fingerprints are followed for one flow in `2^sample_shift`, chosen by
     /// keyed hash (see [`crate::fastpath::hash`]).
     pub sample_shift: u8,
-    /// Per-source counts of segments other than SYNs are kept for one segment in
-    /// `2^segment_shift`, each with that weight.
-    pub segment_shift: u8,
+    /// SYNs in a tick of [`crate::fastpath::Pace`] up to which a CPU follows each of that sample, as a power
+    /// of two; 0: whatever their number.
+    pub followed_bits: u8,
     /// 1: drop illegal flag combinations in enforce mode; 0: count them only.
     pub drop_illegal: u8,
     /// Boot time in ns at which the agent last said that it lives.
@@ -76,6 +76,12 @@ impl Config {
     pub const HOSTS: u8 = 1;
     /// There are source rules in a trie.
     pub const NETS: u8 = 2;
+
+    /// [`Self::followed_bits`] where so many flows a second are to be followed at most.
+    pub const fn follow(per_second: u64) -> u8 {
+        let bits = Pace::bits(per_second);
+        if bits == 0 { 1 } else { bits }
+    }
 
     /// The number of the set that takes the place of `set`. It differs in one byte, so that whatever
     /// copies the record, a program reads the one or the other and no mixture.

@@ -114,7 +114,8 @@ pub struct HostCounters {
 pub struct RuleHits {
     /// SYNs dropped, or that would have been in enforce mode.
     pub hits: u64,
-    /// SYNs that matched and passed because they came back: real clients under this rule.
+    /// SYNs that matched and passed because they came back, real clients under this rule, and those for which
+    /// they stand where a CPU saw more than it could remember.
     pub returned: u64,
 }
 

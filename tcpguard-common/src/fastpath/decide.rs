@@ -32,8 +32,6 @@ pub struct Work {
     pub(super) known: bool,
     /// Whether its flow belongs to the sample.
     pub(super) sampled: bool,
-    /// Whether it is to be counted for its source, if it is no SYN.
-    pub(super) counted: bool,
     /// Whether a handshake of its flow may be under way, if it is no SYN.
     pub(super) pending: bool,
     /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
@@ -48,6 +46,8 @@ pub struct Work {
     pub(super) flow_hash: u64,
     /// Boot time in ns.
     pub(super) now: u64,
+    /// How many segments it is to be counted for at its source, if it is no SYN; mostly none.
+    pub(super) counted: u64,
     /// The rule set that counts. Read by an earlier step than the one that uses it, so that a SYN
     /// which is being judged while the agent changes over to another set is judged by one of them.
     pub(super) rule_set: u64,

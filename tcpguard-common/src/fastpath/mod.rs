@@ -40,7 +40,7 @@ pub use decide::{
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, EXEMPT_RATE, PREDATED_NS};
-pub use pace::Pace;
+pub use pace::{Pace, dropped_shift};
 pub use signatures::Look;
 pub use strays::{FAILED_COOKIE_NS, Socket, StraySteps};
 pub use tables::Tables;

@@ -1,92 +1,119 @@
-//! Whether a CPU sees so many SYNs that following every one of them is too dear.
+//! How many packets of a kind a CPU sees, as far as it matters for what it does about each.
 //!
 //! The agent chooses the sample, but only as often as it polls, and a flood is at its full rate
-//! within microseconds. What a rule drops is nothing new, so there each CPU thins the sample by
+//! within microseconds. What is too dear to be done for each packet of one, each CPU does for fewer by
 //! itself and at once.
 
 /// A tick is 2^24 ns (16.8 ms).
 const TICK: u32 = 24;
-/// SYNs per tick and CPU up to which every one may be followed (20,000 a second).
-const SYNS_PER_TICK: u32 = ((20_000_u64 << TICK) / 1_000_000_000) as u32;
-/// Above that one in `2^DROPPED_SHIFT` of the flows is followed whose SYN a rule drops. At twice
-/// the limit that is still 600 a second, of which a share of 1 % is known to 0.4 percentage points
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Flows whose SYN is dropped are followed for one in `2^DROPPED_SHIFT` from there on where not all are.
+/// At 40,000 SYN/s that is still 600 a second, of which a share of 1 % is known to 0.4 percentage points
 /// (binomial standard error).
 const DROPPED_SHIFT: u8 = 6;
-/// Where the agent follows fewer flows than that, so many fewer (as a power of two) are followed of
+/// Where fewer of the others are followed than that, so many fewer (as a power of two) are of
 /// what is dropped.
 const DROPPED_LESS: u8 = 3;
 
-/// The SYNs that one CPU saw lately.
+/// Segments a tick up to which each is counted for its source, as a power of two (64: 3,800 a second).
+/// Nothing is judged by these counts, and finding the source costs a cache miss or two.
+pub const SEGMENT_BITS: u8 = 6;
+
+/// The packets of a kind that one CPU saw lately.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     tick: u32,
-    syns: u32,
-    fast: u32,
+    packets: u32,
+    /// There were no more than `2^bits` in this tick so far ...
+    bits: u8,
+    /// ... and no more than that many in the one before.
+    before: u8,
+    pad: [u8; 2],
 }
 
 impl Pace {
-    /// Counts a SYN at `now_ns` of boot time.
+    /// Counts a packet at `now_ns` of boot time.
     #[inline(always)]
     pub const fn count(&mut self, now_ns: u64) {
         let tick = (now_ns >> TICK) as u32;
         if tick != self.tick {
-            let before = tick.wrapping_sub(self.tick) == 1;
-            self.fast = (before && self.syns > SYNS_PER_TICK) as u32;
+            self.before = if tick.wrapping_sub(self.tick) == 1 { self.bits } else { 0 };
             self.tick = tick;
-            self.syns = 0;
+            self.packets = 0;
+            self.bits = 0;
         }
-        self.syns += 1;
+        self.packets = self.packets.wrapping_add(1);
+        if self.packets > 1 << (self.bits & 31) {
+            self.bits += 1;
+        }
     }
 
-    /// The shift of the sample of flows whose SYN is dropped, where it is `sample_shift` for the
-    /// others. Not less than that, so that the one sample is part of the other.
+    /// For one packet in how many, as a power of two, something may be done that can be done for
+    /// `2^bits` in a tick.
     #[inline(always)]
-    pub const fn dropped_shift(&self, sample_shift: u8) -> u8 {
-        let shift = sample_shift + DROPPED_LESS;
-        if self.fast == 0 && self.syns <= SYNS_PER_TICK {
-            sample_shift
-        } else if shift > DROPPED_SHIFT {
-            shift
-        } else {
-            DROPPED_SHIFT
-        }
+    pub const fn over(&self, bits: u8) -> u8 {
+        let now = if self.bits > self.before { self.bits } else { self.before };
+        now.saturating_sub(bits)
     }
+
+    /// The packets in a tick at this rate, to the next power of two: for [`Self::over`].
+    pub const fn bits(per_second: u64) -> u8 {
+        let in_tick = (per_second << TICK) / SECOND_NS;
+        in_tick.next_power_of_two().trailing_zeros() as u8
+    }
+}
+
+/// Of how many flows, as a power of two, one is followed whose SYN is dropped, where one in `2^shift` of the
+/// others is, since a CPU sees too many for each. Not less than that, so that the one sample is part of
+/// the other.
+#[inline(always)]
+pub const fn dropped_shift(shift: u8) -> u8 {
+    let less = shift + DROPPED_LESS;
+    if less > DROPPED_SHIFT { less } else { DROPPED_SHIFT }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The shift for dropped SYNs after `rate` SYNs a second for `ms` milliseconds from `from_ms` on.
-    fn shift(pace: &mut Pace, rate: u64, from_ms: u64, ms: u64) -> u8 {
+    /// One packet in how many, as a power of two, after `rate` a second for `ms` milliseconds from
+    /// `from_ms` on, where 20,000 a second are not too many.
+    fn over(pace: &mut Pace, rate: u64, from_ms: u64, ms: u64) -> u8 {
         for syn in 0..rate * ms / 1000 {
-            pace.count(from_ms * 1_000_000 + syn * 1_000_000_000 / rate);
+            pace.count(from_ms * 1_000_000 + syn * SECOND_NS / rate);
         }
-        pace.dropped_shift(0)
+        pace.over(Pace::bits(20_000))
     }
 
     #[test]
-    fn all_are_followed_up_to_the_limit_and_few_from_the_first_tick_above_it() {
+    fn nothing_is_left_out_up_to_the_limit_and_at_once_as_much_as_needed_above_it() {
         let mut pace = Pace::default();
-        assert_eq!(shift(&mut pace, 19_000, 1000, 500), 0);
-        assert_eq!(shift(&mut pace, 100_000, 1500, 20), DROPPED_SHIFT);
-        assert_eq!(shift(&mut pace, 100_000, 1520, 1000), DROPPED_SHIFT);
-        assert_eq!(shift(&mut pace, 1000, 2520, 100), 0, "and all again when it is over");
+        assert_eq!(over(&mut pace, 20_000, 1000, 500), 0);
+        assert_eq!(over(&mut pace, 100_000, 1500, 6), 1, "within the first tick");
+        assert_eq!(over(&mut pace, 100_000, 1506, 1000), 2, "25,000 a second");
+        assert_eq!(over(&mut pace, 5_000_000, 2506, 100), 8);
+        assert_eq!(over(&mut pace, 1000, 2606, 100), 0, "and all again when it is over");
     }
 
     #[test]
-    fn a_sample_of_the_agents_is_never_exceeded() {
-        let mut pace = Pace::default();
-        shift(&mut pace, 100_000, 1000, 100);
-        assert_eq!([0, 3, 4, 16].map(|shift| pace.dropped_shift(shift)), [6, 6, 7, 19]);
+    fn a_limit_is_taken_to_the_next_power_of_two() {
+        for (per_second, bits) in [(0, 0), (100, 0), (20_000, 9), (30_000, 9), (31_000, 10)] {
+            assert_eq!(Pace::bits(per_second), bits, "{per_second}");
+        }
+    }
+
+    #[test]
+    fn the_sample_of_what_is_dropped_is_part_of_the_other() {
+        assert_eq!([0, 3, 4, 16].map(dropped_shift), [6, 6, 7, 19]);
     }
 
     #[test]
     fn a_pause_is_no_tick_of_a_flood() {
         let mut pace = Pace::default();
-        shift(&mut pace, 100_000, 1000, 100);
+        over(&mut pace, 100_000, 1000, 100);
         pace.count(60_000_000_000);
-        assert_eq!(pace.dropped_shift(0), 0);
+        assert_eq!(pace.over(Pace::bits(20_000)), 0);
     }
 }

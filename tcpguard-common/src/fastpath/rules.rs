@@ -63,9 +63,10 @@ pub(super) fn judge<T: Tables>(
     }
     let by_signature = matches!(by, By::Signature);
     // A source rule means the source, however often it tries.
-    if by_signature && came_back(tables, work) {
+    let stand_for = seen::of_how_many(tables.syns());
+    if by_signature && came_back(tables, work, stand_for) {
         if let Some(hits) = tables.rule_hits(rule.slot) {
-            hits.returned += 1;
+            hits.returned += 1 << (stand_for & 31);
         }
         count_listener(tables, work, |counters| counters.returned += 1);
         work.standing = Standing::Admitted;
@@ -100,8 +101,11 @@ fn spared<T: Tables>(config: &Config, tables: &mut T, work: &Work, flags: u32) -
 }
 
 #[inline(always)]
-fn came_back<T: Tables>(tables: &mut T, work: &Work) -> bool {
+fn came_back<T: Tables>(tables: &mut T, work: &Work, stand_for: u8) -> bool {
     let hash = hash::syn(work.flow_hash, work.segment.seq);
+    if !seen::is_remembered(hash, stand_for) {
+        return false;
+    }
     match tables.seen_bucket(hash) {
         Some(bucket) => seen::returned(bucket, hash, work.now),
         None => false,

@@ -6,6 +6,7 @@
 //! A flood from random sources does not repeat itself. So dropped SYNs are remembered, a repeated
 //! one passes, and their number is the rule's false-positive meter.
 
+use super::{Pace, hash};
 use crate::abi::SeenBucket;
 
 /// A tick is 2^23 ns (8.4 ms): a shift, where a division would cost as much as the rest.
@@ -19,6 +20,25 @@ const TIME_MASK: u32 = (1 << TIME_BITS) - 1;
 pub const RETURN_MIN: u32 = (800_000_000 >> TICK) as u32;
 /// Latest repetition that counts, in ticks (3.5 s): the second retransmission comes 2 s after the first.
 pub const RETURN_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
+
+/// SYNs in a tick of [`Pace`] up to which a CPU remembers each, as a power of two (16,384: a million a second).
+/// Then eight others come to a set in the second before the repetition, which is as many as it holds.
+const REMEMBERED_BITS: u8 = 14;
+
+/// One SYN of how many, as a power of two, is remembered. Where more come than the table holds until one of
+/// them could come back, all would be forgotten, and each would have cost a cache miss. So a CPU that
+/// sees too many remembers fewer, and who comes back stands for so many.
+#[inline(always)]
+pub fn of_how_many(syns: &Pace) -> u8 {
+    syns.over(REMEMBERED_BITS)
+}
+
+/// Whether a SYN is the one of `2^shift` that is remembered: by its hash, so that it is when it comes back.
+#[inline(always)]
+pub fn is_remembered(hash: u64, shift: u8) -> bool {
+    // By other bits than those that choose the set, or some sets would stay empty.
+    hash::sampled(hash >> 20, shift)
+}
 
 /// Looks for the SYN with `hash` in its set, remembers it there, and says whether it came back.
 ///
@@ -85,6 +105,44 @@ mod tests {
         }
         assert!(!returned(&mut bucket, 1 << 44, 11_100 * MS), "the oldest was replaced");
         assert!(returned(&mut bucket, 9 << 44, 11_100 * MS));
+    }
+
+    /// The pace of a CPU that has seen so many SYNs a second for a tenth of one.
+    fn pace(per_second: u64) -> Pace {
+        let mut pace = Pace::default();
+        let syns = per_second / 10;
+        (0..syns).for_each(|syn| pace.count(1000 * MS + syn * 100 * MS / syns));
+        pace
+    }
+
+    /// Any hash but the same each time.
+    fn hash_of(number: u64) -> u64 {
+        let word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    }
+
+    #[test]
+    fn of_more_syns_than_could_come_back_in_time_as_many_are_remembered_as_can() {
+        let remembered = |per_second| {
+            let shift = of_how_many(&pace(per_second));
+            let share = (0..65_536).filter(|&it| is_remembered(hash_of(it), shift)).count();
+            per_second * share as u64 / 65_536
+        };
+        assert_eq!([100, 100_000, 900_000].map(remembered), [100, 100_000, 900_000]);
+        for rate in [1_500_000, 3_000_000, 9_000_000] {
+            let found = remembered(rate);
+            assert!((450_000..1_000_000).contains(&found), "{found} of {rate}");
+        }
+    }
+
+    #[test]
+    fn those_that_are_remembered_are_in_every_set() {
+        let shift = of_how_many(&pace(9_000_000));
+        let mut sets = [0; 16];
+        for hash in (0..65_536).map(hash_of).filter(|&hash| is_remembered(hash, shift)) {
+            sets[hash as usize % 16] += 1;
+        }
+        assert!(sets.iter().all(|syns| (160..400).contains(syns)), "{sets:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::ladder::{self, Standing};
 use super::rules::{self, By, agent_gone};
 use super::{
     Course, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
-    kernel_cookies, pending, probes, samples, sets, signatures,
+    kernel_cookies, pace, pending, probes, samples, sets, signatures,
 };
 use crate::abi::{CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
@@ -34,7 +34,7 @@ pub fn parse<F: Frame + ?Sized, T: Tables>(
 pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Interest {
     let flow = &work.segment.flow;
     work.now = tables.now_ns();
-    tables.pace().count(work.now);
+    tables.syns().count(work.now);
     work.flow_hash = hash::flow(&config.hash_key, flow);
     work.sampled = hash::sampled(work.flow_hash, config.sample_shift);
     work.rule_set = config.rule_set;
@@ -59,6 +59,9 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
     work.steps = ladder::steps_in_force(config, &listener, work.now);
+    if work.steps & ListenerEntry::OVERLOAD != 0 {
+        tables.expect_retry_line(hash::syn(work.flow_hash, work.segment.seq));
+    }
     let record = work.sampled && hash::sampled(work.flow_hash, shift(config, tables, work, false));
     let sample = listener.samples != 0 && samples::is_due(&listener, syns);
     let fingerprint = record || judged && listener.masks != 0;
@@ -124,16 +127,20 @@ pub fn look<F: Frame + ?Sized, T: Tables>(
     }
 }
 
-/// Of which sample a SYN has to be to be recorded. Of those that are dropped, and of all while many
-/// are dropped or answered, a smaller one does: what they are is known, and following one costs more
-/// than dropping or answering it.
+/// Of which sample a SYN has to be to be recorded: the agent's, or a smaller one while this CPU sees too many
+/// for that. Of those that are dropped, and of all while many are dropped or answered, a still smaller
+/// one does: what they are is known, and following one costs more than dropping or answering it.
 #[inline(always)]
 fn shift<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) -> u8 {
-    let sample = config.sample_shift;
-    if dropped || ladder::thinned(work.steps) {
-        tables.pace().dropped_shift(sample)
+    let over = match config.followed_bits {
+        0 => 0,
+        bits => tables.syns().over(bits),
+    };
+    let shift = if over > config.sample_shift { over } else { config.sample_shift };
+    if over != 0 && (dropped || ladder::thinned(work.steps)) {
+        pace::dropped_shift(shift)
     } else {
-        sample
+        shift
     }
 }
 
@@ -292,9 +299,13 @@ pub fn answer<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
 /// half-open one) sends. Most have their handshake long behind them.
 #[inline(always)]
 pub fn is_followed<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> bool {
-    work.counted = tables.segment_sampled(config.segment_shift);
+    work.now = tables.now_ns();
+    let segments = tables.segments();
+    segments.count(work.now);
+    let shift = segments.over(pace::SEGMENT_BITS);
+    work.counted = if tables.segment_sampled(shift) { 1 << (shift & 31) } else { 0 };
     work.pending = is_pending(config, tables, work);
-    work.counted || work.pending
+    work.counted != 0 || work.pending
 }
 
 /// Whether a handshake of the segment's flow may be under way.
@@ -304,7 +315,6 @@ fn is_pending<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> bo
     if last_syn == 0 {
         return false;
     }
-    work.now = tables.now_ns();
     if work.now.saturating_sub(last_syn) > HANDSHAKE_NS {
         return false;
     }
@@ -320,13 +330,12 @@ fn is_pending<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> bo
 pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bool) -> Reason {
     let passed = if reset { Reason::Rst } else { Reason::Segment };
     let (segment, hash) = (&work.segment, work.flow_hash);
-    let now = tables.now_ns();
-    if work.counted {
-        let weight = 1 << (config.segment_shift & 31);
+    let now = work.now;
+    if work.counted != 0 {
         let seen = if reset {
-            Seen { rst: weight, ..Seen::default() }
+            Seen { rst: work.counted, ..Seen::default() }
         } else {
-            Seen { ack: weight, ..Seen::default() }
+            Seen { ack: work.counted, ..Seen::default() }
         };
         count_source(config, tables, &segment.flow.client, now, seen);
     }

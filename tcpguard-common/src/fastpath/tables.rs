@@ -20,7 +20,9 @@ pub trait Tables {
     /// under way.
     fn last_syn_ns(&mut self) -> &mut u64;
     /// The SYNs that this CPU saw lately.
-    fn pace(&mut self) -> &mut Pace;
+    fn syns(&mut self) -> &mut Pace;
+    /// Segments of connections likewise.
+    fn segments(&mut self) -> &mut Pace;
     /// Counters of what belongs to no listener.
     fn host_counters(&mut self) -> Option<&mut HostCounters>;
     /// The cell of a source that sends SYNs to where nothing listens; `index` is taken modulo the
@@ -93,6 +95,9 @@ pub trait Tables {
     /// A line of the filter of SYNs that were dropped for their number; `index` is taken modulo the
     /// size.
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine>;
+    /// Has that line be on its way from memory when it is asked for.
+    #[inline(always)]
+    fn expect_retry_line(&mut self, _index: u64) {}
     /// The bucket of answers to a network; `index` is taken modulo the size.
     fn answers(&mut self, index: u64) -> Option<&mut Bucket>;
     /// This CPU's bucket of answers.

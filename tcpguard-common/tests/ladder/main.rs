@@ -96,6 +96,7 @@ fn host(steps: u8) -> Model {
         heartbeat_limit_ns: 30 * S,
         established_seen: 1,
         hash_key: hash_key(1),
+        followed_bits: Config::follow(20_000),
         ..Config::default()
     });
     host.now_ns = START;

@@ -168,7 +168,10 @@ fn g8_full_tables_drop_only_what_a_rule_matches() {
     let row = Row::new(Goal::G8);
     let mut pair = Pair::new(Mode::Enforce, 0, true);
     pair.keep_agent();
+    let bits = pair.model.config.followed_bits;
+    pair.follow_all();
     fill(&mut pair);
+    pair.configure(|config| config.followed_bits = bits);
     // Only where SYNs are answered is it asked of whom SYN-ACKs were seen.
     pair.take_steps(1, ListenerEntry::ANSWER | ListenerEntry::ACCEPT, Rate::default());
     let mut elsewhere = pair.model.clone();

@@ -178,6 +178,7 @@ fn g6_a_flood_evicts_no_validated_client() {
     let row = Row::new(Goal::G6);
     let sources = size(200_000, 10_000_000);
     let mut pair = Pair::new(Mode::Observe, 0, false);
+    pair.follow_all();
     let server = SocketAddr::new(v4(2, 1), 80);
     let client = |n: u16| SocketAddr::new(v4(9 + (n >> 8) as u8, n as u8), 4000);
     let bystander = |n: u16| SocketAddr::new(v4(19 + (n >> 8) as u8, n as u8), 4000);

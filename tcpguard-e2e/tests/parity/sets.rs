@@ -24,6 +24,7 @@ fn syn(number: u32) -> Segment {
 #[test]
 fn full_sets_forget_alike_and_the_agent_finds_what_they_hold() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
+    pair.follow_all();
     for number in 0..3 * MAX_FLOWS {
         // Somebody who goes on is hardly ever forgotten for those who come once.
         let number = if number % 64 == 1 { 1 } else { number };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::LATE_POLLS;
-use tcpguard_common::fastpath::{Fingerprint, Pace};
+use tcpguard_common::fastpath::{Fingerprint, Pace, dropped_shift};
 use tcpguard_engine::{
     Flow, FlowState, HostCounters, ListenerCounters, ListenerId, Matcher, Mode, Probe, Rule,
     RuleId, Step, TcpExt, Timestamp,
@@ -29,6 +29,9 @@ pub(crate) type Key = u64;
 
 /// Within this time a SYN for the same addresses and ports goes on with their attempt.
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// SYNs in a tick of [`Pace`] up to which each is followed, as a power of two: 20,000 a second, as the
+/// guard has it by default.
+const FOLLOWED_BITS: u8 = Pace::bits(20_000);
 /// A dropped SYN that comes back is known for so long.
 const SEEN: Duration = Duration::from_secs(8);
 
@@ -445,7 +448,11 @@ impl Kernel {
     }
 
     fn record(&mut self, syn: &Syn, passed: bool) {
-        let shift = if passed { self.shift } else { self.pace.dropped_shift(self.shift) };
+        let over = self.pace.over(FOLLOWED_BITS);
+        let mut shift = self.shift.max(over);
+        if over > 0 && !passed {
+            shift = dropped_shift(shift);
+        }
         if mix(syn.key) & ((1 << shift) - 1) != 0 {
             return;
         }

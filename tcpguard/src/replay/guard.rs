@@ -117,6 +117,7 @@ impl<'a> Guard<'a> {
             // Nobody has to answer for rules that drop nothing.
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(SEED),
+            followed_bits: Config::follow(tuning.common.followed_per_second),
             ..Config::default()
         };
         backend.set_config(&config)?;

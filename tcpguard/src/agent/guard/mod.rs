@@ -252,6 +252,7 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
     kernel.drop_strays = config.drop_strays.into();
     kernel.drop_beyond_bounds = u8::from(config.beyond_bounds == BeyondBounds::Drop);
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
+    kernel.followed_bits = KernelConfig::follow(config.settings.followed_per_second);
     let per_network = config.answers_per_network;
     kernel.answers_per_network = per_second_of(per_network, 2 * per_network);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);

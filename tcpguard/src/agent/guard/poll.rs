@@ -21,8 +21,6 @@ const SLOW_PERIOD: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
-/// Per-source ACK counts are exact below this many segments per second and CPU.
-const SEGMENTS_PER_CPU: u64 = 4_000;
 
 impl Guard {
     /// One round: read everything, think, act. Returns when, if all of it succeeded.
@@ -40,7 +38,6 @@ impl Guard {
     fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
         self.mend_config()?;
         self.expire_mode(now)?;
-        self.executor.config.segment_shift = self.segment_shift();
         self.executor.config.predated = (now < self.predated_until).into();
         // Sockets before what was only seen to answer: a service that has just started is local.
         let groups = self.host.listeners(now, &mut self.sockets);
@@ -302,22 +299,6 @@ impl Guard {
             .flows_from(&mut position, |key, flow| flows.extend(read(&key, &flow)))?
         {}
         Ok(flows)
-    }
-
-    /// Per-source counts of segments other than SYNs are sampled so that they cost little.
-    fn segment_shift(&self) -> u8 {
-        let (Some(first), Some(last)) = (self.snapshots.front(), self.snapshots.back()) else {
-            return 0;
-        };
-        let entered = |snapshot: &Snapshot| -> u64 {
-            snapshot.received.packets.iter().map(|packets| packets.entry).sum()
-        };
-        let elapsed = last.at.since(first.at).as_millis().max(1) as u64;
-        // Somebody may have zeroed the counters.
-        let rate = entered(last).saturating_sub(entered(first)) * 1000 / elapsed;
-        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-        let per_cpu = rate / cpus;
-        (0..16).find(|shift| per_cpu >> shift <= SEGMENTS_PER_CPU).unwrap_or(16)
     }
 }
 
