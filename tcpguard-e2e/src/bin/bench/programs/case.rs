@@ -90,7 +90,9 @@ impl Packet {
 pub enum Situation {
     /// It looks on.
     Observe,
-    /// Likewise, with so many listeners on this port, the packet's among them, each on an address of its
+    /// Likewise, and follows every SYN of the sample, as of a host that sees so few that it can.
+    Followed,
+    /// It looks on, with so many listeners on this port, the packet's among them, each on an address of its
     /// own.
     Listeners(u32),
     /// So many addresses are listed (/32, /64), the packet's among them, or none.
@@ -111,6 +113,7 @@ impl Situation {
     pub fn title(self) -> String {
         match self {
             Self::Observe => "observe".to_owned(),
+            Self::Followed => "observe, each followed".to_owned(),
             Self::Listeners(1) => "observe, 1 address listens".to_owned(),
             Self::Listeners(count) => format!("observe, {count} addresses listen"),
             Self::Listed(0) => "enforce, no rule".to_owned(),
@@ -174,7 +177,7 @@ pub fn signatures(packet: Packet, least: u32) -> impl Iterator<Item = Situation>
 /// Of how many flows the guard keeps track.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Mode {
-    /// All of them.
+    /// All of them, as long as a CPU sees no more than it can follow ([`Situation::Followed`]).
     Exact,
     /// The share that the agent chooses under a flood.
     Flood,
@@ -315,6 +318,7 @@ impl Stream {
         let proxies = [false, true].map(|conntrack| Subject::Reference { conntrack });
         let filters = |hit| Filter::each(hit).map(Subject::Filter);
         let allow = Subject::Filter(Filter::ALLOW_MISS);
+        let followed = Subject::Guard(Situation::Followed, Mode::Exact);
         let counted = |subjects: &mut Vec<_>| {
             subjects.extend(guard(Situation::Observe));
             subjects.push(allow);
@@ -353,6 +357,7 @@ impl Stream {
             }
             (Packet::Linux, Sources::One | MILLION) => {
                 counted(&mut subjects);
+                subjects.push(followed);
                 subjects.extend(LISTENERS.map(Situation::Listeners).into_iter().flat_map(guard));
                 subjects.extend(guard(Situation::Listed(0)));
                 subjects.extend(guard(Situation::Unlisted(LIST)));
@@ -361,7 +366,10 @@ impl Stream {
                 subjects.extend(proxies);
                 subjects.extend(filters(false).filter(|&filter| filter != allow));
             }
-            (Packet::Linux, _) => counted(&mut subjects),
+            (Packet::Linux, _) => {
+                counted(&mut subjects);
+                subjects.push(followed);
+            }
         }
         subjects
     }

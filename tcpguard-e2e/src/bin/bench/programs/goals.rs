@@ -33,14 +33,18 @@ const TARGETS: [Target; 8] = [
         unit: ALLOWED,
         meaning: "what every packet of a connection pays",
         limit: |_| 1.0,
-        ratios: |programs, mode, family| programs.against_allowed(Packet::Ack, mode, family),
+        ratios: |programs, mode, family| {
+            programs.against_allowed(Packet::Ack, &[Situation::Observe], mode, family)
+        },
     },
     Target {
         name: "SYN counted",
         unit: ALLOWED,
         meaning: "what every SYN pays",
         limit: |mode| if mode == Mode::Exact { 4.0 } else { 1.5 },
-        ratios: |programs, mode, family| programs.against_allowed(Packet::Linux, mode, family),
+        ratios: |programs, mode, family| {
+            programs.against_allowed(Packet::Linux, counting(mode), mode, family)
+        },
     },
     Target {
         name: "signature drop",
@@ -85,6 +89,14 @@ const TARGETS: [Target; 8] = [
         ratios: Programs::many_sources,
     },
 ];
+
+/// The situations in which a SYN is only counted.
+const fn counting(mode: Mode) -> &'static [Situation] {
+    match mode {
+        Mode::Exact => &[Situation::Observe, Situation::Followed],
+        Mode::Flood => &[Situation::Observe],
+    }
+}
 
 /// One of several ratios of which the worst is judged.
 #[derive(Clone, Debug)]
@@ -136,14 +148,25 @@ impl Programs {
         Found::new(self.net(one.0, one.1)?, self.net(other.0, other.1)?)
     }
 
-    fn against_allowed(&self, packet: Packet, mode: Mode, family: Family) -> Vec<Ratio> {
-        let against = |from| {
+    fn against_allowed(
+        &self,
+        packet: Packet,
+        situations: &[Situation],
+        mode: Mode,
+        family: Family,
+    ) -> Vec<Ratio> {
+        let each = situations.iter().flat_map(|&situation| BOTH.map(|from| (situation, from)));
+        let against = |(situation, from): (Situation, _)| {
             let stream = Stream { packet, family, sources: from };
-            let guard = Subject::Guard(Situation::Observe, mode);
+            let guard = Subject::Guard(situation, mode);
             let other = Subject::Filter(Filter::ALLOW_MISS);
-            Ratio { case: sources(from), found: self.ratio((stream, guard), (stream, other)) }
+            let case = match situation {
+                Situation::Observe => sources(from),
+                _ => format!("{}, {}", situation.title(), sources(from)),
+            };
+            Ratio { case, found: self.ratio((stream, guard), (stream, other)) }
         };
-        BOTH.map(against).into()
+        each.map(against).collect()
     }
 
     /// What a listed source costs xdp-filter: the one, or one of as many as it can list.
@@ -211,9 +234,9 @@ impl Programs {
         let many = [Masks::One, Masks::All].map(|masks| Situation::Signatures { count: 64, masks });
         let mut each = vec![
             (Packet::Ack, Situation::Observe, million),
-            (Packet::Linux, Situation::Observe, million),
             (Packet::Bare, Situation::Listed(LIST), among(LIST)),
         ];
+        each.extend(counting(mode).iter().map(|&situation| (Packet::Linux, situation, million)));
         each.extend(many.map(|situation| (Packet::Bare, situation, million)));
         let cookies = Packet::ACKS.into_iter().chain(Packet::SYNS);
         each.extend(cookies.map(|packet| (packet, Situation::Cookies, million)));

@@ -1,7 +1,7 @@
 //! The guard's programs, attached nowhere, with one listener on every address.
 
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -25,8 +25,6 @@ use super::rules;
 /// SYNs per second of the flood by which the agent chooses the shares of flood mode: about as many as
 /// this kit's floods reach.
 const FLOOD: u64 = 5_000_000;
-/// Segments of one CPU of which each is counted by its source, per second: as in the agent.
-const SEGMENTS_PER_CPU: u64 = 4_000;
 /// The agent goes no further.
 const MOST_SHIFT: u8 = 16;
 
@@ -40,6 +38,8 @@ pub struct Guard {
     pending: Array<MapData, [u8; PENDING_MARKS]>,
     /// How many addresses of each family have a listener of their own.
     addresses: Cell<u32>,
+    /// Whose rules about sources are in the kernel.
+    listed: Cell<Option<(Situation, Family)>>,
     ingress: OwnedFd,
     /// At tc, for cookies; `None` on kernels that have no such function.
     redeem: Option<OwnedFd>,
@@ -47,27 +47,26 @@ pub struct Guard {
     pub programs: Vec<ProgramCost>,
     /// Why there are no cookies.
     pub without_cookies: Option<String>,
-    /// Where good cookies lead to.
-    _listener: TcpListener,
     _object: Object,
     _redeemer: Option<Redeemer>,
 }
 
 impl Guard {
+    /// With room for so many rules, and pins in a directory of this name.
+    ///
     /// # Errors
     /// Without root; outside a namespace with a BPF file system of its own.
-    pub fn load() -> Result<Self> {
-        let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), rules::ROOM)?;
+    pub fn load(pins: &str, rules: u32) -> Result<Self> {
+        let pins = Pins::open(&Path::new("/sys/fs/bpf").join(pins), rules)?;
         let maps = pins.maps();
-        let object =
-            Object::load(Load { maps: Some(&maps), rules: rules::ROOM, ..Load::default() })
-                .context("the guard's programs do not load")?;
+        let object = Object::load(Load { maps: Some(&maps), rules, ..Load::default() })
+            .context("the guard's programs do not load")?;
         let dataplane = Dataplane::of(&object)?;
         let pending = Map::Array(MapData::from_pin(maps.join(abi::maps::PENDING))?);
         let secret = cookie_secret(1);
         dataplane.set_cookie_secret(&secret)?;
         set_listener(&dataplane)?;
-        rules::install(&dataplane)?;
+        rules::install_signatures(&dataplane)?;
         // As an agent exempts the addresses of its own host, at least.
         let own = Family::ALL.map(|family| (IpNet::from(server(family)), u32::MAX));
         dataplane.set_exempt(&own)?;
@@ -86,11 +85,11 @@ impl Guard {
             dataplane,
             pending: pending.try_into()?,
             addresses: Cell::new(0),
+            listed: Cell::new(None),
             redeem,
             secret,
             programs,
             without_cookies,
-            _listener: TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))?,
             _object: object,
             _redeemer: redeemer,
         })
@@ -131,23 +130,42 @@ impl Guard {
         Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
     }
 
+    /// Has the rules about sources of a situation be in the kernel, and no others.
+    fn list(&self, situation: Situation, family: Family) -> Result<()> {
+        let wanted = (rules::source_rules(situation) > 0).then_some((situation, family));
+        let before = self.listed.replace(wanted);
+        if before == wanted {
+            return Ok(());
+        }
+        if let Some((situation, family)) = before {
+            rules::unlist(&self.dataplane, situation, family)?;
+        }
+        match wanted {
+            Some((situation, family)) => rules::list(&self.dataplane, situation, family),
+            None => Ok(()),
+        }
+    }
+
     /// Has the programs do what they do in a situation.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn arm(&self, situation: Situation, mode: Mode, family: Family) -> Result<()> {
-        let watching = matches!(situation, Situation::Observe | Situation::Listeners(_));
+        let watching =
+            matches!(situation, Situation::Observe | Situation::Followed | Situation::Listeners(_));
         self.listen_on(match situation {
             Situation::Listeners(count) => count,
             _ => 0,
         })?;
-        let settings = Settings::default();
-        let cpus = std::thread::available_parallelism()?.get() as u64;
-        let (sample_shift, segment_shift) = match mode {
-            Mode::Exact => (0, 0),
-            Mode::Flood => {
-                (shift(FLOOD, settings.followed_per_second), shift(FLOOD / cpus, SEGMENTS_PER_CPU))
-            }
+        self.list(situation, family)?;
+        let followed = Settings::default().followed_per_second;
+        let sample_shift = match mode {
+            Mode::Exact => 0,
+            Mode::Flood => shift(FLOOD, followed),
+        };
+        let followed_bits = match situation {
+            Situation::Followed => 0,
+            _ => Config::follow(followed),
         };
         self.dataplane.set_config(&Config {
             abi_version: ABI_VERSION,
@@ -157,7 +175,7 @@ impl Guard {
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(1),
             sample_shift,
-            segment_shift,
+            followed_bits,
             established_seen: 1,
             rule_set: rules::set(situation, family),
             source_rules: rules::kinds(situation),
@@ -222,7 +240,6 @@ mod tests {
     #[test]
     fn a_flood_is_followed_as_the_agent_has_it() {
         assert_eq!(shift(5_000_000, Settings::default().followed_per_second), 8);
-        assert_eq!(shift(2_500_000, SEGMENTS_PER_CPU), 10);
-        assert_eq!(shift(0, SEGMENTS_PER_CPU), 0);
+        assert_eq!(shift(0, Settings::default().followed_per_second), 0);
     }
 }

@@ -146,14 +146,19 @@ impl Programs {
 
     fn growth_table(&self, text: &mut String) {
         text.push_str(
-            "\n| SYN counted, from sources | IPv4, exact | IPv4, flood | IPv6, exact | IPv6, flood |\n\
-             |---|---|---|---|---|\n",
+            "\n| SYN counted, from sources | IPv4, each followed | exact | flood | IPv6, each followed | \
+             exact | flood |\n|---|---|---|---|---|---|---|\n",
         );
         for sources in every_source() {
             let cells = Family::ALL.map(|family| {
                 let stream = Stream { packet: Packet::Linux, family, sources };
-                let cell = |mode| self.cell(stream, Subject::Guard(Situation::Observe, mode));
-                Mode::ALL.map(cell).join(" | ")
+                let counted = [
+                    (Situation::Followed, Mode::Exact),
+                    (Situation::Observe, Mode::Exact),
+                    (Situation::Observe, Mode::Flood),
+                ];
+                let cell = |(situation, mode)| self.cell(stream, Subject::Guard(situation, mode));
+                counted.map(cell).join(" | ")
             });
             let _ = writeln!(text, "| {} | {} |", count(sources), cells.join(" | "));
         }
@@ -161,6 +166,7 @@ impl Programs {
 
     fn by_sources(&self) -> Vec<Series> {
         let subjects = [
+            ("tcpguard, each followed", Subject::Guard(Situation::Followed, Mode::Exact)),
             ("tcpguard, exact", Subject::Guard(Situation::Observe, Mode::Exact)),
             ("tcpguard, flood", Subject::Guard(Situation::Observe, Mode::Flood)),
             ("xdp-filter, none listed", Subject::Filter(Filter::ALLOW_MISS)),
@@ -254,6 +260,7 @@ impl Programs {
 fn rows() -> Vec<(Packet, Situation)> {
     let observed = [Packet::Arp, Packet::Udp, Packet::Ack, Packet::Linux];
     let mut rows: Vec<_> = observed.map(|packet| (packet, Situation::Observe)).into();
+    rows.push((Packet::Linux, Situation::Followed));
     rows.extend(LISTENERS.map(|count| (Packet::Linux, Situation::Listeners(count))));
     let passing = [Situation::Listed(0), Situation::Unlisted(LIST)];
     rows.extend(passing.map(|situation| (Packet::Linux, situation)));

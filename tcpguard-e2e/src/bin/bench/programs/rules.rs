@@ -13,21 +13,22 @@ use tcpguard_common::abi::{Config, RuleRef, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_e2e::bare::Sources;
 
-use super::case::{Family, LIST, LISTS, Masks, NETS, SIGNATURES, Situation, among};
+use super::case::{Family, LISTS, Masks, NETS, SIGNATURES, Situation, among};
 use super::frames::{CRUDE_WINDOW, drawn, source};
 
 /// Under which signatures are that share a mask ...
 const ONE_MASK: Mask = Mask::NoTtl;
 /// ... and under which those are for which the window does not matter.
 const NO_WINDOW: Mask = Mask::NoWindowTtl;
-/// Rules that the guard is given room for, in `policy.rules`.
-pub const ROOM: u32 = maps::MAX_RULES;
+/// Rules that the guard is given room for, in `policy.rules`, where the default does not do.
+pub const MORE_ROOM: u32 = maps::MAX_RULES;
 
 /// The number of the set that counts in a situation. Set 0 is empty.
 pub fn set(situation: Situation, family: Family) -> u64 {
     let at = |counts: &[u32], count| counts.iter().position(|&it| it == count).unwrap_or(0) as u64;
     match situation {
         Situation::Observe
+        | Situation::Followed
         | Situation::Listeners(_)
         | Situation::Cookies
         | Situation::Overload
@@ -61,29 +62,28 @@ pub const fn kinds(situation: Situation) -> u8 {
     }
 }
 
+/// Whether there are more rules in a situation than the guard has room for by default.
+pub const fn need_more_room(situation: Situation) -> bool {
+    source_rules(situation) > maps::RULES
+}
+
 /// Rules about sources in a situation.
-const fn source_rules(situation: Situation) -> u32 {
+pub const fn source_rules(situation: Situation) -> u32 {
     match situation {
         Situation::Listed(count) | Situation::Unlisted(count) | Situation::Nets(count) => count,
         _ => 0,
     }
 }
 
-/// Puts all sets into the kernel, for ever.
+/// Puts all sets of signatures into the kernel, for ever.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn install(dataplane: &Dataplane) -> Result<()> {
+pub fn install_signatures(dataplane: &Dataplane) -> Result<()> {
     // Each set has the first places, as if there were no other.
-    let places = each_list().map(source_rules).max().unwrap_or(0);
+    let places = SIGNATURES.into_iter().max().unwrap_or(0);
     (0..places).try_for_each(|place| dataplane.set_rule_expiry(place, u64::MAX))?;
     for family in Family::ALL {
-        for situation in each_list() {
-            let set = set(situation, family);
-            for (slot, net) in (0..).zip(sources(situation, family)) {
-                dataplane.set_source_rule(set, &net, None, RuleRef { slot, flags: 0 })?;
-            }
-        }
         for (masks, count) in Masks::EACH.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
             let set = set(Situation::Signatures { count, masks }, family);
             for (place, (mask, fingerprint)) in (0..).zip(signatures(family, count, masks)) {
@@ -94,10 +94,31 @@ pub fn install(dataplane: &Dataplane) -> Result<()> {
     Ok(())
 }
 
-/// Situations with rules about sources.
-fn each_list() -> impl Iterator<Item = Situation> + Clone {
-    let listed = LISTS.into_iter().map(Situation::Listed);
-    listed.chain(NETS.into_iter().map(Situation::Nets)).chain([Situation::Unlisted(LIST)])
+/// Puts the rules about sources of a situation into the kernel, which holds no others meanwhile: they are
+/// in tables that grow dearer with all that is in them.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn list(dataplane: &Dataplane, situation: Situation, family: Family) -> Result<()> {
+    let set = set(situation, family);
+    for (slot, net) in (0..).zip(sources(situation, family)) {
+        dataplane.set_rule_expiry(slot, u64::MAX)?;
+        // Nobody but an operator has so many.
+        let rule = RuleRef { slot, flags: RuleRef::BY_OPERATOR };
+        dataplane.set_source_rule(set, &net, None, rule)?;
+    }
+    Ok(())
+}
+
+/// Takes them out again.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn unlist(dataplane: &Dataplane, situation: Situation, family: Family) -> Result<()> {
+    let set = set(situation, family);
+    (0..)
+        .zip(sources(situation, family))
+        .try_for_each(|(slot, net)| Ok(dataplane.remove_source_rule(set, &net, None, slot)?))
 }
 
 /// What the rules of a situation are about.
@@ -194,7 +215,14 @@ fn signatures(family: Family, count: u32, masks: Masks) -> Vec<(Mask, Fingerprin
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::case::LIST;
     use super::*;
+
+    /// Situations with rules about sources.
+    fn each_list() -> impl Iterator<Item = Situation> + Clone {
+        let listed = LISTS.into_iter().map(Situation::Listed);
+        listed.chain(NETS.into_iter().map(Situation::Nets)).chain([Situation::Unlisted(LIST)])
+    }
 
     #[test]
     fn sets_have_numbers_of_their_own() {

@@ -1,22 +1,26 @@
 //! Where programs are run: all of them behind the same wrapper, between runs of one that only drops.
 
+use std::net::{Ipv6Addr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tcpguard_common::abi::maps;
 use tcpguard_e2e::bare::{BareProgram, Conntrack, Frames, Sources, Wrapper};
 use tcpguard_e2e::foreign::Verdict;
 
 use super::case::{Family, Mode, Packet, Situation, Stream, Subject};
 use super::filter::Filters;
-use super::frames::frame;
+use super::frames::{PORT, frame};
 use super::guard::Guard;
 use super::reference::Reference;
+use super::rules;
 
-/// What runs before a measurement: it warms caches, and says how many runs fill the time.
-const WARM: u32 = 500;
+/// What runs before a measurement: it warms caches, and says how many runs fill the time. The guard
+/// follows the first 512 SYNs of a flood one by one, which must not be most of them.
+const WARM: u32 = 10_000;
 /// Bounds of the runs of a measurement. The kernel says how long one takes in whole nanoseconds.
-const RUNS: [u64; 2] = [2_000, 1_000_000];
+const RUNS: [u64; 2] = [10_000, 2_000_000];
 /// Subjects between two floors.
 const BETWEEN: usize = 8;
 /// Two floors that differ by more than this share do not agree.
@@ -27,6 +31,10 @@ const TC_UNSPEC: u32 = u32::MAX;
 /// All programs, loaded.
 pub struct Stand {
     pub guard: Guard,
+    /// With room for more rules than there is by default, which costs a look-up a wider table.
+    roomy: Guard,
+    /// Where good cookies lead to.
+    _listener: TcpListener,
     filters: Result<Filters>,
     reference: Result<Reference>,
     conntrack: Option<Conntrack>,
@@ -49,7 +57,9 @@ impl Stand {
     /// Without root, or when the guard's own programs do not load.
     pub fn load(run: Duration) -> Result<Self> {
         Ok(Self {
-            guard: Guard::load()?,
+            guard: Guard::load("tcpguard", maps::RULES)?,
+            roomy: Guard::load("tcpguard-roomy", rules::MORE_ROOM)?,
+            _listener: TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))?,
             filters: Filters::load(),
             reference: Reference::load(),
             conntrack: Conntrack::of_running_kernel()?,
@@ -175,8 +185,12 @@ impl Stand {
         match subject {
             Subject::Wrapper => wrapper.xdp(Frames::Pieces, None),
             Subject::Guard(situation, mode) => {
-                self.guard.arm(situation, mode, stream.family)?;
-                wrapper.xdp(Frames::Pieces, Some(self.guard.ingress()))
+                let guard = match rules::need_more_room(situation) {
+                    true => &self.roomy,
+                    false => &self.guard,
+                };
+                guard.arm(situation, mode, stream.family)?;
+                wrapper.xdp(Frames::Pieces, Some(guard.ingress()))
             }
             Subject::Filter(filter) => {
                 let filters = self.filters.as_ref().ok().context(lacking)?;
