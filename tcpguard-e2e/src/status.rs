@@ -49,6 +49,11 @@ impl Status {
         Duration::from_millis(number(&self.0, "/daemon/watchdog_age_ms"))
     }
 
+    /// Bytes of memory that the agent has in use.
+    pub fn heap(&self) -> u64 {
+        number(&self.0, "/daemon/heap_bytes")
+    }
+
     /// Open incidents, the oldest first.
     pub fn attacks(&self) -> Vec<Attack> {
         list(&self.0, "/attacks").iter().cloned().map(Attack).collect()

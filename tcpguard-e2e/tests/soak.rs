@@ -28,20 +28,27 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
     if served < SERVED {
         faults.push(record.attempts.summary());
     }
-    let growth = Growth::of(&record.samples);
+    let growth = Growth::in_use(&record.samples);
     if size(false, true) && !growth.saw_the_grown() {
         faults.push("no agent got old enough to judge its memory by an hour".to_owned());
     }
     if !faults.is_empty() {
-        faults.push(format!("KiB by the minute: {}", judge::minutes(&record.samples)));
+        let minutes = |value| judge::minutes(&record.samples, value);
+        faults.push(format!(
+            "KiB by the minute: {} in use, {} resident",
+            minutes(|held| held.in_use),
+            minutes(|held| held.anonymous)
+        ));
     }
     let floods =
         schedule.events.iter().filter(|event| matches!(event.what, What::Flood(_))).count();
     let most = |of: fn(&Held) -> u64| record.samples.iter().map(|s| of(&s.held)).max().unwrap_or(0);
     let said = format!(
-        "floods, {} agents: {growth}, at most {} KiB, {} of files, {} of maps, {} descriptors and {} \
-         threads; {} incidents, {:.2} % of {} clients served{}",
+        "floods, {} agents: {growth} in use, {} resident, at most {} and {} KiB, {} of files, {} of maps, \
+         {} descriptors and {} threads; {} incidents, {:.2} % of {} clients served{}",
         record.lives.len(),
+        Growth::resident(&record.samples),
+        most(|held| held.in_use) >> 10,
         most(|held| held.anonymous) >> 10,
         most(|held| held.file) >> 10,
         most(|held| held.maps) >> 10,

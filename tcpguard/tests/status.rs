@@ -166,6 +166,7 @@ fn what_is_not_known_is_null_and_not_zero() {
     facts.tcp_ext.earlier = None;
     facts.rules_in_kernel = None;
     facts.heartbeat = None;
+    facts.heap = None;
     facts.losses.earlier = None;
     facts.conntrack = None;
     facts.sources_at = None;
@@ -176,6 +177,7 @@ fn what_is_not_known_is_null_and_not_zero() {
         "/rules/in_kernel",
         "/rules/next_expiry_s",
         "/daemon/watchdog_age_ms",
+        "/daemon/heap_bytes",
         "/daemon/config/error",
         "/maps/2/entries",
         "/maps/2/fill_ratio",

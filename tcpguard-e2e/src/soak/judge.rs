@@ -5,16 +5,26 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::samples::Sample;
+use super::samples::{Held, Sample};
 use super::schedule::{Event, Phase, What};
 
-/// What an hour may cost an agent in memory that is older than [`GROWN`], in bytes.
-const HOURLY: f64 = 65_536.0;
-/// What it may take more until then, in bytes, however soon: it takes a minute until the free pieces between
-/// what it keeps are as many as they will be, 500 KiB in the three minutes of a short soak, of which 50 are
-/// in use.
-const YOUNG: f64 = 1_048_576.0;
-/// And by and by: each incident that an agent remembers takes some 20 KiB, and it remembers 64.
+/// How much more memory an agent may take.
+#[derive(Clone, Copy, Debug)]
+struct Allowed {
+    /// However soon, in bytes.
+    young: f64,
+    /// In an hour, in bytes, once it is older than [`GROWN`].
+    hourly: f64,
+}
+
+/// Of memory in use. A leak is found here: whatever an agent lets go of does not count any more.
+const IN_USE: Allowed = Allowed { young: 262_144.0, hourly: 65_536.0 };
+/// Of memory that is resident. The free pieces between those in use are spread over more and more pages as
+/// incidents of unlike sizes take each other's places: 500 KiB in the first minute, and for hours some
+/// 300 KiB in each while what is in use stays the same within 10.
+const RESIDENT: Allowed = Allowed { young: 1_048_576.0, hourly: 524_288.0 };
+/// What a young agent may take in addition by and by: each incident that it remembers takes some 20 KiB,
+/// and it remembers 64.
 const REMEMBERED: f64 = 64.0 * 20_480.0;
 /// After so long, in seconds, it remembers as many as it ever will: one in a [slot](super::schedule) of 24 s.
 const GROWN: f64 = 1_800.0;
@@ -112,13 +122,13 @@ impl Slope {
     }
 
     /// Whether an agent may grow like this that is not older than [`GROWN`].
-    fn suits_the_young(&self) -> bool {
-        self.is_within(YOUNG + REMEMBERED * (self.span / GROWN).min(1.0))
+    fn suits_the_young(&self, allowed: Allowed) -> bool {
+        self.is_within(allowed.young + REMEMBERED * (self.span / GROWN).min(1.0))
     }
 
     /// Whether one may that is.
-    fn suits_the_grown(&self) -> bool {
-        self.is_within(HOURLY)
+    fn suits_the_grown(&self, allowed: Allowed) -> bool {
+        self.is_within(allowed.hourly)
     }
 }
 
@@ -165,9 +175,18 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Of the processes that were looked at.
-    pub fn of(samples: &[Sample]) -> Self {
-        let slope = |samples: &[Sample]| Slope::of(samples, |sample| sample.held.anonymous);
+    /// Of what the processes that were looked at had in use.
+    pub fn in_use(samples: &[Sample]) -> Self {
+        Self::of(samples, |sample| sample.held.in_use)
+    }
+
+    /// Of what was resident of their own.
+    pub fn resident(samples: &[Sample]) -> Self {
+        Self::of(samples, |sample| sample.held.anonymous)
+    }
+
+    fn of(samples: &[Sample], value: fn(&Sample) -> u64) -> Self {
+        let slope = |samples: &[Sample]| Slope::of(samples, value);
         let young = aged(samples, |age, life| is_warm(age, life) && age < GROWN);
         Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
     }
@@ -177,9 +196,9 @@ impl Growth {
         self.grown.is_some()
     }
 
-    fn is_harmless(&self) -> bool {
-        self.young.is_none_or(|slope| slope.suits_the_young())
-            && self.grown.is_none_or(|slope| slope.suits_the_grown())
+    fn is_harmless(&self, allowed: Allowed) -> bool {
+        self.young.is_none_or(|slope| slope.suits_the_young(allowed))
+            && self.grown.is_none_or(|slope| slope.suits_the_grown(allowed))
     }
 }
 
@@ -197,20 +216,24 @@ impl fmt::Display for Growth {
 
 /// What is lost with time: memory, descriptors, threads, the kernel's memory for maps.
 pub fn leaks(samples: &[Sample]) -> Vec<String> {
-    let growth = Growth::of(samples);
-    let memory = (!growth.is_harmless()).then(|| format!("memory grows: {growth}"));
+    let memory = [
+        ("memory in use", Growth::in_use(samples), IN_USE),
+        ("resident memory", Growth::resident(samples), RESIDENT),
+    ];
+    let memory = memory.into_iter().filter(|(_, growth, allowed)| !growth.is_harmless(*allowed));
+    let memory = memory.map(|(what, growth, _)| format!("{what} grows: {growth}"));
     let warmed = aged(samples, is_warm);
     let descriptors = changed(&warmed, "descriptors", |sample| sample.held.descriptors);
     let threads = changed(&warmed, "threads", |sample| sample.held.threads);
     let maps = samples.iter().map(|sample| sample.held.maps);
     let maps = maps.clone().min().zip(maps.max()).filter(|(least, most)| most - least > MAPS);
     let maps = maps.map(|(least, most)| format!("maps take {least} to {most} bytes"));
-    memory.into_iter().chain(descriptors).chain(threads).chain(maps).collect()
+    memory.chain(descriptors).chain(threads).chain(maps).collect()
 }
 
-/// The least that the agent that lived longest held in each of its minutes, in KiB: what grows and what
-/// only moved once look alike as a slope.
-pub fn minutes(samples: &[Sample]) -> String {
+/// The least of `value`, in bytes, of the agent that lived longest in each of its minutes, in KiB: what grows
+/// and what only moved once look alike as a slope.
+pub fn minutes(samples: &[Sample], value: fn(&Held) -> u64) -> String {
     let mut lives: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
         lives.entry(sample.life).or_default().push(sample);
@@ -219,7 +242,7 @@ pub fn minutes(samples: &[Sample]) -> String {
     let mut least: BTreeMap<u64, u64> = BTreeMap::new();
     for sample in life {
         let held = least.entry((sample.at - life[0].at) as u64 / 60).or_insert(u64::MAX);
-        *held = sample.held.anonymous.min(*held);
+        *held = value(&sample.held).min(*held);
     }
     let said: Vec<String> = least.values().map(|held| (held >> 10).to_string()).collect();
     said.join(" ")
@@ -295,7 +318,7 @@ mod tests {
     use super::*;
     use crate::lab::{Family, PORT};
     use crate::random::Random;
-    use crate::soak::{samples::Held, schedule::Kind};
+    use crate::soak::schedule::Kind;
 
     const KIB: f64 = 1024.0;
 
@@ -309,6 +332,7 @@ mod tests {
                 phase: if (look / 6).is_multiple_of(2) { Phase::Calm } else { Phase::Flood },
                 cookies: false,
                 held: Held {
+                    in_use: anonymous(at) as u64,
                     anonymous: anonymous(at) as u64,
                     descriptors: 60,
                     threads: 5,
@@ -334,41 +358,45 @@ mod tests {
     fn noise_is_no_growth_and_a_leak_is_19_kib_a_second_in_minutes_and_one_in_an_hour() {
         for (seconds, rate) in [(170, 19.0), (3_600, 1.0)] {
             let quiet = series(seconds, noise);
-            assert!(Growth::of(&quiet).is_harmless(), "{}", Growth::of(&quiet));
+            assert!(Growth::in_use(&quiet).is_harmless(IN_USE), "{}", Growth::in_use(&quiet));
             let leaky = series(seconds, |at| 8_000.0 * KIB + at * rate * KIB);
-            assert!(!Growth::of(&leaky).is_harmless(), "{}", Growth::of(&leaky));
+            assert!(!Growth::in_use(&leaky).is_harmless(IN_USE), "{}", Growth::in_use(&leaky));
             let hourly = 3_600.0 * rate;
             let said = format!("{hourly} KiB an hour ({hourly} to {hourly})");
             assert_eq!(slope(&leaky).to_string(), said);
         }
         let leaky = series(3_600, |at| noise(at) + at * KIB);
-        assert!(!Growth::of(&leaky).is_harmless());
+        assert!(!Growth::in_use(&leaky).is_harmless(IN_USE));
     }
 
     #[test]
     fn an_old_agent_may_cost_what_is_allowed_and_no_more() {
         let growing = |hourly: f64| slope(&series(3_602, |at| 1e7 + at * hourly / 3_600.0));
-        assert!(growing(0.9 * HOURLY).suits_the_grown());
-        assert!(!growing(1.1 * HOURLY).suits_the_grown());
+        for allowed in [IN_USE, RESIDENT] {
+            assert!(growing(0.9 * allowed.hourly).suits_the_grown(allowed));
+            assert!(!growing(1.1 * allowed.hourly).suits_the_grown(allowed));
+        }
     }
 
     #[test]
     fn a_young_one_may_cost_what_incidents_take_and_no_more() {
         let growing = |all: f64| slope(&series(182, |at| 1e7 + at * all / 180.0));
-        let allowed = YOUNG + REMEMBERED / 10.0;
-        assert!(growing(0.9 * allowed).suits_the_young());
-        assert!(!growing(1.1 * allowed).suits_the_young());
+        for allowed in [IN_USE, RESIDENT] {
+            let bytes = allowed.young + REMEMBERED / 10.0;
+            assert!(growing(0.9 * bytes).suits_the_young(allowed));
+            assert!(!growing(1.1 * bytes).suits_the_young(allowed));
+        }
     }
 
     #[test]
     fn what_it_remembers_is_no_leak_and_what_goes_on_growing_afterwards_is_one() {
         let remembering = |at: f64| 8_000.0 * KIB + at.min(1_536.0) * 20.0 / 24.0 * KIB;
         let quiet = series(3_000, remembering);
-        assert!(Growth::of(&quiet).is_harmless(), "{}", Growth::of(&quiet));
-        let said = Growth::of(&quiet).to_string();
+        assert!(Growth::in_use(&quiet).is_harmless(IN_USE), "{}", Growth::in_use(&quiet));
+        let said = Growth::in_use(&quiet).to_string();
         assert!(said.ends_with("in the first 30 minutes, then 0 KiB an hour (0 to 0)"), "{said}");
         let leaky = series(3_000, |at| remembering(at) + at * KIB / 3.0);
-        assert!(!Growth::of(&leaky).is_harmless(), "{}", Growth::of(&leaky));
+        assert!(!Growth::in_use(&leaky).is_harmless(IN_USE), "{}", Growth::in_use(&leaky));
     }
 
     #[test]
@@ -419,13 +447,20 @@ mod tests {
         assert_eq!(leaks(&samples), [""; 0]);
         for sample in &mut samples {
             let since = (sample.at / 10.0) as u64;
-            sample.held.anonymous += since << 17;
+            sample.held.in_use += since << 17;
+            sample.held.anonymous += since << 18;
             sample.held.threads += since;
             sample.held.descriptors += since;
             sample.held.maps += since << 17;
         }
         let found = leaks(&samples);
-        for what in ["memory grows", "descriptors after", "threads after", "maps take"] {
+        for what in [
+            "in use grows",
+            "resident memory grows",
+            "descriptors after",
+            "threads after",
+            "maps take",
+        ] {
             assert!(found.iter().any(|leak| leak.contains(what)), "{what}: {found:?}");
         }
     }
@@ -435,8 +470,8 @@ mod tests {
         let mut samples = series(50, |_| 3e6);
         let grown = series(180, |at| (1_000.0 + at) * KIB);
         samples.extend(grown.iter().map(|s| Sample { at: s.at + 50.0, life: 1, ..*s }));
-        assert_eq!(minutes(&samples), "1000 1060 1120");
-        assert_eq!(minutes(&[]), "");
+        assert_eq!(minutes(&samples, |held| held.in_use), "1000 1060 1120");
+        assert_eq!(minutes(&[], |held| held.in_use), "");
     }
 
     #[test]

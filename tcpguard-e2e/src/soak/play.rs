@@ -237,6 +237,7 @@ impl Soak<'_> {
         let (held, leaky) = (Held::by(self.guard.pid())?, Held::by(self.leaky.0.id())?);
         let cookies = !self.lab.edge.exec("find /sys/fs/bpf -path */redeem/*")?.is_empty();
         let status = self.guard.status()?;
+        let held = Held { in_use: status.heap(), ..held };
         let sample = Sample { at, life, phase, cookies, held };
         self.record.samples.push(sample);
         self.record.leaky.push(Sample { life: 0, held: leaky, ..sample });

@@ -24,6 +24,8 @@ pub struct Sample {
 /// What a process holds at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
+    /// Bytes of memory that it has in use, by its own count, or else all of the next.
+    pub in_use: u64,
     /// Bytes of memory of its own that are resident (`RssAnon`).
     pub anonymous: u64,
     /// Bytes of files that are mapped and resident (`RssFile`).
@@ -42,8 +44,10 @@ impl Held {
     /// # Errors
     /// When there is no such process.
     pub fn by(pid: u32) -> Result<Self> {
+        let anonymous = peak::bytes(pid, "RssAnon")?;
         Ok(Self {
-            anonymous: peak::bytes(pid, "RssAnon")?,
+            in_use: anonymous,
+            anonymous,
             file: peak::bytes(pid, "RssFile")?,
             descriptors: peak::descriptors(pid)?,
             threads: peak::threads(pid)?,

@@ -4,6 +4,7 @@ use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::TcpExt;
 
 use super::guard::{Guard, Snapshot, clock};
+use super::heap;
 use super::obstacles::Obstacle;
 use super::steps::Maker;
 use crate::control::{Request, Response};
@@ -76,6 +77,7 @@ impl Guard {
             config: self.provenance.facts(self.config.path.clone()),
             mode_ends: self.mode_ends(clock),
             heartbeat: last.map(|last| last.at),
+            heap: heap::in_use(),
             interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
             losses: self.losses(),
             // One that cannot be read is as good as none.

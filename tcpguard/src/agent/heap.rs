@@ -1,5 +1,8 @@
-//! Memory that is taken for a moment is given back to the host.
-#![expect(unsafe_code, reason = "mallopt(3) and malloc_trim(3) have no safe form in any crate")]
+//! Memory that is taken for a moment is given back to the host, and what is in use is counted.
+#![expect(
+    unsafe_code,
+    reason = "mallopt(3), malloc_trim(3) and mallinfo(3) have no safe form in any crate"
+)]
 
 /// A piece this large, in bytes, is mapped by itself and returned as soon as it is freed. Whatever grows
 /// with the traffic is larger; to map memory anew costs a microsecond for each 4 KiB.
@@ -23,3 +26,18 @@ pub(super) fn give_back() {
 
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn give_back() {}
+
+/// Bytes that are in use, by the allocator's own count; `None` where it keeps none. What is resident is
+/// more: there are free pieces between those in use.
+#[cfg(target_env = "gnu")]
+pub(super) fn in_use() -> Option<u64> {
+    // SAFETY: only counts. (`mallinfo2` would hold more than 4 GiB, and is not in every glibc.)
+    let counts = unsafe { libc::mallinfo() };
+    let bytes = |count: libc::c_int| u64::from(count as u32);
+    Some(bytes(counts.uordblks) + bytes(counts.hblkhd))
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(super) const fn in_use() -> Option<u64> {
+    None
+}

@@ -107,6 +107,10 @@ pub struct Daemon {
     pub config: ConfigState,
     /// Time since the agent last told the kernel that it lives, in milliseconds.
     pub watchdog_age_ms: Option<u64>,
+    /// Bytes of memory that the agent has in use, as its allocator counts them; `null` where it does not.
+    /// More is resident: its program, stacks, and free pieces between those in use.
+    #[serde(default)]
+    pub heap_bytes: Option<u64>,
 }
 
 /// What happens when a rule matches.

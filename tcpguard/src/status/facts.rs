@@ -33,6 +33,8 @@ pub struct Facts {
     pub mode_ends: Option<ModeEnd>,
     /// When the agent last told the kernel that it lives; `None` before the first time.
     pub heartbeat: Option<Timestamp>,
+    /// Bytes of memory that the agent has in use; `None` where its allocator does not count them.
+    pub heap: Option<u64>,
     /// Protected interfaces, in the operator's order.
     pub interfaces: Vec<InterfaceFacts>,
     /// What was lost before any program could see it, over the last seconds.

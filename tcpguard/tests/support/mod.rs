@@ -116,6 +116,7 @@ pub fn calm() -> (Report, Facts) {
         },
         mode_ends: None,
         heartbeat: Some(ago(140)),
+        heap: Some(2_812_416),
         interfaces: vec![interface(now, earlier)],
         losses: arrivals([1_200, 1_050], 0, 0),
         conntrack: Some(Conntrack { count: 7_864, max: 262_144 }),

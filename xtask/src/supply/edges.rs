@@ -15,7 +15,7 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src", 57),
     ("tcpguard-ebpf/src/bin", 36),
     ("tcpguard-eval/src", 7),
-    ("tcpguard/src/agent", 2),
+    ("tcpguard/src/agent", 3),
     ("tcpguard/src/host", 5),
     ("tcpguard/src/kernel", 19),
     ("tcpguard/src/probe", 4),

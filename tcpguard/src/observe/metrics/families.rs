@@ -94,6 +94,16 @@ fn agent(status: &Status) -> Vec<Family> {
             heartbeat.map(|at| Sample::new([], Value::Amount(at))).into_iter().collect(),
         ),
         family(
+            Kind::Gauge,
+            "agent_heap_bytes",
+            "Memory that the agent has in use, as its allocator counts it.",
+            daemon
+                .heap_bytes
+                .map(|bytes| Sample::new([], Value::Count(bytes)))
+                .into_iter()
+                .collect(),
+        ),
+        family(
             Kind::Counter,
             "reload",
             "Configurations that were read again since the agent started.",

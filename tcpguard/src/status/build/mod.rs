@@ -152,6 +152,7 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
             error: facts.config.error.clone(),
         },
         watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
+        heap_bytes: facts.heap,
     }
 }
 
