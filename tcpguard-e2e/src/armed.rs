@@ -73,6 +73,7 @@ impl Armed {
             let config = Config {
                 abi_version: ABI_VERSION,
                 mode: Mode::Enforce as u8,
+                followed_bits: Config::follow(20_000),
                 // There is no agent whose absence would matter.
                 heartbeat_ns: u64::MAX,
                 heartbeat_limit_ns: u64::MAX,
