@@ -3,15 +3,17 @@
 //!
 //! ```text
 //! sequence number   31..28  index into a table, see `table`
-//!                   27..0   the low bits of a MAC
+//!                   27      without a timestamp: whether the number of the time slot is odd
+//!                   27..0   the low bits of a MAC, or 26..0
 //! timestamp         a clock of 2^20 ns with the lowest six bits replaced:
 //!                   5 ECN, 4 SACK, 3..0 window scale (15: none); plus a secret offset
 //! ```
 //!
-//! The MAC is SipHash-2-4 over addresses, ports, the client's sequence number, and then what a check
-//! may have to try twice: the index with the timestamp, or with the number of the time slot where
-//! there is none. A timestamp contains its slot, and so every bit of it is authenticated. A cookie is
-//! good in its slot and in the next: for [`SLOT_TICKS`] at least and twice that at most.
+//! The MAC is SipHash-2-4 over addresses, ports, the client's sequence number, the index, and the
+//! timestamp, or the number of the time slot where there is none. A timestamp contains its slot, and so
+//! every bit of it is authenticated. A cookie is good in its slot and in the next: for [`SLOT_TICKS`] at
+//! least and twice that at most. So one bit says which of the two it is of, and one MAC is to be
+//! compared: a bit less of it, but trying both slots would give a forger two chances.
 //!
 //! Why it is so, what it protects against and what it costs: decision 7.
 
@@ -29,7 +31,7 @@ use siphash::SipHash;
 /// Number of what cookies are: raised with every change of what they hold, what the tables say, what
 /// the MAC is over, or what [`crate::wire::option`]s mean. An agent takes over what an earlier version's
 /// were made with only if that made the same.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
 const TICK_SHIFT: u32 = 20;
@@ -40,9 +42,11 @@ pub const SLOT_TICKS: u64 = 1 << SLOT_SHIFT;
 /// The longest that a cookie is good, in ns: what is left of its slot, and the next.
 pub const LIFE_NS: u64 = (2 * SLOT_TICKS) << TICK_SHIFT;
 
-/// Bits of the sequence number that hold the MAC.
-pub const MAC_BITS: u32 = 28;
+/// Bits of the sequence number below the index: the MAC, and without a timestamp in the highest one
+/// whether the slot is odd.
+const MAC_BITS: u32 = 28;
 const MAC: u32 = (1 << MAC_BITS) - 1;
+const ODD_SHIFT: u32 = MAC_BITS - 1;
 
 /// In the last word of the MAC's message, beside the index: whether there is a timestamp, and how
 /// often those have come round.
@@ -159,51 +163,43 @@ pub struct Cookie {
     pub timestamp: u32,
 }
 
-/// The sequence numbers that a handshake can have been answered with: the hash of all that is the
-/// same for each of them.
-#[derive(Clone, Copy)]
-struct Numbers {
-    hash: SipHash,
-    length: u8,
-}
-
-impl Numbers {
-    #[inline(always)]
-    fn new(key: &CookieKey, handshake: &Handshake<'_>) -> Self {
-        let flow = handshake.flow;
-        let ports = u32::from_ne_bytes([
-            flow.client_port[0],
-            flow.client_port[1],
-            flow.server_port[0],
-            flow.server_port[1],
-        ]);
-        let numbers = pair(ports, handshake.client_isn);
-        let (client, server) = (flow.client.words(), flow.server.words());
-        let hash = SipHash::new(key);
-        // The length tells the families apart.
-        if is_v6(flow) {
-            let hash = hash.word(pair(client[0], client[1])).word(pair(client[2], client[3]));
-            let hash = hash.word(pair(server[0], server[1])).word(pair(server[2], server[3]));
-            Self { hash: hash.word(numbers), length: 47 }
-        } else {
-            Self { hash: hash.word(pair(client[3], server[3])).word(numbers), length: 23 }
-        }
-    }
-
-    /// The one for an index, made in a slot. `stamp` is the timestamp, if there is one.
-    #[inline(always)]
-    fn isn(self, index: u32, slot: u64, stamp: Option<u32>) -> u32 {
-        // A timestamp says which of 2^17 slots it is of, and its number which 2^17 those are. So a
-        // cookie is never good again, not when timestamps have come round after 52 days either.
-        let (time, stamped) = match stamp {
-            Some(stamp) => (stamp, STAMPED),
-            None => (slot as u32, 0),
-        };
-        let round = (slot >> (32 - SLOT_SHIFT)) as u32 & ROUND;
-        let tail = pair(time, index | stamped | round << ROUND_SHIFT);
-        let mac = self.hash.finish(tail, self.length) as u32;
-        index << MAC_BITS | mac & MAC
-    }
+/// The sequence number that a handshake is answered with in a slot, for an index. `stamp` is the
+/// timestamp, if there is one.
+#[inline(always)]
+fn number(
+    key: &CookieKey,
+    handshake: &Handshake<'_>,
+    index: u32,
+    slot: u64,
+    stamp: Option<u32>,
+) -> u32 {
+    let flow = handshake.flow;
+    let ports = u32::from_ne_bytes([
+        flow.client_port[0],
+        flow.client_port[1],
+        flow.server_port[0],
+        flow.server_port[1],
+    ]);
+    let numbers = pair(ports, handshake.client_isn);
+    let (client, server) = (flow.client.words(), flow.server.words());
+    let hash = SipHash::new(key);
+    // The length tells the families apart.
+    let (hash, length) = if is_v6(flow) {
+        let hash = hash.word(pair(client[0], client[1])).word(pair(client[2], client[3]));
+        (hash.word(pair(server[0], server[1])).word(pair(server[2], server[3])), 47)
+    } else {
+        (hash.word(pair(client[3], server[3])), 23)
+    };
+    // A timestamp says which of 2^17 slots it is of, and its number which 2^17 those are. So a
+    // cookie is never good again, not when timestamps have come round after 52 days either.
+    let (time, stamped, odd, mac) = match stamp {
+        Some(stamp) => (stamp, STAMPED, 0, MAC),
+        None => (slot as u32, 0, (slot as u32 & 1) << ODD_SHIFT, MAC >> 1),
+    };
+    let round = (slot >> (32 - SLOT_SHIFT)) as u32 & ROUND;
+    let tail = pair(time, index | stamped | round << ROUND_SHIFT);
+    let hash = hash.word(numbers).finish(tail, length) as u32;
+    index << MAC_BITS | odd | hash & mac
 }
 
 #[inline(always)]
@@ -234,7 +230,7 @@ pub fn make(
         }
         stamp = Some(timestamp(secret, time));
     }
-    let isn = Numbers::new(&secret.key, handshake).isn(choice.index, slot(time), stamp);
+    let isn = number(&secret.key, handshake, choice.index, slot(time), stamp);
     Cookie { isn, timestamp: stamp.unwrap_or(0) }
 }
 
@@ -252,7 +248,7 @@ pub fn check(
 }
 
 /// [`check`] with only those bits of the sequence number compared that are set in `compared`: for
-/// tests that could not wait for 28 bits to be guessed.
+/// tests that could not wait for all of them to be guessed.
 #[inline(always)]
 fn check_bits(
     secret: &CookieSecret,
@@ -267,12 +263,9 @@ fn check_bits(
     let now = slot(tick);
     let mut choice = Choice { index, options: 0, stamped: false, v6 };
     let Some(echo) = echo else {
-        let numbers = Numbers::new(&secret.key, handshake);
-        if (numbers.isn(index, now, None) ^ cookie) & compared == 0 {
-            return Some(choice.agreed());
-        }
-        let last = numbers.isn(index, now.wrapping_sub(1), None);
-        return if (last ^ cookie) & compared == 0 { Some(choice.agreed()) } else { None };
+        let last = u64::from(cookie >> ODD_SHIFT) & 1 ^ now & 1;
+        let sent = number(&secret.key, handshake, index, now.wrapping_sub(last), None);
+        return if (sent ^ cookie) & compared == 0 { Some(choice.agreed()) } else { None };
     };
     let plain = u64::from(echo.wrapping_sub(secret.timestamp_offset));
     // How long ago it was made, as far as the bits that hold time say; they are never ahead.
@@ -282,7 +275,7 @@ fn check_bits(
     if age > 2 * SLOT_TICKS || now.wrapping_sub(made) > 1 {
         return None;
     }
-    let sent = Numbers::new(&secret.key, handshake).isn(index, made, Some(echo));
+    let sent = number(&secret.key, handshake, index, made, Some(echo));
     if (sent ^ cookie) & compared != 0 {
         return None;
     }
