@@ -24,13 +24,20 @@ pub const RETURN_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
 /// SYNs in a tick of [`Pace`] up to which a CPU remembers each, as a power of two (16,384: a million a second).
 /// Then eight others come to a set in the second before the repetition, which is as many as it holds.
 const REMEMBERED_BITS: u8 = 14;
+/// Of more than that a quarter of as many are remembered, as a power of two. Each costs a cache miss, which
+/// is more than all else that is done for it, and a CPU that sees so many soon has no time left; and of those
+/// that are remembered none is forgotten before its second repetition, after 3 s.
+const SPARED_BITS: u8 = 2;
 
 /// One SYN of how many, as a power of two, is remembered. Where more come than the table holds until one of
 /// them could come back, all would be forgotten, and each would have cost a cache miss. So a CPU that
 /// sees too many remembers fewer, and who comes back stands for so many.
 #[inline(always)]
 pub fn of_how_many(syns: &Pace) -> u8 {
-    syns.over(REMEMBERED_BITS)
+    match syns.over(REMEMBERED_BITS) {
+        0 => 0,
+        over => over + SPARED_BITS,
+    }
 }
 
 /// Whether a SYN is the one of `2^shift` that is remembered: by its hash, so that it is when it comes back.
@@ -122,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_syns_than_could_come_back_in_time_as_many_are_remembered_as_can() {
+    fn of_more_syns_than_could_come_back_in_time_a_sample_is_remembered() {
         let remembered = |per_second| {
             let shift = of_how_many(&pace(per_second));
             let share = (0..65_536).filter(|&it| is_remembered(hash_of(it), shift)).count();
@@ -131,7 +138,7 @@ mod tests {
         assert_eq!([100, 100_000, 900_000].map(remembered), [100, 100_000, 900_000]);
         for rate in [1_500_000, 3_000_000, 9_000_000] {
             let found = remembered(rate);
-            assert!((450_000..1_000_000).contains(&found), "{found} of {rate}");
+            assert!((110_000..260_000).contains(&found), "{found} of {rate}");
         }
     }
 
@@ -142,7 +149,7 @@ mod tests {
         for hash in (0..65_536).map(hash_of).filter(|&hash| is_remembered(hash, shift)) {
             sets[hash as usize % 16] += 1;
         }
-        assert!(sets.iter().all(|syns| (160..400).contains(syns)), "{sets:?}");
+        assert!(sets.iter().all(|syns| (40..100).contains(syns)), "{sets:?}");
     }
 
     #[test]
