@@ -24,9 +24,9 @@ pub const RETURN_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
 /// SYNs in a tick of [`Pace`] up to which a CPU remembers each, as a power of two (16,384: a million a second).
 /// Then eight others come to a set in the second before the repetition, which is as many as it holds.
 const REMEMBERED_BITS: u8 = 14;
-/// Of more than that a quarter of as many are remembered, as a power of two. Each costs a cache miss, which
-/// is more than all else that is done for it, and a CPU that sees so many soon has no time left; and of those
-/// that are remembered none is forgotten before its second repetition, after 3 s.
+/// Of more than that a quarter of as many are remembered, as a power of two. Each costs a cache miss, which is
+/// more than all else that is done for it, and a CPU that sees so many soon has no time left. Of those that
+/// one CPU remembers four in five at least are there for the second repetition, after 3 s, too (Poisson).
 const SPARED_BITS: u8 = 2;
 
 /// One SYN of how many, as a power of two, is remembered. Where more come than the table holds until one of
