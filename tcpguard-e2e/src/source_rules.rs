@@ -103,10 +103,13 @@ impl SourceRules {
                 continue;
             }
             let (_, _, scope) = TABLES[place];
+            // The highest bit in the hash is of the family.
+            let of_set = if place == HOSTS { !SourceHost::V6 } else { u16::MAX };
             for (key, rule) in table.entries()? {
                 let end = self.ends.get(&rule[..4])?;
                 let of_every_port = key[scope + 2..scope + 4] == EVERY_PORT;
-                let counts = number::<2>(&key, scope) == set && of_every_port;
+                let is_of = (number::<2>(&key, scope) ^ set) & u64::from(of_set) == 0;
+                let counts = is_of && of_every_port;
                 if counts && number::<8>(&end, 0) > now {
                     prefixes.insert(prefix(place, &key));
                 }
@@ -172,12 +175,17 @@ fn number<const N: usize>(bytes: &[u8], place: usize) -> u64 {
 fn prefix(place: usize, key: &[u8]) -> IpNet {
     let (_, _, scope) = TABLES[place];
     let addr = &key[scope + 4..];
-    let addr = match <[u8; 16]>::try_from(addr) {
-        Ok(v6) => match Addr::from_v6(v6).as_v4().filter(|_| place == HOSTS) {
-            Some(v4) => IpAddr::from(v4),
-            None => IpAddr::from(v6),
-        },
-        Err(_) => Ipv4Addr::new(addr[0], addr[1], addr[2], addr[3]).into(),
+    let of_v6 = if place == HOSTS {
+        number::<2>(key, scope) as u16 & SourceHost::V6 != 0
+    } else {
+        place == V6
+    };
+    let addr = if of_v6 {
+        let mut v6 = [0; 16];
+        v6[..addr.len()].copy_from_slice(addr);
+        IpAddr::from(v6)
+    } else {
+        Ipv4Addr::new(addr[0], addr[1], addr[2], addr[3]).into()
     };
     let bits = match (place, addr) {
         (HOSTS, IpAddr::V4(_)) => 32,
@@ -193,13 +201,18 @@ fn key(prefix: &IpNet, set: u16) -> (usize, Vec<u8>) {
     let scope = [set.to_ne_bytes(), EVERY_PORT].concat();
     let bits = (SCOPE_BITS + u32::from(prefix.prefix_len())).to_le_bytes();
     match (prefix.network(), prefix.prefix_len()) {
-        (IpAddr::V4(addr), 32) => {
-            (HOSTS, [&scope[..], &Addr::from_v4(addr.octets()).octets()].concat())
-        }
-        (IpAddr::V6(addr), 64) => (HOSTS, [&scope[..], &addr.octets()].concat()),
+        (IpAddr::V4(addr), 32) => (HOSTS, host(set, Addr::from_v4(addr.octets()))),
+        (IpAddr::V6(addr), 64) => (HOSTS, host(set, Addr::from_v6(addr.octets()))),
         (IpAddr::V4(addr), _) => (V4, [&bits[..], &scope, &addr.octets()].concat()),
         (IpAddr::V6(addr), _) => (V6, [&bits[..], &scope, &addr.octets()].concat()),
     }
+}
+
+/// The key of one client.
+fn host(set: u16, client: Addr) -> Vec<u8> {
+    let SourceHost { set, port, client } = SourceHost::new(set.into(), EVERY_PORT, &client);
+    let [first, second] = client.map(u32::to_ne_bytes);
+    [&set.to_ne_bytes()[..], &port, &first, &second].concat()
 }
 
 fn hex(bytes: &[u8]) -> String {

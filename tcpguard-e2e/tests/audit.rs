@@ -319,7 +319,8 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
     let guard = Guard::start(&host, Mode::Enforce).unwrap();
     let net = |n: u32| format!("198.{}.{}.{}\n", 18 + (n >> 16), n >> 8 & 255, n & 255);
     import(&host, (0..10_000).map(net).collect());
-    each_change_is_found_and_no_poll_takes_long(&guard, &host, &[rules_for_one(&host)]);
+    let tables = [(rules_for_one(&host), HOST_ADDR)];
+    each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
 }
 
 /// As many as there can ever be, half of them of IPv6 and half of each family over networks.
@@ -339,16 +340,17 @@ fn among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
         }
     };
     import(&host, (0..MAX_RULES).map(net).collect());
-    let tables = [rules_for_one(&host), rules_v4(&host), rules_v6(&host)];
+    let tables = [
+        (rules_for_one(&host), HOST_ADDR),
+        (rules_v4(&host), NET_ADDR),
+        (rules_v6(&host), NET_ADDR),
+    ];
     each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
 }
 
-/// Where in a key the second byte of its address stands.
-fn second_byte(key: &[u8]) -> usize {
-    // The hash has an IPv4 address at the end of sixteen bytes, behind zeros.
-    let is_v6 = key.len() >= size_of::<SourceHost>() && key[key.len() - 16] != 0;
-    key.len() - if is_v6 { 15 } else { 3 }
-}
+/// Where the address stands in a key of the hash, and in one of either trie.
+const HOST_ADDR: usize = offset_of!(SourceHost, client);
+const NET_ADDR: usize = offset_of!(SourceKey<SourceV4>, data) + offset_of!(SourceV4, addr);
 
 fn import(host: &Netns, list: String) {
     host.write("/run/rules", &list).unwrap();
@@ -356,16 +358,18 @@ fn import(host: &Netns, list: String) {
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
 }
 
-/// Changes a hundred of the rules in `tables` at random, in each of three ways.
+/// Changes a hundred of the rules in `tables` at random, in each of three ways. Each table comes with
+/// where the address stands in its keys.
 fn each_change_is_found_and_no_poll_takes_long(
     guard: &Guard<'_>,
     host: &Netns,
-    tables: &[PinnedMap],
+    tables: &[(PinnedMap, usize)],
 ) {
     const TIMES: usize = 34;
     let ends = PinnedMap::open(host, "RULE_EXPIRY", 4, 8).unwrap();
     let all = || -> Vec<Elements> {
-        tables.iter().chain([&ends]).map(|table| table.entries().unwrap()).collect()
+        let tables = tables.iter().map(|(table, _)| table);
+        tables.chain([&ends]).map(|table| table.entries().unwrap()).collect()
     };
     let before = all();
     let rules: usize = before[..tables.len()].iter().map(Vec::len).sum();
@@ -386,12 +390,11 @@ fn each_change_is_found_and_no_poll_takes_long(
         (&tables[table], before[table][entry].clone())
     };
     for _ in 0..TIMES {
-        let (table, (key, _)) = any();
+        let ((table, _), (key, _)) = any();
         let _ = table.remove(&key);
-        let (table, (mut foreign, value)) = any();
+        let ((table, addr), (mut foreign, value)) = any();
         // Elsewhere: no rule has this bit.
-        let byte = second_byte(&foreign);
-        foreign[byte] ^= 0x80;
+        foreign[addr + 1] ^= 0x80;
         table.set(&foreign, &value).unwrap();
         let (_, (_, value)) = any();
         ends.set(&value[..4], &u64::MAX.to_ne_bytes()).unwrap();

@@ -233,7 +233,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn source_host(&self, set: u64, port: [u8; 2], client: &Addr) -> RuleRef {
         // SAFETY: copied at once; only the agent changes entries.
-        let rule = unsafe { maps::SOURCE_HOSTS.get(SourceHost::new(set, port, *client)) };
+        let rule = unsafe { maps::SOURCE_HOSTS.get(SourceHost::new(set, port, client)) };
         rule.copied().unwrap_or(RuleRef::NONE)
     }
 

@@ -100,6 +100,12 @@ impl Addr {
         }
     }
 
+    /// Its first eight bytes, as words in memory order.
+    #[inline(always)]
+    pub(super) const fn first_half(&self) -> [u32; 2] {
+        [self.0[0], self.0[1]]
+    }
+
     /// The address as words for hashing.
     #[inline(always)]
     pub(crate) const fn words(&self) -> &[u32; 4] {

@@ -132,28 +132,52 @@ impl SourceV6 {
     }
 }
 
-/// Key of `SOURCE_HOSTS`: the same for the rules that cover one client as a whole.
+/// Key of `SOURCE_HOSTS`: the same for the rules that cover one client as a whole. Three words, which
+/// the kernel's hash takes in one step; a whole [`Addr`] would take it three.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceHost {
-    /// The low bits of [`super::Config::rule_set`].
+    /// The 15 low bits of [`super::Config::rule_set`], and above them [`Self::V6`].
     pub set: u16,
     /// The local port that the SYNs go to, network byte order, or [`EVERY_PORT`].
     pub port: [u8; 2],
-    /// An [`Addr::client`]: an IPv4 address, or the network of an IPv6 /64.
-    pub client: Addr,
+    /// In memory an IPv4 address before four zeros, or the first half of an IPv6 address: an
+    /// [`Addr::client`] without what is the same in each of its family.
+    pub client: [u32; 2],
 }
 
 impl SourceHost {
-    /// A client, and a port in network byte order, of set `set`.
+    /// Set for a client of IPv6.
+    pub const V6: u16 = 1 << 15;
+
+    /// An [`Addr::client`], and a port in network byte order, of set `set`.
     #[inline(always)]
-    pub const fn new(set: u64, port: [u8; 2], client: Addr) -> Self {
-        Self { set: set as u16, port, client }
+    pub const fn new(set: u64, port: [u8; 2], client: &Addr) -> Self {
+        let set = set as u16 & !Self::V6;
+        match client.as_v4() {
+            Some(v4) => Self { set, port, client: [u32::from_ne_bytes(v4), 0] },
+            None => Self { set: set | Self::V6, port, client: client.first_half() },
+        }
+    }
+
+    /// What it was made for.
+    pub const fn client(&self) -> Addr {
+        let [first, second] = self.client;
+        if self.set & Self::V6 == 0 {
+            Addr::from_v4(first.to_ne_bytes())
+        } else {
+            Addr::from_v6_words([u32::from_be(first), u32::from_be(second), 0, 0])
+        }
+    }
+
+    /// Whether [`Self::new`] makes it: an IPv4 address is before zeros.
+    pub const fn is_canonical(&self) -> bool {
+        self.set & Self::V6 != 0 || self.client[1] == 0
     }
 
     /// Whether it belongs to this set.
     pub const fn is_of(&self, set: u64) -> bool {
-        self.set == set as u16
+        (self.set ^ set as u16) & !Self::V6 == 0
     }
 }
 
@@ -189,4 +213,32 @@ pub struct PrefixV6 {
     pub bits: u32,
     /// Network address, network byte order.
     pub addr: [u8; 16],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: [u8; 2] = 443_u16.to_be_bytes();
+
+    #[test]
+    fn a_host_is_one_client_of_one_set() {
+        let v4 = Addr::from_v4([203, 0, 113, 9]);
+        // Its first half in memory is that of the key for the address above.
+        let alike = Addr::from_v6_words([0xcb00_7109, 0, 0, 0]);
+        let v6 = Addr::from_v6_words([0x2001_0db8, 0x0005_0006, 0, 0]);
+        for client in [v4, alike, v6, Addr::ANY_V4, Addr::ANY_V6] {
+            let key = SourceHost::new(7, PORT, &client);
+            assert_eq!((key.client(), key.port), (client, PORT));
+            assert!(key.is_canonical() && key.is_of(7) && !key.is_of(8), "{key:?}");
+            assert!(key.is_of(7 + 0x8000), "15 bits count");
+        }
+        assert_ne!(SourceHost::new(7, PORT, &v4), SourceHost::new(7, PORT, &alike));
+    }
+
+    #[test]
+    fn no_syn_is_looked_up_by_an_ipv4_address_before_more() {
+        let key = SourceHost::new(7, PORT, &Addr::from_v4([203, 0, 113, 9]));
+        assert!(!SourceHost { client: [key.client[0], 1], ..key }.is_canonical());
+    }
 }

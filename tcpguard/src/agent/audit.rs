@@ -13,7 +13,7 @@ use std::time::Duration;
 use tcpguard_engine::{Ports, RuleId, Timestamp};
 
 use super::executor::Executor;
-use crate::kernel::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, Walked};
+use crate::kernel::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, Source, Walked};
 
 /// Looked at in one step at least: a millisecond of system calls.
 pub const KEYS: usize = 2000;
@@ -266,7 +266,10 @@ impl fmt::Display for Deviation {
             Self::Foreign(Walked::Entry(KernelMatcher::Signature(_), _)) => {
                 f.write_str("a signature rule was not the guard's")
             }
-            Self::Foreign(Walked::Setless(_)) => {
+            Self::Foreign(Walked::Nobodys(Source::Host(_))) => {
+                f.write_str("an entry that no SYN is looked up by was not the guard's")
+            }
+            Self::Foreign(Walked::Nobodys(_)) => {
                 f.write_str("a rule over all sources was not the guard's")
             }
         }

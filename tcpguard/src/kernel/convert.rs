@@ -56,10 +56,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether fewer bits count than name the set and the port.
-    pub(super) const fn is_setless(&self) -> bool {
+    /// Whether it is the key of no rule: fewer bits count than name the set and the port, or no SYN is
+    /// looked up by it.
+    pub(super) const fn is_nobodys(&self) -> bool {
         match self {
-            Self::Host(_) => false,
+            Self::Host(key) => !key.is_canonical(),
             Self::V4(key) => key.bits < SCOPE_BITS,
             Self::V6(key) => key.bits < SCOPE_BITS,
         }
@@ -100,7 +101,7 @@ pub fn client_around(net: &IpNet) -> Option<IpNet> {
 pub(super) fn source(set: u64, net: &IpNet, port: Option<u16>) -> Source {
     let port = port.map_or(EVERY_PORT, u16::to_be_bytes);
     if source_table(net) == Config::HOSTS {
-        return Source::Host(SourceHost::new(set, port, addr(net.network())));
+        return Source::Host(SourceHost::new(set, port, &addr(net.network())));
     }
     let bits = SCOPE_BITS + u32::from(net.prefix_len());
     match net {
@@ -118,8 +119,9 @@ pub(super) fn source(set: u64, net: &IpNet, port: Option<u16>) -> Source {
 /// The prefix of a map key, and its port.
 pub(super) fn net(source: &Source) -> Option<(IpNet, Option<u16>)> {
     let (addr, port, bits) = match source {
+        Source::Host(key) if !key.is_canonical() => return None,
         Source::Host(key) => {
-            let addr = ip(&key.client);
+            let addr = ip(&key.client());
             let bits = if addr.is_ipv4() { 32 } else { V6_CLIENT.into() };
             (addr, key.port, SCOPE_BITS + bits)
         }

@@ -39,9 +39,10 @@ impl Default for Place {
 pub enum Walked {
     /// An entry of the set, one of [`KernelMatcher::entries`], and what it leads to.
     Entry(KernelMatcher, RuleRef),
-    /// A key that is of no set or no port, because fewer bits count than name both: it matches sources
-    /// whatever set counts, or to many ports, and the guard never writes such.
-    Setless(Source),
+    /// A key that the guard never writes: of no set or no port, because fewer bits count than name both,
+    /// so that it matches sources whatever set counts, or to many ports; or one that no SYN is looked
+    /// up by.
+    Nobodys(Source),
 }
 
 impl Dataplane {
@@ -140,9 +141,9 @@ impl Dataplane {
     pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
         match walked {
             Walked::Entry(matcher, found) => self.remove_rule(set, found.slot, matcher),
-            Walked::Setless(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
-            Walked::Setless(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
-            Walked::Setless(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
+            Walked::Nobodys(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
+            Walked::Nobodys(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
+            Walked::Nobodys(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
         }
     }
 
@@ -163,8 +164,8 @@ impl Dataplane {
 
 /// What an entry of a table of source rules is to a walk; nothing if it is of another set.
 fn come_across(set: u64, key: Source, found: RuleRef) -> Option<Walked> {
-    if key.is_setless() {
-        return Some(Walked::Setless(key));
+    if key.is_nobodys() {
+        return Some(Walked::Nobodys(key));
     }
     let (net, port) = net(&key).filter(|_| key.is_of(set))?;
     let ports = match port {
