@@ -249,9 +249,9 @@ impl Book {
 
     /// No incident of this run shall ask for this rule of an earlier one; whether it was one.
     pub fn disown(&mut self, matcher: &Matcher) -> bool {
-        let orphan = |entry: &&mut Entry| entry.orphan && entry.rule.matcher == *matcher;
-        let found = self.entries.values_mut().find(orphan);
-        found.map(|entry| entry.orphan = false).is_some()
+        let id = self.by_matcher.get(matcher);
+        let entry = id.and_then(|id| self.entries.get_mut(id));
+        entry.is_some_and(|entry| std::mem::take(&mut entry.orphan))
     }
 
     /// The rules of an earlier run that nobody has asked for yet.
