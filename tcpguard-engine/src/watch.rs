@@ -306,9 +306,14 @@ impl Watch {
         self.natural.share()
     }
 
-    /// SYNs per second that are usual here; 0 while that is not known.
+    /// SYNs per second that are usual here; `None` while that is not known.
+    pub fn usual(&self) -> Option<f64> {
+        self.usual.rate()
+    }
+
+    /// The same; 0 while that is not known.
     pub fn usual_syn_rate(&self) -> f64 {
-        self.usual.rate().unwrap_or(0.0)
+        self.usual().unwrap_or(0.0)
     }
 
     /// Ticks that a client's handshake takes, and half as many again.

@@ -7,7 +7,8 @@ use super::Engine;
 use super::held_back::{self, idle};
 use super::steps::without_step;
 use crate::evidence::{
-    Answer, Assessment, Background, Cohort, Novelty, Outcomes, assess, overload_line, without_rule,
+    Answer, Assessment, Background, Cohort, Novelty, Outcomes, Surge, assess, overload_line,
+    without_rule,
 };
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
@@ -124,7 +125,8 @@ impl Engine {
         let failing_share = known.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
         let natural_share = watch.natural_share();
         let novelty = Novelty::of(cohort, &self.networks, natural_share, settings);
-        let background = Background { natural_share, failing_share, novelty };
+        let surge = Surge::of(&watch.window.last(COUNTED), watch.usual(), settings);
+        let background = Background { natural_share, failing_share, novelty, surge };
         let mut assessment = assess(cohort, &watch.clients, background, settings);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {

@@ -7,6 +7,7 @@ use super::gate::{Gate, repeated_share};
 use super::novelty::Novelty;
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
+use super::surge::Surge;
 use super::ttl::Ttls;
 use super::verdict::{VerdictLine, verdict};
 use crate::learned::Clients;
@@ -27,7 +28,7 @@ pub(crate) struct Assessment {
     pub confidence: f64,
     /// Gate items that hold.
     pub gate: u32,
-    /// What the confidence rests on: these, and silence where it stands in for a mark.
+    /// What the confidence rests on: these, silence where it stands in for a mark, and a surge.
     signs: u32,
     /// Everything that can be known speaks for a forged flood.
     pub unanimous: bool,
@@ -94,6 +95,8 @@ pub(crate) struct Background {
     pub failing_share: Option<f64>,
     /// Whether those who fail have been here before.
     pub novelty: Novelty,
+    /// Whether more fail than clients could begin.
+    pub surge: Surge,
 }
 
 /// Judges a cohort.
@@ -124,7 +127,7 @@ pub(crate) fn assess(
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
         retransmitted_share: gate.repeated_share,
-        gate: gate.items(signature.as_ref(), &sources, &ttls, &background.novelty),
+        gate: gate.items(signature.as_ref(), &sources, &ttls, &background),
         ..Evidence::default()
     };
     Assessment {
@@ -137,7 +140,7 @@ pub(crate) fn assess(
         signs: gate.signs(),
         unanimous: gate.unanimous(),
         provisional: gate.signs() >= settings.gate_attack
-            && (gate.may_be_a_path() || gate.may_be_clients())
+            && (gate.looks_like_a_path() || gate.may_be_clients())
             && gate.not_repeated.is_none(),
         repeated: gate.not_repeated == Some(false),
         novelty: background.novelty,

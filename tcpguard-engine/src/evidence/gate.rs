@@ -5,7 +5,6 @@
 
 use super::assess::Background;
 use super::cohort::{Cohort, Failing};
-use super::novelty::Novelty;
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
@@ -39,6 +38,9 @@ pub(crate) struct Gate {
     /// repeated, though nothing marks them: no path breaks like that. It makes an attack of them, but
     /// nothing that may be dropped.
     pub silent: bool,
+    /// Far more fail than clients could begin, and it is not known that they repeat their SYNs. It
+    /// makes an attack of them before that is known, but nothing that may be dropped.
+    pub surge: bool,
     /// Failing flows as a share of all.
     pub failing_share: f64,
     /// Share of the judged flows whose SYN was repeated.
@@ -89,6 +91,7 @@ impl Gate {
             refused,
             not_repeated,
             silent: enough && !marked && is_open && unheard && failing_share >= silent_share,
+            surge: background.surge.holds && not_repeated != Some(false),
             failing_share,
             repeated_share,
         }
@@ -96,15 +99,15 @@ impl Gate {
 
     /// Number of items that hold.
     pub fn count(&self) -> u32 {
-        self.signs() - u32::from(self.silent)
+        self.signs() - u32::from(self.silent) - u32::from(self.surge)
     }
 
-    /// Number of signs of an attack: the items that hold, and silence.
+    /// Number of signs of an attack: the items that hold, silence and a surge.
     pub fn signs(&self) -> u32 {
         self.names().len() as u32
     }
 
-    /// What speaks for an attack: the items that hold, and silence.
+    /// What speaks for an attack: the items that hold, silence and a surge.
     pub fn names(&self) -> Vec<&'static str> {
         let signs = [
             (self.fingerprint, "fingerprint"),
@@ -114,6 +117,7 @@ impl Gate {
             (self.not_repeated == Some(true), "no_retransmission"),
             (self.novel == Some(true), "novel"),
             (self.silent, "silence"),
+            (self.surge, "surge"),
         ];
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
     }
@@ -127,8 +131,13 @@ impl Gate {
     /// Whether the clients behind one broken path may look like this, as far as is known: they come from
     /// one place or provider, at one distance and once each, and repeat their SYNs. Who resets an
     /// answer has received it.
-    pub fn may_be_a_path(&self) -> bool {
+    pub fn looks_like_a_path(&self) -> bool {
         !self.forged && !self.refused && self.not_repeated != Some(true)
+    }
+
+    /// Whether they may be such clients: they look like them, and are not too many.
+    pub fn may_be_a_path(&self) -> bool {
+        self.looks_like_a_path() && !self.surge
     }
 
     /// Everything that can be known of a flood from random sources speaks for one.
@@ -142,8 +151,9 @@ impl Gate {
         signature: Option<&Candidate>,
         sources: &Sources,
         ttls: &Ttls,
-        novelty: &Novelty,
+        background: &Background,
     ) -> Vec<GateItem> {
+        let Background { novelty, surge, .. } = background;
         let item = |name: &str, holds, detail| GateItem { name: name.to_owned(), holds, detail };
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         vec![
@@ -211,6 +221,7 @@ impl Gate {
                 self.silent,
                 format!("{} of the handshakes fail", percent(self.failing_share)),
             ),
+            item("surge", self.surge, surge.in_words()),
         ]
     }
 }

@@ -11,6 +11,7 @@ mod outcomes;
 mod record;
 mod signature;
 mod sources;
+mod surge;
 mod ttl;
 mod verdict;
 
@@ -25,5 +26,6 @@ pub(crate) use record::Growth;
 pub use record::{Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics};
 pub(crate) use signature::Candidate;
 pub(crate) use sources::{Culprit, culprits};
+pub(crate) use surge::Surge;
 pub use verdict::VerdictLine;
 pub(crate) use verdict::{crowd_line, overload_line, without_rule};

@@ -31,11 +31,11 @@ impl VerdictLine {
 /// 1. Below the gate it is no attack; nor where those who fail have been here before, until they are
 ///    known not to repeat their SYNs.
 /// 2. The clients behind a broken path may look like this, until it is known that nobody repeats his
-///    SYN: then none is named.
+///    SYN: then none is named. Unless they are more than could be clients.
 /// 3. One source dominates.
 /// 4. Few sources or networks, unless they repeat their SYNs as clients would.
 /// 5. Random sources: seen once each, with one more sign of forging, of which networks that are new
-///    here are one; or, where a smaller pool of forged addresses comes round again, one machine's
+///    here and a surge are two; or, where a smaller pool of forged addresses comes round again, one machine's
 ///    fingerprint and hop count on all of them and no client behind any.
 /// 6. Many sources that are none of that, look alike or are new here, and do not repeat their SYNs as
 ///    clients would.
@@ -45,7 +45,7 @@ pub(crate) fn verdict(gate: &Gate, sources: &Sources, settings: &Settings) -> Ve
     let many = sources.distinct >= settings.distinct_min;
     let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
     let novel = gate.novel == Some(true);
-    let alike = gate.fingerprint || gate.ttl || gate.silent || novel;
+    let alike = gate.fingerprint || gate.ttl || gate.silent || gate.surge || novel;
     let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
     let by = Numbers { gate, sources, settings, everywhere };
@@ -315,6 +315,7 @@ impl Numbers<'_> {
             (gate.ttl, "one machine's TTL"),
             (gate.novel == Some(true), "networks new here"),
             (gate.silent, "silence"),
+            (gate.surge, "a surge"),
         ];
         marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
     }

@@ -1,10 +1,10 @@
-//! How many SYNs a listener usually gets, to tell a rush from everyday traffic. No verdict about an
-//! attack rests on it.
+//! How many SYNs a listener usually gets, to tell a rush, or more than clients could send, from everyday
+//! traffic.
 
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::window::Window;
+use crate::window::{Sums, Window};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Time constant of the mean: after so long another rate has become the usual one.
@@ -18,22 +18,33 @@ pub(crate) struct Usual {
     mean: f64,
     seen: Duration,
     learned: Timestamp,
+    /// The last second, and whether a rush was on. It is learned with the next one: a flood begins up to
+    /// a second before it is an alarm, and a young mean would be the flood's.
+    pending: Option<(Sums, bool)>,
 }
 
 impl Usual {
     /// As learned by an earlier run.
     pub fn known(mean: f64) -> Self {
-        Self { mean, seen: MEMORY, learned: Timestamp::default() }
+        Self { mean, seen: MEMORY, ..Self::default() }
     }
 
     /// Learns from the last second. A rush becomes usual only within ten minutes, however little was
     /// seen before it.
     pub fn learn(&mut self, now: Timestamp, window: &Window, rushing: bool) {
-        if now.since(self.learned) < EVERY {
+        let since = now.since(self.learned);
+        if since < EVERY {
             return;
         }
         self.learned = now;
-        let sums = window.last(EVERY);
+        let last = self.pending.replace((window.last(EVERY), rushing));
+        // After a pause there was an alarm meanwhile.
+        if let Some((sums, rushing)) = last.filter(|_| since < EVERY * 2) {
+            self.take(&sums, rushing);
+        }
+    }
+
+    fn take(&mut self, sums: &Sums, rushing: bool) {
         self.seen = (self.seen + sums.span).min(MEMORY);
         let over = if rushing { MEMORY } else { self.seen };
         if over > Duration::ZERO {
@@ -64,8 +75,8 @@ mod tests {
             }
             usual.rate()
         };
-        assert_eq!(play(0, 4, 100), None);
-        assert_eq!(play(4, 20, 100), Some(100.0));
+        assert_eq!(play(0, 5, 100), None);
+        assert_eq!(play(5, 20, 100), Some(100.0));
         let after_ten_more = play(20, 30, 400).expect("a rate");
         assert!((150.0..250.0).contains(&after_ten_more), "{after_ten_more}");
         let settled = play(30, 2000, 400).expect("a rate");

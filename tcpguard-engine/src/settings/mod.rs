@@ -133,6 +133,11 @@ pub struct Settings {
     pub silent_share: f64,
     /// Gate: share of failing clients that repeat their SYN, up to which next to none does.
     pub silent_repeated: f64,
+    /// Failing handshakes per second, as a multiple of the usual SYNs per second, that are more than
+    /// clients could begin.
+    pub surge_factor: f64,
+    /// Failing handshakes per second below which they may be clients, however few are usual.
+    pub surge_floor: f64,
     /// Share of all handshakes that fail from which SYNs that look like the clients', seen once each
     /// and from everywhere, are forged. Of a swarm's peers as many are gone before they are answered.
     pub scattered_share: f64,
@@ -273,6 +278,8 @@ impl Default for Settings {
             retransmit_age: Duration::from_millis(1500),
             silent_share: 0.75,
             silent_repeated: 0.05,
+            surge_factor: 100.0,
+            surge_floor: 5000.0,
             scattered_share: 0.25,
             novel_share: 0.7,
             novel_seen: 0.7,

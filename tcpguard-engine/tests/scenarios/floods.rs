@@ -119,10 +119,10 @@ fn the_evidence_is_complete_and_its_numbers_add_up() {
     let incident = lab.incident();
     let evidence = &incident.evidence;
     assert_eq!(incident.signal, "fast");
-    assert_eq!(incident.confidence, 0.9375, "four items of the gate");
+    assert_eq!(incident.confidence, 0.96875, "four items of the gate, and a surge");
     let holding: Vec<&str> =
         evidence.gate.iter().filter(|item| item.holds).map(|item| item.name.as_str()).collect();
-    assert_eq!(holding, ["fingerprint", "ttl", "singletons", "no_retransmission"]);
+    assert_eq!(holding, ["fingerprint", "ttl", "singletons", "no_retransmission", "surge"]);
     assert_eq!(evidence.signatures[0].text, "opts=none win=512 ttl=244");
     assert_eq!(evidence.signatures[0].completed, 0);
     assert!(evidence.signatures[0].share > 0.98);

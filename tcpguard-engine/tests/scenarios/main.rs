@@ -20,6 +20,7 @@ mod restart;
 mod returning;
 mod single;
 mod slow;
+mod surge;
 mod trials;
 
 use tcpguard_sim as sim;

@@ -301,8 +301,11 @@ impl AttackInFull {
         // What the last look saw says more than what the first one did.
         let first = &mut self.record.first;
         cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
+        // Which items held, and why it was what it was, stays.
+        if most < 16 {
+            first.evidence.gate.retain(|item| item.holds);
+        }
         if most < 8 {
-            // Which items held, and why it was what it was, stays.
             first.evidence.gate.iter_mut().for_each(|item| item.detail.clear());
         }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;

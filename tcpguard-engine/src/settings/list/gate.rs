@@ -3,7 +3,7 @@
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};
 
-pub(super) const THRESHOLDS: [Threshold; 22] = [
+pub(super) const THRESHOLDS: [Threshold; 24] = [
     Threshold {
         name: "evidence_window",
         key: Some("gate.evidence_window_s"),
@@ -182,6 +182,29 @@ pub(super) const THRESHOLDS: [Threshold; 22] = [
         doc: "Share of the failing handshakes tried again, up to which that is next to nobody.",
         source: "Weighed against clients whose path is broken, nearly all of whom try again.",
         field: |settings| Field::F64(&mut settings.silent_repeated),
+    },
+    Threshold {
+        name: "surge_factor",
+        key: Some("gate.surge_factor"),
+        unit: Unit::Number,
+        least: 10.0,
+        most: 1_000_000.0,
+        doc: "How many times the usual SYN rate has to fail to be more than clients could begin. It \
+              tells a flood that looks like the clients before it is known that nobody tries again.",
+        source: "Clients whose path breaks fail at two or three times their rate in the first seconds \
+                 (RFC 6298 §5.5); weighed against rushes of 20 times the clients.",
+        field: |settings| Field::F64(&mut settings.surge_factor),
+    },
+    Threshold {
+        name: "surge_floor",
+        key: Some("gate.surge_floor"),
+        unit: Unit::PerSecond,
+        least: 100.0,
+        most: 10_000_000.0,
+        doc: "Failing handshakes per second below which they may be clients, however few are usual.",
+        source: "Weighed against all players of a game who come back at once to a listener that is \
+                 usually idle.",
+        field: |settings| Field::F64(&mut settings.surge_floor),
     },
     Threshold {
         name: "scattered_share",

@@ -22,8 +22,9 @@ use crate::e2e::run::{STEPS, Setting, Stage};
 pub const RATE: Rate = Rate::Paced(500_000);
 /// Connections per second: a hundred to a slot, and enough for full success in 2.5 s.
 pub const CLIENTS: u32 = 400;
-/// Clients come so long before the first slot: it must not be half empty.
-const LEAD: Duration = Duration::from_millis(500);
+/// Clients come so long before the first slot. A guard has mostly been there for longer than a few
+/// seconds, and knows how many SYNs are usual.
+const LEAD: Duration = Duration::from_secs(8);
 /// What a release may take beyond the time of quiet that is configured.
 const GRACE: Duration = Duration::from_secs(15);
 /// Two clocks cannot be read at one moment; this far apart they have not been set.

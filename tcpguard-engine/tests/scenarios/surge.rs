@@ -1,0 +1,75 @@
+//! Floods that look like the clients, and are far more than these could be.
+
+use std::sync::Arc;
+
+use tcpguard_engine::{IncidentClass, Mode, Step};
+
+use crate::sim::*;
+
+const USUAL: f64 = 50.0;
+/// A hundred times as many, and the least that can be a surge.
+const MANY: f64 = 8000.0;
+const BEGIN: f64 = 30.0;
+
+fn clients(rate: f64, population: &Arc<Population>) -> Clients {
+    Clients { population: Some(population.clone()), ..Clients::steady(rate) }
+}
+
+/// With the usual clients, so many seconds of them being enough to know what is usual.
+fn lab(population: &Arc<Population>) -> Lab {
+    let server = Server { backlog: 4096, ..Server::default() };
+    Lab::new(Mode::Enforce).listener(server).clients(clients(USUAL, population))
+}
+
+#[test]
+fn a_flood_that_looks_like_the_clients_is_named_within_a_second_where_it_is_far_more() {
+    let population = Population::new(1);
+    for rate in [MANY, 50_000.0] {
+        let flood = Flood { shape: Shape::Mimic, ..Flood::random(rate, BEGIN + 0.1..BEGIN + 30.0) };
+        let mut lab = lab(&population).flood(flood);
+        lab.run_until(BEGIN + 20.0);
+        let story = format!("{rate}\n{}", lab.story());
+        let incident = lab.incident();
+        assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{story}");
+        assert!(lab.times("attack_started")[0] <= BEGIN + 1.1, "{story}");
+        assert_eq!(lab.times("handshakes_degraded").len(), 0, "{story}");
+        let armed = lab.steps.iter().find(|(_, step)| *step == Step::Cookies);
+        assert!(armed.expect(&story).0 <= BEGIN + 1.1, "{story}");
+        assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
+        let surge = incident.evidence.gate.iter().find(|item| item.name == "surge");
+        assert!(surge.expect(&story).holds, "{:?}", incident.evidence.gate);
+    }
+}
+
+/// A day's players at once, whose answers are all lost. Those who have been here before are told from a
+/// flood at once, strangers as soon as they are seen to try again.
+#[test]
+fn clients_who_come_back_all_at_once_over_a_broken_path_lose_no_syn_to_a_rule() {
+    let (population, strangers) = (Population::new(1), Population::new(2));
+    for (who, warm, begins) in [(&population, 200.0, 0), (&strangers, BEGIN, 1)] {
+        let back = Clients {
+            from: warm,
+            until: warm + 1.5,
+            outage: Some(Outage::of(warm..warm + 20.0, 1.0)),
+            ..clients(MANY, who)
+        };
+        let mut lab = lab(&population).clients(back);
+        lab.run_until(warm + 10.0);
+        assert_eq!(lab.incident().class, IncidentClass::HandshakeDegraded, "{}", lab.story());
+        lab.run_until(warm + 60.0);
+        assert!(lab.times("attack_started").len() <= begins, "{}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    }
+}
+
+#[test]
+fn a_rush_from_far_away_is_no_surge() {
+    let (population, strangers) = (Population::new(1), Population::new(2));
+    for rtt in [0.02..0.06, 0.3..0.5] {
+        let rush = Clients { from: BEGIN, until: BEGIN + 10.0, rtt, ..clients(MANY, &strangers) };
+        let mut lab = lab(&population).clients(rush);
+        lab.run_until(BEGIN + 30.0);
+        assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "{}", lab.story());
+    }
+}
