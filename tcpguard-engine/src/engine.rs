@@ -154,7 +154,7 @@ impl Engine {
     /// rules of once the guard is no longer off.
     fn release_exempt(&mut self, now: Timestamp) {
         let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
-        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_ref());
+        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_deref());
         let wanted = incidents.flat_map(|incident| incident.wanted());
         let matchers = automatic.map(|entry| entry.rule.matcher);
         let touching: BTreeMap<Matcher, String> = matchers

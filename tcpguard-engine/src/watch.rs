@@ -54,7 +54,8 @@ pub(crate) struct Watch {
     /// When what was suspected last may have begun: handshakes that failed before it are the usual
     /// lost clients'. Zero where that is not known.
     pub onset: Timestamp,
-    pub incident: Option<Incident>,
+    /// Most listeners never have one, and it is large.
+    pub incident: Option<Box<Incident>>,
     pub armed: Option<Armed>,
     pub ladder: Ladder,
     /// What no rule covers of the flood, when that was looked at last.
@@ -255,7 +256,7 @@ impl Watch {
 
     /// Whether an incident is open that is about failing handshakes, rather than about pressure.
     pub fn handshakes_failed(&self) -> bool {
-        self.incident.as_ref().is_some_and(|incident| !incident.class().is_pressure())
+        self.incident.as_deref().is_some_and(|incident| !incident.class().is_pressure())
     }
 
     /// Dismisses an alarm that the sampled flows do not confirm.
@@ -496,7 +497,7 @@ impl Watch {
 
     /// Whether a flood is on.
     pub fn is_flooded(&self) -> bool {
-        self.incident.as_ref().is_some_and(|incident| incident.class().is_flood())
+        self.incident.as_deref().is_some_and(|incident| incident.class().is_flood())
     }
 
     /// When the flood ended that steps were taken for; `None` while there is one, or never was.
@@ -517,7 +518,7 @@ impl Watch {
             }
             Newest::Step(_) | Newest::Rule(_) => settings.poll.max(self.rtt(settings) * 2),
         };
-        let attacked = self.incident.as_ref().map(|incident| incident.started());
+        let attacked = self.incident.as_deref().map(|incident| incident.started());
         let from = attacked.map_or(now, |started| started.max(now - TRIED_AGAINST));
         let attack = self.window.since(from);
         let calm = self.calm * attack.span.as_secs_f64();
@@ -572,5 +573,16 @@ impl Watch {
         self.fast.reset();
         self.slow.reset();
         self.occupancy.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be thousands of them.
+    #[test]
+    fn a_listener_to_which_nobody_comes_takes_three_kilobytes() {
+        assert!(size_of::<Watch>() <= 3072, "{}", size_of::<Watch>());
     }
 }

@@ -1,10 +1,12 @@
 //! The recent past of a listener, poll by poll.
 
-use std::collections::VecDeque;
+mod past;
+
 use std::time::Duration;
 
 use tcpguard_common::abi::LATE_POLLS;
 
+use self::past::{Entry, Past};
 use crate::Timestamp;
 
 /// How far back ticks reach.
@@ -15,7 +17,7 @@ const SECONDS: usize = 64;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What happened between two polls.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Tick {
     /// End of the tick.
     pub end: Timestamp,
@@ -140,9 +142,28 @@ impl Sums {
     }
 }
 
+impl Entry for Tick {
+    fn blank(end: Timestamp, span: Duration) -> Self {
+        Self { end, span, ..Self::default() }
+    }
+
+    fn is_blank(&self) -> bool {
+        *self == Self::blank(self.end, self.span)
+    }
+
+    fn end(&self) -> Timestamp {
+        self.end
+    }
+
+    fn span(&self) -> Duration {
+        self.span
+    }
+}
+
 /// About a second of ticks.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Second {
+    end: Timestamp,
     span: Duration,
     answered: u64,
     established: u64,
@@ -150,13 +171,31 @@ struct Second {
     variance: u64,
 }
 
-/// A ring of ticks and a coarser one that reaches further back.
+impl Entry for Second {
+    fn blank(end: Timestamp, span: Duration) -> Self {
+        Self { end, span, ..Self::default() }
+    }
+
+    fn is_blank(&self) -> bool {
+        *self == Self::blank(self.end, self.span)
+    }
+
+    fn end(&self) -> Timestamp {
+        self.end
+    }
+
+    fn span(&self) -> Duration {
+        self.span
+    }
+}
+
+/// A row of ticks and a coarser one that reaches further back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
-    ticks: VecDeque<Tick>,
-    /// What the ticks cover together.
-    reach: Duration,
-    seconds: VecDeque<Second>,
+    ticks: Past<Tick>,
+    seconds: Past<Second>,
+    /// The one that is not over.
+    second: Second,
 }
 
 impl Window {
@@ -167,32 +206,30 @@ impl Window {
 
     /// Adds the next tick.
     pub fn push(&mut self, tick: Tick) {
-        self.ticks.push_back(tick);
-        self.reach += tick.span;
-        while let Some(first) = self.ticks.front()
-            && self.reach - first.span >= REACH
+        self.ticks.push(tick);
+        while let Some(first) = self.ticks.first()
+            && self.ticks.span() - first.span >= REACH
         {
-            self.reach -= first.span;
-            self.ticks.pop_front();
+            self.ticks.pop();
         }
-        if self.seconds.back().is_none_or(|second| second.span >= SECOND) {
+        if self.second.span >= SECOND {
+            self.seconds.push(std::mem::take(&mut self.second));
             if self.seconds.len() == SECONDS {
-                self.seconds.pop_front();
+                self.seconds.pop();
             }
-            self.seconds.push_back(Second::default());
         }
-        if let Some(second) = self.seconds.back_mut() {
-            second.span += tick.span;
-            second.answered += tick.answered;
-            second.established += tick.established;
-            second.acknowledged += tick.acknowledged;
-            second.variance += tick.variance;
-        }
+        let second = &mut self.second;
+        second.end = tick.end;
+        second.span += tick.span;
+        second.answered += tick.answered;
+        second.established += tick.established;
+        second.acknowledged += tick.acknowledged;
+        second.variance += tick.variance;
     }
 
     /// The last tick.
-    pub fn latest(&self) -> Option<&Tick> {
-        self.ticks.back()
+    pub fn latest(&self) -> Option<Tick> {
+        self.ticks.last()
     }
 
     /// The sums of the last `span` (of whole ticks; less when less is known).
@@ -215,11 +252,12 @@ impl Window {
         let newest = self.ticks.len().saturating_sub(lag);
         let oldest = newest.saturating_sub(ticks);
         let attempted = sum(self.ticks.range(oldest..newest));
-        let since = self.ticks.range(newest..).enumerate();
+        let since = self.ticks.range(newest..self.ticks.len()).enumerate();
         let late = since.map(|(index, tick)| {
             tick.completed_late(index + 1).unwrap_or_else(|| tick.completed())
         });
-        let variance = self.ticks.range(newest..).map(|tick| tick.variance).sum::<u64>();
+        let variance =
+            self.ticks.range(newest..self.ticks.len()).map(|tick| tick.variance).sum::<u64>();
         Sums {
             completed: attempted.completed + late.sum::<u64>(),
             variance: attempted.variance + variance,
@@ -233,18 +271,19 @@ impl Window {
     pub fn settled(&self, lag: usize) -> Option<Settled> {
         let lag = lag.min(LATE_POLLS);
         let index = self.ticks.len().checked_sub(lag + 1)?;
-        let (tick, newest) = (&self.ticks[index], self.ticks.back()?);
+        let own = || self.ticks.range(index..self.ticks.len());
+        let (tick, newest) = (own().next()?, self.ticks.last()?);
         let late = |tick: &Tick, polls| match polls {
             polls if polls > LATE_POLLS => 0,
             polls => tick.completed_late(polls).unwrap_or(0),
         };
-        let own = self.ticks.range(index..).enumerate();
-        let in_time = own.map(|(polls, tick)| late(tick, polls) - late(tick, polls + 1));
+        let in_time =
+            own().enumerate().map(|(polls, tick)| late(&tick, polls) - late(&tick, polls + 1));
         Some(Settled {
             start: tick.end - tick.span,
             span: tick.span,
             attempts: tick.attempts,
-            completed: in_time.sum::<u64>() + late(newest, lag + 1),
+            completed: in_time.sum::<u64>() + late(&newest, lag + 1),
             reset: tick.reset,
             variance: tick.variance,
             gap: tick.gap,
@@ -255,11 +294,13 @@ impl Window {
     /// as attempts, against all completions since. The longest that an entry lives is a minute.
     pub fn mature_minute(&self, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
-        let young: u64 = self.ticks.range(newest..).map(|tick| tick.answered).sum();
-        let total = |count: fn(&Second) -> u64| self.seconds.iter().map(count).sum::<u64>();
+        let young: u64 = self.ticks.range(newest..self.ticks.len()).map(|tick| tick.answered).sum();
+        let total = |count: fn(&Second) -> u64| {
+            self.seconds.iter().map(|second| count(&second)).sum::<u64>() + count(&self.second)
+        };
         let completed = total(|s| s.established).max(total(|s| s.acknowledged));
         Sums {
-            span: self.seconds.iter().map(|second| second.span).sum(),
+            span: self.seconds.span() + self.second.span,
             attempts: total(|second| second.answered).saturating_sub(young),
             completed,
             variance: total(|second| second.variance),
@@ -269,12 +310,12 @@ impl Window {
 
     /// Where the first tick begins.
     pub fn begin(&self) -> Option<Timestamp> {
-        self.ticks.front().map(|tick| tick.end - tick.span)
+        self.ticks.first().map(|tick| tick.end - tick.span)
     }
 
     /// The start of the run of ticks, up to the last one, in which most attempts failed.
     pub fn failing_since(&self) -> Option<Timestamp> {
-        let failing = |tick: &&Tick| {
+        let failing = |tick: &Tick| {
             let completed = tick.established.max(tick.acknowledged);
             tick.attempts > 0 && completed * 2 < tick.attempts
         };
@@ -286,7 +327,7 @@ impl Window {
 
     /// The end of the last tick in which more was attempted than completed.
     pub fn failed_last(&self) -> Option<Timestamp> {
-        let failed = |tick: &&Tick| tick.attempts > tick.completed();
+        let failed = |tick: &Tick| tick.attempts > tick.completed();
         self.ticks.iter().rev().find(failed).map(|tick| tick.end)
     }
 
@@ -311,7 +352,7 @@ impl Window {
 /// Completions are what the kernel or the third ACKs say, whichever saw more: the former cannot be
 /// forged, the latter survive a full accept queue. Each handshake counts once, because the larger
 /// one is taken over the whole span rather than tick by tick.
-fn sum<'a>(ticks: impl Iterator<Item = &'a Tick>) -> Sums {
+fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
     let mut sums = Sums::default();
     let (mut established, mut acknowledged) = (0, 0);
     for tick in ticks {

@@ -62,7 +62,8 @@ impl Engine {
             Origin::Operator { .. } => "block the prefix again once that is mended",
         };
         let text = format!("rule {} is not in the kernel: {why}; {then}", id.0);
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
+        {
             if incident.wants(&entry.rule.matcher) {
                 incident.postpone(&entry.rule.matcher, now + AGAIN);
                 incident.note(now, text.clone());
@@ -113,7 +114,8 @@ impl Engine {
     pub(super) fn hand_over(&mut self, id: crate::ListenerId) {
         let ttl = self.settings.common.rule_ttl;
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let Some(incident) = watch.incident.as_mut().filter(|open| open.class().is_flood()) else {
+        let Some(incident) = watch.incident.as_deref_mut().filter(|open| open.class().is_flood())
+        else {
             return;
         };
         for entry in self.book.orphans() {
@@ -142,7 +144,7 @@ impl Engine {
             self.book.disown(&matcher);
             self.farewells.insert(matcher, why.to_owned());
         }
-        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_ref());
+        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_deref());
         let wanted = incidents.flat_map(|incident| incident.wanted());
         self.book.settle_orphans(wanted.map(|wanted| (&wanted.matcher, wanted.incident)));
     }

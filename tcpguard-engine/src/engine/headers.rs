@@ -14,7 +14,8 @@ impl Engine {
     /// was for, as asked for by [`Command::SampleSyns`].
     pub fn handle_headers(&mut self, headers: impl IntoIterator<Item = (ListenerId, SynHeader)>) {
         for (id, header) in headers {
-            let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut());
+            let incident =
+                self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
             if let Some(incident) = incident.filter(|incident| header.at >= incident.started()) {
                 incident.record().keep_header(header);
             }
@@ -29,7 +30,7 @@ impl Engine {
             .values_mut()
             .filter_map(|watch| {
                 let syns = watch.syn_rate() * poll;
-                let lacks = watch.incident.as_mut()?.record().lacks_headers();
+                let lacks = watch.incident.as_deref_mut()?.record().lacks_headers();
                 lacks.then_some((watch.id, shift(syns)))
             })
             .collect();

@@ -207,7 +207,7 @@ impl Engine {
         let settings = self.settings.of(watch.listener);
         let opening = watch.opening(number, &suspect, &assessment.evidence, settings);
         watch.calm = watch.window.calm_before(opening.started);
-        watch.incident = Some(Incident::open(now, opening, assessment));
+        watch.incident = Some(Box::new(Incident::open(now, opening, assessment)));
         self.tell_of_incident(id, None);
     }
 
@@ -227,7 +227,7 @@ impl Engine {
         let changed: Vec<(ListenerId, IncidentClass)> = self
             .watches
             .values_mut()
-            .filter_map(|watch| Some((watch.id, watch.incident.as_mut()?.news(now)?)))
+            .filter_map(|watch| Some((watch.id, watch.incident.as_deref_mut()?.news(now)?)))
             .collect();
         for (id, before) in changed {
             self.tell_of_incident(id, Some(before));

@@ -20,7 +20,9 @@ impl Engine {
             .collect();
         for (id, strain) in strained {
             let assessment = self.assess_strain(id, strain);
-            if let Some(incident) = self.watches.get_mut(&id).and_then(|w| w.incident.as_mut()) {
+            if let Some(incident) =
+                self.watches.get_mut(&id).and_then(|w| w.incident.as_deref_mut())
+            {
                 // A rush may fill the accept queue; a queue that drains is no rush.
                 if strain == Strain::Overload || incident.class() == strain.class() {
                     incident.refine(now, &assessment);
@@ -38,7 +40,7 @@ impl Engine {
             let settings = self.settings.of(watch.listener);
             let opening =
                 watch.opening_of_strain(now, number, strain, &assessment.evidence, settings);
-            watch.incident = Some(Incident::open(now, opening, &assessment));
+            watch.incident = Some(Box::new(Incident::open(now, opening, &assessment)));
             self.tell_of_incident(id, None);
         }
     }

@@ -48,7 +48,8 @@ impl Engine {
             moves.extend(changes.into_iter().map(|change| (watch.id, change)));
         }
         for (id, hint) in hints {
-            let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut());
+            let incident =
+                self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
             if let Some((incident, hint)) = incident.zip(hint) {
                 incident.note(now, hint);
             }
@@ -132,7 +133,7 @@ impl Engine {
         let pause = span(retry);
         let text = format!("rule {} withdrawn: {why}; it may come again in {pause}", rule.0);
         self.note_at(now, id, text.clone());
-        let incident = self.watches.get(&id).and_then(|watch| watch.incident.as_ref());
+        let incident = self.watches.get(&id).and_then(|watch| watch.incident.as_deref());
         let incident = incident.map(|incident| incident.id());
         self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, matcher.prefix(), incident);
     }
@@ -219,7 +220,8 @@ impl Engine {
 
     /// Takes back the automatic rules of a kind that an operator forbids at a listener.
     fn release_forbidden(&mut self, now: Timestamp, id: ListenerId, step: Step) {
-        let Some(incident) = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut())
+        let Some(incident) =
+            self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut())
         else {
             return;
         };
@@ -236,7 +238,7 @@ impl Engine {
     }
 
     fn note_at(&mut self, now: Timestamp, id: ListenerId, text: String) {
-        let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_mut());
+        let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
         if let Some(incident) = incident {
             incident.note(now, text);
             incident.actions_told();
@@ -279,7 +281,7 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
     let now = around.now;
     let hold = settings.quiet;
     let mut needs = Vec::new();
-    let flood = watch.incident.as_ref().filter(|incident| incident.class().is_flood());
+    let flood = watch.incident.as_deref().filter(|incident| incident.class().is_flood());
     let last = watch.window.last(SECOND);
     let resets = last.per_second(last.resets);
     if watch.kind == ListenerKind::Local && (flood.is_some() || resets >= settings.stray_rate) {

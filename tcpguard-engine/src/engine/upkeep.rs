@@ -53,7 +53,7 @@ impl Engine {
             return Vec::new();
         }
         let mut incidents: Vec<&Incident> =
-            self.watches.values().filter_map(|watch| watch.incident.as_ref()).collect();
+            self.watches.values().filter_map(|watch| watch.incident.as_deref()).collect();
         incidents.sort_by_key(|incident| incident.id());
         incidents.into_iter().flat_map(Incident::wanted).cloned().collect()
     }
@@ -64,7 +64,9 @@ impl Engine {
         let expired: Vec<Matcher> =
             self.book.iter().filter(over).map(|entry| entry.rule.matcher).collect();
         for matcher in &expired {
-            for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+            for incident in
+                self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
+            {
                 incident.forget(matcher, "nothing hits it any more");
             }
         }
@@ -77,7 +79,7 @@ impl Engine {
         let entry = self.book.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
         if self.mode == Mode::Enforce && entry.is_some() {
             let with_it = |watch: &&mut Watch| {
-                watch.incident.as_ref().is_some_and(|open| open.id() == wanted.incident)
+                watch.incident.as_deref().is_some_and(|open| open.id() == wanted.incident)
             };
             if let Some(watch) = self.watches.values_mut().find(with_it) {
                 let settings = self.settings.of(watch.listener);
@@ -159,7 +161,8 @@ impl Engine {
         if self.book.disown(matcher) {
             self.farewells.insert(*matcher, why.to_owned());
         }
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
+        {
             if incident.wants(matcher) {
                 incident.refuse(matcher, why);
             }
@@ -168,7 +171,8 @@ impl Engine {
 
     /// No incident asks for this rule before `until`.
     pub(super) fn postpone(&mut self, matcher: &Matcher, until: Timestamp, why: &str) {
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
+        {
             if incident.wants(matcher) {
                 incident.forget(matcher, why);
                 incident.postpone(matcher, until);
@@ -183,7 +187,7 @@ impl Engine {
     }
 
     fn open_incident(&mut self, id: u64) -> Option<&mut Incident> {
-        let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_mut());
+        let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut());
         open.find(|open| open.id() == id)
     }
 
@@ -196,12 +200,12 @@ impl Engine {
         incident: Option<u64>,
     ) {
         let open = |watch: &&Watch| {
-            watch.incident.as_ref().is_some_and(|open| Some(open.id()) == incident)
+            watch.incident.as_deref().is_some_and(|open| Some(open.id()) == incident)
         };
         let listener = self.watches.values().find(open).map(|watch| watch.id);
         if let Some(incident) = listener
             .and_then(|id| self.watches.get_mut(&id))
-            .and_then(|watch| watch.incident.as_mut())
+            .and_then(|watch| watch.incident.as_deref_mut())
         {
             incident.actions_told();
         }
@@ -318,7 +322,7 @@ pub(super) fn active_rules<'a>(
     watch: &'a Watch,
     book: &'a Book,
 ) -> impl Iterator<Item = &'a Entry> {
-    let wanted = watch.incident.iter().flat_map(Incident::wanted);
+    let wanted = watch.incident.as_deref().into_iter().flat_map(Incident::wanted);
     wanted.filter_map(|wanted| book.find(&wanted.matcher))
 }
 

@@ -52,7 +52,7 @@ impl Engine {
         ended: Option<Timestamp>,
     ) -> Option<IncidentReport> {
         let watch = self.watches.get(&id)?;
-        let incident = watch.incident.as_ref()?;
+        let incident = watch.incident.as_deref()?;
         let rules = active_rules(watch, &self.book).map(|entry| self.rule_report(entry));
         Some(incident.report(rules.collect(), ended))
     }

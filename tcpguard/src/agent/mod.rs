@@ -33,6 +33,7 @@ mod steps;
 pub mod stored;
 pub mod syncookies;
 pub mod timeline;
+mod unchanged;
 mod writer;
 
 use std::fmt::Display;

@@ -31,6 +31,7 @@ use super::reload::Provenance;
 use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
+use super::unchanged::{Cells, Estimates};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
@@ -225,6 +226,8 @@ impl Guard {
             last_second: None,
             last_slow: None,
             distinct_since: now,
+            estimates: Estimates::default(),
+            cells: Cells::default(),
             boot,
             set_mode,
             mode_clock,

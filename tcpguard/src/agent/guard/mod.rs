@@ -33,6 +33,7 @@ use super::loss_watch::{Change, LossWatch};
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
+use super::unchanged::{Cells, Estimates};
 use crate::config::{BeyondBounds, Config, mode_name};
 use crate::host::{SockDiag, boot_time};
 use crate::kernel::{HeldLink, Object};
@@ -85,6 +86,8 @@ pub struct Guard {
     pub(super) last_second: Option<Timestamp>,
     pub(super) last_slow: Option<Timestamp>,
     pub(super) distinct_since: Timestamp,
+    pub(super) estimates: Estimates,
+    pub(super) cells: Cells,
     /// Which boot this is.
     pub(super) boot: String,
     /// The mode that an operator set for good, in this run or an earlier one.

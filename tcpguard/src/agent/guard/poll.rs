@@ -11,7 +11,7 @@ use super::{Guard, Snapshot, clock};
 use crate::agent::executor::{Executor, Followup};
 use crate::agent::interfaces::Received;
 use crate::agent::steps::{Means, Steps};
-use crate::agent::{audit, distinct, heap};
+use crate::agent::{audit, heap};
 use crate::host::{self, boot_time};
 use crate::kernel::{self, Position};
 
@@ -104,7 +104,8 @@ impl Guard {
         }
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
-            for followed in self.executor.listeners.iter() {
+            let held = self.estimates.start_again();
+            for followed in self.executor.listeners.iter().filter(|one| held.contains(&one.id)) {
                 self.executor.dataplane.reset_distinct_sources(followed.slot())?;
             }
         }
@@ -145,7 +146,8 @@ impl Guard {
         for followed in executor.listeners.iter() {
             let counters = executor.dataplane.listener_counters(followed.slot())?;
             let late = executor.dataplane.late(followed.slot())?;
-            let registers = executor.dataplane.distinct_sources(followed.slot())?;
+            let registers = || executor.dataplane.distinct_sources(followed.slot());
+            let distinct_sources = self.estimates.of(followed.id, counters.syn, registers)?;
             let mut queues = followed.queues;
             if let (Some(queues), Some(entries)) = (&mut queues, &half_open) {
                 let own = |entry: &&host::HalfOpen| {
@@ -160,9 +162,12 @@ impl Guard {
                 kind: followed.kind,
                 counters: kernel::listener_counters(&counters, late, self.tracepoint.is_some()),
                 queues,
-                distinct_sources: distinct::estimate(&registers),
+                distinct_sources,
             });
         }
+        let host = self.host_counters(&received.packets)?;
+        let executor = &self.executor;
+        let cells = self.cells.of(host.no_listener, || executor.dataplane.probes())?;
         // Without an answer a source counts as a stranger; nothing is dropped for it.
         let client = |addr| executor.dataplane.client(addr).ok().flatten();
         Ok(Sample {
@@ -173,13 +178,8 @@ impl Guard {
             tcp_ext,
             rules: executor.rule_counters()?,
             sample_shift: executor.config.sample_shift,
-            host: self.host_counters(&received.packets)?,
-            probes: executor
-                .dataplane
-                .probes()?
-                .iter()
-                .filter_map(|(_, cell)| kernel::probe(cell, now, client))
-                .collect(),
+            host,
+            probes: cells.iter().filter_map(|cell| kernel::probe(cell, now, client)).collect(),
             syns_by_cpu: received.syns_by_cpu.clone(),
             lost,
             one_sided: false,

@@ -1,0 +1,119 @@
+//! Tables that are read again only when a counter beside them says that packets came: at most times, for
+//! most listeners, none did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tcpguard_common::abi::Probe;
+use tcpguard_common::abi::maps::HLL_REGISTERS;
+use tcpguard_engine::ListenerId;
+
+use super::distinct;
+
+/// Estimates of the distinct sources of each listener.
+#[derive(Debug, Default)]
+pub struct Estimates {
+    /// SYNs counted when the registers were read, and what these stand for.
+    last: BTreeMap<ListenerId, (u64, u64)>,
+}
+
+impl Estimates {
+    /// That of a listener to which `syns` SYNs have come in all. Those who send them are noted after they
+    /// are counted, so that what a look misses changes the count before the next one.
+    ///
+    /// # Errors
+    /// As `registers`.
+    pub fn of<E>(
+        &mut self,
+        id: ListenerId,
+        syns: u64,
+        registers: impl FnOnce() -> Result<[u8; HLL_REGISTERS], E>,
+    ) -> Result<u64, E> {
+        match self.last.get(&id) {
+            Some((same, estimate)) if *same == syns => Ok(*estimate),
+            _ => {
+                let estimate = distinct::estimate(&registers()?);
+                self.last.insert(id, (syns, estimate));
+                Ok(estimate)
+            }
+        }
+    }
+
+    /// Forgets everything, and names the listeners whose registers were not empty.
+    pub fn start_again(&mut self) -> BTreeSet<ListenerId> {
+        let last = std::mem::take(&mut self.last);
+        last.into_iter().filter(|(_, (_, estimate))| *estimate > 0).map(|(id, _)| id).collect()
+    }
+}
+
+/// The cells of sources that send SYNs to where nothing listens.
+#[derive(Debug, Default)]
+pub struct Cells {
+    /// Such SYNs when they were read; `None`: they were not yet.
+    unwanted: Option<u64>,
+    /// Whether that had just changed: a SYN is counted before it is noted.
+    again: bool,
+    /// Those that are not empty.
+    cells: Vec<Probe>,
+}
+
+impl Cells {
+    /// Those there are when `unwanted` such SYNs have come in all.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn of<E>(
+        &mut self,
+        unwanted: u64,
+        read: impl FnOnce() -> Result<Vec<(u32, Probe)>, E>,
+    ) -> Result<&[Probe], E> {
+        let changed = self.unwanted != Some(unwanted);
+        if changed || self.again {
+            let used = |cell: &Probe| *cell != Probe::default();
+            self.cells = read()?.into_iter().map(|(_, cell)| cell).filter(used).collect();
+            (self.unwanted, self.again) = (Some(unwanted), changed);
+        }
+        Ok(&self.cells)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const FILLED: [u8; HLL_REGISTERS] = [1; HLL_REGISTERS];
+
+    fn unread<T>() -> Result<T, Infallible> {
+        panic!("nothing has changed")
+    }
+
+    #[test]
+    fn registers_are_read_when_a_syn_came() {
+        let mut estimates = Estimates::default();
+        let (id, other) = (ListenerId(3), ListenerId(4));
+        let filled = estimates.of(id, 7, || Ok::<_, Infallible>(FILLED)).unwrap();
+        assert!(filled > 0);
+        assert_eq!(estimates.of(id, 7, unread).unwrap(), filled);
+        let empty = || Ok::<_, Infallible>([0; HLL_REGISTERS]);
+        assert_eq!(estimates.of(id, 8, empty).unwrap(), 0);
+        assert_eq!(estimates.of(other, 8, || Ok::<_, Infallible>(FILLED)).unwrap(), filled);
+        assert_eq!(estimates.start_again(), BTreeSet::from([other]), "the other one is empty");
+        assert_eq!(estimates.of(other, 8, empty).unwrap(), 0, "read again");
+        assert!(estimates.start_again().is_empty());
+    }
+
+    #[test]
+    fn cells_are_read_once_more_after_the_count_has_changed() {
+        let mut cells = Cells::default();
+        let used = Probe { last_s: 9, ..Probe::default() };
+        let all = || Ok::<_, Infallible>(vec![(0, Probe::default()), (1, used)]);
+        assert_eq!(cells.of(0, all).unwrap(), [used], "of an earlier agent");
+        assert_eq!(cells.of(0, all).unwrap(), [used]);
+        assert_eq!(cells.of(0, unread).unwrap(), [used]);
+        let none = || Ok::<_, Infallible>(Vec::new());
+        assert!(cells.of(1, none).unwrap().is_empty(), "counted, and not noted yet");
+        assert_eq!(cells.of(1, all).unwrap(), [used]);
+        assert_eq!(cells.of(1, unread).unwrap(), [used]);
+    }
+}
