@@ -133,7 +133,8 @@ fn silence_costs_nothing() {
     let computed = || clock_gettime(ClockId::ProcessCPUTime).tv_sec;
     let before = computed();
     let replay = observe(&file);
-    assert!(computed() - before < 20, "{} s", computed() - before);
+    // The polls of a hundred hours alone would be a million and a half.
+    assert!(computed() - before < 60, "{} s", computed() - before);
     assert!(replay.duration_s > 80.0 * 365.0 * 86_400.0);
     // The last of them has not been quiet for long when the capture ends.
     assert!(replay.incidents.len() >= 100, "{}", replay.incidents.len());
