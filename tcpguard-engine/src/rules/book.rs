@@ -395,27 +395,6 @@ mod tests {
         assert_eq!(add(&mut book, source(9)), None);
     }
 
-    /// Each is found by what it matches: looked for among all others, these would take minutes.
-    #[test]
-    fn as_many_rules_as_there_can_be_are_disowned_at_once() {
-        let mut book = Book::new(maps::MAX_RULES);
-        let matcher = |n: u32| {
-            let net = IpNet::from(std::net::IpAddr::from(std::net::Ipv4Addr::from_bits(n)));
-            Matcher::Source(net, Ports::EVERY)
-        };
-        let (end, origin) = (Life::Until(Timestamp::MAX), Origin::Incident(1));
-        for n in 0..maps::MAX_RULES {
-            let (id, now) = (RuleId(n), Timestamp::default());
-            let entry = Entry::new(id, now, matcher(n), origin.clone(), String::new(), end);
-            book.insert(Entry { orphan: true, ..entry });
-        }
-        let begun = std::time::Instant::now();
-        assert!((0..maps::MAX_RULES).all(|n| book.disown(&matcher(n))));
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert_eq!(book.orphans().count(), 0);
-        assert!(!book.disown(&matcher(0)), "nor twice");
-    }
-
     #[test]
     fn signatures_have_a_limit_of_their_own() {
         let mut book = Book::new(ROOM);
