@@ -133,7 +133,7 @@ impl SourceV6 {
 }
 
 /// Key of `SOURCE_HOSTS`: the same for the rules that cover one client as a whole. Three words, which
-/// the kernel's hash takes in one step; a whole [`Addr`] would take it three.
+/// the kernel's hash takes in one step; with a whole [`Addr`] it would be five, and two.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceHost {
