@@ -147,10 +147,6 @@ impl Entry for Tick {
         Self { end, span, ..Self::default() }
     }
 
-    fn is_blank(&self) -> bool {
-        *self == Self::blank(self.end, self.span)
-    }
-
     fn end(&self) -> Timestamp {
         self.end
     }
@@ -174,10 +170,6 @@ struct Second {
 impl Entry for Second {
     fn blank(end: Timestamp, span: Duration) -> Self {
         Self { end, span, ..Self::default() }
-    }
-
-    fn is_blank(&self) -> bool {
-        *self == Self::blank(self.end, self.span)
     }
 
     fn end(&self) -> Timestamp {

@@ -8,15 +8,17 @@ use std::time::Duration;
 use crate::Timestamp;
 
 /// What covers a time.
-pub(super) trait Entry: Copy {
+pub(super) trait Entry: Copy + PartialEq {
     /// One of `span` that ended at `end`, in which nothing happened.
     fn blank(end: Timestamp, span: Duration) -> Self;
-    /// Whether this is such a one.
-    fn is_blank(&self) -> bool;
     /// When it ended.
     fn end(&self) -> Timestamp;
     /// How long it was.
     fn span(&self) -> Duration;
+    /// Whether nothing happened in it.
+    fn is_blank(&self) -> bool {
+        *self == Self::blank(self.end(), self.span())
+    }
 }
 
 /// See the module. Each blank entry at the front is given back as long as their mean.
@@ -134,10 +136,6 @@ mod tests {
     impl Entry for Count {
         fn blank(end: Timestamp, span: Duration) -> Self {
             Self(end, span, 0)
-        }
-
-        fn is_blank(&self) -> bool {
-            self.2 == 0
         }
 
         fn end(&self) -> Timestamp {
