@@ -49,6 +49,14 @@ struct Poll {
     cookies: u64,
 }
 
+impl Poll {
+    /// Nothing was counted: it has nothing to add to any sum.
+    fn is_blank(&self) -> bool {
+        let Self { at: _, syns, syn_acks, completed, cookies } = self;
+        [syns, syn_acks, completed, cookies] == [&0; 4]
+    }
+}
+
 /// Half-open handshakes at the last count, and SYN-ACKs since.
 #[derive(Clone, Copy, Debug)]
 struct Count {
@@ -59,6 +67,7 @@ struct Count {
 /// The last seconds of a listener's answers, and the verdict on them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answers {
+    /// Those that were not blank.
     polls: VecDeque<Poll>,
     count: Option<Count>,
     /// Since when handshakes stand in the queue without a SYN-ACK.
@@ -90,13 +99,16 @@ impl Answers {
             }
             return;
         }
-        self.polls.push_back(Poll {
+        let poll = Poll {
             at: now,
             syns: delta.syn,
             syn_acks: delta.syn_ack,
             completed: delta.established.map_or(0, |_| delta.acknowledged),
             cookies,
-        });
+        };
+        if !poll.is_blank() {
+            self.polls.push_back(poll);
+        }
         while self.polls.front().is_some_and(|first| now.since(first.at) > SPAN) {
             self.polls.pop_front();
         }

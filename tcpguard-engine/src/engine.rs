@@ -13,6 +13,7 @@ mod steps;
 mod trial;
 mod upkeep;
 mod view;
+mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::rollup::RollUp;
+use self::watches::Watches;
 use crate::evidence::Growth;
 use crate::host::Host;
 use crate::learned::{LearnedListener, Networks};
@@ -50,7 +52,7 @@ pub struct Engine {
     tcp_ext: TcpExt,
     growth: Growth,
     sample_shift: u8,
-    watches: BTreeMap<ListenerId, Watch>,
+    watches: Watches,
     book: Book,
     exempt: Exempt,
     /// What an earlier run learned, of listeners not seen yet, and how long ago.
@@ -102,7 +104,7 @@ impl Engine {
             tcp_ext: TcpExt::default(),
             growth: Growth::default(),
             sample_shift: 0,
-            watches: BTreeMap::new(),
+            watches: Watches::default(),
             book,
             exempt: Exempt::default(),
             taught: BTreeMap::new(),

@@ -60,7 +60,7 @@ struct Unheard {
 }
 
 /// The SYNs of a tick.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Heard {
     answered: u64,
     unanswered: u64,
@@ -72,8 +72,14 @@ impl Unheard {
     /// Adds a tick. The answer is how many SYNs a full queue left without an answer; they are told
     /// once a client would have repeated them.
     fn next(&mut self, tick: Heard) -> u64 {
-        self.ticks.push_back(tick);
-        if self.ticks.len() > HEARD {
+        // What is left out at the front has nothing to add, and most listeners have nothing else.
+        if !self.ticks.is_empty() || tick != Heard::default() {
+            self.ticks.push_back(tick);
+        }
+        let is_over = |ticks: &VecDeque<Heard>| {
+            ticks.len() > HEARD || ticks.front() == Some(&Heard::default())
+        };
+        while is_over(&self.ticks) {
             self.ticks.pop_front();
         }
         let Some(judged) = self.ticks.len().checked_sub(AGAIN + 1) else { return 0 };

@@ -31,7 +31,7 @@ use super::reload::Provenance;
 use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
-use super::unchanged::{Cells, Estimates};
+use super::unchanged::{Cells, Estimates, Handshakes};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
@@ -228,6 +228,7 @@ impl Guard {
             distinct_since: now,
             estimates: Estimates::default(),
             cells: Cells::default(),
+            handshakes: Handshakes::default(),
             boot,
             set_mode,
             mode_clock,

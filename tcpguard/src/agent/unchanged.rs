@@ -45,6 +45,36 @@ impl Estimates {
     }
 }
 
+/// Whether the table of followed handshakes, of which a look reads 6 MiB, can have anything in it.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    /// SYNs that had come by the last poll, by CPU.
+    syns: Vec<u64>,
+    /// Looks since any came, which found nothing.
+    in_vain: u32,
+}
+
+impl Handshakes {
+    /// Takes note that so many SYNs have come by now.
+    pub fn note(&mut self, syns: &[u64]) {
+        if self.syns != syns {
+            self.syns = syns.to_vec();
+            self.in_vain = 0;
+        }
+    }
+
+    /// Whether the table needs no look: nothing was in it, and no SYN came since. A SYN is counted before
+    /// it is noted, so one look after it may miss it.
+    pub const fn are_none(&self) -> bool {
+        self.in_vain > 1
+    }
+
+    /// Takes note of a look, which found `any` or not.
+    pub const fn looked(&mut self, any: bool) {
+        self.in_vain = if any { 0 } else { self.in_vain.saturating_add(1) };
+    }
+}
+
 /// The cells of sources that send SYNs to where nothing listens.
 #[derive(Debug, Default)]
 pub struct Cells {
@@ -101,6 +131,22 @@ mod tests {
         assert_eq!(estimates.start_again(), BTreeSet::from([other]), "the other one is empty");
         assert_eq!(estimates.of(other, 8, empty).unwrap(), 0, "read again");
         assert!(estimates.start_again().is_empty());
+    }
+
+    #[test]
+    fn an_empty_table_of_handshakes_needs_no_third_look_until_a_syn_comes() {
+        let mut handshakes = Handshakes::default();
+        let mut look = |syns: u64, any| {
+            handshakes.note(&[7, syns]);
+            let needed = !handshakes.are_none();
+            if needed {
+                handshakes.looked(any);
+            }
+            needed
+        };
+        assert_eq!([look(0, false), look(0, false), look(0, false)], [true, true, false]);
+        // Counted, and not noted yet; then it is there for good.
+        assert_eq!([look(1, false), look(1, true), look(1, true)], [true; 3]);
     }
 
     #[test]

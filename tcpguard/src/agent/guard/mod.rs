@@ -33,7 +33,7 @@ use super::loss_watch::{Change, LossWatch};
 use super::reload::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
-use super::unchanged::{Cells, Estimates};
+use super::unchanged::{Cells, Estimates, Handshakes};
 use crate::config::{BeyondBounds, Config, mode_name};
 use crate::host::{SockDiag, boot_time};
 use crate::kernel::{HeldLink, Object};
@@ -88,6 +88,7 @@ pub struct Guard {
     pub(super) distinct_since: Timestamp,
     pub(super) estimates: Estimates,
     pub(super) cells: Cells,
+    pub(super) handshakes: Handshakes,
     /// Which boot this is.
     pub(super) boot: String,
     /// The mode that an operator set for good, in this run or an earlier one.

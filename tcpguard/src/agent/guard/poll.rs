@@ -1,8 +1,9 @@
 //! One round of the loop: read everything, think, act.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, Flow, FlowKey, PacketCounters};
+use tcpguard_common::abi::{Class, Flow, FlowKey, FlowState, PacketCounters};
 use tcpguard_engine::{
     Command, Flows, HostCounters, ListenerId, ListenerSample, Sample, Step, Timestamp,
 };
@@ -12,7 +13,7 @@ use crate::agent::executor::{Executor, Followup};
 use crate::agent::interfaces::Received;
 use crate::agent::steps::{Means, Steps};
 use crate::agent::{audit, heap};
-use crate::host::{self, boot_time};
+use crate::host::{HalfOpen, Interface, boot_time};
 use crate::kernel::{self, Position};
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
@@ -142,6 +143,8 @@ impl Guard {
         self.executor.config.note_poll(boot_time().as_nanos());
         self.executor.dataplane.set_config(&self.executor.config)?;
         let executor = &self.executor;
+        self.handshakes.note(&received.syns_by_cpu);
+        let entries = half_open.as_deref().map(|entries| self.by_listener(entries));
         let mut listeners = Vec::new();
         for followed in executor.listeners.iter() {
             let counters = executor.dataplane.listener_counters(followed.slot())?;
@@ -149,12 +152,8 @@ impl Guard {
             let registers = || executor.dataplane.distinct_sources(followed.slot());
             let distinct_sources = self.estimates.of(followed.id, counters.syn, registers)?;
             let mut queues = followed.queues;
-            if let (Some(queues), Some(entries)) = (&mut queues, &half_open) {
-                let own = |entry: &&host::HalfOpen| {
-                    executor.listeners.of(entry.server.ip(), entry.server.port())
-                        == Some(followed.id)
-                };
-                queues.half_open = Some(entries.iter().filter(own).count() as u32);
+            if let (Some(queues), Some(entries)) = (&mut queues, &entries) {
+                queues.half_open = Some(entries.get(&followed.id).copied().unwrap_or(0));
             }
             listeners.push(ListenerSample {
                 id: followed.id,
@@ -184,6 +183,17 @@ impl Guard {
             lost,
             one_sided: false,
         })
+    }
+
+    /// How many half-open entries each listener has.
+    fn by_listener(&self, entries: &[HalfOpen]) -> BTreeMap<ListenerId, u32> {
+        let mut count = BTreeMap::new();
+        for HalfOpen { server, .. } in entries {
+            if let Some(id) = self.executor.listeners.of(server.ip(), server.port()) {
+                *count.entry(id).or_default() += 1;
+            }
+        }
+        count
     }
 
     /// Hands the engine the headers of SYNs that it asked for.
@@ -281,23 +291,28 @@ impl Guard {
     }
 
     /// The steps, and what is needed to carry them out.
-    fn means<'a>(&'a mut self, interfaces: &'a [host::Interface]) -> (&'a mut Steps, Means<'a>) {
+    fn means<'a>(&'a mut self, interfaces: &'a [Interface]) -> (&'a mut Steps, Means<'a>) {
         let Self { steps, executor, object, interfaces: all, .. } = self;
         (steps, Means { executor, object, pins: all.pins(), interfaces })
     }
 
-    fn flows(&self) -> anyhow::Result<Flows> {
-        let executor = &self.executor;
+    fn flows(&mut self) -> anyhow::Result<Flows> {
+        if self.handshakes.are_none() {
+            return Ok(Flows::default());
+        }
+        let (executor, mut any) = (&self.executor, false);
         let read = |key: &FlowKey, flow: &Flow| {
             let listener = executor.listeners.at_slot(flow.listener)?;
             Some(tcpguard_engine::Flow { listener, ..kernel::flow(&executor.config, key, flow)? })
         };
         // A piece at a time: in a flood they are 65,536, and once is enough to hold them.
         let (mut flows, mut position) = (Flows::default(), Position::default());
-        while executor
-            .dataplane
-            .flows_from(&mut position, |key, flow| flows.extend(read(&key, &flow)))?
-        {}
+        while executor.dataplane.flows_from(&mut position, |key, flow| {
+            // The host's own are nobody's here.
+            any |= flow.state != FlowState::Own as u8;
+            flows.extend(read(&key, &flow));
+        })? {}
+        self.handshakes.looked(any);
         Ok(flows)
     }
 }
