@@ -63,6 +63,11 @@ impl Receiver {
         Ok(Self { thread, interface })
     }
 
+    /// The thread.
+    pub const fn thread(&self) -> Pid {
+        self.thread
+    }
+
     /// Reads its counters; `host` is where its interface is.
     ///
     /// # Errors

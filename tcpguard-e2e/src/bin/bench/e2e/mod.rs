@@ -13,6 +13,7 @@ mod names;
 mod netfilter;
 mod plan;
 mod plots;
+mod profile;
 mod record;
 pub mod run;
 mod table;
@@ -93,6 +94,7 @@ pub struct Options {
 enum Scenario {
     Targets(Targets),
     Names(names::Names),
+    Profile(profile::Profile),
     Transfers(transfers::Transfers),
 }
 
@@ -141,6 +143,7 @@ pub fn bench(words: &[&str]) -> Result<()> {
             show(&Options { json: json.clone(), ..Options::of_targets(*quick) })
         }
         Some(Scenario::Names(names)) => able().and_then(|()| names.bench()),
+        Some(Scenario::Profile(profile)) => able().and_then(|()| profile.bench()),
         Some(Scenario::Transfers(transfers)) => able().and_then(|()| transfers.bench()),
     }
 }

@@ -203,9 +203,10 @@ pub fn bench(words: &[&str]) -> Result<()> {
         document::write(path, "tcpguard.bench.programs/1", &programs)?;
     }
     let Some((record, recorded)) = record.zip(recorded) else { return Ok(()) };
-    let comparison = Comparison::new(&recorded.judged(), &programs.judged());
+    let (now, here) = (programs.judged(), Machine::here()?);
+    let comparison = Comparison::new(&recorded.judged(), record.machine(), &now, &here);
     println!("\n{}", comparison.table());
-    comparison.verdict(&Machine::here()?, record.machine(), programs.brackets)
+    comparison.verdict(programs.brackets)
 }
 
 #[cfg(test)]

@@ -1,17 +1,12 @@
-//! Where a packet's time goes: in which functions of the guard's programs and of the kernel.
-//!
-//! `perf` looks at this thread while a case is repeated, some thousand times a second by a timer, which needs
-//! no counters of the processor. Each step that does not stand in the program itself is a function of its
-//! own there, and so is what the kernel does for it.
+//! Where a packet's time goes: in which functions of the guard's programs and of the kernel, while a case
+//! is repeated.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Result, ensure};
+use rustix::thread::gettid;
 use serde::{Deserialize, Serialize};
 use tcpguard_e2e::bare::BareProgram;
 use tcpguard_e2e::netns::Netns;
@@ -21,11 +16,10 @@ use super::case::{
 };
 use super::stand::Stand;
 use crate::part::{Figure, Goal, Part};
+use crate::perf::{self, Looks, Perf};
 
 /// In records.
 pub const NAME: &str = "profile";
-/// Looks a second.
-const LOOKS: u32 = 4_000;
 /// Runs of a packet between two looks at the clock.
 const RUNS: u32 = 300_000;
 /// By then perf looks.
@@ -110,11 +104,13 @@ fn profile(
     file: &Path,
 ) -> Result<Profile> {
     let (program, frame) = stand.looked_at(stream, subject, at_tc)?;
-    let perf = Perf::start(file)?;
+    let perf = Perf::start(gettid(), file)?;
     let total_ns = repeat(&program, &frame, time + START)?;
     perf.stop()?;
-    let (looks, functions) = shares(&samples(file)?);
-    ensure!(looks > u64::from(LOOKS) / 4, "perf looked {looks} times only");
+    let Looks { count: looks, functions } = Looks::read(file)?;
+    ensure!(looks > u64::from(perf::LOOKS) / 4, "perf looked {looks} times only");
+    let name = |name| if name == perf::NAMELESS { "BPF: the wrapper".to_owned() } else { name };
+    let functions = functions.into_iter().map(|it| (name(it.name), it.share)).collect();
     Ok(Profile { stream, subject, at_tc, total_ns, looks, functions })
 }
 
@@ -126,61 +122,6 @@ fn repeat(program: &BareProgram, frame: &[u8], time: Duration) -> Result<f64> {
         count += 1;
     }
     Ok(sum as f64 / count as f64)
-}
-
-/// perf, which looks at this thread.
-struct Perf(Child);
-
-impl Perf {
-    fn start(file: &Path) -> Result<Self> {
-        let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
-        let mut command = Command::new("perf");
-        command.args(["record", "--quiet", "--event", "cpu-clock", "--freq", &LOOKS.to_string()]);
-        command.args(["--tid", &thread, "--output"]).arg(file);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().context("no perf: install linux-perf").map(Self)
-    }
-
-    fn stop(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.0), Signal::INT)?;
-        self.0.wait()?;
-        Ok(())
-    }
-}
-
-/// Where each look found the thread, a line each: an address and the function that it is in. (Without the
-/// address perf 6.1 says nothing at all.)
-fn samples(file: &Path) -> Result<String> {
-    let mut command = Command::new("perf");
-    command.args(["script", "--fields", "ip,sym", "--input"]).arg(file);
-    let output = command.output().context("no perf: install linux-perf")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "perf script: {}", said.lines().next().unwrap_or_default());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// How many looks there were, and the share of each function.
-fn shares(samples: &str) -> (u64, Vec<(String, f64)>) {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for (_, symbol) in samples.lines().filter_map(|line| line.trim().split_once(' ')) {
-        *counts.entry(function(symbol.trim())).or_default() += 1;
-    }
-    let looks: u64 = counts.values().sum();
-    let share = |(name, count)| (name, count as f64 / looks as f64);
-    let mut shares: Vec<_> = counts.into_iter().map(share).collect();
-    shares.sort_by(|one, other| other.1.total_cmp(&one.1));
-    (looks, shares)
-}
-
-/// A function's name without what tells builds of BPF programs apart: `bpf_prog_6deef7357e7b4530_look`.
-fn function(symbol: &str) -> String {
-    let program = symbol.strip_prefix("bpf_prog_").map(|rest| rest.split_once('_'));
-    match program {
-        Some(Some((_, name))) => format!("BPF: {name}"),
-        // Those of the kit's own making have no name.
-        Some(None) => "BPF: the wrapper".to_owned(),
-        None => symbol.to_owned(),
-    }
 }
 
 fn title(stream: Stream, subject: Subject, at_tc: bool) -> String {
@@ -224,18 +165,6 @@ impl Part for Profiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn looks_are_counted_by_function_whatever_its_build() {
-        let samples = "  ffffffffc0000010 bpf_prog_6deef7357e7b4530_look\n\n \
-                       ffffffffc0001010 bpf_prog_0123456789abcdef_look \n\
-                       ffffffffc0002010 bpf_prog_0123456789abcdef\n  \
-                       ffffffff81d35f77 htab_map_hash\n";
-        let (looks, shares) = shares(samples);
-        let expected = [("BPF: look", 0.5), ("BPF: the wrapper", 0.25), ("htab_map_hash", 0.25)];
-        assert_eq!(looks, 4);
-        assert_eq!(shares, expected.map(|(name, share)| (name.to_owned(), share)));
-    }
 
     #[test]
     fn a_row_says_how_many_ns_of_a_packet_a_function_takes() {

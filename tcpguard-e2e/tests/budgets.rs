@@ -1,0 +1,53 @@
+//! What a packet costs, beside what others' programs take for it, held to `docs/performance.json`. Needs
+//! root, `TCPGUARD_BPF_DIR` and xdp-tools; on a machine that does nothing else it takes two minutes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.json");
+
+/// Measures the programs quickly, and holds them to a record.
+fn held(arguments: &[&str]) -> Output {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
+    let output = bench.args(["programs", "--quick", "--held"]).args(arguments).output().unwrap();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    output
+}
+
+/// What the guard's programs had cost if they were so many times as fast as on record.
+fn record_of_a_faster_guard(times: f64, path: &Path) {
+    let mut record: Value = serde_json::from_slice(&fs::read(RECORD).unwrap()).unwrap();
+    let cases = record["parts"]["programs"]["cases"].as_array_mut().unwrap();
+    for case in cases.iter_mut().filter(|case| case["subject"].get("Guard").is_some()) {
+        for net in case["net"].as_array_mut().unwrap() {
+            *net = json!(net.as_f64().unwrap() / times);
+        }
+    }
+    fs::write(path, record.to_string()).unwrap();
+}
+
+#[test]
+fn a_packet_costs_no_more_than_on_record() {
+    let output = held(&["--rounds=3"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_costs_more_than_on_record_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("performance.json");
+    record_of_a_faster_guard(100.0, &path);
+    let output = held(&["--record", path.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for sentence in [
+        "established ACK, idle, exact, IPv4: ",
+        "what every packet of a connection pays has grown",
+        "what dropping a SYN by its source costs has grown",
+    ] {
+        assert!(said.contains(sentence), "{sentence}: {said}");
+    }
+}
