@@ -431,13 +431,6 @@ impl Watch {
         self.kind == ListenerKind::Local && self.tally.asks_for_count()
     }
 
-    /// Whether so many handshakes fail that the queue may be filling.
-    pub fn may_fill(&self, settings: &Settings) -> bool {
-        self.queues.is_some_and(|queues| {
-            Occupancy::is_worth_a_count(queues.backlog, &self.window, &self.natural, settings)
-        })
-    }
-
     /// The last count of half-open handshakes and the queue's limit.
     pub fn half_open(&self) -> Option<(u32, u32)> {
         self.queues.and_then(|queues| Some((queues.half_open?, queues.backlog)))

@@ -18,9 +18,6 @@ use crate::{
 
 /// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
 pub(super) const CALM: Duration = Duration::from_secs(5);
-/// Counts of half-open handshakes where hardly any fails: the kernel goes through all of its connections
-/// for one.
-const REST: Duration = Duration::from_secs(15);
 /// Questions during an incident.
 const BUSY: Duration = Duration::from_secs(1);
 /// For this long after an alarm or a new rule every poll counts.
@@ -284,16 +281,14 @@ impl Engine {
     /// Asks for the length of SYN queues.
     pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
         let local = self.watches.values().filter(|watch| watch.kind == ListenerKind::Local);
-        let poll = self.settings.common.poll;
-        let is_due = |pace| due(now, self.counted, pace, poll);
-        // What may be filling is asked for only when that matters: it is a sum over seconds.
-        let pace = |watch: &Watch| match self.pace(now, watch) {
-            pace if watch.asks_for_count() => BUSY.min(pace),
-            CALM if is_due(CALM) && !watch.may_fill(self.settings.of(watch.listener)) => REST,
-            pace => pace,
+        let pace = |watch: &Watch| match watch.asks_for_count() {
+            true => BUSY.min(self.pace(now, watch)),
+            false => self.pace(now, watch),
         };
         let Some(pace) = local.map(pace).min() else { return };
-        if is_due(if self.uncounted { poll } else { pace }) {
+        let poll = self.settings.common.poll;
+        let pace = if self.uncounted { poll } else { pace };
+        if due(now, self.counted, pace, poll) {
             self.counted = now;
             self.command_once(Command::CountHalfOpen);
         }

@@ -18,8 +18,6 @@ const RISE: Duration = Duration::from_secs(10);
 /// An alarm is held by failures of this span, as many as there would be in [`RISE`]. Shorter, so
 /// that a flood is released soon after its last SYN.
 const HOLD: Duration = Duration::from_secs(4);
-/// A count is worth what it costs once failing handshakes may hold such a share of what raises an alarm.
-const WORTH_A_COUNT: f64 = 0.25;
 /// A count older than this is no reading of the present. Counts come every second while it matters.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -63,17 +61,6 @@ impl Occupancy {
         let flood = f64::from(half_open).min(of_a_minute).min(going_on);
         self.streak = if flood >= limit { self.streak + 1 } else { 0 };
         self.streak >= settings.occupancy_polls
-    }
-
-    /// Whether failing handshakes of the last seconds, whatever is in the queue, are enough for a count to
-    /// be worth what it costs. Long before they raise an alarm, so that none is raised later for it.
-    pub fn is_worth_a_count(
-        backlog: u32,
-        window: &Window,
-        natural: &Natural,
-        settings: &Settings,
-    ) -> bool {
-        going_on(window, natural) >= WORTH_A_COUNT * limit(backlog, settings)
     }
 
     /// How much of the queue failing handshakes hold by the last reading; `None` before the first.
@@ -135,19 +122,10 @@ fn held(
     Occupied {
         half_open: reading.half_open,
         of_a_minute: natural.excess(&window.mature_minute(maturity)),
-        going_on: going_on(window, natural),
-        limit: limit(reading.backlog, settings),
+        going_on: LIFE.div_duration_f64(RISE) * natural.excess(&window.last(RISE)),
+        limit: (settings.occupancy_on * f64::from(reading.backlog))
+            .max(settings.occupancy_min.into()),
     }
-}
-
-/// As many as would fail in a life if it went on as in the last seconds.
-fn going_on(window: &Window, natural: &Natural) -> f64 {
-    LIFE.div_duration_f64(RISE) * natural.excess(&window.last(RISE))
-}
-
-/// So many raise an alarm.
-fn limit(backlog: u32, settings: &Settings) -> f64 {
-    (settings.occupancy_on * f64::from(backlog)).max(settings.occupancy_min.into())
 }
 
 #[cfg(test)]
@@ -186,19 +164,6 @@ mod tests {
             occupancy.poll(now, Some(&queues(half_open)), &window, &natural, 1, &settings)
         };
         assert_eq!([poll(60), poll(60)], [false, true]);
-    }
-
-    #[test]
-    fn a_count_is_worth_its_cost_long_before_an_alarm() {
-        let (settings, natural) = (Settings::default(), Natural::default());
-        let is_worth_it = |window: &Window, backlog| {
-            Occupancy::is_worth_a_count(backlog, window, &natural, &settings)
-        };
-        assert!(!is_worth_it(&Window::default(), 128));
-        // 6.3 for each that failed: 8 of the 32 that raise an alarm.
-        assert!(!is_worth_it(&failing(1, 1), 128));
-        assert!(is_worth_it(&failing(2, 1), 128));
-        assert!(!is_worth_it(&failing(2, 1), 1024));
     }
 
     #[test]
