@@ -209,6 +209,16 @@ mod tests {
     }
 
     #[test]
+    fn a_poll_that_counted_nothing_is_not_kept() {
+        let mut polled = Polled::new();
+        polled.polls(20, [0; 5]);
+        assert!(polled.answers.polls.is_empty());
+        polled.polls(1, [1, 0, 0, 0, 0]);
+        polled.polls(3, [0; 5]);
+        assert_eq!(polled.answers.polls.len(), 1);
+    }
+
+    #[test]
     fn clients_that_complete_unanswered_handshakes_prove_it_within_seconds() {
         let mut polled = Polled::new();
         assert_eq!(polled.polls(3, [10, 0, 10, 0, 0]), Egress::Unknown, "30 may be chance");

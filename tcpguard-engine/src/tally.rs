@@ -323,6 +323,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_a_listener_to_which_nobody_comes_no_tick_is_kept() {
+        let mut unheard = Unheard::default();
+        let syns = Heard { unanswered: 3, ..Heard::default() };
+        let quiet = [Heard::default(); HEARD];
+        quiet.map(|tick| unheard.next(tick));
+        assert!(unheard.ticks.is_empty());
+        unheard.next(syns);
+        quiet[1..].iter().for_each(|tick| _ = unheard.next(*tick));
+        assert_eq!(unheard.ticks.len(), HEARD, "what came is remembered as long as ever");
+        unheard.next(quiet[0]);
+        assert!(unheard.ticks.is_empty());
+    }
+
     fn one(counters: ListenerCounters, around: &Circumstances) -> Tick {
         let mut tally = Tally::start(ListenerCounters::default());
         tally.ticks(&counters, around).and_then(|mut ticks| ticks.next()).expect("one tick")
