@@ -99,21 +99,23 @@ impl Record {
     /// When one of `entries` is not in the record or cannot be drawn, the page has no place for it, or
     /// a file cannot be written.
     pub fn publish(&self, root: &Path, entries: &[Entry]) -> Result<()> {
-        let parts = self.parts(entries)?;
         // Drawn and filled before anything is written: half a page is worse than an old one.
-        let (plots, page) = (plots(&parts)?, self.page(root, &parts)?);
+        let drawn = self.drawn(root, entries)?;
         self.write(&root.join(RECORD))?;
-        let directory = root.join(PLOTS);
-        if directory.exists() {
-            fs::remove_dir_all(&directory)
-                .with_context(|| format!("cannot remove {}", directory.display()))?;
-        }
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
-        for (file, plot) in plots {
-            write(&directory.join(file).with_extension("svg"), &plot)?;
-        }
-        write(&root.join(PAGE), &page)
+        drawn.write(root)
+    }
+
+    /// Writes the plots and the page below `root`, of a record that is there.
+    ///
+    /// # Errors
+    /// As for [`Self::publish`].
+    pub fn show(&self, root: &Path, entries: &[Entry]) -> Result<()> {
+        self.drawn(root, entries)?.write(root)
+    }
+
+    fn drawn(&self, root: &Path, entries: &[Entry]) -> Result<Drawn> {
+        let parts = self.parts(entries)?;
+        Ok(Drawn { plots: plots(&parts)?, page: self.page(root, &parts)? })
     }
 
     /// As they were measured, in the order of `entries`.
@@ -138,6 +140,29 @@ impl Record {
         let parts: Vec<(&str, &dyn Part)> =
             parts.iter().map(|(name, part)| (*name, part.as_ref())).collect();
         page::measured(&self.machine.list(), &parts)
+    }
+}
+
+/// What people look at.
+struct Drawn {
+    /// By the name of its file.
+    plots: BTreeMap<&'static str, String>,
+    page: String,
+}
+
+impl Drawn {
+    fn write(self, root: &Path) -> Result<()> {
+        let directory = root.join(PLOTS);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("cannot remove {}", directory.display()))?;
+        }
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        for (file, plot) in self.plots {
+            write(&directory.join(file).with_extension("svg"), &plot)?;
+        }
+        write(&root.join(PAGE), &self.page)
     }
 }
 

@@ -146,7 +146,7 @@ pub fn recorded(file: Option<&Path>) -> Result<Record> {
 /// When there is no record, or the page has no place for a part of it.
 pub fn page() -> Result<()> {
     let root = Path::new(ROOT);
-    Record::read(root)?.publish(root, &entries())
+    Record::read(root)?.show(root, &entries())
 }
 
 /// Leaves those of these names; all if there is none.
