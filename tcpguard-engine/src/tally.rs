@@ -328,7 +328,7 @@ mod tests {
         let mut unheard = Unheard::default();
         let syns = Heard { unanswered: 3, ..Heard::default() };
         let quiet = [Heard::default(); HEARD];
-        quiet.map(|tick| unheard.next(tick));
+        quiet.iter().for_each(|tick| _ = unheard.next(*tick));
         assert!(unheard.ticks.is_empty());
         unheard.next(syns);
         quiet[1..].iter().for_each(|tick| _ = unheard.next(*tick));
