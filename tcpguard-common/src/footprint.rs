@@ -8,7 +8,7 @@ use crate::abi::{
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Work};
+use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Template, Work};
 use crate::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's
@@ -24,11 +24,12 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 56
+    let cpu_state = 64
         + size_of::<Segment>().next_multiple_of(8)
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
         + maps::LOOKS * size_of::<Look>()
+        + maps::TEMPLATES * size_of::<Template>()
         + maps::RECENT_ANSWERS * size_of::<RecentAnswer>()
         + size_of::<Work>();
     array(size_of::<Config>(), 1)

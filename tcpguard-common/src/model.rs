@@ -21,7 +21,7 @@ use std::vec::Vec;
 use crate::abi::maps::{
     ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, LOOKS, MAX_CLIENTS,
     MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS,
-    SOURCE_SETS,
+    SOURCE_SETS, TEMPLATES,
 };
 use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, FlowSet,
@@ -30,9 +30,9 @@ use crate::abi::{
     SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, Bucket, Claim, Course, Departure, HandedOver, Interest,
-    KernelCookie, Look, Pace, RecentAnswer, RedeemSteps, Socket, Steps, StraySteps, Tables, Work,
-    exempt, step, strays,
+    self, Accepted, Allowance, Bucket, Claim, Course, Departure, Family, HandedOver, Interest,
+    KernelCookie, Look, Pace, RecentAnswer, RedeemSteps, Socket, Steps, StraySteps, Tables,
+    Template, Work, exempt, step, strays,
 };
 use crate::wire::Segment;
 
@@ -110,6 +110,8 @@ pub struct Model {
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
     looks: BTreeMap<usize, Look>,
+    templates: [Template; TEMPLATES],
+    templates_until_ns: u64,
     recent_answers: [RecentAnswer; RECENT_ANSWERS],
     handed_over: BTreeMap<u32, HandedOver>,
     allowances: BTreeMap<u32, Allowance>,
@@ -167,6 +169,11 @@ impl Model {
         reason
     }
 
+    /// Forgets which headers a signature rule dropped a moment ago: what comes next takes all steps.
+    pub const fn forget_templates(&mut self) {
+        self.templates_until_ns = 0;
+    }
+
     /// Looks at a frame that leaves.
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
@@ -213,6 +220,17 @@ impl HostSteps<'_> {
 }
 
 impl Steps for HostSteps<'_> {
+    fn again(&mut self) -> Option<Reason> {
+        self.with(|frame, config, model, _| {
+            let reason = match step::family(&*frame, model)? {
+                (Family::V4, now) => step::again_v4(&*frame, config, model, now)?,
+                (Family::V6, now) => step::again_v6(&*frame, config, model, now)?,
+            };
+            model.packets.classes[Class::Syn as usize] += 1;
+            Some(reason)
+        })
+    }
+
     fn parse(&mut self) -> Result<Class, Reason> {
         self.with(|frame, _, model, work| {
             step::parse::<_, Model>(&*frame, &mut model.packets.classes, work)
@@ -465,6 +483,14 @@ impl Tables for Model {
 
     fn look(&mut self, place: usize) -> Option<&mut Look> {
         Some(self.looks.entry(place & (LOOKS - 1)).or_default())
+    }
+
+    fn template(&mut self, place: usize) -> Option<&mut Template> {
+        Some(&mut self.templates[place & (TEMPLATES - 1)])
+    }
+
+    fn templates_until_ns(&mut self) -> &mut u64 {
+        &mut self.templates_until_ns
     }
 
     fn rule_expiry_ns(&self, slot: u32) -> u64 {

@@ -63,42 +63,40 @@ pub struct Piece<const N: usize> {
     from: usize,
 }
 
+/// Loads a number of a size from a place in a piece, in the order in which its bytes are there.
+macro_rules! load {
+    ($piece:ident, $at:ident, $size:literal, $bytes:literal) => {{
+        const { assert!($at + ($bytes - 1) < N) };
+        let value: u64;
+        // SAFETY: the bytes lie within the packet. (Loads are written out because Rust would read
+        // unaligned values byte by byte; BPF loads may be unaligned.)
+        unsafe {
+            asm!(concat!("{0} = *(", $size, " *)({1} + {2})"), out(reg) value,
+                in(reg) $piece.from, const $at, options(pure, readonly, nostack))
+        };
+        value
+    }};
+}
+
 impl<const N: usize> Window for Piece<N> {
     #[inline(always)]
     fn u8<const AT: usize>(&self) -> u8 {
-        const { assert!(AT < N) };
-        let value: u64;
-        // SAFETY: the byte lies within the packet. (Loads are written out because Rust would read
-        // unaligned values byte by byte; BPF loads may be unaligned.)
-        unsafe {
-            asm!("{0} = *(u8 *)({1} + {2})", out(reg) value, in(reg) self.from, const AT,
-                options(readonly, nostack))
-        };
-        value as u8
+        load!(self, AT, "u8", 1) as u8
     }
 
     #[inline(always)]
     fn u16<const AT: usize>(&self) -> u16 {
-        const { assert!(AT + 2 <= N) };
-        let value: u64;
-        // SAFETY: as in `u8`.
-        unsafe {
-            asm!("{0} = *(u16 *)({1} + {2})", out(reg) value, in(reg) self.from, const AT,
-                options(readonly, nostack))
-        };
-        u16::from_be(value as u16)
+        u16::from_be(load!(self, AT, "u16", 2) as u16)
     }
 
     #[inline(always)]
     fn u32<const AT: usize>(&self) -> u32 {
-        const { assert!(AT + 4 <= N) };
-        let value: u64;
-        // SAFETY: as in `u8`.
-        unsafe {
-            asm!("{0} = *(u32 *)({1} + {2})", out(reg) value, in(reg) self.from, const AT,
-                options(readonly, nostack))
-        };
-        u32::from_be(value as u32)
+        u32::from_be(load!(self, AT, "u32", 4) as u32)
+    }
+
+    #[inline(always)]
+    fn raw<const AT: usize>(&self) -> u64 {
+        load!(self, AT, "u64", 8)
     }
 }
 
@@ -106,7 +104,7 @@ impl<const N: usize> WindowMut for Piece<N> {
     #[inline(always)]
     fn set_u16<const AT: usize>(&mut self, value: u16) {
         const { assert!(AT + 2 <= N) };
-        // SAFETY: as in `u8`.
+        // SAFETY: as in `load`.
         unsafe {
             asm!("*(u16 *)({0} + {2}) = {1}", in(reg) self.from, in(reg) u64::from(value.to_be()),
                 const AT, options(nostack))
@@ -116,7 +114,7 @@ impl<const N: usize> WindowMut for Piece<N> {
     #[inline(always)]
     fn set_u32<const AT: usize>(&mut self, value: u32) {
         const { assert!(AT + 4 <= N) };
-        // SAFETY: as in `u8`.
+        // SAFETY: as in `load`.
         unsafe {
             asm!("*(u32 *)({0} + {2}) = {1}", in(reg) self.from, in(reg) u64::from(value.to_be()),
                 const AT, options(nostack))

@@ -10,7 +10,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::{Class, Config, PacketCounters, Reason};
-use tcpguard_common::fastpath::{Course, Interest, Socket, Steps, Work, step};
+use tcpguard_common::fastpath::{Course, Family, Interest, Socket, Steps, Work, step};
 
 use crate::frame::XdpFrame;
 use crate::maps;
@@ -67,6 +67,18 @@ macro_rules! step {
         }
     };
 }
+
+step!(step_again_v4(ctx: *mut xdp_md, now: u64), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = bench.frame(&ctx);
+    gave_up(step::again_v4(&frame, bench.config, &mut bench.tables, now))
+});
+
+step!(step_again_v6(ctx: *mut xdp_md, now: u64), |bench| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = bench.frame(&ctx);
+    gave_up(step::again_v6(&frame, bench.config, &mut bench.tables, now))
+});
 
 step!(step_drops_unread(), |bench| { step::drops_unread(bench.config, &mut bench.tables).into() });
 
@@ -187,6 +199,17 @@ pub(crate) fn gave_up_for(code: u32) -> Option<Reason> {
 }
 
 impl Steps for KernelSteps<'_> {
+    #[inline(always)]
+    fn again(&mut self) -> Option<Reason> {
+        let frame = self.bench.frame(self.ctx);
+        let reason = gave_up_for(match step::family(&frame, &mut self.bench.tables)? {
+            (Family::V4, now) => step_again_v4(self.raw(), now),
+            (Family::V6, now) => step_again_v6(self.raw(), now),
+        })?;
+        self.packets.classes[Class::Syn as usize] += 1;
+        Some(reason)
+    }
+
     #[inline(always)]
     fn parse(&mut self) -> Result<Class, Reason> {
         let scratch = self.bench.tables.scratch();

@@ -11,7 +11,9 @@ use tcpguard_common::abi::{
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
     SynAckRecord, SynSamples,
 };
-use tcpguard_common::fastpath::{Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Work};
+use tcpguard_common::fastpath::{
+    Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Template, Work,
+};
 use tcpguard_common::wire::Segment;
 
 /// What a CPU remembers between packets.
@@ -44,6 +46,10 @@ pub struct CpuState {
     pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// Signature rules of the looks that SYNs had a moment ago.
     pub looks: [Look; size::LOOKS],
+    /// Headers of SYNs that signature rules dropped a moment ago,
+    pub templates: [Template; size::TEMPLATES],
+    /// and when the last that was made ends.
+    pub templates_until_ns: u64,
     /// How listeners answered a moment ago.
     pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
     /// The segment that is about to leave.

@@ -16,7 +16,7 @@ use tcpguard_common::abi::{
     SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables,
+    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables, Template,
 };
 use tcpguard_common::wire::Segment;
 
@@ -261,6 +261,16 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn look(&mut self, place: usize) -> Option<&mut Look> {
         Some(&mut own!(self.looks)[opaque(place) & (size::LOOKS - 1)])
+    }
+
+    #[inline(always)]
+    fn template(&mut self, place: usize) -> Option<&mut Template> {
+        Some(&mut own!(self.templates)[opaque(place) & (size::TEMPLATES - 1)])
+    }
+
+    #[inline(always)]
+    fn templates_until_ns(&mut self) -> &mut u64 {
+        own!(self.templates_until_ns)
     }
 
     #[inline(always)]

@@ -70,6 +70,8 @@ pub const HANDED_OVER_PLACES: u32 = 512;
 pub const PENDING_MARKS: usize = 65_536;
 /// Looks of SYNs of which each CPU remembers the signature rule, 64 bytes each; a power of two.
 pub const LOOKS: usize = 256;
+/// Headers of dropped SYNs that each CPU remembers as templates, 168 bytes each; a power of two.
+pub const TEMPLATES: usize = 8;
 /// Local addresses and ports of which each CPU remembers how they answer SYNs, 56 bytes each; a power
 /// of two.
 pub const RECENT_ANSWERS: usize = 16;

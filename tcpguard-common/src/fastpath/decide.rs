@@ -107,6 +107,8 @@ pub enum Course {
 /// call, so that the verifier's work for the steps adds up rather than multiplies, and so that a call
 /// chain stays below 512 bytes of stack.
 pub trait Steps: StraySteps {
+    /// [`super::step::family`] and what it says to ask; the class is counted where that is an answer.
+    fn again(&mut self) -> Option<Reason>;
     /// See [`super::step::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
     /// See [`super::step::count_syn`].
@@ -149,6 +151,9 @@ pub trait Steps: StraySteps {
 pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     if config.abi_version != ABI_VERSION {
         return Reason::Unconfigured;
+    }
+    if let Some(reason) = steps.again() {
+        return reason;
     }
     match steps.parse() {
         Err(reason)

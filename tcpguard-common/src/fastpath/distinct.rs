@@ -10,9 +10,12 @@ const INDEX_BITS: u32 = HLL_REGISTERS.trailing_zeros();
 #[inline(always)]
 pub fn add(registers: &mut [u8; HLL_REGISTERS], hash: u64) {
     let index = (hash as usize) & (HLL_REGISTERS - 1);
-    let rank = first_bit((hash >> INDEX_BITS) as u32);
-    if registers[index] < rank {
-        registers[index] = rank;
+    let word = (hash >> INDEX_BITS) as u32;
+    // The rank is greater than the register where that many bits are zero, which is rare once many
+    // sources were seen: only then is it worked out.
+    let greater = (1 << (registers[index] & 63)) - 1;
+    if u64::from(word) & greater == 0 {
+        registers[index] = first_bit(word);
     }
 }
 

@@ -181,6 +181,9 @@ impl Mask {
 }
 
 impl Fingerprint {
+    /// Every field zero.
+    pub(super) const NONE: Self = Self::from_words([0; 3]);
+
     /// The fields packed for a map key, so that a mask is three ANDs.
     #[inline(always)]
     pub const fn words(&self) -> [u64; 3] {

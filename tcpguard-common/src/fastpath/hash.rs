@@ -41,6 +41,33 @@ pub const fn flow(key: &HashKey, flow: &FlowKey) -> u64 {
     mix(sum.wrapping_add(key.0[9].wrapping_mul(ports as u64)))
 }
 
+/// What a client adds to the sum of which [`flow`] is made. The sum is linear, so who knows a part of it need
+/// not add that up again.
+#[inline(always)]
+pub(super) const fn client_sum(key: &HashKey, client: &Addr) -> u64 {
+    add(key.0[0], key, 1, client)
+}
+
+/// Likewise what is added by a server and its port.
+#[inline(always)]
+pub(super) const fn server_sum(key: &HashKey, server: &Addr, port: [u8; 2]) -> u64 {
+    let ports = u32::from_ne_bytes([0, 0, port[0], port[1]]);
+    add(key.0[9].wrapping_mul(ports as u64), key, 5, server)
+}
+
+/// [`source`], of its sum.
+#[inline(always)]
+pub(super) const fn source_of_sum(sum: u64) -> u64 {
+    mix(sum)
+}
+
+/// [`flow`], of its parts and the client's port.
+#[inline(always)]
+pub(super) const fn flow_of_sums(key: &HashKey, client: u64, port: [u8; 2], server: u64) -> u64 {
+    let ports = u32::from_ne_bytes([port[0], port[1], 0, 0]);
+    mix(client.wrapping_add(server).wrapping_add(key.0[9].wrapping_mul(ports as u64)))
+}
+
 /// The finaliser of MurmurHash3 (Appleby): a bijection that lets every bit depend on all.
 #[inline(always)]
 const fn mix(mut hash: u64) -> u64 {
@@ -113,5 +140,9 @@ mod tests {
             assert_ne!(flow(&key, &one), flow(&key, &other));
         }
         assert_ne!(flow(&key, &one), flow(&hash_key(2), &one));
+        let client = client_sum(&key, &one.client);
+        let server = server_sum(&key, &one.server, one.server_port);
+        assert_eq!(source(&key, &one.client), source_of_sum(client));
+        assert_eq!(flow(&key, &one), flow_of_sums(&key, client, one.client_port, server));
     }
 }

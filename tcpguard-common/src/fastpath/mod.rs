@@ -26,6 +26,7 @@ mod source_rules;
 pub mod step;
 pub mod strays;
 mod tables;
+mod templates;
 
 pub use answers::RecentAnswer;
 pub use bucket::{Bucket, Rate};
@@ -44,3 +45,4 @@ pub use pace::{Pace, dropped_shift};
 pub use signatures::Look;
 pub use strays::{FAILED_COOKIE_NS, Socket, StraySteps};
 pub use tables::Tables;
+pub use templates::{Family, Template};

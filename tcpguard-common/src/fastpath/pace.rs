@@ -4,8 +4,11 @@
 //! within microseconds. What is too dear to be done for each packet of one, each CPU does for fewer by
 //! itself and at once.
 
+use super::ladder;
+use crate::abi::Config;
+
 /// A tick is 2^24 ns (16.8 ms).
-const TICK: u32 = 24;
+pub(super) const TICK: u32 = 24;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Flows whose SYN is dropped are followed for one in `2^DROPPED_SHIFT` from there on where not all are.
@@ -50,6 +53,30 @@ impl Pace {
         }
     }
 
+    /// The packets in this tick so far.
+    #[inline(always)]
+    pub(super) const fn packets(&self) -> u32 {
+        self.packets
+    }
+
+    /// Up to so many packets in this tick its answers stay as they are.
+    #[inline(always)]
+    pub(super) const fn packets_at_this_rate(&self) -> u32 {
+        1 << (self.bits & 31)
+    }
+
+    /// Counts a packet in the tick of the one before, where the answers stay as they are.
+    #[inline(always)]
+    pub(super) const fn one_more(&mut self) {
+        self.packets = self.packets.wrapping_add(1);
+    }
+
+    /// Whether the packet just counted is the last of so many (a power of two) in its tick.
+    #[inline(always)]
+    pub const fn is_nth(&self, many: u32) -> bool {
+        self.packets & (many - 1) == 0
+    }
+
     /// For one packet in how many, as a power of two, something may be done that can be done for
     /// `2^bits` in a tick.
     #[inline(always)]
@@ -63,6 +90,19 @@ impl Pace {
         let in_tick = (per_second << TICK) / SECOND_NS;
         in_tick.next_power_of_two().trailing_zeros() as u8
     }
+}
+
+/// Of which sample a SYN has to be to be recorded: the agent's, or a smaller one while this CPU sees too many
+/// for that. Of those that are dropped, and of all while many are dropped or answered (`steps`), a still
+/// smaller one does: what they are is known, and following one costs more than dropping or answering it.
+#[inline(always)]
+pub(super) fn followed_shift(config: &Config, syns: &Pace, steps: u8, dropped: bool) -> u8 {
+    let over = match config.followed_bits {
+        0 => 0,
+        bits => syns.over(bits),
+    };
+    let shift = if over > config.sample_shift { over } else { config.sample_shift };
+    if over != 0 && (dropped || ladder::thinned(steps)) { dropped_shift(shift) } else { shift }
 }
 
 /// Of how many flows, as a power of two, one is followed whose SYN is dropped, where one in `2^shift` of the

@@ -1,17 +1,20 @@
 //! Headers of SYNs, kept as they came: what an incident shows of its SYNs is no reconstruction.
 
 use super::{Tables, Work};
+use crate::abi::SYN_SAMPLE_WORDS;
 use crate::abi::maps::SYN_SAMPLES_KEPT;
-use crate::abi::{ListenerEntry, SYN_SAMPLE_WORDS};
 use crate::wire::Frame;
 
-/// Whether a SYN is the one in `2^(samples - 1)` of its listener on this CPU whose header is kept, given
-/// its number. They are counted rather than hashed, so that a flood of one address and port is in the
-/// sample as well.
+/// The bits that the number of a SYN of a listener has on this CPU, of which the header is not kept, by
+/// [`crate::abi::ListenerEntry::samples`]: of one in `2^(samples - 1)` it is. They are counted rather than
+/// hashed, so that a flood of one address and port is in the sample as well.
 #[inline(always)]
-pub(super) const fn is_due(listener: &ListenerEntry, number: u64) -> bool {
-    let others = (1 << (listener.samples.wrapping_sub(1) & 31)) - 1;
-    number & others == 0
+pub(super) const fn unsampled(samples: u8) -> u64 {
+    match samples {
+        // None is, and no SYN has the number 0.
+        0 => u64::MAX,
+        _ => (1 << (samples.wrapping_sub(1) & 31)) - 1,
+    }
 }
 
 /// Keeps the header of a SYN, in the place of the oldest.

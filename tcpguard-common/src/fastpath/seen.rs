@@ -47,32 +47,67 @@ pub fn is_remembered(hash: u64, shift: u8) -> bool {
     hash::sampled(hash >> 20, shift)
 }
 
+/// What stands for the SYN with `hash` in its set, but for the time.
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    ((hash >> (32 + TIME_BITS)) as u32).max(1)
+}
+
+/// Whether a SYN is in its set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Known {
+    No,
+    /// A moment ago: it leaves the set as it is.
+    Duplicate,
+    /// For so long that it may have come back.
+    Before,
+}
+
+/// Looks for the SYN with `hash` in its set.
+#[inline(always)]
+pub fn known(bucket: &SeenBucket, hash: u64, now_ns: u64) -> Known {
+    let tag = tag(hash);
+    let mut place = 0;
+    while place < 8 {
+        let seen = bucket.places[place];
+        if seen >> TIME_BITS == tag {
+            let age = ((now_ns >> TICK) as u32).wrapping_sub(seen) & TIME_MASK;
+            return if age < RETURN_MIN { Known::Duplicate } else { Known::Before };
+        }
+        place += 1;
+    }
+    Known::No
+}
+
+/// Remembers a SYN that is not in its set. The newest comes first and the others move up by one, so that
+/// the oldest falls out: looking for it would cost more, because which one it is cannot be predicted.
+#[inline(always)]
+pub fn remember(bucket: &mut SeenBucket, hash: u64, now_ns: u64) {
+    let mut moving = tag(hash) << TIME_BITS | (now_ns >> TICK) as u32 & TIME_MASK;
+    let mut place = 0;
+    while place < 8 {
+        core::mem::swap(&mut bucket.places[place], &mut moving);
+        place += 1;
+    }
+}
+
 /// Looks for the SYN with `hash` in its set, remembers it there, and says whether it came back.
-///
-/// The newest comes first and the others move up by one, so that the oldest falls out: looking for
-/// it would cost more, because which one it is cannot be predicted.
 #[inline(always)]
 pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
     let now = (now_ns >> TICK) as u32 & TIME_MASK;
-    let tag = ((hash >> (32 + TIME_BITS)) as u32).max(1);
-    let newest = tag << TIME_BITS | now;
-    let mut moving = newest;
+    let tag = tag(hash);
     let mut place = 0;
     while place < 8 {
         let seen = bucket.places[place];
         if seen >> TIME_BITS == tag {
             let age = now.wrapping_sub(seen) & TIME_MASK;
             // Of a duplicate the first time is kept, or the real repetition would look too early.
-            bucket.places[place] = if age < RETURN_MIN { seen } else { newest };
+            bucket.places[place] = if age < RETURN_MIN { seen } else { tag << TIME_BITS | now };
             return (RETURN_MIN..=RETURN_MAX).contains(&age);
         }
         place += 1;
     }
-    place = 0;
-    while place < 8 {
-        core::mem::swap(&mut bucket.places[place], &mut moving);
-        place += 1;
-    }
+    remember(bucket, hash, now_ns);
     false
 }
 

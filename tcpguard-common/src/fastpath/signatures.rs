@@ -10,13 +10,13 @@
 //! The IP identification stands apart: it differs from SYN to SYN, and only one mask compares it. It is
 //! asked for by itself, and by listeners that have such a rule.
 
-use super::{Mask, Tables, Work};
+use super::{Fingerprint, Mask, Tables, Work};
 use crate::abi::maps::LOOKS;
-use crate::abi::{RuleRef, SignatureKey};
+use crate::abi::{ListenerEntry, RuleRef, SignatureKey};
 
 /// A look is remembered for the rest of a tick of 2^23 ns (8.4 ms): no rule that is made or taken back
 /// counts later than that.
-const TICK: u32 = 23;
+pub(super) const TICK: u32 = 23;
 /// Sets of masks that are looked up together: all but [`Mask::IpId`].
 const SETS: usize = 1 << Mask::IpId as usize;
 /// What the masks of each set compare together.
@@ -54,6 +54,27 @@ pub struct Look {
     listener: u32,
     /// Always zero.
     pad: u32,
+}
+
+/// When what is remembered at a moment ends, both in ns of boot time.
+#[inline(always)]
+pub(super) const fn tick_end(now_ns: u64) -> u64 {
+    ((now_ns >> TICK) + 1) << TICK
+}
+
+/// What some rule of a listener's compares of what differs between SYNs that are alike otherwise.
+#[derive(Clone, Copy)]
+pub(super) struct Compared {
+    pub ttl: bool,
+    pub window: bool,
+}
+
+/// Of all masks of a listener but [`Mask::IpId`], which is asked for last.
+#[inline(always)]
+pub(super) const fn compared(listener: &ListenerEntry) -> Compared {
+    let [_, fields, rest] = TOGETHER[listener.masks as usize & (SETS - 1)];
+    let whole = Fingerprint { window: u16::MAX, ttl: u8::MAX, ..Fingerprint::NONE }.words();
+    Compared { ttl: rest & whole[2] != 0, window: fields & whole[1] != 0 }
 }
 
 impl Look {
@@ -154,8 +175,6 @@ fn under<T: Tables>(tables: &T, work: &Work, code: usize) -> (RuleRef, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::ListenerEntry;
-    use crate::fastpath::Fingerprint;
     use crate::model::Model;
 
     const TICK_NS: u64 = 1 << TICK;

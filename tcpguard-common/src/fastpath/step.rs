@@ -6,11 +6,40 @@ use super::exempt::is_exempt;
 use super::ladder::{self, Standing};
 use super::rules::{self, By, agent_gone};
 use super::{
-    Course, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct, hash,
-    kernel_cookies, pace, pending, probes, samples, sets, signatures,
+    Course, Family, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct,
+    hash, kernel_cookies, pace, pending, probes, samples, sets, signatures, templates,
 };
 use crate::abi::{CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
+
+/// Which of the next two to ask of a frame, if any, and the time to hand to it, boot time in ns.
+#[inline(always)]
+pub fn family<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T) -> Option<(Family, u64)> {
+    templates::family(frame, tables)
+}
+
+/// Drops an IPv4 SYN that is word for word like one that a signature dropped a moment ago, where nothing
+/// speaks for it, and counts it, but for its class; else `None`, and nothing has happened.
+#[inline(always)]
+pub fn again_v4<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+    now: u64,
+) -> Option<Reason> {
+    templates::dropped_v4(frame, config, tables, now)
+}
+
+/// Likewise an IPv6 SYN.
+#[inline(always)]
+pub fn again_v6<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    config: &Config,
+    tables: &mut T,
+    now: u64,
+) -> Option<Reason> {
+    templates::dropped_v6(frame, config, tables, now)
+}
 
 /// Reads the segment into [`Work::segment`] and counts its class.
 ///
@@ -62,8 +91,9 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     if work.steps & ListenerEntry::OVERLOAD != 0 {
         tables.expect_retry_line(hash::syn(work.flow_hash, work.segment.seq));
     }
-    let record = work.sampled && hash::sampled(work.flow_hash, shift(config, tables, work, false));
-    let sample = listener.samples != 0 && samples::is_due(&listener, syns);
+    let shift = pace::followed_shift(config, tables.syns(), work.steps, false);
+    let record = work.sampled && hash::sampled(work.flow_hash, shift);
+    let sample = syns & samples::unsampled(listener.samples) == 0;
     let fingerprint = record || judged && listener.masks != 0;
     Interest { known: true, sources, fingerprint, record, sample, steps: work.steps }
 }
@@ -120,28 +150,14 @@ pub fn look<F: Frame + ?Sized, T: Tables>(
         return None;
     }
     let rule = signatures::find(tables, work);
-    if rule.is_rule() {
-        Some(rules::judge(config, tables, work, rule, By::Signature))
-    } else {
-        None
+    if !rule.is_rule() {
+        return None;
     }
-}
-
-/// Of which sample a SYN has to be to be recorded: the agent's, or a smaller one while this CPU sees too many
-/// for that. Of those that are dropped, and of all while many are dropped or answered, a still smaller
-/// one does: what they are is known, and following one costs more than dropping or answering it.
-#[inline(always)]
-fn shift<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) -> u8 {
-    let over = match config.followed_bits {
-        0 => 0,
-        bits => tables.syns().over(bits),
-    };
-    let shift = if over > config.sample_shift { over } else { config.sample_shift };
-    if over != 0 && (dropped || ladder::thinned(work.steps)) {
-        pace::dropped_shift(shift)
-    } else {
-        shift
+    let reason = rules::judge(config, tables, work, rule, By::Signature);
+    if matches!(reason, Reason::DropSignature | Reason::WouldDropSignature) {
+        templates::remember(frame, config, tables, work, rule);
     }
+    Some(reason)
 }
 
 /// Where a SYN goes that the rules let pass: whether its sender is known, whether the host may have a
@@ -186,7 +202,7 @@ const ATTEMPT_NS: u64 = 3_000_000_000;
 /// Records a SYN of the sample among the flows, and counts its source.
 #[inline(always)]
 pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropped: bool) {
-    let shift = shift(config, tables, work, dropped);
+    let shift = pace::followed_shift(config, tables.syns(), work.steps, dropped);
     if !hash::sampled(work.flow_hash, shift) {
         return;
     }

@@ -1,6 +1,8 @@
 //! What the decision reads and writes beside the frame.
 
-use super::{Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket};
+use super::{
+    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Template,
+};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
@@ -80,6 +82,10 @@ pub trait Tables {
     fn signature_rule(&self, key: &SignatureKey) -> RuleRef;
     /// This CPU's memory of a look; `place` is taken modulo the size.
     fn look(&mut self, place: usize) -> Option<&mut Look>;
+    /// This CPU's memory of a template; `place` is taken modulo the size.
+    fn template(&mut self, place: usize) -> Option<&mut Template>;
+    /// When the last that this CPU made ends, boot time in ns; 0 is none.
+    fn templates_until_ns(&mut self) -> &mut u64;
     /// Boot time in ns at which a rule ends; 0 when there is none.
     fn rule_expiry_ns(&self, slot: u32) -> u64;
     /// Hit counters of a rule.

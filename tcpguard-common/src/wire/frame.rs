@@ -50,6 +50,8 @@ pub trait Window {
     fn u16<const AT: usize>(&self) -> u16;
     /// Four bytes at `AT`.
     fn u32<const AT: usize>(&self) -> u32;
+    /// Eight bytes at `AT` in the order in which they are there, to be compared or masked as they are.
+    fn raw<const AT: usize>(&self) -> u64;
 }
 
 /// Likewise, to be overwritten.
@@ -114,6 +116,10 @@ impl<const N: usize> Window for &[u8; N] {
 
     fn u32<const AT: usize>(&self) -> u32 {
         u32::from_be_bytes(part::<AT, _, _>(self))
+    }
+
+    fn raw<const AT: usize>(&self) -> u64 {
+        u64::from_ne_bytes(part::<AT, _, _>(self))
     }
 }
 

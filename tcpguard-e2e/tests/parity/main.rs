@@ -12,6 +12,7 @@ mod sets;
 mod source_rules;
 mod state;
 mod strays;
+mod templates;
 mod traffic;
 
 use std::collections::BTreeMap;

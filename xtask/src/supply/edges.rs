@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 const EDGES: &[(&str, usize)] = &[
     ("tcpguard-e2e/src", 24),
     ("tcpguard-e2e/tests", 4),
-    ("tcpguard-ebpf/src", 57),
+    ("tcpguard-ebpf/src", 55),
     ("tcpguard-ebpf/src/bin", 36),
     ("tcpguard-eval/src", 7),
     ("tcpguard/src/agent", 3),

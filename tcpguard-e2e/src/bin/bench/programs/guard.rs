@@ -10,7 +10,7 @@ use aya::maps::{Array, Map, MapData};
 use ipnet::IpNet;
 use tcpguard::kernel::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::maps::PENDING_MARKS;
+use tcpguard_common::abi::maps::{CLIENT_MARKS, PENDING_MARKS};
 use tcpguard_common::abi::{self, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord};
 use tcpguard_common::fastpath::pending;
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
@@ -31,6 +31,9 @@ const MOST_SHIFT: u8 = 16;
 /// In one of so many places a handshake is under way: those of 100 clients a second, whose marks last
 /// for some 65 s.
 const PENDING_IN: usize = 10;
+
+/// One of so many networks (IPv4 /16, IPv6 /48) has had a client.
+const CLIENT_IN: usize = 64;
 
 pub struct Guard {
     dataplane: Dataplane,
@@ -116,6 +119,14 @@ impl Guard {
         Ok(self.pending.set(0, marks, 0)?)
     }
 
+    /// Has as many networks have sent clients as on a host with a thousand of them, whoever came before.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_clients(&self) -> Result<()> {
+        Ok(self.dataplane.set_client_filter(0, &client_marks())?)
+    }
+
     /// Has so many addresses have listeners of their own, beside the one on every address. They share its
     /// number.
     fn listen_on(&self, count: u32) -> Result<()> {
@@ -194,6 +205,13 @@ impl Guard {
     }
 }
 
+/// As the agent keeps them. None is the one source's.
+fn client_marks() -> Box<[u8; CLIENT_MARKS]> {
+    let mut marks = Box::new([0; CLIENT_MARKS]);
+    marks.iter_mut().skip(1).step_by(CLIENT_IN).for_each(|mark| *mark = 1);
+    marks
+}
+
 /// Keys of listeners on `count` addresses, half of each family, those of the packets first.
 fn addresses(count: u32) -> impl Iterator<Item = ListenerKey> {
     let each = (0..count.div_ceil(2)).flat_map(|number| Family::ALL.map(|it| (number, it)));
@@ -235,7 +253,21 @@ fn set_listener(dataplane: &Dataplane) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_common::fastpath::{clients, exempt};
+
+    use super::super::frames::source;
     use super::*;
+
+    #[test]
+    fn the_one_source_is_of_a_network_without_clients_and_not_of_the_hosts() {
+        let marks = client_marks();
+        assert_eq!(marks.iter().filter(|mark| **mark != 0).count(), 1024);
+        for family in Family::ALL {
+            let [source, own] = [source(family), server(family)].map(addr);
+            assert_eq!(marks[clients::mark(&source.client())], 0, "{family:?}");
+            assert_ne!(exempt::place(&source), exempt::place(&own), "{family:?}");
+        }
+    }
 
     #[test]
     fn a_flood_is_followed_as_the_agent_has_it() {

@@ -9,7 +9,7 @@ use tcpguard_common::abi::maps;
 use tcpguard_e2e::bare::{BareProgram, Conntrack, Frames, Sources, Wrapper};
 use tcpguard_e2e::foreign::Verdict;
 
-use super::case::{Family, Mode, Packet, Situation, Stream, Subject};
+use super::case::{Mode, Packet, Situation, Stream, Subject};
 use super::filter::Filters;
 use super::frames::{PORT, frame};
 use super::guard::Guard;
@@ -106,9 +106,7 @@ impl Stand {
     /// # Errors
     /// When the wrapper or a floor cannot be run.
     pub fn round(&mut self, stream: Stream, subjects: &[Subject]) -> Result<Round> {
-        if stream.packet.is_ack() {
-            self.has_clients(stream.family)?;
-        }
+        self.has_clients(stream)?;
         let (frame, wrapper) = self.packets(stream)?;
         let mut round = Round { net: Vec::new(), floors: Vec::new(), brackets: [0; 2] };
         let (whole, pieces): (Vec<_>, Vec<_>) =
@@ -158,9 +156,7 @@ impl Stand {
         subject: Subject,
         at_tc: bool,
     ) -> Result<(BareProgram, Vec<u8>)> {
-        if stream.packet.is_ack() {
-            self.has_clients(stream.family)?;
-        }
+        self.has_clients(stream)?;
         let (frame, wrapper) = self.packets(stream)?;
         let at_xdp = self.behind(stream, subject, &wrapper)?;
         let program = match at_tc {
@@ -170,8 +166,14 @@ impl Stand {
         Ok((program, frame))
     }
 
-    /// Has the guard be on a host to which clients come: a SYN a moment ago, and handshakes under way.
-    fn has_clients(&mut self, family: Family) -> Result<()> {
+    /// Has the guard be on a host to which clients come. An ACK finds a SYN of a moment ago, and handshakes
+    /// under way.
+    fn has_clients(&mut self, Stream { packet, family, .. }: Stream) -> Result<()> {
+        self.guard.set_clients()?;
+        self.roomy.set_clients()?;
+        if !packet.is_ack() {
+            return Ok(());
+        }
         self.guard.arm(Situation::Observe, Mode::Exact, family)?;
         let syn = frame(Packet::Linux, family, &self.guard.secret);
         let somebody = Wrapper::new(&syn, Sources::EVERYWHERE)?;
