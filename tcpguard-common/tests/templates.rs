@@ -182,6 +182,7 @@ impl Random {
             13 => syn.tagged = true,
             14 => syn.seq = 0,
             15 => syn.v6 = !syn.v6,
+            16 => syn.id = flood.id,
             _ => {}
         }
         syn
@@ -237,6 +238,10 @@ fn by_what_is_remembered_and_by_all_steps_the_same_is_dropped_and_counted() {
             let mask = random.one(&Mask::ALL);
             let flags = random.one(&[0, 0, RuleRef::BY_OPERATOR, RuleRef::FORCED]);
             add(&mut host, slot, flood, mask, flags, random.one(&[20 * MS, S, S]));
+        }
+        // What a rule compares that is asked last is no matter to what the others drop.
+        if random.below(2) == 0 {
+            add(&mut host, 3, &floods[0], Mask::IpId, 0, S);
         }
         for addr in [Addr::ANY_V4, Addr::ANY_V6] {
             let mut entry = host.listener_entries[&0];

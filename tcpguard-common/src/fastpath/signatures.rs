@@ -117,13 +117,13 @@ const fn masked(words: &[u64; 3], mask: &[u64; 3]) -> [u64; 3] {
     [words[0] & mask[0], words[1] & mask[1], words[2] & mask[2]]
 }
 
-/// The rule that matches a SYN, or none.
+/// The rule that matches a SYN, or none, and whether it does by the IP identification.
 #[inline(always)]
-pub(super) fn find<T: Tables>(tables: &mut T, work: &Work) -> RuleRef {
+pub(super) fn find<T: Tables>(tables: &mut T, work: &Work) -> (RuleRef, bool) {
     let mut look = Look::of(work);
     let place = look.place();
     let Some(last) = tables.look(place) else {
-        return RuleRef::NONE;
+        return (RuleRef::NONE, false);
     };
     let ended = last.rule.is_rule() && last.ends_ns <= work.now;
     if last.is_of(&look) && !ended {
@@ -134,11 +134,10 @@ pub(super) fn find<T: Tables>(tables: &mut T, work: &Work) -> RuleRef {
             *last = look;
         }
     }
-    let mut rule = look.rule;
-    if !rule.is_rule() && work.listener.masks & 1 << Mask::IpId.code() != 0 {
-        rule = under(tables, work, Mask::IpId as usize).0;
+    if !look.rule.is_rule() && work.listener.masks & 1 << Mask::IpId.code() != 0 {
+        return (under(tables, work, Mask::IpId as usize).0, true);
     }
-    rule
+    (look.rule, false)
 }
 
 /// Asks for the rule under each of the masks that are looked up together, the most specific first.
@@ -198,7 +197,7 @@ mod tests {
     }
 
     fn slot(model: &mut Model, work: &Work) -> Option<u32> {
-        let rule = find(model, work);
+        let (rule, _) = find(model, work);
         rule.is_rule().then_some(rule.slot)
     }
 

@@ -149,12 +149,13 @@ pub fn look<F: Frame + ?Sized, T: Tables>(
     if judged || work.listener.masks == 0 || config.mode == Mode::Off as u8 {
         return None;
     }
-    let rule = signatures::find(tables, work);
+    let (rule, by_ip_id) = signatures::find(tables, work);
     if !rule.is_rule() {
         return None;
     }
     let reason = rules::judge(config, tables, work, rule, By::Signature);
-    if matches!(reason, Reason::DropSignature | Reason::WouldDropSignature) {
+    // In the identification others differ that are alike otherwise.
+    if !by_ip_id && matches!(reason, Reason::DropSignature | Reason::WouldDropSignature) {
         templates::remember(frame, config, tables, work, rule);
     }
     Some(reason)

@@ -13,7 +13,7 @@
 
 use super::seen::Known;
 use super::signatures::Compared;
-use super::{Mask, Tables, Work, clients, distinct, exempt, hash, pace, samples, seen, signatures};
+use super::{Tables, Work, clients, distinct, exempt, hash, pace, samples, seen, signatures};
 use crate::abi::{Addr, Config, Mode, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
@@ -180,10 +180,9 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     work: &Work,
     rule: RuleRef,
 ) {
-    // Source rules come first, and the identification is not compared here.
-    let by_ip_id = work.listener.masks & 1 << Mask::IpId.code() != 0;
+    // Source rules come first.
     let syns = *tables.syns();
-    if !syns.is_nth(EVERY) || by_ip_id || config.source_rules | config.port_rules != 0 {
+    if !syns.is_nth(EVERY) || config.source_rules | config.port_rules != 0 {
         return;
     }
     // Behind tags or other headers it would not be found again.
