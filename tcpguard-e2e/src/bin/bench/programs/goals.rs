@@ -15,6 +15,8 @@ const FLAT: f64 = 1.1;
 const ALLOWED: &str = "× xdp-filter, not listed, passed";
 const DENIED: &str = "× xdp-filter, listed, dropped";
 const PROXY: &str = "× SYN proxy, helpers";
+const ONE_SIGNATURE: &str = "× 1 signature";
+const ONE_SOURCE: &str = "× 1 source";
 
 /// What is promised in both modes and for both families.
 struct Target {
@@ -55,7 +57,7 @@ const TARGETS: [Target; 8] = [
     },
     Target {
         name: "2 to 64 signatures",
-        unit: "× 1 signature",
+        unit: ONE_SIGNATURE,
         meaning: "what further signatures cost",
         limit: |_| FLAT,
         ratios: Programs::many_signatures,
@@ -83,7 +85,7 @@ const TARGETS: [Target; 8] = [
     },
     Target {
         name: "1 M sources",
-        unit: "× 1 source",
+        unit: ONE_SOURCE,
         meaning: "what a packet costs more when its source is one of many",
         limit: |_| 1.3,
         ratios: Programs::many_sources,
@@ -121,6 +123,13 @@ pub(super) struct Judged {
     pub goal: Goal,
     pub meaning: &'static str,
     pub ratios: Vec<Ratio>,
+}
+
+impl Judged {
+    /// Whether the guard is measured by the guard.
+    pub fn is_of_itself(&self) -> bool {
+        [ONE_SIGNATURE, ONE_SOURCE].contains(&self.goal.unit.as_str())
+    }
 }
 
 impl Found {
@@ -333,10 +342,10 @@ pub mod tests {
 
     #[test]
     fn everything_that_was_promised_can_be_judged() {
-        let goals = programs(0.5, None).goals();
-        assert_eq!(goals.len(), 4 * 8);
-        for goal in &goals {
-            let itself = ["× 1 source", "× 1 signature"].contains(&goal.unit.as_str());
+        let judged = programs(0.5, None).judged();
+        assert_eq!(judged.len(), 4 * 8);
+        for it in &judged {
+            let (goal, itself) = (&it.goal, it.is_of_itself());
             assert_eq!(goal.value, Some(if itself { 1.0 } else { 0.5 }), "{}", goal.name);
             assert_eq!(goal.rounds, 3, "{}", goal.name);
         }
