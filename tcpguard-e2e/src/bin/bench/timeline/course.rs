@@ -32,6 +32,9 @@ pub struct Course {
     pub round: usize,
     /// SYNs made per second.
     pub offered: f64,
+    /// % of what was for the host's interface and found no room in its ring, from 2 s after the first SYN
+    /// to the last one: never seen by any defence.
+    pub ring_full: f64,
     pub slots: Vec<Slot>,
     /// From which on new clients were answered as if there were no flood.
     pub full_success: Option<f64>,

@@ -34,8 +34,8 @@ const PROMISES: [Promise; 3] = [
 const PLOTS: [(Kind, &str); 2] = [(Kind::Crude, "timeline-crude"), (Kind::Mimic, "timeline-mimic")];
 
 const HEAD: &str = "\
-| defence | before % | 1st second % | 2nd % | 3rd % | until its end % | after % | detected, s | armed, s | full success, s | released, s | offered, SYN/s | N |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| defence | before % | 1st second % | 2nd % | 3rd % | until its end % | after % | detected, s | armed, s | full success, s | released, s | offered, SYN/s | ring full, % | N |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 /// A moment in all runs of a record.
@@ -68,7 +68,11 @@ impl Part for Timeline {
              flood's first SYN; one that did not come counts as {seconds} s, the length of the flood. \
              Released: the last rule and step taken back, counted from the flood's last SYN, of which \
              {hold} s of quiet are configured (`detection.clear_s`); waited for in the first of several \
-             rounds only.\n"
+             rounds only. Ring full: of what came from {armed} s after the first SYN to the last, what \
+             found no room among the 256 places of the host's virtual interface, and so was lost before any \
+             defence: all that arrives while its CPU stands still for longer than half a millisecond, or \
+             while the defence is slower than the flood.\n",
+            armed = run::ARMED.as_secs()
         );
         let failures = self.records.iter().flat_map(|record| {
             let title = format!("{} flood, {}", record.flood.title(), record.arm.title());
@@ -113,11 +117,12 @@ impl Timeline {
         });
         let cells: Vec<_> = shares.map(|share| share.cell(2)).chain(moments).collect();
         format!(
-            "| {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} | {} |\n",
             record.arm.title(),
             cells.join(" | "),
             record.samples(|course| course.told.released).cell(1),
             record.samples(|course| Some(course.offered)).cell(0),
+            record.samples(|course| Some(course.ring_full)).cell(2),
             record.courses.len()
         )
     }
@@ -221,6 +226,7 @@ mod tests {
         Course {
             round,
             offered: 499_000.0,
+            ring_full: 0.125,
             slots: (-4..32).map(slot).collect(),
             full_success,
             told,
@@ -245,7 +251,7 @@ mod tests {
         assert_eq!(cells[7], "99.00 (98.00–100.00)", "{row}");
         assert_eq!(cells[8..10], ["0.50 (0.50–0.50)", "0.75 (0.75–0.75)"], "{row}");
         assert_eq!(cells[10..12], ["1.00 (0.80–6.00), 1 never", "30.2 (30.2–30.2)"], "{row}");
-        assert_eq!(cells[13], "3", "{row}");
+        assert_eq!(cells[13..15], ["0.12 (0.12–0.12)", "3"], "{row}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tcpguard_e2e::clients::{Home, Load, PATIENCE, Visitors};
 use tcpguard_e2e::clock::wall_ahead_ns;
 use tcpguard_e2e::flood::{Flood, FloodReport};
 use tcpguard_e2e::guard::Guard;
-use tcpguard_e2e::lab::Family;
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab};
 use tcpguard_e2e::status::Status;
 use tcpguard_engine::Settings;
 
@@ -27,6 +27,8 @@ pub const CLIENTS: u32 = 400;
 const LEAD: Duration = Duration::from_secs(8);
 /// What a release may take beyond the time of quiet that is configured.
 const GRACE: Duration = Duration::from_secs(15);
+/// By then a guard has armed itself.
+pub const ARMED: Duration = Duration::from_secs(2);
 /// Two clocks cannot be read at one moment; this far apart they have not been set.
 const READ: i128 = 10_000_000;
 
@@ -65,7 +67,11 @@ pub fn run(
     let visitors = Visitors { rate: CLIENTS, home: Home::Strangers, patience: PATIENCE };
     let clients = Load::of(&lab.client, family.service(), visitors)?;
     sleep(LEAD + timing.before);
-    let flood = flood.start(lab)?.wait()?;
+    let flood = flood.start(lab)?;
+    sleep(ARMED);
+    let armed = Ring::read(lab)?;
+    let flood = flood.wait()?;
+    let ring = Ring::read(lab)?;
     sleep(timing.after);
     let attempts = clients.finish()?;
     let told = match defence.guard() {
@@ -82,10 +88,32 @@ pub fn run(
     Ok(Course {
         round,
         offered: flood.rate(),
+        ring_full: ring.overflow_since(&armed),
         slots: Slot::all(&attempts, flood.started, timing.before, timing.flood + timing.after),
         full_success: full_success(&attempts, &flood),
         told,
     })
+}
+
+/// Counters of the host's interface: it keeps what it has received in a ring until it is looked at.
+struct Ring {
+    taken: u64,
+    /// For want of room; what a program has dropped does not count here.
+    dropped: u64,
+}
+
+impl Ring {
+    fn read(lab: &Lab) -> Result<Self> {
+        let counter = |name| lab.edge.interface_counter(INTERFACE, name);
+        Ok(Self { taken: counter("rx_packets")?, dropped: counter("rx_dropped")? })
+    }
+
+    /// In %.
+    fn overflow_since(&self, earlier: &Self) -> f64 {
+        let dropped = self.dropped - earlier.dropped;
+        let all = self.taken - earlier.taken + dropped;
+        100.0 * dropped as f64 / all.max(1) as f64
+    }
 }
 
 /// What is told when a flood's end is in the kernel: of copies of clients' SYNs there is no rule.
