@@ -139,6 +139,7 @@ impl Timeline {
         if never > 0 {
             notes.push(format!("did not come in {never} of {} runs", times.count()));
         }
+        notes.extend(self.machines_share(record, promise));
         let rate = run::RATE.title();
         Goal {
             name: format!("{} flood of {rate}, {}", record.flood.title(), promise.what),
@@ -150,6 +151,15 @@ impl Timeline {
             rounds: times.count(),
             note: notes.join("; "),
         }
+    }
+
+    /// What the machine itself keeps from clients: with the perfect drop it did not come either.
+    fn machines_share(&self, record: &Record, promise: &Promise) -> Option<String> {
+        let drop = self.of(record.flood).find(|other| other.arm == Arm::Drop)?;
+        let Moment { times, never } = self.moment(drop, promise);
+        let runs = times.count();
+        (!promise.guards_only && never > 0)
+            .then(|| format!("nor with the perfect drop in {never} of {runs}"))
     }
 
     fn figure(&self, kind: Kind, file: &'static str) -> Option<Figure> {
@@ -278,6 +288,17 @@ mod tests {
         assert!(goals[2].name.starts_with("crude flood of 500000 SYN/s, full success"));
         assert!(found[3..].iter().all(|(value, _)| value.is_none()));
         assert_eq!((goals.len(), &*goals[5].note), (6, "round 1: no root"));
+    }
+
+    #[test]
+    fn what_the_perfect_drop_misses_too_is_told_beside_a_goal() {
+        let mut timeline = timeline();
+        ours(&mut timeline).courses = vec![course(1, 99, None)];
+        let drop = timeline.records.iter_mut().find(|record| record.arm == Arm::Drop).unwrap();
+        drop.courses = vec![course(1, 99, None), course(2, 100, Some(0.0))];
+        let notes: Vec<_> = timeline.goals().into_iter().map(|goal| goal.note).collect();
+        let told = "did not come in 1 of 1 runs; nor with the perfect drop in 1 of 2";
+        assert_eq!(notes[..3], ["", "", told]);
     }
 
     #[test]
