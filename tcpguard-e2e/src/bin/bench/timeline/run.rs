@@ -141,3 +141,16 @@ fn is_released(status: &Status) -> bool {
     let rules = !status.rules().is_empty() || status.rules_in_kernel() != Some(0);
     status.attacks().is_empty() && !rules && !STEPS.iter().any(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overflow_is_a_share_of_all_that_came_since() {
+        let ring = |taken, dropped| Ring { taken, dropped };
+        let share = ring(1_300, 150).overflow_since(&ring(1_000, 50));
+        assert!((share - 25.0).abs() < 1e-9, "{share}");
+        assert!(ring(1_000, 50).overflow_since(&ring(1_000, 50)).abs() < 1e-9, "nothing came");
+    }
+}
