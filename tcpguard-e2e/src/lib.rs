@@ -74,6 +74,7 @@ pub mod raw;
 pub mod raw_client;
 #[path = "../../tcpguard-ebpf/src/recipe.rs"]
 pub mod recipe;
+pub mod ring;
 pub mod sender;
 pub mod server;
 mod service;

@@ -56,7 +56,7 @@ fn entries() -> Vec<Entry> {
         Entry::new(profile::NAME, [1, 1], profile::measure),
         Entry::new("e2e", [70, 2], e2e),
         Entry::new("timeline", [6, 1], timeline),
-        Entry::new("agent", [11, 2], agent),
+        Entry::new("agent", [13, 2], agent),
         Entry::new("replay", [4, 1], replay::measure),
     ]
 }

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 use tcpguard_e2e::flood::Sources;
 use tcpguard_e2e::guard::{Guard, Mode};
-use tcpguard_e2e::peak::resident;
+use tcpguard_e2e::peak::{Footprint, forget_peak};
 
 use super::process::Watch;
 use super::stage::Stage;
@@ -20,7 +20,6 @@ use crate::samples::Samples;
 const RATE: u32 = 500_000;
 /// Before the flood, for the agent to forget its start.
 const SETTLE: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(100);
 /// Networks that floods come from, by the length of their prefixes: from 1 to a million addresses.
 const PREFIXES: [u8; 3] = [32, 20, 12];
 /// Where they are: nobody's (RFC 6598).
@@ -35,7 +34,7 @@ pub struct GrowthCost {
     pub sources: Samples,
     /// % of one core.
     pub cpu: Samples,
-    /// The most memory at once, in MiB (`VmRSS`, ten times a second).
+    /// The most memory at once, in MiB: in each poll for a moment, when flows are looked at.
     pub resident: Samples,
     /// What of it came after the first third of the flood, in MiB.
     pub growth: Samples,
@@ -65,24 +64,20 @@ impl GrowthCost {
     /// # Errors
     /// When the lab or the agent fails.
     pub fn round(&mut self, options: &Options) -> Result<()> {
-        let time = options.growth_window(self.network.is_none());
+        let time = options.growth_window();
         let stage = Stage::new()?;
         let guard = Guard::start(&stage.lab.edge, Mode::Enforce)?;
         sleep(SETTLE);
         let sources = self.network.map_or(Sources::Random, |it| Sources::Net(IpNet::V4(it)));
         let watch = Watch::start(guard.pid())?;
         let flood = stage.flood_from(sources, RATE, time)?;
-        let mut course = Vec::new();
-        while watch.elapsed() < time {
-            course.push(resident(guard.pid())? as f64 / MIB);
-            sleep(LOOK);
-        }
+        let early = most_of(guard.pid(), time / 3)?;
+        let late = most_of(guard.pid(), time.saturating_sub(watch.elapsed()))?;
         self.cpu.push(watch.percent()?);
         let sent = flood.wait()?.sent;
         self.sources.push(distinct(addresses(self.network), sent as f64));
-        let (most, growth) = after_the_first_third(&course);
-        self.resident.push(most);
-        self.growth.push(growth);
+        self.resident.push(early.max(late));
+        self.growth.push((late - early).max(0.0));
         Ok(())
     }
 }
@@ -101,11 +96,11 @@ fn distinct(all: f64, draws: f64) -> f64 {
     }
 }
 
-/// The most of all, and by how much it exceeds the most of the first third.
-fn after_the_first_third(course: &[f64]) -> (f64, f64) {
-    let most = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
-    let early = most(&course[..course.len().div_ceil(3)]);
-    (most(course), most(course) - early)
+/// The most memory that a process has at once in the time that comes, in MiB (`VmHWM`).
+fn most_of(pid: u32, time: Duration) -> Result<f64> {
+    forget_peak(pid)?;
+    sleep(time);
+    Ok(Footprint::of(pid)?.resident as f64 / MIB)
 }
 
 #[cfg(test)]
@@ -120,13 +115,6 @@ mod tests {
         assert!((distinct(365.0, 253.0) - 182.6).abs() < 0.3, "{}", distinct(365.0, 253.0));
         let everywhere = distinct(addresses(None), 1e7);
         assert!((9.98e6..1e7).contains(&everywhere), "{everywhere}");
-    }
-
-    #[test]
-    fn growth_is_what_the_first_third_did_not_show() {
-        assert_eq!(after_the_first_third(&[3.0, 5.0, 4.0, 5.0, 6.0, 2.0]), (6.0, 1.0));
-        assert_eq!(after_the_first_third(&[7.0, 6.0, 5.0]), (7.0, 0.0));
-        assert_eq!(after_the_first_third(&[]), (0.0, 0.0));
     }
 
     #[test]

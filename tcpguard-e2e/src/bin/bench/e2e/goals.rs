@@ -124,7 +124,7 @@ impl<'a> Cell<'a> {
             pooled: all.percent().map(|percent| percent[time]),
             values: self.runs().iter().filter_map(each).collect(),
             steps: self.steps(),
-            note: joined([bound.unwrap_or_default(), self.doubts()]),
+            note: joined([bound.unwrap_or_default(), self.lost(), self.doubts()]),
         }
     }
 
@@ -155,6 +155,17 @@ impl<'a> Cell<'a> {
         self.record.map_or(&[], |record| &record.runs)
     }
 
+    /// What of the clients' packets no defence could have answered.
+    fn lost(&self) -> String {
+        let spread = self.record.and_then(|record| record.spread(|run| run.clients_lost));
+        spread.map_or(String::new(), |Spread { median, least, most }| {
+            format!(
+                "the ring lost {median:.2} % ({least:.2}–{most:.2}) of clients' packets before any \
+                 program saw them"
+            )
+        })
+    }
+
     /// Why it was not measured, or may not be relied on.
     fn doubts(&self) -> String {
         let title = self.arm.title();
@@ -178,7 +189,7 @@ impl<'a> Cell<'a> {
 }
 
 /// What is not empty.
-fn joined(notes: [String; 2]) -> String {
+fn joined<const N: usize>(notes: [String; N]) -> String {
     let notes = notes.into_iter().filter(|note| !note.is_empty());
     notes.collect::<Vec<_>>().join("; ")
 }
@@ -275,6 +286,18 @@ mod tests {
         let goal = named(&goals(&[ours]), "mimic flood of 500,000 SYN/s, new clients within 1 s");
         assert_eq!((goal.value, goal.range), (Some(99.5), Some((98.5, 100.0))));
         assert!(goal.note.starts_with("600 attempts, at least 98.5"), "{}", goal.note);
+    }
+
+    #[test]
+    fn beside_the_share_of_clients_stands_what_the_ring_lost_of_their_packets() {
+        let lost = |round, percent| Run { clients_lost: percent, ..run(round, 1e6, 800.0) };
+        let note = |runs| {
+            let goals = goals(&[record(Arm::Ours, Kind::Mimic, runs)]);
+            named(&goals, "mimic flood at maximum, known clients within 1 s").note
+        };
+        let runs = vec![lost(1, Some(1.5)), lost(2, Some(0.25)), lost(3, Some(3.0))];
+        assert!(note(runs).contains("the ring lost 1.50 % (0.25–3.00) of clients' packets"));
+        assert!(!note(vec![lost(1, None)]).contains("ring"), "records of before it was counted");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tcpguard_e2e::flood::{Flood, RunningFlood};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::lab_filter::{Filter, LabFilter};
 use tcpguard_e2e::measure::Cost;
+use tcpguard_e2e::ring::{Passage, Ring};
 use tcpguard_e2e::server::{Behaviour, Server};
 
 use super::arm::Arm;
@@ -99,6 +100,8 @@ pub struct Outcome {
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
+    /// What the edge's ring had no room for while the flood lasted; `None` without one.
+    pub passage: Option<Passage>,
     /// The daemon's own word for the situation, if there is a daemon.
     pub state: Option<String>,
     /// The steps that it takes.
@@ -183,6 +186,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     sleep(Duration::from_secs(1) / setting.clients / 2);
     let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
     sleep(timing.warm_up);
+    let ring = Ring::read(lab)?;
     let flood = flood.map(|flood| flood.start(lab)).transpose()?;
     if flood.is_some() {
         sleep(timing.settle);
@@ -196,14 +200,19 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let steps = STEPS.into_iter().filter(taken).map(str::to_owned).collect();
     // The flood goes on until the last of the window's clients has got in or given up.
     sleep(PATIENCE);
-    if let Some(flood) = flood {
-        flood.stop()?;
-    }
+    let passage = match flood {
+        None => None,
+        Some(flood) => {
+            flood.stop()?;
+            Some(Ring::read(lab)?.since(&ring))
+        }
+    };
     Ok(Ok(Outcome {
         strangers: strangers.finish()?.begun(from, to),
         regulars: regulars.finish()?.begun(from, to),
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
+        passage,
         state,
         steps,
     }))

@@ -8,7 +8,8 @@ use tcpguard_e2e::clients::{Home, Load, PATIENCE, Visitors};
 use tcpguard_e2e::clock::wall_ahead_ns;
 use tcpguard_e2e::flood::{Flood, FloodReport};
 use tcpguard_e2e::guard::Guard;
-use tcpguard_e2e::lab::{Family, INTERFACE, Lab};
+use tcpguard_e2e::lab::Family;
+use tcpguard_e2e::ring::Ring;
 use tcpguard_e2e::status::Status;
 use tcpguard_engine::Settings;
 
@@ -88,32 +89,11 @@ pub fn run(
     Ok(Course {
         round,
         offered: flood.rate(),
-        ring_full: ring.overflow_since(&armed),
+        ring_full: ring.since(&armed).frames_lost_share(),
         slots: Slot::all(&attempts, flood.started, timing.before, timing.flood + timing.after),
         full_success: full_success(&attempts, &flood),
         told,
     })
-}
-
-/// Counters of the host's interface: it keeps what it has received in a ring until it is looked at.
-struct Ring {
-    taken: u64,
-    /// For want of room; what a program has dropped does not count here.
-    dropped: u64,
-}
-
-impl Ring {
-    fn read(lab: &Lab) -> Result<Self> {
-        let counter = |name| lab.edge.interface_counter(INTERFACE, name);
-        Ok(Self { taken: counter("rx_packets")?, dropped: counter("rx_dropped")? })
-    }
-
-    /// In %.
-    fn overflow_since(&self, earlier: &Self) -> f64 {
-        let dropped = self.dropped - earlier.dropped;
-        let all = self.taken - earlier.taken + dropped;
-        100.0 * dropped as f64 / all.max(1) as f64
-    }
 }
 
 /// What is told when a flood's end is in the kernel: of copies of clients' SYNs there is no rule.
@@ -140,17 +120,4 @@ fn is_released(status: &Status) -> bool {
     let taken = |step: &&str| status.step(step) == Some("taken");
     let rules = !status.rules().is_empty() || status.rules_in_kernel() != Some(0);
     status.attacks().is_empty() && !rules && !STEPS.iter().any(taken)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overflow_is_a_share_of_all_that_came_since() {
-        let ring = |taken, dropped| Ring { taken, dropped };
-        let share = ring(1_300, 150).overflow_since(&ring(1_000, 50));
-        assert!((share - 25.0).abs() < 1e-9, "{share}");
-        assert!(ring(1_000, 50).overflow_since(&ring(1_000, 50)).abs() < 1e-9, "nothing came");
-    }
 }
