@@ -12,6 +12,7 @@ use tcpguard_common::abi::{Action, PacketCounters, Reason};
 use crate::flood::Flood;
 use crate::lab::Lab;
 use crate::netns::Netns;
+use crate::tcp_counters::tcp_counter;
 
 /// The books from a moment on at which no packet was on its way.
 pub struct Books<'lab> {
@@ -202,12 +203,7 @@ impl Filter {
 /// # Errors
 /// When the kernel does not say.
 pub fn segments(host: &Netns) -> Result<u64> {
-    let text = host.read("/proc/thread-self/net/snmp")?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (names, values) = lines.next().zip(lines.next()).context("no line of TCP")?;
-    let mut all = names.split(' ').zip(values.split(' '));
-    let (_, value) = all.find(|(name, _)| *name == "InSegs").context("no count of segments")?;
-    Ok(value.parse()?)
+    tcp_counter(host, "InSegs")
 }
 
 #[cfg(test)]

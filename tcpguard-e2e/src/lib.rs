@@ -84,6 +84,7 @@ pub mod source_rules;
 pub mod stall;
 pub mod status;
 pub mod tamper;
+pub mod tcp_counters;
 pub mod terminal;
 pub mod timer;
 pub mod transfer;

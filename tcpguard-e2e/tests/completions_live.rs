@@ -15,6 +15,7 @@ use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::tcp_counters::tcp_counter;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of each family.
@@ -91,14 +92,7 @@ impl Answers {
 
     /// Whether it was this that answered.
     fn answered(self, lab: &Lab, grown: &ListenerCounters) -> bool {
-        let kernel_cookies = || {
-            let netstat = lab.edge.read("/proc/thread-self/net/netstat").unwrap();
-            let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
-            let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-            let mut pairs = names.split(' ').zip(values.split(' '));
-            let sent = pairs.find(|(name, _)| *name == "SyncookiesSent");
-            sent.and_then(|(_, value)| value.parse::<u64>().ok()).unwrap_or(0)
-        };
+        let kernel_cookies = || tcp_counter(&lab.edge, "SyncookiesSent").unwrap();
         // The counters of a moment are not read in one.
         let most = |count: u64| count * 10 >= grown.syn * 9;
         match self {

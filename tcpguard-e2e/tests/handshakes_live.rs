@@ -13,6 +13,7 @@ use tcpguard_e2e::armed::Armed;
 use tcpguard_e2e::echo::{Echo, Outcome, connect_from};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::tcp_counters::tcp_counters;
 
 /// Connections of each kind of client, each from an address and port of its own.
 const EACH: u32 = 25_500;
@@ -29,21 +30,6 @@ fn source(family: Family, kind: u32, number: u32) -> SocketAddr {
     SocketAddr::new(family.stranger((1 + number % ADDRESSES) as u16), port as u16)
 }
 
-/// Counters of a host's TCP that are more than zero, by name.
-fn tcp_counters(host: &Netns) -> BTreeMap<String, u64> {
-    let mut counters = BTreeMap::new();
-    for (file, group) in [("snmp", "Tcp:"), ("netstat", "TcpExt:")] {
-        let text = host.read(&format!("/proc/thread-self/net/{file}")).unwrap();
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
-        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-        for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
-            // One of them is -1.
-            counters.insert(name.to_owned(), value.parse().unwrap_or(0));
-        }
-    }
-    counters
-}
-
 /// What should not have happened at a host.
 fn mishaps(before: &BTreeMap<String, u64>, host: &Netns) -> BTreeMap<String, u64> {
     let bad = |name: &str| {
@@ -51,7 +37,7 @@ fn mishaps(before: &BTreeMap<String, u64>, host: &Netns) -> BTreeMap<String, u64
         let losses = ["InCsumErrors", "ListenOverflows", "ListenDrops", "TCPACKSkippedTimeWait"];
         resets.contains(&name) || losses.contains(&name) || name.starts_with("TCPAbort")
     };
-    let now = tcp_counters(host).into_iter();
+    let now = tcp_counters(host).unwrap().into_iter();
     let grown = now.map(|(name, value)| (value - before[&name], name));
     grown.filter(|(by, name)| *by != 0 && bad(name)).map(|(by, name)| (name, by)).collect()
 }
@@ -100,7 +86,7 @@ fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
     let passed_before = passed();
     let ListenerCounters { syn: syns, syn_retransmit: repeated, established, .. } =
         armed.counters();
-    let before = [&lab.client, &lab.edge].map(tcp_counters);
+    let before = [&lab.client, &lab.edge].map(|host| tcp_counters(host).unwrap());
     let begun = Instant::now();
     let mut through = 0;
     for (kind, timestamps) in [(0, "1"), (1, "0")] {

@@ -18,6 +18,7 @@ use tcpguard_e2e::random::Random;
 use tcpguard_e2e::sender::Sender;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::source_rules::SourceRules;
+use tcpguard_e2e::tcp_counters::tcp_counter;
 use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -137,11 +138,7 @@ impl Fate {
 }
 
 fn resets(lab: &Lab) -> u64 {
-    let text = lab.edge.read("/proc/thread-self/net/snmp").unwrap();
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let mut all = names.split(' ').zip(values.split(' '));
-    all.find(|(name, _)| *name == "OutRsts").unwrap().1.parse().unwrap()
+    tcp_counter(&lab.edge, "OutRsts").unwrap()
 }
 
 /// What becomes of SYNs from `sources` while `replace` replaces rules, and how many there were.

@@ -16,6 +16,7 @@ use tcpguard_e2e::flood::{Flood, FloodReport, Shape};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::flags;
+use tcpguard_e2e::tcp_counters::tcp_counter;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long one flood lasts.
@@ -120,11 +121,7 @@ fn flooded(lab: &Lab, service: SocketAddr, flags: u8) -> (FloodReport, Vec<Durat
 
 /// Resets that the edge has sent.
 fn resets(lab: &Lab) -> u64 {
-    let text = lab.edge.read("/proc/net/snmp").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let place = names.split(' ').position(|name| name == "OutRsts").unwrap();
-    values.split(' ').nth(place).unwrap().parse().unwrap()
+    tcp_counter(&lab.edge, "OutRsts").unwrap()
 }
 
 const FLOODS: [(&str, u8); 4] = [

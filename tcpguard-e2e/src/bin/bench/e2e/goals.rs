@@ -155,13 +155,13 @@ impl<'a> Cell<'a> {
         self.record.map_or(&[], |record| &record.runs)
     }
 
-    /// What of the clients' packets no defence could have answered.
+    /// Which of the clients' SYNs it could not have answered.
     fn lost(&self) -> String {
-        let spread = self.record.and_then(|record| record.spread(|run| run.clients_lost));
+        let spread = self.record.and_then(|record| record.spread(|run| run.syns_lost));
         spread.map_or(String::new(), |Spread { median, least, most }| {
             format!(
-                "the ring lost {median:.2} % ({least:.2}–{most:.2}) of clients' packets before any \
-                 program saw them"
+                "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs never came as far as the \
+                 guard"
             )
         })
     }
@@ -289,15 +289,15 @@ mod tests {
     }
 
     #[test]
-    fn beside_the_share_of_clients_stands_what_the_ring_lost_of_their_packets() {
-        let lost = |round, percent| Run { clients_lost: percent, ..run(round, 1e6, 800.0) };
+    fn beside_the_share_of_clients_stands_what_never_came_of_their_syns() {
+        let lost = |round, percent| Run { syns_lost: percent, ..run(round, 1e6, 800.0) };
         let note = |runs| {
             let goals = goals(&[record(Arm::Ours, Kind::Mimic, runs)]);
             named(&goals, "mimic flood at maximum, known clients within 1 s").note
         };
         let runs = vec![lost(1, Some(1.5)), lost(2, Some(0.25)), lost(3, Some(3.0))];
-        assert!(note(runs).contains("the ring lost 1.50 % (0.25–3.00) of clients' packets"));
-        assert!(!note(vec![lost(1, None)]).contains("ring"), "records of before it was counted");
+        assert!(note(runs).contains("1.50 % (0.25–3.00) of the clients' SYNs never came"));
+        assert!(!note(vec![lost(1, None)]).contains("SYNs"), "records of before it was counted");
     }
 
     #[test]

@@ -386,7 +386,7 @@ fn make(record: &Record, round: usize, timing: &Timing, floor: &mut Option<f64>)
     let before = *floor;
     *floor = record.setting.rate.map(|_| run::floor(&record.setting)).transpose()?;
     let brackets = before.zip(*floor).map(|(before, after)| [before, after]);
-    Ok(Made::Run(Run::new(round, &record.setting, &outcome, brackets)))
+    Ok(Made::Run(Run::new(round, &outcome, brackets)))
 }
 
 /// How a run went.
@@ -398,9 +398,9 @@ fn one_line(record: &Record, run: &Run) -> String {
         let mark = if run.is_marked() { ", MARKED" } else { "" };
         format!(", perfect drop {before:.0} and {after:.0} ns{mark}")
     });
-    let lost = run.clients_lost.map_or(String::new(), |lost| {
-        format!(", {lost:.2} % of clients' packets lost in the ring")
-    });
+    let lost = run
+        .syns_lost
+        .map_or(String::new(), |lost| format!(", {lost:.2} % of clients' SYNs lost before it"));
     format!(
         "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} taken/s{lost}{brackets}{state}{steps}",
         record.arm.title(),

@@ -7,7 +7,6 @@ use tcpguard_e2e::clients::Attempts;
 use tcpguard_e2e::measure::median;
 
 use super::arm::Arm;
-use super::attack::Delivery;
 use super::run::{Outcome, PATIENCE, Setting};
 
 /// Brackets further apart than this share are marked.
@@ -28,9 +27,9 @@ pub struct Run {
     pub offered: f64,
     /// Packets taken from the ring per second.
     pub taken: f64,
-    /// Of what clients sent during the flood, the share that found the ring full, in %: no program
-    /// has seen it. `None` without a flood, or where its packets cannot be told from clients'.
-    pub clients_lost: Option<f64>,
+    /// Of the SYNs that clients sent, the share that never came as far as the guard, in %: they found
+    /// the ring full. `None` where there is no guard that would have counted them.
+    pub syns_lost: Option<f64>,
     /// CPU time in ns; `None` without packets.
     pub ns_per_packet: Option<f64>,
     /// Of the receiving CPU, 0 to 1.
@@ -134,13 +133,7 @@ impl Clients {
 }
 
 impl Run {
-    pub fn new(
-        round: usize,
-        setting: &Setting,
-        outcome: &Outcome,
-        brackets: Option<[f64; 2]>,
-    ) -> Self {
-        let passage = outcome.passage.filter(|_| setting.delivery == Delivery::Frames);
+    pub fn new(round: usize, outcome: &Outcome, brackets: Option<[f64; 2]>) -> Self {
         let (cost, time) = (outcome.load.cost, outcome.load.time);
         Self {
             round,
@@ -148,7 +141,7 @@ impl Run {
             regulars: Clients::of(&outcome.regulars),
             offered: outcome.offered,
             taken: outcome.load.rate(),
-            clients_lost: passage.map(|passage| passage.clients_lost_share()),
+            syns_lost: outcome.syns_lost.map(|share| 100.0 * share),
             ns_per_packet: (cost.packets > 0).then(|| cost.ns_per_packet()),
             load: cost.load(time),
             brackets,
@@ -235,7 +228,7 @@ pub mod tests {
             regulars: clients,
             offered: taken,
             taken,
-            clients_lost: None,
+            syns_lost: None,
             ns_per_packet: Some(ns_per_packet),
             load: 0.5,
             brackets: Some([100.0, 105.0]),

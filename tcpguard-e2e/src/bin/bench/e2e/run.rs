@@ -9,17 +9,21 @@ use tcpguard_e2e::clients::{self, Attempts, Home, Load, Visitors};
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Flood, RunningFlood};
+use tcpguard_e2e::guard::Guard;
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::lab_filter::{Filter, LabFilter};
 use tcpguard_e2e::measure::Cost;
-use tcpguard_e2e::ring::{Passage, Ring};
+use tcpguard_e2e::ring::Ring;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::tcp_counters::syns_sent;
 
 use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
 
 /// Steps by which SYNs are kept away from a listener.
 pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
+/// By then the guard has looked at its counters again.
+const SETTLED: Duration = Duration::from_millis(2500);
 /// When a client gives up: after the last limit that is reported, 3 s.
 pub const PATIENCE: Duration = clients::PATIENCE;
 
@@ -100,8 +104,9 @@ pub struct Outcome {
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
-    /// What the edge's ring had no room for while the flood lasted; `None` without one.
-    pub passage: Option<Passage>,
+    /// Of the SYNs that clients sent, the share that never came as far as the guard, 0 to 1; `None`
+    /// where there is none, or where the flood comes as socket buffers, as clients do.
+    pub syns_lost: Option<f64>,
     /// The daemon's own word for the situation, if there is a daemon.
     pub state: Option<String>,
     /// The steps that it takes.
@@ -180,13 +185,13 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         Ok(defence) => defence,
         Err(error) => return Ok(Err(Unavailable(format!("{error:#}")))),
     };
+    let before = Before::read(lab)?;
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
     let regulars = Load::of(&lab.client, service, visitors(Home::Regulars))?;
     // Between the others, or they would wait for each other.
     sleep(Duration::from_secs(1) / setting.clients / 2);
     let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
     sleep(timing.warm_up);
-    let ring = Ring::read(lab)?;
     let flood = flood.map(|flood| flood.start(lab)).transpose()?;
     if flood.is_some() {
         sleep(timing.settle);
@@ -200,22 +205,44 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let steps = STEPS.into_iter().filter(taken).map(str::to_owned).collect();
     // The flood goes on until the last of the window's clients has got in or given up.
     sleep(PATIENCE);
-    let passage = match flood {
-        None => None,
-        Some(flood) => {
-            flood.stop()?;
-            Some(Ring::read(lab)?.since(&ring))
-        }
-    };
+    let flood = flood.map(RunningFlood::stop).transpose()?;
+    let (strangers, regulars) = (strangers.finish()?, regulars.finish()?);
+    let sent = flood.map_or(0, |report| report.sent);
+    let apart = setting.rate.is_none() || setting.delivery == Delivery::Frames;
+    let guard = defence.guard().filter(|_| apart);
+    let syns_lost = guard.map(|guard| before.lost(lab, guard, sent)).transpose()?;
     Ok(Ok(Outcome {
-        strangers: strangers.finish()?.begun(from, to),
-        regulars: regulars.finish()?.begun(from, to),
+        strangers: strangers.begun(from, to),
+        regulars: regulars.begun(from, to),
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
-        passage,
+        syns_lost,
         state,
         steps,
     }))
+}
+
+/// Counters before the first client came, when the guard had not seen a SYN yet.
+struct Before {
+    ring: Ring,
+    syns: u64,
+}
+
+impl Before {
+    fn read(lab: &Lab) -> Result<Self> {
+        Ok(Self { ring: Ring::read(lab)?, syns: syns_sent(&lab.client)? })
+    }
+
+    /// The share of the clients' SYNs since then that the guard has not counted, when nothing is under
+    /// way any more: it counts each that it is given, whatever becomes of it. `flood`: SYNs that were
+    /// sent beside them.
+    fn lost(&self, lab: &Lab, guard: &Guard<'_>, flood: u64) -> Result<f64> {
+        sleep(SETTLED);
+        let sent = syns_sent(&lab.client)? - self.syns;
+        let flood = flood - Ring::read(lab)?.since(&self.ring).lost;
+        let arrived = guard.status()?.total("syn").saturating_sub(flood);
+        Ok(sent.saturating_sub(arrived) as f64 / sent.max(1) as f64)
+    }
 }
 
 fn sent(flood: Option<&RunningFlood>) -> u64 {

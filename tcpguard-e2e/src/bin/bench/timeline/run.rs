@@ -89,7 +89,7 @@ pub fn run(
     Ok(Course {
         round,
         offered: flood.rate(),
-        ring_full: ring.since(&armed).frames_lost_share(),
+        ring_full: ring.since(&armed).lost_share(),
         slots: Slot::all(&attempts, flood.started, timing.before, timing.flood + timing.after),
         full_success: full_success(&attempts, &flood),
         told,
