@@ -351,7 +351,7 @@ fn run_round(records: &mut [Record], round: usize, timing: &Timing) -> Result<()
                         }
                     }
                 }
-                record.runs.push(run);
+                record.runs.push(*run);
             }
             Made::Unavailable(reason) => {
                 println!("  {}: not available: {reason}", record.arm.title());
@@ -371,7 +371,7 @@ fn run_round(records: &mut [Record], round: usize, timing: &Timing) -> Result<()
 
 /// What came of a run.
 enum Made {
-    Run(Run),
+    Run(Box<Run>),
     Unavailable(String),
     Failed(Error),
 }
@@ -386,7 +386,7 @@ fn make(record: &Record, round: usize, timing: &Timing, floor: &mut Option<f64>)
     let before = *floor;
     *floor = record.setting.rate.map(|_| run::floor(&record.setting)).transpose()?;
     let brackets = before.zip(*floor).map(|(before, after)| [before, after]);
-    Ok(Made::Run(Run::new(round, &outcome, brackets)))
+    Ok(Made::Run(Box::new(Run::new(round, &outcome, brackets))))
 }
 
 /// How a run went.
