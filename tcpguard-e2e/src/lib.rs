@@ -29,6 +29,7 @@
 //!   [`prometheus`]: what a monitoring system makes of its numbers; [`browser`]: how a page looks;
 //!   [`terminal`]: a terminal, for what is drawn on one.
 //! - [`soak`]: all of it for an hour, and whether it cost the agent anything.
+//! - [`ring`], [`tcp_counters`]: what never came as far as the guard, and what a host's own TCP has counted.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line; [`stall`]:
 //!   whether the machine itself stood still.
 

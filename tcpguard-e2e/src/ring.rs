@@ -17,8 +17,8 @@ pub struct Ring {
 pub struct Passage {
     /// Taken from the ring, by whatever comes then.
     pub taken: u64,
-    /// Frames of a flood in bursts that found it full. Socket buffers, as of clients, are counted with
-    /// what the wire could not send, and are not among them.
+    /// Frames of a flood in bursts that found it full. Socket buffers, as of clients, are not among
+    /// them: only the other end of the cable counts those, with the frames (`tx_dropped`).
     pub lost: u64,
 }
 

@@ -31,9 +31,10 @@ fn clients(lab: &Lab, family: Family, time: Duration) -> Attempts {
 #[test]
 fn a_flood_keeps_its_rate_and_every_packet_arrives() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    // A slow machine cannot make as many as live tests ask for, 100,000 a second, which does them no
-    // harm; but it may not make more, nor lose any.
-    for (family, rate) in Family::BOTH.into_iter().flat_map(|it| [(it, 25_000), (it, 100_000)]) {
+    // Slow machines come to 70,000 of the 100,000 a second that live tests ask for.
+    let rates = [(25_000, 0.98), (100_000, 0.5)];
+    let cases = Family::BOTH.into_iter().flat_map(|family| rates.map(|rate| (family, rate)));
+    for (family, (rate, least)) in cases {
         // Whatever else the machine does may slow one flood down.
         let kept = (0..3).any(|_| {
             let before = lab.edge.interface_counter(INTERFACE, "rx_packets").unwrap();
@@ -45,7 +46,7 @@ fn a_flood_keeps_its_rate_and_every_packet_arrives() {
             println!("{family:?}: {:.0} of {rate} SYN/s", report.rate());
             let share = report.rate() / f64::from(rate);
             assert!(share <= 1.02, "{family:?}: {share:.3} of {rate} SYN/s");
-            share >= 0.98 || rate == 100_000
+            share >= least
         });
         assert_eq!(lab.lost().unwrap(), 0, "{family:?}");
         assert!(kept, "{family:?}: {rate} SYN/s");

@@ -54,7 +54,7 @@ fn entries() -> Vec<Entry> {
     vec![
         Entry::new(programs::NAME, [7, 1], programs),
         Entry::new(profile::NAME, [1, 1], profile::measure),
-        Entry::new("e2e", [70, 2], e2e),
+        Entry::new("e2e", [72, 2], e2e),
         Entry::new("timeline", [6, 1], timeline),
         Entry::new("agent", [13, 2], agent),
         Entry::new("replay", [4, 1], replay::measure),

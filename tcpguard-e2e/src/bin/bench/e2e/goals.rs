@@ -160,8 +160,8 @@ impl<'a> Cell<'a> {
         let spread = self.record.and_then(|record| record.spread(|run| run.syns_lost));
         spread.map_or(String::new(), |Spread { median, least, most }| {
             format!(
-                "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs never came as far as the \
-                 guard"
+                "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs in the whole run never came \
+                 as far as the guard"
             )
         })
     }
@@ -296,7 +296,7 @@ mod tests {
             named(&goals, "mimic flood at maximum, known clients within 1 s").note
         };
         let runs = vec![lost(1, Some(1.5)), lost(2, Some(0.25)), lost(3, Some(3.0))];
-        assert!(note(runs).contains("1.50 % (0.25–3.00) of the clients' SYNs never came"));
+        assert!(note(runs).contains("1.50 % (0.25–3.00) of the clients' SYNs in the"));
         assert!(!note(vec![lost(1, None)]).contains("SYNs"), "records of before it was counted");
     }
 

@@ -400,7 +400,7 @@ fn one_line(record: &Record, run: &Run) -> String {
     });
     let lost = run
         .syns_lost
-        .map_or(String::new(), |lost| format!(", {lost:.2} % of clients' SYNs lost before it"));
+        .map_or(String::new(), |lost| format!(", {lost:.2} % of clients' SYNs lost in the ring"));
     format!(
         "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} taken/s{lost}{brackets}{state}{steps}",
         record.arm.title(),

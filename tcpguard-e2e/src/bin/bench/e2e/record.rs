@@ -27,8 +27,9 @@ pub struct Run {
     pub offered: f64,
     /// Packets taken from the ring per second.
     pub taken: f64,
-    /// Of the SYNs that clients sent, the share that never came as far as the guard, in %: they found
-    /// the ring full. `None` where there is no guard that would have counted them.
+    /// Of the SYNs that clients sent in the whole run, the share that never came as far as the guard,
+    /// in %: they found the ring full. `None` where there is no guard that would have counted them, or
+    /// where the flood comes as socket buffers.
     pub syns_lost: Option<f64>,
     /// CPU time in ns; `None` without packets.
     pub ns_per_packet: Option<f64>,

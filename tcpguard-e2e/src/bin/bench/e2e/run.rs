@@ -22,7 +22,7 @@ use super::attack::{Delivery, Kind, Rate};
 
 /// Steps by which SYNs are kept away from a listener.
 pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
-/// By then the guard has looked at its counters again.
+/// By then the guard has looked at its counters again, which it does once a second at least.
 const SETTLED: Duration = Duration::from_millis(2500);
 /// When a client gives up: after the last limit that is reported, 3 s.
 pub const PATIENCE: Duration = clients::PATIENCE;
@@ -85,7 +85,7 @@ pub struct Timing {
 impl Timing {
     /// How long a run takes, set-up included.
     pub fn total(&self) -> Duration {
-        self.with_clients() + Duration::from_secs(2)
+        self.with_clients() + SETTLED + Duration::from_secs(2)
     }
 
     /// How long clients come.
@@ -104,8 +104,9 @@ pub struct Outcome {
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
-    /// Of the SYNs that clients sent, the share that never came as far as the guard, 0 to 1; `None`
-    /// where there is none, or where the flood comes as socket buffers, as clients do.
+    /// Of the SYNs that clients sent in the whole run, the share that the ring lost before the guard,
+    /// 0 to 1. `None` where there is no guard, where the flood comes as socket buffers, as clients do,
+    /// or where the counters contradict each other.
     pub syns_lost: Option<f64>,
     /// The daemon's own word for the situation, if there is a daemon.
     pub state: Option<String>,
@@ -185,7 +186,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         Ok(defence) => defence,
         Err(error) => return Ok(Err(Unavailable(format!("{error:#}")))),
     };
-    let before = Before::read(lab)?;
+    let before = Before::read(lab, defence.guard())?;
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
     let regulars = Load::of(&lab.client, service, visitors(Home::Regulars))?;
     // Between the others, or they would wait for each other.
@@ -208,9 +209,8 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let flood = flood.map(RunningFlood::stop).transpose()?;
     let (strangers, regulars) = (strangers.finish()?, regulars.finish()?);
     let sent = flood.map_or(0, |report| report.sent);
-    let apart = setting.rate.is_none() || setting.delivery == Delivery::Frames;
-    let guard = defence.guard().filter(|_| apart);
-    let syns_lost = guard.map(|guard| before.lost(lab, guard, sent)).transpose()?;
+    let guard = defence.guard().filter(|_| setting.delivery == Delivery::Frames);
+    let syns_lost = guard.map(|guard| before.lost(lab, guard, sent)).transpose()?.flatten();
     Ok(Ok(Outcome {
         strangers: strangers.begun(from, to),
         regulars: regulars.begun(from, to),
@@ -222,27 +222,41 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     }))
 }
 
-/// Counters before the first client came, when the guard had not seen a SYN yet.
+/// Counters before the first client came.
 struct Before {
     ring: Ring,
+    /// That clients have sent.
     syns: u64,
+    /// That the guard has counted, whatever became of them.
+    counted: u64,
 }
 
 impl Before {
-    fn read(lab: &Lab) -> Result<Self> {
-        Ok(Self { ring: Ring::read(lab)?, syns: syns_sent(&lab.client)? })
+    fn read(lab: &Lab, guard: Option<&Guard<'_>>) -> Result<Self> {
+        let counted = guard.map_or(Ok(0), syns_counted)?;
+        Ok(Self { ring: Ring::read(lab)?, syns: syns_sent(&lab.client)?, counted })
     }
 
-    /// The share of the clients' SYNs since then that the guard has not counted, when nothing is under
-    /// way any more: it counts each that it is given, whatever becomes of it. `flood`: SYNs that were
-    /// sent beside them.
-    fn lost(&self, lab: &Lab, guard: &Guard<'_>, flood: u64) -> Result<f64> {
+    /// The share of the clients' SYNs since then that never came as far as the guard, when nothing is
+    /// under way any more. `flood`: SYNs that were sent beside them.
+    fn lost(&self, lab: &Lab, guard: &Guard<'_>, flood: u64) -> Result<Option<f64>> {
         sleep(SETTLED);
-        let sent = syns_sent(&lab.client)? - self.syns;
-        let flood = flood - Ring::read(lab)?.since(&self.ring).lost;
-        let arrived = guard.status()?.total("syn").saturating_sub(flood);
-        Ok(sent.saturating_sub(arrived) as f64 / sent.max(1) as f64)
+        let clients = syns_sent(&lab.client)? - self.syns;
+        let flood_lost = Ring::read(lab)?.since(&self.ring).lost;
+        Ok(share_lost(clients, flood, flood_lost, syns_counted(guard)? - self.counted))
     }
+}
+
+fn syns_counted(guard: &Guard<'_>) -> Result<u64> {
+    Ok(guard.status()?.total("syn"))
+}
+
+/// Of so many SYNs of clients the share that was not counted, where a flood's were counted beside
+/// them, but for those that were lost; `None` if there were more, or fewer than of the flood alone.
+fn share_lost(clients: u64, flood: u64, flood_lost: u64, counted: u64) -> Option<f64> {
+    let arrived = counted.checked_sub(flood.checked_sub(flood_lost)?)?;
+    let lost = clients.checked_sub(arrived)?;
+    (clients > 0).then(|| lost as f64 / clients as f64)
 }
 
 fn sent(flood: Option<&RunningFlood>) -> u64 {
@@ -266,4 +280,24 @@ pub fn floor(setting: &Setting) -> Result<f64> {
     let load = stage.watch(WINDOW)?;
     flood.stop()?;
     Ok(load.cost.ns_per_packet())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_and_neither_lost_by_the_flood_nor_counted_was_lost_of_clients() {
+        // Of a flood of 1,000 come 400, and of 50 clients 48.
+        assert_eq!(share_lost(50, 1_000, 600, 448), Some(0.04));
+        assert_eq!(share_lost(50, 0, 0, 50), Some(0.0));
+    }
+
+    #[test]
+    fn counters_that_contradict_each_other_say_nothing() {
+        assert_eq!(share_lost(50, 1_000, 600, 399), None, "fewer than the flood's");
+        assert_eq!(share_lost(50, 1_000, 600, 451), None, "more than there were");
+        assert_eq!(share_lost(50, 1_000, 1_001, 50), None, "more lost than sent");
+        assert_eq!(share_lost(0, 0, 0, 0), None, "nobody came");
+    }
 }
