@@ -59,8 +59,8 @@ impl Options {
         Duration::from_secs(5)
     }
 
-    /// 10 million SYNs. As long for few sources as for many: what the agent holds of a flood grows
-    /// with the flows that it follows, a thousand a second for 65 s.
+    /// 10 million SYNs. As long for few sources as for many: the flows that are followed gather with
+    /// time, and the agent reads all of them at once.
     const fn growth_window(&self) -> Duration {
         Duration::from_secs(if self.quick { 6 } else { 20 })
     }
