@@ -435,7 +435,7 @@ fn observe_mode_only_tells() {
     let attack = &status.attacks()[0];
     assert_eq!(attack.dropped(), 0);
     assert!(attack.matched() >= flood.sent / 2, "it counts what it would have dropped: {attack:?}");
-    assert_eq!(attack.advised_command(), Some("tcpguard mode enforce"));
+    assert_eq!(attack.advised_command(), Some(tcpguard_engine::Mode::TRY_ENFORCE));
 }
 
 /// Where the driver cannot run the program, the network stack does, and the guard works as well.

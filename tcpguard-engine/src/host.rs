@@ -271,6 +271,7 @@ impl Host {
                 matched: 0,
                 dropped: 0,
                 completed: 0,
+                usual_completed: None,
                 syn_rate: rate,
             };
             let mut incident = Incident::open(now, opening, &assessment);

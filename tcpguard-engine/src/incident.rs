@@ -50,6 +50,7 @@ pub(crate) struct Incident {
     cookies_redeemed: u64,
     established: u64,
     acknowledged: u64,
+    usual_completed: Option<f64>,
     rate: f64,
     peak: f64,
     sources: u64,
@@ -93,6 +94,8 @@ pub(crate) struct Opening {
     pub dropped: u64,
     /// Handshakes that completed since it began.
     pub completed: u64,
+    /// Completed handshakes a second that are usual.
+    pub usual_completed: Option<f64>,
     pub syn_rate: f64,
 }
 
@@ -130,6 +133,7 @@ impl Incident {
             cookies_redeemed: 0,
             established: opening.completed,
             acknowledged: opening.completed,
+            usual_completed: opening.usual_completed,
             rate: opening.syn_rate,
             peak: opening.syn_rate,
             sources: assessment.evidence.sources_estimate,
@@ -385,6 +389,7 @@ impl Incident {
             cookies_sent: self.cookies_sent,
             cookies_redeemed: self.cookies_redeemed,
             completed: self.established.max(self.acknowledged),
+            usual_completed_rate: self.usual_completed,
             syn_rate: self.rate,
             peak_syn_rate: self.peak,
             actions: self.actions.clone(),

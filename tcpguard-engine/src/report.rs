@@ -33,6 +33,12 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    /// The command that an operator is advised to have rules drop with: it goes back by itself, should
+    /// he have locked himself out.
+    pub const TRY_ENFORCE: &str = "tcpguard mode enforce --confirm 60s";
+}
+
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Report {
@@ -75,14 +81,38 @@ pub struct ListenerReport {
     pub dropped_rate: f64,
     /// SYNs per second answered with cookies over the last second.
     pub cookie_rate: f64,
-    /// Completed over answered handshakes, mature ones of the last 8 s; `None` without any.
-    pub completion: Option<f64>,
+    /// Whether its clients connect.
+    pub completions: Completions,
     /// What is the matter.
     pub state: ListenerState,
     /// Whether its answers leave where the guard sees them.
     pub egress: Egress,
     /// The steps that are taken for it beside rules, and those that cannot be.
     pub steps: Vec<StepReport>,
+}
+
+/// Whether clients connect: handshakes that a listener completes, against those that it completes when
+/// all is calm. This is the one measure of it. A share of the SYNs is none: in a flood most SYNs are
+/// forged, and those that are dropped or answered with a cookie never complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Completions {
+    /// Completed handshakes per second, mean of [`Completions::SPAN`].
+    pub rate: f64,
+    /// The usual ones, learned while no incident was open; `None` while too little was seen.
+    pub baseline: Option<f64>,
+}
+
+impl Completions {
+    /// What the rate is a mean of: with few clients a second, fewer seconds would say little.
+    pub const SPAN: std::time::Duration = std::time::Duration::from_secs(8);
+    /// The lowest baseline against which so short a mean says anything: of 16 handshakes that are to be
+    /// expected fewer than half come by chance in 1 span of 100.
+    const LEAST: f64 = 2.0;
+
+    /// The rate as a share of the baseline; `None` where the baseline is not known or too low to tell.
+    pub fn ratio(&self) -> Option<f64> {
+        self.baseline.filter(|usual| *usual >= Self::LEAST).map(|usual| self.rate / usual)
+    }
 }
 
 /// A step of a listener's ladder.
@@ -250,6 +280,10 @@ pub struct IncidentReport {
     pub cookies_redeemed: u64,
     /// Handshakes that completed: clients that got in.
     pub completed: u64,
+    /// Completed handshakes per second that were usual at its listener when it was opened; `None` where
+    /// that is not known, and for what concerns no listener.
+    #[serde(default)]
+    pub usual_completed_rate: Option<f64>,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
     /// Highest SYN rate over one second.

@@ -12,14 +12,14 @@ use crate::egress::Egress;
 use crate::evidence::alarm;
 use crate::incident::{Incident, Opening};
 use crate::ladder::{Before, Harm, Ladder, Newest, Step};
-use crate::learned::{Clients, LearnedListener, Natural, Usual};
+use crate::learned::{Clients, LearnedListener, Natural, Usual, UsualCircumstances};
 use crate::policy::clean_age;
 use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
-    Evidence, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mode, Moment,
-    Queues, Settings, TcpExt, Timestamp,
+    Completions, Evidence, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
+    Mode, Moment, Queues, Settings, TcpExt, Timestamp,
 };
 
 /// What is added in an attack is compared with so much of the attack before it.
@@ -235,7 +235,11 @@ impl Watch {
         }
         if self.learns(settings) {
             self.natural.learn(now, &self.window);
-            self.usual.learn(now, &self.window, self.pressure.rushing());
+            let around = UsualCircumstances {
+                rushing: self.pressure.rushing(),
+                incident: self.incident.is_some(),
+            };
+            self.usual.learn(now, &self.window, around);
         }
     }
 
@@ -283,7 +287,7 @@ impl Watch {
     /// What an earlier run learned of this listener, `age` ago.
     pub fn teach(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
         self.natural = Natural::known(learned);
-        self.usual = learned.usual_syn_rate.map_or_else(Usual::default, Usual::known);
+        self.usual = Usual::known(learned.usual_syn_rate, learned.usual_completed_rate);
         self.clients.teach(now, learned, age);
     }
 
@@ -296,6 +300,7 @@ impl Watch {
             natural_seconds: self.natural.seconds(),
             dispersion: self.natural.dispersion(),
             usual_syn_rate: self.usual.rate(),
+            usual_completed_rate: self.usual.completed(),
             rtt: self.clients.rtt(),
             completions: self.clients.completions(),
             prints: self.clients.prints(now),
@@ -380,6 +385,12 @@ impl Watch {
             sums.per_second(dropped),
             sums.per_second(sums.cookies_sent),
         )
+    }
+
+    /// Whether clients connect.
+    pub fn completions(&self) -> Completions {
+        let sums = self.window.last(Completions::SPAN);
+        Completions { rate: sums.per_second(sums.completed), baseline: self.usual.completed() }
     }
 
     /// Completed over attempted handshakes, of those old enough to judge.
@@ -473,6 +484,7 @@ impl Watch {
             matched: sums.matched,
             dropped: sums.dropped,
             completed: sums.completed,
+            usual_completed: self.usual.completed(),
             syn_rate: self.syn_rate(),
         }
     }

@@ -74,7 +74,7 @@ impl IncidentReport {
             self.listener,
             short(self.syn_rate)
         );
-        let complete = format!("{} of handshakes complete", percent(evidence.completion));
+        let complete = format!("{} of SYNs complete a handshake", percent(evidence.completion));
         let sources = format!(
             "from about {} sources ({:.1} SYN each)",
             short(evidence.sources_estimate as f64),
@@ -176,14 +176,13 @@ fn signature(evidence: &Evidence) -> String {
     }
 }
 
-fn mode_advice(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "",
-        Mode::Observe => {
-            "; observe mode drops nothing, this would drop what the rules match: tcpguard mode enforce"
-        }
-        Mode::Off => "; the guard is off and drops nothing: tcpguard mode enforce",
-    }
+fn mode_advice(mode: Mode) -> String {
+    let so = match mode {
+        Mode::Enforce => return String::new(),
+        Mode::Observe => "observe mode drops nothing, this would drop what the rules match",
+        Mode::Off => "the guard is off and drops nothing",
+    };
+    format!("; {so}: {}", Mode::TRY_ENFORCE)
 }
 
 #[cfg(test)]

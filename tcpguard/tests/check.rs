@@ -30,27 +30,71 @@ fn elevated() -> Status {
     Status::build(&report, &facts)
 }
 
+/// Something is done about the flood, and clients are kept out all the same.
+fn locked_out() -> Status {
+    let (mut report, facts) = flooded(Mode::Enforce);
+    report.listeners[1].completions.rate = 2.0;
+    Status::build(&report, &facts)
+}
+
+fn refused() -> Status {
+    let (report, mut facts) = calm();
+    facts.config.error = Some("line 3: unknown key".to_owned());
+    Status::build(&report, &facts)
+}
+
+/// The line that is looked at first says whether clients connect, by one number: dropped and answered
+/// SYNs are no clients that fail.
+#[test]
+fn the_line_says_whether_clients_connect() {
+    let served = status(flooded(Mode::Enforce));
+    assert!(line(&served, &[], &["clients=90:"]).contains("clients=100%;;90:;0"));
+    let told = line(&locked_out(), &[], &["clients=50:"]);
+    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 98.9 k SYN/s, 2/s connect \
+                  (baseline 52/s): MOST CLIENTS DO NOT CONNECT; ";
+    assert!(told.starts_with(begins), "{told}");
+    assert!(told.contains("clients=3.85%;;50:;0"), "{told}");
+
+    let (mut report, facts) = flooded(Mode::Observe);
+    report.listeners[1].completions.rate = 50.0;
+    let told = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
+    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 98.9 k SYN/s, 50/s \
+                  connect (baseline 52/s); #3 ";
+    assert!(told.starts_with(begins), "{told}");
+
+    report.listeners[1].completions.baseline = Some(1.5);
+    let told = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
+    assert!(told.contains("clients=U;;50:;0"), "too few to tell: {told}");
+}
+
+#[test]
+fn a_configuration_that_was_refused_is_a_warning_until_it_is_mended() {
+    let told = line(&refused(), &[], &[]);
+    let begins = "TCPGUARD WARNING - protecting, 52 SYN/s, 52/s connect (baseline 52/s); the \
+                  configuration was refused, the one before holds: line 3: unknown key; ";
+    assert!(told.starts_with(begins), "{told}");
+}
+
 #[test]
 fn each_situation_has_its_line() {
     for (status, expected) in [
         (
             status(calm()),
-            "TCPGUARD OK - protecting, 52 SYN/s | syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 \
-             handshake_ok=99.8%;;;0;100 rules=0;;;0 attacks=0;;;0\n",
+            "TCPGUARD OK - protecting, 52 SYN/s, 52/s connect (baseline 52/s) | syn_pps=52;;;0 \
+             drop_pps=0;;;0 half_open=0.02%;;;0 clients=U;;;0 rules=0;;;0 attacks=0;;;0\n",
         ),
         (
             elevated(),
-            "TCPGUARD WARNING - ELEVATED, 52 SYN/s; handshakes fail, and it is no attack or not known \
-             to be one; see: tcpguard status | syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 \
-             handshake_ok=99.8%;;;0;100 rules=0;;;0 attacks=0;;;0\n",
+            "TCPGUARD WARNING - ELEVATED, 52 SYN/s, 52/s connect (baseline 52/s); handshakes fail, and \
+             it is no attack or not known to be one; see: tcpguard status | syn_pps=52;;;0 \
+             drop_pps=0;;;0 half_open=0.02%;;;0 clients=U;;;0 rules=0;;;0 attacks=0;;;0\n",
         ),
         (
             status(flooded(Mode::Enforce)),
-            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 98.9 k SYN/s; #3 random-source SYN flood on \
-             :443, 37.6 k sources, 1.01 SYN each, 0.2 % of handshakes complete, one signature covers \
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 98.9 k SYN/s, 52/s connect (baseline 52/s); #3 random-source SYN flood on \
+             :443, 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
              100 %; banning sources would not help; see: tcpguard status | syn_pps=98900;;;0 \
-             drop_pps=98840;;;0 half_open=3.13%;;;0 handshake_ok=99.8%;;;0;100 rules=1;;;0 \
-             attacks=1;;;0\n",
+             drop_pps=98840;;;0 half_open=3.13%;;;0 clients=100%;;;0 rules=1;;;0 attacks=1;;;0\n",
         ),
     ] {
         assert_eq!(line(&status, &[], &[]), expected);
@@ -73,6 +117,8 @@ fn the_level_follows_the_situation() {
         ("off", status(flooded(Mode::Off)), Level::Warning),
         ("filter gone", status(degraded()), Level::Critical),
         ("degraded, but the filter is there", late, Level::Warning),
+        ("stopped, but clients do not connect", locked_out(), Level::Critical),
+        ("its configuration was refused", refused(), Level::Warning),
     ] {
         assert_eq!(level(&status), expected, "{name}");
     }
@@ -91,8 +137,8 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let critical = line(&calm, &["syn_pps=50"], &["syn_pps=51"]);
     assert!(critical.starts_with("TCPGUARD CRITICAL - "), "{critical}");
     assert!(!critical.contains("against 50"), "the worst is enough: {critical}");
-    let completing = line(&calm, &[], &["handshake_ok=99:"]);
-    assert!(completing.starts_with("TCPGUARD OK - ") && completing.contains("99.8%;;99:;0;100"));
+    let connecting = line(&calm, &[], &["clients=50:"]);
+    assert!(connecting.starts_with("TCPGUARD OK - ") && connecting.contains("clients=U;;50:;0"));
 
     let (report, mut facts) = support::calm();
     facts.interfaces[0].packets.earlier = None;
@@ -153,13 +199,13 @@ fn the_exit_code_is_that_of_a_plugin() {
 }
 
 #[test]
-fn without_an_agent_it_is_unknown_and_says_what_to_do() {
+fn without_an_agent_it_is_critical_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let (code, said) = run(dir.path(), &["check"], false);
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.starts_with("TCPGUARD UNKNOWN - tcpguard is not running"), "{said}");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.starts_with("TCPGUARD CRITICAL - tcpguard is not running"), "{said}");
     assert!(said.ends_with("systemctl start tcpguard\n"), "{said}");
-    assert_eq!(run(dir.path(), &["check", "--quiet"], false), (Some(3), String::new()));
+    assert_eq!(run(dir.path(), &["check", "--quiet"], false), (Some(2), String::new()));
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn an_import_says_what_became_of_the_rules() {
     assert_eq!(
         talk,
         "2 of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list\n\
-         the mode is observe, so the rules drop nothing until: tcpguard mode enforce\n"
+         the mode is observe, so the rules drop nothing until: tcpguard mode enforce --confirm 60s\n"
     );
     let (rules, words) = agent.imports().remove(0);
     assert_eq!(words, [true, false, false]);

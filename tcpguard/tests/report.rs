@@ -232,7 +232,7 @@ fn in_observe_mode_the_page_says_what_would_have_been_and_how_to_have_it() {
     for told in [
         "because the mode was observe",
         "matched by rules (observe mode)",
-        "tcpguard mode enforce",
+        "tcpguard mode enforce --confirm 60s",
         "and it goes on",
     ] {
         assert!(text.contains(told), "{told:?} is missing in {text}");

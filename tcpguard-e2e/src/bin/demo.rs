@@ -80,11 +80,11 @@ fn play() -> Result<u32> {
     let status = guard.status()?;
     let advice = status.attacks().first().and_then(|a| a.advised_command().map(str::to_owned));
     claims.check(
-        advice.as_deref() == Some("tcpguard mode enforce"),
-        "status recommends `tcpguard mode enforce`",
+        advice.as_deref() == Some(tcpguard_engine::Mode::TRY_ENFORCE),
+        "status recommends `tcpguard mode enforce --confirm 60s`",
     );
 
-    scene("The operator follows the advice: tcpguard mode enforce");
+    scene("The operator follows the advice: tcpguard mode enforce --confirm 60s");
     let enforced = boot_ns();
     let output = guard::cli(&lab.edge, &["mode", "enforce"])?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -76,6 +76,7 @@ impl Engine {
         let opening = Opening {
             listener_id: ListenerId::HOST,
             listener: Listener::HOST,
+            usual_completed: None,
             ..opening(watch, self.incidents, self.settings.of(watch.listener))
         };
         let mut rolled = RollUp {

@@ -82,7 +82,7 @@ impl Engine {
             completed_rate,
             dropped_rate,
             cookie_rate,
-            completion: watch.completion(self.settings.of(watch.listener)),
+            completions: watch.completions(),
             state,
             egress: watch.egress(),
             steps: watch.ladder.report(self.now).collect(),

@@ -78,6 +78,10 @@ pub struct LearnedListener {
     pub dispersion: f64,
     /// SYNs per second, mean of about ten minutes; `None` before there is one.
     pub usual_syn_rate: Option<f64>,
+    /// Completed handshakes per second, mean of about ten minutes without an incident; `None` before
+    /// there is one, and from an earlier version.
+    #[serde(default)]
+    pub usual_completed_rate: Option<f64>,
     /// Usual round-trip time of its clients; `None` before one was measured.
     pub rtt: Option<Duration>,
     /// Completed handshakes recorded.
@@ -212,6 +216,9 @@ impl LearnedListener {
         if let Some(rate) = self.usual_syn_rate {
             within("usual_syn_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
         }
+        if let Some(rate) = self.usual_completed_rate {
+            within("usual_completed_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
+        }
         if let Some(rtt) = self.rtt {
             check("rtt", format!("{rtt:?}"), rtt <= MAX_RTT, "at most 63 s")?;
         }
@@ -239,6 +246,7 @@ mod tests {
             natural_seconds: 3600,
             dispersion: 1.5,
             usual_syn_rate: Some(200.0),
+            usual_completed_rate: Some(190.0),
             rtt: Some(Duration::from_millis(60)),
             completions: 1000,
             prints: Vec::new(),
@@ -264,6 +272,10 @@ mod tests {
             (LearnedListener { natural_seconds: u64::MAX, ..learned() }, "natural_seconds"),
             (LearnedListener { dispersion: f64::INFINITY, ..learned() }, "dispersion"),
             (LearnedListener { usual_syn_rate: Some(-0.5), ..learned() }, "usual_syn_rate"),
+            (
+                LearnedListener { usual_completed_rate: Some(f64::NAN), ..learned() },
+                "usual_completed_rate",
+            ),
             (LearnedListener { rtt: Some(Duration::from_secs(64)), ..learned() }, "rtt"),
             (LearnedListener { completions: u64::MAX, ..learned() }, "completions"),
         ];

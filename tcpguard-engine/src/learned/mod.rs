@@ -17,4 +17,4 @@ pub use export::{
 };
 pub(crate) use natural::Natural;
 pub(crate) use networks::Networks;
-pub(crate) use usual::Usual;
+pub(crate) use usual::{Circumstances as UsualCircumstances, Usual};

@@ -1,5 +1,5 @@
-//! How many SYNs a listener usually gets, to tell a rush, or more than clients could send, from everyday
-//! traffic.
+//! How many SYNs a listener usually gets, and how many of its clients' handshakes usually complete: to
+//! tell a rush, or more than clients could send, from everyday traffic, and whether clients connect.
 
 use std::time::Duration;
 
@@ -7,55 +7,91 @@ use crate::Timestamp;
 use crate::window::{Sums, Window};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Time constant of the mean: after so long another rate has become the usual one.
+/// Time constant of the means: after so long another rate has become the usual one.
 const MEMORY: Duration = Duration::from_secs(600);
 /// A mean over less than this is none.
 const LEAST: Duration = Duration::from_secs(5);
 
-/// Mean of SYNs per second over about ten minutes, or over all that was seen while that is less.
+/// Mean of a rate over about ten minutes, or over all that was seen while that is less.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    value: f64,
+    seen: Duration,
+}
+
+impl Mean {
+    fn known(value: f64) -> Self {
+        Self { value, seen: MEMORY }
+    }
+
+    /// Takes over what a span says. What is to become usual `slowly` takes ten minutes, however little
+    /// was seen before it.
+    fn take(&mut self, rate: f64, span: Duration, slowly: bool) {
+        self.seen = (self.seen + span).min(MEMORY);
+        let over = if slowly { MEMORY } else { self.seen };
+        if over > Duration::ZERO {
+            self.value += span.div_duration_f64(over).min(1.0) * (rate - self.value);
+        }
+    }
+
+    /// `None` while too little was seen.
+    fn rate(&self) -> Option<f64> {
+        (self.seen >= LEAST).then_some(self.value)
+    }
+}
+
+/// What is usual at a listener.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usual {
-    mean: f64,
-    seen: Duration,
+    syns: Mean,
+    completed: Mean,
     learned: Timestamp,
-    /// The last second, and whether a rush was on. It is learned with the next one: a flood begins up to
-    /// a second before it is an alarm, and a young mean would be the flood's.
-    pending: Option<(Sums, bool)>,
+    /// The last second. It is learned with the next one: a flood begins up to a second before it is an
+    /// alarm, and a young mean would be the flood's.
+    pending: Option<(Sums, Circumstances)>,
+}
+
+/// What else is the case in a second that is learned from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Circumstances {
+    /// Far more clients than usual come.
+    pub rushing: bool,
+    /// An incident is open: what completes now is no baseline.
+    pub incident: bool,
 }
 
 impl Usual {
     /// As learned by an earlier run.
-    pub fn known(mean: f64) -> Self {
-        Self { mean, seen: MEMORY, ..Self::default() }
+    pub fn known(syns: Option<f64>, completed: Option<f64>) -> Self {
+        let mean = |rate: Option<f64>| rate.map_or_else(Mean::default, Mean::known);
+        Self { syns: mean(syns), completed: mean(completed), ..Self::default() }
     }
 
-    /// Learns from the last second. A rush becomes usual only within ten minutes, however little was
-    /// seen before it.
-    pub fn learn(&mut self, now: Timestamp, window: &Window, rushing: bool) {
+    /// Learns from the last second.
+    pub fn learn(&mut self, now: Timestamp, window: &Window, around: Circumstances) {
         let since = now.since(self.learned);
         if since < EVERY {
             return;
         }
         self.learned = now;
-        let last = self.pending.replace((window.last(EVERY), rushing));
+        let last = self.pending.replace((window.last(EVERY), around));
         // After a pause there was an alarm meanwhile.
-        if let Some((sums, rushing)) = last.filter(|_| since < EVERY * 2) {
-            self.take(&sums, rushing);
-        }
-    }
-
-    fn take(&mut self, sums: &Sums, rushing: bool) {
-        self.seen = (self.seen + sums.span).min(MEMORY);
-        let over = if rushing { MEMORY } else { self.seen };
-        if over > Duration::ZERO {
-            let weight = sums.span.div_duration_f64(over).min(1.0);
-            self.mean += weight * (sums.per_second(sums.syns) - self.mean);
+        if let Some((sums, then)) = last.filter(|_| since < EVERY * 2) {
+            self.syns.take(sums.per_second(sums.syns), sums.span, then.rushing);
+            if !then.incident && !around.incident {
+                self.completed.take(sums.per_second(sums.completed), sums.span, then.rushing);
+            }
         }
     }
 
     /// SYNs per second; `None` while too little was seen.
     pub fn rate(&self) -> Option<f64> {
-        (self.seen >= LEAST).then_some(self.mean)
+        self.syns.rate()
+    }
+
+    /// Completed handshakes per second; `None` while too little was seen.
+    pub fn completed(&self) -> Option<f64> {
+        self.completed.rate()
     }
 }
 
@@ -71,7 +107,7 @@ mod tests {
             for second in from..until {
                 let end = Timestamp::from_millis(1000 * (second + 1));
                 window.push(Tick { end, span: EVERY, syns, ..Tick::default() });
-                usual.learn(end, &window, false);
+                usual.learn(end, &window, Circumstances::default());
             }
             usual.rate()
         };
@@ -81,5 +117,23 @@ mod tests {
         assert!((150.0..250.0).contains(&after_ten_more), "{after_ten_more}");
         let settled = play(30, 2000, 400).expect("a rate");
         assert!((380.0..=400.0).contains(&settled), "{settled}");
+    }
+
+    #[test]
+    fn what_completes_in_an_incident_is_no_baseline() {
+        let (mut window, mut usual) = (Window::default(), Usual::default());
+        let mut play = |from: u64, until: u64, established, incident| {
+            for second in from..until {
+                let end = Timestamp::from_millis(1000 * (second + 1));
+                window.push(Tick { end, span: EVERY, established, ..Tick::default() });
+                let around = Circumstances { incident, ..Circumstances::default() };
+                usual.learn(end, &window, around);
+            }
+            usual.completed()
+        };
+        assert_eq!(play(0, 60, 20, false), Some(20.0));
+        assert_eq!(play(60, 600, 1, true), Some(20.0), "also the second before it was one");
+        let after = play(600, 660, 20, false).expect("a rate");
+        assert!((19.0..=20.0).contains(&after), "{after}");
     }
 }

@@ -145,6 +145,7 @@ fn is_full(window: &Window, load: &Load<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learned::UsualCircumstances;
     use crate::window::Tick;
 
     const POLL: Duration = Duration::from_millis(250);
@@ -189,7 +190,9 @@ mod tests {
                 };
                 let settings = Settings::default();
                 strain = self.pressure.poll(self.now, &self.window, &load, &settings);
-                self.usual.learn(self.now, &self.window, self.pressure.rushing());
+                let rushing = self.pressure.rushing();
+                let around = UsualCircumstances { rushing, incident: false };
+                self.usual.learn(self.now, &self.window, around);
             }
             strain
         }

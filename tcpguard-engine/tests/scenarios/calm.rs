@@ -53,7 +53,7 @@ fn the_notice_of_a_rush_says_what_to_do() {
     assert_eq!(
         lab.told[0].message,
         "rush of clients, not an attack on 203.0.113.10:443: 1 k SYN/s where 53 are usual, from \
-         about 2.88 k sources (1.0 SYN each), 100 % of handshakes complete; nothing is dropped: \
+         about 2.88 k sources (1.0 SYN each), 100 % of SYNs complete a handshake; nothing is dropped: \
          these are clients, and they are served; add capacity if they are to stay"
     );
 }

@@ -79,8 +79,9 @@ pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
         && mode != Mode::Enforce
     {
         session.say(&format!(
-            "the mode is {}, so {who_drops} nothing until: tcpguard mode enforce",
-            crate::config::mode_name(mode.into())
+            "the mode is {}, so {who_drops} nothing until: {}",
+            crate::config::mode_name(mode.into()),
+            tcpguard_engine::Mode::TRY_ENFORCE
         ));
     }
 }

@@ -10,7 +10,7 @@ use crate::render;
 pub(super) fn run(args: &CheckArgs, session: &mut Session<'_>) -> Exit {
     let report = match fetch(session) {
         Ok(status) => judge(&status, &args.warn, &args.crit),
-        Err(error) => Report::unknown(error.to_string()),
+        Err(error) => Report::without_answer(&error),
     };
     let printed = match (session.quiet, session.json) {
         (true, _) => Ok(()),

@@ -5,9 +5,11 @@ mod range;
 use std::str::FromStr;
 
 use serde::Serialize;
+use tcpguard_engine::Mode;
 
+use crate::control::ClientError;
 use crate::render;
-use crate::status::{Health, Listener, Severity, State, Status};
+use crate::status::{Clients, Connect, Health, Listener, Severity, State, Status};
 
 pub use range::Range;
 
@@ -24,6 +26,8 @@ pub struct Report {
     pub level: Level,
     /// The situation in words.
     pub situation: String,
+    /// Whether clients connect; `null` where no agent says.
+    pub clients: Option<Clients>,
     /// Why it is not `ok`; empty when it is.
     pub reasons: Vec<String>,
     /// The numbers.
@@ -70,8 +74,10 @@ pub enum Metric {
     DropPps,
     /// How full the fullest SYN queue is, in percent.
     HalfOpen,
-    /// Share of handshakes that complete, at the listener with the fewest, in percent.
-    HandshakeOk,
+    /// Completed handshakes per second in percent of the baseline, at the listener under attack with
+    /// the fewest. Not known while there is no attack, or where the baseline is not known or below 2 a
+    /// second.
+    Clients,
     /// Rules wanted in the kernel.
     Rules,
     /// Open incidents.
@@ -80,14 +86,8 @@ pub enum Metric {
 
 impl Metric {
     /// All of them, in the order in which they are printed.
-    pub const ALL: [Self; 6] = [
-        Self::SynPps,
-        Self::DropPps,
-        Self::HalfOpen,
-        Self::HandshakeOk,
-        Self::Rules,
-        Self::Attacks,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::SynPps, Self::DropPps, Self::HalfOpen, Self::Clients, Self::Rules, Self::Attacks];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -95,7 +95,7 @@ impl Metric {
             Self::SynPps => "syn_pps",
             Self::DropPps => "drop_pps",
             Self::HalfOpen => "half_open",
-            Self::HandshakeOk => "handshake_ok",
+            Self::Clients => "clients",
             Self::Rules => "rules",
             Self::Attacks => "attacks",
         }
@@ -104,7 +104,7 @@ impl Metric {
     /// The sign of its unit.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::HalfOpen | Self::HandshakeOk => "%",
+            Self::HalfOpen | Self::Clients => "%",
             _ => "",
         }
     }
@@ -117,8 +117,9 @@ impl Metric {
             Self::SynPps => measured.then(|| rates().map(|rates| rates.syn_pps).sum()),
             Self::DropPps => measured.then(|| rates().map(|rates| rates.drop_pps).sum()),
             Self::HalfOpen => listeners.filter_map(half_open_percent).reduce(f64::max),
-            Self::HandshakeOk => {
-                listeners.filter_map(|it| it.handshake_ok_ratio.map(percent)).reduce(f64::min)
+            Self::Clients => {
+                let attacked = status.attacks.iter().any(|attack| attack.clients.is_some());
+                status.clients.ratio.filter(|_| attacked).map(percent)
             }
             Self::Rules => Some(f64::from(status.rules.wanted)),
             Self::Attacks => Some(status.attacks.len() as f64),
@@ -137,12 +138,18 @@ fn percent(share: f64) -> f64 {
 }
 
 impl Report {
-    /// Nothing is known, and this is why.
-    pub fn unknown(why: String) -> Self {
+    /// No agent said anything, and this is why. That one is dead is no gap in what is known: nothing
+    /// protects the host.
+    pub fn without_answer(error: &ClientError) -> Self {
+        let level = match error {
+            ClientError::NotRunning { .. } | ClientError::Broken { .. } => Level::Critical,
+            _ => Level::Unknown,
+        };
         Self {
             schema: SCHEMA.to_owned(),
-            level: Level::Unknown,
-            situation: why,
+            level,
+            situation: error.to_string(),
+            clients: None,
             reasons: Vec::new(),
             metrics: Vec::new(),
         }
@@ -196,7 +203,8 @@ pub fn judge(status: &Status, warn: &[Threshold], crit: &[Threshold]) -> Report 
     Report {
         schema: SCHEMA.to_owned(),
         level: reasons.first().map_or(Level::Ok, |(level, _)| *level),
-        situation: render::headline(status.daemon.state).1.to_owned(),
+        situation: render::headline(status).1.to_owned(),
+        clients: Some(status.clients),
         reasons: reasons.into_iter().map(|(_, why)| why).collect(),
         metrics: metrics.to_vec(),
     }
@@ -210,6 +218,8 @@ fn against(threshold: &Threshold, value: Option<f64>, level: Level) -> Option<(L
             Some((level, format!("{name} {value}{unit} against {range}")))
         }
         Some(_) => None,
+        // In calm times there is nothing to be told of it.
+        None if *metric == Metric::Clients => None,
         None => Some((Level::Unknown, format!("{name} is not known"))),
     }
 }
@@ -221,6 +231,8 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::LostBeforeGuard => Level::Critical,
         State::Unknown => Level::Unknown,
+        // Whatever is done about the attack: it has its way.
+        State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
         _ => Level::Warning,
     };
     for attack in &status.attacks {
@@ -228,14 +240,19 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     }
     let findings = status.health.iter().filter(|it| it.severity == Severity::Critical);
     reasons.extend(findings.map(|finding| (weight(finding), finding.text.clone())));
+    if !status.daemon.config.valid {
+        let error = status.daemon.config.error.as_deref().unwrap_or_default();
+        let why = format!("the configuration was refused, the one before holds: {error}");
+        reasons.push((Level::Warning, why));
+    }
     if state > Level::Ok && reasons.iter().all(|(level, _)| *level < state) {
         let words = match status.daemon.state {
-            State::Off => "the guard is switched off: tcpguard mode enforce",
-            State::LostBeforeGuard => "packets are lost before any program can see them",
-            State::Unknown => "the agent is newer than this program: tcpguard version",
-            _ => "handshakes fail, and it is no attack or not known to be one",
+            State::Off => format!("the guard is switched off: {}", Mode::TRY_ENFORCE),
+            State::LostBeforeGuard => "packets are lost before any program can see them".to_owned(),
+            State::Unknown => "the agent is newer than this program: tcpguard version".to_owned(),
+            _ => "handshakes fail, and it is no attack or not known to be one".to_owned(),
         };
-        reasons.push((state, words.to_owned()));
+        reasons.push((state, words));
     }
     reasons
 }

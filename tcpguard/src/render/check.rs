@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write};
 
+use super::clients::clients;
 use super::number::short;
 use crate::monitoring::{Level, Measured, Metric, Report};
 
@@ -22,6 +23,9 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
     if let Some(syns) = syns.and_then(|it| it.value) {
         write!(text, ", {} SYN/s", short(syns))?;
     }
+    if let Some(known) = &report.clients {
+        write!(text, ", {}", clients(known, None))?;
+    }
     for reason in report.reasons.iter().take(REASONS_TOLD) {
         write!(text, "; {reason}")?;
     }
@@ -38,7 +42,7 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
     out.write_char('\n')
 }
 
-/// `name=value;warning;critical;least`, and the highest possible value where there is one.
+/// `name=value;warning;critical;least`.
 fn data(out: &mut impl Write, measured: &Measured) -> fmt::Result {
     let Measured { metric, value, warn, crit } = measured;
     // `U` says that a number exists and is not known.
@@ -47,7 +51,7 @@ fn data(out: &mut impl Write, measured: &Measured) -> fmt::Result {
         |value| format!("{}{}", (value * 100.0).round() / 100.0, metric.unit()),
     );
     let range = |range: &Option<String>| range.clone().unwrap_or_default();
-    write!(out, "{}={value};{};{};0", metric.name(), range(warn), range(crit))?;
-    // More half-open handshakes than there is room for do happen.
-    if *metric == Metric::HandshakeOk { out.write_str(";100") } else { Ok(()) }
+    // No highest value: more half-open handshakes than there is room for do happen, and more clients than
+    // usual.
+    write!(out, "{}={value};{};{};0", metric.name(), range(warn), range(crit))
 }

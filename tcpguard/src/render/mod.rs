@@ -5,6 +5,7 @@
 
 mod attack;
 mod check;
+mod clients;
 mod doctor;
 mod explain;
 mod findings;
@@ -24,6 +25,7 @@ mod view;
 
 pub use attack::{severity_word, volume};
 pub use check::check;
+pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
 pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
 pub(crate) use explain::{RATES, signals};

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::attack::{self, between, paragraph, severity_word};
+use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::note;
 use super::losses;
 use super::mode::mode_end;
@@ -15,8 +16,8 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::status::{
-    AlertEntry, AttachMode, Hook, Interface, Listener, ListenerState, Mode, Program, Rules, State,
-    Status,
+    AlertEntry, AttachMode, Connect, Hook, Interface, Listener, ListenerState, Mode, Program,
+    Rules, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -33,20 +34,37 @@ const GAP: usize = 3;
 /// The first line alone.
 pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     let daemon = &status.daemon;
-    let (sign, words, tone) = headline(daemon.state);
+    let (sign, words, tone) = headline(status);
     let left = format!("{sign} tcpguard {} on {} — ", daemon.version, daemon.hostname);
     let mode = format!("mode {}", mode_name(daemon.mode.into()));
     let up = format!("   up {}", span(Duration::from_secs(daemon.uptime_s)));
     let used = left.chars().count() + words.len() + GAP + mode.len();
-    // Where there is no room for both, the mode says more than the age.
-    let right = if used + up.len() <= view.width { mode + &up } else { mode };
+    // Where there is no room for all, the mode says more than the age, and the situation than both.
+    let right = match view.width {
+        wide if used + up.len() <= wide => mode + &up,
+        narrow if used <= narrow => mode,
+        _ => String::new(),
+    };
     let used = left.chars().count() + words.len() + right.len();
     let blanks = view.width.saturating_sub(used).max(GAP);
     writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, words), "")
 }
 
-/// The situation as a sign, in words and in a tone.
-pub fn headline(state: State) -> (&'static str, &'static str, Tone) {
+/// The situation as a sign, in words and in a tone: what is done about an attack, and whether clients
+/// connect where that is not what one would think.
+pub fn headline(status: &Status) -> (&'static str, &'static str, Tone) {
+    match (status.daemon.state, status.clients.connect()) {
+        (State::AttackUnmitigated, Some(Connect::All)) => {
+            ("✗", "UNDER ATTACK, NOT mitigating, clients connect", Tone::Bad)
+        }
+        (State::AttackMitigated, Some(Connect::Few)) => {
+            ("✗", "UNDER ATTACK, CLIENTS DO NOT CONNECT", Tone::Bad)
+        }
+        (state, _) => state_in_words(state),
+    }
+}
+
+fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {
     match state {
         State::Protecting => ("●", "protecting", Tone::Good),
         State::Observing => ("●", "observing", Tone::Good),
@@ -68,6 +86,9 @@ pub fn status(
     all_listeners: bool,
 ) -> fmt::Result {
     brief(out, status, view)?;
+    for (number, (line, _)) in clients_by_listener(status).iter().enumerate() {
+        paragraph(out, view, if number == 0 { "Clients" } else { "" }, line)?;
+    }
     paragraph(out, view, "Config", &config(status, view))?;
     if let Some(end) = &status.daemon.mode_ends {
         paragraph(out, view, "Mode", &mode_end(status.daemon.mode, end, view))?;
@@ -224,7 +245,7 @@ fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> f
         if status.daemon.mode == Mode::Enforce { "DROP/s" } else { "WOULD DROP/s" },
         "HALF-OPEN/LIMIT",
         "ACCEPT-Q/LIMIT",
-        "HANDSHAKES OK",
+        "CLIENTS/s (BASELINE)",
         "STATE",
     ]);
     for listener in &sorted[..shown] {
@@ -261,7 +282,7 @@ fn listener_row(listener: &Listener) -> [Cell; 7] {
         short(listener.dropped_pps).into(),
         of(listener.half_open, listener.half_open_limit).into(),
         of(listener.accept_queue, listener.accept_limit).into(),
-        listener.handshake_ok_ratio.map_or("-".to_owned(), percent).into(),
+        Cell::toned(clients_in_short(&listener.clients), clients_tone(&listener.clients)),
         Cell::toned(state, tone),
     ]
 }

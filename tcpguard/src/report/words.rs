@@ -1,6 +1,6 @@
 //! The story in sentences: what a person who was not there wants to know first.
 
-use tcpguard_engine::{IncidentClass, Listener};
+use tcpguard_engine::{IncidentClass, Listener, Mode};
 
 use super::times::{Times, between};
 use crate::render::number::{percent, short, span};
@@ -221,7 +221,7 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
     if spared(attack) > 0 {
         let text = "nothing was dropped, because the mode was observe; in enforce mode the rules drop \
                     the next one";
-        return vec![remains(text, Some("tcpguard mode enforce"))];
+        return vec![remains(text, Some(Mode::TRY_ENFORCE))];
     }
     if let Some(advice) = class.advice() {
         return vec![remains(advice, None)];

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Severity, Time};
+use super::{Clients, Severity, Time};
 
 /// One attack, or another incident of failing handshakes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -53,6 +53,10 @@ pub struct Attack {
     pub cookies_redeemed: u64,
     /// Handshakes that completed: clients that got in.
     pub completed: u64,
+    /// Whether clients of its listener connect; `null` for what concerns no listener, and for what is
+    /// over where the baseline is not known.
+    #[serde(default)]
+    pub clients: Option<Clients>,
     /// Share of the SYNs at this listener dropped over the last second; `null` outside enforce
     /// mode and without SYNs.
     pub mitigated_ratio: Option<f64>,

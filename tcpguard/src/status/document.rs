@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::Ports;
 
-use super::{AlertEntry, Attack, Counts, Listener, Losses, Program, Time};
+use super::{AlertEntry, Attack, Clients, Counts, Listener, Losses, Program, Time};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -28,6 +28,10 @@ pub struct Status {
     pub interval_ms: u64,
     /// The agent.
     pub daemon: Daemon,
+    /// Whether clients connect: at the listeners under attack, or at all while there is no attack. The
+    /// share is that of the listener under attack at which the fewest do.
+    #[serde(default)]
+    pub clients: Clients,
     /// What is wrong, the worst first; empty when all is well.
     pub health: Vec<Health>,
     /// Open attacks and other incidents, oldest first.

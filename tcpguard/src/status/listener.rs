@@ -7,7 +7,7 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{ListenerReport, StepReport};
 
 use super::build::number;
-use super::{Clock, Time};
+use super::{Clients, Clock, Time};
 
 /// One listener.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -37,8 +37,8 @@ pub struct Listener {
     pub completed_pps: f64,
     /// SYNs per second dropped by rules; in observe mode: that would have been.
     pub dropped_pps: f64,
-    /// Completed over answered handshakes of the last 8 s; `null` without any.
-    pub handshake_ok_ratio: Option<f64>,
+    /// Whether its clients connect.
+    pub clients: Clients,
     /// What is the matter.
     pub state: ListenerState,
     /// SYNs answered with cookies per second.
@@ -165,6 +165,18 @@ pub struct ListenerTotals {
     pub limited: u64,
 }
 
+impl ListenerTotals {
+    /// Handshakes that completed: the kernel's word, and the third packets where it does not say.
+    pub fn completed(&self) -> u64 {
+        self.established.unwrap_or(self.acknowledged)
+    }
+
+    /// SYNs dropped, or that would have been.
+    pub fn matched(&self) -> u64 {
+        self.dropped_source + self.dropped_signature + self.limited
+    }
+}
+
 impl Listener {
     /// The document's form of a listener.
     pub fn build(listener: &ListenerReport, clock: Clock) -> Self {
@@ -188,7 +200,7 @@ impl Listener {
             syn_pps: number(listener.syn_rate),
             completed_pps: number(listener.completed_rate),
             dropped_pps: number(listener.dropped_rate),
-            handshake_ok_ratio: listener.completion.map(number),
+            clients: Clients::build(&listener.completions),
             state: match listener.state {
                 engine::ListenerState::Ok => ListenerState::Ok,
                 engine::ListenerState::Suspect => ListenerState::Suspect,

@@ -25,7 +25,7 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
     let complete = percent(evidence.completion);
     match incident.class {
         IncidentClass::RandomSpoofed => format!(
-            "{} on {place}, {sources} sources, {:.2} SYN each, {complete} of handshakes complete, \
+            "{} on {place}, {sources} sources, {:.2} SYN each, {complete} of SYNs complete a handshake, \
              {}; banning sources would not help",
             incident.class.in_words(),
             evidence.syns_per_source,
@@ -40,7 +40,7 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
                 )
             });
             format!(
-                "{} on {place}{from}, {complete} of handshakes complete; a ban on the source stops it",
+                "{} on {place}{from}, {complete} of SYNs complete a handshake; a ban on the source stops it",
                 incident.class.in_words(),
             )
         }
@@ -52,7 +52,7 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
                 )
             });
             format!(
-                "{} on {place}: {complete} of handshakes complete, {sources} sources{repeated}; \
+                "{} on {place}: {complete} of SYNs complete a handshake, {sources} sources{repeated}; \
                  a rule would only hit clients",
                 incident.class.in_words(),
             )
@@ -99,7 +99,7 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode, acts: bool) 
         engine::Mode::Observe if incident.rules.is_empty() => advice(
             "observe mode drops nothing; no rule is found yet that enforce mode would apply"
                 .to_owned(),
-            Some("tcpguard mode enforce"),
+            Some(engine::Mode::TRY_ENFORCE),
         ),
         engine::Mode::Observe => advice(
             format!(
@@ -107,10 +107,10 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode, acts: bool) 
                 short(incident.matched as f64),
                 short(incident.syns as f64)
             ),
-            Some("tcpguard mode enforce"),
+            Some(engine::Mode::TRY_ENFORCE),
         ),
         engine::Mode::Off => {
-            advice("the guard is off and drops nothing".to_owned(), Some("tcpguard mode enforce"))
+            advice("the guard is off and drops nothing".to_owned(), Some(engine::Mode::TRY_ENFORCE))
         }
     }
 }

@@ -86,7 +86,7 @@ fn page(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) -> Op
 fn headline(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
     let status = &model.seen().status;
     let daemon = &status.daemon;
-    let (sign, words, tone) = render::headline(daemon.state);
+    let (sign, words, tone) = render::headline(status);
     let time = model.view().time(status.generated_at);
     let right = if model.is_held() { format!("HELD at {time}") } else { time };
     let left = area.width - right.chars().count() as u16 - 1;

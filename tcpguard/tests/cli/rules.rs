@@ -68,7 +68,7 @@ fn blocking_in_observe_mode_says_that_nothing_is_dropped() {
         0,
         "blocked 192.0.2.1/32 for 1h 00m, until 15:05:31 (rule 12)\n",
         "take it back: tcpguard unblock 192.0.2.1/32\n\
-         the mode is observe, so the rule drops nothing until: tcpguard mode enforce\n",
+         the mode is observe, so the rule drops nothing until: tcpguard mode enforce --confirm 60s\n",
     );
 }
 

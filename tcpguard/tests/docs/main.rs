@@ -8,6 +8,9 @@
 mod blocks;
 mod commands;
 mod pages;
+#[allow(dead_code, reason = "of the scenes only the calm one is looked at")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::path::Path;
@@ -20,6 +23,7 @@ use tcpguard::status::State;
 
 use commands::{calls, mentioned, typed};
 use pages::{Page, Placed, advice, files, markdown, root};
+use support::{calm, status};
 
 /// Holds each line against `check`; all that do not pass are told at once.
 #[track_caller]
@@ -87,9 +91,13 @@ fn every_headline_of_the_status_is_explained() {
         State::Degraded,
         State::Off,
     ] {
-        let (sign, words, _) = headline(state);
-        let line = format!("\n| {sign} {words} | ");
-        assert!(page.text.contains(&line), "{line:?} is missing");
+        for ratio in [None, Some(0.1), Some(1.0)] {
+            let mut status = status(calm());
+            (status.daemon.state, status.clients.ratio) = (state, ratio);
+            let (sign, words, _) = headline(&status);
+            let line = format!("\n| {sign} {words} | ");
+            assert!(page.text.contains(&line), "{line:?} is missing");
+        }
     }
 }
 

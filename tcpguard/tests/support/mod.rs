@@ -11,11 +11,11 @@ use tcpguard::status::{
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Counts, Egress, Evidence, FirstVerdict, GateItem, IncidentClass,
-    IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerReport,
-    ListenerState, Mode, Moment, NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord,
-    RuleReport, SignatureShare, SourceShare, Statistics, Step, StepReport, StepState, TcpExt,
-    Timestamp, VerdictLine,
+    self as engine, ActionReport, Completions, Counts, Egress, Evidence, FirstVerdict, GateItem,
+    IncidentClass, IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerReport, ListenerState, Mode, Moment, NetworkShare, Ports, Queues, Record, Report,
+    RuleId, RuleRecord, RuleReport, SignatureShare, SourceShare, Statistics, Step, StepReport,
+    StepState, TcpExt, Timestamp, VerdictLine,
 };
 
 /// The moment of every scene, in ms since boot.
@@ -76,7 +76,7 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
         completed_rate: syn_rate,
         dropped_rate: 0.0,
         cookie_rate: 0.0,
-        completion: Some(0.998),
+        completions: Completions { rate: syn_rate, baseline: Some(syn_rate) },
         steps: Vec::new(),
         egress: Egress::Seen,
         state,
@@ -374,6 +374,7 @@ fn flood(mode: Mode) -> IncidentReport {
         cookies_sent: if mode == Mode::Enforce { 60_000 } else { 0 },
         cookies_redeemed: if mode == Mode::Enforce { 9_900 } else { 0 },
         completed: 10_200,
+        usual_completed_rate: Some(51.0),
         syn_rate: 98_900.0,
         peak_syn_rate: 101_000.0,
         actions,
@@ -419,7 +420,8 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         ];
     }
     if mode != Mode::Enforce {
-        victim.completion = Some(0.002);
+        victim.completed_rate = 9.0;
+        victim.completions.rate = 9.0;
     }
     let counts = |dropped, passed, syns| {
         packets(&[(drop, dropped), (Reason::Syn, passed), (Reason::Segment, 900_000)], syns)

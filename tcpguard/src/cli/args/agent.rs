@@ -151,8 +151,7 @@ mode that was set last without them, also if the agent is killed or the host sta
 
 Examples:
   tcpguard mode                                   # which holds, and for how long
-  tcpguard mode enforce                           # drop from now on
-  tcpguard mode enforce --confirm 60s             # back in a minute unless confirmed
+  tcpguard mode enforce --confirm 60s             # drop, back in a minute unless confirmed
   tcpguard mode enforce --yes                     # it may stay
   tcpguard mode observe --for 10m                 # drop nothing for ten minutes
   tcpguard mode observe                           # stop dropping, and go on watching";

@@ -44,7 +44,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running,
 Examples:
   tcpguard status                                 # what is happening, and what is done about it
   tcpguard explain 192.0.2.7                      # what decides about an address
-  tcpguard mode enforce                           # from counting to dropping
+  tcpguard mode enforce --confirm 60s             # from counting to dropping, for a minute
   tcpguard help block                             # every verb explains itself by examples";
 
 /// Options of every verb.

@@ -40,15 +40,17 @@ pub struct CheckArgs {
 }
 
 const CHECK: &str = "\
-Names: syn_pps, drop_pps, half_open (%), handshake_ok (%), rules, attacks.
+Names: syn_pps, drop_pps, half_open (%), clients (% of the
+baseline that connect to what is attacked), rules, attacks.
 Ranges as monitoring plugins have them: 10 is 0 to 10, 10: is 10 and more, ~:10 is 10 and less,
 10:20, and @10:20 is everything else.
-Exit codes: 0 OK, 1 WARNING (elevated, degraded, off, an attack that is stopped), 2 CRITICAL (an
-attack that nothing stops, filter or rules gone), 3 UNKNOWN (not running, denied, usage).
+Exit codes: 0 OK, 1 WARNING (elevated, degraded, off, an attack that is stopped, a configuration that
+was refused), 2 CRITICAL (an attack that nothing stops or that keeps clients out, filter or rules
+gone, the agent dead), 3 UNKNOWN (denied, usage).
 
 Examples:
   tcpguard check
-  tcpguard check --warn half_open=50 --crit half_open=90 --crit handshake_ok=80:
+  tcpguard check --warn half_open=50 --crit half_open=90 --crit clients=50:
   tcpguard check --quiet                          # the exit code alone";
 
 /// `tcpguard metrics`

@@ -104,6 +104,12 @@ fn agent(status: &Status) -> Vec<Family> {
                 .collect(),
         ),
         family(
+            Kind::Gauge,
+            "config_valid",
+            "Whether the configuration, as last read, is valid; if not, the one before holds.",
+            vec![Sample::new([], Value::Count(daemon.config.valid.into()))],
+        ),
+        family(
             Kind::Counter,
             "reload",
             "Configurations that were read again since the agent started.",
@@ -274,12 +280,50 @@ fn listeners(status: &Status) -> Vec<Family> {
         };
         shown.iter().filter_map(sample).collect()
     };
+    let count = |of: fn(&Listener) -> u64| -> Vec<Sample> {
+        let sample = |it: &&Listener| at(it.addr, it.port, Value::Count(of(it)));
+        shown.iter().map(sample).collect()
+    };
+    let amount = |of: fn(&Listener) -> Option<f64>| -> Vec<Sample> {
+        let sample = |it: &&Listener| Some(at(it.addr, it.port, Value::Amount(of(it)?)));
+        shown.iter().filter_map(sample).collect()
+    };
     vec![
         family(
             Kind::Gauge,
             "listeners",
             "Listeners that are followed. Of the 64 in trouble or with the most SYNs more is told.",
             vec![Sample::new([], Value::Count(status.listeners.len() as u64))],
+        ),
+        family(
+            Kind::Counter,
+            "listener_handshakes_completed",
+            "Handshakes that completed: clients that connected.",
+            count(|listener| listener.totals.completed()),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_handshakes_baseline_per_second",
+            "Completed handshakes per second that are usual, learned while no incident was open.",
+            amount(|listener| listener.clients.baseline_pps),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_clients_ratio",
+            "Completed handshakes of the last 8 s as a share of the baseline; not below 2 a second.",
+            amount(|listener| listener.clients.ratio),
+        ),
+        family(
+            Kind::Counter,
+            "listener_syns",
+            "SYNs to the listener, retransmissions included.",
+            count(|listener| listener.totals.syn),
+        ),
+        family(
+            Kind::Counter,
+            "listener_syns_matched",
+            "SYNs that rules matched or that were too many: dropped in enforce mode, else counted.",
+            count(|listener| listener.totals.matched()),
         ),
         family(
             Kind::Gauge,

@@ -37,6 +37,10 @@ pub(in crate::status) fn attack(
         cookies_sent: incident.cookies_sent,
         cookies_redeemed: incident.cookies_redeemed,
         completed: incident.completed,
+        clients: match incident.ended {
+            None => listener.map(|listener| Clients::build(&listener.completions)),
+            Some(_) => Clients::over(incident),
+        },
         mitigated_ratio: listener.filter(|listener| enforced && listener.syn_rate > 0.0).map(
             |listener| {
                 let stopped = listener.dropped_rate + listener.cookie_rate;

@@ -24,18 +24,19 @@ impl Status {
         let clock = facts.clock;
         let losses = Losses::build(facts);
         let health = health::health(facts, report, &losses);
+        let attacks: Vec<Attack> =
+            report.incidents.iter().map(|incident| attack(incident, report, clock)).collect();
+        let listeners: Vec<Listener> =
+            report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
         let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
         Self {
             schema: SCHEMA.to_owned(),
             generated_at: Time(clock.wall),
             interval_ms: facts.interval.as_millis() as u64,
             daemon: daemon(report, facts, state(report, &health, &losses)),
+            clients: Clients::of_all(&attacks, &listeners),
             health,
-            attacks: report
-                .incidents
-                .iter()
-                .map(|incident| attack(incident, report, clock))
-                .collect(),
+            attacks,
             past_attacks: report
                 .past
                 .iter()
@@ -45,7 +46,7 @@ impl Status {
                 .collect(),
             interfaces: facts.interfaces.iter().map(interface::interface).collect(),
             losses,
-            listeners: report.listeners.iter().map(|one| Listener::build(one, clock)).collect(),
+            listeners,
             cookies: cookies(report, facts),
             kernel: kernel(facts),
             rules: rules(report, facts),

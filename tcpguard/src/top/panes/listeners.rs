@@ -15,14 +15,14 @@ const FILLING: f64 = 0.5;
 const FULL: f64 = 0.9;
 
 pub(super) const COLUMNS: [Column; 10] = [
-    Column::text("LISTENER", 20).growing(),
+    Column::text("LISTENER", 19).growing(),
     Column::number("SYN/s", 7),
     Column::number("DROP/s", 7),
     Column::number("COOKIE/s", 9).from(110),
-    Column::number("DONE/s", 7).from(100),
     Column::number("HALF-OPEN", 11),
     Column::number("ACCEPT-Q", 11),
-    Column::number("OK", 8),
+    Column::number("CLIENTS/s", 9),
+    Column::number("BASELINE", 8).from(100),
     Column::text("KIND", 9).from(120),
     Column::text("STATE", 9),
 ];
@@ -43,10 +43,10 @@ fn row(listener: &Listener) -> Row {
             rate(listener.syn_pps),
             rate(listener.dropped_pps).toned(dropping),
             rate(listener.cookies_pps),
-            rate(listener.completed_pps),
             queue(listener.half_open, listener.half_open_limit),
             queue(listener.accept_queue, listener.accept_limit),
-            Cell::number(listener.handshake_ok_ratio, percent),
+            rate(listener.clients.completed_pps).toned(render::clients_tone(&listener.clients)),
+            Cell::number(listener.clients.baseline_pps, short),
             Cell::text(match listener.kind {
                 ListenerKind::Local => "local",
                 _ => "forwarded",
@@ -86,8 +86,8 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
     let headings = std::iter::once("Steps").chain(std::iter::repeat(""));
     let steps = headings.zip(steps.lines()).map(|(heading, line)| Note::new(heading, line));
     let now = format!(
-        "{} completed/s, {} cookies/s, SYN queue {half_open} full",
-        short(listener.completed_pps),
+        "{}, {} cookies/s, SYN queue {half_open} full",
+        render::clients(&listener.clients, None),
         short(listener.cookies_pps)
     );
     let so_far = format!(

@@ -50,7 +50,9 @@ const fn rate(name: &'static str, series: fn(&Traffic) -> &Series, tone: Tone) -
 
 pub(super) fn notes(seen: &Seen, view: &View) -> Vec<Note> {
     let status = &seen.status;
-    let mut notes = Vec::new();
+    let clients = render::clients_by_listener(status).into_iter();
+    let mut notes: Vec<Note> =
+        clients.map(|(line, tone)| Note::new("Clients", line).toned(tone)).collect();
     for attack in &status.attacks {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);

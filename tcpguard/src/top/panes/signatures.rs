@@ -52,7 +52,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
     {
         let effect = match status.daemon.mode {
             Mode::Enforce => "drops",
-            Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce)",
+            Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce --confirm 60s)",
         };
         let text = format!("{} {effect} {}: {}", rule.id, rule.subject(), rule.reason);
         notes.push(Note::new("Rule", text));
