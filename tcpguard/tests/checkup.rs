@@ -87,6 +87,7 @@ fn calm_states() -> StateFacts {
         }],
         time_wait: (Some(120), Some(65_536)),
         orphans: (Some(0), Some(65_536)),
+        memory: (Some(780), Some(376_638)),
         files: (Some(2_144), Some(i64::MAX as u64)),
         descriptors: vec![DescriptorUse {
             pid: 1201,

@@ -82,7 +82,9 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let mut shown = parse(&uncommented(everywhere())).unwrap();
     assert_eq!(shown.group.take().as_deref(), Some("adm"), "a key without a default");
     let listen = shown.metrics_listen.take().map(|address| address.to_string());
-    assert_eq!(listen.as_deref(), Some("127.0.0.1:9469"), "the other one");
+    assert_eq!(listen.as_deref(), Some("127.0.0.1:9469"), "another one");
+    let open = (shown.states.established_warning.take(), shown.states.established_critical.take());
+    assert_eq!(open, (Some(50_000), Some(80_000)), "the other ones");
     assert_eq!(shown, parse("").unwrap());
 }
 
@@ -195,7 +197,7 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.ignore_ports, [9100]);
     assert_eq!(config.group.as_deref(), Some("adm"));
     assert_eq!(config.metrics_listen, Some("[::1]:9469".parse().unwrap()));
-    let (established_warning, established_critical) = (6000, 8000);
+    let (established_warning, established_critical) = (Some(6000), Some(8000));
     let states =
         StateLimits { syn_recv: 30, established_warning, established_critical, close_wait: 50 };
     assert_eq!(config.states, states);
@@ -428,10 +430,10 @@ const MISTAKES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[states]\nestablished_warning = 900\nclose_wait = 0",
+        "[states]\nestablished_warning = 900\nestablished_critical = 800\nclose_wait = 0",
         &[
             "2:23: states.established_warning (900) must be at most states.established_critical (800), or nothing is ever a mere warning",
-            "3:14: states.close_wait: 0 does not fit; write a whole number from 1 to 100000000",
+            "4:14: states.close_wait: 0 does not fit; write a whole number from 1 to 100000000",
         ],
     ),
 ];

@@ -156,14 +156,16 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "states.established_warning",
-        doc: "Open connections from which on it is a warning. (1 to 100000000)",
-        example: None,
+        doc: "Open connections from which on it is a warning. Default: none; what connections use up \
+              (descriptors, memory, ports) is judged against its limits. (1 to 100000000)",
+        example: Some("50000"),
         value: |config| json!(config.states.established_warning),
     },
     Other {
         name: "states.established_critical",
-        doc: "Open connections from which on it is critical; never fewer. (1 to 100000000)",
-        example: None,
+        doc: "Open connections from which on it is critical; never fewer. Default: none. (1 to \
+              100000000)",
+        example: Some("80000"),
         value: |config| json!(config.states.established_critical),
     },
     Other {

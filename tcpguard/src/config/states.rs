@@ -11,17 +11,23 @@ pub struct StateLimits {
     /// Half-open connections up to which nothing is unusual. A host whose clients answer within a
     /// tenth of a second has as many at 150 new connections a second.
     pub syn_recv: u64,
-    /// Open connections from which on it is a warning.
-    pub established_warning: u64,
-    /// Open connections from which on it is critical.
-    pub established_critical: u64,
+    /// Open connections from which on it is a warning; `None`: their number alone is no matter, what
+    /// they use up is judged.
+    pub established_warning: Option<u64>,
+    /// Open connections from which on it is critical; `None`: as above.
+    pub established_critical: Option<u64>,
     /// Connections that one process has left in CLOSE_WAIT, from which on it is a warning.
     pub close_wait: u64,
 }
 
 impl Default for StateLimits {
     fn default() -> Self {
-        Self { syn_recv: 15, established_warning: 600, established_critical: 800, close_wait: 100 }
+        Self {
+            syn_recv: 15,
+            established_warning: None,
+            established_critical: None,
+            close_wait: 100,
+        }
     }
 }
 
@@ -39,22 +45,21 @@ impl StateLimits {
         let or = |name, default| written.get(name).map_or(default, |written| written.value);
         let limits = Self {
             syn_recv: or("syn_recv", default.syn_recv),
-            established_warning: or("established_warning", default.established_warning),
-            established_critical: or("established_critical", default.established_critical),
+            established_warning: written.get("established_warning").map(|written| written.value),
+            established_critical: written.get("established_critical").map(|written| written.value),
             close_wait: or("close_wait", default.close_wait),
         };
         let places = ["established_warning", "established_critical"];
         let place = places.into_iter().find_map(|name| written.get(name));
-        match place.filter(|_| limits.established_warning > limits.established_critical) {
-            Some(place) => Err(Problem {
+        match (place, limits.established_warning, limits.established_critical) {
+            (Some(place), Some(warning), Some(critical)) if warning > critical => Err(Problem {
                 at: place.at.clone(),
                 text: format!(
-                    "states.established_warning ({}) must be at most states.established_critical ({}), \
-                     or nothing is ever a mere warning",
-                    limits.established_warning, limits.established_critical
+                    "states.established_warning ({warning}) must be at most \
+                     states.established_critical ({critical}), or nothing is ever a mere warning"
                 ),
             }),
-            None => Ok(limits),
+            _ => Ok(limits),
         }
     }
 }

@@ -110,6 +110,7 @@ fn name(resource: &Resource) -> String {
     match (resource.resource, &resource.process, resource.destination) {
         (ResourceKind::TimeWait, ..) => "places for TIME_WAIT (tcp_max_tw_buckets)".to_owned(),
         (ResourceKind::Orphans, ..) => "closed, not over (tcp_max_orphans)".to_owned(),
+        (ResourceKind::Memory, ..) => "pages in TCP's queues (tcp_mem)".to_owned(),
         (ResourceKind::Files, ..) => "open files of the host (file-max)".to_owned(),
         (ResourceKind::LocalPorts, _, Some(destination)) => format!("local ports to {destination}"),
         (ResourceKind::LocalPorts, _, None) => "local ports".to_owned(),

@@ -92,6 +92,9 @@ pub enum ResourceKind {
     /// Places for sockets that were closed and are not over (`net.ipv4.tcp_max_orphans`); of the
     /// whole host.
     Orphans,
+    /// Pages of memory in the queues of TCP connections (`net.ipv4.tcp_mem`, the third number); of the
+    /// whole host.
+    Memory,
     /// Open files of the whole host (`fs.file-max`).
     Files,
     /// Local ports from one address to one destination (`net.ipv4.ip_local_port_range`).

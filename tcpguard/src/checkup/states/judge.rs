@@ -16,10 +16,10 @@ pub struct Limits {
     /// Half-open connections up to which nothing is unusual. A host whose clients answer within a
     /// tenth of a second has as many at 150 new connections a second.
     pub syn_recv: u64,
-    /// Open connections from which on it is a warning.
-    pub established_warning: u64,
-    /// Open connections from which on it is critical.
-    pub established_critical: u64,
+    /// Open connections from which on it is a warning; `None`: their number alone is no matter.
+    pub established_warning: Option<u64>,
+    /// Open connections from which on it is critical; `None`: as above.
+    pub established_critical: Option<u64>,
     /// Connections that one process has left in CLOSE_WAIT, from which on it is a warning.
     pub close_wait: u64,
     /// Share of a resource from which on it is a warning.
@@ -81,6 +81,8 @@ pub struct StateFacts {
     pub time_wait: Use,
     /// Sockets that were closed and are not over, and their limit.
     pub orphans: Use,
+    /// Memory in the queues of TCP connections and its limit, in pages, of the whole host.
+    pub memory: Use,
     /// Open files of the host and their limit.
     pub files: Use,
     /// The descriptors of every process.
@@ -129,12 +131,14 @@ fn count(
             (Some(limits.syn_recv), (total > limits.syn_recv).then_some(Severity::Warning))
         }
         TcpState::Established => {
-            let severity = match total {
-                some if some >= limits.established_critical => Some(Severity::Critical),
-                some if some >= limits.established_warning => Some(Severity::Warning),
+            let reached = |limit: Option<u64>| limit.is_some_and(|limit| total >= limit);
+            let severity = match limits.established_critical {
+                critical if reached(critical) => Some(Severity::Critical),
+                _ if reached(limits.established_warning) => Some(Severity::Warning),
                 _ => None,
             };
-            (Some(limits.established_warning.saturating_sub(1)), severity)
+            let first = limits.established_warning.or(limits.established_critical);
+            (first.map(|first| first.saturating_sub(1)), severity)
         }
         _ => (None, None),
     };
@@ -177,6 +181,7 @@ fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
     let mut resources = vec![
         resource(ResourceKind::TimeWait, facts.time_wait),
         resource(ResourceKind::Orphans, facts.orphans),
+        resource(ResourceKind::Memory, facts.memory),
         resource(ResourceKind::Files, facts.files),
     ];
     let ports = facts.destinations.iter().map(|destination| Resource {
@@ -226,6 +231,16 @@ fn used_up(resource: &Resource) -> Option<Finding> {
                  them, with data that clients have not received"
             ),
             "tcpguard tune shows net.ipv4.tcp_orphan_retries and net.ipv4.tcp_max_orphans"
+                .to_owned(),
+        ),
+        ResourceKind::Memory => (
+            "tcp_memory_full",
+            format!(
+                "memory of TCP connections, in pages: {share}; beyond that the kernel shrinks their \
+                 windows and drops what they send"
+            ),
+            "the processes with the most in their queues: tcpguard states --queues; tcpguard tune \
+             says how far net.ipv4.tcp_mem may go"
                 .to_owned(),
         ),
         ResourceKind::Files => (
@@ -357,6 +372,7 @@ mod tests {
             destinations: Vec::new(),
             time_wait: (Some(120), Some(65_536)),
             orphans: (Some(0), Some(65_536)),
+            memory: (Some(780), Some(376_638)),
             files: (Some(2_144), Some(9_223_372_036_854_775_807)),
             descriptors: Vec::new(),
             close_wait: Vec::new(),
@@ -381,14 +397,11 @@ mod tests {
 
     #[test]
     fn counts_are_judged_over_both_families() {
-        use Severity::{Critical, Warning};
+        use Severity::Warning;
         for (state, ipv4, ipv6, expected) in [
             (TcpState::SynRecv, 15, 0, None),
             (TcpState::SynRecv, 8, 8, Some(("many_half_open", Warning))),
-            (TcpState::Established, 599, 0, None),
-            (TcpState::Established, 300, 300, Some(("many_established", Warning))),
-            (TcpState::Established, 799, 0, Some(("many_established", Warning))),
-            (TcpState::Established, 0, 800, Some(("many_established", Critical))),
+            (TcpState::Established, 100_000, 900_000, None),
             (TcpState::FinWait2, 100_000, 0, None),
         ] {
             let mut facts = calm();
@@ -406,11 +419,26 @@ mod tests {
         facts.counts.add(TcpState::Established, false, 5_000);
         let limits = Limits {
             syn_recv: 500,
-            established_warning: 10_000,
-            established_critical: 20_000,
+            established_warning: Some(10_000),
+            established_critical: Some(20_000),
             ..Limits::default()
         };
         assert_eq!(judge(&facts, &limits).findings, []);
+
+        use Severity::{Critical, Warning};
+        for (warning, critical, expected) in [
+            (None, None, None),
+            (Some(5_000), None, Some(Warning)),
+            (None, Some(5_000), Some(Critical)),
+            (Some(5_001), Some(6_000), None),
+            (Some(1_000), Some(5_000), Some(Critical)),
+        ] {
+            let limits =
+                Limits { established_warning: warning, established_critical: critical, ..limits };
+            let report = judge(&facts, &limits);
+            let found = report.findings.iter().find(|it| it.code == "many_established");
+            assert_eq!(found.map(|it| it.severity), expected, "{warning:?} {critical:?}");
+        }
     }
 
     #[test]
@@ -420,6 +448,7 @@ mod tests {
         let time_wait: Set = |facts, of| facts.time_wait = of;
         let orphans: Set = |facts, of| facts.orphans = of;
         let files: Set = |facts, of| facts.files = of;
+        let memory: Set = |facts, of| facts.memory = of;
         let ports: Set = |facts, (used, limit)| {
             facts.ports = limit;
             facts.destinations = vec![Destination {
@@ -437,6 +466,7 @@ mod tests {
             (time_wait, "time_wait_full"),
             (orphans, "orphans_full"),
             (files, "files_full"),
+            (memory, "tcp_memory_full"),
             (ports, "ports_short"),
             (descriptors, "descriptors_short"),
         ] {
@@ -535,8 +565,10 @@ mod tests {
         facts.time_wait = (Some(1), Some(1));
         facts.orphans = (Some(1), Some(1));
         facts.files = (Some(1), Some(1));
-        let report = judge(&facts, &Limits::default());
-        assert_eq!(report.findings.len(), 5);
+        facts.memory = (Some(1), Some(1));
+        let limits = Limits { established_warning: Some(800), ..Limits::default() };
+        let report = judge(&facts, &limits);
+        assert_eq!(report.findings.len(), 6);
         let order: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
         assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
         for finding in &report.findings {

@@ -39,6 +39,7 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
     let owners = owners(&tally.inodes(), &mut unread)?;
     let stat = or_unread(sockstat().map(Some), &mut unread).unwrap_or_default();
     let files = or_unread(file_handles(&sysctls), &mut unread);
+    let pages = or_unread(sysctls.read("net.ipv4.tcp_mem"), &mut unread);
     let mut setting = |name: &str| or_unread(sysctls.read_number(name), &mut unread);
     Ok(StateFacts {
         at,
@@ -46,6 +47,7 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
         destinations: tally.destinations(),
         time_wait: (stat.time_wait, setting("net.ipv4.tcp_max_tw_buckets")),
         orphans: (stat.orphans, setting("net.ipv4.tcp_max_orphans")),
+        memory: (stat.memory_pages, pages.and_then(|pages| third(&pages))),
         files: (files.map(|files| files.open), files.map(|files| files.max)),
         close_wait: holders(&tally.close_wait, &owners),
         queues: tally.queues.as_ref().map(|queues| queues.report(&owners)),
@@ -53,6 +55,11 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
         descriptors: processes::descriptor_use(Path::new(PROC))?,
         unread,
     })
+}
+
+/// The third number, of three: what TCP may take at most.
+fn third(numbers: &str) -> Option<u64> {
+    numbers.split_whitespace().nth(2)?.parse().ok()
 }
 
 /// How many of these sockets each process holds, the most first. Of several that share one the
@@ -97,6 +104,12 @@ mod tests {
             .map(|it| (it.process.map(|owner| owner.pid), it.connections, it.descriptor_limit))
             .collect();
         assert_eq!(found, [(Some(7), 3, Some(1024)), (None, 2, None), (Some(8), 1, Some(1024))]);
+    }
+
+    #[test]
+    fn the_most_memory_is_the_third_number() {
+        assert_eq!(third("188319\t251095\t376638\n"), Some(376_638));
+        assert_eq!((third("1 2"), third("1 2 x")), (None, None));
     }
 
     #[test]
