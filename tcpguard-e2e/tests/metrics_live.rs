@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{self, Guard, Mode, RUNTIME_DIR};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
@@ -89,6 +90,26 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     // What it scraped is what the agent counted.
     let scraped = wait("tcpguard_syn_packets_total{iface=\"eth0\"}", |syns| syns > 0.0);
     assert!(scraped <= guard.status().unwrap().total("syn") as f64);
+}
+
+/// A host whose queue is full and that has no cookies.
+#[test]
+fn prometheus_raises_the_alarm_when_clients_do_not_connect() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _guard = Guard::start_with(&lab.edge, Mode::Observe, LISTEN, &[]).unwrap();
+    let _load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
+    let prometheus = Prometheus::start(&lab.edge, TARGET, &packaging("alerts.yml")).unwrap();
+    let wait = |expression: &str, holds: fn(f64) -> bool| {
+        prometheus.wait_for(expression, 40 * SECOND, holds).unwrap()
+    };
+    wait("tcpguard_listener_clients_ratio{port=\"443\"}", |ratio| ratio > 0.95);
+    let mut flood = Flood::random(Family::V4.service(), 120 * SECOND);
+    flood.rate = 5_000;
+    let running = flood.start(&lab).unwrap();
+    let firing = "ALERTS{alertname=\"TcpguardClientsDoNotConnect\",alertstate=\"firing\"}";
+    wait(firing, |value| value == 1.0);
+    drop(running);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 use tcpguard_common::abi::{Addr, Client, SourceSet, WAYS, maps};
+use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{self, Guard, Mode, RUNTIME_DIR};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
@@ -101,6 +102,97 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     assert!(headline.contains("CLIENTS ARE LOST BEFORE THE GUARD"), "{text}");
     assert!(text.contains("backlogs of CPUs"), "{text}");
     guard.wait_until("all is well", 15 * SECOND, |it| it.state() == "protecting").unwrap();
+}
+
+/// The line of `tcpguard metrics` that begins so, and its value.
+fn metric(host: &Netns, name: &str) -> Option<f64> {
+    let output = guard::cli(host, &["metrics", "--format", "prometheus"]).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
+/// Clients at 20 a second for long enough to be the baseline.
+fn clients_and_their_baseline(lab: &Lab, guard: &Guard<'_>) -> Load {
+    let load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
+    guard
+        .wait_until("the baseline is known", 20 * SECOND, |status| {
+            status.document()["clients"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.95)
+        })
+        .unwrap();
+    load
+}
+
+/// The SYNs that a rule drops are no clients that fail: status, check and metrics say by one number that
+/// all connect.
+#[test]
+fn where_all_clients_connect_every_surface_says_so() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = clients_and_their_baseline(&lab, &guard);
+    let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
+    flood.rate = 5_000;
+    let running = flood.start(&lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    sleep(12 * SECOND);
+    running.goes_on().unwrap();
+
+    let status = guard.status().unwrap();
+    let document = status.document();
+    assert_eq!(status.state(), "attack_mitigated");
+    for pointer in ["/clients", "/attacks/0/clients"] {
+        let clients = document.pointer(pointer).unwrap();
+        assert!(clients["ratio"].as_f64().is_some_and(|ratio| ratio >= 0.9), "{clients:#}");
+    }
+    let text = guard.status_text().unwrap();
+    let line = text.lines().nth(1).unwrap();
+    assert!(line.starts_with("  Clients  ") && line.contains("/s connect to "), "{text}");
+    assert!(line.contains("(baseline ") && line.ends_with("/s)"), "{text}");
+
+    let output = guard::cli(&lab.edge, &["check", "--crit", "clients=90:"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("/s connect (baseline "), "{said}");
+    let ratio = metric(&lab.edge, "tcpguard_listener_clients_ratio{").unwrap();
+    assert!(ratio >= 0.9, "{ratio}");
+    let completed = metric(&lab.edge, "tcpguard_listener_handshakes_completed_total{").unwrap();
+    drop(running);
+    let served = load.finish().unwrap();
+    println!("{}; {}", served.summary(), line.trim());
+    assert!(completed >= 20.0 * 12.0, "{completed}");
+}
+
+/// A host whose queue is full and that has no cookies: nothing is done about it, and nobody hides that.
+#[test]
+fn where_clients_are_locked_out_every_surface_says_so() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _load = clients_and_their_baseline(&lab, &guard);
+    let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
+    flood.rate = 5_000;
+    let running = flood.start(&lab).unwrap();
+    let status = guard
+        .wait_until("clients are locked out", 20 * SECOND, |status| {
+            status.document()["clients"]["ratio"].as_f64().is_some_and(|ratio| ratio < 0.5)
+        })
+        .unwrap();
+    assert_eq!(status.state(), "attack_unmitigated");
+    let text = guard.status_text().unwrap();
+    assert!(text.lines().nth(1).unwrap().ends_with("MOST CLIENTS DO NOT CONNECT"), "{text}");
+    assert!(text.contains("tcpguard mode enforce --confirm 60s"), "{text}");
+
+    let output = guard::cli(&lab.edge, &["check", "--crit", "clients=50:"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("MOST CLIENTS DO NOT CONNECT"), "{said}");
+    // What the alert rule asks for: both numbers, of the same listener.
+    let ratio = metric(&lab.edge, "tcpguard_listener_clients_ratio{addr=\"0.0.0.0\",port=\"443\"}");
+    assert!(ratio.is_some_and(|ratio| ratio < 0.5), "{ratio:?}");
+    let sources = metric(&lab.edge, "tcpguard_sources_estimate{addr=\"0.0.0.0\",port=\"443\"}");
+    assert!(sources.is_some(), "{text}");
+    drop(running);
 }
 
 /// How often the programs have run, as far as the kernel counted.

@@ -266,6 +266,15 @@ impl Incident {
         }
     }
 
+    /// Adds a line to the list of actions that an operator knows of, though it may stand there already.
+    pub fn mark(&mut self, now: Timestamp, text: String) {
+        if self.actions.len() < Limits::ACTIONS {
+            let all_told = self.told.actions == self.actions.len();
+            self.actions.push(ActionReport { at: now, text });
+            self.told.actions += usize::from(all_told);
+        }
+    }
+
     /// Asks for a rule.
     pub fn want(&mut self, matcher: Matcher, reason: String, ttl: Duration) {
         self.farewells.remove(&matcher);

@@ -156,6 +156,8 @@ pub enum ListenerState {
     Attacked,
     /// An incident is open and rules act.
     Protected,
+    /// Its accept queue is full: the application does not accept as fast as clients connect.
+    Overloaded,
 }
 
 /// What kind of trouble an incident is.

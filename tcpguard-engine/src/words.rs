@@ -76,7 +76,7 @@ impl IncidentReport {
         );
         let complete = format!("{} of SYNs complete a handshake", percent(evidence.completion));
         let sources = format!(
-            "from about {} sources ({:.1} SYN each)",
+            "from at least {} sources ({:.1} SYN each)",
             short(evidence.sources_estimate as f64),
             evidence.syns_per_source
         );
@@ -147,8 +147,8 @@ impl IncidentClass {
                  are to stay",
             ),
             Self::ListenerOverload => Some(
-                "nothing is dropped: let the application accept faster (more workers), or raise its \
-                 backlog and net.core.somaxconn",
+                "nothing is dropped: the application accepts too slowly; which one that is, and which \
+                 setting limits its queue: tcpguard listeners",
             ),
             Self::Scan => Some(
                 "nothing is dropped: nothing listens there; block it if you mind: tcpguard block PREFIX",

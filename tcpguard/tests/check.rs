@@ -92,7 +92,7 @@ fn each_situation_has_its_line() {
         (
             status(flooded(Mode::Enforce)),
             "TCPGUARD WARNING - UNDER ATTACK, mitigating, 98.9 k SYN/s, 52/s connect (baseline 52/s); #3 random-source SYN flood on \
-             :443, 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
+             :443, at least 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
              100 %; banning sources would not help; see: tcpguard status | syn_pps=98900;;;0 \
              drop_pps=98840;;;0 half_open=3.13%;;;0 clients=100%;;;0 rules=1;;;0 attacks=1;;;0\n",
         ),
@@ -131,8 +131,8 @@ fn the_level_follows_the_situation() {
 fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let calm = status(calm());
     let warned = line(&calm, &["syn_pps=50"], &["syn_pps=100"]);
-    let expected = "TCPGUARD WARNING - protecting, 52 SYN/s; syn_pps 52 against 50; see: tcpguard status \
-                    | syn_pps=52;50;100;0 ";
+    let expected = "TCPGUARD WARNING - protecting, 52 SYN/s, 52/s connect (baseline 52/s); syn_pps 52 \
+                    against 50; see: tcpguard status | syn_pps=52;50;100;0 ";
     assert!(warned.starts_with(expected), "{warned}");
     let critical = line(&calm, &["syn_pps=50"], &["syn_pps=51"]);
     assert!(critical.starts_with("TCPGUARD CRITICAL - "), "{critical}");
@@ -144,7 +144,7 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     facts.interfaces[0].packets.earlier = None;
     let unknown = Status::build(&report, &facts);
     let told = line(&unknown, &["syn_pps=50"], &[]);
-    assert!(told.starts_with("TCPGUARD UNKNOWN - protecting; syn_pps is not known"), "{told}");
+    assert!(told.starts_with("TCPGUARD UNKNOWN - protecting, 52/s connect (baseline 52/s); syn_pps is not known"), "{told}");
     assert!(told.contains("syn_pps=U;50;;0"), "{told}");
     assert!(line(&unknown, &[], &[]).starts_with("TCPGUARD OK - "), "nobody asked for it");
 }

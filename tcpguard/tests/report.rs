@@ -206,7 +206,7 @@ fn a_flood_is_told_in_words_and_in_three_plots() {
         "Random-source SYN flood on 203.0.113.10:443",
         "What happened",
         "were dropped",
-        "Clients kept getting in",
+        "Clients kept connecting",
         "What remains to do",
         "SYNs per second, and what became of them",
         "Handshakes completed per second",
@@ -230,7 +230,7 @@ fn in_observe_mode_the_page_says_what_would_have_been_and_how_to_have_it() {
     let (full, line) = observed().story();
     let text = Markup::read(&drawn(full, Ok(line))).unwrap().text();
     for told in [
-        "because the mode was observe",
+        "while the mode was not enforce",
         "matched by rules (observe mode)",
         "tcpguard mode enforce --confirm 60s",
         "and it goes on",

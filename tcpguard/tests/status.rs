@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use schema::check;
 use serde_json::Value;
-use support::{calm, clock, degraded, flooded, losing, status};
+use support::{calm, clock, degraded, flooded, losing, overloaded, status};
+use tcpguard::checkup::Finding;
+use tcpguard::checkup::listeners::overflow::name_processes;
 use tcpguard::cli;
 use tcpguard::host::Conntrack;
 use tcpguard::render::{self, View};
-use tcpguard::status::{State, Status};
+use tcpguard::status::{Severity, State, Status};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, Mode};
@@ -53,8 +55,9 @@ fn assert_expected(name: &str, found: &str) {
     );
 }
 
-fn scenes() -> [(&'static str, State, Status); 6] {
+fn scenes() -> [(&'static str, State, Status); 7] {
     [
+        ("overloaded", State::AttackMitigated, status(overloaded())),
         ("calm", State::Protecting, status(calm())),
         ("observing-attack", State::AttackUnmitigated, status(flooded(Mode::Observe))),
         ("mitigating", State::AttackMitigated, status(flooded(Mode::Enforce))),
@@ -70,6 +73,51 @@ fn each_scene_has_its_state_and_its_page() {
         assert_eq!(status.daemon.state, state, "{name}");
         assert_expected(name, &page(&status));
     }
+}
+
+/// A service that is down is told of during an attack on another one, and with its process where that
+/// can be seen.
+#[test]
+fn a_full_accept_queue_is_no_attack_and_has_a_process() {
+    let mut status = status(overloaded());
+    let before = page(&status);
+    assert!(before.contains("  Incident #4 warning since"), "{before}");
+    assert!(!before.contains("confidence 0 %") && before.contains("OVERLOADED"), "{before}");
+    let finding = |subject: &str| Finding {
+        code: "accept_queue_full",
+        severity: Severity::Critical,
+        subject: Some(subject.to_owned()),
+        text: "nginx (900) accepts too slowly".to_owned(),
+        hint: "raise `listen … backlog=` and apply it: nginx -s reload".to_owned(),
+    };
+    name_processes(&mut status, &[finding("0.0.0.0:81")]);
+    assert_eq!(page(&status), before, "another listener");
+    name_processes(&mut status, &[finding("0.0.0.0:8080")]);
+    let full = status.health.iter().find(|it| it.code == "accept_queue_full").unwrap();
+    assert_eq!(full.text, "nginx (900) accepts too slowly");
+    let advice = status.attacks[1].advice.as_ref().unwrap();
+    assert!(advice.text.starts_with("nginx (900) accepts too slowly; raise"), "{advice:?}");
+    assert_eq!(advice.command.as_deref(), Some("tcpguard listeners"));
+}
+
+/// Where the mode says that nothing is mitigated the first line says so too if all clients connect.
+#[test]
+fn the_first_line_says_what_one_would_not_think() {
+    let brief = |status: &Status| {
+        let mut brief = String::new();
+        render::brief(&mut brief, status, &view(true)).unwrap();
+        brief
+    };
+    let mut observed = status(flooded(Mode::Observe));
+    observed.clients.ratio = Some(0.97);
+    let said = "✗ tcpguard 0.1.0 on edge-1 — UNDER ATTACK, NOT mitigating, clients connect";
+    assert!(brief(&observed).starts_with(said), "{}", brief(&observed));
+    let mut stopped = status(flooded(Mode::Enforce));
+    stopped.clients.ratio = Some(0.1);
+    let said = "✗ tcpguard 0.1.0 on edge-1 — UNDER ATTACK, CLIENTS DO NOT CONNECT";
+    assert!(brief(&stopped).starts_with(said), "{}", brief(&stopped));
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED, eth0 IS NOT GUARDED";
+    assert!(brief(&status(degraded())).starts_with(said), "{}", brief(&status(degraded())));
 }
 
 #[test]

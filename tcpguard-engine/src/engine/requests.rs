@@ -221,6 +221,14 @@ impl Engine {
             return was;
         }
         self.enforced = now;
+        let so = match mode {
+            Mode::Enforce => "mode enforce from now on: rules drop and steps are taken",
+            Mode::Observe => "mode observe from now on: rules only count",
+            Mode::Off => "mode off from now on: nothing is matched",
+        };
+        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+            incident.mark(now, so.to_owned());
+        }
         self.commands.push_back(Command::SetMode(mode));
         if let Some(text) = text {
             self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);

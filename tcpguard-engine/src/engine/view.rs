@@ -7,8 +7,8 @@ use super::upkeep::active_rules;
 use crate::rules::Entry;
 use crate::watch::Watch;
 use crate::{
-    IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule, RuleReport,
-    Timestamp,
+    IncidentClass, IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule,
+    RuleReport, Timestamp,
 };
 
 impl Engine {
@@ -66,7 +66,14 @@ impl Engine {
         let acts =
             watch.ladder.keeps_syns_away() || active_rules(watch, &self.book).next().is_some();
         let acting = self.mode == Mode::Enforce && acts;
+        let overloaded = watch.overloaded(self.settings.of(watch.listener))
+            || watch
+                .incident
+                .as_deref()
+                .is_some_and(|incident| incident.class() == IncidentClass::ListenerOverload);
         let state = match &watch.incident {
+            // What else is the case, clients are lost there, and no rule helps.
+            _ if overloaded => ListenerState::Overloaded,
             Some(_) if acting => ListenerState::Protected,
             Some(incident) if !incident.class().is_pressure() => ListenerState::Attacked,
             _ if watch.is_suspicious() => ListenerState::Suspect,

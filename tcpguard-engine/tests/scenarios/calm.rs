@@ -53,7 +53,7 @@ fn the_notice_of_a_rush_says_what_to_do() {
     assert_eq!(
         lab.told[0].message,
         "rush of clients, not an attack on 203.0.113.10:443: 1 k SYN/s where 53 are usual, from \
-         about 2.88 k sources (1.0 SYN each), 100 % of SYNs complete a handshake; nothing is dropped: \
+         at least 2.88 k sources (1.0 SYN each), 100 % of SYNs complete a handshake; nothing is dropped: \
          these are clients, and they are served; add capacity if they are to stay"
     );
 }
@@ -128,9 +128,13 @@ fn an_application_that_stops_accepting_is_no_attack() {
     assert_eq!(incident.severity, Severity::Warning);
     assert!((20.0..26.0).contains(&seconds(incident.started)), "{}", lab.story());
     assert!(lab.told[0].message.ends_with(
-        "but the application does not accept them fast enough; nothing is dropped: let the \
-         application accept faster (more workers), or raise its backlog and net.core.somaxconn"
+        "but the application does not accept them fast enough; nothing is dropped: the application \
+         accepts too slowly; which one that is, and which setting limits its queue: tcpguard listeners"
     ));
+    assert_eq!(lab.listener_report(0).state, ListenerState::Overloaded);
+    let completions = lab.listener_report(0).completions;
+    let baseline = completions.baseline.expect("a baseline");
+    assert!((180.0..220.0).contains(&baseline), "frozen while it is on: {completions:?}");
     lab.kernel.set_accepting(0, true);
     lab.run_until(95.0);
     assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());

@@ -9,11 +9,12 @@ use tcpguard_engine::Mode;
 use super::args::{ReportArgs, ReportSubject};
 use super::exit::CliError;
 use super::session::Session;
-use super::status::foreign;
+use super::status::{fetch, foreign};
 use super::{explain, replay as capture};
+use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
 use crate::replay::replay_with;
-use crate::report::{Story, Timeline, page};
+use crate::report::{Host, Story, Timeline, page};
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {
@@ -46,7 +47,20 @@ fn attack(id: u64, html: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
         session.print_document(line)?;
     }
     let Some(html) = html else { return Ok(()) };
-    let story = Story::of_attack(full, line, session.view.zone.clone());
+    let status = fetch(session)?;
+    let uname = rustix::system::uname();
+    let host = Host {
+        name: status.daemon.hostname,
+        interfaces: status.interfaces.into_iter().map(|interface| interface.name).collect(),
+        mode: mode_name(status.daemon.mode.into()),
+        kernel: format!(
+            "{} {}",
+            uname.sysname().to_string_lossy(),
+            uname.release().to_string_lossy()
+        ),
+        version: status.daemon.version,
+    };
+    let story = Story::of_attack(full, line, session.view.zone.clone()).on(host);
     write(&story, html, &format!("the same in text: tcpguard explain {id}"), session)
 }
 

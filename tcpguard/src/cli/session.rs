@@ -84,6 +84,23 @@ impl<'a> Session<'a> {
         page.end(drawn)
     }
 
+    /// Prints what `draw` draws, and on a terminal no more than fits on its screen: the first lines say
+    /// most, and must not scroll away.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is gone.
+    pub fn render_at_most(
+        &mut self,
+        draw: impl FnOnce(&mut String, &View) -> fmt::Result,
+    ) -> anyhow::Result<()> {
+        self.view.width = columns();
+        let mut page = String::new();
+        draw(&mut page, &self.view)?;
+        let lines = if self.terminal { lines() } else { usize::MAX };
+        Ok(self.print(&cropped(&page, lines))?)
+    }
+
     /// Makes room for a page that comes in the place of another one: on a terminal the screen,
     /// elsewhere below it, behind an empty line.
     ///
@@ -189,6 +206,26 @@ fn columns() -> usize {
     }
 }
 
+/// Lines of the terminal as it is now.
+fn lines() -> usize {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_row > 0 => size.ws_row.into(),
+        _ => usize::MAX,
+    }
+}
+
+/// The first lines of a page, so many that it fits on a screen of `lines` with the cursor behind it.
+fn cropped(page: &str, lines: usize) -> String {
+    let all = page.lines().count();
+    if all < lines {
+        return page.to_owned();
+    }
+    let shown = lines.saturating_sub(2);
+    let first = page.lines().take(shown).map(|line| format!("{line}\n"));
+    let left_out = format!("({} more lines: tcpguard status)\n", all - shown);
+    first.chain([left_out]).collect()
+}
+
 fn use_colour(when: Color, terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = |name| variable(name).is_some_and(|value| !value.is_empty());
     match when {
@@ -226,6 +263,13 @@ mod tests {
             "dumb" => |name| (name == "TERM").then(|| "dumb".to_owned()),
             other => unreachable!("{other}"),
         }
+    }
+
+    #[test]
+    fn a_page_that_does_not_fit_is_cropped_at_its_end() {
+        assert_eq!(cropped("a\nb\nc\n", 4), "a\nb\nc\n");
+        assert_eq!(cropped("a\nb\nc\n", 3), "a\n(2 more lines: tcpguard status)\n");
+        assert_eq!(cropped("a\nb\nc\n", usize::MAX), "a\nb\nc\n");
     }
 
     #[test]

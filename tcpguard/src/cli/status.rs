@@ -8,6 +8,7 @@ use anyhow::bail;
 use super::args::{StatusArgs, WaitFor};
 use super::exit::CliError;
 use super::session::Session;
+use crate::checkup::listeners;
 use crate::config::DEFAULT_PATH;
 use crate::control::{ClientError, Request, Response};
 use crate::kernel::count_runs;
@@ -87,8 +88,19 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
             return Err(CliError::NotFound(text).into());
         }
     }
+    // Who may not look at sockets still has what the agent says.
+    if listeners::overflow::is_told(&status)
+        && !args.brief
+        && let Ok(facts) = listeners::gather(status.generated_at)
+    {
+        listeners::overflow::name_processes(&mut status, &listeners::judge(&facts).findings);
+    }
     if session.json {
         return session.print_document(&status);
+    }
+    if args.watch.is_some() {
+        return session
+            .render_at_most(|out, view| render::status(out, &status, view, args.listeners));
     }
     session.render(|out, view| match args.brief {
         true => render::brief(out, &status, view),

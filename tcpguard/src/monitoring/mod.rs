@@ -203,7 +203,7 @@ pub fn judge(status: &Status, warn: &[Threshold], crit: &[Threshold]) -> Report 
     Report {
         schema: SCHEMA.to_owned(),
         level: reasons.first().map_or(Level::Ok, |(level, _)| *level),
-        situation: render::headline(status).1.to_owned(),
+        situation: render::headline(status).1.into_owned(),
         clients: Some(status.clients),
         reasons: reasons.into_iter().map(|(_, why)| why).collect(),
         metrics: metrics.to_vec(),

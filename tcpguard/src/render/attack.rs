@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_engine::IncidentClass;
+
 use super::number::{percent, short, span};
 use super::view::{Tone, View, wrap};
 use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
@@ -49,16 +51,16 @@ pub(super) fn open(
     view: &View,
 ) -> fmt::Result {
     let headline = format!(
-        "#{} {} since {} ({}), detected after {} by the {} signal, confidence {}",
+        "#{} {} since {} ({}), detected after {} by the {} signal{}",
         attack.id,
         severity_word(attack.severity),
         view.time(attack.since),
         span(between(attack.since, status.generated_at)),
         span(between(attack.since, attack.detected_at)),
         attack.signal,
-        percent(attack.confidence),
+        sure(attack),
     );
-    paragraph(out, view, "Attack", &headline)?;
+    paragraph(out, view, heading(attack), &headline)?;
     paragraph(out, view, "", &attack.summary)?;
     paragraph(out, view, "", &volume(attack))?;
     because(out, &attack.evidence, view)?;
@@ -81,10 +83,24 @@ pub(super) fn open(
     Ok(())
 }
 
+/// What an incident is called: not all are attacks.
+pub fn heading(attack: &Attack) -> &'static str {
+    if IncidentClass::from(attack.kind).is_flood() { "Attack" } else { "Incident" }
+}
+
+/// How sure the verdict is that it is an attack; of what is none that says nothing.
+fn sure(attack: &Attack) -> String {
+    match heading(attack) {
+        "Attack" => format!(", confidence {}", percent(attack.confidence)),
+        _ => String::new(),
+    }
+}
+
 /// What speaks for an attack, if anything does.
 pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
     let holding = evidence.gate.iter().filter(|item| item.holds);
-    let details: Vec<&str> = holding.map(|item| item.detail.as_str()).collect();
+    let details: Vec<String> =
+        holding.map(|item| format!("{}: {}", item.name, item.detail)).collect();
     if details.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::attack::{between, paragraph, severity_word, volume};
+use super::attack::{between, heading, paragraph, severity_word, volume};
 use super::number::{percent, short, span};
 use super::table::Table;
 use super::view::View;
@@ -39,7 +39,7 @@ fn headline(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
         view.time(attack.since),
         span(between(attack.since, attack.detected_at)),
     );
-    paragraph(out, view, "Attack", &text)?;
+    paragraph(out, view, heading(attack), &text)?;
     paragraph(out, view, "", &attack.summary)?;
     paragraph(out, view, "", &volume(attack))
 }

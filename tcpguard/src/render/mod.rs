@@ -23,7 +23,7 @@ mod table;
 mod tune;
 mod view;
 
-pub use attack::{severity_word, volume};
+pub use attack::{heading, severity_word, volume};
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
 pub use doctor::{doctor, fixes};

@@ -1,5 +1,6 @@
 //! `tcpguard status` on one screen.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -36,7 +37,11 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     let daemon = &status.daemon;
     let (sign, words, tone) = headline(status);
     let left = format!("{sign} tcpguard {} on {} — ", daemon.version, daemon.hostname);
-    let mode = format!("mode {}", mode_name(daemon.mode.into()));
+    let left_of_mode = daemon
+        .mode_ends
+        .as_ref()
+        .map_or_else(String::new, |end| format!(" for {}", span(Duration::from_secs(end.in_s))));
+    let mode = format!("mode {}{left_of_mode}", mode_name(daemon.mode.into()));
     let up = format!("   up {}", span(Duration::from_secs(daemon.uptime_s)));
     let used = left.chars().count() + words.len() + GAP + mode.len();
     // Where there is no room for all, the mode says more than the age, and the situation than both.
@@ -47,20 +52,28 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     };
     let used = left.chars().count() + words.len() + right.len();
     let blanks = view.width.saturating_sub(used).max(GAP);
-    writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, words), "")
+    writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, &words), "")
 }
 
 /// The situation as a sign, in words and in a tone: what is done about an attack, and whether clients
 /// connect where that is not what one would think.
-pub fn headline(status: &Status) -> (&'static str, &'static str, Tone) {
-    match (status.daemon.state, status.clients.connect()) {
-        (State::AttackUnmitigated, Some(Connect::All)) => {
-            ("✗", "UNDER ATTACK, NOT mitigating, clients connect", Tone::Bad)
+pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
+    let unguarded = status.health.iter().find(|finding| finding.code == "detached");
+    let unguarded = unguarded.and_then(|finding| finding.subject.as_deref());
+    match (status.daemon.state, status.clients.connect(), unguarded) {
+        (State::AttackUnmitigated, Some(Connect::All), _) => {
+            ("✗", "UNDER ATTACK, NOT mitigating, clients connect".into(), Tone::Bad)
         }
-        (State::AttackMitigated, Some(Connect::Few)) => {
-            ("✗", "UNDER ATTACK, CLIENTS DO NOT CONNECT", Tone::Bad)
+        (State::AttackMitigated, Some(Connect::Few), _) => {
+            ("✗", "UNDER ATTACK, CLIENTS DO NOT CONNECT".into(), Tone::Bad)
         }
-        (state, _) => state_in_words(state),
+        (State::Degraded, _, Some(interface)) => {
+            ("✗", format!("DEGRADED, {interface} IS NOT GUARDED").into(), Tone::Bad)
+        }
+        (state, ..) => {
+            let (sign, words, tone) = state_in_words(state);
+            (sign, words.into(), tone)
+        }
     }
 }
 
@@ -266,6 +279,7 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
         ListenerState::Suspect => ("suspect", Tone::Warning),
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Protected => ("protected", Tone::Warning),
+        ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),
         ListenerState::Unknown => ("unknown", Tone::Warning),
     }
 }

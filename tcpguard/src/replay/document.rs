@@ -61,7 +61,7 @@ pub struct Incident {
     pub ended_s: Option<f64>,
     /// SYNs in it.
     pub syns: u64,
-    /// Distinct sources, estimated.
+    /// Distinct sources of the ten seconds with the most, estimated.
     pub sources_est: u64,
     /// How sure the verdict is, 0 to 1.
     pub confidence: f64,

@@ -29,6 +29,23 @@ pub struct Story {
     capture: Option<Replay>,
     chapters: Vec<Chapter>,
     times: Times,
+    /// Where it happened.
+    host: Option<Host>,
+}
+
+/// The host that an attack was on, as it was when the page was made.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The interfaces that are guarded.
+    pub interfaces: Vec<String>,
+    /// The mode.
+    pub mode: &'static str,
+    /// The kernel.
+    pub kernel: String,
+    /// The version of the agent.
+    pub version: String,
 }
 
 /// One attack, or another incident.
@@ -44,7 +61,13 @@ impl Story {
     /// nothing is known of that, in words.
     pub fn of_attack(full: AttackInFull, line: Result<Timeline, String>, zone: TimeZone) -> Self {
         let chapters = vec![Chapter { full, line }];
-        Self { capture: None, chapters, times: Times::Clock(zone) }
+        Self { capture: None, chapters, times: Times::Clock(zone), host: None }
+    }
+
+    /// The same with the host that it is about.
+    pub fn on(mut self, host: Host) -> Self {
+        self.host = Some(host);
+        self
     }
 
     /// What was found in a capture, its times from the first packet on.
@@ -58,6 +81,7 @@ impl Story {
             chapters: chapters.collect(),
             times: Times::After(Time(outcome.began())),
             capture: Some(outcome.replay.clone()),
+            host: None,
         }
     }
 }

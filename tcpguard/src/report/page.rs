@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::chapter;
 use super::html::escaped;
 use super::words;
-use super::{Chapter, Story};
+use super::{Chapter, Host, Story};
 use crate::render::number::{exact, short, span};
 use crate::replay::Replay;
 
@@ -35,6 +35,9 @@ pub(super) fn write(out: &mut impl Write, story: &Story) -> fmt::Result {
     out.write_str("<main>\n")?;
     match &story.capture {
         None => {
+            if let Some(host) = &story.host {
+                writeln!(out, "<p class=\"host\">{}</p>", escaped(&in_a_line(host)))?;
+            }
             for chapter in &story.chapters {
                 chapter::write(out, chapter, &story.times, chapter::Setting::Alone)?;
             }
@@ -60,6 +63,17 @@ const PATTERN: &str = "<svg class=\"patterns\" width=\"0\" height=\"0\" aria-hid
      <pattern id=\"stripes\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
      patternTransform=\"rotate(45)\"><rect class=\"paper\" width=\"6\" height=\"6\"/>\
      <rect class=\"stripe\" width=\"2.5\" height=\"6\"/></pattern></defs></svg>\n";
+
+fn in_a_line(host: &Host) -> String {
+    format!(
+        "Host {}, interfaces {}, mode {}, {}, tcpguard {}",
+        host.name,
+        host.interfaces.join(", "),
+        host.mode,
+        host.kernel,
+        host.version
+    )
+}
 
 fn title(story: &Story) -> String {
     match (&story.capture, story.chapters.as_slice()) {

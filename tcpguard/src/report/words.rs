@@ -1,6 +1,6 @@
 //! The story in sentences: what a person who was not there wants to know first.
 
-use tcpguard_engine::{IncidentClass, Listener, Mode};
+use tcpguard_engine::{Completions, IncidentClass, Listener, Mode};
 
 use super::times::{Times, between};
 use crate::render::number::{percent, short, span};
@@ -83,7 +83,7 @@ pub(super) fn figures(attack: &Attack) -> Vec<Figure> {
         figure(span(between(attack.since, attack.detected_at)), "until the alarm"),
     ];
     if attack.sources_est > 0 {
-        figures.push(figure(short(attack.sources_est as f64), "sources, estimated"));
+        figures.push(figure(short(attack.sources_est as f64), "sources at least"));
     }
     if attack.dropped > 0 {
         figures.push(figure(share(attack.dropped, attack), "of the SYNs dropped"));
@@ -148,7 +148,7 @@ fn size(attack: &Attack) -> String {
     let from = match attack.sources_est {
         0 => String::new(),
         1 => " from one source".to_owned(),
-        many => format!(" from about {} sources", short(many as f64)),
+        many => format!(" from at least {} sources", short(many as f64)),
     };
     format!(
         "{lasted} {} {what} came{from}, {} a second at most.",
@@ -172,7 +172,7 @@ fn treated(attack: &Attack, record: &Record) -> String {
     }
     if spared(attack) > 0 {
         done.push(format!(
-            "{} matched rules and went on to the host, because the mode was observe",
+            "{} matched rules and went on to the host, while the mode was not enforce",
             share(spared(attack), attack)
         ));
     }
@@ -186,20 +186,40 @@ fn treated(attack: &Attack, record: &Record) -> String {
 
 /// What it meant for clients, where that was counted before and meanwhile.
 fn clients(attack: &Attack, record: &Record) -> Option<String> {
-    let before = record.before.as_ref()?.completed_pps;
-    let last = record.at_last.as_ref().or(record.at_alarm.as_ref())?.rates.completed_pps;
-    let verdict = match last / before {
-        _ if before < 1.0 => "Hardly any client was there before it began",
-        share if share >= 0.9 => "Clients kept getting in",
-        share if share >= 0.5 => "Some clients did not get in",
-        _ => "Most clients did not get in",
+    let clients = attack.clients.filter(|clients| clients.baseline_pps.is_some());
+    let seconds =
+        between(attack.since, attack.ended_at.unwrap_or(attack.detected_at)).as_secs_f64();
+    // Where no baseline was known, and for an incident of an earlier version: the seconds before.
+    let usual = match clients {
+        Some(clients) => clients.baseline_pps?,
+        None => record.before.as_ref()?.completed_pps,
     };
+    let mean = match (clients, attack.ended_at) {
+        (Some(clients), _) => clients.completed_pps,
+        (None, Some(_)) if seconds > 0.0 => attack.completed as f64 / seconds,
+        (None, _) => record.at_last.as_ref().or(record.at_alarm.as_ref())?.rates.completed_pps,
+    };
+    let span = if attack.ended_at.is_some() { seconds } else { Completions::SPAN.as_secs_f64() };
+    let verdict = match mean / usual {
+        _ if usual < 1.0 => "Hardly any client was there before it began",
+        share if share >= 0.9 || by_chance(mean, usual, span) => "Clients kept connecting",
+        share if share >= 0.5 => "Some clients did not connect",
+        _ => "Most clients did not connect",
+    };
+    let of = if attack.ended_at.is_some() { "on average" } else { "in the last seconds" };
     Some(format!(
-        "{verdict}: {} handshakes a second completed at the last look, {} before it began; {} in all.",
-        short(last),
-        short(before),
+        "{verdict}: {} handshakes a second completed {of}, baseline {}; {} in all.",
+        short(mean),
+        short(usual),
         short(attack.completed as f64)
     ))
+}
+
+/// Whether so much less than usual, over so many seconds, may be chance: three standard deviations of
+/// independent clients.
+fn by_chance(mean: f64, usual: f64, seconds: f64) -> bool {
+    let expected = usual * seconds;
+    mean * seconds >= expected - 3.0 * expected.sqrt()
 }
 
 /// What remains to be done. `live`: on this host, and not in a capture.
@@ -218,7 +238,7 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
             Some("tcpguard status"),
         )];
     }
-    if spared(attack) > 0 {
+    if spared(attack) > 0 && attack.dropped == 0 {
         let text = "nothing was dropped, because the mode was observe; in enforce mode the rules drop \
                     the next one";
         return vec![remains(text, Some(Mode::TRY_ENFORCE))];
@@ -261,9 +281,12 @@ pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
             moments.push(moment(action.at, action.text.clone()));
         }
     }
-    moments.extend(
-        attack.ended_at.map(|at| moment(at, "it is over, after a time of quiet".to_owned())),
-    );
+    // An agent that ended in the middle of it has said so.
+    let cut_off = attack.actions.last().is_some_and(|last| {
+        Some(last.at) == attack.ended_at && last.text.starts_with("the agent ended")
+    });
+    let over = attack.ended_at.filter(|_| !cut_off);
+    moments.extend(over.map(|at| moment(at, "it is over, after a time of quiet".to_owned())));
     moments.sort_by_key(|moment| moment.at);
     moments
 }
@@ -271,6 +294,14 @@ pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_clients_less_may_be_chance_and_many_are_not() {
+        // 17 of 20 a second: in 8 s chance, in ten minutes not.
+        assert!(by_chance(17.0, 20.0, 8.0));
+        assert!(!by_chance(17.0, 20.0, 600.0));
+        assert!(!by_chance(2.0, 20.0, 8.0));
+    }
 
     #[test]
     fn a_sentence_begins_large_and_ends_once() {

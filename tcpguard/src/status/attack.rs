@@ -60,7 +60,8 @@ pub struct Attack {
     /// Share of the SYNs at this listener dropped over the last second; `null` outside enforce
     /// mode and without SYNs.
     pub mitigated_ratio: Option<f64>,
-    /// Distinct sources, estimated.
+    /// Distinct sources of the ten seconds with the most, estimated: all in all there are at least as
+    /// many.
     pub sources_est: u64,
     /// The numbers behind the verdict.
     pub evidence: Evidence,

@@ -123,6 +123,8 @@ pub enum ListenerState {
     Attacked,
     /// An incident is open and rules or steps act.
     Protected,
+    /// Its accept queue is full: the application does not accept as fast as clients connect.
+    Overloaded,
     /// A word that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
@@ -206,6 +208,7 @@ impl Listener {
                 engine::ListenerState::Suspect => ListenerState::Suspect,
                 engine::ListenerState::Attacked => ListenerState::Attacked,
                 engine::ListenerState::Protected => ListenerState::Protected,
+                engine::ListenerState::Overloaded => ListenerState::Overloaded,
             },
             cookies_pps: number(listener.cookie_rate),
             steps: listener.steps.iter().map(|step| Step::build(step, clock)).collect(),

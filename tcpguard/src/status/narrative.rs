@@ -25,7 +25,7 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
     let complete = percent(evidence.completion);
     match incident.class {
         IncidentClass::RandomSpoofed => format!(
-            "{} on {place}, {sources} sources, {:.2} SYN each, {complete} of SYNs complete a handshake, \
+            "{} on {place}, at least {sources} sources, {:.2} SYN each, {complete} of SYNs complete a handshake, \
              {}; banning sources would not help",
             incident.class.in_words(),
             evidence.syns_per_source,
@@ -52,7 +52,7 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
                 )
             });
             format!(
-                "{} on {place}: {complete} of SYNs complete a handshake, {sources} sources{repeated}; \
+                "{} on {place}: {complete} of SYNs complete a handshake, at least {sources} sources{repeated}; \
                  a rule would only hit clients",
                 incident.class.in_words(),
             )

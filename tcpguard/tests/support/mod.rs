@@ -463,6 +463,45 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     (report, facts)
 }
 
+/// The same flood, and a second service whose application accepts nobody.
+#[allow(dead_code, reason = "not every test that looks at scenes looks at this one")]
+pub fn overloaded() -> (Report, Facts) {
+    let (mut report, facts) = flooded(Mode::Enforce);
+    let mut full = listener(2, "0.0.0.0", 8080, 173.0, ListenerState::Overloaded);
+    full.queues = Some(Queues { half_open: Some(0), accept: 17, backlog: 16 });
+    full.completions.rate = 0.0;
+    full.completed_rate = 0.0;
+    report.listeners.push(full);
+    let flood = &report.incidents[0];
+    let text = "the accept queue was full in 8 polls".to_owned();
+    let overload = IncidentReport {
+        id: 4,
+        listener_id: ListenerId(2),
+        listener: Listener { addr: addr("0.0.0.0"), port: 8080 },
+        class: IncidentClass::ListenerOverload,
+        severity: engine::Severity::Warning,
+        started: ago(60_000),
+        detected: ago(58_000),
+        signal: "accept_queue".to_owned(),
+        confidence: 0.0,
+        evidence: Evidence { gate: Vec::new(), ..flood.evidence.clone() },
+        syns: 10_380,
+        matched: 0,
+        dropped: 0,
+        cookies_sent: 0,
+        cookies_redeemed: 0,
+        completed: 16,
+        usual_completed_rate: Some(173.0),
+        syn_rate: 173.0,
+        peak_syn_rate: 180.0,
+        actions: vec![ActionReport { at: ago(58_000), text }],
+        rules: Vec::new(),
+        ..flood.clone()
+    };
+    report.incidents.push(overload);
+    (report, facts)
+}
+
 /// No attack, but the guard is not whole: a lost interface, generic mode, lost rules.
 pub fn degraded() -> (Report, Facts) {
     let (mut report, mut facts) = calm();

@@ -166,22 +166,23 @@ fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> S
     let now = exact(limit.places.into());
     let somaxconn = tcp.somaxconn.map_or_else(|| "?".to_owned(), exact);
     match (limit.set_by, application) {
-        (SetBy::Application, Some(Application { name, setting, default })) => {
+        (SetBy::Application, Some(Application { name, setting, default, reload })) => {
             let default = default.map_or_else(String::new, |default| {
                 format!(", {} by default", exact(default.into()))
             });
             format!(
-                "raise {setting} (now {now}{default}; net.core.somaxconn allows {somaxconn}) and \
-                 restart {name}"
+                "raise {setting} (now {now}{default}; net.core.somaxconn allows {somaxconn}) and {}",
+                apply(name, reload)
             )
         }
         (SetBy::Application, None) => format!(
             "raise the second argument of its listen(2) (now {now}; net.core.somaxconn allows \
              {somaxconn})"
         ),
-        (SetBy::Somaxconn, Some(Application { name, setting, .. })) => format!(
-            "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and {setting}, and \
-             restart {name}: the limit is taken when it begins to listen"
+        (SetBy::Somaxconn, Some(Application { name, setting, reload, .. })) => format!(
+            "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and {setting}, and {}: \
+             the limit is taken when it begins to listen",
+            apply(name, reload)
         ),
         (SetBy::Somaxconn, None) => format!(
             "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and restart the \
@@ -195,6 +196,11 @@ fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> S
              restart it"
         ),
     }
+}
+
+/// What makes a changed setting hold.
+fn apply(name: &str, reload: Option<&str>) -> String {
+    reload.map_or_else(|| format!("restart {name}"), |command| format!("apply it: {command}"))
 }
 
 #[cfg(test)]
@@ -268,7 +274,7 @@ mod tests {
                 "nginx",
                 511,
                 "raise `listen … backlog=` in nginx.conf (now 511, 511 by default; \
-                 net.core.somaxconn allows 4 096) and restart nginx",
+                 net.core.somaxconn allows 4 096) and apply it: nginx -s reload",
             ),
             (
                 "redis-server",
@@ -286,8 +292,8 @@ mod tests {
                 "nginx",
                 4096,
                 "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and \
-                 `listen … backlog=` in nginx.conf, and restart nginx: the limit is taken when it \
-                 begins to listen",
+                 `listen … backlog=` in nginx.conf, and apply it: nginx -s reload: the limit is \
+                 taken when it begins to listen",
             ),
             (
                 "something",

@@ -14,6 +14,8 @@ pub struct Application {
     pub setting: &'static str,
     /// Its value unless somebody sets it; `null` where that depends.
     pub default: Option<u32>,
+    /// The command after which a changed value holds; `null`: it must be started again.
+    pub reload: Option<&'static str>,
 }
 
 const fn application(
@@ -21,12 +23,12 @@ const fn application(
     setting: &'static str,
     default: Option<u32>,
 ) -> Application {
-    Application { name, setting, default }
+    Application { name, setting, default, reload: None }
 }
 
 /// By the name of the program. Sources: each one's manual, of the directive named.
 const PROGRAMS: [(&str, Application); 14] = [
-    ("nginx", application("nginx", "`listen … backlog=` in nginx.conf", Some(511))),
+    ("nginx", NGINX),
     ("redis-server", application("Redis", "`tcp-backlog` in redis.conf", Some(511))),
     ("valkey-server", application("Valkey", "`tcp-backlog` in valkey.conf", Some(511))),
     ("keydb-server", application("KeyDB", "`tcp-backlog` in keydb.conf", Some(511))),
@@ -42,6 +44,11 @@ const PROGRAMS: [(&str, Application); 14] = [
     ("systemd", application("systemd", "`Backlog=` of the socket unit", None)),
 ];
 
+/// It calls `listen` again on its sockets where `backlog=` has changed (tried: SIGHUP, 16 to 300).
+const NGINX: Application = Application {
+    reload: Some("nginx -s reload"),
+    ..application("nginx", "`listen … backlog=` in nginx.conf", Some(511))
+};
 /// Tomcat 9 to 11.
 const TOMCAT: Application =
     application("Tomcat", "`acceptCount` of the Connector in server.xml", Some(100));

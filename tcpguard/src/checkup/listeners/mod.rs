@@ -6,6 +6,7 @@ mod document;
 mod group;
 mod judge;
 pub mod limits;
+pub mod overflow;
 
 pub use document::*;
 pub use group::Place;

@@ -165,7 +165,7 @@ fn attacks(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "sources_estimate",
-            "Distinct sources of an open flood, by the listener that it is on.",
+            "Distinct sources of an open flood, at least, by the listener that it is on.",
             sources.iter().map(estimate).collect(),
         ),
     ]

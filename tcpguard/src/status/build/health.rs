@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tcpguard_common::abi;
-use tcpguard_engine::{Egress, ListenerReport, Report};
+use tcpguard_engine::{Egress, ListenerReport, ListenerState, Report};
 
 use super::super::losses::{LossState, Losses};
 use super::super::{AttachMode, Facts, Health, Severity};
@@ -88,6 +88,10 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
         let hint = "tcpguard tune (net.netfilter.nf_conntrack_max)";
         add(Severity::Warning, "conntrack_full", None, text, hint);
     }
+    for listener in report.listeners.iter().filter(|it| it.state == ListenerState::Overloaded) {
+        let (name, text, hint) = overloaded(listener);
+        add(Severity::Warning, "accept_queue_full", Some(&name), text, hint);
+    }
     if let Some((text, hint)) = unseen_answers(report, facts) {
         add(Severity::Warning, "egress_unseen", None, text, hint);
     }
@@ -103,6 +107,17 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
+}
+
+/// Says of a listener that its accept queue is full: whatever else is the case, clients are lost there.
+fn overloaded(listener: &ListenerReport) -> (String, String, &'static str) {
+    let at = listener.listener;
+    let name = std::net::SocketAddr::new(at.addr, at.port).to_string();
+    let queue = listener.queues.map_or_else(String::new, |queues| {
+        format!(", {} wait, {} may", queues.accept, queues.backlog)
+    });
+    let text = format!("{name}: the accept queue is full{queue}: new clients are lost");
+    (name, text, "which process accepts too slowly, and what limits its queue: tcpguard listeners")
 }
 
 /// Says that listeners answer SYNs in frames that the guard does not read. A SYN-ACK that is no

@@ -15,7 +15,7 @@ const FILLING: f64 = 0.5;
 const FULL: f64 = 0.9;
 
 pub(super) const COLUMNS: [Column; 10] = [
-    Column::text("LISTENER", 19).growing(),
+    Column::text("LISTENER", 18).growing(),
     Column::number("SYN/s", 7),
     Column::number("DROP/s", 7),
     Column::number("COOKIE/s", 9).from(110),
@@ -24,7 +24,7 @@ pub(super) const COLUMNS: [Column; 10] = [
     Column::number("CLIENTS/s", 9),
     Column::number("BASELINE", 8).from(100),
     Column::text("KIND", 9).from(120),
-    Column::text("STATE", 9),
+    Column::text("STATE", 10),
 ];
 pub(super) const FIRST_SORT: usize = 1;
 

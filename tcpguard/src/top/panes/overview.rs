@@ -57,7 +57,7 @@ pub(super) fn notes(seen: &Seen, view: &View) -> Vec<Note> {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);
         let text = format!("#{} {severity}: {}", attack.id, attack.summary);
-        notes.push(Note::new("Attack", text).toned(tone));
+        notes.push(Note::new(render::heading(attack), text).toned(tone));
         notes.extend(advice(attack));
     }
     notes.extend(status.interfaces.iter().map(interface));

@@ -1,0 +1,39 @@
+//! A full accept queue in the status: the agent sees the queue, not who is to empty it.
+
+use std::net::SocketAddr;
+
+use crate::checkup::Finding;
+use crate::status::{Advice, AttackKind, Status};
+
+/// The finding of the agent about a full accept queue.
+const FULL: &str = "accept_queue_full";
+
+/// Whether the agent says that an accept queue is full.
+pub fn is_told(status: &Status) -> bool {
+    status.health.iter().any(|finding| finding.code == FULL)
+}
+
+/// Puts the process that accepts too slowly, and the setting that limits its queue, in the place of
+/// what the agent says.
+pub fn name_processes(status: &mut Status, found: &[Finding]) {
+    let of = |at: &str| {
+        let about = |finding: &&Finding| {
+            finding.code.starts_with("accept_queue") && finding.subject.as_deref() == Some(at)
+        };
+        found.iter().find(about)
+    };
+    for health in status.health.iter_mut().filter(|health| health.code == FULL) {
+        if let Some(finding) = health.subject.as_deref().and_then(of) {
+            (health.text, health.hint) = (finding.text.clone(), finding.hint.clone());
+        }
+    }
+    for attack in &mut status.attacks {
+        let at = SocketAddr::new(attack.dst, attack.port).to_string();
+        if let (AttackKind::ListenerOverload, Some(finding)) = (attack.kind, of(&at)) {
+            attack.advice = Some(Advice {
+                text: format!("{}; {}; all listeners", finding.text, finding.hint),
+                command: Some("tcpguard listeners".to_owned()),
+            });
+        }
+    }
+}
