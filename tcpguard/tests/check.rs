@@ -144,7 +144,12 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     facts.interfaces[0].packets.earlier = None;
     let unknown = Status::build(&report, &facts);
     let told = line(&unknown, &["syn_pps=50"], &[]);
-    assert!(told.starts_with("TCPGUARD UNKNOWN - protecting, 52/s connect (baseline 52/s); syn_pps is not known"), "{told}");
+    assert!(
+        told.starts_with(
+            "TCPGUARD UNKNOWN - protecting, 52/s connect (baseline 52/s); syn_pps is not known"
+        ),
+        "{told}"
+    );
     assert!(told.contains("syn_pps=U;50;;0"), "{told}");
     assert!(line(&unknown, &[], &[]).starts_with("TCPGUARD OK - "), "nobody asked for it");
 }
