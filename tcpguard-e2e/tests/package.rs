@@ -229,7 +229,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
 
     machine.exec("dpkg --remove tcpguard").unwrap();
     assert!(!filtered(&machine), "the filter goes with the program");
-    assert!(!machine.path("/usr/sbin/tcpguard").exists());
+    assert!(!machine.path("/usr/bin/tcpguard").exists());
     assert!(!machine.path("/sys/fs/bpf/tcpguard").exists());
     assert!(machine.path(CONFIG).is_file(), "until it is purged");
     assert!(machine.path("/var/lib/tcpguard/state.json").is_file(), "what it knew, too");
@@ -343,6 +343,6 @@ fn the_rpm_is_installed_started_and_removed() {
     assert!(filtered(&machine));
     rpm_of("--erase tcpguard");
     assert!(!filtered(&machine), "the filter goes with the program");
-    assert!(!machine.path("/usr/sbin/tcpguard").exists());
+    assert!(!machine.path("/usr/bin/tcpguard").exists());
     assert!(machine.path(&format!("{CONFIG}.rpmsave")).is_file(), "what was changed is kept");
 }

@@ -82,7 +82,7 @@ fn agent(machine: &Machine) -> Option<Pid> {
     let processes = fs::read_to_string(group).ok()?;
     let is_agent = |pid: &&str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.starts_with(b"/usr/sbin/tcpguard\0run\0")
+        line.starts_with(b"/usr/bin/tcpguard\0run\0")
     };
     processes.lines().find(is_agent).and_then(|pid| Pid::from_raw(pid.parse().ok()?))
 }
@@ -184,6 +184,6 @@ fn g4_an_agent_that_hangs_is_replaced_and_the_filter_stays() {
         Row::new(Goal::G4).named("the loop waits for a file, naive feeds the watchdog beside it");
     let beside = "[Service]\nNotifyAccess=all\nExecStart=\n\
                   ExecStart=/bin/sh -c 'while sleep 1; do systemd-notify WATCHDOG=1; done & \
-                  exec /usr/sbin/tcpguard run --pin-dir /run/tcpguard/bpf'\n";
+                  exec /usr/bin/tcpguard run --pin-dir /run/tcpguard/bpf'\n";
     is_replaced(row, Hang::Loop, beside);
 }

@@ -182,7 +182,7 @@ fn an_interface_that_is_made_again_is_protected_again_and_the_journal_tells() {
 #[test]
 fn what_was_started_by_hand_is_taken_over() {
     let machine = machine(GUARDED);
-    machine.exec("systemd-run --quiet --unit=by-hand /usr/sbin/tcpguard run").unwrap();
+    machine.exec("systemd-run --quiet --unit=by-hand /usr/bin/tcpguard run").unwrap();
     machine.exec("tcpguard status --wait healthy --timeout 5s").unwrap();
     assert!(filtered(&machine));
     machine.exec("systemctl stop by-hand").unwrap();

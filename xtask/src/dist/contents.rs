@@ -66,7 +66,7 @@ const fn only(format: Format, source: Source, to: &'static str) -> Item {
 
 /// All of the package.
 pub const ITEMS: &[Item] = &[
-    Item { mode: 0o755, ..item(Source::Program, "/usr/sbin/tcpguard") },
+    Item { mode: 0o755, ..item(Source::Program, "/usr/bin/tcpguard") },
     Item {
         is_configuration: true,
         ..item(Source::File("packaging/tcpguard.toml"), "/etc/tcpguard/tcpguard.toml")
@@ -119,6 +119,7 @@ pub const ITEMS: &[Item] = &[
     // To read.
     item(Source::File("docs/operations.md"), "/usr/share/doc/tcpguard/operations.md"),
     item(Source::File("docs/commands.md"), "/usr/share/doc/tcpguard/commands.md"),
+    item(Source::File("docs/configuration.md"), "/usr/share/doc/tcpguard/configuration.md"),
     item(Source::File("docs/detection.md"), "/usr/share/doc/tcpguard/detection.md"),
     item(Source::File("docs/journal.md"), "/usr/share/doc/tcpguard/journal.md"),
     item(Source::File("docs/kernel-support.md"), "/usr/share/doc/tcpguard/kernel-support.md"),

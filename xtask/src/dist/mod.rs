@@ -7,6 +7,7 @@
 mod contents;
 mod deb;
 mod notices;
+mod pages;
 mod rpm;
 
 use std::{
@@ -50,6 +51,10 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// When set-up, the build or one of the packaging tools fails.
 pub fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Package])?;
+    eprintln!(
+        "the program is compiled anew in its smallest form, into target/packaged: that takes minutes where \
+         it is not there yet"
+    );
     build::everything(workspace, Profile::Packaged)?;
     for package in packages(workspace)? {
         println!("{}", package.display());
@@ -138,6 +143,13 @@ impl<'a> Release<'a> {
             let files = match item.source {
                 Source::Directory => Vec::new(),
                 Source::Program => vec![(fs::read(&self.program)?, item.to.to_owned())],
+                Source::File(from) if from.ends_with(".md") => {
+                    let text = fs::read_to_string(self.workspace.root.join(from))
+                        .with_context(|| format!("cannot read {from}"))?;
+                    let home = format!("{HOMEPAGE}/blob/v{VERSION}");
+                    let page = pages::with_links(&text, from, ITEMS, &home);
+                    vec![(page.into_bytes(), item.to.to_owned())]
+                }
                 Source::File(_) | Source::Files(..) => read(item.files(&self.workspace.root)?)?,
                 Source::Manual(section) => {
                     let pages = item.with_extension(&self.manual, section)?;

@@ -97,7 +97,7 @@ mod tests {
             is_configuration,
         };
         let files = [
-            staged("/usr/sbin/tcpguard", 0o755, false, false),
+            staged("/usr/bin/tcpguard", 0o755, false, false),
             staged("/etc/tcpguard/tcpguard.toml", 0o644, false, true),
             staged("/etc/tcpguard/conf.d", 0o755, true, false),
         ];
@@ -107,7 +107,7 @@ mod tests {
             list.lines().collect::<Vec<_>>(),
             [
                 "%dir %attr(0755, root, root) /etc/tcpguard",
-                "%attr(0755, root, root) /usr/sbin/tcpguard",
+                "%attr(0755, root, root) /usr/bin/tcpguard",
                 "%config(noreplace) %attr(0644, root, root) /etc/tcpguard/tcpguard.toml",
                 "%dir %attr(0755, root, root) /etc/tcpguard/conf.d",
             ]
