@@ -27,6 +27,8 @@ const SECOND: Duration = Duration::from_secs(1);
 enum End {
     Killed,
     Stopped,
+    /// Stopped, and its configuration file has a mistake when the next one starts.
+    Mistyped,
     /// Stopped, and what it left is of a layout so many versions later: the maps are of no use to the
     /// next one, whose links are pinned elsewhere.
     OtherLayout(i32),
@@ -44,6 +46,10 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     match end {
         End::Killed => guard.kill().unwrap(),
         End::Stopped => drop(guard.stop().unwrap()),
+        End::Mistyped => {
+            guard.stop().unwrap();
+            lab.edge.write(guard::CONFIG, MISTYPED).unwrap();
+        }
         End::OtherLayout(step) => {
             guard.stop().unwrap();
             pretend_layout(&lab.edge, step).unwrap();
@@ -61,6 +67,9 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     guard.start_again(Mode::Enforce).unwrap();
 }
 
+/// What appending a line to the file makes of it.
+const MISTYPED: &str = "[metrics]\nmode = \"enforce\"\n";
+
 /// SYNs of a flood that got in while the agent ended and started. The flood is alone, so that whatever
 /// gets in is its.
 fn leaked(end: End) -> u64 {
@@ -76,12 +85,15 @@ fn leaked(end: End) -> u64 {
     let after = guard.status().unwrap();
     flood.goes_on().unwrap();
     let sent = flood.stop().unwrap().sent;
-    if !matches!(end, End::Killed | End::Stopped) {
+    if !matches!(end, End::Killed | End::Stopped | End::Mistyped) {
         books.next_filter().unwrap();
     }
     let fate = books.close(sent).unwrap();
     println!("{end:?}: {} let in, {fate:?}", fate.leaked());
-    if matches!(end, End::Killed | End::Stopped) {
+    if matches!(end, End::Mistyped) {
+        assert_last_valid(&lab, &guard);
+    }
+    if matches!(end, End::Killed | End::Stopped | End::Mistyped) {
         // Times of day are kept in milliseconds.
         let moved = after.rules()[0].created().abs_diff(before.rules()[0].created());
         assert!(moved < 50_000_000, "it is the same rule: {moved} ns apart");
@@ -91,6 +103,29 @@ fn leaked(end: End) -> u64 {
         assert!(open.iter().all(|attack| attack.id() > incident), "numbers are not used twice");
     }
     fate.leaked()
+}
+
+/// The agent guards by the configuration before the mistake, says so, and takes a correct one.
+#[track_caller]
+fn assert_last_valid(lab: &Lab, guard: &Guard<'_>) {
+    let place = format!("{}:2:1: unknown key metrics.mode", guard::CONFIG);
+    let before = guard.status().unwrap();
+    let config = &before.document()["daemon"]["config"];
+    assert_eq!(config["valid"], false, "{config:#}");
+    assert!(config["error"].as_str().unwrap().starts_with(&place), "{config:#}");
+    assert!(config["stands_in"].is_string(), "{config:#}");
+    assert!(before.health().iter().any(|(code, _)| code == "config_refused"), "{before:?}");
+    let page = guard.status_text().unwrap();
+    assert!(page.contains("DEGRADED") && page.contains(&place), "{page}");
+    assert_eq!(before.alerts("config_refused"), 1, "{page}");
+    let check = cli(&lab.edge, &["config", "check", guard::CONFIG]).unwrap();
+    assert_eq!(check.status.code(), Some(1), "the files are checked, not what was kept");
+
+    lab.edge.write(guard::CONFIG, "").unwrap();
+    assert!(cli(&lab.edge, &["reload"]).unwrap().status.success());
+    let after = guard.status().unwrap();
+    assert_eq!(after.document()["daemon"]["config"]["valid"], true);
+    assert!(after.health().iter().all(|(code, _)| code != "config_refused"), "{after:?}");
 }
 
 /// Until a rule is there, and the kernel's queue is cleaned of what got in before.
@@ -108,6 +143,12 @@ fn a_killed_agent_lets_nothing_of_the_flood_in() {
 #[test]
 fn a_restarted_agent_lets_nothing_of_the_flood_in() {
     assert_eq!(leaked(End::Stopped), 0);
+}
+
+#[test]
+fn a_start_with_a_mistyped_configuration_uses_the_last_valid_one_and_lets_nothing_of_the_flood_in()
+{
+    assert_eq!(leaked(End::Mistyped), 0);
 }
 
 #[test]

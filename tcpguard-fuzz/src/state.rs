@@ -10,13 +10,14 @@ use tcpguard_engine::{Limits, Timestamp};
 use tempfile::TempDir;
 
 /// Names of the files in the state directory; the first byte of an input chooses one.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "state.json",
     "incidents.jsonl",
     "alerts.jsonl",
     "timelines/7.json",
     "syncookies.json",
     "probe.json",
+    "config.json",
 ];
 
 /// The input after its first byte is the file.

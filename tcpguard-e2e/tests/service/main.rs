@@ -281,6 +281,32 @@ fn what_another_start_would_not_mend_is_not_tried_again_and_again() {
     }
 }
 
+#[test]
+fn a_restart_with_a_mistake_guards_by_the_last_valid_configuration_and_monitoring_warns() {
+    let (machine, pid) = guarded();
+    let write = |config: &str| fs::write(machine.path(CONFIG), config).unwrap();
+    write(&format!("{GUARDED}mode = \"enforce\"\n"));
+    machine.exec("systemctl restart tcpguard").unwrap();
+    assert_ne!(machine.main_pid().unwrap(), Some(pid), "another agent");
+    assert!(filtered(&machine));
+    let told = machine.journal("TCPGUARD_EVENT=config_refused").unwrap();
+    let message = told[0]["MESSAGE"].as_str().unwrap();
+    assert!(message.contains("the last valid one"), "{message}");
+    assert!(message.contains("mode belongs above the first [section]"), "{message}");
+    let check = machine.output("tcpguard check").unwrap();
+    let line = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert_eq!(check.status.code(), Some(1), "WARNING: {line}");
+    assert!(line.contains(&format!("{CONFIG}:3:1: ")), "{line}");
+    // The next one, too.
+    machine.exec("systemctl restart tcpguard").unwrap();
+    assert_eq!(status(&machine)["daemon"]["config"]["valid"], false);
+
+    write(&format!("mode = \"enforce\"\n{GUARDED}"));
+    machine.exec("systemctl reload tcpguard").unwrap();
+    assert_eq!(status(&machine)["daemon"]["config"]["valid"], true);
+    assert_eq!(machine.output("tcpguard check").unwrap().status.code(), Some(0));
+}
+
 /// Without a pause of its own it would keep a CPU busy at the highest priority.
 #[test]
 fn an_agent_that_cannot_start_is_tried_once_a_second() {

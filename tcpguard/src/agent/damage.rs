@@ -9,6 +9,7 @@ use std::path::Path;
 
 use tcpguard_goals::{Goal, Row, seed, size};
 
+use super::kept_config::{self, KeptConfig};
 use super::lines;
 use super::state::{self, State};
 use super::timeline::kept;
@@ -45,7 +46,8 @@ struct File {
     read: fn(&Path) -> Vec<String>,
 }
 
-const FILES: [File; 6] = [
+const FILES: [File; 7] = [
+    File { name: "config.json", read: |dir| told(KeptConfig::load(dir, Path::new(CONFIG))) },
     File { name: "state.json", read: |dir| told(State::load(dir)) },
     File {
         name: "alerts.jsonl",
@@ -56,6 +58,9 @@ const FILES: [File; 6] = [
     File { name: "syncookies.json", read: |dir| told(syncookies::tests::given_back(dir)) },
     File { name: "probe.json", read: |dir| told(probe::load(dir, &probe::example().host)) },
 ];
+
+/// The main file of the configuration that is kept.
+const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 
 /// The state to a reader that has no more than JSON.
 const BY_JSON: File = File {
@@ -143,6 +148,8 @@ fn alerts() -> Vec<Event> {
 /// Files as agents write them.
 fn write_all(dir: &Path) {
     state::store(dir, &state::tests::state()).unwrap();
+    let valid = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n";
+    kept_config::store(dir, &kept_config::tests::kept(Path::new(CONFIG), valid)).unwrap();
     lines::store(&dir.join("alerts.jsonl"), &alerts()).unwrap();
     incidents::tests::stored(dir, [1, 2]);
     kept::tests::stored(&dir.join(kept::DIRECTORY), 1);

@@ -20,11 +20,13 @@ mod host_view;
 mod hot_sources;
 mod incidents;
 mod interfaces;
+mod kept_config;
 mod lines;
 mod listeners;
 mod loss_watch;
 mod notify;
 pub mod obstacles;
+mod provenance;
 mod reload;
 pub(crate) mod secrets;
 mod start;
@@ -51,7 +53,7 @@ use crate::host::LinkWatch;
 use crate::observe::{self, metrics::MetricsServer};
 use guard::{Answer, Guard};
 use notify::Notifier;
-pub use reload::Provenance;
+pub use provenance::{Provenance, Refused};
 
 const INTERFACE_CHANGES: &str = "interface changes";
 /// Requests of one kind that may wait for the loop.

@@ -1,123 +1,14 @@
 //! A new configuration for a running agent: what of it holds at once, and what a restart brings.
 
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-use tcpguard_engine::{Severity, Timestamp, thresholds};
+use tcpguard_engine::{Severity, thresholds};
 
 use super::guard::Guard;
-use crate::config::{
-    self, Config, ConfigError, DEFAULT_PATH, Held, Loaded, ModeSource, Origin, Origins, Overrides,
-    fragments,
-};
+use super::kept_config::KeptConfig;
+use super::provenance::{Read, Refused};
+use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::{Peer, RefusalKind, Response};
 use crate::host::boot_time;
 use crate::observe::Alert;
-use crate::status::{ConfigFacts, Health};
-
-/// Where the configuration comes from, so that it can be read again, and what became of it.
-#[derive(Debug, Default)]
-pub struct Provenance {
-    /// The file named on the command line; `None`: the default one if it exists.
-    file: Option<PathBuf>,
-    /// What the command line says in place of the file.
-    overrides: Overrides,
-    /// When what holds was read.
-    loaded: Timestamp,
-    /// The files that what holds was read from.
-    files: Vec<PathBuf>,
-    /// Where the settings that hold come from.
-    origins: Origins,
-    /// The files that were read last, applied or refused, and when they had been written.
-    written: Vec<(PathBuf, Option<SystemTime>)>,
-    /// The first mistake of newer files.
-    refused: Option<String>,
-    /// Keys whose new values wait for a restart.
-    waiting: Vec<&'static str>,
-}
-
-impl Provenance {
-    /// The file named on the command line, if one is, and what else is said there.
-    pub fn new(file: Option<PathBuf>, overrides: Overrides) -> Self {
-        Self { file, overrides, ..Self::default() }
-    }
-
-    /// Reads the configuration that is to hold from the start.
-    ///
-    /// # Errors
-    /// It cannot be read or contains mistakes.
-    pub fn load(&mut self) -> Result<Config, ConfigError> {
-        let loaded = self.read()?;
-        (self.files, self.origins) = (loaded.files, loaded.origins);
-        Ok(loaded.config)
-    }
-
-    fn read(&mut self) -> Result<Loaded, ConfigError> {
-        // Before it is read: what is written meanwhile counts as newer.
-        self.written = self.last_written();
-        let loaded = config::read(self.file.as_deref(), self.overrides.clone())?;
-        self.loaded = boot_time();
-        Ok(loaded)
-    }
-
-    /// What was read from these files holds from now on, but for what is `waiting` for a restart.
-    fn take_over(&mut self, files: Vec<PathBuf>, mut origins: Origins, waiting: &[&'static str]) {
-        for key in waiting {
-            origins.keep(key, &self.origins);
-        }
-        (self.files, self.origins) = (files, origins);
-        self.refused = None;
-        self.waiting = waiting.to_vec();
-    }
-
-    fn path(&self) -> &Path {
-        self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
-    }
-
-    fn last_written(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
-        let when = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-        // A directory that cannot be read is told when it is.
-        let parts = fragments::list(self.path()).unwrap_or_default();
-        let all = std::iter::once(self.path().to_path_buf()).chain(parts);
-        all.map(|path| (path.clone(), when(&path))).collect()
-    }
-
-    /// The first file that is not as it was when it was read.
-    fn changed(&self) -> Option<PathBuf> {
-        let now = self.last_written();
-        let news = now.iter().find(|file| !self.written.contains(file));
-        let gone = || self.written.iter().find(|file| !now.contains(file));
-        news.or_else(gone).map(|(path, _)| path.clone())
-    }
-
-    /// What the status says about it.
-    pub fn facts(&self, path: Option<PathBuf>) -> ConfigFacts {
-        ConfigFacts { path, loaded: self.loaded, error: self.refused.clone() }
-    }
-
-    /// What is to be done about it. A refused file is among the [`Self::facts`].
-    pub fn health(&self) -> Vec<Health> {
-        let note = |path: &Path, code: &str, text: String, hint: &str| Health {
-            code: code.to_owned(),
-            severity: crate::status::Severity::Notice,
-            subject: Some(path.display().to_string()),
-            text,
-            hint: hint.to_owned(),
-        };
-        let mut notes = Vec::new();
-        if let Some(path) = self.changed() {
-            let file = path.display();
-            let text = format!("{file} was changed after it was read: an older one holds");
-            notes.push(note(&path, "config_changed", text, "tcpguard reload"));
-        }
-        if !self.waiting.is_empty() {
-            let (keys, path) = (self.waiting.join(", "), self.path());
-            let text = format!("only a restart applies {keys} of {}", path.display());
-            notes.push(note(path, "config_waits", text, "systemctl restart tcpguard"));
-        }
-        notes
-    }
-}
 
 /// What came of a new configuration, by the names of the keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -229,8 +120,8 @@ impl Guard {
             log::info!("SIGHUP: the configuration is read");
         }
         match self.provenance.read() {
-            Ok(new) => self.take_over(new),
-            Err(error) => self.refuse_config(&error),
+            Ok(Read { loaded, kept }) => self.take_over(loaded, kept),
+            Err(refused) => self.refuse_config(&refused),
         }
     }
 
@@ -247,7 +138,7 @@ impl Guard {
         Response::Effective { path: held.path, files, settings }
     }
 
-    fn take_over(&mut self, new: Loaded) -> Response {
+    fn take_over(&mut self, new: Loaded, kept: KeptConfig) -> Response {
         let Loaded { config, files, origins } = new;
         let (merged, changes) = merge(&self.config, config);
         if let Err(error) = self.engine.set_settings(merged.tuning()) {
@@ -265,6 +156,7 @@ impl Guard {
             log::error!("{error:#}");
         }
         self.provenance.take_over(files, origins, &changes.waiting);
+        self.config_file.keep(kept);
         let path = self.provenance.path().display();
         let message = format!("configuration {path} read: {}", changes.in_words());
         self.tell(Severity::Notice, "config_reloaded", message);
@@ -272,22 +164,11 @@ impl Guard {
         Response::Reloaded { applied: names(&changes.applied), waiting: names(&changes.waiting) }
     }
 
-    fn refuse_config(&mut self, error: &ConfigError) -> Response {
-        let first = match error {
-            ConfigError::Unreadable { .. } => error.to_string(),
-            ConfigError::Invalid { problems, .. } => {
-                for problem in problems {
-                    log::error!("{problem}");
-                }
-                let more = match problems.len() {
-                    0 | 1 => String::new(),
-                    count => format!(" (and {} more)", count - 1),
-                };
-                let first = problems.first().map_or_else(String::new, ToString::to_string);
-                first + &more
-            }
-        };
-        self.refuse(first, error.to_string())
+    fn refuse_config(&mut self, refused: &Refused) -> Response {
+        for problem in refused.problems() {
+            log::error!("{problem}");
+        }
+        self.refuse(refused.in_brief(), refused.to_string())
     }
 
     /// Keeps the configuration that holds. `first` is one line, `all` may be several.
@@ -321,9 +202,13 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tcpguard_engine::Settings;
 
+    use super::super::provenance::tests::Etc;
     use super::*;
+    use crate::config::{self, Overrides};
 
     fn parsed(text: &str) -> Config {
         config::parse(Path::new("x.toml"), text, Overrides::default()).unwrap()
@@ -403,64 +288,6 @@ mod tests {
         assert_eq!((merged, changes.in_words().as_str()), (running, "nothing changed"));
     }
 
-    /// A directory with a configuration and one file beside it, read once.
-    struct Etc {
-        dir: tempfile::TempDir,
-        provenance: Provenance,
-    }
-
-    impl Etc {
-        fn new(main: &str, part: &str) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let file = dir.path().join("tcpguard.toml");
-            std::fs::create_dir(dir.path().join("conf.d")).unwrap();
-            std::fs::write(&file, main).unwrap();
-            let provenance = Provenance::new(Some(file), Overrides::default());
-            let mut etc = Self { dir, provenance };
-            etc.write("conf.d/10-web.toml", part);
-            etc.provenance.load().unwrap();
-            etc
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.dir.path().join(name)
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            std::fs::write(self.path(name), text).unwrap();
-        }
-
-        /// Where a setting comes from, without the directory.
-        fn origin(&self, key: &str) -> String {
-            let origin = self.provenance.origins.get(key).to_string();
-            origin.replace(&format!("{}/", self.dir.path().display()), "")
-        }
-
-        fn notes(&self) -> Vec<(String, Option<String>)> {
-            let health = self.provenance.health().into_iter();
-            health.map(|note| (note.code, note.subject)).collect()
-        }
-    }
-
-    #[test]
-    fn a_file_written_after_it_was_read_is_noticed_wherever_it_is() {
-        let changed =
-            |path: PathBuf| vec![("config_changed".to_owned(), Some(path.display().to_string()))];
-        for name in ["tcpguard.toml", "conf.d/10-web.toml"] {
-            let etc = Etc::new("", "");
-            assert_eq!(etc.notes(), []);
-            let later = SystemTime::now() + std::time::Duration::from_secs(1);
-            std::fs::File::open(etc.path(name)).unwrap().set_modified(later).unwrap();
-            assert_eq!(etc.notes(), changed(etc.path(name)));
-        }
-        let etc = Etc::new("", "");
-        etc.write("conf.d/20-more.toml", "");
-        assert_eq!(etc.notes(), changed(etc.path("conf.d/20-more.toml")), "a new one");
-        let etc = Etc::new("", "");
-        std::fs::remove_file(etc.path("conf.d/10-web.toml")).unwrap();
-        assert_eq!(etc.notes(), changed(etc.path("conf.d/10-web.toml")), "one that has gone");
-    }
-
     #[test]
     fn what_is_read_again_takes_the_place_of_what_was_but_for_what_waits() {
         let main = "mode = \"observe\"\n[interfaces]\nnames = [\"eth0\"]\n";
@@ -471,7 +298,7 @@ mod tests {
         let part = "mode = \"enforce\"\n\n[gate]\ndrop_items = 5\n\
                     [[listener]]\nat = \":25\"\nmode = \"off\"\n";
         etc.write("conf.d/10-web.toml", part);
-        let Loaded { config, files, origins } = etc.provenance.read().unwrap();
+        let Loaded { config, files, origins } = etc.provenance.read().unwrap().loaded;
         let (merged, changes) = merge(&running, config);
         etc.provenance.take_over(files, origins, &changes.waiting);
         assert_eq!(changes.applied, ["gate.drop_items", "listener"]);
@@ -483,18 +310,5 @@ mod tests {
         let waits =
             ("config_waits".to_owned(), Some(etc.path("tcpguard.toml").display().to_string()));
         assert_eq!(etc.notes(), [waits]);
-    }
-
-    #[test]
-    fn a_mistake_beside_the_main_file_leaves_everything_as_it_was() {
-        let mut etc = Etc::new("mode = \"observe\"\n", "[gate]\ndrop_items = 4\n");
-        let (files, origins) = (etc.provenance.files.clone(), etc.provenance.origins.clone());
-        etc.write("conf.d/10-web.toml", "[gate]\ndrop_items = 40\n");
-        let error = etc.provenance.read().unwrap_err().to_string();
-        let place = format!("{}:2:14: gate.drop_items: ", etc.path("conf.d/10-web.toml").display());
-        assert!(error.starts_with(&place), "{error}");
-        assert_eq!((&etc.provenance.files, &etc.provenance.origins), (&files, &origins));
-        assert_eq!(etc.notes(), [], "that it was refused is said, not that it was changed");
-        assert_eq!(files.len(), 2);
     }
 }

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
 use tcpguard_common::fastpath::{Mask, PREDATED_NS};
-use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
+use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
 
 use super::alerts::AlertFile;
 use super::audit::Audit;
@@ -26,8 +26,9 @@ use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
+use super::kept_config::ConfigFile;
 use super::loss_watch::LossWatch;
-use super::reload::Provenance;
+use super::provenance::Provenance;
 use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
@@ -156,6 +157,7 @@ impl Guard {
         let lost = "rules, mode and what is learned";
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
             .map_err(no_thread)?;
+        let config_file = ConfigFile::start(&config.state_dir).map_err(no_thread)?;
         let (alert_file, told) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
         let incidents = Incidents::load(&config.state_dir).map_err(no_thread)?;
         engine.number_after(incidents.last_number());
@@ -203,6 +205,7 @@ impl Guard {
         let mut guard = Self {
             config,
             provenance,
+            config_file,
             engine,
             executor,
             interfaces,
@@ -247,6 +250,11 @@ impl Guard {
         };
         if let Some(lapsed) = lapsed {
             guard.tell_of_lapse(&lapsed);
+        }
+        match (guard.provenance.told_at_start(), guard.provenance.unkept()) {
+            (Some(refused), _) => guard.tell(Severity::Warning, "config_refused", refused),
+            (None, Some(valid)) => guard.config_file.keep(valid),
+            (None, None) => {}
         }
         guard.tell_of_shortcomings();
         Ok(guard)

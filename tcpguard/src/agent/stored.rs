@@ -6,9 +6,11 @@ use std::path::Path;
 use tcpguard_common::abi::maps;
 use tcpguard_engine::{Engine, ListenerId, Mode, Settings};
 
+use super::kept_config::KeptConfig;
 use super::state::{InKernel, State, reconcile};
 use super::timeline::kept;
 use super::{alerts, incidents, start, syncookies};
+use crate::config::{Config, DEFAULT_PATH, Overrides};
 use crate::probe::{self, Host, Probe};
 use crate::status::Clock;
 
@@ -19,6 +21,8 @@ pub struct Stored {
     pub engine: Engine,
     /// Whether there was a state.
     pub state: bool,
+    /// The configuration that a start with mistakes would take.
+    pub config: Option<Config>,
     /// Past incidents.
     pub incidents: usize,
     /// Alerts.
@@ -54,6 +58,9 @@ impl Stored {
         Self {
             engine,
             state: state.is_some(),
+            config: KeptConfig::load(dir, Path::new(DEFAULT_PATH))
+                .and_then(|kept| kept.sources().resolve(Overrides::default()).ok())
+                .map(|loaded| loaded.config),
             incidents: incidents::load(dir).len(),
             alerts: alerts::load(dir).len(),
             timelines: kept::load(&dir.join(kept::DIRECTORY)).len(),

@@ -8,8 +8,8 @@ use anyhow::anyhow;
 
 use super::args::{Global, RunArgs};
 use super::exit::{CliError, Exit};
-use crate::agent::{self, Provenance};
-use crate::config::{self, ConfigError, Overrides};
+use crate::agent::{self, Provenance, Refused};
+use crate::config::Overrides;
 use crate::observe::log;
 
 /// A service that cannot start ends no sooner: systemd starts another one at once.
@@ -41,14 +41,6 @@ fn guard(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     };
     let mut provenance = Provenance::new(args.config, overrides);
     let config = provenance.load().map_err(refused)?;
-    if config.interfaces.is_empty() {
-        let file = config.path.as_deref().unwrap_or(config::DEFAULT_PATH.as_ref());
-        let advice = format!(
-            "no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]",
-            file.display()
-        );
-        return Err(CliError::Usage(advice).into());
-    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -60,9 +52,9 @@ fn guard(args: RunArgs, global: &Global) -> anyhow::Result<()> {
 
 /// Mistakes are the code of a command line that makes no sense: another start would find the same
 /// ones, and the service must not try (`RestartPreventExitStatus=`).
-fn refused(error: ConfigError) -> anyhow::Error {
-    match error {
-        ConfigError::Invalid { .. } => CliError::Usage(error.to_string()).into(),
-        ConfigError::Unreadable { .. } => error.into(),
+fn refused(refused: Refused) -> anyhow::Error {
+    match refused {
+        Refused::Config(error) if error.is_of_the_system() => error.into(),
+        refused => CliError::Usage(refused.to_string()).into(),
     }
 }

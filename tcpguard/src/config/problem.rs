@@ -1,8 +1,9 @@
 //! Mistakes in a configuration, as an operator wants to read them.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::string::FromUtf8Error;
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 /// A place in a file of the configuration.
@@ -34,9 +35,8 @@ pub struct Problem {
 
 impl Problem {
     /// A file holds bytes that are no text.
-    pub(super) fn no_text(path: &Path, error: &FromUtf8Error) -> Self {
-        let good = error.utf8_error().valid_up_to();
-        let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
+    pub(super) fn no_text(path: &Path, bytes: &[u8], error: &Utf8Error) -> Self {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         let line = before.rsplit('\n').next().unwrap_or_default();
         let at = Spot {
             path: path.into(),
@@ -72,6 +72,24 @@ pub enum ConfigError {
         /// All of them, in the order in which the files are read.
         problems: Vec<Problem>,
     },
+}
+
+impl ConfigError {
+    /// Whether the system refuses what the operator wrote: not that there are mistakes in it, or that there
+    /// is no such file.
+    pub fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound)
+    }
+
+    /// The first mistake in one line, and how many there are besides.
+    pub fn in_brief(&self) -> String {
+        let Self::Invalid { problems, .. } = self else { return self.to_string() };
+        let more = match problems.len() {
+            0 | 1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        problems.first().map_or_else(String::new, ToString::to_string) + &more
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -126,20 +144,23 @@ mod tests {
             ConfigError::Unreadable {
                 path: path(),
                 part: false,
-                source: std::io::ErrorKind::NotFound.into(),
+                source: ErrorKind::NotFound.into(),
             },
             ConfigError::Unreadable {
                 path: "/etc/tcpguard/conf.d/10-web.toml".into(),
                 part: true,
-                source: std::io::ErrorKind::PermissionDenied.into(),
+                source: ErrorKind::PermissionDenied.into(),
             },
             ConfigError::Invalid { path: path(), problems: vec![problem(), problem()] },
         ] {
             assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert_eq!(error.in_brief().lines().count(), 1, "{error}");
             // Every one there is stands above.
             match error {
                 ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => {}
             }
         }
+        let two = ConfigError::Invalid { path: path(), problems: vec![problem(), problem()] };
+        assert_eq!(two.in_brief(), "tcpguard.toml:3:1: unknown key policy.mod (and 1 more)");
     }
 }

@@ -223,7 +223,11 @@ impl<'a> Section<'a> {
     /// this section that looks like it.
     fn advice(&self, name: &str) -> String {
         if let Some(meant) = keys::keys().find(|key| key.is_called(name)).and_then(Key::name) {
-            return format!("did you mean {meant}?");
+            // Whatever is appended to a file belongs to its last section.
+            return match meant.contains('.') {
+                true => format!("did you mean {meant}?"),
+                false => format!("{meant} belongs above the first [section]"),
+            };
         }
         if let Some(near) = nearest(name, &self.known) {
             return format!("did you mean {}{near}?", self.prefix);

@@ -133,6 +133,12 @@ pub fn status(
 fn config(status: &Status, view: &View) -> String {
     let config = &status.daemon.config;
     let path = config.path.as_deref().unwrap_or("defaults (no file)");
+    if let (Some(read_at), Some(error)) = (config.stands_in, &config.error) {
+        return format!(
+            "{error}; the last valid one, of {}, applies; correct it, then: sudo tcpguard reload",
+            view.date(read_at)
+        );
+    }
     let valid = if config.valid { "valid" } else { "a newer one was refused" };
     let heartbeat = status.daemon.watchdog_age_ms.map_or_else(String::new, |age| {
         format!("; heartbeat {} ago", span(Duration::from_millis(age)))

@@ -185,6 +185,10 @@ pub struct ConfigState {
     pub valid: bool,
     /// Why it is not.
     pub error: Option<String>,
+    /// When the configuration that holds was valid last, where the agent started with that because it
+    /// refused the file; otherwise `null`.
+    #[serde(default)]
+    pub stands_in: Option<Time>,
 }
 
 /// Something that is wrong.

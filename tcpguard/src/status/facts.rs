@@ -9,6 +9,7 @@ use tcpguard_engine::{TcpExt, Timestamp};
 
 use super::{
     AlertEntry, AttachMode, Attack, Clock, CookieBackend, Counts, Health, Hook, ModeEnd, Program,
+    Time,
 };
 use crate::host::{Conntrack, LinkStats, SoftnetCpu};
 
@@ -134,6 +135,8 @@ pub struct ConfigFacts {
     pub loaded: Timestamp,
     /// Why a newer one was refused.
     pub error: Option<String>,
+    /// It is the last valid one, since a start refused the files, and was read from them then.
+    pub stands_in: Option<Time>,
 }
 
 /// One protected interface.

@@ -113,6 +113,7 @@ pub fn calm() -> (Report, Facts) {
             path: Some("/etc/tcpguard/tcpguard.toml".into()),
             loaded: ago(533_520_000),
             error: None,
+            stands_in: None,
         },
         mode_ends: None,
         heartbeat: Some(ago(140)),

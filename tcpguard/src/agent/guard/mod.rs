@@ -28,9 +28,10 @@ use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::{Interfaces, News, Received};
+use super::kept_config::ConfigFile;
 use super::listeners::per_second_of;
 use super::loss_watch::{Change, LossWatch};
-use super::reload::Provenance;
+use super::provenance::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
 use super::unchanged::{Cells, Estimates, Handshakes};
@@ -60,6 +61,8 @@ pub(super) struct Snapshot {
 pub struct Guard {
     pub(super) config: Config,
     pub(super) provenance: Provenance,
+    /// Keeps what was valid last for a start that finds mistakes.
+    pub(super) config_file: ConfigFile,
     pub(super) engine: Engine,
     pub(super) executor: Executor,
     pub(super) interfaces: Interfaces,
@@ -231,6 +234,7 @@ impl Guard {
         }
         let state = self.state(now);
         self.writer.write(state);
+        self.config_file.try_again();
     }
 
     fn state(&mut self, now: Timestamp) -> State {

@@ -63,8 +63,22 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
         add(Severity::Critical, "agent_late", None, text, hint);
     }
     if let Some(error) = &facts.config.error {
-        let text = format!("the configuration was refused, the one before holds: {error}");
-        add(Severity::Warning, "config_refused", None, text, "tcpguard config check");
+        let (severity, text) = match facts.config.stands_in {
+            // What an operator changed since then does not hold, and nothing was said when he did.
+            Some(read_at) => {
+                let text = format!(
+                    "the configuration was refused at the start, the last valid one, of {read_at}, \
+                     applies: {error}"
+                );
+                (Severity::Critical, text)
+            }
+            None => {
+                let text = format!("the configuration was refused, the one before holds: {error}");
+                (Severity::Warning, text)
+            }
+        };
+        let hint = "see all mistakes: tcpguard config check; correct them, then: tcpguard reload";
+        add(severity, "config_refused", None, text, hint);
     }
     if losses.state == LossState::Heavy {
         let (text, hint) = lost(losses);

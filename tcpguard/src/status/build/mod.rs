@@ -151,6 +151,7 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
             loaded_at: facts.clock.time_at(facts.config.loaded),
             valid: facts.config.error.is_none(),
             error: facts.config.error.clone(),
+            stands_in: facts.config.stands_in,
         },
         watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
         heap_bytes: facts.heap,
