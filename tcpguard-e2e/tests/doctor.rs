@@ -106,7 +106,8 @@ fn a_filter_without_an_agent_is_told() {
     let said = doctor(&host, &[]);
     let (evidence, fix) = said.is("stale_pins", "warning");
     assert!(evidence.contains("still on eth0") && fix == "systemctl start tcpguard", "{evidence}");
-    said.is("agent", "warning");
+    said.is("agent", "blocking");
+    assert_eq!((said.code, &said.document["findings"][0]["id"]), (Some(3), &"agent".into()));
 }
 
 #[test]

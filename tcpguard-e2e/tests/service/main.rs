@@ -1,6 +1,7 @@
 //! The unit under a real systemd: what it may, how it comes back, what it leaves. Needs root,
 //! systemd and `TCPGUARD_BIN`.
 
+mod gone;
 mod hang;
 mod privilege;
 

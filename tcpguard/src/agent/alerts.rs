@@ -9,10 +9,11 @@ use tcpguard_engine::Timestamp;
 
 use super::lines::{self, Line};
 use super::writer::Writer;
+use crate::durable::seal::Damage;
 use crate::observe::History;
 use crate::status::{AlertEntry, EVENT_SCHEMA, Event};
 
-const NAME: &str = "alerts.jsonl";
+pub(super) const NAME: &str = "alerts.jsonl";
 /// The file is written at most this often: a flood with many rules tells something all the time. The
 /// journal has everything at once.
 const PACE: Duration = Duration::from_secs(5);
@@ -61,6 +62,15 @@ fn store(dir: &Path, lines: &Vec<Event>) -> io::Result<()> {
 pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
     let lines: Vec<Event> = lines::load(&dir.join(NAME));
     lines.into_iter().map(|line| line.alert).collect()
+}
+
+/// The same for a question, by which nothing is set aside.
+///
+/// # Errors
+/// There is none, it cannot be read, or is not what was written.
+pub(super) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
+    let lines: Vec<Event> = lines::read(&dir.join(NAME))?;
+    Ok(lines.into_iter().map(|line| line.alert).collect())
 }
 
 impl Line for Event {

@@ -12,10 +12,11 @@ use tcpguard_engine::{Engine, IncidentReport, Limits, Sample, Timestamp};
 use super::lines::{self, Line};
 use super::timeline::kept::Timelines;
 use super::writer::Writer;
+use crate::durable::seal::Damage;
 use crate::report::Timeline;
 use crate::status::{ATTACK_SCHEMA, Action, Attack, AttackInFull, Clock};
 
-const NAME: &str = "incidents.jsonl";
+pub(super) const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.
 const KEPT: usize = Limits::PAST_INCIDENTS;
 /// Changes of open incidents are written at most this often.
@@ -141,6 +142,14 @@ pub(super) fn load(dir: &Path) -> Vec<AttackInFull> {
     let mut attacks: Vec<_> = lines::load(&dir.join(NAME)).into_iter().map(closed).collect();
     attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
     attacks
+}
+
+/// The same in any order for a question, by which nothing is set aside.
+///
+/// # Errors
+/// There is none, it cannot be read, or is not what was written.
+pub(super) fn read(dir: &Path) -> Result<Vec<AttackInFull>, Damage> {
+    Ok(lines::read(&dir.join(NAME))?.into_iter().map(closed).collect())
 }
 
 impl Line for AttackInFull {

@@ -64,6 +64,25 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
             return Vec::new();
         }
     };
+    let (all, wrong) = parse_all(&content);
+    if !wrong.is_empty() {
+        set_aside::<T>(path, &wrong);
+    }
+    all
+}
+
+/// What can be understood of the file at `path`, which is left as it is.
+///
+/// # Errors
+/// There is none, it cannot be read, or is not what was written.
+pub fn read<T: Line>(path: &Path) -> Result<Vec<T>, Damage> {
+    Ok(parse_all(&seal::read(path, MAX_BYTES)?).0)
+}
+
+/// A line that is none: its number, why, and what it is.
+type Wrong<'a> = (usize, String, &'a [u8]);
+
+fn parse_all<T: Line>(content: &[u8]) -> (Vec<T>, Vec<Wrong<'_>>) {
     let mut all = Vec::new();
     let mut wrong = Vec::new();
     for (number, line) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
@@ -72,10 +91,7 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
             Err(why) => wrong.push((number, why, line)),
         }
     }
-    if !wrong.is_empty() {
-        set_aside::<T>(path, &wrong);
-    }
-    all
+    (all, wrong)
 }
 
 fn parse<T: Line>(line: &[u8]) -> Result<T, String> {
@@ -90,10 +106,10 @@ fn parse<T: Line>(line: &[u8]) -> Result<T, String> {
 }
 
 /// Keeps the lines that are none beside the file, so that nothing is lost when it is replaced.
-fn set_aside<T: Line>(path: &Path, wrong: &[(usize, String, &[u8])]) {
+fn set_aside<T: Line>(path: &Path, wrong: &[Wrong<'_>]) {
     let aside = durable::aside(path);
     let lines: Vec<u8> = wrong.iter().flat_map(|(.., line)| *line).copied().collect();
-    let name = |(number, why, _): &(usize, String, &[u8])| format!("line {number}: {why}");
+    let name = |(number, why, _): &Wrong<'_>| format!("line {number}: {why}");
     let mut named: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
     if let Some(more) = wrong.len().checked_sub(NAMED).filter(|more| *more > 0) {
         named.push(format!("{more} more"));

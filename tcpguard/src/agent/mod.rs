@@ -24,6 +24,7 @@ mod kept_config;
 mod lines;
 mod listeners;
 mod loss_watch;
+pub mod memory;
 mod notify;
 pub mod obstacles;
 mod provenance;

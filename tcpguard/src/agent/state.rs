@@ -353,6 +353,14 @@ impl State {
     }
 }
 
+/// The one in `dir` for a question, by which nothing is set aside.
+///
+/// # Errors
+/// There is none, it cannot be read, or is not what was written.
+pub fn read_in(dir: &Path) -> Result<State, Damage> {
+    read(&dir.join(NAME))
+}
+
 fn read(path: &Path) -> Result<State, Damage> {
     let text = seal::read(path, MAX_BYTES)?;
     let state: State =

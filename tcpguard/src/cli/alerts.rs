@@ -40,7 +40,8 @@ pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Resul
 }
 
 fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let Page { now, mut alerts, .. } = fetch(0, session)?;
+    let page = of_answer(session.ask(Request::AlertsSince { seq: 0 })?)?;
+    let Page { now, mut alerts, .. } = page;
     // By the agent's clock, which the alerts have their times from.
     let from = now.0.checked_sub(args.since).ok();
     let least = Severity::from(args.severity);
@@ -141,7 +142,11 @@ struct Page {
 }
 
 fn fetch(seq: u64, session: &Session<'_>) -> Result<Page, ClientError> {
-    match session.client.call(Request::AlertsSince { seq })? {
+    of_answer(session.client.call(Request::AlertsSince { seq })?)
+}
+
+fn of_answer(answer: Response) -> Result<Page, ClientError> {
+    match answer {
         Response::AlertsSince { run, first, last, now, alerts } => {
             Ok(Page { run, first, last, now, alerts })
         }

@@ -9,9 +9,12 @@ use super::args::ShowArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
-use crate::config::{self, ConfigError, Held, Loaded, Origin, Overrides, fragments, mode_name};
-use crate::control::{Request, Response};
+use crate::config::{
+    self, Config, ConfigError, Held, Loaded, Origin, Overrides, fragments, mode_name,
+};
+use crate::control::{ClientError, Request, Response};
 use crate::documents::Printed;
+use crate::host::{self, interfaces};
 
 /// What `tcpguard config check --json` prints.
 #[derive(Debug, Serialize)]
@@ -27,6 +30,8 @@ pub(crate) struct Check {
     files: Vec<PathBuf>,
     /// All mistakes, in the order in which the files are read.
     problems: Vec<Mistake>,
+    /// What is no mistake, and keeps this host from being guarded by it.
+    warnings: Vec<String>,
 }
 
 /// One mistake in a configuration.
@@ -83,15 +88,35 @@ pub(crate) struct Written {
 
 pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
     let loaded = config::read(file, Overrides::default());
+    let warnings = loaded.as_ref().map_or_else(|_| Vec::new(), |loaded| warnings(&loaded.config));
     if session.json {
-        session.print_document(&report(&loaded))?;
+        session.print_document(&report(&loaded, warnings))?;
+        return Ok(loaded.map(drop)?);
     }
-    let loaded = loaded?;
-    if !session.json {
-        session.print(&format!("{}\n", valid(&loaded)))?;
-        session.say("apply it: tcpguard reload");
+    session.print(&format!("{}\n", valid(&loaded?)))?;
+    for warning in &warnings {
+        session.say(&format!("warning: {warning}"));
     }
+    session.say(match session.client.call(Request::Mode) {
+        Err(ClientError::NotRunning { .. }) => "guard by it: systemctl start tcpguard",
+        _ => "apply it: tcpguard reload",
+    });
     Ok(())
+}
+
+/// What is no mistake of the file's, and yet keeps a start from guarding.
+fn warnings(config: &Config) -> Vec<String> {
+    if config.interfaces.is_empty() {
+        let text = "it names no interface, so the service does not start; name one under [interfaces]: \
+                    names = [\"eth0\"], of those of: ip -br link";
+        return vec![text.to_owned()];
+    }
+    let missing = config.interfaces.iter().filter_map(|name| match interfaces::by_name(name) {
+        Err(error @ host::Error::NoInterface { .. }) => Some(error.to_string()),
+        // Nothing is said where the kernel does not.
+        Ok(_) | Err(_) => None,
+    });
+    missing.collect()
 }
 
 /// Every setting with the value that a start would take, or that the running agent holds.
@@ -102,7 +127,8 @@ pub(super) fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result
             other => return Err(foreign(&other).into()),
         },
         false => {
-            let loaded = config::read(args.file.as_deref(), Overrides::default())?;
+            let file = args.file.as_deref().or(args.config.as_deref());
+            let loaded = config::read(file, Overrides::default())?;
             let held = Held::all(&loaded.config, &loaded.origins);
             (loaded.config.path, loaded.files, held)
         }
@@ -196,15 +222,12 @@ fn valid(loaded: &Loaded) -> String {
         (None, 0) => format!("{} does not exist, the defaults hold", main.display()),
         (None, _) => format!("no {}{beside}: valid", main.display()),
     };
-    let interfaces = if config.interfaces.is_empty() {
-        "no interface named (give -i to tcpguard run)".to_owned()
-    } else {
-        config.interfaces.join(" ")
-    };
+    let interfaces =
+        if config.interfaces.is_empty() { "none".to_owned() } else { config.interfaces.join(" ") };
     format!("{files}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
 }
 
-fn report(loaded: &Result<Loaded, ConfigError>) -> Check {
+fn report(loaded: &Result<Loaded, ConfigError>, warnings: Vec<String>) -> Check {
     let (path, files, problems) = match loaded {
         Ok(loaded) => (loaded.config.path.clone(), loaded.files.clone(), Vec::new()),
         Err(error @ ConfigError::Unreadable { path, part, .. }) => {
@@ -222,5 +245,5 @@ fn report(loaded: &Result<Loaded, ConfigError>) -> Check {
             (Some(path.clone()), Vec::new(), problems.iter().map(mistake).collect())
         }
     };
-    Check { schema: Check::ID, valid: loaded.is_ok(), path, files, problems }
+    Check { schema: Check::ID, valid: loaded.is_ok(), path, files, problems, warnings }
 }

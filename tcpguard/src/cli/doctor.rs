@@ -22,11 +22,11 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     let places = Places {
         config: args.config.clone(),
-        state_dir: args.state_dir.clone(),
+        state_dir: session.state_dir.clone(),
         pin_dir: session.pin_dir.clone(),
         interface: args.interface.clone(),
     };
-    let (host, tune) = tune::judged(&args.state_dir, session);
+    let (host, tune) = tune::judged(&session.state_dir, session);
     let facts = doctor::gather(&places, &session.client, host, tune);
     let doctor = doctor::examine(&facts, args.interface.is_some(), Time(jiff::Timestamp::now()));
     if let Some(path) = &args.bundle {

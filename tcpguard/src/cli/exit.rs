@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::io::ErrorKind;
 
 use crate::config::ConfigError;
-use crate::control::{ClientError, RefusalKind};
+use crate::control::{BindError, ClientError, RefusalKind};
 use crate::kernel::KernelError;
 use crate::replay::capture::CaptureError;
 
@@ -87,6 +87,8 @@ impl Exit {
             of_kernel(error)
         } else if let Some(error) = error.downcast_ref() {
             of_config(error)
+        } else if let Some(error) = error.downcast_ref() {
+            of_sockets(error)
         } else if error.is::<CaptureError>() {
             Self::Unreachable
         } else {
@@ -120,6 +122,13 @@ fn of_kernel(error: &KernelError) -> Exit {
     }
 }
 
+fn of_sockets(error: &BindError) -> Exit {
+    match error {
+        BindError::Io { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Failed,
+    }
+}
+
 fn of_config(error: &ConfigError) -> Exit {
     match error {
         ConfigError::Unreadable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
@@ -149,6 +158,17 @@ mod tests {
     fn output_that_cannot_be_written_has_a_way_on() {
         let error = CliError::Output(std::io::Error::from_raw_os_error(libc::ENOSPC));
         assert!(way_on::is_named(&error.to_string()), "{error}");
+    }
+
+    #[test]
+    fn sockets_that_may_not_be_made_are_a_matter_of_permission() {
+        for (kind, exit) in
+            [(ErrorKind::PermissionDenied, Exit::Denied), (ErrorKind::NotFound, Exit::Failed)]
+        {
+            let (what, path) = ("create", "/run/tcpguard".into());
+            let error = BindError::Io { what, path, error: kind.into() };
+            assert_eq!(Exit::of(&error.into()), exit);
+        }
     }
 
     #[test]

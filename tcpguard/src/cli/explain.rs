@@ -47,7 +47,7 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
 
 /// What the attack with this number was judged by.
 pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<AttackInFull> {
-    match session.client.call(Request::ExplainAttack { id })? {
+    match session.ask(Request::ExplainAttack { id })? {
         Response::AttackExplained(attack) => Ok(*attack),
         other => Err(foreign(&other).into()),
     }

@@ -46,6 +46,7 @@ pub use exit::{CliError, Exit};
 pub use session::Session;
 pub use usage::parse;
 
+use crate::control::ClientError;
 use args::{ConfigVerb, RulesVerb, Verb};
 
 /// Does what `args` say; errors are told on stderr.
@@ -57,10 +58,18 @@ pub fn main(args: Args) -> Exit {
         Err(error) => {
             let exit = Exit::of(&error);
             if exit != Exit::Done {
-                session.complain(&error);
+                session.complain(&explained(error, &session));
             }
             exit
         }
+    }
+}
+
+/// An error with what systemd knows of its cause, where it is that there is no agent.
+fn explained(error: anyhow::Error, session: &Session<'_>) -> anyhow::Error {
+    match error.downcast::<ClientError>() {
+        Ok(error) => session.client.explained(error).into(),
+        Err(error) => error,
     }
 }
 
@@ -92,8 +101,8 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Step(step) => step::run(&step, session),
         Verb::Reload => reload::run(session),
         Verb::Detach(detach) => detach::run(&detach, session),
-        Verb::Config { verb: ConfigVerb::Check { file } } => {
-            config::check(file.as_deref(), session)
+        Verb::Config { verb: ConfigVerb::Check { file, config } } => {
+            config::check(file.or(config).as_deref(), session)
         }
         Verb::Config { verb: ConfigVerb::Show(show) } => config::show(&show, session),
         Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
@@ -103,7 +112,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Completions(completions) => completions::run(&completions, session),
         Verb::Manual(manual) => manual::run(&manual, session),
         Verb::Version => version::run(session),
-        Verb::RestoreSysctls(args) => restore_sysctls::run(&args, session),
+        Verb::RestoreSysctls => restore_sysctls::run(session),
     }?;
     Ok(Exit::Done)
 }

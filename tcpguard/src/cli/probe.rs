@@ -10,12 +10,12 @@ use crate::probe::{self, Host, Probe, ProbeError};
 use crate::render;
 
 pub(super) fn run(args: &ProbeArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
-    if args.if_needed && probe::load(&args.state_dir, &Host::running()?).is_some() {
+    if args.if_needed && probe::load(&session.state_dir, &Host::running()?).is_some() {
         return Ok(Exit::Done);
     }
     let probe = probe::run().map_err(refused)?;
-    if let Err(error) = probe::store(&args.state_dir, &probe) {
-        let dir = args.state_dir.display();
+    if let Err(error) = probe::store(&session.state_dir, &probe) {
+        let dir = session.state_dir.display();
         session.say(&format!(
             "the result could not be kept in {dir}: {error}; name another with --state-dir"
         ));

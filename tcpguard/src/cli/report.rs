@@ -35,11 +35,14 @@ pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Resul
 
 fn attack(id: u64, html: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
     let full = explain::attack(id, session)?;
-    let line = match session.client.call(Request::Timeline { id }) {
+    let line = match session.ask(Request::Timeline { id }) {
         Ok(Response::Timeline(line)) => Ok(*line),
         Ok(other) => return Err(foreign(&other).into()),
         // The page says why it has no plots; an older agent does not know what is asked for.
         Err(ClientError::Refused(refusal)) => Err(refusal.message),
+        Err(ClientError::NotRunning { .. }) => {
+            Err(format!("nothing was recorded over time of attack #{id}"))
+        }
         Err(error) => return Err(error.into()),
     };
     if session.json {

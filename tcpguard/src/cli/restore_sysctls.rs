@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::args::RestoreSysctlsArgs;
 use super::session::Session;
 use crate::agent::syncookies::{Returned, SYSCTL, SyncookiesLease};
 use crate::documents::Printed;
@@ -20,8 +19,8 @@ pub(crate) struct Restored {
     restored: BTreeMap<&'static str, Option<u64>>,
 }
 
-pub(super) fn run(args: &RestoreSysctlsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let returned = SyncookiesLease::open(&args.state_dir)?.give_back()?;
+pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
+    let returned = SyncookiesLease::open(&session.state_dir)?.give_back()?;
     if session.json {
         let value = match returned {
             Returned::To(value) => Some(value),

@@ -50,7 +50,7 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
         let why = "--raw prints prefixes alone; leave out --raw or --json";
         return Err(CliError::Usage(why.to_owned()).into());
     }
-    let (mut rules, mut allowed) = match session.client.call(Request::Rules)? {
+    let (mut rules, mut allowed) = match session.ask(Request::Rules)? {
         Response::Rules { rules, allowed } => (rules, allowed),
         other => return Err(foreign(&other).into()),
     };

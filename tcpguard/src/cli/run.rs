@@ -35,7 +35,7 @@ fn guard(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         xdp_mode: args.xdp_mode,
         mode: args.mode,
         runtime_dir: Some(global.runtime_dir.clone()),
-        state_dir: Some(args.state_dir),
+        state_dir: Some(global.state_dir.clone()),
         pin_dir: Some(global.pin_dir.clone()),
         bpf_log: args.bpf_log,
     };

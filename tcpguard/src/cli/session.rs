@@ -1,5 +1,6 @@
 //! What every verb needs: where to write, in which form, and whom to ask.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use rustix::termios::tcgetwinsize;
 
 use super::args::{Color, Global};
 use super::exit::CliError;
-use crate::control::Client;
+use crate::agent::memory::{self, Remembered};
+use crate::control::{Client, ClientError, Request, Response};
 use crate::documents::Printed;
 use crate::json;
 use crate::observe::stderr;
@@ -33,6 +35,10 @@ pub struct Session<'a> {
     pub client: Client,
     /// Where its links are pinned.
     pub pin_dir: PathBuf,
+    /// Where what survives it is kept.
+    pub state_dir: PathBuf,
+    /// Whether it was said that what is printed is not of now.
+    told_past: Cell<bool>,
 }
 
 impl<'a> Session<'a> {
@@ -50,8 +56,49 @@ impl<'a> Session<'a> {
             socket: global.socket.clone(),
             pin_dir: global.pin_dir.clone(),
         };
-        let pin_dir = global.pin_dir.clone();
-        Self { out, json: global.json, quiet: global.quiet, view, terminal, client, pin_dir }
+        let (pin_dir, state_dir) = (global.pin_dir.clone(), global.state_dir.clone());
+        let (json, quiet) = (global.json, global.quiet);
+        let told_past = Cell::new(false);
+        Self { out, json, quiet, view, terminal, client, pin_dir, state_dir, told_past }
+    }
+
+    /// Asks the agent, or, where none runs, its files, and says so then.
+    ///
+    /// # Errors
+    ///
+    /// Neither the one nor the others answer.
+    pub fn ask(&self, request: Request) -> Result<Response, ClientError> {
+        match self.client.call(request.clone()) {
+            Err(error @ ClientError::NotRunning { .. }) => self.recall(&request, error),
+            answered => answered,
+        }
+    }
+
+    fn recall(&self, request: &Request, gone: ClientError) -> Result<Response, ClientError> {
+        match memory::answer(&self.state_dir, request) {
+            Ok(Some(Remembered { answer: Response::Refused(refusal), .. })) => {
+                Err(ClientError::Refused(refusal))
+            }
+            Ok(Some(Remembered { answer, written })) => {
+                if !self.told_past.replace(true) {
+                    self.say(&format!(
+                        "as of {}; the agent does not run: tcpguard status says why",
+                        self.view.date(written)
+                    ));
+                }
+                Ok(answer)
+            }
+            Ok(None) => Err(gone),
+            Err(damage) => {
+                if let Some(why) = damage.reason() {
+                    let dir = self.state_dir.display();
+                    self.say(&format!(
+                        "what the agent left in {dir} cannot be read: {why}; use sudo"
+                    ));
+                }
+                Err(gone)
+            }
+        }
     }
 
     /// Prints data.

@@ -18,6 +18,9 @@ use crate::status::{State, Status};
 /// Pause between two questions of `--wait`.
 const WAIT_STEP: Duration = Duration::from_millis(200);
 
+/// Pause between two questions to systemd while nothing answers.
+const ASK_STEP: Duration = Duration::from_secs(1);
+
 /// Time over which `--cost` measures.
 const COST_SPAN: Duration = Duration::from_secs(1);
 
@@ -110,10 +113,23 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
 
 fn wait(wanted: WaitFor, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let end = Instant::now() + args.timeout;
+    let mut looked: Option<Instant> = None;
     loop {
-        let status = fetch(session);
+        let mut status = fetch(session);
         if matches!(&status, Ok(status) if holds(wanted, status.daemon.state)) {
             return show(status?, args, session);
+        }
+        if looked.is_none_or(|looked| looked.elapsed() >= ASK_STEP)
+            && let Err(error @ ClientError::NotRunning { .. }) = status
+        {
+            // One that systemd has given up does not become healthy by waiting.
+            looked = Some(Instant::now());
+            let explained = session.client.explained(error);
+            if matches!(&explained, ClientError::NotRunning { service: Some(service), .. } if service.has_failed())
+            {
+                return Err(explained.into());
+            }
+            status = Err(explained);
         }
         if Instant::now() >= end {
             show(status?, args, session)?;

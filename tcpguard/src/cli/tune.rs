@@ -28,7 +28,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
             false => "see what is advised: tcpguard tune",
         });
     }
-    let (_, tune) = judged(&args.state_dir, session);
+    let (_, tune) = judged(&session.state_dir, session);
     if args.sysctl {
         session.print(&change::preview(&tune))?;
         session.say("let tcpguard write it: sudo tcpguard tune --apply --persist");

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::proto::{Call, Refusal, Request, Response, ToAnyVersion, VERSION};
 use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
-use crate::host::accounts;
+use crate::config::DEFAULT_RUNTIME_DIR;
+use crate::host::{Service, accounts};
 
 /// Longer than the server's own deadlines for an answer, so that its words arrive.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -30,12 +31,14 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("{}", not_running(socket, attached))]
+    #[error("{}", not_running(socket, attached, service.as_deref()))]
     NotRunning {
         /// Where.
         socket: PathBuf,
         /// Interfaces on which its filter is still attached, as far as can be seen.
         attached: Vec<String>,
+        /// What systemd says of it ([`Client::explained`]).
+        service: Option<Box<Service>>,
     },
     /// The caller may not use the socket.
     #[error("{}", denied(socket, group.as_deref()))]
@@ -66,8 +69,18 @@ pub enum ClientError {
     Refused(Refusal),
 }
 
-fn not_running(socket: &Path, attached: &[String]) -> String {
+fn not_running(socket: &Path, attached: &[String], service: Option<&Service>) -> String {
     let start = "start it: systemctl start tcpguard";
+    if let Some(service) = service {
+        let filter = match attached {
+            [] => String::new(),
+            names => format!(
+                " (its kernel filter is still attached on {}; take it off: tcpguard detach --all)",
+                names.join(", ")
+            ),
+        };
+        return format!("tcpguard is not running{filter}: {}", service.in_words());
+    }
     if attached.is_empty() {
         return format!(
             "tcpguard is not running (nobody listens on {}); {start}",
@@ -111,11 +124,27 @@ impl Client {
         }
     }
 
+    /// The same error, with why the service does not run where systemd knows: to be asked for where an
+    /// error is shown, since that takes some milliseconds.
+    pub fn explained(&self, error: ClientError) -> ClientError {
+        let is_default =
+            self.socket.is_none() && self.runtime_dir == Path::new(DEFAULT_RUNTIME_DIR);
+        match error {
+            // An agent with sockets elsewhere is not the service's.
+            ClientError::NotRunning { socket, attached, service: None } if is_default => {
+                let service = Service::ask().map(Box::new);
+                ClientError::NotRunning { socket, attached, service }
+            }
+            other => other,
+        }
+    }
+
     fn unreachable(&self, socket: &Path, error: io::Error) -> ClientError {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
                 socket: socket.to_owned(),
                 attached: crate::kernel::pinned(&self.pin_dir),
+                service: None,
             },
             io::ErrorKind::PermissionDenied => ClientError::Denied {
                 socket: socket.to_owned(),
@@ -174,9 +203,19 @@ mod tests {
     fn every_error_says_how_to_go_on() {
         let socket = || PathBuf::from("/run/tcpguard/status.sock");
         let message = "the agent is stopping; see: systemctl status tcpguard";
+        let properties = [("LoadState", "loaded"), ("ActiveState", "failed"), ("Result", "signal")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let failed = Service::of(&properties.into_iter().collect()).map(Box::new);
+        let not_running = |attached: &[&str], service| ClientError::NotRunning {
+            socket: socket(),
+            attached: attached.iter().map(|name| (*name).to_owned()).collect(),
+            service,
+        };
         for error in [
-            ClientError::NotRunning { socket: socket(), attached: Vec::new() },
-            ClientError::NotRunning { socket: socket(), attached: vec!["eth0".to_owned()] },
+            not_running(&[], None),
+            not_running(&["eth0"], None),
+            not_running(&[], failed.clone()),
+            not_running(&["eth0"], failed),
             ClientError::Denied { socket: socket(), group: None },
             ClientError::Denied { socket: socket(), group: Some("adm".to_owned()) },
             ClientError::Broken { socket: socket(), error: io::ErrorKind::UnexpectedEof.into() },

@@ -23,7 +23,7 @@ use crate::kernel::objects_digest;
 #[cfg(test)]
 pub(crate) use document::tests::probe as example;
 pub use document::{Backend, CookieBackend, End, Family, Hook, Host, Probe, SCHEMA, Trial};
-pub use store::{load, store};
+pub use store::{load, may_be_seen, store};
 
 /// No connection is tried any more after this long.
 const LIMIT: Duration = Duration::from_secs(6);

@@ -29,6 +29,12 @@ pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
     }
 }
 
+/// Whether a result in `state_dir` could be seen, if there is one: not by everybody.
+pub fn may_be_seen(state_dir: &Path) -> bool {
+    let opened = std::fs::File::open(state_dir.join(NAME));
+    !matches!(opened, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 fn read(path: &Path) -> Result<Probe, Damage> {
     let text = seal::read(path, MAX_BYTES)?;
     let probe: Probe =

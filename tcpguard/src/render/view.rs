@@ -81,7 +81,7 @@ impl View {
     }
 
     /// Date and time: `2026-11-14 09:41`.
-    pub(super) fn date(&self, time: Time) -> String {
+    pub(crate) fn date(&self, time: Time) -> String {
         time.0.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 

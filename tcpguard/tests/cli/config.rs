@@ -23,17 +23,43 @@ fn a_configuration_is_written_once_and_shown() {
 }
 
 #[test]
+fn a_valid_configuration_that_guards_nothing_is_warned_of() {
+    let host = Host::without_agent();
+    let file = host.path().join("guard.toml");
+    let path = file.to_str().unwrap();
+    for (text, interfaces, warning) in [
+        ("", "none", "it names no interface, so the service does not start"),
+        (
+            "[interfaces]\nnames = [\"nowhere0\"]\n",
+            "nowhere0",
+            "there is no interface nowhere0; this",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let checked = host.run(&["config", "check", path]);
+        let valid = format!("{path}: valid; mode observe, interfaces: {interfaces}\n");
+        assert_eq!((checked.code, checked.stdout.as_str()), (Some(0), valid.as_str()));
+        assert!(checked.stderr.starts_with(&format!("warning: {warning}")), "{checked:#?}");
+        let json = host.run(&["config", "check", path, "--json"]).json();
+        assert_eq!(json["valid"], true);
+        assert!(json["warnings"][0].as_str().unwrap().starts_with(warning), "{json:#}");
+    }
+    let host = Host::with(status(calm()));
+    std::fs::write(&file, "[interfaces]\nnames = [\"lo\"]\n").unwrap();
+    assert_eq!(host.run(&["config", "check", path]).stderr, "apply it: tcpguard reload\n");
+}
+
+#[test]
 fn a_configuration_is_checked_with_all_its_mistakes() {
     let host = Host::without_agent();
     let file = host.path().join("guard.toml");
     let path = file.to_str().unwrap();
 
-    std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n").unwrap();
-    host.run(&["config", "check", path]).is(
-        0,
-        &format!("{path}: valid; mode enforce, interfaces: eth0\n"),
-        "apply it: tcpguard reload\n",
-    );
+    std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"lo\"]\n").unwrap();
+    let valid = format!("{path}: valid; mode enforce, interfaces: lo\n");
+    let start = "guard by it: systemctl start tcpguard\n";
+    host.run(&["config", "check", path]).is(0, &valid, start);
+    host.run(&["config", "check", "-c", path]).is(0, &valid, start);
     assert_eq!(host.run(&["config", "check", path, "--json"]).json()["valid"], true);
 
     std::fs::write(&file, "mode = \"on\"\n[detection]\npol_ms = 1\n").unwrap();

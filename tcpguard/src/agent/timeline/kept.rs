@@ -12,7 +12,7 @@ use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
 use super::Recorder;
 use crate::agent::writer::Writer;
 use crate::durable;
-use crate::durable::seal;
+use crate::durable::seal::{self, Damage};
 use crate::json;
 use crate::report::{TIMELINE_SCHEMA, Timeline};
 use crate::status::Clock;
@@ -179,6 +179,16 @@ pub(in crate::agent) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
         }
     }
     lines
+}
+
+/// The line of incident `id` of the state directory `dir`, and its file.
+///
+/// # Errors
+/// There is none, it cannot be read, or is not what was written.
+pub(in crate::agent) fn find(dir: &Path, id: u64) -> Result<(Timeline, PathBuf), Damage> {
+    let names = names(&dir.join(DIRECTORY), id);
+    let path = names.into_iter().find(|path| path.exists()).ok_or(Damage::Missing)?;
+    read(&path, id).map(|line| (line, path)).map_err(Damage::Bad)
 }
 
 fn read(path: &Path, id: u64) -> Result<Timeline, String> {

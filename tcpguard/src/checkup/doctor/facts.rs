@@ -215,4 +215,6 @@ pub enum Probed {
     },
     /// Not tried, or not since something changed that it depends on.
     Stale,
+    /// The result is not for everybody's eyes.
+    Hidden,
 }

@@ -153,6 +153,9 @@ fn agent(client: &Client) -> Agent {
 }
 
 fn probed(state_dir: &Path) -> Probed {
+    if !probe::may_be_seen(state_dir) {
+        return Probed::Hidden;
+    }
     let known = Host::running().ok().and_then(|host| probe::load(state_dir, &host));
     let Some(known) = known else { return Probed::Stale };
     let words = |(backend, hook): (CookieBackend, Hook)| {

@@ -44,7 +44,8 @@ impl Setting {
     }
 }
 
-const NOT_HERE: &str = "this kernel has no such setting";
+const NOT_HERE: &str =
+    "not visible here: this kernel has no such setting, or not in this network namespace";
 const NOT_TRACKED: &str = "connections are not tracked on this host, which is well: a flood cannot \
                            fill that table";
 const NO_RISK: &str = "None is known.";

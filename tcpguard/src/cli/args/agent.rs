@@ -12,7 +12,7 @@ use tcpguard_engine::{Mode, Order, Step};
 
 use super::{mode_parser, one_of};
 use crate::cli::duration;
-use crate::config::{DEFAULT_PATH, DEFAULT_STATE_DIR, XDP_MODES, XdpMode, parse_prefix};
+use crate::config::{DEFAULT_PATH, XDP_MODES, XdpMode, parse_prefix};
 
 /// `tcpguard run`
 #[derive(Debug, clap::Args)]
@@ -27,9 +27,6 @@ pub struct RunArgs {
     /// What happens when a rule matches, in place of the file and of `tcpguard mode`
     #[arg(long, value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// Directory of what must survive a restart
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
     /// Which log lines of the kernel programs to print
     #[arg(long, value_name = "LEVEL", value_parser = level_parser())]
     pub bpf_log: Option<LevelFilter>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{DEFAULT_PATH, DEFAULT_STATE_DIR};
+use crate::config::DEFAULT_PATH;
 
 /// `tcpguard doctor`
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,6 @@ pub struct DoctorArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE", help = format!("Configuration file [default: {DEFAULT_PATH} if it exists]"))]
     pub config: Option<PathBuf>,
-    /// Directory in which the agent keeps what must survive a restart
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
 }
 
 const DOCTOR: &str = "\
@@ -56,9 +53,6 @@ pub struct TuneArgs {
     /// Give every sysctl back what it was before --apply, and remove the file
     #[arg(long)]
     pub undo: bool,
-    /// Directory in which the agent keeps what must survive a restart
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
 }
 
 const TUNE: &str = "\

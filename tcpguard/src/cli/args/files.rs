@@ -156,6 +156,9 @@ pub enum ConfigVerb {
         /// The file
         #[arg(help = format!("The file [default: {DEFAULT_PATH}]"))]
         file: Option<PathBuf>,
+        /// The same, as `run` and `replay` have it
+        #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Show every setting with the value that holds and where it comes from
     Show(ShowArgs),
@@ -171,7 +174,7 @@ pub enum ConfigVerb {
 const CHECK: &str = "\
 Examples:
   tcpguard config check
-  tcpguard config check /tmp/guard.toml --json | jq .problems";
+  tcpguard config check -c /tmp/guard.toml --json | jq .problems";
 
 /// `tcpguard config show`
 #[derive(Debug, clap::Args)]
@@ -180,8 +183,11 @@ pub struct ShowArgs {
     /// The file; those of conf.d beside it count too
     #[arg(help = format!("The file; those of conf.d beside it count too [default: {DEFAULT_PATH}]"))]
     pub file: Option<PathBuf>,
+    /// The same, as `run` and `replay` have it
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    pub config: Option<PathBuf>,
     /// What the running agent holds, rather than what a start would take from the files
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long, conflicts_with_all = ["file", "config"])]
     pub effective: bool,
     /// Where exactly each value comes from: file and line, command line, or tcpguard mode
     #[arg(long)]

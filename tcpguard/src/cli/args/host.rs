@@ -1,9 +1,5 @@
 //! What is done to this host, with an agent or without.
 
-use std::path::PathBuf;
-
-use crate::config::DEFAULT_STATE_DIR;
-
 /// `tcpguard detach`
 #[derive(Debug, clap::Args)]
 #[command(after_help = DETACH)]
@@ -27,9 +23,6 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = PROBE)]
 pub struct ProbeArgs {
-    /// Directory in which the result is kept for the agent
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
     /// Only where no result is kept for this kernel, these programs and these sysctls; print nothing
     #[arg(long)]
     pub if_needed: bool,
@@ -44,15 +37,6 @@ Examples:
   tcpguard probe
   tcpguard probe --state-dir /tmp                 # and leave what the agent goes by alone";
 
-/// `tcpguard restore-sysctls`
-#[derive(Debug, clap::Args)]
-#[command(after_help = RESTORE_SYSCTLS)]
-pub struct RestoreSysctlsArgs {
-    /// Directory in which the agent keeps what must survive a restart
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
-    pub state_dir: PathBuf,
-}
-
-const RESTORE_SYSCTLS: &str = "\
+pub(super) const RESTORE_SYSCTLS: &str = "\
 Examples:
   tcpguard restore-sysctls                        # the service does so after each end";

@@ -15,7 +15,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
-use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, MODES};
+use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES};
 
 pub use agent::*;
 pub use alerts::*;
@@ -28,6 +28,7 @@ pub use rules::*;
 /// Detects and stops SYN floods in the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "tcpguard", version, max_term_width = 100, after_help = TCPGUARD)]
+#[command(help_template = TEMPLATE, before_help = groups())]
 pub struct Args {
     /// Options of every verb.
     #[command(flatten)]
@@ -35,6 +36,45 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// The verbs in groups, where clap would list them in one.
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+{before-help}Options:
+{options}{after-help}";
+
+/// The verbs by what they are for.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Look", &["status", "top", "alerts", "events", "explain", "report", "listeners", "states"]),
+    ("Act", &["mode", "block", "unblock", "allow", "unallow", "rules", "step", "detach"]),
+    ("Monitoring", &["check", "metrics"]),
+    ("Host and captures", &["doctor", "tune", "probe", "replay"]),
+    ("Set-up", &["config", "reload", "run", "completions", "version"]),
+];
+
+/// What `tcpguard --help` says of each verb, group by group.
+fn groups() -> String {
+    let all = Verb::augment_subcommands(clap::Command::new("tcpguard"));
+    let mut text = String::new();
+    for (heading, names) in GROUPS {
+        text += &format!("{heading}:\n");
+        // Without a terminal interface there is no `top`.
+        for verb in names.iter().filter_map(|name| all.find_subcommand(name)) {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let aliases: Vec<_> = verb.get_visible_aliases().collect();
+            let also = match aliases.as_slice() {
+                [] => String::new(),
+                names => format!(" [also: {}]", names.join(", ")),
+            };
+            text += &format!("  {:<12} {about}{also}\n", verb.get_name());
+        }
+        text.push('\n');
+    }
+    // clap puts an empty line behind it.
+    text.trim_end().to_owned()
 }
 
 const TCPGUARD: &str = "\
@@ -49,6 +89,7 @@ Examples:
 
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
 pub struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -77,6 +118,9 @@ pub struct Global {
     /// Directory on a bpffs in which links are pinned
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pub pin_dir: PathBuf,
+    /// Directory of what survives a restart of the agent
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
 }
 
 /// When to use colour.
@@ -167,8 +211,8 @@ pub enum Verb {
     #[command(hide = true)]
     Manual(ManualArgs),
     /// Put back the sysctls that an agent changed and that ended without doing so
-    #[command(hide = true)]
-    RestoreSysctls(RestoreSysctlsArgs),
+    #[command(hide = true, after_help = host::RESTORE_SYSCTLS)]
+    RestoreSysctls,
 }
 
 const RELOAD: &str = "\
@@ -237,6 +281,29 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_in_one_group_of_the_help() {
+        let all = Args::command();
+        let shown = all.get_subcommands().filter(|verb| !verb.is_hide_set());
+        for name in shown.map(Command::get_name) {
+            let groups = GROUPS.iter().filter(|(_, names)| names.contains(&name)).count();
+            assert_eq!(groups, 1, "{name}");
+        }
+        let help = Args::command().render_help().to_string();
+        assert!(help.contains("\nAct:\n  mode "), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+
+    #[test]
+    fn what_belongs_to_a_verb_stands_above_what_belongs_to_all() {
+        let mut all = Args::command();
+        all.build();
+        let status = all.find_subcommand_mut("status").expect("a verb").render_help().to_string();
+        let (own, every) = status.split_once("Options of every verb:").expect("two headings");
+        assert!(own.contains("--brief") && !own.contains("--socket"), "{status}");
+        assert!(every.contains("--socket") && !every.contains("--brief"), "{status}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod layouts;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::KernelError;
@@ -53,7 +54,10 @@ impl Pins {
         let kinds = Kind::ALL.iter().map(|kind| kind.directory());
         for name in kinds.chain([TRACEPOINTS, MAPS]) {
             let path = root.join(name);
-            fs::create_dir_all(&path).map_err(pin("create", &path))?;
+            // Who may reach a pin can take the filter off.
+            let mut private = fs::DirBuilder::new();
+            private.recursive(true).mode(0o700);
+            private.create(&path).map_err(pin("create", &path))?;
         }
         // Its own first: of two that start at once with different layouts, at most one goes on.
         let mut locks = vec![lock(&root)?];

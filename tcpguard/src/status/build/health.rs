@@ -64,7 +64,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     }
     if let Some(error) = &facts.config.error {
         let (severity, text) = match facts.config.stands_in {
-            // What an operator changed since then does not hold, and nothing was said when he did.
+            // What was changed since then is not in effect, and may be what an operator counts on.
             Some(read_at) => {
                 let text = format!(
                     "the configuration was refused at the start, the last valid one, of {read_at}, \

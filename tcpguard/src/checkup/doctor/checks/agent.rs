@@ -20,7 +20,7 @@ pub(in super::super) fn running(facts: &Facts) -> Vec<Finding> {
         Agent::Running(status) => {
             Finding::passed(ID, format!("process {}, mode {}", status.daemon.pid, mode(status)))
         }
-        Agent::NotRunning => Finding::warning(ID, "no agent runs: nothing is guarded")
+        Agent::NotRunning => Finding::blocking(ID, "no agent runs: nothing is guarded")
             .fix("systemctl start tcpguard"),
         Agent::Denied(reason) => Finding::unknown(ID, reason).fix("sudo tcpguard doctor"),
         Agent::Silent(reason) => Finding::blocking(ID, reason).fix("systemctl restart tcpguard"),
@@ -119,6 +119,8 @@ pub(in super::super) fn probe(facts: &Facts) -> Vec<Finding> {
         Probed::Known { best: None } => {
             Finding::warning(ID, "tried here: no SYN cookies work").fix("tcpguard probe")
         }
+        Probed::Hidden => Finding::unknown(ID, "which were tried here, only root may read")
+            .fix("sudo tcpguard doctor"),
         Probed::Stale => Finding::note(
             ID,
             "not tried for this kernel, this version and these sysctls: the agent uses the kernel's own \

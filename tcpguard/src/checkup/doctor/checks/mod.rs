@@ -29,8 +29,9 @@ const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
     Check { of_interfaces: true, run }
 }
 
-/// All, in the order in which a start would meet what they look at.
+/// All: whether the host is guarded, and then in the order in which a start would meet what they look at.
 pub(super) const CHECKS: [Check; 34] = [
+    host(agent::running),
     host(kernel::release),
     host(kernel::features),
     host(kernel::btf),
@@ -60,7 +61,6 @@ pub(super) const CHECKS: [Check; 34] = [
     host(service::unit),
     host(service::journald),
     host(service::clock),
-    host(agent::running),
     host(agent::version),
     host(agent::drift),
     host(agent::health),

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use super::super::checks::service::PROPERTIES;
 use super::super::facts::Service;
 use crate::checkup::drop_ins;
-use crate::host::time_sync;
+use crate::host::{service, time_sync};
 
 /// Where drop-ins of journald.conf are; of two with one name the first directory's counts.
 const DROP_INS: [&str; 4] = [
@@ -27,30 +26,10 @@ pub(super) fn gather(root: &Path) -> Service {
     let systemd = root.join("run/systemd/system").is_dir();
     Service {
         systemd,
-        unit: if systemd { unit() } else { BTreeMap::new() },
+        unit: if systemd { service::properties(&PROPERTIES) } else { BTreeMap::new() },
         journald: journald(root),
         synchronised: time_sync::is_synchronised(),
     }
-}
-
-fn unit() -> BTreeMap<String, String> {
-    let output = Command::new("systemctl")
-        .args(["show", "tcpguard.service", "--no-pager", "--property", &PROPERTIES.join(",")])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            properties(&String::from_utf8_lossy(&output.stdout))
-        }
-        _ => BTreeMap::new(),
-    }
-}
-
-/// Lines of `name=value`.
-fn properties(text: &str) -> BTreeMap<String, String> {
-    let lines = text.lines().filter_map(|line| line.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Every setting of journald, and `file:line` where it is set last.
@@ -107,12 +86,5 @@ mod tests {
         assert_eq!(value("RateLimitBurst"), Some("5"));
         assert!(settings["Storage"].0.ends_with("50-site.conf:2"), "{settings:?}");
         assert_eq!(settings.len(), 3);
-    }
-
-    #[test]
-    fn properties_may_contain_what_separates_them() {
-        let found = properties("LoadState=loaded\nDropInPaths=\nEnvironment=A=1 B=2\nodd\n");
-        assert_eq!(found["Environment"], "A=1 B=2");
-        assert_eq!((found["DropInPaths"].as_str(), found.len()), ("", 3));
     }
 }

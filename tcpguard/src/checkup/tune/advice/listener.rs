@@ -90,7 +90,9 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
     let cut: Vec<String> = host
         .listeners
         .iter()
-        .filter(|listener| u64::from(listener.backlog) == value)
+        // Of those that others can reach: a process beside it waits, and some runtimes ask for this very
+        // limit everywhere.
+        .filter(|listener| u64::from(listener.backlog) == value && !listener.at.ip().is_loopback())
         .map(|listener| listener.at.to_string())
         .collect();
     if host.load.listen_overflows == 0 || cut.is_empty() {
