@@ -62,7 +62,7 @@ fn changes(host: &Netns, dir: &str, rounds: u32) -> Result<Changes> {
         };
         let mut changes = Changes { took: Vec::new(), failed: 0 };
         for round in 0..rounds {
-            let request = if round % 2 == 0 { block.clone() } else { Request::Unblock { prefix } };
+            let request = if round % 2 == 0 { block.clone() } else { unblock(prefix) };
             let begun = Instant::now();
             changes.failed += usize::from(admin.call(request).is_err());
             changes.took.push(begun.elapsed());
@@ -271,6 +271,10 @@ fn g11_nobody_connects_to_a_socket() {
         .finish();
 }
 
+fn unblock(prefix: IpNet) -> Request {
+    Request::Unblock { prefix: Some(prefix), rule: None, origin: None, dry_run: false }
+}
+
 /// One of each change, the last of which takes the filter off.
 fn every_change() -> Vec<Request> {
     let prefix = "203.0.113.9/32".parse().unwrap();
@@ -281,9 +285,8 @@ fn every_change() -> Vec<Request> {
         Request::Block { prefix, ports, for_s, reason: reason(), force, on_trial: None, dry_run },
         Request::Allow { prefix, for_s, reason: reason(), force },
         Request::Disallow { prefix },
-        Request::Unblock { prefix },
-        Request::UnblockAll,
-        Request::UnblockSome { prefix: None, origin: None, dry_run },
+        unblock(prefix),
+        Request::Unblock { prefix: None, rule: None, origin: None, dry_run },
         Request::ImportRules { rules: Vec::new(), merge: false, force, on_trial: None, dry_run },
         Request::OrderStep {
             listener: Listener { addr: Ipv4Addr::UNSPECIFIED.into(), port: 443 },

@@ -11,6 +11,7 @@ mod requests;
 mod rollup;
 mod steps;
 mod trial;
+mod unblock;
 mod upkeep;
 mod view;
 mod watches;

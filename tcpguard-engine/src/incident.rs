@@ -12,7 +12,7 @@ use crate::signal::Signal;
 use crate::window::Tick;
 use crate::{
     ActionReport, Counts, Doubt, Evidence, FirstVerdict, IncidentClass, IncidentReport, Limits,
-    Listener, ListenerId, Matcher, Moment, Record, RuleReport, Step, Timestamp,
+    Listener, ListenerId, Matcher, Moment, Record, RemovedRule, RuleReport, Step, Timestamp,
 };
 
 /// What is done about an incident is told at least this far apart: a flood that changes its tools is
@@ -60,6 +60,8 @@ pub(crate) struct Incident {
     pub admitted: Admitted,
     /// Rules that are not asked for again before this time.
     refused: BTreeMap<Matcher, Timestamp>,
+    /// Those of them that an operator removed.
+    removed: BTreeMap<Matcher, RemovedRule>,
     /// Why rules are no longer asked for, until the plan has taken note.
     pub farewells: BTreeMap<Matcher, String>,
     told: Told,
@@ -141,6 +143,7 @@ impl Incident {
             wanted: Vec::new(),
             admitted: Admitted::default(),
             refused: BTreeMap::new(),
+            removed: BTreeMap::new(),
             farewells: BTreeMap::new(),
             told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },
         }
@@ -207,6 +210,7 @@ impl Incident {
     /// one, and each further change needs twice as many: a verdict settles. A provisional one gives way
     /// at once, and takes nothing back. An attack that turns out to be none loses its rules.
     pub fn refine(&mut self, now: Timestamp, assessment: &Assessment) {
+        self.removed.retain(|_, removed| now < removed.until);
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
         self.confidence = assessment.confidence;
@@ -305,6 +309,26 @@ impl Incident {
         self.refused.insert(*matcher, Timestamp::MAX);
     }
 
+    /// Asks no more for a rule that an operator removed, until then or until the operator leaves it to
+    /// the guard again: an operator's word ends a rule, not the defence against the attack.
+    pub fn give_up(&mut self, matcher: &Matcher, removed: RemovedRule, why: &str) {
+        self.forget(matcher, why);
+        self.refused.insert(*matcher, removed.until);
+        self.removed.insert(*matcher, removed);
+    }
+
+    /// Asks again, if the evidence does, for the rules that an operator removed, of one step or of any.
+    pub fn take_up(&mut self, step: Option<Step>) {
+        let (removed, refused) = (&mut self.removed, &mut self.refused);
+        removed.retain(|matcher, _| {
+            let stays = step.is_some_and(|step| matcher.step() != step);
+            if !stays {
+                refused.remove(matcher);
+            }
+            stays
+        });
+    }
+
     /// Asks for a rule that the kernel did not take no more before `until`.
     pub fn postpone(&mut self, matcher: &Matcher, until: Timestamp) {
         self.wanted.retain(|wanted| wanted.matcher != *matcher);
@@ -313,14 +337,14 @@ impl Incident {
 
     /// Whether a rule, or one that it would include, has been refused.
     pub fn has_refused(&self, now: Timestamp, matcher: &Matcher) -> bool {
-        let refused = self.refused.iter().filter(|(_, until)| now < **until);
-        refused.map(|(refused, _)| refused).any(|refused| match (refused, matcher) {
-            (
-                Matcher::Signature { fingerprint: old, mask: old_mask, .. },
-                Matcher::Signature { mask, fingerprint, .. },
-            ) => includes(*mask, *old_mask) && old.masked(*mask) == *fingerprint,
-            _ => refused == matcher,
-        })
+        let mut refused = self.refused.iter().filter(|(_, until)| now < **until);
+        refused.any(|(refused, _)| is_part(refused, matcher))
+    }
+
+    /// Whether that is so on an operator's word: which rule, or one that it would include, was removed.
+    pub fn has_removed(&self, now: Timestamp, matcher: &Matcher) -> Option<&RemovedRule> {
+        let mut removed = self.removed.iter().filter(|(_, removed)| now < removed.until);
+        removed.find(|(removed, _)| is_part(removed, matcher)).map(|(_, removed)| removed)
     }
 
     /// Asks for no rule any more.
@@ -376,6 +400,14 @@ impl Incident {
         let mut record = self.record.clone();
         let doubt = |(class, looks)| Doubt { class, looks, needed: self.conviction };
         record.doubt = self.doubt.map(doubt);
+        let made_up = |removed: &RemovedRule| {
+            self.wanted.iter().any(|wanted| wanted.matcher.step() == removed.step)
+        };
+        let removed = self.removed.values().filter(|removed| !made_up(removed));
+        record.removed = removed.max_by_key(|removed| removed.at).cloned();
+        if let Some(removed) = &record.removed {
+            record.no_rule = Some(format!("an operator removed rule {}", removed.id.0));
+        }
         for rule in rules {
             record.keep_rule(rule, None);
         }
@@ -404,6 +436,17 @@ impl Incident {
             actions: self.actions.clone(),
             rules: ids,
         }
+    }
+}
+
+/// Whether a rule is another one, or one of signatures drops all that the other drops.
+fn is_part(rule: &Matcher, of: &Matcher) -> bool {
+    match (rule, of) {
+        (
+            Matcher::Signature { fingerprint: old, mask: old_mask, .. },
+            Matcher::Signature { mask, fingerprint, .. },
+        ) => includes(*mask, *old_mask) && old.masked(*mask) == *fingerprint,
+        _ => rule == of,
     }
 }
 

@@ -43,8 +43,8 @@ pub use command::{Command, Severity};
 pub use egress::Egress;
 pub use engine::Engine;
 pub use evidence::{
-    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics, SynHeader,
-    VerdictLine, describe,
+    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RemovedRule, RuleRecord, Statistics,
+    SynHeader, VerdictLine, describe,
 };
 pub use flows::Flows;
 pub use ladder::{Order, Step};
@@ -53,7 +53,9 @@ pub use learned::{
 };
 pub use ports::{Ports, PortsError};
 pub use report::*;
-pub use request::{Force, ImportReport, Request, RequestError, Response, RuleToImport};
+pub use request::{
+    Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
+};
 pub use rule::{Matcher, Origin, Rule, RuleId, Trial};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,

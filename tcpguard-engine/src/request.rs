@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::report::{AllowReport, ListenerReport, Mode, RuleReport};
-use crate::{Listener, Order, Ports, Step};
+use crate::{Listener, Order, Ports, RuleId, Step};
 
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,21 +28,13 @@ pub enum Request {
         /// Whether also what is protected or very wide.
         force: Force,
     },
-    /// Take back every rule within `net` (source rules only), of either origin. An open incident
-    /// does not make it again.
+    /// Remove rules. An open incident does not ask for its own again for [`crate::Limits::REMOVED`], nor
+    /// before [`Order::Auto`] for their step at its listener, or a mode, is asked for.
     Unblock {
-        /// Which sources.
-        net: IpNet,
-    },
-    /// Take back every rule, all at once.
-    UnblockAll,
-    /// Take back every rule of one origin: source rules within `net`, or without it all of them. An
-    /// open incident does not make its own again.
-    UnblockOrigin {
-        /// Which sources.
-        net: Option<IpNet>,
-        /// The guard's own, rather than those of operators.
-        automatic: bool,
+        /// Which.
+        which: Which,
+        /// Of these, whose.
+        whose: Whose,
     },
     /// Put these rules in the place of all that operators made, all at once or not at all. Rules of
     /// the guard's own stay, but for those over exactly the same prefix and ports, which become the
@@ -106,6 +98,28 @@ pub enum Request {
         /// Who asked.
         uid: u32,
     },
+}
+
+/// Which rules are removed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Which {
+    /// Rules over sources that lie within.
+    Within(IpNet),
+    /// The one with this number.
+    Numbered(RuleId),
+    /// All, in one step.
+    All,
+}
+
+/// Whose rules are removed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Whose {
+    /// Those that operators made.
+    Operators,
+    /// Those that the guard made for incidents.
+    Incidents,
+    /// Either.
+    All,
 }
 
 /// Whether a rule may be that would cut off what the host or its operator needs.
@@ -214,10 +228,16 @@ pub enum RequestError {
         first: usize,
     },
     /// No rule matches.
-    #[error("no rule lies within {net}: see which exist")]
+    #[error("there is no such rule: see which exist")]
     NotFound {
         /// What was asked for.
-        net: IpNet,
+        which: Which,
+        /// Whose.
+        whose: Whose,
+        /// A rule over a wider prefix, which drops what was asked for.
+        wider: Option<(RuleId, IpNet)>,
+        /// Rules for incidents that there are, where those of operators were asked for.
+        automatic: u32,
     },
     /// No rule waits for an operator's word.
     #[error("no rule waits to be confirmed: see which exist")]

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
-use crate::{ListenerId, Ports, Timestamp};
+use crate::{ListenerId, Ports, Step, Timestamp};
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
 #[derive(
@@ -76,6 +76,14 @@ impl Matcher {
         match self {
             Self::Source(_, ports) => ports.entries().count(),
             Self::Signature { .. } => 1,
+        }
+    }
+
+    /// The step whose means it is.
+    pub const fn step(&self) -> Step {
+        match self {
+            Self::Source(..) => Step::Source,
+            Self::Signature { .. } => Step::Signature,
         }
     }
 

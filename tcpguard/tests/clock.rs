@@ -404,10 +404,13 @@ fn with_rules(request: &Request) -> Response {
     let rules = vec![operators, own, signature];
     match request {
         Request::Rules => Response::Rules { rules, allowed: Vec::new() },
-        Request::UnblockSome { origin: Some(RuleOrigin::Auto), .. } => {
+        Request::Unblock { origin: Some(RuleOrigin::Auto), .. } => {
             Response::Unblocked { rules: rules[1..2].to_vec() }
         }
-        Request::UnblockAll | Request::UnblockSome { .. } => Response::Unblocked { rules },
+        Request::Unblock { origin: Some(RuleOrigin::Manual), .. } => {
+            Response::Unblocked { rules: rules[..1].to_vec() }
+        }
+        Request::Unblock { .. } => Response::Unblocked { rules },
         other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
     }
 }
@@ -446,8 +449,9 @@ fn unblocking_can_be_tried_and_kept_to_one_origin() {
     let nothing = "nothing was changed; do it: the same command without --dry-run\n";
     let outcome = run(&["unblock", "--all", "--origin", "auto", "--dry-run"], with_rules);
     outcome.is(0, would, nothing);
-    let all_auto = |prefix: Option<&str>, dry_run| Request::UnblockSome {
+    let all_auto = |prefix: Option<&str>, dry_run| Request::Unblock {
         prefix: prefix.map(|prefix| prefix.parse().unwrap()),
+        rule: None,
         origin: Some(RuleOrigin::Auto),
         dry_run,
     };
@@ -459,8 +463,23 @@ fn unblocking_can_be_tried_and_kept_to_one_origin() {
     let json = outcome.json();
     assert_eq!((&json["removed"][0]["id"], &json["dry_run"]), (&2.into(), &false.into()));
 
-    let outcome = run(&["unblock", "--all"], with_rules);
-    assert_eq!(outcome.asked, [Request::UnblockAll], "older agents know it");
+    let rule = |rule, origin| Request::Unblock { prefix: None, rule, origin, dry_run: false };
+    for line in [&["unblock", "--all"][..], &["rules", "flush"]] {
+        let outcome = run(line, with_rules);
+        outcome.is(
+            0,
+            "removed rule 1 on 192.0.2.0/24 (operator; 0 hits; it had 59m 50s left)\n",
+            "2 rules against attacks stay; remove those: tcpguard unblock --all --origin auto\n",
+        );
+        assert_eq!(outcome.asked[0], rule(None, Some(RuleOrigin::Manual)), "attacks stay stopped");
+    }
+    for line in
+        [&["unblock", "--all", "--origin", "all"][..], &["rules", "flush", "--origin", "all"]]
+    {
+        assert_eq!(run(line, with_rules).asked[0], rule(None, None));
+    }
+    let outcome = run(&["unblock", "--rule", "7"], with_rules);
+    assert_eq!(outcome.asked[0], rule(Some(7), None));
 }
 
 #[test]

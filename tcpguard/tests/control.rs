@@ -133,8 +133,7 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
     };
     for change in [
         Request::SetMode { mode: Mode::Off },
-        Request::Unblock { prefix },
-        Request::UnblockAll,
+        Request::Unblock { prefix: Some(prefix), rule: None, origin: None, dry_run: false },
         block(false),
     ] {
         client.send(change).await;

@@ -2,18 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::Engine;
 use crate::rules::{Book, Entry};
 use crate::words::span;
 use crate::{
-    Command, Force, ImportReport, Matcher, RequestError, Response, Rule, RuleReport, RuleToImport,
-    Severity, Timestamp,
+    Command, Force, ImportReport, RequestError, Response, Rule, RuleToImport, Severity, Timestamp,
 };
-
-/// Rules taken back together that are told of one by one; more are told of in one line.
-pub(super) const TOLD_SINGLY: usize = 8;
 
 impl Engine {
     /// Puts `rules` in the place of those that operators made, or with `merge` beside them.
@@ -78,34 +74,8 @@ impl Engine {
         refused
     }
 
-    /// Takes every rule back. Open incidents do not make theirs again.
-    pub(super) fn take_all_back(&mut self, now: Timestamp) -> Result<Response, RequestError> {
-        let all: Vec<(Matcher, RuleReport)> =
-            self.book.iter().map(|entry| (entry.rule.matcher, self.rule_report(entry))).collect();
-        if all.is_empty() {
-            return Err(RequestError::NotFound { net: Ipv4Net::default().into() });
-        }
-        let why = "taken back by an operator";
-        for (matcher, _) in &all {
-            self.refuse(matcher, why);
-        }
-        self.replace_rules(now, Book::new(self.book.room()), why.to_owned());
-        if all.len() > TOLD_SINGLY {
-            let text = format!("all {} rules {why}", all.len());
-            self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);
-        } else {
-            for (matcher, report) in &all {
-                let RuleReport { id, kind, matches, ports, .. } = report;
-                let text = format!("rule {} {why}: {kind} {matches}{ports}", id.0);
-                let (prefix, incident) = (matcher.prefix(), report.incident);
-                self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, incident);
-            }
-        }
-        Ok(Response::Unblocked(all.into_iter().map(|(_, report)| report).collect()))
-    }
-
     /// Makes `book` the rules, in the kernel as well.
-    fn replace_rules(&mut self, now: Timestamp, book: Book, why: String) {
+    pub(super) fn replace_rules(&mut self, now: Timestamp, book: Book, why: String) {
         let removed = book.missing_of(&self.book);
         for entry in &removed {
             self.note_end(now, entry, &why);

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::Engine;
-use crate::rules::{Entry, Terms};
+use crate::rules::Terms;
 use crate::words::span;
 use crate::{
     AllowReport, Command, Force, Limits, Matcher, Mode, Origin, Request, RequestError, Response,
-    Rule, RuleId, RuleReport, RuleToImport, Severity, Timestamp,
+    Rule, RuleId, RuleToImport, Severity, Timestamp,
 };
 
 impl Engine {
@@ -27,15 +27,7 @@ impl Engine {
                 let rule = RuleToImport { net: net.trunc(), ports, lifetime, reason };
                 self.block(now, rule, uid, force)
             }
-            Request::Unblock { net } => self.take_back(now, net, |entry| lies_within(&net, entry)),
-            Request::UnblockAll => self.take_all_back(now),
-            Request::UnblockOrigin { net, automatic } => {
-                let all = IpNet::from(Ipv4Net::default());
-                self.take_back(now, net.unwrap_or(all), |entry| {
-                    entry.incident().is_some() == automatic
-                        && net.is_none_or(|net| lies_within(&net, entry))
-                })
-            }
+            Request::Unblock { which, whose } => self.unblock(now, which, whose),
             Request::ImportRules { rules, merge, uid, force } => {
                 self.import(now, &rules, merge, uid, force)
             }
@@ -95,7 +87,7 @@ impl Engine {
         }
         self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(net), None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
-        report.map(Response::Blocked).ok_or(RequestError::NotFound { net })
+        report.map(Response::Blocked).ok_or(RequestError::Full { limit: self.book.room() })
     }
 
     pub(super) fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
@@ -171,33 +163,6 @@ impl Engine {
         self.commands.push_back(Command::SetAllowed(allowed));
     }
 
-    fn take_back(
-        &mut self,
-        now: Timestamp,
-        net: IpNet,
-        which: impl Fn(&Entry) -> bool,
-    ) -> Result<Response, RequestError> {
-        let removed: Vec<(RuleId, Matcher, RuleReport)> = self
-            .book
-            .iter()
-            .filter(|entry| which(entry))
-            .map(|entry| (entry.rule.id, entry.rule.matcher, self.rule_report(entry)))
-            .collect();
-        if removed.is_empty() {
-            return Err(RequestError::NotFound { net });
-        }
-        let why = "taken back by an operator";
-        for (id, matcher, report) in &removed {
-            self.refuse(matcher, why);
-            self.remove_rule(now, *id, why.to_owned());
-            let text =
-                format!("rule {} {why}: {} {}{}", id.0, report.kind, report.matches, report.ports);
-            let prefix = matcher.prefix();
-            self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, report.incident);
-        }
-        Ok(Response::Unblocked(removed.into_iter().map(|(.., report)| report).collect()))
-    }
-
     fn set_mode(&mut self, now: Timestamp, mode: Mode, uid: u32) -> Response {
         let name = |mode| match mode {
             Mode::Off => "off",
@@ -206,6 +171,7 @@ impl Engine {
         };
         let (from, to) = (name(self.mode), name(mode));
         let text = format!("uid {uid} changed the mode from {from} to {to}");
+        self.take_up_removed();
         Response::ModeSet { was: self.enter_mode(now, mode, Some(text)) }
     }
 
@@ -229,6 +195,7 @@ impl Engine {
         for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
             incident.mark(now, so.to_owned());
         }
+        self.take_up_removed();
         self.commands.push_back(Command::SetMode(mode));
         if let Some(text) = text {
             self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);
@@ -240,13 +207,5 @@ impl Engine {
         }
         self.carry_out_plan(now);
         was
-    }
-}
-
-/// Whether it is a rule on sources that all lie within `net`.
-pub(super) fn lies_within(net: &IpNet, entry: &Entry) -> bool {
-    match &entry.rule.matcher {
-        Matcher::Source(source, _) => net.contains(source),
-        Matcher::Signature { .. } => false,
     }
 }

@@ -202,6 +202,9 @@ impl Engine {
             Order::Off => format!("uid {uid} forbids {} for {}", step.name(), span(lifetime)),
             Order::Auto => format!("uid {uid} leaves {} to the guard", step.name()),
         };
+        if order == Order::Auto {
+            watch.incident.iter_mut().for_each(|incident| incident.take_up(Some(step)));
+        }
         let text = format!("{listener}: {text}");
         self.tell_of_step(now, id, Severity::Notice, "step_ordered", text);
         if order == Order::Off && step.is_done_by_rules() {
@@ -225,12 +228,8 @@ impl Engine {
         else {
             return;
         };
-        let of_kind = |matcher: &Matcher| match matcher {
-            Matcher::Source(..) => step == Step::Source,
-            Matcher::Signature { .. } => step == Step::Signature,
-        };
-        let forbidden: Vec<Matcher> =
-            incident.wanted().iter().map(|w| w.matcher).filter(of_kind).collect();
+        let wanted = incident.wanted().iter().map(|wanted| wanted.matcher);
+        let forbidden: Vec<Matcher> = wanted.filter(|matcher| matcher.step() == step).collect();
         for matcher in &forbidden {
             incident.forget(matcher, "an operator forbids it");
         }

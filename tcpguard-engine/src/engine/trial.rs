@@ -6,8 +6,7 @@
 use ipnet::IpNet;
 
 use super::Engine;
-use super::import::TOLD_SINGLY;
-use super::requests::lies_within;
+use super::unblock::{TOLD_SINGLY, lies_within};
 use crate::rules::{Entry, Life, Terms};
 use crate::words::span;
 use crate::{

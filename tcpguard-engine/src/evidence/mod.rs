@@ -23,7 +23,9 @@ pub use headers::SynHeader;
 pub(crate) use novelty::Novelty;
 pub(crate) use outcomes::{Answer, Outcomes};
 pub(crate) use record::Growth;
-pub use record::{Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RuleRecord, Statistics};
+pub use record::{
+    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RemovedRule, RuleRecord, Statistics,
+};
 pub(crate) use signature::Candidate;
 pub(crate) use sources::{Culprit, culprits};
 pub(crate) use surge::Surge;

@@ -44,6 +44,9 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// Why no rule is asked for now; `None` where one is, or where rules are no question.
     pub no_rule: Option<String>,
+    /// The rule that an operator removed last and that has not been made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<RemovedRule>,
     /// Why no step beside rules is asked for now; `None` where that is no question.
     pub no_step: Option<String>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
@@ -185,6 +188,19 @@ pub struct RuleRecord {
     pub returned: u64,
 }
 
+/// A rule of an incident that an operator removed.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct RemovedRule {
+    /// Its number.
+    pub id: RuleId,
+    /// The step that makes such rules: `tcpguard step LISTENER STEP auto` has it made again.
+    pub step: Step,
+    /// When it was removed.
+    pub at: Timestamp,
+    /// Until when it is not made again, unless the operator leaves it to the guard before.
+    pub until: Timestamp,
+}
+
 impl Record {
     /// A record that begins with the first verdict.
     pub(crate) fn new(
@@ -207,6 +223,7 @@ impl Record {
             more_hits: 0,
             steps: Vec::new(),
             no_rule: None,
+            removed: None,
             no_step: None,
             headers: Vec::new(),
         }

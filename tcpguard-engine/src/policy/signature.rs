@@ -64,7 +64,11 @@ fn verdict(
 ) -> Result<String, Option<String>> {
     let settings = grounds.settings;
     let text = describe(candidate.mask, &candidate.print);
-    if incident.has_refused(grounds.now, &matcher(candidate, grounds.listener)) {
+    let rule = matcher(candidate, grounds.listener);
+    if incident.has_removed(grounds.now, &rule).is_some() {
+        return Err(None);
+    }
+    if incident.has_refused(grounds.now, &rule) {
         return Err(Some(COOKIES_LEFT.to_owned()));
     }
     if candidate.coverage < settings.signature_coverage {

@@ -198,6 +198,15 @@ impl Book {
         (book.places() <= self.room as usize).then_some(book)
     }
 
+    /// The book with these of its rules only.
+    pub fn only(&self, staying: impl Fn(&Entry) -> bool) -> Self {
+        let mut book = Self::new(self.room);
+        for entry in self.iter().filter(|entry| staying(entry)) {
+            book.insert(entry.clone());
+        }
+        book
+    }
+
     /// How many rules there are here that `before` does not have.
     pub fn missing_before(&self, before: &Self) -> u32 {
         let new = self.entries.keys().filter(|id| !before.entries.contains_key(id));

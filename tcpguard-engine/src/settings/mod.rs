@@ -340,6 +340,8 @@ impl Limits {
     pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
     /// Longest time for which an operator's word about a step counts; longer ones are cut to it.
     pub const MAX_ORDER: Duration = Duration::from_secs(24 * 3600);
+    /// An incident does not ask again for a rule that an operator removed for this long.
+    pub const REMOVED: Duration = Duration::from_secs(600);
     /// Shortest IPv4 prefix that may be blocked without force: a /16 is 65,536 addresses.
     pub const MIN_PREFIX_V4: u8 = 16;
     /// Shortest IPv6 prefix that may be blocked without force: what one provider is given.

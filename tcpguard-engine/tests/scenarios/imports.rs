@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{
     Force, ImportReport, Mode, Ports, Request, RequestError, Response, RuleReport, RuleToImport,
-    Settings,
+    Settings, Which, Whose,
 };
 
 use crate::sim::*;
@@ -177,7 +177,7 @@ fn a_set_that_the_kernel_does_not_take_changes_nothing() {
     let before = found(&lab);
     lab.refuse_rules = true;
     import(&mut lab, vec![rule("198.51.100.0/24", 600)], false, false).expect("accepted");
-    lab.request(Request::UnblockAll).expect("accepted");
+    lab.request(Request::Unblock { which: Which::All, whose: Whose::All }).expect("accepted");
     lab.refuse_rules = false;
     assert_eq!(found(&lab), before);
     assert_eq!(lab.times("rule_failed").len(), 2);
@@ -208,7 +208,9 @@ fn as_many_rules_as_there_can_be_are_replaced_by_as_many_others() {
     assert_eq!(import(&mut lab, set(0, full + 1), false, false), Err(too_many.clone()));
     assert_eq!(import(&mut lab, set(full, 1), true, false), Err(too_many));
     assert_eq!(found(&lab).len(), full as usize);
-    let Ok(Response::Unblocked(removed)) = lab.request(Request::UnblockAll) else {
+    let Ok(Response::Unblocked(removed)) =
+        lab.request(Request::Unblock { which: Which::All, whose: Whose::All })
+    else {
         panic!("unblocked");
     };
     assert_eq!((removed.len(), found(&lab).len()), (full as usize, 0));

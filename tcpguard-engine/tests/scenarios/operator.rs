@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Force, Limits, ListenerState, Matcher, Mode, Origin, Ports, Request, RequestError,
-    Response, Rule, RuleId, RuleReport,
+    Command, Force, Limits, ListenerState, Matcher, Mode, Order, Origin, Ports, Request,
+    RequestError, Response, Rule, RuleId, RuleReport, Step, Which, Whose,
 };
 
 use crate::sim::*;
@@ -130,8 +130,8 @@ fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() 
     block(&mut lab, "192.0.2.0/24", 600, false).expect("blocked");
     assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![], true)]);
     block(&mut lab, "192.0.2.7/32", 600, false).expect("blocked");
-    let Ok(Response::Unblocked(removed)) =
-        lab.request(Request::Unblock { net: net("192.0.2.0/24") })
+    let Ok(Response::Unblocked(removed)) = lab
+        .request(Request::Unblock { which: Which::Within(net("192.0.2.0/24")), whose: Whose::All })
     else {
         panic!("unblocked");
     };
@@ -226,14 +226,14 @@ fn unblocking_takes_back_what_lies_within() {
     for host in ["192.0.2.1/32", "192.0.2.2/32", "198.51.100.1/32"] {
         block(&mut lab, host, 600, false).expect("blocked");
     }
-    let unblock = |net| Request::Unblock { net };
+    let unblock = |net| Request::Unblock { which: Which::Within(net), whose: Whose::All };
     let Ok(Response::Unblocked(removed)) = lab.request(unblock(net("192.0.2.0/24"))) else {
         panic!("unblocked");
     };
     let matches: Vec<&str> = removed.iter().map(|rule| rule.matches.as_str()).collect();
     assert_eq!(matches, ["192.0.2.1/32", "192.0.2.2/32"]);
     let nothing = lab.request(unblock(net("192.0.2.0/24")));
-    assert_eq!(nothing, Err(RequestError::NotFound { net: net("192.0.2.0/24") }));
+    assert_eq!(nothing, Err(not_found(Which::Within(net("192.0.2.0/24")), Whose::All)));
     let nothing = lab.request(unblock(net("198.51.100.1/32")));
     assert!(nothing.is_ok());
     assert_eq!(block(&mut lab, "192.0.2.9/32", 600, false).expect("blocked").id, RuleId(0));
@@ -246,44 +246,131 @@ fn rules_of_one_origin_are_taken_back_and_others_stay() {
     for prefix in ["192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24"] {
         block(&mut lab, prefix, 600, false).expect("blocked");
     }
-    let unblock = |net: Option<&str>, automatic| {
-        let net = net.map(|net| net.parse().expect("prefix"));
-        Request::UnblockOrigin { net, automatic }
-    };
-    let within = lab.request(unblock(Some("192.0.2.0/24"), true));
-    assert_eq!(within, Err(RequestError::NotFound { net: net("192.0.2.0/24") }));
+    let here = Which::Within(net("192.0.2.0/24"));
+    let unblock = |which, whose| Request::Unblock { which, whose };
+    let within = lab.request(unblock(here, Whose::Incidents));
+    assert_eq!(within, Err(not_found(here, Whose::Incidents)));
 
-    let Ok(Response::Unblocked(removed)) = lab.request(unblock(Some("192.0.2.0/24"), false)) else {
+    let Ok(Response::Unblocked(removed)) = lab.request(unblock(here, Whose::Operators)) else {
         panic!("unblocked");
     };
     let matches: Vec<&str> = removed.iter().map(|rule| rule.matches.as_str()).collect();
     assert_eq!(matches, ["192.0.2.0/24", "192.0.2.7/32"]);
     assert_eq!((lab.signature_rules().len(), lab.kernel.rules().count()), (1, 2));
 
-    let Ok(Response::Unblocked(removed)) = lab.request(unblock(None, true)) else {
+    assert!(lab.request(unblock(Which::All, Whose::Operators)).is_ok());
+    assert_eq!((lab.signature_rules().len(), lab.kernel.rules().count()), (1, 1), "it goes on");
+    let none = lab.request(unblock(Which::All, Whose::Operators));
+    let not_found = not_found(Which::All, Whose::Operators);
+    let RequestError::NotFound { which, whose, wider, .. } = not_found else { panic!() };
+    assert_eq!(none, Err(RequestError::NotFound { which, whose, wider, automatic: 1 }));
+
+    let Ok(Response::Unblocked(removed)) = lab.request(unblock(Which::All, Whose::Incidents))
+    else {
         panic!("unblocked");
     };
     assert_eq!(removed.iter().map(|rule| rule.kind.as_str()).collect::<Vec<_>>(), ["signature"]);
     lab.run_until(39.0);
-    assert_eq!(lab.kernel.rules().count(), 1, "it is not made again: {}", lab.story());
+    assert_eq!(lab.kernel.rules().count(), 0, "it is not made again yet: {}", lab.story());
+}
 
-    assert!(lab.request(unblock(None, false)).is_ok());
-    assert_eq!(lab.kernel.rules().count(), 0);
-    assert!(lab.request(unblock(None, false)).is_err(), "nothing is left");
+fn not_found(which: Which, whose: Whose) -> RequestError {
+    RequestError::NotFound { which, whose, wider: None, automatic: 0 }
 }
 
 #[test]
-fn a_rule_that_an_operator_takes_back_is_not_made_again_for_the_same_attack() {
-    let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));
+fn a_rule_is_removed_by_its_number_and_an_address_within_one_names_it() {
+    let mut lab = lab();
+    for prefix in ["192.0.2.0/24", "198.51.100.0/24"] {
+        block(&mut lab, prefix, 600, false).expect("blocked");
+    }
+    let unblock = |which| Request::Unblock { which, whose: Whose::All };
+    let Err(RequestError::NotFound { wider, .. }) =
+        lab.request(unblock(Which::Within(net("198.51.100.7/32"))))
+    else {
+        panic!("refused");
+    };
+    assert_eq!(wider, Some((RuleId(1), net("198.51.100.0/24"))));
+    assert!(lab.request(unblock(Which::Numbered(RuleId(1)))).is_ok());
+    assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![], true)]);
+    let gone = Which::Numbered(RuleId(1));
+    assert_eq!(lab.request(unblock(gone)), Err(not_found(gone, Whose::All)));
+}
+
+/// An operator who removes the rule that stops a flood, by accident or to look what it does.
+fn without_its_rule(flood: Flood) -> Lab {
+    let mut lab = lab().flood(flood);
     lab.run_until(15.0);
-    assert_eq!(lab.signature_rules().len(), 1);
-    let Ok(Response::Unblocked(removed)) = lab.request(Request::UnblockAll) else {
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    let Ok(Response::Unblocked(removed)) =
+        lab.request(Request::Unblock { which: Which::All, whose: Whose::All })
+    else {
         panic!("unblocked");
     };
     assert_eq!(removed.len(), 1);
-    lab.run_until(39.0);
+    lab.run_until(30.0);
+    assert_eq!(lab.kernel.rules().count(), 0, "not at once: {}", lab.story());
+    let removed = lab.incident().record.removed.expect("it is known why there is none");
+    assert_eq!(removed.id, RuleId(0));
+    assert_eq!(removed.until.since(removed.at), Duration::from_secs(600));
+    lab
+}
+
+#[test]
+fn a_rule_that_an_operator_removes_is_made_again_after_ten_minutes_if_the_attack_goes_on() {
+    let mut lab = without_its_rule(Flood::random(2000.0, 10.1..700.1));
+    lab.run_until(610.0);
     assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
-    assert_eq!(lab.report().incidents.len(), 1);
+    lab.run_until(620.0);
+    assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
+    assert_eq!(lab.incident().record.removed, None);
+    assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+}
+
+fn auto(lab: &mut Lab, step: Step) {
+    let listener = lab.listener_report(0).listener;
+    let (order, lifetime, uid) = (Order::Auto, Duration::from_secs(600), 0);
+    lab.request(Request::OrderStep { listener, step, order, lifetime, uid }).expect("ordered");
+}
+
+#[test]
+fn a_rule_that_an_operator_removes_is_made_again_at_once_when_its_step_is_left_to_the_guard() {
+    let mut lab = without_its_rule(Flood::random(5000.0, 10.1..90.1));
+    auto(&mut lab, Step::Source);
+    lab.run_until(35.0);
+    assert_eq!(lab.kernel.rules().count(), 0, "that is another step: {}", lab.story());
+    auto(&mut lab, Step::Signature);
+    lab.run_until(40.0);
+    assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
+    assert_eq!(lab.incident().record.removed, None);
+}
+
+#[test]
+fn an_attack_whose_source_an_operator_unblocks_is_stopped_by_its_signature() {
+    let attacker = Sources::One([198, 51, 100, 7].into());
+    let mut lab = lab().flood(Flood { sources: attacker, ..Flood::random(2000.0, 10.1..90.1) });
+    lab.run_until(15.0);
+    let source = ("198.51.100.7/32".to_owned(), vec![], false);
+    assert_eq!(in_kernel(&lab), std::slice::from_ref(&source));
+    let which = Which::Within(net("198.51.100.7/32"));
+    lab.request(Request::Unblock { which, whose: Whose::All }).expect("unblocked");
+    lab.run_until(30.0);
+    assert_eq!((in_kernel(&lab).len(), lab.signature_rules().len()), (0, 1), "{}", lab.story());
+    auto(&mut lab, Step::Source);
+    lab.run_until(35.0);
+    assert_eq!(in_kernel(&lab), [source], "{}", lab.story());
+}
+
+#[test]
+fn a_rule_that_an_operator_removes_is_made_again_at_once_when_a_mode_is_set() {
+    for modes in [&[Mode::Observe, Mode::Enforce][..], &[Mode::Enforce][..]] {
+        let mut lab = without_its_rule(Flood::random(5000.0, 10.1..90.1));
+        for mode in modes {
+            lab.request(Request::SetMode { mode: *mode, uid: 0 }).expect("set");
+        }
+        lab.run_until(35.0);
+        assert_eq!(lab.signature_rules().len(), 1, "{modes:?}: {}", lab.story());
+    }
 }
 
 #[test]

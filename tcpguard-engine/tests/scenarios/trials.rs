@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tcpguard_engine::{
     Engine, Force, ImportReport, Matcher, Mode, Ports, Request, RequestError, Response, Rule,
-    RuleReport, RuleToImport, Settings, Severity,
+    RuleReport, RuleToImport, Settings, Severity, Which, Whose,
 };
 
 use crate::operator::{lab, net};
@@ -148,7 +148,8 @@ fn what_was_over_or_taken_back_does_not_come_back() {
 
     block(&mut lab, rule("10.0.0.0/8", &[80], HOUR), Force::ForGood);
     block(&mut lab, rule("10.0.0.0/8", &[], HOUR), on_trial());
-    lab.request(Request::Unblock { net: net("10.0.0.0/8") }).expect("taken back");
+    lab.request(Request::Unblock { which: Which::Within(net("10.0.0.0/8")), whose: Whose::All })
+        .expect("taken back");
     lab.run_until(140.0);
     assert_eq!(kernel(&lab), []);
     assert_eq!(lab.times("rule_reverted").len(), 1);

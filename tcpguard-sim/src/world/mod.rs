@@ -14,7 +14,7 @@ use tcpguard_engine::{
     Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport, KnownClients, Limits,
     Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin,
     Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
-    Timestamp, Tuning,
+    Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
@@ -161,8 +161,13 @@ impl World {
                 uid: 0,
                 force: *force,
             }),
-            Op::Unblock { host, bits } => self.request(Request::Unblock { net: net(*host, *bits) }),
-            Op::UnblockAll => self.request(Request::UnblockAll),
+            Op::Unblock { host, bits } => self.request(Request::Unblock {
+                which: Which::Within(net(*host, *bits)),
+                whose: Whose::All,
+            }),
+            Op::UnblockAll => {
+                self.request(Request::Unblock { which: Which::All, whose: Whose::All })
+            }
             Op::Import { hosts, seconds, merge, force } => {
                 let rule = |(host, bits, ports): &(u8, u8, Vec<u16>)| RuleToImport {
                     net: net(*host, *bits),

@@ -96,7 +96,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Rules { verb: RulesVerb::Export(export) } => rules::export(&export, session),
         Verb::Rules { verb: RulesVerb::Import(import) } => import::run(&import, session),
         Verb::Rules { verb: RulesVerb::Confirm(confirm) } => rules::confirm(&confirm, session),
-        Verb::Rules { verb: RulesVerb::Flush } => rules::flush(session),
+        Verb::Rules { verb: RulesVerb::Flush(args) } => rules::flush(&args, session),
         Verb::Mode(mode) => mode::run(&mode, session),
         Verb::Step(step) => step::run(&step, session),
         Verb::Reload => reload::run(session),

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::args::{ConfirmArgs, ExportArgs, ListArgs, Origin, UnblockArgs};
+use super::args::{ConfirmArgs, ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
@@ -36,11 +36,13 @@ pub(crate) struct Confirmed {
     confirmed: Vec<Rule>,
 }
 
-impl From<Origin> for RuleOrigin {
-    fn from(origin: Origin) -> Self {
-        match origin {
-            Origin::Auto => Self::Auto,
-            Origin::Manual => Self::Manual,
+impl Origin {
+    /// Whose rules are asked for; `None`: of either origin.
+    pub(super) const fn asked(self) -> Option<RuleOrigin> {
+        match self {
+            Self::Auto => Some(RuleOrigin::Auto),
+            Self::Manual => Some(RuleOrigin::Manual),
+            Self::All => None,
         }
     }
 }
@@ -77,8 +79,11 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
 
 impl ListArgs {
     fn lists(&self, rule: &Rule) -> bool {
-        let origin = if rule.origin == "operator" { Origin::Manual } else { Origin::Auto };
-        let of_origin = self.origin.is_none_or(|wanted| wanted == origin);
+        let origin = match rule.origin.as_str() {
+            "operator" => RuleOrigin::Manual,
+            _ => RuleOrigin::Auto,
+        };
+        let of_origin = self.origin.and_then(Origin::asked).is_none_or(|wanted| wanted == origin);
         let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
             && match prefix {
@@ -131,9 +136,10 @@ pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::
     session.render(|out, view| render::confirmed(out, &confirmed, view))
 }
 
-/// Removes every rule, of either origin.
-pub(super) fn flush(session: &mut Session<'_>) -> anyhow::Result<()> {
-    let all = UnblockArgs { prefix: None, all: true, origin: None, dry_run: false };
+/// Removes every rule that operators made, or those of another origin.
+pub(super) fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let &FlushArgs { origin, dry_run } = args;
+    let all = UnblockArgs { prefix: None, all: true, rule: None, origin: Some(origin), dry_run };
     unblock::run(&all, session)
 }
 

@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::args::UnblockArgs;
 use super::session::Session;
 use super::status::foreign;
+use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
-use crate::status::Rule;
+use crate::status::{Rule, narrative};
 
 /// What `tcpguard unblock --json` and `tcpguard rules flush --json` print.
 #[derive(Debug, Serialize)]
@@ -23,12 +24,14 @@ pub(crate) struct Unblocked {
 }
 
 pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let dry_run = args.dry_run;
-    let request = match (args.prefix, args.origin.map(Into::into), dry_run) {
-        (Some(prefix), None, false) => Request::Unblock { prefix },
-        (None, None, false) => Request::UnblockAll,
-        (prefix, origin, dry_run) => Request::UnblockSome { prefix, origin, dry_run },
+    let &UnblockArgs { prefix, all, rule, origin, dry_run } = args;
+    let origin = match origin {
+        Some(origin) => origin.asked(),
+        // What stops an attack is not removed by who clears away his own.
+        None if all => Some(RuleOrigin::Manual),
+        None => None,
     };
+    let request = Request::Unblock { prefix, rule, origin, dry_run };
     let removed = match session.client.call(request)? {
         Response::Unblocked { rules } => rules,
         other => return Err(foreign(&other).into()),
@@ -40,10 +43,45 @@ pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Resu
     session.render(|out, _| render::removed(out, &removed, dry_run))?;
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");
-    } else if removed.iter().any(|rule| rule.origin == "incident") {
-        session.say(
-            "rules of an attack that goes on come back; to stop dropping: tcpguard mode observe",
-        );
     }
+    if all && origin == Some(RuleOrigin::Manual) {
+        say_what_stays(session);
+    }
+    say_when_again(&removed, dry_run, session);
     Ok(())
+}
+
+/// Says how many rules against attacks an operator has not removed.
+fn say_what_stays(session: &Session<'_>) {
+    let Ok(Response::Rules { rules, .. }) = session.client.call(Request::Rules) else { return };
+    let stay = rules.iter().filter(|rule| rule.attack.is_some()).count();
+    if stay > 0 {
+        let s = if stay == 1 { "" } else { "s" };
+        session.say(&format!(
+            "{stay} rule{s} against attacks stay; remove those: tcpguard unblock --all --origin auto"
+        ));
+    }
+}
+
+/// Says when a removed rule of an attack that goes on is made again, and what has it made at once.
+fn say_when_again(removed: &[Rule], dry_run: bool, session: &Session<'_>) {
+    let of_attacks = removed.iter().filter_map(|rule| Some((rule, rule.attack?)));
+    let Some((rule, attack)) = of_attacks.last() else { return };
+    let made = if dry_run { "would be made" } else { "is made" };
+    let at_once = match session.client.call(Request::Status) {
+        Ok(Response::Status(status)) => {
+            let open = status.attacks.iter().find(|open| open.id == attack);
+            open.map(|open| narrative::place(open.dst, open.port))
+        }
+        _ => None,
+    };
+    let step = &rule.kind;
+    let at_once = at_once.map_or_else(String::new, |place| {
+        format!(", or at once: tcpguard step {place} {step} auto")
+    });
+    session.say(&format!(
+        "while attack #{attack} goes on, rule {} {made} again after 10 min{at_once}; to stop dropping: \
+         tcpguard mode observe",
+        rule.id
+    ));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine as engine;
-use tcpguard_engine::{Force, RequestError};
+use tcpguard_engine::{Force, RequestError, RuleId, Which, Whose};
 
 use super::proto::{
     ImportedRule, OnTrial, Refusal, RefusalKind, RefusedRule, Request, Response, RuleOrigin,
@@ -47,15 +47,19 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
             force: *force,
         }),
         Request::Disallow { prefix } => Some(engine::Request::Disallow { net: *prefix, uid }),
-        Request::Unblock { prefix } => Some(engine::Request::Unblock { net: *prefix }),
-        Request::UnblockAll => Some(engine::Request::UnblockAll),
-        Request::UnblockSome { prefix, origin, dry_run: _ } => Some(match (*prefix, *origin) {
-            (Some(net), None) => engine::Request::Unblock { net },
-            (None, None) => engine::Request::UnblockAll,
-            (net, Some(origin)) => {
-                engine::Request::UnblockOrigin { net, automatic: origin == RuleOrigin::Auto }
-            }
-        }),
+        Request::Unblock { prefix, rule, origin, dry_run: _ } => {
+            let which = match (*rule, *prefix) {
+                (Some(id), _) => Which::Numbered(RuleId(id)),
+                (None, Some(net)) => Which::Within(net),
+                (None, None) => Which::All,
+            };
+            let whose = match origin {
+                Some(RuleOrigin::Auto) => Whose::Incidents,
+                Some(RuleOrigin::Manual) => Whose::Operators,
+                None => Whose::All,
+            };
+            Some(engine::Request::Unblock { which, whose })
+        }
         Request::ImportRules { rules, merge, force, on_trial, dry_run: _ } => {
             let rule = |rule: &ImportedRule| engine::RuleToImport {
                 net: rule.prefix,
@@ -131,21 +135,36 @@ pub fn response(
             },
             ends: None,
         },
-        Err(error) => Response::Refused(match (request, &error) {
-            (
-                Request::UnblockSome { prefix, origin: Some(origin), .. },
-                RequestError::NotFound { .. },
-            ) => Refusal::new(RefusalKind::NotFound, none_of_origin(*prefix, *origin)),
-            _ => refusal(&error),
-        }),
+        Err(error) => Response::Refused(refusal(&error)),
     }
 }
 
-fn none_of_origin(prefix: Option<IpNet>, origin: RuleOrigin) -> String {
-    let origin = origin.name();
-    let place =
-        prefix.map_or_else(|| "there is".to_owned(), |prefix| format!("within {prefix} lies"));
-    format!("{place} no rule of origin {origin}; see what exists: tcpguard rules list")
+/// That there is no such rule, and which one may have been meant.
+fn no_rule(which: Which, whose: Whose, wider: Option<(RuleId, IpNet)>, automatic: u32) -> String {
+    let of_origin = match whose {
+        Whose::Operators => " of origin manual",
+        Whose::Incidents => " of origin auto",
+        Whose::All => "",
+    };
+    let all = "see what exists: tcpguard rules list";
+    let none = match which {
+        Which::Numbered(id) => return format!("there is no rule {}{of_origin}; {all}", id.0),
+        Which::Within(net) => format!("no rule{of_origin} lies within {net}"),
+        Which::All => format!("there is no rule{of_origin}"),
+    };
+    match (wider, automatic) {
+        (Some((id, rule)), _) => format!(
+            "{none}, but all of it lies within rule {} on {rule}; remove that: tcpguard unblock --rule {}",
+            id.0, id.0
+        ),
+        (None, 0) => format!("{none}; {all}"),
+        (None, _) => {
+            let s = if automatic == 1 { "" } else { "s" };
+            format!(
+                "{none}; {automatic} rule{s} against attacks stay: to remove those too, add --origin auto"
+            )
+        }
+    }
 }
 
 fn refusal(error: &RequestError) -> Refusal {
@@ -205,8 +224,8 @@ fn words(error: &RequestError) -> String {
              PREFIX",
             step.name()
         ),
-        RequestError::NotFound { net } => {
-            format!("no rule lies within {net}; see what exists: tcpguard rules list")
+        RequestError::NotFound { which, whose, wider, automatic } => {
+            no_rule(*which, *whose, *wider, *automatic)
         }
         RequestError::NotOnTrial { net } => {
             let within = net.map_or_else(String::new, |net| format!(" within {net}"));
@@ -240,12 +259,21 @@ mod tests {
         let listener =
             engine::Listener { addr: "192.0.2.1".parse().expect("an address"), port: 443 };
         let twice = || RequestError::Twice { net, first: 0 };
+        let none = |which, wider, automatic| RequestError::NotFound {
+            which,
+            whose: Whose::Operators,
+            wider,
+            automatic,
+        };
         for error in [
             RequestError::Protected { net, covers: net, what: "own address".to_owned() },
             RequestError::TooWide { net },
             RequestError::Import { refused: vec![(1, twice())] },
             twice(),
-            RequestError::NotFound { net },
+            none(Which::Within(net), None, 0),
+            none(Which::Within(net), Some((RuleId(3), net)), 0),
+            none(Which::Numbered(RuleId(3)), None, 0),
+            none(Which::All, None, 2),
             RequestError::NotAllowed { net },
             RequestError::NotOnTrial { net: None },
             RequestError::NotOnTrial { net: Some(net) },
@@ -274,9 +302,22 @@ mod tests {
                 | RequestError::Full { .. } => {}
             }
         }
-        for prefix in [Some(net), None] {
-            let said = none_of_origin(prefix, RuleOrigin::Auto);
-            assert!(way_on::is_named(&said), "{said}");
-        }
+    }
+
+    #[test]
+    fn an_address_within_a_rule_is_told_the_rule_and_how_to_remove_it() {
+        let net = |text: &str| text.parse().expect("a prefix");
+        let wider = Some((RuleId(3), net("192.0.2.0/24")));
+        let within = Which::Within(net("192.0.2.7/32"));
+        assert_eq!(
+            no_rule(within, Whose::All, wider, 0),
+            "no rule lies within 192.0.2.7/32, but all of it lies within rule 3 on 192.0.2.0/24; remove \
+             that: tcpguard unblock --rule 3"
+        );
+        assert_eq!(
+            no_rule(Which::All, Whose::Operators, None, 2),
+            "there is no rule of origin manual; 2 rules against attacks stay: to remove those too, add \
+             --origin auto"
+        );
     }
 }

@@ -106,13 +106,6 @@ pub enum Request {
         /// Which sources.
         prefix: IpNet,
     },
-    /// Take back every source rule within a prefix. A change.
-    Unblock {
-        /// Which sources.
-        prefix: IpNet,
-    },
-    /// Take back every rule. A change.
-    UnblockAll,
     /// Put these rules in the place of all that operators made, all at once or not at all. A change
     /// also when `dry_run` is set: only the control socket takes messages so long.
     ImportRules {
@@ -163,10 +156,14 @@ pub enum Request {
         /// Which port of this host.
         port: u16,
     },
-    /// Take back rules of one origin, or only say which. A change, unless `dry_run` is set.
-    UnblockSome {
+    /// Remove rules, or only say which. A change, unless `dry_run` is set.
+    #[serde(rename = "unblock_some")]
+    Unblock {
         /// Which sources: every source rule within; `null`: every rule.
         prefix: Option<IpNet>,
+        /// Only the rule with this number, whatever it drops.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<u32>,
         /// Whose; `null`: of either origin.
         origin: Option<RuleOrigin>,
         /// Only say what would be removed.
@@ -209,12 +206,10 @@ impl Request {
             | Self::Effective
             | Self::AlertsSince { .. }
             | Self::ExplainPort { .. } => false,
-            Self::Block { dry_run, .. } | Self::UnblockSome { dry_run, .. } => !*dry_run,
+            Self::Block { dry_run, .. } | Self::Unblock { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
             | Self::Disallow { .. }
-            | Self::Unblock { .. }
-            | Self::UnblockAll
             | Self::OrderStep { .. }
             | Self::SetMode { .. }
             | Self::Reload
@@ -231,7 +226,7 @@ impl Request {
             self,
             Self::Block { dry_run: true, .. }
                 | Self::ImportRules { dry_run: true, .. }
-                | Self::UnblockSome { dry_run: true, .. }
+                | Self::Unblock { dry_run: true, .. }
         )
     }
 
@@ -240,8 +235,7 @@ impl Request {
         matches!(
             self,
             Self::ImportRules { dry_run: false, .. }
-                | Self::UnblockAll
-                | Self::UnblockSome { prefix: None, origin: None, dry_run: false }
+                | Self::Unblock { prefix: None, rule: None, dry_run: false, .. }
         )
     }
 
@@ -363,7 +357,7 @@ pub enum Response {
         /// Whether it only would.
         dry_run: bool,
     },
-    /// To [`Request::Unblock`], [`Request::UnblockAll`] and [`Request::UnblockSome`].
+    /// To [`Request::Unblock`].
     Unblocked {
         /// The rules that were removed, or would be.
         rules: Vec<Rule>,

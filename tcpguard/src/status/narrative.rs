@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentClass, IncidentReport};
+use tcpguard_engine::{IncidentClass, IncidentReport, Timestamp};
 
 use super::Advice;
-use crate::render::number::{percent, short};
+use crate::render::number::{percent, short, span};
 
 /// Where clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or `[2001:db8::1]:443`.
 pub(crate) fn place(addr: IpAddr, port: u16) -> String {
@@ -70,7 +70,12 @@ fn signature_words(incident: &IncidentReport) -> String {
 }
 
 /// What the operator should do about an open incident in `mode`. `acts`: a step acts against it.
-pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode, acts: bool) -> Option<Advice> {
+pub(super) fn advice(
+    incident: &IncidentReport,
+    mode: engine::Mode,
+    acts: bool,
+    now: Timestamp,
+) -> Option<Advice> {
     let advice = |text: String, command: Option<&str>| {
         Some(Advice { text, command: command.map(str::to_owned) })
     };
@@ -87,6 +92,17 @@ pub(super) fn advice(incident: &IncidentReport, mode: engine::Mode, acts: bool) 
     }
     if let Some(text) = incident.class.advice() {
         return advice(text.to_owned(), None);
+    }
+    if let (engine::Mode::Enforce, Some(removed)) = (mode, &incident.record.removed) {
+        let ago = now.since(removed.at);
+        let place = place(incident.listener.addr, incident.listener.port);
+        let text = format!(
+            "you removed rule {} {} ago, and it is made again in {}; have tcpguard make it now",
+            removed.id.0,
+            span(ago),
+            span(removed.until.since(now)),
+        );
+        return advice(text, Some(&format!("tcpguard step {place} {} auto", removed.step.name())));
     }
     match mode {
         engine::Mode::Enforce if acts => None,

@@ -124,16 +124,16 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         | Request::ConfirmMode { mode } => {
             Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
         }
-        Request::UnblockAll | Request::UnblockSome { .. } => Response::Unblocked { rules },
         Request::ImportRules { rules, dry_run, .. } => {
             let added = rules.len() as u32;
             let imported = Imported { added, kept: 0, removed: 0, total: added, on_trial: 0 };
             Response::Imported { imported, dry_run: *dry_run }
         }
-        Request::Unblock { prefix } => Response::refused(
+        Request::Unblock { prefix: Some(prefix), .. } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
         ),
+        Request::Unblock { .. } => Response::Unblocked { rules },
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
             waiting: vec!["interfaces.names".to_owned()],

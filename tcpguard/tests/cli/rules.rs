@@ -125,10 +125,11 @@ fn a_confirmed_rule_is_named_with_its_end() {
 #[test]
 fn unblocking_prints_what_was_removed() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
-    host.run(&["unblock", "--all"]).is(
+    host.run(&["unblock", "--all", "--origin", "auto"]).is(
         0,
         "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7 M hits; it had 54 s left)\n",
-        "rules of an attack that goes on come back; to stop dropping: tcpguard mode observe\n",
+        "while attack #3 goes on, rule 7 is made again after 10 min, or at once: tcpguard step :443 \
+         signature auto; to stop dropping: tcpguard mode observe\n",
     );
     assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
     host.run(&["unblock", "192.0.2.0/24"]).is(

@@ -273,6 +273,7 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         more_rules: 0,
         more_hits: 0,
         steps: vec![Step::Cookies],
+        removed: None,
         no_rule: None,
         no_step: None,
         headers: Vec::new(),

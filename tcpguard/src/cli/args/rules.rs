@@ -81,10 +81,13 @@ pub struct UnblockArgs {
     /// Address or prefix: every source rule within it is removed
     #[arg(value_parser = parse_prefix, group = "what")]
     pub prefix: Option<IpNet>,
-    /// Remove every rule
+    /// Remove every rule that operators made
     #[arg(long, group = "what")]
     pub all: bool,
-    /// Only rules of this origin
+    /// Remove the rule with this number
+    #[arg(long, value_name = "N", group = "what")]
+    pub rule: Option<u32>,
+    /// Only rules of this origin [default: manual with --all, else all]
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<Origin>,
     /// Only say what would be removed
@@ -93,11 +96,17 @@ pub struct UnblockArgs {
 }
 
 const UNBLOCK: &str = "\
+A rule that tcpguard made for an attack is made again while the attack goes on: after 10 minutes, or at
+once with tcpguard step LISTENER signature auto (or source auto) or tcpguard mode. To stop dropping:
+tcpguard mode observe.
+
 Examples:
   tcpguard unblock 192.0.2.7
   tcpguard unblock 198.51.100.0/24                # every rule within it
   tcpguard unblock 198.51.100.0/24 --origin manual --dry-run
-  tcpguard unblock --all                          # every rule, also of the guard's own";
+  tcpguard unblock --rule 3                       # by its number in: tcpguard rules list
+  tcpguard unblock --all                          # every rule that operators made
+  tcpguard unblock --all --origin all             # also those that tcpguard made itself";
 
 /// `tcpguard allow`
 #[derive(Debug, clap::Args)]
@@ -153,9 +162,8 @@ pub enum RulesVerb {
     Import(ImportArgs),
     /// Let rules stay that were made with --force and end soon otherwise
     Confirm(ConfirmArgs),
-    /// Remove every rule, of either origin, all at once
-    #[command(after_help = FLUSH)]
-    Flush,
+    /// Remove every rule that operators made, all at once
+    Flush(FlushArgs),
 }
 
 /// `tcpguard rules confirm`
@@ -175,12 +183,27 @@ Examples:
   tcpguard rules confirm
   tcpguard rules confirm 10.0.0.0/8";
 
+/// `tcpguard rules flush`
+#[derive(Debug, clap::Args)]
+#[command(after_help = FLUSH)]
+pub struct FlushArgs {
+    /// Only rules of this origin
+    #[arg(long, value_name = "ORIGIN", default_value = "manual")]
+    pub origin: Origin,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 const FLUSH: &str = "\
-The allow-list stays as it is, and rules of an attack that goes on come back.
+The allow-list stays as it is, and so do the rules that tcpguard made for an attack: they stop it.
+Removed with --origin auto or --origin all, they are made again while the attack goes on: after 10
+minutes, or at once with tcpguard step LISTENER signature auto. To stop dropping: tcpguard mode observe.
 
 Examples:
   tcpguard rules export > rules.json              # keep them first
-  tcpguard rules flush";
+  tcpguard rules flush
+  tcpguard rules flush --origin all --dry-run";
 
 /// `tcpguard rules list`
 #[derive(Debug, Default, clap::Args)]
@@ -273,4 +296,6 @@ pub enum Origin {
     Auto,
     /// An operator's
     Manual,
+    /// Either
+    All,
 }

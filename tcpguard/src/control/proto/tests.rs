@@ -23,7 +23,18 @@ fn a_call_survives_the_wire() {
             on_trial: Some(OnTrial { within_s: 60, caller: "192.0.2.7".parse().ok() }),
             dry_run: true,
         },
-        Request::Unblock { prefix: "2001:db8::/32".parse().unwrap() },
+        Request::Unblock {
+            prefix: "2001:db8::/32".parse().ok(),
+            rule: None,
+            origin: None,
+            dry_run: false,
+        },
+        Request::Unblock {
+            prefix: None,
+            rule: Some(3),
+            origin: Some(RuleOrigin::Auto),
+            dry_run: true,
+        },
         Request::Allow {
             prefix: "2001:db8::/48".parse().unwrap(),
             for_s: 60,
@@ -31,7 +42,6 @@ fn a_call_survives_the_wire() {
             force: false,
         },
         Request::Disallow { prefix: "2001:db8::/32".parse().unwrap() },
-        Request::UnblockAll,
         Request::ImportRules {
             rules: vec![ImportedRule {
                 prefix: "192.0.2.0/24".parse().unwrap(),
@@ -49,7 +59,6 @@ fn a_call_survives_the_wire() {
         Request::Detach { interfaces: vec!["eth0".to_owned()] },
         Request::AlertsSince { seq: 7 },
         Request::ExplainPort { prefix: "192.0.2.7/32".parse().unwrap(), port: 443 },
-        Request::UnblockSome { prefix: None, origin: Some(RuleOrigin::Manual), dry_run: true },
         Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: None },
         Request::ConfirmMode { mode: Mode::Enforce },
         Request::ConfirmRules { prefix: None },
@@ -131,7 +140,7 @@ fn the_times_of_a_mode_must_make_sense() {
 
 #[test]
 fn who_only_asks_needs_no_right_to_change() {
-    let unblock = |dry_run| Request::UnblockSome { prefix: None, origin: None, dry_run };
+    let unblock = |dry_run| Request::Unblock { prefix: None, rule: None, origin: None, dry_run };
     assert!(unblock(false).is_change() && unblock(false).replaces_rules());
     assert!(!unblock(true).is_change() && !unblock(true).replaces_rules());
     assert!(unblock(true).is_dry_run());

@@ -55,7 +55,7 @@ pub(in crate::status) fn attack(
             .map(|action| Action { at: clock.time_at(action.at), text: action.text.clone() })
             .collect(),
         rules: incident.rules.iter().map(|id| id.0).collect(),
-        advice: narrative::advice(incident, report.mode, stops(report, incident)),
+        advice: narrative::advice(incident, report.mode, stops(report, incident), clock.now),
     }
 }
 

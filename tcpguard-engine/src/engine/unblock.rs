@@ -1,0 +1,127 @@
+//! Rules that an operator removes. One that was made for an attack is not made again at once, or it could
+//! not be removed; but an operator's word never ends the defence against an attack.
+
+use ipnet::IpNet;
+
+use super::Engine;
+use crate::rules::Entry;
+use crate::{
+    Limits, Matcher, RemovedRule, RequestError, Response, RuleId, RuleReport, Severity, Timestamp,
+    Which, Whose,
+};
+
+/// Rules removed together that are told of one by one; more are told of in one line.
+pub(super) const TOLD_SINGLY: usize = 8;
+
+const WHY: &str = "removed by an operator";
+
+impl Engine {
+    pub(super) fn unblock(
+        &mut self,
+        now: Timestamp,
+        which: Which,
+        whose: Whose,
+    ) -> Result<Response, RequestError> {
+        let asked = |entry: &Entry| which.includes(entry) && whose.includes(entry);
+        let removed: Vec<(Matcher, RuleReport)> = self
+            .book
+            .iter()
+            .filter(|entry| asked(entry))
+            .map(|entry| (entry.rule.matcher, self.rule_report(entry)))
+            .collect();
+        if removed.is_empty() {
+            return Err(self.not_found(which, whose));
+        }
+        for (matcher, report) in &removed {
+            self.give_up(now, report.id, matcher);
+        }
+        if which == Which::All {
+            let staying = self.book.only(|entry| !whose.includes(entry));
+            self.replace_rules(now, staying, WHY.to_owned());
+        } else {
+            removed.iter().for_each(|(_, report)| self.remove_rule(now, report.id, WHY.to_owned()));
+        }
+        if removed.len() > TOLD_SINGLY {
+            let text = format!("{} rules {WHY}", removed.len());
+            self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);
+        } else {
+            for (matcher, report) in &removed {
+                let RuleReport { id, kind, matches, ports, .. } = report;
+                let text = format!("rule {} {WHY}: {kind} {matches}{ports}", id.0);
+                let (prefix, incident) = (matcher.prefix(), report.incident);
+                self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, incident);
+            }
+        }
+        Ok(Response::Unblocked(removed.into_iter().map(|(_, report)| report).collect()))
+    }
+
+    /// No incident asks for this rule for a while, nor takes it over from an earlier run.
+    fn give_up(&mut self, now: Timestamp, id: RuleId, matcher: &Matcher) {
+        let orphan = self.book.disown(matcher);
+        if orphan {
+            self.farewells.insert(*matcher, WHY.to_owned());
+        }
+        let step = matcher.step();
+        let removed = RemovedRule { id, step, at: now, until: now + Limits::REMOVED };
+        for watch in self.watches.values_mut() {
+            let of_here = match matcher {
+                Matcher::Source(..) => true,
+                Matcher::Signature { listener, .. } => *listener == watch.id,
+            };
+            let Some(incident) = watch.incident.as_deref_mut() else { continue };
+            if incident.wants(matcher) || (orphan && of_here) {
+                incident.give_up(matcher, removed.clone(), WHY);
+            }
+        }
+    }
+
+    /// Incidents ask again for what an operator removed, if the evidence does.
+    pub(super) fn take_up_removed(&mut self) {
+        for watch in self.watches.values_mut() {
+            watch.incident.iter_mut().for_each(|incident| incident.take_up(None));
+        }
+    }
+
+    fn not_found(&self, which: Which, whose: Whose) -> RequestError {
+        let mut asked = self.book.iter().filter(|entry| whose.includes(entry));
+        let wider = asked.find_map(|entry| match (which, entry.rule.matcher) {
+            (Which::Within(net), Matcher::Source(rule, _)) if rule.contains(&net) => {
+                Some((entry.rule.id, rule))
+            }
+            _ => None,
+        });
+        let automatic = match whose {
+            Whose::Operators => {
+                let of_incidents = |entry: &&Entry| Whose::Incidents.includes(entry);
+                self.book.iter().filter(of_incidents).filter(|e| which.includes(e)).count()
+            }
+            Whose::Incidents | Whose::All => 0,
+        };
+        RequestError::NotFound { which, whose, wider, automatic: automatic as u32 }
+    }
+}
+
+impl Which {
+    fn includes(self, entry: &Entry) -> bool {
+        match self {
+            Self::Within(net) => lies_within(&net, entry),
+            Self::Numbered(id) => entry.rule.id == id,
+            Self::All => true,
+        }
+    }
+}
+
+impl Whose {
+    fn includes(self, entry: &Entry) -> bool {
+        match self {
+            Self::Operators => entry.is_operators(),
+            Self::Incidents => !entry.is_operators(),
+            Self::All => true,
+        }
+    }
+}
+
+/// Whether it is a rule on sources that all lie within `net`.
+pub(super) fn lies_within(net: &IpNet, entry: &Entry) -> bool {
+    entry.rule.matcher.prefix().is_some_and(|source| net.contains(&source))
+}
