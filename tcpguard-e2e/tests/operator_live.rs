@@ -38,7 +38,10 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     for flush in [&["rules", "flush"][..], &["unblock", "--all"]] {
         done(&lab, &["block", "198.51.100.0/24"]);
         let said = done(&lab, flush);
-        assert!(said.contains("removed rule") && said.contains("1 rule against attacks stay"), "{said}");
+        assert!(
+            said.contains("removed rule") && said.contains("1 rule against attacks stay"),
+            "{said}"
+        );
         assert_eq!(automatic(&lab).len(), 1, "{flush:?} leaves what stops the attack");
     }
 

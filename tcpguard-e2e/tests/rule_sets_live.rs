@@ -83,7 +83,7 @@ fn stage() -> Lab {
 
 fn import(lab: &Lab, name: &str) -> Duration {
     let begun = Instant::now();
-    let output = cli(&lab.edge, &["rules", "import", &file(name)]).unwrap();
+    let output = cli(&lab.edge, &["rules", "import", "--replace", &file(name)]).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     begun.elapsed()
 }
@@ -264,7 +264,7 @@ fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() 
     guard.start_again(Mode::Enforce).unwrap();
     assert_eq!(guard.status().unwrap().rules().len(), 1);
     assert_spared(&guard);
-    done(&["rules", "import", "--merge", &file("a")]);
+    done(&["rules", "import", &file("a")]);
     assert_eq!(guard.status().unwrap().rules().len(), RULES as usize + 1);
     assert_spared(&guard);
 }
@@ -330,7 +330,8 @@ impl Replacer for Own<'_, '_> {
         let lab = self.lab;
         self.acknowledged = std::thread::scope(|scope| {
             // It fails when the agent is gone.
-            let import = scope.spawn(|| cli(&lab.edge, &["rules", "import", &file(new)]));
+            let import =
+                scope.spawn(|| cli(&lab.edge, &["rules", "import", "--replace", &file(new)]));
             sleep(killed_after);
             self.guard.kill().unwrap();
             let done = import.join().unwrap().is_ok_and(|output| output.status.success());

@@ -75,7 +75,7 @@ fn stage() -> Lab {
 /// Whether the list is imported, and what is said to it.
 fn import(lab: &Lab) -> (bool, String) {
     let begun = Instant::now();
-    let output = cli(&lab.edge, &["rules", "import", FILE]).unwrap();
+    let output = cli(&lab.edge, &["rules", "import", "--replace", FILE]).unwrap();
     println!("imported, or refused, in {:.2?}", begun.elapsed());
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())

@@ -59,7 +59,17 @@ fn an_operators_block_holds_until_it_is_taken_back() {
     sleep(SECOND);
     let net = format!("{}/32", Family::V4.client());
     let blocked_at = boot_ns();
-    let block = cli(&lab.edge, &["block", &net, "--reason", "test"]).unwrap();
+    for refused in [&["block", &net][..], &["block", &net, "--dry-run"]] {
+        let refused = cli(&lab.edge, refused).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "it is a client");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("holds 1 validated client (1 connected"), "{said}");
+    }
+    let explained = cli(&lab.edge, &["explain", &net]).unwrap();
+    let said = String::from_utf8_lossy(&explained.stderr).into_owned();
+    assert!(!said.contains("tcpguard block"), "no advice to block a client: {said}");
+    let forced = ["block", &net, "--reason", "test", "--force", "--no-rollback"];
+    let block = cli(&lab.edge, &forced).unwrap();
     assert!(block.status.success(), "{}", String::from_utf8_lossy(&block.stderr));
     sleep(SECOND);
     let blocked_until = boot_ns();
@@ -112,7 +122,8 @@ fn one_port_is_blocked(family: Family) {
     let client = family.client().to_string();
     let block = |ports: &[u16]| {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let mut arguments = vec!["block", &client];
+        // It may be a client by then.
+        let mut arguments = vec!["block", &client, "--force", "--no-rollback"];
         arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
         told(&lab, &arguments)
     };

@@ -54,7 +54,7 @@ pub use learned::{
 pub use ports::{Ports, PortsError};
 pub use report::*;
 pub use request::{
-    Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
+    ClientsWithin, Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
 };
 pub use rule::{Matcher, Origin, Rule, RuleId, Trial};
 pub use sample::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::report::{AllowReport, ListenerReport, Mode, RuleReport};
-use crate::{Listener, Order, Ports, RuleId, Step};
+use crate::{Listener, Matcher, Order, Ports, Rule, RuleId, Step};
 
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +25,10 @@ pub enum Request {
         reason: String,
         /// Who asked.
         uid: u32,
-        /// Whether also what is protected or very wide.
+        /// Whether also what is protected or very wide, or holds clients.
         force: Force,
+        /// The validated clients within `net`, which the rule would cut off.
+        clients: ClientsWithin,
     },
     /// Remove rules. An open incident does not ask for its own again for [`crate::Limits::REMOVED`], nor
     /// before [`Order::Auto`] for their step at its listener, or a mode, is asked for.
@@ -100,6 +102,23 @@ pub enum Request {
     },
 }
 
+/// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ClientsWithin {
+    /// How many there are.
+    pub known: u32,
+    /// Of these, how many completed one within the last minute.
+    pub last_minute: u32,
+}
+
+impl std::fmt::Display for ClientsWithin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let s = if self.known == 1 { "" } else { "s" };
+        write!(f, "{} validated client{s}", self.known)?;
+        write!(f, " ({} connected within the last minute)", self.last_minute)
+    }
+}
+
 /// Which rules are removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Which {
@@ -146,10 +165,18 @@ pub struct RuleToImport {
     pub net: IpNet,
     /// To which local ports.
     pub ports: Ports,
-    /// For how long from now; cut to [`crate::Limits::MAX_MANUAL_RULE`].
-    pub lifetime: Duration,
-    /// Why, in the operator's words.
-    pub reason: String,
+    /// For how long from now; cut to [`crate::Limits::MAX_MANUAL_RULE`]. `None`: for
+    /// [`crate::Limits::MANUAL_RULE`], or as long as it is there already if that is longer.
+    pub lifetime: Option<Duration>,
+    /// Why, in the operator's words; `None`: as it is there already.
+    pub reason: Option<String>,
+}
+
+impl RuleToImport {
+    /// Whether that is this rule.
+    pub(crate) fn is(&self, rule: &Rule) -> bool {
+        rule.matcher == Matcher::Source(self.net.trunc(), self.ports)
+    }
 }
 
 /// What [`Request::ImportRules`] did.
@@ -172,7 +199,12 @@ pub struct ImportReport {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
     /// The rule that now exists.
-    Blocked(RuleReport),
+    Blocked {
+        /// The rule.
+        rule: RuleReport,
+        /// The clients that it cuts off.
+        clients: ClientsWithin,
+    },
     /// The rules that were removed; never empty.
     Unblocked(Vec<RuleReport>),
     /// What became of the operators' rules.
@@ -206,6 +238,14 @@ pub enum RequestError {
         covers: IpNet,
         /// What that is ("default gateway", "own address", …).
         what: String,
+    },
+    /// `net` holds validated clients.
+    #[error("{net} holds {clients}: block something else, or force it")]
+    Clients {
+        /// What was asked for.
+        net: IpNet,
+        /// How many.
+        clients: ClientsWithin,
     },
     /// `net` is wider than rules may be without force: see [`crate::Limits`].
     #[error("{net} is wider than a rule may be: block smaller prefixes, or force it")]

@@ -21,7 +21,7 @@ use tcpguard::control::proto::RuleOrigin;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::observe::History;
 use tcpguard::render::{self, View};
-use tcpguard::status::{AlertEntry, Explanation, Mode, ModeEnd, Rule, Severity, Time};
+use tcpguard::status::{AlertEntry, Clients, Explanation, Mode, ModeEnd, Rule, Severity, Time};
 use tcpguard_engine as engine;
 
 /// Far longer than anything here takes.
@@ -436,6 +436,19 @@ fn rules_are_listed_by_address_network_and_origin() {
     let json = run(&["rules", "list", "--origin", "auto", "--json"], with_rules).json();
     let ids: Vec<_> = json["rules"].as_array().unwrap().iter().map(|rule| &rule["id"]).collect();
     assert_eq!(ids, [2, 7]);
+    let signature = |request: &Request| match with_rules(request) {
+        Response::Rules { rules, allowed } => {
+            Response::Rules { rules: rules[2..].to_vec(), allowed }
+        }
+        other => other,
+    };
+    run(&["rules", "list", "--raw"], signature).is(
+        0,
+        "",
+        "no rule of these drops a prefix to every port, as --raw lists them; see all: tcpguard rules \
+         list\n",
+    );
+    assert_eq!(run(&["rules"], with_rules).stdout, run(&["rules", "list"], with_rules).stdout);
     run(&["rules", "list", "--contains", "2001:db8::1"], with_rules).is(
         0,
         "",
@@ -497,6 +510,7 @@ fn an_address_is_explained_at_one_port() {
                 allowed: Vec::new(),
                 exempt: None,
                 completed_at: None,
+                clients: Clients::default(),
                 source: None,
                 steps: Vec::new(),
             })),

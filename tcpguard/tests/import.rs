@@ -138,8 +138,8 @@ fn what_operators_made_is_exported_line_by_line() {
     }
     let imports = agent.imports();
     assert_eq!(imports[0], imports[1]);
-    assert_eq!(imports[0].0[0].for_s, 3590);
-    assert_eq!(imports[0].1, [false; 3]);
+    assert_eq!(imports[0].0[0].for_s, Some(3590));
+    assert_eq!(imports[0].1, [true, false, false]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn an_import_says_what_became_of_the_rules() {
     let list = "192.0.2.1\n192.0.2.2 # scans\n";
     let file = agent.dir.path().join("list");
     std::fs::write(&file, list).unwrap();
-    let options = ["--for", "2d", "--reason", "a list", "--merge"];
+    let options = ["--for", "6h", "--reason", "a list"];
     let (code, said, talk) =
         agent.run(&[&["rules", "import", file.to_str().unwrap()], &options[..]].concat(), "");
     assert_eq!(
@@ -160,12 +160,29 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(
         talk,
-        "2 of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list\n\
-         the mode is observe, so the rules drop nothing until: tcpguard mode enforce --confirm 60s\n"
+        "the mode is observe, so the rules drop nothing until: tcpguard mode enforce --confirm 60s\n"
     );
     let (rules, words) = agent.imports().remove(0);
-    assert_eq!(words, [true, false, false]);
-    assert!(rules.iter().all(|rule| rule.for_s == 172_800 && rule.reason == "a list"), "{rules:?}");
+    assert_eq!(words, [true, false, false], "others stay");
+    let told = |rule: &ImportedRule| {
+        rule.for_s == Some(21_600) && rule.reason.as_deref() == Some("a list")
+    };
+    assert!(rules.iter().all(told), "{rules:?}");
+
+    let longer = list.replace("192.0.2.1", "{\"prefix\":\"192.0.2.1\",\"for_s\":172800}");
+    let (_, _, talk) = agent.run(&["rules", "import", "-", "--replace"], &longer);
+    assert!(
+        talk.starts_with(
+            "1 of them live for 24 h rather than longer, as no rule does; see: tcpguard"
+        ),
+        "{talk}"
+    );
+    let (rules, words) = agent.imports().remove(1);
+    assert_eq!(words, [false; 3], "the others go");
+    assert_eq!((rules[1].for_s, &rules[1].reason), (None, &None), "as it is there, or the usual");
+    let (code, _, refused) = agent.run(&["rules", "import", "-", "--for", "25h"], list);
+    assert_eq!(code, Some(2));
+    assert!(refused.contains("24h is the longest"), "{refused}");
 
     let (code, said, talk) = agent.run(&["rules", "import", "-", "--dry-run"], list);
     assert_eq!(

@@ -219,7 +219,7 @@ impl Soak<'_> {
 
     fn import(&mut self) -> Result<()> {
         self.changes += 1;
-        self.told(&["rules", "import", &rules_file(self.changes % 2)])
+        self.told(&["rules", "import", "--replace", &rules_file(self.changes % 2)])
     }
 
     /// Has an operator do something.

@@ -26,8 +26,9 @@ impl Engine {
             return Err(RequestError::Import { refused });
         }
         let staying = |entry: &Entry| merge || entry.incident().is_some();
-        let terms =
-            |rule: &RuleToImport, before: Option<&Rule>| self.terms(now, rule, force, before);
+        let terms = |rule: &RuleToImport, before: Option<&Rule>| {
+            self.terms(now, rule, force, before, false)
+        };
         let book = self.book.with_rules_of(now, uid, rules, terms, staying);
         let book = book.ok_or(RequestError::Full { limit: self.book.room() })?;
         let added = book.missing_before(&self.book);

@@ -8,8 +8,8 @@ use super::Engine;
 use crate::rules::Terms;
 use crate::words::span;
 use crate::{
-    AllowReport, Command, Force, Limits, Matcher, Mode, Origin, Request, RequestError, Response,
-    Rule, RuleId, RuleToImport, Severity, Timestamp,
+    AllowReport, ClientsWithin, Command, Force, Limits, Matcher, Mode, Origin, Request,
+    RequestError, Response, Rule, RuleId, RuleToImport, Severity, Timestamp,
 };
 
 impl Engine {
@@ -23,9 +23,14 @@ impl Engine {
         request: Request,
     ) -> Result<Response, RequestError> {
         match request {
-            Request::Block { net, ports, lifetime, reason, uid, force } => {
-                let rule = RuleToImport { net: net.trunc(), ports, lifetime, reason };
-                self.block(now, rule, uid, force)
+            Request::Block { net, ports, lifetime, reason, uid, force, clients } => {
+                let rule = RuleToImport {
+                    net: net.trunc(),
+                    ports,
+                    lifetime: Some(lifetime),
+                    reason: Some(reason),
+                };
+                self.block(now, rule, uid, force, clients)
             }
             Request::Unblock { which, whose } => self.unblock(now, which, whose),
             Request::ImportRules { rules, merge, uid, force } => {
@@ -49,14 +54,24 @@ impl Engine {
         rule: RuleToImport,
         uid: u32,
         force: Force,
+        clients: ClientsWithin,
     ) -> Result<Response, RequestError> {
         let RuleToImport { net, ports, .. } = rule;
+        let matcher = Matcher::Source(net, ports);
+        // Who is blocked already is not cut off by blocking him for longer.
+        let again = self.book.find(&matcher).is_some_and(|entry| {
+            entry.is_operators() && entry.rule.trial.is_none() && entry.rule.expires > now
+        });
+        let cuts_off = clients.known > 0 && !again;
         if force == Force::No {
             self.check_harmless(net)?;
+            if cuts_off {
+                return Err(RequestError::Clients { net, clients });
+            }
         }
         let Terms { forced, expires, trial } =
-            self.terms(now, &rule, force, self.book.operators_over(&net));
-        let matcher = Matcher::Source(net, ports);
+            self.terms(now, &rule, force, self.book.operators_over(&net), cuts_off);
+        let reason = rule.reason.unwrap_or_default();
         let lasts = match &trial {
             Some(trial) => format!(
                 "{}, if that is confirmed within {}",
@@ -65,14 +80,14 @@ impl Engine {
             ),
             None => span(expires.since(now)),
         };
-        let mut text = format!("uid {uid} blocks {net}{ports} for {lasts}: {}", rule.reason);
+        let mut text = format!("uid {uid} blocks {net}{ports} for {lasts}: {reason}");
         let made = Rule {
             // Its number is found with its place.
             id: RuleId(0),
             matcher,
             origin: Origin::Operator { uid },
             forced,
-            reason: rule.reason,
+            reason,
             created: now,
             expires,
             trial,
@@ -87,7 +102,9 @@ impl Engine {
         }
         self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(net), None);
         let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
-        report.map(Response::Blocked).ok_or(RequestError::Full { limit: self.book.room() })
+        report
+            .map(|rule| Response::Blocked { rule, clients })
+            .ok_or(RequestError::Full { limit: self.book.room() })
     }
 
     pub(super) fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {

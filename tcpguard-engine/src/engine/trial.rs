@@ -24,21 +24,33 @@ impl Engine {
     }
 
     /// On which terms a rule is made that takes the place of `before`, the operator's over the same
-    /// prefix.
+    /// prefix. `cuts_off`: it drops clients.
     pub(super) fn terms(
         &self,
         now: Timestamp,
         rule: &RuleToImport,
         force: Force,
         before: Option<&Rule>,
+        cuts_off: bool,
     ) -> Terms {
         let net = rule.net.trunc();
-        let until = now + rule.lifetime.min(Limits::MAX_MANUAL_RULE);
-        let forced = force != Force::No && self.exempt.is_protected(&net);
+        let lifetime = rule.lifetime.unwrap_or(Limits::MANUAL_RULE);
+        let mut until = now + lifetime.min(Limits::MAX_MANUAL_RULE);
+        let mut forced = force != Force::No && self.exempt.is_protected(&net);
+        // Without a word about its end a rule that is there already never ends sooner.
+        if let (None, Some(before)) = (rule.lifetime, before.filter(|before| rule.is(before))) {
+            if before.trial.is_some() {
+                let Rule { forced, expires, trial, .. } = before.clone();
+                return Terms { forced, expires, trial };
+            }
+            until = until.max(before.expires);
+            forced |= before.forced;
+        }
         let for_good = Terms { forced, expires: until, trial: None };
         let Force::OnTrial { within, caller } = force else { return for_good };
-        let risky =
-            self.check_harmless(net).is_err() || caller.is_some_and(|caller| net.contains(&caller));
+        let risky = cuts_off
+            || self.check_harmless(net).is_err()
+            || caller.is_some_and(|caller| net.contains(&caller));
         let expires = now + within;
         if !risky || expires >= until {
             return for_good;

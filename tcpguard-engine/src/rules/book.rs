@@ -13,6 +13,9 @@ use crate::{
     RuleToImport, Settings, Timestamp, Trial,
 };
 
+/// The reason of an imported rule for which none was given.
+const IMPORTED: &str = "imported by hand";
+
 /// A rule and its life.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -180,9 +183,11 @@ impl Book {
             let net = rule.net.trunc();
             let matcher = Matcher::Source(net, rule.ports);
             let origin = Origin::Operator { uid };
-            let Terms { forced, expires, trial } = terms(rule, operators.get(&net).copied());
+            let before = operators.get(&net).copied();
+            let Terms { forced, expires, trial } = terms(rule, before);
             let end = Life::Until(expires);
-            let reason = rule.reason.clone();
+            let kept = before.filter(|before| rule.is(before)).map(|before| &before.reason);
+            let reason = rule.reason.as_ref().or(kept).map_or(IMPORTED, String::as_str).to_owned();
             let mut entry = match self.find(&matcher) {
                 Some(known) => {
                     let id = known.rule.id;

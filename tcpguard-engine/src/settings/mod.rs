@@ -336,6 +336,8 @@ impl Limits {
     /// Exemptions that operators may ask for; the rest of the kernel's table is for protected
     /// prefixes.
     pub const ALLOWED: u32 = maps::MAX_EXEMPT / 2;
+    /// Lifetime of a rule that is imported without one.
+    pub const MANUAL_RULE: Duration = Duration::from_secs(3600);
     /// Longest lifetime of a rule made by hand; longer ones are cut to it.
     pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
     /// Longest time for which an operator's word about a step counts; longer ones are cut to it.

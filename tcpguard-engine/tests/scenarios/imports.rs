@@ -15,8 +15,8 @@ fn rule(prefix: &str, seconds: u64) -> RuleToImport {
     RuleToImport {
         net: prefix.parse().expect("prefix"),
         ports: Ports::EVERY,
-        lifetime: Duration::from_secs(seconds),
-        reason: "a list".to_owned(),
+        lifetime: Some(Duration::from_secs(seconds)),
+        reason: Some("a list".to_owned()),
     }
 }
 
@@ -167,6 +167,36 @@ fn one_bad_rule_keeps_all_out_and_every_bad_one_is_named() {
         Ok(report(4, 0, 1, 4)),
         "forced"
     );
+}
+
+#[test]
+fn a_rule_that_is_there_already_keeps_its_reason_and_a_later_end_where_nothing_else_is_said() {
+    let mut lab = lab();
+    lab.run_until(1.0);
+    let six_hours =
+        RuleToImport { reason: Some("today's list".to_owned()), ..rule("192.0.2.0/24", 6 * 3600) };
+    let short = rule("198.51.100.0/24", 60);
+    import(&mut lab, vec![six_hours, short], true, false).expect("imported");
+    let before: Vec<RuleReport> = lab.report().rules;
+    lab.run_until(2.0);
+    let bare = |prefix| RuleToImport { lifetime: None, reason: None, ..rule(prefix, 0) };
+    let all = ["192.0.2.0/24", "198.51.100.0/24", "203.0.114.0/24"].map(bare);
+    import(&mut lab, all.to_vec(), true, false).expect("imported");
+    let rules = lab.report().rules;
+    assert_eq!((&rules[0].reason, rules[0].expires), (&before[0].reason, before[0].expires));
+    assert_eq!(rules[1].reason, before[1].reason);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(
+        rules[1].expires.since(lab.kernel.now),
+        hour,
+        "a list that is imported again goes on"
+    );
+    assert_eq!(
+        (rules[2].reason.as_str(), rules[2].expires.since(lab.kernel.now)),
+        ("imported by hand", hour)
+    );
+    import(&mut lab, vec![rule("192.0.2.0/24", 60)], true, false).expect("imported");
+    assert_eq!(lab.report().rules[0].reason, "a list", "what is said holds");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Command, Force, Limits, ListenerState, Matcher, Mode, Order, Origin, Ports, Request,
-    RequestError, Response, Rule, RuleId, RuleReport, Step, Which, Whose,
+    ClientsWithin, Command, Force, Limits, ListenerState, Matcher, Mode, Order, Origin, Ports,
+    Request, RequestError, Response, Rule, RuleId, RuleReport, Step, Which, Whose,
 };
 
 use crate::sim::*;
@@ -37,9 +37,10 @@ fn block_ports(
         reason: "abuse report".to_owned(),
         uid: 1000,
         force: if force { Force::ForGood } else { Force::No },
+        clients: ClientsWithin::default(),
     };
     lab.request(request).map(|response| match response {
-        Response::Blocked(rule) => rule,
+        Response::Blocked { rule, .. } => rule,
         other => panic!("{other:?}"),
     })
 }
@@ -295,6 +296,41 @@ fn a_rule_is_removed_by_its_number_and_an_address_within_one_names_it() {
     assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![], true)]);
     let gone = Which::Numbered(RuleId(1));
     assert_eq!(lab.request(unblock(gone)), Err(not_found(gone, Whose::All)));
+}
+
+#[test]
+fn what_holds_validated_clients_is_blocked_on_trial_only() {
+    let mut lab = lab();
+    let clients = ClientsWithin { known: 51, last_minute: 43 };
+    let asked = |force, clients| Request::Block {
+        net: net("192.0.2.0/24"),
+        ports: Ports::EVERY,
+        lifetime: Duration::from_secs(600),
+        reason: "panic".to_owned(),
+        uid: 0,
+        force,
+        clients,
+    };
+    let refused = lab.request(asked(Force::No, clients));
+    assert_eq!(refused, Err(RequestError::Clients { net: net("192.0.2.0/24"), clients }));
+    assert_eq!(lab.kernel.rules().count(), 0);
+
+    let within = Duration::from_secs(60);
+    let trial = Force::OnTrial { within, caller: None };
+    let Ok(Response::Blocked { rule, clients: told }) = lab.request(asked(trial, clients)) else {
+        panic!("blocked");
+    };
+    assert_eq!(
+        (told, rule.expires.since(rule.created)),
+        (clients, within),
+        "and then it is rolled back"
+    );
+    assert!(rule.confirmed_until.is_some());
+    lab.run_until(70.0);
+    assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
+
+    lab.request(asked(Force::No, ClientsWithin::default())).expect("blocked");
+    lab.request(asked(Force::No, clients)).expect("for longer: they are cut off already");
 }
 
 /// An operator who removes the rule that stops a flood, by accident or to look what it does.

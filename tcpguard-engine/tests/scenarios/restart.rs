@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Engine, Force, LearnedError, Mode, Origin, Ports, Request, RequestError, Response, Rule,
+    ClientsWithin, Engine, Force, LearnedError, Mode, Origin, Ports, Request, RequestError, Response, Rule,
     RuleId, Settings, Timestamp,
 };
 
@@ -119,6 +119,7 @@ fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
         reason: "abuse".to_owned(),
         uid: 0,
         force: Force::No,
+        clients: ClientsWithin::default(),
     };
     lab.request(request).expect("accepted");
     assert_eq!(lab.report().rules.len(), 0);
@@ -213,6 +214,7 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
         reason: String::new(),
         uid: 0,
         force: Force::No,
+        clients: ClientsWithin::default(),
     };
     assert!(matches!(lab.request(block), Err(RequestError::Protected { .. })));
     lab.run_until(34.0);

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Engine, Force, ImportReport, Matcher, Mode, Ports, Request, RequestError, Response, Rule,
-    RuleReport, RuleToImport, Settings, Severity, Which, Whose,
+    ClientsWithin, Engine, Force, ImportReport, Matcher, Mode, Ports, Request, RequestError,
+    Response, Rule, RuleReport, RuleToImport, Settings, Severity, Which, Whose,
 };
 
 use crate::operator::{lab, net};
@@ -21,15 +21,17 @@ fn rule(prefix: &str, ports: &[u16], seconds: u64) -> RuleToImport {
     RuleToImport {
         net: net(prefix),
         ports: Ports::new(ports).expect("up to four"),
-        lifetime: Duration::from_secs(seconds),
-        reason: "abuse report".to_owned(),
+        lifetime: Some(Duration::from_secs(seconds)),
+        reason: Some("abuse report".to_owned()),
     }
 }
 
 fn block(lab: &mut Lab, rule: RuleToImport, force: Force) -> RuleReport {
     let RuleToImport { net, ports, lifetime, reason } = rule;
-    match lab.request(Request::Block { net, ports, lifetime, reason, uid: 1000, force }) {
-        Ok(Response::Blocked(rule)) => rule,
+    let (lifetime, reason) = (lifetime.expect("a time"), reason.expect("a reason"));
+    let clients = ClientsWithin::default();
+    match lab.request(Request::Block { net, ports, lifetime, reason, uid: 1000, force, clients }) {
+        Ok(Response::Blocked { rule, .. }) => rule,
         other => panic!("{other:?}"),
     }
 }

@@ -11,10 +11,10 @@ use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::abi::maps;
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
-    Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport, KnownClients, Limits,
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin,
-    Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
-    Timestamp, Tuning, Which, Whose,
+    ClientsWithin, Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport,
+    KnownClients, Limits, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
+    Matcher, Mode, Origin, Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport,
+    Sample, Step, TcpExt, Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
@@ -160,6 +160,7 @@ impl World {
                 reason: "test".to_owned(),
                 uid: 0,
                 force: *force,
+                clients: ClientsWithin::default(),
             }),
             Op::Unblock { host, bits } => self.request(Request::Unblock {
                 which: Which::Within(net(*host, *bits)),
@@ -172,8 +173,8 @@ impl World {
                 let rule = |(host, bits, ports): &(u8, u8, Vec<u16>)| RuleToImport {
                     net: net(*host, *bits),
                     ports: Ports::new(ports).expect("up to four"),
-                    lifetime: Duration::from_secs(*seconds),
-                    reason: "test".to_owned(),
+                    lifetime: Some(Duration::from_secs(*seconds)),
+                    reason: Some("test".to_owned()),
                 };
                 self.request(Request::ImportRules {
                     rules: hosts.iter().map(rule).collect(),

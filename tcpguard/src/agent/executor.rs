@@ -1,5 +1,6 @@
 //! The only place where commands become effects.
 
+mod clients;
 mod lookups;
 mod mend;
 mod replacement;
@@ -291,7 +292,7 @@ impl Executor {
 
     fn try_install(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
-        log::info!("rule {id} installed: {}", rule.reason);
+        log::debug!("rule {id} installed: {}", rule.reason);
         if self.rules.get(&rule.id).is_some_and(|wanted| wanted.matcher != rule.matcher) {
             // What could not be removed before this number was given again.
             self.remove(rule)?;

@@ -65,6 +65,7 @@ impl Guard {
                 .map(|allowed| Allowed::build(allowed, clock))
                 .collect(),
             exempt: self.engine.exemption(net).map(|(prefix, why)| format!("{why} ({prefix})")),
+            clients: self.executor.clients_within(net).into(),
             completed_at: client
                 .map(|client| clock.time_at(Timestamp::from_nanos(client.completed_ns))),
             source: counters.map(|counters| Source {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 use tcpguard_engine::Ports;
 
@@ -15,7 +16,7 @@ use crate::control::proto::OnTrial;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
-use crate::status::{Mode, Rule};
+use crate::status::{Clients, Mode, Rule};
 
 /// What `tcpguard block --json` prints.
 #[derive(Debug, Serialize)]
@@ -27,43 +28,66 @@ pub(crate) struct Blocked {
     rule: Rule,
     /// Whether it only would.
     dry_run: bool,
+    /// The validated clients that it cuts off.
+    clients: Clients,
 }
 
-pub(super) fn run(args: BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let caller = caller::ssh_peer();
     if !args.force
         && let Some(peer) = caller
     {
-        refuse_own_address(&args, peer)?;
+        args.prefixes.iter().try_for_each(|prefix| refuse_own_address(prefix, peer))?;
     }
     let ports = Ports::new(&args.ports)
         .map_err(|error| CliError::Usage(format!("{error}; see: tcpguard block --help")))?;
-    let request = Request::Block {
-        prefix: args.prefix,
+    let request = |prefix: &IpNet, dry_run| Request::Block {
+        prefix: *prefix,
         ports,
         for_s: args.lifetime.as_secs(),
-        reason: args.reason,
+        reason: args.reason.clone(),
         force: args.force,
         on_trial: on_trial(args.trial.within(args.force), caller),
-        dry_run: args.dry_run,
+        dry_run,
     };
-    let blocked = match session.client.call(request)? {
-        Response::Blocked { rule, dry_run } => Blocked { schema: Blocked::ID, rule, dry_run },
-        other => return Err(foreign(&other).into()),
-    };
-    if session.json {
-        return session.print_document(&blocked);
+    if let [_, _, ..] = args.prefixes.as_slice() {
+        // All or none.
+        for prefix in &args.prefixes {
+            session.client.call(request(prefix, true))?;
+        }
     }
-    session.render(|out, view| render::blocked(out, &blocked.rule, blocked.dry_run, view))?;
-    if blocked.dry_run {
+    let mut all = Vec::new();
+    for prefix in &args.prefixes {
+        all.push(match session.client.call(request(prefix, args.dry_run))? {
+            Response::Blocked { rule, dry_run, clients } => {
+                Blocked { schema: Blocked::ID, rule, dry_run, clients }
+            }
+            other => return Err(foreign(&other).into()),
+        });
+    }
+    if session.json {
+        return all.iter().try_for_each(|blocked| session.print_document(blocked));
+    }
+    session.render(|out, view| {
+        all.iter().try_for_each(|blocked| {
+            render::blocked(out, &blocked.rule, blocked.clients, blocked.dry_run, view)
+        })
+    })?;
+    if args.dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");
         return Ok(());
     }
-    if let Some(until) = blocked.rule.confirmed_until {
-        let until = session.view.time(until);
-        session.say(&format!("let it stay until {until}: tcpguard rules confirm {}", args.prefix));
+    for Blocked { rule, .. } in &all {
+        if let Some(until) = rule.confirmed_until {
+            let until = session.view.end(rule.created_at, until);
+            session.say(&format!(
+                "let it stay until {until}: tcpguard rules confirm {}",
+                rule.matches
+            ));
+        }
     }
-    session.say(&format!("take it back: tcpguard unblock {}", args.prefix));
+    let rules: Vec<&str> = all.iter().map(|blocked| blocked.rule.matches.as_str()).collect();
+    session.say(&format!("take it back: tcpguard unblock {}", rules.join(" ")));
     say_unless_enforced("the rule drops", session);
     Ok(())
 }
@@ -86,13 +110,12 @@ pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
     }
 }
 
-fn refuse_own_address(args: &BlockArgs, peer: IpAddr) -> Result<(), CliError> {
-    if !args.prefix.contains(&peer) {
+fn refuse_own_address(prefix: &IpNet, peer: IpAddr) -> Result<(), CliError> {
+    if !prefix.contains(&peer) {
         return Ok(());
     }
     Err(CliError::Refused(format!(
-        "{} covers {peer}, from where you are logged in over SSH: you would lock yourself out; \
-         block a smaller prefix, or add --force if you are sure",
-        args.prefix
+        "{prefix} covers {peer}, from where you are logged in over SSH: you would lock yourself out; \
+         block a smaller prefix, or add --force if you are sure"
     )))
 }

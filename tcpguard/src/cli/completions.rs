@@ -1,6 +1,6 @@
 //! `tcpguard completions`: what a shell completes.
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, ValueHint};
 
 use super::args::{Args, CompletionsArgs, Shell};
 use super::session::Session;
@@ -17,7 +17,64 @@ fn script(shell: Shell) -> anyhow::Result<String> {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut shown(), "tcpguard", &mut script);
-    Ok(String::from_utf8(script)?)
+    let script = String::from_utf8(script)?;
+    Ok(match shell {
+        clap_complete::Shell::Fish => for_fish(&script),
+        clap_complete::Shell::Zsh => script.replace(":_hosts", ":_net_interfaces"),
+        _ => for_bash(&script),
+    })
+}
+
+/// Interfaces where one is to be named: clap has no hint for them, and what has that of a host's name
+/// is one here.
+fn for_bash(script: &str) -> String {
+    let mut named = false;
+    let mut lines = String::new();
+    for line in script.lines() {
+        match line.trim() {
+            "--interface)" | "-i)" => named = true,
+            ";;" => named = false,
+            _ => {}
+        }
+        let files = r#"compgen -f "${cur}""#;
+        let interfaces = r#"compgen -W "$(command ls /sys/class/net)" -- "${cur}""#;
+        let line = if named { line.replace(files, interfaces) } else { line.to_owned() };
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
+}
+
+/// The same, and the values of arguments without a name, in place of which files would be offered.
+fn for_fish(script: &str) -> String {
+    let mut script = script.replace("__fish_print_hostnames", "__fish_print_interfaces");
+    for verb in shown().get_subcommands().filter(|verb| !verb.has_subcommands()) {
+        let mut values = Vec::new();
+        let mut files = verb.get_positionals().next().is_none();
+        for argument in verb.get_positionals() {
+            let known = argument.get_possible_values();
+            files |= known.is_empty() && !is_known(argument);
+            values.extend(known.iter().map(|value| value.get_name().to_owned()));
+            if argument.get_value_hint() == ValueHint::Hostname {
+                values.push("(__fish_print_interfaces)".to_owned());
+            }
+        }
+        if !files {
+            script.push_str(&format!(
+                "complete -c tcpguard -n \"__fish_tcpguard_using_subcommand {}\" -f -a \"{}\"\n",
+                verb.get_name(),
+                values.join(" ")
+            ));
+        }
+    }
+    script
+}
+
+/// Whether an argument is certainly no file.
+fn is_known(argument: &Arg) -> bool {
+    let names = argument.get_value_names().unwrap_or_default();
+    argument.get_value_hint() == ValueHint::Hostname
+        || names.iter().any(|name| ["PREFIX", "PREFIX|ATTACK", "LISTENER"].contains(&name.as_str()))
 }
 
 /// The command line without the verbs that help does not show either: generators do not leave them
@@ -50,5 +107,22 @@ mod tests {
             assert!(!script.contains("restore-sysctls"), "{shell:?}");
             assert!(script.contains("runtime-dir"), "options of every verb too: {shell:?}");
         }
+    }
+
+    #[test]
+    fn values_and_interfaces_are_offered_in_place_of_files() {
+        let fish = script(Shell::Fish).unwrap();
+        let using = "complete -c tcpguard -n \"__fish_tcpguard_using_subcommand";
+        for line in [
+            "mode\" -f -a \"observe enforce off\"",
+            "step\" -f -a \"strays source signature cookies overload budget on off auto\"",
+            "unallow\" -f -a \"\"",
+        ] {
+            assert!(fish.contains(&format!("{using} {line}\n")), "{line}: {fish}");
+        }
+        assert!(fish.contains("(__fish_print_interfaces)"), "{fish}");
+        let bash = script(Shell::Bash).unwrap();
+        assert!(bash.contains("ls /sys/class/net") && bash.contains("compgen -f"), "{bash}");
+        assert!(script(Shell::Zsh).unwrap().contains(":_net_interfaces"));
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Reads `90s`, `10m`, `1h30m`, `2d`: whole numbers, each with its unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a time; write one such as 90s, 10m, 1h30m or 2d");
+    // clap says what was typed.
+    let wrong = || "not a time; write one such as 90s, 10m, 1h30m or 2d".to_owned();
     let mut seconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -27,9 +28,43 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// Reads such a time of at most `longest`; a longer one is refused, not cut.
+pub(super) fn at_most(
+    longest: Duration,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let time = parse(text)?;
+        match time <= longest {
+            true => Ok(time),
+            false => {
+                Err(format!("{} is the longest; do it again when that is over", in_brief(longest)))
+            }
+        }
+    }
+}
+
+/// A time as it is typed: `24h`, `30d`.
+fn in_brief(time: Duration) -> String {
+    match time.as_secs() / 3_600 {
+        hours if hours > 48 && hours % 24 == 0 => format!("{}d", hours / 24),
+        hours => format!("{hours}h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use std::time::Duration;
+
+    use super::{at_most, parse};
+
+    #[test]
+    fn what_is_too_long_is_refused_and_not_cut() {
+        let day = at_most(Duration::from_secs(86_400));
+        assert_eq!(day("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(day("25h"), Err("24h is the longest; do it again when that is over".to_owned()));
+        let month = at_most(Duration::from_secs(30 * 86_400));
+        assert!(month("31d").is_err_and(|why| why.starts_with("30d is")));
+    }
 
     #[test]
     fn spans_are_numbers_with_units() {

@@ -36,7 +36,9 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     }
     session.render(|out, view| render::explanation(out, &judged, view))?;
     match judged.about.rules.first() {
-        Some(_) => session.say(&format!("take the rule back: tcpguard unblock {prefix}")),
+        Some(rule) => session.say(&format!("remove the rule: tcpguard unblock --rule {}", rule.id)),
+        // To drop clients is no advice.
+        None if judged.about.clients.known > 0 => {}
         None => {
             let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
             session.say(&format!("drop it: tcpguard block {prefix}{port}"));

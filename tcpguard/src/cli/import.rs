@@ -36,7 +36,7 @@ pub(crate) struct Import {
 
 pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
-    let defaults = Defaults { lifetime: args.lifetime, reason: &args.reason };
+    let defaults = Defaults { lifetime: args.lifetime, reason: args.reason.as_deref() };
     let rules = parse(&text, &defaults).map_err(|problems| refusal(&args.file, &problems))?;
     if rules.is_empty() {
         return Err(CliError::Refused(format!(
@@ -52,12 +52,12 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
         refuse_own_address(&args.file, &rules, peer)?;
     }
     let longest = Limits::MAX_MANUAL_RULE.as_secs();
-    let cut = rules.iter().filter(|(_, rule)| rule.for_s > longest).count();
+    let cut = rules.iter().filter(|(_, rule)| rule.for_s > Some(longest)).count();
     let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
     let within = args.trial.within(args.force);
     let request = Request::ImportRules {
         rules,
-        merge: args.merge,
+        merge: !args.replace,
         force: args.force,
         on_trial: on_trial(within, caller),
         dry_run: args.dry_run,

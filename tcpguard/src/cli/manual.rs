@@ -15,9 +15,8 @@ use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_
 
 /// In the middle of each page's head.
 const TITLE: &str = "tcpguard";
-/// Where a date would be: the pages are those of a version. An empty one is lost on its way into roff,
-/// and what follows takes its place.
-const NO_DATE: &str = " ";
+/// When the pages were changed last: those of a version are the same whenever it is built.
+const DATE: &str = "2026-11-26";
 /// In each page's foot.
 const SOURCE: &str = concat!("tcpguard ", env!("CARGO_PKG_VERSION"));
 
@@ -158,7 +157,7 @@ fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> io::Result<(
 
 /// A page of section 8 as far as its synopsis.
 fn head(command: Command) -> io::Result<(Man, Vec<u8>)> {
-    let man = Man::new(command).section("8").date(NO_DATE).source(SOURCE).manual(TITLE);
+    let man = Man::new(command).section("8").date(DATE).source(SOURCE).manual(TITLE);
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
@@ -215,7 +214,7 @@ fn marked(text: &str) -> Vec<Inline> {
 
 fn of_configuration() -> io::Result<Page> {
     let mut roff = Roff::new();
-    roff.control("TH", ["tcpguard.toml", "5", NO_DATE, SOURCE, TITLE]);
+    roff.control("TH", ["tcpguard.toml", "5", DATE, SOURCE, TITLE]);
     roff.control("SH", ["NAME"]).text([roman("tcpguard.toml - configuration of tcpguard")]);
     roff.control("SH", ["SYNOPSIS"]).text([italic(DEFAULT_PATH)]);
     roff.control("SH", ["DESCRIPTION"]);
@@ -340,7 +339,7 @@ mod tests {
         });
         for (name, head) in heads {
             let (title, section) = name.rsplit_once('.').unwrap();
-            assert_eq!(head, format!(".TH {title} {section} \" \" \"{SOURCE}\" tcpguard"));
+            assert_eq!(head, format!(".TH {title} {section} {DATE} \"{SOURCE}\" tcpguard"));
         }
     }
 

@@ -47,7 +47,7 @@ pub use session::Session;
 pub use usage::parse;
 
 use crate::control::ClientError;
-use args::{ConfigVerb, RulesVerb, Verb};
+use args::{ConfigVerb, ListArgs, RulesVerb, ShowArgs, Verb};
 
 /// Does what `args` say; errors are told on stderr.
 pub fn main(args: Args) -> Exit {
@@ -85,27 +85,33 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Check(check) => return Ok(check::run(&check, session)),
         #[cfg(feature = "tui")]
         Verb::Top(top) => top::run(&top, session),
-        Verb::Block(block) => block::run(block, session),
+        Verb::Block(block) => block::run(&block, session),
         Verb::Unblock(unblock) => unblock::run(&unblock, session),
         Verb::Allow(allow) => allow::allow(allow, session),
         Verb::Unallow(unallow) => allow::unallow(&unallow, session),
         Verb::Explain(explain) => explain::run(&explain, session),
         Verb::Alerts(alerts) => alerts::run(&alerts, session),
         Verb::Events(events) => alerts::follow(&events, session),
-        Verb::Rules { verb: RulesVerb::List(list) } => rules::list(&list, session),
-        Verb::Rules { verb: RulesVerb::Export(export) } => rules::export(&export, session),
-        Verb::Rules { verb: RulesVerb::Import(import) } => import::run(&import, session),
-        Verb::Rules { verb: RulesVerb::Confirm(confirm) } => rules::confirm(&confirm, session),
-        Verb::Rules { verb: RulesVerb::Flush(args) } => rules::flush(&args, session),
+        Verb::Rules { verb: None } => rules::list(&ListArgs::default(), session),
+        Verb::Rules { verb: Some(RulesVerb::List(list)) } => rules::list(&list, session),
+        Verb::Rules { verb: Some(RulesVerb::Export(export)) } => rules::export(&export, session),
+        Verb::Rules { verb: Some(RulesVerb::Import(import)) } => import::run(&import, session),
+        Verb::Rules { verb: Some(RulesVerb::Confirm(confirm)) } => {
+            rules::confirm(&confirm, session)
+        }
+        Verb::Rules { verb: Some(RulesVerb::Flush(args)) } => rules::flush(&args, session),
         Verb::Mode(mode) => mode::run(&mode, session),
         Verb::Step(step) => step::run(&step, session),
         Verb::Reload => reload::run(session),
         Verb::Detach(detach) => detach::run(&detach, session),
-        Verb::Config { verb: ConfigVerb::Check { file, config } } => {
+        Verb::Config { verb: Some(ConfigVerb::Check { file, config }) } => {
             config::check(file.or(config).as_deref(), session)
         }
-        Verb::Config { verb: ConfigVerb::Show(show) } => config::show(&show, session),
-        Verb::Config { verb: ConfigVerb::Init { file } } => config::init(file.as_deref(), session),
+        Verb::Config { verb: None } => config::show(&ShowArgs::default(), session),
+        Verb::Config { verb: Some(ConfigVerb::Show(show)) } => config::show(&show, session),
+        Verb::Config { verb: Some(ConfigVerb::Init { file }) } => {
+            config::init(file.as_deref(), session)
+        }
         Verb::States(states) => states::run(&states, session),
         Verb::Listeners(listeners) => listeners::run(&listeners, session),
         Verb::Metrics(metrics) => metrics::run(&metrics, session),

@@ -27,9 +27,9 @@ pub(super) struct Problem {
 /// What holds where a file does not say.
 pub(super) struct Defaults<'a> {
     /// Lifetime of a rule.
-    pub lifetime: Duration,
+    pub lifetime: Option<Duration>,
     /// Why it exists.
-    pub reason: &'a str,
+    pub reason: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -133,12 +133,12 @@ fn of_one_line(error: &serde_json::Error) -> String {
 
 fn rule(line: Line, defaults: &Defaults<'_>) -> Result<ImportedRule, String> {
     let prefix = parse_prefix(&line.prefix)?;
-    let for_s = line.for_s.unwrap_or(defaults.lifetime.as_secs());
-    if for_s == 0 {
+    let for_s = line.for_s.or(defaults.lifetime.map(|lifetime| lifetime.as_secs()));
+    if for_s == Some(0) {
         return Err("for_s is 0, and nothing lives for less than a second; write 1 or more".into());
     }
-    let reason = line.reason.unwrap_or_else(|| defaults.reason.to_owned());
-    check(&reason, for_s)?;
+    let reason = line.reason.or(defaults.reason.map(str::to_owned));
+    check(reason.as_deref().unwrap_or_default(), for_s.unwrap_or(1))?;
     Ok(ImportedRule { prefix, ports: line.ports, for_s, reason })
 }
 
@@ -147,12 +147,13 @@ mod tests {
     use super::*;
 
     const DEFAULTS: Defaults<'_> =
-        Defaults { lifetime: Duration::from_secs(3600), reason: "a list" };
+        Defaults { lifetime: Some(Duration::from_secs(3600)), reason: Some("a list") };
 
     fn rules(text: &str) -> Vec<(String, String, u64, String)> {
         let rules = parse(text, &DEFAULTS).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let plain =
-            |(place, rule): Placed| (place, rule.prefix.to_string(), rule.for_s, rule.reason);
+        let plain = |(place, rule): Placed| {
+            (place, rule.prefix.to_string(), rule.for_s.unwrap(), rule.reason.unwrap())
+        };
         rules.into_iter().map(plain).collect()
     }
 

@@ -64,6 +64,10 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
     }
     match (rules.as_slice(), any) {
         ([], false) => session.say("no rules; make one: tcpguard block PREFIX"),
+        ([], true) if args.raw => session.say(
+            "no rule of these drops a prefix to every port, as --raw lists them; see all: tcpguard rules \
+             list",
+        ),
         ([], true) => session.say("no rule of these; see all: tcpguard rules list"),
         (_, _) if args.raw => {
             let lines: String = rules.iter().map(|rule| format!("{}\n", rule.matches)).collect();
@@ -139,7 +143,8 @@ pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::
 /// Removes every rule that operators made, or those of another origin.
 pub(super) fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let &FlushArgs { origin, dry_run } = args;
-    let all = UnblockArgs { prefix: None, all: true, rule: None, origin: Some(origin), dry_run };
+    let all =
+        UnblockArgs { prefixes: Vec::new(), all: true, rule: None, origin: Some(origin), dry_run };
     unblock::run(&all, session)
 }
 

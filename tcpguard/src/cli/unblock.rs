@@ -1,5 +1,6 @@
 //! `tcpguard unblock`
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::args::UnblockArgs;
@@ -24,30 +25,55 @@ pub(crate) struct Unblocked {
 }
 
 pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let &UnblockArgs { prefix, all, rule, origin, dry_run } = args;
+    let &UnblockArgs { ref prefixes, all, rule, origin, dry_run } = args;
     let origin = match origin {
         Some(origin) => origin.asked(),
         // What stops an attack is not removed by who clears away his own.
         None if all => Some(RuleOrigin::Manual),
         None => None,
     };
-    let request = Request::Unblock { prefix, rule, origin, dry_run };
-    let removed = match session.client.call(request)? {
-        Response::Unblocked { rules } => rules,
-        other => return Err(foreign(&other).into()),
+    let request = |prefix: Option<IpNet>| Request::Unblock { prefix, rule, origin, dry_run };
+    let requests: Vec<Request> = match prefixes.as_slice() {
+        [] => vec![request(None)],
+        several => several.iter().map(|prefix| request(Some(*prefix))).collect(),
     };
+    let (mut removed, mut refused) = (Vec::new(), None);
+    for request in requests {
+        match session.client.call(request) {
+            Ok(Response::Unblocked { rules }) => removed.extend(rules),
+            Ok(other) => return Err(foreign(&other).into()),
+            // What the others remove is told before.
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    if removed.is_empty()
+        && let Some(error) = refused
+    {
+        return Err(error.into());
+    }
+    say_removed(args, origin, &removed, session)?;
+    refused.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn say_removed(
+    args: &UnblockArgs,
+    origin: Option<RuleOrigin>,
+    removed: &[Rule],
+    session: &mut Session<'_>,
+) -> anyhow::Result<()> {
+    let &UnblockArgs { all, dry_run, .. } = args;
     if session.json {
-        let schema = Unblocked::ID;
+        let (schema, removed) = (Unblocked::ID, removed.to_vec());
         return session.print_document(&Unblocked { schema, removed, dry_run });
     }
-    session.render(|out, _| render::removed(out, &removed, dry_run))?;
+    session.render(|out, _| render::removed(out, removed, dry_run))?;
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");
     }
     if all && origin == Some(RuleOrigin::Manual) {
         say_what_stays(session);
     }
-    say_when_again(&removed, dry_run, session);
+    say_when_again(removed, dry_run, session);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine as engine;
-use tcpguard_engine::{Force, RequestError, RuleId, Which, Whose};
+use tcpguard_engine::{ClientsWithin, Force, RequestError, RuleId, Which, Whose};
 
 use super::proto::{
     ImportedRule, OnTrial, Refusal, RefusalKind, RefusedRule, Request, Response, RuleOrigin,
@@ -37,6 +37,8 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 reason: reason.clone(),
                 uid,
                 force: forced(*force, *on_trial),
+                // For the agent to count.
+                clients: ClientsWithin::default(),
             })
         }
         Request::Allow { prefix, for_s, reason, force } => Some(engine::Request::Allow {
@@ -64,7 +66,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
             let rule = |rule: &ImportedRule| engine::RuleToImport {
                 net: rule.prefix,
                 ports: rule.ports,
-                lifetime: Duration::from_secs(rule.for_s),
+                lifetime: rule.for_s.map(Duration::from_secs),
                 reason: rule.reason.clone(),
             };
             Some(engine::Request::ImportRules {
@@ -108,8 +110,9 @@ pub fn response(
         rules.iter().map(|rule| Rule::build(rule, clock)).collect()
     };
     match result {
-        Ok(engine::Response::Blocked(rule)) => Response::Blocked {
+        Ok(engine::Response::Blocked { rule, clients }) => Response::Blocked {
             rule: Rule::build(&rule, clock),
+            clients: clients.into(),
             dry_run: matches!(request, Request::Block { dry_run: true, .. }),
         },
         Ok(engine::Response::Confirmed(stay)) => Response::Confirmed { rules: rules(stay) },
@@ -184,6 +187,7 @@ fn refusal(error: &RequestError) -> Refusal {
 fn kind(error: &RequestError) -> RefusalKind {
     match error {
         RequestError::Protected { .. }
+        | RequestError::Clients { .. }
         | RequestError::TooWide { .. }
         | RequestError::Import { .. }
         | RequestError::Twice { .. } => RefusalKind::Protected,
@@ -198,12 +202,30 @@ fn kind(error: &RequestError) -> RefusalKind {
 
 fn words(error: &RequestError) -> String {
     match error {
+        RequestError::Protected { net, covers, what } if covers.contains(net) => {
+            let is = if covers == net {
+                "is".to_owned()
+            } else {
+                format!("lies within {covers}, which is")
+            };
+            format!("{net} {is} protected ({what}); add --force if you are sure")
+        }
         RequestError::Protected { net, covers, what } => format!(
             "{net} covers {covers}, which is protected ({what}); block a smaller prefix, or add \
              --force if you are sure"
         ),
+        RequestError::Clients { net, clients } => {
+            let smaller = match net.prefix_len() == net.max_prefix_len() {
+                true => "",
+                false => "block a smaller prefix, or ",
+            };
+            format!(
+                "{net} holds {clients}, which the rule would cut off; {smaller}add --force: it is rolled \
+                 back after 1 min unless you confirm it"
+            )
+        }
         RequestError::TooWide { net } => format!(
-            "{net} is wider than a rule may be; block smaller prefixes, or add --force if you are sure"
+            "{net} is wider than a rule may be; name smaller prefixes, or add --force if you are sure"
         ),
         RequestError::Import { refused } => {
             format!(
@@ -268,6 +290,7 @@ mod tests {
         for error in [
             RequestError::Protected { net, covers: net, what: "own address".to_owned() },
             RequestError::TooWide { net },
+            RequestError::Clients { net, clients: ClientsWithin { known: 51, last_minute: 43 } },
             RequestError::Import { refused: vec![(1, twice())] },
             twice(),
             none(Which::Within(net), None, 0),
@@ -290,6 +313,7 @@ mod tests {
             // Every one there is stands above.
             match error {
                 RequestError::Protected { .. }
+                | RequestError::Clients { .. }
                 | RequestError::TooWide { .. }
                 | RequestError::Import { .. }
                 | RequestError::Twice { .. }
@@ -302,6 +326,46 @@ mod tests {
                 | RequestError::Full { .. } => {}
             }
         }
+    }
+
+    #[test]
+    fn what_is_protected_is_told_from_what_covers_it() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let said = |asked: &str, covers: &str| {
+            let what = "default gateway".to_owned();
+            words(&RequestError::Protected { net: net(asked), covers: net(covers), what })
+        };
+        let gateway = "is protected (default gateway)";
+        for (asked, covers, expected) in [
+            ("192.0.2.1/32", "192.0.2.1/32", format!("192.0.2.1/32 {gateway}; add --force")),
+            (
+                "192.0.2.7/32",
+                "192.0.2.0/24",
+                format!("192.0.2.7/32 lies within 192.0.2.0/24, which {gateway}; add --force"),
+            ),
+            (
+                "192.0.0.0/16",
+                "192.0.2.0/24",
+                format!(
+                    "192.0.0.0/16 covers 192.0.2.0/24, which {gateway}; block a smaller prefix"
+                ),
+            ),
+        ] {
+            let said = said(asked, covers);
+            assert!(said.starts_with(&expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn clients_that_a_rule_would_cut_off_are_counted() {
+        let clients = ClientsWithin { known: 51, last_minute: 43 };
+        let net = "10.62.0.0/16".parse().expect("a prefix");
+        assert_eq!(
+            words(&RequestError::Clients { net, clients }),
+            "10.62.0.0/16 holds 51 validated clients (43 connected within the last minute), which the \
+             rule would cut off; block a smaller prefix, or add --force: it is rolled back after 1 min \
+             unless you confirm it"
+        );
     }
 
     #[test]

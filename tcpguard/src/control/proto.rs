@@ -1,6 +1,7 @@
 //! The messages. A client sends a [`Call`] and receives one [`Response`]; it may send more calls
 //! on the same connection, one at a time.
 
+mod brief;
 mod parse;
 
 use std::net::IpAddr;
@@ -14,7 +15,8 @@ use crate::config::Held;
 use crate::json;
 use crate::report::Timeline;
 use crate::status::{
-    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
+    AlertEntry, Allowed, AttackInFull, Clients, Explanation, Imported, Mode, ModeEnd, Rule, Status,
+    Time,
 };
 
 pub use parse::{check, check_terms, parse};
@@ -106,7 +108,7 @@ pub enum Request {
         /// Which sources.
         prefix: IpNet,
     },
-    /// Put these rules in the place of all that operators made, all at once or not at all. A change
+    /// Add these rules, or put them in the place of all that operators made, all at once or not at all. A change
     /// also when `dry_run` is set: only the control socket takes messages so long.
     ImportRules {
         /// The rules.
@@ -238,17 +240,6 @@ impl Request {
                 | Self::Unblock { prefix: None, rule: None, dry_run: false, .. }
         )
     }
-
-    /// The request on one line of a log.
-    pub fn in_brief(&self) -> String {
-        match self {
-            Self::ImportRules { rules, merge, force, on_trial: _, dry_run } => format!(
-                "ImportRules {{ {} rules, merge: {merge}, force: {force}, dry_run: {dry_run} }}",
-                rules.len()
-            ),
-            other => format!("{other:?}"),
-        }
-    }
 }
 
 /// How long a rule that is possible with force only waits for [`Request::ConfirmRules`].
@@ -291,10 +282,14 @@ pub struct ImportedRule {
     /// To which local ports; none: to every port.
     #[serde(default, skip_serializing_if = "Ports::is_every")]
     pub ports: Ports,
-    /// For how long, in seconds; at least 1.
-    pub for_s: u64,
-    /// Why; at most [`MAX_REASON`] bytes without control characters.
-    pub reason: String,
+    /// For how long, in seconds; at least 1. Left out: 3600, or as long as the rule is there already
+    /// if that is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<u64>,
+    /// Why; at most [`MAX_REASON`] bytes without control characters. Left out: as the rule that is there
+    /// already says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What the agent answers: an object with one key, the word for what it is. As a field beside its
@@ -356,6 +351,9 @@ pub enum Response {
         rule: Rule,
         /// Whether it only would.
         dry_run: bool,
+        /// The validated clients that it cuts off.
+        #[serde(default)]
+        clients: Clients,
     },
     /// To [`Request::Unblock`].
     Unblocked {

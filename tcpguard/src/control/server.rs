@@ -169,7 +169,7 @@ impl Entrance {
 
     fn too_long(&self, longest: usize) -> Response {
         let way_on = if self.may_change {
-            "import fewer rules at a time: tcpguard rules import FILE --merge"
+            "import fewer rules at a time: tcpguard rules import FILE"
         } else {
             "only root may send more: sudo"
         };

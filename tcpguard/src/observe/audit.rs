@@ -1,23 +1,52 @@
 //! Who changed what: a line for every request for a change, whatever came of it.
 
+use std::fs;
+
 use log::Level;
 
 use super::stderr;
 use crate::control::{Peer, Request, Response};
 
+/// The login of a process that no login began.
+const NO_LOGIN: u32 = u32::MAX;
+
 /// Writes the line, however little else the agent was told to write.
 pub(crate) fn audit(peer: Peer, request: &Request, response: &Response) {
-    stderr::write(Level::Info, &line(peer, request, response));
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    // It waits for the answer. Who called sudo is in no environment that could be believed.
+    let login = peer.pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/loginuid")).ok());
+    let login = login.and_then(|login| login.trim().parse().ok()).filter(|uid| *uid != NO_LOGIN);
+    stderr::write(Level::Info, &line(peer, login, &users, request, response));
 }
 
 /// The credentials are the kernel's, not the client's word.
-fn line(peer: Peer, request: &Request, response: &Response) -> String {
+fn line(
+    peer: Peer,
+    login: Option<u32>,
+    users: &str,
+    request: &Request,
+    response: &Response,
+) -> String {
     let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+    let login = match login {
+        Some(uid) if uid != peer.uid => format!(", logged in as {}", name(uid, users)),
+        _ => String::new(),
+    };
     let outcome = match response {
         Response::Refused(refusal) => format!("refused: {}", refusal.message),
         _ => "done".to_owned(),
     };
-    format!("uid {} (pid {pid}): {}: {outcome}", peer.uid, request.in_brief())
+    format!("{} (pid {pid}{login}): {}: {outcome}", name(peer.uid, users), request.in_brief())
+}
+
+/// What a user is called in this text of /etc/passwd; `uid 1000` where it does not say.
+fn name(uid: u32, users: &str) -> String {
+    let mut lines = users.lines().map(|line| line.split(':'));
+    let found = lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    found.unwrap_or_else(|| format!("uid {uid}"))
 }
 
 #[cfg(test)]
@@ -26,16 +55,27 @@ mod tests {
     use crate::control::RefusalKind;
     use crate::status::Mode;
 
+    const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+
     #[test]
     fn a_line_says_who_asked_for_what_and_what_came_of_it() {
         let request = Request::SetMode { mode: Mode::Off };
         let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
-        let root = Peer { uid: 0, pid: Some(77) };
-        let told = line(root, &request, &done);
-        assert!(told.starts_with("uid 0 (pid 77): SetMode") && told.ends_with(": done"), "{told}");
         let refused = Response::refused(RefusalKind::Failed, "the kernel did not take it");
-        let told = line(Peer { uid: 1000, pid: None }, &request, &refused);
-        assert!(told.starts_with("uid 1000 (pid unknown): SetMode"), "{told}");
-        assert!(told.ends_with("refused: the kernel did not take it"), "{told}");
+        for (uid, pid, login, response, expected) in [
+            (0, Some(77), None, &done, "root (pid 77): mode off: done"),
+            (0, Some(77), Some(0), &done, "root (pid 77): mode off: done"),
+            (0, Some(77), Some(1000), &done, "root (pid 77, logged in as alice): mode off: done"),
+            (
+                1001,
+                None,
+                Some(1001),
+                &refused,
+                "uid 1001 (pid unknown): mode off: refused: the kernel did not take it",
+            ),
+        ] {
+            let peer = Peer { uid, pid };
+            assert_eq!(line(peer, login, USERS, &request, response), expected);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::number::{short, span};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::status::{Allowed, Imported, Judged, Rule};
+use crate::status::{Allowed, Clients, Imported, Judged, Rule};
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -51,15 +51,26 @@ fn origin(rule: &Rule) -> String {
 }
 
 /// What `tcpguard block` did or would do.
-pub fn blocked(out: &mut impl Write, rule: &Rule, dry_run: bool, view: &View) -> fmt::Result {
+pub fn blocked(
+    out: &mut impl Write,
+    rule: &Rule,
+    clients: Clients,
+    dry_run: bool,
+    view: &View,
+) -> fmt::Result {
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
-    let ends = view.time(rule.expires_at);
+    let ends = view.end(rule.created_at, rule.expires_at);
     let unless = if rule.confirmed_until.is_some() { " unless you confirm it" } else { "" };
     if dry_run {
-        writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())
+        writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())?;
     } else {
         let (subject, id) = (rule.subject(), rule.id);
-        writeln!(out, "blocked {subject} for {lifetime}, until {ends}{unless} (rule {id})")
+        writeln!(out, "blocked {subject} for {lifetime}, until {ends}{unless} (rule {id})")?;
+    }
+    match (clients.known, dry_run) {
+        (0, _) => Ok(()),
+        (_, true) => writeln!(out, "it would cut off {clients}"),
+        (_, false) => writeln!(out, "it cuts off {clients}"),
     }
 }
 
@@ -100,7 +111,8 @@ pub fn on_trial(rules: &[Rule], view: &View) -> Option<String> {
 pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     for rule in rules {
         let lifetime = span(Duration::from_secs(rule.expires_in_s));
-        let (subject, id, ends) = (rule.subject(), rule.id, view.time(rule.expires_at));
+        let ends = view.end(rule.created_at, rule.expires_at);
+        let (subject, id) = (rule.subject(), rule.id);
         writeln!(out, "confirmed {subject} for {lifetime}, until {ends} (rule {id})")?;
     }
     Ok(())
@@ -137,7 +149,7 @@ pub fn allow_list(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt
 /// What `tcpguard allow` did.
 pub fn allowed(out: &mut impl Write, allowed: &Allowed, view: &View) -> fmt::Result {
     let lifetime = span(Duration::from_secs(allowed.expires_in_s));
-    let ends = view.time(allowed.expires_at);
+    let ends = view.end(allowed.created_at, allowed.expires_at);
     writeln!(out, "allowed {} for {lifetime}, until {ends}", allowed.prefix)
 }
 
@@ -177,6 +189,9 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     }
     if let Some(completed) = about.completed_at {
         writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
+    }
+    if about.source.is_none() && about.clients.known > 0 {
+        writeln!(out, "it holds {}", about.clients)?;
     }
     if let Some(source) = &about.source {
         writeln!(

@@ -70,6 +70,11 @@ impl View {
         time.0.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
+    /// When something that begins at `from` ends: `14:02:11`, with the date where that is another day.
+    pub fn end(&self, from: Time, end: Time) -> String {
+        if self.day(from) == self.day(end) { self.time(end) } else { self.moment(end) }
+    }
+
     /// Date: `2026-11-14`.
     pub(super) fn day(&self, time: Time) -> String {
         time.0.to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string()
@@ -154,6 +159,15 @@ mod tests {
         for (told, columns) in [(0, 100), (20, 40), (80, 80), (132, 132), (400, 140)] {
             assert_eq!(View::columns(told), columns, "{told}");
         }
+    }
+
+    #[test]
+    fn an_end_on_another_day_is_told_with_its_date() {
+        let view = View { utf8: true, colour: false, zone: TimeZone::UTC, width: View::WIDTH };
+        let at = |text: &str| Time(text.parse().unwrap());
+        let from = at("2026-11-14T09:41:07Z");
+        assert_eq!(view.end(from, at("2026-11-14T10:41:07Z")), "10:41:07");
+        assert_eq!(view.end(from, at("2026-11-15T09:41:07Z")), "2026-11-15 09:41:07");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::Step as Name;
+use tcpguard_engine::{ClientsWithin, Step as Name};
 
 use super::{Allowed, Mode, Rule, Source, Step, Time};
 
@@ -38,8 +38,35 @@ pub struct Explanation {
     pub completed_at: Option<Time>,
     /// What it sent, for a single address.
     pub source: Option<Source>,
+    /// The validated clients within it.
+    #[serde(default)]
+    pub clients: Clients,
     /// Steps beside rules that are taken for listeners and decide about SYNs from anywhere.
     pub steps: Vec<ListenerStep>,
+}
+
+/// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Clients {
+    /// How many there are.
+    pub known: u32,
+    /// Of these, how many completed one within the last minute.
+    pub last_minute: u32,
+}
+
+impl From<ClientsWithin> for Clients {
+    fn from(within: ClientsWithin) -> Self {
+        let ClientsWithin { known, last_minute } = within;
+        Self { known, last_minute }
+    }
+}
+
+impl std::fmt::Display for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { known, last_minute } = *self;
+        ClientsWithin { known, last_minute }.fmt(f)
+    }
 }
 
 /// A step that is taken for a listener.
@@ -371,6 +398,7 @@ mod tests {
             exempt: None,
             completed_at: None,
             source: None,
+            clients: Clients::default(),
             steps: Vec::new(),
         }
     }

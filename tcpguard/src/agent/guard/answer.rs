@@ -79,9 +79,12 @@ impl Guard {
             }
             _ => {}
         }
-        let Some(asked) = engine_request(request, peer.uid) else {
+        let Some(mut asked) = engine_request(request, peer.uid) else {
             return self.read(request).into();
         };
+        if let tcpguard_engine::Request::Block { net, clients, .. } = &mut asked {
+            *clients = self.executor.clients_within(net);
+        }
         let dry_run = request.is_dry_run();
         let result = if dry_run {
             self.engine.clone().handle_request(now, asked)

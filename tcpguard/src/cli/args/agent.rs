@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use clap::builder::TypedValueParser;
+use clap::{ValueEnum, ValueHint};
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::{Mode, Order, Step};
+use tcpguard_engine::{Limits, Mode, Order, Step};
 
-use super::{mode_parser, one_of};
+use super::{mode_parser, one_of, prefix};
 use crate::cli::duration;
-use crate::config::{DEFAULT_PATH, XDP_MODES, XdpMode, parse_prefix};
+use crate::config::{DEFAULT_PATH, XDP_MODES, XdpMode};
 
 /// `tcpguard run`
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "FILE", help = format!("Configuration file [default: {DEFAULT_PATH} if it exists]"))]
     pub config: Option<PathBuf>,
     /// Interface to guard, in place of those in the file; may be repeated
-    #[arg(short, long = "interface", value_name = "IFACE")]
+    #[arg(short, long = "interface", value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interfaces: Vec<String>,
     /// What happens when a rule matches, in place of the file and of `tcpguard mode`
     #[arg(long, value_parser = mode_parser())]
@@ -52,14 +52,14 @@ pub struct StatusArgs {
     #[arg(long)]
     pub listeners: bool,
     /// Of the interfaces only this one
-    #[arg(short, long = "interface", value_name = "IFACE")]
+    #[arg(short, long = "interface", value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Also what a packet costs; has the kernel time BPF programs for a second, as root
     #[arg(long, conflicts_with_all = ["wait", "brief"])]
     pub cost: bool,
     /// Again and again, every SEC seconds
-    #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SEC", num_args = 0..=1, default_missing_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub watch: Option<u64>,
     /// Wait until the guard is in this state
     #[arg(long, value_name = "STATE", conflicts_with = "watch")]
@@ -118,7 +118,10 @@ pub enum Subject {
 fn subject(text: &str) -> Result<Subject, String> {
     match text.strip_prefix('#').unwrap_or(text).parse() {
         Ok(id) => Ok(Subject::Incident(id)),
-        Err(_) => parse_prefix(text).map(Subject::Prefix),
+        Err(_) => match prefix(text) {
+            Ok(prefix) => Ok(Subject::Prefix(prefix)),
+            Err(why) => Err(format!("{why}, or the number of an attack")),
+        },
     }
 }
 
@@ -166,8 +169,9 @@ pub struct StepArgs {
     /// Take it, forbid it, or decide by the situation
     #[arg(value_parser = order_parser())]
     pub order: Order,
-    /// For how long, such as 90s, 10m, 1h30m or 2d
-    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    /// For how long, such as 90s, 10m or 1h30m; 24h at most
+    #[arg(long = "for", value_name = "TIME", default_value = "10m",
+          value_parser = duration::at_most(Limits::MAX_ORDER))]
     pub lifetime: Duration,
 }
 
@@ -252,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_neither_a_prefix_nor_a_number_is_told_once_and_with_both() {
+        let line = ["tcpguard", "explain", "foo"];
+        let said = Args::try_parse_from(line).expect_err("neither").to_string();
+        assert!(
+            said.starts_with(
+                "error: invalid value 'foo' for '<PREFIX|ATTACK>': not a prefix; write one such as \
+                 192.0.2.0/24 or 2001:db8::1, or the number of an attack"
+            ),
+            "{said}"
+        );
+        let said = Args::try_parse_from(["tcpguard", "block", "300.1.1.1"]).expect_err("none");
+        assert_eq!(said.to_string().matches("300.1.1.1").count(), 1, "{said}");
+    }
+
+    #[test]
     fn a_listener_is_named_by_its_port_or_with_its_address() {
         let at = |text: &str| ListenerName::At(text.parse().unwrap());
         assert_eq!(ListenerName::parse(":443"), Ok(ListenerName::Port(443)));
@@ -272,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn watch_takes_its_seconds_only_after_an_equals_sign() {
+    fn watch_takes_its_seconds_with_or_without_an_equals_sign() {
         let watch = |line: &[&str]| {
             let args = Args::try_parse_from(line).ok()?;
             match args.verb {
@@ -284,6 +303,7 @@ mod tests {
         assert_eq!(watch(&["tcpguard", "status", "--watch"]), Some(Some(1)));
         assert_eq!(watch(&["tcpguard", "status", "--watch=5"]), Some(Some(5)));
         assert_eq!(watch(&["tcpguard", "status", "--watch=0"]), None);
-        assert_eq!(watch(&["tcpguard", "status", "--watch", "5"]), None);
+        assert_eq!(watch(&["tcpguard", "status", "--watch", "5"]), Some(Some(5)));
+        assert_eq!(watch(&["tcpguard", "status", "--watch", "--brief"]), Some(Some(1)));
     }
 }

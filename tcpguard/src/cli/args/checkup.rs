@@ -1,5 +1,6 @@
 //! What is looked at on this host, with an agent or without.
 
+use clap::ValueHint;
 use std::path::PathBuf;
 
 use crate::config::DEFAULT_PATH;
@@ -9,7 +10,7 @@ use crate::config::DEFAULT_PATH;
 #[command(after_help = DOCTOR)]
 pub struct DoctorArgs {
     /// Only what concerns this interface
-    #[arg(value_name = "IFACE")]
+    #[arg(value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Only what to do, a command a line
     #[arg(long, conflicts_with = "bundle")]

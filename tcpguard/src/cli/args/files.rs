@@ -177,7 +177,7 @@ Examples:
   tcpguard config check -c /tmp/guard.toml --json | jq .problems";
 
 /// `tcpguard config show`
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = SHOW)]
 pub struct ShowArgs {
     /// The file; those of conf.d beside it count too

@@ -1,12 +1,14 @@
 //! What is done to this host, with an agent or without.
 
+use clap::ValueHint;
+
 /// `tcpguard detach`
 #[derive(Debug, clap::Args)]
 #[command(after_help = DETACH)]
 #[group(required = true, multiple = false)]
 pub struct DetachArgs {
     /// Interface to take the filter off
-    #[arg(value_name = "IFACE")]
+    #[arg(value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Take it off everywhere
     #[arg(long)]

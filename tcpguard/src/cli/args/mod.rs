@@ -13,9 +13,10 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use tcpguard_engine::Mode;
 
-use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES};
+use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, parse_prefix};
 
 pub use agent::*;
 pub use alerts::*;
@@ -162,12 +163,12 @@ pub enum Verb {
     Alerts(AlertsArgs),
     /// Follow what is told, as it happens
     Events(EventsArgs),
-    /// Look at the rules
+    /// Look at the rules, or change them
     #[command(after_help = RULES)]
     Rules {
-        /// What to do with them.
+        /// What to do with them; without it they are listed.
         #[command(subcommand)]
-        verb: RulesVerb,
+        verb: Option<RulesVerb>,
     },
     /// Show or set what happens when a rule matches
     Mode(ModeArgs),
@@ -192,9 +193,9 @@ pub enum Verb {
     /// Look at the configuration
     #[command(after_help = CONFIG)]
     Config {
-        /// What to do with it.
+        /// What to do with it; without it it is shown.
         #[command(subcommand)]
-        verb: ConfigVerb,
+        verb: Option<ConfigVerb>,
     },
     /// Count connections by state, say what is unusual, what it costs and who has them
     States(StatesArgs),
@@ -226,6 +227,11 @@ const VERSION: &str = "\
 Examples:
   tcpguard version
   tcpguard version --json | jq -r .version";
+
+/// An address or prefix. clap says what was typed, so that the reason need not.
+fn prefix(text: &str) -> Result<IpNet, String> {
+    parse_prefix(text).map_err(|why| why.replacen(&format!("\"{text}\" is "), "", 1))
+}
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
     one_of(&MODES)

@@ -1,6 +1,6 @@
 //! How the guard is watched, by people and by monitoring systems.
 
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 
 use crate::monitoring::Threshold;
 
@@ -10,7 +10,7 @@ use crate::monitoring::Threshold;
 #[command(after_help = TOP)]
 pub struct TopArgs {
     /// Count only the packets of this interface
-    #[arg(short, long, value_name = "IFACE")]
+    #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Seconds between two looks
     #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]

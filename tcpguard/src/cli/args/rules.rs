@@ -4,30 +4,39 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use tcpguard_engine::Limits;
+
+use super::prefix;
 use crate::cli::duration;
-use crate::config::parse_prefix;
+
+/// For how long a rule made by hand may be.
+fn rule_lifetime() -> impl TypedValueParser<Value = Duration> {
+    duration::at_most(Limits::MAX_MANUAL_RULE)
+}
 
 /// `tcpguard block`
 #[derive(Debug, clap::Args)]
 #[command(after_help = BLOCK)]
 pub struct BlockArgs {
-    /// Address or prefix, such as 192.0.2.0/24
-    #[arg(value_parser = parse_prefix)]
-    pub prefix: IpNet,
-    /// For how long, such as 90s, 10m, 1h30m or 2d
-    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    /// Addresses or prefixes, such as 192.0.2.0/24
+    #[arg(value_name = "PREFIX", required = true, value_parser = prefix)]
+    pub prefixes: Vec<IpNet>,
+    /// For how long, such as 90s, 10m or 1h30m; 24h at most
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = rule_lifetime())]
     pub lifetime: Duration,
-    /// Only SYNs to this port of this host; up to four times [default: every port]
-    #[arg(long = "port", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Only SYNs to these ports of this host, up to four, such as 443,80 [default: every port]
+    #[arg(long = "port", value_name = "N", value_delimiter = ',',
+          value_parser = clap::value_parser!(u16).range(1..))]
     pub ports: Vec<u16>,
     /// Why, for whoever finds the rule
     #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
     pub reason: String,
-    /// Block even what is protected, very wide, or your own address; unless you confirm it in time it
-    /// goes back
+    /// Block even what is protected, very wide, your own address, or holds validated clients; unless you
+    /// confirm it in time it is rolled back
     #[arg(long)]
     pub force: bool,
     /// What becomes of it then.
@@ -40,14 +49,16 @@ pub struct BlockArgs {
 
 const BLOCK: &str = "\
 A rule ends by itself; no rule lives longer than 24 h. A second block of the same prefix takes the
-place of the first, with its own end and ports.
+place of the first, with its own end and ports. Of several prefixes all are blocked, or none.
+A prefix that holds validated clients needs --force; --dry-run says how many.
 What needs --force may lock you out. So it ends after a minute, also if the agent is killed, and what
 it replaced is there again, unless you type: tcpguard rules confirm PREFIX
 
 Examples:
   tcpguard block 192.0.2.7                        # for an hour
   tcpguard block 198.51.100.0/24 --for 12h --reason \"abuse report 4711\"
-  tcpguard block 192.0.2.0/24 --port 25 --port 587   # mail only; all else goes on
+  tcpguard block 192.0.2.7 192.0.2.9 198.51.100.0/24
+  tcpguard block 192.0.2.0/24 --port 25,587       # mail only; all else goes on
   tcpguard block 2001:db8::/48 --dry-run          # only say what would happen
   tcpguard block 10.0.0.0/8 --force --confirm 5m  # gone in five minutes, unless:
   tcpguard rules confirm 10.0.0.0/8";
@@ -78,9 +89,9 @@ impl TrialArgs {
 #[command(after_help = UNBLOCK)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct UnblockArgs {
-    /// Address or prefix: every source rule within it is removed
-    #[arg(value_parser = parse_prefix, group = "what")]
-    pub prefix: Option<IpNet>,
+    /// Addresses or prefixes: every source rule within is removed
+    #[arg(value_name = "PREFIX", value_parser = prefix, group = "what")]
+    pub prefixes: Vec<IpNet>,
     /// Remove every rule that operators made
     #[arg(long, group = "what")]
     pub all: bool,
@@ -113,10 +124,11 @@ Examples:
 #[command(after_help = ALLOW)]
 pub struct AllowArgs {
     /// Address or prefix, such as 192.0.2.0/24
-    #[arg(value_parser = parse_prefix)]
+    #[arg(value_parser = prefix)]
     pub prefix: IpNet,
-    /// For how long, such as 90s, 10m, 1h30m or 30d
-    #[arg(long = "for", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
+    /// For how long, such as 90s, 10m or 1h30m; 30d at most
+    #[arg(long = "for", value_name = "TIME", default_value = "30d",
+          value_parser = duration::at_most(Limits::MAX_ALLOW))]
     pub lifetime: Duration,
     /// Why, for whoever finds it
     #[arg(long, value_name = "TEXT", default_value = "allowed by hand")]
@@ -136,7 +148,7 @@ Examples:
 #[command(after_help = UNALLOW)]
 pub struct UnallowArgs {
     /// Address or prefix: every exemption within it that an operator made is removed
-    #[arg(value_parser = parse_prefix)]
+    #[arg(value_parser = prefix)]
     pub prefix: IpNet,
 }
 
@@ -158,7 +170,7 @@ pub enum RulesVerb {
     List(ListArgs),
     /// Write the rules that operators made, one JSON object a line, for `rules import`
     Export(ExportArgs),
-    /// Put the rules of a file in the place of those that operators made, all at once or not at all
+    /// Add the rules of a file to those that there are, all at once or not at all
     Import(ImportArgs),
     /// Let rules stay that were made with --force and end soon otherwise
     Confirm(ConfirmArgs),
@@ -171,7 +183,7 @@ pub enum RulesVerb {
 #[command(after_help = CONFIRM)]
 pub struct ConfirmArgs {
     /// Only those within this address or prefix [default: all that wait]
-    #[arg(value_parser = parse_prefix)]
+    #[arg(value_parser = prefix)]
     pub prefix: Option<IpNet>,
 }
 
@@ -213,7 +225,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "IP")]
     pub contains: Option<IpAddr>,
     /// Only what lies within this prefix
-    #[arg(long, value_name = "NET", value_parser = parse_prefix)]
+    #[arg(long, value_name = "NET", value_parser = prefix)]
     pub within: Option<IpNet>,
     /// Only rules of this origin
     #[arg(long, value_name = "ORIGIN")]
@@ -255,15 +267,19 @@ pub struct ImportArgs {
     /// The file; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Leave other rules as they are, and only add and change
+    /// Remove all other rules that operators made
     #[arg(long)]
+    pub replace: bool,
+    /// Accepted for scripts of before: other rules stay unless --replace is given
+    #[arg(long, hide = true, conflicts_with = "replace")]
     pub merge: bool,
-    /// For how long, where the file does not say
-    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
-    pub lifetime: Duration,
-    /// Why, where the file does not say
-    #[arg(long, value_name = "TEXT", default_value = "imported by hand")]
-    pub reason: String,
+    /// For how long, where the file does not say; 24h at most [default: 1h, or as long as such a rule
+    /// is there already]
+    #[arg(long = "for", value_name = "TIME", value_parser = rule_lifetime())]
+    pub lifetime: Option<Duration>,
+    /// Why, where the file does not say [default: as such a rule that is there already says]
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Also what is protected, very wide, or your own address; unless you confirm that in time it goes
     /// back
     #[arg(long)]
@@ -281,12 +297,16 @@ Each line of FILE is an address or prefix, or an object as `rules export` writes
 {\"prefix\":\"192.0.2.0/24\",\"ports\":[443],\"for_s\":3600,\"reason\":\"abuse report\"}, where only the
 prefix must be, and without ports every port is meant.
 Empty lines and what follows a # are skipped. No rule lives longer than 24 h.
+Rules that are not in the file stay as they are, unless --replace is given. A rule that is there already
+over the same prefix and ports keeps its reason, and its end if that is later than in an hour, where
+neither the file nor --reason and --for say otherwise.
 What needs --force may lock you out. So those rules of the file end after a minute, also if the agent
 is killed, and what they replaced is there again, unless you type: tcpguard rules confirm
 
 Examples:
   tcpguard rules import rules.json --dry-run      # only say what would happen
-  tcpguard rules import bad-hosts.txt --merge --for 6h --reason \"today's list\"
+  tcpguard rules import bad-hosts.txt --for 6h --reason \"today's list\"
+  tcpguard rules import rules.json --replace      # these, and no others
   tcpguard rules import - < rules.json";
 
 /// On whose word a rule exists.

@@ -51,7 +51,8 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
         }
         Request::ImportRules { rules, .. } => {
             let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
-                let message = check(&rule.reason, rule.for_s).err()?;
+                let reason = rule.reason.as_deref().unwrap_or_default();
+                let message = check(reason, rule.for_s.unwrap_or(1)).err()?;
                 Some(RefusedRule { index, message })
             });
             let rules: Vec<RefusedRule> = wrong.collect();

@@ -46,8 +46,8 @@ fn a_call_survives_the_wire() {
             rules: vec![ImportedRule {
                 prefix: "192.0.2.0/24".parse().unwrap(),
                 ports: Ports::new(&[25]).unwrap(),
-                for_s: 60,
-                reason: "scan".to_owned(),
+                for_s: Some(60),
+                reason: Some("scan".to_owned()),
             }],
             merge: true,
             force: false,
@@ -193,8 +193,8 @@ fn a_reason_cannot_forge_log_lines() {
     let rule = |reason: &str| ImportedRule {
         prefix: "192.0.2.1/32".parse().unwrap(),
         ports: Ports::EVERY,
-        for_s: 1,
-        reason: reason.to_owned(),
+        for_s: Some(1),
+        reason: Some(reason.to_owned()),
     };
     let rules = vec![rule("fine"), rule("a\nb"), rule("fine"), rule("\u{7f}")];
     let request =

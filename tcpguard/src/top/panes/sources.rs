@@ -47,9 +47,14 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
 pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(source) = key {
-        let text =
-            format!("what decides: tcpguard explain {source}; drop: tcpguard block {source}");
-        notes.push(Note::new("Source", text));
+        let client =
+            seen.status.sources.iter().any(|one| one.validated && one.addr.to_string() == source);
+        // To drop a client is no advice.
+        let drop = match client {
+            true => "it is a validated client".to_owned(),
+            false => format!("drop: tcpguard block {source}"),
+        };
+        notes.push(Note::new("Source", format!("what decides: tcpguard explain {source}; {drop}")));
     }
     match seen.status.sampling.one_in {
         1 => notes.push(Note::new("Counted", "every flow; an IPv6 source is its /64")),

@@ -81,7 +81,7 @@ pub fn round(costs: &mut [RuleCost]) -> Result<()> {
 /// Milliseconds, or what the guard has against it.
 fn import(host: &Netns, path: &str) -> Result<Result<f64, String>> {
     let begun = Instant::now();
-    let output = cli(host, &["rules", "import", path])?;
+    let output = cli(host, &["rules", "import", "--replace", path])?;
     let took = begun.elapsed().as_secs_f64() * 1e3;
     Ok(match output.status.success() {
         true => Ok(took),
