@@ -100,7 +100,7 @@ fn leaked(end: End) -> u64 {
         assert!(after.rules_in_kernel() >= Some(1));
         let incident = before.attacks()[0].id();
         let open = after.attacks();
-        assert!(open.iter().all(|attack| attack.id() > incident), "numbers are not used twice");
+        assert!(open.iter().all(|attack| attack.id() == incident), "it is the same attack");
     }
     fate.leaked()
 }
@@ -133,6 +133,33 @@ fn ruled(guard: &Guard<'_>) -> Result<()> {
     guard.wait_for_rule(5 * SECOND)?;
     sleep(SECOND);
     Ok(())
+}
+
+/// To an operator, and to a pager, an attack is one, whatever becomes of the agent in the middle of it.
+#[test]
+fn an_attack_is_one_over_restarts_and_upgrades() {
+    for end in [End::Killed, End::Stopped, End::OtherLayout(-1)] {
+        let lab = stage();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let flood = Flood::random(Family::V4.service(), 20 * SECOND).start(&lab).unwrap();
+        ruled(&guard).unwrap();
+        let numbers = |guard: &Guard<'_>| {
+            let attacks = guard.status().unwrap().attacks();
+            attacks.iter().map(|attack| attack.id()).collect::<Vec<_>>()
+        };
+        let before = numbers(&guard);
+        assert_eq!(before.len(), 1, "{end:?}");
+        restart(&lab, &mut guard, end);
+        assert_eq!(numbers(&guard), before, "{end:?}: at once");
+        sleep(4 * SECOND);
+        flood.goes_on().unwrap();
+        let after = guard.status().unwrap();
+        assert_eq!(numbers(&guard), before, "{end:?}");
+        let told = ["attack_started", "attack_ended"].map(|event| after.alerts(event));
+        assert_eq!(told, [1, 0], "{end:?}");
+        flood.stop().unwrap();
+    }
 }
 
 #[test]

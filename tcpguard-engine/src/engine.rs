@@ -68,6 +68,8 @@ pub struct Engine {
     saturated: bool,
     /// Queues dropped SYNs, and a count would say whose they were.
     uncounted: bool,
+    /// Incidents that an earlier run left open, until their listeners are known.
+    left_open: Vec<IncidentReport>,
     /// Steps of an earlier run, until their listeners are known: since when, where, which, its rate.
     inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
     /// Of which share of their SYNs the headers of these listeners are kept, as a power of two.
@@ -117,6 +119,7 @@ impl Engine {
             saturation: Saturation::default(),
             saturated: false,
             uncounted: false,
+            left_open: Vec::new(),
             inherited: Vec::new(),
             sampled: BTreeMap::new(),
             inspected: Timestamp::default(),
@@ -221,6 +224,9 @@ impl Engine {
                     if let Some((learned, age)) = self.taught.remove(&listener.listener) {
                         watch.teach(now, &learned, age);
                     }
+                    if first {
+                        self.go_on(now, &mut watch);
+                    }
                     self.watches.insert(listener.id, watch);
                 }
                 Some(watch) if restarted => watch.restart(listener),
@@ -236,6 +242,8 @@ impl Engine {
                 }
             }
         }
+        // One whose listener has gone is over.
+        self.left_open.clear();
         self.settle_steps();
         self.book.read(now, &sample.rules, &self.settings.common);
         let elsewhere =

@@ -149,6 +149,60 @@ impl Incident {
         }
     }
 
+    /// One that an earlier run left open, at the listener that has number `listener_id` now. `None` where
+    /// it is of no signal that this version knows.
+    pub fn resume(
+        now: Timestamp,
+        listener_id: ListenerId,
+        report: &IncidentReport,
+    ) -> Option<Self> {
+        let mut record = report.record.clone();
+        // Those that it still has are named again when it is told of.
+        record.rules.retain(|rule| rule.ended.is_some());
+        (record.doubt, record.after, record.removed) = (None, None, None);
+        let told = Told {
+            at: now,
+            class: report.class,
+            rate: report.syn_rate,
+            actions: report.actions.len() + 1,
+        };
+        let mut resumed = Self {
+            record,
+            id: report.id,
+            listener_id,
+            listener: report.listener,
+            class: report.class,
+            doubt: None,
+            conviction: FIRST_CONVICTION,
+            provisional: false,
+            signal: Signal::named(&report.signal)?,
+            started: report.started,
+            detected: report.detected,
+            confidence: report.confidence,
+            evidence: report.evidence.clone(),
+            syns: report.syns,
+            matched: report.matched,
+            dropped: report.dropped,
+            cookies_sent: report.cookies_sent,
+            cookies_redeemed: report.cookies_redeemed,
+            established: report.completed,
+            acknowledged: report.completed,
+            rate: report.syn_rate,
+            peak: report.peak_syn_rate,
+            sources: report.evidence.sources_estimate,
+            actions: report.actions.clone(),
+            wanted: Vec::new(),
+            admitted: Admitted::default(),
+            refused: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            farewells: BTreeMap::new(),
+            told,
+        };
+        resumed.actions.push(ActionReport { at: now, text: "the agent started again".to_owned() });
+        resumed.actions.truncate(Limits::ACTIONS);
+        Some(resumed)
+    }
+
     pub fn id(&self) -> u64 {
         self.id
     }

@@ -18,8 +18,8 @@ use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
-    Completions, Evidence, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
-    Mode, Moment, Queues, Settings, TcpExt, Timestamp,
+    Completions, Evidence, IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
 };
 
 /// What is added in an attack is compared with so much of the attack before it.
@@ -256,6 +256,14 @@ impl Watch {
             self.onset = if unknown { Timestamp::default() } else { onset };
             self.quiet.restart(now);
         }
+    }
+
+    /// Goes on with an incident that an earlier run left open. It is quiet or not by what comes now.
+    pub fn resume(&mut self, now: Timestamp, report: &IncidentReport) {
+        self.incident = Incident::resume(now, self.id, report).map(Box::new);
+        let before = report.record.before;
+        self.calm = before.map_or(0.0, |before| before.per_second(before.completed));
+        self.quiet.restart(now);
     }
 
     /// Whether an incident is open that is about failing handshakes, rather than about pressure.

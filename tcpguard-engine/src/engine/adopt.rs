@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::learned::{Learned, LearnedError, Networks};
-use crate::{Command, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp};
+use crate::watch::Watch;
+use crate::{
+    Command, IncidentReport, ListenerId, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp,
+};
 
 /// A rule that the kernel did not take is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -51,6 +54,36 @@ impl Engine {
     /// Numbers new incidents from after `last` on: those up to it are on record from earlier runs.
     pub fn number_after(&mut self, last: u64) {
         self.incidents = self.incidents.max(last);
+    }
+
+    /// Takes over incidents that an earlier run left open a moment ago, so that an attack that goes on has
+    /// one number and is told of once. To be called after [`Engine::adopt`] and before the first sample,
+    /// whose listeners they belong to. Returns the numbers of those that go on if their listener is
+    /// there; what is about pressure or the whole host begins anew.
+    pub fn resume(&mut self, incidents: Vec<IncidentReport>) -> Vec<u64> {
+        let goes_on = |incident: &IncidentReport| {
+            incident.ended.is_none()
+                && !incident.class.is_pressure()
+                && incident.listener_id != ListenerId::HOST
+        };
+        self.left_open = incidents.into_iter().filter(goes_on).collect();
+        let numbers: Vec<u64> = self.left_open.iter().map(|incident| incident.id).collect();
+        self.number_after(numbers.iter().copied().max().unwrap_or(0));
+        numbers
+    }
+
+    /// The incident of a listener that an earlier run left open goes on, with the rules that were made for
+    /// it and are still there.
+    pub(super) fn go_on(&mut self, now: Timestamp, watch: &mut Watch) {
+        let here = |incident: &IncidentReport| incident.listener == watch.listener;
+        let Some(place) = self.left_open.iter().position(here) else { return };
+        let report = self.left_open.remove(place);
+        watch.resume(now, &report);
+        let Some(incident) = &mut watch.incident else { return };
+        let ttl = self.settings.common.rule_ttl;
+        for entry in self.book.orphans().filter(|entry| entry.incident() == Some(report.id)) {
+            incident.want(entry.rule.matcher, entry.rule.reason.clone(), ttl);
+        }
     }
 
     /// Says that the kernel did not take rule `id`, of which nothing is left there. An automatic rule
@@ -111,7 +144,7 @@ impl Engine {
     }
 
     /// The incident of a listener under attack takes over the signature rules of an earlier run.
-    pub(super) fn hand_over(&mut self, id: crate::ListenerId) {
+    pub(super) fn hand_over(&mut self, id: ListenerId) {
         let ttl = self.settings.common.rule_ttl;
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(incident) = watch.incident.as_deref_mut().filter(|open| open.class().is_flood())

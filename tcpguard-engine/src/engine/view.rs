@@ -17,6 +17,8 @@ impl Engine {
         let mut open: Vec<IncidentReport> =
             self.watches.keys().filter_map(|id| self.incident_report(*id, None)).collect();
         open.extend(self.host_reports().chain(self.rolled_report()));
+        // Until their listeners are known.
+        open.extend(self.left_open.iter().cloned());
         open.sort_by_key(|incident| incident.id);
         Report {
             mode: self.mode,

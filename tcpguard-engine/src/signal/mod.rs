@@ -35,6 +35,21 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
+    const ALL: [Self; 7] = [
+        Self::Fast,
+        Self::Slow,
+        Self::Occupancy,
+        Self::AcceptQueue,
+        Self::SynRate,
+        Self::Probes,
+        Self::Answers,
+    ];
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.name() == name)
+    }
+
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {

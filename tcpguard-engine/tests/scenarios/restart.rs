@@ -3,30 +3,72 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    ClientsWithin, Engine, Force, LearnedError, Mode, Origin, Ports, Request, RequestError, Response, Rule,
-    RuleId, Settings, Timestamp,
+    ClientsWithin, Engine, Force, LearnedError, ListenerState, Mode, Origin, Ports, Request,
+    RequestError, Response, Rule, RuleId, Settings, Timestamp,
 };
 
 use crate::sim::*;
 
-/// A flood that is being dropped, and the engine started again in its middle.
-fn restarted(flood: Flood) -> Lab {
+/// A flood that is being dropped.
+fn flooded(flood: Flood) -> Lab {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(Clients::steady(50.0))
         .flood(flood);
     lab.run_until(20.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
-    lab.restart();
     lab
 }
 
-#[test]
-fn a_rule_goes_on_dropping_over_a_restart_and_belongs_to_the_next_incident() {
+fn of_each_kind() -> [Flood; 2] {
     let one = Sources::One([198, 51, 100, 7].into());
-    for sources in [Sources::Random, one] {
-        let mut lab = restarted(Flood { sources, ..Flood::random(5000.0, 10.1..60.1) });
+    [Sources::Random, one].map(|sources| Flood { sources, ..Flood::random(5000.0, 10.1..60.1) })
+}
 
+#[test]
+fn an_attack_goes_on_under_its_number_over_restarts_and_is_told_of_once() {
+    for flood in of_each_kind() {
+        let mut lab = flooded(flood);
+        let before = lab.incident();
+        for second in [20.0, 30.0, 40.0] {
+            lab.run_until(second);
+            lab.restart();
+            lab.run_until(second + 0.3);
+            let incident = lab.incident();
+            assert_eq!((incident.id, incident.rules.as_slice()), (1, &[RuleId(0)][..]), "at once");
+            assert_eq!(lab.listener_report(0).state, ListenerState::Protected);
+        }
+        lab.run_until(60.0);
+        let incident = lab.incident();
+        assert_eq!((incident.started, incident.class), (before.started, before.class));
+        assert!(incident.syns > before.syns + 150_000, "{} {}", incident.syns, before.syns);
+        assert_eq!(lab.installed.len(), 1, "not made again: {}", lab.story());
+        assert_eq!(lab.removed.len(), 0, "nor taken out: {}", lab.story());
+        assert!(lab.connected(20.0, 59.0) > 0.98, "{}", lab.story());
+        lab.run_until(100.0);
+        assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
+        assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
+        assert_eq!(lab.kernel.rules().count(), 0, "it goes with the attack: {}", lab.story());
+    }
+}
+
+#[test]
+fn an_attack_that_ended_while_there_was_no_agent_ends_once_it_is_quiet() {
+    let mut lab = flooded(Flood::random(5000.0, 10.1..20.0));
+    lab.restart();
+    lab.run_until(45.0);
+    assert_eq!(lab.report().incidents.len(), 1, "{}", lab.story());
+    lab.run_until(60.0);
+    assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
+    assert_eq!(lab.report().incidents.len(), 0);
+    assert_eq!(lab.kernel.rules().count(), 0);
+}
+
+#[test]
+fn without_what_the_last_run_knew_a_rule_goes_on_and_belongs_to_the_next_incident() {
+    for flood in of_each_kind() {
+        let mut lab = flooded(flood);
+        lab.restart_without_state();
         lab.run_until(60.0);
         assert_eq!(lab.installed.len(), 1, "not made again: {}", lab.story());
         assert_eq!(lab.removed.len(), 0, "nor taken out: {}", lab.story());
@@ -42,7 +84,8 @@ fn a_rule_goes_on_dropping_over_a_restart_and_belongs_to_the_next_incident() {
 
 #[test]
 fn a_rule_that_nothing_hits_ends_at_its_time() {
-    let mut lab = restarted(Flood::random(5000.0, 10.1..20.0));
+    let mut lab = flooded(Flood::random(5000.0, 10.1..20.0));
+    lab.restart_without_state();
     lab.run_until(60.0);
     assert_eq!(lab.kernel.rules().count(), 1, "a minute after its last hits");
     lab.run_until(81.0);
@@ -238,8 +281,9 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
 
 #[test]
 fn timestamps_of_what_was_adopted_are_kept() {
-    let mut lab = restarted(Flood::random(5000.0, 10.1..60.1));
+    let mut lab = flooded(Flood::random(5000.0, 10.1..60.1));
     let created: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
+    lab.restart();
     lab.run_until(30.0);
     let now: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
     assert_eq!(created, now);

@@ -127,8 +127,15 @@ impl Lab {
         result
     }
 
-    /// Starts the engine again; the kernel, its counters and its rules stay.
+    /// Starts the engine again; the kernel, its counters and its rules stay, and incidents go on.
     pub fn restart(&mut self) {
+        let left_open = self.engine.report(self.kernel.now).incidents;
+        self.restart_without_state();
+        self.engine.resume(left_open);
+    }
+
+    /// The same where what the last run knew was lost.
+    pub fn restart_without_state(&mut self) {
         let mode = self.engine.mode();
         self.kernel.samples.clear();
         self.engine = Engine::new(self.tuning.clone(), mode).expect("settings that agree");

@@ -37,14 +37,17 @@ pub struct Incidents {
     open: bool,
     /// What was counted over time.
     timelines: Timelines,
+    /// Those of an earlier agent that go on, until the engine has met their listeners.
+    going_on: Vec<u64>,
 }
 
 impl Incidents {
-    /// What earlier agents left in `dir`, and where this one's go.
+    /// What earlier agents left in `dir`, and where this one's go. Those with the numbers `going_on` are
+    /// past only if their listeners have gone.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn load(dir: &Path) -> io::Result<Self> {
+    pub fn load(dir: &Path, going_on: Vec<u64>) -> io::Result<Self> {
         let mut past: VecDeque<_> = load(dir).into_iter().map(Arc::new).collect();
         past.truncate(KEPT);
         let lost = "past incidents";
@@ -62,6 +65,7 @@ impl Incidents {
             written: Timestamp::default(),
             open: false,
             timelines,
+            going_on,
         })
     }
 
@@ -105,10 +109,25 @@ impl Incidents {
 
     /// Has them written if it is time for it.
     pub fn tend(&mut self, engine: &Engine, clock: Clock) {
+        self.go_on(engine, clock);
         self.timelines.tend(clock);
         let waited = clock.now.since(self.written);
         if (self.changed && waited >= PACE) || (self.open && waited >= OPEN_PACE) {
             self.keep(engine, clock);
+        }
+    }
+
+    /// Incidents of an earlier agent that are open are not past.
+    fn go_on(&mut self, engine: &Engine, clock: Clock) {
+        let going_on = std::mem::take(&mut self.going_on);
+        if going_on.is_empty() {
+            return;
+        }
+        let open = engine.report(clock.now).incidents;
+        for incident in open.iter().filter(|incident| going_on.contains(&incident.id)) {
+            self.past.retain(|past| past.attack.id != incident.id);
+            self.timelines.go_on(incident);
+            self.open = true;
         }
     }
 
@@ -306,13 +325,13 @@ pub(super) mod tests {
     fn the_newest_64_are_kept_over_restarts_and_numbers_go_on() {
         let dir = tempfile::tempdir().unwrap();
         stored(dir.path(), 1..=200);
-        let mut incidents = Incidents::load(dir.path()).unwrap();
+        let mut incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         assert_eq!(incidents.last_number(), 200);
         assert_eq!(incidents.past().count(), KEPT);
         assert!(incidents.find(137).is_some() && incidents.find(136).is_none());
         incidents.keep(&engine(), at(1));
         drop(incidents);
-        let incidents = Incidents::load(dir.path()).unwrap();
+        let incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         assert_eq!(numbers(&load(dir.path())).len(), KEPT);
         assert_eq!(incidents.find(200), Some(&full(200, ENDED)));
     }
@@ -321,11 +340,48 @@ pub(super) mod tests {
     fn one_that_was_open_when_its_agent_ended_is_over_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
         store(dir.path(), &[Arc::new(full(5, None))]).unwrap();
-        let incidents = Incidents::load(dir.path()).unwrap();
+        let incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         let attack = &incidents.find(5).unwrap().attack;
         assert_eq!(attack.ended_at, Some(attack.detected_at));
         assert!(attack.actions[0].text.starts_with("the agent ended while this was open"));
         assert_eq!(attack.rules, [0; 0]);
+    }
+
+    /// An attack that goes on over the end of its agent is one, with one record and one line.
+    #[test]
+    fn an_incident_that_goes_on_is_not_past() {
+        use tcpguard_sim::{Clients, Flood, Lab, Server};
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients::steady(50.0))
+            .flood(Flood::random(2000.0, 10.1..30.1));
+        let tell = |incidents: &mut Incidents, lab: &Lab, from: usize| {
+            let clock = Clock { now: lab.kernel.now, ..at(0) };
+            for told in lab.told.iter().skip(from).filter_map(|told| told.incident.as_ref()) {
+                incidents.told(told, &lab.engine, clock);
+            }
+            incidents.tend(&lab.engine, clock);
+            incidents.keep(&lab.engine, clock);
+        };
+        lab.run_until(15.0);
+        tell(&mut incidents, &lab, 0);
+        drop(incidents);
+        let told = lab.told.len();
+        let mut incidents = Incidents::load(dir.path(), vec![1]).unwrap();
+        assert_eq!(incidents.past().count(), 1, "until the engine has met its listener");
+        lab.restart();
+        lab.run_until(16.0);
+        tell(&mut incidents, &lab, told);
+        assert_eq!(incidents.past().count(), 0);
+        assert_eq!(lab.incident().id, 1, "{}", lab.story());
+        lab.run_until(70.0);
+        tell(&mut incidents, &lab, told);
+        let ended = incidents.find(1).expect("it is over now");
+        assert!(ended.attack.actions.iter().any(|did| did.text == "the agent started again"));
+        assert_eq!(incidents.past().count(), 1);
     }
 
     /// A flood that is told of, that ends, and whose agent ends: the next one knows it.
@@ -335,7 +391,7 @@ pub(super) mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         stored(dir.path(), [6]);
-        let mut incidents = Incidents::load(dir.path()).unwrap();
+        let mut incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         let mut lab = Lab::new(Mode::Enforce)
             .listener(Server::default())
             .clients(Clients::steady(50.0))
@@ -354,7 +410,7 @@ pub(super) mod tests {
         play(&mut incidents, &mut lab, 13.0);
         assert_eq!(incidents.past().map(|attack| attack.id).collect::<Vec<_>>(), [6]);
         drop(incidents);
-        let mut incidents = Incidents::load(dir.path()).unwrap();
+        let mut incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         let cut_off = incidents.find(7).unwrap();
         assert!(cut_off.attack.ended_at.is_some(), "its agent ended in the middle of it");
         assert!(!cut_off.record.rules.is_empty(), "{cut_off:?}");
@@ -364,7 +420,7 @@ pub(super) mod tests {
         let expected = incidents.find(7).unwrap().clone();
         assert!(expected.record.after.is_some());
         drop(incidents);
-        let next = Incidents::load(dir.path()).unwrap();
+        let next = Incidents::load(dir.path(), Vec::new()).unwrap();
         assert_eq!(next.find(7), Some(&expected));
         assert_eq!(next.past().map(|attack| attack.id).collect::<Vec<_>>(), [7, 6]);
     }

@@ -154,12 +154,15 @@ impl Guard {
             take_over(&mut engine, &clock, state, &boot);
         }
         adopt(&mut engine, &mut executor, now, all)?;
+        let polled = before.as_ref().map(|before| Timestamp::from_nanos(before.heartbeat_ns));
+        let left_open = state.as_ref().map(|state| state.left_open(now, &boot, polled));
+        let going_on = engine.resume(left_open.unwrap_or_default());
         let lost = "rules, mode and what is learned";
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
             .map_err(no_thread)?;
         let config_file = ConfigFile::start(&config.state_dir).map_err(no_thread)?;
         let (alert_file, told) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
-        let incidents = Incidents::load(&config.state_dir).map_err(no_thread)?;
+        let incidents = Incidents::load(&config.state_dir, going_on).map_err(no_thread)?;
         engine.number_after(incidents.last_number());
         engine.leave_past();
         let mut interfaces = Interfaces::attach(

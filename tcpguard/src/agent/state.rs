@@ -9,13 +9,15 @@ mod times;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Config;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
-    Engine, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule, Timestamp,
+    Engine, IncidentReport, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule,
+    Timestamp,
 };
 
 use super::confirm::PendingMode;
@@ -33,6 +35,8 @@ pub type StateWriter = Writer<State>;
 
 const NAME: &str = "state.json";
 const SCHEMA: &str = "tcpguard.state/1";
+/// An incident goes on if there was no agent for at most so long.
+const GOES_ON: Duration = Duration::from_secs(60);
 /// Longer than any state file: two sets of 131,072 rules, each of which has some 300 bytes and the longest
 /// reason, and 4,096 listeners' fingerprints.
 const MAX_BYTES: u64 = 512 << 20;
@@ -65,6 +69,10 @@ pub struct State {
     pub allowed: Vec<StoredAllow>,
     /// What was learned of the listeners.
     pub learned: Learned,
+    /// Incidents at listeners that were open, for the next agent to go on with. Those that another version
+    /// wrote otherwise are left out, and nothing else with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    open: Vec<serde_json::Value>,
 }
 
 /// A rule set that may have come to count, or may not: the kernel says.
@@ -270,6 +278,7 @@ impl State {
             staged: None,
             allowed: Vec::new(),
             learned: Learned::default(),
+            open: Vec::new(),
         }
     }
 
@@ -288,8 +297,10 @@ impl State {
             expires: clock.time_at(allowed.expires),
             expires_ns: Some(allowed.expires),
         });
+        let open = report.incidents.iter().filter_map(|open| serde_json::to_value(open).ok());
         Self {
             rules,
+            open: open.collect(),
             allowed: allowed.collect(),
             learned: engine.learned(),
             written_ns: Some(clock.now),
@@ -316,6 +327,22 @@ impl State {
                 interrupted: staged.is_some() && counting.is_some(),
             },
         }
+    }
+
+    /// The incidents that were open when the writer was there last, which its last poll at `polled` says if
+    /// it is known: nothing goes on that nobody has looked at for long.
+    pub fn left_open(
+        &self,
+        now: Timestamp,
+        boot: &str,
+        polled: Option<Timestamp>,
+    ) -> Vec<IncidentReport> {
+        let there = self.written_ns.max(polled);
+        if !self.is_of(boot) || there.is_none_or(|there| now.since(there) > GOES_ON) {
+            return Vec::new();
+        }
+        let read = |open: &serde_json::Value| serde_json::from_value(open.clone()).ok();
+        self.open.iter().filter_map(read).collect()
     }
 
     /// Whether the clock of boot `boot` is the one that the writer had.

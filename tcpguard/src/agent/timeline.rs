@@ -16,12 +16,12 @@ use tcpguard_engine::{
     HostCounters, ListenerCounters, ListenerId, Mode, Queues, Sample, Timestamp,
 };
 
-use crate::report::{Point, TIMELINE_SCHEMA, Timeline};
+use crate::report::{self, Point, TIMELINE_SCHEMA, Timeline};
 use crate::status::Time;
 
 /// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
 /// steps last 0.5 s after two minutes, and four minutes after a day.
-const STEPS: usize = 480;
+const STEPS: usize = report::STEPS;
 /// Polls remembered before an incident is noticed: 30 s by default.
 const BEFORE: usize = 120;
 /// Listeners of which that many are remembered, the busiest: 1.5 MB at most.

@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 
 use crate::replay::{Outcome, Replay};
 use crate::status::{AttackInFull, Time};
-pub use timeline::{Point, TIMELINE_SCHEMA, Timeline};
+pub use timeline::{Point, STEPS, TIMELINE_SCHEMA, Timeline};
 use times::Times;
 
 /// What a page tells.

@@ -24,6 +24,27 @@ pub struct Timeline {
     pub points: Vec<Point>,
 }
 
+/// Steps of a line at most.
+pub const STEPS: usize = 480;
+
+impl Timeline {
+    /// This line behind `earlier`, of which it is the rest. Where that is too long, of the earlier steps
+    /// every other is left out.
+    pub fn after(mut self, earlier: &Self) -> Self {
+        let elapsed = self.began.0.duration_since(earlier.began.0).as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(0);
+        let before = |point: &&Point| point.at_ms <= elapsed;
+        let mut points: Vec<Point> = earlier.points.iter().filter(before).copied().collect();
+        while points.len() > 1 && points.len() + self.points.len() > STEPS {
+            points = points.chunks(2).filter_map(|pair| pair.last().copied()).collect();
+        }
+        self.points.iter_mut().for_each(|point| point.at_ms += elapsed);
+        points.append(&mut self.points);
+        points.truncate(STEPS);
+        Self { began: earlier.began, step_ms: self.step_ms.max(earlier.step_ms), points, ..self }
+    }
+}
+
 /// What was counted in one step: at the listener that the attack is about, or at all of them where it
 /// is about the whole host.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -250,6 +250,7 @@ impl Guard {
                 Ok(Followup::Alert(alert)) => {
                     if let Some(incident) = &alert.incident {
                         self.incidents.told(incident, &self.engine, clock());
+                        self.unstored = true;
                     }
                     self.raise(&alert);
                 }

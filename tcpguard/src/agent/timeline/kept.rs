@@ -32,6 +32,8 @@ pub struct Timelines {
     recorder: Recorder,
     /// Of incidents that are over, by their numbers.
     past: BTreeMap<u64, Arc<Timeline>>,
+    /// What an earlier agent counted of incidents that go on.
+    earlier: BTreeMap<u64, Arc<Timeline>>,
     writer: Writer<Files>,
     /// One ended since they were written.
     changed: bool,
@@ -57,8 +59,14 @@ impl Timelines {
         past.retain(|id, _| known(*id));
         let writer = Writer::start("timelines", dir, store, "time lines of past incidents")?;
         let recorder = Recorder::default();
-        let mut new =
-            Self { recorder, past, writer, changed: false, written: Timestamp::default() };
+        let mut new = Self {
+            recorder,
+            past,
+            earlier: BTreeMap::new(),
+            writer,
+            changed: false,
+            written: Timestamp::default(),
+        };
         new.forget();
         Ok(new)
     }
@@ -74,16 +82,35 @@ impl Timelines {
         if incident.ended.is_none() {
             self.recorder.begin(id, incident.listener_id);
         } else if let Some(line) = self.recorder.end(id) {
-            self.past.insert(id, Arc::new(line.document(id, |at| clock.time_at(at))));
+            let line = self.joined(id, line.document(id, |at| clock.time_at(at)));
+            self.earlier.remove(&id);
+            self.past.insert(id, Arc::new(line));
             self.forget();
             self.changed = true;
+        }
+    }
+
+    /// Goes on with the line of an incident that an earlier agent left open.
+    pub fn go_on(&mut self, incident: &IncidentReport) {
+        let id = incident.id;
+        if let Some(line) = self.past.remove(&id) {
+            self.earlier.insert(id, line);
+        }
+        self.recorder.begin(id, incident.listener_id);
+    }
+
+    /// A line behind what an earlier agent counted.
+    fn joined(&self, id: u64, line: Timeline) -> Timeline {
+        match self.earlier.get(&id) {
+            Some(earlier) => line.after(earlier),
+            None => line,
         }
     }
 
     /// The line of the incident with this number, an open or a past one.
     pub fn find(&self, id: u64, clock: Clock) -> Option<Timeline> {
         let open = self.recorder.open().get(&id);
-        open.map(|line| line.document(id, |at| clock.time_at(at)))
+        open.map(|line| self.joined(id, line.document(id, |at| clock.time_at(at))))
             .or_else(|| self.past.get(&id).map(|line| line.as_ref().clone()))
     }
 
@@ -99,7 +126,8 @@ impl Timelines {
     pub fn keep(&mut self, clock: Clock) {
         (self.changed, self.written) = (false, clock.now);
         let open = self.recorder.open().iter();
-        let open = open.map(|(id, line)| line.document(*id, |at| clock.time_at(at)));
+        let open =
+            open.map(|(id, line)| self.joined(*id, line.document(*id, |at| clock.time_at(at))));
         let past = self.past.values().cloned();
         self.writer.write(Files { past: past.collect(), open: open.collect() });
     }
