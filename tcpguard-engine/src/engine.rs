@@ -145,6 +145,7 @@ impl Engine {
         self.settings = Tuned::new(tuning.into())?;
         for watch in self.watches.values_mut() {
             watch.ladder.bar(self.settings.barred(watch.listener));
+            watch.ladder.reconsider();
         }
         Ok(())
     }
@@ -204,6 +205,7 @@ impl Engine {
             sample_shift: sample.sample_shift,
             one_sided: sample.one_sided,
             unread: false,
+            answering: false,
         };
         let refusals = self.refusals(sample);
         self.uncounted = refusals.ask_for_count();

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tcpguard_common::abi::LATE_POLLS;
+
 use crate::egress::{Answers, Egress};
 use crate::window::Tick;
 use crate::{ListenerCounters, Mode, Queues, Timestamp};
@@ -41,6 +43,8 @@ pub(crate) struct Circumstances {
     pub one_sided: bool,
     /// The listener's queues cannot be read: it is behind this host, or in a capture.
     pub unread: bool,
+    /// Its SYNs are answered by the guard, or were a moment ago.
+    pub answering: bool,
 }
 
 /// Ticks that a client is given to repeat an unanswered SYN: 1.5 s.
@@ -192,6 +196,7 @@ impl Tally {
             Some(_) if around.queue_full => unanswered,
             Some(drops) => unanswered.min(drops),
         };
+        let (acknowledged, late) = third_acks(delta, around.answering);
         // Who comes again after having been one too many is one attempt, not two.
         let again = delta.syn_retransmit.min(delta.limited);
         Tick {
@@ -205,8 +210,8 @@ impl Tally {
             resets: delta.refused,
             unanswered: refused,
             established: delta.established.unwrap_or(0),
-            acknowledged: delta.acknowledged,
-            late: delta.late,
+            acknowledged,
+            late,
             reset: delta.reset,
             ack_ignored: delta.ack_ignored,
             ignored: unanswered.saturating_sub(refused),
@@ -220,6 +225,21 @@ impl Tally {
             gap: around.elapsed > around.poll * LATE,
         }
     }
+}
+
+/// The third ACKs that count, and how late they are.
+///
+/// An ACK is seen before the host's firewall and its stack see it. To a SYN that the stack has answered it
+/// proves that the client is there, also while a full accept queue, or `TCP_DEFER_ACCEPT`, keeps the kernel
+/// from completing the handshake. To one that the guard has answered (`answering`) it proves nothing: the
+/// host has not seen that SYN, and may refuse the ACK. There the kernel has the word, where it is asked.
+fn third_acks(delta: &ListenerCounters, answering: bool) -> (u64, [u64; LATE_POLLS]) {
+    let seen = delta.acknowledged;
+    let Some(established) = delta.established.filter(|count| answering && *count < seen) else {
+        return (seen, delta.late);
+    };
+    let share = |late: u64| (u128::from(late) * u128::from(established) / u128::from(seen)) as u64;
+    (established, delta.late.map(share))
 }
 
 /// What became of the SYNs between two polls.
@@ -320,6 +340,7 @@ mod tests {
             sample_shift: 0,
             one_sided: false,
             unread: false,
+            answering: false,
         }
     }
 
@@ -335,6 +356,33 @@ mod tests {
         assert_eq!(unheard.ticks.len(), HEARD, "what came is remembered as long as ever");
         unheard.next(quiet[0]);
         assert!(unheard.ticks.is_empty());
+    }
+
+    #[test]
+    fn third_acks_count_only_as_far_as_the_kernel_completes_them_while_the_guard_answers() {
+        let counters = |established| ListenerCounters {
+            acknowledged: 40,
+            established,
+            late: [20, 4],
+            ..ListenerCounters::default()
+        };
+        let counted = |established: Option<u64>, answering| {
+            let around = Circumstances { answering, ..around(Mode::Enforce) };
+            let before = established.map(|_| 0);
+            let before = ListenerCounters { established: before, ..ListenerCounters::default() };
+            let ticks = Tally::start(before).ticks(&counters(established), &around);
+            let tick = ticks.and_then(|mut ticks| ticks.next()).expect("one tick");
+            (tick.completed(), tick.late)
+        };
+        assert_eq!(counted(Some(0), true), (0, [0, 0]), "a firewall drops them");
+        assert_eq!(counted(Some(10), true), (10, [5, 1]));
+        assert_eq!(counted(Some(50), true), (50, [20, 4]), "not all are followed");
+        assert_eq!(
+            counted(Some(10), false),
+            (40, [20, 4]),
+            "a full accept queue keeps them waiting"
+        );
+        assert_eq!(counted(None, true), (40, [20, 4]), "nobody asks the kernel");
     }
 
     fn one(counters: ListenerCounters, around: &Circumstances) -> Tick {

@@ -28,6 +28,8 @@ const TRIED_AGAINST: Duration = Duration::from_secs(5);
 const USUAL: Duration = Duration::from_secs(16);
 /// A client repeats its SYN after this long (RFC 6298 §2.1), and half a second for slack and the way.
 const SECOND_TRY: Duration = Duration::from_millis(1500);
+/// The ACK to a cookie comes within this time, or takes longer than the kernel waits for that of its own.
+const UNDER_WAY: Duration = Duration::from_secs(2);
 /// A count of half-open handshakes says what the queue holds for this long.
 const COUNTED: Duration = Duration::from_secs(2);
 /// Handshakes completed in a second from which a new listener's clients are looked at each second.
@@ -175,7 +177,9 @@ impl Watch {
         self.keep_queues(now, sample.queues);
         let unread = self.kind == ListenerKind::Forwarded && !around.one_sided;
         let (queue_full, queues) = (self.occupancy.full(now), sample.queues);
-        let around = Circumstances { queue_full, unread, queues, ..*around };
+        let answering =
+            self.ladder.has(Step::Cookies) || self.window.last(UNDER_WAY).cookies_sent > 0;
+        let around = Circumstances { queue_full, unread, queues, answering, ..*around };
         let Some(ticks) = self.tally.ticks(&sample.counters, &around) else {
             self.restart(sample);
             return;
@@ -383,16 +387,13 @@ impl Watch {
         sums.per_second(sums.syns)
     }
 
-    /// Completed handshakes, dropped SYNs and SYNs answered with cookies per second over the last
-    /// second.
+    /// Completed handshakes, as the kernel counts them where it is asked, dropped SYNs and SYNs answered
+    /// with cookies per second over the last second.
     pub fn other_rates(&self) -> (f64, f64, f64) {
         let sums = self.window.last(RATE_SPAN);
         let dropped = sums.matched.max(sums.dropped);
-        (
-            sums.per_second(sums.completed),
-            sums.per_second(dropped),
-            sums.per_second(sums.cookies_sent),
-        )
+        let completed = self.counters.established.map_or(sums.completed, |_| sums.established);
+        (sums.per_second(completed), sums.per_second(dropped), sums.per_second(sums.cookies_sent))
     }
 
     /// Whether clients connect.
@@ -551,6 +552,7 @@ impl Watch {
         let usual = recent.per_second(recent.completed);
         match what {
             Newest::Step(Step::Cookies) => {
+                self.ladder.handover.start(now + delay);
                 self.ladder.canary.watch(now, Step::Cookies, delay, before, usual);
             }
             other => {
@@ -567,6 +569,11 @@ impl Watch {
         elapsed: Duration,
         settings: &Settings,
     ) -> Option<(Newest, Harm)> {
+        if self.ladder.has(Step::Cookies)
+            && let Some(harm) = self.judge_handover(now, elapsed)
+        {
+            return Some((Newest::Step(Step::Cookies), harm));
+        }
         // What the application does not take up is no fault of a step.
         if self.overloaded(settings) {
             return None;
@@ -578,9 +585,27 @@ impl Watch {
             // Whatever else was added has a trial of its own from now on.
             let delay = settings.poll.max(self.clients.rtt().unwrap_or(settings.assumed_rtt) * 2);
             self.ladder.breaker.restart(now, delay);
+            let cause = self.ladder.handover.suspected();
+            let harm = cause.map_or(harm, |(good, completed)| Harm::Unfinished(completed, good));
             return Some((Newest::Step(step), harm));
         }
         self.ladder.breaker.poll(now, completed, elapsed, |_| false, settings)
+    }
+
+    /// Whether the host completes hardly any handshake whose cookie was good.
+    fn judge_handover(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
+        // Only the tracepoint tells.
+        if elapsed.is_zero() || self.counters.established.is_none() {
+            return None;
+        }
+        let handover = &mut self.ladder.handover;
+        // A full accept queue takes no connection, whoever has answered its SYN.
+        if self.pressure.polls().0 > 0 {
+            handover.start(now);
+        }
+        let sums = self.window.last(elapsed);
+        let (good, completed) = handover.poll(now, sums.cookies_redeemed, sums.established)?;
+        Some(Harm::Unfinished(completed, good))
     }
 
     /// After an attack: be quicker for a while.

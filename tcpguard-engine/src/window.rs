@@ -32,7 +32,7 @@ pub(crate) struct Tick {
     pub answered: u64,
     /// Of these, SYNs that the guard answered with a cookie.
     pub cookies_sent: u64,
-    /// Cookies that came back and were good. Completions count them as well.
+    /// Good cookies that clients sent back, whether or not the kernel has completed their handshakes.
     pub cookies_redeemed: u64,
     /// Segments that belonged to no connection and were answered with a reset, or dropped.
     pub resets: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Tick {
     pub unanswered: u64,
     /// Handshakes that the kernel completed.
     pub established: u64,
-    /// Handshakes whose third ACK was seen.
+    /// Handshakes whose third ACK was seen; no more than the kernel completed while the guard answers.
     pub acknowledged: u64,
     /// Of these, those attempted one tick before, and [`LATE_POLLS`] or more before.
     pub late: [u64; LATE_POLLS],
@@ -63,7 +63,7 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
-    /// Handshakes that completed: what the kernel says, or the third ACKs, whichever is more.
+    /// Handshakes that completed: what the kernel says, or the third ACKs that count, whichever is more.
     pub fn completed(&self) -> u64 {
         self.established.max(self.acknowledged)
     }
@@ -116,6 +116,9 @@ pub(crate) struct Sums {
     pub dropped: u64,
     pub resets: u64,
     pub cookies_sent: u64,
+    pub cookies_redeemed: u64,
+    /// Handshakes that the kernel completed, where it is asked.
+    pub established: u64,
 }
 
 impl Sums {
@@ -341,12 +344,13 @@ impl Window {
     }
 }
 
-/// Completions are what the kernel or the third ACKs say, whichever saw more: the former cannot be
-/// forged, the latter survive a full accept queue. Each handshake counts once, because the larger
-/// one is taken over the whole span rather than tick by tick.
+/// Completions are what the kernel says, or the third ACKs that a tick counts where these are more: such
+/// clients are there, though a full accept queue keeps the kernel from completing their handshakes. While
+/// the guard answers for the stack no tick counts more of them than the kernel has completed. Each
+/// handshake counts once, because the larger one is taken over the whole span rather than tick by tick.
 fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
     let mut sums = Sums::default();
-    let (mut established, mut acknowledged) = (0, 0);
+    let mut acknowledged = 0;
     for tick in ticks {
         sums.span += tick.span;
         sums.syns += tick.syns;
@@ -360,10 +364,11 @@ fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
         sums.dropped += tick.dropped;
         sums.resets += tick.resets;
         sums.cookies_sent += tick.cookies_sent;
-        established += tick.established;
+        sums.cookies_redeemed += tick.cookies_redeemed;
+        sums.established += tick.established;
         acknowledged += tick.acknowledged;
     }
-    sums.completed = established.max(acknowledged);
+    sums.completed = sums.established.max(acknowledged);
     sums
 }
 

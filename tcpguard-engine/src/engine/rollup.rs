@@ -116,8 +116,9 @@ impl Engine {
             };
             incident.count(&Tick {
                 syns: grown(|counters| counters.syn),
-                established: grown(|counters| counters.established.unwrap_or(0)),
-                acknowledged: grown(|counters| counters.acknowledged),
+                established: grown(|counters| {
+                    counters.established.unwrap_or(counters.acknowledged)
+                }),
                 ..Tick::default()
             });
             member.counters = watch.counters;

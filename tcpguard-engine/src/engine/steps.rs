@@ -106,21 +106,30 @@ impl Engine {
             .collect();
         for (id, newest, harm) in harmful {
             match newest {
-                Newest::Step(step) => self.withdraw_step(now, id, step, &harm.to_string()),
+                Newest::Step(step) => self.withdraw_step(now, id, step, &harm),
                 Newest::Rule(matcher) => self.withdraw_rule(now, id, &matcher, &harm.to_string()),
             }
         }
     }
 
-    fn withdraw_step(&mut self, now: Timestamp, id: ListenerId, step: Step, why: &str) {
+    fn withdraw_step(&mut self, now: Timestamp, id: ListenerId, step: Step, harm: &Harm) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let text = format!(
-            "{}: the guard no longer {}: {why}; it is tried again in {}",
-            watch.listener,
-            step.in_words(),
-            span(watch.ladder.pause(step, &self.settings.common)),
-        );
-        if watch.ladder.refuse(now, step, why, &self.settings.common) {
+        let (listener, settings) = (watch.listener, &self.settings.common);
+        let again = match harm.is_lasting() {
+            true => format!(
+                "it is not tried again until the firewall or the configuration changes, or: tcpguard \
+                 step {listener} {} auto",
+                step.name()
+            ),
+            false => format!("it is tried again in {}", span(watch.ladder.pause(step, settings))),
+        };
+        let why = harm.to_string();
+        let text = format!("{listener}: the guard no longer {}: {why}; {again}", step.in_words());
+        let taken = match harm.is_lasting() {
+            true => watch.ladder.withhold(step, &why),
+            false => watch.ladder.refuse(now, step, &why, settings),
+        };
+        if taken {
             self.commands.push_back(Command::LeaveStep { listener: id, step });
             self.tell_of_step(now, id, Severity::Warning, "step_withdrawn", text);
         }
@@ -161,6 +170,14 @@ impl Engine {
         let text =
             format!("{}: no {}: {why}; it is tried again in {pause}", watch.listener, step.name());
         self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
+    }
+
+    /// Says that the host's firewall, its sysctls or its other programs have changed: steps that were
+    /// withdrawn until then may be taken again.
+    pub fn host_changed(&mut self) {
+        for watch in self.watches.values_mut() {
+            watch.ladder.reconsider();
+        }
     }
 
     /// Takes over a step that an earlier run left in the kernel, so that a restart under attack opens

@@ -2,11 +2,13 @@
 //! long it is held, when it may be tried again, and what an operator ordered.
 
 mod breaker;
+mod handover;
 mod step;
 
 use std::time::Duration;
 
 pub(crate) use breaker::{Before, Breaker, Harm};
+pub(crate) use handover::Handover;
 pub use step::{Order, Step};
 
 use crate::report::{StepReport, StepState};
@@ -34,6 +36,8 @@ pub(crate) struct Ladder {
     /// Whether they get in since cookies are sent. What was added after them is not judged before: if
     /// the answers do not arrive, nothing else is to blame.
     pub canary: Breaker<Step>,
+    /// Whether the host completes the handshakes whose cookies were good.
+    pub handover: Handover,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,9 +67,16 @@ struct Taken {
 /// A step that could not be taken, or did harm.
 #[derive(Clone, Debug)]
 struct Refused {
-    until: Timestamp,
+    /// `None`: until something has changed that may be the cause.
+    until: Option<Timestamp>,
     why: String,
     times: u32,
+}
+
+impl Refused {
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// An operator's word.
@@ -171,19 +182,36 @@ impl Ladder {
     /// A step could not be taken, or did harm: it is not tried again for a while, longer each time.
     /// Whether it was taken.
     pub fn refuse(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) -> bool {
+        let until = now + self.rung(step).pause(settings);
+        self.give_up(step, Some(until), why)
+    }
+
+    /// A step does harm whenever it is taken: it is not tried again before [`Self::reconsider`], or an
+    /// operator orders it or leaves it to the guard. Whether it was taken.
+    pub fn withhold(&mut self, step: Step, why: &str) -> bool {
+        self.give_up(step, None, why)
+    }
+
+    fn give_up(&mut self, step: Step, until: Option<Timestamp>, why: &str) -> bool {
         self.breaker.forget(&Newest::Step(step));
         self.canary.forget(&step);
         let rung = &mut self.rungs[place(step)];
-        let pause = rung.pause(settings);
-        let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
-        rung.refused = Some(Refused { until: now + pause, why: why.to_owned(), times: times + 1 });
+        let times = rung.refused.as_ref().map_or(0, |refused| refused.times) + 1;
+        rung.refused = Some(Refused { until, why: why.to_owned(), times });
         rung.taken.take().is_some()
     }
 
-    /// What was refused may be tried again: that flood is over.
+    /// What was refused for a time may be tried again: that flood is over.
     pub fn forgive(&mut self) {
         for rung in &mut self.rungs {
-            rung.refused = None;
+            rung.refused.take_if(|refused| refused.until.is_some());
+        }
+    }
+
+    /// What was withheld may be tried again: the host or the configuration has changed.
+    pub fn reconsider(&mut self) {
+        for rung in &mut self.rungs {
+            rung.refused.take_if(|refused| refused.until.is_none());
         }
     }
 
@@ -192,7 +220,7 @@ impl Ladder {
         let rung = &mut self.rungs[place(step)];
         let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
         let until = now + settings.poll * 4;
-        rung.refused = Some(Refused { until, why: why.to_owned(), times });
+        rung.refused = Some(Refused { until: Some(until), why: why.to_owned(), times });
         rung.taken = None;
     }
 
@@ -234,7 +262,7 @@ impl Rung {
     ) -> Option<Move> {
         self.ordered.take_if(|order| now >= order.until);
         let ordered = self.ordered.map(|order| (order.on, order.uid));
-        let refused = self.refused.as_ref().is_some_and(|refused| now < refused.until);
+        let refused = self.refused.as_ref().is_some_and(|refused| refused.holds(now));
         let wanted = match (ordered, need) {
             (Some((true, uid)), need) => {
                 let rate = need.map_or(settings.ordered_budget, |need| need.rate);
@@ -296,7 +324,7 @@ impl Rung {
 
     fn report(&self, now: Timestamp, step: Step) -> Option<StepReport> {
         let ordered = self.ordered.filter(|order| now < order.until);
-        let refused = self.refused.as_ref().filter(|refused| now < refused.until);
+        let refused = self.refused.as_ref().filter(|refused| refused.holds(now));
         let (state, since, why) = match (&self.taken, ordered, refused) {
             (Some(taken), ..) => (StepState::Taken, Some(taken.since), taken.why.clone()),
             (None, Some(order), _) if !order.on => {
@@ -310,7 +338,7 @@ impl Rung {
             (None, None, None) => return None,
         };
         let until = ordered.map(|order| order.until).or(match state {
-            StepState::Refused => refused.map(|refused| refused.until),
+            StepState::Refused => refused.and_then(|refused| refused.until),
             _ => None,
         });
         Some(StepReport { step, state, since, until, why })
@@ -402,6 +430,27 @@ mod tests {
         ladder.refuse(at(61_000), Step::Cookies, "no", &settings);
         assert_eq!(poll(&mut ladder, 180_750, &needs, false), []);
         assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Step::Cookies]);
+    }
+
+    #[test]
+    fn a_step_that_is_withheld_is_not_tried_again_before_something_changes() {
+        let needs = [need(Step::Cookies)];
+        let withheld = || {
+            let mut ladder = Ladder::default();
+            poll(&mut ladder, 1000, &needs, false);
+            assert!(ladder.withhold(Step::Cookies, "no"));
+            ladder.forgive();
+            assert_eq!(poll(&mut ladder, 100_000_000, &needs, false), []);
+            let told = ladder.report(at(100_000_000)).next().expect("refused");
+            assert_eq!((told.state, told.until), (StepState::Refused, None));
+            ladder
+        };
+        let mut ladder = withheld();
+        ladder.reconsider();
+        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
+        let mut ladder = withheld();
+        ladder.order(Step::Cookies, Order::Auto, 0, at(100_000_000));
+        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
     }
 
     #[test]

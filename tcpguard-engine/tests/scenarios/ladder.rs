@@ -157,6 +157,52 @@ fn cookies_that_nobody_brings_back_are_withdrawn_within_three_seconds() {
     assert_eq!(lab.times("attack_started").len(), 1, "{story}");
 }
 
+/// With a firewall that drops ACKs of connections that it did not see begin.
+#[test]
+fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_tried_again() {
+    for (clients, within) in [(100.0, 1.6), (20.0, 2.0), (2.0, 8.0)] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients::steady(clients))
+            .flood(mimic(5000.0, 30.1, 190.1));
+        lab.kernel.walled = true;
+        lab.run_until(190.0);
+        let story = format!("{clients}\n{}", lab.story());
+        let armed = taken(&lab, Step::Cookies).expect(&story);
+        let withdrawn = lab.times("step_withdrawn");
+        assert_eq!(withdrawn.len(), 1, "{story}");
+        assert!((1.0..=within).contains(&(withdrawn[0] - armed)), "{story}");
+        let told = lab.told.iter().find(|told| told.event == "step_withdrawn").expect(&story);
+        let why =
+            "the host completes no handshake: its firewall or another program drops their ACKs";
+        assert!(told.message.contains(why), "{}", told.message);
+        let times = lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
+        assert_eq!(times, 1, "{story}");
+        assert!(lab.connected(withdrawn[0] + 0.5, 189.0) >= 0.99, "the stack serves: {story}");
+
+        let report = lab.listener_report(0);
+        let cookies = report.steps.iter().find(|report| report.step == Step::Cookies);
+        let cookies = cookies.expect(&story);
+        assert_eq!((cookies.state, cookies.until), (StepState::Refused, None), "{story}");
+        lab.request(order(Step::Cookies, Order::Auto, 1)).expect("left to the guard");
+        lab.run_until(191.0);
+        let times = lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
+        assert_eq!(times, 2, "an operator may have seen to it: {}", lab.story());
+    }
+}
+
+/// They may send many ACKs with good cookies and a wrong checksum.
+#[test]
+fn whoever_sends_acks_that_the_host_refuses_takes_no_cookies_away_from_clients() {
+    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
+    lab.run_until(15.0);
+    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    lab.kernel.refused_cookies = 2000;
+    lab.run_until(40.0);
+    assert_eq!(lab.times("step_withdrawn"), [], "{}", lab.story());
+    assert!(lab.connected(15.0, 39.0) >= 0.999, "{}", lab.story());
+}
+
 #[test]
 fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be() {
     let mut lab = Lab::new(Mode::Observe)

@@ -16,6 +16,9 @@ impl Kernel {
         let counted = std::mem::take(&mut self.count_half_open);
         self.polled.rotate_right(1);
         self.polled[0] = self.now;
+        for socket in self.sockets.iter_mut().filter(|it| it.steps.contains_key(&Step::Cookies)) {
+            socket.counters.cookies_redeemed += self.refused_cookies;
+        }
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
             id: ListenerId(index as u32),
             listener: Listener { addr: [203, 0, 113, 10].into(), port: port(index) },

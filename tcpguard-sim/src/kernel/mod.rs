@@ -150,6 +150,10 @@ pub struct Kernel {
     pub unseen: bool,
     /// The guard's answers never reach a client.
     pub mute: bool,
+    /// A firewall behind the guard drops the ACKs of handshakes whose SYN it has not seen.
+    pub walled: bool,
+    /// ACKs with good cookies that somebody sends in each poll, and that the host refuses.
+    pub refused_cookies: u64,
     /// So many SYNs on the busiest CPU each SYN stands for.
     pub load: u64,
     /// CPUs that share the SYNs evenly.
@@ -184,6 +188,8 @@ impl Default for Kernel {
             one_sided: false,
             unseen: false,
             mute: false,
+            walled: false,
+            refused_cookies: 0,
             load: 1,
             cpus: 1,
             polled: [Timestamp::default(); LATE_POLLS],
@@ -268,7 +274,7 @@ impl Kernel {
     }
 
     /// The third ACK arrives, with the guard's cookie if that is what the SYN was answered with;
-    /// whether the handshake is still known, or the client gets a reset.
+    /// whether the handshake is still known, or the client gets a reset, or nothing.
     pub(crate) fn ack(&mut self, to: usize, key: Key, client: IpAddr, cookie: bool) -> bool {
         let socket = &mut self.sockets[to];
         let held = socket.queue.contains(key);
@@ -286,6 +292,9 @@ impl Kernel {
             if let Some(late) = polls.checked_sub(1) {
                 socket.counters.late[late] += weight;
             }
+        }
+        if cookie && self.walled {
+            return false;
         }
         if !socket.server.accepting {
             socket.accept += 1;
