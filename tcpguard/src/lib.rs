@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod documents;
 mod durable;
+pub mod firewall;
 pub mod host;
 mod json;
 pub mod kernel;

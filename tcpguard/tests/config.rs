@@ -6,6 +6,7 @@ use std::time::Duration;
 use tcpguard::config::{
     self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
 };
+use tcpguard::firewall::FirewallChoice;
 use tcpguard_engine::{Mode, Place, Settings, Step, Threshold, thresholds};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
@@ -48,6 +49,7 @@ fn an_empty_file_means_the_defaults() {
     assert!(!config.drop_illegal_flags && !config.drop_strays);
     assert_eq!(config.beyond_bounds, BeyondBounds::Pass);
     assert_eq!((config.answers_per_network, config.answers_total), (256, 2_000_000));
+    assert_eq!((config.cookie_firewall, config.cookie_mark), (FirewallChoice::Refuse, 0));
     assert_eq!(config.group, None);
     assert_eq!(config.runtime_dir, Path::new("/run/tcpguard"));
 }
@@ -134,6 +136,8 @@ fn every_key_has_its_meaning() {
         beyond_bounds = "drop"
         [cookies]
         backend = "kernel"
+        firewall = "allow"
+        mark = 0x1000_0000
         answers_per_network = 1000
         answers_total = 5_000_000
         [protect]
@@ -191,6 +195,7 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.beyond_bounds, BeyondBounds::Drop);
     assert_eq!(config.cookie_backend, CookieChoice::Kernel);
     assert_eq!((config.answers_per_network, config.answers_total), (1000, 5_000_000));
+    assert_eq!((config.cookie_firewall, config.cookie_mark), (FirewallChoice::Allow, 0x1000_0000));
     let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["192.0.2.0/24", "2001:db8::1/128"]);
     assert_eq!(config.ssh_ports, [22, 2222]);

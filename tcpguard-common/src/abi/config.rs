@@ -41,8 +41,9 @@ pub struct Config {
     /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
     /// so the socket table is asked about whoever's SYN is to be answered with a cookie.
     pub predated: u8,
-    /// Zero.
-    pub reserved: [u8; 4],
+    /// Bits that are set in the mark (`skb->mark`) of segments that bring back a good cookie of the guard's
+    /// own, so that the host's packet filter can tell them; 0: none.
+    pub cookie_mark: u32,
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
     /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For

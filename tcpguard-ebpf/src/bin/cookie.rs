@@ -68,8 +68,11 @@ pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
     if let (Some(config), Some(bench)) = (maps::CONFIG.get(0), Bench::new()) {
         let claim = fastpath::redeem(config, &mut KernelSteps { skb: ctx.skb.skb });
         let Bench { mut tables, work } = bench;
-        if claim != Claim::None && hand_over(&ctx, work, claim) {
-            fastpath::redeemed(&mut tables, work);
+        if claim != Claim::None {
+            mark(&ctx, config.cookie_mark);
+            if hand_over(&ctx, work, claim) {
+                fastpath::redeemed(&mut tables, work);
+            }
         }
     }
     // "No verdict": programs and filters after this one go on.
@@ -142,6 +145,17 @@ impl RedeemSteps for KernelSteps {
     #[inline(always)]
     fn check(&mut self) -> Claim {
         Claim::from_code(redeem_check())
+    }
+}
+
+/// Marks the packet for the host's packet filter, which sees no SYN of this connection. What follows
+/// the third ACK before the host has answered is new to it too, so a repeated cookie is marked as well.
+#[inline(always)]
+fn mark(ctx: &TcContext, bits: u32) {
+    if bits != 0 {
+        let skb = ctx.skb.skb;
+        // SAFETY: the context that this program was called with, of which it may write this field.
+        unsafe { (*skb).mark |= bits };
     }
 }
 

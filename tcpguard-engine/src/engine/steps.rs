@@ -172,11 +172,11 @@ impl Engine {
         self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
     }
 
-    /// Says that the host's firewall, its sysctls or its other programs have changed: steps that were
-    /// withdrawn until then may be taken again.
-    pub fn host_changed(&mut self) {
+    /// Says that what a step can be refused for has changed on the host: it may be tried again at once
+    /// wherever it was refused.
+    pub fn reconsider_step(&mut self, step: Step) {
         for watch in self.watches.values_mut() {
-            watch.ladder.reconsider();
+            watch.ladder.reconsider(step);
         }
     }
 

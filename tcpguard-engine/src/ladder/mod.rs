@@ -208,11 +208,9 @@ impl Ladder {
         }
     }
 
-    /// What was withheld may be tried again: the host or the configuration has changed.
-    pub fn reconsider(&mut self) {
-        for rung in &mut self.rungs {
-            rung.refused.take_if(|refused| refused.until.is_none());
-        }
+    /// What one step was refused for has changed: it may be tried again at once.
+    pub fn reconsider(&mut self, step: Step) {
+        self.rungs[place(step)].refused = None;
     }
 
     /// A step could not be taken, for a reason that may be gone in a moment.
@@ -446,7 +444,7 @@ mod tests {
             ladder
         };
         let mut ladder = withheld();
-        ladder.reconsider();
+        ladder.reconsider(Step::Cookies);
         assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
         let mut ladder = withheld();
         ladder.order(Step::Cookies, Order::Auto, 0, at(100_000_000));

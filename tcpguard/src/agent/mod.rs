@@ -12,6 +12,7 @@ pub mod distinct;
 mod executor;
 mod explain;
 mod facts;
+mod firewall;
 mod guard;
 pub mod headers;
 mod heap;

@@ -10,6 +10,7 @@ use tcpguard_common::abi::SynAckRecord;
 use tcpguard_common::wire::option;
 use tcpguard_engine::ListenerKind;
 
+use crate::firewall::{Kind, Offence};
 use crate::host::CookieSettings;
 
 /// What is known of a listener that is to be armed.
@@ -74,6 +75,15 @@ pub enum Obstacle {
         /// The VLAN's id.
         vlan: u32,
     },
+    /// A rule of the host's packet filter depends on the SYN, which it would not see.
+    Firewall {
+        /// Which one, and how.
+        offence: Box<Offence>,
+        /// Whether the cookies are the guard's own, whose ACKs can be marked.
+        own: bool,
+        /// The mark that the configuration gives them; 0: none.
+        mark: u32,
+    },
 }
 
 impl fmt::Display for Obstacle {
@@ -127,6 +137,30 @@ impl fmt::Display for Obstacle {
                 "{interface} takes VLAN tags off before XDP, and the answer would lack that of VLAN \
                  {vlan}; leave them on: ethtool -K {interface} rxvlan off"
             ),
+            Self::Firewall { offence, own, mark } => {
+                write!(f, "{offence} {}; ", offence.why())?;
+                f.write_str(match (offence.kind, own, mark) {
+                    (Kind::Strict, ..) => {
+                        "allow them: sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"
+                    }
+                    (Kind::Bypassed, ..) => {
+                        "let it match connections (ct state new) in place of SYN flags, or bypass it \
+                         knowingly with cookies.firewall = \"allow\"; see: tcpguard doctor"
+                    }
+                    (Kind::Synproxy, ..) => {
+                        "one of the two is enough; see: tcpguard doctor"
+                    }
+                    (_, true, 0) => {
+                        "set cookies.mark, and accept that mark before it, by the rules of: tcpguard \
+                         doctor"
+                    }
+                    (_, true, _) => "accept the mark before it, by the rules of: tcpguard doctor",
+                    (_, false, _) => {
+                        "the cookies of this kernel cannot be marked; let it match connections (ct state \
+                         new) without flags; see: tcpguard doctor"
+                    }
+                })
+            }
         }
     }
 }
@@ -194,6 +228,7 @@ mod tests {
     use tcpguard_common::wire::tagged;
 
     use super::*;
+    use crate::host::netfilter::Family;
     use crate::way_on;
 
     const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
@@ -303,6 +338,28 @@ mod tests {
         assert_eq!(found.len(), 5, "{found:?}");
     }
 
+    fn firewall(kind: Kind, own: bool, mark: u32) -> Obstacle {
+        let offence = Offence {
+            kind,
+            family: Family::INET,
+            table: "filter".to_owned(),
+            chain: "input".to_owned(),
+            handle: 7,
+            place: 1,
+            words: "tcp flags & (fin|syn|rst|ack) != syn ct state new drop".to_owned(),
+        };
+        Obstacle::Firewall { offence: Box::new(offence), own, mark }
+    }
+
+    #[test]
+    fn a_rule_is_named_so_that_an_operator_finds_it() {
+        let words = firewall(Kind::NotSyn, true, 0).to_string();
+        assert!(words.starts_with("rule 7 of inet filter input (tcp flags & "), "{words}");
+        assert!(words.contains("cookies.mark"), "{words}");
+        let words = firewall(Kind::Strict, true, 0x100).to_string();
+        assert!(words.ends_with("sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"), "{words}");
+    }
+
     #[test]
     fn every_obstacle_says_how_to_go_on() {
         let interface = || "eth0".to_owned();
@@ -316,6 +373,12 @@ mod tests {
             Obstacle::Elsewhere { ifindex: 2 },
             Obstacle::NoTransmit { interface: interface() },
             Obstacle::TagTakenOff { interface: interface(), vlan: 42 },
+            firewall(Kind::NotSyn, true, 0),
+            firewall(Kind::NotSyn, true, 0x100),
+            firewall(Kind::BySyn, false, 0),
+            firewall(Kind::Bypassed, true, 0),
+            firewall(Kind::Strict, true, 0),
+            firewall(Kind::Synproxy, true, 0),
         ] {
             assert!(way_on::is_named(&obstacle.to_string()), "{obstacle}");
             // Every one there is stands above.
@@ -327,7 +390,8 @@ mod tests {
                 | Obstacle::NeverAnswered
                 | Obstacle::Elsewhere { .. }
                 | Obstacle::NoTransmit { .. }
-                | Obstacle::TagTakenOff { .. } => {}
+                | Obstacle::TagTakenOff { .. }
+                | Obstacle::Firewall { .. } => {}
             }
         }
     }

@@ -60,6 +60,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         drop_strays,
         beyond_bounds,
         cookie_backend,
+        cookie_firewall,
+        cookie_mark,
         answers_per_network,
         answers_total,
         protect_prefixes,
@@ -98,6 +100,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.apply("policy.drop_strays", &mut merged.drop_strays, drop_strays);
     changes.apply("policy.beyond_bounds", &mut merged.beyond_bounds, beyond_bounds);
     changes.wait("cookies.backend", &running.cookie_backend, &cookie_backend);
+    changes.apply("cookies.firewall", &mut merged.cookie_firewall, cookie_firewall);
+    changes.apply("cookies.mark", &mut merged.cookie_mark, cookie_mark);
     let per_network = &mut merged.answers_per_network;
     changes.apply("cookies.answers_per_network", per_network, answers_per_network);
     changes.apply("cookies.answers_total", &mut merged.answers_total, answers_total);
@@ -224,7 +228,7 @@ mod tests {
              [gate]\ndrop_items = 4\n\
              [policy]\ndrop_illegal_flags = true\ndrop_strays = true\nrules = 4096\n\
              beyond_bounds = \"drop\"\n\
-             [cookies]\nanswers_per_network = 10\nanswers_total = 1000\n\
+             [cookies]\nfirewall = \"allow\"\nmark = 0x100\nanswers_per_network = 10\nanswers_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
              [states]\nsyn_recv = 30\n\
@@ -242,6 +246,8 @@ mod tests {
                 "policy.drop_illegal_flags",
                 "policy.drop_strays",
                 "policy.beyond_bounds",
+                "cookies.firewall",
+                "cookies.mark",
                 "cookies.answers_per_network",
                 "cookies.answers_total",
                 "protect.prefixes",

@@ -19,6 +19,7 @@ use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
 use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
+use super::firewall::Firewall;
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
 use super::heirloom::{Heirloom, Legacy};
@@ -176,11 +177,15 @@ impl Guard {
         let cookies =
             Cookies::load(interfaces.pins(), &config.state_dir, config.cookie_backend, &guarded)?;
         let mut steps = Steps::new(cookies);
+        let mut firewall = Firewall::default();
+        firewall.poll(&config);
+        firewall.refresh();
         let mut means = Means {
             executor: &mut executor,
             object: &mut object,
             pins: interfaces.pins(),
             interfaces: &guarded,
+            firewall: &firewall,
         };
         for (id, step) in steps.adopt(now, &mut means)? {
             engine.adopt_step(now, id, step, 0);
@@ -224,6 +229,7 @@ impl Guard {
             object,
             sockets,
             host,
+            firewall,
             tracepoint,
             client_filter: ClientFilter::default(),
             steps,

@@ -12,8 +12,9 @@ pub use super::blocks::{InterfaceBlock, ListenerBlock};
 pub use super::reader::Written;
 use super::reader::{Section, Source};
 pub use super::value::Amount;
-use super::value::{self, BEYOND_BOUNDS, COOKIE_BACKENDS, MODES, XDP_MODES};
+use super::value::{self, BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
 use super::{BeyondBounds, CookieChoice, Problem, Spot, StateLimits, XdpMode};
+use crate::firewall::FirewallChoice;
 
 /// The sections in which there are thresholds.
 const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];
@@ -37,6 +38,10 @@ pub struct File {
     pub beyond_bounds: Option<Written<BeyondBounds>>,
     /// `cookies.backend`
     pub cookie_backend: Option<Written<CookieChoice>>,
+    /// `cookies.firewall`
+    pub cookie_firewall: Option<Written<FirewallChoice>>,
+    /// `cookies.mark`
+    pub cookie_mark: Option<Written<u64>>,
     /// `cookies.answers_per_network`
     pub answers_per_network: Option<Written<u64>>,
     /// `cookies.answers_total`
@@ -75,6 +80,8 @@ impl File {
             drop_strays,
             beyond_bounds,
             cookie_backend,
+            cookie_firewall,
+            cookie_mark,
             answers_per_network,
             answers_total,
             protect_prefixes,
@@ -95,6 +102,8 @@ impl File {
         replace(&mut self.drop_strays, drop_strays);
         replace(&mut self.beyond_bounds, beyond_bounds);
         replace(&mut self.cookie_backend, cookie_backend);
+        replace(&mut self.cookie_firewall, cookie_firewall);
+        replace(&mut self.cookie_mark, cookie_mark);
         replace(&mut self.answers_per_network, answers_per_network);
         replace(&mut self.answers_total, answers_total);
         replace(&mut self.protect_prefixes, protect_prefixes);
@@ -171,6 +180,10 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
     let mut cookies = root.section("cookies", problems);
     let cookie_backend =
         cookies.value("backend", problems, |value| value::choice(value, &COOKIE_BACKENDS));
+    let cookie_firewall =
+        cookies.value("firewall", problems, |value| value::choice(value, &COOKIE_FIREWALL));
+    let cookie_mark =
+        cookies.value("mark", problems, |value| value::integer(value, 0, u32::MAX.into()));
     let answers_per_network =
         cookies.value("answers_per_network", problems, |value| value::integer(value, 1, 1_000_000));
     let answers_total =
@@ -214,6 +227,8 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
         drop_strays,
         beyond_bounds,
         cookie_backend,
+        cookie_firewall,
+        cookie_mark,
         answers_per_network,
         answers_total,
         protect_prefixes,

@@ -6,7 +6,7 @@ use tcpguard_engine::{PER_LISTENER, Settings, Threshold, threshold, thresholds};
 
 use super::Config;
 use super::blocks;
-use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, MODES, XDP_MODES};
+use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
 
 /// A key of the configuration file.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +109,25 @@ const OTHERS: &[Other] = &[
               the first of these that works.",
         example: None,
         value: |config| named(&COOKIE_BACKENDS, config.cookie_backend),
+    },
+    Other {
+        name: "cookies.firewall",
+        doc: "What happens where a rule of the host's packet filter depends on seeing the SYN, which it \
+              does not when SYNs are answered with cookies: \"refuse\" (no cookies of the guard's at the \
+              listeners that the rule concerns), or \"allow\" (cookies all the same; rules that deny or \
+              limit SYNs are bypassed then, and rules that refuse connections without a SYN shut \
+              clients out). `tcpguard doctor` names the rules.",
+        example: None,
+        value: |config| named(&COOKIE_FIREWALL, config.cookie_firewall),
+    },
+    Other {
+        name: "cookies.mark",
+        doc: "Bits that are set in the mark (fwmark) of segments that bring back a cookie of the guard's \
+              own, such as 0x10000000, so that the packet filter can accept them: `tcpguard doctor` \
+              prints the rules. Take bits that nothing else uses: policy routing and VPNs read marks \
+              too. 0: none. (0 to 4294967295)",
+        example: None,
+        value: |config| json!(config.cookie_mark),
     },
     Other {
         name: "cookies.answers_per_network",

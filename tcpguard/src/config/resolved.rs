@@ -10,6 +10,8 @@ use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tun
 
 use super::blocks::{self, ListenerConfig};
 use super::file::{Amount, File, ListenerBlock, Written};
+use crate::firewall::FirewallChoice;
+
 use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 
 /// Everything that `tcpguard run` needs to know.
@@ -38,6 +40,10 @@ pub struct Config {
     pub beyond_bounds: BeyondBounds,
     /// Who makes cookies.
     pub cookie_backend: CookieChoice,
+    /// What is done about the host's packet filter where it does not suit cookies.
+    pub cookie_firewall: FirewallChoice,
+    /// Bits that mark the segments that bring back a cookie; 0: none.
+    pub cookie_mark: u32,
     /// SYNs a second that are answered with cookies to one network (IPv4 /24, IPv6 /48).
     pub answers_per_network: u64,
     /// SYNs a second that are answered with cookies in all.
@@ -206,6 +212,8 @@ pub fn resolve(
         drop_strays: value_or(file.drop_strays, false),
         beyond_bounds: value_or(file.beyond_bounds, BeyondBounds::Pass),
         cookie_backend: value_or(file.cookie_backend, CookieChoice::Auto),
+        cookie_firewall: value_or(file.cookie_firewall, FirewallChoice::Refuse),
+        cookie_mark: u32::try_from(value_or(file.cookie_mark, 0)).unwrap_or_default(),
         answers_per_network: value_or(file.answers_per_network, 256),
         answers_total: value_or(file.answers_total, 2_000_000),
         protect_prefixes: value_or(file.protect_prefixes, Vec::new()),

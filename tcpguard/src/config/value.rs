@@ -7,6 +7,7 @@ use tcpguard_engine::{Mode, Place, Threshold};
 use toml::de::DeValue;
 
 use super::{BeyondBounds, CookieChoice, XdpMode};
+use crate::firewall::FirewallChoice;
 
 /// A threshold as it was written, in its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,10 @@ pub(crate) const COOKIE_BACKENDS: [(&str, CookieChoice); 4] = [
     ("kernel_helper", CookieChoice::KernelHelper),
     ("kernel", CookieChoice::Kernel),
 ];
+
+/// What may be said of the host's packet filter.
+pub(crate) const COOKIE_FIREWALL: [(&str, FirewallChoice); 2] =
+    [("refuse", FirewallChoice::Refuse), ("allow", FirewallChoice::Allow)];
 
 /// Names of [`BeyondBounds`].
 pub(crate) const BEYOND_BOUNDS: [(&str, BeyondBounds); 2] =

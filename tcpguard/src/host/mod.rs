@@ -23,6 +23,7 @@ pub mod link_stats;
 pub mod link_watch;
 mod losses;
 pub mod memory;
+pub mod netfilter;
 mod netlink;
 pub mod netns;
 pub mod netstat;

@@ -22,6 +22,7 @@ use super::client_filter::ClientFilter;
 use super::confirm::{ModeClock, PendingMode};
 use super::counts::Counts;
 use super::executor::Executor;
+use super::firewall::Firewall;
 use super::headers::Headers;
 use super::heirloom::Legacy;
 use super::host_view::HostView;
@@ -80,6 +81,7 @@ pub struct Guard {
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
     pub(super) host: HostView,
+    pub(super) firewall: Firewall,
     /// The link at the tracepoint; `None`: completions are seen in a sample only.
     pub(super) tracepoint: Option<HeldLink>,
     pub(super) client_filter: ClientFilter,
@@ -260,6 +262,7 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
     kernel.drop_strays = config.drop_strays.into();
     kernel.drop_beyond_bounds = u8::from(config.beyond_bounds == BeyondBounds::Drop);
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
+    kernel.cookie_mark = config.cookie_mark;
     kernel.followed_bits = KernelConfig::follow(config.settings.followed_per_second);
     let per_network = config.answers_per_network;
     kernel.answers_per_network = per_second_of(per_network, 2 * per_network);

@@ -72,6 +72,7 @@ impl Guard {
             self.check_interfaces();
             self.mend_hooks();
             self.check_losses(now);
+            self.tend_firewall(now)?;
             let (executor, config) = (&mut self.executor, &self.config);
             let unknown = executor.dataplane.take_unknown_listeners()?;
             let ignored = |listener: &_| config.ignores(listener);
@@ -282,7 +283,32 @@ impl Guard {
         Ok(())
     }
 
+    /// Notices changes of the host's packet filter: cookies that it does not suit any more are given up,
+    /// and may be tried again where it may suit them now.
+    fn tend_firewall(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        if self.firewall.poll(&self.config) {
+            self.engine.reconsider_step(Step::Cookies);
+        }
+        if !Steps::answer(&self.executor) || !self.firewall.refresh() {
+            return Ok(());
+        }
+        let guarded = self.interfaces.guarded();
+        let (steps, mut means) = self.means(&guarded);
+        let forbidden = steps.forbidden(&means);
+        for (id, _) in &forbidden {
+            steps.leave(now, *id, Step::Cookies, &mut means)?;
+        }
+        for (id, why) in forbidden {
+            self.engine.step_failed(now, id, Step::Cookies, &why, false);
+        }
+        Ok(())
+    }
+
     fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step, rate: u32) {
+        if step == Step::Cookies {
+            self.firewall.poll(&self.config);
+            self.firewall.refresh();
+        }
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
         if let Err(refusal) = steps.take(now, listener, step, rate, &mut means) {
@@ -293,8 +319,8 @@ impl Guard {
 
     /// The steps, and what is needed to carry them out.
     fn means<'a>(&'a mut self, interfaces: &'a [Interface]) -> (&'a mut Steps, Means<'a>) {
-        let Self { steps, executor, object, interfaces: all, .. } = self;
-        (steps, Means { executor, object, pins: all.pins(), interfaces })
+        let Self { steps, executor, object, interfaces: all, firewall, .. } = self;
+        (steps, Means { executor, object, pins: all.pins(), interfaces, firewall })
     }
 
     fn flows(&mut self) -> anyhow::Result<Flows> {

@@ -12,6 +12,7 @@ use tcpguard_engine::{ListenerId, Step, Timestamp};
 pub use cookies::{Cookies, Maker};
 
 use super::executor::Executor;
+use super::firewall::Firewall;
 use super::listeners::Followed;
 use super::obstacles::Obstacle;
 use super::syncookies::LeaseError;
@@ -67,6 +68,7 @@ pub struct Means<'a> {
     pub object: &'a mut Object,
     pub pins: &'a Pins,
     pub interfaces: &'a [Interface],
+    pub firewall: &'a Firewall,
 }
 
 /// What is in the kernel for the steps.
@@ -106,7 +108,7 @@ impl Steps {
                 self.strays.insert(id);
             }
             if bits & (ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES) != 0
-                && let Err(refusal) = self.resume(bits, means)
+                && let Err(refusal) = self.resume(id, bits, means)
             {
                 log::warn!("SYNs are no longer answered with cookies: {refusal}");
                 let clear = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
@@ -122,7 +124,7 @@ impl Steps {
     }
 
     /// Goes on with cookies that an earlier agent made.
-    fn resume(&mut self, bits: u8, means: &mut Means<'_>) -> Result<(), Refusal> {
+    fn resume(&mut self, id: ListenerId, bits: u8, means: &mut Means<'_>) -> Result<(), Refusal> {
         let made_by = match bits & ListenerEntry::ANSWER {
             0 => Maker::Helper,
             _ => Maker::Own,
@@ -130,11 +132,37 @@ impl Steps {
         if made_by != self.cookies.maker() {
             return Err(Refusal::NoMaker("others make them now".to_owned()));
         }
+        self.admitted(id, means)?;
         self.cookies.accept(means.pins, means.interfaces)?;
         if made_by == Maker::Helper {
             tell_of_timestamps(means.executor)?;
         }
         Ok(())
+    }
+
+    /// Whether the host's packet filter suits cookies at a listener.
+    fn admitted(&self, id: ListenerId, means: &Means<'_>) -> Result<(), Refusal> {
+        let followed = means.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        let own = self.cookies.maker() == Maker::Own;
+        match means.firewall.forbids(followed, own, means.interfaces) {
+            Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether any listener's SYNs are answered.
+    pub fn answer(executor: &Executor) -> bool {
+        answers(executor)
+    }
+
+    /// The listeners at which the packet filter no longer suits the cookies that are made, and why.
+    pub fn forbidden(&self, means: &Means<'_>) -> Vec<(ListenerId, String)> {
+        let armed = means.executor.listeners.iter().filter(|followed| is_armed(followed));
+        let refused = armed.filter_map(|followed| {
+            let refusal = self.admitted(followed.id, means).err()?;
+            Some((followed.id, refusal.to_string()))
+        });
+        refused.collect()
     }
 
     /// Takes a step for a listener; `rate` is that of a budget.
@@ -183,6 +211,7 @@ impl Steps {
                 let followed = means.executor.listeners.get(id).ok_or(Refusal::Gone)?;
                 let (executor, interfaces) = (&*means.executor, means.interfaces);
                 self.cookies.check(now, followed, executor, means.object, interfaces)?;
+                self.admitted(id, means)?;
                 // First somebody who takes them back, then the first cookie.
                 self.cookies.accept(means.pins, interfaces)?;
                 self.accepting.remove(&id);

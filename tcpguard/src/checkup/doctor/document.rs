@@ -8,7 +8,7 @@ use crate::status::Time;
 pub const SCHEMA: &str = "tcpguard.doctor/1";
 
 /// What a command line begins with; other fixes are words for a person.
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 25] = [
     "apt-cache",
     "bpftool",
     "chmod",
@@ -17,9 +17,12 @@ const PROGRAMS: [&str; 22] = [
     "ethtool",
     "grep",
     "ip",
+    "ip6tables",
+    "iptables",
     "journalctl",
     "ls",
     "mount",
+    "nft",
     "sudo",
     "sysctl",
     "systemctl",

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::checkup::tune::{Device, HostFacts, Tune};
+use crate::firewall::FirewallChoice;
 use crate::host::KernelRelease;
 use crate::host::device::XdpFeatures;
 use crate::host::interfaces::OperState;
+use crate::host::netfilter::RuleSet;
 use crate::kernel::Layout;
 use crate::kernel::census::Attached;
 use crate::kernel::features::Feature;
@@ -35,6 +37,19 @@ pub struct Facts {
     pub agent: Agent,
     /// Which SYN cookies work here, as tried before.
     pub probe: Probed,
+    /// The packet filter.
+    pub firewall: FirewallFacts,
+}
+
+/// The host's packet filter, and what the configuration says of it.
+#[derive(Clone, Debug)]
+pub struct FirewallFacts {
+    /// Its rules, or why they cannot be read.
+    pub rules: Result<RuleSet, String>,
+    /// `cookies.firewall`
+    pub choice: FirewallChoice,
+    /// `cookies.mark`
+    pub mark: u32,
 }
 
 /// The kernel.

@@ -9,11 +9,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::facts::{
-    Agent, ConfigFacts, Facts, Filesystem, Kernel, Owner, Pins, Privileges, Probed,
+    Agent, ConfigFacts, Facts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges, Probed,
 };
 use crate::checkup::tune::{HostFacts, Tune};
 use crate::config::{self, ConfigError, Overrides};
 use crate::control::{Client, ClientError, Request, Response};
+use crate::firewall::FirewallChoice;
+use crate::host::netfilter::Netfilter;
 use crate::host::{KernelRelease, Sysctls, accounts, capabilities, netns};
 use crate::kernel::features::features;
 use crate::kernel::{is_bpffs, layouts};
@@ -51,6 +53,17 @@ pub fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tune) -> 
         config,
         agent: agent(client),
         probe: probed(&places.state_dir),
+        firewall: firewall(places.config.as_deref()),
+    }
+}
+
+fn firewall(config: Option<&Path>) -> FirewallFacts {
+    let rules = Netfilter::default().read(&Sysctls::default());
+    let config = config::read(config, Overrides::default()).ok().map(|loaded| loaded.config);
+    FirewallFacts {
+        rules: rules.map_err(|error| error.to_string()),
+        choice: config.as_ref().map_or_else(FirewallChoice::default, |one| one.cookie_firewall),
+        mark: config.map_or(0, |config| config.cookie_mark),
     }
 }
 

@@ -1,3 +1,4 @@
+mod firewall;
 mod host;
 mod interfaces;
 mod pages;
@@ -10,14 +11,16 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::maps;
 
 use super::facts::{
-    Agent, ConfigFacts, Filesystem, InterfaceFacts, Kernel, Link, Owner, Pins, Privileges, Probed,
-    Service,
+    Agent, ConfigFacts, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, Owner, Pins,
+    Privileges, Probed, Service,
 };
 use super::*;
 use crate::checkup::tune::{self, Device, HostFacts, Listening, Load, Span, Values, sysctl_files};
+use crate::firewall::FirewallChoice;
 use crate::host::KernelRelease;
 use crate::host::device::XdpFeatures;
 use crate::host::interfaces::OperState;
+use crate::host::netfilter::RuleSet;
 use crate::kernel::Layout;
 use crate::kernel::census::{Attached, Hook};
 use crate::kernel::features::{Feature, Support};
@@ -179,6 +182,11 @@ fn healthy() -> Facts {
         },
         agent: Agent::Running(Box::new(status())),
         probe: Probed::Known { best: Some("own cookies work (native)".to_owned()) },
+        firewall: FirewallFacts {
+            rules: Ok(RuleSet { complete: true, ..RuleSet::default() }),
+            choice: FirewallChoice::Refuse,
+            mark: 0,
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! The checks: each is a function of the facts, and says what it found with evidence and a way out.
 
 pub(super) mod agent;
+pub(super) mod firewall;
 pub(super) mod interface;
 pub(super) mod kernel;
 pub(super) mod load;
@@ -30,7 +31,7 @@ const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
 }
 
 /// All: whether the host is guarded, and then in the order in which a start would meet what they look at.
-pub(super) const CHECKS: [Check; 34] = [
+pub(super) const CHECKS: [Check; 35] = [
     host(agent::running),
     host(kernel::release),
     host(kernel::features),
@@ -56,6 +57,7 @@ pub(super) const CHECKS: [Check; 34] = [
     interfaces(programs::tc),
     host(sysctls::settings),
     host(sysctls::listeners),
+    host(firewall::rules),
     host(load::losses),
     host(load::skew),
     host(service::unit),

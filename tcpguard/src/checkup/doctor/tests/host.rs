@@ -3,6 +3,14 @@
 use super::*;
 
 pub(super) const CASES: &[Case] = &[
+    // The packet filter.
+    (
+        |f| f.firewall.rules = Err("permission denied".to_owned()),
+        "firewall_rules",
+        Outcome::Unknown,
+        "permission denied",
+        "sudo tcpguard doctor",
+    ),
     // The kernel.
     (
         |f| f.kernel.release = Some(release(5, 10)),

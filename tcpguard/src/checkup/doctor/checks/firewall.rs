@@ -1,0 +1,106 @@
+//! Whether the host's packet filter lets clients in that were answered with SYN cookies.
+
+use std::collections::BTreeSet;
+
+use super::super::document::Finding;
+use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
+use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, mark_rules, offences, unread};
+
+/// A mark that is advised where none is configured: a bit that neither systemd, WireGuard's tools nor
+/// the usual container networks take by default.
+const MARK: u32 = 0x1000_0000;
+/// The most rules that are named.
+const NAMED: usize = 8;
+
+/// Rules whose result depends on seeing the SYN.
+pub(in super::super) fn rules(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "firewall_rules";
+    let firewall = &facts.firewall;
+    let rules = match &firewall.rules {
+        Ok(rules) => rules,
+        Err(why) => return vec![Finding::unknown(ID, why).fix("sudo tcpguard doctor")],
+    };
+    // What else there is above a guarded interface shows its packets under another name.
+    let plain = facts.interfaces.iter().all(|one| {
+        let link = one.link.as_ref();
+        link.is_some_and(|link| link.master.is_none() && link.vlans.is_empty())
+    });
+    let ways: Vec<Way> = match plain {
+        true => facts.interfaces.iter().map(way).collect(),
+        false => Vec::new(),
+    };
+    let open = facts.host.listeners.iter().filter(|one| !one.at.ip().is_loopback());
+    let mut found: Vec<(Offence, BTreeSet<u16>)> = Vec::new();
+    for listener in open {
+        let (addr, port) = (listener.at.ip(), listener.at.port());
+        let question = Question {
+            port,
+            ipv4: addr.is_ipv4() || addr.is_unspecified(),
+            ipv6: addr.is_ipv6(),
+            ways: &ways,
+            mark: firewall.mark,
+        };
+        for offence in offences(rules, &question) {
+            match found.iter_mut().find(|(known, _)| *known == offence) {
+                Some((_, ports)) => drop(ports.insert(port)),
+                None => found.push((offence, BTreeSet::from([port]))),
+            }
+        }
+    }
+    let more = found.len().saturating_sub(NAMED);
+    let mut findings: Vec<Finding> = found
+        .iter()
+        .take(NAMED)
+        .map(|(offence, ports)| finding(ID, facts, offence, ports))
+        .collect();
+    if more > 0 {
+        findings.push(Finding::note(ID, format!("{more} more rules depend on seeing SYNs")));
+    }
+    if let Some(what) = unread(rules) {
+        let evidence = format!(
+            "{what}: whether they let clients in that were answered with SYN cookies is not known"
+        );
+        findings.push(Finding::note(ID, evidence).fix("iptables-legacy -S"));
+    }
+    if findings.is_empty() {
+        let count: usize = rules.chains.iter().map(|chain| chain.rules.len()).sum();
+        findings.push(Finding::passed(ID, format!("{count} rules, none depends on seeing SYNs")));
+    }
+    findings
+}
+
+fn way(interface: &InterfaceFacts) -> Way {
+    Way { name: interface.name.clone(), index: 0 }
+}
+
+fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) -> Finding {
+    let firewall = &facts.firewall;
+    let ports: Vec<String> = ports.iter().take(6).map(u16::to_string).collect();
+    let allowed = firewall.choice == FirewallChoice::Allow;
+    let then = match (allowed, offence.kind) {
+        (false, _) => "SYN cookies of tcpguard's are not used",
+        (true, Kind::Bypassed) => "SYN cookies bypass it, as cookies.firewall allows",
+        (true, _) => "clients answered with SYN cookies may be refused, as cookies.firewall allows",
+    };
+    let evidence = format!("{offence} {}; {then} at port {}", offence.why(), ports.join(", "));
+    let found = if allowed { Finding::note(id, evidence) } else { Finding::warning(id, evidence) };
+    let path = match &facts.config {
+        ConfigFacts::Absent { path }
+        | ConfigFacts::Valid { path, .. }
+        | ConfigFacts::Invalid { path, .. }
+        | ConfigFacts::Unreadable { path, .. } => path.display(),
+    };
+    let fix = match offence.kind {
+        Kind::Strict => "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1".to_owned(),
+        Kind::Bypassed | Kind::Synproxy => offence.listing(),
+        Kind::NotSyn | Kind::BySyn => {
+            let mark = if firewall.mark == 0 { MARK } else { firewall.mark };
+            let rules = mark_rules(offence, mark).join(" && ");
+            match firewall.mark {
+                0 => format!("edit {path}: set mark = {MARK:#x} under [cookies], then: {rules}"),
+                _ => rules,
+            }
+        }
+    };
+    found.about(format!("{} {} {}", offence.family.name(), offence.table, offence.chain)).fix(fix)
+}

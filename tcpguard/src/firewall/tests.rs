@@ -1,0 +1,202 @@
+//! Rule sets as the kernel listed them, and what becomes of a client's ACK in them.
+
+use super::*;
+use crate::host::netfilter::{self, Family};
+
+/// What `nft` or `iptables-nft` made of the rules that its name tells.
+pub(crate) fn recorded(text: &str) -> RuleSet {
+    let mut found = RuleSet { complete: true, ..RuleSet::default() };
+    let (mut chains, mut rules) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let bytes = unhex(words[words.len() - 1]);
+        match words[0] {
+            "chain" => chains.extend(netfilter::chain(&bytes)),
+            "rule" => rules.extend(netfilter::rule(&bytes)),
+            _ => {
+                let name = words[1].rsplit(':').next().unwrap_or_default().to_owned();
+                let table = words[1].split(':').nth(1).unwrap_or_default().to_owned();
+                let set = found.sets.entry((Family::INET, table, name)).or_default();
+                set.extend(netfilter::elements(&bytes));
+            }
+        }
+    }
+    found.chains = netfilter::assembled(chains, rules);
+    found
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("recorded in hexadecimal");
+    (0..text.len()).step_by(2).map(digit).collect()
+}
+
+const NEW_NOT_SYN: &str = include_str!("recorded/new-not-syn");
+const SYN_ACCEPT: &str = include_str!("recorded/syn-accept");
+const UFW: &str = include_str!("recorded/ufw");
+const FIREWALLD: &str = include_str!("recorded/firewalld");
+const IPTABLES: &str = include_str!("recorded/iptables");
+const MARKED: &str = include_str!("recorded/marked");
+const SYNPROXY: &str = include_str!("recorded/synproxy");
+
+fn found(rules: &RuleSet, port: u16, mark: u32) -> Vec<(u64, Kind)> {
+    let ways = [Way { name: "eth0".to_owned(), index: 2 }];
+    let question = Question { port, ipv4: true, ipv6: true, ways: &ways, mark };
+    offences(rules, &question).iter().map(|one| (one.handle, one.kind)).collect()
+}
+
+fn strict(text: &str) -> RuleSet {
+    RuleSet { strict: true, ..recorded(text) }
+}
+
+#[test]
+fn rules_that_depend_on_the_syn_are_found_and_others_are_not() {
+    let rules = recorded(NEW_NOT_SYN);
+    // A denial of SYNs, and the drop of what is new and no SYN. Neither what is invalid, nor flags that no
+    // TCP sends, nor rules for other ports or the loopback interface.
+    assert_eq!(found(&rules, 8080, 0), [(2, Kind::Bypassed), (3, Kind::NotSyn)]);
+    assert_eq!(found(&rules, 443, 0), [(3, Kind::NotSyn)]);
+    // A port of an interval, and one by itself.
+    assert_eq!(found(&rules, 115, 0), [(3, Kind::NotSyn), (8, Kind::Bypassed)]);
+    assert_eq!(found(&rules, 25, 0), [(3, Kind::NotSyn), (8, Kind::Bypassed)]);
+    assert_eq!(found(&rules, 120, 0), [(3, Kind::NotSyn)]);
+    // SYNs that are accepted up to a rate.
+    assert_eq!(found(&rules, 22, 0), [(3, Kind::NotSyn), (6, Kind::BySyn)]);
+    assert_eq!(found(&recorded(SYN_ACCEPT), 8080, 0).first().map(|one| one.1), Some(Kind::BySyn));
+    assert_eq!(found(&recorded(SYN_ACCEPT), 443, 0), []);
+}
+
+#[test]
+fn what_ufw_and_firewalld_make_takes_cookies() {
+    for rules in [UFW, FIREWALLD] {
+        let rules = recorded(rules);
+        assert!(rules.chains.iter().any(|chain| chain.rules.len() > 3), "{rules:#?}");
+        for port in [22, 443, 8080] {
+            assert_eq!(found(&rules, port, 0), [], "{rules:#?}");
+        }
+    }
+}
+
+#[test]
+fn with_a_strict_conntrack_a_rule_on_states_is_enough() {
+    for rules in [UFW, FIREWALLD, NEW_NOT_SYN] {
+        for mark in [0, 0x100] {
+            let found = found(&strict(rules), 8080, mark);
+            assert!(found.iter().any(|(_, kind)| *kind == Kind::Strict), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn rules_of_iptables_are_read_too() {
+    let rules = recorded(IPTABLES);
+    let kinds = |port| found(&rules, port, 0).iter().map(|one| one.1).collect::<Vec<_>>();
+    assert_eq!(kinds(8080), [Kind::NotSyn, Kind::Bypassed]);
+    assert_eq!(kinds(443), [Kind::NotSyn]);
+    assert_eq!(kinds(80), [Kind::NotSyn, Kind::BySyn]);
+    // They are rules for IPv4 only.
+    let question = Question { port: 8080, ipv4: false, ipv6: true, ways: &[], mark: 0 };
+    assert_eq!(offences(&rules, &question), []);
+}
+
+#[test]
+fn a_mark_that_is_accepted_before_the_rule_is_enough() {
+    let rules = recorded(MARKED);
+    assert_eq!(found(&rules, 443, 0x100), []);
+    assert_eq!(found(&rules, 443, 0), [(5, Kind::NotSyn)], "nothing is marked");
+    assert_eq!(found(&rules, 443, 0x200), [(5, Kind::NotSyn)], "another mark");
+    let mut after = rules.clone();
+    after.chains[0].rules.rotate_left(3);
+    assert_eq!(found(&after, 443, 0x100), [(5, Kind::NotSyn)], "accepted after it");
+}
+
+#[test]
+fn a_synproxy_answers_for_itself_and_flags_may_be_looked_up() {
+    let rules = recorded(SYNPROXY);
+    assert_eq!(found(&rules, 8080, 0), [(3, Kind::Bypassed), (4, Kind::Synproxy)]);
+    let unread = RuleSet { sets: Default::default(), ..rules };
+    assert_eq!(found(&unread, 8080, 0), [(3, Kind::Bypassed), (4, Kind::Synproxy)]);
+}
+
+#[test]
+fn an_operator_finds_the_rule_and_what_to_insert() {
+    let ways = [];
+    let question = Question { port: 443, ipv4: true, ipv6: true, ways: &ways, mark: 0 };
+    let offence = offences(&recorded(NEW_NOT_SYN), &question).remove(0);
+    assert_eq!(
+        offence.to_string(),
+        "rule 3 of inet filter input (tcp flags & (fin|syn|rst|ack) != syn ct state new drop)"
+    );
+    assert_eq!(
+        mark_rules(&offence, 0x100),
+        [
+            "nft insert rule inet filter input position 3 meta mark and 0x100 == 0x100 ct mark set ct \
+             mark or 0x100",
+            "nft insert rule inet filter input position 3 ct mark and 0x100 == 0x100 accept",
+        ]
+    );
+    let offence = offences(&recorded(IPTABLES), &question).remove(0);
+    assert_eq!(
+        mark_rules(&offence, 0x100),
+        [
+            "iptables -I INPUT 1 -m mark --mark 0x100/0x100 -j CONNMARK --set-xmark 0x100/0x100",
+            "iptables -I INPUT 2 -m connmark --mark 0x100/0x100 -j ACCEPT",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    assert_eq!(unread(&recorded(UFW)), None);
+    let legacy = RuleSet { legacy: vec!["ip filter".to_owned()], ..recorded(UFW) };
+    assert!(unread(&legacy).is_some_and(|words| words.contains("ip filter")));
+    let cut = RuleSet { complete: false, ..recorded(UFW) };
+    assert!(unread(&cut).is_some_and(|words| words.contains("too large")));
+}
+
+/// Every truncation, and every byte at other values: nothing panics, and nothing goes on for ever.
+#[test]
+fn messages_that_make_no_sense_are_survived() {
+    let question = Question { port: 8080, ipv4: true, ipv6: true, ways: &[], mark: 1 };
+    for text in [NEW_NOT_SYN, FIREWALLD, IPTABLES, SYNPROXY] {
+        let rules = recorded(text);
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let whole = unhex(words[words.len() - 1]);
+            for place in 0..whole.len() {
+                let mut odd = vec![whole[..place].to_vec()];
+                for value in [0, 1, 0x7f, 0xff] {
+                    let mut changed = whole.clone();
+                    changed[place] = value;
+                    odd.push(changed);
+                }
+                for bytes in odd {
+                    let (_, _) = (netfilter::chain(&bytes), netfilter::elements(&bytes));
+                    let Some((_, rule)) = netfilter::rule(&bytes) else { continue };
+                    let mut rules = rules.clone();
+                    rules.chains[0].rules.insert(0, rule);
+                    offences(&rules, &question);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn chains_that_jump_in_circles_come_to_an_end() {
+    use crate::host::netfilter::{Chain, Effect, Hook, Rule, Verdict};
+    let jump = |to: &str| Rule {
+        effects: vec![Effect::Verdict(Verdict::Jump(to.to_owned()))],
+        ..Rule::default()
+    };
+    let chain = |name: &str, to: &[&str]| Chain {
+        table: "filter".to_owned(),
+        name: name.to_owned(),
+        hook: (name == "input").then(|| Hook { number: 1, devices: Vec::new() }),
+        rules: to.iter().map(|to| jump(to)).collect(),
+        ..Chain::default()
+    };
+    let mut rules = RuleSet::default();
+    rules.chains =
+        vec![chain("input", &["a"; 64]), chain("a", &["b"; 64]), chain("b", &["a", "input"])];
+    assert_eq!(found(&rules, 8080, 1), []);
+}

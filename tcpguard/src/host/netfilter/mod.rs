@@ -1,0 +1,370 @@
+//! The packet filter's rule sets, as far as they can decide about a TCP handshake: chains and rules of
+//! nf_tables, which hold the rules of iptables-nft too, and whether tables of the older iptables are
+//! loaded, which only iptables itself can list.
+//!
+//! Reading is bounded: never the elements of a large set, and not more than [`MOST_RULES`] rules.
+
+mod parse;
+mod xt;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use super::netlink::Netlink;
+use super::{Error, Sysctls};
+
+pub use parse::{chain, elements, generation, rule};
+
+/// The most rules that are read.
+pub const MOST_RULES: usize = 16_384;
+/// The most chains that are read.
+const MOST_CHAINS: usize = 4_096;
+/// The most sets of which elements are read, and the most elements of each.
+const MOST_SETS: usize = 64;
+const MOST_ELEMENTS: usize = 512;
+
+/// Messages of nf_tables, include/uapi/linux/netfilter/nf_tables.h: the subsystem's number, then what
+/// it is about.
+const NFTABLES: u16 = 10 << 8;
+const GET_CHAIN: u16 = NFTABLES | 4;
+const GET_RULE: u16 = NFTABLES | 7;
+const GET_ELEMENTS: u16 = NFTABLES | 13;
+const GET_GENERATION: u16 = NFTABLES | 16;
+/// `NFTA_SET_ELEM_LIST_TABLE` and `NFTA_SET_ELEM_LIST_SET`.
+const ELEMENTS_TABLE: u16 = 1;
+const ELEMENTS_SET: u16 = 2;
+
+/// What the host's packet filter says about packets that arrive.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RuleSet {
+    /// Chains of nf_tables.
+    pub chains: Vec<Chain>,
+    /// Elements of the small sets that conditions on ports, flags, states, marks and interfaces look
+    /// up.
+    pub sets: BTreeMap<SetName, Vec<Element>>,
+    /// Whether all rules were read.
+    pub complete: bool,
+    /// Tables of iptables-legacy that are loaded and cannot be read, such as `ip filter`.
+    pub legacy: Vec<String>,
+    /// `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection whose SYN conntrack has not seen is
+    /// invalid.
+    pub strict: bool,
+}
+
+/// A set within a table.
+pub type SetName = (Family, String, String);
+
+/// `NFPROTO_…`: whose packets a table sees.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Family(pub u8);
+
+impl Family {
+    /// IPv4 and IPv6.
+    pub const INET: Self = Self(1);
+    /// IPv4.
+    pub const IPV4: Self = Self(2);
+    /// Whatever arrives by a device.
+    pub const NETDEV: Self = Self(5);
+    /// IPv6.
+    pub const IPV6: Self = Self(10);
+
+    /// As nft calls it.
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            1 => "inet",
+            2 => "ip",
+            3 => "arp",
+            5 => "netdev",
+            7 => "bridge",
+            10 => "ip6",
+            _ => "other",
+        }
+    }
+}
+
+/// A chain and its rules in order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Chain {
+    /// Family of its table.
+    pub family: Family,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Where packets enter it; `None`: by jumps only.
+    pub hook: Option<Hook>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+impl Default for Family {
+    fn default() -> Self {
+        Self::INET
+    }
+}
+
+/// Where packets enter a chain.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Hook {
+    /// `NF_INET_…`, or `NF_NETDEV_…` in the family netdev.
+    pub number: u32,
+    /// Devices that it is at; none: all.
+    pub devices: Vec<String>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rule {
+    /// Its number, as `nft --handle list` shows it.
+    pub handle: u64,
+    /// What must hold of a packet.
+    pub conditions: Vec<Condition>,
+    /// What happens to it then.
+    pub effects: Vec<Effect>,
+}
+
+/// Something that must hold of a packet. What cannot be told has [`Source::Other`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Condition {
+    /// What is looked at.
+    pub source: Source,
+    /// Which of its bits, and those that are turned over; empty: all, and none.
+    pub mask: Vec<u8>,
+    /// See `mask`.
+    pub xor: Vec<u8>,
+    /// What they must be.
+    pub test: Test,
+}
+
+/// What a condition looks at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// Bytes of the TCP header.
+    Transport {
+        /// The first one.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Bytes of the IP header.
+    Network {
+        /// The first one.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+    /// `ct state`
+    CtState,
+    /// `meta mark`
+    Mark,
+    /// `ct mark`
+    CtMark,
+    /// `iifname`
+    InName,
+    /// `iif`
+    InIndex,
+    /// `meta l4proto`
+    L4Proto,
+    /// Something else, by its name.
+    Other(String),
+}
+
+/// What the bits that are looked at must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Test {
+    /// These.
+    Equal(Vec<u8>),
+    /// Others than these.
+    Unequal(Vec<u8>),
+    /// Of a range, both ends included, or of none.
+    Range {
+        /// The least.
+        from: Vec<u8>,
+        /// The greatest.
+        to: Vec<u8>,
+        /// Outside of it.
+        inverted: bool,
+    },
+    /// In a set, or not; a map of verdicts says what happens then.
+    Set {
+        /// Its name.
+        name: String,
+        /// Not in it.
+        inverted: bool,
+        /// Whether it is a map of verdicts.
+        verdicts: bool,
+    },
+    /// Something that cannot be told.
+    Unknown,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// A verdict.
+    Verdict(Verdict),
+    /// The kernel finishes the handshake in the listener's place.
+    Synproxy,
+    /// Something that can decide about the packet or a later one, by its name: a reject, a limit.
+    Decides(String),
+    /// Something that cannot, such as a counter.
+    Harmless,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It passes this base chain.
+    Accept,
+    /// It is dropped.
+    Drop,
+    /// Another chain says, and then the next rule.
+    Jump(String),
+    /// Another chain says.
+    Goto(String),
+    /// The chain that jumped here says.
+    Return,
+    /// The next rule says.
+    Continue,
+    /// A program says.
+    Queue,
+}
+
+/// An element of a set.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Element {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// It is the first key behind an interval.
+    pub ends: bool,
+    /// In a map of verdicts, what happens.
+    pub verdict: Option<Verdict>,
+}
+
+/// Asks netfilter; its socket stays open between two questions.
+#[derive(Debug, Default)]
+pub struct Netfilter {
+    socket: Option<Netlink>,
+}
+
+impl Netfilter {
+    /// A number that is another one after each change of nf_tables' rules or sets; `None`: the kernel
+    /// has no nf_tables.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn generation(&mut self) -> Result<Option<u32>, Error> {
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(Netlink::open(NETLINK_NETFILTER)?),
+        };
+        let asked =
+            socket.query("ask for the rule set's generation", GET_GENERATION, &[0; 4], |m| {
+                Ok(generation(m.payload))
+            });
+        absent(asked.map(Some)).map(Option::flatten)
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, or what it says makes no sense.
+    pub fn read(&mut self, sysctls: &Sysctls) -> Result<RuleSet, Error> {
+        let mut found = RuleSet { complete: true, ..RuleSet::default() };
+        found.strict = is_strict(sysctls)?;
+        found.legacy = legacy();
+        let open = || Netlink::open(NETLINK_NETFILTER);
+        let chains = open()?
+            .dump_first("list chains", GET_CHAIN, &[0; 4], MOST_CHAINS, |m| Ok(chain(m.payload)));
+        let Some(chains) = absent(chains.map(Some))? else { return Ok(found) };
+        let rules = open()?
+            .dump_first("list rules", GET_RULE, &[0; 4], MOST_RULES, |m| Ok(rule(m.payload)))?;
+        found.complete = chains.len() < MOST_CHAINS && rules.len() < MOST_RULES;
+        found.chains = assembled(chains, rules);
+        for name in looked_up(&found.chains).into_iter().take(MOST_SETS) {
+            let mut request = vec![name.0.0, 0, 0, 0];
+            for (kind, value) in [(ELEMENTS_TABLE, &name.1), (ELEMENTS_SET, &name.2)] {
+                string(&mut request, kind, value);
+            }
+            let list = open()?.dump_first("list a set", GET_ELEMENTS, &request, 64, |m| {
+                Ok(Some(elements(m.payload)))
+            });
+            // A set that has gone meanwhile, or is too large, is one of which nothing is known.
+            let Ok(list) = list else { continue };
+            let list: Vec<Element> = list.into_iter().flatten().collect();
+            if list.len() < MOST_ELEMENTS {
+                found.sets.insert(name, list);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The chains with the rules that are in them.
+pub fn assembled(
+    mut chains: Vec<Chain>,
+    rules: Vec<((Family, String, String), Rule)>,
+) -> Vec<Chain> {
+    let mut places = BTreeMap::new();
+    for (place, chain) in chains.iter().enumerate() {
+        places.insert((chain.family, chain.table.clone(), chain.name.clone()), place);
+    }
+    for (chain, rule) in rules {
+        if let Some(chain) = places.get(&chain).and_then(|place| chains.get_mut(*place)) {
+            chain.rules.push(rule);
+        }
+    }
+    chains
+}
+
+/// `net.netfilter.nf_conntrack_tcp_loose` is 0; where nothing follows connections it does not exist.
+///
+/// # Errors
+/// As [`Sysctls::read_number`].
+pub fn is_strict(sysctls: &Sysctls) -> Result<bool, Error> {
+    Ok(sysctls.read_number("net.netfilter.nf_conntrack_tcp_loose")? == Some(0))
+}
+
+/// The tables of iptables-legacy that are loaded.
+pub fn legacy() -> Vec<String> {
+    let mut tables = Vec::new();
+    for (family, file) in [("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")] {
+        let names = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+        let names = names.unwrap_or_default();
+        tables.extend(names.lines().take(16).map(|name| format!("{family} {name}")));
+    }
+    tables
+}
+
+/// Nothing where the kernel has no nf_tables.
+fn absent<T>(answer: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Err(error) if matches!(error.os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(None),
+        other => other,
+    }
+}
+
+/// The sets whose elements say whether a rule is about a packet.
+fn looked_up(chains: &[Chain]) -> BTreeSet<SetName> {
+    let mut names = BTreeSet::new();
+    for chain in chains {
+        for condition in chain.rules.iter().flat_map(|rule| &rule.conditions) {
+            if let Test::Set { name, .. } = &condition.test
+                && !matches!(condition.source, Source::Other(_) | Source::Network { .. })
+            {
+                names.insert((chain.family, chain.table.clone(), name.clone()));
+            }
+        }
+    }
+    names
+}
+
+fn string(request: &mut Vec<u8>, kind: u16, value: &str) {
+    let len = u16::try_from(4 + value.len() + 1).unwrap_or(u16::MAX);
+    request.extend_from_slice(&len.to_ne_bytes());
+    request.extend_from_slice(&kind.to_ne_bytes());
+    request.extend_from_slice(value.as_bytes());
+    request.push(0);
+    request.resize(request.len().next_multiple_of(4), 0);
+}

@@ -1,0 +1,132 @@
+//! Matches and targets of iptables that nf_tables carries as they are (`include/uapi/linux/netfilter`):
+//! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`.
+
+use super::{Condition, Effect, Rule, Source, Test};
+
+/// Where the TCP header has its ports' destination and its flags.
+const PORT: Source = Source::Transport { offset: 2, len: 2 };
+const FLAGS: Source = Source::Transport { offset: 13, len: 1 };
+/// Ports that `multiport` can hold.
+const PORTS: usize = 15;
+
+fn short(info: &[u8], at: usize) -> Option<u16> {
+    info.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+fn long(info: &[u8], at: usize) -> Option<[u8; 4]> {
+    info.get(at..)?.first_chunk().copied()
+}
+
+/// What a match means to the rule.
+pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
+    let known = match name {
+        "tcp" => tcp(info, rule),
+        "conntrack" => conntrack(revision, info, rule),
+        "state" => long(info, 0).map(|states| rule.conditions.push(state(states, false))),
+        "multiport" => multiport(revision, info, rule),
+        "mark" => mark(Source::Mark, info, rule),
+        "connmark" => mark(Source::CtMark, info, rule),
+        "comment" => Some(()),
+        // They remember packets, whatever the verdict is.
+        "recent" | "hashlimit" | "limit" | "connlimit" | "quota" => {
+            rule.effects.push(Effect::Decides(name.to_owned()));
+            None
+        }
+        _ => None,
+    };
+    if known.is_none() {
+        rule.conditions.push(Condition {
+            source: Source::Other(name.to_owned()),
+            mask: Vec::new(),
+            xor: Vec::new(),
+            test: Test::Unknown,
+        });
+    }
+}
+
+/// `struct xt_tcp`: two ranges of ports, in the host's byte order, an option, the mask of flags, the
+/// flags, and what is inverted.
+fn tcp(info: &[u8], rule: &mut Rule) -> Option<()> {
+    let (first, last) = (short(info, 4)?, short(info, 6)?);
+    let [_, mask, flags, inverted] = long(info, 8)?;
+    if (first, last) != (0, u16::MAX) {
+        let (from, to) = (first.to_be_bytes().to_vec(), last.to_be_bytes().to_vec());
+        let test = Test::Range { from, to, inverted: inverted & 2 != 0 };
+        rule.conditions.push(Condition { source: PORT, mask: vec![], xor: vec![], test });
+    }
+    if mask != 0 {
+        let test = match inverted & 4 {
+            0 => Test::Equal(vec![flags]),
+            _ => Test::Unequal(vec![flags]),
+        };
+        rule.conditions.push(Condition { source: FLAGS, mask: vec![mask], xor: vec![0], test });
+    }
+    Some(())
+}
+
+/// `struct xt_conntrack_mtinfo3` and those before it: what is matched, what is inverted, and the
+/// states, behind addresses and ports.
+fn conntrack(revision: u32, info: &[u8], rule: &mut Rule) -> Option<()> {
+    const STATE: u16 = 1;
+    let (matched, inverted) = (short(info, 146)?, short(info, 148)?);
+    let states = match revision {
+        1 => u16::from(*info.get(150)?),
+        2 | 3 => short(info, 150)?,
+        _ => return None,
+    };
+    if matched & STATE != 0 {
+        let states = u32::from(states).to_ne_bytes();
+        rule.conditions.push(state(states, inverted & STATE != 0));
+    }
+    // Addresses, ports or a direction beside it.
+    (matched == STATE).then_some(())
+}
+
+/// The states have the numbers that `ct state` has.
+fn state(states: [u8; 4], inverted: bool) -> Condition {
+    let none = vec![0; 4];
+    let test = if inverted { Test::Equal(none) } else { Test::Unequal(none) };
+    Condition { source: Source::CtState, mask: states.to_vec(), xor: vec![0; 4], test }
+}
+
+/// `struct xt_multiport_v1`. Only one port or range can be said by conditions that must all hold; of
+/// several it is said whether a port is within them from the first to the last.
+fn multiport(revision: u32, info: &[u8], rule: &mut Rule) -> Option<()> {
+    const DESTINATION: u8 = 1;
+    let (kind, count) = (*info.first()?, usize::from(*info.get(1)?));
+    let inverted = *info.get(2 + 3 * PORTS)? != 0;
+    if revision != 1 || kind != DESTINATION || inverted || count > PORTS {
+        return None;
+    }
+    let ports: Option<Vec<u16>> = (0..count).map(|one| short(info, 2 + 2 * one)).collect();
+    let ports = ports?;
+    let (from, to) = (ports.iter().min()?, ports.iter().max()?);
+    let (from, to) = (from.to_be_bytes().to_vec(), to.to_be_bytes().to_vec());
+    let test = Test::Range { from, to, inverted: false };
+    rule.conditions.push(Condition { source: PORT, mask: vec![], xor: vec![], test });
+    // Between the first and the last there may be others.
+    (ports.len() == 1).then_some(())
+}
+
+/// `struct xt_mark_mtinfo1`, and `struct xt_connmark_mtinfo1`.
+fn mark(source: Source, info: &[u8], rule: &mut Rule) -> Option<()> {
+    let (mark, mask) = (long(info, 0)?.to_vec(), long(info, 4)?.to_vec());
+    let test = match *info.get(8)? {
+        0 => Test::Equal(mark),
+        _ => Test::Unequal(mark),
+    };
+    rule.conditions.push(Condition { source, mask, xor: vec![0; 4], test });
+    Some(())
+}
+
+/// What a target does.
+pub(super) fn target(name: &str) -> Effect {
+    match name {
+        "SYNPROXY" => Effect::Synproxy,
+        "LOG" | "NFLOG" | "ULOG" | "TCPMSS" | "TCPOPTSTRIP" | "MARK" | "CONNMARK"
+        | "CONNSECMARK" | "SECMARK" | "CT" | "NOTRACK" | "TRACE" | "AUDIT" | "CLASSIFY"
+        | "DSCP" | "TOS" | "ECN" | "HL" | "TTL" | "CHECKSUM" | "SET" | "RATEEST" | "IDLETIMER"
+        | "LED" => Effect::Harmless,
+        other => Effect::Decides(other.to_owned()),
+    }
+}
