@@ -126,6 +126,33 @@ fn a_narrow_rule_for_a_port_hides_no_wide_one_for_others() {
     assert_eq!([443, 22, 80].map(|port| host.drops(v4(9), port)), [false, true, false]);
 }
 
+/// What the guard says of a source rests on SYNs that anybody may have forged: the client whose address it
+/// is gets through with its retransmission, after 0.8 to 3.5 s. An operator's word is absolute.
+#[test]
+fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
+    const MS: u64 = 1_000_000;
+    for (net, bits, client) in [(v4(9), 128, v4(9)), (v4(0), 120, v4(9)), (v6(0), 48, v6(9))] {
+        let mut host = Host::new();
+        host.rule(0, net, bits, &[], 0);
+        let mut at = |ms: u64| {
+            host.0.now_ns = NOW_NS + ms * MS;
+            host.syn(client, 443)
+        };
+        let reasons = [0, 10, 1_000, 3_000, 10_000].map(&mut at);
+        let (dropped, passed) = (Reason::DropSource, Reason::SynReturned);
+        assert_eq!(reasons, [dropped, dropped, passed, passed, dropped], "{bits}");
+        let counted = host.0.rule_hits[&0];
+        assert_eq!((counted.hits, counted.returned), (3, 2));
+
+        let mut host = Host::new();
+        host.rule(0, net, bits, &[], RuleRef::BY_OPERATOR);
+        for ms in [0, 1_000, 3_000] {
+            host.0.now_ns = NOW_NS + ms * MS;
+            assert!(host.drops(client, 443), "{bits}, {ms} ms");
+        }
+    }
+}
+
 /// The guard's own rules spare whoever completed a handshake; an operator's word does not, also
 /// where both are about the same source.
 #[test]

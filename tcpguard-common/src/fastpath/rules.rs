@@ -43,6 +43,9 @@ pub(super) enum By {
 }
 
 /// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it came back.
+///
+/// An operator's rule means its sources, however often they try. The guard's own rules rest on SYNs, which
+/// anybody can send in the name of a client: his own SYN passes when he retransmits it.
 #[inline(always)]
 pub(super) fn judge<T: Tables>(
     config: &Config,
@@ -62,9 +65,9 @@ pub(super) fn judge<T: Tables>(
         return reason;
     }
     let by_signature = matches!(by, By::Signature);
-    // A source rule means the source, however often it tries.
+    let is_absolute = !by_signature && rule.flags & RuleRef::BY_OPERATOR != 0;
     let stand_for = seen::of_how_many(tables.syns());
-    if by_signature && came_back(tables, work, stand_for) {
+    if !is_absolute && came_back(tables, work, stand_for) {
         if let Some(hits) = tables.rule_hits(rule.slot) {
             hits.returned += 1 << (stand_for & 31);
         }

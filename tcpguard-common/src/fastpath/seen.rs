@@ -1,10 +1,10 @@
 //! Dropped SYNs that come back.
 //!
-//! A SYN that a signature rule drops can never complete, so a completion rate says nothing about
+//! A SYN that a rule of the guard drops can never complete, so a completion rate says nothing about
 //! whom the rule hurts. What tells a real client is that it tries again: the same 4-tuple with the
 //! same sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5).
-//! A flood from random sources does not repeat itself. So dropped SYNs are remembered, a repeated
-//! one passes, and their number is the rule's false-positive meter.
+//! A flood of forged SYNs does not repeat itself. So dropped SYNs are remembered, a repeated
+//! one passes, and their number is a signature rule's false-positive meter.
 
 use super::{Pace, hash};
 use crate::abi::SeenBucket;

@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use tcpguard_common::abi::LATE_POLLS;
 use tcpguard_common::fastpath::{Fingerprint, Pace, dropped_shift};
 use tcpguard_engine::{
-    Flow, FlowState, HostCounters, ListenerCounters, ListenerId, Matcher, Mode, Probe, Rule,
-    RuleId, Step, TcpExt, Timestamp,
+    Flow, FlowState, HostCounters, ListenerCounters, ListenerId, Matcher, Mode, Origin, Probe,
+    Rule, RuleId, Step, TcpExt, Timestamp,
 };
 
 use self::flows::Flows;
@@ -439,7 +439,8 @@ impl Kernel {
             return true;
         }
         let window = Duration::from_millis(800)..=Duration::from_millis(3500);
-        let returned = by_signature && self.remember(syn).is_some_and(|age| window.contains(&age));
+        let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
+        let returned = !is_absolute && self.remember(syn).is_some_and(|age| window.contains(&age));
         let counters = &mut self.sockets[syn.to].counters;
         let Some(rule) = self.rules.get_mut(&id) else { return true };
         if returned {
