@@ -4,7 +4,7 @@
 use core::mem::size_of;
 
 use crate::abi::{
-    Addr, Client, Config, CookieSecret, FailedCookies, FlowSet, HostCounters, Late,
+    Addr, Client, Config, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough,
     ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
@@ -54,9 +54,10 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + per_cpu(size_of::<RuleHits>(), maps::rule_slots(rules))
         + array(maps::EXEMPT_FILTER_BYTES, 1)
         + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
+        + array(size_of::<LetThrough>(), maps::LET_THROUGH_PLACES)
         + array(size_of::<RetryLine>(), maps::RETRY_LINES)
         + array(size_of::<Bucket>(), maps::ANSWER_BUCKETS)
-        + array(size_of::<Bucket>(), maps::MAX_LISTENERS)
+        + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
         + array(size_of::<Probe>(), maps::PROBE_CELLS)

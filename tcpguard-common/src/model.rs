@@ -19,15 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, LOOKS, MAX_CLIENTS,
-    MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS,
-    SOURCE_SETS, TEMPLATES,
+    ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, LET_THROUGH_PLACES,
+    LOOKS, MAX_CLIENTS, MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS,
+    RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS, TEMPLATES,
 };
 use crate::abi::{
     Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, FlowSet,
-    HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
-    PortEntry, Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    HashKey, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
+    PacketCounters, PortEntry, Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Course, Departure, Family, HandedOver, Interest,
@@ -93,7 +93,9 @@ pub struct Model {
     pub retries: Vec<RetryLine>,
     /// Answers to networks, by bucket.
     pub answers: BTreeMap<u32, Bucket>,
-    /// SYN budgets by listener id.
+    /// SYNs that a signature rule matched and that passed, by place.
+    pub let_through: BTreeMap<u32, LetThrough>,
+    /// SYN budgets by listener id, and behind them those of retransmitted SYNs.
     pub budgets: BTreeMap<u32, Bucket>,
     /// SYN-ACKs from no known listener.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
@@ -267,6 +269,10 @@ impl Steps for HostSteps<'_> {
 
     fn budget(&mut self) -> Option<Reason> {
         self.with(|_, _, model, work| step::budget(model, work))
+    }
+
+    fn let_through(&mut self, fate: Reason) -> Reason {
+        self.with(|_, config, model, work| step::let_through(config, model, work, fate))
     }
 
     fn record_syn(&mut self, dropped: bool) {
@@ -517,6 +523,10 @@ impl Tables for Model {
         self.seen.get_mut((index & u64::from(SEEN_BUCKETS - 1)) as usize)
     }
 
+    fn let_through(&mut self, index: u64) -> Option<&mut LetThrough> {
+        Some(self.let_through.entry(index as u32 & (LET_THROUGH_PLACES - 1)).or_default())
+    }
+
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
         if self.retries.is_empty() {
             self.retries.resize(RETRY_LINES as usize, RetryLine::default());
@@ -538,6 +548,10 @@ impl Tables for Model {
 
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket> {
         Some(self.budgets.entry(listener).or_default())
+    }
+
+    fn returns(&mut self, listener: u32) -> Option<&mut Bucket> {
+        self.budget(MAX_LISTENERS + listener)
     }
 
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance> {

@@ -1,6 +1,7 @@
 //! SYN floods, always bounded in rate, number and time.
 #![expect(unsafe_code, reason = "prctl(PR_SET_TIMERSLACK) of the sending thread")]
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,7 +41,13 @@ pub struct Flood {
     pub pulses: Option<Pulses>,
     /// How its SYNs arrive.
     pub delivery: Delivery,
+    /// One SYN in so many is sent again after a second, beyond the rate; 0: none is. Only of a flood that
+    /// is delivered one by one.
+    pub repeated: u32,
 }
+
+/// After so long a SYN is sent again, as by a client's kernel (RFC 6298 §2).
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How the SYNs of a flood get to the guarded host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,6 +106,7 @@ impl Flood {
             duration,
             pulses: None,
             delivery: Delivery::OneByOne,
+            repeated: 0,
         }
     }
 
@@ -327,21 +335,42 @@ struct SocketWriter {
     socket: PacketSocket,
     writer: Writer,
     frames: Vec<Vec<u8>>,
+    /// See [`Flood::repeated`].
+    repeated: u64,
+    written: u64,
+    /// SYNs to be sent again, and when.
+    again: VecDeque<(Instant, Vec<u8>)>,
 }
 
 impl SocketWriter {
     fn new(flood: &Flood) -> Result<Self> {
         let socket = PacketSocket::send_only(INTERFACE).context("the attacker's interface")?;
         let writer = Writer::new(flood.target, flood.shape, flood.sources);
-        Ok(Self { socket, writer, frames: vec![Vec::new(); MAX_BATCH] })
+        let frames = vec![Vec::new(); MAX_BATCH];
+        let (repeated, again) = (flood.repeated.into(), VecDeque::new());
+        Ok(Self { socket, writer, frames, repeated, written: 0, again })
     }
 
     fn send(&mut self, count: u64) -> Result<()> {
         let batch = &mut self.frames[..count as usize];
-        batch.iter_mut().for_each(|frame| self.writer.write(frame));
-        let mut unsent = &*batch;
+        let due = Instant::now() + AGAIN;
+        for frame in batch.iter_mut() {
+            self.writer.write(frame);
+            self.written += 1;
+            if self.repeated > 0 && self.written % self.repeated == 0 {
+                self.again.push_back((due, frame.clone()));
+            }
+        }
+        Self::send_all(&self.socket, batch)?;
+        while let Some((_, frame)) = self.again.pop_front_if(|(due, _)| *due <= Instant::now()) {
+            Self::send_all(&self.socket, &[frame])?;
+        }
+        Ok(())
+    }
+
+    fn send_all(socket: &PacketSocket, mut unsent: &[Vec<u8>]) -> Result<()> {
         while !unsent.is_empty() {
-            unsent = &unsent[self.socket.send_batch(unsent)?..];
+            unsent = &unsent[socket.send_batch(unsent)?..];
         }
         Ok(())
     }

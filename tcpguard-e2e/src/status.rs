@@ -204,9 +204,14 @@ impl Rule {
         text(&self.0, "/reason")
     }
 
-    /// SYNs that it matched and that passed because they came back: real clients.
+    /// SYNs that it matched and that passed because they were retransmitted.
     pub fn returned(&self) -> u64 {
         number(&self.0, "/returned")
+    }
+
+    /// Handshakes that new clients completed after that.
+    pub fn completed(&self) -> u64 {
+        number(&self.0, "/completed")
     }
 }
 

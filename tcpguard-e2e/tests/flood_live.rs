@@ -5,7 +5,7 @@ use std::env;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tcpguard_e2e::clients::{Attempts, Load};
+use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_e2e::clock::{after, between, boot_ns};
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Delivery, Flood, FloodReport, Pulses, RunningFlood, Shape};
@@ -302,9 +302,9 @@ fn a_host_with_cookies_is_relieved_for_far_clients_ipv6() {
     host_with_cookies_is_relieved(Family::V6, Some(Delay::FAR));
 }
 
-/// A real client whose SYN looks exactly like the flood's is let in once its SYN comes back.
+/// A real client whose SYN looks exactly like the flood's gets in once its SYN is retransmitted.
 #[test]
-fn a_client_that_looks_like_the_flood_is_let_in_again() {
+fn a_client_that_looks_like_the_flood_gets_in_when_it_retransmits() {
     for family in Family::BOTH {
         let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -317,17 +317,70 @@ fn a_client_that_looks_like_the_flood_is_let_in_again() {
         assert!(dropped > 0, "{family:?}: the rule drops");
         let client = RawClient { family, port: 40_000 };
         let connected = client.connect(&lab, &client.bare_syn()).unwrap();
-        let connected = connected.unwrap_or_else(|| panic!("{family:?}: never let in"));
+        let connected = connected.unwrap_or_else(|| panic!("{family:?}: it never got in"));
         assert!(connected.syns >= 2, "{family:?}: its first SYN is the flood's: {connected:?}");
         assert!(connected.took <= 5 * SECOND, "{family:?}: {connected:?}");
+
+        let rules = guard.status().unwrap().rules();
+        assert_eq!(rules[0].completed(), 1, "{family:?}: it counts for the rule");
 
         // It has proved who it is, so its next connection is not held up.
         let known = RawClient { port: 40_001, ..client };
         let connected = known.connect(&lab, &known.bare_syn()).unwrap();
-        let connected = connected.unwrap_or_else(|| panic!("{family:?}: not let in again"));
+        let connected = connected.unwrap_or_else(|| panic!("{family:?}: it did not get in again"));
         assert_eq!(connected.syns, 1, "{family:?}: {connected:?}");
         flood.stop().unwrap();
     }
+}
+
+/// A flood that sends one SYN in 25 again after a second, as a client does. None of them ever completes, so
+/// the rule stays; and where no cookie can be had, as here, they do not fill the queue.
+#[test]
+fn a_flood_that_sends_syns_again_keeps_its_rule() {
+    for family in Family::BOTH {
+        let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let flood = Flood::random(family.service(), 15 * SECOND);
+        let story = live(&lab, &guard, Flood { rate: 3000, repeated: 25, ..flood });
+        let rules = story.status.rules();
+        println!("{family:?}: {} passed when sent again", rules[0].returned());
+        assert_eq!((rules.len(), story.status.alerts("rule_withdrawn")), (1, 0), "{family:?}");
+        assert!(rules[0].returned() >= 50, "{family:?}: {}", rules[0].returned());
+        assert_eq!(rules[0].completed(), 0, "{family:?}");
+        story.assert_clients_served(SECOND);
+    }
+}
+
+/// Helpers complete 150 handshakes a second, from before the attack on, and stop when the second of two
+/// signatures is dropped: that looks as if the rule kept clients out.
+#[test]
+fn helpers_who_stop_take_no_rule_away() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let service = Family::V4.service();
+    let visitors = Visitors { rate: 20, home: Home::Regulars, patience: PATIENCE };
+    let clients = Load::of(&lab.client, service, visitors).unwrap();
+    let helpers = Load::start(&lab.client, service, 150).unwrap();
+    sleep(8 * SECOND);
+    let flood = |shape| Flood { shape, rate: 3000, ..Flood::random(service, 40 * SECOND) };
+    let first = flood(Shape::Bare).start(&lab).unwrap();
+    guard.wait_for_rule(3 * SECOND).unwrap();
+    sleep(4 * SECOND);
+    let second = flood(Shape::RandomWindowMss).start(&lab).unwrap();
+    let two = |status: &Status| status.rules().len() == 2;
+    guard.wait_until("both signatures are dropped", 10 * SECOND, two).unwrap();
+    let stopped = boot_ns();
+    helpers.finish().unwrap();
+    sleep(12 * SECOND);
+    let status = guard.status().unwrap();
+    let served = clients.finish().unwrap().begun(stopped, boot_ns());
+    println!("clients after the helpers stopped: {}", served.summary());
+    assert_eq!((status.rules().len(), status.alerts("rule_withdrawn")), (2, 0));
+    assert!(served.share_within(SECOND) >= SERVED, "{}", served.summary());
+    first.stop().unwrap();
+    second.stop().unwrap();
 }
 
 /// Floods that vary what a naive signature would hold on to.

@@ -140,6 +140,10 @@ step!(step_socket(ctx: *mut xdp_md) else Socket::Connection as u32, |bench| {
 
 step!(step_budget(), |bench| { gave_up(step::budget(&mut bench.tables, bench.work)) });
 
+step!(step_let_through(fate: u32) else NO_MAPS, |bench| {
+    step::let_through(bench.config, &mut bench.tables, bench.work, reason(fate)) as u32
+});
+
 step!(step_answer(), |bench| {
     step::answer(bench.config, &mut bench.tables, &bench.work.segment);
     0
@@ -269,6 +273,11 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn budget(&mut self) -> Option<Reason> {
         gave_up_for(step_budget())
+    }
+
+    #[inline(always)]
+    fn let_through(&mut self, fate: Reason) -> Reason {
+        reason(step_let_through(fate as u32))
     }
 
     #[inline(always)]

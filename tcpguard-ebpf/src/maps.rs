@@ -7,7 +7,7 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowSet, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
+    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
     RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
     SynAckRecord, SynSamples,
 };
@@ -121,7 +121,9 @@ pub static RETRIES: Array<RetryLine, { size::RETRY_LINES as usize }> = Array::ne
 #[btf_map]
 pub static ANSWERS: Array<Bucket, { size::ANSWER_BUCKETS as usize }> = Array::new();
 #[btf_map]
-pub static BUDGETS: Array<Bucket, { size::MAX_LISTENERS as usize }> = Array::new();
+pub static LET_THROUGH: Array<LetThrough, { size::LET_THROUGH_PLACES as usize }> = Array::new();
+#[btf_map]
+pub static BUDGETS: Array<Bucket, { 2 * size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
 #[btf_map]

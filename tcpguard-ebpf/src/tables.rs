@@ -11,7 +11,7 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
     ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
     SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
@@ -310,6 +310,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn let_through(&mut self, index: u64) -> Option<&mut LetThrough> {
+        deref!(maps::LET_THROUGH.get_ptr_mut(index as u32 & (size::LET_THROUGH_PLACES - 1)))
+    }
+
+    #[inline(always)]
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
         deref!(maps::RETRIES.get_ptr_mut(index as u32 & (size::RETRY_LINES - 1)))
     }
@@ -339,6 +344,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket> {
         deref!(maps::BUDGETS.get_ptr_mut(listener))
+    }
+
+    #[inline(always)]
+    fn returns(&mut self, listener: u32) -> Option<&mut Bucket> {
+        self.budget(size::MAX_LISTENERS + listener)
     }
 
     #[inline(always)]

@@ -81,9 +81,9 @@ pub enum Command {
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
     CountHalfOpen,
     /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue:
-    /// those from one of `sources`, those answered before `answered_before` whose recorded SYN
-    /// matches one of `signatures`, and those older than `older_than` of which no SYN is recorded
-    /// or, with `everybody`, whatever it looked like; at most `limit` now.
+    /// those from one of `sources` or whose recorded SYN matches one of `signatures`, if they were answered
+    /// before `answered_before` or are older than `older_than`; and those older than that of which no SYN
+    /// is recorded or, with `everybody`, whatever it looked like; at most `limit` now.
     CleanHalfOpen {
         /// Which listener.
         listener: ListenerId,
@@ -93,10 +93,11 @@ pub enum Command {
         sources: Vec<IpNet>,
         /// The moment from which the rules act: when the newest of them was made, or enforce mode
         /// began, whichever is later. A SYN that matches a signature and was answered (first
-        /// SYN-ACK) at or after it was let in on purpose, because it came back or its source is
-        /// validated or exempt: a client in the middle of its handshake.
+        /// SYN-ACK) at or after it was let through on purpose, because it was retransmitted or its source
+        /// is validated or exempt: it may be a client's in the middle of its handshake.
         answered_before: Timestamp,
-        /// Age from which an entry without a recorded SYN counts as the flood's.
+        /// Age from which an entry counts as the flood's that was let through on purpose, or whose SYN is
+        /// not recorded.
         older_than: Duration,
         /// New SYNs leave no entry: whoever has been in the queue for so long will not complete.
         everybody: bool,

@@ -278,6 +278,12 @@ impl Engine {
         self.commands.pop_front()
     }
 
+    /// SYNs a second that the stack can be given at a listener whose SYN queue has this limit, where
+    /// nothing but the queue answers for them.
+    pub fn syn_budget(&self, listener: &Listener, backlog: u32) -> u32 {
+        self.settings.of(*listener).budget(backlog)
+    }
+
     /// What happens when a rule matches.
     pub fn mode(&self) -> Mode {
         self.mode

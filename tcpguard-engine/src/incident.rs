@@ -62,6 +62,8 @@ pub(crate) struct Incident {
     refused: BTreeMap<Matcher, Timestamp>,
     /// Those of them that an operator removed.
     removed: BTreeMap<Matcher, RemovedRule>,
+    /// Rules that it would ask for if cookies did not answer in their place.
+    yielded: Vec<Wanted>,
     /// Why rules are no longer asked for, until the plan has taken note.
     pub farewells: BTreeMap<Matcher, String>,
     told: Told,
@@ -144,6 +146,7 @@ impl Incident {
             admitted: Admitted::default(),
             refused: BTreeMap::new(),
             removed: BTreeMap::new(),
+            yielded: Vec::new(),
             farewells: BTreeMap::new(),
             told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },
         }
@@ -187,6 +190,7 @@ impl Incident {
             cookies_redeemed: report.cookies_redeemed,
             established: report.completed,
             acknowledged: report.completed,
+            usual_completed: report.usual_completed_rate,
             rate: report.syn_rate,
             peak: report.peak_syn_rate,
             sources: report.evidence.sources_estimate,
@@ -195,6 +199,7 @@ impl Incident {
             admitted: Admitted::default(),
             refused: BTreeMap::new(),
             removed: BTreeMap::new(),
+            yielded: Vec::new(),
             farewells: BTreeMap::new(),
             told,
         };
@@ -381,6 +386,21 @@ impl Incident {
             }
             stays
         });
+    }
+
+    /// Asks for a rule no longer while cookies answer, because it drops the SYNs of clients.
+    pub fn yield_to_cookies(&mut self, matcher: &Matcher, why: &str) {
+        let wanted = self.wanted.iter().filter(|wanted| wanted.matcher == *matcher);
+        self.yielded.extend(wanted.cloned());
+        self.refuse(matcher, why);
+    }
+
+    /// Asks again for the rules in whose place cookies answered, because they do so no longer.
+    pub fn reclaim(&mut self) {
+        for wanted in std::mem::take(&mut self.yielded) {
+            self.refused.remove(&wanted.matcher);
+            self.want(wanted.matcher, wanted.reason, wanted.ttl);
+        }
     }
 
     /// Asks for a rule that the kernel did not take no more before `until`.

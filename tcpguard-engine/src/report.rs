@@ -422,8 +422,11 @@ pub struct RuleReport {
     pub confirmed_until: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
-    /// SYNs that matched and passed because they came back.
+    /// SYNs that matched and passed because they were retransmitted.
     pub returned: u64,
+    /// Handshakes that new clients completed after that.
+    #[serde(default)]
+    pub completed: u64,
 }
 
 /// A prefix of the allow-list.

@@ -168,6 +168,10 @@ pub struct ListenerCounters {
     pub syn_ack_retransmit: u64,
     /// Handshakes that the kernel completed; `None` where the tracepoint is not available.
     pub established: Option<u64>,
+    /// Handshakes that known clients completed: those that completed their first one a minute ago or more,
+    /// each counted once in ten seconds.
+    #[serde(default)]
+    pub established_known: u64,
     /// Third ACKs with the right number (sampled).
     pub acknowledged: u64,
     /// Of these, those whose SYN came before the last poll, or before the one before it (each counts
@@ -182,7 +186,7 @@ pub struct ListenerCounters {
     pub dropped_source: u64,
     /// SYNs dropped by signature rules (in observe mode: that would have been).
     pub dropped_signature: u64,
-    /// SYNs that a rule matched and that passed because they came back.
+    /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source is validated or exempt.
     pub spared: u64,
@@ -235,8 +239,10 @@ pub struct RuleCounters {
     pub id: RuleId,
     /// SYNs it dropped, or would have in observe mode.
     pub hits: u64,
-    /// SYNs that it matched and that passed because they came back 0.8 to 3.5 s later.
+    /// SYNs that it matched and that passed because they were retransmitted 0.8 to 3.5 s later.
     pub returned: u64,
+    /// Handshakes that new clients completed after such a SYN had passed.
+    pub completed: u64,
 }
 
 /// How far a connection attempt has come.

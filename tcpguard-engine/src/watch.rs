@@ -64,8 +64,8 @@ pub(crate) struct Watch {
     pub rest: Option<Rest>,
     /// When the last flood ended.
     pub flood_over: Option<Timestamp>,
-    /// Completed handshakes a second before the open incident.
-    pub calm: f64,
+    /// What completed before the open incident.
+    pub calm: Calm,
     /// When half-open entries were last asked to be removed.
     pub cleaned: Timestamp,
     /// How much the kernel's own counters have grown in the evidence's window.
@@ -91,6 +91,21 @@ pub(crate) struct Suspect {
     pub signal: Signal,
     /// What counters and signals said then.
     pub moment: Moment,
+}
+
+/// Completed handshakes a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Calm {
+    completed: f64,
+    /// Those of known clients, each client counted once in ten seconds.
+    known: f64,
+}
+
+impl From<Sums> for Calm {
+    fn from(sums: Sums) -> Self {
+        let [completed, known] = [sums.completed, sums.known].map(|count| sums.per_second(count));
+        Self { completed, known }
+    }
 }
 
 /// Failing flows that no rule covers.
@@ -135,7 +150,7 @@ impl Watch {
             ladder: Ladder::default(),
             rest: None,
             flood_over: None,
-            calm: 0.0,
+            calm: Calm::default(),
             cleaned: Timestamp::default(),
             tcp_ext: TcpExt::default(),
             distinct: Distinct::default(),
@@ -266,7 +281,9 @@ impl Watch {
     pub fn resume(&mut self, now: Timestamp, report: &IncidentReport) {
         self.incident = Incident::resume(now, self.id, report).map(Box::new);
         let before = report.record.before;
-        self.calm = before.map_or(0.0, |before| before.per_second(before.completed));
+        let completed = before.map_or(0.0, |before| before.per_second(before.completed));
+        // Of known clients the record holds no count.
+        self.calm = Calm { completed, known: 0.0 };
         self.quiet.restart(now);
     }
 
@@ -530,6 +547,13 @@ impl Watch {
         }
     }
 
+    /// Whether cookies answer here, have done so for as long as it takes to see that they come back, and
+    /// can answer all that come, which a host cannot that is `saturated`.
+    pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
+        let lasts = self.ladder.lasts(Step::Cookies, now);
+        !saturated && lasts.is_some_and(|lasts| lasts >= settings.canary)
+    }
+
     /// Compares how many clients get in from now on with how many did before.
     pub fn try_out(&mut self, now: Timestamp, what: Newest, settings: &Settings) {
         let delay = match what {
@@ -542,9 +566,8 @@ impl Watch {
         let attacked = self.incident.as_deref().map(|incident| incident.started());
         let from = attacked.map_or(now, |started| started.max(now - TRIED_AGAINST));
         let attack = self.window.since(from);
-        let calm = self.calm * attack.span.as_secs_f64();
-        let before = Before {
-            completed: (attack.completed as f64).min(calm),
+        let before = |completed: u64, calm: f64| Before {
+            completed: (completed as f64).min(calm * attack.span.as_secs_f64()),
             span: attack.span,
             dispersion: self.natural.dispersion(),
         };
@@ -553,10 +576,12 @@ impl Watch {
         match what {
             Newest::Step(Step::Cookies) => {
                 self.ladder.handover.start(now + delay);
+                let before = before(attack.completed, self.calm.completed);
                 self.ladder.canary.watch(now, Step::Cookies, delay, before, usual);
             }
             other => {
                 self.ladder.canary.wait(now + delay);
+                let before = before(attack.known, self.calm.known);
                 self.ladder.breaker.watch(now, other, delay, before, usual);
             }
         }
@@ -578,7 +603,7 @@ impl Watch {
         if self.overloaded(settings) {
             return None;
         }
-        let completed = self.window.last(elapsed).completed;
+        let Sums { completed, known, .. } = self.window.last(elapsed);
         let canary = &mut self.ladder.canary;
         if canary.is_open() {
             let (step, harm) = canary.poll(now, completed, elapsed, |_| true, settings)?;
@@ -589,7 +614,7 @@ impl Watch {
             let harm = cause.map_or(harm, |(good, completed)| Harm::Unfinished(completed, good));
             return Some((Newest::Step(step), harm));
         }
-        self.ladder.breaker.poll(now, completed, elapsed, |_| false, settings)
+        self.ladder.breaker.poll(now, known, elapsed, |_| false, settings)
     }
 
     /// Whether the host completes hardly any handshake whose cookie was good.

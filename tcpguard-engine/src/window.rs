@@ -40,6 +40,8 @@ pub(crate) struct Tick {
     pub unanswered: u64,
     /// Handshakes that the kernel completed.
     pub established: u64,
+    /// Of all that completed, those of known clients, each client counted once in ten seconds.
+    pub known: u64,
     /// Handshakes whose third ACK was seen; no more than the kernel completed while the guard answers.
     pub acknowledged: u64,
     /// Of these, those attempted one tick before, and [`LATE_POLLS`] or more before.
@@ -108,6 +110,7 @@ pub(crate) struct Sums {
     pub attempts: u64,
     pub unanswered: u64,
     pub completed: u64,
+    pub known: u64,
     pub ack_ignored: u64,
     pub ignored: u64,
     pub repeated: u64,
@@ -332,10 +335,9 @@ impl Window {
         sum(later.take_while(|tick| tick.end <= end))
     }
 
-    /// Completed handshakes a second before `end`, as far back as ticks reach.
-    pub fn calm_before(&self, end: Timestamp) -> f64 {
-        let sums = sum(self.ticks.iter().take_while(|tick| tick.end <= end));
-        sums.per_second(sums.completed)
+    /// What happened before `end`, as far back as ticks reach.
+    pub fn calm_before(&self, end: Timestamp) -> Sums {
+        sum(self.ticks.iter().take_while(|tick| tick.end <= end))
     }
 
     /// The sums of all ticks that ended after `start`.
@@ -356,6 +358,7 @@ fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
         sums.syns += tick.syns;
         sums.attempts += tick.attempts;
         sums.unanswered += tick.unanswered;
+        sums.known += tick.known;
         sums.ack_ignored += tick.ack_ignored;
         sums.ignored += tick.ignored;
         sums.repeated += tick.repeated;

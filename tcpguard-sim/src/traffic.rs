@@ -174,6 +174,8 @@ pub struct Flood {
     pub shape: Shape,
     /// The flooder's own kernel resets the answers.
     pub resets: bool,
+    /// Share of the SYNs that are sent again after a second.
+    pub repeated: f64,
 }
 
 impl Flood {
@@ -189,6 +191,7 @@ impl Flood {
             sources: Sources::Random,
             shape: Shape::Bare,
             resets: false,
+            repeated: 0.0,
         }
     }
 

@@ -306,6 +306,7 @@ proptest! {
             ended: Some(Timestamp::default()),
             hits: hits >> 8,
             returned: hits >> 8,
+            completed: hits >> 8,
         }).collect();
         let full = AttackInFull::build(&incident, &report, clock(Timestamp::from_millis(60_000)));
         prop_assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{}", full.evidence_bytes());

@@ -47,7 +47,7 @@ codes! {
         NoListener = 7, "no_listener";
         /// A SYN let through to its listener.
         Syn = 8, "syn";
-        /// A SYN that a rule matched, let through because it came back as only a real client's does.
+        /// A SYN that a signature rule matched, let through because it was retransmitted as a client's is.
         SynReturned = 9, "syn_returned";
         /// A SYN that a rule matched, let through because its source completed a handshake before.
         SynValidated = 10, "syn_validated";

@@ -65,6 +65,9 @@ pub struct ListenerCounters {
     pub syn_ack_retransmit: u64,
     /// Handshakes that the kernel completed (tracepoint).
     pub established: u64,
+    /// Handshakes that known clients completed, each client counted once in ten seconds; see
+    /// [`crate::fastpath::clients`].
+    pub established_known: u64,
     /// Third ACKs with the right acknowledgement number (sampled).
     pub acknowledged: u64,
     /// Half-open handshakes that the client reset (sampled).
@@ -76,7 +79,7 @@ pub struct ListenerCounters {
     pub dropped_source: u64,
     /// SYNs dropped by a signature rule, or that would have been in enforce mode.
     pub dropped_signature: u64,
-    /// SYNs that a rule matched and that passed because they came back.
+    /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source was validated or exempt.
     pub spared: u64,
@@ -114,9 +117,12 @@ pub struct HostCounters {
 pub struct RuleHits {
     /// SYNs dropped, or that would have been in enforce mode.
     pub hits: u64,
-    /// SYNs that matched and passed because they came back, real clients under this rule, and those for which
-    /// they stand where a CPU saw more than it could remember.
-    pub returned: u64,
+    /// SYNs that matched, were retransmitted, and passed or were answered for it, and those for which they
+    /// stand where a CPU saw more than it could remember. Counts no further than its type.
+    pub returned: u32,
+    /// Handshakes that new clients completed after a SYN that matched had passed, likewise weighted.
+    /// Counts no further than its type.
+    pub completed: u32,
 }
 
 /// What one source sent and was sent, in `SOURCES` (any source) and `CLIENTS` (validated ones).

@@ -41,6 +41,8 @@ pub const MAX_CLIENTS: u32 = 65_536;
 pub const CLIENT_MARKS: usize = 65_536;
 /// Sets of the table of dropped SYNs, 8 places each; a power of two.
 pub const SEEN_BUCKETS: u32 = 131_072;
+/// Places for SYNs that a signature rule matched and that passed, 64 KiB; a power of two.
+pub const LET_THROUGH_PLACES: u32 = 4_096;
 /// Lines of the filter of SYNs dropped on the overload rung, 16 MiB; a power of two. The arithmetic
 /// stands in [`crate::fastpath::retries`].
 pub const RETRY_LINES: u32 = 262_144;
@@ -129,11 +131,14 @@ pub const EXEMPT_V6: &str = "EXEMPT_V6";
 pub const EXEMPT_FILTER: &str = "EXEMPT_FILTER";
 /// Array by bucket: [`super::SeenBucket`].
 pub const SEEN: &str = "SEEN";
+/// Array by keyed hash of the connection: [`super::LetThrough`].
+pub const LET_THROUGH: &str = "LET_THROUGH";
 /// Array by line: [`super::RetryLine`].
 pub const RETRIES: &str = "RETRIES";
 /// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of answers.
 pub const ANSWERS: &str = "ANSWERS";
-/// Array by listener id: [`crate::fastpath::Bucket`] of the SYN budget.
+/// Array by listener id: [`crate::fastpath::Bucket`] of the SYN budget; and behind these, by listener id
+/// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.
 pub const BUDGETS: &str = "BUDGETS";
 /// Per-CPU array of 1: [`super::HostCounters`].
 pub const HOST: &str = "HOST";

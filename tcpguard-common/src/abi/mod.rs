@@ -35,5 +35,6 @@ pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{
-    Client, ExemptEntry, Flow, ListenerEntry, PortEntry, Probe, RetryLine, RuleRef, SeenBucket,
+    Client, ExemptEntry, Flow, LetThrough, ListenerEntry, PortEntry, Probe, RetryLine, RuleRef,
+    SeenBucket,
 };

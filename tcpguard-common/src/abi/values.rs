@@ -45,6 +45,8 @@ pub struct ListenerEntry {
     /// With [`ListenerEntry::BUDGET`]: SYNs of strangers that the stack is given, on all CPUs
     /// together. See [`crate::fastpath::Rate`].
     pub budget: Rate,
+    /// Retransmitted SYNs under signature rules that the stack is given, on all CPUs together.
+    pub returns: Rate,
 }
 
 impl ListenerEntry {
@@ -138,10 +140,30 @@ pub struct Flow {
 pub struct Client {
     /// Boot time in ns of the last completed handshake.
     pub completed_ns: u64,
+    /// Boot time in ns from which on its next completed handshake counts as a known client's; see
+    /// [`crate::fastpath::clients`].
+    pub known_from_ns: u64,
     /// Bucket of SYNs that pass in spite of a rule; see [`crate::fastpath::Bucket`].
     pub bucket: Bucket,
     /// Counters, kept here so that a flood of other sources cannot evict them.
     pub counters: super::SourceCounters,
+}
+
+/// Element of `LET_THROUGH`: a SYN that a signature rule matched and that passed all the same. All-zero is
+/// an empty place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LetThrough {
+    /// Keyed hash of its connection.
+    pub flow: u64,
+    /// The rule's index into `RULE_HITS`.
+    pub slot: u32,
+    /// When, in seconds of boot time modulo 2^16.
+    pub at_s: u16,
+    /// It stands for `2^shift` of its like.
+    pub shift: u8,
+    /// Always zero.
+    pub pad: u8,
 }
 
 /// One set of the table of dropped SYNs: half a cache line, searched as a whole.

@@ -7,10 +7,31 @@
 //! strangers as four times that. Marks are only ever added; when there are too many, the agent fills
 //! the other one of two filters from the clients still known and changes over to it. Both get the
 //! marks of new clients at all times. A mark is a byte, so that CPUs that set two at once lose none.
+//!
+//! A *known* client completed its first handshake a minute ago or more, and counts once in ten seconds
+//! however many it completes. Whether the guard keeps clients out is judged by these completions, so an
+//! attacker who wants to weigh in it needs as many addresses of his own as clients come in ten seconds,
+//! and must have come with all of them before.
 
 use super::{Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
 use crate::abi::{Addr, Client, Config};
+
+/// From so long after its first completed handshake on a client is known, in ns.
+pub const KNOWN_AFTER_NS: u64 = 60_000_000_000;
+/// In this time a known client counts once, in ns.
+pub const KNOWN_EVERY_NS: u64 = 10_000_000_000;
+
+/// How well the owner of an address was known that completed a handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Acquaintance {
+    /// It never did before, as far as anybody remembers.
+    New,
+    /// It did, lately or a moment ago.
+    Validated,
+    /// It did, and counts for one more.
+    Known,
+}
 
 /// The place of a client's mark: its /16 for IPv4, its /48 mixed into 16 bits for IPv6.
 #[inline(always)]
@@ -49,14 +70,19 @@ pub(super) fn validate<T: Tables>(
     addr: &Addr,
     now: u64,
     completed: u64,
-) {
+) -> Acquaintance {
     let addr = addr.client();
     if let Some(client) = tables.client(&addr) {
         client.completed_ns = now;
         client.counters.completed += completed;
-        return;
+        if now < client.known_from_ns {
+            return Acquaintance::Validated;
+        }
+        client.known_from_ns = now + KNOWN_EVERY_NS;
+        return Acquaintance::Known;
     }
-    let mut client = Client { completed_ns: now, ..Client::default() };
+    let known_from_ns = now + KNOWN_AFTER_NS;
+    let mut client = Client { completed_ns: now, known_from_ns, ..Client::default() };
     let hash = hash::source(&config.hash_key, &addr);
     if let Some(counters) = sets::source(tables, hash, &addr) {
         client.counters = *counters;
@@ -65,6 +91,7 @@ pub(super) fn validate<T: Tables>(
     tables.insert_client(&addr, &client);
     // After the insertion, so that whoever reads the clients and then this mark misses neither.
     tables.mark_client(mark(&addr));
+    Acquaintance::New
 }
 
 #[cfg(test)]

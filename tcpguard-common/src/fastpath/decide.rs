@@ -1,11 +1,12 @@
 //! The fate of a packet. The kernel, replay, fuzzing and the property tests all run these lines.
 
-use super::clients::validate;
+use super::clients::{Acquaintance, validate};
 use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
 use super::kernel_cookies::Given;
 use super::ladder::{ANSWERED, JUDGED, Standing};
 use super::{
-    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, sets, strays,
+    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, let_through, sets,
+    strays,
 };
 use crate::ABI_VERSION;
 use crate::abi::{
@@ -40,6 +41,11 @@ pub struct Work {
     pub(super) standing: Standing,
     /// Whether it was answered with a cookie.
     pub(super) answered: bool,
+    /// The rule that it matches, where that says what is to be counted of it later: its
+    /// [`RuleRef::slot`](crate::abi::RuleRef).
+    pub(super) slot: u32,
+    /// That rule is about its source.
+    pub(super) by_source: bool,
     /// That cookie.
     pub(super) isn: u32,
     /// Hash of its flow.
@@ -131,6 +137,8 @@ pub trait Steps: StraySteps {
     fn reply(&mut self) -> Option<Reason>;
     /// See [`super::step::budget`].
     fn budget(&mut self) -> Option<Reason>;
+    /// See [`super::step::let_through`].
+    fn let_through(&mut self, fate: Reason) -> Reason;
     /// See [`super::step::record_syn`].
     fn record_syn(&mut self, dropped: bool);
     /// See [`super::step::answer`].
@@ -202,8 +210,17 @@ fn syn<S: Steps>(steps: &mut S) -> Reason {
     if let Some(judged) = by_source.or(by_look) {
         reason = judged;
     }
+    let matched = match reason {
+        Reason::SynReturned => true,
+        // What only would be dropped completes at its first SYN: that of the sample tells how many.
+        Reason::WouldDropSignature => interest.record,
+        _ => false,
+    };
     if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
         reason = climb(steps, interest).unwrap_or(reason);
+    }
+    if matched && !matches!(reason.action(), Action::Drop) {
+        reason = steps.let_through(reason);
     }
     if interest.record {
         steps.record_syn(matches!(reason.action(), Action::Drop));
@@ -280,7 +297,28 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     if hash::sampled(hash, config.sample_shift) {
         complete_unanswered(config, tables, hash, key, now);
     }
-    validate(config, tables, &key.client, now, 1);
+    let client = validate(config, tables, &key.client, now, 1);
+    completed(tables, listener.id, hash, now, client, 1);
+}
+
+/// Counts a completed handshake of a client that was known so well before: `weight` where it stands for
+/// others.
+#[inline(always)]
+pub(super) fn completed<T: Tables>(
+    tables: &mut T,
+    listener: u32,
+    hash: u64,
+    now: u64,
+    client: Acquaintance,
+    weight: u64,
+) {
+    match client {
+        Acquaintance::New => let_through::completed(tables, hash, now),
+        Acquaintance::Validated => {}
+        Acquaintance::Known => {
+            count(tables, listener, |counters| counters.established_known += weight);
+        }
+    }
 }
 
 /// A handshake of the sample that the kernel completed although no SYN-ACK was seen: the answer left

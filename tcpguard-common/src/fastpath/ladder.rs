@@ -64,7 +64,7 @@ pub(super) enum Standing {
     Stranger = 0,
     /// It completed a handshake before, and does not send more SYNs than a client does.
     Validated = 1,
-    /// Its SYN came again, or it is protected or allow-listed.
+    /// Its SYN was retransmitted, or it is protected or allow-listed.
     Admitted = 2,
 }
 
@@ -168,6 +168,24 @@ fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bo
     };
     let has_share = tables.answers(address).is_none_or(|bucket| bucket.take(work.now, share));
     has_share && tables.answers(network).is_none_or(|bucket| bucket.take(work.now, rate))
+}
+
+/// Whether the stack is given a retransmitted SYN that a signature rule matches.
+///
+/// Who retransmits proves nothing by it: an attacker does so at will. So the stack gets no more of them
+/// than its queue can hold, whoever sends them, and among all that are retransmitted a client's has the
+/// same chance as any other.
+#[inline(always)]
+pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work) -> bool {
+    let Some(bucket) = tables.returns(work.listener.id) else {
+        return true;
+    };
+    let before = *bucket;
+    match before.after(work.now, work.listener.returns, 1) {
+        // Whoever comes second while another CPU takes a token has none this time.
+        Some(after) => T::exchange(bucket, before, after),
+        None => false,
+    }
 }
 
 /// The fate of a SYN that goes to the stack: `None`, it does.

@@ -13,6 +13,7 @@ mod fingerprint;
 pub mod hash;
 mod kernel_cookies;
 mod ladder;
+mod let_through;
 mod pace;
 pub mod pending;
 pub mod probes;

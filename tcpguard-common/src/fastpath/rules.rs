@@ -42,7 +42,7 @@ pub(super) enum By {
     Signature,
 }
 
-/// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it came back.
+/// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it was retransmitted.
 ///
 /// An operator's rule means its sources, however often they try. The guard's own rules rest on SYNs, which
 /// anybody can send in the name of a client: his own SYN passes when he retransmits it.
@@ -65,15 +65,15 @@ pub(super) fn judge<T: Tables>(
         return reason;
     }
     let by_signature = matches!(by, By::Signature);
+    // An operator's source rule means its sources, however often they try.
     let is_absolute = !by_signature && rule.flags & RuleRef::BY_OPERATOR != 0;
-    let stand_for = seen::of_how_many(tables.syns());
-    if !is_absolute && came_back(tables, work, stand_for) {
-        if let Some(hits) = tables.rule_hits(rule.slot) {
-            hits.returned += 1 << (stand_for & 31);
+    if !is_absolute {
+        work.slot = rule.slot;
+        work.by_source = !by_signature;
+        if was_retransmitted(tables, work) {
+            work.standing = Standing::Admitted;
+            return Reason::SynReturned;
         }
-        count_listener(tables, work, |counters| counters.returned += 1);
-        work.standing = Standing::Admitted;
-        return Reason::SynReturned;
     }
     if let Some(hits) = tables.rule_hits(rule.slot) {
         hits.hits += 1;
@@ -104,9 +104,9 @@ fn spared<T: Tables>(config: &Config, tables: &mut T, work: &Work, flags: u32) -
 }
 
 #[inline(always)]
-fn came_back<T: Tables>(tables: &mut T, work: &Work, stand_for: u8) -> bool {
+fn was_retransmitted<T: Tables>(tables: &mut T, work: &Work) -> bool {
     let hash = hash::syn(work.flow_hash, work.segment.seq);
-    if !seen::is_remembered(hash, stand_for) {
+    if !seen::is_remembered(hash, seen::of_how_many(tables.syns())) {
         return false;
     }
     match tables.seen_bucket(hash) {

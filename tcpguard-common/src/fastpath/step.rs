@@ -2,12 +2,14 @@
 
 use super::clients::validate;
 use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
+use super::decide::completed;
 use super::exempt::is_exempt;
 use super::ladder::{self, Standing};
 use super::rules::{self, By, agent_gone};
 use super::{
     Course, Family, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct,
-    hash, kernel_cookies, pace, pending, probes, samples, sets, signatures, templates,
+    hash, kernel_cookies, let_through, pace, pending, probes, samples, seen, sets, signatures,
+    templates,
 };
 use crate::abi::{CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
@@ -191,6 +193,42 @@ pub fn socket<T: Tables>(tables: &mut T, work: &Work) -> Socket {
 #[inline(always)]
 pub fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
     ladder::budget(tables, work)
+}
+
+/// Counts a SYN that a rule matches and that is let through all the same, and remembers it
+/// until its handshake completes. `fate`: what became of it so far. Returns its fate: where nobody
+/// answers in the stack's place, and that has been given enough of them, the rule's.
+#[inline(always)]
+pub fn let_through<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    work: &mut Work,
+    fate: Reason,
+) -> Reason {
+    if fate == Reason::WouldDropSignature {
+        let shift = pace::followed_shift(config, tables.syns(), work.steps, false);
+        let_through::remember(tables, work, shift);
+        return fate;
+    }
+    let enforced = config.mode == Mode::Enforce as u8;
+    if enforced && fate == Reason::SynReturned && !ladder::takes_return(tables, work) {
+        if let Some(hits) = tables.rule_hits(work.slot) {
+            hits.hits += 1;
+        }
+        if work.by_source {
+            count(tables, work.listener.id, |counters| counters.dropped_source += 1);
+            return Reason::DropSource;
+        }
+        count(tables, work.listener.id, |counters| counters.dropped_signature += 1);
+        return Reason::DropSignature;
+    }
+    let shift = seen::of_how_many(tables.syns());
+    if let Some(hits) = tables.rule_hits(work.slot) {
+        hits.returned = hits.returned.saturating_add(1 << (shift & 31));
+    }
+    count(tables, work.listener.id, |counters| counters.returned += 1);
+    let_through::remember(tables, work, shift);
+    fate
 }
 
 /// SYNs for the same addresses and ports are one attempt for this long after the first, in ns,
@@ -386,8 +424,12 @@ pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bo
         return Reason::HandshakeAck;
     }
     // Where the tracepoint counts completions, it counts this one too.
-    let completed = if config.established_seen != 0 { 0 } else { weight };
-    validate(config, tables, &segment.flow.client, now, completed);
+    if config.established_seen != 0 {
+        validate(config, tables, &segment.flow.client, now, 0);
+    } else {
+        let client = validate(config, tables, &segment.flow.client, now, weight);
+        completed(tables, listener, hash, now, client, weight);
+    }
     Reason::HandshakeAck
 }
 

@@ -5,9 +5,9 @@ use super::{
 };
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, ListenerCounters,
-    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceSet, SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -98,6 +98,9 @@ pub trait Tables {
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
 
+    /// A place for a SYN that a signature rule matched and that passed; `index` is taken modulo the size.
+    fn let_through(&mut self, index: u64) -> Option<&mut LetThrough>;
+
     /// A line of the filter of SYNs that were dropped for their number; `index` is taken modulo the
     /// size.
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine>;
@@ -112,6 +115,8 @@ pub trait Tables {
     fn exempt_of_cpu(&mut self) -> &mut Bucket;
     /// The bucket of a listener's SYN budget, which all CPUs share.
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
+    /// Likewise that of its retransmitted SYNs under signature rules.
+    fn returns(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// This CPU's place for tokens of listeners' budgets; `index` is taken modulo the size.
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance>;
     /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.

@@ -26,7 +26,7 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Config, EVERY_PORT, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
 };
-use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
+use tcpguard_common::fastpath::{Fingerprint, Mask, Rate, quirk};
 use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_engine::Ports;
@@ -396,10 +396,10 @@ fn a_syn_with_a_wrong_checksum_is_counted_as_one_with_a_right_one() {
 }
 
 #[test]
-fn a_dropped_syn_that_comes_back_after_a_second_passes_in_both() {
+fn a_dropped_syn_that_is_retransmitted_passes_in_both_and_its_handshake_counts_for_the_rule() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
-    let client = SocketAddr::new(v4(7, 7), 5000);
-    let mut syn = Segment::new(client, SocketAddr::new(v4(2, 1), 443), flags::SYN);
+    let (client, server) = (SocketAddr::new(v4(7, 7), 5000), SocketAddr::new(v4(2, 1), 443));
+    let mut syn = Segment::new(client, server, flags::SYN);
     (syn.window, syn.seq) = (512, 1);
     let frame = syn.to_frame();
     for (at_ms, expected) in
@@ -412,6 +412,42 @@ fn a_dropped_syn_that_comes_back_after_a_second_passes_in_both() {
     assert_eq!(pair.reasons[&Reason::DropSignature], 1);
     assert_eq!(pair.reasons[&Reason::SynReturned], 2);
     pair.assert_same_state();
+    let completed =
+        |pair: &Pair| -> u32 { pair.model.rule_hits.values().map(|hits| hits.completed).sum() };
+    assert_eq!(completed(&pair), 0);
+    let mut answer = Segment::new(server, client, flags::SYN | flags::ACK);
+    (answer.seq, answer.ack) = (77, 2);
+    pair.egress(&answer.to_frame());
+    let mut ack = Segment::new(client, server, flags::ACK);
+    (ack.seq, ack.ack) = (2, 78);
+    pair.ingress(&ack.to_frame());
+    pair.assert_same_state();
+    assert_eq!(completed(&pair), 1);
+}
+
+#[test]
+fn beyond_what_the_stack_is_given_retransmissions_are_dropped_in_both() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    for (key, id) in pair.model.listeners.clone() {
+        let entry = pair.model.listener_entries[&id];
+        let entry = ListenerEntry { returns: Rate::per_second(1, 2), ..entry };
+        pair.model.add_listener(key, entry);
+        pair.dataplane.set_listener(&key, &entry).unwrap();
+    }
+    let server = SocketAddr::new(v4(2, 1), 443);
+    let send = |pair: &mut Pair, at_ms| {
+        pair.set_clock(START_NS + at_ms * MS);
+        for host in 1..=20 {
+            let mut syn = Segment::new(SocketAddr::new(v4(7, host), 5000), server, flags::SYN);
+            (syn.window, syn.seq) = (512, 1);
+            pair.ingress(&syn.to_frame());
+        }
+        pair.assert_same_state();
+    };
+    send(&mut pair, 0);
+    send(&mut pair, 1_000);
+    assert_eq!(pair.reasons[&Reason::SynReturned], 2);
+    assert_eq!(pair.reasons[&Reason::DropSignature], 38);
 }
 
 #[test]

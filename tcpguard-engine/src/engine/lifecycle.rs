@@ -206,7 +206,7 @@ impl Engine {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let settings = self.settings.of(watch.listener);
         let opening = watch.opening(number, &suspect, &assessment.evidence, settings);
-        watch.calm = watch.window.calm_before(opening.started);
+        watch.calm = watch.window.calm_before(opening.started).into();
         watch.incident = Some(Box::new(Incident::open(now, opening, assessment)));
         self.tell_of_incident(id, None);
     }
@@ -270,7 +270,7 @@ impl Engine {
     /// Ends an incident. Its rules go with it, and the listener stays alert for a while.
     fn end(&mut self, now: Timestamp, id: ListenerId, why: &str) {
         let harmless = |matcher: &Matcher| {
-            self.book.find(matcher).is_some_and(|entry| entry.meter.returned() == 0)
+            self.book.find(matcher).is_some_and(|entry| entry.meter.completed() == 0)
         };
         if let Some(watch) = self.watches.get_mut(&id) {
             let after = watch.counts_now();

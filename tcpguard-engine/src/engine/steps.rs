@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::held_back::idle;
+use super::upkeep::active_rules;
 use crate::ladder::{Harm, Move, Need, Newest};
 use crate::watch::Watch;
 use crate::words::{percent, short, span};
@@ -34,7 +35,9 @@ impl Engine {
                 Situation { now, enforced: self.enforced, mean, saturated: self.saturated };
             let settings = self.settings.of(watch.listener);
             let mode = self.settings.mode(watch.listener, self.mode);
-            let mut needs = needs(watch, &situation, settings);
+            let hit =
+                active_rules(watch, &self.book).any(|entry| entry.hits_clients(now, settings));
+            let mut needs = needs(watch, &situation, hit, settings);
             if mode != Mode::Enforce {
                 hints.extend(needs.iter().map(|need| (watch.id, would(need))));
             }
@@ -292,8 +295,9 @@ struct Situation {
     saturated: bool,
 }
 
-/// The steps that a listener's situation calls for.
-fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
+/// The steps that a listener's situation calls for. `hits_clients`: some look like what a
+/// signature rule there drops, and are to be answered when they retransmit.
+fn needs(watch: &Watch, around: &Situation, hits_clients: bool, settings: &Settings) -> Vec<Need> {
     let now = around.now;
     let hold = settings.quiet;
     let mut needs = Vec::new();
@@ -312,9 +316,12 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
     // How a listener answers is learned from its answers.
     if watch.kind == ListenerKind::Local
         && watch.egress() != Egress::Unseen
-        && let Some(rest) = rest
+        && (hits_clients || rest.is_some())
     {
-        let why = format!("no rule covers {} of the failing SYNs", percent(rest.share));
+        let why = match rest {
+            Some(rest) => format!("no rule covers {} of the failing SYNs", percent(rest.share)),
+            None => "clients look like the SYNs that a rule drops".to_owned(),
+        };
         needs.push(Need { step: Step::Cookies, why, rate: 0, hold });
     }
     let forged =
@@ -336,9 +343,8 @@ fn needs(watch: &Watch, around: &Situation, settings: &Settings) -> Vec<Need> {
     };
     if (tried && full) || watch.ladder.has(Step::Budget) && watch.ladder.has(Step::Overload) {
         let backlog = watch.queues.map_or(0, |queues| queues.backlog);
-        let rate = (f64::from(backlog) / 4.0 / settings.budget_fill.as_secs_f64()) as u32;
         let why = "the SYN queue still fills".to_owned();
-        needs.push(Need { step: Step::Budget, why, rate: rate.max(settings.budget_min), hold });
+        needs.push(Need { step: Step::Budget, why, rate: settings.budget(backlog), hold });
     }
     needs
 }

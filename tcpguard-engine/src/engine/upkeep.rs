@@ -131,22 +131,50 @@ impl Engine {
         }
     }
 
-    /// Withdraws signature rules that real clients come back from.
+    /// Withdraws signature rules that drop the SYNs of clients in number, where cookies answer in their
+    /// place. Where none do, such clients get in with their first retransmission, and the rule stays, or comes
+    /// again: without it nobody would get in.
     pub(super) fn withdraw_hurting(&mut self, now: Timestamp) {
+        let enforced = self.mode == Mode::Enforce;
+        for watch in self.watches.values_mut() {
+            let settings = self.settings.of(watch.listener);
+            if enforced && !watch.is_answered(now, self.saturated, settings) {
+                watch.incident.iter_mut().for_each(|incident| incident.reclaim());
+            }
+        }
         let hurting: Vec<Entry> = self
             .book
             .iter()
-            .filter(|entry| matches!(entry.rule.matcher, Matcher::Signature { .. }))
-            .filter(|entry| entry.meter.hurts(now, &self.settings.common))
+            .filter(|entry| entry.hurts(now, &self.settings.common))
+            .filter(|entry| !enforced || self.is_answered(now, &entry.rule.matcher))
             .cloned()
             .collect();
         for entry in hurting {
-            let why = format!(
-                "{} SYNs that it dropped came back, as only real clients' do (it hit {})",
-                entry.meter.returned(),
-                entry.meter.hits()
-            );
-            self.refuse(&entry.rule.matcher, &why);
+            let (completed, hits) = (entry.meter.completed(), entry.meter.hits());
+            let why = match enforced {
+                true => format!(
+                    "of {} SYNs that passed when they were retransmitted, {completed} completed a \
+                     handshake, as clients' do (it hit {hits})",
+                    entry.meter.returned()
+                ),
+                false => format!(
+                    "{completed} clients completed a handshake whose SYN it would have dropped (it hit \
+                     {hits})"
+                ),
+            };
+            if self.book.disown(&entry.rule.matcher) {
+                self.farewells.insert(entry.rule.matcher, why.clone());
+            }
+            for incident in
+                self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
+            {
+                if incident.wants(&entry.rule.matcher) {
+                    match enforced {
+                        true => incident.yield_to_cookies(&entry.rule.matcher, &why),
+                        false => incident.refuse(&entry.rule.matcher, &why),
+                    }
+                }
+            }
             let text = format!("rule {} withdrawn: {why}; {COOKIES_LEFT}", entry.rule.id.0);
             if let Some(incident) = entry.incident() {
                 self.note(now, incident, text.clone());
@@ -154,6 +182,14 @@ impl Engine {
             let prefix = entry.rule.matcher.prefix();
             self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, prefix, entry.incident());
         }
+    }
+
+    /// Whether cookies answer what a signature rule drops, and can answer all of it.
+    fn is_answered(&self, now: Timestamp, matcher: &Matcher) -> bool {
+        let Matcher::Signature { listener, .. } = matcher else { return false };
+        self.watches.get(listener).is_some_and(|watch| {
+            watch.is_answered(now, self.saturated, self.settings.of(watch.listener))
+        })
     }
 
     /// No incident asks for this rule any more, nor will.
@@ -247,8 +283,8 @@ impl Engine {
             let Some(incident) = &watch.incident else { continue };
             let steps = [Step::Cookies, Step::Overload, Step::Budget];
             let steps = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();
-            let rules = active_rules(watch, &self.book).map(|entry| entry.rule.created);
-            let Some(newest) = rules.chain(steps).max() else { continue };
+            let ruled = active_rules(watch, &self.book).map(|entry| entry.rule.created).max();
+            let Some(newest) = ruled.max(steps) else { continue };
             let since = newest.max(self.enforced);
             let empty = watch.half_open().is_some_and(|(half_open, _)| half_open == 0)
                 && watch.counted > since;
@@ -269,7 +305,8 @@ impl Engine {
                 listener: watch.id,
                 signatures: incident.signatures().collect(),
                 sources: sources.collect(),
-                answered_before: since,
+                // What a rule let pass since was let in on purpose, whatever step is taken.
+                answered_before: ruled.unwrap_or(newest).max(self.enforced),
                 older_than: clean_age(watch.rtt(settings)),
                 everybody: steps.is_some(),
                 limit: CLEAN_LIMIT,

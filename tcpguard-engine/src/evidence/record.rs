@@ -184,8 +184,11 @@ pub struct RuleRecord {
     pub ended: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
-    /// SYNs that matched and passed because they came back.
+    /// SYNs that matched and passed because they were retransmitted.
     pub returned: u64,
+    /// Handshakes that new clients completed after that.
+    #[serde(default)]
+    pub completed: u64,
 }
 
 /// A rule of an incident that an operator removed.
@@ -231,8 +234,10 @@ impl Record {
 
     /// Takes a rule over. Of too many those with the most hits stay.
     pub(crate) fn keep_rule(&mut self, rule: RuleReport, ended: Option<Timestamp>) {
-        let RuleReport { id, kind, matches, reason, created, hits, returned, .. } = rule;
-        self.rules.push(RuleRecord { id, kind, matches, reason, created, ended, hits, returned });
+        let RuleReport { id, kind, matches, reason, created, hits, returned, completed, .. } = rule;
+        let record =
+            RuleRecord { id, kind, matches, reason, created, ended, hits, returned, completed };
+        self.rules.push(record);
         if self.rules.len() > RULES
             && let Some((place, _)) =
                 self.rules.iter().enumerate().min_by_key(|(_, rule)| rule.hits)
@@ -326,6 +331,7 @@ mod tests {
             confirmed_until: None,
             hits,
             returned: 0,
+            completed: 0,
         }
     }
 

@@ -3,6 +3,12 @@
 //! Whatever the guard does to SYNs, some set-up will exist in which it hurts. So each time something
 //! is added, completed handshakes are compared with those of the attack so far; where they fall to
 //! less than half, what was added last is withdrawn.
+//!
+//! Whoever can complete handshakes and stop would otherwise withdraw what stops him. So what counts are the
+//! handshakes of known clients, who came before the attack and count once in ten seconds each, and of
+//! these no more than before the attack. What this does not show is harm to clients who come for the first
+//! time: whom a signature rule hits, its own meter tells (`rules/meter.rs`). Only with cookies, of which
+//! none at all may come back, all handshakes count.
 
 use std::time::Duration;
 
@@ -32,7 +38,7 @@ struct Trial<T> {
     /// It cannot show in completions before this.
     from: Timestamp,
     before: Before,
-    /// Completions a second in the last quarter of a minute, calm included: clients that there were.
+    /// Completions of all clients a second in the last quarter of a minute, calm included.
     usual: f64,
     /// Completions since, and over what time.
     completed: u64,
@@ -169,7 +175,10 @@ impl std::fmt::Display for Harm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fewer(before, after) => {
-                write!(f, "completed handshakes fell from {before:.1} to {after:.1} a second")
+                write!(
+                    f,
+                    "completed handshakes of known clients fell from {before:.1} to {after:.1} a second"
+                )
             }
             Self::None(usual, span) => write!(
                 f,

@@ -54,6 +54,17 @@ impl Entry {
         self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
     }
 
+    /// Whether it is a rule against a signature that clients in number have as well.
+    pub fn hurts(&self, now: Timestamp, settings: &Settings) -> bool {
+        matches!(self.rule.matcher, Matcher::Signature { .. }) && self.meter.hurts(now, settings)
+    }
+
+    /// Whether it is one that any number of clients have.
+    pub fn hits_clients(&self, now: Timestamp, settings: &Settings) -> bool {
+        matches!(self.rule.matcher, Matcher::Signature { .. })
+            && self.meter.hits_clients(now, settings)
+    }
+
     /// The incident it was made for.
     pub fn incident(&self) -> Option<u64> {
         match self.rule.origin {
@@ -92,6 +103,7 @@ impl Entry {
             confirmed_until: self.rule.trial.as_ref().map(|trial| trial.until),
             hits: self.meter.hits(),
             returned: self.meter.returned(),
+            completed: self.meter.completed(),
         }
     }
 }
@@ -318,7 +330,7 @@ impl Book {
     pub fn read(&mut self, now: Timestamp, counters: &[RuleCounters], settings: &Settings) {
         for counter in counters {
             if let Some(entry) = self.entries.get_mut(&counter.id) {
-                entry.meter.read(now, counter.hits, counter.returned, settings);
+                entry.meter.read(now, counter, settings);
                 if entry.meter.active(now, settings) {
                     entry.needed = now;
                 }

@@ -1,22 +1,44 @@
 //! How much a rule hits, and how many real clients are among it.
+//!
+//! A retransmitted SYN passes a signature rule, and proves nothing by it: an attacker repeats his SYNs at
+//! will, and a flood of few numbers does so by chance. What tells a client is the handshake that it
+//! completes afterwards.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::{Settings, Timestamp};
+use crate::{RuleCounters, Settings, Timestamp};
 
 /// A hit rate is judged over this span, so that a single stray SYN does not keep a rule alive.
 const RATE_SPAN: Duration = Duration::from_secs(4);
 
-/// Hits and returning SYNs of one rule, over its life and over the last seconds.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Meter {
+/// What the kernel counted of one rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counts {
     hits: u64,
     returned: u64,
+    completed: u64,
+}
+
+impl Counts {
+    /// Since `before`; `None` when a counter went backwards.
+    fn since(self, before: Self) -> Option<Self> {
+        Some(Self {
+            hits: self.hits.checked_sub(before.hits)?,
+            returned: self.returned.checked_sub(before.returned)?,
+            completed: self.completed.checked_sub(before.completed)?,
+        })
+    }
+}
+
+/// Hits, retransmitted SYNs and completed handshakes of one rule, over its life and over the last seconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter {
+    all: Counts,
     /// The counters have counted since before this run, and what they say first is no news.
     unread: bool,
     /// Totals at the end of each recent poll in which anything happened, and one older.
-    recent: VecDeque<(Timestamp, u64, u64)>,
+    recent: VecDeque<(Timestamp, Counts)>,
 }
 
 impl Meter {
@@ -26,22 +48,23 @@ impl Meter {
     }
 
     /// Takes over the kernel's cumulative counters. Counters that went backwards start again.
-    pub fn read(&mut self, now: Timestamp, hits: u64, returned: u64, settings: &Settings) {
+    pub fn read(&mut self, now: Timestamp, counters: &RuleCounters, settings: &Settings) {
+        let RuleCounters { hits, returned, completed, .. } = *counters;
+        let all = Counts { hits, returned, completed };
+        let before = std::mem::replace(&mut self.all, all);
         if std::mem::take(&mut self.unread) {
-            (self.hits, self.returned) = (hits, returned);
-            self.recent.push_back((now, hits, returned));
+            self.recent.push_back((now, all));
             return;
         }
-        if hits < self.hits || returned < self.returned {
+        if all.since(before).is_none() {
             self.recent.clear();
-        } else if (hits, returned) == (self.hits, self.returned) {
+        } else if all == before {
             return;
         } else if self.recent.is_empty() {
-            self.recent.push_back((now - settings.poll, self.hits, self.returned));
+            self.recent.push_back((now - settings.poll, before));
         }
-        (self.hits, self.returned) = (hits, returned);
-        self.recent.push_back((now, hits, returned));
-        while self.recent.get(1).is_some_and(|(at, ..)| now.since(*at) >= settings.returned_window)
+        self.recent.push_back((now, all));
+        while self.recent.get(1).is_some_and(|(at, _)| now.since(*at) >= settings.completed_window)
         {
             self.recent.pop_front();
         }
@@ -49,69 +72,108 @@ impl Meter {
 
     /// SYNs dropped, or in observe mode matched, since it was installed.
     pub fn hits(&self) -> u64 {
-        self.hits
+        self.all.hits
     }
 
-    /// SYNs let through because they came back.
+    /// SYNs let through because they were retransmitted.
     pub fn returned(&self) -> u64 {
-        self.returned
+        self.all.returned
+    }
+
+    /// Handshakes that new clients completed after that.
+    pub fn completed(&self) -> u64 {
+        self.all.completed
     }
 
     /// Whether the rule hits enough to be needed.
     pub fn active(&self, now: Timestamp, settings: &Settings) -> bool {
-        let (hits, _) = self.within(now, RATE_SPAN);
+        let hits = self.within(now, RATE_SPAN).hits;
         hits as f64 >= settings.rule_hit_rate * RATE_SPAN.as_secs_f64()
     }
 
-    /// Whether so many SYNs come back, in the rule's life or lately, that it hits real clients.
+    /// Whether clients in such number complete handshakes, in the rule's life or lately, that it does more
+    /// harm than good where the flood can be answered.
     pub fn hurts(&self, now: Timestamp, settings: &Settings) -> bool {
-        let too_many = |(hits, returned): (u64, u64)| {
-            returned >= settings.returned_min
-                && returned as f64 > settings.returned_share * (hits + returned) as f64
+        let too_many = |Counts { hits, returned, completed }: Counts| {
+            completed >= settings.completed_min
+                && completed as f64 > settings.completed_share * (hits + returned) as f64
         };
-        too_many((self.hits, self.returned)) || too_many(self.within(now, settings.returned_window))
+        too_many(self.all) || too_many(self.within(now, settings.completed_window))
     }
 
-    /// Hits and returned SYNs of the last `span`.
-    fn within(&self, now: Timestamp, span: Duration) -> (u64, u64) {
-        let before = |(at, ..): &&(Timestamp, u64, u64)| now.since(*at) >= span;
+    /// Whether any clients look like what the rule drops, beyond what an attacker may feign with a few
+    /// addresses of his own.
+    pub fn hits_clients(&self, now: Timestamp, settings: &Settings) -> bool {
+        self.within(now, settings.completed_window).completed >= settings.completed_min
+    }
+
+    /// What was counted in the last `span`.
+    fn within(&self, now: Timestamp, span: Duration) -> Counts {
+        let before = |(at, _): &&(Timestamp, Counts)| now.since(*at) >= span;
         let base = self.recent.iter().rev().find(before).or_else(|| self.recent.front());
-        base.map_or((0, 0), |(_, hits, returned)| (self.hits - hits, self.returned - returned))
+        base.and_then(|(_, base)| self.all.since(*base)).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RuleId;
 
     fn at(ms: u64) -> Timestamp {
         Timestamp::from_millis(ms)
+    }
+
+    /// Takes over so many hits, retransmissions and completed handshakes.
+    fn read(meter: &mut Meter, ms: u64, counts: [u64; 3]) {
+        let [hits, returned, completed] = counts;
+        let counters = RuleCounters { id: RuleId(0), hits, returned, completed };
+        meter.read(at(ms), &counters, &Settings::default());
     }
 
     #[test]
     fn a_rule_that_hits_a_random_flood_hurts_nobody() {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         for poll in 1..=1000 {
-            meter.read(at(250 * poll), 25_000 * poll, poll / 100, &settings);
+            read(&mut meter, 250 * poll, [25_000 * poll, poll / 100, poll / 100]);
             assert!(!meter.hurts(at(250 * poll), &settings));
         }
     }
 
     #[test]
-    fn a_rule_that_hits_clients_is_found_out_by_the_eighth_that_returns() {
+    fn syns_that_are_retransmitted_and_never_complete_are_no_clients_however_many() {
         let (mut meter, settings) = (Meter::default(), Settings::default());
-        meter.read(at(250), 1400, 7, &settings);
-        assert!(!meter.hurts(at(250), &settings), "seven of 1,400 are let in and forgiven");
-        meter.read(at(500), 1500, 8, &settings);
+        for poll in 1..=100 {
+            read(&mut meter, 250 * poll, [750 * poll, 750 * poll, 0]);
+            assert!(!meter.hurts(at(250 * poll), &settings));
+            assert!(!meter.hits_clients(at(250 * poll), &settings));
+        }
+    }
+
+    #[test]
+    fn a_rule_that_hits_clients_is_found_out_by_the_eighth_that_completes() {
+        let (mut meter, settings) = (Meter::default(), Settings::default());
+        read(&mut meter, 250, [1400, 20, 7]);
+        assert!(!meter.hurts(at(250), &settings), "seven of 1,400 got in and are forgiven");
+        read(&mut meter, 500, [1500, 20, 8]);
         assert!(meter.hurts(at(500), &settings));
+    }
+
+    #[test]
+    fn a_few_clients_among_many_hits_are_answered_and_do_not_end_the_rule() {
+        let (mut meter, settings) = (Meter::default(), Settings::default());
+        read(&mut meter, 1000, [20_000, 20, 8]);
+        assert!(meter.hits_clients(at(1000), &settings));
+        assert!(!meter.hurts(at(1000), &settings));
+        assert!(!meter.hits_clients(at(20_000), &settings), "and only while they come");
     }
 
     #[test]
     fn a_long_flood_does_not_outweigh_the_clients_of_the_last_seconds() {
         let (mut meter, settings) = (Meter::default(), Settings::default());
-        meter.read(at(250), 10_000_000, 0, &settings);
+        read(&mut meter, 250, [10_000_000, 0, 0]);
         for poll in 0..40 {
-            meter.read(at(20_000 + 250 * poll), 10_000_000 + poll * 3, poll / 2, &settings);
+            read(&mut meter, 20_000 + 250 * poll, [10_000_000 + poll * 3, poll / 2, poll / 2]);
         }
         assert!(meter.hurts(at(29_750), &settings));
         assert!(!meter.hurts(at(60_000), &settings), "and only those");
@@ -120,9 +182,9 @@ mod tests {
     #[test]
     fn one_hit_in_four_seconds_does_not_keep_a_rule_alive() {
         let (mut meter, settings) = (Meter::default(), Settings::default());
-        meter.read(at(250), 1, 0, &settings);
+        read(&mut meter, 250, [1, 0, 0]);
         assert!(!meter.active(at(250), &settings));
-        meter.read(at(500), 4, 0, &settings);
+        read(&mut meter, 500, [4, 0, 0]);
         assert!(meter.active(at(500), &settings));
         assert!(!meter.active(at(5000), &settings));
     }
@@ -130,19 +192,20 @@ mod tests {
     #[test]
     fn what_a_rule_hit_before_is_no_reason_to_renew_it() {
         let (mut meter, settings) = (Meter::unread(), Settings::default());
-        meter.read(at(250), 1_000_000, 3, &settings);
+        read(&mut meter, 250, [1_000_000, 3, 2]);
         assert!(!meter.active(at(250), &settings));
-        assert_eq!((meter.hits(), meter.returned()), (1_000_000, 3));
-        meter.read(at(500), 1_001_000, 3, &settings);
+        assert_eq!((meter.hits(), meter.returned(), meter.completed()), (1_000_000, 3, 2));
+        read(&mut meter, 500, [1_001_000, 3, 2]);
         assert!(meter.active(at(500), &settings));
     }
 
     #[test]
     fn counters_that_start_again_are_no_negative_hits() {
-        let (mut meter, settings) = (Meter::default(), Settings::default());
-        meter.read(at(250), 1000, 3, &settings);
-        meter.read(at(500), 10, 0, &settings);
-        meter.read(at(750), 20, 0, &settings);
-        assert_eq!((meter.hits(), meter.within(at(750), RATE_SPAN)), (20, (10, 0)));
+        let mut meter = Meter::default();
+        read(&mut meter, 250, [1000, 3, 1]);
+        read(&mut meter, 500, [10, 0, 0]);
+        read(&mut meter, 750, [20, 0, 0]);
+        let lately = meter.within(at(750), RATE_SPAN);
+        assert_eq!((meter.hits(), lately), (20, Counts { hits: 10, ..Counts::default() }));
     }
 }

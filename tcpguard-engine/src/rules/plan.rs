@@ -205,7 +205,7 @@ mod tests {
     fn a_rule_that_hits_lives_on_and_one_that_does_not_ends() {
         let rules = [wanted(1, 1), wanted(2, 1)];
         let mut book = book(&rules);
-        let hits = RuleCounters { id: RuleId(0), hits: 1000, returned: 0 };
+        let hits = RuleCounters { id: RuleId(0), hits: 1000, returned: 0, completed: 0 };
         book.read(Timestamp::from_millis(20_000), &[hits], &Settings::default());
         assert_eq!(steps(29_000, &rules, &book), [], "there is time");
         let end = Timestamp::from_millis(80_000);

@@ -175,12 +175,13 @@ pub struct Settings {
     /// four of them.
     pub assumed_rtt: Duration,
 
-    /// Returning SYNs: share of a rule's hits from which it is withdrawn.
-    pub returned_share: f64,
-    /// Returning SYNs: number below which they say nothing: these clients have been let in anyway.
-    pub returned_min: u64,
-    /// Returning SYNs: the shorter of the two spans judged (the other is the rule's whole life).
-    pub returned_window: Duration,
+    /// Signature rules: completed handshakes, as a share of the SYNs that matched, from which a rule is
+    /// withdrawn.
+    pub completed_share: f64,
+    /// Signature rules: number of them below which they say nothing: these clients have got in anyway.
+    pub completed_min: u64,
+    /// Signature rules: the shorter of the two spans judged (the other is the rule's whole life).
+    pub completed_window: Duration,
 
     /// Lifetime of a rule without hits; also of the first one against a source.
     pub rule_ttl: Duration,
@@ -295,9 +296,9 @@ impl Default for Settings {
             answered_unfinished: 1000,
             signatures_per_listener: 4,
             assumed_rtt: Duration::from_millis(250),
-            returned_share: 0.005,
-            returned_min: 8,
-            returned_window: Duration::from_secs(10),
+            completed_share: 0.005,
+            completed_min: 8,
+            completed_window: Duration::from_secs(10),
             rule_ttl: Duration::from_secs(60),
             rule_ttl_max: Duration::from_secs(3600),
             rule_hit_rate: 1.0,
@@ -325,6 +326,15 @@ impl Default for Settings {
 /// What no setting can exceed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits;
+
+impl Settings {
+    /// SYNs a second that fill a quarter of a SYN queue with this limit, in the time for which a clean-up
+    /// leaves them there.
+    pub fn budget(&self, backlog: u32) -> u32 {
+        let rate = f64::from(backlog) / 4.0 / self.budget_fill.as_secs_f64();
+        (rate as u32).max(self.budget_min)
+    }
+}
 
 impl Limits {
     /// Longest lifetime of an exemption; longer ones are cut to it.

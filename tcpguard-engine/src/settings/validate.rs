@@ -207,7 +207,7 @@ mod tests {
         for name in [
             "quiet",
             "evidence_window",
-            "returned_window",
+            "completed_window",
             "rule_ttl",
             "step_retry",
             "canary",

@@ -376,6 +376,27 @@ fn whoever_completes_handshakes_in_an_attack_and_stops_takes_nothing_away() {
     }
 }
 
+/// Helpers who complete 150 handshakes a second from before the attack, from so many addresses, and stop
+/// when the second of two signatures is dropped.
+#[test]
+fn helpers_who_stop_when_the_second_rule_is_there_take_it_not_away() {
+    for (addresses, from) in [(1, 0.0), (20, 0.0), (20, 60.0)] {
+        let mut lab = lab(NO_COOKIES, Flood::random(3000.0, 80.1..140.1)).flood(Flood {
+            shape: Shape::Linux,
+            sources: Sources::Random,
+            ..Flood::random(3000.0, 85.1..140.1)
+        });
+        for host in 0..addresses {
+            let behind = Some(std::net::Ipv4Addr::new(198, 51, 100, host).into());
+            let rate = 150.0 / f64::from(addresses);
+            lab = lab.clients(Clients { behind, from, until: 87.0, ..Clients::steady(rate) });
+        }
+        lab.run_until(140.0);
+        let story = format!("{addresses} {}", lab.story());
+        assert_eq!(lab.times("rule_withdrawn").len(), 0, "{story}");
+    }
+}
+
 #[test]
 fn an_order_that_cannot_be_carried_out_yet_waits() {
     let mut lab =

@@ -39,7 +39,12 @@ impl Kernel {
             listeners: listeners.collect(),
             tcp_ext: self.tcp_ext,
             rules: rules
-                .map(|(&id, rule)| RuleCounters { id, hits: rule.hits, returned: rule.returned })
+                .map(|(&id, rule)| RuleCounters {
+                    id,
+                    hits: rule.hits,
+                    returned: rule.returned,
+                    completed: rule.completed,
+                })
                 .collect(),
             host: self.host,
             syns_by_cpu: vec![self.load * syns / u64::from(self.cpus); self.cpus as usize],
@@ -68,7 +73,7 @@ impl Kernel {
             existing.rule = rule;
             return;
         }
-        self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0 });
+        self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0, completed: 0 });
     }
 
     pub(crate) fn renew(&mut self, id: RuleId, expires: Timestamp) {
@@ -159,7 +164,9 @@ impl Kernel {
 
 impl KnownClients for Kernel {
     fn completed_within(&self, net: &IpNet) -> bool {
-        let recent = |at: &Timestamp| self.now.since(*at) < Duration::from_secs(600);
-        self.clients.iter().any(|(client, at)| recent(at) && net.contains(&address(*client)))
+        let recent = |at: Timestamp| self.now.since(at) < Duration::from_secs(600);
+        self.clients
+            .iter()
+            .any(|(client, of)| recent(of.completed) && net.contains(&address(*client)))
     }
 }

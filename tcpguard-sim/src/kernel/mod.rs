@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::LATE_POLLS;
-use tcpguard_common::fastpath::{Fingerprint, Pace, dropped_shift};
+use tcpguard_common::fastpath::{Fingerprint, Pace, clients, dropped_shift};
 use tcpguard_engine::{
     Flow, FlowState, HostCounters, ListenerCounters, ListenerId, Matcher, Mode, Origin, Probe,
-    Rule, RuleId, Step, TcpExt, Timestamp,
+    Rule, RuleId, Settings, Step, TcpExt, Timestamp,
 };
 
 use self::flows::Flows;
@@ -108,6 +108,8 @@ struct Socket {
     steps: BTreeMap<Step, u32>,
     /// Tokens of the budget, and since when.
     tokens: (f64, Timestamp),
+    /// Those of retransmitted SYNs under signature rules.
+    returns: (f64, Timestamp),
     counters: ListenerCounters,
     wire: Wire,
     queue: Queue,
@@ -121,6 +123,14 @@ struct InKernel {
     rule: Rule,
     hits: u64,
     returned: u64,
+    completed: u64,
+}
+
+/// When a client completed a handshake last, and from when on its next one counts as a known client's.
+#[derive(Clone, Copy)]
+struct Validated {
+    completed: Timestamp,
+    known_from: Timestamp,
 }
 
 /// The host.
@@ -168,8 +178,10 @@ pub struct Kernel {
     dropped: Map<u64, Timestamp>,
     /// When the old ones were last removed from these.
     swept: Timestamp,
-    /// When each client last completed a handshake, by [`number`].
-    clients: Map<u128, Timestamp>,
+    /// Connections whose SYN passed although a signature rule matched it, and which rule.
+    let_through: Map<Key, RuleId>,
+    /// Who completed a handshake, by [`number`].
+    clients: Map<u128, Validated>,
     pace: Pace,
 }
 
@@ -199,6 +211,7 @@ impl Default for Kernel {
             rules: BTreeMap::new(),
             dropped: Map::default(),
             swept: Timestamp::default(),
+            let_through: Map::default(),
             clients: Map::default(),
             pace: Pace::default(),
         }
@@ -213,6 +226,7 @@ impl Kernel {
             server,
             steps: BTreeMap::new(),
             tokens: (0.0, self.now),
+            returns: (0.0, self.now),
             counters: ListenerCounters { established, ..ListenerCounters::default() },
             wire: Wire::default(),
             queue: Queue::default(),
@@ -309,8 +323,27 @@ impl Kernel {
         if let Some(established) = &mut socket.counters.established {
             *established += 1;
         }
-        self.clients.insert(number(client), self.now);
+        self.validate(to, key, client);
         true
+    }
+
+    /// Counts a completed handshake for what was known of its client.
+    fn validate(&mut self, to: usize, key: Key, client: IpAddr) {
+        let (now, every) = (self.now, Duration::from_nanos(clients::KNOWN_EVERY_NS));
+        let rule = self.let_through.remove(&key);
+        if let Some(known) = self.clients.get_mut(&number(client)) {
+            known.completed = now;
+            if now >= known.known_from {
+                known.known_from = now + every;
+                self.sockets[to].counters.established_known += 1;
+            }
+            return;
+        }
+        let known_from = now + Duration::from_nanos(clients::KNOWN_AFTER_NS);
+        self.clients.insert(number(client), Validated { completed: now, known_from });
+        if let Some(rule) = rule.and_then(|id| self.rules.get_mut(&id)) {
+            rule.completed += 1;
+        }
     }
 
     /// The client resets its half-open handshake.
@@ -402,6 +435,20 @@ impl Kernel {
         empty
     }
 
+    /// Whether a retransmitted SYN that a signature rule matches is answered, or goes to the stack.
+    fn takes_return(&mut self, to: usize) -> bool {
+        let (now, socket) = (self.now, &mut self.sockets[to]);
+        if self.mode != Mode::Enforce || socket.steps.contains_key(&Step::Cookies) {
+            return true;
+        }
+        let rate = f64::from(Settings::default().budget(socket.server.backlog));
+        let (tokens, since) = socket.returns;
+        let tokens = (tokens + now.since(since).as_secs_f64() * rate).min(rate / 4.0 + 1.0);
+        let empty = tokens < 1.0;
+        socket.returns = (if empty { tokens } else { tokens - 1.0 }, now);
+        !empty
+    }
+
     /// Remembers a SYN that is to be dropped; how long ago it was last, if it was before.
     fn remember(&mut self, syn: &Syn) -> Option<Duration> {
         if !syn.returns {
@@ -440,7 +487,12 @@ impl Kernel {
         }
         let window = Duration::from_millis(800)..=Duration::from_millis(3500);
         let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
-        let returned = !is_absolute && self.remember(syn).is_some_and(|age| window.contains(&age));
+        let returned = !is_absolute
+            && self.remember(syn).is_some_and(|age| window.contains(&age))
+            && self.takes_return(syn.to);
+        if returned || by_signature && self.mode == Mode::Observe {
+            self.let_through.insert(syn.key, id);
+        }
         let counters = &mut self.sockets[syn.to].counters;
         let Some(rule) = self.rules.get_mut(&id) else { return true };
         if returned {

@@ -98,9 +98,10 @@ impl Lab {
                     let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| match flow {
                         _ if sources.iter().any(|net| net.contains(&entry.client)) => true,
                         Some(flow) => {
-                            let old = everybody && now.since(entry.since) >= older_than;
-                            flow.syn_ack_at.is_some_and(|at| at < answered_before)
-                                && (old || matches_any(&signatures, &flow.fingerprint))
+                            let old = now.since(entry.since) >= older_than;
+                            let before = flow.syn_ack_at.is_some_and(|at| at < answered_before);
+                            let alike = matches_any(&signatures, &flow.fingerprint);
+                            alike && (before || old) || before && old && everybody
                         }
                         None => now.since(entry.since) >= older_than,
                     };

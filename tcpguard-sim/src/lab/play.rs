@@ -71,6 +71,8 @@ pub(super) enum Event {
         client: IpAddr,
         cookie: bool,
     },
+    /// A flood sends a SYN again.
+    Repeat(Syn),
 }
 
 /// Clients of one kind.
@@ -252,6 +254,9 @@ impl Lab {
             Event::Syn(client) => self.send(t, client),
             Event::Ack(client) => self.acknowledge(t, client),
             Event::Reset { to, key } => self.kernel.reset(to, key),
+            Event::Repeat(syn) => {
+                self.kernel.syn(&syn);
+            }
             Event::Check { to, key, client, cookie } => {
                 if self.kernel.ack(to, key, client, cookie) {
                     self.tap.fin(to, 0);
@@ -350,7 +355,12 @@ impl Lab {
                 _ => seq,
             };
             let (client, print) = wave.flood.draw(&mut wave.random, self.population.as_deref());
-            let syn = Syn { key, seq, to, client, print, returns: false };
+            let repeated = wave.flood.repeated;
+            let returns = repeated > 0.0 && Random::new(!seq).share() < repeated;
+            let syn = Syn { key, seq, to, client, print, returns };
+            if returns {
+                self.events.note(self.step, step_at(t + REPEATS[0]), Event::Repeat(syn));
+            }
             if self.kernel.syn(&syn).is_answered() && wave.flood.resets {
                 let at = step_at(t + REACTION);
                 self.events.note(self.step, at, Event::Reset { to, key });

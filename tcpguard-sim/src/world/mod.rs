@@ -309,6 +309,7 @@ impl World {
         for (_, counted) in self.rules.values_mut() {
             counted.hits += traffic.forged;
             counted.returned += traffic.forged / traffic.returning;
+            counted.completed += traffic.forged / traffic.returning;
         }
         self.tcp_ext.req_q_full_drop += traffic.queue_drops;
         self.tcp_ext.listen_overflows += traffic.overflows;
@@ -499,7 +500,7 @@ impl World {
             return;
         }
         self.installed += 1;
-        let counted = RuleCounters { id: rule.id, hits: 0, returned: 0 };
+        let counted = RuleCounters { id: rule.id, hits: 0, returned: 0, completed: 0 };
         self.rules.insert(rule.id, (rule, counted));
     }
 
@@ -521,7 +522,7 @@ impl World {
                     assert!(matches!(rule.origin, Origin::Operator { .. }));
                     assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
                     self.installed += 1;
-                    RuleCounters { id: rule.id, hits: 0, returned: 0 }
+                    RuleCounters { id: rule.id, hits: 0, returned: 0, completed: 0 }
                 }
             };
             assert!(rule.id.0 < maps::rule_slots(maps::RULES));

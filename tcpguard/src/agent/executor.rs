@@ -21,7 +21,8 @@ use self::lookups::{InUse, Lookups, narrow_entries};
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
 use crate::kernel::{
-    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, signature_key, source_table,
+    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, rule_counters,
+    signature_key, source_table,
 };
 use crate::observe::Alert;
 
@@ -63,7 +64,7 @@ struct Wanted {
 struct Flood {
     signatures: Vec<(Mask, Fingerprint)>,
     sources: Vec<IpNet>,
-    /// What was answered later was let in on purpose.
+    /// What was answered later was let through on purpose, and goes when it is old.
     answered_before: Timestamp,
     older_than: Duration,
     /// What is older than that goes whatever it looks like.
@@ -232,7 +233,7 @@ impl Executor {
         let all = self.dataplane.first_rule_hits(self.rule_numbers() as u32)?;
         let counted = |id: &RuleId| {
             let hits = all.get(id.0 as usize)?;
-            Some(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })
+            Some(rule_counters(*id, hits))
         };
         Ok(self.rules.keys().filter_map(counted).collect())
     }
@@ -436,10 +437,12 @@ impl Executor {
         let matches = |(mask, print): &(Mask, Fingerprint)| {
             flow.fingerprint.masked(*mask) == print.masked(*mask)
         };
-        let old = flood.everybody && entry.age_at_least() >= flood.older_than;
+        let alike = from_source || flood.signatures.iter().any(matches);
+        let old = entry.age_at_least() >= flood.older_than;
+        let before = Timestamp::from_nanos(flow.syn_ack_ns) < flood.answered_before;
+        // What looks like the flood and was let through on purpose is given the time that a client needs.
         flow.state != FlowState::Completed as u8
-            && Timestamp::from_nanos(flow.syn_ack_ns) < flood.answered_before
-            && (from_source || old || flood.signatures.iter().any(matches))
+            && (alike && (before || old) || before && old && flood.everybody)
     }
 }
 

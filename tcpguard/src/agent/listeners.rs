@@ -44,6 +44,8 @@ pub struct Followed {
     steps: u8,
     /// SYNs of strangers that it is given while its budget counts.
     budget: Rate,
+    /// Retransmitted SYNs under signature rules that it is given.
+    returns: Rate,
     /// See [`ListenerEntry::samples`].
     samples: u8,
 }
@@ -74,6 +76,7 @@ impl Followed {
             masks,
             steps: self.steps,
             budget: self.budget,
+            returns: self.returns,
             samples: self.samples,
         }
     }
@@ -194,6 +197,7 @@ impl Listeners {
                 rules: counts,
                 steps: entry.steps,
                 budget: entry.budget,
+                returns: entry.returns,
                 // Whoever wanted them is gone.
                 samples: 0,
             };
@@ -231,7 +235,8 @@ impl Listeners {
     }
 
     /// Follows the local listeners in `groups`, but for those that are `ignored`. One that was
-    /// followed until now is forgotten at once.
+    /// followed until now is forgotten at once. `budget` is what one with such a limit of its queue can be
+    /// given a second of SYNs that nobody answers for it.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -240,6 +245,7 @@ impl Listeners {
         now: Timestamp,
         groups: &[ListenerGroup],
         ignored: impl Fn(&Listener) -> bool,
+        budget: impl Fn(&Listener, u32) -> u32,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
         let wanted: BTreeMap<Listener, &ListenerGroup> = groups
@@ -286,6 +292,10 @@ impl Listeners {
                 }
                 None => self.unfollowed += 1,
             }
+        }
+        for followed in self.followed.values_mut() {
+            let backlog = followed.queues.map_or(0, |queues| queues.backlog);
+            followed.returns = so_many(budget(&followed.listener, backlog));
         }
         // Last, so that nobody gets its place before the rules for it are gone.
         self.forget(|followed| ignored(&followed.listener));
@@ -349,7 +359,7 @@ impl Listeners {
     /// second's worth at once. 0 leaves the rate as it is.
     pub fn set_budget(&mut self, id: ListenerId, per_second: u32) {
         if let Some(followed) = self.followed.get_mut(&id).filter(|_| per_second > 0) {
-            followed.budget = per_second_of(per_second.into(), (per_second / 4).into());
+            followed.budget = so_many(per_second);
         }
     }
 
@@ -438,6 +448,7 @@ impl Listeners {
             rules: [0; Mask::ALL.len()],
             steps: 0,
             budget: Rate::default(),
+            returns: Rate::default(),
             samples: 0,
         };
         self.followed.insert(id, followed);
@@ -521,6 +532,11 @@ impl Listeners {
 /// Whether this is the listener of test runs, which is nobody's.
 fn is_test(entry: &ListenerEntry) -> bool {
     entry.id == TEST_LISTENER
+}
+
+/// So many SYNs a second, and a quarter of a second's worth at once.
+fn so_many(per_second: u32) -> Rate {
+    per_second_of(per_second.into(), (per_second / 4).into())
 }
 
 /// So many a second, and so many at once.

@@ -128,7 +128,8 @@ impl Guard {
         }
         let groups = ListenerGroup::merge(&sockets.listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
-        executor.listeners.update(now, &groups, ignored, &executor.dataplane)?;
+        let budget = |_: &Listener, backlog| config.settings.budget(backlog);
+        executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
         let mut host = HostView::default();
         let protected = host.protected(now, &mut sockets, &config);
         let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();

@@ -171,6 +171,7 @@ mod tests {
             confirmed_until: None,
             hits: 0,
             returned: 0,
+            completed: 0,
         }
     }
 

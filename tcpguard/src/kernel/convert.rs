@@ -159,6 +159,7 @@ pub fn listener_counters(
         syn_ack,
         syn_ack_retransmit,
         established,
+        established_known,
         acknowledged,
         reset,
         refused,
@@ -177,6 +178,7 @@ pub fn listener_counters(
         syn_ack,
         syn_ack_retransmit,
         established: tracepoint.then_some(established),
+        established_known,
         acknowledged,
         late,
         reset,
@@ -190,6 +192,12 @@ pub fn listener_counters(
         cookies_redeemed,
         limited,
     }
+}
+
+/// The engine's form of what was counted of a rule.
+pub fn rule_counters(id: engine::RuleId, hits: &abi::RuleHits) -> engine::RuleCounters {
+    let abi::RuleHits { hits, returned, completed } = *hits;
+    engine::RuleCounters { id, hits, returned: returned.into(), completed: completed.into() }
 }
 
 /// The engine's form of a cell of sources that send SYNs to where nothing listens; `None` for an

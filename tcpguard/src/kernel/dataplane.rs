@@ -261,6 +261,7 @@ impl Dataplane {
             sum.syn_ack += cpu.syn_ack;
             sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
             sum.established += cpu.established;
+            sum.established_known += cpu.established_known;
             sum.acknowledged += cpu.acknowledged;
             sum.reset += cpu.reset;
             sum.refused += cpu.refused;

@@ -165,10 +165,11 @@ fn acting(rule: &Rule, mode: Mode) -> String {
         Mode::Observe | Mode::Off => format!("{hits} hits, nothing dropped"),
     };
     format!(
-        "rule {} on {}: {effect}, {} let in again as they came back, ends in {} unless renewed",
+        "rule {} on {}: {effect}, {} passed when retransmitted and {} completed, ends in {} unless renewed",
         rule.id,
         rule.matches,
         short(rule.returned as f64),
+        short(rule.completed as f64),
         span(Duration::from_secs(rule.expires_in_s)),
     )
 }

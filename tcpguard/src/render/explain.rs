@@ -128,13 +128,15 @@ fn told(rule: &RuleRecord, view: &View) -> String {
         None => "to the end".to_owned(),
     };
     format!(
-        "rule {} on {}: {}; from {} {until}, {} hits, {} let in again as they came back",
+        "rule {} on {}: {}; from {} {until}, {} hits, {} passed when retransmitted and {} \
+         completed",
         rule.id,
         rule.matches,
         rule.reason,
         view.time(rule.created_at),
         short(rule.hits as f64),
         short(rule.returned as f64),
+        short(rule.completed as f64),
     )
 }
 

@@ -10,8 +10,17 @@ use crate::status::{Allowed, Clients, Imported, Judged, Rule};
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
-    let mut table =
-        Table::new(["RULE", "KIND", "ORIGIN", "CREATED", "ENDS IN", "HITS", "RETURNED", "MATCHES"]);
+    let mut table = Table::new([
+        "RULE",
+        "KIND",
+        "ORIGIN",
+        "CREATED",
+        "ENDS IN",
+        "HITS",
+        "PASSED",
+        "COMPLETED",
+        "MATCHES",
+    ]);
     for rule in rules {
         table.row([
             rule.id.to_string().into(),
@@ -21,6 +30,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             span(Duration::from_secs(rule.expires_in_s)).into(),
             short(rule.hits as f64).into(),
             short(rule.returned as f64).into(),
+            short(rule.completed as f64).into(),
             // A prefix fits, with its ports; a signature follows on lines of its own.
             if rule.kind == "source" { rule.subject() } else { "(below)".to_owned() }.into(),
         ]);
@@ -256,6 +266,7 @@ mod tests {
             confirmed_until: confirmed_until.map(at),
             hits: 0,
             returned: 0,
+            completed: 0,
         }
     }
 

@@ -364,7 +364,7 @@ impl<'a> Guard<'a> {
             .keys()
             .map(|id| {
                 let hits = self.backend.rule_hits(id.0)?;
-                Ok(RuleCounters { id: *id, hits: hits.hits, returned: hits.returned })
+                Ok(kernel::rule_counters(*id, &hits))
             })
             .collect()
     }

@@ -205,14 +205,15 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
     }
     out.write_str(
         "<div class=\"scroll\"><table><thead><tr><th>Rule</th><th>On</th><th>Why</th><th>From</th>\
-         <th>Until</th><th class=\"number\">Hits</th><th class=\"number\">Let in again</th></tr></thead>\n",
+         <th>Until</th><th class=\"number\">Hits</th><th class=\"number\">Passed when \
+         retransmitted</th><th class=\"number\">Completed</th></tr></thead>\n",
     )?;
     for rule in &record.rules {
         let until = rule.ended_at.map_or_else(|| "the end".to_owned(), |at| times.tell(at));
         writeln!(
             out,
             "<tr><td>{}</td><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td \
-             class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+             class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
             rule.id,
             escaped(&rule.matches),
             escaped(&rule.reason),
@@ -220,6 +221,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
             escaped(&until),
             escaped(&short(rule.hits as f64)),
             escaped(&short(rule.returned as f64)),
+            escaped(&short(rule.completed as f64)),
         )?;
     }
     out.write_str("</table></div>\n")?;

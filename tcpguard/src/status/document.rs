@@ -450,8 +450,11 @@ pub struct Rule {
     pub confirmed_until: Option<Time>,
     /// SYNs dropped; in observe mode: that would have been.
     pub hits: u64,
-    /// SYNs that matched and passed because they came back: real clients.
+    /// SYNs that matched and passed because they were retransmitted.
     pub returned: u64,
+    /// Handshakes that new clients completed after that.
+    #[serde(default)]
+    pub completed: u64,
 }
 
 impl Rule {

@@ -155,7 +155,7 @@ pub struct ListenerTotals {
     pub dropped_source: u64,
     /// SYNs dropped by signature rules; in observe mode: that would have been.
     pub dropped_signature: u64,
-    /// SYNs that a rule matched and that passed because they came back.
+    /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source is known or exempt.
     pub spared: u64,

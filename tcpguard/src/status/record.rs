@@ -262,8 +262,11 @@ pub struct RuleRecord {
     pub ended_at: Option<Time>,
     /// SYNs dropped; in observe mode: that would have been.
     pub hits: u64,
-    /// SYNs that matched and passed because they came back: real clients.
+    /// SYNs that matched and passed because they were retransmitted.
     pub returned: u64,
+    /// Handshakes that new clients completed after that.
+    #[serde(default)]
+    pub completed: u64,
 }
 
 impl AttackInFull {
@@ -459,6 +462,7 @@ impl RuleRecord {
             ended_at: rule.ended.map(|at| clock.time_at(at)),
             hits: rule.hits,
             returned: rule.returned,
+            completed: rule.completed,
         }
     }
 }

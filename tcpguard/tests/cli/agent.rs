@@ -222,6 +222,7 @@ fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
         confirmed_until: None,
         hits: 0,
         returned: 0,
+        completed: 0,
     };
     Rule::build(&report, clock)
 }

@@ -269,6 +269,7 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
             ended: None,
             hits: rule.hits,
             returned: rule.returned,
+            completed: rule.completed,
         }],
         more_rules: 0,
         more_hits: 0,
@@ -295,6 +296,7 @@ fn signature_rule() -> RuleReport {
         confirmed_until: None,
         hits: 19_740_000,
         returned: 2,
+        completed: 1,
     }
 }
 
@@ -535,6 +537,7 @@ pub fn degraded() -> (Report, Facts) {
         confirmed_until: None,
         hits: 0,
         returned: 0,
+        completed: 0,
     }];
     facts.drift_since = Some(ago(5_000));
     facts.config.error = Some("line 3: unknown key".to_owned());

@@ -39,31 +39,31 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
         field: |settings| Field::F64(&mut settings.rule_hit_rate),
     },
     Threshold {
-        name: "returned_share",
-        key: Some("lifecycle.returned_share"),
+        name: "completed_share",
+        key: Some("lifecycle.completed_share"),
         unit: Unit::Share,
         least: 0.0001,
         most: 0.2,
-        doc: "Share of the SYNs under a rule that come back as a real client's do, from which it \
-              is withdrawn.",
+        doc: "Signature rules: handshakes that new clients complete after a retransmission, as a share of \
+              the SYNs that match, from which a rule is withdrawn if cookies can answer instead.",
         source: "Weighed against 2 clients a second under a rule that drops 5,000 SYN/s (0.04 %), who \
-                 are let in at their second SYN, and against 100 (2 %), for whom it goes.",
-        field: |settings| Field::F64(&mut settings.returned_share),
+                 get in at their second SYN, and against 100 (2 %), for whom it goes.",
+        field: |settings| Field::F64(&mut settings.completed_share),
     },
     Threshold {
-        name: "returned_min",
-        key: Some("lifecycle.returned_min"),
+        name: "completed_min",
+        key: Some("lifecycle.completed_min"),
         unit: Unit::Count,
         least: 1.0,
         most: 10_000.0,
-        doc: "Returning SYNs below which they say nothing.",
-        source: "Weighed against SYNs that a flood repeats by chance, and against how many clients \
-                 may wait a second for their second SYN.",
-        field: |settings| Field::U64(&mut settings.returned_min),
+        doc: "Completed handshakes below which that share says nothing.",
+        source: "Weighed against an attacker with a few addresses of his own, each of which counts once, \
+                 and against how many clients may wait a second for their second SYN.",
+        field: |settings| Field::U64(&mut settings.completed_min),
     },
     Threshold {
-        name: "returned_window",
-        key: Some("lifecycle.returned_window_s"),
+        name: "completed_window",
+        key: Some("lifecycle.completed_window_s"),
         unit: Unit::Seconds,
         least: 3.0,
         most: 30.0,
@@ -71,7 +71,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
               whole life.",
         source: "Weighed against rules that were right for an hour before they began to hit clients: \
                  their whole life would hide it.",
-        field: |settings| Field::Span(&mut settings.returned_window),
+        field: |settings| Field::Span(&mut settings.completed_window),
     },
     Threshold {
         name: "step_retry",

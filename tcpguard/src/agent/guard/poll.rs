@@ -44,7 +44,8 @@ impl Guard {
         let groups = self.host.listeners(now, &mut self.sockets);
         let (executor, config) = (&mut self.executor, &self.config);
         let ignored = |listener: &_| config.ignores(listener);
-        executor.listeners.update(now, groups, ignored, &executor.dataplane)?;
+        let budget = |listener: &_, backlog| self.engine.syn_budget(listener, backlog);
+        executor.listeners.update(now, groups, ignored, budget, &executor.dataplane)?;
         self.housekeeping(now)?;
         let mut received = self.interfaces.received(&self.executor.dataplane)?;
         received.losses.softnet = self.host.softnet(now).to_vec();

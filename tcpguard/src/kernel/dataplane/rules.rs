@@ -319,7 +319,8 @@ impl Dataplane {
 fn sum(cpus: &[RuleHits]) -> RuleHits {
     cpus.iter().fold(RuleHits::default(), |sum, cpu| RuleHits {
         hits: sum.hits + cpu.hits,
-        returned: sum.returned + cpu.returned,
+        returned: sum.returned.saturating_add(cpu.returned),
+        completed: sum.completed.saturating_add(cpu.completed),
     })
 }
 

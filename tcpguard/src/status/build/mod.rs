@@ -83,6 +83,7 @@ impl Rule {
             confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,
             returned: rule.returned,
+            completed: rule.completed,
         }
     }
 }

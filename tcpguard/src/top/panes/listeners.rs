@@ -92,7 +92,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
     );
     let so_far = format!(
         "{} SYNs, {} dropped by source, {} by signature, {} as too many, {} cookies sent, {} good \
-         ones back, {} let in again as they came back",
+         ones back, {} passed when retransmitted",
         count(totals.syn),
         count(totals.dropped_source),
         count(totals.dropped_signature),

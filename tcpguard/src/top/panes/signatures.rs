@@ -13,7 +13,7 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::text("KIND", 9),
     Column::number("HITS/s", 7),
     Column::number("HITS", 7),
-    Column::number("BACK", 6),
+    Column::number("PASSED", 6),
     Column::number("ENDS IN", 8),
     Column::text("FOR", 9),
     Column::text("MATCHES", 20).growing(),
@@ -56,9 +56,11 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
         };
         let text = format!("{} {effect} {}: {}", rule.id, rule.subject(), rule.reason);
         notes.push(Note::new("Rule", text));
-        let text =
-            format!("{} SYNs matched and passed as they came back: real clients", rule.returned);
-        notes.push(Note::new("Back", text));
+        let text = format!(
+            "{} SYNs matched and passed when retransmitted; {} completed a handshake",
+            rule.returned, rule.completed
+        );
+        notes.push(Note::new("Passed", text));
     }
     notes.extend(status.attacks.iter().flat_map(looks));
     notes

@@ -1,0 +1,49 @@
+//! SYNs that a rule of the guard's own making matches and that pass all the same, until their handshake completes.
+//!
+//! A retransmitted SYN proves nothing: an attacker repeats his at will, and a flood of few numbers does so
+//! by chance. A handshake that completes after it is a client's. So each such SYN is remembered with the
+//! rule that it matched, and the kernel's word that its handshake is complete is counted for that rule. In
+//! observe mode, where every SYN passes, this is done for those of the sample.
+//!
+//! Only a new client counts, so nobody counts twice within the time that clients are remembered. Who meets
+//! another here takes its place: of a rule whose SYNs are retransmitted by the hundred thousand fewer
+//! completions are counted than there are, and it stays.
+
+use super::decide::HANDSHAKE_NS;
+use super::{Tables, Work};
+use crate::abi::LetThrough;
+
+/// Seconds after which a handshake is not waited for any more.
+const PATIENCE_S: u16 = (HANDSHAKE_NS / SECOND_NS) as u16;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Remembers a SYN that stands for `2^shift` of its like.
+#[inline(always)]
+pub(super) fn remember<T: Tables>(tables: &mut T, work: &Work, shift: u8) {
+    let at_s = seconds(work.now);
+    if let Some(place) = tables.let_through(work.flow_hash) {
+        *place = LetThrough { flow: work.flow_hash, slot: work.slot, at_s, shift, pad: 0 };
+    }
+}
+
+/// Counts the completed handshake of the connection with this hash for the rule that its SYN matched, if
+/// it is remembered.
+#[inline(always)]
+pub(super) fn completed<T: Tables>(tables: &mut T, hash: u64, now: u64) {
+    let Some(place) = tables.let_through(hash) else {
+        return;
+    };
+    let LetThrough { flow, slot, at_s, shift, .. } = *place;
+    if flow != hash || seconds(now).wrapping_sub(at_s) > PATIENCE_S {
+        return;
+    }
+    *place = LetThrough::default();
+    if let Some(hits) = tables.rule_hits(slot) {
+        hits.completed = hits.completed.saturating_add(1 << (shift & 31));
+    }
+}
+
+#[inline(always)]
+const fn seconds(now_ns: u64) -> u16 {
+    (now_ns / SECOND_NS) as u16
+}
