@@ -21,7 +21,9 @@ use tcpguard::control::proto::RuleOrigin;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::observe::History;
 use tcpguard::render::{self, View};
-use tcpguard::status::{AlertEntry, Clients, Explanation, Mode, ModeEnd, Rule, Severity, Time};
+use tcpguard::status::{
+    AlertEntry, Explanation, Mode, ModeEnd, Rule, Severity, Time, ValidatedClients,
+};
 use tcpguard_engine as engine;
 
 /// Far longer than anything here takes.
@@ -510,7 +512,7 @@ fn an_address_is_explained_at_one_port() {
                 allowed: Vec::new(),
                 exempt: None,
                 completed_at: None,
-                clients: Clients::default(),
+                clients: ValidatedClients::default(),
                 source: None,
                 steps: Vec::new(),
             })),

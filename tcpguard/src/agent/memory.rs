@@ -98,6 +98,7 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
             confirmed_until: trial.map(|trial| trial.until),
             // What was counted is in the kernel.
             hits: 0,
+            completed: 0,
             returned: 0,
         })
     };

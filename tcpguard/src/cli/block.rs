@@ -16,7 +16,7 @@ use crate::control::proto::OnTrial;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
-use crate::status::{Clients, Mode, Rule};
+use crate::status::{Mode, Rule, ValidatedClients};
 
 /// What `tcpguard block --json` prints.
 #[derive(Debug, Serialize)]
@@ -29,7 +29,7 @@ pub(crate) struct Blocked {
     /// Whether it only would.
     dry_run: bool,
     /// The validated clients that it cuts off.
-    clients: Clients,
+    clients: ValidatedClients,
 }
 
 pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {

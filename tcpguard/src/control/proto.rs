@@ -15,8 +15,8 @@ use crate::config::Held;
 use crate::json;
 use crate::report::Timeline;
 use crate::status::{
-    AlertEntry, Allowed, AttackInFull, Clients, Explanation, Imported, Mode, ModeEnd, Rule, Status,
-    Time,
+    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
+    ValidatedClients,
 };
 
 pub use parse::{check, check_terms, parse};
@@ -353,7 +353,7 @@ pub enum Response {
         dry_run: bool,
         /// The validated clients that it cuts off.
         #[serde(default)]
-        clients: Clients,
+        clients: ValidatedClients,
     },
     /// To [`Request::Unblock`].
     Unblocked {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::number::{short, span};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::status::{Allowed, Clients, Imported, Judged, Rule};
+use crate::status::{Allowed, Imported, Judged, Rule, ValidatedClients};
 
 /// A table of rules; under each what it matches and why, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -64,7 +64,7 @@ fn origin(rule: &Rule) -> String {
 pub fn blocked(
     out: &mut impl Write,
     rule: &Rule,
-    clients: Clients,
+    clients: ValidatedClients,
     dry_run: bool,
     view: &View,
 ) -> fmt::Result {

@@ -40,7 +40,7 @@ pub struct Explanation {
     pub source: Option<Source>,
     /// The validated clients within it.
     #[serde(default)]
-    pub clients: Clients,
+    pub clients: ValidatedClients,
     /// Steps beside rules that are taken for listeners and decide about SYNs from anywhere.
     pub steps: Vec<ListenerStep>,
 }
@@ -48,21 +48,21 @@ pub struct Explanation {
 /// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Clients {
+pub struct ValidatedClients {
     /// How many there are.
     pub known: u32,
     /// Of these, how many completed one within the last minute.
     pub last_minute: u32,
 }
 
-impl From<ClientsWithin> for Clients {
+impl From<ClientsWithin> for ValidatedClients {
     fn from(within: ClientsWithin) -> Self {
         let ClientsWithin { known, last_minute } = within;
         Self { known, last_minute }
     }
 }
 
-impl std::fmt::Display for Clients {
+impl std::fmt::Display for ValidatedClients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { known, last_minute } = *self;
         ClientsWithin { known, last_minute }.fmt(f)
@@ -399,7 +399,7 @@ mod tests {
             exempt: None,
             completed_at: None,
             source: None,
-            clients: Clients::default(),
+            clients: ValidatedClients::default(),
             steps: Vec::new(),
         }
     }

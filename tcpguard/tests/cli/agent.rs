@@ -8,8 +8,8 @@ use tcpguard::control::proto::OnTrial;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
-    AlertEntry, Allowed, AttackInFull, Clients, Explanation, Imported, Rule, Severity, Status,
-    Step, StepState, Time,
+    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Rule, Severity, Status, Step,
+    StepState, Time, ValidatedClients,
 };
 use tcpguard_engine as engine;
 
@@ -37,7 +37,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 allowed: Vec::new(),
                 exempt: None,
                 completed_at: None,
-                clients: Clients::default(),
+                clients: ValidatedClients::default(),
                 source: None,
                 steps: Vec::new(),
             }))
@@ -153,7 +153,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 None => rule,
             };
             let rule = Rule { ports: *ports, ..rule };
-            Response::Blocked { rule, dry_run: *dry_run, clients: Clients::default() }
+            Response::Blocked { rule, dry_run: *dry_run, clients: ValidatedClients::default() }
         }
         Request::ConfirmRules { prefix: Some(prefix) } => {
             Response::Confirmed { rules: vec![manual_rule(&prefix.to_string(), 3600, "")] }
