@@ -271,10 +271,19 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
     let numbers = host.cookie(8);
     assert_eq!(numbers[1], 4712);
     assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
+    let good = |host: &Host| host.0.listener_counters[&0].cookies_redeemed;
+    assert_eq!(good(&host), 1);
+    // What follows at once is no other one; a client whose handshake the host does not complete tries again.
+    assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
+    assert_eq!(good(&host), 1);
+    host.0.now_ns += S;
+    assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
+    assert_eq!(good(&host), 2);
     let steps = STRAYS;
     *host.0.listener_entries.get_mut(&0).unwrap() = ListenerEntry { steps, ..Default::default() };
     host.0.sockets.cookies.insert((flow(9), 41, 4711));
     assert_eq!(host.0.ingress(&arriving(9, ACK, numbers)), Reason::Segment, "the stack's own");
+    assert_eq!(good(&host), 2, "and none that the guard has sent");
     assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropStray);
 }
 

@@ -1,8 +1,9 @@
-//! XDP programs of the lab's own, on its interfaces until dropped.
+//! Programs of the lab's own, on its interfaces until dropped.
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::tc::{NlOptions, TcAttachOptions};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 
 use crate::live_frames::object;
 use crate::netns::Netns;
@@ -46,4 +47,26 @@ impl LabFilter {
         })?;
         Ok(Self { _object: object })
     }
+}
+
+/// Puts a firewall behind the guard that drops ACKs of connections whose SYN it has not seen (IPv4), until
+/// the interface is gone. No rule set shows it.
+///
+/// # Errors
+/// As for [`LabFilter::attach`].
+pub fn only_connections(host: &Netns, interface: &str) -> Result<()> {
+    let mut object = Ebpf::load_file(object("lab")?).context("cannot load the lab's filters")?;
+    let program: &mut SchedClassifier =
+        object.program_mut("only_connections").context("no only_connections")?.try_into()?;
+    program.load()?;
+    // At clsact, behind whatever hangs at TCX.
+    host.exec(&format!("tc qdisc replace dev {interface} clsact"))?;
+    host.run(|| {
+        let options = TcAttachOptions::Netlink(NlOptions::default());
+        let attached = program.attach_with_options(interface, TcAttachType::Ingress, options);
+        let link = program.take_link(attached.context("cannot attach the firewall")?)?;
+        // It goes with its interface.
+        std::mem::forget(link);
+        Ok(())
+    })
 }

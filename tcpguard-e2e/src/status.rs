@@ -107,10 +107,19 @@ impl Status {
 
     /// How a step stands at the listener for which it is taken or refused, if it is anywhere.
     pub fn step(&self, step: &str) -> Option<&str> {
+        self.step_value(step, "state")
+    }
+
+    /// Why it does.
+    pub fn step_reason(&self, step: &str) -> Option<&str> {
+        self.step_value(step, "why")
+    }
+
+    fn step_value(&self, step: &str, key: &str) -> Option<&str> {
         let listeners = self.0["listeners"].as_array()?;
         let steps = listeners.iter().filter_map(|listener| listener["steps"].as_array()).flatten();
         let mut found = steps.filter(|found| found["step"] == step);
-        found.next()?["state"].as_str()
+        found.next()?[key].as_str()
     }
 
     /// Whether a listener on `port` is followed.

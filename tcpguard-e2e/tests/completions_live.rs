@@ -98,8 +98,9 @@ impl Answers {
         match self {
             Self::Stack => most(grown.syn_ack) && kernel_cookies() == 0,
             Self::KernelCookies => most(kernel_cookies()),
-            Self::HelperCookies => most(grown.cookies_sent) && grown.cookies_redeemed == 0,
-            Self::OwnCookies => most(grown.cookies_sent) && grown.cookies_redeemed > 0,
+            Self::HelperCookies | Self::OwnCookies => {
+                most(grown.cookies_sent) && grown.cookies_redeemed > 0
+            }
             Self::BehindRule => grown.dropped_signature * 10 >= grown.syn * 8,
         }
     }

@@ -4,6 +4,9 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::programs::RawTracePointContext;
 use tcpguard_common::abi::{Addr, Config, FlowKey};
+use tcpguard_common::fastpath;
+
+use crate::maps;
 
 /// `TCP_ESTABLISHED` and `TCP_SYN_RECV` of the kernel's `tcp_states.h`.
 const ESTABLISHED: i32 = 1;
@@ -24,6 +27,8 @@ pub struct SocketOffsets {
     pub net: u32,
     pub net_cookie: u32,
     pub remote_port: u32,
+    /// The interface by which the third ACK came; 0: this kernel does not say.
+    pub incoming: u32,
 }
 
 #[unsafe(no_mangle)]
@@ -37,6 +42,7 @@ pub static SOCKET_OFFSETS: Global<SocketOffsets> = Global::new(SocketOffsets {
     net: 0,
     net_cookie: 0,
     remote_port: 0,
+    incoming: 0,
 });
 
 /// The handshake that this state change completes, if it is one of our network namespace.
@@ -67,12 +73,18 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
         _ => return None,
     };
     let port: u16 = read(socket, offsets.local_port)?;
-    Some(FlowKey {
+    let flow = FlowKey {
         client,
         server,
         client_port: read(socket, offsets.remote_port)?,
         server_port: port.to_be_bytes(),
-    })
+    };
+    let says = if offsets.incoming == 0 { 0 } else { read(socket, offsets.incoming)? };
+    // Its SYN was not counted, so it is no completion of those that were, and proves nothing of its client.
+    if maps::is_unguarded(fastpath::came_by(&flow, says)) {
+        return None;
+    }
+    Some(flow)
 }
 
 #[inline(always)]

@@ -151,14 +151,30 @@ pub static CLOCK: Array<u64, 1> = Array::new();
 #[unsafe(no_mangle)]
 pub static FIXED_CLOCK: Global<u8> = Global::new(0);
 
-/// The counters of an interface, or those of slot 0 for one without a slot.
+/// What `INTERFACES` says of an interface; 0 if that is nothing.
 #[inline(always)]
-pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
+fn slot(ifindex: u32) -> Option<u8> {
     let slots = INTERFACES.get(0)?;
-    let slot = if (ifindex as usize) < size::MAX_IFINDEX {
+    Some(if (ifindex as usize) < size::MAX_IFINDEX {
         slots[ifindex as usize & (size::MAX_IFINDEX - 1)]
     } else {
         0
+    })
+}
+
+/// Whether nothing that comes in by an interface has come by a guarded one.
+#[inline(always)]
+pub fn is_unguarded(ifindex: u32) -> bool {
+    slot(ifindex) == Some(size::UNGUARDED)
+}
+
+/// The counters of an interface, or those of slot 0 for one without a slot.
+#[inline(always)]
+pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
+    // A bond's programs see its members, which are not guarded themselves.
+    let slot = match slot(ifindex)? {
+        size::UNGUARDED => 0,
+        slot => slot,
     };
     let counters = PACKETS.get_ptr_mut(u32::from(slot))?;
     // SAFETY: this CPU's value of a per-CPU array; XDP programs do not preempt each other.

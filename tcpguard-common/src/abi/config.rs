@@ -33,7 +33,7 @@ pub struct Config {
     /// Where there are source rules for every port: [`Self::HOSTS`] and [`Self::NETS`]. SYNs skip the
     /// other look-ups. For the rules for certain ports see [`Self::port_rules`].
     pub source_rules: u8,
-    /// 1: the tracepoint counts completed handshakes, so that third ACKs do not count them again.
+    /// 1: the tracepoint counts completed handshakes, and it alone validates clients; 0: third ACKs do.
     pub established_seen: u8,
     /// 1: frames beyond one of the parser's bounds ([`super::Reason::is_beyond_bounds`]) are dropped in
     /// enforce mode; 0: count them only.

@@ -88,8 +88,10 @@ pub struct ListenerCounters {
     pub ack_ignored: u64,
     /// SYNs answered with a cookie.
     pub cookies_sent: u64,
-    /// Connections that the kernel took because their cookie was good: one of the guard's own. (Those
-    /// by [`super::ListenerEntry::KERNEL_COOKIES`] show in `established` only.)
+    /// ACKs with a good cookie: handed to the kernel with a request socket, or with
+    /// [`super::ListenerEntry::KERNEL_COOKIES`] found good at XDP, where that step looks for strays. The
+    /// kernel may still drop them; those that it completes are counted in `established`. A client whose
+    /// handshake is not completed sends its ACK again, with its data, and is counted again after 0.27 s.
     pub cookies_redeemed: u64,
     /// SYNs dropped because there were too many: on the overload rung, beyond the SYN budget, or
     /// beyond what may be answered to one network.

@@ -53,6 +53,9 @@ pub const ANSWER_BUCKETS: u32 = 65_536;
 pub const ALLOWANCES: u32 = 64;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
 pub const MAX_INTERFACES: u32 = 64;
+/// In `INTERFACES`, in place of a slot: the interface is not guarded, nor is it above one that is (a VLAN, a
+/// bond, a bridge), so that handshakes which end there began there.
+pub const UNGUARDED: u8 = u8::MAX;
 /// Interface indices that can have a slot.
 pub const MAX_IFINDEX: usize = 65_536;
 /// Registers of a listener's distinct-source estimator (HyperLogLog): standard error 1.04/sqrt(m) = 3.3 %.
@@ -83,7 +86,7 @@ pub const SYN_SAMPLES_KEPT: u32 = 64;
 
 /// Array of 1: [`super::Config`].
 pub const CONFIG: &str = "CONFIG";
-/// Array of 1: interface slot (u8) by interface index.
+/// Array of 1: interface slot (u8), or [`UNGUARDED`], by interface index.
 pub const INTERFACES: &str = "INTERFACES";
 /// Per-CPU array by interface slot: [`super::PacketCounters`].
 pub const PACKETS: &str = "PACKETS";

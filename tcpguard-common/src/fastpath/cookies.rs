@@ -375,7 +375,7 @@ pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32
     Some((agreed, cookie::timestamp(secret, tick)))
 }
 
-/// Counts a connection that the kernel has taken.
+/// Counts a connection that was handed to the kernel.
 #[inline(always)]
 pub fn redeemed<T: Tables>(tables: &mut T, work: &Work) {
     count(tables, work.listener.id, |counters| counters.cookies_redeemed += 1);

@@ -282,6 +282,15 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
     false
 }
 
+/// The interface by which a handshake came that the kernel completed, given what its socket says (0:
+/// nothing). What the host says to itself comes by its loopback interface, which has this index in every
+/// network namespace, whatever addresses it uses.
+#[inline(always)]
+pub fn came_by(flow: &FlowKey, says: u32) -> u32 {
+    const LOOPBACK: u32 = 1;
+    if flow.client == flow.server || flow.client.is_no_source() { LOOPBACK } else { says }
+}
+
 /// Records a handshake that the kernel completed.
 #[inline(always)]
 pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
@@ -420,5 +429,25 @@ fn own_syn<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     match sets::flow(tables, hash, &segment.flow) {
         Some(known) => *known = flow,
         None => sets::insert_flow(tables, hash, &segment.flow, &flow),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Addr;
+
+    #[test]
+    fn what_a_host_says_to_itself_comes_by_its_loopback_interface() {
+        let came = |client, server| {
+            let (client_port, server_port) = ([0x9c, 0x40], [1, 0xbb]);
+            came_by(&FlowKey { client, server, client_port, server_port }, 7)
+        };
+        let (here, there) = (Addr::from_v4([192, 0, 2, 1]), Addr::from_v4([198, 51, 100, 1]));
+        assert_eq!(came(there, here), 7);
+        assert_eq!(came(here, here), 1);
+        assert_eq!(came(Addr::from_v4([127, 3, 2, 1]), Addr::from_v4([127, 0, 0, 1])), 1);
+        let loopback = Addr::from_v6_words([0, 0, 0, 1]);
+        assert_eq!(came(loopback, loopback), 1);
     }
 }

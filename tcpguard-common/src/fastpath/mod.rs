@@ -37,7 +37,8 @@ pub use cookies::{
     redeem, redeem_check, redeem_read, redeem_times, redeemed,
 };
 pub use decide::{
-    Course, HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, egress, established, ingress,
+    Course, HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, came_by, egress, established,
+    ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use kernel_cookies::KernelCookie;

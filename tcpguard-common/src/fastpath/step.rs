@@ -420,13 +420,9 @@ pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bo
     }
     flow.state = FlowState::Completed as u8;
     count_acknowledged(config, tables, listener, weight, syn_ns);
-    if !answered {
-        return Reason::HandshakeAck;
-    }
-    // Where the tracepoint counts completions, it counts this one too.
-    if config.established_seen != 0 {
-        validate(config, tables, &segment.flow.client, now, 0);
-    } else {
+    // The kernel has not accepted this ACK yet, and a firewall may drop it: where the tracepoint runs, only
+    // what the kernel completes validates a client.
+    if answered && config.established_seen == 0 {
         let client = validate(config, tables, &segment.flow.client, now, weight);
         completed(tables, listener, hash, now, client, weight);
     }

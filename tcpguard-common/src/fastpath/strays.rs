@@ -14,7 +14,10 @@
 use super::count::{count, find_listener};
 use super::exempt::is_exempt;
 use super::rules::agent_gone;
-use super::{HandedOver, Rate, Steps, Tables, Work, answers, classify, clients, cookies, hash};
+use super::{
+    HandedOver, Rate, Steps, Tables, Work, answers, classify, clients, cookies, hash,
+    kernel_cookies,
+};
 use crate::abi::{
     Class, Config, FailedCookies, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
 };
@@ -114,6 +117,7 @@ pub fn watched<F: Frame + ?Sized, T: Tables>(
     work.listener = listener;
     work.flow_hash = hash::flow(&config.hash_key, flow);
     if completes {
+        count_kernel_cookie(tables, work);
         note_opened(tables, work);
     }
     if was_opened(tables, work) {
@@ -174,6 +178,9 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
         Socket::None => false,
     };
     if good {
+        if matches!(socket, Socket::Cookie) {
+            count_kernel_cookie(tables, work);
+        }
         note_opened(tables, work);
         return None;
     }
@@ -221,6 +228,15 @@ const fn note_failed(failed: &mut FailedCookies, now_ns: u64, rate: Rate) {
     failed.invalid += 1;
     // That it is empty by now matters to the next.
     let _ = failed.bucket.take(now_ns, rate);
+}
+
+/// Counts a good cookie of the kernel's making that the guard has sent. One of the guard's own is counted
+/// when it is handed to the kernel.
+#[inline(always)]
+fn count_kernel_cookie<T: Tables>(tables: &mut T, work: &Work) {
+    if kernel_cookies::wanted(&work.listener) {
+        count(tables, work.listener.id, |counters| counters.cookies_redeemed += 1);
+    }
 }
 
 /// Remembers that a flow has just become a connection.

@@ -644,6 +644,25 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     assert_eq!(flow(&host).state, FlowState::Completed as u8);
 }
 
+/// A firewall behind the guard may drop the ACK. Captures have no tracepoint, and keep to third ACKs.
+#[test]
+fn where_the_tracepoint_runs_a_third_ack_validates_nobody() {
+    for (established_seen, clients) in [(1, 0), (0, 1)] {
+        let mut host = host(ANSWER);
+        host.config.established_seen = established_seen;
+        let client = v4(198, 51, 100, 7);
+        let mut packet = Packet(syn(client, 1));
+        assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
+        assert_eq!(host.ingress(&third_ack(client, 1, &packet.0)), Reason::HandshakeAck);
+        assert_eq!(host.clients.len(), clients);
+        assert_eq!(host.listener_counters[&0].acknowledged, 1);
+        if established_seen != 0 {
+            validate(&mut host, client);
+            assert_eq!(host.clients.len(), 1);
+        }
+    }
+}
+
 /// A source that has come round its ports after a tenth of a second.
 #[test]
 fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_last() {

@@ -1,17 +1,29 @@
-//! The lab's own filters, for the benchmark: what the best possible defence would do, and what
-//! becomes of answers to people who never asked. No part of the guard.
+//! The lab's own filters: for the benchmark what the best possible defence would do, and what becomes of
+//! answers to people who never asked; for the tests a firewall. No part of the guard.
 #![no_std]
 #![no_main]
+#![allow(dead_code, reason = "shared with the main object, which uses the rest")]
 
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+#[path = "../sockets.rs"]
+mod sockets;
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use tcpguard_common::abi::{Addr, FlowKey};
 
 const ETHERTYPE: usize = 12;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const IPV4_SOURCE: usize = 14 + 12;
 const IPV6_SOURCE: usize = 14 + 8;
+const IPV4_PROTOCOL: usize = 14 + 9;
+const TCP: u8 = 6;
+/// Of a header without options.
+const IPV4_PORTS: usize = 14 + 20;
+const IPV4_FLAGS: usize = IPV4_PORTS + 13;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 
 /// Knows the lab's clients by their networks (10.78.0.0/15, fd78::/15) and drops whatever comes from
 /// anybody else: a rule that no real host could have, and the least work that keeps a flood out.
@@ -51,6 +63,30 @@ fn is_to_the_gateway(ctx: &XdpContext) -> Option<bool> {
     // The last first: the others are within the frame then.
     let last = word(ctx, 4)?;
     Some(last == 3 && word(ctx, 2)? == 0 && word(ctx, 0)? == 0x0200)
+}
+
+/// Behind the guard: drops segments with ACK of connections whose SYN it has not seen, as a firewall does
+/// that follows connections. It knows those of the socket table. IPv4 without options.
+#[classifier]
+pub fn only_connections(ctx: TcContext) -> i32 {
+    if is_of_no_connection(&ctx).unwrap_or(false) { TC_ACT_SHOT } else { TC_ACT_OK }
+}
+
+#[inline(always)]
+fn is_of_no_connection(ctx: &TcContext) -> Option<bool> {
+    let is_tcp = ctx.load::<u16>(ETHERTYPE).ok()? == IPV4.to_be()
+        && ctx.load::<u8>(IPV4_PROTOCOL).ok()? == TCP;
+    if !is_tcp || ctx.load::<u8>(IPV4_FLAGS).ok()? & (SYN | ACK) != ACK {
+        return Some(false);
+    }
+    let flow = FlowKey {
+        client: Addr::from_v4(ctx.load(IPV4_SOURCE).ok()?),
+        server: Addr::from_v4(ctx.load(IPV4_SOURCE + 4).ok()?),
+        client_port: ctx.load(IPV4_PORTS).ok()?,
+        server_port: ctx.load(IPV4_PORTS + 2).ok()?,
+    };
+    // SAFETY: the context is this program's own.
+    Some(!unsafe { sockets::is_connected(ctx.skb.skb.cast(), &flow) })
 }
 
 /// The 16 bits at the even offset `at`, in host byte order.

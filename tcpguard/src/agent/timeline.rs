@@ -68,8 +68,7 @@ pub struct Line {
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     syns: u64,
-    established: u64,
-    acknowledged: u64,
+    completed: u64,
     matched: u64,
     limited: u64,
     cookies: u64,
@@ -243,8 +242,8 @@ impl Counted {
     fn by_listener(counters: &ListenerCounters) -> Self {
         Self {
             syns: counters.syn,
-            established: counters.established.unwrap_or(0),
-            acknowledged: counters.acknowledged,
+            // The third ACKs only where the kernel is not asked.
+            completed: counters.established.unwrap_or(counters.acknowledged),
             matched: counters.dropped_source + counters.dropped_signature,
             limited: counters.limited,
             cookies: counters.cookies_sent,
@@ -267,8 +266,7 @@ impl Counted {
         let by_rule = if mode == Mode::Enforce { matched } else { 0 };
         Step {
             syns: grown(|it| it.syns),
-            // As the engine counts them: what the kernel says, or the third ACKs, whichever is more.
-            completed: grown(|it| it.established).max(grown(|it| it.acknowledged)),
+            completed: grown(|it| it.completed),
             matched,
             dropped: by_rule.saturating_add(limited),
             cookies: grown(|it| it.cookies),

@@ -34,6 +34,9 @@ pub struct SocketOffsets {
     pub net: u32,
     /// `net_cookie` in `struct net`: 64 bits, host byte order.
     pub net_cookie: u32,
+    /// `sk_rx_dst_ifindex` in `struct sock`, the interface by which the third ACK came (since 5.16): 32
+    /// bits, host byte order. 0 where there is no such member.
+    pub incoming: u32,
 }
 
 impl SocketOffsets {
@@ -60,6 +63,7 @@ impl SocketOffsets {
             v6_rcv_saddr: socket("skc_v6_rcv_saddr")?,
             net: socket("skc_net")?,
             net_cookie: btf.offset_of("net", "net_cookie")?,
+            incoming: btf.offset_of("sock", "sk_rx_dst_ifindex").unwrap_or(0),
         })
     }
 }

@@ -94,6 +94,18 @@ impl Interface {
         !self.loopback && self.kind.is_none()
     }
 
+    /// Whether nothing that comes in by it has come in by another interface of this namespace before, as a
+    /// frame that can be read there. That is said of those only of which it is certain: of VLANs, bonds,
+    /// bridges and the like it is not so, and of a kind that is not known it may not be.
+    pub fn is_lowest(&self) -> bool {
+        const TUNNELS: [&str; 9] =
+            ["tun", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "vxlan", "geneve"];
+        match self.kind.as_deref() {
+            None | Some("veth" | "dummy") => true,
+            Some(kind) => TUNNELS.contains(&kind),
+        }
+    }
+
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
     pub fn driver(&self) -> Option<String> {
         self.hardware_driver(Path::new("/sys/class/net")).or_else(|| self.kind.clone())
@@ -295,6 +307,18 @@ pub(super) mod tests {
         let found = parse_one(&datagram).expect("well formed").expect("an interface");
         assert_eq!(found.link_type, ARPHRD_NONE);
         assert!(!found.has_ethernet_header());
+    }
+
+    #[test]
+    fn of_what_is_built_on_other_interfaces_none_is_taken_for_the_lowest() {
+        let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
+        let found = found.expect("an interface");
+        let is_lowest = |kind: Option<&str>| {
+            Interface { kind: kind.map(str::to_owned), ..found.clone() }.is_lowest()
+        };
+        assert!([None, Some("veth"), Some("wireguard")].into_iter().all(is_lowest));
+        let above = ["vlan", "bond", "bridge", "macvlan", "vrf", "of tomorrow"];
+        assert!(!above.into_iter().map(Some).any(is_lowest));
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Dataplane {
         self.interfaces.set(&0, &table)
     }
 
-    /// The slot of each interface that has one of its own.
+    /// The slot of each interface that has one of its own, or [`maps::UNGUARDED`] in its place.
     ///
     /// # Errors
     /// See [`Self::set_config`].

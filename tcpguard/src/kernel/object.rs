@@ -269,7 +269,7 @@ fn test_failed(error: &ProgramError) -> KernelError {
     KernelError::Mismatch(format!("a test run failed: {}", one_line(error)))
 }
 
-fn global(offsets: SocketOffsets) -> [u8; 36] {
+fn global(offsets: SocketOffsets) -> [u8; 40] {
     let fields = [
         offsets.family,
         offsets.num,
@@ -280,8 +280,9 @@ fn global(offsets: SocketOffsets) -> [u8; 36] {
         offsets.net,
         offsets.net_cookie,
         offsets.dport,
+        offsets.incoming,
     ];
-    let mut bytes = [0; 36];
+    let mut bytes = [0; 40];
     for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_ne_bytes());
     }

@@ -161,7 +161,8 @@ pub struct ListenerTotals {
     pub spared: u64,
     /// SYNs answered with a cookie.
     pub cookies_sent: u64,
-    /// Connections that the kernel took because their cookie was good.
+    /// Good cookies that clients sent back. The host may still refuse them: `established` has those that it
+    /// completed.
     pub cookies_redeemed: u64,
     /// SYNs dropped because there were too many.
     pub limited: u64,

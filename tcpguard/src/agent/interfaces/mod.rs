@@ -6,7 +6,7 @@ mod follow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES};
+use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNGUARDED};
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_engine::Severity;
 
@@ -74,6 +74,8 @@ pub struct Interfaces {
     wanted: Vec<(String, XdpMode)>,
     /// At least one for each name.
     guarded: Vec<Guarded>,
+    /// Indices of the others by which nothing comes in that has come by one of these.
+    unguarded: Vec<u32>,
 }
 
 impl Interfaces {
@@ -93,7 +95,7 @@ impl Interfaces {
         let mut left = pins.followed();
         left.retain(|(_, name)| names.contains(name));
         let wanted = names.iter().map(|name| (name.clone(), mode(name))).collect();
-        let mut all = Self { pins, wanted, guarded: Vec::new() };
+        let mut all = Self { pins, wanted, guarded: Vec::new(), unguarded: Vec::new() };
         for name in names {
             let pinned = |one: &&Interface| left.contains(&(one.index, name.clone()));
             let called = |one: &&Interface| {
@@ -111,6 +113,7 @@ impl Interfaces {
             // Says which there are.
             names.first().map(|name| interfaces::by_name(name)).transpose()?;
         }
+        all.find_unguarded(&found);
         all.write_slots(dataplane)?;
         for place in 0..all.guarded.len() {
             if let Err(error) = all.guarded[place].attach(object, &all.pins) {
@@ -134,7 +137,9 @@ impl Interfaces {
         // Slot 0 stands for interfaces that are not protected.
         let limit = MAX_INTERFACES as usize - 1;
         let before = dataplane.interfaces()?;
-        let known = |interface: &Interface| before.get(&interface.index).copied();
+        let known = |interface: &Interface| {
+            before.get(&interface.index).copied().filter(|slot| *slot != UNGUARDED)
+        };
         let mut taken: Vec<u8> = self.guarded.iter().map(|guarded| guarded.slot).collect();
         let slot = match present.and_then(known).filter(|slot| !taken.contains(slot)) {
             Some(slot) => slot,
@@ -279,6 +284,7 @@ impl Interfaces {
             }
             stays
         });
+        moved |= self.find_unguarded(found);
         if moved && let Err(error) = self.write_slots(dataplane) {
             news.push(untold(CHANGED, &error));
         }
@@ -373,13 +379,26 @@ impl Interfaces {
         Ok(differs)
     }
 
+    /// Finds the interfaces at which completed handshakes say nothing of the SYNs that are counted. Returns
+    /// whether they are others than before.
+    fn find_unguarded(&mut self, found: &[Interface]) -> bool {
+        let is_guarded = |index| self.guarded.iter().any(|guarded| guarded.index() == Some(index));
+        let others = found.iter().filter(|one| one.is_lowest() && !is_guarded(one.index));
+        let unguarded: Vec<u32> = others.map(|one| one.index).collect();
+        let differs = unguarded != self.unguarded;
+        self.unguarded = unguarded;
+        differs
+    }
+
     fn write_slots(&self, dataplane: &Dataplane) -> Result<(), KernelError> {
         dataplane.set_interfaces(self.slots())
     }
 
-    /// Index and slot of each that exists.
+    /// Index and slot of each that exists, and what stands for one at those that are surely not guarded.
     fn slots(&self) -> impl Iterator<Item = (u32, u8)> {
-        self.guarded.iter().filter_map(|guarded| Some((guarded.index()?, guarded.slot)))
+        let guarded =
+            self.guarded.iter().filter_map(|guarded| Some((guarded.index()?, guarded.slot)));
+        guarded.chain(self.unguarded.iter().map(|index| (*index, UNGUARDED)))
     }
 }
 

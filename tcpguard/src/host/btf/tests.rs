@@ -94,7 +94,7 @@ fn kernel() -> Vec<u8> {
             ("skc_v6_rcv_saddr", int, 576),
         ],
     );
-    w.structure(STRUCT, "sock", &[("__sk_common", common, 0), ("sk_other", int, 1088)]);
+    w.structure(STRUCT, "sock", &[("__sk_common", common, 0), ("sk_rx_dst_ifindex", int, 1088)]);
     w.structure(STRUCT, "net", &[("ifindex", int, 0), ("net_cookie", int, 512)]);
     w.bytes()
 }
@@ -117,6 +117,7 @@ fn members_are_found_also_within_anonymous_structures() {
             v6_rcv_saddr: 72,
             net: 48,
             net_cookie: 64,
+            incoming: 136,
         })
     );
 }
@@ -184,6 +185,7 @@ fn the_running_kernels_sockets_are_understood() {
     assert_eq!(offsets.rcv_saddr, offsets.daddr + 4);
     assert_eq!(offsets.num, offsets.dport + 2);
     assert_eq!(offsets.v6_rcv_saddr, offsets.v6_daddr + 16);
+    assert_ne!(offsets.incoming, 0);
 }
 
 #[test]

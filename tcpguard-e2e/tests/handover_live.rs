@@ -1,0 +1,93 @@
+//! Cookies whose handshakes the host does not complete, because a firewall drops the ACK of a connection
+//! whose SYN it has not seen: the guard takes the step back at once and does not try it again. Needs root,
+//! `TCPGUARD_BIN`, and for the guard's own cookies Linux 6.9.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::{Attempts, Load};
+use tcpguard_e2e::clock::between;
+use tcpguard_e2e::flood::{Flood, Shape};
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::lab_filter::only_connections;
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// SYNs of the flood per second.
+const FLOOD: u32 = 2_000;
+/// For how long.
+const LASTS: Duration = Duration::from_secs(14);
+/// From the first cookie to the withdrawal.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
+
+fn cookies_are_withdrawn(backend: &str, clients: u32) {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let service = Family::V4.service();
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+    let flood =
+        Flood { shape: Shape::Copy(likeness), rate: FLOOD, ..Flood::random(service, LASTS) };
+    // The firewall knows no connection that the kernel answers with a cookie of its own, so the queue is to
+    // take the whole flood.
+    for limit in ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"] {
+        lab.edge.sysctl(limit, "65535").unwrap();
+    }
+    let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 65_535).unwrap();
+    only_connections(&lab.edge, INTERFACE).unwrap();
+    let config = format!("[cookies]\nbackend = \"{backend}\"\n");
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+    let load = Load::start(&lab.client, service, clients).unwrap();
+    sleep(2 * SECOND);
+    let flood = flood.start(&lab).unwrap();
+    let refused = |status: &tcpguard_e2e::status::Status| status.step("cookies") == Some("refused");
+    let status = guard.wait_until("cookies are withdrawn", LASTS - 3 * SECOND, refused).unwrap();
+    let why = status.step_reason("cookies").unwrap_or_default().to_owned();
+    let flood = flood.wait().unwrap();
+    let status = guard.status().unwrap();
+    let attempts = load.finish().unwrap();
+
+    assert!(
+        why.contains("the host completes no handshake: its firewall or another program"),
+        "{why}"
+    );
+    let alerts = guard.alerts().unwrap();
+    let at = |event: &str| {
+        let found = alerts.iter().filter(|alert| alert.event == event).map(|alert| alert.at);
+        let [at] = found.collect::<Vec<_>>()[..] else { panic!("not one {event}: {alerts:?}") };
+        at
+    };
+    let (taken, withdrawn) = (at("step_taken"), at("step_withdrawn"));
+    let before = attempts.begun(flood.started, taken);
+    let after = attempts.begun(withdrawn, flood.ended);
+    let told = |what: &str, attempts: &Attempts| println!("  {what}: {}", attempts.summary());
+    println!(
+        "{backend}, {clients} clients a second: withdrawn after {:.2?}; {} cookies sent, {} good",
+        between(taken, withdrawn),
+        status.listener_total(PORT, "cookies_sent"),
+        status.listener_total(PORT, "cookies_redeemed"),
+    );
+    told("before cookies", &before);
+    told("while they were sent", &attempts.begun(taken, withdrawn));
+    told("after", &after);
+    assert!(refused(&status), "still: {:?}", status.step("cookies"));
+    if clients >= 20 {
+        assert!(between(taken, withdrawn) <= WITHDRAWN_WITHIN, "{:?}", between(taken, withdrawn));
+    }
+    assert!(after.share_within(SECOND) >= 0.97, "the stack serves: {}", after.summary());
+}
+
+#[test]
+fn the_guards_own_cookies_are_withdrawn_where_the_host_completes_none_of_their_handshakes() {
+    cookies_are_withdrawn("own", 40);
+}
+
+#[test]
+fn cookies_of_the_kernels_making_are_withdrawn_where_the_host_completes_none_of_their_handshakes() {
+    cookies_are_withdrawn("kernel_helper", 40);
+}
+
+#[test]
+fn a_trickle_of_clients_is_enough_to_have_cookies_withdrawn() {
+    cookies_are_withdrawn("own", 3);
+}

@@ -1,0 +1,162 @@
+//! What the host says to itself, and what comes by interfaces that are not guarded, is no evidence: it
+//! neither hides a flood nor makes clients. Needs root and `TCPGUARD_BIN`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tcpguard_e2e::armed::PATIENCE;
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::flood::Flood;
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// SYNs of the flood per second.
+const FLOOD: u32 = 600;
+/// Connections of the host with itself per second.
+const LOCAL: u32 = 800;
+
+fn connect_to(host: &Netns, service: SocketAddr, times: u32) {
+    let connect = || -> Result<()> {
+        for _ in 0..times {
+            TcpStream::connect_timeout(&service, PATIENCE)?;
+        }
+        Ok(())
+    };
+    host.run(connect).unwrap();
+}
+
+/// Connections of a host with itself until dropped.
+struct Chatter(Arc<AtomicBool>);
+
+impl Chatter {
+    fn start(host: &Netns) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let talk = move || -> Result<()> {
+            let begun = Instant::now();
+            for number in 0.. {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Each from another source, as clients of a proxy are.
+                let to = Ipv4Addr::new(127, 1, (number >> 8) as u8, number as u8);
+                let _ = TcpStream::connect_timeout(&SocketAddr::new(to.into(), PORT), SECOND);
+                sleep((SECOND * number / LOCAL).saturating_sub(begun.elapsed()));
+            }
+            Ok(())
+        };
+        drop(host.spawn("chatter", talk).unwrap());
+        Self(stop)
+    }
+}
+
+impl Drop for Chatter {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A flood of `lasts` beside a host that talks with itself is found, and not over before it ends.
+fn a_flood_is_found(syncookies: u8, lasts: Duration) {
+    let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let _chatter = Chatter::start(&lab.edge);
+    let load = Load::start(&lab.client, Family::V4.service(), 10).unwrap();
+    sleep(3 * SECOND);
+    let flood = Flood { rate: FLOOD, ..Flood::random(Family::V4.service(), lasts) };
+    let flood = flood.start(&lab).unwrap();
+    guard
+        .wait_until("the flood is found", 5 * SECOND, |status| !status.attacks().is_empty())
+        .unwrap();
+    while flood.sent() < u64::from(FLOOD) * (lasts.as_secs() - 1) {
+        flood.goes_on().unwrap();
+        sleep(SECOND / 2);
+    }
+    let status = guard.status().unwrap();
+    let attacks = status.attacks();
+    assert_eq!(attacks.len(), 1, "{attacks:#?}");
+    assert_eq!(attacks[0].kind(), "random_spoofed");
+    assert_eq!(status.past_attacks().len(), 0, "it is not over: {:#?}", status.past_attacks());
+    let completed = status.listener_total(PORT, "established");
+    let attempts = load.finish().unwrap();
+    println!("syncookies {syncookies}: {completed} completed; {}", attempts.summary());
+    assert!(completed <= attempts.0.len() as u64 + 10, "{completed}: the clients' own");
+    flood.stop().unwrap();
+}
+
+#[test]
+fn connections_of_the_host_with_itself_do_not_hide_a_flood() {
+    a_flood_is_found(1, 8 * SECOND);
+}
+
+#[test]
+fn connections_of_the_host_with_itself_do_not_end_an_attack_that_goes_on() {
+    a_flood_is_found(0, 36 * SECOND);
+}
+
+#[test]
+fn only_what_came_by_a_guarded_interface_counts_and_validates() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    // A neighbour beside the guard, and a VLAN above it.
+    let side = Netns::new("side").unwrap();
+    let there = format!("link add side0 type veth peer name side1 netns {}", side.path());
+    lab.edge.ip(&[&there, "address add 10.76.0.1/24 dev side0", "link set side0 up"]).unwrap();
+    side.ip(&["address add 10.76.0.2/24 dev side1", "link set side1 up"]).unwrap();
+    let vlan = [(&lab.edge, 1), (&lab.client, 2)].map(|(host, number)| {
+        let other = 3 - number;
+        host.ip(&[
+            &format!("link add link {INTERFACE} name {INTERFACE}.7 type vlan id 7"),
+            &format!("address add 10.75.0.{number}/24 dev {INTERFACE}.7"),
+            &format!("link set {INTERFACE}.7 up"),
+            &format!(
+                "neighbour add 10.75.0.{other} dev {INTERFACE}.7 lladdr 02:00:00:00:00:0{other} \
+                 nud permanent"
+            ),
+        ])
+    });
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let at = |addr: IpAddr| SocketAddr::new(addr, PORT);
+    let v4 = |a, b, c, d| at(Ipv4Addr::new(a, b, c, d).into());
+    let counted = |settled: u64| {
+        sleep(SECOND);
+        let status = guard.status().unwrap();
+        let of = |counter| status.listener_total(PORT, counter);
+        assert_eq!(of("established"), settled, "of {} SYNs", of("syn"));
+    };
+
+    for family in Family::BOTH {
+        connect_to(&lab.client, family.service(), 5);
+    }
+    counted(10);
+    let mut clients = 10;
+    match vlan {
+        [Ok(()), Ok(())] => {
+            connect_to(&lab.client, v4(10, 75, 0, 1), 5);
+            clients += 5;
+        }
+        failed => println!("this kernel makes no VLAN: {failed:?}"),
+    }
+    counted(clients);
+    connect_to(&side, v4(10, 76, 0, 1), 5);
+    connect_to(&lab.edge, v4(127, 0, 0, 1), 5);
+    connect_to(&lab.edge, at(Ipv6Addr::LOCALHOST.into()), 5);
+    connect_to(&lab.edge, v4(10, 76, 0, 1), 5);
+    for family in Family::BOTH {
+        connect_to(&lab.edge, family.service(), 5);
+    }
+    counted(clients);
+    for (client, is_known) in [("10.78.0.2", true), ("10.76.0.2", false), ("127.0.0.1", false)] {
+        let explained = cli(&lab.edge, &["explain", client, "--json"]).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+        assert_eq!(document["completed_at"].is_string(), is_known, "{client}: {document:#}");
+    }
+}
