@@ -1,4 +1,4 @@
-//! Somebody else's XDP program, to see what the guard does when an interface is taken.
+//! Somebody else's XDP and tc programs, to see what the guard does when an interface is taken or shared.
 #![expect(unsafe_code, reason = "if_nametoindex(3)")]
 
 use std::ffi::CString;
@@ -30,6 +30,8 @@ pub struct ForeignXdp {
 const BPF_OBJ_PIN: u32 = 6;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
 // include/uapi/linux/if_link.h
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
@@ -58,9 +60,47 @@ impl ForeignXdp {
         let link = host.run(|| {
             // SAFETY: the name is a C string that lives through the call.
             let index = unsafe { libc::if_nametoindex(interface.as_ptr()) };
-            Ok(link(&load(verdict)?, index)?)
+            Ok(link(&load(verdict)?, index, BPF_XDP, XDP_FLAGS_DRV_MODE)?)
         });
         Ok(Self { _link: link.context("cannot attach a foreign XDP program")? })
+    }
+}
+
+/// Where in the chain a tc program goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Place {
+    /// Behind all that are there.
+    Last = 0,
+    /// Before all that are there: `BPF_F_BEFORE`.
+    First = 8,
+}
+
+/// Programs at both TCX hooks of an interface that let every packet pass and end the chain: nobody after
+/// them sees one. They hang until this is dropped.
+#[derive(Debug)]
+pub struct ForeignTc {
+    _links: [OwnedFd; 2],
+}
+
+impl ForeignTc {
+    /// Attaches them.
+    ///
+    /// # Errors
+    /// Without CAP_BPF and CAP_NET_ADMIN, or on kernels without TCX.
+    pub fn attach(host: &Netns, interface: &str, place: Place) -> Result<Self> {
+        let interface = CString::new(interface)?;
+        let links = host.run(|| {
+            // SAFETY: the name is a C string that lives through the call.
+            let index = unsafe { libc::if_nametoindex(interface.as_ptr()) };
+            let attach = |hook| -> io::Result<OwnedFd> {
+                // TC_ACT_OK
+                let program = load_program(Hook::Tc, &[mov(0, 0), EXIT])?;
+                link(&program, index, hook, place as u32)
+            };
+            Ok([attach(BPF_TCX_INGRESS)?, attach(BPF_TCX_EGRESS)?])
+        });
+        Ok(Self { _links: links.context("cannot attach foreign tc programs")? })
     }
 }
 
@@ -111,12 +151,12 @@ fn load(verdict: Verdict) -> io::Result<OwnedFd> {
     load_program(Hook::Xdp, &[mov(0, verdict as i32), EXIT])
 }
 
-fn link(program: &OwnedFd, index: u32) -> io::Result<OwnedFd> {
+fn link(program: &OwnedFd, index: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
     let attributes = LinkCreate {
         prog_fd: program.as_raw_fd() as u32,
         target_ifindex: index,
-        attach_type: BPF_XDP,
-        flags: XDP_FLAGS_DRV_MODE,
+        attach_type,
+        flags,
     };
     bpf(BPF_LINK_CREATE, &attributes)
 }

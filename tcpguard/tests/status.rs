@@ -337,6 +337,26 @@ fn every_finding_says_how_to_go_on() {
     }
 }
 
+/// Where another program may keep answers from the guard, no interface is said to be the reason.
+#[test]
+fn who_runs_before_the_guard_at_tc_is_named() {
+    let (mut report, mut facts) = degraded();
+    facts.interfaces[0].ahead = vec!["other (id 7, TCX egress)".to_owned()];
+    for egress in [Egress::Seen, Egress::Unseen] {
+        report.listeners[0].egress = egress;
+        let health = Status::build(&report, &facts).health;
+        let text = |code: &str| health.iter().find(|one| one.code == code).map(|one| &one.text);
+        let (before, unseen) = (text("tc_before"), text("egress_unseen"));
+        assert!(before.is_some_and(|text| text.contains("other (id 7, TCX egress)")), "{before:?}");
+        assert_eq!(unseen.is_some(), egress == Egress::Unseen);
+        let names = |text: &String| {
+            text.contains("ends the chain, other (id 7") && !text.contains("not guarded")
+        };
+        assert!(unseen.is_none_or(names), "{unseen:?}");
+        assert!(health.iter().all(|finding| way_on::is_named(&finding.hint)), "{health:#?}");
+    }
+}
+
 /// An agent that is newer than the command may say more than the command knows.
 #[test]
 fn a_word_that_is_not_known_yet_is_tolerated() {

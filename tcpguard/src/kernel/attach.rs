@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
@@ -11,15 +12,19 @@ use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
 
-use super::census;
+use super::census::{self, Attached, Hook};
 use super::links::{HeldLink, unpin};
 use super::object::{EGRESS, ESTABLISHED, INGRESS, Object, one_line};
 use super::occupied::occupied_by;
+use super::order::{self, Lead};
 use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::config::XdpMode;
 use crate::host::attachments::{Direction, filters};
 use crate::host::{Interface, KernelRelease, interfaces};
+
+/// The last priority of a filter that is tried.
+const LAST_PRIORITY: u16 = 32;
 
 /// How the programs hang on an interface. Dropping this leaves them there.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Attachment {
     pub made: bool,
     ingress: HeldLink,
     egress: Egress,
+    /// Its place among the programs for what leaves.
+    lead: Lead,
 }
 
 /// How the program for what leaves hangs.
@@ -72,6 +79,40 @@ impl Attachment {
     /// When it cannot be pinned.
     pub fn keep_pinned(&self) -> Result<bool, KernelError> {
         self.links().try_fold(false, |any, link| Ok(link.keep_pinned()? || any))
+    }
+
+    /// Others' programs that run before the one for what leaves, and may keep packets from it.
+    pub fn ahead(&self) -> &[Attached] {
+        self.lead.ahead()
+    }
+
+    /// Sees to it that the program for what leaves goes first. Returns whom it has passed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keep_first(
+        &mut self,
+        object: &mut Object,
+        interface: &Interface,
+    ) -> Result<Vec<Attached>, KernelError> {
+        let (now, index) = (Instant::now(), interface.index);
+        let program = classifier(object)?;
+        match &mut self.egress {
+            Egress::Tcx(link) => {
+                let own = link.program();
+                let look = || order::ahead_at_tcx(index, Hook::TcxEgress, own);
+                let take = || {
+                    let program = fd(program.fd(), EGRESS)?;
+                    order::lead_at_tcx(link, program, index, BPF_TCX_EGRESS)
+                };
+                self.lead.keep(now, look, take)
+            }
+            Egress::Clsact(own) => {
+                let look = || order::ahead_at_clsact(index, *own);
+                let take = || attach_at_clsact(program, interface).map_err(failed(interface));
+                self.lead.keep(now, look, take)
+            }
+        }
     }
 
     /// Takes the programs off the interface.
@@ -139,7 +180,15 @@ pub fn attach(
             }
         };
     match attach_egress(object, pins, interface, name) {
-        Ok(egress) => Ok(Attachment { ifindex: interface.index, fallback, made, ingress, egress }),
+        Ok(egress) => {
+            let (ifindex, lead) = (interface.index, Lead::default());
+            let mut attachment = Attachment { ifindex, fallback, made, ingress, egress, lead };
+            // One that was taken over hangs where it was.
+            if let Err(error) = attachment.keep_first(object, interface) {
+                log::warn!("{error}");
+            }
+            Ok(attachment)
+        }
         Err(error) => {
             if made {
                 ingress.abandon();
@@ -278,11 +327,7 @@ fn attach_egress(
     name: &str,
 ) -> Result<Egress, KernelError> {
     let pin = pins.link(Kind::Egress, interface.index, name);
-    let failed = |reason: String| KernelError::Attach {
-        program: EGRESS,
-        interface: interface.name.clone(),
-        reason,
-    };
+    let failed = failed(interface);
     let program = classifier(object)?;
     let id = program_id(program.info(), EGRESS)?;
     let program_fd = fd(program.fd(), EGRESS)?;
@@ -299,6 +344,12 @@ fn attach_egress(
     Ok(Egress::Clsact(id))
 }
 
+/// Why the program for what leaves cannot be attached to `interface`.
+fn failed(interface: &Interface) -> impl Fn(String) -> KernelError + use<> {
+    let interface = interface.name.clone();
+    move |reason| KernelError::Attach { program: EGRESS, interface: interface.clone(), reason }
+}
+
 /// For what leaves on kernels without TCX. The error is a reason in words.
 fn attach_at_clsact(program: &mut SchedClassifier, interface: &Interface) -> Result<(), String> {
     // An earlier agent's filter has no pin to take over; it is replaced.
@@ -309,10 +360,12 @@ fn attach_at_clsact(program: &mut SchedClassifier, interface: &Interface) -> Res
         Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(one_line(&error)),
     }
-    let options = TcAttachOptions::Netlink(NlOptions::default());
-    let id = program
-        .attach_with_options(&interface.name, TcAttachType::Egress, options)
-        .map_err(|error| one_line(&error))?;
+    let attach = |priority| {
+        let options = NlOptions { priority, ..NlOptions::default() };
+        let options = TcAttachOptions::Netlink(options);
+        program.attach_with_options(&interface.name, TcAttachType::Egress, options)
+    };
+    let id = first_place(attach).map_err(|error| one_line(&error))?;
     let link = program.take_link(id).map_err(|error| one_line(&error))?;
     // It stays until it is detached by name, as a pinned link would.
     std::mem::forget(link);
@@ -324,6 +377,26 @@ fn attach_at_clsact(program: &mut SchedClassifier, interface: &Interface) -> Res
             Err("it was renamed just then".to_owned())
         }
     }
+}
+
+/// Attaches a filter as far ahead as there is a place. Among BPF filters of one priority the newest goes
+/// first; filters of another kind share theirs with nobody.
+fn first_place<T>(
+    mut attach: impl FnMut(u16) -> Result<T, ProgramError>,
+) -> Result<T, ProgramError> {
+    for priority in 1..LAST_PRIORITY {
+        match attach(priority) {
+            Err(error) if is_of_another_kind(&error) => {}
+            attached => return attached,
+        }
+    }
+    attach(LAST_PRIORITY)
+}
+
+/// The kernel's answer where a priority has filters of another kind or for one protocol only.
+fn is_of_another_kind(error: &ProgramError) -> bool {
+    let ProgramError::TcError(tc::TcError::NetlinkError(error)) = error else { return false };
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// Removes the egress program from the clsact qdisc of an interface, where it may hang on kernels

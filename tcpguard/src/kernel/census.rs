@@ -1,13 +1,15 @@
 //! Who else has programs on an interface.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use aya::programs::tc::TcAttachType;
 use aya::programs::{ProgramInfo, SchedClassifier, loaded_programs};
+use aya_obj::generated::bpf_attach_type::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
 
 use super::object::{EGRESS, INGRESS};
 use super::redeem::REDEEM;
-use crate::host::attachments::{self, Direction, XdpPrograms, filters};
+use crate::host::attachments::{self, Direction, Filter, XdpPrograms};
 use crate::host::{self, Interface};
 
 /// Where a program hangs.
@@ -43,6 +45,15 @@ impl Hook {
         }
     }
 
+    /// As the kernel calls it, where it is one of TCX's.
+    pub(super) const fn tcx(self) -> Option<bpf_attach_type> {
+        match self {
+            Self::TcxIngress => Some(BPF_TCX_INGRESS),
+            Self::TcxEgress => Some(BPF_TCX_EGRESS),
+            _ => None,
+        }
+    }
+
     /// Whether it is one of XDP's, of which an interface has one only.
     pub const fn is_xdp(self) -> bool {
         matches!(self, Self::XdpNative | Self::XdpGeneric | Self::XdpHardware)
@@ -73,6 +84,16 @@ impl Attached {
     /// Whether it is the dispatcher of libxdp, behind which several programs run.
     pub fn is_dispatcher(&self) -> bool {
         self.name.as_deref() == Some("xdp_dispatcher")
+    }
+}
+
+impl fmt::Display for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref().unwrap_or("name unknown");
+        match self.id {
+            Some(id) => write!(f, "{name} (id {id}, {})", self.hook.name()),
+            None => write!(f, "{name} ({})", self.hook.name()),
+        }
     }
 }
 
@@ -119,13 +140,40 @@ pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>
     for (hook, direction) in
         [(Hook::ClsactIngress, Direction::Ingress), (Hook::ClsactEgress, Direction::Egress)]
     {
-        for filter in filters(interface.index, direction)? {
-            let program = filter.id.and_then(name);
-            let name = program.or(filter.name).unwrap_or(filter.kind);
-            found.push(Attached { hook, id: filter.id, name: Some(name) });
-        }
+        found.extend(of_filters(hook, &attachments::filters(interface.index, direction)?, name));
     }
     Ok(found)
+}
+
+/// The programs with these kernel ids, which hang at `hook`.
+pub(super) fn programs(hook: Hook, ids: &[u32]) -> Vec<Attached> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    let names = names();
+    let program = |id: &u32| Attached { hook, id: Some(*id), name: names.get(id).cloned() };
+    ids.iter().map(program).collect()
+}
+
+/// Filters that hang at `hook`.
+pub(super) fn filters(hook: Hook, filters: &[Filter]) -> Vec<Attached> {
+    if filters.is_empty() {
+        return Vec::new();
+    }
+    let names = names();
+    of_filters(hook, filters, |id| names.get(&id).cloned()).collect()
+}
+
+fn of_filters(
+    hook: Hook,
+    filters: &[Filter],
+    name: impl Fn(u32) -> Option<String>,
+) -> impl Iterator<Item = Attached> {
+    filters.iter().map(move |filter| {
+        let program = filter.id.and_then(&name);
+        let name = program.or(filter.name.clone()).unwrap_or(filter.kind.clone());
+        Attached { hook, id: filter.id, name: Some(name) }
+    })
 }
 
 /// Names of the programs in the kernel, by their ids; none without CAP_SYS_ADMIN.

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::KernelError;
@@ -35,6 +35,32 @@ impl HeldLink {
             Ok(()) => Ok(Self::new(fd, pin, program)),
             Err(error) => Err(KernelError::Pin { what: "pin a link at", path: pin, error }),
         }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(super) fn pin_path(&self) -> &Path {
+        &self.pin
+    }
+
+    /// Puts a link that was just made, and runs the same program, in its place and under its pin, and
+    /// takes the old one off.
+    ///
+    /// # Errors
+    /// When the new one cannot be pinned, or the old one not be taken off.
+    pub(super) fn replace(&mut self, fd: OwnedFd) -> Result<(), KernelError> {
+        let failed = |what| {
+            let path = self.pin.clone();
+            move |error| KernelError::Pin { what, path, error }
+        };
+        let old = std::mem::replace(&mut self.fd, fd);
+        unpin(&self.pin);
+        let pinned = syscall::pin(self.fd.as_fd(), &self.pin);
+        syscall::detach_link(old.as_fd())
+            .map_err(failed("take off the link that was pinned at"))?;
+        pinned.map_err(failed("pin a link at"))
     }
 
     /// Kernel id of the program that it should run.

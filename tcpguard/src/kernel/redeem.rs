@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::Map;
 use aya::programs::{Program, SchedClassifier};
@@ -12,9 +12,11 @@ use tcpguard_common::abi::maps;
 
 use super::attach::{fd, program_id, take_over};
 use super::carried;
+use super::census::{Attached, Hook};
 use super::kfunc::link_kfuncs;
 use super::links::HeldLink;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
+use super::order::{self, Lead};
 use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::host::{Interface, QueueOffsets};
@@ -83,6 +85,26 @@ impl Redeemer {
             reason: error.to_string(),
         })?;
         HeldLink::pin(link, pin, id)
+    }
+
+    /// Sees to it that the program goes first among those for what arrives at the interface with this
+    /// index. Returns whom it has passed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keep_first(
+        &mut self,
+        link: &mut HeldLink,
+        lead: &mut Lead,
+        ifindex: u32,
+    ) -> Result<Vec<Attached>, KernelError> {
+        let own = link.program();
+        let look = || order::ahead_at_tcx(ifindex, Hook::TcxIngress, own);
+        let take = || {
+            let program = fd(self.program()?.fd(), REDEEM)?;
+            order::lead_at_tcx(link, program, ifindex, BPF_TCX_INGRESS)
+        };
+        lead.keep(Instant::now(), look, take)
     }
 
     /// What the program costs.

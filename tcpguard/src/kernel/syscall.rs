@@ -8,7 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{
+    BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
+};
 
 /// The kernel's answer, which is 0 or a descriptor.
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
@@ -138,8 +140,8 @@ pub(super) fn link_state(link: BorrowedFd<'_>) -> io::Result<LinkState> {
     Ok(LinkState { id: info.id, program: info.prog_id, ifindex })
 }
 
-/// Hangs a program last at a TCX hook of the interface with this index. aya does it by name, which
-/// may be another interface's by then.
+/// Hangs a program first at a TCX hook of the interface with this index, before all others. aya does
+/// it by name, which may be another interface's by then.
 pub(super) fn link_tcx(
     program: BorrowedFd<'_>,
     ifindex: u32,
@@ -151,7 +153,48 @@ pub(super) fn link_tcx(
     fields.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     fields.__bindgen_anon_2.target_ifindex = ifindex;
     fields.attach_type = hook as u32;
+    fields.flags = BPF_F_BEFORE;
     new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Kernel ids of the programs at a TCX hook of the interface with this index, in the order in which they
+/// run.
+pub(super) fn tcx_programs(ifindex: u32, hook: bpf_attach_type) -> io::Result<Vec<u32>> {
+    // The kernel has room for 64 in a chain (BPF_MPROG_MAX).
+    let mut ids = [0u32; 64];
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory; `ids` outlives the call.
+    let fields = unsafe { &mut attr.query };
+    fields.__bindgen_anon_1.target_ifindex = ifindex;
+    fields.attach_type = hook as u32;
+    fields.prog_ids = ids.as_mut_ptr() as u64;
+    fields.__bindgen_anon_2.count = ids.len() as u32;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
+    // SAFETY: the kernel wrote the count into the variant that was passed.
+    let count = unsafe { attr.query.__bindgen_anon_2.count } as usize;
+    Ok(ids[..count.min(ids.len())].to_vec())
+}
+
+/// Loads a classifier that has no verdict about any packet: programs after it go on.
+pub(super) fn load_idle() -> io::Result<OwnedFd> {
+    let instruction = |code, immediate| bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: immediate,
+    };
+    // `r0 = TC_ACT_UNSPEC; exit` (RFC 9669 section 4).
+    let code = [instruction(0xb7, -1), instruction(0x95, 0)];
+    let mut attr = zeroed();
+    // SAFETY: the fields of this command's variant, over zeroed memory; `code` and the licence outlive
+    // the call.
+    let fields = unsafe { &mut attr.__bindgen_anon_3 };
+    fields.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    fields.insn_cnt = code.len() as u32;
+    fields.insns = code.as_ptr() as u64;
+    fields.license = c"Dual MIT/GPL".as_ptr() as u64;
+    new_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
 /// Pins a link or a program at `path`.

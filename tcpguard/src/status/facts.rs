@@ -158,6 +158,8 @@ pub struct InterfaceFacts {
     pub pinned: bool,
     /// Whether the link is alive and its interface index is still the interface's.
     pub attached: bool,
+    /// Others' programs that run before the guard's for what leaves, in words.
+    pub ahead: Vec<String>,
     /// Packet counters, summed over CPUs.
     pub packets: Reading<PacketCounters>,
 }

@@ -79,9 +79,7 @@ impl Guard {
             Ok(true) => self.mended.push("interfaces were counted elsewhere".to_owned()),
             Err(error) => log::error!("{error}"),
         }
-        for interface in self.steps.cookies.take_rehung() {
-            self.mended.push(format!("nothing took cookies back on {interface}"));
-        }
+        self.mended.extend(self.steps.cookies.take_mended());
         // Where the operator had all taken off, the pins went as well.
         let tracepoint = self.tracepoint.as_ref().filter(|_| !self.interfaces.all_detached());
         match tracepoint.map(HeldLink::keep_pinned) {

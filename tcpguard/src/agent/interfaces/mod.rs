@@ -12,6 +12,7 @@ use tcpguard_engine::Severity;
 
 use crate::config::XdpMode;
 use crate::host::{self, Interface, LinkStats, Xdp, interfaces};
+use crate::kernel::census::Attached;
 use crate::kernel::{Attachment, Dataplane, KernelError, Object, Pins, attach};
 use crate::status::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
 use follow::{Followed, Place, follow, is_spare};
@@ -357,6 +358,7 @@ impl Interfaces {
                 link_id: attachment.and_then(Attachment::link_id),
                 pinned: attachment.is_some_and(Attachment::is_pinned),
                 attached: attachment.filter(whole).is_some(),
+                ahead: attachment.map_or_else(Vec::new, |one| in_words(one.ahead())),
                 // One that has just been added was not counted yet.
                 packets: packets.get(place).copied().unwrap_or_default(),
             }
@@ -450,9 +452,10 @@ impl Guarded {
         if self.detached {
             return news;
         }
-        if let (Some(attachment), Some(present)) = (&self.attachment, &self.present)
+        if let (Some(attachment), Some(present)) = (&mut self.attachment, &self.present)
             && attachment.is_whole(present)
         {
+            let first = attachment.keep_first(object, present);
             match attachment.keep_pinned() {
                 Ok(false) => self.failed = None,
                 Ok(true) => {
@@ -460,6 +463,11 @@ impl Guarded {
                                 are there again";
                     news.push(self.news(CHANGED, text));
                 }
+                Err(error) => news.extend(self.fails(&error)),
+            }
+            match first {
+                Ok(passed) if passed.is_empty() => {}
+                Ok(passed) => news.push(self.news(CHANGED, &passed_in_words(&passed))),
                 Err(error) => news.extend(self.fails(&error)),
             }
             return news;
@@ -545,6 +553,20 @@ fn mode_of(interface: &Interface) -> Option<AttachMode> {
         Xdp::Generic => Some(AttachMode::Generic),
         Xdp::None => None,
     }
+}
+
+/// Programs of others.
+pub fn in_words(programs: &[Attached]) -> Vec<String> {
+    programs.iter().map(ToString::to_string).collect()
+}
+
+/// That the guard's program has passed others in the chain at tc.
+fn passed_in_words(passed: &[Attached]) -> String {
+    format!(
+        "had another tc program before the guard's, which might have ended the chain: {}; the guard's \
+         goes first again, and ends it for nobody; see: tcpguard doctor",
+        in_words(passed).join(", ")
+    )
 }
 
 /// What could not be done about interfaces.

@@ -9,12 +9,13 @@ use tcpguard_engine::{ListenerKind, Timestamp};
 
 use super::Refusal;
 use crate::agent::executor::Executor;
+use crate::agent::interfaces::in_words;
 use crate::agent::listeners::Followed;
 use crate::agent::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
 use crate::agent::syncookies::{Returned, SyncookiesLease};
 use crate::config::CookieChoice;
 use crate::host::{CookieSettings, Interface, Sysctls, Xdp, device};
-use crate::kernel::{HeldLink, KernelError, Object, Pins, ProgramCost, Redeemer, self_test};
+use crate::kernel::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::probe::{self, Hook, Host, Probe};
 
 /// Looks of one listener, which may answer from many addresses, that are tried before it is armed.
@@ -31,15 +32,23 @@ pub enum Maker {
     Kernel,
 }
 
+/// Where cookies are taken back on an interface.
+struct Redemption {
+    link: HeldLink,
+    lead: Lead,
+    /// What the interface is called.
+    interface: String,
+}
+
 /// What makes cookies and takes them back.
 pub struct Cookies {
     maker: Maker,
     /// Why nobody better does.
     reason: Option<String>,
     redeemer: Option<Redeemer>,
-    redemptions: BTreeMap<u32, HeldLink>,
-    /// Interfaces on which somebody had taken the program off, and it hangs again.
-    rehung: Vec<String>,
+    redemptions: BTreeMap<u32, Redemption>,
+    /// What somebody did to these programs on interfaces, and was mended.
+    mended: Vec<String>,
     lease: SyncookiesLease,
     /// Whether it has been said that it cannot be given back.
     told: bool,
@@ -81,7 +90,7 @@ impl Cookies {
             reason,
             redeemer: loaded.ok(),
             redemptions: BTreeMap::new(),
-            rehung: Vec::new(),
+            mended: Vec::new(),
             lease,
             told: false,
             tried: BTreeMap::new(),
@@ -180,36 +189,63 @@ impl Cookies {
     /// When the kernel refuses.
     pub fn accept(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), Refusal> {
         match self.maker {
-            Maker::Own => Ok(self.hang(pins, interfaces)?),
+            Maker::Own => {
+                self.hang(pins, interfaces)?;
+                self.behind().map_or(Ok(()), |(interface, program)| {
+                    Err(Refusal::Behind { interface: interface.to_owned(), program })
+                })
+            }
             Maker::Helper => Ok(self.lease.borrow()?),
             Maker::Kernel => Ok(()),
         }
     }
 
-    /// Hangs the program that takes cookies back on every interface on which it does not hang.
+    /// Hangs the program that takes cookies back on every interface on which it does not hang, before
+    /// all others there.
     pub fn hang(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), KernelError> {
         let Some(redeemer) = &mut self.redeemer else { return Ok(()) };
         for interface in interfaces {
             let index = interface.index;
-            let hangs = |link: &HeldLink| link.is_on(index) && link.keep_pinned().is_ok();
-            let lost = self.redemptions.get(&index).is_some_and(|link| !hangs(link));
+            let hangs = |one: &Redemption| one.link.is_on(index) && one.link.keep_pinned().is_ok();
+            let lost = self.redemptions.get(&index).is_some_and(|one| !hangs(one));
             if lost {
                 self.redemptions.remove(&index);
             }
-            if let Entry::Vacant(place) = self.redemptions.entry(index) {
-                place.insert(redeemer.attach(pins, interface)?);
-            }
+            let redemption = match self.redemptions.entry(index) {
+                Entry::Occupied(place) => place.into_mut(),
+                Entry::Vacant(place) => place.insert(Redemption {
+                    link: redeemer.attach(pins, interface)?,
+                    lead: Lead::default(),
+                    interface: interface.name.clone(),
+                }),
+            };
             if lost {
-                self.rehung.push(interface.name.clone());
+                self.mended.push(format!("nothing took cookies back on {}", interface.name));
+            }
+            let Redemption { link, lead, .. } = redemption;
+            let passed = redeemer.keep_first(link, lead, index)?;
+            if !passed.is_empty() {
+                self.mended.push(format!(
+                    "{} ran before what takes cookies back on {}",
+                    in_words(&passed).join(", "),
+                    interface.name
+                ));
             }
         }
         self.take_off(|ifindex| !interfaces.iter().any(|one| one.index == ifindex));
         Ok(())
     }
 
-    /// The interfaces on which somebody had taken that program off, and it hangs again.
-    pub fn take_rehung(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.rehung)
+    /// The interface on which another program runs before what takes cookies back and could not be
+    /// passed, and which it is.
+    pub fn behind(&self) -> Option<(&str, String)> {
+        let mut all = self.redemptions.values();
+        all.find_map(|one| Some((one.interface.as_str(), one.lead.ahead().first()?.to_string())))
+    }
+
+    /// What somebody did to these programs, and was mended.
+    pub fn take_mended(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.mended)
     }
 
     /// Takes that program off the interfaces that `which` names.
@@ -217,7 +253,7 @@ impl Cookies {
         let gone: Vec<u32> = self.redemptions.keys().copied().filter(|one| which(*one)).collect();
         for ifindex in gone {
             let Some(redemption) = self.redemptions.remove(&ifindex) else { continue };
-            if let Err(error) = redemption.remove() {
+            if let Err(error) = redemption.link.remove() {
                 log::debug!("the program that takes cookies back is gone already: {error}");
             }
         }

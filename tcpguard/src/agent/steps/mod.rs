@@ -41,6 +41,17 @@ pub enum Refusal {
          the guard must not touch; see what is known of it: tcpguard status --listeners"
     )]
     Shared,
+    /// Cookies might never get to what takes them back.
+    #[error(
+        "another tc program runs before the guard's for what arrives at {interface}, {program}: if it \
+         ends the chain, no cookie is taken back; see whose it is: bpftool net show dev {interface}"
+    )]
+    Behind {
+        /// The interface.
+        interface: String,
+        /// Which it is.
+        program: String,
+    },
     /// The test run failed.
     #[error(transparent)]
     Test(#[from] SelfTestError),
@@ -373,6 +384,7 @@ mod tests {
             Refusal::Gone,
             Refusal::Obstacle(Obstacle::Mptcp),
             Refusal::Shared,
+            Refusal::Behind { interface: "eth0".to_owned(), program: "other (id 7)".to_owned() },
             Refusal::Test(SelfTestError::NoRecord),
             Refusal::Lease(LeaseError::Forbidden),
             Refusal::Host(host::Error::NoSockDiag),
@@ -385,6 +397,7 @@ mod tests {
                 | Refusal::Gone
                 | Refusal::Obstacle(_)
                 | Refusal::Shared
+                | Refusal::Behind { .. }
                 | Refusal::Test(_)
                 | Refusal::Lease(_)
                 | Refusal::Host(_)

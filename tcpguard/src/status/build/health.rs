@@ -34,6 +34,17 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     };
     for interface in &facts.interfaces {
         let name = &interface.name;
+        if !interface.ahead.is_empty() {
+            let text = format!(
+                "another tc program runs before the guard's for what leaves {name}: {}; if it ends the \
+                 chain, answers are not seen",
+                interface.ahead.join(", ")
+            );
+            let hint = format!(
+                "see whose it is: bpftool net show dev {name}; tc filter show dev {name} egress"
+            );
+            add(Severity::Warning, "tc_before", Some(name), text, &hint);
+        }
         if interface.ifindex == 0 {
             let text = format!("{name} is not protected: there is no such interface");
             let hint = "it will be as soon as it is there; see which are: ip link";
@@ -174,6 +185,14 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static st
         "verdicts are less sure, and rules are only advised"
     };
     let names = names.join(", ");
+    let ahead = facts.interfaces.iter().find_map(|one| Some((&one.name, one.ahead.first()?)));
+    if let Some((interface, program)) = ahead {
+        let text = format!(
+            "answers are not seen, because another tc program runs before the guard's on {interface} and \
+             ends the chain, {program}: {names}{more}; {so}"
+        );
+        return Some((text, "see whose it is: bpftool net show"));
+    }
     let text = format!("answers leave by an interface that is not guarded: {names}{more}; {so}");
     Some((text, "name it under [interfaces]: ip route shows which it is"))
 }

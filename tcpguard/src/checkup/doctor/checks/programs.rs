@@ -4,14 +4,6 @@ use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts};
 use crate::kernel::census::Attached;
 
-fn named(program: &Attached) -> String {
-    let name = program.name.as_deref().unwrap_or("name unknown");
-    match program.id {
-        Some(id) => format!("{name} (id {id}, {})", program.hook.name()),
-        None => format!("{name} ({})", program.hook.name()),
-    }
-}
-
 /// The programs on an interface that `wanted` accepts, or what stands in the way of knowing them.
 fn of(
     interface: &InterfaceFacts,
@@ -47,23 +39,23 @@ fn one_place(id: &str, interface: &str, programs: &[&Attached]) -> Finding {
         return Finding::passed(id, "the place is free");
     };
     if programs.iter().all(|program| program.is_ours()) {
-        let names: Vec<String> = programs.iter().map(|program| named(program)).collect();
+        let names: Vec<String> = programs.iter().map(|program| program.to_string()).collect();
         return Finding::passed(id, format!("the guard's own: {}", names.join(", ")));
     }
     let foreign = programs.iter().find(|program| !program.is_ours()).unwrap_or(first);
     if foreign.name.is_none() {
-        let evidence = format!("a program is there, {}: only root may see whose", named(foreign));
+        let evidence = format!("a program is there, {}: only root may see whose", foreign);
         return Finding::unknown(id, evidence).fix("sudo tcpguard doctor");
     }
     let refusal = "the guard is refused there, with EBUSY in the same mode and EEXIST in the other";
     if foreign.is_dispatcher() {
         return Finding::blocking(
             id,
-            format!("libxdp's dispatcher has the place, {}: {refusal}", named(foreign)),
+            format!("libxdp's dispatcher has the place, {}: {refusal}", foreign),
         )
         .fix(format!("xdp-loader status {interface} && xdp-loader unload {interface} --all"));
     }
-    Finding::blocking(id, format!("another program has the place, {}: {refusal}", named(foreign)))
+    Finding::blocking(id, format!("another program has the place, {}: {refusal}", foreign))
         .fix(format!("bpftool net show dev {interface} && ip link set dev {interface} xdp off"))
 }
 
@@ -79,7 +71,8 @@ pub(in super::super) fn tc(facts: &Facts) -> Vec<Finding> {
                 .fix(format!("tc filter show dev {} egress", interface.name)),
             Some(Ok(others)) if others.is_empty() => Finding::passed(ID, "nobody else's"),
             Some(Ok(others)) => {
-                let mut names: Vec<String> = others.iter().map(|program| named(program)).collect();
+                let mut names: Vec<String> =
+                    others.iter().map(|program| program.to_string()).collect();
                 // A filter of several parts is listed once for each.
                 names.dedup();
                 Finding::note(
