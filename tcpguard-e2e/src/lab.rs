@@ -264,6 +264,17 @@ impl Lab {
         Ok(self)
     }
 
+    /// Leaves the other end of the edge's cable without an XDP program, as that of a container mostly is,
+    /// and sets its GRO: what the edge sends back natively from XDP is lost.
+    ///
+    /// # Errors
+    /// Without ethtool.
+    pub fn lose_answers(self, gro: &str) -> Result<Self> {
+        self.swap_answers(|_| Ok(Answers::None))?;
+        self.wire.exec(&format!("ethtool -K {EDGE_PORT} gro {gro}"))?;
+        Ok(self)
+    }
+
     /// Takes the edge's cable away and lays another: [`INTERFACE`] is a new one from then on, with
     /// the same addresses and routes. All answers cross it.
     ///

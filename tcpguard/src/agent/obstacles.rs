@@ -38,6 +38,8 @@ pub struct Way<'a> {
     pub native: bool,
     /// [`crate::host::device::transmits_natively`].
     pub transmits: Option<bool>,
+    /// [`crate::host::device::is_received`].
+    pub received: Option<bool>,
     /// [`crate::host::device::strips_vlan_tags`].
     pub strips_vlan: Option<bool>,
 }
@@ -65,6 +67,11 @@ pub enum Obstacle {
     },
     /// The driver has no `XDP_TX`.
     NoTransmit {
+        /// The interface.
+        interface: String,
+    },
+    /// Nothing receives at the other end of a virtual cable what is sent back.
+    NotReceived {
         /// The interface.
         interface: String,
     },
@@ -131,6 +138,12 @@ impl fmt::Display for Obstacle {
                 f,
                 "the driver of {interface} cannot send packets back from XDP (XDP_TX); attach in \
                  generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
+            ),
+            Self::NotReceived { interface } => write!(
+                f,
+                "{interface} is a veth, and what is sent back from XDP (XDP_TX) is lost where its other \
+                 end has no native XDP program; attach in generic mode: xdp_mode = \"generic\", or \
+                 --xdp-mode generic"
             ),
             Self::TagTakenOff { interface, vlan } => write!(
                 f,
@@ -216,6 +229,9 @@ pub fn obstacles(situation: &Situation<'_>) -> Vec<Obstacle> {
     if way.native && way.transmits == Some(false) {
         found.push(Obstacle::NoTransmit { interface: way.name.to_owned() });
     }
+    if way.native && way.received == Some(false) {
+        found.push(Obstacle::NotReceived { interface: way.name.to_owned() });
+    }
     if record.vlan != 0 && way.strips_vlan == Some(true) {
         let vlan = record.vlan & u32::from(u16::MAX);
         found.push(Obstacle::TagTakenOff { interface: way.name.to_owned(), vlan });
@@ -249,8 +265,13 @@ mod tests {
         sack: Some(1),
         ecn: Some(2),
     };
-    const WAY: Way<'_> =
-        Way { name: "eth0", native: true, transmits: Some(true), strips_vlan: Some(false) };
+    const WAY: Way<'_> = Way {
+        name: "eth0",
+        native: true,
+        transmits: Some(true),
+        received: None,
+        strips_vlan: Some(false),
+    };
     const FREE: Situation<'_> = Situation {
         kind: ListenerKind::Local,
         mptcp: false,
@@ -321,6 +342,19 @@ mod tests {
     }
 
     #[test]
+    fn a_cable_that_takes_nothing_back_is_an_obstacle_to_native_programs_only() {
+        for (native, received, expected) in [
+            (true, Some(false), vec![Obstacle::NotReceived { interface: "eth0".to_owned() }]),
+            (true, Some(true), vec![]),
+            (true, None, vec![]),
+            (false, Some(false), vec![]),
+        ] {
+            let interface = Some(Way { native, received, ..WAY });
+            assert_eq!(of(Situation { interface, ..FREE }), expected, "{native} {received:?}");
+        }
+    }
+
+    #[test]
     fn a_tag_that_the_hardware_takes_off_is_one_only_where_there_are_tags() {
         let way = Some(Way { strips_vlan: Some(true), ..WAY });
         assert_eq!(of(Situation { interface: way, ..FREE }), []);
@@ -372,6 +406,7 @@ mod tests {
             Obstacle::NeverAnswered,
             Obstacle::Elsewhere { ifindex: 2 },
             Obstacle::NoTransmit { interface: interface() },
+            Obstacle::NotReceived { interface: interface() },
             Obstacle::TagTakenOff { interface: interface(), vlan: 42 },
             firewall(Kind::NotSyn, true, 0),
             firewall(Kind::NotSyn, true, 0x100),
@@ -390,6 +425,7 @@ mod tests {
                 | Obstacle::NeverAnswered
                 | Obstacle::Elsewhere { .. }
                 | Obstacle::NoTransmit { .. }
+                | Obstacle::NotReceived { .. }
                 | Obstacle::TagTakenOff { .. }
                 | Obstacle::Firewall { .. } => {}
             }

@@ -18,7 +18,9 @@ const TCMSG_LEN: usize = 20;
 mod ifla {
     pub(super) const LINK: u16 = 5;
     pub(super) const MASTER: u16 = 10;
+    pub(super) const LINK_NETNSID: u16 = 37;
     pub(super) const XDP: u16 = 43;
+    pub(super) const TARGET_NETNSID: u16 = 46;
     pub(super) const XDP_ATTACHED: u16 = 2;
     pub(super) const XDP_PROG_ID: u16 = 4;
     pub(super) const XDP_DRV_PROG_ID: u16 = 5;
@@ -43,6 +45,8 @@ pub struct Place {
     pub master: Option<u32>,
     /// Index of the interface below it, such as that of a VLAN; of a veth its other end.
     pub below: Option<u32>,
+    /// This namespace's number for the one in which that is; `None`: it is in this one.
+    pub below_netns: Option<i32>,
     /// The XDP programs on it.
     pub xdp: XdpPrograms,
 }
@@ -93,8 +97,25 @@ pub struct Filter {
 /// # Errors
 /// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
 pub fn place(index: u32) -> Result<Place, Error> {
-    let mut request = [0; IFINFOMSG_LEN];
+    place_in(index, None)
+}
+
+/// Where the other end of the veth at `place` stands; `None` where it has none that can be seen.
+///
+/// # Errors
+/// As [`place`]; also where this process has no rights over the namespace in which it is.
+pub fn other_end(place: &Place) -> Result<Option<Place>, Error> {
+    place.below.map(|index| place_in(index, place.below_netns)).transpose()
+}
+
+fn place_in(index: u32, netns: Option<i32>) -> Result<Place, Error> {
+    let mut request = vec![0; IFINFOMSG_LEN];
     request[4..8].copy_from_slice(&index.to_ne_bytes());
+    if let Some(netns) = netns {
+        request.extend(8u16.to_ne_bytes());
+        request.extend(ifla::TARGET_NETNSID.to_ne_bytes());
+        request.extend(netns.to_ne_bytes());
+    }
     let mut netlink = Netlink::open(NETLINK_ROUTE)?;
     let found = netlink.query("look at an interface", RTM_GETLINK, &request, parse_place)?;
     Ok(found.unwrap_or_default())
@@ -131,6 +152,7 @@ fn parse_place(message: &Message) -> Result<Option<Place>, DecodeError> {
         match attribute.kind() {
             ifla::MASTER => place.master = Some(u32::from_ne_bytes(field(value, 0)?)),
             ifla::LINK => place.below = Some(u32::from_ne_bytes(field(value, 0)?)),
+            ifla::LINK_NETNSID => place.below_netns = Some(i32::from_ne_bytes(field(value, 0)?)),
             ifla::XDP => place.xdp = parse_xdp(value)?,
             _ => {}
         }
@@ -243,7 +265,7 @@ mod tests {
         ] {
             let datagram = link(&[attribute(ifla::XDP, &xdp.concat()), number(ifla::MASTER, 3)]);
             let found = parse_one(&datagram, parse_place).expect("well formed").expect("a place");
-            assert_eq!(found, Place { master: Some(3), below: None, xdp: expected });
+            assert_eq!(found, Place { master: Some(3), xdp: expected, ..Place::default() });
         }
     }
 

@@ -8,8 +8,9 @@ use netlink_packet_core::DecodeError;
 use netlink_sys::protocols::NETLINK_GENERIC;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::Error;
+use super::attachments::{self, XdpPrograms};
 use super::netlink::{Message, Netlink, attributes, field};
+use super::{Error, Interface};
 
 /// Length of `struct genlmsghdr`, include/uapi/linux/genetlink.h.
 const GENLMSGHDR_LEN: usize = 4;
@@ -25,6 +26,8 @@ const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_BASIC`: `XDP_ABORTED`, `XDP_DROP`, `XDP_PASS` and `XDP_TX`.
 const NETDEV_XDP_ACT_BASIC: u64 = 1;
+/// `NETDEV_XDP_ACT_NDO_XMIT`.
+const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
 /// `NETDEV_XDP_ACT_RX_SG`.
 const NETDEV_XDP_ACT_RX_SG: u64 = 1 << 5;
 
@@ -42,6 +45,9 @@ const ETH_FLAG_LRO: u32 = 1 << 15;
 pub struct XdpFeatures {
     /// It runs them, and takes what they send back (`XDP_TX`).
     pub basic: bool,
+    /// It takes what programs on other interfaces send to it. A veth does where its other end has an XDP
+    /// program or GRO.
+    pub takes: bool,
     /// Also where a packet fills more than one buffer, so that the MTU may exceed a page.
     pub large_packets: bool,
 }
@@ -54,6 +60,28 @@ pub struct XdpFeatures {
 /// As [`xdp_features`].
 pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
     Ok(xdp_features(ifindex)?.map(|features| features.basic))
+}
+
+/// Whether what a native XDP program on a virtual interface sends back is received at its other end;
+/// `None` where that cannot be told. Of what is lost no program and no stack hears.
+pub fn is_received(interface: &Interface) -> Option<bool> {
+    if interface.kind.as_deref() != Some("veth") {
+        return None;
+    }
+    let place = attachments::place(interface.index).ok()?;
+    let other = attachments::other_end(&place).ok().flatten();
+    received(other.map(|other| other.xdp), xdp_features(interface.index).ok().flatten())
+}
+
+/// The same, by the programs at a veth's other end and by what the veth says itself. The kernel takes
+/// such a frame only where there is a program in the driver there, or GRO; with GRO alone it lies there
+/// until some other frame comes.
+fn received(other: Option<XdpPrograms>, own: Option<XdpFeatures>) -> Option<bool> {
+    match (other, own) {
+        (Some(other), _) => Some(other.native.is_some()),
+        (None, Some(own)) if !own.takes => Some(false),
+        (None, _) => None,
+    }
 }
 
 /// What the driver of an interface does with native XDP programs; `None` where the kernel does not
@@ -103,6 +131,7 @@ fn features(message: &Message) -> Result<Option<XdpFeatures>, DecodeError> {
             let features = u64::from_ne_bytes(field(attribute.value(), 0)?);
             return Ok(Some(XdpFeatures {
                 basic: features & NETDEV_XDP_ACT_BASIC != 0,
+                takes: features & NETDEV_XDP_ACT_NDO_XMIT != 0,
                 large_packets: features & NETDEV_XDP_ACT_RX_SG != 0,
             }));
         }
@@ -189,16 +218,43 @@ mod tests {
     #[test]
     fn drivers_with_xdp_transmit_and_those_without_do_not() {
         let other = attribute(NETDEV_A_DEV_IFINDEX, &[7, 0, 0, 0]);
-        for (bits, basic, large_packets) in
-            [(0u64, false, false), (1, true, false), (0x7f, true, true), (0x22, false, true)]
-        {
+        for (bits, basic, takes, large_packets) in [
+            (0u64, false, false, false),
+            (1, true, false, false),
+            (0x7f, true, true, true),
+            (0x22, false, false, true),
+            // A veth by itself.
+            (0x23, true, false, true),
+        ] {
             let bits = attribute(NETDEV_A_DEV_XDP_FEATURES, &bits.to_ne_bytes());
             let found = parse_one(&[other.clone(), bits], features).expect("well formed");
-            assert_eq!(found, Some(XdpFeatures { basic, large_packets }));
+            assert_eq!(found, Some(XdpFeatures { basic, takes, large_packets }));
         }
         assert_eq!(parse_one(&[other], features).expect("well formed"), None);
         let cut = attribute(NETDEV_A_DEV_XDP_FEATURES, &[1]);
         assert!(parse_one(&[cut], features).is_err());
+    }
+
+    #[test]
+    fn what_a_veth_sends_back_is_received_where_there_is_a_program_at_its_other_end() {
+        let of = |takes| Some(XdpFeatures { basic: true, takes, large_packets: true });
+        let with = |native, generic| Some(XdpPrograms { native, generic, hardware: None });
+        for (other, own, expected) in [
+            (with(Some(7), None), of(true), Some(true)),
+            (with(Some(7), None), None, Some(true)),
+            // GRO makes the veth say that it takes frames, and nobody fetches them.
+            (with(None, None), of(true), Some(false)),
+            (with(None, Some(8)), of(true), Some(false)),
+            (with(None, None), of(false), Some(false)),
+            // Where the other end may not be looked at.
+            (None, of(false), Some(false)),
+            (None, of(true), None),
+            (None, None, None),
+        ] {
+            assert_eq!(received(other, own), expected, "{other:?}, {own:?}");
+        }
+        let lo = interfaces::by_name("lo").expect("lo");
+        assert_eq!(is_received(&lo), None, "only of a veth is anything known");
     }
 
     #[test]

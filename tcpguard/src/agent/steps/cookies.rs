@@ -348,6 +348,7 @@ fn situation(
             name: &interface.name,
             native: interface.xdp == Xdp::Native,
             transmits: device::transmits_natively(interface.index).unwrap_or(None),
+            received: device::is_received(interface),
             strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
         })
     });

@@ -145,6 +145,9 @@ pub struct Link {
     pub mtu: u32,
     /// What its driver does with XDP; `None` where the kernel does not tell.
     pub xdp: Option<XdpFeatures>,
+    /// Of a veth, whether its other end receives what a native program sends back; `None` where that is
+    /// not known.
+    pub received: Option<bool>,
     /// Whether it merges packets (LRO).
     pub merges: Option<bool>,
     /// Whether it takes VLAN tags off.

@@ -4,6 +4,7 @@ use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts, Link};
 use crate::checkup::tune::{Kind, Row, Word};
 use crate::host::interfaces::OperState;
+use crate::kernel::census::Hook;
 
 /// The largest MTU of which every packet fits one page with what XDP needs beside it: 4096 bytes less
 /// headroom (256), `struct skb_shared_info` (320) and the Ethernet header (14) with one VLAN tag (4)
@@ -87,6 +88,23 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Finding> {
                     "this kernel does not tell whether the driver ({driver}) has XDP (6.3 does)"
                 ),
             ),
+        })
+    })
+}
+
+pub(in super::super) fn other_end(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "other_end";
+    each(facts, |_, link| {
+        let programs = link.programs.as_deref().unwrap_or_default();
+        let generic = programs.iter().any(|one| one.is_ours() && one.hook == Hook::XdpGeneric);
+        (link.received == Some(false) && !generic).then(|| {
+            Finding::note(
+                ID,
+                "a veth whose other end has no native XDP program: what a native filter sends back \
+                 (XDP_TX) is lost there, so the guard sends no SYN cookies of its own; in generic mode \
+                 it does",
+            )
+            .fix("edit /etc/tcpguard/tcpguard.toml: [interfaces] xdp_mode = \"generic\"")
         })
     })
 }

@@ -31,7 +31,7 @@ const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
 }
 
 /// All: whether the host is guarded, and then in the order in which a start would meet what they look at.
-pub(super) const CHECKS: [Check; 35] = [
+pub(super) const CHECKS: [Check; 36] = [
     host(agent::running),
     host(kernel::release),
     host(kernel::features),
@@ -47,6 +47,7 @@ pub(super) const CHECKS: [Check; 35] = [
     interfaces(interface::ethernet),
     interfaces(interface::up),
     interfaces(interface::native_xdp),
+    interfaces(interface::other_end),
     interfaces(interface::mtu),
     interfaces(interface::lro),
     interfaces(interface::vlan_tags),

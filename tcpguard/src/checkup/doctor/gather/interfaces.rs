@@ -55,6 +55,7 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
         driver: link.driver(),
         mtu: link.mtu,
         xdp: device::xdp_features(link.index).ok().flatten(),
+        received: device::is_received(link),
         merges: device::merges_packets(&link.name).ok().flatten(),
         strips_vlan: device::strips_vlan_tags(&link.name).ok().flatten(),
         vlans: upon(&["vlan"]),

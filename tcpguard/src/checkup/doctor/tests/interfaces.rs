@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         "ip link set dev eth0 up",
     ),
     (
-        |f| link(f).xdp = Some(XdpFeatures { basic: false, large_packets: false }),
+        |f| link(f).xdp = Some(XdpFeatures { basic: false, takes: false, large_packets: false }),
         "native_xdp",
         Outcome::Note,
         "EOPNOTSUPP",
@@ -31,12 +31,22 @@ pub(super) const CASES: &[Case] = &[
     (
         |f| {
             link(f).mtu = 9000;
-            link(f).xdp = Some(XdpFeatures { basic: true, large_packets: false });
+            link(f).xdp = Some(XdpFeatures { basic: true, takes: true, large_packets: false });
         },
         "mtu",
         Outcome::Warning,
         "ERANGE or EINVAL",
         "ip link set dev eth0 mtu 3502",
+    ),
+    (
+        |f| {
+            link(f).received = Some(false);
+            link(f).programs = Ok(Vec::new());
+        },
+        "other_end",
+        Outcome::Note,
+        "XDP_TX",
+        "generic",
     ),
     (|f| link(f).merges = Some(true), "lro", Outcome::Warning, "LRO", "ethtool -K eth0 lro off"),
     (

@@ -22,7 +22,7 @@ fn broken() -> Facts {
         "net.ipv4.tcp_tw_recycle = 1\n",
     );
     link(&mut facts).mtu = 9000;
-    link(&mut facts).xdp = Some(XdpFeatures { basic: true, large_packets: false });
+    link(&mut facts).xdp = Some(XdpFeatures { basic: true, takes: true, large_packets: false });
     link(&mut facts).programs = Ok(vec![foreign(Hook::XdpNative, Some("xdp_dispatcher"))]);
     facts.config = ConfigFacts::Invalid {
         path: "/etc/tcpguard/tcpguard.toml".into(),
