@@ -10,18 +10,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
 use tcpguard::checkup::listeners::limits;
 use tcpguard::host::{SockDiag, Sysctls, TcpState};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
-use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions};
+use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::peak;
 use tcpguard_e2e::raw::PacketSocket;
+use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
+/// So soon something is followed, or named.
+const LIMIT: Duration = Duration::from_secs(20);
 /// How long a client tries that is not to get in.
 const BRIEFLY: Duration = Duration::from_millis(300);
 
@@ -334,7 +338,88 @@ fn of_more_listeners_than_there_is_room_for_the_rest_is_named() {
     let status = guard
         .wait_until("the rest is named", Duration::from_secs(5), |status| told(status).is_some())
         .unwrap();
-    assert_eq!(told(&status).unwrap(), "105 listeners are not followed: the table is full");
+    let text = "105 listeners are not followed: the table is full; 105 of root";
+    assert_eq!(told(&status).unwrap(), text);
+    assert_eq!(status.state(), "degraded");
     let followed = status.document()["listeners"].as_array().unwrap();
     assert_eq!((followed.len(), listeners.len()), (4_095, 4_200));
+}
+
+/// As a user without rights: so many sockets that listen at an address, from a port on.
+fn held(host: &Netns, uid: u32, addr: IpAddr, ports: std::ops::Range<u16>) -> Vec<TcpListener> {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
+    host.run(|| {
+        // Of this thread only, which ends with this.
+        let uid = Uid::from_raw(uid);
+        set_thread_res_uid(uid, uid, uid)?;
+        Ok(ports.map(|port| TcpListener::bind((addr, port))).collect::<Result<Vec<_>, _>>()?)
+    })
+    .unwrap()
+}
+
+fn full(status: &Status) -> Option<String> {
+    let full = status.health().into_iter().find(|(code, _)| code == "listeners_full");
+    full.map(|(_, text)| text)
+}
+
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn a_users_thousands_of_listeners_on_loopback_take_nobodys_place() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _held = held(&lab.edge, NOBODY, "127.1.2.3".parse().unwrap(), 10_000..14_200);
+    let _held6 = held(&lab.edge, NOBODY, "::1".parse().unwrap(), 10_000..10_100);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let status = guard.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
+    assert_eq!(full(&status), None);
+    let followed = status.document()["listeners"].as_array().unwrap();
+    assert_eq!(followed.len(), 1, "{followed:#?}");
+}
+
+#[test]
+fn a_users_thousands_of_listeners_take_only_places_that_nobody_else_wants() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let _held = held(&lab.edge, NOBODY, any, 10_000..14_200);
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let named = |status: &Status| {
+        full(status).is_some_and(|text| text.contains("105 of uid 65534"))
+            && status.state() == "degraded"
+    };
+    guard.wait_until("the rest is named", LIMIT, named).unwrap();
+    // Services that start when the table is full: of root, and of another user.
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _other = held(&lab.edge, 1_001, any, 8_080..8_081);
+    let both = |status: &Status| status.follows(PORT) && status.follows(8_080);
+    let status = guard.wait_until("both services", LIMIT, both).unwrap();
+    let text = full(&status).unwrap();
+    assert!(text.contains("of uid 65534"), "{text}");
+}
+
+#[test]
+fn twenty_thousand_listeners_make_no_poll_late() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let addresses = [Family::V4.edge(), "127.1.2.3".parse().unwrap()];
+    let _held = addresses.map(|addr| held(&lab.edge, NOBODY, addr, 10_000..20_000));
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    guard.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
+    let cpu = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        // User and system time, in hundredths of a second.
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let (before, begun) = (cpu(guard.pid()), Instant::now());
+    let mut oldest = Duration::ZERO;
+    for _ in 0..20 {
+        sleep(Duration::from_millis(500));
+        oldest = oldest.max(guard.status().unwrap().heartbeat_age());
+    }
+    let taken = Duration::from_millis((cpu(guard.pid()) - before) * 10);
+    let share = taken.as_secs_f64() / begun.elapsed().as_secs_f64();
+    println!("{:.0} % of a CPU, the oldest heartbeat {oldest:.2?}", 100.0 * share);
+    assert!(oldest < Duration::from_secs(1), "{oldest:?}");
 }

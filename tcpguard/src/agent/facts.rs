@@ -167,14 +167,27 @@ impl Guard {
                 hint: format!("make room: df -h {}", self.config.state_dir.display()),
             });
         }
-        let unfollowed = self.executor.listeners.unfollowed;
-        if unfollowed > 0 {
+        if let Some((interface, program)) = self.steps.cookies.behind() {
+            health.push(Health {
+                code: "tc_before".to_owned(),
+                severity: Severity::Warning,
+                subject: Some(interface.to_owned()),
+                text: format!(
+                    "another tc program runs before the guard's for what arrives at {interface}: \
+                     {program}; if it ends the chain, cookies are not taken back"
+                ),
+                hint: format!("see whose it is: bpftool net show dev {interface}"),
+            });
+        }
+        let left_out = &self.executor.listeners.left_out;
+        if left_out.count() > 0 {
             health.push(Health {
                 code: "listeners_full".to_owned(),
-                severity: Severity::Warning,
+                severity: Severity::Critical,
                 subject: Some("LISTENERS".to_owned()),
-                text: format!("{unfollowed} listeners are not followed: the table is full"),
-                hint: "leave out ports with [listeners] ignore_ports, then: tcpguard reload"
+                text: left_out.to_string(),
+                hint: "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
+                       tcpguard reload"
                     .to_owned(),
             });
         }

@@ -37,9 +37,16 @@ struct Failure {
 }
 
 impl HostView {
-    /// The listening sockets.
-    pub fn listeners(&mut self, now: Timestamp, sockets: &mut SockDiag) -> &[ListenerGroup] {
-        let read = sockets.listeners().map(|sockets| ListenerGroup::merge(&sockets));
+    /// The listening sockets that are open to the network; with those of the `loopback` where it is
+    /// guarded.
+    pub fn listeners(
+        &mut self,
+        now: Timestamp,
+        loopback: bool,
+        sockets: &mut SockDiag,
+    ) -> &[ListenerGroup] {
+        let read = if loopback { sockets.listeners() } else { sockets.open_listeners() };
+        let read = read.map(|sockets| ListenerGroup::merge(&sockets));
         self.unread.take(now, "the listening sockets", read, &mut self.listeners);
         &self.listeners
     }

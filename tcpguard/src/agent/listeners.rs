@@ -8,6 +8,7 @@ use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
 use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
+use super::standing::{LeftOut, Standing, ranked};
 use crate::host::ListenerGroup;
 use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
@@ -19,6 +20,8 @@ const IDLE: Duration = Duration::from_secs(600);
 /// Forwarded services followed at most: who can send SYN-ACKs through this host must not take the
 /// places of its own listeners.
 const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
+/// Listeners that leave their places to others' at once, at most.
+const MOST_MOVED: usize = 256;
 
 /// One followed listener.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Followed {
     /// Whether one of its sockets speaks MPTCP.
     pub mptcp: bool,
     dual_stack: bool,
+    /// Its place in the order of those that may have one; of a forwarded one no other's is before it.
+    standing: Standing,
     /// When it was last seen: in the list of sockets, or by a SYN-ACK.
     seen: Timestamp,
     /// Its SYN-ACKs when that was looked at last.
@@ -122,7 +127,7 @@ pub struct Listeners {
     uses: BTreeMap<u32, u32>,
     next: u32,
     /// Listeners that found no place.
-    pub unfollowed: usize,
+    pub left_out: LeftOut,
 }
 
 impl Listeners {
@@ -192,6 +197,7 @@ impl Listeners {
                 queues: None,
                 mptcp: false,
                 dual_stack: keys.len() > 1,
+                standing: Standing::default(),
                 seen: now,
                 syn_acks: 0,
                 rules: counts,
@@ -248,28 +254,26 @@ impl Listeners {
         budget: impl Fn(&Listener, u32) -> u32,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        let wanted: BTreeMap<Listener, &ListenerGroup> = groups
-            .iter()
-            .filter(|group| !ignored(&group.listener))
-            .map(|group| (group.listener, group))
-            .collect();
+        let order = ranked(groups.iter().filter(|group| !ignored(&group.listener)));
+        let wanted: BTreeMap<Listener, (Standing, &ListenerGroup)> =
+            order.iter().map(|(standing, group)| (group.listener, (*standing, *group))).collect();
         for followed in self.followed.values_mut() {
-            let group = wanted.get(&followed.listener);
+            let found = wanted.get(&followed.listener);
             if followed.kind == ListenerKind::Local {
-                followed.queues = group.map(|group| group.queues);
+                followed.queues = found.map(|(_, group)| group.queues);
             }
-            if let Some(group) = group {
+            if let Some((standing, group)) = found {
                 followed.dual_stack = group.dual_stack;
                 followed.mptcp = group.mptcp;
                 if followed.kind == ListenerKind::Local {
-                    followed.seen = now;
+                    (followed.standing, followed.seen) = (*standing, now);
                 }
             }
         }
         let covered = |listener: &Listener| {
             // A service that was taken for a forwarded one, before its socket was listed.
             wanted.contains_key(listener)
-                || wanted.values().any(|group| covers(group, listener.addr, listener.port))
+                || wanted.values().any(|(_, group)| covers(group, listener.addr, listener.port))
         };
         self.forget(|followed| match followed.kind {
             ListenerKind::Local => now.since(followed.seen) > GONE,
@@ -278,26 +282,29 @@ impl Listeners {
             }
         });
         let known: BTreeSet<Listener> = self.iter().map(|followed| followed.listener).collect();
-        self.unfollowed = 0;
-        for (listener, group) in wanted {
-            if known.contains(&listener) {
-                continue;
-            }
-            match self.add(now, listener, ListenerKind::Local, group.dual_stack, dataplane)? {
+        let mut without = Vec::new();
+        for (standing, group) in order.iter().filter(|(_, group)| !known.contains(&group.listener))
+        {
+            let kind = ListenerKind::Local;
+            match self.add(now, group.listener, kind, group.dual_stack, dataplane)? {
                 Some(id) => {
                     if let Some(followed) = self.followed.get_mut(&id) {
                         followed.queues = Some(group.queues);
                         followed.mptcp = group.mptcp;
+                        followed.standing = *standing;
                     }
                 }
-                None => self.unfollowed += 1,
+                None => without.push(*standing),
             }
         }
         for followed in self.followed.values_mut() {
             let backlog = followed.queues.map_or(0, |queues| queues.backlog);
             followed.returns = so_many(budget(&followed.listener, backlog));
         }
+        self.left_out = LeftOut::default();
+        without.iter().for_each(|standing| self.left_out.add(standing));
         // Last, so that nobody gets its place before the rules for it are gone.
+        self.make_room(&without);
         self.forget(|followed| ignored(&followed.listener));
         self.write(dataplane)
     }
@@ -443,6 +450,7 @@ impl Listeners {
             queues: None,
             mptcp: false,
             dual_stack,
+            standing: Standing::default(),
             seen: now,
             syn_acks: 0,
             rules: [0; Mask::ALL.len()],
@@ -453,6 +461,25 @@ impl Listeners {
         };
         self.followed.insert(id, followed);
         Ok(Some(id))
+    }
+
+    /// Forgets those that have to leave their places to the ones of these standings, which found none:
+    /// sockets that have gone first, then who comes last in the order.
+    fn make_room(&mut self, without: &[Standing]) {
+        if without.is_empty() {
+            return;
+        }
+        let locals = self.iter().filter(|followed| followed.kind == ListenerKind::Local);
+        let mut last: Vec<(Standing, bool, ListenerId)> = locals
+            .map(|followed| (followed.standing, followed.queues.is_none(), followed.id))
+            .collect();
+        last.sort_by_key(|(standing, gone, _)| std::cmp::Reverse((*standing, *gone)));
+        let pairs = without.iter().zip(last).take(MOST_MOVED);
+        let leave: BTreeSet<ListenerId> = pairs
+            .take_while(|(other, (standing, ..))| standing.makes_room_for(other))
+            .map(|(_, (.., id))| id)
+            .collect();
+        self.forget(|followed| leave.contains(&followed.id));
     }
 
     fn forget(&mut self, gone: impl Fn(&Followed) -> bool) {

@@ -29,6 +29,7 @@ use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::kept_config::ConfigFile;
 use super::loss_watch::LossWatch;
+use super::pace::Pace;
 use super::provenance::Provenance;
 use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
@@ -126,7 +127,7 @@ impl Guard {
         if let Some(heirloom) = &heirloom {
             heirloom.take_over(now, &mut executor)?;
         }
-        let groups = ListenerGroup::merge(&sockets.listeners()?);
+        let groups = ListenerGroup::merge(&sockets.open_listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         let budget = |_: &Listener, backlog| config.settings.budget(backlog);
         executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
@@ -237,6 +238,7 @@ impl Guard {
             count_half_open: true,
             count_rules: true,
             last_second: None,
+            listening: Pace::default(),
             last_slow: None,
             distinct_since: now,
             estimates: Estimates::default(),

@@ -1,6 +1,7 @@
 //! The clock that everything is timed by, and what it means on a calendar.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tcpguard_engine::Timestamp;
@@ -15,6 +16,12 @@ pub fn boot_time() -> Timestamp {
     let now = clock_gettime(ClockId::Boottime);
     let shown = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
     Timestamp::from_nanos(u64::try_from(shown - *OFFSET).unwrap_or(0))
+}
+
+/// CPU time that the calling thread has taken, also in the kernel.
+pub fn cpu_time() -> Duration {
+    let taken = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(taken.tv_sec.unsigned_abs(), taken.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Which boot this is; empty where the kernel does not say, which is then no boot known before.

@@ -41,7 +41,7 @@ mod time_namespace;
 pub mod time_sync;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
-pub use clock::{WallClock, boot_id, boot_time};
+pub use clock::{WallClock, boot_id, boot_time, cpu_time};
 pub use conntrack::{Conntrack, conntrack};
 pub use error::Error;
 pub use files::{FileHandles, file_handles};

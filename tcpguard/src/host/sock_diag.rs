@@ -2,6 +2,7 @@
 //! connections, and the removal of a half-open connection; [`SockDiag::each_connection`] lists all.
 
 mod connections;
+mod filter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -71,6 +72,8 @@ pub struct ListenerGroup {
     pub dual_stack: bool,
     /// How many sockets share the connections.
     pub sockets: u32,
+    /// Whose they are; of several users' the least id.
+    pub uid: u32,
     /// Whether one of them speaks MPTCP.
     pub mptcp: bool,
     /// Sums over the sockets; half-open connections are not counted here.
@@ -86,11 +89,13 @@ impl ListenerGroup {
                 listener: Listener { addr: socket.addr, port: socket.port },
                 dual_stack: false,
                 sockets: 0,
+                uid: socket.uid,
                 mptcp: false,
                 queues: Queues::default(),
             });
             group.dual_stack |= socket.dual_stack;
             group.sockets += 1;
+            group.uid = group.uid.min(socket.uid);
             group.mptcp |= socket.mptcp;
             group.queues.accept = group.queues.accept.saturating_add(socket.accept);
             group.queues.backlog = group.queues.backlog.saturating_add(socket.backlog);
@@ -170,7 +175,17 @@ impl SockDiag {
     /// # Errors
     /// [`Error::NoSockDiag`] on a kernel without it, otherwise what netlink reports.
     pub fn listeners(&mut self) -> Result<Vec<ListeningSocket>, Error> {
-        self.dump("list listening sockets", StateFlags::LISTEN, 0, listening_socket)
+        self.dump("list listening sockets", StateFlags::LISTEN, 0, filter::none, listening_socket)
+    }
+
+    /// Those that take connections from outside the host: not those bound to a loopback address, which
+    /// the kernel passes over. Any user may have thousands of them.
+    ///
+    /// # Errors
+    /// As [`SockDiag::listeners`].
+    pub fn open_listeners(&mut self) -> Result<Vec<ListeningSocket>, Error> {
+        let what = "list listening sockets";
+        self.dump(what, StateFlags::LISTEN, 0, filter::but_loopback, listening_socket)
     }
 
     /// The half-open connections, of all listeners or of those on one local port. The kernel
@@ -183,7 +198,7 @@ impl SockDiag {
     pub fn half_open(&mut self, port: Option<u16>) -> Result<Vec<HalfOpen>, Error> {
         // Port 0 in the request means any (inet_diag_dump_icsk).
         let port = port.unwrap_or(0);
-        self.dump("list half-open connections", StateFlags::SYN_RECV, port, half_open)
+        self.dump("list half-open connections", StateFlags::SYN_RECV, port, filter::none, half_open)
     }
 
     /// The remote addresses of all established connections to these local ports.
@@ -198,6 +213,7 @@ impl SockDiag {
                 "list established connections",
                 established,
                 port,
+                filter::none,
                 |answer| Some(answer.header.socket_id.destination_address.to_canonical()),
             )?);
         }
@@ -243,13 +259,15 @@ impl SockDiag {
         what: &'static str,
         states: StateFlags,
         port: u16,
+        filter: fn(bool) -> Vec<u8>,
         convert: fn(&InetResponse) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
         for ipv6 in [false, true] {
             let mut id = if ipv6 { SocketId::new_v6() } else { SocketId::new_v4() };
             id.source_port = port;
-            let request = request(ipv6, states.clone(), id);
+            let mut request = request(ipv6, states.clone(), id);
+            request.extend(filter(ipv6));
             let some = self.netlink.dump(what, SOCK_DIAG_BY_FAMILY, &request, |message| {
                 parse(message).map(|answer| convert(&answer))
             });

@@ -32,6 +32,7 @@ use super::interfaces::{Interfaces, News, Received};
 use super::kept_config::ConfigFile;
 use super::listeners::per_second_of;
 use super::loss_watch::{Change, LossWatch};
+use super::pace::Pace;
 use super::provenance::Provenance;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
@@ -89,6 +90,8 @@ pub struct Guard {
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,
+    /// When it is to be seen again which sockets listen.
+    pub(super) listening: Pace,
     pub(super) last_slow: Option<Timestamp>,
     pub(super) distinct_since: Timestamp,
     pub(super) estimates: Estimates,

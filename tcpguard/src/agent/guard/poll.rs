@@ -13,7 +13,7 @@ use crate::agent::executor::{Executor, Followup};
 use crate::agent::interfaces::Received;
 use crate::agent::steps::{Means, Steps};
 use crate::agent::{audit, heap};
-use crate::host::{HalfOpen, Interface, boot_time};
+use crate::host::{HalfOpen, Interface, boot_time, cpu_time};
 use crate::kernel::{self, Position};
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
@@ -41,11 +41,9 @@ impl Guard {
         self.expire_mode(now)?;
         self.executor.config.predated = (now < self.predated_until).into();
         // Sockets before what was only seen to answer: a service that has just started is local.
-        let groups = self.host.listeners(now, &mut self.sockets);
-        let (executor, config) = (&mut self.executor, &self.config);
-        let ignored = |listener: &_| config.ignores(listener);
-        let budget = |listener: &_, backlog| self.engine.syn_budget(listener, backlog);
-        executor.listeners.update(now, groups, ignored, budget, &executor.dataplane)?;
+        if self.listening.is_due(now) {
+            self.follow_listeners(now)?;
+        }
         self.housekeeping(now)?;
         let mut received = self.interfaces.received(&self.executor.dataplane)?;
         received.losses.softnet = self.host.softnet(now).to_vec();
@@ -65,6 +63,19 @@ impl Guard {
         // Last: an agent whose polls fail does not look after what it has done, and is as good as gone.
         self.executor.config.heartbeat_ns = boot_time().as_nanos();
         self.executor.dataplane.set_config(&self.executor.config)?;
+        Ok(())
+    }
+
+    /// Reads which sockets listen, and follows them. Any user can make that long.
+    fn follow_listeners(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let begun = cpu_time();
+        let loopback = self.interfaces.has_loopback();
+        let groups = self.host.listeners(now, loopback, &mut self.sockets);
+        let (executor, config) = (&mut self.executor, &self.config);
+        let ignored = |listener: &_| config.ignores(listener);
+        let budget = |listener: &_, backlog| self.engine.syn_budget(listener, backlog);
+        executor.listeners.update(now, groups, ignored, budget, &executor.dataplane)?;
+        self.listening.took(now, cpu_time().saturating_sub(begun));
         Ok(())
     }
 

@@ -187,6 +187,11 @@ impl Interfaces {
         on.filter_map(|guarded| guarded.present.clone()).collect()
     }
 
+    /// Whether the host's talk with itself passes the filter.
+    pub fn has_loopback(&self) -> bool {
+        self.guarded.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
+    }
+
     /// What each is called now, or is waited for as.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.guarded.iter().map(Guarded::name)

@@ -68,6 +68,22 @@ fn a_listener_on_a_mapped_address_is_an_ipv4_listener() {
     assert!(!found[0].dual_stack);
 }
 
+#[test]
+fn listeners_on_loopback_are_passed_over_and_no_others() {
+    let open = |addr| {
+        let (_socket, bound) = listen(addr, false, false, 16);
+        let mut sockets = SockDiag::open().expect("netlink");
+        let found = sockets.open_listeners().expect("listeners");
+        found.iter().any(|socket| socket.port == bound.port())
+    };
+    for addr in ["127.0.0.1:0", "127.255.0.9:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        assert!(!open(addr), "{addr}");
+    }
+    for addr in ["0.0.0.0:0", "[::]:0"] {
+        assert!(open(addr), "{addr}");
+    }
+}
+
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
 const IPPROTO_MPTCP: u32 = 262;
 
@@ -148,7 +164,7 @@ fn a_connection_that_was_completed_is_left_alone() {
 
     let mut sockets = SockDiag::open().expect("netlink");
     let completed = sockets
-        .dump("list", StateFlags::ESTABLISHED, server.port(), half_open_even_if_full)
+        .dump("list", StateFlags::ESTABLISHED, server.port(), filter::none, half_open_even_if_full)
         .expect("list");
     let [completed] = &completed[..] else { panic!("one connection: {completed:?}") };
     assert_eq!(completed.client, client.local_addr().expect("address"));
@@ -181,7 +197,7 @@ fn only_the_port_asked_for_is_listed() {
     let port = first.as_ref().expect("listen").local_addr().expect("address").port();
     let found = SockDiag::open()
         .expect("netlink")
-        .dump("list", StateFlags::ESTABLISHED, port, half_open_even_if_full)
+        .dump("list", StateFlags::ESTABLISHED, port, filter::none, half_open_even_if_full)
         .expect("list");
     assert_eq!(found.iter().map(|it| it.server.port()).collect::<Vec<_>>(), [port]);
 }

@@ -1,0 +1,50 @@
+//! How often something is done whose cost others can raise: as often as there is a poll while it costs
+//! little, and never for more than a twentieth of a CPU's time.
+
+use std::time::Duration;
+
+use tcpguard_engine::Timestamp;
+
+/// Of the time from one to the next it may take this part.
+const PART: u32 = 20;
+/// But it is done this often whatever it costs.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// When it is to be done again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    next: Option<Timestamp>,
+}
+
+impl Pace {
+    /// Whether it is to be done now.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next.is_none_or(|next| now >= next)
+    }
+
+    /// It was done at `now`, and took so much of a CPU's time.
+    pub fn took(&mut self, now: Timestamp, cost: Duration) {
+        self.next = Some(now + cost.saturating_mul(PART).min(LONGEST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_little_is_done_with_each_poll_and_what_costs_much_seldom() {
+        const POLL: Duration = Duration::from_millis(250);
+        for (cost_ms, expected) in [(0, 240), (1, 240), (12, 240), (35, 80), (140, 20), (900, 6)] {
+            let (mut pace, mut done) = (Pace::default(), 0);
+            for poll in 0..240 {
+                let now = Timestamp::from_nanos(1_000_000_000) + POLL * poll;
+                if pace.is_due(now) {
+                    pace.took(now, Duration::from_millis(cost_ms));
+                    done += 1;
+                }
+            }
+            assert_eq!(done, expected, "of 240 polls, at {cost_ms} ms each");
+        }
+    }
+}

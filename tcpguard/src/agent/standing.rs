@@ -1,0 +1,181 @@
+//! Which listeners come first where there is no room for all of them.
+//!
+//! Who has an account on the host can open thousands. So root's come first, then those of system users
+//! and on ports that are not open to everybody, then all others; and within a class one of each user
+//! before the second of any.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::host::ListenerGroup;
+
+/// User ids below this are the system's (login.defs: `UID_MIN`).
+const ORDINARY: u32 = 1_000;
+/// Ports below this want a right (`ip_unprivileged_port_start`).
+const OPEN_TO_ALL: u16 = 1_024;
+/// Most users that are named in one line.
+const NAMED: usize = 2;
+
+/// Who may open such a listener.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+enum Class {
+    /// Root.
+    #[default]
+    Root,
+    /// A system user, or one with the right to a low port.
+    System,
+    /// Anybody.
+    Ordinary,
+}
+
+/// A listener's place in the order; the least comes first. The default comes before all others.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Standing {
+    class: Class,
+    /// How many of the same user come before it; root's are not counted.
+    nth: u32,
+    /// It is bound to one address, not to all.
+    specific: bool,
+    port: u16,
+    uid: u32,
+}
+
+impl Standing {
+    /// Whether a listener of this standing has to leave its place to one of `other`'s. A user's own do not
+    /// take places from each other: they would change them with each one that he opens or closes.
+    pub fn makes_room_for(&self, other: &Self) -> bool {
+        (self.class, self.nth) > (other.class, other.nth) && self.uid != other.uid
+    }
+}
+
+/// The groups in order.
+pub fn ranked<'a>(
+    groups: impl Iterator<Item = &'a ListenerGroup>,
+) -> Vec<(Standing, &'a ListenerGroup)> {
+    let standing = |group: &ListenerGroup| Standing {
+        class: match group.uid {
+            0 => Class::Root,
+            uid if uid < ORDINARY || group.listener.port < OPEN_TO_ALL => Class::System,
+            _ => Class::Ordinary,
+        },
+        nth: 0,
+        specific: !group.listener.addr.is_unspecified(),
+        port: group.listener.port,
+        uid: group.uid,
+    };
+    let mut all: Vec<_> = groups.map(|group| (standing(group), group)).collect();
+    all.sort_by_key(|(standing, _)| *standing);
+    let mut counts: BTreeMap<(Class, u32), u32> = BTreeMap::new();
+    for (standing, _) in &mut all {
+        if standing.class != Class::Root {
+            let count = counts.entry((standing.class, standing.uid)).or_default();
+            standing.nth = *count;
+            *count += 1;
+        }
+    }
+    all.sort_by_key(|(standing, _)| *standing);
+    all
+}
+
+/// Listeners for which there was no room.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LeftOut(BTreeMap<(Class, u32), usize>);
+
+impl LeftOut {
+    /// One more.
+    pub fn add(&mut self, standing: &Standing) {
+        *self.0.entry((standing.class, standing.uid)).or_default() += 1;
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.0.values().sum()
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} listeners are not followed: the table is full; ", self.count())?;
+        let mut parts: Vec<_> = self.0.iter().collect();
+        parts.sort_by_key(|((class, _), count)| (*class, std::cmp::Reverse(**count)));
+        for (place, ((class, uid), count)) in parts.iter().take(NAMED).enumerate() {
+            let comma = if place > 0 { ", " } else { "" };
+            match class {
+                Class::Root => write!(f, "{comma}{count} of root")?,
+                Class::System => {
+                    write!(f, "{comma}{count} of the system or on low ports (uid {uid})")?
+                }
+                Class::Ordinary => write!(f, "{comma}{count} of uid {uid}")?,
+            }
+        }
+        match parts.iter().skip(NAMED).map(|(_, count)| **count).sum() {
+            0usize => Ok(()),
+            more => write!(f, " and {more} of others"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tcpguard_engine::{Listener, Queues};
+
+    use super::*;
+
+    fn group(addr: &str, port: u16, uid: u32) -> ListenerGroup {
+        ListenerGroup {
+            listener: Listener { addr: addr.parse::<IpAddr>().unwrap(), port },
+            dual_stack: false,
+            sockets: 1,
+            uid,
+            mptcp: false,
+            queues: Queues::default(),
+        }
+    }
+
+    #[test]
+    fn whoever_opens_thousands_comes_behind_everybody_elses_first() {
+        const USER: u32 = 65_534;
+        let mut groups: Vec<_> = (0..9_000).map(|n| group("::", 2_000 + n, USER)).collect();
+        groups.extend((0..200).map(|n| group("192.0.2.1", 2_000 + n, USER)));
+        let real = [
+            group("::", 443, 0),
+            group("192.0.2.1", 8_443, 0),
+            group("0.0.0.0", 5_432, 112),
+            group("192.0.2.1", 80, 1_005),
+            group("::", 8_080, 1_001),
+            group("::", 8_081, 1_001),
+            group("192.0.2.1", 3_000, 1_002),
+        ];
+        groups.extend(real.clone());
+        let order = ranked(groups.iter());
+        assert_eq!(order.len(), groups.len());
+        let first: Vec<&ListenerGroup> = order.iter().take(8).map(|(_, group)| *group).collect();
+        for one in &real {
+            assert!(first.contains(&one), "{one:?} is not among {first:#?}");
+        }
+        assert_eq!((first[0], first[1]), (&real[0], &real[1]), "root's, of all addresses first");
+        // One that comes later is given a place that the user has, and not the other way round.
+        let of =
+            |wanted: &ListenerGroup| order.iter().find(|(_, group)| *group == wanted).unwrap().0;
+        let last = order.last().unwrap().0;
+        assert!(last.makes_room_for(&of(&real[5])) && !of(&real[5]).makes_room_for(&last));
+        assert!(!last.makes_room_for(&of(&groups[0])), "not for his own");
+        assert!(!Standing::default().makes_room_for(&of(&real[0])), "what is not known stays");
+    }
+
+    #[test]
+    fn who_is_left_out_is_named() {
+        let groups: Vec<_> = [(1_001, 3), (1_002, 1), (0, 1), (65_534, 5)]
+            .into_iter()
+            .flat_map(|(uid, count)| (0..count).map(move |n| group("::", 3_000 + n, uid)))
+            .collect();
+        let mut left = LeftOut::default();
+        ranked(groups.iter()).iter().for_each(|(standing, _)| left.add(standing));
+        assert_eq!(
+            left.to_string(),
+            "10 listeners are not followed: the table is full; 1 of root, 5 of uid 65534 and 4 of others"
+        );
+    }
+}
