@@ -123,6 +123,7 @@ fn record(options: u32) -> SynAckRecord {
         wscale: 10,
         options,
         vlan: 0,
+        foreign_at: 0,
     }
 }
 

@@ -192,6 +192,26 @@ fn what_the_host_was_not_seen_to_answer_for_is_left_alone() {
 }
 
 #[test]
+fn that_somebody_else_answers_there_is_forgotten_ten_minutes_after_it_was_seen_last() {
+    let mut host = Host::new(STRAYS);
+    let stays = |host: &mut Host, seconds: u64, origin: Origin| {
+        // What CPUs remember of the record ends with the tick.
+        host.0.now_ns += seconds * S;
+        host.0.config.heartbeat_ns = host.0.now_ns;
+        host.syn_ack(origin);
+        !host.drops(8)
+    };
+    assert!(stays(&mut host, 1, Origin::Foreign));
+    assert!(stays(&mut host, 590, Origin::Own));
+    // Each counts anew.
+    assert!(stays(&mut host, 5, Origin::Foreign));
+    assert!(stays(&mut host, 590, Origin::Own));
+    assert!(stays(&mut host, 15, Origin::Unknown), "the kernel's cookies prove nothing");
+    assert!(!stays(&mut host, 1, Origin::Own), "it is its own again");
+    assert!(stays(&mut host, 1, Origin::Foreign), "until the next");
+}
+
+#[test]
 fn what_comes_another_way_than_answers_leave_is_left_alone() {
     let key = ListenerKey::new(Addr::from_v4(SERVER), PORT.to_be_bytes());
     let changes: [fn(&mut SynAckRecord); 3] = [

@@ -1,18 +1,21 @@
 //! Real connections through SYN cookies: they end up as they would have without the guard. Needs
 //! root, and a kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard::config::XdpMode;
 use tcpguard::host::SockDiag;
-use tcpguard_common::abi::Reason;
+use tcpguard::kernel::addr;
+use tcpguard_common::abi::{ListenerKey, Reason};
 use tcpguard_e2e::armed::{Armed, PATIENCE, connection, listen};
 use tcpguard_e2e::clients;
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Delivery, Flood};
-use tcpguard_e2e::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
-use tcpguard_e2e::packet::mss_option;
+use tcpguard_e2e::lab::{BACKLOG, CLIENT_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_e2e::packet::{Segment, flags, mss_option};
+use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::raw_client::RawClient;
 use tcpguard_e2e::server::{Behaviour, Server};
 
@@ -35,6 +38,52 @@ const CLIENTS: [Client; 4] = [
     Client { timestamps: false, ecn: false, rmem: USUAL },
     Client { timestamps: false, ecn: false, rmem: "4096 131072 16777000" },
 ];
+
+/// A SYN and a reset in the name of a neighbour whose Ethernet address the host does not know: when it
+/// does, a SYN-ACK leaves for which there is no connection any more. That is no sign of somebody else's
+/// service at this address.
+#[test]
+fn a_syn_that_is_reset_while_its_answer_waits_for_a_neighbour_disarms_nothing() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let listener = listen(&lab.edge);
+    let armed = Armed::attach(&lab, XdpMode::Auto).unwrap();
+    for (family, neighbour) in [(Family::V4, "10.77.0.199/24"), (Family::V6, "fd77::199/64")] {
+        connection(&lab, &listener, family).unwrap();
+        let key = ListenerKey::new(addr(family.edge()), PORT.to_be_bytes());
+        let record = || armed.dataplane.syn_ack(&key).unwrap().expect("its look");
+        assert!(record().is_own());
+        let source = neighbour.split_once('/').unwrap().0.parse().unwrap();
+        let (source, service) = (SocketAddr::new(source, 4321), family.service());
+        let segment = |flags, seq| Segment {
+            src_mac: CLIENT_MAC,
+            dst_mac: EDGE_MAC,
+            seq,
+            window: 64_240,
+            options: mss_option(1460),
+            ..Segment::new(source, service, flags)
+        };
+        let before = armed.counters().syn_ack;
+        lab.client
+            .run(|| {
+                let wire = PacketSocket::open(INTERFACE)?;
+                wire.send(&segment(flags::SYN, 1_000).to_frame())?;
+                Ok(wire.send(
+                    &Segment { options: Vec::new(), ..segment(flags::RST, 1_001) }.to_frame(),
+                )?)
+            })
+            .unwrap();
+        sleep(Duration::from_millis(200));
+        assert_eq!(armed.counters().syn_ack, before, "it waits for the neighbour");
+        lab.client.ip(&[&format!("address add {neighbour} dev {INTERFACE} nodad")]).unwrap();
+        armed.wait_until("the SYN-ACK", |counters| counters.syn_ack > before);
+        assert!(record().is_own(), "{family:?}: {:?}", record());
+        armed.arm().unwrap();
+        let sent = armed.counters().cookies_sent;
+        connection(&lab, &listener, family).unwrap();
+        assert!(armed.counters().cookies_sent > sent, "{family:?}");
+        armed.set_steps(0).unwrap();
+    }
+}
 
 fn connections_are_as_without_the_guard(mode: XdpMode) {
     let lab = Lab::new(LabOptions::default()).unwrap();

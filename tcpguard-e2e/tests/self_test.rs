@@ -33,6 +33,7 @@ const RECORD: SynAckRecord = SynAckRecord {
     wscale: 7,
     options: ALL,
     vlan: 0,
+    foreign_at: 0,
 };
 
 /// The loaded programs, with a listener on every address that is not armed.

@@ -76,6 +76,45 @@ pub unsafe fn is_connected(ctx: *mut c_void, flow: &FlowKey) -> bool {
     }
 }
 
+/// Whether a socket has the addresses and ports of this flow, of which the client is this host. Its family
+/// says nothing: IPv4 connections of a dual-stack listener begin with that one's.
+///
+/// # Safety
+/// `socket` must be one that the kernel gave this program, and not null.
+#[inline(always)]
+pub unsafe fn is_of(socket: *mut bpf_sock, flow: &FlowKey) -> bool {
+    // SAFETY: by the caller; the kernel lets a program read these fields of a socket in any state.
+    let (own, remote, own_port, remote_port) = unsafe {
+        match (flow.client.as_v4(), flow.server.as_v4()) {
+            (Some(own), Some(remote)) => (
+                (*socket).src_ip4 == u32::from_ne_bytes(own),
+                (*socket).dst_ip4 == u32::from_ne_bytes(remote),
+                (*socket).src_port,
+                (*socket).dst_port,
+            ),
+            _ => {
+                let (own, remote) = (flow.client.words(), flow.server.words());
+                (
+                    (*socket).src_ip6[0] == own[0]
+                        && (*socket).src_ip6[1] == own[1]
+                        && (*socket).src_ip6[2] == own[2]
+                        && (*socket).src_ip6[3] == own[3],
+                    (*socket).dst_ip6[0] == remote[0]
+                        && (*socket).dst_ip6[1] == remote[1]
+                        && (*socket).dst_ip6[2] == remote[2]
+                        && (*socket).dst_ip6[3] == remote[3],
+                    (*socket).src_port,
+                    (*socket).dst_port,
+                )
+            }
+        }
+    };
+    // The kernel has its own port as a number and the other as it is on the wire.
+    let ports = own_port == u32::from(u16::from_be_bytes(flow.client_port))
+        && remote_port == u16::from_ne_bytes(flow.server_port);
+    own && remote && ports
+}
+
 /// What a segment finds, see `Tables::socket`.
 ///
 /// # Safety

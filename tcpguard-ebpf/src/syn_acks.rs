@@ -34,7 +34,10 @@ extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
     // SAFETY: the context that this program was called with.
     } else if unsafe { sockets::is_connected(skb.cast(), &sent.flow.reversed()) } {
         Origin::Own
-    } else if sender.is_null() {
+    // No socket: the kernel's cookie. One of this very connection: reset while the packet waited for a
+    // neighbour's address, whoever sent the reset.
+    // SAFETY: the socket that belongs to the packet, if there is one, as long as this program runs.
+    } else if sender.is_null() || unsafe { sockets::is_of(sender, &sent.flow) } {
         Origin::Unknown
     } else {
         Origin::Foreign

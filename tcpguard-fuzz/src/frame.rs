@@ -93,6 +93,7 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
             wscale: 10,
             options: u32::from(marks >> 2) & (option::WSCALE | option::SACK | option::TIMESTAMPS),
             vlan: 0,
+            foreign_at: 0,
         };
         host.syn_acks.insert(ListenerKey::new(own, PORT), seen);
     }

@@ -108,7 +108,7 @@ impl Addr {
 
     /// The address as words for hashing.
     #[inline(always)]
-    pub(crate) const fn words(&self) -> &[u32; 4] {
+    pub const fn words(&self) -> &[u32; 4] {
         &self.0
     }
 }

@@ -48,13 +48,35 @@ pub struct SynAckRecord {
     pub options: u32,
     /// Its outermost VLAN tag, as [`crate::wire::vlan`] says it.
     pub vlan: u32,
+    /// When one was last seen that was [`SynAckRecord::FOREIGN`], see [`SynAckRecord::moment`].
+    pub foreign_at: u32,
 }
 
 impl SynAckRecord {
     /// Among the options: SYN-ACKs from this address and port also left that were none of the host's
     /// own stack (it only forwarded them, or a socket has another address than the packet). What it
-    /// does not find in its sockets may then be somebody else's. Stays as long as the record does.
+    /// does not find in its sockets may then be somebody else's. An own SYN-ACK takes it back when none
+    /// of the others was seen for ten minutes.
     pub const FOREIGN: u32 = 1 << 31;
+
+    /// Ten minutes, in units of [`SynAckRecord::moment`].
+    const LAPSE: u32 = (600_000_000_000_u64 >> Self::MOMENT) as u32;
+    const MOMENT: u32 = 30;
+
+    /// Boot time in units of 2^30 ns (1.07 s).
+    #[inline(always)]
+    pub const fn moment(now_ns: u64) -> u32 {
+        (now_ns >> Self::MOMENT) as u32
+    }
+
+    /// What is still true of [`SynAckRecord::options`] at this moment.
+    #[inline(always)]
+    pub const fn options_at(&self, moment: u32) -> u32 {
+        match moment.wrapping_sub(self.foreign_at) > Self::LAPSE {
+            true => self.options & !Self::FOREIGN,
+            false => self.options,
+        }
+    }
 
     /// Whether every SYN-ACK seen was the host's own.
     #[inline(always)]

@@ -26,8 +26,6 @@ pub struct RecentAnswer {
     /// Whose.
     key: ListenerKey,
     record: SynAckRecord,
-    /// Always zero.
-    pad: u32,
 }
 
 impl RecentAnswer {
@@ -64,7 +62,7 @@ pub(super) fn record<'t, T: Tables>(
     let (place, tick) = (place(key), now_ns >> TICK);
     if !tables.recent_answer(place)?.is_of(key, tick) {
         let record = *tables.syn_ack_record(key)?;
-        *tables.recent_answer(place)? = RecentAnswer { tick, key: *key, record, pad: 0 };
+        *tables.recent_answer(place)? = RecentAnswer { tick, key: *key, record };
     }
     tables.recent_answer(place).map(|recent| &recent.record)
 }

@@ -72,7 +72,8 @@ pub enum Origin {
     /// Somebody else's: it was forwarded, comes from another network namespace or another network
     /// stack, or shows other addresses or ports than its socket has.
     Foreign = 1,
-    /// Not to be told: that of a cookie of the kernel's making, of which there is no connection yet.
+    /// Not to be told: that of a cookie of the kernel's making, of which there is no connection yet, or of
+    /// a connection that is gone: its SYN-ACK had to wait for the address of a neighbour.
     Unknown = 2,
 }
 
@@ -93,7 +94,7 @@ impl Origin {
     pub const fn marks(self) -> Option<u32> {
         match self {
             Self::Own => Some(0),
-            // Nothing is answered or missed there any more, also if all was the host's own before.
+            // Nothing is answered or missed there for a while, also if all was the host's own before.
             Self::Foreign => Some(SynAckRecord::FOREIGN),
             Self::Unknown => None,
         }
@@ -160,6 +161,8 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
     let sent = wire::syn_options(frame, segment);
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
     let ([a, b, c, d], [e, f]) = (from.u32::<0>().to_be_bytes(), from.u16::<4>().to_be_bytes());
+    let now = SynAckRecord::moment(tables.now_ns());
+    let foreign = departure.marks & SynAckRecord::FOREIGN != 0;
     let seen = SynAckRecord {
         ifindex: departure.ifindex,
         mss: sent.mss,
@@ -169,6 +172,7 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
         wscale: sent.wscale,
         options: sent.options | ecn | departure.marks,
         vlan: if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) },
+        foreign_at: if foreign { now } else { 0 },
     };
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
     match tables.syn_ack_record(&key) {
@@ -176,8 +180,9 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
             // Which options it holds depends on the client as well: what was there once is kept.
             let scaled = sent.options & option::WSCALE != 0;
             let wscale = if scaled { sent.wscale } else { record.wscale };
-            let options = seen.options | record.options;
-            let seen = SynAckRecord { wscale, options, ..seen };
+            let options = seen.options | record.options_at(now);
+            let foreign_at = if foreign { now } else { record.foreign_at };
+            let seen = SynAckRecord { wscale, options, foreign_at, ..seen };
             // Most look like the last. What is not written stays in every CPU's cache.
             if *record != seen {
                 *record = seen;

@@ -116,6 +116,7 @@ fn host(steps: u8) -> Model {
             wscale: 10,
             options: WSCALE | SACK | TIMESTAMPS,
             vlan: 0,
+            foreign_at: 0,
         };
         host.syn_acks.insert(ListenerKey::new(server(&any_of(id)), port), record);
     }

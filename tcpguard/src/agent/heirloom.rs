@@ -199,7 +199,7 @@ impl Heirloom {
         executor.listeners.inherit(now, inherited, &executor.dataplane)?;
         for taken in self.listeners.iter().filter(|_| self.knows_cookies()) {
             for look in &taken.looks {
-                let (key, record) = look.record(taken.listener.port);
+                let (key, record) = look.record(now, taken.listener.port);
                 executor.dataplane.set_syn_ack(&key, &record)?;
             }
         }
@@ -240,13 +240,19 @@ impl Taken {
 
 impl Look {
     fn of(key: &ListenerKey, record: &SynAckRecord) -> Self {
-        let SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan } = *record;
+        let SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan, .. } = *record;
         Self { addr: ip(&key.addr), ifindex, mss, window, mac, ttl, wscale, options, vlan }
     }
 
-    fn record(&self, port: u16) -> (ListenerKey, SynAckRecord) {
+    /// Whose SYN-ACKs leave there besides is believed as if it had been seen now.
+    fn record(&self, now: Timestamp, port: u16) -> (ListenerKey, SynAckRecord) {
         let Self { addr: local, ifindex, mss, window, mac, ttl, wscale, options, vlan } = *self;
-        let record = SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan };
+        let foreign_at = match options & SynAckRecord::FOREIGN {
+            0 => 0,
+            _ => SynAckRecord::moment(now.as_nanos()),
+        };
+        let record =
+            SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan, foreign_at };
         (ListenerKey::new(addr(local), port.to_be_bytes()), record)
     }
 }
@@ -348,8 +354,10 @@ mod tests {
         let inherited = taken.inherited(true);
         assert_eq!((inherited.steps, inherited.budget.burst), (steps, 250));
         assert_eq!(taken.inherited(false).steps, ListenerEntry::BUDGET | ListenerEntry::STRAYS);
-        let (key, record) = taken.looks[0].record(taken.listener.port);
+        let (key, record) =
+            taken.looks[0].record(Timestamp::from_nanos(9 << 30), taken.listener.port);
         assert_eq!((key.port, record.wscale, record.is_own()), ([1, 187], 7, false));
+        assert_eq!(record.foreign_at, 9, "and for ten minutes more");
         assert_eq!(Look::of(&key, &record), taken.looks[0]);
     }
 

@@ -257,6 +257,7 @@ mod tests {
         wscale: 7,
         options: ALL,
         vlan: 0,
+        foreign_at: 0,
     };
     const USUAL: CookieSettings = CookieSettings {
         syncookies: Some(1),

@@ -186,6 +186,7 @@ mod tests {
         wscale: 7,
         options: 7,
         vlan: wire::tagged(7),
+        foreign_at: 0,
     };
 
     fn servers() -> [Addr; 2] {
