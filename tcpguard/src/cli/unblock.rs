@@ -82,10 +82,11 @@ fn say_what_stays(session: &Session<'_>) {
     let Ok(Response::Rules { rules, .. }) = session.client.call(Request::Rules) else { return };
     let stay = rules.iter().filter(|rule| rule.attack.is_some()).count();
     if stay > 0 {
-        let s = if stay == 1 { "" } else { "s" };
-        session.say(&format!(
-            "{stay} rule{s} against attacks stay; remove those: tcpguard unblock --all --origin auto"
-        ));
+        let stay = match stay {
+            1 => "1 rule against attacks stays".to_owned(),
+            many => format!("{many} rules against attacks stay"),
+        };
+        session.say(&format!("{stay}; also remove those: tcpguard unblock --all --origin auto"));
     }
 }
 
