@@ -483,7 +483,7 @@ fn unblocking_can_be_tried_and_kept_to_one_origin() {
         let outcome = run(line, with_rules);
         outcome.is(
             0,
-            "removed rule 1 on 192.0.2.0/24 (operator; 0 hits; it had 59m 50s left)\n",
+            "removed rule 9 on 192.0.2.0/24 (operator; 0 hits; it had 59m 50s left)\n",
             "2 rules against attacks stay; also remove those: tcpguard unblock --all --origin auto\n",
         );
         assert_eq!(outcome.asked[0], rule(None, Some(RuleOrigin::Manual)), "attacks stay stopped");

@@ -69,11 +69,12 @@ fn say_removed(
     session.render(|out, _| render::removed(out, removed, dry_run))?;
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");
+        return Ok(());
     }
     if all && origin == Some(RuleOrigin::Manual) {
         say_what_stays(session);
     }
-    say_when_again(removed, dry_run, session);
+    say_when_again(removed, session);
     Ok(())
 }
 
@@ -91,10 +92,9 @@ fn say_what_stays(session: &Session<'_>) {
 }
 
 /// Says when a removed rule of an attack that goes on is made again, and what has it made at once.
-fn say_when_again(removed: &[Rule], dry_run: bool, session: &Session<'_>) {
+fn say_when_again(removed: &[Rule], session: &Session<'_>) {
     let of_attacks = removed.iter().filter_map(|rule| Some((rule, rule.attack?)));
     let Some((rule, attack)) = of_attacks.last() else { return };
-    let made = if dry_run { "would be made" } else { "is made" };
     let at_once = match session.client.call(Request::Status) {
         Ok(Response::Status(status)) => {
             let open = status.attacks.iter().find(|open| open.id == attack);
@@ -107,7 +107,7 @@ fn say_when_again(removed: &[Rule], dry_run: bool, session: &Session<'_>) {
         format!(", or at once: tcpguard step {place} {step} auto")
     });
     session.say(&format!(
-        "while attack #{attack} goes on, rule {} {made} again after 10 min{at_once}; to stop dropping: \
+        "while attack #{attack} goes on, rule {} is made again after 10 min{at_once}; to stop dropping: \
          tcpguard mode observe",
         rule.id
     ));
