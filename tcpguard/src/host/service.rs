@@ -94,9 +94,13 @@ impl Service {
         }
         let properties = properties(&Self::PROPERTIES);
         let mut service = Self::of(&properties)?;
-        if service.has_trouble() {
+        if service.is_tried_again() {
+            // The run that is beginning has said nothing yet.
+            service.last_error = last_error(&["_SYSTEMD_UNIT=tcpguard.service", "--since=-1min"]);
+        } else if service.has_failed() {
             let run = properties.get("InvocationID").filter(|id| !id.is_empty());
-            service.last_error = run.and_then(|id| last_error(id));
+            let run = run.map(|id| format!("_SYSTEMD_INVOCATION_ID={id}"));
+            service.last_error = run.and_then(|run| last_error(&[&run]));
         }
         Some(service)
     }
@@ -126,10 +130,6 @@ impl Service {
         self.active == "activating" && (self.sub == "auto-restart" || self.restarts > 0)
     }
 
-    fn has_trouble(&self) -> bool {
-        self.has_failed() || self.is_tried_again()
-    }
-
     /// Why nothing answers, and what to do about it.
     pub fn in_words(&self) -> String {
         let cause = match &self.last_error {
@@ -145,7 +145,8 @@ impl Service {
             )
         } else if self.is_tried_again() {
             format!(
-                "its service fails at each start ({} so far{code}){cause}; see: journalctl -u tcpguard -e",
+                "its service is started again and again ({} times{code}){cause}; see: journalctl -u \
+                 tcpguard -e",
                 self.restarts
             )
         } else {
@@ -168,11 +169,11 @@ impl Service {
     }
 }
 
-/// The last error line of one run of the service.
-fn last_error(run: &str) -> Option<String> {
+/// The last error line of those that `which` tells, where they may be read.
+fn last_error(which: &[&str]) -> Option<String> {
     let mut journalctl = Command::new("journalctl");
     journalctl.args(["--quiet", "--no-pager", "--output=cat", "--lines=1", "--priority=err"]);
-    journalctl.arg(format!("_SYSTEMD_INVOCATION_ID={run}"));
+    journalctl.args(which);
     let text = within(&mut journalctl, LIMIT)?;
     let line = text.lines().rfind(|line| !line.trim().is_empty())?;
     let quoted: String = line.trim().chars().take(QUOTED).collect();
@@ -203,7 +204,7 @@ mod tests {
             "ActiveState=activating\nSubState=auto-restart\nNRestarts=12\nExecMainStatus=1";
         for (properties, failed, word) in [
             (FAILED, true, "has failed (exit-code, exit code 2): no interface; see"),
-            (AGAIN, false, "fails at each start (12 so far, exit code 1): no interface; see"),
+            (AGAIN, false, "again and again (12 times, exit code 1): no interface; see"),
             ("ActiveState=inactive\nSubState=dead", false, "is stopped; start it"),
             ("ActiveState=activating\nSubState=start\nNRestarts=0", false, "is starting"),
             ("ActiveState=deactivating", false, "is stopping"),
@@ -211,7 +212,7 @@ mod tests {
         ] {
             let mut service =
                 service(&format!("LoadState=loaded\n{properties}\n")).expect("a unit");
-            if service.has_trouble() {
+            if service.has_failed() || service.is_tried_again() {
                 service.last_error = Some("no interface".to_owned());
             }
             let words = service.in_words();

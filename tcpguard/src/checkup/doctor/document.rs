@@ -166,7 +166,11 @@ impl Doctor {
         let mut fixes: Vec<&str> = Vec::new();
         for result in [Outcome::Blocking, Outcome::Warning] {
             let of_result = self.findings.iter().filter(|finding| finding.result == result);
-            for fix in of_result.filter_map(|finding| finding.fix.as_deref()) {
+            // An agent starts once nothing else is in its way.
+            let (agent, others): (Vec<_>, Vec<_>) =
+                of_result.partition(|finding| finding.id == "agent");
+            let in_order = others.into_iter().chain(agent);
+            for fix in in_order.filter_map(|finding| finding.fix.as_deref()) {
                 if !fixes.contains(&fix) {
                     fixes.push(fix);
                 }

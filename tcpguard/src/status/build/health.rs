@@ -74,21 +74,21 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
         add(Severity::Critical, "agent_late", None, text, hint);
     }
     if let Some(error) = &facts.config.error {
-        let (severity, text) = match facts.config.stands_in {
+        let (severity, text, hint) = match facts.config.stands_in {
             // What was changed since then is not in effect, and may be what an operator counts on.
             Some(read_at) => {
                 let text = format!(
                     "the configuration was refused at the start, the last valid one, of {read_at}, \
                      applies: {error}"
                 );
-                (Severity::Critical, text)
+                let hint = "correct it (tcpguard config check), then: tcpguard reload";
+                (Severity::Critical, text, hint)
             }
             None => {
                 let text = format!("the configuration was refused, the one before holds: {error}");
-                (Severity::Warning, text)
+                (Severity::Warning, text, "tcpguard config check")
             }
         };
-        let hint = "see all mistakes: tcpguard config check; correct them, then: tcpguard reload";
         add(severity, "config_refused", None, text, hint);
     }
     if losses.state == LossState::Heavy {
