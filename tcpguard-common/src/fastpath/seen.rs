@@ -1,10 +1,9 @@
-//! Dropped SYNs that come back.
+//! Dropped SYNs that are retransmitted.
 //!
-//! A SYN that a rule of the guard drops can never complete, so a completion rate says nothing about
-//! whom the rule hurts. What tells a real client is that it tries again: the same 4-tuple with the
-//! same sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5).
-//! A flood of forged SYNs does not repeat itself. So dropped SYNs are remembered, a repeated
-//! one passes, and their number is a signature rule's false-positive meter.
+//! A SYN that a rule drops can never complete. A real client tries again: the same 4-tuple with
+//! the same sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5). So
+//! dropped SYNs are remembered, and one that is retransmitted passes. That does not make it a client's,
+//! since an attacker may repeat his as well; what does is the handshake that completes ([`super::let_through`]).
 
 use super::{Pace, hash};
 use crate::abi::SeenBucket;

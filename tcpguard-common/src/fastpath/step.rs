@@ -11,7 +11,9 @@ use super::{
     hash, kernel_cookies, let_through, pace, pending, probes, samples, seen, sets, signatures,
     templates,
 };
-use crate::abi::{CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, Mode, Reason};
+use crate::abi::{
+    CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason,
+};
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
 /// Which of the next two to ask of a frame, if any, and the time to hand to it, boot time in ns.
@@ -421,8 +423,10 @@ pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bo
     flow.state = FlowState::Completed as u8;
     count_acknowledged(config, tables, listener, weight, syn_ns);
     // The kernel has not accepted this ACK yet, and a firewall may drop it: where the tracepoint runs, only
-    // what the kernel completes validates a client.
-    if answered && config.established_seen == 0 {
+    // what the kernel completes validates a client, unless the listener is behind this host.
+    let is_local = |entry: ListenerEntry| entry.kind == ListenerKind::Local as u8;
+    let is_told = config.established_seen != 0 && tables.listener(listener).is_some_and(is_local);
+    if answered && !is_told {
         let client = validate(config, tables, &segment.flow.client, now, weight);
         completed(tables, listener, hash, now, client, weight);
     }

@@ -146,6 +146,7 @@ fn a_mixed_entry_validates_nobody() {
     for (own, forged) in BOTH.into_iter().zip(others) {
         for unbound in [false, true] {
             let mut host = host(0);
+            host.config.established_seen = 0;
             send(&mut host, own, 7);
             let answer = syn_ack(own, 7);
             host.egress(&answer);

@@ -664,6 +664,22 @@ fn where_the_tracepoint_runs_a_third_ack_validates_nobody() {
     }
 }
 
+#[test]
+fn the_third_ack_itself_counts_for_no_rule_where_the_kernel_tells_of_completions() {
+    let mut host = host(ANSWER);
+    let client = v4(198, 51, 100, 7);
+    send(&mut host, anybody(1), 1);
+    drop_alike(&mut host);
+    assert_eq!(send(&mut host, client, 1), Reason::DropSignature);
+    host.now_ns += S;
+    let mut packet = Packet(syn(client, 1));
+    assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
+    assert_eq!(host.ingress(&third_ack(client, 1, &packet.0)), Reason::HandshakeAck);
+    assert_eq!((hits(&host), host.clients.len()), ([1, 1, 0], 0));
+    complete(&mut host, client);
+    assert_eq!((hits(&host), host.clients.len()), ([1, 1, 1], 1));
+}
+
 /// A source that has come round its ports after a tenth of a second.
 #[test]
 fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_last() {
