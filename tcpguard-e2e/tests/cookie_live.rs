@@ -271,7 +271,7 @@ fn clients_connect_through_a_flood_and_the_stack_sees_none_of_it() {
         let clients = clients::Load::start(&lab.client, family.service(), 50).unwrap();
         let flood = Flood { rate: 40_000, ..Flood::random(family.service(), 2 * SECOND) };
         let flood = Flood { delivery: Delivery::Bursts, ..flood }.start(&lab).unwrap();
-        std::thread::sleep(SECOND);
+        sleep(SECOND);
         let waiting = lab.edge.run(|| Ok(SockDiag::open()?.half_open(Some(PORT))?.len())).unwrap();
         let flood = flood.wait().unwrap();
         let clients = clients.finish().unwrap();

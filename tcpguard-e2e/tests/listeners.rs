@@ -399,10 +399,10 @@ fn a_users_thousands_of_listeners_take_only_places_that_nobody_else_wants() {
 }
 
 #[test]
-fn twenty_thousand_listeners_make_no_poll_late() {
+fn many_thousands_of_listeners_make_no_poll_late() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let addresses = [Family::V4.edge(), "127.1.2.3".parse().unwrap()];
-    let _held = addresses.map(|addr| held(&lab.edge, NOBODY, addr, 10_000..20_000));
+    let _held = addresses.map(|addr| held(&lab.edge, NOBODY, addr, 10_000..19_000));
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
     guard.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
@@ -421,5 +421,5 @@ fn twenty_thousand_listeners_make_no_poll_late() {
     let taken = Duration::from_millis((cpu(guard.pid()) - before) * 10);
     let share = taken.as_secs_f64() / begun.elapsed().as_secs_f64();
     println!("{:.0} % of a CPU, the oldest heartbeat {oldest:.2?}", 100.0 * share);
-    assert!(oldest < Duration::from_secs(1), "{oldest:?}");
+    assert!(oldest < Duration::from_secs(1) && share < 0.5, "{oldest:?}, {share}");
 }

@@ -47,7 +47,7 @@ fn clients_get_in(lab: &Lab, guard: &Guard<'_>, meanwhile: impl FnOnce()) {
     sleep(4 * SECOND);
     let status = guard.status().unwrap();
     let ended = boot_ns();
-    drop(flood.stop().unwrap());
+    flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(since, after(ended, SECOND));
     println!("  {}", attempts.summary());
     let grown = |of: &str| status.listener_total(PORT, of) - before.listener_total(PORT, of);

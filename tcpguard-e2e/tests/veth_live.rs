@@ -24,7 +24,7 @@ fn flooded(lab: &Lab, guard: &Guard<'_>) -> (Status, Attempts) {
     sleep(3 * SECOND);
     let flood =
         Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), 8 * SECOND) };
-    drop(flood.start(lab).unwrap().wait().unwrap());
+    flood.start(lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     let attempts = load.finish().unwrap();
     println!("  {}", attempts.summary());
