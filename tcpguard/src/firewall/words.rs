@@ -20,7 +20,10 @@ pub(super) fn rule(rule: &Rule) -> String {
     let effects = rule.effects.iter().filter_map(|effect| match effect {
         Effect::Verdict(verdict) => Some(of_verdict(verdict)),
         Effect::Synproxy => Some("synproxy".to_owned()),
-        Effect::Decides(name) => Some(name.clone()),
+        Effect::Decides(name) => {
+            let said = |one: &Condition| one.source == Source::Other(name.clone());
+            (!rule.conditions.iter().any(said)).then(|| name.clone())
+        }
         Effect::Harmless => None,
     });
     let mut words = conditions.chain(effects).collect::<Vec<_>>().join(" ");
@@ -108,6 +111,8 @@ fn condition(condition: &Condition) -> Option<String> {
         Source::Network { .. } => return Some("ip …".to_owned()),
         Source::Transport { .. } => return Some("th …".to_owned()),
         Source::InIndex => return Some("iif …".to_owned()),
+        // The protocol of the IP header, mostly, which the rest of the rule says too.
+        Source::Other(name) if name == "meta" => return None,
         Source::Other(name) => return Some(name.clone()),
     };
     Some(said(what, test, value))

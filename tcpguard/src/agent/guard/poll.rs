@@ -84,7 +84,7 @@ impl Guard {
             self.check_interfaces();
             self.mend_hooks();
             self.check_losses(now);
-            self.tend_firewall(now)?;
+            self.tend_firewall(now, false)?;
             let (executor, config) = (&mut self.executor, &self.config);
             let unknown = executor.dataplane.take_unknown_listeners()?;
             let ignored = |listener: &_| config.ignores(listener);
@@ -296,12 +296,13 @@ impl Guard {
     }
 
     /// Notices changes of the host's packet filter: cookies that it does not suit any more are given up,
-    /// and may be tried again where it may suit them now.
-    fn tend_firewall(&mut self, now: Timestamp) -> anyhow::Result<()> {
+    /// and may be tried again where it may suit them now. Its rules are read only where cookies are
+    /// made, or `wanted`.
+    fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
         if self.firewall.poll(&self.config) {
             self.engine.reconsider_step(Step::Cookies);
         }
-        if !Steps::answer(&self.executor) || !self.firewall.refresh() {
+        if !(wanted || Steps::answer(&self.executor)) || !self.firewall.refresh() {
             return Ok(());
         }
         let guarded = self.interfaces.guarded();
@@ -317,9 +318,10 @@ impl Guard {
     }
 
     fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step, rate: u32) {
-        if step == Step::Cookies {
-            self.firewall.poll(&self.config);
-            self.firewall.refresh();
+        if step == Step::Cookies
+            && let Err(error) = self.tend_firewall(now, true)
+        {
+            log::error!("{error:#}");
         }
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);

@@ -252,13 +252,22 @@ impl Reader {
                 rule.effects.push(xt::target(&called));
             }
             "synproxy" => rule.effects.push(Effect::Synproxy),
-            "reject" | "queue" | "limit" | "connlimit" | "quota" | "dynset" | "tproxy" | "fwd"
-            | "dup" => rule.effects.push(Effect::Decides(called.to_owned())),
+            "reject" | "queue" | "tproxy" | "fwd" | "dup" => {
+                rule.effects.push(Effect::Decides(called.to_owned()));
+            }
+            // They remember packets, and the rule goes on only with some.
+            "limit" | "connlimit" | "quota" | "dynset" => {
+                rule.effects.push(Effect::Decides(called.to_owned()));
+                rule.conditions.push(unknown(called));
+            }
             // Of objects with a name: quotas, limits, connection limits, synproxies.
             "objref" => rule.effects.push(match at(1) {
                 Some(10) => Effect::Synproxy,
                 Some(1 | 3 | 6..=9) => Effect::Harmless,
-                _ => Effect::Decides("an object with a name".to_owned()),
+                _ => {
+                    rule.conditions.push(unknown("a named object"));
+                    Effect::Decides("a named object".to_owned())
+                }
             }),
             "counter" | "log" | "notrack" | "meta" | "ct" | "payload" | "last" => {
                 rule.effects.push(Effect::Harmless);
@@ -267,13 +276,14 @@ impl Reader {
             // likewise.
             _ => {
                 self.load(at(1), Source::Other(called.to_owned()));
-                rule.conditions.push(Condition {
-                    source: Source::Other(called.to_owned()),
-                    mask: Vec::new(),
-                    xor: Vec::new(),
-                    test: Test::Unknown,
-                });
+                rule.conditions.push(unknown(called));
             }
         }
     }
+}
+
+/// A condition of which only the name is known.
+pub(super) fn unknown(called: &str) -> Condition {
+    let source = Source::Other(called.to_owned());
+    Condition { source, mask: Vec::new(), xor: Vec::new(), test: Test::Unknown }
 }

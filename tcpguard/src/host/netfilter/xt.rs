@@ -1,6 +1,7 @@
 //! Matches and targets of iptables that nf_tables carries as they are (`include/uapi/linux/netfilter`):
 //! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`.
 
+use super::parse::unknown;
 use super::{Condition, Effect, Rule, Source, Test};
 
 /// Where the TCP header has its ports' destination and its flags.
@@ -35,12 +36,7 @@ pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
         _ => None,
     };
     if known.is_none() {
-        rule.conditions.push(Condition {
-            source: Source::Other(name.to_owned()),
-            mask: Vec::new(),
-            xor: Vec::new(),
-            test: Test::Unknown,
-        });
+        rule.conditions.push(unknown(name));
     }
 }
 

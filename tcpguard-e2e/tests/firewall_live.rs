@@ -1,0 +1,322 @@
+//! Hosts with a packet filter: where its rules depend on seeing SYNs none is answered with a cookie, and
+//! clients connect as before; where they do not, or accept the guard's mark, cookies are used and clients
+//! connect too. Needs root, `TCPGUARD_BIN`, nft and iptables.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use tcpguard_e2e::clients::{Attempts, Home, Load, Visitors};
+use tcpguard_e2e::flood::{Flood, Shape};
+use tcpguard_e2e::guard::{CONFIG, Guard, Mode, RUNTIME_DIR, STATE_DIR, binary, cli};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::netns::Netns;
+use tcpguard_e2e::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+const CLIENT_RATE: u32 = 50;
+const MARK: &str = "mark = 0x10000000\n";
+
+/// "New, not SYN".
+const NEW_NOT_SYN: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    tcp flags & (fin|syn|rst|ack) != syn ct state new counter drop
+  }
+}";
+/// Connections are accepted by their SYN, all else is refused.
+const SYN_ACCEPTED: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ct state established,related accept
+    iifname lo accept
+    tcp dport 443 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+    meta l4proto tcp reject with tcp reset
+  }
+}";
+/// What is invalid is dropped: harmless, but where conntrack wants to see each SYN.
+const INVALID: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ct state invalid drop
+  }
+}";
+/// As firewalld's rules are.
+const FIREWALLD: &str = "\
+table inet firewalld {
+  chain allowed {
+    tcp dport 22 accept
+    tcp dport 443 accept
+  }
+  chain zones {
+    jump allowed
+    reject with icmpx admin-prohibited
+  }
+  chain input {
+    type filter hook input priority 10
+    ct state { established, related } accept
+    iifname lo accept
+    ct state invalid drop
+    jump zones
+    reject with icmpx admin-prohibited
+  }
+}";
+/// A network may not connect; it is told by its SYNs.
+const DENIED: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ip saddr 10.79.0.0/16 tcp dport 443 tcp flags & (fin|syn|rst|ack) == syn drop
+  }
+}";
+/// The same, told by its connections.
+const DENIED_BY_STATE: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ip saddr 10.79.0.0/16 tcp dport 443 ct state new drop
+  }
+}";
+/// As ufw's rules are, which iptables makes.
+const UFW: [&str; 6] = [
+    "-P INPUT DROP",
+    "-A INPUT -i lo -j ACCEPT",
+    "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-A INPUT -m conntrack --ctstate INVALID -j DROP",
+    "-A INPUT -p icmp -j ACCEPT",
+    "-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT",
+];
+
+/// Who makes the cookies.
+const BACKENDS: [&str; 2] = ["own", "kernel_helper"];
+
+fn lab() -> Lab {
+    Lab::new(LabOptions::default()).unwrap()
+}
+
+fn load(host: &Netns, rules: &str) {
+    host.write("/run/rules.nft", &format!("flush ruleset\n{rules}\n")).unwrap();
+    host.exec("nft -f /run/rules.nft").unwrap();
+}
+
+fn config(backend: &str, more: &str) -> String {
+    format!("[cookies]\nbackend = \"{backend}\"\n{more}")
+}
+
+/// Open-loop clients for `time`: each attempt begins on schedule, whatever became of the last one.
+fn clients(lab: &Lab, home: Home, time: Duration) -> Attempts {
+    let visitors = Visitors { rate: CLIENT_RATE, home, patience: SECOND };
+    let load = Load::of(&lab.client, Family::V4.service(), visitors).unwrap();
+    sleep(time);
+    load.finish().unwrap()
+}
+
+#[track_caller]
+fn served(lab: &Lab, what: &str) {
+    let attempts = clients(lab, Home::One, SECOND);
+    println!("{what}: {}", attempts.summary());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{what}: {}", attempts.summary());
+}
+
+#[track_caller]
+fn denied(lab: &Lab, what: &str) {
+    let attempts = clients(lab, Home::Strangers, SECOND / 2);
+    assert_eq!(attempts.share_within(SECOND), 0.0, "{what}: {}", attempts.summary());
+}
+
+/// Asks for cookies as the engine does; what the guard says.
+fn ask(lab: &Lab) -> String {
+    let output = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn taken(lab: &Lab, guard: &Guard<'_>, what: &str) {
+    let said = ask(lab);
+    assert!(said.contains("answers SYNs with cookies since"), "{what}: {said}");
+    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    served(lab, what);
+    let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent") - before;
+    assert!(sent >= 40, "{what}: {sent} cookies");
+}
+
+#[track_caller]
+fn refused(lab: &Lab, guard: &Guard<'_>, what: &str, words: &str) {
+    let said = ask(lab);
+    assert!(said.contains(words), "{what}: {said}");
+    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    served(lab, what);
+    assert_eq!(guard.status().unwrap().listener_total(PORT, "cookies_sent"), before, "{what}");
+}
+
+/// Does what the doctor says of the packet filter, once for each finding.
+fn as_the_doctor_says(host: &Netns) {
+    let mut doctor = host.command(binary().unwrap()).unwrap();
+    doctor.args(["doctor", "--json", "-c", CONFIG, "--runtime-dir", RUNTIME_DIR]);
+    let output = doctor.args(["--state-dir", STATE_DIR]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = document["findings"].as_array().unwrap();
+    let fixes: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding["id"] == "firewall_rules" && finding["result"] == "warning")
+        .map(|finding| finding["fix"].as_str().unwrap())
+        .collect();
+    assert!(!fixes.is_empty(), "{document:#}");
+    for fix in fixes {
+        println!("doctor: {fix}");
+        let output = host.command("sh").unwrap().args(["-c", fix]).output().unwrap();
+        assert!(output.status.success(), "{fix}: {output:?}");
+    }
+    // The guard looks every second.
+    sleep(SECOND + SECOND / 5);
+}
+
+fn guarded(lab: &Lab, config: &str, test: impl FnOnce(&Guard<'_>)) {
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
+    served(lab, "before cookies");
+    test(&guard);
+}
+
+#[test]
+fn rules_that_want_to_see_the_syn_get_no_cookies_until_they_accept_the_mark() {
+    for (rules, words) in [
+        (NEW_NOT_SYN, "refuses connections whose SYN it has not seen"),
+        (SYN_ACCEPTED, "accepts connections by their SYN only"),
+    ] {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        for backend in BACKENDS {
+            load(&lab.edge, rules);
+            guarded(&lab, &config(backend, ""), |guard| refused(&lab, guard, backend, words));
+        }
+        // Kernels that have only the helper cannot mark.
+        guarded(&lab, &config("kernel_helper", MARK), |guard| {
+            refused(&lab, guard, "a mark and the helper", words);
+        });
+        guarded(&lab, &config("own", MARK), |guard| {
+            refused(&lab, guard, "a mark and no rule for it", words);
+            as_the_doctor_says(&lab.edge);
+            taken(&lab, guard, "the mark is accepted");
+            // It is judged again while it stands.
+            load(&lab.edge, rules);
+            sleep(SECOND + SECOND / 5);
+            assert_ne!(guard.status().unwrap().step("cookies"), Some("taken"));
+            served(&lab, "without the mark's rules again");
+        });
+    }
+}
+
+#[test]
+fn rules_of_iptables_are_found_and_let_the_mark_pass() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    lab.edge.exec("iptables-nft -A INPUT -p tcp ! --syn -m state --state NEW -j DROP").unwrap();
+    guarded(&lab, &config("own", MARK), |guard| {
+        refused(&lab, guard, "iptables", "of ip filter INPUT");
+        as_the_doctor_says(&lab.edge);
+        taken(&lab, guard, "iptables, the mark is accepted");
+    });
+}
+
+#[test]
+fn a_conntrack_that_wants_to_see_syns_gets_no_cookies() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let loose = "net.netfilter.nf_conntrack_tcp_loose";
+    for backend in BACKENDS {
+        load(&lab.edge, INVALID);
+        lab.edge.sysctl(loose, "0").unwrap();
+        guarded(&lab, &config(backend, ""), |guard| {
+            refused(&lab, guard, backend, loose);
+            as_the_doctor_says(&lab.edge);
+            taken(&lab, guard, "it takes connections without their SYN");
+        });
+    }
+}
+
+#[test]
+fn the_usual_firewalls_take_cookies() {
+    for backend in BACKENDS {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        for rule in UFW {
+            lab.edge.exec(&format!("iptables-nft {rule}")).unwrap();
+        }
+        guarded(&lab, &config(backend, ""), |guard| taken(&lab, guard, "ufw"));
+        load(&lab.edge, FIREWALLD);
+        guarded(&lab, &config(backend, ""), |guard| taken(&lab, guard, "firewalld"));
+    }
+}
+
+#[test]
+fn a_network_that_is_denied_by_its_syns_stays_denied() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    for backend in BACKENDS {
+        load(&lab.edge, DENIED);
+        guarded(&lab, &config(backend, ""), |guard| {
+            refused(&lab, guard, backend, "is about SYNs, and cookies would bypass it");
+            denied(&lab, "by its SYNs");
+            load(&lab.edge, DENIED_BY_STATE);
+            sleep(SECOND + SECOND / 5);
+            taken(&lab, guard, "denied by state");
+            denied(&lab, "by its connections");
+        });
+    }
+    load(&lab.edge, DENIED);
+    guarded(&lab, &config("own", "firewall = \"allow\"\n"), |guard| {
+        taken(&lab, guard, "the operator allows it");
+    });
+}
+
+/// By the guard's own decision, for as long as a flood lasts: as many clients connect within a second as
+/// before it.
+fn through_a_flood(rules: &str, cookies: &str, mark: bool) {
+    let lab = lab();
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+    load(&lab.edge, rules);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let more = if mark { MARK } else { "" };
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config("own", more), &[]).unwrap();
+    if mark {
+        as_the_doctor_says(&lab.edge);
+    }
+    let visitors = Visitors { rate: CLIENT_RATE, home: Home::One, patience: SECOND };
+    let load = Load::of(&lab.client, Family::V4.service(), visitors).unwrap();
+    sleep(SECOND);
+    let flood = Flood {
+        shape: Shape::Copy(likeness),
+        rate: 1_500,
+        ..Flood::random(Family::V4.service(), 6 * SECOND)
+    };
+    let flood = flood.start(&lab).unwrap();
+    sleep(5 * SECOND);
+    let status = guard.status().unwrap();
+    let flood = flood.wait().unwrap();
+    let attempts = load.finish().unwrap();
+    let before = attempts.begun(0, flood.started);
+    let during = attempts.begun(flood.started, flood.ended);
+    println!(
+        "cookies {:?}; before: {}; during: {}",
+        status.step("cookies"),
+        before.summary(),
+        during.summary()
+    );
+    assert_eq!(status.step("cookies"), Some(cookies), "{:#}", status.document());
+    assert_eq!(before.share_within(SECOND), 1.0, "{}", before.summary());
+    assert!(during.share_within(SECOND) >= 0.99, "{}", during.summary());
+}
+
+#[test]
+fn a_flood_makes_the_guard_lock_no_client_out_behind_such_rules() {
+    through_a_flood(NEW_NOT_SYN, "refused", false);
+}
+
+#[test]
+fn with_the_mark_a_flood_is_answered_with_cookies_behind_such_rules() {
+    through_a_flood(NEW_NOT_SYN, "taken", true);
+}
