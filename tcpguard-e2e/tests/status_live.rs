@@ -188,9 +188,9 @@ fn where_clients_are_locked_out_every_surface_says_so() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("MOST CLIENTS DO NOT CONNECT"), "{said}");
     // What the alert rule asks for: both numbers, of the same listener.
-    let ratio = metric(&lab.edge, "tcpguard_listener_clients_ratio{addr=\"0.0.0.0\",port=\"443\"}");
+    let ratio = metric(&lab.edge, "tcpguard_listener_clients_ratio{addr=\"::\",port=\"443\"}");
     assert!(ratio.is_some_and(|ratio| ratio < 0.5), "{ratio:?}");
-    let sources = metric(&lab.edge, "tcpguard_sources_estimate{addr=\"0.0.0.0\",port=\"443\"}");
+    let sources = metric(&lab.edge, "tcpguard_sources_estimate{addr=\"::\",port=\"443\"}");
     assert!(sources.is_some(), "{text}");
     drop(running);
 }
