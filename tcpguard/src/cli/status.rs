@@ -101,7 +101,7 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
     if session.json {
         return session.print_document(&status);
     }
-    if args.watch.is_some() {
+    if args.watch.is_some() && !args.brief {
         return session
             .render_at_most(|out, view| render::status(out, &status, view, args.listeners));
     }
