@@ -34,8 +34,12 @@ const UNDER_WAY: Duration = Duration::from_secs(2);
 const COUNTED: Duration = Duration::from_secs(2);
 /// Handshakes completed in a second from which a new listener's clients are looked at each second.
 const STRANGERS: u64 = 8;
+/// A step has this long to work before a harder one is taken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Rates are over this span.
 const RATE_SPAN: Duration = Duration::from_secs(1);
+/// As many times the rate of health checks may be theirs again: it is a machine's, but a count varies.
+const CHECKS: f64 = 1.25;
 /// The longest that attempts are given in the fast path, in ticks.
 const MAX_MATURITY: usize = 4;
 
@@ -80,6 +84,8 @@ pub(crate) struct Watch {
     pressure: Pressure,
     strain: Option<Strain>,
     usual: Usual,
+    /// Handshakes a second that half-open health checks were last seen to reset.
+    checks: f64,
 }
 
 /// An alarm whose evidence is still being looked at.
@@ -163,6 +169,7 @@ impl Watch {
             pressure: Pressure::default(),
             strain: None,
             usual: Usual::default(),
+            checks: 0.0,
         }
     }
 
@@ -233,7 +240,13 @@ impl Watch {
         let polls = if self.armed.is_some() { 1 } else { settings.fast_polls };
         let maturity = self.maturity(settings);
         let fast = self.fast.poll(&self.window, maturity, polls, settings);
-        let slow = self.slow.poll(&self.window, maturity, &mut self.natural, settings);
+        let slow = self.slow.poll(
+            &self.window,
+            maturity,
+            &mut self.natural,
+            settings.probe_rate.max(self.checks * CHECKS),
+            settings,
+        );
         let queues = queues.filter(|_| !mitigating);
         if mitigating {
             self.occupancy.reset();
@@ -290,6 +303,11 @@ impl Watch {
     /// Whether an incident is open that is about failing handshakes, rather than about pressure.
     pub fn handshakes_failed(&self) -> bool {
         self.incident.as_deref().is_some_and(|incident| !incident.class().is_pressure())
+    }
+
+    /// Half-open health checks reset so many handshakes a second: that is no failure.
+    pub fn note_checks(&mut self, rate: f64) {
+        self.checks = rate;
     }
 
     /// Dismisses an alarm that the sampled flows do not confirm.
@@ -461,6 +479,20 @@ impl Watch {
     /// only advised.
     pub fn is_unsure(&self) -> bool {
         self.kind == ListenerKind::Local && self.egress() != Egress::Seen
+    }
+
+    /// Whether cookies are not to be had here, or do not suffice where they have been sent for a while. The
+    /// guard may act since `enforced`, and does what `mode` says.
+    pub fn is_without_cookies(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
+        if self.kind != ListenerKind::Local || self.egress() == Egress::Unseen {
+            return true;
+        }
+        let detected = self.incident.as_deref().map_or(now, Incident::detected);
+        let waited = now.since(detected.max(enforced)) >= PATIENCE;
+        match self.ladder.lasts(Step::Cookies, now) {
+            Some(lasts) => lasts >= PATIENCE,
+            None => self.ladder.refuses(Step::Cookies, now) || mode == Mode::Enforce && waited,
+        }
     }
 
     /// Whether a count of the queue would tell where the answers leave.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Evidence, IncidentClass, IncidentReport, Mode};
+use crate::{Evidence, IncidentClass, IncidentReport, Mode, SourceShare};
 
 /// `950`, `25.1 k`, `1.84 M`: three digits.
 pub(crate) fn short(number: f64) -> String {
@@ -60,7 +60,20 @@ pub(crate) fn story(incident: &IncidentReport, mode: Mode) -> String {
     }
 }
 
+/// A source that sends less than this share of the failing SYNs dominates nothing.
+const DOMINATES: f64 = 0.5;
+
 impl IncidentReport {
+    /// The source that most failing SYNs come from at present. The class may say so for a moment longer.
+    pub fn dominating_source(&self) -> Option<&SourceShare> {
+        self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)
+    }
+
+    /// Whether a rule against sources stands for it, or stood to its end.
+    pub fn has_source_rules(&self) -> bool {
+        self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
+    }
+
     /// What is happening to whom, in one line and numbers.
     pub fn in_words(&self) -> String {
         let evidence = &self.evidence;
@@ -88,12 +101,14 @@ impl IncidentReport {
             IncidentClass::Distributed => {
                 format!("{head} {sources}, {complete}, {}", signature(evidence))
             }
-            IncidentClass::SingleSource => {
-                let source = evidence.top_sources.first().map_or_else(String::new, |top| {
-                    format!(", {} of the failing ones from {}", percent(top.share), top.addr)
-                });
-                format!("{head}{source}, {complete}")
-            }
+            IncidentClass::SingleSource => match self.dominating_source() {
+                Some(top) => format!(
+                    "{head}, {} of the failing ones from {}, {complete}",
+                    percent(top.share),
+                    top.addr
+                ),
+                None => format!("{head} now {sources}, {complete}"),
+            },
             IncidentClass::FewSource => format!(
                 "{head}, 90 % of the failing ones from {} in {}, {complete}",
                 several(evidence.k90_sources, "source"),

@@ -238,6 +238,8 @@ pub enum Sources {
     One(IpAddr),
     /// Any address within one IPv6 /64.
     Within64,
+    /// Any address within one IPv6 /48.
+    Within48,
     /// Some of this many addresses, scattered.
     Pool(u64),
     /// This many hosts, scattered, each of which looks the same and is at the same distance every
@@ -261,6 +263,11 @@ impl Sources {
             Self::Within64 => {
                 let prefix = 0x2001_0db8_0bad_0001_u128 << 64;
                 Ipv6Addr::from_bits(prefix | u128::from(random.bits())).into()
+            }
+            Self::Within48 => {
+                let (subnet, host) = (u128::from(random.bits() as u16), random.bits());
+                Ipv6Addr::from_bits(0x2001_0db8_0bad_u128 << 80 | subnet << 64 | u128::from(host))
+                    .into()
             }
             Self::Networks(count) => {
                 let network = 0xc612_0000 + ((random.below(count) as u32) << 8);

@@ -7,8 +7,8 @@ use super::Engine;
 use super::held_back::{self, idle};
 use super::steps::without_step;
 use crate::evidence::{
-    Answer, Assessment, Background, Cohort, Novelty, Outcomes, Surge, assess, overload_line,
-    without_rule,
+    Answer, Assessment, Background, Checks, Cohort, Novelty, Outcomes, Regulars, Surge, assess,
+    overload_line, without_rule,
 };
 use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
@@ -62,6 +62,15 @@ impl Engine {
             }
         }
         let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, settings);
+        let checks = Checks::among(&cohort);
+        if !checks.is_empty() {
+            cohort = cohort.without(|flow| checks.has(flow.source));
+            watch.note_checks(checks.rate);
+            if !failed && cohort.failing.len() < settings.evidence_flows {
+                watch.dismiss();
+                return;
+            }
+        }
         if let Some(incident) = &mut watch.incident {
             incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&incident.admitted);
@@ -74,26 +83,39 @@ impl Engine {
         } else if !enough && !self.is_overdue(now, id) {
             return;
         }
-        let assessment = self.assess(id, &cohort);
+        let assessment = self.assess(id, &cohort, Some(known));
         self.open_or_refine(now, id, &assessment);
         self.hand_over(id);
+        // What a client resets holds no place in a queue, and is no reason for a rule.
+        let holding = cohort.has_resets().then(|| {
+            let holding = cohort.without(|flow| flow.reset);
+            let assessment = self.assess(id, &holding, Some(known));
+            (holding, assessment)
+        });
+        let overloading = self.overloading();
+        let inherited: Vec<Matcher> = self.book.orphans().map(|entry| entry.rule.matcher).collect();
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let settings = self.settings.of(watch.listener);
         let mode = self.settings.mode(watch.listener, self.mode);
+        let saturates = overloading.is_some_and(|least| watch.syn_rate() >= least);
         let (held_back, unsure) = (held_back::why(mode, self.mode), watch.is_unsure());
+        let unanswering = watch.window.last(DISTURBED).is_unanswered();
+        let without_cookies = watch.is_without_cookies(now, self.enforced, mode);
         let Some(incident) = &mut watch.incident else { return };
         let grounds = Grounds {
             now,
             listener: id,
-            cohort: &cohort,
-            assessment: &assessment,
+            cohort: holding.as_ref().map_or(&cohort, |(holding, _)| holding),
+            assessment: holding.as_ref().map_or(&assessment, |(_, assessment)| assessment),
             clients: &watch.clients,
             known,
             exempt: &self.exempt,
             held_back,
             unsure,
             recurrence: &self.recurrence,
-            unanswering: watch.window.last(DISTURBED).is_unanswered(),
+            inherited: &inherited,
+            unanswering,
+            unanswerable: saturates || unanswering && without_cookies,
             source_forbidden: watch.ladder.forbidden(now, Step::Source),
             signature_forbidden: watch.ladder.forbidden(now, Step::Signature),
             remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
@@ -117,16 +139,24 @@ impl Engine {
     }
 
     /// The verdict on a cohort, completed by what the counters say.
-    fn assess(&self, id: ListenerId, cohort: &Cohort) -> Assessment {
+    fn assess(
+        &self,
+        id: ListenerId,
+        cohort: &Cohort,
+        clients: Option<&dyn KnownClients>,
+    ) -> Assessment {
         let watch = &self.watches[&id];
         let settings = self.settings.of(watch.listener);
         let sums = watch.recent(self.now, settings);
-        let known = watch.incident.is_some() && sums.span >= COUNTED;
-        let failing_share = known.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
+        let counted = watch.incident.is_some() && sums.span >= COUNTED;
+        let failing_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
         let natural_share = watch.natural_share();
         let novelty = Novelty::of(cohort, &self.networks, natural_share, settings);
         let surge = Surge::of(&watch.window.last(COUNTED), watch.usual(), settings);
-        let background = Background { natural_share, failing_share, novelty, surge };
+        let regulars =
+            clients.map(|known| Regulars::of(cohort, &watch.clients, known, &sums, watch.usual()));
+        let regulars = regulars.unwrap_or_default();
+        let background = Background { natural_share, failing_share, novelty, surge, regulars };
         let mut assessment = assess(cohort, &watch.clients, background, settings);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
@@ -180,7 +210,7 @@ impl Engine {
                 self.dismiss(id);
                 continue;
             }
-            let assessment = self.assess(id, &Cohort::default());
+            let assessment = self.assess(id, &Cohort::default(), None);
             self.open_or_refine(now, id, &assessment);
         }
     }

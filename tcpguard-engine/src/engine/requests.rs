@@ -222,6 +222,15 @@ impl Engine {
             let gone = automatic.map(|entry| (entry.rule.matcher, "the guard is off".to_owned()));
             self.farewells.extend(gone);
         }
+        if mode == Mode::Off || was == Mode::Off {
+            // What was true before need not be now: the next look at the flows, at once, tells.
+            for incident in
+                self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
+            {
+                incident.release_rules("the guard is off");
+            }
+            self.inspected = Timestamp::default();
+        }
         self.carry_out_plan(now);
         was
     }

@@ -7,7 +7,7 @@ use super::Engine;
 use super::held_back::idle;
 use super::upkeep::active_rules;
 use crate::ladder::{Harm, Move, Need, Newest};
-use crate::watch::Watch;
+use crate::watch::{PATIENCE, Watch};
 use crate::words::{percent, short, span};
 use crate::{
     Command, Egress, IncidentClass, Limits, Listener, ListenerId, ListenerKind, ListenerReport,
@@ -17,22 +17,17 @@ use crate::{
 /// A listener that gets less than this share of what flooded listeners get on average is not what
 /// saturates the host.
 const OF_THE_MEAN: f64 = 0.5;
-/// A step has this long to work before a harder one is taken.
-const PATIENCE: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Takes and leaves steps, and withdraws what keeps clients out.
     pub(super) fn follow_steps(&mut self, now: Timestamp, elapsed: Duration) {
         self.withdraw_harmful(now, elapsed);
-        let flooded = || self.watches.values().filter(|watch| watch.is_flooded());
-        let all: f64 = flooded().map(Watch::syn_rate).sum();
-        let mean = all / flooded().count().max(1) as f64;
+        let overloading = self.overloading();
         let mut moves = Vec::new();
         let mut hints = Vec::new();
         for watch in self.watches.values_mut() {
-            let situation =
-                Situation { now, enforced: self.enforced, mean, saturated: self.saturated };
+            let situation = Situation { now, enforced: self.enforced, overloading };
             let settings = self.settings.of(watch.listener);
             let mode = self.settings.mode(watch.listener, self.mode);
             let hit =
@@ -60,6 +55,14 @@ impl Engine {
         for (id, change) in moves {
             self.make(now, id, change);
         }
+    }
+
+    /// SYNs a second from which a listener is what saturates the host; `None` while nothing does.
+    pub(super) fn overloading(&self) -> Option<f64> {
+        let flooded = || self.watches.values().filter(|watch| watch.is_flooded());
+        let all: f64 = flooded().map(Watch::syn_rate).sum();
+        let mean = all / flooded().count().max(1) as f64;
+        self.saturated.then_some(OF_THE_MEAN * mean)
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
@@ -289,10 +292,9 @@ struct Situation {
     now: Timestamp,
     /// Since when the guard may act.
     enforced: Timestamp,
-    /// SYNs a second of a flooded listener, on average.
-    mean: f64,
-    /// More SYNs arrive than it can answer.
-    saturated: bool,
+    /// SYNs a second from which a listener is what saturates the host, while more arrive than it can
+    /// answer.
+    overloading: Option<f64>,
 }
 
 /// The steps that a listener's situation calls for. `hits_clients`: some look like what a
@@ -324,15 +326,14 @@ fn needs(watch: &Watch, around: &Situation, hits_clients: bool, settings: &Setti
         };
         needs.push(Need { step: Step::Cookies, why, rate: 0, hold });
     }
-    let forged =
-        matches!(incident.class(), IncidentClass::RandomSpoofed | IncidentClass::Distributed);
     let full = last.is_unanswered() && !watch.ladder.has(Step::Cookies);
     let waited = now.since(incident.detected().max(around.enforced)) >= PATIENCE;
-    if around.saturated && rest.is_some() && watch.syn_rate() >= OF_THE_MEAN * around.mean {
+    let saturates = around.overloading.is_some_and(|least| watch.syn_rate() >= least);
+    if saturates && rest.is_some() {
         let why = "more SYNs arrive than can be answered".to_owned();
         // That has a hold of its own, and every new client waits for a second meanwhile.
         needs.push(Need { step: Step::Overload, why, rate: 0, hold: Duration::ZERO });
-    } else if forged && full && waited && rest.is_some() {
+    } else if full && waited && rest.is_some() {
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
         needs.push(Need { step: Step::Overload, why, rate: 0, hold });
     }

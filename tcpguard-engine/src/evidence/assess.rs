@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::cohort::Cohort;
 use super::gate::{Gate, repeated_share};
 use super::novelty::Novelty;
+use super::regulars::Regulars;
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::surge::Surge;
@@ -42,6 +43,8 @@ pub(crate) struct Assessment {
     pub signature: Option<Candidate>,
     /// The network of the top source.
     pub top_source: Option<IpNet>,
+    /// Its share of what fails beyond what fails anyway.
+    pub top_source_excess: f64,
     /// The SYNs from there are repeated as often as real clients repeat theirs, whatever the others
     /// do.
     pub top_source_repeated: bool,
@@ -64,6 +67,7 @@ impl Assessment {
             novelty: Novelty::default(),
             signature: None,
             top_source: None,
+            top_source_excess: 0.0,
             top_source_repeated: false,
         }
     }
@@ -97,6 +101,8 @@ pub(crate) struct Background {
     pub novelty: Novelty,
     /// Whether more fail than clients could begin.
     pub surge: Surge,
+    /// Whether they are clients that were served a moment ago.
+    pub regulars: Regulars,
 }
 
 /// Judges a cohort.
@@ -113,7 +119,7 @@ pub(crate) fn assess(
     let (signature, signatures) = choose(cohort, clients, settings).unzip();
     let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, &background, settings);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
-    let lines = verdict(&gate, &sources, settings);
+    let lines = verdict(&gate, &sources, &background.regulars, settings);
     let evidence = Evidence {
         failing_flows: cohort.weight(),
         singleton_share: sources.singletons,
@@ -146,6 +152,7 @@ pub(crate) fn assess(
         novelty: background.novelty,
         signature,
         top_source,
+        top_source_excess: sources.top_excess(),
         top_source_repeated: top_source.is_some_and(|net| {
             let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
             repeated_share(from_there).is_some_and(|share| share > settings.retransmit_share)

@@ -44,6 +44,8 @@ pub(crate) struct Cohort {
     pub failing: Vec<Failing>,
     /// Those that completed: client and SYN.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
+    /// From the first to the last of those that failed.
+    pub span: Duration,
     /// What completed earlier in the same incident looked like.
     pub admitted: Admitted,
 }
@@ -78,6 +80,8 @@ impl Cohort {
         let (limit, count) = if enough { (mature, old) } else { (settings.poll, any) };
         let step = count.div_ceil(EXAMINED).max(1);
         let judged = |flow: &Flow| flow.syn_at >= onset && age(flow) >= settings.retransmit_age;
+        let times = || all().filter(older(limit)).map(|flow| flow.syn_at);
+        let span = times().max().unwrap_or_default().since(times().min().unwrap_or_default());
         let failing = all()
             .filter(older(limit))
             .step_by(step)
@@ -89,13 +93,19 @@ impl Cohort {
             .filter(|flow| flow.state == FlowState::Completed)
             .map(|flow| (flow.client, flow.fingerprint, flow.weight()))
             .collect();
-        Self { failing, completed, admitted: Admitted::default() }
+        Self { failing, completed, span, admitted: Admitted::default() }
     }
 
     /// What remains without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
-        Self { failing, completed: self.completed.clone(), admitted: self.admitted.clone() }
+        let (completed, admitted) = (self.completed.clone(), self.admitted.clone());
+        Self { failing, completed, span: self.span, admitted }
+    }
+
+    /// Whether any of the failing flows was reset by its own client. What is reset holds no place in a queue.
+    pub fn has_resets(&self) -> bool {
+        self.failing.iter().any(|flow| flow.reset)
     }
 
     /// How many flows the failing ones stand for.

@@ -32,6 +32,8 @@ pub(crate) struct Gate {
     /// no path is broken to them; `Some(false)` where those that fail are known, which speaks against
     /// an attack.
     pub novel: Option<bool>,
+    /// They are clients that were served a moment ago, by all that is known.
+    pub regulars: bool,
     /// Most were answered and said no, so that their path is sound.
     pub refused: bool,
     /// Hardly any handshake completes, or the same sources fail again and again, and next to no SYN is
@@ -88,6 +90,7 @@ impl Gate {
                 && sources.singletons >= settings.singleton_share
                 && !sources.come_round(),
             novel,
+            regulars: background.regulars.hold && !refused,
             refused,
             not_repeated,
             silent: enough && !marked && is_open && unheard && failing_share >= silent_share,
@@ -122,10 +125,11 @@ impl Gate {
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
     }
 
-    /// Whether clients behind a broken path explain it, as far as is known: they have been here before,
-    /// and may repeat their SYNs.
+    /// Whether clients behind a broken path explain it, as far as is known: they were served a moment ago
+    /// and are no more than then; or they have been here before, and may repeat their SYNs.
     pub fn may_be_clients(&self) -> bool {
-        self.novel == Some(false) && self.not_repeated != Some(true) && !self.refused
+        self.regulars
+            || self.novel == Some(false) && self.not_repeated != Some(true) && !self.refused
     }
 
     /// Whether the clients behind one broken path may look like this, as far as is known: they come from

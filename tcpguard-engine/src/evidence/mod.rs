@@ -2,6 +2,7 @@
 
 mod alarm;
 mod assess;
+mod checks;
 mod cohort;
 mod describe;
 mod gate;
@@ -9,6 +10,7 @@ mod headers;
 mod novelty;
 mod outcomes;
 mod record;
+mod regulars;
 mod signature;
 mod sources;
 mod surge;
@@ -17,8 +19,10 @@ mod verdict;
 
 pub(crate) use alarm::alarm;
 pub(crate) use assess::{Assessment, Background, assess};
+pub(crate) use checks::Checks;
 pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
+pub(crate) use gate::repeated_share;
 pub use headers::SynHeader;
 pub(crate) use novelty::Novelty;
 pub(crate) use outcomes::{Answer, Outcomes};
@@ -26,6 +30,7 @@ pub(crate) use record::Growth;
 pub use record::{
     Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RemovedRule, RuleRecord, Statistics,
 };
+pub(crate) use regulars::Regulars;
 pub(crate) use signature::Candidate;
 pub(crate) use sources::{Culprit, culprits};
 pub(crate) use surge::Surge;

@@ -1,6 +1,7 @@
 //! The class list: its lines in order, each with whether it fits and the numbers that say so.
 
 use super::gate::Gate;
+use super::regulars::Regulars;
 use super::signature::Candidate;
 use super::sources::Sources;
 use crate::words::{percent, short};
@@ -28,8 +29,8 @@ impl VerdictLine {
 
 /// The lines up to the first that fits, which is the class:
 ///
-/// 1. Below the gate it is no attack; nor where those who fail have been here before, until they are
-///    known not to repeat their SYNs.
+/// 1. Below the gate it is no attack; nor where those who fail were served a moment ago and are no more than
+///    then, or have been here before, until they are known not to repeat their SYNs.
 /// 2. The clients behind a broken path may look like this, until it is known that nobody repeats his
 ///    SYN: then none is named. Unless they are more than could be clients.
 /// 3. One source dominates.
@@ -41,14 +42,19 @@ impl VerdictLine {
 ///    clients would.
 ///
 /// What is left has two signs of an attack and no pattern: a broken path still explains it best.
-pub(crate) fn verdict(gate: &Gate, sources: &Sources, settings: &Settings) -> Vec<VerdictLine> {
+pub(crate) fn verdict(
+    gate: &Gate,
+    sources: &Sources,
+    regulars: &Regulars,
+    settings: &Settings,
+) -> Vec<VerdictLine> {
     let many = sources.distinct >= settings.distinct_min;
     let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
     let novel = gate.novel == Some(true);
     let alike = gate.fingerprint || gate.ttl || gate.silent || gate.surge || novel;
     let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
-    let by = Numbers { gate, sources, settings, everywhere };
+    let by = Numbers { gate, sources, regulars, settings, everywhere };
     let list = [
         (
             IncidentClass::HandshakeDegraded,
@@ -175,6 +181,7 @@ pub(crate) fn without_rule(
 struct Numbers<'a> {
     gate: &'a Gate,
     sources: &'a Sources,
+    regulars: &'a Regulars,
     settings: &'a Settings,
     everywhere: bool,
 }
@@ -189,6 +196,9 @@ impl Numbers<'_> {
                 format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
             }
         };
+        if self.gate.regulars {
+            return format!("{signs}; {}", self.regulars.in_words());
+        }
         match self.gate.may_be_clients() {
             true => format!(
                 "{signs}; clients have come from most of these networks before, {}",
@@ -349,7 +359,7 @@ mod tests {
 
     /// The last line for a gate and sources, and how many there were before it.
     fn decided(gate: &Gate, sources: &Sources) -> (usize, IncidentClass, String) {
-        let lines = verdict(gate, sources, &Settings::default());
+        let lines = verdict(gate, sources, &Regulars::default(), &Settings::default());
         let holding = lines.iter().filter(|line| line.holds).count();
         assert!(holding == 1 && lines.last().is_some_and(|line| line.holds), "{lines:?}");
         let last = lines.last().expect("a line");
@@ -450,7 +460,7 @@ mod tests {
     fn sources_that_come_round_are_named_and_are_not_random() {
         let gate = Gate { silent: true, singletons: false, ..gate() };
         let pool = Sources { again: (12, 3.1), singletons: 0.91, everywhere: false, ..many() };
-        let lines = verdict(&gate, &pool, &Settings::default());
+        let lines = verdict(&gate, &pool, &Regulars::default(), &Settings::default());
         assert!(!lines[4].holds, "{lines:?}");
         assert!(
             lines[4].why.contains("12 sources come again, of 10000 addresses up to 3 would"),
@@ -481,7 +491,7 @@ mod tests {
              than 35 %"
         );
         let clients = Gate { not_repeated: Some(false), repeated_share: Some(0.6), ..few };
-        let lines = verdict(&clients, &sources, &Settings::default());
+        let lines = verdict(&clients, &sources, &Regulars::default(), &Settings::default());
         assert!(!lines[3].holds);
         assert!(
             lines[3].why.ends_with(
@@ -542,7 +552,7 @@ mod tests {
         assert_eq!((before, class), (6, IncidentClass::HandshakeDegraded));
         assert!(why.contains("no pattern"), "{why}");
         let few = Sources { distinct: 40, ..sources };
-        let lines = verdict(&clients, &few, &Settings::default());
+        let lines = verdict(&clients, &few, &Regulars::default(), &Settings::default());
         assert_eq!(lines[4].why, "only 40 sources are known, 48 are needed");
     }
 

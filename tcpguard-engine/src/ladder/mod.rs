@@ -131,6 +131,14 @@ impl Ladder {
         self.rung(step).ordered.is_some_and(|order| !order.on && now < order.until)
     }
 
+    /// Whether it is forbidden, or was refused and is not tried again yet.
+    pub fn refuses(&self, step: Step, now: Timestamp) -> bool {
+        let refused = |refused: &Refused| refused.times > 0 && now < refused.until;
+        self.bars(step)
+            || self.forbidden(now, step)
+            || self.rung(step).refused.as_ref().is_some_and(refused)
+    }
+
     /// From now on the configuration forbids these steps, and no others. An operator's word stands
     /// over it, for its time.
     pub fn bar(&mut self, barred: &[Step]) {

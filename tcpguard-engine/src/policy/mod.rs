@@ -11,6 +11,7 @@ use crate::evidence::{Assessment, Candidate, Cohort, describe};
 use crate::incident::Incident;
 use crate::learned::Clients;
 use crate::rules::{Exempt, Recurrence};
+use crate::watch::Rest;
 use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestamp};
 
 const UNSURE: &str = "no SYN-ACK of this listener is seen";
@@ -26,9 +27,9 @@ const HOLD_OUT: &str =
 pub(crate) struct Grounds<'a> {
     pub now: Timestamp,
     pub listener: ListenerId,
-    /// The failing and completed flows.
+    /// The failing and completed flows, without those that the client reset: they hold no place in a queue.
     pub cohort: &'a Cohort,
-    /// What they say.
+    /// What these say.
     pub assessment: &'a Assessment,
     /// The listener's clients.
     pub clients: &'a Clients,
@@ -40,12 +41,17 @@ pub(crate) struct Grounds<'a> {
     /// Why rules are only advised although it may be sure.
     pub held_back: Option<&'static str>,
     pub recurrence: &'a Recurrence,
+    /// What rules of an earlier run match that still act: what made them they keep away.
+    pub inherited: &'a [Matcher],
     /// An operator forbids rules against sources here.
     pub source_forbidden: bool,
     /// An operator forbids rules against signatures here.
     pub signature_forbidden: bool,
     /// A full queue leaves SYNs unanswered, so that no handshake can complete.
     pub unanswering: bool,
+    /// More SYNs come than are answered, with all that there is: cookies are not to be had, or do not
+    /// suffice.
+    pub unanswerable: bool,
     /// Signatures of an attack that ended a short while ago.
     pub remembered: &'a [(Mask, Fingerprint)],
     pub settings: &'a Settings,
@@ -77,6 +83,10 @@ pub(crate) fn in_words(matcher: &Matcher) -> String {
 }
 
 fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
+    source::review(incident, grounds);
+    if grounds.cohort.failing.len() < grounds.settings.evidence_flows {
+        return;
+    }
     match incident.class() {
         IncidentClass::RandomSpoofed => signature::consider(incident, grounds),
         IncidentClass::Distributed => {
@@ -88,15 +98,9 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
                 incident.note(grounds.now, HOLD_OUT.to_owned());
             }
         }
-        IncidentClass::SingleSource => {
-            if !source::consider_top(incident, grounds) {
-                signature::consider(incident, grounds);
-            }
-        }
-        IncidentClass::FewSource => {
-            if !source::consider_few(incident, grounds) {
-                signature::consider(incident, grounds);
-            }
+        IncidentClass::SingleSource | IncidentClass::FewSource => {
+            signature::consider(incident, grounds);
+            source::consider(incident, grounds);
         }
         IncidentClass::HandshakeDegraded => {
             if grounds.assessment.gate >= grounds.settings.gate_attack {
@@ -111,6 +115,12 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
         | IncidentClass::Scan
         | IncidentClass::Reflection => {}
     }
+}
+
+/// Whether failing flows are enough to be worth a rule or a step of their own.
+fn matters(cohort: &Cohort, grounds: &Grounds<'_>) -> bool {
+    let share = cohort.weight() as f64 / grounds.cohort.weight().max(1) as f64;
+    Rest { flows: cohort.weight(), share }.matters(grounds.settings)
 }
 
 /// Half-open entries younger than this may belong to clients on their way, whatever the round-trip

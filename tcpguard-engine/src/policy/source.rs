@@ -1,97 +1,135 @@
-//! Rules against real sources: one, or few.
+//! Rules against sources: one, or few.
+//!
+//! A SYN proves nothing about its source, however many there are: anybody can send them in the name of
+//! a client. So while the host can answer them, with cookies or from its queue, a source is not dropped.
+//! A rule is for the time in which it cannot, and it is looked at again for as long as it stands.
 
 use ipnet::IpNet;
 
-use super::{Grounds, REPEATED};
-use crate::evidence::{Culprit, culprits};
+use super::{Grounds, REPEATED, matters};
+use crate::evidence::{Cohort, Culprit, culprits};
 use crate::incident::Incident;
 use crate::words::percent;
-use crate::{Matcher, Ports};
+use crate::{IncidentClass, Matcher, Ports};
 
-/// A rule against the source that dominates, unless clients stand behind it. Whether the source is
-/// dealt with.
-pub(super) fn consider_top(incident: &mut Incident, grounds: &Grounds<'_>) -> bool {
-    if grounds.source_forbidden {
-        return false;
+/// Why a source that may be dropped is not.
+const ANSWERED: &str =
+    "no rule against a source: SYNs do not prove where they come from, and they can be answered";
+
+/// Asks no more for rules against sources whose reasons no longer hold.
+pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
+    let concentrated =
+        matches!(incident.class(), IncidentClass::SingleSource | IncidentClass::FewSource);
+    for wanted in incident.wanted().to_vec() {
+        let Matcher::Source(net, _) = wanted.matcher else { continue };
+        let from_there = from(grounds.cohort, &net);
+        if from_there.is_repeated(grounds) {
+            // Dropping its SYNs would keep it from ever showing that it can complete a handshake.
+            incident.refuse(&wanted.matcher, REPEATED);
+        } else if !concentrated {
+            incident.forget(&wanted.matcher, "the flood does not come from few sources any more");
+        } else if from_there.weight < grounds.settings.source_flows / 2 {
+            incident.forget(&wanted.matcher, "the flood does not come from there any more");
+        }
     }
-    let Some(net) = grounds.assessment.top_source else { return false };
-    let matcher = Matcher::Source(net, Ports::EVERY);
-    if grounds.assessment.top_source_repeated && incident.wants(&matcher) {
-        // Dropping its SYNs would keep it from ever showing that it can complete a handshake.
-        incident.refuse(&matcher, REPEATED);
-    }
-    if incident.wants(&matcher) {
-        return true;
-    }
-    if incident.has_refused(grounds.now, &matcher)
-        || grounds.assessment.gate < grounds.settings.gate_drop
-    {
-        return false;
-    }
-    let repeated = grounds.assessment.top_source_repeated;
-    if let Some(objection) = objection(&net, repeated, grounds) {
-        incident.note(grounds.now, format!("no rule against {net}: {objection}"));
-        return false;
-    }
-    let share = grounds.assessment.evidence.top_source_share;
-    want(incident, net, share, grounds);
-    true
 }
 
-/// Rules against each of few sources, or the networks that they fill. Whether those in the kernel
-/// deal with the flood.
-pub(super) fn consider_few(incident: &mut Incident, grounds: &Grounds<'_>) -> bool {
-    if grounds.source_forbidden {
-        return false;
+/// Rules against the source that dominates, each of few sources, or the networks that they fill, where
+/// the host cannot answer what nothing else covers.
+pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
+    if grounds.source_forbidden || grounds.assessment.gate < grounds.settings.gate_drop {
+        return;
     }
     let settings = grounds.settings;
     let uncovered = grounds.cohort.without(|flow| incident.covers(flow));
-    let culprits = culprits(&uncovered, settings);
-    let mut left = false;
+    if !matters(&uncovered, grounds) {
+        return;
+    }
+    let culprits = match incident.class() {
+        IncidentClass::SingleSource => top(grounds).into_iter().collect(),
+        _ => culprits(&uncovered, settings),
+    };
     for culprit in &culprits {
-        let matcher = Matcher::Source(culprit.net, Ports::EVERY);
-        let blocked = incident.wanted().iter().filter(|w| matches!(w.matcher, Matcher::Source(..)));
-        if blocked.count() >= settings.sources_per_incident {
-            incident.note(
-                grounds.now,
-                format!("no more source rules: {} are made", settings.sources_per_incident),
-            );
-            return false;
-        }
-        if incident.has_refused(grounds.now, &matcher)
-            || grounds.assessment.gate < settings.gate_drop
-        {
-            left = true;
+        if incident.wants(&Matcher::Source(culprit.net, Ports::EVERY)) {
             continue;
         }
-        // Who shares a network with a client must not be blocked with it; each for itself may be.
+        // Whoever shares a network with a client must not be blocked with it; each for itself may be.
         let nets = match objection(&culprit.net, culprit.repeated, grounds) {
-            None => vec![culprit.net],
+            None => vec![(culprit.net, culprit.share)],
             Some(_) if !culprit.members.is_empty() => harmful(&culprit.members, grounds),
             Some(objection) => {
                 incident.note(grounds.now, format!("no rule against {}: {objection}", culprit.net));
                 Vec::new()
             }
         };
-        left |= nets.is_empty();
-        for net in nets {
-            if !incident.wants(&Matcher::Source(net, Ports::EVERY)) {
-                want(incident, net, culprit.share, grounds);
+        for (net, share) in nets {
+            let matcher = Matcher::Source(net, Ports::EVERY);
+            if incident.wants(&matcher) || incident.has_refused(grounds.now, &matcher) {
+                continue;
             }
+            if !grounds.unanswerable && !grounds.inherited.contains(&matcher) {
+                incident.note(grounds.now, ANSWERED.to_owned());
+                return;
+            }
+            let made =
+                incident.wanted().iter().filter(|w| matches!(w.matcher, Matcher::Source(..)));
+            if made.count() >= settings.sources_per_incident {
+                let most = settings.sources_per_incident;
+                incident.note(grounds.now, format!("no more source rules: {most} are made"));
+                return;
+            }
+            want(incident, net, share, grounds);
         }
     }
-    !left && !incident.wanted().is_empty()
 }
 
-/// Those of a network's members that may be blocked.
-fn harmful(members: &[Culprit], grounds: &Grounds<'_>) -> Vec<IpNet> {
+/// The source that dominates now, whatever the class was told for.
+fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
+    let assessment = grounds.assessment;
+    if assessment.top_source_excess < grounds.settings.single_source_share {
+        return None;
+    }
+    Some(Culprit {
+        net: assessment.top_source?,
+        share: assessment.evidence.top_source_share,
+        repeated: assessment.top_source_repeated,
+        members: Vec::new(),
+    })
+}
+
+/// What failing flows from a network say.
+struct FromThere {
+    /// How many they stand for.
+    weight: u64,
+    repeated: Option<f64>,
+}
+
+fn from(cohort: &Cohort, net: &IpNet) -> FromThere {
+    let from_there = || cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
+    FromThere {
+        weight: from_there().map(|flow| flow.weight).sum(),
+        repeated: crate::evidence::repeated_share(from_there()),
+    }
+}
+
+impl FromThere {
+    fn is_repeated(&self, grounds: &Grounds<'_>) -> bool {
+        self.repeated.is_some_and(|share| share > grounds.settings.retransmit_share)
+    }
+}
+
+/// Those of a network's members that may be blocked, with their shares.
+fn harmful(members: &[Culprit], grounds: &Grounds<'_>) -> Vec<(IpNet, f64)> {
     let harmless = |member: &&Culprit| objection(&member.net, member.repeated, grounds).is_none();
-    members.iter().filter(harmless).map(|member| member.net).collect()
+    members.iter().filter(harmless).map(|member| (member.net, member.share)).collect()
 }
 
 fn want(incident: &mut Incident, net: IpNet, share: f64, grounds: &Grounds<'_>) {
     let ttl = grounds.recurrence.ttl(grounds.now, &net, grounds.settings);
-    let reason = format!("{} of the failing SYNs come from it", percent(share));
+    let reason = format!(
+        "{} of the failing SYNs come from it, and more come than can be answered",
+        percent(share)
+    );
     incident.want(Matcher::Source(net, Ports::EVERY), reason, ttl);
 }
 

@@ -32,20 +32,21 @@ impl Slow {
     /// Judges the tick of `window` that has had `maturity` ticks to complete. `true` when the sum is
     /// above its limit.
     ///
-    /// Client resets are no failures here, as they are to the fast path, up to the rate of half-open
-    /// health probes, which end with them for ever.
+    /// Client resets are no failures here, as they are to the fast path, up to `probe_rate` a second:
+    /// half-open health probes end with them for ever.
     pub fn poll(
         &mut self,
         window: &Window,
         maturity: usize,
         natural: &mut Natural,
+        probe_rate: f64,
         settings: &Settings,
     ) -> bool {
         let Some(tick) = window.settled(maturity).filter(|tick| !tick.gap) else {
             return self.high(settings);
         };
         let seconds = tick.span.as_secs_f64();
-        let probes = (tick.reset as f64).min(settings.probe_rate * seconds);
+        let probes = (tick.reset as f64).min(probe_rate * seconds);
         let doubt = 2.0 * (tick.variance as f64).sqrt();
         let failures = tick.attempts as f64 - tick.completed as f64 - probes - doubt;
         let sums = Sums { span: tick.span, attempts: tick.attempts, ..Sums::default() };
@@ -108,7 +109,7 @@ mod tests {
         ticks.into_iter().enumerate().find_map(|(index, (attempts, established))| {
             let end = Timestamp::from_millis(250 * (index as u64 + 1));
             window.push(Tick { end, span: POLL, attempts, established, ..Tick::default() });
-            slow.poll(&window, 0, &mut natural, &Settings::default()).then_some(index + 1)
+            slow.poll(&window, 0, &mut natural, 30.0, &Settings::default()).then_some(index + 1)
         })
     }
 
@@ -160,7 +161,7 @@ mod tests {
             for index in 1..=400 {
                 let end = Timestamp::from_millis(250 * index);
                 window.push(Tick { end, span: POLL, attempts: reset, reset, ..Tick::default() });
-                alarmed |= slow.poll(&window, 0, &mut natural, &Settings::default());
+                alarmed |= slow.poll(&window, 0, &mut natural, 30.0, &Settings::default());
             }
             assert_eq!(alarmed, alarms, "{reset} in a tick");
         }

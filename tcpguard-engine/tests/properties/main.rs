@@ -3,10 +3,12 @@
 
 mod ops;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use tcpguard_engine::{
-    Mode, Origin, Override, PER_LISTENER, Place, Rule, RuleCounters, Settings, Step, Tuning,
-    threshold,
+    Mode, Order, Origin, Override, PER_LISTENER, Place, Request, Rule, RuleCounters, Settings,
+    Step, Tuning, threshold,
 };
 
 use ops::op;
@@ -148,6 +150,18 @@ fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
     };
     for (sources, kind) in [(1, "source"), (u32::MAX, "signature")] {
         let mut world = World::new();
+        if kind == "source" {
+            // Nothing else is left: the queue stays full whatever is answered with cookies.
+            let listener = world.engine.report(world.now).listeners[0].listener;
+            let forbid = Request::OrderStep {
+                listener,
+                step: Step::Signature,
+                order: Order::Off,
+                lifetime: Duration::from_secs(600),
+                uid: 0,
+            };
+            world.engine.handle_request(world.now, forbid).expect("forbidden");
+        }
         world.play(&flood(sources, Shape::Constant));
         let report = world.engine.report(world.now);
         assert_eq!(report.rules[0].kind, kind);

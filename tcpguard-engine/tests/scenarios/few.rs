@@ -1,8 +1,11 @@
 //! Floods from few real sources, and from many.
 
-use tcpguard_engine::{IncidentClass, Matcher, Mode};
+use std::net::IpAddr;
+
+use tcpguard_engine::{IncidentClass, Matcher, Mode, Settings, Step};
 
 use crate::sim::*;
+use crate::{alike, at_its_end};
 
 fn lab(clients: Clients, flood: Flood) -> Lab {
     Lab::new(Mode::Enforce).listener(Server::default()).clients(clients).flood(flood)
@@ -18,65 +21,182 @@ fn blocked(lab: &Lab) -> Vec<String> {
     nets
 }
 
+/// A flood that looks as the clients do, so that no signature tells it from them.
+fn mimic(rate: f64, sources: Sources) -> Flood {
+    alike(rate, 10.1, 40.1, sources)
+}
+
+fn clients(rate: f64) -> Clients {
+    Clients { shape: Some(Shape::Linux), ..Clients::steady(rate) }
+}
+
 #[test]
-fn networks_that_are_filled_are_blocked_as_such() {
-    let mut lab = lab(
-        Clients::steady(50.0),
-        Flood { sources: Sources::Networks(3), ..Flood::random(2000.0, 10.1..40.1) },
-    );
+fn networks_and_sources_are_answered_as_long_as_they_can_be() {
+    for sources in
+        [Sources::Networks(1), Sources::Networks(3), Sources::Pool(20), Sources::Within48]
+    {
+        let mut lab = lab(clients(50.0), mimic(2000.0, sources));
+        lab.run_until(40.0);
+        assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
+        assert_eq!(blocked(&lab), [""; 0], "{}", lab.story());
+        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert!(lab.connected(14.0, 39.0) > 0.99, "{}", lab.story());
+    }
+}
+
+#[test]
+fn networks_that_are_filled_are_blocked_as_such_where_the_host_cannot_answer() {
+    let mut lab = at_its_end().flood(mimic(2000.0, Sources::Networks(3)));
     lab.run_until(40.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
     assert_eq!(blocked(&lab), ["198.18.0.0/24", "198.18.1.0/24", "198.18.2.0/24"]);
-    assert!(lab.installed[2].0 <= 12.0, "{}", lab.story());
-    assert!(lab.connected(13.0, 39.0) > 0.99, "{}", lab.story());
+    assert!(lab.installed[2].0 <= 14.0, "{}", lab.story());
+    assert!(lab.connected(15.0, 39.0) > 0.99, "{}", lab.story());
     lab.run_until(76.0);
     assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
     assert_eq!(lab.kernel.rules().count(), 0);
 }
 
 #[test]
-fn twenty_sources_are_blocked_one_by_one() {
-    let mut lab = lab(
-        Clients::steady(50.0),
-        Flood { sources: Sources::Pool(20), ..Flood::random(2000.0, 10.1..40.1) },
-    );
+fn twenty_sources_are_blocked_one_by_one_where_the_host_cannot_answer() {
+    let mut lab = at_its_end().flood(mimic(2000.0, Sources::Pool(20)));
     lab.run_until(40.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
     assert_eq!(blocked(&lab).len(), 20, "{:?}", blocked(&lab));
     assert!(blocked(&lab).iter().all(|net| net.ends_with("/32")));
-    assert!(lab.installed[19].0 <= 13.0, "{}", lab.story());
+    assert!(lab.installed[19].0 <= 15.0, "{}", lab.story());
 }
 
 #[test]
 fn a_network_with_clients_in_it_is_not_blocked_as_a_whole() {
-    let client = Clients { behind: Some([198, 18, 0, 77].into()), ..Clients::steady(5.0) };
-    let mut lab = lab(
-        Clients::steady(50.0),
-        Flood { sources: Sources::Networks(1), ..Flood::random(8000.0, 10.1..40.1) },
-    )
-    .clients(client);
+    let client = Clients { behind: Some([198, 18, 0, 77].into()), ..clients(5.0) };
+    let mut lab = at_its_end().flood(mimic(8000.0, Sources::Networks(1))).clients(client);
     lab.run_until(39.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
     let blocked = blocked(&lab);
     assert!(blocked.iter().all(|net| net.ends_with("/32")), "{blocked:?}");
     assert!(blocked.len() > 16, "its other addresses are: {blocked:?}");
     assert!(!blocked.contains(&"198.18.0.77/32".to_owned()));
-    assert_eq!(lab.group_connected(1, 1.0, 10.0, 38.0), 1.0);
+    assert!(blocked.len() <= Settings::default().sources_per_incident, "{}", blocked.len());
+    // The flood comes in his name too: some of his SYNs pass with their first retransmission.
+    assert!(lab.group_connected(1, 4.0, 16.0, 35.0) > 0.95, "{}", lab.story());
+}
+
+/// Most of its addresses cannot be blocked, so what they have in common is.
+#[test]
+fn a_network_with_clients_in_it_that_uses_one_tool_is_dropped_by_its_signature() {
+    let client = Clients { behind: Some([198, 18, 0, 77].into()), ..clients(5.0) };
+    let flood = Flood { shape: Shape::Bare, ..mimic(2000.0, Sources::Networks(1)) };
+    let mut lab = at_its_end().clients(Clients::steady(50.0)).clients(client).flood(flood);
+    lab.run_until(39.0);
+    assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
+    assert_eq!(blocked(&lab), [""; 0], "{}", lab.story());
+    assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
+    assert!(lab.connected(15.0, 38.0) > 0.99, "{}", lab.story());
 }
 
 #[test]
 fn protected_and_allowed_networks_are_not_blocked() {
-    let mut lab = lab(
-        Clients::steady(50.0),
-        Flood { sources: Sources::Networks(3), ..Flood::random(2000.0, 10.1..40.1) },
-    )
-    .protect("198.18.0.0/24", "own network");
+    let mut lab = at_its_end()
+        .flood(mimic(2000.0, Sources::Networks(3)))
+        .protect("198.18.0.0/24", "own network");
     lab.allow("198.18.1.9/32", 600);
     lab.run_until(39.0);
     assert!(!blocked(&lab).contains(&"198.18.0.0/24".to_owned()));
     assert!(!blocked(&lab).contains(&"198.18.1.0/24".to_owned()));
     assert!(!blocked(&lab).contains(&"198.18.1.9/32".to_owned()));
     assert!(blocked(&lab).contains(&"198.18.2.0/24".to_owned()), "{:?}", blocked(&lab));
+}
+
+/// Balancers that ask whether the port is open and reset the answer are no attack, whatever their rate.
+#[test]
+fn half_open_health_checks_are_no_attack_and_are_never_dropped() {
+    for (sources, rate) in [(3, 90.0), (10, 40.0), (10, 100.0)] {
+        let checks = HealthChecks { to: 0, rate, sources, kind: Probe::Reset };
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients::steady(20.0))
+            .health_checks(checks);
+        lab.run_until(120.0);
+        let story = format!("{sources} at {rate}/s\n{}", lab.story());
+        assert_eq!(lab.installed.len(), 0, "{story}");
+        assert_eq!(lab.told.len(), 0, "{story}");
+
+        // Nor do they keep a flood from being found, nor does it take them along.
+        let mut lab = lab.flood(Flood::random(2000.0, 120.1..150.1));
+        lab.run_until(150.0);
+        let story = format!("{sources} at {rate}/s\n{}", lab.story());
+        assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{story}");
+        assert_eq!(blocked(&lab), [""; 0], "{story}");
+    }
+}
+
+/// Applications whose connect timeout is shorter than a second open a new connection instead of
+/// retransmitting a SYN: behind a broken path such clients look like a flood, but were here a moment ago.
+#[test]
+fn known_clients_that_do_not_retransmit_are_no_attackers() {
+    let impatient = |host: u8, rate| {
+        let behind = [192, 0, 2, host].into();
+        Impatient { to: 0, rate, behind, outage: 30.0..45.0, factor: 3.0 }
+    };
+    for (name, groups) in [
+        ("a carrier's address", vec![impatient(1, 40.0)]),
+        ("proxies", (1..=40).map(|host| impatient(host, 2.0)).collect()),
+    ] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server { backlog: 4096, ..Server::default() })
+            .clients(Clients::steady(50.0));
+        for group in groups {
+            lab = group.join(lab);
+        }
+        lab.run_until(60.0);
+        let story = format!("{name}\n{}", lab.story());
+        assert_eq!(lab.times("attack_started").len(), 0, "{story}");
+        assert_eq!(lab.times("handshakes_degraded").len(), 1, "{story}");
+        assert_eq!(lab.installed.len(), 0, "{story}");
+    }
+}
+
+/// A flood in their names is one: their completions do not go away with it.
+#[test]
+fn a_flood_in_the_name_of_known_clients_is_named() {
+    let carrier: IpAddr = [192, 0, 2, 1].into();
+    for rate in [100.0, 400.0] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server { backlog: 4096, ..Server::default() })
+            .clients(clients(50.0))
+            .clients(Clients { behind: Some(carrier), ..clients(40.0) })
+            .flood(Flood { from: 30.1, until: 60.1, ..mimic(rate, Sources::One(carrier)) });
+        lab.run_until(60.0);
+        assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
+        assert_eq!(blocked(&lab), [""; 0], "{}", lab.story());
+    }
+}
+
+/// Clients who give up after a third of a second and open another connection.
+struct Impatient {
+    to: usize,
+    rate: f64,
+    behind: IpAddr,
+    outage: std::ops::Range<f64>,
+    factor: f64,
+}
+
+impl Impatient {
+    /// Served but for their outage, in which they come more often and leave first SYNs only.
+    fn join(self, lab: Lab) -> Lab {
+        let Self { to, rate, behind, outage, factor } = self;
+        let served = Clients { to, behind: Some(behind), ..clients(rate) };
+        let again = Flood {
+            to,
+            shape: Shape::Linux,
+            sources: Sources::One(behind),
+            ..Flood::random(rate * factor, outage.clone())
+        };
+        lab.clients(Clients { until: outage.start, ..served.clone() })
+            .flood(again)
+            .clients(Clients { from: outage.end, ..served })
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tcpguard_engine::{
 };
 
 use crate::sim::*;
+use crate::{alike, at_its_end};
 
 fn rule(prefix: &str, seconds: u64) -> RuleToImport {
     RuleToImport {
@@ -123,7 +124,7 @@ fn imported_ports_take_the_place_of_other_ports_of_the_prefix() {
 #[test]
 fn an_import_over_an_automatic_rule_makes_it_the_operators() {
     let attacker = Sources::One([198, 51, 100, 7].into());
-    let mut lab = lab().flood(Flood { sources: attacker, ..Flood::random(2000.0, 10.1..30.1) });
+    let mut lab = at_its_end().flood(alike(2000.0, 10.1, 30.1, attacker));
     lab.run_until(15.0);
     assert_eq!(found(&lab), [is(0, "198.51.100.7/32", "incident")], "{}", lab.story());
     let rules = vec![rule("198.51.100.7/32", 600)];

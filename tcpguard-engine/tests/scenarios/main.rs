@@ -23,4 +23,21 @@ mod slow;
 mod surge;
 mod trials;
 
+use tcpguard_engine::{Mode, Step};
 use tcpguard_sim as sim;
+
+use sim::{Clients, Flood, Lab, Server, Shape, Sources};
+
+/// A host whose queue is soon full, without cookies of anybody's.
+fn at_its_end() -> Lab {
+    let server = Server { cookies: false, backlog: 256, ..Server::default() };
+    let clients = Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) };
+    let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients);
+    lab.refuse_steps = vec![Step::Cookies];
+    lab
+}
+
+/// A flood that looks as its clients do, so that no signature tells it from them.
+fn alike(rate: f64, from: f64, until: f64, sources: Sources) -> Flood {
+    Flood { shape: Shape::Linux, sources, ..Flood::random(rate, from..until) }
+}

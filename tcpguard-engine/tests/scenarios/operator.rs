@@ -9,6 +9,7 @@ use tcpguard_engine::{
 };
 
 use crate::sim::*;
+use crate::{alike, at_its_end};
 
 pub fn net(text: &str) -> IpNet {
     text.parse().expect("prefix")
@@ -144,7 +145,7 @@ fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() 
 #[test]
 fn a_rule_of_the_guards_own_stands_beside_an_operators_for_certain_ports() {
     let attacker = Sources::One([198, 51, 100, 7].into());
-    let mut lab = lab().flood(Flood { sources: attacker, ..Flood::random(2000.0, 10.1..60.1) });
+    let mut lab = at_its_end().flood(alike(2000.0, 10.1, 60.1, attacker));
     let source = "198.51.100.7/32".to_owned();
     block_ports(&mut lab, &source, &[22], 600, false).expect("blocked");
     lab.run_until(15.0);
@@ -177,7 +178,7 @@ fn certain_ports_of_what_is_protected_are_refused_like_all_of_it() {
 #[test]
 fn a_block_over_an_automatic_rule_makes_it_the_operators() {
     let attacker = Sources::One([198, 51, 100, 7].into());
-    let mut lab = lab().flood(Flood { sources: attacker, ..Flood::random(2000.0, 10.1..30.1) });
+    let mut lab = at_its_end().flood(alike(2000.0, 10.1, 30.1, attacker));
     lab.run_until(15.0);
     assert_eq!(lab.report().rules[0].origin, "incident", "{}", lab.story());
 
@@ -438,7 +439,8 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     assert_eq!(lab.report().incidents.len(), 1, "still seen");
 
     lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("set");
-    assert_eq!(lab.kernel.rules().count(), 1, "and dropped again at once");
+    lab.run_until(70.5);
+    assert_eq!(lab.kernel.rules().count(), 1, "the next look at the flows calls for it again");
     lab.run_until(99.0);
     assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
     assert!(lab.connected(74.0, 98.0) > 0.99);

@@ -8,6 +8,7 @@ use tcpguard_engine::{
 };
 
 use crate::sim::*;
+use crate::{alike, at_its_end};
 
 /// A flood that is being dropped.
 fn flooded(flood: Flood) -> Lab {
@@ -66,8 +67,11 @@ fn an_attack_that_ended_while_there_was_no_agent_ends_once_it_is_quiet() {
 
 #[test]
 fn without_what_the_last_run_knew_a_rule_goes_on_and_belongs_to_the_next_incident() {
-    for flood in of_each_kind() {
-        let mut lab = flooded(flood);
+    let one = Sources::One([198, 51, 100, 7].into());
+    let mut blocked = at_its_end().flood(alike(5000.0, 10.1, 60.1, one));
+    blocked.run_until(20.0);
+    assert_eq!(blocked.report().rules[0].kind, "source", "{}", blocked.story());
+    for mut lab in [flooded(Flood::random(5000.0, 10.1..60.1)), blocked] {
         lab.restart_without_state();
         lab.run_until(60.0);
         assert_eq!(lab.installed.len(), 1, "not made again: {}", lab.story());
@@ -235,14 +239,8 @@ fn clients_known_from_before_let_a_flood_be_dropped_at_once() {
 #[test]
 fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
     let attacker = "198.51.100.7/32";
-    let mut lab = Lab::new(Mode::Enforce)
-        .listener(Server::default())
-        .clients(Clients::steady(50.0))
-        .flood(Flood {
-            sources: Sources::One([198, 51, 100, 7].into()),
-            shape: Shape::Linux,
-            ..Flood::random(1000.0, 10.1..60.1)
-        });
+    let attackers = Sources::One([198, 51, 100, 7].into());
+    let mut lab = at_its_end().flood(alike(1000.0, 10.1, 60.1, attackers));
     lab.run_until(15.0);
     assert_eq!(lab.report().rules[0].kind, "source", "{}", lab.story());
     lab.allow(attacker, 20);

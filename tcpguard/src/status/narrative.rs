@@ -32,15 +32,23 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
             signature_words(incident),
         ),
         IncidentClass::SingleSource => {
-            let from = evidence.top_sources.first().map_or_else(String::new, |top| {
-                format!(
+            let from = match incident.dominating_source() {
+                Some(top) => format!(
                     " from {}, which sends {} of the failing SYNs",
                     top.addr,
                     percent(top.share)
-                )
-            });
+                ),
+                None => format!(
+                    ", now from {sources} sources, {:.2} SYN each",
+                    evidence.syns_per_source
+                ),
+            };
+            let ban = match incident.has_source_rules() && incident.dominating_source().is_some() {
+                true => "; a ban on the source stops it",
+                false => "",
+            };
             format!(
-                "{} on {place}{from}, {complete} of SYNs complete a handshake; a ban on the source stops it",
+                "{} on {place}{from}, {complete} of SYNs complete a handshake{ban}",
                 incident.class.in_words(),
             )
         }
