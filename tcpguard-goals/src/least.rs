@@ -26,6 +26,7 @@ const LEAST: &[(&str, u64)] = &[
     ("g11_nobody_connects_to_a_socket", 2),
     ("g11_the_kernel_refuses_the_filter_without_any_of_three_capabilities", 7),
     ("g12_a_thousand_hostile_clients_keep_nobody_from_the_agent", 4_000),
+    ("g13_forged_syns_shut_out_no_stranger_and_no_network", 12),
     ("g13_a_flood_in_somebodys_name_blocks_nobody_and_cuts_no_session", 30),
     ("g14_a_mode_that_nobody_confirms_goes_back", 10),
     ("g14_a_risky_block_that_nobody_confirms_goes_back", 10),
