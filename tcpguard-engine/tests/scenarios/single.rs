@@ -44,7 +44,7 @@ fn forged_syns_ban_no_stranger_and_no_network_and_are_answered() {
     for (rate, sources_of, behind) in [
         (12.0, Sources::One(ATTACKER), "198.51.100.7"),
         (150.0, Sources::One(ATTACKER), "198.51.100.7"),
-        (20_000.0, Sources::One(ATTACKER), "198.51.100.7"),
+        (5_000.0, Sources::One(ATTACKER), "198.51.100.7"),
         (30.0, Sources::Networks(1), "198.18.0.9"),
         (2000.0, Sources::Networks(3), "198.18.1.9"),
         (40.0, Sources::Within48, "2001:db8:bad:17::9"),
