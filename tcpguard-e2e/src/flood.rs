@@ -357,7 +357,7 @@ impl SocketWriter {
         for frame in batch.iter_mut() {
             self.writer.write(frame);
             self.written += 1;
-            if self.repeated > 0 && self.written % self.repeated == 0 {
+            if self.repeated > 0 && self.written.is_multiple_of(self.repeated) {
                 self.again.push_back((due, frame.clone()));
             }
         }

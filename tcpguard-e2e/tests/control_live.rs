@@ -11,6 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use ipnet::IpNet;
 use tcpguard::control::{CONTROL_SOCKET, Client, ClientError, Request, STATUS_SOCKET};
 use tcpguard::status;
 use tcpguard_e2e::guard::{Guard, Mode, RUNTIME_DIR};

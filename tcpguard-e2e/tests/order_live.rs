@@ -131,7 +131,9 @@ fn answers_seen(lab: &Lab, guard: &Guard<'_>) -> (u64, Status) {
 
 #[test]
 fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
-    let cases: [(&str, fn(&Lab), bool); 3] = [
+    /// What it is, how it comes there, whether the guard goes first.
+    type Case = (&'static str, fn(&Lab), bool);
+    let cases: [Case; 3] = [
         ("a filter of a later priority", |lab| pass_all(lab, "prio 2"), true),
         ("a program of the same", |lab| attach_at_clsact(&lab.edge, INTERFACE).unwrap(), true),
         ("a filter of another kind", |lab| pass_all(lab, "prio 1"), false),

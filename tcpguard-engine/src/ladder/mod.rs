@@ -133,7 +133,7 @@ impl Ladder {
 
     /// Whether it is forbidden, or was refused and is not tried again yet.
     pub fn refuses(&self, step: Step, now: Timestamp) -> bool {
-        let refused = |refused: &Refused| refused.times > 0 && now < refused.until;
+        let refused = |refused: &Refused| refused.times > 0 && refused.holds(now);
         self.bars(step)
             || self.forbidden(now, step)
             || self.rung(step).refused.as_ref().is_some_and(refused)

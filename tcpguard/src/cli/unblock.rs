@@ -93,8 +93,8 @@ fn say_what_stays(session: &Session<'_>) {
 
 /// Says when a removed rule of an attack that goes on is made again, and what has it made at once.
 fn say_when_again(removed: &[Rule], session: &Session<'_>) {
-    let of_attacks = removed.iter().filter_map(|rule| Some((rule, rule.attack?)));
-    let Some((rule, attack)) = of_attacks.last() else { return };
+    let mut of_attacks = removed.iter().rev().filter_map(|rule| Some((rule, rule.attack?)));
+    let Some((rule, attack)) = of_attacks.next() else { return };
     let at_once = match session.client.call(Request::Status) {
         Ok(Response::Status(status)) => {
             let open = status.attacks.iter().find(|open| open.id == attack);

@@ -195,8 +195,8 @@ fn chains_that_jump_in_circles_come_to_an_end() {
         rules: to.iter().map(|to| jump(to)).collect(),
         ..Chain::default()
     };
-    let mut rules = RuleSet::default();
-    rules.chains =
+    let chains =
         vec![chain("input", &["a"; 64]), chain("a", &["b"; 64]), chain("b", &["a", "input"])];
+    let rules = RuleSet { chains, ..RuleSet::default() };
     assert_eq!(found(&rules, 8080, 1), []);
 }

@@ -47,10 +47,13 @@ fn of_verdict(verdict: &Verdict) -> String {
     }
 }
 
+/// Bytes of a packet, for people.
+type InWords<'a> = Box<dyn Fn(&[u8]) -> String + 'a>;
+
 fn condition(condition: &Condition) -> Option<String> {
     let Condition { source, mask, test, .. } = condition;
     let native = |bytes: &[u8]| bytes.first_chunk().copied().map_or(0, u32::from_ne_bytes);
-    let (what, value): (&str, Box<dyn Fn(&[u8]) -> String>) = match source {
+    let (what, value): (&str, InWords<'_>) = match source {
         Source::L4Proto | Source::Network { offset: 9 | 6, len: 1 } => return None,
         Source::Transport { offset: 13, len: 1 } => {
             let what = match mask.first() {
