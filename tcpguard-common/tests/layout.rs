@@ -49,7 +49,7 @@ fn sizes_of_abi_version_15() {
         ("SourceKey of SourceV6", size_of::<SourceKey<SourceV6>>(), 24),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
         ("SourceSet", size_of::<SourceSet>(), 1096),
-        ("SynAckRecord", size_of::<SynAckRecord>(), 24),
+        ("SynAckRecord", size_of::<SynAckRecord>(), 28),
         ("SynSample", size_of::<SynSample>(), 128),
         ("SynSamples", size_of::<SynSamples>(), 8200),
     ];

@@ -43,7 +43,7 @@ fn the_document_is_what_the_schema_says_and_the_exit_code_what_it_says() {
     assert_eq!(output.status.code(), Some(code(&document)), "{document:#}");
     // No agent listens where this one was sent.
     let agent = document["findings"].as_array().unwrap().iter().find(|it| it["id"] == "agent");
-    assert_eq!(agent.unwrap()["result"], "warning", "{document:#}");
+    assert_eq!(agent.unwrap()["result"], "blocking", "{document:#}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ const THREAT_MODEL: &str = "docs/threat-model.md";
 /// Where every map has its `static`.
 const MAPS: &str = "tcpguard-ebpf/src/maps.rs";
 /// More, and nobody reads them.
-const MOST_PROMISES: usize = 60;
+const MOST_PROMISES: usize = 70;
 
 /// What the documents are held against.
 struct Tree {
@@ -181,7 +181,7 @@ mod tests {
         let other = PROMISES.replace("| G1 |", "| G2 |");
         assert_eq!(specification(&other, &tree()), ["SPECIFICATION.md: G1 has rows and no line"]);
         let many = PROMISES.to_owned() + &"| G1 | more | `it_holds` |\n".repeat(MOST_PROMISES);
-        assert_eq!(specification(&many, &tree()), ["SPECIFICATION.md: 61 promises, 60 at most"]);
+        assert_eq!(specification(&many, &tree()), ["SPECIFICATION.md: 71 promises, 70 at most"]);
         assert!(!specification("No table.", &tree()).is_empty());
     }
 

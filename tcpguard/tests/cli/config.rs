@@ -100,7 +100,7 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     host.run(&["config", "check", path]).is(
         0,
         &format!("{path} and 2 files of {directory}: valid; mode observe, interfaces: eth0\n"),
-        "apply it: tcpguard reload\n",
+        "guard by it: systemctl start tcpguard\n",
     );
     let shown = host.run(&["config", "show", path, "--origin"]).stdout;
     for (setting, origin) in [

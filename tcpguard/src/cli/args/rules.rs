@@ -109,7 +109,7 @@ pub struct UnblockArgs {
 const UNBLOCK: &str = "\
 A rule that tcpguard made for an attack is made again while the attack goes on: after 10 minutes, or at
 once with tcpguard step LISTENER signature auto (or source auto) or tcpguard mode. To stop dropping:
-tcpguard mode observe.
+tcpguard mode observe
 
 Examples:
   tcpguard unblock 192.0.2.7
