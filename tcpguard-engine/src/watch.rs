@@ -2,18 +2,19 @@
 
 mod distinct;
 mod moment;
+mod trials;
 
 use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use self::distinct::Distinct;
+pub(crate) use self::trials::Calm;
 use crate::egress::Egress;
 use crate::evidence::alarm;
 use crate::incident::{Incident, Opening};
-use crate::ladder::{Before, Harm, Ladder, Newest, Step};
+use crate::ladder::{Ladder, Step};
 use crate::learned::{Clients, LearnedListener, Natural, Usual, UsualCircumstances};
-use crate::policy::clean_age;
 use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
@@ -22,12 +23,6 @@ use crate::{
     ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
 };
 
-/// What is added in an attack is compared with so much of the attack before it.
-const TRIED_AGAINST: Duration = Duration::from_secs(5);
-/// Clients that came in this time may be expected to come.
-const USUAL: Duration = Duration::from_secs(16);
-/// A client repeats its SYN after this long (RFC 6298 §2.1), and half a second for slack and the way.
-const SECOND_TRY: Duration = Duration::from_millis(1500);
 /// The ACK to a cookie comes within this time, or takes longer than the kernel waits for that of its own.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 /// A count of half-open handshakes says what the queue holds for this long.
@@ -97,21 +92,6 @@ pub(crate) struct Suspect {
     pub signal: Signal,
     /// What counters and signals said then.
     pub moment: Moment,
-}
-
-/// Completed handshakes a second.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Calm {
-    completed: f64,
-    /// Those of known clients, each client counted once in ten seconds.
-    known: f64,
-}
-
-impl From<Sums> for Calm {
-    fn from(sums: Sums) -> Self {
-        let [completed, known] = [sums.completed, sums.known].map(|count| sums.per_second(count));
-        Self { completed, known }
-    }
 }
 
 /// Failing flows that no rule covers.
@@ -295,8 +275,7 @@ impl Watch {
         self.incident = Incident::resume(now, self.id, report).map(Box::new);
         let before = report.record.before;
         let completed = before.map_or(0.0, |before| before.per_second(before.completed));
-        // Of known clients the record holds no count.
-        self.calm = Calm { completed, known: 0.0 };
+        self.calm = Calm::of_all(completed);
         self.quiet.restart(now);
     }
 
@@ -584,85 +563,6 @@ impl Watch {
     pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
         let lasts = self.ladder.lasts(Step::Cookies, now);
         !saturated && lasts.is_some_and(|lasts| lasts >= settings.canary)
-    }
-
-    /// Compares how many clients get in from now on with how many did before.
-    pub fn try_out(&mut self, now: Timestamp, what: Newest, settings: &Settings) {
-        let delay = match what {
-            // Only the second SYN gets in, and only when the queue has been cleaned up.
-            Newest::Step(Step::Overload | Step::Budget) => {
-                SECOND_TRY + clean_age(self.rtt(settings))
-            }
-            Newest::Step(_) | Newest::Rule(_) => settings.poll.max(self.rtt(settings) * 2),
-        };
-        let attacked = self.incident.as_deref().map(|incident| incident.started());
-        let from = attacked.map_or(now, |started| started.max(now - TRIED_AGAINST));
-        let attack = self.window.since(from);
-        let before = |completed: u64, calm: f64| Before {
-            completed: (completed as f64).min(calm * attack.span.as_secs_f64()),
-            span: attack.span,
-            dispersion: self.natural.dispersion(),
-        };
-        let recent = self.window.last(USUAL);
-        let usual = recent.per_second(recent.completed);
-        match what {
-            Newest::Step(Step::Cookies) => {
-                self.ladder.handover.start(now + delay);
-                let before = before(attack.completed, self.calm.completed);
-                self.ladder.canary.watch(now, Step::Cookies, delay, before, usual);
-            }
-            other => {
-                self.ladder.canary.wait(now + delay);
-                let before = before(attack.known, self.calm.known);
-                self.ladder.breaker.watch(now, other, delay, before, usual);
-            }
-        }
-    }
-
-    /// Whether what was added last keeps clients out, after a poll that was `elapsed` long.
-    pub fn judge_newest(
-        &mut self,
-        now: Timestamp,
-        elapsed: Duration,
-        settings: &Settings,
-    ) -> Option<(Newest, Harm)> {
-        if self.ladder.has(Step::Cookies)
-            && let Some(harm) = self.judge_handover(now, elapsed)
-        {
-            return Some((Newest::Step(Step::Cookies), harm));
-        }
-        // What the application does not take up is no fault of a step.
-        if self.overloaded(settings) {
-            return None;
-        }
-        let Sums { completed, known, .. } = self.window.last(elapsed);
-        let canary = &mut self.ladder.canary;
-        if canary.is_open() {
-            let (step, harm) = canary.poll(now, completed, elapsed, |_| true, settings)?;
-            // Whatever else was added has a trial of its own from now on.
-            let delay = settings.poll.max(self.clients.rtt().unwrap_or(settings.assumed_rtt) * 2);
-            self.ladder.breaker.restart(now, delay);
-            let cause = self.ladder.handover.suspected();
-            let harm = cause.map_or(harm, |(good, completed)| Harm::Unfinished(completed, good));
-            return Some((Newest::Step(step), harm));
-        }
-        self.ladder.breaker.poll(now, known, elapsed, |_| false, settings)
-    }
-
-    /// Whether the host completes hardly any handshake whose cookie was good.
-    fn judge_handover(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
-        // Only the tracepoint tells.
-        if elapsed.is_zero() || self.counters.established.is_none() {
-            return None;
-        }
-        let handover = &mut self.ladder.handover;
-        // A full accept queue takes no connection, whoever has answered its SYN.
-        if self.pressure.polls().0 > 0 {
-            handover.start(now);
-        }
-        let sums = self.window.last(elapsed);
-        let (good, completed) = handover.poll(now, sums.cookies_redeemed, sums.established)?;
-        Some(Harm::Unfinished(completed, good))
     }
 
     /// After an attack: be quicker for a while.

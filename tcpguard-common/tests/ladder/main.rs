@@ -1,6 +1,7 @@
 //! The steps between the rules and the stack, as clients and floods meet them.
 
 mod connections;
+mod let_through;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -8,11 +9,9 @@ use std::mem;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Addr, Client, Config, EVERY_PORT, FlowKey, FlowState, ListenerCounters, ListenerEntry,
-    ListenerKey, Mode, Reason, RuleHits, RuleRef, SignatureKey, SynAckRecord, maps,
+    ListenerKey, Mode, Reason, RuleRef, SignatureKey, SynAckRecord, maps,
 };
-use tcpguard_common::fastpath::{
-    self, Bucket, COOKIE_HEARTBEAT_NS, HANDSHAKE_NS, Mask, Rate, hash,
-};
+use tcpguard_common::fastpath::{self, Bucket, COOKIE_HEARTBEAT_NS, Mask, Rate, hash};
 use tcpguard_common::model::{Model, Packet, Recent, cookie_secret, hash_key};
 use tcpguard_common::wire::option::{SACK, TIMESTAMPS, WSCALE};
 
@@ -457,122 +456,6 @@ fn without_an_agent_or_in_another_mode_no_step_is_taken() {
     }
 }
 
-/// A signature rule over what all SYNs of this host look like, in slot 1.
-fn drop_alike(host: &mut Model) {
-    let (_, flow) = host.flows.iter().next().expect("a SYN was recorded");
-    let mask = Mask::NoTtl;
-    let fingerprint = flow.fingerprint.masked(mask).words();
-    for (&id, entry) in &mut host.listener_entries {
-        let key = SignatureKey { listener: id, mask: mask.code().into(), set: 0, fingerprint };
-        host.signatures.push((key, RuleRef { slot: 1, flags: 0 }));
-        entry.masks = 1 << mask.code();
-    }
-    host.rule_expiry.insert(1, u64::MAX);
-}
-
-/// What is counted of that rule.
-fn hits(host: &Model) -> [u64; 3] {
-    let RuleHits { hits, returned, completed } = host.rule_hits[&1];
-    [hits, returned.into(), completed.into()]
-}
-
-fn complete(host: &mut Model, client: Addr) {
-    let config = host.config;
-    fastpath::established(&config, host, &flow(client));
-}
-
-#[test]
-fn who_completes_after_a_retransmission_is_counted_for_the_rule_once_and_who_does_not_is_not() {
-    for (steps, fate) in [(0, Reason::SynReturned), (ANSWER, Reason::Cookie)] {
-        let mut host = host(steps);
-        send(&mut host, anybody(1), 1);
-        drop_alike(&mut host);
-        for client in 2..22 {
-            assert_eq!(send(&mut host, anybody(client), 1), Reason::DropSignature);
-        }
-        host.now_ns += S;
-        for client in 2..22 {
-            assert_eq!(send(&mut host, anybody(client), 1), fate);
-        }
-        assert_eq!(hits(&host), [20, 20, 0], "returning proves nothing");
-        host.now_ns += 50 * MS;
-        for _ in 0..3 {
-            (2..7).for_each(|client| complete(&mut host, anybody(client)));
-        }
-        assert_eq!(hits(&host), [20, 20, 5], "each once");
-        complete(&mut host, anybody(30));
-        assert_eq!(hits(&host), [20, 20, 5], "a client that no rule matched");
-        host.now_ns += HANDSHAKE_NS + S;
-        complete(&mut host, anybody(8));
-        assert_eq!(hits(&host), [20, 20, 5], "too late to be that handshake");
-        assert_eq!(counters(&host).returned, 20);
-    }
-}
-
-#[test]
-fn without_cookies_the_stack_is_given_a_bounded_number_of_retransmissions() {
-    let mut host = host(0);
-    for entry in host.listener_entries.values_mut() {
-        entry.returns = Rate::per_second(10, 3);
-    }
-    send(&mut host, anybody(1), 1);
-    drop_alike(&mut host);
-    let number = |second: u64, syn: u64| 1000 * second + syn + 2;
-    let mut passed = Vec::new();
-    for second in 0..20 {
-        // A thousand SYNs, and those of the second before again.
-        let mut fates = Vec::new();
-        for syn in 0..1000 {
-            host.now_ns += MS;
-            assert_eq!(send(&mut host, anybody(number(second, syn)), 1), Reason::DropSignature);
-            if second > 0 {
-                fates.push(send(&mut host, anybody(number(second - 1, syn)), 1));
-            }
-        }
-        passed.push(fates.iter().filter(|fate| **fate == Reason::SynReturned).count());
-        assert!(fates.iter().all(|it| matches!(it, Reason::SynReturned | Reason::DropSignature)));
-    }
-    assert!(passed[2..].iter().all(|passed| (9..=11).contains(passed)), "{passed:?}");
-    let [hits, returned, _] = hits(&host);
-    assert_eq!((hits + returned, returned), (39_000, passed.iter().sum::<usize>() as u64));
-}
-
-#[test]
-fn in_observe_mode_a_handshake_counts_for_the_rule_that_would_have_dropped_its_first_syn() {
-    let mut host = host(0);
-    host.config.mode = Mode::Observe as u8;
-    send(&mut host, anybody(1), 1);
-    drop_alike(&mut host);
-    for client in 2..12 {
-        assert_eq!(send(&mut host, anybody(client), 1), Reason::WouldDropSignature);
-        host.now_ns += 20 * MS;
-        complete(&mut host, anybody(client));
-    }
-    assert_eq!(hits(&host), [10, 0, 10]);
-}
-
-#[test]
-fn a_known_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
-    let mut host = host(0);
-    let known = |host: &Model| counters(host).established_known;
-    // A hundred and fifty handshakes a second, all from one address.
-    for round in 0..65 * 150 {
-        complete(&mut host, anybody(1));
-        host.now_ns += S / 150;
-        if round == 59 * 150 {
-            assert_eq!(known(&host), 0);
-        }
-    }
-    assert_eq!(known(&host), 1);
-    // One in five seconds each, from twenty.
-    for _ in 0..26 {
-        (2..22).for_each(|client| complete(&mut host, anybody(client)));
-        host.now_ns += 5 * S;
-    }
-    assert_eq!(known(&host), 1 + 20 * 7);
-}
-
-/// Source rule, signature rule, overload, cookies: the first that applies decides.
 #[test]
 fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
     let mut host = host(OVERLOAD | ANSWER);
@@ -662,22 +545,6 @@ fn where_the_tracepoint_runs_a_third_ack_validates_nobody() {
             assert_eq!(host.clients.len(), 1);
         }
     }
-}
-
-#[test]
-fn the_third_ack_itself_counts_for_no_rule_where_the_kernel_tells_of_completions() {
-    let mut host = host(ANSWER);
-    let client = v4(198, 51, 100, 7);
-    send(&mut host, anybody(1), 1);
-    drop_alike(&mut host);
-    assert_eq!(send(&mut host, client, 1), Reason::DropSignature);
-    host.now_ns += S;
-    let mut packet = Packet(syn(client, 1));
-    assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
-    assert_eq!(host.ingress(&third_ack(client, 1, &packet.0)), Reason::HandshakeAck);
-    assert_eq!((hits(&host), host.clients.len()), ([1, 1, 0], 0));
-    complete(&mut host, client);
-    assert_eq!((hits(&host), host.clients.len()), ([1, 1, 1], 1));
 }
 
 /// A source that has come round its ports after a tenth of a second.

@@ -128,6 +128,7 @@ impl World {
     /// # Panics
     /// When a command does not fit, or what the engine says is not what is.
     pub fn play(&mut self, op: &Op) {
+        let unblock = |which| Request::Unblock { which, whose: Whose::All };
         match op {
             Op::Traffic(traffic) => {
                 for _ in 0..traffic.polls {
@@ -162,13 +163,8 @@ impl World {
                 force: *force,
                 clients: ClientsWithin::default(),
             }),
-            Op::Unblock { host, bits } => self.request(Request::Unblock {
-                which: Which::Within(net(*host, *bits)),
-                whose: Whose::All,
-            }),
-            Op::UnblockAll => {
-                self.request(Request::Unblock { which: Which::All, whose: Whose::All })
-            }
+            Op::Unblock { host, bits } => self.request(unblock(Which::Within(net(*host, *bits)))),
+            Op::UnblockAll => self.request(unblock(Which::All)),
             Op::Import { hosts, seconds, merge, force } => {
                 let rule = |(host, bits, ports): &(u8, u8, Vec<u16>)| RuleToImport {
                     net: net(*host, *bits),

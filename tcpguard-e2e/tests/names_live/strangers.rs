@@ -1,0 +1,149 @@
+//! SYNs in the name of a client that has never connected, or of its network.
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::{Flood, Shape, Sources};
+use tcpguard_e2e::lab::{Family, PORT};
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_goals::{Goal, Row, size};
+
+use super::{Defence, LOOK, SECOND, SERVED, cdn, stage};
+
+/// Who has never connected, in whose name few SYNs come, or in that of his whole network. A firewall of his
+/// drops the answers that he did not ask for, so that nothing resets them.
+#[derive(Clone, Copy, Debug)]
+struct Stranger {
+    /// In whose name: his own address, or any of his network.
+    net: bool,
+    family: Family,
+    /// SYNs a second.
+    rate: u32,
+}
+
+/// Connections a second of the stranger.
+const STRANGER: u32 = 2;
+/// How long SYNs come in his name before he does, and then beside him.
+const NAMED_FIRST: Duration = Duration::from_secs(5);
+const NAMED_BESIDE: Duration = Duration::from_secs(12);
+/// SYNs a second for which the naive variant shuts a source out.
+const NAIVE_STRANGER: u32 = 8;
+
+impl Stranger {
+    /// The rates at which sources and networks were once blocked, and more.
+    fn nth(number: u64) -> Self {
+        let (net, family) = (number % 2 == 1, Family::BOTH[number as usize / 2 % 2]);
+        let rate = [if net { 40 } else { 12 }, 150, 2_000][number as usize / 4 % 3];
+        Self { net, family, rate }
+    }
+
+    fn sources(self) -> Sources {
+        match self.net {
+            true => Sources::Net(cdn(self.family)),
+            false => Sources::One(self.family.client()),
+        }
+    }
+}
+
+/// What became of him, and of the rules.
+struct Met {
+    stranger: Attempts,
+    others: Attempts,
+    /// Sources that were shut out at some moment.
+    blocked: BTreeSet<IpNet>,
+}
+
+fn meet(case: Stranger, naive: bool) -> Met {
+    let lab = stage();
+    let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
+                 tcp flags & rst == rst drop; }; }";
+    lab.client.write("/run/quiet.nft", quiet).unwrap();
+    lab.client.exec("nft -f /run/quiet.nft").unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let defence = match naive {
+        false => Defence::guard(&lab.edge),
+        true => Defence::nft(&lab.edge, NAIVE_STRANGER),
+    };
+    let load = |rate, home| {
+        let visitors = Visitors { rate, home, patience: PATIENCE };
+        Load::of(&lab.client, case.family.service(), visitors).unwrap()
+    };
+    let others = load(20, Home::Regulars);
+    sleep(3 * SECOND);
+    let flood = Flood {
+        shape: Shape::Linux,
+        sources: case.sources(),
+        rate: case.rate,
+        ..Flood::random(case.family.service(), NAMED_FIRST + NAMED_BESIDE)
+    };
+    let flood = flood.start(&lab).unwrap();
+    let mut blocked = BTreeSet::new();
+    let mut watch = |span: Duration| {
+        let end = Instant::now() + span;
+        while Instant::now() < end {
+            blocked.extend(defence.blocked(&lab.edge));
+            sleep(LOOK);
+        }
+    };
+    watch(NAMED_FIRST);
+    let from = boot_ns();
+    let home = if case.net { Home::Residents(cdn(case.family)) } else { Home::One };
+    let stranger = load(STRANGER, home);
+    watch(NAMED_BESIDE);
+    let to = boot_ns();
+    flood.wait().unwrap();
+    let stranger = stranger.finish().unwrap();
+    let others = others.finish().unwrap().begun(from, to);
+    println!(
+        "{case:?}, naive: {naive}: the stranger: {}; others: {}; {blocked:?} blocked",
+        stranger.summary(),
+        others.summary()
+    );
+    if let Some(status) = defence.status() {
+        for attack in status.attacks().iter().chain(&status.past_attacks()) {
+            println!("  {}", attack.summary());
+        }
+    }
+    Met { stranger, others, blocked }
+}
+
+#[test]
+fn g13_forged_syns_shut_out_no_stranger_and_no_network() {
+    let row = Row::new(Goal::G13);
+    let (count, naive_count) = (size(4, 12), size(1, 2_u64));
+    let sum = |met: &[Met]| {
+        let of = |of: fn(&Met) -> &Attempts, within: Duration| -> (usize, usize) {
+            let all = met.iter().map(|met| of(met).0.len()).sum();
+            (met.iter().map(|met| of(met).within(within)).sum(), all)
+        };
+        let blocked: usize = met.iter().map(|met| met.blocked.len()).sum();
+        (blocked, of(|met| &met.stranger, PATIENCE), of(|met| &met.others, SECOND))
+    };
+    let guarded: Vec<Met> = (0..count).map(|number| meet(Stranger::nth(number), false)).collect();
+    // Whoever counts SYNs by source shuts out whose address they bear.
+    let naive: Vec<Met> =
+        (0..naive_count).map(|number| meet(Stranger::nth(number * 2), true)).collect();
+    let (blocked, stranger, others) = sum(&guarded);
+    let (naive_blocked, naive_stranger, _) = sum(&naive);
+    let said = |blocked, stranger: (usize, usize)| {
+        format!(
+            "strangers: {} of {} of their connections served in whose name or in whose network's name SYNs \
+             come; {blocked} rules over them",
+            stranger.0, stranger.1
+        )
+    };
+    let holds = blocked == 0
+        && stranger.0 as f64 >= SERVED * stranger.1 as f64
+        && others.0 as f64 >= 0.99 * others.1 as f64;
+    row.result(count, said(blocked, stranger), holds)
+        .naive(
+            naive_count,
+            said(naive_blocked, naive_stranger),
+            naive_blocked > 0 && naive_stranger.0 * 2 < naive_stranger.1,
+        )
+        .finish();
+}
