@@ -7,9 +7,9 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowSet, HostCounters, Late,
-    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
-    SynAckRecord, SynSamples,
+    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
+    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4,
+    SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Template, Work,

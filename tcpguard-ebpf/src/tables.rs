@@ -11,9 +11,9 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
+    SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables, Template,

@@ -210,16 +210,14 @@ fn syn<S: Steps>(steps: &mut S) -> Reason {
     if let Some(judged) = by_source.or(by_look) {
         reason = judged;
     }
-    let matched = match reason {
-        Reason::SynReturned => true,
-        // What only would be dropped completes at its first SYN: that of the sample tells how many.
-        Reason::WouldDropSignature => interest.record,
-        _ => false,
-    };
+    let ruled = reason;
     if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
         reason = climb(steps, interest).unwrap_or(reason);
     }
-    if matched && !matches!(reason.action(), Action::Drop) {
+    // What only would be dropped completes at its first SYN: that of the sample tells how many.
+    let counts =
+        ruled == Reason::SynReturned || ruled == Reason::WouldDropSignature && interest.record;
+    if counts && !matches!(reason.action(), Action::Drop) {
         reason = steps.let_through(reason);
     }
     if interest.record {
