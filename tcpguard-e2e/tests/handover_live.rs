@@ -71,7 +71,9 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     if clients >= 20 {
         assert!(between(taken, withdrawn) <= WITHDRAWN_WITHIN, "{:?}", between(taken, withdrawn));
     }
-    assert!(after.share_within(SECOND) >= 0.97, "the stack serves: {}", after.summary());
+    // Of few clients, one that came as cookies went is a larger share.
+    let least = if clients >= 20 { 0.97 } else { 0.9 };
+    assert!(after.share_within(SECOND) >= least, "the stack serves: {}", after.summary());
 }
 
 #[test]
