@@ -10,6 +10,7 @@ use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::flood::{Flood, Shape, Sources};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
@@ -20,10 +21,11 @@ const SECOND: Duration = Duration::from_secs(1);
 fn one_source_is_answered(family: Family, source: IpAddr, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let likeness = Likeness::capture(&lab, family).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, family.service(), 50).unwrap();
     sleep(SECOND);
-    let (shape, sources) = (Shape::Linux, Sources::One(source));
+    let (shape, sources) = (Shape::Copy(likeness), Sources::One(source));
     let flood = Flood { shape, sources, rate, ..Flood::random(family.service(), 8 * SECOND) };
     let report = flood.start(&lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
@@ -65,6 +67,7 @@ fn a_hundred_thousand_a_second_of_one_source_are_answered() {
 fn one_source_is_blocked(family: Family, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let likeness = Likeness::capture(&lab, family).unwrap();
     // As at somebody who drops answers that he did not ask for.
     let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
                  tcp flags & rst == rst drop; }; }";
@@ -77,7 +80,7 @@ fn one_source_is_blocked(family: Family, rate: u32) {
     };
     let others = load(50, Home::Regulars);
     sleep(2 * SECOND);
-    let (shape, sources) = (Shape::Linux, Sources::One(family.client()));
+    let (shape, sources) = (Shape::Copy(likeness), Sources::One(family.client()));
     let flood = Flood { shape, sources, rate, ..Flood::random(family.service(), 20 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     let blocked = |status: &Status| status.rules().iter().any(|rule| rule.kind() == "source");

@@ -376,16 +376,17 @@ impl Incident {
         self.removed.insert(*matcher, removed);
     }
 
-    /// Asks again, if the evidence does, for the rules that an operator removed, of one step or of any.
-    pub fn take_up(&mut self, step: Option<Step>) {
+    /// May ask again for the rules that an operator removed, of one step or of any: which they are.
+    pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
         let (removed, refused) = (&mut self.removed, &mut self.refused);
-        removed.retain(|matcher, _| {
-            let stays = step.is_some_and(|step| matcher.step() != step);
-            if !stays {
-                refused.remove(matcher);
-            }
-            stays
-        });
+        let of_step = |matcher: &Matcher| step.is_none_or(|step| matcher.step() == step);
+        let taken: Vec<Matcher> =
+            removed.keys().filter(|matcher| of_step(matcher)).copied().collect();
+        for matcher in &taken {
+            removed.remove(matcher);
+            refused.remove(matcher);
+        }
+        taken
     }
 
     /// Asks for a rule no longer while cookies answer, because it drops the SYNs of clients.

@@ -1,13 +1,13 @@
 //! One listener as the engine follows it.
 
+mod armed;
 mod distinct;
 mod moment;
 mod trials;
 
 use std::time::Duration;
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
-
+use self::armed::Armed;
 use self::distinct::Distinct;
 pub(crate) use self::trials::Calm;
 use crate::egress::Egress;
@@ -107,14 +107,6 @@ impl Rest {
     pub fn matters(&self, settings: &Settings) -> bool {
         self.flows >= settings.rest_flows && self.share >= settings.rest_share
     }
-}
-
-/// The time after an attack.
-#[derive(Clone, Debug)]
-pub(crate) struct Armed {
-    until: Timestamp,
-    /// Signatures that stopped it without hurting anyone.
-    pub signatures: Vec<(Mask, Fingerprint)>,
 }
 
 impl Watch {
@@ -563,11 +555,6 @@ impl Watch {
     pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
         let lasts = self.ladder.lasts(Step::Cookies, now);
         !saturated && lasts.is_some_and(|lasts| lasts >= settings.canary)
-    }
-
-    /// After an attack: be quicker for a while.
-    pub fn arm(&mut self, until: Timestamp, signatures: Vec<(Mask, Fingerprint)>) {
-        self.armed = Some(Armed { until, signatures });
     }
 
     /// Puts the signals at rest.

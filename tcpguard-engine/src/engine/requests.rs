@@ -188,7 +188,7 @@ impl Engine {
         };
         let (from, to) = (name(self.mode), name(mode));
         let text = format!("uid {uid} changed the mode from {from} to {to}");
-        self.take_up_removed();
+        self.take_up_removed(now);
         Response::ModeSet { was: self.enter_mode(now, mode, Some(text)) }
     }
 
@@ -212,7 +212,7 @@ impl Engine {
         for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
             incident.mark(now, so.to_owned());
         }
-        self.take_up_removed();
+        self.take_up_removed(now);
         self.commands.push_back(Command::SetMode(mode));
         if let Some(text) = text {
             self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);

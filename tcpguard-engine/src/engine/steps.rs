@@ -226,7 +226,7 @@ impl Engine {
             Order::Auto => format!("uid {uid} leaves {} to the guard", step.name()),
         };
         if order == Order::Auto {
-            watch.incident.iter_mut().for_each(|incident| incident.take_up(Some(step)));
+            watch.take_up(now + self.settings.common.armed, Some(step));
         }
         let text = format!("{listener}: {text}");
         self.tell_of_step(now, id, Severity::Notice, "step_ordered", text);

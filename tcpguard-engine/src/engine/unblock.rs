@@ -76,10 +76,9 @@ impl Engine {
     }
 
     /// Incidents ask again for what an operator removed, if the evidence does.
-    pub(super) fn take_up_removed(&mut self) {
-        for watch in self.watches.values_mut() {
-            watch.incident.iter_mut().for_each(|incident| incident.take_up(None));
-        }
+    pub(super) fn take_up_removed(&mut self, now: Timestamp) {
+        let until = now + self.settings.common.armed;
+        self.watches.values_mut().for_each(|watch| watch.take_up(until, None));
     }
 
     fn not_found(&self, which: Which, whose: Whose) -> RequestError {
