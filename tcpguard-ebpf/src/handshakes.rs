@@ -60,6 +60,9 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
     if read::<u64>(net, offsets.net_cookie)? != config.netns_cookie {
         return None;
     }
+    let says = if offsets.incoming == 0 { 0 } else { read(socket, offsets.incoming)? };
+    let port: u16 = read(socket, offsets.local_port)?;
+    let client_port = read(socket, offsets.remote_port)?;
     let (server, client) = match read::<u16>(socket, offsets.family)? {
         AF_INET => (
             Addr::from_v4(read(socket, offsets.local_v4)?),
@@ -72,14 +75,7 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
         ),
         _ => return None,
     };
-    let port: u16 = read(socket, offsets.local_port)?;
-    let flow = FlowKey {
-        client,
-        server,
-        client_port: read(socket, offsets.remote_port)?,
-        server_port: port.to_be_bytes(),
-    };
-    let says = if offsets.incoming == 0 { 0 } else { read(socket, offsets.incoming)? };
+    let flow = FlowKey { client, server, client_port, server_port: port.to_be_bytes() };
     // Its SYN was not counted, so it is no completion of those that were, and proves nothing of its client.
     if maps::is_unguarded(fastpath::came_by(&flow, says)) {
         return None;

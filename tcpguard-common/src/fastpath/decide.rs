@@ -301,11 +301,12 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
     let hash = hash::flow(&config.hash_key, key);
+    let client = validate(config, tables, &key.client, now, 1);
+    completed(tables, listener.id, hash, now, client, 1);
+    // Last, or the verifier would follow all that comes after from each of its ends.
     if hash::sampled(hash, config.sample_shift) {
         complete_unanswered(config, tables, hash, key, now);
     }
-    let client = validate(config, tables, &key.client, now, 1);
-    completed(tables, listener.id, hash, now, client, 1);
 }
 
 /// Counts a completed handshake of a client that was known so well before: `weight` where it stands for
