@@ -6,7 +6,7 @@
 //! share the target directory and nothing from a registry is compiled twice.
 
 use std::{
-    collections::hash_map::DefaultHasher,
+    collections::{BTreeSet, hash_map::DefaultHasher},
     fs,
     hash::Hasher as _,
     path::{Path, PathBuf},
@@ -69,6 +69,8 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     process::timed("another version, for tests of upgrades", || {
+        let held: BTreeSet<PathBuf> = files.iter().map(|(name, _)| source.join(name)).collect();
+        prune(&source, &held)?;
         for (name, content) in files {
             let content = match String::from_utf8(content) {
                 Ok(text) => edited(&name, text)?.into_bytes(),
@@ -96,6 +98,23 @@ fn tracked(workspace: &Workspace) -> Result<Vec<String>> {
     git.args(["-c", &trusted, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
     let names = process::output(git.current_dir(&workspace.root))?;
     Ok(names.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// Removes the files of an earlier build that the checkout no longer holds, which cargo would compile too.
+fn prune(directory: &Path, held: &BTreeSet<PathBuf>) -> Result<()> {
+    let unread = || format!("cannot read {}", directory.display());
+    if !directory.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(directory).with_context(unread)? {
+        let path = entry.with_context(unread)?.path();
+        if path.is_dir() {
+            prune(&path, held)?;
+        } else if !held.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file whose content is another, so that cargo compiles what has changed.
@@ -186,6 +205,18 @@ fn renumbered(lock: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_moved_is_not_compiled_where_it_was() {
+        let source = tempfile::tempdir().unwrap();
+        let [moved, held] =
+            ["tests/it.rs", "tests/it/main.rs"].map(|name| source.path().join(name));
+        for path in [&moved, &held] {
+            put(path, b"").unwrap();
+        }
+        prune(source.path(), &BTreeSet::from([held.clone()])).unwrap();
+        assert_eq!((moved.exists(), held.exists()), (false, true));
+    }
 
     /// The source as it is now can be edited: every anchor is there, once.
     #[test]
