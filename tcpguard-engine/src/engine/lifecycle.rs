@@ -102,6 +102,8 @@ impl Engine {
         let unanswering = watch.window.last(DISTURBED).is_unanswered();
         let without_cookies = watch.is_without_cookies(now, self.enforced, mode);
         let Some(incident) = &mut watch.incident else { return };
+        // What the overload step drops keeps the queue from being full.
+        let overwhelmed = unanswering || watch.ladder.has(Step::Overload);
         let grounds = Grounds {
             now,
             listener: id,
@@ -115,7 +117,7 @@ impl Engine {
             recurrence: &self.recurrence,
             inherited: &inherited,
             unanswering,
-            unanswerable: saturates || unanswering && without_cookies,
+            unanswerable: saturates || overwhelmed && without_cookies,
             source_forbidden: watch.ladder.forbidden(now, Step::Source),
             signature_forbidden: watch.ladder.forbidden(now, Step::Signature),
             remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
