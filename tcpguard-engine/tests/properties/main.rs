@@ -152,16 +152,13 @@ fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
         let mut world = World::new();
         if kind == "source" {
             world.play(&Op::calm());
-            // Nothing else is left: the queue stays full whatever is answered with cookies.
+            // Nothing else is left while the queue is full.
             let listener = world.engine.report(world.now).listeners[0].listener;
-            let forbid = Request::OrderStep {
-                listener,
-                step: Step::Signature,
-                order: Order::Off,
-                lifetime: Duration::from_secs(600),
-                uid: 0,
-            };
-            world.engine.handle_request(world.now, forbid).expect("forbidden");
+            for step in [Step::Signature, Step::Cookies] {
+                let (order, lifetime) = (Order::Off, Duration::from_secs(600));
+                let forbid = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
+                world.engine.handle_request(world.now, forbid).expect("forbidden");
+            }
         }
         world.play(&flood(sources, Shape::Constant));
         let report = world.engine.report(world.now);
