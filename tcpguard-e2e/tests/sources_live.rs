@@ -67,7 +67,6 @@ fn a_hundred_thousand_a_second_of_one_source_are_answered() {
 fn one_source_is_blocked(family: Family, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let likeness = Likeness::capture(&lab, family).unwrap();
     // As at somebody who drops answers that he did not ask for.
     let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
                  tcp flags & rst == rst drop; }; }";
@@ -80,7 +79,7 @@ fn one_source_is_blocked(family: Family, rate: u32) {
     };
     let others = load(50, Home::Regulars);
     sleep(2 * SECOND);
-    let (shape, sources) = (Shape::Copy(likeness), Sources::One(family.client()));
+    let (shape, sources) = (Shape::Linux, Sources::One(family.client()));
     let flood = Flood { shape, sources, rate, ..Flood::random(family.service(), 20 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     let blocked = |status: &Status| status.rules().iter().any(|rule| rule.kind() == "source");
