@@ -24,6 +24,11 @@ const TELL_GROWTH: f64 = 4.0;
 /// Refinements that must agree on another class before the first change.
 const FIRST_CONVICTION: u32 = 2;
 
+/// The class that an earlier run found stays for so long: the first looks after a start know no flow that is
+/// older than a client's first retransmission (1 s, RFC 6298 §2.1), without which a flood of SYNs that look
+/// like clients' is a broken path.
+const RELEARNING: Duration = Duration::from_secs(5);
+
 /// An incident that is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Incident {
@@ -35,6 +40,8 @@ pub(crate) struct Incident {
     doubt: Option<(IncidentClass, u32)>,
     /// How many must agree.
     conviction: u32,
+    /// From when on another class may be found.
+    judged_from: Timestamp,
     /// The verdict so far says what it is until more is known.
     provisional: bool,
     signal: Signal,
@@ -124,6 +131,7 @@ impl Incident {
             class,
             doubt: None,
             conviction: FIRST_CONVICTION,
+            judged_from: now,
             provisional: assessment.provisional,
             signal: opening.signal,
             started: opening.started,
@@ -177,6 +185,7 @@ impl Incident {
             class: report.class,
             doubt: None,
             conviction: FIRST_CONVICTION,
+            judged_from: now + RELEARNING,
             provisional: false,
             signal: Signal::named(&report.signal)?,
             started: report.started,
@@ -275,10 +284,8 @@ impl Incident {
         self.confidence = assessment.confidence;
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
-        let class = match assessment.provisional && self.class.is_flood() {
-            true => self.class,
-            false => assessment.class,
-        };
+        let stays = now < self.judged_from || assessment.provisional && self.class.is_flood();
+        let class = if stays { self.class } else { assessment.class };
         let agreed = match self.doubt {
             _ if class == self.class => 0,
             Some((other, times)) if other == class => times + 1,

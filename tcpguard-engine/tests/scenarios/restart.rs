@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    ClientsWithin, Engine, Force, LearnedError, ListenerState, Mode, Origin, Ports, Request,
-    RequestError, Response, Rule, RuleId, Settings, Timestamp,
+    ClientsWithin, Engine, Force, IncidentClass, LearnedError, ListenerState, Mode, Origin, Ports,
+    Request, RequestError, Response, Rule, RuleId, Settings, Timestamp,
 };
 
 use crate::sim::*;
@@ -285,4 +285,22 @@ fn timestamps_of_what_was_adopted_are_kept() {
     lab.run_until(30.0);
     let now: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
     assert_eq!(created, now);
+}
+
+#[test]
+fn a_flood_that_looks_like_clients_stays_one_over_restarts_and_cookies_go_on() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })
+        .flood(alike(5000.0, 10.1, 60.1, Sources::Random));
+    lab.run_until(20.0);
+    assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    for start in [20.0, 23.0, 26.0, 40.0] {
+        lab.run_until(start);
+        lab.restart();
+        lab.run_until(start + 2.5);
+        assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{}", lab.story());
+    }
+    assert!(!lab.story().contains("no longer answers"), "{}", lab.story());
+    assert!(lab.connected(20.0, 59.0) > 0.98, "{}", lab.story());
 }
