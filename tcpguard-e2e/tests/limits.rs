@@ -21,7 +21,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Bytes of the program without symbols, which is what a package holds.
-const BINARY: u64 = 8 << 20;
+const BINARY: u64 = 9 << 20;
 /// Bytes of memory of an agent that has nothing to do.
 const AGENT: u64 = 16 << 20;
 /// Bytes of memory of any question.
