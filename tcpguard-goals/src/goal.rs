@@ -35,7 +35,7 @@ goals! {
     G3 "G3" "An upgrade or downgrade under attack lets nothing in, fails no handshake and keeps the rules.",
     G4 "G4" "An agent that hangs is replaced within WatchdogSec + 0.5 s, and the filter stays.",
     G5 "G5" "An interface that is made again, renamed, moved or changed is protected within 200 ms, and never shown as protected while it is not.",
-    G6 "G6" "Ten million sources take no more memory than a few do, at most 64 MiB, and evict no validated client.",
+    G6 "G6" "Ten million sources take no more memory than a few do, at most 66 MiB, and evict no validated client.",
     G7 "G7" "Whatever SYN the kernel answers, the guard saw, or counted as beyond a bound that is declared.",
     G8 "G8" "The loaded programs and the host decide alike about every frame.",
     G9 "G9" "No input makes a reader of frames, messages, files or captures panic.",
