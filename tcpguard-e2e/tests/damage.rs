@@ -122,9 +122,10 @@ fn reload(_: &mut Guard<'_>, lab: &Lab) -> bool {
     cli(&lab.edge, &["reload"]).unwrap().status.success()
 }
 
-/// As what has no reload is given another configuration.
-fn restart(guard: &mut Guard<'_>, _: &Lab) -> bool {
+/// As what has no reload, and keeps no valid configuration, is given another one.
+fn restart(guard: &mut Guard<'_>, lab: &Lab) -> bool {
     guard.stop().unwrap();
+    lab.edge.exec(&format!("rm {}/config.json", guard::STATE_DIR)).unwrap();
     guard.start_again_by_file().is_ok()
 }
 

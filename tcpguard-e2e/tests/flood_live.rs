@@ -371,6 +371,8 @@ fn helpers_who_stop_take_no_rule_away() {
     let second = flood(Shape::RandomWindowMss).start(&lab).unwrap();
     let two = |status: &Status| status.rules().len() == 2;
     guard.wait_until("both signatures are dropped", 10 * SECOND, two).unwrap();
+    // The next poll frees the queue of what came before the second rule.
+    sleep(SECOND);
     let stopped = boot_ns();
     helpers.finish().unwrap();
     sleep(12 * SECOND);

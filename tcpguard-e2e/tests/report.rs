@@ -15,7 +15,7 @@ use serde_json::Value;
 use tcpguard_e2e::browser::{Browser, Scheme};
 use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::flood::Flood;
-use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::guard::{Guard, Mode, STATE_DIR, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
 
@@ -100,7 +100,8 @@ fn look(page: &str) {
     assert!(printed.starts_with(b"%PDF-") && printed.len() > 20_000);
 }
 
-/// Whatever ended the agent, the attack that it was in can still be drawn.
+/// Whatever ended the agent, the attack that it was in can still be drawn: by the next one that goes on with
+/// it, and by one that knows nothing of it but what was written.
 #[test]
 fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
@@ -110,13 +111,21 @@ fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
     // Longer than lines of open incidents wait to be written.
     sleep(14 * SECOND);
     let number = guard.status().unwrap().attacks()[0].id();
+    let assert_drawn = |state: &str| {
+        let page = report(&lab, number, &["--html", "-"]);
+        assert!(page.contains(state), "{state}: {page}");
+        assert_eq!(page.matches("<figure>").count(), 3, "{page}");
+        let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
+        assert!(line["points"].as_array().unwrap().len() > 30, "{line}");
+    };
     guard.kill().unwrap();
     guard.start_again(Mode::Enforce).unwrap();
+    assert_drawn("it goes on");
+    flood.goes_on().unwrap();
     flood.stop().unwrap();
 
-    let page = report(&lab, number, &["--html", "-"]);
-    assert!(page.contains("the agent ended while this was open"), "{page}");
-    assert_eq!(page.matches("<figure>").count(), 3, "{page}");
-    let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
-    assert!(line["points"].as_array().unwrap().len() > 30, "{line}");
+    guard.kill().unwrap();
+    lab.edge.exec(&format!("rm {STATE_DIR}/state.json")).unwrap();
+    guard.start_again(Mode::Enforce).unwrap();
+    assert_drawn("the agent ended while this was open");
 }

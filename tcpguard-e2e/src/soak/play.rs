@@ -95,7 +95,7 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
     // From the first look on there are as many rules as there will be: each takes memory, rightly.
     soak.import()?;
     (soak.begun_ns, soak.begun) = (boot_ns(), Instant::now());
-    soak.record.lives.push(Life { from: 0.0, ready: 0.0, end: f64::INFINITY });
+    soak.record.lives.push(Life { ready: 0.0, end: f64::INFINITY });
     soak.run()?;
     soak.finish()
 }
@@ -190,10 +190,9 @@ impl Soak<'_> {
                 if is_last {
                     self.fill_past()?;
                 }
-                let from = self.now();
                 self.guard.start_again(Mode::Enforce)?;
                 ensure!(!is_last || self.alerts()? == REMEMBERED, "the past was not believed");
-                self.record.lives.push(Life { from, ready: self.now(), end: f64::INFINITY });
+                self.record.lives.push(Life { ready: self.now(), end: f64::INFINITY });
             }
         }
         Ok(())

@@ -172,10 +172,11 @@ impl Service {
 /// The last error line of those that `which` tells, where they may be read.
 fn last_error(which: &[&str]) -> Option<String> {
     let mut journalctl = Command::new("journalctl");
-    journalctl.args(["--quiet", "--no-pager", "--output=cat", "--lines=1", "--priority=err"]);
-    journalctl.args(which);
+    journalctl.args(["--quiet", "--no-pager", "--output=cat", "--priority=err"]);
+    // Without `--reverse`, `--since` makes it print the first line rather than the last.
+    journalctl.args(["--reverse", "--lines=1"]).args(which);
     let text = within(&mut journalctl, LIMIT)?;
-    let line = text.lines().rfind(|line| !line.trim().is_empty())?;
+    let line = text.lines().find(|line| !line.trim().is_empty())?;
     let quoted: String = line.trim().chars().take(QUOTED).collect();
     Some(quoted.trim_end_matches('.').to_owned())
 }
