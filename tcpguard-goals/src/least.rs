@@ -42,6 +42,7 @@ const LEAST: &[(&str, u64)] = &[
     ("g17_a_journal_that_hangs_costs_alerts_and_no_poll", 10),
     ("g18_unsafe_code_stands_at_named_edges_only", 300),
     ("g18_dependencies_have_known_licences_and_sources", 100),
+    ("g19_in_a_flood_no_packet_filter_locks_clients_out", 12),
     ("coexistence_who_came_first_is_named_and_left_alone", 3),
     ("coexistence_it_goes_when_it_is_told_to", 3),
     ("coexistence_ours_is_not_knocked_off_by_accident", 7),

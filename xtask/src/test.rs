@@ -91,13 +91,15 @@ fn run_tests(
 ) -> Result<()> {
     process::announce("tests that need no privilege");
     let mut unprivileged = nextest(workspace, sheet);
-    unprivileged.args(arguments).args(["--workspace", "--exclude", ROOT_TESTS]);
+    // Where they run too, they are compiled at once with the others, and nothing is compiled twice.
+    let excluded: &[&str] = if no_root { &["--exclude", ROOT_TESTS] } else { &[] };
+    unprivileged.args(arguments).args(["--profile", "unprivileged", "--workspace"]).args(excluded);
     let mut found = ran_any(&mut unprivileged, arguments)?;
 
     if arguments.is_empty() {
         process::announce("examples in the documentation");
         let mut examples = environment::host_cargo(workspace);
-        examples.args(["test", "--quiet", "--doc", "--workspace", "--exclude", ROOT_TESTS]);
+        examples.args(["test", "--quiet", "--doc", "--workspace"]).args(excluded);
         process::run(&mut examples)?;
     }
 
@@ -105,7 +107,8 @@ fn run_tests(
         process::announce("tests in network namespaces");
         let mut privileged = nextest(workspace, sheet);
         // Which of them may run beside another stands in .config/nextest.toml.
-        privileged.args(arguments).args(["--package", ROOT_TESTS, "--test-threads", "2"]);
+        privileged.args(arguments).args(["--profile", "privileged", "--workspace"]);
+        privileged.args(["--test-threads", "2"]);
         found |= ran_any(&mut privileged, arguments)?;
     }
     if !found {

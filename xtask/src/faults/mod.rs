@@ -74,11 +74,16 @@ fn run_tests(
         }
         process::announce(if needs_root { "in network namespaces" } else { "on the host" });
         let mut nextest = test::nextest(workspace, sheet);
-        nextest.args(["--profile", "faults", "--success-output", "never", "-E", filter]);
+        nextest.args(["--profile", "faults", "--success-output", "never", "--workspace"]);
         if needs_root {
-            nextest.args(["--package", ROOT_TESTS, "--test-threads", "1"]);
+            nextest.args([
+                "-E",
+                &format!("package({ROOT_TESTS}) & {filter}"),
+                "--test-threads",
+                "1",
+            ]);
         } else {
-            nextest.args(["--workspace", "--exclude", ROOT_TESTS]);
+            nextest.args(["-E", &format!("not package({ROOT_TESTS}) & {filter}")]);
         }
         if let Err(error) = process::run(&mut nextest) {
             eprintln!("xtask: {error:#}");

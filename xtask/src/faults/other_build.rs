@@ -132,8 +132,8 @@ fn compile(workspace: &Workspace, source: &Path, objects: &Path) -> Result<PathB
         .env("TCPGUARD_BPF_DIR", objects)
         .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
         .args(["--config", "profile.dev.package.tcpguard.opt-level=0"])
-        // Named beside it for its features: what the tests are built with, this is.
-        .args(["--package", "tcpguard", "--package", "tcpguard-e2e", "--bin", "tcpguard"])
+        // Of the whole workspace for its features: what the tests are built with, this is.
+        .args(["--workspace", "--bin", "tcpguard"])
         .arg("--target-dir")
         .arg(&workspace.target);
     let binaries = build::executables(&process::output(&mut command)?)?;
