@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Client, Config, EVERY_PORT, Mode, Reason, RuleRef};
+use tcpguard_common::abi::{
+    Addr, Client, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+};
 use tcpguard_common::fastpath::{Tables, exempt};
 use tcpguard_common::model::Model;
 
@@ -38,6 +40,14 @@ impl Host {
             rules.push(((addr, bits), RuleRef { slot, flags }));
         }
         self.0.rule_expiry.insert(slot, u64::MAX);
+    }
+
+    fn listens(mut self, port: u16) -> Self {
+        for (id, any) in [(1, Addr::ANY_V4), (2, Addr::ANY_V6)] {
+            let entry = ListenerEntry { id, ..ListenerEntry::default() };
+            self.0.add_listener(ListenerKey::new(any, port.to_be_bytes()), entry);
+        }
+        self
     }
 
     fn syn(&mut self, from: Addr, port: u16) -> Reason {
@@ -132,7 +142,7 @@ fn a_narrow_rule_for_a_port_hides_no_wide_one_for_others() {
 fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
     const MS: u64 = 1_000_000;
     for (net, bits, client) in [(v4(9), 128, v4(9)), (v4(0), 120, v4(9)), (v6(0), 48, v6(9))] {
-        let mut host = Host::new();
+        let mut host = Host::new().listens(443);
         host.rule(0, net, bits, &[], 0);
         let mut at = |ms: u64| {
             host.0.now_ns = NOW_NS + ms * MS;
@@ -143,6 +153,12 @@ fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
         assert_eq!(reasons, [dropped, dropped, passed, passed, dropped], "{bits}");
         let counted = host.0.rule_hits[&0];
         assert_eq!((counted.hits, counted.returned), (3, 2));
+
+        // Where nothing listens no client waits for an answer.
+        for ms in [20_000, 21_000] {
+            host.0.now_ns = NOW_NS + ms * MS;
+            assert!(host.drops(client, 80), "{bits}, {ms} ms");
+        }
 
         let mut host = Host::new();
         host.rule(0, net, bits, &[], RuleRef::BY_OPERATOR);

@@ -72,7 +72,8 @@ impl SynAckRecord {
     /// What is still true of [`SynAckRecord::options`] at this moment.
     #[inline(always)]
     pub const fn options_at(&self, moment: u32) -> u32 {
-        match moment.wrapping_sub(self.foreign_at) > Self::LAPSE {
+        // A CPU whose tick is behind may be a moment behind as well.
+        match moment.saturating_sub(self.foreign_at) > Self::LAPSE {
             true => self.options & !Self::FOREIGN,
             false => self.options,
         }

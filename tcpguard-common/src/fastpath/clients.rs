@@ -8,8 +8,10 @@
 //! the other one of two filters from the clients still known and changes over to it. Both get the
 //! marks of new clients at all times. A mark is a byte, so that CPUs that set two at once lose none.
 //!
-//! A *known* client completed its first handshake a minute ago or more, and counts once in ten seconds
-//! however many it completes. Whether the guard keeps clients out is judged by these completions, so an
+//! A *known* client completed its first handshake a minute ago or more, and counts once in each ten seconds
+//! however many it completes. The ten seconds begin at a moment of its own: clients that became known at
+//! once, after a restart or an outage, would otherwise all count in the same second, and be missed in the
+//! nine others. Whether the guard keeps clients out is judged by these completions, so an
 //! attacker who wants to weigh in it needs as many addresses of his own as clients come in ten seconds,
 //! and must have come with all of them before.
 
@@ -21,6 +23,13 @@ use crate::abi::{Addr, Client, Config};
 pub const KNOWN_AFTER_NS: u64 = 60_000_000_000;
 /// In this time a known client counts once, in ns.
 pub const KNOWN_EVERY_NS: u64 = 10_000_000_000;
+
+/// The end, in boot time in ns, of the period of a client with this hash in which `now_ns` lies.
+#[inline(always)]
+pub const fn period_end(hash: u64, now_ns: u64) -> u64 {
+    let phase = hash % KNOWN_EVERY_NS;
+    ((now_ns + phase) / KNOWN_EVERY_NS + 1) * KNOWN_EVERY_NS - phase
+}
 
 /// How well the owner of an address was known that completed a handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,18 +81,18 @@ pub(super) fn validate<T: Tables>(
     completed: u64,
 ) -> Acquaintance {
     let addr = addr.client();
+    let hash = hash::source(&config.hash_key, &addr);
     if let Some(client) = tables.client(&addr) {
         client.completed_ns = now;
         client.counters.completed += completed;
         if now < client.known_from_ns {
             return Acquaintance::Validated;
         }
-        client.known_from_ns = now + KNOWN_EVERY_NS;
+        client.known_from_ns = period_end(hash, now);
         return Acquaintance::Known;
     }
-    let known_from_ns = now + KNOWN_AFTER_NS;
+    let known_from_ns = period_end(hash, now + KNOWN_AFTER_NS);
     let mut client = Client { completed_ns: now, known_from_ns, ..Client::default() };
-    let hash = hash::source(&config.hash_key, &addr);
     if let Some(counters) = sets::source(tables, hash, &addr) {
         client.counters = *counters;
     }
@@ -97,6 +106,20 @@ pub(super) fn validate<T: Tables>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_that_become_known_at_once_count_at_moments_of_their_own() {
+        let (seconds, now) = (KNOWN_EVERY_NS / 10, 3 * KNOWN_EVERY_NS);
+        let mut by_second = [0; 10];
+        for hash in 0..1_000_u64 {
+            let end = period_end(hash::syn(hash, 0), now);
+            assert!(end > now && end <= now + KNOWN_EVERY_NS, "{end}");
+            by_second[((end - now - 1) / seconds) as usize] += 1;
+            // A client that always comes counts once in each period.
+            assert_eq!(period_end(hash::syn(hash, 0), end), end + KNOWN_EVERY_NS);
+        }
+        assert!(by_second.iter().all(|count| (60..140).contains(count)), "{by_second:?}");
+    }
 
     #[test]
     fn a_mark_is_the_prefix_of_an_ipv4_client_and_a_mix_of_that_of_an_ipv6_client() {

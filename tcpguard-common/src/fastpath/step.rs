@@ -1,7 +1,9 @@
 //! The steps of the decision about an arriving frame; see [`super::Steps`].
 
 use super::clients::validate;
-use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
+use super::count::{
+    Seen, count, count_acknowledged, count_listener, count_source, find_listener, follows, weight,
+};
 use super::decide::completed;
 use super::exempt::is_exempt;
 use super::ladder::{self, Standing};
@@ -213,22 +215,24 @@ pub fn let_through<T: Tables>(
         return fate;
     }
     let enforced = config.mode == Mode::Enforce as u8;
-    if enforced && fate == Reason::SynReturned && !ladder::takes_return(tables, work) {
+    let limited = enforced && fate == Reason::SynReturned;
+    // Where nothing listens no client waits for an answer.
+    if limited && !(work.known && ladder::takes_return(tables, work)) {
         if let Some(hits) = tables.rule_hits(work.slot) {
             hits.hits += 1;
         }
         if work.by_source {
-            count(tables, work.listener.id, |counters| counters.dropped_source += 1);
+            count_listener(tables, work, |counters| counters.dropped_source += 1);
             return Reason::DropSource;
         }
-        count(tables, work.listener.id, |counters| counters.dropped_signature += 1);
+        count_listener(tables, work, |counters| counters.dropped_signature += 1);
         return Reason::DropSignature;
     }
     let shift = seen::of_how_many(tables.syns());
     if let Some(hits) = tables.rule_hits(work.slot) {
         hits.returned = hits.returned.saturating_add(1 << (shift & 31));
     }
-    count(tables, work.listener.id, |counters| counters.returned += 1);
+    count_listener(tables, work, |counters| counters.returned += 1);
     let_through::remember(tables, work, shift);
     fate
 }

@@ -105,20 +105,22 @@ fn a_known_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
     let mut host = host(0);
     let known = |host: &Model| counters(host).established_known;
     // A hundred and fifty handshakes a second, all from one address.
-    for round in 0..65 * 150 {
+    for round in 0..70 * 150 {
         complete(&mut host, anybody(1));
         host.now_ns += S / 150;
         if round == 59 * 150 {
             assert_eq!(known(&host), 0);
         }
     }
+    // Its ten seconds begin at a moment of its own.
     assert_eq!(known(&host), 1);
     // One in five seconds each, from twenty.
     for _ in 0..26 {
         (2..22).for_each(|client| complete(&mut host, anybody(client)));
         host.now_ns += 5 * S;
     }
-    assert_eq!(known(&host), 1 + 20 * 7);
+    let of_twenty = known(&host) - 1;
+    assert!((20 * 6..=20 * 7).contains(&of_twenty), "{of_twenty}");
 }
 
 /// Source rule, signature rule, overload, cookies: the first that applies decides.

@@ -329,17 +329,21 @@ impl Kernel {
 
     /// Counts a completed handshake for what was known of its client.
     fn validate(&mut self, to: usize, key: Key, client: IpAddr) {
-        let (now, every) = (self.now, Duration::from_nanos(clients::KNOWN_EVERY_NS));
+        let now = self.now;
+        let period_end = |from: Timestamp| {
+            let hash = mix(number(client) as u64);
+            Timestamp::from_nanos(clients::period_end(hash, from.as_nanos()))
+        };
         let rule = self.let_through.remove(&key);
         if let Some(known) = self.clients.get_mut(&number(client)) {
             known.completed = now;
             if now >= known.known_from {
-                known.known_from = now + every;
+                known.known_from = period_end(now);
                 self.sockets[to].counters.established_known += 1;
             }
             return;
         }
-        let known_from = now + Duration::from_nanos(clients::KNOWN_AFTER_NS);
+        let known_from = period_end(now + Duration::from_nanos(clients::KNOWN_AFTER_NS));
         self.clients.insert(number(client), Validated { completed: now, known_from });
         if let Some(rule) = rule.and_then(|id| self.rules.get_mut(&id)) {
             rule.completed += 1;
