@@ -145,7 +145,7 @@ impl Engine {
         self.settings = Tuned::new(tuning.into())?;
         for watch in self.watches.values_mut() {
             watch.ladder.bar(self.settings.barred(watch.listener));
-            watch.ladder.reconsider(Step::Cookies);
+            watch.ladder.reconsider(self.now, Step::Cookies, true, &self.settings.common);
         }
         Ok(())
     }

@@ -1,10 +1,14 @@
 //! An open incident: what is known of it, what was done, what was told.
 
+mod declined;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
+use self::declined::Declined;
+pub(crate) use self::declined::Instead;
 use crate::evidence::{Assessment, Failing};
 use crate::learned::Admitted;
 use crate::rules::Wanted;
@@ -13,6 +17,7 @@ use crate::window::Tick;
 use crate::{
     ActionReport, Counts, Doubt, Evidence, FirstVerdict, IncidentClass, IncidentReport, Limits,
     Listener, ListenerId, Matcher, Moment, Record, RemovedRule, RuleReport, Step, Timestamp,
+    VerdictLine,
 };
 
 /// What is done about an incident is told at least this far apart: a flood that changes its tools is
@@ -65,12 +70,7 @@ pub(crate) struct Incident {
     wanted: Vec<Wanted>,
     /// What the clients look like that got in since it began.
     pub admitted: Admitted,
-    /// Rules that are not asked for again before this time.
-    refused: BTreeMap<Matcher, Timestamp>,
-    /// Those of them that an operator removed.
-    removed: BTreeMap<Matcher, RemovedRule>,
-    /// Rules that it would ask for if cookies did not answer in their place.
-    yielded: Vec<Wanted>,
+    declined: Declined,
     /// Why rules are no longer asked for, until the plan has taken note.
     pub farewells: BTreeMap<Matcher, String>,
     told: Told,
@@ -152,9 +152,7 @@ impl Incident {
             actions: Vec::new(),
             wanted: Vec::new(),
             admitted: Admitted::default(),
-            refused: BTreeMap::new(),
-            removed: BTreeMap::new(),
-            yielded: Vec::new(),
+            declined: Declined::default(),
             farewells: BTreeMap::new(),
             told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },
         }
@@ -171,46 +169,35 @@ impl Incident {
         // Those that it still has are named again when it is told of.
         record.rules.retain(|rule| rule.ended.is_some());
         (record.doubt, record.after, record.removed) = (None, None, None);
-        let told = Told {
-            at: now,
-            class: report.class,
-            rate: report.syn_rate,
-            actions: report.actions.len() + 1,
-        };
-        let mut resumed = Self {
-            record,
+        let opening = Opening {
             id: report.id,
             listener_id,
             listener: report.listener,
-            class: report.class,
-            doubt: None,
-            conviction: FIRST_CONVICTION,
-            judged_from: now + RELEARNING,
-            provisional: false,
             signal: Signal::named(&report.signal)?,
+            alarm: record.alarm.clone(),
+            before: record.before,
+            moment: record.at_alarm,
             started: report.started,
             detected: report.detected,
-            confidence: report.confidence,
-            evidence: report.evidence.clone(),
             syns: report.syns,
             matched: report.matched,
             dropped: report.dropped,
+            completed: report.completed,
+            usual_completed: report.usual_completed_rate,
+            syn_rate: report.syn_rate,
+        };
+        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
+        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let opened = Self::open(now, opening, &verdict);
+        let mut resumed = Self {
+            record,
+            judged_from: now + RELEARNING,
             cookies_sent: report.cookies_sent,
             cookies_redeemed: report.cookies_redeemed,
-            established: report.completed,
-            acknowledged: report.completed,
-            usual_completed: report.usual_completed_rate,
-            rate: report.syn_rate,
             peak: report.peak_syn_rate,
-            sources: report.evidence.sources_estimate,
             actions: report.actions.clone(),
-            wanted: Vec::new(),
-            admitted: Admitted::default(),
-            refused: BTreeMap::new(),
-            removed: BTreeMap::new(),
-            yielded: Vec::new(),
-            farewells: BTreeMap::new(),
-            told,
+            told: Told { actions: report.actions.len() + 1, ..opened.told },
+            ..opened
         };
         resumed.actions.push(ActionReport { at: now, text: "the agent started again".to_owned() });
         resumed.actions.truncate(Limits::ACTIONS);
@@ -278,7 +265,7 @@ impl Incident {
     /// one, and each further change needs twice as many: a verdict settles. A provisional one gives way
     /// at once, and takes nothing back. An attack that turns out to be none loses its rules.
     pub fn refine(&mut self, now: Timestamp, assessment: &Assessment) {
-        self.removed.retain(|_, removed| now < removed.until);
+        self.declined.expire(now);
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
         self.confidence = assessment.confidence;
@@ -372,41 +359,35 @@ impl Incident {
     /// Asks for a rule no longer, and never again in this incident.
     pub fn refuse(&mut self, matcher: &Matcher, why: &str) {
         self.forget(matcher, why);
-        self.refused.insert(*matcher, Timestamp::MAX);
+        self.declined.refuse(*matcher, Timestamp::MAX);
     }
 
     /// Asks no more for a rule that an operator removed, until then or until the operator leaves it to
     /// the guard again: an operator's word ends a rule, not the defence against the attack.
     pub fn give_up(&mut self, matcher: &Matcher, removed: RemovedRule, why: &str) {
         self.forget(matcher, why);
-        self.refused.insert(*matcher, removed.until);
-        self.removed.insert(*matcher, removed);
+        self.declined.give_up(*matcher, removed);
     }
 
     /// May ask again for the rules that an operator removed, of one step or of any: which they are.
     pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
-        let (removed, refused) = (&mut self.removed, &mut self.refused);
-        let of_step = |matcher: &Matcher| step.is_none_or(|step| matcher.step() == step);
-        let taken: Vec<Matcher> =
-            removed.keys().filter(|matcher| of_step(matcher)).copied().collect();
-        for matcher in &taken {
-            removed.remove(matcher);
-            refused.remove(matcher);
+        self.declined.take_up(step)
+    }
+
+    /// Asks no more for a rule that drops the SYNs of clients, while there is something in its
+    /// place.
+    pub fn yield_to(&mut self, instead: Instead, matcher: &Matcher, why: &str) {
+        let wanted = self.wanted.iter().find(|wanted| wanted.matcher == *matcher).cloned();
+        if let Some(wanted) = wanted {
+            self.forget(matcher, why);
+            self.declined.yield_to(instead, wanted);
         }
-        taken
     }
 
-    /// Asks for a rule no longer while cookies answer, because it drops the SYNs of clients.
-    pub fn yield_to_cookies(&mut self, matcher: &Matcher, why: &str) {
-        let wanted = self.wanted.iter().filter(|wanted| wanted.matcher == *matcher);
-        self.yielded.extend(wanted.cloned());
-        self.refuse(matcher, why);
-    }
-
-    /// Asks again for the rules in whose place cookies answered, because they do so no longer.
-    pub fn reclaim(&mut self) {
-        for wanted in std::mem::take(&mut self.yielded) {
-            self.refused.remove(&wanted.matcher);
+    /// Asks again for the rules in whose place cookies answered, because they do so no longer; where
+    /// SYNs are left `unanswered`, also for those in whose place nothing was needed.
+    pub fn reclaim(&mut self, unanswered: bool) {
+        for wanted in self.declined.reclaim(unanswered) {
             self.want(wanted.matcher, wanted.reason, wanted.ttl);
         }
     }
@@ -414,26 +395,38 @@ impl Incident {
     /// Asks for a rule that the kernel did not take no more before `until`.
     pub fn postpone(&mut self, matcher: &Matcher, until: Timestamp) {
         self.wanted.retain(|wanted| wanted.matcher != *matcher);
-        self.refused.insert(*matcher, until);
+        self.declined.refuse(*matcher, until);
     }
 
     /// Whether a rule, or one that it would include, has been refused.
     pub fn has_refused(&self, now: Timestamp, matcher: &Matcher) -> bool {
-        let mut refused = self.refused.iter().filter(|(_, until)| now < **until);
-        refused.any(|(refused, _)| is_part(refused, matcher))
+        self.declined.has(now, matcher)
     }
 
     /// Whether that is so on an operator's word: which rule, or one that it would include, was removed.
     pub fn has_removed(&self, now: Timestamp, matcher: &Matcher) -> Option<&RemovedRule> {
-        let mut removed = self.removed.iter().filter(|(_, removed)| now < removed.until);
-        removed.find(|(removed, _)| is_part(removed, matcher)).map(|(_, removed)| removed)
+        self.declined.has_removed(now, matcher)
     }
 
-    /// Asks for no rule any more.
+    /// Asks for no rule any more, nor for one again that made way for clients.
     pub fn release_rules(&mut self, why: &str) {
-        for wanted in self.wanted.drain(..) {
+        self.release(why, |_| true);
+    }
+
+    /// The same of the rules of one step.
+    pub fn release_step(&mut self, step: Step, why: &str) {
+        self.release(why, |matcher| matcher.step() == step);
+    }
+
+    fn release(&mut self, why: &str, which: impl Fn(&Matcher) -> bool) {
+        let wanted = std::mem::take(&mut self.wanted).into_iter();
+        let (released, kept): (Vec<Wanted>, Vec<Wanted>) =
+            wanted.partition(|wanted| which(&wanted.matcher));
+        self.wanted = kept;
+        for wanted in released {
             self.farewells.insert(wanted.matcher, why.to_owned());
         }
+        self.declined.settle(which);
     }
 
     /// The signatures that are dropped for it.
@@ -485,7 +478,7 @@ impl Incident {
         let made_up = |removed: &RemovedRule| {
             self.wanted.iter().any(|wanted| wanted.matcher.step() == removed.step)
         };
-        let removed = self.removed.values().filter(|removed| !made_up(removed));
+        let removed = self.declined.removed().filter(|removed| !made_up(removed));
         record.removed = removed.max_by_key(|removed| removed.at).cloned();
         if let Some(removed) = &record.removed {
             record.no_rule = Some(format!("an operator removed rule {}", removed.id.0));
@@ -519,30 +512,4 @@ impl Incident {
             rules: ids,
         }
     }
-}
-
-/// Whether a rule is another one, or one of signatures drops all that the other drops.
-fn is_part(rule: &Matcher, of: &Matcher) -> bool {
-    match (rule, of) {
-        (
-            Matcher::Signature { fingerprint: old, mask: old_mask, .. },
-            Matcher::Signature { mask, fingerprint, .. },
-        ) => includes(*mask, *old_mask) && old.masked(*mask) == *fingerprint,
-        _ => rule == of,
-    }
-}
-
-/// Whether `wide` compares nothing that `narrow` does not compare.
-fn includes(wide: Mask, narrow: Mask) -> bool {
-    let all = Fingerprint {
-        options: 1,
-        mss: 1,
-        window: 1,
-        ip_id: 1,
-        quirks: 1,
-        wscale: 1,
-        ttl: 1,
-        pad: [0; 6],
-    };
-    all.masked(narrow).masked(wide) == all.masked(wide)
 }

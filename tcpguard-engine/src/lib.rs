@@ -56,7 +56,7 @@ pub use report::*;
 pub use request::{
     ClientsWithin, Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
 };
-pub use rule::{Matcher, Origin, Rule, RuleId, Trial};
+pub use rule::{Matcher, Origin, Rule, RuleId, Trial, User};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,

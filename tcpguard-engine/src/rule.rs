@@ -1,5 +1,7 @@
 //! Rules: what is dropped, on whose word, why and until when.
 
+use std::fmt;
+
 use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
@@ -92,6 +94,19 @@ impl Matcher {
         match self {
             Self::Source(net, _) => Some(*net),
             Self::Signature { .. } => None,
+        }
+    }
+}
+
+/// A user in words: `root`, or `uid 1000`. Other names stand in files, which logic does not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct User(pub u32);
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("root"),
+            uid => write!(f, "uid {uid}"),
         }
     }
 }

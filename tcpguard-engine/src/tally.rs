@@ -197,8 +197,14 @@ impl Tally {
             Some(drops) => unanswered.min(drops),
         };
         let (acknowledged, late) = third_acks(delta, around.answering);
-        // Who comes again after having been one too many is one attempt, not two.
-        let again = delta.syn_retransmit.min(delta.limited);
+        // Who comes again after a rule dropped its SYN, or after having been one too many, is one
+        // attempt, not two. A SYN that is let through and left without an answer is none anyway.
+        let returned = match around.mode {
+            Mode::Enforce => delta.returned.min(answered + delta.cookies_sent),
+            Mode::Observe | Mode::Off => 0,
+        };
+        let limited = delta.syn_retransmit.saturating_sub(delta.returned).min(delta.limited);
+        let again = returned + limited;
         Tick {
             end: around.at,
             span: around.elapsed,
@@ -429,6 +435,26 @@ mod tests {
             ..ListenerCounters::default()
         };
         assert_eq!(one(counters, &around(Mode::Enforce)).attempts, 100 + 850);
+    }
+
+    #[test]
+    fn who_comes_again_after_having_been_dropped_is_one_attempt() {
+        // Ten whose first SYN a rule drops, and ten whose second SYN it lets through.
+        let ruled = ListenerCounters {
+            syn: 20,
+            syn_retransmit: 10,
+            dropped_signature: 10,
+            returned: 10,
+            ..ListenerCounters::default()
+        };
+        let attempts = |counters| one(counters, &around(Mode::Enforce)).attempts;
+        assert_eq!(attempts(ListenerCounters { syn_ack: 10, ..ruled }), 10);
+        assert_eq!(attempts(ListenerCounters { cookies_sent: 10, ..ruled }), 10);
+        assert_eq!(attempts(ruled), 10, "the queue is full, and what is dropped counts");
+        // And five that are one too many, and five that were.
+        let limited =
+            ListenerCounters { syn: 30, syn_retransmit: 15, syn_ack: 15, limited: 5, ..ruled };
+        assert_eq!(attempts(limited), 15);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::rules::{Book, Entry};
 use crate::words::span;
 use crate::{
     Command, Force, ImportReport, RequestError, Response, Rule, RuleToImport, Severity, Timestamp,
+    User,
 };
 
 impl Engine {
@@ -46,8 +47,9 @@ impl Engine {
         };
         let ImportReport { added, kept, removed, total, on_trial } = report;
         let mut text = format!(
-            "uid {uid} imports {} rules: {added} new, {kept} of before, {removed} others removed; there \
+            "{} imports {} rules: {added} new, {kept} of before, {removed} others removed; there \
              are {total} now",
+            User(uid),
             rules.len()
         );
         if let (1.., Force::OnTrial { within, .. }) = (on_trial, force) {
@@ -56,7 +58,7 @@ impl Engine {
                 "; {on_trial} of them end in {within} unless they are confirmed"
             ));
         }
-        self.replace_rules(now, book, format!("not among the rules that uid {uid} imports"));
+        self.replace_rules(now, book, format!("not among the rules that {} imports", User(uid)));
         self.tell_of_rule(Severity::Notice, "rules_imported", text, None, None);
         Ok(Response::Imported(report))
     }

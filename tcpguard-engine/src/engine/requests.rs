@@ -9,7 +9,7 @@ use crate::rules::Terms;
 use crate::words::span;
 use crate::{
     AllowReport, ClientsWithin, Command, Force, Limits, Matcher, Mode, Origin, Request,
-    RequestError, Response, Rule, RuleId, RuleToImport, Severity, Timestamp,
+    RequestError, Response, Rule, RuleId, RuleToImport, Severity, Timestamp, User,
 };
 
 impl Engine {
@@ -80,7 +80,7 @@ impl Engine {
             ),
             None => span(expires.since(now)),
         };
-        let mut text = format!("uid {uid} blocks {net}{ports} for {lasts}: {reason}");
+        let mut text = format!("{} blocks {net}{ports} for {lasts}: {reason}", User(uid));
         let made = Rule {
             // Its number is found with its place.
             id: RuleId(0),
@@ -138,7 +138,7 @@ impl Engine {
             return Err(RequestError::TooWide { net });
         }
         let lifetime = lifetime.min(Limits::MAX_ALLOW);
-        let text = format!("uid {uid} allows {net} for {}: {reason}", span(lifetime));
+        let text = format!("{} allows {net} for {}: {reason}", User(uid), span(lifetime));
         let entry = AllowReport { net, reason, uid, created: now, expires: now + lifetime };
         if !self.exempt.allow(entry.clone()) {
             return Err(RequestError::AllowListFull { limit: Limits::ALLOWED });
@@ -156,7 +156,7 @@ impl Engine {
         }
         self.hand_out_allowed();
         for entry in &removed {
-            let text = format!("uid {uid} no longer allows {}", entry.net);
+            let text = format!("{} no longer allows {}", User(uid), entry.net);
             self.tell_of_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
         }
         Ok(Response::Disallowed(removed))
@@ -187,7 +187,7 @@ impl Engine {
             Mode::Enforce => "enforce",
         };
         let (from, to) = (name(self.mode), name(mode));
-        let text = format!("uid {uid} changed the mode from {from} to {to}");
+        let text = format!("{} changed the mode from {from} to {to}", User(uid));
         self.take_up_removed(now);
         Response::ModeSet { was: self.enter_mode(now, mode, Some(text)) }
     }

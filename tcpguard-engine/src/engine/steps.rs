@@ -11,7 +11,8 @@ use crate::watch::{PATIENCE, Watch};
 use crate::words::{percent, short, span};
 use crate::{
     Command, Egress, IncidentClass, Limits, Listener, ListenerId, ListenerKind, ListenerReport,
-    Matcher, Mode, Order, RequestError, Response, Settings, Severity, Step, Timestamp,
+    Matcher, Mode, Order, RequestError, Response, Settings, Severity, Step, StepReport, StepState,
+    Timestamp, User,
 };
 
 /// A listener that gets less than this share of what flooded listeners get on average is not what
@@ -178,11 +179,20 @@ impl Engine {
         self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
     }
 
-    /// Says that what a step can be refused for has changed on the host: it may be tried again at once
-    /// wherever it was refused.
-    pub fn reconsider_step(&mut self, step: Step) {
+    /// Whether a step is refused anywhere: then it matters whether what it can be refused for changes.
+    pub fn refuses_step(&self, now: Timestamp, step: Step) -> bool {
+        let is_refused =
+            |report: StepReport| report.step == step && report.state == StepState::Refused;
+        self.watches.values().any(|watch| watch.ladder.report(now).any(is_refused))
+    }
+
+    /// Says that something has changed on the host that a step can be refused for. Where it was withheld,
+    /// until something changes, it may be tried again: the first time at once, and later each time after
+    /// that. At the listeners that are `freed` it is known that nothing forbids it any more: at once.
+    pub fn reconsider_step(&mut self, now: Timestamp, step: Step, freed: &[ListenerId]) {
         for watch in self.watches.values_mut() {
-            watch.ladder.reconsider(step);
+            let freed = freed.contains(&watch.id);
+            watch.ladder.reconsider(now, step, freed, &self.settings.common);
         }
     }
 
@@ -220,10 +230,11 @@ impl Engine {
         let id = watch.id;
         let lifetime = lifetime.min(Limits::MAX_ORDER);
         watch.ladder.order(step, order, uid, now + lifetime);
+        let user = User(uid);
         let text = match order {
-            Order::On => format!("uid {uid} takes {} for {}", step.name(), span(lifetime)),
-            Order::Off => format!("uid {uid} forbids {} for {}", step.name(), span(lifetime)),
-            Order::Auto => format!("uid {uid} leaves {} to the guard", step.name()),
+            Order::On => format!("{user} takes {} for {}", step.name(), span(lifetime)),
+            Order::Off => format!("{user} forbids {} for {}", step.name(), span(lifetime)),
+            Order::Auto => format!("{user} leaves {} to the guard", step.name()),
         };
         if order == Order::Auto {
             watch.take_up(now + self.settings.common.armed, Some(step));
@@ -251,11 +262,7 @@ impl Engine {
         else {
             return;
         };
-        let wanted = incident.wanted().iter().map(|wanted| wanted.matcher);
-        let forbidden: Vec<Matcher> = wanted.filter(|matcher| matcher.step() == step).collect();
-        for matcher in &forbidden {
-            incident.forget(matcher, "an operator forbids it");
-        }
+        incident.release_step(step, "an operator forbids it");
         self.carry_out_plan(now);
     }
 

@@ -11,7 +11,7 @@ use crate::rules::{Entry, Life, Terms};
 use crate::words::span;
 use crate::{
     Command, Force, Limits, Matcher, RequestError, Response, Rule, RuleId, RuleReport,
-    RuleToImport, Severity, Timestamp, Trial,
+    RuleToImport, Severity, Timestamp, Trial, User,
 };
 
 impl Engine {
@@ -89,13 +89,14 @@ impl Engine {
         let reports: Vec<RuleReport> =
             self.book.iter().filter(stays).map(|entry| self.rule_report(entry)).collect();
         if reports.len() > TOLD_SINGLY {
-            let text = format!("uid {uid} confirmed {} rules", reports.len());
+            let text = format!("{} confirmed {} rules", User(uid), reports.len());
             self.tell_of_rule(Severity::Notice, "rule_confirmed", text, None, None);
         } else {
             for RuleReport { id, matches, ports, expires, .. } in &reports {
                 let left = span(expires.since(now));
                 let text = format!(
-                    "uid {uid} confirmed rule {}: {matches}{ports} is blocked for {left}",
+                    "{} confirmed rule {}: {matches}{ports} is blocked for {left}",
+                    User(uid),
                     id.0
                 );
                 let prefix = matches.parse().ok();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Engine;
-use crate::incident::Incident;
+use crate::incident::{Incident, Instead};
 use crate::ladder::Newest;
 use crate::policy::{COOKIES_LEFT, clean_age, in_words};
 use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
@@ -131,25 +131,20 @@ impl Engine {
         }
     }
 
-    /// Withdraws signature rules that drop the SYNs of clients in number, where cookies answer in their
-    /// place. Where none do, such clients get in with their first retransmission, and the rule stays, or comes
-    /// again: without it nobody would get in.
+    /// Withdraws rules that drop the SYNs of clients in number, where there is something in their
+    /// place. Where there is not, such clients get in with their first retransmission, and the rule
+    /// stays, or comes again: without it nobody would get in.
     pub(super) fn withdraw_hurting(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
-        for watch in self.watches.values_mut() {
-            let settings = self.settings.of(watch.listener);
-            if enforced && !watch.is_answered(now, self.saturated, settings) {
-                watch.incident.iter_mut().for_each(|incident| incident.reclaim());
-            }
+        if enforced {
+            self.reclaim_yielded(now);
         }
-        let hurting: Vec<Entry> = self
-            .book
-            .iter()
-            .filter(|entry| entry.hurts(now, &self.settings.common))
-            .filter(|entry| !enforced || self.is_answered(now, &entry.rule.matcher))
-            .cloned()
-            .collect();
-        for entry in hurting {
+        let hurting = self.book.iter().filter_map(|entry| {
+            let instead = self.instead_of(now, entry)?;
+            Some((entry.clone(), instead))
+        });
+        let hurting: Vec<(Entry, Instead)> = hurting.collect();
+        for (entry, instead) in hurting {
             let (completed, hits) = (entry.meter.completed(), entry.meter.hits());
             let why = match enforced {
                 true => format!(
@@ -169,19 +164,63 @@ impl Engine {
                 self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
             {
                 if incident.wants(&entry.rule.matcher) {
-                    match enforced {
-                        true => incident.yield_to_cookies(&entry.rule.matcher, &why),
-                        false => incident.refuse(&entry.rule.matcher, &why),
+                    match instead {
+                        Instead::Cookies if !enforced => incident.refuse(&entry.rule.matcher, &why),
+                        _ => incident.yield_to(instead, &entry.rule.matcher, &why),
                     }
                 }
             }
-            let text = format!("rule {} withdrawn: {why}; {COOKIES_LEFT}", entry.rule.id.0);
+            let left = match instead {
+                Instead::Cookies => COOKIES_LEFT,
+                Instead::Nothing => "hardly anything else hits it now",
+            };
+            let text = format!("rule {} withdrawn: {why}; {left}", entry.rule.id.0);
             if let Some(incident) = entry.incident() {
                 self.note(now, incident, text.clone());
             }
             let prefix = entry.rule.matcher.prefix();
             self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, prefix, entry.incident());
         }
+    }
+
+    /// Has incidents ask again for rules that made way for clients, where nothing is in their place
+    /// any more.
+    fn reclaim_yielded(&mut self, now: Timestamp) {
+        for watch in self.watches.values_mut() {
+            let settings = self.settings.of(watch.listener);
+            if watch.incident.is_none() || watch.is_answered(now, self.saturated, settings) {
+                continue;
+            }
+            let unanswered = watch.window.last(settings.poll).unanswered > 0;
+            watch.incident.iter_mut().for_each(|incident| incident.reclaim(unanswered));
+        }
+    }
+
+    /// What there is in the place of a rule that drops the SYNs of clients in number, should it go;
+    /// `None` where there is nothing, or it drops none.
+    fn instead_of(&self, now: Timestamp, entry: &Entry) -> Option<Instead> {
+        let (settings, matcher) = (&self.settings.common, &entry.rule.matcher);
+        // Where rules only count, clients are answered anyway.
+        let enforced = self.mode == Mode::Enforce;
+        if entry.hurts(now, settings) && (!enforced || self.is_answered(now, matcher)) {
+            return Some(Instead::Cookies);
+        }
+        if !entry.hits_mostly_clients(now, settings) {
+            return None;
+        }
+        let span = settings.completed_window;
+        let served = |watch: &Watch| watch.window.last(span).unanswered == 0;
+        self.concerned(matcher).all(served).then_some(Instead::Nothing)
+    }
+
+    /// The listeners for which a rule is there.
+    fn concerned<'a>(&'a self, matcher: &'a Matcher) -> impl Iterator<Item = &'a Watch> {
+        self.watches.values().filter(move |watch| match matcher {
+            Matcher::Signature { listener, .. } => *listener == watch.id,
+            Matcher::Source(..) => {
+                watch.incident.as_deref().is_some_and(|incident| incident.wants(matcher))
+            }
+        })
     }
 
     /// Whether cookies answer what a signature rule drops, and can answer all of it.

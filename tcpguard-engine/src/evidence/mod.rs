@@ -22,7 +22,6 @@ pub(crate) use assess::{Assessment, Background, assess};
 pub(crate) use checks::Checks;
 pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
-pub(crate) use gate::repeated_share;
 pub use headers::SynHeader;
 pub(crate) use novelty::Novelty;
 pub(crate) use outcomes::{Answer, Outcomes};

@@ -79,14 +79,21 @@ pub(crate) enum Harm {
     Fewer(f64, f64),
     /// None completes: a second before, and for how long.
     None(f64, Duration),
-    /// The host completes hardly any handshake of those whose cookies were good: how many, of how many.
-    Unfinished(u64, u64),
+    /// The host completes hardly any handshake of those whose cookies were good.
+    Unfinished {
+        /// Handshakes that it completed.
+        completed: u64,
+        /// Good cookies.
+        good: u64,
+        /// It would be the same at the next try, unless the host's set-up has changed by then.
+        lasting: bool,
+    },
 }
 
 impl Harm {
     /// Whether it would be the same at the next try, unless the host's set-up has changed by then.
     pub const fn is_lasting(&self) -> bool {
-        matches!(self, Self::Unfinished(..))
+        matches!(self, Self::Unfinished { lasting: true, .. })
     }
 }
 
@@ -185,12 +192,12 @@ impl std::fmt::Display for Harm {
                 "no handshake completed in {:.1} s, where {usual:.1} a second did",
                 span.as_secs_f64()
             ),
-            Self::Unfinished(0, good) => write!(
+            Self::Unfinished { completed: 0, good, .. } => write!(
                 f,
                 "{good} cookies were validated, but the host completes no handshake: its firewall or \
                  another program drops their ACKs; see tcpguard doctor"
             ),
-            Self::Unfinished(completed, good) => write!(
+            Self::Unfinished { completed, good, .. } => write!(
                 f,
                 "{good} cookies were validated, but the host completes only {completed} of their \
                  handshakes: its firewall or another program drops their ACKs; see tcpguard doctor"

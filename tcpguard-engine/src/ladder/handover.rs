@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::breaker::Harm;
 use crate::Timestamp;
 
 /// Good cookies from which it means anything that the host completes none of their handshakes.
@@ -42,9 +43,14 @@ impl Handover {
         *self = Self { from, last: from, ..Self::default() };
     }
 
-    /// Adds a poll with so many good cookies and completed handshakes. The answer is how many good cookies
-    /// came of which the host completed so many handshakes, where these are too few.
-    pub fn poll(&mut self, now: Timestamp, good: u64, completed: u64) -> Option<(u64, u64)> {
+    /// Counts from `from` on, and does not forget that handshakes with cookies were completed.
+    pub fn restart(&mut self, from: Timestamp) {
+        *self = Self { from, last: from, proven: self.proven, ..Self::default() };
+    }
+
+    /// Adds a poll with so many good cookies and completed handshakes. The answer is what harm cookies do,
+    /// where the host completed too few handshakes of so many good ones.
+    pub fn poll(&mut self, now: Timestamp, good: u64, completed: u64) -> Option<Harm> {
         if now <= self.from {
             return None;
         }
@@ -66,7 +72,7 @@ impl Handover {
             true => self.completed > 0 || now.since(self.last) < SILENCE,
         };
         if !kept_up {
-            return Some((self.good, self.completed));
+            return Some(self.harm(self.good));
         }
         if self.completed > 0 {
             self.proven = true;
@@ -77,10 +83,17 @@ impl Handover {
 
     /// The same, without waiting for handshakes that may be under way: for when it is known that clients are
     /// kept out.
-    pub fn suspected(&self) -> Option<(u64, u64)> {
+    pub fn suspected(&self) -> Option<Harm> {
         let good = self.good + self.young.iter().map(|(_, good)| good).sum::<u64>();
         let is_cause = good >= LEAST && self.completed * ONE_OF < good;
-        is_cause.then_some((good, self.completed))
+        is_cause.then(|| self.harm(good))
+    }
+
+    /// Where the host has completed a handshake, its set-up lets cookies through, and good ones may have come
+    /// from an attacker with a real address: that is for a while only.
+    fn harm(&self, good: u64) -> Harm {
+        let completed = self.completed;
+        Harm::Unfinished { completed, good, lasting: !self.proven && completed == 0 }
     }
 }
 
@@ -124,6 +137,32 @@ mod tests {
     fn what_breaks_later_is_told_when_nothing_completes_for_three_seconds() {
         let broken = told(|poll| (5, if poll < 40 { 5 } else { 0 }));
         assert_eq!(broken, Some(39 + 12));
+    }
+
+    #[test]
+    fn only_a_host_that_never_completed_one_is_not_tried_again() {
+        let start = Timestamp::from_millis(10_000);
+        // (Good, completed) by poll.
+        let is_lasting = |poll: &dyn Fn(u32) -> (u64, u64), again: u32| {
+            let mut handover = Handover::default();
+            handover.start(start);
+            let harm = (1..=400).find_map(|number| {
+                if number == again {
+                    handover.restart(start + POLL * number);
+                }
+                let (good, completed) = poll(number);
+                handover.poll(start + POLL * number, good, completed)
+            });
+            harm.expect("harm").is_lasting()
+        };
+        assert!(is_lasting(&|_| (5, 0), 0));
+        assert!(
+            !is_lasting(&|poll| (400, if poll < 6 { 10 } else { 0 }), 0),
+            "busy, many bad ACKs"
+        );
+        let silent = |poll| (5, if poll < 40 { 5 } else { 0 });
+        assert!(!is_lasting(&silent, 0));
+        assert!(!is_lasting(&silent, 60), "a full accept queue in between");
     }
 
     /// Their checksum may be wrong, which XDP does not see.

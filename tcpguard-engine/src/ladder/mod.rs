@@ -12,7 +12,7 @@ pub(crate) use handover::Handover;
 pub use step::{Order, Step};
 
 use crate::report::{StepReport, StepState};
-use crate::{Matcher, Settings, Timestamp};
+use crate::{Matcher, Settings, Timestamp, User};
 
 /// The steps that are taken here; rules do the others.
 const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
@@ -216,9 +216,19 @@ impl Ladder {
         }
     }
 
-    /// What one step was refused for has changed: it may be tried again at once.
-    pub fn reconsider(&mut self, step: Step) {
-        self.rungs[place(step)].refused = None;
+    /// What one step was refused for has changed. Where that is `certain` it may be tried again at once.
+    /// Else only a refusal without an end is given one: at once the first time, and later each time after
+    /// that, because a try may keep clients out, and others may change such things as often as they like.
+    pub fn reconsider(&mut self, now: Timestamp, step: Step, certain: bool, settings: &Settings) {
+        let rung = &mut self.rungs[place(step)];
+        let pause = rung.pause(settings);
+        let Some(refused) = &mut rung.refused else { return };
+        if certain {
+            refused.until = Some(now);
+        } else if refused.until.is_none() {
+            let first = refused.times < 2;
+            refused.until = Some(if first { now } else { now + pause });
+        }
     }
 
     /// A step could not be taken, for a reason that may be gone in a moment.
@@ -272,10 +282,10 @@ impl Rung {
         let wanted = match (ordered, need) {
             (Some((true, uid)), need) => {
                 let rate = need.map_or(settings.ordered_budget, |need| need.rate);
-                Some((format!("uid {uid} asked for it"), rate, Duration::ZERO))
+                Some((format!("{} asked for it", User(uid)), rate, Duration::ZERO))
             }
             (Some((false, uid)), _) => {
-                return self.leave(step, format!("uid {uid} forbids it"));
+                return self.leave(step, format!("{} forbids it", User(uid)));
             }
             (None, _) if self.barred => return self.leave(step, BARRED.to_owned()),
             (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
@@ -334,12 +344,12 @@ impl Rung {
         let (state, since, why) = match (&self.taken, ordered, refused) {
             (Some(taken), ..) => (StepState::Taken, Some(taken.since), taken.why.clone()),
             (None, Some(order), _) if !order.on => {
-                (StepState::Forbidden, None, format!("uid {} forbids it", order.uid))
+                (StepState::Forbidden, None, format!("{} forbids it", User(order.uid)))
             }
             (None, None, _) if self.barred => (StepState::Forbidden, None, BARRED.to_owned()),
             (None, _, Some(refused)) => (StepState::Refused, None, refused.why.clone()),
             (None, Some(order), None) => {
-                (StepState::Waiting, None, format!("uid {} asked for it", order.uid))
+                (StepState::Waiting, None, format!("{} asked for it", User(order.uid)))
             }
             (None, None, None) => return None,
         };
@@ -452,11 +462,28 @@ mod tests {
             ladder
         };
         let mut ladder = withheld();
-        ladder.reconsider(Step::Cookies);
+        ladder.reconsider(at(100_000_000), Step::Cookies, false, &Settings::default());
         assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
         let mut ladder = withheld();
         ladder.order(Step::Cookies, Order::Auto, 0, at(100_000_000));
         assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
+    }
+
+    #[test]
+    fn what_may_have_changed_ends_what_has_no_end_and_later_each_time() {
+        let (mut ladder, settings) = (Ladder::default(), Settings::default());
+        let needs = [need(Step::Cookies)];
+        ladder.refuse(at(1000), Step::Cookies, "no", &settings);
+        ladder.reconsider(at(2000), Step::Cookies, false, &settings);
+        assert_eq!(poll(&mut ladder, 60_750, &needs, false), [], "it has an end of its own");
+        ladder.reconsider(at(60_750), Step::Cookies, true, &settings);
+        assert_eq!(takes(&poll(&mut ladder, 60_750, &needs, false)), [Step::Cookies]);
+        ladder.withhold(Step::Cookies, "no");
+        for ms in [61_000, 200_000] {
+            ladder.reconsider(at(ms), Step::Cookies, false, &settings);
+        }
+        assert_eq!(poll(&mut ladder, 300_750, &needs, false), [], "it is the second time");
+        assert_eq!(takes(&poll(&mut ladder, 301_000, &needs, false)), [Step::Cookies]);
     }
 
     #[test]

@@ -16,19 +16,17 @@ use crate::{IncidentClass, Matcher, Ports};
 const ANSWERED: &str =
     "no rule against a source: SYNs do not prove where they come from, and they can be answered";
 
-/// Asks no more for rules against sources whose reasons no longer hold.
+/// Asks no more for rules against sources whose reasons no longer hold. That SYNs from there are
+/// repeated, or that somebody there completes a handshake, ends none: a client there gets in with
+/// his first retransmission, and whoever floods could do either at will.
 pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
     let concentrated =
         matches!(incident.class(), IncidentClass::SingleSource | IncidentClass::FewSource);
     for wanted in incident.wanted().to_vec() {
         let Matcher::Source(net, _) = wanted.matcher else { continue };
-        let from_there = from(grounds.cohort, &net);
-        if from_there.is_repeated(grounds) {
-            // Dropping its SYNs would keep it from ever showing that it can complete a handshake.
-            incident.refuse(&wanted.matcher, REPEATED);
-        } else if !concentrated {
+        if !concentrated {
             incident.forget(&wanted.matcher, "the flood does not come from few sources any more");
-        } else if from_there.weight < grounds.settings.source_flows / 2 {
+        } else if weight_from(grounds.cohort, &net) < grounds.settings.source_flows / 2 {
             incident.forget(&wanted.matcher, "the flood does not come from there any more");
         }
     }
@@ -97,25 +95,10 @@ fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     })
 }
 
-/// What failing flows from a network say.
-struct FromThere {
-    /// How many they stand for.
-    weight: u64,
-    repeated: Option<f64>,
-}
-
-fn from(cohort: &Cohort, net: &IpNet) -> FromThere {
-    let from_there = || cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
-    FromThere {
-        weight: from_there().map(|flow| flow.weight).sum(),
-        repeated: crate::evidence::repeated_share(from_there()),
-    }
-}
-
-impl FromThere {
-    fn is_repeated(&self, grounds: &Grounds<'_>) -> bool {
-        self.repeated.is_some_and(|share| share > grounds.settings.retransmit_share)
-    }
+/// How many flows the failing ones from a network stand for.
+fn weight_from(cohort: &Cohort, net: &IpNet) -> u64 {
+    let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
+    from_there.map(|flow| flow.weight).sum()
 }
 
 /// Those of a network's members that may be blocked, with their shares.

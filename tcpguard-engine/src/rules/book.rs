@@ -65,6 +65,12 @@ impl Entry {
             && self.meter.hits_clients(now, settings)
     }
 
+    /// Whether it is a rule of the guard's own that hits hardly anything but clients by now: nothing
+    /// is lost without it.
+    pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
+        !self.is_operators() && self.meter.hits_mostly_clients(now, settings)
+    }
+
     /// The incident it was made for.
     pub fn incident(&self) -> Option<u64> {
         match self.rule.origin {
@@ -419,6 +425,22 @@ mod tests {
             assert!(add(&mut book, source(host)).is_some());
         }
         assert_eq!(add(&mut book, source(9)), None);
+    }
+
+    #[test]
+    fn only_rules_of_the_guards_own_go_when_they_hit_mostly_clients() {
+        let (now, settings) = (Timestamp::from_millis(1000), Settings::default());
+        for (origin, goes) in [(Origin::Incident(1), true), (Origin::Operator { uid: 0 }, false)] {
+            let mut book = Book::new(ROOM);
+            let life = Life::WhileNeeded(Duration::from_secs(60));
+            let made = book.add(Timestamp::default(), source(1), origin, String::new(), life);
+            let id = made.expect("a slot").rule.id;
+            let counters = RuleCounters { id, hits: 20, returned: 20, completed: 20 };
+            book.read(now, &[counters], &settings);
+            let entry = book.find(&source(1)).expect("the rule");
+            assert_eq!(entry.hits_mostly_clients(now, &settings), goes);
+            assert!(!entry.hurts(now, &settings), "cookies do not stand in for a rule on a source");
+        }
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::{RuleCounters, Settings, Timestamp};
 
 /// A hit rate is judged over this span, so that a single stray SYN does not keep a rule alive.
 const RATE_SPAN: Duration = Duration::from_secs(4);
+/// Handshakes of new clients as a share of the SYNs that match, from which hardly anybody else
+/// sends them. Of a client one SYN is dropped, one passes, and its handshake completes: that is
+/// half. A flood that is worth a rule has many SYNs for each handshake that helpers may complete.
+const MOSTLY: f64 = 0.25;
 
 /// What the kernel counted of one rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,6 +32,12 @@ impl Counts {
             returned: self.returned.checked_sub(before.returned)?,
             completed: self.completed.checked_sub(before.completed)?,
         })
+    }
+
+    /// Whether new clients complete handshakes in number, and more than this share of what matched.
+    fn complete(self, share: f64, settings: &Settings) -> bool {
+        self.completed >= settings.completed_min
+            && self.completed as f64 > share * (self.hits + self.returned) as f64
     }
 }
 
@@ -94,11 +104,14 @@ impl Meter {
     /// Whether clients in such number complete handshakes, in the rule's life or lately, that it does more
     /// harm than good where the flood can be answered.
     pub fn hurts(&self, now: Timestamp, settings: &Settings) -> bool {
-        let too_many = |Counts { hits, returned, completed }: Counts| {
-            completed >= settings.completed_min
-                && completed as f64 > settings.completed_share * (hits + returned) as f64
-        };
-        too_many(self.all) || too_many(self.within(now, settings.completed_window))
+        let share = settings.completed_share;
+        self.all.complete(share, settings)
+            || self.within(now, settings.completed_window).complete(share, settings)
+    }
+
+    /// Whether hardly anything but clients is left of what it hits.
+    pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
+        self.within(now, settings.completed_window).complete(MOSTLY, settings)
     }
 
     /// Whether any clients look like what the rule drops, beyond what an attacker may feign with a few
@@ -177,6 +190,27 @@ mod tests {
         }
         assert!(meter.hurts(at(29_750), &settings));
         assert!(!meter.hurts(at(60_000), &settings), "and only those");
+    }
+
+    #[test]
+    fn a_rule_hits_mostly_clients_once_no_flood_hits_it_any_more() {
+        let (mut meter, settings) = (Meter::default(), Settings::default());
+        read(&mut meter, 250, [2000, 200, 200]);
+        assert!(meter.hurts(at(250), &settings), "many are clients");
+        assert!(!meter.hits_mostly_clients(at(250), &settings), "but not most");
+        for second in 1..=11 {
+            let more = 5 * second;
+            read(&mut meter, 250 + 1000 * second, [2000 + more, 200 + more, 200 + more]);
+            let of_clients = meter.hits_mostly_clients(at(250 + 1000 * second), &settings);
+            assert_eq!(of_clients, second >= 10, "{second} s after its end");
+        }
+    }
+
+    #[test]
+    fn retransmissions_that_do_not_complete_are_no_clients_and_outweigh_a_few() {
+        let (mut meter, settings) = (Meter::default(), Settings::default());
+        read(&mut meter, 250, [40, 60, 20]);
+        assert!(!meter.hits_mostly_clients(at(250), &settings));
     }
 
     #[test]

@@ -120,10 +120,11 @@ impl Pressure {
 }
 
 /// Whether the accept queue is full: by its length; by overflows of the host while it is at least
-/// half full, because a queue may drain between two polls; or by SYN-ACKs that the stack repeats
-/// although the client had acknowledged them. Where the queue cannot be read, also by SYNs that are
-/// not answered and come back, while most of those that are answered complete: the stack ignores
-/// SYNs as well while the queue is full.
+/// half full, because a queue may drain between two polls; or by SYN-ACKs that the stack retransmits
+/// although the client had acknowledged them, where overflows say why or the queue cannot be read: an
+/// ACK with a wrong checksum has the same effect. Where it cannot be read, also by SYNs that are not
+/// answered and come back, while most of those that are answered complete: the stack ignores SYNs as
+/// well while the queue is full.
 fn is_full(window: &Window, load: &Load<'_>) -> bool {
     let by_length = load.queues.is_some_and(|queues| {
         let limit = u64::from(queues.backlog);
@@ -136,10 +137,10 @@ fn is_full(window: &Window, load: &Load<'_>) -> bool {
         && sums.repeated as f64 >= UNHEARD_REPEATED * sums.ignored as f64
         && sums.completed > 0
         && sums.completed as f64 >= 0.8 * sums.attempts as f64;
-    by_length
-        || unheard
-        || (sums.ack_ignored >= IGNORED_MIN
-            && sums.ack_ignored as f64 >= IGNORED_SHARE * sums.completed as f64)
+    let ignored = (load.overflowed || load.queues.is_none())
+        && sums.ack_ignored >= IGNORED_MIN
+        && sums.ack_ignored as f64 >= IGNORED_SHARE * sums.completed as f64;
+    by_length || unheard || ignored
 }
 
 #[cfg(test)]
@@ -184,7 +185,7 @@ mod tests {
                 let queues = Queues { half_open: None, accept, backlog: 128 };
                 let load = Load {
                     queues: Some(&queues),
-                    overflowed: false,
+                    overflowed: ignored > 1,
                     served: Some(1.0),
                     usual: &self.usual,
                 };
@@ -240,6 +241,22 @@ mod tests {
         assert_eq!(host.play(400, 100, 0, 0), Some(Strain::Crowd));
         host.play(2400, 100, 0, 0);
         assert!(host.pressure.relaxed(host.now) > Duration::from_secs(30));
+    }
+
+    #[test]
+    fn acks_that_the_host_ignores_for_no_reason_of_its_own_are_no_overload() {
+        let (mut window, usual) = (Window::default(), Usual::default());
+        for index in 1..=8 {
+            let end = Timestamp::from_millis(250 * index);
+            let tick = Tick { attempts: 20, established: 20, ack_ignored: 20, ..Tick::default() };
+            window.push(Tick { end, span: POLL, ..tick });
+        }
+        let queues = Queues { half_open: None, accept: 60, backlog: 128 };
+        let full = |queues, overflowed| {
+            is_full(&window, &Load { queues, overflowed, served: None, usual: &usual })
+        };
+        assert!(!full(Some(&queues), false), "their checksum may be wrong");
+        assert!(full(Some(&queues), true) && full(None, false));
     }
 
     #[test]

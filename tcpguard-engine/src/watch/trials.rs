@@ -94,8 +94,7 @@ impl Watch {
             // Whatever else was added has a trial of its own from now on.
             let delay = settings.poll.max(self.clients.rtt().unwrap_or(settings.assumed_rtt) * 2);
             self.ladder.breaker.restart(now, delay);
-            let cause = self.ladder.handover.suspected();
-            let harm = cause.map_or(harm, |(good, completed)| Harm::Unfinished(completed, good));
+            let harm = self.ladder.handover.suspected().unwrap_or(harm);
             return Some((Newest::Step(step), harm));
         }
         self.ladder.breaker.poll(now, known, elapsed, |_| false, settings)
@@ -110,10 +109,9 @@ impl Watch {
         let handover = &mut self.ladder.handover;
         // A full accept queue takes no connection, whoever has answered its SYN.
         if self.pressure.polls().0 > 0 {
-            handover.start(now);
+            handover.restart(now);
         }
         let sums = self.window.last(elapsed);
-        let (good, completed) = handover.poll(now, sums.cookies_redeemed, sums.established)?;
-        Some(Harm::Unfinished(completed, good))
+        handover.poll(now, sums.cookies_redeemed, sums.established)
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    IncidentClass, Listener, ListenerState, Mode, Order, Request, RequestError, Response, Step,
-    StepState,
+    IncidentClass, Listener, ListenerId, ListenerState, Mode, Order, Request, RequestError,
+    Response, Step, StepState,
 };
 
 use crate::sim::*;
@@ -189,6 +189,23 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_tri
         let times = lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
         assert_eq!(times, 2, "an operator may have seen to it: {}", lab.story());
     }
+}
+
+/// Who has rules made, as by attempts to log in that are banned, may do so as often as he likes.
+#[test]
+fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_then_seldom() {
+    let mut lab = lab(Server::default(), mimic(5000.0, 30.1, 150.1));
+    lab.kernel.walled = true;
+    let times = |lab: &Lab| lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
+    for second in 31..140 {
+        lab.run_until(f64::from(second));
+        lab.engine.reconsider_step(lab.kernel.now, Step::Cookies, &[]);
+    }
+    assert_eq!(times(&lab), 2, "{}", lab.story());
+    assert!(lab.engine.refuses_step(lab.kernel.now, Step::Cookies), "{}", lab.story());
+    lab.engine.reconsider_step(lab.kernel.now, Step::Cookies, &[ListenerId(0)]);
+    lab.run_until(141.0);
+    assert_eq!(times(&lab), 3, "nothing forbids them any more: {}", lab.story());
 }
 
 /// They may send many ACKs with good cookies and a wrong checksum.

@@ -1,7 +1,10 @@
 //! Retransmitted SYNs under a signature rule: they pass, and withdraw the rule if they are clients', which is
-//! told by the handshakes that they complete, if these are many, and if cookies can answer the flood.
+//! told by the handshakes that they complete, if these are many, and if cookies can answer the flood, or
+//! hardly any is left.
 
-use tcpguard_engine::{Mode, Severity, Step};
+use std::time::Duration;
+
+use tcpguard_engine::{Mode, Order, Request, Severity, Step};
 
 use crate::sim::*;
 
@@ -103,6 +106,46 @@ fn where_cookies_are_not_to_be_had_clients_that_look_like_the_flood_end_no_rule(
     assert!(lab.report().rules[0].completed > 100, "as many as the queue has room for: {story}");
 }
 
+/// A flood, a host without cookies, and from 20 on five clients a second that look like the flood.
+fn without_cookies() -> Lab {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(30.0))
+        .clients(Clients { from: 20.0, shape: Some(Shape::Bare), ..Clients::steady(5.0) })
+        .flood(Flood::random(2000.0, 10.0..60.0));
+    lab.refuse_steps = vec![Step::Cookies];
+    lab
+}
+
+#[test]
+fn where_cookies_are_not_to_be_had_the_attack_ends_though_clients_look_like_the_flood() {
+    let mut lab = without_cookies();
+    lab.run_until(60.0);
+    assert_eq!(lab.times("rule_withdrawn").len(), 0, "while it is on: {}", lab.story());
+    lab.run_until(95.0);
+    let story = lab.story();
+    let (withdrawn, ended) = (lab.times("rule_withdrawn"), lab.times("attack_ended"));
+    assert!(withdrawn.len() == 1 && (68.0..73.0).contains(&withdrawn[0]), "{story}");
+    assert!(lab.group_connected(1, 0.9, 74.0, 93.0) > 0.99, "at their first SYN: {story}");
+    assert!(ended.len() == 1 && ended[0] <= 92.0, "{story}");
+    assert_eq!(lab.kernel.rules().count(), 0, "{story}");
+}
+
+#[test]
+fn a_rule_that_hit_mostly_clients_comes_again_with_the_flood() {
+    let mut lab = without_cookies().flood(Flood::random(2000.0, 80.0..110.0));
+    lab.run_until(79.0);
+    assert_eq!(lab.times("rule_withdrawn").len(), 1, "{}", lab.story());
+    assert_eq!(lab.signature_rules().len(), 0, "{}", lab.story());
+    lab.run_until(110.0);
+    let story = lab.story();
+    assert_eq!(lab.installed.len(), 2, "{story}");
+    assert!(lab.installed[1].0 <= 80.5, "as soon as the queue is full: {story}");
+    assert_eq!(lab.times("rule_withdrawn").len(), 1, "{story}");
+    assert_eq!(lab.times("attack_started").len(), 1, "{story}");
+    assert!(lab.group_connected(0, 1.0, 84.0, 108.0) >= 0.99, "{story}");
+}
+
 #[test]
 fn a_rule_that_went_for_cookies_may_come_again_without_them() {
     let mut lab = lab(100.0);
@@ -111,6 +154,33 @@ fn a_rule_that_went_for_cookies_may_come_again_without_them() {
     lab.kernel.load = 1000;
     lab.run_until(59.0);
     assert_eq!(lab.installed.len(), 2, "more come than can be answered: {}", lab.story());
+}
+
+fn forbid_signatures(lab: &mut Lab) {
+    let listener = lab.listener_report(0).listener;
+    let (step, order, lifetime) = (Step::Signature, Order::Off, Duration::from_secs(600));
+    let request = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
+    lab.request(request).expect("forbidden");
+}
+
+fn turn_off_and_on(lab: &mut Lab) {
+    for mode in [Mode::Off, Mode::Enforce] {
+        lab.request(Request::SetMode { mode, uid: 0 }).expect("set");
+    }
+}
+
+#[test]
+fn a_rule_that_went_for_cookies_does_not_come_again_once_an_operator_has_released_it() {
+    let words: [fn(&mut Lab); 2] = [forbid_signatures, turn_off_and_on];
+    for word in words {
+        let mut lab = lab(100.0);
+        lab.run_until(40.0);
+        assert_eq!(lab.times("rule_withdrawn").len(), 1, "{}", lab.story());
+        word(&mut lab);
+        lab.kernel.load = 1000;
+        lab.run_until(59.0);
+        assert_eq!(lab.installed.len(), 1, "{}", lab.story());
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! and the source is dropped only when they cannot.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use tcpguard_engine::{IncidentClass, Matcher, Mode, Request, Step};
+use tcpguard_engine::{IncidentClass, Matcher, Mode, Order, Request, Step};
 
 use crate::sim::*;
 use crate::{alike, at_its_end};
@@ -133,6 +134,28 @@ fn a_stranger_whose_address_is_blocked_gets_in_with_his_first_retransmission() {
     assert_eq!(lab.group_connected(1, 0.9, 16.0, 19.0), 0.0, "{}", lab.story());
     assert_eq!(lab.group_connected(1, 1.5, 16.0, 19.0), 1.0, "{}", lab.story());
     assert!(lab.kernel.rules().next().is_some(), "{}", lab.story());
+}
+
+/// It costs an attacker twice the packets, and says nothing of whose address it is.
+#[test]
+fn a_source_that_begins_to_send_its_syns_twice_stays_blocked() {
+    let bare = |from: f64, until: f64, repeated: f64| Flood {
+        sources: Sources::One(ATTACKER),
+        repeated,
+        ..Flood::random(2000.0, from..until)
+    };
+    let mut lab = at_its_end().flood(bare(10.1, 20.1, 0.0)).flood(bare(20.1, 50.1, 0.9));
+    lab.run_until(10.0);
+    // It would be dropped by its signature.
+    let listener = lab.listener_report(0).listener;
+    let (step, order, lifetime) = (Step::Signature, Order::Off, Duration::from_secs(600));
+    let forbid = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
+    lab.request(forbid).expect("forbidden");
+    lab.run_until(20.0);
+    assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
+    lab.run_until(45.0);
+    assert_eq!(lab.removed.len(), 0, "{}", lab.story());
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
 }
 
 #[test]

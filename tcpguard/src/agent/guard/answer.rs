@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Severity, Timestamp};
+use tcpguard_engine::{Severity, Timestamp, User};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -151,8 +151,8 @@ impl Guard {
         if !detached.is_empty() {
             let names = detached.join(", ");
             let message = format!(
-                "uid {} took the filter off {names}; put it on again: systemctl restart tcpguard",
-                peer.uid
+                "{} took the filter off {names}; put it on again: systemctl restart tcpguard",
+                User(peer.uid)
             );
             let all = detached.clone();
             self.tell_of_interfaces(Severity::Warning, "filter_detached", message, all);

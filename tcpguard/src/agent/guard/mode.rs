@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Mode, Severity, Timestamp};
+use tcpguard_engine::{Mode, Severity, Timestamp, User};
 
 use super::answer::{Answer, Written};
 use super::{Guard, clock};
@@ -60,11 +60,11 @@ impl Guard {
     ) -> Answer {
         let was = self.engine.change_mode(now, mode);
         self.mode_clock.set(now, mode, terms, was);
-        let (uid, to) = (peer.uid, mode_name(mode));
+        let (user, to) = (User(peer.uid), mode_name(mode));
         let did = if was != mode {
-            Some(format!("uid {uid} changed the mode from {} to {to}", mode_name(was)))
+            Some(format!("{user} changed the mode from {} to {to}", mode_name(was)))
         } else {
-            self.mode_clock.pending().map(|_| format!("uid {uid} keeps mode {to}"))
+            self.mode_clock.pending().map(|_| format!("{user} keeps mode {to}"))
         };
         let written = did.map(|did| self.tell_of_mode(now, "mode_changed", did));
         let ends = self.mode_ends(clock());
@@ -85,7 +85,7 @@ impl Guard {
                 return Response::refused(RefusalKind::NotFound, message).into();
             }
         }
-        let did = format!("uid {} confirmed mode {}", peer.uid, mode_name(mode));
+        let did = format!("{} confirmed mode {}", User(peer.uid), mode_name(mode));
         let written = self.tell_of_mode(now, "mode_confirmed", did);
         let ends = self.mode_ends(clock());
         let response = Response::ModeSet { was: mode.into(), mode: mode.into(), ends };

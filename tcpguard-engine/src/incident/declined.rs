@@ -1,0 +1,215 @@
+//! Rules that an incident does not ask for, whatever the evidence says: until when, and why.
+
+use std::collections::BTreeMap;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use crate::rules::Wanted;
+use crate::{Matcher, RemovedRule, Step, Timestamp};
+
+/// What there is in the place of a rule that made way for clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Instead {
+    /// Cookies answer what it dropped.
+    Cookies,
+    /// Nothing is needed: hardly anything but clients was left of what it dropped.
+    Nothing,
+}
+
+/// Why a rule is not asked for.
+#[derive(Clone, Debug)]
+enum Why {
+    /// It does harm, or could not be made.
+    Refused,
+    /// An operator removed it.
+    Removed(RemovedRule),
+    /// It made way for clients, and comes back once there is nothing in its place any more.
+    Yielded(Wanted, Instead),
+}
+
+/// The rules, each with the time from which it may be asked for again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Declined(BTreeMap<Matcher, (Timestamp, Why)>);
+
+impl Declined {
+    /// Declines a rule until then.
+    pub fn refuse(&mut self, matcher: Matcher, until: Timestamp) {
+        self.0.insert(matcher, (until, Why::Refused));
+    }
+
+    /// Declines a rule for as long as the operator's word counts who removed it.
+    pub fn give_up(&mut self, matcher: Matcher, removed: RemovedRule) {
+        self.0.insert(matcher, (removed.until, Why::Removed(removed)));
+    }
+
+    /// Declines a rule while there is something in its place.
+    pub fn yield_to(&mut self, instead: Instead, wanted: Wanted) {
+        self.0.insert(wanted.matcher, (Timestamp::MAX, Why::Yielded(wanted, instead)));
+    }
+
+    /// Forgets what is over.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.0.retain(|_, (until, _)| now < *until);
+    }
+
+    /// No longer declines the rules that an operator removed, of one step or of any: which they
+    /// are.
+    pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
+        let of_step = |matcher: &Matcher| step.is_none_or(|step| matcher.step() == step);
+        let removed = self.0.iter().filter(|(_, (_, why))| matches!(why, Why::Removed(_)));
+        let taken: Vec<Matcher> =
+            removed.map(|(matcher, _)| *matcher).filter(|matcher| of_step(matcher)).collect();
+        for matcher in &taken {
+            self.0.remove(matcher);
+        }
+        taken
+    }
+
+    /// No longer declines the rules in whose place cookies answered, because they do so no longer;
+    /// where SYNs are left `unanswered`, nor those in whose place nothing was needed. Which they are.
+    pub fn reclaim(&mut self, unanswered: bool) -> Vec<Wanted> {
+        let yielded = self.0.values().filter_map(|(_, why)| match why {
+            Why::Yielded(wanted, Instead::Cookies) => Some(wanted.clone()),
+            Why::Yielded(wanted, Instead::Nothing) if unanswered => Some(wanted.clone()),
+            _ => None,
+        });
+        let reclaimed: Vec<Wanted> = yielded.collect();
+        for wanted in &reclaimed {
+            self.0.remove(&wanted.matcher);
+        }
+        reclaimed
+    }
+
+    /// These rules are no longer there to come back, should they have made way for clients.
+    pub fn settle(&mut self, which: impl Fn(&Matcher) -> bool) {
+        for (matcher, (_, why)) in &mut self.0 {
+            if matches!(why, Why::Yielded(..)) && which(matcher) {
+                *why = Why::Refused;
+            }
+        }
+    }
+
+    /// Whether a rule, or one that it would include, is declined.
+    pub fn has(&self, now: Timestamp, matcher: &Matcher) -> bool {
+        self.at(now).any(|(declined, _)| is_part(declined, matcher))
+    }
+
+    /// Whether that is so on an operator's word: which rule, or one that it would include, was
+    /// removed.
+    pub fn has_removed(&self, now: Timestamp, matcher: &Matcher) -> Option<&RemovedRule> {
+        self.at(now).find_map(|(declined, why)| match why {
+            Why::Removed(removed) if is_part(declined, matcher) => Some(removed),
+            _ => None,
+        })
+    }
+
+    /// The rules that an operator removed.
+    pub fn removed(&self) -> impl Iterator<Item = &RemovedRule> {
+        self.0.values().filter_map(|(_, why)| match why {
+            Why::Removed(removed) => Some(removed),
+            _ => None,
+        })
+    }
+
+    /// Those that are declined at `now`.
+    fn at(&self, now: Timestamp) -> impl Iterator<Item = (&Matcher, &Why)> {
+        let declined = self.0.iter().filter(move |(_, (until, _))| now < *until);
+        declined.map(|(matcher, (_, why))| (matcher, why))
+    }
+}
+
+/// Whether a rule is another one, or one of signatures drops all that the other drops.
+fn is_part(rule: &Matcher, of: &Matcher) -> bool {
+    match (rule, of) {
+        (
+            Matcher::Signature { fingerprint: old, mask: old_mask, .. },
+            Matcher::Signature { mask, fingerprint, .. },
+        ) => includes(*mask, *old_mask) && old.masked(*mask) == *fingerprint,
+        _ => rule == of,
+    }
+}
+
+/// Whether `wide` compares nothing that `narrow` does not compare.
+fn includes(wide: Mask, narrow: Mask) -> bool {
+    let all = Fingerprint {
+        options: 1,
+        mss: 1,
+        window: 1,
+        ip_id: 1,
+        quirks: 1,
+        wscale: 1,
+        ttl: 1,
+        pad: [0; 6],
+    };
+    all.masked(narrow).masked(wide) == all.masked(wide)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{ListenerId, Ports, RuleId};
+
+    const NOW: Timestamp = Timestamp::from_millis(60_000);
+
+    fn source(host: u8) -> Matcher {
+        Matcher::Source(ipnet::Ipv4Net::from(Ipv4Addr::new(192, 0, 2, host)).into(), Ports::EVERY)
+    }
+
+    fn signature() -> Matcher {
+        Matcher::Signature {
+            listener: ListenerId(1),
+            mask: Mask::Full,
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
+    fn wanted(matcher: Matcher) -> Wanted {
+        Wanted { matcher, incident: 1, reason: String::new(), ttl: Duration::from_secs(60) }
+    }
+
+    /// The second made way for cookies, the third for nothing.
+    fn declined() -> Declined {
+        let mut declined = Declined::default();
+        declined.refuse(source(1), Timestamp::MAX);
+        declined.yield_to(Instead::Cookies, wanted(signature()));
+        declined.yield_to(Instead::Nothing, wanted(source(2)));
+        declined
+    }
+
+    #[test]
+    fn what_made_way_comes_back_when_there_is_nothing_in_its_place() {
+        let mut declined = declined();
+        assert_eq!(declined.reclaim(false), [wanted(signature())]);
+        assert!(!declined.has(NOW, &signature()) && declined.has(NOW, &source(2)));
+        assert_eq!(declined.reclaim(true), [wanted(source(2))]);
+        assert!(declined.has(NOW, &source(1)), "what did harm stays away");
+        assert_eq!(declined.reclaim(true), []);
+    }
+
+    #[test]
+    fn what_is_no_longer_called_for_stays_away() {
+        let mut declined = declined();
+        declined.settle(|matcher| matcher.step() == Step::Signature);
+        assert!(declined.has(NOW, &signature()), "it hit clients");
+        assert_eq!(declined.reclaim(true), [wanted(source(2))]);
+    }
+
+    #[test]
+    fn what_an_operator_removed_is_away_for_a_time_or_until_it_is_taken_up() {
+        let (mut declined, until) = (declined(), NOW + Duration::from_secs(1));
+        let removed = RemovedRule { id: RuleId(7), step: Step::Source, at: NOW, until };
+        declined.give_up(source(3), removed.clone());
+        assert_eq!(declined.has_removed(NOW, &source(3)), Some(&removed));
+        assert_eq!(declined.has_removed(until, &source(3)), None);
+        assert!(!declined.has(until, &source(3)));
+        assert_eq!(declined.take_up(Some(Step::Signature)), []);
+        assert_eq!(declined.take_up(Some(Step::Source)), [source(3)]);
+        assert!(!declined.has(NOW, &source(3)) && declined.has(NOW, &source(1)));
+        declined.give_up(source(3), removed);
+        declined.expire(until);
+        assert_eq!((declined.removed().count(), declined.0.len()), (0, 3));
+    }
+}
