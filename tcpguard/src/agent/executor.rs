@@ -1,6 +1,7 @@
 //! The only place where commands become effects.
 
 mod clients;
+mod flood;
 mod lookups;
 mod mend;
 mod replacement;
@@ -10,13 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{Config, FlowKey, FlowState, Mode as KernelMode, RuleRef};
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Config, FlowKey, Mode as KernelMode, RuleRef};
 use tcpguard_engine::{
     Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
     RuleId, Step, Timestamp,
 };
 
+use self::flood::Flood;
 use self::lookups::{InUse, Lookups, narrow_entries};
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
@@ -58,17 +59,6 @@ struct Wanted {
     /// Those of [`RuleRef`].
     flags: u32,
     ends: Timestamp,
-}
-
-/// How a flood's half-open entries are recognised.
-struct Flood {
-    signatures: Vec<(Mask, Fingerprint)>,
-    sources: Vec<IpNet>,
-    /// What was answered later was let through on purpose, and goes when it is old.
-    answered_before: Timestamp,
-    older_than: Duration,
-    /// What is older than that goes whatever it looks like.
-    everybody: bool,
 }
 
 /// What the loop has to do after a command.
@@ -428,21 +418,9 @@ impl Executor {
     }
 
     fn is_floods(&self, entry: &HalfOpen, flood: &Flood) -> bool {
-        let from_source = flood.sources.iter().any(|net| net.contains(&entry.client.ip()));
-        let flow = match self.dataplane.flow(&self.config.hash_key, &flow_key(entry)) {
-            Ok(Some(flow)) => flow,
-            Ok(None) => return from_source || entry.age_at_least() >= flood.older_than,
-            Err(_) => return false,
-        };
-        let matches = |(mask, print): &(Mask, Fingerprint)| {
-            flow.fingerprint.masked(*mask) == print.masked(*mask)
-        };
-        let alike = from_source || flood.signatures.iter().any(matches);
-        let old = entry.age_at_least() >= flood.older_than;
-        let before = Timestamp::from_nanos(flow.syn_ack_ns) < flood.answered_before;
-        // What looks like the flood and was let through on purpose is given the time that a client needs.
-        flow.state != FlowState::Completed as u8
-            && (alike && (before || old) || before && old && flood.everybody)
+        let age = entry.age_at_least();
+        let recorded = self.dataplane.flow(&self.config.hash_key, &flow_key(entry));
+        recorded.is_ok_and(|flow| flood.has(entry.client.ip(), age, flow.as_ref()))
     }
 }
 

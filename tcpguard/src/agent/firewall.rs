@@ -1,14 +1,17 @@
 //! The host's packet filter, as far as SYN cookies depend on it: whether it has changed is asked every
-//! second, its rules are read only where cookies are made or about to be.
+//! second, its rules are read only where cookies are made, refused or about to be made.
 
-use tcpguard_engine::ListenerKind;
+use std::collections::BTreeMap;
+
+use tcpguard_engine::{ListenerKind, Timestamp};
 
 use super::listeners::Followed;
 use super::obstacles::Obstacle;
+use super::pace::Pace;
 use crate::config::Config;
-use crate::firewall::{FirewallChoice, Question, Way, offences};
+use crate::firewall::{FirewallChoice, Offence, Question, Way, offences};
 use crate::host::netfilter::{self, Netfilter, RuleSet};
-use crate::host::{Interface, Sysctls, interfaces};
+use crate::host::{Interface, Sysctls, cpu_time, interfaces};
 
 /// Kinds of interfaces that show packets of other ones under their own name.
 const STACKED: [&str; 10] =
@@ -22,6 +25,13 @@ pub struct Firewall {
     seen: Option<Seen>,
     read: Option<Seen>,
     rules: RuleSet,
+    /// When they are to be read again.
+    reading: Pace,
+    /// By which interfaces packets come, and in which poll that was found out.
+    ways: Vec<Way>,
+    looked: Option<Timestamp>,
+    /// What the rules say of listeners that come by these interfaces.
+    verdicts: BTreeMap<Asked, Option<Offence>>,
     /// Why it could not be asked, as it was said already.
     told: Option<String>,
 }
@@ -36,51 +46,74 @@ struct Seen {
     mark: u32,
 }
 
+/// What a verdict depends on beside the rules and the interfaces; see [`Question`].
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Asked {
+    port: u16,
+    ipv4: bool,
+    ipv6: bool,
+    mark: u32,
+}
+
 impl Firewall {
-    /// Whether something has changed since the last call: a rule, `nf_conntrack_tcp_loose`, or what the
-    /// configuration says of it.
+    /// Whether something has changed since the rules were read: a rule, or an element of a set,
+    /// `nf_conntrack_tcp_loose`, or what the configuration says of it.
     pub fn poll(&mut self, config: &Config) -> bool {
         let asked = self.netfilter.generation().and_then(|generation| {
             let strict = netfilter::is_strict(&Sysctls::default())?;
             Ok((generation, strict))
         });
-        let (generation, strict) = match asked {
-            Ok(asked) => asked,
-            Err(error) => {
-                self.tell(error.to_string());
-                return false;
+        match asked {
+            Ok((generation, strict)) => {
+                self.seen = Some(Seen {
+                    generation,
+                    strict,
+                    legacy: netfilter::legacy(),
+                    choice: config.cookie_firewall,
+                    mark: config.cookie_mark,
+                });
             }
-        };
-        let seen = Seen {
-            generation,
-            strict,
-            legacy: netfilter::legacy(),
-            choice: config.cookie_firewall,
-            mark: config.cookie_mark,
-        };
-        let changed = self.seen.as_ref() != Some(&seen);
-        self.seen = Some(seen);
-        changed
+            Err(error) => self.tell(error.to_string()),
+        }
+        self.seen != self.read
     }
 
-    /// Reads the rules, if they have changed since they were read last; whether they had.
-    pub fn refresh(&mut self) -> bool {
-        if self.seen == self.read || self.seen.is_none() {
+    /// Reads the rules after a change. Whether they are others now: many changes are of addresses in sets,
+    /// which are not read. Who can cause changes does so as often as he likes, so unless they are `wanted`
+    /// now they are read no more often than that may cost.
+    pub fn refresh(&mut self, now: Timestamp, wanted: bool) -> bool {
+        let due = wanted || self.reading.is_due(now);
+        if !due || self.seen == self.read {
             return false;
         }
-        match self.netfilter.read(&Sysctls::default()) {
+        let begun = cpu_time();
+        let rules = match self.netfilter.read(&Sysctls::default()) {
             Ok(rules) => {
-                self.rules = rules;
                 self.told = None;
+                rules
             }
             // What is not known is no obstacle: cookies that do not come back are given up anyway.
             Err(error) => {
-                self.rules = RuleSet::default();
                 self.tell(error.to_string());
+                RuleSet::default()
             }
-        }
+        };
+        let differs = self.take(rules);
+        self.reading.took(now, cpu_time().saturating_sub(begun));
+        differs
+    }
+
+    /// Goes by these rules from now on. Whether they, or what the configuration says of them, are others.
+    fn take(&mut self, rules: RuleSet) -> bool {
+        let configured = |seen: &Seen| (seen.choice, seen.mark);
+        let differs = self.rules != rules
+            || self.read.as_ref().map(configured) != self.seen.as_ref().map(configured);
         self.read.clone_from(&self.seen);
-        true
+        if differs {
+            self.rules = rules;
+            self.verdicts.clear();
+        }
+        differs
     }
 
     fn tell(&mut self, why: String) {
@@ -90,28 +123,49 @@ impl Firewall {
         }
     }
 
-    /// What forbids cookies at a listener; `own`: of the guard's making, which can be marked.
+    /// What forbids cookies at a listener, in the poll of `now`; `own`: of the guard's making, which can be
+    /// marked.
     pub fn forbids(
-        &self,
+        &mut self,
+        now: Timestamp,
         followed: &Followed,
         own: bool,
         guarded: &[Interface],
     ) -> Option<Obstacle> {
-        let seen = self.read.as_ref()?;
-        if seen.choice == FirewallChoice::Allow || followed.kind != ListenerKind::Local {
+        let Seen { choice, mark, .. } = *self.read.as_ref()?;
+        if choice == FirewallChoice::Allow || followed.kind != ListenerKind::Local {
             return None;
         }
+        if self.looked != Some(now) {
+            self.looked = Some(now);
+            self.come_by(ways(guarded));
+        }
         let addr = followed.listener.addr;
-        let any = addr.is_unspecified();
-        let question = Question {
+        let offence = self.verdict(Asked {
             port: followed.listener.port,
-            ipv4: addr.is_ipv4() || any,
+            ipv4: addr.is_ipv4() || addr.is_unspecified(),
             ipv6: addr.is_ipv6(),
-            ways: &ways(guarded),
-            mark: if own { seen.mark } else { 0 },
+            mark: if own { mark } else { 0 },
+        })?;
+        Some(Obstacle::Firewall { offence: Box::new(offence), own, mark })
+    }
+
+    /// Takes note of the interfaces by which packets come.
+    fn come_by(&mut self, ways: Vec<Way>) {
+        if ways != self.ways {
+            self.ways = ways;
+            self.verdicts.clear();
+        }
+    }
+
+    /// The first rule that depends on the SYN, found once for all listeners that are alike to the rules.
+    fn verdict(&mut self, asked: Asked) -> Option<Offence> {
+        let (rules, ways) = (&self.rules, &self.ways);
+        let judge = || {
+            let Asked { port, ipv4, ipv6, mark } = asked;
+            offences(rules, &Question { port, ipv4, ipv6, ways, mark }).into_iter().next()
         };
-        let offence = offences(&self.rules, &question).into_iter().next()?;
-        Some(Obstacle::Firewall { offence: Box::new(offence), own, mark: seen.mark })
+        self.verdicts.entry(asked).or_insert_with(judge).clone()
     }
 }
 
@@ -124,5 +178,52 @@ fn ways(guarded: &[Interface]) -> Vec<Way> {
             guarded.iter().map(|one| Way { name: one.name.clone(), index: one.index }).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::Kind;
+    use crate::firewall::tests::recorded;
+
+    const NEW_NOT_SYN: &str = include_str!("../firewall/recorded/new-not-syn");
+    const UFW: &str = include_str!("../firewall/recorded/ufw");
+    const HTTPS: Asked = Asked { port: 443, ipv4: true, ipv6: true, mark: 0 };
+
+    fn seen(generation: u32, mark: u32) -> Option<Seen> {
+        let (legacy, choice) = (Vec::new(), FirewallChoice::Refuse);
+        Some(Seen { generation: Some(generation), strict: false, legacy, choice, mark })
+    }
+
+    #[test]
+    fn only_other_rules_and_another_configuration_are_a_change() {
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        assert!(firewall.take(recorded(UFW)), "read for the first time");
+        firewall.seen = seen(2, 0);
+        assert!(!firewall.take(recorded(UFW)), "an address was banned");
+        assert_eq!(firewall.read, firewall.seen);
+        firewall.seen = seen(3, 0);
+        assert!(firewall.take(recorded(NEW_NOT_SYN)));
+        firewall.seen = seen(3, 0x100);
+        assert!(firewall.take(recorded(NEW_NOT_SYN)), "a mark is set");
+    }
+
+    #[test]
+    fn a_verdict_holds_until_the_rules_or_the_interfaces_are_others() {
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        firewall.take(recorded(NEW_NOT_SYN));
+        let kind = |firewall: &mut Firewall| firewall.verdict(HTTPS).map(|offence| offence.kind);
+        assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
+        // Found again without the rules.
+        let rules = std::mem::take(&mut firewall.rules);
+        firewall.come_by(Vec::new());
+        assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
+        firewall.come_by(vec![Way { name: "eth0".to_owned(), index: 2 }]);
+        assert_eq!(kind(&mut firewall), None);
+        firewall.take(rules);
+        assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
+        firewall.take(recorded(UFW));
+        assert_eq!(kind(&mut firewall), None);
     }
 }

@@ -8,7 +8,7 @@ use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
 use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
-use super::standing::{LeftOut, Standing, ranked};
+use super::standing::{LeftOut, Standing, leaving, ranked};
 use crate::host::ListenerGroup;
 use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
@@ -20,8 +20,6 @@ const IDLE: Duration = Duration::from_secs(600);
 /// Forwarded services followed at most: who can send SYN-ACKs through this host must not take the
 /// places of its own listeners.
 const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
-/// Listeners that leave their places to others' at once, at most.
-const MOST_MOVED: usize = 256;
 
 /// One followed listener.
 #[derive(Debug)]
@@ -126,6 +124,8 @@ pub struct Listeners {
     free: BTreeSet<u32>,
     uses: BTreeMap<u32, u32>,
     next: u32,
+    /// For whom places were left at the last update.
+    expected: BTreeSet<Listener>,
     /// Listeners that found no place.
     pub left_out: LeftOut,
 }
@@ -282,9 +282,12 @@ impl Listeners {
             }
         });
         let known: BTreeSet<Listener> = self.iter().map(|followed| followed.listener).collect();
+        let mut new: Vec<_> =
+            order.iter().filter(|(_, group)| !known.contains(&group.listener)).collect();
+        // The places left for them are not for what somebody else has opened meanwhile.
+        new.sort_by_key(|(_, group)| !self.expected.contains(&group.listener));
         let mut without = Vec::new();
-        for (standing, group) in order.iter().filter(|(_, group)| !known.contains(&group.listener))
-        {
+        for (standing, group) in new {
             let kind = ListenerKind::Local;
             match self.add(now, group.listener, kind, group.dual_stack, dataplane)? {
                 Some(id) => {
@@ -294,7 +297,7 @@ impl Listeners {
                         followed.standing = *standing;
                     }
                 }
-                None => without.push(*standing),
+                None => without.push((*standing, group.listener)),
             }
         }
         for followed in self.followed.values_mut() {
@@ -302,7 +305,7 @@ impl Listeners {
             followed.returns = so_many(budget(&followed.listener, backlog));
         }
         self.left_out = LeftOut::default();
-        without.iter().for_each(|standing| self.left_out.add(standing));
+        without.iter().for_each(|(standing, _)| self.left_out.add(standing));
         // Last, so that nobody gets its place before the rules for it are gone.
         self.make_room(&without);
         self.forget(|followed| ignored(&followed.listener));
@@ -463,23 +466,19 @@ impl Listeners {
         Ok(Some(id))
     }
 
-    /// Forgets those that have to leave their places to the ones of these standings, which found none:
-    /// sockets that have gone first, then who comes last in the order.
-    fn make_room(&mut self, without: &[Standing]) {
+    /// Forgets those that have to leave their places to the ones that found none.
+    fn make_room(&mut self, without: &[(Standing, Listener)]) {
+        self.expected.clear();
         if without.is_empty() {
             return;
         }
         let locals = self.iter().filter(|followed| followed.kind == ListenerKind::Local);
-        let mut last: Vec<(Standing, bool, ListenerId)> = locals
+        let followed = locals
             .map(|followed| (followed.standing, followed.queues.is_none(), followed.id))
             .collect();
-        last.sort_by_key(|(standing, gone, _)| std::cmp::Reverse((*standing, *gone)));
-        let pairs = without.iter().zip(last).take(MOST_MOVED);
-        let leave: BTreeSet<ListenerId> = pairs
-            .take_while(|(other, (standing, ..))| standing.makes_room_for(other))
-            .map(|(_, (.., id))| id)
-            .collect();
-        self.forget(|followed| leave.contains(&followed.id));
+        let places = leaving(without, followed);
+        self.forget(|followed| places.contains_key(&followed.id));
+        self.expected = places.into_values().collect();
     }
 
     fn forget(&mut self, gone: impl Fn(&Followed) -> bool) {

@@ -4,8 +4,11 @@
 //! and on ports that are not open to everybody, then all others; and within a class one of each user
 //! before the second of any.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
+
+use tcpguard_engine::{Listener, ListenerId};
 
 use crate::host::ListenerGroup;
 
@@ -13,6 +16,8 @@ use crate::host::ListenerGroup;
 const ORDINARY: u32 = 1_000;
 /// Ports below this want a right (`ip_unprivileged_port_start`).
 const OPEN_TO_ALL: u16 = 1_024;
+/// Listeners that leave their places to others' at once, at most.
+const MOST_MOVED: usize = 256;
 /// Most users that are named in one line.
 const NAMED: usize = 2;
 
@@ -77,6 +82,27 @@ pub fn ranked<'a>(
     all
 }
 
+/// Which of the followed leave their places, and to which of those `without` one, given in order. The
+/// followed come with their numbers and whether their sockets have gone: of these, and of who comes last in
+/// the order, the places are taken first.
+pub fn leaving(
+    without: &[(Standing, Listener)],
+    mut followed: Vec<(Standing, bool, ListenerId)>,
+) -> BTreeMap<ListenerId, Listener> {
+    followed.sort_by_key(|(standing, gone, _)| Reverse((*standing, *gone)));
+    let Some((last, ..)) = followed.first().copied() else { return BTreeMap::new() };
+    // Whom the last does not make room for waits, and keeps nobody waiting: or who has taken nearly all
+    // places would keep the others out with each one that he opens.
+    without
+        .iter()
+        .filter(|(new, _)| last.makes_room_for(new))
+        .zip(followed)
+        .take(MOST_MOVED)
+        .take_while(|((new, _), (standing, ..))| standing.makes_room_for(new))
+        .map(|((_, listener), (.., id))| (id, *listener))
+        .collect()
+}
+
 /// Listeners for which there was no room.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LeftOut(BTreeMap<(Class, u32), usize>);
@@ -97,7 +123,7 @@ impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} listeners are not followed: the table is full; ", self.count())?;
         let mut parts: Vec<_> = self.0.iter().collect();
-        parts.sort_by_key(|((class, _), count)| (*class, std::cmp::Reverse(**count)));
+        parts.sort_by_key(|((class, _), count)| (*class, Reverse(**count)));
         for (place, ((class, uid), count)) in parts.iter().take(NAMED).enumerate() {
             let comma = if place > 0 { ", " } else { "" };
             match class {
@@ -119,7 +145,7 @@ impl fmt::Display for LeftOut {
 mod tests {
     use std::net::IpAddr;
 
-    use tcpguard_engine::{Listener, Queues};
+    use tcpguard_engine::Queues;
 
     use super::*;
 
@@ -163,6 +189,29 @@ mod tests {
         assert!(last.makes_room_for(&of(&real[5])) && !of(&real[5]).makes_room_for(&last));
         assert!(!last.makes_room_for(&of(&groups[0])), "not for his own");
         assert!(!Standing::default().makes_room_for(&of(&real[0])), "what is not known stays");
+    }
+
+    #[test]
+    fn whoever_has_filled_the_table_and_opens_one_more_keeps_nobody_else_out() {
+        const USER: u32 = 65_534;
+        const MORE: u16 = 1_999;
+        let mut groups: Vec<_> = (0..4_000).map(|n| group("::", 2_000 + n, USER)).collect();
+        groups.extend([group("::", MORE, USER), group("::", 8_080, 1_001)]);
+        let is_new = |group: &ListenerGroup| group.uid != USER || group.listener.port == MORE;
+        let order = ranked(groups.iter());
+        let (new, old): (Vec<_>, Vec<_>) = order.into_iter().partition(|(_, group)| is_new(group));
+        let without: Vec<_> =
+            new.iter().map(|(standing, group)| (*standing, group.listener)).collect();
+        assert_eq!(without[0].1.port, MORE, "his comes before the other's");
+        let followed: Vec<_> = old
+            .iter()
+            .zip(0..)
+            .map(|((standing, _), n)| (*standing, false, ListenerId(n)))
+            .collect();
+        let moved = leaving(&without, followed.clone());
+        let last = ListenerId(followed.len() as u32 - 1);
+        assert_eq!(moved, BTreeMap::from([(last, groups[4_001].listener)]));
+        assert_eq!(leaving(&without[..1], followed), BTreeMap::new(), "not for his own");
     }
 
     #[test]

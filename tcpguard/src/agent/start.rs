@@ -181,13 +181,13 @@ impl Guard {
         let mut steps = Steps::new(cookies);
         let mut firewall = Firewall::default();
         firewall.poll(&config);
-        firewall.refresh();
+        firewall.refresh(now, true);
         let mut means = Means {
             executor: &mut executor,
             object: &mut object,
             pins: interfaces.pins(),
             interfaces: &guarded,
-            firewall: &firewall,
+            firewall: &mut firewall,
         };
         for (id, step) in steps.adopt(now, &mut means)? {
             engine.adopt_step(now, id, step, 0);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::packet::{Hit, Holds, INVALID, NEW, Outcome, Packet};
+use super::packet::{Holds, INVALID, NEW, Outcome, Packet};
 use super::words;
 use crate::host::netfilter::{
     Chain, Condition, Effect, Family, Rule, RuleSet, Source, Test, Verdict,
@@ -87,10 +87,15 @@ pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
         [] => vec![None],
         ways => ways.iter().map(Some).collect(),
     };
+    let chains: Chains<'_> = rules
+        .chains
+        .iter()
+        .map(|chain| ((chain.family, chain.table.as_str(), chain.name.as_str()), chain))
+        .collect();
     let bases = rules.chains.iter().filter(|chain| is_asked(chain, question));
     for base in bases {
         for way in &ways {
-            let mut walk = Walk::new(rules, question, *way);
+            let mut walk = Walk::new(rules, &chains, question, *way);
             walk.chain(base, 0);
             for offence in walk.found {
                 let known = |one: &Offence| {
@@ -121,10 +126,13 @@ fn is_asked(chain: &Chain, question: &Question<'_>) -> bool {
     }
 }
 
+/// Chains by their families, tables and names.
+type Chains<'a> = BTreeMap<(Family, &'a str, &'a str), &'a Chain>;
+
 /// The way of both packets through a base chain.
 struct Walk<'a> {
     rules: &'a RuleSet,
-    chains: BTreeMap<(Family, &'a str, &'a str), &'a Chain>,
+    chains: &'a Chains<'a>,
     port: u16,
     way: Option<&'a Way>,
     mark: u32,
@@ -143,12 +151,15 @@ enum Flow {
 }
 
 impl<'a> Walk<'a> {
-    fn new(rules: &'a RuleSet, question: &Question<'_>, way: Option<&'a Way>) -> Self {
-        let chain =
-            |chain: &'a Chain| ((chain.family, chain.table.as_str(), chain.name.as_str()), chain);
+    fn new(
+        rules: &'a RuleSet,
+        chains: &'a Chains<'a>,
+        question: &Question<'_>,
+        way: Option<&'a Way>,
+    ) -> Self {
         Self {
             rules,
-            chains: rules.chains.iter().map(chain).collect(),
+            chains,
             port: question.port,
             way,
             mark: question.mark,
@@ -268,17 +279,20 @@ impl<'a> Walk<'a> {
 
     /// What all conditions of a rule say of a packet.
     fn says(&self, chain: &Chain, rule: &Rule, packet: &Packet<'_>) -> Outcome {
-        let mut all = Outcome { holds: Holds::Yes, hit: None::<Hit> };
+        let mut all = Outcome { holds: Holds::Yes, hits: Vec::new() };
         for condition in &rule.conditions {
             let table = (chain.family, chain.table.as_str());
             let one = packet.meets(condition, table, &self.rules.sets);
             all.holds = all.holds.min(one.holds);
             let maps = matches!(condition.test, Test::Set { verdicts: true, .. });
-            if maps || matches!(one.hit, Some(Hit::Unread(_))) {
-                all.hit = one.hit.or(all.hit);
+            if maps || one.holds == Holds::Maybe {
+                all.hits.extend(one.hits);
             }
         }
-        if all.holds == Holds::No { Outcome { holds: Holds::No, hit: None } } else { all }
+        if all.holds == Holds::No {
+            all.hits.clear();
+        }
+        all
     }
 
     fn kind(

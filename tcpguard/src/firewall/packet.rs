@@ -51,19 +51,19 @@ pub(super) enum Holds {
     Yes,
 }
 
-/// What a rule says of a packet, and why: by which element of a map.
+/// What a rule says of a packet, and why: by which elements of maps, and of which keys it is not known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Outcome {
     pub(super) holds: Holds,
-    pub(super) hit: Option<Hit>,
+    pub(super) hits: Vec<Hit>,
 }
 
-/// An element that was found.
+/// What decided.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Hit {
     /// The element of this number.
     Element(String, usize),
-    /// One of a set that was not read, by this key.
+    /// What is not known of this key: a set that was not read, or a test that cannot be told.
     Unread(Vec<u8>),
 }
 
@@ -119,7 +119,8 @@ impl Packet<'_> {
                 *bits = Bits { value: bits.value & mask ^ xor, known: bits.known | !mask };
             }
         }
-        let plain = |holds| Outcome { holds, hit: None };
+        let plain = |holds| Outcome { holds, hits: Vec::new() };
+        let unread = |key| Outcome { holds: Holds::Maybe, hits: vec![Hit::Unread(key)] };
         match &condition.test {
             Test::Equal(data) => plain(equal(&bits, data)),
             Test::Unequal(data) => plain(not(equal(&bits, data))),
@@ -134,22 +135,19 @@ impl Packet<'_> {
             Test::Set { name, inverted, .. } => {
                 let Some(value) = value(&bits) else { return plain(Holds::Maybe) };
                 let key = (table.0, table.1.to_owned(), name.clone());
-                let Some(elements) = sets.get(&key) else {
-                    return Outcome { holds: Holds::Maybe, hit: Some(Hit::Unread(value)) };
-                };
+                let Some(elements) = sets.get(&key) else { return unread(value) };
                 match within(elements, &value) {
                     Found::Element(_) if *inverted => plain(Holds::No),
                     Found::Element(place) => {
-                        let hit = Some(Hit::Element(name.clone(), place));
-                        Outcome { holds: Holds::Yes, hit }
+                        let hits = vec![Hit::Element(name.clone(), place)];
+                        Outcome { holds: Holds::Yes, hits }
                     }
                     Found::None => plain(if *inverted { Holds::Yes } else { Holds::No }),
-                    Found::Unknown => {
-                        Outcome { holds: Holds::Maybe, hit: Some(Hit::Unread(value)) }
-                    }
+                    Found::Unknown => unread(value),
                 }
             }
-            Test::Unknown => plain(Holds::Maybe),
+            // Of other bits it may say something else.
+            Test::Unknown => value(&bits).map_or_else(|| plain(Holds::Maybe), unread),
         }
     }
 }

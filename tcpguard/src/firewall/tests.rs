@@ -1,7 +1,7 @@
 //! Rule sets as the kernel listed them, and what becomes of a client's ACK in them.
 
 use super::*;
-use crate::host::netfilter::{self, Family};
+use crate::host::netfilter::{self, Chain, Family, Hook};
 
 /// What `nft` or `iptables-nft` made of the rules that its name tells.
 pub(crate) fn recorded(text: &str) -> RuleSet {
@@ -153,6 +153,84 @@ fn what_cannot_be_read_is_said() {
     assert!(unread(&cut).is_some_and(|words| words.contains("too large")));
 }
 
+/// An attribute of a message.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(4 + value.len()).expect("short");
+    let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn number(kind: u16, value: u32) -> Vec<u8> {
+    attribute(kind, &value.to_be_bytes())
+}
+
+/// An expression of a rule.
+fn expression(name: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
+    let data = attribute(2, &attributes.concat());
+    attribute(1, &[attribute(1, name.as_bytes()), data].concat())
+}
+
+/// A chain with one rule, which drops what these expressions let through.
+fn dropping(expressions: &[Vec<u8>]) -> RuleSet {
+    let verdict = attribute(2, &attribute(2, &number(1, 0)));
+    let drop = expression("immediate", &[number(1, 0), verdict]);
+    let list = attribute(4, &[expressions.concat(), drop].concat());
+    let names = [attribute(1, b"filter"), attribute(2, b"input")].concat();
+    let message = [vec![Family::INET.0, 0, 0, 0], names, list].concat();
+    let chain = Chain {
+        table: "filter".to_owned(),
+        name: "input".to_owned(),
+        hook: Some(Hook { number: 1, devices: Vec::new() }),
+        ..Chain::default()
+    };
+    let chains = netfilter::assembled(vec![chain], netfilter::rule(&message).into_iter().collect());
+    RuleSet { chains, complete: true, ..RuleSet::default() }
+}
+
+#[test]
+fn options_that_only_a_syn_has_tell_it_from_an_ack() {
+    // -m tcpmss --mss 536:65535, and inverted.
+    let tcpmss = |inverted: u8| {
+        let mut info = [536_u16.to_ne_bytes(), u16::MAX.to_ne_bytes()].concat();
+        info.extend([inverted, 0, 0, 0]);
+        expression("match", &[attribute(1, b"tcpmss"), number(2, 0), attribute(3, &info)])
+    };
+    // tcp option …, and whether only that it is there is asked.
+    let option = |kind: u8, asks: u32| {
+        let place = [number(3, 2), number(4, 2), number(5, asks), number(6, 1)].concat();
+        expression("exthdr", &[number(1, 8), attribute(2, &[kind]), place])
+    };
+    let load = |base, offset, len| {
+        let place = [number(2, base), number(3, offset), number(4, len)].concat();
+        expression("payload", &[number(1, 8), place])
+    };
+    let compare = |how, value: &[u8]| {
+        expression("cmp", &[number(1, 8), number(2, how), attribute(3, &attribute(1, value))])
+    };
+    let (equal, less) = (0, 2);
+    let syn = || vec![load(2, 13, 1), compare(equal, &[2])];
+    let from = || vec![load(1, 12, 4), compare(equal, &[192, 0, 2, 1])];
+    for (expressions, expected) in [
+        (vec![tcpmss(1)], Some(Kind::NotSyn)),
+        (vec![tcpmss(0)], Some(Kind::Bypassed)),
+        ([from(), vec![tcpmss(1)]].concat(), Some(Kind::NotSyn)),
+        ([syn(), vec![tcpmss(1)]].concat(), Some(Kind::Bypassed)),
+        (vec![option(2, 0), compare(less, &[2, 24])], Some(Kind::Bypassed)),
+        (vec![option(2, 1), compare(equal, &[0])], Some(Kind::NotSyn)),
+        // Timestamps are in all.
+        (vec![option(8, 1), compare(equal, &[0])], None),
+    ] {
+        let rules = dropping(&expressions);
+        let kinds: Vec<Kind> = found(&rules, 8080, 0).iter().map(|one| one.1).collect();
+        assert_eq!(kinds, Vec::from_iter(expected), "{rules:#?}");
+    }
+    let question = Question { port: 8080, ipv4: true, ipv6: true, ways: &[], mark: 0 };
+    let offence = offences(&dropping(&[tcpmss(1)]), &question).remove(0);
+    assert_eq!(offence.words, "tcp flags & (syn) … tcpmss drop");
+}
+
 /// Every truncation, and every byte at other values: nothing panics, and nothing goes on for ever.
 #[test]
 fn messages_that_make_no_sense_are_survived() {
@@ -183,7 +261,7 @@ fn messages_that_make_no_sense_are_survived() {
 
 #[test]
 fn chains_that_jump_in_circles_come_to_an_end() {
-    use crate::host::netfilter::{Chain, Effect, Hook, Rule, Verdict};
+    use crate::host::netfilter::{Effect, Rule, Verdict};
     let jump = |to: &str| Rule {
         effects: vec![Effect::Verdict(Verdict::Jump(to.to_owned()))],
         ..Rule::default()

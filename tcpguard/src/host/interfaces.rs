@@ -23,6 +23,7 @@ pub(super) const IFINFOMSG_LEN: usize = 16;
 mod ifla {
     pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
+    pub(super) const MASTER: u16 = 10;
     pub(super) const OPERSTATE: u16 = 16;
     pub(super) const LINKINFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
@@ -49,6 +50,8 @@ pub struct Interface {
     pub state: OperState,
     /// Kind of a virtual interface: `veth`, `vlan`, `bond`, …; `None` for hardware.
     pub kind: Option<String>,
+    /// Index of the interface that it is a part of: a bridge, a bond, a team, a failover.
+    pub master: Option<u32>,
     /// Whether an XDP program is attached, and where.
     pub xdp: Xdp,
     /// Kernel id of that program; the driver's where the hardware runs another.
@@ -94,15 +97,17 @@ impl Interface {
         !self.loopback && self.kind.is_none()
     }
 
-    /// Whether nothing that comes in by it has come in by another interface of this namespace before, as a
-    /// frame that can be read there. That is said of those only of which it is certain: of VLANs, bonds,
-    /// bridges and the like it is not so, and of a kind that is not known it may not be.
-    pub fn is_lowest(&self) -> bool {
+    /// Whether nothing that comes in by it has come in by another of `all` the interfaces of this namespace
+    /// before, as a frame that can be read there. That is said of those only of which it is certain: of
+    /// VLANs, bonds, bridges and the like it is not so, and of a kind that is not known it may not be. A
+    /// failover's master (`net_failover`, `netvsc`) has no kind, but parts.
+    pub fn is_lowest(&self, all: &[Self]) -> bool {
         const TUNNELS: [&str; 9] =
             ["tun", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "vxlan", "geneve"];
+        let has_parts = all.iter().any(|one| one.master == Some(self.index));
         match self.kind.as_deref() {
-            None | Some("veth" | "dummy") => true,
-            Some(kind) => TUNNELS.contains(&kind),
+            None | Some("veth" | "dummy") => !has_parts,
+            Some(kind) => TUNNELS.contains(&kind) && !has_parts,
         }
     }
 
@@ -204,6 +209,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
         loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
         state: OperState::Unknown,
         kind: None,
+        master: None,
         xdp: Xdp::None,
         xdp_program: None,
     };
@@ -213,6 +219,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
         match attribute.kind() {
             ifla::IFNAME => interface.name = text(value),
             ifla::MTU => interface.mtu = u32::from_ne_bytes(field(value, 0)?),
+            ifla::MASTER => interface.master = Some(u32::from_ne_bytes(field(value, 0)?)),
             ifla::OPERSTATE => {
                 let [code] = field(value, 0)?;
                 interface.state = OperState::from_code(code);
@@ -293,6 +300,7 @@ pub(super) mod tests {
                 loopback: false,
                 state: OperState::Up,
                 kind: Some("veth".into()),
+                master: None,
                 xdp: Xdp::None,
                 xdp_program: None,
             })
@@ -314,11 +322,17 @@ pub(super) mod tests {
         let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
         let found = found.expect("an interface");
         let is_lowest = |kind: Option<&str>| {
-            Interface { kind: kind.map(str::to_owned), ..found.clone() }.is_lowest()
+            Interface { kind: kind.map(str::to_owned), ..found.clone() }.is_lowest(&[])
         };
         assert!([None, Some("veth"), Some("wireguard")].into_iter().all(is_lowest));
         let above = ["vlan", "bond", "bridge", "macvlan", "vrf", "of tomorrow"];
         assert!(!above.into_iter().map(Some).any(is_lowest));
+
+        // Of a failover only the part is.
+        let master = Interface { kind: None, ..found.clone() };
+        let part = Interface { index: 8, master: Some(7), ..master.clone() };
+        let all = [master, part];
+        assert_eq!(all.each_ref().map(|one| one.is_lowest(&all)), [false, true]);
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Class, Flow, FlowKey, FlowState, PacketCounters};
 use tcpguard_engine::{
-    Command, Flows, HostCounters, ListenerId, ListenerSample, Sample, Step, Timestamp,
+    Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Sample, Step, Timestamp,
 };
 
 use super::{Guard, Snapshot, clock};
 use crate::agent::executor::{Executor, Followup};
 use crate::agent::interfaces::Received;
-use crate::agent::steps::{Means, Steps};
+use crate::agent::steps::{Judged, Means, Steps};
 use crate::agent::{audit, heap};
 use crate::host::{HalfOpen, Interface, boot_time, cpu_time};
 use crate::kernel::{self, Position};
@@ -168,11 +168,13 @@ impl Guard {
             if let (Some(queues), Some(entries)) = (&mut queues, &entries) {
                 queues.half_open = Some(entries.get(&followed.id).copied().unwrap_or(0));
             }
+            // The kernel completes no handshake of a listener behind this host.
+            let is_told = self.tracepoint.is_some() && followed.kind == ListenerKind::Local;
             listeners.push(ListenerSample {
                 id: followed.id,
                 listener: followed.listener,
                 kind: followed.kind,
-                counters: kernel::listener_counters(&counters, late, self.tracepoint.is_some()),
+                counters: kernel::listener_counters(&counters, late, is_told),
                 queues,
                 distinct_sources,
             });
@@ -297,17 +299,21 @@ impl Guard {
 
     /// Notices changes of the host's packet filter: cookies that it does not suit any more are given up,
     /// and may be tried again where it may suit them now. Its rules are read only where cookies are
-    /// made, or `wanted`.
+    /// made or refused, or `wanted`.
     fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
-        if self.firewall.poll(&self.config) {
-            self.engine.reconsider_step(Step::Cookies);
+        if !self.firewall.poll(&self.config) {
+            return Ok(());
         }
-        if !(wanted || Steps::answer(&self.executor)) || !self.firewall.refresh() {
+        let matters =
+            wanted || Steps::answer(&self.executor) || self.engine.refuses_step(now, Step::Cookies);
+        if !matters || !self.firewall.refresh(now, wanted) {
             return Ok(());
         }
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
-        let forbidden = steps.forbidden(&means);
+        let Judged { forbidden, freed } = steps.judge(now, &mut means);
+        self.engine.reconsider_step(now, Step::Cookies, &freed);
+        let (steps, mut means) = self.means(&guarded);
         for (id, _) in &forbidden {
             steps.leave(now, *id, Step::Cookies, &mut means)?;
         }

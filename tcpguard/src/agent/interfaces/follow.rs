@@ -66,6 +66,7 @@ mod tests {
             kind: None,
             xdp: Xdp::None,
             xdp_program: None,
+            master: None,
         };
         all.iter().map(interface).collect()
     }

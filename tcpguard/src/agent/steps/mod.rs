@@ -79,7 +79,16 @@ pub struct Means<'a> {
     pub object: &'a mut Object,
     pub pins: &'a Pins,
     pub interfaces: &'a [Interface],
-    pub firewall: &'a Firewall,
+    pub firewall: &'a mut Firewall,
+}
+
+/// What another rule set of the packet filter means for cookies.
+#[derive(Debug)]
+pub struct Judged {
+    /// The listeners at which it no longer suits those that are made, and why.
+    pub forbidden: Vec<(ListenerId, String)>,
+    /// Those at which it did not suit them, and does now.
+    pub freed: Vec<ListenerId>,
 }
 
 /// What is in the kernel for the steps.
@@ -90,12 +99,19 @@ pub struct Steps {
     /// Listeners at which strays are looked for on the engine's word, and not only because of
     /// cookies: without that step nobody counts those that are wrong.
     strays: BTreeSet<ListenerId>,
+    /// Listeners at which there would be cookies, but for the packet filter.
+    walled: BTreeSet<ListenerId>,
 }
 
 impl Steps {
     /// No step is taken yet.
     pub const fn new(cookies: Cookies) -> Self {
-        Self { cookies, accepting: BTreeMap::new(), strays: BTreeSet::new() }
+        Self {
+            cookies,
+            accepting: BTreeMap::new(),
+            strays: BTreeSet::new(),
+            walled: BTreeSet::new(),
+        }
     }
 
     /// Takes over what an earlier agent left in the kernel: the steps of each listener.
@@ -119,7 +135,7 @@ impl Steps {
                 self.strays.insert(id);
             }
             if bits & (ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES) != 0
-                && let Err(refusal) = self.resume(id, bits, means)
+                && let Err(refusal) = self.resume(now, id, bits, means)
             {
                 log::warn!("SYNs are no longer answered with cookies: {refusal}");
                 let clear = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
@@ -135,7 +151,13 @@ impl Steps {
     }
 
     /// Goes on with cookies that an earlier agent made.
-    fn resume(&mut self, id: ListenerId, bits: u8, means: &mut Means<'_>) -> Result<(), Refusal> {
+    fn resume(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        bits: u8,
+        means: &mut Means<'_>,
+    ) -> Result<(), Refusal> {
         let made_by = match bits & ListenerEntry::ANSWER {
             0 => Maker::Helper,
             _ => Maker::Own,
@@ -143,7 +165,7 @@ impl Steps {
         if made_by != self.cookies.maker() {
             return Err(Refusal::NoMaker("others make them now".to_owned()));
         }
-        self.admitted(id, means)?;
+        self.admitted(now, id, means)?;
         self.cookies.accept(means.pins, means.interfaces)?;
         if made_by == Maker::Helper {
             tell_of_timestamps(means.executor)?;
@@ -152,10 +174,15 @@ impl Steps {
     }
 
     /// Whether the host's packet filter suits cookies at a listener.
-    fn admitted(&self, id: ListenerId, means: &Means<'_>) -> Result<(), Refusal> {
+    fn admitted(
+        &self,
+        now: Timestamp,
+        id: ListenerId,
+        means: &mut Means<'_>,
+    ) -> Result<(), Refusal> {
         let followed = means.executor.listeners.get(id).ok_or(Refusal::Gone)?;
         let own = self.cookies.maker() == Maker::Own;
-        match means.firewall.forbids(followed, own, means.interfaces) {
+        match means.firewall.forbids(now, followed, own, means.interfaces) {
             Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
             None => Ok(()),
         }
@@ -166,14 +193,25 @@ impl Steps {
         answers(executor)
     }
 
-    /// The listeners at which the packet filter no longer suits the cookies that are made, and why.
-    pub fn forbidden(&self, means: &Means<'_>) -> Vec<(ListenerId, String)> {
+    /// Looks again whether the packet filter suits cookies, where they are made or it forbade them.
+    pub fn judge(&mut self, now: Timestamp, means: &mut Means<'_>) -> Judged {
         let armed = means.executor.listeners.iter().filter(|followed| is_armed(followed));
-        let refused = armed.filter_map(|followed| {
-            let refusal = self.admitted(followed.id, means).err()?;
-            Some((followed.id, refusal.to_string()))
-        });
-        refused.collect()
+        let armed: Vec<ListenerId> = armed.map(|followed| followed.id).collect();
+        self.walled.retain(|id| means.executor.listeners.get(*id).is_some());
+        let mut judged = Judged { forbidden: Vec::new(), freed: Vec::new() };
+        for id in self.walled.iter().copied() {
+            if self.admitted(now, id, means).is_ok() {
+                judged.freed.push(id);
+            }
+        }
+        for id in armed {
+            if let Err(refusal) = self.admitted(now, id, means) {
+                judged.forbidden.push((id, refusal.to_string()));
+            }
+        }
+        self.walled.retain(|id| !judged.freed.contains(id));
+        self.walled.extend(judged.forbidden.iter().map(|(id, _)| *id));
+        judged
     }
 
     /// Takes a step for a listener; `rate` is that of a budget.
@@ -189,6 +227,12 @@ impl Steps {
         means: &mut Means<'_>,
     ) -> Result<(), Refusal> {
         let taken = self.set(now, id, step, rate, means);
+        if step == Step::Cookies {
+            match &taken {
+                Err(Refusal::Obstacle(Obstacle::Firewall { .. })) => self.walled.insert(id),
+                _ => self.walled.remove(&id),
+            };
+        }
         let of_it = |followed: &Followed| steps_of(followed.steps()).any(|one| one == step);
         // A budget may have been taken before, at another rate; and what the kernel did not take now
         // would go along with the next change.
@@ -222,7 +266,7 @@ impl Steps {
                 let followed = means.executor.listeners.get(id).ok_or(Refusal::Gone)?;
                 let (executor, interfaces) = (&*means.executor, means.interfaces);
                 self.cookies.check(now, followed, executor, means.object, interfaces)?;
-                self.admitted(id, means)?;
+                self.admitted(now, id, means)?;
                 // First somebody who takes them back, then the first cookie.
                 self.cookies.accept(means.pins, interfaces)?;
                 self.accepting.remove(&id);

@@ -195,7 +195,7 @@ pub enum Test {
         /// Whether it is a map of verdicts.
         verdicts: bool,
     },
-    /// Something that cannot be told.
+    /// Something that cannot be told; the same of the same bits.
     Unknown,
 }
 

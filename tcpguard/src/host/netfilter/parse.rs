@@ -16,6 +16,11 @@ const LONGEST_NAME: usize = 256;
 const REGISTERS: usize = 20;
 /// The most expressions that are read of one rule.
 const MOST_EXPRESSIONS: usize = 128;
+/// Where the TCP header has its flags.
+pub(super) const FLAGS: Source = Source::Transport { offset: 13, len: 1 };
+const SYN: u8 = 0x02;
+/// Kinds of TCP options that only SYNs have: MSS, window scale, SACK permitted.
+const OF_SYNS: [u8; 3] = [2, 3, 4];
 
 /// The attributes of a message or, with no header, those within an attribute.
 fn attributes_of(bytes: &[u8], header: usize) -> impl Iterator<Item = (u16, Vec<u8>)> {
@@ -260,6 +265,12 @@ impl Reader {
                 rule.effects.push(Effect::Decides(called.to_owned()));
                 rule.conditions.push(unknown(called));
             }
+            // Without the option the rule ends, unless it asks whether there is one.
+            "exthdr" if at(1).is_some() && at(6) == Some(1) && is_of_syns(data) => {
+                self.load(at(1), Source::Other("tcp option".to_owned()));
+                let asks = at(5).is_some_and(|flags| flags & 1 != 0);
+                rule.conditions.push(on_option_of_syns(asks));
+            }
             // Of objects with a name: quotas, limits, connection limits, synproxies.
             "objref" => rule.effects.push(match at(1) {
                 Some(10) => Effect::Synproxy,
@@ -280,6 +291,18 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether an expression is about a TCP option that only SYNs have.
+fn is_of_syns(data: &[u8]) -> bool {
+    find(data, 2).is_some_and(|kind| kind.first().is_some_and(|kind| OF_SYNS.contains(kind)))
+}
+
+/// How a condition on an option that only SYNs have depends on their flag: it is false without it or, if
+/// it is `inverted`, something else than with it. Whether it is true of a SYN has to be said beside it.
+pub(super) fn on_option_of_syns(inverted: bool) -> Condition {
+    let test = if inverted { Test::Unknown } else { Test::Equal(vec![SYN]) };
+    Condition { source: FLAGS, mask: vec![SYN], xor: vec![0], test }
 }
 
 /// A condition of which only the name is known.

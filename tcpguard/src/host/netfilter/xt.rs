@@ -1,12 +1,11 @@
 //! Matches and targets of iptables that nf_tables carries as they are (`include/uapi/linux/netfilter`):
-//! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`.
+//! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`, `xt_tcpmss.h`.
 
-use super::parse::unknown;
+use super::parse::{FLAGS, on_option_of_syns, unknown};
 use super::{Condition, Effect, Rule, Source, Test};
 
-/// Where the TCP header has its ports' destination and its flags.
+/// Where the TCP header has its ports' destination.
 const PORT: Source = Source::Transport { offset: 2, len: 2 };
-const FLAGS: Source = Source::Transport { offset: 13, len: 1 };
 /// Ports that `multiport` can hold.
 const PORTS: usize = 15;
 
@@ -25,6 +24,7 @@ pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
         "conntrack" => conntrack(revision, info, rule),
         "state" => long(info, 0).map(|states| rule.conditions.push(state(states, false))),
         "multiport" => multiport(revision, info, rule),
+        "tcpmss" => tcpmss(info, rule),
         "mark" => mark(Source::Mark, info, rule),
         "connmark" => mark(Source::CtMark, info, rule),
         "comment" => Some(()),
@@ -102,6 +102,14 @@ fn multiport(revision: u32, info: &[u8], rule: &mut Rule) -> Option<()> {
     rule.conditions.push(Condition { source: PORT, mask: vec![], xor: vec![], test });
     // Between the first and the last there may be others.
     (ports.len() == 1).then_some(())
+}
+
+/// `struct xt_tcpmss_match_info`: the least size and the greatest, and whether it is inverted; then it
+/// matches what has no such option.
+fn tcpmss(info: &[u8], rule: &mut Rule) -> Option<()> {
+    rule.conditions.push(on_option_of_syns(*info.get(4)? != 0));
+    // Which size a SYN has is not known.
+    None
 }
 
 /// `struct xt_mark_mtinfo1`, and `struct xt_connmark_mtinfo1`.
