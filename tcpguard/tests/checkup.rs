@@ -155,12 +155,14 @@ fn sick_states() -> StateFacts {
         close_wait: vec![
             states::Holder {
                 process: Some(tcpguard::checkup::Owner { name: "java".into(), pid: 4711 }),
+                accept_queue: None,
                 connections: 812,
                 descriptors: Some(1_020),
                 descriptor_limit: Some(1024),
             },
             states::Holder {
                 process: None,
+                accept_queue: Some(9000),
                 connections: 40,
                 descriptors: None,
                 descriptor_limit: None,

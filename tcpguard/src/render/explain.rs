@@ -155,13 +155,14 @@ fn looks(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result 
         paragraph(out, view, if number == 0 { "Looks" } else { "" }, &text)?;
     }
     let shares = |each: Vec<String>| each.join(", ");
-    let sources = evidence.top_sources.iter();
+    // The busiest of random sources is an accident.
+    let sources = evidence.top_sources.iter().filter(|top| top.share >= STANDS_OUT);
     let sources: Vec<_> =
         sources.map(|top| format!("{} {}", top.addr, percent(top.share))).collect();
     if !sources.is_empty() {
         paragraph(out, view, "Sources", &shares(sources))?;
     }
-    let networks = evidence.top_networks.iter();
+    let networks = evidence.top_networks.iter().filter(|top| top.share >= STANDS_OUT);
     let networks: Vec<_> =
         networks.map(|top| format!("{} {}", top.prefix, percent(top.share))).collect();
     if !networks.is_empty() {
@@ -197,6 +198,9 @@ fn headers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
 
 /// One of the rates.
 type Rate = fn(&Rates) -> f64;
+
+/// Below this share of all, from 0 to 1, the busiest source or network does not stand out.
+pub(crate) const STANDS_OUT: f64 = 0.05;
 
 /// The rates that are shown of a moment, and what they are called.
 pub(crate) const RATES: [(&str, Rate); 10] = [

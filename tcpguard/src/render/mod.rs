@@ -28,7 +28,7 @@ pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
 pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
-pub(crate) use explain::{RATES, signals};
+pub(crate) use explain::{RATES, STANDS_OUT, signals};
 pub use listeners::listeners;
 pub use mode::mode_end;
 pub use probe::{probe, probe_in_a_line};

@@ -128,7 +128,7 @@ fn close_wait(out: &mut impl Write, holders: &[Holder], view: &View) -> fmt::Res
             (None, _) => "-".to_owned(),
         };
         table.row([
-            process(holder.process.as_ref()).into(),
+            process(holder.process.as_ref(), holder.accept_queue).into(),
             exact(holder.connections).into(),
             descriptors.into(),
         ]);
@@ -142,7 +142,7 @@ fn queues(out: &mut impl Write, queues: &Queues, view: &View) -> fmt::Result {
         Table::new(["PROCESS", "CONNECTIONS", "UNREAD", "AT MOST", "UNACKNOWLEDGED", "AT MOST"]);
     for of_process in queues.processes.iter().take(QUEUES_SHOWN) {
         table.row([
-            process(of_process.process.as_ref()).into(),
+            process(of_process.process.as_ref(), of_process.accept_queue).into(),
             exact(of_process.connections).into(),
             bytes(of_process.unread).into(),
             bytes(of_process.unread_max.into()).into(),
@@ -164,14 +164,18 @@ fn queues(out: &mut impl Write, queues: &Queues, view: &View) -> fmt::Result {
             connection.state.name().into(),
             connection.local.port().to_string().into(),
             connection.remote.to_string().into(),
-            process(connection.process.as_ref()).into(),
+            process(connection.process.as_ref(), connection.accept_queue).into(),
         ]);
     }
     table.write(out, view)
 }
 
-fn process(owner: Option<&Owner>) -> String {
-    owner.map_or_else(|| "not seen, or none".to_owned(), Owner::to_string)
+fn process(owner: Option<&Owner>, accept_queue: Option<u16>) -> String {
+    match (owner, accept_queue) {
+        (Some(owner), _) => owner.to_string(),
+        (None, Some(port)) => format!("accept queue of :{port}"),
+        (None, None) => "not seen, or none".to_owned(),
+    }
 }
 
 /// That a table has more rows than are shown.

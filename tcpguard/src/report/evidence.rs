@@ -9,11 +9,8 @@ use super::plot::bars::{self, Bar};
 use super::times::{Times, between};
 use super::words;
 use crate::render::number::{exact, percent, short, span};
-use crate::render::{RATES, signals};
+use crate::render::{RATES, STANDS_OUT, signals};
 use crate::status::{Attack, AttackInFull, Evidence, Record};
-
-/// Below this share of the busiest no bar could be told from another.
-const STANDS_OUT: f64 = 0.05;
 
 /// Writes all of it.
 pub(super) fn write(

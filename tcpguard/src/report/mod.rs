@@ -18,7 +18,7 @@ mod words;
 use jiff::tz::TimeZone;
 
 use crate::replay::{Outcome, Replay};
-use crate::status::{AttackInFull, Time};
+use crate::status::{AttackInFull, AttackKind, Time};
 pub use timeline::{Point, STEPS, TIMELINE_SCHEMA, Timeline};
 use times::Times;
 
@@ -56,11 +56,24 @@ struct Chapter {
     line: Result<Timeline, String>,
 }
 
+impl Chapter {
+    /// The engine smooths its rates, so that a plot may show more than it says was the most.
+    fn new(mut full: AttackInFull, line: Result<Timeline, String>) -> Self {
+        let drawn = line.iter().flat_map(|line| &line.points).map(|point| match full.attack.kind {
+            AttackKind::Reflection => point.unsolicited_pps,
+            AttackKind::Scan => point.nowhere_pps,
+            _ => point.syn_pps,
+        });
+        full.attack.peak_syn_pps = drawn.fold(full.attack.peak_syn_pps, f64::max);
+        Self { full, line }
+    }
+}
+
 impl Story {
     /// The story of an attack, its times in `zone`. `line` is what was counted over time, or why
     /// nothing is known of that, in words.
     pub fn of_attack(full: AttackInFull, line: Result<Timeline, String>, zone: TimeZone) -> Self {
-        let chapters = vec![Chapter { full, line }];
+        let chapters = vec![Chapter::new(full, line)];
         Self { capture: None, chapters, times: Times::Clock(zone), host: None }
     }
 
@@ -75,7 +88,7 @@ impl Story {
         let chapters = outcome.in_full().map(|(full, line)| {
             let left_out =
                 || "Only of the first incidents of a capture plots are drawn.".to_owned();
-            Chapter { full, line: line.ok_or_else(left_out) }
+            Chapter::new(full, line.ok_or_else(left_out))
         });
         Self {
             chapters: chapters.collect(),

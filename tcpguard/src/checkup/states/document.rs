@@ -107,8 +107,10 @@ pub enum ResourceKind {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Holder {
-    /// Which; `null` for all those that this user is not shown.
+    /// Which; `null` for all those that this user is not shown, and for those in an accept queue.
     pub process: Option<Owner>,
+    /// Port of the listener in whose accept queue they wait: no process has accepted them.
+    pub accept_queue: Option<u16>,
     /// How many.
     pub connections: u64,
     /// Descriptors that it uses.
@@ -133,6 +135,8 @@ pub struct Queues {
 pub struct ProcessQueues {
     /// Which; `null` for connections that no process has, or none that this user is shown.
     pub process: Option<Owner>,
+    /// Port of the listener in whose accept queue they wait: no process has accepted them.
+    pub accept_queue: Option<u16>,
     /// Its connections.
     pub connections: u64,
     /// Bytes that it has not read, over all of them.
@@ -161,4 +165,6 @@ pub struct ConnectionQueues {
     pub unacknowledged: u32,
     /// Whose it is.
     pub process: Option<Owner>,
+    /// Port of the listener in whose accept queue it waits: no process has accepted it.
+    pub accept_queue: Option<u16>,
 }

@@ -289,6 +289,18 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
         return None;
     }
     let number = exact(holder.connections);
+    if let Some(port) = holder.accept_queue {
+        return Some(Finding {
+            code: "close_wait_pile",
+            severity: Severity::Warning,
+            subject: Some(format!(":{port}")),
+            text: format!(
+                "{number} connections in CLOSE_WAIT wait in the accept queue of :{port}: the clients \
+                 have closed them before a process accepted them"
+            ),
+            hint: "sudo tcpguard listeners names the process and how full the queue is".to_owned(),
+        });
+    }
     let Some(owner) = &holder.process else {
         return Some(Finding {
             code: "close_wait_pile",
@@ -513,6 +525,7 @@ mod tests {
             let mut facts = calm();
             facts.close_wait = vec![Holder {
                 process: owner(),
+                accept_queue: None,
                 connections,
                 descriptors: descriptors.map(|(used, _)| used),
                 descriptor_limit: descriptors.map(|(_, limit)| limit),
@@ -521,21 +534,22 @@ mod tests {
                 expected.map(|severity| ("close_wait_pile", severity)).into_iter().collect();
             assert_eq!(codes(&facts), expected, "{connections} {descriptors:?}");
         }
-        let mut facts = calm();
-        facts.close_wait = vec![Holder {
-            process: None,
-            connections: 100,
-            descriptors: None,
-            descriptor_limit: None,
-        }];
-        let report = judge(&facts, &Limits::default());
-        assert!(report.findings[0].hint.starts_with("sudo tcpguard states"), "{report:?}");
+        for (accept_queue, next) in [(None, "states"), (Some(9000), "listeners")] {
+            let (descriptors, descriptor_limit) = (None, None);
+            let process = None;
+            let holder =
+                Holder { process, accept_queue, connections: 100, descriptors, descriptor_limit };
+            let facts = StateFacts { close_wait: vec![holder], ..calm() };
+            let hint = judge(&facts, &Limits::default()).findings[0].hint.clone();
+            assert!(hint.starts_with(&format!("sudo tcpguard {next}")), "{hint}");
+        }
     }
 
     #[test]
     fn a_process_that_does_not_read_is_told_from_one_whose_clients_do_not() {
         let queues = |process, unread_max, unacknowledged_max| ProcessQueues {
             process,
+            accept_queue: None,
             connections: 3,
             unread: u64::from(unread_max) * 2,
             unread_max,

@@ -62,14 +62,16 @@ fn third(numbers: &str) -> Option<u64> {
     numbers.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// How many of these sockets each process holds, the most first. Of several that share one the
-/// first counts.
-fn holders(inodes: &[u32], owners: &Owners) -> Vec<Holder> {
-    let mut holders: BTreeMap<Option<u32>, Holder> = BTreeMap::new();
-    for inode in inodes {
+/// How many of these sockets, by inode and accept queue, each process holds, the most first. Of several
+/// that share one the first counts.
+fn holders(sockets: &[(u32, Option<u16>)], owners: &Owners) -> Vec<Holder> {
+    let mut holders: BTreeMap<_, Holder> = BTreeMap::new();
+    for (inode, accept_queue) in sockets {
         let process = owners.of(*inode).next();
-        let holder = holders.entry(process.map(|process| process.pid)).or_insert_with(|| Holder {
+        let whose = (process.map(|process| process.pid), accept_queue);
+        let holder = holders.entry(whose).or_insert_with(|| Holder {
             process: process.map(Owner::of),
+            accept_queue: *accept_queue,
             connections: 0,
             descriptors: process.map(|process| process.fds),
             descriptor_limit: process.and_then(|process| process.fd_limit),
@@ -99,11 +101,15 @@ mod tests {
             [(process(7, "java"), vec![1, 2, 3]), (process(8, "app"), vec![3, 4])],
             true,
         );
-        let found: Vec<_> = holders(&[1, 2, 3, 4, 5, 6], &owners)
+        let unaccepted = [(0, Some(9000)); 5];
+        let sockets = (1..=6).map(|inode| (inode, None)).chain(unaccepted).collect::<Vec<_>>();
+        let found: Vec<_> = holders(&sockets, &owners)
             .into_iter()
-            .map(|it| (it.process.map(|owner| owner.pid), it.connections, it.descriptor_limit))
+            .map(|it| (it.process.map(|owner| owner.pid), it.accept_queue, it.connections))
             .collect();
-        assert_eq!(found, [(Some(7), 3, Some(1024)), (None, 2, None), (Some(8), 1, Some(1024))]);
+        let expected =
+            [(None, Some(9000), 5), (Some(7), None, 3), (None, None, 2), (Some(8), None, 1)];
+        assert_eq!(found, expected);
     }
 
     #[test]

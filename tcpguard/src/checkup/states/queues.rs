@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use super::{ConnectionQueues, ProcessQueues, Queues};
 use crate::checkup::Owner;
@@ -11,7 +12,7 @@ use crate::host::{Connection, Owners};
 /// Connections that are told one by one.
 const WORST: usize = 10;
 
-/// What is kept of all connections while they go by: 12 bytes of each, all of the worst.
+/// What is kept of all connections while they go by: 16 bytes of each, all of the worst.
 #[derive(Clone, Debug, Default)]
 pub struct QueueTally {
     all: Vec<Waiting>,
@@ -23,13 +24,16 @@ struct Waiting {
     inode: u32,
     unread: u32,
     unacknowledged: u32,
+    /// See [`Connection::accept_queue`].
+    accept_queue: Option<NonZeroU16>,
 }
 
 impl QueueTally {
     /// Takes one connection into account.
     pub fn add(&mut self, connection: &Connection) {
         let (unread, unacknowledged) = (connection.recv_queue, connection.send_queue);
-        self.all.push(Waiting { inode: connection.inode, unread, unacknowledged });
+        let accept_queue = connection.accept_queue().and_then(NonZeroU16::new);
+        self.all.push(Waiting { inode: connection.inode, unread, unacknowledged, accept_queue });
         let waits = weight(connection);
         if waits == 0 {
             return;
@@ -48,18 +52,19 @@ impl QueueTally {
 
     /// By process. Of several that share a connection the first counts.
     pub fn report(&self, owners: &Owners) -> Queues {
-        let mut processes: BTreeMap<Option<u32>, ProcessQueues> = BTreeMap::new();
+        let mut processes: BTreeMap<_, ProcessQueues> = BTreeMap::new();
         for waiting in &self.all {
             let owner = owners.of(waiting.inode).next();
-            let queues =
-                processes.entry(owner.map(|owner| owner.pid)).or_insert_with(|| ProcessQueues {
-                    process: owner.map(Owner::of),
-                    connections: 0,
-                    unread: 0,
-                    unread_max: 0,
-                    unacknowledged: 0,
-                    unacknowledged_max: 0,
-                });
+            let whose = (owner.map(|owner| owner.pid), waiting.accept_queue);
+            let queues = processes.entry(whose).or_insert_with(|| ProcessQueues {
+                process: owner.map(Owner::of),
+                accept_queue: waiting.accept_queue.map(NonZeroU16::get),
+                connections: 0,
+                unread: 0,
+                unread_max: 0,
+                unacknowledged: 0,
+                unacknowledged_max: 0,
+            });
             queues.connections += 1;
             queues.unread += u64::from(waiting.unread);
             queues.unread_max = queues.unread_max.max(waiting.unread);
@@ -77,6 +82,7 @@ impl QueueTally {
             unread: connection.recv_queue,
             unacknowledged: connection.send_queue,
             process: owners.of(connection.inode).next().map(Owner::of),
+            accept_queue: connection.accept_queue(),
         });
         Queues { processes, worst: worst.collect() }
     }
@@ -132,7 +138,7 @@ mod tests {
             .processes
             .into_iter()
             .map(|it| {
-                let pid = it.process.map(|owner| owner.pid);
+                let pid = it.process.map(|owner| owner.pid).or(it.accept_queue.map(u32::from));
                 let sums = (it.unread, it.unread_max, it.unacknowledged, it.unacknowledged_max);
                 (pid, it.connections, sums)
             })
@@ -142,7 +148,8 @@ mod tests {
             [
                 (Some(8), 1, (0, 0, 9_000, 9_000)),
                 (Some(7), 2, (400, 300, 50, 50)),
-                (None, 2, (1, 1, 70, 70)),
+                (Some(443), 1, (0, 0, 70, 70)),
+                (None, 1, (1, 1, 0, 0)),
                 (Some(9), 1, (0, 0, 0, 0)),
             ]
         );

@@ -50,8 +50,8 @@ pub struct Destination {
 pub struct Tally {
     /// How many there are.
     pub counts: Counts,
-    /// Inodes of those in CLOSE_WAIT.
-    pub close_wait: Vec<u32>,
+    /// Inodes of those in CLOSE_WAIT, and [`Connection::accept_queue`].
+    pub close_wait: Vec<(u32, Option<u16>)>,
     /// What waits in them, if somebody wants to know.
     pub queues: Option<QueueTally>,
     /// Ports on which this host listens: connections at these were accepted.
@@ -78,7 +78,9 @@ impl Tally {
         self.counts.add(connection.state, connection.local.is_ipv6(), 1);
         match connection.state {
             TcpState::Listen | TcpState::SynRecv => return,
-            TcpState::CloseWait => self.close_wait.push(connection.inode),
+            TcpState::CloseWait => {
+                self.close_wait.push((connection.inode, connection.accept_queue()));
+            }
             _ => {}
         }
         let port = connection.local.port();
@@ -127,7 +129,12 @@ impl Tally {
     /// The sockets whose owners are wanted.
     pub fn inodes(&self) -> BTreeSet<u32> {
         let waiting = self.queues.iter().flat_map(QueueTally::inodes);
-        self.close_wait.iter().copied().chain(waiting).filter(|inode| *inode != 0).collect()
+        self.close_wait
+            .iter()
+            .map(|(inode, _)| *inode)
+            .chain(waiting)
+            .filter(|inode| *inode != 0)
+            .collect()
     }
 }
 
@@ -172,14 +179,14 @@ mod tests {
         for (state, inode) in [
             (TcpState::Established, 1),
             (TcpState::CloseWait, 2),
-            (TcpState::CloseWait, 3),
+            (TcpState::CloseWait, 0),
             (TcpState::LastAck, 0),
             (TcpState::Listen, 4),
         ] {
             tally.add(&connection(state, "192.0.2.1:443", "198.51.100.9:4000", inode));
         }
-        assert_eq!(tally.close_wait, [2, 3]);
-        assert_eq!(tally.inodes(), [2, 3].into());
+        assert_eq!(tally.close_wait, [(2, None), (0, Some(443))]);
+        assert_eq!(tally.inodes(), [2].into());
     }
 
     #[test]

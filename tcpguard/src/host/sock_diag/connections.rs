@@ -107,12 +107,22 @@ pub struct Connection {
     /// Bytes that the other end has not acknowledged; of a listener the limit of its queue.
     pub send_queue: u32,
     /// Inode of the socket, as in `/proc/PID/fd`; 0 where no process has it: half-open
-    /// connections, TIME_WAIT, and what was closed and is not over (orphans).
+    /// connections, those that no process has accepted, TIME_WAIT, and what was closed and is not
+    /// over (orphans).
     pub inode: u32,
     /// Its owner.
     pub uid: u32,
     /// Interface that it is bound to; 0 for any.
     pub interface: u32,
+}
+
+impl Connection {
+    /// The port of the listener in whose accept queue it waits, if no process has accepted it. Orphans have
+    /// left these states.
+    pub fn accept_queue(&self) -> Option<u16> {
+        let is_open = matches!(self.state, TcpState::Established | TcpState::CloseWait);
+        (self.inode == 0 && is_open).then(|| self.local.port())
+    }
 }
 
 impl SockDiag {
