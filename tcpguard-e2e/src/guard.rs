@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -347,6 +348,17 @@ impl<'host> Guard<'host> {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.daemon.id()
+    }
+
+    /// The CPU time that it has taken, of its own and in system calls, to a hundredth of a second.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        let fields = stat.rsplit_once(')').context("a process has a name")?.1;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(times.sum::<Result<u64, _>>()? * 10))
     }
 
     /// What it has logged so far.

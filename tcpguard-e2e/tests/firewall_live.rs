@@ -276,9 +276,9 @@ fn a_network_that_is_denied_by_its_syns_stays_denied() {
 /// A host in a flood that looks like clients.
 #[derive(Clone, Copy)]
 struct Host {
-    /// What its packet filter is, and the commands and the rules that make it.
+    /// What its packet filter is called.
     name: &'static str,
-    filter: fn(&Netns),
+    filter: Filter,
     backend: &'static str,
     /// `cookies.mark` is set, and the rules that the doctor prints for it are loaded.
     mark: bool,
@@ -286,7 +286,11 @@ struct Host {
     cookies: &'static str,
 }
 
-const FILTERS: [(&str, fn(&Netns), bool); 5] = [
+/// Gives a host its packet filter.
+type Filter = fn(&Netns);
+
+/// Name, rules, and whether the rules suit cookies.
+const FILTERS: [(&str, Filter, bool); 5] = [
     ("new not SYN", |host| load(host, NEW_NOT_SYN), false),
     ("accepted by SYN", |host| load(host, SYN_ACCEPTED), false),
     ("tcp_loose=0", strict, false),

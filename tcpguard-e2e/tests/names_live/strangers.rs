@@ -29,7 +29,9 @@ struct Stranger {
 const STRANGER: u32 = 2;
 /// How long SYNs come in his name before he does, and then beside him.
 const NAMED_FIRST: Duration = Duration::from_secs(5);
-const NAMED_BESIDE: Duration = Duration::from_secs(12);
+fn named_beside() -> Duration {
+    SECOND * size(6, 12)
+}
 /// SYNs a second for which the naive variant shuts a source out.
 const NAIVE_STRANGER: u32 = 8;
 
@@ -78,7 +80,7 @@ fn meet(case: Stranger, naive: bool) -> Met {
         shape: Shape::Linux,
         sources: case.sources(),
         rate: case.rate,
-        ..Flood::random(case.family.service(), NAMED_FIRST + NAMED_BESIDE)
+        ..Flood::random(case.family.service(), NAMED_FIRST + named_beside())
     };
     let flood = flood.start(&lab).unwrap();
     let mut blocked = BTreeSet::new();
@@ -93,7 +95,7 @@ fn meet(case: Stranger, naive: bool) -> Met {
     let from = boot_ns();
     let home = if case.net { Home::Residents(cdn(case.family)) } else { Home::One };
     let stranger = load(STRANGER, home);
-    watch(NAMED_BESIDE);
+    watch(named_beside());
     let to = boot_ns();
     flood.wait().unwrap();
     let stranger = stranger.finish().unwrap();
