@@ -374,9 +374,9 @@ impl Flooded {
     }
 }
 
-/// The share of clients that connect where cookies are sent whatever the rules are, and nobody looks whether
-/// their handshakes are completed: the agent hangs.
-fn where_nobody_looks() -> (f64, usize) {
+/// The share of clients that connect where cookies are sent whatever the rules are, and the agent hangs: it
+/// does not compare cookies with completed handshakes.
+fn with_an_agent_that_hangs() -> (f64, usize) {
     let lab = lab();
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     load(&lab.edge, NEW_NOT_SYN);
@@ -404,7 +404,7 @@ fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
     let shares: Vec<(f64, usize)> = hosts.iter().map(|host| host.in_a_flood()).collect();
     let least = shares.iter().map(|(share, _)| *share).fold(1.0, f64::min);
     let clients: usize = shares.iter().map(|(_, clients)| clients).sum();
-    let (naive, naive_clients) = where_nobody_looks();
+    let (naive, naive_clients) = with_an_agent_that_hangs();
     row.result(
         hosts.len() as u64,
         format!(

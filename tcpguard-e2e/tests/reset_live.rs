@@ -32,8 +32,8 @@ table inet auth {
   }
 }";
 
-/// Answers each SYN that comes to the host with a wrong acknowledgement number until told to stop. The
-/// second of a connection finds the socket listening, and its answer is as wrong: it is sent to the first only.
+/// Answers the first SYN of each connection with a wrong acknowledgement number, until `stop` is set. The
+/// second goes to the host.
 fn answer_wrongly(stop: &AtomicBool) -> Result<()> {
     let socket = PacketSocket::open(INTERFACE)?;
     let (mut buffer, mut known) = ([0; 2048], std::collections::HashSet::new());

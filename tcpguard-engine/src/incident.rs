@@ -408,7 +408,7 @@ impl Incident {
         self.declined.has_removed(now, matcher)
     }
 
-    /// Asks for no rule any more, nor for one again that made way for clients.
+    /// Releases all rules, and those that made way for clients.
     pub fn release_rules(&mut self, why: &str) {
         self.release(why, |_| true);
     }

@@ -188,7 +188,7 @@ impl Engine {
 
     /// Says that something has changed on the host that a step can be refused for. Where it was withheld,
     /// until something changes, it may be tried again: the first time at once, and later each time after
-    /// that. At the listeners that are `freed` it is known that nothing forbids it any more: at once.
+    /// that. At the `freed` listeners the obstacle is gone: it is tried at once.
     pub fn reconsider_step(&mut self, now: Timestamp, step: Step, freed: &[ListenerId]) {
         for watch in self.watches.values_mut() {
             let freed = freed.contains(&watch.id);

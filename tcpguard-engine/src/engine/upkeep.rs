@@ -133,7 +133,7 @@ impl Engine {
 
     /// Withdraws rules that drop the SYNs of clients in number, where there is something in their
     /// place. Where there is not, such clients get in with their first retransmission, and the rule
-    /// stays, or comes again: without it nobody would get in.
+    /// stays or is restored: without it no client would connect.
     pub(super) fn withdraw_hurting(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
         if enforced {
@@ -183,8 +183,7 @@ impl Engine {
         }
     }
 
-    /// Has incidents ask again for rules that made way for clients, where nothing is in their place
-    /// any more.
+    /// Has incidents ask again for rules that made way for clients, where nothing replaces them.
     fn reclaim_yielded(&mut self, now: Timestamp) {
         for watch in self.watches.values_mut() {
             let settings = self.settings.of(watch.listener);
