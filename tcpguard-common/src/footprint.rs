@@ -4,9 +4,10 @@
 use core::mem::size_of;
 
 use crate::abi::{
-    Addr, Client, Config, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
+    Addr, Client, ClientNetwork, Config, CookieSecret, FlowSet, Handover, HostCounters, Late,
+    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
+    RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet,
+    SynAckRecord, SynSamples, maps,
 };
 use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Template, Work};
 use crate::wire::Segment;
@@ -55,6 +56,8 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(maps::EXEMPT_FILTER_BYTES, 1)
         + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
         + array(size_of::<LetThrough>(), maps::LET_THROUGH_PLACES)
+        + array(size_of::<Handover>(), maps::HANDOVER_PLACES)
+        + array(size_of::<ClientNetwork>(), maps::CLIENT_NETWORKS)
         + array(size_of::<RetryLine>(), maps::RETRY_LINES)
         + array(size_of::<Bucket>(), maps::ANSWER_BUCKETS)
         + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
@@ -63,7 +66,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(size_of::<Probe>(), maps::PROBE_CELLS)
         + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
-        + array(size_of::<FailedCookies>(), maps::MAX_LISTENERS)
+        + array(size_of::<ReturnedCookies>(), maps::MAX_LISTENERS)
         + per_cpu(size_of::<SynSamples>(), 1)
         + array(8, 1)
 }

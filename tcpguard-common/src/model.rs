@@ -19,15 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    ALLOWANCES, ANSWER_BUCKETS, FLOW_SETS, HANDED_OVER_PLACES, HLL_REGISTERS, LET_THROUGH_PLACES,
-    LOOKS, MAX_CLIENTS, MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS,
-    RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS, TEMPLATES,
+    ALLOWANCES, ANSWER_BUCKETS, CLIENT_NETWORKS, FLOW_SETS, HANDED_OVER_PLACES, HANDOVER_PLACES,
+    HLL_REGISTERS, LET_THROUGH_PLACES, LOOKS, MAX_CLIENTS, MAX_LISTENERS, MAX_UNKNOWN,
+    PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS, TEMPLATES,
 };
 use crate::abi::{
-    Addr, Class, Client, Config, CookieKey, CookieSecret, FailedCookies, Flow, FlowKey, FlowSet,
-    HashKey, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, Probe, Reason, RetryLine, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    Addr, Class, Client, ClientNetwork, Config, CookieKey, CookieSecret, Flow, FlowKey, FlowSet,
+    Handover, HashKey, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, PortEntry, Probe, Reason, RetryLine, ReturnedCookies, RuleHits,
+    RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Course, Departure, Family, HandedOver, Interest,
@@ -95,6 +95,10 @@ pub struct Model {
     pub answers: BTreeMap<u32, Bucket>,
     /// SYNs that a signature rule matched and that passed, by place.
     pub let_through: BTreeMap<u32, LetThrough>,
+    /// Clients that returned a valid cookie, by place.
+    pub handovers: BTreeMap<u32, Handover>,
+    /// IPv6 networks of clients, by place.
+    pub networks: BTreeMap<u32, ClientNetwork>,
     /// SYN budgets by listener id, and behind them those of retransmitted SYNs.
     pub budgets: BTreeMap<u32, Bucket>,
     /// SYN-ACKs from no known listener.
@@ -103,8 +107,8 @@ pub struct Model {
     pub cookie_secret: CookieSecret,
     /// What SYN-ACKs looked like.
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
-    /// Cookies that were wrong, by listener id.
-    pub failed_cookies: BTreeMap<u32, FailedCookies>,
+    /// Cookies that came back, by listener id.
+    pub returned_cookies: BTreeMap<u32, ReturnedCookies>,
     /// The host's own socket table.
     pub sockets: Sockets,
     /// Headers of SYNs.
@@ -527,6 +531,14 @@ impl Tables for Model {
         Some(self.let_through.entry(index as u32 & (LET_THROUGH_PLACES - 1)).or_default())
     }
 
+    fn handover(&mut self, index: u64) -> Option<&mut Handover> {
+        Some(self.handovers.entry(index as u32 & (HANDOVER_PLACES - 1)).or_default())
+    }
+
+    fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork> {
+        Some(self.networks.entry(index as u32 & (CLIENT_NETWORKS - 1)).or_default())
+    }
+
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
         if self.retries.is_empty() {
             self.retries.resize(RETRY_LINES as usize, RetryLine::default());
@@ -586,8 +598,8 @@ impl Tables for Model {
         Some(self.handed_over.entry(index & (HANDED_OVER_PLACES - 1)).or_default())
     }
 
-    fn failed_cookies(&mut self, id: u32) -> Option<&mut FailedCookies> {
-        Some(self.failed_cookies.entry(id).or_default())
+    fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies> {
+        Some(self.returned_cookies.entry(id).or_default())
     }
 
     fn socket(&mut self, segment: &Segment, check: bool) -> Socket {

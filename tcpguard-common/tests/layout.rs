@@ -3,31 +3,34 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow,
-    FlowKey, FlowSet, HostCounters, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason, RetryLine,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceHost, SourceKey, SourceSet,
-    SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples, maps,
+    Addr, CLASS_SLOTS, Class, Client, ClientNetwork, Config, CookieSecret, ExemptEntry, Flow,
+    FlowKey, FlowSet, Handover, HostCounters, LetThrough, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason,
+    RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    SourceHost, SourceKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples,
+    maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, Rate};
 use tcpguard_common::{ABI_VERSION, footprint};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_15() {
-    assert_eq!(ABI_VERSION, 15);
+fn sizes_of_abi_version_16() {
+    assert_eq!(ABI_VERSION, 16);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 72),
+        ("ClientNetwork", size_of::<ClientNetwork>(), 16),
         ("Config", size_of::<Config>(), 176),
         ("CookieSecret", size_of::<CookieSecret>(), 24),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
-        ("FailedCookies", size_of::<FailedCookies>(), 64),
+        ("ReturnedCookies", size_of::<ReturnedCookies>(), 64),
         ("Fingerprint", size_of::<Fingerprint>(), 24),
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("FlowSet", size_of::<FlowSet>(), 1672),
+        ("Handover", size_of::<Handover>(), 16),
         ("HostCounters", size_of::<HostCounters>(), 32),
         ("LetThrough", size_of::<LetThrough>(), 16),
         ("ListenerCounters", size_of::<ListenerCounters>(), 136),

@@ -242,12 +242,16 @@ fn nothing_is_dropped_by_what_was_right_a_moment_before() {
         let mut host = Host::new(COOKIES);
         host.0.config.sample_shift = 31;
         assert!(host.drops(8));
-        let dropped = (host.refused(), host.0.failed_cookies[&0]);
+        let dropped = (host.refused(), host.0.returned_cookies[&0]);
         change(&mut host);
         let syn = arriving(9, SYN, [1, 0]);
         assert_eq!(host.0.ingress(&syn), Reason::Cookie, "it is remembered");
         assert!(!host.drops(8), "but nobody is dropped for it");
-        assert_eq!((host.refused(), host.0.failed_cookies[&0]), dropped, "nor is a guess counted");
+        assert_eq!(
+            (host.refused(), host.0.returned_cookies[&0]),
+            dropped,
+            "nor is a guess counted"
+        );
         host.0.now_ns += S;
         assert_eq!(host.0.ingress(&syn), Reason::Syn);
         assert!(!host.drops(8));
@@ -273,7 +277,7 @@ fn the_third_ack_of_a_cookie_and_what_follows_it_passes() {
     let numbers = host.cookie(10);
     let wrong = arriving(10, ACK, [numbers[0], numbers[1] ^ 1]);
     assert_eq!(host.0.ingress(&wrong), Reason::DropStray);
-    assert_eq!(host.0.failed_cookies[&0].invalid, 5);
+    assert_eq!(host.0.returned_cookies[&0].invalid, 5);
     assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::Segment);
     assert!(!host.drops(10));
 
@@ -355,7 +359,7 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     }
     let burst = 16_384;
     assert!((RATE..=RATE + burst + 1).contains(&checked), "{checked} of {RATE}");
-    assert_eq!(host.0.failed_cookies[&0].invalid, checked);
+    assert_eq!(host.0.returned_cookies[&0].invalid, checked);
     assert_eq!(host.refused(), dropped);
     let good =
         good.map(|numbers| arriving(if numbers[1] == good[0][1] { 8 } else { 9 }, ACK, numbers));
@@ -369,7 +373,7 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     host.0.now_ns += S;
     assert_eq!(host.0.ingress(&good[1]), Reason::Segment, "and not for long");
     // Nobody is dropped where the guard only observes.
-    host.0.failed_cookies.entry(0).or_default().bucket = Default::default();
+    host.0.returned_cookies.entry(0).or_default().bucket = Default::default();
     host.0.config.mode = Mode::Observe as u8;
     for guess in 0..2 * burst as u32 {
         assert_eq!(host.0.ingress(&arriving(7, ACK, [guess, 7])), Reason::Stray);

@@ -6,10 +6,10 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, FlowSet, HostCounters, Late,
-    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4,
-    SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, Config, CookieSecret, ExemptEntry, FlowSet, Handover,
+    HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, Probe, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey,
+    SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Template, Work,
@@ -123,6 +123,10 @@ pub static ANSWERS: Array<Bucket, { size::ANSWER_BUCKETS as usize }> = Array::ne
 #[btf_map]
 pub static LET_THROUGH: Array<LetThrough, { size::LET_THROUGH_PLACES as usize }> = Array::new();
 #[btf_map]
+pub static HANDOVERS: Array<Handover, { size::HANDOVER_PLACES as usize }> = Array::new();
+#[btf_map]
+pub static NETWORKS: Array<ClientNetwork, { size::CLIENT_NETWORKS as usize }> = Array::new();
+#[btf_map]
 pub static BUDGETS: Array<Bucket, { 2 * size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
@@ -139,7 +143,8 @@ pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS 
 #[btf_map]
 pub static LATE: Array<Late, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
-pub static FAILED_COOKIES: Array<FailedCookies, { size::MAX_LISTENERS as usize }> = Array::new();
+pub static RETURNED_COOKIES: Array<ReturnedCookies, { size::MAX_LISTENERS as usize }> =
+    Array::new();
 #[btf_map]
 pub static SYN_SAMPLES: PerCpuArray<SynSamples, 1> = PerCpuArray::new();
 /// Boot time in ns for tests that compare with the host; read only when [`FIXED_CLOCK`] is set.

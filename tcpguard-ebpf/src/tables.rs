@@ -11,9 +11,10 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, CookieSecret, FlowSet, Handover, HostCounters, Late, LetThrough,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, ReturnedCookies,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
+    SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables, Template,
@@ -315,6 +316,16 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn handover(&mut self, index: u64) -> Option<&mut Handover> {
+        deref!(maps::HANDOVERS.get_ptr_mut(index as u32 & (size::HANDOVER_PLACES - 1)))
+    }
+
+    #[inline(always)]
+    fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork> {
+        deref!(maps::NETWORKS.get_ptr_mut(index as u32 & (size::CLIENT_NETWORKS - 1)))
+    }
+
+    #[inline(always)]
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
         deref!(maps::RETRIES.get_ptr_mut(index as u32 & (size::RETRY_LINES - 1)))
     }
@@ -403,8 +414,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn failed_cookies(&mut self, id: u32) -> Option<&mut FailedCookies> {
-        deref!(maps::FAILED_COOKIES.get_ptr_mut(id))
+    fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies> {
+        deref!(maps::RETURNED_COOKIES.get_ptr_mut(id))
     }
 
     #[inline(always)]

@@ -83,6 +83,9 @@ pub struct Engine {
     past: VecDeque<IncidentReport>,
     /// Whether closed incidents are kept there.
     keeps_past: bool,
+    /// Handshakes a second that complete at listeners after a signature rule has let their retransmitted SYNs
+    /// pass; no entry where none do.
+    completing: BTreeMap<Listener, f64>,
     /// Why rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
     commands: VecDeque<Command>,
@@ -129,6 +132,7 @@ impl Engine {
             rolled: None,
             past: VecDeque::new(),
             keeps_past: true,
+            completing: BTreeMap::new(),
             farewells: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
             replaced: None,
@@ -266,6 +270,7 @@ impl Engine {
         self.follow_host(now);
         self.follow_steps(now, elapsed);
         self.carry_out_plan(now);
+        self.count_completing(now);
         self.tell_news(now);
         self.clean_half_open(now);
         self.ask_for_headers();
@@ -278,10 +283,11 @@ impl Engine {
         self.commands.pop_front()
     }
 
-    /// SYNs a second that the stack can be given at a listener whose SYN queue has this limit, where
-    /// nothing but the queue answers for them.
+    /// Retransmitted SYNs a second that rules let through to the stack of a listener whose SYN queue has this
+    /// limit, where no cookies answer them. It changes with each sample.
     pub fn syn_budget(&self, listener: &Listener, backlog: u32) -> u32 {
-        self.settings.of(*listener).budget(backlog)
+        let completing = self.completing.get(listener).copied().unwrap_or_default();
+        self.settings.of(*listener).returns(backlog, completing)
     }
 
     /// What happens when a rule matches.
@@ -308,7 +314,7 @@ impl Engine {
     fn unseen_cookies(&self, sample: &Sample) -> u64 {
         let cookies = sample.tcp_ext.syncookies_sent.saturating_sub(self.tcp_ext.syncookies_sent);
         let seen = sample.listeners.iter().filter_map(|listener| {
-            let before = self.watches.get(&listener.id)?.counters.syn_ack;
+            let before = self.watches.get(&listener.id)?.counters().syn_ack;
             Some(listener.counters.syn_ack.saturating_sub(before))
         });
         cookies.saturating_sub(seen.sum())
@@ -316,7 +322,7 @@ impl Engine {
 
     /// SYNs counted at all listeners.
     fn syns(&self) -> u64 {
-        self.watches.values().map(|watch| watch.counters.syn).sum()
+        self.watches.values().map(|watch| watch.counters().syn).sum()
     }
 
     /// Queues a command unless it waits already.

@@ -50,8 +50,13 @@ impl Micros {
 }
 
 impl Flows {
-    /// The flows at a listener, in the order in which they came.
-    pub(crate) fn of(&self, listener: ListenerId) -> impl Iterator<Item = Flow> + Clone {
+    /// The flows at a listener, in the order in which they came; `settled` says as what a state counts there,
+    /// see `Watch::flows`.
+    pub(crate) fn of(
+        &self,
+        listener: ListenerId,
+        settled: impl Fn(FlowState) -> FlowState + Clone,
+    ) -> impl Iterator<Item = Flow> + Clone {
         let flows = self.by_listener.get(&listener).into_iter().flatten();
         flows.map(move |flow| Flow {
             listener,
@@ -60,7 +65,7 @@ impl Flows {
             syn_at: flow.syn_at,
             syn_ack_at: flow.syn_ack.map(|after| after.after(flow.syn_at)),
             done_at: flow.done.map(|after| after.after(flow.syn_at)),
-            state: flow.state,
+            state: settled(flow.state),
             syn_retransmits: flow.syn_retransmits,
             sample_shift: flow.sample_shift,
             fingerprint: flow.fingerprint,
@@ -141,7 +146,9 @@ mod tests {
     fn each_listener_has_its_own_flows_in_the_order_in_which_they_came() {
         let flows: Flows =
             [(7, 1), (3, 2), (7, 3), (7, 1)].map(|(id, at)| flow(id, at)).into_iter().collect();
-        let servers = |id| flows.of(ListenerId(id)).map(|flow| flow.server).collect::<Vec<_>>();
+        let servers = |id| {
+            flows.of(ListenerId(id), |state| state).map(|flow| flow.server).collect::<Vec<_>>()
+        };
         assert_eq!(servers(7), [1, 3, 1].map(|at| IpAddr::from([203, 0, 113, at])));
         assert_eq!(servers(3), [IpAddr::from([203, 0, 113, 2])]);
         assert!(servers(4).is_empty());
@@ -162,11 +169,12 @@ mod tests {
             ..flow(1, 9)
         };
         let flows: Flows = [told].into_iter().collect();
-        let back = flows.of(ListenerId(1)).next().unwrap();
+        let back = flows.of(ListenerId(1), |state| state).next().unwrap();
         assert_eq!(back, Flow { done_at: after(90_000_000), ..told });
         let late = Flow { done_at: after(u64::MAX / 4), ..told };
         let flows: Flows = [late].into_iter().collect();
-        let hours = flows.of(ListenerId(1)).next().unwrap().done_at.unwrap().since(SYN_AT);
+        let hours =
+            flows.of(ListenerId(1), |state| state).next().unwrap().done_at.unwrap().since(SYN_AT);
         assert_eq!(hours.as_secs() / 60, 71, "the most that is told apart");
     }
 }

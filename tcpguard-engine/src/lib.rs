@@ -59,7 +59,7 @@ pub use request::{
 pub use rule::{Matcher, Origin, Rule, RuleId, Trial, User};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
-    ListenerKind, ListenerSample, Probe, Queues, RuleCounters, Sample, TcpExt,
+    ListenerKind, ListenerSample, Probe, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,
 };
 pub use settings::{
     Fault, Limits, Override, PER_LISTENER, Place, Settings, SettingsError, Threshold, Tuning, Unit,

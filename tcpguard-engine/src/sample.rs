@@ -198,8 +198,42 @@ pub struct ListenerCounters {
     /// Good cookies that clients sent back. The host may still refuse them: `established` has those that it
     /// completed.
     pub cookies_redeemed: u64,
+    /// What clients sent back of them, by IPv4 and by IPv6.
+    #[serde(default)]
+    pub returned_cookies: [ReturnedCookies; 2],
     /// SYNs dropped because there were too many.
     pub limited: u64,
+}
+
+/// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/handovers.rs`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ReturnedCookies {
+    /// How many; of one network up to four a second count.
+    pub valid: u64,
+    /// Of these, those whose handshake the kernel completed.
+    pub completed: u64,
+    /// Networks that sent back one, as far as they are remembered.
+    pub networks: u64,
+}
+
+impl ReturnedCookies {
+    /// Each count made from the same of both.
+    pub(crate) fn with(self, other: Self, count: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            valid: count(self.valid, other.valid),
+            completed: count(self.completed, other.completed),
+            networks: count(self.networks, other.networks),
+        }
+    }
+
+    /// Since `before`; `None` when a counter went backwards.
+    pub(crate) fn since(self, before: Self) -> Option<Self> {
+        Some(Self {
+            valid: self.valid.checked_sub(before.valid)?,
+            completed: self.completed.checked_sub(before.completed)?,
+            networks: self.networks.checked_sub(before.networks)?,
+        })
+    }
 }
 
 /// The queues of a listening socket (summed over an SO_REUSEPORT group).
@@ -211,6 +245,15 @@ pub struct Queues {
     pub accept: u32,
     /// Limit of both queues: the smaller of the `listen` backlog and `somaxconn`.
     pub backlog: u32,
+}
+
+impl Queues {
+    /// Whether the accept queue is full: by its length; or by overflows of the host while it is at least half
+    /// full, because it may drain between two polls.
+    pub(crate) fn is_accept_full(&self, overflowed: bool) -> bool {
+        let (limit, waiting) = (u64::from(self.backlog), u64::from(self.accept));
+        limit > 0 && (waiting >= limit || overflowed && 2 * waiting >= limit)
+    }
 }
 
 /// Cumulative `TcpExt` counters of the network namespace.
@@ -252,6 +295,12 @@ pub enum FlowState {
     Syn,
     /// The SYN was answered; the client has not spoken again.
     SynAck,
+    /// The client acknowledged the answer, and the host has not completed the handshake: it waits for the
+    /// client's first data (`TCP_DEFER_ACCEPT`), or will send its answer again.
+    Acknowledged,
+    /// Likewise, and the host has sent its answer again: its accept queue is full, or it refused the
+    /// acknowledgement.
+    Ignored,
     /// The handshake completed.
     Completed,
     /// The client reset it.
@@ -273,7 +322,7 @@ pub struct Flow {
     pub syn_at: Timestamp,
     /// First SYN-ACK.
     pub syn_ack_at: Option<Timestamp>,
-    /// Completed or reset at.
+    /// Acknowledged, completed or reset at.
     pub done_at: Option<Timestamp>,
     /// How far it has come.
     pub state: FlowState,

@@ -1,10 +1,12 @@
 //! From cumulative counters to ticks: what was attempted and what completed between two polls.
 
-use std::collections::VecDeque;
+mod unheard;
+
 use std::time::Duration;
 
 use tcpguard_common::abi::LATE_POLLS;
 
+use self::unheard::{Heard, Unheard};
 use crate::egress::{Answers, Egress};
 use crate::window::Tick;
 use crate::{ListenerCounters, Mode, Queues, Timestamp};
@@ -47,61 +49,6 @@ pub(crate) struct Circumstances {
     pub answering: bool,
 }
 
-/// Ticks that a client is given to repeat an unanswered SYN: 1.5 s.
-const AGAIN: usize = 6;
-/// Ticks over which unanswered SYNs are judged.
-const HEARD: usize = 16;
-/// Unanswered SYNs in that time below which nothing is made of them, as of `fast_failures`.
-const UNHEARD_MIN: u64 = 64;
-/// Share of them that clients repeat: of forged ones fewer are (`retransmit_share`).
-const UNHEARD_REPEATED: f64 = 0.35;
-
-/// What became of the SYNs at a listener whose queues cannot be read. That its SYN queue is full is
-/// then told by SYNs that it does not answer and that nobody repeats.
-#[derive(Clone, Debug, Default)]
-struct Unheard {
-    ticks: VecDeque<Heard>,
-}
-
-/// The SYNs of a tick.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Heard {
-    answered: u64,
-    unanswered: u64,
-    completed: u64,
-    repeated: u64,
-}
-
-impl Unheard {
-    /// Adds a tick. The answer is how many SYNs a full queue left without an answer; they are told
-    /// once a client would have repeated them.
-    fn next(&mut self, tick: Heard) -> u64 {
-        // What is left out at the front has nothing to add, and most listeners have nothing else.
-        if !self.ticks.is_empty() || tick != Heard::default() {
-            self.ticks.push_back(tick);
-        }
-        let is_over = |ticks: &VecDeque<Heard>| {
-            ticks.len() > HEARD || ticks.front() == Some(&Heard::default())
-        };
-        while is_over(&self.ticks) {
-            self.ticks.pop_front();
-        }
-        let Some(judged) = self.ticks.len().checked_sub(AGAIN + 1) else { return 0 };
-        let all = |count: fn(&Heard) -> u64| self.ticks.iter().map(count).sum::<u64>();
-        let old = |count: fn(&Heard) -> u64| self.ticks.iter().take(judged + 1).map(count).sum();
-        let unanswered: u64 = old(|tick| tick.unanswered);
-        // Where answers were sent but not captured, more clients go on than were answered.
-        let heard = all(|tick| tick.completed).saturating_sub(all(|tick| tick.answered));
-        let missing = unanswered.saturating_sub(heard);
-        let repeated = all(|tick| tick.repeated);
-        if missing < UNHEARD_MIN || repeated as f64 > UNHEARD_REPEATED * missing as f64 {
-            return 0;
-        }
-        let share = missing as f64 / unanswered as f64;
-        (self.ticks[judged].unanswered as f64 * share) as u64
-    }
-}
-
 /// One listener's counters and the SYNs of the last tick that may still be answered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -133,6 +80,11 @@ impl Tally {
         let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
         let parts = polls.clamp(1, PARTS) as u64;
         Some((0..parts).map(move |part| split(&total, part, parts)))
+    }
+
+    /// What was counted at the last poll.
+    pub fn counters(&self) -> &ListenerCounters {
+        &self.last
     }
 
     /// Whether its answers leave where the guard sees them.
@@ -196,7 +148,7 @@ impl Tally {
             Some(_) if around.queue_full => unanswered,
             Some(drops) => unanswered.min(drops),
         };
-        let (acknowledged, late) = third_acks(delta, around.answering);
+        let (acknowledged, late) = third_acks(delta, is_full(around) && !around.answering);
         // Who comes again after a rule dropped its SYN, or after having been one too many, is one
         // attempt, not two. A SYN that is let through and left without an answer is none anyway.
         let returned = match around.mode {
@@ -213,6 +165,7 @@ impl Tally {
             answered,
             cookies_sent: delta.cookies_sent,
             cookies_redeemed: delta.cookies_redeemed,
+            returned_cookies: delta.returned_cookies,
             resets: delta.refused,
             unanswered: refused,
             established: delta.established.unwrap_or(0),
@@ -236,17 +189,21 @@ impl Tally {
 
 /// The third ACKs that count, and how late they are.
 ///
-/// An ACK is seen before the host's firewall and its stack see it. To a SYN that the stack has answered it
-/// proves that the client is there, also while a full accept queue, or `TCP_DEFER_ACCEPT`, keeps the kernel
-/// from completing the handshake. To one that the guard has answered (`answering`) it proves nothing: the
-/// host has not seen that SYN, and may refuse the ACK. There the kernel has the word, where it is asked.
-fn third_acks(delta: &ListenerCounters, answering: bool) -> (u64, [u64; LATE_POLLS]) {
+/// An ACK is seen before the host's firewall and its stack see it, and they may refuse it: its checksum may be
+/// wrong. So the kernel has the word, where it is asked. Only while a full accept queue keeps it from
+/// completing handshakes (`waiting`) an ACK proves that the client is there, if the stack has answered it.
+fn third_acks(delta: &ListenerCounters, waiting: bool) -> (u64, [u64; LATE_POLLS]) {
     let seen = delta.acknowledged;
-    let Some(established) = delta.established.filter(|count| answering && *count < seen) else {
+    let Some(established) = delta.established.filter(|count| !waiting && *count < seen) else {
         return (seen, delta.late);
     };
     let share = |late: u64| (u128::from(late) * u128::from(established) / u128::from(seen)) as u64;
     (established, delta.late.map(share))
+}
+
+/// Whether the accept queue is full, or was, since it may drain between two polls.
+fn is_full(around: &Circumstances) -> bool {
+    around.queues.is_some_and(|queues| queues.is_accept_full(around.overflowed))
 }
 
 /// What became of the SYNs between two polls.
@@ -293,6 +250,10 @@ fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<Liste
         ack_ignored: now.ack_ignored.checked_sub(before.ack_ignored)?,
         cookies_sent: now.cookies_sent.checked_sub(before.cookies_sent)?,
         cookies_redeemed: now.cookies_redeemed.checked_sub(before.cookies_redeemed)?,
+        returned_cookies: [
+            now.returned_cookies[0].since(before.returned_cookies[0])?,
+            now.returned_cookies[1].since(before.returned_cookies[1])?,
+        ],
         limited: now.limited.checked_sub(before.limited)?,
     })
 }
@@ -312,6 +273,7 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         answered: share(whole.answered),
         cookies_sent: share(whole.cookies_sent),
         cookies_redeemed: share(whole.cookies_redeemed),
+        returned_cookies: whole.returned_cookies.map(|it| it.with(it, |count, _| share(count))),
         resets: share(whole.resets),
         variance: share(whole.variance),
         unanswered: share(whole.unanswered),
@@ -354,44 +316,31 @@ mod tests {
     }
 
     #[test]
-    fn of_a_listener_to_which_nobody_comes_no_tick_is_kept() {
-        let mut unheard = Unheard::default();
-        let syns = Heard { unanswered: 3, ..Heard::default() };
-        let quiet = [Heard::default(); HEARD];
-        quiet.iter().for_each(|tick| _ = unheard.next(*tick));
-        assert!(unheard.ticks.is_empty());
-        unheard.next(syns);
-        quiet[1..].iter().for_each(|tick| _ = unheard.next(*tick));
-        assert_eq!(unheard.ticks.len(), HEARD, "what came is remembered as long as ever");
-        unheard.next(quiet[0]);
-        assert!(unheard.ticks.is_empty());
-    }
-
-    #[test]
-    fn third_acks_count_only_as_far_as_the_kernel_completes_them_while_the_guard_answers() {
+    fn third_acks_count_as_far_as_the_kernel_completes_them_unless_a_full_accept_queue_is_why() {
         let counters = |established| ListenerCounters {
             acknowledged: 40,
             established,
             late: [20, 4],
             ..ListenerCounters::default()
         };
-        let counted = |established: Option<u64>, answering| {
-            let around = Circumstances { answering, ..around(Mode::Enforce) };
+        let counted = |established: Option<u64>, accept, answering| {
+            let queues = Some(Queues { half_open: None, accept, backlog: 128 });
+            let around = Circumstances { answering, queues, ..around(Mode::Enforce) };
             let before = established.map(|_| 0);
             let before = ListenerCounters { established: before, ..ListenerCounters::default() };
             let ticks = Tally::start(before).ticks(&counters(established), &around);
             let tick = ticks.and_then(|mut ticks| ticks.next()).expect("one tick");
             (tick.completed(), tick.late)
         };
-        assert_eq!(counted(Some(0), true), (0, [0, 0]), "a firewall drops them");
-        assert_eq!(counted(Some(10), true), (10, [5, 1]));
-        assert_eq!(counted(Some(50), true), (50, [20, 4]), "not all are followed");
-        assert_eq!(
-            counted(Some(10), false),
-            (40, [20, 4]),
-            "a full accept queue keeps them waiting"
-        );
-        assert_eq!(counted(None, true), (40, [20, 4]), "nobody asks the kernel");
+        for answering in [false, true] {
+            let refused = (0, [0, 0]);
+            assert_eq!(counted(Some(0), 0, answering), refused, "a wrong checksum, or a firewall");
+            assert_eq!(counted(Some(10), 127, answering), (10, [5, 1]));
+            assert_eq!(counted(Some(50), 0, answering), (50, [20, 4]), "not all are followed");
+            assert_eq!(counted(None, 0, answering), (40, [20, 4]), "nobody asks the kernel");
+        }
+        assert_eq!(counted(Some(10), 128, false), (40, [20, 4]), "the host lets them wait");
+        assert_eq!(counted(Some(10), 128, true), (10, [5, 1]), "it has not answered them");
     }
 
     fn one(counters: ListenerCounters, around: &Circumstances) -> Tick {

@@ -19,8 +19,8 @@ use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
-    Completions, Evidence, IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind,
-    ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
+    Completions, Evidence, Flow, FlowState, Flows, IncidentReport, Listener, ListenerCounters,
+    ListenerId, ListenerKind, ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
 };
 
 /// The ACK to a cookie comes within this time, or takes longer than the kernel waits for that of its own.
@@ -44,7 +44,6 @@ pub(crate) struct Watch {
     pub id: ListenerId,
     pub listener: Listener,
     pub kind: ListenerKind,
-    pub counters: ListenerCounters,
     /// The queues at the last poll; half-open handshakes as last counted.
     pub queues: Option<Queues>,
     /// When they were last counted.
@@ -116,7 +115,6 @@ impl Watch {
             id: sample.id,
             listener: sample.listener,
             kind: sample.kind,
-            counters: sample.counters,
             queues: sample.queues,
             counted: Timestamp::default(),
             window: Window::default(),
@@ -148,11 +146,15 @@ impl Watch {
     /// Starts the window again after the kernel's counters did. An open incident stays open: it is
     /// quiet or not by what comes now.
     pub fn restart(&mut self, sample: &ListenerSample) {
-        self.counters = sample.counters;
         self.tally = Tally::start(sample.counters);
         self.window.clear();
         self.settle();
         self.distinct = Distinct::default();
+    }
+
+    /// What was counted at the last poll.
+    pub fn counters(&self) -> &ListenerCounters {
+        self.tally.counters()
     }
 
     /// Takes over a sample and lets the signals judge it.
@@ -174,12 +176,12 @@ impl Watch {
         let answering =
             self.ladder.has(Step::Cookies) || self.window.last(UNDER_WAY).cookies_sent > 0;
         let around = Circumstances { queue_full, unread, queues, answering, ..*around };
+        let syns = sample.counters.syn.saturating_sub(self.counters().syn);
         let Some(ticks) = self.tally.ticks(&sample.counters, &around) else {
             self.restart(sample);
             return;
         };
-        self.distinct.update(sample.distinct_sources, sample.counters.syn - self.counters.syn);
-        self.counters = sample.counters;
+        self.distinct.update(sample.distinct_sources, syns);
         for tick in ticks {
             self.window.push(tick);
             if let Some(incident) = &mut self.incident {
@@ -398,7 +400,7 @@ impl Watch {
     pub fn other_rates(&self) -> (f64, f64, f64) {
         let sums = self.window.last(RATE_SPAN);
         let dropped = sums.matched.max(sums.dropped);
-        let completed = self.counters.established.map_or(sums.completed, |_| sums.established);
+        let completed = self.counters().established.map_or(sums.completed, |_| sums.established);
         (sums.per_second(completed), sums.per_second(dropped), sums.per_second(sums.cookies_sent))
     }
 
@@ -469,6 +471,18 @@ impl Watch {
     /// Whether a count of the queue would tell where the answers leave.
     pub fn asks_for_count(&self) -> bool {
         self.kind == ListenerKind::Local && self.tally.asks_for_count()
+    }
+
+    /// Its sampled flows. While its accept queue is full the host lets clients wait that have acknowledged its
+    /// answer, and nobody says what a host behind this one has completed. Else it has refused what it ignored.
+    pub fn flows<'f>(&self, flows: &'f Flows) -> impl Iterator<Item = Flow> + Clone + use<'f> {
+        use FlowState::{Acknowledged, Completed, Ignored, SynAck};
+        let waits = self.kind == ListenerKind::Forwarded || self.pressure.polls().0 > 0;
+        flows.of(self.id, move |state| match state {
+            Acknowledged | Ignored if waits => Completed,
+            Ignored => SynAck,
+            other => other,
+        })
     }
 
     /// The last count of half-open handshakes and the queue's limit.

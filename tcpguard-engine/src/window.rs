@@ -7,7 +7,7 @@ use std::time::Duration;
 use tcpguard_common::abi::LATE_POLLS;
 
 use self::past::{Entry, Past};
-use crate::Timestamp;
+use crate::{ReturnedCookies, Timestamp};
 
 /// How far back ticks reach.
 const REACH: Duration = Duration::from_secs(16);
@@ -34,6 +34,8 @@ pub(crate) struct Tick {
     pub cookies_sent: u64,
     /// Good cookies that clients sent back, whether or not the kernel has completed their handshakes.
     pub cookies_redeemed: u64,
+    /// What clients sent back of the guard's cookies, by IPv4 and by IPv6.
+    pub returned_cookies: [ReturnedCookies; 2],
     /// Segments that belonged to no connection and were answered with a reset, or dropped.
     pub resets: u64,
     /// Of these, those that a full queue left without an answer.
@@ -42,7 +44,7 @@ pub(crate) struct Tick {
     pub established: u64,
     /// Of all that completed, those of known clients, each client counted once in ten seconds.
     pub known: u64,
-    /// Handshakes whose third ACK was seen; no more than the kernel completed while the guard answers.
+    /// Third ACKs that count: no more than the kernel completed, unless a full accept queue is why.
     pub acknowledged: u64,
     /// Of these, those attempted one tick before, and [`LATE_POLLS`] or more before.
     pub late: [u64; LATE_POLLS],
@@ -120,6 +122,7 @@ pub(crate) struct Sums {
     pub resets: u64,
     pub cookies_sent: u64,
     pub cookies_redeemed: u64,
+    pub returned_cookies: [ReturnedCookies; 2],
     /// Handshakes that the kernel completed, where it is asked.
     pub established: u64,
 }
@@ -347,8 +350,7 @@ impl Window {
 }
 
 /// Completions are what the kernel says, or the third ACKs that a tick counts where these are more: such
-/// clients are there, though a full accept queue keeps the kernel from completing their handshakes. While
-/// the guard answers for the stack no tick counts more of them than the kernel has completed. Each
+/// clients are there, though a full accept queue keeps the kernel from completing their handshakes. Each
 /// handshake counts once, because the larger one is taken over the whole span rather than tick by tick.
 fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
     let mut sums = Sums::default();
@@ -368,6 +370,9 @@ fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
         sums.resets += tick.resets;
         sums.cookies_sent += tick.cookies_sent;
         sums.cookies_redeemed += tick.cookies_redeemed;
+        for (sum, of_tick) in sums.returned_cookies.iter_mut().zip(tick.returned_cookies) {
+            *sum = sum.with(of_tick, |sum, of_tick| sum + of_tick);
+        }
         sums.established += tick.established;
         acknowledged += tick.acknowledged;
     }

@@ -191,7 +191,8 @@ codes! {
         Syn = 0, "syn";
         /// The SYN was answered.
         SynAck = 1, "syn_ack";
-        /// The client acknowledged the answer: a real client.
+        /// The handshake is complete: by the kernel's word, or, where the kernel is not asked, by the
+        /// client's acknowledgement.
         Completed = 2, "completed";
         /// The client answered with a reset.
         Reset = 3, "reset";
@@ -199,5 +200,10 @@ codes! {
         Dropped = 4, "dropped";
         /// This host sent the SYN: the client is here, and there is no listener.
         Own = 5, "own";
+        /// The client acknowledged the answer, and the kernel, where it is asked, has not completed the
+        /// handshake.
+        Acknowledged = 6, "acknowledged";
+        /// Likewise, and the host has sent its answer again: it ignored the acknowledgement.
+        Ignored = 7, "ignored";
     }
 }

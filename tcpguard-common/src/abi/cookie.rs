@@ -86,16 +86,35 @@ impl SynAckRecord {
     }
 }
 
-/// Element of `FAILED_COOKIES`, by listener id: a cache line, which all CPUs share. What two of them
+/// Element of `RETURNED_COOKIES`, by listener id: a cache line, which all CPUs share. What two of them
 /// write at once may count once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct FailedCookies {
-    /// How many more may be checked; see [`super::Config::failed_cookie_ns`].
+pub struct ReturnedCookies {
+    /// How many more wrong ones may be checked; see [`super::Config::failed_cookie_ns`].
     pub bucket: Bucket,
     /// ACKs that found only the listening socket, and whose cookie was wrong. Those beyond the
     /// limit are not checked, and not counted here.
     pub invalid: u64,
-    /// Always zero.
-    pub pad: [u64; 6],
+    /// Valid cookies that clients returned, IPv4 and IPv6: of one network up to four a second count; see
+    /// `fastpath::handovers`.
+    pub valid: [u64; 2],
+    /// Of these, those whose handshake the kernel completed.
+    pub completed: [u64; 2],
+    /// Networks of clients that returned one, as far as they are remembered.
+    pub networks: [u64; 2],
+}
+
+/// Element of `HANDOVERS`: a network of clients that returned valid cookies. All-zero is an empty place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Handover {
+    /// Keyed hash of the client's network, and the listener.
+    pub client: u64,
+    /// When it was counted first, in units of 2^20 ns (1.05 ms) of boot time, wrapping after 52 days.
+    pub since: u32,
+    /// How often it was counted since then.
+    pub counted: u16,
+    /// Of these, handshakes that the kernel has not completed.
+    pub open: u16,
 }

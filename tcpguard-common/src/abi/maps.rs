@@ -43,6 +43,10 @@ pub const CLIENT_MARKS: usize = 65_536;
 pub const SEEN_BUCKETS: u32 = 131_072;
 /// Places for SYNs that a signature rule matched and that passed, 64 KiB; a power of two.
 pub const LET_THROUGH_PLACES: u32 = 4_096;
+/// Places for networks of clients that returned a valid cookie, 32 KiB; a power of two.
+pub const HANDOVER_PLACES: u32 = 2_048;
+/// Places for IPv6 networks of clients, 32 KiB; a power of two.
+pub const CLIENT_NETWORKS: u32 = 2_048;
 /// Lines of the filter of SYNs dropped on the overload rung, 16 MiB; a power of two. The arithmetic
 /// stands in [`crate::fastpath::retries`].
 pub const RETRY_LINES: u32 = 262_144;
@@ -136,6 +140,10 @@ pub const EXEMPT_FILTER: &str = "EXEMPT_FILTER";
 pub const SEEN: &str = "SEEN";
 /// Array by keyed hash of the connection: [`super::LetThrough`].
 pub const LET_THROUGH: &str = "LET_THROUGH";
+/// Array by keyed hash of the client's network: [`super::Handover`].
+pub const HANDOVERS: &str = "HANDOVERS";
+/// Array by keyed hash of an IPv6 /48: [`super::ClientNetwork`].
+pub const NETWORKS: &str = "NETWORKS";
 /// Array by line: [`super::RetryLine`].
 pub const RETRIES: &str = "RETRIES";
 /// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of answers.
@@ -153,8 +161,8 @@ pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 pub const COOKIE_SECRET: &str = "COOKIE_SECRET";
 /// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`].
 pub const SYN_ACKS: &str = "SYN_ACKS";
-/// Array by listener id: [`super::FailedCookies`].
-pub const FAILED_COOKIES: &str = "FAILED_COOKIES";
+/// Array by listener id: [`super::ReturnedCookies`].
+pub const RETURNED_COOKIES: &str = "RETURNED_COOKIES";
 /// Per-CPU array of 1: [`super::SynSamples`].
 pub const SYN_SAMPLES: &str = "SYN_SAMPLES";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
@@ -164,9 +172,9 @@ pub const CLOCK: &str = "CLOCK";
 pub const SIZED_BY_RULES: [&str; 5] =
     [SOURCE_HOSTS, SOURCE_RULES_V4, SOURCE_RULES_V6, RULE_EXPIRY, RULE_HITS];
 
-/// The maps that outlive the agent, so that the next one goes on with them. The others hold what is
-/// of use for a moment only.
-pub const PINNED: [&str; 32] = [
+/// The maps that outlive the agent, so that the next one goes on with them, or that the program which takes
+/// cookies back shares. The others hold what is of use for a moment only.
+pub const PINNED: [&str; 33] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -198,5 +206,6 @@ pub const PINNED: [&str; 32] = [
     PROBES,
     COOKIE_SECRET,
     SYN_ACKS,
-    FAILED_COOKIES,
+    RETURNED_COOKIES,
+    HANDOVERS,
 ];

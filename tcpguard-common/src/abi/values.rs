@@ -112,7 +112,7 @@ pub struct Flow {
     pub syn_ns: u64,
     /// Boot time in ns of the first SYN-ACK, 0 before it.
     pub syn_ack_ns: u64,
-    /// Boot time in ns at which the handshake completed or was reset, 0 before.
+    /// Boot time in ns at which the handshake was acknowledged, completed or reset, 0 before.
     pub done_ns: u64,
     /// Sequence number of the latest SYN, host byte order.
     pub syn_seq: u32,
@@ -147,6 +147,17 @@ pub struct Client {
     pub bucket: Bucket,
     /// Counters, kept here so that a flood of other sources cannot evict them.
     pub counters: super::SourceCounters,
+}
+
+/// Element of `NETWORKS`: an IPv6 /48, of which one person may hold all 65,536 /64s. All-zero is an empty
+/// place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClientNetwork {
+    /// Bucket of its /64s that become clients; see [`crate::fastpath::clients`].
+    pub bucket: Bucket,
+    /// Bucket of its completed handshakes that count as known clients'.
+    pub known: Bucket,
 }
 
 /// Element of `LET_THROUGH`: a SYN that a signature rule matched and that passed all the same. All-zero is

@@ -13,9 +13,10 @@
 //! once, after a restart or an outage, would otherwise all count in the same second, and be missed in the
 //! nine others. Whether the guard keeps clients out is judged by these completions, so an
 //! attacker who wants to weigh in it needs as many addresses of his own as clients come in ten seconds,
-//! and must have come with all of them before.
+//! and must have come with all of them before. Of an IPv6 /48, which one person may hold, no more count than
+//! [`NETWORK_KNOWN_RATE`] allows, and no more become clients than [`NETWORK_RATE`] does.
 
-use super::{Tables, hash, sets};
+use super::{Rate, Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
 use crate::abi::{Addr, Client, Config};
 
@@ -23,6 +24,12 @@ use crate::abi::{Addr, Client, Config};
 pub const KNOWN_AFTER_NS: u64 = 60_000_000_000;
 /// In this time a known client counts once, in ns.
 pub const KNOWN_EVERY_NS: u64 = 10_000_000_000;
+
+/// How many /64s of an IPv6 /48 may become clients, 1,024 at once and one in 4 s: one person may hold all
+/// 65,536 of them. No SYN of those beyond it is dropped for that.
+const NETWORK_RATE: Rate = Rate { interval_ns: 4_000_000_000, burst: 1_024 };
+/// How many completed handshakes of an IPv6 /48 count as known clients': 8 in ten seconds.
+const NETWORK_KNOWN_RATE: Rate = Rate { interval_ns: 1_250_000_000, burst: 8 };
 
 /// The end, in boot time in ns, of the period of a client with this hash in which `now_ns` lies.
 #[inline(always)]
@@ -89,7 +96,10 @@ pub(super) fn validate<T: Tables>(
             return Acquaintance::Validated;
         }
         client.known_from_ns = period_end(hash, now);
-        return Acquaintance::Known;
+        return of_network(config, tables, &addr, now);
+    }
+    if !may_join(config, tables, &addr, now) {
+        return Acquaintance::Validated;
     }
     let known_from_ns = period_end(hash, now + KNOWN_AFTER_NS);
     let mut client = Client { completed_ns: now, known_from_ns, ..Client::default() };
@@ -103,9 +113,62 @@ pub(super) fn validate<T: Tables>(
     Acquaintance::New
 }
 
+/// Where the network of an IPv6 client is; `None` for an IPv4 client.
+#[inline(always)]
+fn network(config: &Config, client: &Addr) -> Option<u64> {
+    let is_v4 = client.as_v4().is_some();
+    if is_v4 { None } else { Some(hash::source(&config.hash_key, &client.network())) }
+}
+
+/// Whether the owner of an address may become a client.
+#[inline(always)]
+fn may_join<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> bool {
+    let network = network(config, client).and_then(|hash| tables.client_network(hash));
+    network.is_none_or(|network| network.bucket.take(now, NETWORK_RATE))
+}
+
+/// Whether the completed handshake of a known client counts.
+#[inline(always)]
+fn of_network<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> Acquaintance {
+    let network = network(config, client).and_then(|hash| tables.client_network(hash));
+    if network.is_none_or(|network| network.known.take(now, NETWORK_KNOWN_RATE)) {
+        Acquaintance::Known
+    } else {
+        Acquaintance::Validated
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Model, hash_key};
+
+    #[test]
+    fn of_an_ipv6_48_few_become_clients_and_few_count() {
+        let config = Config { hash_key: hash_key(1), ..Config::default() };
+        let mut host = Model::new(config);
+        let mut completed = |net: u32, now| {
+            let client = Addr::from_v6_words([0x2001_0db8, net, 0, 1]);
+            validate(&config, &mut host, &client, now, 1)
+        };
+        let start = 7 * KNOWN_EVERY_NS;
+        let new = (0..4_000).filter(|net| completed(*net, start) == Acquaintance::New).count();
+        assert_eq!(new, NETWORK_RATE.burst as usize);
+        assert_eq!(completed(1 << 16, start), Acquaintance::New, "another /48");
+        let later = start + KNOWN_AFTER_NS + 2 * KNOWN_EVERY_NS;
+        let known = |completed: &mut dyn FnMut(u32, u64) -> Acquaintance, now| {
+            (0..100).filter(|net| completed(*net, now) == Acquaintance::Known).count()
+        };
+        assert_eq!(known(&mut completed, later), NETWORK_KNOWN_RATE.burst as usize);
+        assert_eq!(known(&mut completed, later + 2 * KNOWN_EVERY_NS), 8);
+        assert_eq!(completed(1 << 16, later), Acquaintance::Known);
+        let mut v4 = |last, now| {
+            let client = Addr::from_v4([198, 51, 100, last]);
+            validate(&config, &mut host, &client, now, 1)
+        };
+        assert!((0..200).all(|last| v4(last, start) == Acquaintance::New));
+        assert!((0..200).all(|last| v4(last, later) == Acquaintance::Known));
+    }
 
     #[test]
     fn clients_that_become_known_at_once_count_at_moments_of_their_own() {

@@ -2,7 +2,7 @@
 //! recognising who returns.
 
 use super::count::{count, find_listener};
-use super::{Tables, Work, answers, classify, kernel_cookies, quirk};
+use super::{Tables, Work, answers, classify, handovers, kernel_cookies, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
@@ -382,6 +382,8 @@ pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32
 
 /// Counts a connection that was handed to the kernel.
 #[inline(always)]
-pub fn redeemed<T: Tables>(tables: &mut T, work: &Work) {
-    count(tables, work.listener.id, |counters| counters.cookies_redeemed += 1);
+pub fn redeemed<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
+    let listener = work.listener.id;
+    count(tables, listener, |counters| counters.cookies_redeemed += 1);
+    handovers::returned(config, tables, listener, &work.segment.flow, work.now);
 }

@@ -5,8 +5,8 @@ use super::count::{Seen, count, count_acknowledged, count_source, find_listener,
 use super::kernel_cookies::Given;
 use super::ladder::{ANSWERED, JUDGED, Standing};
 use super::{
-    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, hash, let_through, sets,
-    strays,
+    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, handovers, hash,
+    let_through, sets, strays,
 };
 use crate::ABI_VERSION;
 use crate::abi::{
@@ -300,12 +300,13 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     };
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
+    handovers::completed(config, tables, &listener, key, now);
     let hash = hash::flow(&config.hash_key, key);
     let client = validate(config, tables, &key.client, now, 1);
     completed(tables, listener.id, hash, now, client, 1);
     // Last, or the verifier would follow all that comes after from each of its ends.
     if hash::sampled(hash, config.sample_shift) {
-        complete_unanswered(config, tables, hash, key, now);
+        complete_flow(config, tables, hash, key, now);
     }
 }
 
@@ -329,22 +330,24 @@ pub(super) fn completed<T: Tables>(
     }
 }
 
-/// A handshake of the sample that the kernel completed although no SYN-ACK was seen: the answer left
-/// by an interface that is not guarded. The third ACK, which passed just before, could not be checked;
-/// the kernel has done so.
+/// A handshake of the sample that the kernel completed. Its third ACK counts here if it did not count when
+/// it passed, just before: where no SYN-ACK was seen, because it left by an interface that is not guarded,
+/// the ACK could not be checked. The kernel has done so.
 #[inline(always)]
-fn complete_unanswered<T: Tables>(
-    config: &Config,
-    tables: &mut T,
-    hash: u64,
-    key: &FlowKey,
-    now: u64,
-) {
-    let flow = sets::flow(tables, hash, key);
-    let Some(flow) = flow.filter(|flow| flow.state == FlowState::Syn as u8) else {
+fn complete_flow<T: Tables>(config: &Config, tables: &mut T, hash: u64, key: &FlowKey, now: u64) {
+    let Some(flow) = sets::flow(tables, hash, key) else {
         return;
     };
+    let acknowledged =
+        flow.state == FlowState::Acknowledged as u8 || flow.state == FlowState::Ignored as u8;
+    let open = flow.state == FlowState::Syn as u8 || flow.state == FlowState::SynAck as u8;
+    if !acknowledged && !open {
+        return;
+    }
     flow.state = FlowState::Completed as u8;
+    if acknowledged {
+        return;
+    }
     flow.done_ns = now;
     let (listener, weight) = (flow.listener, weight(config, flow.sample_shift));
     let syn_ns = flow.syn_ns;
@@ -388,11 +391,20 @@ fn syn_ack_of_sample<T: Tables>(
     }
     let isn = sets::bound(hash, segment.seq);
     if flow.done_ns != 0 {
-        if flow.state == FlowState::Completed as u8 && isn == flow.isn {
+        if isn != flow.isn {
+            return;
+        }
+        // The host has ignored what the client sent: its accept queue is full, or the checksum was wrong. The
+        // handshake is as half-open as before.
+        if flow.state != FlowState::Reset as u8 {
+            if flow.state == FlowState::Acknowledged as u8 {
+                flow.state = FlowState::Ignored as u8;
+            }
             let weight = weight(config, flow.sample_shift);
             count(tables, listener.id, |counters| counters.ack_ignored += weight);
+            return;
         }
-        return;
+        (flow.state, flow.done_ns) = (FlowState::SynAck as u8, 0);
     }
     // With cookies a repeated SYN is answered with another sequence number: keep the last.
     flow.isn = isn;

@@ -10,8 +10,27 @@
 //! completions are counted than there are, and it stays.
 
 use super::decide::HANDSHAKE_NS;
-use super::{Tables, Work};
-use crate::abi::LetThrough;
+use super::{Pace, Tables, Work, pace};
+use crate::abi::{Config, LetThrough};
+
+/// SYNs a tick up to which each CPU remembers those of the sample in observe mode, as a power of two (8: 480
+/// a second). The CPUs share the places: of more SYNs the next would take them before handshakes complete.
+const SAMPLE_BITS: u8 = 3;
+
+/// Where a connection is remembered, given its hash: not the bits by which the sample is chosen, or a small
+/// sample would share a few places.
+#[inline(always)]
+const fn place(flow_hash: u64) -> u64 {
+    flow_hash >> 40
+}
+
+/// Of which sample a SYN has to be to be remembered in observe mode, as a power of two.
+#[inline(always)]
+pub(super) fn sample(config: &Config, syns: &Pace, steps: u8) -> u8 {
+    let (followed, few) =
+        (pace::followed_shift(config, syns, steps, false), syns.over(SAMPLE_BITS));
+    if followed > few { followed } else { few }
+}
 
 /// Seconds after which a handshake is not waited for any more.
 const PATIENCE_S: u16 = (HANDSHAKE_NS / SECOND_NS) as u16;
@@ -21,7 +40,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 #[inline(always)]
 pub(super) fn remember<T: Tables>(tables: &mut T, work: &Work, shift: u8) {
     let at_s = seconds(work.now);
-    if let Some(place) = tables.let_through(work.flow_hash) {
+    if let Some(place) = tables.let_through(place(work.flow_hash)) {
         *place = LetThrough { flow: work.flow_hash, slot: work.slot, at_s, shift, pad: 0 };
     }
 }
@@ -30,7 +49,7 @@ pub(super) fn remember<T: Tables>(tables: &mut T, work: &Work, shift: u8) {
 /// it is remembered.
 #[inline(always)]
 pub(super) fn completed<T: Tables>(tables: &mut T, hash: u64, now: u64) {
-    let Some(place) = tables.let_through(hash) else {
+    let Some(place) = tables.let_through(place(hash)) else {
         return;
     };
     let LetThrough { flow, slot, at_s, shift, .. } = *place;

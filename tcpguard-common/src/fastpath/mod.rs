@@ -10,6 +10,7 @@ mod decide;
 pub mod distinct;
 pub mod exempt;
 mod fingerprint;
+mod handovers;
 pub mod hash;
 mod kernel_cookies;
 mod ladder;

@@ -210,8 +210,10 @@ pub fn let_through<T: Tables>(
     fate: Reason,
 ) -> Reason {
     if fate == Reason::WouldDropSignature {
-        let shift = pace::followed_shift(config, tables.syns(), work.steps, false);
-        let_through::remember(tables, work, shift);
+        let shift = let_through::sample(config, tables.syns(), work.steps);
+        if hash::sampled(work.flow_hash, shift) {
+            let_through::remember(tables, work, shift);
+        }
         return fate;
     }
     let enforced = config.mode == Mode::Enforce as u8;
@@ -292,6 +294,9 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
 const fn is_same_attempt(flow: &Flow, work: &Work) -> bool {
     flow.listener == work.listener.id
         && flow.state != FlowState::Completed as u8
+        // Of a listener behind this host nobody says that a handshake is complete.
+        && (flow.state != FlowState::Acknowledged as u8
+            || work.listener.kind == ListenerKind::Local as u8)
         && work.now.saturating_sub(flow.syn_ns) < ATTEMPT_NS
 }
 
@@ -406,7 +411,9 @@ pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bo
     let Some(flow) = sets::flow(tables, hash, &segment.flow) else {
         return passed;
     };
-    let answered = flow.state == FlowState::SynAck as u8;
+    let acknowledged =
+        flow.state == FlowState::Acknowledged as u8 || flow.state == FlowState::Ignored as u8;
+    let answered = flow.state == FlowState::SynAck as u8 || reset && acknowledged;
     let unseen = config.one_sided != 0 && flow.state == FlowState::Syn as u8;
     if !(answered || unseen) || !follows(flow, segment.seq) {
         return passed;
@@ -424,12 +431,14 @@ pub fn follow<T: Tables>(config: &Config, tables: &mut T, work: &Work, reset: bo
         count(tables, listener, |counters| counters.reset += weight);
         return passed;
     }
-    flow.state = FlowState::Completed as u8;
+    // The kernel has not accepted this ACK yet: a firewall may drop it, and its checksum may be wrong. Where
+    // the tracepoint runs, only the kernel completes a handshake and validates a client, unless the listener
+    // is behind this host.
+    let asked = config.established_seen != 0;
+    flow.state = if asked { FlowState::Acknowledged } else { FlowState::Completed } as u8;
     count_acknowledged(config, tables, listener, weight, syn_ns);
-    // The kernel has not accepted this ACK yet, and a firewall may drop it: where the tracepoint runs, only
-    // what the kernel completes validates a client, unless the listener is behind this host.
     let is_local = |entry: ListenerEntry| entry.kind == ListenerKind::Local as u8;
-    let is_told = config.established_seen != 0 && tables.listener(listener).is_some_and(is_local);
+    let is_told = asked && tables.listener(listener).is_some_and(is_local);
     if answered && !is_told {
         let client = validate(config, tables, &segment.flow.client, now, weight);
         completed(tables, listener, hash, now, client, weight);

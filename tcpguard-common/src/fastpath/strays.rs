@@ -19,7 +19,7 @@ use super::{
     kernel_cookies,
 };
 use crate::abi::{
-    Class, Config, FailedCookies, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
+    Class, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason, ReturnedCookies,
 };
 use crate::cookie;
 use crate::wire::Frame;
@@ -117,7 +117,7 @@ pub fn watched<F: Frame + ?Sized, T: Tables>(
     work.listener = listener;
     work.flow_hash = hash::flow(&config.hash_key, flow);
     if completes {
-        count_kernel_cookie(tables, work);
+        count_kernel_cookie(config, tables, work);
         note_opened(tables, work);
     }
     if was_opened(tables, work) {
@@ -151,7 +151,7 @@ fn may_check<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
     if !is_limited(config, &work.listener) {
         return true;
     }
-    match tables.failed_cookies(work.listener.id) {
+    match tables.returned_cookies(work.listener.id) {
         Some(failed) if failed.bucket.is_empty(work.now, rate(config)) => {
             clients::find(config, tables, &work.segment.flow.client.client()).is_some()
         }
@@ -179,7 +179,7 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     };
     if good {
         if matches!(socket, Socket::Cookie) {
-            count_kernel_cookie(tables, work);
+            count_kernel_cookie(config, tables, work);
         }
         note_opened(tables, work);
         return None;
@@ -198,7 +198,7 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     }
     if failed
         && work.checked
-        && let Some(failed) = tables.failed_cookies(work.listener.id)
+        && let Some(failed) = tables.returned_cookies(work.listener.id)
     {
         note_failed(failed, work.now, rate(config));
     }
@@ -224,7 +224,7 @@ fn answers_this_way<F: Frame + ?Sized, T: Tables>(
 }
 
 #[inline(always)]
-const fn note_failed(failed: &mut FailedCookies, now_ns: u64, rate: Rate) {
+const fn note_failed(failed: &mut ReturnedCookies, now_ns: u64, rate: Rate) {
     failed.invalid += 1;
     // That it is empty by now matters to the next.
     let _ = failed.bucket.take(now_ns, rate);
@@ -233,9 +233,9 @@ const fn note_failed(failed: &mut FailedCookies, now_ns: u64, rate: Rate) {
 /// Counts a good cookie of the kernel's making that the guard has sent. One of the guard's own is counted
 /// when it is handed to the kernel.
 #[inline(always)]
-fn count_kernel_cookie<T: Tables>(tables: &mut T, work: &Work) {
+fn count_kernel_cookie<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
     if kernel_cookies::wanted(&work.listener) {
-        count(tables, work.listener.id, |counters| counters.cookies_redeemed += 1);
+        cookies::redeemed(config, tables, work);
     }
 }
 

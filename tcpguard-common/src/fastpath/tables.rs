@@ -5,9 +5,9 @@ use super::{
 };
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Client, CookieSecret, FailedCookies, FlowSet, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, RuleHits, RuleRef,
-    SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, CookieSecret, FlowSet, Handover, HostCounters, Late, LetThrough,
+    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, ReturnedCookies,
+    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -66,6 +66,8 @@ pub trait Tables {
     fn client(&mut self, addr: &Addr) -> Option<&mut Client>;
     /// Records a validated client.
     fn insert_client(&mut self, addr: &Addr, client: &Client);
+    /// The place of an IPv6 network of clients; `index` is taken modulo the size.
+    fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork>;
 
     /// Whether a mark of a client filter is set; filters other than 0 and 1 do not exist.
     fn may_be_client(&self, filter: u32, mark: usize) -> bool;
@@ -133,8 +135,10 @@ pub trait Tables {
     /// This CPU's place for a connection that the kernel was told of; `index` is taken modulo the
     /// size.
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
-    /// The cookies of a listener that were wrong.
-    fn failed_cookies(&mut self, id: u32) -> Option<&mut FailedCookies>;
+    /// A place for a client that returned a valid cookie; `index` is taken modulo the size.
+    fn handover(&mut self, index: u64) -> Option<&mut Handover>;
+    /// The cookies that came back to a listener.
+    fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies>;
 
     /// What the segment at hand finds in the host's own socket table. With `check` a listening socket
     /// is also asked whether it brings back a cookie of the kernel's making.

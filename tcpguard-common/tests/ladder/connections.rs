@@ -193,3 +193,36 @@ fn a_handshake_whose_answer_was_not_seen_completes_on_the_kernels_word_and_count
         }
     }
 }
+
+/// A wrong checksum, which is not verified here: the host ignores the segment, keeps the half-open handshake and
+/// answers again.
+#[test]
+fn what_the_host_answers_again_is_half_open_whatever_the_client_sent() {
+    const ACK: u8 = 0x10;
+    const RST: u8 = 0x04;
+    for (client, flags) in BOTH.into_iter().flat_map(|client| [(client, ACK), (client, RST)]) {
+        let mut host = host(0);
+        assert_eq!(send(&mut host, client, 1), Reason::Syn);
+        let answer = syn_ack(client, 1);
+        host.egress(&answer);
+        let mut segment = third_ack(client, 1, &answer);
+        segment[if client.as_v4().is_some() { 47 } else { 67 }] = flags;
+        host.now_ns += S / 100;
+        host.ingress(&segment);
+        let state = |host: &Model| host.flows.iter().map(|(_, flow)| flow.state).next().unwrap();
+        let done = if flags == ACK { FlowState::Acknowledged } else { FlowState::Reset };
+        assert_eq!(state(&host), done as u8);
+        host.now_ns += S;
+        host.egress(&answer);
+        let open = if flags == ACK { FlowState::Ignored } else { FlowState::SynAck };
+        assert_eq!(state(&host), open as u8);
+        let counters = *host.listener_counters.values().next().unwrap();
+        let again = (counters.ack_ignored, counters.syn_ack_retransmit);
+        assert_eq!(again, if flags == ACK { (1, 0) } else { (0, 1) });
+        // The accept queue has room again, and the client's data brings its ACK.
+        validate(&mut host, client);
+        assert_eq!(state(&host), FlowState::Completed as u8);
+        let acknowledged = host.listener_counters.values().map(|of| of.acknowledged).sum::<u64>();
+        assert_eq!(acknowledged, 1);
+    }
+}

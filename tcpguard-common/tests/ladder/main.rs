@@ -519,13 +519,15 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     let answered = flow(&host);
     assert_eq!((answered.state, answered.syn_retransmits), (FlowState::SynAck as u8, 1));
     assert_eq!(answered.syn_ack_ns, host.now_ns);
-    // The answer is what it was sent with: the third ACK for it completes the flow.
+    // The answer is what it was sent with: the third ACK for it is the right one.
     let mut packet = Packet(syn(client, 1));
     host.now_ns += S;
     assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
     let ack = third_ack(client, 1, &packet.0);
     assert_eq!(host.ingress(&ack), Reason::HandshakeAck);
-    assert_eq!(flow(&host).state, FlowState::Completed as u8);
+    assert_eq!(flow(&host).state, FlowState::Acknowledged as u8);
+    validate(&mut host, client);
+    assert_eq!(flow(&host).state, FlowState::Completed as u8, "by the kernel's word");
 }
 
 /// A firewall behind the guard may drop the ACK. Captures have no tracepoint, and keep to third ACKs.
@@ -568,5 +570,9 @@ fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_las
     assert_eq!(host.ingress(&third_ack(client, 31, &packet.0)), Reason::HandshakeAck);
     host.now_ns += S;
     send(&mut host, client, 32);
+    assert_eq!(flow(&host).syn_ns, START + 3 * S, "the host had refused the ACK");
+    validate(&mut host, client);
+    host.now_ns += S;
+    send(&mut host, client, 33);
     assert_eq!(flow(&host).syn_ns, host.now_ns);
 }

@@ -71,7 +71,7 @@ pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
         if claim != Claim::None {
             mark(&ctx, config.cookie_mark);
             if hand_over(&ctx, work, claim) {
-                fastpath::redeemed(&mut tables, work);
+                fastpath::redeemed(config, &mut tables, work);
             }
         }
     }

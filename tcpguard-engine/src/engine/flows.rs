@@ -27,14 +27,15 @@ impl Engine {
             let calm = self.watches.values();
             let calm = calm.filter(|watch| watch.incident.is_none() && !watch.is_suspicious());
             let calm = calm
-                .flat_map(|watch| flows.of(watch.id).map(move |flow| (flow, watch.listener.port)));
+                .flat_map(|watch| watch.flows(flows).map(move |flow| (flow, watch.listener.port)));
             self.host.inspect(now, calm, &self.settings.common);
             let learns = |watch: &&Watch| watch.learns(self.settings.of(watch.listener));
             let learned = self.watches.values().filter(learns);
-            self.networks.learn(now, learned.flat_map(|watch| flows.of(watch.id)));
+            self.networks.learn(now, learned.flat_map(|watch| watch.flows(flows)));
         }
         for id in looked_at {
-            self.inspect(now, id, flows.of(id), known);
+            let flows = self.watches[&id].flows(flows);
+            self.inspect(now, id, flows, known);
         }
         self.follow_steps(now, Duration::ZERO);
         self.carry_out_plan(now);

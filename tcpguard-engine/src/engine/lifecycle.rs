@@ -16,8 +16,8 @@ use crate::signal::Signal;
 use crate::watch::{Rest, Watch};
 use crate::words::{percent, short, span, story};
 use crate::{
-    Command, Flow, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId, Matcher,
-    Sample, Settings, Severity, Step, Timestamp,
+    Command, Flow, FlowState, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId,
+    Matcher, Sample, Settings, Severity, Step, Timestamp,
 };
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
@@ -61,6 +61,8 @@ impl Engine {
                 return;
             }
         }
+        let waiting = |flow: &Flow| flow.state == FlowState::Acknowledged;
+        let waiting = flows.clone().filter(waiting).count() >= settings.evidence_flows;
         let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, settings);
         let checks = Checks::among(&cohort);
         if !checks.is_empty() {
@@ -76,6 +78,11 @@ impl Engine {
             cohort.admitted.clone_from(&incident.admitted);
         }
         let enough = cohort.failing.len() >= settings.evidence_flows;
+        // A listener that wants data before it takes a connection (`TCP_DEFER_ACCEPT`) has idle clients.
+        if !failed && !enough && waiting {
+            watch.dismiss();
+            return;
+        }
         if failed {
             if !enough || watch.quiet(now) > DISTURBED {
                 return;

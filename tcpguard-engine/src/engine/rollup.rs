@@ -42,7 +42,7 @@ impl Member {
 
 impl RollUp {
     fn add(&mut self, now: Timestamp, watch: &Watch, class: &str, strained: bool) {
-        let new = Member { counters: watch.counters, strained };
+        let new = Member { counters: *watch.counters(), strained };
         self.members.entry(watch.id).or_insert(new).strained = strained;
         // The last line is for how many they were.
         if self.seen.insert(watch.id) && self.seen.len() < Limits::ACTIONS {
@@ -112,7 +112,7 @@ impl Engine {
         rolled.members.retain(|id, member| {
             let Some(watch) = watches.get(id) else { return false };
             let grown = |count: fn(&ListenerCounters) -> u64| {
-                count(&watch.counters).saturating_sub(count(&member.counters))
+                count(watch.counters()).saturating_sub(count(&member.counters))
             };
             incident.count(&Tick {
                 syns: grown(|counters| counters.syn),
@@ -121,7 +121,7 @@ impl Engine {
                 }),
                 ..Tick::default()
             });
-            member.counters = watch.counters;
+            member.counters = *watch.counters();
             rate += watch.syn_rate();
             watch.incident.is_none() && member.over_for(watch, now) < quiet
         });

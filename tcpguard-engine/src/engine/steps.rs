@@ -7,6 +7,7 @@ use super::Engine;
 use super::held_back::idle;
 use super::upkeep::active_rules;
 use crate::ladder::{Harm, Move, Need, Newest};
+use crate::rules::Book;
 use crate::watch::{PATIENCE, Watch};
 use crate::words::{percent, short, span};
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 /// A listener that gets less than this share of what flooded listeners get on average is not what
 /// saturates the host.
 const OF_THE_MEAN: f64 = 0.5;
+/// Share of the limit for retransmitted SYNs from which cookies answer them. Beyond the limit they are
+/// dropped, those of clients too.
+const USED: f64 = 0.5;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -31,9 +35,8 @@ impl Engine {
             let situation = Situation { now, enforced: self.enforced, overloading };
             let settings = self.settings.of(watch.listener);
             let mode = self.settings.mode(watch.listener, self.mode);
-            let hit =
-                active_rules(watch, &self.book).any(|entry| entry.hits_clients(now, settings));
-            let mut needs = needs(watch, &situation, hit, settings);
+            let retransmitted = retransmitted(watch, &self.book, now, settings);
+            let mut needs = needs(watch, &situation, retransmitted, settings);
             if mode != Mode::Enforce {
                 hints.extend(needs.iter().map(|need| (watch.id, would(need))));
             }
@@ -304,9 +307,32 @@ struct Situation {
     overloading: Option<f64>,
 }
 
-/// The steps that a listener's situation calls for. `hits_clients`: some look like what a
-/// signature rule there drops, and are to be answered when they retransmit.
-fn needs(watch: &Watch, around: &Situation, hits_clients: bool, settings: &Settings) -> Vec<Need> {
+/// Why cookies should answer the retransmitted SYNs that a listener's rules let pass: new clients are among
+/// them, or they are so many that the stack takes only a part. An attacker can retransmit at will, but
+/// cookies harm no client.
+fn retransmitted(
+    watch: &Watch,
+    book: &Book,
+    now: Timestamp,
+    settings: &Settings,
+) -> Option<&'static str> {
+    if active_rules(watch, book).any(|entry| entry.hits_clients(now, settings)) {
+        return Some("clients look like the SYNs that a rule drops");
+    }
+    let passed: f64 = active_rules(watch, book).map(|entry| entry.meter.returning(now)).sum();
+    let backlog = watch.queues.map_or(0, |queues| queues.backlog);
+    let many = passed >= USED * f64::from(settings.budget(backlog));
+    many.then_some("many SYNs are retransmitted, and the SYN queue takes only a part of them")
+}
+
+/// The steps that a listener's situation calls for. `retransmitted`: why SYNs that a rule matches call for
+/// cookies when they are retransmitted.
+fn needs(
+    watch: &Watch,
+    around: &Situation,
+    retransmitted: Option<&'static str>,
+    settings: &Settings,
+) -> Vec<Need> {
     let now = around.now;
     let hold = settings.quiet;
     let mut needs = Vec::new();
@@ -322,15 +348,12 @@ fn needs(watch: &Watch, around: &Situation, hits_clients: bool, settings: &Setti
     }
     let Some(incident) = flood else { return needs };
     let rest = watch.rest.filter(|rest| rest.matters(settings));
+    let uncovered =
+        rest.map(|rest| format!("no rule covers {} of the failing SYNs", percent(rest.share)));
+    let why = uncovered.or(retransmitted.map(str::to_owned));
     // How a listener answers is learned from its answers.
-    if watch.kind == ListenerKind::Local
-        && watch.egress() != Egress::Unseen
-        && (hits_clients || rest.is_some())
-    {
-        let why = match rest {
-            Some(rest) => format!("no rule covers {} of the failing SYNs", percent(rest.share)),
-            None => "clients look like the SYNs that a rule drops".to_owned(),
-        };
+    let is_known = watch.kind == ListenerKind::Local && watch.egress() != Egress::Unseen;
+    if let Some(why) = why.filter(|_| is_known) {
         needs.push(Need { step: Step::Cookies, why, rate: 0, hold });
     }
     let full = last.is_unanswered() && !watch.ladder.has(Step::Cookies);

@@ -230,6 +230,20 @@ impl Engine {
         })
     }
 
+    /// Counts the completed handshakes whose retransmitted SYNs signature rules have let pass.
+    pub(super) fn count_completing(&mut self, now: Timestamp) {
+        // In the other modes rules drop nothing. Where more arrive than can be answered, each that is counted may
+        // stand for many.
+        let enforced = self.mode == Mode::Enforce && !self.saturated;
+        let watches = self.watches.values().filter(|_| enforced);
+        let completing = watches.filter_map(|watch| {
+            let rate: f64 =
+                active_rules(watch, &self.book).map(|entry| entry.completing(now)).sum();
+            (rate > 0.0).then_some((watch.listener, rate))
+        });
+        self.completing = completing.collect();
+    }
+
     /// No incident asks for this rule any more, nor will.
     pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
         if self.book.disown(matcher) {

@@ -85,7 +85,7 @@ impl Engine {
             id: watch.id,
             listener: watch.listener,
             kind: watch.kind,
-            counters: watch.counters,
+            counters: *watch.counters(),
             queues: watch.queues,
             syn_rate: watch.syn_rate(),
             completed_rate,

@@ -64,7 +64,8 @@ impl Cohort {
         settings: &Settings,
     ) -> Self {
         let age = |flow: &Flow| now.since(flow.syn_at);
-        let failed = |flow: &Flow| flow.state != FlowState::Completed;
+        let failed =
+            |flow: &Flow| !matches!(flow.state, FlowState::Completed | FlowState::Acknowledged);
         let within = |window| move |flow: &Flow| age(flow) <= window;
         let dense = flows.clone().filter(within(settings.evidence_window)).filter(failed).count();
         let slow = dense < 2 * settings.distinct_min;

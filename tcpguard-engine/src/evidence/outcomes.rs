@@ -43,7 +43,11 @@ impl Outcomes {
             let outcome = match flow.state {
                 FlowState::Completed => &mut completed,
                 FlowState::Reset => &mut reset,
-                FlowState::Syn | FlowState::SynAck | FlowState::Dropped => &mut failed,
+                FlowState::Syn | FlowState::SynAck | FlowState::Ignored | FlowState::Dropped => {
+                    &mut failed
+                }
+                // It may complete yet.
+                FlowState::Acknowledged => continue,
             };
             *outcome += flow.weight();
         }

@@ -79,12 +79,12 @@ pub(crate) enum Harm {
     Fewer(f64, f64),
     /// None completes: a second before, and for how long.
     None(f64, Duration),
-    /// The host completes hardly any handshake of those whose cookies were good.
+    /// The host completes hardly any handshake of clients whose cookies were valid.
     Unfinished {
-        /// Handshakes that it completed.
+        /// Valid cookies that clients returned; of one network up to four a second count.
+        valid: u64,
+        /// Of these, those whose handshake it completed.
         completed: u64,
-        /// Good cookies.
-        good: u64,
         /// It would be the same at the next try, unless the host's set-up has changed by then.
         lasting: bool,
     },
@@ -94,6 +94,16 @@ impl Harm {
     /// Whether it would be the same at the next try, unless the host's set-up has changed by then.
     pub const fn is_lasting(&self) -> bool {
         matches!(self, Self::Unfinished { lasting: true, .. })
+    }
+
+    /// The same, to be tried again after a while.
+    pub const fn for_a_while(self) -> Self {
+        match self {
+            Self::Unfinished { completed, valid, .. } => {
+                Self::Unfinished { completed, valid, lasting: false }
+            }
+            other => other,
+        }
     }
 }
 
@@ -192,14 +202,14 @@ impl std::fmt::Display for Harm {
                 "no handshake completed in {:.1} s, where {usual:.1} a second did",
                 span.as_secs_f64()
             ),
-            Self::Unfinished { completed: 0, good, .. } => write!(
+            Self::Unfinished { completed: 0, valid, .. } => write!(
                 f,
-                "{good} cookies were validated, but the host completes no handshake: its firewall or \
+                "{valid} cookies were validated, but the host completes no handshake: its firewall or \
                  another program drops their ACKs; see tcpguard doctor"
             ),
-            Self::Unfinished { completed, good, .. } => write!(
+            Self::Unfinished { completed, valid, .. } => write!(
                 f,
-                "{good} cookies were validated, but the host completes only {completed} of their \
+                "{valid} cookies were validated, but the host completes only {completed} of their \
                  handshakes: its firewall or another program drops their ACKs; see tcpguard doctor"
             ),
         }

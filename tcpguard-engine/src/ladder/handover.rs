@@ -8,28 +8,46 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::breaker::Harm;
-use crate::Timestamp;
+use crate::{ReturnedCookies, Timestamp};
 
-/// Good cookies from which it means anything that the host completes none of their handshakes.
-const LEAST: u64 = 8;
+/// Valid cookies that clients returned from which it means anything that the host completes none of their
+/// handshakes. Of one network up to four a second count.
+const LEAST: u64 = 4;
 /// Handshakes are completed in far less than this after their ACK came.
 const DELAY: Duration = Duration::from_secs(1);
-/// Of so many good cookies the host must complete one handshake.
+/// Of so many clients the host must complete one handshake.
 const ONE_OF: u64 = 8;
-/// Once it has done so, it must have completed none at all for this long: whoever has a real address can
-/// send many ACKs with good cookies and a wrong checksum.
+/// Once it has done so, it must have completed none at all for this long: whoever has real addresses can
+/// send ACKs with valid cookies that the host refuses.
 const SILENCE: Duration = Duration::from_secs(3);
+/// At least one of so many cookies must come back by the family in question ...
+const FAMILY: u64 = 4;
+/// ... or cookies from so many networks: a few addresses of a family that hardly any client has decide nothing
+/// for the others.
+const NETWORKS: u64 = 8;
 
-/// Good cookies and completed handshakes since cookies are sent.
+/// Valid cookies and completed handshakes since cookies are sent, by family: a packet filter has rules for
+/// each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handover {
-    /// What completed before this may have been answered by the stack.
+    /// Cookies that came back before this may be of an earlier time.
     from: Timestamp,
-    /// Good cookies of the last second, by poll, which may be under way still.
+    /// IPv4 and IPv6; `None` until cookies are sent: most listeners never do.
+    families: Option<Box<[Family; 2]>>,
+}
+
+/// Those of one family.
+#[derive(Clone, Debug, Default)]
+struct Family {
+    /// Valid cookies that came back since cookies are sent.
+    all: u64,
+    /// Networks that they came from since the last handshake was completed.
+    networks: u64,
+    /// Those of the last second, by poll, whose handshakes may be under way still.
     young: VecDeque<(Timestamp, u64)>,
     /// Those before it since the host last kept up with them.
-    good: u64,
-    /// Handshakes completed since then.
+    valid: u64,
+    /// Handshakes of theirs that were completed since then.
     completed: u64,
     /// It has completed handshakes with cookies.
     proven: bool,
@@ -38,62 +56,92 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// Starts anew, and counts from `from` on.
+    /// Starts anew, and counts from `from` on. That handshakes with cookies were completed is not forgotten.
     pub fn start(&mut self, from: Timestamp) {
-        *self = Self { from, last: from, ..Self::default() };
+        let before = self.families.take();
+        let family = |number: usize| Family {
+            proven: before.as_ref().is_some_and(|families| families[number].proven),
+            last: from,
+            ..Family::default()
+        };
+        *self = Self { from, families: Some(Box::new([family(0), family(1)])) };
     }
 
-    /// Counts from `from` on, and does not forget that handshakes with cookies were completed.
-    pub fn restart(&mut self, from: Timestamp) {
-        *self = Self { from, last: from, proven: self.proven, ..Self::default() };
-    }
-
-    /// Adds a poll with so many good cookies and completed handshakes. The answer is what harm cookies do,
-    /// where the host completed too few handshakes of so many good ones.
-    pub fn poll(&mut self, now: Timestamp, good: u64, completed: u64) -> Option<Harm> {
+    /// Adds a poll, in which so many cookies came back by IPv4 and by IPv6. The answer is what harm cookies do,
+    /// where the host completes too few handshakes.
+    pub fn poll(&mut self, now: Timestamp, returned: [ReturnedCookies; 2]) -> Option<Harm> {
         if now <= self.from {
             return None;
         }
-        if good > 0 {
-            self.young.push_back((now, good));
-        }
-        self.completed += completed;
-        if completed > 0 {
-            self.last = now;
-        }
-        while let Some((_, good)) = self.young.pop_front_if(|(at, _)| now.since(*at) >= DELAY) {
-            self.good += good;
-        }
-        if self.good < LEAST {
-            return None;
-        }
-        let kept_up = match self.proven {
-            false => self.completed * ONE_OF >= self.good,
-            true => self.completed > 0 || now.since(self.last) < SILENCE,
-        };
-        if !kept_up {
-            return Some(self.harm(self.good));
-        }
-        if self.completed > 0 {
-            self.proven = true;
-            (self.good, self.completed) = (0, 0);
-        }
-        None
+        let families = self.families.as_deref_mut()?;
+        let [v4, v6] = families;
+        let harms = [v4.poll(now, returned[0]), v6.poll(now, returned[1])];
+        told(families, harms)
     }
 
     /// The same, without waiting for handshakes that may be under way: for when it is known that clients are
     /// kept out.
     pub fn suspected(&self) -> Option<Harm> {
-        let good = self.good + self.young.iter().map(|(_, good)| good).sum::<u64>();
-        let is_cause = good >= LEAST && self.completed * ONE_OF < good;
-        is_cause.then(|| self.harm(good))
+        let families = self.families.as_deref()?;
+        told(families, families.each_ref().map(Family::suspected))
+    }
+}
+
+/// Of the harm to each family that which counts.
+fn told(families: &[Family; 2], harms: [Option<Harm>; 2]) -> Option<Harm> {
+    let all: u64 = families.iter().map(|family| family.all).sum();
+    let proven = families.iter().any(|family| family.proven || family.completed > 0);
+    let networks: u64 = families.iter().map(|family| family.networks).sum();
+    let told = |(harm, family): (Option<Harm>, &Family)| {
+        harm.filter(|_| family.all * FAMILY >= all || family.networks >= NETWORKS)
+    };
+    let harm = harms.into_iter().zip(families).find_map(told)?;
+    // Where the host has completed a handshake, its set-up lets cookies through. Then, and where all came from
+    // one network, valid cookies may be an attacker's with real addresses: that is for a while only.
+    Some(if proven || networks < 2 { harm.for_a_while() } else { harm })
+}
+
+impl Family {
+    fn poll(&mut self, now: Timestamp, returned: ReturnedCookies) -> Option<Harm> {
+        let ReturnedCookies { valid, completed, networks } = returned;
+        self.all += valid;
+        self.networks += networks;
+        if valid > 0 {
+            self.young.push_back((now, valid));
+        }
+        self.completed += completed;
+        if completed > 0 {
+            (self.last, self.networks) = (now, 0);
+        }
+        while let Some((_, valid)) = self.young.pop_front_if(|(at, _)| now.since(*at) >= DELAY) {
+            self.valid += valid;
+        }
+        if self.valid < LEAST {
+            return None;
+        }
+        let kept_up = match self.proven {
+            false => self.completed * ONE_OF >= self.valid,
+            true => self.completed > 0 || now.since(self.last) < SILENCE,
+        };
+        if !kept_up {
+            return Some(self.harm(self.valid));
+        }
+        if self.completed > 0 {
+            self.proven = true;
+            (self.valid, self.completed) = (0, 0);
+        }
+        None
     }
 
-    /// Where the host has completed a handshake, its set-up lets cookies through, and good ones may have come
-    /// from an attacker with a real address: that is for a while only.
-    fn harm(&self, good: u64) -> Harm {
+    fn suspected(&self) -> Option<Harm> {
+        let valid = self.valid + self.young.iter().map(|(_, valid)| valid).sum::<u64>();
+        let is_cause = valid >= LEAST && self.completed * ONE_OF < valid;
+        is_cause.then(|| self.harm(valid))
+    }
+
+    fn harm(&self, valid: u64) -> Harm {
         let completed = self.completed;
-        Harm::Unfinished { completed, good, lasting: !self.proven && completed == 0 }
+        Harm::Unfinished { completed, valid, lasting: completed == 0 }
     }
 }
 
@@ -103,22 +151,34 @@ mod tests {
 
     const POLL: Duration = Duration::from_millis(250);
 
-    /// After how many polls it is told, of (good cookies, completed handshakes) by poll.
+    /// Of networks that were seen before.
+    fn returned(valid: u64, completed: u64) -> ReturnedCookies {
+        ReturnedCookies { valid, completed, networks: 0 }
+    }
+
+    /// Of two new networks each time.
+    fn from_two(valid: u64, completed: u64) -> ReturnedCookies {
+        ReturnedCookies { valid, completed, networks: 2 }
+    }
+
+    /// After how many polls it is told, of (valid cookies, completed handshakes) by poll.
     fn told(poll: impl Fn(u32) -> (u64, u64)) -> Option<u32> {
         let mut handover = Handover::default();
         let start = Timestamp::from_millis(10_000);
         handover.start(start);
         (1..=400).find(|&number| {
-            let (good, completed) = poll(number);
-            handover.poll(start + POLL * number, good, completed).is_some()
+            let (valid, completed) = poll(number);
+            handover
+                .poll(start + POLL * number, [returned(valid, completed), returned(0, 0)])
+                .is_some()
         })
     }
 
     #[test]
-    fn a_host_that_completes_none_is_told_a_second_after_the_eighth_good_cookie() {
-        assert_eq!(told(|_| (5, 0)), Some(2 + 4));
-        assert_eq!(told(|poll| (u64::from(poll % 10 == 0), 0)), Some(80 + 4), "few clients");
-        assert_eq!(told(|poll| (if poll < 8 { 1 } else { 0 }, 0)), None, "seven are chance");
+    fn a_host_that_completes_none_is_told_a_second_after_the_fourth_client() {
+        assert_eq!(told(|_| (5, 0)), Some(1 + 4));
+        assert_eq!(told(|poll| (u64::from(poll % 10 == 0), 0)), Some(40 + 4), "few clients");
+        assert_eq!(told(|poll| (if poll < 4 { 1 } else { 0 }, 0)), None, "three are chance");
     }
 
     #[test]
@@ -139,19 +199,41 @@ mod tests {
         assert_eq!(broken, Some(39 + 12));
     }
 
+    /// A packet filter may have rules for one family only.
+    #[test]
+    fn what_one_family_completes_says_nothing_of_the_other() {
+        let told = |v4: ReturnedCookies, v6: ReturnedCookies| {
+            let mut handover = Handover::default();
+            let start = Timestamp::from_millis(10_000);
+            handover.start(start);
+            let mut polls = (1..=400).map(|number| start + POLL * number);
+            polls.find_map(|now| handover.poll(now, [v4, v6]))
+        };
+        assert_eq!(told(returned(200, 200), returned(500, 500)), None);
+        for (v4, v6) in [((200, 0), (500, 500)), ((500, 500), (200, 0))] {
+            let harm = told(returned(v4.0, v4.1), returned(v6.0, v6.1)).expect("harm");
+            assert!(!harm.is_lasting(), "the other family proves that cookies can work: {harm:?}");
+        }
+        assert_eq!(told(returned(0, 0), returned(500, 500)), None, "nobody comes by it");
+        let few = returned(5, 0);
+        assert_eq!(told(returned(500, 500), few), None, "an attacker with a few addresses");
+        let many = ReturnedCookies { networks: 1, ..few };
+        assert!(told(returned(500, 500), many).is_some(), "from eight networks");
+    }
+
     #[test]
     fn only_a_host_that_never_completed_one_is_not_tried_again() {
         let start = Timestamp::from_millis(10_000);
-        // (Good, completed) by poll.
+        // (Clients, completed) by poll.
         let is_lasting = |poll: &dyn Fn(u32) -> (u64, u64), again: u32| {
             let mut handover = Handover::default();
             handover.start(start);
             let harm = (1..=400).find_map(|number| {
                 if number == again {
-                    handover.restart(start + POLL * number);
+                    handover.start(start + POLL * number);
                 }
-                let (good, completed) = poll(number);
-                handover.poll(start + POLL * number, good, completed)
+                let (valid, completed) = poll(number);
+                handover.poll(start + POLL * number, [from_two(valid, completed), returned(0, 0)])
             });
             harm.expect("harm").is_lasting()
         };
@@ -163,6 +245,11 @@ mod tests {
         let silent = |poll| (5, if poll < 40 { 5 } else { 0 });
         assert!(!is_lasting(&silent, 0));
         assert!(!is_lasting(&silent, 60), "a full accept queue in between");
+        let mut handover = Handover::default();
+        handover.start(start);
+        let mut polls = (1..=400).map(|number| start + POLL * number);
+        let harm = polls.find_map(|now| handover.poll(now, [returned(4, 0), returned(0, 0)]));
+        assert!(!harm.expect("harm").is_lasting(), "all from one network");
     }
 
     /// Their checksum may be wrong, which XDP does not see.

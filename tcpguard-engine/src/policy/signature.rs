@@ -82,7 +82,8 @@ fn verdict(
             "no rule against {text}: real clients look the same; {COOKIES_LEFT}"
         )));
     }
-    if assessment.repeated {
+    // Where the flood cannot be answered, this is no objection: an attacker can send each SYN twice as well.
+    if assessment.repeated && !grounds.unanswerable {
         return Err(Some(format!("no rule against {text}: {REPEATED}")));
     }
     // Many real sources have fewer marks: there, a signature that no client shares must do.

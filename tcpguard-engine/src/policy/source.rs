@@ -3,6 +3,9 @@
 //! A SYN proves nothing about its source, however many there are: anybody can send them in the name of
 //! a client. So while the host can answer them, with cookies or from its queue, a source is not dropped.
 //! A rule is for the time in which it cannot, and it is looked at again for as long as it stands.
+//!
+//! That its SYNs are retransmitted does not speak for a source that sends much of the flood: an attacker can
+//! send each SYN twice, as a client does. A completed handshake speaks for it.
 
 use ipnet::IpNet;
 
@@ -52,7 +55,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
             continue;
         }
         // Whoever shares a network with a client must not be blocked with it; each for itself may be.
-        let nets = match objection(&culprit.net, culprit.repeated, grounds) {
+        let nets = match objection(culprit, grounds) {
             None => vec![(culprit.net, culprit.share)],
             Some(_) if !culprit.members.is_empty() => harmful(&culprit.members, grounds),
             Some(objection) => {
@@ -103,8 +106,8 @@ fn weight_from(cohort: &Cohort, net: &IpNet) -> u64 {
 
 /// Those of a network's members that may be blocked, with their shares.
 fn harmful(members: &[Culprit], grounds: &Grounds<'_>) -> Vec<(IpNet, f64)> {
-    let harmless = |member: &&Culprit| objection(&member.net, member.repeated, grounds).is_none();
-    members.iter().filter(harmless).map(|member| (member.net, member.share)).collect()
+    let harmful = members.iter().filter(|member| objection(member, grounds).is_none());
+    harmful.map(|member| (member.net, member.share)).collect()
 }
 
 fn want(incident: &mut Incident, net: IpNet, share: f64, grounds: &Grounds<'_>) {
@@ -116,13 +119,75 @@ fn want(incident: &mut Incident, net: IpNet, share: f64, grounds: &Grounds<'_>) 
     incident.want(Matcher::Source(net, Ports::EVERY), reason, ttl);
 }
 
-fn objection(net: &IpNet, repeated: bool, grounds: &Grounds<'_>) -> Option<String> {
+fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
+    let net = &culprit.net;
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
         return Some(format!("it is protected ({what})"));
     }
-    if repeated {
+    // Clients that the flood keeps out retransmit their SYNs too, but they send little of what fails.
+    if culprit.repeated && culprit.share < grounds.settings.rest_share {
         return Some(REPEATED.to_owned());
     }
     let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);
     clients.then(|| "clients behind the same address complete handshakes".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Assessment;
+    use crate::learned::Clients;
+    use crate::rules::{Exempt, Recurrence};
+    use crate::{Evidence, KnownClients, ListenerId, Settings, Timestamp, VerdictLine};
+
+    /// No client is known but this one.
+    struct Known(IpNet);
+
+    impl KnownClients for Known {
+        fn completed_within(&self, net: &IpNet) -> bool {
+            net.contains(&self.0)
+        }
+    }
+
+    fn objects(culprit: &Culprit) -> bool {
+        let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
+        let assessment = Assessment::of_counters(line, 0.0, Evidence::default());
+        let grounds = Grounds {
+            now: Timestamp::default(),
+            listener: ListenerId(0),
+            cohort: &Cohort::default(),
+            assessment: &assessment,
+            clients: &Clients::default(),
+            known: &Known("198.51.100.9/32".parse().expect("prefix")),
+            exempt: &Exempt::default(),
+            unsure: false,
+            held_back: None,
+            recurrence: &Recurrence::default(),
+            inherited: &[],
+            source_forbidden: false,
+            signature_forbidden: false,
+            unanswering: true,
+            unanswerable: true,
+            remembered: &[],
+            settings: &Settings::default(),
+        };
+        objection(culprit, &grounds).is_some()
+    }
+
+    #[test]
+    fn retransmissions_speak_only_for_a_source_that_sends_little_and_a_known_client_for_any() {
+        for (net, share, repeated, expected) in [
+            ("198.51.100.7/32", 0.9, false, false),
+            ("198.51.100.7/32", 0.9, true, false),
+            ("198.51.100.7/32", 0.05, true, false),
+            ("198.51.100.7/32", 0.04, true, true),
+            ("198.51.100.7/32", 0.04, false, false),
+            ("198.51.100.9/32", 0.9, false, true),
+            ("198.51.100.0/24", 0.9, true, true),
+        ] {
+            let net = net.parse().expect("prefix");
+            let culprit = Culprit { net, share, repeated, members: Vec::new() };
+            assert_eq!(objects(&culprit), expected, "{culprit:?}");
+        }
+    }
 }

@@ -65,6 +65,15 @@ impl Entry {
             && self.meter.hits_clients(now, settings)
     }
 
+    /// Handshakes a second that new clients complete after a rule against a signature has let their
+    /// retransmitted SYNs pass.
+    pub fn completing(&self, now: Timestamp) -> f64 {
+        match self.rule.matcher {
+            Matcher::Signature { .. } => self.meter.completing(now),
+            Matcher::Source(..) => 0.0,
+        }
+    }
+
     /// Whether it is a rule of the guard's own that hits hardly anything but clients by now: nothing
     /// is lost without it.
     pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {

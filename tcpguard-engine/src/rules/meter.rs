@@ -11,6 +11,9 @@ use crate::{RuleCounters, Settings, Timestamp};
 
 /// A hit rate is judged over this span, so that a single stray SYN does not keep a rule alive.
 const RATE_SPAN: Duration = Duration::from_secs(4);
+/// Completed handshakes of this span let further retransmissions pass. It is short, so that few pass once
+/// handshakes no longer complete.
+const COMPLETING_SPAN: Duration = Duration::from_secs(1);
 /// Handshakes of new clients as a share of the SYNs that match, from which hardly anybody else
 /// sends them. Of a client one SYN is dropped, one passes, and its handshake completes: that is
 /// half. A flood that is worth a rule has many SYNs for each handshake that helpers may complete.
@@ -120,6 +123,16 @@ impl Meter {
         self.within(now, settings.completed_window).completed >= settings.completed_min
     }
 
+    /// Retransmitted SYNs a second that were let through lately.
+    pub fn returning(&self, now: Timestamp) -> f64 {
+        self.within(now, RATE_SPAN).returned as f64 / RATE_SPAN.as_secs_f64()
+    }
+
+    /// Handshakes a second that new clients completed after that.
+    pub fn completing(&self, now: Timestamp) -> f64 {
+        self.within(now, COMPLETING_SPAN).completed as f64 / COMPLETING_SPAN.as_secs_f64()
+    }
+
     /// What was counted in the last `span`.
     fn within(&self, now: Timestamp, span: Duration) -> Counts {
         let before = |(at, _): &&(Timestamp, Counts)| now.since(*at) >= span;
@@ -211,6 +224,17 @@ mod tests {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         read(&mut meter, 250, [40, 60, 20]);
         assert!(!meter.hits_mostly_clients(at(250), &settings));
+    }
+
+    #[test]
+    fn rates_of_retransmissions_and_completed_handshakes_are_those_of_the_last_seconds() {
+        let mut meter = Meter::default();
+        for second in 1..=10 {
+            read(&mut meter, 1000 * second, [3000 * second, 16 * second, 5 * second]);
+        }
+        assert_eq!((meter.returning(at(10_000)), meter.completing(at(10_000))), (16.0, 5.0));
+        assert_eq!((meter.returning(at(12_000)), meter.completing(at(12_000))), (8.0, 0.0));
+        assert_eq!(meter.returning(at(15_000)), 0.0);
     }
 
     #[test]

@@ -334,6 +334,15 @@ impl Settings {
         let rate = f64::from(backlog) / 4.0 / self.budget_fill.as_secs_f64();
         (rate as u32).max(self.budget_min)
     }
+
+    /// Retransmitted SYNs a second that rules let through to the stack, at a SYN queue with this limit and
+    /// with so many of their handshakes completed a second.
+    ///
+    /// A completed handshake has left the queue. So at most [`Self::budget`] a second do not complete,
+    /// whoever sends them. If handshakes suddenly fail, a second's worth fills about half of the queue.
+    pub fn returns(&self, backlog: u32, completing: f64) -> u32 {
+        self.budget(backlog).saturating_add((completing as u32).min(backlog / 2))
+    }
 }
 
 impl Limits {
@@ -364,4 +373,25 @@ impl Limits {
     pub const PAST_INCIDENTS: usize = 64;
     /// Entries of an incident's list of actions; further ones are not noted.
     pub const ACTIONS: usize = 64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_retransmissions_more_pass_as_complete_up_to_half_of_the_queue() {
+        let settings = Settings::default();
+        for (backlog, completing, expected) in [
+            (128, 0.0, 16),
+            (128, 16.0, 32),
+            (128, 1000.0, 16 + 64),
+            (4096, 0.0, 341),
+            (4096, 500.0, 841),
+            (4096, 1e9, 341 + 2048),
+            (0, 500.0, 16),
+        ] {
+            assert_eq!(settings.returns(backlog, completing), expected, "{backlog} {completing}");
+        }
+    }
 }

@@ -14,6 +14,8 @@ const IGNORED_MIN: u64 = 8;
 /// Their share of the completions from which the accept queue is full. Clients that wait before
 /// they speak to a `TCP_DEFER_ACCEPT` socket stay below.
 const IGNORED_SHARE: f64 = 0.25;
+/// One in so many places of the accept queue is taken when it is found between two times of being full.
+const FILLED: u64 = 4;
 
 /// Where the queue cannot be read: SYNs left without an answer in [`SPAN`] from which they mean
 /// something, beside as many that are answered and complete.
@@ -121,23 +123,23 @@ impl Pressure {
 
 /// Whether the accept queue is full: by its length; by overflows of the host while it is at least
 /// half full, because a queue may drain between two polls; or by SYN-ACKs that the stack retransmits
-/// although the client had acknowledged them, where overflows say why or the queue cannot be read: an
-/// ACK with a wrong checksum has the same effect. Where it cannot be read, also by SYNs that are not
+/// although the client had acknowledged them, where overflows and a queue that is not empty say why, or
+/// the queue cannot be read: an ACK with a wrong checksum has the same effect. Where it cannot be read, also by SYNs that are not
 /// answered and come back, while most of those that are answered complete: the stack ignores SYNs as
 /// well while the queue is full.
 fn is_full(window: &Window, load: &Load<'_>) -> bool {
-    let by_length = load.queues.is_some_and(|queues| {
-        let limit = u64::from(queues.backlog);
-        let waiting = u64::from(queues.accept);
-        limit > 0 && (waiting >= limit || (load.overflowed && 2 * waiting >= limit))
-    });
+    let by_length = load.queues.is_some_and(|queues| queues.is_accept_full(load.overflowed));
     let sums = window.last(SPAN);
     let unheard = load.queues.is_none()
         && sums.ignored >= UNHEARD_MIN.max(sums.attempts)
         && sums.repeated as f64 >= UNHEARD_REPEATED * sums.ignored as f64
         && sums.completed > 0
         && sums.completed as f64 >= 0.8 * sums.attempts as f64;
-    let ignored = (load.overflowed || load.queues.is_none())
+    // Another listener of the host may overflow, which anybody with an account can arrange.
+    let overflows = load.queues.is_none_or(|queues| {
+        load.overflowed && u64::from(queues.accept) * FILLED >= u64::from(queues.backlog)
+    });
+    let ignored = overflows
         && sums.ack_ignored >= IGNORED_MIN
         && sums.ack_ignored as f64 >= IGNORED_SHARE * sums.completed as f64;
     by_length || unheard || ignored
@@ -257,11 +259,13 @@ mod tests {
         };
         assert!(!full(Some(&queues), false), "their checksum may be wrong");
         assert!(full(Some(&queues), true) && full(None, false));
+        let empty = Queues { accept: 0, ..queues };
+        assert!(!full(Some(&empty), true), "another listener overflows");
     }
 
     #[test]
     fn a_queue_that_stays_full_is_overload_by_its_length_or_by_ignored_acks() {
-        for (ignored, accept) in [(0, 128), (10, 0)] {
+        for (ignored, accept) in [(0, 128), (10, 40)] {
             let mut host = Played::new();
             assert_eq!(host.play(4, 20, ignored, accept), None, "for a moment is none");
             assert_eq!(host.play(12, 20, ignored, accept), Some(Strain::Overload));

@@ -103,15 +103,15 @@ impl Watch {
     /// Whether the host completes hardly any handshake whose cookie was good.
     fn judge_handover(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
         // Only the tracepoint tells.
-        if elapsed.is_zero() || self.counters.established.is_none() {
+        if elapsed.is_zero() || self.counters().established.is_none() {
             return None;
         }
         let handover = &mut self.ladder.handover;
         // A full accept queue takes no connection, whoever has answered its SYN.
         if self.pressure.polls().0 > 0 {
-            handover.restart(now);
+            handover.start(now);
         }
         let sums = self.window.last(elapsed);
-        handover.poll(now, sums.cookies_redeemed, sums.established)
+        handover.poll(now, sums.returned_cookies)
     }
 }

@@ -163,7 +163,7 @@ fn the_alert_tells_it_in_words_and_numbers() {
     assert_eq!(
         lab.told[0].message,
         "random-source SYN flood on 203.0.113.10:443: 10.1 k SYN/s from at least 9.99 k sources \
-         (1.0 SYN each), 0.9 % of SYNs complete a handshake, one signature covers 100 %; banning sources \
+         (1.0 SYN each), 0.7 % of SYNs complete a handshake, one signature covers 100 %; banning sources \
          would not help; observe mode drops nothing, this would drop what the rules match: \
          tcpguard mode enforce --confirm 60s"
     );

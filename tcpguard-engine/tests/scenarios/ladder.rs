@@ -211,13 +211,16 @@ fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_t
 /// They may send many ACKs with good cookies and a wrong checksum.
 #[test]
 fn whoever_sends_acks_that_the_host_refuses_takes_no_cookies_away_from_clients() {
-    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
-    lab.run_until(15.0);
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
-    lab.kernel.refused_cookies = 2000;
-    lab.run_until(40.0);
-    assert_eq!(lab.times("step_withdrawn"), [], "{}", lab.story());
-    assert!(lab.connected(15.0, 39.0) >= 0.999, "{}", lab.story());
+    for begins in [5.0, 15.0] {
+        let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
+        lab.run_until(begins);
+        lab.kernel.refused_cookies = 2000;
+        lab.run_until(15.0);
+        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        lab.run_until(40.0);
+        assert_eq!(lab.times("step_withdrawn"), [], "{}", lab.story());
+        assert!(lab.connected(15.0, 39.0) >= 0.999, "{}", lab.story());
+    }
 }
 
 #[test]

@@ -23,7 +23,9 @@ mod slow;
 mod surge;
 mod trials;
 
-use tcpguard_engine::{Mode, Step};
+use std::time::Duration;
+
+use tcpguard_engine::{Mode, Order, Request, Step};
 use tcpguard_sim as sim;
 
 use sim::{Clients, Flood, Lab, Server, Shape, Sources};
@@ -35,6 +37,14 @@ fn at_its_end() -> Lab {
     let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients);
     lab.refuse_steps = vec![Step::Cookies];
     lab
+}
+
+/// An operator takes a step at the first listener, forbids it, or leaves it to the guard.
+fn order_step(lab: &mut Lab, step: Step, order: Order) {
+    let listener = lab.listener_report(0).listener;
+    let lifetime = Duration::from_secs(600);
+    let request = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
+    lab.request(request).expect("ordered");
 }
 
 /// A flood that looks as its clients do, so that no signature tells it from them.

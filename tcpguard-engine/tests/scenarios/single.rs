@@ -2,12 +2,11 @@
 //! and the source is dropped only when they cannot.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use tcpguard_engine::{IncidentClass, Matcher, Mode, Order, Request, Step};
 
 use crate::sim::*;
-use crate::{alike, at_its_end};
+use crate::{alike, at_its_end, order_step};
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -147,15 +146,32 @@ fn a_source_that_begins_to_send_its_syns_twice_stays_blocked() {
     let mut lab = at_its_end().flood(bare(10.1, 20.1, 0.0)).flood(bare(20.1, 50.1, 0.9));
     lab.run_until(10.0);
     // It would be dropped by its signature.
-    let listener = lab.listener_report(0).listener;
-    let (step, order, lifetime) = (Step::Signature, Order::Off, Duration::from_secs(600));
-    let forbid = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
-    lab.request(forbid).expect("forbidden");
+    order_step(&mut lab, Step::Signature, Order::Off);
     lab.run_until(20.0);
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
     lab.run_until(45.0);
     assert_eq!(lab.removed.len(), 0, "{}", lab.story());
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+}
+
+/// An operator forbids rules for the first ten seconds. Otherwise one is made before it is known that the SYNs
+/// are retransmitted.
+#[test]
+fn a_source_that_sends_its_syns_twice_from_the_start_is_blocked() {
+    let sources_of = Sources::One(ATTACKER);
+    let bare = Flood { sources: sources_of, repeated: 0.9, ..Flood::random(2000.0, 10.1..50.1) };
+    let mut lab = at_its_end().flood(bare);
+    lab.run_until(10.0);
+    order_step(&mut lab, Step::Signature, Order::Off);
+    order_step(&mut lab, Step::Source, Order::Off);
+    lab.run_until(20.0);
+    assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
+    assert_eq!(sources(&lab), [""; 0], "{}", lab.story());
+    order_step(&mut lab, Step::Source, Order::Auto);
+    lab.run_until(45.0);
+    assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    assert!(lab.group_connected(0, 2.5, 28.0, 42.0) > 0.95, "{}", lab.story());
 }
 
 #[test]

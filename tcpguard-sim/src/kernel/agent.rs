@@ -18,6 +18,11 @@ impl Kernel {
         self.polled[0] = self.now;
         for socket in self.sockets.iter_mut().filter(|it| it.steps.contains_key(&Step::Cookies)) {
             socket.counters.cookies_redeemed += self.refused_cookies;
+            // They come from one address.
+            let attacker = [192, 0, 2, 66].into();
+            for _ in 0..self.refused_cookies.min(4) {
+                self.handovers.returned(&mut socket.counters, 0, attacker, self.now);
+            }
         }
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
             id: ListenerId(index as u32),
@@ -107,6 +112,13 @@ impl Kernel {
             Some(rate) => socket.steps.insert(step, rate),
             None => socket.steps.remove(&step),
         };
+    }
+
+    /// Lets so many retransmitted SYNs a second pass to a listener's stack where rules match them.
+    pub(crate) fn set_return_rate(&mut self, listener: ListenerId, rate: u32) {
+        if let Some(socket) = self.sockets.get_mut(listener.0 as usize) {
+            socket.return_rate = rate;
+        }
     }
 
     /// The steps that are taken for a listener.

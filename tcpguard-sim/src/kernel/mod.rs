@@ -2,6 +2,7 @@
 
 mod agent;
 mod flows;
+mod handovers;
 mod queue;
 mod sources;
 
@@ -18,6 +19,7 @@ use tcpguard_engine::{
 };
 
 use self::flows::Flows;
+use self::handovers::Handovers;
 pub(crate) use self::queue::HalfOpen;
 use self::queue::Queue;
 use self::sources::Sources;
@@ -108,8 +110,9 @@ struct Socket {
     steps: BTreeMap<Step, u32>,
     /// Tokens of the budget, and since when.
     tokens: (f64, Timestamp),
-    /// Those of retransmitted SYNs under signature rules.
+    /// Those of retransmitted SYNs that rules match, and how many there are a second.
     returns: (f64, Timestamp),
+    return_rate: u32,
     counters: ListenerCounters,
     wire: Wire,
     queue: Queue,
@@ -180,6 +183,7 @@ pub struct Kernel {
     swept: Timestamp,
     /// Connections whose SYN passed although a signature rule matched it, and which rule.
     let_through: Map<Key, RuleId>,
+    handovers: Handovers,
     /// Who completed a handshake, by [`number`].
     clients: Map<u128, Validated>,
     pace: Pace,
@@ -212,6 +216,7 @@ impl Default for Kernel {
             dropped: Map::default(),
             swept: Timestamp::default(),
             let_through: Map::default(),
+            handovers: Handovers::default(),
             clients: Map::default(),
             pace: Pace::default(),
         }
@@ -227,6 +232,7 @@ impl Kernel {
             steps: BTreeMap::new(),
             tokens: (0.0, self.now),
             returns: (0.0, self.now),
+            return_rate: Settings::default().budget(server.backlog),
             counters: ListenerCounters { established, ..ListenerCounters::default() },
             wire: Wire::default(),
             queue: Queue::default(),
@@ -295,10 +301,13 @@ impl Kernel {
         if !held && !cookie && !socket.server.cookies {
             return false;
         }
-        socket.counters.cookies_redeemed += u64::from(cookie);
+        if cookie {
+            socket.counters.cookies_redeemed += 1;
+            self.handovers.returned(&mut socket.counters, to, client, self.now);
+        }
         let weight = 1 << self.shift;
         if let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) {
-            flow.state = FlowState::Completed;
+            flow.state = FlowState::Acknowledged;
             flow.done_at = Some(self.now);
             let weight = weight.max(flow.weight());
             socket.counters.acknowledged += weight;
@@ -323,6 +332,10 @@ impl Kernel {
         if let Some(established) = &mut socket.counters.established {
             *established += 1;
         }
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.state = FlowState::Completed;
+        }
+        self.handovers.completed(&mut socket.counters, to, client, self.now);
         self.validate(to, key, client);
         true
     }
@@ -386,9 +399,13 @@ impl Kernel {
             return;
         }
         socket.counters.syn_ack += 1;
-        let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) else {
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        if flow.state == FlowState::Acknowledged {
+            flow.state = FlowState::Ignored;
+        }
+        if flow.done_at.is_some() {
             return;
-        };
+        }
         if flow.state == FlowState::SynAck {
             socket.counters.syn_ack_retransmit += (1 << self.shift).max(flow.weight());
         } else {
@@ -445,7 +462,7 @@ impl Kernel {
         if self.mode != Mode::Enforce || socket.steps.contains_key(&Step::Cookies) {
             return true;
         }
-        let rate = f64::from(Settings::default().budget(socket.server.backlog));
+        let rate = f64::from(socket.return_rate);
         let (tokens, since) = socket.returns;
         let tokens = (tokens + now.since(since).as_secs_f64() * rate).min(rate / 4.0 + 1.0);
         let empty = tokens < 1.0;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response};
 
+use super::cleanup::Cleanup;
 use super::{Lab, Told};
 use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
@@ -17,6 +17,11 @@ impl Lab {
             meter.polls.push(Duration::ZERO);
         }
         self.metered(|engine, _| engine.handle_sample(&sample));
+        for listener in &sample.listeners {
+            let backlog = listener.queues.map_or(0, |queues| queues.backlog);
+            let rate = self.engine.syn_budget(&listener.listener, backlog);
+            self.kernel.set_return_rate(listener.id, rate);
+        }
         self.carry_out();
     }
 
@@ -94,16 +99,11 @@ impl Lab {
                     everybody,
                     limit,
                 } => {
+                    let cleanup =
+                        Cleanup { signatures, sources, answered_before, older_than, everybody };
                     let now = self.kernel.now;
-                    let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| match flow {
-                        _ if sources.iter().any(|net| net.contains(&entry.client)) => true,
-                        Some(flow) => {
-                            let old = now.since(entry.since) >= older_than;
-                            let before = flow.syn_ack_at.is_some_and(|at| at < answered_before);
-                            let alike = matches_any(&signatures, &flow.fingerprint);
-                            alike && (before || old) || before && old && everybody
-                        }
-                        None => now.since(entry.since) >= older_than,
+                    let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| {
+                        cleanup.removes(entry.client, now.since(entry.since), flow)
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
@@ -160,8 +160,4 @@ impl Lab {
         };
         self.request(request).expect("allowed");
     }
-}
-
-fn matches_any(signatures: &[(Mask, Fingerprint)], print: &Fingerprint) -> bool {
-    signatures.iter().any(|(mask, signature)| print.masked(*mask) == *signature)
 }

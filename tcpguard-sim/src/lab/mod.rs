@@ -1,6 +1,7 @@
 //! Traffic, kernel and engine together.
 
 mod ask;
+mod cleanup;
 mod guard;
 mod play;
 #[cfg(test)]

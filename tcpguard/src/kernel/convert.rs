@@ -151,6 +151,7 @@ pub const RECENT: Duration = Duration::from_secs(600);
 pub fn listener_counters(
     counters: &abi::ListenerCounters,
     late: abi::Late,
+    cookies: &abi::ReturnedCookies,
     tracepoint: bool,
 ) -> engine::ListenerCounters {
     let abi::ListenerCounters {
@@ -190,6 +191,11 @@ pub fn listener_counters(
         ack_ignored,
         cookies_sent,
         cookies_redeemed,
+        returned_cookies: [0, 1].map(|family| engine::ReturnedCookies {
+            valid: cookies.valid[family],
+            completed: cookies.completed[family],
+            networks: cookies.networks[family],
+        }),
         limited,
     }
 }
@@ -250,6 +256,8 @@ pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::
         state: match abi::FlowState::from_code(flow.state)? {
             abi::FlowState::Syn => engine::FlowState::Syn,
             abi::FlowState::SynAck => engine::FlowState::SynAck,
+            abi::FlowState::Acknowledged => engine::FlowState::Acknowledged,
+            abi::FlowState::Ignored => engine::FlowState::Ignored,
             abi::FlowState::Completed => engine::FlowState::Completed,
             abi::FlowState::Reset => engine::FlowState::Reset,
             abi::FlowState::Dropped => engine::FlowState::Dropped,

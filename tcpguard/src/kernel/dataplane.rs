@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, FailedCookies, Flow, FlowKey, HashKey,
-    HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry,
-    PrefixV4, PrefixV6, Probe, RetryLine, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
+    Addr, Client, Config, CookieSecret, ExemptEntry, Flow, FlowKey, HashKey, HostCounters, Late,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
+    Probe, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
+    SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Bucket, hash};
 
@@ -66,7 +66,7 @@ pub struct Dataplane {
     probes: Table<u32, Probe>,
     cookie_secret: Table<u32, CookieSecret>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
-    failed_cookies: Table<u32, FailedCookies>,
+    returned_cookies: Table<u32, ReturnedCookies>,
     syn_samples: PerCpu<SynSamples>,
     clock: Table<u32, u64>,
 }
@@ -110,7 +110,7 @@ impl Dataplane {
             probes: object.table(maps::PROBES)?,
             cookie_secret: object.table(maps::COOKIE_SECRET)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
-            failed_cookies: object.table(maps::FAILED_COOKIES)?,
+            returned_cookies: object.table(maps::RETURNED_COOKIES)?,
             syn_samples: object.per_cpu(maps::SYN_SAMPLES)?,
             clock: object.table(maps::CLOCK)?,
         })
@@ -315,7 +315,7 @@ impl Dataplane {
     pub fn reset_listener(&self, id: u32) -> Result<(), KernelError> {
         self.listener_counters.fill(id, &ListenerCounters::default())?;
         self.late.set(&id, &Late::default())?;
-        self.failed_cookies.set(&id, &FailedCookies::default())?;
+        self.returned_cookies.set(&id, &ReturnedCookies::default())?;
         self.reset_distinct_sources(id)
     }
 
@@ -479,7 +479,7 @@ impl Dataplane {
             self.probes.set(&cell, &Probe::default())?;
         }
         for id in 0..maps::MAX_LISTENERS {
-            self.failed_cookies.set(&id, &FailedCookies::default())?;
+            self.returned_cookies.set(&id, &ReturnedCookies::default())?;
         }
         self.forget_syn_acks()?;
         self.forget_syn_samples()?;

@@ -32,7 +32,7 @@ plain!(
     abi::Config,
     abi::CookieSecret,
     abi::ExemptEntry,
-    abi::FailedCookies,
+    abi::ReturnedCookies,
     abi::Flow,
     abi::FlowKey,
     abi::FlowSet,

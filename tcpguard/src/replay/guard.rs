@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{self, Action, Class, Config, FlowKey, ListenerKey};
+use tcpguard_common::abi::{self, Action, Class, Config, FlowKey, ListenerKey, ReturnedCookies};
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
@@ -317,7 +317,8 @@ impl<'a> Guard<'a> {
                         followed.told = Some((counters.syn, distinct::estimate(&registers)));
                     }
                     let late = self.backend.late(followed.slot())?;
-                    kernel::listener_counters(&counters, late, false)
+                    let returned = ReturnedCookies::default();
+                    kernel::listener_counters(&counters, late, &returned, false)
                 }
             };
             samples.push(ListenerSample {

@@ -46,8 +46,8 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
         most: 0.2,
         doc: "Signature rules: handshakes that new clients complete after a retransmission, as a share of \
               the SYNs that match, from which a rule is withdrawn if cookies can answer instead.",
-        source: "Weighed against 2 clients a second under a rule that drops 5,000 SYN/s (0.04 %), who \
-                 get in at their second SYN, and against 100 (2 %), for whom it goes.",
+        source: "Weighed against 2 clients a second under a rule that drops 5,000 SYN/s (0.04 %), which \
+                 connect at their second SYN, and against 100 (2 %), for which it is withdrawn.",
         field: |settings| Field::F64(&mut settings.completed_share),
     },
     Threshold {
@@ -93,8 +93,8 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
         most: 60.0,
         doc: "Time after which some client must have completed a handshake answered with a cookie, \
               or cookies are withdrawn.",
-        source: "Weighed against clients far away who must repeat a lost SYN (RFC 6298: after 1 s), \
-                 and against how long nobody may get in.",
+        source: "Weighed against distant clients that must retransmit a lost SYN (RFC 6298: after 1 s), \
+                 and against how long clients fail to connect if cookies do not work.",
         field: |settings| Field::Span(&mut settings.canary),
     },
     Threshold {

@@ -61,8 +61,8 @@ pub(super) const THRESHOLDS: [Threshold; 16] = [
         doc: "Completed handshakes on record from which it is knowledge that no client looks like \
               a signature.",
         source: "If one client in a hundred looked so, 200 would all miss it with 13 %; one in \
-                 twenty, with 0.004 %. Weighed against listeners that few use; who is hit comes back \
-                 and is let in.",
+                 twenty, with 0.004 %. Weighed against listeners that few use. A client whose SYN is \
+                 dropped retransmits it and connects.",
         field: |settings| Field::U64(&mut settings.clients_known),
     },
     Threshold {
@@ -162,7 +162,7 @@ pub(super) const THRESHOLDS: [Threshold; 16] = [
         most: 100_000.0,
         doc: "SYNs per second let through however small the queue is.",
         source: "Weighed against a queue of 128, whose quarter in three seconds is 10: some clients \
-                 must get in.",
+                 must connect.",
         field: |settings| Field::U32(&mut settings.budget_min),
     },
     Threshold {

@@ -31,10 +31,15 @@ impl Flood {
         };
         let alike = self.sources.iter().any(|net| net.contains(&client))
             || self.signatures.iter().any(matches);
-        let before = Timestamp::from_nanos(flow.syn_ack_ns) < self.answered_before;
-        // What looks like the flood and was let through on purpose is given the time that a client needs.
+        // Where answers leave unseen, nobody knows when.
+        let answered = flow.syn_ack_ns != 0;
+        let before = answered && Timestamp::from_nanos(flow.syn_ack_ns) < self.answered_before;
+        // What looks like the flood and was let through on purpose is given the time that a client needs. A client
+        // that has acknowledged waits for the accept queue, unless it looks like the flood, which can do so too.
+        let acknowledged = [FlowState::Acknowledged as u8, FlowState::Ignored as u8];
+        let everybody = self.everybody && !acknowledged.contains(&flow.state);
         flow.state != FlowState::Completed as u8
-            && (alike && (before || old) || before && old && self.everybody)
+            && (alike && (before || old) || before && old && everybody)
     }
 }
 
@@ -82,5 +87,8 @@ mod tests {
         assert!(!elsewhere.has(client(), OLD, Some(&answered_at(1))));
         let everybody = Flood { everybody: true, ..elsewhere };
         assert!(everybody.has(client(), OLD, Some(&answered_at(1))), "new SYNs leave no entry");
+        let waits = Flow { state: FlowState::Acknowledged as u8, ..answered_at(1) };
+        assert!(!everybody.has(client(), OLD, Some(&waits)), "the accept queue may be full");
+        assert!(flood().has(client(), OLD, Some(&waits)), "the flood acknowledges as well");
     }
 }

@@ -1,6 +1,6 @@
 //! What cookies are made with, and how listeners answer.
 
-use tcpguard_common::abi::{CookieSecret, FailedCookies, ListenerKey, SynAckRecord};
+use tcpguard_common::abi::{CookieSecret, ListenerKey, ReturnedCookies, SynAckRecord};
 
 use super::Dataplane;
 use crate::kernel::KernelError;
@@ -47,12 +47,12 @@ impl Dataplane {
         self.syn_acks.set(key, record)
     }
 
-    /// The cookies of a listener that were wrong: [`FailedCookies::invalid`] counts them.
+    /// The cookies that came back to a listener, valid and wrong.
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn failed_cookies(&self, id: u32) -> Result<FailedCookies, KernelError> {
-        Ok(self.failed_cookies.get(&id)?.unwrap_or_default())
+    pub fn returned_cookies(&self, id: u32) -> Result<ReturnedCookies, KernelError> {
+        Ok(self.returned_cookies.get(&id)?.unwrap_or_default())
     }
 
     pub(super) fn forget_syn_acks(&self) -> Result<(), KernelError> {

@@ -1,0 +1,77 @@
+//! SYNs that a listener does not answer whose queues cannot be read.
+
+use std::collections::VecDeque;
+
+/// Ticks that a client is given to repeat an unanswered SYN: 1.5 s.
+const AGAIN: usize = 6;
+/// Ticks over which unanswered SYNs are judged.
+const HEARD: usize = 16;
+/// Unanswered SYNs in that time below which nothing is made of them, as of `fast_failures`.
+const UNHEARD_MIN: u64 = 64;
+/// Share of them that clients repeat: of forged ones fewer are (`retransmit_share`).
+const UNHEARD_REPEATED: f64 = 0.35;
+
+/// What became of the SYNs at a listener whose queues cannot be read. That its SYN queue is full is
+/// then told by SYNs that it does not answer and that nobody repeats.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unheard {
+    ticks: VecDeque<Heard>,
+}
+
+/// The SYNs of a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Heard {
+    pub answered: u64,
+    pub unanswered: u64,
+    pub completed: u64,
+    pub repeated: u64,
+}
+
+impl Unheard {
+    /// Adds a tick. The answer is how many SYNs a full queue left without an answer; they are told
+    /// once a client would have repeated them.
+    pub fn next(&mut self, tick: Heard) -> u64 {
+        // What is left out at the front has nothing to add, and most listeners have nothing else.
+        if !self.ticks.is_empty() || tick != Heard::default() {
+            self.ticks.push_back(tick);
+        }
+        let is_over = |ticks: &VecDeque<Heard>| {
+            ticks.len() > HEARD || ticks.front() == Some(&Heard::default())
+        };
+        while is_over(&self.ticks) {
+            self.ticks.pop_front();
+        }
+        let Some(judged) = self.ticks.len().checked_sub(AGAIN + 1) else { return 0 };
+        let all = |count: fn(&Heard) -> u64| self.ticks.iter().map(count).sum::<u64>();
+        let old = |count: fn(&Heard) -> u64| self.ticks.iter().take(judged + 1).map(count).sum();
+        let unanswered: u64 = old(|tick| tick.unanswered);
+        // Where answers were sent but not captured, more clients go on than were answered.
+        let heard = all(|tick| tick.completed).saturating_sub(all(|tick| tick.answered));
+        let missing = unanswered.saturating_sub(heard);
+        let repeated = all(|tick| tick.repeated);
+        if missing < UNHEARD_MIN || repeated as f64 > UNHEARD_REPEATED * missing as f64 {
+            return 0;
+        }
+        let share = missing as f64 / unanswered as f64;
+        (self.ticks[judged].unanswered as f64 * share) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_listener_to_which_nobody_comes_no_tick_is_kept() {
+        let mut unheard = Unheard::default();
+        let syns = Heard { unanswered: 3, ..Heard::default() };
+        let quiet = [Heard::default(); HEARD];
+        quiet.iter().for_each(|tick| _ = unheard.next(*tick));
+        assert!(unheard.ticks.is_empty());
+        unheard.next(syns);
+        quiet[1..].iter().for_each(|tick| _ = unheard.next(*tick));
+        assert_eq!(unheard.ticks.len(), HEARD, "what came is remembered as long as ever");
+        unheard.next(quiet[0]);
+        assert!(unheard.ticks.is_empty());
+    }
+}
