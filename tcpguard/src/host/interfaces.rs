@@ -23,10 +23,12 @@ pub(super) const IFINFOMSG_LEN: usize = 16;
 mod ifla {
     pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
+    pub(super) const LINK: u16 = 5;
     pub(super) const MASTER: u16 = 10;
     pub(super) const OPERSTATE: u16 = 16;
     pub(super) const LINKINFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
+    pub(super) const LINK_NETNSID: u16 = 37;
     pub(super) const XDP: u16 = 43;
     pub(super) const XDP_ATTACHED: u16 = 2;
     pub(super) const XDP_PROG_ID: u16 = 4;
@@ -52,10 +54,24 @@ pub struct Interface {
     pub kind: Option<String>,
     /// Index of the interface that it is a part of: a bridge, a bond, a team, a failover.
     pub master: Option<u32>,
+    /// What it is built on, such as a VLAN or a macvlan.
+    pub below: Below,
     /// Whether an XDP program is attached, and where.
     pub xdp: Xdp,
     /// Kernel id of that program; the driver's where the hardware runs another.
     pub xdp_program: Option<u32>,
+}
+
+/// Whether an interface is built on another one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Below {
+    /// On none that is named.
+    #[default]
+    Nothing,
+    /// On the one with this index.
+    Here(u32),
+    /// On one of another network namespace.
+    Elsewhere,
 }
 
 /// Where an interface's XDP program runs.
@@ -81,6 +97,8 @@ impl Xdp {
     }
 }
 
+/// Interfaces that may be built on one another (`MAX_NEST_DEV`, include/linux/netdevice.h).
+const MAX_STACK: u8 = 8;
 /// `ARPHRD_ETHER`, include/uapi/linux/if_arp.h.
 const ARPHRD_ETHER: u16 = 1;
 /// `ARPHRD_LOOPBACK`, whose packets begin with an Ethernet header of zeros.
@@ -97,17 +115,46 @@ impl Interface {
         !self.loopback && self.kind.is_none()
     }
 
-    /// Whether nothing that comes in by it has come in by another of `all` the interfaces of this namespace
-    /// before, as a frame that can be read there. That is said of those only of which it is certain: of
-    /// VLANs, bonds, bridges and the like it is not so, and of a kind that is not known it may not be. A
-    /// failover's master (`net_failover`, `netvsc`) has no kind, but parts.
-    pub fn is_lowest(&self, all: &[Self]) -> bool {
+    /// Whether nothing that comes in by it has come in by a guarded one of `all` the interfaces of this
+    /// namespace, as a frame that can be read there. That is said of those only of which it is certain: what
+    /// an interface of a kind that is not known is built on is not known either.
+    pub fn is_unguarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
+        self.is_unguarded_above(all, is_guarded, MAX_STACK)
+    }
+
+    /// Likewise, of what is built on at most `depth` others.
+    fn is_unguarded_above(
+        &self,
+        all: &[Self],
+        is_guarded: &impl Fn(u32) -> bool,
+        depth: u8,
+    ) -> bool {
+        /// Their packets come in by another interface, as something else than TCP.
         const TUNNELS: [&str; 9] =
             ["tun", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "vxlan", "geneve"];
-        let has_parts = all.iter().any(|one| one.master == Some(self.index));
+        /// They show packets of their parts, or of the interface that they are built on.
+        const STACKED: [&str; 9] =
+            ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec"];
+        if is_guarded(self.index) || depth == 0 {
+            return false;
+        }
+        let of_all = |mut lower: Box<dyn Iterator<Item = &Self> + '_>| {
+            lower.all(|one| one.is_unguarded_above(all, is_guarded, depth - 1))
+        };
+        // A failover's master (`net_failover`, `netvsc`) has no kind, but parts.
+        let parts = Box::new(all.iter().filter(|one| one.master == Some(self.index)));
         match self.kind.as_deref() {
-            None | Some("veth" | "dummy") => !has_parts,
-            Some(kind) => TUNNELS.contains(&kind) && !has_parts,
+            None | Some("veth" | "dummy") => of_all(parts),
+            Some(kind) if TUNNELS.contains(&kind) => of_all(parts),
+            Some(kind) if STACKED.contains(&kind) => match self.below {
+                Below::Elsewhere => false,
+                Below::Nothing => of_all(parts),
+                Below::Here(below) => {
+                    let below: Vec<&Self> = all.iter().filter(|one| one.index == below).collect();
+                    !below.is_empty() && of_all(Box::new(below.into_iter().chain(parts)))
+                }
+            },
+            Some(_) => false,
         }
     }
 
@@ -210,15 +257,19 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
         state: OperState::Unknown,
         kind: None,
         master: None,
+        below: Below::Nothing,
         xdp: Xdp::None,
         xdp_program: None,
     };
+    let (mut link, mut elsewhere) = (None, false);
     for attribute in attributes(payload, IFINFOMSG_LEN) {
         let attribute = attribute?;
         let value = attribute.value();
         match attribute.kind() {
             ifla::IFNAME => interface.name = text(value),
             ifla::MTU => interface.mtu = u32::from_ne_bytes(field(value, 0)?),
+            ifla::LINK => link = Some(u32::from_ne_bytes(field(value, 0)?)),
+            ifla::LINK_NETNSID => elsewhere = true,
             ifla::MASTER => interface.master = Some(u32::from_ne_bytes(field(value, 0)?)),
             ifla::OPERSTATE => {
                 let [code] = field(value, 0)?;
@@ -252,6 +303,12 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
             _ => {}
         }
     }
+    interface.below = match link {
+        _ if elsewhere => Below::Elsewhere,
+        // Zero is none, and of a veth it is the other end.
+        Some(index) if index != 0 && index != interface.index => Below::Here(index),
+        _ => Below::Nothing,
+    };
     if interface.name.is_empty() {
         return Err(format!("interface {index} has no name").into());
     }
@@ -301,6 +358,7 @@ pub(super) mod tests {
                 state: OperState::Up,
                 kind: Some("veth".into()),
                 master: None,
+                below: Below::Nothing,
                 xdp: Xdp::None,
                 xdp_program: None,
             })
@@ -317,22 +375,54 @@ pub(super) mod tests {
         assert!(!found.has_ethernet_header());
     }
 
-    #[test]
-    fn of_what_is_built_on_other_interfaces_none_is_taken_for_the_lowest() {
+    /// Interfaces by index from 1 on: kind, master, what it is built on. Which of them are unguarded while
+    /// that with index `guarded` is guarded.
+    fn unguarded(all: &[(Option<&str>, u32, Below)], guarded: u32) -> Vec<u32> {
         let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
         let found = found.expect("an interface");
-        let is_lowest = |kind: Option<&str>| {
-            Interface { kind: kind.map(str::to_owned), ..found.clone() }.is_lowest(&[])
-        };
-        assert!([None, Some("veth"), Some("wireguard")].into_iter().all(is_lowest));
-        let above = ["vlan", "bond", "bridge", "macvlan", "vrf", "of tomorrow"];
-        assert!(!above.into_iter().map(Some).any(is_lowest));
+        let numbered = all.iter().zip(1..);
+        let all: Vec<_> = numbered
+            .map(|(&(kind, master, below), index)| Interface {
+                index,
+                kind: kind.map(str::to_owned),
+                master: (master != 0).then_some(master),
+                below,
+                ..found.clone()
+            })
+            .collect();
+        let is_guarded = |index| index == guarded;
+        let others = all.iter().filter(|one| one.is_unguarded(&all, &is_guarded));
+        others.map(|one| one.index).collect()
+    }
 
-        // Of a failover only the part is.
-        let master = Interface { kind: None, ..found.clone() };
-        let part = Interface { index: 8, master: Some(7), ..master.clone() };
-        let all = [master, part];
-        assert_eq!(all.each_ref().map(|one| one.is_lowest(&all)), [false, true]);
+    #[test]
+    fn what_is_built_on_a_guarded_interface_is_not_unguarded() {
+        use Below::{Elsewhere, Here, Nothing};
+        let lone = |kind| unguarded(&[(None, 0, Nothing), (kind, 0, Nothing)], 1);
+        for kind in [None, Some("veth"), Some("wireguard"), Some("bridge")] {
+            assert_eq!(lone(kind), [2], "{kind:?}");
+        }
+        assert!(lone(Some("of tomorrow")).is_empty());
+        let vlan = |below| unguarded(&[(None, 0, Nothing), (Some("vlan"), 0, below)], 1);
+        assert!([Here(1), Elsewhere, Here(9)].into_iter().all(|below| vlan(below).is_empty()));
+        let two = [(None, 0, Nothing), (None, 0, Nothing), (Some("macvlan"), 0, Here(2))];
+        assert_eq!(unguarded(&two, 1), [2, 3]);
+        // A bond of two, and a failover.
+        for kind in [Some("bond"), None] {
+            let bond = [(None, 3, Nothing), (None, 3, Nothing), (kind, 0, Nothing)];
+            assert_eq!(unguarded(&bond, 1), [2], "the master is above the guarded one");
+            assert_eq!(unguarded(&bond, 3), [1, 2]);
+        }
+        // Containers on a bridge; and one with the guarded interface in it, and a VLAN above that.
+        let veth = (Some("veth"), 2, Elsewhere);
+        let (uplink, bridge) = ((None, 0, Nothing), (Some("bridge"), 0, Nothing));
+        assert_eq!(unguarded(&[uplink, bridge, veth, veth], 1), [2, 3, 4]);
+        let above = (Some("vlan"), 0, Here(2));
+        assert_eq!(unguarded(&[(None, 2, Nothing), bridge, veth, above], 1), [3]);
+        assert_eq!(unguarded(&[uplink, bridge, veth, above], 1), [2, 3, 4]);
+        // In a circle, which the kernel does not allow.
+        let circle = [uplink, (Some("vlan"), 0, Here(3)), (Some("vlan"), 0, Here(2))];
+        assert!(unguarded(&circle, 1).is_empty());
     }
 
     #[test]

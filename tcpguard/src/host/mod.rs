@@ -45,7 +45,7 @@ pub use clock::{WallClock, boot_id, boot_time, cpu_time};
 pub use conntrack::{Conntrack, conntrack};
 pub use error::Error;
 pub use files::{FileHandles, file_handles};
-pub use interfaces::{Interface, Xdp};
+pub use interfaces::{Below, Interface, Xdp};
 pub use link_stats::{LinkStats, link_stats};
 pub use link_watch::{LinkEvent, LinkWatch};
 pub use losses::lost;

@@ -52,6 +52,7 @@ pub fn is_spare(number: usize, places: &[Place<'_>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Below;
     use crate::host::Xdp;
     use crate::host::interfaces::OperState;
 
@@ -67,6 +68,7 @@ mod tests {
             xdp: Xdp::None,
             xdp_program: None,
             master: None,
+            below: Below::default(),
         };
         all.iter().map(interface).collect()
     }

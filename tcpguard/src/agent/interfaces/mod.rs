@@ -390,7 +390,7 @@ impl Interfaces {
     /// whether they are others than before.
     fn find_unguarded(&mut self, found: &[Interface]) -> bool {
         let is_guarded = |index| self.guarded.iter().any(|guarded| guarded.index() == Some(index));
-        let others = found.iter().filter(|one| one.is_lowest(found) && !is_guarded(one.index));
+        let others = found.iter().filter(|one| one.is_unguarded(found, &is_guarded));
         let unguarded: Vec<u32> = others.map(|one| one.index).collect();
         let differs = unguarded != self.unguarded;
         self.unguarded = unguarded;

@@ -209,7 +209,7 @@ fn unit(changes: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> 
         ("PrivateUsers", "no"),
         ("DynamicUser", "no"),
         ("ProcSubset", "all"),
-        ("RestrictAddressFamilies", "AF_NETLINK AF_UNIX"),
+        ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_NETLINK AF_UNIX"),
         ("SystemCallFilter", "accept bpf chown close"),
         ("CapabilityBoundingSet", "cap_net_admin cap_perfmon cap_bpf"),
     ];
