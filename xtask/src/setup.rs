@@ -155,9 +155,9 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Lab,
         what: "iptables",
         why: "limits SYNs by source, as many hosts do: the guard is compared with that too",
-        present: || installed("iptables") && installed("ip6tables"),
+        present: || ["iptables", "ip6tables", "iptables-legacy"].into_iter().all(installed),
         debian: Mend::Packages(&["iptables"]),
-        elsewhere: "install iptables",
+        elsewhere: "install iptables and iptables-legacy",
     },
     Need {
         purpose: Purpose::Lab,

@@ -117,7 +117,7 @@ impl Guard {
             (_, Maker::Kernel) => (CookieBackend::Kernel, cookies.reason().map(str::to_owned)),
         };
         let slots = self.executor.listeners.iter().map(|followed| followed.slot());
-        let failed = |slot| self.executor.dataplane.failed_cookies(slot).unwrap_or_default();
+        let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
         let invalid = slots.map(|slot| failed(slot).invalid).sum();
         let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
         CookieFacts { backend, reason, invalid, validated_clients: clients }
@@ -148,6 +148,7 @@ impl Guard {
         let mut health = self.health.clone();
         health.extend(self.provenance.health());
         health.extend(self.host.health(boot_time()));
+        health.extend(self.firewall.health());
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
             health.push(Health {

@@ -9,9 +9,11 @@ use super::listeners::Followed;
 use super::obstacles::Obstacle;
 use super::pace::Pace;
 use crate::config::Config;
-use crate::firewall::{FirewallChoice, Offence, Question, Way, offences};
+use crate::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
+use crate::host::netfilter::legacy::{self, Tables};
 use crate::host::netfilter::{self, Netfilter, RuleSet};
 use crate::host::{Interface, Sysctls, cpu_time, interfaces};
+use crate::status::{Health, Severity};
 
 /// Kinds of interfaces that show packets of other ones under their own name.
 const STACKED: [&str; 10] =
@@ -27,6 +29,9 @@ pub struct Firewall {
     rules: RuleSet,
     /// When they are to be read again.
     reading: Pace,
+    /// When the rules of iptables-legacy are to be compared again, and when they were compared.
+    comparing: Pace,
+    compared: Option<Timestamp>,
     /// By which interfaces packets come, and in which poll that was found out.
     ways: Vec<Way>,
     looked: Option<Timestamp>,
@@ -41,9 +46,22 @@ pub struct Firewall {
 struct Seen {
     generation: Option<u32>,
     strict: bool,
-    legacy: Vec<String>,
+    /// The tables of iptables-legacy, which have no generation, and the digest of their rules.
+    legacy: Tables,
+    digest: Option<u64>,
     choice: FirewallChoice,
     mark: u32,
+}
+
+/// How much depends on the rules.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// Nothing: cookies are neither made nor refused.
+    None,
+    /// Cookies are made or refused.
+    Cookies,
+    /// Cookies are about to be made.
+    Now,
 }
 
 /// What a verdict depends on beside the rules and the interfaces; see [`Question`].
@@ -57,18 +75,25 @@ struct Asked {
 
 impl Firewall {
     /// Whether something has changed since the rules were read: a rule, or an element of a set,
-    /// `nf_conntrack_tcp_loose`, or what the configuration says of it.
-    pub fn poll(&mut self, config: &Config) -> bool {
+    /// `nf_conntrack_tcp_loose`, or what the configuration says of it. The rules of iptables-legacy are
+    /// compared only where there is a need.
+    pub fn poll(&mut self, now: Timestamp, config: &Config, need: Need) -> bool {
         let asked = self.netfilter.generation().and_then(|generation| {
             let strict = netfilter::is_strict(&Sysctls::default())?;
             Ok((generation, strict))
         });
         match asked {
             Ok((generation, strict)) => {
+                let legacy = legacy::tables();
+                let digest = self.digest(now, &legacy, need);
+                if self.seen.as_ref().is_none_or(|seen| seen.legacy.unread != legacy.unread) {
+                    self.rules.legacy.clone_from(&legacy.unread);
+                }
                 self.seen = Some(Seen {
                     generation,
                     strict,
-                    legacy: netfilter::legacy(),
+                    legacy,
+                    digest,
                     choice: config.cookie_firewall,
                     mark: config.cookie_mark,
                 });
@@ -76,6 +101,25 @@ impl Firewall {
             Err(error) => self.tell(error.to_string()),
         }
         self.seen != self.read
+    }
+
+    /// The digest of the rules of iptables-legacy. It is computed anew where there is a need, once a poll at
+    /// most, and is the last one otherwise.
+    fn digest(&mut self, now: Timestamp, tables: &Tables, need: Need) -> Option<u64> {
+        let due = match need {
+            Need::None => false,
+            Need::Cookies => self.comparing.is_due(now),
+            Need::Now => self.compared != Some(now),
+        };
+        if tables.is_empty() || !due {
+            let last = self.seen.as_ref().filter(|seen| seen.legacy == *tables);
+            return last.and_then(|seen| seen.digest);
+        }
+        let begun = cpu_time();
+        let digest = legacy::digest(tables);
+        self.compared = Some(now);
+        self.comparing.took(now, cpu_time().saturating_sub(begun));
+        Some(digest)
     }
 
     /// Reads the rules after a change. Whether they are others now: many changes are of addresses in sets,
@@ -121,6 +165,21 @@ impl Firewall {
             log::warn!("the packet filter's rules are not known: {why}");
             self.told = Some(why);
         }
+    }
+
+    /// What of the rules cannot be read, where cookies depend on them.
+    pub fn health(&self) -> Option<Health> {
+        let refuses = |seen: &Seen| seen.choice == FirewallChoice::Refuse;
+        let what = unread(&self.rules).filter(|_| self.seen.as_ref().is_some_and(refuses))?;
+        Some(Health {
+            code: "firewall_unread".to_owned(),
+            severity: Severity::Warning,
+            subject: None,
+            text: format!(
+                "{what}: SYN cookies may bypass rules that deny SYNs, or lock clients out"
+            ),
+            hint: "systemctl restart tcpguard; if the note stays: sudo tcpguard doctor".to_owned(),
+        })
     }
 
     /// What forbids cookies at a listener, in the poll of `now`; `own`: of the guard's making, which can be
@@ -186,14 +245,16 @@ mod tests {
     use super::*;
     use crate::firewall::Kind;
     use crate::firewall::tests::recorded;
+    use crate::way_on;
 
     const NEW_NOT_SYN: &str = include_str!("../firewall/recorded/new-not-syn");
     const UFW: &str = include_str!("../firewall/recorded/ufw");
     const HTTPS: Asked = Asked { port: 443, ipv4: true, ipv6: true, mark: 0 };
 
     fn seen(generation: u32, mark: u32) -> Option<Seen> {
-        let (legacy, choice) = (Vec::new(), FirewallChoice::Refuse);
-        Some(Seen { generation: Some(generation), strict: false, legacy, choice, mark })
+        let (legacy, choice) = (Tables::default(), FirewallChoice::Refuse);
+        let generation = Some(generation);
+        Some(Seen { generation, strict: false, legacy, digest: None, choice, mark })
     }
 
     #[test]
@@ -207,6 +268,21 @@ mod tests {
         assert!(firewall.take(recorded(NEW_NOT_SYN)));
         firewall.seen = seen(3, 0x100);
         assert!(firewall.take(recorded(NEW_NOT_SYN)), "a mark is set");
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_are_noted_unless_cookies_are_allowed_anyway() {
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        firewall.take(recorded(UFW));
+        assert_eq!(firewall.health().map(|note| note.code), None);
+        let legacy = vec!["ip filter: Permission denied (os error 13)".to_owned()];
+        firewall.take(RuleSet { legacy, ..recorded(UFW) });
+        let note = firewall.health().expect("a note");
+        assert_eq!(note.code, "firewall_unread");
+        assert!(note.text.contains("(ip filter: Permission denied"), "{}", note.text);
+        assert!(way_on::is_named(&note.hint), "{}", note.hint);
+        firewall.seen = Some(Seen { choice: FirewallChoice::Allow, ..seen(1, 0).expect("seen") });
+        assert!(firewall.health().is_none(), "the operator allows cookies regardless of rules");
     }
 
     #[test]

@@ -379,6 +379,7 @@ mod tests {
             family: Family::INET,
             table: "filter".to_owned(),
             chain: "input".to_owned(),
+            legacy: false,
             handle: 7,
             place: 1,
             words: "tcp flags & (fin|syn|rst|ack) != syn ct state new drop".to_owned(),

@@ -19,7 +19,7 @@ use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
 use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
-use super::firewall::Firewall;
+use super::firewall::{Firewall, Need};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::headers::Headers;
 use super::heirloom::{Heirloom, Legacy};
@@ -180,7 +180,7 @@ impl Guard {
             Cookies::load(interfaces.pins(), &config.state_dir, config.cookie_backend, &guarded)?;
         let mut steps = Steps::new(cookies);
         let mut firewall = Firewall::default();
-        firewall.poll(&config);
+        firewall.poll(now, &config, Need::Now);
         firewall.refresh(now, true);
         let mut means = Means {
             executor: &mut executor,

@@ -72,7 +72,9 @@ pub struct Offence {
     pub table: String,
     /// Its chain.
     pub chain: String,
-    /// Its number, as `nft --handle list` shows it.
+    /// Whether it is a rule of iptables-legacy.
+    pub legacy: bool,
+    /// See [`Rule::handle`].
     pub handle: u64,
     /// Its place in the chain, from 1 on.
     pub place: usize,
@@ -87,11 +89,8 @@ pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
         [] => vec![None],
         ways => ways.iter().map(Some).collect(),
     };
-    let chains: Chains<'_> = rules
-        .chains
-        .iter()
-        .map(|chain| ((chain.family, chain.table.as_str(), chain.name.as_str()), chain))
-        .collect();
+    let chains: Chains<'_> =
+        rules.chains.iter().map(|chain| (beside(chain, &chain.name), chain)).collect();
     let bases = rules.chains.iter().filter(|chain| is_asked(chain, question));
     for base in bases {
         for way in &ways {
@@ -99,8 +98,8 @@ pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
             walk.chain(base, 0);
             for offence in walk.found {
                 let known = |one: &Offence| {
-                    (one.family, &one.table, one.handle)
-                        == (offence.family, &offence.table, offence.handle)
+                    (one.family, one.legacy, &one.table, one.handle)
+                        == (offence.family, offence.legacy, &offence.table, offence.handle)
                 };
                 if !found.iter().any(known) {
                     found.push(offence);
@@ -126,8 +125,14 @@ fn is_asked(chain: &Chain, question: &Question<'_>) -> bool {
     }
 }
 
-/// Chains by their families, tables and names.
-type Chains<'a> = BTreeMap<(Family, &'a str, &'a str), &'a Chain>;
+/// Chains by their families, whether they are of iptables-legacy, their tables and names.
+type Chains<'a> = BTreeMap<Key<'a>, &'a Chain>;
+type Key<'a> = (Family, bool, &'a str, &'a str);
+
+/// The key of the chain `name` in the table of another chain.
+fn beside<'a>(chain: &'a Chain, name: &'a str) -> Key<'a> {
+    (chain.family, chain.legacy, &chain.table, name)
+}
 
 /// The way of both packets through a base chain.
 struct Walk<'a> {
@@ -185,6 +190,7 @@ impl<'a> Walk<'a> {
                     family: chain.family,
                     table: chain.table.clone(),
                     chain: chain.name.clone(),
+                    legacy: chain.legacy,
                     handle: rule.handle,
                     place: place + 1,
                     words: words::rule(rule),
@@ -203,8 +209,7 @@ impl<'a> Walk<'a> {
                 if both == Holds::No {
                     continue;
                 }
-                let key = (chain.family, chain.table.as_str(), target.as_str());
-                let flow = match self.chains.get(&key) {
+                let flow = match self.chains.get(&beside(chain, &target)) {
                     Some(target) => self.chain(target, depth + 1),
                     None => Flow::GoesOn,
                 };
@@ -304,8 +309,7 @@ impl<'a> Walk<'a> {
         ack: &Outcome,
     ) -> Kind {
         let accepts = |target: &String| {
-            let key = (chain.family, chain.table.as_str(), target.as_str());
-            self.chains.get(&key).is_some_and(|chain| {
+            self.chains.get(&beside(chain, target)).is_some_and(|chain| {
                 let effects = chain.rules.iter().flat_map(|rule| &rule.effects);
                 effects.into_iter().any(|one| *one == Effect::Verdict(Verdict::Accept))
             })

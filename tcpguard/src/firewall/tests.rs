@@ -1,5 +1,7 @@
 //! Rule sets as the kernel listed them, and what becomes of a client's ACK in them.
 
+mod iptables_legacy;
+
 use super::*;
 use crate::host::netfilter::{self, Chain, Family, Hook};
 
@@ -25,6 +27,19 @@ pub(crate) fn recorded(text: &str) -> RuleSet {
     found
 }
 
+/// What the kernel returned of the tables whose rules are in tests/iptables_legacy.rs.
+pub(crate) fn legacy() -> RuleSet {
+    let mut found = RuleSet { complete: true, ..RuleSet::default() };
+    for line in LEGACY.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [family, table, info, entries] = words[..] else { panic!("four words a line") };
+        let family = if family == "ip6" { Family::IPV6 } else { Family::IPV4 };
+        let info = netfilter::legacy::info(&unhex(info)).expect("a whole answer");
+        found.chains.extend(netfilter::legacy::chains(family, table, &info, &unhex(entries)));
+    }
+    found
+}
+
 fn unhex(text: &str) -> Vec<u8> {
     let digit = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("recorded in hexadecimal");
     (0..text.len()).step_by(2).map(digit).collect()
@@ -37,6 +52,7 @@ const FIREWALLD: &str = include_str!("recorded/firewalld");
 const IPTABLES: &str = include_str!("recorded/iptables");
 const MARKED: &str = include_str!("recorded/marked");
 const SYNPROXY: &str = include_str!("recorded/synproxy");
+const LEGACY: &str = include_str!("recorded/legacy");
 
 fn found(rules: &RuleSet, port: u16, mark: u32) -> Vec<(u64, Kind)> {
     let ways = [Way { name: "eth0".to_owned(), index: 2 }];
@@ -147,8 +163,8 @@ fn an_operator_finds_the_rule_and_what_to_insert() {
 #[test]
 fn what_cannot_be_read_is_said() {
     assert_eq!(unread(&recorded(UFW)), None);
-    let legacy = RuleSet { legacy: vec!["ip filter".to_owned()], ..recorded(UFW) };
-    assert!(unread(&legacy).is_some_and(|words| words.contains("ip filter")));
+    let refused = RuleSet { legacy: vec!["ip filter: no".to_owned()], ..recorded(UFW) };
+    assert!(unread(&refused).is_some_and(|words| words.contains("ip filter")));
     let cut = RuleSet { complete: false, ..recorded(UFW) };
     assert!(unread(&cut).is_some_and(|words| words.contains("too large")));
 }
@@ -170,6 +186,17 @@ fn number(kind: u16, value: u32) -> Vec<u8> {
 fn expression(name: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
     let data = attribute(2, &attributes.concat());
     attribute(1, &[attribute(1, name.as_bytes()), data].concat())
+}
+
+/// Every port.
+const EVERY: [u16; 2] = [0, u16::MAX];
+
+/// The attribute with `struct xt_tcp`: every destination port, no flags, and an option.
+fn xt_tcp(sources: [u16; 2], option: u8, inverted: bool) -> Vec<u8> {
+    let ports = [sources, EVERY].concat();
+    let mut info: Vec<u8> = ports.into_iter().flat_map(u16::to_ne_bytes).collect();
+    info.extend([option, 0, 0, if inverted { 8 } else { 0 }]);
+    attribute(3, &info)
 }
 
 /// A chain with one rule, which drops what these expressions let through.
@@ -197,6 +224,10 @@ fn options_that_only_a_syn_has_tell_it_from_an_ack() {
         info.extend([inverted, 0, 0, 0]);
         expression("match", &[attribute(1, b"tcpmss"), number(2, 0), attribute(3, &info)])
     };
+    // -p tcp --tcp-option, and inverted.
+    let tcp_option = |kind: u8, inverted: bool| {
+        expression("match", &[attribute(1, b"tcp"), number(2, 0), xt_tcp(EVERY, kind, inverted)])
+    };
     // tcp option …, and whether only that it is there is asked.
     let option = |kind: u8, asks: u32| {
         let place = [number(3, 2), number(4, 2), number(5, asks), number(6, 1)].concat();
@@ -217,18 +248,50 @@ fn options_that_only_a_syn_has_tell_it_from_an_ack() {
         (vec![tcpmss(0)], Some(Kind::Bypassed)),
         ([from(), vec![tcpmss(1)]].concat(), Some(Kind::NotSyn)),
         ([syn(), vec![tcpmss(1)]].concat(), Some(Kind::Bypassed)),
+        // MSS, window scale, SACK permitted.
+        (vec![tcp_option(2, true)], Some(Kind::NotSyn)),
+        (vec![tcp_option(2, false)], Some(Kind::Bypassed)),
+        (vec![tcp_option(3, true)], Some(Kind::NotSyn)),
+        (vec![tcp_option(4, false)], Some(Kind::Bypassed)),
+        ([syn(), vec![tcp_option(2, true)]].concat(), Some(Kind::Bypassed)),
         (vec![option(2, 0), compare(less, &[2, 24])], Some(Kind::Bypassed)),
         (vec![option(2, 1), compare(equal, &[0])], Some(Kind::NotSyn)),
         // Timestamps are in all.
         (vec![option(8, 1), compare(equal, &[0])], None),
+        (vec![tcp_option(8, false)], None),
+        (vec![tcp_option(8, true)], None),
     ] {
         let rules = dropping(&expressions);
         let kinds: Vec<Kind> = found(&rules, 8080, 0).iter().map(|one| one.1).collect();
         assert_eq!(kinds, Vec::from_iter(expected), "{rules:#?}");
     }
     let question = Question { port: 8080, ipv4: true, ipv6: true, ways: &[], mark: 0 };
-    let offence = offences(&dropping(&[tcpmss(1)]), &question).remove(0);
-    assert_eq!(offence.words, "tcp flags & (syn) … tcpmss drop");
+    let words = |one: Vec<u8>| offences(&dropping(&[one]), &question).remove(0).words;
+    assert_eq!(words(tcpmss(1)), "tcp flags & (syn) … tcpmss drop");
+    assert_eq!(words(tcp_option(2, true)), "tcp flags & (syn) … tcp option drop");
+    assert_eq!(words(tcp_option(2, false)), "tcp flags & (syn) == syn tcp option drop");
+}
+
+/// A rule that may not match does not end the chain: a later rule still depends on the SYN.
+#[test]
+fn a_match_on_an_option_or_a_source_port_does_not_hide_later_rules() {
+    let tcp = |sources, kind| {
+        expression("match", &[attribute(1, b"tcp"), number(2, 0), xt_tcp(sources, kind, false)])
+    };
+    let later = expression("match", &[attribute(1, b"tcp"), number(2, 0), xt_tcp(EVERY, 2, true)]);
+    for (first, expected) in [
+        (tcp([1024, u16::MAX], 0), Some(Kind::NotSyn)),
+        (tcp(EVERY, 8), Some(Kind::NotSyn)),
+        // It drops both packets.
+        (tcp(EVERY, 0), None),
+    ] {
+        let mut rules = dropping(&[first]);
+        let mut more = dropping(std::slice::from_ref(&later)).chains.remove(0).rules;
+        more[0].handle = 9;
+        rules.chains[0].rules.append(&mut more);
+        let expected: Vec<(u64, Kind)> = expected.map(|kind| (9, kind)).into_iter().collect();
+        assert_eq!(found(&rules, 8080, 0), expected, "{rules:#?}");
+    }
 }
 
 /// Every truncation, and every byte at other values: nothing panics, and nothing goes on for ever.

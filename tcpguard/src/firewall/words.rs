@@ -155,7 +155,10 @@ fn states(bits: u32) -> String {
 /// Where the rule is and what it says.
 impl fmt::Display for Offence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, table, chain, handle, words, .. } = self;
+        let Self { family, table, chain, handle, place, words, .. } = self;
+        if self.legacy {
+            return write!(f, "rule {place} of {} {table} {chain} ({words})", self.program());
+        }
         write!(f, "rule {handle} of {} {table} {chain} ({words})", family.name())
     }
 }
@@ -182,14 +185,36 @@ impl Offence {
     /// The command with which the rule is found.
     pub fn listing(&self) -> String {
         let Self { family, table, chain, .. } = self;
+        if self.legacy {
+            return format!("{} -nL {chain} --line-numbers", self.iptables());
+        }
         format!("nft --handle list chain {} {table} {chain}", family.name())
     }
 
     /// Whether iptables made it.
     fn is_of_iptables(&self) -> bool {
-        matches!(self.family, Family::IPV4 | Family::IPV6)
-            && IPTABLES.contains(&self.table.as_str())
-            && self.chain.chars().next().is_some_and(char::is_uppercase)
+        self.legacy
+            || matches!(self.family, Family::IPV4 | Family::IPV6)
+                && IPTABLES.contains(&self.table.as_str())
+                && self.chain.chars().next().is_some_and(char::is_uppercase)
+    }
+
+    /// The program of iptables that changes it.
+    const fn program(&self) -> &'static str {
+        match (self.family, self.legacy) {
+            (Family::IPV6, true) => "ip6tables-legacy",
+            (Family::IPV6, false) => "ip6tables",
+            (_, true) => "iptables-legacy",
+            (_, false) => "iptables",
+        }
+    }
+
+    /// The same, for its table.
+    fn iptables(&self) -> String {
+        match self.table.as_str() {
+            "filter" => self.program().to_owned(),
+            table => format!("{} -t {table}", self.program()),
+        }
     }
 }
 
@@ -198,21 +223,14 @@ impl Offence {
 pub fn mark_rules(offence: &Offence, mark: u32) -> [String; 2] {
     let Offence { family, table, chain, handle, place, .. } = offence;
     if offence.is_of_iptables() {
-        let program = if *family == Family::IPV6 { "ip6tables" } else { "iptables" };
-        let (next, table) = (
-            place + 1,
-            match table.as_str() {
-                "filter" => String::new(),
-                other => format!(" -t {other}"),
-            },
-        );
+        let (iptables, next) = (offence.iptables(), place + 1);
         return [
             format!(
-                "{program}{table} -I {chain} {place} -m mark --mark {mark:#x}/{mark:#x} -j CONNMARK \
+                "{iptables} -I {chain} {place} -m mark --mark {mark:#x}/{mark:#x} -j CONNMARK \
                  --set-xmark {mark:#x}/{mark:#x}"
             ),
             format!(
-                "{program}{table} -I {chain} {next} -m connmark --mark {mark:#x}/{mark:#x} -j ACCEPT"
+                "{iptables} -I {chain} {next} -m connmark --mark {mark:#x}/{mark:#x} -j ACCEPT"
             ),
         ];
     }

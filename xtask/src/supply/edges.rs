@@ -16,7 +16,7 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src/bin", 38),
     ("tcpguard-eval/src", 7),
     ("tcpguard/src/agent", 3),
-    ("tcpguard/src/host", 5),
+    ("tcpguard/src/host", 6),
     ("tcpguard/src/kernel", 22),
     ("tcpguard/src/probe", 4),
 ];

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, Flow, FlowKey, FlowState, PacketCounters};
+use tcpguard_common::abi::{Class, Flow, FlowKey, FlowState, PacketCounters, ReturnedCookies};
 use tcpguard_engine::{
     Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Sample, Step, Timestamp,
 };
 
 use super::{Guard, Snapshot, clock};
 use crate::agent::executor::{Executor, Followup};
+use crate::agent::firewall::Need;
 use crate::agent::interfaces::Received;
 use crate::agent::steps::{Judged, Means, Steps};
 use crate::agent::{audit, heap};
@@ -162,6 +163,10 @@ impl Guard {
         for followed in executor.listeners.iter() {
             let counters = executor.dataplane.listener_counters(followed.slot())?;
             let late = executor.dataplane.late(followed.slot())?;
+            let returned = match counters.cookies_sent {
+                0 => ReturnedCookies::default(),
+                _ => executor.dataplane.returned_cookies(followed.slot())?,
+            };
             let registers = || executor.dataplane.distinct_sources(followed.slot());
             let distinct_sources = self.estimates.of(followed.id, counters.syn, registers)?;
             let mut queues = followed.queues;
@@ -174,7 +179,7 @@ impl Guard {
                 id: followed.id,
                 listener: followed.listener,
                 kind: followed.kind,
-                counters: kernel::listener_counters(&counters, late, is_told),
+                counters: kernel::listener_counters(&counters, late, &returned, is_told),
                 queues,
                 distinct_sources,
             });
@@ -301,12 +306,15 @@ impl Guard {
     /// and may be tried again where it may suit them now. Its rules are read only where cookies are
     /// made or refused, or `wanted`.
     fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
-        if !self.firewall.poll(&self.config) {
-            return Ok(());
-        }
-        let matters =
-            wanted || Steps::answer(&self.executor) || self.engine.refuses_step(now, Step::Cookies);
-        if !matters || !self.firewall.refresh(now, wanted) {
+        let need = if wanted {
+            Need::Now
+        } else if Steps::answer(&self.executor) || self.engine.refuses_step(now, Step::Cookies) {
+            Need::Cookies
+        } else {
+            Need::None
+        };
+        let changed = self.firewall.poll(now, &self.config, need);
+        if !changed || need == Need::None || !self.firewall.refresh(now, wanted) {
             return Ok(());
         }
         let guarded = self.interfaces.guarded();

@@ -8,7 +8,7 @@ use crate::status::Time;
 pub const SCHEMA: &str = "tcpguard.doctor/1";
 
 /// What a command line begins with; other fixes are words for a person.
-const PROGRAMS: [&str; 25] = [
+const PROGRAMS: [&str; 27] = [
     "apt-cache",
     "bpftool",
     "chmod",
@@ -18,7 +18,9 @@ const PROGRAMS: [&str; 25] = [
     "grep",
     "ip",
     "ip6tables",
+    "ip6tables-legacy",
     "iptables",
+    "iptables-legacy",
     "journalctl",
     "ls",
     "mount",

@@ -1,9 +1,9 @@
 //! The packet filter's rule sets, as far as they can decide about a TCP handshake: chains and rules of
-//! nf_tables, which hold the rules of iptables-nft too, and whether tables of the older iptables are
-//! loaded, which only iptables itself can list.
+//! nf_tables, which hold the rules of iptables-nft too, and those of iptables-legacy.
 //!
 //! Reading is bounded: never the elements of a large set, and not more than [`MOST_RULES`] rules.
 
+pub mod legacy;
 mod parse;
 mod xt;
 
@@ -38,14 +38,14 @@ const ELEMENTS_SET: u16 = 2;
 /// What the host's packet filter says about packets that arrive.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RuleSet {
-    /// Chains of nf_tables.
+    /// Chains of nf_tables and iptables-legacy.
     pub chains: Vec<Chain>,
     /// Elements of the small sets that conditions on ports, flags, states, marks and interfaces look
     /// up.
     pub sets: BTreeMap<SetName, Vec<Element>>,
     /// Whether all rules were read.
     pub complete: bool,
-    /// Tables of iptables-legacy that are loaded and cannot be read, such as `ip filter`.
+    /// Tables of iptables-legacy that cannot be read, and why: `ip filter: …`.
     pub legacy: Vec<String>,
     /// `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection whose SYN conntrack has not seen is
     /// invalid.
@@ -94,6 +94,8 @@ pub struct Chain {
     pub name: String,
     /// Where packets enter it; `None`: by jumps only.
     pub hook: Option<Hook>,
+    /// Whether it is a chain of iptables-legacy. nf_tables can have one of the same name.
+    pub legacy: bool,
     /// Its rules.
     pub rules: Vec<Rule>,
 }
@@ -116,7 +118,7 @@ pub struct Hook {
 /// A rule.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rule {
-    /// Its number, as `nft --handle list` shows it.
+    /// Its number, as `nft --handle list` shows it. In iptables-legacy, its number in the table.
     pub handle: u64,
     /// What must hold of a packet.
     pub conditions: Vec<Condition>,
@@ -273,7 +275,7 @@ impl Netfilter {
     pub fn read(&mut self, sysctls: &Sysctls) -> Result<RuleSet, Error> {
         let mut found = RuleSet { complete: true, ..RuleSet::default() };
         found.strict = is_strict(sysctls)?;
-        found.legacy = legacy();
+        (found.chains, found.legacy) = legacy::read(&legacy::tables());
         let open = || Netlink::open(NETLINK_NETFILTER);
         let chains = open()?
             .dump_first("list chains", GET_CHAIN, &[0; 4], MOST_CHAINS, |m| Ok(chain(m.payload)));
@@ -281,7 +283,7 @@ impl Netfilter {
         let rules = open()?
             .dump_first("list rules", GET_RULE, &[0; 4], MOST_RULES, |m| Ok(rule(m.payload)))?;
         found.complete = chains.len() < MOST_CHAINS && rules.len() < MOST_RULES;
-        found.chains = assembled(chains, rules);
+        found.chains.extend(assembled(chains, rules));
         for name in looked_up(&found.chains).into_iter().take(MOST_SETS) {
             let mut request = vec![name.0.0, 0, 0, 0];
             for (kind, value) in [(ELEMENTS_TABLE, &name.1), (ELEMENTS_SET, &name.2)] {
@@ -324,17 +326,6 @@ pub fn assembled(
 /// As [`Sysctls::read_number`].
 pub fn is_strict(sysctls: &Sysctls) -> Result<bool, Error> {
     Ok(sysctls.read_number("net.netfilter.nf_conntrack_tcp_loose")? == Some(0))
-}
-
-/// The tables of iptables-legacy that are loaded.
-pub fn legacy() -> Vec<String> {
-    let mut tables = Vec::new();
-    for (family, file) in [("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")] {
-        let names = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-        let names = names.unwrap_or_default();
-        tables.extend(names.lines().take(16).map(|name| format!("{family} {name}")));
-    }
-    tables
 }
 
 /// Nothing where the kernel has no nf_tables.

@@ -33,7 +33,7 @@ fn find(bytes: &[u8], kind: u16) -> Option<Vec<u8>> {
     attributes_of(bytes, 0).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
-fn name(bytes: &[u8]) -> String {
+pub(super) fn name(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end.min(LONGEST_NAME)]).into_owned()
 }
@@ -266,7 +266,7 @@ impl Reader {
                 rule.conditions.push(unknown(called));
             }
             // Without the option the rule ends, unless it asks whether there is one.
-            "exthdr" if at(1).is_some() && at(6) == Some(1) && is_of_syns(data) => {
+            "exthdr" if at(1).is_some() && at(6) == Some(1) && has_option_of_syns(data) => {
                 self.load(at(1), Source::Other("tcp option".to_owned()));
                 let asks = at(5).is_some_and(|flags| flags & 1 != 0);
                 rule.conditions.push(on_option_of_syns(asks));
@@ -294,8 +294,13 @@ impl Reader {
 }
 
 /// Whether an expression is about a TCP option that only SYNs have.
-fn is_of_syns(data: &[u8]) -> bool {
-    find(data, 2).is_some_and(|kind| kind.first().is_some_and(|kind| OF_SYNS.contains(kind)))
+fn has_option_of_syns(data: &[u8]) -> bool {
+    find(data, 2).is_some_and(|kind| kind.first().is_some_and(|kind| is_of_syns(*kind)))
+}
+
+/// Whether only SYNs have TCP options of this kind.
+pub(super) fn is_of_syns(kind: u8) -> bool {
+    OF_SYNS.contains(&kind)
 }
 
 /// How a condition on an option that only SYNs have depends on their flag: it is false without it or, if

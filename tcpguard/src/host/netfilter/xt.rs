@@ -1,15 +1,18 @@
-//! Matches and targets of iptables that nf_tables carries as they are (`include/uapi/linux/netfilter`):
+//! Matches and targets of iptables, in iptables-legacy and as nf_tables carries them for iptables-nft
+//! (`include/uapi/linux/netfilter`):
 //! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`, `xt_tcpmss.h`.
 
-use super::parse::{FLAGS, on_option_of_syns, unknown};
+use super::parse::{FLAGS, is_of_syns, on_option_of_syns, unknown};
 use super::{Condition, Effect, Rule, Source, Test};
 
-/// Where the TCP header has its ports' destination.
+/// The source port in the TCP header.
+const SOURCE_PORT: Source = Source::Transport { offset: 0, len: 2 };
+/// The destination port in the TCP header.
 const PORT: Source = Source::Transport { offset: 2, len: 2 };
 /// Ports that `multiport` can hold.
 const PORTS: usize = 15;
 
-fn short(info: &[u8], at: usize) -> Option<u16> {
+pub(super) fn short(info: &[u8], at: usize) -> Option<u16> {
     info.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
 
@@ -40,22 +43,35 @@ pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
     }
 }
 
-/// `struct xt_tcp`: two ranges of ports, in the host's byte order, an option, the mask of flags, the
-/// flags, and what is inverted.
+/// `struct xt_tcp`: the ranges of source and destination ports, in the host's byte order, the kind of a
+/// TCP option (0: none), the mask of flags, the flags, and the bits of what is inverted.
 fn tcp(info: &[u8], rule: &mut Rule) -> Option<()> {
-    let (first, last) = (short(info, 4)?, short(info, 6)?);
-    let [_, mask, flags, inverted] = long(info, 8)?;
-    if (first, last) != (0, u16::MAX) {
-        let (from, to) = (first.to_be_bytes().to_vec(), last.to_be_bytes().to_vec());
-        let test = Test::Range { from, to, inverted: inverted & 2 != 0 };
-        rule.conditions.push(Condition { source: PORT, mask: vec![], xor: vec![], test });
+    const INVERTED_SOURCE: u8 = 1;
+    const INVERTED_DESTINATION: u8 = 2;
+    const INVERTED_FLAGS: u8 = 4;
+    const INVERTED_OPTION: u8 = 8;
+    let [option, mask, flags, inverted] = long(info, 8)?;
+    for (at, source, bit) in [(0, SOURCE_PORT, INVERTED_SOURCE), (4, PORT, INVERTED_DESTINATION)] {
+        let (first, last) = (short(info, at)?, short(info, at + 2)?);
+        if (first, last) != (0, u16::MAX) {
+            let (from, to) = (first.to_be_bytes().to_vec(), last.to_be_bytes().to_vec());
+            let test = Test::Range { from, to, inverted: inverted & bit != 0 };
+            rule.conditions.push(Condition { source, mask: vec![], xor: vec![], test });
+        }
     }
     if mask != 0 {
-        let test = match inverted & 4 {
+        let test = match inverted & INVERTED_FLAGS {
             0 => Test::Equal(vec![flags]),
             _ => Test::Unequal(vec![flags]),
         };
         rule.conditions.push(Condition { source: FLAGS, mask: vec![mask], xor: vec![0], test });
+    }
+    if is_of_syns(option) {
+        rule.conditions.push(on_option_of_syns(inverted & INVERTED_OPTION != 0));
+    }
+    if option != 0 {
+        // Whether a packet has the option is not known.
+        rule.conditions.push(unknown("tcp option"));
     }
     Some(())
 }

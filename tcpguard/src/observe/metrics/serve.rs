@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl MetricsServer {
         let (tcp, finding) = match listen {
             None => (None, None),
             Some(address) => match TcpListener::bind(address).await {
-                Ok(tcp) => (Some(tcp), None),
+                Ok(tcp) => (Some(tcp), denied(address).map(|error| not_served(address, &error))),
                 Err(error) => (None, Some(not_served(address, &error))),
             },
         };
@@ -107,6 +107,14 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
         Some(listener) => listener.accept().await.map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
+}
+
+/// Why the service sends no packet to an address of this host. systemd's IPAddressDeny= lets it listen, and
+/// drops all packets.
+fn denied(address: SocketAddr) -> Option<io::Error> {
+    let socket = UdpSocket::bind(SocketAddr::new(address.ip(), 0)).ok()?;
+    let error = socket.send_to(&[], address).err()?;
+    (error.kind() == io::ErrorKind::PermissionDenied).then_some(error)
 }
 
 /// Why there are no metrics on a port, and what to do about it.
@@ -270,10 +278,18 @@ mod tests {
     }
 
     #[test]
+    fn packets_to_loopback_addresses_are_sent_where_nothing_denies_them() {
+        for address in ["127.0.0.1:9469", "127.0.0.2:1"] {
+            assert!(denied(address.parse().unwrap()).is_none(), "{address}");
+        }
+    }
+
+    #[test]
     fn a_port_that_cannot_be_had_is_told_with_the_way_out() {
         let address: SocketAddr = "127.0.0.1:9469".parse().unwrap();
         for (errno, hint) in [
             (libc::EAFNOSUPPORT, "RestrictAddressFamilies=AF_INET AF_INET6"),
+            (libc::EPERM, "IPAddressAllow=localhost"),
             (libc::EADDRINUSE, "ss -ltnp"),
             (libc::EADDRNOTAVAIL, "change [metrics] listen"),
         ] {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::document::Finding;
 use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
+use super::service::lacks;
 use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, mark_rules, offences, unread};
 
 /// A mark that is advised where none is configured: a bit that neither systemd, WireGuard's tools nor
@@ -61,6 +62,15 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Finding> {
             "{what}: whether they let clients in that were answered with SYN cookies is not known"
         );
         findings.push(Finding::note(ID, evidence).fix("iptables-legacy -S"));
+    }
+    let families = facts.service.unit.get("RestrictAddressFamilies").map_or("", String::as_str);
+    if rules.chains.iter().any(|chain| chain.legacy) && lacks(families, "AF_INET") {
+        let evidence = format!(
+            "RestrictAddressFamilies={families}: the service cannot read the tables of iptables-legacy"
+        );
+        let fix =
+            "edit by `systemctl edit tcpguard`: [Service] RestrictAddressFamilies=AF_INET AF_INET6";
+        findings.push(Finding::warning(ID, evidence).fix(fix));
     }
     if findings.is_empty() {
         let count: usize = rules.chains.iter().map(|chain| chain.rules.len()).sum();

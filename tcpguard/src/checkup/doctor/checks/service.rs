@@ -57,7 +57,7 @@ fn is_yes(value: &str) -> bool {
 }
 
 /// Whether a list that names what is allowed lacks `name`; `~` begins one of what is forbidden.
-fn lacks(list: &str, name: &str) -> bool {
+pub(super) fn lacks(list: &str, name: &str) -> bool {
     let (forbidden, names) = match list.strip_prefix('~') {
         Some(names) => (true, names),
         None => (false, list),

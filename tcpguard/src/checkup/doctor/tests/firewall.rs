@@ -1,7 +1,7 @@
 //! Packet filters that SYN cookies suit, and that they do not.
 
 use super::*;
-use crate::firewall::tests::recorded;
+use crate::firewall::tests::{legacy, recorded};
 
 fn with(rules: &str, change: impl FnOnce(&mut FirewallFacts)) -> Vec<Finding> {
     let mut facts = healthy();
@@ -30,6 +30,35 @@ fn a_rule_that_shuts_clients_out_is_named_with_the_rules_to_insert() {
     assert!(is_command(fix));
     let found = with(NEW_NOT_SYN, |firewall| firewall.choice = FirewallChoice::Allow);
     assert_eq!(found[0].result, Outcome::Note);
+}
+
+#[test]
+fn a_rule_of_iptables_legacy_is_named_with_commands_of_iptables_legacy() {
+    let found = with(UFW, |firewall| {
+        (firewall.rules, firewall.mark) = (Ok(legacy()), 0x100);
+    });
+    let [found] = &found[..] else { panic!("{found:#?}") };
+    assert!(found.evidence.starts_with("rule 4 of iptables-legacy filter INPUT"), "{found:#?}");
+    let fix = found.fix.as_deref().unwrap_or_default();
+    assert!(fix.starts_with("iptables-legacy -I INPUT 4 -m mark --mark 0x100/0x100"), "{fix}");
+    assert!(is_command(fix), "{fix}");
+}
+
+#[test]
+fn a_service_that_cannot_read_tables_of_iptables_legacy_is_found() {
+    for (families, rules, is_found) in [
+        ("AF_NETLINK AF_UNIX", legacy(), true),
+        ("AF_INET AF_INET6 AF_NETLINK AF_UNIX", legacy(), false),
+        ("AF_NETLINK AF_UNIX", recorded(UFW), false),
+    ] {
+        let mut facts = healthy();
+        facts.firewall.rules = Ok(rules);
+        facts.service.unit = unit(&[("RestrictAddressFamilies", families)]);
+        let findings = examine(&facts, false, now()).findings;
+        let fix = "[Service] RestrictAddressFamilies=AF_INET AF_INET6";
+        let names_it = |one: &Finding| one.fix.as_deref().is_some_and(|it| it.ends_with(fix));
+        assert_eq!(findings.iter().any(names_it), is_found, "{families}: {findings:#?}");
+    }
 }
 
 #[test]
