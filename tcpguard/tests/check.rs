@@ -10,11 +10,11 @@ use std::process::Command;
 
 use serde_json::Value;
 use stand_in::StandIn;
-use support::{calm, degraded, flooded, losing, status};
+use support::{calm, clock, degraded, flooded, losing, status};
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::monitoring::{Level, judge};
 use tcpguard::render;
-use tcpguard::status::{State, Status};
+use tcpguard::status::{State, Status, Time};
 use tcpguard_engine::{ListenerState, Mode};
 
 fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
@@ -37,6 +37,14 @@ fn locked_out() -> Status {
     Status::build(&report, &facts)
 }
 
+/// The agent started with the last valid configuration.
+fn started_over_a_mistake() -> Status {
+    let (report, mut facts) = calm();
+    facts.config.error = Some("line 3: unknown key".to_owned());
+    facts.config.stands_in = Some(Time(clock().wall));
+    Status::build(&report, &facts)
+}
+
 fn refused() -> Status {
     let (report, mut facts) = calm();
     facts.config.error = Some("line 3: unknown key".to_owned());
@@ -50,16 +58,16 @@ fn the_line_says_whether_clients_connect() {
     let served = status(flooded(Mode::Enforce));
     assert!(line(&served, &[], &["clients=90:"]).contains("clients=100%;;90:;0"));
     let told = line(&locked_out(), &[], &["clients=50:"]);
-    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 98.9 k SYN/s, 2/s connect \
-                  (baseline 52/s): MOST CLIENTS DO NOT CONNECT; ";
+    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 2/s connect (baseline \
+                  52/s): MOST CLIENTS DO NOT CONNECT, 98.9 k SYN/s; ";
     assert!(told.starts_with(begins), "{told}");
-    assert!(told.contains("clients=3.85%;;50:;0"), "{told}");
+    assert!(told.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {told}");
 
     let (mut report, facts) = flooded(Mode::Observe);
     report.listeners[1].completions.rate = 50.0;
     let told = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
-    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 98.9 k SYN/s, 50/s \
-                  connect (baseline 52/s); #3 ";
+    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50/s connect \
+                  (baseline 52/s), 98.9 k SYN/s; #3 ";
     assert!(told.starts_with(begins), "{told}");
 
     report.listeners[1].completions.baseline = Some(1.5);
@@ -70,8 +78,13 @@ fn the_line_says_whether_clients_connect() {
 #[test]
 fn a_configuration_that_was_refused_is_a_warning_until_it_is_mended() {
     let told = line(&refused(), &[], &[]);
-    let begins = "TCPGUARD WARNING - protecting, 52 SYN/s, 52/s connect (baseline 52/s); the \
+    let begins = "TCPGUARD WARNING - protecting, 52/s connect (baseline 52/s), 52 SYN/s; the \
                   configuration was refused, the one before holds: line 3: unknown key; ";
+    assert!(told.starts_with(begins), "{told}");
+    let told = line(&started_over_a_mistake(), &[], &[]);
+    let begins = "TCPGUARD WARNING - DEGRADED: config_refused, 52/s connect (baseline 52/s), 52 \
+                  SYN/s; the configuration was refused at the start, the last valid one, of \
+                  2026-11-20T14:05:31.204Z, applies: line 3: unknown key; see: tcpguard status | ";
     assert!(told.starts_with(begins), "{told}");
 }
 
@@ -80,21 +93,21 @@ fn each_situation_has_its_line() {
     for (status, expected) in [
         (
             status(calm()),
-            "TCPGUARD OK - protecting, 52 SYN/s, 52/s connect (baseline 52/s) | syn_pps=52;;;0 \
-             drop_pps=0;;;0 half_open=0.02%;;;0 clients=U;;;0 rules=0;;;0 attacks=0;;;0\n",
+            "TCPGUARD OK - protecting, 52/s connect (baseline 52/s), 52 SYN/s | clients=U;;;0 \
+             syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 attacks=0;;;0\n",
         ),
         (
             elevated(),
-            "TCPGUARD WARNING - ELEVATED, 52 SYN/s, 52/s connect (baseline 52/s); handshakes fail, and \
-             it is no attack or not known to be one; see: tcpguard status | syn_pps=52;;;0 \
-             drop_pps=0;;;0 half_open=0.02%;;;0 clients=U;;;0 rules=0;;;0 attacks=0;;;0\n",
+            "TCPGUARD WARNING - ELEVATED, 52/s connect (baseline 52/s), 52 SYN/s; handshakes fail, \
+             and it is no attack or not known to be one; see: tcpguard status | clients=U;;;0 \
+             syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 attacks=0;;;0\n",
         ),
         (
             status(flooded(Mode::Enforce)),
-            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 98.9 k SYN/s, 52/s connect (baseline 52/s); #3 random-source SYN flood on \
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9 k SYN/s; #3 random-source SYN flood on \
              :443, at least 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
-             100 %; banning sources would not help; see: tcpguard status | syn_pps=98900;;;0 \
-             drop_pps=98840;;;0 half_open=3.13%;;;0 clients=100%;;;0 rules=1;;;0 attacks=1;;;0\n",
+             100 %; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
+             syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 attacks=1;;;0\n",
         ),
     ] {
         assert_eq!(line(&status, &[], &[]), expected);
@@ -119,6 +132,7 @@ fn the_level_follows_the_situation() {
         ("degraded, but the filter is there", late, Level::Warning),
         ("stopped, but clients do not connect", locked_out(), Level::Critical),
         ("its configuration was refused", refused(), Level::Warning),
+        ("it uses the last valid one", started_over_a_mistake(), Level::Warning),
     ] {
         assert_eq!(level(&status), expected, "{name}");
     }
@@ -131,8 +145,8 @@ fn the_level_follows_the_situation() {
 fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let calm = status(calm());
     let warned = line(&calm, &["syn_pps=50"], &["syn_pps=100"]);
-    let expected = "TCPGUARD WARNING - protecting, 52 SYN/s, 52/s connect (baseline 52/s); syn_pps 52 \
-                    against 50; see: tcpguard status | syn_pps=52;50;100;0 ";
+    let expected = "TCPGUARD WARNING - protecting, 52/s connect (baseline 52/s), 52 SYN/s; syn_pps \
+                    52 against 50; see: tcpguard status | clients=U;;;0 syn_pps=52;50;100;0 ";
     assert!(warned.starts_with(expected), "{warned}");
     let critical = line(&calm, &["syn_pps=50"], &["syn_pps=51"]);
     assert!(critical.starts_with("TCPGUARD CRITICAL - "), "{critical}");
@@ -239,9 +253,10 @@ fn json_is_what_its_schema_says() {
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(found["schema"], "tcpguard.check/1");
     assert_eq!(
-        (&found["level"], &found["metrics"][0]["warn"]),
+        (&found["level"], &found["metrics"][1]["warn"]),
         (&"critical".into(), &"@10:".into())
     );
+    assert_eq!(found["metrics"][0]["metric"], "clients");
     let mut faults = Vec::new();
     schema::check(&found, &schema, &schema, "check", &mut faults);
     assert!(faults.is_empty(), "{}", faults.join("\n"));

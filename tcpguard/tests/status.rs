@@ -19,7 +19,7 @@ use tcpguard::checkup::listeners::overflow::name_processes;
 use tcpguard::cli;
 use tcpguard::host::Conntrack;
 use tcpguard::render::{self, View};
-use tcpguard::status::{Severity, State, Status};
+use tcpguard::status::{Severity, State, Status, Time};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, Mode};
@@ -117,7 +117,20 @@ fn the_first_line_says_what_one_would_not_think() {
     let said = "✗ tcpguard 0.1.0 on edge-1 — UNDER ATTACK, CLIENTS DO NOT CONNECT";
     assert!(brief(&stopped).starts_with(said), "{}", brief(&stopped));
     let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED, eth0 IS NOT GUARDED";
-    assert!(brief(&status(degraded())).starts_with(said), "{}", brief(&status(degraded())));
+    let mut broken = status(degraded());
+    assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
+
+    // Whatever else makes it degraded, the first note is named by its code and its subject.
+    broken.health.retain(|finding| finding.code != "detached");
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: rule_drift  ";
+    assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
+    broken.health[0].code = "listeners_full".to_owned();
+    broken.health[0].subject = Some("LISTENERS".to_owned());
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: listeners_full LISTENERS  ";
+    assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
+    broken.health.clear();
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED  ";
+    assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
 }
 
 #[test]
@@ -307,6 +320,25 @@ fn listeners_that_answer_what_was_not_read_are_named() {
     );
     assert!(finding.hint.contains("beyond_bounds = \"drop\""), "{}", finding.hint);
     assert!(way_on::is_named(&finding.hint), "{finding:?}");
+}
+
+/// The note and `tcpguard check` have the same severity, and the headline is DEGRADED only where the last
+/// valid configuration is used.
+#[test]
+fn a_refused_configuration_is_a_warning_at_a_reload_and_at_a_start() {
+    for (stands_in, state) in
+        [(None, State::Protecting), (Some(Time(clock().wall)), State::Degraded)]
+    {
+        let (report, mut facts) = calm();
+        facts.config.error = Some("line 3: unknown key".to_owned());
+        facts.config.stands_in = stands_in;
+        let status = status((report, facts));
+        let [finding] = &status.health[..] else { panic!("{:?}", status.health) };
+        assert_eq!((&*finding.code, finding.severity), ("config_refused", Severity::Warning));
+        assert!(way_on::is_named(&finding.hint), "{finding:?}");
+        assert_eq!(status.daemon.state, state);
+        assert_eq!(page(&status).contains("DEGRADED: config_refused"), stands_in.is_some());
+    }
 }
 
 /// Everything is the matter at once.

@@ -85,9 +85,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// All of them, in the order in which they are printed.
+    /// All of them, in the order in which they are printed: whether clients connect is the first.
     pub const ALL: [Self; 6] =
-        [Self::SynPps, Self::DropPps, Self::HalfOpen, Self::Clients, Self::Rules, Self::Attacks];
+        [Self::Clients, Self::SynPps, Self::DropPps, Self::HalfOpen, Self::Rules, Self::Attacks];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -238,13 +238,9 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     for attack in &status.attacks {
         reasons.push((state.max(Level::Warning), format!("#{} {}", attack.id, attack.summary)));
     }
-    let findings = status.health.iter().filter(|it| it.severity == Severity::Critical);
+    let is_reason = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
+    let findings = status.health.iter().filter(is_reason);
     reasons.extend(findings.map(|finding| (weight(finding), finding.text.clone())));
-    if !status.daemon.config.valid {
-        let error = status.daemon.config.error.as_deref().unwrap_or_default();
-        let why = format!("the configuration was refused, the one before holds: {error}");
-        reasons.push((Level::Warning, why));
-    }
     if state > Level::Ok && reasons.iter().all(|(level, _)| *level < state) {
         let words = match status.daemon.state {
             State::Off => format!("the guard is switched off: {}", Mode::TRY_ENFORCE),

@@ -10,7 +10,8 @@ use crate::monitoring::{Level, Measured, Metric, Report};
 /// Reasons told in the line; the rest is in the status.
 const REASONS_TOLD: usize = 3;
 
-/// One line: what it comes to, in words, and the numbers for graphs behind a bar.
+/// One line: the level and the situation, then whether clients connect, then the reasons. The numbers for
+/// graphs follow behind a bar.
 pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
     let level = match report.level {
         Level::Ok => "OK",
@@ -19,12 +20,12 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
         Level::Unknown => "UNKNOWN",
     };
     let mut text = report.situation.clone();
+    if let Some(known) = &report.clients {
+        write!(text, ", {}", clients(known, None))?;
+    }
     let syns = report.metrics.iter().find(|it| it.metric == Metric::SynPps);
     if let Some(syns) = syns.and_then(|it| it.value) {
         write!(text, ", {} SYN/s", short(syns))?;
-    }
-    if let Some(known) = &report.clients {
-        write!(text, ", {}", clients(known, None))?;
     }
     for reason in report.reasons.iter().take(REASONS_TOLD) {
         write!(text, "; {reason}")?;

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::attack::{between, heading, paragraph, severity_word, volume};
-use super::number::{percent, short, span};
+use super::number::{elapsed, percent, short, span};
 use super::table::Table;
 use super::view::View;
 use crate::status::{
@@ -98,7 +98,7 @@ fn gate(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
 /// What was done, or why nothing was.
 fn done(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) -> fmt::Result {
     for (number, action) in attack.actions.iter().enumerate() {
-        let after = span(between(attack.since, action.at));
+        let after = elapsed(between(attack.since, action.at));
         let text = format!("{} (+{after}) {}", view.time(action.at), action.text);
         paragraph(out, view, if number == 0 { "Done" } else { "" }, &text)?;
     }

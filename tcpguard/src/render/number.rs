@@ -88,6 +88,16 @@ pub fn span(span: Duration) -> String {
     }
 }
 
+/// The time from one moment to another: as [`span()`], but to a tenth of a second below one minute.
+pub fn elapsed(time: Duration) -> String {
+    match time.as_millis() / 100 {
+        tenths if tenths < 600 && !tenths.is_multiple_of(10) => {
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
+        _ => span(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +175,21 @@ mod tests {
             (533_520_000, "6d 04h"),
         ] {
             assert_eq!(span(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn elapsed_times_below_a_minute_have_tenths() {
+        for (millis, expected) in [
+            (0, "0 s"),
+            (640, "0.6 s"),
+            (9_990, "9.9 s"),
+            (33_000, "33 s"),
+            (33_830, "33.8 s"),
+            (59_990, "59.9 s"),
+            (60_900, "1m 00s"),
+        ] {
+            assert_eq!(elapsed(Duration::from_millis(millis)), expected);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::attack::{because, paragraph};
-use super::number::{exact, percent, short, span};
+use super::number::{elapsed, exact, percent, short, span};
 use super::view::{Tone, View};
 use crate::replay::{Incident, Replay};
 
@@ -110,7 +110,7 @@ fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{}", exact(count), if count == 1 { "" } else { "s" })
 }
 
-/// A time after the first packet: `+0.3 s`.
+/// A time after the first packet: `+33.8 s`.
 fn after(seconds: f64) -> String {
-    format!("+{}", span(Duration::from_secs_f64(seconds)))
+    format!("+{}", elapsed(Duration::from_secs_f64(seconds)))
 }

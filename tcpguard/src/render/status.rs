@@ -17,8 +17,8 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::status::{
-    AlertEntry, AttachMode, Connect, Hook, Interface, Listener, ListenerState, Mode, Program,
-    Rules, State, Status,
+    AlertEntry, AttachMode, Connect, Health, Hook, Interface, Listener, ListenerState, Mode,
+    Program, Rules, Severity, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -55,8 +55,8 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, &words), "")
 }
 
-/// The situation as a sign, in words and in a tone: what is done about an attack, and whether clients
-/// connect where that is not what one would think.
+/// The situation as a sign, in words and in a tone: what is done about an attack, whether clients connect
+/// where that is not what one would think, and what makes it degraded.
 pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unguarded = status.health.iter().find(|finding| finding.code == "detached");
     let unguarded = unguarded.and_then(|finding| finding.subject.as_deref());
@@ -72,9 +72,23 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
         }
         (state, ..) => {
             let (sign, words, tone) = state_in_words(state);
-            (sign, words.into(), tone)
+            let cause = cause(status).filter(|_| state == State::Degraded);
+            match cause {
+                Some(cause) => (sign, format!("{words}: {cause}").into(), tone),
+                None => (sign, words.into(), tone),
+            }
         }
     }
+}
+
+/// What makes the state `degraded`, by the code and the subject of its health note:
+/// `listeners_full LISTENERS`.
+fn cause(status: &Status) -> Option<String> {
+    // A refused configuration is a warning, and makes the state degraded where the last valid one applies.
+    let is_cause = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
+    let note = status.health.iter().find(is_cause).or(status.health.first())?;
+    let subject = note.subject.as_deref().map_or_else(String::new, |it| format!(" {it}"));
+    Some(format!("{}{subject}", note.code))
 }
 
 fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {

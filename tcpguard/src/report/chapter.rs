@@ -8,7 +8,7 @@ use super::plot::lines::figure;
 use super::times::{Times, between};
 use super::words::{self, Moment};
 use super::{Chapter, Timeline, evidence, panels};
-use crate::render::number::span;
+use crate::render::number::{elapsed, span};
 use crate::status::{Attack, AttackInFull, Severity};
 
 /// Where a chapter stands.
@@ -123,7 +123,7 @@ fn over_time(
     }
     out.write_str("<ol class=\"moments\">\n")?;
     for moment in &moments {
-        let after = span(between(chapter.full.attack.since, moment.at));
+        let after = elapsed(between(chapter.full.attack.since, moment.at));
         writeln!(
             out,
             "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",

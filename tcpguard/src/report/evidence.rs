@@ -8,7 +8,7 @@ use super::html::escaped;
 use super::plot::bars::{self, Bar};
 use super::times::{Times, between};
 use super::words;
-use crate::render::number::{exact, percent, short, span};
+use crate::render::number::{elapsed, exact, percent, short};
 use crate::render::{RATES, STANDS_OUT, signals};
 use crate::status::{Attack, AttackInFull, Evidence, Record};
 
@@ -179,7 +179,7 @@ fn done(out: &mut impl Write, attack: &Attack, record: &Record, times: &Times) -
                 out,
                 "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",
                 escaped(&times.tell(action.at)),
-                escaped(&span(between(attack.since, action.at))),
+                escaped(&elapsed(between(attack.since, action.at))),
                 escaped(&action.text)
             )?;
         }

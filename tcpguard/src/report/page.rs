@@ -1,6 +1,8 @@
 //! The page as a whole: its head, what it is about, and a chapter for each incident.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use super::chapter;
@@ -87,8 +89,14 @@ fn title(story: &Story) -> String {
             )
         }
         (None, []) => "Nothing".to_owned(),
-        (Some(replay), chapters) => format!("{} in {}", incidents(chapters.len()), replay.file),
+        (Some(replay), chapters) => format!("{} in {}", incidents(chapters.len()), name(replay)),
     }
+}
+
+/// The capture's file name. The folders that it is in are left out: the page is read on other hosts, too.
+fn name(replay: &Replay) -> &str {
+    let name = Path::new(&replay.file).file_name().and_then(OsStr::to_str);
+    name.unwrap_or(&replay.file)
 }
 
 fn incidents(count: usize) -> String {
@@ -106,7 +114,7 @@ fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result 
         out,
         "<header>\n<h1>{} <span class=\"place\">in {}</span></h1>",
         escaped(found.trim_end_matches('.')),
-        escaped(&replay.file)
+        escaped(name(replay))
     )?;
     writeln!(out, "<p>{}</p>", escaped(&volume(replay)))?;
     for note in &replay.notes {

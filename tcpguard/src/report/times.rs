@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::plot::scale;
-use crate::render::number::span;
+use crate::render::number::elapsed;
 use crate::status::Time;
 
 /// Which times a page tells.
@@ -22,7 +22,7 @@ impl Times {
     pub fn tell(&self, time: Time) -> String {
         match self {
             Self::Clock(zone) => formatted(time, zone, "%H:%M:%S"),
-            Self::After(began) => format!("+{}", span(between(*began, time))),
+            Self::After(began) => format!("+{}", elapsed(between(*began, time))),
         }
     }
 
@@ -153,5 +153,7 @@ mod tests {
         assert_eq!(clock.in_words(at), "Times are UTC.");
         let after = Times::After(time("2026-11-20T14:00:07Z"));
         assert_eq!((after.tell(at), after.tell_in_full(at)), ("+5.3 s".into(), "+5.3 s".into()));
+        let late = time("2026-11-20T14:00:40.83Z");
+        assert_eq!(after.tell(late), "+33.8 s");
     }
 }

@@ -10,7 +10,7 @@ use super::list::{Column, Row};
 use super::seen::Seen;
 use crate::render::{Tone, View};
 
-pub use overview::curves;
+pub use overview::{clients, curves};
 
 /// A pane.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,8 +126,8 @@ impl Pane {
         }
     }
 
-    /// What is to be said of the row with this key, and of all. For the overview: everything that
-    /// is no curve.
+    /// What is to be said of the row with this key, and of all. For the overview: everything below its
+    /// curves.
     pub fn notes(self, seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
         match self {
             Self::Overview => overview::notes(seen, view),

@@ -84,5 +84,7 @@ fn the_name_of_a_capture_is_text() {
     let outcome = tcpguard::replay::replay(&name, source, &mut model, Mode::Observe).unwrap();
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
-    assert!(!markup.has("b") && markup.text().contains(&name));
+    let short = file.path().file_name().unwrap().to_str().unwrap();
+    assert!(!markup.has("b") && markup.text().contains(short));
+    assert!(!markup.text().contains(&name), "the page names no folder");
 }

@@ -219,11 +219,35 @@ fn one_interface_alone_can_be_counted() {
     let shown = |interface: Option<&str>| {
         let options = Options { interface: interface.map(str::to_owned), ..options() };
         let model = Model::new(scene.clone(), Duration::ZERO, options, view(), SIZES[0]);
-        page(&model, 0, SIZES[0]).lines().nth(2).unwrap()[..22].trim().to_owned()
+        page(&model, 0, SIZES[0]).lines().nth(3).unwrap()[..22].trim().to_owned()
     };
     assert_eq!(shown(None), "SYN/s          99.0 k");
     assert_eq!(shown(Some("eth0")), "SYN/s          98.9 k");
     assert_eq!(shown(Some("eth1")), "SYN/s              52");
+}
+
+/// The line is below the headline and the panes' names, and wraps where the listener's address is long.
+#[test]
+fn the_overview_begins_with_whether_clients_connect() {
+    let mut scene = status(flooded(Mode::Observe));
+    let shown = |scene: &Status| page(&model(scene.clone()), 0, SIZES[0]);
+    let says = "Clients  9/s connect to :443 (baseline 52/s): MOST CLIENTS DO NOT CONNECT";
+    assert_eq!(shown(&scene).lines().nth(2), Some(says));
+    scene.attacks[0].dst = "2001:db8:1:2:3:4:5:6".parse().unwrap();
+    let long = shown(&scene);
+    assert!(
+        long.lines().nth(2).unwrap().starts_with("Clients  9/s connect to [2001:db8:"),
+        "{long}"
+    );
+    assert!(long.lines().nth(3).unwrap().ends_with("DO NOT CONNECT"), "{long}");
+    assert!(long.lines().nth(4).unwrap().starts_with("SYN/s "), "{long}");
+
+    let one = scene.attacks[0].clone();
+    scene.attacks.extend(std::iter::repeat_n(one, 3));
+    let many = shown(&scene);
+    assert!(many.lines().nth(5).unwrap().contains("… more: tcpguard status"), "{many}");
+    assert!(many.lines().nth(6).unwrap().starts_with("SYN/s "), "{many}");
+    assert!(many.lines().last().unwrap().starts_with("q quit"), "{many}");
 }
 
 #[test]

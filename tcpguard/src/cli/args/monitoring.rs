@@ -40,8 +40,8 @@ pub struct CheckArgs {
 }
 
 const CHECK: &str = "\
-Names: syn_pps, drop_pps, half_open (%), clients (% of the
-baseline that connect to what is attacked), rules, attacks.
+Names: clients (% of the baseline that connect to what is
+attacked), syn_pps, drop_pps, half_open (%), rules, attacks.
 Ranges as monitoring plugins have them: 10 is 0 to 10, 10: is 10 and more, ~:10 is 10 and less,
 10:20, and @10:20 is everything else.
 Exit codes: 0 OK, 1 WARNING (elevated, degraded, off, an attack that is stopped, a configuration that

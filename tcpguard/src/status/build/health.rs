@@ -74,22 +74,21 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
         add(Severity::Critical, "agent_late", None, text, hint);
     }
     if let Some(error) = &facts.config.error {
-        let (severity, text, hint) = match facts.config.stands_in {
-            // What was changed since then is not in effect, and may be what an operator counts on.
+        let (text, hint) = match facts.config.stands_in {
             Some(read_at) => {
                 let text = format!(
                     "the configuration was refused at the start, the last valid one, of {read_at}, \
                      applies: {error}"
                 );
-                let hint = "correct it (tcpguard config check), then: tcpguard reload";
-                (Severity::Critical, text, hint)
+                (text, "correct it (tcpguard config check), then: tcpguard reload")
             }
             None => {
                 let text = format!("the configuration was refused, the one before holds: {error}");
-                (Severity::Warning, text, "tcpguard config check")
+                (text, "tcpguard config check")
             }
         };
-        add(severity, "config_refused", None, text, hint);
+        // The same severity as in the journal and in `tcpguard check`.
+        add(Severity::Warning, "config_refused", None, text, hint);
     }
     if losses.state == LossState::Heavy {
         let (text, hint) = lost(losses);

@@ -33,7 +33,7 @@ impl Status {
             schema: SCHEMA.to_owned(),
             generated_at: Time(clock.wall),
             interval_ms: facts.interval.as_millis() as u64,
-            daemon: daemon(report, facts, state(report, &health, &losses)),
+            daemon: daemon(report, facts, state(report, facts, &health, &losses)),
             clients: Clients::of_all(&attacks, &listeners),
             health,
             attacks,
@@ -95,13 +95,16 @@ pub(super) fn number(value: f64) -> f64 {
 }
 
 /// The whole situation in one word; the operator's worst news first.
-fn state(report: &Report, health: &[Health], losses: &Losses) -> State {
+fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> State {
     let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
     let mut attacks = report.incidents.iter().filter(is_attack).peekable();
     let attacked = attacks.peek().is_some();
     let stopped =
         report.mode == engine::Mode::Enforce && attacks.all(|attack| stops(report, attack));
-    let broken = health.iter().any(|finding| finding.severity == Severity::Critical);
+    let broken = health.iter().any(|finding| finding.severity == Severity::Critical)
+        // Changes since the last valid configuration are not in effect, although an operator may
+        // rely on them.
+        || facts.config.stands_in.is_some();
     let suspect =
         report.listeners.iter().any(|listener| listener.state != engine::ListenerState::Ok);
     match report.mode {

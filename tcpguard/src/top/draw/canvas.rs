@@ -42,10 +42,12 @@ impl<'a> Canvas<'a> {
         self.text(area.right() - width, area.y, width, &text, tone);
     }
 
-    /// Writes paragraphs beside their headings, as many as there is room for.
-    pub(super) fn notes(&mut self, area: Rect, notes: &[Note]) {
+    /// Writes paragraphs beside their headings, as many as there is room for, and returns the number of
+    /// lines that they take.
+    pub(super) fn notes(&mut self, area: Rect, notes: &[Note]) -> u16 {
         let width = area.width.saturating_sub(HEADING);
         let mut lines = area.rows();
+        let mut used = 0;
         for note in notes {
             let text = self.view.encode(&note.text).into_owned();
             for (number, line) in wrap(&text, usize::from(width)).iter().enumerate() {
@@ -55,14 +57,16 @@ impl<'a> Canvas<'a> {
                     let last = area.bottom().saturating_sub(1);
                     self.clear(Rect { y: last, height: 1, ..area });
                     self.text(area.x + HEADING, last, width, more, Tone::Heading);
-                    return;
+                    return used;
                 };
+                used += 1;
                 if number == 0 {
                     self.text(row.x, row.y, HEADING, note.heading, Tone::Heading);
                 }
                 self.text(row.x + HEADING, row.y, width, line, note.tone);
             }
         }
+        used
     }
 
     /// Draws a curve whose newest value stands on the right. `top` fills the whole height. Where

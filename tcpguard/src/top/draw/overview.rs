@@ -7,12 +7,14 @@ use ratatui::layout::Rect;
 use super::canvas::Canvas;
 use crate::render::Tone;
 use crate::top::model::Model;
-use crate::top::panes::curves;
+use crate::top::panes::{clients, curves};
 
 /// Columns beside a curve for its name and numbers.
 const LABEL: u16 = 22;
 /// Lines of a curve.
 const CURVE: u16 = 2;
+/// Most lines that say whether clients connect.
+const CLIENTS: u16 = 4;
 /// Lines of the pane from which on curves are a line higher.
 const HIGH: u16 = 32;
 
@@ -21,7 +23,8 @@ pub(super) fn draw(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: 
     let traffic = &model.seen().traffic;
     // Held curves stand still.
     let now = if model.is_held() { model.seen().at } else { now };
-    let mut y = area.y;
+    let first = Rect { height: CLIENTS.min(area.height), ..area };
+    let mut y = area.y + canvas.notes(first, &clients(model.seen()));
     for curve in curves() {
         let series = (curve.series)(traffic);
         let plot = Rect { x: area.x + LABEL, y, width: area.width - LABEL, height };

@@ -1,4 +1,5 @@
-//! The whole host: curves of the last minutes, and what is to be known beside them.
+//! The whole host: whether clients connect, curves of the last minutes, and what is to be known beside
+//! them.
 
 use super::Note;
 use super::incidents::advice;
@@ -48,11 +49,15 @@ const fn rate(name: &'static str, series: fn(&Traffic) -> &Series, tone: Tone) -
     Curve { name, series, write: short, least_top: LOW, tone }
 }
 
+/// Whether clients connect. This is above the curves.
+pub fn clients(seen: &Seen) -> Vec<Note> {
+    let lines = render::clients_by_listener(&seen.status).into_iter();
+    lines.map(|(line, tone)| Note::new("Clients", line).toned(tone)).collect()
+}
+
 pub(super) fn notes(seen: &Seen, view: &View) -> Vec<Note> {
     let status = &seen.status;
-    let clients = render::clients_by_listener(status).into_iter();
-    let mut notes: Vec<Note> =
-        clients.map(|(line, tone)| Note::new("Clients", line).toned(tone)).collect();
+    let mut notes = Vec::new();
     for attack in &status.attacks {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);
