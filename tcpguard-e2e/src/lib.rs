@@ -78,7 +78,7 @@ pub mod recipe;
 pub mod ring;
 pub mod sender;
 pub mod server;
-mod service;
+pub mod service;
 pub mod shape;
 pub mod soak;
 pub mod source_rules;

@@ -16,6 +16,24 @@ const ETH_P_ALL: u16 = libc::ETH_P_ALL as u16;
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
+/// Sets an option of a socket that is a number.
+///
+/// # Errors
+/// Those of `setsockopt(2)`.
+pub fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: pointer and length describe `value`, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of::<i32>() as u32,
+        )
+    })
+    .map(drop)
+}
+
 impl PacketSocket {
     /// A socket that sends and receives.
     ///
@@ -77,17 +95,7 @@ impl PacketSocket {
     }
 
     fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
-        // SAFETY: pointer and length describe `value`, which lives through the call.
-        check(unsafe {
-            libc::setsockopt(
-                self.0.as_raw_fd(),
-                level,
-                option,
-                (&raw const value).cast(),
-                size_of::<i32>() as u32,
-            )
-        })
-        .map(drop)
+        set_option(&self.0, level, option, value)
     }
 
     /// Sends one frame.

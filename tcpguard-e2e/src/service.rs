@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use crate::netns::Netns;
+use crate::raw;
 
 /// A running service. It ends when dropped.
 #[derive(Debug)]
@@ -46,6 +47,19 @@ impl Drop for Service {
             }
         }
     }
+}
+
+/// A listener on every address that takes a connection only with its first data (`TCP_DEFER_ACCEPT`), for so many
+/// seconds.
+///
+/// # Errors
+/// When the port is taken.
+pub fn deferring(host: &Netns, port: u16, backlog: i32, seconds: i32) -> Result<TcpListener> {
+    host.run(|| {
+        let listener = open(port, backlog)?;
+        raw::set_option(&listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
+        Ok(listener)
+    })
 }
 
 fn open(port: u16, backlog: i32) -> Result<TcpListener> {

@@ -213,6 +213,11 @@ impl Rule {
         text(&self.0, "/reason")
     }
 
+    /// SYNs that it dropped.
+    pub fn hits(&self) -> u64 {
+        number(&self.0, "/hits")
+    }
+
     /// SYNs that it matched and that passed because they were retransmitted.
     pub fn returned(&self) -> u64 {
         number(&self.0, "/returned")

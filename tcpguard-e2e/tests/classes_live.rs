@@ -2,18 +2,20 @@
 //! only where those help. Needs root and `TCPGUARD_BIN`.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_e2e::clients::Load;
 use tcpguard_e2e::flood::{Flood, Sources};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::health::{BALANCERS, HealthChecks};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::service::deferring;
 use tcpguard_e2e::status::Status;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -137,8 +139,47 @@ fn a_rush_of_real_clients_is_served_and_is_no_attack() {
     assert_eq!(status.total("drop_total"), 0);
 }
 
+/// A pool of connections that a proxy opens ahead, to a service that takes none before the client has sent data.
 #[test]
-fn a_few_sources_are_blocked_each_and_clients_are_served() {
+fn idle_connections_to_a_service_that_waits_for_data_are_no_attack() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _service = deferring(&lab.edge, PORT, 1024, 30).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    sleep(SECOND);
+    let open = || -> anyhow::Result<Vec<TcpStream>> {
+        (0..200).map(|_| Ok(TcpStream::connect(Family::V4.service())?)).collect()
+    };
+    let idle = lab.client.run(open).unwrap();
+    sleep(8 * SECOND);
+    let status = guard.status().unwrap();
+    let completed = status.listener_total(PORT, "established");
+    assert_eq!((idle.len(), completed), (200, 0), "the kernel waits for their data");
+    assert!(status.attacks().is_empty(), "{:?}", status.attacks());
+    assert!(status.past_attacks().is_empty(), "{:?}", status.past_attacks());
+}
+
+/// Balancers of one network reset the answer to each of their SYNs, 30 times a second each.
+#[test]
+fn half_open_health_checks_of_one_network_are_answered_and_never_dropped() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 10).unwrap();
+    let rate = 30 * u32::from(BALANCERS);
+    let checks = HealthChecks::start(&lab, Family::V4.service(), rate).unwrap();
+    sleep(25 * SECOND);
+    let status = guard.status().unwrap();
+    let checked = checks.finish().unwrap();
+    let attempts = load.finish().unwrap();
+    println!("  {checked:?}; clients: {}", attempts.summary());
+    assert_eq!((status.rules_in_kernel(), status.total("drop_total")), (Some(0), 0));
+    assert!(100 * checked.answered >= 99 * checked.asked, "{checked:?}");
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+/// Their SYNs are bare and look alike, so that a rule may drop them by signature instead of by source.
+#[test]
+fn a_few_sources_are_named_and_dropped_and_clients_are_served() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();

@@ -86,7 +86,7 @@ fn clients_connect(mode: XdpMode, host_timestamps: u8) {
     let packets = armed.dataplane.packets(0).unwrap();
     assert_eq!(packets.reasons[Reason::Cookie as usize], count);
     assert_eq!(packets.reasons[Reason::DropStray as usize], 0);
-    assert_eq!(armed.dataplane.failed_cookies(0).unwrap().invalid, 0);
+    assert_eq!(armed.dataplane.returned_cookies(0).unwrap().invalid, 0);
     // Where the kernel makes none, the SYN goes on to it.
     lab.edge.sysctl("net.ipv4.tcp_syncookies", "1").unwrap();
     connection(&lab, &listener, Family::V4).unwrap();

@@ -76,6 +76,33 @@ fn tc_programs_that_end_the_chain_cost_no_client_and_hide_no_answer() {
     assert!(told.contains("had another tc program before the guard's"), "{told}");
 }
 
+/// What would come of such a program if nobody moved ahead of it: the agent stands still meanwhile.
+#[test]
+fn a_program_that_stays_first_and_ends_the_chain_locks_clients_out() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let family = Family::V4;
+    let likeness = Likeness::capture(&lab, family).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
+    sleep(3 * SECOND);
+    let flood =
+        Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), 12 * SECOND) };
+    let flood = flood.start(&lab).unwrap();
+    let taken = |status: &Status| status.step("cookies") == Some("taken");
+    guard.wait_until("cookies", 6 * SECOND, taken).unwrap();
+    guard.pause().unwrap();
+    let _first = ForeignTc::attach(&lab.edge, INTERFACE, Place::First).unwrap();
+    let since = boot_ns();
+    sleep(2 * SECOND);
+    let ended = boot_ns();
+    guard.resume().unwrap();
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, ended);
+    println!("  {}", attempts.summary());
+    assert!(attempts.share_within(SECOND) <= 0.1, "{}", attempts.summary());
+}
+
 /// A program that takes the first place again and again is passed a few times only, and then named.
 #[test]
 fn who_always_wants_to_be_first_is_named() {

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::packet::{Segment, flags};
@@ -16,6 +17,8 @@ use tcpguard_e2e::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 const CLIENTS: u32 = 50;
+/// The thread looks whether it has to stop after so long without a frame.
+const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// The first SYN of each address and port is dropped.
 const FIRST_SYN_DROPPED: &str = "\
 table inet auth {
@@ -39,7 +42,7 @@ fn answer_wrongly(stop: &AtomicBool) -> Result<()> {
     let (mut buffer, mut known) = ([0; 2048], std::collections::HashSet::new());
     while !stop.load(Ordering::Relaxed) {
         let Some(length) = socket.try_receive(&mut buffer)? else {
-            sleep(Duration::from_micros(200));
+            poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&LOOK_UP))?;
             continue;
         };
         let Some(syn) = Segment::parse(&buffer[..length]) else { continue };

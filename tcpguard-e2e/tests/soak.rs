@@ -1,11 +1,11 @@
 //! Mixed traffic, attacks and changes for minutes, or an hour: they cost the agent nothing, and each
-//! attack is told once. Needs root, `TCPGUARD_BIN` and bash.
+//! attack is reported once. Needs root, `TCPGUARD_BIN` and bash.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tcpguard_e2e::lab::PORT;
-use tcpguard_e2e::soak::judge::{self, Growth, Told};
+use tcpguard_e2e::soak::judge::{self, Growth, Reported};
 use tcpguard_e2e::soak::play::play;
 use tcpguard_e2e::soak::samples::Held;
 use tcpguard_e2e::soak::schedule::{Schedule, What};
@@ -22,7 +22,7 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
     let record = play(&schedule).unwrap();
 
     let mut faults = judge::leaks(&record.samples);
-    faults.extend(judge::incidents(&record.played, &record.lives, &record.told));
+    faults.extend(judge::incidents(&record.played, &record.lives, &record.reported));
     faults.extend(judge::polls(&record.polls));
     let served = record.attempts.share_within(SECOND);
     if served < SERVED {
@@ -54,14 +54,14 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
         most(|held| held.maps) >> 10,
         most(|held| held.descriptors),
         most(|held| held.threads),
-        record.told.len(),
+        record.reported.len(),
         100.0 * served,
         record.attempts.0.len(),
         faults.iter().fold(String::new(), |all, fault| all + "; " + fault),
     );
     let leaks = judge::leaks(&record.leaky);
-    let mistakes = judge::incidents(&record.played, &record.lives, &mistaken(&record.told));
-    let told = |all: &[String], what: &str| all.iter().any(|one| one.contains(what));
+    let mistakes = judge::incidents(&record.played, &record.lives, &mistaken(&record.reported));
+    let names = |all: &[String], what: &str| all.iter().any(|one| one.contains(what));
     row.result(floods as u64, said, faults.is_empty())
         .naive(
             schedule.length.as_secs(),
@@ -71,17 +71,18 @@ fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
                 leaks.join("; "),
                 mistakes.join("; ")
             ),
-            ["memory", "descriptors"].iter().all(|what| told(&leaks, what))
-                && ["missed", "invented"].iter().all(|what| told(&mistakes, what)),
+            ["memory", "descriptors"].iter().all(|what| names(&leaks, what))
+                && ["missed", "invented"].iter().all(|what| names(&mistakes, what)),
         )
         .finish();
 }
 
-/// What somebody would have told who missed the last flood, and saw one in peace.
-fn mistaken(told: &BTreeSet<Told>) -> BTreeSet<Told> {
-    let floods = told.iter().filter(|told| told.class != "flash_crowd");
-    let last = floods.max_by_key(|told| told.at_ms);
+/// The incidents of a detector that missed the last flood and reported one without cause.
+fn mistaken(reported: &BTreeSet<Reported>) -> BTreeSet<Reported> {
+    let floods = reported.iter().filter(|incident| incident.class != "flash_crowd");
+    let last = floods.max_by_key(|incident| incident.at_ms);
     let class = "random_spoofed".to_owned();
-    let invented = Told { id: u64::MAX, port: PORT, class, at_ms: 1_000 };
-    told.iter().filter(|told| Some(*told) != last).cloned().chain([invented]).collect()
+    let invented = Reported { id: u64::MAX, port: PORT, class, at_ms: 1_000 };
+    let others = reported.iter().filter(|incident| Some(*incident) != last);
+    others.cloned().chain([invented]).collect()
 }

@@ -1,6 +1,7 @@
 //! Floods of one source, live: they are answered as long as they can be, and a rule of the guard's own lets
 //! retransmitted SYNs through. And the rules that an operator makes by hand. Needs root and `TCPGUARD_BIN`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
@@ -121,6 +122,48 @@ fn one_source_is_blocked_where_nothing_can_be_answered_ipv6() {
 #[test]
 fn a_hundred_thousand_a_second_of_one_source_are_dropped_where_nothing_can_be_answered() {
     one_source_is_blocked(Family::V4, 100_000);
+}
+
+/// One source floods a host on which nothing answers, and is blocked; then random sources go on. The source's
+/// rule goes, and no source is blocked in its place.
+#[test]
+fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let service = Family::V4.service();
+    let load = Load::start(&lab.client, service, 50).unwrap();
+    sleep(2 * SECOND);
+    let forbid = ["step", &format!(":{PORT}"), "cookies", "off", "--for", "5m"];
+    assert!(cli(&lab.edge, &forbid).unwrap().status.success());
+    let flood = |sources, lasts: u32| {
+        let flood =
+            Flood { shape: Shape::Linux, sources, ..Flood::random(service, lasts * SECOND) };
+        Flood { rate: 5_000, ..flood }.start(&lab).unwrap()
+    };
+    let first = flood(Sources::One([198, 51, 100, 77].into()), 12);
+    let of_sources = |status: &Status| {
+        let rules = status.rules();
+        rules
+            .iter()
+            .filter(|rule| rule.kind() == "source")
+            .map(|r| r.matches().to_owned())
+            .collect()
+    };
+    let blocked = |status: &Status| !Vec::<String>::is_empty(&of_sources(status));
+    guard.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
+    first.stop().unwrap();
+    let second = flood(Sources::Random, 25);
+    let mut seen = BTreeSet::new();
+    for _ in 0..40 {
+        seen.extend(of_sources(&guard.status().unwrap()));
+        sleep(SECOND / 2);
+    }
+    let status = guard.status().unwrap();
+    println!("blocked at any time: {seen:?}; {}", load.finish().unwrap().summary());
+    second.stop().unwrap();
+    assert_eq!(seen.len(), 1, "none of the random sources: {seen:?}");
+    assert!(!blocked(&status), "nor the first one any more: {:?}", of_sources(&status));
 }
 
 /// A block by hand holds for a client that was served before, and ends when it is taken back.

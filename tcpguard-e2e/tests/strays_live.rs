@@ -172,7 +172,7 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
     let cookies = counters.cookies_sent;
     assert_eq!(cookies != 0, steps & ListenerEntry::ANSWER != 0, "{counters:?}");
     assert_eq!(counters.cookies_redeemed, cookies, "{counters:?}");
-    let invalid = armed.dataplane.failed_cookies(0).unwrap().invalid;
+    let invalid = armed.dataplane.returned_cookies(0).unwrap().invalid;
     println!("{cookies} cookies sent, {invalid} invalid");
     assert_eq!(invalid != 0, steps & ListenerEntry::ACCEPT != 0);
     let packets = armed.dataplane.packets(0).unwrap();

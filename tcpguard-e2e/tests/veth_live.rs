@@ -4,6 +4,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use tcpguard::config::XdpMode;
+use tcpguard_e2e::armed::Armed;
 use tcpguard_e2e::clients::{Attempts, Load, PATIENCE};
 use tcpguard_e2e::flood::{Flood, Shape};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
@@ -47,6 +49,26 @@ fn a_veth_that_takes_nothing_back_gets_no_cookies_and_its_clients_get_in() {
         let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(doctor.contains("other_end") && doctor.contains("generic"), "{doctor}");
     }
+}
+
+/// What would come of cookies there: no client gets an answer, and the flood need not even be on.
+#[test]
+fn cookies_sent_all_the_same_through_such_a_veth_lock_everybody_out() {
+    let lab = Lab::new(LabOptions::default()).unwrap().lose_answers("off").unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
+    let service = Family::V4.service();
+    let connected = |lasts: u32| {
+        let load = Load::start(&lab.client, service, CLIENTS).unwrap();
+        sleep(lasts * SECOND);
+        load.finish().unwrap().share_within(SECOND)
+    };
+    assert!(connected(2) >= 0.99, "how the service answers is learned");
+    armed.arm().unwrap();
+    let share = connected(2);
+    let sent = armed.counters().cookies_sent;
+    println!("  {sent} cookies sent; {:.1} % of clients connect", 100.0 * share);
+    assert!(sent >= 100 && share == 0.0, "{sent} {share}");
 }
 
 #[test]

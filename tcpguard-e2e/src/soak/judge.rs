@@ -30,7 +30,7 @@ const REMEMBERED: f64 = 64.0 * 20_480.0;
 const GROWN: f64 = 1_800.0;
 /// Looks at an agent count after this time of its life, or after a quarter of it if it is short.
 const WARM_UP: f64 = 300.0;
-/// A flood that an agent saw for so long, in seconds, it has to tell of.
+/// A flood that an agent saw for so long, in seconds, it has to report.
 const NOTICED: f64 = 3.0;
 /// An incident is opened at most so long after the end of what it is about.
 const AFTERWARDS: f64 = 1.0;
@@ -55,15 +55,15 @@ pub struct Played {
 /// An agent as it was, in seconds since the soak began.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
-    /// It said that it was ready. Under load it tells of a flood before it is seen to have said so.
+    /// It said that it was ready. Under load it reports a flood before it is seen to have said so.
     pub ready: f64,
     /// It was told to end, or killed.
     pub end: f64,
 }
 
-/// An incident that an agent told of.
+/// An incident that an agent reported.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Told {
+pub struct Reported {
     /// Its number.
     pub id: u64,
     /// Where.
@@ -274,16 +274,16 @@ fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec
 /// Where floods and incidents do not meet one to one: every flood that an agent saw long enough is an
 /// incident of its class, and the same one to the agents after it, and only floods are; a rush may be one.
 /// `lives` are the agents in their order.
-pub fn incidents(played: &[Played], lives: &[Life], told: &BTreeSet<Told>) -> Vec<String> {
-    let mut invented: BTreeSet<&Told> = told.iter().collect();
+pub fn incidents(played: &[Played], lives: &[Life], reported: &BTreeSet<Reported>) -> Vec<String> {
+    let mut invented: BTreeSet<&Reported> = reported.iter().collect();
     let mut faults = Vec::new();
     for Played { event, time } in played {
         let its_own = time.start..time.end + AFTERWARDS;
-        let is_here = |told: &&&Told| {
-            let at = told.at_ms as f64 / 1000.0;
-            told.port == event.port && its_own.contains(&at)
+        let is_here = |incident: &&&Reported| {
+            let at = incident.at_ms as f64 / 1000.0;
+            incident.port == event.port && its_own.contains(&at)
         };
-        let found: Vec<&Told> = invented.iter().filter(is_here).copied().collect();
+        let found: Vec<&Reported> = invented.iter().filter(is_here).copied().collect();
         let seen = |life: &Life| time.end.min(life.end) - time.start.max(life.ready);
         let (class, needed) = match event.what {
             What::Flood(kind) => (kind.class(), lives.iter().any(|life| seen(life) >= NOTICED)),
@@ -294,16 +294,17 @@ pub fn incidents(played: &[Played], lives: &[Life], told: &BTreeSet<Told>) -> Ve
             [] if needed => faults.push(format!("missed: {what}")),
             [one] if one.class != class => faults.push(format!("{what}: {}", one.class)),
             [_, _, ..] => {
-                let at = found.iter().map(|told| format!("{:.1}", told.at_ms as f64 / 1e3));
+                let at = found.iter().map(|one| format!("{:.1}", one.at_ms as f64 / 1e3));
                 let at = at.collect::<Vec<_>>().join(" and ");
                 faults.push(format!("{what} is {} incidents, at {at} s", found.len()));
             }
             _ => {}
         }
-        invented.retain(|told| !found.contains(told));
+        invented.retain(|incident| !found.contains(incident));
     }
-    let text = |told: &&Told| {
-        format!("invented: {} at {} after {:.0} s", told.class, told.port, told.at_ms as f64 / 1e3)
+    let text = |incident: &&Reported| {
+        let Reported { class, port, at_ms, .. } = incident;
+        format!("invented: {class} at {port} after {:.0} s", *at_ms as f64 / 1e3)
     };
     faults.extend(invented.iter().map(text));
     faults
@@ -482,8 +483,8 @@ mod tests {
         Played { event, time }
     }
 
-    fn told(id: u64, port: u16, class: &str, at: f64) -> Told {
-        Told { id, port, class: class.to_owned(), at_ms: (at * 1000.0) as u64 }
+    fn reported(id: u64, port: u16, class: &str, at: f64) -> Reported {
+        Reported { id, port, class: class.to_owned(), at_ms: (at * 1000.0) as u64 }
     }
 
     #[test]
@@ -496,30 +497,30 @@ mod tests {
         let life = |ready, end| Life { ready, end };
         let lives = [life(0.0, 14.0), life(15.0, 40.0), life(40.8, 100.0)];
         let all = [
-            told(1, PORT, "random_spoofed", 10.6),
-            told(2, PORT + 1, "single_source", 34.5),
-            told(3, PORT + 2, "flash_crowd", 61.0),
+            reported(1, PORT, "random_spoofed", 10.6),
+            reported(2, PORT + 1, "single_source", 34.5),
+            reported(3, PORT + 2, "flash_crowd", 61.0),
         ];
-        let judged = |told: &[&Told]| {
-            let told = told.iter().copied().cloned().collect();
-            incidents(&played, &lives, &told)
+        let judged = |all: &[&Reported]| {
+            let all = all.iter().copied().cloned().collect();
+            incidents(&played, &lives, &all)
         };
         let [a, b, c] = &all;
         assert_eq!(judged(&[a, b, c]), [""; 0]);
         assert_eq!(judged(&[a, b]), [""; 0], "a rush need be none");
-        let late = told(4, PORT + 1, "single_source", 42.5);
+        let late = reported(4, PORT + 1, "single_source", 42.5);
         assert_eq!(judged(&[a, &late]), [""; 0], "within a second after its end");
 
         assert_eq!(judged(&[b]), ["missed: Flood(Crude) at 443 after 10 s"]);
         // Of the next agent.
-        let again = told(5, PORT, "random_spoofed", 15.9);
+        let again = reported(5, PORT, "random_spoofed", 15.9);
         let twice = "Flood(Crude) at 443 after 10 s is 2 incidents, at 10.6 and 15.9 s";
         assert_eq!(judged(&[a, b, &again]), [twice]);
-        let wrong = told(2, PORT + 1, "handshake_degraded", 34.5);
+        let wrong = reported(2, PORT + 1, "handshake_degraded", 34.5);
         assert_eq!(judged(&[a, &wrong]), ["Flood(Single) at 444 after 34 s: handshake_degraded"]);
-        let elsewhere = told(6, PORT + 3, "random_spoofed", 12.0);
+        let elsewhere = reported(6, PORT + 3, "random_spoofed", 12.0);
         assert_eq!(judged(&[a, b, &elsewhere]), ["invented: random_spoofed at 446 after 12 s"]);
-        let in_peace = told(7, PORT, "handshake_degraded", 80.0);
+        let in_peace = reported(7, PORT, "handshake_degraded", 80.0);
         assert_eq!(judged(&[a, b, &in_peace]), ["invented: handshake_degraded at 443 after 80 s"]);
     }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use tcpguard::observe::history::REMEMBERED;
 use tcpguard_engine::Limits;
 
-use super::judge::{Life, Played, Told};
+use super::judge::{Life, Played, Reported};
 use super::past;
 use super::samples::{Held, Sample};
 use super::schedule::{End, Event, Kind, SERVICES, Schedule, What};
@@ -55,8 +55,8 @@ pub struct Record {
     pub leaky: Vec<Sample>,
     /// How long ago the last poll was at each look.
     pub polls: Vec<Duration>,
-    /// Incidents that the agents told of.
-    pub told: BTreeSet<Told>,
+    /// Incidents that the agents reported.
+    pub reported: BTreeSet<Reported>,
     /// What became of clients, but for those that came while there was no cable.
     pub attempts: Attempts,
     /// SYNs of all floods.
@@ -169,7 +169,7 @@ impl Soak<'_> {
             What::Reload => {
                 self.changes += 1;
                 self.lab.edge.write(CONFIG, CONFIGS[self.changes % 2])?;
-                self.told(&["reload"])?;
+                self.run_verb(&["reload"])?;
             }
             What::Renew => {
                 let from = boot_ns();
@@ -179,7 +179,7 @@ impl Soak<'_> {
             What::End(end) => {
                 let is_last = event.at == self.schedule.last_end();
                 if is_last {
-                    // What it has told of is behind what is made up afterwards.
+                    // Later looks ignore every number up to the last made-up one.
                     self.look()?;
                 }
                 self.end_life();
@@ -218,11 +218,11 @@ impl Soak<'_> {
 
     fn import(&mut self) -> Result<()> {
         self.changes += 1;
-        self.told(&["rules", "import", "--replace", &rules_file(self.changes % 2)])
+        self.run_verb(&["rules", "import", "--replace", &rules_file(self.changes % 2)])
     }
 
-    /// Has an operator do something.
-    fn told(&self, arguments: &[&str]) -> Result<()> {
+    /// Runs a verb as an operator does.
+    fn run_verb(&self, arguments: &[&str]) -> Result<()> {
         let output = cli(&self.lab.edge, arguments)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{arguments:?}: {said}");
@@ -246,14 +246,15 @@ impl Soak<'_> {
             if id <= self.made_up {
                 continue;
             }
-            let known = self.record.told.iter().find(|told| (told.id, told.port) == (id, port));
+            let reported = &mut self.record.reported;
+            let known = reported.iter().find(|known| (known.id, known.port) == (id, port));
             // The time of day and the boot clock drift apart.
             let at_ms = known.map_or_else(
                 || attack.detected().saturating_sub(self.begun_ns) / 1_000_000,
                 |known| known.at_ms,
             );
-            self.record.told.retain(|told| (told.id, told.port) != (id, port));
-            self.record.told.insert(Told { id, port, class: attack.kind().to_owned(), at_ms });
+            reported.retain(|known| (known.id, known.port) != (id, port));
+            reported.insert(Reported { id, port, class: attack.kind().to_owned(), at_ms });
         }
         Ok(())
     }
@@ -302,8 +303,8 @@ impl Soak<'_> {
             let filled = past::filled(kind, &self.lab.edge.read(&file)?, most)?;
             self.lab.edge.write(&file, &filled)?;
         }
-        let told = self.record.told.iter().map(|told| told.id).max().unwrap_or(0);
-        self.made_up = told.max(Limits::PAST_INCIDENTS as u64);
+        let last = self.record.reported.iter().map(|incident| incident.id).max().unwrap_or(0);
+        self.made_up = last.max(Limits::PAST_INCIDENTS as u64);
         Ok(())
     }
 

@@ -43,8 +43,8 @@ impl Pair {
             found.compare(&name("counters"), &kernel.listener_counters(id).unwrap(), &expected);
             let late = model.late.get(&id).copied().unwrap_or_default();
             found.compare(&name("late"), &kernel.late(id).unwrap(), &late);
-            let failed = model.failed_cookies.get(&id).copied().unwrap_or_default();
-            found.compare(&name("failed cookies"), &kernel.failed_cookies(id).unwrap(), &failed);
+            let failed = model.returned_cookies.get(&id).copied().unwrap_or_default();
+            found.compare(&name("failed cookies"), &kernel.returned_cookies(id).unwrap(), &failed);
             let registers = model.distinct_sources.get(&id).map_or([0; 1024], |r| **r);
             found.compare(&name("sources"), &kernel.distinct_sources(id).unwrap(), &registers);
         }

@@ -8,7 +8,7 @@ use tcpguard_e2e::machine::Machine;
 use tcpguard_e2e::netns::Netns;
 use tcpguard_goals::{Goal, Row, verifier};
 
-use crate::{CONFIG, GUARDED, as_user, filtered, guarded, guarded_by, status};
+use crate::{CONFIG, GUARDED, as_user, filtered, guarded, guarded_by, machine, status};
 
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, by their bits in the kernel's `capability.h`.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
@@ -58,6 +58,31 @@ fn it_guards_with_three_capabilities_and_without_root() {
     }
     assert_eq!(process(&machine, pid, "NoNewPrivs"), "1");
     assert_eq!(process(&machine, pid, "Seccomp"), "2", "a filter");
+}
+
+/// The kernel lists these tables to root, and returns their rules by IP sockets.
+#[test]
+fn it_reads_tables_of_iptables_legacy_without_root_and_says_so_where_it_cannot() {
+    let machine = machine(GUARDED);
+    machine.exec("iptables-legacy -A INPUT -s 192.0.2.0/24 -p tcp --syn -j DROP").unwrap();
+    machine.exec("systemctl start tcpguard").unwrap();
+    let health = || status(&machine)["health"].as_array().unwrap().clone();
+    assert_eq!(health(), [] as [serde_json::Value; 0]);
+
+    let directory = machine.path("/etc/systemd/system/tcpguard.service.d");
+    fs::create_dir(&directory).unwrap();
+    let families =
+        "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX AF_NETLINK\n";
+    fs::write(directory.join("families.conf"), families).unwrap();
+    machine.exec("systemctl daemon-reload").unwrap();
+    machine.exec("systemctl restart tcpguard").unwrap();
+    let notes = health();
+    let [note] = &notes[..] else { panic!("{notes:#?}") };
+    assert_eq!(note["code"], "firewall_unread");
+    assert!(note["text"].as_str().unwrap().contains("(ip filter: "), "{note:#}");
+    let doctor = machine.output("tcpguard doctor --json").unwrap();
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains("the service cannot read the tables of iptables-legacy"), "{said}");
 }
 
 #[test]
