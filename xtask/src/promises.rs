@@ -1,5 +1,5 @@
-//! Holds what `SPECIFICATION.md` and `docs/threat-model.md` say about tests and tables: a promise whose
-//! test is gone is none.
+//! Holds what `SPECIFICATION.md`, `docs/threat-model.md` and `ARCHITECTURE.md` say about tests and tables: a
+//! promise whose test is gone is none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +13,11 @@ use crate::{faults, workspace::Workspace};
 
 const SPECIFICATION: &str = "SPECIFICATION.md";
 const THREAT_MODEL: &str = "docs/threat-model.md";
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+/// Its section each of whose items names tests.
+const PRINCIPLES: &str = "Four principles";
+/// Its section whose items may name tests.
+const INVARIANTS: &str = "Invariants, and what holds each";
 /// Where every map has its `static`.
 const MAPS: &str = "tcpguard-ebpf/src/maps.rs";
 /// More, and nobody reads them.
@@ -26,7 +31,7 @@ struct Tree {
     maps: BTreeSet<String>,
 }
 
-/// Reads both documents and the tree.
+/// Reads the documents and the tree.
 ///
 /// # Errors
 /// Names each line that says what is not so, and when a file cannot be read.
@@ -43,6 +48,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
     };
     let mut broken = specification(&read(SPECIFICATION)?, &tree);
     broken.extend(threat_model(&read(THREAT_MODEL)?, &tree));
+    broken.extend(architecture(&read(ARCHITECTURE)?, &tree));
     if !broken.is_empty() {
         bail!("promises:\n  {}", broken.join("\n  "));
     }
@@ -71,6 +77,44 @@ fn threat_model(text: &str, tree: &Tree) -> Vec<String> {
     let gone = told.iter().filter(is_map).filter(|map| !tree.maps.contains(**map));
     broken.extend(gone.map(|map| format!("{THREAT_MODEL}: there is no map `{map}`")));
     broken
+}
+
+/// Of both sections, that the tests exist that their items name.
+fn architecture(text: &str, tree: &Tree) -> Vec<String> {
+    let mut broken = Vec::new();
+    for section in [PRINCIPLES, INVARIANTS] {
+        let items: Vec<(usize, &str)> = items(text, section).collect();
+        if items.is_empty() {
+            broken.push(format!("{ARCHITECTURE}: nothing is listed under \"{section}\""));
+        }
+        for (line, item) in items {
+            let named: Vec<&str> = quoted(item).filter(|word| is_sentence(word)).collect();
+            if named.is_empty() && section == PRINCIPLES {
+                broken.push(format!("{ARCHITECTURE}:{line}: names no test"));
+            }
+            let unknown = named.into_iter().filter(|name| !tree.tests.contains(*name));
+            broken.extend(unknown.map(|name| format!("{ARCHITECTURE}:{line}: no test `{name}`")));
+        }
+    }
+    broken
+}
+
+/// The numbered items under the heading `section`, each with its line, from 1.
+fn items<'a>(text: &'a str, section: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let mut within = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        if let Some(heading) = line.strip_prefix("## ") {
+            within = heading == section;
+        }
+        let numbered = line.split_once(". ").is_some_and(|(place, _)| place.parse::<u32>().is_ok());
+        (within && numbered).then_some((number + 1, line))
+    })
+}
+
+/// Whether a word is a test's name, which is a sentence, and no path, command or lint.
+fn is_sentence(word: &str) -> bool {
+    let is_letter = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_';
+    word.chars().all(is_letter) && word.matches('_').count() >= 3
 }
 
 /// The tests that `document` names.
@@ -153,7 +197,7 @@ mod tests {
     fn tree() -> Tree {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Tree {
-            tests: set(&["it_holds", "g1_kills"]),
+            tests: set(&["it_holds", "g1_kills", "it_is_so_to_this_day"]),
             held: BTreeSet::from([Goal::G1]),
             maps: set(&["CONFIG", "SOURCE_RULES_V4"]),
         }
@@ -193,6 +237,24 @@ mod tests {
         let found = threat_model(&text.replace("CONFIG", "CONFIGS"), &tree());
         let expected = ["what of `CONFIG` when it is full?", "there is no map `CONFIGS`"];
         assert_eq!(found, expected.map(|it| format!("docs/threat-model.md: {it}")));
+    }
+
+    #[test]
+    fn each_principle_names_a_test_and_those_of_the_invariants_exist_too() {
+        let text = "1. No section.\n\n## Four principles\n\nOf these:\n\n1. **So.** — \
+                    `it_is_so_to_this_day`.\n\n## Invariants, and what holds each\n\n\
+                    1. Unsafe. — `unsafe_code`, `tests/it_was_so_once.rs`, `cargo xtask check`.\n\
+                    2. So too. — `it_is_so_to_this_day`.\n";
+        assert_eq!(architecture(text, &tree()), [""; 0]);
+        let found = architecture(&text.replace("so_to_this_day", "so_no_more"), &tree());
+        let expected =
+            [7, 12].map(|line| format!("ARCHITECTURE.md:{line}: no test `it_is_so_no_more`"));
+        assert_eq!(found, expected);
+        let bare = text.replacen("`it_is_so_to_this_day`", "`parity/`", 1);
+        assert_eq!(architecture(&bare, &tree()), ["ARCHITECTURE.md:7: names no test"]);
+        let gone = text.replace("## Four principles", "## Three principles");
+        let expected = ["ARCHITECTURE.md: nothing is listed under \"Four principles\""];
+        assert_eq!(architecture(&gone, &tree()), expected);
     }
 
     #[test]
