@@ -4,11 +4,13 @@
 
 extern crate std;
 
+mod keys;
 mod packet;
 mod recent;
 mod sets;
 mod sockets;
 
+pub use keys::{cookie_secret, hash_key};
 pub use packet::Packet;
 pub use recent::Recent;
 pub use sets::Sets;
@@ -24,10 +26,10 @@ use crate::abi::maps::{
     PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS, TEMPLATES,
 };
 use crate::abi::{
-    Addr, Class, Client, ClientNetwork, Config, CookieKey, CookieSecret, Flow, FlowKey, FlowSet,
-    Handover, HashKey, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, PortEntry, Probe, Reason, RetryLine, ReturnedCookies, RuleHits,
-    RuleRef, SeenBucket, SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    Addr, Class, Client, ClientNetwork, Config, CookieSecret, Flow, FlowKey, FlowSet, Handover,
+    HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, Probe, Reason, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket,
+    SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, Bucket, Claim, Course, Departure, Family, HandedOver, Interest,
@@ -127,28 +129,6 @@ pub struct Model {
     segments: Pace,
     segments_so_far: u64,
     work: Work,
-}
-
-/// A key made from a seed (SplitMix64, Steele et al., 2014), for what must be repeatable. The agent
-/// draws its own.
-pub const fn hash_key(seed: u64) -> HashKey {
-    let mut key = [0; 10];
-    let mut at = 0;
-    while at < key.len() {
-        let mut word = seed.wrapping_add((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        key[at] = word ^ word >> 31;
-        at += 1;
-    }
-    HashKey(key)
-}
-
-/// A secret for cookies made from a seed; see [`hash_key`].
-pub const fn cookie_secret(seed: u64) -> CookieSecret {
-    let HashKey(words) = hash_key(!seed);
-    let key = CookieKey([words[0], words[1]]);
-    CookieSecret { key, timestamp_offset: words[8] as u32, drawn: 1 }
 }
 
 impl Model {
