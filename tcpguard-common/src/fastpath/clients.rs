@@ -14,7 +14,7 @@
 //! nine others. Whether the guard keeps clients out is judged by these completions, so an
 //! attacker who wants to weigh in it needs as many addresses of his own as clients come in ten seconds,
 //! and must have come with all of them before. Of an IPv6 /48, which one person may hold, no more count than
-//! [`NETWORK_KNOWN_RATE`] allows, and no more become clients than [`NETWORK_RATE`] does.
+//! `NETWORK_KNOWN_RATE` allows, and no more become clients than `NETWORK_RATE` does.
 
 use super::{Rate, Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
