@@ -109,7 +109,7 @@ pub struct Model {
     pub cookie_secret: CookieSecret,
     /// What SYN-ACKs looked like.
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
-    /// Cookies that came back, by listener id.
+    /// Returned cookies, by listener id.
     pub returned_cookies: BTreeMap<u32, ReturnedCookies>,
     /// The host's own socket table.
     pub sockets: Sockets,

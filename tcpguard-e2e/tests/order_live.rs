@@ -76,7 +76,7 @@ fn tc_programs_that_end_the_chain_cost_no_client_and_hide_no_answer() {
     assert!(told.contains("had another tc program before the guard's"), "{told}");
 }
 
-/// What would come of such a program if nobody moved ahead of it: the agent stands still meanwhile.
+/// The naive variant: the agent is paused, so tcpguard does not move ahead of such a program.
 #[test]
 fn a_program_that_stays_first_and_ends_the_chain_locks_clients_out() {
     let lab = lab();

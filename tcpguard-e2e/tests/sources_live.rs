@@ -163,7 +163,7 @@ fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
     println!("blocked at any time: {seen:?}; {}", load.finish().unwrap().summary());
     second.stop().unwrap();
     assert_eq!(seen.len(), 1, "none of the random sources: {seen:?}");
-    assert!(!blocked(&status), "nor the first one any more: {:?}", of_sources(&status));
+    assert!(!blocked(&status), "the first source is still blocked: {:?}", of_sources(&status));
 }
 
 /// A block by hand holds for a client that was served before, and ends when it is taken back.

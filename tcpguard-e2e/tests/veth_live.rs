@@ -51,7 +51,7 @@ fn a_veth_that_takes_nothing_back_gets_no_cookies_and_its_clients_get_in() {
     }
 }
 
-/// What would come of cookies there: no client gets an answer, and the flood need not even be on.
+/// The naive variant: cookies in spite of it. No client gets an answer, even without a flood.
 #[test]
 fn cookies_sent_all_the_same_through_such_a_veth_lock_everybody_out() {
     let lab = Lab::new(LabOptions::default()).unwrap().lose_answers("off").unwrap();

@@ -1,12 +1,9 @@
 //! What the engine wants done. The agent's executor is the only interpreter.
 
-use std::time::Duration;
-
 use ipnet::IpNet;
-use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::report::{IncidentReport, Mode};
-use crate::{ListenerId, Rule, RuleId, Step, Timestamp};
+use crate::{CleanUp, ListenerId, Rule, RuleId, Step, Timestamp};
 
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,27 +77,12 @@ pub enum Command {
     InspectFlows,
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
     CountHalfOpen,
-    /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue:
-    /// those from one of `sources` or whose recorded SYN matches one of `signatures`, if they were answered
-    /// before `answered_before` or are older than `older_than`; and those older than that of which no SYN
-    /// is recorded or, with `everybody`, whatever it looked like; at most `limit` now.
+    /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue.
     CleanHalfOpen {
         /// Which listener.
         listener: ListenerId,
-        /// Signatures of the rules that are active for it.
-        signatures: Vec<(Mask, Fingerprint)>,
-        /// Sources of the rules that are active for it.
-        sources: Vec<IpNet>,
-        /// The moment from which the rules act: when the newest of them was made, or enforce mode
-        /// began, whichever is later. A SYN that matches a signature and was answered (first
-        /// SYN-ACK) at or after it was let through on purpose, because it was retransmitted or its source
-        /// is validated or exempt: it may be a client's in the middle of its handshake.
-        answered_before: Timestamp,
-        /// Age from which an entry counts as the flood's that was let through on purpose, or whose SYN is
-        /// not recorded.
-        older_than: Duration,
-        /// New SYNs leave no entry: whoever has been in the queue for so long will not complete.
-        everybody: bool,
+        /// Which entries.
+        clean_up: CleanUp,
         /// At most this many.
         limit: u32,
     },

@@ -285,7 +285,7 @@ impl Engine {
 
     /// Retransmitted SYNs a second that rules let through to the stack of a listener whose SYN queue has this
     /// limit, where no cookies answer them. It changes with each sample.
-    pub fn syn_budget(&self, listener: &Listener, backlog: u32) -> u32 {
+    pub fn return_limit(&self, listener: &Listener, backlog: u32) -> u32 {
         let completing = self.completing.get(listener).copied().unwrap_or_default();
         self.settings.of(*listener).returns(backlog, completing)
     }

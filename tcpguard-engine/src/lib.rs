@@ -13,6 +13,7 @@
 //! concerns no single listener goes its own way (`host`).
 #![forbid(unsafe_code)]
 
+mod clean_up;
 mod command;
 mod egress;
 mod engine;
@@ -39,6 +40,7 @@ mod watch;
 mod window;
 mod words;
 
+pub use clean_up::CleanUp;
 pub use command::{Command, Severity};
 pub use egress::Egress;
 pub use engine::Engine;

@@ -195,7 +195,7 @@ pub struct ListenerCounters {
     pub ack_ignored: u64,
     /// SYNs answered with a cookie of the guard's.
     pub cookies_sent: u64,
-    /// Good cookies that clients sent back. The host may still refuse them: `established` has those that it
+    /// Valid cookies that clients sent back. The host may still refuse them: `established` has those that it
     /// completed.
     pub cookies_redeemed: u64,
     /// What clients sent back of them, by IPv4 and by IPv6.

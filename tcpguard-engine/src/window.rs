@@ -32,14 +32,14 @@ pub(crate) struct Tick {
     pub answered: u64,
     /// Of these, SYNs that the guard answered with a cookie.
     pub cookies_sent: u64,
-    /// Good cookies that clients sent back, whether or not the kernel has completed their handshakes.
+    /// Of these, SYNs that a full queue left without an answer.
+    pub unanswered: u64,
+    /// Valid cookies that clients sent back, whether or not the kernel has completed their handshakes.
     pub cookies_redeemed: u64,
     /// What clients sent back of the guard's cookies, by IPv4 and by IPv6.
     pub returned_cookies: [ReturnedCookies; 2],
     /// Segments that belonged to no connection and were answered with a reset, or dropped.
     pub resets: u64,
-    /// Of these, those that a full queue left without an answer.
-    pub unanswered: u64,
     /// Handshakes that the kernel completed.
     pub established: u64,
     /// Of all that completed, those of known clients, each client counted once in ten seconds.

@@ -5,9 +5,9 @@
 //! handshake is complete. What the stack completes of its own answers does not count, nor does the other
 //! family: a filter may have rules for one of the two only.
 //!
-//! Of the clients of a network (IPv4 /24, IPv6 /48) four handshakes a second count, however many ACKs they send
-//! and over however many connections: whoever sends ACKs that the host refuses (their checksum may be wrong)
-//! needs addresses in many networks to outvote clients. Two networks that meet at a place take it in turn.
+//! Of the clients of a network (IPv4 /24, IPv6 /48) four handshakes a second count, regardless of the number of
+//! ACKs and connections. An attacker who sends ACKs that the host refuses (a wrong checksum) therefore needs
+//! addresses in many networks to outvote clients. On a collision, the later network takes the entry.
 
 use super::{Tables, hash};
 use crate::abi::{Addr, Config, FlowKey, Handover, ListenerEntry, ReturnedCookies};
@@ -28,7 +28,7 @@ const fn takes_cookies(listener: &ListenerEntry) -> bool {
 
 #[inline(always)]
 fn client_hash(config: &Config, client: &Addr, listener: u32) -> u64 {
-    // The place is told by the lowest bits, and is never that of an empty one.
+    // The lowest bits choose the entry. The highest bit tells it from an empty entry.
     hash::source(&config.hash_key, &client.network()).wrapping_add(listener as u64) | 1 << 63
 }
 

@@ -294,7 +294,7 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
 const fn is_same_attempt(flow: &Flow, work: &Work) -> bool {
     flow.listener == work.listener.id
         && flow.state != FlowState::Completed as u8
-        // Of a listener behind this host nobody says that a handshake is complete.
+        // At a forwarded listener no flow becomes `Completed`.
         && (flow.state != FlowState::Acknowledged as u8
             || work.listener.kind == ListenerKind::Local as u8)
         && work.now.saturating_sub(flow.syn_ns) < ATTEMPT_NS

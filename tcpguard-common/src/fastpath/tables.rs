@@ -137,7 +137,7 @@ pub trait Tables {
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
     /// A place for a client that returned a valid cookie; `index` is taken modulo the size.
     fn handover(&mut self, index: u64) -> Option<&mut Handover>;
-    /// The cookies that came back to a listener.
+    /// Counters of the cookies that clients returned to a listener.
     fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies>;
 
     /// What the segment at hand finds in the host's own socket table. With `check` a listening socket

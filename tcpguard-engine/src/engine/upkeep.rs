@@ -13,7 +13,8 @@ use crate::policy::{COOKIES_LEFT, clean_age, in_words};
 use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
 use crate::watch::Watch;
 use crate::{
-    Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Step, Timestamp,
+    CleanUp, Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Step,
+    Timestamp,
 };
 
 /// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
@@ -353,16 +354,16 @@ impl Engine {
                     Matcher::Source(net, _) => Some(net),
                     Matcher::Signature { .. } => None,
                 });
-            self.commands.push_back(Command::CleanHalfOpen {
-                listener: watch.id,
+            let clean_up = CleanUp {
                 signatures: incident.signatures().collect(),
                 sources: sources.collect(),
                 // What a rule let pass since was let in on purpose, whatever step is taken.
                 answered_before: ruled.unwrap_or(newest).max(self.enforced),
                 older_than: clean_age(watch.rtt(settings)),
                 everybody: steps.is_some(),
-                limit: CLEAN_LIMIT,
-            });
+            };
+            let (listener, limit) = (watch.id, CLEAN_LIMIT);
+            self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });
             watch.cleaned = now;
         }
     }

@@ -1,8 +1,8 @@
-//! Whether the host completes the handshakes whose cookies were good.
+//! Whether the host completes the handshakes whose cookies were valid.
 //!
-//! A SYN that is answered at XDP is seen by nothing behind it, so a firewall may take the client's ACK for
-//! a segment of no connection and drop it, after the cookie in it was found good. Only the kernel's own
-//! count of completed handshakes tells that.
+//! The host does not see a SYN that is answered at XDP. Its packet filter may therefore drop the client's ACK as
+//! a segment of no connection, after the cookie in it was found valid. Only the kernel's count of completed
+//! handshakes shows that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const LEAST: u64 = 4;
 const DELAY: Duration = Duration::from_secs(1);
 /// Of so many clients the host must complete one handshake.
 const ONE_OF: u64 = 8;
-/// Once it has done so, it must have completed none at all for this long: whoever has real addresses can
+/// Once it has done so, it must have completed none at all for this long: an attacker with real addresses can
 /// send ACKs with valid cookies that the host refuses.
 const SILENCE: Duration = Duration::from_secs(3);
 /// At least one of so many cookies must come back by the family in question ...

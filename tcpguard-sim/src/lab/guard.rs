@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response};
 
-use super::cleanup::Cleanup;
 use super::{Lab, Told};
 use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
@@ -19,7 +18,7 @@ impl Lab {
         self.metered(|engine, _| engine.handle_sample(&sample));
         for listener in &sample.listeners {
             let backlog = listener.queues.map_or(0, |queues| queues.backlog);
-            let rate = self.engine.syn_budget(&listener.listener, backlog);
+            let rate = self.engine.return_limit(&listener.listener, backlog);
             self.kernel.set_return_rate(listener.id, rate);
         }
         self.carry_out();
@@ -90,20 +89,10 @@ impl Lab {
                     self.metered(|engine, kernel| engine.handle_flows(kernel.now, &flows, kernel));
                 }
                 Command::CountHalfOpen => self.kernel.count_half_open = true,
-                Command::CleanHalfOpen {
-                    listener,
-                    signatures,
-                    sources,
-                    answered_before,
-                    older_than,
-                    everybody,
-                    limit,
-                } => {
-                    let cleanup =
-                        Cleanup { signatures, sources, answered_before, older_than, everybody };
+                Command::CleanHalfOpen { listener, clean_up, limit } => {
                     let now = self.kernel.now;
                     let is_floods = |entry: &HalfOpen, flow: Option<&Flow>| {
-                        cleanup.removes(entry.client, now.since(entry.since), flow)
+                        clean_up.removes(entry.client, now.since(entry.since), flow)
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }

@@ -1,7 +1,6 @@
 //! Traffic, kernel and engine together.
 
 mod ask;
-mod cleanup;
 mod guard;
 mod play;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The only place where commands become effects.
 
 mod clients;
-mod flood;
 mod lookups;
 mod mend;
 mod replacement;
@@ -13,16 +12,15 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use tcpguard_common::abi::{Config, FlowKey, Mode as KernelMode, RuleRef};
 use tcpguard_engine::{
-    Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
-    RuleId, Step, Timestamp,
+    CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule,
+    RuleCounters, RuleId, Step, Timestamp,
 };
 
-use self::flood::Flood;
 use self::lookups::{InUse, Lookups, narrow_entries};
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
 use crate::kernel::{
-    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, rule_counters,
+    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, flow, rule_counters,
     signature_key, source_table,
 };
 use crate::observe::Alert;
@@ -166,17 +164,8 @@ impl Executor {
             }
             Command::InspectFlows => return Ok(Followup::InspectFlows),
             Command::CountHalfOpen => return Ok(Followup::CountHalfOpen),
-            Command::CleanHalfOpen {
-                listener,
-                signatures,
-                sources,
-                answered_before,
-                older_than,
-                everybody,
-                limit,
-            } => {
-                let flood = Flood { signatures, sources, answered_before, older_than, everybody };
-                self.clean(listener, &flood, limit, sockets);
+            Command::CleanHalfOpen { listener, clean_up, limit } => {
+                self.clean(listener, &clean_up, limit, sockets);
             }
             Command::Alert { severity, event, message, prefix, incident } => {
                 let event = event.to_owned();
@@ -381,7 +370,7 @@ impl Executor {
     /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
     /// rule matches, by its source or the signature of its recorded SYN, and what was answered
     /// before that rule, is the flood's and goes at once. What was not recorded goes when it is old.
-    fn clean(&self, id: ListenerId, flood: &Flood, limit: u32, sockets: &mut SockDiag) {
+    fn clean(&self, id: ListenerId, clean_up: &CleanUp, limit: u32, sockets: &mut SockDiag) {
         let Some(followed) = self.listeners.get(id) else { return };
         if followed.kind != ListenerKind::Local {
             return;
@@ -396,7 +385,7 @@ impl Executor {
         let floods = entries
             .iter()
             .filter(|entry| self.listeners.of(entry.server.ip(), entry.server.port()) == Some(id))
-            .filter(|entry| self.is_floods(entry, flood))
+            .filter(|entry| self.is_floods(entry, clean_up))
             .take(limit as usize);
         let mut removed = 0;
         for entry in floods {
@@ -417,10 +406,13 @@ impl Executor {
         }
     }
 
-    fn is_floods(&self, entry: &HalfOpen, flood: &Flood) -> bool {
-        let age = entry.age_at_least();
-        let recorded = self.dataplane.flow(&self.config.hash_key, &flow_key(entry));
-        recorded.is_ok_and(|flow| flood.has(entry.client.ip(), age, flow.as_ref()))
+    fn is_floods(&self, entry: &HalfOpen, clean_up: &CleanUp) -> bool {
+        let (age, key) = (entry.age_at_least(), flow_key(entry));
+        let recorded = self.dataplane.flow(&self.config.hash_key, &key);
+        recorded.is_ok_and(|found| {
+            let flow = found.and_then(|found| flow(&self.config, &key, &found));
+            clean_up.removes(entry.client.ip(), age, flow.as_ref())
+        })
     }
 }
 

@@ -74,7 +74,7 @@ impl Guard {
         let groups = self.host.listeners(now, loopback, &mut self.sockets);
         let (executor, config) = (&mut self.executor, &self.config);
         let ignored = |listener: &_| config.ignores(listener);
-        let budget = |listener: &_, backlog| self.engine.syn_budget(listener, backlog);
+        let budget = |listener: &_, backlog| self.engine.return_limit(listener, backlog);
         executor.listeners.update(now, groups, ignored, budget, &executor.dataplane)?;
         self.listening.took(now, cpu_time().saturating_sub(begun));
         Ok(())

@@ -1,25 +1,36 @@
-//! Which half-open entries are a flood's, by the agent's rule (`tcpguard/src/agent/executor/flood.rs`).
+//! Which half-open entries are removed from a SYN queue.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
-use tcpguard_engine::{Flow, FlowState, Timestamp};
 
-/// How a flood's half-open entries are recognised; see [`tcpguard_engine::Command::CleanHalfOpen`].
-pub(super) struct Cleanup {
+use crate::{Flow, FlowState, Timestamp};
+
+/// How a flood's half-open entries are recognised: those from one of `sources`, or whose recorded SYN matches one
+/// of `signatures`, if they were answered before `answered_before` or are older than `older_than`; those older
+/// than that of which no SYN is recorded; and, with `everybody`, whatever is older and was answered before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CleanUp {
+    /// Signatures of the rules that are active for the listener.
     pub signatures: Vec<(Mask, Fingerprint)>,
+    /// Sources of the rules that are active for it.
     pub sources: Vec<IpNet>,
-    /// When the rules began to act: they let pass on purpose the SYNs that were answered later.
+    /// The moment from which the rules act: when the newest of them was made, or enforce mode
+    /// began, whichever is later. A SYN that matches a signature and was answered (first
+    /// SYN-ACK) at or after it was let through on purpose, because it was retransmitted or its source
+    /// is validated or exempt: it may be a client's in the middle of its handshake.
     pub answered_before: Timestamp,
+    /// Age from which an entry counts as the flood's that was let through on purpose, or whose SYN is
+    /// not recorded.
     pub older_than: Duration,
-    /// Old entries that were answered before are removed, whatever their SYN was.
+    /// New SYNs leave no entry: a client that has been in the queue for so long will not complete.
     pub everybody: bool,
 }
 
-impl Cleanup {
-    /// Whether a client's half-open entry of this age is removed. `flow` is the recorded handshake.
+impl CleanUp {
+    /// Whether a client's half-open entry of at least this age is removed. `flow` is the recorded handshake.
     pub fn removes(&self, client: IpAddr, age: Duration, flow: Option<&Flow>) -> bool {
         let old = age >= self.older_than;
         // The time of the answer is unknown: a rule for its source may have let it pass on purpose.
@@ -29,7 +40,9 @@ impl Cleanup {
         };
         let alike = self.sources.iter().any(|net| net.contains(&client))
             || self.signatures.iter().any(matches);
+        // Where SYN-ACKs are not seen, this is not known either.
         let before = flow.syn_ack_at.is_some_and(|at| at < self.answered_before);
+        // A client that has acknowledged waits for the accept queue, unless it matches: a flood can acknowledge too.
         let acknowledged = matches!(flow.state, FlowState::Acknowledged | FlowState::Ignored);
         let everybody = self.everybody && !acknowledged;
         flow.state != FlowState::Completed
@@ -39,9 +52,8 @@ impl Cleanup {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::ListenerId;
-
     use super::*;
+    use crate::ListenerId;
 
     const YOUNG: Duration = Duration::from_millis(100);
     const OLD: Duration = Duration::from_millis(500);
@@ -51,8 +63,8 @@ mod tests {
     }
 
     /// A flood from the client's network, against which a rule acts from the tenth second on.
-    fn flood() -> Cleanup {
-        Cleanup {
+    fn flood() -> CleanUp {
+        CleanUp {
             signatures: Vec::new(),
             sources: vec!["198.51.100.0/24".parse().unwrap()],
             answered_before: Timestamp::from_millis(10_000),
@@ -90,13 +102,18 @@ mod tests {
     fn entries_that_completed_or_do_not_match_the_flood_stay() {
         let completed = Flow { state: FlowState::Completed, ..answered_at(1) };
         assert!(!flood().removes(client(), OLD, Some(&completed)));
-        let elsewhere = Cleanup { sources: Vec::new(), ..flood() };
+        let elsewhere = CleanUp { sources: Vec::new(), ..flood() };
         assert!(!elsewhere.removes(client(), OLD, Some(&answered_at(1))));
         let signatures = vec![(Mask::Full, Fingerprint::default())];
-        let matching = Cleanup { signatures, ..elsewhere };
+        let matching = CleanUp { signatures, ..elsewhere };
         assert!(matching.removes(client(), YOUNG, Some(&answered_at(1))));
         assert!(!matching.removes(client(), YOUNG, Some(&answered_at(10_000))));
-        let everybody = Cleanup { signatures: Vec::new(), everybody: true, ..matching };
+        let everybody = CleanUp { signatures: Vec::new(), everybody: true, ..matching };
         assert!(everybody.removes(client(), OLD, Some(&answered_at(1))), "SYNs leave no entry now");
+        let waits = Flow { state: FlowState::Acknowledged, ..answered_at(1) };
+        assert!(!everybody.removes(client(), OLD, Some(&waits)), "the accept queue may be full");
+        assert!(flood().removes(client(), OLD, Some(&waits)), "the flood acknowledges as well");
+        let unseen = Flow { syn_ack_at: None, ..answered_at(1) };
+        assert!(!everybody.removes(client(), OLD, Some(&unseen)), "nobody knows when");
     }
 }
