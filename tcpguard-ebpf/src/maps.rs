@@ -16,6 +16,8 @@ use tcpguard_common::fastpath::{
 };
 use tcpguard_common::wire::Segment;
 
+use crate::frame::opaque;
+
 /// What a CPU remembers between packets.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -160,11 +162,10 @@ pub static FIXED_CLOCK: Global<u8> = Global::new(0);
 #[inline(always)]
 fn slot(ifindex: u32) -> Option<u8> {
     let slots = INTERFACES.get(0)?;
-    Some(if (ifindex as usize) < size::MAX_IFINDEX {
-        slots[ifindex as usize & (size::MAX_IFINDEX - 1)]
-    } else {
-        0
-    })
+    // Opaque, so that the mask stays where a comparison has made it needless: the verifiers before Linux 6.3
+    // forget what they know of an index that is kept on the stack meanwhile.
+    let place = opaque(ifindex as usize) & (size::MAX_IFINDEX - 1);
+    Some(if (ifindex as usize) < size::MAX_IFINDEX { slots[place] } else { 0 })
 }
 
 /// Whether nothing that comes in by an interface has come by a guarded one.

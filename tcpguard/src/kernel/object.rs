@@ -74,12 +74,15 @@ impl Object {
     /// When privileges are missing or the kernel refuses; the message says which.
     pub fn load(load: Load<'_>) -> Result<Self, KernelError> {
         require_capabilities()?;
+        with_reason(|level| Self::load_logged(load, level))
+    }
+
+    fn load_logged(load: Load<'_>, level: VerifierLogLevel) -> Result<Self, KernelError> {
         let fixed_clock = u8::from(load.fixed_clock);
         let log = load.log.map_or(0, |level| level as u8);
         let offsets = load.offsets.map(global);
         let mut loader = EbpfLoader::new();
-        // Verbose logs of a refused program are megabytes; its last lines say why.
-        loader.verifier_log_level(VerifierLogLevel::STATS);
+        loader.verifier_log_level(level);
         loader.override_global("FIXED_CLOCK", &fixed_clock, true);
         if let Some(offsets) = &offsets {
             loader.override_global("SOCKET_OFFSETS", &offsets[..], true);
@@ -289,6 +292,17 @@ fn global(offsets: SocketOffsets) -> [u8; 40] {
     bytes
 }
 
+/// Loads an object. Only where the kernel refuses it, it is loaded once more for the verifier's log: of an
+/// accepted program that would be megabytes.
+pub(super) fn with_reason<T>(
+    load: impl Fn(VerifierLogLevel) -> Result<T, KernelError>,
+) -> Result<T, KernelError> {
+    match load(VerifierLogLevel::STATS) {
+        Err(KernelError::Refused { .. }) => load(VerifierLogLevel::DEBUG),
+        loaded => loaded,
+    }
+}
+
 pub(super) fn refused(program: &str, error: &EbpfError) -> KernelError {
     let says = |errno| {
         chain(error)
@@ -314,14 +328,49 @@ fn chain<'a>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// The innermost cause and, for a verifier log, its last lines but the statistics.
+/// The causes of an error on one line; of a verifier's log, the line that says why it refused.
 pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let words: Vec<String> = chain(error).map(ToString::to_string).collect();
-    let whole = words.join(": ");
-    let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    match lines.as_slice() {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [first, .., last] => format!("{first} … {last}"),
+    let verdict = chain(error).find_map(|cause| match cause.downcast_ref() {
+        Some(ProgramError::LoadError { io_error, verifier_log }) => {
+            Some(verdict(io_error, &verifier_log.to_string()))
+        }
+        _ => None,
+    });
+    verdict.unwrap_or_else(|| {
+        let words: Vec<String> = chain(error).map(ToString::to_string).collect();
+        words.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
+    })
+}
+
+/// Why a verifier refused: in its log the last line before the statistics, which are the last lines.
+fn verdict(error: &std::io::Error, log: &str) -> String {
+    const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
+    let is_statistics = |line: &str| STATISTICS.iter().any(|start| line.starts_with(start));
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    match lines.rfind(|line| !is_statistics(line)) {
+        Some(line) => format!("{error}: {line}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_why_and_not_what_was_verified_before() {
+        let log = "reg type unsupported for arg#0 function tcpguard_established#316\n\
+                   ; if index < SIZE\n\
+                   364: (71) r1 = *(u8 *)(r0 +0)\n\
+                   R0 unbounded memory access, make sure to bounds check any such access\n\
+                   verification time 4635 usec\nstack depth 168+0\n\
+                   processed 201 insns (limit 1000000) max_states_per_insn 0\n\n";
+        let error = std::io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(
+            verdict(&error, log),
+            "Permission denied (os error 13): R0 unbounded memory access, make sure to bounds check any \
+             such access"
+        );
+        assert_eq!(verdict(&error, ""), "Permission denied (os error 13)");
     }
 }

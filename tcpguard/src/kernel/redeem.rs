@@ -15,7 +15,7 @@ use super::carried;
 use super::census::{Attached, Hook};
 use super::kfunc::link_kfuncs;
 use super::links::HeldLink;
-use super::object::{ProgramCost, costs, one_line, refused, test_classifier};
+use super::object::{ProgramCost, costs, one_line, refused, test_classifier, with_reason};
 use super::order::{self, Lead};
 use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
@@ -40,6 +40,14 @@ impl Redeemer {
     /// [`super::Object::load`].
     pub fn load(maps: &Path, fixed_clock: bool) -> Result<Self, KernelError> {
         super::error::require_capabilities()?;
+        with_reason(|level| Self::load_logged(maps, fixed_clock, level))
+    }
+
+    fn load_logged(
+        maps: &Path,
+        fixed_clock: bool,
+        level: VerifierLogLevel,
+    ) -> Result<Self, KernelError> {
         let object = link_kfuncs(carried::COOKIE.unpack()?)?;
         let offsets = QueueOffsets::of_running_kernel()?;
         let mut queue = [0; 8];
@@ -47,7 +55,7 @@ impl Redeemer {
         queue[4..].copy_from_slice(&offsets.limit.to_ne_bytes());
         let fixed_clock = u8::from(fixed_clock);
         let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::STATS);
+        loader.verifier_log_level(level);
         loader.override_global("FIXED_CLOCK", &fixed_clock, true);
         loader.override_global("QUEUE_OFFSETS", &queue[..], true);
         for name in maps::PINNED {
