@@ -5,12 +5,12 @@ use std::env;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::{after, between, boot_ns};
 use tcpguard_e2e::delay::Delay;
 use tcpguard_e2e::flood::{Delivery, Flood, FloodReport, Pulses, RunningFlood, Shape};
 use tcpguard_e2e::foreign::{ForeignXdp, Verdict};
-use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::measure::median;
 use tcpguard_e2e::raw_client::RawClient;
@@ -331,66 +331,6 @@ fn a_client_that_looks_like_the_flood_gets_in_when_it_retransmits() {
         assert_eq!(connected.syns, 1, "{family:?}: {connected:?}");
         flood.stop().unwrap();
     }
-}
-
-/// A flood that sends one SYN in 25 again after a second, as a client does. None of them ever completes, so
-/// the rule stays. Cookies answer them; where an operator forbids cookies, they do not fill the queue.
-#[test]
-fn a_flood_that_sends_syns_again_keeps_its_rule() {
-    for (family, cookies) in [(Family::V4, "auto"), (Family::V4, "off"), (Family::V6, "off")] {
-        let syncookies = u8::from(cookies == "auto");
-        let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
-        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let order = ["step", &format!(":{PORT}"), "cookies", cookies, "--for", "5m"];
-        let ordered = cli(&lab.edge, &order).unwrap();
-        assert!(ordered.status.success(), "{ordered:?}");
-        let flood = Flood::random(family.service(), 15 * SECOND);
-        let story = live(&lab, &guard, Flood { rate: 3000, repeated: 25, ..flood });
-        let rules = story.status.rules();
-        println!("{family:?}, cookies {cookies}: {} passed when sent again", rules[0].returned());
-        assert_eq!((rules.len(), story.status.alerts("rule_withdrawn")), (1, 0), "{family:?}");
-        assert!(rules[0].returned() >= 50, "{family:?}: {}", rules[0].returned());
-        // Whoever takes those for clients that retransmit their SYNs withdraws the rule.
-        let share = rules[0].returned() as f64 / rules[0].hits() as f64;
-        println!("  {:.2} % of the SYNs that it matches", 100.0 * share);
-        assert!(cookies == "off" || share > 0.005, "{family:?}: {share}");
-        assert_eq!(rules[0].completed(), 0, "{family:?}");
-        story.assert_clients_served(SECOND);
-    }
-}
-
-/// Helpers complete 150 handshakes a second, from before the attack on, and stop when the second of two
-/// signatures is dropped: that looks as if the rule kept clients out.
-#[test]
-fn helpers_who_stop_take_no_rule_away() {
-    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
-    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let service = Family::V4.service();
-    let visitors = Visitors { rate: 20, home: Home::Regulars, patience: PATIENCE };
-    let clients = Load::of(&lab.client, service, visitors).unwrap();
-    let helpers = Load::start(&lab.client, service, 150).unwrap();
-    sleep(8 * SECOND);
-    let flood = |shape| Flood { shape, rate: 3000, ..Flood::random(service, 40 * SECOND) };
-    let first = flood(Shape::Bare).start(&lab).unwrap();
-    guard.wait_for_rule(3 * SECOND).unwrap();
-    sleep(4 * SECOND);
-    let second = flood(Shape::RandomWindowMss).start(&lab).unwrap();
-    let two = |status: &Status| status.rules().len() == 2;
-    guard.wait_until("both signatures are dropped", 10 * SECOND, two).unwrap();
-    // The next poll frees the queue of what came before the second rule.
-    sleep(SECOND);
-    let stopped = boot_ns();
-    helpers.finish().unwrap();
-    sleep(12 * SECOND);
-    let status = guard.status().unwrap();
-    let served = clients.finish().unwrap().begun(stopped, boot_ns());
-    println!("clients after the helpers stopped: {}", served.summary());
-    assert_eq!((status.rules().len(), status.alerts("rule_withdrawn")), (2, 0));
-    assert!(served.share_within(SECOND) >= SERVED, "{}", served.summary());
-    first.stop().unwrap();
-    second.stop().unwrap();
 }
 
 /// Floods that vary what a naive signature would hold on to.

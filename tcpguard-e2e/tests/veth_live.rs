@@ -13,14 +13,17 @@ use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
+use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second.
 const CLIENTS: u32 = 50;
+/// At least this share of clients is served within their patience.
+const SERVED: f64 = 0.99;
 const NO_PROGRAM: &str = "its other end has no native XDP program";
 
 /// A flood that looks like clients, while clients come on schedule; the last status of it.
-fn flooded(lab: &Lab, guard: &Guard<'_>) -> (Status, Attempts) {
-    let family = Family::V4;
+fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, Attempts) {
     let likeness = Likeness::capture(lab, family).unwrap();
     let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
     sleep(3 * SECOND);
@@ -33,42 +36,91 @@ fn flooded(lab: &Lab, guard: &Guard<'_>) -> (Status, Attempts) {
     (status, attempts)
 }
 
-#[test]
-fn a_veth_that_takes_nothing_back_gets_no_cookies_and_its_clients_get_in() {
-    for gro in ["off", "on"] {
-        let lab = Lab::new(LabOptions::default()).unwrap().lose_answers(gro).unwrap();
+/// A host behind a veth whose other end discards what XDP sends back.
+#[derive(Clone, Copy, Debug)]
+struct Veth {
+    family: Family,
+    /// GRO of its other end: `off` or `on`.
+    gro: &'static str,
+}
+
+impl Veth {
+    /// GRO off and on over IPv4, then over IPv6.
+    fn all() -> Vec<Self> {
+        let of = |family| ["off", "on"].map(|gro| Self { family, gro });
+        Family::BOTH.map(of).concat()
+    }
+
+    /// Cookies that were sent in a flood, and its clients. The guard says why it sends none.
+    fn in_a_flood(self) -> (u64, Attempts) {
+        println!("{self:?}:");
+        let lab = Lab::new(LabOptions::default()).unwrap().lose_answers(self.gro).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let (status, attempts) = flooded(&lab, &guard);
-        assert_eq!(status.listener_total(PORT, "cookies_sent"), 0, "GRO {gro}");
-        assert_ne!(status.step("cookies"), Some("taken"));
+        let (status, attempts) = flooded(&lab, &guard, self.family);
+        assert_ne!(status.step("cookies"), Some("taken"), "{self:?}");
         let document = status.document().to_string();
-        assert!(document.contains(NO_PROGRAM), "GRO {gro}: {document}");
-        assert!(attempts.share_within(PATIENCE) >= 0.99, "{}", attempts.summary());
+        assert!(document.contains(NO_PROGRAM), "{self:?}: {document}");
         let doctor = cli(&lab.edge, &["doctor", INTERFACE]).unwrap();
         let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(doctor.contains("other_end") && doctor.contains("generic"), "{doctor}");
+        (status.listener_total(PORT, "cookies_sent"), attempts)
     }
 }
 
-/// The naive variant: cookies in spite of it. No client gets an answer, even without a flood.
-#[test]
-fn cookies_sent_all_the_same_through_such_a_veth_lock_everybody_out() {
+/// Cookies that were sent through such a veth all the same, and the share of clients that were served
+/// meanwhile. There is no flood.
+fn with_cookies_all_the_same(family: Family) -> (u64, f64) {
     let lab = Lab::new(LabOptions::default()).unwrap().lose_answers("off").unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
-    let service = Family::V4.service();
-    let connected = |lasts: u32| {
-        let load = Load::start(&lab.client, service, CLIENTS).unwrap();
+    let served = |lasts: u32| {
+        let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
         sleep(lasts * SECOND);
         load.finish().unwrap().share_within(SECOND)
     };
-    assert!(connected(2) >= 0.99, "how the service answers is learned");
+    assert!(served(2) >= SERVED, "how the service answers is learned");
     armed.arm().unwrap();
-    let share = connected(2);
+    let share = served(2);
     let sent = armed.counters().cookies_sent;
-    println!("  {sent} cookies sent; {:.1} % of clients connect", 100.0 * share);
-    assert!(sent >= 100 && share == 0.0, "{sent} {share}");
+    println!("{family:?}: {sent} cookies sent all the same; {:.1} % of clients", 100.0 * share);
+    (sent, share)
+}
+
+#[test]
+fn g20_a_veth_that_takes_nothing_back_locks_nobody_out() {
+    let row = Row::new(Goal::G20).named("veth");
+    // Over IPv4 only, or each twice.
+    let cases = size(Veth::all()[..2].to_vec(), Veth::all().repeat(2));
+    let naive_cases = &Family::BOTH[..size(1, 2)];
+    let guarded: Vec<(u64, Attempts)> = cases.iter().map(|veth| veth.in_a_flood()).collect();
+    let naive: Vec<(u64, f64)> =
+        naive_cases.iter().map(|family| with_cookies_all_the_same(*family)).collect();
+    let sent: u64 = guarded.iter().map(|(sent, _)| sent).sum();
+    let clients: usize = guarded.iter().map(|(_, attempts)| attempts.0.len()).sum();
+    let shares = guarded.iter().map(|(_, attempts)| attempts.share_within(PATIENCE));
+    let least = shares.fold(1.0, f64::min);
+    let naive_sent: u64 = naive.iter().map(|(sent, _)| sent).sum();
+    let naive_most = naive.iter().map(|(_, share)| *share).fold(0.0, f64::max);
+    row.result(
+        cases.len() as u64,
+        format!(
+            "floods over a veth whose other end discards what XDP sends back: {sent} cookies sent; of \
+             {clients} clients, at least {:.1} % in each are served within {PATIENCE:?}",
+            100.0 * least
+        ),
+        sent == 0 && least >= SERVED,
+    )
+    .naive(
+        naive_cases.len() as u64,
+        format!(
+            "such veths without a flood: {naive_sent} cookies sent all the same, at most {:.1} % of \
+             clients served within 1 s",
+            100.0 * naive_most
+        ),
+        naive.iter().all(|(sent, share)| *sent >= 100 && *share == 0.0),
+    )
+    .finish();
 }
 
 #[test]
@@ -77,7 +129,7 @@ fn in_generic_mode_such_a_veth_gets_cookies() {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard =
         Guard::start_with(&lab.edge, Mode::Enforce, "", &["--xdp-mode", "generic"]).unwrap();
-    let (status, attempts) = flooded(&lab, &guard);
+    let (status, attempts) = flooded(&lab, &guard, Family::V4);
     assert!(status.listener_total(PORT, "cookies_redeemed") > 100, "{}", guard.log());
     assert!(attempts.share_within(SECOND) >= 0.98, "{}", attempts.summary());
 }

@@ -49,6 +49,8 @@ goals! {
     G17 "G17" "Every frame is passed, dropped or answered, and counted as such; what is not told is counted.",
     G18 "G18" "Unsafe code stands at named edges only, and dependencies have known licences and sources.",
     G19 "G19" "No packet filter makes the guard lock clients out.",
+    G20 "G20" "No program, interface or user of the host makes the guard lock clients out or overlook a flood.",
+    G21 "G21" "No innocent source is dropped, and nothing that an attacker sends takes a rule away.",
     Coexistence "Coexistence" "A foreign program is named and left alone, ours is not knocked off by accident, and always goes when it is told to.",
     Audit "Audit" "A rule that was deleted or added behind the guard's back is found, told and mended within 10 s.",
     Soak "Soak" "Hours of mixed traffic and attacks cost no memory and no descriptors, and no incident is missed or invented.",
@@ -101,7 +103,7 @@ mod tests {
         assert_eq!(Goal::of_test("g1_a_kill"), Some(Goal::G1));
         assert_eq!(Goal::of_test("rows::g18_supply"), Some(Goal::G18));
         assert_eq!(Goal::of_test("audit_of_rules"), Some(Goal::Audit));
-        for other in ["g20_x", "g1", "good_things", "g1_rows::other", "an_audit_of", "g01_x"] {
+        for other in ["g22_x", "g1", "good_things", "g1_rows::other", "an_audit_of", "g01_x"] {
             assert_eq!(Goal::of_test(other), None, "{other}");
         }
     }

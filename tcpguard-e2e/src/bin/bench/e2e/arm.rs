@@ -45,6 +45,14 @@ pub enum Arm {
     OursAnswering,
     /// tcpguard against copies of the clients' own SYN, whatever --flood says: only cookies are left
     OursCookies,
+    /// tcp_syncookies=1 behind an nft rule that drops what is new and no SYN; not in the default
+    /// selection
+    Cookies1NewNotSyn,
+    /// tcpguard with its default configuration behind the same rule; not in the default selection
+    OursNewNotSyn,
+    /// The same with a mark (`cookies.mark`) and the rules for it that `tcpguard doctor` prints; not
+    /// in the default selection
+    OursNewNotSynMark,
 }
 
 /// A defence in place; it goes when this is dropped.
@@ -76,6 +84,9 @@ impl Arm {
             Self::OursGeneric => "tcpguard, generic",
             Self::OursAnswering => "tcpguard, no overload rung",
             Self::OursCookies => "tcpguard (cookies only)",
+            Self::Cookies1NewNotSyn => "kernel cookies (=1), new not SYN",
+            Self::OursNewNotSyn => "tcpguard, new not SYN",
+            Self::OursNewNotSynMark => "tcpguard, new not SYN, mark",
         }
     }
 
@@ -86,6 +97,11 @@ impl Arm {
             Self::Cookies2 => 2,
             _ => 1,
         }
+    }
+
+    /// Whether a packet filter has connection tracking follow every SYN that the kernel gets.
+    pub const fn is_behind_filter(self) -> bool {
+        matches!(self, Self::Cookies1NewNotSyn | Self::OursNewNotSyn | Self::OursNewNotSynMark)
     }
 
     /// Puts the defence in place. `strangers` is how many addresses of clients there will be that were
@@ -119,6 +135,18 @@ impl Arm {
             Self::OursAnswering => {
                 let at = format!("[[listener]]\nat = \":{PORT}\"\n");
                 guard(&format!("{at}overload = false\nbudget = false\n"), &[])
+            }
+            Self::Cookies1NewNotSyn => netfilter::new_not_syn(lab).map(|()| Defence::Kernel),
+            Self::OursNewNotSyn => {
+                netfilter::new_not_syn(lab)?;
+                guard("", &[])
+            }
+            Self::OursNewNotSynMark => {
+                netfilter::new_not_syn(lab)?;
+                let marking = guard("[cookies]\nmark = 0x10000000\n", &[])?;
+                // The guard looks at the rules again every second, and nobody floods it yet.
+                netfilter::accept_mark(lab)?;
+                Ok(marking)
             }
         }
     }

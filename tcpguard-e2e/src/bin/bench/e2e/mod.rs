@@ -8,6 +8,7 @@
 pub mod arm;
 pub mod attack;
 mod claims;
+mod conntrack;
 mod goals;
 mod names;
 mod netfilter;
@@ -56,7 +57,8 @@ pub struct Options {
     /// What the flood looks like
     #[arg(long, value_enum, default_value = "crude")]
     flood: Kind,
-    /// Defences to compare, separated by commas; all that the flood leaves a meaning if not given
+    /// Defences to compare, separated by commas; all that the flood leaves a meaning and that are not
+    /// behind a packet filter if not given
     #[arg(long, value_enum, value_delimiter = ',')]
     arms: Vec<Arm>,
     /// SYNs per second, separated by commas
@@ -176,7 +178,11 @@ pub fn measure(options: &Options) -> Result<E2e> {
     let mut found = E2e { window_s, records: options.records() };
     let rounds = found.records.iter().map(|record| record.rounds).max().unwrap_or(0);
     let runs: usize = found.records.iter().map(|record| record.rounds).sum();
-    let expected = runs as u32 * (timing.total() + Duration::from_secs(3));
+    let of_one = |record: &Record| {
+        let run = timing.of(record.arm, &record.setting).total() + Duration::from_secs(3);
+        record.rounds as u32 * run
+    };
+    let expected: Duration = found.records.iter().map(of_one).sum();
     println!(
         "{} defences and settings, {runs} runs in {rounds} round(s), {window_s:.1} s windows: about {} \
          minutes",
@@ -291,7 +297,7 @@ impl Options {
         all.filter(|arm| match arm {
             Arm::OursCookies => self.flood != Kind::Mimic,
             Arm::OursAnswering => self.flood == Kind::Mimic,
-            _ => true,
+            arm => !arm.is_behind_filter(),
         })
         .collect()
     }
@@ -401,12 +407,33 @@ fn one_line(record: &Record, run: &Run) -> String {
     let lost = run
         .syns_lost
         .map_or(String::new(), |lost| format!(", {lost:.2} % of clients' SYNs lost in the ring"));
+    let tracked = run.conntrack.map_or(String::new(), |it| format!(", {}", it.summary()));
     format!(
-        "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} taken/s{lost}{brackets}{state}{steps}",
+        "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} \
+         taken/s{lost}{tracked}{brackets}{state}{steps}",
         record.arm.title(),
         run.strangers.summary(),
         run.regulars.summary(),
         run.offered,
         run.taken,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arms(words: &[&str]) -> Vec<Arm> {
+        let words = std::iter::once("bench").chain(words.iter().copied());
+        Options::try_parse_from(words).unwrap().arms()
+    }
+
+    #[test]
+    fn who_is_behind_a_packet_filter_is_measured_only_when_asked_for() {
+        assert!(!arms(&[]).iter().any(|arm| arm.is_behind_filter()));
+        let named = "cookies1-new-not-syn,ours-new-not-syn,ours-new-not-syn-mark";
+        let asked = [Arm::Cookies1NewNotSyn, Arm::OursNewNotSyn, Arm::OursNewNotSynMark];
+        assert_eq!(arms(&["--arms", named]), asked);
+        assert!(asked.iter().all(|arm| arm.is_behind_filter()));
+    }
 }

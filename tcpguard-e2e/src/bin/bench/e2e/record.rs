@@ -7,6 +7,7 @@ use tcpguard_e2e::clients::Attempts;
 use tcpguard_e2e::measure::median;
 
 use super::arm::Arm;
+use super::conntrack::Conntrack;
 use super::run::{Outcome, PATIENCE, Setting};
 
 /// Brackets further apart than this share are marked.
@@ -31,6 +32,8 @@ pub struct Run {
     /// in %: they found the ring full. `None` where there is no guard that would have counted them, or
     /// where the flood comes as socket buffers.
     pub syns_lost: Option<f64>,
+    /// The guarded host's connection tracking; `None` where it follows none.
+    pub conntrack: Option<Conntrack>,
     /// CPU time in ns; `None` without packets.
     pub ns_per_packet: Option<f64>,
     /// Of the receiving CPU, 0 to 1.
@@ -143,6 +146,7 @@ impl Run {
             offered: outcome.offered,
             taken: outcome.load.rate(),
             syns_lost: outcome.syns_lost.map(|share| 100.0 * share),
+            conntrack: outcome.conntrack,
             ns_per_packet: (cost.packets > 0).then(|| cost.ns_per_packet()),
             load: cost.load(time),
             brackets,
@@ -230,6 +234,7 @@ pub mod tests {
             offered: taken,
             taken,
             syns_lost: None,
+            conntrack: None,
             ns_per_packet: Some(ns_per_packet),
             load: 0.5,
             brackets: Some([100.0, 105.0]),

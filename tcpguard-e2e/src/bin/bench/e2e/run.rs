@@ -19,6 +19,7 @@ use tcpguard_e2e::tcp_counters::syns_sent;
 
 use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
+use super::conntrack::{self, Conntrack};
 
 /// Steps by which SYNs are kept away from a listener.
 pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
@@ -83,6 +84,16 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// The same for `arm`: where connections are tracked, the flood has filled their table before the
+    /// window, as one that lasts does.
+    pub fn of(&self, arm: Arm, setting: &Setting) -> Self {
+        let fill = match setting.rate {
+            Some(Rate::Paced(rate)) if arm.is_behind_filter() => conntrack::time_to_fill(rate),
+            _ => Duration::ZERO,
+        };
+        Self { settle: self.settle + fill, ..*self }
+    }
+
     /// How long a run takes, set-up included.
     pub fn total(&self) -> Duration {
         self.with_clients() + SETTLED + Duration::from_secs(2)
@@ -108,6 +119,8 @@ pub struct Outcome {
     /// 0 to 1. `None` where there is no guard, where the flood comes as socket buffers, as clients do,
     /// or where the counters contradict each other.
     pub syns_lost: Option<f64>,
+    /// The guarded host's connection tracking, where it follows connections.
+    pub conntrack: Option<Conntrack>,
     /// The daemon's own word for the situation, if there is a daemon.
     pub state: Option<String>,
     /// The steps that it takes.
@@ -186,6 +199,8 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         Ok(defence) => defence,
         Err(error) => return Ok(Err(Unavailable(format!("{error:#}")))),
     };
+    // The rules of a defence may have loaded connection tracking.
+    let timing = timing.of(arm, setting);
     let before = Before::read(lab, defence.guard())?;
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
     let regulars = Load::of(&lab.client, service, visitors(Home::Regulars))?;
@@ -197,9 +212,11 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     if flood.is_some() {
         sleep(timing.settle);
     }
+    let tracked = Conntrack::read(&lab.edge);
     let (from, sent) = (boot_ns(), sent(flood.as_ref()));
     let load = stage.watch(timing.window)?;
     let (to, offered) = (boot_ns(), self::sent(flood.as_ref()) - sent);
+    let tracked = Conntrack::read(&lab.edge).zip(tracked).map(|(now, then)| now.since(then));
     let status = defence.status()?;
     let state = status.as_ref().map(|status| status.state().to_owned());
     let taken = |step: &&str| status.as_ref().and_then(|it| it.step(step)) == Some("taken");
@@ -217,6 +234,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
         syns_lost,
+        conntrack: tracked.filter(|it| it.entries > 0),
         state,
         steps,
     }))
