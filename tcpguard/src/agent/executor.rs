@@ -20,8 +20,8 @@ use self::lookups::{InUse, Lookups, narrow_entries};
 use super::listeners::{Listeners, slot};
 use crate::host::{HalfOpen, SockDiag};
 use crate::kernel::{
-    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, flow, rule_counters,
-    signature_key, source_table,
+    Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, recorded_flow,
+    rule_counters, signature_key, source_table,
 };
 use crate::observe::Alert;
 
@@ -410,7 +410,7 @@ impl Executor {
         let (age, key) = (entry.age_at_least(), flow_key(entry));
         let recorded = self.dataplane.flow(&self.config.hash_key, &key);
         recorded.is_ok_and(|found| {
-            let flow = found.and_then(|found| flow(&self.config, &key, &found));
+            let flow = found.and_then(|found| recorded_flow(&self.config, &key, &found));
             clean_up.removes(entry.client.ip(), age, flow.as_ref())
         })
     }

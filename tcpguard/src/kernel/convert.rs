@@ -242,9 +242,13 @@ fn distinct_bits(bits: u64) -> u32 {
 /// The engine's form of a sampled flow; `None` for one that the sample no longer covers, because
 /// the shift has grown since it was recorded: its end would not be seen, and it would look failed.
 pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::Flow> {
-    if !hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift) {
-        return None;
-    }
+    let sampled = hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift);
+    if sampled { recorded_flow(config, key, flow) } else { None }
+}
+
+/// The engine's form of a flow that was recorded, also of one that the sample no longer covers; `None` for a
+/// connection that the host began.
+pub fn recorded_flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::Flow> {
     let time = |ns: u64| (ns != 0).then(|| engine::Timestamp::from_nanos(ns));
     Some(engine::Flow {
         listener: engine::ListenerId(flow.listener),
@@ -267,4 +271,28 @@ pub fn flow(config: &Config, key: &FlowKey, flow: &abi::Flow) -> Option<engine::
         sample_shift: flow.sample_shift.max(config.sample_shift).min(31),
         fingerprint: flow.fingerprint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flood is sampled more thinly, and the entries that it left in the queue before must still be
+    /// recognised.
+    #[test]
+    fn a_flow_beyond_the_sample_is_not_followed_and_still_on_record() {
+        let key = FlowKey { client: Addr::from_v4([198, 51, 100, 7]), ..FlowKey::default() };
+        let mut config = Config::default();
+        let beyond = |config: &Config| {
+            !hash::sampled(hash::flow(&config.hash_key, &key), config.sample_shift)
+        };
+        let flow = abi::Flow { state: abi::FlowState::SynAck as u8, ..abi::Flow::default() };
+        assert!(super::flow(&config, &key, &flow).is_some());
+        while !beyond(&config) {
+            config.sample_shift += 1;
+        }
+        assert!(super::flow(&config, &key, &flow).is_none());
+        let recorded = recorded_flow(&config, &key, &flow).expect("a recorded flow");
+        assert_eq!(recorded.state, engine::FlowState::SynAck);
+    }
 }
