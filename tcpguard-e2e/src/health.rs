@@ -45,7 +45,7 @@ pub struct Checks {
 pub struct Checked {
     /// SYNs sent.
     pub asked: u64,
-    /// Those to which a SYN-ACK came back. A reset answered it.
+    /// Checks that got a SYN-ACK, and sent a reset.
     pub answered: u64,
 }
 

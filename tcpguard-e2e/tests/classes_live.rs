@@ -320,8 +320,7 @@ fn sum(checked: impl Iterator<Item = Checked>) -> Checked {
 }
 
 /// The balancers reset the answer to each of their SYNs. Those that look exactly like a flood's are measured
-/// and not held to: a SYN that is sent once cannot prove itself, and whoever lets it through lets the flood
-/// through.
+/// and not held to: nothing tells a SYN that is sent once from the flood's.
 #[test]
 fn g21_half_open_health_checks_are_never_dropped() {
     let row = Row::new(Goal::G21).named("checks");

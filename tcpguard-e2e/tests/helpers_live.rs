@@ -111,7 +111,7 @@ fn order(lab: &Lab, arguments: &[&str]) {
     assert!(ordered.status.success(), "{arguments:?}: {ordered:?}");
 }
 
-/// The naive variant: the rules go, as whoever blames them for the missing handshakes has it.
+/// The naive variant withdraws the rules because handshakes are missing.
 #[test]
 fn g21_helpers_who_stop_take_no_rule_away() {
     let row = Row::new(Goal::G21).named("helpers");

@@ -96,13 +96,13 @@ const CASES: [Case; 6] = [
     Case { syncookies: 0, flood: 2_000, local: 1_600, lasts_s: 36 },
 ];
 
-/// What was told of a flood.
+/// What tcpguard reported of a flood.
 struct Told {
     /// When it was found, from its first SYN on.
     found: Option<Duration>,
     /// In its last second it is the one attack that is open, and none is over.
     goes_on: bool,
-    /// Completed handshakes by the attempts, for whoever counts all that the kernel completes.
+    /// Share of attempts that complete a handshake, where every completion of the kernel counts.
     naive_share: f64,
 }
 
@@ -170,7 +170,7 @@ fn g20_connections_of_the_host_with_itself_hide_no_flood() {
     .naive(
         n,
         format!(
-            "floods: {hidden} hidden from whoever counts all handshakes that the kernel completes, at \
+            "floods: {hidden} hidden where every completion of the kernel counts, at \
              least {:.0} % of the attempts (an alarm is raised below {:.0} %)",
             100.0 * least,
             100.0 * ALARM_BELOW

@@ -85,7 +85,7 @@ impl Case {
         Family::BOTH.map(of).concat()
     }
 
-    /// The clients of a flood. Cookies are made and taken back, and answers are seen.
+    /// The clients during a flood. Cookies are sent and redeemed, and SYN-ACKs are seen.
     fn in_a_flood(self) -> Attempts {
         let lab = lab();
         let attach = |place| ForeignTc::attach(&lab.edge, INTERFACE, place).unwrap();

@@ -144,7 +144,7 @@ impl Arm {
             Self::OursNewNotSynMark => {
                 netfilter::new_not_syn(lab)?;
                 let marking = guard("[cookies]\nmark = 0x10000000\n", &[])?;
-                // The guard looks at the rules again every second, and nobody floods it yet.
+                // tcpguard reads the rules once a second, and the flood begins later.
                 netfilter::accept_mark(lab)?;
                 Ok(marking)
             }
